@@ -1,0 +1,45 @@
+"""Collects what is wrong with a config while it is compiled, so that everything is said at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from npserver.errors import ConfigError, Problem, Severity
+
+if TYPE_CHECKING:
+    from npserver.config.document import Document
+
+#: Where in the config something stands: keys and list indices, as ("dispatch", 3, "root").
+Path = tuple[str | int, ...]
+
+
+class Report:
+    """The problems found so far. Whoever finds one goes on, so that the next is found too."""
+
+    __slots__ = ("document", "problems")
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.problems: list[Problem] = []
+
+    def error(self, path: Path, message: str) -> None:
+        """Something that keeps the config from being used."""
+        self._add(path, message, Severity.ERROR)
+
+    def warn(self, path: Path, message: str) -> None:
+        """Something that the operator should know."""
+        self._add(path, message, Severity.WARNING)
+
+    @property
+    def warnings(self) -> list[Problem]:
+        """The warnings alone."""
+        return [problem for problem in self.problems if problem.severity is Severity.WARNING]
+
+    def raise_errors(self) -> None:
+        """Raises: ConfigError with all problems if one of them is an error."""
+        if len(self.warnings) < len(self.problems):
+            raise ConfigError(sorted(self.problems, key=lambda problem: (problem.file, problem.line, problem.column)))
+
+    def _add(self, path: Path, message: str, severity: Severity) -> None:
+        line, column = self.document.position(path)
+        self.problems.append(Problem(message, self.document.file, line, column, severity))

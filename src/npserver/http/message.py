@@ -1,0 +1,47 @@
+"""A request's head as the rest of the program sees it, made by `http.parser` (RFC 9112).
+
+Requests are shared: the head of a repeated request is remembered, so nothing here may be changed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+#: Header fields in the order received: names as sent, values stripped of surrounding white space.
+Fields = tuple[tuple[bytes, bytes], ...]
+
+
+class Framing(Enum):
+    """How the end of a message's body is known (RFC 9112 §6.3)."""
+
+    NONE = "none"
+    LENGTH = "length"
+    CHUNKED = "chunked"
+    CLOSE = "close"  # responses only: the body ends with the connection
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request's head.
+
+    `path` is canonical (dot segments resolved, `//` merged, unreserved characters decoded, other encodings in upper
+    case): what routes match, handlers use and upstreams are sent. `target` is what the client wrote.
+    """
+
+    method: str
+    target: str
+    path: str
+    query: str  # without the question mark
+    has_query: bool
+    minor_version: int  # 0 or 1
+    host: str  # lower case, without port and trailing dot; "" when HTTP/1.0 gave none
+    authority: str  # as sent, with its port
+    raw_fields: Fields
+    fields: dict[bytes, bytes]  # lower-case name to value; repeated fields joined by ", " (cookies by "; ")
+    framing: Framing = Framing.NONE
+    length: int = 0  # bytes, when framing is LENGTH
+    keep_alive: bool = True
+    expects_continue: bool = False
+    upgrade: bytes = b""  # the Upgrade field's value when Connection names it, lower case
+    is_repeatable: bool = field(default=False)  # idempotent method (RFC 9110 §9.2.2)

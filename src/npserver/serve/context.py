@@ -1,0 +1,30 @@
+"""What all fronts and handlers of one process share. Made once per process, outlives every runtime."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from npserver.net.bulletin import Bulletin
+    from npserver.net.sweeper import Sweeper
+    from npserver.observe.accesslog import AccessLog
+    from npserver.observe.scoreboard import Row
+
+
+@dataclass(slots=True)
+class Context:
+    """One process's data plane."""
+
+    loop: asyncio.AbstractEventLoop
+    worker: int  # 0..; the controller is -1 (and also runs in worker 0's process when `workers` is 0)
+    row: Row  # this process's row of the scoreboard
+    sweeper: Sweeper
+    access_log: AccessLog
+    bulletin: Bulletin
+    #: Live objects that outlive a reload, by kind and name: pools, health, UDP sessions. Their owners put them here.
+    carried: dict[tuple[str, str], Any] = field(default_factory=dict)
+    #: Open connections, HTTP and others, each with `shut_down()`: finish what is in flight, then close.
+    connections: set[Any] = field(default_factory=set)
+    draining: bool = False
