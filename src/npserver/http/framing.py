@@ -1,0 +1,128 @@
+"""Chunked bodies (RFC 9112 §7.1), read strictly and written anew: for requests and responses alike."""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+
+from npserver.errors import BadRequest, BadResponse, clip
+
+MAX_LINE_BYTES = 256  # a size and its extensions; nobody uses extensions
+MAX_OVERHEAD_BYTES = 16 << 10  # all extensions of a body together (as Go's net/http since CVE-2023-39326)
+MAX_TRAILER_BYTES = 8 << 10
+LAST_CHUNK = b"0\r\n"
+
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;[\t\x20-\x7e\x80-\xff]*)?")
+_TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[\t\x20-\x7e\x80-\xff]*")
+#: Fields that may not come late, as they frame, route or authenticate (RFC 9110 §6.5.1); they are left out.
+_FORBIDDEN_TRAILERS = frozenset(
+    b"connection content-length content-encoding content-range content-type expect host keep-alive max-forwards "
+    b"authorization cookie set-cookie te trailer transfer-encoding upgrade forwarded x-forwarded-for x-forwarded-host "
+    b"x-forwarded-proto x-real-ip cache-control proxy-authorization".split()
+)
+
+
+class _State(Enum):
+    SIZE = "size"
+    DATA = "data"
+    DATA_END = "data end"
+    TRAILERS = "trailers"
+    DONE = "done"
+
+
+def chunk(data: bytes) -> bytes:
+    """Frame one piece of a body, not empty."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+class ChunkedDecoder:
+    """Takes a chunked body apart, however it arrives.
+
+    `feed` gives the payload found so far. Once `done`, `rest` is what followed the body and `trailers` its trailer
+    lines, each ending in CRLF.
+    """
+
+    __slots__ = ("_buffer", "_error", "_left", "_overhead", "_state", "rest", "trailers")
+
+    def __init__(self, error: type[BadRequest] | type[BadResponse] = BadRequest) -> None:
+        self._error = error  # raised with (message) for a client's fault or an upstream's
+        self._state = _State.SIZE
+        self._buffer = b""
+        self._left = 0  # bytes of the chunk still to come
+        self._overhead = 0
+        self.rest = b""
+        self.trailers = b""
+
+    @property
+    def done(self) -> bool:
+        """Whether the body is complete."""
+        return self._state is _State.DONE
+
+    def feed(self, data: bytes) -> bytes:
+        """Take the next bytes, give the payload in them. Raises: the error given, for wrong framing."""
+        if self._buffer:
+            data = self._buffer + data
+            self._buffer = b""
+        pieces: list[bytes] = []
+        position = 0
+        while True:
+            if self._state is _State.DATA:
+                piece = data[position : position + self._left] if position or self._left < len(data) else data
+                if piece:
+                    pieces.append(piece)
+                    position += len(piece)
+                    self._left -= len(piece)
+                if self._left:
+                    break
+                self._state = _State.DATA_END
+            if self._state is _State.DATA_END:
+                ending = data[position : position + 2]
+                if ending != b"\r\n"[: len(ending)]:
+                    raise self._error("chunk longer than its size")
+                if len(ending) < 2:
+                    self._buffer = ending
+                    break
+                position += 2
+                self._state = _State.SIZE
+            line_end = data.find(b"\r\n", position)
+            if line_end < 0:
+                self._keep_partial_line(data[position:])
+                break
+            line = data[position:line_end]
+            position = line_end + 2
+            if self._state is _State.SIZE:
+                self._read_size(line)
+            elif self._read_trailer(line):
+                self.rest = data[position:]
+                break
+        return b"".join(pieces) if len(pieces) != 1 else pieces[0]
+
+    def _keep_partial_line(self, line: bytes) -> None:
+        limit = MAX_LINE_BYTES if self._state is _State.SIZE else MAX_TRAILER_BYTES - len(self.trailers)
+        if len(line) > limit or b"\n" in line or b"\r" in line[:-1]:
+            raise self._error(f"bad {self._state.value} line in a chunked body: {clip(line)}")
+        self._buffer = line
+
+    def _read_size(self, line: bytes) -> None:
+        match = _SIZE_LINE.fullmatch(line)
+        if match is None or len(line) > MAX_LINE_BYTES:
+            raise self._error(f"bad chunk size {clip(line)}")
+        if len(match[1]) < len(line):
+            self._overhead += len(line)
+            if self._overhead > MAX_OVERHEAD_BYTES:
+                raise self._error("too many chunk extensions")
+        self._left = int(match[1], 16)
+        self._state = _State.DATA if self._left else _State.TRAILERS
+
+    def _read_trailer(self, line: bytes) -> bool:
+        """Take one line after the last chunk; True at the end."""
+        if not line:
+            self._state = _State.DONE
+            return True
+        match = _TRAILER.fullmatch(line)
+        self._overhead += len(line)
+        if match is None or self._overhead > MAX_OVERHEAD_BYTES or len(self.trailers) + len(line) > MAX_TRAILER_BYTES:
+            raise self._error(f"bad trailer {clip(line)}")
+        if match[1].lower() not in _FORBIDDEN_TRAILERS:
+            self.trailers += line + b"\r\n"
+        return False

@@ -1,0 +1,156 @@
+"""The head of an HTTP/1 request, checked against the grammar of RFC 9112 and nothing looser.
+
+Called by `serve.http_server` with one whole head. What peers are known to read in two ways is refused, not repaired:
+bare CR and LF, NUL, obs-fold, white space around a field name, two lengths, unknown transfer codings, two Hosts.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from npserver.errors import BadRequest, clip
+from npserver.http.message import Framing, Request
+from npserver.http.target import Target, parse_authority, parse_target
+
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+_HEAD_OCTETS = bytes([9, 10, 13, *range(0x20, 0x7F), *range(0x80, 0x100)])
+_VERSIONS = {b"HTTP/1.1": 1, b"HTTP/1.0": 0}
+_VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
+_REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})  # RFC 9110 §9.2.2
+_ONCE = frozenset({b"host", b"content-length", b"content-type", b"authorization", b"expect"})
+
+
+@dataclass(frozen=True, slots=True)
+class HeadLimits:
+    """Bounds on a head. The defaults are the seed's."""
+
+    url_bytes: int = 4096
+    fields: int = 128
+    head_bytes: int = 64 << 10
+
+
+@lru_cache(maxsize=1024)
+def field_key(name: bytes) -> bytes:
+    """Give a field name in lower case. Raises: BadRequest if it is not a token (RFC 9110 §5.1)."""
+    if not _TOKEN.fullmatch(name):
+        raise BadRequest(f"bad field name {clip(name)}")
+    return name.lower()
+
+
+def parse_head(head: bytes, limits: HeadLimits) -> Request:
+    """Parse a head that ends in an empty line.
+
+    Raises: BadRequest with the status to answer: 400, 405, 414, 417, 431, 501 or 505.
+    """
+    # hot: static-varied
+    if head.translate(None, _HEAD_OCTETS):
+        raise BadRequest("control character in the request's head")
+    lines = head.split(b"\r\n")
+    line_count = len(lines) - 1
+    if head.count(b"\n") != line_count or head.count(b"\r") != line_count:
+        raise BadRequest("bare CR or LF in the request's head")
+    if line_count - 2 > limits.fields:
+        raise BadRequest(f"{line_count - 2} header fields", 431, "limits.max_headers")
+    method, target, minor_version = _parse_request_line(lines[0], limits)
+    raw_fields = []
+    fields: dict[bytes, bytes] = {}
+    for line in lines[1:-2]:
+        name, colon, value = line.partition(b":")
+        key = field_key(name)
+        if not colon:
+            raise BadRequest(f"header line without a colon: {clip(line)}")
+        value = value.strip(b" \t")
+        raw_fields.append((name, value))
+        if key in fields:
+            if key in _ONCE:
+                raise BadRequest(f"two {key.decode()} fields")
+            value = fields[key] + (b"; " if key == b"cookie" else b", ") + value
+        fields[key] = value
+    host, authority = _find_host(fields, target, minor_version)
+    framing, length = _find_framing(fields, minor_version)
+    request = Request(
+        method, lines[0].split(b" ")[1].decode("latin-1"), target.path, target.query, target.has_query, minor_version,
+        host, authority, tuple(raw_fields), fields, framing, length, minor_version == 1,
+    )  # fmt: skip
+    request.is_repeatable = method in _REPEATABLE
+    if b"connection" in fields:
+        _read_connection(request, fields[b"connection"].lower())
+    if b"expect" in fields and minor_version:
+        if fields[b"expect"].lower() != b"100-continue":
+            raise BadRequest(f"unknown expectation {clip(fields[b'expect'])}", 417)
+        request.expects_continue = framing is not Framing.NONE
+    return request
+
+
+def _parse_request_line(line: bytes, limits: HeadLimits) -> tuple[str, Target, int]:
+    words = line.split(b" ")
+    if len(words) != 3 or b"\t" in line:
+        raise BadRequest(f"bad request line {clip(line)}")
+    method, target, version = words
+    if len(target) > limits.url_bytes:
+        raise BadRequest(f"request target of {len(target)} bytes", 414, "limits.max_url_size")
+    minor_version = _VERSIONS.get(version)
+    if minor_version is None:
+        if _VERSION.fullmatch(version):
+            raise BadRequest(f"HTTP version {clip(version)}", 505)
+        raise BadRequest(f"bad HTTP version {clip(version)}")
+    if not _TOKEN.fullmatch(method) or len(method) > 32:
+        raise BadRequest(f"bad method {clip(method)}")
+    if method in (b"CONNECT", b"TRACE"):
+        raise BadRequest(f"method {method.decode()} is not served", 405)
+    if target == b"*" and method != b"OPTIONS":
+        raise BadRequest("request target * without OPTIONS")
+    return method.decode("ascii"), parse_target(target), minor_version
+
+
+def _find_host(fields: dict[bytes, bytes], target: Target, minor_version: int) -> tuple[str, str]:
+    """The host that routes look at, and the authority as sent (RFC 9112 §3.2: exactly one Host on HTTP/1.1)."""
+    authority = fields.get(b"host")
+    if authority is None:
+        if minor_version:
+            raise BadRequest("no Host field")
+        if not target.authority:
+            return "", ""
+    elif authority:
+        host = parse_authority(authority)
+        if not target.authority:
+            return host, authority.decode("ascii")
+    elif not target.authority:
+        raise BadRequest("empty Host field")
+    return parse_authority(target.authority), target.authority.decode("ascii")  # RFC 9112 §3.2.2: it wins
+
+
+def _find_framing(fields: dict[bytes, bytes], minor_version: int) -> tuple[Framing, int]:
+    """How the body ends (RFC 9112 §6.3), refusing everything that could be read in two ways (§11.2)."""
+    coding = fields.get(b"transfer-encoding")
+    length = fields.get(b"content-length")
+    if coding is not None:
+        if length is not None:
+            raise BadRequest("both Transfer-Encoding and Content-Length")
+        if not minor_version:
+            raise BadRequest("Transfer-Encoding in HTTP/1.0")
+        if coding.lower() != b"chunked":
+            codings = [one.strip(b" \t") for one in coding.lower().split(b",")]
+            if codings.count(b"chunked") > 1 or not all(map(_TOKEN.fullmatch, codings)):
+                raise BadRequest(f"bad Transfer-Encoding {clip(coding)}")
+            raise BadRequest(f"unknown transfer coding {clip(coding)}", 501)
+        return Framing.CHUNKED, 0
+    if length is None:
+        return Framing.NONE, 0
+    if not _LENGTH.fullmatch(length):
+        raise BadRequest(f"bad Content-Length {clip(length)}")
+    return (Framing.LENGTH, int(length)) if int(length) else (Framing.NONE, 0)
+
+
+def _read_connection(request: Request, value: bytes) -> None:
+    """Take what the Connection field says of this connection (RFC 9112 §9.3, RFC 9110 §7.8)."""
+    options = {option.strip(b" \t") for option in value.split(b",")}
+    if b"close" in options:
+        request.keep_alive = False
+    elif b"keep-alive" in options:
+        request.keep_alive = True
+    if b"upgrade" in options and request.minor_version:
+        request.upgrade = request.fields.get(b"upgrade", b"").lower()

@@ -1,0 +1,103 @@
+"""Request targets (RFC 9112 §3.2) and their canonical paths (RFC 3986 §6.2.2).
+
+The path that routes match is the path that handlers use and upstreams are sent, so nobody downstream can read it
+differently: unreserved characters are decoded, dot segments resolved, slashes merged, other encodings in upper case.
+What two servers are known to read in two ways (`..;`, `..%2f`, backslashes, NUL) is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from npserver.errors import BadRequest, clip
+
+_PLAIN = re.compile(rb"/(?:[A-Za-z0-9\-_~!$&'()*+,=:@][A-Za-z0-9\-._~!$&'()*+,=:@]*/?)*")
+_ESCAPE = re.compile(rb"%(..?)?", re.DOTALL)
+_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_NOT_ASCII = re.compile(rb"[\x80-\xff]")
+_HIDDEN_SLASH = re.compile(r"%2F|%5C")
+_ABSOLUTE = re.compile(rb"(https?)://([^/?#]*)([^#]*)", re.IGNORECASE)
+_AUTHORITY = re.compile(
+    rb"(\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*)(?::(\d{0,5}))?"
+)
+
+
+@dataclass(slots=True)
+class Target:
+    """A request target taken apart. `path` is canonical, or `*`; `authority` is empty in origin form."""
+
+    path: str
+    query: str
+    has_query: bool
+    authority: bytes = b""
+
+
+def parse_target(target: bytes) -> Target:
+    """Read a target in origin form, absolute form or asterisk form. Raises: BadRequest."""
+    authority = b""
+    if target[:1] != b"/":
+        if target == b"*":
+            return Target("*", "", False)
+        match = _ABSOLUTE.fullmatch(target)
+        if match is None or not match[2]:
+            raise BadRequest(f"request target {clip(target)} is neither a path nor an http(s) URI")
+        authority, target = match[2], match[3]
+        if target[:1] != b"/":
+            target = b"/" + target
+    path, mark, query = target.partition(b"?")
+    if b"#" in target:
+        raise BadRequest("fragment in the request target")
+    return Target(canonical_path(path), _NOT_ASCII.sub(_encode, query).decode("ascii"), bool(mark), authority)
+
+
+def canonical_path(path: bytes) -> str:
+    """Give the canonical form of an absolute path. Raises: BadRequest if there is none that all would agree on."""
+    if _PLAIN.fullmatch(path):
+        return path.decode("ascii")
+    if b"\\" in path:
+        raise BadRequest("backslash in the path")
+    text = _NOT_ASCII.sub(_encode, _ESCAPE.sub(_normalize_escape, path)).decode("ascii")
+    kept: list[str] = []
+    segments = text.split("/")[1:]
+    for segment in segments:
+        bare = segment.partition(";")[0]
+        if bare != segment and bare in (".", ".."):
+            raise BadRequest("dot segment with parameters in the path")
+        if segment == "..":
+            if not kept:
+                raise BadRequest("path leaves the root")
+            kept.pop()
+        elif segment not in ("", "."):
+            if "%" in segment and any(part.partition(";")[0] == ".." for part in _HIDDEN_SLASH.split(segment)):
+                raise BadRequest("encoded dot segment in the path")
+            kept.append(segment)
+    is_directory = segments[-1] in ("", ".", "..")
+    return "/" + "/".join(kept) + ("/" if is_directory and kept else "")
+
+
+def parse_authority(authority: bytes) -> str:
+    """Give the host of an authority: lower case, no port, no trailing dot. Raises: BadRequest (RFC 9110 §4.2.1)."""
+    match = _AUTHORITY.fullmatch(authority)
+    if match is None or not match[1] or int(match[2] or 0) > 65535:
+        raise BadRequest(f"bad host {clip(authority)}")
+    host = match[1].decode("ascii").lower().removesuffix(".")
+    if not host:
+        raise BadRequest(f"bad host {clip(authority)}")
+    return host
+
+
+def _encode(match: re.Match[bytes]) -> bytes:
+    return b"%%%02X" % match[0][0]
+
+
+def _normalize_escape(match: re.Match[bytes]) -> bytes:
+    try:
+        if len(match[1]) != 2 or not match[1].isalnum():
+            raise ValueError
+        octet = int(match[1], 16)
+    except (ValueError, TypeError):
+        raise BadRequest("bad percent encoding in the path") from None
+    if octet == 0:
+        raise BadRequest("NUL in the path")
+    return bytes((octet,)) if octet in _UNRESERVED else b"%%%02X" % octet
