@@ -1,0 +1,86 @@
+"""Sets of IP networks, asked about with every connection: who is trusted, let in, or sent elsewhere.
+
+Pure. `build.networks` makes them from the config. An IPv4 address written as IPv6 (`::ffff:192.0.2.1`, RFC 4291
+§2.5.5.2), as dual-stack sockets show it, is the IPv4 address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+
+Network = IPv4Network | IPv6Network
+
+REMEMBERED = 4096  # answers kept; a client returns far more often than so many others come between
+
+
+def parse_network(text: str) -> Network:
+    """Read `192.0.2.0/24`, `2001:db8::/32` or a single address.
+
+    Raises: ValueError in words for the operator, also when bits are set beyond the prefix.
+    """
+    try:
+        network = ip_network(text.strip())
+    except ValueError:
+        try:
+            meant = ip_network(text.strip(), strict=False)
+        except ValueError:
+            raise ValueError("expected an address or a network such as 192.0.2.0/24") from None
+        raise ValueError(f"has bits set beyond its prefix, did you mean {meant}?") from None
+    if isinstance(network, IPv6Network) and network.prefixlen >= 96 and (mapped := network.network_address.ipv4_mapped):
+        return IPv4Network((mapped, network.prefixlen - 96))
+    return network
+
+
+def plain_ip(text: str) -> str:
+    """Give an address as people write it: IPv4-mapped as IPv4, without an IPv6 zone (`%eth0`)."""
+    if ":" not in text:
+        return text
+    text = text.partition("%")[0]
+    return text[7:] if text.startswith("::ffff:") and "." in text else text
+
+
+class Networks:
+    """An immutable set of networks. `"192.0.2.7" in networks` is one look-up for an address seen before."""
+
+    __slots__ = ("_masks", "_remembered", "networks")
+
+    def __init__(self, networks: Iterable[Network]) -> None:
+        self.networks: tuple[Network, ...] = tuple(dict.fromkeys(networks))
+        # Per IP version: for each prefix length the networks of that length, as whole numbers.
+        self._masks: dict[int, list[tuple[int, frozenset[int]]]] = {4: [], 6: []}
+        for version, bits in ((4, 32), (6, 128)):
+            of_version = [network for network in self.networks if network.version == version]
+            for length in sorted({network.prefixlen for network in of_version}):
+                shift = bits - length
+                bases = frozenset(int(one.network_address) >> shift for one in of_version if one.prefixlen == length)
+                self._masks[version].append((shift, bases))
+        self._remembered: dict[str, bool] = {}
+
+    def __contains__(self, ip: str) -> bool:
+        """Whether `ip` lies in one of the networks. What is no IP address (a Unix peer) lies in none."""
+        known = self._remembered.get(ip)
+        return known if known is not None else self._look_up(ip)
+
+    def __bool__(self) -> bool:
+        return bool(self.networks)
+
+    def __repr__(self) -> str:
+        return f"Networks({', '.join(map(str, self.networks))})"
+
+    def _look_up(self, ip: str) -> bool:
+        try:
+            address = ip_address(plain_ip(ip))
+        except ValueError:
+            return False
+        number = int(address)
+        if address.version == 6 and number >> 32 == 0xFFFF:  # mapped, but written in hexadecimal
+            number &= 0xFFFFFFFF
+            masks = self._masks[4]
+        else:
+            masks = self._masks[address.version]
+        found = any(number >> shift in bases for shift, bases in masks)
+        if len(self._remembered) >= REMEMBERED:
+            self._remembered.clear()
+        self._remembered[ip] = found
+        return found
