@@ -1,0 +1,49 @@
+# The project's chores. `make test` is all that a change has to pass; see CONTRIBUTING.md.
+
+# The interpreter that makes the virtual environment; any Python from 3.11 on.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+STAMP  := $(VENV)/.dev-requirements
+
+.PHONY: test lint types check format bench docs pins clean
+
+test: lint types
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+# Side by side with the peers; `make bench ARGS="--quick"`, `make bench ARGS="http-small"`.
+bench: $(STAMP)
+	$(BIN)/python -m bench $(ARGS)
+
+# What is generated from the code: the configuration reference, the examples' picture.
+docs: $(STAMP)
+	PYTHONPATH=src $(BIN)/python -m docs
+
+# The pinned requirements, anew from pyproject.toml: every wheel's hash, no package index named.
+PIN := $(BIN)/python -m piptools compile --quiet --generate-hashes --no-header --no-annotate --strip-extras \
+	--allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options pyproject.toml
+pins: $(STAMP)
+	$(BIN)/python -m pip install --quiet pip-tools
+	$(PIN) --output-file requirements.txt
+	$(PIN) --extra dev --output-file requirements-dev.txt
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+
+# Made when missing, brought up to date when the pins change. The launcher ./npserver shares the environment.
+$(STAMP): requirements-dev.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
