@@ -1,0 +1,121 @@
+"""Messages in a stream of bytes: how a forward between a stream and datagrams tells one message from the next.
+
+Pure. `raw`: each read is a message; `line`: ended by a line feed (StatsD, syslog, RFC 6587 §3.4.2); `length16` and
+`length32`: a big-endian length, then the message (DNS over TCP, RFC 1035 §4.2.2). A `Decoder` keeps partial messages
+between feeds and gives a bounded number at a time, so that a flood of tiny messages cannot hold up everybody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+FramingName = Literal["raw", "line", "length16", "length32"]
+
+MAX_LENGTHS = {"raw": 1 << 32, "line": 1 << 32, "length16": 0xFFFF, "length32": 0xFFFF_FFFF}
+_COMPACT = 64 << 10  # bytes already given that may stay in the buffer
+
+
+class FramingError(ValueError):
+    """The stream holds a message longer than allowed: nothing after it can be told apart."""
+
+
+class Decoder:
+    """The messages of one stream. `feed` what was read, then take `messages` until none is left."""
+
+    __slots__ = ("_buffer", "_next", "_start", "max_message_size")
+
+    def __init__(self, framing: FramingName, max_message_size: int) -> None:
+        """`max_message_size`: in bytes, of a message alone. Raw reads that are longer are cut into so long pieces."""
+        self.max_message_size = max_message_size
+        self._buffer = bytearray()
+        self._start = 0  # where the first message not given yet begins
+        self._next: Callable[[], bytes | None] = {
+            "raw": self._next_raw,
+            "line": self._next_line,
+            "length16": lambda: self._next_counted(2),
+            "length32": lambda: self._next_counted(4),
+        }[framing]
+
+    def __repr__(self) -> str:
+        return f"<Decoder holding {self.held_bytes}>"
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes fed and not given yet."""
+        return len(self._buffer) - self._start
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the stream (copied)."""
+        if self._start >= _COMPACT or self._start == len(self._buffer):
+            del self._buffer[: self._start]
+            self._start = 0
+        self._buffer += data
+
+    def messages(self, limit: int) -> list[bytes]:
+        """Give the next complete messages, at most `limit`. Raises: FramingError when one is longer than allowed."""
+        found: list[bytes] = []
+        take = self._next
+        while len(found) < limit and (message := take()) is not None:
+            found.append(message)
+        return found
+
+    def rest(self) -> bytes:
+        """What the stream's end leaves: a last line without its line feed. A cut counted message is dropped."""
+        rest = b""
+        if self._next == self._next_line:
+            rest = bytes(self._buffer[self._start :]).removesuffix(b"\r")
+        self._buffer.clear()
+        self._start = 0
+        return rest
+
+    def _next_raw(self) -> bytes | None:
+        if self._start == len(self._buffer):
+            return None
+        end = min(self._start + self.max_message_size, len(self._buffer))
+        message = bytes(self._buffer[self._start : end])
+        self._start = end
+        return message
+
+    def _next_line(self) -> bytes | None:
+        while (end := self._buffer.find(b"\n", self._start)) >= 0:
+            line = bytes(self._buffer[self._start : end]).removesuffix(b"\r")
+            if len(line) > self.max_message_size:
+                break
+            self._start = end + 1
+            if line:  # empty lines say nothing
+                return line
+        if self.held_bytes > self.max_message_size + 1 or end >= 0:
+            raise FramingError(f"line longer than {self.max_message_size} bytes")
+        return None
+
+    def _next_counted(self, width: int) -> bytes | None:
+        body = self._start + width
+        if len(self._buffer) < body:
+            return None
+        length = int.from_bytes(self._buffer[self._start : body], "big")
+        if length > self.max_message_size:
+            raise FramingError(f"message of {length} bytes, at most {self.max_message_size} are allowed")
+        end = body + length
+        if len(self._buffer) < end:
+            return None
+        self._start = end
+        return bytes(self._buffer[body:end])
+
+
+def encoder(framing: FramingName) -> Callable[[bytes], bytes]:
+    """What turns a message into its bytes on a stream. A message longer than `MAX_LENGTHS[framing]` cannot be."""
+    return {"raw": bytes, "line": _encode_line, "length16": _encode_length16, "length32": _encode_length32}[framing]
+
+
+def _encode_line(message: bytes) -> bytes:
+    """A message that ends its last line itself gets no second line feed."""
+    return message if not message or message.endswith(b"\n") else message + b"\n"
+
+
+def _encode_length16(message: bytes) -> bytes:
+    return len(message).to_bytes(2, "big") + message
+
+
+def _encode_length32(message: bytes) -> bytes:
+    return len(message).to_bytes(4, "big") + message
