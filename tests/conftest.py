@@ -1,0 +1,135 @@
+"""Fixtures that everybody needs.
+
+program         the real npserver as a child process, see `tests/stage/program.py`
+backends        servers for it to talk to, on free ports, see `tests/stage/backends.py`
+free_port       a function: a port that is free for TCP and UDP
+certificates    a function: names to a `Certificate` of the session's own CA
+socket_dir      a directory whose path is short enough for Unix sockets
+public          a directory with a few files to serve
+"""
+
+from __future__ import annotations
+
+import shutil
+import ssl
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from tests.stage import ports
+from tests.stage.backends import Backends
+from tests.stage.program import Program
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """Give `free_port()`: a port of 127.0.0.1 that is free for TCP and UDP."""
+    return ports.free_port
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Iterator[Callable[..., Program]]:
+    """Give `program(*arguments, config=None, cwd=tmp_path, env={}, listens=None, wait=True)`.
+
+    It starts npserver with these arguments and waits until it listens. `config`, a dict or text, is written to
+    `npserver.json` and passed with `-config`. `listens` names the URIs to wait for when they are neither on the command
+    line nor in a dict. `wait=False` gives it back at once: for starts that are to fail. At the end of the test every
+    program still running is stopped by SIGTERM, and has to end with status 0, without a traceback or a process left.
+    """
+    started: list[Program] = []
+
+    def start(
+        *arguments: str,
+        config: Mapping[str, Any] | str | None = None,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        listens: list[str] | None = None,
+        wait: bool = True,
+    ) -> Program:
+        one = Program(list(arguments), cwd or tmp_path, config, env or {}, listens)
+        started.append(one)
+        if wait:
+            one.wait_ready()
+        return one
+
+    try:
+        yield start
+        for one in started:
+            if one.process.poll() is None:
+                one.stop()
+    finally:
+        for one in started:
+            one.kill()
+
+
+@pytest.fixture
+def backends() -> Iterator[Backends]:
+    """Give a `Backends`: `.tcp_echo() .udp_echo() .http(name) .websocket_echo() ...`, each giving its port."""
+    with Backends() as servers:
+        yield servers
+
+
+@pytest.fixture
+def socket_dir() -> Iterator[Path]:
+    """Give a directory with a short path: Unix socket paths end at some 100 characters."""
+    directory = tempfile.mkdtemp(prefix="np")
+    yield Path(directory)
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def public(tmp_path: Path) -> Path:
+    """Give a directory to serve: index.html, app.css, sub/page.html, bytes.bin (100,000 bytes)."""
+    directory = tmp_path / "public"
+    (directory / "sub").mkdir(parents=True)
+    (directory / "index.html").write_text("<!doctype html><title>home</title>home\n")
+    (directory / "app.css").write_text("body { color: black }\n" * 100)
+    (directory / "sub" / "page.html").write_text("<!doctype html><title>page</title>page\n")
+    (directory / "bytes.bin").write_bytes(bytes(range(250)) * 400)
+    return directory
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate in files, and the CA that signed it."""
+
+    cert: Path  # the certificate and its chain
+    key: Path
+    ca: Path
+
+    @property
+    def config(self) -> dict[str, str]:
+        """The value of the config's `tls`."""
+        return {"cert": str(self.cert), "key": str(self.key)}
+
+    def client(self) -> ssl.SSLContext:
+        """Give a client context that trusts the CA and nothing else."""
+        return ssl.create_default_context(cafile=str(self.ca))
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """Give the CA of this test session."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def certificates(authority: trustme.CA, tmp_path: Path) -> Callable[..., Certificate]:
+    """Give `certificates(*names)`: a `Certificate` for host names and addresses, by default localhost and loopback."""
+    count = 0
+
+    def issue(*names: str) -> Certificate:
+        nonlocal count
+        count += 1
+        issued = authority.issue_cert(*(names or ("localhost", "127.0.0.1", "::1")))
+        certificate = Certificate(*(tmp_path / f"tls{count}.{part}" for part in ("crt", "key", "ca")))
+        certificate.cert.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+        issued.private_key_pem.write_to_path(str(certificate.key))
+        authority.cert_pem.write_to_path(str(certificate.ca))
+        return certificate
+
+    return issue

@@ -1,0 +1,38 @@
+"""Ports that are free on 127.0.0.1 and on ::1, for TCP and UDP, and stay so until the test binds them."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+
+# Below the kernel's range for outgoing connections, so that no client socket takes a port between look and bind;
+# each process of a parallel test run has a stretch of its own, entered at a place that depends on its id.
+_FIRST, _LENGTH, _STRETCH = 11_000, 20_000, 2_000
+_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw") or 0)
+_start = _FIRST + (_worker * _STRETCH + os.getpid() * 37 % _STRETCH) % _LENGTH
+_candidates = itertools.cycle(range(_start, _start + _STRETCH))
+
+
+def free_port() -> int:
+    """Give a port that nothing is bound to; never the same twice within thousands of calls."""
+    for _ in range(_STRETCH):
+        port = next(_candidates)
+        if port not in _avoided and all(_is_free(port, kind) for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)):
+            return port
+    raise RuntimeError("no free port")
+
+
+#: Ports that browsers refuse to visit.
+_avoided = frozenset({10080})
+
+
+def _is_free(port: int, kind: socket.SocketKind) -> bool:
+    with socket.socket(socket.AF_INET, kind) as probe:
+        if kind is socket.SOCK_STREAM:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,185 @@
+"""The real npserver as a child process: started, waited for, watched, and ended in good order."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+T = TypeVar("T")
+ROOT = Path(__file__).parents[2]
+START_S = 20.0  # deadlines are generous: they only bound what a broken program costs
+STOP_S = 15.0
+_URI = re.compile(r"(?:https?|tcp|udp|ssl|unix|unixgram)://")
+
+
+class Program:
+    """One running npserver.
+
+    Attributes: `process` (subprocess.Popen), `directory` (its working directory), `config_file` (None without config),
+    `listens` (the URIs it was told to listen on), `output` (stdout, with the access log), `errors` (stderr).
+    """
+
+    def __init__(
+        self,
+        arguments: list[str],
+        directory: Path,
+        config: Mapping[str, Any] | str | None,
+        environment: Mapping[str, str],
+        listens: list[str] | None = None,
+    ) -> None:
+        self.directory = directory
+        self.config_file: Path | None = None
+        if config is not None:
+            self.config_file = directory / "npserver.json"
+            self.configure(config)
+            arguments = ["-config", str(self.config_file), *arguments]
+        self.listens = listens if listens is not None else _listens(arguments, config)
+        self._number = sum(1 for _ in directory.glob("*.stderr"))
+        self._stdout = directory / f"{self._number}.stdout"
+        self._stderr = directory / f"{self._number}.stderr"
+        with self._stdout.open("wb") as out, self._stderr.open("wb") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "npserver", *arguments],
+                cwd=directory,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONUNBUFFERED": "1", **environment},
+                start_new_session=True,
+            )
+
+    def __repr__(self) -> str:
+        return f"<Program {self.process.pid} {' '.join(self.listens)} returncode={self.process.poll()}>"
+
+    # ── what it says ──
+
+    @property
+    def output(self) -> str:
+        """Everything written to stdout so far."""
+        return self._stdout.read_text(errors="replace")
+
+    @property
+    def errors(self) -> str:
+        """Everything written to stderr so far."""
+        return self._stderr.read_text(errors="replace")
+
+    def wait_for(self, pattern: str, deadline_s: float = 10.0) -> re.Match[str]:
+        """Wait until stdout or stderr holds a match of the regular expression `pattern`."""
+        return self.wait_until(
+            lambda: re.search(pattern, self.output, re.MULTILINE) or re.search(pattern, self.errors, re.MULTILINE),
+            f"output matching {pattern!r}",
+            deadline_s,
+        )
+
+    def wait_until(self, is_so: Callable[[], T | None], what: str, deadline_s: float = 10.0) -> T:
+        """Wait until `is_so()` gives something true, and give it."""
+        end = time.monotonic() + deadline_s
+        while True:
+            if found := is_so():
+                return found
+            if time.monotonic() > end:
+                raise AssertionError(f"no {what} within {deadline_s} s\n{self._story()}")
+            time.sleep(0.01)  # polling with a deadline; the condition, not the pause, decides
+
+    # ── what happens to it ──
+
+    def configure(self, config: Mapping[str, Any] | str) -> None:
+        """Write the config file anew, whole or not at all; `send_signal(SIGHUP)` makes the program read it."""
+        assert self.config_file is not None
+        fresh = self.config_file.with_suffix(".new")
+        fresh.write_text(config if isinstance(config, str) else json.dumps(config, indent=1))
+        fresh.replace(self.config_file)
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal to the master."""
+        self.process.send_signal(number)
+
+    def wait_ready(self) -> None:
+        """Wait until every listener is bound; connections are then queued at the least."""
+        self.wait_until(self._is_ready_or_dead, "bound listeners", START_S)
+        assert self.process.poll() is None, f"npserver ended at the start\n{self._story()}"
+
+    def children(self) -> list[int]:
+        """Give the process ids of controller and workers."""
+        listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(pid) for pid in listed.split()]
+
+    def wait_exit(self, deadline_s: float = STOP_S) -> int:
+        """Wait for the end and give the exit status."""
+        try:
+            return self.process.wait(deadline_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"still running after {deadline_s} s\n{self._story()}") from None
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End it by a signal and assert that it ended well: status 0, no traceback, no process left."""
+        if self.process.poll() is None:
+            self.send_signal(number)
+        status = self.wait_exit()
+        assert status == 0, f"exit status {status}\n{self._story()}"
+        assert "Traceback" not in self.errors, self._story()
+        assert not self._is_session_alive(), f"processes were left behind\n{self._story()}"
+
+    def kill(self) -> None:
+        """End the whole process group at once, whatever state it is in."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait()
+
+    # ── private ──
+
+    def _is_ready_or_dead(self) -> bool:
+        return self.process.poll() is not None or all(map(_is_bound, self.listens))
+
+    def _is_session_alive(self) -> bool:
+        try:
+            os.killpg(self.process.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def _story(self) -> str:
+        return f"{self!r}\n── stdout ──\n{self.output[-4000:]}\n── stderr ──\n{self.errors[-8000:]}"
+
+
+def _listens(arguments: list[str], config: Mapping[str, Any] | str | None) -> list[str]:
+    """The URIs listened on, from the command line or the config."""
+    found = [
+        argument
+        for before, argument in zip(["", *arguments], arguments, strict=False)
+        if _URI.match(argument) and before.lstrip("-") not in ("to", "L")
+    ]
+    if isinstance(config, Mapping):
+        found += [entry if isinstance(entry, str) else entry["uri"] for entry in config.get("listen", [])]
+    return found
+
+
+def _is_bound(uri: str) -> bool:
+    """Whether a socket of the listener `uri` exists, without connecting to it."""
+    parts = urlsplit(uri)
+    if parts.scheme in ("unix", "unixgram"):
+        return Path(parts.path).is_socket()
+    port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    kind = socket.SOCK_DGRAM if parts.scheme == "udp" else socket.SOCK_STREAM
+    family = socket.AF_INET6 if (parts.hostname or "").count(":") else socket.AF_INET
+    with socket.socket(family, kind) as probe:
+        if kind is socket.SOCK_STREAM:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((parts.hostname or "0.0.0.0", port))
+        except OSError:
+            return True
+    return False
