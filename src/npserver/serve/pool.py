@@ -1,0 +1,40 @@
+"""A target's idle connections, one pool per target, TLS settings and worker. It outlives a reload."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from npserver.serve.http_client import HttpClient
+
+
+class Pool:
+    """Idle connections, the latest used first: the others are left to grow old and be closed."""
+
+    __slots__ = ("__weakref__", "idle")
+
+    def __init__(self) -> None:
+        self.idle: list[HttpClient] = []
+
+    def __repr__(self) -> str:
+        return f"<Pool idle={len(self.idle)}>"
+
+    def take(self) -> HttpClient | None:
+        """Take a connection that is still open, as far as we know."""
+        while self.idle:
+            client = self.idle.pop()
+            if client.is_usable():
+                return client
+        return None
+
+    def give(self, client: HttpClient, size: int) -> bool:
+        """Keep an idle connection. False: there are `size` already, the caller closes it."""
+        if len(self.idle) >= size:
+            return False
+        self.idle.append(client)
+        return True
+
+    def forget(self, client: HttpClient) -> None:
+        """An idle connection has closed."""
+        if client in self.idle:
+            self.idle.remove(client)

@@ -1,0 +1,155 @@
+"""One address of an upstream, live: its load, its health, its idle connections.
+
+Used by the proxy and by forwards. Loads and health stand on the scoreboard, seen by all workers; the mark left by a failed
+connect is this worker's own. What outlives a reload (`TargetState`, the pool) is shared between old and new targets.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeVar
+from weakref import WeakValueDictionary
+
+from npserver.address import Address
+from npserver.balance.balancers import identity_seed
+from npserver.balance.health import Health
+from npserver.balance.sticky import cookie_value
+from npserver.serve.pool import Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from npserver.serve.context import Context
+
+log = logging.getLogger("npserver.upstream")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSettings:
+    """A target as the config has it."""
+
+    address: Address
+    weight: int = 1
+    backup: bool = False
+    max_connections: int = 0  # over all workers; 0: no limit
+    send_proxy: Literal["v1", "v2"] | None = None
+    tls: ssl.SSLContext | None = None
+    server_name: str | None = None  # for SNI and verification
+    tls_identity: str = ""  # equal for equal TLS settings only: part of the pool's identity
+
+
+class TargetState:
+    """What a worker has learnt of a target by using it; carried over reloads."""
+
+    __slots__ = ("__weakref__", "back_at", "down_until", "failed_at")
+
+    def __init__(self) -> None:
+        self.down_until = 0.0  # loop time; 0 while nothing is wrong
+        self.failed_at = 0.0
+        self.back_at = float("-inf")  # when it worked again after having been down
+
+
+class Target:
+    """A target. `failed` and `succeeded` are for attempts to connect to it."""
+
+    __slots__ = (
+        "active_slot", "address", "authority", "control", "cookie", "failures_slot", "health_slot", "identity",
+        "max_connections", "pool", "requests_slot", "seed", "server_name", "settings", "share", "since_slot", "slots",
+        "state", "tls", "total", "uri",
+    )  # fmt: skip
+
+    def __init__(self, context: Context, upstream: str, settings: TargetSettings) -> None:
+        address = settings.address
+        self.settings = settings
+        self.address = address
+        self.tls = settings.tls
+        self.server_name = settings.server_name
+        self.uri = str(Address(address.scheme, address.host, address.port, address.path if address.is_unix else ""))
+        self.authority = authority(address)
+        self.identity = self.uri
+        self.seed = identity_seed(self.uri)
+        self.cookie = cookie_value(self.uri)
+        self.share = float(settings.weight)
+        self.max_connections = settings.max_connections
+        self.state = _carried(context, "target states", f"{upstream}\0{self.uri}", TargetState)
+        self.pool = _carried(context, "upstream pools", f"{self.uri}\0{settings.tls_identity}", Pool)
+        row = context.row
+        self.slots = row.slots
+        self.control = row.board.rows[0]  # written by the controller: health
+        self.total = row.board.total
+        name = f"{upstream}.{self.uri}"
+        self.requests_slot = row.slot(f"upstream.{name}.requests")
+        self.failures_slot = row.slot(f"upstream.{name}.failures")
+        self.active_slot = row.slot(f"gauge.upstream.{name}.active")
+        self.health_slot = row.slot(f"health.{name}")
+        self.since_slot = row.slot(f"health.{name}.since")  # loop time of the last flip, in milliseconds
+
+    def __repr__(self) -> str:
+        return f"<Target {self.uri} active={self.load} {'down' if self.state.down_until else self.health.name.lower()}>"
+
+    @property
+    def load(self) -> int:
+        """Requests and connections in flight over all workers."""
+        return self.total(self.active_slot)
+
+    @property
+    def health(self) -> Health:
+        """What active checks say."""
+        return Health(self.control[self.health_slot])
+
+    def is_full(self) -> bool:
+        """Whether `max_connections` are in use."""
+        return 0 < self.max_connections <= self.total(self.active_slot)
+
+    def acquire(self) -> None:
+        """A request or connection goes to this target; `release` must follow, once."""
+        self.slots[self.active_slot] += 1
+        self.slots[self.requests_slot] += 1
+
+    def release(self) -> None:
+        """It has ended, however."""
+        self.slots[self.active_slot] -= 1
+
+    def count_failure(self) -> None:
+        """The target was reached but did not serve: counted, not held against it."""
+        self.slots[self.failures_slot] += 1
+
+    def mark_down(self, now: float, until: float, reason: str) -> None:
+        """A connect failed: leave the target alone until `until`."""
+        self.slots[self.failures_slot] += 1
+        state = self.state
+        if state.down_until <= now and until > now:
+            log.warning(
+                "target %s is left alone for %g s (retry_timeout_seconds): %s", self.uri, round(until - now, 3), reason
+            )
+        state.failed_at = now
+        state.down_until = until
+
+    def mark_up(self, now: float) -> None:
+        """A connect succeeded."""
+        if self.state.down_until:
+            self.state.down_until = 0.0
+            self.state.back_at = now
+            log.info("target %s can be reached again", self.uri)
+
+
+def authority(address: Address) -> str:
+    """What a Host field says of an address; `localhost` for Unix sockets."""
+    if address.is_unix:
+        return "localhost"
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    default = 443 if address.is_tls else 80
+    return host if address.port in (0, default) else f"{host}:{address.port}"
+
+
+def _carried(context: Context, kind: str, name: str, make: Callable[[], T]) -> T:
+    """The object of this kind and name, kept for as long as any runtime uses it."""
+    objects = context.carried.setdefault(("upstream", kind), WeakValueDictionary())
+    found: T | None = objects.get(name)
+    if found is None:
+        found = objects[name] = make()
+    return found
