@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -28,3 +30,4 @@ class Context:
     #: Open connections, HTTP and others, each with `shut_down()`: finish what is in flight, then close.
     connections: set[Any] = field(default_factory=set)
     draining: bool = False
+    wall_clock: Callable[[], float] = time.time  # seconds since 1970
