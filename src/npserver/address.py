@@ -135,7 +135,7 @@ def _split_scheme(uri: str, default: str, schemes: tuple[str, ...]) -> tuple[str
         scheme, path = uri.split(":", 1) if ":" in uri else ("unix", uri)
         raise ValueError(f"expected '{scheme}:///{path.lstrip('/')}', got {clip(uri)}")
     hint = "tcp" if "upstream" in schemes else "http"
-    example = uri if uri and _ADDRESS_ONLY.fullmatch(uri) else "127.0.0.1:8080"
+    example = f":{uri}" if uri.isdigit() else uri if uri and _ADDRESS_ONLY.fullmatch(uri) else "127.0.0.1:8080"
     raise ValueError(f"scheme missing in {clip(uri)}, expected as in '{hint}://{example}'")
 
 
