@@ -1,0 +1,133 @@
+"""The direction of imports: a module imports only from its own layer and those above it in the list.
+
+What is imported for type checking only does not count: it is gone at run time.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[2] / "src"
+
+#: From the top down; each entry is a module or package below `npserver`.
+LAYERS = [
+    {"errors", "address"},
+    {
+        "http",
+        "dns",
+        "balance",
+        "routing",
+        "framing",
+        "networks",
+        "tlshello",
+        "proxyprotocol",
+        "passwords",
+    },
+    {"config", "observe"},
+    {"net"},
+    {"serve"},
+    {"build"},
+    {"process"},
+    {"embed", "cli", "__main__"},
+]
+PURE = LAYERS[0] | LAYERS[1]
+
+#: What a pure module gets as arguments instead: I/O, the clock, chance.
+IMPURE = {
+    "asyncio",
+    "datetime",
+    "multiprocessing",
+    "os",
+    "pathlib",
+    "random",
+    "secrets",
+    "select",
+    "selectors",
+    "signal",
+    "socket",
+    "ssl",
+    "subprocess",
+    "tempfile",
+    "threading",
+    "time",
+    "uvloop",
+}
+
+MODULES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "npserver" / "__init__.py")
+
+
+def layer_of(module: str) -> int:
+    """The layer of `npserver.<part>...`."""
+    part = module.split(".")[1]
+    for number, names in enumerate(LAYERS):
+        if part in names:
+            return number
+    raise AssertionError(f"{module} is in no layer: add it to LAYERS, in its place")
+
+
+def imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and name of each module imported at run time, wherever the import stands."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, name.name) for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module is not None
+            assert node.level == 0, f"relative import in line {node.lineno}"
+            if node.module == "npserver":
+                yield from ((node.lineno, f"npserver.{name.name}") for name in node.names)
+            else:
+                yield node.lineno, node.module
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            yield from imports(ast.Module(node.orelse, []))
+        else:
+            yield from imports(node)
+
+
+def faults(source: str, module: str) -> list[str]:
+    """What the module `module` imports and should not."""
+    own = layer_of(module)
+    is_pure = module.split(".")[1] in PURE
+    found = []
+    for line, name in imports(ast.parse(source)):
+        if name.startswith("npserver.") and name != "npserver.__version__" and layer_of(name) > own:
+            found.append(f"line {line}: {name} lies in a layer below")
+        if is_pure and name.split(".")[0] in IMPURE:
+            found.append(f"line {line}: {name} in a pure module")
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_point_up(path: Path) -> None:
+    module = ".".join(path.relative_to(SOURCE).with_suffix("").parts)
+    assert faults(path.read_text(), module) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("npserver.http.parser", "import asyncio"),
+        ("npserver.routing", "from time import monotonic"),
+        ("npserver.net.relay", "from npserver.serve.exchange import Exchange"),
+        ("npserver.net.relay", "from npserver import cli"),
+        ("npserver.config.load", "def f():\n    import npserver.build"),
+        ("npserver.dns.zone", "if TYPE_CHECKING:\n    import os\nelse:\n    import time"),
+    ],
+)
+def test_wrong_direction_is_found(module: str, source: str) -> None:
+    assert len(faults(source, module)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("npserver.serve.proxy", "from npserver.serve.exchange import Exchange\nimport asyncio"),
+        ("npserver.http.parser", "if TYPE_CHECKING:\n    import asyncio"),
+        ("npserver.cli", "from npserver import __version__, build"),
+    ],
+)
+def test_right_direction_passes(module: str, source: str) -> None:
+    assert faults(source, module) == []
