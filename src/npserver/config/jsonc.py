@@ -300,7 +300,11 @@ def _unescape(text: str, offset: int) -> str:
         if code is None:
             if simple in _SIMPLE:
                 return _SIMPLE[simple]
-            known = 'expected four hexadecimal digits after \\u' if simple == "u" else 'expected one of \\" \\\\ \\/ \\b \\f \\n \\r \\t \\u'
+            known = (
+                "expected four hexadecimal digits after \\u"
+                if simple == "u"
+                else 'expected one of \\" \\\\ \\/ \\b \\f \\n \\r \\t \\u'
+            )
             raise JsonError(f"bad escape '\\{simple}' in a string, {known}", offset + match.start())
         number = int(code, 16)
         if low is not None and 0xD800 <= number < 0xDC00:

@@ -27,7 +27,7 @@ def parse_size(value: object) -> Size:
         return Size(value)
     if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
         return Size(float(match[1]) * _SIZE_FACTORS[match[2].lower()])
-    raise ValueError(f"expected a size such as 65536 or \"64k\", got {value!r:.60}")
+    raise ValueError(f'expected a size such as 65536 or "64k", got {value!r:.60}')
 
 
 def parse_seconds(value: object) -> Seconds:
@@ -36,4 +36,4 @@ def parse_seconds(value: object) -> Seconds:
         return Seconds(value)
     if isinstance(value, str) and (match := _TIME.fullmatch(value.strip())):
         return Seconds(float(match[1]) * _TIME_FACTORS[match[2]])
-    raise ValueError(f"expected a time such as 10, \"500ms\" or \"5m\", got {value!r:.60}")
+    raise ValueError(f'expected a time such as 10, "500ms" or "5m", got {value!r:.60}')
