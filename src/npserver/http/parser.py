@@ -16,6 +16,7 @@ from npserver.http.target import Target, parse_authority, parse_target
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
+_BARE_LF = re.compile(rb"(?<!\r)\n")
 _HEAD_OCTETS = bytes([9, 10, 13, *range(0x20, 0x7F), *range(0x80, 0x100)])
 _VERSIONS = {b"HTTP/1.1": 1, b"HTTP/1.0": 0}
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
@@ -48,6 +49,8 @@ def parse_head(head: bytes, limits: HeadLimits) -> Request:
     # hot: static-varied
     if head.translate(None, _HEAD_OCTETS):
         raise BadRequest("control character in the request's head")
+    if len(head) > limits.head_bytes:
+        raise BadRequest(f"request head of {len(head)} bytes", 431, "limits.max_header_size")
     lines = head.split(b"\r\n")
     line_count = len(lines) - 1
     if head.count(b"\n") != line_count or head.count(b"\r") != line_count:
@@ -83,6 +86,17 @@ def parse_head(head: bytes, limits: HeadLimits) -> Request:
             raise BadRequest(f"unknown expectation {clip(fields[b'expect'])}", 417)
         request.expects_continue = framing is not Framing.NONE
     return request
+
+
+def check_partial_head(data: bytes, checked: int, limits: HeadLimits) -> None:
+    """Raises: BadRequest if `data`, free of faults up to `checked`, can be the beginning of no acceptable head."""
+    if _BARE_LF.search(data, checked):
+        raise BadRequest("bare LF in the request's head")
+    if len(data) > limits.head_bytes:
+        raise BadRequest("request head too large", 431, "limits.max_header_size")
+    longest_line = limits.url_bytes + 64
+    if len(data) > longest_line and data.find(b"\r\n", 0, longest_line) < 0:
+        raise BadRequest("request target too long", 414, "limits.max_url_size")
 
 
 def _parse_request_line(line: bytes, limits: HeadLimits) -> tuple[str, Target, int]:

@@ -60,12 +60,28 @@ class Exchange(Protocol):
     route: Route
     context: Context
     client_ip: str  # the client's, from trusted proxies or the PROXY protocol where configured
-    client_port: int
-    peer_ip: str  # who the connection is from
-    scheme: str  # "http" or "https"
-    local_port: int  # the port the client reached; 0 for Unix sockets
-    connection_id: int  # the same for all exchanges of one connection (conn-hash)
     upstream: str  # set by the proxy for the access log: the target's URI
+    user: str  # set by basic_auth for the access log
+
+    @property
+    def client_port(self) -> int:
+        """The port of the connection's other end."""
+
+    @property
+    def peer_ip(self) -> str:
+        """Who the connection is from."""
+
+    @property
+    def scheme(self) -> str:
+        """What the client speaks to us: "http" or "https"."""
+
+    @property
+    def local_port(self) -> int:
+        """The port the client reached; 0 for Unix sockets."""
+
+    @property
+    def connection_id(self) -> int:
+        """The same for all exchanges of one connection (conn-hash)."""
 
     @property
     def request_id(self) -> str:
@@ -74,6 +90,13 @@ class Exchange(Protocol):
     @property
     def tls(self) -> object | None:
         """The `ssl.SSLObject` of the connection, None on plain ones."""
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the exchange is over: the client is gone, or it has been answered."""
+
+    def watch(self, source: Source) -> None:
+        """Have `source.cancel` called if the client goes before `start`; for handlers that answer later."""
 
     # ── the request's body ──
 

@@ -1,0 +1,407 @@
+"""One downstream HTTP/1.1 connection (RFC 9112): bytes in, exchanges one after the other, bytes out.
+
+Made by `serve.http_server.HttpFront` for each accepted connection. It owns the transport, what has been read and not
+used yet, and the deadline; the exchange in progress (`serve.http_exchange`) owns everything about its request.
+Pipelined requests wait in the buffer until their turn, so answers keep their order (§9.3.2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from enum import Enum
+from itertools import count
+from typing import TYPE_CHECKING, cast
+
+from npserver.errors import BadRequest
+from npserver.http.message import Request
+from npserver.http.parser import check_partial_head
+from npserver.net.sweeper import NEVER
+from npserver.serve import errorpages
+from npserver.serve.connection_count import ConnectionCount
+from npserver.serve.http_exchange import HttpExchange
+from npserver.serve.http_response import STATUS_LINES
+
+if TYPE_CHECKING:
+    from npserver.net.listener import LiveListener
+    from npserver.serve.http_server import HttpFront
+    from npserver.serve.route import Route
+
+log = logging.getLogger("npserver.http")
+
+MAX_PIPELINED_BYTES = 64 << 10  # read ahead of the exchange in progress; then the client is made to wait
+MAX_TURN = 64  # pipelined requests answered before other connections get their turn
+LINGER_S = 2.0  # how long a client may go on sending after its connection was refused (RFC 9112 §9.6)
+
+_connection_ids = count(1)
+
+
+class State(Enum):
+    """What the connection waits for; each state has its own timeout."""
+
+    IDLE = "idle"  # the next request; `timeouts.idle`
+    HEAD = "head"  # the rest of a head; `timeouts.header`
+    BODY = "body"  # the rest of a body; `timeouts.body`
+    HANDLER = "handler"  # the handler, which keeps its own time
+    WRITING = "writing"  # the client, to take what is sent; `timeouts.write`
+    CLOSING = "closing"  # the client, to take the last answer and to stop sending
+    SWITCHED = "switched"  # handed over to a tunnel
+    CLOSED = "closed"
+
+
+class HttpConnection(asyncio.Protocol):
+    """A client's connection."""
+
+    # The connection
+    # buffer          read and not used yet
+    # scanned         how much of the buffer is known to hold no end of a head
+    # exchange        in progress, or None
+    # state, deadline what is awaited, and until when; watched by the sweeper
+    # unsent          bytes in the transport's buffer when last looked at: has the client taken any since?
+
+    __slots__ = (
+        "_count", "_is_serving", "_local_port", "_proxied_from", "buffer", "client_ip", "client_port", "context",
+        "deadline", "exchange", "front", "id", "is_reading", "is_write_paused", "listener", "read_all", "requests",
+        "scanned", "scheme", "state", "transport", "unsent",
+    )  # fmt: skip
+
+    def __init__(self, listener: LiveListener) -> None:
+        self.listener = listener
+        self.front = cast("HttpFront", listener.front)
+        self.context = listener.context
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set before anything else is called
+        self.id = next(_connection_ids)
+        self.client_ip = ""
+        self.client_port = 0
+        self.scheme = "https" if listener.listener.address.is_tls else "http"
+        self.buffer = b""
+        self.scanned = 0
+        self.exchange: HttpExchange | None = None
+        self.state = State.IDLE
+        self.deadline = NEVER
+        self.requests = 0
+        self.is_reading = True
+        self.is_write_paused = False
+        self.read_all = False  # the client has ended its side
+        self.unsent = 0
+        self._count: ConnectionCount | None = None
+        self._is_serving = False  # inside `_serve`, which goes on by itself
+        self._local_port = -1
+        self._proxied_from: tuple[str, int] | None = None
+
+    def __repr__(self) -> str:
+        return f"<HttpConnection {self.id} {self.client_ip} {self.state.value} requests={self.requests}>"
+
+    # ── the connection's life ──
+
+    def proxied(self, source: tuple[str, int], destination: tuple[str, int]) -> None:
+        """A trusted PROXY header has told where the connection really comes from; called before it is made."""
+        self._proxied_from = source
+        self._local_port = destination[1]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has connected (and its TLS handshake is done)."""
+        self.transport = cast("asyncio.Transport", transport)
+        peer = self._proxied_from or transport.get_extra_info("peername")
+        if isinstance(peer, tuple) and len(peer) >= 2:
+            self.client_ip, self.client_port = peer[0].removeprefix("::ffff:"), peer[1]
+        else:
+            self.client_ip = "unix:"
+        front = self.front
+        self._count = ConnectionCount(front, self.context.row, self.client_ip)
+        self.context.connections.add(self)
+        self.context.sweeper.watched.add(self)
+        self.deadline = self.context.loop.time() + front.settings.idle_timeout_s
+        if key := self._count.limit_reached():
+            log.info("503 to %s: %s reached", self.client_ip, key)
+            self.close_after(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\n"
+                             b"Connection: close\r\n\r\n")  # fmt: skip
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The connection is gone, for whatever reason."""
+        self.state = State.CLOSED
+        self.deadline = NEVER
+        self.buffer = b""
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.connection_lost()
+        self.release()
+
+    def release(self) -> None:
+        """Give back what the connection counts for."""
+        self.context.connections.discard(self)
+        self.context.sweeper.watched.discard(self)
+        count, self._count = self._count, None
+        if count is not None:
+            count.release()
+
+    def shut_down(self) -> None:
+        """Finish the exchange in progress, then close; at once if there is none."""
+        if self.exchange is None and self.state is not State.SWITCHED and not self.buffer:
+            self.close()
+
+    def close(self) -> None:
+        """Close once everything written is sent, within `timeouts.write`."""
+        if self.state is not State.CLOSED:
+            self.state = State.CLOSING
+            self.deadline = self.context.loop.time() + self.front.settings.write_timeout_s
+            self.transport.close()
+
+    def close_after(self, answer: bytes) -> None:
+        """Send a last answer to a client that may still be sending.
+
+        Closing at once would reset the connection and with it the answer (RFC 9112 §9.6), so what still comes is read
+        and dropped for a while.
+        """
+        self.transport.write(answer)
+        self.linger()
+
+    def linger(self) -> None:
+        """End our side; read and drop what the client still sends."""
+        if self.state is State.CLOSED:
+            return
+        self.buffer = b""
+        if self.read_all:
+            self.close()
+            return
+        self.state = State.CLOSING
+        self.deadline = self.context.loop.time() + LINGER_S
+        self.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def expire(self, now: float) -> None:
+        """A deadline has passed: tell the client where one can still be told, and close."""
+        settings = self.front.settings
+        if self.state is State.WRITING or (self.state is State.CLOSING and self.transport.get_write_buffer_size()):
+            unsent = self.unsent_bytes
+            if unsent < self.unsent and self.state is State.WRITING:
+                self.unsent = unsent
+                self.deadline = now + settings.write_timeout_s
+                return
+            log.info("closing %s: it takes nothing (timeouts.write)", self.client_ip)
+            self.transport.abort()
+        elif self.state is State.HEAD:
+            self._refuse(BadRequest("request head not complete in time", 408, "timeouts.header"))
+        elif self.state is State.BODY and self.exchange is not None:
+            self.exchange.refuse_body(BadRequest("request body stalled", 408, "timeouts.body"))
+        elif self.state is State.CLOSING:
+            self.transport.abort()
+        else:
+            self.close()
+
+    # ── reading ──
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client."""
+        # hot: static-small
+        if self.exchange is None:
+            if self.state is State.CLOSING:
+                return
+            if self.buffer:
+                data = self.buffer + data
+                self.buffer = b""
+            self._serve(data)
+        elif self.exchange.body is not None and not self.exchange.body.done:
+            self.exchange.feed(data)
+        else:
+            self.hold(data)
+
+    def hold(self, data: bytes) -> None:
+        """Keep pipelined bytes for their turn."""
+        self.buffer += data
+        if len(self.buffer) > MAX_PIPELINED_BYTES:
+            self.pause_reading()
+
+    def eof_received(self) -> bool:
+        """The client has ended its side; what it asked for is still answered."""
+        self.read_all = True
+        if self.exchange is None:
+            return False
+        self.exchange.eof_received()
+        return self.state is not State.CLOSED
+
+    def pause_reading(self) -> None:
+        """Make the client wait."""
+        if self.is_reading:
+            self.is_reading = False
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on."""
+        if not self.is_reading and self.state is not State.CLOSED and not self.transport.is_closing():
+            self.is_reading = True
+            self.transport.resume_reading()
+
+    def _serve(self, data: bytes) -> None:
+        self._is_serving = True
+        try:
+            self._serve_all(data)
+        finally:
+            self._is_serving = False
+
+    def _serve_all(self, data: bytes) -> None:
+        """Begin the requests in `data`, one after the other as far as they are answered at once."""
+        # hot: static-small
+        front = self.front
+        if front is not self.listener.front:
+            front = self.front = cast("HttpFront", self.listener.front)  # a reload has put a new one in place
+        turns = 0
+        while data:
+            found = front.remembered(data)
+            if found is not None:
+                rest = b""
+            else:
+                end = data.find(b"\r\n\r\n", self.scanned)
+                if data.startswith(b"\r\n"):  # empty lines before a request (RFC 9112 §2.2)
+                    self.scanned = 0
+                    data = data[2:]
+                    continue
+                if end < 0:
+                    self._await_head(data)
+                    return
+                self.scanned = 0
+                rest = data[end + 4 :]
+                try:
+                    found = front.find(data[: end + 4] if rest else data)
+                except BadRequest as error:
+                    self._refuse(error)
+                    return
+            self._begin(found[0], found[1], rest)
+            if self.exchange is not None or self.state is State.CLOSING or self.state is State.CLOSED:
+                return
+            data = self.buffer or b""
+            self.buffer = b""
+            turns += 1
+            if data and (turns >= MAX_TURN or self.is_write_paused):
+                self.buffer = data
+                if not self.is_write_paused:
+                    self.context.loop.call_soon(self.serve_buffered)
+                return
+
+    def serve_buffered(self) -> None:
+        """Go on with what was held meanwhile."""
+        if self.exchange is None and self.state is not State.CLOSING and self.state is not State.CLOSED:
+            self.resume_reading()
+            data, self.buffer = self.buffer, b""
+            if data:
+                self._serve(data)
+            elif self.read_all:
+                self.close()
+
+    def _await_head(self, data: bytes) -> None:
+        """Wait for the rest of a head, unless what is there can be no part of one."""
+        try:
+            check_partial_head(data, self.scanned, self.front.settings.head_limits)
+        except BadRequest as error:
+            self._refuse(error)
+            return
+        if self.state is not State.HEAD:
+            self.state = State.HEAD
+            self.deadline = self.context.loop.time() + self.front.settings.header_timeout_s
+        self.buffer = data
+        self.scanned = max(len(data) - 3, 0)
+        if self.read_all:
+            self.close()
+
+    def _begin(self, request: Request, route: Route, rest: bytes) -> None:
+        # hot: static-small
+        self.requests += 1
+        self.state = State.HANDLER
+        self.deadline = NEVER
+        exchange = self.exchange = HttpExchange(self, request, route)
+        if exchange.body is not None:
+            if not exchange.admit_body():
+                return
+            if rest:
+                exchange.feed(rest)
+                if self.exchange is not exchange:
+                    return
+        elif rest:
+            self.hold(rest)
+        exchange.run()
+
+    def _refuse(self, error: BadRequest) -> None:
+        """Answer bytes that are no request, and close."""
+        slots, front = self.front.slots, self.front
+        slots[front.requests_slot] += 1
+        slots[front.class_slots[error.status // 100]] += 1
+        level = logging.INFO if error.key else logging.DEBUG
+        log.log(level, "%d to %s: %s%s", error.status, self.client_ip, error, f" ({error.key})" if error.key else "")
+        fields, body = errorpages.render(error.status, b"", "")
+        self.close_after(
+            b"%b%b%bContent-Length: %d\r\nConnection: close\r\n\r\n%b"
+            % (STATUS_LINES[error.status], front.common_fields, fields, len(body), body)
+        )
+
+    # ── writing ──
+
+    def pause_writing(self) -> None:
+        """The client does not keep up."""
+        self.is_write_paused = True
+        if self.exchange is not None:
+            self.exchange.pause_writing()
+        self.await_client()
+
+    def await_client(self) -> None:
+        """Start the clock on a client that takes nothing."""
+        if self.state is not State.CLOSING:
+            self.state = State.WRITING
+            self.unsent = self.unsent_bytes
+            self.deadline = self.context.loop.time() + self.front.settings.write_timeout_s
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        self.is_write_paused = False
+        if self.state is State.WRITING:
+            self.state = State.HANDLER
+            self.deadline = NEVER
+        if self.exchange is not None:
+            self.exchange.resume_writing()
+        elif self.state is State.HANDLER:
+            self.exchange_ended()
+
+    def exchange_ended(self) -> None:
+        """The exchange is over and the connection is kept: on to the next request."""
+        # hot: static-small
+        if self.is_write_paused:
+            self.await_client()
+            return
+        self.state = State.IDLE
+        self.deadline = self.context.loop.time() + self.front.settings.idle_timeout_s
+        if not self._is_serving and (self.buffer or not self.is_reading or self.read_all):
+            self.context.loop.call_soon(self.serve_buffered)
+
+    def await_body(self, is_awaited: bool) -> None:
+        """Start, renew or stop the clock on a client that owes the rest of a body."""
+        if self.state is State.CLOSING or self.state is State.CLOSED:
+            return
+        if is_awaited:
+            self.state = State.BODY
+            self.deadline = self.context.loop.time() + self.front.settings.body_timeout_s
+        else:
+            self.state = State.HANDLER
+            self.deadline = NEVER
+
+    def hand_over(self) -> bytes:
+        """A tunnel takes the transport: reading is paused; gives what had come after the request."""
+        self.pause_reading()
+        self.state = State.SWITCHED
+        self.deadline = NEVER
+        self.context.sweeper.watched.discard(self)
+        early, self.buffer = self.buffer, b""
+        return early
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What the client has not taken yet."""
+        exchange = self.exchange
+        return self.transport.get_write_buffer_size() + (exchange.unsent_bytes if exchange is not None else 0)
+
+    @property
+    def local_port(self) -> int:
+        """The port the client reached, 0 for a Unix socket."""
+        if self._local_port < 0:
+            name = self.transport.get_extra_info("sockname")
+            self._local_port = name[1] if isinstance(name, tuple) else 0
+        return self._local_port

@@ -1,0 +1,281 @@
+"""One request and its response over HTTP/1.1: what handlers see as `serve.exchange.Exchange`.
+
+Made by `serve.http_connection` for each request; gives the connection back when the response is written and the
+request's body is read or known not to come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from typing import TYPE_CHECKING
+
+from npserver.errors import BadRequest
+from npserver.http.forwarded import client_address
+from npserver.http.message import Framing, Request
+from npserver.serve.http_response import STATUS_LINES, ResponseHalf
+from npserver.serve.request_body import RequestBody
+
+if TYPE_CHECKING:
+    from npserver.serve.exchange import BodySink
+    from npserver.serve.http_connection import HttpConnection
+    from npserver.serve.route import Route
+
+log = logging.getLogger("npserver.http")
+
+
+class HttpExchange(ResponseHalf):
+    """One request and its response."""
+
+    # body  what is still to come of the request's, None if there is none
+
+    __slots__ = ("_started",)
+
+    def __init__(self, connection: HttpConnection, request: Request, route: Route) -> None:
+        # hot: static-small
+        super().__init__(connection, request, route)
+        self._started = time.monotonic() if self.context.access_log.enabled else 0.0
+        trusted = connection.front.trusted
+        if trusted is not None and connection.client_ip in trusted:
+            self.client_ip = client_address(connection.client_ip, request.fields, trusted)
+        if request.framing is not Framing.NONE:
+            self.body = RequestBody(self)
+
+    def __repr__(self) -> str:
+        return f"<HttpExchange {self.request.method} {self.request.path} {self.status or 'unanswered'}>"
+
+    @property
+    def client_port(self) -> int:
+        """The connection's source port."""
+        return self.connection.client_port
+
+    @property
+    def peer_ip(self) -> str:
+        """Who the connection is from."""
+        return self.connection.client_ip
+
+    @property
+    def scheme(self) -> str:
+        """What the client speaks to us: "http" or "https"."""
+        return self.connection.scheme
+
+    @property
+    def local_port(self) -> int:
+        """The port the client reached."""
+        return self.connection.local_port
+
+    @property
+    def connection_id(self) -> int:
+        """The same for all exchanges of a connection."""
+        return self.connection.id
+
+    @property
+    def request_id(self) -> str:
+        """32 random hexadecimal digits."""
+        if not self._request_id:
+            self._request_id = secrets.token_hex(16)
+        return self._request_id
+
+    @property
+    def tls(self) -> object | None:
+        """The connection's `ssl.SSLObject`."""
+        found: object | None = self.connection.transport.get_extra_info("ssl_object")
+        return found
+
+    # ── the connection's calls ──
+
+    def run(self) -> None:
+        """Let the guards, then the handler, have it."""
+        # hot: static-small
+        route = self.route
+        try:
+            for guard in route.guards:
+                if not guard(self):
+                    return
+            route.handler.handle(self)
+        except Exception:
+            log.exception("error in %s", route.name)
+            self.break_off()
+
+    def break_off(self) -> None:
+        """Our own fault: 500 if nothing is sent yet, else close."""
+        if self.status:
+            self.abort("internal error")
+        else:
+            self.keep = False
+            self.fail(500, "internal error")
+
+    def admit_body(self) -> bool:
+        """Whether the body may come: one that says it is too long is refused unread."""
+        assert self.body is not None
+        try:
+            self.body.check_length()
+        except BadRequest as error:
+            self.refuse_body(error)
+            return False
+        return True
+
+    def feed(self, data: bytes) -> None:
+        """Bytes of the body have come, perhaps with what follows it."""
+        body = self.body
+        assert body is not None
+        try:
+            body.feed(data)
+        except BadRequest as error:
+            self.refuse_body(error)
+            return
+        if body.is_discarded and body.done:
+            self._leave()
+
+    def refuse_body(self, error: BadRequest) -> None:
+        """The body breaks the protocol or a limit, or does not come: answer if that is still possible, and close."""
+        self.keep = False
+        if self.body is not None:
+            self.body.lose(str(error))
+        if self.is_gone:
+            return
+        if self.status:
+            self.abort(str(error))
+        else:
+            self.fail(error.status, str(error), error.key)
+
+    def eof_received(self) -> None:
+        """The client has ended its side."""
+        if self.body is not None and not self.body.done:
+            self.refuse_body(BadRequest("client closed within the request body"))
+
+    def connection_lost(self) -> None:
+        """The client is gone."""
+        if self.body is not None:
+            self.body.lose("client gone")
+        if self._file is not None:
+            self._file.cancel()
+        source, self._source = self._source, None
+        if source is not None:
+            source.cancel()
+        self._log(499 if not self.status else self.status)
+
+    def pause_writing(self) -> None:
+        """The client does not keep up."""
+        if self._source is not None:
+            self._source.pause()
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        if self._file is not None:
+            self._file.resume()
+        if self._source is not None:
+            self._source.resume()
+
+    # ── the request's body ──
+
+    def receive(self, sink: BodySink) -> None:
+        """Start giving the body to `sink`."""
+        if self.body is None:
+            sink.body_end(b"")
+        else:
+            self.body.deliver_to(sink)
+
+    def pause_receiving(self) -> None:
+        """Give the sink no more for now."""
+        if self.body is not None:
+            self.body.pause()
+
+    def resume_receiving(self) -> None:
+        """Go on."""
+        if self.body is not None:
+            self.body.resume()
+
+    # ── the ends of an exchange ──
+
+    def abort(self, reason: str) -> None:
+        """Close so that the client sees a truncated answer."""
+        connection = self.connection
+        if connection.exchange is not self:
+            return
+        log.debug("aborting %r of %s: %s", self, self.client_ip, reason)
+        self._source = None
+        connection.exchange = None
+        if self.body is not None:
+            self.body.lose(reason)
+        if self._file is not None:
+            self._file.cancel()
+        self._log(self.status or 499)
+        if self.status and not self._is_chunked and self._left is None:
+            connection.transport.abort()  # an answer ended by closing: only a reset tells that it is not whole
+            return
+        if self._head:
+            connection.transport.write(self._head)
+            self._head = b""
+        connection.close()
+
+    def switch(self, fields: bytes) -> tuple[asyncio.Transport, bytes]:
+        """Answer 101 and hand the connection over."""
+        connection = self.connection
+        self.status = 101
+        transport = connection.transport
+        if self.route.rewrite_fields is not None:
+            fields = self.route.rewrite_fields(self, fields)
+        transport.write(
+            b"%b%b%bConnection: Upgrade\r\n\r\n" % (STATUS_LINES[101], connection.front.common_fields, fields)
+        )
+        return transport, connection.hand_over()
+
+    def switched_closed(self, received: int, sent: int, reason: str) -> None:
+        """The tunnel has ended."""
+        self.sent = sent
+        self._log(101, received)
+        self.connection.exchange = None
+        self.connection.release()
+
+    def _answered(self) -> None:
+        """The response is written: what about the rest of the request?"""
+        # hot: static-small
+        self._source = None
+        if self._started:
+            self._log(self.status)
+        else:
+            front = self.connection.front
+            slots = front.slots
+            slots[front.requests_slot] += 1
+            slots[front.class_slots[self.status // 100]] += 1
+            slots[front.sent_slot] += self.sent
+        body = self.body
+        if body is None or body.done:
+            self._leave()
+        elif not self.keep:
+            body.lose("answered")
+            self.connection.exchange = None
+            self.connection.linger()
+        else:
+            body.discard()
+
+    def _leave(self) -> None:
+        """Request and response are complete."""
+        # hot: static-small
+        connection = self.connection
+        connection.exchange = None
+        if not self.keep:
+            if self.request.keep_alive and not connection.read_all:
+                connection.linger()  # the client may have sent more before it reads that we close
+            else:
+                connection.close()
+        else:
+            connection.exchange_ended()
+
+    def _log(self, status: int, received: int = 0) -> None:
+        front = self.connection.front
+        slots = front.slots
+        slots[front.requests_slot] += 1
+        slots[front.class_slots[status // 100]] += 1
+        slots[front.sent_slot] += self.sent
+        received = received or (self.body.received if self.body is not None else 0)
+        slots[front.received_slot] += received
+        if self._started:
+            self.context.access_log.request(
+                client_ip=self.client_ip, request=self.request, scheme=self.connection.scheme, status=status,
+                received=received, sent=self.sent, duration_s=time.monotonic() - self._started,
+                upstream=self.upstream, request_id=self._request_id, user=self.user,
+            )  # fmt: skip

@@ -1,0 +1,156 @@
+"""The HTTP front of a listener: its router, limits and remembered heads. Made by `build.http`.
+
+`serve.http_connection` asks it for each request: `front.find(head)` gives the parsed request and its route. A head seen
+before costs one look-up; the memory is bounded, holds only requests without a body, and goes with the runtime.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from npserver.http.dates import format_date
+from npserver.http.message import Framing, Request
+from npserver.http.parser import HeadLimits, parse_head
+from npserver.serve.http_connection import HttpConnection
+from npserver.serve.route import Route
+
+if TYPE_CHECKING:
+    from npserver.net.listener import LiveListener
+    from npserver.serve.context import Context
+    from npserver.serve.exchange import Exchange
+
+log = logging.getLogger("npserver.http")
+
+REMEMBERED_HEADS = 1024  # per generation; two are kept
+REMEMBERED_HEAD_BYTES = 4096  # longer heads are not remembered
+
+
+class Router(Protocol):
+    """What finds a route: `routing.Router`."""
+
+    def find(self, host: str, path: str) -> Route | None:
+        """The most specific route for a request."""
+
+
+class AddressSet(Protocol):
+    """A set of networks: `networks.Networks`."""
+
+    def __contains__(self, ip: str, /) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """The config's limits and timeouts as the HTTP server needs them; bytes and seconds."""
+
+    header_timeout_s: float = 10.0
+    body_timeout_s: float = 30.0
+    idle_timeout_s: float = 60.0
+    write_timeout_s: float = 60.0
+    max_connections: int = 10_000
+    max_connections_per_ip: int = 500
+    max_requests_per_connection: int = 10_000
+    head_limits: HeadLimits = field(default_factory=HeadLimits)
+    server_header: str = "npserver"  # "" for none
+    remember_heads: bool = True
+
+
+class Unrouted:
+    """The handler of requests that no rule matches."""
+
+    __slots__ = ()
+
+    def handle(self, exchange: Exchange) -> None:
+        """Answer 404."""
+        exchange.fail(404, "no rule matches")
+
+
+class ServerOptions:
+    """The handler of `OPTIONS *`, a question about the server itself (RFC 9110 §9.3.7)."""
+
+    __slots__ = ()
+
+    def handle(self, exchange: Exchange) -> None:
+        """Answer with the methods that some rule may serve."""
+        exchange.respond(204, b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n")
+
+
+class HttpFront:
+    """Serves HTTP/1.1 on one listener."""
+
+    def __init__(
+        self,
+        router: Router,
+        context: Context,
+        settings: HttpSettings | None = None,
+        *,
+        trusted: AddressSet | None = None,
+        max_body_size: int = 64 << 20,
+    ) -> None:
+        self.router = router
+        self.context = context
+        self.settings = settings or HttpSettings()
+        self.trusted = trusted
+        self.unrouted = Route("unrouted", Unrouted(), max_body_size)
+        self.options = Route("options", ServerOptions(), max_body_size)
+        self._server_line = (
+            b"Server: " + self.settings.server_header.encode("latin-1") + b"\r\n"
+            if self.settings.server_header
+            else b""
+        )
+        self.common_fields = b""  # Date and Server
+        self.deadline = 0.0
+        self.expire(context.loop.time())
+        context.sweeper.watched.add(self)
+        self._heads: dict[bytes, tuple[Request, Route]] = {}
+        self._older_heads: dict[bytes, tuple[Request, Route]] = {}
+        row = context.row
+        self.slots = row.slots
+        self.requests_slot = row.slot("http.requests")
+        self.class_slots = [row.slot(f"http.responses.{digit}xx") for digit in range(6)]
+        self.sent_slot = row.slot("http.sent_bytes")
+        self.received_slot = row.slot("http.received_bytes")
+        self.connections_slot = row.slot("gauge.http.connections")
+        self.accepted_slot = row.slot("http.connections")
+        self.rejected_slot = row.slot("http.rejected_connections")
+
+    def accept(self, listener: LiveListener) -> asyncio.Protocol:
+        """Make the protocol of a new connection."""
+        return HttpConnection(listener)
+
+    def close(self) -> None:
+        """Another front has taken over; connections move to it at their next request."""
+        self.context.sweeper.watched.discard(self)
+
+    def find(self, head: bytes) -> tuple[Request, Route]:
+        """Parse a head and find its route, or remember both. Raises: BadRequest."""
+        found = self._heads.get(head)
+        if found is not None:
+            return found
+        found = self._older_heads.get(head)
+        if found is None:
+            request = parse_head(head, self.settings.head_limits)
+            if request.path == "*":
+                return request, self.options
+            found = request, self.router.find(request.host, request.path) or self.unrouted
+            if request.framing is not Framing.NONE:
+                return found
+        if len(head) <= REMEMBERED_HEAD_BYTES and self.settings.remember_heads:
+            if len(self._heads) >= REMEMBERED_HEADS:
+                self._older_heads = self._heads
+                self._heads = {}
+            self._heads[head] = found
+        return found
+
+    def remembered(self, data: bytes) -> tuple[Request, Route] | None:
+        """What `find` remembers of exactly these bytes."""
+        return self._heads.get(data)
+
+    def expire(self, now: float) -> None:
+        """Write the Date and Server lines anew; the sweeper calls it at each second's turn."""
+        wall = time.time()
+        self.deadline = now + 1.0 - wall % 1.0
+        self.common_fields = b"Date: " + format_date(wall).encode() + b"\r\n" + self._server_line

@@ -1,0 +1,364 @@
+"""The life of a downstream connection: timeouts, backpressure, order, refusals (RFC 9112 §9)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.protocols.memory import Client, Server
+
+from npserver.serve.exchange import Exchange
+from npserver.serve.http_connection import State
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n"
+
+
+class Held:
+    """Keeps its exchanges for the test to answer."""
+
+    def __init__(self) -> None:
+        self.exchanges: list[Exchange] = []
+
+    def handle(self, exchange: Exchange) -> None:
+        self.exchanges.append(exchange)
+
+
+class Recorder:
+    """A body sink and a source that write down what they are told."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.body = b""
+
+    def body_data(self, data: bytes) -> None:
+        self.body += data
+
+    def body_end(self, trailers: bytes) -> None:
+        self.events.append("end")
+
+    def body_lost(self, reason: str) -> None:
+        self.events.append(f"lost: {reason}")
+
+    def pause(self) -> None:
+        self.events.append("pause")
+
+    def resume(self) -> None:
+        self.events.append("resume")
+
+    def cancel(self) -> None:
+        self.events.append("cancel")
+
+
+def held(**settings: Any) -> tuple[Server, Held, Client]:
+    handler = Held()
+    server = Server(handler, **settings)
+    return server, handler, server.connect()
+
+
+class TestTimeouts:
+    def test_idle_connection_is_closed_without_a_word(self) -> None:
+        server, _, client = held(idle_timeout_s=60)
+        server.pass_time(59)
+        assert not client.is_ended
+        server.pass_time(2)
+        assert client.is_ended
+        assert client.received == b""
+
+    def test_slow_head_gets_408(self) -> None:
+        server, _, client = held(header_timeout_s=10)
+        client.send(b"GET / HTT")
+        for _ in range(5):
+            server.pass_time(2)
+            client.send(b"P")  # a drip does not renew the time for the whole head
+        server.pass_time(1)
+        assert client.received.startswith(b"HTTP/1.1 408 ")
+        assert client.is_ended
+
+    def test_stalled_body_gets_408(self) -> None:
+        server, handler, client = held(body_timeout_s=30)
+        client.send(POST + b"12")
+        sink = Recorder()
+        handler.exchanges[0].receive(sink)
+        for _ in range(4):
+            server.pass_time(20)
+            client.send(b"x")  # each read renews the time: long uploads are not cut
+        assert not client.is_ended
+        server.pass_time(31)
+        assert client.received.startswith(b"HTTP/1.1 408 ")
+        assert sink.events == ["lost: request body stalled"]
+        assert client.is_ended
+
+    def test_body_that_the_handler_holds_back_is_not_timed(self) -> None:
+        server, handler, client = held(body_timeout_s=30)
+        client.send(POST + b"12")
+        handler.exchanges[0].receive(Recorder())
+        handler.exchanges[0].pause_receiving()
+        server.pass_time(1000)
+        assert not client.is_ended
+
+    def test_handler_may_take_its_time(self) -> None:
+        server, handler, client = held()
+        client.send(GET)
+        server.pass_time(1000)
+        handler.exchanges[0].respond(200, b"", b"late")
+        assert client.received.endswith(b"late")
+
+    def test_client_that_takes_nothing_is_cut_off(self) -> None:
+        server, handler, client = held(write_timeout_s=60)
+        client.send(GET)
+        source = Recorder()
+        client.transport.is_stalled = True
+        handler.exchanges[0].start(200, b"", 1_000_000, source)
+        handler.exchanges[0].write(b"x" * 100_000)
+        assert source.events == ["pause"]
+        server.pass_time(59)
+        del client.transport.unsent[:10]  # it takes a little: the time starts anew
+        server.pass_time(2)
+        assert not client.transport.is_closed
+        server.pass_time(61)
+        assert client.transport.is_aborted
+        assert source.events == ["pause", "cancel"]
+
+    def test_refused_client_that_goes_on_sending_is_cut_off(self) -> None:
+        server, _, client = held()
+        client.send(b"nonsense\r\n\r\n")
+        assert client.transport.has_eof
+        assert not client.transport.is_closed
+        client.send(b"more")
+        server.pass_time(3)
+        assert client.transport.is_closed
+
+
+class TestBackpressure:
+    def test_slow_handler_stops_the_client(self) -> None:
+        _, handler, client = held()
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n")
+        client.send(b"x" * 70_000)
+        assert client.transport.is_paused
+        sink = Recorder()
+        handler.exchanges[0].receive(sink)
+        assert len(sink.body) == 70_000
+        handler.exchanges[0].resume_receiving()
+
+    def test_paused_body_is_kept_and_delivered_in_order(self) -> None:
+        _, handler, client = held()
+        client.send(POST + b"01")
+        sink = Recorder()
+        exchange = handler.exchanges[0]
+        exchange.receive(sink)
+        exchange.pause_receiving()
+        assert client.transport.is_paused
+        client.send(b"23456789")  # was under way already
+        assert sink.body == b"01"
+        exchange.resume_receiving()
+        assert (sink.body, sink.events) == (b"0123456789", ["end"])
+
+    def test_slow_client_pauses_and_resumes_the_source(self) -> None:
+        _, handler, client = held()
+        client.send(GET)
+        source = Recorder()
+        client.transport.is_stalled = True
+        exchange = handler.exchanges[0]
+        exchange.start(200, b"", None, source)
+        exchange.write(b"x" * 100_000)
+        client.transport.unstall()
+        exchange.finish()
+        assert source.events == ["pause", "resume"]
+        assert client.received.endswith(b"\r\n0\r\n\r\n")
+
+    def test_pipelined_requests_wait_while_the_client_does_not_read(self) -> None:
+        class Big:
+            def handle(self, exchange: Exchange) -> None:
+                exchange.respond(200, b"", b"x" * 100_000)
+
+        client = Server(Big()).connect()
+        client.transport.is_stalled = True
+        client.send(GET * 50)
+        assert len(client.transport.unsent) < 300_000
+        while client.transport.unsent:
+            client.transport.unstall()
+            client.transport.is_stalled = bool(client.received.count(b"HTTP/1.1 200") < 50)
+            client.server.loop.settle()
+        assert client.received.count(b"HTTP/1.1 200") == 50
+
+    def test_endless_pipelining_is_paused(self) -> None:
+        _, _, client = held()
+        client.send(GET)
+        for _ in range(100):
+            if not client.transport.is_paused:
+                client.send(GET * 100)
+        assert client.transport.is_paused
+
+
+class TestOrder:
+    def test_answers_keep_the_order_of_requests(self) -> None:
+        server, handler, client = held()
+        client.send(GET * 3)
+        assert len(handler.exchanges) == 1
+        for number in range(3):
+            handler.exchanges[number].respond(200, b"", b"%d" % number)
+            server.loop.settle()
+        assert [part[-1:] for part in client.received.split(b"HTTP/1.1 200")[1:]] == [b"0", b"1", b"2"]
+
+    def test_interim_response_comes_first(self) -> None:
+        _, handler, client = held()
+        client.send(GET)
+        handler.exchanges[0].inform(103, b"Link: </a.css>; rel=preload\r\n")
+        handler.exchanges[0].respond(200, b"", b"x")
+        assert client.received.startswith(
+            b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\nHTTP/1.1 200"
+        )
+
+
+class TestStreaming:
+    def test_head_is_joined_with_the_first_piece(self) -> None:
+        _, handler, client = held()
+        client.send(GET)
+        exchange = handler.exchanges[0]
+        exchange.start(200, b"A: b\r\n", None, Recorder())
+        assert client.received == b""
+        exchange.write(b"abc")
+        exchange.finish(b"T: u\r\n")
+        assert client.received.endswith(b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nT: u\r\n\r\n")
+
+    def test_head_alone_goes_out_at_once(self) -> None:
+        server, handler, client = held()
+        client.send(GET)
+        handler.exchanges[0].start(200, b"", None, Recorder())
+        server.loop.settle()
+        assert client.received.endswith(b"\r\n\r\n")
+
+    def test_http_1_0_is_ended_by_closing(self) -> None:
+        _, handler, client = held()
+        client.send(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+        exchange = handler.exchanges[0]
+        exchange.start(200, b"", None, Recorder())
+        exchange.write(b"abc")
+        exchange.finish()
+        assert client.received.endswith(b"Connection: close\r\n\r\nabc")
+        assert client.is_ended
+
+    @pytest.mark.parametrize("pieces", [[b"abc"], [b"abcdef"]], ids=["shorter", "longer"])
+    def test_wrong_length_breaks_the_connection(self, pieces: list[bytes]) -> None:
+        _, handler, client = held()
+        client.send(GET)
+        exchange = handler.exchanges[0]
+        exchange.start(200, b"", 5, Recorder())
+        for piece in pieces:
+            exchange.write(piece)
+        exchange.finish()
+        assert client.is_ended
+
+    def test_head_request_gets_no_body(self) -> None:
+        _, handler, client = held()
+        client.send(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
+        handler.exchanges[0].respond(200, b"", b"abc")
+        assert client.received.endswith(b"Content-Length: 3\r\n\r\n")
+
+    def test_204_has_no_length_9110_8_6(self) -> None:
+        _, handler, client = held()
+        client.send(GET)
+        handler.exchanges[0].respond(204)
+        assert b"Content-Length" not in client.received
+
+
+class TestEnds:
+    def test_client_gone_cancels_the_source(self) -> None:
+        _, handler, client = held()
+        client.send(GET)
+        source = Recorder()
+        handler.exchanges[0].watch(source)
+        client.connection.connection_lost(None)
+        assert source.events == ["cancel"]
+        assert handler.exchanges[0].is_gone
+        handler.exchanges[0].respond(200, b"", b"too late")
+        assert client.received == b""
+
+    def test_half_closed_client_is_still_answered(self) -> None:
+        _, handler, client = held()
+        client.send(GET)
+        client.end()
+        assert not client.transport.is_closed
+        handler.exchanges[0].respond(200, b"", b"x")
+        assert client.received.endswith(b"x")
+        assert client.is_ended
+
+    def test_end_within_a_body_is_an_error(self) -> None:
+        _, handler, client = held()
+        client.send(POST + b"1")
+        sink = Recorder()
+        handler.exchanges[0].receive(sink)
+        client.end()
+        assert sink.events == ["lost: client closed within the request body"]
+        assert client.received.startswith(b"HTTP/1.1 400")
+
+    def test_handlers_fault_is_a_500(self, caplog: pytest.LogCaptureFixture) -> None:
+        class Faulty:
+            def handle(self, exchange: Exchange) -> None:
+                raise RuntimeError("boom")
+
+        client = Server(Faulty()).connect()
+        client.send(GET)
+        assert client.received.startswith(b"HTTP/1.1 500")
+        assert client.is_ended
+        assert "boom" in caplog.text
+
+    def test_draining_closes_after_the_answer(self) -> None:
+        server, handler, client = held()
+        idle = server.connect()
+        client.send(GET)
+        server.context.draining = True
+        for connection in list(server.context.connections):
+            connection.shut_down()
+        server.loop.settle()
+        assert idle.is_ended
+        assert not client.is_ended
+        handler.exchanges[0].respond(200, b"", b"x")
+        assert b"Connection: close" in client.received
+        assert client.is_ended
+
+    def test_requests_per_connection_are_bounded(self) -> None:
+        server, handler, client = held(max_requests_per_connection=2)
+        client.send(GET)
+        handler.exchanges[0].respond(200)
+        client.send(GET)
+        handler.exchanges[1].respond(200)
+        assert client.received.count(b"Connection: close") == 1
+        assert client.is_ended
+        assert server.context.row.slots[server.front.requests_slot] == 2
+
+
+class TestLimits:
+    def test_connections_per_address(self) -> None:
+        server = Server(Held(), max_connections_per_ip=2)
+        first, second, third = (server.connect() for _ in range(3))
+        other = server.connect(("192.0.2.2", 1))
+        assert [client.is_ended for client in (first, second, third, other)] == [False, False, True, False]
+        assert third.received.startswith(b"HTTP/1.1 503 ")
+        first.connection.connection_lost(None)
+        third.connection.connection_lost(None)
+        assert not server.connect().is_ended
+
+    def test_connections_in_all(self) -> None:
+        server = Server(Held(), max_connections=1)
+        server.connect()
+        refused = server.connect(("192.0.2.9", 1))
+        assert refused.received.startswith(b"HTTP/1.1 503 ")
+
+    def test_nothing_is_counted_twice(self) -> None:
+        server = Server(Held())
+        clients = [server.connect() for _ in range(5)]
+        for client in clients:
+            client.connection.connection_lost(None)
+            client.connection.release()
+        assert server.context.row.slots[server.front.connections_slot] == 0
+        assert not server.context.connections
+        assert all(one is server.front for one in server.context.sweeper.watched)
+
+
+def test_repr_tells_the_state() -> None:
+    _, _, client = held()
+    assert repr(client.connection).endswith("192.0.2.1 idle requests=0>")
+    client.send(b"GET")
+    assert client.connection.state is State.HEAD
