@@ -18,4 +18,21 @@ scoreboard  memory shared by all processes: counters, health, limits
 bulletin    the latest news (resolved addresses, ...) passed between the processes
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from npserver.embed import Server, serve
+
 __version__ = "1.0.0"
+__all__ = ["Server", "__version__", "serve"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what embedding needs only when it is asked for: the program itself starts faster without."""
+    if name in ("Server", "serve"):
+        from npserver import embed
+
+        return getattr(embed, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

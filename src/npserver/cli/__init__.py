@@ -1,0 +1,42 @@
+"""The command line: what `npserver` does is told apart by its first word."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+#: Commands by name, and the module whose `main(words)` runs each and gives its exit status.
+COMMANDS = {
+    "check": "npserver.cli.check",
+    "reload": "npserver.cli.reload",
+    "schema": "npserver.cli.schema",
+    "demo": "npserver.cli.demo",
+    "cert": "npserver.cli.cert",
+    "hash-password": "npserver.cli.hashpassword",
+}
+
+FAILED = 1
+USAGE = 2
+INTERRUPTED = 130
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run npserver with the words after its name. Gives the exit status: 1 cannot start, 2 wrong usage or config."""
+    from npserver.errors import ConfigError, StartError
+
+    words = sys.argv[1:] if words is None else words
+    name, rest = (words[0], words[1:]) if words and words[0] in COMMANDS else ("", words)
+    try:
+        module = import_module(COMMANDS.get(name, "npserver.cli.serve"))
+        return int(module.main(rest))
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return USAGE
+    except StartError as error:
+        print(f"npserver: {error}", file=sys.stderr)
+        return FAILED
+    except BrokenPipeError:  # `npserver schema | head`
+        sys.stderr.close()
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED

@@ -1,17 +1,22 @@
-"""Listeners: what to listen on, the sockets of it, and serving them in one process."""
+"""Listeners: what to listen on, and serving it in one process on sockets that `net.binding` has bound."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, cast
 
 from npserver.address import Address
 
 if TYPE_CHECKING:
     from npserver.serve.context import Context
     from npserver.serve.front import DatagramFront, StreamFront
+
+log = logging.getLogger("npserver.server")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +31,86 @@ class Listener:
     mode: int | None = None  # permissions of a Unix socket
     accepts_proxy: Callable[[str], bool] | None = None  # whether a peer address must send a PROXY header; None: nobody
     server_tls: ssl.SSLContext | None = None  # its certificates; chosen by SNI inside
+    handshake_timeout_s: float = 10.0
+    proxy_header_timeout_s: float = 5.0
+
+
+class Acceptor(Protocol):
+    """What takes a socket's clients until it is closed."""
+
+    def close(self) -> None:
+        """Take no more."""
 
 
 class LiveListener:
-    """A listener in one process: its front, which a reload replaces, and its socket."""
+    """A listener in one process: its front, which a reload replaces, and what accepts on its sockets."""
 
-    __slots__ = ("context", "front", "listener")
+    __slots__ = ("_acceptors", "_sockets", "context", "front", "listener")
 
     def __init__(self, listener: Listener, front: StreamFront | DatagramFront, context: Context) -> None:
         self.listener = listener
         self.front = front
         self.context = context
+        self._sockets: Sequence[socket.socket] = ()
+        self._acceptors: list[Acceptor] = []
+
+    def __repr__(self) -> str:
+        return f"<LiveListener {self.listener.name} {'serving' if self._acceptors else 'stopped'}>"
+
+    async def start(self, sockets: Sequence[socket.socket]) -> None:
+        """Serve `sockets`, which stay the caller's: what is closed at the end are duplicates."""
+        self._sockets = sockets
+        self._acceptors = [await self._accept_on(one) for one in sockets]
+
+    async def replace(self, listener: Listener, front: StreamFront | DatagramFront) -> None:
+        """Take over a reloaded config. Established connections live on and look up the new front by themselves."""
+        before, self.listener, self.front = self.listener, listener, front
+        if (before.server_tls, before.accepts_proxy) != (listener.server_tls, listener.accepts_proxy):
+            old = self._acceptors
+            await self.start(self._sockets)
+            for acceptor in old:
+                acceptor.close()
+
+    def stop(self) -> None:
+        """Take no new clients."""
+        acceptors, self._acceptors = self._acceptors, []
+        for acceptor in acceptors:
+            acceptor.close()
+
+    async def _accept_on(self, bound: socket.socket) -> Acceptor:
+        listener, loop = self.listener, self.context.loop
+        if not listener.address.is_stream:
+            from npserver.net.datagram import open_socket
+
+            return cast("Acceptor", open_socket(self.context, self, bound.dup()))
+        factory, tls = self._accept, listener.server_tls
+        if listener.accepts_proxy is not None:
+            from npserver.net.proxyaccept import ProxyAccept
+
+            def factory() -> asyncio.BaseProtocol:
+                return ProxyAccept(self, self._accept, listener.server_tls)
+
+            tls = None
+        timeout_s = listener.handshake_timeout_s if tls is not None else None
+        if bound.family == socket.AF_UNIX:
+            return await loop.create_unix_server(
+                factory, sock=bound.dup(), backlog=listener.backlog, ssl=tls, ssl_handshake_timeout=timeout_s
+            )
+        return await loop.create_server(
+            factory, sock=bound.dup(), backlog=listener.backlog, ssl=tls, ssl_handshake_timeout=timeout_s
+        )
+
+    def _accept(self) -> asyncio.BaseProtocol:
+        """Make a connection's protocol. Never raises: libuv would accept nothing more on this socket."""
+        try:
+            return cast("StreamFront", self.front).accept(self)
+        except Exception:
+            log.exception("error while accepting on %s", self.listener.name)
+            return _Refusal()
+
+
+class _Refusal(asyncio.Protocol):
+    """A connection for which no protocol could be made."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast("asyncio.Transport", transport).abort()

@@ -1,0 +1,93 @@
+"""npserver inside another program: `async with npserver.serve({...}) as server:`, in that program's event loop."""
+
+from __future__ import annotations
+
+import json
+import os
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from npserver.config.document import Document
+from npserver.config.load import load, load_text
+from npserver.process.single import Single
+
+if TYPE_CHECKING:
+    from npserver.address import Address
+
+ConfigLike = dict[str, Any] | str | os.PathLike[str] | Document
+
+_WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+class Server:
+    """A running server. Made by `serve`."""
+
+    def __init__(self, single: Single) -> None:
+        self._single = single
+
+    def __repr__(self) -> str:
+        return f"<npserver.Server {' '.join(f'{name}={address}' for name, address in self.addresses.items())}>"
+
+    @property
+    def addresses(self) -> dict[str, Address]:
+        """Where each listener is reached, by name (unnamed ones by URI), with the port the kernel chose for port 0."""
+        bindings = self._single.bindings.current.values()
+        return {binding.listener.name: binding.addresses[0] for binding in bindings}
+
+    def url(self, name: str | None = None) -> str:
+        """Give the URL of a listener, of the first one without `name`. Wildcard addresses become loopback ones.
+
+        Raises: KeyError when there is no such listener.
+        """
+        addresses = self.addresses
+        address = addresses[next(iter(addresses)) if name is None else name]
+        if address.is_unix:
+            return str(address)
+        host = _WILDCARDS.get(address.host, address.host)
+        return f"{address.scheme}://{f'[{host}]' if ':' in host else host}:{address.port}"
+
+    async def reload(self, config: ConfigLike) -> None:
+        """Swap to another config under live connections. Raises: ConfigError, StartError; the old one goes on then."""
+        await self._single.reload(_document(config, access_log=self._single.document.config.logging.access_log))
+
+
+class serve:  # noqa: N801 - reads as a verb: `async with serve(config) as server`
+    """Serve `config` while the context lasts: a dict as in the config file, a path to one, or a loaded `Document`.
+
+    Relative paths in a dict start at the working directory. Nothing is written to stdout unless `access_log` is given:
+    `stdout`, `stderr` or a file. At the end connections have `timeouts.shutdown` to finish, or `shutdown_s`.
+
+    Raises: ConfigError, StartError, on entering.
+    """
+
+    def __init__(self, config: ConfigLike, *, access_log: str = "off", shutdown_s: float | None = None) -> None:
+        self._config = config
+        self._access_log = access_log
+        self._shutdown_s = shutdown_s
+        self._single: Single | None = None
+
+    async def __aenter__(self) -> Server:
+        single = Single(_document(self._config, access_log=self._access_log))
+        await single.start()
+        self._single = single
+        return Server(single)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._single is not None
+        await self._single.stop(self._shutdown_s)
+
+
+def _document(config: ConfigLike, *, access_log: str) -> Document:
+    if isinstance(config, dict):
+        document = load_text(json.dumps(config, indent=1), "config")
+    elif isinstance(config, Document):
+        document = config
+    else:
+        document = load(os.fspath(config))
+    replace = msgspec.structs.replace
+    logging = replace(document.config.logging, access_log=access_log)
+    return Document(replace(document.config, logging=logging), document.file, document.directory, document.positions)

@@ -1,0 +1,201 @@
+"""What runs in a forked process: a worker, or the controller (-1). Obeys the master's messages until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from npserver.errors import ConfigError, NpserverError
+from npserver.net.bulletin import Bulletin
+from npserver.net.tasks import spawn
+from npserver.process.channel import Channel, ChannelClosed, Message
+from npserver.process.loop import new_loop
+from npserver.process.plane import Plane, make_context
+
+if TYPE_CHECKING:
+    from npserver.build.runtime import Runtime
+    from npserver.config.document import Document
+    from npserver.observe.scoreboard import Scoreboard
+    from npserver.process.limits import Identity
+    from npserver.process.source import Source
+
+log = logging.getLogger("npserver.server")
+
+CONTROLLER = -1
+
+
+def name_role(role: int) -> str:
+    """How a process is called in messages."""
+    return "controller" if role == CONTROLLER else f"worker {role}"
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """What a child gets from the master by fork."""
+
+    role: int
+    channel: Channel
+    board: Scoreboard
+    source: Source
+    document: Document
+    sockets: dict[str, tuple[socket.socket, ...]]
+    news: dict[str, Any]  # the latest by topic
+    identity: Identity | None
+
+
+def run_child(seat: Seat) -> int:
+    """Serve until told to stop. Gives the exit status."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)  # a terminal sends them to the whole group; the master acts on them
+    loop = new_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        return loop.run_until_complete(Child(seat, loop).run())
+    except (NpserverError, OSError) as error:
+        for line in str(error).splitlines():
+            log.error("%s: %s", name_role(seat.role), line)
+        return 1
+
+
+class Child:
+    """A worker or the controller."""
+
+    def __init__(self, seat: Seat, loop: asyncio.AbstractEventLoop) -> None:
+        self.seat = seat
+        self.loop = loop
+        self.bulletin = Bulletin(self._send_news)
+        self.bulletin.latest.update(seat.news)
+        context = make_context(loop, seat.role, seat.board, self.bulletin, seat.document.config.logging)
+        self.plane = Plane(context, runs_services=seat.role == CONTROLLER)
+        self.document = seat.document
+        self._stop = asyncio.Event()
+        self._stop_within_s = seat.document.config.timeouts.shutdown
+        self._swapping = asyncio.Lock()
+        # A reload between its two steps
+        self._prepared: tuple[Document, Runtime] | None = None
+        self._new_sockets: dict[str, tuple[socket.socket, ...]] = {}
+
+    def __repr__(self) -> str:
+        return f"<Child {name_role(self.seat.role)}>"
+
+    async def run(self) -> int:
+        """Serve until told to stop, by the master, a SIGTERM, or the master's end."""
+        runtime = self.plane.compile(self.document)
+        if self.seat.identity is not None:
+            self.seat.identity.assume()
+        await self.plane.swap(runtime, self.seat.sockets)
+        self.loop.add_signal_handler(signal.SIGTERM, self._stop.set)
+        self.loop.add_reader(self.seat.channel.fileno(), self._read)
+        self._send({"kind": "ready"})
+        await self._stop.wait()
+        await self.plane.drain(self._stop_within_s)
+        self.plane.close()
+        return 0
+
+    # ── messages ──
+
+    def _send(self, message: Message) -> None:
+        channel = self.seat.channel
+        try:
+            channel.send(message)
+        except ChannelClosed:
+            self._stop.set()
+        if channel.wants_write:
+            self.loop.add_writer(channel.fileno(), self._flush)
+
+    def _flush(self) -> None:
+        try:
+            self.seat.channel.flush()
+        except ChannelClosed:
+            self._stop.set()
+        if not self.seat.channel.wants_write or self._stop.is_set():
+            self.loop.remove_writer(self.seat.channel.fileno())
+
+    def _send_news(self, topic: str, value: Any) -> None:
+        self._send({"kind": "news", "topic": topic, "value": value})
+
+    def _read(self) -> None:
+        try:
+            messages = self.seat.channel.receive()
+        except ChannelClosed:
+            self.loop.remove_reader(self.seat.channel.fileno())
+            log.warning("%s: the master is gone, stopping", name_role(self.seat.role))
+            self._stop.set()
+            return
+        for message, descriptors in messages:
+            self._obey(message, descriptors)
+
+    def _obey(self, message: Message, descriptors: list[int]) -> None:
+        kind = message["kind"]
+        if kind == "news":
+            self.bulletin.deliver(message["topic"], message["value"])
+        elif kind == "sockets":
+            self._new_sockets[message["key"]] = tuple(socket.socket(fileno=number) for number in descriptors)
+        elif kind == "prepare":
+            self._prepare(message)
+        elif kind == "commit":
+            spawn(self._commit(), "reload")
+        elif kind == "abandon":
+            self._abandon()
+        elif kind == "reopen":
+            self.plane.context.access_log.reopen()
+        elif kind == "stop":
+            self._stop_within_s = message["timeout_s"]
+            self._stop.set()
+
+    # ── reload ──
+
+    def _prepare(self, message: Message) -> None:
+        """First step: compile, and say whether that went well. Slot numbers are the master's."""
+        self.seat.board.directory.names.update(message["slots"])
+        try:
+            document = self.seat.source.document(message["text"])
+            self._prepared = document, self.plane.compile(document)
+        except ConfigError as error:
+            self._send({"kind": "prepared", "error": str(error)})
+        except Exception as error:  # whatever it is, the running config must go on
+            log.exception("%s: error while compiling the new config", name_role(self.seat.role))
+            self._send({"kind": "prepared", "error": repr(error)})
+        else:
+            self._send({"kind": "prepared", "error": ""})
+
+    async def _commit(self) -> None:
+        """Second step: swap."""
+        if self._prepared is None:
+            return
+        self.document, runtime = self._prepared
+        new_sockets, self._new_sockets, self._prepared = self._new_sockets, {}, None
+        async with self._swapping:
+            before = self.plane.sockets
+            keys = {listener.key for listener in runtime.listeners}
+            await self.plane.swap(runtime, {key: one for key, one in (before | new_sockets).items() if key in keys})
+            for key in before.keys() - keys:
+                for one in before[key]:
+                    one.close()
+        self._stop_within_s = self.document.config.timeouts.shutdown
+
+    def _abandon(self) -> None:
+        for group in self._new_sockets.values():
+            for one in group:
+                one.close()
+        self._new_sockets = {}
+        if self._prepared is not None:
+            self._prepared[1].close()
+            self._prepared = None
+
+
+def exit_child(seat: Seat) -> None:
+    """Run a child to its end and leave the process without going back into the master's code."""
+    status = 1
+    try:
+        status = run_child(seat)
+    except BaseException:
+        log.exception("%s: unexpected end", name_role(seat.role))
+    finally:
+        logging.shutdown()
+        os._exit(status)

@@ -1,0 +1,103 @@
+"""The socket over which `npserver reload` asks a running server to reload and hears how that went.
+
+Its place follows from the config file's path and the user, so that both sides find it. One line in (`reload`), the
+outcome out: `ok`, or the errors. Only the same user (or root) can reach it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import stat
+from hashlib import sha256
+
+REQUEST = b"reload\n"
+ANSWER_WITHIN_S = 40.0
+_BACKLOG = 4
+
+
+def control_path(config_file: str) -> str:
+    """Where the server of this config file listens for requests."""
+    name = sha256(os.path.realpath(config_file).encode(errors="surrogateescape")).hexdigest()[:16]
+    return os.path.join(_directory(), f"npserver-{name}.sock")
+
+
+def _directory() -> str:
+    user = os.geteuid()
+    if user == 0 and os.path.isdir("/run"):
+        return "/run/npserver"
+    if os.path.isdir(f"/run/user/{user}"):
+        return f"/run/user/{user}"
+    return f"/tmp/npserver-{user}"
+
+
+def open_control(config_file: str) -> socket.socket | None:
+    """Listen for requests. None where that is not possible, or another server with this config does already."""
+    path = control_path(config_file)
+    directory = os.path.dirname(path)
+    try:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        status = os.lstat(directory)
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+            return None  # somebody else's: it could be swapped under us
+        if os.path.exists(path) and _is_answered(path):
+            return None
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+    except OSError:
+        return None
+    control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        previous = os.umask(0o177)
+        try:
+            control.bind(path)
+        finally:
+            os.umask(previous)
+        control.listen(_BACKLOG)
+        control.setblocking(False)
+    except OSError:
+        control.close()
+        return None
+    return control
+
+
+def close_control(control: socket.socket) -> None:
+    """Stop listening and remove the file."""
+    path = control.getsockname()
+    control.close()
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+
+
+def answer(caller: socket.socket, errors: list[str]) -> None:
+    """Tell a caller how its reload went, and hang up."""
+    with contextlib.suppress(OSError), caller:
+        caller.settimeout(1.0)
+        caller.sendall("".join(f"{line}\n" for line in errors or ["ok"]).encode())
+
+
+def ask_reload(config_file: str) -> list[str]:
+    """Ask the running server to reload. Gives the errors; none if all went well.
+
+    Raises: OSError when no server with this config answers.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
+        caller.settimeout(ANSWER_WITHIN_S)
+        caller.connect(control_path(config_file))
+        caller.sendall(REQUEST)
+        text = b"".join(iter(lambda: caller.recv(65_536), b"")).decode()
+    lines = text.splitlines()
+    return [] if lines == ["ok"] else lines or ["the server hung up"]
+
+
+def _is_answered(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
+        caller.setblocking(False)
+        try:
+            caller.connect(path)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,86 @@
+"""What the operating system grants this process: descriptors, processors, another user's identity."""
+
+from __future__ import annotations
+
+import grp
+import math
+import os
+import pwd
+import resource
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from npserver.errors import StartError, clip
+
+if TYPE_CHECKING:
+    from npserver.config.document import Document
+
+
+def raise_descriptor_limit() -> None:
+    """Allow as many open descriptors as may be had without privileges."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (OSError, ValueError):  # macOS counts "unlimited" as too many
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft if soft > 10_240 else min(10_240, hard), hard))
+
+
+def usable_cpus() -> int:
+    """Count the processors that this process may use: its affinity, and its container's quota (cgroup v2)."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
+            quota, period = file.read().split()
+        if quota != "max":
+            count = min(count, math.ceil(int(quota) / int(period)))
+    except (OSError, ValueError):
+        pass
+    return max(count, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A user and group to run as."""
+
+    user: int
+    group: int
+    name: str  # of the user, for the supplementary groups; "" when only the group changes
+
+    def assume(self) -> None:
+        """Become this user for good. Supplementary groups go first, the user last: after that nothing may change."""
+        if os.geteuid() == 0:
+            if self.name:
+                os.initgroups(self.name, self.group)
+            else:
+                os.setgroups([self.group])
+        os.setgid(self.group)
+        os.setuid(self.user)
+
+
+def find_identity(document: Document) -> Identity | None:
+    """Look up `user` and `group` of the config; None when it names neither.
+
+    Raises: StartError for unknown names, and for another user when not started as root.
+    """
+    config = document.config
+    if config.user is None and config.group is None:
+        return None
+    user, group, name = os.geteuid(), os.getegid(), ""
+    if config.user is not None:
+        try:
+            entry = pwd.getpwuid(int(config.user)) if config.user.isdigit() else pwd.getpwnam(config.user)
+        except KeyError:
+            place = document.place(("user",))
+            raise StartError(f"{place}: no user {clip(config.user)} on this machine: create it, or name another") from None
+        user, group, name = entry.pw_uid, entry.pw_gid, entry.pw_name
+    if config.group is not None:
+        try:
+            group = (grp.getgrgid(int(config.group)) if config.group.isdigit() else grp.getgrnam(config.group)).gr_gid
+        except KeyError:
+            place = document.place(("group",))
+            raise StartError(f"{place}: no group {clip(config.group)} on this machine: create it, or name another") from None
+    if os.geteuid() != 0 and (user, group) != (os.geteuid(), os.getegid()):
+        key = "user" if config.user is not None else "group"
+        raise StartError(f'{document.place((key,))}: only root may change "{key}": start as root, or leave the key out')
+    return Identity(user, group, name)

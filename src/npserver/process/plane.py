@@ -1,0 +1,130 @@
+"""One process's part in serving: its context, the compiled config, its live listeners and its services.
+
+Workers run listeners, the controller runs services, and a single process runs both; a reload swaps the config in all
+of them in two steps, so that it happens in every process or in none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from npserver.build import compile_config
+from npserver.net.listener import LiveListener
+from npserver.net.sweeper import Sweeper
+from npserver.net.tasks import spawn
+from npserver.observe.accesslog import AccessLog
+from npserver.process.services import Services
+from npserver.serve.context import Context
+
+if TYPE_CHECKING:
+    from npserver.build.runtime import Runtime
+    from npserver.config.document import Document
+    from npserver.config.schema import Logging
+    from npserver.net.bulletin import Bulletin
+    from npserver.observe.scoreboard import Scoreboard
+
+log = logging.getLogger("npserver.server")
+
+#: Each listener's sockets in this process, by the listener's key.
+Sockets = Mapping[str, tuple[socket.socket, ...]]
+
+_POLL_S = 0.02  # how often draining looks whether the last connection is gone
+
+
+def make_context(
+    loop: asyncio.AbstractEventLoop, worker: int, board: Scoreboard, bulletin: Bulletin, logging_config: Logging
+) -> Context:
+    """Make what all fronts and handlers of a process share."""
+    return Context(loop, worker, board.row(worker), Sweeper(loop), AccessLog(logging_config, loop), bulletin)
+
+
+class Plane:
+    """What one process serves."""
+
+    __slots__ = ("_draining", "context", "live", "runtime", "services", "sockets")
+
+    def __init__(self, context: Context, *, runs_services: bool) -> None:
+        self.context = context
+        self.runtime: Runtime | None = None
+        self.live: dict[str, LiveListener] = {}
+        self.sockets: dict[str, tuple[socket.socket, ...]] = {}
+        self.services = Services() if runs_services else None
+        self._draining: set[LiveListener] = set()  # removed by a reload, with connections left
+
+    def __repr__(self) -> str:
+        return f"<Plane worker={self.context.worker} {' '.join(map(repr, self.live.values()))}>"
+
+    def compile(self, document: Document) -> Runtime:
+        """Compile a config for this process. Raises: ConfigError."""
+        return compile_config(document, self.context)
+
+    async def swap(self, runtime: Runtime, sockets: Sockets) -> None:
+        """Put `runtime` in place of what runs; `sockets` are those of its listeners that this process serves."""
+        old, self.runtime = self.runtime, runtime
+        listeners = {listener.key: listener for listener in runtime.listeners if listener.key in sockets}
+        for key, live in list(self.live.items()):
+            if key not in listeners:
+                del self.live[key]
+                live.stop()
+                spawn(self._drain_removed(live, old or runtime), f"draining {key}")
+        self.sockets = dict(sockets)
+        for key, listener in listeners.items():
+            if key in self.live:
+                await self.live[key].replace(listener, runtime.fronts[key])
+            else:
+                self.live[key] = LiveListener(listener, runtime.fronts[key], self.context)
+                await self.live[key].start(sockets[key])
+        if self.services is not None:
+            await self.services.replace(runtime.services)
+        if old is not None:
+            old.close()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Take no new clients; wait until those connected are done, at most `timeout_s`."""
+        self.context.draining = True
+        for live in self.live.values():
+            live.stop()
+        if self.services is not None:
+            await self.services.replace(())
+        await self._drain(None, timeout_s)
+
+    def close(self) -> None:
+        """Release everything: what is still connected is cut off."""
+        for live in self.live.values():
+            live.stop()
+        for connection in list(self.context.connections):
+            _abort(connection)
+        if self.runtime is not None:
+            self.runtime.close()
+        self.context.sweeper.close()
+        self.context.access_log.close()
+
+    async def _drain_removed(self, live: LiveListener, runtime: Runtime) -> None:
+        await self._drain(live, runtime.document.config.timeouts.shutdown)
+        for connection in self._connections(live):
+            _abort(connection)
+
+    async def _drain(self, live: LiveListener | None, timeout_s: float) -> None:
+        deadline = self.context.loop.time() + timeout_s
+        while connections := self._connections(live):
+            for connection in connections:
+                connection.shut_down()  # again and again: what was busy before may be idle now
+            if self.context.loop.time() >= deadline:
+                log.warning("%d connections cut off after timeouts.shutdown (%g s)", len(connections), timeout_s)
+                return
+            await asyncio.sleep(_POLL_S)
+
+    def _connections(self, live: LiveListener | None) -> list[Any]:
+        """Open connections: all, or those that came over one listener."""
+        connections = self.context.connections
+        return [one for one in connections if live is None or getattr(one, "listener", None) is live]
+
+
+def _abort(connection: Any) -> None:
+    transport = getattr(connection, "transport", None)
+    if transport is not None:
+        transport.abort()

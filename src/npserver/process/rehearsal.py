@@ -1,0 +1,39 @@
+"""Compiling a config without serving it: proves that it can be used, and says what to bind."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from npserver.build import compile_config
+from npserver.net.bulletin import Bulletin
+from npserver.observe.scoreboard import Directory, Scoreboard
+from npserver.process.plane import make_context
+
+if TYPE_CHECKING:
+    from npserver.build.runtime import Runtime
+    from npserver.config.document import Document
+
+
+def rehearse(document: Document, directory: Directory) -> Runtime:
+    """Compile `document`, give what came out of it, already closed.
+
+    Slot numbers go into `directory`, as every process will give them out that compiles the same config.
+
+    Raises: ConfigError.
+    """
+    quiet = msgspec.structs.replace(document.config.logging, access_log="off")
+    board = Scoreboard(0, b"rehearsal")
+    board.directory = directory
+    loop = asyncio.new_event_loop()  # never run
+    try:
+        context = make_context(loop, -1, board, Bulletin(), quiet)
+        runtime = compile_config(document, context)
+        runtime.close()
+        context.sweeper.close()
+        context.access_log.close()
+    finally:
+        loop.close()
+    return runtime

@@ -1,0 +1,38 @@
+"""A reload under way: every process compiles the new config first; only when all have done so do they swap to it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from npserver.build.runtime import Runtime
+    from npserver.config.document import Document
+    from npserver.net.binding import Binding
+    from npserver.process.crew import Member
+
+PREPARE_WITHIN_S = 30.0
+
+
+@dataclass(slots=True)
+class Swap:
+    """The new config and who has not compiled it yet."""
+
+    text: str
+    document: Document
+    runtime: Runtime
+    bindings: dict[str, Binding]
+    new_keys: frozenset[str]  # listeners bound for it
+    slots: dict[str, int]
+    awaited: set[Member] = field(default_factory=set)
+    deadline: float = field(default_factory=lambda: time.monotonic() + PREPARE_WITHIN_S)
+
+    def propose(self, member: Member) -> None:
+        """First step: hand over the new sockets and the text."""
+        self.awaited.add(member)
+        if member.role >= 0:
+            for key in sorted(self.new_keys):
+                sockets = self.bindings[key].sockets[member.role]
+                member.send({"kind": "sockets", "key": key}, [one.fileno() for one in sockets])
+        member.send({"kind": "prepare", "text": self.text, "slots": self.slots})
