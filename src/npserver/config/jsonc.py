@@ -76,7 +76,9 @@ class Places:
         return self.at(offset)
 
     def at(self, offset: int) -> tuple[int, int]:
-        """Line and column, from 1, of the character at `offset`."""
+        """Line and column, from 1, of the character at `offset`; (0, 0) for -1, nowhere."""
+        if offset < 0:
+            return 0, 0
         if self._lines is None:
             self._lines = array("q", [0, *[match.end() for match in re.finditer("\n", self._text)]])
         line = bisect_right(self._lines, offset)
@@ -88,7 +90,7 @@ class Places:
         for end in range(len(path), 0, -1):
             if (offset := self._offsets.get(path[:end])) is not None:
                 return offset, path[:end]
-        return self._offsets.get((), 0), ()
+        return self._offsets.get((), -1), ()
 
     def _read_inside(self, path: Path) -> None:
         if (offset := self._offsets.get(path)) is not None:

@@ -7,10 +7,15 @@ from __future__ import annotations
 
 import re
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
+from npserver.errors import clip
+
+_SIZE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
 _SIZE_FACTORS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-_TIME = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
+_TIME = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)\s*(ms|s|m|h|d)?")
 _TIME_FACTORS = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+MAX_SIZE = 1 << 50  # 1 PiB: more is a slip of the pen
+MAX_SECONDS = 10 * 366 * 86400.0  # ten years; also what timers and sockets can still represent
 
 
 class Size(int):
@@ -22,18 +27,28 @@ class Seconds(float):
 
 
 def parse_size(value: object) -> Size:
-    """Read a size. Raises: ValueError for anything else than a size from 0 up."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return Size(value)
-    if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
-        return Size(float(match[1]) * _SIZE_FACTORS[match[2].lower()])
-    raise ValueError(f'expected a size such as 65536 or "64k", got {value!r:.60}')
+    """Read a size. Raises: ValueError for anything else than a size from 0 to `MAX_SIZE`."""
+    size: float = -1
+    if isinstance(value, int) and not isinstance(value, bool):
+        size = value
+    elif isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
+        size = float(match[1]) * _SIZE_FACTORS[match[2].lower()]
+    if size > MAX_SIZE:
+        raise ValueError(f"size out of range, at most {MAX_SIZE >> 40}t is possible: {clip(value)}")
+    if size < 0:
+        raise ValueError(f'expected a size such as 65536 or "64k", got {clip(value)}')
+    return Size(size)
 
 
 def parse_seconds(value: object) -> Seconds:
-    """Read a span of time. Raises: ValueError for anything else than a span from 0 up."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e10:
-        return Seconds(value)
-    if isinstance(value, str) and (match := _TIME.fullmatch(value.strip())):
-        return Seconds(float(match[1]) * _TIME_FACTORS[match[2]])
-    raise ValueError(f'expected a time such as 10, "500ms" or "5m", got {value!r:.60}')
+    """Read a span of time. Raises: ValueError for anything else than a span from 0 to `MAX_SECONDS`."""
+    span: float = -1
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        span = value
+    elif isinstance(value, str) and (match := _TIME.fullmatch(value.strip())):
+        span = float(match[1]) * _TIME_FACTORS[match[2]]
+    if span > MAX_SECONDS:
+        raise ValueError(f"time out of range, at most {MAX_SECONDS / 86400:.0f}d is possible: {clip(value)}")
+    if not span >= 0:  # false for NaN too
+        raise ValueError(f'expected a time such as 10, "500ms" or "5m", got {clip(value)}')
+    return Seconds(span)

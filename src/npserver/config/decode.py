@@ -1,0 +1,234 @@
+"""Turn parsed JSON into the structs of the schema, collecting everything that is wrong.
+
+Called by `config.load`. Each value is converted on its own, so one faulty key hides no other. Problems are given by
+path; whether the key or its value is meant decides which column is reported.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from npserver.config.jsonc import Path
+from npserver.config.schema import Config, DnsZone
+from npserver.config.section import Section
+from npserver.config.shape import (
+    Choice,
+    Either,
+    Key,
+    Kind,
+    Many,
+    Part,
+    Scalar,
+    Shape,
+    Table,
+    Tagged,
+    describe,
+    part_keys,
+)
+from npserver.config.units import parse_seconds, parse_size
+from npserver.errors import clip
+
+_DNS = part_keys(Config)["dns"].shape
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something wrong with the value at `path`, or with its key."""
+
+    path: Path
+    message: str
+    is_key: bool = False
+
+
+@dataclass(slots=True)
+class Decoder:
+    """Converts values by their shape. What cannot be converted becomes None and a fault."""
+
+    faults: list[Fault] = field(default_factory=list)
+
+    def convert(self, value: Any, shape: Shape, path: Path) -> Any:
+        """Give `value` as the schema's type."""
+        match shape:
+            case Scalar():
+                return self._scalar(value, shape, path)
+            case Choice(values):
+                return self._choice(value, values, shape, path)
+            case Either(options):
+                for option in options:
+                    if _takes(option, value):
+                        return self.convert(value, option, path)
+            case Many(item):
+                if isinstance(value, list):
+                    return [self.convert(one, item, (*path, index)) for index, one in enumerate(value)]
+            case Table(inner) if isinstance(value, dict):
+                if shape == _DNS:
+                    return self._dns(value, path)
+                return {key: self.convert(one, inner, (*path, key)) for key, one in value.items()}
+            case Part(struct) if isinstance(value, dict):
+                return self._part(value, struct, path)
+            case Tagged() if isinstance(value, dict):
+                return self._tagged(value, shape, path)
+        return self._unexpected(value, shape, path)
+
+    def _scalar(self, value: Any, shape: Scalar, path: Path) -> Any:
+        if (parse := _PARSERS.get(shape.kind)) is not None:
+            try:
+                return parse(value)
+            except ValueError as error:
+                return self._fault(path, f"{_name(path)}: {error}")
+        if not _takes(shape, value):
+            return self._unexpected(value, shape, path)
+        low, high = shape.low, shape.high
+        if (low is not None and value < low) or (high is not None and value > high):
+            return self._unexpected(value, shape, path)
+        if shape.kind is Kind.TEXT and "\0" in value:
+            return self._fault(path, f"{_name(path)}: NUL in {clip(value)}")
+        return value
+
+    def _choice(self, value: Any, values: tuple[str | int, ...], shape: Shape, path: Path) -> Any:
+        if isinstance(value, (str, int)) and not isinstance(value, bool) and value in values:
+            return value
+        hint = did_you_mean(value, [str(one) for one in values]) if isinstance(value, str) else ""
+        return self._fault(path, f"{_name(path)}: expected {describe(shape)}, got {clip(value)}{hint}")
+
+    def _dns(self, value: dict[str, Any], path: Path) -> DnsZone:
+        """Take the records as they are: `dns.record` knows their forms, and there may be a great many."""
+        for name, records in value.items():
+            if type(records) is not dict:
+                self._fault(
+                    (*path, name), f'{clip(name)}: expected an object such as {{"A": "10.0.0.1"}}, got {clip(records)}'
+                )
+        return value
+
+    def _part(self, value: dict[str, Any], struct: type[Section], path: Path, tag: str = "") -> Any:
+        keys = part_keys(struct)
+        faults_before = len(self.faults)
+        attributes = {}
+        for name, one in value.items():
+            if (key := keys.get(name)) is not None:
+                attributes[key.attribute] = self.convert(one, key.shape, (*path, name))
+            elif not tag or name != tag:
+                self._fault((*path, name), self._unknown_key(name, keys, struct, path), is_key=True)
+        if missing := [f'"{key.name}"' for key in keys.values() if key.required and key.name not in value]:
+            self._fault(path, f"{_owner(struct, path)} needs {' and '.join(missing)}", is_key=True)
+        return None if len(self.faults) > faults_before else struct(**attributes)
+
+    def _tagged(self, value: dict[str, Any], shape: Tagged, path: Path) -> Any:
+        tag, options = shape.tag, shape.options
+        chosen = value.get(tag)
+        if isinstance(chosen, str) and chosen in options:
+            return self._part(value, options[chosen].struct, path, tag)
+        expected = ", ".join(f'"{name}"' for name in options)
+        if tag in value:
+            hint = did_you_mean(chosen, options) if isinstance(chosen, str) else ""
+            message = f"unknown {tag} {clip(chosen)}{hint or f'; expected one of {expected}'}"
+            return self._fault((*path, tag), message)
+        telling = [name for name, part in options.items() if _own_keys(part, options) & value.keys()]
+        expected = f'"{telling[0]}"?' if len(telling) == 1 else f"one of {expected}"
+        mean = "did you mean " if len(telling) == 1 else "expected "
+        return self._fault(path, f'a rule needs "{tag}"; {mean}{expected}', is_key=True)
+
+    def _unknown_key(self, name: str, keys: dict[str, Key], struct: type[Section], path: Path) -> str:
+        others = _other_handlers(name, struct)
+        if others:
+            own = struct.__struct_config__.tag
+            return f"{clip(name)} belongs to handler {' and '.join(map(repr, others))}, not {str(own)!r}"
+        if struct is Config and (sections := _sections_with(name)):
+            return f"{clip(name)} belongs inside {' or '.join(f'{section!r}' for section in sections)}"
+        hint = did_you_mean(name, [*keys, "handler"] if struct.__struct_config__.tag else keys)
+        return f"unknown key {clip(name)} in {_owner(struct, path)}{hint}"
+
+    def _unexpected(self, value: Any, shape: Shape, path: Path) -> None:
+        got = "an object" if isinstance(value, dict) else "a list" if isinstance(value, list) else _json(value)
+        return self._fault(path, f"{_name(path)}: expected {describe(shape)}, got {got}")
+
+    def _fault(self, path: Path, message: str, *, is_key: bool = False) -> None:
+        self.faults.append(Fault(path, message, is_key))
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'root'?` if one of the known names is close, else nothing."""
+    lower = {one.lower(): one for one in known}
+    close = difflib.get_close_matches(name.lower(), lower, 1, 0.65)
+    return f"; did you mean {lower[close[0]]!r}?" if close else ""
+
+
+_PARSERS: dict[Kind, Callable[[object], object]] = {Kind.SIZE: parse_size, Kind.SECONDS: parse_seconds}
+_TYPES: dict[Kind, tuple[type, ...]] = {
+    Kind.TEXT: (str,),
+    Kind.WHOLE: (int,),
+    Kind.TRUTH: (bool,),
+    Kind.SIZE: (int, float, str),
+    Kind.SECONDS: (int, float, str),
+    Kind.NULL: (type(None),),
+}
+
+
+def _takes(shape: Shape, value: Any) -> bool:
+    """Whether `value` is of the JSON type that `shape` is about, right or wrong otherwise."""
+    match shape:
+        case Scalar(Kind.ANYTHING):
+            return True
+        case Scalar(kind):
+            return type(value) in _TYPES[kind]
+        case Choice(values):
+            return type(value) in {type(one) for one in values}
+        case Many():
+            return isinstance(value, list)
+        case Either(options):
+            return any(_takes(option, value) for option in options)
+        case _:
+            return isinstance(value, dict)
+
+
+def _name(path: Path) -> str:
+    """How a message calls the value at `path`: its key, or its place in a list."""
+    names = [part for part in path if isinstance(part, str)]
+    return clip(names[-1]) if names else "the config"
+
+
+def _owner(struct: type[Section], path: Path) -> str:
+    """How a message calls an object: by its handler, its key, or as the config."""
+    if tag := struct.__struct_config__.tag:
+        return f"handler {str(tag)!r}"
+    return _name(path)
+
+
+def _json(value: Any) -> str:
+    return (
+        {True: "true", False: "false", None: "null"}[value]
+        if value is None or value is True or value is False
+        else clip(value)
+    )
+
+
+def _handlers() -> dict[str, Part]:
+    dispatch = part_keys(Config)["dispatch"].shape
+    assert isinstance(dispatch, Many)
+    assert isinstance(dispatch.item, Tagged)
+    return dispatch.item.options
+
+
+def _other_handlers(name: str, struct: type[Section]) -> list[str]:
+    """The handlers that have the key `name`, if `struct` is another one's."""
+    handlers = _handlers()
+    if not any(part.struct is struct for part in handlers.values()):
+        return []
+    return [handler for handler, part in handlers.items() if name in part_keys(part.struct)]
+
+
+def _own_keys(part: Part, options: dict[str, Part]) -> set[str]:
+    """The keys that only this one of several structs has."""
+    others = {key for other in options.values() if other is not part for key in part_keys(other.struct)}
+    return part_keys(part.struct).keys() - others
+
+
+def _sections_with(name: str) -> list[str]:
+    """The sections of the config that have a key `name`."""
+    sections = {key.name: key.shape for key in part_keys(Config).values()}
+    return [
+        section for section, shape in sections.items() if isinstance(shape, Part) and name in part_keys(shape.struct)
+    ]

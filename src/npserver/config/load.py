@@ -1,0 +1,135 @@
+"""Load a config: from a file, from text, or from what the command line says.
+
+Everything wrong with the text is reported at once, in one `ConfigError`; what only shows when the parts are put
+together (names that nothing defines, files that do not exist) is `build`'s to report.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from npserver.address import DATAGRAM_SCHEMES
+from npserver.config.decode import Decoder, Fault
+from npserver.config.document import COMMAND_LINE, Document
+from npserver.config.jsonc import JsonError, Path, Places, parse
+from npserver.config.schema import AnyRule, Config, ForwardRule, Listen, ProxyRule, Tls
+from npserver.config.shape import Part, part_keys
+from npserver.errors import ConfigError, Problem, clip
+
+MAX_FILE_BYTES = 256 << 20
+
+
+def load(file: str) -> Document:
+    """Load the config in `file`. Raises: ConfigError with everything that is wrong with it."""
+    return load_text(read(file), file)
+
+
+def read(file: str) -> str:
+    """Give the text of a config file. Raises: ConfigError if it cannot be read or is not UTF-8."""
+    try:
+        with open(file, "rb") as stream:
+            data = stream.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise ConfigError([Problem(f"cannot read the config: {error.strerror or error}", file)]) from error
+    if len(data) > MAX_FILE_BYTES:
+        raise ConfigError([Problem(f"larger than {MAX_FILE_BYTES >> 20} MiB", file)])
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ConfigError([Problem("the config is UTF-16, expected UTF-8", file, 1, 1)])
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        good = data[: error.start].decode()
+        line, column = Places(good, {}).at(len(good))
+        message = f"not UTF-8: byte {data[error.start]:#04x}"
+        raise ConfigError([Problem(message, file, line, column)]) from error
+
+
+def load_text(text: str, file: str) -> Document:
+    """Load a config from `text`; `file` is where it comes from. Raises: ConfigError with everything that is wrong."""
+    try:
+        parsed = parse(text)
+    except JsonError as error:
+        line, column = Places(text, {}).at(error.offset)
+        raise ConfigError([Problem(str(error), file, line, column)]) from error
+    places = parsed.places
+    problems = [
+        Problem(f"key {clip(name)} is given twice in the same object", file, *places.at(offset))
+        for offset, name in parsed.repeated
+    ]
+    decoder = Decoder()
+    config = decoder.convert(parsed.value, Part(Config), ())
+    problems += [_problem(fault, places, file) for fault in decoder.faults]
+    if problems:
+        raise ConfigError(sorted(problems, key=lambda problem: (problem.line, problem.column)))
+    return Document(config, file, os.path.dirname(file) or ".", places)
+
+
+def from_arguments(
+    listeners: list[tuple[str, str | None]],
+    *,
+    cert: str | None = None,
+    key: str | None = None,
+    root: str | None = None,
+    backlog: int | None = None,
+    workers: int | None = None,
+    base: Document | None = None,
+) -> Document:
+    """Make the config that a command line describes: each listener's URI with its `-to`, and the settings beside them.
+
+    `base` is the config file given too: listeners are added to it, settings replace its own.
+
+    Raises: ConfigError for a setting that cannot be used.
+    """
+    base = base or Document(Config(), COMMAND_LINE)
+    changes = _settings(cert, key, {"root": root, "backlog": backlog, "workers": workers})
+    changed: set[Path] = {(name,) for name in changes}
+    listen: list[str | Listen] = list(base.config.listen)
+    dispatch: list[AnyRule] = list(base.config.dispatch)
+    for uri, to in listeners:
+        changed.add(("listen", len(listen)))
+        listen.append(uri)
+        if to is not None:
+            changed.add(("dispatch", len(dispatch)))
+            dispatch.append(_rule(uri, to))
+    config = msgspec.structs.replace(base.config, listen=listen, dispatch=dispatch, **changes)
+    return replace(base, config=config, from_arguments=base.from_arguments | changed)
+
+
+def _settings(cert: str | None, key: str | None, others: dict[str, str | int | None]) -> dict[str, Any]:
+    """The settings that are given, checked as those of a file are."""
+    given: dict[str, Any] = {name: value for name, value in others.items() if value is not None}
+    decoder = Decoder()
+    for name, value in given.items():
+        decoder.convert(value, part_keys(Config)[name].shape, (name,))
+    problems = [Problem(fault.message, COMMAND_LINE) for fault in decoder.faults]
+    if cert is not None and key is not None:
+        given["tls"] = Tls(cert=cert, key=key)
+    elif cert is not None or key is not None:
+        have, lack = ("-cert", "-key") if key is None else ("-key", "-cert")
+        problems.append(Problem(f"{have} needs {lack} beside it", COMMAND_LINE))
+    if problems:
+        raise ConfigError(problems)
+    return given
+
+
+def _rule(uri: str, to: str) -> AnyRule:
+    """The rule that `-to` stands for: a proxy where HTTP goes to HTTP, else a forward."""
+    scheme = uri.partition("://")[0].lower()
+    speaks_http = scheme in {"http", "https"}
+    if to.startswith("/"):
+        to = f"unix://{to}"
+    elif "://" not in to:
+        to = f"{'http' if speaks_http else 'udp' if scheme in DATAGRAM_SCHEMES else 'tcp'}://{to}"
+    target = to.partition("://")[0].lower()
+    if target in {"http", "https"} or (speaks_http and target in {"unix", "upstream"}):
+        return ProxyRule(listener=uri, proxy_pass=to)
+    return ForwardRule(listener=uri, forward_to=to)
+
+
+def _problem(fault: Fault, places: Places, file: str) -> Problem:
+    line, column = places.key(fault.path) if fault.is_key else places.value(fault.path)
+    return Problem(fault.message, file, line, column)

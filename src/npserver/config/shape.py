@@ -1,0 +1,184 @@
+"""What each key of the schema takes, read off the structs' annotations once.
+
+`config.decode` follows a shape to check and convert a value, `config.jsonschema` and `config.reference` to describe it.
+"""
+
+from __future__ import annotations
+
+import types
+from dataclasses import dataclass
+from enum import Enum
+from functools import cache
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import msgspec
+from msgspec.structs import fields
+
+from npserver.config.section import Section
+from npserver.config.units import Seconds, Size
+
+
+class Kind(Enum):
+    """The values that are neither lists nor objects, in the words of messages."""
+
+    TEXT = "a string"
+    WHOLE = "a whole number"
+    TRUTH = "true or false"
+    SIZE = 'a size such as 65536 or "64k"'
+    SECONDS = 'a time such as 10, "500ms" or "5m"'
+    NULL = "null"
+    ANYTHING = "any value"
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A single value; `low` and `high` bound whole numbers."""
+
+    kind: Kind
+    low: int | None = None
+    high: int | None = None
+
+
+NULL = Scalar(Kind.NULL)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of a few values."""
+
+    values: tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Many:
+    """A list."""
+
+    item: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """An object whose keys the user chooses."""
+
+    value: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """An object with the keys of `struct`; `part_keys` gives them."""
+
+    struct: type[Section]
+
+
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    """An object whose key `tag` says which struct's keys it has."""
+
+    tag: str
+    options: dict[str, Part]
+
+
+@dataclass(frozen=True, slots=True)
+class Either:
+    """One of several shapes, told apart by the JSON type of the value."""
+
+    options: tuple[Shape, ...]
+
+
+Shape = Scalar | Choice | Many | Table | Part | Tagged | Either
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of an object."""
+
+    name: str  # in the config file
+    attribute: str  # in the struct
+    shape: Shape
+    description: str
+    required: bool
+    default: Any  # what stands in for an absent key that is not required
+
+
+_KINDS: dict[object, Kind] = {
+    str: Kind.TEXT,
+    int: Kind.WHOLE,
+    bool: Kind.TRUTH,
+    Size: Kind.SIZE,
+    Seconds: Kind.SECONDS,
+    type(None): Kind.NULL,
+    object: Kind.ANYTHING,
+}
+
+
+@cache
+def part_keys(struct: type[Section]) -> dict[str, Key]:
+    """The keys of an object, by their names in the config."""
+    keys = {}
+    for one in fields(struct):
+        bounds, description = _meta(one.type)
+        if one.default_factory is not msgspec.NODEFAULT:
+            default = one.default_factory()
+        else:
+            default = None if one.default is msgspec.NODEFAULT else one.default
+        keys[one.encode_name] = Key(
+            one.encode_name, one.name, _shape(one.type, *bounds), description, one.required, default
+        )
+    return keys
+
+
+def describe(shape: Shape) -> str:
+    """What a shape takes, as messages put it: `a string or a list of strings`; null goes without saying."""
+    match shape:
+        case Scalar(Kind.WHOLE, low, high) if low is not None:
+            return f"a whole number from {low} {'up' if high is None else f'to {high}'}"
+        case Scalar(kind):
+            return kind.value
+        case Choice(values):
+            texts = [f'"{value}"' if isinstance(value, str) else str(value) for value in values]
+            return f"one of {', '.join(texts)}"
+        case Many(Scalar(Kind.TEXT)):
+            return "a list of strings"
+        case Many():
+            return "a list"
+        case Either(options):
+            return " or ".join(describe(option) for option in options if option != NULL)
+        case _:
+            return "an object"
+
+
+def _meta(annotation: Any) -> tuple[tuple[int | None, int | None], str]:
+    """Bounds and description of an annotation."""
+    for extra in get_args(annotation)[1:] if get_origin(annotation) is Annotated else ():
+        if isinstance(extra, msgspec.Meta):
+            return (_bound(extra.ge), _bound(extra.le)), extra.description or ""
+    return (None, None), ""
+
+
+def _bound(value: float | None) -> int | None:
+    return None if value is None else int(value)
+
+
+def _shape(annotation: Any, low: int | None = None, high: int | None = None) -> Shape:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _shape(arguments[0], low, high)
+    if origin is Literal:
+        return Choice(arguments)
+    if origin is list:
+        return Many(_shape(arguments[0]))
+    if origin is dict:
+        return Table(_shape(arguments[1]))
+    if origin in {Union, types.UnionType}:
+        return _either([_shape(argument, low, high) if argument is not type(None) else NULL for argument in arguments])
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return Part(annotation)
+    return Scalar(_KINDS[annotation], low, high)
+
+
+def _either(options: list[Shape]) -> Shape:
+    parts = [option for option in options if isinstance(option, Part)]
+    if len(parts) > 1:
+        configs = [(part, part.struct.__struct_config__) for part in parts]
+        return Tagged(configs[0][1].tag_field or "", {str(config.tag): part for part, config in configs})
+    return Either(tuple(options))
