@@ -7,8 +7,7 @@ or after `=`. Pure: nothing is opened here.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 from npserver.address import Address, parse_listen
 from npserver.errors import NpserverError, clip
@@ -132,7 +131,7 @@ def _settle(arguments: Arguments, early_targets: list[str]) -> None:
         raise UsageError(f"{missing} is missing: a certificate and its private key go together")
     seen: set[str] = set()
     for listener in arguments.listeners:
-        if listener.uri in seen and listener.address.port != 0:
+        if listener.uri in seen:
             raise UsageError(f"listener {clip(listener.uri)} given twice")
         seen.add(listener.uri)
 

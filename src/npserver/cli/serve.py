@@ -108,9 +108,7 @@ def _target(listener: ListenerArgument, text: str) -> str:
         raise UsageError(f"-to: {error}") from None
 
 
-def amend(
-    document: Document, arguments: Arguments, rules: list[AnyRule], upstreams: dict[str, Upstream]
-) -> Document:
+def amend(document: Document, arguments: Arguments, rules: list[AnyRule], upstreams: dict[str, Upstream]) -> Document:
     """Put into a config what the command line says: its listeners and rules are added, its values take precedence."""
     from msgspec.structs import replace
 

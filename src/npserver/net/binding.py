@@ -110,7 +110,7 @@ def explain(error: OSError, address: Address) -> str:
         return f"port {address.port} is in use{by}: end that program, or choose another port"
     if error.errno in (errno.EACCES, errno.EPERM) and address.port < 1024:
         return (
-            f"port {address.port} needs privileges: run as root (and set \"user\"), give Python the capability "
+            f'port {address.port} needs privileges: run as root (and set "user"), give Python the capability '
             "cap_net_bind_service, or choose a port from 1024 up"
         )
     if error.errno == errno.EADDRNOTAVAIL:
@@ -158,9 +158,7 @@ def _bind_inet(
                 # The first socket was bound alone, so that a port in use is noticed; from here on it is shared.
                 first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
                 for number in range(1, workers):
-                    column[number] = _open(
-                        first.family, kind, first.getsockname(), dual=not address.host, shared=True
-                    )
+                    column[number] = _open(first.family, kind, first.getsockname(), dual=not address.host, shared=True)
                     opened.append(column[number])
             columns.append(column)
         if kind is socket.SOCK_STREAM:

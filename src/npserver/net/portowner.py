@@ -1,4 +1,4 @@
-"""Who listens on a port, for the message that it is in use. Linux only; elsewhere, and without rights, nobody is named."""
+"""Who listens on a port, for the message that it is in use. Linux only; without rights to look, nobody is named."""
 
 from __future__ import annotations
 

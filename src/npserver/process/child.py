@@ -1,4 +1,4 @@
-"""What runs in a forked process: a worker, or the controller (-1). Obeys the master's messages until it is told to stop."""
+"""What runs in a forked process, a worker or the controller (-1): obeys the master until it is told to stop."""
 
 from __future__ import annotations
 

@@ -71,16 +71,18 @@ def find_identity(document: Document) -> Identity | None:
         try:
             entry = pwd.getpwuid(int(config.user)) if config.user.isdigit() else pwd.getpwnam(config.user)
         except KeyError:
-            place = document.place(("user",))
-            raise StartError(f"{place}: no user {clip(config.user)} on this machine: create it, or name another") from None
+            raise _unknown(document, "user", config.user) from None
         user, group, name = entry.pw_uid, entry.pw_gid, entry.pw_name
     if config.group is not None:
         try:
             group = (grp.getgrgid(int(config.group)) if config.group.isdigit() else grp.getgrnam(config.group)).gr_gid
         except KeyError:
-            place = document.place(("group",))
-            raise StartError(f"{place}: no group {clip(config.group)} on this machine: create it, or name another") from None
+            raise _unknown(document, "group", config.group) from None
     if os.geteuid() != 0 and (user, group) != (os.geteuid(), os.getegid()):
         key = "user" if config.user is not None else "group"
         raise StartError(f'{document.place((key,))}: only root may change "{key}": start as root, or leave the key out')
     return Identity(user, group, name)
+
+
+def _unknown(document: Document, key: str, name: str) -> StartError:
+    return StartError(f"{document.place((key,))}: no {key} {clip(name)} on this machine: create it, or name another")

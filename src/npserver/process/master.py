@@ -210,7 +210,8 @@ class Master:
             self._stop_children(0)
             return
         pause_s = max(member.restart_at - time.monotonic(), 0)
-        log.error("%s ended (%s), starting it again%s", name_role(member.role), how, f" in {pause_s:g} s" if pause_s else "")
+        when = f" in {pause_s:.1f} s" if pause_s else ""
+        log.error("%s ended (%s), starting it again%s", name_role(member.role), how, when)
 
     def _hang_up(self, member: Member) -> None:
         if member.channel is not None:

@@ -1,0 +1,88 @@
+"""The command line: any order, both dashes, `-to` with the listener before it, and errors that name the remedy."""
+
+from __future__ import annotations
+
+import pytest
+
+from npserver.cli.arguments import Arguments, UsageError, parse_arguments
+
+
+def parse(line: str) -> Arguments:
+    return parse_arguments(line.split())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "https://:443 http://:80 -cert a.pem -key b.pem -c 4096",
+        "-cert a.pem -key b.pem -c 4096 https://:443 http://:80",
+        "https://:443 --cert=a.pem --key=b.pem http://:80 -c=4096",
+        "-c=4096 https://:443 --cert a.pem http://:80 -key=b.pem",
+        "https://:443 http://:80 --backlog 4096 -cert a.pem -key b.pem",
+    ],
+)
+def test_order_and_spelling_do_not_matter(line: str) -> None:
+    arguments = parse(line)
+    assert [one.uri for one in arguments.listeners] == ["https://:443", "http://:80"]
+    assert (arguments.cert, arguments.key, arguments.backlog) == ("a.pem", "b.pem", 4096)
+
+
+@pytest.mark.parametrize("option", ["-to", "--to", "-L"])
+def test_to_belongs_to_the_listener_before_it(option: str) -> None:
+    arguments = parse(f"tcp://:1 {option} a:1 udp://:2 tcp://:3 {option} c:1 {option}=c:2 -workers 2")
+    assert [one.targets for one in arguments.listeners] == [["a:1"], [], ["c:1", "c:2"]]
+
+
+def test_to_before_any_listener_belongs_to_the_first() -> None:
+    arguments = parse("-to a:1 tcp://:1 -to b:1 tcp://:2")
+    assert [one.targets for one in arguments.listeners] == [["a:1", "b:1"], []]
+
+
+def test_everything_else() -> None:
+    arguments = parse("-config a.json -root ./x -workers 0 -watch -pidfile p")
+    assert (arguments.config, arguments.root, arguments.workers) == ("a.json", "./x", 0)
+    assert (arguments.watch, arguments.pidfile) == (True, "p")
+
+
+@pytest.mark.parametrize("line", ["-version", "--version", "-v"])
+def test_version(line: str) -> None:
+    assert parse(line).version
+
+
+@pytest.mark.parametrize("line", ["-help", "--help", "-h"])
+def test_help(line: str) -> None:
+    assert parse(line).help
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("-confg a", "unknown option '-confg', did you mean -config?"),
+        ("--worker 2", "unknown option '--worker', did you mean -workers?"),
+        ("-zzz", "unknown option '-zzz', see npserver -help"),
+        ("http://:80 -c", "-c needs a value"),
+        ("http://:80 -root -watch", "-root needs a value"),
+        ("http://:80 -c many", "-c expects a number from 1 to 65535, got 'many'"),
+        ("http://:80 -c 0", "-c expects a number from 1 to 65535, got '0'"),
+        ("http://:80 -workers -1", "-workers needs a value"),
+        ("http://:80 -watch=yes", "-watch takes no value, got 'yes'"),
+        ("http://:80 -root a -root b", "-root given twice"),
+        ("https://:443 -cert a", "-key is missing: a certificate and its private key go together"),
+        ("https://:443 -key a", "-cert is missing: a certificate and its private key go together"),
+        ("-to a:1", "-to 'a:1' has no listener: name one before it, as in tcp://:3307"),
+        ("http://:80 http://:80", "listener 'http://:80' given twice"),
+        ("chek", "unknown command 'chek', did you mean 'check'?"),
+    ],
+)
+def test_errors_are_one_line_with_the_remedy(line: str, message: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        parse(line)
+    assert str(raised.value) == message
+
+
+@pytest.mark.parametrize("word", ["htp://:80", "http://:99999", "8080", "http://:80/x", "tcp://:", "\x1b[31m://x"])
+def test_faulty_uris_are_one_line(word: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        parse_arguments([word])
+    assert "\n" not in str(raised.value)
+    assert "\x1b" not in str(raised.value)
