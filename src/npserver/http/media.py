@@ -13,9 +13,9 @@ _EXTENSIONS = """
 text/html                 html htm shtml
 text/css                  css
 text/javascript           js mjs cjs
-text/plain                txt text log conf cfg ini def list in diff patch asc toml lock properties env
-                          readme license c h cc cpp cxx hpp hh java py rb rs go sh bash zsh pl pm lua sql swift kt kts scala cs tex
-                          r jl hs erl ex exs clj bat ps1 tsx jsx vue svelte sass scss less rst adoc srt nfo
+text/plain                txt text log conf cfg ini def list in diff patch asc toml lock properties env readme
+                          license c h cc cpp cxx hpp hh java py rb rs go sh bash zsh pl pm lua sql swift kt kts scala
+                          cs tex r jl hs erl ex exs clj bat ps1 tsx jsx vue svelte sass scss less rst adoc srt nfo
 text/markdown             md markdown mkd
 text/csv                  csv
 text/tab-separated-values tsv
@@ -244,7 +244,7 @@ class MediaTypes:
         for mapping in overrides:
             self._table.update({extension.lower().removeprefix("."): value for extension, value in mapping.items()})
         compressed = [media_type.lower() for media_type in compressed]
-        self._compressed = frozenset(_COMPRESSIBLE.split()) | {media_type for media_type in compressed if not media_type.endswith("*")}
+        self._compressed = frozenset(_COMPRESSIBLE.split()).union(compressed)
         self._text = frozenset(_TEXT.split())
         self._prefixes = ("text/", *[media_type[:-1] for media_type in compressed if media_type.endswith("*")])
 

@@ -1,0 +1,41 @@
+"""Fixed answers, the handler of `respond` rules."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from npserver.http.variables import Template
+    from npserver.serve.exchange import Exchange
+
+_BODYLESS = frozenset({204, 205, 304})
+
+
+class RespondHandler:
+    """Gives the same answer to every request, or one that differs by variables only."""
+
+    __slots__ = ("_body", "_fields", "_status", "_template")
+
+    def __init__(self, status: int, content_type: str, template: Template, constant: str | None) -> None:
+        self._status = status
+        is_empty = status in _BODYLESS or constant == ""
+        self._fields = b"" if is_empty else b"Content-Type: %b\r\n" % content_type.encode("latin-1")
+        self._template = template
+        self._body = b"" if is_empty else None if constant is None else constant.encode("utf-8", "replace")
+
+    def handle(self, exchange: Exchange) -> None:
+        """Answer."""
+        body = self._body
+        if body is None:
+            body = self._template(exchange).encode("utf-8", "replace")
+        exchange.respond(self._status, self._fields, body)
+
+
+class NotFoundHandler:
+    """Answers requests that no rule is for."""
+
+    __slots__ = ()
+
+    def handle(self, exchange: Exchange) -> None:
+        """Answer 404."""
+        exchange.fail(404)
