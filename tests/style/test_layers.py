@@ -39,7 +39,6 @@ PURE = LAYERS[0] | LAYERS[1]
 #: What a pure module gets as arguments instead: I/O, the clock, chance.
 IMPURE = {
     "asyncio",
-    "datetime",
     "multiprocessing",
     "os",
     "pathlib",

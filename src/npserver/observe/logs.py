@@ -1,0 +1,104 @@
+"""The server's own log: Python's logging with an area per part of the program, written to stderr.
+
+Areas are the loggers `npserver.<area>`: config server http static proxy upstream forward dns tls. `logging.level` holds
+for all of them, `logging.<area>` for one. Called by `process` at the start, in each child, and after a reload; the
+loggers themselves are the only state.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, TextIO
+
+from npserver.observe.escape import escape_control
+
+if TYPE_CHECKING:
+    from npserver.config.schema import Logging
+
+AREAS = ("config", "server", "http", "static", "proxy", "upstream", "forward", "dns", "tls")
+
+TRACE = 5  # below DEBUG: every step of an exchange
+LEVELS = {
+    "trace": TRACE,
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warn": logging.WARNING,
+    "error": logging.ERROR,
+    "fatal": logging.CRITICAL,
+    "off": logging.CRITICAL + 10,
+}
+_NAMES = {number: name for name, number in LEVELS.items()}
+_COLOURS = {"trace": "2", "debug": "2", "info": "36", "warn": "33", "error": "31", "fatal": "1;31"}
+
+
+def configure(config: Logging, stream: TextIO | None = None) -> None:
+    """Make `npserver.*` log as `config` says, to `stream` (default: stderr as it is now)."""
+    out = stream if stream is not None else sys.stderr
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(JsonFormatter() if config.format == "json" else PrettyFormatter(is_coloured(out)))
+    root = logging.getLogger("npserver")
+    root.handlers = [handler]
+    root.propagate = False
+    root.setLevel(LEVELS[config.level])
+    for area in AREAS:
+        level = getattr(config, area)
+        logging.getLogger(f"npserver.{area}").setLevel(logging.NOTSET if level is None else LEVELS[level])
+    logging.addLevelName(TRACE, "TRACE")
+    logging.raiseExceptions = False  # a closed stderr is no reason to fail
+
+
+def is_coloured(stream: TextIO) -> bool:
+    """Whether colours may be used: a terminal, and no wish against them (NO_COLOR)."""
+    try:
+        return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    except ValueError:  # closed
+        return False
+
+
+def area_of(name: str) -> str:
+    """The area of the logger `npserver.<area>...`."""
+    return name.split(".")[1] if "." in name else "server"
+
+
+class PrettyFormatter(logging.Formatter):
+    """`16:07:01 warn upstream: message`. Further lines are indented, so that none can pass for an entry of its own."""
+
+    def __init__(self, is_coloured: bool) -> None:
+        super().__init__()
+        self._is_coloured = is_coloured
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write one record."""
+        level = _NAMES.get(record.levelno, record.levelname.lower())
+        text = record.getMessage()
+        if record.exc_info:
+            text = f"{text}\n{self.formatException(record.exc_info)}"
+        text = "\n    ".join(map(escape_control, text.split("\n")))
+        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        if self._is_coloured:
+            return (
+                f"\x1b[2m{clock}\x1b[0m \x1b[{_COLOURS.get(level, '0')}m{level:5}\x1b[0m {area_of(record.name)}: {text}"
+            )
+        return f"{clock} {level:5} {area_of(record.name)}: {text}"
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per line: time (RFC 3339, UTC), level, area, message, pid, and error with the traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write one record."""
+        seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        entry = {
+            "time": f"{seconds}.{int(record.msecs):03}Z",
+            "level": _NAMES.get(record.levelno, record.levelname.lower()),
+            "area": area_of(record.name),
+            "message": record.getMessage(),
+            "pid": record.process,
+        }
+        if record.exc_info:
+            entry["error"] = self.formatException(record.exc_info)
+        return json.dumps(entry)

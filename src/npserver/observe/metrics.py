@@ -1,0 +1,114 @@
+"""The scoreboard's counters as metrics: named, labelled, and written as Prometheus reads them.
+
+Slots become families by the patterns below: `http.responses.2xx` is `npserver_http_responses_total{class="2xx"}`. A slot
+that no pattern knows still gets a family, named after it. Asked by `serve.status`; nothing is kept here.
+
+The text form: https://prometheus.io/docs/instrumenting/exposition_formats/ (version 0.0.4).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from npserver.observe.scoreboard import Scoreboard
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_TARGET = r"(?P<upstream>.+?)\.(?P<target>(?:https?|tcp|udp|ssl|unix|unixgram)://.+)"
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A metric: all samples of one name."""
+
+    name: str
+    kind: str  # "counter" or "gauge"
+    help: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One number of a family."""
+
+    family: Family
+    labels: tuple[tuple[str, str], ...]
+    value: int
+
+
+def _family(pattern: str, name: str, help: str, kind: str = "counter") -> tuple[re.Pattern[str], Family]:
+    return re.compile(pattern), Family(f"npserver_{name}", kind, help)
+
+
+#: Slot name to family; the first that matches counts, its named groups are the labels.
+FAMILIES = [
+    _family(r"http\.requests", "http_requests_total", "Requests answered."),
+    _family(r"http\.responses\.(?P<class>\dxx)", "http_responses_total", "Responses by class of their status."),
+    _family(r"http\.connections", "http_connections_total", "Client connections accepted."),
+    _family(r"http\.rejected_connections", "http_rejected_connections_total", "Client connections over a limit."),
+    _family(r"http\.received_bytes", "http_received_bytes_total", "Bytes of request bodies."),
+    _family(r"http\.sent_bytes", "http_sent_bytes_total", "Bytes of response bodies."),
+    _family(r"gauge\.http\.connections", "http_connections", "Client connections open now.", "gauge"),
+    _family(r"forward\.sessions", "forward_sessions_total", "Forwarded connections and sessions begun."),
+    _family(r"forward\.received_bytes", "forward_received_bytes_total", "Bytes from clients to targets."),
+    _family(r"forward\.sent_bytes", "forward_sent_bytes_total", "Bytes from targets to clients."),
+    _family(r"gauge\.forward\.sessions", "forward_sessions", "Forwarded connections and sessions now.", "gauge"),
+    _family(r"dns\.queries\.(?P<transport>\w+)", "dns_queries_total", "DNS queries by transport."),
+    _family(r"dns\.rcode\.(?P<rcode>\w+)", "dns_responses_total", "DNS answers by response code."),
+    _family(r"dns\.type\.(?P<type>\w+)", "dns_questions_total", "DNS questions by type."),
+    _family(rf"upstream\.{_TARGET}\.requests", "upstream_requests_total", "Requests and connections sent to a target."),
+    _family(rf"upstream\.{_TARGET}\.failures", "upstream_failures_total", "Failures of a target."),
+    _family(rf"gauge\.upstream\.{_TARGET}\.active", "upstream_active", "Requests and connections in flight.", "gauge"),
+    _family(rf"health\.{_TARGET}(?<!\.since)", "upstream_health", "1 healthy, 0 not checked, -1 unhealthy.", "gauge"),
+]
+
+#: Slots that are state rather than something to be shown.
+_HIDDEN = re.compile(rf"health\.{_TARGET}\.since|server\.started")
+
+
+def samples(board: Scoreboard) -> list[Sample]:
+    """Read the whole scoreboard, in the order of FAMILIES."""
+    found = [_sample(name, board.total(slot)) for name, slot in list(board.directory.names.items()) if _is_shown(name)]
+    order = {family: number for number, (_, family) in enumerate(FAMILIES)}
+    return sorted(found, key=lambda sample: (order.get(sample.family, len(order)), sample.family.name))
+
+
+def prometheus(taken: Iterable[Sample]) -> str:
+    """Write samples, grouped by family as they come."""
+    return "".join(_lines(taken))
+
+
+def _lines(taken: Iterable[Sample]) -> Iterator[str]:
+    last: Family | None = None
+    for sample in taken:
+        family = sample.family
+        if family != last:
+            last = family
+            yield f"# HELP {family.name} {family.help}\n# TYPE {family.name} {family.kind}\n"
+        labels = ",".join(f'{name}="{_quote(value)}"' for name, value in sample.labels)
+        yield f"{family.name}{{{labels}}} {sample.value}\n" if labels else f"{family.name} {sample.value}\n"
+
+
+def _is_shown(name: str) -> bool:
+    return _HIDDEN.fullmatch(name) is None
+
+
+def _sample(name: str, value: int) -> Sample:
+    for pattern, family in FAMILIES:
+        if match := pattern.fullmatch(name):
+            return Sample(family, tuple(match.groupdict().items()), value)
+    is_gauge = name.startswith("gauge.")
+    words = re.sub(r"\W+", "_", name.removeprefix("gauge."))
+    return Sample(
+        Family(
+            f"npserver_{words}" if is_gauge else f"npserver_{words}_total", "gauge" if is_gauge else "counter", name
+        ),
+        (),
+        value,
+    )
+
+
+def _quote(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
