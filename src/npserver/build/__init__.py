@@ -1,0 +1,93 @@
+"""From a config to live objects: the only place that knows both.
+
+`compile_config` compiles part by part; each part reports what is wrong with it into one `Report`, so that everything
+is said at once. Nothing here uses the network, starts a task or opens a listening socket: `npserver check` compiles
+too.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from npserver.build.dispatch import Assignment, assign_rules, speaks_http
+from npserver.build.listeners import compile_listeners
+from npserver.build.networks import check_networks
+from npserver.build.report import Report
+from npserver.build.runtime import Runtime
+from npserver.build.summary import summarise
+from npserver.config.schema import AnyRule, ForwardRule
+
+if TYPE_CHECKING:
+    from npserver.config.document import Document
+    from npserver.net.listener import Listener
+    from npserver.serve.context import Context
+    from npserver.serve.front import DatagramFront, StreamFront
+    from npserver.serve.upstream import Upstream
+
+
+def compile_config(document: Document, context: Context) -> Runtime:
+    """Compile a whole config for the process that `context` is of. Raises: ConfigError with everything wrong."""
+    from npserver.build.upstreams import compile_upstreams, services
+
+    report = Report(document)
+    fronts: dict[str, StreamFront | DatagramFront] = {}
+    try:
+        check_networks(report)
+        _check_logging(report)
+        listeners = compile_listeners(report)
+        rules = assign_rules(report, listeners)
+        upstreams = compile_upstreams(report, context)
+        for listener in listeners.values():
+            if front := _compile_front(report, context, listener, rules[listener.key], upstreams):
+                fronts[listener.key] = front
+        report.raise_errors()
+    except BaseException:
+        for front in fronts.values():
+            front.close()
+        raise
+    return Runtime(
+        document=document,
+        listeners=tuple(listeners.values()),
+        fronts=fronts,
+        services=tuple(services(context, upstreams)),
+        warnings=tuple(report.warnings),
+        summary=summarise(listeners.values(), rules),
+    )
+
+
+def _compile_front(
+    report: Report,
+    context: Context,
+    listener: Listener,
+    rules: list[tuple[int, AnyRule]],
+    upstreams: dict[str, Upstream],
+) -> StreamFront | DatagramFront | None:
+    """Make what serves a listener. Each kind is imported where it is used: most configs need one or two."""
+    if not rules:
+        return None
+    if speaks_http(listener, rules):
+        from npserver.build.http import compile_http_front
+
+        return compile_http_front(report, context, listener, rules, upstreams)
+    if isinstance(rules[0][1], ForwardRule):
+        from npserver.build.forward import compile_forward_front
+
+        return compile_forward_front(report, context, listener, rules, upstreams)
+    from npserver.build.dns import compile_dns_front
+
+    return compile_dns_front(report, context, listener, rules[0], upstreams)
+
+
+def _check_logging(report: Report) -> None:
+    file = report.document.config.logging.access_log
+    if file in {"stdout", "stderr", "off"}:
+        return
+    directory = os.path.dirname(file) or "."
+    if not os.path.isdir(directory):
+        report.error(("logging", "access_log"), f"no directory {directory!r} to write the access log to")
+    elif not os.access(file if os.path.exists(file) else directory, os.W_OK):
+        report.error(("logging", "access_log"), f"no permission to write {file!r}")
+
+
+__all__ = ["Assignment", "compile_config"]

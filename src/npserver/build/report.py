@@ -42,4 +42,4 @@ class Report:
 
     def _add(self, path: Path, message: str, severity: Severity) -> None:
         line, column = self.document.position(path)
-        self.problems.append(Problem(message, self.document.file, line, column, severity))
+        self.problems.append(Problem(message, self.document.origin(path), line, column, severity))
