@@ -1,0 +1,184 @@
+"""Connects to targets: every address of a name is tried, IPv6 and IPv4 raced (RFC 8305), TLS begun where asked for.
+
+Called by the proxy's pools, by forwards and by health checks. Owns nothing: what it knows of names lies in
+`net.resolver`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from npserver.address import Address
+from npserver.errors import Phase, UpstreamError
+from npserver.net.resolver import Resolver, resolver_of
+
+if TYPE_CHECKING:
+    from npserver.serve.context import Context
+
+STAGGER_S = 0.25  # between two attempts of a race (RFC 8305 §5)
+
+P = TypeVar("P", bound=asyncio.Protocol)
+
+
+async def dial(
+    context: Context,
+    address: Address,
+    protocol_factory: Callable[[], P],
+    *,
+    timeout_s: float,
+    tls: ssl.SSLContext | None = None,
+    server_name: str | None = None,
+    key: str = "",
+) -> tuple[asyncio.Transport, P]:
+    """Connect to `address` within `timeout_s`, its TLS handshake included.
+
+    `protocol_factory` is called once, for the connection that is used. `server_name` is sent and checked, by default
+    the address's host. `key` is the config key of the time limit, for the error.
+
+    Raises: UpstreamError in phase RESOLVE or DIAL, its text naming the target, the address tried and the reason.
+    """
+    factory: Callable[[], asyncio.Protocol] = protocol_factory
+    if tls is not None:
+        from npserver.net.tlsstream import TlsClient
+
+        finished = context.loop.create_future()
+
+        def factory() -> asyncio.Protocol:
+            return TlsClient(tls, server_name or address.host, protocol_factory, finished)
+
+    transport: asyncio.BaseTransport | None = None
+    try:
+        async with asyncio.timeout(timeout_s):
+            transport, protocol = await _connect(context, address, factory)
+            if tls is not None:
+                transport = await finished
+                protocol = cast("asyncio.Transport", transport).get_protocol()  # type: ignore[assignment]
+    except TimeoutError as error:
+        _drop(transport)
+        what = "no connection" if transport is None else "TLS handshake not finished"
+        raise UpstreamError(
+            f"{address}: {what} within {timeout_s:g} s", str(address), Phase.DIAL, timeout=True, key=key
+        ) from error
+    except OSError as error:
+        _drop(transport)
+        raise UpstreamError(f"{address}: {explain(error)}", str(address), Phase.DIAL) from error
+    except asyncio.CancelledError:
+        _drop(transport)
+        raise
+    return cast("asyncio.Transport", transport), cast("P", protocol)
+
+
+def explain(error: OSError) -> str:
+    """Why a connection failed, in lower case, without Python's decoration."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate not accepted: {error.verify_message.lower()}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS handshake failed: {(error.reason or str(error)).replace('_', ' ').lower()}"
+    if error.errno:
+        return os.strerror(error.errno).lower()
+    return str(error).lower() or type(error).__name__
+
+
+async def _connect(
+    context: Context, address: Address, factory: Callable[[], asyncio.Protocol]
+) -> tuple[asyncio.Transport, asyncio.Protocol]:
+    loop = context.loop
+    if address.is_unix:
+        return await loop.create_unix_connection(factory, address.path)
+    resolver = resolver_of(context)
+    found = resolver.known(address.host)
+    if found is None:
+        try:
+            found = await resolver.resolve(address.host)
+        except OSError as error:
+            raise UpstreamError(
+                f"{address}: host {address.host} does not resolve: {error}", str(address), Phase.RESOLVE
+            ) from error
+    try:
+        if len(found) == 1:
+            transport, protocol = await loop.create_connection(factory, found[0], address.port)
+        else:
+            winner = await _race(loop, resolver, found, address.port)
+            transport, protocol = await loop.create_connection(factory, sock=winner)
+    except OSError as error:
+        if address.host not in found and error.errno:
+            raise OSError(f"{os.strerror(error.errno).lower()} ({', '.join(found)})") from error
+        raise
+    keep_alive(transport)
+    return transport, protocol
+
+
+def keep_alive(transport: asyncio.BaseTransport) -> None:
+    """Have the kernel notice a peer that vanished. Small writes are never delayed: the loop sees to that itself."""
+    connection = transport.get_extra_info("socket")
+    if connection is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
+async def _race(
+    loop: asyncio.AbstractEventLoop, resolver: Resolver, hosts: tuple[str, ...], port: int
+) -> socket.socket:
+    """Connect to the address that answers first, each next one being tried when the last failed or dawdles."""
+    waiting = list(reversed(resolver.order(hosts)))
+    tried: dict[asyncio.Task[socket.socket], str] = {}
+    running: set[asyncio.Task[socket.socket]] = set()
+    winner: socket.socket | None = None
+    failure: OSError | None = None
+    try:
+        while winner is None and (waiting or running):
+            if waiting:
+                host = waiting.pop()
+                running.add(attempt := loop.create_task(_open(loop, host, port)))
+                tried[attempt] = host
+            done, running = await asyncio.wait(
+                running, timeout=STAGGER_S if waiting else None, return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in done:
+                error = task.exception()
+                if error is None and winner is None:
+                    winner = task.result()
+                    del tried[task]
+                elif error is None:
+                    task.result().close()
+                elif isinstance(error, OSError):
+                    failure = failure or error
+                else:
+                    raise error
+        if winner is not None:
+            resolver.avoid(tried.values())
+    finally:
+        for task in running:
+            task.add_done_callback(_discard)
+            task.cancel()
+    if winner is None:
+        raise failure or OSError("no address")
+    return winner
+
+
+async def _open(loop: asyncio.AbstractEventLoop, host: str, port: int) -> socket.socket:
+    one = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        one.setblocking(False)
+        await loop.sock_connect(one, (host, port))
+    except BaseException:
+        one.close()
+        raise
+    return one
+
+
+def _discard(task: asyncio.Task[socket.socket]) -> None:
+    """Close what a lost attempt has opened after all."""
+    if not task.cancelled():
+        with suppress(OSError):
+            task.result().close()
+
+
+def _drop(transport: asyncio.BaseTransport | None) -> None:
+    if transport is not None:
+        cast("asyncio.Transport", transport).abort()

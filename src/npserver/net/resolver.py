@@ -1,0 +1,231 @@
+"""Host names to addresses: the latest news from the controller, else asked for here and kept for a while.
+
+`Resolution` runs in the controller, looks the names of upstreams up again and again, and publishes what it finds under
+`resolved:<host>`. `Resolver` is each process's view: the dialer and UDP sessions ask it. It never makes a connection
+wait for a look-up that it has an older answer for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import ip_address
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
+
+from npserver.net.tasks import spawn
+
+if TYPE_CHECKING:
+    from npserver.net.bulletin import Bulletin
+    from npserver.serve.context import Context
+
+log = logging.getLogger("npserver.upstream")
+
+FRESH_S = 30.0  # how long an answer asked for in this process is used before it is asked for again
+RETRY_S = 2.0  # how soon a name that did not resolve is asked for again
+LOOK_UP_S = 10.0  # the longest that a look-up may take; the system's own limits may be minutes
+
+#: What `getaddrinfo` says when a name does not exist, as opposed to "try again" (RFC 3493 §6.1).
+_GONE = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
+
+
+class Unresolved(OSError):
+    """A host name has no address, or could not be looked up. The text says why, in lower case."""
+
+
+async def look_up(host: str) -> tuple[str, ...]:
+    """Ask the system for all addresses of `host`, in its order of preference (RFC 6724).
+
+    Raises: OSError; `socket.gaierror` when the answer is that there are none.
+    """
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(LOOK_UP_S):
+        found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def is_literal(host: str) -> bool:
+    """Whether `host` is an IP address rather than a name."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def explain(error: OSError) -> str:
+    """The reason why a name did not resolve, in a few words."""
+    if isinstance(error, TimeoutError):
+        return f"no answer within {LOOK_UP_S:g} s"
+    return (error.strerror or str(error)).lower()
+
+
+class Resolver:
+    """What one process knows about names."""
+
+    __slots__ = ("_asking", "_avoided", "_bulletin", "_expires", "_known", "_loop", "_published", "_turn")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, bulletin: Bulletin) -> None:
+        self._loop = loop
+        self._bulletin = bulletin
+        self._known: dict[str, tuple[str, ...]] = {}
+        self._published: dict[str, str] = {}  # names the controller keeps up to date: why they do not resolve, or ""
+        self._expires: dict[str, float] = {}  # names asked for here
+        self._asking: dict[str, asyncio.Task[tuple[str, ...]]] = {}
+        self._avoided: dict[str, float] = {}  # addresses that did not answer lately, until when they are tried last
+        self._turn = 0
+
+    def __repr__(self) -> str:
+        return f"<Resolver {self._known}>"
+
+    def known(self, host: str) -> tuple[str, ...] | None:
+        """The addresses of `host`, if they can be told at once; an IP address is its own."""
+        found = self._known.get(host)
+        if found is not None and (host not in self._expires or self._loop.time() < self._expires[host]):
+            return found or None
+        return self._look_around(host, found)
+
+    async def resolve(self, host: str) -> tuple[str, ...]:
+        """The addresses of `host`, at least one. Raises: OSError that says why there are none."""
+        if found := self.known(host):
+            return found
+        if reason := self._published.get(host):
+            raise Unresolved(reason)
+        try:
+            return await asyncio.shield(self._ask(host))
+        except OSError as error:
+            raise Unresolved(explain(error)) from error
+
+    def order(self, addresses: tuple[str, ...]) -> list[str]:
+        """The order to try several addresses of a host in: the families alternate (RFC 8305 §4), each address gets its
+        turn to be first in its family, and those that did not answer lately come last."""
+        now = self._loop.time()
+        self._avoided = {one: until for one, until in self._avoided.items() if until > now}
+        self._turn += 1
+        turned = []
+        for family in _by_family(addresses):
+            start = self._turn % len(family)
+            turned.append(family[start:] + family[:start])
+        mixed = [one for pair in zip_longest(*turned) for one in pair if one is not None]
+        return sorted(mixed, key=self._avoided.__contains__)
+
+    def avoid(self, addresses: Iterable[str]) -> None:
+        """These did not answer, or too late."""
+        until = self._loop.time() + FRESH_S
+        self._avoided.update(dict.fromkeys(addresses, until))
+
+    def _look_around(self, host: str, stale: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        """What to do about a name of which nothing fresh is known."""
+        if stale is None:
+            if is_literal(host):
+                self._known[host] = (host,)
+                return (host,)
+            self._bulletin.subscribe(f"resolved:{host}", lambda news: self._learn(host, news))
+            return self._known.get(host) or None
+        self._ask(host)  # in the background
+        return stale
+
+    def _learn(self, host: str, news: Any) -> None:
+        self._known[host] = tuple(news["addresses"])
+        self._published[host] = news["error"]
+        self._expires.pop(host, None)
+
+    def _ask(self, host: str) -> asyncio.Task[tuple[str, ...]]:
+        """Look `host` up; everybody who asks meanwhile waits for the same answer."""
+        if host not in self._asking:
+            task = self._asking[host] = self._loop.create_task(look_up(host), name=f"resolving {host}")
+            task.add_done_callback(lambda done: self._answered(host, done))
+        return self._asking[host]
+
+    def _answered(self, host: str, done: asyncio.Task[tuple[str, ...]]) -> None:
+        del self._asking[host]
+        if done.cancelled() or host in self._published:
+            return
+        error = done.exception()
+        if error is None:
+            self._known[host] = done.result()
+            self._expires[host] = self._loop.time() + FRESH_S
+        elif isinstance(error, socket.gaierror) and error.errno in _GONE:
+            self._known.pop(host, None)
+            self._expires.pop(host, None)
+        elif host in self._known:  # better an old address than none
+            self._expires[host] = self._loop.time() + RETRY_S
+
+
+def _by_family(addresses: tuple[str, ...]) -> list[list[str]]:
+    """Split into IPv4 and IPv6, the family of the first address first."""
+    is_ipv6 = ":" in addresses[0]
+    families = ([one for one in addresses if (":" in one) is which] for which in (is_ipv6, not is_ipv6))
+    return [family for family in families if family]
+
+
+def resolver_of(context: Context) -> Resolver:
+    """The resolver of a process, made when first asked for."""
+    found: Resolver | None = context.carried.get(("net", "resolver"))
+    if found is None:
+        found = context.carried[("net", "resolver")] = Resolver(context.loop, context.bulletin)
+    return found
+
+
+class Resolution:
+    """The controller's service that keeps the addresses of names up to date.
+
+    A name that stops existing is published without addresses; while it merely cannot be asked for, its last addresses
+    stay in use.
+    """
+
+    __slots__ = ("_bulletin", "_intervals_s", "_state")
+
+    def __init__(self, bulletin: Bulletin, intervals_s: Mapping[str, float]) -> None:
+        self._bulletin = bulletin
+        self._intervals_s = {host: interval for host, interval in intervals_s.items() if host and not is_literal(host)}
+        self._state: dict[str, tuple[Sequence[str], str]] = {}
+
+    def __repr__(self) -> str:
+        return f"<Resolution {' '.join(self._intervals_s)}>"
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        tasks = [spawn(self._keep(host, interval), f"resolving {host}") for host, interval in self._intervals_s.items()]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _keep(self, host: str, interval_s: float) -> None:
+        while True:
+            await self.refresh(host)
+            failed = bool(self._state[host][1])
+            pause_s = min(RETRY_S, interval_s or RETRY_S) if failed else interval_s
+            if not pause_s:
+                return
+            await asyncio.sleep(pause_s * random.uniform(0.9, 1.1))
+
+    async def refresh(self, host: str) -> None:
+        """Look `host` up once and tell everybody what has changed."""
+        before = self._state.get(host)
+        try:
+            addresses: Sequence[str] = await look_up(host)
+            reason = ""
+        except OSError as error:
+            reason = explain(error)
+            is_gone = isinstance(error, socket.gaierror) and error.errno in _GONE
+            addresses = [] if is_gone or before is None else before[0]
+        if before is not None and (sorted(before[0]), before[1]) == (sorted(addresses), reason):
+            return
+        self._state[host] = addresses, reason
+        self._announce(host, before, addresses, reason)
+        self._bulletin.publish(f"resolved:{host}", {"addresses": list(addresses), "error": reason})
+
+    def _announce(
+        self, host: str, before: tuple[Sequence[str], str] | None, addresses: Sequence[str], reason: str
+    ) -> None:
+        if reason:
+            kept = f", still using {', '.join(addresses)}" if addresses else ""
+            log.warning("host %s does not resolve: %s%s", host, reason, kept)
+        elif before is not None:
+            log.info("host %s is now at %s", host, ", ".join(addresses))
