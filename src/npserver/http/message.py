@@ -1,6 +1,6 @@
 """A request's head as the rest of the program sees it, made by `http.parser` (RFC 9112).
 
-Requests are shared: the head of a repeated request is remembered, so nothing here may be changed.
+Requests are shared: the head of a repeated request is remembered, so nothing here may be changed but `memo`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Request:
     minor_version: int  # 0 or 1
     host: str  # lower case, without port and trailing dot; "" when HTTP/1.0 gave none
     authority: str  # as sent, with its port
-    raw_fields: Fields
+    lines: list[bytes]  # the field lines as sent, without their CRLF
     fields: dict[bytes, bytes]  # lower-case name to value; repeated fields joined by ", " (cookies by "; ")
     framing: Framing = Framing.NONE
     length: int = 0  # bytes, when framing is LENGTH
@@ -45,3 +45,10 @@ class Request:
     expects_continue: bool = False
     upgrade: bytes = b""  # the Upgrade field's value when Connection names it, lower case
     is_repeatable: bool = False  # idempotent method (RFC 9110 §9.2.2)
+    memo: object = None  # what the handler made of this request, for the next time; the one thing that may be set
+
+    @property
+    def raw_fields(self) -> Fields:
+        """The fields in the order received; made at each call, for those who pass them on."""
+        pairs = [line.partition(b":") for line in self.lines]
+        return tuple([(name, value.strip(b" \t")) for name, _, value in pairs])

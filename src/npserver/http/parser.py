@@ -17,7 +17,8 @@ from npserver.http.target import Target, parse_authority, parse_target
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
-_HEAD_OCTETS = bytes([9, 10, 13, *range(0x20, 0x7F), *range(0x80, 0x100)])
+_TEXT_OCTETS = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])
+_METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")}
 _VERSIONS = {b"HTTP/1.1": 1, b"HTTP/1.0": 0}
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})  # RFC 9110 §9.2.2
@@ -47,26 +48,23 @@ def parse_head(head: bytes, limits: HeadLimits) -> Request:
     Raises: BadRequest with the status to answer: 400, 405, 414, 417, 431, 501 or 505.
     """
     # hot: static-varied
-    if head.translate(None, _HEAD_OCTETS):
-        raise BadRequest("control character in the request's head")
     if len(head) > limits.head_bytes:
         raise BadRequest(f"request head of {len(head)} bytes", 431, "limits.max_header_size")
     lines = head.split(b"\r\n")
     line_count = len(lines) - 1
-    if head.count(b"\n") != line_count or head.count(b"\r") != line_count:
-        raise BadRequest("bare CR or LF in the request's head")
+    if head.translate(None, _TEXT_OCTETS) != b"\r\n" * line_count:
+        raise BadRequest("control character, bare CR or bare LF in the request's head")
     if line_count - 2 > limits.fields:
         raise BadRequest(f"{line_count - 2} header fields", 431, "limits.max_headers")
     method, target, minor_version = _parse_request_line(lines[0], limits)
-    raw_fields = []
+    del lines[0], lines[-2:]
     fields: dict[bytes, bytes] = {}
-    for line in lines[1:-2]:
+    for line in lines:
         name, colon, value = line.partition(b":")
         key = field_key(name)
         if not colon:
             raise BadRequest(f"header line without a colon: {clip(line)}")
         value = value.strip(b" \t")
-        raw_fields.append((name, value))
         if key in fields:
             if key in _ONCE:
                 raise BadRequest(f"two {key.decode()} fields")
@@ -74,13 +72,14 @@ def parse_head(head: bytes, limits: HeadLimits) -> Request:
         fields[key] = value
     host, authority = _find_host(fields, target, minor_version)
     framing, length = _find_framing(fields, minor_version)
+    text, path, query, has_query, _ = target
     request = Request(
-        method, lines[0].split(b" ")[1].decode("latin-1"), target.path, target.query, target.has_query, minor_version,
-        host, authority, tuple(raw_fields), fields, framing, length, minor_version == 1,
+        method, text, path, query, has_query, minor_version, host, authority, lines, fields, framing, length,
+        minor_version == 1,
     )  # fmt: skip
     request.is_repeatable = method in _REPEATABLE
     if b"connection" in fields:
-        _read_connection(request, fields[b"connection"].lower())
+        _read_connection(request, connection_options(fields[b"connection"]))
     if b"expect" in fields and minor_version:
         if fields[b"expect"].lower() != b"100-continue":
             raise BadRequest(f"unknown expectation {clip(fields[b'expect'])}", 417)
@@ -111,13 +110,16 @@ def _parse_request_line(line: bytes, limits: HeadLimits) -> tuple[str, Target, i
         if _VERSION.fullmatch(version):
             raise BadRequest(f"HTTP version {clip(version)}", 505)
         raise BadRequest(f"bad HTTP version {clip(version)}")
-    if not _TOKEN.fullmatch(method) or len(method) > 32:
-        raise BadRequest(f"bad method {clip(method)}")
-    if method in (b"CONNECT", b"TRACE"):
-        raise BadRequest(f"method {method.decode()} is not served", 405)
-    if target == b"*" and method != b"OPTIONS":
+    name = _METHODS.get(method)
+    if name is None:
+        if not _TOKEN.fullmatch(method) or len(method) > 32:
+            raise BadRequest(f"bad method {clip(method)}")
+        name = method.decode("ascii")
+        if name in ("CONNECT", "TRACE"):
+            raise BadRequest(f"method {name} is not served", 405)
+    if target == b"*" and name != "OPTIONS":
         raise BadRequest("request target * without OPTIONS")
-    return method.decode("ascii"), parse_target(target), minor_version
+    return name, parse_target(target), minor_version
 
 
 def _find_host(fields: dict[bytes, bytes], target: Target, minor_version: int) -> tuple[str, str]:
@@ -159,9 +161,14 @@ def _find_framing(fields: dict[bytes, bytes], minor_version: int) -> tuple[Frami
     return (Framing.LENGTH, int(length)) if int(length) else (Framing.NONE, 0)
 
 
-def _read_connection(request: Request, value: bytes) -> None:
+@lru_cache(maxsize=256)
+def connection_options(value: bytes) -> frozenset[bytes]:
+    """Give the options of a Connection field in lower case (RFC 9110 §7.6.1)."""
+    return frozenset(option.strip(b" \t") for option in value.lower().split(b","))
+
+
+def _read_connection(request: Request, options: frozenset[bytes]) -> None:
     """Take what the Connection field says of this connection (RFC 9112 §9.3, RFC 9110 §7.8)."""
-    options = {option.strip(b" \t") for option in value.split(b",")}
     if b"close" in options:
         request.keep_alive = False
     elif b"keep-alive" in options:

@@ -8,7 +8,8 @@ What two servers are known to read in two ways (`..;`, `..%2f`, backslashes, NUL
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from npserver.errors import BadRequest, clip
 
@@ -21,22 +22,24 @@ _ABSOLUTE = re.compile(rb"(https?)://([^/?#]*)([^#]*)", re.IGNORECASE)
 _AUTHORITY = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*)(?::(\d{0,5}))?")
 
 
-@dataclass(slots=True)
-class Target:
+class Target(NamedTuple):
     """A request target taken apart. `path` is canonical, or `*`; `authority` is empty in origin form."""
 
+    text: str  # as sent
     path: str
     query: str
     has_query: bool
     authority: bytes = b""
 
 
+@lru_cache(maxsize=4096)
 def parse_target(target: bytes) -> Target:
     """Read a target in origin form, absolute form or asterisk form. Raises: BadRequest."""
     authority = b""
+    text = target.decode("latin-1")
     if target[:1] != b"/":
         if target == b"*":
-            return Target("*", "", False)
+            return Target(text, "*", "", False)
         match = _ABSOLUTE.fullmatch(target)
         if match is None or not match[2]:
             raise BadRequest(f"request target {clip(target)} is neither a path nor an http(s) URI")
@@ -46,7 +49,7 @@ def parse_target(target: bytes) -> Target:
     path, mark, query = target.partition(b"?")
     if b"#" in target:
         raise BadRequest("fragment in the request target")
-    return Target(canonical_path(path), _NOT_ASCII.sub(_encode, query).decode("ascii"), bool(mark), authority)
+    return Target(text, canonical_path(path), _NOT_ASCII.sub(_encode, query).decode("ascii"), bool(mark), authority)
 
 
 def canonical_path(path: bytes) -> str:
@@ -74,6 +77,7 @@ def canonical_path(path: bytes) -> str:
     return "/" + "/".join(kept) + ("/" if is_directory and kept else "")
 
 
+@lru_cache(maxsize=1024)
 def parse_authority(authority: bytes) -> str:
     """Give the host of an authority: lower case, no port, no trailing dot. Raises: BadRequest (RFC 9110 §4.2.1)."""
     match = _AUTHORITY.fullmatch(authority)

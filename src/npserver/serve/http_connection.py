@@ -33,6 +33,7 @@ MAX_PIPELINED_BYTES = 64 << 10  # read ahead of the exchange in progress; then t
 MAX_TURN = 64  # pipelined requests answered before other connections get their turn
 LINGER_S = 2.0  # how long a client may go on sending after its connection was refused (RFC 9112 §9.6)
 
+_FULL = STATUS_LINES[503] + b"Retry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _connection_ids = count(1)
 
 
@@ -52,7 +53,6 @@ class State(Enum):
 class HttpConnection(asyncio.Protocol):
     """A client's connection."""
 
-    # The connection
     # buffer          read and not used yet
     # scanned         how much of the buffer is known to hold no end of a head
     # exchange        in progress, or None
@@ -114,8 +114,8 @@ class HttpConnection(asyncio.Protocol):
         self.deadline = self.context.loop.time() + front.settings.idle_timeout_s
         if key := self._count.limit_reached():
             log.info("503 to %s: %s reached", self.client_ip, key)
-            self.close_after(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\n"
-                             b"Connection: close\r\n\r\n")  # fmt: skip
+            self.transport.write(_FULL)
+            self.linger()
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone, for whatever reason."""
@@ -147,17 +147,11 @@ class HttpConnection(asyncio.Protocol):
             self.deadline = self.context.loop.time() + self.front.settings.write_timeout_s
             self.transport.close()
 
-    def close_after(self, answer: bytes) -> None:
-        """Send a last answer to a client that may still be sending.
-
-        Closing at once would reset the connection and with it the answer (RFC 9112 §9.6), so what still comes is read
-        and dropped for a while.
-        """
-        self.transport.write(answer)
-        self.linger()
-
     def linger(self) -> None:
-        """End our side; read and drop what the client still sends."""
+        """End our side; read and drop for a while what the client still sends.
+
+        Closing at once would reset the connection, and with it the last answer (RFC 9112 §9.6).
+        """
         if self.state is State.CLOSED:
             return
         self.buffer = b""
@@ -195,7 +189,13 @@ class HttpConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
         # hot: static-small
-        if self.exchange is None:
+        if self.state is State.IDLE and self.front is self.listener.front and not self.buffer:
+            found = self.front.heads.get(data)
+            if found is not None:
+                self._begin(found[0], found[1], b"")
+            else:
+                self._serve(data)
+        elif self.exchange is None:
             if self.state is State.CLOSING:
                 return
             if self.buffer:
@@ -248,7 +248,7 @@ class HttpConnection(asyncio.Protocol):
             front = self.front = cast("HttpFront", self.listener.front)  # a reload has put a new one in place
         turns = 0
         while data:
-            found = front.remembered(data)
+            found = front.heads.get(data)
             if found is not None:
                 rest = b""
             else:
@@ -329,10 +329,11 @@ class HttpConnection(asyncio.Protocol):
         level = logging.INFO if error.key else logging.DEBUG
         log.log(level, "%d to %s: %s%s", error.status, self.client_ip, error, f" ({error.key})" if error.key else "")
         fields, body = errorpages.render(error.status, b"", "")
-        self.close_after(
+        self.transport.write(
             b"%b%b%bContent-Length: %d\r\nConnection: close\r\n\r\n%b"
             % (STATUS_LINES[error.status], front.common_fields, fields, len(body), body)
         )
+        self.linger()
 
     # ── writing ──
 

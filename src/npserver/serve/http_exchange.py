@@ -13,15 +13,10 @@ import time
 from typing import TYPE_CHECKING
 
 from npserver.errors import BadRequest
-from npserver.http.forwarded import client_address
-from npserver.http.message import Framing, Request
 from npserver.serve.http_response import STATUS_LINES, ResponseHalf
-from npserver.serve.request_body import RequestBody
 
 if TYPE_CHECKING:
     from npserver.serve.exchange import BodySink
-    from npserver.serve.http_connection import HttpConnection
-    from npserver.serve.route import Route
 
 log = logging.getLogger("npserver.http")
 
@@ -31,17 +26,7 @@ class HttpExchange(ResponseHalf):
 
     # body  what is still to come of the request's, None if there is none
 
-    __slots__ = ("_started",)
-
-    def __init__(self, connection: HttpConnection, request: Request, route: Route) -> None:
-        # hot: static-small
-        super().__init__(connection, request, route)
-        self._started = time.monotonic() if self.context.access_log.enabled else 0.0
-        trusted = connection.front.trusted
-        if trusted is not None and connection.client_ip in trusted:
-            self.client_ip = client_address(connection.client_ip, request.fields, trusted)
-        if request.framing is not Framing.NONE:
-            self.body = RequestBody(self)
+    __slots__ = ()
 
     def __repr__(self) -> str:
         return f"<HttpExchange {self.request.method} {self.request.path} {self.status or 'unanswered'}>"

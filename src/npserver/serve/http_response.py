@@ -6,18 +6,21 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING, cast
 
+from npserver.http.forwarded import client_address
 from npserver.http.framing import LAST_CHUNK, chunk
-from npserver.http.message import Request
+from npserver.http.message import Framing, Request
 from npserver.serve import errorpages
+from npserver.serve.request_body import RequestBody
 from npserver.serve.sendfile import FileSender
 
 if TYPE_CHECKING:
     from npserver.serve.context import Context
     from npserver.serve.exchange import Exchange, Source
     from npserver.serve.http_connection import HttpConnection
-    from npserver.serve.request_body import RequestBody
+    from npserver.serve.http_exchange import HttpExchange
     from npserver.serve.route import Route
 
 log = logging.getLogger("npserver.http")
@@ -35,8 +38,8 @@ class ResponseHalf:
     # _left   bytes still to be written of a response of known length
 
     __slots__ = (
-        "_file", "_head", "_is_bodyless", "_is_chunked", "_left", "_request_id", "_source", "body", "client_ip",
-        "connection", "context", "keep", "request", "route", "sent", "status", "upstream", "user",
+        "_file", "_head", "_is_bodyless", "_is_chunked", "_left", "_request_id", "_source", "_started", "body",
+        "client_ip", "connection", "context", "keep", "request", "route", "sent", "status", "upstream", "user",
     )  # fmt: skip
 
     def __init__(self, connection: HttpConnection, request: Request, route: Route) -> None:
@@ -51,7 +54,7 @@ class ResponseHalf:
         self.keep = True
         self.upstream = ""
         self.user = ""
-        self.body: RequestBody | None = None
+        self.body = None if request.framing is Framing.NONE else RequestBody(cast("HttpExchange", self))
         self._head = b""
         self._left: int | None = None
         self._is_chunked = False
@@ -59,6 +62,10 @@ class ResponseHalf:
         self._source: Source | None = None
         self._file: FileSender | None = None
         self._request_id = ""
+        self._started = time.monotonic() if self.context.access_log.enabled else 0.0
+        trusted = connection.front.trusted
+        if trusted is not None and connection.client_ip in trusted:
+            self.client_ip = client_address(connection.client_ip, request.fields, trusted)
 
     @property
     def is_gone(self) -> bool:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("npserver.http")
 
 REMEMBERED_HEADS = 1024  # per generation; two are kept
+SIGHTED_HEADS = 4096  # heads seen once: only those that come again are worth remembering
 REMEMBERED_HEAD_BYTES = 4096  # longer heads are not remembered
 
 
@@ -105,8 +106,9 @@ class HttpFront:
         self.deadline = 0.0
         self.expire(context.loop.time())
         context.sweeper.watched.add(self)
-        self._heads: dict[bytes, tuple[Request, Route]] = {}
+        self.heads: dict[bytes, tuple[Request, Route]] = {}  # remembered; looked up by the connections too
         self._older_heads: dict[bytes, tuple[Request, Route]] = {}
+        self._sighted: set[int] = set()
         row = context.row
         self.slots = row.slots
         self.requests_slot = row.slot("http.requests")
@@ -127,7 +129,7 @@ class HttpFront:
 
     def find(self, head: bytes) -> tuple[Request, Route]:
         """Parse a head and find its route, or remember both. Raises: BadRequest."""
-        found = self._heads.get(head)
+        found = self.heads.get(head)
         if found is not None:
             return found
         found = self._older_heads.get(head)
@@ -138,16 +140,18 @@ class HttpFront:
             found = request, self.router.find(request.host, request.path) or self.unrouted
             if request.framing is not Framing.NONE:
                 return found
+            sighted = hash(head)
+            if sighted not in self._sighted:
+                if len(self._sighted) >= SIGHTED_HEADS:
+                    self._sighted.clear()
+                self._sighted.add(sighted)
+                return found
         if len(head) <= REMEMBERED_HEAD_BYTES and self.settings.remember_heads:
-            if len(self._heads) >= REMEMBERED_HEADS:
-                self._older_heads = self._heads
-                self._heads = {}
-            self._heads[head] = found
+            if len(self.heads) >= REMEMBERED_HEADS:
+                self._older_heads = self.heads
+                self.heads = {}
+            self.heads[head] = found
         return found
-
-    def remembered(self, data: bytes) -> tuple[Request, Route] | None:
-        """What `find` remembers of exactly these bytes."""
-        return self._heads.get(data)
 
     def expire(self, now: float) -> None:
         """Write the Date and Server lines anew; the sweeper calls it at each second's turn."""
