@@ -59,7 +59,7 @@ class Address:
     @property
     def is_wildcard(self) -> bool:
         """Whether listening here reaches every interface."""
-        return not self.is_unix and self.host in {"", "0.0.0.0", "::"}  # noqa: S104 - a comparison, not a bind
+        return not self.is_unix and self.host in {"", "0.0.0.0", "::"}
 
     def __str__(self) -> str:
         if self.is_unix:

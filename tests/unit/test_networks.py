@@ -10,6 +10,7 @@ import pytest
 from npserver.build.networks import check_networks, compile_networks
 from npserver.build.report import Report
 from npserver.config.document import Document
+from npserver.config.jsonc import parse
 from npserver.config.schema import Config
 from npserver.networks import REMEMBERED, Networks, parse_network, plain_ip
 
@@ -102,7 +103,8 @@ class TestConfig:
     @staticmethod
     def report() -> Report:
         config = Config(networks={"office": ["10.0.0.0/8", "2001:db8::/32"], "broken": ["10.0.0.1/8", "192.0.2.0/24"]})
-        return Report(Document(config, "npserver.json", positions={("networks", "broken", 0): (3, 7), ("allow",): (9, 2)}))
+        text = '{"networks": {\n"broken": [\n      "10.0.0.1/8"]},\n\n\n\n\n"allow":\n "ofice"}'
+        return Report(Document(config, "npserver.json", places=parse(text).places))
 
     def test_by_name_and_by_text(self) -> None:
         report = self.report()

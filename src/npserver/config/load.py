@@ -7,6 +7,7 @@ together (names that nothing defines, files that do not exist) is `build`'s to r
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from npserver.address import DATAGRAM_SCHEMES
 from npserver.config.decode import Decoder, Fault
 from npserver.config.document import COMMAND_LINE, Document
 from npserver.config.jsonc import JsonError, Path, Places, parse
-from npserver.config.schema import AnyRule, Config, ForwardRule, Listen, ProxyRule, Tls
+from npserver.config.schema import AnyRule, Config, ForwardRule, Listen, ProxyRule, Tls, Upstream
 from npserver.config.shape import Part, part_keys
 from npserver.errors import ConfigError, Problem, clip
 
@@ -69,7 +70,7 @@ def load_text(text: str, file: str) -> Document:
 
 
 def from_arguments(
-    listeners: list[tuple[str, str | None]],
+    listeners: Sequence[tuple[str, Sequence[str]]],
     *,
     cert: str | None = None,
     key: str | None = None,
@@ -78,8 +79,9 @@ def from_arguments(
     workers: int | None = None,
     base: Document | None = None,
 ) -> Document:
-    """Make the config that a command line describes: each listener's URI with its `-to`, and the settings beside them.
+    """Make the config that a command line describes: each listener's URI with its `-to`s, and the settings beside them.
 
+    Several `-to` of one listener become an upstream that shares the load.
     `base` is the config file given too: listeners are added to it, settings replace its own.
 
     Raises: ConfigError for a setting that cannot be used.
@@ -89,13 +91,18 @@ def from_arguments(
     changed: set[Path] = {(name,) for name in changes}
     listen: list[str | Listen] = list(base.config.listen)
     dispatch: list[AnyRule] = list(base.config.dispatch)
-    for uri, to in listeners:
+    upstreams: dict[str, Upstream] = dict(base.config.upstreams)
+    for uri, targets in listeners:
         changed.add(("listen", len(listen)))
         listen.append(uri)
-        if to is not None:
+        if targets:
             changed.add(("dispatch", len(dispatch)))
-            dispatch.append(_rule(uri, to))
-    config = msgspec.structs.replace(base.config, listen=listen, dispatch=dispatch, **changes)
+            rule, upstream = _rule(uri, targets, f"command-line-{len(listen)}")
+            dispatch.append(rule)
+            if upstream is not None:
+                changed.add(("upstreams", name := f"command-line-{len(listen)}"))
+                upstreams[name] = upstream
+    config = msgspec.structs.replace(base.config, listen=listen, dispatch=dispatch, upstreams=upstreams, **changes)
     return replace(base, config=config, from_arguments=base.from_arguments | changed)
 
 
@@ -116,18 +123,26 @@ def _settings(cert: str | None, key: str | None, others: dict[str, str | int | N
     return given
 
 
-def _rule(uri: str, to: str) -> AnyRule:
-    """The rule that `-to` stands for: a proxy where HTTP goes to HTTP, else a forward."""
+def _rule(uri: str, targets: Sequence[str], name: str) -> tuple[AnyRule, Upstream | None]:
+    """The rule that `-to` stands for, a proxy or a forward; and the upstream `name` if there are several targets."""
     scheme = uri.partition("://")[0].lower()
     speaks_http = scheme in {"http", "https"}
-    if to.startswith("/"):
-        to = f"unix://{to}"
-    elif "://" not in to:
-        to = f"{'http' if speaks_http else 'udp' if scheme in DATAGRAM_SCHEMES else 'tcp'}://{to}"
-    target = to.partition("://")[0].lower()
+    full = [_target(scheme, target) for target in targets]
+    goal = full[0] if len(full) == 1 else f"upstream://{name}"
+    upstream = None if len(full) == 1 else Upstream(targets=list(full))
+    target = full[0].partition("://")[0].lower()
     if target in {"http", "https"} or (speaks_http and target in {"unix", "upstream"}):
-        return ProxyRule(listener=uri, proxy_pass=to)
-    return ForwardRule(listener=uri, forward_to=to)
+        return ProxyRule(listener=uri, proxy_pass=goal), upstream
+    return ForwardRule(listener=uri, forward_to=goal), upstream
+
+
+def _target(scheme: str, to: str) -> str:
+    """The whole URI of a target, which may lack its scheme, for a listener of `scheme`."""
+    if to.startswith("/"):
+        return f"{'unixgram' if scheme == 'unixgram' else 'unix'}://{to}"
+    if "://" not in to:
+        return f"{'http' if scheme in {'http', 'https'} else 'udp' if scheme in DATAGRAM_SCHEMES else 'tcp'}://{to}"
+    return to
 
 
 def _problem(fault: Fault, places: Places, file: str) -> Problem:
