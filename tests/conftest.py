@@ -10,6 +10,7 @@ public          a directory with a few files to serve
 
 from __future__ import annotations
 
+import logging
 import shutil
 import ssl
 import tempfile
@@ -23,6 +24,21 @@ import trustme
 from tests.stage import ports
 from tests.stage.backends import Backends
 from tests.stage.program import Program
+
+from npserver.observe.logs import AREAS
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Undo `observe.logs.configure`, so that pytest sees the log lines of the next test."""
+    root = logging.getLogger("npserver")
+    loggers = [root, *(logging.getLogger(f"npserver.{area}") for area in AREAS)]
+    levels = [logger.level for logger in loggers]
+    handlers, propagate, raising = root.handlers, root.propagate, logging.raiseExceptions
+    yield
+    root.handlers, root.propagate, logging.raiseExceptions = handlers, propagate, raising
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.fixture

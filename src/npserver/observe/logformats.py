@@ -75,7 +75,8 @@ class Pretty:
             target = request.authority + target
         return "%s %s%s %s %s %s %s%s %.1f ms%s\n" % (  # noqa: UP031 - faster than an f-string of calls
             self._clock.text(time.time()), client_ip, f" {escape_control(user)}" if user else "",
-            request.method, target if target.isprintable() else escape_control(target), self._statuses.get(status, status),
+            request.method, target if target.isprintable() else escape_control(target),
+            self._statuses.get(status, status),
             f"{size(received)} in, " if received else "", size(sent), duration_s * 1000,
             f" -> {upstream}" if upstream else "",
         )  # fmt: skip

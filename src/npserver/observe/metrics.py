@@ -1,7 +1,7 @@
 """The scoreboard's counters as metrics: named, labelled, and written as Prometheus reads them.
 
-Slots become families by the patterns below: `http.responses.2xx` is `npserver_http_responses_total{class="2xx"}`. A slot
-that no pattern knows still gets a family, named after it. Asked by `serve.status`; nothing is kept here.
+Slots become families by the patterns below: `http.responses.2xx` is `npserver_http_responses_total{class="2xx"}`. A
+slot that no pattern knows still gets a family, named after it. Asked by `serve.status`; nothing is kept here.
 
 The text form: https://prometheus.io/docs/instrumenting/exposition_formats/ (version 0.0.4).
 """

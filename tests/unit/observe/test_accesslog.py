@@ -1,0 +1,265 @@
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from npserver.config.schema import Logging
+from npserver.http.message import Request
+from npserver.observe import accesslog, logfile
+from npserver.observe.accesslog import AccessLog
+from npserver.observe.logfile import LogFile
+from npserver.observe.logformats import size
+
+
+def request(target: str = "/a?b", **fields: str) -> Request:
+    raw = tuple((name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in fields.items())
+    return Request("GET", target, "/a", "b", True, 1, "example.com", "example.com:8080", raw, dict(raw))
+
+
+def logged(log: AccessLog, one: Request, **changes: Any) -> None:
+    entry: dict[str, Any] = {
+        "client_ip": "203.0.113.9", "request": one, "scheme": "http", "status": 200, "received": 0, "sent": 1234,
+        "duration_s": 0.0123, "upstream": "", "request_id": "", "user": "",
+    }  # fmt: skip
+    log.request(**(entry | changes))
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    loop = asyncio.new_event_loop()
+    yield loop
+    loop.close()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "access.log"
+
+
+def lines(log: AccessLog, file: Path) -> list[str]:
+    log.flush()
+    return file.read_text().splitlines()
+
+
+class TestForms:
+    def test_pretty(self, loop: asyncio.AbstractEventLoop, file: Path) -> None:
+        log = AccessLog(Logging(access_log=str(file)), loop)
+        logged(log, request(), received=10, upstream="http://10.0.0.1:80", user="ann")
+        (line,) = lines(log, file)
+        log.close()
+        assert re.fullmatch(
+            r"\d\d:\d\d:\d\d 203\.0\.113\.9 ann GET example.com:8080/a\?b 200 10 B in, 1\.2 KB 12\.3 ms "
+            r"-> http://10.0.0.1:80",
+            line,
+        )
+
+    def test_combined(self, loop: asyncio.AbstractEventLoop, file: Path) -> None:
+        log = AccessLog(Logging(format="combined", access_log=str(file)), loop)
+        logged(log, request(referer="http://r/", user_agent='A "quoted" \\ agent'), user="a b")
+        logged(log, request(), status=304, sent=0)
+        first, second = lines(log, file)
+        log.close()
+        time = r"\[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\]"
+        assert re.fullmatch(
+            rf'203\.0\.113\.9 - a\\x20b {time} "GET /a\?b HTTP/1\.1" 200 1234 "http://r/" '
+            r'"A \\"quoted\\" \\\\ agent"',
+            first,
+        )
+        assert second.endswith('"GET /a?b HTTP/1.1" 304 - "-" "-"')
+
+    def test_json(self, loop: asyncio.AbstractEventLoop, file: Path) -> None:
+        log = AccessLog(Logging(format="json", access_log=str(file)), loop)
+        logged(log, request(user_agent="\x9b caf\xe9"), request_id="abc", scheme="https")
+        (line,) = lines(log, file)
+        log.close()
+        assert line.isascii()
+        entry = json.loads(line)
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", entry.pop("time"))
+        assert entry == {
+            "type": "request", "client_ip": "203.0.113.9", "method": "GET", "scheme": "https",
+            "host": "example.com:8080", "target": "/a?b", "protocol": "HTTP/1.1", "status": 200, "received_bytes": 0,
+            "sent_bytes": 1234, "duration_ms": 12.3, "upstream": "", "request_id": "abc", "user": "", "referer": "",
+            "user_agent": "\x9b caf\xe9",
+        }  # fmt: skip
+
+    @pytest.mark.parametrize(("form", "count"), [("pretty", 2), ("json", 2), ("combined", 0)])
+    def test_sessions_and_queries(self, loop: asyncio.AbstractEventLoop, file: Path, form: Any, count: int) -> None:
+        log = AccessLog(Logging(format=form, access_log=str(file), dns_queries=True), loop)
+        log.session(
+            kind="tcp", listener="db", client="10.0.0.9", target="tcp://db:3306", received=5, sent=6, duration_s=1.5,
+            reason="idle",
+        )  # fmt: skip
+        log.query(transport="udp", client="10.0.0.9", name="a\nb.", type="A", rcode="NOERROR")
+        found = lines(log, file)
+        log.close()
+        assert len(found) == count
+
+    @pytest.mark.parametrize("form", ["pretty", "json", "combined"])
+    def test_control_characters_are_escaped(self, loop: asyncio.AbstractEventLoop, file: Path, form: Any) -> None:
+        """FIELD: log injection by CR LF and ESC (CVE-2020-7694)."""
+        hostile = "/\r\n203.0.113.1 - - \x1b]0;x\x07\x9b\u2028"
+        log = AccessLog(Logging(format=form, access_log=str(file)), loop)
+        logged(log, request(hostile, user_agent="\x1b[31m\n"), user="x\r\ny")
+        text = "\n".join(lines(log, file))
+        log.close()
+        assert text.isprintable()
+
+    @pytest.mark.parametrize(
+        ("count", "text"),
+        [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KB"),
+            (1 << 20, "1.0 MB"),
+            (3 << 30, "3.0 GB"),
+            (5 << 40, "5120.0 GB"),
+        ],
+    )
+    def test_sizes(self, count: int, text: str) -> None:
+        assert size(count) == text
+
+
+class TestWriting:
+    def test_lines_are_gathered_until_the_timer(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(accesslog, "FLUSH_S", 0.01)
+
+        async def scene() -> None:
+            log = AccessLog(Logging(access_log=str(file)), asyncio.get_running_loop())
+            logged(log, request())
+            assert file.read_text() == ""
+            async with asyncio.timeout(5):
+                while not file.read_text():
+                    await asyncio.sleep(0)
+            log.close()
+
+        asyncio.run(scene())
+
+    def test_many_lines_do_not_wait(self, loop: asyncio.AbstractEventLoop, file: Path) -> None:
+        log = AccessLog(Logging(access_log=str(file)), loop)
+        for _ in range(accesslog.MAX_LINES):
+            logged(log, request())
+        assert len(file.read_text().splitlines()) == accesslog.MAX_LINES
+        log.close()
+
+    def test_off_opens_and_writes_nothing(self, loop: asyncio.AbstractEventLoop) -> None:
+        log = AccessLog(Logging(access_log="off", dns_queries=True), loop)
+        assert not log.enabled
+        assert not log.queries
+        logged(log, request())
+        log.close()
+
+    def test_reopen_after_rotation(self, loop: asyncio.AbstractEventLoop, file: Path, tmp_path: Path) -> None:
+        log = AccessLog(Logging(access_log=str(file)), loop)
+        logged(log, request("/before"))
+        file.rename(tmp_path / "access.log.1")
+        log.reopen()
+        logged(log, request("/after"))
+        (line,) = lines(log, file)
+        log.close()
+        assert "/after" in line
+        assert "/before" in (tmp_path / "access.log.1").read_text()
+
+    def test_new_settings(self, loop: asyncio.AbstractEventLoop, file: Path, tmp_path: Path) -> None:
+        log = AccessLog(Logging(access_log="access.log"), loop, str(tmp_path))
+        logged(log, request("/one"))
+        log.configure(Logging(access_log="off"))
+        assert not log.enabled
+        log.configure(Logging(access_log=str(file), format="json"))
+        logged(log, request("/two"))
+        first, second = lines(log, file)
+        log.close()
+        assert "/one" in first
+        assert json.loads(second)["target"] == "/two"
+
+    def test_a_file_that_cannot_be_opened_is_said(
+        self, loop: asyncio.AbstractEventLoop, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        log = AccessLog(Logging(access_log=str(tmp_path / "missing" / "a.log")), loop)
+        logged(log, request())
+        log.close()
+        assert "logging.access_log" in caplog.text
+        assert "No such file" in caplog.text
+
+
+class TestTrouble:
+    def test_disk_full_drops_counts_and_says_so_once(
+        self, file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        log = LogFile()
+        log.open(str(file))
+        real = os.write
+
+        def full(descriptor: int, data: bytes) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with caplog.at_level(logging.WARNING, "npserver.server"):
+            monkeypatch.setattr(os, "write", full)
+            log.write(b"one\ntwo\n")
+            log.write(b"three\n")
+            assert log.dropped == 3
+            monkeypatch.setattr(os, "write", real)
+            log.write(b"four\n")
+        log.close()
+        assert file.read_bytes() == b"four\n"
+        assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
+        assert "3 lines were dropped" in caplog.text
+
+    def test_a_line_cut_by_a_full_disk_is_ended(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        log = LogFile()
+        log.open(str(file))
+        real = os.write
+        answers = iter([3])
+
+        def nearly_full(descriptor: int, data: bytes) -> int:
+            for length in answers:
+                return real(descriptor, data[:length])
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "write", nearly_full)
+        log.write(b"abcdef\n")
+        monkeypatch.setattr(os, "write", real)
+        log.write(b"next\n")
+        log.close()
+        assert file.read_bytes() == b"abc\nnext\n"
+
+    def test_a_pipe_that_nobody_reads_costs_no_wait_and_bounded_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(logfile, "MAX_WAITING", 10_000)
+        reader, writer = os.pipe()
+        monkeypatch.setitem(logfile._STANDARD, "stdout", writer)
+        log = LogFile()
+        log.open("stdout")
+        line = b"x" * 99 + b"\n"
+        for _ in range(200):
+            log.write(line * 10)
+        assert log.is_behind
+        assert log.dropped > 0
+        received = b""
+        while len(received) < (2000 - log.dropped) * 100:
+            received += os.read(reader, 65536)
+            log.write(b"")
+        assert set(received.split(b"\n")) == {line[:-1], b""}
+        os.close(reader)
+        log.write(line)
+        assert log.dropped > 0
+        log.close()
+        os.close(writer)
+
+    def test_closed_stdout(self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+        descriptor = os.open(os.devnull, os.O_WRONLY)
+        os.close(descriptor)
+        monkeypatch.setitem(logfile._STANDARD, "stdout", descriptor)
+        log = LogFile()
+        log.open("stdout")
+        log.write(b"a\n")
+        log.close()
+        assert log.dropped == 1
+        assert "logging.access_log" in caplog.text

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import io
+import json
+import logging
+
+import pytest
+
+from npserver.config.schema import Logging
+from npserver.observe import logs
+
+
+@pytest.fixture
+def stream() -> io.StringIO:
+    return io.StringIO()
+
+
+def test_a_line_names_level_and_area(stream: io.StringIO) -> None:
+    logs.configure(Logging(), stream)
+    logging.getLogger("npserver.upstream").warning("target %s is down", "a:1")
+    assert stream.getvalue()[8:] == " warn  upstream: target a:1 is down\n"
+
+
+def test_level_per_area(stream: io.StringIO) -> None:
+    logs.configure(Logging(level="warn", dns="trace", tls="off"), stream)
+    logging.getLogger("npserver.http").info("not shown")
+    logging.getLogger("npserver.dns").log(logs.TRACE, "shown")
+    logging.getLogger("npserver.tls").critical("not shown")
+    assert [line[9:] for line in stream.getvalue().splitlines()] == ["trace dns: shown"]
+
+
+def test_a_later_configuration_replaces_the_earlier(stream: io.StringIO) -> None:
+    logs.configure(Logging(dns="off"), stream)
+    logs.configure(Logging(), stream)
+    logging.getLogger("npserver.dns").info("once")
+    assert stream.getvalue().count("once") == 1
+
+
+def test_no_line_can_pass_for_another(stream: io.StringIO) -> None:
+    logs.configure(Logging(), stream)
+    logging.getLogger("npserver.http").info("a\n12:00:00 error http: forged\x1b[2J\x9b")
+    assert stream.getvalue().split("\n")[1:] == ["    12:00:00 error http: forged\\x1b[2J\\x9b", ""]
+
+
+def test_json_is_one_object_per_line(stream: io.StringIO) -> None:
+    logs.configure(Logging(format="json"), stream)
+    try:
+        raise ValueError("why")
+    except ValueError:
+        logging.getLogger("npserver.server").exception("two\nlines")
+    (line,) = stream.getvalue().splitlines()
+    entry = json.loads(line)
+    assert entry["message"] == "two\nlines"
+    assert entry["level"] == "error"
+    assert entry["area"] == "server"
+    assert "ValueError: why" in entry["error"]
+
+
+def test_colour_only_on_a_terminal(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Terminal()
+    logs.configure(Logging(), terminal)
+    logging.getLogger("npserver.http").error("red")
+    assert "\x1b[31merror\x1b[0m" in terminal.getvalue()
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not logs.is_coloured(terminal)

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import re
+
+from npserver.observe import metrics
+from npserver.observe.scoreboard import Scoreboard
+
+
+def board(*counts: tuple[str, int]) -> Scoreboard:
+    made = Scoreboard(2, b"seed")
+    for name, count in counts:
+        for worker in (0, 1):
+            row = made.row(worker)
+            row.slots[row.slot(name)] += count
+    return made
+
+
+def text(made: Scoreboard) -> list[str]:
+    return metrics.prometheus(metrics.samples(made)).splitlines()
+
+
+def test_rows_are_summed_and_classes_become_labels() -> None:
+    made = board(("http.responses.2xx", 3), ("http.responses.5xx", 1), ("gauge.http.connections", 2))
+    assert text(made) == [
+        "# HELP npserver_http_responses_total Responses by class of their status.",
+        "# TYPE npserver_http_responses_total counter",
+        'npserver_http_responses_total{class="2xx"} 6',
+        'npserver_http_responses_total{class="5xx"} 2',
+        "# HELP npserver_http_connections Client connections open now.",
+        "# TYPE npserver_http_connections gauge",
+        "npserver_http_connections 4",
+    ]
+
+
+def test_targets_are_labelled_even_with_dots_in_names() -> None:
+    made = board(
+        ("upstream.my.pool.http://10.0.0.1:80.requests", 1),
+        ("gauge.upstream.pool.unix:///run/a.sock.active", 1),
+        ("health.pool.tcp://[::1]:5.since", 99),
+        ("health.pool.tcp://[::1]:5", 1),
+    )
+    assert [line for line in text(made) if not line.startswith("#")] == [
+        'npserver_upstream_requests_total{upstream="my.pool",target="http://10.0.0.1:80"} 2',
+        'npserver_upstream_active{upstream="pool",target="unix:///run/a.sock"} 2',
+        'npserver_upstream_health{upstream="pool",target="tcp://[::1]:5"} 2',
+    ]
+
+
+def test_label_values_are_quoted() -> None:
+    made = board(('upstream.a"b\\c.http://h.failures', 1))
+    assert text(made)[-1] == 'npserver_upstream_failures_total{upstream="a\\"b\\\\c",target="http://h"} 2'
+
+
+def test_an_unknown_slot_still_counts() -> None:
+    made = board(("dns.dropped", 1), ("gauge.new-thing", 1))
+    assert "npserver_dns_dropped_total 2" in text(made)
+    assert "npserver_new_thing 2" in text(made)
+
+
+def test_every_line_is_of_the_exposition_format() -> None:
+    made = board(
+        *((pattern.pattern.replace("\\", ""), 1) for pattern, _ in metrics.FAMILIES if "(?P" not in pattern.pattern)
+    )
+    form = re.compile(r'# (?:HELP|TYPE) [a-z_]+ .+|[a-z_]+(?:\{[a-z]+="[^"]*"(?:,[a-z]+="[^"]*")*\})? -?\d+')
+    assert all(form.fullmatch(line) for line in text(made))
+    assert len(text(made)) == 30
