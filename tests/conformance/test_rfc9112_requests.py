@@ -31,7 +31,7 @@ class Collector:
     def body_end(self, trailers: bytes) -> None:
         request = self.exchange.request
         text = f"{request.method} {request.path}|{request.query}|{request.host}|".encode() + self.body + b"|" + trailers
-        self.echo.seen.append(text.decode())
+        self.echo.seen.append(text.decode("latin-1"))
         self.exchange.respond(200, b"Content-Type: text/plain\r\n", text)
 
     def body_lost(self, reason: str) -> None:
