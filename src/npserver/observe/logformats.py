@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import json
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
-
-import msgspec
 
 from npserver.observe.escape import escape_control, escape_quoted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from npserver.http.message import Request
+
+
+EMPTY = '""'
+MAX_REMEMBERED = 512  # heads; some 2 KB each
 
 
 class Format(Protocol):
@@ -57,11 +62,32 @@ class Clock:
         return self._text
 
 
+class Parts:
+    """What of a line depends on the request's head alone, by the head: the server remembers heads that come again."""
+
+    __slots__ = ("_known", "_make")
+
+    def __init__(self, make: Callable[[Request], tuple[str, str]]) -> None:
+        self._known: dict[int, tuple[str, str, Request]] = {}  # by id, which holds as long as the request is kept here
+        self._make = make
+
+    def of(self, request: Request) -> tuple[str, str, Request]:
+        """The two parts around what is told of the response."""
+        # hot: access-log
+        parts = self._known.get(id(request))
+        if parts is None:
+            if len(self._known) >= MAX_REMEMBERED:
+                self._known.clear()
+            parts = self._known[id(request)] = (*self._make(request), request)
+        return parts
+
+
 class Pretty:
     """`16:07:01 203.0.113.9 GET example.com/a 200 1.2 KB 0.4 ms -> http://127.0.0.1:8001`."""
 
     def __init__(self, is_coloured: bool) -> None:
         self._clock = Clock("\x1b[2m%H:%M:%S\x1b[0m" if is_coloured else "%H:%M:%S")
+        self._parts = Parts(_pretty_parts)
         self._statuses = {status: _coloured(status) if is_coloured else str(status) for status in range(100, 600)}
 
     def request(
@@ -70,16 +96,12 @@ class Pretty:
     ) -> str:  # fmt: skip
         """Describe an exchange."""
         # hot: access-log
-        target = request.target
-        if target.startswith("/"):
-            target = request.authority + target
-        return "%s %s%s %s %s %s %s%s %.1f ms%s\n" % (  # noqa: UP031 - faster than an f-string of calls
-            self._clock.text(time.time()), client_ip, f" {escape_control(user)}" if user else "",
-            request.method, target if target.isprintable() else escape_control(target),
-            self._statuses.get(status, status),
-            f"{size(received)} in, " if received else "", size(sent), duration_s * 1000,
-            f" -> {upstream}" if upstream else "",
-        )  # fmt: skip
+        head, _, _ = self._parts.of(request)
+        who = f"{client_ip} {escape_control(user)}" if user else client_ip
+        moved = f"{size(received)} in, {size(sent)}" if received else size(sent)
+        tail = f" -> {upstream}" if upstream else ""
+        shown = self._statuses.get(status, status)
+        return f"{self._clock.text(time.time())} {who} {head} {shown} {moved} {duration_s * 1000:.1f} ms{tail}\n"
 
     def session(
         self, kind: str, listener: str, client: str, target: str, received: int, sent: int, duration_s: float,
@@ -101,21 +123,22 @@ class Json:
 
     def __init__(self, is_coloured: bool) -> None:
         self._clock = Clock("%Y-%m-%dT%H:%M:%S", is_utc=True)
+        self._parts = Parts(_json_parts)
 
     def request(
         self, client_ip: str, request: Request, scheme: str, status: int, received: int, sent: int,
         duration_s: float, upstream: str, request_id: str, user: str,
     ) -> str:  # fmt: skip
         """Describe an exchange."""
-        fields = request.fields
-        return self._line({
-            "type": "request", "client_ip": client_ip, "method": request.method, "scheme": scheme,
-            "host": request.authority, "target": request.target, "protocol": f"HTTP/1.{request.minor_version}",
-            "status": status, "received_bytes": received, "sent_bytes": sent,
-            "duration_ms": round(duration_s * 1000, 3), "upstream": upstream, "request_id": request_id, "user": user,
-            "referer": fields.get(b"referer", b"").decode("latin-1"),
-            "user_agent": fields.get(b"user-agent", b"").decode("latin-1"),
-        })  # fmt: skip
+        # hot: access-log
+        head, tail, _ = self._parts.of(request)
+        target = _quote(upstream) if upstream else EMPTY
+        name = _quote(user) if user else EMPTY
+        return (
+            f'{{"time":"{self._now()}","type":"request","client_ip":"{client_ip}","scheme":"{scheme}",{head},'
+            f'"status":{status},"received_bytes":{received},"sent_bytes":{sent},"duration_ms":{duration_s * 1000:.3f},'
+            f'"upstream":{target},"request_id":"{request_id}","user":{name},{tail}}}\n'
+        )
 
     def session(
         self, kind: str, listener: str, client: str, target: str, received: int, sent: int, duration_s: float,
@@ -135,14 +158,11 @@ class Json:
         })  # fmt: skip
 
     def _line(self, entry: dict[str, object]) -> str:
+        return json.dumps({"time": self._now(), **entry}) + "\n"
+
+    def _now(self) -> str:
         now = time.time()
-        stamped = {"time": f"{self._clock.text(now)}.{int(now % 1 * 1000):03}Z", **entry}
-        try:
-            text = msgspec.json.encode(stamped)
-        except UnicodeEncodeError:  # a lone surrogate
-            text = b"\xff"
-        # Terminals obey the C1 controls U+0080..U+009F too, so what is not ASCII is written as \uNNNN.
-        return (text.decode() if text.isascii() else json.dumps(stamped)) + "\n"
+        return f"{self._clock.text(now)}.{int(now % 1 * 1000):03}Z"
 
 
 class Combined:
@@ -150,6 +170,7 @@ class Combined:
 
     def __init__(self, is_coloured: bool) -> None:
         self._clock = Clock("%d/%b/%Y:%H:%M:%S %z")
+        self._parts = Parts(_combined_parts)
 
     def request(
         self, client_ip: str, request: Request, scheme: str, status: int, received: int, sent: int,
@@ -157,13 +178,9 @@ class Combined:
     ) -> str:  # fmt: skip
         """Describe an exchange."""
         # hot: access-log
-        fields = request.fields
-        return '%s - %s [%s] "%s %s HTTP/1.%d" %d %s "%s" "%s"\n' % (  # noqa: UP031
-            client_ip, escape_user(user) if user else "-", self._clock.text(time.time()), request.method,
-            escape_quoted(request.target), request.minor_version, status, sent or "-",
-            escape_quoted(fields.get(b"referer", b"-").decode("latin-1")),
-            escape_quoted(fields.get(b"user-agent", b"-").decode("latin-1")),
-        )  # fmt: skip
+        head, tail, _ = self._parts.of(request)
+        who = escape_user(user) if user else "-"
+        return f"{client_ip} - {who} [{self._clock.text(time.time())}] {head} {status} {sent or '-'} {tail}\n"
 
     def session(
         self, kind: str, listener: str, client: str, target: str, received: int, sent: int, duration_s: float,
@@ -177,7 +194,7 @@ class Combined:
         return ""
 
 
-FORMATS = {"pretty": Pretty, "json": Json, "combined": Combined}
+FORMATS: dict[str, Callable[[bool], Format]] = {"pretty": Pretty, "json": Json, "combined": Combined}
 
 
 def escape_user(user: str) -> str:
@@ -185,6 +202,7 @@ def escape_user(user: str) -> str:
     return escape_quoted(user).replace(" ", "\\x20")
 
 
+@lru_cache(1024)
 def size(count: int) -> str:
     """A number of bytes for people: `512 B`, `1.2 KB`."""
     if count < 1024:
@@ -194,6 +212,38 @@ def size(count: int) -> str:
     if count < 1000 << 20:
         return f"{count / (1 << 20):.1f} MB"
     return f"{count / (1 << 30):.1f} GB"
+
+
+def _pretty_parts(request: Request) -> tuple[str, str]:
+    target = request.target
+    if target.startswith("/"):
+        target = request.authority + target
+    return f"{request.method} {escape_control(target)}", ""
+
+
+def _json_parts(request: Request) -> tuple[str, str]:
+    head = {
+        "method": request.method,
+        "host": request.authority,
+        "target": request.target,
+        "protocol": f"HTTP/1.{request.minor_version}",
+    }
+    tail = {
+        "referer": request.fields.get(b"referer", b"").decode("latin-1"),
+        "user_agent": request.fields.get(b"user-agent", b"").decode("latin-1"),
+    }
+    return _quote(head)[1:-1], _quote(tail)[1:-1]
+
+
+def _combined_parts(request: Request) -> tuple[str, str]:
+    referer = escape_quoted(request.fields.get(b"referer", b"-").decode("latin-1"))
+    agent = escape_quoted(request.fields.get(b"user-agent", b"-").decode("latin-1"))
+    line = f"{request.method} {escape_quoted(request.target)} HTTP/1.{request.minor_version}"
+    return f'"{line}"', f'"{referer}" "{agent}"'
+
+
+#: All that is not ASCII as \uNNNN: terminals obey the C1 controls U+0080..U+009F too.
+_quote = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def _coloured(status: int) -> str:
