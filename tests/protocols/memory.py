@@ -101,11 +101,14 @@ class MemoryTransport(asyncio.Transport):
     def close(self) -> None:
         if not self.is_closed:
             self.is_closed = True
-            self.loop.call_soon(self.protocol.connection_lost, None)
+            if not self.unsent:
+                self.loop.call_soon(self.protocol.connection_lost, None)
 
     def abort(self) -> None:
         self.is_aborted = True
-        self.close()
+        self.unsent.clear()
+        self.is_closed = True
+        self.loop.call_soon(self.protocol.connection_lost, None)
 
 
 class SilentLog:

@@ -8,7 +8,7 @@ import pytest
 from tests.protocols.memory import Client, Server
 
 from npserver.serve.exchange import Exchange
-from npserver.serve.http_connection import State
+from npserver.serve.connection_state import State
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n"
@@ -119,6 +119,18 @@ class TestTimeouts:
         server.pass_time(61)
         assert client.transport.is_aborted
         assert source.events == ["pause", "cancel"]
+
+    def test_last_answer_may_be_taken_slowly(self) -> None:
+        server, handler, client = held(write_timeout_s=60)
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        client.transport.is_stalled = True
+        handler.exchanges[0].respond(200, b"", b"x" * 100_000)
+        for _ in range(5):
+            del client.transport.unsent[:1000]
+            server.pass_time(61)
+            assert not client.transport.is_aborted
+        server.pass_time(61)
+        assert client.transport.is_aborted
 
     def test_refused_client_that_goes_on_sending_is_cut_off(self) -> None:
         server, _, client = held()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from enum import Enum
 from itertools import count
 from typing import TYPE_CHECKING, cast
 
@@ -19,6 +18,7 @@ from npserver.http.parser import check_partial_head
 from npserver.net.sweeper import NEVER
 from npserver.serve import errorpages
 from npserver.serve.connection_count import ConnectionCount
+from npserver.serve.connection_state import State
 from npserver.serve.http_exchange import HttpExchange
 from npserver.serve.http_response import STATUS_LINES
 
@@ -37,19 +37,6 @@ _FULL = STATUS_LINES[503] + b"Retry-After: 5\r\nContent-Length: 0\r\nConnection:
 _connection_ids = count(1)
 
 
-class State(Enum):
-    """What the connection waits for; each state has its own timeout."""
-
-    IDLE = "idle"  # the next request; `timeouts.idle`
-    HEAD = "head"  # the rest of a head; `timeouts.header`
-    BODY = "body"  # the rest of a body; `timeouts.body`
-    HANDLER = "handler"  # the handler, which keeps its own time
-    WRITING = "writing"  # the client, to take what is sent; `timeouts.write`
-    CLOSING = "closing"  # the client, to take the last answer and to stop sending
-    SWITCHED = "switched"  # handed over to a tunnel
-    CLOSED = "closed"
-
-
 class HttpConnection(asyncio.Protocol):
     """A client's connection."""
 
@@ -60,7 +47,7 @@ class HttpConnection(asyncio.Protocol):
     # unsent          bytes in the transport's buffer when last looked at: has the client taken any since?
 
     __slots__ = (
-        "_count", "_is_serving", "_local_port", "_proxied_from", "buffer", "client_ip", "client_port", "context",
+        "_count", "_is_serving", "_local_port", "buffer", "client_ip", "client_port", "context",
         "deadline", "exchange", "front", "id", "is_reading", "is_write_paused", "listener", "read_all", "requests",
         "scanned", "scheme", "state", "transport", "unsent",
     )  # fmt: skip
@@ -87,7 +74,6 @@ class HttpConnection(asyncio.Protocol):
         self._count: ConnectionCount | None = None
         self._is_serving = False  # inside `_serve`, which goes on by itself
         self._local_port = -1
-        self._proxied_from: tuple[str, int] | None = None
 
     def __repr__(self) -> str:
         return f"<HttpConnection {self.id} {self.client_ip} {self.state.value} requests={self.requests}>"
@@ -96,17 +82,18 @@ class HttpConnection(asyncio.Protocol):
 
     def proxied(self, source: tuple[str, int], destination: tuple[str, int]) -> None:
         """A trusted PROXY header has told where the connection really comes from; called before it is made."""
-        self._proxied_from = source
+        self.client_ip, self.client_port = source
         self._local_port = destination[1]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected (and its TLS handshake is done)."""
         self.transport = cast("asyncio.Transport", transport)
-        peer = self._proxied_from or transport.get_extra_info("peername")
-        if isinstance(peer, tuple) and len(peer) >= 2:
-            self.client_ip, self.client_port = peer[0].removeprefix("::ffff:"), peer[1]
-        else:
-            self.client_ip = "unix:"
+        if not self.client_ip:
+            peer = transport.get_extra_info("peername")
+            if isinstance(peer, tuple):
+                self.client_ip, self.client_port = peer[0].removeprefix("::ffff:"), peer[1]
+            else:
+                self.client_ip = "unix:"
         front = self.front
         self._count = ConnectionCount(front, self.context.row, self.client_ip)
         self.context.connections.add(self)
@@ -144,6 +131,7 @@ class HttpConnection(asyncio.Protocol):
         """Close once everything written is sent, within `timeouts.write`."""
         if self.state is not State.CLOSED:
             self.state = State.CLOSING
+            self.unsent = self.unsent_bytes
             self.deadline = self.context.loop.time() + self.front.settings.write_timeout_s
             self.transport.close()
 
@@ -159,6 +147,7 @@ class HttpConnection(asyncio.Protocol):
             self.close()
             return
         self.state = State.CLOSING
+        self.unsent = self.unsent_bytes
         self.deadline = self.context.loop.time() + LINGER_S
         self.resume_reading()
         if self.transport.can_write_eof():
@@ -167,9 +156,9 @@ class HttpConnection(asyncio.Protocol):
     def expire(self, now: float) -> None:
         """A deadline has passed: tell the client where one can still be told, and close."""
         settings = self.front.settings
-        if self.state is State.WRITING or (self.state is State.CLOSING and self.transport.get_write_buffer_size()):
-            unsent = self.unsent_bytes
-            if unsent < self.unsent and self.state is State.WRITING:
+        unsent = self.unsent_bytes
+        if unsent and (self.state is State.WRITING or self.state is State.CLOSING):
+            if unsent < self.unsent:
                 self.unsent = unsent
                 self.deadline = now + settings.write_timeout_s
                 return
@@ -323,9 +312,9 @@ class HttpConnection(asyncio.Protocol):
 
     def _refuse(self, error: BadRequest) -> None:
         """Answer bytes that are no request, and close."""
-        slots, front = self.front.slots, self.front
-        slots[front.requests_slot] += 1
-        slots[front.class_slots[error.status // 100]] += 1
+        front = self.front
+        front.slots[front.requests_slot] += 1
+        front.slots[front.class_slots[error.status // 100]] += 1
         level = logging.INFO if error.key else logging.DEBUG
         log.log(level, "%d to %s: %s%s", error.status, self.client_ip, error, f" ({error.key})" if error.key else "")
         fields, body = errorpages.render(error.status, b"", "")
