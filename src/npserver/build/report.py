@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from npserver.errors import ConfigError, Problem, Severity
 
@@ -16,11 +16,13 @@ Path = tuple[str | int, ...]
 class Report:
     """The problems found so far. Whoever finds one goes on, so that the next is found too."""
 
-    __slots__ = ("document", "problems")
+    __slots__ = ("document", "problems", "shared")
 
     def __init__(self, document: Document) -> None:
         self.document = document
         self.problems: list[Problem] = []
+        #: What one compiler makes for several others: a rule of several listeners is compiled once.
+        self.shared: dict[Path, Any] = {}
 
     def error(self, path: Path, message: str) -> None:
         """Something that keeps the config from being used."""

@@ -73,7 +73,12 @@ VARIABLES: Mapping[str, Template] = {
 
 def is_constant(text: str) -> bool:
     """Whether a text means the same for every request."""
-    return "$" not in text.replace("$$", "")
+    return not variable_names(text)
+
+
+def variable_names(text: str) -> set[str]:
+    """Give the names of the variables in a text, known or not."""
+    return {match[2] or match[3] or "" for match in _REFERENCE.finditer(text) if not match[1]}
 
 
 def compile_template(text: str, others: Mapping[str, Template] | None = None) -> Template:

@@ -1,0 +1,120 @@
+"""Compiles what a listener that speaks HTTP serves: rules become routes, routes a router, the router a front."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from npserver.build.networks import compile_networks
+from npserver.build.routes import compile_route
+from npserver.http.parser import HeadLimits
+from npserver.routing import Pattern, Router, parse_host, parse_pattern
+from npserver.serve.http_server import HttpFront, HttpSettings
+
+if TYPE_CHECKING:
+    from npserver.build.report import Path, Report
+    from npserver.config.schema import AnyRule, Config, HttpRule
+    from npserver.net.listener import Listener
+    from npserver.networks import Networks
+    from npserver.serve.context import Context
+    from npserver.serve.route import Route
+    from npserver.serve.upstream import Upstream
+
+
+def compile_http_front(
+    report: Report,
+    context: Context,
+    listener: Listener,
+    rules: list[tuple[int, AnyRule]],
+    upstreams: dict[str, Upstream],
+) -> HttpFront:
+    """Make the front of a listener. Rules with errors are left out; `report` has the errors."""
+    config = report.document.config
+    entries: list[tuple[str, Pattern, Route]] = []
+    places: dict[int, int] = {}  # rule's index by its route's identity
+    for index, rule in rules:
+        shared = report.shared.get(("route", index)) if index >= 0 else None
+        if shared is None:
+            shared = report.shared["route", index] = _compile_entries(report, context, index, rule, upstreams)
+        entries += shared
+        places.update({id(route): index for _, _, route in shared})
+    router: Router[Route] = Router(entries)
+    for unused, first in router.duplicates:
+        _warn_unused(report, places[id(unused)], places[id(first)])
+    return HttpFront(
+        router,
+        context,
+        _settings(config),
+        trusted=_trusted(report),
+        max_body_size=config.limits.max_body_size,
+    )
+
+
+def rule_path(index: int) -> Path:
+    """Where a rule stands in the config; that of a listener without rules has only its root."""
+    return ("dispatch", index) if index >= 0 else ("root",)
+
+
+def _compile_entries(
+    report: Report, context: Context, index: int, rule: AnyRule, upstreams: dict[str, Upstream]
+) -> list[tuple[str, Pattern, Route]]:
+    """A rule's entries in a router: one per host."""
+    assert not hasattr(rule, "forward_to")  # `build.dispatch` lets only rules about HTTP come here
+    path = rule_path(index)
+    pattern = _pattern(report, path, rule)
+    hosts = _hosts(report, path, rule)
+    route = compile_route(report, context, index, rule, pattern or Pattern("", True), upstreams)
+    if pattern is None or route is None:
+        return []
+    return [(host, pattern, route) for host in hosts]
+
+
+def _pattern(report: Report, path: Path, rule: HttpRule) -> Pattern | None:
+    try:
+        return parse_pattern(rule.path)
+    except ValueError as error:
+        report.error((*path, "path"), str(error))
+        return None
+
+
+def _hosts(report: Report, path: Path, rule: HttpRule) -> list[str]:
+    if rule.host is None:
+        return [""]
+    found: list[str] = []
+    for place, text in enumerate([rule.host] if isinstance(rule.host, str) else rule.host):
+        try:
+            found.append(parse_host(text))
+        except ValueError as error:
+            report.error((*path, "host", place) if isinstance(rule.host, list) else (*path, "host"), str(error))
+    return list(dict.fromkeys(found))
+
+
+def _warn_unused(report: Report, unused: int, first: int) -> None:
+    """Say once that a rule can never match."""
+    key = ("unused", unused)
+    if key not in report.shared:
+        report.shared[key] = True
+        where = report.document.place(rule_path(first))
+        report.warn(rule_path(unused), f"this rule is never used: the rule at {where} has the same host and path")
+
+
+def _settings(config: Config) -> HttpSettings:
+    limits, timeouts, name = config.limits, config.timeouts, config.server_header
+    return HttpSettings(
+        header_timeout_s=timeouts.header,
+        body_timeout_s=timeouts.body,
+        idle_timeout_s=timeouts.idle,
+        write_timeout_s=timeouts.write,
+        max_connections=limits.max_connections,
+        max_connections_per_ip=timeouts.max_connections_per_ip,
+        max_requests_per_connection=limits.max_requests_per_connection,
+        head_limits=HeadLimits(limits.max_url_size, limits.max_headers, limits.max_header_size),
+        server_header=name if isinstance(name, str) else "npserver" if name else "",
+    )
+
+
+def _trusted(report: Report) -> Networks | None:
+    key = ("trusted_proxies",)
+    if key not in report.shared:
+        report.shared[key] = compile_networks(report, key, report.document.config.trusted_proxies)
+    trusted: Networks | None = report.shared[key]
+    return trusted
