@@ -15,6 +15,8 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from npserver.networks import plain_ip
+
 if TYPE_CHECKING:
     from npserver.net.listener import LiveListener
     from npserver.serve.context import Context
@@ -43,7 +45,7 @@ def open_socket(context: Context, live: LiveListener, sock: socket.socket) -> Op
 class OpenSocket:
     """A listening datagram socket; what fronts call `DatagramSocket`."""
 
-    __slots__ = ("_context", "_known", "_live", "_sock", "name", "send")
+    __slots__ = ("_context", "_known", "_sock", "live", "name", "send")
 
     #: Send a datagram to a client, from the address it had written to; dropped if that cannot be done now.
     send: Callable[[bytes, Client], None]
@@ -51,7 +53,7 @@ class OpenSocket:
     def __init__(self, context: Context, live: LiveListener, sock: socket.socket) -> None:
         sock.setblocking(False)
         self._context = context
-        self._live = live
+        self.live = live
         self._sock = sock
         self._known: dict[tuple[Any, ...], Client] = {}
         self.name = sock.getsockname()
@@ -67,7 +69,18 @@ class OpenSocket:
         context.loop.add_reader(sock, read)
 
     def __repr__(self) -> str:
-        return f"<OpenSocket {self._live.listener.name} {self.name!r}>"
+        return f"<OpenSocket {self.live.listener.name} {self.name!r}>"
+
+    def local(self, client: Client) -> tuple[str, int]:
+        """The address and port that `client` wrote to, as far as known."""
+        if isinstance(self.name, (str, bytes)):
+            return (str(self.name), 0)
+        control: Any = client[3] if len(client) == 4 and isinstance(client[3], tuple) else ()
+        for level, _kind, data in control:
+            if level == socket.IPPROTO_IP:
+                return socket.inet_ntop(socket.AF_INET, data[4:8]), self.name[1]
+            return plain_ip(socket.inet_ntop(socket.AF_INET6, data[:16])), self.name[1]
+        return plain_ip(self.name[0]), self.name[1]
 
     def close(self) -> None:
         """Stop reading and close the socket; later sends are dropped."""
@@ -79,7 +92,7 @@ class OpenSocket:
 
     def _read_one(self) -> None:  # hot: dns.udp, forward.udp
         receive = self._sock.recvfrom
-        take = self._live.front.datagram  # type: ignore[union-attr]
+        take = self.live.front.datagram  # type: ignore[union-attr]
         try:
             for _ in range(BATCH):
                 data, client = receive(MAX_DATAGRAM)
@@ -93,15 +106,15 @@ class OpenSocket:
         try:
             self._sock.sendto(data, client)
         except OSError as error:
-            log.debug("%s: datagram to %s dropped: %s", self._live.listener.name, client, error)
+            log.debug("%s: datagram to %s dropped: %s", self.live.listener.name, client, error)
 
     # ── bound to all addresses: the client is (address, port, socket address, local address) ──
 
     def _read_any(self) -> None:  # hot: dns.udp, forward.udp
         receive = self._sock.recvmsg
         known = self._known.get
-        plain = self._live.listener.accepts_proxy is None
-        take = self._live.front.datagram  # type: ignore[union-attr]
+        plain = self.live.listener.accepts_proxy is None
+        take = self.live.front.datagram  # type: ignore[union-attr]
         try:
             for _ in range(BATCH):
                 data, control, _flags, sender = receive(MAX_DATAGRAM, _CONTROL)
@@ -117,8 +130,7 @@ class OpenSocket:
             self._fault(error)
 
     def _describe(self, key: tuple[Any, ...], sender: tuple[Any, ...], control: list[Any]) -> Client:
-        host = sender[0].removeprefix("::ffff:") if "." in sender[0] else sender[0]
-        client = (host, sender[1], sender, _answer_from(control))
+        client = (plain_ip(sender[0]), sender[1], sender, _answer_from(control))
         if len(self._known) >= KNOWN_CLIENTS:
             self._known.clear()
         self._known[key] = client
@@ -128,26 +140,26 @@ class OpenSocket:
         try:
             self._sock.sendmsg((data,), client[3], 0, client[2])  # type: ignore[arg-type]
         except OSError as error:
-            log.debug("%s: datagram to %s dropped: %s", self._live.listener.name, client[:2], error)
+            log.debug("%s: datagram to %s dropped: %s", self.live.listener.name, client[:2], error)
 
     def _take_proxied(self, data: bytes, peer: Client) -> None:
         from npserver.proxyprotocol import parse_datagram
 
-        accepts = self._live.listener.accepts_proxy
+        accepts = self.live.listener.accepts_proxy
         if accepts is None or not accepts(str(peer[0])):
             return  # from anybody else refused
         if (parsed := parse_datagram(data)) is None:
-            log.debug("%s: datagram from %s without a PROXY header dropped", self._live.listener.name, peer[:2])
+            log.debug("%s: datagram from %s without a PROXY header dropped", self.live.listener.name, peer[:2])
             return
         source, payload = parsed
         client = peer if source is None else (source[0], source[1], *peer[2:])
-        self._live.front.datagram(payload, client, self)  # type: ignore[union-attr]
+        self.live.front.datagram(payload, client, self)  # type: ignore[union-attr]
 
     # ── Unix sockets: the client is (path, 0); a sender without a path cannot be answered ──
 
     def _read_unix(self) -> None:
         receive = self._sock.recvfrom
-        take = self._live.front.datagram  # type: ignore[union-attr]
+        take = self.live.front.datagram  # type: ignore[union-attr]
         try:
             for _ in range(BATCH):
                 data, sender = receive(MAX_DATAGRAM)
@@ -163,9 +175,9 @@ class OpenSocket:
 
     def _fault(self, error: Exception) -> None:
         if isinstance(error, OSError):
-            log.debug("%s: receiving a datagram failed: %s", self._live.listener.name, error)
+            log.debug("%s: receiving a datagram failed: %s", self.live.listener.name, error)
         else:  # a connection's boundary: one datagram must not end the listener
-            log.exception("%s: error in serving a datagram", self._live.listener.name, exc_info=error)
+            log.error("%s: error in serving a datagram", self.live.listener.name, exc_info=error)
 
 
 def _widen(sock: socket.socket) -> None:

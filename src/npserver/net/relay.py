@@ -44,7 +44,13 @@ class Relay:
                  "is_over", "on_end", "preface", "reason", "splices", "target", "timeout_s")  # fmt: skip
 
     def __init__(
-        self, context: Context, *, timeout_s: float, buffer_size: int, on_end: Callable[[Any], None], splices: bool = True
+        self,
+        context: Context,
+        *,
+        timeout_s: float,
+        buffer_size: int,
+        on_end: Callable[[Any], None],
+        splices: bool = True,
     ) -> None:
         """Make the ends. `on_end` is called once with the relay, when both transports are gone; `reason` says why."""
         self.context = context
@@ -59,11 +65,15 @@ class Relay:
         self.deadline = float("inf")
         self._idle_since = 0.0
         self._seen: tuple[int, ...] = ()
-        self.client = End(self, "client")
+        self.client = self.make_client()
         self.target = self.make_target()
 
     def __repr__(self) -> str:
         return f"<Relay {self.client!r} {self.target!r} {self.reason or 'open'}>"
+
+    def make_client(self) -> End:
+        """Make the client's end; what else it shall do is up to subclasses."""
+        return End(self, "client")
 
     def make_target(self) -> End:
         """Make the target's end anew: the protocol of the next attempt to connect."""
@@ -191,14 +201,14 @@ class End(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Our peer takes less than the other sends."""
         other = self.other
-        other._is_held = True  # noqa: SLF001 - the ends of a relay are one thing
+        other._is_held = True
         if other.is_open:
             other.transport.pause_reading()
 
     def resume_writing(self) -> None:
         """Our peer has caught up."""
         other = self.other
-        other._is_held = False  # noqa: SLF001
+        other._is_held = False
         other.go_on()
 
     def connection_lost(self, error: Exception | None) -> None:

@@ -39,7 +39,9 @@ class Splice:
 
     __slots__ = ("_held", "_loop", "_owner", "_pipe_in", "_pipe_out", "_receiver", "_sender")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, owner: SpliceOwner, descriptors: tuple[int, int, int, int]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, owner: SpliceOwner, descriptors: tuple[int, int, int, int]
+    ) -> None:
         self._loop = loop
         self._owner = owner
         self._sender, self._receiver, self._pipe_out, self._pipe_in = descriptors
@@ -60,8 +62,8 @@ class Splice:
             return None
         opened: list[int] = []
         try:
-            for transport in (sender, receiver):
-                opened.append(os.dup(transport.get_extra_info("socket").fileno()))
+            opened.append(os.dup(sender.get_extra_info("socket").fileno()))
+            opened.append(os.dup(receiver.get_extra_info("socket").fileno()))
             opened += os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             for descriptor in opened:

@@ -28,6 +28,13 @@ class StreamFront(Protocol):
 class DatagramSocket(Protocol):
     """A listener's socket as a datagram front sees it."""
 
+    @property
+    def live(self) -> LiveListener:
+        """The listener it belongs to."""
+
+    def local(self, client: Client) -> tuple[str, int]:
+        """The address and port that `client` wrote to, as far as known."""
+
     def send(self, data: bytes, client: Client) -> None:
         """Send a datagram to `client`, from the address it had written to. Dropped if the kernel's buffer is full."""
 

@@ -1,0 +1,162 @@
+"""A session's connected datagram socket: opened towards the first target that can be reached, moved to the next when
+one refuses. Used by forwards with datagrams going out, whatever comes in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from npserver.errors import UpstreamError
+from npserver.net.datagramlink import DatagramLink, connect, connect_now
+from npserver.net.tasks import spawn
+
+if TYPE_CHECKING:
+    from npserver.address import Address
+    from npserver.serve.forward_session import Session
+
+log = logging.getLogger("npserver.forward")
+
+
+class DatagramTarget:
+    """Where a session's datagrams go."""
+
+    __slots__ = ("_answer", "_header", "_is_closed", "_link", "_lost", "_make_room", "_opened", "_opening", "_session")
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        answer: Callable[[bytes], None],
+        opened: Callable[[], None],
+        lost: Callable[[str], None],
+        make_room: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`answer` gets each datagram from the target, `opened` is told when `send` will work, `lost` when nothing can
+        be reached; `make_room` frees a descriptor if it can, and says so."""
+        self._session = session
+        self._answer = answer
+        self._opened = opened
+        self._lost = lost
+        self._make_room = make_room
+        self._link: DatagramLink | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._header = b""
+        self._is_closed = False
+
+    def __repr__(self) -> str:
+        return f"<DatagramTarget {self._link!r}>"
+
+    def open(self) -> None:
+        """Connect to the next target: at once where its address is known."""
+        session = self._session
+        reason = "none is usable"
+        while (target := session.next_target()) is not None:
+            try:
+                sock = self._connect_now(target.address)
+            except OSError as error:
+                reason = f"{target.uri}: {error}"
+                session.target_failed(str(error))
+                continue
+            if sock is not None:
+                self._start(sock)
+            else:
+                self._opening = spawn(self._resolve(target.address), "forwarding datagrams")
+            return
+        session.unreachable(reason)
+        self._lost("target unreachable")
+
+    def send(self, data: bytes) -> bool:  # hot: forward.udp
+        """Send one datagram; False if the kernel takes none now, or nothing is open."""
+        link = self._link
+        if link is None:
+            return False
+        try:
+            link.send(self._header + data if self._header else data)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except ConnectionError as error:  # about an earlier datagram: this one has not been sent
+            self._refused(error)
+            return self._send_again(data)
+        except OSError as error:
+            log.debug("%s: %r: datagram dropped: %s", self._session.forward.settings.name, self._session, error)
+        return True
+
+    def when_writable(self, callback: Callable[[], None]) -> None:
+        """Call back once `send` can be tried again; if nothing is open, `opened` does."""
+        if self._link is not None:
+            self._link.when_writable(callback)
+
+    def pause(self) -> None:
+        """Take no answers for now."""
+        if self._link is not None:
+            self._link.pause()
+
+    def resume(self) -> None:
+        """Take answers again."""
+        if self._link is not None:
+            self._link.resume()
+
+    def close(self) -> None:
+        """Release the socket."""
+        self._is_closed = True
+        if self._opening is not None:
+            self._opening.cancel()
+        self._close_link()
+
+    def _close_link(self) -> None:
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+    def _connect_now(self, address: Address) -> socket.socket | None:
+        try:
+            return connect_now(self._session.forward.context, address)
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE) and self._make_room():
+                return connect_now(self._session.forward.context, address)
+            raise
+
+    async def _resolve(self, address: Address) -> None:
+        session = self._session
+        try:
+            sock = await connect(session.forward.context, address, session.forward.settings.connect_timeout_s)
+        except UpstreamError as error:
+            self._opening = None
+            log.debug("%s: %s", session.forward.settings.name, error)
+            session.target_failed(str(error))
+            self.open()
+        else:
+            self._opening = None
+            self._start(sock)
+
+    def _start(self, sock: socket.socket) -> None:
+        if self._is_closed:
+            sock.close()
+            return
+        self._header = self._session.proxy_header()
+        self._link = DatagramLink(self._session.forward.context.loop, sock, self._answer, self._refused)
+        self._opened()
+
+    def _refused(self, error: OSError) -> None:
+        """The target refused a datagram (ICMP, or no such socket): try another if there is one, else this one on."""
+        session = self._session
+        log.debug("%s: %r: %s", session.forward.settings.name, session, error)
+        session.target_failed(str(error))
+        if len(session.forward.upstream.targets) > len(session.tried) <= session.forward.upstream.retries:
+            self._close_link()
+            self.open()
+
+    def _send_again(self, data: bytes) -> bool:
+        link = self._link
+        if link is None:
+            return False
+        try:
+            link.send(self._header + data if self._header else data)
+        except OSError as error:
+            log.debug("%s: %r: datagram dropped: %s", self._session.forward.settings.name, self._session, error)
+        return True
