@@ -51,3 +51,17 @@ def ramp(since_s: float, slow_start_s: float) -> float:
     if since_s >= slow_start_s:
         return 1.0
     return max(MIN_RAMP, since_s / slow_start_s)
+
+
+def parse_statuses(value: int | str | list[int | str]) -> frozenset[int]:
+    """Read status codes and ranges: `200`, `"200-399"`, `[200, "301-303"]`. Raises: ValueError."""
+    found: set[int] = set()
+    for one in value if isinstance(value, list) else [value]:
+        first, dash, last = str(one).replace(" ", "").partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise ValueError(f'expected a status such as 200 or a range such as "200-399", got {one!r}')
+        low, high = int(first), int(last or first)
+        if not 100 <= low <= high <= 599:
+            raise ValueError(f"a status lies between 100 and 599, got {one!r}")
+        found.update(range(low, high + 1))
+    return frozenset(found)

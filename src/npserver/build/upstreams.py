@@ -8,6 +8,7 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Literal
 
 from npserver.address import Address, parse_target
+from npserver.balance.health import parse_statuses
 from npserver.balance.retry import RetryPolicy
 from npserver.config.schema import Target as TargetConfig
 from npserver.config.schema import Upstream as UpstreamConfig
@@ -42,8 +43,11 @@ def services(context: Context, upstreams: dict[str, Upstream]) -> list[Service]:
     """The active health checks, for the controller to run."""
     from npserver.serve.health import HealthChecks
 
-    checked = [upstream for upstream in upstreams.values() if upstream.settings.health_check]
-    return [HealthChecks(context, upstream) for upstream in checked]
+    return [
+        HealthChecks(context, upstream, upstream.settings.health_check)
+        for upstream in upstreams.values()
+        if upstream.settings.health_check
+    ]
 
 
 def named(report: Report, path: Path, address: Address, upstreams: dict[str, Upstream]) -> Upstream | None:
@@ -97,7 +101,9 @@ def with_tls(report: Report, path: Path, upstream: Upstream, tls: UpstreamTls) -
             max_connections=old.max_connections,
             send_proxy=old.send_proxy,
         )
-        targets.append(Target(upstream.context, upstream.name, client_tls.settings(old.address, config)))
+        settings = client_tls.settings(old.address, config)
+        settings = replace(settings, is_checked=old.is_checked, retry_timeout_s=old.retry_timeout_s)
+        targets.append(Target(upstream.context, upstream.name, settings))
     return Upstream(upstream.context, upstream.settings, tuple(targets))
 
 
@@ -108,6 +114,8 @@ def _compile(
     seen: set[str] = set()
     schemes: dict[str, None] = {}
     client_tls = _ClientTls(report, (*path, "tls"), config.tls)
+    # a failed connect is not held against the only target there is
+    retry_timeout_s = float(config.retry_timeout_seconds) if len(config.targets) > 1 else 0.0
     if not config.targets:
         report.error((*path, "targets"), f"upstream {name!r} has no targets")
     for index, entry in enumerate(config.targets):
@@ -123,7 +131,9 @@ def _compile(
             continue
         if address.path not in ("", "/") and not address.is_unix:
             report.error(place, f"a target of an upstream has no path, got {clip(address.path)}; give it to proxy_pass")
-        target = Target(context, name, client_tls.settings(address, one))
+        one_settings = client_tls.settings(address, one)
+        is_checked = config.health_check is not None
+        target = Target(context, name, replace(one_settings, is_checked=is_checked, retry_timeout_s=retry_timeout_s))
         if target.uri in seen:
             report.error(place, f"target {target.uri} is named twice")
             continue
@@ -142,7 +152,6 @@ def _compile(
         config.balance,
         float(config.proxy_timeout_seconds),
         f"upstreams.{name}.proxy_timeout_seconds",
-        float(config.retry_timeout_seconds),
         RetryPolicy(config.retries, frozenset(config.retry_on)),
         float(config.slow_start),
         config.keepalive,
@@ -170,6 +179,10 @@ def _check_health_check(report: Report, path: Path, config: UpstreamConfig, sche
         report.error((*place, "type"), "an http check needs http, https or unix targets")
     if not check.interval:
         report.error((*place, "interval"), "must be above 0")
+    try:
+        parse_statuses(check.expect.status)
+    except ValueError as error:
+        report.error((*place, "expect", "status"), str(error))
     if not check.path.startswith("/"):
         report.error((*place, "path"), f"must start with '/', got {clip(check.path)}")
 

@@ -25,8 +25,8 @@ class AddressSet(Protocol):
 def client_address(peer_ip: str, fields: dict[bytes, bytes], trusted: AddressSet) -> str:
     """The client's address: the nearest in the chain that is no trusted proxy.
 
-    `fields` are a request's, in lower case. `X-Forwarded-For` counts, `Forwarded` where there is none. An entry that is no
-    address ends the chain: what lies behind it cannot be attributed to anyone.
+    `fields` are a request's, in lower case. `X-Forwarded-For` counts, `Forwarded` where there is none. An entry that is
+    no address ends the chain: what lies behind it cannot be attributed to anyone.
     """
     if peer_ip not in trusted:
         return peer_ip

@@ -19,12 +19,14 @@ class Pool:
     def __repr__(self) -> str:
         return f"<Pool idle={len(self.idle)}>"
 
-    def take(self) -> HttpClient | None:
-        """Take a connection that is still open, as far as we know."""
+    def take(self, *, careful: bool) -> HttpClient | None:
+        """Take a connection that is still open, as far as we know. `careful`: ask the kernel too."""
         while self.idle:
             client = self.idle.pop()
             if client.is_usable():
-                return client
+                if not careful or client.is_quiet():
+                    return client
+                client.retire()
         return None
 
     def give(self, client: HttpClient, size: int) -> bool:

@@ -1,7 +1,7 @@
 """One address of an upstream, live: its load, its health, its idle connections.
 
-Used by the proxy and by forwards. Loads and health stand on the scoreboard, seen by all workers; the mark left by a failed
-connect is this worker's own. What outlives a reload (`TargetState`, the pool) is shared between old and new targets.
+Used by the proxy and by forwards. Loads and health stand on the scoreboard, seen by all workers; the mark left by a
+failed connect is this worker's own. What outlives a reload (`TargetState`, the pool) is shared by old and new targets.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ log = logging.getLogger("npserver.upstream")
 
 T = TypeVar("T")
 
+_UNCHECKED = memoryview(bytearray(8)).cast("q").toreadonly()  # what the scoreboard says of targets nobody checks
+
 
 @dataclass(frozen=True, slots=True)
 class TargetSettings:
@@ -40,6 +42,8 @@ class TargetSettings:
     tls: ssl.SSLContext | None = None
     server_name: str | None = None  # for SNI and verification
     tls_identity: str = ""  # equal for equal TLS settings only: part of the pool's identity
+    is_checked: bool = False  # by active health checks
+    retry_timeout_s: float = 0.0  # left alone so long after a failed connect; 0: never
 
 
 class TargetState:
@@ -57,19 +61,21 @@ class Target:
     """A target. `failed` and `succeeded` are for attempts to connect to it."""
 
     __slots__ = (
-        "active_slot", "address", "authority", "control", "cookie", "failures_slot", "health_slot", "identity",
-        "max_connections", "pool", "requests_slot", "seed", "server_name", "settings", "share", "since_slot", "slots",
-        "state", "tls", "total", "uri",
+        "_time", "active_slot", "address", "authority", "control", "cookie", "failures_slot", "health_slot",
+        "host_line", "identity", "max_connections", "pool", "requests_slot", "seed", "server_name", "settings", "share",
+        "since_slot", "slots", "state", "tls", "total", "uri",
     )  # fmt: skip
 
     def __init__(self, context: Context, upstream: str, settings: TargetSettings) -> None:
         address = settings.address
+        self._time = context.loop.time
         self.settings = settings
         self.address = address
         self.tls = settings.tls
         self.server_name = settings.server_name
         self.uri = str(Address(address.scheme, address.host, address.port, address.path if address.is_unix else ""))
         self.authority = authority(address)
+        self.host_line = b"Host: %b\r\n" % self.authority.encode("ascii")
         self.identity = self.uri
         self.seed = identity_seed(self.uri)
         self.cookie = cookie_value(self.uri)
@@ -79,14 +85,14 @@ class Target:
         self.pool = _carried(context, "upstream pools", f"{self.uri}\0{settings.tls_identity}", Pool)
         row = context.row
         self.slots = row.slots
-        self.control = row.board.rows[0]  # written by the controller: health
+        self.control = row.board.rows[0] if settings.is_checked else _UNCHECKED  # written by the controller: health
         self.total = row.board.total
         name = f"{upstream}.{self.uri}"
         self.requests_slot = row.slot(f"upstream.{name}.requests")
         self.failures_slot = row.slot(f"upstream.{name}.failures")
         self.active_slot = row.slot(f"gauge.upstream.{name}.active")
-        self.health_slot = row.slot(f"health.{name}")
-        self.since_slot = row.slot(f"health.{name}.since")  # loop time of the last flip, in milliseconds
+        self.health_slot = row.slot(f"health.{name}") if settings.is_checked else 0
+        self.since_slot = row.slot(f"health.{name}.since") if settings.is_checked else 0  # of the last flip, ms
 
     def __repr__(self) -> str:
         return f"<Target {self.uri} active={self.load} {'down' if self.state.down_until else self.health.name.lower()}>"
@@ -118,22 +124,24 @@ class Target:
         """The target was reached but did not serve: counted, not held against it."""
         self.slots[self.failures_slot] += 1
 
-    def mark_down(self, now: float, until: float, reason: str) -> None:
-        """A connect failed: leave the target alone until `until`."""
+    def failed(self, reason: str) -> None:
+        """A connect failed: the target gets no traffic for `retry_timeout_seconds`."""
         self.slots[self.failures_slot] += 1
+        wait_s = self.settings.retry_timeout_s
+        if not wait_s:
+            return
+        now = self._time()
         state = self.state
-        if state.down_until <= now and until > now:
-            log.warning(
-                "target %s is left alone for %g s (retry_timeout_seconds): %s", self.uri, round(until - now, 3), reason
-            )
+        if state.down_until <= now:
+            log.warning("target %s is left alone for %g s (retry_timeout_seconds): %s", self.uri, wait_s, reason)
         state.failed_at = now
-        state.down_until = until
+        state.down_until = now + wait_s
 
-    def mark_up(self, now: float) -> None:
+    def succeeded(self) -> None:
         """A connect succeeded."""
         if self.state.down_until:
             self.state.down_until = 0.0
-            self.state.back_at = now
+            self.state.back_at = self._time()
             log.info("target %s can be reached again", self.uri)
 
 

@@ -1,9 +1,9 @@
-"""Upstreams: groups of targets that share the traffic. Made by `build.upstreams`, used by the proxy, forwards and DNS."""
+"""Upstreams: groups of targets that share the traffic. Made by `build.upstreams`; for the proxy, forwards and DNS."""
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from math import ceil
 from typing import TYPE_CHECKING, Any
@@ -32,8 +32,7 @@ class UpstreamSettings:
     balance: str = "round-robin"
     connect_timeout_s: float = 5.0
     connect_key: str = ""  # the config key of that timeout, for the log
-    retry_timeout_s: float = 30.0
-    retry: RetryPolicy = RetryPolicy()
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
     slow_start_s: float = 0.0
     keepalive: bool = True
     pool_size: int = 64
@@ -70,7 +69,7 @@ class Upstream:
         """Choose a target that is well, not full and not in `tried`; None if there is none. Reserves nothing."""
         # hot: proxy
         single = self._single
-        if single is not None:  # a failed connect is not held against the only target
+        if single is not None:
             return single if self._may_use(single, tried) else None
         now = self._time()
         usable = [one for one in self._primary if one.state.down_until <= now and self._may_use(one, tried)]
@@ -91,16 +90,6 @@ class Upstream:
         if target is None or target.state.down_until > self._time() or not self._may_use(target, ()):
             return None
         return target
-
-    def failed(self, target: Target, reason: str) -> None:
-        """A connect to `target` failed: it gets no traffic for `retry_timeout_seconds`, unless it is the only one."""
-        now = self._time()
-        target.mark_down(now, now if self._single else now + self.settings.retry_timeout_s, reason)
-
-    def succeeded(self, target: Target) -> None:
-        """A connect to `target` succeeded."""
-        if target.state.down_until:
-            target.mark_up(self._time())
 
     def retry_after_s(self) -> int:
         """When a client that got no target might try again, in whole seconds."""

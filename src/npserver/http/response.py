@@ -1,0 +1,157 @@
+"""The head of an upstream's HTTP/1 answer, read strictly and made ready to be passed on (RFC 9112 §4, RFC 9110 §7.6.1).
+
+Called by `serve.http_client` with one whole head. As with requests, what peers are known to read in two ways is refused
+(the client gets a 502), not repaired.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from npserver.errors import BadResponse, clip
+from npserver.http.message import Framing
+
+MAX_HEAD_BYTES = 64 << 10
+MAX_FIELDS = 256
+REMEMBERED_HEAD_BYTES = 4096  # longer heads are parsed anew each time
+
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?")
+_HEAD_OCTETS = bytes([9, 10, 13, *range(0x20, 0x7F), *range(0x80, 0x100)])
+
+
+_CONNECTION_OPTIONS = frozenset({b"close", b"keep-alive", b"upgrade"})
+
+# What is done with a field.
+_PASS = 0
+_REWRITE = 1  # passed on, but the proxy may have to change it
+_READ = 2  # read here and dropped
+_DROP = 3  # it is between us and the upstream only, or written anew by the server
+
+_ROLES = {
+    b"location": _REWRITE,
+    b"content-location": _REWRITE,
+    b"refresh": _REWRITE,
+    b"set-cookie": _REWRITE,
+    b"connection": _READ,
+    b"content-length": _READ,
+    b"transfer-encoding": _READ,
+    b"upgrade": _READ,
+    b"date": _DROP,
+    b"server": _DROP,
+    b"keep-alive": _DROP,
+    b"proxy-connection": _DROP,
+    b"proxy-authenticate": _DROP,
+    b"proxy-authentication-info": _DROP,
+}
+
+
+@dataclass(slots=True, eq=False)
+class ResponseHead:
+    """An upstream's answer without its body. Shared like requests: equal heads are parsed once."""
+
+    status: int
+    fields: bytes  # lines to pass on, each ending in CRLF
+    framing: Framing  # of an answer to anything but HEAD
+    length: int | None  # Content-Length, also where no body follows
+    keep_alive: bool
+    needs_rewrite: bool = False  # `fields` has a location or a cookie
+    upgrade: bytes = b""  # the Upgrade field's value when Connection names it, lower case
+
+
+def read_response_head(head: bytes) -> ResponseHead:
+    """Parse a head that ends in an empty line, or remember it. Raises: BadResponse."""
+    return _remembered(head) if len(head) <= REMEMBERED_HEAD_BYTES else parse_response_head(head)
+
+
+def parse_response_head(head: bytes) -> ResponseHead:
+    """Parse a head that ends in an empty line. Raises: BadResponse."""
+    # hot: proxy-varied
+    if head.translate(None, _HEAD_OCTETS):
+        raise BadResponse("control character in the response's head")
+    lines = head.split(b"\r\n")
+    line_count = len(lines) - 1
+    if head.count(b"\n") != line_count or head.count(b"\r") != line_count:
+        raise BadResponse("bare CR or LF in the response's head")
+    if line_count - 2 > MAX_FIELDS:
+        raise BadResponse(f"{line_count - 2} header fields")
+    match = _STATUS_LINE.fullmatch(lines[0])
+    if match is None:
+        raise BadResponse(f"bad status line {clip(lines[0])}")
+    read: dict[bytes, bytes] = {}
+    kept: list[bytes] = []
+    needs_rewrite = False
+    for line in lines[1:-2]:
+        name, colon, value = line.partition(b":")
+        if not colon:
+            raise BadResponse(f"header line without a colon: {clip(line)}")
+        key, role = _classify(name)
+        if role <= _REWRITE:
+            kept.append(line)
+            needs_rewrite = needs_rewrite or role == _REWRITE
+        elif role == _READ:
+            value = value.strip(b" \t")
+            if key in read:
+                if key == b"content-length":
+                    raise BadResponse("two Content-Length fields")
+                value = read[key] + b", " + value
+            read[key] = value
+    minor_version = match[1] == b"1"
+    status = int(match[2])
+    framing, length = _find_framing(read, status, minor_version)
+    keep_alive, upgrade = minor_version, b""
+    if b"connection" in read:
+        options = {option.strip(b" \t").lower() for option in read[b"connection"].split(b",")}
+        if not options <= _CONNECTION_OPTIONS:  # RFC 9110 §7.6.1: the fields it names are between us and the upstream
+            kept = [line for line in kept if line.partition(b":")[0].lower() not in options]
+        keep_alive = keep_alive and b"close" not in options
+        if b"upgrade" in options:
+            upgrade = read.get(b"upgrade", b"").lower()
+    if kept:
+        kept.append(b"")
+    return ResponseHead(
+        status,
+        b"\r\n".join(kept),
+        framing,
+        length,
+        keep_alive,
+        needs_rewrite,
+        upgrade,
+    )
+
+
+def _find_framing(read: dict[bytes, bytes], status: int, minor_version: bool) -> tuple[Framing, int | None]:
+    """How the body ends (RFC 9112 §6.3)."""
+    coding, text = read.get(b"transfer-encoding"), read.get(b"content-length")
+    length = None
+    if text is not None:
+        if not _LENGTH.fullmatch(text):
+            raise BadResponse(f"bad Content-Length {clip(text)}")
+        length = int(text)
+    if status < 200 or status == 204 or status == 304:  # rule 1: no body whatever the fields say
+        return Framing.NONE, length if status == 304 else None
+    if coding is not None:  # rule 3
+        if length is not None:
+            raise BadResponse("both Transfer-Encoding and Content-Length")
+        if not minor_version:
+            raise BadResponse("Transfer-Encoding in HTTP/1.0")
+        if coding.lower() != b"chunked":
+            raise BadResponse(f"unknown transfer coding {clip(coding)}")
+        return Framing.CHUNKED, None
+    if length is None:  # rule 8
+        return Framing.CLOSE, None
+    return Framing.LENGTH if length else Framing.NONE, length
+
+
+@lru_cache(maxsize=1024)
+def _classify(name: bytes) -> tuple[bytes, int]:
+    if not _TOKEN.fullmatch(name):
+        raise BadResponse(f"bad field name {clip(name)}")
+    key = name.lower()
+    return key, _ROLES.get(key, _PASS)
+
+
+_remembered = lru_cache(maxsize=1024)(parse_response_head)

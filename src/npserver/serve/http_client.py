@@ -1,0 +1,467 @@
+"""One connection to an upstream that speaks HTTP/1.1 (RFC 9112): a request out, its answer in, then the pool.
+
+Made by `serve.proxy_call` and `serve.health` through the dialer; told what to do by `begin`, `write`, `end`. It tells
+the `ResponseSink` of the request in progress what comes. It never asks for a task, a future or a timer: deadlines are
+the sweeper's.
+
+A connection goes back to its pool only if request and answer were complete, nothing followed the answer and both sides
+want to keep it. It is back before the sink hears of the answer's end, so that the next request finds it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import select
+import socket
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol, cast
+
+from npserver.errors import BadResponse, Phase, UpstreamError
+from npserver.http.framing import ChunkedDecoder
+from npserver.http.message import Framing
+from npserver.http.response import MAX_HEAD_BYTES, ResponseHead, read_response_head
+from npserver.net.sweeper import NEVER
+
+if TYPE_CHECKING:
+    from npserver.serve.context import Context
+    from npserver.serve.target import Target
+
+log = logging.getLogger("npserver.upstream")
+
+MAX_INTERIM = 32  # 1xx answers before the real one
+RESCUE_READ = 256 << 10
+
+
+class ResponseSink(Protocol):
+    """Whoever asked. After `response_whole`, `response_end`, `response_lost` or `response_switch` the connection is no
+    longer its own."""
+
+    def response_interim(self, head: ResponseHead) -> None:
+        """A 1xx answer other than 101."""
+
+    def response_whole(self, head: ResponseHead, body: bytes) -> None:
+        """The answer came in one read."""
+
+    def response_start(self, head: ResponseHead) -> None:
+        """The answer's head; its body follows."""
+
+    def response_data(self, data: bytes) -> None:
+        """A piece of the body, free of framing."""
+
+    def response_end(self, trailers: bytes) -> None:
+        """The answer is complete."""
+
+    def response_switch(self, head: ResponseHead, early: bytes) -> None:
+        """A 101 answer: the transport is the sink's, with the bytes that came after the head."""
+
+    def response_lost(self, error: UpstreamError) -> None:
+        """No answer, or no more of it, will come."""
+
+    def request_pause(self) -> None:
+        """Write no more of the request for now."""
+
+    def request_resume(self) -> None:
+        """Go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSettings:
+    """What requests over a connection go by; seconds."""
+
+    send_timeout_s: float = 60.0
+    response_timeout_s: float = 60.0
+    read_timeout_s: float = 60.0
+    pool_size: int = 64  # 0: never kept
+    pool_idle_s: float = 55.0
+    response_key: str = "timeouts.response"  # the config keys behind the times, for the log
+    read_key: str = "timeouts.read"
+
+
+class State(Enum):
+    """What a connection does."""
+
+    IDLE = "idle"
+    HEAD = "head"  # waits for the answer's head
+    BODY = "body"  # reads its body
+    SWITCHED = "switched"  # a tunnel has taken the transport
+    CLOSED = "closed"
+
+
+class HttpClient(asyncio.Protocol):
+    """A connection to a target."""
+
+    # The connection
+    # state, deadline   what goes on, and until when; watched by the sweeper
+    # requests          how many have been begun
+    # The request
+    # is_request_done   all of it has been written
+    # is_answered       a byte of the answer has come
+    # The answer
+    # _head, _framing, _left, _decoder, _buffer
+
+    __slots__ = (
+        "_buffer", "_context", "_decoder", "_framing", "_head", "_interim", "_is_head_request", "_is_reading", "_left",
+        "_scanned", "_sink", "deadline", "is_answered", "is_request_done", "is_write_paused", "requests", "settings",
+        "state", "target", "transport", "write",
+    )  # fmt: skip
+
+    def __init__(self, context: Context, target: Target, settings: ClientSettings) -> None:
+        self._context = context
+        self.target = target
+        self.settings = settings
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set before anything else is called
+        self.state = State.IDLE
+        self.deadline = NEVER
+        self.requests = 0
+        self.is_request_done = True
+        self.is_answered = False
+        self.is_write_paused = False
+        self._sink: ResponseSink | None = None
+        self._is_reading = True
+        self._is_head_request = False
+        self._head: ResponseHead | None = None
+        self._framing = Framing.NONE
+        self._left = 0
+        self._decoder: ChunkedDecoder | None = None
+        self._buffer = b""
+        self._scanned = 0
+        self._interim = 0
+
+    def __repr__(self) -> str:
+        return f"<HttpClient {self.target.uri} {self.state.value} requests={self.requests}>"
+
+    @property
+    def is_reused(self) -> bool:
+        """Whether the request in progress is not the connection's first."""
+        return self.requests > 1
+
+    # ── called by the owner ──
+
+    def is_usable(self) -> bool:
+        """Whether an idle connection is still open, as far as the loop knows."""
+        return self.state is State.IDLE and not self.transport.is_closing()
+
+    def is_quiet(self) -> bool:
+        """Whether the kernel too knows of nothing from the other side, such as its end: asked before what cannot be
+        sent twice."""
+        sock = self.transport.get_extra_info("socket")
+        if sock is None or sock.fileno() < 0:
+            return False
+        poll = select.poll()
+        poll.register(sock.fileno(), select.POLLIN)
+        return not poll.poll(0)
+
+    def begin(
+        self, sink: ResponseSink, head: bytes, settings: ClientSettings, *, is_head: bool, has_body: bool
+    ) -> None:
+        """Begin a request with its head; with a body, `write` and `end` follow, and the head may come with the first
+        piece. `is_head`: the method is HEAD."""
+        # hot: proxy
+        self._sink = sink
+        self.settings = settings
+        self.state = State.HEAD
+        self.requests += 1
+        self.is_answered = False
+        self._is_head_request = is_head
+        self._interim = 0
+        self.is_request_done = not has_body
+        self.deadline = NEVER if has_body else self._context.loop.time() + settings.response_timeout_s
+        if head:
+            self.transport.write(head)
+
+    def end(self, data: bytes = b"") -> None:
+        """The request's body is complete, with this last piece."""
+        if data:
+            self.write(data)
+        self.is_request_done = True
+        if self.state is State.HEAD and not self.is_write_paused:
+            self.deadline = self._context.loop.time() + self.settings.response_timeout_s
+
+    def pause_reading(self) -> None:
+        """The answer cannot be taken for now."""
+        if self._is_reading and self._sink is not None:
+            self._is_reading = False
+            self.deadline = NEVER
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Go on."""
+        if not self._is_reading and self.state is State.BODY:
+            self._is_reading = True
+            self.deadline = self._context.loop.time() + self.settings.read_timeout_s
+            self.transport.resume_reading()
+
+    def abandon(self) -> None:
+        """The sink wants no more of this: close, tell it nothing."""
+        self._sink = None
+        if self.state is not State.CLOSED:
+            self._leave()
+            self.transport.abort()
+
+    def retire(self) -> None:
+        """Close an idle connection."""
+        self._close()
+
+    def keep(self) -> None:
+        """Put an unused connection into the pool."""
+        self._release()
+
+    # ── called by the loop ──
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Connected (and the TLS handshake is done)."""
+        self.transport = cast("asyncio.Transport", transport)
+        self.write = self.transport.write
+        self._context.sweeper.watched.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the upstream."""
+        # hot: proxy
+        state = self.state
+        if state is State.HEAD:
+            self.is_answered = True
+            if self._buffer:
+                data = self._buffer + data
+                self._buffer = b""
+            try:
+                self._read_head(data)
+            except BadResponse as error:
+                self._fail(str(error), Phase.RECEIVE)
+        elif state is State.BODY:
+            self.deadline = self._context.loop.time() + self.settings.read_timeout_s
+            try:
+                self._read_body(data)
+            except BadResponse as error:
+                self._fail(str(error), Phase.RECEIVE)
+        elif state is State.IDLE:
+            log.debug("%r sent bytes that nobody asked for: closed", self)
+            self._close()
+
+    def eof_received(self) -> bool:
+        """The upstream has ended its side: of use only where that ends an answer."""
+        if self.state is State.BODY and self._framing is Framing.CLOSE:
+            self._finish(b"", is_clean=False)
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The connection is gone."""
+        if error is not None and self._sink is not None:
+            self._rescue()
+        if self.state is State.CLOSED or self.state is State.SWITCHED:
+            return
+        phase = Phase.RECEIVE if self.is_request_done else Phase.SEND
+        what = "within the response" if self.is_answered else "without a response"
+        cause = f" ({error})" if error is not None else ""
+        self._fail(f"connection closed {what}{cause}", phase)
+
+    def pause_writing(self) -> None:
+        """The upstream does not keep up with the request."""
+        self.is_write_paused = True
+        if self._sink is not None:
+            if self.state is State.HEAD:
+                self.deadline = self._context.loop.time() + self.settings.send_timeout_s
+            self._sink.request_pause()
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        self.is_write_paused = False
+        if self._sink is not None:
+            if self.state is State.HEAD:
+                is_waiting = self.is_request_done
+                self.deadline = self._context.loop.time() + self.settings.response_timeout_s if is_waiting else NEVER
+            self._sink.request_resume()
+
+    def expire(self, now: float) -> None:
+        """The deadline has passed."""
+        settings = self.settings
+        if self._sink is None:
+            self._close()
+        elif self.state is State.BODY:
+            self._fail(f"silent for {settings.read_timeout_s:g} s", Phase.RECEIVE, settings.read_key)
+        elif self.is_write_paused:
+            self._fail(f"took nothing for {settings.send_timeout_s:g} s", Phase.SEND, "timeouts.send")
+        else:
+            self._fail(f"no response for {settings.response_timeout_s:g} s", Phase.RECEIVE, settings.response_key)
+
+    # ── the answer ──
+
+    def _read_head(self, data: bytes) -> None:
+        # hot: proxy
+        end = data.find(b"\r\n\r\n", self._scanned)
+        if end < 0 or end > MAX_HEAD_BYTES:
+            self._await_head(data)
+            return
+        self._scanned = 0
+        head = read_response_head(data[: end + 4])
+        body = data[end + 4 :]
+        sink = self._sink
+        assert sink is not None
+        if head.status < 200:
+            self._read_interim(head, body)
+            return
+        framing = Framing.NONE if self._is_head_request else head.framing
+        if head.length == len(body) if framing is Framing.LENGTH else (framing is Framing.NONE and not body):
+            if head.keep_alive and self.is_request_done and not self.is_write_paused:
+                self._release()
+            else:
+                self._close()
+            sink.response_whole(head, body)
+            return
+        self._head = head
+        self._framing = framing
+        self.state = State.BODY
+        self._left = head.length or 0
+        self._decoder = ChunkedDecoder(BadResponse) if framing is Framing.CHUNKED else None
+        if framing is Framing.NONE:
+            self._finish(b"", is_clean=False)  # what follows belongs to no message
+            return
+        self.deadline = self._context.loop.time() + self.settings.read_timeout_s
+        if self._decoder is not None and body:
+            body = self._decoder.feed(body)
+            if self._decoder.done and not self._decoder.trailers:
+                decoder, self._decoder = self._decoder, None
+                self._detach(is_clean=not decoder.rest)
+                sink.response_whole(head, body)
+                return
+        sink.response_start(head)
+        if self._sink is sink and self.state is State.BODY:
+            if self._decoder is None:
+                if body:
+                    self._read_body(body)
+            else:
+                self._pass_decoded(body)
+
+    def _await_head(self, data: bytes) -> None:
+        if len(data) > MAX_HEAD_BYTES:
+            raise BadResponse(f"response head of more than {MAX_HEAD_BYTES} bytes")
+        if not b"HTTP/1."[: len(data)].startswith(data[:7]):
+            raise BadResponse(f"not an HTTP response: {data[:40]!r}")
+        self._buffer = data
+        self._scanned = max(len(data) - 3, 0)
+
+    def _read_interim(self, head: ResponseHead, rest: bytes) -> None:
+        sink = self._sink
+        assert sink is not None
+        if head.status == 101:
+            self._sink = None
+            self.state = State.SWITCHED
+            self.deadline = NEVER
+            self._context.sweeper.watched.discard(self)
+            sink.response_switch(head, rest)
+            return
+        self._interim += 1
+        if self._interim > MAX_INTERIM:
+            raise BadResponse(f"more than {MAX_INTERIM} interim responses")
+        sink.response_interim(head)
+        if rest and self._sink is sink:
+            self._read_head(rest)
+
+    def _read_body(self, data: bytes) -> None:
+        # hot: proxy-1m
+        sink = self._sink
+        assert sink is not None
+        decoder = self._decoder
+        if decoder is not None:
+            self._pass_decoded(decoder.feed(data))
+            return
+        if self._framing is Framing.CLOSE:
+            sink.response_data(data)
+            return
+        left = self._left = self._left - len(data)
+        if left > 0:
+            sink.response_data(data)
+            return
+        sink.response_data(data[:left] if left else data)
+        if self._sink is sink:
+            self._finish(b"", is_clean=not left)
+
+    def _pass_decoded(self, data: bytes) -> None:
+        sink, decoder = self._sink, self._decoder
+        assert sink is not None
+        assert decoder is not None
+        if data:
+            sink.response_data(data)
+        if decoder.done and self._sink is sink:
+            self._finish(decoder.trailers, is_clean=not decoder.rest)
+
+    def _finish(self, trailers: bytes, *, is_clean: bool) -> None:
+        """The answer is complete. `is_clean`: nothing came after it."""
+        sink, head = self._sink, self._head
+        assert sink is not None
+        assert head is not None
+        self._detach(is_clean=is_clean)
+        if self._framing is Framing.NONE:
+            sink.response_whole(head, b"")
+        else:
+            sink.response_end(trailers)
+
+    # ── the end of a request ──
+
+    def _detach(self, *, is_clean: bool) -> None:
+        head = self._head
+        if is_clean and head is not None and head.keep_alive and self.is_request_done and not self.is_write_paused:
+            self._release()
+        else:
+            self._close()
+
+    def _release(self) -> None:
+        """Back to the pool, if there is room."""
+        # hot: proxy
+        settings = self.settings
+        self._sink = None
+        self._head = None
+        self._decoder = None
+        self.state = State.IDLE
+        if not self._is_reading:
+            self._is_reading = True
+            self.transport.resume_reading()
+        if self._context.draining or not self.target.pool.give(self, settings.pool_size):
+            self._close()
+            return
+        self.deadline = self._context.loop.time() + settings.pool_idle_s
+
+    def _close(self) -> None:
+        self._leave()
+        self.transport.close()
+
+    def _leave(self) -> None:
+        if self.state is State.IDLE:
+            self.target.pool.forget(self)
+        self.state = State.CLOSED
+        self.deadline = NEVER
+        self._sink = None
+        self._buffer = b""
+        self._context.sweeper.watched.discard(self)
+
+    def _fail(self, reason: str, phase: Phase, timeout_key: str = "") -> None:
+        sink = self._sink
+        self._leave()
+        self.transport.abort()
+        if sink is not None:
+            sink.response_lost(
+                UpstreamError(
+                    f"{self.target.uri}: {reason}",
+                    self.target.uri,
+                    phase,
+                    reused=self.is_reused,
+                    timeout=bool(timeout_key),
+                    key=timeout_key,
+                )
+            )
+
+    def _rescue(self) -> None:
+        """Read what the upstream had sent before our writing failed: it may have answered early and closed."""
+        sock = self.transport.get_extra_info("socket")
+        if sock is None or sock.fileno() < 0 or self.transport.get_extra_info("ssl_object") is not None:
+            return
+        with socket.socket(fileno=socket.dup(sock.fileno())) as same:
+            same.setblocking(False)
+            try:
+                while self._sink is not None and (data := same.recv(RESCUE_READ)):
+                    self.data_received(data)
+                if self._sink is not None:
+                    self.eof_received()
+            except OSError:
+                return
