@@ -1,0 +1,266 @@
+"""Loading configs: what becomes of good ones, and everything that is said about wrong ones."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from npserver.config.document import Document
+from npserver.config.load import from_arguments, load, load_text
+from npserver.config.schema import (
+    Compression,
+    Config,
+    ForwardRule,
+    Listen,
+    ProxyRule,
+    StaticRule,
+    Target,
+    Tls,
+    Upstream,
+)
+from npserver.config.units import Seconds, Size
+from npserver.errors import ConfigError
+
+
+def problems(text: str) -> list[str]:
+    """What is wrong with a config, as the user sees it."""
+    with pytest.raises(ConfigError) as error:
+        load_text(text, "c.json")
+    return [str(problem) for problem in error.value.problems]
+
+
+def one_problem(text: str) -> str:
+    found = problems(text)
+    assert len(found) == 1, found
+    return found[0]
+
+
+class TestGood:
+    def test_nothing_said_is_all_defaults(self) -> None:
+        assert load_text("{}", "c.json").config == Config()
+
+    def test_every_kind_of_value(self) -> None:
+        config = load_text(
+            """{
+              "$schema": "npserver.schema.json",
+              "listen": ["http://:80", {"name": "a", "uri": "tcp://:1", "backlog": 7}],
+              "tls": [{"cert": "c", "key": "k"}],
+              "limits": {"max_body_size": "10m"},
+              "timeouts": {"idle": "5m", "header": 2.5},
+              "gzip": {"min_size": 1},
+              "server_header": false,
+              "upstreams": {"p": {"targets": ["http://a:1", {"uri": "http://b:1", "weight": 3}]}},
+              "dispatch": [
+                {"handler": "static", "gzip": false, "headers": {"X-A": null, "X-B": ["1", "2"]}},
+                {"handler": "forward", "listener": ["a"], "forward_to": "tcp://b:1", "from": "10.0.0.0/8"}
+              ],
+              "dns": {"a.b": {"A": "10.0.0.1", "TTL": 5}}
+            }""",
+            "c.json",
+        ).config
+        assert config.listen == ["http://:80", Listen(name="a", uri="tcp://:1", backlog=7)]
+        assert config.tls == [Tls(cert="c", key="k")]
+        assert config.limits.max_body_size == 10 << 20
+        assert isinstance(config.limits.max_body_size, Size)
+        assert (config.timeouts.idle, config.timeouts.header) == (300, 2.5)
+        assert isinstance(config.timeouts.idle, Seconds)
+        assert config.gzip == Compression(min_size=Size(1))
+        assert config.server_header is False
+        assert config.upstreams == {"p": Upstream(targets=["http://a:1", Target(uri="http://b:1", weight=3)])}
+        assert config.dispatch == [
+            StaticRule(gzip=False, headers={"X-A": None, "X-B": ["1", "2"]}),
+            ForwardRule(listener=["a"], forward_to="tcp://b:1", from_="10.0.0.0/8"),
+        ]
+        assert config.dns == {"a.b": {"A": "10.0.0.1", "TTL": 5}}
+
+    def test_places_are_those_of_the_text(self) -> None:
+        document = load_text('{\n  "dispatch": [\n    {"handler": "static", "root": "x"}]}', "dir/c.json")
+        assert document.place(("dispatch", 0)) == "dir/c.json:3:5"
+        assert document.place(("dispatch", 0, "root")) == "dir/c.json:3:35"
+        assert document.key_position(("dispatch", 0, "root")) == (3, 27)
+        assert document.directory == "dir"
+
+
+class TestWrong:
+    def test_all_problems_at_once_in_the_order_of_the_file(self) -> None:
+        assert problems("""{
+  "listn": [],
+  "listen": [{"name": "web", "url": "http://:80"}, 5],
+  "backlog": 0,
+  "backlog": 1,
+  "tls": {"cert": "x"},
+  "dispatch": [
+    {"handler": "proxy", "root": "x"},
+    {"handler": "statick"},
+    {"handler": "static", "rot": "x"}
+  ]
+}""") == [
+            "c.json:2:3: unknown key 'listn' in the config; did you mean 'listen'?",
+            "c.json:3:14: 'listen' needs \"uri\"",
+            "c.json:3:30: unknown key 'url' in 'listen'; did you mean 'uri'?",
+            "c.json:3:52: 'listen': expected a string or an object, got 5",
+            "c.json:5:3: key 'backlog' is given twice in the same object",
+            "c.json:6:3: 'tls' needs \"key\"",
+            "c.json:8:5: handler 'proxy' needs \"proxy_pass\"",
+            "c.json:8:26: 'root' belongs to handler 'static', not 'proxy'",
+            "c.json:9:17: unknown handler 'statick'; did you mean 'static'?",
+            "c.json:10:27: unknown key 'rot' in handler 'static'; did you mean 'root'?",
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("[]", "1:1: the config: expected an object, got a list"),
+            ("7", "1:1: the config: expected an object, got 7"),
+            ('{"workers": true}', "1:13: 'workers': expected a whole number from 0 to 1024, got true"),
+            ('{"workers": 1.0}', "1:13: 'workers': expected a whole number from 0 to 1024, got 1.0"),
+            ('{"backlog": null}', "1:13: 'backlog': expected a whole number from 1 to 65535, got null"),
+            ('{"dns_auto_ptr": "yes"}', "1:18: 'dns_auto_ptr': expected true or false, got 'yes'"),
+            ('{"timeouts": {"idle": "10 parsecs"}}', '1:23: \'idle\': expected a time such as 10, "500ms" or "5m"'),
+            ('{"timeouts": {"idle": -1}}', "got -1"),
+            ('{"limits": {"max_body_size": "64q"}}', "1:30: 'max_body_size': expected a size such as 65536 or \"64k\""),
+            ('{"max_body_size": 5}', "1:2: 'max_body_size' belongs inside 'limits'"),
+            ('{"logging": {"level": "loud"}}', 'expected one of "trace", "debug", "info"'),
+            ('{"logging": {"level": "warning"}}', "did you mean 'warn'?"),
+            ('{"networks": {"lan": ["10.0.0.0/8", 5]}}', "1:37: 'lan': expected a string, got 5"),
+            ('{"mime": {"a": {}}}', "1:16: 'a': expected a string, got an object"),
+            ('{"root": "a\\u0000b"}', "1:10: 'root': NUL in 'a\\x00b'"),
+            ('{"dns": {"a": "1.2.3.4"}}', "1:15: 'a': expected an object such as {\"A\": \"10.0.0.1\"}, got '1.2.3.4'"),
+            ('{"dns": []}', "1:9: 'dns': expected an object, got a list"),
+            ('{"upstreams": {"a": {}}}', "1:16: 'a' needs \"targets\""),
+            ('{"upstreams": {"a": {"targets": [], "retries": 101}}}', "from 0 to 100, got 101"),
+            (
+                '{"upstreams": {"a": {"targets": [], "balance": "round-robbin"}}}',
+                "got 'round-robbin'; did you mean 'round-robin'?",
+            ),
+            ('{"dispatch": [{"proxy_pass": "x"}]}', '1:15: a rule needs "handler"; did you mean "proxy"?'),
+            ('{"dispatch": [{"path": "/"}]}', 'a rule needs "handler"; expected one of "static", "proxy", "forward"'),
+            ('{"dispatch": [{"handler": 5}]}', '1:27: unknown handler 5; expected one of "static"'),
+            ('{"dispatch": ["static"]}', "1:15: 'dispatch': expected an object, got 'static'"),
+            (
+                '{"dispatch": [{"handler": "redirect", "to": "/", "status": 200}]}',
+                "expected one of 301, 302, 303, 307, 308",
+            ),
+            ('{"dispatch": [{"handler": "respond", "status": 600}]}', "from 200 to 599, got 600"),
+            (
+                '{"dispatch": [{"handler": "static", "retries": 1}]}',
+                "1:37: 'retries' belongs to handler 'proxy', not 'static'",
+            ),
+            (
+                '{"dispatch": [{"handler": "dns", "buffer_size": 1}]}',
+                "'buffer_size' belongs to handler 'proxy' and 'forward', not 'dns'",
+            ),
+            (
+                '{"dispatch": [{"handler": "static", "Root": "x"}]}',
+                "unknown key 'Root' in handler 'static'; did you mean 'root'?",
+            ),
+        ],
+    )
+    def test_messages(self, text: str, message: str) -> None:
+        assert message in one_problem(text)
+
+    def test_broken_json_is_one_precise_problem(self) -> None:
+        assert one_problem('{\n  "listen": []\n  "tls": {}\n}') == "c.json:3:3: expected ',' or '}', got '\"tls\"'"
+
+    def test_values_are_clipped(self) -> None:
+        assert len(one_problem('{"backlog": "' + "x" * 10_000 + '"}')) < 200
+
+
+class TestFiles:
+    def test_a_file(self, tmp_path: Path) -> None:
+        file = tmp_path / "c.json"
+        file.write_bytes(b'\xef\xbb\xbf{"backlog": 7} // \xc3\xa4')
+        document = load(str(file))
+        assert (document.config.backlog, document.directory) == (7, str(tmp_path))
+
+    @pytest.mark.parametrize(
+        ("data", "message"),
+        [
+            (b'{\n "a\xff": 1}', ":2:4: not UTF-8: byte 0xff"),
+            ("{}".encode("utf-16"), ":1:1: the config is UTF-16, expected UTF-8"),
+            (b"", ":1:1: nothing in the file"),
+        ],
+    )
+    def test_unreadable_text(self, tmp_path: Path, data: bytes, message: str) -> None:
+        file = tmp_path / "c.json"
+        file.write_bytes(data)
+        with pytest.raises(ConfigError) as error:
+            load(str(file))
+        assert str(error.value).startswith(f"{file}{message}")
+
+    def test_missing_files(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match=r"none\.json: cannot read the config: No such file or directory"):
+            load(str(tmp_path / "none.json"))
+        with pytest.raises(ConfigError, match="cannot read the config: Is a directory"):
+            load(str(tmp_path))
+
+    def test_names_of_files_start_beside_the_config_or_at_the_working_directory(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "etc").mkdir()
+        (tmp_path / "etc" / "beside").touch()
+        (tmp_path / "here").touch()
+        monkeypatch.chdir(tmp_path)
+        document = Document(Config(), "etc/c.json", "etc")
+        assert document.resolve("beside") == os.path.join("etc", "beside")
+        assert document.resolve("here") == "here"
+        assert document.resolve("nowhere") == "nowhere"
+        assert document.resolve(str(tmp_path / "here")) == str(tmp_path / "here")
+
+
+class TestArguments:
+    """What the command line says, as a config."""
+
+    @pytest.mark.parametrize(
+        ("uri", "to", "rule"),
+        [
+            ("tcp://:3307", "db:3306", ForwardRule(listener="tcp://:3307", forward_to="tcp://db:3306")),
+            ("udp://:53", "8.8.8.8:53", ForwardRule(listener="udp://:53", forward_to="udp://8.8.8.8:53")),
+            ("tcp://:1", "udp://a:1", ForwardRule(listener="tcp://:1", forward_to="udp://a:1")),
+            ("tcp://:1", "/run/a", ForwardRule(listener="tcp://:1", forward_to="unix:///run/a")),
+            ("unix:///a", "tcp://b:1", ForwardRule(listener="unix:///a", forward_to="tcp://b:1")),
+            ("http://:80", "a:8000", ProxyRule(listener="http://:80", proxy_pass="http://a:8000")),
+            ("https://:443", "http://a", ProxyRule(listener="https://:443", proxy_pass="http://a")),
+            ("http://:80", "/run/a", ProxyRule(listener="http://:80", proxy_pass="unix:///run/a")),
+            ("unix:///a", "http://b:1", ProxyRule(listener="unix:///a", proxy_pass="http://b:1")),
+        ],
+    )
+    def test_to(self, uri: str, to: str, rule: ForwardRule | ProxyRule) -> None:
+        config = from_arguments([(uri, [to])]).config
+        assert config.listen == [uri]
+        assert config.dispatch == [rule]
+
+    def test_several_targets_share_the_load(self) -> None:
+        config = from_arguments([("tcp://:1", ["a:1", "b:1"])]).config
+        (name,) = config.upstreams
+        assert config.upstreams[name].targets == ["tcp://a:1", "tcp://b:1"]
+        assert config.dispatch == [ForwardRule(listener="tcp://:1", forward_to=f"upstream://{name}")]
+
+    def test_settings(self) -> None:
+        document = from_arguments([], cert="c", key="k", root="r", backlog=5, workers=0)
+        config = document.config
+        assert config.tls == Tls(cert="c", key="k")
+        assert (config.root, config.backlog, config.workers) == ("r", 5, 0)
+        assert document.place(("tls", "cert")) == "command line"
+
+    def test_beside_a_file(self) -> None:
+        base = load_text('{"listen": ["http://:80"],\n "backlog": 7, "root": "x"}', "c.json")
+        document = from_arguments([("tcp://:1", ["a:1"])], backlog=9, base=base)
+        assert document.config.listen == ["http://:80", "tcp://:1"]
+        assert (document.config.backlog, document.config.root) == (9, "x")
+        assert document.place(("listen", 0)) == "c.json:1:13"
+        assert document.place(("listen", 1)) == "command line"
+        assert document.place(("backlog",)) == "command line"
+        assert document.place(("root",)) == "c.json:2:24"
+        assert document.position(("dispatch", 0, "forward_to")) == (0, 0)
+
+    def test_wrong_settings(self) -> None:
+        with pytest.raises(ConfigError) as error:
+            from_arguments([], cert="c", backlog=0, workers=-1)
+        assert [str(problem) for problem in error.value.problems] == [
+            "command line: 'backlog': expected a whole number from 1 to 65535, got 0",
+            "command line: 'workers': expected a whole number from 0 to 1024, got -1",
+            "command line: -cert needs -key beside it",
+        ]
