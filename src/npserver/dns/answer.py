@@ -1,0 +1,144 @@
+"""Sections to bytes: everything of a reply that follows the question, compressed (RFC 1035 §4.1), ready to be sent.
+
+An answer holds for every name of the same length that ends in `suffix`, however its letters are spelled: pointers
+into the question repeat the asker's spelling. A reply is id, head, the question as it came, body, OPT.
+"""
+
+from __future__ import annotations
+
+from itertools import cycle
+from struct import pack
+
+from npserver.dns import codes
+from npserver.dns.lookup import Records, Sections
+from npserver.dns.name import ROOT
+from npserver.dns.record import COMPRESSIBLE
+
+HEADER_BYTES = 12
+MAX_ROTATIONS = 16  # orders kept of a set of addresses
+MAX_MESSAGE_BYTES = 65_535
+_MAX_POINTER = 0x3FFF
+
+QR, AA, TC, RD, RA = 0x8000, 0x0400, 0x0200, 0x0100, 0x0080
+
+Heads = tuple[bytes, ...]
+
+
+class Answer:
+    """A reply, compiled. `bodies` are the same records in rotated order (RFC 1794)."""
+
+    __slots__ = ("bodies", "full_heads", "label", "min_ttl", "rcode", "short", "tally", "truncated_heads", "turn")
+
+    def __init__(self, sections: Sections, suffix: bytes, name_bytes: int, label: bytes, tally: list[int]) -> None:
+        self.rcode = sections.rcode
+        self.label = label  # equal for answers that rate limits count as one
+        self.tally = tally  # one number: how often answers of this type and rcode were given
+        everything = (*sections.answer, *sections.authority, *sections.additional)
+        self.min_ttl = min([one.ttl for one in everything], default=0)
+        bodies, counts = _bodies(sections, suffix, name_bytes)
+        self.bodies = bodies
+        self.turn = cycle(bodies)
+        flags = QR | (AA if sections.is_authoritative else 0) | sections.rcode
+        self.full_heads = heads(flags, counts)
+        self.truncated_heads = heads(flags | TC, (0, 0, 0))
+        #: The answer without its additional section, for those who can take no more.
+        self.short: tuple[Heads, bytes] | None = None
+        if sections.additional and not sections.needs_additional:
+            less = Sections(sections.rcode, sections.is_authoritative, sections.answer, sections.authority)
+            short, short_counts = _bodies(less, suffix, name_bytes)
+            self.short = heads(flags, short_counts), short[0]
+
+    def __repr__(self) -> str:
+        return f"<Answer {codes.rcode_name(self.rcode)} {len(self.bodies[0])} bytes>"
+
+
+def heads(flags: int, counts: tuple[int, int, int], questions: int = 1) -> Heads:
+    """Bytes 2 to 12 of a reply, by RD + 2 * EDNS + 4 * RA."""
+    answers, authority, additional = counts
+    return tuple(
+        [
+            pack("!HHHHH", flags | rd | ra, questions, answers, authority, additional + edns)
+            for ra in (0, RA)
+            for edns in (0, 1)
+            for rd in (0, RD)
+        ]
+    )
+
+
+def _bodies(sections: Sections, suffix: bytes, name_bytes: int) -> tuple[tuple[bytes, ...], tuple[int, int, int]]:
+    orders = [sections.answer]
+    if sections.answer and (last := sections.answer[-1]).kind in (codes.A, codes.AAAA) and len(last.data) > 1:
+        count = len(last.data)
+        starts = range(0, count, -(-count // MAX_ROTATIONS))
+        orders = [
+            [*sections.answer[:-1], Records(last.owner, last.kind, last.ttl, last.data[at:] + last.data[:at])]
+            for at in starts
+        ]
+    bodies = []
+    for order in orders:
+        writer = BodyWriter(suffix, name_bytes)
+        answers = sum([writer.add(one) for one in order])
+        authority = sum([writer.add(one) for one in sections.authority])
+        additional = sum([writer.add(one) for one in sections.additional])
+        bodies.append(bytes(writer.body))
+    return tuple(bodies), (answers, authority, additional)
+
+
+class BodyWriter:
+    """Writes records after a question whose name has `name_bytes` bytes and ends in `suffix`."""
+
+    def __init__(self, suffix: bytes, name_bytes: int) -> None:
+        self.body = bytearray()
+        self._start = HEADER_BYTES + name_bytes + 4
+        self._offsets: dict[bytes, int] = {}
+        offset = HEADER_BYTES + name_bytes - len(suffix)
+        while suffix != ROOT:
+            self._offsets[suffix] = offset
+            offset += suffix[0] + 1
+            suffix = suffix[suffix[0] + 1 :]
+
+    def add(self, records: Records) -> int:
+        """Append a record set; gives the number of records."""
+        fixed = pack("!HHI", records.kind, codes.CLASS_IN, records.ttl)
+        names_at = COMPRESSIBLE.get(records.kind)
+        for data in records.data:
+            if records.owner is None:
+                self.body += b"\xc0\x0c"
+            else:
+                self._add_name(records.owner)
+            self.body += fixed
+            length_at = len(self.body)
+            self.body += b"\0\0"
+            if names_at is not None:
+                self.body += data[:names_at]
+                self._add_name(data[names_at:])
+            elif records.kind == codes.SOA:
+                end = self._add_name(data)
+                end += self._add_name(data[end:])
+                self.body += data[end:]
+            else:
+                self.body += data
+            self.body[length_at : length_at + 2] = pack("!H", len(self.body) - length_at - 2)
+        return len(records.data)
+
+    def _add_name(self, wire: bytes) -> int:
+        """Append the name that `wire` starts with, compressed; gives its length in `wire`."""
+        position = 0
+        end = 0
+        while wire[end]:
+            end += wire[end] + 1
+        end += 1
+        key = wire[:end].lower()
+        while wire[position]:
+            known = self._offsets.get(key[position:])
+            if known is not None:
+                self.body += pack("!H", 0xC000 | known)
+                return end
+            here = self._start + len(self.body)
+            if here <= _MAX_POINTER:
+                self._offsets[key[position:]] = here
+            length = wire[position] + 1
+            self.body += wire[position : position + length]
+            position += length
+        self.body += ROOT
+        return end

@@ -1,0 +1,54 @@
+"""Numbers of the protocol: record types, classes, rcodes, opcodes (IANA DNS parameters)."""
+
+from __future__ import annotations
+
+A, NS, CNAME, SOA, PTR, HINFO, MX, TXT, AAAA, SRV, OPT, DS = 1, 2, 5, 6, 12, 13, 15, 16, 28, 33, 41, 43
+SVCB, HTTPS, IXFR, AXFR, ANY, CAA = 64, 65, 251, 252, 255, 257
+
+#: Types that the config names, queries are logged with and counters are kept for.
+TYPES = {
+    "A": A,
+    "NS": NS,
+    "CNAME": CNAME,
+    "SOA": SOA,
+    "PTR": PTR,
+    "HINFO": HINFO,
+    "MX": MX,
+    "TXT": TXT,
+    "AAAA": AAAA,
+    "SRV": SRV,
+    "DS": DS,
+    "SVCB": SVCB,
+    "HTTPS": HTTPS,
+    "IXFR": IXFR,
+    "AXFR": AXFR,
+    "ANY": ANY,
+    "CAA": CAA,
+}
+TYPE_NAMES = {number: name for name, number in TYPES.items()}
+
+CLASS_IN, CLASS_ANY = 1, 255
+
+NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED, NOTAUTH, BADVERS = 0, 1, 2, 3, 4, 5, 9, 16
+RCODE_NAMES = {
+    NOERROR: "NOERROR",
+    FORMERR: "FORMERR",
+    SERVFAIL: "SERVFAIL",
+    NXDOMAIN: "NXDOMAIN",
+    NOTIMP: "NOTIMP",
+    REFUSED: "REFUSED",
+    NOTAUTH: "NOTAUTH",
+    BADVERS: "BADVERS",
+}
+
+OPCODE_QUERY, OPCODE_NOTIFY, OPCODE_UPDATE = 0, 4, 5
+
+
+def type_name(number: int) -> str:
+    """`A`, or `TYPE65280` for types without a name here (RFC 3597 §5)."""
+    return TYPE_NAMES.get(number) or f"TYPE{number}"
+
+
+def rcode_name(number: int) -> str:
+    """`NOERROR`, or `RCODE23`."""
+    return RCODE_NAMES.get(number) or f"RCODE{number}"

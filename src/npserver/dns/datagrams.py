@@ -1,0 +1,123 @@
+"""The fast path of DNS over UDP: look the question's bytes up, put the compiled answer behind them.
+
+Two steps before `Channel`, which is right about everything: replies remembered by all bytes of the query after its id,
+and answers found by the question's bytes in lower case. Whatever is not a plain query of one question with at most a
+plain OPT record falls through. What an attacker can vary (case, names, options) stays within the second step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import cycle, repeat
+from typing import ClassVar
+
+from npserver.dns.answer import HEADER_BYTES, Answer
+from npserver.dns.channel import Channel, Reply, shortened, truncated
+from npserver.dns.cookies import CookieJar
+from npserver.dns.edns import OPT_REPLIES, PLAIN_UDP_BYTES, Edns, opt_with_cookie, parse_opt
+from npserver.dns.ratelimit import RateLimiter, Verdict
+from npserver.dns.responder import Responder
+
+MAX_REPLIES = 16_384  # remembered; then all are forgotten
+MAX_OPTS = 1024
+MAX_TURNS = 4  # answers with more orders of addresses are not remembered whole
+
+#: Headers of plain queries (bytes 2 to 12) and which of an answer's heads fits: RD + 2 * EDNS. Opcode 0, one question;
+#: AA, TC, RA, Z, AD and CD mean nothing to us.
+SHAPES = {
+    bytes((high, low)) + b"\0\x01\0\0\0\0\0" + bytes((edns,)): (high & 1) + 2 * edns
+    for high in range(8)
+    for low in range(0, 256, 16)
+    for edns in (0, 1)
+}
+_PLAIN_OPT_BYTES = 11  # without options
+
+
+class DatagramChannel(Channel):
+    """Answers datagrams."""
+
+    is_datagram: ClassVar[bool] = True
+
+    __slots__ = ("_opts", "_shapes", "replies")
+
+    def __init__(
+        self,
+        responder: Responder,
+        jar: CookieJar,
+        *,
+        relays: bool = False,
+        may_transfer: bool = False,
+        limiter: RateLimiter | None = None,
+    ) -> None:
+        super().__init__(responder, jar, relays=relays, may_transfer=may_transfer, limiter=limiter)
+        #: Replies without their ids, in turn, by the query without its id; with the answer for counts and limits.
+        self.replies: dict[bytes, tuple[Iterator[bytes], Answer]] = {}
+        self._opts: dict[bytes, Edns] = {}
+        self._shapes = {head: shape + 4 * relays for head, shape in SHAPES.items()}
+
+    def forget(self) -> None:
+        """The tables have changed."""
+        self.replies.clear()
+
+    def respond(self, data: bytes, client: str, now: float, wall: float) -> Reply:  # hot: dns.hit, dns.nxdomain
+        """Answer a message; see `Channel.respond`, which gives the same."""
+        shape = self._shapes.get(data[2:12])
+        end = data.find(0, HEADER_BYTES) + 1
+        after = end + 4
+        if shape is None or not end:
+            return super().respond(data, client, now, wall)
+        if shape & 2:
+            record = data[after:]
+            edns = self._opts.get(record) or self._parse_opt(record)
+            if edns is None or edns[2]:
+                return super().respond(data, client, now, wall)
+            limit, do, _, cookie = edns
+            opt = OPT_REPLIES[do]
+        elif len(data) == after:
+            limit, cookie, opt = PLAIN_UDP_BYTES, None, b""
+        else:
+            return super().respond(data, client, now, wall)
+        key = data[HEADER_BYTES:end].lower()
+        tail = data[end:after]
+        answer = known = self.responder.answers.get(key + tail)
+        if answer is None:
+            try:
+                answer = self.responder.answer(key, tail, minimal_any=self.minimal_any)
+            except ValueError:  # a zero byte in a label, or no name at all
+                return super().respond(data, client, now, wall)
+            if answer is None:
+                return super().respond(data, client, now, wall)
+        is_proved = False
+        if cookie is not None:
+            baked = self.jar.answer(cookie, client, int(wall))
+            if baked is None:
+                return super().respond(data, client, now, wall)
+            opt, is_proved = opt_with_cookie(do, baked[0]), baked[1]
+        if self.limiter is not None and not is_proved:
+            verdict = self.limiter.judge(client, answer.label, now)
+            if verdict is not Verdict.SEND:
+                return None if verdict is Verdict.DROP else truncated(data, after, shape, answer, opt)
+        answer.tally[0] += 1
+        reply = b"".join((data[:2], answer.full_heads[shape], data[HEADER_BYTES:after], next(answer.turn), opt))
+        if len(reply) > limit:
+            reply = shortened(data, after, shape, answer, opt, limit)
+        elif known is not None and cookie is None and self.limiter is None and len(answer.bodies) <= MAX_TURNS:
+            self._remember(data, shape, after, answer, opt)
+        return reply
+
+    def _parse_opt(self, record: bytes) -> Edns | None:
+        edns = parse_opt(record)
+        if edns is not None and len(record) == _PLAIN_OPT_BYTES:
+            if len(self._opts) >= MAX_OPTS:
+                self._opts.clear()
+            self._opts[record] = edns
+        return edns
+
+    def _remember(self, data: bytes, shape: int, after: int, answer: Answer, opt: bytes) -> None:
+        if len(self.replies) >= MAX_REPLIES:
+            self.replies.clear()
+        before = answer.full_heads[shape] + data[HEADER_BYTES:after]
+        if len(answer.bodies) == 1:
+            self.replies[data[2:]] = repeat(before + answer.bodies[0] + opt), answer
+        else:
+            self.replies[data[2:]] = cycle([before + body + opt for body in answer.bodies]), answer

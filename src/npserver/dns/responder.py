@@ -1,0 +1,123 @@
+"""Answers of one view, made when first asked for and remembered; transport-independent.
+
+Answers to names that exist are kept by name, type and class. All others are shared: an answer depends on the asked
+name only by its length (see `dns.answer`), so random names of a zone cost one made answer per length.
+"""
+
+from __future__ import annotations
+
+from npserver.dns import codes
+from npserver.dns.answer import Answer
+from npserver.dns.lookup import Sections, Standing, find, look_up
+from npserver.dns.name import ROOT, parent
+from npserver.dns.tables import Node, Tables
+
+MAX_ANSWERS = 200_000  # remembered of each kind; some 500 bytes each
+_CLASSES = {b"\0\x01", b"\0\xff"}  # IN and ANY
+
+#: Types that are no records' but ask for something that we do not do (RFC 6895 §3.1): TKEY, TSIG, MAILB, MAILA, OPT.
+_NOT_IMPLEMENTED = frozenset({249, 250, 253, 254, codes.OPT})
+_TRANSFERS = frozenset({codes.AXFR, codes.IXFR})
+
+#: Counts by type and rcode, each in a list of one number.
+Tallies = dict[tuple[str, str], list[int]]
+
+
+class Responder:
+    """Finds or makes the answer to a question."""
+
+    __slots__ = ("_shared", "answers", "refusals", "tables", "tallies")
+
+    def __init__(self, tables: Tables, tallies: Tallies) -> None:
+        self.tables = tables
+        self.tallies = tallies
+        self.answers: dict[bytes, Answer] = {}  # by lower-case name, type and class
+        self._shared: dict[tuple[object, ...], Answer] = {}
+        self.refusals: dict[tuple[str, int], Answer] = {}
+
+    def __repr__(self) -> str:
+        return f"<Responder {len(self.tables.zones)} zones, {len(self.answers)} answers>"
+
+    def forget(self) -> None:
+        """Make all answers anew: the tables have changed."""
+        self.answers.clear()
+        self._shared.clear()
+
+    def refusal(self, kind: int, rcode: int) -> Answer:
+        """An answer without records."""
+        name = codes.TYPE_NAMES.get(kind, "other")
+        answer = self.refusals.get((name, rcode))
+        if answer is None:
+            sections = Sections(rcode, is_authoritative=False)
+            answer = Answer(sections, ROOT, 1, codes.rcode_name(rcode).encode(), self.tally(kind, rcode))
+            self.refusals[name, rcode] = answer
+        return answer
+
+    def tally(self, kind: int, rcode: int) -> list[int]:
+        """The count for a type and rcode."""
+        return self.tallies.setdefault((codes.TYPE_NAMES.get(kind, "other"), codes.rcode_name(rcode)), [0])
+
+    def answer(self, key: bytes, tail: bytes, *, minimal_any: bool = False) -> Answer | None:  # hot: dns.nxdomain
+        """Answer a name and the type and class after it; None if the name is in none of our zones.
+
+        `key`, in lower case, ends in its first zero byte; `tail` has 4 bytes. Raises: ValueError if `key` is no name.
+        """
+        if tail[2:] not in _CLASSES:
+            return self.refusal(tail[0] << 8 | tail[1], codes.REFUSED)
+        standing, node = find(self.tables, key)
+        if node is None:
+            return None
+        kind = tail[0] << 8 | tail[1]
+        if kind in _TRANSFERS:
+            return self.refusal(kind, codes.REFUSED)
+        if kind in _NOT_IMPLEMENTED:
+            return self.refusal(kind, codes.NOTIMP)
+        sets = node.sets
+        is_itself = standing is Standing.EXISTS or node.key == key
+        if is_itself and (kind in sets or codes.CNAME in sets or kind in (codes.DS, codes.ANY)):
+            return self._make(key, tail, kind, minimal_any)
+        name_bytes = len(key)
+        counted = kind if kind in codes.TYPE_NAMES else 0
+        place: tuple[object, ...]
+        if standing is Standing.MISSING:
+            place = (node.zone, counted, name_bytes, Standing.MISSING)
+        elif standing is Standing.DELEGATED:
+            place = (node, counted, name_bytes)
+        elif kind in sets or codes.CNAME in sets or (kind == codes.ANY and sets):
+            place = (node, kind, name_bytes, minimal_any)
+        else:
+            place = (node.zone, counted, name_bytes, Standing.EXISTS)
+        answer = self._shared.get(place)
+        if answer is None:
+            answer = self._share(place, key, kind, (standing, node), minimal_any)
+        return answer
+
+    def _make(self, key: bytes, tail: bytes, kind: int, minimal_any: bool) -> Answer:
+        place = key + tail
+        if kind == codes.ANY:  # depends on the channel, so channels must not find it by the question alone
+            place += b"minimal" if minimal_any else b"full"
+        answer = self.answers.get(place)
+        if answer is None:
+            sections = look_up(self.tables, key, kind, minimal_any=minimal_any) or Sections()
+            answer = Answer(sections, key, len(key), key, self.tally(kind, sections.rcode))
+            if len(self.answers) >= MAX_ANSWERS:
+                self.answers.clear()
+            self.answers[place] = answer
+        return answer
+
+    def _share(
+        self, place: tuple[object, ...], key: bytes, kind: int, found: tuple[Standing, Node], minimal_any: bool
+    ) -> Answer:
+        standing, node = found
+        sections = look_up(self.tables, key, kind, found, minimal_any=minimal_any) or Sections()
+        if standing is Standing.DELEGATED:
+            suffix = node.key
+        elif standing is Standing.WILDCARD and sections.answer:
+            suffix = parent(node.key)
+        else:
+            suffix = node.zone.key
+        answer = Answer(sections, suffix, len(key), suffix, self.tally(kind, sections.rcode))
+        if len(self._shared) >= MAX_ANSWERS:
+            self._shared.clear()
+        self._shared[place] = answer
+        return answer
