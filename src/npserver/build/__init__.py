@@ -17,6 +17,7 @@ from npserver.build.report import Report
 from npserver.build.runtime import Runtime
 from npserver.build.summary import summarise
 from npserver.config.schema import AnyRule, ForwardRule
+from npserver.net.tls import store_of
 
 if TYPE_CHECKING:
     from npserver.config.document import Document
@@ -28,9 +29,10 @@ if TYPE_CHECKING:
 
 def compile_config(document: Document, context: Context) -> Runtime:
     """Compile a whole config for the process that `context` is of. Raises: ConfigError with everything wrong."""
-    from npserver.build.upstreams import compile_upstreams, services
+    from npserver.build.services import compile_services
+    from npserver.build.upstreams import compile_upstreams
 
-    report = Report(document)
+    report = Report(document, store_of(context))
     fronts: dict[str, StreamFront | DatagramFront] = {}
     try:
         check_networks(report)
@@ -50,7 +52,7 @@ def compile_config(document: Document, context: Context) -> Runtime:
         document=document,
         listeners=tuple(listeners.values()),
         fronts=fronts,
-        services=tuple(services(context, upstreams)),
+        services=compile_services(document.config, context, upstreams),
         warnings=tuple(report.warnings),
         summary=summarise(listeners.values(), rules),
     )

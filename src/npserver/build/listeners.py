@@ -13,10 +13,9 @@ from npserver.errors import clip
 from npserver.net.listener import Listener
 
 if TYPE_CHECKING:
-    import ssl
-
     from npserver.build.report import Path, Report
     from npserver.config.schema import Config
+    from npserver.net.tls import ServerTls
 
 _DNS_PORTS = {"udp": 53, "tcp": 53, "ssl": 853}
 _LOOPBACKS = frozenset({"127.0.0.1", "::1"})
@@ -110,10 +109,10 @@ class _Certificates:
 
     def __init__(self, report: Report) -> None:
         self._report = report
-        self._shared: ssl.SSLContext | None = None
+        self._shared: ServerTls | None = None
         self._is_made = False
 
-    def context(self, path: Path, entry: Listen) -> ssl.SSLContext | None:
+    def context(self, path: Path, entry: Listen) -> ServerTls | None:
         """The context of a listener; None, with an error in the report, if it cannot be made."""
         from npserver.build.tls import server_context
 

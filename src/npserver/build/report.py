@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from npserver.errors import ConfigError, Problem, Severity
+from npserver.net.tls import CertificateStore
 
 if TYPE_CHECKING:
     from npserver.config.document import Document
@@ -16,10 +17,11 @@ Path = tuple[str | int, ...]
 class Report:
     """The problems found so far. Whoever finds one goes on, so that the next is found too."""
 
-    __slots__ = ("document", "problems", "shared")
+    __slots__ = ("certificates", "document", "problems", "shared")
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, certificates: CertificateStore | None = None) -> None:
         self.document = document
+        self.certificates = certificates or CertificateStore()
         self.problems: list[Problem] = []
         #: What one compiler makes for several others: a rule of several listeners is compiled once.
         self.shared: dict[Path, Any] = {}
@@ -28,14 +30,18 @@ class Report:
         """Something that keeps the config from being used."""
         self._add(path, message, Severity.ERROR)
 
+    def fault(self, path: Path, message: str) -> None:
+        """Something that must be put right, but that a server which ran yesterday must still start with."""
+        self._add(path, message, Severity.FAULT)
+
     def warn(self, path: Path, message: str) -> None:
         """Something that the operator should know."""
         self._add(path, message, Severity.WARNING)
 
     @property
     def warnings(self) -> list[Problem]:
-        """The warnings alone."""
-        return [problem for problem in self.problems if problem.severity is Severity.WARNING]
+        """What does not keep the server from starting."""
+        return [problem for problem in self.problems if problem.severity is not Severity.ERROR]
 
     def raise_errors(self) -> None:
         """Raises: ConfigError with all problems if one of them is an error."""

@@ -25,10 +25,15 @@ def summarise(listeners: Iterable[Listener], rules: Assignment) -> tuple[tuple[s
     """Give (listener, what it does) for each rule of each listener."""
     lines = []
     for listener in listeners:
-        uri = str(listener.address)
-        label = uri if listener.name in {uri, ""} or "://" in listener.name else f"{listener.name} {uri}"
+        label = label_listener(listener)
         lines += [(label, describe_rule(rule, is_default=index < 0)) for index, rule in rules[listener.key]]
     return tuple(lines)
+
+
+def label_listener(listener: Listener) -> str:
+    """How a listener is shown: its name, if it was given one, and its URI."""
+    uri = str(listener.address)
+    return uri if listener.name in {uri, ""} or "://" in listener.name else f"{listener.name} {uri}"
 
 
 def describe_rule(rule: AnyRule, *, is_default: bool = False) -> str:

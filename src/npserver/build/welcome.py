@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from npserver.config.schema import AnyRule, RespondRule, StaticRule
+from npserver.errors import clip
 
 if TYPE_CHECKING:
     from npserver.build.report import Report
@@ -32,10 +33,10 @@ def default_rule(report: Report) -> AnyRule:
     """Make the rule of a listener that has none. A `root` that is no directory is reported."""
     document = report.document
     root = document.config.root
-    if root is not None:
-        if not os.path.isdir(document.resolve(root)):
-            report.error(("root",), f"'root': no directory {root!r}")
+    if root is not None and os.path.isdir(document.resolve(root)):
         return StaticRule(root=root)
+    if root is not None:
+        report.error(("root",), f"'root': no directory {clip(root)}")
     for directory in _DIRECTORIES:
         if os.path.isdir(document.resolve(directory)):
             return StaticRule(root=directory)

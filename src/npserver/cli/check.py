@@ -6,6 +6,7 @@ Exit status 0 when it can be served, 2 when not.
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 from npserver.errors import ConfigError, Problem, Severity
 
@@ -26,16 +27,20 @@ def main(words: list[str]) -> int:
     try:
         problems, served = check(file)
     except ConfigError as error:
-        _print(error.problems)
-        errors = sum(problem.severity is Severity.ERROR for problem in error.problems)
-        print(f"{file}: {_count(errors, 'error')}{_warnings(error.problems)}", file=sys.stderr)
-        return BAD
-    _print(problems)
-    print(f"{file}: ok{_warnings(problems)}")
+        problems, served = error.problems, []
+    for problem in problems:
+        # what a server would start with all the same is still wrong here
+        is_wrong = problem.severity is Severity.FAULT
+        print(replace(problem, severity=Severity.ERROR) if is_wrong else problem, file=sys.stderr)
+    warnings = sum(problem.severity is Severity.WARNING for problem in problems)
+    errors = len(problems) - warnings
+    result = _count(errors, "error") if errors else "ok"
+    also = f", {_count(warnings, 'warning')}" if warnings else ""
+    print(f"{file}: {result}{also}")
     width = max([len(listener) for listener, _ in served], default=0)
     for listener, what in served:
         print(f"  {listener:<{width}}  {what}")
-    return GOOD
+    return BAD if errors else GOOD
 
 
 def check(file: str) -> tuple[list[Problem], list[tuple[str, str]]]:
@@ -48,7 +53,13 @@ def check(file: str) -> tuple[list[Problem], list[tuple[str, str]]]:
     from npserver.process.rehearsal import rehearse
 
     runtime = rehearse(load(file), Directory())
+    if any(problem.severity is Severity.FAULT for problem in runtime.warnings):
+        raise ConfigError([_as_error(problem) for problem in runtime.warnings])
     return list(runtime.warnings), list(runtime.summary)
+
+
+def _as_error(problem: Problem) -> Problem:
+    return replace(problem, severity=Severity.ERROR) if problem.severity is Severity.FAULT else problem
 
 
 def _file(words: list[str]) -> str | None:
@@ -63,16 +74,6 @@ def _file(words: list[str]) -> str | None:
         case [file] if not file.startswith("-"):
             return file
     return None
-
-
-def _print(problems: list[Problem]) -> None:
-    for problem in problems:
-        print(problem, file=sys.stderr)
-
-
-def _warnings(problems: list[Problem]) -> str:
-    count = sum(problem.severity is Severity.WARNING for problem in problems)
-    return f", {_count(count, 'warning')}" if count else ""
 
 
 def _count(number: int, what: str) -> str:
