@@ -1,12 +1,12 @@
 """Every error npserver raises on purpose, in one tree, and who is to blame.
 
-    NpserverError
-      ConfigError        what is wrong with the config: all problems at once
-      StartError         what keeps a valid config from starting: a port in use, a missing permission
-      ProtocolError      a peer broke the protocol; `status` is what the client is told
-        BadRequest         the client did
-        BadResponse        the upstream did
-      UpstreamError      an upstream could not be used: which target, in which phase
+NpserverError
+  ConfigError        what is wrong with the config: all problems at once
+  StartError         what keeps a valid config from starting: a port in use, a missing permission
+  ProtocolError      a peer broke the protocol; `status` is what the client is told
+    BadRequest         the client did
+    BadResponse        the upstream did
+  UpstreamError      an upstream could not be used: which target, in which phase
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ class Severity(Enum):
     """Whether a problem keeps the config from loading."""
 
     ERROR = "error"
+    FAULT = "fault"  # `npserver check` fails on it; a server starts with it, as it did before: an expired certificate
     WARNING = "warning"
 
 
@@ -38,7 +39,7 @@ class Problem:
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}: " if self.line else f"{self.file}: " if self.file else ""
-        mark = "warning: " if self.severity is Severity.WARNING else ""
+        mark = "" if self.severity is Severity.ERROR else "warning: "
         return f"{place}{mark}{self.message}"
 
 

@@ -24,6 +24,7 @@ LAYERS = [
         "framing",
         "networks",
         "tlshello",
+        "x509",
         "proxyprotocol",
         "passwords",
     },

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from npserver.address import Address
 
 if TYPE_CHECKING:
+    from npserver.net.tls import ServerTls
     from npserver.serve.context import Context
     from npserver.serve.front import DatagramFront, StreamFront
 
@@ -30,7 +30,7 @@ class Listener:
     place: str  # "npserver.json:3:15" or "command line", for messages
     mode: int | None = None  # permissions of a Unix socket
     accepts_proxy: Callable[[str], bool] | None = None  # whether a peer address must send a PROXY header; None: nobody
-    server_tls: ssl.SSLContext | None = None  # its certificates; chosen by SNI inside
+    server_tls: ServerTls | None = None  # its certificates, chosen by name
     handshake_timeout_s: float = 10.0
     proxy_header_timeout_s: float = 5.0
 
@@ -65,7 +65,7 @@ class LiveListener:
     async def replace(self, listener: Listener, front: StreamFront | DatagramFront) -> None:
         """Take over a reloaded config. Established connections live on and look up the new front by themselves."""
         before, self.listener, self.front = self.listener, listener, front
-        if (before.server_tls, before.accepts_proxy) != (listener.server_tls, listener.accepts_proxy):
+        if (before.accepts_proxy is None) != (listener.accepts_proxy is None):
             old = self._acceptors
             await self.start(self._sockets)
             for acceptor in old:
@@ -83,22 +83,13 @@ class LiveListener:
             from npserver.net.datagram import open_socket
 
             return cast("Acceptor", open_socket(self.context, self, bound.dup()))
-        factory, tls = self._accept, listener.server_tls
-        if listener.accepts_proxy is not None:
-            from npserver.net.proxyaccept import ProxyAccept
+        factory = self._accept
+        if listener.server_tls is not None or listener.accepts_proxy is not None:
+            from npserver.net.tlsaccept import accept_factory
 
-            def factory() -> asyncio.BaseProtocol:
-                return ProxyAccept(self, self._accept, listener.server_tls)
-
-            tls = None
-        timeout_s = listener.handshake_timeout_s if tls is not None else None
-        if bound.family == socket.AF_UNIX:
-            return await loop.create_unix_server(
-                factory, sock=bound.dup(), backlog=listener.backlog, ssl=tls, ssl_handshake_timeout=timeout_s
-            )
-        return await loop.create_server(
-            factory, sock=bound.dup(), backlog=listener.backlog, ssl=tls, ssl_handshake_timeout=timeout_s
-        )
+            factory = accept_factory(self, self._accept)
+        serve = loop.create_unix_server if bound.family == socket.AF_UNIX else loop.create_server
+        return await serve(factory, sock=bound.dup(), backlog=listener.backlog)
 
     def _accept(self) -> asyncio.BaseProtocol:
         """Make a connection's protocol. Never raises: libuv would accept nothing more on this socket."""

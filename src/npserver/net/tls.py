@@ -1,0 +1,229 @@
+"""Certificates and TLS settings: contexts for clients of ours and towards upstreams, certificates chosen by name.
+
+Each certificate has a context of its own, chosen by the ClientHello's server name before TLS begins. So nothing is
+shared between names: a session of one cannot be resumed at another that asks for client certificates (the fault of
+CVE-2025-23419), and each has its own settings for verifying clients.
+
+A context's keys for session tickets are made with it. `CertificateStore` keeps contexts by their settings; the master
+fills one before it forks, so that all workers hold the same keys and a client may resume at any of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import ssl
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from npserver.x509 import Certificate, parse_pem
+
+if TYPE_CHECKING:
+    from npserver.serve.context import Context
+
+log = logging.getLogger("npserver.tls")
+
+#: TLS 1.2 only with forward secrecy and authenticated encryption (RFC 9325 §4.2); TLS 1.3 has nothing else.
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+
+#: What tells one state of a file from another.
+FileState = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateSettings:
+    """A certificate and how TLS is spoken with it. Paths are absolute."""
+
+    cert: str
+    key: str
+    client_ca: str | None = None
+    client_auth: Literal["require", "request"] = "require"
+    min_version: Literal["1.2", "1.3"] = "1.2"
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files it is made of."""
+        return (self.cert, self.key, *((self.client_ca,) if self.client_ca else ()))
+
+
+class Identity:
+    """A certificate in use. `context` is replaced or changed in place when its files change."""
+
+    __slots__ = ("certificate", "context", "settings", "states")
+
+    def __init__(self, settings: CertificateSettings) -> None:
+        """Load it. Raises: OSError, ssl.SSLError, CertificateError."""
+        self.settings = settings
+        self.states = _states(settings.files)
+        self.certificate, self.context = _load(settings)
+
+    def __repr__(self) -> str:
+        return f"<Identity {self.settings.cert} {','.join(self.certificate.names)}>"
+
+    def refresh(self) -> bool:
+        """Load the files again if they have changed. A certificate that cannot be used leaves the old one in place.
+
+        Where only the certificate was renewed the context stays, and with it the sessions of its clients: the new
+        chain is loaded into it. Everything else takes a new one.
+        """
+        states = _states(self.settings.files)
+        if states == self.states:
+            return False
+        self.states = states  # one that cannot be used is not tried, and reported, over and over
+        old = self.certificate
+        try:
+            certificate, context = _load(self.settings)
+            if certificate.key_kind == old.key_kind and self.settings.client_ca is None:
+                self.context.load_cert_chain(self.settings.cert, self.settings.key, _no_password)
+            else:
+                self.context = context
+        except (OSError, ValueError) as error:
+            log.warning("%s changed but cannot be used, the old one stays: %s", self.settings.cert, explain(error))
+            return False
+        self.certificate = certificate
+        log.info("%s is in use anew, valid until %s", self.settings.cert, certificate.not_after)
+        return True
+
+
+class CertificateStore:
+    """The certificates of one process by their settings. Filled before the fork, it makes all workers resume alike."""
+
+    __slots__ = ("identities",)
+
+    def __init__(self) -> None:
+        self.identities: dict[CertificateSettings, Identity] = {}
+
+    def __repr__(self) -> str:
+        return f"<CertificateStore {list(self.identities.values())}>"
+
+    def identity(self, settings: CertificateSettings) -> Identity:
+        """The certificate with these settings, as its files are now.
+
+        Raises: OSError, ssl.SSLError, CertificateError.
+        """
+        found = self.identities.get(settings)
+        if found is not None and (found.states == _states(settings.files) or found.refresh()):
+            return found
+        found = self.identities[settings] = Identity(settings)
+        return found
+
+    def refresh(self) -> None:
+        """Look at all files again."""
+        for identity in self.identities.values():
+            identity.refresh()
+
+
+class ServerTls:
+    """The certificates of a listener, chosen by the name a client asks for; the first is the default."""
+
+    __slots__ = ("_by_name", "_wildcards", "default", "identities", "is_single", "verifies_differently")
+
+    def __init__(self, identities: Iterable[tuple[Identity, Iterable[str]]]) -> None:
+        """Give each certificate with its names, from the settings or its own."""
+        named = list(identities)
+        self.identities = tuple(identity for identity, _ in named)
+        self.default = self.identities[0]
+        self.is_single = len(self.identities) == 1
+        self._by_name: dict[str, Identity] = {}
+        self._wildcards: dict[str, Identity] = {}
+        for identity, names in named:
+            for name in names:
+                if name.startswith("*."):
+                    self._wildcards.setdefault(name[2:], identity)
+                else:
+                    self._by_name.setdefault(name, identity)
+        asked = {(one.settings.client_ca, one.settings.client_auth) for one in self.identities}
+        self.verifies_differently = len(asked) > 1
+
+    def __repr__(self) -> str:
+        return f"<ServerTls {' '.join(map(repr, self.identities))}>"
+
+    def choose(self, name: str) -> Identity:
+        """The certificate for a server name: the exact one, a wildcard's (RFC 9525 §6.3: one label), the default."""
+        found = self._by_name.get(name)
+        if found is None:
+            found = self._wildcards.get(name.partition(".")[2], self.default)
+        return found
+
+    def is_misdirected(self, identity: Identity, host: str) -> bool:
+        """Whether a request for `host` must not use a connection that was made with `identity` (RFC 9110 §15.5.20).
+
+        It must not if the host's own certificate asks for client certificates otherwise: else a client would get
+        around showing one by naming another server in the handshake.
+        """
+        if not self.verifies_differently:
+            return False
+        meant = self.choose(host).settings
+        return (meant.client_ca, meant.client_auth) != (identity.settings.client_ca, identity.settings.client_auth)
+
+
+def store_of(context: Context) -> CertificateStore:
+    """The certificates of a process: those from before the fork, or new."""
+    found: CertificateStore | None = context.carried.get(("tls", "store"))
+    if found is None:
+        found = context.carried[("tls", "store")] = CertificateStore()
+    return found
+
+
+def client_context(
+    ca: str | None = None, cert: str | None = None, key: str | None = None, *, insecure: bool = False
+) -> ssl.SSLContext:
+    """How TLS is begun towards upstreams. Raises: OSError, ssl.SSLError."""
+    context = ssl.create_default_context(cafile=ca)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if cert is not None:
+        context.load_cert_chain(cert, key, _no_password)
+    return context
+
+
+def explain(error: Exception) -> str:
+    """Why a certificate cannot be used, in words for the operator."""
+    if isinstance(error, ssl.SSLError):
+        reason = (error.reason or str(error)).upper()
+        if "KEY_VALUES_MISMATCH" in reason or "KEY_TYPE_MISMATCH" in reason:
+            return "the private key does not belong to the certificate"
+        if "NO_START_LINE" in reason or "PEM LIB" in reason or "BAD_BASE64" in reason or "ASN1" in reason:
+            return "no usable PEM file"
+        if "NO_CERTIFICATE_OR_CRL_FOUND" in reason:
+            return "no PEM certificate (-----BEGIN CERTIFICATE-----) in it"
+        return reason.replace("_", " ").lower()
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error)
+
+
+def _load(settings: CertificateSettings) -> tuple[Certificate, ssl.SSLContext]:
+    with open(settings.cert, "rb") as file:
+        certificate = parse_pem(file.read(1 << 20))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3 if settings.min_version == "1.3" else ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(CIPHERS)
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    context.set_alpn_protocols(["http/1.1"])
+    context.load_cert_chain(settings.cert, settings.key, _no_password)
+    if settings.client_ca is not None:
+        context.load_verify_locations(cafile=settings.client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED if settings.client_auth == "require" else ssl.CERT_OPTIONAL
+    return certificate, context
+
+
+def _no_password() -> str:
+    """Called for an encrypted key, instead of OpenSSL's asking on the terminal."""
+    raise ValueError("the private key is encrypted: npserver cannot ask for a password, decrypt it with openssl pkey")
+
+
+def _states(files: Iterable[str]) -> tuple[FileState, ...]:
+    """The states of files; (0, 0, 0) for one that cannot be seen."""
+    found = []
+    for file in files:
+        try:
+            status = os.stat(file)
+        except OSError:
+            found.append((0, 0, 0))
+        else:
+            found.append((status.st_mtime_ns, status.st_ino, status.st_size))
+    return tuple(found)

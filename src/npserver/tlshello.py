@@ -1,0 +1,172 @@
+"""Reads a TLS ClientHello without ending TLS: which server name a client asks for, which protocols it offers.
+
+Pure. Listeners choose a certificate by it and forwards a target; both go on with all bytes read so far. RFC 8446 §4.1.2
+and §5.1 (message and records), RFC 6066 §3 (server name), RFC 7301 §3.1 (ALPN). PostgreSQL clients ask for TLS in a
+message of their own first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MAX_HELLO_BYTES = 32 << 10  # the largest seen from browsers with post-quantum key shares are about 2 KiB
+MAX_RECORD_BYTES = 1 << 14  # RFC 8446 §5.1
+
+_HANDSHAKE = 22  # content type of a record
+_CLIENT_HELLO = 1  # type of a handshake message
+_SERVER_NAME = 0  # extension
+_ALPN = 16  # extension
+_HOST_NAME = 0  # type of a server name
+
+#: PostgreSQL's SSLRequest and GSSENCRequest (its protocol's message formats): a length of 8, then a code.
+POSTGRES_SSL_REQUEST = bytes.fromhex("0000000804d2162f")
+POSTGRES_GSS_REQUEST = bytes.fromhex("0000000804d21630")
+
+
+class HelloError(ValueError):
+    """The bytes are no ClientHello."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientHello:
+    """What is told about the client before anything is encrypted."""
+
+    server_name: str = ""  # lower case, without a trailing dot; "" when the client names none
+    protocols: tuple[str, ...] = ()  # ALPN, in the client's order
+
+
+def is_postgres_request(data: bytes, request: bytes = POSTGRES_SSL_REQUEST) -> bool | None:
+    """Whether `data` begins with `request`. None: so far it may, more is needed."""
+    if len(data) >= len(request):
+        return data.startswith(request)
+    return None if request.startswith(data) else False
+
+
+class HelloReader:
+    """Collects the bytes of a connection until its ClientHello is complete. `data` holds all bytes fed."""
+
+    __slots__ = ("_message", "_next", "data")
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self._message = bytearray()  # of the handshake protocol, free of record headers
+        self._next = 0  # where the next record starts in `data`
+
+    def __repr__(self) -> str:
+        return f"<HelloReader {len(self.data)} bytes>"
+
+    def feed(self, data: bytes) -> ClientHello | None:
+        """Take the next bytes. Gives the ClientHello once it is complete, else None.
+
+        Raises: HelloError as soon as the bytes cannot become one.
+        """
+        self.data += data
+        while (size := self._needed()) is None or len(self._message) < size:
+            if not self._take_record():
+                if len(self.data) > MAX_HELLO_BYTES:
+                    raise HelloError(f"ClientHello of more than {MAX_HELLO_BYTES} bytes")
+                return None
+        return _parse(bytes(self._message[4:size]))
+
+    def _needed(self) -> int | None:
+        """The size of the whole message, once its header is there."""
+        message = self._message
+        if message and message[0] != _CLIENT_HELLO:
+            raise HelloError(f"expected a ClientHello, got handshake message {message[0]}")
+        if len(message) < 4:
+            return None
+        size = 4 + int.from_bytes(message[1:4], "big")
+        if size > MAX_HELLO_BYTES:
+            raise HelloError(f"ClientHello of {size} bytes, at most {MAX_HELLO_BYTES} are taken")
+        return size
+
+    def _take_record(self) -> bool:
+        """Move the next record's fragment to the message. False: it is not complete yet."""
+        data, start = self.data, self._next
+        if len(data) > start and data[start] != _HANDSHAKE:
+            raise HelloError(f"expected a TLS handshake record, got type {data[start]}")
+        if len(data) > start + 1 and data[start + 1] != 3:
+            raise HelloError(f"expected TLS version 3.x, got {data[start + 1]}.x")
+        if len(data) < start + 5:
+            return False
+        length = int.from_bytes(data[start + 3 : start + 5], "big")
+        if not 0 < length <= MAX_RECORD_BYTES:
+            raise HelloError(f"record of {length} bytes")
+        end = start + 5 + length
+        if len(data) < end:
+            return False
+        self._message += data[start + 5 : end]
+        self._next = end
+        return True
+
+
+class _Cursor:
+    """Reads fields off a message; one that reaches past the end is an error."""
+
+    __slots__ = ("_at", "_data")
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def __bool__(self) -> bool:
+        return self._at < len(self._data)
+
+    def number(self, size: int) -> int:
+        return int.from_bytes(self.take(size), "big")
+
+    def take(self, size: int) -> bytes:
+        self._at += size
+        if self._at > len(self._data):
+            raise HelloError("ClientHello with a field that reaches past its end")
+        return self._data[self._at - size : self._at]
+
+    def vector(self, size: int) -> bytes:
+        """A field preceded by its length in `size` bytes."""
+        return self.take(self.number(size))
+
+
+def _parse(body: bytes) -> ClientHello:
+    cursor = _Cursor(body)
+    cursor.take(2 + 32)  # legacy_version, random
+    cursor.vector(1)  # legacy_session_id
+    cursor.vector(2)  # cipher_suites
+    cursor.vector(1)  # legacy_compression_methods
+    server_name = ""
+    protocols: tuple[str, ...] = ()
+    seen: set[int] = set()
+    extensions = _Cursor(cursor.vector(2) if cursor else b"")  # TLS 1.2 allows none at all (RFC 5246 §7.4.1.2)
+    while extensions:
+        kind, content = extensions.number(2), extensions.vector(2)
+        if kind in seen:  # RFC 8446 §4.2
+            raise HelloError(f"extension {kind} given twice")
+        seen.add(kind)
+        if kind == _SERVER_NAME:
+            server_name = _server_name(content)
+        elif kind == _ALPN:
+            protocols = _protocols(content)
+    return ClientHello(server_name, protocols)
+
+
+def _server_name(content: bytes) -> str:
+    """RFC 6066 §3: a list of names, at most one of each type; only host names are defined."""
+    names = _Cursor(_Cursor(content).vector(2))
+    while names:
+        kind, name = names.number(1), names.vector(2)
+        if kind != _HOST_NAME:
+            continue
+        if not name or len(name) > 255 or not name.isascii() or any(byte <= 32 or byte == 127 for byte in name):
+            raise HelloError("server name that is no host name")
+        return name.decode("ascii").lower().removesuffix(".")
+    return ""
+
+
+def _protocols(content: bytes) -> tuple[str, ...]:
+    names = _Cursor(_Cursor(content).vector(2))
+    found = []
+    while names:
+        name = names.vector(1)
+        if not name:  # RFC 7301 §3.1
+            raise HelloError("empty ALPN protocol name")
+        found.append(name.decode("latin-1"))
+    return tuple(found)
