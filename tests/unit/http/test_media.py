@@ -1,0 +1,65 @@
+"""Media types by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from npserver.http import media
+from npserver.http.media import MediaTypes
+
+
+@pytest.mark.parametrize(
+    ("name", "content_type", "is_compressible"),
+    [
+        ("/index.html", "text/html; charset=utf-8", True),
+        ("/APP.JS", "text/javascript; charset=utf-8", True),
+        ("/m.mjs", "text/javascript; charset=utf-8", True),
+        ("/a.css", "text/css; charset=utf-8", True),
+        ("/a.json", "application/json; charset=utf-8", True),
+        ("/a.svg", "image/svg+xml; charset=utf-8", True),
+        ("/a.wasm", "application/wasm", True),
+        ("/a.webmanifest", "application/manifest+json; charset=utf-8", True),
+        ("/a.woff2", "font/woff2", False),
+        ("/a.ttf", "font/ttf", True),
+        ("/a.png", "image/png", False),
+        ("/a.jpeg", "image/jpeg", False),
+        ("/a.avif", "image/avif", False),
+        ("/favicon.ico", "image/vnd.microsoft.icon", True),
+        ("/a.mp4", "video/mp4", False),
+        ("/a.ts", "video/mp2t", False),
+        ("/a.m3u8", "application/vnd.apple.mpegurl", True),
+        ("/a.tar.gz", "application/gzip", False),
+        ("/a.zip", "application/zip", False),
+        ("/a.pdf", "application/pdf", False),
+        ("/a.docx", "application/vnd.openxmlformats-officedocument.wordprocessingml.document", False),
+        ("/a.unknown", "application/octet-stream", False),
+        ("/dir.html/file", "application/octet-stream", False),
+        ("/.html", "application/octet-stream", False),
+        ("/README", "text/plain; charset=utf-8", True),
+        ("/Makefile", "text/plain; charset=utf-8", True),
+    ],
+)
+def test_table(name: str, content_type: str, is_compressible: bool) -> None:
+    types = MediaTypes()
+    assert types.of(name) == content_type
+    assert types.is_compressible(content_type) is is_compressible
+
+
+def test_no_extension_stands_twice_in_the_table() -> None:
+    words = [line.split()[1:] if line[:1] != " " else line.split() for line in media._EXTENSIONS.splitlines()]
+    extensions = [word for line in words for word in line]
+    assert len(extensions) == len(set(extensions))
+    assert len(extensions) > 330
+
+
+def test_overrides_win_the_later_ones_first() -> None:
+    types = MediaTypes([{"foo": "text/x-foo", ".HTML": "text/plain; charset=latin-1"}, {"foo": "application/x-foo"}])
+    assert types.of("a.foo") == "application/x-foo"
+    assert types.of("a.html") == "text/plain; charset=latin-1"
+
+
+def test_further_types_may_be_compressed() -> None:
+    types = MediaTypes(compressed=["application/pdf", "model/*"])
+    assert types.is_compressible("application/pdf")
+    assert types.is_compressible("model/vnd.usdz+zip")
+    assert not types.is_compressible("image/png")

@@ -1,0 +1,89 @@
+"""Range fields (RFC 9110 §14)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from npserver.http.ranges import Part, multipart_heads, parse_ranges
+
+
+@pytest.mark.parametrize(
+    ("value", "parts"),
+    [
+        ("bytes=0-0", [(0, 1)]),
+        ("bytes=0-499", [(0, 500)]),
+        ("bytes=500-999", [(500, 500)]),
+        ("bytes=-500", [(500, 500)]),
+        ("bytes=9500-", []),
+        ("bytes=999-", [(999, 1)]),
+        ("bytes=0-", [(0, 1000)]),
+        ("bytes=0-99999", [(0, 1000)]),
+        ("bytes=-5000", [(0, 1000)]),
+        ("bytes=-0", []),
+        ("bytes=1000-", []),
+        ("bytes=0-0,-1", [(0, 1), (999, 1)]),
+        ("bytes= 0-0 , 2-3 ,", [(0, 1), (2, 2)]),
+        ("bytes=5-9,0-3", [(5, 5), (0, 4)]),
+        ("bytes=0-0,5000-6000", [(0, 1)]),
+        ("BYTES=0-0", [(0, 1)]),
+        ("bytes=00-0000000000000000000000007", [(0, 8)]),
+        ("bytes=0-" + "9" * 5000, [(0, 1000)]),
+        ("bytes=" + "9" * 5000 + "-", []),
+    ],
+)
+def test_satisfiable_parts(value: str, parts: list[tuple[int, int]]) -> None:
+    assert parse_ranges(value.encode(), 1000, 16) == [Part(*part) for part in parts]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "bytes", "bytes=", "bytes=,", "bytes=-", "bytes=a-b", "bytes=5-4", "bytes=1", "bytes=0-1-2", "lines=0-1",
+     "bytes=+0-1", "bytes=0x0-1", "bytes=1.0-2", "bytes=0-1;2-3", "bytes: 0-1", "bytes =0-1", "bytes=\xb2-5"],
+)  # fmt: skip
+def test_wrong_grammar_and_other_units_are_ignored(value: str) -> None:
+    assert parse_ranges(value.encode("latin-1"), 1000, 16) is None
+
+
+def test_more_ranges_than_the_limit_get_the_whole() -> None:
+    assert parse_ranges(b"bytes=" + b",".join(b"%d-%d" % (n, n) for n in range(16)), 1000, 16) is not None
+    assert parse_ranges(b"bytes=" + b",".join(b"%d-%d" % (n, n) for n in range(17)), 1000, 16) is None
+    assert parse_ranges(b"bytes=" + b"0-0," * 10_000, 1000, 16) is None
+    assert parse_ranges(b"bytes=0-0", 1000, 0) is None
+
+
+def test_overlaps_that_ask_for_more_than_there_is_get_the_whole() -> None:
+    assert parse_ranges(b"bytes=0-,0-", 1000, 16) is None
+    assert parse_ranges(b"bytes=0-600,400-999", 1000, 16) is None
+    assert parse_ranges(b"bytes=0-400,300-500", 1000, 16) is not None
+
+
+def test_of_nothing_there_is_no_part() -> None:
+    assert parse_ranges(b"bytes=0-", 0, 16) == []
+    assert parse_ranges(b"bytes=-5", 0, 16) is None
+
+
+@given(st.integers(0, 50), st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), min_size=1, max_size=5))
+def test_parts_are_what_a_slice_would_give(size: int, pairs: list[tuple[int, int]]) -> None:
+    value = "bytes=" + ",".join(f"{first}-{last}" for first, last in pairs)
+    whole = bytes(range(size))
+    parts = parse_ranges(value.encode(), size, 16)
+    if any(first > last for first, last in pairs):
+        assert parts is None
+        return
+    wanted = [whole[first : last + 1] for first, last in pairs if first < size]
+    if sum(map(len, wanted)) > size:
+        assert parts is None
+    else:
+        assert parts is not None
+        assert [whole[part.offset : part.offset + part.length] for part in parts] == wanted
+
+
+def test_multipart_form() -> None:
+    heads, tail = multipart_heads([Part(0, 2), Part(5, 1)], 10, b"text/plain", b"xyz")
+    assert heads == [
+        b"--xyz\r\nContent-Type: text/plain\r\nContent-Range: bytes 0-1/10\r\n\r\n",
+        b"\r\n--xyz\r\nContent-Type: text/plain\r\nContent-Range: bytes 5-5/10\r\n\r\n",
+    ]
+    assert tail == b"\r\n--xyz--\r\n"
