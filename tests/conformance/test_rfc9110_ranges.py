@@ -42,7 +42,9 @@ def parts_of(reply: Reply) -> list[tuple[str, bytes]]:
     return found
 
 
-class TestSection14_1_2ByteRanges:
+class TestByteRanges:
+    """RFC 9110 §14.1.2."""
+
     @pytest.mark.parametrize(("path", "content"), FILES)
     @pytest.mark.parametrize(
         ("wanted", "start", "end"),
@@ -74,7 +76,9 @@ class TestSection14_1_2ByteRanges:
         assert b"".join(pieces) == content
 
 
-class TestSection14_2Range:
+class TestRange:
+    """RFC 9110 §14.2."""
+
     @pytest.mark.parametrize("wanted", ["lines=0-1", "bytes=5-4", "bytes=a-b", "bytes=", "0-1"])
     async def test_what_is_not_understood_is_ignored(self, served: Site, wanted: str) -> None:
         reply = await served.ask("/small.bin", Range=wanted)
@@ -112,7 +116,9 @@ class TestSection14_2Range:
         assert (reply.status, len(reply.body)) == (200, len(LARGE))
 
 
-class TestSection14_6Multipart:
+class TestMultipart:
+    """RFC 9110 §14.6."""
+
     @pytest.mark.parametrize(("path", "content"), FILES)
     async def test_parts_come_in_the_order_asked(self, served: Site, path: str, content: bytes) -> None:
         reply = await served.ask(path, Range="bytes=500-509, 0-4, -3")
@@ -143,7 +149,9 @@ class TestSection14_6Multipart:
         assert len(types) == 3
 
 
-class TestSection15_5_17NotSatisfiable:
+class TestNotSatisfiable:
+    """RFC 9110 §15.5.17."""
+
     @pytest.mark.parametrize(("path", "content"), FILES)
     async def test_416_says_how_long_it_is(self, served: Site, path: str, content: bytes) -> None:
         reply = await served.ask(path, Range=f"bytes={len(content)}-")

@@ -1,4 +1,4 @@
-"""An npserver with HTTP rules in this very process and loop, and a client that shows answers as they are on the wire."""
+"""An npserver with HTTP rules in this very process and loop, and a client that shows answers as they are sent."""
 
 from __future__ import annotations
 

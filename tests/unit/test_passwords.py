@@ -35,9 +35,7 @@ def test_known_answer_of_rfc_7914() -> None:
 
 def test_any_text_can_be_a_password() -> None:
     for password in ("", "ü€😀", "\ud800", "a" * 10_000):
-        digest = hashlib.scrypt(
-            password.encode("utf-8", "surrogatepass"), salt=SALT, n=16, r=8, p=1, dklen=32
-        )
+        digest = hashlib.scrypt(password.encode("utf-8", "surrogatepass"), salt=SALT, n=16, r=8, p=1, dklen=32)
         assert PasswordHash(4, 8, 1, SALT, digest).verify(password)
 
 

@@ -180,7 +180,7 @@ def _load_pages(report: Report, path: Path, files: Mapping[str, str]) -> dict[in
     for key in sorted(files, key=lambda key: not key.endswith("xx")):
         place = (*path, key)
         if not _STATUS.fullmatch(key):
-            report.error(place, f"error page for {clip(key)}: write a status from 400 to 599, \"4xx\" or \"5xx\"")
+            report.error(place, f'error page for {clip(key)}: write a status from 400 to 599, "4xx" or "5xx"')
             continue
         page = _load_page(report, place, files[key])
         if page is not None:

@@ -24,9 +24,7 @@ _VALUE = re.compile(r"[\x20-\x7e]+")
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(\s*;[\x20-\x7e]*)?", re.ASCII)
 
 
-def compile_static(
-    report: Report, context: Context, path: Path, rule: StaticRule, prefix: str
-) -> StaticHandler | None:
+def compile_static(report: Report, context: Context, path: Path, rule: StaticRule, prefix: str) -> StaticHandler | None:
     """Make the handler of a rule whose path, less its star, is `prefix`."""
     document, config = report.document, report.document.config
     directory = document.resolve(rule.root)

@@ -121,8 +121,6 @@ def _joined(pieces: list[str | Template]) -> Template:
         return lambda _: constant
 
     def fill_in(exchange: Exchange) -> str:
-        return "".join(
-            [piece if isinstance(piece, str) else piece(exchange).translate(_CLEANED) for piece in merged]
-        )
+        return "".join([piece if isinstance(piece, str) else piece(exchange).translate(_CLEANED) for piece in merged])
 
     return fill_in

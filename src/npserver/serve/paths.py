@@ -54,9 +54,7 @@ def decode_path(path: str) -> str | None:
 
 def is_hidden(path: str) -> bool:
     """Whether a name in this path starts with a dot; `.well-known` does not count."""
-    return "/." in path and any(
-        segment.startswith(".") and segment != _ALWAYS_SHOWN for segment in path.split("/")
-    )
+    return "/." in path and any(segment.startswith(".") and segment != _ALWAYS_SHOWN for segment in path.split("/"))
 
 
 def lack_of(error: OSError) -> Lack:

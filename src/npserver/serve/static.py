@@ -169,13 +169,11 @@ class StaticHandler:
             if name is None:
                 continue
             found = self._reach(name)
-            if isinstance(found, Entry):
-                break
-            if isinstance(found, _Directory) and name.endswith("/"):
+            is_listed = isinstance(found, _Directory) and name[-1] == "/" and self._settings.browse
+            if isinstance(found, Entry) or is_listed:
                 if name == path + "/":
                     found = _Directory(path)  # `$path/`: send the client there, for relative links to work
-                if self._settings.browse or found.path == path:
-                    break
+                break
             found = Lack.MISSING
         self._give(exchange, found, attempts)
 
@@ -236,9 +234,7 @@ class StaticHandler:
                     return
         self._send(exchange, entry, answer, ranking, attempts)
 
-    def _send(
-        self, exchange: Exchange, entry: Entry, answer: Answer, ranking: tuple[str, ...], attempts: int
-    ) -> None:
+    def _send(self, exchange: Exchange, entry: Entry, answer: Answer, ranking: tuple[str, ...], attempts: int) -> None:
         """Send a whole representation."""
         if answer.body is not None:
             if entry.bytes and entry.by_coding.get(answer.coding) is answer:
@@ -250,9 +246,7 @@ class StaticHandler:
         else:
             self._compress(exchange, entry, answer, ranking, attempts)
 
-    def _send_parts(
-        self, exchange: Exchange, entry: Entry, answer: Answer, parts: list[Part], attempts: int
-    ) -> None:
+    def _send_parts(self, exchange: Exchange, entry: Entry, answer: Answer, parts: list[Part], attempts: int) -> None:
         if not parts:
             exchange.fail(416, fields=b"Content-Range: %b\r\n" % unsatisfied_range(answer.size))
         elif answer.body is not None:

@@ -1,0 +1,401 @@
+"""Which file a request means, and that nothing outside the root is ever one of them."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.stage.site import Site, site
+
+from npserver.serve.paths import Lack, Root, decode_path, is_hidden
+
+SECRET = b"secret outside the root"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A directory to serve, with a secret beside it."""
+    directory = tmp_path / "www"
+    (directory / "docs" / "deep").mkdir(parents=True)
+    (directory / "index.html").write_bytes(b"home")
+    (directory / "docs" / "index.html").write_bytes(b"docs")
+    (directory / "docs" / "a b.txt").write_bytes(b"space")
+    (directory / "docs" / "ü.txt").write_bytes(b"umlaut")
+    (directory / "100%.txt").write_bytes(b"percent")
+    (directory / "back\\slash.txt").write_bytes(b"backslash")
+    (directory / ".env").write_bytes(SECRET)
+    (directory / ".git").mkdir()
+    (directory / ".git" / "config").write_bytes(SECRET)
+    (directory / ".well-known").mkdir()
+    (directory / ".well-known" / "security.txt").write_bytes(b"known")
+    (tmp_path / "secret").write_bytes(SECRET)
+    (tmp_path / "www-other").mkdir()
+    (tmp_path / "www-other" / "f").write_bytes(SECRET)
+    (tmp_path / "private").mkdir()
+    (tmp_path / "private" / "index.html").write_bytes(SECRET)
+    (tmp_path / "private" / "f").write_bytes(SECRET)
+    return directory
+
+
+@pytest.fixture
+async def served(root: Path) -> AsyncIterator[Site]:
+    async with site({"handler": "static", "root": str(root)}) as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("target", "body"),
+    [
+        ("/", b"home"),
+        ("/index.html", b"home"),
+        ("/docs/", b"docs"),
+        ("//docs///", b"docs"),
+        ("/docs/deep/../", b"docs"),
+        ("/docs/./a%20b.txt", b"space"),
+        ("/docs/%C3%BC.txt", b"umlaut"),
+        ("/docs/%c3%bc.txt", b"umlaut"),
+        ("/100%25.txt", b"percent"),
+        ("/back%5Cslash.txt", b"backslash"),
+        ("/%64ocs/", b"docs"),
+        ("/docs/?query", b"docs"),
+        ("/.well-known/security.txt", b"known"),
+        ("http://localhost/docs/", b"docs"),
+    ],
+)
+async def test_found(served: Site, target: str, body: bytes) -> None:
+    reply = await served.ask(target)
+    assert (reply.status, reply.body) == (200, body)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/missing", "/index.html/", "/index.html/x", "/docs/deep/", "/docs%2Findex.html", "/docs%2findex.html",
+        "/.env", "/.git/config", "/.git/", "/.git", "/docs/../.env", "/.well-known/.x", "/.ENV",
+        "/" + "x" * 300, "/" + "x/" * 1500, "/docs/a%20b.txt%20", "/%FF%FE",
+    ],
+)  # fmt: skip
+async def test_missing(served: Site, target: str) -> None:
+    assert (await served.ask(target)).status == 404
+
+
+#: Ways that have led out of other servers' roots (CVE-2024-23334 and its kin).
+TRAVERSALS = [
+    "/../secret", "/docs/../../secret", "/..%2fsecret", "/..%2Fsecret", "/%2e%2e/secret", "/%2e%2e%2fsecret",
+    "/.%2e/secret", "/%2e./secret", "/%252e%252e/secret", "/%252e%252e%252fsecret", "/..%5csecret", "/..%5Csecret",
+    "/docs/..%5c..%5csecret", "/....//secret", "/..;/secret", "/docs/..;/..;/secret", "/%00../secret", "/secret%00",
+    "/index.html%00.png", "/..%00/secret", "/%c0%ae%c0%ae/secret", "/%c0%ae%c0%ae%c0%afsecret", "/.../secret",
+    "/%uff0e%uff0e/secret", "/..%c0%afsecret", "//../secret", "///..//secret", "/./../secret", "/../www-other/f",
+    "/..%2Fwww-other%2Ff", "/%2E%2E/www-other/f", "/docs/%2e%2e/%2e%2e/secret", "/docs%2f..%2f..%2fsecret",
+    "/file:///etc/passwd", "/%2Fetc%2Fpasswd", "//etc/passwd", "/..\\secret", "/\\..\\secret",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("target", TRAVERSALS)
+async def test_no_spelling_leaves_the_root(served: Site, target: str) -> None:
+    reply = await served.ask(target)
+    assert reply.status in (400, 403, 404)
+    assert SECRET not in reply.body
+    assert b"root:" not in reply.body
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.sampled_from(["..", ".", "/", "%2e", "%2F", "%5c", "secret", "docs", "", "%00", "%", "x"]), max_size=8)
+)
+def test_no_combination_leaves_the_root(tmp_path_factory: pytest.TempPathFactory, pieces: list[str]) -> None:
+    from npserver.errors import BadRequest
+    from npserver.http.target import canonical_path
+
+    base = tmp_path_factory.getbasetemp() / "containment"
+    if not base.exists():
+        (base / "www" / "docs").mkdir(parents=True)
+        (base / "secret").write_bytes(SECRET)
+    try:
+        path = decode_path(canonical_path(("/" + "".join(pieces)).encode()))
+    except BadRequest:
+        return
+    if path is not None:
+        joined = os.path.normpath(str(base / "www") + path)
+        assert joined == str(base / "www") or joined.startswith(str(base / "www") + "/")
+        assert isinstance(Root(str(base / "www")).open_file(path), Lack)
+
+
+class TestSymbolicLinks:
+    async def test_inside_they_are_followed(self, served: Site, root: Path) -> None:
+        (root / "link.txt").symlink_to("docs/a b.txt")
+        (root / "dir").symlink_to("docs")
+        assert (await served.ask("/link.txt")).body == b"space"
+        assert (await served.ask("/dir/")).body == b"docs"
+        assert (await served.ask("/dir"))["Location"] == "/dir/"
+
+    @pytest.mark.parametrize("target", ["/file", "/dir/f", "/dir/", "/dir", "/chain", "/up/secret", "/up/www-other/f"])
+    async def test_outside_they_are_not(self, served: Site, root: Path, target: str) -> None:
+        (root / "file").symlink_to(root.parent / "secret")
+        (root / "dir").symlink_to("../private")
+        (root / "chain").symlink_to("file")
+        (root / "up").symlink_to("..")
+        reply = await served.ask(target)
+        assert reply.status == 403
+        assert SECRET not in reply.body
+
+    async def test_follow_symlinks_allows_them(self, root: Path) -> None:
+        (root / "file").symlink_to(root.parent / "secret")
+        (root / "dir").symlink_to("../private")
+        async with site({"handler": "static", "root": str(root), "follow_symlinks": True}) as running:
+            assert (await running.ask("/file")).body == SECRET
+            assert (await running.ask("/dir/")).body == SECRET
+            assert (await running.ask("/dir"))["Location"] == "/dir/"
+
+    async def test_loops_and_dead_ends_are_missing(self, served: Site, root: Path) -> None:
+        (root / "loop").symlink_to("loop")
+        (root / "dead").symlink_to("nowhere")
+        assert (await served.ask("/loop")).status == 404
+        assert (await served.ask("/dead")).status == 404
+
+    async def test_the_root_itself_may_be_a_link_that_is_changed(self, root: Path, tmp_path: Path) -> None:
+        (tmp_path / "next").mkdir()
+        (tmp_path / "next" / "index.html").write_bytes(b"next release")
+        current = tmp_path / "current"
+        current.symlink_to("www")
+        async with site({"handler": "static", "root": str(current)}, file_cache={"check_interval": 0}) as running:
+            assert (await running.ask("/")).body == b"home"
+            (tmp_path / "new").symlink_to("next")
+            os.replace(tmp_path / "new", current)
+            assert (await running.ask("/")).body == b"next release"
+
+    async def test_a_directory_swapped_for_a_link_leads_nowhere(self, root: Path, tmp_path: Path) -> None:
+        """Even for a file that the cache knows."""
+        (root / "docs" / "f").write_bytes(b"inside")
+        async with site({"handler": "static", "root": str(root)}, file_cache={"check_interval": 0}) as running:
+            assert (await running.ask("/docs/f")).body == b"inside"
+            os.rename(root / "docs", root / "old")
+            (root / "docs").symlink_to("../private")
+            assert (await running.ask("/docs/f")).status == 403
+
+    def test_where_proc_is_missing_names_are_resolved(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (root / "file").symlink_to(root.parent / "secret")
+
+        def unavailable(path: str) -> str:
+            raise FileNotFoundError(path)
+
+        monkeypatch.setattr(os, "readlink", unavailable)
+        monkeypatch.setattr(os.path, "realpath", _resolve)
+        one = Root(str(root))
+        opened = one.open_file("/index.html")
+        assert not isinstance(opened, Lack)
+        os.close(opened[0])
+        assert one.open_file("/file") is Lack.OUTSIDE
+
+
+def _resolve(path: str) -> str:
+    """What `realpath` gives, by the shell's means, as `readlink` is taken away."""
+    return str(Path(path).parent / "secret" if path.endswith("/file") else Path(path))
+
+
+class TestWhatIsNoFile:
+    async def test_special_files_are_never_waited_for(self, served: Site, root: Path, socket_dir: Path) -> None:
+        os.mkfifo(root / "fifo")
+        (root / "null").symlink_to("/dev/null")
+        (root / "terminal").symlink_to("/dev/tty")
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(socket_dir / "s"))
+        os.rename(socket_dir / "s", root / "socket")
+        for name in ("fifo", "socket", "null", "terminal"):
+            assert (await served.ask(f"/{name}")).status == 404
+        listener.close()
+
+    async def test_a_fifo_that_takes_a_file_s_place_is_not_waited_for(self, root: Path) -> None:
+        (root / "big").write_bytes(b"x" * 100_000)
+        async with site({"handler": "static", "root": str(root)}, file_cache={"check_interval": 60}) as running:
+            assert (await running.ask("/big")).status == 200
+            assert (await running.ask("/big")).status == 200
+            os.unlink(root / "big")
+            os.mkfifo(root / "big")
+            assert (await running.ask("/big")).status == 404
+
+    async def test_an_unreadable_file_is_forbidden(
+        self, served: Site, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As seen by a user with fewer rights than the one who runs the tests may have."""
+        real_open = os.open
+
+        def refusing(path: Any, flags: int, *rest: Any) -> int:
+            if str(path).endswith("index.html"):
+                raise PermissionError(13, "Permission denied")
+            return real_open(path, flags, *rest)
+
+        monkeypatch.setattr(os, "open", refusing)
+        assert (await served.ask("/")).status == 403
+
+    async def test_no_descriptors_left_is_503_and_recovers(self, served: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        client = await served.connect()
+
+        def exhausted(path: Any, flags: int, *rest: Any) -> int:
+            raise OSError(24, "Too many open files")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "open", exhausted)
+            assert (await client.ask("/")).status == 503
+        assert (await client.ask("/")).body == b"home"
+        client.close()
+
+
+class TestDirectories:
+    @pytest.mark.parametrize(
+        ("target", "location"),
+        [
+            ("/docs", "/docs/"),
+            ("/docs?a=b&c", "/docs/?a=b&c"),
+            ("/docs?", "/docs/?"),
+            ("/docs/deep", "/docs/deep/"),
+            ("//docs", "/docs/"),
+            ("http://localhost/docs", "/docs/"),
+        ],
+    )
+    async def test_the_slash_is_added_and_the_query_kept(self, served: Site, target: str, location: str) -> None:
+        reply = await served.ask(target)
+        assert (reply.status, reply["Location"]) == (301, location)
+
+    @pytest.mark.parametrize(
+        "target",
+        ["//evil.example/..", "/%5cevil.example", "/%5Cevil.example/..", "//evil.example", "/%09/evil.example"],
+    )
+    async def test_a_redirect_never_leaves_the_origin(self, served: Site, root: Path, target: str) -> None:
+        for name in ("evil.example", "\\evil.example", "\t"):
+            (root / name).mkdir()
+        (root / "\t" / "evil.example").mkdir()
+        reply = await served.ask(target)
+        for location in reply.all("Location"):
+            assert location[0] == "/"
+            assert location[1] not in "/\\\t"
+
+    async def test_several_index_names(self, root: Path) -> None:
+        (root / "docs" / "main.htm").write_bytes(b"main")
+        rule = {"handler": "static", "root": str(root), "index": ["main.htm", "index.html"]}
+        async with site(rule) as running:
+            assert (await running.ask("/docs/")).body == b"main"
+            assert (await running.ask("/")).body == b"home"
+
+    async def test_an_index_that_appears_is_found(self, root: Path) -> None:
+        rule = {"handler": "static", "root": str(root), "index": ["a.html", "index.html"]}
+        async with site(rule, file_cache={"check_interval": 0}) as running:
+            assert (await running.ask("/")).body == b"home"
+            (root / "a.html").write_bytes(b"earlier")
+            assert (await running.ask("/")).body == b"earlier"
+
+
+class TestDotFiles:
+    async def test_the_rule_can_show_them(self, root: Path) -> None:
+        async with site({"handler": "static", "root": str(root), "dotfiles": True}) as running:
+            assert (await running.ask("/.git/config")).status == 200
+
+    @pytest.mark.parametrize(
+        ("path", "hidden"),
+        [("/a", False), ("/.a", True), ("/a/.b/c", True), ("/a.b", False), ("/.well-known/x", False), ("", False),
+         ("/.well-known-not", True), ("/a/.well-known/.b", True)],
+    )  # fmt: skip
+    def test_names(self, path: str, hidden: bool) -> None:
+        assert is_hidden(path) is hidden
+
+
+class TestPrefix:
+    @pytest.fixture
+    async def media(self, root: Path) -> AsyncIterator[Site]:
+        rules = [
+            {"handler": "static", "root": str(root / "docs"), "path": "/usermedia/**"},
+            {"handler": "static", "root": str(root), "path": "/index.html"},
+        ]
+        async with site(*rules) as running:
+            yield running
+
+    @pytest.mark.parametrize(
+        ("target", "status", "body"),
+        [("/usermedia/a%20b.txt", 200, b"space"), ("/usermedia/", 200, b"docs"), ("/usermedia", 301, None),
+         ("/usermedia/../index.html", 200, b"home"), ("/a%20b.txt", 404, None), ("/usermediax/", 404, None),
+         ("/usermedia/usermedia/", 404, None), ("/index.html", 200, b"home")],
+    )  # fmt: skip
+    async def test_it_is_taken_off(self, media: Site, target: str, status: int, body: bytes | None) -> None:
+        reply = await media.ask(target)
+        assert reply.status == status
+        if body is not None:
+            assert reply.body == body
+        if status == 301:
+            assert reply["Location"] == "/usermedia/"
+
+
+class TestFallbackAndTryFiles:
+    async def test_fallback(self, root: Path) -> None:
+        rule = {"handler": "static", "root": str(root), "fallback": "index.html"}
+        async with site(rule) as running:
+            for target in ("/app/route", "/x.js", "/docs/deep/", "/.env"):
+                reply = await running.ask(target)
+                assert (reply.status, reply.body) == (200, b"home")
+            assert (await running.ask("/docs/")).body == b"docs"
+            assert (await running.ask("/app/route", If_None_Match=reply["ETag"])).status == 304
+            assert (await running.ask("/app", "POST")).status == 405
+
+    async def test_random_paths_leave_no_trace_in_the_cache(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        from npserver.serve import filecache, files
+
+        monkeypatch.setattr(files, "UNSETTLED_NS", 0)
+        rule = {"handler": "static", "root": str(root), "try_files": ["$path", "/index.html"]}
+        caches: list[filecache.FileCache] = []
+        original = filecache.FileCache.__init__
+
+        def remember(self: filecache.FileCache, max_bytes: int) -> None:
+            caches.append(self)
+            original(self, max_bytes)
+
+        monkeypatch.setattr(filecache.FileCache, "__init__", remember)
+        async with site(rule) as running:
+            client = await running.connect()
+            for number in range(50):
+                assert (await client.ask(f"/random/{number}")).body == b"home"
+            client.close()
+            cache = caches[-1]
+            assert len(cache._entries) == 1
+            assert len(next(iter(cache._entries)).keys) <= filecache.MAX_KEYS
+
+    @pytest.mark.parametrize(
+        ("target", "status", "body"),
+        [("/docs/page", 200, b"page"), ("/", 200, b"home"), ("/docs/", 200, b"docs"), ("/docs", 301, None),
+         ("/nothing", 404, None), ("/docs/a%20b.txt", 200, b"space"), ("/../secret", 400, None)],
+    )  # fmt: skip
+    async def test_try_files(self, root: Path, target: str, status: int, body: bytes | None) -> None:
+        (root / "docs" / "page.html").write_bytes(b"page")
+        rule = {"handler": "static", "root": str(root), "try_files": ["$path", "$path.html", "$path/", "=404"]}
+        async with site(rule) as running:
+            for _ in range(2):
+                reply = await running.ask(target)
+                assert reply.status == status
+                if body is not None:
+                    assert reply.body == body
+
+    async def test_a_status_of_its_own(self, root: Path) -> None:
+        async with site({"handler": "static", "root": str(root), "try_files": ["$path", "=410"]}) as running:
+            assert (await running.ask("/gone")).status == 410
+
+    async def test_by_host(self, root: Path) -> None:
+        for host in ("a.example", "b.example"):
+            (root / host).mkdir()
+            (root / host / "f").write_bytes(host.encode())
+        rule = {"handler": "static", "root": str(root), "try_files": ["/$host$path"]}
+        async with site(rule) as running:
+            for _ in range(2):
+                assert (await running.ask("/f", Host="a.example")).body == b"a.example"
+                assert (await running.ask("/f", Host="b.example")).body == b"b.example"
+            for host in ("..", "private", "a.example/.."):
+                assert (await running.ask("/f", Host=host)).status in (400, 404)
+
+    async def test_below_a_prefix_paths_are_the_root_s(self, root: Path) -> None:
+        rule = {"handler": "static", "path": "/app/**", "root": str(root), "try_files": ["$path", "/docs/index.html"]}
+        async with site(rule) as running:
+            assert (await running.ask("/app/index.html")).body == b"home"
+            assert (await running.ask("/app/some/where")).body == b"docs"
