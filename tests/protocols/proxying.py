@@ -7,8 +7,10 @@ writes down every byte it sees and answers as the script says, misbehaviour incl
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import Awaitable, Callable
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import msgspec
 
@@ -25,6 +27,8 @@ from npserver.observe.scoreboard import Scoreboard
 from npserver.serve.context import Context
 from npserver.serve.http_server import HttpFront, HttpSettings
 from npserver.serve.route import Route
+
+T = TypeVar("T")
 
 WAIT_S = 5.0
 
@@ -213,6 +217,11 @@ class Client:
     def close(self) -> None:
         self.writer.close()
 
+    def reset(self) -> None:
+        """Close so that the server sees a reset."""
+        self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
 
 def get(path: str = "/", fields: str = "", host: str = "site.test") -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n".encode("latin-1")
@@ -288,3 +297,17 @@ class Stage:
         for watched in list(self.context.sweeper.watched):
             watched.deadline -= seconds
         self.context.sweeper._sweep()
+
+
+async def silent(connection: Connection) -> None:
+    """Read, say nothing."""
+    while await connection.read():
+        pass
+
+
+async def until(condition: Callable[[], T]) -> T:
+    """Wait until `condition()` holds; give its value."""
+    async with asyncio.timeout(WAIT_S):
+        while not (value := condition()):
+            await asyncio.sleep(0.001)
+    return value

@@ -12,8 +12,8 @@ from typing import Protocol
 
 MAX_HOPS = 64  # entries looked at, from the nearest
 
-_FOR = re.compile(rb'(?:^|[;,])[ \t]*for=(?:"((?:[^"\\]|\\.)*)"|([^;,"\s]*))', re.IGNORECASE)
-_PROTO = re.compile(rb'(?:^|[;,])[ \t]*proto="?(https?)"?[ \t]*(?:$|[;,])', re.IGNORECASE)
+#: A pair of a forwarded element; a quoted value is taken whole, so that nothing inside it looks like another pair.
+_PAIR = re.compile(rb'([!#$%&\'*+\-.^_`|~0-9A-Za-z]+)=(?:"((?:[^"\\]|\\.)*)"|([^;,"\s]*))')
 
 
 class AddressSet(Protocol):
@@ -34,7 +34,7 @@ def client_address(peer_ip: str, fields: dict[bytes, bytes], trusted: AddressSet
     if chain is not None:
         hops = chain.split(b",")
     elif (forwarded := fields.get(b"forwarded")) is not None:
-        hops = [(quoted or plain) for quoted, plain in _FOR.findall(forwarded)]
+        hops = _values(forwarded, b"for")
     else:
         return peer_ip
     nearest = peer_ip
@@ -51,9 +51,14 @@ def client_address(peer_ip: str, fields: dict[bytes, bytes], trusted: AddressSet
 def client_scheme(fields: dict[bytes, bytes]) -> str | None:
     """The scheme that a trusted proxy says its client used; None if it says none that we know."""
     scheme = fields.get(b"x-forwarded-proto", b"").rpartition(b",")[2].strip().lower()
-    if not scheme and (match := _PROTO.search(fields.get(b"forwarded", b""))):
-        scheme = match[1].lower()
+    if not scheme and (values := _values(fields.get(b"forwarded", b""), b"proto")):
+        scheme = values[-1].lower()
     return scheme.decode() if scheme in (b"http", b"https") else None
+
+
+def _values(forwarded: bytes, name: bytes) -> list[bytes]:
+    """All values of a parameter, in order (RFC 7239 §4)."""
+    return [quoted or plain for key, quoted, plain in _PAIR.findall(forwarded) if key.lower() == name]
 
 
 @lru_cache(maxsize=4096)
@@ -82,7 +87,10 @@ def parse_hop(hop: bytes) -> str | None:
 
 def forwarded_element(client_ip: str, scheme: str, host: str) -> bytes:
     """One element of `Forwarded` (RFC 7239 §4): what this proxy knows of the request."""
-    node = f'"[{client_ip}]"' if ":" in client_ip else client_ip or "unknown"
+    if client_ip in ("", "unix:"):
+        node = "unknown"
+    else:
+        node = f'"[{client_ip}]"' if ":" in client_ip else client_ip
     text = f"for={node};proto={scheme}"
     if host:
         text += f";host={host}" if re.fullmatch(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", host) else f';host="{host}"'

@@ -1,0 +1,418 @@
+"""Upstreams that misbehave: silent, slow, early, truncating, garbage, closing. What the client gets, what is tried again,
+which connections are kept; every byte that an upstream saw is looked at (RFC 9112 §9, FIELD: retries, upstream reuse).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+
+import pytest
+from tests.protocols.proxying import Connection, Origin, Stage, answering, get, ok, post, silent, until
+
+
+def closed_port() -> int:
+    """A port that refuses connections."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+    return port
+
+
+class TestPool:
+    """Which connections are used again."""
+
+    async def test_clean_exchanges_share_one(self) -> None:
+        async with Origin(answering(ok())) as origin, Stage(origin.url) as stage:
+            for _ in range(3):
+                await stage.ask(get())
+            assert len(origin.connections) == 1
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
+            b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        ],
+        ids=["extra bytes", "extra bytes after chunks", "close", "HTTP/1.0"],
+    )
+    async def test_others_are_closed(self, answer: bytes) -> None:
+        async with Origin(answering(answer)) as origin, Stage(origin.url) as stage:
+            for _ in range(2):
+                status, _, body = await stage.ask(get())
+                assert (status, body) == (200, b"ok")
+            assert len(origin.connections) == 2
+            assert not stage.proxy.upstream.targets[0].pool.idle
+
+    @pytest.mark.parametrize("status", [b"204 N", b"304 N"])
+    async def test_body_where_none_may_be(self, status: bytes) -> None:
+        answer = b"HTTP/1.1 " + status + b"\r\nContent-Length: 4\r\n\r\nevil"
+        async with Origin(answering(answer)) as origin, Stage(origin.url) as stage:
+            client = await stage.client()
+            for _ in range(2):
+                await client.send(get())
+                assert (await client.answer())[2] == b""
+            assert len(origin.connections) == 2
+
+    async def test_body_after_a_head_request(self) -> None:
+        async with Origin(answering(ok(b"evil"))) as origin, Stage(origin.url) as stage:
+            client = await stage.client()
+            for _ in range(2):
+                await client.ask(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", is_head=True)
+            assert len(origin.connections) == 2
+
+    async def test_bytes_on_an_idle_connection_close_it(self) -> None:
+        async def script(connection: Connection) -> None:
+            await connection.head()
+            await connection.send(ok())
+            await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
+            await connection.read()
+
+        async with Origin(script) as origin, Stage(origin.url) as stage:
+            assert (await stage.ask(get()))[2] == b"ok"
+            await until(lambda: not stage.proxy.upstream.targets[0].pool.idle)
+            assert (await stage.ask(get()))[2] == b"ok"
+            assert len(origin.connections) == 2
+
+    async def test_early_answer_is_passed_on_and_the_connection_is_not_kept(self) -> None:
+        async def script(connection: Connection) -> None:
+            await connection.head()
+            await connection.send(b"HTTP/1.1 401 U\r\nContent-Length: 2\r\n\r\nno")
+            await silent(connection)
+
+        async with Origin(script) as origin, Stage(origin.url) as stage:
+            client = await stage.client()
+            await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nstart")
+            status, _, body = await client.answer()
+            assert (status, body) == (401, b"no")
+            assert not stage.proxy.upstream.targets[0].pool.idle
+            await client.send(b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n")
+            await until(lambda: stage.loads == [0])
+            assert b"smuggled" not in origin.seen
+
+    async def test_early_answer_and_close_under_a_large_upload(self) -> None:
+        async def script(connection: Connection) -> None:
+            await connection.head()
+            await connection.send(b"HTTP/1.1 413 T\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig")
+
+        async with Origin(script) as origin, Stage(origin.url) as stage:
+            client = await stage.client()
+            client.writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8000000\r\n\r\n" + bytes(4_000_000))
+            status, _, body = await client.answer()
+            assert (status, body) == (413, b"big")
+
+    async def test_keepalive_off(self) -> None:
+        async with Origin(answering(ok())) as origin, Stage(origin.url, keepalive=False) as stage:
+            for _ in range(2):
+                await stage.ask(get())
+            assert len(origin.connections) == 2
+            assert origin.seen.count(b"\r\nConnection: close\r\n") == 2
+
+    async def test_size_is_bounded(self) -> None:
+        gate = asyncio.Event()
+
+        async def script(connection: Connection) -> None:
+            while await connection.head():
+                await gate.wait()
+                await connection.send(ok())
+
+        async with Origin(script) as origin, Stage(origin.url, keepalive_pool_size=2) as stage:
+            asked = [asyncio.create_task(stage.ask(get())) for _ in range(5)]
+            await until(lambda: len(origin.connections) == 5)
+            gate.set()
+            await asyncio.gather(*asked)
+            assert len(stage.proxy.upstream.targets[0].pool.idle) == 2
+
+    async def test_idle_connections_grow_old(self) -> None:
+        async with Origin(answering(ok())) as origin, Stage(origin.url, keepalive_idle_timeout=5) as stage:
+            await stage.ask(get())
+            pool = stage.proxy.upstream.targets[0].pool
+            stage.pass_time(4)
+            assert len(pool.idle) == 1
+            stage.pass_time(2)
+            assert not pool.idle
+
+
+class TestStaleConnection:
+    """A pooled connection that the upstream closed unseen (RFC 9112 §9.3.1)."""
+
+    @staticmethod
+    async def _closes_on_second(connection: Connection) -> None:
+        """Serves one request, and drops the connection when the second comes; later connections serve."""
+        head = await connection.head()
+        await connection.body(head)
+        await connection.send(ok(b"%d" % connection.number))
+        if connection.number == 0:
+            await connection.head()
+            return
+        await silent(connection)
+
+    @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+    async def test_repeatable_request_is_sent_again(self, method: str) -> None:
+        async with Origin(self._closes_on_second) as origin, Stage(origin.url) as stage:
+            await stage.ask(get())
+            status, _, body = await stage.ask(post(b"hello", method=method))
+            assert (status, body) == (200, b"1")
+            assert len(origin.connections) == 2
+            assert stage.loads == [0]
+
+    async def test_post_is_never_sent_twice(self) -> None:
+        async with Origin(self._closes_on_second) as origin, Stage(origin.url) as stage:
+            await stage.ask(get())
+            status, _, _ = await stage.ask(post(b"hello"))
+            assert status == 502
+            assert origin.seen.count(b"POST / ") == 1
+            assert len(origin.connections) == 1
+
+    async def test_post_avoids_a_connection_known_to_be_closed(self) -> None:
+        async def script(connection: Connection) -> None:
+            head = await connection.head()
+            await connection.body(head)
+            await connection.send(ok())
+
+        async with Origin(script) as origin, Stage(origin.url) as stage:
+            for _ in range(5):
+                assert (await stage.ask(post(b"hello")))[0] == 200
+            assert origin.seen.count(b"POST / ") == 5
+
+    async def test_half_an_answer_is_no_reason_to_ask_again(self) -> None:
+        async def script(connection: Connection) -> None:
+            await connection.head()
+            await connection.send(ok())
+            await connection.head()
+            await connection.send(b"HTTP/1.1 200")
+
+        async with Origin(script) as origin, Stage(origin.url) as stage:
+            await stage.ask(get())
+            assert (await stage.ask(get("/second")))[0] == 502
+            assert origin.seen.count(b"/second") == 1
+
+
+class TestNoAnswer:
+    async def test_refused_connection_is_a_502_that_names_target_and_key(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        port = closed_port()
+        async with Stage(f"http://127.0.0.1:{port}") as stage:
+            with caplog.at_level(logging.WARNING):
+                assert (await stage.ask(get()))[0] == 502
+            assert f"http://127.0.0.1:{port}" in caplog.text
+            assert "proxy_pass" in caplog.text
+            assert stage.loads == [0]
+
+    async def test_silence_is_a_504_that_names_the_key(self, caplog: pytest.LogCaptureFixture) -> None:
+        async with Origin(silent) as origin, Stage(origin.url, timeouts={"response": 7}) as stage:
+            client = await stage.client()
+            await client.send(get())
+            await until(lambda: origin.seen)
+            stage.pass_time(6)
+            assert stage.loads == [1]
+            with caplog.at_level(logging.WARNING):
+                stage.pass_time(2)
+                assert (await client.answer())[0] == 504
+            assert "timeouts.response" in caplog.text
+            assert origin.url in caplog.text
+            assert stage.loads == [0]
+
+    async def test_rule_timeout_counts_for_response(self, caplog: pytest.LogCaptureFixture) -> None:
+        async with Origin(silent) as origin, Stage(origin.url, timeout=1) as stage:
+            client = await stage.client()
+            await client.send(get())
+            await until(lambda: origin.seen)
+            with caplog.at_level(logging.WARNING):
+                stage.pass_time(2)
+                assert (await client.answer())[0] == 504
+            assert "(timeout)" in caplog.text
+
+    async def test_stalled_body_truncates_the_answer(self) -> None:
+        async def script(connection: Connection) -> None:
+            await connection.head()
+            await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
+            await silent(connection)
+
+        async with Origin(script) as origin, Stage(origin.url, timeouts={"read": 5}) as stage:
+            client = await stage.client()
+            await client.send(get())
+            await client.head()
+            stage.pass_time(6)
+            assert await client.rest() == b"half"
+            assert stage.loads == [0]
+            assert len(origin.connections) == 1
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nx\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalfXX\r\n0\r\n\r\n",
+        ],
+        ids=["length", "chunks", "bad chunk", "chunk too long"],
+    )
+    async def test_truncated_answer_is_seen_as_such(self, answer: bytes) -> None:
+        async def script(connection: Connection) -> None:
+            await connection.head()
+            await connection.send(answer[:-1])
+            await connection.send(answer[-1:])
+
+        async with Origin(script) as origin, Stage(origin.url) as stage:
+            client = await stage.client()
+            await client.send(get("/", "Connection: close\r\n"))
+            rest = await client.rest()
+            assert not rest.endswith(b"0\r\n\r\n")
+            assert b"half" in rest or b"502" in rest
+            assert not stage.proxy.upstream.targets[0].pool.idle
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            b"garbage",
+            b"garbage\r\n\r\n",
+            b"HTTP/2 200 OK\r\n\r\n",
+            b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
+            b"HTTP/1.1 999 OK\r\nContent-Length: 0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+            b"HTTP/1.1 200 OK\r\nContent-Length: +1\r\n\r\nx",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+            b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nX-A : b\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nX-A: b\r\n folded\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nX-A: a\0b\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nX-A: a\rX: b\r\n\r\n",
+            b"HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70_000 + b"\r\n\r\n",
+            b"",
+        ],
+    )
+    async def test_bad_answer_is_a_502(self, answer: bytes) -> None:
+        async def script(connection: Connection) -> None:
+            await connection.head()
+            await connection.send(answer)
+
+        async with Origin(script) as origin, Stage(origin.url) as stage:
+            assert (await stage.ask(get()))[0] == 502
+            assert not stage.proxy.upstream.targets[0].pool.idle
+            assert stage.loads == [0]
+            assert len(origin.connections) == 1
+
+
+class TestFailOver:
+    """The next target (FIELD: retries that lose bodies, or repeat what must not be repeated)."""
+
+    @staticmethod
+    def _stage(*urls: str, **upstream: object) -> Stage:
+        return Stage("upstream://app", config={"upstreams": {"app": {"targets": list(urls), **upstream}}})
+
+    async def test_refused_connection_goes_on_to_the_next(self) -> None:
+        async with Origin(answering(ok())) as origin:
+            async with self._stage(f"http://127.0.0.1:{closed_port()}", origin.url) as stage:
+                for _ in range(4):
+                    status, _, body = await stage.ask(post(b"hello"))  # even a POST: nothing was sent
+                    assert (status, body) == (200, b"ok")
+                assert stage.loads == [0, 0]
+                first = stage.proxy.upstream.targets[0]
+                assert first.slots[first.requests_slot] == 1  # and is then left alone
+                assert origin.seen.count(b"hello") == 4
+
+    async def test_no_target_left_is_a_503_with_retry_after(self, caplog: pytest.LogCaptureFixture) -> None:
+        async with self._stage(*[f"http://127.0.0.1:{closed_port()}" for _ in range(2)]) as stage:
+            for _ in range(2):
+                status, head, _ = await stage.ask(get())
+                assert status == 503
+                assert b"\r\nRetry-After: 1\r\n" in head
+            assert "app" in caplog.text
+
+    async def test_target_that_came_back_is_found(self) -> None:
+        async with Origin(answering(ok())) as origin:
+            await origin.close()
+            async with self._stage(origin.url, f"http://127.0.0.1:{closed_port()}") as stage:
+                assert (await stage.ask(get()))[0] == 503
+                await origin.open(origin.port)
+                for target in stage.proxy.upstream.targets:
+                    target.state.failed_at -= 1
+                assert (await stage.ask(get()))[0] == 200
+
+    async def test_repeatable_request_is_repeated_when_the_connection_breaks(self) -> None:
+        async def breaking(connection: Connection) -> None:
+            await connection.body(await connection.head())
+
+        async with Origin(breaking) as bad, Origin(answering(ok())) as good:
+            async with self._stage(bad.url, good.url) as stage:
+                assert (await stage.ask(post(b"hello", method="PUT")))[0] == 200
+                assert bad.seen.endswith(b"hello")
+                assert good.seen.endswith(b"hello")
+
+    async def test_post_is_not(self) -> None:
+        async def breaking(connection: Connection) -> None:
+            await connection.body(await connection.head())
+
+        async with Origin(breaking) as bad, Origin(answering(ok())) as good:
+            async with self._stage(bad.url, good.url) as stage:
+                assert (await stage.ask(post(b"hello")))[0] == 502
+                assert good.seen == b""
+
+    async def test_chunked_body_is_repeated_whole(self) -> None:
+        async def breaking(connection: Connection) -> None:
+            await connection.head()
+            await connection.exactly(8)
+
+        async with Origin(breaking) as bad, Origin(answering(ok())) as good:
+            async with self._stage(bad.url, good.url) as stage:
+                client = await stage.client()
+                await client.send(b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+                await until(lambda: good.seen)
+                await client.send(b"3\r\ndef\r\n0\r\n\r\n")
+                assert (await client.answer())[0] == 200
+                assert good.seen.endswith(b"3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n")
+
+    async def test_body_too_large_to_keep_is_not_repeated(self) -> None:
+        async def breaking(connection: Connection) -> None:
+            await connection.body(await connection.head())
+
+        async with Origin(breaking) as bad, Origin(answering(ok())) as good:
+            async with self._stage(bad.url, good.url) as stage:
+                assert (await stage.ask(post(bytes(200_000), method="PUT")))[0] == 502
+                assert good.seen == b""
+
+    @pytest.mark.parametrize(("method", "expected"), [("GET", 200), ("POST", 503)])
+    async def test_status_in_retry_on(self, method: str, expected: int) -> None:
+        busy = b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy"
+        async with Origin(answering(busy)) as bad, Origin(answering(ok())) as good:
+            async with self._stage(bad.url, good.url, retry_on=["503"]) as stage:
+                assert (await stage.ask(post(b"x", method=method)))[0] == expected
+                assert stage.loads == [0, 0]
+
+    async def test_timeout_in_retry_on(self) -> None:
+        async with Origin(silent) as bad, Origin(answering(ok())) as good:
+            async with self._stage(bad.url, good.url, retry_on=["timeout"]) as stage:
+                client = await stage.client()
+                await client.send(get())
+                await until(lambda: bad.seen)
+                stage.pass_time(100)
+                assert (await client.answer())[0] == 200
+
+    async def test_retries_are_counted(self) -> None:
+        async def breaking(connection: Connection) -> None:
+            await connection.head()
+
+        async with Origin(breaking) as one, Origin(breaking) as two, Origin(breaking) as three:
+            async with self._stage(one.url, two.url, three.url, retries=1) as stage:
+                assert (await stage.ask(get()))[0] == 502
+                assert len(one.connections + two.connections + three.connections) == 2
+
+    async def test_nothing_repeatable_is_lost_under_restarts(self) -> None:
+        """One of two upstreams goes away and comes back over and over."""
+        async with Origin(answering(ok())) as stable, Origin(answering(ok())) as flapping:
+            async with self._stage(flapping.url, stable.url, retry_timeout_seconds=0) as stage:
+                for turn in range(20):
+                    statuses = await asyncio.gather(*[stage.ask(get(f"/{turn}/{one}")) for one in range(5)])
+                    assert [status for status, _, _ in statuses] == [200] * 5
+                    if turn % 2:
+                        await flapping.open(flapping.port)
+                    else:
+                        await flapping.close()
+                assert stage.loads == [0, 0]
