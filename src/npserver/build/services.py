@@ -1,4 +1,4 @@
-"""What the controller runs for a config: active health checks, and looking up the names of targets again and again."""
+"""What the controller runs for a config: health checks, looking up the names of targets, watching certificates."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from npserver.address import Address, parse_target
 from npserver.build.upstreams import services
 from npserver.config.schema import ForwardRule, ProxyRule, Target
+from npserver.net.tls import store_of
 
 if TYPE_CHECKING:
     from npserver.config.schema import Config
@@ -24,6 +25,10 @@ def compile_services(config: Config, context: Context, upstreams: dict[str, Upst
         from npserver.net.resolver import Resolution
 
         found.append(Resolution(context.bulletin, intervals_s))
+    if store_of(context).identities:
+        from npserver.net.tlswatch import CertificateWatch
+
+        found.append(CertificateWatch(context))
     return tuple(found)
 
 

@@ -73,6 +73,9 @@ def _identity(report: Report, path: Path, entry: Tls) -> Identity | None:
         name = _faulty(error)
         report.error((*path, name), f"{clip(getattr(entry, name))} cannot be used: {explain(error)}")
         return None
+    if identity.problem:
+        reason = f"{clip(entry.cert)} or what belongs to it changed but cannot be used, the old one stays"
+        report.fault((*path, "cert"), f"{reason}: {identity.problem}")
     _check_validity(report, (*path, "cert"), identity, entry)
     return identity
 

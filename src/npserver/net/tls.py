@@ -10,7 +10,6 @@ fills one before it forks, so that all workers hold the same keys and a client m
 
 from __future__ import annotations
 
-import logging
 import os
 import ssl
 from collections.abc import Iterable
@@ -21,8 +20,6 @@ from npserver.x509 import Certificate, parse_pem
 
 if TYPE_CHECKING:
     from npserver.serve.context import Context
-
-log = logging.getLogger("npserver.tls")
 
 #: TLS 1.2 only with forward secrecy and authenticated encryption (RFC 9325 §4.2); TLS 1.3 has nothing else.
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
@@ -50,39 +47,39 @@ class CertificateSettings:
 class Identity:
     """A certificate in use. `context` is replaced or changed in place when its files change."""
 
-    __slots__ = ("certificate", "context", "settings", "states")
+    __slots__ = ("certificate", "context", "problem", "settings", "states")
 
     def __init__(self, settings: CertificateSettings) -> None:
         """Load it. Raises: OSError, ssl.SSLError, CertificateError."""
         self.settings = settings
         self.states = _states(settings.files)
         self.certificate, self.context = _load(settings)
+        self.problem = ""  # why the files as they are now cannot be used
 
     def __repr__(self) -> str:
         return f"<Identity {self.settings.cert} {','.join(self.certificate.names)}>"
 
     def refresh(self) -> bool:
-        """Load the files again if they have changed. A certificate that cannot be used leaves the old one in place.
+        """Load the files again if they have changed; one that cannot be used leaves the old one in place.
 
         Where only the certificate was renewed the context stays, and with it the sessions of its clients: the new
-        chain is loaded into it. Everything else takes a new one.
+        chain is loaded into it. Everything else takes a new one. Gives whether anything was tried; see `problem`.
         """
         states = _states(self.settings.files)
         if states == self.states:
             return False
-        self.states = states  # one that cannot be used is not tried, and reported, over and over
+        self.states = states  # what cannot be used is not tried over and over
         old = self.certificate
         try:
-            certificate, context = _load(self.settings)
-            if certificate.key_kind == old.key_kind and self.settings.client_ca is None:
+            self.certificate, context = _load(self.settings)
+            if self.certificate.key_kind == old.key_kind and self.settings.client_ca is None:
                 self.context.load_cert_chain(self.settings.cert, self.settings.key, _no_password)
             else:
                 self.context = context
+            self.problem = ""
         except (OSError, ValueError) as error:
-            log.warning("%s changed but cannot be used, the old one stays: %s", self.settings.cert, explain(error))
-            return False
-        self.certificate = certificate
-        log.info("%s is in use anew, valid until %s", self.settings.cert, certificate.not_after)
+            self.certificate = old
+            self.problem = explain(error)
         return True
 
 
@@ -98,20 +95,20 @@ class CertificateStore:
         return f"<CertificateStore {list(self.identities.values())}>"
 
     def identity(self, settings: CertificateSettings) -> Identity:
-        """The certificate with these settings, as its files are now.
+        """The certificate with these settings, as its files are now, or as they last were usable.
 
         Raises: OSError, ssl.SSLError, CertificateError.
         """
         found = self.identities.get(settings)
-        if found is not None and (found.states == _states(settings.files) or found.refresh()):
-            return found
-        found = self.identities[settings] = Identity(settings)
+        if found is None:
+            found = self.identities[settings] = Identity(settings)
+        else:
+            found.refresh()
         return found
 
-    def refresh(self) -> None:
-        """Look at all files again."""
-        for identity in self.identities.values():
-            identity.refresh()
+    def refresh(self) -> list[Identity]:
+        """Look at all files again. Gives the certificates whose files have changed."""
+        return [identity for identity in self.identities.values() if identity.refresh()]
 
 
 class ServerTls:
@@ -156,6 +153,11 @@ class ServerTls:
             return False
         meant = self.choose(host).settings
         return (meant.client_ca, meant.client_auth) != (identity.settings.client_ca, identity.settings.client_auth)
+
+
+def keep_store(context: Context, store: CertificateStore) -> None:
+    """Have a process use certificates that were loaded before it was forked."""
+    context.carried[("tls", "store")] = store
 
 
 def store_of(context: Context) -> CertificateStore:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from npserver.errors import clip
 from npserver.net.sweeper import NEVER
 from npserver.net.tlsstream import TlsStream
+from npserver.net.tlswatch import follow
 from npserver.tlshello import HelloError, HelloReader
 
 if TYPE_CHECKING:
@@ -158,6 +159,8 @@ def accept_factory(
     Certificates and settings are looked up for each connection: a reload needs no new factory.
     """
     is_tls = live.listener.address.is_tls
+    if is_tls:
+        follow(live.context)
 
     def secure() -> asyncio.BaseProtocol:
         listener = live.listener
