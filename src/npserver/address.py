@@ -10,6 +10,7 @@ import difflib
 import ipaddress
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from npserver.errors import clip
 
@@ -29,6 +30,7 @@ _OTHER_NAMES = {"ws": "http", "wss": "https", "tls": "ssl", "tcp4": "tcp", "tcp6
 _MAX_UNIX_PATH_BYTES = 107  # sun_path of Linux holds 108 with its final NUL
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+_BLANK = re.compile(r"[\x00-\x20\x7f]")
 _ADDRESS_ONLY = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._*-]*)(?::\d+)?")
 
 
@@ -91,6 +93,7 @@ def parse_listen(uri: str, default_port: int | None = None) -> Address:
     return Address(scheme, "" if host == "*" else host, port)
 
 
+@lru_cache(maxsize=1024)  # many rules name the same few targets
 def parse_target(uri: str, default_scheme: str = "", default_port: int | None = None) -> Address:
     """Read the address of an upstream's target, or `upstream://name`.
 
@@ -146,7 +149,7 @@ def _split_path(uri: str, rest: str) -> tuple[str, str]:
             raise ValueError(f"an address has no {name}, got '{mark}' in {clip(uri)}")
     if "@" in authority:
         raise ValueError(f"an address has no user name, got '@' in {clip(uri)}")
-    if any(character <= " " or character == "\x7f" for character in rest):
+    if _BLANK.search(rest):
         raise ValueError(f"blank or control character in {clip(uri)}")
     return authority, slash + path
 

@@ -125,6 +125,5 @@ def test_the_longest_socket_path_is_taken() -> None:
 
 
 def test_wildcards() -> None:
-    assert [uri for uri in ("tcp://:1", "tcp://*:1", "tcp://0.0.0.0:1", "tcp://[::]:1", "tcp://127.0.0.1:1")
-            if parse_listen(uri).is_wildcard] == ["tcp://:1", "tcp://*:1", "tcp://0.0.0.0:1", "tcp://[::]:1"]  # fmt: skip
-    assert not parse_listen("unix:///tmp/a").is_wildcard
+    uris = ["tcp://:1", "tcp://*:1", "tcp://0.0.0.0:1", "tcp://[::]:1", "tcp://127.0.0.1:1", "unix:///tmp/a"]
+    assert [parse_listen(uri).is_wildcard for uri in uris] == [True, True, True, True, False, False]

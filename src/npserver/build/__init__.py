@@ -16,6 +16,7 @@ from npserver.build.networks import check_networks
 from npserver.build.report import Report
 from npserver.build.runtime import Runtime
 from npserver.build.summary import summarise
+from npserver.build.unserved import check_unserved
 from npserver.config.schema import AnyRule, ForwardRule
 from npserver.net.tls import store_of
 
@@ -43,6 +44,7 @@ def compile_config(document: Document, context: Context) -> Runtime:
         for listener in listeners.values():
             if front := _compile_front(report, context, listener, rules[listener.key], upstreams):
                 fronts[listener.key] = front
+        check_unserved(report, context, rules, upstreams)
         report.raise_errors()
     except BaseException:
         for front in fronts.values():
