@@ -195,7 +195,7 @@ class TestRules:
         assert assigned.indices == {"tcp://:1": [0, 1, 2]}
         assert assigned.problems == [
             f"c.json:{one}:1: warning: this rule is never used: listener 's' has the rule at c.json:{other}:1 already; "
-            + 'tell them apart by "from" or "sni"'
+            'tell them apart by "from" or "sni"'
             for one, other in ((7, 4), (8, 6))
         ]
 
@@ -236,8 +236,10 @@ class TestRules:
             ('"tcp://[::]:53"', '{"handler": "dns"}', "c.json:4:1: DNS on 'tcp://[::]:53' would answer everybody"),
             (
                 '"unix:///tmp/a"',
-                '{"handler": "forward", "listener": "unix:///tmp/a", "forward_to": "tcp://x:1"},\n'
-                + '{"handler": "static", "listener": "unix:///tmp/a"}',
+                (
+                    '{"handler": "forward", "listener": "unix:///tmp/a", "forward_to": "tcp://x:1"},\n'
+                    '{"handler": "static", "listener": "unix:///tmp/a"}'
+                ),
                 "c.json:5:1: handler 'static' cannot share listener 'unix:///tmp/a' with handler 'forward' at c.json:4",
             ),
             (
