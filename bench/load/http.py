@@ -1,0 +1,55 @@
+"""HTTP load: wrk for as much as the server takes, h2load for a given rate."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+from bench.load import Load, run
+
+SCRIPT = Path(__file__).with_name("wrk.lua")
+
+
+def wrk(
+    url: str,
+    seconds: float,
+    *,
+    connections: int = 32,
+    fields: dict[str, str] | None = None,
+    requests: Path | None = None,
+) -> Load:
+    """Ask for `url` again and again, or for the prepared `requests` in turn."""
+    arguments = [f"-H{name}: {value}" for name, value in (fields or {}).items()]
+    output, _, used = run(
+        [
+            "wrk",
+            "-t1",
+            f"-c{connections}",
+            f"-d{max(1, round(seconds))}s",
+            "--latency",
+            "-s",
+            str(SCRIPT),
+            *arguments,
+            url,
+        ],
+        {"REQUESTS": str(requests)} if requests else None,
+    )
+    found = json.loads(output.rpartition("JSON")[2])
+    return Load(
+        found["requests"], found["seconds"], found["errors"], found["p50_us"], found["p99_us"], generator_cpu_s=used
+    )
+
+
+def steady(url: str, seconds: float, rate: float, connections: int = 32) -> Load:
+    """Ask `rate` times a second, whatever the server does; the latencies are the point."""
+    per_client = max(1, round(rate / connections))
+    with tempfile.NamedTemporaryFile() as log:
+        _, took, used = run(
+            ["h2load", "--h1", "-t1", f"-c{connections}", f"-D{max(1, round(seconds))}", f"--rps={per_client}",
+             f"--log-file={log.name}", url]
+        )  # fmt: skip
+        rows = [line.split() for line in Path(log.name).read_text().splitlines()]
+    times = sorted(int(row[2]) for row in rows)
+    errors = sum(row[1] != "200" for row in rows)
+    return Load(len(times), took, errors, times[len(times) // 2], times[len(times) * 99 // 100], used)

@@ -1,0 +1,50 @@
+"""What the figures depend on: the machine, its kernel, the versions of everything that runs."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+RUN = ROOT / "bench" / "run"  # everything that a run writes and nobody keeps
+
+#: Where the server runs, and where everything else does.
+SERVER_CORE = 0
+LOAD_CORE = min(1, (os.cpu_count() or 1) - 1)
+
+
+def pinned(core: int | str, command: list[str]) -> list[str]:
+    """The command, kept on one core (or a list of them)."""
+    return ["taskset", "-c", str(core), *command]
+
+
+def describe() -> dict[str, str]:
+    """Name the machine: processor, cores, memory, kernel, system, Python."""
+    cpuinfo = Path("/proc/cpuinfo").read_text()
+    model = re.search(r"^model name\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
+    memory = re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())
+    system = re.search(r'^PRETTY_NAME="(.+)"$', Path("/etc/os-release").read_text(), re.MULTILINE)
+    return {
+        "processor": model[1] if model else platform.processor(),
+        "cores": str(os.cpu_count()),
+        "memory": f"{int(memory[1]) >> 20} GB" if memory else "",
+        "kernel": platform.release(),
+        "system": system[1] if system else platform.system(),
+        "python": platform.python_version(),
+    }
+
+
+def version(command: list[str], pattern: str, environment: Mapping[str, str]) -> str:
+    """What a program calls its version, "" if it is not here."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=20, env={**os.environ, **environment}, cwd=ROOT
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    match = re.search(pattern, done.stdout + done.stderr)
+    return match[1] if match else ""

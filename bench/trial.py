@@ -1,0 +1,174 @@
+"""One contender doing one workload once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from bench import accounting
+from bench.load import Load
+from bench.machine import LOAD_CORE, ROOT, SERVER_CORE, pinned
+from bench.server import Server, accepts, answers_http, free_port, is_udp_bound
+
+WARM_UP_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """What came out. `value` is what is compared; the rest tells how it came about."""
+
+    value: float
+    rate: float = 0.0  # per second of real time
+    p50_us: float = 0.0
+    p99_us: float = 0.0
+    memory_bytes: int = 0
+    server_busy: float = 0.0  # share of its core
+    load_busy: float = 0.0  # share of the other core, backend included
+    errors: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A peer with one of its configs."""
+
+    peer: str
+    role: str
+    places: Callable[[], Mapping[str, str]] = dict  # further `@name@` of the config
+    core: int | str = SERVER_CORE
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Something asked of several contenders. The first is ours, and its ratio to each other is the result."""
+
+    name: str
+    title: str
+    unit: str  # of `Figure.value`
+    run: Callable[[Trial], Figure]
+    contenders: Mapping[str, Contender]
+    targets: Mapping[str, float] = field(default_factory=dict)  # least ratio to each
+    is_ready: Callable[[int], bool] = answers_http
+    backend: str = ""  # "http" (nginx) or a kind of `bench.backend`
+    is_less_better: bool = False
+    note: str = ""
+
+    def ratio(self, ours: float, theirs: float) -> float:
+        """How many times better ours is."""
+        if not ours or not theirs:
+            return 0.0
+        return theirs / ours if self.is_less_better else ours / theirs
+
+
+class Backend:
+    """The process that a proxy or relay passes on to."""
+
+    def __init__(self, kind: str) -> None:
+        self.port = free_port()
+        self._command = pinned(LOAD_CORE, [sys.executable, "-m", "bench.backend", kind, str(self.port)])
+        self._is_up = is_udp_bound if kind == "udp" else accepts
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(self._command, cwd=ROOT)
+        deadline = time.monotonic() + 10
+        while not self._is_up(self.port):
+            if time.monotonic() > deadline:
+                raise RuntimeError("the backend did not start")
+            time.sleep(0.01)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def cpu_s(self) -> float:
+        """CPU time so far."""
+        return accounting.cpu_s(self._process.pid)
+
+
+class Trial:
+    """A started contender and what it needs; `with` starts and stops both."""
+
+    def __init__(self, workload: Workload, contender: Contender, seconds: float) -> None:
+        self.seconds = seconds
+        self._workload = workload
+        self._contender = contender
+        self._stack = ExitStack()
+        self.backend: Server | Backend | None = None
+
+    def __enter__(self) -> Self:
+        workload, contender = self._workload, self._contender
+        places = dict(contender.places())
+        try:
+            if workload.backend == "http":
+                backend = Server("nginx", "backend", is_ready=answers_http, core=LOAD_CORE)
+                self.backend = self._stack.enter_context(backend)
+            elif workload.backend:
+                self.backend = self._stack.enter_context(Backend(workload.backend))
+            if self.backend is not None:
+                places["backend"] = str(self.backend.port)
+            server = Server(
+                contender.peer, contender.role, is_ready=workload.is_ready, places=places, core=contender.core
+            )
+            self.server = self._stack.enter_context(server)
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def port(self) -> int:
+        """Where the contender listens."""
+        return self.server.port
+
+    def url(self, path: str = "/", scheme: str = "http") -> str:
+        """The contender's address."""
+        return f"{scheme}://127.0.0.1:{self.port}{path}"
+
+    def loaded(self, load: Callable[[float], Load], *, warm_up_s: float = WARM_UP_S) -> Figure:
+        """Put load on it and measure what is done per second of CPU time."""
+        if warm_up_s:
+            load(warm_up_s)
+        backend_before = self.backend.cpu_s() if self.backend else 0.0
+        before, begin = self.server.cpu_s(), time.perf_counter()
+        done = load(self.seconds)
+        used, took = self.server.cpu_s() - before, time.perf_counter() - begin
+        backend_used = self.backend.cpu_s() - backend_before if self.backend else 0.0
+        return Figure(
+            value=done.count / max(used, 1e-3),
+            rate=done.count / done.seconds,
+            p50_us=done.p50_us,
+            p99_us=done.p99_us,
+            memory_bytes=self.server.memory_bytes(),
+            server_busy=used / took,
+            load_busy=(done.generator_cpu_s + backend_used) / took,
+            errors=done.errors,
+        )
+
+    def held(self, kind: str, connections: int) -> Figure:
+        """Open idle connections and measure the memory that each one costs."""
+        command = [sys.executable, "-m", "bench.load.sockets", "hold", f"--port={self.port}", f"--kind={kind}"]
+        before = self.server.memory_bytes()
+        process = subprocess.Popen(
+            pinned(LOAD_CORE, [*command, f"--connections={connections}"]),
+            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        with process:
+            assert process.stdout is not None
+            if process.stdout.readline() != "ready\n":
+                raise RuntimeError("the connections could not be opened")
+            after = self.server.memory_bytes()
+            process.communicate("")
+        return Figure(value=(after - before) / connections, memory_bytes=after)

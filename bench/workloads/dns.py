@@ -1,0 +1,71 @@
+"""The name server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bench import material
+from bench.load.dns import dnsperf
+from bench.server import answers_dns
+from bench.trial import Contender, Figure, Trial, Workload
+
+QUERIES = "queries per CPU second"
+
+
+def _zone(count: int) -> Mapping[str, str]:
+    return {"zone": str(material.zone(count)), "records": material.records(count)}
+
+
+def _few() -> Mapping[str, str]:
+    return _zone(material.DNS_NAMES)
+
+
+def _many() -> Mapping[str, str]:
+    return _zone(100_000)
+
+
+PEERS = {name: Contender(name, "dns", _few) for name in ("npserver", "nsd", "knot")}
+BIG = {name: Contender(name, "dns", _many) for name in ("npserver", "nsd", "knot")}
+
+
+def _start(trial: Trial) -> Figure:
+    """From exec to the first answer."""
+    return Figure(trial.server.start_s * 1000, memory_bytes=trial.server.memory_bytes())
+
+
+WORKLOADS = (
+    Workload(
+        "dns-hits", "A records of 1,000 names", QUERIES,
+        lambda trial: trial.loaded(
+            lambda seconds: dnsperf(trial.port, material.FOLDER / "queries-hits", seconds)
+        ),
+        PEERS, {"nsd": 0.85, "knot": 0.85}, answers_dns,
+    ),
+    Workload(
+        "dns-varied", "the same in random case, with EDNS and a cookie", QUERIES,
+        lambda trial: trial.loaded(
+            lambda seconds: dnsperf(
+                trial.port, material.FOLDER / "queries-cased", seconds, options=["-e", "-E", "10:0123456789abcdef"]
+            )
+        ),
+        PEERS, {"nsd": 0.6}, answers_dns,
+    ),
+    Workload(
+        "dns-missing", "names that do not exist, each a new one", QUERIES,
+        lambda trial: trial.loaded(
+            lambda seconds: dnsperf(trial.port, material.FOLDER / "queries-missing", seconds)
+        ),
+        PEERS, {"nsd": 0.6}, answers_dns,
+    ),
+    Workload(
+        "dns-many", "A records of 100,000 names", QUERIES,
+        lambda trial: trial.loaded(
+            lambda seconds: dnsperf(trial.port, material.FOLDER / "queries-many", seconds)
+        ),
+        BIG, {"nsd": 0.85}, answers_dns,
+    ),
+    Workload(
+        "dns-load", "start with 100,000 names", "milliseconds to the first answer", _start, BIG, {}, answers_dns,
+        is_less_better=True,
+    ),
+)  # fmt: skip

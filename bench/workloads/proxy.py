@@ -1,0 +1,61 @@
+"""Reverse proxy and WebSocket."""
+
+from __future__ import annotations
+
+from bench import material
+from bench.load import sockets
+from bench.load.http import steady, wrk
+from bench.server import accepts
+from bench.trial import Contender, Figure, Trial, Workload
+from bench.workloads.static import REQUESTS
+
+PEERS = {name: Contender(name, "proxy") for name in ("npserver", "nginx", "haproxy", "caddy")}
+STEADY_RATE = 8000.0  # requests per second
+
+
+def _steady(trial: Trial) -> Figure:
+    """Latency at a rate that leaves room; the value is the 99th percentile."""
+    figure = trial.loaded(lambda seconds: steady(trial.url(), seconds, STEADY_RATE))
+    return Figure(
+        figure.p99_us, figure.rate, figure.p50_us, figure.p99_us, figure.memory_bytes, figure.server_busy,
+        figure.load_busy, figure.errors,
+    )  # fmt: skip
+
+
+WORKLOADS = (
+    Workload(
+        "proxy-small", "1 KB answers over kept connections", REQUESTS,
+        lambda trial: trial.loaded(lambda seconds: wrk(trial.url(), seconds)),
+        PEERS, {"nginx": 0.9, "haproxy": 1.0, "caddy": 4.0}, backend="http",
+    ),
+    Workload(
+        "proxy-varied", "the same; paths, cookies, user agents vary", REQUESTS,
+        lambda trial: trial.loaded(
+            lambda seconds: wrk(trial.url(), seconds, requests=material.FOLDER / "requests-proxy")
+        ),
+        PEERS, {"nginx": 0.75}, backend="http",
+    ),
+    Workload(
+        "proxy-large", "1 MB answers", REQUESTS,
+        lambda trial: trial.loaded(lambda seconds: wrk(trial.url("/large"), seconds, connections=8)),
+        PEERS, {"nginx": 1.0}, backend="http",
+    ),
+    Workload(
+        "proxy-latency", "99th percentile at a steady rate", "microseconds", _steady,
+        PEERS, {"nginx": 1.0}, backend="http", is_less_better=True,
+        note=f"{STEADY_RATE:,.0f} requests a second, whatever the server does: some 70 % of what nginx can do here.",
+    ),
+    Workload(
+        "websocket", "WebSocket echo, 125-byte messages", "messages per CPU second",
+        lambda trial: trial.loaded(
+            lambda seconds: sockets("messages", trial.port, kind="websocket", size=126, seconds=seconds)
+        ),
+        PEERS, {"nginx": 1.0}, accepts, "websocket",
+    ),
+    Workload(
+        "websocket-idle", "10,000 idle WebSockets", "bytes per WebSocket",
+        lambda trial: trial.held("websocket", 10_000),
+        {name: PEERS[name] for name in ("npserver", "nginx", "haproxy")}, {}, accepts, "websocket",
+        is_less_better=True,
+    ),
+)  # fmt: skip
