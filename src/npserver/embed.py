@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +89,5 @@ def _document(config: ConfigLike, *, access_log: str) -> Document:
         document = config
     else:
         document = load(os.fspath(config))
-    replace = msgspec.structs.replace
-    logging = replace(document.config.logging, access_log=access_log)
-    return Document(replace(document.config, logging=logging), document.file, document.directory, document.positions)
+    logging = msgspec.structs.replace(document.config.logging, access_log=access_log)
+    return replace(document, config=msgspec.structs.replace(document.config, logging=logging))

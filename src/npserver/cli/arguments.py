@@ -7,7 +7,8 @@ or after `=`. Pure: nothing is opened here.
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from npserver.address import Address, parse_listen
 from npserver.errors import NpserverError, clip
@@ -53,20 +54,18 @@ class UsageError(NpserverError):
     """The command line cannot be understood: one line that says why."""
 
 
-@dataclass(slots=True)
-class ListenerArgument:
+class ListenerArgument(Struct):
     """A URI to listen on, and what `-to` says about it."""
 
     uri: str
     address: Address
-    targets: list[str] = field(default_factory=list)
+    targets: list[str] = []
 
 
-@dataclass(slots=True)
-class Arguments:
+class Arguments(Struct):
     """The command line, read."""
 
-    listeners: list[ListenerArgument] = field(default_factory=list)
+    listeners: list[ListenerArgument] = []
     config: str | None = None
     cert: str | None = None
     key: str | None = None

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from npserver import __version__
+from npserver.build.summary import label_listener
 
 if TYPE_CHECKING:
     from npserver.build.runtime import Runtime
@@ -32,8 +33,10 @@ def make_banner(runtime: Runtime, bindings: dict[str, Binding], workers: int, *,
     lines = [f"{bold}npserver {__version__}{plain} {dim}{processes}, {runtime.document.file}{plain}"]
     rows: list[tuple[str, str]] = []
     for binding in bindings.values():
-        places = [str(address) for address in binding.addresses]
-        deeds = [what for name, what in runtime.summary if name in (binding.listener.name, binding.key)]
+        label = label_listener(binding.listener)
+        name = label.removesuffix(str(binding.listener.address))
+        places = [f"{name}{address}" for address in binding.addresses]
+        deeds = [what for name, what in runtime.summary if name == label]
         height = max(len(places), len(deeds))
         places += [""] * (height - len(places))
         rows += zip(places, deeds + [""] * (height - len(deeds)), strict=True)

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from npserver import __version__
-from npserver.cli.arguments import HELP, Arguments, ListenerArgument, UsageError, parse_arguments
+from npserver.cli.arguments import HELP, Arguments, UsageError, parse_arguments
 
 if TYPE_CHECKING:
     from npserver.config.document import Document
-    from npserver.config.schema import AnyRule, Upstream
 
 DEFAULT_CONFIG = "config.json"
-
-#: What a target without a scheme is taken for, by the listener's scheme.
-_TARGET_SCHEMES = {
-    "http": "http", "https": "http", "tcp": "tcp", "ssl": "tcp", "unix": "tcp", "udp": "udp", "unixgram": "udp"
-}  # fmt: skip
 
 
 def main(words: list[str]) -> int:
@@ -46,14 +41,14 @@ def main(words: list[str]) -> int:
 
 
 def _serve(arguments: Arguments) -> int:
+    gc.disable()  # next to nothing that is made at the start is garbage
     from npserver.cli.banner import print_banner
     from npserver.observe import logs
     from npserver.process.limits import raise_descriptor_limit, usable_cpus
     from npserver.process.plan import Plan
     from npserver.process.source import Source
 
-    rules = command_line_rules(arguments)  # wrong targets are told before anything is read
-    source = Source(arguments.config or "", lambda document: amend(document, arguments, *rules))
+    source = Source(arguments.config or "", lambda document: amend(document, arguments))
     document = source.document(source.read())
     raise_descriptor_limit()
     logs.configure(document.config.logging)
@@ -73,63 +68,23 @@ def _serve(arguments: Arguments) -> int:
         return Master(plan).run()
 
 
-def command_line_rules(arguments: Arguments) -> tuple[list[AnyRule], dict[str, Upstream]]:
-    """Make the rules that `-to` stands for, and an upstream where a listener has several. Raises: UsageError."""
-    from npserver.config.schema import ForwardRule, ProxyRule, Upstream
-
-    rules: list[AnyRule] = []
-    upstreams: dict[str, Upstream] = {}
-    for listener in arguments.listeners:
-        targets = [_target(listener, text) for text in listener.targets]
-        if not targets:
-            continue
-        goal = targets[0]
-        if len(targets) > 1:
-            name = f"command-line-{len(upstreams) + 1}"
-            upstreams[name] = Upstream(targets=list(targets))
-            goal = f"upstream://{name}"
-        scheme = listener.address.scheme
-        if scheme in ("http", "https") or (scheme in ("unix", "ssl") and targets[0].startswith("http")):
-            rules.append(ProxyRule(listener=listener.uri, proxy_pass=goal))
-        else:
-            rules.append(ForwardRule(listener=listener.uri, forward_to=goal))
-    return rules, upstreams
-
-
-def _target(listener: ListenerArgument, text: str) -> str:
-    from npserver.address import parse_target
-
-    scheme = _TARGET_SCHEMES[listener.address.scheme]
-    if text.startswith("/"):
-        text = f"{'unix' if listener.address.is_stream else 'unixgram'}://{text}"
-    try:
-        return str(parse_target(text, scheme, listener.address.port or None))
-    except ValueError as error:
-        raise UsageError(f"-to: {error}") from None
-
-
-def amend(document: Document, arguments: Arguments, rules: list[AnyRule], upstreams: dict[str, Upstream]) -> Document:
+def amend(document: Document, arguments: Arguments) -> Document:
     """Put into a config what the command line says: its listeners and rules are added, its values take precedence."""
-    from msgspec.structs import replace
+    from npserver.config.load import from_arguments
 
-    from npserver.config.document import Document
-    from npserver.config.schema import Tls
+    def place(name: str | None) -> str | None:
+        """Relative names in a config file start at its directory; those on the command line never do."""
+        return os.path.abspath(name) if name and arguments.config else name
 
-    config = document.config
-    changes: dict[str, object] = {
-        "listen": [*config.listen, *(listener.uri for listener in arguments.listeners)],
-        "dispatch": [*config.dispatch, *rules],
-        "upstreams": {**config.upstreams, **upstreams},
-    }
-    if arguments.cert is not None and arguments.key is not None:
-        changes["tls"] = Tls(cert=os.path.abspath(arguments.cert), key=os.path.abspath(arguments.key))
-    if arguments.root is not None:
-        changes["root"] = os.path.abspath(arguments.root)
-    if arguments.backlog is not None:
-        changes["backlog"] = arguments.backlog
-    if arguments.workers is not None:
-        changes["workers"] = arguments.workers
-    return Document(replace(config, **changes), document.file, document.directory, document.positions)
+    return from_arguments(
+        [(listener.uri, listener.targets) for listener in arguments.listeners],
+        cert=place(arguments.cert),
+        key=place(arguments.key),
+        root=place(arguments.root),
+        backlog=arguments.backlog,
+        workers=arguments.workers,
+        base=document,
+    )
 
 
 @contextlib.contextmanager

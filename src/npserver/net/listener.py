@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from msgspec import Struct
 
 from npserver.address import Address
 
@@ -19,8 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("npserver.server")
 
 
-@dataclass(frozen=True, slots=True)
-class Listener:
+class Listener(Struct, frozen=True):
     """One entry of `listen`, compiled: everything needed to bind and accept."""
 
     key: str  # what tells it from others across reloads: its URI
@@ -88,8 +89,11 @@ class LiveListener:
             from npserver.net.tlsaccept import accept_factory
 
             factory = accept_factory(self, self._accept)
-        serve = loop.create_unix_server if bound.family == socket.AF_UNIX else loop.create_server
-        return await serve(factory, sock=bound.dup(), backlog=listener.backlog)
+        if bound.family != socket.AF_UNIX:
+            return await loop.create_server(factory, sock=bound.dup(), backlog=listener.backlog)
+        # The socket's file is its binder's to remove; from Python 3.13 on the loop would do so at the server's end.
+        keep_file: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+        return await loop.create_unix_server(factory, sock=bound.dup(), backlog=listener.backlog, **keep_file)
 
     def _accept(self) -> asyncio.BaseProtocol:
         """Make a connection's protocol. Never raises: libuv would accept nothing more on this socket."""

@@ -7,12 +7,14 @@ import logging
 import os
 import signal
 import socket
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from npserver.errors import ConfigError, NpserverError
 from npserver.net.bulletin import Bulletin
 from npserver.net.tasks import spawn
+from npserver.net.tls import CertificateStore, keep_store
 from npserver.process.channel import Channel, ChannelClosed, Message
 from npserver.process.loop import new_loop
 from npserver.process.plane import Plane, make_context
@@ -34,8 +36,7 @@ def name_role(role: int) -> str:
     return "controller" if role == CONTROLLER else f"worker {role}"
 
 
-@dataclass(frozen=True, slots=True)
-class Seat:
+class Seat(Struct, frozen=True):
     """What a child gets from the master by fork."""
 
     role: int
@@ -46,6 +47,7 @@ class Seat:
     sockets: dict[str, tuple[socket.socket, ...]]
     news: dict[str, Any]  # the latest by topic
     identity: Identity | None
+    certificates: CertificateStore  # with them the keys of sessions, the same in all workers
 
 
 def run_child(seat: Seat) -> int:
@@ -70,7 +72,8 @@ class Child:
         self.loop = loop
         self.bulletin = Bulletin(self._send_news)
         self.bulletin.latest.update(seat.news)
-        context = make_context(loop, seat.role, seat.board, self.bulletin, seat.document.config.logging)
+        context = make_context(loop, seat.role, seat.board, self.bulletin, seat.document)
+        keep_store(context, seat.certificates)
         self.plane = Plane(context, runs_services=seat.role == CONTROLLER)
         self.document = seat.document
         self._stop = asyncio.Event()

@@ -65,7 +65,7 @@ class Crew:
         self._board = board
         self._take_seat = take_seat  # what a new child is given
         self._leave_master = leave_master  # called in a new child: closes what belongs to the master
-        self.members = [Member(role) for role in (CONTROLLER, *range(workers))]
+        self.members = [Member(role) for role in (*range(workers), CONTROLLER)]
 
     @property
     def alive(self) -> list[Member]:

@@ -7,8 +7,9 @@ import math
 import os
 import pwd
 import resource
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from npserver.errors import StartError, clip
 
@@ -39,8 +40,7 @@ def usable_cpus() -> int:
     return max(count, 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """A user and group to run as."""
 
     user: int

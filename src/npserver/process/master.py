@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from npserver.errors import ConfigError, StartError
+from npserver.net.tls import CertificateStore
 from npserver.observe import logs
 from npserver.observe.scoreboard import Directory, Scoreboard
 from npserver.process import control, systemd
@@ -26,6 +27,7 @@ from npserver.process.channel import Channel, ChannelClosed
 from npserver.process.child import Seat, name_role
 from npserver.process.crew import HANDLED_SIGNALS, Crew, Member
 from npserver.process.limits import find_identity
+from npserver.process.loop import import_loop
 from npserver.process.plan import WATCH_PERIOD_S, Plan
 from npserver.process.rehearsal import rehearse
 from npserver.process.swap import Swap
@@ -46,7 +48,8 @@ class Master:
         self._document = plan.document
         self._identity = find_identity(plan.document)
         self._board = Scoreboard(plan.workers, os.urandom(16))
-        self._runtime = rehearse(plan.document, self._board.directory)
+        self._certificates = CertificateStore()
+        self._runtime = rehearse(plan.document, self._board.directory, self._certificates)
         self._bindings = Bindings(plan.workers, systemd.inherited_sockets())
         self._crew = Crew(plan.workers, self._board, self._take_seat, self._leave_master)
         self._selector = selectors.DefaultSelector()
@@ -74,8 +77,9 @@ class Master:
                 self._control = control.open_control(self._plan.source.file)
             if self._control is not None:
                 self._selector.register(self._control, selectors.EVENT_READ, self._accept_caller)
-            gc.collect()
+            import_loop()
             gc.freeze()  # what exists now is shared with the children: the collector must not touch it
+            gc.enable()
             for member in self._crew.members:
                 self._start(member)
             while self._status is None:
@@ -144,7 +148,6 @@ class Master:
                 elif number == signal.SIGHUP:
                     self.reload()
                 elif number == signal.SIGUSR1:
-                    logs.reopen()
                     self._crew.broadcast({"kind": "reopen"})
         for member, how in self._crew.reap():
             self._buried(member, how)
@@ -182,7 +185,7 @@ class Master:
     def _take_seat(self, role: int, channel: Channel) -> Seat:
         return Seat(
             role, channel, self._board, self._plan.source, self._document, self._bindings.sockets(role), self._news,
-            self._identity,
+            self._identity, self._certificates,
         )  # fmt: skip
 
     def _leave_master(self, role: int) -> None:
@@ -269,7 +272,7 @@ class Master:
         try:
             text = self._plan.source.read()
             document = self._plan.source.document(text)
-            runtime = rehearse(document, directory)
+            runtime = rehearse(document, directory, self._certificates)
             bindings = self._bindings.prepare(runtime.listeners)
         except (ConfigError, StartError) as error:
             self._finish_reload(str(error).splitlines())

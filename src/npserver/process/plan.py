@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from npserver.build.runtime import Runtime
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
 WATCH_PERIOD_S = 1.0  # how often a watched config file is looked at
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """What to run, and how."""
 
     source: Source

@@ -23,7 +23,6 @@ from npserver.serve.context import Context
 if TYPE_CHECKING:
     from npserver.build.runtime import Runtime
     from npserver.config.document import Document
-    from npserver.config.schema import Logging
     from npserver.net.bulletin import Bulletin
     from npserver.observe.scoreboard import Scoreboard
 
@@ -36,10 +35,11 @@ _POLL_S = 0.02  # how often draining looks whether the last connection is gone
 
 
 def make_context(
-    loop: asyncio.AbstractEventLoop, worker: int, board: Scoreboard, bulletin: Bulletin, logging_config: Logging
+    loop: asyncio.AbstractEventLoop, worker: int, board: Scoreboard, bulletin: Bulletin, document: Document
 ) -> Context:
     """Make what all fronts and handlers of a process share."""
-    return Context(loop, worker, board.row(worker), Sweeper(loop), AccessLog(logging_config, loop), bulletin)
+    access_log = AccessLog(document.config.logging, loop, document.directory)
+    return Context(loop, worker, board.row(worker), Sweeper(loop), access_log, bulletin)
 
 
 class Plane:
@@ -65,6 +65,8 @@ class Plane:
     async def swap(self, runtime: Runtime, sockets: Sockets) -> None:
         """Put `runtime` in place of what runs; `sockets` are those of its listeners that this process serves."""
         old, self.runtime = self.runtime, runtime
+        if old is not None:
+            self.context.access_log.configure(runtime.document.config.logging, runtime.document.directory)
         listeners = {listener.key: listener for listener in runtime.listeners if listener.key in sockets}
         for key, live in list(self.live.items()):
             if key not in listeners:

@@ -3,33 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from npserver.build import compile_config
 from npserver.net.bulletin import Bulletin
+from npserver.net.tls import keep_store
 from npserver.observe.scoreboard import Directory, Scoreboard
 from npserver.process.plane import make_context
 
 if TYPE_CHECKING:
     from npserver.build.runtime import Runtime
     from npserver.config.document import Document
+    from npserver.net.tls import CertificateStore
 
 
-def rehearse(document: Document, directory: Directory) -> Runtime:
+def rehearse(document: Document, directory: Directory, certificates: CertificateStore | None = None) -> Runtime:
     """Compile `document`, give what came out of it, already closed.
 
-    Slot numbers go into `directory`, as every process will give them out that compiles the same config.
+    Slot numbers go into `directory`, as every process will give them out that compiles the same config; certificates
+    into `certificates`, which processes forked later take along.
 
     Raises: ConfigError.
     """
-    quiet = msgspec.structs.replace(document.config.logging, access_log="off")
+    logging = msgspec.structs.replace(document.config.logging, access_log="off")
+    quiet = replace(document, config=msgspec.structs.replace(document.config, logging=logging))
     board = Scoreboard(0, b"rehearsal")
     board.directory = directory
     loop = asyncio.new_event_loop()  # never run
     try:
         context = make_context(loop, -1, board, Bulletin(), quiet)
+        if certificates is not None:
+            keep_store(context, certificates)
         runtime = compile_config(document, context)
         runtime.close()
         context.sweeper.close()

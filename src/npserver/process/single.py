@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -38,7 +39,7 @@ class Single:
         self.document = document
         self.bindings = Bindings(1, systemd.inherited_sockets())
         board = Scoreboard(1, os.urandom(16))
-        context = make_context(asyncio.get_running_loop(), 0, board, Bulletin(), document.config.logging)
+        context = make_context(asyncio.get_running_loop(), 0, board, Bulletin(), document)
         self.plane = Plane(context, runs_services=True)
 
     async def start(self) -> Runtime:
@@ -80,6 +81,7 @@ class Single:
 
 def run_single(plan: Plan) -> int:
     """Run a plan in this process until told to stop. Gives the exit status. Raises: ConfigError, StartError."""
+    gc.enable()
     loop = new_loop()
     asyncio.set_event_loop(loop)
     try:
@@ -110,7 +112,7 @@ class _Run:
         if identity is not None:
             identity.assume()
         loop.add_signal_handler(signal.SIGHUP, lambda: spawn(self._reload(), "reload"))
-        loop.add_signal_handler(signal.SIGUSR1, self._reopen)
+        loop.add_signal_handler(signal.SIGUSR1, self._single.plane.context.access_log.reopen)
         if plan.source.file and (opened := control.open_control(plan.source.file)) is not None:
             self._control = opened
             loop.add_reader(opened, self._accept_caller, opened)
@@ -146,10 +148,6 @@ class _Run:
             timeout_s = self._single.document.config.timeouts.shutdown
             log.info("stopping, exchanges in flight have %g s (timeouts.shutdown)", timeout_s)
             self._stop.set()
-
-    def _reopen(self) -> None:
-        logs.reopen()
-        self._single.plane.context.access_log.reopen()
 
     async def _reload(self) -> list[str]:
         """Read the config again and swap to it. Gives the errors."""

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from npserver.config.document import Document
-from npserver.config.load import load_text
+from msgspec import Struct
+
+from npserver.config.document import COMMAND_LINE, Document
+from npserver.config.load import load_text, read
 from npserver.config.schema import Config
-from npserver.errors import ConfigError, Problem
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """A config that can be read again. Children get it by fork; only the text travels to them on a reload."""
 
     file: str  # as the user named it; "" when there is only the command line
@@ -21,19 +20,11 @@ class Source:
 
     def read(self) -> str:
         """Read the file. Raises: ConfigError."""
-        if not self.file:
-            return ""
-        try:
-            with open(self.file, encoding="utf-8") as file:
-                return file.read()
-        except OSError as error:
-            raise ConfigError([Problem(f"cannot read: {error.strerror or error}", self.file)]) from error
-        except UnicodeDecodeError as error:
-            raise ConfigError([Problem(f"not UTF-8: {error.reason} at byte {error.start}", self.file)]) from error
+        return read(self.file) if self.file else ""
 
     def document(self, text: str) -> Document:
         """Make the config of what `read` gave. Raises: ConfigError."""
-        return self.amend(load_text(text, self.file) if self.file else Document(Config(), "command line"))
+        return self.amend(load_text(text, self.file) if self.file else Document(Config(), COMMAND_LINE))
 
     def changed_at(self) -> tuple[int, int] | None:
         """Time of the last change and size of the file; None when there is none to see."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
     from npserver.build.runtime import Runtime
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
 PREPARE_WITHIN_S = 30.0
 
 
-@dataclass(slots=True)
-class Swap:
+class Swap(Struct):
     """The new config and who has not compiled it yet."""
 
     text: str

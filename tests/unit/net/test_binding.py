@@ -180,7 +180,7 @@ class TestFailures:
             raise socket.gaierror(-2, "Name or service not known")
 
         monkeypatch.setattr(binding.socket, "getaddrinfo", unknown)
-        with pytest.raises(StartError, match="no address found for host 'nowhere.test'"):
+        with pytest.raises(StartError, match=r"no address found for host 'nowhere\.test'"):
             bound("http://nowhere.test:8080")
 
     def test_privileged_port(self) -> None:

@@ -1,0 +1,119 @@
+"""Small servers for the demo to stand in front of: an HTTP app with a WebSocket echo, TCP and UDP echoes.
+
+They answer what a well-behaved client sends and nothing more; they listen on loopback ports that the kernel chooses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from base64 import b64encode
+from hashlib import sha1
+from typing import cast
+
+_WEBSOCKET_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 §1.3
+_MAX_HEAD = 64 << 10
+
+
+class HttpApp(asyncio.Protocol):
+    """An app that tells what reached it, as JSON; on an upgrade it echoes WebSocket messages."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._data = b""
+        self._is_websocket = False
+        self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set when the connection is made
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """npserver has connected."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Take a request, or frames."""
+        self._data += data
+        if self._is_websocket:
+            self._echo_frames()
+            return
+        while (end := self._data.find(b"\r\n\r\n")) >= 0:
+            lines = self._data[:end].decode("latin-1").split("\r\n")
+            fields = dict(line.split(": ", 1) for line in lines[1:] if ": " in line)
+            fields = {name.lower(): value for name, value in fields.items()}
+            length = int(fields.get("content-length", 0))
+            if len(self._data) < end + 4 + length:
+                return
+            self._data = self._data[end + 4 + length :]
+            if fields.get("upgrade", "").lower() == "websocket":
+                self._begin_websocket(fields)
+                return
+            self._answer(lines[0], fields)
+        if len(self._data) > _MAX_HEAD:
+            self._transport.abort()
+
+    def _answer(self, line: str, fields: dict[str, str]) -> None:
+        told = {"served_by": self._name, "request": line, "header": fields}
+        body = json.dumps(told, indent=1).encode() + b"\n"
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        self._transport.write(head.encode() + (b"" if line.startswith("HEAD ") else body))
+
+    def _begin_websocket(self, fields: dict[str, str]) -> None:
+        key = fields.get("sec-websocket-key", "").encode()
+        accept = b64encode(sha1(key + _WEBSOCKET_GUID, usedforsecurity=False).digest())
+        self._transport.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+        )
+        self._is_websocket = True
+        greeting = f"hello from {self._name}".encode()
+        self._transport.write(bytes([0x81, len(greeting)]) + greeting)
+        self._echo_frames()
+
+    def _echo_frames(self) -> None:
+        """Send whole frames back, unmasked (RFC 6455 §5.2); a close frame ends the connection."""
+        while (frame := _take_frame(self._data)) is not None:
+            first, payload, self._data = frame
+            opcode = first & 0x0F
+            answer = 0x8A if opcode == 0x9 else first  # a ping is answered by a pong
+            size = len(payload)
+            header = bytes([answer, size]) if size < 126 else bytes([answer, 126]) + size.to_bytes(2)
+            self._transport.write(header + payload)
+            if opcode == 0x8:
+                self._transport.close()
+
+
+def _take_frame(data: bytes) -> tuple[int, bytes, bytes] | None:
+    """Split off a masked frame of up to 64 KiB: its first byte, its payload, what follows."""
+    if len(data) < 2:
+        return None
+    size, start = data[1] & 0x7F, 2
+    if size == 126:
+        size, start = int.from_bytes(data[2:4]), 4
+    end = start + 4 + size
+    if len(data) < end:
+        return None
+    mask = data[start : start + 4]
+    payload = bytes(byte ^ mask[index % 4] for index, byte in enumerate(data[start + 4 : end]))
+    return data[0], payload, data[end:]
+
+
+class TcpEcho(asyncio.Protocol):
+    """Sends back what comes."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Somebody has connected."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Echo."""
+        self._transport.write(b"tcp echo: " + data)
+
+
+class UdpEcho(asyncio.DatagramProtocol):
+    """Sends back what comes."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The socket is open."""
+        self._transport = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        """Echo."""
+        self._transport.sendto(b"udp echo: " + data, addr)
