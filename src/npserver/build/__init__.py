@@ -18,6 +18,7 @@ from npserver.build.runtime import Runtime
 from npserver.build.summary import summarise
 from npserver.build.unserved import check_unserved
 from npserver.config.schema import AnyRule, ForwardRule
+from npserver.errors import clip
 from npserver.net.tls import store_of
 
 if TYPE_CHECKING:
@@ -84,14 +85,15 @@ def _compile_front(
 
 
 def _check_logging(report: Report) -> None:
-    file = report.document.config.logging.access_log
-    if file in {"stdout", "stderr", "off"}:
+    name = report.document.config.logging.access_log
+    if name in {"stdout", "stderr", "off"}:
         return
+    file = os.path.join(report.document.directory, name)
     directory = os.path.dirname(file) or "."
     if not os.path.isdir(directory):
-        report.error(("logging", "access_log"), f"no directory {directory!r} to write the access log to")
-    elif not os.access(file if os.path.exists(file) else directory, os.W_OK):
-        report.error(("logging", "access_log"), f"no permission to write {file!r}")
+        report.error(("logging", "access_log"), f"no directory {clip(directory)} to write the access log to")
+    elif os.path.isdir(file) or not os.access(file if os.path.exists(file) else directory, os.W_OK):
+        report.error(("logging", "access_log"), f"no permission to write {clip(name)}")
 
 
 __all__ = ["Assignment", "compile_config"]

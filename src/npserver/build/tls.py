@@ -82,7 +82,7 @@ def _identity(report: Report, path: Path, entry: Tls) -> Identity | None:
 
 def _file(report: Report, path: Path, name: str) -> str | None:
     """The absolute path of a file; None, with an error in the report, if it cannot be read."""
-    file = os.path.abspath(os.path.join(report.document.directory, name))
+    file = os.path.abspath(report.document.resolve(name))
     try:
         with open(file, "rb"):
             return file

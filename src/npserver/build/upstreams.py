@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from difflib import get_close_matches
-from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Literal
 
 from npserver.address import Address, parse_target
@@ -107,9 +107,7 @@ def with_tls(report: Report, path: Path, upstream: Upstream, tls: UpstreamTls) -
     return Upstream(upstream.context, upstream.settings, tuple(targets))
 
 
-def _compile(
-    report: Report, context: Context, path: Path, name: str, config: UpstreamConfig
-) -> Upstream | None:
+def _compile(report: Report, context: Context, path: Path, name: str, config: UpstreamConfig) -> Upstream | None:
     targets: list[Target] = []
     seen: set[str] = set()
     schemes: dict[str, None] = {}
@@ -216,7 +214,7 @@ class _ClientTls:
         parts = [server_name, str(config)]
         for name in (config.ca, config.cert, config.key):
             try:
-                parts.append(str((FilePath(self._report.document.directory) / name).stat().st_mtime_ns) if name else "")
+                parts.append(str(os.stat(self._report.document.resolve(name)).st_mtime_ns) if name else "")
             except OSError:
                 parts.append("missing")  # reported by client_context
         return "\0".join(parts)

@@ -103,7 +103,7 @@ def test_everything_wrong_is_said_at_once_with_its_place(place: Path, capsys: py
         "bad.json:12:5: warning: this rule is never used",
         "bad.json:14:10: warning: 'dns' is not used: no rule has handler 'dns'",
         "bad.json:14:26: ",
-        "bad.json:15:30: no directory 'none' to write the access log to",
+        "bad.json:15:30: no directory './none' to write the access log to",
     ):
         assert any(line.startswith(start) for line in lines), f"{start}\nnot in\n{err}"
     assert lines == sorted(lines, key=lambda line: [int(number) for number in line.split(":")[1:3]])
