@@ -1,0 +1,183 @@
+"""Listings of directories."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import AsyncIterator
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urljoin
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.stage.site import Reply, Site, site
+
+from npserver.serve import listing
+from npserver.serve.listing import Item, readable_size, render
+
+MODIFIED = 784111777
+TAGS = {"html", "head", "meta", "title", "style", "body", "h1", "a", "ul", "li", "span", "time", "p"}
+
+
+class Links(HTMLParser):
+    """Collects a page's links, and tags that no listing has."""
+
+    def __init__(self, page: bytes) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.tags: set[str] = set()
+        self.text = ""
+        self.feed(page.decode())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.links += [value for name, value in attrs if name == "href" and value is not None]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    directory = tmp_path / "www"
+    (directory / "docs" / "Zeta").mkdir(parents=True)
+    (directory / "docs" / "alpha").mkdir()
+    for name, size in (("a10.txt", 10), ("a2.txt", 2048), ("B.txt", 5_000_000), ("ü ?#%&.txt", 1), ("<b>&\"'.txt", 0)):
+        (directory / "docs" / name).write_bytes(b"x" * size)
+        os.utime(directory / "docs" / name, (MODIFIED, MODIFIED))
+    (directory / "docs" / ".hidden").write_bytes(b"x")
+    (directory / "with-index").mkdir()
+    (directory / "with-index" / "index.html").write_bytes(b"index")
+    return directory
+
+
+@pytest.fixture
+async def served(root: Path) -> AsyncIterator[Site]:
+    async with site({"handler": "static", "root": str(root), "browse": True}) as running:
+        yield running
+
+
+async def names(site_: Site, path: str) -> list[str]:
+    reply = await site_.ask(path, Accept="application/json")
+    assert reply["Content-Type"] == "application/json"
+    return [entry["name"] for entry in json.loads(reply.body)["entries"]]
+
+
+async def test_directories_first_then_names_as_people_sort_them(served: Site) -> None:
+    assert await names(served, "/docs/") == ["alpha", "Zeta", "<b>&\"'.txt", "a2.txt", "a10.txt", "B.txt", "ü ?#%&.txt"]
+
+
+async def test_json_says_what_things_are(served: Site) -> None:
+    document = json.loads((await served.ask("/docs/", Accept="application/json")).body)
+    assert document["path"] == "/docs/"
+    assert document["omitted"] == 0
+    by_name = {entry["name"]: entry for entry in document["entries"]}
+    assert by_name["a2.txt"] == {
+        "name": "a2.txt", "type": "file", "size": 2048, "modified": "1994-11-06T08:49:37Z", "href": "./a2.txt",
+    }  # fmt: skip
+    assert (by_name["alpha"]["type"], by_name["alpha"]["size"], by_name["alpha"]["href"]) == (
+        "directory",
+        None,
+        "./alpha/",
+    )
+
+
+async def test_the_page_shows_sizes_and_dates_and_needs_no_script(served: Site) -> None:
+    reply = await served.ask("/docs/", Accept="text/html")
+    assert reply["Content-Type"] == "text/html; charset=utf-8"
+    assert reply["Vary"] == "Accept"
+    assert "default-src 'none'" in reply["Content-Security-Policy"]
+    page = reply.body.decode()
+    assert 'name="viewport"' in page
+    for part in ("2.0 KB", "4.8 MB", "1994-11-06 08:49", "2 directories, 5 files"):
+        assert part in page
+    assert "<script" not in page
+    assert Links(reply.body).tags <= TAGS
+
+
+async def test_every_link_leads_to_what_it_names(served: Site, root: Path) -> None:
+    reply = await served.ask("/docs/")
+    links = [link for link in Links(reply.body).links if link.startswith("./") and link != "./"]
+    assert len(links) == 7
+    for link in links:
+        target = urljoin("http://h/docs/", link).removeprefix("http://h")
+        found = await served.ask(target)
+        assert found.status == 200
+        name = unquote(target)
+        if not name.endswith("/"):
+            assert found.body == (root / name[1:]).read_bytes()
+
+
+async def test_hidden_special_and_outside_names_are_left_out(served: Site, root: Path, tmp_path: Path) -> None:
+    os.mkfifo(root / "docs" / "fifo")
+    (tmp_path / "secret").mkdir()
+    (root / "docs" / "out").symlink_to(tmp_path / "secret")
+    (root / "docs" / "dead").symlink_to("nowhere")
+    (root / "docs" / "in").symlink_to("alpha")
+    found = await names(served, "/docs/")
+    assert "in" in found
+    assert not {"fifo", "out", "dead", ".hidden"} & set(found)
+
+
+async def test_an_index_comes_first(served: Site) -> None:
+    assert (await served.ask("/with-index/")).body == b"index"
+
+
+async def test_without_browse_there_is_none(root: Path) -> None:
+    async with site({"handler": "static", "root": str(root)}) as running:
+        assert (await running.ask("/docs/")).status == 404
+
+
+async def test_a_linked_directory_outside_is_not_listed(served: Site, root: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "name").write_bytes(b"")
+    (root / "out").symlink_to(tmp_path / "secret")
+    assert (await served.ask("/out/")).status == 403
+
+
+async def test_head(served: Site) -> None:
+    assert (await served.ask("/docs/", "HEAD")).status == 200
+
+
+async def test_a_long_listing_is_cut_and_says_so(served: Site, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "MAX_ITEMS", 3)
+    assert len(await names(served, "/docs/")) == 3
+    reply: Reply = await served.ask("/docs/", Accept="application/json")
+    assert json.loads(reply.body)["omitted"] == 4
+    assert b"and 4 more" in (await served.ask("/docs/")).body
+
+
+async def test_names_that_are_no_unicode(served: Site, root: Path) -> None:
+    (root / "docs" / os.fsdecode(b"\xff\xfe.txt")).write_bytes(b"odd")
+    reply = await served.ask("/docs/")
+    link = next(link for link in Links(reply.body).links if "%FF" in link)
+    assert (await served.ask("/docs/" + link[2:])).body == b"odd"
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), min_size=1, max_size=30))
+def test_no_name_breaks_out_of_its_place(name: str) -> None:
+    _, page = render([Item(name, False, 1, 0)], "/d/", b"text/html")
+    links = Links(page)
+    assert links.tags <= TAGS
+    target = next(link for link in links.links if link.startswith("./") and link != "./")
+    assert re.fullmatch(r"\./[A-Za-z0-9%_.~-]+", target)
+    if name not in (".", ".."):
+        assert urljoin("http://h/d/", target).startswith("http://h/d/")
+        assert unquote(target[2:]) == name
+    json.loads(render([Item(name, False, 1, 0)], "/d/", b"application/json")[1])
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KB"), (1536, "1.5 KB"), (10_240, "10 KB"), (5 << 20, "5.0 MB"),
+     (3 << 30, "3.0 GB"), (2 << 40, "2.0 TB")],
+)  # fmt: skip
+def test_sizes_for_people(size: int, text: str) -> None:
+    assert readable_size(size) == text
+
+
+def test_dates_that_are_none() -> None:
+    assert b"1970-01-01" in render([Item("a", False, 1, 10**18)], "/", b"")[1]

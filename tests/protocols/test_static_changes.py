@@ -1,0 +1,377 @@
+"""Files that change while they are served, and the memory that holds them."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.stage.site import site
+
+from npserver.serve import compress, files
+from npserver.serve.filecache import ENTRY_BYTES, MAX_KEYS, Answer, Entry, FileCache, Shelf
+from npserver.serve.paths import Identity
+
+TEXT = b"some text that compresses well\n" * 4000
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    directory = tmp_path / "www"
+    directory.mkdir()
+    (directory / "f.txt").write_bytes(b"old content")
+    (directory / "big.txt").write_bytes(TEXT)
+    return directory
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take every file for one that has not been touched for long."""
+    monkeypatch.setattr(files, "UNSETTLED_NS", -(10**18))
+
+
+def rule(root: Path, **more: Any) -> dict[str, Any]:
+    return {"handler": "static", "root": str(root), **more}
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Put a new file in the place of an old one, as careful programs do."""
+    path.with_suffix(".new").write_bytes(content)
+    os.replace(path.with_suffix(".new"), path)
+
+
+class Opens:
+    """Counts how often files of a directory are looked at and opened."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+        self.stats = 0
+        self.opens = 0
+        self._directory = str(directory)
+        real_stat, real_open = os.stat, os.open
+
+        def stat(path: Any, **options: Any) -> os.stat_result:
+            self.stats += str(path).startswith(self._directory)
+            return real_stat(path, **options)
+
+        def open_(path: Any, *rest: Any) -> int:
+            self.opens += str(path).startswith(self._directory)
+            return real_open(path, *rest)
+
+        monkeypatch.setattr(os, "stat", stat)
+        monkeypatch.setattr(os, "open", open_)
+
+
+class TestFreshness:
+    async def test_within_the_interval_a_small_file_is_not_looked_at(
+        self, root: Path, settled: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with site(rule(root), file_cache={"check_interval": 60}) as running:
+            client = await running.connect()
+            await client.ask("/f.txt")
+            seen = Opens(monkeypatch, root)
+            for fields in ({}, {"If_None_Match": "*"}, {"Range": "bytes=0-2"}, {"Cookie": "a=b"}):
+                await client.ask("/f.txt", **fields)
+            assert (seen.stats, seen.opens) == (0, 0)
+            client.close()
+
+    async def test_a_large_one_is_opened_but_not_searched_for(
+        self, root: Path, settled: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with site(rule(root, gzip=False), file_cache={"check_interval": 60}) as running:
+            client = await running.connect()
+            await client.ask("/big.txt")
+            seen = Opens(monkeypatch, root)
+            assert (await client.ask("/big.txt")).body == TEXT
+            assert (seen.stats, seen.opens) == (0, 1)
+            client.close()
+
+    async def test_after_it_every_change_is_seen(self, root: Path, settled: None) -> None:
+        async with site(rule(root), file_cache={"check_interval": 0}) as running:
+            client = await running.connect()
+            tags = set()
+            for content in (b"old content", b"new content", b"longer new content", b""):
+                replace(root / "f.txt", content)
+                reply = await client.ask("/f.txt")
+                assert reply.body == content
+                tags.add(reply["ETag"])
+            assert len(tags) == 4
+            (root / "f.txt").unlink()
+            assert (await client.ask("/f.txt")).status == 404
+            (root / "f.txt").write_bytes(b"again")
+            assert (await client.ask("/f.txt")).body == b"again"
+            client.close()
+
+    async def test_an_unchanged_file_keeps_what_was_made_of_it(
+        self, root: Path, settled: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made = 0
+        original = compress.compressor("gzip")
+
+        def counting(coding: str) -> Any:
+            def run(data: bytes) -> bytes:
+                nonlocal made
+                made += 1
+                return original(data)
+
+            return run
+
+        monkeypatch.setattr(compress, "compressor", counting)
+        async with site(rule(root), file_cache={"check_interval": 0}) as running:
+            for _ in range(3):
+                assert gzip.decompress((await running.ask("/big.txt", Accept_Encoding="gzip")).body) == TEXT
+        assert made == 1
+
+    async def test_a_file_just_written_is_not_trusted_to_show_its_changes(self, root: Path) -> None:
+        """Two writes within one tick of the file system's clock leave the same times and size."""
+        async with site(rule(root), file_cache={"check_interval": 60}) as running:
+            (root / "f.txt").write_bytes(b"first!")
+            assert (await running.ask("/f.txt")).body == b"first!"
+            (root / "f.txt").write_bytes(b"second")
+            assert (await running.ask("/f.txt")).body == b"second"
+
+    async def test_a_sibling_that_appears_or_goes_is_seen(self, root: Path, settled: None) -> None:
+        async with site(rule(root), file_cache={"check_interval": 0}) as running:
+            assert "Vary" in await running.ask("/big.txt")
+            (root / "big.txt.gz").write_bytes(b"from the sibling")
+            assert (await running.ask("/big.txt", Accept_Encoding="gzip")).body == b"from the sibling"
+            (root / "big.txt.gz").unlink()
+            assert gzip.decompress((await running.ask("/big.txt", Accept_Encoding="gzip")).body) == TEXT
+
+
+class TestWhileItIsSent:
+    @pytest.mark.parametrize("interval", [0, 60])
+    async def test_a_large_file_replaced_is_sent_with_its_own_fields(
+        self, root: Path, settled: None, interval: int
+    ) -> None:
+        """Also within the interval: its descriptor is compared with what the fields were made of."""
+        async with site(rule(root, gzip=False), file_cache={"check_interval": interval}) as running:
+            old = await running.ask("/big.txt")
+            replace(root / "big.txt", TEXT[:-31])
+            new = await running.ask("/big.txt")
+            assert new.body == TEXT[:-31]
+            assert new["ETag"] != old["ETag"]
+            part = await running.ask("/big.txt", Range="bytes=-5")
+            assert part["Content-Range"] == f"bytes {len(TEXT) - 36}-{len(TEXT) - 32}/{len(TEXT) - 31}"
+
+    async def test_a_file_that_shrinks_meanwhile_ends_in_a_closed_connection(self, root: Path) -> None:
+        size = 30_000_000
+        file = root / "huge.bin"
+        with file.open("wb") as stream:
+            stream.truncate(size)
+        async with site(rule(root)) as running:
+            client = await running.connect()
+            client.writer.write(b"GET /huge.bin HTTP/1.1\r\nHost: a\r\n\r\n")
+            head = await client.reader.readuntil(b"\r\n\r\n")
+            assert b"Content-Length: 30000000" in head
+            os.truncate(file, 1000)
+            try:
+                received = len(await client.at_end())
+            except ConnectionResetError:
+                received = 0
+            assert received < size
+            client.close()
+
+    async def test_a_file_that_vanishes_meanwhile_is_sent_whole(self, root: Path) -> None:
+        content = os.urandom(1000) * 20_000
+        (root / "huge.bin").write_bytes(content)
+        async with site(rule(root)) as running:
+            client = await running.connect()
+            client.writer.write(b"GET /huge.bin HTTP/1.1\r\nHost: a\r\n\r\n")
+            head = await client.reader.readuntil(b"\r\n\r\n")
+            (root / "huge.bin").unlink()
+            assert b" 200 " in head
+            assert await client.reader.readexactly(len(content)) == content
+            client.close()
+
+    async def test_a_small_file_that_changes_while_it_is_read_is_read_again(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real_pread = os.pread
+        changes = iter([b"changed once", b"changed again!"])
+
+        def meddling(file: int, size: int, offset: int) -> bytes:
+            data = real_pread(file, size, offset)
+            if offset == 0 and (content := next(changes, None)) is not None:
+                (root / "f.txt").write_bytes(content)
+            return data
+
+        monkeypatch.setattr(os, "pread", meddling)
+        async with site(rule(root)) as running:
+            reply = await running.ask("/f.txt")
+        assert reply.body == b"changed again!"
+        assert reply["Content-Length"] == str(len(reply.body))
+
+    async def test_one_that_never_stops_changing_is_503(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        real_pread = os.pread
+        count = 0
+
+        def meddling(file: int, size: int, offset: int) -> bytes:
+            nonlocal count
+            count += 1
+            (root / "f.txt").write_bytes(b"x" * count)
+            return real_pread(file, size, offset)
+
+        monkeypatch.setattr(os, "pread", meddling)
+        async with site(rule(root)) as running:
+            assert (await running.ask("/f.txt")).status == 503
+
+    async def test_one_replaced_before_it_is_compressed_is_compressed_anew(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        original = files.Files.read
+        news = iter([TEXT[:70_000]])
+
+        def late(self: files.Files, entry: Entry) -> bytes | None:
+            if (content := next(news, None)) is not None:
+                replace(root / "big.txt", content)
+            return original(self, entry)
+
+        monkeypatch.setattr(files.Files, "read", late)
+        async with site(rule(root), file_cache={"max_file_size": 0}) as running:
+            reply = await running.ask("/big.txt", Accept_Encoding="gzip")
+            plain = await running.ask("/big.txt")
+        assert gzip.decompress(reply.body) == TEXT[:70_000]
+        assert reply["ETag"] == plain["ETag"][:-1] + '-gzip"'
+
+
+class TestCompressing:
+    async def test_those_who_ask_at_once_share_the_work(
+        self, root: Path, settled: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made = 0
+
+        def counting(coding: str) -> Any:
+            def run(data: bytes) -> bytes:
+                nonlocal made
+                made += 1
+                return gzip.compress(data)
+
+            return run
+
+        monkeypatch.setattr(compress, "compressor", counting)
+        async with site(rule(root)) as running:
+            replies = await asyncio.gather(*(running.ask("/big.txt", Accept_Encoding=f"gzip, x{n}") for n in range(10)))
+        assert {gzip.decompress(reply.body) for reply in replies} == {TEXT}
+        assert made == 1
+
+    async def test_a_client_that_goes_meanwhile_harms_nobody(self, root: Path) -> None:
+        async with site(rule(root)) as running:
+            for _ in range(5):
+                client = await running.connect()
+                client.writer.write(b"GET /big.txt HTTP/1.1\r\nHost: a\r\nAccept-Encoding: br\r\n\r\n")
+                await client.writer.drain()
+                client.close()
+            assert "Content-Encoding" in await running.ask("/big.txt", Accept_Encoding="br")
+
+    async def test_pipelined_requests_are_answered_in_order(self, root: Path) -> None:
+        async with site(rule(root)) as running:
+            client = await running.connect()
+            client.writer.write(
+                b"GET /big.txt HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n"
+                b"GET /f.txt HTTP/1.1\r\nHost: a\r\n\r\n"
+            )
+            assert gzip.decompress((await client.read()).body) == TEXT
+            assert (await client.read()).body == b"old content"
+            client.close()
+
+    @pytest.mark.parametrize("memory", [0, "16k"])
+    async def test_with_little_memory_the_answers_are_the_same(self, root: Path, settled: None, memory: Any) -> None:
+        async with site(rule(root), file_cache={"max_size": memory}) as running:
+            for _ in range(3):
+                assert (await running.ask("/f.txt")).body == b"old content"
+                assert (await running.ask("/big.txt")).body == TEXT
+                assert gzip.decompress((await running.ask("/big.txt", Accept_Encoding="gzip")).body) == TEXT
+                assert (await running.ask("/f.txt", Range="bytes=0-2")).body == b"old"
+
+    def test_without_isal_zlib_does_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        import sys
+
+        monkeypatch.setitem(sys.modules, "isal", None)
+        compress.compressor.cache_clear()
+        try:
+            assert gzip.decompress(compress.compressor("gzip")(TEXT)) == TEXT
+        finally:
+            compress.compressor.cache_clear()
+
+
+IDENTITY: Identity = (0, 0, 0, 0, 0)
+
+
+class TestCache:
+    """`serve.filecache`."""
+
+    def entry(self, shelf: Shelf, name: str, size: int) -> Entry:
+        entry = Entry(shelf, name, IDENTITY, "text/plain")
+        answer = Answer("identity", b'"a"', b"", b"", b"")
+        answer.body = b"x" * size
+        entry.by_coding["identity"] = answer
+        return entry
+
+    def test_memory_is_bounded_and_the_unused_go_first(self) -> None:
+        shelf = Shelf()
+        cache = FileCache(4 * (ENTRY_BYTES + 1000))
+        for name in "abcd":
+            cache.keep(self.entry(shelf, name, 1000))
+            cache.link(f"/{name}", shelf.by_path[name])
+        for entry in shelf.by_path.values():
+            entry.used = entry.path == "a"
+        cache.keep(self.entry(shelf, "e", 1000))
+        assert list(shelf.by_path) == ["a", "c", "d", "e"]
+        assert "/b" not in shelf.by_request
+        assert cache.bytes <= cache.max_bytes
+
+    def test_what_is_used_goes_too_when_all_is(self) -> None:
+        shelf = Shelf()
+        cache = FileCache(10 * (ENTRY_BYTES + 1000))
+        for number in range(1000):
+            cache.keep(self.entry(shelf, str(number), 1000))
+            assert cache.bytes <= cache.max_bytes
+        assert len(shelf.by_path) == 10
+
+    def test_an_entry_takes_an_older_one_s_place(self) -> None:
+        shelf = Shelf()
+        cache = FileCache(1 << 20)
+        first, second = self.entry(shelf, "a", 10), self.entry(shelf, "a", 20)
+        cache.keep(first)
+        cache.link("/a", first)
+        cache.keep(second)
+        assert shelf.by_path == {"a": second}
+        assert shelf.by_request == {}
+        assert cache.bytes == ENTRY_BYTES + 20
+        cache.drop(first)
+        assert shelf.by_path == {"a": second}
+
+    def test_few_paths_lead_to_one_entry(self) -> None:
+        shelf = Shelf()
+        cache = FileCache(1 << 20)
+        entry = self.entry(shelf, "a", 10)
+        cache.keep(entry)
+        for number in range(100):
+            cache.link(f"/{number}", entry)
+        assert len(shelf.by_request) == MAX_KEYS
+        cache.drop(entry)
+        assert shelf.by_request == {}
+        assert cache.bytes == 0
+
+    def test_one_that_is_not_kept_is_not_linked(self) -> None:
+        shelf = Shelf()
+        cache = FileCache(0)
+        entry = self.entry(shelf, "a", 10)
+        cache.keep(entry)
+        cache.link("/a", entry)
+        cache.grow(entry, 100)
+        assert (shelf.by_path, shelf.by_request, cache.bytes) == ({}, {}, 0)
+
+
+async def test_the_memory_of_many_files_is_bounded(root: Path, settled: None) -> None:
+    for number in range(60):
+        (root / f"{number}.bin").write_bytes(os.urandom(10_000))
+    async with site(rule(root), file_cache={"max_size": "200k", "check_interval": 60}) as running:
+        client = await running.connect()
+        for _ in range(2):
+            for number in range(60):
+                assert len((await client.ask(f"/{number}.bin")).body) == 10_000
+        client.close()

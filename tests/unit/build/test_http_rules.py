@@ -1,0 +1,99 @@
+"""What `npserver check` says about rules that speak HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from npserver.config.load import load_text
+from npserver.errors import ConfigError
+from npserver.observe.scoreboard import Directory
+from npserver.process.rehearsal import rehearse
+
+Check = Callable[..., list[str]]
+
+
+@pytest.fixture
+def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Check]:
+    """Give `check(*rules, **config)`: everything the config's compilation says, errors and warnings."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "public").mkdir()
+
+    def run(*rules: dict[str, Any], **config: Any) -> list[str]:
+        text = json.dumps({"listen": ["http://127.0.0.1:0"], "dispatch": list(rules), **config}, indent=1)
+        try:
+            runtime = rehearse(load_text(text, "config"), Directory())
+        except ConfigError as error:
+            return [str(problem) for problem in error.problems]
+        return [str(problem) for problem in runtime.warnings]
+
+    yield run
+    asyncio.set_event_loop(None)
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ({"handler": "respond", "path": "api"}, "must start with a slash"),
+        ({"handler": "respond", "path": "/*/x"}, "a star is allowed only at the end"),
+        ({"handler": "respond", "host": "a b"}, "host 'a b'"),
+        ({"handler": "respond", "body": "$hots"}, "did you mean $host?"),
+        ({"handler": "respond", "content_type": "a\r\nb"}, "is no media type"),
+        ({"handler": "redirect", "to": "https://$hots"}, "did you mean $host?"),
+        ({"handler": "redirect", "to": ""}, "is no URL"),
+        ({"handler": "respond", "response_headers": {"a b": "x"}}, "is no header name"),
+        ({"handler": "respond", "headers": {"Content-Length": "1"}}, "set by the server itself"),
+        ({"handler": "respond", "basic_auth": {"users": {"joe": "secret"}}}, "is no password hash"),
+        ({"handler": "respond", "basic_auth": {"users": {}}}, "nobody can come in"),
+        ({"handler": "respond", "allow": "hoem"}, "unknown network 'hoem'"),
+        ({"handler": "respond", "error_pages": {"404": "none.html"}}, "No such file"),
+        ({"handler": "respond", "error_pages": {"200": "none.html"}}, "write a status from 400 to 599"),
+        ({"handler": "static", "root": "./nowhere"}, "does not exist yet"),
+        ({"handler": "static", "root": "./public/f"}, "does not exist yet"),
+        ({"handler": "static", "mime": {"x": "no type"}}, "is no media type"),
+        ({"handler": "static", "cache_control": "a\nb"}, "is no header value"),
+        ({"handler": "static", "index": "../x"}, "is no file name"),
+        ({"handler": "static", "try_files": ["=4x4"]}, "is no status"),
+        ({"handler": "static", "try_files": ["=404", "$path"]}, "never tried"),
+        ({"handler": "static", "try_files": ["$paht"]}, "did you mean $path?"),
+    ],
+)
+def test_each_mistake_is_named_once_and_in_its_place(check: Check, rule: dict[str, Any], message: str) -> None:
+    problems = check(rule, listen=["http://127.0.0.1:0", "http://127.0.0.1:1"])
+    assert len(problems) == 1, problems
+    assert message in problems[0]
+    assert problems[0].startswith("config:")
+
+
+def test_a_rule_that_can_never_match_is_named(check: Check) -> None:
+    problems = check(
+        {"handler": "respond", "path": "/a/**"},
+        {"handler": "respond", "path": "/a/*", "host": "example.com"},
+        {"handler": "respond", "path": "/a/*"},
+    )
+    assert len(problems) == 1
+    assert "this rule is never used: the rule at config:6:" in problems[0]
+
+
+def test_all_mistakes_are_named_at_once(check: Check) -> None:
+    problems = check(
+        {"handler": "respond", "path": "x", "host": ["a b", "ok"], "body": "$x", "response_headers": {"": "x"}},
+        {"handler": "static", "mime": {"a": "b"}, "try_files": ["$z"]},
+        error_pages={"999": "x"},
+    )
+    assert len(problems) == 7
+
+
+def test_a_good_config_has_nothing_to_say(check: Check) -> None:
+    rules = [
+        {"handler": "static", "try_files": ["$path", "index.html", "=404"], "gzip": {"types": ["font/*"]}},
+        {"handler": "redirect", "path": "/old/**", "to": "https://$host$path$query", "host": "*.example.com"},
+        {"handler": "respond", "path": "/status", "body": "$$"},
+        {"handler": "status"},
+    ]
+    assert check(*rules[:2], rules[3]) == []
