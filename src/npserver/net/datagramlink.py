@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from npserver.serve.context import Context
 
 BATCH = 64  # datagrams read before other sockets get their turn
+SINGLES = 16  # times that one datagram is read, before another look at whether there are more: mostly there are not
 MAX_DATAGRAM = 65_535
 
 
@@ -53,7 +54,7 @@ async def connect(context: Context, address: Address, timeout_s: float) -> socke
 class DatagramLink:
     """A connected socket that is read by the loop."""
 
-    __slots__ = ("_failed", "_is_reading", "_loop", "_path", "_sock", "_take", "send")
+    __slots__ = ("_failed", "_is_reading", "_loop", "_path", "_receive", "_singles", "_sock", "_take", "send")
 
     #: Send one datagram. Raises: BlockingIOError when the kernel takes none now; ConnectionError about an earlier one.
     send: Callable[[bytes], int]
@@ -71,6 +72,8 @@ class DatagramLink:
         self._take = take
         self._failed = failed
         self._is_reading = True
+        self._singles = 0
+        self._receive = sock.recv
         self.send = sock.send
         name = sock.getsockname() if sock.family == getattr(socket, "AF_UNIX", None) else ""
         self._path = name if isinstance(name, str) else ""  # to be removed; abstract names are bytes
@@ -112,17 +115,24 @@ class DatagramLink:
             _remove(self._path)
 
     def _read(self) -> None:  # hot: forward.udp
-        receive = self._sock.recv
+        """Take one datagram, or all there are where there tend to be several."""
+        receive = self._receive
         take = self._take
+        count = 0
         try:
-            for _ in range(BATCH):
+            take(receive(MAX_DATAGRAM))
+            if self._singles:
+                self._singles -= 1
+                return
+            while self._is_reading and count < BATCH:
                 take(receive(MAX_DATAGRAM))
-                if not self._is_reading:
-                    return
+                count += 1
         except (BlockingIOError, InterruptedError):
-            return
+            if not count:
+                self._singles = SINGLES
         except OSError as error:
-            self._failed(error)
+            if self._sock.fileno() >= 0:
+                self._failed(error)
 
 
 def _connect_ip(hosts: tuple[str, ...], port: int) -> socket.socket:

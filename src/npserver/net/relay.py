@@ -40,7 +40,7 @@ class Relay:
     gives); the ends are joined when both are connected.
     """
 
-    __slots__ = ("__weakref__", "_idle_since", "_seen", "buffer_size", "client", "context", "deadline", "is_joined",
+    __slots__ = ("_idle_since", "_seen", "buffer_size", "client", "context", "deadline", "is_joined",
                  "is_over", "on_end", "preface", "reason", "splices", "target", "timeout_s")  # fmt: skip
 
     def __init__(
@@ -141,13 +141,15 @@ class Relay:
             self.is_over = True
             self.context.sweeper.watched.discard(self)
             self.on_end(self)
+            self.client.leave()
+            self.target.leave()
 
 
 class End(asyncio.Protocol):
     """One side of a relay, and its transport's protocol."""
 
-    __slots__ = ("_bulk_reads", "_early", "_is_held", "_splice", "is_at_eof", "is_open", "is_tls", "name", "other",
-                 "received", "relay", "transport", "write")  # fmt: skip
+    __slots__ = ("_bulk_reads", "_early", "_is_held", "_splice", "is_at_eof", "is_open", "name", "other", "received",
+                 "relay", "transport", "write")  # fmt: skip
 
     other: End
     transport: asyncio.Transport
@@ -159,7 +161,6 @@ class End(asyncio.Protocol):
         self.received = 0
         self.is_open = False  # it has a transport
         self.is_at_eof = False  # it has sent all it will
-        self.is_tls = False
         self.write = self._keep_early
         self._early: list[bytes] = []
         self._is_held = False  # the other side cannot take more
@@ -179,7 +180,6 @@ class End(asyncio.Protocol):
         if self.relay.is_over:  # the client did not wait for the target
             self.transport.abort()
             return
-        self.is_tls = transport.get_extra_info("sslcontext") is not None
         self.transport.set_write_buffer_limits(self.relay.buffer_size)
         self.relay.end_made()
 
@@ -196,7 +196,7 @@ class End(asyncio.Protocol):
         self.is_at_eof = True
         if self.relay.is_joined:
             self.other.finish()
-        return not self.is_tls
+        return self.transport.can_write_eof()
 
     def pause_writing(self) -> None:
         """Our peer takes less than the other sends."""
@@ -220,7 +220,7 @@ class End(asyncio.Protocol):
         self.stop_splicing()
         other.stop_splicing()
         self.write = other.write = _discard
-        rescued = self._rescue() if error is not None and not self.is_at_eof and not self.is_tls else b""
+        rescued = self._rescue() if error is not None and not self.is_at_eof else b""
         if not relay.reason:
             relay.reason = f"closed by {self.name}" if error is None or rescued else _describe(error, self.name)
         if other.is_open:
@@ -248,6 +248,11 @@ class End(asyncio.Protocol):
         """Read on, if nothing is against it."""
         if self.is_open and not (self.is_at_eof or self._is_held or self._splice is not None):
             self.transport.resume_reading()
+
+    def leave(self) -> None:
+        """It is over: let go of each other, so that nothing is left for the garbage collector to find."""
+        if self.is_used():  # else its transport may still come, to be told that it is over
+            del self.other, self.relay, self.write
 
     def finish(self) -> None:
         """The other side has sent all: so say here; close once both have."""
@@ -280,6 +285,10 @@ class End(asyncio.Protocol):
                 same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
         self.abort()
 
+    def is_used(self) -> bool:
+        """Whether it has or had a transport."""
+        return hasattr(self, "transport")
+
     def pending_bytes(self) -> int:
         """Bytes on their way to the peer that the kernel has not taken."""
         return self.transport.get_write_buffer_size() if self.is_open else 0
@@ -305,7 +314,10 @@ class End(asyncio.Protocol):
         relay, other = self.relay, self.other
         if self._bulk_reads < BULK_READS or not relay.splices or not relay.is_joined or self._splice is not None:
             return
-        if self.is_tls or other.is_tls or not (self.is_open and other.is_open) or other.pending_bytes():
+        if not (self.is_open and other.is_open) or other.pending_bytes():
+            return
+        if is_tls(self.transport) or is_tls(other.transport):
+            relay.splices = False
             return
         self._splice = Splice.between(relay.context.loop, self.transport, other.transport, self)
         if self._splice is None:
@@ -317,7 +329,7 @@ class End(asyncio.Protocol):
         """What the peer had sent before the connection failed under our writing (it may have closed early)."""
         sock = self.transport.get_extra_info("socket")
         pieces: list[bytes] = []
-        if sock is not None and sock.fileno() >= 0:
+        if sock is not None and sock.fileno() >= 0 and not is_tls(self.transport):
             with socket.fromfd(sock.fileno(), sock.family, sock.type) as same:
                 same.setblocking(False)
                 try:
@@ -347,6 +359,11 @@ class End(asyncio.Protocol):
         self.relay.reason = self.relay.reason or _describe(error, failed.name)
         failed.other.reset()
         failed.abort()
+
+
+def is_tls(transport: asyncio.BaseTransport) -> bool:
+    """Whether the bytes on the wire are others than those of the transport."""
+    return transport.get_extra_info("sslcontext") is not None
 
 
 def _discard(data: bytes) -> None:

@@ -44,7 +44,7 @@ class DatagramSession:
     __slots__ = ("_held", "_held_bytes", "active", "client", "is_over", "link", "received", "send", "sent", "session",
                  "socket", "table", "timeout_s")  # fmt: skip
 
-    send: Callable[[bytes], object]  # takes the client's datagrams
+    send: Callable[[bytes], object]  # takes the client's datagrams; an OSError is for `link.not_sent`
 
     def __init__(self, table: SessionTable, client: Client, socket: DatagramSocket, session: Session) -> None:
         self.table = table
@@ -186,7 +186,10 @@ class DatagramForward:
             session.active = table.time()
             session.socket = socket
         session.received += len(data)
-        session.send(data)
+        try:
+            session.send(data)
+        except OSError as error:
+            session.link.not_sent(data, error)
 
     def close(self) -> None:
         """A reload has put another front in this one's place: it finds the sessions in `context.carried`."""

@@ -47,11 +47,14 @@ class DatagramLinkage:
         """Release the socket."""
         self._target.close()
 
+    def not_sent(self, data: bytes, error: OSError) -> None:
+        """`session.send` failed: try again where that helps, else it is lost, as datagrams may be."""
+        self._target.not_sent(data, error)
+
     def _opened(self) -> None:
-        send = self._target.send
         for data in self._session.release_held():
-            send(data)
-        self._session.send = send
+            self._target.send(data)
+        self._session.send = self._target.raw_send()
 
 
 class StreamLinkage(asyncio.Protocol):
@@ -88,6 +91,9 @@ class StreamLinkage(asyncio.Protocol):
                 transport.abort()
             else:
                 transport.close()
+
+    def not_sent(self, data: bytes, error: OSError) -> None:
+        """A stream reports its failures in `connection_lost`."""
 
     def _send(self, data: bytes) -> None:  # hot: forward.udp_tcp
         if self._is_full or len(data) > self._max_length or self._transport is None:

@@ -12,7 +12,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from npserver.framing import MAX_LENGTHS, Decoder, FramingError, encoder
-from npserver.serve.forward import endpoints
+from npserver.serve.forward_session import endpoint_of
 from npserver.serve.forward_target import DatagramTarget
 
 if TYPE_CHECKING:
@@ -83,11 +83,12 @@ class MessageConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The client is there: admit it, then open its socket."""
         self.transport = transport  # type: ignore[assignment]
-        client, local = self.proxied_from or endpoints(transport)
+        client, local = self.proxied_from or (endpoint_of(transport, "peername"), None)
         self.session = session = self.forward.open(self.listener, client, local)
         if session is None:
             self.transport.abort()
             return
+        session.transport = transport
         self.transport.set_write_buffer_limits(self.forward.settings.buffer_size)
         self.context.connections.add(self)
         self.context.sweeper.watched.add(self)

@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from npserver.framing import FramingName
+from npserver.networks import plain_ip
 
 if TYPE_CHECKING:
+    import asyncio
+
     from npserver.net.listener import LiveListener
     from npserver.networks import Networks
     from npserver.serve.context import Context
@@ -120,7 +123,7 @@ class Forward:
 class Session:
     """One connection, or one client of a datagram socket."""
 
-    __slots__ = ("client", "forward", "id", "live", "local", "started", "target", "tried")
+    __slots__ = ("client", "forward", "id", "live", "local", "started", "target", "transport", "tried")
 
     def __init__(self, forward: Forward, live: LiveListener, client: Endpoint, local: Endpoint | None) -> None:
         self.forward = forward
@@ -130,6 +133,7 @@ class Session:
         self.id = next(_ids)
         self.started = forward.context.loop.time()
         self.target: Target | None = None  # acquired
+        self.transport: asyncio.BaseTransport | None = None  # the client's, if it has one
         self.tried: set[Target] = set()
 
     def __repr__(self) -> str:
@@ -173,9 +177,8 @@ class Session:
             return b""
         from npserver.proxyprotocol import encode_v1, encode_v2
 
-        local = self.local or ("", 0)
-        is_ip = bool(self.client[0]) and "/" not in self.client[0]
-        source, destination = (self.client, local) if is_ip else (None, None)
+        local = self.local or (endpoint_of(self.transport, "sockname") if self.transport else ("", 0))
+        source, destination = (self.client, local) if self.client[1] else (None, None)  # Unix sockets have no port
         if version == "v1":
             return encode_v1(source, destination)
         is_datagram = target is not None and not target.address.is_stream
@@ -204,6 +207,14 @@ class Session:
         if self.target is not None:
             self.target.release()
             self.target = None
+
+
+def endpoint_of(transport: asyncio.BaseTransport, name: str) -> Endpoint:
+    """The client's address ("peername") or the one it reached ("sockname"). Unix sockets: a path or nothing, port 0."""
+    value = transport.get_extra_info(name)
+    if isinstance(value, tuple):
+        return plain_ip(value[0]), value[1]
+    return (value if isinstance(value, str) else "", 0)
 
 
 def endpoint(client: Endpoint) -> str:

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from npserver.serve.forward import StreamForward, endpoints
+from npserver.serve.forward import StreamForward
 from npserver.serve.forward_messages import MessageForward
+from npserver.serve.forward_session import endpoint_of
 from npserver.tlshello import (
     POSTGRES_GSS_REQUEST,
     POSTGRES_SSL_REQUEST,
@@ -106,7 +107,7 @@ class Peek(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The client is there: see whether its address alone decides."""
         self.transport = cast("asyncio.Transport", transport)
-        client, _local = self._proxied or endpoints(transport)
+        client = self._proxied[0] if self._proxied else endpoint_of(transport, "peername")
         self._candidates = self._routes.candidates(client[0])
         if any(route.names for route in self._candidates):
             context = self._routes.context
