@@ -34,12 +34,14 @@ async def dial(
     timeout_s: float,
     tls: ssl.SSLContext | None = None,
     server_name: str | None = None,
+    preface: bytes = b"",
     key: str = "",
 ) -> tuple[asyncio.Transport, P]:
     """Connect to `address` within `timeout_s`, its TLS handshake included.
 
     `protocol_factory` is called once, for the connection that is used. `server_name` is sent and checked, by default
-    the address's host. `key` is the config key of the time limit, for the error.
+    the address's host; `preface`, a PROXY header, is sent before TLS begins, and only then. `key` is the config key of
+    the time limit, for the error.
 
     Raises: UpstreamError in phase RESOLVE or DIAL, its text naming the target, the address tried and the reason.
     """
@@ -50,7 +52,7 @@ async def dial(
         finished = context.loop.create_future()
 
         def factory() -> asyncio.Protocol:
-            return TlsClient(tls, server_name or address.host, protocol_factory, finished)
+            return TlsClient(tls, server_name or address.host, protocol_factory, finished, preface)
 
     transport: asyncio.BaseTransport | None = None
     try:

@@ -14,7 +14,7 @@ import os
 import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from npserver.x509 import Certificate, parse_pem
 
@@ -206,11 +206,17 @@ def _load(settings: CertificateSettings) -> tuple[Certificate, ssl.SSLContext]:
     context.set_ciphers(CIPHERS)
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["http/1.1"])
+    context.sni_callback = _note_name
     context.load_cert_chain(settings.cert, settings.key, _no_password)
     if settings.client_ca is not None:
         context.load_verify_locations(cafile=settings.client_ca)
         context.verify_mode = ssl.CERT_REQUIRED if settings.client_auth == "require" else ssl.CERT_OPTIONAL
     return certificate, context
+
+
+def _note_name(connection: Any, name: str | None, context: ssl.SSLContext) -> None:
+    """Keep the server name that the client asks for: the variable `$sni`."""
+    connection.sni = name
 
 
 def _no_password() -> str:

@@ -287,7 +287,7 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
 class TlsClient(TlsStream):
     """The side towards an upstream. `finished` gets the stream once the handshake is done, or why it is not."""
 
-    __slots__ = ("_context", "_factory", "_finished", "_server_name")
+    __slots__ = ("_context", "_factory", "_finished", "_preface", "_server_name")
 
     def __init__(
         self,
@@ -295,16 +295,20 @@ class TlsClient(TlsStream):
         server_name: str,
         factory: Callable[[], asyncio.Protocol],
         finished: asyncio.Future[asyncio.Transport],
+        preface: bytes = b"",
     ) -> None:
         super().__init__()
         self._context = context
         self._server_name = server_name
         self._factory = factory
         self._finished = finished
+        self._preface = preface  # sent before TLS begins
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Say hello."""
         super().connection_made(transport)
+        if self._preface:
+            self._raw.write(self._preface)
         name = self._server_name.removesuffix(".") or None
         self._begin(self._context.wrap_bio(self._incoming, self._outgoing, server_hostname=name))
         self._shake()

@@ -240,8 +240,9 @@ class HttpClient(asyncio.Protocol):
             self._close()
 
     def eof_received(self) -> bool:
-        """The upstream has ended its side: of use only where that ends an answer."""
-        if self.state is State.BODY and self._framing is Framing.CLOSE:
+        """The upstream has ended its side: of use only where that ends an answer, and where TLS says that it did."""
+        is_cut = self.transport.get_extra_info("truncated", False)
+        if self.state is State.BODY and self._framing is Framing.CLOSE and not is_cut:
             self._finish(b"", is_clean=False)
         return False
 

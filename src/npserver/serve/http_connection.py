@@ -23,6 +23,8 @@ from npserver.serve.http_exchange import HttpExchange
 from npserver.serve.http_response import STATUS_LINES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from npserver.net.listener import LiveListener
     from npserver.serve.http_server import HttpFront
     from npserver.serve.route import Route
@@ -47,7 +49,7 @@ class HttpConnection(asyncio.Protocol):
     # unsent          bytes in the transport's buffer when last looked at: has the client taken any since?
 
     __slots__ = (
-        "_count", "_is_serving", "_local_port", "buffer", "client_ip", "client_port", "context",
+        "_count", "_is_misdirected", "_is_serving", "_local_port", "buffer", "client_ip", "client_port", "context",
         "deadline", "exchange", "front", "id", "is_reading", "is_write_paused", "listener", "read_all", "requests",
         "scanned", "scheme", "state", "transport", "unsent",
     )  # fmt: skip
@@ -74,6 +76,7 @@ class HttpConnection(asyncio.Protocol):
         self._count: ConnectionCount | None = None
         self._is_serving = False  # inside `_serve`, which goes on by itself
         self._local_port = -1
+        self._is_misdirected: Callable[[str], bool] | None = None
 
     def __repr__(self) -> str:
         return f"<HttpConnection {self.id} {self.client_ip} {self.state.value} requests={self.requests}>"
@@ -94,6 +97,8 @@ class HttpConnection(asyncio.Protocol):
                 self.client_ip, self.client_port = peer[0].removeprefix("::ffff:"), peer[1]
             else:
                 self.client_ip = "unix:"
+        if self.scheme == "https":
+            self._is_misdirected = transport.get_extra_info("misdirected")
         front = self.front
         self._count = ConnectionCount(front, self.context.row, self.client_ip)
         self.context.connections.add(self)
@@ -299,6 +304,9 @@ class HttpConnection(asyncio.Protocol):
         self.state = State.HANDLER
         self.deadline = NEVER
         exchange = self.exchange = HttpExchange(self, request, route)
+        if self._is_misdirected is not None and self._is_misdirected(request.host):
+            exchange.fail(421, f"{request.host} asks for other client certificates than this connection was made for")
+            return
         if exchange.body is not None:
             if not exchange.admit_body():
                 return
