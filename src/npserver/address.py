@@ -84,7 +84,7 @@ def parse_listen(uri: str, default_port: int | None = None) -> Address:
         return Address(scheme, path=_unix_path(uri, rest))
     authority, path = _split_path(uri, rest)
     if path not in {"", "/"}:
-        raise ValueError(f"a listener has no path, got {clip(path)} in {clip(uri)}; give it to a rule as \"path\"")
+        raise ValueError(f'a listener has no path, got {clip(path)} in {clip(uri)}; give it to a rule as "path"')
     host, port = _host_and_port(uri, authority)
     if port is None:
         port = DEFAULT_PORTS.get(scheme, default_port)
