@@ -34,7 +34,6 @@ log = logging.getLogger("npserver.http")
 MAX_PIPELINED_BYTES = 64 << 10  # read ahead of the exchange in progress; then the client is made to wait
 MAX_TURN = 64  # pipelined requests answered before other connections get their turn
 LINGER_S = 2.0  # how long a client may go on sending after its connection was refused (RFC 9112 §9.6)
-
 _FULL = STATUS_LINES[503] + b"Retry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _connection_ids = count(1)
 
@@ -42,11 +41,9 @@ _connection_ids = count(1)
 class HttpConnection(asyncio.Protocol):
     """A client's connection."""
 
-    # buffer          read and not used yet
-    # scanned         how much of the buffer is known to hold no end of a head
-    # exchange        in progress, or None
-    # state, deadline what is awaited, and until when; watched by the sweeper
-    # unsent          bytes in the transport's buffer when last looked at: has the client taken any since?
+    # buffer, scanned  read and not used yet; how much of it is known to hold no end of a head
+    # state, deadline  what is awaited, and until when; watched by the sweeper
+    # unsent           bytes in the transport's buffer when last looked at: has the client taken any since?
 
     __slots__ = (
         "_count", "_is_misdirected", "_is_serving", "_local_port", "buffer", "client_ip", "client_port", "context",
@@ -110,7 +107,7 @@ class HttpConnection(asyncio.Protocol):
             self.linger()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The connection is gone, for whatever reason."""
+        """The connection is gone."""
         self.state = State.CLOSED
         self.deadline = NEVER
         self.buffer = b""
@@ -123,9 +120,9 @@ class HttpConnection(asyncio.Protocol):
         """Give back what the connection counts for."""
         self.context.connections.discard(self)
         self.context.sweeper.watched.discard(self)
-        count, self._count = self._count, None
-        if count is not None:
-            count.release()
+        if self._count is not None:
+            self._count.release()
+            self._count = None
 
     def shut_down(self) -> None:
         """Finish the exchange in progress, then close; at once if there is none."""
@@ -145,10 +142,8 @@ class HttpConnection(asyncio.Protocol):
 
         Closing at once would reset the connection, and with it the last answer (RFC 9112 §9.6).
         """
-        if self.state is State.CLOSED:
-            return
         self.buffer = b""
-        if self.read_all:
+        if self.read_all or self.state is State.CLOSED:
             self.close()
             return
         self.state = State.CLOSING
@@ -228,6 +223,7 @@ class HttpConnection(asyncio.Protocol):
             self.transport.resume_reading()
 
     def _serve(self, data: bytes) -> None:
+        """Begin the requests in `data`, one after the other as far as they are answered at once."""
         self._is_serving = True
         try:
             self._serve_all(data)
@@ -235,8 +231,6 @@ class HttpConnection(asyncio.Protocol):
             self._is_serving = False
 
     def _serve_all(self, data: bytes) -> None:
-        """Begin the requests in `data`, one after the other as far as they are answered at once."""
-        # hot: static-small
         front = self.front
         if front is not self.listener.front:
             front = self.front = cast("HttpFront", self.listener.front)  # a reload has put a new one in place
