@@ -1,4 +1,4 @@
-"""Rules that answer by themselves, and what stands before and after others: networks, passwords, headers, error pages."""
+"""Rules that answer by themselves, and what stands around others: networks, passwords, headers, error pages."""
 
 from __future__ import annotations
 

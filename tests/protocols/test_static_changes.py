@@ -375,3 +375,24 @@ async def test_the_memory_of_many_files_is_bounded(root: Path, settled: None) ->
             for number in range(60):
                 assert len((await client.ask(f"/{number}.bin")).body) == 10_000
         client.close()
+
+
+async def test_siblings_are_not_searched_for_while_their_directory_is_unchanged(
+    root: Path, settled: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with site(rule(root), file_cache={"check_interval": 0}) as running:
+        client = await running.connect()
+        await client.ask("/f.txt")
+        seen = Opens(monkeypatch, root)
+        await client.ask("/f.txt")
+        assert (seen.stats, seen.opens) == (2, 0)  # the file and its directory
+        client.close()
+
+
+async def test_a_sibling_brought_up_to_date_in_its_place_is_used(root: Path, settled: None) -> None:
+    (root / "big.txt.gz").write_bytes(b"older")
+    os.utime(root / "big.txt.gz", (0, 0))
+    async with site(rule(root), file_cache={"check_interval": 0}) as running:
+        assert gzip.decompress((await running.ask("/big.txt", Accept_Encoding="gzip")).body) == TEXT
+        (root / "big.txt.gz").write_bytes(b"newer")
+        assert (await running.ask("/big.txt", Accept_Encoding="gzip")).body == b"newer"

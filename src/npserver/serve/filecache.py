@@ -7,11 +7,23 @@ entries go first, but one that was used since it was last passed over gets anoth
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
 
 from npserver.serve.paths import Identity
 
 ENTRY_BYTES = 2048  # what an entry costs beside its bodies
 MAX_KEYS = 8  # request paths that may lead to one entry by short cut
+
+
+@dataclass(frozen=True, slots=True)
+class Siblings:
+    """The pre-compressed files beside a file, in the order of `compress.SUFFIXES`."""
+
+    directory: Identity | None  # the directory they were looked for in; None if it was just being changed
+    identities: tuple[Identity | None, ...]
+
+
+NO_SIBLINGS = Siblings(None, ())
 
 
 class Answer:
@@ -49,7 +61,7 @@ class Entry:
         self.identity = identity
         self.content_type = content_type
         self.modified_s = 0  # Last-Modified
-        self.siblings: tuple[Identity | None, ...] = ()  # of the pre-compressed files beside it
+        self.siblings = NO_SIBLINGS
         self.codings: tuple[str, ...] = ()  # what it may be compressed to
         self.by_coding: dict[str, Answer] = {}  # made so far
         self.answers: dict[tuple[str, ...], Answer] = {}  # those in memory, by the ranking of codings they suit

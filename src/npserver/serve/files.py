@@ -17,10 +17,11 @@ from npserver.http.dates import format_date
 from npserver.http.media import MediaTypes
 from npserver.http.negotiation import IDENTITY
 from npserver.serve.compress import SUFFIXES
-from npserver.serve.filecache import Answer, Entry, FileCache, Shelf
+from npserver.serve.filecache import NO_SIBLINGS, Answer, Entry, FileCache, Shelf, Siblings
 from npserver.serve.paths import Identity, Lack, Root, identity
 
 ATTEMPTS = 5  # at a file that changes while it is read
+REMEMBERED_DIRECTORIES = 1024
 UNSETTLED_NS = 50_000_000  # a file changed so recently may change again without its times telling
 
 
@@ -48,7 +49,7 @@ class FileSettings:
 class Files:
     """One rule's files."""
 
-    __slots__ = ("_cache", "_cache_line", "_settings", "shelf")
+    __slots__ = ("_cache", "_cache_line", "_directories", "_settings", "shelf")
 
     def __init__(self, settings: FileSettings, cache: FileCache) -> None:
         self._settings = settings
@@ -56,6 +57,7 @@ class Files:
         self._cache_line = (
             f"Cache-Control: {settings.cache_control}\r\n".encode("latin-1") if settings.cache_control else b""
         )
+        self._directories: dict[str, tuple[float, Identity]] = {}  # until when they count as looked at
         self.shelf = Shelf()
 
     def __repr__(self) -> str:
@@ -63,10 +65,11 @@ class Files:
 
     def entry(self, path: str, status: os.stat_result) -> Entry | Lack:
         """Give the entry of a regular file that has just been looked at, fresh from now on."""
-        siblings = self._sibling_identities(path, status)
         entry = self.shelf.by_path.get(path)
+        siblings = self._sibling_identities(path, status, entry)
         if entry is not None:
-            if entry.identity == identity(status) and entry.siblings == siblings:
+            if entry.identity == identity(status) and entry.siblings.identities == siblings.identities:
+                entry.siblings = siblings
                 entry.fresh_until = monotonic() + self._settings.check_interval_s
                 return entry
             self._cache.drop(entry)
@@ -140,7 +143,7 @@ class Files:
 
     # ── making entries ──
 
-    def _load(self, path: str, siblings: tuple[Identity | None, ...]) -> Entry | Lack:
+    def _load(self, path: str, siblings: Siblings) -> Entry | Lack:
         settings = self._settings
         opened = settings.root.open_file(path)
         if isinstance(opened, Lack):
@@ -174,7 +177,7 @@ class Files:
         return entry
 
     def _add_siblings(self, entry: Entry) -> None:
-        for (coding, suffix), known in zip(SUFFIXES.items(), entry.siblings, strict=False):
+        for (coding, suffix), known in zip(SUFFIXES.items(), entry.siblings.identities, strict=False):
             if known is None:
                 continue
             opened = self._settings.root.open_file(entry.path + suffix)
@@ -193,25 +196,49 @@ class Files:
             answer.body = body
             entry.by_coding[coding] = answer
 
-    def _sibling_identities(self, path: str, status: os.stat_result) -> tuple[Identity | None, ...]:
-        """The pre-compressed files beside a file that are not older than it."""
+    def _sibling_identities(self, path: str, status: os.stat_result, entry: Entry | None) -> Siblings:
+        """The pre-compressed files beside a file that are not older than it.
+
+        While the directory is unchanged since `entry` was made, none can have appeared or gone: only those there are
+        looked at again.
+        """
         if not self._settings.precompressed:
-            return ()
+            return NO_SIBLINGS
+        directory = self._directory_identity(path[: path.rindex("/") + 1])
+        known = entry.siblings if entry is not None and entry.siblings.directory == directory else None
         found: list[Identity | None] = []
-        for suffix in SUFFIXES.values():
+        for position, suffix in enumerate(SUFFIXES.values()):
+            if known is not None and directory is not None and known.identities[position] is None:
+                found.append(None)
+                continue
             sibling = self._settings.root.stat(path + suffix)
-            usable = (
-                not isinstance(sibling, Lack)
-                and stat.S_ISREG(sibling.st_mode)
-                and sibling.st_mtime_ns >= status.st_mtime_ns
-            )
-            found.append(identity(sibling) if usable and not isinstance(sibling, Lack) else None)
-        return tuple(found)
+            if isinstance(sibling, Lack):
+                found.append(None)
+            elif stat.S_ISREG(sibling.st_mode) and sibling.st_mtime_ns >= status.st_mtime_ns:
+                found.append(identity(sibling))
+            else:
+                found.append(None)
+                directory = None  # it may be brought up to date in its place
+        return Siblings(directory, tuple(found))
+
+    def _directory_identity(self, directory: str) -> Identity | None:
+        """What tells that no name in a directory has come or gone; None if nothing can. Looked at once an interval."""
+        now = monotonic()
+        fresh_until, known = self._directories.get(directory, (0.0, None))
+        if now < fresh_until:
+            return known
+        status = self._settings.root.stat(directory)
+        if isinstance(status, Lack) or time.time_ns() - status.st_ctime_ns <= UNSETTLED_NS:
+            return None
+        if len(self._directories) >= REMEMBERED_DIRECTORIES:
+            self._directories.clear()
+        self._directories[directory] = (now + self._settings.check_interval_s, identity(status))
+        return identity(status)
 
     def _identity(self, entry: Entry, answer: Answer) -> Identity | None:
         if answer.coding == IDENTITY:
             return entry.identity
-        return entry.siblings[list(SUFFIXES).index(answer.coding)]
+        return entry.siblings.identities[list(SUFFIXES).index(answer.coding)]
 
     def _is_kept(self, size: int) -> bool:
         return size <= self._settings.max_kept and self._cache.can_keep(size)
@@ -232,7 +259,7 @@ class Files:
 
     def _compose(self, entry: Entry, coding: str, etag: bytes) -> Answer:
         """An answer's fields. `Vary` stands on all answers of a file that has several representations."""
-        is_varied = bool(entry.codings) or any(entry.siblings) or coding != IDENTITY
+        is_varied = bool(entry.codings) or any(entry.siblings.identities) or coding != IDENTITY
         vary = b"Vary: Accept-Encoding\r\n" if is_varied else b""
         tag = b"ETag: %b\r\n" % etag
         untyped = b"".join(
