@@ -20,6 +20,7 @@ bulletin    the latest news (resolved addresses, ...) passed between the process
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ __all__ = ["Server", "__version__", "serve"]
 
 def __getattr__(name: str) -> Any:
     """Import what embedding needs only when it is asked for: the program itself starts faster without."""
-    if name in ("Server", "serve"):
-        from npserver import embed
-
-        return getattr(embed, name)
+    if name == "serve":
+        return import_module("npserver.serve")  # which can be called
+    if name == "Server":
+        return import_module("npserver.embed").Server
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -28,12 +28,12 @@ from npserver.process.child import Seat, name_role
 from npserver.process.crew import HANDLED_SIGNALS, Crew, Member
 from npserver.process.limits import find_identity
 from npserver.process.loop import import_loop
-from npserver.process.plan import WATCH_PERIOD_S, Plan
+from npserver.process.plan import WATCH_PERIOD_S, Plan, warn_of_unchangeable
 from npserver.process.rehearsal import rehearse
 from npserver.process.swap import Swap
 
 if TYPE_CHECKING:
-    from npserver.config.document import Document
+    pass
 
 log = logging.getLogger("npserver.server")
 
@@ -253,7 +253,8 @@ class Master:
 
     def _welcome(self, member: Member) -> None:
         member.is_ready = True
-        if not self._is_announced and all(one.is_ready for one in self._crew.members):
+        is_stopping = self._stop_deadline is not None
+        if not self._is_announced and not is_stopping and all(one.is_ready for one in self._crew.members):
             self._is_announced = True
             self._plan.announce(self._runtime, self._bindings.current)
             systemd.notify("READY=1", f"MAINPID={os.getpid()}")
@@ -293,7 +294,7 @@ class Master:
 
     def _commit_swap(self, swap: Swap) -> None:
         self._swap = None
-        self._warn_of_unchangeable(swap.document)
+        warn_of_unchangeable(self._document, swap.document)
         self._crew.broadcast({"kind": "commit"})
         self._board.directory.names.update(swap.slots)
         self._bindings.commit(swap.bindings, swap.runtime.listeners)
@@ -325,11 +326,6 @@ class Master:
         if self._reload_again:
             self._reload_again = False
             self.reload()
-
-    def _warn_of_unchangeable(self, document: Document) -> None:
-        for key in ("workers", "user", "group"):
-            if getattr(document.config, key) != getattr(self._document.config, key):
-                log.warning('%s: "%s" changes at the next start only', document.place((key,)), key)
 
     def _accept_caller(self, _mask: int) -> None:
         assert self._control is not None

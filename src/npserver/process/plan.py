@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from npserver.config.document import Document
     from npserver.net.binding import Binding
     from npserver.process.source import Source
+
+log = logging.getLogger("npserver.server")
 
 WATCH_PERIOD_S = 1.0  # how often a watched config file is looked at
 
@@ -25,3 +28,10 @@ class Plan(Struct, frozen=True):
     watch: bool = False
     #: Called once everything serves: the table at the start.
     announce: Callable[[Runtime, dict[str, Binding]], None] = lambda runtime, bindings: None
+
+
+def warn_of_unchangeable(old: Document, new: Document) -> None:
+    """Say what of a reloaded config has no effect before the next start."""
+    for key in ("workers", "user", "group"):
+        if getattr(new.config, key) != getattr(old.config, key):
+            log.warning('%s: "%s" changes at the next start only', new.place((key,)), key)

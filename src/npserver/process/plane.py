@@ -86,10 +86,13 @@ class Plane:
             old.close()
 
     async def drain(self, timeout_s: float) -> None:
-        """Take no new clients; wait until those connected are done, at most `timeout_s`."""
+        """Take no new clients, close the sockets; wait until those connected are done, at most `timeout_s`."""
         self.context.draining = True
         for live in self.live.values():
             live.stop()
+        for group in self.sockets.values():
+            for one in group:
+                one.close()
         if self.services is not None:
             await self.services.replace(())
         await self._drain(None, timeout_s)
@@ -116,7 +119,8 @@ class Plane:
             for connection in connections:
                 connection.shut_down()  # again and again: what was busy before may be idle now
             if self.context.loop.time() >= deadline:
-                log.warning("%d connections cut off after timeouts.shutdown (%g s)", len(connections), timeout_s)
+                what = "1 connection" if len(connections) == 1 else f"{len(connections)} connections"
+                log.warning("%s cut off after timeouts.shutdown (%g s)", what, timeout_s)
                 return
             await asyncio.sleep(_POLL_S)
 

@@ -19,7 +19,7 @@ from npserver.process import control, systemd
 from npserver.process.bindings import Bindings
 from npserver.process.limits import find_identity
 from npserver.process.loop import new_loop
-from npserver.process.plan import WATCH_PERIOD_S, Plan
+from npserver.process.plan import WATCH_PERIOD_S, Plan, warn_of_unchangeable
 from npserver.process.plane import Plane, make_context
 from npserver.process.rehearsal import rehearse
 
@@ -64,6 +64,7 @@ class Single:
             raise
         await self.plane.swap(runtime, {key: binding.sockets[0] for key, binding in prepared.items()})
         self.bindings.commit(prepared, runtime.listeners)
+        warn_of_unchangeable(self.document, document)
         self.document = document
         return runtime
 
@@ -85,10 +86,14 @@ def run_single(plan: Plan) -> int:
     loop = new_loop()
     asyncio.set_event_loop(loop)
     try:
-        return loop.run_until_complete(_Run(plan).run())
+        return loop.run_until_complete(_run(plan))
     finally:
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
+
+
+async def _run(plan: Plan) -> int:
+    return await _Run(plan).run()
 
 
 class _Run:
