@@ -110,9 +110,9 @@ def _as_ipv6(address: IPv4Address | IPv6Address) -> IPv6Address:
 def _parse_v1(data: bytes) -> ProxyHeader | None:
     """§2.1: `PROXY TCP4 source destination port port CRLF`, single spaces, everything canonical."""
     line, end, _ = data[:MAX_V1_BYTES].partition(b"\r\n")
+    if b"\n" in line or b"\r" in (line if end else line[:-1]) or (not end and len(data) >= MAX_V1_BYTES):
+        raise ProxyHeaderError("PROXY header without its end")
     if not end:
-        if len(data) >= MAX_V1_BYTES or b"\n" in line or b"\r" in line[:-1]:
-            raise ProxyHeaderError("PROXY header without its end")
         return None
     size = len(line) + 2
     words = line.split(b" ")

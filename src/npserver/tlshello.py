@@ -63,8 +63,6 @@ class HelloReader:
         self.data += data
         while (size := self._needed()) is None or len(self._message) < size:
             if not self._take_record():
-                if len(self.data) > MAX_HELLO_BYTES:
-                    raise HelloError(f"ClientHello of more than {MAX_HELLO_BYTES} bytes")
                 return None
         return _parse(bytes(self._message[4:size]))
 
@@ -93,6 +91,8 @@ class HelloReader:
         if not 0 < length <= MAX_RECORD_BYTES:
             raise HelloError(f"record of {length} bytes")
         end = start + 5 + length
+        if end > MAX_HELLO_BYTES:
+            raise HelloError(f"ClientHello of more than {MAX_HELLO_BYTES} bytes")
         if len(data) < end:
             return False
         self._message += data[start + 5 : end]
