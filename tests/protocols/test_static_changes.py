@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.stage.site import site
 
-from npserver.serve import compress, files
+from npserver.serve import compress, files, sendfile
 from npserver.serve.filecache import ENTRY_BYTES, MAX_KEYS, Answer, Entry, FileCache, Shelf
 from npserver.serve.paths import Identity
 
@@ -172,6 +172,39 @@ class TestWhileItIsSent:
             except ConnectionResetError:
                 received = 0
             assert received < size
+            client.close()
+
+    @pytest.mark.parametrize("uses_kernel", [True, False])
+    @pytest.mark.parametrize("wanted", ["bytes=0-", "bytes=5-14999999,16000000-29999999"])
+    async def test_one_overwritten_in_its_place_is_not_sent_as_a_mixture(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch, uses_kernel: bool, wanted: str
+    ) -> None:
+        monkeypatch.setattr(sendfile.FileSender, "uses_kernel", uses_kernel)
+        size = 30_000_000
+        (root / "huge.bin").write_bytes(b"\0" * size)
+        async with site(rule(root)) as running:
+            client = await running.connect()
+            client.writer.write(f"GET /huge.bin HTTP/1.1\r\nHost: a\r\nRange: {wanted}\r\n\r\n".encode())
+            assert b" 206 " in await client.reader.readuntil(b"\r\n\r\n")
+            with (root / "huge.bin").open("r+b") as file:
+                file.write(b"\1" * size)
+            try:
+                received = len(await client.at_end())
+            except ConnectionResetError:
+                received = 0
+            assert received < 28_000_000
+            client.close()
+
+    async def test_one_that_grows_meanwhile_is_sent_as_it_was(self, root: Path) -> None:
+        content = os.urandom(1000) * 20_000
+        (root / "huge.log").write_bytes(content)
+        async with site(rule(root)) as running:
+            client = await running.connect()
+            client.writer.write(b"GET /huge.log HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            await client.reader.readuntil(b"\r\n\r\n")
+            with (root / "huge.log").open("ab") as file:
+                file.write(b"another line")
+            assert await client.at_end() == content
             client.close()
 
     async def test_a_file_that_vanishes_meanwhile_is_sent_whole(self, root: Path) -> None:

@@ -10,6 +10,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from npserver.http.ranges import Part, multipart_heads
+from npserver.serve.sendfile import is_overwritten
 
 if TYPE_CHECKING:
     from npserver.serve.exchange import Exchange
@@ -56,11 +57,12 @@ def _multipart(answer: Answer, content_type: str, parts: list[Part], size: int) 
 class PartsSource:
     """Several parts of an open file on their way to a client."""
 
-    __slots__ = ("_exchange", "_file", "_is_paused", "_parts", "_tail")
+    __slots__ = ("_exchange", "_file", "_is_paused", "_parts", "_status", "_tail")
 
     def __init__(self, exchange: Exchange, file: int, parts: list[tuple[bytes, Part]], tail: bytes) -> None:
         self._exchange = exchange
         self._file = file
+        self._status = os.fstat(file)
         self._parts = parts[::-1]  # the next one last; without a head once that is sent
         self._tail = tail
         self._is_paused = False
@@ -92,8 +94,8 @@ class PartsSource:
             except OSError as error:
                 self._fail(f"cannot read the file: {error.strerror}")
                 return
-            if not data:
-                self._fail("file became shorter while being sent")
+            if not data or is_overwritten(self._file, self._status):
+                self._fail("file became shorter or was overwritten while being sent")
                 return
             if len(data) < part.length:
                 self._parts.append((b"", Part(part.offset + len(data), part.length - len(data))))

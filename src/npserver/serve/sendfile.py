@@ -18,16 +18,34 @@ if TYPE_CHECKING:
 STEP_BYTES = 1 << 20  # handed to sendfile(2) at once
 TURN_BYTES = 4 << 20  # sent before other connections get their turn
 COPY_BYTES = 128 << 10  # read and written at once
+_OVERWRITTEN = "file was overwritten while being sent"
 _MORE = getattr(socket, "MSG_MORE", 0)
 
 #: Called at the end with the bytes of the file that were sent and, if not all were, the reason.
 Done = Callable[[int, str], None]
 
 
-class FileSender:
-    """One file being sent."""
+def is_overwritten(file: int, before: os.stat_result) -> bool:
+    """Whether an open file's bytes may be others than `before`. One that only grew, as logs do, is as good as ever."""
+    now = os.fstat(file)
+    return now.st_mtime_ns != before.st_mtime_ns and now.st_size <= before.st_size
 
-    __slots__ = ("_connection", "_done", "_file", "_head", "_is_watching", "_length", "_offset", "_socket", "left")
+
+class FileSender:
+    """One file being sent. If it is written over meanwhile, the client gets a truncated answer, not a mixture."""
+
+    __slots__ = (
+        "_connection",
+        "_done",
+        "_file",
+        "_head",
+        "_is_watching",
+        "_length",
+        "_offset",
+        "_socket",
+        "_status",
+        "left",
+    )
 
     #: Whether sendfile(2) may be used; tests turn it off to run the plain way.
     uses_kernel = hasattr(os, "sendfile") and sys.platform == "linux"
@@ -35,6 +53,7 @@ class FileSender:
     def __init__(self, connection: HttpConnection, file: int, offset: int, length: int) -> None:
         self._connection = connection
         self._file = file
+        self._status = os.fstat(file)
         self._offset = offset
         self._length = length
         self.left = length
@@ -76,6 +95,9 @@ class FileSender:
         try:
             while self._head:
                 self._head = self._head[self._socket.send(self._head, _MORE) :]
+            if self._is_watching and is_overwritten(self._file, self._status):
+                self._end(_OVERWRITTEN)
+                return
             while self.left and turn < TURN_BYTES:
                 sent = os.sendfile(self._socket.fileno(), self._file, self._offset, min(self.left, STEP_BYTES))
                 if not sent:
@@ -107,6 +129,9 @@ class FileSender:
                 return
             try:
                 data = os.pread(self._file, min(self.left, COPY_BYTES), self._offset)
+                if self.left < self._length and is_overwritten(self._file, self._status):
+                    self._end(_OVERWRITTEN)
+                    return
             except OSError as error:
                 self._end(f"cannot read the file: {error.strerror}")
                 return
