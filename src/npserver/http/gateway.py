@@ -6,9 +6,6 @@ client is are ours, the framing is that of the body we send.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
-
 from npserver.http.forwarded import client_scheme, forwarded_element, is_identity
 from npserver.http.message import Framing, Request
 
@@ -20,10 +17,8 @@ _NOT_PASSED = frozenset(
     b"connection keep-alive proxy-connection proxy-authorization te transfer-encoding upgrade http2-settings "
     b"host content-length expect".split()
 )
-_VIA = [b"Via: 1.%d %b\r\nX-Forwarded-For: " % (minor_version, PSEUDONYM) for minor_version in (0, 1)]
 _PLAIN_OPTIONS = frozenset((b"", b"keep-alive", b"close"))
 _BODY_EXPECTED = frozenset({"POST", "PUT", "PATCH"})  # these say so when they have none (RFC 9110 §8.6)
-
 #: Identity fields that are written anew even for trusted proxies.
 _REWRITTEN_IDENTITY = frozenset((b"x-forwarded-for", b"x-real-ip", b"forwarded"))
 
@@ -33,73 +28,104 @@ _DROP = 1
 _IDENTITY = 2  # believed from trusted proxies only
 
 
-@dataclass(frozen=True, slots=True)
-class Sender:
-    """Who sent a request to us, as far as the fields that we write depend on it."""
+class _Roles(dict[bytes, int]):
+    """What is done with each field, by its name as sent; bounded."""
 
-    client_ip: str
-    peer_ip: str
-    scheme: str  # what it speaks to us
-    is_trusted: bool  # it is a trusted proxy
+    def __missing__(self, name: bytes) -> int:
+        key = name.lower()
+        if key in _NOT_PASSED:
+            role = _DROP
+        elif not is_identity(key):
+            role = _PASS
+        else:
+            role = _DROP if key in _REWRITTEN_IDENTITY or b"_" in key else _IDENTITY
+        if len(self) >= 1024:
+            self.clear()
+        self[name] = role
+        return role
 
 
-@dataclass(frozen=True, slots=True)
-class OutgoingHead:
-    """A request head without its first line, Host and the last address: what does not depend on target and client.
+_ROLES = _Roles()
 
-    The whole is request line, Host line, `fields`, `client_lines`, `framing`.
+
+def passed_fields(request: Request, scheme: str) -> bytes:
+    """Write the fields passed on for a client that is no trusted proxy: what it says of itself is left out.
+
+    They end with the begun line `X-Forwarded-For: `, which `client_lines` completes. `scheme` is what the client speaks
+    to us.
     """
+    # hot: proxy-varied
+    named = _named_options(request) if b"connection" in request.fields else None
+    roles = _ROLES
+    if named:
+        lines = [
+            name + b": " + value for name, value in request.raw_fields if not roles[name] and name.lower() not in named
+        ]
+    else:
+        lines = [name + b": " + value for name, value in request.raw_fields if not roles[name]]
+    if request.authority:
+        lines.append(b"X-Forwarded-Host: " + request.authority.encode("latin-1"))
+    lines.append(_OWN_LINES[scheme, request.minor_version])
+    return b"\r\n".join(lines)
 
-    fields: bytes  # ends with the begun line `X-Forwarded-For: `
-    framing: bytes  # ends with the empty line
+
+def trusted_fields(request: Request, scheme: str) -> bytes:
+    """Write the fields passed on for a trusted proxy: what it says of its client is kept and its chain extended."""
+    fields = request.fields
+    named = _named_options(request)
+    lines = []
+    for name, value in request.raw_fields:
+        role = _ROLES[name]
+        if role == _IDENTITY or (role == _PASS and name.lower() not in named):
+            lines.append(name + b": " + value)
+    if b"x-forwarded-proto" not in fields:
+        lines.append(b"X-Forwarded-Proto: " + (client_scheme(fields) or scheme).encode())
+    if b"x-forwarded-host" not in fields and request.authority:
+        lines.append(b"X-Forwarded-Host: " + request.authority.encode("latin-1"))
+    if b"forwarded" in fields:
+        lines.append(b"Forwarded: " + fields[b"forwarded"])
+    chain = fields.get(b"x-forwarded-for")
+    lines.append(_VIA[request.minor_version] + (chain + b", " if chain else b""))
+    return b"\r\n".join(lines)
 
 
 def client_lines(client_ip: str, nearest_ip: str) -> bytes:
-    """What follows `OutgoingHead.fields`: the end of X-Forwarded-For (who sent us the request), and X-Real-IP."""
+    """What follows the fields: the end of X-Forwarded-For (who sent us the request), and X-Real-IP."""
     return b"%b\r\nX-Real-IP: %b\r\n" % (nearest_ip.encode(), client_ip.encode())
 
 
-def outgoing_head(request: Request, sender: Sender, *, forwarded: bool, close: bool, upgrade: bytes) -> OutgoingHead:
-    """Make the head of the request passed on.
+def forwarded_line(request: Request, scheme: str, nearest_ip: str) -> bytes:
+    """Our own element of `Forwarded` (RFC 7239), a field line of its own, to follow `client_lines`."""
+    return b"Forwarded: " + forwarded_element(nearest_ip, scheme, request.authority) + b"\r\n"
+
+
+def framing_lines(request: Request, *, close: bool, upgrade: bytes) -> bytes:
+    """Write framing and connection fields, and the end of the head.
 
     Args:
-        forwarded: write `Forwarded` (RFC 7239) too.
         close: the connection is for this request alone.
         upgrade: the protocols asked for (`upgrade_of`), empty for none.
     """
-    # hot: proxy-varied
-    fields = request.fields
-    named: frozenset[bytes] | set[bytes] = frozenset()
-    if b"connection" in fields:
-        options = {option.strip(b" \t") for option in fields[b"connection"].lower().split(b",")}
-        named = options - _PLAIN_OPTIONS
-    is_trusted = sender.is_trusted
-    parts: list[bytes] = []
-    for name, value in request.raw_fields:
-        role = _classify(name)
-        if role == _PASS:
-            if named and name.lower() in named:
-                continue
-        elif role == _DROP or not is_trusted:
-            continue
-        parts += (name, b": ", value, b"\r\n")
-    if not is_trusted or b"x-forwarded-proto" not in fields:
-        scheme = (is_trusted and client_scheme(fields)) or sender.scheme
-        parts += (b"X-Forwarded-Proto: ", scheme.encode(), b"\r\n")
-    if (not is_trusted or b"x-forwarded-host" not in fields) and request.authority:
-        parts += (b"X-Forwarded-Host: ", request.authority.encode("latin-1"), b"\r\n")
-    if forwarded:
-        nearest_ip = sender.peer_ip if is_trusted else sender.client_ip
-        element = forwarded_element(nearest_ip, sender.scheme, request.authority)
-        if is_trusted and b"forwarded" in fields:
-            element = fields[b"forwarded"] + b", " + element
-        parts += (b"Forwarded: ", element, b"\r\n")
-    elif is_trusted and b"forwarded" in fields:
-        parts += (b"Forwarded: ", fields[b"forwarded"], b"\r\n")
-    parts.append(_VIA[request.minor_version])
-    if is_trusted and fields.get(b"x-forwarded-for"):
-        parts += (fields[b"x-forwarded-for"], b", ")
-    return OutgoingHead(b"".join(parts), _framing_lines(request, close=close, upgrade=upgrade))
+    if request.framing is Framing.LENGTH:
+        lines = b"Content-Length: %d\r\n" % request.length
+    elif request.framing is Framing.CHUNKED:
+        lines = b"Transfer-Encoding: chunked\r\n"
+    else:
+        lines = b"Content-Length: 0\r\n" if request.method in _BODY_EXPECTED else b""
+    if request.expects_continue:
+        lines += b"Expect: 100-continue\r\n"
+    options = []
+    if upgrade:
+        lines += b"Upgrade: " + upgrade + b"\r\n"
+        options.append(b"Upgrade")
+    elif close:
+        options.append(b"close")
+    if b"te" in request.fields and b"trailers" in request.fields[b"te"].lower():
+        lines += b"TE: trailers\r\n"
+        options.append(b"TE")
+    if options:
+        lines += b"Connection: " + b", ".join(options) + b"\r\n"
+    return lines + b"\r\n"
 
 
 def upgrade_of(request: Request) -> bytes:
@@ -116,35 +142,15 @@ def is_loop(request: Request) -> bool:
     return via is not None and via.count(b" " + PSEUDONYM) >= MAX_LOOPS
 
 
-def _framing_lines(request: Request, *, close: bool, upgrade: bytes) -> bytes:
-    """Framing and connection fields, and the end of the head."""
-    if request.framing is Framing.LENGTH:
-        lines = b"Content-Length: %d\r\n" % request.length
-    elif request.framing is Framing.CHUNKED:
-        lines = b"Transfer-Encoding: chunked\r\n"
-    else:
-        lines = b"Content-Length: 0\r\n" if request.method in _BODY_EXPECTED else b""
-    if request.expects_continue:
-        lines += b"Expect: 100-continue\r\n"
-    options = []
-    if upgrade:
-        lines += b"Upgrade: " + upgrade + b"\r\n"
-        options.append(b"Upgrade")
-    elif close:
-        options.append(b"close")
-    if b"trailers" in request.fields.get(b"te", b"").lower():
-        lines += b"TE: trailers\r\n"
-        options.append(b"TE")
-    if options:
-        lines += b"Connection: " + b", ".join(options) + b"\r\n"
-    return lines + b"\r\n"
+_VIA = [b"Via: 1.%d %b\r\nX-Forwarded-For: " % (minor_version, PSEUDONYM) for minor_version in (0, 1)]
+_OWN_LINES = {
+    (scheme, minor_version): b"X-Forwarded-Proto: " + scheme.encode() + b"\r\n" + _VIA[minor_version]
+    for scheme in ("http", "https")
+    for minor_version in (0, 1)
+}
 
 
-@lru_cache(maxsize=1024)
-def _classify(name: bytes) -> int:
-    key = name.lower()
-    if key in _NOT_PASSED:
-        return _DROP
-    if not is_identity(key):
-        return _PASS
-    return _DROP if key in _REWRITTEN_IDENTITY or b"_" in key else _IDENTITY
+def _named_options(request: Request) -> frozenset[bytes]:
+    """The fields that Connection names."""
+    value = request.fields.get(b"connection", b"").lower()
+    return frozenset([option.strip(b" \t") for option in value.split(b",")]) - _PLAIN_OPTIONS

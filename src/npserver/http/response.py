@@ -20,6 +20,7 @@ REMEMBERED_HEAD_BYTES = 4096  # longer heads are parsed anew each time
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?")
+_DATE = re.compile(rb"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT\r\n")
 _HEAD_OCTETS = bytes([9, 10, 13, *range(0x20, 0x7F), *range(0x80, 0x100)])
 
 
@@ -31,7 +32,7 @@ _REWRITE = 1  # passed on, but the proxy may have to change it
 _READ = 2  # read here and dropped
 _DROP = 3  # it is between us and the upstream only, or written anew by the server
 
-_ROLES = {
+_KNOWN = {
     b"location": _REWRITE,
     b"content-location": _REWRITE,
     b"refresh": _REWRITE,
@@ -49,6 +50,21 @@ _ROLES = {
 }
 
 
+class _Roles(dict[bytes, int]):
+    """What is done with each field, by its name as sent; bounded."""
+
+    def __missing__(self, name: bytes) -> int:
+        if not _TOKEN.fullmatch(name):
+            raise BadResponse(f"bad field name {clip(name)}")
+        if len(self) >= 1024:
+            self.clear()
+        role = self[name] = _KNOWN.get(name.lower(), _PASS)
+        return role
+
+
+_ROLES = _Roles()
+
+
 @dataclass(slots=True, eq=False)
 class ResponseHead:
     """An upstream's answer without its body. Shared like requests: equal heads are parsed once."""
@@ -64,7 +80,12 @@ class ResponseHead:
 
 def read_response_head(head: bytes) -> ResponseHead:
     """Parse a head that ends in an empty line, or remember it. Raises: BadResponse."""
-    return _remembered(head) if len(head) <= REMEMBERED_HEAD_BYTES else parse_response_head(head)
+    if len(head) > REMEMBERED_HEAD_BYTES:
+        return parse_response_head(head)
+    start = head.find(b"\r\nDate: ")  # left out, as it would be anyway, so that heads are the same for longer
+    if start > 0 and _is_date(head[start + 8 : start + 39]):
+        head = head[:start] + head[start + 37 :]
+    return _remembered(head)
 
 
 def parse_response_head(head: bytes) -> ResponseHead:
@@ -78,33 +99,27 @@ def parse_response_head(head: bytes) -> ResponseHead:
         raise BadResponse("bare CR or LF in the response's head")
     if line_count - 2 > MAX_FIELDS:
         raise BadResponse(f"{line_count - 2} header fields")
-    match = _STATUS_LINE.fullmatch(lines[0])
-    if match is None:
-        raise BadResponse(f"bad status line {clip(lines[0])}")
-    read: dict[bytes, bytes] = {}
+    minor_version, status = _read_status_line(lines[0])
+    roles = _ROLES
     kept: list[bytes] = []
+    read: dict[bytes, bytes] = {}
     needs_rewrite = False
     for line in lines[1:-2]:
         name, colon, value = line.partition(b":")
+        role = roles[name]
         if not colon:
             raise BadResponse(f"header line without a colon: {clip(line)}")
-        key, role = _classify(name)
-        if role <= _REWRITE:
+        if not role:
             kept.append(line)
-            needs_rewrite = needs_rewrite or role == _REWRITE
+        elif role == _REWRITE:
+            kept.append(line)
+            needs_rewrite = True
         elif role == _READ:
-            value = value.strip(b" \t")
-            if key in read:
-                if key == b"content-length":
-                    raise BadResponse("two Content-Length fields")
-                value = read[key] + b", " + value
-            read[key] = value
-    minor_version = match[1] == b"1"
-    status = int(match[2])
+            _read_field(read, name.lower(), value.strip(b" \t"))
     framing, length = _find_framing(read, status, minor_version)
-    keep_alive, upgrade = minor_version, b""
+    keep_alive, upgrade = minor_version == 1, b""
     if b"connection" in read:
-        options = {option.strip(b" \t").lower() for option in read[b"connection"].split(b",")}
+        options = {option.strip(b" \t") for option in read[b"connection"].lower().split(b",")}
         if not options <= _CONNECTION_OPTIONS:  # RFC 9110 §7.6.1: the fields it names are between us and the upstream
             kept = [line for line in kept if line.partition(b":")[0].lower() not in options]
         keep_alive = keep_alive and b"close" not in options
@@ -112,18 +127,18 @@ def parse_response_head(head: bytes) -> ResponseHead:
             upgrade = read.get(b"upgrade", b"").lower()
     if kept:
         kept.append(b"")
-    return ResponseHead(
-        status,
-        b"\r\n".join(kept),
-        framing,
-        length,
-        keep_alive,
-        needs_rewrite,
-        upgrade,
-    )
+    return ResponseHead(status, b"\r\n".join(kept), framing, length, keep_alive, needs_rewrite, upgrade)
 
 
-def _find_framing(read: dict[bytes, bytes], status: int, minor_version: bool) -> tuple[Framing, int | None]:
+def _read_field(read: dict[bytes, bytes], key: bytes, value: bytes) -> None:
+    if key in read:
+        if key == b"content-length":
+            raise BadResponse("two Content-Length fields")
+        value = read[key] + b", " + value
+    read[key] = value
+
+
+def _find_framing(read: dict[bytes, bytes], status: int, minor_version: int) -> tuple[Framing, int | None]:
     """How the body ends (RFC 9112 §6.3)."""
     coding, text = read.get(b"transfer-encoding"), read.get(b"content-length")
     length = None
@@ -146,12 +161,19 @@ def _find_framing(read: dict[bytes, bytes], status: int, minor_version: bool) ->
     return Framing.LENGTH if length else Framing.NONE, length
 
 
-@lru_cache(maxsize=1024)
-def _classify(name: bytes) -> tuple[bytes, int]:
-    if not _TOKEN.fullmatch(name):
-        raise BadResponse(f"bad field name {clip(name)}")
-    key = name.lower()
-    return key, _ROLES.get(key, _PASS)
+@lru_cache(maxsize=256)
+def _read_status_line(line: bytes) -> tuple[int, int]:
+    """Minor version and status."""
+    match = _STATUS_LINE.fullmatch(line)
+    if match is None:
+        raise BadResponse(f"bad status line {clip(line)}")
+    return int(match[1]), int(match[2])
+
+
+@lru_cache(maxsize=64)
+def _is_date(value: bytes) -> bool:
+    """Whether this is a date and the end of its line, and cannot be anything else."""
+    return _DATE.fullmatch(value) is not None
 
 
 _remembered = lru_cache(maxsize=1024)(parse_response_head)

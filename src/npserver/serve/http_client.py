@@ -103,12 +103,13 @@ class HttpClient(asyncio.Protocol):
 
     __slots__ = (
         "_buffer", "_context", "_decoder", "_framing", "_head", "_interim", "_is_head_request", "_is_reading", "_left",
-        "_scanned", "_sink", "deadline", "is_answered", "is_request_done", "is_write_paused", "requests", "settings",
-        "state", "target", "transport", "write",
+        "_scanned", "_sink", "_time", "deadline", "is_answered", "is_request_done", "is_write_paused", "requests",
+        "settings", "state", "target", "transport", "write",
     )  # fmt: skip
 
     def __init__(self, context: Context, target: Target, settings: ClientSettings) -> None:
         self._context = context
+        self._time = context.loop.time
         self.target = target
         self.settings = settings
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set before anything else is called
@@ -139,10 +140,6 @@ class HttpClient(asyncio.Protocol):
 
     # ── called by the owner ──
 
-    def is_usable(self) -> bool:
-        """Whether an idle connection is still open, as far as the loop knows."""
-        return self.state is State.IDLE and not self.transport.is_closing()
-
     def is_quiet(self) -> bool:
         """Whether the kernel too knows of nothing from the other side, such as its end: asked before what cannot be
         sent twice."""
@@ -167,7 +164,7 @@ class HttpClient(asyncio.Protocol):
         self._is_head_request = is_head
         self._interim = 0
         self.is_request_done = not has_body
-        self.deadline = NEVER if has_body else self._context.loop.time() + settings.response_timeout_s
+        self.deadline = NEVER if has_body else self._time() + settings.response_timeout_s
         if head:
             self.transport.write(head)
 
@@ -177,7 +174,7 @@ class HttpClient(asyncio.Protocol):
             self.write(data)
         self.is_request_done = True
         if self.state is State.HEAD and not self.is_write_paused:
-            self.deadline = self._context.loop.time() + self.settings.response_timeout_s
+            self.deadline = self._time() + self.settings.response_timeout_s
 
     def pause_reading(self) -> None:
         """The answer cannot be taken for now."""
@@ -190,7 +187,7 @@ class HttpClient(asyncio.Protocol):
         """Go on."""
         if not self._is_reading and self.state is State.BODY:
             self._is_reading = True
-            self.deadline = self._context.loop.time() + self.settings.read_timeout_s
+            self.deadline = self._time() + self.settings.read_timeout_s
             self.transport.resume_reading()
 
     def abandon(self) -> None:
@@ -221,16 +218,16 @@ class HttpClient(asyncio.Protocol):
         # hot: proxy
         state = self.state
         if state is State.HEAD:
-            self.is_answered = True
             if self._buffer:
                 data = self._buffer + data
                 self._buffer = b""
             try:
                 self._read_head(data)
             except BadResponse as error:
+                self.is_answered = True
                 self._fail(str(error), Phase.RECEIVE)
         elif state is State.BODY:
-            self.deadline = self._context.loop.time() + self.settings.read_timeout_s
+            self.deadline = self._time() + self.settings.read_timeout_s
             try:
                 self._read_body(data)
             except BadResponse as error:
@@ -262,7 +259,7 @@ class HttpClient(asyncio.Protocol):
         self.is_write_paused = True
         if self._sink is not None:
             if self.state is State.HEAD:
-                self.deadline = self._context.loop.time() + self.settings.send_timeout_s
+                self.deadline = self._time() + self.settings.send_timeout_s
             self._sink.request_pause()
 
     def resume_writing(self) -> None:
@@ -271,7 +268,7 @@ class HttpClient(asyncio.Protocol):
         if self._sink is not None:
             if self.state is State.HEAD:
                 is_waiting = self.is_request_done
-                self.deadline = self._context.loop.time() + self.settings.response_timeout_s if is_waiting else NEVER
+                self.deadline = self._time() + self.settings.response_timeout_s if is_waiting else NEVER
             self._sink.request_resume()
 
     def expire(self, now: float) -> None:
@@ -290,26 +287,40 @@ class HttpClient(asyncio.Protocol):
 
     def _read_head(self, data: bytes) -> None:
         # hot: proxy
-        end = data.find(b"\r\n\r\n", self._scanned)
-        if end < 0 or end > MAX_HEAD_BYTES:
-            self._await_head(data)
-            return
+        target = self.target
+        if data.startswith(target.recent_head):
+            head, size = target.recent, len(target.recent_head)
+        else:
+            end = data.find(b"\r\n\r\n", self._scanned)
+            if end < 0 or end > MAX_HEAD_BYTES:
+                self._await_head(data)
+                return
+            size = end + 4
+            head = read_response_head(data[:size])
+            if head.framing is Framing.LENGTH and head.status >= 200:
+                target.recent_head, target.recent = data[:size], head
         self._scanned = 0
-        head = read_response_head(data[: end + 4])
-        body = data[end + 4 :]
         sink = self._sink
         assert sink is not None
         if head.status < 200:
-            self._read_interim(head, body)
+            self._read_interim(head, data[size:])
             return
         framing = Framing.NONE if self._is_head_request else head.framing
-        if head.length == len(body) if framing is Framing.LENGTH else (framing is Framing.NONE and not body):
+        is_whole = size + head.length == len(data) if framing is Framing.LENGTH else (  # type: ignore[operator]
+            framing is Framing.NONE and size == len(data)
+        )
+        if is_whole:
             if head.keep_alive and self.is_request_done and not self.is_write_paused:
                 self._release()
             else:
                 self._close()
-            sink.response_whole(head, body)
+            sink.response_whole(head, data[size:])
             return
+        self._begin_body(head, framing, data[size:])
+
+    def _begin_body(self, head: ResponseHead, framing: Framing, body: bytes) -> None:
+        sink = self._sink
+        assert sink is not None
         self._head = head
         self._framing = framing
         self.state = State.BODY
@@ -318,7 +329,7 @@ class HttpClient(asyncio.Protocol):
         if framing is Framing.NONE:
             self._finish(b"", is_clean=False)  # what follows belongs to no message
             return
-        self.deadline = self._context.loop.time() + self.settings.read_timeout_s
+        self.deadline = self._time() + self.settings.read_timeout_s
         if self._decoder is not None and body:
             body = self._decoder.feed(body)
             if self._decoder.done and not self._decoder.trailers:
@@ -328,23 +339,24 @@ class HttpClient(asyncio.Protocol):
                 return
         sink.response_start(head)
         if self._sink is sink and self.state is State.BODY:
-            if self._decoder is None:
-                if body:
-                    self._read_body(body)
-            else:
+            if self._decoder is not None:
                 self._pass_decoded(body)
+            elif body:
+                self._read_body(body)
 
     def _await_head(self, data: bytes) -> None:
         if len(data) > MAX_HEAD_BYTES:
             raise BadResponse(f"response head of more than {MAX_HEAD_BYTES} bytes")
         if not b"HTTP/1."[: len(data)].startswith(data[:7]):
             raise BadResponse(f"not an HTTP response: {data[:40]!r}")
+        self.is_answered = True
         self._buffer = data
         self._scanned = max(len(data) - 3, 0)
 
     def _read_interim(self, head: ResponseHead, rest: bytes) -> None:
         sink = self._sink
         assert sink is not None
+        self.is_answered = True
         if head.status == 101:
             self._sink = None
             self.state = State.SWITCHED
@@ -421,7 +433,7 @@ class HttpClient(asyncio.Protocol):
         if self._context.draining or not self.target.pool.give(self, settings.pool_size):
             self._close()
             return
-        self.deadline = self._context.loop.time() + settings.pool_idle_s
+        self.deadline = self._time() + settings.pool_idle_s
 
     def _close(self) -> None:
         self._leave()

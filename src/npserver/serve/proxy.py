@@ -11,7 +11,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from npserver.balance.sticky import cookie_line, find_cookie
-from npserver.http.gateway import OutgoingHead, Sender, client_lines, is_loop, outgoing_head, upgrade_of
+from npserver.errors import BadRequest
+from npserver.http.gateway import (
+    client_lines,
+    forwarded_line,
+    framing_lines,
+    is_loop,
+    passed_fields,
+    trusted_fields,
+    upgrade_of,
+)
 from npserver.http.message import Request
 from npserver.http.relocation import Relocation
 from npserver.http.response import ResponseHead
@@ -54,18 +63,20 @@ class ProxySettings:
 
 
 class Prepared:
-    """A request as it is passed on, for one proxy."""
+    """A request as one proxy passes it on: what does not depend on target and client, and the last whole head."""
 
-    __slots__ = ("asked", "head", "is_trusted", "proxy", "request_line")
+    __slots__ = ("asked", "client_ip", "fields", "framing", "head", "is_trusted", "proxy", "request_line", "target")
 
-    def __init__(
-        self, proxy: Proxy, *, is_trusted: bool, request_line: bytes, head: OutgoingHead, asked: bytes
-    ) -> None:
+    def __init__(self, proxy: Proxy, request_line: bytes, fields: bytes, framing: bytes, asked: bytes) -> None:
         self.proxy = proxy
-        self.is_trusted = is_trusted
         self.request_line = request_line  # with the Host line, if that is the client's
-        self.head = head
+        self.fields = fields
+        self.framing = framing
         self.asked = asked  # the protocols in its Upgrade field
+        self.is_trusted = False  # the sender is a trusted proxy
+        self.target: Target | None = None  # that `head` is for
+        self.client_ip = ""
+        self.head = b""
 
 
 class Proxy:
@@ -80,6 +91,8 @@ class Proxy:
         self._relocation = Relocation(
             self.settings.base.encode("ascii"), self.settings.strip.encode("ascii"), not self.settings.preserve_host
         )
+        self._keeps_path = not (self.settings.base or self.settings.strip or self.settings.rewrites)
+        self._only_target = upstream.only_target if self.sticky is None else None
         self._client_lines: dict[str, bytes] = {}
 
     def __repr__(self) -> str:
@@ -87,10 +100,14 @@ class Proxy:
 
     def handle(self, exchange: Exchange) -> None:
         """Pass the request on."""
-        if is_loop(exchange.request):
-            exchange.fail(508, "the request has passed this server before: a loop (proxy_pass)")
-            return
-        ProxyCall(self, exchange).start()
+        # hot: proxy
+        call = ProxyCall(self, exchange)
+        exchange.watch(call)
+        target = self._only_target or self.choose(exchange, ())
+        if target is not None:
+            call.use(target)
+        else:
+            call.fail_without_target()
 
     def choose(self, exchange: Exchange, tried: Container[Target]) -> Target | None:
         """The target for a request: the one its cookie names, else the balancer's choice."""
@@ -103,22 +120,36 @@ class Proxy:
         return self.upstream.pick(exchange.client_ip, exchange.connection_id, tried)
 
     def compose(self, exchange: Exchange, target: Target) -> bytes:
-        """Write the head of the request passed on. Raises: BadRequest if `rewrite` makes a bad path of it."""
+        """Write the head of the request passed on. Raises: BadRequest if it cannot be passed on."""
         # hot: proxy
-        trusted = self.settings.trusted
-        is_trusted = trusted is not None and exchange.peer_ip in trusted
-        prepared = self._prepared(exchange, is_trusted=is_trusted)
-        if is_trusted:
-            lines = client_lines(exchange.client_ip, exchange.peer_ip)
+        request, client_ip = exchange.request, exchange.client_ip
+        prepared = request.memo
+        if type(prepared) is Prepared and prepared.proxy is self:
+            if prepared.target is target and prepared.client_ip == client_ip:
+                return prepared.head
         else:
-            lines = self._client_lines.get(exchange.client_ip) or self._remember_client(exchange.client_ip)
-        host_line = b"" if self.settings.preserve_host and exchange.request.authority else target.host_line
-        rewrite = self.settings.rewrite_fields
-        if rewrite is None:
-            return b"".join((prepared.request_line, host_line, prepared.head.fields, lines, prepared.head.framing))
-        line, _, own_host = prepared.request_line.partition(b"\r\n")
-        block = rewrite(exchange, b"".join((own_host, host_line, prepared.head.fields, lines)))
-        return b"".join((line, b"\r\n", block, prepared.head.framing))
+            prepared = None
+        settings = self.settings
+        is_trusted = settings.trusted is not None and exchange.peer_ip in settings.trusted
+        if prepared is None or prepared.is_trusted is not is_trusted:
+            prepared = self._prepare(exchange, is_trusted=is_trusted)
+        if is_trusted:
+            lines = client_lines(client_ip, exchange.peer_ip)
+        else:
+            lines = self._client_lines.get(client_ip) or self._remember_client(client_ip)
+        if settings.forwarded:
+            lines += forwarded_line(request, exchange.scheme, exchange.peer_ip if is_trusted else client_ip)
+        host_line = b"" if settings.preserve_host and request.authority else target.host_line
+        if settings.rewrite_fields is not None:
+            line, _, own_host = prepared.request_line.partition(b"\r\n")
+            block = settings.rewrite_fields(exchange, b"".join((own_host, host_line, prepared.fields, lines)))
+            return b"".join((line, b"\r\n", block, prepared.framing))
+        head = b"".join((prepared.request_line, host_line, prepared.fields, lines, prepared.framing))
+        if settings.trusted is None:
+            prepared.target = target
+            prepared.client_ip = client_ip
+            prepared.head = head
+        return head
 
     def asked_upgrade(self, exchange: Exchange) -> bytes:
         """The protocols that the request passed on asked for in its Upgrade field."""
@@ -138,19 +169,21 @@ class Proxy:
                 fields += cookie_line(sticky.cookie, target.cookie, sticky.max_age, secure=sticky.secure)
         return fields
 
-    def _prepared(self, exchange: Exchange, *, is_trusted: bool) -> Prepared:
-        request = exchange.request
-        memo = request.memo
-        if type(memo) is Prepared and memo.proxy is self and memo.is_trusted is is_trusted:
-            return memo
-        sender = Sender(exchange.client_ip, exchange.peer_ip, exchange.scheme, is_trusted)
+    def _prepare(self, exchange: Exchange, *, is_trusted: bool) -> Prepared:
+        request, settings = exchange.request, self.settings
+        if is_loop(request):
+            raise BadRequest("the request has passed this server before: a loop", 508, "proxy_pass")
         asked = upgrade_of(request) if request.upgrade else b""
-        close = not self.settings.client.pool_size
-        head = outgoing_head(request, sender, forwarded=self.settings.forwarded, close=close, upgrade=asked)
+        if is_trusted:
+            fields = trusted_fields(request, exchange.scheme)
+        else:
+            fields = passed_fields(request, exchange.scheme)
         line = f"{request.method} {self._target_of(request)} HTTP/1.1\r\n"
-        if self.settings.preserve_host and request.authority:
+        if settings.preserve_host and request.authority:
             line += f"Host: {request.authority}\r\n"
-        prepared = Prepared(self, is_trusted=is_trusted, request_line=line.encode("latin-1"), head=head, asked=asked)
+        framing = framing_lines(request, close=not settings.client.pool_size, upgrade=asked)
+        prepared = Prepared(self, line.encode("latin-1"), fields, framing, asked)
+        prepared.is_trusted = is_trusted
         request.memo = prepared
         return prepared
 
@@ -159,6 +192,8 @@ class Proxy:
         settings = self.settings
         path = request.path
         query = f"?{request.query}" if request.has_query else ""
+        if self._keeps_path:
+            return path + query
         strip = settings.strip
         if strip and path.startswith(strip) and path[len(strip) : len(strip) + 1] in ("", "/"):
             path = path[len(strip) :] or "/"

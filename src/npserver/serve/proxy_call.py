@@ -1,7 +1,7 @@
-"""One request on its way through the proxy: target, connection, body up, answer down, another attempt where allowed.
+"""One request on its way through the proxy: target, connection, answer, another attempt where that is allowed.
 
-Made by `serve.proxy.Proxy` for each exchange. It is the sink of the request's body, the sink of the
-upstream's answer and the source of the client's, so every piece is passed on as it comes and each side slows the other.
+Made by `serve.proxy.Proxy` for each exchange. It is the sink of the upstream's answer and the source of the client's,
+so every piece is passed on as it comes and each side slows the other; `serve.upload` does the same for the body sent.
 What may be tried again stands in `balance.retry`.
 """
 
@@ -11,92 +11,72 @@ from typing import TYPE_CHECKING
 
 from npserver.balance.retry import RETRIED_STATUSES, classify, is_stale
 from npserver.errors import BadRequest, Phase, UpstreamError
-from npserver.http.framing import LAST_CHUNK, chunk
 from npserver.http.message import Framing
 from npserver.http.response import ResponseHead
 from npserver.http.upgrade import switch_fault
 from npserver.net.dialer import dial
-from npserver.net.sweeper import NEVER
 from npserver.net.tasks import spawn
 from npserver.serve.http_client import HttpClient
 from npserver.serve.tunnel import open_tunnel
+from npserver.serve.upload import Upload
 
 if TYPE_CHECKING:
     from npserver.serve.exchange import Exchange
     from npserver.serve.proxy import Proxy
     from npserver.serve.target import Target
 
-CONTINUE_S = 1.0  # how long an upstream may take to say 100 Continue before the body is sent all the same
-
 
 class ProxyCall:
     """One exchange's way to an upstream and back."""
 
-    # The request
     # tried, attempts     targets that failed, and how many were tried
-    # target, client      in use now, None between attempts
-    # _unsent             the head, until it can go out with the first piece of the body
-    # _replay             the body so far, while the request might be sent again; None: it cannot
-    # The response
-    # is_started          its head has gone to the client
+    # target, client      in use now; None before, between and after attempts
+    # upload              the request's body, if it has one
+    # is_started          the answer's head has gone to the client
     # is_over             nothing more is to be done for the exchange
 
     __slots__ = (
-        "_is_chunked", "_is_receiving", "_is_upload_done", "_replay", "_replay_size", "_trailers", "_unsent",
-        "attempts", "client", "deadline", "exchange", "is_over", "is_started", "proxy", "target", "tried",
+        "attempts", "client", "exchange", "head", "is_over", "is_started", "proxy", "target", "tried", "upload",
     )  # fmt: skip
 
     def __init__(self, proxy: Proxy, exchange: Exchange) -> None:
+        # hot: proxy
         self.proxy = proxy
         self.exchange = exchange
         self.target: Target | None = None
         self.client: HttpClient | None = None
-        self.tried: set[Target] | tuple[()] = ()
+        self.tried: frozenset[Target] | tuple[()] = ()
         self.attempts = 0
         self.is_started = False
         self.is_over = False
-        self.deadline = NEVER
-        self._unsent = b""
-        request = exchange.request
-        self._is_receiving = False
-        self._is_upload_done = request.framing is Framing.NONE
-        self._is_chunked = request.framing is Framing.CHUNKED
-        self._trailers = b""
-        self._replay: list[bytes] | None = [] if request.is_repeatable else None
-        self._replay_size = 0
+        self.upload: Upload | None = None
+        if exchange.request.framing is not Framing.NONE:
+            self.upload = Upload(exchange, self, proxy.settings.buffer_size)
 
     def __repr__(self) -> str:
         return f"<ProxyCall {self.exchange!r} target={self.target!r} attempts={self.attempts}>"
 
-    def start(self) -> None:
-        """Begin."""
-        self.exchange.watch(self)
-        self._try_target()
-
     # ── attempts ──
 
-    def _try_target(self) -> None:
-        target = self.proxy.choose(self.exchange, self.tried)
-        if target is None:
-            self._fail_without_target()
-            return
-        self.attempts += 1
-        self._use(target)
-
-    def _use(self, target: Target, *, fresh: bool = False) -> None:
+    def use(self, target: Target, *, fresh: bool = False) -> None:
         """Send the request to `target`, over an idle connection if there is one."""
         # hot: proxy
-        exchange = self.exchange
+        exchange, proxy = self.exchange, self.proxy
+        try:
+            self.head = proxy.compose(exchange, target)
+        except BadRequest as error:
+            self._end()
+            exchange.fail(error.status, str(error), error.key or "rewrite")
+            return
+        self.attempts += 1
         self.target = target
         target.acquire()
         exchange.upstream = target.uri
-        if not fresh and target.pool.idle:
-            client = target.pool.take(careful=self._replay is None)
+        if target.pool.idle and not fresh:
+            client = target.pool.take(careful=not exchange.request.is_repeatable)
             if client is not None:
                 self._send(client)
                 return
-        if self._is_receiving:
-            exchange.pause_receiving()
         spawn(self._dial(target), f"connecting to {target.uri}")
 
     async def _dial(self, target: Target) -> None:
@@ -124,164 +104,89 @@ class ProxyCall:
 
     def _send(self, client: HttpClient) -> None:
         # hot: proxy
-        exchange, settings = self.exchange, self.proxy.settings
-        assert self.target is not None
         self.client = client
-        request = exchange.request
-        try:
-            head = self.proxy.compose(exchange, self.target)
-        except BadRequest as error:
-            self.client = None
-            client.keep()
-            self._end()
-            exchange.fail(400, f"after rewriting: {error}", "rewrite")
-            return
-        is_head = request.method == "HEAD"
-        if request.framing is Framing.NONE:
-            client.begin(self, head, settings.client, is_head=is_head, has_body=False)
-        elif request.expects_continue and not self._is_receiving:
-            client.begin(self, head, settings.client, is_head=is_head, has_body=True)
-            self.deadline = exchange.context.loop.time() + CONTINUE_S
-            exchange.context.sweeper.watched.add(self)
+        upload = self.upload
+        is_head = self.exchange.request.method == "HEAD"
+        if upload is None:
+            client.begin(self, self.head, self.proxy.settings.client, is_head=is_head, has_body=False)
         else:
-            client.begin(self, b"", settings.client, is_head=is_head, has_body=True)
-            self._unsent = head
-            self._send_body()
+            client.begin(self, b"", self.proxy.settings.client, is_head=is_head, has_body=True)
+            upload.send(client, self.head)
 
     def _try_again(self, error: UpstreamError, target: Target, *, sent: bool) -> None:
         """An attempt has failed without an answer: try another target, or give up."""
         self._release()
         failure = classify(error.phase, timeout=error.timeout)
-        if self.proxy.retry.allows(failure, self.attempts, repeatable=self._replay is not None, sent=sent):
-            self.tried = {*self.tried, target}
-            next_target = self.proxy.choose(self.exchange, self.tried)
-            if next_target is not None:
-                self.attempts += 1
-                self._use(next_target)
-                return
-            if len(self.proxy.upstream.targets) > 1:
-                self._fail_without_target(error)
-                return
-        self._fail(error)
-
-    # ── the request's body: client to upstream ──
-
-    def _send_body(self) -> None:
-        """Send what there is of the body, and from now on what comes."""
-        if not self._is_receiving:
-            self._is_receiving = True
-            self.exchange.receive(self)
+        if not self.proxy.retry.allows(failure, self.attempts, repeatable=self._is_repeatable(), sent=sent):
+            self._fail(error)
+            return
+        self.tried = frozenset((*self.tried, target))
+        next_target = self.proxy.choose(self.exchange, self.tried)
+        if next_target is not None:
+            self.use(next_target)
+        elif len(self.proxy.upstream.targets) > 1:
+            self.fail_without_target(error)
         else:
-            assert self._replay is not None  # else this attempt would not have been made
-            if self._replay:
-                self._write(b"".join(self._replay))
-            if self._is_upload_done:
-                self._write_end()
-            else:
-                self.exchange.resume_receiving()
-        if self._unsent and self.client is not None:
-            unsent, self._unsent = self._unsent, b""
-            self.client.write(unsent)
+            self._fail(error)
 
-    def body_data(self, data: bytes) -> None:
-        """A piece of the body."""
-        if self._replay is not None:
-            self._replay_size += len(data)
-            if self._replay_size > self.proxy.settings.buffer_size:
-                self._replay = None
-            else:
-                self._replay.append(data)
-        if self.client is not None:
-            self._write(data)
+    def _is_repeatable(self) -> bool:
+        """Whether the request may be sent twice, and all of it that was sent is still at hand."""
+        return self.upload.replay is not None if self.upload is not None else self.exchange.request.is_repeatable
 
-    def body_end(self, trailers: bytes) -> None:
-        """The body is complete."""
-        self._is_upload_done = True
-        self._trailers = trailers
-        if self.client is not None:
-            self._write_end()
-
-    def body_lost(self, reason: str) -> None:
-        """The client broke off; the exchange is being ended already."""
-        if not self.is_over:
-            self._abandon()
-
-    def _write(self, data: bytes) -> None:
-        assert self.client is not None
-        if self._is_chunked:
-            data = chunk(data)
-        if self._unsent:
-            data = self._unsent + data
-            self._unsent = b""
-        self.client.write(data)
-
-    def _write_end(self) -> None:
-        assert self.client is not None
-        data = LAST_CHUNK + self._trailers + b"\r\n" if self._is_chunked else b""
-        unsent, self._unsent = self._unsent, b""
-        self.client.end(unsent + data)
+    # ── the request's body ──
 
     def request_pause(self) -> None:
         """The upstream does not keep up."""
-        self.exchange.pause_receiving()
+        if self.upload is not None:
+            self.upload.pause()
 
     def request_resume(self) -> None:
         """It does again."""
-        self.exchange.resume_receiving()
+        if self.upload is not None:
+            self.upload.resume()
 
-    def expire(self, now: float) -> None:
-        """No 100 Continue has come in time: send the body all the same (RFC 9110 §10.1.1)."""
-        self._continue()
-
-    def _continue(self) -> None:
-        if self.deadline is not NEVER:
-            self._stop_waiting()
-            if self.client is not None and not self._is_receiving:
-                self._send_body()
-
-    def _stop_waiting(self) -> None:
-        if self.deadline is not NEVER:
-            self.deadline = NEVER
-            self.exchange.context.sweeper.watched.discard(self)
+    def upload_lost(self) -> None:
+        """The client broke off; the exchange is being ended already."""
+        self.cancel()
 
     # ── the answer: upstream to client ──
 
     def response_interim(self, head: ResponseHead) -> None:
         """100 lets the body come; others are passed on."""
-        if head.status == 100:
-            self._continue()
-        else:
+        if head.status != 100:
             self.exchange.inform(head.status, head.fields)
+        elif self.upload is not None:
+            self.upload.go_on()
 
     def response_whole(self, head: ResponseHead, body: bytes) -> None:
         """The answer, all of it."""
         # hot: proxy
-        target, exchange = self.target, self.exchange
+        target, exchange, proxy = self.target, self.exchange, self.proxy
         assert target is not None
         self.client = None
-        if head.status in RETRIED_STATUSES and self._retries_status(head.status):
+        status, fields = head.status, head.fields
+        if status in RETRIED_STATUSES and self._retries_status(status):
             return
-        self._end()
-        proxy = self.proxy
-        fields = head.fields
+        self.is_over = True
+        if self.upload is not None:
+            self.upload.stop()
+        self.target = None
+        target.release()
         if head.needs_rewrite or proxy.sticky is not None:
             fields = proxy.response_fields(exchange, target, head)
-        if exchange.request.method == "HEAD" or head.status == 304 or head.status == 204:
-            exchange.start(head.status, fields, head.length, None)
+        if exchange.request.method == "HEAD" or status == 304 or status == 204:
+            exchange.start(status, fields, head.length, None)
             exchange.finish()
         else:
-            exchange.respond(head.status, fields, body)
+            exchange.respond(status, fields, body)
 
     def response_start(self, head: ResponseHead) -> None:
         """The answer's head."""
-        target, client = self.target, self.client
+        target = self.target
         assert target is not None
-        assert client is not None
         if head.status in RETRIED_STATUSES and self._retries_status(head.status):
             return
-        self._stop_waiting()
         self.is_started = True
-        self._replay = None
         fields = head.fields
         if head.needs_rewrite or self.proxy.sticky is not None:
             fields = self.proxy.response_fields(self.exchange, target, head)
@@ -310,8 +215,8 @@ class ProxyCall:
             target.count_failure()
             self._fail(UpstreamError(f"{target.uri}: {fault}", target.uri, Phase.RECEIVE))
             return
-        self.is_over = True  # the target stays acquired
-        self.target = None
+        self.is_over = True
+        self.target = None  # it stays acquired until the tunnel ends
         open_tunnel(
             exchange,
             head.fields + b"Upgrade: " + head.upgrade + b"\r\n",
@@ -328,19 +233,18 @@ class ProxyCall:
         assert client is not None
         assert target is not None
         self.client = None
-        self._unsent = b""
-        self._stop_waiting()
         if self.is_started:
             target.count_failure()
             self._end()
             self.exchange.abort(f"upstream {error}")
             return
-        repeatable, answered = self._replay is not None, client.is_answered
-        if is_stale(
-            reused=error.reused, answered=answered, timeout=error.timeout, repeatable=repeatable, sent=True
-        ):
+        if self.upload is not None:
+            self.upload.hold()
+        answered, repeatable = client.is_answered, self._is_repeatable()
+        if is_stale(reused=error.reused, answered=answered, timeout=error.timeout, repeatable=repeatable, sent=True):
             self._release()
-            self._use(target, fresh=True)
+            self.attempts -= 1
+            self.use(target, fresh=True)
             return
         target.count_failure()
         if answered:
@@ -350,11 +254,10 @@ class ProxyCall:
 
     def _retries_status(self, status: int) -> bool:
         """Whether an answer of 502, 503 or 504 is dropped and another target asked."""
-        repeatable = self._replay is not None
-        if not self.proxy.retry.allows(str(status), self.attempts, repeatable=repeatable, sent=True):
+        if not self.proxy.retry.allows(str(status), self.attempts, repeatable=self._is_repeatable(), sent=True):
             return False
         assert self.target is not None
-        tried = {*self.tried, self.target}
+        tried = frozenset((*self.tried, self.target))
         next_target = self.proxy.choose(self.exchange, tried)
         if next_target is None:
             return False
@@ -363,10 +266,10 @@ class ProxyCall:
         client, self.client = self.client, None
         if client is not None:
             client.abandon()
-        self._stop_waiting()
+        if self.upload is not None:
+            self.upload.hold()
         self._release()
-        self.attempts += 1
-        self._use(next_target)
+        self.use(next_target)
         return True
 
     # ── the client's side of the answer ──
@@ -383,17 +286,17 @@ class ProxyCall:
 
     def cancel(self) -> None:
         """The client is gone."""
-        if not self.is_over:
-            self._abandon()
+        if self.is_over:
+            return
+        client, self.client = self.client, None
+        self._end()
+        if client is not None:
+            client.abandon()
 
     # ── the end ──
 
-    def _fail(self, error: UpstreamError) -> None:
-        """Tell the client that the upstream did not serve."""
-        self._end()
-        self.exchange.fail(504 if error.timeout else 502, f"upstream {error}", error.key or "proxy_pass")
-
-    def _fail_without_target(self, error: UpstreamError | None = None) -> None:
+    def fail_without_target(self, error: UpstreamError | None = None) -> None:
+        """Tell the client that there is no target (left), and when to come back."""
         upstream = self.proxy.upstream
         reason = f"no target of upstream {upstream.name} left"
         if error is not None:
@@ -401,20 +304,16 @@ class ProxyCall:
         self._end()
         self.exchange.fail(503, reason, "upstreams", b"Retry-After: %d\r\n" % upstream.retry_after_s())
 
-    def _abandon(self) -> None:
-        client, self.client = self.client, None
+    def _fail(self, error: UpstreamError) -> None:
+        """Tell the client that the upstream did not serve."""
         self._end()
-        if client is not None:
-            client.abandon()
+        self.exchange.fail(504 if error.timeout else 502, f"upstream {error}", error.key or "proxy_pass")
 
     def _end(self) -> None:
         """Nothing more is to be done here for the exchange."""
-        # hot: proxy
         self.is_over = True
-        self._replay = None
-        self._unsent = b""
-        if self.deadline is not NEVER:
-            self._stop_waiting()
+        if self.upload is not None:
+            self.upload.stop()
         self._release()
 
     def _release(self) -> None:

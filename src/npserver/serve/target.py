@@ -16,6 +16,8 @@ from npserver.address import Address
 from npserver.balance.balancers import identity_seed
 from npserver.balance.health import Health
 from npserver.balance.sticky import cookie_value
+from npserver.http.message import Framing
+from npserver.http.response import ResponseHead
 from npserver.serve.pool import Pool
 
 if TYPE_CHECKING:
@@ -62,8 +64,8 @@ class Target:
 
     __slots__ = (
         "_time", "active_slot", "address", "authority", "control", "cookie", "failures_slot", "health_slot",
-        "host_line", "identity", "max_connections", "pool", "requests_slot", "seed", "server_name", "settings", "share",
-        "since_slot", "slots", "state", "tls", "total", "uri",
+        "host_line", "identity", "max_connections", "pool", "recent", "recent_head", "requests_slot", "seed",
+        "server_name", "settings", "share", "since_slot", "slots", "state", "tls", "total", "uri",
     )  # fmt: skip
 
     def __init__(self, context: Context, upstream: str, settings: TargetSettings) -> None:
@@ -81,6 +83,8 @@ class Target:
         self.cookie = cookie_value(self.uri)
         self.share = float(settings.weight)
         self.max_connections = settings.max_connections
+        self.recent_head = b"\0"  # the bytes of its latest answer's head, and what they say: answers repeat
+        self.recent = ResponseHead(0, b"", Framing.NONE, None, keep_alive=False)
         self.state = _carried(context, "target states", f"{upstream}\0{self.uri}", TargetState)
         self.pool = _carried(context, "upstream pools", f"{self.uri}\0{settings.tls_identity}", Pool)
         row = context.row

@@ -56,6 +56,10 @@ class Upstream:
         self._primary = tuple(one for one in targets if not one.settings.backup and one.settings.weight)
         self._backup = tuple(one for one in targets if one.settings.backup and one.settings.weight)
         self._single = targets[0] if len(targets) == 1 else None
+        #: The target that every request goes to, if there is nothing to choose and nothing to look up.
+        self.only_target: Target | None = None
+        if self._single and not self._single.settings.is_checked and not self._single.max_connections:
+            self.only_target = self._single
         self._by_cookie = {one.cookie: one for one in targets}
 
     def __repr__(self) -> str:
