@@ -38,7 +38,7 @@ class Answer:
         bodies, counts = _bodies(sections, suffix, name_bytes)
         self.bodies = bodies
         self.turn = cycle(bodies)
-        flags = QR | (AA if sections.is_authoritative else 0) | sections.rcode
+        flags = QR | (AA if sections.is_authoritative else 0) | sections.rcode & 0xF
         self.full_heads = heads(flags, counts)
         self.truncated_heads = heads(flags | TC, (0, 0, 0))
         #: The answer without its additional section, for those who can take no more.

@@ -228,6 +228,8 @@ def _attach(nodes: dict[bytes, Node], key: bytes) -> Node:  # hot: dns.load
     above = _attach(nodes, key[key[0] + 1 :])
     node.zone = above.zone
     node.cut = above.cut or (node if codes.NS in node.sets else None)
+    if key.startswith(WILDCARD):
+        above.star = node
     return node
 
 

@@ -20,6 +20,7 @@ from npserver.dns.responder import Responder
 
 MAX_REPLIES = 16_384  # remembered; then all are forgotten
 MAX_OPTS = 1024
+SAMPLE = 8  # every so many-th is remembered: what comes often soon is, and what comes once costs next to nothing
 MAX_TURNS = 4  # answers with more orders of addresses are not remembered whole
 
 #: Headers of plain queries (bytes 2 to 12) and which of an answer's heads fits: RD + 2 * EDNS. Opcode 0, one question;
@@ -38,7 +39,7 @@ class DatagramChannel(Channel):
 
     is_datagram: ClassVar[bool] = True
 
-    __slots__ = ("_opts", "_shapes", "replies")
+    __slots__ = ("_due", "_opts", "_shapes", "replies")
 
     def __init__(
         self,
@@ -52,6 +53,7 @@ class DatagramChannel(Channel):
         super().__init__(responder, jar, relays=relays, may_transfer=may_transfer, limiter=limiter)
         #: Replies without their ids, in turn, by the query without its id; with the answer for counts and limits.
         self.replies: dict[bytes, tuple[Iterator[bytes], Answer]] = {}
+        self._due = 1
         self._opts: dict[bytes, Edns] = {}
         self._shapes = {head: shape + 4 * relays for head, shape in SHAPES.items()}
 
@@ -101,8 +103,11 @@ class DatagramChannel(Channel):
         reply = b"".join((data[:2], answer.full_heads[shape], data[HEADER_BYTES:after], next(answer.turn), opt))
         if len(reply) > limit:
             reply = shortened(data, after, shape, answer, opt, limit)
-        elif known is not None and cookie is None and self.limiter is None and len(answer.bodies) <= MAX_TURNS:
-            self._remember(data, shape, after, answer, opt)
+        elif known is not None and cookie is None and self.limiter is None:
+            self._due -= 1
+            if not self._due:
+                self._due = SAMPLE
+                self._remember(data, shape, after, answer, opt)
         return reply
 
     def _parse_opt(self, record: bytes) -> Edns | None:
@@ -114,6 +119,8 @@ class DatagramChannel(Channel):
         return edns
 
     def _remember(self, data: bytes, shape: int, after: int, answer: Answer, opt: bytes) -> None:
+        if len(answer.bodies) > MAX_TURNS:
+            return
         if len(self.replies) >= MAX_REPLIES:
             self.replies.clear()
         before = answer.full_heads[shape] + data[HEADER_BYTES:after]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from npserver.dns import codes
-from npserver.dns.name import MAX_LABEL_BYTES, MAX_NAME_BYTES, ROOT, WILDCARD
+from npserver.dns.name import MAX_LABEL_BYTES, MAX_NAME_BYTES, ROOT
 from npserver.dns.record import ADDRESSED
 from npserver.dns.tables import NO_SETS, Node, RecordSet, Tables, Zone
 
@@ -66,6 +66,8 @@ def find(tables: Tables, key: bytes) -> Found:  # hot: dns.nxdomain
     if node is not None:
         return (Standing.EXISTS if node.cut is None else Standing.DELEGATED), node.cut or node
     last = len(key) - 1
+    if last >= MAX_NAME_BYTES:
+        raise ValueError("name too long")
     excess = last + 1 - tables.longest_key
     position = 0
     while position < last:
@@ -79,9 +81,8 @@ def find(tables: Tables, key: bytes) -> Found:  # hot: dns.nxdomain
         if above is not None:
             if above.cut is not None:
                 return Standing.DELEGATED, above.cut
-            star = nodes.get(WILDCARD + above.key)
-            return (Standing.MISSING, above) if star is None else (Standing.WILDCARD, star)
-    if position != last or last >= MAX_NAME_BYTES:
+            return (Standing.MISSING, above) if above.star is None else (Standing.WILDCARD, above.star)
+    if position != last:
         raise ValueError("malformed name")
     return Standing.FOREIGN, None
 
@@ -130,7 +131,8 @@ def look_up(
         else:
             sections.authority.append(_denial(zone))
         break
-    _add_addresses(tables, sections, asked)
+    if kind != codes.ANY:
+        _add_addresses(tables, sections, asked)
     return sections
 
 

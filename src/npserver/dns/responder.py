@@ -6,18 +6,21 @@ name only by its length (see `dns.answer`), so random names of a zone cost one m
 
 from __future__ import annotations
 
+from struct import pack
+
 from npserver.dns import codes
 from npserver.dns.answer import Answer
 from npserver.dns.lookup import Sections, Standing, find, look_up
-from npserver.dns.name import ROOT, parent
+from npserver.dns.name import MAX_LABEL_BYTES, ROOT, parent
 from npserver.dns.tables import Node, Tables
 
 MAX_ANSWERS = 200_000  # remembered of each kind; some 500 bytes each
-_CLASSES = {b"\0\x01", b"\0\xff"}  # IN and ANY
-
-#: Types that are no records' but ask for something that we do not do (RFC 6895 §3.1): TKEY, TSIG, MAILB, MAILA, OPT.
-_NOT_IMPLEMENTED = frozenset({249, 250, 253, 254, codes.OPT})
-_TRANSFERS = frozenset({codes.AXFR, codes.IXFR})
+#: Type and class as they stand in a question, of the types that are plain data, in class IN.
+_PLAIN = {
+    pack("!HH", kind, codes.CLASS_IN): kind
+    for kind in codes.TYPE_NAMES
+    if kind not in (codes.AXFR, codes.IXFR, codes.ANY, codes.DS)
+}
 
 #: Counts by type and rcode, each in a list of one number.
 Tallies = dict[tuple[str, str], list[int]]
@@ -62,34 +65,54 @@ class Responder:
 
         `key`, in lower case, ends in its first zero byte; `tail` has 4 bytes. Raises: ValueError if `key` is no name.
         """
-        if tail[2:] not in _CLASSES:
-            return self.refusal(tail[0] << 8 | tail[1], codes.REFUSED)
+        kind = _PLAIN.get(tail)
+        if kind is not None:  # the two commonest: no such name below one that exists, and no such type
+            denial = None
+            node = self.tables.nodes.get(key)
+            if node is None:
+                length = key[0]
+                above = self.tables.nodes.get(key[length + 1 :])
+                if above is not None and above.star is None and above.cut is None and length <= MAX_LABEL_BYTES:
+                    denial = self._shared.get((above.zone, len(key), kind))
+            elif node.cut is None and kind not in node.sets and codes.CNAME not in node.sets:
+                denial = self._shared.get((node.zone, len(key), ~kind))
+            if denial is not None:
+                return denial
+        return self._find(key, tail, minimal_any)
+
+    def _find(self, key: bytes, tail: bytes, minimal_any: bool) -> Answer | None:
         standing, node = find(self.tables, key)
+        kind, of_class = tail[0] << 8 | tail[1], tail[2] << 8 | tail[3]
+        if of_class not in (codes.CLASS_IN, codes.CLASS_ANY):
+            return self.refusal(kind, codes.REFUSED)
         if node is None:
             return None
-        kind = tail[0] << 8 | tail[1]
-        if kind in _TRANSFERS:
+        if kind in (codes.AXFR, codes.IXFR):
             return self.refusal(kind, codes.REFUSED)
-        if kind in _NOT_IMPLEMENTED:
-            return self.refusal(kind, codes.NOTIMP)
         sets = node.sets
         is_itself = standing is Standing.EXISTS or node.key == key
         if is_itself and (kind in sets or codes.CNAME in sets or kind in (codes.DS, codes.ANY)):
             return self._make(key, tail, kind, minimal_any)
-        name_bytes = len(key)
+        size = len(key)
         counted = kind if kind in codes.TYPE_NAMES else 0
+        if of_class == codes.CLASS_ANY:
+            counted, kind_and_class = counted | 0x10000, kind | 0x10000
+        else:
+            kind_and_class = kind
         place: tuple[object, ...]
         if standing is Standing.MISSING:
-            place = (node.zone, counted, name_bytes, Standing.MISSING)
+            place = (node.zone, size, counted)
         elif standing is Standing.DELEGATED:
-            place = (node, counted, name_bytes)
+            place = (node, size, counted)
         elif kind in sets or codes.CNAME in sets or (kind == codes.ANY and sets):
-            place = (node, kind, name_bytes, minimal_any)
+            place = (node, size, kind_and_class, minimal_any)
         else:
-            place = (node.zone, counted, name_bytes, Standing.EXISTS)
+            place = (node.zone, size, ~counted)
         answer = self._shared.get(place)
         if answer is None:
-            answer = self._share(place, key, kind, (standing, node), minimal_any)
+            sections = look_up(self.tables, key, kind, (standing, node), minimal_any=minimal_any) or Sections()
+            sections.is_authoritative &= of_class == codes.CLASS_IN
+            answer = self._share(place, key, kind, (standing, node), sections)
         return answer
 
     def _make(self, key: bytes, tail: bytes, kind: int, minimal_any: bool) -> Answer:
@@ -99,6 +122,7 @@ class Responder:
         answer = self.answers.get(place)
         if answer is None:
             sections = look_up(self.tables, key, kind, minimal_any=minimal_any) or Sections()
+            sections.is_authoritative &= tail[3] == codes.CLASS_IN  # RFC 1034 §4.3.2: never for QCLASS=*
             answer = Answer(sections, key, len(key), key, self.tally(kind, sections.rcode))
             if len(self.answers) >= MAX_ANSWERS:
                 self.answers.clear()
@@ -106,10 +130,9 @@ class Responder:
         return answer
 
     def _share(
-        self, place: tuple[object, ...], key: bytes, kind: int, found: tuple[Standing, Node], minimal_any: bool
+        self, place: tuple[object, ...], key: bytes, kind: int, found: tuple[Standing, Node], sections: Sections
     ) -> Answer:
         standing, node = found
-        sections = look_up(self.tables, key, kind, found, minimal_any=minimal_any) or Sections()
         if standing is Standing.DELEGATED:
             suffix = node.key
         elif standing is Standing.WILDCARD and sections.answer:

@@ -18,7 +18,7 @@ NO_SETS: RecordSets = {}
 class Node:
     """A name that exists."""
 
-    __slots__ = ("cut", "key", "sets", "zone")
+    __slots__ = ("cut", "key", "sets", "star", "zone")
 
     zone: Zone
     cut: Node | None  # the delegation that this name stands at or below
@@ -26,6 +26,7 @@ class Node:
     def __init__(self, key: bytes, sets: RecordSets) -> None:
         self.key = key
         self.sets = sets
+        self.star: Node | None = None  # the wildcard directly below
 
     def __repr__(self) -> str:
         return f"<Node {self.key!r} {[codes.type_name(kind) for kind in self.sets]}>"

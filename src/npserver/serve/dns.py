@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from npserver.dns.channel import Aside
@@ -46,7 +45,7 @@ class DatagramDns:
             answer.tally[0] += 1
             socket.send(data[:2] + next(turn), client)
             return
-        reply = self._only.respond(data, client[0], self._now(), time.time())  # type: ignore[union-attr, arg-type]
+        reply = self._only.respond(data, client[0], 0.0, self._server.wall)  # type: ignore[union-attr, arg-type]
         if reply.__class__ is bytes:
             socket.send(reply, client)
 
@@ -61,7 +60,7 @@ class DatagramDns:
             answer.tally[0] += 1
             reply = data[:2] + next(turn)
         else:
-            reply = channel.respond(data, host, self._now(), time.time())
+            reply = channel.respond(data, host, self._now(), self._server.wall)
         if isinstance(reply, bytes):
             socket.send(reply, client)
         elif reply is Aside.RELAY:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-import time
 from typing import TYPE_CHECKING
 
 from npserver.dns.channel import Aside, Channel
@@ -58,7 +57,7 @@ class DnsOverHttps:
         server = self._server
         server.queries["https"][0] += 1
         channel = self._channels.only or self._channels.choose(exchange.client_ip)
-        reply = channel.respond(data, exchange.client_ip, 0.0, time.time())
+        reply = channel.respond(data, exchange.client_ip, 0.0, server.wall)
         if reply is Aside.RELAY and server.forwarder is not None:
             query = parse_query(data)
             assert isinstance(query, Query)

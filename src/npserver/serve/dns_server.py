@@ -52,6 +52,7 @@ class NameServer:
         self.relayed = relayed  # who may ask for names outside our zones
         self.access_log = context.access_log if logs_queries else None
         self.jar = CookieJar(context.row.board.cells_seed)  # the same in all processes
+        self.wall = time.time()  # the time of day to half a second, for cookies
         self.queries = {transport: [0] for transport in TRANSPORTS}
         row = context.row
         self._transport_slots = {name: row.slot(f"dns.queries.{name}") for name in TRANSPORTS}
@@ -78,6 +79,7 @@ class NameServer:
 
     def tick(self) -> None:
         """Bring counts to the scoreboard and answers up to date with health."""
+        self.wall = time.time()
         self.flush()
         self._refresh()
 
@@ -185,8 +187,3 @@ class _Ticker:
             return
         self.deadline = now + TICK_S
         server.tick()
-
-
-def wall() -> float:
-    """The time of day, for cookies."""
-    return time.time()

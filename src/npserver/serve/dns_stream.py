@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
@@ -186,7 +185,7 @@ class DnsConnection(asyncio.Protocol):
         server = front.server
         server.queries[front.transport][0] += 1
         channel = front.channels.only or front.channels.choose(self._client)
-        reply = channel.respond(data, self._client, 0.0, time.time())
+        reply = channel.respond(data, self._client, 0.0, server.wall)
         if isinstance(reply, Aside):
             query = parse_query(data)
             assert isinstance(query, Query)

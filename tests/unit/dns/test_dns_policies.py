@@ -1,0 +1,239 @@
+"""Cookies (RFC 7873, RFC 9018), response rate limiting, and what resolvers answer (RFC 5452)."""
+
+from __future__ import annotations
+
+import dns.flags
+import dns.message
+import dns.rrset
+import pytest
+
+from npserver.dns.cookies import CookieJar
+from npserver.dns.query import Query, parse_query
+from npserver.dns.ratelimit import RateLimiter, Verdict
+from npserver.dns.relayed import (
+    Cache,
+    address_to,
+    fail,
+    is_failure,
+    is_reply,
+    key_of,
+    make_query,
+    shortest_ttl,
+    truncate,
+)
+
+NOW = 1_700_000_000
+
+
+class TestCookies:
+    jar = CookieJar(b"key of sixteen by")
+
+    def made(self, client: str = "192.0.2.1", now: int = NOW) -> bytes:
+        answer = self.jar.answer(b"client--", client, now)
+        assert answer is not None
+        assert not answer[1]
+        return answer[0]
+
+    def test_layout(self) -> None:  # RFC 9018 §4
+        cookie = self.made()
+        assert cookie[:8] == b"client--"
+        assert len(cookie) == 24
+        assert int.from_bytes(cookie[12:16], "big") == NOW
+
+    def test_own_cookie_is_proof(self) -> None:
+        cookie = self.made()
+        assert self.jar.answer(cookie, "192.0.2.1", NOW + 60) == (cookie, True)
+
+    @pytest.mark.parametrize("client", ["192.0.2.2", "2001:db8::1"])
+    def test_not_for_another_client(self, client: str) -> None:
+        answer = self.jar.answer(self.made(), client, NOW)
+        assert answer is not None
+        assert not answer[1]
+
+    def test_not_with_another_key(self) -> None:
+        answer = CookieJar(b"another").answer(self.made(), "192.0.2.1", NOW)
+        assert answer is not None
+        assert not answer[1]
+
+    def test_renewed_after_half_an_hour(self) -> None:  # RFC 9018 §4.3
+        cookie = self.made()
+        answer = self.jar.answer(cookie, "192.0.2.1", NOW + 1900)
+        assert answer is not None
+        assert answer[1]
+        assert answer[0] == self.made(now=NOW + 1900) != cookie
+
+    @pytest.mark.parametrize(("age", "valid"), [(3600, True), (3601, False), (-300, True), (-301, False)])
+    def test_life(self, age: int, valid: bool) -> None:
+        answer = self.jar.answer(self.made(), "192.0.2.1", NOW + age)
+        assert answer is not None
+        assert answer[1] is valid
+
+    @pytest.mark.parametrize("size", [0, 1, 7, 9, 15, 41, 100])
+    def test_malformed(self, size: int) -> None:  # RFC 7873 §5.2.2
+        assert self.jar.answer(b"c" * size, "192.0.2.1", NOW) is None
+
+    @pytest.mark.parametrize("size", [8, 16, 24, 40])
+    def test_foreign_ones_get_ours(self, size: int) -> None:
+        answer = self.jar.answer(b"c" * size, "192.0.2.1", NOW)
+        assert answer is not None
+        assert len(answer[0]) == 24
+        assert not answer[1]
+
+
+class TestRateLimit:
+    def judge(self, limiter: RateLimiter, count: int, client: str = "192.0.2.1", now: float = 0.0) -> str:
+        return "".join(limiter.judge(client, b"name", now).value[1] for _ in range(count))  # sEnd sLip dRop
+
+    def test_slip(self) -> None:
+        assert self.judge(RateLimiter(3, 2), 9) == "eeerlrlrl"
+
+    def test_no_slip(self) -> None:
+        assert self.judge(RateLimiter(3, 0), 6) == "eeerrr"
+
+    def test_slip_of_one_truncates_all(self) -> None:
+        assert self.judge(RateLimiter(3, 1), 6) == "eeelll"
+
+    def test_next_second(self) -> None:
+        limiter = RateLimiter(2, 0)
+        assert self.judge(limiter, 3) == "eer"
+        assert self.judge(limiter, 3, now=0.9) == "rrr"
+        assert self.judge(limiter, 3, now=1.0) == "eer"
+
+    @pytest.mark.parametrize(
+        ("first", "second", "together"),
+        [
+            ("192.0.2.1", "192.0.2.250", True),
+            ("192.0.2.1", "192.0.3.1", False),
+            ("2001:db8:0:1::1", "2001:db8:0:ff::2", True),  # one /56
+            ("2001:db8:0:1::1", "2001:db8:0:100::2", False),
+            ("fe80::1%eth0", "fe80::1%eth1", True),
+        ],
+    )
+    def test_networks_count_together(self, first: str, second: str, together: bool) -> None:
+        limiter = RateLimiter(1, 0)
+        self.judge(limiter, 1, first)
+        assert self.judge(limiter, 1, second) == ("r" if together else "e")
+
+    def test_answers_count_apart(self) -> None:
+        limiter = RateLimiter(1, 0)
+        assert [limiter.judge("192.0.2.1", label, 0.0) for label in (b"a", b"b")] == [Verdict.SEND, Verdict.SEND]
+
+    def test_memory_is_bounded_and_the_limited_stay_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("npserver.dns.ratelimit.MAX_ACCOUNTS", 10)
+        limiter = RateLimiter(1, 0)
+        assert self.judge(limiter, 2) == "er"
+        for number in range(9):
+            limiter.judge(f"10.0.{number}.1", b"name", 0.0)
+        limiter.judge("10.1.0.1", b"name", 0.0)
+        assert self.judge(limiter, 1) == "r"
+        for number in range(100):
+            limiter.judge(f"10.2.{number}.1", b"name", 0.0)
+            assert len(limiter._accounts) <= 10
+
+
+def query(name: str = "www.example.net", *, edns: bool = True, number: int = 7) -> Query:
+    found = parse_query(
+        dns.message.make_query(name, "A", use_edns=edns, payload=1232 if edns else 0, id=number).to_wire()
+    )
+    assert isinstance(found, Query)
+    return found
+
+
+def reply_to(sent: bytes, ttl: int = 300, records: int = 1) -> bytes:
+    message = dns.message.make_response(dns.message.from_wire(sent), recursion_available=True)
+    name = message.question[0].name
+    if records:
+        message.answer.append(dns.rrset.from_text(name, ttl, "IN", "A", *[f"192.0.2.{n}" for n in range(records)]))
+    message.additional.append(dns.rrset.from_text("x.example.net.", ttl + 5, "IN", "A", "192.0.2.9"))
+    return message.to_wire()
+
+
+class TestRelayed:
+    def test_question_is_ours(self) -> None:
+        asked = dns.message.from_wire(make_query(query("wWw.example.NET"), 0x1234))
+        assert asked.id == 0x1234
+        assert asked.flags == dns.flags.RD
+        assert asked.question[0].name.to_text() == "wWw.example.NET."
+        assert (asked.edns, asked.payload, asked.options) == (0, 1232, ())
+
+    def test_no_edns_where_the_client_has_none(self) -> None:
+        assert dns.message.from_wire(make_query(query(edns=False), 1)).edns == -1
+
+    @pytest.mark.parametrize(
+        ("what", "change"),
+        [
+            ("id", lambda data: b"\0\0" + data[2:]),
+            ("QR", lambda data: data[:2] + bytes((data[2] & 0x7F,)) + data[3:]),
+            ("opcode", lambda data: data[:2] + bytes((data[2] | 0x10,)) + data[3:]),
+            ("questions", lambda data: data[:5] + b"\0" + data[6:]),
+            ("name", lambda data: data.replace(b"example", b"exbmple", 1)),
+            ("type", lambda data: data.replace(b"net\0\0\1", b"net\0\0\2", 1)),
+            ("cut off", lambda data: data[:-1]),
+            ("longer", lambda data: data + b"x"),
+            ("header", lambda data: data[:11]),
+            ("empty", lambda data: b""),
+            ("pointer forward", lambda data: data.replace(b"\xc0\x0c", b"\xc0\xff", 1)),
+        ],
+    )
+    def test_what_does_not_fit_is_no_reply(self, what: str, change: object) -> None:
+        sent = make_query(query(), 0x1234)
+        good = reply_to(sent)
+        assert is_reply(sent, good)
+        assert callable(change)
+        assert not is_reply(sent, change(good)), what
+
+    def test_reply_is_given_the_askers_id_and_spelling(self) -> None:
+        reply = reply_to(make_query(query("www.example.net"), 0x1234))
+        mine = dns.message.from_wire(address_to(query("WWW.eXample.net", number=99), reply))
+        assert mine.id == 99
+        assert mine.question[0].name.to_text() == "WWW.eXample.net."
+        assert mine.answer[0].name.to_text() == "WWW.eXample.net."
+
+    def test_failures(self) -> None:
+        answer = dns.message.from_wire(fail(query(), 2))
+        assert (answer.rcode(), answer.id, answer.edns) == (2, 7, 0)
+        assert is_failure(fail(query(), 2))
+        assert not is_failure(fail(query(), 3))
+        assert dns.message.from_wire(truncate(query(edns=False))).flags & dns.flags.TC
+
+    def test_ttl_counts_down_in_the_cache(self) -> None:
+        cache, asked = Cache(10), query()
+        cache.put(key_of(asked), reply_to(make_query(asked, 1), ttl=300), 1000.0)
+        kept = cache.get(key_of(asked), 1100.9)
+        assert kept is not None
+        message = dns.message.from_wire(kept)
+        assert [rrset.ttl for rrset in (*message.answer, *message.additional)] == [200, 205]
+        assert cache.get(key_of(asked), 1300.0) is None
+        assert len(cache) == 0
+
+    @pytest.mark.parametrize("other", [query("other.example.net"), query(edns=False)])
+    def test_cache_tells_questions_apart(self, other: Query) -> None:
+        cache, asked = Cache(10), query()
+        cache.put(key_of(asked), reply_to(make_query(asked, 1)), 0.0)
+        assert cache.get(key_of(other), 1.0) is None
+        assert cache.get(key_of(query("WWW.EXAMPLE.NET", number=5)), 1.0) is not None
+
+    def test_cache_keeps_only_what_is_positive(self) -> None:
+        cache, asked = Cache(10), query()
+        sent = make_query(asked, 1)
+        for reply in (
+            fail(asked, 2),
+            fail(asked, 3),
+            truncate(asked),
+            reply_to(sent, records=0),
+            reply_to(sent, ttl=0),
+        ):
+            cache.put(key_of(asked), reply, 0.0)
+        assert len(cache) == 0
+
+    @pytest.mark.parametrize("size", [0, 3])
+    def test_cache_is_bounded(self, size: int) -> None:
+        cache = Cache(size)
+        for number in range(10):
+            asked = query(f"n{number}.example.net")
+            cache.put(key_of(asked), reply_to(make_query(asked, 1)), 0.0)
+        assert len(cache) == size
+
+    def test_shortest_ttl(self) -> None:
+        assert shortest_ttl(reply_to(make_query(query(), 1), ttl=77)) == 77
+        assert shortest_ttl(fail(query(), 2)) == 0
