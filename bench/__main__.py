@@ -11,8 +11,8 @@ from bench import material, report, results
 from bench.install import install
 from bench.machine import RUN, describe
 from bench.peers import ALL as PEERS
-from bench.results import LATEST, Outcome, Results
-from bench.trial import Figure, Trial, Workload
+from bench.results import LATEST, Outcome, Results, unlike
+from bench.trial import Contender, Figure, Trial, Workload
 from bench.workloads import ALL, GROUPS
 
 QUICK_S, QUICK_REPEATS = 1.0, 1
@@ -80,16 +80,8 @@ def _chosen(options: argparse.Namespace) -> list[Workload]:
 def _run(chosen: list[Workload], options: argparse.Namespace) -> Results:
     versions = {name: version for name, peer in PEERS.items() if (version := peer.version())}
     found = Results(describe(), versions)
-    peers = options.peers.split(",") if options.peers else []
     for workload in chosen:
-        contenders = {
-            label: contender
-            for label, contender in workload.contenders.items()
-            if contender.peer in versions and (not peers or label in peers)
-        }
-        for label in workload.contenders.keys() - contenders.keys():
-            if not peers:
-                print(f"{workload.name}: {label} is not installed and left out", file=sys.stderr)
+        contenders = _contenders(workload, versions, options)
         figures: dict[str, list[Figure]] = {label: [] for label in contenders}
         for repetition in range(options.repeat):
             labels = list(contenders)
@@ -99,9 +91,25 @@ def _run(chosen: list[Workload], options: argparse.Namespace) -> Results:
                 if figure is not None:
                     figures[label].append(figure)
         outcome = Outcome(time.strftime("%Y-%m-%d"), options.seconds, {k: v for k, v in figures.items() if v})
+        for label in unlike(outcome):
+            print(f"{workload.name}: {label} gives answers of another size", file=sys.stderr)
         if outcome.figures:
             found.outcomes[workload.name] = outcome
             print(report.line(workload, outcome), flush=True)
+    return found
+
+
+def _contenders(workload: Workload, versions: dict[str, str], options: argparse.Namespace) -> dict[str, Contender]:
+    """Those to be asked: installed, and wanted; in a quick run ours and those that an aim is set for."""
+    wanted = options.peers.split(",") if options.peers else list(workload.contenders)
+    if options.quick and not options.peers:
+        first, *others = workload.contenders
+        wanted = [first, *(workload.targets or others[:1])]
+    found = {label: one for label, one in workload.contenders.items() if label in wanted}
+    for label, contender in list(found.items()):
+        if contender.peer not in versions:
+            print(f"{workload.name}: {label} is not installed and left out", file=sys.stderr)
+            del found[label]
     return found
 
 
@@ -115,11 +123,14 @@ def _try(workload: Workload, label: str, seconds: float) -> Figure | None:
 
 
 def _allow_files() -> None:
-    """10,000 connections need as many descriptors, on both sides of a proxy."""
+    """10,000 connections need twice as many descriptors in a proxy; raise the limit as far as the system lets us."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 65_536 if hard == resource.RLIM_INFINITY else min(65_536, hard)
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    for wanted in (100_000, hard):
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), max(hard, wanted)))
+        except (OSError, ValueError):
+            continue
+        return
 
 
 if __name__ == "__main__":

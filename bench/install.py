@@ -26,7 +26,7 @@ def install(wanted: set[str]) -> None:
             if peer.package.startswith("pip:"):
                 missing_python.append(peer.package.removeprefix("pip:"))
             else:
-                missing.append(peer.package)
+                missing += peer.package.split()
     if missing:
         _apt(missing)
     if missing_python:

@@ -87,6 +87,13 @@ def load(path: Path) -> Results | None:
     return Results(content["machine"], content["versions"], outcomes)
 
 
+def unlike(outcome: Outcome) -> list[str]:
+    """Contenders whose answers are of half or double the usual size: they do not do the same work."""
+    sizes = {label: figures[0].size for label, figures in outcome.figures.items() if figures and figures[0].size}
+    usual = median(sizes.values()) if sizes else 0.0
+    return [label for label, size in sizes.items() if not usual / 2 <= size <= usual * 2]
+
+
 def losses(workloads: dict[str, Workload], before: Results, now: Results) -> list[str]:
     """What lost more than a tenth: against a peer, or in itself where no peer does the same on the same machine."""
     found = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shlex
 import shutil
 import signal
@@ -52,6 +53,9 @@ class Server:
             "key": str(material.FOLDER / "key.pem"),
             "root": str(ROOT),
             "peers": str(PEERS),
+            # What the limit of open files allows: two each, or with a pipe for splicing three.
+            "connections": str(file_limit() // 2 - 200),
+            "relays": str(file_limit() // 3 - 100),
             **(places or {}),
         }
         config = self.directory / template.name
@@ -107,6 +111,11 @@ class Server:
         except ProcessLookupError:
             pass
         self._process.wait()
+
+
+def file_limit() -> int:
+    """How many files a process may have open."""
+    return min(100_000, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
 def free_port() -> int:

@@ -14,7 +14,7 @@ from typing import Self
 from bench import accounting
 from bench.load import Load
 from bench.machine import LOAD_CORE, ROOT, SERVER_CORE, pinned
-from bench.server import Server, accepts, answers_http, free_port, is_udp_bound
+from bench.server import Server, accepts, answers_http, file_limit, free_port, is_udp_bound
 
 WARM_UP_S = 0.5
 
@@ -31,6 +31,7 @@ class Figure:
     server_busy: float = 0.0  # share of its core
     load_busy: float = 0.0  # share of the other core, backend included
     errors: int = 0
+    size: float = 0.0  # mean bytes of an answer, where known
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +156,12 @@ class Trial:
             server_busy=used / took,
             load_busy=(done.generator_cpu_s + backend_used) / took,
             errors=done.errors,
+            size=done.size,
         )
 
-    def held(self, kind: str, connections: int) -> Figure:
-        """Open idle connections and measure the memory that each one costs."""
+    def held(self, kind: str, most: int) -> Figure:
+        """Open idle connections, as many as the limit of open files lets a proxy have, and measure what each costs."""
+        connections = min(most, file_limit() // 2 - 500)
         command = [sys.executable, "-m", "bench.load.sockets", "hold", f"--port={self.port}", f"--kind={kind}"]
         before = self.server.memory_bytes()
         process = subprocess.Popen(

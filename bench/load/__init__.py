@@ -22,6 +22,7 @@ class Load:
     p50_us: float = 0.0
     p99_us: float = 0.0
     generator_cpu_s: float = 0.0
+    size: float = 0.0  # mean bytes of an answer, where known
 
 
 def run(command: list[str], environment: dict[str, str] | None = None) -> tuple[str, float, float]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench.load import Load, run
 
+WARM_UP_REQUESTS = 500
 SCRIPT = Path(__file__).with_name("wrk.lua")
 
 
@@ -20,6 +21,8 @@ def wrk(
     requests: Path | None = None,
 ) -> Load:
     """Ask for `url` again and again, or for the prepared `requests` in turn."""
+    if seconds < 1:  # a warm-up; wrk knows whole seconds only
+        return _some(url)
     arguments = [f"-H{name}: {value}" for name, value in (fields or {}).items()]
     output, _, used = run(
         [
@@ -37,8 +40,19 @@ def wrk(
     )
     found = json.loads(output.rpartition("JSON")[2])
     return Load(
-        found["requests"], found["seconds"], found["errors"], found["p50_us"], found["p99_us"], generator_cpu_s=used
+        found["requests"],
+        found["seconds"],
+        found["errors"],
+        found["p50_us"],
+        found["p99_us"],
+        generator_cpu_s=used,
+        size=found["bytes"] / max(found["requests"], 1),
     )
+
+
+def _some(url: str) -> Load:
+    _, took, used = run(["h2load", "--h1", "-t1", "-c8", f"-n{WARM_UP_REQUESTS}", url])
+    return Load(WARM_UP_REQUESTS, took, generator_cpu_s=used)
 
 
 def steady(url: str, seconds: float, rate: float, connections: int = 32) -> Load:

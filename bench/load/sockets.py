@@ -146,6 +146,7 @@ def download(options: argparse.Namespace) -> dict[str, float]:
     total = 0
     while now < begin + options.seconds:
         made = socket.create_connection((HOST, options.port), 10)
+        arrived = 0
         if options.path:
             request = f"GET {options.path} HTTP/1.1\r\nHost: bench.test\r\nConnection: close\r\n\r\n"
             made.sendall(request.encode())
@@ -153,8 +154,11 @@ def download(options: argparse.Namespace) -> dict[str, float]:
             options.path or now < begin + options.seconds
         ):
             total += got
+            arrived += got
             now = time.perf_counter()
         made.close()
+        if arrived < 1 << 20:
+            raise RuntimeError(f"only {arrived} bytes came")
         now = time.perf_counter()
     return {"count": total, "seconds": now - begin}
 

@@ -54,7 +54,7 @@ ALL = {
             ["nginx", "-p", "@directory@", "-e", "error.log", "-c", "@config@"],
             ["nginx", "-v"],
             _NUMBER,
-            "nginx",
+            "nginx libnginx-mod-stream",
         ),
         Peer("haproxy", ["haproxy", "-q", "-f", "@config@"], ["haproxy", "-v"], _NUMBER, "haproxy"),
         Peer(

@@ -53,7 +53,7 @@ WORKLOADS = (
         PEERS, {"nginx": 1.0}, accepts, "websocket",
     ),
     Workload(
-        "websocket-idle", "10,000 idle WebSockets", "bytes per WebSocket",
+        "websocket-idle", "up to 10,000 idle WebSockets", "bytes per WebSocket",
         lambda trial: trial.held("websocket", 10_000),
         {name: PEERS[name] for name in ("npserver", "nginx", "haproxy")}, {}, accepts, "websocket",
         is_less_better=True,
