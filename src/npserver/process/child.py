@@ -177,9 +177,6 @@ class Child:
             before = self.plane.sockets
             keys = {listener.key for listener in runtime.listeners}
             await self.plane.swap(runtime, {key: one for key, one in (before | new_sockets).items() if key in keys})
-            for key in before.keys() - keys:
-                for one in before[key]:
-                    one.close()
         self._stop_within_s = self.document.config.timeouts.shutdown
 
     def _abandon(self) -> None:

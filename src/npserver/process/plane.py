@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from npserver.build import compile_config
@@ -31,6 +31,7 @@ log = logging.getLogger("npserver.server")
 #: Each listener's sockets in this process, by the listener's key.
 Sockets = Mapping[str, tuple[socket.socket, ...]]
 
+_LAST_TURNS_S = 0.005  # between closing a socket's other holders and its acceptor
 _POLL_S = 0.02  # how often draining looks whether the last connection is gone
 
 
@@ -63,16 +64,20 @@ class Plane:
         return compile_config(document, self.context)
 
     async def swap(self, runtime: Runtime, sockets: Sockets) -> None:
-        """Put `runtime` in place of what runs; `sockets` are those of its listeners that this process serves."""
+        """Put `runtime` in place of what runs; `sockets` are those of its listeners that this process serves.
+
+        Sockets of listeners that it no longer has are closed.
+        """
         old, self.runtime = self.runtime, runtime
         if old is not None:
             self.context.access_log.configure(runtime.document.config.logging, runtime.document.directory)
         listeners = {listener.key: listener for listener in runtime.listeners if listener.key in sockets}
-        for key, live in list(self.live.items()):
-            if key not in listeners:
-                del self.live[key]
-                live.stop()
-                spawn(self._drain_removed(live, old or runtime), f"draining {key}")
+        removed = [
+            self.live.pop(key)
+            for key, live in list(self.live.items())
+            if key not in listeners or type(live.front) is not type(runtime.fronts[key])
+        ]
+        _close(self.sockets[key] for key in self.sockets.keys() - listeners.keys())
         self.sockets = dict(sockets)
         for key, listener in listeners.items():
             if key in self.live:
@@ -80,6 +85,8 @@ class Plane:
             else:
                 self.live[key] = LiveListener(listener, runtime.fronts[key], self.context)
                 await self.live[key].start(sockets[key])
+        for live in removed:
+            spawn(self._drain_removed(live, (old or runtime).document.config.timeouts.shutdown), f"draining {live!r}")
         if self.services is not None:
             await self.services.replace(runtime.services)
         if old is not None:
@@ -88,11 +95,8 @@ class Plane:
     async def drain(self, timeout_s: float) -> None:
         """Take no new clients, close the sockets; wait until those connected are done, at most `timeout_s`."""
         self.context.draining = True
-        for live in self.live.values():
-            live.stop()
-        for group in self.sockets.values():
-            for one in group:
-                one.close()
+        _close(self.sockets.values())
+        await self._take_queued(self.live.values())
         if self.services is not None:
             await self.services.replace(())
         await self._drain(None, timeout_s)
@@ -108,10 +112,17 @@ class Plane:
         self.context.sweeper.close()
         self.context.access_log.close()
 
-    async def _drain_removed(self, live: LiveListener, runtime: Runtime) -> None:
-        await self._drain(live, runtime.document.config.timeouts.shutdown)
+    async def _drain_removed(self, live: LiveListener, timeout_s: float) -> None:
+        await self._take_queued([live])
+        await self._drain(live, timeout_s)
         for connection in self._connections(live):
             _abort(connection)
+
+    async def _take_queued(self, listeners: Iterable[LiveListener]) -> None:
+        """Stop accepting, but not before those who are connected already are taken, with what they asked for."""
+        await asyncio.sleep(_LAST_TURNS_S)
+        for live in listeners:
+            live.stop()
 
     async def _drain(self, live: LiveListener | None, timeout_s: float) -> None:
         deadline = self.context.loop.time() + timeout_s
@@ -119,8 +130,9 @@ class Plane:
             for connection in connections:
                 connection.shut_down()  # again and again: what was busy before may be idle now
             if self.context.loop.time() >= deadline:
-                what = "1 connection" if len(connections) == 1 else f"{len(connections)} connections"
-                log.warning("%s cut off after timeouts.shutdown (%g s)", what, timeout_s)
+                if timeout_s:
+                    what = "1 connection" if len(connections) == 1 else f"{len(connections)} connections"
+                    log.warning("%s cut off after timeouts.shutdown (%g s)", what, timeout_s)
                 return
             await asyncio.sleep(_POLL_S)
 
@@ -128,6 +140,12 @@ class Plane:
         """Open connections: all, or those that came over one listener."""
         connections = self.context.connections
         return [one for one in connections if live is None or getattr(one, "listener", None) is live]
+
+
+def _close(groups: Iterable[tuple[socket.socket, ...]]) -> None:
+    for group in groups:
+        for one in group:
+            one.close()
 
 
 def _abort(connection: Any) -> None:

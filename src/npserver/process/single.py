@@ -62,8 +62,8 @@ class Single:
         except StartError:
             runtime.close()
             raise
-        await self.plane.swap(runtime, {key: binding.sockets[0] for key, binding in prepared.items()})
         self.bindings.commit(prepared, runtime.listeners)
+        await self.plane.swap(runtime, self.bindings.sockets(0))
         warn_of_unchangeable(self.document, document)
         self.document = document
         return runtime

@@ -65,7 +65,7 @@ class DnsConnection(asyncio.Protocol):
     """One client's connection."""
 
     def __init__(self, front: StreamDns, listener: LiveListener) -> None:
-        self._listener = listener
+        self.listener = listener
         self._front = front
         self._context: Context = front.server.context
         # connection
@@ -179,7 +179,7 @@ class DnsConnection(asyncio.Protocol):
 
     def _answer(self, data: bytes) -> bytes | None:
         """The reply; nothing if it comes later; None to end the connection."""
-        front = self._listener.front
+        front = self.listener.front
         if not isinstance(front, StreamDns):  # a reload gave the listener to another handler
             return None
         server = front.server
