@@ -1,0 +1,129 @@
+"""The launcher in the root: makes `.venv` once from the pins, whoever starts it from wherever.
+
+It runs here in a directory of its own with pins that need no network and a stand-in for the program.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.stage.program import ROOT
+
+PROGRAM = """\
+import os, sys
+print(os.getcwd(), sys.argv[1:], sys.prefix)
+"""
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout with its `.venv` made."""
+    directory = tmp_path_factory.mktemp("check out")
+    shutil.copy(ROOT / "npserver", directory)
+    (directory / "requirements.txt").write_text("# nothing\n")
+    package = directory / "src" / "npserver"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text(PROGRAM)
+    return directory
+
+
+def launch(checkout: Path, *words: str, cwd: Path | None = None, path: str | None = None) -> subprocess.Popen[str]:
+    python = Path(sys.executable).resolve().parent
+    return subprocess.Popen(
+        [str(checkout / "npserver"), *words],
+        cwd=cwd or checkout,
+        env={"PATH": path or f"{python}:{os.environ['PATH']}"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
+    out, err = process.communicate(timeout=50)
+    assert process.returncode == 0, err
+    return out, err
+
+
+def test_first_starts_at_once_make_one_environment(checkout: Path) -> None:
+    starts = [launch(checkout, "a b", "-c") for _ in range(3)]
+    done = [finish(start) for start in starts]
+    for out, _ in done:
+        assert out == f"{checkout} ['a b', '-c'] {checkout}/.venv\n"
+    said = [line for _, err in done for line in err.splitlines()]
+    assert len([line for line in said if line.startswith("npserver: making .venv with ")]) == 1
+    assert len([line for line in said if "waiting for another start" in line]) <= 2
+    assert sorted(path.name for path in checkout.iterdir()) == [".venv", "npserver", "requirements.txt", "src"]
+
+
+def test_later_starts_say_nothing(checkout: Path) -> None:
+    finish(launch(checkout))
+    assert finish(launch(checkout))[1] == ""
+
+
+def test_through_links_from_elsewhere(checkout: Path, tmp_path: Path) -> None:
+    finish(launch(checkout))
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "absolute").symlink_to(checkout / "npserver")
+    (tmp_path / "bin" / "npserver").symlink_to("../absolute")
+    out, err = finish(launch(tmp_path / "bin", cwd=tmp_path))
+    assert out == f"{tmp_path} [] {checkout}/.venv\n"
+    assert err == ""
+
+
+def test_modules_of_the_working_directory_are_not_taken(checkout: Path, tmp_path: Path) -> None:
+    for name in ("os.py", "npserver.py", "signal.py"):
+        (tmp_path / name).write_text("raise SystemExit('taken from the working directory')\n")
+    assert finish(launch(checkout, cwd=tmp_path))[0].startswith(str(tmp_path))
+
+
+def test_changed_pins_bring_it_up_to_date_once(checkout: Path) -> None:
+    finish(launch(checkout))
+    (checkout / "requirements.txt").write_text("# nothing new\n")
+    assert finish(launch(checkout))[1] == "npserver: bringing .venv up to date (once)\n"
+    assert finish(launch(checkout))[1] == ""
+
+
+def test_lock_of_a_dead_start_is_taken_over(checkout: Path) -> None:
+    finish(launch(checkout))
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    (checkout / ".venv.lock").mkdir()
+    (checkout / ".venv.lock" / "pid").write_text(f"{dead.pid}\n")
+    (checkout / "requirements.txt").write_text("# other\n")
+    assert finish(launch(checkout))[1] == "npserver: bringing .venv up to date (once)\n"
+    assert not (checkout / ".venv.lock").exists()
+
+
+def test_failed_pins_are_tried_again(checkout: Path) -> None:
+    finish(launch(checkout))
+    (checkout / "requirements.txt").write_text("not a requirement at all\n")
+    start = launch(checkout)
+    assert "could not install the requirements" in start.communicate(timeout=50)[1]
+    assert start.returncode == 1
+    (checkout / "requirements.txt").write_text("# right again\n")
+    assert finish(launch(checkout))[1] == "npserver: bringing .venv up to date (once)\n"
+
+
+def test_without_python(checkout: Path, tmp_path: Path) -> None:
+    """Only the tools of a bare system are there."""
+    bare, other = tmp_path / "tools", tmp_path / "other"
+    bare.mkdir()
+    other.mkdir()
+    shutil.copy(checkout / "npserver", other)
+    shutil.copy(checkout / "requirements.txt", other)
+    for tool in ("sh", "cksum", "readlink", "mkdir", "rm", "mv", "cat", "sleep"):
+        found = shutil.which(tool)
+        assert found is not None
+        (bare / tool).symlink_to(found)
+    start = launch(other, path=str(bare))
+    assert start.communicate(timeout=50)[1] == (
+        "npserver: Python 3.11 or newer is needed, and none was found: "
+        "install it from your system's packages or python.org\n"
+    )
+    assert start.returncode == 1
+    assert not (other / ".venv.lock").exists()
