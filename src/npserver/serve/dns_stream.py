@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, cast
 
 from npserver.dns import codes
 from npserver.dns.channel import Aside, Channel
+from npserver.dns.name import to_text
 from npserver.dns.query import Query, parse_query
 from npserver.dns.transfer import transfer
+from npserver.net.sweeper import NEVER
 from npserver.networks import plain_ip
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("npserver.dns")
 
 MAX_WAITING = 32  # queries of a connection that resolvers are asked about; more are made to wait
-NEVER = float("inf")
+MAX_JOINED_BYTES = 64 << 10  # of answers written at once
 
 
 class StreamDns:
@@ -78,6 +80,8 @@ class DnsConnection(asyncio.Protocol):
         self._buffer = b""
         self._is_closing = False  # answer what has come, then close
         self._is_choked = False  # the client does not read
+        self._is_paused = False  # nothing is read from the client
+        self._is_proceeding = False
         self._waiting = 0
         self._transfer: Iterator[bytes] | None = None
 
@@ -115,10 +119,10 @@ class DnsConnection(asyncio.Protocol):
                 slots[slot] -= 1
 
     def eof_received(self) -> bool:
-        """The client asks no more; it still gets what it asked for."""
+        """The client asks no more; it still gets what it asked for. TLS cannot be half-closed."""
         self._is_closing = True
         self._end_if_idle()
-        return True
+        return self.transport.get_extra_info("sslcontext") is None
 
     def shut_down(self) -> None:
         """Answer what has come, then close."""
@@ -132,26 +136,38 @@ class DnsConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client does not keep up: take no more questions."""
         self._is_choked = True
-        self.transport.pause_reading()
 
     def resume_writing(self) -> None:
         """Go on."""
         self._is_choked = False
         self._set_deadline()
-        if self._transfer is not None:
-            self._go_on_transferring()
-        self._answer_buffered()
+        self._proceed()
 
     # ── questions ──
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; a message is answered as soon as it is whole."""
         self._buffer = self._buffer + data if self._buffer else data
-        self._answer_buffered()
+        self._proceed()
+
+    def _proceed(self) -> None:
+        """Answer what has come, as far as the client reads."""
+        if self._is_proceeding:
+            return
+        self._is_proceeding = True
+        try:
+            self._send_transfer()
+            self._answer_buffered()
+        finally:
+            self._is_proceeding = False
+        if not self.transport.is_closing() and self._is_paused != self._must_wait():
+            self._is_paused = not self._is_paused
+            (self.transport.pause_reading if self._is_paused else self.transport.resume_reading)()
+        self._end_if_idle()
 
     def _answer_buffered(self) -> None:
-        buffer, position, replies = self._buffer, 0, []
-        size = len(buffer)
+        buffer, position, size = self._buffer, 0, len(self._buffer)
+        replies = bytearray()
         while size - position >= 2 and not self._must_wait():
             end = position + 2 + (buffer[position] << 8 | buffer[position + 1])
             if end > size:
@@ -161,18 +177,16 @@ class DnsConnection(asyncio.Protocol):
             if reply is None:
                 self._is_closing = True
                 position = size
-                break
-            if reply:
-                replies += [len(reply).to_bytes(2, "big"), reply]
+            elif reply:
+                replies += len(reply).to_bytes(2, "big") + reply
+            if len(replies) > MAX_JOINED_BYTES or self._transfer is not None:
+                self._write(bytes(replies))
+                replies.clear()
+                self._send_transfer()
         self._buffer = buffer[position:]
         if position:
             self._set_deadline()
-        if replies and not self.transport.is_closing():
-            self.transport.write(b"".join(replies))
-        if self._transfer is not None:
-            self._go_on_transferring()
-        self._set_reading()
-        self._end_if_idle()
+        self._write(bytes(replies))
 
     def _must_wait(self) -> bool:
         return self._is_choked or self._transfer is not None or self._waiting >= MAX_WAITING
@@ -190,50 +204,45 @@ class DnsConnection(asyncio.Protocol):
             query = parse_query(data)
             assert isinstance(query, Query)
             if reply is Aside.TRANSFER:
-                log.info("%s transfers a zone", self._client)
+                log.info("%s transfers %s", self._client, to_text(query.key))
                 channel.responder.tally(query.kind, codes.NOERROR)[0] += 1
                 self._transfer = transfer(channel.responder.tables, query)
-                return b""
-            assert server.forwarder is not None
-            self._waiting += 1
-            server.forwarder.ask(query, lambda answer: self._deliver(front, data, answer), by_stream=True)
+            elif server.forwarder is not None:
+                self._waiting += 1
+                server.forwarder.ask(query, lambda answer: self._deliver(front, data, answer), by_stream=True)
             return b""
         server.log(front.transport, self._client, data, reply)
         return reply
 
     def _deliver(self, front: StreamDns, data: bytes, reply: bytes) -> None:
+        """A resolver has answered."""
         self._waiting -= 1
         front.server.log(front.transport, self._client, data, reply)
         if self.transport.is_closing():
             return
-        self.transport.write(len(reply).to_bytes(2, "big") + reply)
+        self._write(len(reply).to_bytes(2, "big") + reply)
         self._set_deadline()
-        self._answer_buffered()
+        self._proceed()
 
-    def _go_on_transferring(self) -> None:
+    def _send_transfer(self) -> None:
         while self._transfer is not None and not self._is_choked and not self.transport.is_closing():
             message = next(self._transfer, None)
             if message is None:
                 self._transfer = None
-                self._answer_buffered()
-                return
-            self.transport.write(len(message).to_bytes(2, "big") + message)
+            else:
+                self._write(len(message).to_bytes(2, "big") + message)
 
     # ── private ──
 
     def _set_deadline(self) -> None:
         self.deadline = self._context.loop.time() + self._front.timeout_s
 
-    def _set_reading(self) -> None:
-        if self.transport.is_closing() or self._is_choked:
-            return
-        if self._must_wait():
-            self.transport.pause_reading()
-        else:
-            self.transport.resume_reading()
+    def _write(self, data: bytes) -> None:
+        if data and not self.transport.is_closing():
+            self.transport.write(data)
 
     def _end_if_idle(self) -> None:
-        if self._is_closing and not self._waiting and self._transfer is None and not self.transport.is_closing():
+        if self._is_closing and not self._waiting and not self._must_wait() and not self.transport.is_closing():
             self.transport.close()
 
     def _count(self) -> bool:
