@@ -127,6 +127,8 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
                     break
         except ssl.SSLWantReadError:
             pass
+        except ssl.SSLZeroReturnError:  # what a read gives instead of nothing once our own end is sent
+            has_ended = True
         except ssl.SSLError as error:
             self._fail(error)
         if self._outgoing.pending:

@@ -1,0 +1,522 @@
+"""TLS with clients (RFC 8446, 6066): versions, certificates by name, client certificates, resumption, no TLS at all."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from tests.stage.backends import Backends
+from tests.stage.dialing import call, make_context, serving
+
+import npserver
+from npserver.net import tlswatch
+
+RESPOND = {"handler": "respond", "body": "$host $sni $tls_version $tls_client_subject"}
+DEADLINE_S = 10.0
+
+
+@dataclass(slots=True)
+class Reply:
+    """An answer over TLS, and what was negotiated."""
+
+    status: int
+    body: str
+    tls: ssl.SSLObject
+    names: tuple[str, ...]  # of the server's certificate
+
+    @property
+    def is_resumed(self) -> bool:
+        return bool(self.tls.session_reused)
+
+
+def client(ca: Path | str, **settings: Any) -> ssl.SSLContext:
+    """A client that trusts `ca` and takes any name."""
+    context = ssl.create_default_context(cafile=str(ca))
+    context.check_hostname = False
+    for name, value in settings.items():
+        setattr(context, name, value)
+    return context
+
+
+async def ask(
+    port: int, context: ssl.SSLContext, name: str = "localhost", *, host: str = "", session: Any = None
+) -> Reply:
+    """One request over one connection."""
+    wire = _MemoryTls(context, name, session)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            await wire.shake(reader, writer)
+            wire.tls.write(f"GET / HTTP/1.1\r\nHost: {host or name}\r\nConnection: close\r\n\r\n".encode())
+            answer = await wire.read_all(reader, writer)
+    finally:
+        writer.close()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    certificate: Any = wire.tls.getpeercert() or {}
+    names = tuple(value for _, value in certificate.get("subjectAltName", ()))
+    return Reply(int(head.split()[1]), body.decode(), wire.tls, names)
+
+
+class _MemoryTls:
+    """A client whose session can be kept and given again."""
+
+    def __init__(self, context: ssl.SSLContext, name: str, session: Any) -> None:
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name, session=session)
+
+    async def shake(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            try:
+                self.tls.do_handshake()
+                return
+            except ssl.SSLWantReadError:
+                await self._exchange(reader, writer)
+
+    async def read_all(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        found = b""
+        while True:
+            try:
+                piece = self.tls.read(65536)
+            except ssl.SSLWantReadError:
+                await self._exchange(reader, writer)
+                continue
+            if not piece:
+                return found
+            found += piece
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(self._outgoing.read())
+        data = await reader.read(65536)
+        if not data:
+            raise ConnectionResetError
+        self._incoming.write(data)
+
+
+@asynccontextmanager
+async def https(tls: Any, **config: Any) -> AsyncIterator[int]:
+    """Serve https with these certificates; give the port."""
+    config = {"listen": ["https://127.0.0.1:0"], "tls": tls, "dispatch": [RESPOND], **config}
+    async with npserver.serve(config, shutdown_s=0) as server:
+        yield int(server.url().rpartition(":")[2])
+
+
+async def raw(port: int, data: bytes, *, ends: bool = False) -> bytes:
+    """Send bytes; give everything that comes until the server closes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(data)
+        if ends:
+            writer.write_eof()
+        async with asyncio.timeout(DEADLINE_S):
+            return await reader.read(-1)
+    except ConnectionError:
+        return b""
+    finally:
+        writer.close()
+
+
+class TestVersions:
+    """RFC 8446, RFC 5246, RFC 8996."""
+
+    @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+    async def test_spoken(self, certificates: Callable[..., Any], version: ssl.TLSVersion) -> None:
+        issued = certificates()
+        context = client(issued.ca, minimum_version=version, maximum_version=version)
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        async with https(issued.config) as port:
+            reply = await ask(port, context)
+        assert (reply.status, reply.tls.version()) == (200, version.name.replace("_", "."))
+        assert reply.body == f"localhost localhost {version.name.replace('_', '.')} "
+        assert reply.tls.selected_alpn_protocol() == "http/1.1"
+        cipher = reply.tls.cipher()
+        assert cipher is not None and ("GCM" in cipher[0] or "CHACHA20" in cipher[0])
+
+    async def test_min_version(self, certificates: Callable[..., Any]) -> None:
+        issued = certificates()
+        async with https(issued.config | {"min_version": "1.3"}) as port:
+            with pytest.raises(ssl.SSLError, match=r"(?i)protocol.version"):
+                await ask(port, client(issued.ca, maximum_version=ssl.TLSVersion.TLSv1_2))
+            assert (await ask(port, client(issued.ca))).status == 200
+
+    async def test_old_ones_are_refused(self, certificates: Callable[..., Any]) -> None:
+        """RFC 8996: TLS 1.1 is over. The hello is made by hand, as OpenSSL does not send one any more."""
+        body = b"\x03\x02" + bytes(32) + b"\0" + b"\x00\x04\xc0\x13\xc0\x14" + b"\x01\0"
+        message = b"\x01" + len(body).to_bytes(3, "big") + body
+        async with https(certificates().config) as port:
+            answer = await raw(port, b"\x16\x03\x01" + len(message).to_bytes(2, "big") + message)
+        assert answer[:1] == b"\x15"  # an alert
+        assert answer[5:7] == b"\x02\x46"  # fatal, protocol_version (RFC 8446 §6.2)
+
+    @pytest.mark.parametrize("ciphers", ["ECDHE+AES+SHA", "AES128-GCM-SHA256"])
+    async def test_weak_ciphers_are_refused(self, certificates: Callable[..., Any], ciphers: str) -> None:
+        """RFC 9325 §4.2: neither CBC nor key exchange without forward secrecy."""
+        issued = certificates()
+        context = client(issued.ca, maximum_version=ssl.TLSVersion.TLSv1_2)
+        context.set_ciphers(f"{ciphers}:@SECLEVEL=0")
+        async with https(issued.config) as port:
+            with pytest.raises((ssl.SSLError, ConnectionResetError)):
+                await ask(port, context)
+
+
+class TestNames:
+    """RFC 6066 §3: the certificate is chosen by the server name."""
+
+    @pytest.mark.parametrize(
+        ("name", "certificate"),
+        [
+            ("one.example", "one.example"),
+            ("ONE.Example", "one.example"),
+            ("two.example", "two.example"),
+            ("a.two.example", "*.two.example"),
+            ("b.a.two.example", "one.example"),  # RFC 9525 §6.3: a wildcard stands for one label
+            ("unknown.example", "one.example"),
+            ("127.0.0.1", "one.example"),  # no name at all
+            ("alias.example", "three.example"),
+            ("x.alias.example", "three.example"),
+            ("three.example", "one.example"),  # `names` says what it is for
+        ],
+    )
+    async def test_choice(self, certificates: Callable[..., Any], name: str, certificate: str) -> None:
+        one, two, three = certificates("one.example"), certificates("two.example", "*.two.example"), None
+        three = certificates("three.example")
+        entries = [one.config, two.config, three.config | {"names": ["alias.example", "*.alias.example"]}]
+        async with https(entries) as port:
+            reply = await ask(port, client(one.ca), name, host="x")
+        assert certificate in reply.names
+
+    async def test_hello_in_pieces(self, certificates: Callable[..., Any]) -> None:
+        one, two = certificates("one.example"), certificates("two.example")
+        wire = _MemoryTls(client(one.ca), "two.example", None)
+        async with https([one.config, two.config]) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with pytest.raises(ssl.SSLWantReadError):
+                wire.tls.do_handshake()
+            for byte in wire._outgoing.read():
+                writer.write(bytes((byte,)))
+                await asyncio.sleep(0)
+            await wire.shake(reader, writer)
+            certificate: Any = wire.tls.getpeercert()
+            assert certificate["subjectAltName"] == (("DNS", "two.example"),)
+            writer.close()
+
+    async def test_a_listener_of_its_own(self, certificates: Callable[..., Any]) -> None:
+        one, two = certificates("one.example"), certificates("two.example")
+        listen = [{"name": "own", "uri": "https://127.0.0.1:0", "tls": two.config}]
+        async with https(one.config, listen=listen) as port:
+            assert (await ask(port, client(one.ca), "one.example")).names == ("two.example",)
+
+
+class TestClientCertificates:
+    """Mutual TLS (RFC 8446 §4.3.2)."""
+
+    @staticmethod
+    def with_certificate(issued: Any, own: Any) -> ssl.SSLContext:
+        context = client(issued.ca)
+        context.load_cert_chain(own.cert, own.key)
+        return context
+
+    async def test_required(self, certificates: Callable[..., Any]) -> None:
+        issued, own = certificates(), certificates("client.example")
+        async with https(issued.config | {"client_ca": str(issued.ca)}) as port:
+            with pytest.raises((ssl.SSLError, ConnectionResetError), match=r"(?i)certificate.required|^$|reset"):
+                await ask(port, client(issued.ca))
+            reply = await ask(port, self.with_certificate(issued, own))
+        assert reply.status == 200
+        assert "trustme" in reply.body  # $tls_client_subject
+
+    async def test_requested(self, certificates: Callable[..., Any]) -> None:
+        issued, own = certificates(), certificates("client.example")
+        async with https(issued.config | {"client_ca": str(issued.ca), "client_auth": "request"}) as port:
+            assert (await ask(port, client(issued.ca))).body == "localhost localhost TLSv1.3 "
+            assert "trustme" in (await ask(port, self.with_certificate(issued, own))).body
+
+    @pytest.mark.parametrize("auth", ["require", "request"])
+    async def test_of_another_authority(self, certificates: Callable[..., Any], tmp_path: Path, auth: str) -> None:
+        issued = certificates()
+        stranger = trustme.CA().issue_cert("client.example")
+        context = client(issued.ca)
+        with stranger.private_key_and_cert_chain_pem.tempfile() as file:
+            context.load_cert_chain(file)
+        async with https(issued.config | {"client_ca": str(issued.ca), "client_auth": auth}) as port:
+            with pytest.raises((ssl.SSLError, ConnectionResetError)):
+                await ask(port, context)
+
+    @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+    async def test_no_way_around_by_resuming(self, certificates: Callable[..., Any], version: ssl.TLSVersion) -> None:
+        """CVE-2025-23419: a session of an open name must not be resumed at one that asks for a certificate."""
+        opened, closed = certificates("open.example"), certificates("closed.example")
+        own = certificates("client.example")
+        entries = [opened.config, closed.config | {"client_ca": str(opened.ca)}]
+        settings = {"minimum_version": version, "maximum_version": version}
+        context = client(opened.ca, **settings)
+        async with https(entries) as port:
+            first = await ask(port, context, "open.example")
+            again = await ask(port, context, "open.example", session=first.tls.session)
+            assert (first.is_resumed, again.is_resumed) == (False, True)
+            with pytest.raises((ssl.SSLError, ConnectionResetError)):
+                await ask(port, context, "closed.example", session=first.tls.session)
+            context.load_cert_chain(own.cert, own.key)
+            verified = await ask(port, context, "closed.example", session=first.tls.session)
+            assert (verified.status, verified.is_resumed) == (200, False)
+            resumed = await ask(port, context, "closed.example", session=verified.tls.session)
+            assert (resumed.is_resumed, "trustme" in resumed.body) == (True, True)
+
+    async def test_no_way_around_by_the_host_header(self, certificates: Callable[..., Any]) -> None:
+        """RFC 9110 §15.5.20: such a request is misdirected."""
+        opened, closed, plain = certificates("open.example"), certificates("closed.example"), certificates("p.example")
+        entries = [opened.config, closed.config | {"client_ca": str(opened.ca)}, plain.config]
+        async with https(entries) as port:
+            reply = await ask(port, client(opened.ca), "open.example", host="closed.example")
+            assert (reply.status, "closed" in reply.body) == (421, False)
+            assert (await ask(port, client(opened.ca), "open.example", host="p.example")).status == 200
+
+
+class TestResumption:
+    """RFC 8446 §2.2, RFC 5077."""
+
+    @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+    async def test_resumed(self, certificates: Callable[..., Any], version: ssl.TLSVersion) -> None:
+        issued = certificates()
+        context = client(issued.ca, minimum_version=version, maximum_version=version)
+        async with https(issued.config) as port:
+            first = await ask(port, context)
+            again = await ask(port, context, session=first.tls.session)
+        assert (first.is_resumed, again.is_resumed, again.status) == (False, True, 200)
+
+    async def test_across_a_reload(self, certificates: Callable[..., Any]) -> None:
+        issued = certificates()
+        context = client(issued.ca)
+        config = {"listen": ["https://127.0.0.1:0"], "tls": issued.config, "dispatch": [RESPOND]}
+        async with npserver.serve(config, shutdown_s=0) as server:
+            port = int(server.url().rpartition(":")[2])
+            first = await ask(port, context)
+            await server.reload(config | {"server_header": "other"})
+            assert (await ask(port, context, session=first.tls.session)).is_resumed
+
+
+class TestWrongBeginnings:
+    """What is no TLS, and what never comes."""
+
+    async def test_plain_http(self, certificates: Callable[..., Any]) -> None:
+        async with https(certificates().config) as port:
+            answer = await raw(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", ends=True)
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+        assert f"Content-Length: {len(body)}\r\n".encode() in head
+        assert b"https://" in body
+
+    async def test_plain_http_with_a_body_still_coming(self, certificates: Callable[..., Any]) -> None:
+        async with https(certificates().config) as port:
+            head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 999999\r\n\r\n"
+            answer = await raw(port, head + b"x" * 200_000, ends=True)
+        assert answer.startswith(b"HTTP/1.1 400 ")
+
+    @pytest.mark.parametrize(
+        "data", [b"\0" * 20, b"\x80\x2e\x01\x03\x01", b"\xff" * 2000, b"\x15\x03\x01\x00\x02\x01\x00"]
+    )
+    async def test_garbage(self, certificates: Callable[..., Any], data: bytes) -> None:
+        async with https(certificates().config) as port:
+            assert await raw(port, data) == b""
+            assert (await ask(port, client(certificates().ca))).status == 200
+
+    @pytest.mark.parametrize("count", [1, 2])
+    @pytest.mark.parametrize("data", [b"\x16\x03\x01\x00\x05hello", b"\x16\x03\x01\xff\xff" + b"x" * 100])
+    async def test_broken_hello(self, certificates: Callable[..., Any], data: bytes, count: int) -> None:
+        """Whether or not the hello is read before OpenSSL sees it."""
+        entries = [certificates(f"n{n}.example").config for n in range(count)]
+        async with https(entries) as port:
+            assert (await raw(port, data))[:1] in (b"", b"\x15")
+
+    @pytest.mark.parametrize("data", [b"", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"])
+    async def test_handshake_that_is_not_finished(self, certificates: Callable[..., Any], data: bytes) -> None:
+        for entries in ([certificates().config], [certificates("a.example").config, certificates("b.example").config]):
+            async with https(entries, timeouts={"tls_handshake": "50ms"}) as port:
+                assert await raw(port, data) == b""
+
+    async def test_client_that_leaves(self, certificates: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.ERROR)
+        async with https(certificates().config) as port:
+            for data in (b"", b"\x16\x03\x01"):
+                assert await raw(port, data, ends=True) == b""
+        assert caplog.records == []
+
+
+class TestRenewal:
+    """Certificates are replaced while the server runs."""
+
+    @staticmethod
+    def install(issued: Any, directory: Path) -> dict[str, str]:
+        for source, name in ((issued.cert, "site.crt"), (issued.key, "site.key")):
+            shutil.copy(source, directory / f"{name}.new")
+            (directory / f"{name}.new").replace(directory / name)
+        return {"cert": str(directory / "site.crt"), "key": str(directory / "site.key")}
+
+    @staticmethod
+    async def until_shown(port: int, context: ssl.SSLContext, name: str) -> None:
+        async with asyncio.timeout(DEADLINE_S):
+            while (await ask(port, context)).names != (name,):
+                await asyncio.sleep(0.01)
+
+    async def test_picked_up(
+        self, certificates: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:  # fmt: skip
+        monkeypatch.setattr(tlswatch, "PERIOD_S", 0.01)
+        caplog.set_level(logging.INFO, "npserver.tls")
+        old, new = certificates("old.example"), certificates("new.example")
+        context = client(old.ca)
+        async with https(self.install(old, tmp_path)) as port:
+            before = await ask(port, context)
+            assert before.names == ("old.example",)
+            self.install(new, tmp_path)
+            await self.until_shown(port, context, "new.example")
+            assert (await ask(port, context, session=before.tls.session)).is_resumed
+            (tmp_path / "site.key").write_text("broken")
+            async with asyncio.timeout(DEADLINE_S):
+                while "cannot be used, the old one stays" not in caplog.text:
+                    await asyncio.sleep(0.01)
+            assert (await ask(port, context)).names == ("new.example",)
+            self.install(old, tmp_path)
+            await self.until_shown(port, context, "old.example")
+        messages = [record.getMessage() for record in caplog.records if record.name == "npserver.tls"]
+        assert sum("cannot be used" in message for message in messages) == 1
+        assert "no usable PEM file" in caplog.text
+
+    async def test_another_kind_of_key(
+        self, certificates: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, authority: trustme.CA
+    ) -> None:
+        """The old key must not stay in use beside the new one."""
+        monkeypatch.setattr(tlswatch, "PERIOD_S", 0.01)
+        old = certificates("old.example")
+        rsa = authority.issue_cert("rsa.example", key_type=trustme.KeyType.RSA)
+        context = client(old.ca)
+        async with https(self.install(old, tmp_path)) as port:
+            assert (await ask(port, context)).names == ("old.example",)
+            rsa.private_key_pem.write_to_path(str(tmp_path / "site.key"))
+            (tmp_path / "site.crt").write_bytes(rsa.cert_chain_pems[0].bytes())
+            await self.until_shown(port, context, "rsa.example")
+            context.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256")
+            context.maximum_version = ssl.TLSVersion.TLSv1_2
+            with pytest.raises((ssl.SSLError, ConnectionResetError)):
+                await ask(port, context)
+
+
+class TestStreams:
+    """Over an `ssl` listener that forwards, and our own side of TLS towards it: much data, ends, cuts."""
+
+    @asynccontextmanager
+    async def forwarding(self, issued: Any, target: str) -> AsyncIterator[str]:
+        config = {
+            "listen": ["ssl://127.0.0.1:0"],
+            "tls": issued.config,
+            "dispatch": [{"listener": "ssl://127.0.0.1:0", "handler": "forward", "forward_to": target}],
+        }
+        async with npserver.serve(config, shutdown_s=0) as server:
+            yield server.url()
+
+    async def test_half_close(self, certificates: Callable[..., Any], backends: Backends) -> None:
+        """RFC 8446 §6.1: who has sent all may still receive."""
+        issued = certificates()
+        data = bytes(range(256)) * 4000
+        async with make_context() as context, self.forwarding(issued, f"tcp://127.0.0.1:{backends.tcp_echo()}") as url:
+            ear = await call(context, url, tls=client(issued.ca))
+            ear.transport.write(data)
+            ear.transport.write_eof()
+            await ear.until(lambda ear: ear.has_ended)
+            assert bytes(ear.heard) == data
+            await ear.until(lambda ear: ear.is_lost)
+            assert ear.error is None
+
+    async def test_the_server_ends_first(self, certificates: Callable[..., Any], backends: Backends) -> None:
+        received: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"greeting")
+            writer.write_eof()
+            received.set_result(await reader.read(-1))
+
+        issued = certificates()
+        async with make_context() as context, serving(serve) as port:
+            async with self.forwarding(issued, f"tcp://127.0.0.1:{port}") as url:
+                ear = await call(context, url, tls=client(issued.ca), keeps_open=True)
+                await ear.until(lambda ear: ear.has_ended)
+                assert ear.heard == b"greeting"
+                assert not ear.transport.get_extra_info("truncated")
+                ear.transport.write(b"still here")
+                ear.transport.close()
+                async with asyncio.timeout(DEADLINE_S):
+                    assert await received == b"still here"
+
+    async def test_backpressure(self, certificates: Callable[..., Any]) -> None:
+        """Nobody reads: writing stops, and nothing is lost once somebody does."""
+        may_read = asyncio.Event()
+        total = 0
+
+        async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal total
+            await may_read.wait()
+            while data := await reader.read(1 << 20):
+                total += len(data)
+
+        issued = certificates()
+        async with make_context() as context, serving(slow) as port:
+            async with self.forwarding(issued, f"tcp://127.0.0.1:{port}") as url:
+                ear = await call(context, url, tls=client(issued.ca))
+                written = 0
+                async with asyncio.timeout(DEADLINE_S):
+                    while not ear.is_paused:
+                        ear.transport.write(bytes(100_000))
+                        written += 100_000
+                        assert written < 100_000_000
+                        await asyncio.sleep(0)
+                    assert ear.transport.get_write_buffer_size() > 0
+                    may_read.set()
+                    await ear.until(lambda ear: not ear.is_paused)
+                    ear.transport.write_eof()
+                    await ear.until(lambda ear: ear.is_lost)
+        assert total == written
+
+    async def test_a_cut_stream_is_told_from_an_ended_one(self, certificates: Callable[..., Any]) -> None:
+        async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readexactly(1)
+            connection = writer.get_extra_info("socket")
+            writer.write(b"half")
+            with socket.fromfd(connection.fileno(), connection.family, connection.type) as same:
+                same.shutdown(socket.SHUT_RDWR)
+
+        issued = certificates()
+        server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        server.load_cert_chain(issued.cert, issued.key)
+        async with make_context() as context, serving(cut, ssl=server) as port:
+            ear = await call(context, f"ssl://127.0.0.1:{port}", tls=client(issued.ca))
+            ear.transport.write(b"x")
+            await ear.until(lambda ear: ear.has_ended)
+            assert ear.heard == b"half"
+            assert ear.transport.get_extra_info("truncated")
+
+    async def test_paused_reading(self, certificates: Callable[..., Any], backends: Backends) -> None:
+        issued = certificates()
+        async with make_context() as context, self.forwarding(issued, f"tcp://127.0.0.1:{backends.tcp_echo()}") as url:
+            ear = await call(context, url, tls=client(issued.ca))
+            ear.transport.pause_reading()
+            assert not ear.transport.is_reading()
+            ear.transport.write(b"hello")
+            for _ in range(20):
+                await asyncio.sleep(0.005)
+            assert ear.heard == b""
+            ear.transport.resume_reading()
+            assert await ear.hears(5) == b"hello"
+            ear.transport.close()
+            ear.transport.write(b"too late")
+            await ear.until(lambda ear: ear.is_lost)
