@@ -11,9 +11,10 @@ of any host.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 from urllib.parse import quote
+
+from msgspec import Struct
 
 from npserver.errors import BadRequest, clip
 from npserver.http.target import canonical_path, parse_authority
@@ -24,8 +25,7 @@ ANY_HOST = ""
 _STARS = ("/**", "/*")
 
 
-@dataclass(frozen=True, slots=True)
-class Pattern:
+class Pattern(Struct, frozen=True):
     """A compiled path pattern. `path` is canonical; a prefix has no slash at its end: that of everything is empty."""
 
     path: str

@@ -10,6 +10,7 @@ from npserver.build.networks import compile_networks
 from npserver.build.static import compile_static
 from npserver.config.schema import (
     AnyRule,
+    BasicAuth,
     DnsRule,
     ForwardRule,
     HttpRule,
@@ -23,7 +24,6 @@ from npserver.errors import clip
 from npserver.http.headers import compile_header_map
 from npserver.http.media import MediaTypes
 from npserver.http.variables import compile_template, is_constant, variable_names
-from npserver.passwords import parse_hash
 from npserver.serve.guards import NetworkGuard, PasswordGuard
 from npserver.serve.redirect import RedirectHandler
 from npserver.serve.respond import RespondHandler
@@ -149,21 +149,27 @@ def _guards(report: Report, path: Path, rule: HttpRule) -> tuple[Callable[[Excha
     key = f"{path[0]}[{path[1]}]" if len(path) > 1 else str(path[0])
     if allow is not None or deny is not None:
         guards.append(NetworkGuard(allow, deny, key))
-    if (auth := rule.basic_auth) is not None:
-        users = {}
-        for name, text in auth.users.items():
-            try:
-                if ":" in name or _CONTROL.search(name):
-                    raise ValueError("a name must not hold colons or control characters")
-                users[name] = parse_hash(text)
-            except ValueError as error:
-                report.error((*path, "basic_auth", "users", name), f"user {clip(name)}: {error}")
-        if not auth.users:
-            report.warn((*path, "basic_auth", "users"), "'users' is empty: nobody can come in")
-        if _CONTROL.search(auth.realm):
-            report.error((*path, "basic_auth", "realm"), "'realm' holds a control character")
-        guards.append(PasswordGuard(users, auth.realm, f"{key}.basic_auth"))  # the last one, as it needs to be
+    if rule.basic_auth is not None:
+        guards.append(_password_guard(report, path, rule.basic_auth, key))  # the last one, as it needs to be
     return tuple(guards)
+
+
+def _password_guard(report: Report, path: Path, auth: BasicAuth, key: str) -> PasswordGuard:
+    from npserver.passwords import parse_hash
+
+    users = {}
+    for name, text in auth.users.items():
+        try:
+            if ":" in name or _CONTROL.search(name):
+                raise ValueError("a name must not hold colons or control characters")
+            users[name] = parse_hash(text)
+        except ValueError as error:
+            report.error((*path, "basic_auth", "users", name), f"user {clip(name)}: {error}")
+    if not auth.users:
+        report.warn((*path, "basic_auth", "users"), "'users' is empty: nobody can come in")
+    if _CONTROL.search(auth.realm):
+        report.error((*path, "basic_auth", "realm"), "'realm' holds a control character")
+    return PasswordGuard(users, auth.realm, f"{key}.basic_auth")
 
 
 def _error_pages(report: Report, path: Path, rule: HttpRule) -> dict[int, tuple[bytes, bytes]]:

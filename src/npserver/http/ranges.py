@@ -6,15 +6,15 @@ Called by `serve.partial`. Pure.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 _UNIT = b"bytes="
 _RANGE = re.compile(rb"(\d*)-(\d*)")
 _MAX_DIGITS = 18  # longer positions lie past the end of any file
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """`length` bytes from `offset`."""
 
     offset: int

@@ -7,7 +7,8 @@ entries go first, but one that was used since it was last passed over gets anoth
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from npserver.serve.paths import Identity
 
@@ -15,8 +16,7 @@ ENTRY_BYTES = 2048  # what an entry costs beside its bodies
 MAX_KEYS = 8  # request paths that may lead to one entry by short cut
 
 
-@dataclass(frozen=True, slots=True)
-class Siblings:
+class Siblings(Struct, frozen=True):
     """The pre-compressed files beside a file, in the order of `compress.SUFFIXES`."""
 
     directory: Identity | None  # the directory they were looked for in; None if it was just being changed

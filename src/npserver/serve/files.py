@@ -10,8 +10,9 @@ import os
 import stat
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from time import monotonic
+
+from msgspec import Struct
 
 from npserver.http.dates import format_date
 from npserver.http.media import MediaTypes
@@ -25,8 +26,7 @@ REMEMBERED_DIRECTORIES = 1024
 UNSETTLED_NS = 50_000_000  # a file changed so recently may change again without its times telling
 
 
-@dataclass(frozen=True, slots=True)
-class FileSettings:
+class FileSettings(Struct, frozen=True):
     """What a rule says about its files; sizes in bytes."""
 
     root: Root

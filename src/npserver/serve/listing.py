@@ -48,6 +48,7 @@ li a:hover,li a:focus{{background:#8882}}
 .s,.t{{opacity:.7;font-variant-numeric:tabular-nums;font-size:.9rem}}
 .s{{min-width:5rem;text-align:right}}
 p{{opacity:.7}}
+@media(max-width:34rem){{.n{{flex-basis:100%}}.s{{min-width:0}}}}
 </style></head>
 <body><h1>{crumbs}</h1>
 <ul>

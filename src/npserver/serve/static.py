@@ -8,9 +8,10 @@ look-ups; the file itself is looked at again once `check_interval_s` has passed.
 from __future__ import annotations
 
 import stat
-from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from npserver.errors import BadRequest
 from npserver.http.conditional import CONDITIONAL_FIELDS, Outcome, evaluate, is_range_wanted
@@ -20,7 +21,6 @@ from npserver.http.target import canonical_path
 from npserver.serve.compress import Compressions
 from npserver.serve.filecache import Answer, Entry, FileCache
 from npserver.serve.files import ATTEMPTS, Files, FileSettings
-from npserver.serve.listing import Listing
 from npserver.serve.partial import respond_parts, send_parts
 from npserver.serve.paths import Lack, decode_path, is_hidden
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from npserver.http.variables import Template
     from npserver.serve.context import Context
     from npserver.serve.exchange import Exchange
+    from npserver.serve.listing import Listing
 
 ALLOW = b"Allow: GET, HEAD, OPTIONS\r\n"
 REMEMBERED_RANKINGS = 512  # of Accept-Encoding values
@@ -37,8 +38,7 @@ REMEMBERED_RANKING_BYTES = 256  # longer values are not
 _SELECTIVE_FIELDS = CONDITIONAL_FIELDS | {b"range"}
 
 
-@dataclass(frozen=True, slots=True)
-class StaticSettings:
+class StaticSettings(Struct, frozen=True):
     """What a rule says about which file is served."""
 
     files: FileSettings
@@ -54,11 +54,16 @@ class StaticSettings:
     keys: dict[Lack, str] = field(default_factory=dict)  # config keys for the log
 
 
-@dataclass(frozen=True, slots=True)
-class _Directory:
+class _Directory(Struct, frozen=True):
     """A directory without an index; `path` lacks its slash if the request's did."""
 
     path: str
+
+
+def _listing(settings: StaticSettings) -> Listing:
+    from npserver.serve.listing import Listing
+
+    return Listing(settings.files.root, shows_hidden=settings.dotfiles)
 
 
 class StaticHandler:
@@ -73,7 +78,7 @@ class StaticHandler:
         self._files = Files(settings.files, cache)
         self._by_request = self._files.shelf.by_request
         self._compressions = Compressions(context.loop)
-        self._listing = Listing(settings.files.root, shows_hidden=settings.dotfiles)
+        self._listing = _listing(settings) if settings.browse else None
         self._rankings: dict[bytes | None, tuple[str, ...]] = {}
 
     def __repr__(self) -> str:
@@ -129,7 +134,7 @@ class StaticHandler:
             self._lack(exchange, found, attempts)
         elif not found.path.endswith("/"):
             self._add_slash(exchange)
-        elif self._settings.browse:
+        elif self._listing is not None:
             self._listing.respond(exchange, found.path)
         else:
             self._lack(exchange, Lack.MISSING, attempts)
