@@ -1,0 +1,180 @@
+"""Certificates in the config: what is wrong with them is said where they stand."""
+
+from __future__ import annotations
+
+import shutil
+import ssl
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from npserver.build.report import Report
+from npserver.build.tls import client_context, server_context
+from npserver.config.document import Document
+from npserver.config.jsonc import parse
+from npserver.config.schema import Config, Tls, UpstreamTls
+from npserver.errors import Severity
+
+
+@pytest.fixture
+def directory(certificates: Callable[..., Any], tmp_path: Path, authority: trustme.CA) -> Path:
+    """Files good and bad."""
+    here = tmp_path / "tls"
+    here.mkdir()
+    for name in ("one", "two"):
+        issued = certificates(f"{name}.example")
+        shutil.copy(issued.cert, here / f"{name}.crt")
+        shutil.copy(issued.key, here / f"{name}.key")
+        shutil.copy(issued.ca, here / "ca.crt")
+    (here / "text.crt").write_text("hello")
+    (here / "empty.key").write_text("")
+    now = datetime.now(UTC)
+    for name, start, end in (("expired", -9, -1), ("future", 1, 9), ("ending", -9, 3)):
+        dates = {"not_before": now + timedelta(days=start), "not_after": now + timedelta(days=end)}
+        odd = authority.issue_cert(f"{name}.example", **dates)
+        (here / f"{name}.crt").write_bytes(odd.cert_chain_pems[0].bytes())
+        odd.private_key_pem.write_to_path(str(here / f"{name}.key"))
+    key: Any = load_pem_private_key((here / "one.key").read_bytes(), None)
+    locked = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+    (here / "locked.key").write_bytes(locked)
+    return here
+
+
+def report(directory: Path) -> Report:
+    """The report of a config whose keys stand in these lines."""
+    text = '{"tls": {\n"cert": 1,\n"key": 1,\n"client_ca": 1,\n"ca": 1}}'
+    return Report(Document(Config(), "npserver.json", str(directory), parse(text).places))
+
+
+def tls(name: str, **more: Any) -> Tls:
+    return Tls(**{"cert": f"{name}.crt", "key": f"{name}.key", **more})
+
+
+def said(found: Report) -> list[str]:
+    return [f"{problem.line}: {problem.message}" for problem in found.problems]
+
+
+NO_PEM = "cannot be used: no PEM certificate (-----BEGIN CERTIFICATE-----) in it"
+MISMATCH = "cannot be used: the private key does not belong to the certificate"
+LOCKED = (
+    "cannot be used: the private key is encrypted: npserver cannot ask for a password, decrypt it with openssl pkey"
+)
+
+
+class TestListeners:
+    """The `tls` of listeners."""
+
+    def test_good(self, directory: Path) -> None:
+        found = report(directory)
+        made = server_context(found, ("tls",), tls("one"))
+        assert made is not None and made.is_single
+        assert made.default.certificate.names == ("one.example",)
+        assert made.default.context.minimum_version is ssl.TLSVersion.TLSv1_2
+        assert said(found) == []
+
+    def test_the_same_settings_share_a_context(self, directory: Path) -> None:
+        found = report(directory)
+        one, again = (server_context(found, ("tls",), tls("one")) for _ in range(2))
+        other = server_context(found, ("tls",), tls("one", min_version="1.3"))
+        assert one is not None and again is not None and other is not None
+        assert one.default is again.default
+        assert one.default is not other.default
+
+    @pytest.mark.parametrize(
+        ("entry", "message"),
+        [
+            (tls("none"), ["2: cannot read 'none.crt': no such file or directory",
+                           "3: cannot read 'none.key': no such file or directory"]),
+            (tls("one", key="."), ["3: cannot read '.': is a directory"]),
+            (tls("text", key="one.key"), [f"2: 'text.crt' {NO_PEM}"]),
+            (tls("one", cert="one.key"), [f"2: 'one.key' {NO_PEM}"]),
+            (tls("one", key="empty.key"), ["3: 'empty.key' cannot be used: no usable PEM file"]),
+            (tls("one", key="two.key"), [f"3: 'two.key' {MISMATCH}"]),
+            (tls("one", key="locked.key"), [f"3: 'locked.key' {LOCKED}"]),
+            (tls("one", client_ca="none.crt"), ["4: cannot read 'none.crt': no such file or directory"]),
+            (tls("one", client_ca="text.crt"), [f"4: 'text.crt' {NO_PEM}"]),
+            (tls("one", names=["*.*.example"]), ["1: expected a host name or `*.` and one, got '*.*.example'"]),
+            (tls("one", names=["https://x"]), ["1: expected a host name or `*.` and one, got 'https://x'"]),
+            ([], ["1: a list of certificates must not be empty"]),
+        ],
+    )  # fmt: skip
+    def test_bad(self, directory: Path, entry: Any, message: list[str]) -> None:
+        found = report(directory)
+        server_context(found, ("tls",), entry)
+        assert said(found) == message
+        assert {problem.severity for problem in found.problems} == {Severity.ERROR}
+
+    @pytest.mark.parametrize(
+        ("name", "words", "severity"),
+        [
+            ("expired", "'expired.crt' has expired on ", Severity.FAULT),
+            ("future", "'future.crt' is not valid before ", Severity.FAULT),
+            ("ending", "'ending.crt' expires on ", Severity.WARNING),
+        ],
+    )
+    def test_out_of_date(self, directory: Path, name: str, words: str, severity: Severity) -> None:
+        """A server that ran yesterday starts today; a check says that it must be put right."""
+        found = report(directory)
+        assert server_context(found, ("tls",), tls(name)) is not None
+        assert [(words in str(problem), problem.severity) for problem in found.problems] == [(True, severity)]
+        found.raise_errors()
+
+    def test_hidden_by_an_earlier_one(self, directory: Path) -> None:
+        found = report(directory)
+        server_context(found, ("tls",), [tls("one"), tls("two"), tls("one", min_version="1.3")])
+        assert said(found) == ["1: 'one.crt' is never used: 'one.crt' has all of its names"]
+
+    def test_changed_into_something_unusable(self, directory: Path) -> None:
+        """A reload keeps the old one and says so."""
+        first, second = report(directory), None
+        made = server_context(first, ("tls",), tls("one"))
+        (directory / "one.key").write_text("broken")
+        second = report(directory)
+        second.certificates = first.certificates
+        again = server_context(second, ("tls",), tls("one"))
+        assert made is not None and again is not None and again.default is made.default
+        assert "changed but cannot be used, the old one stays: no usable PEM file" in said(second)[0]
+        assert second.problems[0].severity is Severity.FAULT
+
+
+class TestUpstreams:
+    """The `tls` of upstreams."""
+
+    def test_verifies(self, directory: Path) -> None:
+        found = report(directory)
+        made = client_context(found, ("tls",), UpstreamTls(ca="ca.crt", cert="one.crt", key="one.key"))
+        assert made is not None and made.check_hostname
+        assert made.verify_mode is ssl.CERT_REQUIRED
+        assert len(made.get_ca_certs()) == 1
+        assert said(found) == []
+
+    def test_insecure_is_warned_of(self, directory: Path) -> None:
+        found = report(directory)
+        made = client_context(found, ("tls",), UpstreamTls(insecure=True))
+        assert made is not None and made.verify_mode is ssl.CERT_NONE
+        assert [problem.severity for problem in found.problems] == [Severity.WARNING]
+
+    @pytest.mark.parametrize(
+        ("entry", "message"),
+        [
+            (UpstreamTls(ca="none.crt"), "5: cannot read 'none.crt': no such file or directory"),
+            (UpstreamTls(ca="text.crt"), f"5: 'text.crt' {NO_PEM}"),
+            (UpstreamTls(cert="one.crt", key="two.key"), f"2: 'one.crt' {MISMATCH}"),
+            (UpstreamTls(key="one.key"), "3: 'key' needs 'cert' beside it"),
+            (UpstreamTls(cert="one.crt"), "2: 'one.crt' cannot be used: no usable PEM file"),
+        ],
+    )  # fmt: skip
+    def test_bad(self, directory: Path, entry: UpstreamTls, message: str) -> None:
+        found = report(directory)
+        assert client_context(found, ("tls",), entry) is None
+        assert said(found) == [message]

@@ -1,0 +1,142 @@
+"""`npserver cert` and `npserver hash-password`."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import ssl
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from npserver import x509
+from npserver.cli import cert, hashpassword
+from npserver.passwords import verify_password
+
+
+def handshake(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> str:
+    """TLS between two contexts; gives the subject that the server saw."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    sides = [
+        client.wrap_bio(to_client, to_server, server_hostname=name),
+        server.wrap_bio(to_server, to_client, server_side=True),
+    ]
+    for _ in range(3):
+        for side in sides:
+            try:
+                side.do_handshake()
+            except ssl.SSLWantReadError:
+                pass
+    return str((sides[1].getpeercert() or {}).get("subject", ""))
+
+
+def contexts(directory: Path, ca: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(directory / ca))
+    server.load_cert_chain(directory / "testsite.crt", directory / "testsite.key")
+    client = ssl.create_default_context(cafile=str(directory / ca))
+    client.verify_flags |= ssl.VERIFY_X509_STRICT
+    return server, client
+
+
+class TestCert:
+    """Certificates that clients accept."""
+
+    def test_default(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        monkeypatch.chdir(tmp_path)
+        assert cert.main([]) == 0
+        said = capsys.readouterr().out
+        assert "npserver https://:8443 -cert testsite.crt -key testsite.key" in said
+        assert "curl --cacert testsite.crt https://localhost:8443/" in said
+        assert stat.S_IMODE((tmp_path / "testsite.key").stat().st_mode) == 0o600
+        assert x509.parse_pem((tmp_path / "testsite.crt").read_bytes()).names == ("localhost", "127.0.0.1")
+        for name in ("localhost", "127.0.0.1", "::1"):
+            handshake(*contexts(tmp_path, "testsite.crt"), name)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["testsite.crt", "testsite.key"]
+
+    def test_names(self, tmp_path: Path) -> None:
+        assert cert.main(["-out", str(tmp_path / "new"), "www.example.com", "*.api.example.com", "bücher.example"]) == 0
+        pair = contexts(tmp_path / "new", "testsite.crt")
+        for name in ("www.example.com", "v1.api.example.com", "xn--bcher-kva.example"):
+            handshake(*pair, name)
+        with pytest.raises(ssl.SSLCertVerificationError):
+            handshake(*pair, "other.example.com")
+
+    def test_authority(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """It is made once, signs all later ones, and serves mutual TLS."""
+        assert cert.main(["one.example", "-ca", "--out", str(tmp_path)]) == 0
+        authority = (tmp_path / "ca.crt").read_bytes()
+        assert cert.main(["--ca", "-out", str(tmp_path), "two.example"]) == 0
+        assert (tmp_path / "ca.crt").read_bytes() == authority
+        assert "client_ca" in capsys.readouterr().out
+        server, client = contexts(tmp_path, "ca.crt")
+        server.verify_mode = ssl.CERT_REQUIRED
+        client.load_cert_chain(tmp_path / "testsite.crt", tmp_path / "testsite.key")
+        assert "two.example" in handshake(server, client, "two.example")
+
+    @pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl command")
+    def test_openssl_agrees(self, tmp_path: Path) -> None:
+        assert cert.main(["-ca", "-out", str(tmp_path)]) == 0
+        verify = ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", "ca.crt", "testsite.crt"]
+        done = subprocess.run(verify, cwd=tmp_path, capture_output=True, text=True, timeout=20)
+        assert done.stdout == "testsite.crt: OK\n"
+
+    @pytest.mark.parametrize(
+        ("words", "status", "message"),
+        [
+            (["-x"], 2, "unknown or incomplete option '-x'"),
+            (["-out"], 2, "unknown or incomplete option '-out'"),
+            (["a/b"], 1, "'a/b' is neither a host name nor an address"),
+            (["a..b"], 1, "'a..b' is neither a host name nor an address"),
+            (["-out", "/dev/null/x"], 1, "Not a directory"),
+        ],
+    )
+    def test_misuse(
+        self, words: list[str], status: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:  # fmt: skip
+        monkeypatch.chdir(tmp_path)
+        assert cert.main(words) == status
+        assert message in capsys.readouterr().err
+        assert list(tmp_path.iterdir()) == []
+
+    def test_help(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cert.main(["-help"]) == 0
+        assert capsys.readouterr().out == cert.USAGE
+
+
+class TestHashPassword:
+    """What it prints is what `basic_auth` takes."""
+
+    def test_from_a_pipe(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        monkeypatch.setattr("sys.stdin", io.StringIO("pass word\nmore\n"))
+        assert hashpassword.main([]) == 0
+        text = capsys.readouterr().out.strip()
+        assert verify_password("pass word", text)
+        assert not verify_password("pass word\n", text)
+
+    def test_two_hashes_differ(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        for _ in range(2):
+            monkeypatch.setattr("sys.stdin", io.StringIO("same\n"))
+            hashpassword.main([])
+        one, other = capsys.readouterr().out.split()
+        assert one != other
+
+    def test_on_a_terminal(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+        answers = iter(["one", "two", "same", "same"])
+        monkeypatch.setattr("getpass.getpass", lambda prompt: next(answers))
+        assert hashpassword.main([]) == 1
+        assert "the two differ" in capsys.readouterr().err
+        assert hashpassword.main([]) == 0
+        assert verify_password("same", capsys.readouterr().out.strip())
+
+    def test_empty(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+        assert hashpassword.main([]) == 1
+        assert capsys.readouterr().out == ""
+
+    def test_not_on_the_command_line(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert hashpassword.main(["secret"]) == 2
+        assert "others could read" in capsys.readouterr().err
