@@ -122,7 +122,7 @@ class TestForgedIdentity:
             assert b"_" not in seen
             assert b"\r\nX-Forwarded-For: 127.0.0.1\r\n" in seen
             assert b"\r\nX-Forwarded-Proto: http\r\n" in seen
-            assert b'\r\nForwarded: for=127.0.0.1;proto=http;host=site.test\r\n' in seen
+            assert b"\r\nForwarded: for=127.0.0.1;proto=http;host=site.test\r\n" in seen
 
     async def test_ours_cannot_be_named_away(self) -> None:
         fields = "Connection: close, X-Forwarded-For, X-Forwarded-Host, X-Real-IP, Host, Via, Content-Length\r\n"

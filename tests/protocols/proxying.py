@@ -1,7 +1,7 @@
 """A stage for the proxy: the real HTTP server and the real upstream connections over loopback, raw ends on both sides.
 
-`Stage(rule...)` compiles a proxy rule and serves it; `stage.client()` is a raw client; `Origin(script)` a raw upstream that
-writes down every byte it sees and answers as the script says, misbehaviour included.
+`Stage(rule...)` compiles a proxy rule and serves it; `stage.client()` is a raw client; `Origin(script)` a raw upstream
+that writes down every byte it sees and answers as the script says, misbehaviour included.
 """
 
 from __future__ import annotations

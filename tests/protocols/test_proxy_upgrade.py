@@ -1,4 +1,4 @@
-"""Upgrades and tunnels (RFC 9110 §7.8, RFC 6455; FIELD: upgrade smuggling)."""
+"""Upgrades and tunnels (RFC 9110 §7.8, RFC 6455)."""
 
 from __future__ import annotations
 

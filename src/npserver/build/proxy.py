@@ -12,8 +12,8 @@ from npserver.build.networks import compile_networks
 from npserver.errors import BadRequest, clip
 from npserver.http.headers import compile_header_map
 from npserver.http.target import canonical_path
-from npserver.serve.http_client import ClientSettings
 from npserver.serve.proxy import Proxy, ProxySettings
+from npserver.serve.response_sink import ClientSettings
 
 if TYPE_CHECKING:
     from npserver.build.report import Path, Report

@@ -41,13 +41,12 @@ def compile_upstreams(report: Report, context: Context) -> dict[str, Upstream]:
 
 def services(context: Context, upstreams: dict[str, Upstream]) -> list[Service]:
     """The active health checks, for the controller to run."""
+    checked = [(upstream, check) for upstream in upstreams.values() if (check := upstream.settings.health_check)]
+    if not checked:
+        return []
     from npserver.serve.health import HealthChecks
 
-    return [
-        HealthChecks(context, upstream, upstream.settings.health_check)
-        for upstream in upstreams.values()
-        if upstream.settings.health_check
-    ]
+    return [HealthChecks(context, upstream, check) for upstream, check in checked]
 
 
 def named(report: Report, path: Path, address: Address, upstreams: dict[str, Upstream]) -> Upstream | None:

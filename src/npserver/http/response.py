@@ -74,6 +74,7 @@ class ResponseHead:
     framing: Framing  # of an answer to anything but HEAD
     length: int | None  # Content-Length, also where no body follows
     keep_alive: bool
+    body_bytes: int = -1  # size of the body of an answer to anything but HEAD; -1: only its framing tells
     needs_rewrite: bool = False  # `fields` has a location or a cookie
     upgrade: bytes = b""  # the Upgrade field's value when Connection names it, lower case
 
@@ -127,7 +128,8 @@ def parse_response_head(head: bytes) -> ResponseHead:
             upgrade = read.get(b"upgrade", b"").lower()
     if kept:
         kept.append(b"")
-    return ResponseHead(status, b"\r\n".join(kept), framing, length, keep_alive, needs_rewrite, upgrade)
+    body_bytes = 0 if framing is Framing.NONE else length if length is not None else -1
+    return ResponseHead(status, b"\r\n".join(kept), framing, length, keep_alive, body_bytes, needs_rewrite, upgrade)
 
 
 def _read_field(read: dict[bytes, bytes], key: bytes, value: bytes) -> None:

@@ -16,7 +16,8 @@ from npserver.address import Address
 from npserver.balance.health import Health, HealthTrack, parse_statuses
 from npserver.errors import UpstreamError
 from npserver.net.dialer import dial
-from npserver.serve.http_client import ClientSettings, HttpClient
+from npserver.serve.http_client import HttpClient
+from npserver.serve.response_sink import ClientSettings
 
 if TYPE_CHECKING:
     from npserver.config.schema import HealthCheck
@@ -156,7 +157,7 @@ class _Answer:
         """A piece of its body."""
         self._body += data
         if len(self._body) >= MAX_BODY_BYTES:
-            self._give(self._status, self._body[:MAX_BODY_BYTES])
+            self._give(self._status, self._body)
 
     def response_end(self, trailers: bytes) -> None:
         """Its end."""
@@ -179,4 +180,4 @@ class _Answer:
 
     def _give(self, status: int, body: bytes) -> None:
         if not self.done.done():
-            self.done.set_result((status, body))
+            self.done.set_result((status, body[:MAX_BODY_BYTES]))

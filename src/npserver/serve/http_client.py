@@ -12,81 +12,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import select
-import socket
-from dataclasses import dataclass
-from enum import Enum
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from npserver.errors import BadResponse, Phase, UpstreamError
 from npserver.http.framing import ChunkedDecoder
 from npserver.http.message import Framing
 from npserver.http.response import MAX_HEAD_BYTES, ResponseHead, read_response_head
 from npserver.net.sweeper import NEVER
+from npserver.net.unread import read_unread
+from npserver.serve.response_sink import State
 
 if TYPE_CHECKING:
     from npserver.serve.context import Context
+    from npserver.serve.response_sink import ClientSettings, ResponseSink
     from npserver.serve.target import Target
 
 log = logging.getLogger("npserver.upstream")
 
 MAX_INTERIM = 32  # 1xx answers before the real one
-RESCUE_READ = 256 << 10
-
-
-class ResponseSink(Protocol):
-    """Whoever asked. After `response_whole`, `response_end`, `response_lost` or `response_switch` the connection is no
-    longer its own."""
-
-    def response_interim(self, head: ResponseHead) -> None:
-        """A 1xx answer other than 101."""
-
-    def response_whole(self, head: ResponseHead, body: bytes) -> None:
-        """The answer came in one read."""
-
-    def response_start(self, head: ResponseHead) -> None:
-        """The answer's head; its body follows."""
-
-    def response_data(self, data: bytes) -> None:
-        """A piece of the body, free of framing."""
-
-    def response_end(self, trailers: bytes) -> None:
-        """The answer is complete."""
-
-    def response_switch(self, head: ResponseHead, early: bytes) -> None:
-        """A 101 answer: the transport is the sink's, with the bytes that came after the head."""
-
-    def response_lost(self, error: UpstreamError) -> None:
-        """No answer, or no more of it, will come."""
-
-    def request_pause(self) -> None:
-        """Write no more of the request for now."""
-
-    def request_resume(self) -> None:
-        """Go on."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClientSettings:
-    """What requests over a connection go by; seconds."""
-
-    send_timeout_s: float = 60.0
-    response_timeout_s: float = 60.0
-    read_timeout_s: float = 60.0
-    pool_size: int = 64  # 0: never kept
-    pool_idle_s: float = 55.0
-    response_key: str = "timeouts.response"  # the config keys behind the times, for the log
-    read_key: str = "timeouts.read"
-
-
-class State(Enum):
-    """What a connection does."""
-
-    IDLE = "idle"
-    HEAD = "head"  # waits for the answer's head
-    BODY = "body"  # reads its body
-    SWITCHED = "switched"  # a tunnel has taken the transport
-    CLOSED = "closed"
 
 
 class HttpClient(asyncio.Protocol):
@@ -133,22 +76,7 @@ class HttpClient(asyncio.Protocol):
     def __repr__(self) -> str:
         return f"<HttpClient {self.target.uri} {self.state.value} requests={self.requests}>"
 
-    @property
-    def is_reused(self) -> bool:
-        """Whether the request in progress is not the connection's first."""
-        return self.requests > 1
-
     # ── called by the owner ──
-
-    def is_quiet(self) -> bool:
-        """Whether the kernel too knows of nothing from the other side, such as its end: asked before what cannot be
-        sent twice."""
-        sock = self.transport.get_extra_info("socket")
-        if sock is None or sock.fileno() < 0:
-            return False
-        poll = select.poll()
-        poll.register(sock.fileno(), select.POLLIN)
-        return not poll.poll(0)
 
     def begin(
         self, sink: ResponseSink, head: bytes, settings: ClientSettings, *, is_head: bool, has_body: bool
@@ -305,24 +233,20 @@ class HttpClient(asyncio.Protocol):
         if head.status < 200:
             self._read_interim(head, data[size:])
             return
-        framing = Framing.NONE if self._is_head_request else head.framing
-        is_whole = size + head.length == len(data) if framing is Framing.LENGTH else (  # type: ignore[operator]
-            framing is Framing.NONE and size == len(data)
-        )
-        if is_whole:
+        if len(data) == size + (0 if self._is_head_request else head.body_bytes):
             if head.keep_alive and self.is_request_done and not self.is_write_paused:
                 self._release()
             else:
                 self._close()
             sink.response_whole(head, data[size:])
             return
-        self._begin_body(head, framing, data[size:])
+        self._begin_body(head, data[size:])
 
-    def _begin_body(self, head: ResponseHead, framing: Framing, body: bytes) -> None:
+    def _begin_body(self, head: ResponseHead, body: bytes) -> None:
         sink = self._sink
         assert sink is not None
         self._head = head
-        self._framing = framing
+        framing = self._framing = Framing.NONE if self._is_head_request else head.framing
         self.state = State.BODY
         self._left = head.length or 0
         self._decoder = ChunkedDecoder(BadResponse) if framing is Framing.CHUNKED else None
@@ -458,23 +382,16 @@ class HttpClient(asyncio.Protocol):
                     f"{self.target.uri}: {reason}",
                     self.target.uri,
                     phase,
-                    reused=self.is_reused,
+                    reused=self.requests > 1,
                     timeout=bool(timeout_key),
                     key=timeout_key,
                 )
             )
 
     def _rescue(self) -> None:
-        """Read what the upstream had sent before our writing failed: it may have answered early and closed."""
-        sock = self.transport.get_extra_info("socket")
-        if sock is None or sock.fileno() < 0 or self.transport.get_extra_info("ssl_object") is not None:
-            return
-        with socket.socket(fileno=socket.dup(sock.fileno())) as same:
-            same.setblocking(False)
-            try:
-                while self._sink is not None and (data := same.recv(RESCUE_READ)):
-                    self.data_received(data)
-                if self._sink is not None:
-                    self.eof_received()
-            except OSError:
-                return
+        """Our writing failed: take what the upstream had sent before."""
+        data, is_ended = read_unread(self.transport)
+        if data:
+            self.data_received(data)
+        if is_ended and self._sink is not None:
+            self.eof_received()

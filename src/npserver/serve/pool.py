@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from npserver.net.unread import is_quiet
+
 if TYPE_CHECKING:
     from npserver.serve.http_client import HttpClient
 
@@ -25,7 +27,7 @@ class Pool:
         idle = self.idle
         while idle:
             client = idle.pop()
-            if not careful or client.is_quiet():
+            if not careful or is_quiet(client.transport):
                 return client
             client.retire()
         return None

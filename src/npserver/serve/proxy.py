@@ -25,8 +25,8 @@ from npserver.http.message import Request
 from npserver.http.relocation import Relocation
 from npserver.http.response import ResponseHead
 from npserver.http.target import canonical_path
-from npserver.serve.http_client import ClientSettings
 from npserver.serve.proxy_call import ProxyCall
+from npserver.serve.response_sink import ClientSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container

@@ -1,0 +1,179 @@
+"""The proxy before real applications and over TLS and Unix sockets; stickiness with real cookies."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import trustme
+import uvicorn
+from tests.protocols.proxying import Connection, Origin, Stage, answering, get, ok, until
+
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+
+
+async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    """Echo the body; `/stream` sends pieces; `/late` answers before the body has come."""
+    body = b""
+    if scope["path"] != "/late":
+        while True:
+            message = await receive()
+            body += message.get("body", b"")
+            if not message.get("more_body"):
+                break
+    fields = [(b"x-path", scope["raw_path"]), (b"x-client", scope["client"][0].encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": fields})
+    for piece in (b"a", b"b", b"c") if scope["path"] == "/stream" else (body,):
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+@asynccontextmanager
+async def serving(**options: Any) -> AsyncIterator[uvicorn.Server]:
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, lifespan="off", log_level="critical", **options)
+    server = uvicorn.Server(config)
+    running = asyncio.create_task(server._serve())
+    await until(lambda: server.started)
+    try:
+        yield server
+    finally:
+        server.should_exit = True
+        await running
+
+
+def port_of(server: uvicorn.Server) -> int:
+    port: int = server.servers[0].sockets[0].getsockname()[1]
+    return port
+
+
+class TestUvicorn:
+    @pytest.mark.parametrize("http", ["h11", "httptools"])
+    async def test_bodies_both_ways(self, http: str) -> None:
+        async with serving(http=http) as server, Stage(f"http://127.0.0.1:{port_of(server)}") as stage:
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{stage.port}") as client:
+                for size in (0, 1, 70_000, 1_000_000):
+                    answer = await client.post("/echo", content=b"x" * size)
+                    assert answer.content == b"x" * size
+                    assert answer.headers["x-path"] == "/echo"
+
+                async def pieces() -> AsyncIterator[bytes]:
+                    for _ in range(100):
+                        yield b"0123456789" * 100
+
+                assert (await client.put("/echo", content=pieces())).content == b"0123456789" * 10_000
+                assert (await client.get("/stream")).text == "abc"
+                assert (await client.head("/stream")).status_code == 200
+                assert stage.loads == [0]
+
+    async def test_answer_before_the_body(self) -> None:
+        async with serving() as server, Stage(f"http://127.0.0.1:{port_of(server)}") as stage:
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{stage.port}") as client:
+                assert (await client.post("/late", content=b"x" * 2_000_000)).status_code == 200
+                assert (await client.post("/echo", content=b"again")).content == b"again"
+
+
+class TestUnix:
+    async def test_http_over_a_unix_socket(self, socket_dir: Path) -> None:
+        path = socket_dir / "app.sock"
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert b"\r\nHost: localhost\r\n" in head
+            writer.write(ok(b"unix"))
+            await writer.drain()
+            writer.close()
+
+        server = await asyncio.start_unix_server(serve, path)
+        async with server, Stage(f"unix://{path}") as stage:
+            assert (await stage.ask(get()))[2] == b"unix"
+
+
+class TestTls:
+    async def _ask(self, tls: dict[str, Any], name: str, tmp_path: Path, directory_ca: bool = True) -> tuple[int, int]:
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert(name).configure_cert(context)
+        names: list[str | None] = []
+        context.sni_callback = lambda _object, name, _context: names.append(name)
+        accepted = 0
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal accepted
+            accepted += 1
+            while not reader.at_eof():
+                try:
+                    await reader.readuntil(b"\r\n\r\n")
+                except asyncio.IncompleteReadError:
+                    break
+                writer.write(ok(b"secret"))
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+        port = server.sockets[0].getsockname()[1]
+        if directory_ca:
+            tls = {"ca": str(tmp_path / "ca.pem"), **tls}
+        async with server, Stage(f"https://localhost:{port}", tls=tls) as stage:
+            for _ in range(2):
+                status, _, _ = await stage.ask(get())
+            return status, accepted
+
+    async def test_verified_and_pooled(self, tmp_path: Path) -> None:
+        assert await self._ask({}, "localhost", tmp_path) == (200, 1)
+
+    async def test_server_name(self, tmp_path: Path) -> None:
+        assert await self._ask({"server_name": "app.test"}, "app.test", tmp_path) == (200, 1)
+
+    @pytest.mark.filterwarnings("ignore")
+    async def test_wrong_name_is_refused(self, tmp_path: Path) -> None:
+        assert (await self._ask({}, "other.test", tmp_path))[0] == 502
+
+    @pytest.mark.filterwarnings("ignore")
+    async def test_unknown_ca_is_refused(self, tmp_path: Path) -> None:
+        assert (await self._ask({}, "localhost", tmp_path, directory_ca=False))[0] == 502
+
+    async def test_insecure(self, tmp_path: Path) -> None:
+        assert (await self._ask({"insecure": True}, "other.test", tmp_path, directory_ca=False))[0] == 200
+
+
+class TestSticky:
+    async def test_cookie_keeps_the_client(self) -> None:
+        async def name(connection: Connection) -> None:
+            while await connection.head():
+                await connection.send(ok(b"%d" % connection.origin.port))
+
+        async with Origin(name) as one, Origin(name) as two:
+            upstream = {"targets": [one.url, two.url], "sticky": {"cookie": "srv"}}
+            async with Stage("upstream://app", config={"upstreams": {"app": upstream}}) as stage:
+                async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{stage.port}") as client:
+                    first = await client.get("/")
+                    assert "srv=" in first.headers["set-cookie"]
+                    for _ in range(4):
+                        again = await client.get("/")
+                        assert again.text == first.text
+                        assert "set-cookie" not in again.headers
+                    await (one if first.text == str(one.port) else two).close()
+                    for target in stage.proxy.upstream.targets:
+                        for idle in list(target.pool.idle):
+                            idle.retire()
+                    moved = await client.get("/")
+                    assert moved.text != first.text
+                    assert "srv=" in moved.headers["set-cookie"]
+                    assert (await client.get("/")).text == moved.text
+
+
+class TestBalance:
+    async def test_round_robin_over_real_targets(self) -> None:
+        async with Origin(answering(ok(b"1"))) as one, Origin(answering(ok(b"2"))) as two:
+            upstreams = {"app": {"targets": [one.url, {"uri": two.url, "weight": 2}]}}
+            async with Stage("upstream://app", config={"upstreams": upstreams}) as stage:
+                answers = [(await stage.ask(get()))[2] for _ in range(9)]
+                assert answers.count(b"1") == 3
+                assert answers.count(b"2") == 6

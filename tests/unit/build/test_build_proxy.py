@@ -1,0 +1,123 @@
+"""What the config says of proxies and upstreams, and what is said of a config that is wrong."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from npserver.build.proxy import compile_proxy
+from npserver.build.report import Report
+from npserver.build.upstreams import compile_upstreams
+from npserver.config.load import load_text
+from npserver.net.bulletin import Bulletin
+from npserver.observe.scoreboard import Scoreboard
+from npserver.serve.context import Context
+from npserver.serve.proxy import Proxy
+
+
+class Clock:
+    """A loop that only tells the time."""
+
+    def time(self) -> float:
+        return 0.0
+
+
+def compiled(rule: dict[str, Any], upstreams: dict[str, Any] | None = None) -> tuple[Proxy | None, list[str]]:
+    text = json.dumps({"upstreams": upstreams or {}, "dispatch": [{"handler": "proxy", **rule}]})
+    document = load_text(text, "test.json")
+    report = Report(document)
+    nothing: Any = None
+    loop: Any = Clock()
+    context = Context(loop, 0, Scoreboard(1, b"seed").row(0), nothing, nothing, Bulletin())
+    made = compile_upstreams(report, context)
+    config: Any = document.config.dispatch[0]
+    return compile_proxy(report, context, 0, config, made), [problem.message for problem in report.problems]
+
+
+def settings(rule: dict[str, Any], upstreams: dict[str, Any] | None = None) -> Proxy:
+    proxy, problems = compiled(rule, upstreams)
+    assert not problems
+    assert proxy is not None
+    return proxy
+
+
+HTTP = "http://127.0.0.1:8000"
+
+
+@pytest.mark.parametrize(
+    ("rule", "upstreams", "message"),
+    [
+        ({"proxy_pass": "tcp://a:1"}, {}, "expected an http, https or unix target"),
+        ({"proxy_pass": "upstream://aap"}, {"app": {"targets": [HTTP]}}, "did you mean 'app'"),
+        ({"proxy_pass": "upstream://app"}, {"app": {"targets": ["tcp://a:1"]}}, "speak tcp, not HTTP"),
+        ({"proxy_pass": "upstream://app"}, {"app": {"targets": []}}, "has no targets"),
+        ({"proxy_pass": "upstream://app"}, {"app": {"targets": [HTTP, HTTP]}}, "named twice"),
+        ({"proxy_pass": "upstream://app"}, {"app": {"targets": [HTTP, "tcp://a:1"]}}, "must speak the same"),
+        ({"proxy_pass": "upstream://app"}, {"app": {"targets": [HTTP + "/base"]}}, "has no path"),
+        ({"proxy_pass": "upstream://app"}, {"app": {"targets": ["upstream://b"]}}, "not another upstream"),
+        ({"proxy_pass": HTTP, "rewrite": {"(": "x"}}, {}, "bad regular expression"),
+        ({"proxy_pass": HTTP, "rewrite": {"^/(a)": "/$2"}}, {}, "$2 stands for no group"),
+        ({"proxy_pass": HTTP, "strip_prefix": "api"}, {}, "a path starts with '/'"),
+        ({"proxy_pass": HTTP, "headers": {"Content-Length": "5"}}, {}, "Content-Length"),
+        ({"proxy_pass": HTTP, "headers": {"X": "$nothing"}}, {}, "nothing"),
+        (
+            {"proxy_pass": "upstream://app"},
+            {"app": {"targets": [HTTP], "health_check": {"path": "x"}}},
+            "must start with '/'",
+        ),
+        (
+            {"proxy_pass": "upstream://app"},
+            {"app": {"targets": [HTTP], "health_check": {"expect": {"status": "2xx"}}}},
+            "expected a status",
+        ),
+    ],
+)
+def test_mistakes_are_told(rule: dict[str, Any], upstreams: dict[str, Any], message: str) -> None:
+    _, problems = compiled(rule, upstreams)
+    assert any(message in problem for problem in problems), problems
+
+
+def test_each_mistake_is_told_once() -> None:
+    _, problems = compiled({"proxy_pass": "ftp://x", "strip_prefix": "a"})
+    assert len(problems) == len(set(problems)) == 2
+
+
+def test_a_rule_overrides_its_upstream() -> None:
+    upstreams = {"app": {"targets": [HTTP], "balance": "random", "retries": 5, "keepalive_pool_size": 9}}
+    plain = settings({"proxy_pass": "upstream://app"}, upstreams)
+    assert plain.upstream.settings.balance == "random"
+    assert (plain.retry.retries, plain.settings.client.pool_size) == (5, 9)
+    rule = {"proxy_pass": "upstream://app", "balance": "ip-hash", "retries": 1, "keepalive_pool_size": 3}
+    other = settings(rule, upstreams)
+    assert other.upstream.settings.balance == "ip-hash"
+    assert (other.retry.retries, other.settings.client.pool_size) == (1, 3)
+    assert settings({"proxy_pass": "upstream://app", "keepalive": False}, upstreams).settings.client.pool_size == 0
+
+
+def test_times_and_their_keys() -> None:
+    client = settings({"proxy_pass": HTTP, "timeout": "2m"}).settings.client
+    assert (client.response_timeout_s, client.read_timeout_s, client.response_key) == (120, 120, "timeout")
+    client = settings({"proxy_pass": HTTP, "timeouts": {"response": 5, "read": "1m"}}).settings.client
+    assert (client.response_timeout_s, client.read_timeout_s, client.read_key) == (5, 60, "timeouts.read")
+    upstreams = {"app": {"targets": [HTTP], "proxy_timeout_seconds": 3}}
+    proxy = settings({"proxy_pass": "upstream://app"}, upstreams)
+    assert (proxy.settings.connect_timeout_s, proxy.settings.connect_key) == (3, "upstreams.app.proxy_timeout_seconds")
+    proxy = settings({"proxy_pass": "upstream://app", "timeouts": {"connect": 1}}, upstreams)
+    assert (proxy.settings.connect_timeout_s, proxy.settings.connect_key) == (1, "timeouts.connect")
+
+
+@pytest.mark.parametrize(
+    ("uri", "host"),
+    [
+        ("http://example.test", "example.test"),
+        ("http://example.test:80", "example.test"),
+        ("http://example.test:8080", "example.test:8080"),
+        ("http://[::1]:8080", "[::1]:8080"),
+        ("http://[::1]", "[::1]"),
+        ("unix:///run/app.sock", "localhost"),
+    ],
+)
+def test_host_of_a_target(uri: str, host: str) -> None:
+    assert settings({"proxy_pass": uri}).upstream.targets[0].authority == host

@@ -1,0 +1,120 @@
+"""The head of an upstream's answer (RFC 9112 §4, §6.3)."""
+
+from __future__ import annotations
+
+import pytest
+
+from npserver.errors import BadResponse
+from npserver.http.message import Framing
+from npserver.http.response import parse_response_head, read_response_head
+
+DATE = b"Date: Sun, 22 Nov 2026 16:00:00 GMT\r\n"
+
+
+def head(fields: bytes, status: bytes = b"HTTP/1.1 200 OK") -> bytes:
+    return status + b"\r\n" + fields + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "framing", "length", "keep_alive"),
+    [
+        (head(b"Content-Length: 5\r\n"), Framing.LENGTH, 5, True),
+        (head(b"Content-Length: 0\r\n"), Framing.NONE, 0, True),
+        (head(b"Transfer-Encoding: Chunked\r\n"), Framing.CHUNKED, None, True),
+        (head(b""), Framing.CLOSE, None, True),
+        (head(b"Content-Length: 5\r\n", b"HTTP/1.0 200"), Framing.LENGTH, 5, False),
+        (head(b"Content-Length: 5\r\nConnection: Close\r\n"), Framing.LENGTH, 5, False),
+        (head(b"Content-Length: 5\r\nConnection: x\r\nConnection: close\r\n"), Framing.LENGTH, 5, False),
+        (head(b"Content-Length: 5\r\n", b"HTTP/1.1 204 N"), Framing.NONE, None, True),
+        (head(b"Transfer-Encoding: chunked\r\n", b"HTTP/1.1 304 N"), Framing.NONE, None, True),
+        (head(b"Content-Length: 5\r\n", b"HTTP/1.1 304 N"), Framing.NONE, 5, True),
+        (head(b"Content-Length: 5\r\n", b"HTTP/1.1 103 E"), Framing.NONE, None, True),
+    ],
+)
+def test_framing_rfc9112_6_3(data: bytes, framing: Framing, length: int | None, keep_alive: bool) -> None:
+    found = parse_response_head(data)
+    assert (found.framing, found.length, found.keep_alive) == (framing, length, keep_alive)
+
+
+def test_fields_between_us_and_the_upstream_are_left_out() -> None:
+    fields = b"A: 1\r\nKeep-Alive: x\r\nServer: y\r\nX-Hop: 1\r\n" + DATE + b"Connection: x-hop\r\nB:2\r\n"
+    assert parse_response_head(head(fields)).fields == b"A: 1\r\nB:2\r\n"
+
+
+def test_no_fields() -> None:
+    assert parse_response_head(head(b"")).fields == b""
+
+
+@pytest.mark.parametrize("field", [b"Location: /", b"set-cookie: a=b", b"Content-Location: /", b"Refresh: 0"])
+def test_what_may_need_rewriting_is_marked(field: bytes) -> None:
+    assert parse_response_head(head(field + b"\r\n")).needs_rewrite
+
+
+def test_upgrade_counts_only_if_connection_names_it_rfc9110_7_8() -> None:
+    assert parse_response_head(head(b"Upgrade: WebSocket\r\nConnection: Upgrade\r\n")).upgrade == b"websocket"
+    assert parse_response_head(head(b"Upgrade: WebSocket\r\n")).upgrade == b""
+
+
+class TestRemembering:
+    def test_date_makes_no_difference(self) -> None:
+        one = read_response_head(head(b"A: remembered\r\n" + DATE + b"Content-Length: 5\r\n"))
+        two = read_response_head(head(b"A: remembered\r\n" + DATE.replace(b":00 ", b":01 ") + b"Content-Length: 5\r\n"))
+        assert one is two
+        assert one.fields == b"A: remembered\r\n"
+
+    @pytest.mark.parametrize(
+        "date",
+        [
+            b"Date: Sun, 22 Nov 2026 16:00:00 GMX\r\n",
+            b"Date: Sun, 22 Nov 2026 16:00:00 GM\0\r\n",
+            b"Date: short\r\n",
+            b"Date: a\r\nContent-Length: 6\r\nX: aaaaaaa\r\n",
+        ],
+    )
+    def test_what_only_looks_like_a_date_is_read_as_it_is(self, date: bytes) -> None:
+        data = head(b"B: 1\r\n" + date)
+        try:
+            expected: object = parse_response_head(data).fields
+        except BadResponse as error:
+            expected = str(error)
+        try:
+            found: object = read_response_head(data).fields
+        except BadResponse as error:
+            found = str(error)
+        assert found == expected
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        head(b"", b"HTTP/1.1 20 OK"),
+        head(b"", b"HTTP/1.1 2000 OK"),
+        head(b"", b"HTTP/1.1 600 OK"),
+        head(b"", b"HTTP/1.1 099 OK"),
+        head(b"", b"HTTP/1.1  200 OK"),
+        head(b"", b"HTTP/2.0 200 OK"),
+        head(b"", b"http/1.1 200 OK"),
+        head(b"", b"ICY 200 OK"),
+        head(b"Content-Length: 1\r\nContent-Length: 1\r\n"),
+        head(b"Content-Length: 1, 1\r\n"),
+        head(b"Content-Length: -1\r\n"),
+        head(b"Content-Length: \r\n"),
+        head(b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n"),
+        head(b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"),
+        head(b"Transfer-Encoding: identity\r\n"),
+        head(b"Transfer-Encoding: chunked\r\n", b"HTTP/1.0 200 OK"),
+        head(b"A : 1\r\n"),
+        head(b"A\r\n"),
+        head(b": 1\r\n"),
+        head(b" A: 1\r\n"),
+        head(b"A: 1\r\n B\r\n"),
+        head(b"A: 1\nB: 2\r\n"),
+        head(b"A: 1\rB: 2\r\n"),
+        head(b"A: \0\r\n"),
+        head(b"A: \x7f\r\n"),
+        head(b"A: 1\r\n" * 257),
+    ],
+)
+def test_refused(data: bytes) -> None:
+    with pytest.raises(BadResponse):
+        parse_response_head(data)

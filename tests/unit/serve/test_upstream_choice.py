@@ -1,0 +1,233 @@
+"""Which of an upstream's targets are used: health, marks after failures, weights, limits, backups, cookies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from npserver.balance.health import Health
+from npserver.build.report import Report
+from npserver.build.upstreams import compile_upstreams, single
+from npserver.config.document import Document
+from npserver.config.schema import Config, HealthCheck
+from npserver.config.schema import Target as TargetConfig
+from npserver.config.schema import Upstream as UpstreamConfig
+from npserver.net.bulletin import Bulletin
+from npserver.observe.scoreboard import Scoreboard
+from npserver.serve.context import Context
+from npserver.serve.target import Target
+from npserver.serve.upstream import Upstream
+
+
+class Clock:
+    """A loop that only tells the time."""
+
+    now = 1000.0
+
+    def time(self) -> float:
+        return self.now
+
+
+class Bed:
+    """Compiles upstreams for one worker of several."""
+
+    def __init__(self, workers: int = 1) -> None:
+        self.clock = Clock()
+        self.board = Scoreboard(workers, b"seed")
+        self.contexts = [self._context(number) for number in range(workers)]
+
+    def _context(self, worker: int) -> Context:
+        nothing: Any = None
+        loop: Any = self.clock
+        return Context(loop, worker, self.board.row(worker), nothing, nothing, Bulletin())
+
+    def upstream(self, *targets: str | TargetConfig, worker: int = 0, **settings: Any) -> Upstream:
+        config = Config(upstreams={"app": UpstreamConfig(targets=list(targets), **settings)})
+        report = Report(Document(config, "test.json"))
+        compiled = compile_upstreams(report, self.contexts[worker])
+        report.raise_errors()
+        return compiled["app"]
+
+
+A, B, C = "http://10.0.0.1:80", "http://10.0.0.2:80", "http://10.0.0.3:80"
+
+
+@pytest.fixture
+def bed() -> Bed:
+    return Bed()
+
+
+def picks(upstream: Upstream, count: int, tried: frozenset[Target] = frozenset()) -> list[str]:
+    found = [upstream.pick("192.0.2.1", 1, tried) for _ in range(count)]
+    return [target.uri if target else "" for target in found]
+
+
+class TestFailures:
+    def test_failed_target_is_left_alone_for_a_while(self, bed: Bed) -> None:
+        upstream = bed.upstream(A, B, retry_timeout_seconds=30)
+        upstream.targets[0].failed("refused")
+        assert set(picks(upstream, 4)) == {B}
+        bed.clock.now += 30
+        assert set(picks(upstream, 4)) == {A, B}
+
+    def test_success_ends_that(self, bed: Bed) -> None:
+        upstream = bed.upstream(A, B)
+        upstream.targets[0].failed("refused")
+        upstream.targets[0].succeeded()
+        assert set(picks(upstream, 4)) == {A, B}
+
+    def test_only_target_is_always_tried(self, bed: Bed) -> None:
+        upstream = bed.upstream(A)
+        upstream.targets[0].failed("refused")
+        assert picks(upstream, 1) == [A]
+
+    def test_with_all_failed_each_is_tried_once_a_second(self, bed: Bed) -> None:
+        upstream = bed.upstream(A, B)
+        for target in upstream.targets:
+            target.failed("refused")
+        assert picks(upstream, 1) == [""]
+        bed.clock.now += 1
+        assert picks(upstream, 1) == [A]
+        upstream.targets[0].failed("refused")
+        assert picks(upstream, 1) == [B]
+        upstream.targets[1].failed("refused")
+        assert picks(upstream, 1) == [""]
+        assert upstream.retry_after_s() == 1
+
+    def test_mark_is_logged_once(self, bed: Bed, caplog: pytest.LogCaptureFixture) -> None:
+        upstream = bed.upstream(A, B)
+        for _ in range(3):
+            upstream.targets[0].failed("refused")
+        assert len(caplog.records) == 1
+        assert "retry_timeout_seconds" in caplog.text
+        assert "refused" in caplog.text
+
+    def test_mark_outlives_a_reload(self, bed: Bed) -> None:
+        before = bed.upstream(A, B)
+        before.targets[0].failed("refused")
+        assert set(picks(bed.upstream(A, B), 4)) == {B}
+
+    def test_pool_outlives_a_reload_but_not_other_tls_settings(self, bed: Bed) -> None:
+        before = bed.upstream(A, B)
+        after = bed.upstream(A, B)
+        assert before.targets[0].pool is after.targets[0].pool
+        assert before.targets[0].pool is not before.targets[1].pool
+
+    def test_nothing_is_kept_of_targets_that_are_gone(self, bed: Bed) -> None:
+        upstream: Upstream | None = bed.upstream(A, B)
+        assert upstream is not None
+        carried = bed.contexts[0].carried["upstream", "upstream pools"]
+        assert len(carried) == 2
+        del upstream
+        assert len(carried) == 0
+
+
+class TestChecks:
+    def test_target_that_checks_found_down_is_not_used(self, bed: Bed) -> None:
+        upstream = bed.upstream(A, B, health_check=_check())
+        first = upstream.targets[0]
+        assert first.health is Health.UNKNOWN
+        assert set(picks(upstream, 4)) == {A, B}
+        first.control[first.health_slot] = Health.DOWN
+        assert set(picks(upstream, 4)) == {B}
+        first.control[first.health_slot] = Health.UP
+        assert set(picks(upstream, 4)) == {A, B}
+
+    def test_not_even_the_only_one(self, bed: Bed) -> None:
+        upstream = bed.upstream(A, health_check=_check())
+        target = upstream.targets[0]
+        target.control[target.health_slot] = Health.DOWN
+        assert picks(upstream, 1) == [""]
+        assert upstream.only_target is None
+        assert upstream.retry_after_s() == 10
+
+    def test_a_config_without_checks_forgets_what_they_said(self, bed: Bed) -> None:
+        checked = bed.upstream(A, B, health_check=_check())
+        checked.targets[0].control[checked.targets[0].health_slot] = Health.DOWN
+        assert set(picks(bed.upstream(A, B), 4)) == {A, B}
+
+    def test_other_workers_see_it(self) -> None:
+        bed = Bed(2)
+        one, two = (bed.upstream(A, B, worker=number, health_check=_check()) for number in range(2))
+        one.targets[0].control[one.targets[0].health_slot] = Health.DOWN
+        assert set(picks(two, 4)) == {B}
+
+    def test_slow_start_eases_a_target_in(self, bed: Bed) -> None:
+        upstream = bed.upstream(A, B, health_check=_check(), slow_start=100)
+        first = upstream.targets[0]
+        first.control[first.health_slot] = Health.UP
+        first.control[first.since_slot] = int(bed.clock.now * 1000)
+        bed.clock.now += 10
+        assert picks(upstream, 110).count(A) == 10
+        bed.clock.now += 90
+        assert picks(upstream, 100).count(A) == 50
+
+    def test_addresses_for_dns(self, bed: Bed) -> None:
+        upstream = bed.upstream(A, B, "http://name.test:80", health_check=_check())
+        upstream.context.bulletin.publish("resolved:name.test", ["10.0.0.9", "10.0.0.2"])
+        assert upstream.healthy_addresses() == ["10.0.0.1", "10.0.0.2", "10.0.0.9"]
+        first = upstream.targets[0]
+        first.control[first.health_slot] = Health.DOWN
+        assert upstream.healthy_addresses() == ["10.0.0.2", "10.0.0.9"]
+
+
+class TestLimits:
+    def test_max_connections_counts_over_all_workers(self) -> None:
+        bed = Bed(2)
+        limited = TargetConfig(uri=A, max_connections=2)
+        one, two = (bed.upstream(limited, B, worker=number) for number in range(2))
+        one.targets[0].acquire()
+        two.targets[0].acquire()
+        assert set(picks(one, 4)) == {B}
+        two.targets[0].release()
+        assert set(picks(one, 4)) == {A, B}
+
+    def test_least_conn_counts_over_all_workers(self) -> None:
+        bed = Bed(2)
+        one, two = (bed.upstream(A, B, worker=number, balance="least-conn") for number in range(2))
+        one.targets[0].acquire()
+        assert picks(two, 3) == [B, B, B]
+
+    def test_backup_only_in_need(self, bed: Bed) -> None:
+        upstream = bed.upstream(A, TargetConfig(uri=B, backup=True))
+        assert set(picks(upstream, 4)) == {A}
+        assert picks(upstream, 1, frozenset({upstream.targets[0]})) == [B]
+        upstream.targets[0].failed("refused")
+        assert set(picks(upstream, 4)) == {B}
+
+    def test_weight_zero_gets_nothing_but_its_cookies(self, bed: Bed) -> None:
+        upstream = bed.upstream(A, TargetConfig(uri=B, weight=0))
+        assert set(picks(upstream, 4)) == {A}
+        assert upstream.pick_sticky(upstream.targets[1].cookie) is upstream.targets[1]
+
+    def test_sticky_target_that_is_down_is_not_used(self, bed: Bed) -> None:
+        upstream = bed.upstream(A, B)
+        upstream.targets[0].failed("refused")
+        assert upstream.pick_sticky(upstream.targets[0].cookie) is None
+        assert upstream.pick_sticky(b"unknown") is None
+
+
+class TestHashes:
+    def test_ip_hash_keeps_a_client_and_conn_hash_a_connection(self, bed: Bed) -> None:
+        by_ip = bed.upstream(A, B, C, balance="ip-hash")
+        by_connection = by_ip.variant(balance="conn-hash")
+        assert len({by_ip.pick(f"192.0.2.{n}", 1) for n in range(50)}) == 3
+        assert len({by_ip.pick("192.0.2.1", n) for n in range(50)}) == 1
+        assert len({by_connection.pick("192.0.2.1", n) for n in range(50)}) == 3
+        assert len({by_connection.pick(f"192.0.2.{n}", 7) for n in range(50)}) == 1
+
+
+def test_single_targets_of_several_rules_share_their_pool(bed: Bed) -> None:
+    report = Report(Document(Config(), "test.json"))
+    one = single(report, bed.contexts[0], ("dispatch", 0, "proxy_pass"), A + "/base")
+    two = single(report, bed.contexts[0], ("dispatch", 1, "proxy_pass"), A)
+    assert one is not None
+    assert two is not None
+    assert one.targets[0].pool is two.targets[0].pool
+    assert one.targets[0].active_slot == two.targets[0].active_slot
+    assert one.only_target is one.targets[0]
+
+
+def _check() -> Any:
+    return HealthCheck()
