@@ -1,8 +1,7 @@
-"""Files that change while they are served, and the memory that holds them."""
+"""Files that change while they are served."""
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import os
 from pathlib import Path
@@ -12,8 +11,7 @@ import pytest
 from tests.stage.site import site
 
 from npserver.serve import compress, files, sendfile
-from npserver.serve.filecache import ENTRY_BYTES, MAX_KEYS, Answer, Entry, FileCache, Shelf
-from npserver.serve.paths import Identity
+from npserver.serve.filecache import Entry
 
 TEXT = b"some text that compresses well\n" * 4000
 
@@ -268,146 +266,6 @@ class TestWhileItIsSent:
             plain = await running.ask("/big.txt")
         assert gzip.decompress(reply.body) == TEXT[:70_000]
         assert reply["ETag"] == plain["ETag"][:-1] + '-gzip"'
-
-
-class TestCompressing:
-    async def test_those_who_ask_at_once_share_the_work(
-        self, root: Path, settled: None, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        made = 0
-
-        def counting(coding: str) -> Any:
-            def run(data: bytes) -> bytes:
-                nonlocal made
-                made += 1
-                return gzip.compress(data)
-
-            return run
-
-        monkeypatch.setattr(compress, "compressor", counting)
-        async with site(rule(root)) as running:
-            replies = await asyncio.gather(*(running.ask("/big.txt", Accept_Encoding=f"gzip, x{n}") for n in range(10)))
-        assert {gzip.decompress(reply.body) for reply in replies} == {TEXT}
-        assert made == 1
-
-    async def test_a_client_that_goes_meanwhile_harms_nobody(self, root: Path) -> None:
-        async with site(rule(root)) as running:
-            for _ in range(5):
-                client = await running.connect()
-                client.writer.write(b"GET /big.txt HTTP/1.1\r\nHost: a\r\nAccept-Encoding: br\r\n\r\n")
-                await client.writer.drain()
-                client.close()
-            assert "Content-Encoding" in await running.ask("/big.txt", Accept_Encoding="br")
-
-    async def test_pipelined_requests_are_answered_in_order(self, root: Path) -> None:
-        async with site(rule(root)) as running:
-            client = await running.connect()
-            client.writer.write(
-                b"GET /big.txt HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n"
-                b"GET /f.txt HTTP/1.1\r\nHost: a\r\n\r\n"
-            )
-            assert gzip.decompress((await client.read()).body) == TEXT
-            assert (await client.read()).body == b"old content"
-            client.close()
-
-    @pytest.mark.parametrize("memory", [0, "16k"])
-    async def test_with_little_memory_the_answers_are_the_same(self, root: Path, settled: None, memory: Any) -> None:
-        async with site(rule(root), file_cache={"max_size": memory}) as running:
-            for _ in range(3):
-                assert (await running.ask("/f.txt")).body == b"old content"
-                assert (await running.ask("/big.txt")).body == TEXT
-                assert gzip.decompress((await running.ask("/big.txt", Accept_Encoding="gzip")).body) == TEXT
-                assert (await running.ask("/f.txt", Range="bytes=0-2")).body == b"old"
-
-    def test_without_isal_zlib_does_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        import sys
-
-        monkeypatch.setitem(sys.modules, "isal", None)
-        compress.compressor.cache_clear()
-        try:
-            assert gzip.decompress(compress.compressor("gzip")(TEXT)) == TEXT
-        finally:
-            compress.compressor.cache_clear()
-
-
-IDENTITY: Identity = (0, 0, 0, 0, 0)
-
-
-class TestCache:
-    """`serve.filecache`."""
-
-    def entry(self, shelf: Shelf, name: str, size: int) -> Entry:
-        entry = Entry(shelf, name, IDENTITY, "text/plain")
-        answer = Answer("identity", b'"a"', b"", b"", b"")
-        answer.body = b"x" * size
-        entry.by_coding["identity"] = answer
-        return entry
-
-    def test_memory_is_bounded_and_the_unused_go_first(self) -> None:
-        shelf = Shelf()
-        cache = FileCache(4 * (ENTRY_BYTES + 1000))
-        for name in "abcd":
-            cache.keep(self.entry(shelf, name, 1000))
-            cache.link(f"/{name}", shelf.by_path[name])
-        for entry in shelf.by_path.values():
-            entry.used = entry.path == "a"
-        cache.keep(self.entry(shelf, "e", 1000))
-        assert list(shelf.by_path) == ["a", "c", "d", "e"]
-        assert "/b" not in shelf.by_request
-        assert cache.bytes <= cache.max_bytes
-
-    def test_what_is_used_goes_too_when_all_is(self) -> None:
-        shelf = Shelf()
-        cache = FileCache(10 * (ENTRY_BYTES + 1000))
-        for number in range(1000):
-            cache.keep(self.entry(shelf, str(number), 1000))
-            assert cache.bytes <= cache.max_bytes
-        assert len(shelf.by_path) == 10
-
-    def test_an_entry_takes_an_older_one_s_place(self) -> None:
-        shelf = Shelf()
-        cache = FileCache(1 << 20)
-        first, second = self.entry(shelf, "a", 10), self.entry(shelf, "a", 20)
-        cache.keep(first)
-        cache.link("/a", first)
-        cache.keep(second)
-        assert shelf.by_path == {"a": second}
-        assert shelf.by_request == {}
-        assert cache.bytes == ENTRY_BYTES + 20
-        cache.drop(first)
-        assert shelf.by_path == {"a": second}
-
-    def test_few_paths_lead_to_one_entry(self) -> None:
-        shelf = Shelf()
-        cache = FileCache(1 << 20)
-        entry = self.entry(shelf, "a", 10)
-        cache.keep(entry)
-        for number in range(100):
-            cache.link(f"/{number}", entry)
-        assert len(shelf.by_request) == MAX_KEYS
-        cache.drop(entry)
-        assert shelf.by_request == {}
-        assert cache.bytes == 0
-
-    def test_one_that_is_not_kept_is_not_linked(self) -> None:
-        shelf = Shelf()
-        cache = FileCache(0)
-        entry = self.entry(shelf, "a", 10)
-        cache.keep(entry)
-        cache.link("/a", entry)
-        cache.grow(entry, 100)
-        assert (shelf.by_path, shelf.by_request, cache.bytes) == ({}, {}, 0)
-
-
-async def test_the_memory_of_many_files_is_bounded(root: Path, settled: None) -> None:
-    for number in range(60):
-        (root / f"{number}.bin").write_bytes(os.urandom(10_000))
-    async with site(rule(root), file_cache={"max_size": "200k", "check_interval": 60}) as running:
-        client = await running.connect()
-        for _ in range(2):
-            for number in range(60):
-                assert len((await client.ask(f"/{number}.bin")).body) == 10_000
-        client.close()
 
 
 async def test_siblings_are_not_searched_for_while_their_directory_is_unchanged(

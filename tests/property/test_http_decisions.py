@@ -1,0 +1,106 @@
+"""What clients may send leads to a decision, never to an exception; the router agrees with a plain search."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from npserver.http.conditional import CONDITIONAL_FIELDS, evaluate, is_range_wanted
+from npserver.http.negotiation import IDENTITY, choose_media_type, rank_codings
+from npserver.http.ranges import parse_ranges
+from npserver.routing import Pattern, Router, parse_host, parse_pattern
+from npserver.serve.guards import parse_basic
+from npserver.serve.paths import decode_path
+
+#: What a field's value may hold once the head is parsed (RFC 9110 §5.5).
+VALUES = st.binary(max_size=60).map(lambda data: data.translate(None, bytes([*range(9), *range(10, 32), 127])))
+OFFERED = ("zstd", "br", "gzip")
+
+
+@given(st.dictionaries(st.sampled_from(sorted(CONDITIONAL_FIELDS)), VALUES), VALUES)
+def test_any_condition_is_decided(fields: dict[bytes, bytes], if_range: bytes) -> None:
+    evaluate(fields, b'"tag"', 784111777)
+    is_range_wanted(if_range, b'"tag"', 784111777, 1e9)
+
+
+@given(st.one_of(VALUES, VALUES.map(lambda value: b"bytes=" + value)), st.integers(0, 10**15), st.integers(0, 20))
+@example(b"bytes=--", 10, 5)
+@example(b"bytes=\xb2-", 10, 5)
+def test_any_range_lies_within_the_file(value: bytes, size: int, most: int) -> None:
+    parts = parse_ranges(value, size, most)
+    for part in parts or []:
+        assert 0 <= part.offset < size
+        assert 1 <= part.length <= size - part.offset
+    assert len(parts or []) <= most
+
+
+@given(VALUES)
+def test_any_accept_encoding_ranks_what_is_offered(value: bytes) -> None:
+    ranking = rank_codings(value, OFFERED)
+    assert set(ranking) <= {*OFFERED, IDENTITY}
+    assert len(set(ranking)) == len(ranking)
+
+
+@given(VALUES)
+def test_any_accept_chooses_one_of_the_offered(value: bytes) -> None:
+    assert choose_media_type(value, ("text/html", "application/json")) in ("text/html", "application/json")
+
+
+@given(st.one_of(VALUES, VALUES.map(lambda value: b"Basic " + value)))
+def test_any_authorization_is_read_or_not(value: bytes) -> None:
+    login = parse_basic(value)
+    assert login is None or ":" not in login[0]
+
+
+@given(st.text(st.sampled_from("/.%2eEfF05cC\\ab"), max_size=20).map(lambda text: "/" + text))
+def test_no_decoded_path_has_dot_segments_or_more_slashes(path: str) -> None:
+    decoded = decode_path(path)
+    if decoded is not None:
+        assert not {".", ".."} & set(decoded.split("/"))
+        assert decoded.count("/") == path.count("/")
+        assert "\0" not in decoded
+
+
+SEGMENTS = st.sampled_from(["a", "b", "ab", "a.b"])
+PATHS = st.lists(SEGMENTS, max_size=4).map(lambda segments: "/" + "/".join(segments))
+PATTERNS = st.one_of(PATHS, PATHS.map(lambda path: path.rstrip("/") + "/**"))
+HOSTS = st.sampled_from(["", "x.y.z", "y.z", "*.y.z", "*.z"])
+
+
+def search(entries: list[tuple[str, Pattern, int]], host: str, path: str) -> int | None:
+    """The rule of `npserver.routing` in words: the host narrows first, then the longest path wins, then the first."""
+
+    def host_rank(pattern: str) -> int:
+        if pattern == host:
+            return 1000
+        if pattern.startswith("*."):
+            return len(pattern) if host.endswith(pattern[1:]) else -1
+        return 0 if not pattern else -1
+
+    def path_rank(pattern: Pattern) -> int:
+        if not pattern.is_prefix:
+            return 1000 if pattern.path == path else -1
+        return len(pattern.path) if path == pattern.path or path.startswith(pattern.path + "/") else -1
+
+    ranked = [(host_rank(host_), path_rank(pattern), -value) for host_, pattern, value in entries]
+    best = max((one for one in ranked if one[0] >= 0 and one[1] >= 0), default=None)
+    return None if best is None else -best[2]
+
+
+@given(
+    st.lists(st.tuples(HOSTS, PATTERNS), max_size=12), st.sampled_from(["x.y.z", "y.z", "q.y.z", "z", "other"]), PATHS
+)
+def test_the_router_agrees_with_a_plain_search(rules: list[tuple[str, str]], host: str, path: str) -> None:
+    entries = [
+        (parse_host(host_), parse_pattern(pattern), number + 1000) for number, (host_, pattern) in enumerate(rules)
+    ]
+    assert Router(entries).find(host, path) == search(entries, host, path)
+
+
+@pytest.mark.parametrize("count", [10, 10_000])
+def test_finding_takes_as_many_steps_with_many_rules_as_with_few(count: int) -> None:
+    routes = Router([("", parse_pattern(f"/service{number}/**"), number) for number in range(1, count)])
+    assert routes.find("h", "/service7/a/b") == 7
+    assert len(routes._any.prefixes) == count - 1
+    assert routes._any.longest <= len("/service9999")
