@@ -169,6 +169,26 @@ class TestSticky:
                     assert (await client.get("/")).text == moved.text
 
 
+class TestProxyHeader:
+    @pytest.mark.parametrize("version", ["v1", "v2"])
+    async def test_is_sent_first_and_the_connection_serves_one_client(self, version: str) -> None:
+        seen: list[bytes] = []
+
+        async def script(connection: Connection) -> None:
+            first = await connection.reader.read(12)
+            seen.append(first)
+            await connection.head()
+            await connection.send(ok())
+
+        async with Origin(script) as origin:
+            upstreams = {"app": {"targets": [{"uri": origin.url, "send_proxy": version}]}}
+            async with Stage("upstream://app", config={"upstreams": upstreams}) as stage:
+                for _ in range(2):
+                    assert (await stage.ask(get()))[0] == 200
+        start = b"PROXY TCP4 1" if version == "v1" else b"\r\n\r\n\0\r\nQUIT\n"
+        assert seen == [start, start]
+
+
 class TestBalance:
     async def test_round_robin_over_real_targets(self) -> None:
         async with Origin(answering(ok(b"1"))) as one, Origin(answering(ok(b"2"))) as two:

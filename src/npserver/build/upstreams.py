@@ -196,6 +196,9 @@ class _ClientTls:
 
     def settings(self, address: Address, config: TargetConfig) -> TargetSettings:
         """The settings of a target."""
+        if address.is_tls and config.send_proxy is not None and address.scheme == "https":
+            message = f"send_proxy needs an http target, the header would come inside TLS: {clip(str(address))}"
+            self._report.error((*self._path[:-1], "targets"), message)
         plain = TargetSettings(address, config.weight, config.backup, config.max_connections, config.send_proxy)
         if not address.is_tls:
             return plain

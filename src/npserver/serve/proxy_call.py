@@ -16,6 +16,7 @@ from npserver.http.response import ResponseHead
 from npserver.http.upgrade import switch_fault
 from npserver.net.dialer import dial
 from npserver.net.tasks import spawn
+from npserver.proxyprotocol import encode_v1, encode_v2
 from npserver.serve.http_client import HttpClient
 from npserver.serve.tunnel import open_tunnel
 from npserver.serve.upload import Upload
@@ -97,6 +98,8 @@ class ProxyCall:
                 self._try_again(error, target, sent=False)
             return
         target.succeeded()
+        if target.settings.send_proxy is not None:
+            client.write(_proxy_header(self.exchange, target.settings.send_proxy))
         if self.is_over:
             client.keep()
         else:
@@ -321,3 +324,12 @@ class ProxyCall:
         if target is not None:
             self.target = None
             target.release()
+
+
+def _proxy_header(exchange: Exchange, version: str) -> bytes:
+    """The PROXY header that tells the upstream who the client is; nobody asks by which of our addresses it came."""
+    if not exchange.client_port:  # a Unix socket
+        return encode_v1(None, None) if version == "v1" else encode_v2(None, None)
+    source = exchange.client_ip, exchange.client_port
+    destination = "::" if ":" in exchange.client_ip else "0.0.0.0", exchange.local_port  # noqa: S104 - says: unknown
+    return encode_v1(source, destination) if version == "v1" else encode_v2(source, destination)
