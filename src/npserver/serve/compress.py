@@ -77,8 +77,9 @@ class Compressions:
         if size <= LOOP_BYTES:
             done(work())
             return
+        under_way = self._loop.run_in_executor(None, work)
         self._waiting[key] = [done]
-        self._loop.run_in_executor(None, work).add_done_callback(lambda future: self._finish(key, future))
+        under_way.add_done_callback(lambda future: self._finish(key, future))
 
     def _finish(self, key: object, future: asyncio.Future[bytes | None]) -> None:
         waiting = self._waiting.pop(key)
