@@ -342,14 +342,14 @@ def test_addresses_that_change_are_answered_at_once() -> None:
     found = [b"\1\1\1\1"]
     tables = tables_of(
         {"app.local": {"A": "upstream://pool"}, "x.local": {"SRV": "0 0 1 app.local"}},
-        find_source=lambda path, name, kind: lambda: list(found),
+        has_upstream=lambda path, name: True,
     )
-    tables.refresh()
+    tables.refresh(lambda upstream, kind: list(found))
     channel = channel_of(tables)
     assert isinstance(channel, DatagramChannel)
     for address in ("1.1.1.1", "2.2.2.2"):
         found[:] = [bytes(map(int, address.split(".")))]
-        if tables.refresh():
+        if tables.refresh(lambda upstream, kind: list(found)):
             channel.responder.forget()
             channel.forget()
         for _ in range(20):

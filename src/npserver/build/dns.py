@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
@@ -87,29 +87,48 @@ def name_server(report: Report, context: Context, upstreams: dict[str, Upstream]
 
 def _compile(report: Report, context: Context, upstreams: dict[str, Upstream]) -> NameServer:
     config = report.document.config
-    settings = Settings(
-        ttl=config.dns_ttl,
-        zones=_zones(report, config.dns_zones),
-        auto_ptr=config.dns_auto_ptr,
-        find_source=lambda path, name, kind: None,
-    )
-
-    def tables(at: Path, records: Mapping[str, Mapping[str, object]]) -> Tables:
-        settings.find_source = _source_finder(report, context, at, upstreams)
-        return compile_tables(records, settings, lambda path, message: report.error((*at, *path), message))
-
+    tables = report.document.compiled.get("dns")
+    if tables is None:
+        tables = report.document.compiled["dns"] = _tables(report, upstreams)
     views: list[tuple[Networks | None, Tables]] = []
     for index, view in enumerate(config.dns_views):
-        at: Path = ("dns_views", index)
-        networks = compile_networks(report, (*at, "from"), view.from_)
+        at: Path = ("dns_views", index, "from")
+        networks = compile_networks(report, at, view.from_)
         if networks is None:
-            report.error((*at, "from"), "a view needs the networks it is for")
-        views.append((networks or Networks([]), tables((*at, "dns"), view.dns)))
-    views.append((None, tables(("dns",), config.dns)))
+            report.error(at, "a view needs the networks it is for")
+        views.append((networks or Networks([]), tables[index]))
+    views.append((None, tables[-1]))
     forwarder, relayed = _forwarder(report, context)
     if not config.dns and not config.dns_views and not config.dns_zones and forwarder is None:
         report.warn((), 'handler "dns" has nothing to answer: there is no "dns" section')
-    return NameServer(context, views, forwarder, relayed, logs_queries=config.logging.dns_queries)
+    return NameServer(
+        context,
+        views,
+        forwarder,
+        relayed,
+        find_addresses=lambda name, kind: _addresses(context, upstreams[name], kind) if name in upstreams else (),
+        logs_queries=config.logging.dns_queries,
+    )
+
+
+def _tables(report: Report, upstreams: dict[str, Upstream]) -> list[Tables]:
+    """The tables of the views, then the global ones. They hold nothing of one process."""
+    config = report.document.config
+    zones = _zones(report, config.dns_zones)
+
+    def compile_at(at: Path, records: Mapping[str, Mapping[str, object]]) -> Tables:
+        settings = Settings(
+            config.dns_ttl,
+            zones,
+            auto_ptr=config.dns_auto_ptr,
+            has_upstream=lambda path, name: (
+                named(report, (*at, *path), Address("upstream", name), upstreams) is not None
+            ),
+        )
+        return compile_tables(records, settings, lambda path, message: report.error((*at, *path), message))
+
+    views = [compile_at(("dns_views", index, "dns"), view.dns) for index, view in enumerate(config.dns_views)]
+    return [*views, compile_at(("dns",), config.dns)]
 
 
 def _zones(report: Report, names: Sequence[str]) -> list[bytes]:
@@ -129,29 +148,20 @@ def _zones(report: Report, names: Sequence[str]) -> list[bytes]:
 # ── addresses of upstreams ──
 
 
-def _source_finder(
-    report: Report, context: Context, at: Path, upstreams: dict[str, Upstream]
-) -> Callable[[Path, str, int], Callable[[], Sequence[bytes]] | None]:
-    def find(path: Path, name: str, kind: int) -> Callable[[], Sequence[bytes]] | None:
-        upstream = named(report, (*at, *path), Address("upstream", name), upstreams)
-        if upstream is None:
-            return None
-        of_kind = IPv4Address if kind == codes.A else IPv6Address
-        return lambda: _packed(upstream.healthy_addresses(), of_kind) or _packed(_all(context, upstream), of_kind)
-
-    return find
+def _addresses(context: Context, upstream: Upstream, kind: int) -> list[bytes]:
+    """The addresses of the healthy targets; of all, if none is healthy: better one that may be down than none."""
+    of_kind = IPv4Address if kind == codes.A else IPv6Address
+    found = _packed(upstream.healthy_addresses(), of_kind)
+    if not found:
+        resolver = resolver_of(context)
+        hosts = [target.address.host for target in upstream.targets if not target.address.is_unix]
+        found = _packed([address for host in hosts for address in resolver.known(host) or ()], of_kind)
+    return found
 
 
 def _packed(addresses: Sequence[str], of_kind: type[IPv4Address | IPv6Address]) -> list[bytes]:
     found = [ip_address(text.partition("%")[0]) for text in addresses]
     return [address.packed for address in dict.fromkeys(found) if isinstance(address, of_kind)]
-
-
-def _all(context: Context, upstream: Upstream) -> list[str]:
-    """All targets' addresses: better one that may be down than none."""
-    resolver = resolver_of(context)
-    hosts = [target.address.host for target in upstream.targets if not target.address.is_unix]
-    return [address for host in hosts for address in resolver.known(host) or ()]
 
 
 # ── resolvers ──

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from npserver.config.jsonc import Path, Places
 
@@ -27,6 +27,8 @@ class Document:
     directory: str = "."  # relative paths in the config start here, see `resolve`
     places: Places = field(default_factory=_nowhere, repr=False, compare=False)
     from_arguments: frozenset[Path] = frozenset()  # what the command line put in beside the file
+    #: What `build` made of parts that hold no live object, by its own keys: the master makes it for all children.
+    compiled: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def position(self, path: Path) -> tuple[int, int]:
         """Line and column of the value at `path`, or of the nearest part around it; (0, 0) if none is known."""

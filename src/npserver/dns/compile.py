@@ -6,12 +6,12 @@ Data is checked and encoded here; answers are made when first asked for, so that
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
 from zlib import crc32
 
 from npserver.dns import codes
-from npserver.dns.name import ROOT, WILDCARD, parent, parse_owner, to_text
+from npserver.dns.name import ROOT, WILDCARD, parent, parse_owner
 from npserver.dns.record import PARSED_TYPES, parse_data, parse_ipv4, parse_ttl, parse_type
 from npserver.dns.reverse import is_local, reverse_key
 from npserver.dns.tables import NO_SETS, LiveSet, Node, RecordSet, RecordSets, Tables, Zone
@@ -21,8 +21,8 @@ from npserver.errors import clip
 Path = tuple[str | int, ...]
 #: Says what is wrong: where below the records, and in words.
 Complain = Callable[[Path, str], None]
-#: Gives an upstream's addresses for a type, or None if there is no such upstream (and complains itself).
-FindSource = Callable[[Path, str, int], Callable[[], Sequence[bytes]] | None]
+#: Says whether there is such an upstream, and complains itself if not.
+HasUpstream = Callable[[Path, str], bool]
 
 LIVE_TTL_S = 5  # addresses that follow health checks must not be cached for long
 MAX_SET_BYTES = 60_000  # of one set on the wire, so that a message can hold it
@@ -37,7 +37,7 @@ class Settings:
     ttl: int
     zones: Sequence[bytes] = ()
     auto_ptr: bool = False
-    find_source: FindSource = field(default=lambda path, name, kind: None)
+    has_upstream: HasUpstream = lambda path, name: False
 
 
 def compile_tables(records: Mapping[str, Mapping[str, object]], settings: Settings, complain: Complain) -> Tables:
@@ -52,7 +52,7 @@ class _Compilation:
         self.settings = settings
         self.complain = complain
         self.sets: dict[bytes, dict[int, RecordSet]] = {}
-        self.live: list[tuple[bytes, int, int, Callable[[], Sequence[bytes]]]] = []
+        self.live: list[tuple[bytes, int, int, str]] = []
         self.narrow: list[bytes] = []  # reverse names of public addresses: zones of their own
 
     def run(self, records: Mapping[str, Mapping[str, object]]) -> Tables:
@@ -85,7 +85,7 @@ class _Compilation:
                 try:
                     sets[codes.A] = (ttl, (parse_ipv4(value),))
                 except ValueError as error:
-                    self.complain((text, "A"), str(error))
+                    self.complain((text, "A"), f"A: {error}")
             elif type_text != "TTL":
                 self._add_set(text, key, type_text, value, ttl)
         if codes.CNAME in sets or codes.SOA in sets:
@@ -105,9 +105,9 @@ class _Compilation:
             self.complain(path, f"{type_text} is given twice")
             return
         if kind in (codes.A, codes.AAAA) and isinstance(value, str) and value.startswith("upstream://"):
-            source = self.settings.find_source(path, value.removeprefix("upstream://"), kind)
-            if source is not None:
-                self.live.append((key, kind, min(ttl, LIVE_TTL_S), source))
+            name = value.removeprefix("upstream://")
+            if self.settings.has_upstream(path, name):
+                self.live.append((key, kind, min(ttl, LIVE_TTL_S), name))
             return
         data: dict[bytes, None] = {}
         items = [(path, value)] if not isinstance(value, list) else [((*path, i), item) for i, item in enumerate(value)]
@@ -166,7 +166,7 @@ class _Compilation:
             nodes[key] = Node(key, of_name)
         for key in apexes:
             nodes[key].zone = zone = Zone(nodes[key], self._soa(key, sets[key]))
-            nodes[key].cut = None
+            nodes[key].is_attached = True
             tables.zones[key] = zone
         for key in list(nodes):
             if key in apexes:
@@ -174,8 +174,7 @@ class _Compilation:
             else:
                 _attach(nodes, key)
         self._number(tables)
-        for key, kind, ttl, source in self.live:
-            tables.live.append(LiveSet(nodes[key], kind, ttl, source))
+        tables.live += [LiveSet(nodes[key], kind, ttl, upstream) for key, kind, ttl, upstream in self.live]
         tables.longest_key = max(map(len, nodes), default=1)
         return tables
 
@@ -223,18 +222,14 @@ def _attach(nodes: dict[bytes, Node], key: bytes) -> Node:  # hot: dns.load
     node = nodes.get(key)
     if node is None:
         node = nodes[key] = Node(key, NO_SETS)
-    elif hasattr(node, "zone"):
+    elif node.is_attached:
         return node
-    above = _attach(nodes, key[key[0] + 1 :])
+    above = nodes.get(key[key[0] + 1 :])
+    if above is None or not above.is_attached:
+        above = _attach(nodes, key[key[0] + 1 :])
     node.zone = above.zone
     node.cut = above.cut or (node if codes.NS in node.sets else None)
+    node.is_attached = True
     if key.startswith(WILDCARD):
         above.star = node
     return node
-
-
-def describe(tables: Tables) -> str:
-    """Say in a few words what is served, for the table at the start."""
-    names = sorted(to_text(key).rstrip(".") or "." for key in tables.zones)
-    shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-    return f"{shown} ({len(tables.nodes)} names)"

@@ -18,15 +18,16 @@ NO_SETS: RecordSets = {}
 class Node:
     """A name that exists."""
 
-    __slots__ = ("cut", "key", "sets", "star", "zone")
+    __slots__ = ("cut", "is_attached", "key", "sets", "star", "zone")
 
     zone: Zone
-    cut: Node | None  # the delegation that this name stands at or below
 
     def __init__(self, key: bytes, sets: RecordSets) -> None:
         self.key = key
         self.sets = sets
         self.star: Node | None = None  # the wildcard directly below
+        self.cut: Node | None = None  # the delegation that this name stands at or below
+        self.is_attached = False  # zone and cut are known
 
     def __repr__(self) -> str:
         return f"<Node {self.key!r} {[codes.type_name(kind) for kind in self.sets]}>"
@@ -60,7 +61,11 @@ class LiveSet:
     node: Node
     kind: int
     ttl: int
-    source: Callable[[], Sequence[bytes]]  # the addresses at this moment, 4 or 16 bytes each
+    upstream: str
+
+
+#: The addresses of an upstream at this moment, by name and record type; 4 or 16 bytes each.
+FindAddresses = Callable[[str, int], Sequence[bytes]]
 
 
 @dataclass(slots=True)
@@ -72,11 +77,11 @@ class Tables:
     live: list[LiveSet] = field(default_factory=list)
     longest_key: int = 1  # bytes of the longest name
 
-    def refresh(self) -> bool:
+    def refresh(self, find_addresses: FindAddresses) -> bool:
         """Take over the live sets' current addresses; True if any has changed, so that answers must be made anew."""
         changed = False
         for one in self.live:
-            data = tuple(one.source())
+            data = tuple(find_addresses(one.upstream, one.kind))
             old = one.node.sets.get(one.kind)
             if (old[1] if old else ()) == data:
                 continue

@@ -39,7 +39,9 @@ def choose_apexes(named: Iterable[bytes], sets: Mapping[bytes, RecordSets], narr
         if covered is None:
             covered = parents[above] = _is_covered(above, apexes)
         if not covered:
-            derived.add(_derive(key))
+            apex = _derive(key)
+            derived.add(apex)
+            parents[above] = len(apex) <= len(above)
     apexes |= derived
     apexes.update([key for key in narrow if not _is_covered(key, apexes)])
     return apexes

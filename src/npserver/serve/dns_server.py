@@ -16,7 +16,7 @@ from npserver.dns.datagrams import DatagramChannel
 from npserver.dns.name import to_text
 from npserver.dns.query import name_end
 from npserver.dns.responder import Responder, Tallies
-from npserver.dns.tables import Tables
+from npserver.dns.tables import FindAddresses, Tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,12 +42,14 @@ class NameServer:
         forwarder: Forwarder | None = None,
         relayed: Networks | None = None,
         *,
+        find_addresses: FindAddresses = lambda upstream, kind: (),
         logs_queries: bool = False,
     ) -> None:
         self.context = context
         self.tallies: Tallies = {}
         #: The networks of each view and its responder; the last is everybody's.
         self.views = [(networks, Responder(tables, self.tallies)) for networks, tables in views]
+        self._find_addresses = find_addresses
         self.forwarder = forwarder
         self.relayed = relayed  # who may ask for names outside our zones
         self.access_log = context.access_log if logs_queries else None
@@ -108,7 +110,7 @@ class NameServer:
 
     def _refresh(self) -> None:
         for _, responder in self.views:
-            if responder.tables.live and responder.tables.refresh():
+            if responder.tables.live and responder.tables.refresh(self._find_addresses):
                 responder.forget()
                 for channel in self._datagram_channels:
                     channel.forget()

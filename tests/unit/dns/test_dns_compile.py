@@ -156,21 +156,21 @@ class TestLiveSets:
         found = [b"\1\1\1\1"]
         asked: list[object] = []
 
-        def find(path: tuple[object, ...], name: str, kind: int) -> Any:
-            asked.append((path, name, kind))
-            return lambda: list(found)
+        def has(path: tuple[object, ...], name: str) -> bool:
+            asked.append((path, name))
+            return True
 
-        tables = tables_of({"app.lan": {"A": "upstream://pool"}, "app2.lan": ADDRESS}, find_source=find)
-        assert asked == [(("app.lan", "A"), "pool", codes.A)]
+        tables = tables_of({"app.lan": {"A": "upstream://pool"}, "app2.lan": ADDRESS}, has_upstream=has)
+        assert asked == [(("app.lan", "A"), "pool")]
         node = tables.nodes[parse_owner("app.lan")]
-        assert tables.refresh()
+        assert tables.refresh(lambda upstream, kind: list(found))
         assert node.sets[codes.A] == (5, (b"\1\1\1\1",))
-        assert not tables.refresh()
+        assert not tables.refresh(lambda upstream, kind: list(found))
         found[:] = [b"\2\2\2\2"]
-        assert tables.refresh()
+        assert tables.refresh(lambda upstream, kind: list(found))
         assert node.sets[codes.A][1] == (b"\2\2\2\2",)
         found.clear()
-        assert tables.refresh()
+        assert tables.refresh(lambda upstream, kind: list(found))
         assert codes.A not in node.sets
 
 

@@ -1,0 +1,256 @@
+"""The UDP front and what the fronts of a name server share: views, access, counts, the query log, the resolvers."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from typing import Any
+
+import dns.flags
+import dns.message
+import pytest
+from tests.protocols.memory import MemoryLoop
+from tests.stage.nameserver import ODDITIES, tables_of
+
+from npserver.dns.datagrams import DatagramChannel
+from npserver.dns.query import Query
+from npserver.dns.ratelimit import RateLimiter
+from npserver.dns.relayed import fail
+from npserver.net.bulletin import Bulletin
+from npserver.net.sweeper import Sweeper
+from npserver.networks import Networks, parse_network
+from npserver.observe.scoreboard import Scoreboard
+from npserver.serve.context import Context
+from npserver.serve.dns import DatagramDns
+from npserver.serve.dns_server import NameServer
+
+
+def networks(*texts: str) -> Networks:
+    return Networks([parse_network(text) for text in texts])
+
+
+class QueryLog:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def query(self, *, transport: str, client: str, name: str, type: str, rcode: str) -> None:
+        self.lines.append(f"{transport} {client} {name} {type} {rcode}")
+
+
+class Resolvers:
+    """Answer at once; with `size` bytes of additional data."""
+
+    def __init__(self) -> None:
+        self.size = 0
+
+    def ask(self, query: Query, deliver: Callable[[bytes], None], *, by_stream: bool = False) -> None:
+        assert not by_stream
+        deliver(fail(query, 0) + bytes(self.size))
+
+
+class Stage:
+    """A UDP front whose socket is a list."""
+
+    def __init__(self, *views: Any, relayed: Networks | None = None, logs: bool = False, **channels: Any) -> None:
+        self.addresses = [b"\1\1\1\1", b"\2\2\2\2"]
+        self.loop = MemoryLoop()
+        loop: Any = self.loop
+        self.log = QueryLog()
+        log: Any = self.log
+        row = Scoreboard(1, b"seed").row(0)
+        self.context = Context(loop, 0, row, Sweeper(loop), log, Bulletin())
+        self.resolvers = Resolvers()
+        resolvers: Any = self.resolvers
+        self.server = NameServer(
+            self.context,
+            [*views, (None, tables_of(ODDITIES))],
+            resolvers,
+            relayed,
+            find_addresses=lambda upstream, kind: list(self.addresses),
+            logs_queries=logs,
+        )
+        self.front = DatagramDns(self.server.channels(DatagramChannel, **channels))
+        self.sent: list[tuple[bytes, Any]] = []
+
+    def send(self, data: bytes, client: Any) -> None:
+        self.sent.append((data, client))
+
+    def ask(self, name: str, kind: str = "A", client: str = "192.0.2.1", **options: Any) -> dns.message.Message | None:
+        self.sent.clear()
+        self.front.datagram(dns.message.make_query(name, kind, **options).to_wire(), (client, 4711), self)
+        if not self.sent:
+            return None
+        ((data, to),) = self.sent
+        assert to == (client, 4711)
+        return dns.message.from_wire(data)
+
+    def answer(self, name: str, client: str, kind: str = "A") -> str:
+        reply = self.ask(name, kind, client)
+        if reply is None:
+            return "dropped"
+        return str(reply.answer[0][0]) if reply.answer else dns.rcode.to_text(reply.rcode())
+
+    def pass_time(self, seconds: float) -> None:
+        self.loop.now += seconds
+        self.context.sweeper._sweep()
+
+    def counts(self) -> dict[str, int]:
+        self.pass_time(1)
+        board = self.context.row.board
+        found = {name: board.total(slot) for name, slot in board.directory.names.items() if name.startswith("dns.")}
+        return {name.removeprefix("dns."): count for name, count in found.items() if count}
+
+
+@pytest.mark.parametrize("logs", [False, True], ids=["fast", "logged"])
+def test_answers_go_back_to_the_asker(logs: bool) -> None:
+    stage = Stage(logs=logs)
+    for _ in range(30):
+        assert stage.answer("mx1.example.com", "192.0.2.1") == "192.0.2.4"
+        assert stage.answer("www.other.test", "192.0.2.2") == "198.51.100.2"
+        assert stage.answer("missing.example.com", "192.0.2.2") == "NXDOMAIN"
+        assert stage.answer("google.com", "192.0.2.2") == "REFUSED"
+
+
+@pytest.mark.parametrize("data", [b"", b"x" * 11, b"\0\1\x81\0" + bytes(8)])
+def test_silence(data: bytes) -> None:
+    stage = Stage()
+    stage.front.datagram(data, ("192.0.2.1", 1), stage)
+    assert not stage.sent
+
+
+def test_counts_by_type_rcode_and_transport() -> None:
+    stage = Stage()
+    for _ in range(20):
+        stage.ask("web.example.com")
+    stage.ask("web.example.com", "AAAA")
+    stage.ask("missing.example.com", "TYPE999")
+    stage.ask("google.com", "MX")
+    stage.front.datagram(b"\0\1\1\0\0\1\0\0\0\0\0\0\xc0", ("192.0.2.1", 1), stage)
+    assert stage.counts() == {
+        "queries.udp": 24,
+        "type.A": 20,
+        "type.AAAA": 1,
+        "type.MX": 1,
+        "type.other": 2,
+        "rcode.NOERROR": 21,
+        "rcode.NXDOMAIN": 1,
+        "rcode.REFUSED": 1,
+        "rcode.FORMERR": 1,
+    }
+    stage.ask("web.example.com")
+    assert stage.counts()["type.A"] == 21
+
+
+class TestViews:
+    """`dns_views`: the first match counts, the global records are for all others."""
+
+    INSIDE = (networks("10.0.0.0/8", "fd00::/8"), tables_of({"mx1.example.com": {"A": "10.0.0.1"}}))
+    DEEPER = (networks("10.1.0.0/16"), tables_of({"mx1.example.com": {"A": "10.1.0.1"}}))
+
+    @pytest.mark.parametrize(
+        ("client", "expected"),
+        [("10.0.0.9", "10.0.0.1"), ("10.1.0.9", "10.0.0.1"), ("fd00::7", "10.0.0.1"), ("192.0.2.1", "192.0.2.4")],
+    )
+    def test_first_match(self, client: str, expected: str) -> None:
+        stage = Stage(self.INSIDE, self.DEEPER)
+        for _ in range(20):
+            assert stage.answer("mx1.example.com", client) == expected
+
+    def test_most_specific_first_if_written_so(self) -> None:
+        stage = Stage(self.DEEPER, self.INSIDE)
+        assert [stage.answer("mx1.example.com", client) for client in ("10.1.0.9", "10.0.0.9")] == [
+            "10.1.0.1",
+            "10.0.0.1",
+        ]
+
+    def test_a_view_replaces_the_global_records(self) -> None:
+        stage = Stage(self.INSIDE)
+        assert stage.answer("www.other.test", "10.0.0.9") == "REFUSED"
+        assert stage.answer("www.other.test", "192.0.2.1") == "198.51.100.2"
+
+
+class TestAccess:
+    def test_allow(self) -> None:
+        stage = Stage(allow=networks("10.0.0.0/8"))
+        assert [stage.answer("mx1.example.com", one) for one in ("10.0.0.1", "192.0.2.1")] == ["192.0.2.4", "REFUSED"]
+
+    def test_deny(self) -> None:
+        stage = Stage(deny=networks("10.0.0.0/8"))
+        assert [stage.answer("mx1.example.com", one) for one in ("10.0.0.1", "192.0.2.1")] == ["REFUSED", "192.0.2.4"]
+
+    def test_the_refused_are_not_relayed(self) -> None:
+        stage = Stage(deny=networks("10.0.0.0/8"), relayed=networks("10.0.0.0/8"))
+        assert stage.answer("google.com", "10.0.0.1") == "REFUSED"
+
+    def test_rate_limit(self) -> None:
+        stage = Stage(limiter=RateLimiter(2, 0))
+        assert [stage.answer("mx1.example.com", "192.0.2.1") for _ in range(4)] == ["192.0.2.4"] * 2 + ["dropped"] * 2
+        stage.loop.now += 1
+        assert stage.answer("mx1.example.com", "192.0.2.1") == "192.0.2.4"
+
+
+class TestRelay:
+    def test_only_for_those_allowed(self) -> None:
+        stage = Stage(relayed=networks("10.0.0.0/8"))
+        for client, rcode, ra in (("10.0.0.1", 0, True), ("192.0.2.1", 5, False)):
+            reply = stage.ask("google.com", client=client)
+            assert reply is not None
+            assert (reply.rcode(), bool(reply.flags & dns.flags.RA)) == (rcode, ra)
+
+    def test_own_names_are_not_relayed(self) -> None:
+        stage = Stage(relayed=networks("10.0.0.0/8"))
+        assert stage.answer("missing.example.com", "10.0.0.1") == "NXDOMAIN"
+
+    @pytest.mark.parametrize(("options", "limit"), [({}, 512), ({"use_edns": 0, "payload": 700}, 700)])
+    def test_no_more_than_the_asker_may_get(self, options: dict[str, int], limit: int) -> None:
+        stage = Stage(relayed=networks("10.0.0.0/8"))
+        stage.resolvers.size = 1000
+        reply = stage.ask("google.com", client="10.0.0.1", **options)
+        assert reply is not None
+        assert reply.flags & dns.flags.TC
+        assert len(stage.sent[0][0]) <= limit
+
+
+def test_query_log() -> None:
+    stage = Stage(logs=True, relayed=networks("10.0.0.0/8"))
+    stage.ask("Web.example.com", "AAAA")
+    stage.ask("google.com", client="10.0.0.1")
+    stage.front.datagram(b"x", ("192.0.2.9", 1), stage)
+    assert stage.log.lines == [
+        "udp 192.0.2.1 Web.example.com. AAAA NOERROR",
+        "udp 10.0.0.1 google.com. A NOERROR",
+        "udp 192.0.2.9 ? ? dropped",
+    ]
+
+
+def test_no_log_unless_wanted() -> None:
+    stage = Stage()
+    stage.ask("web.example.com")
+    assert stage.log.lines == []
+
+
+def test_addresses_follow_health() -> None:
+    tables = tables_of({"app.local": {"A": "upstream://pool"}}, has_upstream=lambda path, name: True)
+    stage = Stage((networks("10.0.0.0/8"), tables))
+    assert {stage.answer("app.local", "10.0.0.1") for _ in range(20)} == {"1.1.1.1", "2.2.2.2"}
+    del stage.addresses[0]
+    stage.pass_time(1)
+    assert {stage.answer("app.local", "10.0.0.1") for _ in range(20)} == {"2.2.2.2"}
+    del stage.addresses[0]
+    stage.pass_time(1)
+    assert stage.answer("app.local", "10.0.0.1") == "NOERROR"
+
+
+def test_a_replaced_server_is_forgotten_with_its_counts_kept() -> None:
+    stage = Stage()
+    stage.ask("web.example.com")
+    stage.front.close()
+    context, sweeper = stage.context, stage.context.sweeper
+    assert len(sweeper.watched) == 1
+    stage.loop.now += 1
+    stage.front = stage.server = None  # type: ignore[assignment]
+    gc.collect()
+    sweeper._sweep()
+    assert not sweeper.watched
+    board = context.row.board
+    assert board.total(board.directory.names["dns.type.A"]) == 1
