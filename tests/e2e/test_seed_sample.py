@@ -130,7 +130,8 @@ def test_http(start: Callable[..., Sample], public: Path) -> None:
 
         asked = client.post(sample.url("/api/items?id=7"), content=b"body", headers={"X-Real-IP": "forged"}).json()
         fields = dict(asked["headers"])
-        assert [asked[key] for key in ("name", "method", "target", "body")] == ["api", "POST", "/api/items?id=7", "body"]
+        told = [asked[key] for key in ("name", "method", "target", "body")]
+        assert told == ["api", "POST", "/api/items?id=7", "body"]
         assert fields["x-forwarded-for"] == fields["x-real-ip"] == "127.0.0.1"
         assert (fields["x-forwarded-proto"], fields["x-forwarded-host"]) == ("http", f"127.0.0.1:{sample.ports['web']}")
 

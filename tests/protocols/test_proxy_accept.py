@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.protocols.test_tls import client
 from tests.stage.backends import Backends
 from tests.stage.dialing import call, make_context
+from tests.stage.tls import client
 
 import npserver
 from npserver.proxyprotocol import encode_v1, encode_v2

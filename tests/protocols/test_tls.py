@@ -9,7 +9,6 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,89 +16,13 @@ import pytest
 import trustme
 from tests.stage.backends import Backends
 from tests.stage.dialing import call, make_context, serving
+from tests.stage.tls import MemoryTls, ask, client
 
 import npserver
 from npserver.net import tlswatch
 
 RESPOND = {"handler": "respond", "body": "$host $sni $tls_version $tls_client_subject"}
 DEADLINE_S = 10.0
-
-
-@dataclass(slots=True)
-class Reply:
-    """An answer over TLS, and what was negotiated."""
-
-    status: int
-    body: str
-    tls: ssl.SSLObject
-    names: tuple[str, ...]  # of the server's certificate
-
-    @property
-    def is_resumed(self) -> bool:
-        return bool(self.tls.session_reused)
-
-
-def client(ca: Path | str, **settings: Any) -> ssl.SSLContext:
-    """A client that trusts `ca` and takes any name."""
-    context = ssl.create_default_context(cafile=str(ca))
-    context.check_hostname = False
-    for name, value in settings.items():
-        setattr(context, name, value)
-    return context
-
-
-async def ask(
-    port: int, context: ssl.SSLContext, name: str = "localhost", *, host: str = "", session: Any = None
-) -> Reply:
-    """One request over one connection."""
-    wire = _MemoryTls(context, name, session)
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        async with asyncio.timeout(DEADLINE_S):
-            await wire.shake(reader, writer)
-            wire.tls.write(f"GET / HTTP/1.1\r\nHost: {host or name}\r\nConnection: close\r\n\r\n".encode())
-            answer = await wire.read_all(reader, writer)
-    finally:
-        writer.close()
-    head, _, body = answer.partition(b"\r\n\r\n")
-    certificate: Any = wire.tls.getpeercert() or {}
-    names = tuple(value for _, value in certificate.get("subjectAltName", ()))
-    return Reply(int(head.split()[1]), body.decode(), wire.tls, names)
-
-
-class _MemoryTls:
-    """A client whose session can be kept and given again."""
-
-    def __init__(self, context: ssl.SSLContext, name: str, session: Any) -> None:
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name, session=session)
-
-    async def shake(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            try:
-                self.tls.do_handshake()
-                return
-            except ssl.SSLWantReadError:
-                await self._exchange(reader, writer)
-
-    async def read_all(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
-        found = b""
-        while True:
-            try:
-                piece = self.tls.read(65536)
-            except ssl.SSLWantReadError:
-                await self._exchange(reader, writer)
-                continue
-            if not piece:
-                return found
-            found += piece
-
-    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(self._outgoing.read())
-        data = await reader.read(65536)
-        if not data:
-            raise ConnectionResetError
-        self._incoming.write(data)
 
 
 @asynccontextmanager
@@ -196,13 +119,13 @@ class TestNames:
 
     async def test_hello_in_pieces(self, certificates: Callable[..., Any]) -> None:
         one, two = certificates("one.example"), certificates("two.example")
-        wire = _MemoryTls(client(one.ca), "two.example", None)
+        wire = MemoryTls(client(one.ca), "two.example", None)
         async with https([one.config, two.config]) as port:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with pytest.raises(ssl.SSLWantReadError):
                 wire.tls.do_handshake()
-            for byte in wire._outgoing.read():
+            for byte in wire.outgoing.read():
                 writer.write(bytes((byte,)))
                 await asyncio.sleep(0)
             await wire.shake(reader, writer)
