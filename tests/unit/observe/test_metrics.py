@@ -46,6 +46,11 @@ def test_targets_are_labelled_even_with_dots_in_names() -> None:
     ]
 
 
+def test_a_forward_is_labelled_by_listener_and_target() -> None:
+    made = board(("gauge.forward.sessions.udp://:27015 tcp://game:27015", 1))
+    assert text(made)[-1] == 'npserver_forward_rule_sessions{listener="udp://:27015",target="tcp://game:27015"} 2'
+
+
 def test_label_values_are_quoted() -> None:
     made = board(('upstream.a"b\\c.http://h.failures', 1))
     assert text(made)[-1] == 'npserver_upstream_failures_total{upstream="a\\"b\\\\c",target="http://h"} 2'
@@ -63,4 +68,4 @@ def test_every_line_is_of_the_exposition_format() -> None:
     )
     form = re.compile(r'# (?:HELP|TYPE) [a-z_]+ .+|[a-z_]+(?:\{[a-z]+="[^"]*"(?:,[a-z]+="[^"]*")*\})? -?\d+')
     assert all(form.fullmatch(line) for line in text(made))
-    assert len(text(made)) == 30
+    assert len(text(made)) == 3 * 13
