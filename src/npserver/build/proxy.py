@@ -164,6 +164,7 @@ def _client_settings(rule: ProxyRule, upstream: Upstream) -> ClientSettings:
         read_timeout_s=float(times.read if common is None else common),
         pool_size=pool_size if keepalive else 0,
         pool_idle_s=idle,
+        buffer_size=rule.buffer_size,
         response_key="timeouts.response" if common is None else "timeout",
         read_key="timeouts.read" if common is None else "timeout",
     )

@@ -6,6 +6,9 @@ client is are ours, the framing is that of the body we send.
 
 from __future__ import annotations
 
+from functools import lru_cache
+from itertools import compress
+
 from npserver.http.forwarded import client_scheme, forwarded_element, is_identity
 from npserver.http.message import Framing, Request
 
@@ -28,24 +31,26 @@ _DROP = 1
 _IDENTITY = 2  # believed from trusted proxies only
 
 
-class _Roles(dict[bytes, int]):
-    """What is done with each field, by its name as sent; bounded."""
+def _role(key: bytes) -> int:
+    if key in _NOT_PASSED:
+        return _DROP
+    if not is_identity(key):
+        return _PASS
+    return _DROP if key in _REWRITTEN_IDENTITY or b"_" in key else _IDENTITY
 
-    def __missing__(self, name: bytes) -> int:
-        key = name.lower()
-        if key in _NOT_PASSED:
-            role = _DROP
-        elif not is_identity(key):
-            role = _PASS
-        else:
-            role = _DROP if key in _REWRITTEN_IDENTITY or b"_" in key else _IDENTITY
+
+class _Masks(dict[tuple[bytes, ...], tuple[bool, ...]]):
+    """Which lines of a head are passed on, by its field names (lower case, none twice): heads differ in values more
+    often than in names. Bounded."""
+
+    def __missing__(self, names: tuple[bytes, ...]) -> tuple[bool, ...]:
         if len(self) >= 1024:
             self.clear()
-        self[name] = role
-        return role
+        mask = self[names] = tuple([_role(name) == _PASS for name in names])
+        return mask
 
 
-_ROLES = _Roles()
+_MASKS = _Masks()
 
 
 def passed_fields(request: Request, scheme: str) -> bytes:
@@ -55,38 +60,36 @@ def passed_fields(request: Request, scheme: str) -> bytes:
     to us.
     """
     # hot: proxy-varied
-    named = _named_options(request) if b"connection" in request.fields else None
-    roles = _ROLES
-    if named:
-        lines = [
-            name + b": " + value for name, value in request.raw_fields if not roles[name] and name.lower() not in named
-        ]
+    fields, lines = request.fields, request.lines
+    named = _named_options(fields[b"connection"]) if b"connection" in fields else None
+    if named or len(fields) != len(lines):
+        kept = [line for line, key in _keyed(lines) if _role(key) == _PASS and not (named and key in named)]
     else:
-        lines = [name + b": " + value for name, value in request.raw_fields if not roles[name]]
+        kept = list(compress(lines, _MASKS[tuple(fields)]))
     if request.authority:
-        lines.append(b"X-Forwarded-Host: " + request.authority.encode("latin-1"))
-    lines.append(_OWN_LINES[scheme, request.minor_version])
-    return b"\r\n".join(lines)
+        kept.append(b"X-Forwarded-Host: " + request.authority.encode("latin-1"))
+    kept.append(_OWN_LINES[scheme, request.minor_version])
+    return b"\r\n".join(kept)
 
 
 def trusted_fields(request: Request, scheme: str) -> bytes:
     """Write the fields passed on for a trusted proxy: what it says of its client is kept and its chain extended."""
     fields = request.fields
-    named = _named_options(request)
-    lines = []
-    for name, value in request.raw_fields:
-        role = _ROLES[name]
-        if role == _IDENTITY or (role == _PASS and name.lower() not in named):
-            lines.append(name + b": " + value)
+    named = _named_options(fields.get(b"connection", b""))
+    kept = []
+    for line, key in _keyed(request.lines):
+        role = _role(key)
+        if role == _IDENTITY or (role == _PASS and key not in named):
+            kept.append(line)
     if b"x-forwarded-proto" not in fields:
-        lines.append(b"X-Forwarded-Proto: " + (client_scheme(fields) or scheme).encode())
+        kept.append(b"X-Forwarded-Proto: " + (client_scheme(fields) or scheme).encode())
     if b"x-forwarded-host" not in fields and request.authority:
-        lines.append(b"X-Forwarded-Host: " + request.authority.encode("latin-1"))
+        kept.append(b"X-Forwarded-Host: " + request.authority.encode("latin-1"))
     if b"forwarded" in fields:
-        lines.append(b"Forwarded: " + fields[b"forwarded"])
+        kept.append(b"Forwarded: " + fields[b"forwarded"])
     chain = fields.get(b"x-forwarded-for")
-    lines.append(_VIA[request.minor_version] + (chain + b", " if chain else b""))
-    return b"\r\n".join(lines)
+    kept.append(_VIA[request.minor_version] + (chain + b", " if chain else b""))
+    return b"\r\n".join(kept)
 
 
 def client_lines(client_ip: str, nearest_ip: str) -> bytes:
@@ -106,6 +109,9 @@ def framing_lines(request: Request, *, close: bool, upgrade: bytes) -> bytes:
         close: the connection is for this request alone.
         upgrade: the protocols asked for (`upgrade_of`), empty for none.
     """
+    # hot: proxy-varied
+    if request.framing is Framing.NONE and not close and not upgrade and b"te" not in request.fields:
+        return b"Content-Length: 0\r\n\r\n" if request.method in _BODY_EXPECTED else b"\r\n"
     if request.framing is Framing.LENGTH:
         lines = b"Content-Length: %d\r\n" % request.length
     elif request.framing is Framing.CHUNKED:
@@ -150,7 +156,11 @@ _OWN_LINES = {
 }
 
 
-def _named_options(request: Request) -> frozenset[bytes]:
+@lru_cache(maxsize=256)
+def _named_options(value: bytes) -> frozenset[bytes]:
     """The fields that Connection names."""
-    value = request.fields.get(b"connection", b"").lower()
-    return frozenset([option.strip(b" \t") for option in value.split(b",")]) - _PLAIN_OPTIONS
+    return frozenset([option.strip(b" \t") for option in value.lower().split(b",")]) - _PLAIN_OPTIONS
+
+
+def _keyed(lines: list[bytes]) -> list[tuple[bytes, bytes]]:
+    return [(line, line.partition(b":")[0].lower()) for line in lines]

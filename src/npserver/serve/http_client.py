@@ -138,6 +138,7 @@ class HttpClient(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Connected (and the TLS handshake is done)."""
         self.transport = cast("asyncio.Transport", transport)
+        self.transport.set_write_buffer_limits(self.settings.buffer_size)
         self.write = self.transport.write
         self._context.sweeper.watched.add(self)
 

@@ -170,8 +170,9 @@ class Proxy:
         return fields
 
     def _prepare(self, exchange: Exchange, *, is_trusted: bool) -> Prepared:
+        # hot: proxy-varied
         request, settings = exchange.request, self.settings
-        if is_loop(request):
+        if b"via" in request.fields and is_loop(request):
             raise BadRequest("the request has passed this server before: a loop", 508, "proxy_pass")
         asked = upgrade_of(request) if request.upgrade else b""
         if is_trusted:

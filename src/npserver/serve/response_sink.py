@@ -62,5 +62,6 @@ class ClientSettings:
     read_timeout_s: float = 60.0
     pool_size: int = 64  # 0: never kept
     pool_idle_s: float = 55.0
+    buffer_size: int = 64 << 10  # bytes of a request held before the client is made to wait
     response_key: str = "timeouts.response"  # the config keys behind the times, for the log
     read_key: str = "timeouts.read"

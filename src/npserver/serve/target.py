@@ -86,7 +86,9 @@ class Target:
         self.recent_head = b"\0"  # the bytes of its latest answer's head, and what they say: answers repeat
         self.recent = ResponseHead(0, b"", Framing.NONE, None, keep_alive=False)
         self.state = _carried(context, "target states", f"{upstream}\0{self.uri}", TargetState)
-        self.pool = _carried(context, "upstream pools", f"{self.uri}\0{settings.send_proxy}\0{settings.tls_identity}", Pool)
+        self.pool = _carried(
+            context, "upstream pools", f"{self.uri}\0{settings.send_proxy}\0{settings.tls_identity}", Pool
+        )
         row = context.row
         self.slots = row.slots
         self.control = row.board.rows[0] if settings.is_checked else _UNCHECKED  # written by the controller: health
