@@ -1,0 +1,238 @@
+"""The whole program as a name server: dig, kdig over TCP, TLS and HTTPS, dnspython, a stub resolver, a reload."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dns.flags
+import dns.message
+import dns.query
+import dns.resolver
+import dns.xfr
+import dns.zone
+import httpx
+import pytest
+from tests.stage.backends import Backends
+from tests.stage.program import Program
+
+Start = Callable[..., Program]
+SOA = "ns1.example.com hostmaster.example.com 7 3600 600 604800 120"
+
+
+def run(*command: str) -> str:
+    found = shutil.which(command[0])
+    assert found, f"{command[0]} is not installed"
+    return subprocess.run([found, *command[1:]], capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+
+
+def config(port: int, **parts: Any) -> dict[str, Any]:
+    return {
+        "workers": 1,
+        "listen": [{"name": "u", "uri": f"udp://127.0.0.1:{port}"}, {"name": "t", "uri": f"tcp://127.0.0.1:{port}"}],
+        "dns": {"redis.local": {"A": "192.168.11.2", "AAAA": "fd00::2"}, "app.local": {"CNAME": "redis.local"}},
+        "dispatch": [{"listener": ["u", "t"], "handler": "dns"}],
+        **parts,
+    }
+
+
+def test_the_records_of_the_seed(program: Start, free_port: Callable[[], int]) -> None:
+    """Every record of the sample config, asked by dig."""
+    port = free_port()
+    records = {
+        "redis.local": {"A": "192.168.11.2", "AAAA": "fd00::2"},
+        "postgres.local": {"A": "192.168.11.3"},
+        "web.local": {"A": ["10.0.0.10", "10.0.0.11"], "AAAA": "fd00::10"},
+        "app.local": {"CNAME": "web.local"},
+        "cache.local": {"A": "192.168.11.4", "TTL": 60},
+        "example.com": {
+            "A": "93.184.216.34",
+            "MX": [{"priority": 10, "host": "mx1.example.com"}, {"priority": 20, "host": "mx2.example.com"}],
+            "TXT": ["v=spf1 include:example.com ~all"],
+            "NS": ["ns1.example.com", "ns2.example.com"],
+        },
+        "_http._tcp.web.local": {"SRV": {"priority": 0, "weight": 100, "port": 8080, "target": "web.local"}},
+    }
+    program(config=config(port, dns=records))
+
+    def dig(*question: str) -> list[str]:
+        return sorted(run("dig", "@127.0.0.1", "-p", str(port), "+short", "+tries=1", *question).splitlines())
+
+    assert dig("redis.local", "A") == ["192.168.11.2"]
+    assert dig("REDIS.local", "AAAA") == ["fd00::2"]
+    assert dig("web.local", "A") == ["10.0.0.10", "10.0.0.11"]
+    assert dig("app.local", "A") == ["10.0.0.10", "10.0.0.11", "web.local."]
+    assert dig("app.local", "CNAME") == ["web.local."]
+    assert dig("example.com", "MX") == ["10 mx1.example.com.", "20 mx2.example.com."]
+    assert dig("example.com", "TXT") == ['"v=spf1 include:example.com ~all"']
+    assert dig("example.com", "NS") == ["ns1.example.com.", "ns2.example.com."]
+    assert dig("_http._tcp.web.local", "SRV") == ["0 100 8080 web.local."]
+    assert dig("+notcp", "web.local", "ANY") == dig("+tcp", "web.local", "ANY")
+    assert len(dig("+notcp", "example.com", "ANY")) == 7
+    everything = run("dig", "@127.0.0.1", "-p", str(port), "cache.local")
+    assert "cache.local.\t\t60\tIN\tA\t192.168.11.4" in everything
+    assert "flags: qr aa rd;" in everything
+    assert "(good)" in everything  # the cookie
+    assert "status: NXDOMAIN" in run("dig", "@127.0.0.1", "-p", str(port), "none.local")
+    assert "status: REFUSED" in run("dig", "@127.0.0.1", "-p", str(port), "example.org")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_every_transport_answers_alike(
+    program: Start, free_port: Callable[[], int], certificates: Callable[..., Any], workers: int
+) -> None:
+    plain, tls, https = free_port(), free_port(), free_port()
+    certificate = certificates()
+    parts = config(plain, tls=certificate.config, workers=workers)
+    parts["listen"] += [
+        {"name": "s", "uri": f"ssl://127.0.0.1:{tls}"},
+        {"name": "h", "uri": f"https://127.0.0.1:{https}"},
+    ]
+    parts["dispatch"] += [{"listener": "s", "handler": "dns"}, {"listener": "h", "handler": "dns"}]
+    program(config=parts)
+    ca = f"+tls-ca={certificate.ca}"
+    for transport, port in (
+        (["+notcp"], plain),
+        (["+tcp"], plain),
+        (["+tls", ca, "+tls-hostname=localhost"], tls),
+    ):
+        asked = run("kdig", "@127.0.0.1", "-p", str(port), *transport, "+short", "app.local", "AAAA")
+        assert asked.splitlines() == ["redis.local.", "fd00::2"], transport
+    query = dns.message.make_query("app.local", "A")
+    wire, media_type = query.to_wire(), "application/dns-message"
+    with httpx.Client(base_url=f"https://127.0.0.1:{https}", verify=certificate.client()) as client:
+        asked = base64.urlsafe_b64encode(wire).rstrip(b"=").decode()
+        for response in (
+            client.get("/dns-query", params={"dns": asked}),
+            client.post("/dns-query", content=wire, headers={"Content-Type": media_type}),
+        ):
+            assert response.headers["Content-Type"] == media_type
+            reply = dns.message.from_wire(response.content)
+            assert [str(rrset[0]) for rrset in reply.answer] == ["redis.local.", "192.168.11.2"]
+    reply = dns.query.tls(query, "127.0.0.1", port=tls, ssl_context=certificate.client(), server_hostname="localhost")
+    assert [str(rrset[0]) for rrset in reply.answer] == ["redis.local.", "192.168.11.2"]
+
+
+def test_curl_resolves_over_https(
+    program: Start, free_port: Callable[[], int], certificates: Callable[..., Any], backends: Backends
+) -> None:
+    https, app = free_port(), backends.http("found")
+    parts = {
+        "workers": 1,
+        "tls": certificates().config,
+        "listen": [f"https://127.0.0.1:{https}"],
+        "dns": {"shop.test": {"A": "127.0.0.1"}},
+        "dispatch": [{"listener": f"https://127.0.0.1:{https}", "handler": "dns"}],
+    }
+    program(config=parts)
+    doh = ["--doh-url", f"https://127.0.0.1:{https}/dns-query", "--doh-insecure"]
+    assert "found" in run("curl", "-sS", "--max-time", "10", *doh, f"http://shop.test:{app}/")
+
+
+def test_a_stub_resolver(program: Start, free_port: Callable[[], int]) -> None:
+    """What a client's resolv.conf makes of it: search list, addresses of both families, reverse names."""
+    port = free_port()
+    program(config=config(port, dns_auto_ptr=True))
+    stub = dns.resolver.Resolver(configure=False)
+    stub.nameservers, stub.port = ["127.0.0.1"], port
+    stub.search = [dns.name.from_text("local")]
+    assert {str(one) for one in stub.resolve("redis", "A", search=True)} == {"192.168.11.2"}
+    assert set(stub.resolve_name("app.local").addresses()) == {"192.168.11.2", "fd00::2"}
+    assert str(stub.resolve_address("192.168.11.2")[0]) == "redis.local."
+    assert str(stub.resolve_address("fd00::2")[0]) == "redis.local."
+    with pytest.raises(dns.resolver.NXDOMAIN):
+        stub.resolve("none.local", "A")
+
+
+def test_views_transfers_and_resolvers_together(program: Start, free_port: Callable[[], int], tmp_path: Path) -> None:
+    elsewhere, port = free_port(), free_port()
+    zone_records = {"example.com": {"SOA": SOA, "NS": "a.example.com"}}
+    (tmp_path / "elsewhere").mkdir()
+    program(
+        config=config(elsewhere, dns={"www.elsewhere.net": {"A": "198.51.100.7"}}),
+        cwd=tmp_path / "elsewhere",
+    )
+    parts = config(
+        port,
+        networks={"home": ["127.0.0.0/8"], "office": ["127.0.0.2"]},
+        dns={"www.example.com": {"A": "192.0.2.1"}},
+        dns_views=[
+            {"from": "office", "dns": {"www.example.com": {"A": "10.0.0.1"}}},
+            {"from": "home", "dns": {**zone_records, "www.example.com": {"A": "127.0.0.9"}}},
+        ],
+        dns_forward={"resolvers": [f"127.0.0.1:{elsewhere}"], "allow": "127.0.0.1"},
+    )
+    parts["dispatch"][0]["allow_transfer"] = "127.0.0.1"
+    program(config=parts)
+
+    def ask(name: str, source: str, *, by_tcp: bool = False) -> str:
+        asking = dns.query.tcp if by_tcp else dns.query.udp
+        reply = asking(dns.message.make_query(name, "A"), "127.0.0.1", port=port, source=source, timeout=5)
+        return str(reply.answer[-1][0]) if reply.answer else dns.rcode.to_text(reply.rcode())
+
+    for by_tcp in (False, True):
+        assert ask("www.example.com", "127.0.0.1", by_tcp=by_tcp) == "127.0.0.9"
+        assert ask("www.example.com", "127.0.0.2", by_tcp=by_tcp) == "10.0.0.1"
+        assert ask("www.elsewhere.net", "127.0.0.1", by_tcp=by_tcp) == "198.51.100.7"
+        assert ask("none.elsewhere.net", "127.0.0.1", by_tcp=by_tcp) == "NXDOMAIN"
+        assert ask("www.elsewhere.net", "127.0.0.2", by_tcp=by_tcp) == "REFUSED"
+    zone = dns.zone.Zone("example.com")
+    dns.query.inbound_xfr("127.0.0.1", zone, port=port, source="127.0.0.1", timeout=5)
+    assert {str(name) for name in zone} == {"@", "www"}
+    with pytest.raises(dns.xfr.TransferError, match="REFUSED"):
+        dns.query.inbound_xfr("127.0.0.1", dns.zone.Zone("example.com"), port=port, source="127.0.0.2", timeout=5)
+
+
+def test_addresses_of_healthy_targets_only(program: Start, free_port: Callable[[], int], backends: Backends) -> None:
+    port, good, bad = free_port(), backends.http("one"), free_port()
+    parts = config(
+        port,
+        dns={"app.local": {"A": "upstream://app"}},
+        upstreams={
+            "app": {
+                "targets": [f"http://127.0.0.1:{good}", f"http://127.0.0.2:{bad}"],
+                "health_check": {"interval": 0.2, "fall": 1, "rise": 1, "timeout": 1},
+            }
+        },
+    )
+    running = program(config=parts)
+    query = dns.message.make_query("app.local", "A")
+
+    def addresses() -> set[str]:
+        reply = dns.query.udp(query, "127.0.0.1", port=port, timeout=5)
+        assert reply.answer[0].ttl == 5
+        return {str(one) for one in reply.answer[0]}
+
+    running.wait_until(lambda: addresses() == {"127.0.0.1"}, "answer without the target that is down")
+
+
+def test_a_reload_changes_the_answers(program: Start, free_port: Callable[[], int]) -> None:
+    port = free_port()
+    running = program(config=config(port))
+    query = dns.message.make_query("redis.local", "A")
+
+    def answer() -> str:
+        return str(dns.query.udp(query, "127.0.0.1", port=port, timeout=5).answer[0][0])
+
+    assert answer() == "192.168.11.2"
+    running.configure(config(port, dns={"redis.local": {"A": "192.168.11.99"}}))
+    running.send_signal(signal.SIGHUP)
+    running.wait_until(lambda: answer() == "192.168.11.99", "answer of the new config")
+    running.configure(config(port, dns={"redis.local": {"A": "192.168.11.x"}}))
+    running.send_signal(signal.SIGHUP)
+    running.wait_for("expected an IPv4 address, got '192.168.11.x'")
+    assert answer() == "192.168.11.99"
+
+
+def test_the_query_log(program: Start, free_port: Callable[[], int]) -> None:
+    port = free_port()
+    running = program(config=config(port, logging={"dns_queries": True, "access_log": "stdout"}))
+    dns.query.udp(dns.message.make_query("redis.local", "AAAA"), "127.0.0.1", port=port, timeout=5)
+    line = running.wait_for("redis.local.*").group()
+    assert "AAAA" in line
+    assert "NOERROR" in line
