@@ -331,5 +331,5 @@ def _proxy_header(exchange: Exchange, version: str) -> bytes:
     if not exchange.client_port:  # a Unix socket
         return encode_v1(None, None) if version == "v1" else encode_v2(None, None)
     source = exchange.client_ip, exchange.client_port
-    destination = "::" if ":" in exchange.client_ip else "0.0.0.0", exchange.local_port  # noqa: S104 - says: unknown
+    destination = "::" if ":" in exchange.client_ip else "0.0.0.0", exchange.local_port
     return encode_v1(source, destination) if version == "v1" else encode_v2(source, destination)
