@@ -9,8 +9,9 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+
+from msgspec import Struct
 
 from npserver.errors import clip
 
@@ -34,8 +35,7 @@ _BLANK = re.compile(r"[\x00-\x20\x7f]")
 _ADDRESS_ONLY = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._*-]*)(?::\d+)?")
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """A parsed URI."""
 
     scheme: str

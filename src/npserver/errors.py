@@ -11,8 +11,9 @@ NpserverError
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 
 class NpserverError(Exception):
@@ -27,8 +28,7 @@ class Severity(Enum):
     WARNING = "warning"
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """One thing wrong in a config. `line` and `column` count from 1; 0 means that no place is known."""
 
     message: str

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import binascii
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from msgspec import Struct
 
 _PEM = re.compile(rb"-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----\s(.+?)-----END ", re.DOTALL)
 
@@ -27,8 +28,7 @@ class CertificateError(ValueError):
     """The bytes are no certificate."""
 
 
-@dataclass(frozen=True, slots=True)
-class Certificate:
+class Certificate(Struct, frozen=True):
     """The part of a certificate that matters to the one who shows it."""
 
     names: tuple[str, ...]  # DNS names, lower case, wildcards included; else the common name if it is one

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 def compile_config(document: Document, context: Context) -> Runtime:
     """Compile a whole config for the process that `context` is of. Raises: ConfigError with everything wrong."""
     from npserver.build.services import compile_services
-    from npserver.build.upstreams import compile_upstreams
 
     report = Report(document, store_of(context))
     fronts: dict[str, StreamFront | DatagramFront] = {}
@@ -41,7 +40,7 @@ def compile_config(document: Document, context: Context) -> Runtime:
         _check_logging(report)
         listeners = compile_listeners(report)
         rules = assign_rules(report, listeners)
-        upstreams = compile_upstreams(report, context)
+        upstreams = _compile_upstreams(report, context)
         for listener in listeners.values():
             if front := _compile_front(report, context, listener, rules[listener.key], upstreams):
                 fronts[listener.key] = front
@@ -59,6 +58,14 @@ def compile_config(document: Document, context: Context) -> Runtime:
         warnings=tuple(report.warnings),
         summary=summarise(listeners.values(), rules),
     )
+
+
+def _compile_upstreams(report: Report, context: Context) -> dict[str, Upstream]:
+    if not report.document.config.upstreams:
+        return {}
+    from npserver.build.upstreams import compile_upstreams
+
+    return compile_upstreams(report, context)
 
 
 def _compile_front(

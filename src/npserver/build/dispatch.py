@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from npserver.address import HTTP_SCHEMES
 from npserver.build.listeners import entries
 from npserver.build.welcome import default_rule
-from npserver.config.decode import did_you_mean
 from npserver.config.schema import AnyRule, DnsRule, ForwardRule
 from npserver.errors import clip
 
@@ -92,6 +91,8 @@ def _named(report: Report, index: int, rule: AnyRule, by_name: dict[str, Listene
             if not isinstance(rule.listener, str):
                 path = (*path, place)
             known = ", ".join(map(repr, list(by_name)[:8])) or "none is defined"
+            from npserver.config.decode import did_you_mean
+
             report.error(path, f"unknown listener {clip(name)}{did_you_mean(name, by_name) or f'; known: {known}'}")
         elif (listener := by_name[name]) is not None and listener not in found:
             found.append(listener)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from npserver.address import Address, parse_listen
 from npserver.build.networks import compile_networks
@@ -132,8 +133,7 @@ class _Certificates:
         return self._shared
 
 
-@dataclass(frozen=True, slots=True)
-class _Claim:
+class _Claim(Struct, frozen=True):
     address: Address
     uri: str
     path: Path

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from npserver.config.document import Document
@@ -12,8 +13,7 @@ if TYPE_CHECKING:
     from npserver.serve.front import DatagramFront, Service, StreamFront
 
 
-@dataclass(frozen=True, slots=True)
-class Runtime:
+class Runtime(Struct, frozen=True):
     """One config's live objects in one process."""
 
     document: Document

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from npserver.address import Address, parse_target
-from npserver.build.upstreams import services
 from npserver.config.schema import ForwardRule, ProxyRule, Target
 from npserver.net.tls import store_of
 
@@ -20,7 +19,11 @@ RESOLVE_INTERVAL_S = 30.0  # of targets that a rule names itself, as `resolve_in
 
 def compile_services(config: Config, context: Context, upstreams: dict[str, Upstream]) -> tuple[Service, ...]:
     """Make the services of a config; nothing runs yet."""
-    found = list(services(context, upstreams))
+    found: list[Service] = []
+    if upstreams:
+        from npserver.build.upstreams import services
+
+        found += services(context, upstreams)
     if intervals_s := resolve_intervals(config):
         from npserver.net.resolver import Resolution
 

@@ -6,7 +6,8 @@ Exit status 0 when it can be served, 2 when not.
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from npserver.errors import ConfigError, Problem, Severity
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from npserver.config.jsonc import Path
 from npserver.config.schema import Config, DnsZone
@@ -34,8 +35,7 @@ from npserver.errors import clip
 _DNS = part_keys(Config)["dns"].shape
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Struct, frozen=True):
     """Something wrong with the value at `path`, or with its key."""
 
     path: Path
@@ -43,8 +43,7 @@ class Fault:
     is_key: bool = False
 
 
-@dataclass(slots=True)
-class Decoder:
+class Decoder(Struct):
     """Converts values by their shape. What cannot be converted becomes None and a fault."""
 
     faults: list[Fault] = field(default_factory=list)

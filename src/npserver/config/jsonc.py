@@ -11,8 +11,9 @@ from __future__ import annotations
 import re
 from array import array
 from bisect import bisect_right
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from npserver.errors import clip
 
@@ -45,8 +46,7 @@ class JsonError(ValueError):
         self.offset = offset
 
 
-@dataclass(slots=True)
-class Parsed:
+class Parsed(Struct):
     """What a text says, and where."""
 
     value: Any

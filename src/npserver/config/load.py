@@ -9,17 +9,18 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from npserver.address import DATAGRAM_SCHEMES
-from npserver.config.decode import Decoder, Fault
 from npserver.config.document import COMMAND_LINE, Document
 from npserver.config.jsonc import JsonError, Path, Places, parse
 from npserver.config.schema import AnyRule, Config, ForwardRule, Listen, ProxyRule, Tls, Upstream
-from npserver.config.shape import Part, part_keys
 from npserver.errors import ConfigError, Problem, clip
+
+if TYPE_CHECKING:
+    from npserver.config.decode import Fault
 
 MAX_FILE_BYTES = 256 << 20
 
@@ -51,6 +52,9 @@ def read(file: str) -> str:
 
 def load_text(text: str, file: str) -> Document:
     """Load a config from `text`; `file` is where it comes from. Raises: ConfigError with everything that is wrong."""
+    from npserver.config.decode import Decoder
+    from npserver.config.shape import Part
+
     try:
         parsed = parse(text)
     except JsonError as error:
@@ -108,6 +112,9 @@ def from_arguments(
 
 def _settings(cert: str | None, key: str | None, others: dict[str, str | int | None]) -> dict[str, Any]:
     """The settings that are given, checked as those of a file are."""
+    from npserver.config.decode import Decoder
+    from npserver.config.shape import part_keys
+
     given: dict[str, Any] = {name: value for name, value in others.items() if value is not None}
     decoder = Decoder()
     for name, value in given.items():

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import types
-from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import fields
 
 from npserver.config.section import Section
@@ -30,8 +30,7 @@ class Kind(Enum):
     ANYTHING = "any value"
 
 
-@dataclass(frozen=True, slots=True)
-class Scalar:
+class Scalar(Struct, frozen=True):
     """A single value; `low` and `high` bound whole numbers."""
 
     kind: Kind
@@ -42,44 +41,38 @@ class Scalar:
 NULL = Scalar(Kind.NULL)
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """One of a few values."""
 
     values: tuple[str | int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Many:
+class Many(Struct, frozen=True):
     """A list."""
 
     item: Shape
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(Struct, frozen=True):
     """An object whose keys the user chooses."""
 
     value: Shape
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """An object with the keys of `struct`; `part_keys` gives them."""
 
     struct: type[Section]
 
 
-@dataclass(frozen=True, slots=True)
-class Tagged:
+class Tagged(Struct, frozen=True):
     """An object whose key `tag` says which struct's keys it has."""
 
     tag: str
     options: dict[str, Part]
 
 
-@dataclass(frozen=True, slots=True)
-class Either:
+class Either(Struct, frozen=True):
     """One of several shapes, told apart by the JSON type of the value."""
 
     options: tuple[Shape, ...]
@@ -88,8 +81,7 @@ class Either:
 Shape = Scalar | Choice | Many | Table | Part | Tagged | Either
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(Struct, frozen=True):
     """One key of an object."""
 
     name: str  # in the config file

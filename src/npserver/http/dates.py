@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from calendar import timegm
-from datetime import datetime
-from email.utils import formatdate
+from datetime import UTC, datetime
 
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _FORMS = ("%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %d %H:%M:%S %Y")
 _LONGEST = len("Wednesday, 01-Jan-25 00:00:00 GMT")
 
 
 def format_date(timestamp_s: float) -> str:
     """Write a date: `Sun, 06 Nov 1994 08:49:37 GMT`."""
-    return formatdate(int(timestamp_s), usegmt=True)
+    date = datetime.fromtimestamp(int(timestamp_s), UTC)
+    day, month = _DAYS[date.weekday()], _MONTHS[date.month - 1]
+    return f"{day}, {date.day:02} {month} {date.year:04} {date.hour:02}:{date.minute:02}:{date.second:02} GMT"
 
 
 def parse_date(text: str) -> int | None:
@@ -21,7 +23,7 @@ def parse_date(text: str) -> int | None:
         return None
     for form in _FORMS:
         try:
-            return timegm(datetime.strptime(text, form).timetuple())
+            return int(datetime.strptime(text, form).replace(tzinfo=UTC).timestamp())
         except ValueError:
             continue
     return None

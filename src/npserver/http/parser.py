@@ -7,8 +7,9 @@ bare CR and LF, NUL, obs-fold, white space around a field name, two lengths, unk
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+
+from msgspec import Struct
 
 from npserver.errors import BadRequest, clip
 from npserver.http.message import Framing, Request
@@ -25,8 +26,7 @@ _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})  #
 _ONCE = frozenset({b"host", b"content-length", b"content-type", b"authorization", b"expect"})
 
 
-@dataclass(frozen=True, slots=True)
-class HeadLimits:
+class HeadLimits(Struct, frozen=True):
     """Bounds on a head. The defaults are the seed's."""
 
     url_bytes: int = 4096

@@ -13,8 +13,9 @@ import socket
 import stat
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from npserver.address import Address
 from npserver.errors import StartError

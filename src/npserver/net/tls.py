@@ -13,8 +13,9 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec import Struct
 
 from npserver.x509 import Certificate, parse_pem
 
@@ -28,8 +29,7 @@ CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 FileState = tuple[int, int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class CertificateSettings:
+class CertificateSettings(Struct, frozen=True):
     """A certificate and how TLS is spoken with it. Paths are absolute."""
 
     cert: str

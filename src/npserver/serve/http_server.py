@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct, field
 
 from npserver.http.dates import format_date
 from npserver.http.message import Framing, Request
@@ -43,8 +44,7 @@ class AddressSet(Protocol):
     def __contains__(self, ip: str, /) -> bool: ...
 
 
-@dataclass(frozen=True, slots=True)
-class HttpSettings:
+class HttpSettings(Struct, frozen=True):
     """The config's limits and timeouts as the HTTP server needs them; bytes and seconds."""
 
     header_timeout_s: float = 10.0
