@@ -5,8 +5,9 @@ Requests are shared: the head of a repeated request is remembered, so nothing he
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 #: Header fields in the order received: names as sent, values stripped of surrounding white space.
 Fields = tuple[tuple[bytes, bytes], ...]
@@ -21,9 +22,8 @@ class Framing(Enum):
     CLOSE = "close"  # responses only: the body ends with the connection
 
 
-@dataclass(slots=True, eq=False)
-class Request:
-    """One request's head. Not frozen only because freezing makes the constructor three times as slow.
+class Request(Struct, eq=False):
+    """One request's head.
 
     `path` is canonical (dot segments resolved, `//` merged, unreserved characters decoded, other encodings in upper
     case): what routes match, handlers use and upstreams are sent. `target` is what the client wrote.

@@ -34,12 +34,18 @@ class HeadLimits(Struct, frozen=True):
     head_bytes: int = 64 << 10
 
 
-@lru_cache(maxsize=1024)
-def field_key(name: bytes) -> bytes:
-    """Give a field name in lower case. Raises: BadRequest if it is not a token (RFC 9110 §5.1)."""
+def parse_field(line: bytes) -> tuple[bytes, bytes]:
+    """Give a field line's name in lower case and its value (RFC 9112 §5). Raises: BadRequest."""
+    name, colon, value = line.partition(b":")
     if not _TOKEN.fullmatch(name):
         raise BadRequest(f"bad field name {clip(name)}")
-    return name.lower()
+    if not colon:
+        raise BadRequest(f"header line without a colon: {clip(line)}")
+    return name.lower(), value.strip(b" \t")
+
+
+_recall_field = lru_cache(maxsize=4096)(parse_field)  # most lines come again, whatever else a head holds
+_RECALLED_BYTES = 256  # longer lines are not kept
 
 
 def parse_head(head: bytes, limits: HeadLimits) -> Request:
@@ -60,11 +66,7 @@ def parse_head(head: bytes, limits: HeadLimits) -> Request:
     del lines[0], lines[-2:]
     fields: dict[bytes, bytes] = {}
     for line in lines:
-        name, colon, value = line.partition(b":")
-        key = field_key(name)
-        if not colon:
-            raise BadRequest(f"header line without a colon: {clip(line)}")
-        value = value.strip(b" \t")
+        key, value = _recall_field(line) if len(line) <= _RECALLED_BYTES else parse_field(line)
         if key in fields:
             if key in _ONCE:
                 raise BadRequest(f"two {key.decode()} fields")

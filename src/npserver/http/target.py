@@ -32,7 +32,7 @@ class Target(NamedTuple):
     authority: bytes = b""
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=2048)
 def parse_target(target: bytes) -> Target:
     """Read a target in origin form, absolute form or asterisk form. Raises: BadRequest."""
     authority = b""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("npserver.http")
 
+JOINED_BYTES = 4096  # a longer body goes out beside its head: copying it would cost more than another buffer
+
 STATUS_LINES = {status: f"HTTP/1.1 {status} {errorpages.phrase(status)}\r\n".encode() for status in range(100, 600)}
 
 
@@ -97,9 +99,11 @@ class ResponseHalf:
             fields = self._rewrite(fields)
         length = b"Content-Length: %d\r\n" % len(body)
         common = connection.front.common_fields
-        connection.transport.write(
-            b"".join((STATUS_LINES[status], common, fields, length, self._connection_line(), body))
-        )
+        line = STATUS_LINES[status]
+        if len(body) <= JOINED_BYTES:
+            connection.transport.write(b"".join((line, common, fields, length, self._connection_line(), body)))
+        else:
+            connection.transport.writelines((b"".join((line, common, fields, length, self._connection_line())), body))
         self._answered()
 
     def _head_only(self, status: int, fields: bytes, length: int | None) -> None:
