@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 BULK_READ = 32 << 10  # a read of so many bytes is one of bulk data
 BULK_READS = 16  # so many of them and the rest is spliced
 RESCUE_READ = 256 << 10
+LINGER_S = 2.0
 LOOKS = 4  # looks at the counts within the time of silence that ends a relay: it may live a quarter longer
 
 _LINGER_ZERO = struct.pack("ii", 1, 0)
@@ -41,7 +42,7 @@ class Relay:
     """
 
     __slots__ = ("_idle_since", "_seen", "buffer_size", "client", "context", "deadline", "is_joined",
-                 "is_over", "on_end", "preface", "reason", "splices", "target", "timeout_s")  # fmt: skip
+                 "is_lingering", "is_over", "on_end", "preface", "reason", "splices", "target", "timeout_s")  # fmt: skip
 
     def __init__(
         self,
@@ -61,6 +62,7 @@ class Relay:
         self.preface = b""  # sent to the target before all else
         self.reason = ""
         self.is_joined = False
+        self.is_lingering = False
         self.is_over = False
         self.deadline = float("inf")
         self._idle_since = 0.0
@@ -102,6 +104,9 @@ class Relay:
 
     def expire(self, now: float) -> None:
         """Look whether anything has moved; called by the sweeper."""
+        if self.is_lingering:
+            self.abort("closed")
+            return
         client, target = self.client, self.target
         seen = (client.received, target.received, client.pending_bytes(), target.pending_bytes())
         if seen != self._seen:
@@ -134,6 +139,11 @@ class Relay:
             target.transport.write(self.preface)
         client.join()
         target.join()
+
+    def linger(self) -> None:
+        """One side is gone, the other has a little time to take the last bytes."""
+        self.is_lingering = True
+        self.deadline = self.context.loop.time() + LINGER_S
 
     def end_lost(self) -> None:
         """An end's transport is gone."""
@@ -178,7 +188,7 @@ class End(asyncio.Protocol):
         self.transport = transport  # type: ignore[assignment]
         self.is_open = True
         if self.relay.is_over:  # the client did not wait for the target
-            self.transport.abort()
+            self.relay.context.loop.call_soon(self.transport.abort)  # the loop has not finished making it yet
             return
         self.transport.set_write_buffer_limits(self.relay.buffer_size)
         self.relay.end_made()
@@ -194,6 +204,8 @@ class End(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The peer has sent all: tell the other side, and go on sending to this one where the transport can."""
         self.is_at_eof = True
+        if self.relay.is_lingering:
+            return False
         if self.relay.is_joined:
             self.other.finish()
         return self.transport.can_write_eof()
@@ -213,24 +225,11 @@ class End(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """The transport is gone: finish the other one the same way."""
-        relay, other = self.relay, self.other
         self.is_open = False
-        if relay.is_over or (self is not relay.client and self is not relay.target):
-            return
-        self.stop_splicing()
-        other.stop_splicing()
-        self.write = other.write = _discard
-        rescued = self._rescue() if error is not None and not self.is_at_eof else b""
-        if not relay.reason:
-            relay.reason = f"closed by {self.name}" if error is None or rescued else _describe(error, self.name)
-        if other.is_open:
-            if rescued:
-                other.transport.write(rescued)
-            if error is None or rescued or self.is_at_eof:
-                other.close()
-            else:
-                other.reset()
-        relay.end_lost()
+        relay = self.relay
+        if not relay.is_over and (self is relay.client or self is relay.target):
+            self.fail(error)
+            relay.end_lost()
 
     # ── called by the relay and the other end ──
 
@@ -248,6 +247,27 @@ class End(asyncio.Protocol):
         """Read on, if nothing is against it."""
         if self.is_open and not (self.is_at_eof or self._is_held or self._splice is not None):
             self.transport.resume_reading()
+
+    def fail(self, error: Exception | None) -> None:
+        """Nothing more comes or goes here, because of `error` or because it is closed: end the other side the same way."""
+        relay, other = self.relay, self.other
+        self.stop_splicing()
+        other.stop_splicing()
+        self.write = other.write = _discard
+        rescued = self._rescue() if error is not None and not self.is_at_eof else b""
+        # EPIPE: its end had come before it reset the connection because of what we sent (tcp(7))
+        is_orderly = error is None or self.is_at_eof or bool(rescued) or isinstance(error, BrokenPipeError)
+        if not relay.reason:
+            relay.reason = f"closed by {self.name}" if is_orderly else _describe(error, self.name)
+        if other.is_open:
+            if rescued:
+                other.transport.write(rescued)
+            if error is None:
+                other.close()
+            elif is_orderly:
+                other.linger()
+            else:
+                other.reset()
 
     def leave(self) -> None:
         """It is over: let go of each other, so that nothing is left for the garbage collector to find."""
@@ -270,6 +290,16 @@ class End(asyncio.Protocol):
         if self.is_open:
             self.stop_splicing()
             self.transport.close()
+
+    def linger(self) -> None:
+        """Say that nothing more comes, and close once the peer has taken note: closing at once, with bytes of its unread,
+        would reset the connection and could take from it what was sent last (RFC 9112 §9.6 has the same for HTTP)."""
+        if not self.is_at_eof and self.transport.can_write_eof():
+            self.transport.write_eof()
+            self.relay.linger()
+            self.go_on()
+        else:
+            self.close()
 
     def abort(self) -> None:
         """Close now."""
@@ -335,7 +365,6 @@ class End(asyncio.Protocol):
                 try:
                     while piece := same.recv(RESCUE_READ):
                         pieces.append(piece)
-                    self.is_at_eof = True
                 except OSError:
                     pass
         rescued = b"".join(pieces)
@@ -356,8 +385,7 @@ class End(asyncio.Protocol):
             self.other.finish()
             return
         failed = self.other if by_receiver else self
-        self.relay.reason = self.relay.reason or _describe(error, failed.name)
-        failed.other.reset()
+        failed.fail(error)
         failed.abort()
 
 
@@ -370,5 +398,5 @@ def _discard(data: bytes) -> None:
     """Where bytes for a closed connection go."""
 
 
-def _describe(error: BaseException, name: str) -> str:
+def _describe(error: BaseException | None, name: str) -> str:
     return f"reset by {name}" if isinstance(error, ConnectionError) else f"{name}: {error}"
