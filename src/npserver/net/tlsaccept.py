@@ -72,13 +72,6 @@ class TlsServer(TlsStream):
         self.deadline = self._context.loop.time() + self._timeout_s
         self._context.sweeper.watched.add(self)
 
-    def data_received(self, data: bytes) -> None:  # hot: tls
-        """Take the client's hello, then go on as any TLS connection."""
-        if self._tls is not None:
-            super().data_received(data)
-        elif not self._is_refused:
-            self._greet(data)
-
     def expire(self, now: float) -> None:
         """`timeouts.tls_handshake` has passed."""
         if not self._is_refused:
@@ -92,7 +85,12 @@ class TlsServer(TlsStream):
         return super().get_extra_info(name, default)
 
     def _greet(self, data: bytes) -> None:
-        """Choose the certificate and begin."""
+        """Choose the certificate and begin; then go on with the handshake."""
+        if self._tls is not None:
+            self._shake(data)
+            return
+        if self._is_refused:
+            return
         if self._hello is None:
             if data[0] != _HANDSHAKE:
                 self._refuse(data)

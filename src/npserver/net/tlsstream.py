@@ -34,6 +34,7 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
         "_is_open",
         "_outgoing",
         "_raw",
+        "_read",
         "_tls",
         "_truncated",
     )
@@ -42,6 +43,7 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
         # connection
         self._raw: asyncio.Transport = _NO_TRANSPORT
         self._tls: ssl.SSLObject | None = None
+        self._read: Callable[[int], bytes] = _no_read
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._is_open = False  # the handshake is done, the protocol above connected
@@ -69,6 +71,11 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
 
     def _begin(self, tls: ssl.SSLObject) -> None:
         self._tls = tls
+        self._read = tls.read
+
+    def _greet(self, data: bytes) -> None:
+        """Take what comes before the handshake is done."""
+        self._shake(data)
 
     def _shake(self, data: bytes = b"") -> None:
         """Go on with the handshake."""
@@ -102,41 +109,44 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
         """Keep the transport; the subclass begins."""
         self._raw = cast("asyncio.Transport", transport)
 
-    def data_received(self, data: bytes) -> None:  # hot: tls
-        """Decrypt what has come and hand it on."""
+    def data_received(self, data: bytes) -> None:  # hot: tls-small
+        """Decrypt what has come and hand it on; before the handshake is done, go on with that."""
         if self._is_closing:
             return
-        if not self._is_open:
-            self._shake(data)
-            return
-        self._incoming.write(data)
-        self._take()
+        if self._is_open:
+            self._incoming.write(data)
+            self._take()
+        else:
+            self._greet(data)
 
-    def _take(self) -> None:  # hot: tls
-        read, incoming = cast("ssl.SSLObject", self._tls).read, self._incoming
-        pieces = []
-        has_ended = False
-        try:
-            while True:
-                piece = read(RECORD_BYTES)
-                if not piece:
-                    has_ended = True
-                    break
+    def _take(self) -> None:  # hot: tls-small
+        piece = data = self._decrypt()
+        if piece and self._incoming.pending:
+            pieces = [piece]
+            while self._incoming.pending and (piece := self._decrypt()):
                 pieces.append(piece)
-                if not incoming.pending:  # spares the exception that asking once more would cost
-                    break
-        except ssl.SSLWantReadError:
-            pass
-        except ssl.SSLZeroReturnError:  # what a read gives instead of nothing once our own end is sent
-            has_ended = True
-        except ssl.SSLError as error:
-            self._fail(error)
+            data = b"".join(pieces)
         if self._outgoing.pending:
             self._flush()  # answers of TLS itself: a key update
-        if pieces:
-            self._feed(pieces[0] if len(pieces) == 1 else b"".join(pieces))
-        if has_ended and not self._has_ended:
+        if data:
+            self._feed(data)
+        if piece == b"" and not self._has_ended:
             self._end()
+
+    def _decrypt(self) -> bytes | None:
+        """The next record's content; None when there is no whole one, nothing when the peer sends no more.
+
+        Asking again after the last one costs an exception: `_incoming.pending` tells whether to.
+        """
+        try:
+            return self._read(RECORD_BYTES)
+        except ssl.SSLWantReadError:
+            return None
+        except ssl.SSLZeroReturnError:  # what a read gives instead of nothing once our own end is sent
+            return b""
+        except ssl.SSLError as error:
+            self._fail(error)
+            return None
 
     def _end(self) -> None:
         """The peer sends no more."""
@@ -172,7 +182,7 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
 
     # ── the transport of the protocol above ──
 
-    def write(self, data: bytes | bytearray | memoryview) -> None:  # hot: tls
+    def write(self, data: bytes | bytearray | memoryview) -> None:  # hot: tls-small
         """Encrypt and send."""
         if self._is_closing or self._has_sent_end or not data:
             return
@@ -323,6 +333,11 @@ class TlsClient(TlsStream):
     def _lost(self, error: Exception | None) -> None:
         if not self._finished.done():
             self._finished.set_exception(error or ConnectionResetError("closed during the TLS handshake"))
+
+
+def _no_read(size: int) -> bytes:
+    """Stands for reading before TLS has begun."""
+    raise ssl.SSLWantReadError
 
 
 class _Nothing(asyncio.Protocol):
