@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +15,7 @@ LIMIT = 300
 
 def split(data: bytes, cuts: list[int]) -> list[bytes]:
     ends = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
-    return [data[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(ends)]
 
 
 def read(framing: FramingName, pieces: list[bytes], portion: int) -> tuple[list[bytes], bool, bytes]:

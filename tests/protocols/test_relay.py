@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from npserver.net import relay as relay_module
+from npserver.net import relayend
 from npserver.net.bulletin import Bulletin
 from npserver.net.relay import Relay
 from npserver.net.splice import can_splice
@@ -118,8 +118,8 @@ def splices(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     if request.param == "splice":
         if not can_splice():
             pytest.skip("no splice(2) here")
-        monkeypatch.setattr(relay_module, "BULK_READ", 1)
-        monkeypatch.setattr(relay_module, "BULK_READS", 1)
+        monkeypatch.setattr(relayend, "BULK_READ", 1)
+        monkeypatch.setattr(relayend, "BULK_READS", 1)
         return True
     return False
 
@@ -260,8 +260,8 @@ def test_fifty_megabytes_arrive_unchanged(run: Run, splices: bool, which: int) -
 def test_bulk_is_spliced_and_frees_its_descriptors(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     if not can_splice() or not os.path.isdir("/proc/self/fd"):
         pytest.skip("no splice(2) here")
-    monkeypatch.setattr(relay_module, "BULK_READ", 1)
-    monkeypatch.setattr(relay_module, "BULK_READS", 1)
+    monkeypatch.setattr(relayend, "BULK_READ", 1)
+    monkeypatch.setattr(relayend, "BULK_READS", 1)
 
     async def play() -> None:
         async with stage(splices=True) as it:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from npserver.networks import plain_ip
 
 if TYPE_CHECKING:
+    from npserver.net.batch import Batch
     from npserver.net.listener import LiveListener
     from npserver.serve.context import Context
     from npserver.serve.front import Client
@@ -45,7 +46,7 @@ def open_socket(context: Context, live: LiveListener, sock: socket.socket) -> Op
 class OpenSocket:
     """A listening datagram socket; what fronts call `DatagramSocket`."""
 
-    __slots__ = ("_context", "_known", "_sock", "live", "name", "send")
+    __slots__ = ("_batch", "_context", "_known", "_sock", "live", "name", "send")
 
     #: Send a datagram to a client, from the address it had written to; dropped if that cannot be done now.
     send: Callable[[bytes, Client], None]
@@ -66,6 +67,12 @@ class OpenSocket:
         else:
             _widen(sock)
             read, self.send = self._read_one, self._send_one
+            if hasattr(live.front, "answer_batch"):  # DNS: answers at once
+                from npserver.net.batch import Batch, is_possible  # only where it is used
+
+                if is_possible():
+                    self._batch = Batch(sock)
+                    read = self._read_batch
         context.loop.add_reader(sock, read)
 
     def __repr__(self) -> str:
@@ -99,6 +106,18 @@ class OpenSocket:
                 take(data, client, self)
         except (BlockingIOError, InterruptedError):
             return
+        except Exception as error:
+            self._fault(error)
+
+    def _read_batch(self) -> None:  # hot: dns.udp
+        batch: Batch = self._batch
+        front: Any = self.live.front
+        try:
+            if hasattr(front, "answer_batch"):
+                batch.send(front.answer_batch(batch.receive(), batch.client, self))
+                return
+            for slot, data in enumerate(batch.receive()):  # a reload gave the listener to another handler
+                front.datagram(data, batch.client(slot), self)
         except Exception as error:
             self._fault(error)
 

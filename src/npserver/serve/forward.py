@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from npserver.errors import UpstreamError
 from npserver.net.dialer import dial, explain, keep_alive
-from npserver.net.relay import End, Relay
+from npserver.net.relay import Relay
+from npserver.net.relayend import End
 from npserver.net.resolver import resolver_of
 from npserver.net.sweeper import NEVER
 from npserver.serve.forward_session import Endpoint, Forward, Session, endpoint_of
