@@ -173,7 +173,7 @@ class TestTime:
         stage.pass_time(9)
         connection.send(framed())
         stage.pass_time(9)
-        assert not connection.transport.is_closed
+        assert stage.context.connections
         stage.pass_time(2)
         assert connection.transport.is_closed
         assert not stage.context.connections

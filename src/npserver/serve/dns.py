@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from npserver.dns.channel import Aside
@@ -23,12 +24,10 @@ class DatagramDns:
         self._channels = channels
         self._queries = server.queries["udp"]
         self._now = server.context.loop.time
-        self._only = channels.only
-        if self._only is not None and self._only.limiter is None and server.access_log is None:
-            self._replies = self._only.replies
-            self.datagram = self._take_plain
-        else:
-            self.datagram = self._take_any
+        #: The channel of all clients, where neither client nor outcome makes a difference.
+        self._plain = channels.only
+        if self._plain is not None and (self._plain.limiter is not None or server.access_log is not None):
+            self._plain = None
 
     def __repr__(self) -> str:
         return f"<DatagramDns {self._server!r}>"
@@ -37,37 +36,51 @@ class DatagramDns:
         """Another front takes over."""
         self._server.flush()
 
-    def _take_plain(self, data: bytes, client: Client, socket: DatagramSocket) -> None:  # hot: dns.hit
-        self._queries[0] += 1
-        known = self._replies.get(data[2:])
-        if known is not None:
-            turn, answer = known
-            answer.tally[0] += 1
-            socket.send(data[:2] + next(turn), client)
-            return
-        reply = self._only.respond(data, client[0], 0.0, self._server.wall)  # type: ignore[union-attr, arg-type]
-        if reply.__class__ is bytes:
+    def datagram(self, data: bytes, client: Client, socket: DatagramSocket) -> None:
+        """Answer one datagram."""
+        reply = self._answer(data, client, socket)
+        if reply is not None:
             socket.send(reply, client)
 
-    def _take_any(self, data: bytes, client: Client, socket: DatagramSocket) -> None:  # hot: dns.public
+    def answer_batch(
+        self, datagrams: list[bytes], client: Callable[[int], Client], socket: DatagramSocket
+    ) -> list[bytes | None]:  # hot: dns.hit
+        """Give the answers of datagrams by their places, None where there is none (yet); see `net.batch`."""
+        channel = self._plain
+        if channel is None:
+            return [self._answer(data, client(place), socket) for place, data in enumerate(datagrams)]
+        self._queries[0] += len(datagrams)
+        find = channel.replies.get
+        answers: list[bytes | None] = []
+        for data in datagrams:
+            known = find(data[2:])
+            if known is not None:
+                known[1].tally[0] += 1
+                answers.append(data[:2] + next(known[0]))
+            else:
+                host = str(client(len(answers))[0])
+                reply = channel.respond(data, host, 0.0, self._server.wall)
+                answers.append(reply if isinstance(reply, bytes) else None)
+        return answers
+
+    def _answer(self, data: bytes, client: Client, socket: DatagramSocket) -> bytes | None:  # hot: dns.public
         self._queries[0] += 1
         host = str(client[0])
-        channel = self._only or self._channels.choose(host)
+        channel = self._channels.only or self._channels.choose(host)
         known = channel.replies.get(data[2:])
         reply: object
         if known is not None:
-            turn, answer = known
-            answer.tally[0] += 1
-            reply = data[:2] + next(turn)
+            known[1].tally[0] += 1
+            reply = data[:2] + next(known[0])
         else:
             reply = channel.respond(data, host, self._now(), self._server.wall)
-        if isinstance(reply, bytes):
-            socket.send(reply, client)
-        elif reply is Aside.RELAY:
-            self._relay(data, client, socket)
-            return
+            if reply is Aside.RELAY:
+                self._relay(data, client, socket)
+                return None
+        answer = reply if isinstance(reply, bytes) else None
         if self._server.access_log is not None:
-            self._server.log("udp", host, data, reply if isinstance(reply, bytes) else None)
+            self._server.log("udp", host, data, answer)
+        return answer
 
     def _relay(self, data: bytes, client: Client, socket: DatagramSocket) -> None:
         query = parse_query(data)

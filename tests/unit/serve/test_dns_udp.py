@@ -72,6 +72,13 @@ class Stage:
         self.front = DatagramDns(self.server.channels(DatagramChannel, **channels))
         self.sent: list[tuple[bytes, Any]] = []
 
+    @property
+    def live(self) -> Any:
+        raise AssertionError("DNS needs no listener")
+
+    def local(self, client: Any) -> tuple[str, int]:
+        return ("127.0.0.1", 53)
+
     def send(self, data: bytes, client: Any) -> None:
         self.sent.append((data, client))
 
@@ -202,7 +209,7 @@ class TestRelay:
         assert stage.answer("missing.example.com", "10.0.0.1") == "NXDOMAIN"
 
     @pytest.mark.parametrize(("options", "limit"), [({}, 512), ({"use_edns": 0, "payload": 700}, 700)])
-    def test_no_more_than_the_asker_may_get(self, options: dict[str, int], limit: int) -> None:
+    def test_no_more_than_the_asker_may_get(self, options: dict[str, Any], limit: int) -> None:
         stage = Stage(relayed=networks("10.0.0.0/8"))
         stage.resolvers.size = 1000
         reply = stage.ask("google.com", client="10.0.0.1", **options)
@@ -254,3 +261,30 @@ def test_a_replaced_server_is_forgotten_with_its_counts_kept() -> None:
     assert not sweeper.watched
     board = context.row.board
     assert board.total(board.directory.names["dns.type.A"]) == 1
+
+
+class TestBatch:
+    """Many datagrams at once are answered as one by one."""
+
+    NAMES = ("web.example.com", "missing.example.com", "google.com", "mx1.example.com", "web.example.com") * 6
+
+    @pytest.mark.parametrize("settings", [{}, {"logs": True}, {"relayed": networks("10.0.0.0/8")}], ids=str)
+    def test_as_one_by_one(self, settings: dict[str, Any]) -> None:
+        datagrams = [dns.message.make_query(name, "TXT", id=at).to_wire() for at, name in enumerate(self.NAMES)]
+        datagrams += [b"", b"\0\1\x81\0" + bytes(8), b"\0\2\1\0" + bytes(8)]
+        batched, single = Stage(**settings), Stage(**settings)
+        found = batched.front.answer_batch(datagrams, lambda place: ("192.0.2.1", place), batched)
+        expected: list[bytes | None] = []
+        for data in datagrams:
+            single.sent.clear()
+            single.front.datagram(data, ("192.0.2.1", 1), single)
+            expected.append(single.sent[0][0] if single.sent else None)
+        assert found == expected
+        assert batched.log.lines == single.log.lines
+        assert batched.counts() == single.counts()
+
+    def test_what_resolvers_answer_goes_out_by_itself(self) -> None:
+        stage = Stage(relayed=networks("10.0.0.0/8"))
+        data = dns.message.make_query("google.com", "A").to_wire()
+        assert stage.front.answer_batch([data, b""], lambda place: ("10.0.0.1", 7 + place), stage) == [None, None]
+        assert [client for _, client in stage.sent] == [("10.0.0.1", 7)]
