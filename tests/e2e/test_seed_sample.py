@@ -94,9 +94,9 @@ def start(
         if without:
             text, count = re.subn(without, "", text)
             assert count == 1
-        listens = {
-            uri: f"{uri.partition(':')[0]}://127.0.0.1:{ports[name]}" for name, uri in LISTENERS.items()
-        } | {"unix:///tmp/app.sock": f"unix://{socket_dir}/app.sock"}
+        listens = {uri: f"{uri.partition(':')[0]}://127.0.0.1:{ports[name]}" for name, uri in LISTENERS.items()} | {
+            "unix:///tmp/app.sock": f"unix://{socket_dir}/app.sock"
+        }
         places = {
             **listens,
             "http://127.0.0.1:8001": f"http://127.0.0.1:{backends.http('app1')}",

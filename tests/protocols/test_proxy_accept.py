@@ -175,3 +175,17 @@ class TestBefore:
                 await reader.read(-1)
             writer.close()
         assert received == [(V1 if version == "v1" else V2) + b"hello"]
+
+    async def test_sent_ahead_of_tls(self, certificates: Callable[..., Any]) -> None:
+        """To an `ssl` target: the header, then the handshake."""
+        issued = certificates()
+        rule = {
+            "listener": "in",
+            "handler": "forward",
+            "forward_to": "",
+            "send_proxy": "v2",
+            "tls": {"ca": str(issued.ca)},
+        }
+        async with serve("https", tls=issued.config) as behind:
+            async with serve("tcp", dispatch=[rule | {"forward_to": f"ssl://127.0.0.1:{behind}"}]) as port:
+                assert body(await talk(port, V1 + REQUEST)) == "192.0.2.7 4711 192.0.2.7 443"

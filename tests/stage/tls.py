@@ -1,14 +1,19 @@
-"""A TLS client whose sessions can be kept and given again, which the loops' own clients cannot."""
+"""An https server in this process, and a client whose sessions can be kept, which those of the loops cannot."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import npserver
+
 DEADLINE_S = 10.0
+RESPOND = {"handler": "respond", "body": "$host $sni $tls_version $tls_client_subject"}
 
 
 @dataclass(slots=True)
@@ -86,3 +91,11 @@ class MemoryTls:
         if not data:
             raise ConnectionResetError
         self._incoming.write(data)
+
+
+@asynccontextmanager
+async def https(tls: Any, **config: Any) -> AsyncIterator[int]:
+    """Serve https with these certificates; give the port."""
+    config = {"listen": ["https://127.0.0.1:0"], "tls": tls, "dispatch": [RESPOND], **config}
+    async with npserver.serve(config, shutdown_s=0) as server:
+        yield int(server.url().rpartition(":")[2])
