@@ -27,7 +27,7 @@ format: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m bench $(ARGS)
 
-# What is generated from the code: the configuration reference, the examples' picture.
+# What is generated from the code: the configuration reference, the picture in the README.
 docs: $(STAMP)
 	PYTHONPATH=src $(BIN)/python -m docs
 
@@ -42,8 +42,10 @@ pins: $(STAMP)
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 
-# Made when missing, brought up to date when the pins change. The launcher ./npserver shares the environment.
-$(STAMP): requirements-dev.txt
+# Made when missing, brought up to date when the pins change. The launcher ./npserver shares the environment, and knows
+# by its own stamp that the requirements are there.
+$(STAMP): requirements-dev.txt requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@cksum < requirements.txt > $(VENV)/npserver.stamp
 	@touch $@

@@ -30,9 +30,7 @@ def main() -> int:
         return 0
     before = results.load(LATEST)
     if options.report:
-        if before is None:
-            sys.exit(f"there are no results in {LATEST}")
-        report.write(before)
+        report.write(before or Results(describe(), {}))
         return 0
     chosen = _chosen(options)
     _allow_files()

@@ -68,7 +68,8 @@ def _page(results: Results) -> Iterator[str]:
     yield METHOD
     yield "## Machine and versions\n"
     yield ", ".join(f"{name} {value}" for name, value in results.machine.items() if value) + ".\n"
-    yield ", ".join(f"{name} {version}" for name, version in results.versions.items()) + ".\n"
+    if results.versions:
+        yield ", ".join(f"{name} {version}" for name, version in results.versions.items()) + ".\n"
     for title, group in GROUPS.items():
         shown = [(workload, results.outcomes[workload.name]) for workload in group if workload.name in results.outcomes]
         if shown:

@@ -1,0 +1,110 @@
+"""The examples in README and docs: configs load and compile, commands are understood, links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from npserver.cli import COMMANDS
+from npserver.cli.arguments import parse_arguments
+from npserver.config.load import from_arguments, load_text
+from npserver.errors import ConfigError, Severity
+from npserver.observe.scoreboard import Directory
+from npserver.process.rehearsal import rehearse
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+
+#: What an example cannot have here: the files and users of a real machine.
+_OF_THE_MACHINE = re.compile(
+    r"cannot read|no such|no directory|does not exist|not a directory|not found|no permission|no user|no group",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A fenced block of a page."""
+
+    page: Path
+    line: int
+    kind: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page.name}:{self.line}"
+
+
+def examples(*kinds: str) -> Iterator[Example]:
+    """All blocks of these kinds."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for match in _BLOCK.finditer(text):
+            if match[1] in kinds:
+                yield Example(page, text.count("\n", 0, match.start()) + 2, match[1], match[2])
+
+
+def commands() -> Iterator[tuple[str, list[str]]]:
+    """Every npserver command line in a shell block, with where it stands."""
+    for example in examples("sh", "console", "bash"):
+        for number, line in enumerate(example.text.replace("\\\n", "  ").splitlines()):
+            for part in re.split(r"\|\||&&|[|;>]", line.removeprefix("$ ")):
+                words = shlex.split(part, comments=True)
+                if words and words[0] in ("npserver", "./npserver", "sudo"):
+                    yield f"{example.page.name}:{example.line + number}", words[1 + words[:2].count("sudo") :]
+                if not words:
+                    break  # the rest is a comment
+
+
+CONFIGS = list(examples("json", "jsonc"))
+COMMAND_LINES = list(commands())
+
+
+def test_there_are_examples() -> None:
+    assert len(CONFIGS) >= 6
+    assert len(COMMAND_LINES) >= 10
+
+
+@pytest.mark.parametrize("example", CONFIGS, ids=str)
+def test_configs_load_and_compile(example: Example) -> None:
+    document = load_text(example.text, str(example))
+    if not document.config.listen:  # a fragment
+        document = from_arguments([("http://:8080", [])], base=document)
+    try:
+        rehearse(document, Directory())
+    except ConfigError as error:
+        unexpected = [
+            str(problem)
+            for problem in error.problems
+            if problem.severity is not Severity.WARNING and not _OF_THE_MACHINE.search(problem.message)
+        ]
+        assert unexpected == []
+
+
+@pytest.mark.parametrize(("place", "words"), COMMAND_LINES, ids=[place for place, _ in COMMAND_LINES])
+def test_commands_are_understood(place: str, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    if words and words[0] in COMMANDS:
+        assert import_module(COMMANDS[words[0]]).main(["-help"]) == 0
+        usage = capsys.readouterr().out
+        assert all(word in usage for word in words[1:] if word.startswith("-"))
+    else:
+        parse_arguments(words)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path) -> None:
+    links = [link for link in _LINK.findall(page.read_text(encoding="utf-8")) if "://" not in link]
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_python_examples_compile() -> None:
+    for example in examples("python"):
+        compile(example.text, str(example), "exec")
