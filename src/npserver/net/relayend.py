@@ -148,8 +148,8 @@ class End(asyncio.Protocol):
             self.relay.reason = self.relay.reason or f"closed by {self.name}"
             self.other.close()
             self.close()
-        elif self.transport.can_write_eof():
-            self.transport.write_eof()
+        else:
+            self._write_eof()
 
     def close(self) -> None:
         """Close when all is sent."""
@@ -163,8 +163,7 @@ class End(asyncio.Protocol):
         Closing at once, with bytes of the peer's unread, would reset the connection and could take from it what was
         sent last (RFC 9112 §9.6 has the same for HTTP).
         """
-        if not self.is_at_eof and self.transport.can_write_eof():
-            self.transport.write_eof()
+        if not self.is_at_eof and self._write_eof():
             self.relay.linger()
             self.go_on()
         else:
@@ -202,6 +201,16 @@ class End(asyncio.Protocol):
             self.go_on()
 
     # ── private ──
+
+    def _write_eof(self) -> bool:
+        """Say that nothing more comes, where the transport can. The stock loop fails when the peer is gone already."""
+        try:
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+                return True
+        except OSError:
+            pass
+        return False
 
     def _keep_early(self, data: bytes) -> None:
         self._early.append(data)

@@ -1,0 +1,450 @@
+"""Forwards of connections, the whole server in this process: targets that fail, limits, networks, names, PROXY headers."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import npserver
+
+DEADLINE_S = 5
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+SSL_REQUEST = bytes.fromhex("0000000804d2162f")  # PostgreSQL
+
+
+@asynccontextmanager
+async def target(serve: Serve, **options: Any) -> AsyncIterator[int]:
+    """A server on a free port."""
+
+    async def guarded(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
+            await serve(reader, writer)
+        writer.close()
+        with suppress(ConnectionError, ssl.SSLError):
+            await writer.wait_closed()
+
+    server = await asyncio.start_server(guarded, "127.0.0.1", 0, **options)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+def named(name: bytes) -> Serve:
+    """A target that says its name, then echoes."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(name)
+        while data := await reader.read(65536):
+            writer.write(data)
+
+    return serve
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+
+
+async def dead_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def forward(to: str, **rule: Any) -> dict[str, Any]:
+    """A config with one TCP forward."""
+    return config([{"forward_to": to, **rule}])
+
+
+def config(rules: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    listen = {"name": "in", "uri": "tcp://127.0.0.1:0", **more.pop("listener", {})}
+    return {
+        "listen": [listen],
+        "dispatch": [{"listener": "in", "handler": "forward", **rule} for rule in rules],
+        **more,
+    }
+
+
+@asynccontextmanager
+async def connect(server: Any, **options: Any) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    port = server.addresses["in"].port
+    async with asyncio.timeout(DEADLINE_S):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, **options)
+        try:
+            yield reader, writer
+        finally:
+            writer.close()
+            with suppress(ConnectionError, ssl.SSLError):
+                await writer.wait_closed()
+
+
+async def ask(server: Any, data: bytes = b"hello", **options: Any) -> bytes:
+    """Send, end, and give all that comes back."""
+    async with connect(server, **options) as (reader, writer):
+        writer.write(data)
+        if writer.can_write_eof():
+            writer.write_eof()
+        return await reader.read()
+
+
+async def refused(server: Any, data: bytes = b"hello") -> bool:
+    """Whether a connection is cut off without an answer."""
+    try:
+        return await ask(server, data) == b""
+    except OSError:  # reset, or not connected any more when ending
+        return True
+
+
+# ── targets ──
+
+
+async def test_the_next_target_takes_over_when_one_refuses() -> None:
+    async with target(named(b"second ")) as port:
+        pool = {"targets": [f"tcp://127.0.0.1:{await dead_port()}", f"tcp://127.0.0.1:{port}"]}
+        async with npserver.serve(config([{"forward_to": "upstream://pool"}], upstreams={"pool": pool})) as server:
+            for _ in range(4):
+                assert await ask(server) == b"second hello"
+
+
+async def test_bytes_sent_before_the_fail_over_are_kept() -> None:
+    async with target(echo) as port:
+        dead = [f"tcp://127.0.0.1:{await dead_port()}" for _ in range(2)]
+        pool = {"targets": [*dead, f"tcp://localhost:{port}"], "retries": 2}
+        async with npserver.serve(config([{"forward_to": "upstream://pool"}], upstreams={"pool": pool})) as server:
+            assert await ask(server, b"x" * 300_000) == b"x" * 300_000
+
+
+async def test_a_target_that_cannot_be_reached_resets_the_client_and_says_why(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    port = await dead_port()
+    async with npserver.serve(forward(f"tcp://127.0.0.1:{port}")) as server:
+        with pytest.raises(ConnectionResetError):
+            await ask(server)
+    assert f"no target of tcp://127.0.0.1:{port} for client 127.0.0.1" in caplog.text
+    assert "connection refused" in caplog.text
+
+
+async def test_a_name_that_does_not_resolve_refuses_connections_only(caplog: pytest.LogCaptureFixture) -> None:
+    async with npserver.serve(forward("tcp://no-such-host.invalid:1")) as server:
+        with pytest.raises(ConnectionError):
+            await ask(server)
+    assert "does not resolve" in caplog.text
+
+
+async def test_a_target_that_does_not_answer_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        waiting = []
+        for _ in range(3):  # fills the queue of connections: further ones are not answered
+            one = socket.socket()
+            one.setblocking(False)
+            one.connect_ex(full.getsockname())
+            waiting.append(one)
+        await asyncio.sleep(0.01)
+        to = f"tcp://127.0.0.1:{full.getsockname()[1]}"
+        async with npserver.serve(forward(to, connect_timeout="200ms")) as server:
+            with pytest.raises(ConnectionError):
+                await ask(server)
+        for one in waiting:
+            one.close()
+    assert "within 0.2 s" in caplog.text
+
+
+async def test_targets_share_the_connections() -> None:
+    async with target(named(b"a")) as first, target(named(b"b")) as second:
+        pool = {"targets": [f"tcp://127.0.0.1:{first}", f"tcp://127.0.0.1:{second}"]}
+        async with npserver.serve(config([{"forward_to": "upstream://pool"}], upstreams={"pool": pool})) as server:
+            answers = [await ask(server, b"") for _ in range(4)]
+    assert sorted(answers) == [b"a", b"a", b"b", b"b"]
+
+
+async def test_max_connections_of_a_target_sends_others_elsewhere() -> None:
+    async with target(named(b"a")) as first, target(named(b"b")) as second:
+        targets = [{"uri": f"tcp://127.0.0.1:{first}", "max_connections": 1}, f"tcp://127.0.0.1:{second}"]
+        rules = [{"forward_to": "upstream://pool"}]
+        async with npserver.serve(config(rules, upstreams={"pool": {"targets": targets}})) as server:
+            async with connect(server) as (one, _), connect(server) as (two, _), connect(server) as (three, _):
+                assert sorted([await one.read(1), await two.read(1), await three.read(1)]) == [b"a", b"b", b"b"]
+
+
+# ── the relay as a whole ──
+
+
+async def test_half_closes_pass_through_and_the_line_in_the_log(tmp_path: Path) -> None:
+    async def count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"%d bytes" % len(await reader.read()))
+
+    async with target(count) as port:
+        log = tmp_path / "access.log"
+        config = {**forward(f"tcp://127.0.0.1:{port}"), "logging": {"format": "json"}}
+        async with npserver.serve(config, access_log=str(log)) as server:
+            assert await ask(server, b"x" * 123_456) == b"123456 bytes"
+    line = log.read_text()
+    for part in (f"tcp://127.0.0.1:{port}", '"kind":"tcp"', '"received_bytes":123456', '"sent_bytes":12', "closed by"):
+        assert part in line.replace('": ', '":'), line
+
+
+async def test_silence_ends_a_connection() -> None:
+    async with target(echo) as port:
+        async with npserver.serve(forward(f"tcp://127.0.0.1:{port}", timeout="300ms")) as server:
+            async with connect(server) as (reader, writer):
+                writer.write(b"hello")
+                assert await reader.readexactly(5) == b"hello"
+                assert await reader.read() == b""
+
+
+async def test_no_more_connections_than_allowed(caplog: pytest.LogCaptureFixture) -> None:
+    async with target(named(b"!")) as port:
+        async with npserver.serve(forward(f"tcp://127.0.0.1:{port}", max_connections=2)) as server:
+            async with connect(server) as (one, _), connect(server) as (two, two_writer):
+                assert await one.read(1) + await two.read(1) == b"!!"
+                assert await refused(server)
+                two_writer.close()
+                assert await two.read() == b""
+                while await refused(server, b""):  # until the end of the second has been noticed
+                    await asyncio.sleep(0.01)
+    assert "max_connections" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("rule", "admitted"),
+    [
+        ({"allow": "127.0.0.0/8"}, True),
+        ({"allow": ["10.0.0.0/8", "home"]}, True),
+        ({"allow": "10.0.0.0/8"}, False),
+        ({"deny": "home"}, False),
+        ({"deny": "10.0.0.0/8"}, True),
+        ({"allow": "home", "deny": "127.0.0.1"}, False),
+    ],
+)
+async def test_networks_let_in(rule: dict[str, Any], admitted: bool) -> None:
+    async with target(echo) as port:
+        one = config([{"forward_to": f"tcp://127.0.0.1:{port}", **rule}], networks={"home": ["127.0.0.0/8"]})
+        async with npserver.serve(one) as server:
+            assert await refused(server) is not admitted
+
+
+async def test_established_connections_live_through_a_reload() -> None:
+    async with target(named(b"old ")) as old, target(named(b"new ")) as new:
+        one = forward(f"tcp://127.0.0.1:{old}")
+        async with npserver.serve(one) as server:
+            one["listen"][0]["uri"] = f"tcp://127.0.0.1:{server.addresses['in'].port}"
+        async with npserver.serve(one) as server:
+            async with connect(server) as (reader, writer):
+                assert await reader.readexactly(4) == b"old "
+                await server.reload({**one, "dispatch": forward(f"tcp://127.0.0.1:{new}")["dispatch"]})
+                assert await ask(server) == b"new hello"
+                writer.write(b"still here")
+                assert await reader.readexactly(10) == b"still here"
+
+
+# ── rules told apart ──
+
+
+async def test_rules_by_network() -> None:
+    async with target(named(b"lan ")) as lan, target(named(b"other ")) as other:
+        rules = [
+            {"forward_to": f"tcp://127.0.0.1:{other}"},
+            {"forward_to": f"tcp://127.0.0.1:{lan}", "from": ["127.0.0.2", "10.0.0.0/8"]},
+        ]
+        async with npserver.serve(config(rules)) as server:
+            assert await ask(server, b"") == b"other "
+            assert await ask(server, b"", local_addr=("127.0.0.2", 0)) == b"lan "
+
+
+@asynccontextmanager
+async def named_routes(certificates: Callable[..., Any], *, default: bool = True) -> AsyncIterator[tuple[Any, Any]]:
+    """Three TLS servers behind one listener, told apart by name, and a plain one as the default."""
+    certificate = certificates("a.example.com", "*.example.com", "*.b.example.com", "other.test")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate.cert, certificate.key)
+    async with (
+        target(named(b"exact"), ssl=context) as exact,
+        target(named(b"wild"), ssl=context) as wild,
+        target(named(b"deep"), ssl=context) as deep,
+        target(named(b"plain ")) as plain,
+    ):
+        rules = [
+            {"forward_to": f"tcp://127.0.0.1:{wild}", "sni": "*.example.com"},
+            {"forward_to": f"tcp://127.0.0.1:{exact}", "sni": ["A.example.com"]},
+            {"forward_to": f"tcp://127.0.0.1:{deep}", "sni": "*.b.example.com"},
+        ]
+        if default:
+            rules.append({"forward_to": f"tcp://127.0.0.1:{plain}"})
+        async with npserver.serve(config(rules, timeouts={"tls_handshake": "300ms"})) as server:
+            yield server, certificate.client()
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"), [("a.example.com", b"exact"), ("b.example.com", b"wild"), ("deep.b.example.com", b"deep")]
+)
+async def test_rules_by_server_name(certificates: Callable[..., Any], name: str, answer: bytes) -> None:
+    async with named_routes(certificates) as (server, context):
+        async with connect(server, ssl=context, server_hostname=name) as (reader, writer):
+            assert await reader.readexactly(len(answer)) == answer
+            writer.write(b"through TLS")
+            assert await reader.readexactly(11) == b"through TLS"
+
+
+async def test_what_names_no_server_gets_the_default(certificates: Callable[..., Any]) -> None:
+    async with named_routes(certificates) as (server, context):
+        assert await ask(server, b"GET / HTTP/1.0\r\n\r\n") == b"plain GET / HTTP/1.0\r\n\r\n"
+        with pytest.raises(ssl.SSLError):  # the default does not speak TLS
+            await ask(server, ssl=context, server_hostname="other.test")
+
+
+async def test_without_a_default_what_fits_no_rule_is_refused(certificates: Callable[..., Any]) -> None:
+    async with named_routes(certificates, default=False) as (server, context):
+        assert await refused(server, b"no TLS at all")
+        with pytest.raises((ConnectionError, ssl.SSLError)):
+            await ask(server, ssl=context, server_hostname="other.test")
+
+
+async def test_a_hello_byte_by_byte_and_one_that_never_comes(certificates: Callable[..., Any]) -> None:
+    async with named_routes(certificates) as (server, context):
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context.wrap_bio(incoming, outgoing, server_hostname="deep.b.example.com")
+        with pytest.raises(ssl.SSLWantReadError):
+            tls.do_handshake()
+        async with connect(server) as (reader, writer):
+            for byte in outgoing.read():
+                writer.write(bytes([byte]))
+                await asyncio.sleep(0)
+            assert (await reader.readexactly(1)) == b"\x16"  # a handshake record: the ServerHello
+        async with connect(server) as (reader, writer):
+            writer.write(b"\x16\x03\x01")
+            with suppress(ConnectionError):
+                assert await reader.read() == b""  # within timeouts.tls_handshake
+
+
+@pytest.mark.parametrize("gss_first", [False, True])
+async def test_postgres_clients_by_server_name(certificates: Callable[..., Any], gss_first: bool) -> None:
+    """PostgreSQL's protocol, message flow of SSL session encryption: the request is granted at both ends."""
+    certificate = certificates("db.example")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate.cert, certificate.key)
+    requests = []
+
+    async def postgres(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        requests.append(await reader.readexactly(8))
+        await asyncio.sleep(0.01)
+        assert not reader._buffer, "sent before the answer"  # type: ignore[attr-defined]
+        writer.write(b"S")
+        await writer.start_tls(context)
+        writer.write(b"postgres ")
+        writer.write(await reader.readexactly(5))
+
+    async with target(postgres) as port:
+        rules = [{"forward_to": f"tcp://127.0.0.1:{port}", "sni": "db.example"}]
+        async with npserver.serve(config(rules)) as server:
+            async with connect(server) as (reader, writer):
+                if gss_first:
+                    writer.write(bytes.fromhex("0000000804d21630"))
+                    assert await reader.readexactly(1) == b"N"
+                writer.write(SSL_REQUEST)
+                assert await reader.readexactly(1) == b"S"
+                await writer.start_tls(certificate.client(), server_hostname="db.example")
+                writer.write(b"hello")
+                assert await reader.readexactly(14) == b"postgres hello"
+    assert requests == [SSL_REQUEST]
+
+
+async def test_a_postgres_server_that_refuses_tls(certificates: Callable[..., Any]) -> None:
+    hello, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = certificates("db.example").client().wrap_bio(hello, outgoing, server_hostname="db.example")
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.do_handshake()
+
+    async def postgres(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(8)
+        writer.write(b"N")
+        assert await reader.read() == b""
+
+    async with target(postgres) as port:
+        rules = [{"forward_to": f"tcp://127.0.0.1:{port}", "sni": "db.example"}]
+        async with npserver.serve(config(rules)) as server:
+            async with connect(server) as (reader, writer):
+                writer.write(SSL_REQUEST)
+                assert await reader.readexactly(1) == b"S"
+                writer.write(outgoing.read())
+                with pytest.raises(ConnectionResetError):
+                    await reader.read()
+
+
+# ── PROXY protocol and TLS ──
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+async def test_the_target_is_told_who_the_client_is(version: str) -> None:
+    async with target(echo) as port:
+        async with npserver.serve(forward(f"tcp://127.0.0.1:{port}", send_proxy=version)) as server:
+            async with connect(server) as (reader, writer):
+                own = writer.get_extra_info("sockname")
+                listening = server.addresses["in"].port
+                writer.write(b"hello")
+                if version == "v1":
+                    expected = b"PROXY TCP4 127.0.0.1 127.0.0.1 %d %d\r\n" % (own[1], listening)
+                else:
+                    addresses = socket.inet_aton("127.0.0.1") * 2 + struct.pack("!HH", own[1], listening)
+                    expected = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + addresses
+                assert await reader.readexactly(len(expected) + 5) == expected + b"hello"
+
+
+async def test_a_client_behind_a_proxy_is_judged_by_its_own_address(tmp_path: Path) -> None:
+    async with target(echo) as port:
+        rules = [{"forward_to": f"tcp://127.0.0.1:{port}", "allow": "192.0.2.0/24", "send_proxy": "v1"}]
+        one = config(rules, listener={"accept_proxy": "127.0.0.1"})
+        log = tmp_path / "access.log"
+        async with npserver.serve(one, access_log=str(log)) as server:
+            header = b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 443\r\n"
+            assert await ask(server, header + b"hello") == header + b"hello"
+            assert await refused(server, b"PROXY TCP4 198.51.100.7 192.0.2.1 4711 443\r\nhello")
+            assert await refused(server, b"hello without a header")
+    assert "192.0.2.7:4711" in log.read_text()
+
+
+async def test_names_are_told_apart_behind_a_proxy_too(certificates: Callable[..., Any]) -> None:
+    async with target(named(b"far ")) as far, target(named(b"near ")) as near:
+        rules = [
+            {"forward_to": f"tcp://127.0.0.1:{far}", "from": "192.0.2.0/24"},
+            {"forward_to": f"tcp://127.0.0.1:{near}"},
+        ]
+        async with npserver.serve(config(rules, listener={"accept_proxy": "127.0.0.1"})) as server:
+            assert await ask(server, b"PROXY TCP4 192.0.2.7 192.0.2.1 1 2\r\nhello") == b"far hello"
+            assert await ask(server, b"PROXY TCP4 127.0.0.1 192.0.2.1 1 2\r\nhello") == b"near hello"
+
+
+async def test_tls_ends_here_and_begins_here_and_half_closes_pass(certificates: Callable[..., Any]) -> None:
+    """RFC 8446 §6.1: closing the write side leaves the read side open."""
+    certificate = certificates("localhost", "127.0.0.1")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate.cert, certificate.key)
+    async with target(named(b"secure "), ssl=context) as secure:
+        rules = [{"forward_to": f"ssl://localhost:{secure}", "tls": {"ca": str(certificate.ca)}}]
+        listener = {"uri": "ssl://127.0.0.1:0", "tls": certificate.config}
+        async with npserver.serve(config(rules, listener=listener)) as server:
+            async with connect(server, ssl=certificate.client(), server_hostname="localhost") as (reader, writer):
+                writer.write(b"x" * 200_000)
+                assert await reader.readexactly(200_007) == b"secure " + b"x" * 200_000
+
+
+async def test_a_target_with_the_wrong_certificate_is_not_used(
+    certificates: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    certificate = certificates("elsewhere.example")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate.cert, certificate.key)
+    async with target(echo, ssl=context) as port:
+        rule = forward(f"ssl://localhost:{port}", tls={"ca": str(certificate.ca)})
+        async with npserver.serve(rule) as server:
+            assert await refused(server)
+    assert "certificate" in caplog.text
