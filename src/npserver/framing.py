@@ -105,7 +105,13 @@ class Decoder:
 
 def encoder(framing: FramingName) -> Callable[[bytes], bytes]:
     """What turns a message into its bytes on a stream. A message longer than `MAX_LENGTHS[framing]` cannot be."""
-    return {"raw": bytes, "line": _encode_line, "length16": _encode_length16, "length32": _encode_length32}[framing]
+    encoders: dict[str, Callable[[bytes], bytes]] = {
+        "raw": bytes,
+        "line": _encode_line,
+        "length16": _encode_length16,
+        "length32": _encode_length32,
+    }
+    return encoders[framing]
 
 
 def _encode_line(message: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("npserver.server")
 
 CONTROLLER = -1
+
+#: Requests leave next to no cycles behind, so the collector may come by seldom.
+_GC_THRESHOLDS = (20_000, 20, 50)
 
 
 def name_role(role: int) -> str:
@@ -92,6 +96,8 @@ class Child:
         if self.seat.identity is not None:
             self.seat.identity.assume()
         await self.plane.swap(runtime, self.seat.sockets)
+        gc.freeze()  # the compiled config stays: the collector need not look at it again and again
+        gc.set_threshold(*_GC_THRESHOLDS)
         self.loop.add_signal_handler(signal.SIGTERM, self._stop.set)
         self.loop.add_reader(self.seat.channel.fileno(), self._read)
         self._send({"kind": "ready"})
