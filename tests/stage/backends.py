@@ -163,8 +163,8 @@ class Backends:
 
 class HttpApp:
     """An application that answers with what it was asked, as JSON: name, method, target, headers (a list of pairs,
-    names in lower case), body. `/status/404` answers that status, `/bytes/1000` so many bytes, `/chunked` in two chunks,
-    `/healthz` plain `ok`. Every answer names the application in `X-Backend`.
+    names in lower case), body. `/status/404` answers that status, `/bytes/1000` so many bytes, `/chunked` in two
+    chunks, `/healthz` plain `ok`. Every answer names the application in `X-Backend`.
     """
 
     def __init__(self, name: str) -> None:
