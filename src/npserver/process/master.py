@@ -295,9 +295,10 @@ class Master:
     def _commit_swap(self, swap: Swap) -> None:
         self._swap = None
         warn_of_unchangeable(self._document, swap.document)
-        self._crew.broadcast({"kind": "commit"})
-        self._board.directory.names.update(swap.slots)
+        # Sockets that go are closed here first: whoever closes last resets what is queued, and only workers can accept.
         self._bindings.commit(swap.bindings, swap.runtime.listeners)
+        self._board.directory.names.update(swap.slots)
+        self._crew.broadcast({"kind": "commit"})
         self._document, self._runtime = swap.document, swap.runtime
         logs.configure(swap.document.config.logging)
         for problem in swap.runtime.warnings:

@@ -32,6 +32,7 @@ log = logging.getLogger("npserver.server")
 Sockets = Mapping[str, tuple[socket.socket, ...]]
 
 _LAST_TURNS_S = 0.005  # between closing a socket's other holders and its acceptor
+_FIRST_REQUEST_S = 0.1  # for those taken last, whose request may be under way
 _POLL_S = 0.02  # how often draining looks whether the last connection is gone
 
 
@@ -119,10 +120,12 @@ class Plane:
             _abort(connection)
 
     async def _take_queued(self, listeners: Iterable[LiveListener]) -> None:
-        """Stop accepting, but not before those who are connected already are taken, with what they asked for."""
+        """Stop accepting, but not before those who are connected already are taken; give them time to ask."""
         await asyncio.sleep(_LAST_TURNS_S)
         for live in listeners:
             live.stop()
+        if self.context.connections:
+            await asyncio.sleep(_FIRST_REQUEST_S)
 
     async def _drain(self, live: LiveListener | None, timeout_s: float) -> None:
         deadline = self.context.loop.time() + timeout_s
