@@ -6,7 +6,8 @@ into the question repeat the asker's spelling. A reply is id, head, the question
 
 from __future__ import annotations
 
-from itertools import cycle
+from functools import lru_cache
+from itertools import cycle, repeat
 from struct import pack
 
 from npserver.dns import codes
@@ -22,42 +23,64 @@ _MAX_POINTER = 0x3FFF
 QR, AA, TC, RD, RA = 0x8000, 0x0400, 0x0200, 0x0100, 0x0080
 
 Heads = tuple[bytes, ...]
+Counts = tuple[int, int, int]  # of the answer, authority and additional sections
 
 
 class Answer:
     """A reply, compiled. `bodies` are the same records in rotated order (RFC 1794)."""
 
-    __slots__ = ("bodies", "full_heads", "label", "min_ttl", "rcode", "short", "tally", "truncated_heads", "turn")
+    __slots__ = ("bodies", "full_heads", "label", "short", "tally", "truncated_heads", "turn")
 
-    def __init__(self, sections: Sections, suffix: bytes, name_bytes: int, label: bytes, tally: list[int]) -> None:
-        self.rcode = sections.rcode
-        self.label = label  # equal for answers that rate limits count as one
-        self.tally = tally  # one number: how often answers of this type and rcode were given
-        everything = (*sections.answer, *sections.authority, *sections.additional)
-        self.min_ttl = min([one.ttl for one in everything], default=0)
-        bodies, counts = _bodies(sections, suffix, name_bytes)
+    def __init__(self, flags: int, counts: Counts, bodies: tuple[bytes, ...], label: bytes, tally: list[int]) -> None:
         self.bodies = bodies
-        self.turn = cycle(bodies)
-        flags = QR | (AA if sections.is_authoritative else 0) | sections.rcode & 0xF
+        self.turn = repeat(bodies[0]) if len(bodies) == 1 else cycle(bodies)
         self.full_heads = heads(flags, counts)
         self.truncated_heads = heads(flags | TC, (0, 0, 0))
         #: The answer without its additional section, for those who can take no more.
         self.short: tuple[Heads, bytes] | None = None
-        if sections.additional and not sections.needs_additional:
-            less = Sections(sections.rcode, sections.is_authoritative, sections.answer, sections.authority)
-            short, short_counts = _bodies(less, suffix, name_bytes)
-            self.short = heads(flags, short_counts), short[0]
+        self.label = label  # equal for answers that rate limits count as one
+        self.tally = tally  # one number: how often answers of this type and rcode were given
 
     def __repr__(self) -> str:
-        return f"<Answer {codes.rcode_name(self.rcode)} {len(self.bodies[0])} bytes>"
+        return f"<Answer {self.label!r} {len(self.bodies[0])} bytes>"
 
 
-def heads(flags: int, counts: tuple[int, int, int], questions: int = 1) -> Heads:
+def compile_answer(sections: Sections, suffix: bytes, name_bytes: int, label: bytes, tally: list[int]) -> Answer:
+    """Compile what a lookup found for names of `name_bytes` bytes that end in `suffix`."""
+    flags = QR | (AA if sections.is_authoritative else 0) | sections.rcode & 0xF
+    bodies, counts = _bodies(sections, suffix, name_bytes)
+    answer = Answer(flags, counts, bodies, label, tally)
+    if sections.additional and not sections.needs_additional:
+        less = Sections(sections.rcode, sections.is_authoritative, sections.answer, sections.authority)
+        short, short_counts = _bodies(less, suffix, name_bytes)
+        answer.short = heads(flags, short_counts), short[0]
+    return answer
+
+
+def compile_plain(kind: int, ttl: int, data: tuple[bytes, ...], label: bytes, tally: list[int]) -> Answer:
+    """Compile the commonest answer, a record set of the asked name whose data holds no names: equal, but faster."""
+    # hot: dns.many
+    fixed = pack("!HHHI", 0xC00C, kind, codes.CLASS_IN, ttl)
+    if len(data) == 1:
+        bodies: tuple[bytes, ...] = (fixed + len(data[0]).to_bytes(2, "big") + data[0],)
+    else:
+        records = [fixed + len(one).to_bytes(2, "big") + one for one in data]
+        bodies = tuple([b"".join(records[at:] + records[:at]) for at in _rotation(kind, len(records))])
+    return Answer(QR | AA, (len(data), 0, 0), bodies, label, tally)
+
+
+def _rotation(kind: int, count: int) -> range:
+    """Where to begin with a set of so many records."""
+    return range(0, count, -(-count // MAX_ROTATIONS)) if kind in (codes.A, codes.AAAA) else range(1)
+
+
+@lru_cache(maxsize=1024)
+def heads(flags: int, counts: Counts) -> Heads:
     """Bytes 2 to 12 of a reply, by RD + 2 * EDNS + 4 * RA."""
     answers, authority, additional = counts
     return tuple(
         [
-            pack("!HHHHH", flags | rd | ra, questions, answers, authority, additional + edns)
+            pack("!HHHHH", flags | rd | ra, 1, answers, authority, additional + edns)
             for ra in (0, RA)
             for edns in (0, 1)
             for rd in (0, RD)
@@ -65,14 +88,13 @@ def heads(flags: int, counts: tuple[int, int, int], questions: int = 1) -> Heads
     )
 
 
-def _bodies(sections: Sections, suffix: bytes, name_bytes: int) -> tuple[tuple[bytes, ...], tuple[int, int, int]]:
+def _bodies(sections: Sections, suffix: bytes, name_bytes: int) -> tuple[tuple[bytes, ...], Counts]:
     orders = [sections.answer]
-    if sections.answer and (last := sections.answer[-1]).kind in (codes.A, codes.AAAA) and len(last.data) > 1:
-        count = len(last.data)
-        starts = range(0, count, -(-count // MAX_ROTATIONS))
+    if sections.answer:
+        last = sections.answer[-1]
         orders = [
             [*sections.answer[:-1], Records(last.owner, last.kind, last.ttl, last.data[at:] + last.data[:at])]
-            for at in starts
+            for at in _rotation(last.kind, len(last.data))
         ]
     bodies = []
     for order in orders:

@@ -7,19 +7,20 @@ plain OPT record falls through. What an attacker can vary (case, names, options)
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from itertools import cycle, repeat
 from typing import ClassVar
 
 from npserver.dns.answer import HEADER_BYTES, Answer
 from npserver.dns.channel import Channel, Reply, shortened, truncated
 from npserver.dns.cookies import CookieJar
-from npserver.dns.edns import OPT_REPLIES, PLAIN_UDP_BYTES, Edns, opt_with_cookie, parse_opt
+from npserver.dns.edns import OPT_REPLIES, PLAIN_UDP_BYTES, opt_with_cookie, parse_opt
 from npserver.dns.ratelimit import RateLimiter, Verdict
 from npserver.dns.responder import Responder
 
 MAX_REPLIES = 16_384  # remembered; then all are forgotten
-MAX_OPTS = 1024
+MAX_OPTS = 4096
+COOKIE_S = 60.0  # how long a cookie given is given again
 SAMPLE = 8  # every so many-th is remembered: what comes often soon is, and what comes once costs next to nothing
 MAX_TURNS = 4  # answers with more orders of addresses are not remembered whole
 
@@ -33,13 +34,16 @@ SHAPES = {
 }
 _PLAIN_OPT_BYTES = 11  # without options
 
+#: What a query's OPT record comes to: the largest reply, the reply's OPT, whether the client's address is proved.
+Opt = tuple[int, bytes, bool]
+
 
 class DatagramChannel(Channel):
     """Answers datagrams."""
 
     is_datagram: ClassVar[bool] = True
 
-    __slots__ = ("_due", "_opts", "_shapes", "replies")
+    __slots__ = ("_due", "_opts", "_opts_until", "_shapes", "replies")
 
     def __init__(
         self,
@@ -51,10 +55,11 @@ class DatagramChannel(Channel):
         limiter: RateLimiter | None = None,
     ) -> None:
         super().__init__(responder, jar, relays=relays, may_transfer=may_transfer, limiter=limiter)
-        #: Replies without their ids, in turn, by the query without its id; with the answer for counts and limits.
-        self.replies: dict[bytes, tuple[Iterator[bytes], Answer]] = {}
+        #: By the query without its id: what gives the replies, without their ids, in turn; and the count of them.
+        self.replies: dict[bytes, tuple[Callable[[], bytes], list[int]]] = {}
         self._due = 1
-        self._opts: dict[bytes, Edns] = {}
+        self._opts: dict[bytes | tuple[bytes, str], Opt] = {}
+        self._opts_until = 0.0  # cookies age
         self._shapes = {head: shape + 4 * relays for head, shape in SHAPES.items()}
 
     def forget(self) -> None:
@@ -70,13 +75,17 @@ class DatagramChannel(Channel):
             return super().respond(data, client, now, wall)
         if shape & 2:
             record = data[after:]
-            edns = self._opts.get(record) or self._parse_opt(record)
-            if edns is None or edns[2]:
+            if len(record) == _PLAIN_OPT_BYTES:
+                read = self._opts.get(record) or self._read_opt(record, client, wall)
+            elif wall < self._opts_until:
+                read = self._opts.get((record, client)) or self._read_opt(record, client, wall)
+            else:
+                read = self._read_opt(record, client, wall)
+            if read is None:
                 return super().respond(data, client, now, wall)
-            limit, do, _, cookie = edns
-            opt = OPT_REPLIES[do]
+            limit, opt, is_proved = read
         elif len(data) == after:
-            limit, cookie, opt = PLAIN_UDP_BYTES, None, b""
+            limit, opt, is_proved = PLAIN_UDP_BYTES, b"", False
         else:
             return super().respond(data, client, now, wall)
         key = data[HEADER_BYTES:end].lower()
@@ -89,12 +98,6 @@ class DatagramChannel(Channel):
                 return super().respond(data, client, now, wall)
             if answer is None:
                 return super().respond(data, client, now, wall)
-        is_proved = False
-        if cookie is not None:
-            baked = self.jar.answer(cookie, client, int(wall))
-            if baked is None:
-                return super().respond(data, client, now, wall)
-            opt, is_proved = opt_with_cookie(do, baked[0]), baked[1]
         if self.limiter is not None and not is_proved:
             verdict = self.limiter.judge(client, answer.label, now)
             if verdict is not Verdict.SEND:
@@ -103,20 +106,30 @@ class DatagramChannel(Channel):
         reply = b"".join((data[:2], answer.full_heads[shape], data[HEADER_BYTES:after], next(answer.turn), opt))
         if len(reply) > limit:
             reply = shortened(data, after, shape, answer, opt, limit)
-        elif known is not None and cookie is None and self.limiter is None:
+        elif known is not None and len(opt) <= _PLAIN_OPT_BYTES and self.limiter is None:
             self._due -= 1
             if not self._due:
                 self._due = SAMPLE
                 self._remember(data, shape, after, answer, opt)
         return reply
 
-    def _parse_opt(self, record: bytes) -> Edns | None:
+    def _read_opt(self, record: bytes, client: str, wall: float) -> Opt | None:
+        """Read a query's OPT record; None if `Channel` has to look at it."""
         edns = parse_opt(record)
-        if edns is not None and len(record) == _PLAIN_OPT_BYTES:
-            if len(self._opts) >= MAX_OPTS:
-                self._opts.clear()
-            self._opts[record] = edns
-        return edns
+        if edns is None or edns[2]:
+            return None
+        limit, do, _, cookie = edns
+        opt: Opt = (limit, OPT_REPLIES[do], False)
+        if cookie is not None:
+            baked = self.jar.answer(cookie, client, int(wall))
+            if baked is None:
+                return None
+            opt = (limit, opt_with_cookie(do, baked[0]), baked[1])
+        if len(self._opts) >= MAX_OPTS or wall >= self._opts_until:
+            self._opts.clear()
+            self._opts_until = wall + COOKIE_S
+        self._opts[record if len(record) == _PLAIN_OPT_BYTES else (record, client)] = opt
+        return opt
 
     def _remember(self, data: bytes, shape: int, after: int, answer: Answer, opt: bytes) -> None:
         if len(answer.bodies) > MAX_TURNS:
@@ -124,7 +137,6 @@ class DatagramChannel(Channel):
         if len(self.replies) >= MAX_REPLIES:
             self.replies.clear()
         before = answer.full_heads[shape] + data[HEADER_BYTES:after]
-        if len(answer.bodies) == 1:
-            self.replies[data[2:]] = repeat(before + answer.bodies[0] + opt), answer
-        else:
-            self.replies[data[2:]] = cycle([before + body + opt for body in answer.bodies]), answer
+        replies = [before + body + opt for body in answer.bodies]
+        turn = repeat(replies[0]) if len(replies) == 1 else cycle(replies)
+        self.replies[data[2:]] = turn.__next__, answer.tally

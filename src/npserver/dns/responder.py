@@ -9,9 +9,9 @@ from __future__ import annotations
 from struct import pack
 
 from npserver.dns import codes
-from npserver.dns.answer import Answer
+from npserver.dns.answer import QR, Answer, compile_answer, compile_plain
 from npserver.dns.lookup import Sections, Standing, find, look_up
-from npserver.dns.name import MAX_LABEL_BYTES, ROOT, parent
+from npserver.dns.name import MAX_LABEL_BYTES, parent
 from npserver.dns.tables import Node, Tables
 
 MAX_ANSWERS = 200_000  # remembered of each kind; some 500 bytes each
@@ -21,6 +21,9 @@ _PLAIN = {
     for kind in codes.TYPE_NAMES
     if kind not in (codes.AXFR, codes.IXFR, codes.ANY, codes.DS)
 }
+
+#: Types whose data holds no names to be compressed or looked up.
+_WITHOUT_NAMES = frozenset({codes.A, codes.AAAA, codes.TXT, codes.CAA})
 
 #: Counts by type and rcode, each in a list of one number.
 Tallies = dict[tuple[str, str], list[int]]
@@ -51,8 +54,8 @@ class Responder:
         name = codes.TYPE_NAMES.get(kind, "other")
         answer = self.refusals.get((name, rcode))
         if answer is None:
-            sections = Sections(rcode, is_authoritative=False)
-            answer = Answer(sections, ROOT, 1, codes.rcode_name(rcode).encode(), self.tally(kind, rcode))
+            label = codes.rcode_name(rcode).encode()
+            answer = Answer(QR | rcode & 0xF, (0, 0, 0), (b"",), label, self.tally(kind, rcode))
             self.refusals[name, rcode] = answer
         return answer
 
@@ -92,7 +95,7 @@ class Responder:
         sets = node.sets
         is_itself = standing is Standing.EXISTS or node.key == key
         if is_itself and (kind in sets or codes.CNAME in sets or kind in (codes.DS, codes.ANY)):
-            return self._make(key, tail, kind, minimal_any)
+            return self._make(node, key, tail, kind, minimal_any)
         size = len(key)
         counted = kind if kind in codes.TYPE_NAMES else 0
         if of_class == codes.CLASS_ANY:
@@ -115,15 +118,19 @@ class Responder:
             answer = self._share(place, key, kind, (standing, node), sections)
         return answer
 
-    def _make(self, key: bytes, tail: bytes, kind: int, minimal_any: bool) -> Answer:
+    def _make(self, node: Node, key: bytes, tail: bytes, kind: int, minimal_any: bool) -> Answer:
         place = key + tail
         if kind == codes.ANY:  # depends on the channel, so channels must not find it by the question alone
             place += b"minimal" if minimal_any else b"full"
         answer = self.answers.get(place)
         if answer is None:
-            sections = look_up(self.tables, key, kind, minimal_any=minimal_any) or Sections()
-            sections.is_authoritative &= tail[3] == codes.CLASS_IN  # RFC 1034 §4.3.2: never for QCLASS=*
-            answer = Answer(sections, key, len(key), key, self.tally(kind, sections.rcode))
+            records = node.sets.get(kind)
+            if records is not None and kind in _WITHOUT_NAMES and node.cut is None and tail[3] == codes.CLASS_IN:
+                answer = compile_plain(kind, *records, key, self.tally(kind, codes.NOERROR))
+            else:
+                sections = look_up(self.tables, key, kind, minimal_any=minimal_any) or Sections()
+                sections.is_authoritative &= tail[3] == codes.CLASS_IN  # RFC 1034 §4.3.2: never for QCLASS=*
+                answer = compile_answer(sections, key, len(key), key, self.tally(kind, sections.rcode))
             if len(self.answers) >= MAX_ANSWERS:
                 self.answers.clear()
             self.answers[place] = answer
@@ -139,7 +146,7 @@ class Responder:
             suffix = parent(node.key)
         else:
             suffix = node.zone.key
-        answer = Answer(sections, suffix, len(key), suffix, self.tally(kind, sections.rcode))
+        answer = compile_answer(sections, suffix, len(key), suffix, self.tally(kind, sections.rcode))
         if len(self._shared) >= MAX_ANSWERS:
             self._shared.clear()
         self._shared[place] = answer

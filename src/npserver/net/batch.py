@@ -14,15 +14,18 @@ from __future__ import annotations
 import ctypes
 import socket
 import sys
+from array import array
 from collections.abc import Sequence
+from itertools import accumulate
 from struct import Struct, calcsize
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from npserver.serve.front import Client
 
 BATCH = 64  # datagrams a call
-SLOT_BYTES = 2048  # longer datagrams are cut; longer answers are sent singly
+SLOT_BYTES = 1024  # longer datagrams are cut: this is for questions that are shorter
+ANSWER_BYTES = 2048  # more on average, and the answers are sent singly
 KNOWN_CLIENTS = 4096
 _NAME_BYTES = 28  # sockaddr_in6, the larger of both
 _DONTWAIT = 64
@@ -43,43 +46,43 @@ class Batch:
     """The buffers of one socket. `receive`, look at each datagram, `send` the answers."""
 
     __slots__ = (
+        "_at",
         "_in_headers",
         "_in_words",
         "_input",
         "_known",
+        "_lengths",
         "_libc",
         "_memory",
         "_names",
         "_out_headers",
-        "_out_lengths",
         "_output",
+        "_output_at",
         "_sock",
     )
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        self._known: dict[bytes, Client] = {}
         self._libc = ctypes.PyDLL(None)  # calls that do not wait need not let other threads run
         self._libc.recvmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
         self._libc.sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
         self._memory: list[object] = []  # what the kernel is given addresses of
         self._input, input_at = self._allocate(BATCH * SLOT_BYTES)
-        self._output, output_at = self._allocate(BATCH * SLOT_BYTES)
+        self._output, self._output_at = self._allocate(BATCH * ANSWER_BYTES)
         self._names, names_at = self._allocate(BATCH * _NAME_BYTES)
-        vectors, vectors_at = self._allocate(2 * BATCH * _IOVEC.size)
-        headers, self._in_headers = self._allocate(BATCH * _HEADER.size)
-        answer_headers, self._out_headers = self._allocate(BATCH * _HEADER.size)
+        in_vectors, in_vectors_at = self._allocate(BATCH * _IOVEC.size)
+        out_vectors, out_vectors_at = self._allocate(BATCH * _IOVEC.size)
+        in_headers, self._in_headers = self._allocate(BATCH * _HEADER.size)
+        out_headers, self._out_headers = self._allocate(BATCH * _HEADER.size)
         name_bytes = 28 if sock.family == socket.AF_INET6 else 16
         for slot in range(BATCH):
-            name_at = names_at + slot * _NAME_BYTES
-            of_input, of_output = _IOVEC.size * slot, _IOVEC.size * (BATCH + slot)
-            _IOVEC.pack_into(vectors, of_input, input_at + slot * SLOT_BYTES, SLOT_BYTES)
-            _IOVEC.pack_into(vectors, of_output, output_at + slot * SLOT_BYTES, 0)
-            at = slot * _HEADER.size
-            _HEADER.pack_into(headers, at, name_at, name_bytes, vectors_at + of_input, 1, 0, 0, 0, 0)
-            _HEADER.pack_into(answer_headers, at, name_at, name_bytes, vectors_at + of_output, 1, 0, 0, 0, 0)
-        self._in_words = headers.cast("I")
-        self._out_lengths = vectors.cast("Q")[2 * BATCH + 1 :: 2]
-        self._known: dict[bytes, Client] = {}
+            name_at, of_header, of_vector = names_at + slot * _NAME_BYTES, slot * _HEADER.size, slot * _IOVEC.size
+            _IOVEC.pack_into(in_vectors, of_vector, input_at + slot * SLOT_BYTES, SLOT_BYTES)
+            _HEADER.pack_into(in_headers, of_header, name_at, name_bytes, in_vectors_at + of_vector, 1, 0, 0, 0, 0)
+            _HEADER.pack_into(out_headers, of_header, name_at, name_bytes, out_vectors_at + of_vector, 1, 0, 0, 0, 0)
+        self._in_words = in_headers.cast("I")
+        self._at, self._lengths = out_vectors.cast("Q")[::2], out_vectors.cast("Q")[1::2]
 
     def __repr__(self) -> str:
         return f"<Batch of {self._sock!r}>"
@@ -87,11 +90,12 @@ class Batch:
     def receive(self) -> list[bytes]:  # hot: dns.hit
         """Give the datagrams that have come, at most `BATCH`."""
         count = self._libc.recvmmsg(self._sock.fileno(), self._in_headers, BATCH, _DONTWAIT, None)
-        view, words = self._input, self._in_words
-        return [
-            bytes(view[slot * SLOT_BYTES : slot * SLOT_BYTES + words[slot * _WORDS + _LENGTH_AT]])
-            for slot in range(count)
-        ]
+        if count <= 0:
+            return []
+        end = count * SLOT_BYTES
+        whole = bytes(self._input[:end])  # one copy, of which slices are cheap
+        lengths = self._in_words[_LENGTH_AT : count * _WORDS : _WORDS].tolist()
+        return [whole[at : at + length] for at, length in zip(range(0, end, SLOT_BYTES), lengths, strict=True)]
 
     def client(self, slot: int) -> Client:
         """Who sent the datagram number `slot` of the last batch: a socket address with host and port first."""
@@ -100,40 +104,44 @@ class Batch:
 
     def send(self, answers: Sequence[bytes | None]) -> None:  # hot: dns.hit
         """Send each datagram of the last batch its answer, if it has one; dropped if the kernel's buffer is full."""
-        view, lengths = self._output, self._out_lengths
-        at = 0
-        for slot, answer in enumerate(answers):
-            if answer is None or len(answer) > SLOT_BYTES:
-                self._send_some(answers)
-                return
-            view[at : at + len(answer)] = answer
-            lengths[slot] = len(answer)
-            at += SLOT_BYTES
-        self._flush(0, len(answers))
+        if None in answers:
+            self._send_some(answers)
+        else:
+            self._send_run(0, cast("Sequence[bytes]", answers))
 
-    def _send_some(self, answers: Sequence[bytes | None]) -> None:
-        """There are gaps: send the runs between them."""
-        start = 0
-        view, lengths = self._output, self._out_lengths
-        for slot, answer in enumerate(answers):
-            if answer is not None and len(answer) <= SLOT_BYTES:
-                view[slot * SLOT_BYTES : slot * SLOT_BYTES + len(answer)] = answer
-                lengths[slot] = len(answer)
-                continue
-            self._flush(start, slot)
-            start = slot + 1
-            if answer is not None:
-                try:
-                    self._sock.sendto(answer, self.client(slot))
-                except OSError:
-                    pass  # as any other datagram that cannot be sent now
-        self._flush(start, len(answers))
-
-    def _flush(self, start: int, end: int) -> None:
+    def _send_run(self, start: int, answers: Sequence[bytes]) -> None:  # hot: dns.hit
+        """Answer the datagrams from number `start` on."""
+        lengths = array("Q", map(len, answers))
+        joined = b"".join(answers)
+        if len(joined) > len(self._output):
+            self._send_singly(start, answers)
+            return
+        count = len(lengths)
+        self._output[: len(joined)] = joined
+        self._lengths[start : start + count] = lengths
+        self._at[start : start + count] = array("Q", accumulate(lengths, initial=self._output_at))[:count]
         sendmmsg, number, headers = self._libc.sendmmsg, self._sock.fileno(), self._out_headers
+        end = start + count
         while start < end:
             sent = sendmmsg(number, headers + start * _HEADER.size, end - start, _DONTWAIT)
             start += max(sent, 1)  # the first could not be sent: it is dropped
+
+    def _send_some(self, answers: Sequence[bytes | None]) -> None:
+        """There are gaps: send the runs between them."""
+        run: list[bytes] = []
+        for slot, answer in enumerate((*answers, None)):
+            if answer is not None:
+                run.append(answer)
+            elif run:
+                self._send_run(slot - len(run), run)
+                run = []
+
+    def _send_singly(self, start: int, answers: Sequence[bytes]) -> None:
+        for slot, answer in enumerate(answers, start):
+            try:
+                self._sock.sendto(answer, self.client(slot))
+            except OSError:
+                continue  # dropped, as any other that cannot be sent now
 
     def _describe(self, raw: bytes) -> Client:
         port = int.from_bytes(raw[2:4], "big")

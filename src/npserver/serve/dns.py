@@ -55,8 +55,9 @@ class DatagramDns:
         for data in datagrams:
             known = find(data[2:])
             if known is not None:
-                known[1].tally[0] += 1
-                answers.append(data[:2] + next(known[0]))
+                turn, tally = known
+                tally[0] += 1
+                answers.append(data[:2] + turn())
             else:
                 host = str(client(len(answers))[0])
                 reply = channel.respond(data, host, 0.0, self._server.wall)
@@ -70,8 +71,9 @@ class DatagramDns:
         known = channel.replies.get(data[2:])
         reply: object
         if known is not None:
-            known[1].tally[0] += 1
-            reply = data[:2] + next(known[0])
+            turn, tally = known
+            tally[0] += 1
+            reply = data[:2] + turn()
         else:
             reply = channel.respond(data, host, self._now(), self._server.wall)
             if reply is Aside.RELAY:
