@@ -69,7 +69,7 @@ class Responder:
         `key`, in lower case, ends in its first zero byte; `tail` has 4 bytes. Raises: ValueError if `key` is no name.
         """
         kind = _PLAIN.get(tail)
-        if kind is not None:  # the two commonest: no such name below one that exists, and no such type
+        if kind is not None:  # the commonest: records, no such name below one that exists, no such type
             denial = None
             node = self.tables.nodes.get(key)
             if node is None:
@@ -77,8 +77,11 @@ class Responder:
                 above = self.tables.nodes.get(key[length + 1 :])
                 if above is not None and above.star is None and above.cut is None and length <= MAX_LABEL_BYTES:
                     denial = self._shared.get((above.zone, len(key), kind))
-            elif node.cut is None and kind not in node.sets and codes.CNAME not in node.sets:
-                denial = self._shared.get((node.zone, len(key), ~kind))
+            elif node.cut is None:
+                if kind in node.sets:
+                    return self._make(node, key, tail, kind, minimal_any)
+                if codes.CNAME not in node.sets:
+                    denial = self._shared.get((node.zone, len(key), ~kind))
             if denial is not None:
                 return denial
         return self._find(key, tail, minimal_any)
