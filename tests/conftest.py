@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import trustme
 from tests.stage import ports
@@ -26,6 +27,10 @@ from tests.stage.backends import Backends
 from tests.stage.program import Program
 
 from npserver.observe.logs import AREAS
+
+# How long an example takes depends on what else the machine does; what bounds a test is pytest's timeout.
+hypothesis.settings.register_profile("npserver", deadline=None)
+hypothesis.settings.load_profile("npserver")
 
 
 @pytest.fixture(autouse=True)
