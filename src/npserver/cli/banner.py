@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -13,11 +14,19 @@ if TYPE_CHECKING:
     from npserver.build.runtime import Runtime
     from npserver.net.binding import Binding
 
+log = logging.getLogger("npserver.server")
+
 _BOLD, _DIM, _CYAN, _YELLOW, _PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[36m", "\x1b[33m", "\x1b[0m"
 
 
 def print_banner(runtime: Runtime, bindings: dict[str, Binding], workers: int) -> None:
-    """Show what serves, on stderr."""
+    """Show what serves, on stderr; as log lines where logs are JSON."""
+    if runtime.document.config.logging.format == "json":
+        for binding in bindings.values():
+            log.info("serving %s", ", ".join(map(str, binding.addresses)))
+        for problem in runtime.warnings:
+            log.warning("%s", problem)
+        return
     print(make_banner(runtime, bindings, workers, colour=wants_colour()), end="", file=sys.stderr, flush=True)
 
 

@@ -157,6 +157,7 @@ class _Run:
     async def _reload(self) -> list[str]:
         """Read the config again and swap to it. Gives the errors."""
         async with self._reloading:
+            systemd.notify("RELOADING=1")
             try:
                 document = self._plan.source.document(self._plan.source.read())
                 runtime = await self._single.reload(document)
@@ -170,6 +171,7 @@ class _Run:
             for problem in runtime.warnings:
                 log.warning("%s", problem)
             log.info("config reloaded")
+            systemd.notify("READY=1")
             return []
 
     async def _watch(self) -> None:
