@@ -1,4 +1,4 @@
-"""Forwards of connections, the whole server in this process: targets that fail, limits, networks, names, PROXY headers."""
+"""Forwards of connections, the whole server in this process: bad targets, limits, networks, names, PROXY headers."""
 
 from __future__ import annotations
 
@@ -6,52 +6,26 @@ import asyncio
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.protocols.forwarding import Talk, connect, echo, serve, stream_server
 
-import npserver
-
-DEADLINE_S = 5
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 SSL_REQUEST = bytes.fromhex("0000000804d2162f")  # PostgreSQL
 
 
-@asynccontextmanager
-async def target(serve: Serve, **options: Any) -> AsyncIterator[int]:
-    """A server on a free port."""
-
-    async def guarded(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
-            await serve(reader, writer)
-        writer.close()
-        with suppress(ConnectionError, ssl.SSLError):
-            await writer.wait_closed()
-
-    server = await asyncio.start_server(guarded, "127.0.0.1", 0, **options)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-
-
-def named(name: bytes) -> Serve:
+def named(name: bytes) -> Talk:
     """A target that says its name, then echoes."""
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(name)
         while data := await reader.read(65536):
             writer.write(data)
 
-    return serve
-
-
-async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(65536):
-        writer.write(data)
+    return answer
 
 
 async def dead_port() -> int:
@@ -72,19 +46,6 @@ def config(rules: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
         "dispatch": [{"listener": "in", "handler": "forward", **rule} for rule in rules],
         **more,
     }
-
-
-@asynccontextmanager
-async def connect(server: Any, **options: Any) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    port = server.addresses["in"].port
-    async with asyncio.timeout(DEADLINE_S):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, **options)
-        try:
-            yield reader, writer
-        finally:
-            writer.close()
-            with suppress(ConnectionError, ssl.SSLError):
-                await writer.wait_closed()
 
 
 async def ask(server: Any, data: bytes = b"hello", **options: Any) -> bytes:
@@ -108,18 +69,18 @@ async def refused(server: Any, data: bytes = b"hello") -> bool:
 
 
 async def test_the_next_target_takes_over_when_one_refuses() -> None:
-    async with target(named(b"second ")) as port:
+    async with stream_server(named(b"second ")) as port:
         pool = {"targets": [f"tcp://127.0.0.1:{await dead_port()}", f"tcp://127.0.0.1:{port}"]}
-        async with npserver.serve(config([{"forward_to": "upstream://pool"}], upstreams={"pool": pool})) as server:
+        async with serve(config([{"forward_to": "upstream://pool"}], upstreams={"pool": pool})) as server:
             for _ in range(4):
                 assert await ask(server) == b"second hello"
 
 
 async def test_bytes_sent_before_the_fail_over_are_kept() -> None:
-    async with target(echo) as port:
+    async with stream_server(echo) as port:
         dead = [f"tcp://127.0.0.1:{await dead_port()}" for _ in range(2)]
         pool = {"targets": [*dead, f"tcp://localhost:{port}"], "retries": 2}
-        async with npserver.serve(config([{"forward_to": "upstream://pool"}], upstreams={"pool": pool})) as server:
+        async with serve(config([{"forward_to": "upstream://pool"}], upstreams={"pool": pool})) as server:
             assert await ask(server, b"x" * 300_000) == b"x" * 300_000
 
 
@@ -127,7 +88,7 @@ async def test_a_target_that_cannot_be_reached_resets_the_client_and_says_why(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     port = await dead_port()
-    async with npserver.serve(forward(f"tcp://127.0.0.1:{port}")) as server:
+    async with serve(forward(f"tcp://127.0.0.1:{port}")) as server:
         with pytest.raises(ConnectionResetError):
             await ask(server)
     assert f"no target of tcp://127.0.0.1:{port} for client 127.0.0.1" in caplog.text
@@ -135,7 +96,7 @@ async def test_a_target_that_cannot_be_reached_resets_the_client_and_says_why(
 
 
 async def test_a_name_that_does_not_resolve_refuses_connections_only(caplog: pytest.LogCaptureFixture) -> None:
-    async with npserver.serve(forward("tcp://no-such-host.invalid:1")) as server:
+    async with serve(forward("tcp://no-such-host.invalid:1")) as server:
         with pytest.raises(ConnectionError):
             await ask(server)
     assert "does not resolve" in caplog.text
@@ -151,7 +112,7 @@ async def test_a_target_that_does_not_answer_is_given_up(caplog: pytest.LogCaptu
             waiting.append(one)
         await asyncio.sleep(0.01)
         to = f"tcp://127.0.0.1:{full.getsockname()[1]}"
-        async with npserver.serve(forward(to, connect_timeout="200ms")) as server:
+        async with serve(forward(to, connect_timeout="200ms")) as server:
             with pytest.raises(ConnectionError):
                 await ask(server)
         for one in waiting:
@@ -160,18 +121,18 @@ async def test_a_target_that_does_not_answer_is_given_up(caplog: pytest.LogCaptu
 
 
 async def test_targets_share_the_connections() -> None:
-    async with target(named(b"a")) as first, target(named(b"b")) as second:
+    async with stream_server(named(b"a")) as first, stream_server(named(b"b")) as second:
         pool = {"targets": [f"tcp://127.0.0.1:{first}", f"tcp://127.0.0.1:{second}"]}
-        async with npserver.serve(config([{"forward_to": "upstream://pool"}], upstreams={"pool": pool})) as server:
+        async with serve(config([{"forward_to": "upstream://pool"}], upstreams={"pool": pool})) as server:
             answers = [await ask(server, b"") for _ in range(4)]
     assert sorted(answers) == [b"a", b"a", b"b", b"b"]
 
 
 async def test_max_connections_of_a_target_sends_others_elsewhere() -> None:
-    async with target(named(b"a")) as first, target(named(b"b")) as second:
+    async with stream_server(named(b"a")) as first, stream_server(named(b"b")) as second:
         targets = [{"uri": f"tcp://127.0.0.1:{first}", "max_connections": 1}, f"tcp://127.0.0.1:{second}"]
         rules = [{"forward_to": "upstream://pool"}]
-        async with npserver.serve(config(rules, upstreams={"pool": {"targets": targets}})) as server:
+        async with serve(config(rules, upstreams={"pool": {"targets": targets}})) as server:
             async with connect(server) as (one, _), connect(server) as (two, _), connect(server) as (three, _):
                 assert sorted([await one.read(1), await two.read(1), await three.read(1)]) == [b"a", b"b", b"b"]
 
@@ -183,10 +144,10 @@ async def test_half_closes_pass_through_and_the_line_in_the_log(tmp_path: Path) 
     async def count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"%d bytes" % len(await reader.read()))
 
-    async with target(count) as port:
+    async with stream_server(count) as port:
         log = tmp_path / "access.log"
         config = {**forward(f"tcp://127.0.0.1:{port}"), "logging": {"format": "json"}}
-        async with npserver.serve(config, access_log=str(log)) as server:
+        async with serve(config, access_log=str(log)) as server:
             assert await ask(server, b"x" * 123_456) == b"123456 bytes"
     line = log.read_text()
     for part in (f"tcp://127.0.0.1:{port}", '"kind":"tcp"', '"received_bytes":123456', '"sent_bytes":12', "closed by"):
@@ -194,8 +155,8 @@ async def test_half_closes_pass_through_and_the_line_in_the_log(tmp_path: Path) 
 
 
 async def test_silence_ends_a_connection() -> None:
-    async with target(echo) as port:
-        async with npserver.serve(forward(f"tcp://127.0.0.1:{port}", timeout="300ms")) as server:
+    async with stream_server(echo) as port:
+        async with serve(forward(f"tcp://127.0.0.1:{port}", timeout="300ms")) as server:
             async with connect(server) as (reader, writer):
                 writer.write(b"hello")
                 assert await reader.readexactly(5) == b"hello"
@@ -203,8 +164,8 @@ async def test_silence_ends_a_connection() -> None:
 
 
 async def test_no_more_connections_than_allowed(caplog: pytest.LogCaptureFixture) -> None:
-    async with target(named(b"!")) as port:
-        async with npserver.serve(forward(f"tcp://127.0.0.1:{port}", max_connections=2)) as server:
+    async with stream_server(named(b"!")) as port:
+        async with serve(forward(f"tcp://127.0.0.1:{port}", max_connections=2)) as server:
             async with connect(server) as (one, _), connect(server) as (two, two_writer):
                 assert await one.read(1) + await two.read(1) == b"!!"
                 assert await refused(server)
@@ -227,18 +188,18 @@ async def test_no_more_connections_than_allowed(caplog: pytest.LogCaptureFixture
     ],
 )
 async def test_networks_let_in(rule: dict[str, Any], admitted: bool) -> None:
-    async with target(echo) as port:
+    async with stream_server(echo) as port:
         one = config([{"forward_to": f"tcp://127.0.0.1:{port}", **rule}], networks={"home": ["127.0.0.0/8"]})
-        async with npserver.serve(one) as server:
+        async with serve(one) as server:
             assert await refused(server) is not admitted
 
 
 async def test_established_connections_live_through_a_reload() -> None:
-    async with target(named(b"old ")) as old, target(named(b"new ")) as new:
+    async with stream_server(named(b"old ")) as old, stream_server(named(b"new ")) as new:
         one = forward(f"tcp://127.0.0.1:{old}")
-        async with npserver.serve(one) as server:
+        async with serve(one) as server:
             one["listen"][0]["uri"] = f"tcp://127.0.0.1:{server.addresses['in'].port}"
-        async with npserver.serve(one) as server:
+        async with serve(one) as server:
             async with connect(server) as (reader, writer):
                 assert await reader.readexactly(4) == b"old "
                 await server.reload({**one, "dispatch": forward(f"tcp://127.0.0.1:{new}")["dispatch"]})
@@ -251,12 +212,12 @@ async def test_established_connections_live_through_a_reload() -> None:
 
 
 async def test_rules_by_network() -> None:
-    async with target(named(b"lan ")) as lan, target(named(b"other ")) as other:
+    async with stream_server(named(b"lan ")) as lan, stream_server(named(b"other ")) as other:
         rules = [
             {"forward_to": f"tcp://127.0.0.1:{other}"},
             {"forward_to": f"tcp://127.0.0.1:{lan}", "from": ["127.0.0.2", "10.0.0.0/8"]},
         ]
-        async with npserver.serve(config(rules)) as server:
+        async with serve(config(rules)) as server:
             assert await ask(server, b"") == b"other "
             assert await ask(server, b"", local_addr=("127.0.0.2", 0)) == b"lan "
 
@@ -268,10 +229,10 @@ async def named_routes(certificates: Callable[..., Any], *, default: bool = True
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate.cert, certificate.key)
     async with (
-        target(named(b"exact"), ssl=context) as exact,
-        target(named(b"wild"), ssl=context) as wild,
-        target(named(b"deep"), ssl=context) as deep,
-        target(named(b"plain ")) as plain,
+        stream_server(named(b"exact"), ssl=context) as exact,
+        stream_server(named(b"wild"), ssl=context) as wild,
+        stream_server(named(b"deep"), ssl=context) as deep,
+        stream_server(named(b"plain ")) as plain,
     ):
         rules = [
             {"forward_to": f"tcp://127.0.0.1:{wild}", "sni": "*.example.com"},
@@ -280,7 +241,7 @@ async def named_routes(certificates: Callable[..., Any], *, default: bool = True
         ]
         if default:
             rules.append({"forward_to": f"tcp://127.0.0.1:{plain}"})
-        async with npserver.serve(config(rules, timeouts={"tls_handshake": "300ms"})) as server:
+        async with serve(config(rules, timeouts={"tls_handshake": "300ms"})) as server:
             yield server, certificate.client()
 
 
@@ -343,9 +304,9 @@ async def test_postgres_clients_by_server_name(certificates: Callable[..., Any],
         writer.write(b"postgres ")
         writer.write(await reader.readexactly(5))
 
-    async with target(postgres) as port:
+    async with stream_server(postgres) as port:
         rules = [{"forward_to": f"tcp://127.0.0.1:{port}", "sni": "db.example"}]
-        async with npserver.serve(config(rules)) as server:
+        async with serve(config(rules)) as server:
             async with connect(server) as (reader, writer):
                 if gss_first:
                     writer.write(bytes.fromhex("0000000804d21630"))
@@ -369,9 +330,9 @@ async def test_a_postgres_server_that_refuses_tls(certificates: Callable[..., An
         writer.write(b"N")
         assert await reader.read() == b""
 
-    async with target(postgres) as port:
+    async with stream_server(postgres) as port:
         rules = [{"forward_to": f"tcp://127.0.0.1:{port}", "sni": "db.example"}]
-        async with npserver.serve(config(rules)) as server:
+        async with serve(config(rules)) as server:
             async with connect(server) as (reader, writer):
                 writer.write(SSL_REQUEST)
                 assert await reader.readexactly(1) == b"S"
@@ -385,8 +346,8 @@ async def test_a_postgres_server_that_refuses_tls(certificates: Callable[..., An
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
 async def test_the_target_is_told_who_the_client_is(version: str) -> None:
-    async with target(echo) as port:
-        async with npserver.serve(forward(f"tcp://127.0.0.1:{port}", send_proxy=version)) as server:
+    async with stream_server(echo) as port:
+        async with serve(forward(f"tcp://127.0.0.1:{port}", send_proxy=version)) as server:
             async with connect(server) as (reader, writer):
                 own = writer.get_extra_info("sockname")
                 listening = server.addresses["in"].port
@@ -400,11 +361,11 @@ async def test_the_target_is_told_who_the_client_is(version: str) -> None:
 
 
 async def test_a_client_behind_a_proxy_is_judged_by_its_own_address(tmp_path: Path) -> None:
-    async with target(echo) as port:
+    async with stream_server(echo) as port:
         rules = [{"forward_to": f"tcp://127.0.0.1:{port}", "allow": "192.0.2.0/24", "send_proxy": "v1"}]
         one = config(rules, listener={"accept_proxy": "127.0.0.1"})
         log = tmp_path / "access.log"
-        async with npserver.serve(one, access_log=str(log)) as server:
+        async with serve(one, access_log=str(log)) as server:
             header = b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 443\r\n"
             assert await ask(server, header + b"hello") == header + b"hello"
             assert await refused(server, b"PROXY TCP4 198.51.100.7 192.0.2.1 4711 443\r\nhello")
@@ -413,12 +374,12 @@ async def test_a_client_behind_a_proxy_is_judged_by_its_own_address(tmp_path: Pa
 
 
 async def test_names_are_told_apart_behind_a_proxy_too(certificates: Callable[..., Any]) -> None:
-    async with target(named(b"far ")) as far, target(named(b"near ")) as near:
+    async with stream_server(named(b"far ")) as far, stream_server(named(b"near ")) as near:
         rules = [
             {"forward_to": f"tcp://127.0.0.1:{far}", "from": "192.0.2.0/24"},
             {"forward_to": f"tcp://127.0.0.1:{near}"},
         ]
-        async with npserver.serve(config(rules, listener={"accept_proxy": "127.0.0.1"})) as server:
+        async with serve(config(rules, listener={"accept_proxy": "127.0.0.1"})) as server:
             assert await ask(server, b"PROXY TCP4 192.0.2.7 192.0.2.1 1 2\r\nhello") == b"far hello"
             assert await ask(server, b"PROXY TCP4 127.0.0.1 192.0.2.1 1 2\r\nhello") == b"near hello"
 
@@ -428,10 +389,10 @@ async def test_tls_ends_here_and_begins_here_and_half_closes_pass(certificates: 
     certificate = certificates("localhost", "127.0.0.1")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate.cert, certificate.key)
-    async with target(named(b"secure "), ssl=context) as secure:
+    async with stream_server(named(b"secure "), ssl=context) as secure:
         rules = [{"forward_to": f"ssl://localhost:{secure}", "tls": {"ca": str(certificate.ca)}}]
         listener = {"uri": "ssl://127.0.0.1:0", "tls": certificate.config}
-        async with npserver.serve(config(rules, listener=listener)) as server:
+        async with serve(config(rules, listener=listener)) as server:
             async with connect(server, ssl=certificate.client(), server_hostname="localhost") as (reader, writer):
                 writer.write(b"x" * 200_000)
                 assert await reader.readexactly(200_007) == b"secure " + b"x" * 200_000
@@ -443,8 +404,8 @@ async def test_a_target_with_the_wrong_certificate_is_not_used(
     certificate = certificates("elsewhere.example")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate.cert, certificate.key)
-    async with target(echo, ssl=context) as port:
+    async with stream_server(echo, ssl=context) as port:
         rule = forward(f"ssl://localhost:{port}", tls={"ca": str(certificate.ca)})
-        async with npserver.serve(rule) as server:
+        async with serve(rule) as server:
             assert await refused(server)
     assert "certificate" in caplog.text

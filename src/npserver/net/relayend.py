@@ -9,13 +9,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from npserver.net.splice import Splice
+from npserver.net.unread import read_unread
 
 if TYPE_CHECKING:
     from npserver.net.relay import Relay
 
 BULK_READ = 32 << 10  # a read of so many bytes is one of bulk data
 BULK_READS = 16  # so many of them and the rest is spliced
-RESCUE_READ = 256 << 10
 
 _LINGER_ZERO = struct.pack("ii", 1, 0)
 _AF_UNIX = getattr(socket, "AF_UNIX", None)
@@ -120,7 +120,8 @@ class End(asyncio.Protocol):
         self.stop_splicing()
         other.stop_splicing()
         self.write = other.write = _discard
-        rescued = self._rescue() if error is not None and not self.is_at_eof else b""
+        rescued = read_unread(self.transport)[0] if error is not None and not self.is_at_eof else b""
+        self.received += len(rescued)
         # EPIPE: its end had come before it reset the connection because of what we sent (tcp(7))
         is_orderly = error is None or self.is_at_eof or bool(rescued) or isinstance(error, BrokenPipeError)
         if not relay.reason:
@@ -232,22 +233,6 @@ class End(asyncio.Protocol):
             relay.splices = False
         else:
             self.transport.pause_reading()
-
-    def _rescue(self) -> bytes:
-        """What the peer had sent before the connection failed under our writing (it may have closed early)."""
-        sock = self.transport.get_extra_info("socket")
-        pieces: list[bytes] = []
-        if sock is not None and sock.fileno() >= 0 and not is_tls(self.transport):
-            with socket.fromfd(sock.fileno(), sock.family, sock.type) as same:
-                same.setblocking(False)
-                try:
-                    while piece := same.recv(RESCUE_READ):
-                        pieces.append(piece)
-                except OSError:
-                    pass
-        rescued = b"".join(pieces)
-        self.received += len(rescued)
-        return rescued
 
     # ── called by the splice ──
 

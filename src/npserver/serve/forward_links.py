@@ -60,8 +60,8 @@ class DatagramLinkage:
 class StreamLinkage(asyncio.Protocol):
     """A session's way to a stream target, and that connection's protocol."""
 
-    __slots__ = ("_decoder", "_dialing", "_encode", "_is_closed", "_is_full", "_max_length", "_reason", "_session",
-                 "_transport")  # fmt: skip
+    __slots__ = ("_decoder", "_dialing", "_encode", "_is_closed", "_is_full", "_max_length", "_preface", "_reason",
+                 "_session", "_transport")  # fmt: skip
 
     def __init__(self, session: DatagramSession) -> None:
         settings = session.session.forward.settings
@@ -74,6 +74,7 @@ class StreamLinkage(asyncio.Protocol):
         self._is_full = False
         self._is_closed = False
         self._reason = ""
+        self._preface = b""
 
     # ── called by the session ──
 
@@ -110,8 +111,8 @@ class StreamLinkage(asyncio.Protocol):
             target.close()
             return
         target.set_write_buffer_limits(session.session.forward.settings.buffer_size)
-        if header := session.session.proxy_header():
-            target.write(header)
+        if self._preface:
+            target.write(self._preface)
         for data in session.release_held():
             self._send(data)
         session.send = self._send
@@ -165,6 +166,8 @@ class StreamLinkage(asyncio.Protocol):
         session = self._session.session
         reason = "none is usable"
         while (target := session.next_target()) is not None:
+            header = session.proxy_header()
+            self._preface = header if target.tls is None else b""  # it goes ahead of TLS
             try:
                 await dial(
                     session.forward.context,
@@ -173,6 +176,7 @@ class StreamLinkage(asyncio.Protocol):
                     timeout_s=session.forward.settings.connect_timeout_s,
                     tls=target.tls,
                     server_name=target.server_name,
+                    preface=header,
                 )
             except UpstreamError as error:
                 session.target_failed(str(error))
