@@ -195,7 +195,7 @@ def test_addresses_of_healthy_targets_only(program: Start, free_port: Callable[[
         dns={"app.local": {"A": "upstream://app"}},
         upstreams={
             "app": {
-                "targets": [f"http://127.0.0.1:{good}", f"http://127.0.0.2:{bad}"],
+                "targets": [f"http://localhost:{good}", f"http://127.0.0.2:{bad}"],
                 "health_check": {"interval": 0.2, "fall": 1, "rise": 1, "timeout": 1},
             }
         },

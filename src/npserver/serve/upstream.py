@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_address
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from npserver.balance.balancers import Balancer, make_balancer
 from npserver.balance.health import Health, ramp
 from npserver.balance.retry import RetryPolicy
+from npserver.net.resolver import resolver_of
 from npserver.serve.target import Target
 
 if TYPE_CHECKING:
@@ -105,16 +105,12 @@ class Upstream:
     def healthy_addresses(self) -> list[str]:
         """The IP addresses of the targets that are well, those of names as last resolved; for DNS answers."""
         now = self._time()
+        resolver = resolver_of(self.context)
         addresses: list[str] = []
         for target in self.targets:
             if target.state.down_until > now or target.health is Health.DOWN or target.address.is_unix:
                 continue
-            host = target.address.host
-            try:
-                ip_address(host)
-                found = [host]
-            except ValueError:
-                found = self.context.bulletin.latest.get(f"resolved:{host}") or []
+            found = resolver.known(target.address.host) or ()
             addresses += [address for address in found if address not in addresses]
         return addresses
 

@@ -165,7 +165,8 @@ class TestChecks:
 
     def test_addresses_for_dns(self, bed: Bed) -> None:
         upstream = bed.upstream(A, B, "http://name.test:80", health_check=_check())
-        upstream.context.bulletin.publish("resolved:name.test", ["10.0.0.9", "10.0.0.2"])
+        news = {"addresses": ["10.0.0.9", "10.0.0.2"], "error": ""}
+        upstream.context.bulletin.publish("resolved:name.test", news)
         assert upstream.healthy_addresses() == ["10.0.0.1", "10.0.0.2", "10.0.0.9"]
         first = upstream.targets[0]
         first.control[first.health_slot] = Health.DOWN
