@@ -72,7 +72,7 @@ class _Compilation:
             self._add_reverse()
         return self._join()
 
-    def _add_name(self, text: str, key: bytes, of_name: Mapping[str, object]) -> None:  # hot: dns.load
+    def _add_name(self, text: str, key: bytes, of_name: Mapping[str, object]) -> None:  # hot: dns-load
         ttl = self.settings.ttl
         if "TTL" in of_name:
             try:
@@ -217,7 +217,7 @@ class _Compilation:
             zone.apex.sets = {codes.SOA: zone.soa, **zone.apex.sets}
 
 
-def _attach(nodes: dict[bytes, Node], key: bytes) -> Node:  # hot: dns.load
+def _attach(nodes: dict[bytes, Node], key: bytes) -> Node:  # hot: dns-load
     """Give a node its zone and cut from the node above, which is made if only names below it are known."""
     node = nodes.get(key)
     if node is None:

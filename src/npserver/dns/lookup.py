@@ -55,7 +55,7 @@ class Sections:
 Found = tuple[Standing, Node | None]
 
 
-def find(tables: Tables, key: bytes) -> Found:  # hot: dns.nxdomain
+def find(tables: Tables, key: bytes) -> Found:  # hot: dns-missing
     """Say how `key` stands, and which node speaks for it: itself, the `*`, the closest ancestor, the cut.
 
     `key`, in lower case, ends in its first zero byte. Labels that only look longer than all our names are stepped

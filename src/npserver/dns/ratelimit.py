@@ -38,7 +38,7 @@ class RateLimiter:
     def __repr__(self) -> str:
         return f"<RateLimiter {self.rate}/s, {len(self._accounts)} accounts>"
 
-    def judge(self, client: str, label: bytes, now: float) -> Verdict:  # hot: dns.public
+    def judge(self, client: str, label: bytes, now: float) -> Verdict:  # hot: dns-hits
         """Count an answer and say what to do with it."""
         key = (self._networks.get(client) or self._network(client), label)
         account = self._accounts.get(key) or self._account(key, now)

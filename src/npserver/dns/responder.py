@@ -63,7 +63,7 @@ class Responder:
         """The count for a type and rcode."""
         return self.tallies.setdefault((codes.TYPE_NAMES.get(kind, "other"), codes.rcode_name(rcode)), [0])
 
-    def answer(self, key: bytes, tail: bytes, *, minimal_any: bool = False) -> Answer | None:  # hot: dns.nxdomain
+    def answer(self, key: bytes, tail: bytes, *, minimal_any: bool = False) -> Answer | None:  # hot: dns-missing
         """Answer a name and the type and class after it; None if the name is in none of our zones.
 
         `key`, in lower case, ends in its first zero byte; `tail` has 4 bytes. Raises: ValueError if `key` is no name.

@@ -87,7 +87,7 @@ class Batch:
     def __repr__(self) -> str:
         return f"<Batch of {self._sock!r}>"
 
-    def receive(self) -> list[bytes]:  # hot: dns.hit
+    def receive(self) -> list[bytes]:  # hot: dns-hits
         """Give the datagrams that have come, at most `BATCH`."""
         count = self._libc.recvmmsg(self._sock.fileno(), self._in_headers, BATCH, _DONTWAIT, None)
         if count <= 0:
@@ -102,14 +102,14 @@ class Batch:
         raw = bytes(self._names[slot * _NAME_BYTES : (slot + 1) * _NAME_BYTES])
         return self._known.get(raw) or self._describe(raw)
 
-    def send(self, answers: Sequence[bytes | None]) -> None:  # hot: dns.hit
+    def send(self, answers: Sequence[bytes | None]) -> None:  # hot: dns-hits
         """Send each datagram of the last batch its answer, if it has one; dropped if the kernel's buffer is full."""
         if None in answers:
             self._send_some(answers)
         else:
             self._send_run(0, cast("Sequence[bytes]", answers))
 
-    def _send_run(self, start: int, answers: Sequence[bytes]) -> None:  # hot: dns.hit
+    def _send_run(self, start: int, answers: Sequence[bytes]) -> None:  # hot: dns-hits
         """Answer the datagrams from number `start` on."""
         lengths = array("Q", map(len, answers))
         joined = b"".join(answers)

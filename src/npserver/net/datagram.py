@@ -109,7 +109,7 @@ class OpenSocket:
         except Exception as error:
             self._fault(error)
 
-    def _read_batch(self) -> None:  # hot: dns.udp
+    def _read_batch(self) -> None:  # hot: dns-hits
         batch: Batch = self._batch
         front: Any = self.live.front
         try:

@@ -44,7 +44,7 @@ class DatagramDns:
 
     def answer_batch(
         self, datagrams: list[bytes], client: Callable[[int], Client], socket: DatagramSocket
-    ) -> list[bytes | None]:  # hot: dns.hit
+    ) -> list[bytes | None]:  # hot: dns-hits
         """Give the answers of datagrams by their places, None where there is none (yet); see `net.batch`."""
         channel = self._plain
         if channel is None:
@@ -59,12 +59,13 @@ class DatagramDns:
                 tally[0] += 1
                 answers.append(data[:2] + turn())
             else:
-                host = str(client(len(answers))[0])
+                # Only what a query says in OPT depends on who asks; there is none where ARCOUNT is 0.
+                host = str(client(len(answers))[0]) if data[11:12] != b"\0" else ""
                 reply = channel.respond(data, host, 0.0, self._server.wall)
                 answers.append(reply if isinstance(reply, bytes) else None)
         return answers
 
-    def _answer(self, data: bytes, client: Client, socket: DatagramSocket) -> bytes | None:  # hot: dns.public
+    def _answer(self, data: bytes, client: Client, socket: DatagramSocket) -> bytes | None:  # hot: dns-hits
         self._queries[0] += 1
         host = str(client[0])
         channel = self._channels.only or self._channels.choose(host)
