@@ -66,7 +66,7 @@ class DatagramChannel(Channel):
         """The tables have changed."""
         self.replies.clear()
 
-    def respond(self, data: bytes, client: str, now: float, wall: float) -> Reply:  # hot: dns-hits, dns-varied, dns-missing
+    def respond(self, data: bytes, client: str, now: float, wall: float) -> Reply:  # hot: dns-varied, dns-missing
         """Answer a message; see `Channel.respond`, which gives the same."""
         shape = self._shapes.get(data[2:12])
         end = data.find(0, HEADER_BYTES) + 1
