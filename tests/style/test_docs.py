@@ -105,6 +105,19 @@ def test_links_lead_to_files(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_modules_named_exist(page: Path) -> None:
+    named = re.findall(r"`([\w./]+/[\w.]+\.py)`", page.read_text(encoding="utf-8"))
+    places = (
+        ROOT,
+        ROOT / "src" / "npserver",
+        ROOT / "tests",
+        ROOT / "tests" / "conformance",
+        ROOT / "tests" / "protocols",
+    )
+    assert [name for name in named if not any((place / name).exists() for place in places)] == []
+
+
 def test_python_examples_compile() -> None:
     for example in examples("python"):
         compile(example.text, str(example), "exec")

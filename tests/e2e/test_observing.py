@@ -1,0 +1,165 @@
+"""Logs and counters of the real program."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.stage.backends import Backends
+from tests.stage.program import Program
+
+Start = Callable[..., Program]
+
+
+def config(port: int, **logging: Any) -> dict[str, Any]:
+    return {
+        "listen": [f"http://127.0.0.1:{port}"],
+        "workers": 2,
+        "dispatch": [
+            {"handler": "respond", "body": "hello"},
+            {"handler": "status", "path": "/status", "allow": "127.0.0.1"},
+        ],
+        "logging": logging,
+    }
+
+
+def ask(port: int, count: int, path: str = "/") -> None:
+    """Ask over a new connection each time, so that both workers are met."""
+    for number in range(count):
+        assert get(port, f"{path}?{number}")
+
+
+def get(port: int, path: str, accept: str = "*/*") -> str:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", path, headers={"User-Agent": "test", "Accept": accept, "Connection": "close"})
+        response = connection.getresponse()
+        assert response.status == 200
+        return response.read().decode()
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_every_request_has_a_line(program: Start, free_port: Callable[[], int], workers: int) -> None:
+    port = free_port()
+    one = program(config={**config(port, format="combined"), "workers": workers})
+    ask(port, 20)
+    one.wait_until(lambda: one.output.count("GET /?") == 20, "20 lines")
+    lines = [line for line in one.output.splitlines() if "GET" in line]
+    form = re.compile(r'127\.0\.0\.1 - - \[[^]]+\] "GET /\?\d+ HTTP/1\.1" 200 5 "-" "test"')
+    assert all(form.fullmatch(line) for line in lines)
+
+
+def test_lines_are_not_lost_at_the_end(program: Start, free_port: Callable[[], int], tmp_path: Path) -> None:
+    port = free_port()
+    one = program(config=config(port, access_log="access.log", format="json"))
+    ask(port, 10)
+    one.stop()
+    lines = (tmp_path / "access.log").read_text().splitlines()
+    assert sorted(json.loads(line)["target"] for line in lines) == sorted(f"/?{number}" for number in range(10))
+
+
+def test_rotation_by_sigusr1(program: Start, free_port: Callable[[], int], tmp_path: Path) -> None:
+    port = free_port()
+    one = program(config=config(port, access_log="access.log"))
+    file, old = tmp_path / "access.log", tmp_path / "access.log.1"
+    ask(port, 10)
+    file.rename(old)
+    one.send_signal(signal.SIGUSR1)
+    one.wait_until(file.exists, "a new file")
+    one.wait_until(lambda: old.read_text().count("GET") == 10, "the first lines in the old file")
+
+    def are_later_lines_in_the_new_file() -> bool:
+        ask(port, 4, "/later")
+        return file.read_text().count("/later") >= 8
+
+    one.wait_until(are_later_lines_in_the_new_file, "lines in the new file")
+
+
+def test_off_writes_nothing(program: Start, free_port: Callable[[], int]) -> None:
+    port = free_port()
+    one = program(config=config(port, access_log="off"))
+    ask(port, 5)
+    one.stop()
+    assert "GET" not in one.output + one.errors
+
+
+def test_a_reload_changes_the_form(program: Start, free_port: Callable[[], int]) -> None:
+    port = free_port()
+    one = program(config=config(port))
+    one.configure(config(port, format="json"))
+    one.send_signal(signal.SIGHUP)
+
+    def is_json() -> bool:
+        ask(port, 2)
+        return '"type":"request"' in one.output
+
+    one.wait_until(is_json, "JSON lines")
+
+
+def test_a_closed_stdout_stops_nobody(program: Start, free_port: Callable[[], int]) -> None:
+    port = free_port()
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("no /dev/full")
+    one = program(config=config(port, access_log="/dev/full"))
+    ask(port, 5)
+    one.wait_for(r"cannot write the access log '/dev/full' \(logging\.access_log\), lines are dropped")
+    ask(port, 5)
+
+
+def test_any_worker_counts_for_all(program: Start, free_port: Callable[[], int]) -> None:
+    port = free_port()
+    program(config=config(port, access_log="off"))
+    ask(port, 25)
+    for _ in range(5):
+        metrics = get(port, "/status")
+        found = re.search(r'^npserver_http_responses_total\{class="2xx"\} (\d+)$', metrics, re.MULTILINE)
+        assert found is not None
+        assert int(found[1]) >= 25
+    page = get(port, "/status", "text/html")
+    assert "<title>npserver</title>" in page
+    counted = json.loads(get(port, "/status?format=json"))["metrics"]
+    assert counted["npserver_http_requests_total"] >= 31
+
+
+def test_sessions_and_queries(program: Start, free_port: Callable[[], int], backends: Backends) -> None:
+    tcp, dns = free_port(), free_port()
+    one = program(
+        config={
+            "listen": [
+                {"name": "in", "uri": f"tcp://127.0.0.1:{tcp}"},
+                {"name": "dns", "uri": f"udp://127.0.0.1:{dns}"},
+            ],
+            "workers": 1,
+            "dns": {"a.test": {"A": "192.0.2.1"}},
+            "dispatch": [
+                {"listener": "in", "handler": "forward", "forward_to": f"tcp://127.0.0.1:{backends.tcp_echo()}"},
+                {"listener": "dns", "handler": "dns"},
+            ],
+            "logging": {"format": "json", "dns_queries": True},
+        }
+    )
+    with socket.create_connection(("127.0.0.1", tcp)) as client:
+        client.sendall(b"hello")
+        assert client.recv(100) == b"hello"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(5)
+        client.connect(("127.0.0.1", dns))
+        client.send(b"\0\1\1\0\0\1\0\0\0\0\0\0\1a\4test\0\0\1\0\1")
+        assert client.recv(512)[:2] == b"\0\1"
+    one.wait_until(lambda: '"session"' in one.output and '"query"' in one.output, "both lines")
+    entries = {
+        entry["type"]: entry for line in one.output.splitlines() if line[:1] == "{" for entry in [json.loads(line)]
+    }
+    assert entries["session"]["received_bytes"] == entries["session"]["sent_bytes"] == 5
+    assert entries["query"]["name"].rstrip(".") == "a.test"
+    assert entries["query"]["rcode"] == "NOERROR"
