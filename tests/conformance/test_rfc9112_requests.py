@@ -202,6 +202,14 @@ def test_canonical_path(path: str, canonical: str | None) -> None:
     assert (statuses, seen) == (([200], [f"GET {canonical}||a||"]) if canonical else ([400], []))
 
 
+@pytest.mark.parametrize("ending", ["%", "%20", "é", ";", "\\", "//", "/.."])
+def test_no_path_takes_long(ending: str) -> None:
+    """A pattern that tries every way to cut a path would not end before the test's deadline does."""
+    for path in ("/" + "a" * 3000 + ending, "/a" * 1500 + ending, "/a." * 1000 + ending):
+        statuses, _, _ = run([f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode()])
+        assert statuses in ([200], [400])
+
+
 def test_expect_100_continue_9110_10_1_1() -> None:
     echo = Echo()
     client = Server(echo).connect()

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from npserver.errors import BadRequest, clip
 
-_PLAIN = re.compile(rb"/(?:[A-Za-z0-9\-_~!$&'()*+,=:@][A-Za-z0-9\-._~!$&'()*+,=:@]*/?)*")
+_PLAIN = re.compile(rb"(?:/[A-Za-z0-9\-_~!$&'()*+,=:@][A-Za-z0-9\-._~!$&'()*+,=:@]*)*/?")  # in linear time
 _ESCAPE = re.compile(rb"%(..?)?", re.DOTALL)
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _NOT_ASCII = re.compile(rb"[\x80-\xff]")
