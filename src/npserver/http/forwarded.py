@@ -12,8 +12,9 @@ from typing import Protocol
 
 MAX_HOPS = 64  # entries looked at, from the nearest
 
-#: A pair of a forwarded element; a quoted value is taken whole, so that nothing inside it looks like another pair.
-_PAIR = re.compile(rb'([!#$%&\'*+\-.^_`|~0-9A-Za-z]+)=(?:"((?:[^"\\]|\\.)*)"|([^;,"\s]*))')
+#: A pair of a forwarded element; a quoted value is taken whole, so that nothing inside it looks like another pair. A
+#: name is tried from its first octet only: from each of them, a long one would take the square of its length.
+_PAIR = re.compile(rb'(?<![!#$%&\'*+\-.^_`|~0-9A-Za-z])([!#$%&\'*+\-.^_`|~0-9A-Za-z]+)=(?:"((?:[^"\\]|\\.)*)"|([^;,"\s]*))')
 
 
 class AddressSet(Protocol):
