@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import Any
 
 import npserver
 
 DEADLINE_S = 5
+Answer = Callable[[bytes], bytes | None]
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 serve = partial(npserver.serve, shutdown_s=0.1)
@@ -71,3 +73,121 @@ async def until(condition: Callable[[], Any]) -> None:
     async with asyncio.timeout(DEADLINE_S):
         while not condition():
             await asyncio.sleep(0.002)
+
+
+class Udp:
+    """A UDP socket of the tests."""
+
+    def __init__(self, address: tuple[str, int] = ("127.0.0.1", 0)) -> None:
+        self.sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET, socket.SOCK_DGRAM)
+        self.sock.setblocking(False)
+        self.sock.bind(address)
+        self.port = int(self.sock.getsockname()[1])
+
+    def to(self, port: int, host: str = "127.0.0.1") -> Udp:
+        self.sock.connect((host, port))
+        return self
+
+    def send(self, data: bytes) -> None:
+        self.sock.send(data)
+
+    async def receive(self) -> bytes:
+        loop = asyncio.get_running_loop()
+        return await asyncio.wait_for(loop.sock_recv(self.sock, 65536), DEADLINE_S)
+
+    async def receive_from(self) -> tuple[bytes, Any]:
+        loop = asyncio.get_running_loop()
+        return await asyncio.wait_for(loop.sock_recvfrom(self.sock, 65536), DEADLINE_S)
+
+    def close(self) -> None:
+        self.sock.close()
+
+
+@contextmanager
+def udp(*args: Any) -> Iterator[Udp]:
+    one = Udp(*args)
+    try:
+        yield one
+    finally:
+        one.close()
+
+
+@contextmanager
+def udp_server(answer: Answer = lambda data: data) -> Iterator[tuple[int, list[tuple[bytes, Any]]]]:
+    """Answers datagrams; gives its port and what it has received from whom."""
+    loop = asyncio.get_running_loop()
+    received: list[tuple[bytes, Any]] = []
+    with udp() as one:
+
+        def read() -> None:
+            data, client = one.sock.recvfrom(65536)
+            received.append((data, client))
+            if (reply := answer(data)) is not None:
+                one.sock.sendto(reply, client)
+
+        loop.add_reader(one.sock, read)
+        try:
+            yield one.port, received
+        finally:
+            loop.remove_reader(one.sock)
+
+
+def one_forward(listen: str, to: str, **rule: Any) -> dict[str, Any]:
+    more = {key: rule.pop(key) for key in ("upstreams", "limits") if key in rule}
+    listener = {"name": "in", "uri": listen, **rule.pop("listener", {})}
+    return {
+        "listen": [listener],
+        "dispatch": [{"listener": "in", "handler": "forward", "forward_to": to, **rule}],
+        **more,
+    }
+
+
+def port_of(server: Any) -> int:
+    return int(server.addresses["in"].port)
+
+
+async def dead_port() -> int:
+    with udp() as one:
+        return one.port
+
+
+def named(name: bytes) -> Talk:
+    """A target that says its name, then echoes."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(name)
+        while data := await reader.read(65536):
+            writer.write(data)
+
+    return answer
+
+
+def one_stream(to: str, **rule: Any) -> dict[str, Any]:
+    """A config with one TCP forward."""
+    return streams([{"forward_to": to, **rule}])
+
+
+def streams(rules: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    listen = {"name": "in", "uri": "tcp://127.0.0.1:0", **more.pop("listener", {})}
+    return {
+        "listen": [listen],
+        "dispatch": [{"listener": "in", "handler": "forward", **rule} for rule in rules],
+        **more,
+    }
+
+
+async def ask(server: Any, data: bytes = b"hello", **options: Any) -> bytes:
+    """Send, end, and give all that comes back."""
+    async with connect(server, **options) as (reader, writer):
+        writer.write(data)
+        if writer.can_write_eof():
+            writer.write_eof()
+        return await reader.read()
+
+
+async def refused(server: Any, data: bytes = b"hello") -> bool:
+    """Whether a connection is cut off without an answer."""
+    try:
+        return await ask(server, data) == b""
+    except OSError:  # reset, or not connected any more when ending
+        return True

@@ -6,63 +6,25 @@ import asyncio
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.protocols.forwarding import Talk, connect, echo, serve, stream_server
+from tests.protocols.forwarding import (
+    ask,
+    connect,
+    dead_port,
+    echo,
+    named,
+    one_stream,
+    refused,
+    serve,
+    stream_server,
+    streams,
+)
 
 SSL_REQUEST = bytes.fromhex("0000000804d2162f")  # PostgreSQL
-
-
-def named(name: bytes) -> Talk:
-    """A target that says its name, then echoes."""
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(name)
-        while data := await reader.read(65536):
-            writer.write(data)
-
-    return answer
-
-
-async def dead_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
-def forward(to: str, **rule: Any) -> dict[str, Any]:
-    """A config with one TCP forward."""
-    return config([{"forward_to": to, **rule}])
-
-
-def config(rules: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
-    listen = {"name": "in", "uri": "tcp://127.0.0.1:0", **more.pop("listener", {})}
-    return {
-        "listen": [listen],
-        "dispatch": [{"listener": "in", "handler": "forward", **rule} for rule in rules],
-        **more,
-    }
-
-
-async def ask(server: Any, data: bytes = b"hello", **options: Any) -> bytes:
-    """Send, end, and give all that comes back."""
-    async with connect(server, **options) as (reader, writer):
-        writer.write(data)
-        if writer.can_write_eof():
-            writer.write_eof()
-        return await reader.read()
-
-
-async def refused(server: Any, data: bytes = b"hello") -> bool:
-    """Whether a connection is cut off without an answer."""
-    try:
-        return await ask(server, data) == b""
-    except OSError:  # reset, or not connected any more when ending
-        return True
 
 
 # ── targets ──
@@ -71,7 +33,7 @@ async def refused(server: Any, data: bytes = b"hello") -> bool:
 async def test_the_next_target_takes_over_when_one_refuses() -> None:
     async with stream_server(named(b"second ")) as port:
         pool = {"targets": [f"tcp://127.0.0.1:{await dead_port()}", f"tcp://127.0.0.1:{port}"]}
-        async with serve(config([{"forward_to": "upstream://pool"}], upstreams={"pool": pool})) as server:
+        async with serve(streams([{"forward_to": "upstream://pool"}], upstreams={"pool": pool})) as server:
             for _ in range(4):
                 assert await ask(server) == b"second hello"
 
@@ -80,7 +42,7 @@ async def test_bytes_sent_before_the_fail_over_are_kept() -> None:
     async with stream_server(echo) as port:
         dead = [f"tcp://127.0.0.1:{await dead_port()}" for _ in range(2)]
         pool = {"targets": [*dead, f"tcp://localhost:{port}"], "retries": 2}
-        async with serve(config([{"forward_to": "upstream://pool"}], upstreams={"pool": pool})) as server:
+        async with serve(streams([{"forward_to": "upstream://pool"}], upstreams={"pool": pool})) as server:
             assert await ask(server, b"x" * 300_000) == b"x" * 300_000
 
 
@@ -88,7 +50,7 @@ async def test_a_target_that_cannot_be_reached_resets_the_client_and_says_why(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     port = await dead_port()
-    async with serve(forward(f"tcp://127.0.0.1:{port}")) as server:
+    async with serve(one_stream(f"tcp://127.0.0.1:{port}")) as server:
         with pytest.raises(ConnectionResetError):
             await ask(server)
     assert f"no target of tcp://127.0.0.1:{port} for client 127.0.0.1" in caplog.text
@@ -96,7 +58,7 @@ async def test_a_target_that_cannot_be_reached_resets_the_client_and_says_why(
 
 
 async def test_a_name_that_does_not_resolve_refuses_connections_only(caplog: pytest.LogCaptureFixture) -> None:
-    async with serve(forward("tcp://no-such-host.invalid:1")) as server:
+    async with serve(one_stream("tcp://no-such-host.invalid:1")) as server:
         with pytest.raises(ConnectionError):
             await ask(server)
     assert "does not resolve" in caplog.text
@@ -112,7 +74,7 @@ async def test_a_target_that_does_not_answer_is_given_up(caplog: pytest.LogCaptu
             waiting.append(one)
         await asyncio.sleep(0.01)
         to = f"tcp://127.0.0.1:{full.getsockname()[1]}"
-        async with serve(forward(to, connect_timeout="200ms")) as server:
+        async with serve(one_stream(to, connect_timeout="200ms")) as server:
             with pytest.raises(ConnectionError):
                 await ask(server)
         for one in waiting:
@@ -123,7 +85,7 @@ async def test_a_target_that_does_not_answer_is_given_up(caplog: pytest.LogCaptu
 async def test_targets_share_the_connections() -> None:
     async with stream_server(named(b"a")) as first, stream_server(named(b"b")) as second:
         pool = {"targets": [f"tcp://127.0.0.1:{first}", f"tcp://127.0.0.1:{second}"]}
-        async with serve(config([{"forward_to": "upstream://pool"}], upstreams={"pool": pool})) as server:
+        async with serve(streams([{"forward_to": "upstream://pool"}], upstreams={"pool": pool})) as server:
             answers = [await ask(server, b"") for _ in range(4)]
     assert sorted(answers) == [b"a", b"a", b"b", b"b"]
 
@@ -132,7 +94,7 @@ async def test_max_connections_of_a_target_sends_others_elsewhere() -> None:
     async with stream_server(named(b"a")) as first, stream_server(named(b"b")) as second:
         targets = [{"uri": f"tcp://127.0.0.1:{first}", "max_connections": 1}, f"tcp://127.0.0.1:{second}"]
         rules = [{"forward_to": "upstream://pool"}]
-        async with serve(config(rules, upstreams={"pool": {"targets": targets}})) as server:
+        async with serve(streams(rules, upstreams={"pool": {"targets": targets}})) as server:
             async with connect(server) as (one, _), connect(server) as (two, _), connect(server) as (three, _):
                 assert sorted([await one.read(1), await two.read(1), await three.read(1)]) == [b"a", b"b", b"b"]
 
@@ -146,7 +108,7 @@ async def test_half_closes_pass_through_and_the_line_in_the_log(tmp_path: Path) 
 
     async with stream_server(count) as port:
         log = tmp_path / "access.log"
-        config = {**forward(f"tcp://127.0.0.1:{port}"), "logging": {"format": "json"}}
+        config = {**one_stream(f"tcp://127.0.0.1:{port}"), "logging": {"format": "json"}}
         async with serve(config, access_log=str(log)) as server:
             assert await ask(server, b"x" * 123_456) == b"123456 bytes"
     line = log.read_text()
@@ -156,7 +118,7 @@ async def test_half_closes_pass_through_and_the_line_in_the_log(tmp_path: Path) 
 
 async def test_silence_ends_a_connection() -> None:
     async with stream_server(echo) as port:
-        async with serve(forward(f"tcp://127.0.0.1:{port}", timeout="300ms")) as server:
+        async with serve(one_stream(f"tcp://127.0.0.1:{port}", timeout="300ms")) as server:
             async with connect(server) as (reader, writer):
                 writer.write(b"hello")
                 assert await reader.readexactly(5) == b"hello"
@@ -165,7 +127,7 @@ async def test_silence_ends_a_connection() -> None:
 
 async def test_no_more_connections_than_allowed(caplog: pytest.LogCaptureFixture) -> None:
     async with stream_server(named(b"!")) as port:
-        async with serve(forward(f"tcp://127.0.0.1:{port}", max_connections=2)) as server:
+        async with serve(one_stream(f"tcp://127.0.0.1:{port}", max_connections=2)) as server:
             async with connect(server) as (one, _), connect(server) as (two, two_writer):
                 assert await one.read(1) + await two.read(1) == b"!!"
                 assert await refused(server)
@@ -189,156 +151,23 @@ async def test_no_more_connections_than_allowed(caplog: pytest.LogCaptureFixture
 )
 async def test_networks_let_in(rule: dict[str, Any], admitted: bool) -> None:
     async with stream_server(echo) as port:
-        one = config([{"forward_to": f"tcp://127.0.0.1:{port}", **rule}], networks={"home": ["127.0.0.0/8"]})
+        one = streams([{"forward_to": f"tcp://127.0.0.1:{port}", **rule}], networks={"home": ["127.0.0.0/8"]})
         async with serve(one) as server:
             assert await refused(server) is not admitted
 
 
 async def test_established_connections_live_through_a_reload() -> None:
     async with stream_server(named(b"old ")) as old, stream_server(named(b"new ")) as new:
-        one = forward(f"tcp://127.0.0.1:{old}")
+        one = one_stream(f"tcp://127.0.0.1:{old}")
         async with serve(one) as server:
             one["listen"][0]["uri"] = f"tcp://127.0.0.1:{server.addresses['in'].port}"
         async with serve(one) as server:
             async with connect(server) as (reader, writer):
                 assert await reader.readexactly(4) == b"old "
-                await server.reload({**one, "dispatch": forward(f"tcp://127.0.0.1:{new}")["dispatch"]})
+                await server.reload({**one, "dispatch": one_stream(f"tcp://127.0.0.1:{new}")["dispatch"]})
                 assert await ask(server) == b"new hello"
                 writer.write(b"still here")
                 assert await reader.readexactly(10) == b"still here"
-
-
-# ── rules told apart ──
-
-
-async def test_rules_by_network() -> None:
-    async with stream_server(named(b"lan ")) as lan, stream_server(named(b"other ")) as other:
-        rules = [
-            {"forward_to": f"tcp://127.0.0.1:{other}"},
-            {"forward_to": f"tcp://127.0.0.1:{lan}", "from": ["127.0.0.2", "10.0.0.0/8"]},
-        ]
-        async with serve(config(rules)) as server:
-            assert await ask(server, b"") == b"other "
-            assert await ask(server, b"", local_addr=("127.0.0.2", 0)) == b"lan "
-
-
-@asynccontextmanager
-async def named_routes(certificates: Callable[..., Any], *, default: bool = True) -> AsyncIterator[tuple[Any, Any]]:
-    """Three TLS servers behind one listener, told apart by name, and a plain one as the default."""
-    certificate = certificates("a.example.com", "*.example.com", "*.b.example.com", "other.test")
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate.cert, certificate.key)
-    async with (
-        stream_server(named(b"exact"), ssl=context) as exact,
-        stream_server(named(b"wild"), ssl=context) as wild,
-        stream_server(named(b"deep"), ssl=context) as deep,
-        stream_server(named(b"plain ")) as plain,
-    ):
-        rules = [
-            {"forward_to": f"tcp://127.0.0.1:{wild}", "sni": "*.example.com"},
-            {"forward_to": f"tcp://127.0.0.1:{exact}", "sni": ["A.example.com"]},
-            {"forward_to": f"tcp://127.0.0.1:{deep}", "sni": "*.b.example.com"},
-        ]
-        if default:
-            rules.append({"forward_to": f"tcp://127.0.0.1:{plain}"})
-        async with serve(config(rules, timeouts={"tls_handshake": "300ms"})) as server:
-            yield server, certificate.client()
-
-
-@pytest.mark.parametrize(
-    ("name", "answer"), [("a.example.com", b"exact"), ("b.example.com", b"wild"), ("deep.b.example.com", b"deep")]
-)
-async def test_rules_by_server_name(certificates: Callable[..., Any], name: str, answer: bytes) -> None:
-    async with named_routes(certificates) as (server, context):
-        async with connect(server, ssl=context, server_hostname=name) as (reader, writer):
-            assert await reader.readexactly(len(answer)) == answer
-            writer.write(b"through TLS")
-            assert await reader.readexactly(11) == b"through TLS"
-
-
-async def test_what_names_no_server_gets_the_default(certificates: Callable[..., Any]) -> None:
-    async with named_routes(certificates) as (server, context):
-        assert await ask(server, b"GET / HTTP/1.0\r\n\r\n") == b"plain GET / HTTP/1.0\r\n\r\n"
-        with pytest.raises(ssl.SSLError):  # the default does not speak TLS
-            await ask(server, ssl=context, server_hostname="other.test")
-
-
-async def test_without_a_default_what_fits_no_rule_is_refused(certificates: Callable[..., Any]) -> None:
-    async with named_routes(certificates, default=False) as (server, context):
-        assert await refused(server, b"no TLS at all")
-        with pytest.raises((ConnectionError, ssl.SSLError)):
-            await ask(server, ssl=context, server_hostname="other.test")
-
-
-async def test_a_hello_byte_by_byte_and_one_that_never_comes(certificates: Callable[..., Any]) -> None:
-    async with named_routes(certificates) as (server, context):
-        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        tls = context.wrap_bio(incoming, outgoing, server_hostname="deep.b.example.com")
-        with pytest.raises(ssl.SSLWantReadError):
-            tls.do_handshake()
-        async with connect(server) as (reader, writer):
-            for byte in outgoing.read():
-                writer.write(bytes([byte]))
-                await asyncio.sleep(0)
-            assert (await reader.readexactly(1)) == b"\x16"  # a handshake record: the ServerHello
-        async with connect(server) as (reader, writer):
-            writer.write(b"\x16\x03\x01")
-            with suppress(ConnectionError):
-                assert await reader.read() == b""  # within timeouts.tls_handshake
-
-
-@pytest.mark.parametrize("gss_first", [False, True])
-async def test_postgres_clients_by_server_name(certificates: Callable[..., Any], gss_first: bool) -> None:
-    """PostgreSQL's protocol, message flow of SSL session encryption: the request is granted at both ends."""
-    certificate = certificates("db.example")
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate.cert, certificate.key)
-    requests = []
-
-    async def postgres(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        requests.append(await reader.readexactly(8))
-        await asyncio.sleep(0.01)
-        assert not reader._buffer, "sent before the answer"  # type: ignore[attr-defined]
-        writer.write(b"S")
-        await writer.start_tls(context)
-        writer.write(b"postgres ")
-        writer.write(await reader.readexactly(5))
-
-    async with stream_server(postgres) as port:
-        rules = [{"forward_to": f"tcp://127.0.0.1:{port}", "sni": "db.example"}]
-        async with serve(config(rules)) as server:
-            async with connect(server) as (reader, writer):
-                if gss_first:
-                    writer.write(bytes.fromhex("0000000804d21630"))
-                    assert await reader.readexactly(1) == b"N"
-                writer.write(SSL_REQUEST)
-                assert await reader.readexactly(1) == b"S"
-                await writer.start_tls(certificate.client(), server_hostname="db.example")
-                writer.write(b"hello")
-                assert await reader.readexactly(14) == b"postgres hello"
-    assert requests == [SSL_REQUEST]
-
-
-async def test_a_postgres_server_that_refuses_tls(certificates: Callable[..., Any]) -> None:
-    hello, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    tls = certificates("db.example").client().wrap_bio(hello, outgoing, server_hostname="db.example")
-    with pytest.raises(ssl.SSLWantReadError):
-        tls.do_handshake()
-
-    async def postgres(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readexactly(8)
-        writer.write(b"N")
-        assert await reader.read() == b""
-
-    async with stream_server(postgres) as port:
-        rules = [{"forward_to": f"tcp://127.0.0.1:{port}", "sni": "db.example"}]
-        async with serve(config(rules)) as server:
-            async with connect(server) as (reader, writer):
-                writer.write(SSL_REQUEST)
-                assert await reader.readexactly(1) == b"S"
-                writer.write(outgoing.read())
-                with pytest.raises(ConnectionResetError):
-                    await reader.read()
 
 
 # ── PROXY protocol and TLS ──
@@ -347,7 +176,7 @@ async def test_a_postgres_server_that_refuses_tls(certificates: Callable[..., An
 @pytest.mark.parametrize("version", ["v1", "v2"])
 async def test_the_target_is_told_who_the_client_is(version: str) -> None:
     async with stream_server(echo) as port:
-        async with serve(forward(f"tcp://127.0.0.1:{port}", send_proxy=version)) as server:
+        async with serve(one_stream(f"tcp://127.0.0.1:{port}", send_proxy=version)) as server:
             async with connect(server) as (reader, writer):
                 own = writer.get_extra_info("sockname")
                 listening = server.addresses["in"].port
@@ -363,7 +192,7 @@ async def test_the_target_is_told_who_the_client_is(version: str) -> None:
 async def test_a_client_behind_a_proxy_is_judged_by_its_own_address(tmp_path: Path) -> None:
     async with stream_server(echo) as port:
         rules = [{"forward_to": f"tcp://127.0.0.1:{port}", "allow": "192.0.2.0/24", "send_proxy": "v1"}]
-        one = config(rules, listener={"accept_proxy": "127.0.0.1"})
+        one = streams(rules, listener={"accept_proxy": "127.0.0.1"})
         log = tmp_path / "access.log"
         async with serve(one, access_log=str(log)) as server:
             header = b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 443\r\n"
@@ -379,7 +208,7 @@ async def test_names_are_told_apart_behind_a_proxy_too(certificates: Callable[..
             {"forward_to": f"tcp://127.0.0.1:{far}", "from": "192.0.2.0/24"},
             {"forward_to": f"tcp://127.0.0.1:{near}"},
         ]
-        async with serve(config(rules, listener={"accept_proxy": "127.0.0.1"})) as server:
+        async with serve(streams(rules, listener={"accept_proxy": "127.0.0.1"})) as server:
             assert await ask(server, b"PROXY TCP4 192.0.2.7 192.0.2.1 1 2\r\nhello") == b"far hello"
             assert await ask(server, b"PROXY TCP4 127.0.0.1 192.0.2.1 1 2\r\nhello") == b"near hello"
 
@@ -392,7 +221,7 @@ async def test_tls_ends_here_and_begins_here_and_half_closes_pass(certificates: 
     async with stream_server(named(b"secure "), ssl=context) as secure:
         rules = [{"forward_to": f"ssl://localhost:{secure}", "tls": {"ca": str(certificate.ca)}}]
         listener = {"uri": "ssl://127.0.0.1:0", "tls": certificate.config}
-        async with serve(config(rules, listener=listener)) as server:
+        async with serve(streams(rules, listener=listener)) as server:
             async with connect(server, ssl=certificate.client(), server_hostname="localhost") as (reader, writer):
                 writer.write(b"x" * 200_000)
                 assert await reader.readexactly(200_007) == b"secure " + b"x" * 200_000
@@ -405,7 +234,7 @@ async def test_a_target_with_the_wrong_certificate_is_not_used(
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate.cert, certificate.key)
     async with stream_server(echo, ssl=context) as port:
-        rule = forward(f"ssl://localhost:{port}", tls={"ca": str(certificate.ca)})
+        rule = one_stream(f"ssl://localhost:{port}", tls={"ca": str(certificate.ca)})
         async with serve(rule) as server:
             assert await refused(server)
     assert "certificate" in caplog.text

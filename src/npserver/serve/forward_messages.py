@@ -138,7 +138,9 @@ class MessageConnection(asyncio.Protocol):
         self.deadline = float("inf")
 
     def shut_down(self) -> None:
-        """Established connections live on until `timeouts.shutdown`."""
+        """Connections live on until `timeouts.shutdown`; those of clients that have sent all have been served."""
+        if self._is_at_eof and not self._unsent:
+            self._end("shutdown")
 
     # ── from the one to the other ──
 

@@ -1,0 +1,159 @@
+"""What the config says of forwards, and what is said of one that is wrong or has keys without effect."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from npserver.build.dispatch import assign_rules
+from npserver.build.forward import compile_forward_front
+from npserver.build.listeners import compile_listeners
+from npserver.build.report import Report
+from npserver.build.upstreams import compile_upstreams
+from npserver.config.load import load_text
+from npserver.errors import Severity
+from npserver.net.bulletin import Bulletin
+from npserver.observe.scoreboard import Scoreboard
+from npserver.serve.context import Context
+from npserver.serve.forward import StreamForward
+from npserver.serve.forward_datagram import DatagramForward
+from npserver.serve.forward_messages import MessageForward
+from npserver.serve.sniroute import StreamRoutes
+
+TCP, UDP = "tcp://127.0.0.1:9000", "udp://127.0.0.1:9000"
+
+
+class Clock:
+    """A loop that only tells the time."""
+
+    def time(self) -> float:
+        return 0.0
+
+
+def compiled(listen: str, *rules: dict[str, Any], **config: Any) -> tuple[Any, list[str], list[str]]:
+    """The front, the errors, the warnings."""
+    dispatch = [{"handler": "forward", "listener": "in", **rule} for rule in rules]
+    text = json.dumps({"listen": [{"name": "in", "uri": listen}], "dispatch": dispatch, **config})
+    document = load_text(text, "test.json")
+    report = Report(document)
+    nothing: Any = None
+    loop: Any = Clock()
+    context = Context(loop, 0, Scoreboard(1, b"seed").row(0), nothing, nothing, Bulletin())
+    listeners = compile_listeners(report)
+    rules_of = assign_rules(report, listeners)
+    front = compile_forward_front(
+        report, context, listeners[0], rules_of[listeners[0].key], compile_upstreams(report, context)
+    )
+    errors = [problem.message for problem in report.problems if problem.severity is Severity.ERROR]
+    return front, errors, [problem.message for problem in report.warnings]
+
+
+@pytest.mark.parametrize(
+    ("listen", "target", "front"),
+    [
+        (TCP, "tcp://db:3306", StreamForward),
+        (TCP, "unix:///run/app.sock", StreamForward),
+        (TCP, "ssl://db:443", StreamForward),
+        ("unix:///tmp/np.sock", "tcp://db:3306", StreamForward),
+        (TCP, "udp://statsd:8125", MessageForward),
+        ("unix:///tmp/np.sock", "unixgram:///run/log.sock", MessageForward),
+        (UDP, "udp://8.8.8.8:53", DatagramForward),
+        (UDP, "tcp://game:27015", DatagramForward),
+        ("unixgram:///tmp/np.sock", "ssl://log:6514", DatagramForward),
+    ],
+)
+def test_each_pair_has_its_front(listen: str, target: str, front: type) -> None:
+    made, errors, warnings = compiled(listen, {"forward_to": target})
+    assert (type(made), errors, warnings) == (front, [], [])
+
+
+@pytest.mark.parametrize(
+    ("listen", "target", "rule", "timeout_s"),
+    [
+        (TCP, "tcp://db:1", {}, 300),
+        (UDP, "udp://db:1", {}, 60),
+        (TCP, "udp://db:1", {}, 60),
+        (TCP, "tcp://db:1", {"timeout": "2m"}, 120),
+    ],
+)
+def test_default_timeouts(listen: str, target: str, rule: dict[str, Any], timeout_s: float) -> None:
+    front, errors, _ = compiled(listen, {"forward_to": target, **rule})
+    forward = front.routes[0].forward if isinstance(front, DatagramForward) else front.forward
+    assert not errors
+    assert forward.settings.timeout_s == timeout_s
+
+
+def test_limits_of_rule_and_config() -> None:
+    front, _, _ = compiled(TCP, {"forward_to": "tcp://db:1", "max_connections": 20})
+    assert (front.forward.settings.max_connections, front.forward.settings.max_connections_key) == (
+        20,
+        "dispatch[0].max_connections",
+    )
+    front, _, _ = compiled(TCP, {"forward_to": "tcp://db:1"}, limits={"max_connections": 77})
+    assert (front.forward.settings.max_connections, front.forward.settings.max_connections_key) == (
+        77,
+        "limits.max_connections",
+    )
+
+
+def test_a_balancer_of_its_own() -> None:
+    pool = {"pool": {"targets": ["tcp://a:1", "tcp://b:1"], "balance": "random"}}
+    front, errors, _ = compiled(TCP, {"forward_to": "upstream://pool", "balance": "least-conn"}, upstreams=pool)
+    assert not errors
+    assert front.forward.upstream.settings.balance == "least-conn"
+
+
+@pytest.mark.parametrize(
+    ("listen", "rule", "message"),
+    [
+        (TCP, {"forward_to": "db:3306:1"}, "db:3306:1"),
+        (TCP, {"forward_to": "http://db:80"}, "write tcp:// instead of http://"),
+        (TCP, {"forward_to": "https://db:443"}, "write ssl:// instead of https://"),
+        (TCP, {"forward_to": "upstream://poll"}, "did you mean 'pool'"),
+        (TCP, {"forward_to": "upstream://mixed"}, "all be streams or all be datagrams"),
+        (TCP, {"forward_to": "tcp://db:1", "allow": "offce"}, "unknown network 'offce', did you mean 'office'"),
+        (TCP, {"forward_to": "tcp://db:1", "timeout": 0}, "must be above 0"),
+        (TCP, {"forward_to": "udp://db:1", "mode": "stream", "framing": "line"}, 'needs "mode": "datagram"'),
+        (TCP, {"forward_to": "udp://db:1", "max_message_size": "1m"}, "no datagram is longer than 65507"),
+        (UDP, {"forward_to": "udp://db:1", "send_proxy": "v1"}, '"send_proxy": "v2"'),
+        (UDP, {"forward_to": "udp://db:1", "sni": "a.example"}, "shows no server name"),
+        (TCP, {"forward_to": "tcp://db:1", "sni": "a.*.example"}, "expected a server name"),
+        (TCP, {"forward_to": "tcp://db:1", "sni": [""]}, "expected a server name"),
+    ],
+)
+def test_what_cannot_work_is_an_error(listen: str, rule: dict[str, Any], message: str) -> None:
+    upstreams = {"pool": {"targets": ["tcp://a:1"]}, "mixed": {"targets": ["tcp://a:1", "udp://a:1"]}}
+    _, errors, _ = compiled(listen, rule, upstreams=upstreams, networks={"office": ["10.0.0.0/8"]})
+    assert [error for error in errors if message in error], errors
+
+
+@pytest.mark.parametrize(
+    ("listen", "rule", "message"),
+    [
+        (TCP, {"forward_to": "tcp://db:1", "mode": "datagram"}, "no effect between two streams"),
+        (TCP, {"forward_to": "tcp://db:1", "framing": "line"}, "no effect between two streams"),
+        (UDP, {"forward_to": "udp://db:1", "mode": "stream"}, "no effect between datagram sockets"),
+        (UDP, {"forward_to": "udp://db:1", "framing": "line"}, "no effect between datagram sockets"),
+    ],
+)
+def test_what_has_no_effect_is_a_warning(listen: str, rule: dict[str, Any], message: str) -> None:
+    front, errors, warnings = compiled(listen, rule)
+    assert front is not None
+    assert not errors
+    assert [warning for warning in warnings if message in warning]
+
+
+def test_rules_told_apart_share_a_listener_and_the_others_are_named() -> None:
+    front, errors, warnings = compiled(
+        TCP,
+        {"forward_to": "tcp://a:1", "sni": "a.example"},
+        {"forward_to": "tcp://b:1", "from": "10.0.0.0/8"},
+        {"forward_to": "tcp://c:1"},
+        {"forward_to": "tcp://d:1"},
+    )
+    assert isinstance(front, StreamRoutes)
+    assert [route.front.forward.upstream.name for route in front.routes] == ["tcp://a:1", "tcp://b:1", "tcp://c:1"]
+    assert not errors
+    assert [warning for warning in warnings if "never used" in warning]
