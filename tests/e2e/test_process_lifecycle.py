@@ -311,6 +311,60 @@ class TestPrivileges:
             assert uid is not None
             assert set(uid.groups()) == {"65534"}
 
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+    def test_keys_that_only_root_may_read(
+        self, program: Start, free_port: Callable[[], int], certificates: Callable[..., Any], tmp_path: Path
+    ) -> None:
+        """Neither the user nor its group may look into the directory; reloads and renewals work all the same."""
+        assert tmp_path.parent.stat().st_mode & 0o077 == 0
+        port, certificate = free_port(), certificates()
+        config = {
+            "listen": [f"https://127.0.0.1:{port}"],
+            "tls": certificate.config,
+            "user": "nobody",
+            "workers": 2,
+            "dispatch": [{"handler": "respond", "body": "old"}],
+        }
+        certificate.key.chmod(0o600)
+        one = program(config=config)
+
+        def ask() -> tuple[bytes, Any]:
+            with socket.create_connection(("127.0.0.1", port), 10) as raw:
+                with certificate.client().wrap_socket(raw, server_hostname="localhost") as secure:
+                    secure.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                    data = b"".join(iter(lambda: secure.recv(4096), b""))
+                    return data[-3:], secure.getpeercert()["serialNumber"]  # type: ignore[index]
+
+        word, serial = ask()
+        assert word == b"old"
+        config["dispatch"] = [{"handler": "respond", "body": "new"}]
+        one.configure(config)
+        one.send_signal(signal.SIGHUP)
+        one.wait_until(lambda: ask() == (b"new", serial), "the new answer")
+        renewed = certificates()
+        for part in ("cert", "key"):
+            getattr(renewed, part).replace(getattr(certificate, part))
+        one.wait_until(lambda: ask()[1] != serial, "the new certificate")
+        one.wait_until(lambda: len({ask()[1] for _ in range(8)}) == 1, "the new certificate in all workers")
+        one.send_signal(signal.SIGHUP)
+        one.wait_until(lambda: one.errors.count("config reloaded") == 2, "the second reload")
+        assert one.errors.count("loaded anew") == 1
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+    def test_log_in_a_directory_of_roots(self, program: Start, free_port: Callable[[], int], socket_dir: Path) -> None:
+        socket_dir.chmod(0o755)
+        log = socket_dir / "access.log"
+        port = free_port()
+        one = program(config=proxied(port, 9, 1, user="nobody", logging={"access_log": str(log)}))
+        get(port, "/before")
+        one.wait_until(lambda: "/before" in log.read_text(), "the first line")
+        log.rename(socket_dir / "access.log.1")
+        one.send_signal(signal.SIGUSR1)
+        one.wait_until(log.exists, "the new file")
+        get(port, "/after")
+        one.wait_until(lambda: "/after" in log.read_text(), "the second line")
+        assert log.stat().st_uid == 65534
+
     def test_unknown_user(self, program: Start, free_port: Callable[[], int]) -> None:
         one = program(config=proxied(free_port(), 9, 1, user="nobody-at-all"), wait=False)
         assert one.wait_exit() == 1

@@ -52,7 +52,9 @@ def client_context(report: Report, path: Path, tls: UpstreamTls) -> ssl.SSLConte
     if None in found.values():
         return None
     try:
-        return net_tls.client_context(found.get("ca"), found.get("cert"), found.get("key"), insecure=tls.insecure)
+        return net_tls.client_context(
+            found.get("ca"), found.get("cert"), found.get("key"), insecure=tls.insecure, files=report.certificates.files
+        )
     except (OSError, ValueError) as error:
         name = "cert" if tls.cert is not None else "ca"
         report.error((*path, name), f"{clip(files[name])} cannot be used: {explain(error)}")
@@ -82,10 +84,13 @@ def _identity(report: Report, path: Path, entry: Tls) -> Identity | None:
 
 def _file(report: Report, path: Path, name: str) -> str | None:
     """The absolute path of a file; None, with an error in the report, if it cannot be read."""
-    file = os.path.abspath(report.document.resolve(name))
+    files = report.certificates.files
+    # A process that may not see the file may have been supplied with it, under the name that the master has found.
+    beside = os.path.abspath(os.path.join(report.document.directory, name))
+    file = beside if files.is_supplied(beside) else os.path.abspath(report.document.resolve(name))
     try:
-        with open(file, "rb"):
-            return file
+        files.read(file)
+        return file
     except OSError as error:
         report.error(path, f"cannot read {clip(name)}: {explain(error)}")
         return None

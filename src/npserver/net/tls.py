@@ -10,13 +10,14 @@ fills one before it forks, so that all workers hold the same keys and a client m
 
 from __future__ import annotations
 
-import os
+import contextlib
 import ssl
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct
 
+from npserver.net.tlsfiles import FileState, TlsFiles
 from npserver.x509 import Certificate, parse_pem
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
 #: TLS 1.2 only with forward secrecy and authenticated encryption (RFC 9325 §4.2); TLS 1.3 has nothing else.
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
-
-#: What tells one state of a file from another.
-FileState = tuple[int, int, int]
 
 
 class CertificateSettings(Struct, frozen=True):
@@ -47,13 +45,14 @@ class CertificateSettings(Struct, frozen=True):
 class Identity:
     """A certificate in use. `context` is replaced or changed in place when its files change."""
 
-    __slots__ = ("certificate", "context", "problem", "settings", "states")
+    __slots__ = ("_files", "certificate", "context", "problem", "settings", "states")
 
-    def __init__(self, settings: CertificateSettings) -> None:
+    def __init__(self, settings: CertificateSettings, files: TlsFiles) -> None:
         """Load it. Raises: OSError, ssl.SSLError, CertificateError."""
         self.settings = settings
-        self.states = _states(settings.files)
-        self.certificate, self.context = _load(settings)
+        self._files = files
+        self.states = self._look()
+        self.certificate, self.context = _load(settings, files)
         self.problem = ""  # why the files as they are now cannot be used
 
     def __repr__(self) -> str:
@@ -65,15 +64,15 @@ class Identity:
         Where only the certificate was renewed the context stays, and with it the sessions of its clients: the new
         chain is loaded into it. Everything else takes a new one. Gives whether anything was tried; see `problem`.
         """
-        states = _states(self.settings.files)
+        states = self._look()
         if states == self.states:
             return False
         self.states = states  # what cannot be used is not tried over and over
         old = self.certificate
         try:
-            self.certificate, context = _load(self.settings)
+            self.certificate, context = _load(self.settings, self._files)
             if self.certificate.key_kind == old.key_kind and self.settings.client_ca is None:
-                self.context.load_cert_chain(self.settings.cert, self.settings.key, _no_password)
+                _load_chain(self.context, self.settings.cert, self.settings.key, self._files)
             else:
                 self.context = context
             self.problem = ""
@@ -82,13 +81,17 @@ class Identity:
             self.problem = explain(error)
         return True
 
+    def _look(self) -> tuple[FileState, ...]:
+        return tuple(map(self._files.state, self.settings.files))
+
 
 class CertificateStore:
     """The certificates of one process by their settings. Filled before the fork, it makes all workers resume alike."""
 
-    __slots__ = ("identities",)
+    __slots__ = ("files", "identities")
 
     def __init__(self) -> None:
+        self.files = TlsFiles()
         self.identities: dict[CertificateSettings, Identity] = {}
 
     def __repr__(self) -> str:
@@ -101,7 +104,7 @@ class CertificateStore:
         """
         found = self.identities.get(settings)
         if found is None:
-            found = self.identities[settings] = Identity(settings)
+            found = self.identities[settings] = Identity(settings, self.files)
         else:
             found.refresh()
         return found
@@ -169,16 +172,23 @@ def store_of(context: Context) -> CertificateStore:
 
 
 def client_context(
-    ca: str | None = None, cert: str | None = None, key: str | None = None, *, insecure: bool = False
+    ca: str | None = None,
+    cert: str | None = None,
+    key: str | None = None,
+    *,
+    insecure: bool = False,
+    files: TlsFiles | None = None,
 ) -> ssl.SSLContext:
     """How TLS is begun towards upstreams. Raises: OSError, ssl.SSLError."""
-    context = ssl.create_default_context(cafile=ca)
+    files = files or TlsFiles()
+    with files.readable(ca) if ca is not None else contextlib.nullcontext() as trusted:
+        context = ssl.create_default_context(cafile=trusted)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     if cert is not None:
-        context.load_cert_chain(cert, key, _no_password)
+        _load_chain(context, cert, key or cert, files)
     return context
 
 
@@ -198,20 +208,25 @@ def explain(error: Exception) -> str:
     return str(error)
 
 
-def _load(settings: CertificateSettings) -> tuple[Certificate, ssl.SSLContext]:
-    with open(settings.cert, "rb") as file:
-        certificate = parse_pem(file.read(1 << 20))
+def _load(settings: CertificateSettings, files: TlsFiles) -> tuple[Certificate, ssl.SSLContext]:
+    certificate = parse_pem(files.read(settings.cert))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3 if settings.min_version == "1.3" else ssl.TLSVersion.TLSv1_2
     context.set_ciphers(CIPHERS)
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["http/1.1"])
     context.sni_callback = _note_name
-    context.load_cert_chain(settings.cert, settings.key, _no_password)
+    _load_chain(context, settings.cert, settings.key, files)
     if settings.client_ca is not None:
-        context.load_verify_locations(cafile=settings.client_ca)
+        with files.readable(settings.client_ca) as client_ca:
+            context.load_verify_locations(cafile=client_ca)
         context.verify_mode = ssl.CERT_REQUIRED if settings.client_auth == "require" else ssl.CERT_OPTIONAL
     return certificate, context
+
+
+def _load_chain(context: ssl.SSLContext, cert: str, key: str, files: TlsFiles) -> None:
+    with files.readable(cert) as chain, files.readable(key) as secret:
+        context.load_cert_chain(chain, secret, _no_password)
 
 
 def _note_name(connection: Any, name: str | None, context: ssl.SSLContext) -> None:
@@ -222,16 +237,3 @@ def _note_name(connection: Any, name: str | None, context: ssl.SSLContext) -> No
 def _no_password() -> str:
     """Called for an encrypted key, instead of OpenSSL's asking on the terminal."""
     raise ValueError("the private key is encrypted: npserver cannot ask for a password, decrypt it with openssl pkey")
-
-
-def _states(files: Iterable[str]) -> tuple[FileState, ...]:
-    """The states of files; (0, 0, 0) for one that cannot be seen."""
-    found = []
-    for file in files:
-        try:
-            status = os.stat(file)
-        except OSError:
-            found.append((0, 0, 0))
-        else:
-            found.append((status.st_mtime_ns, status.st_ino, status.st_size))
-    return tuple(found)

@@ -41,9 +41,10 @@ class CertificateWatch:
 
     def look(self) -> None:
         """Load what has changed, say so, and tell all processes."""
-        changed = self._store.refresh()
+        files = self._store.files
+        changed = [one for one in self._store.refresh() if not files.is_supplied(one.settings.cert)]
         for identity in changed:
-            _announce(identity)
+            announce(identity)
         if changed:
             self._context.bulletin.publish(TOPIC, [identity.settings.cert for identity in changed])
 
@@ -59,7 +60,8 @@ def follow(context: Context) -> None:
         context.carried["tls", "following"] = context.bulletin.subscribe(TOPIC, refresh)
 
 
-def _announce(identity: Identity) -> None:
+def announce(identity: Identity) -> None:
+    """Log that a certificate's files have changed, and what came of it."""
     if identity.problem:
         log.warning("%s changed but cannot be used, the old one stays: %s", identity.settings.cert, identity.problem)
     else:

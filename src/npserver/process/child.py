@@ -145,6 +145,8 @@ class Child:
             self.bulletin.deliver(message["topic"], message["value"])
         elif kind == "sockets":
             self._new_sockets[message["key"]] = tuple(socket.socket(fileno=number) for number in descriptors)
+        elif kind == "files":
+            self.seat.certificates.files.supply(message["files"])
         elif kind == "prepare":
             self._prepare(message)
         elif kind == "commit":

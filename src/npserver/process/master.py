@@ -21,11 +21,12 @@ from npserver.errors import ConfigError, StartError
 from npserver.net.tls import CertificateStore
 from npserver.observe import logs
 from npserver.observe.scoreboard import Directory, Scoreboard
-from npserver.process import control, systemd
+from npserver.process import control, handover, systemd
 from npserver.process.bindings import Bindings
 from npserver.process.channel import Channel, ChannelClosed
 from npserver.process.child import Seat, name_role
 from npserver.process.crew import HANDLED_SIGNALS, Crew, Member
+from npserver.process.handover import Handover
 from npserver.process.limits import find_identity
 from npserver.process.loop import import_loop
 from npserver.process.plan import WATCH_PERIOD_S, Plan, warn_of_unchangeable
@@ -49,6 +50,8 @@ class Master:
         self._identity = find_identity(plan.document)
         self._board = Scoreboard(plan.workers, os.urandom(16))
         self._certificates = CertificateStore()
+        is_changed = self._identity is not None and self._identity.user != os.geteuid()
+        self._handover = Handover(self._identity, self._certificates) if self._identity and is_changed else None
         self._runtime = rehearse(plan.document, self._board.directory, self._certificates)
         self._bindings = Bindings(plan.workers, systemd.inherited_sockets())
         self._crew = Crew(plan.workers, self._board, self._take_seat, self._leave_master)
@@ -62,6 +65,7 @@ class Master:
         self._reload_again = False
         self._changed_at = plan.source.changed_at()
         self._next_look = time.monotonic() + WATCH_PERIOD_S
+        self._next_handover = time.monotonic() + handover.PERIOD_S
         # Stopping
         self._stop_deadline: float | None = None
         self._failed = False
@@ -77,6 +81,8 @@ class Master:
                 self._control = control.open_control(self._plan.source.file)
             if self._control is not None:
                 self._selector.register(self._control, selectors.EVENT_READ, self._accept_caller)
+            if self._handover is not None:
+                self._handover.create_log(self._document)
             import_loop()
             gc.freeze()  # what exists now is shared with the children: the collector must not touch it
             gc.enable()
@@ -115,6 +121,10 @@ class Master:
             changed_at = self._plan.source.changed_at()
             if changed_at is not None and changed_at != self._changed_at:
                 self.reload()
+        if self._handover is not None and now >= self._next_handover:
+            self._next_handover = now + handover.PERIOD_S
+            for message in self._handover.look():
+                self._crew.broadcast(message)
         for member in self._crew.alive:
             self._await(member)
 
@@ -127,6 +137,8 @@ class Master:
             due.append(self._swap.deadline)
         if self._plan.watch:
             due.append(self._next_look)
+        if self._handover is not None and self._certificates.identities:
+            due.append(self._next_handover)
         return max(min(due) - now, 0) if due else None
 
     # ── signals ──
@@ -148,6 +160,8 @@ class Master:
                 elif number == signal.SIGHUP:
                     self.reload()
                 elif number == signal.SIGUSR1:
+                    if self._handover is not None:
+                        self._handover.create_log(self._document)
                     self._crew.broadcast({"kind": "reopen"})
         for member, how in self._crew.reap():
             self._buried(member, how)
@@ -183,6 +197,9 @@ class Master:
             self._swap.propose(member)
 
     def _take_seat(self, role: int, channel: Channel) -> Seat:
+        """In a new child, which has still all privileges: what it is to work with."""
+        if self._handover is not None:
+            self._certificates.files.supply(self._certificates.files.contents())
         return Seat(
             role, channel, self._board, self._plan.source, self._document, self._bindings.sockets(role), self._news,
             self._identity, self._certificates,
@@ -280,6 +297,9 @@ class Master:
             return
         new_keys = frozenset(bindings.keys() - self._bindings.current.keys())
         self._swap = Swap(text, document, runtime, bindings, new_keys, directory.names)
+        if self._handover is not None:
+            self._handover.create_log(document)
+            self._crew.broadcast(self._handover.supplies())
         for member in self._crew.alive:
             self._swap.propose(member)
 

@@ -1,7 +1,7 @@
 """Serving clients: the HTTP server and client protocols, the handlers, forwards and DNS fronts.
 
-The package can be called: `async with npserver.serve(config) as server:` is `npserver.embed.serve`. The name is both the
-layer's and the verb that other programs use.
+The package can be called: `async with npserver.serve(config) as server:` is `npserver.embed.serve`. The name is both
+the layer's and the verb that other programs use.
 """
 
 from __future__ import annotations

@@ -1,0 +1,89 @@
+"""Contents of certificates and keys that are supplied to a process which may not read them."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from npserver.net.tls import CertificateSettings, CertificateStore, client_context
+from npserver.net.tlsfiles import TlsFiles
+
+
+def supplied(giver: TlsFiles) -> dict[str, Any]:
+    """What arrives over the control channel."""
+    return json.loads(json.dumps(giver.contents()))  # type: ignore[no-any-return]
+
+
+def settings_of(certificate: Any) -> CertificateSettings:
+    return CertificateSettings(str(certificate.cert), str(certificate.key), str(certificate.ca))
+
+
+def test_certificate_is_loaded_from_what_was_supplied(certificates: Callable[..., Any]) -> None:
+    certificate = certificates("one.test")
+    giver, taker = CertificateStore(), CertificateStore()
+    for file in settings_of(certificate).files:
+        giver.files.read(file)
+    taker.files.supply(supplied(giver.files))
+    for file in (certificate.cert, certificate.key, certificate.ca):
+        file.unlink()
+    identity = taker.identity(settings_of(certificate))
+    assert identity.certificate.names == ("one.test",)
+    assert identity.context.verify_mode is ssl.CERT_REQUIRED
+    assert not identity.refresh()
+
+
+def test_newer_supplies_are_taken_over(certificates: Callable[..., Any]) -> None:
+    certificate, newer = certificates("one.test"), certificates("two.test")
+    giver, taker = CertificateStore(), CertificateStore()
+    giver.identity(settings_of(certificate))
+    identity = taker.identity(settings_of(certificate))
+    taker.files.supply(supplied(giver.files))
+    for part in ("cert", "key"):
+        getattr(newer, part).replace(getattr(certificate, part))
+    assert not identity.refresh(), "the files themselves do not count any more"
+    taker.files.supply(supplied(giver.files))
+    assert identity.refresh()
+    assert identity.problem == ""
+    assert identity.certificate.names == ("two.test",)
+
+
+def test_client_context_from_what_was_supplied(certificates: Callable[..., Any]) -> None:
+    certificate = certificates()
+    names = (str(certificate.ca), str(certificate.cert), str(certificate.key))
+    giver, taker = TlsFiles(), TlsFiles()
+    for name in names:
+        giver.read(name)
+    taker.supply(supplied(giver))
+    for name in names:
+        Path(name).unlink()
+    assert len(client_context(*names, files=taker).get_ca_certs()) == 1
+
+
+def test_without_memory_files_a_copy_on_disk_lasts_as_long_as_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("os.memfd_create", raising=False)
+    source = tmp_path / "a"
+    source.write_bytes(b"secret")
+    files = TlsFiles()
+    files.read(str(source))
+    files.supply(supplied(files))
+    with files.readable(str(source)) as name:
+        copy = Path(name)
+        assert copy != source
+        assert copy.read_bytes() == b"secret"
+        assert copy.stat().st_mode & 0o077 == 0
+    assert not copy.exists()
+
+
+def test_unreadable_files_are_left_out(tmp_path: Path) -> None:
+    files = TlsFiles()
+    with pytest.raises(FileNotFoundError):
+        files.read(str(tmp_path / "none"))
+    assert files.contents() == {}
+    assert files.state(str(tmp_path / "none")) == (0, 0, 0)
