@@ -28,10 +28,11 @@ class Watched(Protocol):
 class Sweeper:
     """The deadlines of one process."""
 
-    __slots__ = ("_handle", "_loop", "watched")
+    __slots__ = ("_handle", "_loop", "now", "watched")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self.now = loop.time()  # at the last sweep: for deadlines that may be a period late, without asking the clock
         self.watched: set[Watched] = set()
         self._handle: asyncio.TimerHandle | None = loop.call_later(PERIOD_S, self._sweep)
 
@@ -42,7 +43,7 @@ class Sweeper:
             self._handle = None
 
     def _sweep(self) -> None:
-        now = self._loop.time()
+        now = self.now = self._loop.time()
         for one in [one for one in self.watched if one.deadline <= now]:
             try:
                 one.expire(now)

@@ -27,7 +27,7 @@ class Context:
     bulletin: Bulletin
     #: Live objects that outlive a reload, by kind and name: pools, health, UDP sessions. Their owners put them here.
     carried: dict[tuple[str, str], Any] = field(default_factory=dict)
-    #: Open connections, HTTP and others, each with its `listener`, its `transport`, and `shut_down()`: finish what is in
+    #: Open connections, HTTP and others, each with `listener`, `transport` and `shut_down()`: finish what is in
     #: flight, then close.
     connections: set[Any] = field(default_factory=set)
     draining: bool = False

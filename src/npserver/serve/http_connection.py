@@ -360,7 +360,7 @@ class HttpConnection(asyncio.Protocol):
             self.await_client()
             return
         self.state = State.IDLE
-        self.deadline = self.context.loop.time() + self.front.settings.idle_timeout_s
+        self.deadline = self.context.sweeper.now + self.front.idle_s
         if not self._is_serving and (self.buffer or not self.is_reading or self.read_all):
             self.context.loop.call_soon(self.serve_buffered)
 

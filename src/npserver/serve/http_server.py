@@ -16,6 +16,7 @@ from msgspec import Struct, field
 from npserver.http.dates import format_date
 from npserver.http.message import Framing, Request
 from npserver.http.parser import HeadLimits, parse_head
+from npserver.net.sweeper import PERIOD_S
 from npserver.serve.http_connection import HttpConnection
 from npserver.serve.route import Route
 
@@ -94,6 +95,7 @@ class HttpFront:
         self.router = router
         self.context = context
         self.settings = settings or HttpSettings()
+        self.idle_s = self.settings.idle_timeout_s + PERIOD_S  # counted from the last sweep
         self.trusted = trusted
         self.unrouted = Route("unrouted", Unrouted(), max_body_size)
         self.options = Route("options", ServerOptions(), max_body_size)

