@@ -6,7 +6,6 @@ wrong with one that cannot be used.
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import re
 from functools import lru_cache
@@ -14,6 +13,7 @@ from functools import lru_cache
 from msgspec import Struct
 
 from npserver.errors import clip
+from npserver.guess import get_close_matches
 
 #: Schemes that listen, with what they speak.
 STREAM_SCHEMES = frozenset({"http", "https", "tcp", "ssl", "unix"})
@@ -129,7 +129,7 @@ def _split_scheme(uri: str, default: str, schemes: tuple[str, ...]) -> tuple[str
         scheme = match[1].lower()
         if scheme in schemes:
             return scheme, match[2]
-        close = _OTHER_NAMES.get(scheme) or next(iter(difflib.get_close_matches(scheme, schemes, 1)), "")
+        close = _OTHER_NAMES.get(scheme) or next(iter(get_close_matches(scheme, schemes, 1)), "")
         hint = f"did you mean '{close}://'?" if close in schemes else f"expected one of {', '.join(schemes)}"
         raise ValueError(f"unknown scheme {clip(match[1])} in {clip(uri)}; {hint}")
     if default and "://" not in uri:

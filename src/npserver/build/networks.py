@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from npserver.errors import clip
+from npserver.guess import get_close_matches
 from npserver.networks import Network, Networks, parse_network
 
 if TYPE_CHECKING:

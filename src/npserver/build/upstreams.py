@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal
 
 from npserver.address import Address, parse_target
@@ -14,6 +13,7 @@ from npserver.config.schema import Target as TargetConfig
 from npserver.config.schema import Upstream as UpstreamConfig
 from npserver.config.schema import UpstreamTls
 from npserver.errors import clip
+from npserver.guess import get_close_matches
 from npserver.serve.target import Target, TargetSettings
 from npserver.serve.upstream import Upstream, UpstreamSettings
 

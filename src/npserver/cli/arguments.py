@@ -6,12 +6,11 @@ or after `=`. Pure: nothing is opened here.
 
 from __future__ import annotations
 
-import difflib
-
 from msgspec import Struct
 
 from npserver.address import Address, parse_listen
 from npserver.errors import NpserverError, clip
+from npserver.guess import get_close_matches
 
 HELP = """\
 npserver serves files, proxies HTTP, forwards TCP/UDP/Unix sockets and answers DNS.
@@ -141,7 +140,7 @@ def _listener(word: str) -> ListenerArgument:
     except ValueError as error:
         from npserver.cli import COMMANDS
 
-        if word.isalpha() and (close := difflib.get_close_matches(word, COMMANDS, 1)):
+        if word.isalpha() and (close := get_close_matches(word, COMMANDS, 1)):
             raise UsageError(f"unknown command {clip(word)}, did you mean {close[0]!r}?") from None
         raise UsageError(str(error)) from None
 
@@ -151,7 +150,7 @@ def _option(spelling: str) -> str:
     known = [*_VALUES, *_FLAGS]
     if name in known and spelling not in ("--c", "--L", "--v", "--h"):
         return name
-    close = difflib.get_close_matches(name, [one for one in known if len(one) > 1], 1, 0.5)
+    close = get_close_matches(name, [one for one in known if len(one) > 1], 1, 0.5)
     hint = f", did you mean -{close[0]}?" if close else ", see npserver -help"
     raise UsageError(f"unknown option {clip(spelling)}{hint}")
 

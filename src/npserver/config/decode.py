@@ -6,7 +6,6 @@ path; whether the key or its value is meant decides which column is reported.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -31,6 +30,7 @@ from npserver.config.shape import (
 )
 from npserver.config.units import parse_seconds, parse_size
 from npserver.errors import clip
+from npserver.guess import get_close_matches
 
 _DNS = part_keys(Config)["dns"].shape
 
@@ -151,7 +151,7 @@ class Decoder(Struct):
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'root'?` if one of the known names is close, else nothing."""
     lower = {one.lower(): one for one in known}
-    close = difflib.get_close_matches(name.lower(), lower, 1, 0.65)
+    close = get_close_matches(name.lower(), lower, 1, 0.65)
     return f"; did you mean {lower[close[0]]!r}?" if close else ""
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from zlib import crc32
 
 from npserver.dns import codes
@@ -17,6 +16,7 @@ from npserver.dns.reverse import is_local, reverse_key
 from npserver.dns.tables import NO_SETS, LiveSet, Node, RecordSet, RecordSets, Tables, Zone
 from npserver.dns.zoning import choose_apexes
 from npserver.errors import clip
+from npserver.guess import get_close_matches
 
 Path = tuple[str | int, ...]
 #: Says what is wrong: where below the records, and in words.

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from npserver.errors import clip
+from npserver.guess import get_close_matches
 from npserver.http.dates import format_date
 
 if TYPE_CHECKING:

@@ -178,7 +178,8 @@ def _places(address: Address, kind: socket.SocketKind) -> list[tuple[socket.Addr
         if socket.has_ipv6:
             return [(socket.AF_INET6, ("::", address.port))]
         return [(socket.AF_INET, ("0.0.0.0", address.port))]
-    found = socket.getaddrinfo(address.host, address.port, type=kind, flags=socket.AI_PASSIVE)
+    host = address.host.encode("ascii")  # as text it would have Python's IDNA tables imported
+    found = socket.getaddrinfo(host, address.port, type=kind, flags=socket.AI_PASSIVE)
     places: dict[tuple[socket.AddressFamily, SocketAddress], None] = {}
     for family, _, _, _, place in found:
         if family in (socket.AF_INET, socket.AF_INET6):

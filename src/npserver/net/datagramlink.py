@@ -11,7 +11,6 @@ import os
 import secrets
 import socket
 import sys
-import tempfile
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -154,7 +153,11 @@ def _connect_ip(hosts: tuple[str, ...], port: int) -> socket.socket:
 def _connect_unix(path: str) -> socket.socket:
     """Connect a Unix datagram socket that has a name of its own, without which it could not be answered."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    name = "" if sys.platform == "linux" else f"{tempfile.gettempdir()}/npserver-{secrets.token_hex(8)}.sock"
+    name = ""
+    if sys.platform != "linux":  # which has names that are no files
+        import tempfile
+
+        name = f"{tempfile.gettempdir()}/npserver-{secrets.token_hex(8)}.sock"
     try:
         sock.setblocking(False)
         sock.bind(name)  # Linux: a free abstract name (unix(7), autobind)

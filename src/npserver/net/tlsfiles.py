@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
 
@@ -88,6 +87,8 @@ class TlsFiles:
             finally:
                 os.close(descriptor)
         else:
+            import tempfile
+
             with tempfile.NamedTemporaryFile() as copy:  # readable by its owner alone
                 copy.write(data)
                 copy.flush()

@@ -27,7 +27,16 @@ log = logging.getLogger("npserver.http")
 
 JOINED_BYTES = 4096  # a longer body goes out beside its head: copying it would cost more than another buffer
 
-STATUS_LINES = {status: f"HTTP/1.1 {status} {errorpages.phrase(status)}\r\n".encode() for status in range(100, 600)}
+
+class _StatusLines(dict[int, bytes]):
+    """Status lines by code, each made when first asked for."""
+
+    def __missing__(self, status: int) -> bytes:
+        line = self[status] = f"HTTP/1.1 {status} {errorpages.phrase(status)}\r\n".encode()
+        return line
+
+
+STATUS_LINES = _StatusLines()
 
 
 class ResponseHalf:
