@@ -19,7 +19,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from docs.terminal import picture
-
 from npserver.config.reference import reference
 
 DOCS = Path(__file__).parent

@@ -7,12 +7,11 @@ stream the same whether it comes whole or byte by byte.
 from __future__ import annotations
 
 from fuzz.driver import run
-from tests.conformance.test_rfc9112_requests import CASES
-from tests.conformance.test_rfc9112_requests import run as serve
-
 from npserver.errors import BadRequest
 from npserver.http.parser import HeadLimits, parse_head
 from npserver.http.target import canonical_path
+from tests.conformance.test_rfc9112_requests import CASES
+from tests.conformance.test_rfc9112_requests import run as serve
 
 LIMITS = HeadLimits()
 

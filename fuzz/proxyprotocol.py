@@ -7,7 +7,6 @@ written again reads the same.
 from __future__ import annotations
 
 from fuzz.driver import run
-
 from npserver.proxyprotocol import (
     SIGNATURE,
     ProxyHeader,

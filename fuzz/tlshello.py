@@ -9,7 +9,6 @@ from __future__ import annotations
 import ssl
 
 from fuzz.driver import run
-
 from npserver.tlshello import ClientHello, HelloError, HelloReader
 
 

@@ -22,11 +22,11 @@ from typing import Any
 import hypothesis
 import pytest
 import trustme
+
+from npserver.observe.logs import AREAS
 from tests.stage import ports
 from tests.stage.backends import Backends
 from tests.stage.program import Program
-
-from npserver.observe.logs import AREAS
 
 # How long an example takes depends on what else the machine does; what bounds a test is pytest's timeout.
 hypothesis.settings.register_profile("npserver", deadline=None)

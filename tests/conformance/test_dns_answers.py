@@ -12,7 +12,6 @@ import dns.edns
 import dns.flags
 import dns.message
 import pytest
-from tests.stage.nameserver import ODDITIES, ask, channel_of, show, tables_of
 
 from npserver.dns.channel import Aside, Channel
 from npserver.dns.cookies import CookieJar
@@ -20,6 +19,7 @@ from npserver.dns.datagrams import DatagramChannel
 from npserver.dns.ratelimit import RateLimiter
 from npserver.dns.responder import Responder
 from npserver.dns.tables import Tables
+from tests.stage.nameserver import ODDITIES, ask, channel_of, show, tables_of
 
 SOA = "example.com. 120 SOA ns1.example.com. hostmaster.example.com. 7 3600 600 604800 120"
 CHILD_SOA = "child." + SOA

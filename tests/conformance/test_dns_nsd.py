@@ -20,10 +20,10 @@ from struct import pack
 
 import dns.message
 import pytest
-from tests.stage.nameserver import ODDITIES, Nsd, Shown, ask, channel_of, show, tables_of
-from tests.stage.ports import free_port
 
 from npserver.dns.channel import Channel
+from tests.stage.nameserver import ODDITIES, Nsd, Shown, ask, channel_of, show, tables_of
+from tests.stage.ports import free_port
 
 TYPES = (
     *("A", "AAAA", "CNAME", "MX", "TXT", "SRV", "NS", "PTR", "SOA", "CAA", "HTTPS", "SVCB", "TYPE65280", "ANY"),

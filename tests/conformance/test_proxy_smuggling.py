@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tests.protocols.proxying import Origin, Stage, answering, get, ok, until
 
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"

@@ -8,9 +8,9 @@ from email.utils import formatdate
 from pathlib import Path
 
 import pytest
-from tests.stage.site import Reply, Site, site
 
 from npserver.http.conditional import Outcome, evaluate, is_range_wanted
+from tests.stage.site import Reply, Site, site
 
 MODIFIED = 784111777  # Sun, 06 Nov 1994 08:49:37 GMT
 DATE = "Sun, 06 Nov 1994 08:49:37 GMT"

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.stage.site import Reply, Site, site
 
 from npserver.serve import partial
+from tests.stage.site import Reply, Site, site
 
 SMALL = bytes(range(256)) * 4
 LARGE = bytes(range(251)) * 4000  # about 1 MB

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import brotli
 import pytest
+
 from tests.stage.site import Site, site
 
 try:

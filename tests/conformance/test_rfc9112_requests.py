@@ -6,9 +6,9 @@ import re
 from typing import Any
 
 import pytest
-from tests.protocols.memory import Server
 
 from npserver.serve.exchange import Exchange
+from tests.protocols.memory import Server
 
 
 class Echo:

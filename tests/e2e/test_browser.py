@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
+
 from tests.stage.program import Program
 from tests.stage.webm import film
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.stage.program import Program
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="no curl here")

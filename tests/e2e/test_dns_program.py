@@ -18,6 +18,7 @@ import dns.xfr
 import dns.zone
 import httpx
 import pytest
+
 from tests.stage.backends import Backends
 from tests.stage.program import Program
 

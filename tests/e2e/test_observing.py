@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.stage.backends import Backends
 from tests.stage.program import Program
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from tests.stage.backends import Backends
 from tests.stage.program import ROOT, Program
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.stage.asking import Asking, SlowUpstream, get, is_alive, refuses, worker_pids
 from tests.stage.program import Program
 

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.sync.client import connect
+
 from tests.stage.asking import get, is_alive, refuses, worker_pids
 from tests.stage.program import ROOT, Program
-from websockets.sync.client import connect
 
 Start = Callable[..., Program]
 WORKERS = pytest.mark.parametrize("workers", [0, 2])

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.stage.asking import get, worker_pids
 from tests.stage.program import ROOT, Program
 

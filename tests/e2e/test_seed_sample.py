@@ -16,9 +16,10 @@ from typing import Any
 
 import httpx
 import pytest
+from websockets.sync.client import connect
+
 from tests.stage.backends import Backends
 from tests.stage.program import ROOT, Program
-from websockets.sync.client import connect
 
 SAMPLE = ROOT / "examples" / "full.json"
 LISTENERS = {

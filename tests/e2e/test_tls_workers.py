@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.stage.program import Program
 from tests.stage.tls import Reply, ask, client
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import fuzz.dns_query as target
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import fuzz.dns_query as target
 
 SEEDS = target.seeds()
 

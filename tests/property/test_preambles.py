@@ -5,13 +5,13 @@ from __future__ import annotations
 from ipaddress import IPv4Address, ip_address
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fuzz.proxyprotocol import SEEDS as PROXY_SEEDS
 from fuzz.proxyprotocol import target as check_proxy
 from fuzz.tlshello import SEEDS as HELLO_SEEDS
 from fuzz.tlshello import target as check_hello
-from hypothesis import given
-from hypothesis import strategies as st
-
 from npserver.proxyprotocol import encode_v1, encode_v2, parse_datagram, parse_header
 
 PORTS = st.integers(0, 65535)

@@ -8,8 +8,6 @@ from typing import Any
 
 import dns.message
 import pytest
-from tests.protocols.memory import Server
-from tests.stage.nameserver import ODDITIES, tables_of
 
 from npserver.dns.channel import Channel
 from npserver.dns.query import Query
@@ -17,6 +15,8 @@ from npserver.dns.relayed import fail
 from npserver.networks import Networks, parse_network
 from npserver.serve.dns_https import DnsOverHttps
 from npserver.serve.dns_server import NameServer
+from tests.protocols.memory import Server
+from tests.stage.nameserver import ODDITIES, tables_of
 
 TYPE = b"Content-Type: application/dns-message\r\n"
 

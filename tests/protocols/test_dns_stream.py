@@ -8,8 +8,6 @@ from typing import Any
 import dns.message
 import dns.zone
 import pytest
-from tests.protocols.memory import MemoryLoop, MemoryTransport
-from tests.stage.nameserver import ODDITIES, tables_of
 
 from npserver.address import Address
 from npserver.dns.channel import Channel
@@ -23,6 +21,8 @@ from npserver.observe.scoreboard import Scoreboard
 from npserver.serve.context import Context
 from npserver.serve.dns_server import NameServer
 from npserver.serve.dns_stream import MAX_WAITING, DnsConnection, StreamDns
+from tests.protocols.memory import MemoryLoop, MemoryTransport
+from tests.stage.nameserver import ODDITIES, tables_of
 
 EVERYBODY = Networks([parse_network("0.0.0.0/0")])
 

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
+
 from tests.protocols.forwarding import ask, connect, named, refused, serve, stream_server, streams
 
 SSL_REQUEST = bytes.fromhex("0000000804d2162f")  # PostgreSQL

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.protocols.forwarding import (
     Udp,
     dead_port,

@@ -8,11 +8,11 @@ import socket
 from typing import Any
 
 import pytest
-from tests.protocols.proxying import Connection, Origin, Stage, answering, get, ok, silent, until
 
 from npserver.balance.health import Health
 from npserver.build.upstreams import services
 from npserver.serve.health import HealthChecks
+from tests.protocols.proxying import Connection, Origin, Stage, answering, get, ok, silent, until
 
 CHUNKED = b"HTTP/1.1 200 O\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nwe\r\n2\r\nll\r\n0\r\n\r\n"
 ILL = b"HTTP/1.1 503 F\r\nContent-Length: 0\r\n\r\n"

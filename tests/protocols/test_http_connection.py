@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.protocols.memory import Client, Server
 
 from npserver.serve.connection_state import State
 from npserver.serve.exchange import Exchange
+from tests.protocols.memory import Client, Server
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n"

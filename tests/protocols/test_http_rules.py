@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.stage.site import Site, site
 
 from npserver.passwords import PasswordHash
 from npserver.serve import guards
+from tests.stage.site import Site, site
 
 
 def quick_hash(password: str) -> str:

@@ -13,10 +13,10 @@ from urllib.parse import unquote, urljoin
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.stage.site import Reply, Site, site
 
 from npserver.serve import listing
 from npserver.serve.listing import Item, readable_size, render
+from tests.stage.site import Reply, Site, site
 
 MODIFIED = 784111777
 TAGS = {"html", "head", "meta", "title", "style", "body", "h1", "a", "ul", "li", "span", "time", "p"}

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.stage.backends import Backends
-from tests.stage.dialing import call, make_context
-from tests.stage.tls import client
 
 import npserver
 from npserver.proxyprotocol import encode_v1, encode_v2
+from tests.stage.backends import Backends
+from tests.stage.dialing import call, make_context
+from tests.stage.tls import client
 
 RESPOND = {"handler": "respond", "body": "$client_ip $client_port $remote_ip $local_port"}
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"

@@ -13,6 +13,7 @@ import httpx
 import pytest
 import trustme
 import uvicorn
+
 from tests.protocols.proxying import Connection, Origin, Stage, answering, get, ok, until
 
 Receive = Callable[[], Awaitable[Any]]

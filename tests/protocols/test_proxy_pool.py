@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+
 from tests.protocols.proxying import Connection, Origin, Stage, answering, get, ok, post, silent, until
 
 

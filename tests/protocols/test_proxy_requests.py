@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+
 from tests.protocols.proxying import WAIT_S, Connection, Origin, Stage, answering, get, ok, post, until
 
 LARGE = bytes(range(256)) * 4096  # 1 MiB

@@ -9,6 +9,7 @@ import logging
 import socket
 
 import pytest
+
 from tests.protocols.proxying import Connection, Origin, Stage, answering, get, ok, post, silent, until
 
 

@@ -8,11 +8,11 @@ from hashlib import sha1
 
 import pytest
 import websockets
-from tests.protocols.proxying import WAIT_S, Connection, Origin, Stage, get, ok, silent, until
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 
 from npserver.net.relay import Relay
+from tests.protocols.proxying import WAIT_S, Connection, Origin, Stage, get, ok, silent, until
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = b64encode(sha1(KEY + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())

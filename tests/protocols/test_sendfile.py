@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 import trustme
 import uvloop
-from tests.protocols.memory import OneRoute, SilentLog
 
 from npserver.address import Address
 from npserver.net.bulletin import Bulletin
@@ -27,6 +26,7 @@ from npserver.serve.exchange import Exchange
 from npserver.serve.http_server import HttpFront
 from npserver.serve.route import Route
 from npserver.serve.sendfile import FileSender
+from tests.protocols.memory import OneRoute, SilentLog
 
 SIZE = 8 << 20
 LOOPS: list[Callable[[], asyncio.AbstractEventLoop]] = [uvloop.new_event_loop, asyncio.new_event_loop]

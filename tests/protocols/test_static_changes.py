@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.stage.site import site
 
 from npserver.serve import compress, files, sendfile
 from npserver.serve.filecache import Entry
+from tests.stage.site import site
 
 TEXT = b"some text that compresses well\n" * 4000
 

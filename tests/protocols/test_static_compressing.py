@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.stage.site import site
 
 from npserver.serve import compress, files
+from tests.stage.site import site
 
 TEXT = b"some text that compresses well\n" * 4000
 

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.stage.site import Site, site
 
 from npserver.serve import filecache, files
+from tests.stage.site import Site, site
 
 
 @pytest.fixture

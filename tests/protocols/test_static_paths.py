@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.stage.site import Site, site
 
 from npserver.serve.paths import Lack, Root, decode_path, is_hidden
+from tests.stage.site import Site, site
 
 SECRET = b"secret outside the root"
 

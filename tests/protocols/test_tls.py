@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 import trustme
-from tests.stage.tls import RESPOND, MemoryTls, ask, client, https
 
 import npserver
+from tests.stage.tls import RESPOND, MemoryTls, ask, client, https
 
 DEADLINE_S = 10.0
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 import trustme
-from tests.stage.backends import Backends
-from tests.stage.dialing import call, make_context, serving
-from tests.stage.tls import ask, client, https
 
 import npserver
 from npserver.net import tlswatch
+from tests.stage.backends import Backends
+from tests.stage.dialing import call, make_context, serving
+from tests.stage.tls import ask, client, https
 
 DEADLINE_S = 10.0
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.stage.program import ROOT
 
 import npserver
 from npserver.errors import ConfigError, StartError
+from tests.stage.program import ROOT
 
 HELLO: dict[str, Any] = {
     "listen": [{"name": "web", "uri": "http://127.0.0.1:0"}],

@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 
 import dns.rdata
 import pytest
-from tests.stage.nameserver import tables_of
 
 from npserver.dns import codes
 from npserver.dns.compile import Settings, compile_tables
 from npserver.dns.name import parse_owner, to_text
 from npserver.dns.tables import Tables, Zone
+from tests.stage.nameserver import tables_of
 
 Records = dict[str, dict[str, Any]]
 

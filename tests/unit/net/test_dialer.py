@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 import trustme
-from tests.stage.dialing import Ear, call, make_context, serving
 
 from npserver.address import Address
 from npserver.errors import Phase, UpstreamError
 from npserver.net import dialer
 from npserver.net.dialer import explain
 from npserver.net.tls import client_context
+from tests.stage.dialing import Ear, call, make_context, serving
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

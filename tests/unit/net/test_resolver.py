@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from tests.stage.dialing import make_context
 
 from npserver.net import resolver as module
 from npserver.net.bulletin import Bulletin
 from npserver.net.resolver import Resolution, resolver_of
+from tests.stage.dialing import make_context
 
 Answer = Sequence[str] | OSError
 GONE = socket.gaierror(socket.EAI_NONAME, "Name or service not known")

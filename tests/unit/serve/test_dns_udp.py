@@ -9,8 +9,6 @@ from typing import Any
 import dns.flags
 import dns.message
 import pytest
-from tests.protocols.memory import MemoryLoop
-from tests.stage.nameserver import ODDITIES, tables_of
 
 from npserver.dns.datagrams import DatagramChannel
 from npserver.dns.query import Query
@@ -23,6 +21,8 @@ from npserver.observe.scoreboard import Scoreboard
 from npserver.serve.context import Context
 from npserver.serve.dns import DatagramDns
 from npserver.serve.dns_server import NameServer
+from tests.protocols.memory import MemoryLoop
+from tests.stage.nameserver import ODDITIES, tables_of
 
 
 def networks(*texts: str) -> Networks:
