@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import inspect
 import resource
 import socket
@@ -169,6 +170,7 @@ async def test_running_out_of_descriptors_is_survived() -> None:
     async with serving() as one:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda *_: None)  # asyncio reports each failed accept
+        importlib.import_module("encodings.idna")  # uvloop connects with it, and without descriptors it cannot be read
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         callers = [socket.socket() for _ in range(8)]
         try:
