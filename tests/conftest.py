@@ -11,10 +11,11 @@ public          a directory with a few files to serve
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import ssl
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,16 @@ from tests.stage.program import Program
 # How long an example takes depends on what else the machine does; what bounds a test is pytest's timeout.
 hypothesis.settings.register_profile("npserver", deadline=None)
 hypothesis.settings.load_profile("npserver")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where `.ci/run` has installed every program that tests talk to (CI is set), a skipped test is a failed one."""
+    report = yield
+    if report.skipped and os.environ.get("CI"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, but nothing may be here: {report.longrepr}"
+    return report
 
 
 @pytest.fixture(autouse=True)

@@ -207,7 +207,7 @@ async def test_a_stream_that_sends_nonsense_is_dropped(caplog: pytest.LogCapture
 
 async def test_a_stream_that_takes_nothing_loses_datagrams_not_memory() -> None:
     async def stuck(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(60)
+        await asyncio.Event().wait()  # until it is cancelled
 
     async with stream_server(stuck) as port:
         rule = one_forward("udp://127.0.0.1:0", f"tcp://127.0.0.1:{port}", buffer_size="100k")

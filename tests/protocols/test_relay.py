@@ -74,6 +74,15 @@ async def connected() -> tuple[socket.socket, socket.socket]:
     return near, far
 
 
+async def waiting(
+    context: Context,
+) -> tuple[socket.socket, socket.socket, socket.socket, socket.socket, Relay, asyncio.Future[str]]:
+    """A relay that has neither side yet: each side's outer and inner socket, the relay, and why it ended."""
+    ended: asyncio.Future[str] = context.loop.create_future()
+    relay = Relay(context, timeout_s=60, buffer_size=65536, on_end=lambda one: ended.set_result(one.reason))
+    return *await connected(), *await connected(), relay, ended
+
+
 @asynccontextmanager
 async def stage(*, splices: bool, buffer_size: int = 65536, timeout_s: float = 60.0) -> AsyncIterator[Stage]:
     loop = asyncio.get_running_loop()
@@ -325,10 +334,7 @@ def test_adopting_connections_with_what_was_read_too_much(run: Run) -> None:
     async def play() -> None:
         loop = asyncio.get_running_loop()
         context = make_context(loop)
-        client, client_inside = await connected()
-        target, target_inside = await connected()
-        ended: asyncio.Future[str] = loop.create_future()
-        relay = Relay(context, timeout_s=60, buffer_size=65536, on_end=lambda one: ended.set_result(one.reason))
+        client, client_inside, target, target_inside, relay, ended = await waiting(context)
         near, _ = await loop.create_connection(asyncio.Protocol, sock=client_inside)
         far, _ = await loop.create_connection(asyncio.Protocol, sock=target_inside)
         near.pause_reading()
@@ -351,10 +357,7 @@ def test_what_comes_before_the_target_is_there_waits_in_order(run: Run) -> None:
     async def play() -> None:
         loop = asyncio.get_running_loop()
         context = make_context(loop)
-        client, client_inside = await connected()
-        target, target_inside = await connected()
-        ended: asyncio.Future[str] = loop.create_future()
-        relay = Relay(context, timeout_s=60, buffer_size=65536, on_end=lambda one: ended.set_result(one.reason))
+        client, client_inside, target, target_inside, relay, ended = await waiting(context)
         relay.preface = b"PROXY "
         await loop.create_connection(lambda: relay.client, sock=client_inside)
         await loop.sock_sendall(client, b"one ")
@@ -382,10 +385,7 @@ def test_a_client_that_leaves_before_the_target_is_there(run: Run) -> None:
     async def play() -> None:
         loop = asyncio.get_running_loop()
         context = make_context(loop)
-        client, client_inside = await connected()
-        target, target_inside = await connected()
-        ended: asyncio.Future[str] = loop.create_future()
-        relay = Relay(context, timeout_s=60, buffer_size=65536, on_end=lambda one: ended.set_result(one.reason))
+        client, client_inside, target, target_inside, relay, ended = await waiting(context)
         await loop.create_connection(lambda: relay.client, sock=client_inside)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.close()

@@ -11,24 +11,7 @@ import pytest
 
 from npserver.serve import compress, files, sendfile
 from npserver.serve.filecache import Entry
-from tests.stage.site import site
-
-TEXT = b"some text that compresses well\n" * 4000
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    directory = tmp_path / "www"
-    directory.mkdir()
-    (directory / "f.txt").write_bytes(b"old content")
-    (directory / "big.txt").write_bytes(TEXT)
-    return directory
-
-
-@pytest.fixture
-def settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take every file for one that has not been touched for long."""
-    monkeypatch.setattr(files, "UNSETTLED_NS", -(10**18))
+from tests.stage.site import TEXT, site
 
 
 def rule(root: Path, **more: Any) -> dict[str, Any]:

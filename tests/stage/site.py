@@ -11,6 +11,7 @@ from typing import Any
 from npserver.embed import Server, serve
 
 DEADLINE_S = 10.0
+TEXT = b"some text that compresses well\n" * 4000  # what the sites of the tests hold
 
 
 @dataclass(frozen=True, slots=True)
