@@ -44,11 +44,15 @@ class Problem(Struct, frozen=True):
 
 
 class ConfigError(NpserverError):
-    """The config cannot be used. `problems` holds every reason, in the file's order."""
+    """The config cannot be used. `problems` holds every reason, in the file's order.
 
-    def __init__(self, problems: list[Problem]) -> None:
+    `rest` is the `config.document.Document` of what is sound in a text with faults: more may be wrong with that.
+    """
+
+    def __init__(self, problems: list[Problem], rest: object = None) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = problems
+        self.rest = rest
 
 
 class StartError(NpserverError):

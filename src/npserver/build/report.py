@@ -49,5 +49,7 @@ class Report:
             raise ConfigError(sorted(self.problems, key=lambda problem: (problem.file, problem.line, problem.column)))
 
     def _add(self, path: Path, message: str, severity: Severity) -> None:
+        if self.document.gone and self.document.is_doubtful(path):
+            return
         line, column = self.document.position(path)
         self.problems.append(Problem(message, self.document.origin(path), line, column, severity))

@@ -53,10 +53,30 @@ def check(file: str) -> tuple[list[Problem], list[tuple[str, str]]]:
     from npserver.observe.scoreboard import Directory
     from npserver.process.rehearsal import rehearse
 
-    runtime = rehearse(load(file), Directory())
+    try:
+        document = load(file)
+    except ConfigError as error:
+        found = error.problems + _further(error.rest)
+        raise ConfigError(sorted(found, key=lambda problem: (problem.line, problem.column))) from error
+    runtime = rehearse(document, Directory())
     if any(problem.severity is Severity.FAULT for problem in runtime.warnings):
         raise ConfigError([_as_error(problem) for problem in runtime.warnings])
     return list(runtime.warnings), list(runtime.summary)
+
+
+def _further(rest: object) -> list[Problem]:
+    """What is wrong with the sound rest of a config, beside its faults. Warnings may be about what is gone."""
+    from npserver.config.document import Document
+    from npserver.observe.scoreboard import Directory
+    from npserver.process.rehearsal import rehearse
+
+    if not isinstance(rest, Document):
+        return []
+    try:
+        problems = rehearse(rest, Directory()).warnings
+    except ConfigError as error:
+        problems = tuple(error.problems)
+    return [_as_error(problem) for problem in problems if problem.severity is not Severity.WARNING]
 
 
 def _as_error(problem: Problem) -> Problem:

@@ -44,9 +44,17 @@ class Fault(Struct, frozen=True):
 
 
 class Decoder(Struct):
-    """Converts values by their shape. What cannot be converted becomes None and a fault."""
+    """Converts values by their shape.
+
+    What cannot be converted is a fault, and left out: a faulty key has its default, an item of a list or an object
+    without what it needs is gone. So what is left can still be looked at.
+    """
 
     faults: list[Fault] = field(default_factory=list)
+    #: By the path of a list that lacks items: the places that those kept had.
+    kept: dict[Path, list[int]] = field(default_factory=dict)
+    #: The first keys of the paths of all that is gone with its name.
+    gone: set[str] = field(default_factory=set)
 
     def convert(self, value: Any, shape: Shape, path: Path) -> Any:
         """Give `value` as the schema's type."""
@@ -61,16 +69,35 @@ class Decoder(Struct):
                         return self.convert(value, option, path)
             case Many(item):
                 if isinstance(value, list):
-                    return [self.convert(one, item, (*path, index)) for index, one in enumerate(value)]
+                    return self._many(value, item, path)
             case Table(inner) if isinstance(value, dict):
                 if shape == _DNS:
                     return self._dns(value, path)
-                return {key: self.convert(one, inner, (*path, key)) for key, one in value.items()}
+                return self._table(value, inner, path)
             case Part(struct) if isinstance(value, dict):
                 return self._part(value, struct, path)
             case Tagged() if isinstance(value, dict):
                 return self._tagged(value, shape, path)
         return self._unexpected(value, shape, path)
+
+    def _many(self, value: list[Any], item: Shape, path: Path) -> list[Any]:
+        items = [self.convert(one, item, (*path, index)) for index, one in enumerate(value)]
+        if not any(one is None for one in items):
+            return items
+        self.kept[path] = [index for index, one in enumerate(items) if one is not None]
+        self.gone.add(str(path[0]))
+        return [one for one in items if one is not None]
+
+    def _table(self, value: dict[str, Any], inner: Shape, path: Path) -> dict[str, Any]:
+        items = {}
+        for key, one in value.items():
+            faults_before = len(self.faults)
+            converted = self.convert(one, inner, (*path, key))
+            if converted is not None or len(self.faults) == faults_before:
+                items[key] = converted
+            else:
+                self.gone.add(str(path[0]))
+        return items
 
     def _scalar(self, value: Any, shape: Scalar, path: Path) -> Any:
         if (parse := _PARSERS.get(shape.kind)) is not None:
@@ -104,16 +131,21 @@ class Decoder(Struct):
 
     def _part(self, value: dict[str, Any], struct: type[Section], path: Path, tag: str = "") -> Any:
         keys = part_keys(struct)
-        faults_before = len(self.faults)
         attributes = {}
         for name, one in value.items():
             if (key := keys.get(name)) is not None:
-                attributes[key.attribute] = self.convert(one, key.shape, (*path, name))
+                faults_before = len(self.faults)
+                converted = self.convert(one, key.shape, (*path, name))
+                if converted is not None or len(self.faults) == faults_before:
+                    attributes[key.attribute] = converted
+                elif len(path) == 0:
+                    self.gone.add(name)
             elif not tag or name != tag:
                 self._fault((*path, name), self._unknown_key(name, keys, struct, path), is_key=True)
         if missing := [f'"{key.name}"' for key in keys.values() if key.required and key.name not in value]:
             self._fault(path, f"{_owner(struct, path)} needs {' and '.join(missing)}", is_key=True)
-        return None if len(self.faults) > faults_before else struct(**attributes)
+        is_whole = all(key.attribute in attributes for key in keys.values() if key.required)
+        return struct(**attributes) if is_whole else None
 
     def _tagged(self, value: dict[str, Any], shape: Tagged, path: Path) -> Any:
         tag, options = shape.tag, shape.options

@@ -13,6 +13,14 @@ if TYPE_CHECKING:
 
 COMMAND_LINE = "command line"
 
+#: Keys whose values name what another section defines, by that section.
+_REFERENCES = {
+    "listen": frozenset({"listener"}),
+    "upstreams": frozenset({"proxy_pass", "forward_to"}),
+    "networks": frozenset({"allow", "deny", "from", "trusted_proxies", "accept_proxy", "allow_transfer"}),
+    "tls": frozenset({"listen"}),
+}
+
 
 def _nowhere() -> Places:
     return Places("", {})
@@ -27,16 +35,19 @@ class Document:
     directory: str = "."  # relative paths in the config start here, see `resolve`
     places: Places = field(default_factory=_nowhere, repr=False, compare=False)
     from_arguments: frozenset[Path] = frozenset()  # what the command line put in beside the file
+    #: Of a text with faults, see `config.decode`: which items lists have kept, and sections that lack something.
+    kept: dict[Path, list[int]] = field(default_factory=dict, repr=False, compare=False)
+    gone: frozenset[str] = frozenset()
     #: What `build` made of parts that hold no live object, by its own keys: the master makes it for all children.
     compiled: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def position(self, path: Path) -> tuple[int, int]:
         """Line and column of the value at `path`, or of the nearest part around it; (0, 0) if none is known."""
-        return (0, 0) if self._is_argument(path) else self.places.value(path)
+        return (0, 0) if self._is_argument(path) else self.places.value(self._original(path) if self.kept else path)
 
     def key_position(self, path: Path) -> tuple[int, int]:
         """Line and column of the key at `path`, or of the nearest part around it; (0, 0) if none is known."""
-        return (0, 0) if self._is_argument(path) else self.places.key(path)
+        return (0, 0) if self._is_argument(path) else self.places.key(self._original(path) if self.kept else path)
 
     def origin(self, path: Path) -> str:
         """Where the value at `path` comes from: the file, or the command line."""
@@ -54,6 +65,20 @@ class Document:
         """
         beside = os.path.join(self.directory, name)
         return beside if os.path.exists(beside) else name
+
+    def is_doubtful(self, path: Path) -> bool:
+        """Whether something wrong at `path` may only follow from a fault that has taken away what it names."""
+        if len(path) == 1 and path[0] in self.gone:
+            return True  # such as a list that is empty now
+        return any(not _REFERENCES.get(section, frozenset()).isdisjoint(path) for section in self.gone)
+
+    def _original(self, path: Path) -> Path:
+        """The path in the text of what is at `path` in a config that lacks faulty items."""
+        found: Path = ()
+        for part in path:
+            kept = self.kept.get(found)  # by the text's own places
+            found = (*found, kept[part] if kept is not None and isinstance(part, int) and part < len(kept) else part)
+        return found
 
     def _is_argument(self, path: Path) -> bool:
         return (

@@ -68,9 +68,11 @@ def load_text(text: str, file: str) -> Document:
     decoder = Decoder()
     config = decoder.convert(parsed.value, Part(Config), ())
     problems += [_problem(fault, places, file) for fault in decoder.faults]
+    document = Document(config or Config(), file, os.path.dirname(file) or ".", places)
     if problems:
-        raise ConfigError(sorted(problems, key=lambda problem: (problem.line, problem.column)))
-    return Document(config, file, os.path.dirname(file) or ".", places)
+        rest = replace(document, kept=decoder.kept, gone=frozenset(decoder.gone))
+        raise ConfigError(sorted(problems, key=lambda problem: (problem.line, problem.column)), rest)
+    return document
 
 
 def from_arguments(

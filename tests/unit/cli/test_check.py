@@ -11,6 +11,8 @@ import trustme
 
 from npserver.cli import main
 
+# ruff: noqa: E501 - configs stand as people write them
+
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
@@ -108,6 +110,56 @@ def test_everything_wrong_is_said_at_once_with_its_place(place: Path, capsys: py
         assert any(line.startswith(start) for line in lines), f"{start}\nnot in\n{err}"
     assert lines == sorted(lines, key=lambda line: [int(number) for number in line.split(":")[1:3]])
     assert out.startswith(f"bad.json: {len(lines) - 2} errors, 2 warnings")
+
+
+MIXED = """{
+  "listen": [ { "name": 1, "uri": "http://:1" }, { "name": "web", "uri": "htp://:8080" }, "http://:8081", "http://:8081" ],
+  "workrs": 2,
+  "limits": { "max_body_size": "64 apples" },
+  "dispatch": [
+    { "handler": "sttic" },
+    { "listener": "http://:8081", "handler": "static", "root": "./nowhere" },
+    { "listener": "http://:8081", "handler": "proxy", "path": "/a/**", "proxy_pass": "upstream://ap" },
+    { "listener": "http://:8081", "handler": "proxy", "path": "/b/**", "root": "x", "proxy_pass": "ftp://127.0.0.1:1" },
+  ]
+}"""
+
+
+def test_faults_of_the_text_hide_none_of_its_meaning(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "config.json").write_text(MIXED)
+    assert main(["check"]) == 2
+    places = [line.partition(": ")[0].removeprefix("config.json:") for line in capsys.readouterr().err.splitlines()]
+    lines = MIXED.splitlines()
+    marks = [
+        "1, ",
+        '"htp',
+        '"http://:8081" ]',
+        '"workrs"',
+        '"64',
+        '"sttic',
+        '"./nowhere',
+        '"upstream:',
+        '"root": "x"',
+        '"ftp',
+    ]
+    found = [next((n, line.index(mark)) for n, line in enumerate(lines, 1) if mark in line) for mark in marks]
+    assert places == [f"{line}:{column + 1}" for line, column in found]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"listen": [{"uri": 5, "name": "web"}], "dispatch": [{"listener": "web", "handler": "static", "root": "public"}]}',
+        '{"listen": ["http://:1"], "upstreams": {"app": {"targets": 5}}, "dispatch": [{"handler": "proxy", "proxy_pass": "upstream://app"}]}',
+        '{"listen": ["http://:1"], "networks": {"lan": 5}, "dispatch": [{"handler": "static", "root": "public", "allow": "lan"}]}',
+        '{"listen": ["https://:1"], "tls": 5, "dispatch": [{"handler": "static", "root": "public"}]}',
+    ],
+)
+def test_what_only_follows_from_a_fault_is_not_said(place: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
+    (place / "config.json").write_text(text)
+    assert main(["check"]) == 2
+    assert ": expected " in (error := capsys.readouterr().err)
+    assert len(error.splitlines()) == 1, error
 
 
 def test_a_key_of_another_certificate(place: Path, authority: trustme.CA, capsys: pytest.CaptureFixture[str]) -> None:
