@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -90,4 +89,4 @@ def _document(config: ConfigLike, *, access_log: str) -> Document:
     else:
         document = load(os.fspath(config))
     logging = msgspec.structs.replace(document.config.logging, access_log=access_log)
-    return replace(document, config=msgspec.structs.replace(document.config, logging=logging))
+    return msgspec.structs.replace(document, config=msgspec.structs.replace(document.config, logging=logging))

@@ -10,9 +10,9 @@ of any host.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Generic, TypeVar
-from urllib.parse import quote
 
 from msgspec import Struct
 
@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 ANY_HOST = ""
 _STARS = ("/**", "/*")
+_UNWRITTEN = re.compile(rb"[^A-Za-z0-9\-._~/%:@!$&'()+,;=\[\]|\\]")  # what a request target cannot hold: encoded
 
 
 class Pattern(Struct, frozen=True):
@@ -48,7 +49,7 @@ def parse_pattern(text: str) -> Pattern:
     if "?" in path or "#" in path:
         raise ValueError(f"path {clip(text)} must not hold a query or a fragment")
     try:
-        canonical = canonical_path(quote(path or "/", safe="/%:@!$&'()+,;=~[]|\\").encode("ascii"))
+        canonical = canonical_path(_UNWRITTEN.sub(lambda found: b"%%%02X" % ord(found[0]), (path or "/").encode()))
     except BadRequest as error:
         raise ValueError(f"path {clip(text)}: {error}") from None
     if star:

@@ -17,7 +17,8 @@ from tests.stage.program import ROOT
 
 PROGRAM = """\
 import os, sys
-print(os.getcwd(), sys.argv[1:], sys.prefix)
+packages = [path.split("/lib/")[0] for path in sys.path if path.endswith("site-packages")]
+print(os.getcwd(), sys.argv[1:], *packages if sys.executable.startswith(packages[0]) else [])
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from importlib import import_module
 
@@ -22,12 +23,15 @@ INTERRUPTED = 130
 
 def main(words: list[str] | None = None) -> int:
     """Run npserver with the words after its name. Gives the exit status: 1 cannot start, 2 wrong usage or config."""
+    gc.disable()  # next to nothing that is made at a start is garbage
     from npserver.errors import ConfigError, StartError
 
     words = sys.argv[1:] if words is None else words
     name, rest = (words[0], words[1:]) if words and words[0] in COMMANDS else ("", words)
     try:
         module = import_module(COMMANDS.get(name, "npserver.cli.serve"))
+        if name:
+            gc.enable()  # serving enables it itself, before it forks
         return int(module.main(rest))
     except ConfigError as error:
         print(error, file=sys.stderr)

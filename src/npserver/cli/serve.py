@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -41,7 +40,6 @@ def main(words: list[str]) -> int:
 
 
 def _serve(arguments: Arguments) -> int:
-    gc.disable()  # next to nothing that is made at the start is garbage
     from npserver.cli.banner import print_banner
     from npserver.observe import logs
     from npserver.process.limits import raise_descriptor_limit, usable_cpus

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from npserver.config.jsonc import Path, Places
 
@@ -26,20 +27,19 @@ def _nowhere() -> Places:
     return Places("", {})
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(Struct, frozen=True, eq=False):
     """A config and where each part of it stands."""
 
     config: Config
     file: str  # as the user named it; "command line" when there is none
     directory: str = "."  # relative paths in the config start here, see `resolve`
-    places: Places = field(default_factory=_nowhere, repr=False, compare=False)
+    places: Places = field(default_factory=_nowhere)
     from_arguments: frozenset[Path] = frozenset()  # what the command line put in beside the file
     #: Of a text with faults, see `config.decode`: which items lists have kept, and sections that lack something.
-    kept: dict[Path, list[int]] = field(default_factory=dict, repr=False, compare=False)
+    kept: dict[Path, list[int]] = field(default_factory=dict)
     gone: frozenset[str] = frozenset()
     #: What `build` made of parts that hold no live object, by its own keys: the master makes it for all children.
-    compiled: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    compiled: dict[str, Any] = field(default_factory=dict)
 
     def position(self, path: Path) -> tuple[int, int]:
         """Line and column of the value at `path`, or of the nearest part around it; (0, 0) if none is known."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -70,7 +69,7 @@ def load_text(text: str, file: str) -> Document:
     problems += [_problem(fault, places, file) for fault in decoder.faults]
     document = Document(config or Config(), file, os.path.dirname(file) or ".", places)
     if problems:
-        rest = replace(document, kept=decoder.kept, gone=frozenset(decoder.gone))
+        rest = msgspec.structs.replace(document, kept=decoder.kept, gone=frozenset(decoder.gone))
         raise ConfigError(sorted(problems, key=lambda problem: (problem.line, problem.column)), rest)
     return document
 
@@ -109,7 +108,7 @@ def from_arguments(
                 changed.add(("upstreams", name := f"command-line-{len(listen)}"))
                 upstreams[name] = upstream
     config = msgspec.structs.replace(base.config, listen=listen, dispatch=dispatch, upstreams=upstreams, **changes)
-    return replace(base, config=config, from_arguments=base.from_arguments | changed)
+    return msgspec.structs.replace(base, config=config, from_arguments=base.from_arguments | changed)
 
 
 def _settings(cert: str | None, key: str | None, others: dict[str, str | int | None]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ no way to say it. Whatever a client chose is escaped, see `observe.escape`. Made
 
 from __future__ import annotations
 
-import json
 import time
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
@@ -122,8 +121,12 @@ class Json:
     """One object per line; the time is RFC 3339 in UTC, `duration_ms` has three decimals."""
 
     def __init__(self, is_coloured: bool) -> None:
+        from json import JSONEncoder  # only this form needs it: a start is shorter without
+
         self._clock = Clock("%Y-%m-%dT%H:%M:%S", is_utc=True)
-        self._parts = Parts(_json_parts)
+        self._parts = Parts(self._describe)
+        # All that is not ASCII as \uNNNN: terminals obey the C1 controls U+0080..U+009F too.
+        self._quote = JSONEncoder(separators=(",", ":")).encode
 
     def request(
         self, client_ip: str, request: Request, scheme: str, status: int, received: int, sent: int,
@@ -132,8 +135,8 @@ class Json:
         """Describe an exchange."""
         # hot: access-log
         head, tail, _ = self._parts.of(request)
-        target = _quote(upstream) if upstream else EMPTY
-        name = _quote(user) if user else EMPTY
+        target = self._quote(upstream) if upstream else EMPTY
+        name = self._quote(user) if user else EMPTY
         return (
             f'{{"time":"{self._now()}","type":"request","client_ip":"{client_ip}","scheme":"{scheme}",{head},'
             f'"status":{status},"received_bytes":{received},"sent_bytes":{sent},"duration_ms":{duration_s * 1000:.3f},'
@@ -158,7 +161,20 @@ class Json:
         })  # fmt: skip
 
     def _line(self, entry: dict[str, object]) -> str:
-        return json.dumps({"time": self._now(), **entry}) + "\n"
+        return self._quote({"time": self._now(), **entry}) + "\n"
+
+    def _describe(self, request: Request) -> tuple[str, str]:
+        head = {
+            "method": request.method,
+            "host": request.authority,
+            "target": request.target,
+            "protocol": f"HTTP/1.{request.minor_version}",
+        }
+        tail = {
+            "referer": request.fields.get(b"referer", b"").decode("latin-1"),
+            "user_agent": request.fields.get(b"user-agent", b"").decode("latin-1"),
+        }
+        return self._quote(head)[1:-1], self._quote(tail)[1:-1]
 
     def _now(self) -> str:
         now = time.time()
@@ -221,29 +237,11 @@ def _pretty_parts(request: Request) -> tuple[str, str]:
     return f"{request.method} {escape_control(target)}", ""
 
 
-def _json_parts(request: Request) -> tuple[str, str]:
-    head = {
-        "method": request.method,
-        "host": request.authority,
-        "target": request.target,
-        "protocol": f"HTTP/1.{request.minor_version}",
-    }
-    tail = {
-        "referer": request.fields.get(b"referer", b"").decode("latin-1"),
-        "user_agent": request.fields.get(b"user-agent", b"").decode("latin-1"),
-    }
-    return _quote(head)[1:-1], _quote(tail)[1:-1]
-
-
 def _combined_parts(request: Request) -> tuple[str, str]:
     referer = escape_quoted(request.fields.get(b"referer", b"-").decode("latin-1"))
     agent = escape_quoted(request.fields.get(b"user-agent", b"-").decode("latin-1"))
     line = f"{request.method} {escape_quoted(request.target)} HTTP/1.{request.minor_version}"
     return f'"{line}"', f'"{referer}" "{agent}"'
-
-
-#: All that is not ASCII as \uNNNN: terminals obey the C1 controls U+0080..U+009F too.
-_quote = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def _coloured(status: int) -> str:

@@ -7,7 +7,6 @@ loggers themselves are the only state.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -89,6 +88,12 @@ class PrettyFormatter(logging.Formatter):
 class JsonFormatter(logging.Formatter):
     """One JSON object per line: time (RFC 3339, UTC), level, area, message, pid, and error with the traceback."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        from json import dumps  # only this form needs it: a start is shorter without
+
+        self._encode = dumps
+
     def format(self, record: logging.LogRecord) -> str:
         """Write one record."""
         seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
@@ -101,4 +106,4 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             entry["error"] = self.formatException(record.exc_info)
-        return json.dumps(entry)
+        return self._encode(entry)

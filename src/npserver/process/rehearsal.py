@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -29,7 +28,7 @@ def rehearse(document: Document, directory: Directory, certificates: Certificate
     Raises: ConfigError.
     """
     logging = msgspec.structs.replace(document.config.logging, access_log="off")
-    quiet = replace(document, config=msgspec.structs.replace(document.config, logging=logging))
+    quiet = msgspec.structs.replace(document, config=msgspec.structs.replace(document.config, logging=logging))
     board = Scoreboard(0, b"rehearsal")
     board.directory = directory
     loop = asyncio.new_event_loop()  # never run

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import zlib
 from collections.abc import Callable
 from functools import cache
 
@@ -46,6 +45,8 @@ def compressor(coding: str) -> Callable[[bytes], bytes]:
     try:
         from isal import igzip_lib
     except ImportError:
+        import zlib
+
         return lambda data: zlib.compress(data, _ZLIB_LEVEL, wbits=31)
     return lambda data: igzip_lib.compress(data, _GZIP_LEVEL, igzip_lib.COMP_GZIP)
 

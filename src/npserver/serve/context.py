@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
     from npserver.net.bulletin import Bulletin
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
     from npserver.observe.scoreboard import Row
 
 
-@dataclass(slots=True)
-class Context:
+class Context(Struct, eq=False):
     """One process's data plane."""
 
     loop: asyncio.AbstractEventLoop

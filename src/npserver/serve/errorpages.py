@@ -6,8 +6,9 @@ Called by `serve.http_exchange` for every failed request and by `serve.http_conn
 
 from __future__ import annotations
 
-import json
 from http import HTTPStatus
+
+from msgspec.json import encode
 
 from npserver.http.negotiation import choose_media_type
 
@@ -59,7 +60,7 @@ def render(status: int, accept: bytes, request_id: str) -> tuple[bytes, bytes]:
         document: dict[str, object] = {"status": status, "error": name}
         if request_id:
             document["request_id"] = request_id
-        body = json.dumps(document) + "\n"
+        body = encode(document).decode() + "\n"
     else:
         body = f"{status} {name}\n" + (f"{request_id}\n" if request_id else "")
     return _FIELDS[media_type], body.encode()

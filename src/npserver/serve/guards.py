@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import binascii
-import hashlib
 import logging
-import secrets
+import os
 from base64 import b64decode
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class PasswordGuard:
         self._users = dict(users)
         self._challenge = f'WWW-Authenticate: Basic realm="{quoted}", charset="UTF-8"\r\n'.encode()
         self._key = key
-        self._secret = secrets.token_bytes(32)
+        self._secret = os.urandom(32)
         self._good: dict[bytes, str] = {}  # keyed digests of Authorization values to the user's name
         self._checks: dict[bytes, list[Exchange]] = {}  # under way, with those who wait for the result
         self._executor: ThreadPoolExecutor | None = None
@@ -75,7 +75,7 @@ class PasswordGuard:
         if value is None:
             self._refuse(exchange, "")
             return False
-        digest = hashlib.blake2b(value, key=self._secret, digest_size=32).digest()
+        digest = blake2b(value, key=self._secret, digest_size=32).digest()
         user = self._good.get(digest)
         if user is not None:
             exchange.user = user

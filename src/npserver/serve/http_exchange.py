@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -60,7 +60,7 @@ class HttpExchange(ResponseHalf):
     def request_id(self) -> str:
         """32 random hexadecimal digits."""
         if not self._request_id:
-            self._request_id = secrets.token_hex(16)
+            self._request_id = os.urandom(16).hex()
         return self._request_id
 
     @property

@@ -6,7 +6,6 @@ Called by `serve.static` once it knows which parts of which representation are w
 from __future__ import annotations
 
 import os
-import secrets
 from typing import TYPE_CHECKING
 
 from npserver.http.ranges import Part, multipart_heads
@@ -49,7 +48,7 @@ def send_parts(exchange: Exchange, answer: Answer, content_type: str, parts: lis
 
 def _multipart(answer: Answer, content_type: str, parts: list[Part], size: int) -> tuple[bytes, list[bytes], bytes]:
     """The fields of a multipart answer, what stands before each part, and its end."""
-    boundary = secrets.token_hex(16).encode()  # random, so that no file can hold it
+    boundary = os.urandom(16).hex().encode()  # random, so that no file can hold it
     fields = b"Content-Type: multipart/byteranges; boundary=%b\r\n%b" % (boundary, answer.untyped_fields)
     return fields, *multipart_heads(parts, size, content_type.encode("latin-1"), boundary)
 

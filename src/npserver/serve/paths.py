@@ -10,7 +10,6 @@ import errno
 import os
 import stat
 from enum import Enum
-from urllib.parse import unquote_to_bytes
 
 #: Nothing here may block on a FIFO, become our terminal, or stay open in a child.
 _OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -43,6 +42,8 @@ def identity(status: os.stat_result) -> Identity:
 def decode_path(path: str) -> str | None:
     """Give the file name of a canonical URL path; None if it cannot be one: an encoded slash, NUL, dot segments."""
     if "%" in path:
+        from urllib.parse import unquote_to_bytes  # rarely needed: a start is shorter without
+
         wire = unquote_to_bytes(path)
         if wire.count(b"/") != path.count("/") or b"\0" in wire:
             return None
