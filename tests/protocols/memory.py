@@ -81,6 +81,9 @@ class MemoryTransport(asyncio.Transport):
     def get_write_buffer_size(self) -> int:
         return len(self.unsent)
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """The limit stays where it is."""
+
     def can_write_eof(self) -> bool:
         return True
 

@@ -1,0 +1,116 @@
+"""Drives the real upstream connection (`serve.http_client`) without sockets: what it makes of an answer's bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from npserver.address import Address
+from npserver.errors import UpstreamError
+from npserver.http.response import ResponseHead
+from npserver.net.bulletin import Bulletin
+from npserver.net.sweeper import Sweeper
+from npserver.observe.scoreboard import Scoreboard
+from npserver.serve.context import Context
+from npserver.serve.http_client import HttpClient
+from npserver.serve.response_sink import ClientSettings
+from npserver.serve.target import Target, TargetSettings
+from tests.protocols.memory import MemoryLoop, MemoryTransport
+
+
+@dataclass
+class Answer:
+    """What was understood. `end`: "complete", "lost", "switched"; `is_kept`: the connection may serve again."""
+
+    interim: tuple[int, ...] = ()
+    status: int = 0
+    fields: bytes = b""
+    body: bytes = b""
+    trailers: bytes = b""
+    end: str = ""
+    is_kept: bool = False
+    reason: str = ""
+
+
+class Asker:
+    """The sink of the answer; asserts that its calls come in an order that makes sense."""
+
+    def __init__(self) -> None:
+        self.answer = Answer()
+
+    def response_interim(self, head: ResponseHead) -> None:
+        assert not self.answer.status
+        self.answer.interim += (head.status,)
+
+    def response_whole(self, head: ResponseHead, body: bytes) -> None:
+        self.response_start(head)
+        self.answer.body = body
+        self.response_end(b"")
+
+    def response_start(self, head: ResponseHead) -> None:
+        assert not self.answer.status
+        assert not self.answer.end
+        self.answer.status, self.answer.fields = head.status, head.fields
+
+    def response_data(self, data: bytes) -> None:
+        assert data
+        assert self.answer.status
+        assert not self.answer.end
+        self.answer.body += data
+
+    def response_end(self, trailers: bytes) -> None:
+        assert not self.answer.end
+        self.answer.trailers, self.answer.end = trailers, "complete"
+
+    def response_switch(self, head: ResponseHead, early: bytes) -> None:
+        self.answer.status, self.answer.fields = head.status, head.fields
+        self.answer.body, self.answer.end = early, "switched"
+
+    def response_lost(self, error: UpstreamError) -> None:
+        assert not self.answer.end
+        self.answer.end, self.answer.reason = "lost", str(error)
+
+    def request_pause(self) -> None: ...
+    def request_resume(self) -> None: ...
+
+
+def read_answer(pieces: Iterable[bytes], *, is_head: bool = False) -> Answer:
+    """Ask, feed the pieces to the connection, end it; give what was understood. `is_head`: the method was HEAD."""
+    loop: Any = MemoryLoop()
+    context = Context(loop, 0, Scoreboard(1, b"seed").row(0), Sweeper(loop), None, Bulletin())  # type: ignore[arg-type]
+    settings = ClientSettings()
+    target = Target(context, "app", TargetSettings(Address("http", "127.0.0.1", 80)))
+    client = HttpClient(context, target, settings)
+    transport = MemoryTransport(client, loop, ("127.0.0.1", 80))
+    client.connection_made(transport)
+    asker = Asker()
+    client.begin(asker, b"GET / HTTP/1.1\r\n\r\n", settings, is_head=is_head, has_body=False)
+    for piece in pieces:
+        if asker.answer.end == "switched":
+            asker.answer.body += piece
+        elif not transport.is_closed:
+            client.data_received(piece)
+            loop.settle()
+    asker.answer.is_kept = client in target.pool.idle
+    if not transport.is_closed:
+        client.eof_received()
+        transport.close()
+        loop.settle()
+    assert asker.answer.end
+    assert client not in context.sweeper.watched
+    assert not target.pool.idle
+    return asker.answer
+
+
+def same_answer(pieces: list[bytes], whole: list[bytes], *, is_head: bool) -> Answer:
+    """Assert that both ways of arriving are understood alike, and give the answer of the whole.
+
+    A lost answer may have been passed on up to different places.
+    """
+    one, other = read_answer(pieces, is_head=is_head), read_answer(whole, is_head=is_head)
+    if "lost" in (one.end, other.end):
+        assert (one.end, one.is_kept) == (other.end, other.is_kept), (one, other)
+    else:
+        assert one == other
+    return other
