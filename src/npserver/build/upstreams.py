@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
@@ -212,11 +211,6 @@ class _ClientTls:
 
     def _identity(self, server_name: str) -> str:
         """What tells these settings from others: the keys and the state of the files they name."""
-        config = self._config
-        parts = [server_name, str(config)]
-        for name in (config.ca, config.cert, config.key):
-            try:
-                parts.append(str(os.stat(self._report.document.resolve(name)).st_mtime_ns) if name else "")
-            except OSError:
-                parts.append("missing")  # reported by client_context
-        return "\0".join(parts)
+        config, document, files = self._config, self._report.document, self._report.certificates.files
+        named = [document.resolve(name) for name in (config.ca, config.cert, config.key) if name]
+        return repr((server_name, config, [files.state(name) for name in named]))
