@@ -15,7 +15,7 @@ LAST_CHUNK = b"0\r\n"
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;[\t\x20-\x7e\x80-\xff]*)?")
 _TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[\t\x20-\x7e\x80-\xff]*")
 #: Fields that may not come late, as they frame, route or authenticate (RFC 9110 §6.5.1); they are left out.
-_FORBIDDEN_TRAILERS = frozenset(
+FORBIDDEN_TRAILERS = frozenset(
     b"connection content-length content-encoding content-range content-type expect host keep-alive max-forwards "
     b"authorization cookie set-cookie te trailer transfer-encoding upgrade forwarded x-forwarded-for x-forwarded-host "
     b"x-forwarded-proto x-real-ip cache-control proxy-authorization".split()
@@ -123,6 +123,6 @@ class ChunkedDecoder:
         self._overhead += len(line)
         if match is None or self._overhead > MAX_OVERHEAD_BYTES or len(self.trailers) + len(line) > MAX_TRAILER_BYTES:
             raise self._error(f"bad trailer {clip(line)}")
-        if match[1].lower() not in _FORBIDDEN_TRAILERS:
+        if match[1].lower() not in FORBIDDEN_TRAILERS:
             self.trailers += line + b"\r\n"
         return False

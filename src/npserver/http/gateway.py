@@ -68,7 +68,7 @@ def passed_fields(request: Request, scheme: str) -> bytes:
         kept = list(compress(lines, _MASKS[tuple(fields)]))
     if request.authority:
         kept.append(b"X-Forwarded-Host: " + request.authority.encode("latin-1"))
-    kept.append(_OWN_LINES[scheme, request.minor_version])
+    kept.append(_OWN_LINES[scheme, request.protocol])
     return b"\r\n".join(kept)
 
 
@@ -88,7 +88,7 @@ def trusted_fields(request: Request, scheme: str) -> bytes:
     if b"forwarded" in fields:
         kept.append(b"Forwarded: " + fields[b"forwarded"])
     chain = fields.get(b"x-forwarded-for")
-    kept.append(_VIA[request.minor_version] + (chain + b", " if chain else b""))
+    kept.append(_VIA[request.protocol] + (chain + b", " if chain else b""))
     return b"\r\n".join(kept)
 
 
@@ -148,11 +148,14 @@ def is_loop(request: Request) -> bool:
     return via is not None and via.count(b" " + PSEUDONYM) >= MAX_LOOPS
 
 
-_VIA = [b"Via: 1.%d %b\r\nX-Forwarded-For: " % (minor_version, PSEUDONYM) for minor_version in (0, 1)]
+_VIA = {
+    f"HTTP/{version}": b"Via: %b %b\r\nX-Forwarded-For: " % (version.encode(), PSEUDONYM)
+    for version in ("1.0", "1.1", "2.0")
+}
 _OWN_LINES = {
-    (scheme, minor_version): b"X-Forwarded-Proto: " + scheme.encode() + b"\r\n" + _VIA[minor_version]
+    (scheme, protocol): b"X-Forwarded-Proto: " + scheme.encode() + b"\r\n" + via
     for scheme in ("http", "https")
-    for minor_version in (0, 1)
+    for protocol, via in _VIA.items()
 }
 
 

@@ -1,4 +1,4 @@
-"""A request's head as the rest of the program sees it, made by `http.parser` (RFC 9112).
+"""A request's head as the rest of the program sees it, made by `http.parser` (RFC 9112) or `http.http2` (RFC 9113).
 
 Requests are shared: the head of a repeated request is remembered, so nothing here may be changed but `memo`.
 """
@@ -34,10 +34,10 @@ class Request(Struct, eq=False):
     path: str
     query: str  # without the question mark
     has_query: bool
-    minor_version: int  # 0 or 1
+    minor_version: int  # 0 or 1; 1 for HTTP/2, which can all that HTTP/1.1 can
     host: str  # lower case, without port and trailing dot; "" when HTTP/1.0 gave none
     authority: str  # as sent, with its port
-    lines: list[bytes]  # the field lines as sent, without their CRLF
+    lines: list[bytes]  # the field lines as sent, without their CRLF; without pseudo-header fields, but with Host
     fields: dict[bytes, bytes]  # lower-case name to value; repeated fields joined by ", " (cookies by "; ")
     framing: Framing = Framing.NONE
     length: int = 0  # bytes, when framing is LENGTH
@@ -45,7 +45,13 @@ class Request(Struct, eq=False):
     expects_continue: bool = False
     upgrade: bytes = b""  # the Upgrade field's value when Connection names it, lower case
     is_repeatable: bool = False  # idempotent method (RFC 9110 §9.2.2)
+    is_http2: bool = False
     memo: object = None  # what the handler made of this request, for the next time; the one thing that may be set
+
+    @property
+    def protocol(self) -> str:
+        """The version spoken, as logs and CGI write it."""
+        return "HTTP/2.0" if self.is_http2 else f"HTTP/1.{self.minor_version}"
 
     @property
     def raw_fields(self) -> Fields:

@@ -19,11 +19,11 @@ _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _TEXT_OCTETS = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])
-_METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")}
+METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")}
 _VERSIONS = {b"HTTP/1.1": 1, b"HTTP/1.0": 0}
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
-_REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})  # RFC 9110 §9.2.2
-_ONCE = frozenset({b"host", b"content-length", b"content-type", b"authorization", b"expect"})
+REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})  # RFC 9110 §9.2.2
+ONCE = frozenset({b"host", b"content-length", b"content-type", b"authorization", b"expect"})
 
 
 class HeadLimits(Struct, frozen=True):
@@ -68,7 +68,7 @@ def parse_head(head: bytes, limits: HeadLimits) -> Request:
     for line in lines:
         key, value = _recall_field(line) if len(line) <= _RECALLED_BYTES else parse_field(line)
         if key in fields:
-            if key in _ONCE:
+            if key in ONCE:
                 raise BadRequest(f"two {key.decode()} fields")
             value = fields[key] + (b"; " if key == b"cookie" else b", ") + value
         fields[key] = value
@@ -79,7 +79,7 @@ def parse_head(head: bytes, limits: HeadLimits) -> Request:
         method, text, path, query, has_query, minor_version, host, authority, lines, fields, framing, length,
         minor_version == 1,
     )  # fmt: skip
-    request.is_repeatable = method in _REPEATABLE
+    request.is_repeatable = method in REPEATABLE
     if b"connection" in fields:
         _read_connection(request, connection_options(fields[b"connection"]))
     if b"expect" in fields and minor_version:
@@ -112,16 +112,20 @@ def _parse_request_line(line: bytes, limits: HeadLimits) -> tuple[str, Target, i
         if _VERSION.fullmatch(version):
             raise BadRequest(f"HTTP version {clip(version)}", 505)
         raise BadRequest(f"bad HTTP version {clip(version)}")
-    name = _METHODS.get(method)
-    if name is None:
-        if not _TOKEN.fullmatch(method) or len(method) > 32:
-            raise BadRequest(f"bad method {clip(method)}")
-        name = method.decode("ascii")
-        if name in ("CONNECT", "TRACE"):
-            raise BadRequest(f"method {name} is not served", 405)
+    name = METHODS.get(method) or read_method(method)
     if target == b"*" and name != "OPTIONS":
         raise BadRequest("request target * without OPTIONS")
     return name, parse_target(target), minor_version
+
+
+def read_method(method: bytes) -> str:
+    """Give a method that is not among `METHODS`. Raises: BadRequest if there can be none, or none is served."""
+    if not _TOKEN.fullmatch(method) or len(method) > 32:
+        raise BadRequest(f"bad method {clip(method)}")
+    name = method.decode("ascii")
+    if name in ("CONNECT", "TRACE"):
+        raise BadRequest(f"method {name} is not served", 405)
+    return name
 
 
 def _find_host(fields: dict[bytes, bytes], target: Target, minor_version: int) -> tuple[str, str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from itertools import count
 from typing import TYPE_CHECKING, cast
 
 from npserver.errors import BadRequest
@@ -17,14 +16,12 @@ from npserver.http.message import Request
 from npserver.http.parser import check_partial_head
 from npserver.net.sweeper import NEVER
 from npserver.serve import errorpages
-from npserver.serve.connection_count import ConnectionCount
 from npserver.serve.connection_state import State
+from npserver.serve.downstream import LINGER_S, Downstream
 from npserver.serve.http_exchange import HttpExchange
 from npserver.serve.http_response import STATUS_LINES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from npserver.net.listener import LiveListener
     from npserver.serve.http_server import HttpFront
     from npserver.serve.route import Route
@@ -33,76 +30,37 @@ log = logging.getLogger("npserver.http")
 
 MAX_PIPELINED_BYTES = 64 << 10  # read ahead of the exchange in progress; then the client is made to wait
 MAX_TURN = 64  # pipelined requests answered before other connections get their turn
-LINGER_S = 2.0  # how long a client may go on sending after its connection was refused (RFC 9112 §9.6)
 _FULL = STATUS_LINES[503] + b"Retry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-_connection_ids = count(1)
 
 
-class HttpConnection(asyncio.Protocol):
+class HttpConnection(Downstream):
     """A client's connection."""
 
     # buffer, scanned  read and not used yet; how much of it is known to hold no end of a head
-    # state, deadline  what is awaited, and until when; watched by the sweeper
-    # unsent           bytes in the transport's buffer when last looked at: has the client taken any since?
+    # state            what is awaited; `deadline` is until when
 
-    __slots__ = (
-        "_count", "_is_misdirected", "_is_serving", "_local_port", "buffer", "client_ip", "client_port", "context",
-        "deadline", "exchange", "front", "id", "is_reading", "is_write_paused", "listener", "read_all", "requests",
-        "scanned", "scheme", "state", "transport", "unsent",
-    )  # fmt: skip
+    __slots__ = ("_is_serving", "buffer", "exchange", "is_reading", "scanned", "state")
 
     def __init__(self, listener: LiveListener) -> None:
-        self.listener = listener
-        self.front = cast("HttpFront", listener.front)
-        self.context = listener.context
-        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set before anything else is called
-        self.id = next(_connection_ids)
-        self.client_ip = ""
-        self.client_port = 0
-        self.scheme = "https" if listener.listener.address.is_tls else "http"
+        super().__init__(listener)
         self.buffer = b""
         self.scanned = 0
         self.exchange: HttpExchange | None = None
         self.state = State.IDLE
-        self.deadline = NEVER
-        self.requests = 0
         self.is_reading = True
-        self.is_write_paused = False
-        self.read_all = False  # the client has ended its side
-        self.unsent = 0
-        self._count: ConnectionCount | None = None
         self._is_serving = False  # inside `_serve`, which goes on by itself
-        self._local_port = -1
-        self._is_misdirected: Callable[[str], bool] | None = None
 
     def __repr__(self) -> str:
         return f"<HttpConnection {self.id} {self.client_ip} {self.state.value} requests={self.requests}>"
 
     # ── the connection's life ──
 
-    def proxied(self, source: tuple[str, int], destination: tuple[str, int]) -> None:
-        """A trusted PROXY header has told where the connection really comes from; called before it is made."""
-        self.client_ip, self.client_port = source
-        self._local_port = destination[1]
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected (and its TLS handshake is done)."""
-        self.transport = cast("asyncio.Transport", transport)
-        if not self.client_ip:
-            peer = transport.get_extra_info("peername")
-            if isinstance(peer, tuple):
-                self.client_ip, self.client_port = peer[0].removeprefix("::ffff:"), peer[1]
-            else:
-                self.client_ip = "unix:"
-        if self.scheme == "https":
-            self._is_misdirected = transport.get_extra_info("misdirected")
-        front = self.front
-        self._count = ConnectionCount(front, self.context.row, self.client_ip)
-        self.context.connections.add(self)
-        self.context.sweeper.watched.add(self)
-        self.deadline = self.context.loop.time() + front.settings.idle_timeout_s
-        if key := self._count.limit_reached():
-            log.info("503 to %s: %s reached", self.client_ip, key)
+        limit = self.admit(transport)
+        self.deadline = self.context.loop.time() + self.front.settings.idle_timeout_s
+        if limit:
+            log.info("503 to %s: %s reached", self.client_ip, limit)
             self.transport.write(_FULL)
             self.linger()
 
@@ -115,14 +73,6 @@ class HttpConnection(asyncio.Protocol):
         if exchange is not None:
             exchange.connection_lost()
         self.release()
-
-    def release(self) -> None:
-        """Give back what the connection counts for."""
-        self.context.connections.discard(self)
-        self.context.sweeper.watched.discard(self)
-        if self._count is not None:
-            self._count.release()
-            self._count = None
 
     def shut_down(self) -> None:
         """Finish the exchange in progress, then close; at once if there is none."""
@@ -298,7 +248,7 @@ class HttpConnection(asyncio.Protocol):
         self.state = State.HANDLER
         self.deadline = NEVER
         exchange = self.exchange = HttpExchange(self, request, route)
-        if self._is_misdirected is not None and self._is_misdirected(request.host):
+        if self.is_misdirected is not None and self.is_misdirected(request.host):
             exchange.fail(421, f"{request.host} asks for other client certificates than this connection was made for")
             return
         if exchange.body is not None:
@@ -389,11 +339,3 @@ class HttpConnection(asyncio.Protocol):
         """What the client has not taken yet."""
         exchange = self.exchange
         return self.transport.get_write_buffer_size() + (exchange.unsent_bytes if exchange is not None else 0)
-
-    @property
-    def local_port(self) -> int:
-        """The port the client reached, 0 for a Unix socket."""
-        if self._local_port < 0:
-            name = self.transport.get_extra_info("sockname")
-            self._local_port = name[1] if isinstance(name, tuple) else 0
-        return self._local_port

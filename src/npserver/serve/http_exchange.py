@@ -8,15 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import time
-from typing import TYPE_CHECKING
 
 from npserver.errors import BadRequest
 from npserver.serve.http_response import STATUS_LINES, ResponseHalf
-
-if TYPE_CHECKING:
-    from npserver.serve.exchange import BodySink
 
 log = logging.getLogger("npserver.http")
 
@@ -24,50 +18,7 @@ log = logging.getLogger("npserver.http")
 class HttpExchange(ResponseHalf):
     """One request and its response."""
 
-    # body  what is still to come of the request's, None if there is none
-
     __slots__ = ()
-
-    def __repr__(self) -> str:
-        return f"<HttpExchange {self.request.method} {self.request.path} {self.status or 'unanswered'}>"
-
-    @property
-    def client_port(self) -> int:
-        """The connection's source port."""
-        return self.connection.client_port
-
-    @property
-    def peer_ip(self) -> str:
-        """Who the connection is from."""
-        return self.connection.client_ip
-
-    @property
-    def scheme(self) -> str:
-        """What the client speaks to us: "http" or "https"."""
-        return self.connection.scheme
-
-    @property
-    def local_port(self) -> int:
-        """The port the client reached."""
-        return self.connection.local_port
-
-    @property
-    def connection_id(self) -> int:
-        """The same for all exchanges of a connection."""
-        return self.connection.id
-
-    @property
-    def request_id(self) -> str:
-        """32 random hexadecimal digits."""
-        if not self._request_id:
-            self._request_id = os.urandom(16).hex()
-        return self._request_id
-
-    @property
-    def tls(self) -> object | None:
-        """The connection's `ssl.SSLObject`."""
-        found: object | None = self.connection.transport.get_extra_info("ssl_object")
-        return found
 
     # ── the connection's calls ──
 
@@ -86,11 +37,8 @@ class HttpExchange(ResponseHalf):
 
     def break_off(self) -> None:
         """Our own fault: 500 if nothing is sent yet, else close."""
-        if self.status:
-            self.abort("internal error")
-        else:
-            self.keep = False
-            self.fail(500, "internal error")
+        self.keep = False
+        super().break_off()
 
     def admit_body(self) -> bool:
         """Whether the body may come: one that says it is too long is refused unread."""
@@ -153,25 +101,6 @@ class HttpExchange(ResponseHalf):
             self._file.resume()
         if self._source is not None:
             self._source.resume()
-
-    # ── the request's body ──
-
-    def receive(self, sink: BodySink) -> None:
-        """Start giving the body to `sink`."""
-        if self.body is None:
-            sink.body_end(b"")
-        else:
-            self.body.deliver_to(sink)
-
-    def pause_receiving(self) -> None:
-        """Give the sink no more for now."""
-        if self.body is not None:
-            self.body.pause()
-
-    def resume_receiving(self) -> None:
-        """Go on."""
-        if self.body is not None:
-            self.body.resume()
 
     # ── the ends of an exchange ──
 
@@ -249,18 +178,3 @@ class HttpExchange(ResponseHalf):
                 connection.close()
         else:
             connection.exchange_ended()
-
-    def _log(self, status: int, received: int = 0) -> None:
-        front = self.connection.front
-        slots = front.slots
-        slots[front.requests_slot] += 1
-        slots[front.class_slots[status // 100]] += 1
-        slots[front.sent_slot] += self.sent
-        received = received or (self.body.received if self.body is not None else 0)
-        slots[front.received_slot] += received
-        if self._started:
-            self.context.access_log.request(
-                client_ip=self.client_ip, request=self.request, scheme=self.connection.scheme, status=status,
-                received=received, sent=self.sent, duration_s=time.monotonic() - self._started,
-                upstream=self.upstream, request_id=self._request_id, user=self.user,
-            )  # fmt: skip

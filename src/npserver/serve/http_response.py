@@ -13,12 +13,12 @@ from npserver.http.forwarded import client_address
 from npserver.http.framing import LAST_CHUNK, chunk
 from npserver.http.message import Framing, Request
 from npserver.serve import errorpages
+from npserver.serve.exchange_base import ExchangeBase
 from npserver.serve.request_body import RequestBody
 from npserver.serve.sendfile import FileSender
 
 if TYPE_CHECKING:
-    from npserver.serve.context import Context
-    from npserver.serve.exchange import Exchange, Source
+    from npserver.serve.exchange import Source
     from npserver.serve.http_connection import HttpConnection
     from npserver.serve.http_exchange import HttpExchange
     from npserver.serve.route import Route
@@ -39,24 +39,22 @@ class _StatusLines(dict[int, bytes]):
 STATUS_LINES = _StatusLines()
 
 
-class ResponseHalf:
+class ResponseHalf(ExchangeBase):
     """What a handler answers with."""
 
-    # status  0 until answered
-    # sent    bytes of the body
     # keep    the connection serves further requests after this one
     # _head   of a started response, until its first piece
     # _left   bytes still to be written of a response of known length
 
-    __slots__ = (
-        "_file", "_head", "_is_bodyless", "_is_chunked", "_left", "_request_id", "_source", "_started", "body",
-        "client_ip", "connection", "context", "keep", "request", "route", "sent", "status", "upstream", "user",
-    )  # fmt: skip
+    __slots__ = ("_file", "_head", "_is_bodyless", "_is_chunked", "_left", "keep")
+
+    connection: HttpConnection
+    body: RequestBody | None
 
     def __init__(self, connection: HttpConnection, request: Request, route: Route) -> None:
-        # hot: static-small
+        # hot: static-small: what the base does is written out
         self.connection = connection
-        self.context: Context = connection.context
+        self.context = connection.context
         self.request = request
         self.route = route
         self.client_ip = connection.client_ip
@@ -70,7 +68,7 @@ class ResponseHalf:
         self._left: int | None = None
         self._is_chunked = False
         self._is_bodyless = False
-        self._source: Source | None = None
+        self._source = None
         self._file: FileSender | None = None
         self._request_id = ""
         self._started = time.monotonic() if self.context.access_log.enabled else 0.0
@@ -87,10 +85,6 @@ class ResponseHalf:
     def unsent_bytes(self) -> int:
         """What is left of a file being sent beside the transport."""
         return self._file.left if self._file is not None else 0
-
-    def watch(self, source: Source) -> None:
-        """Have `source.cancel` called if the client goes before `start`."""
-        self._source = source
 
     def respond(self, status: int, fields: bytes = b"", body: bytes = b"") -> None:
         """Answer whole."""
@@ -118,17 +112,6 @@ class ResponseHalf:
     def _head_only(self, status: int, fields: bytes, length: int | None) -> None:
         self.connection.transport.write(self._compose(status, fields, length))
         self._answered()
-
-    def fail(self, status: int, reason: str = "", key: str = "", fields: bytes = b"") -> None:
-        """Answer with an error page; the reason goes to the log."""
-        if reason:
-            level = logging.WARNING if status >= 500 else logging.INFO if key else logging.DEBUG
-            log.log(level, "%d for %s %s from %s: %s%s", status, self.request.method, self.request.path, self.client_ip,
-                    reason, f" ({key})" if key else "")  # fmt: skip
-        page = self.route.error_pages.get(status)
-        if page is None:
-            page = errorpages.render(status, self.request.fields.get(b"accept", b""), self._request_id)
-        self.respond(status, fields + page[0], page[1])
 
     def send_file(self, status: int, fields: bytes, file: int, offset: int, length: int) -> None:
         """Answer with a part of an open file."""
@@ -229,10 +212,6 @@ class ResponseHalf:
         return b"".join(
             (STATUS_LINES[status], self.connection.front.common_fields, fields, framing, self._connection_line())
         )
-
-    def _rewrite(self, fields: bytes) -> bytes:
-        assert self.route.rewrite_fields is not None
-        return self.route.rewrite_fields(cast("Exchange", self), fields)
 
     def _connection_line(self) -> bytes:
         """The Connection field, if one is needed, and the end of the head; decides whether the connection is kept."""
