@@ -42,9 +42,10 @@ class Request(Struct, eq=False):
     framing: Framing = Framing.NONE
     length: int = 0  # bytes, when framing is LENGTH
     keep_alive: bool = True
+    is_repeatable: bool = False  # idempotent method (RFC 9110 §9.2.2)
+    is_plain: bool = False  # a GET of HTTP/1.1 without a body, conditions or wishes about the connection
     expects_continue: bool = False
     upgrade: bytes = b""  # the Upgrade field's value when Connection names it, lower case
-    is_repeatable: bool = False  # idempotent method (RFC 9110 §9.2.2)
     is_http2: bool = False
     memo: object = None  # what the handler made of this request, for the next time; the one thing that may be set
 

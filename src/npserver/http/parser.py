@@ -12,6 +12,7 @@ from functools import lru_cache
 from msgspec import Struct
 
 from npserver.errors import BadRequest, clip
+from npserver.http.conditional import CONDITIONAL_FIELDS
 from npserver.http.message import Framing, Request
 from npserver.http.target import Target, parse_authority, parse_target
 
@@ -23,6 +24,8 @@ METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELET
 _VERSIONS = {b"HTTP/1.1": 1, b"HTTP/1.0": 0}
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})  # RFC 9110 §9.2.2
+#: Requests with none of these fields have no body, are kept alive, and ask for the whole of what is there.
+_DECISIVE = CONDITIONAL_FIELDS | {b"transfer-encoding", b"content-length", b"connection", b"expect", b"range"}
 ONCE = frozenset({b"host", b"content-length", b"content-type", b"authorization", b"expect"})
 
 
@@ -45,7 +48,7 @@ def parse_field(line: bytes) -> tuple[bytes, bytes]:
 
 
 _recall_field = lru_cache(maxsize=4096)(parse_field)  # most lines come again, whatever else a head holds
-_RECALLED_BYTES = 256  # longer lines are not kept
+_RECALLED_BYTES = 2048  # of a head: the lines of longer ones are not kept
 
 
 def parse_head(head: bytes, limits: HeadLimits) -> Request:
@@ -57,29 +60,33 @@ def parse_head(head: bytes, limits: HeadLimits) -> Request:
     if len(head) > limits.head_bytes:
         raise BadRequest(f"request head of {len(head)} bytes", 431, "limits.max_header_size")
     lines = head.split(b"\r\n")
-    line_count = len(lines) - 1
-    if head.translate(None, _TEXT_OCTETS) != b"\r\n" * line_count:
+    if head.translate(None, _TEXT_OCTETS) != b"\r\n" * (len(lines) - 1):
         raise BadRequest("control character, bare CR or bare LF in the request's head")
-    if line_count - 2 > limits.fields:
-        raise BadRequest(f"{line_count - 2} header fields", 431, "limits.max_headers")
-    method, target, minor_version = _parse_request_line(lines[0], limits)
-    del lines[0], lines[-2:]
-    fields: dict[bytes, bytes] = {}
-    for line in lines:
-        key, value = _recall_field(line) if len(line) <= _RECALLED_BYTES else parse_field(line)
-        if key in fields:
-            if key in ONCE:
-                raise BadRequest(f"two {key.decode()} fields")
-            value = fields[key] + (b"; " if key == b"cookie" else b", ") + value
-        fields[key] = value
+    request_line = lines[0]
+    lines = lines[1:-2]
+    if len(lines) > limits.fields:
+        raise BadRequest(f"{len(lines)} header fields", 431, "limits.max_headers")
+    if len(head) <= _RECALLED_BYTES and len(request_line) <= limits.url_bytes:
+        method, target, minor_version = _recall_request_line(request_line)
+        pairs = list(map(_recall_field, lines))
+    else:
+        method, target, minor_version = _parse_request_line(request_line, limits.url_bytes)
+        pairs = list(map(parse_field, lines))
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        fields = _join_repeated(pairs)
     host, authority = _find_host(fields, target, minor_version)
-    framing, length = _find_framing(fields, minor_version)
     text, path, query, has_query, _ = target
+    if minor_version and fields.keys().isdisjoint(_DECISIVE):
+        return Request(
+            method, text, path, query, has_query, 1, host, authority, lines, fields, Framing.NONE, 0, True,
+            method in REPEATABLE, method == "GET",
+        )  # fmt: skip
+    framing, length = _find_framing(fields, minor_version)
     request = Request(
         method, text, path, query, has_query, minor_version, host, authority, lines, fields, framing, length,
-        minor_version == 1,
+        minor_version == 1, method in REPEATABLE,
     )  # fmt: skip
-    request.is_repeatable = method in REPEATABLE
     if b"connection" in fields:
         _read_connection(request, connection_options(fields[b"connection"]))
     if b"expect" in fields and minor_version:
@@ -87,6 +94,18 @@ def parse_head(head: bytes, limits: HeadLimits) -> Request:
             raise BadRequest(f"unknown expectation {clip(fields[b'expect'])}", 417)
         request.expects_continue = framing is not Framing.NONE
     return request
+
+
+def _join_repeated(pairs: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Fields by name where some come more than once (RFC 9110 §5.3; cookies: RFC 9113 §8.2.3). Raises: BadRequest."""
+    fields: dict[bytes, bytes] = {}
+    for key, value in pairs:
+        if key in fields:
+            if key in ONCE:
+                raise BadRequest(f"two {key.decode()} fields")
+            value = fields[key] + (b"; " if key == b"cookie" else b", ") + value
+        fields[key] = value
+    return fields
 
 
 def check_partial_head(data: bytes, checked: int, limits: HeadLimits) -> None:
@@ -100,12 +119,12 @@ def check_partial_head(data: bytes, checked: int, limits: HeadLimits) -> None:
         raise BadRequest("request target too long", 414, "limits.max_url_size")
 
 
-def _parse_request_line(line: bytes, limits: HeadLimits) -> tuple[str, Target, int]:
+def _parse_request_line(line: bytes, url_bytes: int) -> tuple[str, Target, int]:
     words = line.split(b" ")
     if len(words) != 3 or b"\t" in line:
         raise BadRequest(f"bad request line {clip(line)}")
     method, target, version = words
-    if len(target) > limits.url_bytes:
+    if len(target) > url_bytes:
         raise BadRequest(f"request target of {len(target)} bytes", 414, "limits.max_url_size")
     minor_version = _VERSIONS.get(version)
     if minor_version is None:
@@ -116,6 +135,12 @@ def _parse_request_line(line: bytes, limits: HeadLimits) -> tuple[str, Target, i
     if target == b"*" and name != "OPTIONS":
         raise BadRequest("request target * without OPTIONS")
     return name, parse_target(target), minor_version
+
+
+@lru_cache(maxsize=4096)
+def _recall_request_line(line: bytes) -> tuple[str, Target, int]:
+    """The same for a line that is not too long, remembered."""
+    return _parse_request_line(line, len(line))
 
 
 def read_method(method: bytes) -> str:
@@ -139,7 +164,7 @@ def _find_host(fields: dict[bytes, bytes], target: Target, minor_version: int) -
     elif authority:
         host = parse_authority(authority)
         if not target.authority:
-            return host, authority.decode("ascii")
+            return host, str(authority, "ascii")
     elif not target.authority:
         raise BadRequest("empty Host field")
     return parse_authority(target.authority), target.authority.decode("ascii")  # RFC 9112 §3.2.2: it wins
