@@ -101,6 +101,8 @@ def test_every_transport_answers_alike(
         (["+notcp"], plain),
         (["+tcp"], plain),
         (["+tls", ca, "+tls-hostname=localhost"], tls),
+        (["+https", ca, "+tls-hostname=localhost"], https),  # RFC 8484 over HTTP/2, by POST
+        (["+https=/dns-query", "+https-get", ca, "+tls-hostname=localhost"], https),
     ):
         asked = run("kdig", "@127.0.0.1", "-p", str(port), *transport, "+short", "app.local", "AAAA")
         assert asked.splitlines() == ["redis.local.", "fd00::2"], transport

@@ -41,7 +41,7 @@ class TestVersions:
     async def test_spoken(self, certificates: Callable[..., Any], version: ssl.TLSVersion) -> None:
         issued = certificates()
         context = client(issued.ca, minimum_version=version, maximum_version=version)
-        context.set_alpn_protocols(["h2", "http/1.1"])
+        context.set_alpn_protocols(["http/1.1"])
         async with https(issued.config) as port:
             reply = await ask(port, context)
         assert (reply.status, reply.tls.version()) == (200, version.name.replace("_", "."))

@@ -8,7 +8,7 @@ from npserver.build.networks import compile_networks
 from npserver.build.routes import compile_route
 from npserver.http.parser import HeadLimits
 from npserver.routing import Pattern, Router, parse_host, parse_pattern
-from npserver.serve.http_server import HttpFront, HttpSettings
+from npserver.serve.http_server import Http2Limits, HttpFront, HttpSettings
 
 if TYPE_CHECKING:
     from npserver.build.report import Path, Report
@@ -40,6 +40,8 @@ def compile_http_front(
     router: Router[Route] = Router(entries)
     for unused, first in router.duplicates:
         _warn_unused(report, places[id(unused)], places[id(first)])
+    if listener.server_tls is not None and listener.server_tls.offers_http2:
+        from npserver.serve import http2_connection  # noqa: F401 - before the fork, and before the first client
     return HttpFront(
         router,
         context,
@@ -108,6 +110,7 @@ def _settings(config: Config) -> HttpSettings:
         max_connections_per_ip=timeouts.max_connections_per_ip,
         max_requests_per_connection=limits.max_requests_per_connection,
         head_limits=HeadLimits(limits.max_url_size, limits.max_headers, limits.max_header_size),
+        http2=Http2Limits(limits.max_streams, limits.http2_window, limits.max_resets, limits.max_control_frames),
         server_header=name if isinstance(name, str) else "npserver" if name else "",
     )
 

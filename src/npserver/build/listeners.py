@@ -66,7 +66,7 @@ def _listener(
         place=document.place(path),
         mode=_mode(report, (*path, "mode"), entry.mode),
         accepts_proxy=None if networks is None else networks.__contains__,
-        server_tls=certificates.context(path, entry) if address.is_tls else None,
+        server_tls=certificates.context(path, entry, address) if address.is_tls else None,
         handshake_timeout_s=timeouts.tls_handshake,
         proxy_header_timeout_s=timeouts.proxy_header,
     )
@@ -110,16 +110,16 @@ class _Certificates:
 
     def __init__(self, report: Report) -> None:
         self._report = report
-        self._shared: ServerTls | None = None
-        self._is_made = False
+        self._shared: dict[bool, ServerTls | None] = {}  # by whether they are for HTTP
 
-    def context(self, path: Path, entry: Listen) -> ServerTls | None:
+    def context(self, path: Path, entry: Listen, address: Address) -> ServerTls | None:
         """The context of a listener; None, with an error in the report, if it cannot be made."""
         from npserver.build.tls import server_context
 
+        speaks_http = address.scheme == "https"
         shared = self._report.document.config.tls
         if entry.tls is not None:
-            return server_context(self._report, (*path, "tls"), entry.tls)
+            return server_context(self._report, (*path, "tls"), entry.tls, speaks_http=speaks_http)
         if not shared:
             self._report.error(
                 path,
@@ -127,10 +127,9 @@ class _Certificates:
                 "to the config, or start with -cert FILE -key FILE",
             )
             return None
-        if not self._is_made:
-            self._shared = server_context(self._report, ("tls",), shared)
-            self._is_made = True
-        return self._shared
+        if speaks_http not in self._shared:
+            self._shared[speaks_http] = server_context(self._report, ("tls",), shared, speaks_http=speaks_http)
+        return self._shared[speaks_http]
 
 
 class _Claim(Struct, frozen=True):

@@ -52,4 +52,6 @@ class Report:
         if self.document.gone and self.document.is_doubtful(path):
             return
         line, column = self.document.position(path)
-        self.problems.append(Problem(message, self.document.origin(path), line, column, severity))
+        problem = Problem(message, self.document.origin(path), line, column, severity)
+        if problem not in self.problems:
+            self.problems.append(problem)

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 EXPIRY_NOTICE = timedelta(days=7)  # warned of ahead; what renews certificates does so 30 days before
 
 
-def server_context(report: Report, path: Path, tls: Tls | list[Tls]) -> ServerTls | None:
-    """Load the certificates of a listener. None, with errors in the report, if one cannot be used."""
+def server_context(report: Report, path: Path, tls: Tls | list[Tls], *, speaks_http: bool) -> ServerTls | None:
+    """Load the certificates of a listener. None, with errors in the report, if one cannot be used.
+
+    `speaks_http`: HTTP/2 may be offered; what an `ssl` listener passes on need not be HTTP.
+    """
     entries = [(path, tls)] if isinstance(tls, Tls) else [((*path, index), one) for index, one in enumerate(tls)]
     if not entries:
         report.error(path, "a list of certificates must not be empty")
@@ -29,7 +32,7 @@ def server_context(report: Report, path: Path, tls: Tls | list[Tls]) -> ServerTl
     loaded: list[tuple[Identity, list[str]]] = []
     taken: dict[str, str] = {}
     for place, entry in entries:
-        identity = _identity(report, place, entry)
+        identity = _identity(report, place, entry, http2=entry.http2 and speaks_http)
         if identity is None:
             continue
         names = _names(report, place, entry) if entry.names else list(identity.certificate.names)
@@ -61,14 +64,14 @@ def client_context(report: Report, path: Path, tls: UpstreamTls) -> ssl.SSLConte
     return None
 
 
-def _identity(report: Report, path: Path, entry: Tls) -> Identity | None:
+def _identity(report: Report, path: Path, entry: Tls, *, http2: bool) -> Identity | None:
     """Load one certificate."""
     cert = _file(report, (*path, "cert"), entry.cert)
     key = _file(report, (*path, "key"), entry.key)
     client_ca = _file(report, (*path, "client_ca"), entry.client_ca) if entry.client_ca is not None else None
     if cert is None or key is None or (entry.client_ca is not None and client_ca is None):
         return None
-    settings = CertificateSettings(cert, key, client_ca, entry.client_auth, entry.min_version)
+    settings = CertificateSettings(cert, key, client_ca, entry.client_auth, entry.min_version, http2)
     try:
         identity = report.certificates.identity(settings)
     except (OSError, ValueError) as error:

@@ -86,6 +86,7 @@ class Tls(Section, frozen=True, kw_only=True):
         "require"
     )
     min_version: Annotated[Literal["1.2", "1.3"], D("oldest TLS version spoken")] = "1.2"
+    http2: Annotated[bool, D("offer HTTP/2 on `https` listeners (ALPN)")] = True
 
 
 class Listen(Section, frozen=True, kw_only=True):
@@ -126,6 +127,16 @@ class Limits(Section, frozen=True, kw_only=True):
     max_header_size: Annotated[Size, D("largest request head, else 431")] = Size(64 << 10)
     max_connections: Annotated[int, D("connections served at once over all workers, else 503", ge=1)] = 10_000
     max_requests_per_connection: Annotated[int, D("requests before a connection is closed", ge=1)] = 10_000
+    max_streams: Annotated[int, D("HTTP/2: requests at once on a connection", ge=1, le=2**31 - 1)] = 100
+    max_resets: Annotated[
+        int, D("HTTP/2: requests broken off in a minute before the connection is closed", ge=1, le=2**31 - 1)
+    ] = 500
+    max_control_frames: Annotated[
+        int, D("HTTP/2: SETTINGS, PING and empty DATA frames in a minute before it is closed", ge=10, le=2**31 - 1)
+    ] = 6000
+    http2_window: Annotated[
+        Size, D("HTTP/2: bytes of a body sent ahead of being taken; of all bodies of a connection, four times that")
+    ] = Size(256 << 10)
     max_ranges: Annotated[int, D("byte ranges answered at once; more get the whole file", ge=0)] = 16
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from npserver.net.tls import ServerTls
     from npserver.serve.context import Context
     from npserver.serve.front import DatagramFront, StreamFront
+    from npserver.serve.http_server import HttpFront
 
 log = logging.getLogger("npserver.server")
 
@@ -84,7 +85,7 @@ class LiveListener:
             from npserver.net.datagram import open_socket
 
             return cast("Acceptor", open_socket(self.context, self, bound.dup()))
-        factory = self._accept
+        factory: Callable[[], asyncio.BaseProtocol] = self._accept
         if listener.server_tls is not None or listener.accepts_proxy is not None:
             from npserver.net.tlsaccept import accept_factory
 
@@ -95,9 +96,14 @@ class LiveListener:
         keep_file: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
         return await loop.create_unix_server(factory, sock=bound.dup(), backlog=listener.backlog, **keep_file)
 
-    def _accept(self) -> asyncio.BaseProtocol:
-        """Make a connection's protocol. Never raises: libuv would accept nothing more on this socket."""
+    def _accept(self, protocol: str | None = None) -> asyncio.BaseProtocol:
+        """Make a connection's protocol. Never raises: libuv would accept nothing more on this socket.
+
+        `protocol`: what the TLS handshake has agreed on; `h2` is offered on listeners that serve HTTP only.
+        """
         try:
+            if protocol == "h2":
+                return cast("HttpFront", self.front).accept_http2(self)
             return cast("StreamFront", self.front).accept(self)
         except Exception:
             log.exception("error while accepting on %s", self.listener.name)

@@ -35,6 +35,7 @@ class CertificateSettings(Struct, frozen=True):
     client_ca: str | None = None
     client_auth: Literal["require", "request"] = "require"
     min_version: Literal["1.2", "1.3"] = "1.2"
+    http2: bool = False  # offered to clients (ALPN)
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -139,6 +140,11 @@ class ServerTls:
     def __repr__(self) -> str:
         return f"<ServerTls {' '.join(map(repr, self.identities))}>"
 
+    @property
+    def offers_http2(self) -> bool:
+        """Whether any of them is for HTTP/2 too."""
+        return any(one.settings.http2 for one in self.identities)
+
     def choose(self, name: str) -> Identity:
         """The certificate for a server name: the exact one, a wildcard's (RFC 9525 §6.3: one label), the default."""
         found = self._by_name.get(name)
@@ -214,7 +220,7 @@ def _load(settings: CertificateSettings, files: TlsFiles) -> tuple[Certificate, 
     context.minimum_version = ssl.TLSVersion.TLSv1_3 if settings.min_version == "1.3" else ssl.TLSVersion.TLSv1_2
     context.set_ciphers(CIPHERS)
     context.options |= ssl.OP_NO_RENEGOTIATION
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols(["h2", "http/1.1"] if settings.http2 else ["http/1.1"])
     context.sni_callback = _note_name
     _load_chain(context, settings.cert, settings.key, files)
     if settings.client_ca is not None:

@@ -44,12 +44,12 @@ class TlsServer(TlsStream):
         self,
         context: Context,
         settings: ServerTls,
-        accept: Callable[[], asyncio.BaseProtocol],
+        accept: Callable[[str | None], asyncio.BaseProtocol],
         *,
         timeout_s: float,
         speaks_http: bool,
     ) -> None:
-        """`accept` makes the protocol above, once the handshake is done."""
+        """`accept` makes the protocol above, once the handshake is done: given what that has agreed on (ALPN)."""
         super().__init__()
         self._context = context
         self._settings = settings
@@ -116,7 +116,8 @@ class TlsServer(TlsStream):
 
     def _secured(self) -> asyncio.Protocol:
         self._forget()
-        protocol = self._accept()
+        assert self._tls is not None
+        protocol = self._accept(self._tls.selected_alpn_protocol())
         if self._proxied is not None and (tell := getattr(protocol, "proxied", None)) is not None:
             tell(*self._proxied)
         return protocol  # type: ignore[return-value]
@@ -150,7 +151,7 @@ class TlsServer(TlsStream):
 
 
 def accept_factory(
-    live: LiveListener, accept: Callable[[], asyncio.BaseProtocol]
+    live: LiveListener, accept: Callable[..., asyncio.BaseProtocol]
 ) -> Callable[[], asyncio.BaseProtocol]:
     """What makes the first protocol of each connection to `live`; `accept` makes the last, the front's.
 

@@ -43,7 +43,7 @@ class CertificateWatch:
         """Load what has changed, say so, and tell all processes."""
         files = self._store.files
         changed = [one for one in self._store.refresh() if not files.is_supplied(one.settings.cert)]
-        for identity in changed:
+        for identity in {one.settings.cert: one for one in changed}.values():  # one for HTTPS may be one for TLS too
             announce(identity)
         if changed:
             self._context.bulletin.publish(TOPIC, [identity.settings.cert for identity in changed])

@@ -168,7 +168,7 @@ class Json:
             "method": request.method,
             "host": request.authority,
             "target": request.target,
-            "protocol": f"HTTP/1.{request.minor_version}",
+            "protocol": request.protocol,
         }
         tail = {
             "referer": request.fields.get(b"referer", b"").decode("latin-1"),
@@ -240,7 +240,7 @@ def _pretty_parts(request: Request) -> tuple[str, str]:
 def _combined_parts(request: Request) -> tuple[str, str]:
     referer = escape_quoted(request.fields.get(b"referer", b"-").decode("latin-1"))
     agent = escape_quoted(request.fields.get(b"user-agent", b"-").decode("latin-1"))
-    line = f"{request.method} {escape_quoted(request.target)} HTTP/1.{request.minor_version}"
+    line = f"{request.method} {escape_quoted(request.target)} {request.protocol}"
     return f'"{line}"', f'"{referer}" "{agent}"'
 
 

@@ -50,6 +50,9 @@ class ExchangeBase:
         "status", "upstream", "user",
     )  # fmt: skip
 
+    request: Request
+    route: Route
+
     def __init__(self, connection: Downstream, request: Request, route: Route) -> None:
         # hot: static-small
         self.connection = connection

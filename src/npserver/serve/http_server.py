@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct, field
 
 from npserver.http.dates import format_date
-from npserver.http.message import Framing, Request
+from npserver.http.message import Fields, Framing, Request
 from npserver.http.parser import HeadLimits, parse_head
 from npserver.net.sweeper import PERIOD_S
 from npserver.serve.http_connection import HttpConnection
@@ -45,6 +45,15 @@ class AddressSet(Protocol):
     def __contains__(self, ip: str, /) -> bool: ...
 
 
+class Http2Limits(Struct, frozen=True):
+    """Bounds on what an HTTP/2 client does on one connection."""
+
+    max_streams: int = 100
+    window_bytes: int = 256 << 10  # of a stream; four times that of the connection
+    max_resets: int = 500  # a minute
+    max_control_frames: int = 6000  # a minute
+
+
 class HttpSettings(Struct, frozen=True):
     """The config's limits and timeouts as the HTTP server needs them; bytes and seconds."""
 
@@ -58,6 +67,7 @@ class HttpSettings(Struct, frozen=True):
     head_limits: HeadLimits = field(default_factory=HeadLimits)
     server_header: str = "npserver"  # "" for none
     remember_heads: bool = True
+    http2: Http2Limits = field(default_factory=Http2Limits)
 
 
 class Unrouted:
@@ -81,7 +91,7 @@ class ServerOptions:
 
 
 class HttpFront:
-    """Serves HTTP/1.1 on one listener."""
+    """Serves HTTP on one listener."""
 
     def __init__(
         self,
@@ -110,6 +120,7 @@ class HttpFront:
         context.sweeper.watched.add(self)
         self.heads: dict[bytes, tuple[Request, Route]] = {}  # remembered; looked up by the connections too
         self._older_heads: dict[bytes, tuple[Request, Route]] = {}
+        self._field_lists: dict[Fields, tuple[Request, Route]] = {}  # the same for HTTP/2
         self._sighted: set[int] = set()
         row = context.row
         self.slots = row.slots
@@ -124,6 +135,12 @@ class HttpFront:
     def accept(self, listener: LiveListener) -> asyncio.Protocol:
         """Make the protocol of a new connection."""
         return HttpConnection(listener)
+
+    def accept_http2(self, listener: LiveListener) -> asyncio.Protocol:
+        """Make the protocol of a new connection that has agreed on HTTP/2."""
+        from npserver.serve.http2_connection import Http2Connection
+
+        return Http2Connection(listener)
 
     def close(self) -> None:
         """Another front has taken over; connections move to it at their next request."""
@@ -140,13 +157,7 @@ class HttpFront:
             if request.path == "*":
                 return request, self.options
             found = request, self.router.find(request.host, request.path) or self.unrouted
-            if request.framing is not Framing.NONE:
-                return found
-            sighted = hash(head)
-            if sighted not in self._sighted:
-                if len(self._sighted) >= SIGHTED_HEADS:
-                    self._sighted.clear()
-                self._sighted.add(sighted)
+            if request.framing is not Framing.NONE or not self._is_sighted(hash(head)):
                 return found
         if len(head) <= REMEMBERED_HEAD_BYTES and self.settings.remember_heads:
             if len(self.heads) >= REMEMBERED_HEADS:
@@ -154,6 +165,34 @@ class HttpFront:
                 self.heads = {}
             self.heads[head] = found
         return found
+
+    def find_http2(self, fields: Fields, has_body: bool) -> tuple[Request, Route]:
+        """The same for a request's head over HTTP/2. Raises: BadRequest."""
+        # hot: tls-small
+        if not has_body and (found := self._field_lists.get(fields)) is not None:
+            return found
+        from npserver.http.http2 import read_request
+
+        request = read_request(fields, has_body, self.settings.head_limits)
+        if request.path == "*":
+            return request, self.options
+        found = request, self.router.find(request.host, request.path) or self.unrouted
+        if not has_body and self.settings.remember_heads and self._is_sighted(hash(fields)):
+            if len(self._field_lists) >= REMEMBERED_HEADS:
+                self._field_lists.clear()
+            if sum(len(name) + len(value) for name, value in fields) <= REMEMBERED_HEAD_BYTES:
+                self._field_lists[fields] = found
+        return found
+
+    def _is_sighted(self, head: int) -> bool:
+        """Whether the head with this hash was here before; it is noted."""
+        sighted = self._sighted
+        if head in sighted:
+            return True
+        if len(sighted) >= SIGHTED_HEADS:
+            sighted.clear()
+        sighted.add(head)
+        return False
 
     def expire(self, now: float) -> None:
         """Write the Date and Server lines anew; the sweeper calls it at each second's turn."""
