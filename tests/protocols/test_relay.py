@@ -60,6 +60,14 @@ async def receive(sock: socket.socket, size: int) -> bytes:
     return bytes(data)
 
 
+async def peek(sock: socket.socket) -> None:
+    """Wait until there is something to read, and leave it there."""
+    readable = asyncio.Event()
+    asyncio.get_running_loop().add_reader(sock, readable.set)
+    await readable.wait()
+    asyncio.get_running_loop().remove_reader(sock)
+
+
 def make_context(loop: asyncio.AbstractEventLoop) -> Context:
     return Context(loop, 0, Scoreboard(1, b"seed").row(0), Sweeper(loop), None, Bulletin())  # type: ignore[arg-type]
 
@@ -199,13 +207,21 @@ def test_a_reset_is_passed_on_as_a_reset(run: Run, splices: bool, which: int) ->
     run(play())
 
 
-def test_an_early_answer_survives_that_its_sender_closed(run: Run, splices: bool) -> None:
-    """A target that answers and closes with bytes unread resets the connection: the answer still arrives."""
+@pytest.mark.parametrize("ends", [True, False], ids=["end", "reset"])
+def test_an_early_answer_arrives_before_what_ended_it(run: Run, splices: bool, ends: bool) -> None:
+    """A target answers and closes with bytes unread, which resets the connection: the answer arrives before that does.
+
+    If the target had ended its side before, the answer ends properly.
+    """
 
     async def play() -> None:
         async with stage(splices=splices) as it:
             it.relay.target.transport.pause_reading()  # so that the answer waits in the kernel when writing fails
+            await it.send(it.client, b"x")
+            await peek(it.target)
             await it.send(it.target, b"413 too large")
+            if ends:
+                it.target.shutdown(socket.SHUT_WR)
             it.target.close()
             with pytest.raises(OSError):
                 while True:
@@ -213,7 +229,15 @@ def test_an_early_answer_survives_that_its_sender_closed(run: Run, splices: bool
                     if it.relay.is_over or not it.relay.target.is_open:
                         raise OSError("over")
                     await asyncio.sleep(0)
-            assert await it.receive(it.client, 100) == b"413 too large"
+            assert await it.receive(it.client, 13) == b"413 too large"
+            if ends:
+                assert await it.receive(it.client, 1) == b""
+            else:
+                await it.send(it.client, b"still sending")  # it is given time to read the answer
+                it.relay.expire(it.loop.time() + 10)
+                with pytest.raises(ConnectionResetError):
+                    await it.receive(it.client, 1)
+                assert await it.ended == "reset by target"
 
     run(play())
 

@@ -34,7 +34,7 @@ class Relay:
     gives); the ends are joined when both are connected.
     """
 
-    __slots__ = ("_idle_since", "_seen", "buffer_size", "client", "context", "deadline", "is_joined",
+    __slots__ = ("_idle_since", "_resets", "_seen", "buffer_size", "client", "context", "deadline", "is_joined",
                  "is_lingering", "is_over", "on_end", "preface", "reason", "splices", "target",
                  "timeout_s")  # fmt: skip
 
@@ -60,6 +60,7 @@ class Relay:
         self.is_over = False
         self.deadline = float("inf")
         self._idle_since = 0.0
+        self._resets = False
         self._seen: tuple[int, ...] = ()
         self.client = self.make_client()
         self.target = self.make_target()
@@ -99,7 +100,11 @@ class Relay:
     def expire(self, now: float) -> None:
         """Look whether anything has moved; called by the sweeper."""
         if self.is_lingering:
-            self.abort("closed")
+            for end in (self.client, self.target):
+                if end.is_open and self._resets:
+                    end.reset()
+                else:
+                    end.abort()
             return
         client, target = self.client, self.target
         seen = (client.received, target.received, client.pending_bytes(), target.pending_bytes())
@@ -134,9 +139,10 @@ class Relay:
         client.join()
         target.join()
 
-    def linger(self) -> None:
-        """One side is gone, the other has a little time to take the last bytes."""
+    def linger(self, *, resets: bool = False) -> None:
+        """One side is gone, the other has a little time to take the last bytes. `resets`: a reset follows them."""
         self.is_lingering = True
+        self._resets = resets
         self.deadline = self.context.loop.time() + LINGER_S
 
     def end_lost(self) -> None:

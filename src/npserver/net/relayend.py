@@ -94,7 +94,8 @@ class End(asyncio.Protocol):
         self.is_open = False
         relay = self.relay
         if not relay.is_over and (self is relay.client or self is relay.target):
-            self.fail(error)
+            if not relay.is_lingering:  # else it has failed before
+                self.fail(error)
             relay.end_lost()
 
     # ── called by the relay and the other end ──
@@ -120,10 +121,10 @@ class End(asyncio.Protocol):
         self.stop_splicing()
         other.stop_splicing()
         self.write = other.write = _discard
-        rescued = read_unread(self.transport)[0] if error is not None and not self.is_at_eof else b""
+        rescued = read_unread(self.transport, error)[0] if error is not None and not self.is_at_eof else b""
         self.received += len(rescued)
         # EPIPE: its end had come before it reset the connection because of what we sent (tcp(7))
-        is_orderly = error is None or self.is_at_eof or bool(rescued) or isinstance(error, BrokenPipeError)
+        is_orderly = error is None or self.is_at_eof or isinstance(error, BrokenPipeError)
         if not relay.reason:
             relay.reason = f"closed by {self.name}" if is_orderly else _describe(error, self.name)
         if other.is_open:
@@ -133,6 +134,9 @@ class End(asyncio.Protocol):
                 other.close()
             elif is_orderly:
                 other.linger()
+            elif rescued:
+                relay.linger(resets=True)
+                other.go_on()
             else:
                 other.reset()
 

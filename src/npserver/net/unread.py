@@ -19,10 +19,12 @@ def is_quiet(transport: asyncio.Transport) -> bool:
     return not poll.poll(0)
 
 
-def read_unread(transport: asyncio.Transport) -> tuple[bytes, bool]:
+def read_unread(transport: asyncio.Transport, error: Exception) -> tuple[bytes, bool]:
     """Read what is left of a plain connection that failed under our writing: the other side may have answered early.
 
     Gives the bytes, and whether the other side had ended properly after them. TLS connections give nothing.
+    `error` is what the writing failed by. It alone tells an end from a reset: once told, the kernel reports either by
+    an empty read. EPIPE: the end had come before the reset (tcp(7)); ECONNRESET: it had not.
     """
     sock = transport.get_extra_info("socket")
     if sock is None or sock.fileno() < 0 or transport.get_extra_info("ssl_object") is not None:
@@ -35,4 +37,4 @@ def read_unread(transport: asyncio.Transport) -> tuple[bytes, bool]:
                 pieces.append(piece)
         except OSError:
             return b"".join(pieces), False
-    return b"".join(pieces), True
+    return b"".join(pieces), isinstance(error, BrokenPipeError)

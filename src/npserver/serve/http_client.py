@@ -175,7 +175,7 @@ class HttpClient(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone."""
         if error is not None and self._sink is not None:
-            self._rescue()
+            self._rescue(error)
         if self.state is State.CLOSED or self.state is State.SWITCHED:
             return
         phase = Phase.RECEIVE if self.is_request_done else Phase.SEND
@@ -389,9 +389,9 @@ class HttpClient(asyncio.Protocol):
                 )
             )
 
-    def _rescue(self) -> None:
+    def _rescue(self, error: Exception) -> None:
         """Our writing failed: take what the upstream had sent before."""
-        data, is_ended = read_unread(self.transport)
+        data, is_ended = read_unread(self.transport, error)
         if data:
             self.data_received(data)
         if is_ended and self._sink is not None:
