@@ -133,6 +133,22 @@ async def test_the_idlest_session_makes_room() -> None:
                 client.close()
 
 
+async def test_a_rule_makes_room_among_its_own_sessions() -> None:
+    with udp_server(lambda _: b"near") as (near, _), udp_server(lambda _: b"far") as (far, from_far):
+        config = one_forward(
+            "udp://127.0.0.1:0", f"udp://127.0.0.1:{near}", **{"from": "127.0.0.1", "max_connections": 1}
+        )
+        config["dispatch"].append(
+            {**config["dispatch"][0], "forward_to": f"udp://127.0.0.1:{far}", "from": "127.0.0.2"}
+        )
+        async with serve(config) as server:
+            with udp(("127.0.0.2", 0)) as other, udp() as first, udp() as second:
+                for client in (other, first, second, first, other):  # the other rule's session is the idlest
+                    client.to(port_of(server)).send(b"?")
+                    await client.receive()
+                assert len({client for _, client in from_far}) == 1
+
+
 async def test_a_flood_of_source_ports_holds_a_bounded_number_of_descriptors() -> None:
     with udp_server(lambda _: None) as (port, received):
         async with serve(one_forward("udp://127.0.0.1:0", f"udp://127.0.0.1:{port}", max_connections=50)) as server:

@@ -124,9 +124,13 @@ class SessionTable:
             self.deadline = min(self.deadline, now + session.timeout_s)
         self.context.sweeper.watched.add(self)
 
-    def evict(self, spared: DatagramSession | None = None) -> bool:
-        """End the idlest session to make room; False when there is none."""
-        idlest = next((one for one in self.sessions.values() if one is not spared), None)
+    def evict(self, spared: DatagramSession | None = None, *, rule_slot: int | None = None) -> bool:
+        """End the idlest session (of one rule) to make room; False when there is none."""
+        if rule_slot is None:
+            idlest = next((one for one in self.sessions.values() if one is not spared), None)
+        else:
+            rules = ((one, one.session.forward.rule_slot) for one in self.sessions.values())
+            idlest = next((one for one, slot in rules if slot == rule_slot), None)
         if idlest is None:
             return False
         idlest.end("evicted")
@@ -205,16 +209,20 @@ class DatagramForward:
         if not forward.admits(ip):
             forward.count_refused()
             return None
-        if (forward.is_full() or len(table.sessions) >= self.most_sessions) and not table.evict():
+        if not self._make_room(table, forward):
             forward.count_refused()
             return None
-        opened = forward.open(socket.live, (ip, int(str(client[1]))), socket.local(client))
-        if opened is None:
-            return None
+        opened = forward.begin(socket.live, (ip, int(str(client[1]))), socket.local(client))
         session = DatagramSession(table, client, socket, opened)
         table.add(session)
         session.link.open()
         return None if session.is_over else session
+
+    def _make_room(self, table: SessionTable, forward: Forward) -> bool:
+        while forward.has_its_share():
+            if not table.evict(rule_slot=forward.rule_slot):
+                return False
+        return len(table.sessions) < self.most_sessions or table.evict()
 
     def _choose(self, ip: str) -> Forward | None:
         for route in self.routes:

@@ -52,8 +52,8 @@ class ForwardSettings:
 class Forward:
     """One forward rule: its settings, its upstream, its counters."""
 
-    __slots__ = ("_failed_slot", "_gauge_slot", "_received_slot", "_refused_slot", "_rule_slot", "_sent_slot",
-                 "_sessions_slot", "_slots", "_total", "context", "settings", "upstream")  # fmt: skip
+    __slots__ = ("_failed_slot", "_gauge_slot", "_received_slot", "_refused_slot", "_sent_slot", "_sessions_slot",
+                 "_share", "_slots", "_total", "context", "rule_slot", "settings", "upstream")  # fmt: skip
 
     def __init__(self, context: Context, settings: ForwardSettings, upstream: Upstream, gauge: str) -> None:
         """`gauge`: what tells this rule's count of open sessions from that of others, across reloads."""
@@ -65,14 +65,15 @@ class Forward:
         self._total = row.board.total
         self._sessions_slot = row.slot("forward.sessions")
         self._gauge_slot = row.slot("gauge.forward.sessions")
-        self._rule_slot = row.slot(f"gauge.forward.sessions.{gauge}")
+        self.rule_slot = row.slot(f"gauge.forward.sessions.{gauge}")  # what `max_connections` is compared with
+        self._share = max(settings.max_connections // max(len(row.board.rows) - 1, 1), 1)
         self._refused_slot = row.slot("forward.refused")
         self._failed_slot = row.slot("forward.failed")
         self._received_slot = row.slot("forward.received_bytes")
         self._sent_slot = row.slot("forward.sent_bytes")
 
     def __repr__(self) -> str:
-        return f"<Forward {self.settings.name} to {self.upstream.name} open={self._total(self._rule_slot)}>"
+        return f"<Forward {self.settings.name} to {self.upstream.name} open={self._total(self.rule_slot)}>"
 
     def admits(self, ip: str) -> bool:
         """Whether clients at `ip` are let in; "" on Unix sockets, which are in no network."""
@@ -83,7 +84,14 @@ class Forward:
 
     def is_full(self) -> bool:
         """Whether `max_connections` sessions are open over all workers."""
-        return self._total(self._rule_slot) >= self.settings.max_connections
+        return self._total(self.rule_slot) >= self.settings.max_connections
+
+    def has_its_share(self) -> bool:
+        """Whether `max_connections` sessions are open, and of those in this worker as many as it may have at any time.
+
+        Only the kernel knows which worker gets a client: one with few must not refuse them because others have many.
+        """
+        return self.is_full() and self._slots[self.rule_slot] >= self._share
 
     def count_refused(self) -> None:
         """A client was not let in."""
@@ -103,19 +111,23 @@ class Forward:
                 self.settings.name, client[0], self.settings.max_connections, self.settings.max_connections_key,
             )  # fmt: skip
         else:
-            slots = self._slots
-            slots[self._sessions_slot] += 1
-            slots[self._gauge_slot] += 1
-            slots[self._rule_slot] += 1
-            return Session(self, live, client, local)
+            return self.begin(live, client, local)
         self.count_refused()
         return None
+
+    def begin(self, live: LiveListener, client: Endpoint, local: Endpoint | None = None) -> Session:
+        """Begin a session of a client that is let in and has room."""
+        slots = self._slots
+        slots[self._sessions_slot] += 1
+        slots[self._gauge_slot] += 1
+        slots[self.rule_slot] += 1
+        return Session(self, live, client, local)
 
     def closed(self, received: int, sent: int) -> None:
         """A session has ended: bytes from and to its client."""
         slots = self._slots
         slots[self._gauge_slot] -= 1
-        slots[self._rule_slot] -= 1
+        slots[self.rule_slot] -= 1
         slots[self._received_slot] += received
         slots[self._sent_slot] += sent
 
