@@ -14,6 +14,8 @@ import pytest
 import trustme
 import uvicorn
 
+import npserver
+from npserver.proxyprotocol import parse_header
 from tests.protocols.proxying import Connection, Origin, Stage, answering, get, ok, until
 
 Receive = Callable[[], Awaitable[Any]]
@@ -171,23 +173,74 @@ class TestSticky:
 
 
 class TestProxyHeader:
-    @pytest.mark.parametrize("version", ["v1", "v2"])
-    async def test_is_sent_first_and_the_connection_serves_one_client(self, version: str) -> None:
-        seen: list[bytes] = []
+    """What targets with `send_proxy` are told: who the client is, and the address it reached."""
+
+    @asynccontextmanager
+    async def _told(self, version: str, listen: str, **config: Any) -> AsyncIterator[tuple[npserver.Server, list[Any]]]:
+        """A server in front of an upstream that keeps each connection's header."""
+        headers: list[Any] = []
 
         async def script(connection: Connection) -> None:
-            first = await connection.reader.read(12)
-            seen.append(first)
+            wire = b""
+            while (header := parse_header(wire)) is None:
+                wire += await connection.exactly(1)
+            headers.append(header)
             await connection.head()
             await connection.send(ok())
 
         async with Origin(script) as origin:
-            upstreams = {"app": {"targets": [{"uri": origin.url, "send_proxy": version}]}}
-            async with Stage("upstream://app", config={"upstreams": upstreams}) as stage:
-                for _ in range(2):
-                    assert (await stage.ask(get()))[0] == 200
-        start = b"PROXY TCP4 1" if version == "v1" else b"\r\n\r\n\0\r\nQUIT\n"
-        assert seen == [start, start]
+            config |= {
+                "upstreams": {"app": {"targets": [{"uri": origin.url, "send_proxy": version}]}},
+                "dispatch": [{"handler": "proxy", "proxy_pass": "upstream://app"}],
+            }
+            listener = {"name": "in", "uri": listen, **config.pop("listener", {})}
+            async with npserver.serve({"listen": [listener], **config}, shutdown_s=0) as server:
+                yield server, headers
+
+    @staticmethod
+    async def _ask(host: str, port: int, before: bytes = b"") -> tuple[str, int]:
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(before + get("/", "Connection: close\r\n"))
+        assert b" 200 " in await asyncio.wait_for(reader.readline(), 5)
+        name = writer.get_extra_info("sockname")
+        writer.close()
+        return name[0], name[1]
+
+    @pytest.mark.parametrize("version", ["v1", "v2"])
+    @pytest.mark.parametrize(
+        ("listen", "reached"),
+        [("http://127.0.0.1:0", ["127.0.0.1"]), ("http://:0", ["127.0.0.1", "127.0.0.2", "::1"])],
+    )
+    async def test_says_where_from_and_where_to(self, version: str, listen: str, reached: list[str]) -> None:
+        async with self._told(version, listen) as (server, headers):
+            port = server.addresses["in"].port
+            clients = [await self._ask(host, port) for host in reached]
+        assert [header.source for header in headers] == clients
+        assert [header.destination for header in headers] == [(host, port) for host in reached]
+
+    @pytest.mark.parametrize("version", ["v1", "v2"])
+    async def test_passes_on_what_a_trusted_header_said(self, version: str) -> None:
+        listener = {"accept_proxy": "127.0.0.1"}
+        async with self._told(version, "http://127.0.0.1:0", listener=listener) as (server, headers):
+            before = b"PROXY TCP6 2001:db8::7 2001:db8::1 4711 443\r\n"
+            await self._ask("127.0.0.1", server.addresses["in"].port, before)
+        assert (headers[0].source, headers[0].destination) == (("2001:db8::7", 4711), ("2001:db8::1", 443))
+
+    @pytest.mark.parametrize("version", ["v1", "v2"])
+    async def test_unix_sockets_have_no_addresses(self, version: str, socket_dir: Path) -> None:
+        async with self._told(version, f"unix://{socket_dir}/s") as (_, headers):
+            reader, writer = await asyncio.open_unix_connection(socket_dir / "s")
+            writer.write(get("/", "Connection: close\r\n"))
+            assert b" 200 " in await asyncio.wait_for(reader.readline(), 5)
+            writer.close()
+        assert (headers[0].source, headers[0].destination) == (None, None)
+
+    @pytest.mark.parametrize("version", ["v1", "v2"])
+    async def test_connection_serves_one_client(self, version: str) -> None:
+        async with self._told(version, "http://127.0.0.1:0") as (server, headers):
+            for _ in range(2):
+                await self._ask("127.0.0.1", server.addresses["in"].port)
+            assert len(headers) == 2
 
 
 class TestBalance:

@@ -55,7 +55,7 @@ VARIABLES: Mapping[str, Template] = {
     "client_ip": lambda exchange: exchange.client_ip,
     "client_port": lambda exchange: str(exchange.client_port),
     "remote_ip": lambda exchange: exchange.peer_ip,
-    "local_port": lambda exchange: str(exchange.local_port),
+    "local_port": lambda exchange: str(exchange.local[1]),
     "method": lambda exchange: exchange.request.method,
     "host": lambda exchange: exchange.request.host,
     "authority": lambda exchange: exchange.request.authority,

@@ -30,7 +30,7 @@ class Downstream(asyncio.Protocol):
     # unsent    bytes in the transport's buffer when last looked at: has the client taken any since?
 
     __slots__ = (
-        "_count", "_local_port", "client_ip", "client_port", "context", "deadline", "front", "id", "is_misdirected",
+        "_count", "_local", "client_ip", "client_port", "context", "deadline", "front", "id", "is_misdirected",
         "is_write_paused", "listener", "read_all", "requests", "scheme", "transport", "unsent",
     )  # fmt: skip
 
@@ -50,12 +50,12 @@ class Downstream(asyncio.Protocol):
         self.unsent = 0
         self.is_misdirected: Callable[[str], bool] | None = None  # see `net.tlsaccept`
         self._count: ConnectionCount | None = None
-        self._local_port = -1
+        self._local: tuple[str, int] | None = None
 
     def proxied(self, source: tuple[str, int], destination: tuple[str, int]) -> None:
         """A trusted PROXY header has told where the connection really comes from; called before it is made."""
         self.client_ip, self.client_port = source
-        self._local_port = destination[1]
+        self._local = destination
 
     def admit(self, transport: asyncio.BaseTransport) -> str:
         """Note who has connected, and count the connection. Gives the config key of a limit that is reached."""
@@ -86,9 +86,9 @@ class Downstream(asyncio.Protocol):
         raise NotImplementedError
 
     @property
-    def local_port(self) -> int:
-        """The port the client reached, 0 for a Unix socket."""
-        if self._local_port < 0:
+    def local(self) -> tuple[str, int]:
+        """The address and port the client reached, nothing and 0 for a Unix socket."""
+        if self._local is None:
             name = self.transport.get_extra_info("sockname")
-            self._local_port = name[1] if isinstance(name, tuple) else 0
-        return self._local_port
+            self._local = (name[0].removeprefix("::ffff:"), name[1]) if isinstance(name, tuple) else ("", 0)
+        return self._local

@@ -76,8 +76,8 @@ class Exchange(Protocol):
         """What the client speaks to us: "http" or "https"."""
 
     @property
-    def local_port(self) -> int:
-        """The port the client reached; 0 for Unix sockets."""
+    def local(self) -> tuple[str, int]:
+        """The address and port the client reached; nothing and 0 for Unix sockets."""
 
     @property
     def connection_id(self) -> int:

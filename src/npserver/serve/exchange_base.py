@@ -91,9 +91,9 @@ class ExchangeBase:
         return self.connection.scheme
 
     @property
-    def local_port(self) -> int:
-        """The port the client reached."""
-        return self.connection.local_port
+    def local(self) -> tuple[str, int]:
+        """The address and port the client reached."""
+        return self.connection.local
 
     @property
     def connection_id(self) -> int:

@@ -327,9 +327,8 @@ class ProxyCall:
 
 
 def _proxy_header(exchange: Exchange, version: str) -> bytes:
-    """The PROXY header that tells the upstream who the client is; nobody asks by which of our addresses it came."""
+    """The PROXY header that tells the upstream who the client is, and the address it reached."""
     if not exchange.client_port:  # a Unix socket
         return encode_v1(None, None) if version == "v1" else encode_v2(None, None)
     source = exchange.client_ip, exchange.client_port
-    destination = "::" if ":" in exchange.client_ip else "0.0.0.0", exchange.local_port
-    return encode_v1(source, destination) if version == "v1" else encode_v2(source, destination)
+    return encode_v1(source, exchange.local) if version == "v1" else encode_v2(source, exchange.local)

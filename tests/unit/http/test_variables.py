@@ -19,7 +19,7 @@ def exchange(**changes: Any) -> Any:
             setattr(request, name, changes.pop(name))
     values: dict[str, Any] = {
         "request": request, "client_ip": "192.0.2.1", "client_port": 4711, "peer_ip": "198.51.100.1", "scheme": "https",
-        "local_port": 443, "upstream": "http://10.0.0.1", "request_id": "f" * 32, "tls": None,
+        "local": ("192.0.2.80", 443), "upstream": "http://10.0.0.1", "request_id": "f" * 32, "tls": None,
         "context": SimpleNamespace(wall_clock=lambda: 784111777.0),
     }  # fmt: skip
     return SimpleNamespace(**{**values, **changes})
