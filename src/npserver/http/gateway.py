@@ -10,7 +10,7 @@ from functools import lru_cache
 from itertools import compress
 
 from npserver.http.forwarded import client_scheme, forwarded_element, is_identity
-from npserver.http.message import Framing, Request
+from npserver.http.message import BY_LENGTH, CHUNKED, NO_BODY, Request
 
 PSEUDONYM = b"npserver"  # what we call ourselves in Via
 MAX_LOOPS = 8  # how often a request may have passed us: then two proxies send it to and fro
@@ -110,11 +110,11 @@ def framing_lines(request: Request, *, close: bool, upgrade: bytes) -> bytes:
         upgrade: the protocols asked for (`upgrade_of`), empty for none.
     """
     # hot: proxy-varied
-    if request.framing is Framing.NONE and not close and not upgrade and b"te" not in request.fields:
+    if request.framing is NO_BODY and not close and not upgrade and b"te" not in request.fields:
         return b"Content-Length: 0\r\n\r\n" if request.method in _BODY_EXPECTED else b"\r\n"
-    if request.framing is Framing.LENGTH:
+    if request.framing is BY_LENGTH:
         lines = b"Content-Length: %d\r\n" % request.length
-    elif request.framing is Framing.CHUNKED:
+    elif request.framing is CHUNKED:
         lines = b"Transfer-Encoding: chunked\r\n"
     else:
         lines = b"Content-Length: 0\r\n" if request.method in _BODY_EXPECTED else b""
@@ -136,7 +136,7 @@ def framing_lines(request: Request, *, close: bool, upgrade: bytes) -> bytes:
 
 def upgrade_of(request: Request) -> bytes:
     """The protocols to ask the upstream for: not HTTP/2, which would carry requests past us (RFC 9113 §3.1)."""
-    if not request.upgrade or request.framing is not Framing.NONE:
+    if not request.upgrade or request.framing is not NO_BODY:
         return b""
     protocols = [one.strip() for one in request.upgrade.split(b",")]
     return b", ".join([one for one in protocols if one and not one.startswith((b"h2", b"http/"))])

@@ -22,6 +22,10 @@ class Framing(Enum):
     CLOSE = "close"  # responses only: the body ends with the connection
 
 
+# By their own names: on Python 3.11 an attribute of an enumeration costs more than the comparison it is for.
+NO_BODY, BY_LENGTH, CHUNKED, UNTIL_CLOSE = Framing
+
+
 class Request(Struct, eq=False):
     """One request's head.
 
@@ -39,7 +43,7 @@ class Request(Struct, eq=False):
     authority: str  # as sent, with its port
     lines: list[bytes]  # the field lines as sent, without their CRLF; without pseudo-header fields, but with Host
     fields: dict[bytes, bytes]  # lower-case name to value; repeated fields joined by ", " (cookies by "; ")
-    framing: Framing = Framing.NONE
+    framing: Framing = NO_BODY
     length: int = 0  # bytes, when framing is LENGTH
     keep_alive: bool = True
     is_repeatable: bool = False  # idempotent method (RFC 9110 §9.2.2)

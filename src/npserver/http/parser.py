@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from npserver.errors import BadRequest, clip
 from npserver.http.conditional import CONDITIONAL_FIELDS
-from npserver.http.message import Framing, Request
+from npserver.http.message import BY_LENGTH, CHUNKED, NO_BODY, Framing, Request
 from npserver.http.target import Target, parse_authority, parse_target
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -25,7 +25,8 @@ _VERSIONS = {b"HTTP/1.1": 1, b"HTTP/1.0": 0}
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})  # RFC 9110 §9.2.2
 #: Requests with none of these fields have no body, are kept alive, and ask for the whole of what is there.
-_DECISIVE = CONDITIONAL_FIELDS | {b"transfer-encoding", b"content-length", b"connection", b"expect", b"range"}
+_SELECTIVE = CONDITIONAL_FIELDS | {b"range"}
+_DECISIVE = _SELECTIVE | {b"transfer-encoding", b"content-length", b"connection", b"expect"}
 ONCE = frozenset({b"host", b"content-length", b"content-type", b"authorization", b"expect"})
 
 
@@ -40,14 +41,23 @@ class HeadLimits(Struct, frozen=True):
 def parse_field(line: bytes) -> tuple[bytes, bytes]:
     """Give a field line's name in lower case and its value (RFC 9112 §5). Raises: BadRequest."""
     name, colon, value = line.partition(b":")
+    if not colon and _TOKEN.fullmatch(name):
+        raise BadRequest(f"header line without a colon: {clip(line)}")
+    return _field_key(name) if len(name) <= _RECALLED_NAME_BYTES else read_field_name(name), value.strip(b" \t")
+
+
+def read_field_name(name: bytes) -> bytes:
+    """Give a field's name in lower case. Raises: BadRequest."""
     if not _TOKEN.fullmatch(name):
         raise BadRequest(f"bad field name {clip(name)}")
-    if not colon:
-        raise BadRequest(f"header line without a colon: {clip(line)}")
-    return name.lower(), value.strip(b" \t")
+    return name.lower()
+
+
+_field_key = lru_cache(maxsize=512)(read_field_name)
 
 
 _recall_field = lru_cache(maxsize=4096)(parse_field)  # most lines come again, whatever else a head holds
+_RECALLED_NAME_BYTES = 64
 _RECALLED_BYTES = 2048  # of a head: the lines of longer ones are not kept
 
 
@@ -79,7 +89,7 @@ def parse_head(head: bytes, limits: HeadLimits) -> Request:
     text, path, query, has_query, _ = target
     if minor_version and fields.keys().isdisjoint(_DECISIVE):
         return Request(
-            method, text, path, query, has_query, 1, host, authority, lines, fields, Framing.NONE, 0, True,
+            method, text, path, query, has_query, 1, host, authority, lines, fields, NO_BODY, 0, True,
             method in REPEATABLE, method == "GET",
         )  # fmt: skip
     framing, length = _find_framing(fields, minor_version)
@@ -92,7 +102,11 @@ def parse_head(head: bytes, limits: HeadLimits) -> Request:
     if b"expect" in fields and minor_version:
         if fields[b"expect"].lower() != b"100-continue":
             raise BadRequest(f"unknown expectation {clip(fields[b'expect'])}", 417)
-        request.expects_continue = framing is not Framing.NONE
+        request.expects_continue = framing is not NO_BODY
+    request.is_plain = (
+        method == "GET" and minor_version == 1 and request.keep_alive and framing is NO_BODY
+        and not request.upgrade and fields.keys().isdisjoint(_SELECTIVE)
+    )  # fmt: skip
     return request
 
 
@@ -184,12 +198,12 @@ def _find_framing(fields: dict[bytes, bytes], minor_version: int) -> tuple[Frami
             if codings.count(b"chunked") > 1 or not all(map(_TOKEN.fullmatch, codings)):
                 raise BadRequest(f"bad Transfer-Encoding {clip(coding)}")
             raise BadRequest(f"unknown transfer coding {clip(coding)}", 501)
-        return Framing.CHUNKED, 0
+        return CHUNKED, 0
     if length is None:
-        return Framing.NONE, 0
+        return NO_BODY, 0
     if not _LENGTH.fullmatch(length):
         raise BadRequest(f"bad Content-Length {clip(length)}")
-    return (Framing.LENGTH, int(length)) if int(length) else (Framing.NONE, 0)
+    return (BY_LENGTH, int(length)) if int(length) else (NO_BODY, 0)
 
 
 @lru_cache(maxsize=256)

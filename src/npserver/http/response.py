@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from npserver.errors import BadResponse, clip
-from npserver.http.message import Framing
+from npserver.http.message import BY_LENGTH, CHUNKED, NO_BODY, UNTIL_CLOSE, Framing
 
 MAX_HEAD_BYTES = 64 << 10
 MAX_FIELDS = 256
@@ -128,7 +128,7 @@ def parse_response_head(head: bytes) -> ResponseHead:
             upgrade = read.get(b"upgrade", b"").lower()
     if kept:
         kept.append(b"")
-    body_bytes = 0 if framing is Framing.NONE else length if length is not None else -1
+    body_bytes = 0 if framing is NO_BODY else length if length is not None else -1
     return ResponseHead(status, b"\r\n".join(kept), framing, length, keep_alive, body_bytes, needs_rewrite, upgrade)
 
 
@@ -149,7 +149,7 @@ def _find_framing(read: dict[bytes, bytes], status: int, minor_version: int) -> 
             raise BadResponse(f"bad Content-Length {clip(text)}")
         length = int(text)
     if status < 200 or status == 204 or status == 304:  # rule 1: no body whatever the fields say
-        return Framing.NONE, length if status == 304 else None
+        return NO_BODY, length if status == 304 else None
     if coding is not None:  # rule 3
         if length is not None:
             raise BadResponse("both Transfer-Encoding and Content-Length")
@@ -157,10 +157,10 @@ def _find_framing(read: dict[bytes, bytes], status: int, minor_version: int) -> 
             raise BadResponse("Transfer-Encoding in HTTP/1.0")
         if coding.lower() != b"chunked":
             raise BadResponse(f"unknown transfer coding {clip(coding)}")
-        return Framing.CHUNKED, None
+        return CHUNKED, None
     if length is None:  # rule 8
-        return Framing.CLOSE, None
-    return Framing.LENGTH if length else Framing.NONE, length
+        return UNTIL_CLOSE, None
+    return BY_LENGTH if length else NO_BODY, length
 
 
 @lru_cache(maxsize=256)

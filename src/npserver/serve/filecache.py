@@ -29,7 +29,9 @@ NO_SIBLINGS = Siblings(None, ())
 class Answer:
     """One representation of a file: its fields and, if it is kept in memory, its body."""
 
-    __slots__ = ("body", "coding", "etag", "fields", "not_modified_fields", "path", "size", "untyped_fields")
+    __slots__ = ("body", "coding", "etag", "fields", "head", "not_modified_fields", "path", "size", "untyped_fields")
+
+    status = 200
 
     def __init__(
         self, coding: str, etag: bytes, content_type: bytes, untyped_fields: bytes, not_modified_fields: bytes
@@ -39,12 +41,18 @@ class Answer:
         self.fields = content_type + untyped_fields
         self.untyped_fields = untyped_fields  # without Content-Type
         self.not_modified_fields = not_modified_fields  # what a 304 carries
-        self.body: bytes | None = None
+        self.body = b""  # if `head` is set
+        self.head = b""  # as `serve.route.Ready` has it, once the body is kept in memory
         self.path = ""  # below the root: the file these bytes are in; "" if they are made by compressing
         self.size = 0  # bytes, if `path` is set
 
     def __repr__(self) -> str:
-        return f"<Answer {self.coding} {self.etag.decode()} {'in memory' if self.body is not None else self.path}>"
+        return f"<Answer {self.coding} {self.etag.decode()} {'in memory' if self.head else self.path}>"
+
+    def keep(self, body: bytes) -> None:
+        """Keep the body in memory: from now on the answer can be sent as it is."""
+        self.body = body
+        self.head = b"%bContent-Length: %d\r\n\r\n" % (self.fields, len(body))
 
 
 class Entry:
@@ -110,7 +118,7 @@ class FileCache:
             return
         self._entries[entry] = None
         entry.shelf.by_path[entry.path] = entry
-        self.grow(entry, ENTRY_BYTES + sum([len(answer.body or b"") for answer in entry.by_coding.values()]))
+        self.grow(entry, ENTRY_BYTES + sum([len(answer.body) for answer in entry.by_coding.values()]))
 
     def link(self, key: str, entry: Entry) -> None:
         """Let a request path lead to a kept entry from now on."""

@@ -101,18 +101,18 @@ class Files:
 
     def keep_compressed(self, entry: Entry, answer: Answer, body: bytes, ranking: tuple[str, ...]) -> Answer:
         """Take the result of compressing; gives what to send: the plain answer if that is the shorter one."""
-        if answer.body is not None:
+        if answer.head:
             return answer  # another request has waited for the same
         if IDENTITY in ranking and len(body) >= entry.identity[2]:
             plain = entry.by_coding[answer.coding] = entry.by_coding[IDENTITY]
             entry.codings = tuple([coding for coding in entry.codings if coding != answer.coding])
             return plain
         if entry.bytes and self._cache.can_keep(len(body)) and entry.by_coding.get(answer.coding) is answer:
-            answer.body = body
+            answer.keep(body)
             self._cache.grow(entry, len(body))
             return answer
         passing = self._compressed_answer(entry, answer.coding)
-        passing.body = body
+        passing.keep(body)
         return passing
 
     def open(self, entry: Entry, answer: Answer) -> tuple[int, int] | Lack:
@@ -131,7 +131,7 @@ class Files:
     def read(self, entry: Entry) -> bytes | None:
         """Give a file's whole content, None if it is no longer what the entry says. May be called in a thread."""
         plain = entry.by_coding[IDENTITY]
-        if plain.body is not None:
+        if plain.head:
             return plain.body
         opened = self._settings.root.open_again(entry.path)
         if isinstance(opened, Lack):
@@ -168,7 +168,8 @@ class Files:
         plain = self._answer(entry, IDENTITY, status)
         plain.path = path
         plain.size = status.st_size
-        plain.body = body
+        if body is not None:
+            plain.keep(body)
         entry.by_coding[IDENTITY] = plain
         self._add_siblings(entry)
         if now_ns - status.st_ctime_ns > UNSETTLED_NS:
@@ -193,7 +194,8 @@ class Files:
             answer = self._answer(entry, coding, status)
             answer.path = entry.path + suffix
             answer.size = status.st_size
-            answer.body = body
+            if body is not None:
+                answer.keep(body)
             entry.by_coding[coding] = answer
 
     def _sibling_identities(self, path: str, status: os.stat_result, entry: Entry | None) -> Siblings:

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, cast
 
 from npserver.errors import BadResponse, Phase, UpstreamError
 from npserver.http.framing import ChunkedDecoder
-from npserver.http.message import Framing
+from npserver.http.message import BY_LENGTH, CHUNKED, NO_BODY, UNTIL_CLOSE
 from npserver.http.response import MAX_HEAD_BYTES, ResponseHead, read_response_head
 from npserver.net.sweeper import NEVER
 from npserver.net.unread import read_unread
-from npserver.serve.response_sink import State
+from npserver.serve.response_sink import BODY, CLOSED, HEAD, IDLE, SWITCHED
 
 if TYPE_CHECKING:
     from npserver.serve.context import Context
@@ -56,7 +56,7 @@ class HttpClient(asyncio.Protocol):
         self.target = target
         self.settings = settings
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set before anything else is called
-        self.state = State.IDLE
+        self.state = IDLE
         self.deadline = NEVER
         self.requests = 0
         self.is_request_done = True
@@ -66,7 +66,7 @@ class HttpClient(asyncio.Protocol):
         self._is_reading = True
         self._is_head_request = False
         self._head: ResponseHead | None = None
-        self._framing = Framing.NONE
+        self._framing = NO_BODY
         self._left = 0
         self._decoder: ChunkedDecoder | None = None
         self._buffer = b""
@@ -86,7 +86,7 @@ class HttpClient(asyncio.Protocol):
         # hot: proxy
         self._sink = sink
         self.settings = settings
-        self.state = State.HEAD
+        self.state = HEAD
         self.requests += 1
         self.is_answered = False
         self._is_head_request = is_head
@@ -101,7 +101,7 @@ class HttpClient(asyncio.Protocol):
         if data:
             self.write(data)
         self.is_request_done = True
-        if self.state is State.HEAD and not self.is_write_paused:
+        if self.state is HEAD and not self.is_write_paused:
             self.deadline = self._time() + self.settings.response_timeout_s
 
     def pause_reading(self) -> None:
@@ -113,7 +113,7 @@ class HttpClient(asyncio.Protocol):
 
     def resume_reading(self) -> None:
         """Go on."""
-        if not self._is_reading and self.state is State.BODY:
+        if not self._is_reading and self.state is BODY:
             self._is_reading = True
             self.deadline = self._time() + self.settings.read_timeout_s
             self.transport.resume_reading()
@@ -121,7 +121,7 @@ class HttpClient(asyncio.Protocol):
     def abandon(self) -> None:
         """The sink wants no more of this: close, tell it nothing."""
         self._sink = None
-        if self.state is not State.CLOSED:
+        if self.state is not CLOSED:
             self._leave()
             self.transport.abort()
 
@@ -146,7 +146,7 @@ class HttpClient(asyncio.Protocol):
         """Bytes from the upstream."""
         # hot: proxy
         state = self.state
-        if state is State.HEAD:
+        if state is HEAD:
             if self._buffer:
                 data = self._buffer + data
                 self._buffer = b""
@@ -155,20 +155,20 @@ class HttpClient(asyncio.Protocol):
             except BadResponse as error:
                 self.is_answered = True
                 self._fail(str(error), Phase.RECEIVE)
-        elif state is State.BODY:
+        elif state is BODY:
             self.deadline = self._time() + self.settings.read_timeout_s
             try:
                 self._read_body(data)
             except BadResponse as error:
                 self._fail(str(error), Phase.RECEIVE)
-        elif state is State.IDLE:
+        elif state is IDLE:
             log.debug("%r sent bytes that nobody asked for: closed", self)
             self._close()
 
     def eof_received(self) -> bool:
         """The upstream has ended its side: of use only where that ends an answer, and where TLS says that it did."""
         is_cut = self.transport.get_extra_info("truncated", False)
-        if self.state is State.BODY and self._framing is Framing.CLOSE and not is_cut:
+        if self.state is BODY and self._framing is UNTIL_CLOSE and not is_cut:
             self._finish(b"", is_clean=False)
         return False
 
@@ -176,7 +176,7 @@ class HttpClient(asyncio.Protocol):
         """The connection is gone."""
         if error is not None and self._sink is not None:
             self._rescue(error)
-        if self.state is State.CLOSED or self.state is State.SWITCHED:
+        if self.state is CLOSED or self.state is SWITCHED:
             return
         phase = Phase.RECEIVE if self.is_request_done else Phase.SEND
         what = "within the response" if self.is_answered else "without a response"
@@ -187,7 +187,7 @@ class HttpClient(asyncio.Protocol):
         """The upstream does not keep up with the request."""
         self.is_write_paused = True
         if self._sink is not None:
-            if self.state is State.HEAD:
+            if self.state is HEAD:
                 self.deadline = self._time() + self.settings.send_timeout_s
             self._sink.request_pause()
 
@@ -195,7 +195,7 @@ class HttpClient(asyncio.Protocol):
         """It does again."""
         self.is_write_paused = False
         if self._sink is not None:
-            if self.state is State.HEAD:
+            if self.state is HEAD:
                 is_waiting = self.is_request_done
                 self.deadline = self._time() + self.settings.response_timeout_s if is_waiting else NEVER
             self._sink.request_resume()
@@ -205,7 +205,7 @@ class HttpClient(asyncio.Protocol):
         settings = self.settings
         if self._sink is None:
             self._close()
-        elif self.state is State.BODY:
+        elif self.state is BODY:
             self._fail(f"silent for {settings.read_timeout_s:g} s", Phase.RECEIVE, settings.read_key)
         elif self.is_write_paused:
             self._fail(f"took nothing for {settings.send_timeout_s:g} s", Phase.SEND, "timeouts.send")
@@ -226,7 +226,7 @@ class HttpClient(asyncio.Protocol):
                 return
             size = end + 4
             head = read_response_head(data[:size])
-            if head.framing is Framing.LENGTH and head.status >= 200:
+            if head.framing is BY_LENGTH and head.status >= 200:
                 target.recent_head, target.recent = data[:size], head
         self._scanned = 0
         sink = self._sink
@@ -247,11 +247,11 @@ class HttpClient(asyncio.Protocol):
         sink = self._sink
         assert sink is not None
         self._head = head
-        framing = self._framing = Framing.NONE if self._is_head_request else head.framing
-        self.state = State.BODY
+        framing = self._framing = NO_BODY if self._is_head_request else head.framing
+        self.state = BODY
         self._left = head.length or 0
-        self._decoder = ChunkedDecoder(BadResponse) if framing is Framing.CHUNKED else None
-        if framing is Framing.NONE:
+        self._decoder = ChunkedDecoder(BadResponse) if framing is CHUNKED else None
+        if framing is NO_BODY:
             self._finish(b"", is_clean=False)  # what follows belongs to no message
             return
         self.deadline = self._time() + self.settings.read_timeout_s
@@ -263,7 +263,7 @@ class HttpClient(asyncio.Protocol):
                 sink.response_whole(head, body)
                 return
         sink.response_start(head)
-        if self._sink is sink and self.state is State.BODY:
+        if self._sink is sink and self.state is BODY:
             if self._decoder is not None:
                 self._pass_decoded(body)
             elif body:
@@ -284,7 +284,7 @@ class HttpClient(asyncio.Protocol):
         self.is_answered = True
         if head.status == 101:
             self._sink = None
-            self.state = State.SWITCHED
+            self.state = SWITCHED
             self.deadline = NEVER
             self._context.sweeper.watched.discard(self)
             sink.response_switch(head, rest)
@@ -304,7 +304,7 @@ class HttpClient(asyncio.Protocol):
         if decoder is not None:
             self._pass_decoded(decoder.feed(data))
             return
-        if self._framing is Framing.CLOSE:
+        if self._framing is UNTIL_CLOSE:
             sink.response_data(data)
             return
         left = self._left = self._left - len(data)
@@ -330,7 +330,7 @@ class HttpClient(asyncio.Protocol):
         assert sink is not None
         assert head is not None
         self._detach(is_clean=is_clean)
-        if self._framing is Framing.NONE:
+        if self._framing is NO_BODY:
             sink.response_whole(head, b"")
         else:
             sink.response_end(trailers)
@@ -351,7 +351,7 @@ class HttpClient(asyncio.Protocol):
         self._sink = None
         self._head = None
         self._decoder = None
-        self.state = State.IDLE
+        self.state = IDLE
         if not self._is_reading:
             self._is_reading = True
             self.transport.resume_reading()
@@ -365,9 +365,9 @@ class HttpClient(asyncio.Protocol):
         self.transport.close()
 
     def _leave(self) -> None:
-        if self.state is State.IDLE:
+        if self.state is IDLE:
             self.target.pool.forget(self)
-        self.state = State.CLOSED
+        self.state = CLOSED
         self.deadline = NEVER
         self._sink = None
         self._buffer = b""

@@ -16,10 +16,10 @@ from npserver.http.message import Request
 from npserver.http.parser import check_partial_head
 from npserver.net.sweeper import NEVER
 from npserver.serve import errorpages
-from npserver.serve.connection_state import State
+from npserver.serve.connection_state import BODY, CLOSED, CLOSING, HANDLER, HEAD, IDLE, SWITCHED, WRITING
 from npserver.serve.downstream import LINGER_S, Downstream
 from npserver.serve.http_exchange import HttpExchange
-from npserver.serve.http_response import STATUS_LINES
+from npserver.serve.http_response import JOINED_BYTES, STATUS_LINES
 
 if TYPE_CHECKING:
     from npserver.net.listener import LiveListener
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("npserver.http")
 
 MAX_PIPELINED_BYTES = 64 << 10  # read ahead of the exchange in progress; then the client is made to wait
+_END_OF_HEAD = b"\r\n\r\n"
+_SHORTEST_HEAD = len(b"GET / HTTP/1.0\r\n\r\n")
+_CR = 13
 MAX_TURN = 64  # pipelined requests answered before other connections get their turn
 _FULL = STATUS_LINES[503] + b"Retry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
@@ -46,7 +49,7 @@ class HttpConnection(Downstream):
         self.buffer = b""
         self.scanned = 0
         self.exchange: HttpExchange | None = None
-        self.state = State.IDLE
+        self.state = IDLE
         self.is_reading = True
         self._is_serving = False  # inside `_serve`, which goes on by itself
 
@@ -66,7 +69,7 @@ class HttpConnection(Downstream):
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone."""
-        self.state = State.CLOSED
+        self.state = CLOSED
         self.deadline = NEVER
         self.buffer = b""
         exchange, self.exchange = self.exchange, None
@@ -76,13 +79,13 @@ class HttpConnection(Downstream):
 
     def shut_down(self) -> None:
         """Finish the exchange in progress, then close; at once if there is none."""
-        if self.exchange is None and self.state is not State.SWITCHED and not self.buffer:
+        if self.exchange is None and self.state is not SWITCHED and not self.buffer:
             self.close()
 
     def close(self) -> None:
         """Close once everything written is sent, within `timeouts.write`."""
-        if self.state is not State.CLOSED:
-            self.state = State.CLOSING
+        if self.state is not CLOSED:
+            self.state = CLOSING
             self.unsent = self.unsent_bytes
             self.deadline = self.context.loop.time() + self.front.settings.write_timeout_s
             self.transport.close()
@@ -93,10 +96,10 @@ class HttpConnection(Downstream):
         Closing at once would reset the connection, and with it the last answer (RFC 9112 §9.6).
         """
         self.buffer = b""
-        if self.read_all or self.state is State.CLOSED:
+        if self.read_all or self.state is CLOSED:
             self.close()
             return
-        self.state = State.CLOSING
+        self.state = CLOSING
         self.unsent = self.unsent_bytes
         self.deadline = self.context.loop.time() + LINGER_S
         self.resume_reading()
@@ -107,18 +110,18 @@ class HttpConnection(Downstream):
         """A deadline has passed: tell the client where one can still be told, and close."""
         settings = self.front.settings
         unsent = self.unsent_bytes
-        if unsent and (self.state is State.WRITING or self.state is State.CLOSING):
+        if unsent and (self.state is WRITING or self.state is CLOSING):
             if unsent < self.unsent:
                 self.unsent = unsent
                 self.deadline = now + settings.write_timeout_s
                 return
             log.info("closing %s: it takes nothing (timeouts.write)", self.client_ip)
             self.transport.abort()
-        elif self.state is State.HEAD:
+        elif self.state is HEAD:
             self._refuse(BadRequest("request head not complete in time", 408, "timeouts.header"))
-        elif self.state is State.BODY and self.exchange is not None:
+        elif self.state is BODY and self.exchange is not None:
             self.exchange.refuse_body(BadRequest("request body stalled", 408, "timeouts.body"))
-        elif self.state is State.CLOSING:
+        elif self.state is CLOSING:
             self.transport.abort()
         else:
             self.close()
@@ -128,14 +131,27 @@ class HttpConnection(Downstream):
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
         # hot: static-small
-        if self.state is State.IDLE and self.front is self.listener.front and not self.buffer:
-            found = self.front.heads.get(data)
-            if found is not None:
-                self._begin(found[0], found[1], b"")
-            else:
-                self._serve(data)
+        front = self.front
+        if self.state is IDLE and front is self.listener.front and not self.buffer:
+            found = front.heads.get(data)
+            if found is None:
+                size = len(data)
+                if size < _SHORTEST_HEAD or data.find(_END_OF_HEAD) != size - 4 or data[0] == _CR:
+                    self._serve(data)  # not just a whole head
+                    return
+                try:
+                    found = front.find(data)
+                except BadRequest as error:
+                    self._refuse(error)
+                    return
+            request, route = found
+            if route.ready is None or not request.is_plain or not self._answer_at_once(request, route):
+                self._begin(request, route, b"")
         elif self.exchange is None:
-            if self.state is State.CLOSING:
+            if self.state is CLOSING:
+                return
+            if self.is_write_paused:
+                self.hold(data)  # answers wait already
                 return
             if self.buffer:
                 data = self.buffer + data
@@ -158,7 +174,7 @@ class HttpConnection(Downstream):
         if self.exchange is None:
             return False
         self.exchange.eof_received()
-        return self.state is not State.CLOSED
+        return self.state is not CLOSED
 
     def pause_reading(self) -> None:
         """Make the client wait."""
@@ -168,7 +184,7 @@ class HttpConnection(Downstream):
 
     def resume_reading(self) -> None:
         """Read on."""
-        if not self.is_reading and self.state is not State.CLOSED and not self.transport.is_closing():
+        if not self.is_reading and self.state is not CLOSED and not self.transport.is_closing():
             self.is_reading = True
             self.transport.resume_reading()
 
@@ -190,7 +206,7 @@ class HttpConnection(Downstream):
             if found is not None:
                 rest = b""
             else:
-                end = data.find(b"\r\n\r\n", self.scanned)
+                end = data.find(_END_OF_HEAD, self.scanned)
                 if data.startswith(b"\r\n"):  # empty lines before a request (RFC 9112 §2.2)
                     self.scanned = 0
                     data = data[2:]
@@ -205,11 +221,15 @@ class HttpConnection(Downstream):
                 except BadRequest as error:
                     self._refuse(error)
                     return
-            self._begin(found[0], found[1], rest)
-            if self.exchange is not None or self.state is State.CLOSING or self.state is State.CLOSED:
-                return
-            data = self.buffer or b""
-            self.buffer = b""
+            request, route = found
+            if route.ready is not None and request.is_plain and self._answer_at_once(request, route):
+                data = rest
+            else:
+                self._begin(request, route, rest)
+                if self.exchange is not None or self.state is CLOSING or self.state is CLOSED:
+                    return
+                data = self.buffer
+                self.buffer = b""
             turns += 1
             if data and (turns >= MAX_TURN or self.is_write_paused):
                 self.buffer = data
@@ -219,7 +239,7 @@ class HttpConnection(Downstream):
 
     def serve_buffered(self) -> None:
         """Go on with what was held meanwhile."""
-        if self.exchange is None and self.state is not State.CLOSING and self.state is not State.CLOSED:
+        if self.exchange is None and self.state is not CLOSING and self.state is not CLOSED:
             self.resume_reading()
             data, self.buffer = self.buffer, b""
             if data:
@@ -234,18 +254,52 @@ class HttpConnection(Downstream):
         except BadRequest as error:
             self._refuse(error)
             return
-        if self.state is not State.HEAD:
-            self.state = State.HEAD
+        if self.state is not HEAD:
+            self.state = HEAD
             self.deadline = self.context.loop.time() + self.front.settings.header_timeout_s
         self.buffer = data
         self.scanned = max(len(data) - 3, 0)
         if self.read_all:
             self.close()
 
+    def _answer_at_once(self, request: Request, route: Route) -> bool:
+        """Answer a plain request with what its handler has ready. False: it takes an exchange."""
+        # hot: static-small
+        front = self.front
+        context = self.context
+        requests = self.requests + 1
+        if (
+            requests >= front.max_requests or self.read_all or context.draining or self.is_misdirected is not None
+            or (answer := route.ready(request)) is None  # type: ignore[misc]
+        ):  # fmt: skip
+            return False
+        status, body = answer.status, answer.body
+        access_log = context.access_log
+        if access_log.enabled:
+            if front.trusted is not None:
+                return False  # who is asking has to be found out
+            access_log.request(
+                client_ip=self.client_ip, request=request, scheme=self.scheme, status=status, received=0,
+                sent=len(body), duration_s=0.0, upstream="", request_id="", user="",
+            )  # fmt: skip
+        self.requests = requests
+        size = len(body)
+        slots = front.slots
+        slots[front.requests_slot] += 1
+        slots[front.class_slots[status // 100]] += 1
+        slots[front.sent_slot] += size
+        self.state = IDLE
+        self.deadline = context.sweeper.now + front.idle_s
+        if size <= JOINED_BYTES:
+            self.transport.write(b"".join((front.starts[status], answer.head, body)))
+        else:
+            self.transport.writelines((front.starts[status] + answer.head, body))
+        return True
+
     def _begin(self, request: Request, route: Route, rest: bytes) -> None:
         # hot: static-small
         self.requests += 1
-        self.state = State.HANDLER
+        self.state = HANDLER
         self.deadline = NEVER
         exchange = self.exchange = HttpExchange(self, request, route)
         if self.is_misdirected is not None and self.is_misdirected(request.host):
@@ -287,20 +341,20 @@ class HttpConnection(Downstream):
 
     def await_client(self) -> None:
         """Start the clock on a client that takes nothing."""
-        if self.state is not State.CLOSING:
-            self.state = State.WRITING
+        if self.state is not CLOSING:
+            self.state = WRITING
             self.unsent = self.unsent_bytes
             self.deadline = self.context.loop.time() + self.front.settings.write_timeout_s
 
     def resume_writing(self) -> None:
         """The client has caught up."""
         self.is_write_paused = False
-        if self.state is State.WRITING:
-            self.state = State.HANDLER
+        if self.state is WRITING:
+            self.state = HANDLER
             self.deadline = NEVER
         if self.exchange is not None:
             self.exchange.resume_writing()
-        elif self.state is State.HANDLER:
+        elif self.state is HANDLER:
             self.exchange_ended()
 
     def exchange_ended(self) -> None:
@@ -309,26 +363,26 @@ class HttpConnection(Downstream):
         if self.is_write_paused:
             self.await_client()
             return
-        self.state = State.IDLE
+        self.state = IDLE
         self.deadline = self.context.sweeper.now + self.front.idle_s
         if not self._is_serving and (self.buffer or not self.is_reading or self.read_all):
             self.context.loop.call_soon(self.serve_buffered)
 
     def await_body(self, is_awaited: bool) -> None:
         """Start, renew or stop the clock on a client that owes the rest of a body."""
-        if self.state is State.CLOSING or self.state is State.CLOSED:
+        if self.state is CLOSING or self.state is CLOSED:
             return
         if is_awaited:
-            self.state = State.BODY
+            self.state = BODY
             self.deadline = self.context.loop.time() + self.front.settings.body_timeout_s
         else:
-            self.state = State.HANDLER
+            self.state = HANDLER
             self.deadline = NEVER
 
     def hand_over(self) -> bytes:
         """A tunnel takes the transport: reading is paused; gives what had come after the request."""
         self.pause_reading()
-        self.state = State.SWITCHED
+        self.state = SWITCHED
         self.deadline = NEVER
         self.context.sweeper.watched.discard(self)
         early, self.buffer = self.buffer, b""

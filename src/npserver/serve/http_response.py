@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from npserver.http.forwarded import client_address
 from npserver.http.framing import LAST_CHUNK, chunk
-from npserver.http.message import Framing, Request
+from npserver.http.message import NO_BODY, Request
 from npserver.serve import errorpages
 from npserver.serve.exchange_base import ExchangeBase
 from npserver.serve.request_body import RequestBody
@@ -63,7 +63,7 @@ class ResponseHalf(ExchangeBase):
         self.keep = True
         self.upstream = ""
         self.user = ""
-        self.body = None if request.framing is Framing.NONE else RequestBody(cast("HttpExchange", self))
+        self.body = None if request.framing is NO_BODY else RequestBody(cast("HttpExchange", self))
         self._head = b""
         self._left: int | None = None
         self._is_chunked = False

@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct, field
 
 from npserver.http.dates import format_date
-from npserver.http.message import Fields, Framing, Request
+from npserver.http.message import NO_BODY, Fields, Request
 from npserver.http.parser import HeadLimits, parse_head
 from npserver.net.sweeper import PERIOD_S
 from npserver.serve.http_connection import HttpConnection
+from npserver.serve.http_response import STATUS_LINES
 from npserver.serve.route import Route
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ log = logging.getLogger("npserver.http")
 
 REMEMBERED_HEADS = 1024  # per generation; two are kept
 SIGHTED_HEADS = 4096  # heads seen once: only those that come again are worth remembering
+REMEMBERED_ROUTES = 4096  # of hosts and paths
 REMEMBERED_HEAD_BYTES = 4096  # longer heads are not remembered
 
 
@@ -70,6 +73,17 @@ class HttpSettings(Struct, frozen=True):
     http2: Http2Limits = field(default_factory=Http2Limits)
 
 
+class _Starts(dict[int, bytes]):
+    """Status line and common fields by status, each made when first asked for."""
+
+    def __init__(self, front: HttpFront) -> None:
+        self._front = front
+
+    def __missing__(self, status: int) -> bytes:
+        start = self[status] = STATUS_LINES[status] + self._front.common_fields
+        return start
+
+
 class Unrouted:
     """The handler of requests that no rule matches."""
 
@@ -102,9 +116,10 @@ class HttpFront:
         trusted: AddressSet | None = None,
         max_body_size: int = 64 << 20,
     ) -> None:
-        self.router = router
+        self._route = lru_cache(maxsize=REMEMBERED_ROUTES)(router.find)
         self.context = context
         self.settings = settings or HttpSettings()
+        self.max_requests = self.settings.max_requests_per_connection
         self.idle_s = self.settings.idle_timeout_s + PERIOD_S  # counted from the last sweep
         self.trusted = trusted
         self.unrouted = Route("unrouted", Unrouted(), max_body_size)
@@ -115,10 +130,12 @@ class HttpFront:
             else b""
         )
         self.common_fields = b""  # Date and Server
+        self.starts = _Starts(self)  # of heads: a status line with them
         self.deadline = 0.0
         self.expire(context.loop.time())
         context.sweeper.watched.add(self)
         self.heads: dict[bytes, tuple[Request, Route]] = {}  # remembered; looked up by the connections too
+        self._head_limits = self.settings.head_limits
         self._older_heads: dict[bytes, tuple[Request, Route]] = {}
         self._field_lists: dict[Fields, tuple[Request, Route]] = {}  # the same for HTTP/2
         self._sighted: set[int] = set()
@@ -148,16 +165,14 @@ class HttpFront:
 
     def find(self, head: bytes) -> tuple[Request, Route]:
         """Parse a head and find its route, or remember both. Raises: BadRequest."""
-        found = self.heads.get(head)
-        if found is not None:
-            return found
+        # hot: static-varied
         found = self._older_heads.get(head)
         if found is None:
-            request = parse_head(head, self.settings.head_limits)
+            request = parse_head(head, self._head_limits)
             if request.path == "*":
                 return request, self.options
-            found = request, self.router.find(request.host, request.path) or self.unrouted
-            if request.framing is not Framing.NONE or not self._is_sighted(hash(head)):
+            found = request, self._route(request.host, request.path) or self.unrouted
+            if request.framing is not NO_BODY or not self._is_sighted(hash(head)):
                 return found
         if len(head) <= REMEMBERED_HEAD_BYTES and self.settings.remember_heads:
             if len(self.heads) >= REMEMBERED_HEADS:
@@ -168,7 +183,6 @@ class HttpFront:
 
     def find_http2(self, fields: Fields, has_body: bool) -> tuple[Request, Route]:
         """The same for a request's head over HTTP/2. Raises: BadRequest."""
-        # hot: tls-small
         if not has_body and (found := self._field_lists.get(fields)) is not None:
             return found
         from npserver.http.http2 import read_request
@@ -176,7 +190,7 @@ class HttpFront:
         request = read_request(fields, has_body, self.settings.head_limits)
         if request.path == "*":
             return request, self.options
-        found = request, self.router.find(request.host, request.path) or self.unrouted
+        found = request, self._route(request.host, request.path) or self.unrouted
         if not has_body and self.settings.remember_heads and self._is_sighted(hash(fields)):
             if len(self._field_lists) >= REMEMBERED_HEADS:
                 self._field_lists.clear()
@@ -199,3 +213,4 @@ class HttpFront:
         wall = time.time()
         self.deadline = now + 1.0 - wall % 1.0
         self.common_fields = b"Date: " + format_date(wall).encode() + b"\r\n" + self._server_line
+        self.starts.clear()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from npserver.balance.retry import RETRIED_STATUSES, classify, is_stale
 from npserver.errors import BadRequest, Phase, UpstreamError
-from npserver.http.message import Framing
+from npserver.http.message import BY_LENGTH, NO_BODY
 from npserver.http.response import ResponseHead
 from npserver.http.upgrade import switch_fault
 from npserver.net.dialer import dial
@@ -51,7 +51,7 @@ class ProxyCall:
         self.is_started = False
         self.is_over = False
         self.upload: Upload | None = None
-        if exchange.request.framing is not Framing.NONE:
+        if exchange.request.framing is not NO_BODY:
             self.upload = Upload(exchange, self, proxy.settings.buffer_size)
 
     def __repr__(self) -> str:
@@ -193,7 +193,7 @@ class ProxyCall:
         fields = head.fields
         if head.needs_rewrite or self.proxy.sticky is not None:
             fields = self.proxy.response_fields(self.exchange, target, head)
-        length = head.length if head.framing is Framing.LENGTH else None
+        length = head.length if head.framing is BY_LENGTH else None
         self.exchange.start(head.status, fields, length, self)
 
     def response_data(self, data: bytes) -> None:

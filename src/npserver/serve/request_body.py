@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from npserver.errors import BadRequest
 from npserver.http.framing import ChunkedDecoder
-from npserver.http.message import Framing
+from npserver.http.message import CHUNKED
 
 if TYPE_CHECKING:
     from npserver.serve.exchange import BodySink
@@ -47,7 +47,7 @@ class RequestBody:
         request = exchange.request
         self._exchange = exchange
         self._left = request.length
-        self._decoder = ChunkedDecoder() if request.framing is Framing.CHUNKED else None
+        self._decoder = ChunkedDecoder() if request.framing is CHUNKED else None
         self._limit = exchange.route.max_body_size
         self._sink: BodySink | None = None
         self._held: list[bytes] = []  # came before the sink, or while it had paused

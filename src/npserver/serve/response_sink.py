@@ -53,6 +53,10 @@ class State(Enum):
     CLOSED = "closed"
 
 
+# By their own names: on Python 3.11 an attribute of an enumeration costs more than the comparison it is for.
+IDLE, HEAD, BODY, SWITCHED, CLOSED = State
+
+
 @dataclass(frozen=True, slots=True)
 class ClientSettings:
     """What requests over a connection go by; seconds."""

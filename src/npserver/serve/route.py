@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct, field
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from npserver.http.message import Request
     from npserver.serve.exchange import Exchange, Handler
+
+
+class Ready(Protocol):
+    """A whole answer that waits to be sent."""
+
+    @property
+    def status(self) -> int:
+        """Of a response with a body."""
+
+    @property
+    def head(self) -> bytes:
+        """The field lines, Content-Length among them, and the empty line."""
+
+    @property
+    def body(self) -> bytes:
+        """The whole of it."""
 
 
 class Route(Struct, frozen=True):
@@ -23,5 +40,7 @@ class Route(Struct, frozen=True):
     guards: tuple[Callable[[Exchange], bool], ...] = ()
     #: Rewrites a response's fields (`response_headers`); None: nothing to change.
     rewrite_fields: Callable[[Exchange, bytes], bytes] | None = None
+    #: Gives what answers a plain request (`Request.is_plain`), if that is ready. None: an exchange is always needed.
+    ready: Callable[[Request], Ready | None] | None = None
     #: Files answered instead of the built-in error pages: status to (fields, body).
     error_pages: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)

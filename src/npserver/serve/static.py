@@ -25,6 +25,7 @@ from npserver.serve.partial import respond_parts, send_parts
 from npserver.serve.paths import Lack, decode_path, is_hidden
 
 if TYPE_CHECKING:
+    from npserver.http.message import Request
     from npserver.http.variables import Template
     from npserver.serve.context import Context
     from npserver.serve.exchange import Exchange
@@ -34,8 +35,7 @@ ALLOW = b"Allow: GET, HEAD, OPTIONS\r\n"
 REMEMBERED_RANKINGS = 512  # of Accept-Encoding values
 REMEMBERED_RANKING_BYTES = 256  # longer values are not
 
-#: Requests with none of these fields get the whole of what is there.
-_SELECTIVE_FIELDS = CONDITIONAL_FIELDS | {b"range"}
+_UNRANKED = ("", "")  # no ranking of codings
 
 
 class StaticSettings(Struct, frozen=True):
@@ -86,21 +86,20 @@ class StaticHandler:
 
     def handle(self, exchange: Exchange) -> None:
         """Answer with a file, a listing, a redirect to a directory, or an error."""
-        # hot: static-small
         request = exchange.request
+        if request.is_plain and (answer := self.ready(request)) is not None:
+            exchange.respond(200, answer.fields, answer.body)
+        else:
+            self._serve(exchange, ATTEMPTS)
+
+    def ready(self, request: Request) -> Answer | None:
+        """Give what answers a plain request, if that is in memory and was checked against the file lately."""
+        # hot: static-small
         entry = self._by_request.get(request.path)
-        if (
-            entry is not None
-            and request.method == "GET"
-            and (fields := request.fields).keys().isdisjoint(_SELECTIVE_FIELDS)
-            and entry.fresh_until > monotonic()
-        ):
-            ranking = self._rankings.get(fields.get(b"accept-encoding"))
-            if ranking is not None and (answer := entry.answers.get(ranking)) is not None:
-                entry.used = True
-                exchange.respond(200, answer.fields, answer.body or b"")
-                return
-        self._serve(exchange, ATTEMPTS)
+        if entry is not None and entry.fresh_until > monotonic():
+            entry.used = True
+            return entry.answers.get(self._rankings.get(request.fields.get(b"accept-encoding"), _UNRANKED))
+        return None
 
     def _serve(self, exchange: Exchange, attempts: int) -> None:
         request = exchange.request
@@ -241,7 +240,7 @@ class StaticHandler:
 
     def _send(self, exchange: Exchange, entry: Entry, answer: Answer, ranking: tuple[str, ...], attempts: int) -> None:
         """Send a whole representation."""
-        if answer.body is not None:
+        if answer.head:
             if entry.bytes and entry.by_coding.get(answer.coding) is answer:
                 entry.answers[ranking] = answer
             exchange.respond(200, answer.fields, answer.body)
@@ -254,7 +253,7 @@ class StaticHandler:
     def _send_parts(self, exchange: Exchange, entry: Entry, answer: Answer, parts: list[Part], attempts: int) -> None:
         if not parts:
             exchange.fail(416, fields=b"Content-Range: %b\r\n" % unsatisfied_range(answer.size))
-        elif answer.body is not None:
+        elif answer.head:
             respond_parts(exchange, answer, entry.content_type, parts, answer.body)
         elif (opened := self._open(exchange, entry, answer, attempts)) is not None:
             send_parts(exchange, answer, entry.content_type, parts, *opened)

@@ -16,7 +16,7 @@ from npserver.address import Address
 from npserver.balance.balancers import identity_seed
 from npserver.balance.health import Health
 from npserver.balance.sticky import cookie_value
-from npserver.http.message import Framing
+from npserver.http.message import NO_BODY
 from npserver.http.response import ResponseHead
 from npserver.serve.pool import Pool
 
@@ -84,7 +84,7 @@ class Target:
         self.share = float(settings.weight)
         self.max_connections = settings.max_connections
         self.recent_head = b"\0"  # the bytes of its latest answer's head, and what they say: answers repeat
-        self.recent = ResponseHead(0, b"", Framing.NONE, None, keep_alive=False)
+        self.recent = ResponseHead(0, b"", NO_BODY, None, keep_alive=False)
         self.state = _carried(context, "target states", f"{upstream}\0{self.uri}", TargetState)
         self.pool = _carried(
             context, "upstream pools", f"{self.uri}\0{settings.send_proxy}\0{settings.tls_identity}", Pool

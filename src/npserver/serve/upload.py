@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from npserver.http.framing import LAST_CHUNK, chunk
-from npserver.http.message import Framing
+from npserver.http.message import CHUNKED
 from npserver.net.sweeper import NEVER
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Upload:
         self._exchange = exchange
         self._owner = owner
         self._limit_bytes = limit_bytes
-        self._is_chunked = exchange.request.framing is Framing.CHUNKED
+        self._is_chunked = exchange.request.framing is CHUNKED
         self._is_receiving = False
         self._is_done = False
         self._trailers = b""
