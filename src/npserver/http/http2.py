@@ -115,7 +115,6 @@ def _find_framing(fields: dict[bytes, bytes], has_body: bool) -> tuple[Framing, 
 def field_list(block: bytes) -> Fields:
     """Give a block of field lines, each ending in CRLF, as HTTP/2 sends it: names in lower case, nothing about the
     connection."""
-    # hot: tls-small
     if len(block) <= _REMEMBERED_BLOCK_BYTES:
         return _remembered_list(block)
     return _make_list(block)

@@ -24,8 +24,8 @@ class Http2Body:
     """What is still to come of a request's body, and who takes it."""
 
     __slots__ = (
-        "_exchange", "_held", "_is_continue_due", "_is_paused", "_limit", "_sink", "_trailers", "_unacknowledged",
-        "done", "received",
+        "_exchange", "_held", "_is_continue_due", "_is_lost", "_is_paused", "_limit", "_sink", "_trailers",
+        "_unacknowledged", "done", "received",
     )  # fmt: skip
 
     def __init__(self, exchange: Http2Exchange) -> None:
@@ -36,6 +36,7 @@ class Http2Body:
         self._unacknowledged = 0  # bytes that the client has no new window for yet
         self._trailers = b""
         self._is_paused = False
+        self._is_lost = False  # nobody wants the rest
         self._is_continue_due = exchange.request.expects_continue
         self.done = False
         self.received = 0
@@ -54,6 +55,8 @@ class Http2Body:
         """Take a piece. Raises: BadRequest (413) for too long a body."""
         self.received += len(data)
         self._unacknowledged += len(data)
+        if self._is_lost:  # the client gets no new window until the stream is closed
+            return
         if data:
             self._held.append(data)
         if self.received > self._limit:
@@ -89,6 +92,7 @@ class Http2Body:
     def lose(self, reason: str) -> None:
         """The rest will not come, or is not wanted."""
         sink, self._sink = self._sink, None
+        self._is_lost = True
         self._held.clear()
         self._acknowledge()
         if sink is not None:

@@ -115,18 +115,17 @@ class Http2Connection(Downstream):
 
     def expire(self, now: float) -> None:
         """A deadline has passed."""
-        if self.is_ended:
-            self.transport.abort()
-        elif self.is_write_paused:
-            unsent = self.transport.get_write_buffer_size()
-            if unsent < self.unsent:
-                self.unsent = unsent
-                self.deadline = now + self.front.settings.write_timeout_s
-                return
-            log.info("closing %s: it takes nothing (timeouts.write)", self.client_ip)
-            self.transport.abort()
-        else:
+        if not self.is_ended and not self.is_write_paused:
             self.end(NO_ERROR)
+            return
+        unsent = self.transport.get_write_buffer_size()
+        if 0 < unsent < self.unsent:
+            self.unsent = unsent
+            self.deadline = now + self.front.settings.write_timeout_s
+            return
+        if unsent:
+            log.info("closing %s: it takes nothing (timeouts.write)", self.client_ip)
+        self.transport.abort()
 
     def eof_received(self) -> bool:
         """The client has ended its side; what it asked for is still answered."""
@@ -147,7 +146,6 @@ class Http2Connection(Downstream):
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
-        # hot: tls-small
         if self.is_ended:
             return
         self._is_feeding = True
@@ -159,25 +157,26 @@ class Http2Connection(Downstream):
             return
         finally:
             self._is_feeding = False
-        if not has_happened and not self.streams and self.deadline > self._header_deadline():
-            self.deadline = self._header_deadline()  # a part of a head
+        if not has_happened and not self.streams:  # a part of a head, or of nothing
+            self._keep_time(min(self.deadline, self.context.loop.time() + self.front.settings.header_timeout_s))
         self.flush()
 
-    def _header_deadline(self) -> float:
-        return self.context.loop.time() + self.front.settings.header_timeout_s
+    def _keep_time(self, deadline: float) -> None:
+        """Set until when what is awaited has to come, unless what is awaited is that the client reads."""
+        if not self.is_write_paused and not self.is_ended:
+            self.deadline = deadline
 
     # ── told by the session ──
 
     def stream_opened(self, stream_id: int, fields: Fields, has_body: bool) -> None:
         """A request has come."""
-        # hot: tls-small
         if self.is_ended:
             return
         front = self.front
         if front is not self.listener.front:
             front = self.front = cast("HttpFront", self.listener.front)  # a reload has put a new one in place
         self.requests += 1
-        self.deadline = NEVER
+        self._keep_time(NEVER)
         try:
             request, route = front.find_http2(fields, has_body)
         except BadRequest as error:
@@ -207,7 +206,6 @@ class Http2Connection(Downstream):
 
     def stream_closed(self, stream_id: int) -> None:
         """A stream is over; one without an answer of ours was broken off (CVE-2023-44487, CVE-2025-8671)."""
-        # hot: tls-small
         exchange = self.streams.pop(stream_id, None)
         if exchange is None:
             self._refused.discard(stream_id)
@@ -216,7 +214,7 @@ class Http2Connection(Downstream):
             self._sending.discard(exchange)
             is_cut = exchange.closed()
         if not self.streams:
-            self.deadline = self.context.sweeper.now + self.front.idle_s
+            self._keep_time(self.context.sweeper.now + self.front.idle_s)
         if is_cut and not self._resets.spend(self.context.sweeper.now):
             self._refuse_flood("limits.max_resets")
 
@@ -225,7 +223,7 @@ class Http2Connection(Downstream):
         if not self._controls.spend(self.context.sweeper.now):
             self._refuse_flood("limits.max_control_frames")
         elif not self.requests:
-            self.deadline = self.context.sweeper.now + self.front.idle_s  # the client's SETTINGS: it speaks HTTP/2
+            self._keep_time(self.context.sweeper.now + self.front.idle_s)  # its SETTINGS: the client speaks HTTP/2
 
     def shutdown_noticed(self) -> None:
         """The client opens no more streams unless it means to have them refused."""
@@ -274,7 +272,6 @@ class Http2Connection(Downstream):
 
     def flush(self) -> None:
         """Send as much as the client's windows and the transport take."""
-        # hot: tls-small
         self._is_flush_due = False
         if self.is_ended:
             return
@@ -319,10 +316,9 @@ class Http2Connection(Downstream):
     def resume_writing(self) -> None:
         """The client has caught up."""
         self.is_write_paused = False
-        if self.is_ended:
-            return
-        self.deadline = NEVER if self.streams else self.context.sweeper.now + self.front.idle_s
-        self.flush()
+        if not self.is_ended:
+            self.deadline = NEVER if self.streams else self.context.sweeper.now + self.front.idle_s
+            self.flush()
 
 
 class Allowance:

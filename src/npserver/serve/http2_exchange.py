@@ -65,7 +65,6 @@ class Http2Exchange(ExchangeBase):
 
     def run(self) -> None:
         """Let the guards, then the handler, have it."""
-        # hot: tls-small
         route = self.route
         try:
             for guard in route.guards:
@@ -100,13 +99,11 @@ class Http2Exchange(ExchangeBase):
     def closed(self) -> bool:
         """The stream is over. Gives whether it was broken off before its answer."""
         is_cut = not self.is_gone
-        if is_cut:
-            self.is_gone = True
-            self._drop("client gone")
-            self._log(self.status or 499)
-        elif self.body is not None:
+        self._end("client gone")
+        if self.body is not None:
             self.body.lose("answered")
-        self._stop_time()
+        self._body_deadline = self._write_deadline = NEVER
+        self._set_deadline()
         return is_cut
 
     def look(self, *, is_drained: bool) -> bool:
@@ -140,8 +137,7 @@ class Http2Exchange(ExchangeBase):
         if self._write_deadline <= now:
             log.info("closing a stream of %s: it takes nothing (timeouts.write)", self.client_ip)
             self._write_deadline = NEVER
-            if not self.is_gone:
-                self._end("client takes nothing")
+            self._end("client takes nothing")
             self.connection.cut(self.stream_id, CANCEL)
         self._set_deadline()
 
@@ -156,7 +152,6 @@ class Http2Exchange(ExchangeBase):
 
     def respond(self, status: int, fields: bytes = b"", body: bytes = b"") -> None:
         """Answer whole."""
-        # hot: tls-small
         if self.is_gone or self.status:
             return
         head = self._compose(status, fields, len(body))
@@ -222,7 +217,6 @@ class Http2Exchange(ExchangeBase):
         if self.is_gone:
             return
         log.debug("aborting %r of %s: %s", self, self.client_ip, reason)
-        self._source = None
         self._end(reason)
         self.connection.cut(self.stream_id, INTERNAL_ERROR)
 
@@ -238,7 +232,6 @@ class Http2Exchange(ExchangeBase):
 
     def _compose(self, status: int, fields: bytes, length: int | None) -> Fields:
         """A response's head (§8.3.2)."""
-        # hot: tls-small
         self.status = status
         self._is_bodyless = self.request.method == "HEAD" or status == 204 or status == 304
         if self.route.rewrite_fields is not None:
@@ -260,7 +253,6 @@ class Http2Exchange(ExchangeBase):
 
     def _answered(self) -> None:
         """The response is whole."""
-        # hot: tls-small
         self.is_gone = True
         self.is_paused = False
         self._source = None
@@ -282,17 +274,16 @@ class Http2Exchange(ExchangeBase):
             self.fail(error.status, str(error), error.key)
 
     def _end(self, reason: str) -> None:
-        """Our side ends the exchange before its answer is whole."""
+        """The exchange ends before its answer is whole."""
+        if self.is_gone:
+            return
         self.is_gone = True
-        self._drop(reason)
-        self._log(self.status or 499)
-
-    def _drop(self, reason: str) -> None:
         source, self._source = self._source, None
         if self.body is not None:
             self.body.lose(reason)
         if source is not None:
             source.cancel()
+        self._log(self.status or 499)
 
     def _set_deadline(self) -> None:
         self.deadline = min(self._body_deadline, self._write_deadline)
@@ -301,7 +292,3 @@ class Http2Exchange(ExchangeBase):
             watched.discard(self)
         else:
             watched.add(self)
-
-    def _stop_time(self) -> None:
-        self._body_deadline = self._write_deadline = NEVER
-        self._set_deadline()

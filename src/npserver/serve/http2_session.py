@@ -27,6 +27,7 @@ CANCEL = 0x8
 ENHANCE_YOUR_CALM = 0xB
 
 _MAX_CONTINUATIONS = 64  # the list's size is what bounds them; every piece of one that is read counts as one more
+_FRAME_RATE = (10_000, 330)  # resets and oddities, at once and a second, where the owner sees none of them
 _MAX_RESPONSE_HEAD_BYTES = 256 << 10
 _GOAWAY = 7  # frame type
 
@@ -73,7 +74,8 @@ class Http2Session:
             auto_window_update=False,
             max_send_header_block_length=_MAX_RESPONSE_HEAD_BYTES,
             max_outbound_ack=min(settings.max_control_frames, 1000),
-            stream_reset_rate_limit=(settings.max_resets, settings.max_resets // 60 + 1),
+            stream_reset_rate_limit=_FRAME_RATE,
+            glitch_rate_limit=_FRAME_RATE,
             max_continuations=_MAX_CONTINUATIONS,
             max_inbound_header_list_size=2 * limits.head_bytes + fields * FIELD_OVERHEAD_BYTES,
             max_inbound_header_count=fields,
@@ -116,7 +118,6 @@ class Http2Session:
 
     def tell(self) -> bool:
         """Tell the owner what has happened since. Gives whether anything has."""
-        # hot: tls-small
         events = self._connection.events()
         if not events:
             return False
@@ -159,7 +160,6 @@ class Http2Session:
 
     def respond(self, stream_id: int, fields: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
         """Send a whole response."""
-        # hot: tls-small
         connection = self._connection
         try:
             if body:
