@@ -1,0 +1,141 @@
+"""Relays between real sockets, on both loops, with and without splice(2): the stage of their tests."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import uvloop
+
+from npserver.net import relayend
+from npserver.net.bulletin import Bulletin
+from npserver.net.relay import Relay
+from npserver.net.splice import can_splice
+from npserver.net.sweeper import Sweeper
+from npserver.observe.scoreboard import Scoreboard
+from npserver.serve.context import Context
+
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "uvloop": uvloop.new_event_loop,
+    "asyncio": asyncio.new_event_loop,
+}
+DEADLINE_S = 10
+
+Play = Callable[["Stage"], Awaitable[None]]
+
+
+class Stage:
+    """A relay with a plain socket at either end."""
+
+    def __init__(self, context: Context, relay: Relay, client: socket.socket, target: socket.socket) -> None:
+        self.context = context
+        self.loop = context.loop
+        self.relay = relay
+        self.client = client
+        self.target = target
+        self.ended: asyncio.Future[str] = self.loop.create_future()
+
+    async def receive(self, sock: socket.socket, size: int) -> bytes:
+        return await receive(sock, size)
+
+    async def send(self, sock: socket.socket, data: bytes) -> None:
+        await self.loop.sock_sendall(sock, data)
+
+    def pair(self) -> list[tuple[socket.socket, socket.socket]]:
+        return [(self.client, self.target), (self.target, self.client)]
+
+
+async def receive(sock: socket.socket, size: int) -> bytes:
+    """So many bytes, or what came before the end."""
+    data = bytearray()
+    while len(data) < size and (piece := await asyncio.get_running_loop().sock_recv(sock, size - len(data))):
+        data += piece
+    return bytes(data)
+
+
+async def peek(sock: socket.socket) -> None:
+    """Wait until there is something to read, and leave it there."""
+    readable = asyncio.Event()
+    asyncio.get_running_loop().add_reader(sock, readable.set)
+    await readable.wait()
+    asyncio.get_running_loop().remove_reader(sock)
+
+
+def make_context(loop: asyncio.AbstractEventLoop) -> Context:
+    return Context(loop, 0, Scoreboard(1, b"seed").row(0), Sweeper(loop), None, Bulletin())  # type: ignore[arg-type]
+
+
+async def connected() -> tuple[socket.socket, socket.socket]:
+    """Both ends of a TCP connection, non-blocking."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        near = socket.create_connection(server.getsockname())
+        far, _ = server.accept()
+    near.setblocking(False)
+    far.setblocking(False)
+    return near, far
+
+
+async def waiting(
+    context: Context,
+) -> tuple[socket.socket, socket.socket, socket.socket, socket.socket, Relay, asyncio.Future[str]]:
+    """A relay that has neither side yet: each side's outer and inner socket, the relay, and why it ended."""
+    ended: asyncio.Future[str] = context.loop.create_future()
+    relay = Relay(context, timeout_s=60, buffer_size=65536, on_end=lambda one: ended.set_result(one.reason))
+    return *await connected(), *await connected(), relay, ended
+
+
+@asynccontextmanager
+async def stage(*, splices: bool, buffer_size: int = 65536, timeout_s: float = 60.0) -> AsyncIterator[Stage]:
+    loop = asyncio.get_running_loop()
+    context = make_context(loop)
+    client, client_inside = await connected()
+    target, target_inside = await connected()
+    relay = Relay(
+        context,
+        timeout_s=timeout_s,
+        buffer_size=buffer_size,
+        on_end=lambda one: actors.ended.set_result(one.reason),
+        splices=splices,
+    )
+    actors = Stage(context, relay, client, target)
+    await loop.create_connection(lambda: relay.client, sock=client_inside)
+    await loop.create_connection(lambda: relay.target, sock=target_inside)
+    try:
+        yield actors
+    finally:
+        client.close()
+        target.close()
+        relay.abort("end of test")
+        await asyncio.wait_for(actors.ended, DEADLINE_S)
+        assert relay not in context.sweeper.watched
+        context.sweeper.close()
+
+
+@pytest.fixture(params=LOOPS)
+def run(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, None]], None]:
+    """Run a coroutine on a loop of each kind; leave no descriptor behind."""
+
+    def go(work: Coroutine[Any, Any, None]) -> None:
+        with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
+            runner.run(asyncio.wait_for(work, DEADLINE_S))
+
+    return go
+
+
+@pytest.fixture(params=["splice", "plain"])
+def splices(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether bulk is spliced; then from the very first read on."""
+    if request.param == "splice":
+        if not can_splice():
+            pytest.skip("no splice(2) here")
+        monkeypatch.setattr(relayend, "BULK_READ", 1)
+        monkeypatch.setattr(relayend, "BULK_READS", 1)
+        return True
+    return False
+
+
+Run = Callable[[Coroutine[Any, Any, None]], None]
