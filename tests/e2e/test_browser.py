@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import struct
-import subprocess
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import pytest
 
+from tests.stage.browser import CHROMIUM, REPORT, browser, reports, requests
 from tests.stage.program import Program
 from tests.stage.webm import film
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
-BROWSER_S = 45.0
-
-#: Reports what the page shows to the server's access log.
-REPORT = "<script>const report = text => fetch('/report/' + encodeURIComponent(text)).catch(() => {});"
 
 
 @pytest.fixture
@@ -46,42 +37,6 @@ def web(program: Callable[..., Program], free_port: Callable[[], int], tmp_path:
         return directory, f"http://127.0.0.1:{port}", program(config=config)
 
     return serve
-
-
-@contextmanager
-def browser(url: str, profile: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run Chromium on a page."""
-    assert CHROMIUM is not None
-    process = subprocess.Popen(
-        [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-         "--autoplay-policy=no-user-gesture-required", f"--user-data-dir={profile}", *options, url],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.communicate(timeout=15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-
-
-def requests(one: Program) -> list[dict[str, Any]]:
-    """The requests in the access log so far."""
-    complete = one.output.rpartition("\n")[0].splitlines()
-    return [line for line in (json.loads(line) for line in complete if line.startswith("{")) if "target" in line]
-
-
-def reports(one: Program, count: int = 1) -> list[str]:
-    """Wait for what the page reports, at least `count` times."""
-
-    def found() -> list[str]:
-        targets = [line["target"] for line in requests(one)]
-        return [unquote(target.removeprefix("/report/")) for target in targets if target.startswith("/report/")]
-
-    return one.wait_until(lambda: found() if len(found()) >= count else None, f"{count} reports", BROWSER_S)
 
 
 def png(width: int, height: int, colour: tuple[int, int, int]) -> bytes:

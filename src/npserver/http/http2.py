@@ -11,6 +11,7 @@ import re
 from functools import lru_cache
 
 from npserver.errors import BadRequest, clip
+from npserver.http.conditional import CONDITIONAL_FIELDS
 from npserver.http.framing import FORBIDDEN_TRAILERS
 from npserver.http.message import Fields, Framing, Request
 from npserver.http.parser import METHODS, ONCE, REPEATABLE, HeadLimits, read_method
@@ -20,6 +21,7 @@ FIELD_OVERHEAD_BYTES = 32  # what a field counts for beyond its bytes in SETTING
 _LINE_OVERHEAD_BYTES = 4  # colon, space and CRLF: limits mean the same as for HTTP/1
 _REMEMBERED_BLOCK_BYTES = 2048
 _LENGTH = re.compile(rb"[0-9]{1,18}")
+_SELECTIVE = CONDITIONAL_FIELDS | {b"range"}
 _SCHEMES = frozenset({b"https", b"http"})  # some gateways tell their client's
 #: Fields between two neighbours, which HTTP/2 has not (§8.2.2).
 _CONNECTION_FIELDS = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
@@ -82,6 +84,7 @@ def _make_request(
         fields, framing, length, is_http2=True,
     )  # fmt: skip
     request.is_repeatable = method in REPEATABLE
+    request.is_plain = method == "GET" and not has_body and fields.keys().isdisjoint(_SELECTIVE)
     if b"expect" in fields:
         if fields[b"expect"].lower() != b"100-continue":
             raise BadRequest(f"unknown expectation {clip(fields[b'expect'])}", 417)

@@ -1,0 +1,276 @@
+"""HTTP/2 by real clients (curl, nghttp, h2load, httpx, Chromium) against the real program, every handler behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h2.config
+import h2.connection
+import h2.events
+import httpx
+import pytest
+
+from tests.stage.backends import Backends
+from tests.stage.browser import CHROMIUM, REPORT, browser, reports
+from tests.stage.program import Program
+
+CONTENT = bytes(range(256)) * 40_000  # 10 MB
+Start = Callable[..., Program]
+
+
+@dataclass
+class Site:
+    """The program, serving everything over one https listener."""
+
+    program: Program
+    config: dict[str, Any]
+    port: int
+    trust: ssl.SSLContext
+    directory: Path
+
+    @property
+    def url(self) -> str:
+        return f"https://localhost:{self.port}"
+
+    def client(self, **options: Any) -> httpx.AsyncClient:
+        return httpx.AsyncClient(http2=True, verify=self.trust, base_url=self.url, timeout=20, **options)
+
+    def curl(self, *arguments: str, data: bytes | None = None) -> bytes:
+        """Run curl; it has to succeed."""
+        command = ["curl", "-sSk", "--http2", *arguments]
+        return subprocess.run(
+            command, input=data, cwd=self.directory, capture_output=True, timeout=30, check=True
+        ).stdout
+
+
+@pytest.fixture
+def site(
+    program: Start, free_port: Callable[[], int], certificates: Callable[..., Any], backends: Backends, public: Path
+) -> Site:
+    certificate, port, app = certificates(), free_port(), backends.http()
+    (public / "large.bin").write_bytes(CONTENT)
+    config: dict[str, Any] = {
+        "listen": [{"name": "web", "uri": f"https://localhost:{port}"}],
+        "tls": certificate.config,
+        "workers": 1,
+        "logging": {"format": "json"},
+        "dispatch": [
+            {"handler": "static", "root": str(public), "response_headers": {"X-Rule": "static"}},
+            {"handler": "respond", "path": "/say", "body": "$host $scheme $client_ip\n"},
+            {"handler": "redirect", "path": "/old/**", "to": "/sub/page.html"},
+            {"handler": "status", "path": "/status"},
+            {"handler": "proxy", "path": "/app/**", "proxy_pass": f"http://127.0.0.1:{app}"},
+            {"handler": "proxy", "path": "/ws/**", "proxy_pass": f"http://127.0.0.1:{backends.websocket_echo()}"},
+            {"handler": "proxy", "path": "/down/**", "proxy_pass": f"http://127.0.0.1:{free_port()}"},
+            {"handler": "proxy", "path": "/small", "proxy_pass": f"http://127.0.0.1:{app}", "max_body_size": "1m"},
+        ],
+    }
+    return Site(program(config=config), config, port, certificate.client(), public)
+
+
+class TestCurl:
+    pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="no curl here")
+
+    def test_files(self, site: Site) -> None:
+        assert site.curl(f"{site.url}/large.bin") == CONTENT
+        assert site.curl("-r", "1000-1999", f"{site.url}/large.bin") == CONTENT[1000:2000]
+        assert b"multipart/byteranges" in site.curl("-i", "-r", "0-0,-1", f"{site.url}/large.bin")
+        packed = site.curl("-i", "--compressed", f"{site.url}/app.css").decode()
+        assert packed.endswith((site.directory / "app.css").read_text())
+        assert "content-encoding: " in packed
+        head = site.curl("-I", f"{site.url}/large.bin").decode()
+        assert head.startswith("HTTP/2 200")
+        assert f"content-length: {len(CONTENT)}" in head
+        assert "x-rule: static" in head
+        tag = next(line for line in head.splitlines() if line.startswith("etag: ")).removeprefix("etag: ")
+        seen = site.curl("-w", "%{http_code} %{http_version}", "-H", f"If-None-Match: {tag}", f"{site.url}/large.bin")
+        assert seen == b"304 2"
+
+    def test_rules(self, site: Site) -> None:
+        assert site.curl(f"{site.url}/say") == b"localhost https 127.0.0.1\n"
+        assert site.curl("-L", f"{site.url}/old/x").startswith(b"<!doctype html><title>page")
+        assert site.curl("-o", "/dev/null", "-w", "%{http_code}", f"{site.url}/none") == b"404"
+        assert site.curl("-o", "/dev/null", "-w", "%{http_code}", "-d", "x=y", f"{site.url}/app.css") == b"405"
+        assert site.curl("-o", "/dev/null", "-w", "%{http_code}", f"{site.url}/down/x") == b"502"
+        assert b"npserver" in site.curl(f"{site.url}/status")
+
+    def test_uploads(self, site: Site) -> None:
+        """With a length and without, long enough for both windows."""
+        for how in (["--data-binary", "@large.bin"], ["-X", "POST", "-H", "Content-Length:", "-T", "-"]):
+            asked = json.loads(site.curl(*how, f"{site.url}/app/echo", data=CONTENT))
+            assert asked["body"].encode("latin-1") == CONTENT
+            names = [name for name, _ in asked["headers"]]
+            assert names.count("host") == 1
+            assert ("via", "2.0 npserver") in map(tuple, asked["headers"])
+
+    def test_too_long_an_upload(self, site: Site) -> None:
+        """The answer is heard while the rest is still to be sent."""
+        seen = site.curl(
+            "-T", "-", "-X", "POST", "-w", "%{http_code}", "-o", "/dev/null", f"{site.url}/small", data=CONTENT
+        )
+        assert seen == b"413"
+
+    def test_what_was_agreed_on(self, site: Site) -> None:
+        version = ["-o", "/dev/null", "-w", "%{http_version}"]
+        assert site.curl(*version, f"{site.url}/say") == b"2"
+        assert site.curl(*version, "--http1.1", f"{site.url}/say") == b"1.1"
+        assert site.curl(*version, "--no-alpn", f"{site.url}/say") == b"1.1"
+
+
+async def test_many_at_once(site: Site) -> None:
+    """Large and small, up and down, over one connection."""
+    async with site.client(limits=httpx.Limits(max_connections=1)) as client:
+        large, small, echoed, chunked = await asyncio.gather(
+            client.get("/large.bin"),
+            asyncio.gather(*[client.get("/app.css") for _ in range(50)]),
+            asyncio.gather(*[client.post("/app/x", content=bytes([65 + number]) * 100_000) for number in range(20)]),
+            client.get("/app/chunked"),
+        )
+    assert (large.http_version, large.content) == ("HTTP/2", CONTENT)
+    assert {one.content for one in small} == {(site.directory / "app.css").read_bytes()}
+    assert [one.json()["body"] for one in echoed] == [chr(65 + number) * 100_000 for number in range(20)]
+    assert chunked.json()["target"] == "/app/chunked"
+    assert '"protocol":"HTTP/2.0"' in site.program.wait_for(r".*/large.bin.*")[0]
+
+
+@pytest.mark.skipif(shutil.which("nghttp") is None, reason="no nghttp here")
+def test_nghttp(site: Site) -> None:
+    done = subprocess.run(
+        ["nghttp", "-ans", "--max-concurrent-streams=10", f"{site.url}/index.html", f"{site.url}/large.bin"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert [line.split()[-3:-1] for line in done.stdout.splitlines() if line.endswith((".html", ".bin"))] == [
+        ["200", "39"],
+        ["200", "9M"],
+    ]
+
+
+@pytest.mark.skipif(shutil.which("h2load") is None, reason="no h2load here")
+def test_h2load(site: Site) -> None:
+    for path in ("/app.css", "/app/x", "/sub/page.html"):
+        command = ["h2load", "-n", "2000", "-c", "4", "-m", "20", f"{site.url}{path}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=40, check=True)
+        assert "2000 succeeded, 0 failed, 0 errored, 0 timeout" in done.stdout
+        assert "Application protocol: h2" in done.stdout
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+@pytest.mark.timeout(90)
+def test_chromium(site: Site, tmp_path: Path) -> None:
+    """A page with much in it over HTTP/2, and a WebSocket, which takes a connection of its own."""
+    for number in range(40):
+        (site.directory / f"{number}.css").write_text(f".x{number} {{ color: rgb({number}, 2, 3) }}\n")
+    links = "".join(f'<link rel="stylesheet" href="{number}.css">' for number in range(40))
+    (site.directory / "index.html").write_text(
+        f"""<!doctype html>{links}{REPORT}
+        addEventListener('load', () => {{
+            const all = performance.getEntriesByType('resource').map(one => one.nextHopProtocol);
+            const socket = new WebSocket('wss://' + location.host + '/ws/x');
+            socket.onopen = () => socket.send('hello');
+            socket.onmessage = event => report([all.length, new Set(all).size, all[0], document.styleSheets.length,
+                event.data].join(' '));
+            socket.onerror = () => report('no WebSocket');
+        }});
+        </script>"""
+    )
+    with browser(f"{site.url}/", tmp_path / "profile", "--ignore-certificate-errors"):
+        assert reports(site.program) == ["40 1 h2 40 hello"]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl here")
+def test_stopped_while_answering(site: Site) -> None:
+    """§6.8: what is under way is finished."""
+    with subprocess.Popen(
+        ["curl", "-sSk", "--http2", "--limit-rate", "5M", f"{site.url}/large.bin"], stdout=subprocess.PIPE
+    ) as curl:
+        assert curl.stdout is not None
+        received = curl.stdout.read(100_000)
+        site.program.send_signal(signal.SIGTERM)
+        received += curl.stdout.read()
+    assert (received, curl.returncode) == (CONTENT, 0)
+    assert site.program.wait_exit() == 0
+
+
+async def test_reload(site: Site) -> None:
+    """A connection goes on, and finds the new rules."""
+    async with site.client(limits=httpx.Limits(max_connections=1)) as client:
+        assert (await client.get("/say")).text.startswith("localhost")
+        site.config["dispatch"][1]["body"] = "new"
+        site.program.configure(site.config)
+        site.program.send_signal(signal.SIGHUP)
+        site.program.wait_for("config reloaded")
+        async with asyncio.timeout(10):
+            while (response := await client.get("/say")).text != "new":  # the worker hears of it a moment later
+                assert response.text.startswith("localhost")
+        assert response.http_version == "HTTP/2"
+
+
+@pytest.mark.parametrize(("tls", "listen"), [({"http2": False}, "https"), ({}, "ssl")])
+def test_where_it_is_not_offered(
+    program: Start, free_port: Callable[[], int], certificates: Callable[..., Any], tls: dict[str, Any], listen: str
+) -> None:
+    """What an ssl listener passes on may be anything: it offers HTTP/1.1 alone."""
+    certificate, port = certificates(), free_port()
+    rule = {"handler": "respond", "body": "x"}
+    program(
+        config={
+            "listen": [f"{listen}://127.0.0.1:{port}", f"https://127.0.0.1:{free_port()}"],
+            "tls": certificate.config | tls,
+            "dispatch": [rule],
+        }
+    )
+    context = certificate.client()
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    with socket.create_connection(("127.0.0.1", port), 10) as plain:
+        with context.wrap_socket(plain, server_hostname="localhost") as secure:
+            assert secure.selected_alpn_protocol() == "http/1.1"
+
+
+def test_not_without_tls(program: Start, free_port: Callable[[], int]) -> None:
+    """RFC 9113 §3.3: nobody can know of it; the preface is refused as what it is to HTTP/1.1."""
+    port = free_port()
+    program(f"http://127.0.0.1:{port}")
+    with socket.create_connection(("127.0.0.1", port), 10) as client:
+        client.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9))
+        assert client.makefile("rb").read().startswith(b"HTTP/1.1 505 ")
+
+
+def test_client_certificates(program: Start, free_port: Callable[[], int], certificates: Callable[..., Any]) -> None:
+    """RFC 9110 §15.5.20: no stream gets around showing one by naming another host than the handshake did."""
+    opened, closed, port = certificates("open.example"), certificates("closed.example"), free_port()
+    program(
+        config={
+            "listen": [f"https://127.0.0.1:{port}"],
+            "tls": [opened.config, closed.config | {"client_ca": str(opened.ca)}],
+            "dispatch": [{"handler": "respond", "body": "$host"}],
+        }
+    )
+    context = opened.client()
+    context.set_alpn_protocols(["h2"])
+    with socket.create_connection(("127.0.0.1", port), 10) as plain:
+        with context.wrap_socket(plain, server_hostname="open.example") as secure:
+            peer = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
+            peer.initiate_connection()
+            for stream, host in ((1, "open.example"), (3, "closed.example")):
+                fields = [(":method", "GET"), (":scheme", "https"), (":path", "/"), (":authority", host)]
+                peer.send_headers(stream, fields, end_stream=True)
+            secure.sendall(peer.data_to_send())
+            statuses: dict[int, str] = {}
+            while len(statuses) < 2:
+                for event in peer.receive_data(secure.recv(65_536)):
+                    if isinstance(event, h2.events.ResponseReceived):
+                        statuses[event.stream_id] = dict(event.headers)[":status"]
+    assert statuses == {1: "200", 3: "421"}
