@@ -68,6 +68,7 @@ def compile_route(
         guards=guards,
         rewrite_fields=rewrite_fields,
         error_pages=error_pages,
+        aborts_on_close=isinstance(rule, ProxyRule) and rule.abort_on_close,
         # What guards or rewrites fields needs an exchange.
         ready=None if guards or rewrite_fields else getattr(handler, "ready", None),
     )

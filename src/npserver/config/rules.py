@@ -98,6 +98,7 @@ class ProxyRule(HttpRule, tag_field="handler", tag="proxy", frozen=True, kw_only
     keepalive_idle_timeout: Annotated[Seconds | None, D("default: the upstream's")] = None
     tls: Annotated[UpstreamTls | None, D("for an https target; default: the upstream's")] = None
     buffer_size: Annotated[Size, D("bytes held per direction before the sender is paused")] = Size(64 << 10)
+    abort_on_close: Annotated[bool, D("a client that ends its side of the connection wants no answer any more")] = False
 
 
 class ForwardRule(Rule, tag_field="handler", tag="forward", frozen=True, kw_only=True):

@@ -78,6 +78,8 @@ class HttpExchange(ResponseHalf):
         """The client has ended its side."""
         if self.body is not None and not self.body.done:
             self.refuse_body(BadRequest("client closed within the request body"))
+        elif self.route.aborts_on_close:
+            self.connection.transport.abort()
 
     def connection_lost(self) -> None:
         """The client is gone."""

@@ -220,7 +220,7 @@ class ResponseHalf(ExchangeBase):
         if (
             not self.keep
             or not request.keep_alive
-            or connection.read_all
+            or (connection.read_all and not connection.buffer)
             or self.context.draining
             or connection.requests >= connection.front.settings.max_requests_per_connection
             or (body is not None and not body.done and (body.is_continue_due or body.is_long))

@@ -40,6 +40,8 @@ class Route(Struct, frozen=True):
     guards: tuple[Callable[[Exchange], bool], ...] = ()
     #: Rewrites a response's fields (`response_headers`); None: nothing to change.
     rewrite_fields: Callable[[Exchange, bytes], bytes] | None = None
+    #: A client that ends its side of an HTTP/1.1 connection is taken to be gone.
+    aborts_on_close: bool = False
     #: Gives what answers a plain request (`Request.is_plain`), if that is ready. None: an exchange is always needed.
     ready: Callable[[Request], Ready | None] | None = None
     #: Files answered instead of the built-in error pages: status to (fields, body).

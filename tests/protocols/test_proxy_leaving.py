@@ -1,0 +1,79 @@
+"""Clients that end their side before the answer: they are waited for, or given up with `abort_on_close`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+import npserver
+from tests.protocols.proxying import Client, Connection, Origin, get, ok, post, until
+
+
+class Patient:
+    """An upstream that answers when told to; it sees whether its connection ends before."""
+
+    def __init__(self) -> None:
+        self.may_answer = asyncio.Event()
+        self.is_left = asyncio.Event()
+
+    async def script(self, connection: Connection) -> None:
+        while head := await connection.head():
+            await connection.body(head)
+            reading = asyncio.ensure_future(connection.read())
+            waiting = asyncio.ensure_future(self.may_answer.wait())
+            await asyncio.wait([reading, waiting], return_when=asyncio.FIRST_COMPLETED)
+            if not waiting.done():
+                waiting.cancel()
+                self.is_left.set()
+                return
+            reading.cancel()
+            await asyncio.wait([reading])
+            await connection.send(ok(b"worth waiting for"))
+
+
+@asynccontextmanager
+async def staged(**rule: Any) -> AsyncIterator[tuple[Patient, Origin, Client]]:
+    patient = Patient()
+    async with Origin(patient.script) as origin:
+        config = {
+            "listen": [{"name": "in", "uri": "http://127.0.0.1:0"}],
+            "dispatch": [{"handler": "proxy", "proxy_pass": origin.url, **rule}],
+        }
+        async with npserver.serve(config, shutdown_s=0) as server:
+            client = Client(*await asyncio.open_connection("127.0.0.1", server.addresses["in"].port))
+            yield patient, origin, client
+            client.close()
+
+
+@pytest.mark.parametrize("request_", [get(), post(b"body"), get() + get()], ids=["GET", "POST", "pipelined"])
+async def test_half_closed_client_gets_all_its_answers(request_: bytes) -> None:
+    """As `nc -N` sends: the end of a side says that no more requests follow, not that no answer is wanted."""
+    async with staged() as (patient, origin, client):
+        await client.send(request_)
+        client.writer.write_eof()
+        await until(lambda: origin.seen)
+        assert not patient.is_left.is_set()
+        patient.may_answer.set()
+        assert (await client.rest()).count(b"worth waiting for") == request_.count(b" / ")
+
+
+@pytest.mark.parametrize("request_", [get(), post(b"body"), get() + get()], ids=["GET", "POST", "pipelined"])
+async def test_abort_on_close_lets_the_upstream_go(request_: bytes) -> None:
+    async with staged(abort_on_close=True) as (patient, origin, client):
+        await client.send(request_)
+        await until(lambda: origin.seen)
+        client.writer.write_eof()
+        async with asyncio.timeout(5):
+            await patient.is_left.wait()
+        assert origin.seen.count(b" / ") == 1, "what was pipelined is not asked for any more"
+
+
+async def test_abort_on_close_leaves_clients_that_stay_alone() -> None:
+    async with staged(abort_on_close=True) as (patient, _, client):
+        patient.may_answer.set()
+        for _ in range(2):
+            assert (await client.ask(get()))[2] == b"worth waiting for"
