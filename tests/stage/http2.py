@@ -152,3 +152,84 @@ class Client:
             return None
         last = self.of(frames.GoAwayFrame)[-1]
         return last.error_code, last.last_stream_id
+
+
+class Mirror:
+    """Answers with what the request is understood as."""
+
+    def handle(self, exchange: Any) -> None:
+        Echo(exchange)
+
+
+class Echo:
+    def __init__(self, exchange: Any) -> None:
+        self.exchange = exchange
+        self.body = b""
+        exchange.receive(self)
+
+    def body_data(self, data: bytes) -> None:
+        self.body += data
+
+    def body_end(self, trailers: bytes) -> None:
+        request = self.exchange.request
+        self.exchange.respond(
+            200,
+            f"X-Method: {request.method}\r\nX-Path: {request.path}\r\nX-Host: {request.host}\r\n"
+            f"X-Cookie: {request.fields.get(b'cookie', b'').decode()}\r\nX-Trailers: {trailers!r}\r\n".encode(),
+            self.body,
+        )
+
+    def body_lost(self, reason: str) -> None:
+        assert self.exchange.is_gone
+
+
+class Silent:
+    def handle(self, exchange: Any) -> None:
+        pass
+
+
+def connect(**settings: Any) -> Client:
+    return Client(server(Mirror(), **settings))
+
+
+class Keeper:
+    """Keeps the exchanges for the test to answer; sink and source of each."""
+
+    def __init__(self, *, receives: bool = False) -> None:
+        self.exchanges: list[Any] = []
+        self.receives = receives
+        self.body = b""
+        self.calls: list[str] = []
+
+    def handle(self, exchange: Any) -> None:
+        self.exchanges.append(exchange)
+        exchange.watch(self)
+        if self.receives:
+            exchange.receive(self)
+
+    def body_data(self, data: bytes) -> None:
+        self.body += data
+
+    def body_end(self, trailers: bytes) -> None:
+        self.calls.append("end")
+
+    def body_lost(self, reason: str) -> None:
+        self.calls.append(f"lost: {reason}")
+
+    def pause(self) -> None:
+        self.calls.append("pause")
+
+    def resume(self) -> None:
+        self.calls.append("resume")
+
+    def cancel(self) -> None:
+        self.calls.append("cancel")
+
+
+def begin(**settings: Any) -> tuple[Keeper, Client]:
+    handler = Keeper(receives=settings.pop("receives", False))
+    return handler, Client(server(handler, **settings))
+
+
+def head(method: str) -> list[tuple[str, str]]:
+    return [(":method", method), *GET[1:]]

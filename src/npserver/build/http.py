@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from npserver.serve.route import Route
     from npserver.serve.upstream import Upstream
 
+MIN_WINDOW_BYTES = 16 << 10  # a DATA frame's
+MAX_WINDOW_BYTES = 511 << 20  # four times that is what RFC 9113 §6.9.1 allows
+
 
 def compile_http_front(
     report: Report,
@@ -45,7 +48,7 @@ def compile_http_front(
     return HttpFront(
         router,
         context,
-        _settings(config),
+        _settings(config, _http2_limits(report)),
         trusted=_trusted(report),
         max_body_size=config.limits.max_body_size,
     )
@@ -99,7 +102,15 @@ def _warn_unused(report: Report, unused: int, first: int) -> None:
         report.warn(rule_path(unused), f"this rule is never used: the rule at {where} has the same host and path")
 
 
-def _settings(config: Config) -> HttpSettings:
+def _http2_limits(report: Report) -> Http2Limits:
+    limits = report.document.config.limits
+    if not MIN_WINDOW_BYTES <= limits.http2_window <= MAX_WINDOW_BYTES:
+        report.error(("limits", "http2_window"), f"expected a size from 16k to 511m, got {limits.http2_window} bytes")
+        return Http2Limits()
+    return Http2Limits(limits.max_streams, limits.http2_window, limits.max_resets, limits.max_control_frames)
+
+
+def _settings(config: Config, http2: Http2Limits) -> HttpSettings:
     limits, timeouts, name = config.limits, config.timeouts, config.server_header
     return HttpSettings(
         header_timeout_s=timeouts.header,
@@ -110,7 +121,7 @@ def _settings(config: Config) -> HttpSettings:
         max_connections_per_ip=timeouts.max_connections_per_ip,
         max_requests_per_connection=limits.max_requests_per_connection,
         head_limits=HeadLimits(limits.max_url_size, limits.max_headers, limits.max_header_size),
-        http2=Http2Limits(limits.max_streams, limits.http2_window, limits.max_resets, limits.max_control_frames),
+        http2=http2,
         server_header=name if isinstance(name, str) else "npserver" if name else "",
     )
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 EXPIRY_NOTICE = timedelta(days=7)  # warned of ahead; what renews certificates does so 30 days before
 
 
-def server_context(report: Report, path: Path, tls: Tls | list[Tls], *, speaks_http: bool) -> ServerTls | None:
+def server_context(report: Report, path: Path, tls: Tls | list[Tls], *, speaks_http: bool = False) -> ServerTls | None:
     """Load the certificates of a listener. None, with errors in the report, if one cannot be used.
 
     `speaks_http`: HTTP/2 may be offered; what an `ssl` listener passes on need not be HTTP.

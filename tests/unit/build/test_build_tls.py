@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import ssl
 from collections.abc import Callable
@@ -22,8 +23,11 @@ from npserver.build.report import Report
 from npserver.build.tls import client_context, server_context
 from npserver.config.document import Document
 from npserver.config.jsonc import parse
+from npserver.config.load import load_text
 from npserver.config.schema import Config, Tls, UpstreamTls
-from npserver.errors import Severity
+from npserver.errors import ConfigError, Severity
+from npserver.observe.scoreboard import Directory
+from npserver.process.rehearsal import rehearse
 
 
 @pytest.fixture
@@ -178,3 +182,34 @@ class TestUpstreams:
         found = report(directory)
         assert client_context(found, ("tls",), entry) is None
         assert said(found) == [message]
+
+
+class TestHttp2:
+    """What is offered in the handshake (RFC 7301), and where."""
+
+    @staticmethod
+    def problems(directory: Path, certificates: Any, **extra: Any) -> tuple[list[str], list[bool]]:
+        issued = certificates()
+        config = {
+            "listen": ["https://127.0.0.1:1", "ssl://127.0.0.1:2", "https://127.0.0.1:3"],
+            "tls": issued.config,
+            "dispatch": [{"handler": "respond", "body": "x"}],
+            **extra,
+        }
+        try:
+            runtime = rehearse(load_text(json.dumps(config), str(directory / "npserver.json")), Directory())
+        except ConfigError as error:
+            return [problem.message for problem in error.problems], []
+        return [], [one.server_tls.offers_http2 for one in runtime.listeners if one.server_tls is not None]
+
+    def test_on_listeners_that_speak_http(self, directory: Path, certificates: Any) -> None:
+        assert self.problems(directory, certificates) == ([], [True, False, True])
+
+    def test_problems_are_said_once(self, directory: Path, certificates: Any) -> None:
+        found, _ = self.problems(directory, certificates, tls={"cert": "missing.crt", "key": "missing.key"})
+        assert sorted(set(found)) == sorted(found)
+
+    @pytest.mark.parametrize("size", [0, 16_383, "512m", "4g"])
+    def test_a_window_that_cannot_be(self, directory: Path, certificates: Any, size: object) -> None:
+        (found,), _ = self.problems(directory, certificates, limits={"http2_window": size})
+        assert found.startswith("expected a size from 16k to 511m, got ")
