@@ -46,7 +46,12 @@ class Backends:
 
     def tcp(self, serve: Serve, port: int = 0) -> int:
         """Serve each connection by `serve(reader, writer)`; give the port."""
-        return self.call(self._tcp(serve, port))
+        return self.call(self._stream(serve, port))
+
+    def unix(self, serve: Serve, path: Path) -> Path:
+        """Serve each connection to a Unix stream socket."""
+        self.call(self._stream(serve, 0, path))
+        return path
 
     def tcp_echo(self, port: int = 0) -> int:
         """Send back what is received; a half-close is answered by one."""
@@ -63,8 +68,7 @@ class Backends:
 
     def unix_echo(self, path: Path) -> Path:
         """Echo on a Unix stream socket."""
-        self.call(self._unix(path))
-        return path
+        return self.unix(_echo, path)
 
     def udp_echo(self, port: int = 0) -> int:
         """Send each datagram back to where it came from."""
@@ -85,7 +89,7 @@ class Backends:
 
     # ── private ──
 
-    async def _tcp(self, serve: Serve, port: int) -> int:
+    async def _stream(self, serve: Serve, port: int, path: Path | None = None) -> int:
         tasks: set[asyncio.Task[None]] = set()
 
         async def guarded(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -100,7 +104,10 @@ class Backends:
                 tasks.discard(task)
                 writer.close()
 
-        server = await asyncio.start_server(guarded, HOST, port)
+        if path is not None:
+            server = await asyncio.start_unix_server(guarded, path)
+        else:
+            server = await asyncio.start_server(guarded, HOST, port)
 
         async def close() -> None:
             server.close()
@@ -109,23 +116,7 @@ class Backends:
             await asyncio.gather(*tasks, return_exceptions=True)
 
         self._closers.append(close)
-        return int(server.sockets[0].getsockname()[1])
-
-    async def _unix(self, path: Path) -> None:
-        async def guarded(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            try:
-                await _echo(reader, writer)
-            except ConnectionError:
-                pass
-            finally:
-                writer.close()
-
-        server = await asyncio.start_unix_server(guarded, path)
-
-        async def close() -> None:
-            server.close()
-
-        self._closers.append(close)
+        return 0 if path is not None else int(server.sockets[0].getsockname()[1])
 
     async def _udp(self, port: int, received: list[bytes], echo: bool) -> int:
         transport, _ = await self._loop.create_datagram_endpoint(
