@@ -265,14 +265,13 @@ class TestEnd:
         handler.exchanges[1].respond(200)
         handler.exchanges[0].write(b"x")
 
-    def test_a_client_that_has_said_all(self) -> None:
-        """What it asked for is still answered."""
+    def test_a_client_that_ends_its_side(self) -> None:
+        """It cannot open windows any more: nobody works for it any longer."""
         handler, client = begin()
-        answer = client.request(GET)
-        assert client.connection.eof_received()
+        client.request(GET)
+        assert not client.connection.eof_received()
+        assert (handler.calls, client.connection.streams) == (["cancel"], {})
         handler.exchanges[0].respond(200)
-        client.read()
-        assert (answer.status, client.transport.is_closed) == (200, True)
 
     def test_what_comes_after_the_end(self) -> None:
         _, client = begin()

@@ -108,10 +108,7 @@ class Http2Connection(Downstream):
         self._close_streams()
         self.unsent = self.transport.get_write_buffer_size()
         self.deadline = self.context.loop.time() + LINGER_S
-        if self.read_all or not self.transport.can_write_eof():
-            self.transport.close()
-        else:
-            self.transport.write_eof()
+        self.transport.write_eof()
 
     def expire(self, now: float) -> None:
         """A deadline has passed."""
@@ -128,12 +125,13 @@ class Http2Connection(Downstream):
         self.transport.abort()
 
     def eof_received(self) -> bool:
-        """The client has ended its side; what it asked for is still answered."""
-        self.read_all = True
-        if self.is_ended or not self.streams:
-            return False
-        self.is_leaving = True
-        return True
+        """The client has ended its side: it can take no more either, as it opens no more windows."""
+        if not self.is_ended:
+            self.is_ended = True
+            self.unsent = self.transport.get_write_buffer_size()
+            self.deadline = self.context.loop.time() + LINGER_S
+            self._close_streams()
+        return False
 
     def _close_streams(self) -> None:
         self._sending.clear()
@@ -152,7 +150,7 @@ class Http2Connection(Downstream):
         try:
             has_happened = self.session.feed(data)
         except SessionError as error:
-            log.info("closing %s: %s", self.client_ip, error)
+            log.debug("closing %s: %s", self.client_ip, error)
             self.end(error.code)
             return
         finally:
