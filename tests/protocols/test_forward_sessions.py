@@ -165,7 +165,7 @@ async def test_a_flood_of_source_ports_holds_a_bounded_number_of_descriptors() -
                 await until(lambda: received[-1][0] == b"still served")
 
 
-async def test_a_refusal_by_icmp_does_not_end_the_session() -> None:
+async def test_a_refusal_by_icmp_does_not_end_the_session(caplog: pytest.LogCaptureFixture) -> None:
     port = await dead_port()
     with udp() as client:
         async with serve(one_forward("udp://127.0.0.1:0", f"udp://127.0.0.1:{port}")) as server:
@@ -177,6 +177,17 @@ async def test_a_refusal_by_icmp_does_not_end_the_session() -> None:
                 assert data == b"hello"
                 target.sock.sendto(b"back", session)
                 assert await client.receive() == b"back"
+    assert caplog.text.count("refuses datagrams") == 1
+    assert f"udp://127.0.0.1:{port}: connection refused" in caplog.text
+
+
+async def test_a_name_that_does_not_resolve_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    with udp() as client:
+        async with serve(one_forward("udp://127.0.0.1:0", "udp://no-such-host.invalid:1")) as server:
+            client.to(port_of(server)).send(b"lost")
+            await until(lambda: "no target of udp://no-such-host.invalid:1" in caplog.text)
+    line = next(line for line in caplog.text.splitlines() if "no target" in line)
+    assert "does not resolve" in line
 
 
 async def test_a_refusal_by_icmp_sends_the_client_to_the_next_target() -> None:

@@ -130,6 +130,16 @@ class TestNoAnswer:
             assert len(origin.connections) == 1
 
 
+    async def test_a_target_that_wants_tls_is_told(self, caplog: pytest.LogCaptureFixture) -> None:
+        async def script(connection: Connection) -> None:
+            await connection.head()
+            await connection.send(b"\x15\x03\x01\x00\x02\x02\x46")
+
+        async with Origin(script) as origin, Stage(origin.url) as stage:
+            assert (await stage.ask(get()))[0] == 502
+        assert "is the target https?" in caplog.text
+
+
 class TestFailOver:
     """The next target: bodies are not lost, and nothing is repeated that must not be."""
 
@@ -154,7 +164,7 @@ class TestFailOver:
                 status, head, _ = await stage.ask(get())
                 assert status == 503
                 assert b"\r\nRetry-After: 1\r\n" in head
-            assert "app" in caplog.text
+            assert "(upstreams.app)" in caplog.text
 
     async def test_target_that_came_back_is_found(self) -> None:
         async with Origin(answering(ok())) as origin:

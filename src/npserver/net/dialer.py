@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 
 STAGGER_S = 0.25  # between two attempts of a race (RFC 8305 §5)
 
+_UNKNOWN_ISSUER = "; `tls.ca` names the authority to trust"
+_OTHER_NAME = "; `tls.server_name` sets the name to expect"
+#: What to do, by OpenSSL's X509_V_ERR codes: self-signed, self-signed in the chain, no issuer, first unverified; names.
+_CERTIFICATE_HINTS = {
+    18: _UNKNOWN_ISSUER, 19: _UNKNOWN_ISSUER, 20: _UNKNOWN_ISSUER, 21: _UNKNOWN_ISSUER, 62: _OTHER_NAME, 64: _OTHER_NAME
+}  # fmt: skip
+#: How OpenSSL says that what came is no TLS.
+_NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "UNEXPECTED_MESSAGE"})
+
 P = TypeVar("P", bound=asyncio.Protocol)
 
 
@@ -77,14 +86,21 @@ async def dial(
 
 
 def explain(error: OSError) -> str:
-    """Why a connection failed, in lower case, without Python's decoration."""
+    """Why a connection failed, in lower case, without Python's decoration; with a hint where a config key helps."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"certificate not accepted: {error.verify_message.lower()}"
+        text = error.verify_message.rstrip(".")
+        return f"certificate not accepted: {_lower_first(text)}{_CERTIFICATE_HINTS.get(error.verify_code, '')}"
     if isinstance(error, ssl.SSLError):
-        return f"TLS handshake failed: {(error.reason or str(error)).replace('_', ' ').lower()}"
+        reason = error.reason or str(error)
+        hint = "; does it speak TLS?" if reason in _NO_TLS else ""
+        return f"TLS handshake failed: {reason.replace('_', ' ').lower()}{hint}"
     if error.errno:
         return os.strerror(error.errno).lower()
-    return str(error).lower() or type(error).__name__
+    return _lower_first(str(error)) or type(error).__name__
+
+
+def _lower_first(text: str) -> str:
+    return text if text[1:2].isupper() else text[:1].lower() + text[1:]
 
 
 async def _connect(

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 from npserver.errors import UpstreamError
 from npserver.net.datagramlink import DatagramLink, connect, connect_now
+from npserver.net.dialer import explain
 from npserver.net.tasks import spawn
+from npserver.serve.forward_session import endpoint
 
 if TYPE_CHECKING:
     from npserver.address import Address
@@ -25,7 +27,8 @@ log = logging.getLogger("npserver.forward")
 class DatagramTarget:
     """Where a session's datagrams go."""
 
-    __slots__ = ("_answer", "_header", "_is_closed", "_link", "_lost", "_make_room", "_opened", "_opening", "_session")
+    __slots__ = ("_answer", "_has_refused", "_header", "_is_closed", "_link", "_lost", "_make_room", "_opened",
+                 "_opening", "_reason", "_session")  # fmt: skip
 
     def __init__(
         self,
@@ -46,6 +49,8 @@ class DatagramTarget:
         self._link: DatagramLink | None = None
         self._opening: asyncio.Task[None] | None = None
         self._header = b""
+        self._reason = "none is usable"  # why the latest one failed
+        self._has_refused = False  # and the log has it
         self._is_closed = False
 
     def __repr__(self) -> str:
@@ -54,12 +59,11 @@ class DatagramTarget:
     def open(self) -> None:
         """Connect to the next target: at once where its address is known."""
         session = self._session
-        reason = "none is usable"
         while (target := session.next_target()) is not None:
             try:
                 sock = self._connect_now(target.address)
             except OSError as error:
-                reason = f"{target.uri}: {error}"
+                self._reason = f"{target.uri}: {explain(error)}"
                 session.target_failed(str(error))
                 continue
             if sock is not None:
@@ -67,7 +71,7 @@ class DatagramTarget:
             else:
                 self._opening = spawn(self._resolve(target.address), "forwarding datagrams")
             return
-        session.unreachable(reason)
+        session.unreachable(self._reason)
         self._lost("target unreachable")
 
     def raw_send(self) -> Callable[[bytes], object]:
@@ -138,7 +142,7 @@ class DatagramTarget:
             sock = await connect(session.forward.context, address, session.forward.settings.connect_timeout_s)
         except UpstreamError as error:
             self._opening = None
-            log.debug("%s: %s", session.forward.settings.name, error)
+            self._reason = str(error)
             session.target_failed(str(error))
             self.open()
         else:
@@ -159,8 +163,15 @@ class DatagramTarget:
         log.debug("%s: %r: %s", session.forward.settings.name, session, error)
         session.target_failed(str(error))
         if len(session.forward.upstream.targets) > len(session.tried) <= session.forward.upstream.retries:
+            self._reason = explain(error)
             self._close_link()
             self.open()
+        elif not self._has_refused:
+            self._has_refused = True
+            log.warning(
+                "%s: the target refuses datagrams of client %s, they are lost: %s: %s",
+                session.forward.settings.name, endpoint(session.client), session.forward.upstream.name, explain(error),
+            )  # fmt: skip
 
     def _send_headed(self, data: bytes) -> None:
         if self._link is None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("npserver.upstream")
 
+TLS_ALERT = b"\x15\x03"  # what a TLS server says to plain HTTP (RFC 8446 §5.1)
 MAX_INTERIM = 32  # 1xx answers before the real one
 
 
@@ -273,7 +274,8 @@ class HttpClient(asyncio.Protocol):
         if len(data) > MAX_HEAD_BYTES:
             raise BadResponse(f"response head of more than {MAX_HEAD_BYTES} bytes")
         if not b"HTTP/1."[: len(data)].startswith(data[:7]):
-            raise BadResponse(f"not an HTTP response: {data[:40]!r}")
+            hint = " (TLS: is the target https?)" if data.startswith(TLS_ALERT) else ""
+            raise BadResponse(f"not an HTTP response: {data[:40]!r}{hint}")
         self.is_answered = True
         self._buffer = data
         self._scanned = max(len(data) - 3, 0)

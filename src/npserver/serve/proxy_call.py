@@ -305,7 +305,7 @@ class ProxyCall:
         if error is not None:
             reason += f"; the last: {error}"
         self._end()
-        self.exchange.fail(503, reason, "upstreams", b"Retry-After: %d\r\n" % upstream.retry_after_s())
+        self.exchange.fail(503, reason, f"upstreams.{upstream.name}", b"Retry-After: %d\r\n" % upstream.retry_after_s())
 
     def _fail(self, error: UpstreamError) -> None:
         """Tell the client that the upstream did not serve."""

@@ -198,7 +198,8 @@ class TestTls:
         server.load_cert_chain(issued.cert, issued.key)
         async with make_context() as context, serving(echo, ssl=server) as port:
             error = await failure(context, f"ssl://127.0.0.1:{port}", tls=client_context(ca=str(issued.ca)))
-        assert "certificate not accepted: ip address mismatch" in str(error)
+        assert "certificate not accepted: IP address mismatch" in str(error)
+        assert "`tls.server_name` sets the name" in str(error)
 
     async def test_unknown_authority(self, certificates: Callable[..., Any], tmp_path: Path) -> None:
         issued = certificates()
@@ -209,6 +210,7 @@ class TestTls:
             other = client_context(ca=str(tmp_path / "another.pem"))
             error = await failure(context, f"ssl://127.0.0.1:{port}", tls=other)
             assert "certificate not accepted: unable to get local issuer certificate" in str(error)
+            assert "`tls.ca` names the authority" in str(error)
             assert error.phase is Phase.DIAL
             ear = await call(context, f"ssl://127.0.0.1:{port}", tls=client_context(insecure=True))
             ear.transport.abort()
@@ -241,7 +243,7 @@ class TestTls:
 
         async with make_context() as context, serving(leave) as port:
             error = await failure(context, f"ssl://127.0.0.1:{port}", tls=client_context(ca=str(certificates().ca)))
-        assert "closed during the tls handshake" in str(error) or "connection reset by peer" in str(error)
+        assert "closed during the TLS handshake" in str(error) or "connection reset by peer" in str(error)
 
     async def test_silent_server(self, certificates: Callable[..., Any]) -> None:
         async with make_context() as context, serving(silent) as port:
