@@ -182,6 +182,19 @@ class TestDeadlines:
         client.read()
         assert other.status == 200
 
+    def test_a_client_that_is_a_little_slower_than_the_source(self) -> None:
+        """More and more waits for it, but it takes something all the time."""
+        handler, client = begin(write_timeout_s=60)
+        answer = client.request(GET)
+        handler.exchanges[0].start(200, b"", None, handler)
+        handler.exchanges[0].write(bytes(65_535))
+        client.read()
+        for _ in range(20):
+            handler.exchanges[0].write(bytes(1000))
+            client.send(frames.WindowUpdateFrame(1, 900), frames.WindowUpdateFrame(0, 900))
+            client.server.pass_time(30)
+        assert (len(answer.body), answer.reset) == (65_535 + 20 * 900, None)
+
     def test_a_client_that_does_not_read(self) -> None:
         handler, client = begin(write_timeout_s=60)
         client.send(frames.WindowUpdateFrame(0, 1 << 30), frames.SettingsFrame(0, settings={4: 1 << 30}))

@@ -37,12 +37,12 @@ class Http2Exchange(ExchangeBase):
     # is_gone          answered, or the client is gone
     # deadline         the earlier of those by which the client must send, or take, more; watched by the sweeper
     # is_paused        the source has been told to wait
-    # unsent           bytes in the session when last looked at: has the client taken any since?
+    # taken            bytes of the body that had left the session when last looked at: have any since?
     # _left            bytes still to be written of a response of known length
 
     __slots__ = (
         "_body_deadline", "_is_bodyless", "_left", "_write_deadline", "deadline", "is_gone", "is_paused", "session",
-        "stream_id", "unsent",
+        "stream_id", "taken",
     )  # fmt: skip
 
     connection: Http2Connection
@@ -54,7 +54,7 @@ class Http2Exchange(ExchangeBase):
         self.stream_id = stream_id
         self.is_gone = False
         self.is_paused = False
-        self.unsent = 0
+        self.taken = 0
         self.deadline = NEVER
         self._body_deadline = NEVER
         self._write_deadline = NEVER
@@ -112,17 +112,17 @@ class Http2Exchange(ExchangeBase):
         `is_drained`: the transport has got all that the client's windows allow.
         """
         unsent = self.session.unsent(self.stream_id)
-        now = self.context.loop.time()
         if not unsent and is_drained and not self.is_paused:
             self._write_deadline = NEVER
             self._set_deadline()
             if self.is_gone and self.body is not None and not self.body.done:
                 self.connection.cut(self.stream_id, NO_ERROR)  # answered without the rest of the request (§8.1)
             return True
-        if unsent < self.unsent or self._write_deadline is NEVER:
-            self._write_deadline = now + self.connection.front.settings.write_timeout_s
+        taken = self.sent - unsent
+        if taken > self.taken or self._write_deadline is NEVER:
+            self.taken = taken
+            self._write_deadline = self.context.loop.time() + self.connection.front.settings.write_timeout_s
             self._set_deadline()
-        self.unsent = unsent
         if self.is_paused and unsent <= LOW_BYTES and (not unsent or self.session.all_unsent < ALL_HIGH_BYTES):
             self.is_paused = False
             if self._source is not None:
