@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from npserver.serve import listing
-from npserver.serve.listing import Item, readable_size, render
+from npserver.serve.listing import BY_NAME, Item, readable_size, render
 from tests.stage.site import Reply, Site, site
 
 MODIFIED = 784111777
@@ -68,6 +68,41 @@ async def names(site_: Site, path: str) -> list[str]:
 
 async def test_directories_first_then_names_as_people_sort_them(served: Site) -> None:
     assert await names(served, "/docs/") == ["alpha", "Zeta", "<b>&\"'.txt", "a2.txt", "a10.txt", "B.txt", "ü ?#%&.txt"]
+
+
+@pytest.mark.parametrize(
+    ("query", "order"),
+    [
+        ("?sort=size", ["alpha", "Zeta", "big", "mid", "tiny"]),  # directories have no size
+        ("?sort=size&order=asc", ["alpha", "Zeta", "tiny", "mid", "big"]),
+        ("?sort=time", ["alpha", "Zeta", "mid", "tiny", "big"]),
+        ("?sort=time&order=asc", ["Zeta", "alpha", "big", "tiny", "mid"]),
+        ("?sort=name&order=desc", ["Zeta", "alpha", "tiny", "mid", "big"]),
+        ("", ["alpha", "Zeta", "big", "mid", "tiny"]),
+        ("?sort=<script>&order=%00&sort", ["alpha", "Zeta", "big", "mid", "tiny"]),
+    ],
+)
+async def test_a_page_is_sorted_as_its_links_ask(tmp_path: Path, query: str, order: list[str]) -> None:
+    root = tmp_path / "www"
+    for name, age in (("alpha", 1), ("Zeta", 2)):
+        (root / name).mkdir(parents=True)
+        os.utime(root / name, (MODIFIED - age, MODIFIED - age))
+    for name, size, age in (("big", 5000, 3), ("mid", 50, 1), ("tiny", 5, 2)):
+        (root / name).write_bytes(b"x" * size)
+        os.utime(root / name, (MODIFIED - age, MODIFIED - age))
+    async with site({"handler": "static", "root": str(root), "browse": True}) as served:
+        page = Links((await served.ask(f"/{query}", Accept="text/html")).body)
+        assert [link[2:].rstrip("/") for link in page.links if link.startswith("./")] == order
+        assert await names(served, f"/{query}") == ["alpha", "Zeta", "big", "mid", "tiny"], "JSON stays as it is"
+
+
+async def test_sort_links_turn_the_present_order_around(served: Site) -> None:
+    page = Links((await served.ask("/docs/", Accept="text/html")).body)
+    links = [link for link in page.links if link.startswith("?")]
+    assert links == ["?sort=name&order=desc", "?sort=time&order=desc", "?sort=size&order=desc"]
+    page = Links((await served.ask("/docs/" + links[2], Accept="text/html")).body)
+    assert "?sort=size&order=asc" in page.links
+    assert "Size ▼" in page.text
 
 
 async def test_json_says_what_things_are(served: Site) -> None:
@@ -159,7 +194,7 @@ async def test_names_that_are_no_unicode(served: Site, root: Path) -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), min_size=1, max_size=30))
 def test_no_name_breaks_out_of_its_place(name: str) -> None:
-    _, page = render([Item(name, False, 1, 0)], "/d/", b"text/html")
+    _, page = render([Item(name, False, 1, 0)], "/d/", BY_NAME)
     links = Links(page)
     assert links.tags <= TAGS
     target = next(link for link in links.links if link.startswith("./") and link != "./")
@@ -167,7 +202,7 @@ def test_no_name_breaks_out_of_its_place(name: str) -> None:
     if name not in (".", ".."):
         assert urljoin("http://h/d/", target).startswith("http://h/d/")
         assert unquote(target[2:]) == name
-    json.loads(render([Item(name, False, 1, 0)], "/d/", b"application/json")[1])
+    json.loads(render([Item(name, False, 1, 0)], "/d/", None)[1])
 
 
 @pytest.mark.parametrize(
@@ -180,4 +215,4 @@ def test_sizes_for_people(size: int, text: str) -> None:
 
 
 def test_dates_that_are_none() -> None:
-    assert b"1970-01-01" in render([Item("a", False, 1, 10**18)], "/", b"")[1]
+    assert b"1970-01-01" in render([Item("a", False, 1, 10**18)], "/", BY_NAME)[1]

@@ -15,7 +15,7 @@ import stat
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote
+from urllib.parse import parse_qsl, quote, unquote
 
 from npserver.http.negotiation import choose_media_type
 from npserver.serve.paths import Lack, Root, is_hidden, lack_of
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("npserver.static")
 
+_MEDIA_TYPES = ("text/html", "application/json")
 MAX_ITEMS = 10_000  # of a listing; the rest is counted
 
 _FIELDS = (
@@ -43,6 +44,7 @@ ul{{list-style:none;padding:0;margin:0}}
 li{{border-top:1px solid var(--line)}}
 li a{{display:flex;flex-wrap:wrap;gap:0 1rem;padding:.6rem .2rem;text-decoration:none;color:inherit}}
 li a:hover,li a:focus{{background:#8882}}
+.o a{{display:inline-block;padding:.6rem 1rem .6rem .2rem;color:inherit}}
 .n{{flex:1 1 12rem;overflow-wrap:anywhere}}
 .d .n{{font-weight:600}}
 .s,.t{{opacity:.7;font-variant-numeric:tabular-nums;font-size:.9rem}}
@@ -51,6 +53,7 @@ p{{opacity:.7}}
 @media(max-width:34rem){{.n{{flex-basis:100%}}.s{{min-width:0}}}}
 </style></head>
 <body><h1>{crumbs}</h1>
+<p class="o">{sorting}</p>
 <ul>
 {items}</ul>
 <p>{summary}</p></body></html>
@@ -59,6 +62,7 @@ _ITEM = (
     '<li{kind}><a href="{link}"><span class="n">{name}</span>'
     '<time class="t" datetime="{iso}">{date}</time><span class="s">{size}</span></a></li>\n'
 )
+_SORTS = {"name": "Name", "time": "Date", "size": "Size"}  # the value in the query to the word on the page
 _DIGITS = re.compile(r"(\d+)")
 
 
@@ -72,10 +76,50 @@ class Item:
     modified_s: int
 
     @property
-    def order(self) -> tuple[object, ...]:
-        """Directories first, then by name as people count: `a2` before `a10`."""
+    def name_key(self) -> list[tuple[int, str]]:
+        """Sorts names as people count: `a2` before `a10`."""
         parts = enumerate(_DIGITS.split(self.name.casefold()))  # text and digits in turn
-        return (not self.is_directory, [(int(part[:300]) if index % 2 else 0, part) for index, part in parts])
+        return [(int(part[:300]) if index % 2 else 0, part) for index, part in parts]
+
+
+@dataclass(frozen=True, slots=True)
+class Ordering:
+    """How a page is sorted. Directories come first in any case, and have no size."""
+
+    by: str = "name"  # a key of `_SORTS`
+    is_descending: bool = False
+
+    @classmethod
+    def of(cls, query: str) -> Ordering:
+        """Read `sort=size&order=asc`; what is not understood is left out. Sizes and dates descend by default."""
+        asked = dict(parse_qsl(query))
+        by = asked.get("sort", "")
+        if by not in _SORTS:
+            by = "name"
+        order = asked.get("order", "")
+        return cls(by, order == "desc" if order in ("asc", "desc") else by != "name")
+
+    def sort(self, items: list[Item]) -> None:
+        """Sort in place; equals stay in the order of their names."""
+        items.sort(key=lambda item: item.name_key, reverse=self.is_descending and self.by == "name")
+        if self.by == "size":
+            items.sort(key=lambda item: 0 if item.is_directory else item.size, reverse=self.is_descending)
+        elif self.by == "time":
+            items.sort(key=lambda item: item.modified_s, reverse=self.is_descending)
+        items.sort(key=lambda item: not item.is_directory)
+
+    def links(self) -> str:
+        """A link for each way to sort; that of the present one turns it around."""
+        links = []
+        for by, word in _SORTS.items():
+            is_current = by == self.by
+            descends = not self.is_descending if is_current else by != "name"
+            mark = f' aria-current="true">{word} {"▼" if self.is_descending else "▲"}' if is_current else f">{word}"
+            links.append(f'<a href="?sort={by}&amp;order={"desc" if descends else "asc"}"{mark}</a>')
+        return "\n".join(links)
+
+
+BY_NAME = Ordering()
 
 
 class Listing:
@@ -89,6 +133,9 @@ class Listing:
 
     def respond(self, exchange: Exchange, path: str) -> None:
         """Answer with the listing of the directory `path` (below the root, ending in a slash), once it is read."""
+        request = exchange.request
+        is_json = choose_media_type(request.fields.get(b"accept"), _MEDIA_TYPES) == _MEDIA_TYPES[1]
+        ordering = BY_NAME if is_json else Ordering.of(request.query)
 
         def done(future: asyncio.Future[list[Item] | Lack]) -> None:
             if future.cancelled():
@@ -101,18 +148,18 @@ class Listing:
             if isinstance(items, Lack):
                 exchange.fail(items.status, items.reason)
             else:
-                exchange.respond(200, *render(items, exchange.request.path, exchange.request.fields.get(b"accept")))
+                exchange.respond(200, *render(items, request.path, None if is_json else ordering))
 
-        exchange.context.loop.run_in_executor(None, self.read, path).add_done_callback(done)
+        exchange.context.loop.run_in_executor(None, self.read, path, ordering).add_done_callback(done)
 
-    def read(self, path: str) -> list[Item] | Lack:
+    def read(self, path: str, ordering: Ordering = BY_NAME) -> list[Item] | Lack:
         """Read a directory: what may be served of it, in order."""
         try:
             with os.scandir(self._root.directory + path) as names:
                 items = [item for one in names if (item := self._item(path, one)) is not None]
         except OSError as error:
             return lack_of(error)
-        items.sort(key=lambda item: item.order)
+        ordering.sort(items)
         return items
 
     def _item(self, path: str, one: os.DirEntry[str]) -> Item | None:
@@ -129,17 +176,18 @@ class Listing:
         return Item(one.name, is_directory, status.st_size, int(status.st_mtime))
 
 
-def render(items: list[Item], path: str, accept: bytes | None) -> tuple[bytes, bytes]:
+def render(items: list[Item], path: str, ordering: Ordering | None) -> tuple[bytes, bytes]:
     """Give the fields and the body of a listing.
 
     Args:
         path: the request's, canonical, ending in a slash.
+        ordering: how the items are sorted, for the links of a page; None: JSON is wanted.
     """
     shown, rest = items[:MAX_ITEMS], max(0, len(items) - MAX_ITEMS)
-    if choose_media_type(accept, ("text/html", "application/json")) == "application/json":
+    if ordering is None:
         body = _render_json(shown, path, rest)
         return _FIELDS % b"application/json", body
-    return _FIELDS % b"text/html; charset=utf-8", _render_page(shown, path, rest)
+    return _FIELDS % b"text/html; charset=utf-8", _render_page(shown, path, rest, ordering)
 
 
 def _render_json(items: list[Item], path: str, rest: int) -> bytes:
@@ -156,7 +204,7 @@ def _render_json(items: list[Item], path: str, rest: int) -> bytes:
     return json.dumps({"path": path, "entries": entries, "omitted": rest}, ensure_ascii=False).encode() + b"\n"
 
 
-def _render_page(items: list[Item], path: str, rest: int) -> bytes:
+def _render_page(items: list[Item], path: str, rest: int, ordering: Ordering) -> bytes:
     lines = ['<li class="d"><a href="../"><span class="n">../</span></a></li>\n'] if path != "/" else []
     lines += [
         _ITEM.format(
@@ -174,7 +222,10 @@ def _render_page(items: list[Item], path: str, rest: int) -> bytes:
     summary = f"{_counted(directories, 'directory', 'directories')}, {_counted(files, 'file', 'files')}"
     if rest:
         summary += f", and {rest} more that are not shown"
-    page = _PAGE.format(title=html.escape(_decoded(path)), crumbs=_crumbs(path), items="".join(lines), summary=summary)
+    page = _PAGE.format(
+        title=html.escape(_decoded(path)), crumbs=_crumbs(path), sorting=ordering.links(), items="".join(lines),
+        summary=summary,
+    )  # fmt: skip
     return page.encode()
 
 
