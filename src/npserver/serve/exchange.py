@@ -1,8 +1,8 @@
 """What a handler is, and what it may do with one exchange.
 
-`serve.http_server` implements `Exchange` for HTTP/1.1; handlers know only this file. Everything is called on the
-event loop's thread. A handler that can answer at once does so inside `handle`; one that cannot keeps the exchange and
-answers later.
+`serve.http_exchange` implements `Exchange` for HTTP/1.1, `serve.http2_exchange` for HTTP/2; handlers know only this
+file. Everything is called on the event loop's thread. A handler that can answer at once does so inside `handle`; one
+that cannot keeps the exchange and answers later.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class Exchange(Protocol):
         """Send an interim response (103) before the real one; not on HTTP/1.0."""
 
     def start(self, status: int, fields: bytes, length: int | None, source: Source | None) -> None:
-        """Begin a streamed response. `length` None: chunked, or ended by closing on HTTP/1.0."""
+        """Begin a streamed response. `length` None: framed by HTTP/2, chunked, or ended by closing on HTTP/1.0."""
 
     def write(self, data: bytes) -> None:
         """Send a piece of a started response. Kept until sent; heed `source.pause`."""
@@ -136,10 +136,12 @@ class Exchange(Protocol):
         """The started response is complete. Sending less than `length` is an error and closes the connection."""
 
     def abort(self, reason: str) -> None:
-        """Close the connection so that the client sees a truncated answer."""
+        """Close the connection, or reset the stream, so that the client sees a truncated answer."""
 
     def switch(self, fields: bytes) -> tuple[asyncio.Transport, bytes]:
         """Answer 101 and hand the connection over: its transport (paused reading) and what came after the head.
+
+        Only HTTP/1.1 requests ask for it (`Request.upgrade`).
 
         The caller sets its own protocol with `transport.set_protocol` and calls `switched_closed` at its end.
         """
