@@ -129,7 +129,6 @@ class TestNoAnswer:
             assert stage.loads == [0]
             assert len(origin.connections) == 1
 
-
     async def test_a_target_that_wants_tls_is_told(self, caplog: pytest.LogCaptureFixture) -> None:
         async def script(connection: Connection) -> None:
             await connection.head()
