@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.stage.asking import worker_pids
 from tests.stage.program import Program
 from tests.stage.tls import Reply, ask, client
 
@@ -67,3 +68,48 @@ def test_openssl_resumes(
     command = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-reconnect", "-tls1_2"]
     said = subprocess.run(command, input=b"", capture_output=True, timeout=20).stdout.decode(errors="replace")
     assert (said.count("New, TLSv1.2"), said.count("Reused, TLSv1.2")) == (1, 5)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_certificates_of_a_reload_are_resumed_at_any_worker(
+    program: Callable[..., Program], public: Path, free_port: Callable[[], int], certificates: Callable[..., Any],
+    version: ssl.TLSVersion,
+) -> None:  # fmt: skip
+    """Also at one that was replaced since; never a session of one certificate at another."""
+    names = ("first.example", "added.example", "other.example")
+    issued = [certificates(name) for name in names]
+    port, context = free_port(), client(issued[0].ca, minimum_version=version, maximum_version=version)
+    config = {"listen": [f"https://127.0.0.1:{port}"], "tls": [issued[0].config], "workers": 2}
+    running = program(config=config)
+    running.wait_for("npserver 1")
+
+    def ask_as(name: str, session: Any = None) -> list[Reply]:
+        async def often() -> list[Reply]:
+            return [await ask(port, context, session=session, name=name) for _ in range(CONNECTIONS)]
+
+        return asyncio.run(often())
+
+    def reload(*entries: dict[str, str], outcome: str) -> None:
+        running.configure({**config, "tls": list(entries)})
+        running.send_signal(signal.SIGHUP)
+        running.wait_for(outcome)
+
+    missing = {"cert": f"{issued[1].cert}.none", "key": str(issued[1].key)}
+    reload(issued[0].config, missing, outcome="the old one goes on")
+    reload(*(one.config for one in issued), outcome="config reloaded")
+    sessions = {}
+    for name in names:
+        running.wait_until(
+            lambda name=name: all(reply.names == (name,) for reply in ask_as(name)), f"{name} everywhere"
+        )
+        sessions[name] = ask_as(name)[0].tls.session
+    victim = worker_pids(running)[0]
+    for is_replaced in (False, True):
+        if is_replaced:
+            os.kill(victim, signal.SIGKILL)
+            running.wait_until(
+                lambda: victim not in running.children() and len(running.children()) == 3, "another worker"
+            )
+        for name in names:
+            for owner, session in sessions.items():
+                assert {reply.is_resumed for reply in ask_as(name, session)} == {name == owner}, (name, owner)

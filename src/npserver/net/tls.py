@@ -5,7 +5,8 @@ shared between names: a session of one cannot be resumed at another that asks fo
 CVE-2025-23419), and each has its own settings for verifying clients.
 
 A context's keys for session tickets are made with it. `CertificateStore` keeps contexts by their settings; the master
-fills one before it forks, so that all workers hold the same keys and a client may resume at any of them.
+fills one before it forks, so that all workers hold the same keys and a client may resume at any of them. For those that
+come with a reload it makes a few spare contexts before the fork too, and says which of them is for which certificate.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import ssl
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
-from msgspec import Struct
+from msgspec import Struct, to_builtins
 
 from npserver.net.tlsfiles import FileState, TlsFiles
 from npserver.x509 import Certificate, parse_pem
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 #: TLS 1.2 only with forward secrecy and authenticated encryption (RFC 9325 §4.2); TLS 1.3 has nothing else.
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+SPARES = 8  # certificates added by reloads until the next start that workers share the ticket keys of; 0.5 ms each
 
 
 class CertificateSettings(Struct, frozen=True):
@@ -48,12 +50,12 @@ class Identity:
 
     __slots__ = ("_files", "certificate", "context", "problem", "settings", "states")
 
-    def __init__(self, settings: CertificateSettings, files: TlsFiles) -> None:
-        """Load it. Raises: OSError, ssl.SSLError, CertificateError."""
+    def __init__(self, settings: CertificateSettings, files: TlsFiles, context: ssl.SSLContext | None = None) -> None:
+        """Load it, into `context` if there is one. Raises: OSError, ssl.SSLError, CertificateError."""
         self.settings = settings
         self._files = files
         self.states = self._look()
-        self.certificate, self.context = _load(settings, files)
+        self.certificate, self.context = _load(settings, files, context)
         self.problem = ""  # why the files as they are now cannot be used
 
     def __repr__(self) -> str:
@@ -89,10 +91,13 @@ class Identity:
 class CertificateStore:
     """The certificates of one process by their settings. Filled before the fork, it makes all workers resume alike."""
 
-    __slots__ = ("files", "identities")
+    __slots__ = ("_places", "_spares", "files", "identities")
 
     def __init__(self) -> None:
         self.files = TlsFiles()
+        #: Which spare is for which certificate: no two may ever share one, or a session of one were good for the other.
+        self._places: dict[CertificateSettings, int] = {}
+        self._spares: dict[int, ssl.SSLContext] = {}
         self.identities: dict[CertificateSettings, Identity] = {}
 
     def __repr__(self) -> str:
@@ -105,10 +110,25 @@ class CertificateStore:
         """
         found = self.identities.get(settings)
         if found is None:
-            found = self.identities[settings] = Identity(settings, self.files)
+            place = self._places.setdefault(settings, len(self._places))
+            found = self.identities[settings] = Identity(settings, self.files, self._spares.pop(place, None))
         else:
             found.refresh()
         return found
+
+    def make_spares(self) -> None:
+        """Make contexts for certificates to come: once, before the fork, by a master that serves TLS at all."""
+        if self.identities:
+            first = len(self._places)
+            self._spares = {first + number: ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) for number in range(SPARES)}
+
+    def places(self) -> list[tuple[dict[str, Any], int]]:
+        """Which spare each certificate has, for `take_places` in processes forked earlier."""
+        return [(to_builtins(settings), place) for settings, place in self._places.items()]
+
+    def take_places(self, places: Iterable[tuple[dict[str, Any], int]]) -> None:
+        """Go by what the master has decided."""
+        self._places = {CertificateSettings(**settings): place for settings, place in places}
 
     def refresh(self) -> list[Identity]:
         """Look at all files again. Gives the certificates whose files have changed."""
@@ -214,9 +234,11 @@ def explain(error: Exception) -> str:
     return str(error)
 
 
-def _load(settings: CertificateSettings, files: TlsFiles) -> tuple[Certificate, ssl.SSLContext]:
+def _load(
+    settings: CertificateSettings, files: TlsFiles, context: ssl.SSLContext | None = None
+) -> tuple[Certificate, ssl.SSLContext]:
     certificate = parse_pem(files.read(settings.cert))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = context or ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3 if settings.min_version == "1.3" else ssl.TLSVersion.TLSv1_2
     context.set_ciphers(CIPHERS)
     context.options |= ssl.OP_NO_RENEGOTIATION

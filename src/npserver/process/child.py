@@ -164,6 +164,7 @@ class Child:
     def _prepare(self, message: Message) -> None:
         """First step: compile, and say whether that went well. Slot numbers are the master's."""
         self.seat.board.directory.names.update(message["slots"])
+        self.seat.certificates.take_places(message["places"])
         try:
             document = self.seat.source.document(message["text"])
             self._prepared = document, self.plane.compile(document)

@@ -53,6 +53,7 @@ class Master:
         is_changed = self._identity is not None and self._identity.user != os.geteuid()
         self._handover = Handover(self._identity, self._certificates) if self._identity and is_changed else None
         self._runtime = rehearse(plan.document, self._board.directory, self._certificates)
+        self._certificates.make_spares()
         self._bindings = Bindings(plan.workers, systemd.inherited_sockets())
         self._crew = Crew(plan.workers, self._board, self._take_seat, self._leave_master)
         self._selector = selectors.DefaultSelector()
@@ -296,7 +297,8 @@ class Master:
             self._finish_reload(str(error).splitlines())
             return
         new_keys = frozenset(bindings.keys() - self._bindings.current.keys())
-        self._swap = Swap(text, document, runtime, bindings, new_keys, directory.names)
+        places = self._certificates.places()
+        self._swap = Swap(text, document, runtime, bindings, new_keys, directory.names, places)
         if self._handover is not None:
             self._handover.create_log(document)
             self._crew.broadcast(self._handover.supplies())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
@@ -25,6 +25,7 @@ class Swap(Struct):
     bindings: dict[str, Binding]
     new_keys: frozenset[str]  # listeners bound for it
     slots: dict[str, int]
+    places: list[tuple[dict[str, Any], int]]  # of certificates: `CertificateStore.places`
     awaited: set[Member] = field(default_factory=set)
     deadline: float = field(default_factory=lambda: time.monotonic() + PREPARE_WITHIN_S)
 
@@ -35,4 +36,4 @@ class Swap(Struct):
             for key in sorted(self.new_keys):
                 sockets = self.bindings[key].sockets[member.role]
                 member.send({"kind": "sockets", "key": key}, [one.fileno() for one in sockets])
-        member.send({"kind": "prepare", "text": self.text, "slots": self.slots})
+        member.send({"kind": "prepare", "text": self.text, "slots": self.slots, "places": self.places})
