@@ -7,12 +7,14 @@ bare CR and LF, NUL, obs-fold, white space around a field name, two lengths, unk
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 
 from msgspec import Struct
 
 from npserver.errors import BadRequest, clip
 from npserver.http.conditional import CONDITIONAL_FIELDS
+from npserver.http.memory import Memory
 from npserver.http.message import BY_LENGTH, CHUNKED, NO_BODY, Framing, Request
 from npserver.http.target import Target, parse_authority, parse_target
 
@@ -22,6 +24,7 @@ _BARE_LF = re.compile(rb"(?<!\r)\n")
 _TEXT_OCTETS = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])
 METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")}
 _VERSIONS = {b"HTTP/1.1": 1, b"HTTP/1.0": 0}
+_CONTROL = "control character, bare CR or bare LF in the request's head"
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})  # RFC 9110 §9.2.2
 #: Requests with none of these fields have no body, are kept alive, and ask for the whole of what is there.
@@ -40,10 +43,12 @@ class HeadLimits(Struct, frozen=True):
 
 def parse_field(line: bytes) -> tuple[bytes, bytes]:
     """Give a field line's name in lower case and its value (RFC 9112 §5). Raises: BadRequest."""
+    if not line.decode("latin-1").isprintable() and line.translate(None, _TEXT_OCTETS):
+        raise BadRequest(_CONTROL)
     name, colon, value = line.partition(b":")
     if not colon and _TOKEN.fullmatch(name):
         raise BadRequest(f"header line without a colon: {clip(line)}")
-    return _field_key(name) if len(name) <= _RECALLED_NAME_BYTES else read_field_name(name), value.strip(b" \t")
+    return _names[name] if len(name) <= _RECALLED_NAME_BYTES else read_field_name(name), value.strip(b" \t")
 
 
 def read_field_name(name: bytes) -> bytes:
@@ -53,10 +58,9 @@ def read_field_name(name: bytes) -> bytes:
     return name.lower()
 
 
-_field_key = lru_cache(maxsize=512)(read_field_name)
-
-
-_recall_field = lru_cache(maxsize=4096)(parse_field)  # most lines come again, whatever else a head holds
+_names = Memory(read_field_name, 512)
+_fields = Memory(parse_field, 4096)  # most lines come again, whatever else a head holds
+_recall_field = _fields.__getitem__
 _RECALLED_NAME_BYTES = 64
 _RECALLED_BYTES = 2048  # of a head: the lines of longer ones are not kept
 
@@ -69,25 +73,22 @@ def parse_head(head: bytes, limits: HeadLimits) -> Request:
     # hot: static-varied
     if len(head) > limits.head_bytes:
         raise BadRequest(f"request head of {len(head)} bytes", 431, "limits.max_header_size")
-    lines = head.split(b"\r\n")
-    if head.translate(None, _TEXT_OCTETS) != b"\r\n" * (len(lines) - 1):
-        raise BadRequest("control character, bare CR or bare LF in the request's head")
-    request_line = lines[0]
-    lines = lines[1:-2]
+    request_line, *lines, _, _ = head.split(b"\r\n")
     if len(lines) > limits.fields:
         raise BadRequest(f"{len(lines)} header fields", 431, "limits.max_headers")
     if len(head) <= _RECALLED_BYTES and len(request_line) <= limits.url_bytes:
-        method, target, minor_version = _recall_request_line(request_line)
-        pairs = list(map(_recall_field, lines))
+        method, target, minor_version = _request_lines[request_line]
+        fields = dict(map(_recall_field, lines))
+        is_decided = _decisions[tuple(fields)]
     else:
         method, target, minor_version = _parse_request_line(request_line, limits.url_bytes)
-        pairs = list(map(parse_field, lines))
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        fields = _join_repeated(pairs)
+        fields = dict(map(parse_field, lines))
+        is_decided = not _DECISIVE.isdisjoint(fields)
+    if len(fields) != len(lines):
+        fields = _join_repeated(map(parse_field, lines))
     host, authority = _find_host(fields, target, minor_version)
     text, path, query, has_query, _ = target
-    if minor_version and fields.keys().isdisjoint(_DECISIVE):
+    if minor_version and not is_decided:
         return Request(
             method, text, path, query, has_query, 1, host, authority, lines, fields, NO_BODY, 0, True,
             method in REPEATABLE, method == "GET",
@@ -110,7 +111,7 @@ def parse_head(head: bytes, limits: HeadLimits) -> Request:
     return request
 
 
-def _join_repeated(pairs: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+def _join_repeated(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     """Fields by name where some come more than once (RFC 9110 §5.3; cookies: RFC 9113 §8.2.3). Raises: BadRequest."""
     fields: dict[bytes, bytes] = {}
     for key, value in pairs:
@@ -134,6 +135,8 @@ def check_partial_head(data: bytes, checked: int, limits: HeadLimits) -> None:
 
 
 def _parse_request_line(line: bytes, url_bytes: int) -> tuple[str, Target, int]:
+    if line.translate(None, _TEXT_OCTETS):
+        raise BadRequest(_CONTROL)
     words = line.split(b" ")
     if len(words) != 3 or b"\t" in line:
         raise BadRequest(f"bad request line {clip(line)}")
@@ -151,10 +154,7 @@ def _parse_request_line(line: bytes, url_bytes: int) -> tuple[str, Target, int]:
     return name, parse_target(target), minor_version
 
 
-@lru_cache(maxsize=4096)
-def _recall_request_line(line: bytes) -> tuple[str, Target, int]:
-    """The same for a line that is not too long, remembered."""
-    return _parse_request_line(line, len(line))
+_request_lines: Memory[bytes, tuple[str, Target, int]] = Memory(lambda line: _parse_request_line(line, len(line)), 4096)
 
 
 def read_method(method: bytes) -> str:
@@ -167,6 +167,10 @@ def read_method(method: bytes) -> str:
     return name
 
 
+#: Whether fields of certain names say more than what is asked for; clients send them in few combinations.
+_decisions: Memory[tuple[bytes, ...], bool] = Memory(lambda names: not _DECISIVE.isdisjoint(names), 512)
+
+
 def _find_host(fields: dict[bytes, bytes], target: Target, minor_version: int) -> tuple[str, str]:
     """The host that routes look at, and the authority as sent (RFC 9112 §3.2: exactly one Host on HTTP/1.1)."""
     authority = fields.get(b"host")
@@ -176,12 +180,17 @@ def _find_host(fields: dict[bytes, bytes], target: Target, minor_version: int) -
         if not target.authority:
             return "", ""
     elif authority:
-        host = parse_authority(authority)
+        found = _authorities[authority]
         if not target.authority:
-            return host, str(authority, "ascii")
+            return found
     elif not target.authority:
         raise BadRequest("empty Host field")
-    return parse_authority(target.authority), target.authority.decode("ascii")  # RFC 9112 §3.2.2: it wins
+    return _authorities[target.authority]  # RFC 9112 §3.2.2: it wins
+
+
+_authorities: Memory[bytes, tuple[str, str]] = Memory(
+    lambda authority: (parse_authority(authority), authority.decode("ascii")), 1024
+)
 
 
 def _find_framing(fields: dict[bytes, bytes], minor_version: int) -> tuple[Framing, int]:

@@ -8,7 +8,6 @@ What two servers are known to read in two ways (`..;`, `..%2f`, backslashes, NUL
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import NamedTuple
 
 from npserver.errors import BadRequest, clip
@@ -20,6 +19,7 @@ _NOT_ASCII = re.compile(rb"[\x80-\xff]")
 _HIDDEN_SLASH = re.compile(r"%2F|%5C")
 _ABSOLUTE = re.compile(rb"(https?)://([^/?#]*)([^#]*)", re.IGNORECASE)
 _AUTHORITY = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*)(?::(\d{0,5}))?")
+_LONGEST_AUTHORITY = 512  # a name has at most 253 characters (RFC 1035 §3.1), escapes and a port aside
 
 
 class Target(NamedTuple):
@@ -32,7 +32,6 @@ class Target(NamedTuple):
     authority: bytes = b""
 
 
-@lru_cache(maxsize=2048)
 def parse_target(target: bytes) -> Target:
     """Read a target in origin form, absolute form or asterisk form. Raises: BadRequest."""
     authority = b""
@@ -77,10 +76,9 @@ def canonical_path(path: bytes) -> str:
     return "/" + "/".join(kept) + ("/" if is_directory and kept else "")
 
 
-@lru_cache(maxsize=1024)
 def parse_authority(authority: bytes) -> str:
     """Give the host of an authority: lower case, no port, no trailing dot. Raises: BadRequest (RFC 9110 §4.2.1)."""
-    match = _AUTHORITY.fullmatch(authority)
+    match = _AUTHORITY.fullmatch(authority) if len(authority) <= _LONGEST_AUTHORITY else None
     if match is None or not match[1] or int(match[2] or 0) > 65535:
         raise BadRequest(f"bad host {clip(authority)}")
     host = match[1].decode("ascii").lower().removesuffix(".")

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct, field
 
 from npserver.http.dates import format_date
+from npserver.http.memory import Memory
 from npserver.http.message import NO_BODY, Fields, Request
 from npserver.http.parser import HeadLimits, parse_head
 from npserver.net.sweeper import PERIOD_S
@@ -116,13 +116,15 @@ class HttpFront:
         trusted: AddressSet | None = None,
         max_body_size: int = 64 << 20,
     ) -> None:
-        self._route = lru_cache(maxsize=REMEMBERED_ROUTES)(router.find)
         self.context = context
         self.settings = settings or HttpSettings()
         self.max_requests = self.settings.max_requests_per_connection
         self.idle_s = self.settings.idle_timeout_s + PERIOD_S  # counted from the last sweep
         self.trusted = trusted
         self.unrouted = Route("unrouted", Unrouted(), max_body_size)
+        self._routes: Memory[tuple[str, str], Route] = Memory(
+            lambda place: router.find(*place) or self.unrouted, REMEMBERED_ROUTES
+        )
         self.options = Route("options", ServerOptions(), max_body_size)
         self._server_line = (
             b"Server: " + self.settings.server_header.encode("latin-1") + b"\r\n"
@@ -169,9 +171,8 @@ class HttpFront:
         found = self._older_heads.get(head)
         if found is None:
             request = parse_head(head, self._head_limits)
-            if request.path == "*":
-                return request, self.options
-            found = request, self._route(request.host, request.path) or self.unrouted
+            path = request.path
+            found = request, self._routes[request.host, path] if path != "*" else self.options
             if request.framing is not NO_BODY or not self._is_sighted(hash(head)):
                 return found
         if len(head) <= REMEMBERED_HEAD_BYTES and self.settings.remember_heads:
@@ -190,7 +191,7 @@ class HttpFront:
         request = read_request(fields, has_body, self.settings.head_limits)
         if request.path == "*":
             return request, self.options
-        found = request, self._route(request.host, request.path) or self.unrouted
+        found = request, self._routes[request.host, request.path]
         if not has_body and self.settings.remember_heads and self._is_sighted(hash(fields)):
             if len(self._field_lists) >= REMEMBERED_HEADS:
                 self._field_lists.clear()
