@@ -85,7 +85,8 @@ def read_answer(pieces: Iterable[bytes], *, is_head: bool = False) -> Answer:
     transport = MemoryTransport(client, loop, ("127.0.0.1", 80))
     client.connection_made(transport)
     asker = Asker()
-    client.begin(asker, b"GET / HTTP/1.1\r\n\r\n", settings, is_head=is_head, has_body=False)
+    client.begin(asker, settings, is_head=is_head, has_body=False)
+    client.write(b"GET / HTTP/1.1\r\n\r\n")
     for piece in pieces:
         if asker.answer.end == "switched":
             asker.answer.body += piece

@@ -6,10 +6,10 @@ client is are ours, the framing is that of the body we send.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from itertools import compress
 
 from npserver.http.forwarded import client_scheme, forwarded_element, is_identity
+from npserver.http.memory import Memory
 from npserver.http.message import BY_LENGTH, CHUNKED, NO_BODY, Request
 
 PSEUDONYM = b"npserver"  # what we call ourselves in Via
@@ -39,43 +39,32 @@ def _role(key: bytes) -> int:
     return _DROP if key in _REWRITTEN_IDENTITY or b"_" in key else _IDENTITY
 
 
-class _Masks(dict[tuple[bytes, ...], tuple[bool, ...]]):
-    """Which lines of a head are passed on, by its field names (lower case, none twice): heads differ in values more
-    often than in names. Bounded."""
-
-    def __missing__(self, names: tuple[bytes, ...]) -> tuple[bool, ...]:
-        if len(self) >= 1024:
-            self.clear()
-        mask = self[names] = tuple([_role(name) == _PASS for name in names])
-        return mask
+#: Which lines of a head are passed on, by its field names (lower case, none twice): heads differ in values more often
+#: than in names.
+_masks: Memory[tuple[bytes, ...], tuple[bool, ...]] = Memory(
+    lambda names: tuple([_role(name) == _PASS for name in names]), 1024
+)
 
 
-_MASKS = _Masks()
-
-
-def passed_fields(request: Request, scheme: str) -> bytes:
-    """Write the fields passed on for a client that is no trusted proxy: what it says of itself is left out.
-
-    They end with the begun line `X-Forwarded-For: `, which `client_lines` completes. `scheme` is what the client speaks
-    to us.
-    """
+def passed_fields(request: Request, scheme: str, client_ip: str) -> bytes:
+    """Write the fields passed on for a client that is no trusted proxy: what it says of itself is left out, what we
+    know of it put in. `scheme` is what it speaks to us."""
     # hot: proxy-varied
     fields, lines = request.fields, request.lines
-    named = _named_options(fields[b"connection"]) if b"connection" in fields else None
+    named = _named_options[fields[b"connection"]] if b"connection" in fields else None
     if named or len(fields) != len(lines):
         kept = [line for line, key in _keyed(lines) if _role(key) == _PASS and not (named and key in named)]
     else:
-        kept = list(compress(lines, _MASKS[tuple(fields)]))
-    if request.authority:
-        kept.append(b"X-Forwarded-Host: " + request.authority.encode("latin-1"))
-    kept.append(_OWN_LINES[scheme, request.protocol])
+        kept = list(compress(lines, _masks[tuple(fields)]))
+    kept.append(_own_lines[request.authority, scheme, client_ip, request.minor_version, request.is_http2])
     return b"\r\n".join(kept)
 
 
-def trusted_fields(request: Request, scheme: str) -> bytes:
-    """Write the fields passed on for a trusted proxy: what it says of its client is kept and its chain extended."""
+def trusted_fields(request: Request, scheme: str, client_ip: str, nearest_ip: str) -> bytes:
+    """Write the fields passed on for a trusted proxy, `nearest_ip`: what it says of its client is kept and its chain
+    extended."""
     fields = request.fields
-    named = _named_options(fields.get(b"connection", b""))
+    named = _named_options[fields.get(b"connection", b"")]
     kept = []
     for line, key in _keyed(request.lines):
         role = _role(key)
@@ -88,17 +77,13 @@ def trusted_fields(request: Request, scheme: str) -> bytes:
     if b"forwarded" in fields:
         kept.append(b"Forwarded: " + fields[b"forwarded"])
     chain = fields.get(b"x-forwarded-for")
-    kept.append(_VIA[request.protocol] + (chain + b", " if chain else b""))
+    hops = chain + b", " + nearest_ip.encode() if chain else nearest_ip.encode()
+    kept.append(_client_lines(hops, client_ip, request.minor_version, is_http2=request.is_http2))
     return b"\r\n".join(kept)
 
 
-def client_lines(client_ip: str, nearest_ip: str) -> bytes:
-    """What follows the fields: the end of X-Forwarded-For (who sent us the request), and X-Real-IP."""
-    return b"%b\r\nX-Real-IP: %b\r\n" % (nearest_ip.encode(), client_ip.encode())
-
-
 def forwarded_line(request: Request, scheme: str, nearest_ip: str) -> bytes:
-    """Our own element of `Forwarded` (RFC 7239), a field line of its own, to follow `client_lines`."""
+    """Our own element of `Forwarded` (RFC 7239), a field line of its own."""
     return b"Forwarded: " + forwarded_element(nearest_ip, scheme, request.authority) + b"\r\n"
 
 
@@ -148,21 +133,27 @@ def is_loop(request: Request) -> bool:
     return via is not None and via.count(b" " + PSEUDONYM) >= MAX_LOOPS
 
 
-_VIA = {
-    f"HTTP/{version}": b"Via: %b %b\r\nX-Forwarded-For: " % (version.encode(), PSEUDONYM)
-    for version in ("1.0", "1.1", "2.0")
-}
-_OWN_LINES = {
-    (scheme, protocol): b"X-Forwarded-Proto: " + scheme.encode() + b"\r\n" + via
-    for scheme in ("http", "https")
-    for protocol, via in _VIA.items()
-}
+def _client_lines(hops: bytes, client_ip: str, minor_version: int, *, is_http2: bool) -> bytes:
+    """Via, X-Forwarded-For (who sent us the request comes last) and X-Real-IP."""
+    version = b"2.0" if is_http2 else b"1.%d" % minor_version
+    return b"Via: %b %b\r\nX-Forwarded-For: %b\r\nX-Real-IP: %b\r\n" % (version, PSEUDONYM, hops, client_ip.encode())
 
 
-@lru_cache(maxsize=256)
-def _named_options(value: bytes) -> frozenset[bytes]:
-    """The fields that Connection names."""
-    return frozenset([option.strip(b" \t") for option in value.lower().split(b",")]) - _PLAIN_OPTIONS
+def _write_own(of: tuple[str, str, str, int, bool]) -> bytes:
+    authority, scheme, client_ip, minor_version, is_http2 = of
+    host = f"X-Forwarded-Host: {authority}\r\n" if authority else ""
+    start = f"{host}X-Forwarded-Proto: {scheme}\r\n".encode("latin-1")
+    return start + _client_lines(client_ip.encode(), client_ip, minor_version, is_http2=is_http2)
+
+
+#: The lines that end the fields of all requests with the same authority, scheme, client address, minor version, and
+#: whether that is HTTP/2's.
+_own_lines = Memory(_write_own, 4096)
+
+#: The fields that a Connection field names, by its value.
+_named_options: Memory[bytes, frozenset[bytes]] = Memory(
+    lambda value: frozenset([option.strip(b" \t") for option in value.lower().split(b",")]) - _PLAIN_OPTIONS, 256
+)
 
 
 def _keyed(lines: list[bytes]) -> list[tuple[bytes, bytes]]:

@@ -120,7 +120,8 @@ class HealthChecks:
             f"GET {self._check.path} HTTP/1.1\r\nHost: {self._check.host or target.authority}\r\n"
             "User-Agent: npserver-health\r\nAccept: */*\r\nConnection: close\r\n\r\n"
         )
-        client.begin(answer, head.encode("latin-1"), _CHECK, is_head=False, has_body=False)
+        client.begin(answer, _CHECK, is_head=False, has_body=False)
+        client.write(head.encode("latin-1"))
         try:
             status, body = await answer.done
         finally:

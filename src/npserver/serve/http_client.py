@@ -18,7 +18,7 @@ from npserver.errors import BadResponse, Phase, UpstreamError
 from npserver.http.framing import ChunkedDecoder
 from npserver.http.message import BY_LENGTH, CHUNKED, NO_BODY, UNTIL_CLOSE
 from npserver.http.response import MAX_HEAD_BYTES, ResponseHead, read_response_head
-from npserver.net.sweeper import NEVER
+from npserver.net.sweeper import NEVER, PERIOD_S
 from npserver.net.unread import read_unread
 from npserver.serve.response_sink import BODY, CLOSED, HEAD, IDLE, SWITCHED
 
@@ -47,13 +47,14 @@ class HttpClient(asyncio.Protocol):
 
     __slots__ = (
         "_buffer", "_context", "_decoder", "_framing", "_head", "_interim", "_is_head_request", "_is_reading", "_left",
-        "_scanned", "_sink", "_time", "deadline", "is_answered", "is_request_done", "is_write_paused", "requests",
-        "settings", "state", "target", "transport", "write",
+        "_scanned", "_sink", "_sweeper", "_time", "deadline", "is_answered", "is_request_done", "is_write_paused",
+        "requests", "settings", "state", "target", "transport", "write",
     )  # fmt: skip
 
     def __init__(self, context: Context, target: Target, settings: ClientSettings) -> None:
         self._context = context
         self._time = context.loop.time
+        self._sweeper = context.sweeper
         self.target = target
         self.settings = settings
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set before anything else is called
@@ -79,11 +80,9 @@ class HttpClient(asyncio.Protocol):
 
     # ── called by the owner ──
 
-    def begin(
-        self, sink: ResponseSink, head: bytes, settings: ClientSettings, *, is_head: bool, has_body: bool
-    ) -> None:
-        """Begin a request with its head; with a body, `write` and `end` follow, and the head may come with the first
-        piece. `is_head`: the method is HEAD."""
+    def begin(self, sink: ResponseSink, settings: ClientSettings, *, is_head: bool, has_body: bool) -> None:
+        """Begin a request. A `write` with its head follows; with a body, more of them and `end`. `is_head`: the method
+        is HEAD."""
         # hot: proxy
         self._sink = sink
         self.settings = settings
@@ -92,10 +91,12 @@ class HttpClient(asyncio.Protocol):
         self.is_answered = False
         self._is_head_request = is_head
         self._interim = 0
-        self.is_request_done = not has_body
-        self.deadline = NEVER if has_body else self._time() + settings.response_timeout_s
-        if head:
-            self.transport.write(head)
+        if has_body:
+            self.is_request_done = False
+            self.deadline = NEVER
+        else:
+            self.is_request_done = True
+            self.deadline = self._sweeper.now + settings.response_timeout_s + PERIOD_S
 
     def end(self, data: bytes = b"") -> None:
         """The request's body is complete, with this last piece."""
@@ -141,7 +142,7 @@ class HttpClient(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
         self.transport.set_write_buffer_limits(self.settings.buffer_size)
         self.write = self.transport.write
-        self._context.sweeper.watched.add(self)
+        self._sweeper.watched.add(self)
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the upstream."""
@@ -259,8 +260,7 @@ class HttpClient(asyncio.Protocol):
         if self._decoder is not None and body:
             body = self._decoder.feed(body)
             if self._decoder.done and not self._decoder.trailers:
-                decoder, self._decoder = self._decoder, None
-                self._detach(is_clean=not decoder.rest)
+                self._detach(is_clean=not self._decoder.rest)
                 sink.response_whole(head, body)
                 return
         sink.response_start(head)
@@ -288,7 +288,7 @@ class HttpClient(asyncio.Protocol):
             self._sink = None
             self.state = SWITCHED
             self.deadline = NEVER
-            self._context.sweeper.watched.discard(self)
+            self._sweeper.watched.discard(self)
             sink.response_switch(head, rest)
             return
         self._interim += 1
@@ -340,7 +340,7 @@ class HttpClient(asyncio.Protocol):
     # ── the end of a request ──
 
     def _detach(self, *, is_clean: bool) -> None:
-        head = self._head
+        head, self._head, self._decoder = self._head, None, None
         if is_clean and head is not None and head.keep_alive and self.is_request_done and not self.is_write_paused:
             self._release()
         else:
@@ -349,18 +349,17 @@ class HttpClient(asyncio.Protocol):
     def _release(self) -> None:
         """Back to the pool, if there is room."""
         # hot: proxy
-        settings = self.settings
+        settings, idle = self.settings, self.target.pool.idle
         self._sink = None
-        self._head = None
-        self._decoder = None
         self.state = IDLE
         if not self._is_reading:
             self._is_reading = True
             self.transport.resume_reading()
-        if self._context.draining or not self.target.pool.give(self, settings.pool_size):
+        if self._context.draining or len(idle) >= settings.pool_size:
             self._close()
             return
-        self.deadline = self._time() + settings.pool_idle_s
+        idle.append(self)
+        self.deadline = self._sweeper.now + settings.pool_idle_s + PERIOD_S
 
     def _close(self) -> None:
         self._leave()
@@ -373,7 +372,7 @@ class HttpClient(asyncio.Protocol):
         self.deadline = NEVER
         self._sink = None
         self._buffer = b""
-        self._context.sweeper.watched.discard(self)
+        self._sweeper.watched.discard(self)
 
     def _fail(self, reason: str, phase: Phase, timeout_key: str = "") -> None:
         sink = self._sink

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Pool:
-    """Idle connections, the latest used first: the others are left to grow old and be closed."""
+    """Idle connections. The last one is taken first: the others are left to grow old and be closed."""
 
     __slots__ = ("__weakref__", "idle")
 
@@ -21,23 +21,15 @@ class Pool:
     def __repr__(self) -> str:
         return f"<Pool idle={len(self.idle)}>"
 
-    def take(self, *, careful: bool) -> HttpClient | None:
-        """Take a connection that is still open, as far as we know. `careful`: ask the kernel too."""
-        # hot: proxy
+    def take_quiet(self) -> HttpClient | None:
+        """Take a connection that is still open as far as the kernel knows, for what must not be sent twice."""
         idle = self.idle
         while idle:
             client = idle.pop()
-            if not careful or is_quiet(client.transport):
+            if is_quiet(client.transport):
                 return client
             client.retire()
         return None
-
-    def give(self, client: HttpClient, size: int) -> bool:
-        """Keep an idle connection. False: there are `size` already, the caller closes it."""
-        if len(self.idle) >= size:
-            return False
-        self.idle.append(client)
-        return True
 
     def forget(self, client: HttpClient) -> None:
         """An idle connection has closed."""

@@ -1,7 +1,7 @@
 """The proxy's handler: what a rule says of passing requests on, compiled. `serve.proxy_call` does it for each request.
 
-The head of a request passed on is remembered with the request, which the server remembers by its bytes: a repeated
-request costs a look-up and a join.
+The head of a request passed on is remembered with the request, which the server remembers by its bytes: passing on a
+repeated request costs a look-up.
 """
 
 from __future__ import annotations
@@ -10,23 +10,18 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from msgspec import Struct
+
 from npserver.balance.sticky import cookie_line, find_cookie
 from npserver.errors import BadRequest
-from npserver.http.gateway import (
-    client_lines,
-    forwarded_line,
-    framing_lines,
-    is_loop,
-    passed_fields,
-    trusted_fields,
-    upgrade_of,
-)
-from npserver.http.message import Request
+from npserver.http.gateway import forwarded_line, framing_lines, is_loop, passed_fields, trusted_fields, upgrade_of
+from npserver.http.message import NO_BODY, Request
 from npserver.http.relocation import Relocation
 from npserver.http.response import ResponseHead
 from npserver.http.target import canonical_path
 from npserver.serve.proxy_call import ProxyCall
 from npserver.serve.response_sink import ClientSettings
+from npserver.serve.upload import Upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -34,8 +29,6 @@ if TYPE_CHECKING:
     from npserver.serve.exchange import Exchange
     from npserver.serve.target import Target
     from npserver.serve.upstream import Upstream
-
-REMEMBERED_CLIENTS = 4096  # addresses whose lines are kept ready
 
 
 class AddressSet(Protocol):
@@ -62,21 +55,13 @@ class ProxySettings:
     rewrite_fields: Callable[[Exchange, bytes], bytes] | None = None  # the rule's `headers`
 
 
-class Prepared:
-    """A request as one proxy passes it on: what does not depend on target and client, and the last whole head."""
+class PassedHead(Struct, eq=False):
+    """The head of a request as one proxy passes it on to one target for one client."""
 
-    __slots__ = ("asked", "client_ip", "fields", "framing", "head", "is_trusted", "proxy", "request_line", "target")
-
-    def __init__(self, proxy: Proxy, request_line: bytes, fields: bytes, framing: bytes, asked: bytes) -> None:
-        self.proxy = proxy
-        self.request_line = request_line  # with the Host line, if that is the client's
-        self.fields = fields
-        self.framing = framing
-        self.asked = asked  # the protocols in its Upgrade field
-        self.is_trusted = False  # the sender is a trusted proxy
-        self.target: Target | None = None  # that `head` is for
-        self.client_ip = ""
-        self.head = b""
+    proxy: Proxy
+    target: Target
+    client_ip: str
+    head: bytes
 
 
 class Proxy:
@@ -93,7 +78,8 @@ class Proxy:
         )
         self._keeps_path = not (self.settings.base or self.settings.strip or self.settings.rewrites)
         self._only_target = upstream.only_target if self.sticky is None else None
-        self._client_lines: dict[str, bytes] = {}
+        #: Heads depend on the request, the target and the client only, and may be kept.
+        self._keeps_heads = self.settings.trusted is None and self.settings.rewrite_fields is None
 
     def __repr__(self) -> str:
         return f"<Proxy {self.upstream!r}>"
@@ -102,6 +88,8 @@ class Proxy:
         """Pass the request on."""
         # hot: proxy
         call = ProxyCall(self, exchange)
+        if exchange.request.framing is not NO_BODY:
+            call.upload = Upload(exchange, call, self.settings.buffer_size)
         exchange.watch(call)
         target = self._only_target or self.choose(exchange, ())
         if target is not None:
@@ -122,39 +110,20 @@ class Proxy:
     def compose(self, exchange: Exchange, target: Target) -> bytes:
         """Write the head of the request passed on. Raises: BadRequest if it cannot be passed on."""
         # hot: proxy
-        request, client_ip = exchange.request, exchange.client_ip
-        prepared = request.memo
-        if type(prepared) is Prepared and prepared.proxy is self:
-            if prepared.target is target and prepared.client_ip == client_ip:
-                return prepared.head
-        else:
-            prepared = None
-        settings = self.settings
-        is_trusted = settings.trusted is not None and exchange.peer_ip in settings.trusted
-        if prepared is None or prepared.is_trusted is not is_trusted:
-            prepared = self._prepare(exchange, is_trusted=is_trusted)
-        if is_trusted:
-            lines = client_lines(client_ip, exchange.peer_ip)
-        else:
-            lines = self._client_lines.get(client_ip) or self._remember_client(client_ip)
-        if settings.forwarded:
-            lines += forwarded_line(request, exchange.scheme, exchange.peer_ip if is_trusted else client_ip)
-        host_line = b"" if settings.preserve_host and request.authority else target.host_line
-        if settings.rewrite_fields is not None:
-            line, _, own_host = prepared.request_line.partition(b"\r\n")
-            block = settings.rewrite_fields(exchange, b"".join((own_host, host_line, prepared.fields, lines)))
-            return b"".join((line, b"\r\n", block, prepared.framing))
-        head = b"".join((prepared.request_line, host_line, prepared.fields, lines, prepared.framing))
-        if settings.trusted is None:
-            prepared.target = target
-            prepared.client_ip = client_ip
-            prepared.head = head
+        memo = exchange.request.memo
+        if (
+            type(memo) is PassedHead
+            and memo.proxy is self and memo.target is target and memo.client_ip == exchange.client_ip
+        ):  # fmt: skip
+            return memo.head
+        head = self._write_head(exchange, target)
+        if self._keeps_heads:
+            exchange.request.memo = PassedHead(self, target, exchange.client_ip, head)
         return head
 
     def asked_upgrade(self, exchange: Exchange) -> bytes:
         """The protocols that the request passed on asked for in its Upgrade field."""
-        memo = exchange.request.memo
-        return memo.asked if isinstance(memo, Prepared) else b""
+        return upgrade_of(exchange.request)
 
     def response_fields(self, exchange: Exchange, target: Target, head: ResponseHead) -> bytes:
         """The fields of the answer passed back."""
@@ -169,24 +138,28 @@ class Proxy:
                 fields += cookie_line(sticky.cookie, target.cookie, sticky.max_age, secure=sticky.secure)
         return fields
 
-    def _prepare(self, exchange: Exchange, *, is_trusted: bool) -> Prepared:
+    def _write_head(self, exchange: Exchange, target: Target) -> bytes:
         # hot: proxy-varied
-        request, settings = exchange.request, self.settings
+        request, settings, client_ip = exchange.request, self.settings, exchange.client_ip
         if b"via" in request.fields and is_loop(request):
             raise BadRequest("the request has passed this server before: a loop", 508, "proxy_pass")
-        asked = upgrade_of(request) if request.upgrade else b""
-        if is_trusted:
-            fields = trusted_fields(request, exchange.scheme)
-        else:
-            fields = passed_fields(request, exchange.scheme)
-        line = f"{request.method} {self._target_of(request)} HTTP/1.1\r\n"
+        line = f"{request.method} {self._target_of(request)} HTTP/1.1\r\n".encode("latin-1")
         if settings.preserve_host and request.authority:
-            line += f"Host: {request.authority}\r\n"
-        framing = framing_lines(request, close=not settings.client.pool_size, upgrade=asked)
-        prepared = Prepared(self, line.encode("latin-1"), fields, framing, asked)
-        prepared.is_trusted = is_trusted
-        request.memo = prepared
-        return prepared
+            fields = f"Host: {request.authority}\r\n".encode("latin-1")
+        else:
+            fields = target.host_line
+        nearest_ip = client_ip
+        if settings.trusted is not None and exchange.peer_ip in settings.trusted:
+            nearest_ip = exchange.peer_ip
+            fields += trusted_fields(request, exchange.scheme, client_ip, nearest_ip)
+        else:
+            fields += passed_fields(request, exchange.scheme, client_ip)
+        if settings.forwarded:
+            fields += forwarded_line(request, exchange.scheme, nearest_ip)
+        if settings.rewrite_fields is not None:
+            fields = settings.rewrite_fields(exchange, fields)
+        upgrade = upgrade_of(request) if request.upgrade else b""
+        return line + fields + framing_lines(request, close=not settings.client.pool_size, upgrade=upgrade)
 
     def _target_of(self, request: Request) -> str:
         """The request target for the upstream."""
@@ -207,9 +180,3 @@ class Proxy:
                     query = f"?{added}&{request.query}" if request.query else f"?{added}"
                 break
         return settings.base + path + query
-
-    def _remember_client(self, client_ip: str) -> bytes:
-        if len(self._client_lines) >= REMEMBERED_CLIENTS:
-            self._client_lines.clear()
-        lines = self._client_lines[client_ip] = client_lines(client_ip, client_ip)
-        return lines

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from npserver.balance.retry import RETRIED_STATUSES, classify, is_stale
 from npserver.errors import BadRequest, Phase, UpstreamError
-from npserver.http.message import BY_LENGTH, NO_BODY
+from npserver.http.message import BY_LENGTH
 from npserver.http.response import ResponseHead
 from npserver.http.upgrade import switch_fault
 from npserver.net.dialer import dial
@@ -19,40 +21,34 @@ from npserver.net.tasks import spawn
 from npserver.proxyprotocol import encode_v1, encode_v2
 from npserver.serve.http_client import HttpClient
 from npserver.serve.tunnel import open_tunnel
-from npserver.serve.upload import Upload
 
 if TYPE_CHECKING:
     from npserver.serve.exchange import Exchange
     from npserver.serve.proxy import Proxy
     from npserver.serve.target import Target
+    from npserver.serve.upload import Upload
 
 
-class ProxyCall:
+class ProxyCall(Struct, eq=False):
     """One exchange's way to an upstream and back."""
 
     # tried, attempts     targets that failed, and how many were tried
+    # head                of the request as passed on
     # target, client      in use now; None before, between and after attempts
     # upload              the request's body, if it has one
     # is_started          the answer's head has gone to the client
     # is_over             nothing more is to be done for the exchange
 
-    __slots__ = (
-        "attempts", "client", "exchange", "head", "is_over", "is_started", "proxy", "target", "tried", "upload",
-    )  # fmt: skip
-
-    def __init__(self, proxy: Proxy, exchange: Exchange) -> None:
-        # hot: proxy
-        self.proxy = proxy
-        self.exchange = exchange
-        self.target: Target | None = None
-        self.client: HttpClient | None = None
-        self.tried: frozenset[Target] | tuple[()] = ()
-        self.attempts = 0
-        self.is_started = False
-        self.is_over = False
-        self.upload: Upload | None = None
-        if exchange.request.framing is not NO_BODY:
-            self.upload = Upload(exchange, self, proxy.settings.buffer_size)
+    proxy: Proxy
+    exchange: Exchange
+    target: Target | None = None
+    client: HttpClient | None = None
+    head: bytes = b""
+    tried: frozenset[Target] | tuple[()] = ()
+    attempts: int = 0
+    is_started: bool = False
+    is_over: bool = False
+    upload: Upload | None = None
 
     def __repr__(self) -> str:
         return f"<ProxyCall {self.exchange!r} target={self.target!r} attempts={self.attempts}>"
@@ -73,8 +69,9 @@ class ProxyCall:
         self.target = target
         target.acquire()
         exchange.upstream = target.uri
-        if target.pool.idle and not fresh:
-            client = target.pool.take(careful=not exchange.request.is_repeatable)
+        idle = target.pool.idle
+        if idle and not fresh:
+            client = idle.pop() if exchange.request.is_repeatable else target.pool.take_quiet()
             if client is not None:
                 self._send(client)
                 return
@@ -110,10 +107,10 @@ class ProxyCall:
         self.client = client
         upload = self.upload
         is_head = self.exchange.request.method == "HEAD"
+        client.begin(self, self.proxy.settings.client, is_head=is_head, has_body=upload is not None)
         if upload is None:
-            client.begin(self, self.head, self.proxy.settings.client, is_head=is_head, has_body=False)
+            client.write(self.head)
         else:
-            client.begin(self, b"", self.proxy.settings.client, is_head=is_head, has_body=True)
             upload.send(client, self.head)
 
     def _try_again(self, error: UpstreamError, target: Target, *, sent: bool) -> None:
