@@ -12,8 +12,8 @@ Value = TypeVar("Value")
 class Memory(dict[Key, Value]):
     """Values by what they are made of, each made when first asked for; what raises is not kept.
 
-    A look-up costs a third of `functools.lru_cache`'s, which packs all keys but texts and numbers. When `size` values are
-    held all are forgotten: those in use are soon there again.
+    A look-up costs a third of `functools.lru_cache`'s, which packs all keys but texts and numbers. When `size` values
+    are held all are forgotten: those in use are soon there again.
     """
 
     __slots__ = ("_make", "_size")

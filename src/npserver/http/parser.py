@@ -105,8 +105,8 @@ def parse_head(head: bytes, limits: HeadLimits) -> Request:
             raise BadRequest(f"unknown expectation {clip(fields[b'expect'])}", 417)
         request.expects_continue = framing is not NO_BODY
     request.is_plain = (
-        method == "GET" and minor_version == 1 and request.keep_alive and framing is NO_BODY
-        and not request.upgrade and fields.keys().isdisjoint(_SELECTIVE)
+        method == "GET" and framing is NO_BODY and not request.upgrade and fields.keys().isdisjoint(_SELECTIVE)
+        and (minor_version == 1 or not request.keep_alive)
     )  # fmt: skip
     return request
 

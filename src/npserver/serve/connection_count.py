@@ -21,10 +21,11 @@ class ConnectionCount:
         slots = row.slots
         slots[front.connections_slot] += 1
         slots[front.accepted_slot] += 1
-        is_trusted = (
-            front.trusted is not None and client_ip in front.trusted
-        )  # a proxy brings many clients' connections
-        if front.settings.max_connections_per_ip and client_ip != "unix:" and not is_trusted:
+        if (
+            front.settings.max_connections_per_ip
+            and client_ip != "unix:"
+            and (front.trusted is None or client_ip not in front.trusted)  # a proxy brings many clients' connections
+        ):
             first, second = self._cells = row.cells(client_ip.encode())
             slots[first] += 1
             slots[second] += 1

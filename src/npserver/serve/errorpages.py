@@ -64,3 +64,9 @@ def render(status: int, accept: bytes, request_id: str) -> tuple[bytes, bytes]:
     else:
         body = f"{status} {name}\n" + (f"{request_id}\n" if request_id else "")
     return _FIELDS[media_type], body.encode()
+
+
+def last_page(status: int) -> bytes:
+    """Make what follows the common fields where there was no request to answer: a plain page, and the end."""
+    fields, body = render(status, b"", "")
+    return b"%bContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (fields, len(body), body)

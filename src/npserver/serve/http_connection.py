@@ -15,11 +15,11 @@ from npserver.errors import BadRequest
 from npserver.http.message import Request
 from npserver.http.parser import check_partial_head
 from npserver.net.sweeper import NEVER
-from npserver.serve import errorpages
 from npserver.serve.connection_state import BODY, CLOSED, CLOSING, HANDLER, HEAD, IDLE, SWITCHED, WRITING
 from npserver.serve.downstream import LINGER_S, Downstream
+from npserver.serve.errorpages import last_page
 from npserver.serve.http_exchange import HttpExchange
-from npserver.serve.http_response import JOINED_BYTES, STATUS_LINES
+from npserver.serve.http_response import JOINED_BYTES
 
 if TYPE_CHECKING:
     from npserver.net.listener import LiveListener
@@ -31,9 +31,7 @@ log = logging.getLogger("npserver.http")
 MAX_PIPELINED_BYTES = 64 << 10  # read ahead of the exchange in progress; then the client is made to wait
 _END_OF_HEAD = b"\r\n\r\n"
 _SHORTEST_HEAD = len(b"GET / HTTP/1.0\r\n\r\n")
-_CR = 13
 MAX_TURN = 64  # pipelined requests answered before other connections get their turn
-_FULL = STATUS_LINES[503] + b"Retry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 class HttpConnection(Downstream):
@@ -61,10 +59,10 @@ class HttpConnection(Downstream):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected (and its TLS handshake is done)."""
         limit = self.admit(transport)
-        self.deadline = self.context.loop.time() + self.front.settings.idle_timeout_s
+        self.deadline = self.context.sweeper.now + self.front.idle_s
         if limit:
             log.info("503 to %s: %s reached", self.client_ip, limit)
-            self.transport.write(_FULL)
+            self.transport.write(self.front.starts[503] + b"Retry-After: 5\r\n" + last_page(503))
             self.linger()
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -135,9 +133,8 @@ class HttpConnection(Downstream):
         if self.state is IDLE and front is self.listener.front and not self.buffer:
             found = front.heads.get(data)
             if found is None:
-                size = len(data)
-                if size < _SHORTEST_HEAD or data.find(_END_OF_HEAD) != size - 4 or data[0] == _CR:
-                    self._serve(data)  # not just a whole head
+                if len(data) < _SHORTEST_HEAD or data.find(_END_OF_HEAD) != len(data) - 4 or data[0] == 13:
+                    self._serve(data)  # not just a whole head: part of one, more than one, or an empty line first
                     return
                 try:
                     found = front.find(data)
@@ -223,6 +220,8 @@ class HttpConnection(Downstream):
                     return
             request, route = found
             if route.ready is not None and request.is_plain and self._answer_at_once(request, route):
+                if self.state is CLOSING or self.state is CLOSED:
+                    return
                 data = rest
             else:
                 self._begin(request, route, rest)
@@ -268,10 +267,7 @@ class HttpConnection(Downstream):
         front = self.front
         context = self.context
         requests = self.requests + 1
-        if (
-            requests >= front.max_requests or self.read_all or context.draining or self.is_misdirected is not None
-            or (answer := route.ready(request)) is None  # type: ignore[misc]
-        ):  # fmt: skip
+        if self.is_misdirected is not None or (answer := route.ready(request)) is None:  # type: ignore[misc]
             return False
         status, body = answer.status, answer.body
         access_log = context.access_log
@@ -290,11 +286,24 @@ class HttpConnection(Downstream):
         slots[front.sent_slot] += size
         self.state = IDLE
         self.deadline = context.sweeper.now + front.idle_s
+        head = answer.head
+        is_kept = request.keep_alive and not self.read_all and not context.draining and requests < front.max_requests
+        if not is_kept:
+            head = head[:-2] + b"Connection: close\r\n\r\n"
         if size <= JOINED_BYTES:
-            self.transport.write(b"".join((front.starts[status], answer.head, body)))
+            self.transport.write(b"".join((front.starts[status], head, body)))
         else:
-            self.transport.writelines((front.starts[status] + answer.head, body))
+            self.transport.writelines((front.starts[status] + head, body))
+        if not is_kept:
+            self.leave(request)
         return True
+
+    def leave(self, request: Request) -> None:
+        """The last answer is written: close, at once if the client knows that it is the last."""
+        if request.keep_alive and not self.read_all:
+            self.linger()  # it may have sent more before it reads that we close
+        else:
+            self.close()
 
     def _begin(self, request: Request, route: Route, rest: bytes) -> None:
         # hot: static-small
@@ -323,11 +332,7 @@ class HttpConnection(Downstream):
         front.slots[front.class_slots[error.status // 100]] += 1
         level = logging.INFO if error.key else logging.DEBUG
         log.log(level, "%d to %s: %s%s", error.status, self.client_ip, error, f" ({error.key})" if error.key else "")
-        fields, body = errorpages.render(error.status, b"", "")
-        self.transport.write(
-            b"%b%b%bContent-Length: %d\r\nConnection: close\r\n\r\n%b"
-            % (STATUS_LINES[error.status], front.common_fields, fields, len(body), body)
-        )
+        self.transport.write(front.starts[error.status] + last_page(error.status))
         self.linger()
 
     # ── writing ──

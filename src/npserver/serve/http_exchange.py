@@ -150,33 +150,33 @@ class HttpExchange(ResponseHalf):
         """The response is written: what about the rest of the request?"""
         # hot: static-small
         self._source = None
+        connection = self.connection
         if self._started:
             self._log(self.status)
         else:
-            front = self.connection.front
+            front = connection.front
             slots = front.slots
             slots[front.requests_slot] += 1
             slots[front.class_slots[self.status // 100]] += 1
             slots[front.sent_slot] += self.sent
         body = self.body
-        if body is None or body.done:
+        if body is None and self.keep:
+            connection.exchange = None
+            connection.exchange_ended()
+        elif body is None or body.done:
             self._leave()
         elif not self.keep:
             body.lose("answered")
-            self.connection.exchange = None
-            self.connection.linger()
+            connection.exchange = None
+            connection.linger()
         else:
             body.discard()
 
     def _leave(self) -> None:
         """Request and response are complete."""
-        # hot: static-small
         connection = self.connection
         connection.exchange = None
         if not self.keep:
-            if self.request.keep_alive and not connection.read_all:
-                connection.linger()  # the client may have sent more before it reads that we close
-            else:
-                connection.close()
+            connection.leave(self.request)
         else:
             connection.exchange_ended()
