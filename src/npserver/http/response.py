@@ -7,10 +7,11 @@ Called by `serve.http_client` with one whole head. As with requests, what peers 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from functools import lru_cache
+
+from msgspec import Struct
 
 from npserver.errors import BadResponse, clip
+from npserver.http.memory import Memory
 from npserver.http.message import BY_LENGTH, CHUNKED, NO_BODY, UNTIL_CLOSE, Framing
 
 MAX_HEAD_BYTES = 64 << 10
@@ -21,7 +22,7 @@ _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?")
 _DATE = re.compile(rb"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT\r\n")
-_HEAD_OCTETS = bytes([9, 10, 13, *range(0x20, 0x7F), *range(0x80, 0x100)])
+_LINE_OCTETS = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])
 
 
 _CONNECTION_OPTIONS = frozenset({b"close", b"keep-alive", b"upgrade"})
@@ -50,23 +51,30 @@ _KNOWN = {
 }
 
 
-class _Roles(dict[bytes, int]):
-    """What is done with each field, by its name as sent; bounded."""
+class _Line(Struct, frozen=True, eq=False):
+    """What a field line says to us."""
 
-    def __missing__(self, name: bytes) -> int:
-        if not _TOKEN.fullmatch(name):
-            raise BadResponse(f"bad field name {clip(name)}")
-        if len(self) >= 1024:
-            self.clear()
-        role = self[name] = _KNOWN.get(name.lower(), _PASS)
-        return role
+    role: int
+    passed: bytes  # what is passed on, with its CRLF: the line, or nothing
+    key: bytes  # its name, lower case
+    value: bytes
 
 
-_ROLES = _Roles()
+def _parse_line(line: bytes) -> _Line:
+    """Parse a field line (RFC 9112 §5). Raises: BadResponse."""
+    if line.translate(None, _LINE_OCTETS):
+        raise BadResponse("control character, bare CR or bare LF in the response's head")
+    name, colon, value = line.partition(b":")
+    if not _TOKEN.fullmatch(name):
+        raise BadResponse(f"bad field name {clip(name)}")
+    if not colon:
+        raise BadResponse(f"header line without a colon: {clip(line)}")
+    key = name.lower()
+    role = _KNOWN.get(key, _PASS)
+    return _Line(role, line + b"\r\n" if role <= _REWRITE else b"", key, value.strip(b" \t"))
 
 
-@dataclass(slots=True, eq=False)
-class ResponseHead:
+class ResponseHead(Struct, eq=False):
     """An upstream's answer without its body. Shared like requests: equal heads are parsed once."""
 
     status: int
@@ -84,39 +92,30 @@ def read_response_head(head: bytes) -> ResponseHead:
     if len(head) > REMEMBERED_HEAD_BYTES:
         return parse_response_head(head)
     start = head.find(b"\r\nDate: ")  # left out, as it would be anyway, so that heads are the same for longer
-    if start > 0 and _is_date(head[start + 8 : start + 39]):
+    if start > 0 and _dates[head[start + 8 : start + 39]]:
         head = head[:start] + head[start + 37 :]
-    return _remembered(head)
+    return _heads[head]
 
 
 def parse_response_head(head: bytes) -> ResponseHead:
     """Parse a head that ends in an empty line. Raises: BadResponse."""
     # hot: proxy-varied
-    if head.translate(None, _HEAD_OCTETS):
-        raise BadResponse("control character in the response's head")
-    lines = head.split(b"\r\n")
-    line_count = len(lines) - 1
-    if head.count(b"\n") != line_count or head.count(b"\r") != line_count:
-        raise BadResponse("bare CR or LF in the response's head")
-    if line_count - 2 > MAX_FIELDS:
-        raise BadResponse(f"{line_count - 2} header fields")
-    minor_version, status = _read_status_line(lines[0])
-    roles = _ROLES
+    status_line, *lines, _, _ = head.split(b"\r\n")
+    if len(lines) > MAX_FIELDS:
+        raise BadResponse(f"{len(lines)} header fields")
+    minor_version, status = _status_lines[status_line]
+    recall = _recall_line if len(head) <= REMEMBERED_HEAD_BYTES else _parse_line
     kept: list[bytes] = []
     read: dict[bytes, bytes] = {}
     needs_rewrite = False
-    for line in lines[1:-2]:
-        name, colon, value = line.partition(b":")
-        role = roles[name]
-        if not colon:
-            raise BadResponse(f"header line without a colon: {clip(line)}")
-        if not role:
-            kept.append(line)
-        elif role == _REWRITE:
-            kept.append(line)
-            needs_rewrite = True
+    for line in map(recall, lines):
+        role = line.role
+        if role <= _REWRITE:
+            kept.append(line.passed)
+            if role:
+                needs_rewrite = True
         elif role == _READ:
-            _read_field(read, name.lower(), value.strip(b" \t"))
+            _read_field(read, line.key, line.value)
     framing, length = _find_framing(read, status, minor_version)
     keep_alive, upgrade = minor_version == 1, b""
     if b"connection" in read:
@@ -126,10 +125,8 @@ def parse_response_head(head: bytes) -> ResponseHead:
         keep_alive = keep_alive and b"close" not in options
         if b"upgrade" in options:
             upgrade = read.get(b"upgrade", b"").lower()
-    if kept:
-        kept.append(b"")
     body_bytes = 0 if framing is NO_BODY else length if length is not None else -1
-    return ResponseHead(status, b"\r\n".join(kept), framing, length, keep_alive, body_bytes, needs_rewrite, upgrade)
+    return ResponseHead(status, b"".join(kept), framing, length, keep_alive, body_bytes, needs_rewrite, upgrade)
 
 
 def _read_field(read: dict[bytes, bytes], key: bytes, value: bytes) -> None:
@@ -163,7 +160,6 @@ def _find_framing(read: dict[bytes, bytes], status: int, minor_version: int) -> 
     return BY_LENGTH if length else NO_BODY, length
 
 
-@lru_cache(maxsize=256)
 def _read_status_line(line: bytes) -> tuple[int, int]:
     """Minor version and status."""
     match = _STATUS_LINE.fullmatch(line)
@@ -172,10 +168,8 @@ def _read_status_line(line: bytes) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-@lru_cache(maxsize=64)
-def _is_date(value: bytes) -> bool:
-    """Whether this is a date and the end of its line, and cannot be anything else."""
-    return _DATE.fullmatch(value) is not None
-
-
-_remembered = lru_cache(maxsize=1024)(parse_response_head)
+_recall_line = Memory(_parse_line, 4096).__getitem__  # most lines come again, whatever else a head holds
+_status_lines = Memory(_read_status_line, 256)
+#: Whether this is a date and the end of its line, and cannot be anything else.
+_dates: Memory[bytes, bool] = Memory(lambda value: _DATE.fullmatch(value) is not None, 64)
+_heads = Memory(parse_response_head, 1024)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from npserver.http.forwarded import client_address
 from npserver.http.framing import LAST_CHUNK, chunk
+from npserver.http.memory import Memory
 from npserver.http.message import NO_BODY, Request
 from npserver.serve import errorpages
 from npserver.serve.exchange_base import ExchangeBase
@@ -37,6 +38,7 @@ class _StatusLines(dict[int, bytes]):
 
 
 STATUS_LINES = _StatusLines()
+_length_lines: Memory[int, bytes] = Memory(lambda size: b"Content-Length: %d\r\n" % size, JOINED_BYTES + 1)
 
 
 class ResponseHalf(ExchangeBase):
@@ -97,16 +99,15 @@ class ResponseHalf(ExchangeBase):
             self._head_only(status, fields, None if status == 204 or status == 304 else len(body))
             return
         self.status = status
-        self.sent = len(body)
+        size = self.sent = len(body)
         if self.route.rewrite_fields is not None:
             fields = self._rewrite(fields)
-        length = b"Content-Length: %d\r\n" % len(body)
-        common = connection.front.common_fields
-        line = STATUS_LINES[status]
-        if len(body) <= JOINED_BYTES:
-            connection.transport.write(b"".join((line, common, fields, length, self._connection_line(), body)))
+        start = connection.front.starts[status]
+        if size <= JOINED_BYTES:
+            connection.transport.write(b"".join((start, fields, _length_lines[size], self._connection_line(), body)))
         else:
-            connection.transport.writelines((b"".join((line, common, fields, length, self._connection_line())), body))
+            head = b"".join((start, fields, b"Content-Length: %d\r\n" % size, self._connection_line()))
+            connection.transport.writelines((head, body))
         self._answered()
 
     def _head_only(self, status: int, fields: bytes, length: int | None) -> None:
@@ -222,7 +223,7 @@ class ResponseHalf(ExchangeBase):
             or not request.keep_alive
             or (connection.read_all and not connection.buffer)
             or self.context.draining
-            or connection.requests >= connection.front.settings.max_requests_per_connection
+            or connection.requests >= connection.front.max_requests
             or (body is not None and not body.done and (body.is_continue_due or body.is_long))
         ):
             self.keep = False
