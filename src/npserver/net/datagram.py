@@ -13,12 +13,14 @@ import logging
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from npserver.networks import plain_ip
 
 if TYPE_CHECKING:
     from npserver.net.batch import Batch
+    from npserver.net.batchqueue import BatchQueue
     from npserver.net.listener import LiveListener
     from npserver.serve.context import Context
     from npserver.serve.front import Client
@@ -46,7 +48,7 @@ def open_socket(context: Context, live: LiveListener, sock: socket.socket) -> Op
 class OpenSocket:
     """A listening datagram socket; what fronts call `DatagramSocket`."""
 
-    __slots__ = ("_batch", "_context", "_known", "_sock", "live", "name", "send")
+    __slots__ = ("_batch", "_context", "_known", "_queue", "_sock", "live", "name", "send")
 
     #: Send a datagram to a client, from the address it had written to; dropped if that cannot be done now.
     send: Callable[[bytes, Client], None]
@@ -57,6 +59,7 @@ class OpenSocket:
         self.live = live
         self._sock = sock
         self._known: dict[tuple[Any, ...], Client] = {}
+        self._queue: BatchQueue | None = None
         self.name = sock.getsockname()
         if sock.family == getattr(socket, "AF_UNIX", None):
             read, self.send = self._read_unix, self._send_unix
@@ -66,13 +69,18 @@ class OpenSocket:
             read, self.send = self._read_any, self._send_any
         else:
             _widen(sock)
-            read, self.send = self._read_one, self._send_one
-            if hasattr(live.front, "answer_batch"):  # DNS: answers at once
-                from npserver.net.batch import Batch, is_possible  # only where it is used
+            from npserver.net.batch import Batch, is_possible  # only where it is used
 
-                if is_possible():
+            read, self.send = self._read_one, self._send_one
+            if is_possible():
+                if hasattr(live.front, "answer_batch"):  # DNS: answers at once
                     self._batch = Batch(sock)
                     read = self._read_batch
+                else:
+                    from npserver.net.batchqueue import BatchQueue
+
+                    self._queue = queue = BatchQueue(context.loop, sock)
+                    read, self.send = partial(self._read_queue, queue), queue.queue
         context.loop.add_reader(sock, read)
 
     def __repr__(self) -> str:
@@ -93,6 +101,8 @@ class OpenSocket:
         """Stop reading and close the socket; later sends are dropped."""
         if self._sock.fileno() >= 0:
             self._context.loop.remove_reader(self._sock)
+            if self._queue is not None:
+                self._queue.flush()
             self._sock.close()
 
     # ── bound to one address: the client is the socket address itself ──
@@ -118,6 +128,17 @@ class OpenSocket:
                 return
             for slot, data in enumerate(batch.receive()):  # a reload gave the listener to another handler
                 front.datagram(data, batch.client(slot), self)
+        except Exception as error:
+            self._fault(error)
+
+    def _read_queue(self, queue: BatchQueue) -> None:  # hot: udp
+        front: Any = self.live.front
+        try:
+            if hasattr(front, "datagrams"):
+                front.datagrams(queue.receive_from(), self)
+                return
+            for data, client in queue.receive_from():  # a reload gave the listener to another handler
+                front.datagram(data, client, self)
         except Exception as error:
             self._fault(error)
 

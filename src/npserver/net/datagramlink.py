@@ -115,14 +115,13 @@ class DatagramLink:
 
     def _read(self) -> None:  # hot: forward.udp
         """Take one datagram, or all there are where there tend to be several."""
-        receive = self._receive
-        take = self._take
         count = 0
         try:
-            take(receive(MAX_DATAGRAM))
+            self._take(self._receive(MAX_DATAGRAM))
             if self._singles:
                 self._singles -= 1
                 return
+            receive, take = self._receive, self._take
             while self._is_reading and count < BATCH:
                 take(receive(MAX_DATAGRAM))
                 count += 1
