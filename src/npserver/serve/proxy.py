@@ -15,6 +15,7 @@ from msgspec import Struct
 from npserver.balance.sticky import cookie_line, find_cookie
 from npserver.errors import BadRequest
 from npserver.http.gateway import forwarded_line, framing_lines, is_loop, passed_fields, trusted_fields, upgrade_of
+from npserver.http.memory import Memory
 from npserver.http.message import NO_BODY, Request
 from npserver.http.relocation import Relocation
 from npserver.http.response import ResponseHead
@@ -29,6 +30,15 @@ if TYPE_CHECKING:
     from npserver.serve.exchange import Exchange
     from npserver.serve.target import Target
     from npserver.serve.upstream import Upstream
+
+
+def _write_same_line(of: tuple[str, str, str, bool]) -> bytes:
+    method, path, query, has_query = of
+    return f"{method} {path}{'?' if has_query else ''}{query} HTTP/1.1\r\n".encode("latin-1")
+
+
+#: The request lines passed on for upstreams with the same paths: by method, path, query, and whether there is one.
+_same_lines = Memory(_write_same_line, 2048)
 
 
 class AddressSet(Protocol):
@@ -143,7 +153,10 @@ class Proxy:
         request, settings, client_ip = exchange.request, self.settings, exchange.client_ip
         if b"via" in request.fields and is_loop(request):
             raise BadRequest("the request has passed this server before: a loop", 508, "proxy_pass")
-        line = f"{request.method} {self._target_of(request)} HTTP/1.1\r\n".encode("latin-1")
+        if self._keeps_path:
+            line = _same_lines[request.method, request.path, request.query, request.has_query]
+        else:
+            line = f"{request.method} {self._target_of(request)} HTTP/1.1\r\n".encode("latin-1")
         if settings.preserve_host and request.authority:
             fields = f"Host: {request.authority}\r\n".encode("latin-1")
         else:
@@ -162,12 +175,10 @@ class Proxy:
         return line + fields + framing_lines(request, close=not settings.client.pool_size, upgrade=upgrade)
 
     def _target_of(self, request: Request) -> str:
-        """The request target for the upstream."""
+        """The request target for an upstream that has other paths."""
         settings = self.settings
         path = request.path
         query = f"?{request.query}" if request.has_query else ""
-        if self._keeps_path:
-            return path + query
         strip = settings.strip
         if strip and path.startswith(strip) and path[len(strip) : len(strip) + 1] in ("", "/"):
             path = path[len(strip) :] or "/"

@@ -67,7 +67,9 @@ class ProxyCall(Struct, eq=False):
             return
         self.attempts += 1
         self.target = target
-        target.acquire()
+        slots = target.slots  # what `acquire` does, written out
+        slots[target.active_slot] += 1
+        slots[target.requests_slot] += 1
         exchange.upstream = target.uri
         idle = target.pool.idle
         if idle and not fresh:
@@ -161,19 +163,21 @@ class ProxyCall(Struct, eq=False):
     def response_whole(self, head: ResponseHead, body: bytes) -> None:
         """The answer, all of it."""
         # hot: proxy
-        target, exchange, proxy = self.target, self.exchange, self.proxy
-        assert target is not None
         self.client = None
-        status, fields = head.status, head.fields
+        status = head.status
         if status in RETRIED_STATUSES and self._retries_status(status):
             return
+        target, exchange, proxy = self.target, self.exchange, self.proxy
+        assert target is not None
         self.is_over = True
         if self.upload is not None:
             self.upload.stop()
         self.target = None
-        target.release()
+        target.slots[target.active_slot] -= 1  # what `release` does, written out
         if head.needs_rewrite or proxy.sticky is not None:
             fields = proxy.response_fields(exchange, target, head)
+        else:
+            fields = head.fields
         if exchange.request.method == "HEAD" or status == 304 or status == 204:
             exchange.start(status, fields, head.length, None)
             exchange.finish()
