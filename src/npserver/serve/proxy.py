@@ -131,10 +131,6 @@ class Proxy:
             exchange.request.memo = PassedHead(self, target, exchange.client_ip, head)
         return head
 
-    def asked_upgrade(self, exchange: Exchange) -> bytes:
-        """The protocols that the request passed on asked for in its Upgrade field."""
-        return upgrade_of(exchange.request)
-
     def response_fields(self, exchange: Exchange, target: Target, head: ResponseHead) -> bytes:
         """The fields of the answer passed back."""
         fields = head.fields

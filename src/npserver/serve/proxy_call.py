@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from npserver.balance.retry import RETRIED_STATUSES, classify, is_stale
 from npserver.errors import BadRequest, Phase, UpstreamError
+from npserver.http.gateway import upgrade_of
 from npserver.http.message import BY_LENGTH
 from npserver.http.response import ResponseHead
 from npserver.http.upgrade import switch_fault
@@ -213,7 +214,7 @@ class ProxyCall(Struct, eq=False):
         assert client is not None
         assert target is not None
         self.client = None
-        fault = switch_fault(exchange.request, self.proxy.asked_upgrade(exchange), head)
+        fault = switch_fault(exchange.request, upgrade_of(exchange.request), head)
         if fault:
             client.transport.abort()
             target.count_failure()
