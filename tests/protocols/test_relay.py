@@ -214,6 +214,20 @@ def test_deadline_is_kept_by_the_sweeper(run: Run) -> None:
     run(play())
 
 
+def test_connections_that_last_are_kept_alive(run: Run) -> None:
+    async def play() -> None:
+        async with stage(splices=False, timeout_s=3600) as it:
+            assert it.relay.deadline - it.loop.time() <= 15
+            transports = (it.relay.client.transport, it.relay.target.transport)
+            for wanted in (False, True):
+                for transport in transports:
+                    sock = transport.get_extra_info("socket")
+                    assert bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)) is wanted
+                it.relay.expire(it.loop.time())
+
+    run(play())
+
+
 def test_a_stuck_receiver_does_not_hold_a_relay_for_ever(run: Run) -> None:
     async def play() -> None:
         async with stage(splices=False, timeout_s=100) as it:

@@ -136,7 +136,8 @@ def keep_alive(transport: asyncio.BaseTransport) -> None:
     """Have the kernel notice a peer that vanished. Small writes are never delayed: the loop sees to that itself."""
     connection = transport.get_extra_info("socket")
     if connection is not None:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        with suppress(OSError):  # it has just been closed
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
 async def _race(

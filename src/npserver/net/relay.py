@@ -17,6 +17,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from npserver.net.dialer import keep_alive
 from npserver.net.relayend import End
 from npserver.net.splice import can_splice
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from npserver.serve.context import Context
 
 LINGER_S = 2.0  # for a peer to take what was sent last, before its connection is cut
+FIRST_LOOK_S = 15.0  # connections that live so long are kept alive: of a shorter one nobody notices
 LOOKS = 4  # looks at the counts within the time of silence that ends a relay: it may live a quarter longer
 
 
@@ -107,6 +109,10 @@ class Relay:
                     end.abort()
             return
         client, target = self.client, self.target
+        if not self._seen:  # the first look
+            for end in (client, target):
+                if end.is_open:
+                    keep_alive(end.transport)
         seen = (client.received, target.received, client.pending_bytes(), target.pending_bytes())
         if seen != self._seen:
             self._seen = seen
@@ -132,7 +138,7 @@ class Relay:
             return
         self.is_joined = True
         now = self._idle_since = self.context.loop.time()
-        self.deadline = now + self.timeout_s / LOOKS
+        self.deadline = now + min(self.timeout_s / LOOKS, FIRST_LOOK_S)
         self.context.sweeper.watched.add(self)
         if self.preface:
             target.transport.write(self.preface)

@@ -94,7 +94,8 @@ class End(asyncio.Protocol):
         self.is_open = False
         relay = self.relay
         if not relay.is_over and (self is relay.client or self is relay.target):
-            if not relay.is_lingering:  # else it has failed before
+            is_done = error is None and self.is_at_eof and self.other.is_at_eof and relay.is_joined  # see `finish`
+            if not (is_done or relay.is_lingering):  # the latter: it has failed before
                 self.fail(error)
             relay.end_lost()
 

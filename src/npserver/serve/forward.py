@@ -13,7 +13,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, cast
 
 from npserver.errors import UpstreamError
-from npserver.net.dialer import dial, explain, keep_alive
+from npserver.net.dialer import dial, explain
 from npserver.net.relay import Relay
 from npserver.net.relayend import End
 from npserver.net.resolver import resolver_of
@@ -154,7 +154,6 @@ class ForwardedConnection(Relay):
         error = attempt.exception()
         if error is None:
             self._attempt = None
-            keep_alive(attempt.result()[0])
             if self.session is not None:
                 self.session.target_reached()
             return
