@@ -1,8 +1,8 @@
 """Many datagrams a system call: recvmmsg(2) and sendmmsg(2), for a front that answers most of them at once.
 
-Used by `net.datagram` for sockets bound to one address, `net.batchqueue` being for answers that come later; measured
-with DNS: 2 to 4 us less of some 12 a datagram, since neither addresses are turned into tuples and back nor the end of
-the queue is found by an exception. Needs 64-bit Linux, whose layouts these are; elsewhere `is_possible` says no.
+Used by `net.datagram` for sockets bound to one address; measured with DNS: 2 to 4 us less of some 12 a datagram, since
+neither addresses are turned into tuples and back nor the end of the queue is found by an exception. Needs 64-bit
+Linux, whose layouts these are; elsewhere `is_possible` says no.
 
 Layout of one `mmsghdr`, 64 bytes: name (8-byte pointer), its length (4, then 4 of padding), iovec (8), their count (8),
 control (8), its length (8), flags (4, 4 of padding), the message's length (4, 4 of padding). An iovec is pointer and
@@ -12,7 +12,6 @@ length, 8 bytes each.
 from __future__ import annotations
 
 import ctypes
-import mmap
 import socket
 import sys
 from array import array
@@ -28,7 +27,7 @@ BATCH = 64  # datagrams a call
 SLOT_BYTES = 1024  # longer datagrams are cut: this is for questions that are shorter
 ANSWER_BYTES = 2048  # more on average, and the answers are sent singly
 KNOWN_CLIENTS = 4096
-NAME_BYTES = 28  # sockaddr_in6, the larger of both
+_NAME_BYTES = 28  # sockaddr_in6, the larger of both
 _DONTWAIT = 64
 
 _HEADER = Struct("=QIxxxxQQQQixxxxIxxxx")
@@ -59,35 +58,28 @@ class Batch:
         "_out_headers",
         "_output",
         "_output_at",
-        "_slot_bytes",
         "_sock",
-        "_tails",
     )
 
-    def __init__(self, sock: socket.socket, slot_bytes: int = SLOT_BYTES, tail_bytes: int = 0) -> None:
-        """`tail_bytes`: how much longer than `slot_bytes` a datagram may be before it is cut."""
+    def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._slot_bytes = slot_bytes
         self._known: dict[bytes, Client] = {}
         self._libc = ctypes.PyDLL(None)  # calls that do not wait need not let other threads run
         self._libc.recvmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
         self._libc.sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
         self._memory: list[object] = []  # what the kernel is given addresses of
-        self._input, input_at = self._allocate(BATCH * slot_bytes)
+        self._input, input_at = self._allocate(BATCH * SLOT_BYTES)
         self._output, self._output_at = self._allocate(BATCH * ANSWER_BYTES)
-        self._names, names_at = self._allocate(BATCH * NAME_BYTES)
-        self._tails, tails_at = self._allocate(BATCH * tail_bytes or 1)
-        in_vectors, in_vectors_at = self._allocate(BATCH * 2 * _IOVEC.size)  # slot and tail
+        self._names, names_at = self._allocate(BATCH * _NAME_BYTES)
+        in_vectors, in_vectors_at = self._allocate(BATCH * _IOVEC.size)
         out_vectors, out_vectors_at = self._allocate(BATCH * _IOVEC.size)
         in_headers, self._in_headers = self._allocate(BATCH * _HEADER.size)
         out_headers, self._out_headers = self._allocate(BATCH * _HEADER.size)
         name_bytes = 28 if sock.family == socket.AF_INET6 else 16
         for slot in range(BATCH):
-            name_at, of_header, of_vector = names_at + slot * NAME_BYTES, slot * _HEADER.size, slot * _IOVEC.size
-            vector_at, vectors = in_vectors_at + 2 * of_vector, 2 if tail_bytes else 1
-            _IOVEC.pack_into(in_vectors, 2 * of_vector, input_at + slot * slot_bytes, slot_bytes)
-            _IOVEC.pack_into(in_vectors, 2 * of_vector + _IOVEC.size, tails_at + slot * tail_bytes, tail_bytes)
-            _HEADER.pack_into(in_headers, of_header, name_at, name_bytes, vector_at, vectors, 0, 0, 0, 0)
+            name_at, of_header, of_vector = names_at + slot * _NAME_BYTES, slot * _HEADER.size, slot * _IOVEC.size
+            _IOVEC.pack_into(in_vectors, of_vector, input_at + slot * SLOT_BYTES, SLOT_BYTES)
+            _HEADER.pack_into(in_headers, of_header, name_at, name_bytes, in_vectors_at + of_vector, 1, 0, 0, 0, 0)
             _HEADER.pack_into(out_headers, of_header, name_at, name_bytes, out_vectors_at + of_vector, 1, 0, 0, 0, 0)
         self._in_words = in_headers.cast("I")
         self._at, self._lengths = out_vectors.cast("Q")[::2], out_vectors.cast("Q")[1::2]
@@ -100,17 +92,14 @@ class Batch:
         count = self._libc.recvmmsg(self._sock.fileno(), self._in_headers, BATCH, _DONTWAIT, None)
         if count <= 0:
             return []
-        slot_bytes = self._slot_bytes
-        end = count * slot_bytes
+        end = count * SLOT_BYTES
         whole = bytes(self._input[:end])  # one copy, of which slices are cheap
         lengths = self._in_words[_LENGTH_AT : count * _WORDS : _WORDS].tolist()
-        if max(lengths) > slot_bytes:
-            return self._with_tails(whole, lengths)
-        return [whole[at : at + length] for at, length in zip(range(0, end, slot_bytes), lengths, strict=True)]
+        return [whole[at : at + length] for at, length in zip(range(0, end, SLOT_BYTES), lengths, strict=True)]
 
     def client(self, slot: int) -> Client:
         """Who sent the datagram number `slot` of the last batch: a socket address with host and port first."""
-        raw = bytes(self._names[slot * NAME_BYTES : (slot + 1) * NAME_BYTES])
+        raw = bytes(self._names[slot * _NAME_BYTES : (slot + 1) * _NAME_BYTES])
         return self._known.get(raw) or self._describe(raw)
 
     def send(self, answers: Sequence[bytes | None]) -> None:  # hot: dns-hits
@@ -154,15 +143,6 @@ class Batch:
             except OSError:
                 continue  # dropped, as any other that cannot be sent now
 
-    def _with_tails(self, whole: bytes, lengths: list[int]) -> list[bytes]:
-        slot_bytes, tail_bytes = self._slot_bytes, len(self._tails) // BATCH
-        found: list[bytes] = []
-        for slot, length in enumerate(lengths):
-            at, tail_at = slot * slot_bytes, slot * tail_bytes
-            tail = self._tails[tail_at : tail_at + max(length - slot_bytes, 0)]
-            found.append(whole[at : at + min(length, slot_bytes)] + bytes(tail))
-        return found
-
     def _describe(self, raw: bytes) -> Client:
         port = int.from_bytes(raw[2:4], "big")
         if self._sock.family == socket.AF_INET6:
@@ -176,8 +156,7 @@ class Batch:
         return client
 
     def _allocate(self, size: int) -> tuple[memoryview, int]:
-        """Memory that stays where it is, and where that is. What is never used of it takes no room."""
-        memory = mmap.mmap(-1, size)
-        first = ctypes.c_char.from_buffer(memory)
-        self._memory.append(first)
-        return memoryview(memory), ctypes.addressof(first)
+        """Memory that stays where it is, and where that is."""
+        memory = (ctypes.c_char * size)()
+        self._memory.append(memory)
+        return memoryview(memory).cast("B"), ctypes.addressof(memory)

@@ -13,14 +13,12 @@ import logging
 import socket
 import sys
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from npserver.networks import plain_ip
 
 if TYPE_CHECKING:
     from npserver.net.batch import Batch
-    from npserver.net.batchqueue import BatchQueue
     from npserver.net.listener import LiveListener
     from npserver.serve.context import Context
     from npserver.serve.front import Client
@@ -48,7 +46,7 @@ def open_socket(context: Context, live: LiveListener, sock: socket.socket) -> Op
 class OpenSocket:
     """A listening datagram socket; what fronts call `DatagramSocket`."""
 
-    __slots__ = ("_batch", "_context", "_known", "_queue", "_sock", "live", "name", "send")
+    __slots__ = ("_batch", "_context", "_known", "_sock", "live", "name", "send")
 
     #: Send a datagram to a client, from the address it had written to; dropped if that cannot be done now.
     send: Callable[[bytes, Client], None]
@@ -59,7 +57,6 @@ class OpenSocket:
         self.live = live
         self._sock = sock
         self._known: dict[tuple[Any, ...], Client] = {}
-        self._queue: BatchQueue | None = None
         self.name = sock.getsockname()
         if sock.family == getattr(socket, "AF_UNIX", None):
             read, self.send = self._read_unix, self._send_unix
@@ -69,18 +66,13 @@ class OpenSocket:
             read, self.send = self._read_any, self._send_any
         else:
             _widen(sock)
-            from npserver.net.batch import Batch, is_possible  # only where it is used
-
             read, self.send = self._read_one, self._send_one
-            if is_possible():
-                if hasattr(live.front, "answer_batch"):  # DNS: answers at once
+            if hasattr(live.front, "answer_batch"):  # DNS: answers at once
+                from npserver.net.batch import Batch, is_possible  # only where it is used
+
+                if is_possible():
                     self._batch = Batch(sock)
                     read = self._read_batch
-                else:
-                    from npserver.net.batchqueue import BatchQueue
-
-                    self._queue = queue = BatchQueue(context.loop, sock)
-                    read, self.send = partial(self._read_queue, queue), queue.queue
         context.loop.add_reader(sock, read)
 
     def __repr__(self) -> str:
@@ -101,8 +93,6 @@ class OpenSocket:
         """Stop reading and close the socket; later sends are dropped."""
         if self._sock.fileno() >= 0:
             self._context.loop.remove_reader(self._sock)
-            if self._queue is not None:
-                self._queue.flush()
             self._sock.close()
 
     # ── bound to one address: the client is the socket address itself ──
@@ -128,17 +118,6 @@ class OpenSocket:
                 return
             for slot, data in enumerate(batch.receive()):  # a reload gave the listener to another handler
                 front.datagram(data, batch.client(slot), self)
-        except Exception as error:
-            self._fault(error)
-
-    def _read_queue(self, queue: BatchQueue) -> None:  # hot: udp
-        front: Any = self.live.front
-        try:
-            if hasattr(front, "datagrams"):
-                front.datagrams(queue.receive_from(), self)
-                return
-            for data, client in queue.receive_from():  # a reload gave the listener to another handler
-                front.datagram(data, client, self)
         except Exception as error:
             self._fault(error)
 

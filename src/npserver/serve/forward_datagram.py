@@ -16,7 +16,7 @@ from npserver.networks import plain_ip
 from npserver.serve.forward_links import DatagramLinkage, StreamLinkage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from npserver.networks import Networks
     from npserver.serve.context import Context
@@ -65,15 +65,13 @@ class DatagramSession:
     def __repr__(self) -> str:
         return f"<DatagramSession {self.session!r} received={self.received} sent={self.sent}>"
 
-    def answer(self, data: bytes) -> None:  # hot: udp
+    def answer(self, data: bytes) -> None:  # hot: forward.udp
         """Send a datagram from the target to the client."""
         if self.is_over:
             return
         table = self.table
-        now = table.time()
-        if self.active != now:
-            self.active = now
-            table.sessions.move_to_end(self.client)
+        self.active = table.time()
+        table.sessions.move_to_end(self.client)
         self.sent += len(data)
         self.socket.send(data, self.client)
 
@@ -179,30 +177,23 @@ class DatagramForward:
             self._table = carried.setdefault(self._table_key, SessionTable(self.context))
         return self._table
 
-    def datagram(self, data: bytes, client: Client, socket: DatagramSocket) -> None:
+    def datagram(self, data: bytes, client: Client, socket: DatagramSocket) -> None:  # hot: forward.udp
         """Take one datagram."""
-        self.datagrams(((data, client),), socket)
-
-    def datagrams(self, received: Iterable[tuple[bytes, Client]], socket: DatagramSocket) -> None:  # hot: udp
-        """Take what has come at once."""
         table = self._table or self.table
-        sessions = table.sessions
-        now = table.time()
-        for data, client in received:
-            session = sessions.get(client)
+        session = table.sessions.get(client)
+        if session is None:
+            session = self._open(table, client, socket)
             if session is None:
-                session = self._open(table, client, socket)
-                if session is None:
-                    continue
-            elif session.active != now:  # uvloop's clock stands still within a round
-                session.active = now
-                session.socket = socket
-                sessions.move_to_end(client)
-            session.received += len(data)
-            try:
-                session.send(data)
-            except OSError as error:
-                session.link.not_sent(data, error)
+                return
+        else:
+            table.sessions.move_to_end(client)
+            session.active = table.time()
+            session.socket = socket
+        session.received += len(data)
+        try:
+            session.send(data)
+        except OSError as error:
+            session.link.not_sent(data, error)
 
     def close(self) -> None:
         """A reload has put another front in this one's place: it finds the sessions in `context.carried`."""
