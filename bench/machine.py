@@ -6,11 +6,18 @@ import os
 import platform
 import re
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 RUN = ROOT / "bench" / "run"  # everything that a run writes and nobody keeps
+
+#: What npserver runs with: where there is one of our version the system's own Python, as the peers are the system's.
+PYTHON = next(
+    (path for path in (f"/usr/bin/python{sys.version_info[0]}.{sys.version_info[1]}",) if os.access(path, os.X_OK)),
+    sys.executable,
+)
 
 #: Where the server runs, and where everything else does.
 SERVER_CORE = 0
@@ -34,7 +41,7 @@ def describe() -> dict[str, str]:
         "memory": f"{int(memory[1]) >> 20} GB" if memory else "",
         "kernel": platform.release(),
         "system": system[1] if system else platform.system(),
-        "python": platform.python_version(),
+        "python": version([PYTHON, "-V"], r"(\d\S+)", {}) + f" ({PYTHON})",
     }
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -42,6 +42,7 @@ class Contender:
     role: str
     places: Callable[[], Mapping[str, str]] = dict  # further `@name@` of the config
     core: int | str = SERVER_CORE
+    idle: int = 0  # connections held open beside the load
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +101,12 @@ class Trial:
     def __init__(self, workload: Workload, contender: Contender, seconds: float) -> None:
         self.seconds = seconds
         self._workload = workload
-        self._contender = contender
+        self.contender = contender
         self._stack = ExitStack()
         self.backend: Server | Backend | None = None
 
     def __enter__(self) -> Self:
-        workload, contender = self._workload, self._contender
+        workload, contender = self._workload, self.contender
         places = dict(contender.places())
         try:
             if workload.backend == "http":
@@ -159,11 +160,23 @@ class Trial:
             size=done.size,
         )
 
-    def held(self, kind: str, most: int) -> Figure:
-        """Open idle connections, as many as the limit of open files lets a proxy have, and measure what each costs."""
-        connections = min(most, file_limit() // 2 - 500)
-        command = [sys.executable, "-m", "bench.load.sockets", "hold", f"--port={self.port}", f"--kind={kind}"]
+    def held(self, kind: str, most: int, files_each: int = 2) -> Figure:
+        """Open idle connections and measure what each costs.
+
+        Args:
+            most: how many, as far as the limit of open files lets the server have them.
+            files_each: what one takes of them; two where it is passed on.
+        """
+        connections = min(most, (file_limit() - 1000) // files_each)
         before = self.server.memory_bytes()
+        with self.holding(kind, connections):
+            after = self.server.memory_bytes()
+        return Figure(value=(after - before) / connections, memory_bytes=after)
+
+    @contextmanager
+    def holding(self, kind: str, connections: int) -> Iterator[None]:
+        """Keep that many idle connections open for a while."""
+        command = [sys.executable, "-m", "bench.load.sockets", "hold", f"--port={self.port}", f"--kind={kind}"]
         process = subprocess.Popen(
             pinned(LOAD_CORE, [*command, f"--connections={connections}"]),
             cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -172,6 +185,5 @@ class Trial:
             assert process.stdout is not None
             if process.stdout.readline() != "ready\n":
                 raise RuntimeError("the connections could not be opened")
-            after = self.server.memory_bytes()
+            yield
             process.communicate("")
-        return Figure(value=(after - before) / connections, memory_bytes=after)

@@ -6,11 +6,11 @@ peers without a config file. A peer can do a role if the file exists.
 
 from __future__ import annotations
 
-import sys
+import sysconfig
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.machine import ROOT, version
+from bench.machine import PYTHON, ROOT, version
 
 FOLDER = Path(__file__).parent
 PEERS = ROOT / "bench" / ".peers"  # a virtual environment with the peers that come from Python packages
@@ -37,6 +37,7 @@ class Peer:
 
 
 _BIN = str(PEERS / "bin")
+_NPSERVER = [PYTHON, "-P", "-s", "-S", str(ROOT / "src" / "npserver" / "__main__.py")]  # as the launcher starts it
 _NUMBER = r"(\d+\.\d+(?:\.\d+)?)"
 
 ALL = {
@@ -44,10 +45,10 @@ ALL = {
     for peer in (
         Peer(
             "npserver",
-            [sys.executable, "-m", "npserver", "-config", "@config@"],
-            [sys.executable, "-m", "npserver", "-version"],
+            [*_NPSERVER, "-config", "@config@"],
+            [*_NPSERVER, "-version"],
             _NUMBER,
-            environment={"PYTHONPATH": str(ROOT / "src")},
+            environment={"PYTHONPATH": f"{ROOT / 'src'}:{sysconfig.get_path('purelib')}"},
         ),
         Peer(
             "nginx",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from bench import material
 from bench.load import sockets
-from bench.load.http import wrk
+from bench.load.http import steady, wrk
 from bench.server import accepts
 from bench.trial import Contender, Figure, Trial, Workload
 
 REQUESTS = "requests per CPU second"
 PEERS = {name: Contender(name, "static") for name in ("npserver", "nginx", "caddy")}
+#: nginx in `PEERS` is as Debian configures it; this one has the cache of open files that its documentation describes.
+CACHED = {"nginx cached": Contender("nginx", "static-cached")}
 ASGI = {name: Contender(name, "static") for name in ("granian", "uvicorn")}
 TLS = {name: Contender(name, "tls") for name in ("npserver", "nginx", "caddy")}
 CLOSE = {"Connection": "close"}
@@ -22,16 +24,20 @@ def _once(trial: Trial) -> Figure:
     return trial.loaded(lambda _: sockets("once", trial.port, first=20, count=count), warm_up_s=0)
 
 
-def _among_idle(trial: Trial) -> Figure:
-    """Memory of 10,000 idle connections."""
-    return trial.held("http", 10_000)
+def _live(trial: Trial) -> Figure:
+    """The latency of a modest load, beside idle connections or alone."""
+    with trial.holding("http", trial.contender.idle):
+        load = steady(trial.url("/small.html"), trial.seconds, 500, connections=4)
+    return Figure(
+        load.p99_us, rate=load.count / load.seconds, p50_us=load.p50_us, p99_us=load.p99_us, errors=load.errors
+    )
 
 
 WORKLOADS = (
     Workload(
         "static-small", "1 KB file, keep-alive", REQUESTS,
         lambda trial: trial.loaded(lambda seconds: wrk(trial.url("/small.html"), seconds)),
-        PEERS | ASGI, {"nginx": 1.5},
+        PEERS | CACHED | ASGI, {"nginx": 1.5},
         note="granian and uvicorn answer from memory through the least ASGI application; they are here for scale.",
     ),
     Workload(
@@ -39,7 +45,7 @@ WORKLOADS = (
         lambda trial: trial.loaded(
             lambda seconds: wrk(trial.url(), seconds, requests=material.FOLDER / "requests-static")
         ),
-        PEERS, {"nginx": 1.1},
+        PEERS | CACHED, {"nginx": 1.1},
     ),
     Workload(
         "static-large", "100 MB file", "bytes per CPU second",
@@ -60,7 +66,7 @@ WORKLOADS = (
     Workload(
         "static-connect", "a new connection for each 1 KB file", REQUESTS,
         lambda trial: trial.loaded(lambda seconds: wrk(trial.url("/small.html"), seconds, fields=CLOSE)),
-        PEERS, {"nginx": 0.9},
+        PEERS | CACHED, {"nginx": 0.9},
     ),
     Workload(
         "tls-small", "1 KB file over TLS 1.3, keep-alive", REQUESTS,
@@ -73,8 +79,18 @@ WORKLOADS = (
         TLS, {"nginx": 0.8}, accepts,
     ),
     Workload(
-        "static-idle", "10,000 idle keep-alive connections", "bytes per connection", _among_idle,
+        "static-idle", "10,000 idle keep-alive connections", "bytes per connection",
+        lambda trial: trial.held("http", 10_000, files_each=1),
         {name: PEERS[name] for name in ("npserver", "nginx")}, is_less_better=True,
+    ),
+    Workload(
+        "static-live", "500 requests a second beside 10,000 idle connections",
+        "microseconds at the 99th percentile", _live,
+        {
+            "npserver": Contender("npserver", "static", idle=10_000),
+            "npserver alone": Contender("npserver", "static"),
+            "nginx": Contender("nginx", "static", idle=10_000),
+        }, is_less_better=True,
     ),
     Workload(
         "static-log", "1 KB file, keep-alive, access log in the combined form", REQUESTS,
