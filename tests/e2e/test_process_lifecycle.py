@@ -263,6 +263,18 @@ class TestDeath:
         assert len(worker_pids(one)) == 1
         assert "worker 0 ended (signal SIGKILL), starting it again" in one.errors
 
+    def test_killed_as_soon_as_it_answers(self, program: Start, free_port: Callable[[], int]) -> None:
+        """A worker that was ready is replaced even if others of the first start are not ready yet."""
+        port = free_port()
+        for _ in range(5):
+            one = program(f"http://127.0.0.1:{port}", "-workers", "2")
+            victims = worker_pids(one)
+            for victim in victims:
+                os.kill(victim, signal.SIGKILL)
+            one.wait_until(lambda victims=victims: not any(map(is_alive, victims)), "their end")
+            assert get(port)[0] == 200
+            one.stop()
+
     def test_killed_controller_is_replaced(self, program: Start, free_port: Callable[[], int]) -> None:
         one = program(f"http://127.0.0.1:{free_port()}", "-workers", "1")
         one.wait_for("npserver 1")

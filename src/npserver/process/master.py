@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("npserver.server")
 
+STARTING_DEATHS = 3  # by signals; a child that gives up by itself while starting is not started again
 STOP_GRACE_S = 2.0  # beyond timeouts.shutdown, for children to end by themselves
 
 
@@ -220,12 +221,14 @@ class Master:
 
     def _buried(self, member: Member, how: str) -> None:
         """A child has ended."""
+        self._serve_channel(member, selectors.EVENT_READ)  # its last words: it may have been ready
         self._hang_up(member)
         if self._swap is not None:
             self._swap.awaited.discard(member)
         if self._stop_deadline is not None:
             return
-        if not self._is_announced:
+        is_hopeless = not how.startswith("signal") or member.young_deaths > STARTING_DEATHS
+        if not self._is_announced and not member.is_ready and is_hopeless:
             log.error("%s ended while starting (%s)", name_role(member.role), how)
             self._failed = True
             self._stop_children(0)
