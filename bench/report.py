@@ -24,13 +24,16 @@ time**, user and system time of all the server's processes (children included), 
 
 - Everything runs on loopback: the server on one core, the load generator and the backend on the other.
 - Contenders take turns in every repetition; the tables show medians, and the spread from the least to the most.
-- Each trial starts the server afresh and warms it up for half a second.
+- Each trial starts the server afresh and warms it up: for half a second, two where what is asked for varies.
 - Features stay on in npserver: Date, Last-Modified, ETag, limits, timeouts and counters. Access logs are off
   everywhere, and on everywhere in `static-log`.
 - npserver runs its master, its controller and one worker; all of them count.
 - "load busy" is how busy the other core was. At 100 % the generator was the limit, which lowers throughput and may
   lower a server's efficiency, though not its CPU time per request by itself.
 - The configs are in `bench/peers/`, tuned as each peer's own documentation advises. `make bench` repeats all of this.
+- "nginx" serves files as Debian configures it (sendfile, tcp_nopush); "nginx cached" has `open_file_cache` besides.
+  Peers are Debian's packages, and npserver runs with Debian's Python where that is of the version it is installed for.
+- Where npserver is behind, [performance.md](performance.md) says with a profile what stands in the way.
 """
 
 

@@ -6,7 +6,7 @@ from bench import material
 from bench.load import sockets
 from bench.load.http import steady, wrk
 from bench.server import accepts
-from bench.trial import Contender, Figure, Trial, Workload
+from bench.trial import LONG_WARM_UP_S, Contender, Figure, Trial, Workload
 from bench.workloads.static import REQUESTS
 
 PEERS = {name: Contender(name, "proxy") for name in ("npserver", "nginx", "haproxy", "caddy")}
@@ -31,7 +31,8 @@ WORKLOADS = (
     Workload(
         "proxy-varied", "the same; paths, cookies, user agents vary", REQUESTS,
         lambda trial: trial.loaded(
-            lambda seconds: wrk(trial.url(), seconds, requests=material.FOLDER / "requests-proxy")
+            lambda seconds: wrk(trial.url(), seconds, requests=material.FOLDER / "requests-proxy"),
+            warm_up_s=LONG_WARM_UP_S,
         ),
         PEERS, {"nginx": 0.75}, backend="http",
     ),

@@ -6,7 +6,7 @@ from bench import material
 from bench.load import sockets
 from bench.load.http import steady, wrk
 from bench.server import accepts
-from bench.trial import Contender, Figure, Trial, Workload
+from bench.trial import LONG_WARM_UP_S, Contender, Figure, Trial, Workload
 
 REQUESTS = "requests per CPU second"
 PEERS = {name: Contender(name, "static") for name in ("npserver", "nginx", "caddy")}
@@ -43,7 +43,8 @@ WORKLOADS = (
     Workload(
         "static-varied", "1,000 files of 1-20 KB by popularity; user agents, cookies, Accept-Encoding vary", REQUESTS,
         lambda trial: trial.loaded(
-            lambda seconds: wrk(trial.url(), seconds, requests=material.FOLDER / "requests-static")
+            lambda seconds: wrk(trial.url(), seconds, requests=material.FOLDER / "requests-static"),
+            warm_up_s=LONG_WARM_UP_S,
         ),
         PEERS | CACHED, {"nginx": 1.1},
     ),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from bench import material
 from bench.load.http import wrk
-from bench.trial import Contender, Figure, Trial, Workload
+from bench.trial import LONG_WARM_UP_S, Contender, Figure, Trial, Workload
 from bench.workloads.static import PEERS, REQUESTS
 
 
@@ -35,7 +35,8 @@ def _routed(count: int) -> Workload:
     return Workload(
         f"routes-{count}", f"{count:,} rules, every request for another path", REQUESTS,
         lambda trial: trial.loaded(
-            lambda seconds: wrk(trial.url(), seconds, requests=material.routed_requests(count))
+            lambda seconds: wrk(trial.url(), seconds, requests=material.routed_requests(count)),
+            warm_up_s=LONG_WARM_UP_S,
         ),
         {name: Contender(name, "routes", _rules(count)) for name in ("npserver", "nginx")},
     )  # fmt: skip
