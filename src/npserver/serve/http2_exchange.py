@@ -63,18 +63,6 @@ class Http2Exchange(ExchangeBase):
 
     # ── the connection's calls ──
 
-    def run(self) -> None:
-        """Let the guards, then the handler, have it."""
-        route = self.route
-        try:
-            for guard in route.guards:
-                if not guard(self):
-                    return
-            route.handler.handle(self)
-        except Exception:
-            log.exception("error in %s", route.name)
-            self.break_off()
-
     def expect_body(self) -> bool:
         """The request has a body. Gives whether it may come: one that says it is too long is refused unread."""
         self.body = Http2Body(self)

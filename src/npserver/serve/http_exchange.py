@@ -22,19 +22,6 @@ class HttpExchange(ResponseHalf):
 
     # ── the connection's calls ──
 
-    def run(self) -> None:
-        """Let the guards, then the handler, have it."""
-        # hot: static-small
-        route = self.route
-        try:
-            for guard in route.guards:
-                if not guard(self):
-                    return
-            route.handler.handle(self)
-        except Exception:
-            log.exception("error in %s", route.name)
-            self.break_off()
-
     def break_off(self) -> None:
         """Our own fault: 500 if nothing is sent yet, else close."""
         self.keep = False
