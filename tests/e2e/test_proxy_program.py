@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from websockets.sync.client import connect
 
-from tests.stage.asking import get, is_alive, refuses, worker_pids
+from tests.stage.asking import get, is_alive, is_reached, refuses, worker_pids
 from tests.stage.program import Program
 
 Start = Callable[..., Program]
@@ -283,7 +283,8 @@ def test_load_of_targets_is_right_after_a_worker_was_killed(
     os.kill(upstreams[0].process.pid, signal.SIGSTOP)  # type: ignore[union-attr]
     with socket.create_connection(("127.0.0.1", port), 10) as held:
         held.sendall(b"GET /held HTTP/1.1\r\nHost: a\r\n\r\n")
-        one.wait_until(lambda: get(port, "/full")[0] == 503, "the limit")
+        one.wait_until(lambda: is_reached(upstreams[0].port), "the connection that fills the target")
+        assert get(port, "/full")[0] == 503
         victims = worker_pids(one)
         for victim in victims:
             os.kill(victim, signal.SIGKILL)

@@ -77,6 +77,12 @@ def refuses(port: int) -> bool:
     return False
 
 
+def is_reached(port: int) -> bool:
+    """Whether somebody has a connection to this port of 127.0.0.1, accepted there or not yet."""
+    wanted = [f"0100007F:{port:04X}", "01"]  # the peer's address, ESTABLISHED
+    return any(row.split()[2:4] == wanted for row in Path("/proc/net/tcp").read_text().splitlines())
+
+
 def worker_pids(program: Program) -> list[int]:
     """The workers' processes; the controller is the child that was forked last."""
     return sorted(program.children())[:-1]
