@@ -81,6 +81,8 @@ def test_modules_of_the_working_directory_are_not_taken(checkout: Path, tmp_path
     for name in ("os.py", "npserver.py", "signal.py"):
         (tmp_path / name).write_text("raise SystemExit('taken from the working directory')\n")
     assert finish(launch(checkout, cwd=tmp_path))[0].startswith(str(tmp_path))
+    shutil.rmtree(checkout / ".venv")
+    assert finish(launch(checkout, cwd=tmp_path))[0].startswith(str(tmp_path)), "nor when .venv is made"
 
 
 def test_changed_pins_bring_it_up_to_date_once(checkout: Path) -> None:
