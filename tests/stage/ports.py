@@ -10,8 +10,9 @@ import socket
 # each process of a parallel test run has a stretch of its own, entered at a place that depends on its id.
 _FIRST, _LENGTH, _STRETCH = 11_000, 20_000, 2_000
 _worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw") or 0)
-_start = _FIRST + (_worker * _STRETCH + os.getpid() * 37 % _STRETCH) % _LENGTH
-_candidates = itertools.cycle(range(_start, _start + _STRETCH))
+_start = _FIRST + _worker * _STRETCH % _LENGTH
+_entry = os.getpid() * 37 % _STRETCH
+_candidates = itertools.cycle(_start + (_entry + step) % _STRETCH for step in range(_STRETCH))
 
 
 def free_port() -> int:
