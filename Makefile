@@ -1,7 +1,5 @@
 # The project's chores. `make test` is all that a change has to pass; see CONTRIBUTING.md.
 
-# The interpreter that makes the virtual environment; any Python from 3.11 on.
-PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
@@ -42,10 +40,9 @@ pins: $(STAMP)
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 
-# Made when missing, brought up to date when the pins change. The launcher ./npserver shares the environment, and knows
-# by its own stamp that the requirements are there.
+# The environment is the launcher's, which makes it when it is missing and brings it up to date when the pins change;
+# what only development needs is added to it.
 $(STAMP): requirements-dev.txt requirements.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@./npserver -version
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
-	@cksum < requirements.txt > $(VENV)/npserver.stamp
 	@touch $@

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from npserver.errors import clip
 from npserver.guess import get_close_matches
+from npserver.regex import regex
 
 #: Schemes that listen, with what they speak.
 STREAM_SCHEMES = frozenset({"http", "https", "tcp", "ssl", "unix"})
@@ -29,10 +30,10 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 #: What other programs call our schemes.
 _OTHER_NAMES = {"ws": "http", "wss": "https", "tls": "ssl", "tcp4": "tcp", "tcp6": "tcp", "udp4": "udp", "udp6": "udp"}
 _MAX_UNIX_PATH_BYTES = 107  # sun_path of Linux holds 108 with its final NUL
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
-_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
-_BLANK = re.compile(r"[\x00-\x20\x7f]")
-_ADDRESS_ONLY = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._*-]*)(?::\d+)?")
+_SCHEME = regex(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
+_LABEL = regex(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+_BLANK = regex(r"[\x00-\x20\x7f]")
+_ADDRESS_ONLY = regex(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._*-]*)(?::\d+)?")
 
 
 class Address(Struct, frozen=True):

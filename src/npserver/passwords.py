@@ -9,11 +9,11 @@ from __future__ import annotations
 import binascii
 import hashlib
 import hmac
-import re
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
 
 from npserver.errors import clip
+from npserver.regex import regex
 
 LOG_N = 15
 BLOCK_SIZE = 8
@@ -22,7 +22,7 @@ SALT_BYTES = 16
 HASH_BYTES = 32
 MAX_LOG_N = 20  # a hash that asks for more would take gigabytes
 
-_FORMAT = re.compile(r"\$scrypt\$ln=(\d{1,2}),r=(\d{1,3}),p=(\d{1,2})\$([A-Za-z0-9+/]{11,86})\$([A-Za-z0-9+/]{22,86})")
+_FORMAT = regex(r"\$scrypt\$ln=(\d{1,2}),r=(\d{1,3}),p=(\d{1,2})\$([A-Za-z0-9+/]{11,86})\$([A-Za-z0-9+/]{22,86})")
 
 
 @dataclass(frozen=True, slots=True)

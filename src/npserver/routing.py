@@ -10,7 +10,6 @@ of any host.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Generic, TypeVar
 
@@ -18,12 +17,13 @@ from msgspec import Struct
 
 from npserver.errors import BadRequest, clip
 from npserver.http.target import canonical_path, parse_authority
+from npserver.regex import regex
 
 T = TypeVar("T")
 
 ANY_HOST = ""
 _STARS = ("/**", "/*")
-_UNWRITTEN = re.compile(rb"[^A-Za-z0-9\-._~/%:@!$&'()+,;=\[\]|\\]")  # what a request target cannot hold: encoded
+_UNWRITTEN = regex(rb"[^A-Za-z0-9\-._~/%:@!$&'()+,;=\[\]|\\]")  # what a request target cannot hold: encoded
 
 
 class Pattern(Struct, frozen=True):

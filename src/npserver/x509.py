@@ -12,7 +12,9 @@ from datetime import UTC, datetime
 
 from msgspec import Struct
 
-_PEM = re.compile(rb"-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----\s(.+?)-----END ", re.DOTALL)
+from npserver.regex import regex
+
+_PEM = regex(rb"-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----\s(.+?)-----END ", re.DOTALL)
 
 _INTEGER, _OID, _UTC_TIME, _GENERALIZED_TIME, _SEQUENCE, _SET = 0x02, 0x06, 0x17, 0x18, 0x30, 0x31
 _VERSION, _EXTENSIONS = 0xA0, 0xA3  # context tags of a TBSCertificate

@@ -113,6 +113,19 @@ def test_failed_pins_are_tried_again(checkout: Path) -> None:
     assert finish(launch(checkout))[1] == "npserver: bringing .venv up to date (once)\n"
 
 
+@pytest.mark.skipif(not Path("/usr/bin/python3.11").exists(), reason="needs a system with Python 3.11")
+def test_the_systems_python_is_preferred(checkout: Path, tmp_path: Path) -> None:
+    """Of the same version, though another one comes first in PATH."""
+    shutil.copy(checkout / "npserver", tmp_path)
+    shutil.copy(checkout / "requirements.txt", tmp_path)
+    (tmp_path / "src").symlink_to(checkout / "src")
+    mine = tmp_path / "python3.11"
+    mine.write_text(f'#!/bin/sh\ntouch {tmp_path}/asked\nexec /usr/bin/python3.11 "$@"\n')
+    mine.chmod(0o755)
+    assert "making .venv with /usr/bin/python3" in finish(launch(tmp_path, path=f"{tmp_path}:/usr/bin:/bin"))[1]
+    assert not (tmp_path / "asked").exists()
+
+
 def test_without_python(checkout: Path, tmp_path: Path) -> None:
     """Only the tools of a bare system are there."""
     bare, other = tmp_path / "tools", tmp_path / "other"

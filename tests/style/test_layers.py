@@ -15,7 +15,7 @@ SOURCE = Path(__file__).parents[2] / "src"
 
 #: From the top down; each entry is a module or package below `npserver`.
 LAYERS = [
-    {"errors", "address", "guess"},
+    {"errors", "address", "guess", "regex"},
     {
         "http",
         "dns",

@@ -12,6 +12,7 @@ from npserver.build.networks import compile_networks
 from npserver.errors import BadRequest, clip
 from npserver.http.headers import compile_header_map
 from npserver.http.target import canonical_path
+from npserver.regex import regex
 from npserver.serve.proxy import Proxy, ProxySettings
 from npserver.serve.response_sink import ClientSettings
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from npserver.serve.context import Context
     from npserver.serve.upstream import Upstream
 
-_PLACE = re.compile(r"\$(\d)|\\(?![1-9])")
+_PLACE = regex(r"\$(\d)|\\(?![1-9])")
 _HTTP = frozenset({"http", "https", "unix"})
 
 

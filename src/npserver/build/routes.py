@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from typing import TYPE_CHECKING
 
 from npserver.build.networks import compile_networks
@@ -24,6 +23,7 @@ from npserver.errors import clip
 from npserver.http.headers import compile_header_map
 from npserver.http.media import MediaTypes
 from npserver.http.variables import compile_template, is_constant, variable_names
+from npserver.regex import regex
 from npserver.serve.guards import NetworkGuard, PasswordGuard
 from npserver.serve.redirect import RedirectHandler
 from npserver.serve.respond import RespondHandler
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 
 MAX_ERROR_PAGE_BYTES = 1 << 20  # they are kept in memory
 
-_STATUS = re.compile(r"[45](?:\d\d|xx)")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_OWN_PATH = re.compile(r"/(?![/\\])|\$\{?(?:path|request_uri)\b")
+_STATUS = regex(r"[45](?:\d\d|xx)")
+_CONTROL = regex(r"[\x00-\x1f\x7f]")
+_OWN_PATH = regex(r"/(?![/\\])|\$\{?(?:path|request_uri)\b")
 
 
 def compile_route(

@@ -10,6 +10,7 @@ from npserver.config.schema import Compression
 from npserver.errors import clip
 from npserver.http.media import MediaTypes
 from npserver.http.variables import Template, compile_template, variable_names
+from npserver.regex import regex
 from npserver.serve.filecache import FileCache
 from npserver.serve.files import FileSettings
 from npserver.serve.paths import Lack, Root
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from npserver.config.schema import StaticRule
     from npserver.serve.context import Context
 
-_VALUE = re.compile(r"[\x20-\x7e]+")
-_MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(\s*;[\x20-\x7e]*)?", re.ASCII)
+_VALUE = regex(r"[\x20-\x7e]+")
+_MEDIA_TYPE = regex(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(\s*;[\x20-\x7e]*)?", re.ASCII)
 
 
 def compile_static(report: Report, context: Context, path: Path, rule: StaticRule, prefix: str) -> StaticHandler | None:

@@ -32,8 +32,6 @@ from npserver.config.units import parse_seconds, parse_size
 from npserver.errors import clip
 from npserver.guess import get_close_matches
 
-_DNS = part_keys(Config)["dns"].shape
-
 
 class Fault(Struct, frozen=True):
     """Something wrong with the value at `path`, or with its key."""
@@ -71,7 +69,7 @@ class Decoder(Struct):
                 if isinstance(value, list):
                     return self._many(value, item, path)
             case Table(inner) if isinstance(value, dict):
-                if shape == _DNS:
+                if shape == part_keys(Config)["dns"].shape:
                     return self._dns(value, path)
                 return self._table(value, inner, path)
             case Part(struct) if isinstance(value, dict):

@@ -16,6 +16,7 @@ from typing import Any
 from msgspec import Struct
 
 from npserver.errors import clip
+from npserver.regex import regex
 
 #: Where a value stands: keys and list indices, as ("dispatch", 3, "root").
 Path = tuple[str | int, ...]
@@ -24,18 +25,19 @@ MAX_DEPTH = 64
 _PLACED_DEPTH = 2  # values up to this depth have their places kept
 _MAX_DIGITS = 400  # longer than any finite float needs; also below the interpreter's own limit for whole numbers
 
-_BLANK = r"[ \t\r\n]*+(?:(?://[^\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/)[ \t\r\n]*+)*+"
+# Possessive are single characters only: of groups, Python 3.11.2 (Debian 12) gets that wrong.
+_BLANK = r"[ \t\r\n]*+(?:(?://[^\n]*+|/\*[^*]*+(?:\*(?!/)[^*]*+)*\*/)[ \t\r\n]*+)*"
 _STRING = r'"([^"\\\x00-\x1f]*+)"'
-_SKIP = re.compile(_BLANK)
-_KEY = re.compile(f"{_STRING}{_BLANK}:{_BLANK}")
-_MEMBER = re.compile(f"{_STRING}{_BLANK}:{_BLANK}(?:{_STRING}{_BLANK}([,}}]){_BLANK})?+")  # often the value is a string
-_SCALAR = re.compile(rf"{_STRING}|(-?+(?:0|[1-9]\d*+)(\.\d++)?+([eE][-+]?+\d++)?+)(?![\w.+-])|(true|false|null)\b")
-_NEXT = re.compile(rf"{_BLANK}([,\]}}]){_BLANK}")
-_ESCAPED = re.compile(r'[^"\\\x00-\x1f]*+(?:\\[^\x00-\x1f][^"\\\x00-\x1f]*+)*+')
-_ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})(?:\\u([Dd][C-Fc-f][0-9A-Fa-f]{2}))?|(.))", re.DOTALL)
+_SKIP = regex(_BLANK)
+_KEY = regex(f"{_STRING}{_BLANK}:{_BLANK}")
+_MEMBER = regex(f"{_STRING}{_BLANK}:{_BLANK}(?:{_STRING}{_BLANK}([,}}]){_BLANK})?")  # often the value is a string
+_SCALAR = regex(rf"{_STRING}|(-?+(?:0|[1-9]\d*+)(\.\d++)?([eE][-+]?+\d++)?)(?![\w.+-])|(true|false|null)\b")
+_NEXT = regex(rf"{_BLANK}([,\]}}]){_BLANK}")
+_ESCAPED = regex(r'[^"\\\x00-\x1f]*+(?:\\[^\x00-\x1f][^"\\\x00-\x1f]*+)*')
+_ESCAPE = regex(r"\\(?:u([0-9A-Fa-f]{4})(?:\\u([Dd][C-Fc-f][0-9A-Fa-f]{2}))?|(.))", re.DOTALL)
 _SIMPLE = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _WORDS: dict[str, Any] = {"true": True, "false": False, "null": None}
-_WORD = re.compile(r"[\w.+-]+")
+_WORD = regex(r"[\w.+-]+")
 
 
 class JsonError(ValueError):

@@ -9,16 +9,17 @@ from __future__ import annotations
 import re
 
 from npserver.errors import clip
+from npserver.regex import regex
 
 ROOT = b"\0"
 WILDCARD = b"\x01*"
 MAX_NAME_BYTES = 255
 MAX_LABEL_BYTES = 63
 
-_PLAIN = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
-_OWNER_LABEL = re.compile(rb"[A-Za-z0-9_/+-]+|\*")
-_HOST_LABEL = re.compile(rb"[A-Za-z0-9_-]+")
-_ADDRESS = re.compile(r"[0-9]+(?:\.[0-9]+){3}|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*")
+_PLAIN = regex(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
+_OWNER_LABEL = regex(rb"[A-Za-z0-9_/+-]+|\*")
+_HOST_LABEL = regex(rb"[A-Za-z0-9_-]+")
+_ADDRESS = regex(r"[0-9]+(?:\.[0-9]+){3}|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*")
 _LENGTHS = [bytes([length]) for length in range(MAX_LABEL_BYTES + 1)]
 
 

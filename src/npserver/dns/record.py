@@ -14,6 +14,7 @@ from struct import pack
 from npserver.dns import codes
 from npserver.dns.name import parse_host
 from npserver.errors import clip
+from npserver.regex import regex
 
 MAX_TTL = 2**31 - 1  # RFC 2181 §8
 MAX_STRING_BYTES = 255  # RFC 1035 §3.3: a character string
@@ -24,11 +25,11 @@ COMPRESSIBLE = {codes.NS: 0, codes.CNAME: 0, codes.PTR: 0, codes.MX: 2}
 #: ... and its addresses are worth sending along (RFC 1035 §3.3, RFC 2782, RFC 9460 §4.1).
 ADDRESSED = {codes.NS: 0, codes.MX: 2, codes.SRV: 6, codes.SVCB: 2, codes.HTTPS: 2}
 
-_TTL = re.compile(r"(\d+)([smhdw]?)")
+_TTL = regex(r"(\d+)([smhdw]?)")
 _TTL_FACTORS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_GENERIC_TYPE = re.compile(r"TYPE([0-9]{1,5})")
+_GENERIC_TYPE = regex(r"TYPE([0-9]{1,5})")
 _OCTETS = {str(number): number for number in range(256)}
-_WORD = re.compile(r'(?:[^\s"]|"[^"]*")+')
+_WORD = regex(r'(?:[^\s"]|"[^"]*")+')
 
 Value = object
 Fields = Mapping[str, object]

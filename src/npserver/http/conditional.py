@@ -5,15 +5,15 @@ Called by `serve.static` with the validators of the representation it would send
 
 from __future__ import annotations
 
-import re
 from enum import Enum
 
 from npserver.http.dates import parse_date
+from npserver.regex import regex
 
 #: Fields that make a request conditional, without If-Range, which matters only beside Range.
 CONDITIONAL_FIELDS = frozenset({b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since"})
 
-_ENTITY_TAG = re.compile(rb'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
+_ENTITY_TAG = regex(rb'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 
 
 class Outcome(Enum):

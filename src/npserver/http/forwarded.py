@@ -10,12 +10,14 @@ from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Protocol
 
+from npserver.regex import regex
+
 MAX_HOPS = 64  # entries looked at, from the nearest
 
 #: A pair of a forwarded element; a quoted value is taken whole, so that nothing inside it looks like another pair. A
 #: name is tried from its first octet only: from each of them, a long one would take the square of its length.
 _NAME = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
-_PAIR = re.compile(rb'(?<!%b)(%b+)=(?:"((?:[^"\\]|\\.)*)"|([^;,"\s]*))' % (_NAME, _NAME))
+_PAIR = regex(rb'(?<!%b)(%b+)=(?:"((?:[^"\\]|\\.)*)"|([^;,"\s]*))' % (_NAME, _NAME))
 
 
 class AddressSet(Protocol):

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from enum import Enum
 
 from npserver.errors import BadRequest, BadResponse, clip
+from npserver.regex import regex
 
 MAX_LINE_BYTES = 256  # a size and its extensions; nobody uses extensions
 MAX_OVERHEAD_BYTES = 16 << 10  # all extensions of a body together (as Go's net/http since CVE-2023-39326)
 MAX_TRAILER_BYTES = 8 << 10
 LAST_CHUNK = b"0\r\n"
 
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;[\t\x20-\x7e\x80-\xff]*)?")
-_TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[\t\x20-\x7e\x80-\xff]*")
+_SIZE_LINE = regex(rb"([0-9A-Fa-f]{1,15})[ \t]*(;[\t\x20-\x7e\x80-\xff]*)?")
+_TRAILER = regex(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[\t\x20-\x7e\x80-\xff]*")
 #: Fields that may not come late, as they frame, route or authenticate (RFC 9110 §6.5.1); they are left out.
 FORBIDDEN_TRAILERS = frozenset(
     b"connection content-length content-encoding content-range content-type expect host keep-alive max-forwards "

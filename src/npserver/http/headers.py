@@ -6,12 +6,12 @@ ending in CRLF. Blocks repeat, so for changes without variables the result is re
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from npserver.errors import clip
 from npserver.http.variables import Template, compile_template, is_constant
+from npserver.regex import regex
 
 if TYPE_CHECKING:
     from npserver.serve.exchange import Exchange
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 #: Rewrites a block of field lines.
 Rewriter = Callable[["Exchange", bytes], bytes]
 
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_TOKEN = regex(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_CONTROL = regex(r"[\x00-\x08\x0a-\x1f\x7f]")
 #: What frames a message or belongs to one connection is the server's business (RFC 9110 §7.6.1).
 _RESERVED = frozenset({"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"})
 _REMEMBERED = 512  # blocks

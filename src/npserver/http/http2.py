@@ -7,7 +7,6 @@ that `http.parser` makes of a head, by the same limits.
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 
 from npserver.errors import BadRequest, clip
@@ -16,11 +15,12 @@ from npserver.http.framing import FORBIDDEN_TRAILERS
 from npserver.http.message import Fields, Framing, Request
 from npserver.http.parser import METHODS, ONCE, REPEATABLE, HeadLimits, read_method
 from npserver.http.target import parse_authority, parse_target
+from npserver.regex import regex
 
 FIELD_OVERHEAD_BYTES = 32  # what a field counts for beyond its bytes in SETTINGS_MAX_HEADER_LIST_SIZE (§6.5.2)
 _LINE_OVERHEAD_BYTES = 4  # colon, space and CRLF: limits mean the same as for HTTP/1
 _REMEMBERED_BLOCK_BYTES = 2048
-_LENGTH = re.compile(rb"[0-9]{1,18}")
+_LENGTH = regex(rb"[0-9]{1,18}")
 _SELECTIVE = CONDITIONAL_FIELDS | {b"range"}
 _SCHEMES = frozenset({b"https", b"http"})  # some gateways tell their client's
 #: Fields between two neighbours, which HTTP/2 has not (§8.2.2).

@@ -5,12 +5,12 @@ Called by `serve.partial`. Pure.
 
 from __future__ import annotations
 
-import re
-
 from msgspec import Struct
 
+from npserver.regex import regex
+
 _UNIT = b"bytes="
-_RANGE = re.compile(rb"(\d*)-(\d*)")
+_RANGE = regex(rb"(\d*)-(\d*)")
 _MAX_DIGITS = 18  # longer positions lie past the end of any file
 
 

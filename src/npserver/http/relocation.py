@@ -8,9 +8,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_ABSOLUTE = re.compile(rb"(?:https?:)?//([^/?#]*)([^\r\n]*)", re.IGNORECASE)
-_REFRESH = re.compile(rb"(\d+\s*[;,]\s*url\s*=\s*[\"']?)(.*)", re.IGNORECASE)
-_COOKIE_ATTRIBUTE = re.compile(rb"(;[ \t]*)(path|domain)[ \t]*=[ \t]*([^;]*)", re.IGNORECASE)
+from npserver.regex import regex
+
+_ABSOLUTE = regex(rb"(?:https?:)?//([^/?#]*)([^\r\n]*)", re.IGNORECASE)
+_REFRESH = regex(rb"(\d+\s*[;,]\s*url\s*=\s*[\"']?)(.*)", re.IGNORECASE)
+_COOKIE_ATTRIBUTE = regex(rb"(;[ \t]*)(path|domain)[ \t]*=[ \t]*([^;]*)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

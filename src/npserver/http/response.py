@@ -6,22 +6,21 @@ Called by `serve.http_client` with one whole head. As with requests, what peers 
 
 from __future__ import annotations
 
-import re
-
 from msgspec import Struct
 
 from npserver.errors import BadResponse, clip
 from npserver.http.memory import Memory
 from npserver.http.message import BY_LENGTH, CHUNKED, NO_BODY, UNTIL_CLOSE, Framing
+from npserver.regex import regex
 
 MAX_HEAD_BYTES = 64 << 10
 MAX_FIELDS = 256
 REMEMBERED_HEAD_BYTES = 4096  # longer heads are parsed anew each time
 
-_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_LENGTH = re.compile(rb"[0-9]{1,18}")
-_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?")
-_DATE = re.compile(rb"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT\r\n")
+_TOKEN = regex(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_LENGTH = regex(rb"[0-9]{1,18}")
+_STATUS_LINE = regex(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?")
+_DATE = regex(rb"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT\r\n")
 _LINE_OCTETS = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])
 
 

@@ -12,9 +12,10 @@ from hashlib import sha1
 
 from npserver.http.message import Request
 from npserver.http.response import ResponseHead
+from npserver.regex import regex
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-_ACCEPT = re.compile(rb"^sec-websocket-accept:[ \t]*([^\r]*?)[ \t]*\r$", re.IGNORECASE | re.MULTILINE)
+_ACCEPT = regex(rb"^sec-websocket-accept:[ \t]*([^\r]*?)[ \t]*\r$", re.IGNORECASE | re.MULTILINE)
 
 
 def switch_fault(request: Request, asked: bytes, head: ResponseHead) -> str:

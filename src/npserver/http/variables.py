@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from npserver.errors import clip
 from npserver.guess import get_close_matches
 from npserver.http.dates import format_date
+from npserver.regex import regex
 
 if TYPE_CHECKING:
     from npserver.serve.exchange import Exchange
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 #: A compiled template, or the value of one variable.
 Template = Callable[["Exchange"], str]
 
-_REFERENCE = re.compile(r"\$(?:(\$)|([A-Za-z_]\w*)|\{(\w*)\})?", re.ASCII)
+_REFERENCE = regex(r"\$(?:(\$)|([A-Za-z_]\w*)|\{(\w*)\})?", re.ASCII)
 _CLEANED = {0: None, 10: None, 13: None}
 _SUBJECT_KEYS = {
     "commonName": "CN", "organizationName": "O", "organizationalUnitName": "OU", "countryName": "C",

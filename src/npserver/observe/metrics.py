@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from npserver.regex import regex
+
 if TYPE_CHECKING:
     from npserver.observe.scoreboard import Scoreboard
 
@@ -74,7 +76,7 @@ FAMILIES = [
 ]
 
 #: Slots that are state rather than something to be shown.
-_HIDDEN = re.compile(rf"health\.{_TARGET}\.since|server\.started")
+_HIDDEN = regex(rf"health\.{_TARGET}\.since|server\.started")
 
 
 def samples(board: Scoreboard) -> list[Sample]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from typing import TYPE_CHECKING
 
 from npserver.dns.channel import Aside, Channel
 from npserver.dns.query import Query, parse_query
 from npserver.dns.relayed import shortest_ttl
+from npserver.regex import regex
 
 if TYPE_CHECKING:
     from npserver.serve.dns_server import Channels
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MEDIA_TYPE = b"application/dns-message"
 MAX_QUERY_BYTES = 65_535
-_PARAMETER = re.compile(r"(?:^|&)dns=([A-Za-z0-9_-]*)=*(?:&|$)")
+_PARAMETER = regex(r"(?:^|&)dns=([A-Za-z0-9_-]*)=*(?:&|$)")
 
 
 class DnsOverHttps:

@@ -12,11 +12,12 @@ import logging
 import os
 from base64 import b64decode
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     from npserver.passwords import PasswordHash
     from npserver.serve.exchange import Exchange
 
@@ -95,6 +96,8 @@ class PasswordGuard:
     def _check(self, exchange: Exchange, digest: bytes, user: str, password: str) -> None:
         self._checks[digest] = [exchange]
         if self._executor is None:
+            from concurrent.futures import ThreadPoolExecutor
+
             self._executor = ThreadPoolExecutor(1, "npserver-passwords")  # one: a flood of guesses takes one core
 
         def done(future: asyncio.Future[bool]) -> None:

@@ -10,7 +10,6 @@ import html
 import json
 import logging
 import os
-import re
 import stat
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, unquote
 
 from npserver.http.negotiation import choose_media_type
+from npserver.regex import regex
 from npserver.serve.paths import Lack, Root, is_hidden, lack_of
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ _ITEM = (
     '<time class="t" datetime="{iso}">{date}</time><span class="s">{size}</span></a></li>\n'
 )
 _SORTS = {"name": "Name", "time": "Date", "size": "Size"}  # the value in the query to the word on the page
-_DIGITS = re.compile(r"(\d+)")
+_DIGITS = regex(r"(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
