@@ -113,11 +113,13 @@ class _Run:
         identity = find_identity(plan.document)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end, number)
-        runtime = await self._single.start()
-        if identity is not None:
-            identity.assume()
+        # Before anybody can see that it serves: a signal without its handler would end the process.
         loop.add_signal_handler(signal.SIGHUP, lambda: spawn(self._reload(), "reload"))
         loop.add_signal_handler(signal.SIGUSR1, self._single.plane.context.access_log.reopen)
+        async with self._reloading:
+            runtime = await self._single.start()
+            if identity is not None:
+                identity.assume()
         if plan.source.file and (opened := control.open_control(plan.source.file)) is not None:
             self._control = opened
             loop.add_reader(opened, self._accept_caller, opened)
