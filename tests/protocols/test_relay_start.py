@@ -10,6 +10,8 @@ from tests.protocols.relaying import Run, make_context, receive, run, waiting
 
 __all__ = ["run"]  # a fixture
 
+READ = 256 << 10  # the most that a loop reads at once
+
 
 def test_adopting_connections_with_what_was_read_too_much(run: Run) -> None:
     async def play() -> None:
@@ -46,8 +48,8 @@ def test_what_comes_before_the_target_is_there_waits_in_order(run: Run) -> None:
             await asyncio.sleep(0)
         await loop.sock_sendall(client, b"two")
         client.shutdown(socket.SHUT_WR)
-        await asyncio.sleep(0.01)
-        assert relay.client.received == 4  # the rest waits in the kernel
+        while not relay.client.is_at_eof:
+            await asyncio.sleep(0)
         await loop.create_connection(lambda: relay.target, sock=target_inside)
         received = b""
         while piece := await loop.sock_recv(target, 100):
@@ -57,6 +59,32 @@ def test_what_comes_before_the_target_is_there_waits_in_order(run: Run) -> None:
         assert await loop.sock_recv(client, 100) == b""
         await ended
         client.close()
+        context.sweeper.close()
+
+    run(play())
+
+
+def test_what_comes_before_the_target_is_there_is_bounded(run: Run) -> None:
+    async def play() -> None:
+        loop = asyncio.get_running_loop()
+        context = make_context(loop)
+        client, client_inside, target, target_inside, relay, ended = await waiting(context)
+        client_inside.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        await loop.create_connection(lambda: relay.client, sock=client_inside)
+        flood = b"0123456789" * 800_000
+        sending = loop.create_task(loop.sock_sendall(client, flood))
+        held = -1
+        while held != relay.client.received or not held:
+            held = relay.client.received
+            await asyncio.sleep(0.05)
+        assert held <= relay.buffer_size + READ
+        assert not sending.done(), "the rest waits in the kernel and at the client"
+        await loop.create_connection(lambda: relay.target, sock=target_inside)
+        assert await receive(target, len(flood)) == flood
+        await sending
+        client.close()
+        target.close()
+        await ended
         context.sweeper.close()
 
     run(play())

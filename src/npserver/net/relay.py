@@ -28,6 +28,8 @@ LINGER_S = 2.0  # for a peer to take what was sent last, before its connection i
 FIRST_LOOK_S = 15.0  # connections that live so long are kept alive: of a shorter one nobody notices
 LOOKS = 4  # looks at the counts within the time of silence that ends a relay: it may live a quarter longer
 
+_CAN_SPLICE = can_splice()
+
 
 class Relay:
     """Two ends. `client.received` and `target.received` are the bytes each has sent us.
@@ -35,6 +37,9 @@ class Relay:
     The transports come by `adopt`, or each end is given to the loop as a protocol (`client`, then what `make_target`
     gives); the ends are joined when both are connected.
     """
+
+    client_class: type[End] = End
+    target_class: type[End] = End
 
     __slots__ = ("_idle_since", "_resets", "_seen", "buffer_size", "client", "context", "deadline", "is_joined",
                  "is_lingering", "is_over", "on_end", "preface", "reason", "splices", "target",
@@ -54,7 +59,7 @@ class Relay:
         self.timeout_s = timeout_s
         self.buffer_size = buffer_size
         self.on_end = on_end
-        self.splices = splices and can_splice()
+        self.splices = splices and _CAN_SPLICE
         self.preface = b""  # sent to the target before all else
         self.reason = ""
         self.is_joined = False
@@ -64,19 +69,17 @@ class Relay:
         self._idle_since = 0.0
         self._resets = False
         self._seen: tuple[int, ...] = ()
-        self.client = self.make_client()
-        self.target = self.make_target()
+        self.client = client = self.client_class(self, "client")
+        self.target = target = self.target_class(self, "target")
+        client.other = target
+        target.other = client
 
     def __repr__(self) -> str:
         return f"<Relay {self.client!r} {self.target!r} {self.reason or 'open'}>"
 
-    def make_client(self) -> End:
-        """Make the client's end; what else it shall do is up to subclasses."""
-        return End(self, "client")
-
     def make_target(self) -> End:
         """Make the target's end anew: the protocol of the next attempt to connect."""
-        self.target = target = End(self, "target")
+        self.target = target = self.target_class(self, "target")
         target.other = self.client
         self.client.other = target
         return target

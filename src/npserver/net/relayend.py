@@ -107,7 +107,8 @@ class End(asyncio.Protocol):
         if self._early:
             self.write(b"".join(self._early))
             self._early.clear()
-            self.go_on()
+            if self.received > self.relay.buffer_size:  # see `_keep_early`
+                self.go_on()
         if self.is_at_eof:
             self.other.finish()
 
@@ -160,7 +161,8 @@ class End(asyncio.Protocol):
     def close(self) -> None:
         """Close when all is sent."""
         if self.is_open:
-            self.stop_splicing()
+            if self._splice is not None:
+                self.stop_splicing()
             self.transport.close()
 
     def linger(self) -> None:
@@ -220,7 +222,7 @@ class End(asyncio.Protocol):
 
     def _keep_early(self, data: bytes) -> None:
         self._early.append(data)
-        if self.is_open:
+        if self.received > self.relay.buffer_size and self.is_open:
             self.transport.pause_reading()
 
     def _bulk_read(self) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, cast
 
 from npserver.errors import UpstreamError
 from npserver.net.dialer import dial, explain
+from npserver.net.opening import Opening
 from npserver.net.relay import Relay
 from npserver.net.relayend import End
 from npserver.net.resolver import resolver_of
@@ -51,8 +51,28 @@ class StreamForward:
         """Nothing to end: connections go on."""
 
 
+class ClientEnd(End):
+    """The client's side of a forwarded connection."""
+
+    __slots__ = ()
+
+    def proxied(self, source: Endpoint, destination: Endpoint) -> None:
+        """A PROXY header named the client; called before `connection_made`."""
+        cast("ForwardedConnection", self.relay).proxied_from = (source, destination)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The client is there."""
+        relay = cast("ForwardedConnection", self.relay)
+        self.transport = client = cast("asyncio.Transport", transport)
+        self.is_open = True
+        client.set_write_buffer_limits(relay.buffer_size)
+        relay.accepted(client)
+
+
 class ForwardedConnection(Relay):
     """A client's connection and its target's."""
+
+    client_class = ClientEnd
 
     __slots__ = ("_attempt", "_failure", "forward", "listener", "proxied_from", "session")
 
@@ -63,17 +83,13 @@ class ForwardedConnection(Relay):
         self.listener = listener
         self.proxied_from: tuple[Endpoint, Endpoint] | None = None  # what a PROXY header said: client, local
         self.session: Session | None = None
-        self._attempt: asyncio.Task[Any] | None = None  # to connect to the target
+        self._attempt: Opening | asyncio.Task[Any] | None = None  # to connect to the target
         self._failure = "none is usable"  # why the last attempt failed
 
     @property
     def transport(self) -> asyncio.Transport:
         """The client's; aborting it ends everything."""
         return self.client.transport
-
-    def make_client(self) -> End:
-        """Make the client's end."""
-        return ClientEnd(self, "client")
 
     def shut_down(self) -> None:
         """Established connections live on until `timeouts.shutdown`."""
@@ -112,52 +128,54 @@ class ForwardedConnection(Relay):
 
     def _connect(self, session: Session) -> None:
         """Try the next target. The common case, an address that is known and no TLS, takes no more than the loop's own
-        coroutine: a quarter of the cost of a connection."""
+        coroutine."""
         target = session.next_target()
         if target is None:
             session.unreachable(self._failure)
             self.reason = "target unreachable"
             self.client.reset()
             return
-        self.preface = session.proxy_header()
+        if self.forward.sends_header:
+            self.preface = session.proxy_header()
         context, address, timeout_s = self.context, target.address, self.forward.settings.connect_timeout_s
         hosts = None if target.tls or address.is_unix else resolver_of(context).known(address.host)
-        connecting: Coroutine[Any, Any, Any]
         if hosts is not None and len(hosts) == 1:
-            connecting = context.loop.create_connection(self._take_target, hosts[0], address.port)
+            opening = context.loop.create_connection(self._take_target, hosts[0], address.port)
             self.deadline = context.loop.time() + timeout_s
             context.sweeper.watched.add(self)
-        else:
-            before_tls = b""
-            if target.tls is not None:  # the header goes ahead of TLS, not into it
-                before_tls, self.preface = self.preface, b""
-            connecting = dial(
-                context,
-                address,
-                self._take_target,
-                timeout_s=timeout_s,
-                tls=target.tls,
-                server_name=target.server_name,
-                preface=before_tls,
-                key="connect_timeout",
-            )
-        self._attempt = attempt = context.loop.create_task(connecting)
-        attempt.add_done_callback(self._attempted)
+            self._attempt = attempt = Opening(opening, self._attempted)
+            attempt.start()
+            return
+        before_tls = b""
+        if target.tls is not None:  # the header goes ahead of TLS, not into it
+            before_tls, self.preface = self.preface, b""
+        dialing = dial(
+            context,
+            address,
+            self._take_target,
+            timeout_s=timeout_s,
+            tls=target.tls,
+            server_name=target.server_name,
+            preface=before_tls,
+            key="connect_timeout",
+        )
+        self._attempt = task = context.loop.create_task(dialing)
+        task.add_done_callback(self._dialed)
 
     def _take_target(self) -> End:
         """The target's end for the attempt under way; a fresh one if an earlier attempt has used it."""
         return self.make_target() if self.target.is_used() else self.target
 
-    def _attempted(self, attempt: asyncio.Task[Any]) -> None:
-        if attempt is not self._attempt:  # given up meanwhile
-            return
-        error = attempt.exception()
+    def _dialed(self, attempt: asyncio.Task[Any]) -> None:
+        if attempt is self._attempt:  # else given up meanwhile
+            self._attempted(cast("Exception | None", attempt.exception()))
+
+    def _attempted(self, error: Exception | None) -> None:
         if error is None:
             self._attempt = None
             if self.session is not None:
                 self.session.target_reached()
-            return
-        if isinstance(error, UpstreamError):
+        elif isinstance(error, UpstreamError):
             self._failed(str(error))
         elif isinstance(error, OSError):
             self._failed(explain(error))
@@ -174,34 +192,6 @@ class ForwardedConnection(Relay):
         self._failure = reason
         session.target_failed(reason)
         self._connect(session)
-
-
-class ClientEnd(End):
-    """The client's side of a forwarded connection."""
-
-    __slots__ = ()
-
-    def proxied(self, source: Endpoint, destination: Endpoint) -> None:
-        """A PROXY header named the client; called before `connection_made`."""
-        cast("ForwardedConnection", self.relay).proxied_from = (source, destination)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The client is there."""
-        super().connection_made(transport)
-        cast("ForwardedConnection", self.relay).accepted(self.transport)
-
-
-class PostgresConnection(ForwardedConnection):
-    """A connection whose target is asked for TLS before it gets the client's ClientHello."""
-
-    __slots__ = ()
-
-    def make_target(self) -> End:
-        """Make the target's end."""
-        self.target = target = PostgresEnd(self, "target")
-        target.other = self.client
-        self.client.other = target
-        return target
 
 
 class PostgresEnd(End):
@@ -233,6 +223,14 @@ class PostgresEnd(End):
             if not data:
                 return
         super().data_received(data)
+
+
+class PostgresConnection(ForwardedConnection):
+    """A connection whose target is asked for TLS before it gets the client's ClientHello."""
+
+    target_class = PostgresEnd
+
+    __slots__ = ()
 
 
 def _ended(connection: ForwardedConnection) -> None:

@@ -53,7 +53,8 @@ class Forward:
     """One forward rule: its settings, its upstream, its counters."""
 
     __slots__ = ("_failed_slot", "_gauge_slot", "_received_slot", "_refused_slot", "_sent_slot", "_sessions_slot",
-                 "_share", "_slots", "_total", "context", "rule_slot", "settings", "upstream")  # fmt: skip
+                 "_share", "_slots", "_total", "context", "rule_slot", "sends_header", "settings",
+                 "upstream")  # fmt: skip
 
     def __init__(self, context: Context, settings: ForwardSettings, upstream: Upstream, gauge: str) -> None:
         """`gauge`: what tells this rule's count of open sessions from that of others, across reloads."""
@@ -66,6 +67,7 @@ class Forward:
         self._sessions_slot = row.slot("forward.sessions")
         self._gauge_slot = row.slot("gauge.forward.sessions")
         self.rule_slot = row.slot(f"gauge.forward.sessions.{gauge}")  # what `max_connections` is compared with
+        self.sends_header = bool(settings.send_proxy or any(one.settings.send_proxy for one in upstream.targets))
         self._share = max(settings.max_connections // max(len(row.board.rows) - 1, 1), 1)
         self._refused_slot = row.slot("forward.refused")
         self._failed_slot = row.slot("forward.failed")
@@ -154,13 +156,18 @@ class Session:
     def next_target(self) -> Target | None:
         """Choose and acquire the (next) target; None when no other can be tried."""
         upstream = self.forward.upstream
-        self._release()
-        if len(self.tried) <= upstream.retries and (target := upstream.pick(self.client[0], self.id, self.tried)):
-            self.tried.add(target)
-            target.acquire()
-            self.target = target
-            return target
-        return None
+        target = upstream.only_target
+        if target is None or self.tried:
+            self._release()
+            if len(self.tried) > upstream.retries:
+                return None
+            target = upstream.pick(self.client[0], self.id, self.tried)
+            if target is None:
+                return None
+        self.tried.add(target)
+        target.acquire()
+        self.target = target
+        return target
 
     def target_failed(self, reason: str) -> None:
         """The target could not be reached."""
@@ -183,6 +190,8 @@ class Session:
 
     def proxy_header(self) -> bytes:
         """The PROXY header that the target wants first, or nothing."""
+        if not self.forward.sends_header:
+            return b""
         target = self.target
         version = self.forward.settings.send_proxy or (target.settings.send_proxy if target else None)
         if version is None:
