@@ -80,7 +80,7 @@ def parse_listen(uri: str, default_port: int | None = None) -> Address:
 
     Raises: ValueError, with a message that names the URI and what is wrong with it.
     """
-    scheme, rest = _split_scheme(uri, "", LISTEN_SCHEMES)
+    scheme, rest = _split_scheme(uri, "", LISTEN_SCHEMES, "http")
     if scheme in UNIX_SCHEMES:
         return Address(scheme, path=_unix_path(uri, rest))
     authority, path = _split_path(uri, rest)
@@ -95,15 +95,17 @@ def parse_listen(uri: str, default_port: int | None = None) -> Address:
 
 
 @lru_cache(maxsize=1024)  # many rules name the same few targets
-def parse_target(uri: str, default_scheme: str = "", default_port: int | None = None) -> Address:
+def parse_target(
+    uri: str, default_scheme: str = "", default_port: int | None = None, *, likely_scheme: str = "tcp"
+) -> Address:
     """Read the address of an upstream's target, or `upstream://name`.
 
-    `default_scheme` is for `db.internal:3306`, `default_port` for schemes that imply no port. Only http, https and
-    upstream addresses have a path.
+    `default_scheme` is for `db.internal:3306`, `default_port` for schemes that imply no port; `likely_scheme` is proposed
+    where one is missing. Only http, https and upstream addresses have a path.
 
     Raises: ValueError, with a message that names the URI and what is wrong with it.
     """
-    scheme, rest = _split_scheme(uri, default_scheme, TARGET_SCHEMES)
+    scheme, rest = _split_scheme(uri, default_scheme, TARGET_SCHEMES, likely_scheme)
     if scheme in UNIX_SCHEMES:
         return Address(scheme, path=_unix_path(uri, rest))
     authority, path = _split_path(uri, rest)
@@ -125,7 +127,7 @@ def parse_target(uri: str, default_scheme: str = "", default_port: int | None = 
     return Address(scheme, host, port, path)
 
 
-def _split_scheme(uri: str, default: str, schemes: tuple[str, ...]) -> tuple[str, str]:
+def _split_scheme(uri: str, default: str, schemes: tuple[str, ...], likely: str) -> tuple[str, str]:
     if match := _SCHEME.fullmatch(uri):
         scheme = match[1].lower()
         if scheme in schemes:
@@ -138,9 +140,8 @@ def _split_scheme(uri: str, default: str, schemes: tuple[str, ...]) -> tuple[str
     if uri.startswith(("unix:", "unixgram:", "/")):
         scheme, path = uri.split(":", 1) if ":" in uri else ("unix", uri)
         raise ValueError(f"expected '{scheme}:///{path.lstrip('/')}', got {clip(uri)}")
-    hint = "tcp" if "upstream" in schemes else "http"
     example = f":{uri}" if uri.isdigit() else uri if uri and _ADDRESS_ONLY.fullmatch(uri) else "127.0.0.1:8080"
-    raise ValueError(f"scheme missing in {clip(uri)}, expected as in '{hint}://{example}'")
+    raise ValueError(f"scheme missing in {clip(uri)}, expected as in '{likely}://{example}'")
 
 
 def _split_path(uri: str, rest: str) -> tuple[str, str]:

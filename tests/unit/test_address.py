@@ -120,6 +120,11 @@ def test_wrong_targets(uri: str, message: str) -> None:
     assert message in str(error.value)
 
 
+def test_the_scheme_proposed_is_the_likely_one() -> None:
+    with pytest.raises(ValueError, match="scheme missing in 'app:3000', expected as in 'http://app:3000'"):
+        parse_target("app:3000", likely_scheme="http")
+
+
 def test_the_longest_socket_path_is_taken() -> None:
     assert len(parse_listen(f"unix:///{'x' * 106}").path) == 107
 

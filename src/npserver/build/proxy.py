@@ -70,7 +70,7 @@ def _find_upstream(
 ) -> Upstream | None:
     place = (*path, "proxy_pass")
     try:
-        address = parse_target(rule.proxy_pass)
+        address = parse_target(rule.proxy_pass, likely_scheme="http")
     except ValueError as error:
         report.error(place, str(error))
         return None
@@ -94,7 +94,7 @@ def _find_upstream(
 def _compile_base(report: Report, path: Path, rule: ProxyRule) -> str:
     """The path of `proxy_pass`, without a slash at its end."""
     try:
-        address = parse_target(rule.proxy_pass)
+        address = parse_target(rule.proxy_pass, likely_scheme="http")
     except ValueError:
         return ""  # reported already
     if address.scheme not in ("http", "https", "upstream"):

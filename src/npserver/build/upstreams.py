@@ -118,7 +118,7 @@ def _compile(report: Report, context: Context, path: Path, name: str, config: Up
         one = entry if isinstance(entry, TargetConfig) else TargetConfig(uri=entry)
         place = (*path, "targets", index)
         try:
-            address = parse_target(one.uri)
+            address = parse_target(one.uri, likely_scheme="http")
         except ValueError as error:
             report.error((*place, "uri") if isinstance(entry, TargetConfig) else place, str(error))
             continue
