@@ -100,8 +100,8 @@ def parse_target(
 ) -> Address:
     """Read the address of an upstream's target, or `upstream://name`.
 
-    `default_scheme` is for `db.internal:3306`, `default_port` for schemes that imply no port; `likely_scheme` is proposed
-    where one is missing. Only http, https and upstream addresses have a path.
+    `default_scheme` is for `db.internal:3306`, `default_port` for schemes that imply no port; `likely_scheme` is
+    proposed where one is missing. Only http, https and upstream addresses have a path.
 
     Raises: ValueError, with a message that names the URI and what is wrong with it.
     """

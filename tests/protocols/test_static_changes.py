@@ -85,6 +85,22 @@ class TestFreshness:
             assert (await client.ask("/f.txt")).body == b"again"
             client.close()
 
+    async def test_a_file_that_comes_before_another_is_found(self, root: Path, settled: None) -> None:
+        """By `try_files` or as an index: that the one answered with so far is unchanged does not settle it."""
+        (root / "page").write_bytes(b"second choice")
+        (root / "new").mkdir()
+        (root / "d").mkdir()
+        (root / "d" / "index.htm").write_bytes(b"second choice")
+        tried = {"try_files": ["/new$path", "$path", "$path/", "=404"], "index": ["index.html", "index.htm"]}
+        async with site(rule(root, **tried), file_cache={"check_interval": 0}) as running:
+            client = await running.connect()
+            for path, preferred in (("/page", root / "new" / "page"), ("/d/", root / "d" / "index.html")):
+                for _ in range(3):
+                    assert (await client.ask(path)).body == b"second choice"
+                preferred.write_bytes(b"first choice")
+                assert (await client.ask(path)).body == b"first choice"
+            client.close()
+
     async def test_an_unchanged_file_keeps_what_was_made_of_it(
         self, root: Path, settled: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -79,6 +79,18 @@ class Files:
                 return entry_or_lack
         return Lack.CHANGING
 
+    def is_unchanged(self, entry: Entry, path: str) -> bool:
+        """Whether `path` still leads to a kept entry of that name: looked at anew, and then fresh again."""
+        if entry.path != path or not entry.bytes:
+            return False
+        status = self._settings.root.stat(path)
+        if isinstance(status, Lack) or identity(status) != entry.identity:
+            return False
+        if self._sibling_identities(path, status, entry) != entry.siblings:
+            return False
+        entry.fresh_until = monotonic() + self._settings.check_interval_s
+        return True
+
     def choose(self, entry: Entry, ranking: Sequence[str]) -> Answer | None:
         """Give the representation that suits a client best, None if there is none that it takes.
 
@@ -208,6 +220,8 @@ class Files:
             return NO_SIBLINGS
         directory = self._directory_identity(path[: path.rindex("/") + 1])
         known = entry.siblings if entry is not None and entry.siblings.directory == directory else None
+        if known is not None and directory is not None and not any(known.identities):
+            return known
         found: list[Identity | None] = []
         for position, suffix in enumerate(SUFFIXES.values()):
             if known is not None and directory is not None and known.identities[position] is None:

@@ -69,7 +69,8 @@ def _listing(settings: StaticSettings) -> Listing:
 class StaticHandler:
     """Serves the files of one rule."""
 
-    __slots__ = ("_by_request", "_cache", "_compressions", "_context", "_files", "_listing", "_rankings", "_settings")
+    __slots__ = ("_by_request", "_cache", "_compressions", "_context", "_files", "_is_direct", "_listing",
+                 "_rankings", "_settings")  # fmt: skip
 
     def __init__(self, context: Context, settings: StaticSettings, cache: FileCache) -> None:
         self._context = context
@@ -77,6 +78,7 @@ class StaticHandler:
         self._cache = cache
         self._files = Files(settings.files, cache)
         self._by_request = self._files.shelf.by_request
+        self._is_direct = not settings.try_files  # a path that names a file leads to that file and no other
         self._compressions = Compressions(context.loop)
         self._listing = _listing(settings) if settings.browse else None
         self._rankings: dict[bytes | None, tuple[str, ...]] = {}
@@ -93,10 +95,13 @@ class StaticHandler:
             self._serve(exchange, ATTEMPTS)
 
     def ready(self, request: Request) -> Answer | None:
-        """Give what answers a plain request, if that is in memory and was checked against the file lately."""
+        """Give what answers a plain request, if that is in memory and is what the file says."""
         # hot: static-small
         entry = self._by_request.get(request.path)
-        if entry is not None and entry.fresh_until > monotonic():
+        if entry is not None and (
+            entry.fresh_until > monotonic()
+            or (self._is_direct and self._files.is_unchanged(entry, request.path[len(self._settings.prefix) :]))
+        ):
             entry.used = True
             return entry.answers.get(self._rankings.get(request.fields.get(b"accept-encoding"), _UNRANKED))
         return None
