@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -47,6 +48,45 @@ def reload_by_command(one: Program, *arguments: str) -> subprocess.CompletedProc
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
+
+
+SIGNAL_ONCE_BOUND = """
+import os, signal, sys
+from npserver.cli import main
+from npserver.process.bindings import Bindings
+
+commit = Bindings.commit
+
+def commit_and_signal(self, *arguments):
+    commit(self, *arguments)
+    Bindings.commit = commit
+    os.kill(os.getpid(), signal.SIGHUP)
+
+Bindings.commit = commit_and_signal
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@WORKERS
+def test_asked_for_as_soon_as_sockets_are_bound(tmp_path: Path, free_port: Callable[[], int], workers: int) -> None:
+    """The signal comes before anything is served: it is obeyed once that is so."""
+    config = tmp_path / "c.json"
+    config.write_text(json.dumps(saying("here", port := free_port(), workers=workers)))
+    with subprocess.Popen(
+        [sys.executable, "-c", SIGNAL_ONCE_BOUND, "-config", str(config)],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        lines: list[str] = []
+        for line in process.stderr:  # ends with the process, if it is not obeyed
+            lines.append(line)
+            if "config reloaded" in line:
+                break
+        assert "config reloaded" in "".join(lines), (lines, process.wait(10))
+        assert get(port) == (200, b"here")
+        process.terminate()
+        assert process.wait(10) == 0
 
 
 @WORKERS
