@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 
@@ -36,15 +37,14 @@ class Opening:
             self._waiting.cancel()
 
     def _step(self, _: object = None) -> None:
-        try:
-            if self._is_cancelled:
+        if self._is_cancelled:
+            with suppress(asyncio.CancelledError, StopIteration, OSError):
                 self._coroutine.throw(asyncio.CancelledError())
-                return
+            return
+        try:
             waiting = self._coroutine.send(None)
         except StopIteration:
             self._done(None)
-        except asyncio.CancelledError:
-            pass
         except Exception as error:
             self._done(error)
         else:

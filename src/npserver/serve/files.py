@@ -68,9 +68,7 @@ class Files:
         entry = self.shelf.by_path.get(path)
         siblings = self._sibling_identities(path, status, entry)
         if entry is not None:
-            if entry.identity == identity(status) and entry.siblings.identities == siblings.identities:
-                entry.siblings = siblings
-                entry.fresh_until = monotonic() + self._settings.check_interval_s
+            if self._renew(entry, status, siblings):
                 return entry
             self._cache.drop(entry)
         for _ in range(ATTEMPTS):
@@ -84,12 +82,9 @@ class Files:
         if entry.path != path or not entry.bytes:
             return False
         status = self._settings.root.stat(path)
-        if isinstance(status, Lack) or identity(status) != entry.identity:
-            return False
-        if self._sibling_identities(path, status, entry) != entry.siblings:
-            return False
-        entry.fresh_until = monotonic() + self._settings.check_interval_s
-        return True
+        return not isinstance(status, Lack) and self._renew(
+            entry, status, self._sibling_identities(path, status, entry)
+        )
 
     def choose(self, entry: Entry, ranking: Sequence[str]) -> Answer | None:
         """Give the representation that suits a client best, None if there is none that it takes.
@@ -154,6 +149,14 @@ class Files:
             os.close(opened[0])
 
     # ── making entries ──
+
+    def _renew(self, entry: Entry, status: os.stat_result, siblings: Siblings) -> bool:
+        """Whether an entry is what has been found just now; then it is fresh from now on."""
+        if entry.identity != identity(status) or entry.siblings.identities != siblings.identities:
+            return False
+        entry.siblings = siblings
+        entry.fresh_until = monotonic() + self._settings.check_interval_s
+        return True
 
     def _load(self, path: str, siblings: Siblings) -> Entry | Lack:
         settings = self._settings

@@ -190,8 +190,6 @@ class Session:
 
     def proxy_header(self) -> bytes:
         """The PROXY header that the target wants first, or nothing."""
-        if not self.forward.sends_header:
-            return b""
         target = self.target
         version = self.forward.settings.send_proxy or (target.settings.send_proxy if target else None)
         if version is None:
