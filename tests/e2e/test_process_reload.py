@@ -95,6 +95,8 @@ class TestReload:
         port = free_port()
         one = program(config=saying("old", port, workers=workers))
         assert get(port) == (200, b"old")
+        started = workers + 1 if workers else 0  # with the controller; the first may answer before the last is there
+        one.wait_until(lambda: len(one.children()) == started, "all processes")
         children = one.children()
         one.configure(saying("new", port, workers=workers))
         reload_by_signal(one)

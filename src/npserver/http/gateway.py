@@ -6,20 +6,20 @@ client is are ours, the framing is that of the body we send.
 
 from __future__ import annotations
 
-from itertools import compress
+from collections.abc import Iterable
+from typing import cast
 
+from msgspec import Struct
+
+from npserver.http.fields import NOT_PASSED, join_fields
 from npserver.http.forwarded import client_scheme, forwarded_element, is_identity
 from npserver.http.memory import Memory
 from npserver.http.message import BY_LENGTH, CHUNKED, NO_BODY, Request
+from npserver.http.parser import connection_options
 
 PSEUDONYM = b"npserver"  # what we call ourselves in Via
 MAX_LOOPS = 8  # how often a request may have passed us: then two proxies send it to and fro
 
-#: Fields between two neighbours (§7.6.1), and those that we write ourselves.
-_NOT_PASSED = frozenset(
-    b"connection keep-alive proxy-connection proxy-authorization te transfer-encoding upgrade http2-settings "
-    b"host content-length expect".split()
-)
 _PLAIN_OPTIONS = frozenset((b"", b"keep-alive", b"close"))
 _BODY_EXPECTED = frozenset({"POST", "PUT", "PATCH"})  # these say so when they have none (RFC 9110 §8.6)
 #: Identity fields that are written anew even for trusted proxies.
@@ -32,43 +32,61 @@ _IDENTITY = 2  # believed from trusted proxies only
 
 
 def _role(key: bytes) -> int:
-    if key in _NOT_PASSED:
+    if key in NOT_PASSED:
         return _DROP
     if not is_identity(key):
         return _PASS
     return _DROP if key in _REWRITTEN_IDENTITY or b"_" in key else _IDENTITY
 
 
-#: Which lines of a head are passed on, by its field names (lower case, none twice): heads differ in values more often
-#: than in names.
-_masks: Memory[tuple[bytes, ...], tuple[bool, ...]] = Memory(
-    lambda names: tuple([_role(name) == _PASS for name in names]), 1024
-)
+class Passage(Struct, frozen=True, eq=False):
+    """What the signs of a request's head (`http.fields`) say to a gateway."""
+
+    dropped: tuple[bytes, ...]  # lines not passed on for a client that is no trusted proxy
+    named: frozenset[bytes]  # the fields that Connection names: not passed on either
+    takes_trailers: bool  # said so in TE
+    is_loop: bool  # it has passed us so often that it must be going in circles
 
 
-def passed_fields(request: Request, scheme: str, client_ip: str) -> bytes:
+def _read_passage(signs: tuple[bytes, ...]) -> Passage:
+    fields = join_fields(signs)
+    return Passage(
+        tuple([line for line, key in _keyed(signs) if _role(key) != _PASS]),
+        connection_options(fields.get(b"connection", b"")) - _PLAIN_OPTIONS,
+        b"trailers" in fields.get(b"te", b"").lower(),
+        fields.get(b"via", b"").count(b" " + PSEUDONYM) >= MAX_LOOPS,
+    )
+
+
+def passage_of(request: Request) -> Passage:
+    """What a request's head says to a gateway."""
+    terms = request.terms
+    if terms.passage is None:
+        terms.passage = _read_passage(terms.signs)
+    return cast("Passage", terms.passage)
+
+
+def passed_fields(request: Request, passage: Passage, scheme: str, client_ip: str) -> bytes:
     """Write the fields passed on for a client that is no trusted proxy: what it says of itself is left out, what we
     know of it put in. `scheme` is what it speaks to us."""
     # hot: proxy-varied
-    fields, lines = request.fields, request.lines
-    named = _named_options[fields[b"connection"]] if b"connection" in fields else None
-    if named or len(fields) != len(lines):
-        kept = [line for line, key in _keyed(lines) if _role(key) == _PASS and not (named and key in named)]
-    else:
-        kept = list(compress(lines, _masks[tuple(fields)]))
+    kept = request.lines.copy()
+    for line in passage.dropped:
+        kept.remove(line)
+    if passage.named:
+        kept = [line for line, key in _keyed(kept) if key not in passage.named]
     kept.append(_own_lines[request.authority, scheme, client_ip, request.minor_version, request.is_http2])
     return b"\r\n".join(kept)
 
 
-def trusted_fields(request: Request, scheme: str, client_ip: str, nearest_ip: str) -> bytes:
+def trusted_fields(request: Request, passage: Passage, scheme: str, client_ip: str, nearest_ip: str) -> bytes:
     """Write the fields passed on for a trusted proxy, `nearest_ip`: what it says of its client is kept and its chain
     extended."""
     fields = request.fields
-    named = _named_options[fields.get(b"connection", b"")]
     kept = []
     for line, key in _keyed(request.lines):
         role = _role(key)
-        if role == _IDENTITY or (role == _PASS and key not in named):
+        if role == _IDENTITY or (role == _PASS and key not in passage.named):
             kept.append(line)
     if b"x-forwarded-proto" not in fields:
         kept.append(b"X-Forwarded-Proto: " + (client_scheme(fields) or scheme).encode())
@@ -87,7 +105,7 @@ def forwarded_line(request: Request, scheme: str, nearest_ip: str) -> bytes:
     return b"Forwarded: " + forwarded_element(nearest_ip, scheme, request.authority) + b"\r\n"
 
 
-def framing_lines(request: Request, *, close: bool, upgrade: bytes) -> bytes:
+def framing_lines(request: Request, passage: Passage, *, close: bool, upgrade: bytes) -> bytes:
     """Write framing and connection fields, and the end of the head.
 
     Args:
@@ -95,7 +113,7 @@ def framing_lines(request: Request, *, close: bool, upgrade: bytes) -> bytes:
         upgrade: the protocols asked for (`upgrade_of`), empty for none.
     """
     # hot: proxy-varied
-    if request.framing is NO_BODY and not close and not upgrade and b"te" not in request.fields:
+    if request.framing is NO_BODY and not close and not upgrade and not passage.takes_trailers:
         return b"Content-Length: 0\r\n\r\n" if request.method in _BODY_EXPECTED else b"\r\n"
     if request.framing is BY_LENGTH:
         lines = b"Content-Length: %d\r\n" % request.length
@@ -111,7 +129,7 @@ def framing_lines(request: Request, *, close: bool, upgrade: bytes) -> bytes:
         options.append(b"Upgrade")
     elif close:
         options.append(b"close")
-    if b"te" in request.fields and b"trailers" in request.fields[b"te"].lower():
+    if passage.takes_trailers:
         lines += b"TE: trailers\r\n"
         options.append(b"TE")
     if options:
@@ -125,12 +143,6 @@ def upgrade_of(request: Request) -> bytes:
         return b""
     protocols = [one.strip() for one in request.upgrade.split(b",")]
     return b", ".join([one for one in protocols if one and not one.startswith((b"h2", b"http/"))])
-
-
-def is_loop(request: Request) -> bool:
-    """Whether the request has passed us so often that it must be going in circles."""
-    via = request.fields.get(b"via")
-    return via is not None and via.count(b" " + PSEUDONYM) >= MAX_LOOPS
 
 
 def _client_lines(hops: bytes, client_ip: str, minor_version: int, *, is_http2: bool) -> bytes:
@@ -150,11 +162,6 @@ def _write_own(of: tuple[str, str, str, int, bool]) -> bytes:
 #: whether that is HTTP/2's.
 _own_lines = Memory(_write_own, 4096)
 
-#: The fields that a Connection field names, by its value.
-_named_options: Memory[bytes, frozenset[bytes]] = Memory(
-    lambda value: frozenset([option.strip(b" \t") for option in value.lower().split(b",")]) - _PLAIN_OPTIONS, 256
-)
 
-
-def _keyed(lines: list[bytes]) -> list[tuple[bytes, bytes]]:
+def _keyed(lines: Iterable[bytes]) -> list[tuple[bytes, bytes]]:
     return [(line, line.partition(b":")[0].lower()) for line in lines]

@@ -10,10 +10,10 @@ from __future__ import annotations
 from functools import lru_cache
 
 from npserver.errors import BadRequest, clip
-from npserver.http.conditional import CONDITIONAL_FIELDS
+from npserver.http.fields import ONCE, SELECTIVE, find_signs
 from npserver.http.framing import FORBIDDEN_TRAILERS
-from npserver.http.message import Fields, Framing, Request
-from npserver.http.parser import METHODS, ONCE, REPEATABLE, HeadLimits, read_method
+from npserver.http.message import Fields, Framing, Request, Terms
+from npserver.http.parser import METHODS, REPEATABLE, HeadLimits, read_method
 from npserver.http.target import parse_authority, parse_target
 from npserver.regex import regex
 
@@ -21,7 +21,6 @@ FIELD_OVERHEAD_BYTES = 32  # what a field counts for beyond its bytes in SETTING
 _LINE_OVERHEAD_BYTES = 4  # colon, space and CRLF: limits mean the same as for HTTP/1
 _REMEMBERED_BLOCK_BYTES = 2048
 _LENGTH = regex(rb"[0-9]{1,18}")
-_SELECTIVE = CONDITIONAL_FIELDS | {b"range"}
 _SCHEMES = frozenset({b"https", b"http"})  # some gateways tell their client's
 #: Fields between two neighbours, which HTTP/2 has not (§8.2.2).
 _CONNECTION_FIELDS = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
@@ -79,17 +78,20 @@ def _make_request(
         fields[b"host"] = authority
         lines.append(b"host: " + authority)
     framing, length = _find_framing(fields, has_body)
-    request = Request(
-        method, target.text, target.path, target.query, target.has_query, 1, host, authority.decode("ascii"), lines,
-        fields, framing, length, is_http2=True,
-    )  # fmt: skip
-    request.is_repeatable = method in REPEATABLE
-    request.is_plain = method == "GET" and not has_body and fields.keys().isdisjoint(_SELECTIVE)
+    expects_continue = False
     if b"expect" in fields:
         if fields[b"expect"].lower() != b"100-continue":
             raise BadRequest(f"unknown expectation {clip(fields[b'expect'])}", 417)
-        request.expects_continue = has_body
-    return request
+        expects_continue = has_body
+    terms = Terms(
+        find_signs(lines, remember=False), True, host, authority.decode("ascii"), framing, length, True,
+        not has_body and fields.keys().isdisjoint(SELECTIVE), expects_continue, b"", fields.get(b"accept-encoding"),
+    )  # fmt: skip
+    return Request(
+        method, target.text, target.path, target.query, target.has_query, 1, host, terms.authority, lines, terms,
+        framing, length, True, method in REPEATABLE, method == "GET" and terms.is_plain, expects_continue, b"",
+        terms.accept_encoding, is_http2=True, known_fields=fields,
+    )  # fmt: skip
 
 
 def _find_authority(pseudo: dict[bytes, bytes], fields: dict[bytes, bytes]) -> bytes:

@@ -1,6 +1,7 @@
 """A request's head as the rest of the program sees it, made by `http.parser` (RFC 9112) or `http.http2` (RFC 9113).
 
-Requests are shared: the head of a repeated request is remembered, so nothing here may be changed but `memo`.
+Requests are shared: the head of a repeated request is remembered. So nothing here may be changed but what is made of
+the rest when first asked for: `memo`, `passage` and `known_fields`.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 from enum import Enum
 
 from msgspec import Struct
+
+from npserver.http.fields import join_fields
 
 #: Header fields in the order received: names as sent, values stripped of surrounding white space.
 Fields = tuple[tuple[bytes, bytes], ...]
@@ -26,6 +29,23 @@ class Framing(Enum):
 NO_BODY, BY_LENGTH, CHUNKED, UNTIL_CLOSE = Framing
 
 
+class Terms(Struct, eq=False):
+    """What a head's signs (`http.fields`) say: the same object for all heads with the same signs and version."""
+
+    signs: tuple[bytes, ...]  # field lines
+    has_host: bool
+    host: str  # lower case, without port and trailing dot; "" if there is none or nothing in it
+    authority: str  # as sent
+    framing: Framing
+    length: int
+    keep_alive: bool
+    is_plain: bool  # a GET with them asks for the whole of what is there, and nothing else
+    expects_continue: bool
+    upgrade: bytes
+    accept_encoding: bytes | None
+    passage: object = None  # what `http.gateway` made of them
+
+
 class Request(Struct, eq=False):
     """One request's head.
 
@@ -42,7 +62,7 @@ class Request(Struct, eq=False):
     host: str  # lower case, without port and trailing dot; "" when HTTP/1.0 gave none
     authority: str  # as sent, with its port
     lines: list[bytes]  # the field lines as sent, without their CRLF; without pseudo-header fields, but with Host
-    fields: dict[bytes, bytes]  # lower-case name to value; repeated fields joined by ", " (cookies by "; ")
+    terms: Terms
     framing: Framing = NO_BODY
     length: int = 0  # bytes, when framing is LENGTH
     keep_alive: bool = True
@@ -50,8 +70,19 @@ class Request(Struct, eq=False):
     is_plain: bool = False  # a GET without body, conditions or upgrade; on HTTP/1.0 without keep-alive
     expects_continue: bool = False
     upgrade: bytes = b""  # the Upgrade field's value when Connection names it, lower case
+    accept_encoding: bytes | None = None
     is_http2: bool = False
+    known_fields: dict[bytes, bytes] | None = None  # see `fields`
     memo: object = None  # what the handler made of this request, for the next time; the one thing that may be set
+
+    @property
+    def fields(self) -> dict[bytes, bytes]:
+        """The fields: lower-case name to value; repeated ones joined by ", " (cookies by "; "). Made when first asked
+        for."""
+        fields = self.known_fields
+        if fields is None:
+            fields = self.known_fields = join_fields(self.lines)
+        return fields
 
     @property
     def protocol(self) -> str:

@@ -7,30 +7,24 @@ bare CR and LF, NUL, obs-fold, white space around a field name, two lengths, unk
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from functools import lru_cache
 
 from msgspec import Struct
 
 from npserver.errors import BadRequest, clip
-from npserver.http.conditional import CONDITIONAL_FIELDS
+from npserver.http.fields import SELECTIVE, check_text, find_signs, join_fields
 from npserver.http.memory import Memory
-from npserver.http.message import BY_LENGTH, CHUNKED, NO_BODY, Framing, Request
+from npserver.http.message import BY_LENGTH, CHUNKED, NO_BODY, Framing, Request, Terms
 from npserver.http.target import Target, parse_authority, parse_target
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
-_TEXT_OCTETS = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])
 METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")}
 _VERSIONS = {b"HTTP/1.1": 1, b"HTTP/1.0": 0}
-_CONTROL = "control character, bare CR or bare LF in the request's head"
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})  # RFC 9110 §9.2.2
-#: Requests with none of these fields have no body, are kept alive, and ask for the whole of what is there.
-_SELECTIVE = CONDITIONAL_FIELDS | {b"range"}
-_DECISIVE = _SELECTIVE | {b"transfer-encoding", b"content-length", b"connection", b"expect"}
-ONCE = frozenset({b"host", b"content-length", b"content-type", b"authorization", b"expect"})
+_RECALLED_BYTES = 2048  # of a head: the parts of longer ones are not kept
 
 
 class HeadLimits(Struct, frozen=True):
@@ -39,30 +33,6 @@ class HeadLimits(Struct, frozen=True):
     url_bytes: int = 4096
     fields: int = 128
     head_bytes: int = 64 << 10
-
-
-def parse_field(line: bytes) -> tuple[bytes, bytes]:
-    """Give a field line's name in lower case and its value (RFC 9112 §5). Raises: BadRequest."""
-    if not line.decode("latin-1").isprintable() and line.translate(None, _TEXT_OCTETS):
-        raise BadRequest(_CONTROL)
-    name, colon, value = line.partition(b":")
-    if not colon and _TOKEN.fullmatch(name):
-        raise BadRequest(f"header line without a colon: {clip(line)}")
-    return _names[name] if len(name) <= _RECALLED_NAME_BYTES else read_field_name(name), value.strip(b" \t")
-
-
-def read_field_name(name: bytes) -> bytes:
-    """Give a field's name in lower case. Raises: BadRequest."""
-    if not _TOKEN.fullmatch(name):
-        raise BadRequest(f"bad field name {clip(name)}")
-    return name.lower()
-
-
-_names = Memory(read_field_name, 512)
-_fields = Memory(parse_field, 4096)  # most lines come again, whatever else a head holds
-_recall_field = _fields.__getitem__
-_RECALLED_NAME_BYTES = 64
-_RECALLED_BYTES = 2048  # of a head: the lines of longer ones are not kept
 
 
 def parse_head(head: bytes, limits: HeadLimits) -> Request:
@@ -77,50 +47,21 @@ def parse_head(head: bytes, limits: HeadLimits) -> Request:
     if len(lines) > limits.fields:
         raise BadRequest(f"{len(lines)} header fields", 431, "limits.max_headers")
     if len(head) <= _RECALLED_BYTES and len(request_line) <= limits.url_bytes:
-        method, target, minor_version = _request_lines[request_line]
-        fields = dict(map(_recall_field, lines))
-        is_decided = _decisions[tuple(fields)]
+        method, is_repeatable, target, minor_version = _request_lines[request_line]
+        terms = _terms[minor_version][find_signs(lines)]
     else:
-        method, target, minor_version = _parse_request_line(request_line, limits.url_bytes)
-        fields = dict(map(parse_field, lines))
-        is_decided = not _DECISIVE.isdisjoint(fields)
-    if len(fields) != len(lines):
-        fields = _join_repeated(map(parse_field, lines))
-    host, authority = _find_host(fields, target, minor_version)
-    text, path, query, has_query, _ = target
-    if minor_version and not is_decided:
-        return Request(
-            method, text, path, query, has_query, 1, host, authority, lines, fields, NO_BODY, 0, True,
-            method in REPEATABLE, method == "GET",
-        )  # fmt: skip
-    framing, length = _find_framing(fields, minor_version)
-    request = Request(
-        method, text, path, query, has_query, minor_version, host, authority, lines, fields, framing, length,
-        minor_version == 1, method in REPEATABLE,
+        method, is_repeatable, target, minor_version = _parse_request_line(request_line, limits.url_bytes)
+        terms = _read_terms(find_signs(lines, remember=False), minor_version)
+    text, path, query, has_query, authority = target
+    if authority or not terms.host:
+        host, named = _find_host(terms, authority)
+    else:
+        host, named = terms.host, terms.authority
+    return Request(
+        method, text, path, query, has_query, minor_version, host, named, lines, terms, terms.framing, terms.length,
+        terms.keep_alive, is_repeatable, method == "GET" and terms.is_plain, terms.expects_continue, terms.upgrade,
+        terms.accept_encoding,
     )  # fmt: skip
-    if b"connection" in fields:
-        _read_connection(request, connection_options(fields[b"connection"]))
-    if b"expect" in fields and minor_version:
-        if fields[b"expect"].lower() != b"100-continue":
-            raise BadRequest(f"unknown expectation {clip(fields[b'expect'])}", 417)
-        request.expects_continue = framing is not NO_BODY
-    request.is_plain = (
-        method == "GET" and framing is NO_BODY and not request.upgrade and fields.keys().isdisjoint(_SELECTIVE)
-        and (minor_version == 1 or not request.keep_alive)
-    )  # fmt: skip
-    return request
-
-
-def _join_repeated(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """Fields by name where some come more than once (RFC 9110 §5.3; cookies: RFC 9113 §8.2.3). Raises: BadRequest."""
-    fields: dict[bytes, bytes] = {}
-    for key, value in pairs:
-        if key in fields:
-            if key in ONCE:
-                raise BadRequest(f"two {key.decode()} fields")
-            value = fields[key] + (b"; " if key == b"cookie" else b", ") + value
-        fields[key] = value
-    return fields
 
 
 def check_partial_head(data: bytes, checked: int, limits: HeadLimits) -> None:
@@ -134,9 +75,9 @@ def check_partial_head(data: bytes, checked: int, limits: HeadLimits) -> None:
         raise BadRequest("request target too long", 414, "limits.max_url_size")
 
 
-def _parse_request_line(line: bytes, url_bytes: int) -> tuple[str, Target, int]:
-    if line.translate(None, _TEXT_OCTETS):
-        raise BadRequest(_CONTROL)
+def _parse_request_line(line: bytes, url_bytes: int) -> tuple[str, bool, Target, int]:
+    """Method, whether it is idempotent, target and minor version."""
+    check_text(line)
     words = line.split(b" ")
     if len(words) != 3 or b"\t" in line:
         raise BadRequest(f"bad request line {clip(line)}")
@@ -151,10 +92,12 @@ def _parse_request_line(line: bytes, url_bytes: int) -> tuple[str, Target, int]:
     name = METHODS.get(method) or read_method(method)
     if target == b"*" and name != "OPTIONS":
         raise BadRequest("request target * without OPTIONS")
-    return name, parse_target(target), minor_version
+    return name, name in REPEATABLE, parse_target(target), minor_version
 
 
-_request_lines: Memory[bytes, tuple[str, Target, int]] = Memory(lambda line: _parse_request_line(line, len(line)), 4096)
+_request_lines: Memory[bytes, tuple[str, bool, Target, int]] = Memory(
+    lambda line: _parse_request_line(line, len(line)), 4096
+)
 
 
 def read_method(method: bytes) -> str:
@@ -167,30 +110,51 @@ def read_method(method: bytes) -> str:
     return name
 
 
-#: Whether fields of certain names say more than what is asked for; clients send them in few combinations.
-_decisions: Memory[tuple[bytes, ...], bool] = Memory(lambda names: not _DECISIVE.isdisjoint(names), 512)
-
-
-def _find_host(fields: dict[bytes, bytes], target: Target, minor_version: int) -> tuple[str, str]:
-    """The host that routes look at, and the authority as sent (RFC 9112 §3.2: exactly one Host on HTTP/1.1)."""
+def _read_terms(signs: tuple[bytes, ...], minor_version: int) -> Terms:
+    fields = join_fields(signs)
     authority = fields.get(b"host")
-    if authority is None:
-        if minor_version:
-            raise BadRequest("no Host field")
-        if not target.authority:
-            return "", ""
-    elif authority:
-        found = _authorities[authority]
-        if not target.authority:
-            return found
-    elif not target.authority:
-        raise BadRequest("empty Host field")
-    return _authorities[target.authority]  # RFC 9112 §3.2.2: it wins
+    if authority is None and minor_version:
+        raise BadRequest("no Host field")
+    framing, length = _find_framing(fields, minor_version)
+    keep_alive, upgrade = minor_version == 1, b""
+    if b"connection" in fields:
+        options = connection_options(fields[b"connection"])
+        if b"close" in options:
+            keep_alive = False
+        elif b"keep-alive" in options:
+            keep_alive = True
+        if b"upgrade" in options and minor_version:
+            upgrade = fields.get(b"upgrade", b"").lower()
+    expects_continue = False
+    if b"expect" in fields and minor_version:
+        if fields[b"expect"].lower() != b"100-continue":
+            raise BadRequest(f"unknown expectation {clip(fields[b'expect'])}", 417)
+        expects_continue = framing is not NO_BODY
+    is_plain = (
+        framing is NO_BODY and not upgrade and fields.keys().isdisjoint(SELECTIVE)
+        and (minor_version == 1 or not keep_alive)
+    )  # fmt: skip
+    host = parse_authority(authority) if authority else ""
+    return Terms(
+        signs, authority is not None, host, authority.decode("ascii") if authority else "", framing, length, keep_alive,
+        is_plain, expects_continue, upgrade, fields.get(b"accept-encoding"),
+    )  # fmt: skip
 
 
-_authorities: Memory[bytes, tuple[str, str]] = Memory(
-    lambda authority: (parse_authority(authority), authority.decode("ascii")), 1024
+#: By minor version, then by signs.
+_terms: tuple[Memory[tuple[bytes, ...], Terms], ...] = (
+    Memory(lambda signs: _read_terms(signs, 0), 1024),
+    Memory(lambda signs: _read_terms(signs, 1), 1024),
 )
+
+
+def _find_host(terms: Terms, authority: bytes) -> tuple[str, str]:
+    """The host that routes look at, and the authority, where the Host field does not say (RFC 9112 §3.2)."""
+    if authority:
+        return parse_authority(authority), authority.decode("ascii")  # RFC 9112 §3.2.2: it wins
+    if terms.has_host:
+        raise BadRequest("empty Host field")
+    return "", ""
 
 
 def _find_framing(fields: dict[bytes, bytes], minor_version: int) -> tuple[Framing, int]:
@@ -219,13 +183,3 @@ def _find_framing(fields: dict[bytes, bytes], minor_version: int) -> tuple[Frami
 def connection_options(value: bytes) -> frozenset[bytes]:
     """Give the options of a Connection field in lower case (RFC 9110 §7.6.1)."""
     return frozenset(option.strip(b" \t") for option in value.lower().split(b","))
-
-
-def _read_connection(request: Request, options: frozenset[bytes]) -> None:
-    """Take what the Connection field says of this connection (RFC 9112 §9.3, RFC 9110 §7.8)."""
-    if b"close" in options:
-        request.keep_alive = False
-    elif b"keep-alive" in options:
-        request.keep_alive = True
-    if b"upgrade" in options and request.minor_version:
-        request.upgrade = request.fields.get(b"upgrade", b"").lower()

@@ -30,7 +30,6 @@ log = logging.getLogger("npserver.http")
 
 MAX_PIPELINED_BYTES = 64 << 10  # read ahead of the exchange in progress; then the client is made to wait
 _END_OF_HEAD = b"\r\n\r\n"
-_SHORTEST_HEAD = len(b"GET / HTTP/1.0\r\n\r\n")
 MAX_TURN = 64  # pipelined requests answered before other connections get their turn
 
 
@@ -133,13 +132,13 @@ class HttpConnection(Downstream):
         if self.state is IDLE and front is self.listener.front and not self.buffer:
             found = front.heads.get(data)
             if found is None:
-                if len(data) < _SHORTEST_HEAD or data.find(_END_OF_HEAD) != len(data) - 4 or data[0] == 13:
-                    self._serve(data)  # not just a whole head: part of one, more than one, or an empty line first
+                if data[-4:] != _END_OF_HEAD or data[0] == 13:
+                    self._serve(data)  # part of a head, or an empty line first
                     return
                 try:
                     found = front.find(data)
-                except BadRequest as error:
-                    self._refuse(error)
+                except BadRequest:
+                    self._serve(data)  # more than one head, as an empty line is no field; or it is refused there
                     return
             request, route = found
             if route.ready is None or not request.is_plain or not self._answer_at_once(request, route):

@@ -122,10 +122,10 @@ class HttpFront:
         self.idle_s = self.settings.idle_timeout_s + PERIOD_S  # counted from the last sweep
         self.trusted = trusted
         self.unrouted = Route("unrouted", Unrouted(), max_body_size)
-        self._routes: Memory[tuple[str, str], Route] = Memory(
-            lambda place: router.find(*place) or self.unrouted, REMEMBERED_ROUTES
-        )
         self.options = Route("options", ServerOptions(), max_body_size)
+        self._routes: Memory[tuple[str, str], Route] = Memory(
+            lambda place: self.options if place[1] == "*" else router.find(*place) or self.unrouted, REMEMBERED_ROUTES
+        )
         self._server_line = (
             b"Server: " + self.settings.server_header.encode("latin-1") + b"\r\n"
             if self.settings.server_header
@@ -171,9 +171,14 @@ class HttpFront:
         found = self._older_heads.get(head)
         if found is None:
             request = parse_head(head, self._head_limits)
-            path = request.path
-            found = request, self._routes[request.host, path] if path != "*" else self.options
-            if request.framing is not NO_BODY or not self._is_sighted(hash(head)):
+            found = request, self._routes[request.host, request.path]
+            if request.framing is not NO_BODY:
+                return found
+            sighted, key = self._sighted, hash(head)  # what `_is_sighted` does, written out
+            if key not in sighted:
+                if len(sighted) >= SIGHTED_HEADS:
+                    sighted.clear()
+                sighted.add(key)
                 return found
         if len(head) <= REMEMBERED_HEAD_BYTES and self.settings.remember_heads:
             if len(self.heads) >= REMEMBERED_HEADS:
@@ -189,8 +194,6 @@ class HttpFront:
         from npserver.http.http2 import read_request
 
         request = read_request(fields, has_body, self.settings.head_limits)
-        if request.path == "*":
-            return request, self.options
         found = request, self._routes[request.host, request.path]
         if not has_body and self.settings.remember_heads and self._is_sighted(hash(fields)):
             if len(self._field_lists) >= REMEMBERED_HEADS:

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from npserver.balance.sticky import cookie_line, find_cookie
 from npserver.errors import BadRequest
-from npserver.http.gateway import forwarded_line, framing_lines, is_loop, passed_fields, trusted_fields, upgrade_of
+from npserver.http.gateway import forwarded_line, framing_lines, passage_of, passed_fields, trusted_fields, upgrade_of
 from npserver.http.memory import Memory
 from npserver.http.message import NO_BODY, Request
 from npserver.http.relocation import Relocation
@@ -147,7 +147,8 @@ class Proxy:
     def _write_head(self, exchange: Exchange, target: Target) -> bytes:
         # hot: proxy-varied
         request, settings, client_ip = exchange.request, self.settings, exchange.client_ip
-        if b"via" in request.fields and is_loop(request):
+        passage = passage_of(request)
+        if passage.is_loop:
             raise BadRequest("the request has passed this server before: a loop", 508, "proxy_pass")
         if self._keeps_path:
             line = _same_lines[request.method, request.path, request.query, request.has_query]
@@ -160,15 +161,15 @@ class Proxy:
         nearest_ip = client_ip
         if settings.trusted is not None and exchange.peer_ip in settings.trusted:
             nearest_ip = exchange.peer_ip
-            fields += trusted_fields(request, exchange.scheme, client_ip, nearest_ip)
+            fields += trusted_fields(request, passage, exchange.scheme, client_ip, nearest_ip)
         else:
-            fields += passed_fields(request, exchange.scheme, client_ip)
+            fields += passed_fields(request, passage, exchange.scheme, client_ip)
         if settings.forwarded:
             fields += forwarded_line(request, exchange.scheme, nearest_ip)
         if settings.rewrite_fields is not None:
             fields = settings.rewrite_fields(exchange, fields)
         upgrade = upgrade_of(request) if request.upgrade else b""
-        return line + fields + framing_lines(request, close=not settings.client.pool_size, upgrade=upgrade)
+        return line + fields + framing_lines(request, passage, close=not settings.client.pool_size, upgrade=upgrade)
 
     def _target_of(self, request: Request) -> str:
         """The request target for an upstream that has other paths."""

@@ -103,7 +103,7 @@ class StaticHandler:
             or (self._is_direct and self._files.is_unchanged(entry, request.path[len(self._settings.prefix) :]))
         ):
             entry.used = True
-            return entry.answers.get(self._rankings.get(request.fields.get(b"accept-encoding"), _UNRANKED))
+            return entry.answers.get(self._rankings.get(request.accept_encoding, _UNRANKED))
         return None
 
     def _serve(self, exchange: Exchange, attempts: int) -> None:
@@ -217,8 +217,8 @@ class StaticHandler:
     def _answer(self, exchange: Exchange, entry: Entry, attempts: int) -> None:
         """Answer with the file of an entry."""
         request = exchange.request
+        ranking = self._rank(request.accept_encoding)
         fields = request.fields
-        ranking = self._rank(fields.get(b"accept-encoding"))
         wanted = fields.get(b"range") if request.method == "GET" else None  # RFC 9110 §14.2: defined for GET only
         if wanted is not None and IDENTITY in ranking:
             ranking = (IDENTITY,)  # a range of what is compressed on the fly would not be the same tomorrow

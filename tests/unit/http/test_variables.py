@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from npserver.http.headers import compile_header_map, remove_fields
-from npserver.http.message import Request
+from npserver.http.message import NO_BODY, Request, Terms
 from npserver.http.variables import VARIABLES, compile_template, is_constant
+
+TERMS = Terms((), True, "example.com", "example.com:8080", NO_BODY, 0, True, True, False, b"", None)
 
 
 def exchange(**changes: Any) -> Any:
-    request = Request("GET", "/a?b", "/a", "b=1", True, 1, "example.com", "example.com:8080", (), {})
+    request = Request("GET", "/a?b", "/a", "b=1", True, 1, "example.com", "example.com:8080", [], TERMS)
     for name in list(changes):
         if hasattr(request, name):
             setattr(request, name, changes.pop(name))

@@ -13,16 +13,20 @@ from typing import Any
 import pytest
 
 from npserver.config.schema import Logging
-from npserver.http.message import Request
+from npserver.http.message import NO_BODY, Request, Terms
 from npserver.observe import accesslog, logfile
 from npserver.observe.accesslog import AccessLog
 from npserver.observe.logfile import LogFile
 from npserver.observe.logformats import size
 
+TERMS = Terms((), True, "example.com", "example.com:8080", NO_BODY, 0, True, True, False, b"", None)
+
 
 def request(target: str = "/a?b", **fields: str) -> Request:
-    raw = tuple((name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in fields.items())
-    return Request("GET", target, "/a", "b", True, 1, "example.com", "example.com:8080", raw, dict(raw))
+    known = {name.replace("_", "-").encode(): value.encode("latin-1") for name, value in fields.items()}
+    one = Request("GET", target, "/a", "b", True, 1, "example.com", "example.com:8080", [], TERMS)
+    one.known_fields = known
+    return one
 
 
 def logged(log: AccessLog, one: Request, **changes: Any) -> None:
