@@ -254,7 +254,7 @@ class Stage:
         report.raise_errors()
         assert proxy is not None
         self.proxy = proxy
-        self.route = Route("dispatch[0] proxy", proxy, 64 << 20)
+        self.route = Route("dispatch[0] proxy", proxy, 64 << 20, pass_on=proxy.pass_on)
         self.front = HttpFront(self, self.context, self.http, trusted=proxy.settings.trusted)
         listener = Listener("http://127.0.0.1:0", "web", Address("http", "127.0.0.1", 0), 16, "test")
         live = LiveListener(listener, self.front, self.context)

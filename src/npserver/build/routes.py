@@ -71,6 +71,7 @@ def compile_route(
         aborts_on_close=isinstance(rule, ProxyRule) and rule.abort_on_close,
         # What guards or rewrites fields needs an exchange.
         ready=None if guards or rewrite_fields else getattr(handler, "ready", None),
+        pass_on=None if guards or rewrite_fields else getattr(handler, "pass_on", None),
     )
 
 

@@ -15,6 +15,7 @@ from npserver.regex import regex
 
 MAX_HEAD_BYTES = 64 << 10
 MAX_FIELDS = 256
+TLS_ALERT = b"\x15\x03"  # what a TLS server says to plain HTTP (RFC 8446 §5.1)
 REMEMBERED_HEAD_BYTES = 4096  # longer heads are parsed anew each time
 
 _TOKEN = regex(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -94,6 +95,15 @@ def read_response_head(head: bytes) -> ResponseHead:
     if start > 0 and _dates[head[start + 8 : start + 39]]:
         head = head[:start] + head[start + 37 :]
     return _heads[head]
+
+
+def check_partial_response_head(data: bytes) -> None:
+    """Raises: BadResponse if `data` can be the beginning of no head that we take."""
+    if len(data) > MAX_HEAD_BYTES:
+        raise BadResponse(f"response head of more than {MAX_HEAD_BYTES} bytes")
+    if not b"HTTP/1."[: len(data)].startswith(data[:7]):
+        hint = " (TLS: is the target https?)" if data.startswith(TLS_ALERT) else ""
+        raise BadResponse(f"not an HTTP response: {data[:40]!r}{hint}")
 
 
 def parse_response_head(head: bytes) -> ResponseHead:

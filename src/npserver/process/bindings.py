@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable, Sequence
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from npserver.errors import StartError
@@ -12,21 +13,25 @@ from npserver.net.binding import Binding, bind
 if TYPE_CHECKING:
     from npserver.net.listener import Listener
 
+LETTING_GO_S = 10.0  # so long a worker may hold a removed socket, taking those who had connected
+
 
 class Bindings:
     """The open bindings by listener key. A reload prepares the next set and then commits or abandons it."""
 
-    __slots__ = ("_inherited", "_workers", "current")
+    __slots__ = ("_inherited", "_removed", "_workers", "current")
 
     def __init__(self, workers: int, inherited: Sequence[socket.socket] = ()) -> None:
         self.current: dict[str, Binding] = {}
         self._workers = workers
         self._inherited = inherited
+        self._removed: dict[int, float] = {}  # ports that a reload has removed, and when
 
     def prepare(self, listeners: Iterable[Listener]) -> dict[str, Binding]:
         """Bind what is not bound yet. Raises: StartError, with nothing left open that was not before."""
         prepared: dict[str, Binding] = {}
         ports = {address.port for binding in self.current.values() for address in binding.addresses}
+        ports |= {port for port, when in self._removed.items() if when + LETTING_GO_S > monotonic()}
         try:
             for listener in listeners:
                 binding = self.current.get(listener.key) or bind(
@@ -49,6 +54,7 @@ class Bindings:
         """Make the prepared set the current one; close what it no longer holds."""
         for key, binding in self.current.items():
             if key not in prepared:
+                self._removed |= dict.fromkeys([address.port for address in binding.addresses], monotonic())
                 binding.close()
         for listener in listeners:
             prepared[listener.key].relisten(listener)

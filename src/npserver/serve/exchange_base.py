@@ -44,9 +44,10 @@ class ExchangeBase:
     # body    what is still to come of the request's, None if there is none
     # status  0 until answered
     # sent    bytes of the body
+    # started when, by the monotonic clock; 0 if nothing is logged
 
     __slots__ = (
-        "_request_id", "_source", "_started", "body", "client_ip", "connection", "context", "request", "route", "sent",
+        "_request_id", "_source", "body", "client_ip", "connection", "context", "request", "route", "sent", "started",
         "status", "upstream", "user",
     )  # fmt: skip
 
@@ -67,7 +68,7 @@ class ExchangeBase:
         self.body: Body | None = None
         self._source: Source | None = None
         self._request_id = ""
-        self._started = time.monotonic() if self.context.access_log.enabled else 0.0
+        self.started = time.monotonic() if self.context.access_log.enabled else 0.0
         trusted = connection.front.trusted
         if trusted is not None and connection.client_ip in trusted:
             self.client_ip = client_address(connection.client_ip, request.fields, trusted)
@@ -147,10 +148,10 @@ class ExchangeBase:
         slots[front.sent_slot] += self.sent
         received = received or (self.body.received if self.body is not None else 0)
         slots[front.received_slot] += received
-        if self._started:
+        if self.started:
             self.context.access_log.request(
                 client_ip=self.client_ip, request=self.request, scheme=self.connection.scheme, status=status,
-                received=received, sent=self.sent, duration_s=time.monotonic() - self._started,
+                received=received, sent=self.sent, duration_s=time.monotonic() - self.started,
                 upstream=self.upstream, request_id=self._request_id, user=self.user,
             )  # fmt: skip
 

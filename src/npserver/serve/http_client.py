@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, cast
 from npserver.errors import BadResponse, Phase, UpstreamError
 from npserver.http.framing import ChunkedDecoder
 from npserver.http.message import BY_LENGTH, CHUNKED, NO_BODY, UNTIL_CLOSE
-from npserver.http.response import MAX_HEAD_BYTES, ResponseHead, read_response_head
+from npserver.http.response import MAX_HEAD_BYTES, ResponseHead, check_partial_response_head, read_response_head
 from npserver.net.sweeper import NEVER, PERIOD_S
 from npserver.net.unread import read_unread
 from npserver.serve.response_sink import BODY, CLOSED, HEAD, IDLE, SWITCHED
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("npserver.upstream")
 
-TLS_ALERT = b"\x15\x03"  # what a TLS server says to plain HTTP (RFC 8446 §5.1)
 MAX_INTERIM = 32  # 1xx answers before the real one
 
 
@@ -98,6 +97,11 @@ class HttpClient(asyncio.Protocol):
             self.is_request_done = True
             self.deadline = self._sweeper.now + settings.response_timeout_s + PERIOD_S
 
+    def ask(self, sink: ResponseSink, settings: ClientSettings, head: bytes) -> None:
+        """Begin a request of which the head is all, with a method that is not HEAD, and write it."""
+        self.begin(sink, settings, is_head=False, has_body=False)
+        self.write(head)
+
     def end(self, data: bytes = b"") -> None:
         """The request's body is complete, with this last piece."""
         if data:
@@ -131,10 +135,6 @@ class HttpClient(asyncio.Protocol):
         """Close an idle connection."""
         self._close()
 
-    def keep(self) -> None:
-        """Put an unused connection into the pool."""
-        self._release()
-
     # ── called by the loop ──
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -149,6 +149,17 @@ class HttpClient(asyncio.Protocol):
         # hot: proxy
         state = self.state
         if state is HEAD:
+            target = self.target
+            head = target.recent
+            if (
+                data.startswith(target.recent_head) and len(data) == len(target.recent_head) + head.body_bytes
+                and head.keep_alive and self.is_request_done
+                and not (self._buffer or self.is_write_paused or self._is_head_request)
+            ):  # fmt: skip
+                sink = self._sink
+                self.keep()
+                sink.response_whole(head, data[len(target.recent_head) :])  # type: ignore[union-attr]
+                return
             if self._buffer:
                 data = self._buffer + data
                 self._buffer = b""
@@ -218,18 +229,14 @@ class HttpClient(asyncio.Protocol):
 
     def _read_head(self, data: bytes) -> None:
         # hot: proxy
-        target = self.target
-        if data.startswith(target.recent_head):
-            head, size = target.recent, len(target.recent_head)
-        else:
-            end = data.find(b"\r\n\r\n", self._scanned)
-            if end < 0 or end > MAX_HEAD_BYTES:
-                self._await_head(data)
-                return
-            size = end + 4
-            head = read_response_head(data[:size])
-            if head.framing is BY_LENGTH and head.status >= 200:
-                target.recent_head, target.recent = data[:size], head
+        end = data.find(b"\r\n\r\n", self._scanned)
+        if end < 0 or end > MAX_HEAD_BYTES:
+            self._await_head(data)
+            return
+        size = end + 4
+        head = read_response_head(data[:size])
+        if head.framing is BY_LENGTH and head.status >= 200:
+            self.target.recent_head, self.target.recent = data[:size], head
         self._scanned = 0
         sink = self._sink
         assert sink is not None
@@ -238,7 +245,7 @@ class HttpClient(asyncio.Protocol):
             return
         if len(data) == size + (0 if self._is_head_request else head.body_bytes):
             if head.keep_alive and self.is_request_done and not self.is_write_paused:
-                self._release()
+                self.keep()
             else:
                 self._close()
             sink.response_whole(head, data[size:])
@@ -271,11 +278,7 @@ class HttpClient(asyncio.Protocol):
                 self._read_body(body)
 
     def _await_head(self, data: bytes) -> None:
-        if len(data) > MAX_HEAD_BYTES:
-            raise BadResponse(f"response head of more than {MAX_HEAD_BYTES} bytes")
-        if not b"HTTP/1."[: len(data)].startswith(data[:7]):
-            hint = " (TLS: is the target https?)" if data.startswith(TLS_ALERT) else ""
-            raise BadResponse(f"not an HTTP response: {data[:40]!r}{hint}")
+        check_partial_response_head(data)
         self.is_answered = True
         self._buffer = data
         self._scanned = max(len(data) - 3, 0)
@@ -342,12 +345,12 @@ class HttpClient(asyncio.Protocol):
     def _detach(self, *, is_clean: bool) -> None:
         head, self._head, self._decoder = self._head, None, None
         if is_clean and head is not None and head.keep_alive and self.is_request_done and not self.is_write_paused:
-            self._release()
+            self.keep()
         else:
             self._close()
 
-    def _release(self) -> None:
-        """Back to the pool, if there is room."""
+    def keep(self) -> None:
+        """Put the connection, unused or done with its request, into the pool if there is room."""
         # hot: proxy
         settings, idle = self.settings, self.target.pool.idle
         self._sink = None
@@ -381,14 +384,10 @@ class HttpClient(asyncio.Protocol):
         if sink is not None:
             sink.response_lost(
                 UpstreamError(
-                    f"{self.target.uri}: {reason}",
-                    self.target.uri,
-                    phase,
-                    reused=self.requests > 1,
-                    timeout=bool(timeout_key),
-                    key=timeout_key,
+                    f"{self.target.uri}: {reason}", self.target.uri, phase,
+                    reused=self.requests > 1, timeout=bool(timeout_key), key=timeout_key,
                 )
-            )
+            )  # fmt: skip
 
     def _rescue(self, error: Exception) -> None:
         """Our writing failed: take what the upstream had sent before."""

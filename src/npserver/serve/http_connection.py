@@ -19,7 +19,7 @@ from npserver.serve.connection_state import BODY, CLOSED, CLOSING, HANDLER, HEAD
 from npserver.serve.downstream import LINGER_S, Downstream
 from npserver.serve.errorpages import last_page
 from npserver.serve.http_exchange import HttpExchange
-from npserver.serve.http_response import JOINED_BYTES
+from npserver.serve.ready import answer_ready
 
 if TYPE_CHECKING:
     from npserver.net.listener import LiveListener
@@ -141,7 +141,7 @@ class HttpConnection(Downstream):
                     self._serve(data)  # more than one head, as an empty line is no field; or it is refused there
                     return
             request, route = found
-            if route.ready is None or not request.is_plain or not self._answer_at_once(request, route):
+            if route.ready is None or not request.is_plain or not answer_ready(self, request, route):
                 self._begin(request, route, b"")
         elif self.exchange is None:
             if self.state is CLOSING:
@@ -218,7 +218,7 @@ class HttpConnection(Downstream):
                     self._refuse(error)
                     return
             request, route = found
-            if route.ready is not None and request.is_plain and self._answer_at_once(request, route):
+            if route.ready is not None and request.is_plain and answer_ready(self, request, route):
                 if self.state is CLOSING or self.state is CLOSED:
                     return
                 data = rest
@@ -260,43 +260,6 @@ class HttpConnection(Downstream):
         if self.read_all:
             self.close()
 
-    def _answer_at_once(self, request: Request, route: Route) -> bool:
-        """Answer a plain request with what its handler has ready. False: it takes an exchange."""
-        # hot: static-small
-        front = self.front
-        context = self.context
-        requests = self.requests + 1
-        if self.is_misdirected is not None or (answer := route.ready(request)) is None:  # type: ignore[misc]
-            return False
-        status, body = answer.status, answer.body
-        access_log = context.access_log
-        if access_log.enabled:
-            if front.trusted is not None:
-                return False  # who is asking has to be found out
-            access_log.request(
-                client_ip=self.client_ip, request=request, scheme=self.scheme, status=status, received=0,
-                sent=len(body), duration_s=0.0, upstream="", request_id="", user="",
-            )  # fmt: skip
-        self.requests = requests
-        size = len(body)
-        slots = front.slots
-        slots[front.requests_slot] += 1
-        slots[front.class_slots[status // 100]] += 1
-        slots[front.sent_slot] += size
-        self.state = IDLE
-        self.deadline = context.sweeper.now + front.idle_s
-        head = answer.head
-        is_kept = request.keep_alive and not self.read_all and not context.draining and requests < front.max_requests
-        if not is_kept:
-            head = head[:-2] + b"Connection: close\r\n\r\n"
-        if size <= JOINED_BYTES:
-            self.transport.write(b"".join((front.starts[status], head, body)))
-        else:
-            self.transport.writelines((front.starts[status] + head, body))
-        if not is_kept:
-            self.leave(request)
-        return True
-
     def leave(self, request: Request) -> None:
         """The last answer is written: close, at once if the client knows that it is the last."""
         if request.keep_alive and not self.read_all:
@@ -309,6 +272,10 @@ class HttpConnection(Downstream):
         self.requests += 1
         self.state = HANDLER
         self.deadline = NEVER
+        if request.is_plain and route.pass_on is not None and route.pass_on(self, request, route):
+            if rest:
+                self.hold(rest)
+            return
         exchange = self.exchange = HttpExchange(self, request, route)
         if self.is_misdirected is not None and self.is_misdirected(request.host):
             exchange.fail(421, f"{request.host} asks for other client certificates than this connection was made for")

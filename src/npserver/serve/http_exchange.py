@@ -138,7 +138,7 @@ class HttpExchange(ResponseHalf):
         # hot: static-small
         self._source = None
         connection = self.connection
-        if self._started:
+        if self.started:
             self._log(self.status)
         else:
             front = connection.front

@@ -38,7 +38,7 @@ class _StatusLines(dict[int, bytes]):
 
 
 STATUS_LINES = _StatusLines()
-_length_lines: Memory[int, bytes] = Memory(lambda size: b"Content-Length: %d\r\n" % size, JOINED_BYTES + 1)
+LENGTH_LINES: Memory[int, bytes] = Memory(lambda size: b"Content-Length: %d\r\n" % size, JOINED_BYTES + 1)
 
 
 class ResponseHalf(ExchangeBase):
@@ -73,7 +73,7 @@ class ResponseHalf(ExchangeBase):
         self._source = None
         self._file: FileSender | None = None
         self._request_id = ""
-        self._started = time.monotonic() if self.context.access_log.enabled else 0.0
+        self.started = time.monotonic() if self.context.access_log.enabled else 0.0
         trusted = connection.front.trusted
         if trusted is not None and connection.client_ip in trusted:
             self.client_ip = client_address(connection.client_ip, request.fields, trusted)
@@ -104,7 +104,7 @@ class ResponseHalf(ExchangeBase):
             fields = self._rewrite(fields)
         start = connection.front.starts[status]
         if size <= JOINED_BYTES:
-            connection.transport.write(b"".join((start, fields, _length_lines[size], self._connection_line(), body)))
+            connection.transport.write(b"".join((start, fields, LENGTH_LINES[size], self._connection_line(), body)))
         else:
             head = b"".join((start, fields, b"Content-Length: %d\r\n" % size, self._connection_line()))
             connection.transport.writelines((head, body))

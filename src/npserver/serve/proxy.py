@@ -21,6 +21,7 @@ from npserver.http.relocation import Relocation
 from npserver.http.response import ResponseHead
 from npserver.http.target import canonical_path
 from npserver.serve.proxy_call import ProxyCall
+from npserver.serve.proxy_direct import pass_on
 from npserver.serve.response_sink import ClientSettings
 from npserver.serve.upload import Upload
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
     from npserver.serve.exchange import Exchange
+    from npserver.serve.http_connection import HttpConnection
+    from npserver.serve.route import Route
     from npserver.serve.target import Target
     from npserver.serve.upstream import Upstream
 
@@ -90,6 +93,7 @@ class Proxy:
         self._only_target = upstream.only_target if self.sticky is None else None
         #: Heads depend on the request, the target and the client only, and may be kept.
         self._keeps_heads = self.settings.trusted is None and self.settings.rewrite_fields is None
+        self._is_direct = self._keeps_heads and self.sticky is None
 
     def __repr__(self) -> str:
         return f"<Proxy {self.upstream!r}>"
@@ -97,7 +101,7 @@ class Proxy:
     def handle(self, exchange: Exchange) -> None:
         """Pass the request on."""
         # hot: proxy
-        call = ProxyCall(self, exchange)
+        call = ProxyCall(proxy=self, exchange=exchange)
         if exchange.request.framing is not NO_BODY:
             call.upload = Upload(exchange, call, self.settings.buffer_size)
         exchange.watch(call)
@@ -106,6 +110,20 @@ class Proxy:
             call.use(target)
         else:
             call.fail_without_target()
+
+    def pass_on(self, connection: HttpConnection, request: Request, route: Route) -> bool:
+        """Pass a plain request on without an exchange. False: it takes one."""
+        # hot: proxy-small
+        if not self._is_direct or not request.keep_alive or connection.is_misdirected is not None:
+            return False
+        trusted = connection.front.trusted
+        if trusted is not None and connection.client_ip in trusted:
+            return False  # who is asking has to be found out
+        target = self._only_target or self.upstream.pick(connection.client_ip, connection.id)
+        if target is None:
+            return False
+        pass_on(self, target, connection, request, route)
+        return True
 
     def choose(self, exchange: Exchange, tried: Container[Target]) -> Target | None:
         """The target for a request: the one its cookie names, else the balancer's choice."""
@@ -120,15 +138,21 @@ class Proxy:
     def compose(self, exchange: Exchange, target: Target) -> bytes:
         """Write the head of the request passed on. Raises: BadRequest if it cannot be passed on."""
         # hot: proxy
-        memo = exchange.request.memo
+        if self._keeps_heads:
+            return self.head_for(exchange.request, exchange.scheme, exchange.client_ip, target)
+        return self._write_head(exchange.request, exchange.scheme, exchange.client_ip, target, exchange)
+
+    def head_for(self, request: Request, scheme: str, client_ip: str, target: Target) -> bytes:
+        """The same where it depends on nothing else."""
+        # hot: proxy
+        memo = request.memo
         if (
             type(memo) is PassedHead
-            and memo.proxy is self and memo.target is target and memo.client_ip == exchange.client_ip
+            and memo.proxy is self and memo.target is target and memo.client_ip == client_ip
         ):  # fmt: skip
             return memo.head
-        head = self._write_head(exchange, target)
-        if self._keeps_heads:
-            exchange.request.memo = PassedHead(self, target, exchange.client_ip, head)
+        head = self._write_head(request, scheme, client_ip, target, None)
+        request.memo = PassedHead(self, target, client_ip, head)
         return head
 
     def response_fields(self, exchange: Exchange, target: Target, head: ResponseHead) -> bytes:
@@ -144,9 +168,11 @@ class Proxy:
                 fields += cookie_line(sticky.cookie, target.cookie, sticky.max_age, secure=sticky.secure)
         return fields
 
-    def _write_head(self, exchange: Exchange, target: Target) -> bytes:
+    def _write_head(
+        self, request: Request, scheme: str, client_ip: str, target: Target, exchange: Exchange | None
+    ) -> bytes:
         # hot: proxy-varied
-        request, settings, client_ip = exchange.request, self.settings, exchange.client_ip
+        settings = self.settings
         passage = passage_of(request)
         if passage.is_loop:
             raise BadRequest("the request has passed this server before: a loop", 508, "proxy_pass")
@@ -159,14 +185,14 @@ class Proxy:
         else:
             fields = target.host_line
         nearest_ip = client_ip
-        if settings.trusted is not None and exchange.peer_ip in settings.trusted:
+        if exchange is not None and settings.trusted is not None and exchange.peer_ip in settings.trusted:
             nearest_ip = exchange.peer_ip
-            fields += trusted_fields(request, passage, exchange.scheme, client_ip, nearest_ip)
+            fields += trusted_fields(request, passage, scheme, client_ip, nearest_ip)
         else:
-            fields += passed_fields(request, passage, exchange.scheme, client_ip)
+            fields += passed_fields(request, passage, scheme, client_ip)
         if settings.forwarded:
-            fields += forwarded_line(request, exchange.scheme, nearest_ip)
-        if settings.rewrite_fields is not None:
+            fields += forwarded_line(request, scheme, nearest_ip)
+        if exchange is not None and settings.rewrite_fields is not None:
             fields = settings.rewrite_fields(exchange, fields)
         upgrade = upgrade_of(request) if request.upgrade else b""
         return line + fields + framing_lines(request, passage, close=not settings.client.pool_size, upgrade=upgrade)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from npserver.serve.upload import Upload
 
 
-class ProxyCall(Struct, eq=False):
+class ProxyCall(Struct, eq=False, kw_only=True):
     """One exchange's way to an upstream and back."""
 
     # tried, attempts     targets that failed, and how many were tried

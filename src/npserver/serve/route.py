@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
@@ -11,22 +11,8 @@ if TYPE_CHECKING:
 
     from npserver.http.message import Request
     from npserver.serve.exchange import Exchange, Handler
-
-
-class Ready(Protocol):
-    """A whole answer that waits to be sent."""
-
-    @property
-    def status(self) -> int:
-        """Of a response with a body."""
-
-    @property
-    def head(self) -> bytes:
-        """The field lines, Content-Length among them, and the empty line."""
-
-    @property
-    def body(self) -> bytes:
-        """The whole of it."""
+    from npserver.serve.http_connection import HttpConnection
+    from npserver.serve.ready import Ready
 
 
 class Route(Struct, frozen=True):
@@ -44,5 +30,7 @@ class Route(Struct, frozen=True):
     aborts_on_close: bool = False
     #: Gives what answers a plain request (`Request.is_plain`), if that is ready. None: an exchange is always needed.
     ready: Callable[[Request], Ready | None] | None = None
+    #: Passes a plain request on without an exchange. False: it does take one.
+    pass_on: Callable[[HttpConnection, Request, Route], bool] | None = None
     #: Files answered instead of the built-in error pages: status to (fields, body).
     error_pages: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)

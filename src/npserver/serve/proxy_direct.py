@@ -1,0 +1,162 @@
+"""The short way of a plain request through the proxy: no exchange, as long as nothing out of the ordinary happens.
+
+Most requests have no body, find an idle connection to their target, and are answered whole in one read. A `DirectCall`
+stands in for the exchange with the client's connection, and is what the upstream's connection tells of the answer. With
+anything else - an answer in pieces, a target that fails, a client that goes - it becomes an ordinary call with an
+exchange (`unfold`), and all goes on as `serve.proxy_call` has it.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from npserver.balance.retry import RETRIED_STATUSES
+from npserver.errors import BadRequest, UpstreamError
+from npserver.serve.http_exchange import HttpExchange
+from npserver.serve.http_response import JOINED_BYTES, LENGTH_LINES
+from npserver.serve.proxy_call import ProxyCall
+
+if TYPE_CHECKING:
+    from npserver.http.message import Request
+    from npserver.http.response import ResponseHead
+    from npserver.serve.exchange import Exchange
+    from npserver.serve.http_connection import HttpConnection
+    from npserver.serve.proxy import Proxy
+    from npserver.serve.route import Route
+    from npserver.serve.target import Target
+
+_NOBODY = cast("Exchange", None)
+_NOT_PLAIN = RETRIED_STATUSES | {204, 304}  # answers without a body, or perhaps not the last
+
+
+def pass_on(proxy: Proxy, target: Target, connection: HttpConnection, request: Request, route: Route) -> None:
+    """Send a plain request of a kept connection (`Request.is_plain`, `Request.keep_alive`) to `target`."""
+    # hot: proxy-small
+    log = connection.context.access_log
+    started = monotonic() if log.enabled else 0.0
+    call = DirectCall(connection, request, route, started, proxy=proxy, exchange=_NOBODY)
+    connection.exchange = call  # type: ignore[assignment]  # as far as connections ask one that has no body
+    idle = target.pool.idle
+    if not idle:
+        call.unfold()
+        call.use(target)
+        return
+    try:
+        call.head = proxy.head_for(request, connection.scheme, connection.client_ip, target)
+    except BadRequest:
+        call.unfold()
+        call.use(target)
+        return
+    call.target = target
+    call.attempts = 1
+    slots = target.slots  # what `acquire` does, written out
+    slots[target.active_slot] += 1
+    slots[target.requests_slot] += 1
+    client = call.client = idle.pop()
+    client.ask(call, proxy.settings.client, call.head)
+
+
+class DirectCall(ProxyCall, eq=False):
+    """A plain request's way to an upstream and back."""
+
+    # started      when, by the monotonic clock; 0 if nothing is logged
+    # is_unfolded  it has an exchange, and is an ordinary call
+
+    connection: HttpConnection
+    request: Request
+    route: Route
+    started: float
+    is_unfolded: bool = False
+
+    body: ClassVar[None] = None
+    unsent_bytes: ClassVar[int] = 0
+
+    def unfold(self) -> HttpExchange:
+        """Become an ordinary call."""
+        connection = self.connection
+        self.is_unfolded = True
+        exchange = HttpExchange(connection, self.request, self.route)
+        exchange.started = self.started
+        self.exchange = cast("Exchange", exchange)
+        if self.target is not None:
+            exchange.upstream = self.target.uri
+        exchange.watch(self)
+        serving: object = connection.exchange
+        if serving is self:
+            connection.exchange = exchange
+        return exchange
+
+    # ── what a connection tells its exchange ──
+
+    def connection_lost(self) -> None:
+        """The client is gone."""
+        self.unfold().connection_lost()
+
+    def eof_received(self) -> None:
+        """The client has ended its side."""
+        self.unfold().eof_received()
+
+    def pause_writing(self) -> None:
+        """The client does not keep up with earlier answers; there is nothing of this one yet."""
+
+    def resume_writing(self) -> None:
+        """It does again."""
+
+    # ── the answer: upstream to client ──
+
+    def response_whole(self, head: ResponseHead, body: bytes) -> None:
+        """The answer, all of it."""
+        # hot: proxy-small
+        connection, status = self.connection, head.status
+        front, context = connection.front, connection.context
+        if self.is_unfolded or status in _NOT_PLAIN or head.needs_rewrite or connection.read_all \
+                or context.draining or connection.requests >= front.max_requests:  # fmt: skip
+            self._unfolded()
+            ProxyCall.response_whole(self, head, body)
+            return
+        target: Target = self.target  # type: ignore[assignment]
+        target.slots[target.active_slot] -= 1  # what `release` does, written out
+        size = len(body)
+        slots = front.slots
+        slots[front.requests_slot] += 1
+        slots[front.class_slots[status // 100]] += 1
+        slots[front.sent_slot] += size
+        connection.exchange = None
+        if size <= JOINED_BYTES:
+            answer = b"".join((front.starts[status], head.fields, LENGTH_LINES[size], b"\r\n", body))
+            connection.transport.write(answer)
+        else:
+            start = b"".join((front.starts[status], head.fields, b"Content-Length: %d\r\n\r\n" % size))
+            connection.transport.writelines((start, body))
+        if self.started:
+            context.access_log.request(
+                client_ip=connection.client_ip, request=self.request, scheme=connection.scheme, status=status,
+                received=0, sent=size, duration_s=monotonic() - self.started, upstream=target.uri, request_id="",
+                user="",
+            )  # fmt: skip
+        connection.exchange_ended()
+
+    def response_interim(self, head: ResponseHead) -> None:
+        """1xx."""
+        self._unfolded()
+        ProxyCall.response_interim(self, head)
+
+    def response_start(self, head: ResponseHead) -> None:
+        """The answer's head."""
+        self._unfolded()
+        ProxyCall.response_start(self, head)
+
+    def response_switch(self, head: ResponseHead, early: bytes) -> None:
+        """101, though nobody asked."""
+        self._unfolded()
+        ProxyCall.response_switch(self, head, early)
+
+    def response_lost(self, error: UpstreamError) -> None:
+        """No answer, or not all of it."""
+        self._unfolded()
+        ProxyCall.response_lost(self, error)
+
+    def _unfolded(self) -> None:
+        if not self.is_unfolded:
+            self.unfold()

@@ -1,0 +1,65 @@
+"""Answers that wait in memory: sent without an exchange. Used by `serve.http_connection` for plain requests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from npserver.serve.connection_state import IDLE
+from npserver.serve.http_response import JOINED_BYTES
+
+if TYPE_CHECKING:
+    from npserver.http.message import Request
+    from npserver.serve.http_connection import HttpConnection
+    from npserver.serve.route import Route
+
+
+class Ready(Protocol):
+    """A whole answer that waits to be sent."""
+
+    @property
+    def status(self) -> int:
+        """Of a response with a body."""
+
+    @property
+    def head(self) -> bytes:
+        """The field lines, Content-Length among them, and the empty line."""
+
+    @property
+    def body(self) -> bytes:
+        """The whole of it."""
+
+
+def answer_ready(connection: HttpConnection, request: Request, route: Route) -> bool:
+    """Answer a plain request with what its handler has ready. False: it takes an exchange."""
+    # hot: static-small
+    if connection.is_misdirected is not None or (answer := route.ready(request)) is None:  # type: ignore[misc]
+        return False
+    front, context = connection.front, connection.context
+    status, body = answer.status, answer.body
+    access_log = context.access_log
+    if access_log.enabled:
+        if front.trusted is not None:
+            return False  # who is asking has to be found out
+        access_log.request(
+            client_ip=connection.client_ip, request=request, scheme=connection.scheme, status=status, received=0,
+            sent=len(body), duration_s=0.0, upstream="", request_id="", user="",
+        )  # fmt: skip
+    requests = connection.requests = connection.requests + 1
+    size = len(body)
+    slots = front.slots
+    slots[front.requests_slot] += 1
+    slots[front.class_slots[status // 100]] += 1
+    slots[front.sent_slot] += size
+    connection.state = IDLE
+    connection.deadline = context.sweeper.now + front.idle_s
+    head = answer.head
+    is_last = not request.keep_alive or connection.read_all or context.draining or requests >= front.max_requests
+    if is_last:
+        head = head[:-2] + b"Connection: close\r\n\r\n"
+    if size <= JOINED_BYTES:
+        connection.transport.write(b"".join((front.starts[status], head, body)))
+    else:
+        connection.transport.writelines((front.starts[status] + head, body))
+    if is_last:
+        connection.leave(request)
+    return True
