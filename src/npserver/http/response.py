@@ -25,6 +25,7 @@ _DATE = regex(rb"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2
 _LINE_OCTETS = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])
 
 
+_NOT_PLAIN = frozenset({204, 304, 502, 503, 504})  # without a body, or another target may be asked
 _CONNECTION_OPTIONS = frozenset({b"close", b"keep-alive", b"upgrade"})
 
 # What is done with a field.
@@ -84,6 +85,7 @@ class ResponseHead(Struct, eq=False):
     keep_alive: bool
     body_bytes: int = -1  # size of the body of an answer to anything but HEAD; -1: only its framing tells
     needs_rewrite: bool = False  # `fields` has a location or a cookie
+    is_plain: bool = False  # with a body, final without doubt, to be passed on as it is
     upgrade: bytes = b""  # the Upgrade field's value when Connection names it, lower case
 
 
@@ -135,7 +137,9 @@ def parse_response_head(head: bytes) -> ResponseHead:
         if b"upgrade" in options:
             upgrade = read.get(b"upgrade", b"").lower()
     body_bytes = 0 if framing is NO_BODY else length if length is not None else -1
-    return ResponseHead(status, b"".join(kept), framing, length, keep_alive, body_bytes, needs_rewrite, upgrade)
+    is_plain = not needs_rewrite and status not in _NOT_PLAIN
+    fields = b"".join(kept)
+    return ResponseHead(status, fields, framing, length, keep_alive, body_bytes, needs_rewrite, is_plain, upgrade)
 
 
 def _read_field(read: dict[bytes, bytes], key: bytes, value: bytes) -> None:

@@ -116,7 +116,10 @@ class Proxy:
         # hot: proxy-small
         if not self._is_direct or not request.keep_alive or connection.is_misdirected is not None:
             return False
-        trusted = connection.front.trusted
+        front = connection.front
+        if connection.requests >= front.max_requests:
+            return False
+        trusted = front.trusted
         if trusted is not None and connection.client_ip in trusted:
             return False  # who is asking has to be found out
         target = self._only_target or self.upstream.pick(connection.client_ip, connection.id)
@@ -152,7 +155,8 @@ class Proxy:
         ):  # fmt: skip
             return memo.head
         head = self._write_head(request, scheme, client_ip, target, None)
-        request.memo = PassedHead(self, target, client_ip, head)
+        # Most heads never come again: it is kept from the second time on.
+        request.memo = PassedHead(self, target, client_ip, head) if memo is not None else self
         return head
 
     def response_fields(self, exchange: Exchange, target: Target, head: ResponseHead) -> bytes:

@@ -11,8 +11,8 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, ClassVar, cast
 
-from npserver.balance.retry import RETRIED_STATUSES
 from npserver.errors import BadRequest, UpstreamError
+from npserver.serve.connection_state import IDLE
 from npserver.serve.http_exchange import HttpExchange
 from npserver.serve.http_response import JOINED_BYTES, LENGTH_LINES
 from npserver.serve.proxy_call import ProxyCall
@@ -27,11 +27,10 @@ if TYPE_CHECKING:
     from npserver.serve.target import Target
 
 _NOBODY = cast("Exchange", None)
-_NOT_PLAIN = RETRIED_STATUSES | {204, 304}  # answers without a body, or perhaps not the last
 
 
 def pass_on(proxy: Proxy, target: Target, connection: HttpConnection, request: Request, route: Route) -> None:
-    """Send a plain request of a kept connection (`Request.is_plain`, `Request.keep_alive`) to `target`."""
+    """Send a plain request (`Request.is_plain`), after which the connection is kept, to `target`."""
     # hot: proxy-small
     log = connection.context.access_log
     started = monotonic() if log.enabled else 0.0
@@ -108,17 +107,16 @@ class DirectCall(ProxyCall, eq=False):
     def response_whole(self, head: ResponseHead, body: bytes) -> None:
         """The answer, all of it."""
         # hot: proxy-small
-        connection, status = self.connection, head.status
-        front, context = connection.front, connection.context
-        if self.is_unfolded or status in _NOT_PLAIN or head.needs_rewrite or connection.read_all \
-                or context.draining or connection.requests >= front.max_requests:  # fmt: skip
+        connection = self.connection
+        context = connection.context
+        if self.is_unfolded or not head.is_plain or connection.read_all or context.draining:
             self._unfolded()
             ProxyCall.response_whole(self, head, body)
             return
         target: Target = self.target  # type: ignore[assignment]
-        target.slots[target.active_slot] -= 1  # what `release` does, written out
-        size = len(body)
+        front, status, size = connection.front, head.status, len(body)
         slots = front.slots
+        slots[target.active_slot] -= 1  # what `release` does, written out
         slots[front.requests_slot] += 1
         slots[front.class_slots[status // 100]] += 1
         slots[front.sent_slot] += size
@@ -135,7 +133,11 @@ class DirectCall(ProxyCall, eq=False):
                 received=0, sent=size, duration_s=monotonic() - self.started, upstream=target.uri, request_id="",
                 user="",
             )  # fmt: skip
-        connection.exchange_ended()
+        if connection.buffer or connection.is_write_paused or not connection.is_reading:
+            connection.exchange_ended()
+        else:  # what it would do, written out
+            connection.state = IDLE
+            connection.deadline = context.sweeper.now + front.idle_s
 
     def response_interim(self, head: ResponseHead) -> None:
         """1xx."""
