@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from msgspec import Struct
 
 from npserver.address import Address
+from npserver.net import greeter
 
 if TYPE_CHECKING:
     from npserver.net.tls import ServerTls
@@ -86,6 +87,9 @@ class LiveListener:
 
             return cast("Acceptor", open_socket(self.context, self, bound.dup()))
         factory: Callable[[], asyncio.BaseProtocol] = self._accept
+        is_plain = bound.family != socket.AF_UNIX and listener.server_tls is None and listener.accepts_proxy is None
+        if is_plain and greeter.IS_POSSIBLE and hasattr(self.front, "greet"):
+            return greeter.Greeter(self, bound.dup())
         if listener.server_tls is not None or listener.accepts_proxy is not None:
             from npserver.net.tlsaccept import accept_factory
 

@@ -31,7 +31,7 @@ log = logging.getLogger("npserver.server")
 #: Each listener's sockets in this process, by the listener's key.
 Sockets = Mapping[str, tuple[socket.socket, ...]]
 
-_LAST_TURNS_S = 0.005  # between closing a socket's other holders and its acceptor
+_LAST_TURNS_S = 0.05  # between closing a socket's other holders and its acceptor: first bytes may be under way
 _FIRST_REQUEST_S = 0.1  # for those taken last, whose request may be under way
 _POLL_S = 0.02  # how often draining looks whether the last connection is gone
 

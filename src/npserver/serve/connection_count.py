@@ -17,16 +17,12 @@ class ConnectionCount:
     def __init__(self, front: HttpFront, row: Row, client_ip: str) -> None:
         self._front = front
         self._row = row
-        self._cells: tuple[int, int] | None = None
         slots = row.slots
         slots[front.connections_slot] += 1
         slots[front.accepted_slot] += 1
-        if (
-            front.settings.max_connections_per_ip
-            and client_ip != "unix:"
-            and (front.trusted is None or client_ip not in front.trusted)  # a proxy brings many clients' connections
-        ):
-            first, second = self._cells = row.cells(client_ip.encode())
+        self._cells = _cells(front, row, client_ip)
+        if self._cells is not None:
+            first, second = self._cells
             slots[first] += 1
             slots[second] += 1
 
@@ -49,3 +45,20 @@ class ConnectionCount:
         if self._cells is not None:
             slots[self._cells[0]] -= 1
             slots[self._cells[1]] -= 1
+
+
+def has_room(front: HttpFront, row: Row, client_ip: str) -> bool:
+    """Whether one more connection would go over no limit."""
+    if row.board.total(front.connections_slot) >= front.settings.max_connections:
+        return False
+    cells = _cells(front, row, client_ip)
+    return cells is None or row.cell_total(cells) < front.settings.max_connections_per_ip
+
+
+def _cells(front: HttpFront, row: Row, client_ip: str) -> tuple[int, int] | None:
+    """What counts for a client; nothing where its connections are not limited."""
+    if not front.settings.max_connections_per_ip or client_ip == "unix:":
+        return None
+    if front.trusted is not None and client_ip in front.trusted:
+        return None  # a proxy brings many clients' connections
+    return row.cells(client_ip.encode())

@@ -20,9 +20,11 @@ from npserver.http.parser import HeadLimits, parse_head
 from npserver.net.sweeper import PERIOD_S
 from npserver.serve.http_connection import HttpConnection
 from npserver.serve.http_response import STATUS_LINES
+from npserver.serve.newcomer import greet
 from npserver.serve.route import Route
 
 if TYPE_CHECKING:
+    from npserver.net.greeter import Caller, Greeter
     from npserver.net.listener import LiveListener
     from npserver.serve.context import Context
     from npserver.serve.exchange import Exchange
@@ -154,6 +156,10 @@ class HttpFront:
     def accept(self, listener: LiveListener) -> asyncio.Protocol:
         """Make the protocol of a new connection."""
         return HttpConnection(listener)
+
+    def greet(self, greeter: Greeter, caller: Caller, peer: object) -> None:
+        """Look at a new connection before it has a transport."""
+        greet(self, greeter, caller, peer)
 
     def accept_http2(self, listener: LiveListener) -> asyncio.Protocol:
         """Make the protocol of a new connection that has agreed on HTTP/2."""

@@ -10,6 +10,7 @@ from npserver.serve.http_response import JOINED_BYTES
 if TYPE_CHECKING:
     from npserver.http.message import Request
     from npserver.serve.http_connection import HttpConnection
+    from npserver.serve.newcomer import Newcomer
     from npserver.serve.route import Route
 
 
@@ -29,7 +30,7 @@ class Ready(Protocol):
         """The whole of it."""
 
 
-def answer_ready(connection: HttpConnection, request: Request, route: Route) -> bool:
+def answer_ready(connection: HttpConnection | Newcomer, request: Request, route: Route) -> bool:
     """Answer a plain request with what its handler has ready. False: it takes an exchange."""
     # hot: static-small
     if connection.is_misdirected is not None or (answer := route.ready(request)) is None:  # type: ignore[misc]
