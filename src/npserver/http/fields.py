@@ -26,7 +26,8 @@ NOT_PASSED = frozenset(
     b"connection keep-alive proxy-connection proxy-authorization te transfer-encoding upgrade http2-settings "
     b"host content-length expect".split()
 )
-_CONTROLS = bytes([octet != 9 and (octet < 0x20 or octet == 0x7F) for octet in range(256)])  # 1 where it is one
+#: Whether an octet may stand in no head (RFC 9110 §5.5), by octet: for `translate`.
+CONTROLS = bytes([octet != 9 and (octet < 0x20 or octet == 0x7F) for octet in range(256)])
 _SAYING = ONCE | SELECTIVE | NOT_PASSED | {b"accept-encoding", b"via"}
 
 _RECALLED_NAME_BYTES = 64
@@ -35,7 +36,7 @@ _REMEMBERED_LINES = 1024  # few, as they are looked up for each line of each hea
 
 def check_text(line: bytes) -> None:
     """Raises: BadRequest if a line holds an octet that no head may hold (RFC 9110 §5.5)."""
-    if line.translate(_CONTROLS).find(1) >= 0:
+    if line.translate(CONTROLS).find(1) >= 0:
         raise BadRequest(CONTROL)
 
 
@@ -86,7 +87,7 @@ def _find_sign(line: bytes) -> bytes:
     """Give the line if it says something to a server, else nothing."""
     # hot: static-varied
     colon = line.find(b":")
-    if line.translate(_CONTROLS).find(1) >= 0 or colon < 0 or colon > _RECALLED_NAME_BYTES:
+    if line.translate(CONTROLS).find(1) >= 0 or colon < 0 or colon > _RECALLED_NAME_BYTES:
         name, _ = parse_field(line)  # it tells what is wrong
         return line if _is_sign(name) else b""
     return line if _are_signs[line[:colon]] else b""

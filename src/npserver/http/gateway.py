@@ -14,7 +14,7 @@ from msgspec import Struct
 from npserver.http.fields import NOT_PASSED, join_fields
 from npserver.http.forwarded import client_scheme, forwarded_element, is_identity
 from npserver.http.memory import Memory
-from npserver.http.message import BY_LENGTH, CHUNKED, NO_BODY, Request
+from npserver.http.message import BY_LENGTH, CHUNKED, NO_BODY, Block, Request
 from npserver.http.parser import connection_options
 
 PSEUDONYM = b"npserver"  # what we call ourselves in Via
@@ -40,43 +40,41 @@ def _role(key: bytes) -> int:
 
 
 class Passage(Struct, frozen=True, eq=False):
-    """What the signs of a request's head (`http.fields`) say to a gateway."""
+    """What a gateway makes of a block of field lines."""
 
-    dropped: tuple[bytes, ...]  # lines not passed on for a client that is no trusted proxy
-    named: frozenset[bytes]  # the fields that Connection names: not passed on either
+    kept: bytes  # the lines passed on for a client that is no trusted proxy, each with its CRLF
+    named: frozenset[bytes]  # the fields that Connection names: not passed on
     takes_trailers: bool  # said so in TE
-    is_loop: bool  # it has passed us so often that it must be going in circles
+    is_loop: bool  # the request has passed us so often that it must be going in circles
 
 
-def _read_passage(signs: tuple[bytes, ...]) -> Passage:
-    fields = join_fields(signs)
+def _read_passage(block: Block) -> Passage:
+    fields = join_fields(block.signs)
+    named = connection_options(fields.get(b"connection", b"")) - _PLAIN_OPTIONS
+    kept = [line for line, key in _keyed(block.lines) if _role(key) == _PASS and key not in named]
     return Passage(
-        tuple([line for line, key in _keyed(signs) if _role(key) != _PASS]),
-        connection_options(fields.get(b"connection", b"")) - _PLAIN_OPTIONS,
+        b"".join([line + b"\r\n" for line in kept]),
+        named,
         b"trailers" in fields.get(b"te", b"").lower(),
         fields.get(b"via", b"").count(b" " + PSEUDONYM) >= MAX_LOOPS,
     )
 
 
-def passage_of(request: Request) -> Passage:
-    """What a request's head says to a gateway."""
-    terms = request.terms
-    if terms.passage is None:
-        terms.passage = _read_passage(terms.signs)
-    return cast("Passage", terms.passage)
+def passage_of(block: Block) -> Passage:
+    """What a gateway makes of a block, made when first asked for."""
+    if block.passage is None:
+        block.passage = _read_passage(block)
+    return cast("Passage", block.passage)
 
 
 def passed_fields(request: Request, passage: Passage, scheme: str, client_ip: str) -> bytes:
     """Write the fields passed on for a client that is no trusted proxy: what it says of itself is left out, what we
     know of it put in. `scheme` is what it speaks to us."""
     # hot: proxy-varied
-    kept = request.lines.copy()
-    for line in passage.dropped:
-        kept.remove(line)
-    if passage.named:
-        kept = [line for line, key in _keyed(kept) if key not in passage.named]
-    kept.append(_own_lines[request.authority, scheme, client_ip, request.minor_version, request.is_http2])
-    return b"\r\n".join(kept)
+    own = _own_lines[request.authority, scheme, client_ip, request.minor_version, request.is_http2]
+    if request.cookie and b"cookie" not in passage.named:
+        return b"".join((passage.kept, request.cookie, b"\r\n", own))
+    return passage.kept + own
 
 
 def trusted_fields(request: Request, passage: Passage, scheme: str, client_ip: str, nearest_ip: str) -> bytes:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from npserver.errors import BadRequest, clip
 from npserver.http.fields import ONCE, SELECTIVE, find_signs
 from npserver.http.framing import FORBIDDEN_TRAILERS
-from npserver.http.message import Fields, Framing, Request, Terms
+from npserver.http.message import Block, Fields, Framing, Request, Terms
 from npserver.http.parser import METHODS, REPEATABLE, HeadLimits, read_method
 from npserver.http.target import parse_authority, parse_target
 from npserver.regex import regex
@@ -84,13 +84,14 @@ def _make_request(
             raise BadRequest(f"unknown expectation {clip(fields[b'expect'])}", 417)
         expects_continue = has_body
     terms = Terms(
-        find_signs(lines, remember=False), True, host, authority.decode("ascii"), framing, length, True,
+        True, host, authority.decode("ascii"), framing, length, True,
         not has_body and fields.keys().isdisjoint(SELECTIVE), expects_continue, b"", fields.get(b"accept-encoding"),
     )  # fmt: skip
     return Request(
-        method, target.text, target.path, target.query, target.has_query, 1, host, terms.authority, lines, terms,
-        framing, length, True, method in REPEATABLE, method == "GET" and terms.is_plain, expects_continue, b"",
-        terms.accept_encoding, is_http2=True, known_fields=fields,
+        method, target.text, target.path, target.query, target.has_query, 1, host, terms.authority,
+        Block(lines, find_signs(lines, remember=False), terms), b"", framing, length, True, method in REPEATABLE,
+        method == "GET" and terms.is_plain, expects_continue, b"", terms.accept_encoding, is_http2=True,
+        known_fields=fields,
     )  # fmt: skip
 
 

@@ -28,3 +28,28 @@ class Memory(dict[Key, Value]):
             self.clear()
         self[key] = value
         return value
+
+
+class Recurring(Memory[Key, Value]):
+    """The same for texts of which many never come again: what is made of one is kept from its second time on."""
+
+    __slots__ = ("_sighted",)
+
+    def __init__(self, make: Callable[[Key], Value], size: int) -> None:
+        super().__init__(make, size)
+        self._sighted: set[int] = set()  # hashes
+
+    def __missing__(self, key: Key) -> Value:
+        if is_sighted(self._sighted, hash(key), self._size):
+            return super().__missing__(key)
+        return self._make(key)
+
+
+def is_sighted(sighted: set[int], key: int, size: int) -> bool:
+    """Whether `key` was here before; it is noted. At `size` of them all are forgotten."""
+    if key in sighted:
+        return True
+    if len(sighted) >= size:
+        sighted.clear()
+    sighted.add(key)
+    return False

@@ -32,7 +32,6 @@ NO_BODY, BY_LENGTH, CHUNKED, UNTIL_CLOSE = Framing
 class Terms(Struct, eq=False):
     """What a head's signs (`http.fields`) say: the same object for all heads with the same signs and version."""
 
-    signs: tuple[bytes, ...]  # field lines
     has_host: bool
     host: str  # lower case, without port and trailing dot; "" if there is none or nothing in it
     authority: str  # as sent
@@ -43,6 +42,15 @@ class Terms(Struct, eq=False):
     expects_continue: bool
     upgrade: bytes
     accept_encoding: bytes | None
+
+
+class Block(Struct, eq=False):
+    """The field lines of a head, over HTTP/1 without its cookies: the same object for all heads with the same ones."""
+
+    lines: list[bytes]  # as sent, without their CRLF; without pseudo-header fields, but with Host
+    signs: tuple[bytes, ...]  # those of them that say something to a server or gateway (`http.fields`)
+    terms: Terms
+    has_cookie: bool = False
     passage: object = None  # what `http.gateway` made of them
 
 
@@ -61,8 +69,8 @@ class Request(Struct, eq=False):
     minor_version: int  # 0 or 1; 1 for HTTP/2, which can all that HTTP/1.1 can
     host: str  # lower case, without port and trailing dot; "" when HTTP/1.0 gave none
     authority: str  # as sent, with its port
-    lines: list[bytes]  # the field lines as sent, without their CRLF; without pseudo-header fields, but with Host
-    terms: Terms
+    block: Block
+    cookie: bytes  # the field line that is not in the block; empty if there is none
     framing: Framing = NO_BODY
     length: int = 0  # bytes, when framing is LENGTH
     keep_alive: bool = True
@@ -74,6 +82,11 @@ class Request(Struct, eq=False):
     is_http2: bool = False
     known_fields: dict[bytes, bytes] | None = None  # see `fields`
     memo: object = None  # what the handler made of this request, for the next time; the one thing that may be set
+
+    @property
+    def lines(self) -> list[bytes]:
+        """The field lines as sent, the cookies' last. Made at each call."""
+        return [*self.block.lines, self.cookie] if self.cookie else self.block.lines
 
     @property
     def fields(self) -> dict[bytes, bytes]:
@@ -91,6 +104,6 @@ class Request(Struct, eq=False):
 
     @property
     def raw_fields(self) -> Fields:
-        """The fields in the order received; made at each call, for those who pass them on."""
+        """The fields, made at each call."""
         pairs = [line.partition(b":") for line in self.lines]
         return tuple([(name, value.strip(b" \t")) for name, _, value in pairs])

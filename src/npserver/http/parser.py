@@ -12,9 +12,9 @@ from functools import lru_cache
 from msgspec import Struct
 
 from npserver.errors import BadRequest, clip
-from npserver.http.fields import SELECTIVE, check_text, find_signs, join_fields
-from npserver.http.memory import Memory
-from npserver.http.message import BY_LENGTH, CHUNKED, NO_BODY, Framing, Request, Terms
+from npserver.http.fields import CONTROL, CONTROLS, SELECTIVE, check_text, find_signs, join_fields
+from npserver.http.memory import Memory, Recurring
+from npserver.http.message import BY_LENGTH, CHUNKED, NO_BODY, Block, Framing, Request, Terms
 from npserver.http.target import Target, parse_authority, parse_target
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -38,30 +38,62 @@ class HeadLimits(Struct, frozen=True):
 def parse_head(head: bytes, limits: HeadLimits) -> Request:
     """Parse a head that ends in an empty line.
 
+    Cookies are the lines that differ most from client to client: without them most blocks of lines have come before.
+
     Raises: BadRequest with the status to answer: 400, 405, 414, 417, 431, 501 or 505.
     """
     # hot: static-varied
-    if len(head) > limits.head_bytes:
-        raise BadRequest(f"request head of {len(head)} bytes", 431, "limits.max_header_size")
-    request_line, *lines, _, _ = head.split(b"\r\n")
-    if len(lines) > limits.fields:
-        raise BadRequest(f"{len(lines)} header fields", 431, "limits.max_headers")
-    if len(head) <= _RECALLED_BYTES and len(request_line) <= limits.url_bytes:
-        method, is_repeatable, target, minor_version = _request_lines[request_line]
-        terms = _terms[minor_version][find_signs(lines)]
+    size, end = len(head), head.find(b"\r\n")
+    if size > limits.head_bytes:
+        raise BadRequest(f"request head of {size} bytes", 431, "limits.max_header_size")
+    cookie = b""
+    if size <= _RECALLED_BYTES and end <= limits.url_bytes:
+        method, is_repeatable, target, minor_version = _request_lines[head[:end]]
+        start = head.find(b"\r\nCookie: ", end)
+        if start < 0:
+            block = _blocks[minor_version][head[end:]]
+        else:
+            after = head.find(b"\r\n", start + 2)
+            cookie = head[start + 2 : after]
+            block = _blocks[minor_version][head[end:start] + head[after:]]
+            if block.has_cookie:  # of several ones the order counts
+                cookie = b""
+                block = _read_block(head[end:], minor_version)
+            elif cookie.translate(CONTROLS).find(1) >= 0:
+                raise BadRequest(CONTROL)
     else:
-        method, is_repeatable, target, minor_version = _parse_request_line(request_line, limits.url_bytes)
-        terms = _read_terms(find_signs(lines, remember=False), minor_version)
+        if head.count(b"\r\n") > limits.fields + 2:
+            raise BadRequest("too many header fields", 431, "limits.max_headers")
+        method, is_repeatable, target, minor_version = _parse_request_line(head[:end], limits.url_bytes)
+        block = _read_block(head[end:], minor_version, remember=False)
+    if len(block.lines) >= limits.fields and len(block.lines) + bool(cookie) > limits.fields:
+        raise BadRequest(f"{len(block.lines) + bool(cookie)} header fields", 431, "limits.max_headers")
+    terms = block.terms
     text, path, query, has_query, authority = target
     if authority or not terms.host:
         host, named = _find_host(terms, authority)
     else:
         host, named = terms.host, terms.authority
     return Request(
-        method, text, path, query, has_query, minor_version, host, named, lines, terms, terms.framing, terms.length,
+        method, text, path, query, has_query, minor_version, host, named, block, cookie, terms.framing, terms.length,
         terms.keep_alive, is_repeatable, method == "GET" and terms.is_plain, terms.expects_continue, terms.upgrade,
         terms.accept_encoding,
     )  # fmt: skip
+
+
+def _read_block(text: bytes, minor_version: int, *, remember: bool = True) -> Block:
+    """Read field lines that have a CRLF before each, and an empty line at the end."""
+    lines = text[2:-4].split(b"\r\n") if len(text) > len(b"\r\n\r\n") else []
+    signs = find_signs(lines, remember=remember)
+    terms = _terms[minor_version][signs] if remember else _read_terms(signs, minor_version)
+    return Block(lines, signs, terms, any(line[:7].lower() == b"cookie:" for line in lines))
+
+
+#: By minor version.
+_blocks: tuple[Recurring[bytes, Block], ...] = (
+    Recurring(lambda text: _read_block(text, 0), 1024),
+    Recurring(lambda text: _read_block(text, 1), 1024),
+)
 
 
 def check_partial_head(data: bytes, checked: int, limits: HeadLimits) -> None:
@@ -136,7 +168,7 @@ def _read_terms(signs: tuple[bytes, ...], minor_version: int) -> Terms:
     )  # fmt: skip
     host = parse_authority(authority) if authority else ""
     return Terms(
-        signs, authority is not None, host, authority.decode("ascii") if authority else "", framing, length, keep_alive,
+        authority is not None, host, authority.decode("ascii") if authority else "", framing, length, keep_alive,
         is_plain, expects_continue, upgrade, fields.get(b"accept-encoding"),
     )  # fmt: skip
 

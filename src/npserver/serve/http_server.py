@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct, field
 
 from npserver.http.dates import format_date
-from npserver.http.memory import Memory
+from npserver.http.memory import Memory, is_sighted
 from npserver.http.message import NO_BODY, Fields, Request
 from npserver.http.parser import HeadLimits, parse_head
 from npserver.net.sweeper import PERIOD_S
@@ -180,11 +180,7 @@ class HttpFront:
             found = request, self._routes[request.host, request.path]
             if request.framing is not NO_BODY:
                 return found
-            sighted, key = self._sighted, hash(head)  # what `_is_sighted` does, written out
-            if key not in sighted:
-                if len(sighted) >= SIGHTED_HEADS:
-                    sighted.clear()
-                sighted.add(key)
+            if not is_sighted(self._sighted, hash(head), SIGHTED_HEADS):
                 return found
         if len(head) <= REMEMBERED_HEAD_BYTES and self.settings.remember_heads:
             if len(self.heads) >= REMEMBERED_HEADS:
@@ -201,22 +197,12 @@ class HttpFront:
 
         request = read_request(fields, has_body, self.settings.head_limits)
         found = request, self._routes[request.host, request.path]
-        if not has_body and self.settings.remember_heads and self._is_sighted(hash(fields)):
+        if not has_body and self.settings.remember_heads and is_sighted(self._sighted, hash(fields), SIGHTED_HEADS):
             if len(self._field_lists) >= REMEMBERED_HEADS:
                 self._field_lists.clear()
             if sum(len(name) + len(value) for name, value in fields) <= REMEMBERED_HEAD_BYTES:
                 self._field_lists[fields] = found
         return found
-
-    def _is_sighted(self, head: int) -> bool:
-        """Whether the head with this hash was here before; it is noted."""
-        sighted = self._sighted
-        if head in sighted:
-            return True
-        if len(sighted) >= SIGHTED_HEADS:
-            sighted.clear()
-        sighted.add(head)
-        return False
 
     def expire(self, now: float) -> None:
         """Write the Date and Server lines anew; the sweeper calls it at each second's turn."""

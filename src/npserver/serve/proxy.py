@@ -177,7 +177,7 @@ class Proxy:
     ) -> bytes:
         # hot: proxy-varied
         settings = self.settings
-        passage = passage_of(request)
+        passage = passage_of(request.block)
         if passage.is_loop:
             raise BadRequest("the request has passed this server before: a loop", 508, "proxy_pass")
         if self._keeps_path:

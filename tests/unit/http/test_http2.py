@@ -38,8 +38,8 @@ def test_the_same_as_over_http_1(fields: Fields) -> None:
         assert getattr(found, name) == getattr(expected, name), name
     assert (found.protocol, expected.protocol) == ("HTTP/2.0", "HTTP/1.1")
     passed = [
-        passed_fields(one, passage_of(one), "https", "192.0.2.1")
-        + framing_lines(one, passage_of(one), close=False, upgrade=b"")
+        passed_fields(one, passage_of(one.block), "https", "192.0.2.1")
+        + framing_lines(one, passage_of(one.block), close=False, upgrade=b"")
         for one in (found, expected)
     ]
     assert sorted(passed[0].split(b"\r\n")) == sorted(passed[1].replace(b"Via: 1.1", b"Via: 2.0").split(b"\r\n"))

@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 
 from npserver.http.headers import compile_header_map, remove_fields
-from npserver.http.message import NO_BODY, Request, Terms
+from npserver.http.message import NO_BODY, Block, Request, Terms
 from npserver.http.variables import VARIABLES, compile_template, is_constant
 
-TERMS = Terms((), True, "example.com", "example.com:8080", NO_BODY, 0, True, True, False, b"", None)
+TERMS = Terms(True, "example.com", "example.com:8080", NO_BODY, 0, True, True, False, b"", None)
+BLOCK = Block([], (), TERMS)
 
 
 def exchange(**changes: Any) -> Any:
-    request = Request("GET", "/a?b", "/a", "b=1", True, 1, "example.com", "example.com:8080", [], TERMS)
+    request = Request("GET", "/a?b", "/a", "b=1", True, 1, "example.com", "example.com:8080", BLOCK, b"")
     for name in list(changes):
         if hasattr(request, name):
             setattr(request, name, changes.pop(name))

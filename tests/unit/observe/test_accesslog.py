@@ -13,18 +13,19 @@ from typing import Any
 import pytest
 
 from npserver.config.schema import Logging
-from npserver.http.message import NO_BODY, Request, Terms
+from npserver.http.message import NO_BODY, Block, Request, Terms
 from npserver.observe import accesslog, logfile
 from npserver.observe.accesslog import AccessLog
 from npserver.observe.logfile import LogFile
 from npserver.observe.logformats import size
 
-TERMS = Terms((), True, "example.com", "example.com:8080", NO_BODY, 0, True, True, False, b"", None)
+TERMS = Terms(True, "example.com", "example.com:8080", NO_BODY, 0, True, True, False, b"", None)
+BLOCK = Block([], (), TERMS)
 
 
 def request(target: str = "/a?b", **fields: str) -> Request:
     known = {name.replace("_", "-").encode(): value.encode("latin-1") for name, value in fields.items()}
-    one = Request("GET", target, "/a", "b", True, 1, "example.com", "example.com:8080", [], TERMS)
+    one = Request("GET", target, "/a", "b", True, 1, "example.com", "example.com:8080", BLOCK, b"")
     one.known_fields = known
     return one
 
