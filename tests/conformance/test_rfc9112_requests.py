@@ -56,6 +56,7 @@ CASES: list[tuple[str, bytes, list[int], list[str] | None]] = [
     ("§2.1 simple request", GET, [200], ["GET /||a||"]),
     ("§2.2 empty lines before a request", b"\r\n\r\n" + GET, [200], ["GET /||a||"]),
     ("§2.2 bare LF as line end", b"GET / HTTP/1.1\nHost: a\n\n", [400], []),
+    ("§2.2 bare LF after another fault", b"GET / HTTP/1.2\r\nHost: a\nX: b\r\n\r\n", [400], []),
     ("§2.2 bare LF in one line", b"GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n", [400], []),
     ("§2.2 bare CR in a value", b"GET / HTTP/1.1\r\nHost: a\r\nX: b\rc\r\n\r\n", [400], []),
     ("§2.2 space before the first field", b"GET / HTTP/1.1\r\n Host: a\r\n\r\n", [400], []),

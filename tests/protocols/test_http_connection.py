@@ -56,6 +56,20 @@ def held(**settings: Any) -> tuple[Server, Held, Client]:
     return server, handler, server.connect()
 
 
+def test_remembered_head_in_pieces_leaves_nothing_behind() -> None:
+    """Where the search for its end had stopped does not count for what comes next."""
+    server, handler, client = held()
+    for path in (b"/long" * 20,) * 4:
+        client.send(GET.replace(b"/ ", path + b" ")[:-1])
+        client.send(b"\n")
+        handler.exchanges.pop().respond(200)
+    client.send(GET + GET)
+    handler.exchanges.pop().respond(200)
+    handler.exchanges.pop().respond(200)
+    assert client.received.count(b"HTTP/1.1 200 ") == 6
+    assert not client.is_ended
+
+
 class TestTimeouts:
     def test_idle_connection_is_closed_without_a_word(self) -> None:
         server, _, client = held(idle_timeout_s=60)

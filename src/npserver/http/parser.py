@@ -107,6 +107,15 @@ def check_partial_head(data: bytes, checked: int, limits: HeadLimits) -> None:
         raise BadRequest("request target too long", 414, "limits.max_url_size")
 
 
+def first_fault(head: bytes, limits: HeadLimits, error: BadRequest) -> BadRequest:
+    """What to say of a head refused for `error`: the same as if it had come octet by octet."""
+    try:
+        check_partial_head(head, 0, limits)
+    except BadRequest as earlier:
+        return earlier
+    return error
+
+
 def _parse_request_line(line: bytes, url_bytes: int) -> tuple[str, bool, Target, int]:
     """Method, whether it is idempotent, target and minor version."""
     check_text(line)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from npserver.errors import BadRequest
 from npserver.http.message import Request
-from npserver.http.parser import check_partial_head
+from npserver.http.parser import check_partial_head, first_fault
 from npserver.net.sweeper import NEVER
 from npserver.serve.connection_state import BODY, CLOSED, CLOSING, HANDLER, HEAD, IDLE, SWITCHED, WRITING
 from npserver.serve.downstream import LINGER_S, Downstream
@@ -201,6 +201,7 @@ class HttpConnection(Downstream):
             found = front.heads.get(data)
             if found is not None:
                 rest = b""
+                self.scanned = 0
             else:
                 end = data.find(_END_OF_HEAD, self.scanned)
                 if data.startswith(b"\r\n"):  # empty lines before a request (RFC 9112 §2.2)
@@ -212,10 +213,11 @@ class HttpConnection(Downstream):
                     return
                 self.scanned = 0
                 rest = data[end + 4 :]
+                head = data[: end + 4] if rest else data
                 try:
-                    found = front.find(data[: end + 4] if rest else data)
+                    found = front.find(head)
                 except BadRequest as error:
-                    self._refuse(error)
+                    self._refuse(first_fault(head, front.settings.head_limits, error))
                     return
             request, route = found
             if route.ready is not None and request.is_plain and answer_ready(self, request, route):
