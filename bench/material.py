@@ -24,6 +24,7 @@ SCRIPTS = 600  # each asked for once, where compressing for the first time is me
 LARGE_BYTES = 100 << 20
 DNS_NAMES = 1000
 REQUESTS = 20_000
+ROUTED_PATHS = 10_000
 
 USER_AGENTS = [
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36",
@@ -113,11 +114,12 @@ def requests(rng: random.Random, paths: Sequence[str]) -> bytes:
 
 
 def routed_requests(count: int) -> Path:
-    """Prepared requests for `count` rules, as many different paths as there are rules."""
-    path = FOLDER / f"requests-routes-{count}"
+    """Prepared requests for `count` rules, the same number of different paths however many rules there are."""
+    path = FOLDER / f"requests-of-{ROUTED_PATHS}-paths-by-{count}-rules"
     if not path.exists():
         rng = random.Random(SEED)
-        heads = [f"GET /r{rng.randrange(count)}/x HTTP/1.1\r\nHost: bench.test\r\n\r\n\0" for _ in range(REQUESTS)]
+        numbers = [rng.randrange(ROUTED_PATHS) for _ in range(REQUESTS)]
+        heads = [f"GET /r{n % count}/{n // count} HTTP/1.1\r\nHost: bench.test\r\n\r\n\0" for n in numbers]
         path.write_text("".join(heads), newline="")
     return path
 

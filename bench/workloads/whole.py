@@ -21,7 +21,7 @@ def _idle(trial: Trial) -> Figure:
 
 
 def _rules(count: int) -> Callable[[], Mapping[str, str]]:
-    """That many rules, each for a path of its own; the one asked for is the last."""
+    """That many rules, each for a path of its own and all below it."""
 
     def places() -> Mapping[str, str]:
         rules = [{"handler": "respond", "path": f"/r{n}/**", "body": f"rule {n}"} for n in range(count)]
@@ -33,7 +33,7 @@ def _rules(count: int) -> Callable[[], Mapping[str, str]]:
 
 def _routed(count: int) -> Workload:
     return Workload(
-        f"routes-{count}", f"{count:,} rules, every request for another path", REQUESTS,
+        f"routes-{count}", f"{material.ROUTED_PATHS:,} paths, by {count:,} rules", REQUESTS,
         lambda trial: trial.loaded(
             lambda seconds: wrk(trial.url(), seconds, requests=material.routed_requests(count)),
             warm_up_s=LONG_WARM_UP_S,

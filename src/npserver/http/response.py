@@ -6,10 +6,12 @@ Called by `serve.http_client` with one whole head. As with requests, what peers 
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 from msgspec import Struct
 
 from npserver.errors import BadResponse, clip
-from npserver.http.memory import Memory
+from npserver.http.memory import Memory, Recurring
 from npserver.http.message import BY_LENGTH, CHUNKED, NO_BODY, UNTIL_CLOSE, Framing
 from npserver.regex import regex
 
@@ -59,6 +61,10 @@ class _Line(Struct, frozen=True, eq=False):
     passed: bytes  # what is passed on, with its CRLF: the line, or nothing
     key: bytes  # its name, lower case
     value: bytes
+
+
+_role_of = attrgetter("role")
+_passed_of = attrgetter("passed")
 
 
 def _parse_line(line: bytes) -> _Line:
@@ -116,29 +122,26 @@ def parse_response_head(head: bytes) -> ResponseHead:
         raise BadResponse(f"{len(lines)} header fields")
     minor_version, status = _status_lines[status_line]
     recall = _recall_line if len(head) <= REMEMBERED_HEAD_BYTES else _parse_line
-    kept: list[bytes] = []
+    found = [*map(recall, lines)]
     read: dict[bytes, bytes] = {}
     needs_rewrite = False
-    for line in map(recall, lines):
-        role = line.role
-        if role <= _REWRITE:
-            kept.append(line.passed)
-            if role:
-                needs_rewrite = True
-        elif role == _READ:
+    for line in filter(_role_of, found):  # most lines have none: they are passed on
+        if line.role == _READ:
             _read_field(read, line.key, line.value)
+        elif line.role == _REWRITE:
+            needs_rewrite = True
+    fields = b"".join(map(_passed_of, found))
     framing, length = _find_framing(read, status, minor_version)
     keep_alive, upgrade = minor_version == 1, b""
     if b"connection" in read:
         options = {option.strip(b" \t") for option in read[b"connection"].lower().split(b",")}
         if not options <= _CONNECTION_OPTIONS:  # RFC 9110 §7.6.1: the fields it names are between us and the upstream
-            kept = [line for line in kept if line.partition(b":")[0].lower() not in options]
+            fields = b"".join([line.passed for line in found if line.key not in options])
         keep_alive = keep_alive and b"close" not in options
         if b"upgrade" in options:
             upgrade = read.get(b"upgrade", b"").lower()
     body_bytes = 0 if framing is NO_BODY else length if length is not None else -1
     is_plain = not needs_rewrite and status not in _NOT_PLAIN
-    fields = b"".join(kept)
     return ResponseHead(status, fields, framing, length, keep_alive, body_bytes, needs_rewrite, is_plain, upgrade)
 
 
@@ -185,4 +188,4 @@ _recall_line = Memory(_parse_line, 4096).__getitem__  # most lines come again, w
 _status_lines = Memory(_read_status_line, 256)
 #: Whether this is a date and the end of its line, and cannot be anything else.
 _dates: Memory[bytes, bool] = Memory(lambda value: _DATE.fullmatch(value) is not None, 64)
-_heads = Memory(parse_response_head, 1024)
+_heads = Recurring(parse_response_head, 1024)
