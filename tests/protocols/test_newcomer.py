@@ -204,6 +204,7 @@ async def test_gone_before_it_spoke(root: Path, settled: list[bytes]) -> None:
 async def test_client_that_reads_slowly_gets_all(root: Path, settled: list[bytes]) -> None:
     """The kernel does not take the whole answer at once: the rest follows."""
     async with serving(root) as one:
+        one.binding.sockets[0][0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # the connections' too
         head = CLOSE.replace(b"small.txt", b"large.bin")
         await one.ask(head)
         settled.clear()
@@ -220,6 +221,33 @@ async def test_client_that_reads_slowly_gets_all(root: Path, settled: list[bytes
                     await asyncio.sleep(0)
         assert got.partition(b"\r\n\r\n")[2] == b"l" * LARGE
         assert settled == []
+
+
+@on_both_loops
+async def test_client_that_reads_nothing_is_given_up(root: Path, settled: list[bytes]) -> None:
+    """`timeouts.write` counts from the last time that it took something."""
+    async with serving(root, timeouts={"write": 5}) as one:
+        one.binding.sockets[0][0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # the connections' too
+        head = CLOSE.replace(b"small.txt", b"large.bin")
+        await one.ask(head)
+        loop = asyncio.get_running_loop()
+        with socket.socket() as caller:
+            caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            caller.setblocking(False)
+            await loop.sock_connect(caller, one.address)
+            await loop.sock_sendall(caller, head)
+            async with asyncio.timeout(5):
+                while not one.context.connections:
+                    await asyncio.sleep(0.01)
+            (rest,) = one.context.connections
+            rest.deadline -= 4
+            one.context.sweeper._sweep()
+            assert one.context.connections == {rest}
+            rest.deadline -= 2
+            one.context.sweeper._sweep()
+            async with asyncio.timeout(5):
+                while one.context.connections:
+                    await asyncio.sleep(0.01)
 
 
 @on_both_loops

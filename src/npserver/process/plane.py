@@ -124,6 +124,7 @@ class Plane:
         await asyncio.sleep(_LAST_TURNS_S)
         for live in listeners:
             live.stop()
+        await asyncio.sleep(_LAST_TURNS_S / 10)  # those accepted last get their transports
         if self.context.connections:
             await asyncio.sleep(_FIRST_REQUEST_S)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from npserver.errors import BadRequest
 from npserver.net.sweeper import NEVER
@@ -20,6 +20,7 @@ from npserver.serve.ready import answer_ready
 if TYPE_CHECKING:
     from npserver.http.message import Request
     from npserver.net.greeter import Caller, Greeter
+    from npserver.net.listener import LiveListener
     from npserver.serve.http_server import HttpFront
 
 READ_BYTES = 4096  # more than a head is seldom: it is read on the ordinary way
@@ -54,7 +55,7 @@ def greet(front: HttpFront, greeter: Greeter, caller: Caller, peer: object) -> N
         return
     row.slots[front.accepted_slot] += 1
     if newcomer.unsent:
-        greeter.hand_over(caller, _Rest(newcomer.unsent))
+        greeter.hand_over(caller, _Rest(front, greeter.live, newcomer.unsent))
     else:
         caller.close()
 
@@ -111,12 +112,40 @@ class Newcomer:
 
 
 class _Rest(asyncio.Protocol):
-    """The end of an answer that the kernel did not take at once."""
+    """The end of an answer that the kernel did not take at once: sent within `timeouts.write` or given up."""
 
-    def __init__(self, unsent: bytes) -> None:
-        self._unsent = unsent
+    __slots__ = ("_context", "_timeout_s", "_unsent", "deadline", "listener", "transport")
+
+    def __init__(self, front: HttpFront, listener: LiveListener, unsent: bytes) -> None:
+        self._context = front.context
+        self._timeout_s = front.settings.write_timeout_s
+        self._unsent: bytes | int = unsent
+        self.listener = listener
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set before anything else is called
+        self.deadline = NEVER
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.write(self._unsent)
-        transport.close()
+        self.transport = cast("asyncio.Transport", transport)
+        self._context.connections.add(self)
+        self._context.sweeper.watched.add(self)
+        self.transport.write(cast("bytes", self._unsent))
+        self.transport.close()
+        self._await_client(self._context.loop.time())
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._context.connections.discard(self)
+        self._context.sweeper.watched.discard(self)
+
+    def shut_down(self) -> None:
+        """It ends by itself."""
+
+    def expire(self, now: float) -> None:
+        """Look whether the client has taken any."""
+        if self.transport.get_write_buffer_size() == self._unsent:
+            self.transport.abort()
+        else:
+            self._await_client(now)
+
+    def _await_client(self, now: float) -> None:
+        self._unsent = self.transport.get_write_buffer_size()
+        self.deadline = now + self._timeout_s
