@@ -180,7 +180,11 @@ class HttpFront:
             found = request, self._routes[request.host, request.path]
             if request.framing is not NO_BODY:
                 return found
-            if not is_sighted(self._sighted, hash(head), SIGHTED_HEADS):
+            sighted, key = self._sighted, hash(head)  # what `is_sighted` does, written out
+            if key not in sighted:
+                if len(sighted) >= SIGHTED_HEADS:
+                    sighted.clear()
+                sighted.add(key)
                 return found
         if len(head) <= REMEMBERED_HEAD_BYTES and self.settings.remember_heads:
             if len(self.heads) >= REMEMBERED_HEADS:
