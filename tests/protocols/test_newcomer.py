@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import resource
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
@@ -26,6 +25,7 @@ from npserver.serve import newcomer
 from npserver.serve.files import UNSETTLED_NS
 from npserver.serve.http_connection import HttpConnection
 from npserver.serve.http_server import HttpFront
+from tests.stage.scarcity import no_descriptors, processor_s
 
 pytestmark = pytest.mark.skipif(not greeter.IS_POSSIBLE, reason="TCP_DEFER_ACCEPT is Linux's")
 
@@ -85,6 +85,21 @@ async def serving(root: Path, **changes: Any) -> AsyncIterator[Served]:
     one.context.sweeper.close()
     one.context.access_log.close()
     await asyncio.sleep(0.01)
+
+
+@contextlib.asynccontextmanager
+async def asking_slowly(one: Served) -> AsyncIterator[socket.socket]:
+    """A client that has asked for more than its and the server's buffers take."""
+    one.binding.sockets[0][0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # the connections' too
+    head = CLOSE.replace(b"small.txt", b"large.bin")
+    await one.ask(head)  # from now on it is in memory
+    loop = asyncio.get_running_loop()
+    with socket.socket() as caller:
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        caller.setblocking(False)
+        await loop.sock_connect(caller, one.address)
+        await loop.sock_sendall(caller, head)
+        yield caller
 
 
 def on_both_loops(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
@@ -204,16 +219,9 @@ async def test_gone_before_it_spoke(root: Path, settled: list[bytes]) -> None:
 async def test_client_that_reads_slowly_gets_all(root: Path, settled: list[bytes]) -> None:
     """The kernel does not take the whole answer at once: the rest follows."""
     async with serving(root) as one:
-        one.binding.sockets[0][0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # the connections' too
-        head = CLOSE.replace(b"small.txt", b"large.bin")
-        await one.ask(head)
-        settled.clear()
-        loop = asyncio.get_running_loop()
-        with socket.socket() as caller:
-            caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-            caller.setblocking(False)
-            await loop.sock_connect(caller, one.address)
-            await loop.sock_sendall(caller, head)
+        async with asking_slowly(one) as caller:
+            settled.clear()
+            loop = asyncio.get_running_loop()
             got = b""
             async with asyncio.timeout(10):
                 while piece := await loop.sock_recv(caller, 4096):
@@ -227,15 +235,7 @@ async def test_client_that_reads_slowly_gets_all(root: Path, settled: list[bytes
 async def test_client_that_reads_nothing_is_given_up(root: Path, settled: list[bytes]) -> None:
     """`timeouts.write` counts from the last time that it took something."""
     async with serving(root, timeouts={"write": 5}) as one:
-        one.binding.sockets[0][0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # the connections' too
-        head = CLOSE.replace(b"small.txt", b"large.bin")
-        await one.ask(head)
-        loop = asyncio.get_running_loop()
-        with socket.socket() as caller:
-            caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-            caller.setblocking(False)
-            await loop.sock_connect(caller, one.address)
-            await loop.sock_sendall(caller, head)
+        async with asking_slowly(one):
             async with asyncio.timeout(5):
                 while not one.context.connections:
                     await asyncio.sleep(0.01)
@@ -275,25 +275,14 @@ async def test_no_descriptors_left(root: Path, settled: list[bytes]) -> None:
     """Clients wait, the processor does not run hot, and all are served once there are descriptors again."""
     async with serving(root) as one:
         await one.ask(CLOSE)
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         loop = asyncio.get_running_loop()
         callers = [socket.socket() for _ in range(8)]
-        try:
+        with no_descriptors():
             for caller in callers:
                 caller.setblocking(False)
-            with socket.socket() as probe:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (probe.fileno() + 1, hard))
-                for caller in callers:
-                    with contextlib.suppress(BlockingIOError):
-                        caller.connect(one.address)
-                for caller in callers:
-                    await loop.sock_sendall(caller, CLOSE)
-                before = resource.getrusage(resource.RUSAGE_SELF)
-                await asyncio.sleep(0.3)  # the time over which work is measured
-                after = resource.getrusage(resource.RUSAGE_SELF)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.15
+                await loop.sock_connect(caller, one.address)
+                await loop.sock_sendall(caller, CLOSE)
+            assert await processor_s() < 0.15
         for caller in callers:
             got = b""
             async with asyncio.timeout(5):

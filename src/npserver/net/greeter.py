@@ -53,10 +53,10 @@ class Greeting(Protocol):
 class Greeter:
     """Accepts on one socket, which it closes in the end."""
 
-    __slots__ = ("_family", "_live", "_loop", "_pause", "_sock")
+    __slots__ = ("_family", "_loop", "_pause", "_sock", "live")
 
     def __init__(self, live: LiveListener, sock: socket.socket) -> None:
-        self._live = live
+        self.live = live
         self._loop = live.context.loop
         self._sock = sock
         self._family = int(sock.family)
@@ -65,12 +65,7 @@ class Greeter:
         self._loop.add_reader(sock.fileno(), self._accept)
 
     def __repr__(self) -> str:
-        return f"<Greeter {self._live!r}>"
-
-    @property
-    def live(self) -> LiveListener:
-        """The listener."""
-        return self._live
+        return f"<Greeter {self.live!r}>"
 
     def close(self) -> None:
         """Accept no more."""
@@ -87,7 +82,7 @@ class Greeter:
 
         def done(error: Exception | None) -> None:
             if error is not None:
-                log.debug("%s: connection lost as soon as accepted: %s", self._live.listener.name, error)
+                log.debug("%s: connection lost as soon as accepted: %s", self.live.listener.name, error)
                 sock.close()
             elif then is not None:
                 then()
@@ -96,7 +91,7 @@ class Greeter:
 
     def _accept(self) -> None:
         # hot: static-connect
-        greet = self._live.front.greet  # type: ignore[union-attr]
+        greet = self.live.front.greet  # type: ignore[union-attr]
         for _ in range(MOST_AT_ONCE):
             try:
                 number, peer = self._sock._accept()  # type: ignore[attr-defined]  # without a socket object of Python's
@@ -112,7 +107,7 @@ class Greeter:
 
     def _rest(self, error: OSError) -> None:
         """Nothing can be accepted now: leave it queued, and do not ask again at once."""
-        log.warning("%s: no connection can be accepted for now: %s", self._live.listener.name, error.strerror)
+        log.warning("%s: no connection can be accepted for now: %s", self.live.listener.name, error.strerror)
         self._loop.remove_reader(self._sock.fileno())
         self._pause = self._loop.call_later(PAUSE_S, self._go_on)
 

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import importlib
 import inspect
-import resource
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
@@ -20,6 +19,7 @@ from msgspec.structs import replace
 from npserver.address import parse_listen
 from npserver.net.binding import bind
 from npserver.net.listener import Listener, LiveListener
+from tests.stage.scarcity import no_descriptors, processor_s
 
 
 class Speaker(asyncio.Protocol):
@@ -171,23 +171,13 @@ async def test_running_out_of_descriptors_is_survived() -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda *_: None)  # asyncio reports each failed accept
         importlib.import_module("encodings.idna")  # uvloop connects with it, and without descriptors it cannot be read
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        callers = [socket.socket() for _ in range(8)]
-        try:
-            for caller in callers:
-                caller.setblocking(False)
-            with socket.socket() as probe:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (probe.fileno() + 1, hard))
-                for caller in callers:
+        with contextlib.ExitStack() as callers:
+            waiting = [callers.enter_context(socket.socket()) for _ in range(8)]
+            with no_descriptors():
+                for caller in waiting:
+                    caller.setblocking(False)
                     await loop.sock_connect(caller, one.bound[0].getsockname())
-                before = resource.getrusage(resource.RUSAGE_SELF)
-                await asyncio.sleep(0.3)  # the time over which work is measured
-                after = resource.getrusage(resource.RUSAGE_SELF)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-            for caller in callers:
-                caller.close()
-        spent_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+                spent_s = await processor_s()
         assert spent_s < 0.15
         async with asyncio.timeout(5):
             while True:
