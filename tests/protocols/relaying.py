@@ -1,4 +1,6 @@
-"""Relays between real sockets, on both loops, with and without splice(2): the stage of their tests."""
+"""Relays between real sockets, on both loops, over the loop's transports and our own, with and without splice(2): the
+stage of their tests.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,11 @@ from typing import Any
 import pytest
 import uvloop
 
-from npserver.net import relayend
+from npserver.net import poller, relayend, socketstream
 from npserver.net.bulletin import Bulletin
+from npserver.net.poller import POLLER, poller_of
 from npserver.net.relay import Relay
+from npserver.net.socketstream import SocketStream
 from npserver.net.splice import can_splice
 from npserver.net.sweeper import Sweeper
 from npserver.observe.scoreboard import Scoreboard
@@ -69,6 +73,13 @@ def make_context(loop: asyncio.AbstractEventLoop) -> Context:
     return Context(loop, 0, Scoreboard(1, b"seed").row(0), Sweeper(loop), None, Bulletin())  # type: ignore[arg-type]
 
 
+def close(context: Context) -> None:
+    if (own := context.carried.get(POLLER)) is not None:
+        assert repr(own) == "<Poller 0>"
+        own.close()
+    context.sweeper.close()
+
+
 async def connected() -> tuple[socket.socket, socket.socket]:
     """Both ends of a TCP connection, non-blocking."""
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -77,6 +88,14 @@ async def connected() -> tuple[socket.socket, socket.socket]:
     near.setblocking(False)
     far.setblocking(False)
     return near, far
+
+
+async def begin(context: Context, protocol: asyncio.Protocol, sock: socket.socket) -> None:
+    """Give a connected socket to its protocol, as forwards do on this system or on one without epoll."""
+    if (own := poller_of(context)) is not None:
+        SocketStream(own, socket.SocketType(fileno=sock.detach())).start(protocol)
+    else:
+        await context.loop.create_connection(lambda: protocol, sock=sock)
 
 
 async def waiting(
@@ -102,8 +121,8 @@ async def stage(*, splices: bool, buffer_size: int = 65536, timeout_s: float = 6
         splices=splices,
     )
     actors = Stage(context, relay, client, target)
-    await loop.create_connection(lambda: relay.client, sock=client_inside)
-    await loop.create_connection(lambda: relay.target, sock=target_inside)
+    await begin(context, relay.client, client_inside)
+    await begin(context, relay.target, target_inside)
     try:
         yield actors
     finally:
@@ -112,15 +131,20 @@ async def stage(*, splices: bool, buffer_size: int = 65536, timeout_s: float = 6
         relay.abort("end of test")
         await asyncio.wait_for(actors.ended, DEADLINE_S)
         assert relay not in context.sweeper.watched
-        context.sweeper.close()
+        close(context)
 
 
-@pytest.fixture(params=LOOPS)
-def run(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, None]], None]:
-    """Run a coroutine on a loop of each kind; leave no descriptor behind."""
+@pytest.fixture(params=[f"{loop}-{kind}" for loop in LOOPS for kind in ("streams", "transports")])
+def run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[Coroutine[Any, Any, None]], None]:
+    """Run a coroutine on a loop of each kind, with our own streams and as on a system without epoll."""
+    loop, kind = request.param.split("-")
+    if kind == "transports":
+        monkeypatch.setattr(poller, "IS_POSSIBLE", False)
+    elif not poller.IS_POSSIBLE:
+        pytest.skip("no epoll here")
 
     def go(work: Coroutine[Any, Any, None]) -> None:
-        with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
+        with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
             runner.run(asyncio.wait_for(work, DEADLINE_S))
 
     return go
@@ -134,6 +158,7 @@ def splices(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
             pytest.skip("no splice(2) here")
         monkeypatch.setattr(relayend, "BULK_READ", 1)
         monkeypatch.setattr(relayend, "BULK_READS", 1)
+        monkeypatch.setattr(socketstream, "SMALL_BYTES", 0)
         return True
     return False
 

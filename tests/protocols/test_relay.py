@@ -10,7 +10,7 @@ import struct
 
 import pytest
 
-from npserver.net import relayend
+from npserver.net import relayend, socketstream
 from npserver.net.splice import can_splice
 from tests.protocols.relaying import Run, peek, run, splices, stage
 
@@ -168,6 +168,7 @@ def test_bulk_is_spliced_and_frees_its_descriptors(run: Run, monkeypatch: pytest
         pytest.skip("no splice(2) here")
     monkeypatch.setattr(relayend, "BULK_READ", 1)
     monkeypatch.setattr(relayend, "BULK_READS", 1)
+    monkeypatch.setattr(socketstream, "SMALL_BYTES", 0)
 
     async def play() -> None:
         async with stage(splices=True) as it:

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import struct
 
-from tests.protocols.relaying import Run, make_context, receive, run, waiting
+from tests.protocols.relaying import Run, begin, close, make_context, receive, run, waiting
 
 __all__ = ["run"]  # a fixture
 
@@ -31,7 +31,7 @@ def test_adopting_connections_with_what_was_read_too_much(run: Run) -> None:
         assert await loop.sock_recv(target, 100) == b""
         target.close()
         assert await ended == "closed by client"
-        context.sweeper.close()
+        close(context)
 
     run(play())
 
@@ -42,7 +42,7 @@ def test_what_comes_before_the_target_is_there_waits_in_order(run: Run) -> None:
         context = make_context(loop)
         client, client_inside, target, target_inside, relay, ended = await waiting(context)
         relay.preface = b"PROXY "
-        await loop.create_connection(lambda: relay.client, sock=client_inside)
+        await begin(context, relay.client, client_inside)
         await loop.sock_sendall(client, b"one ")
         while not relay.client.received:
             await asyncio.sleep(0)
@@ -50,7 +50,7 @@ def test_what_comes_before_the_target_is_there_waits_in_order(run: Run) -> None:
         client.shutdown(socket.SHUT_WR)
         while not relay.client.is_at_eof:
             await asyncio.sleep(0)
-        await loop.create_connection(lambda: relay.target, sock=target_inside)
+        await begin(context, relay.target, target_inside)
         received = b""
         while piece := await loop.sock_recv(target, 100):
             received += piece
@@ -59,7 +59,7 @@ def test_what_comes_before_the_target_is_there_waits_in_order(run: Run) -> None:
         assert await loop.sock_recv(client, 100) == b""
         await ended
         client.close()
-        context.sweeper.close()
+        close(context)
 
     run(play())
 
@@ -70,7 +70,7 @@ def test_what_comes_before_the_target_is_there_is_bounded(run: Run) -> None:
         context = make_context(loop)
         client, client_inside, target, target_inside, relay, ended = await waiting(context)
         client_inside.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-        await loop.create_connection(lambda: relay.client, sock=client_inside)
+        await begin(context, relay.client, client_inside)
         flood = b"0123456789" * 800_000
         sending = loop.create_task(loop.sock_sendall(client, flood))
         held = -1
@@ -79,13 +79,13 @@ def test_what_comes_before_the_target_is_there_is_bounded(run: Run) -> None:
             await asyncio.sleep(0.05)
         assert held <= relay.buffer_size + READ
         assert not sending.done(), "the rest waits in the kernel and at the client"
-        await loop.create_connection(lambda: relay.target, sock=target_inside)
+        await begin(context, relay.target, target_inside)
         assert await receive(target, len(flood)) == flood
         await sending
         client.close()
         target.close()
         await ended
-        context.sweeper.close()
+        close(context)
 
     run(play())
 
@@ -95,13 +95,13 @@ def test_a_client_that_leaves_before_the_target_is_there(run: Run) -> None:
         loop = asyncio.get_running_loop()
         context = make_context(loop)
         client, client_inside, target, target_inside, relay, ended = await waiting(context)
-        await loop.create_connection(lambda: relay.client, sock=client_inside)
+        await begin(context, relay.client, client_inside)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.close()
         assert await ended == "reset by client"
-        await loop.create_connection(lambda: relay.target, sock=target_inside)
+        await begin(context, relay.target, target_inside)
         assert await loop.sock_recv(target, 100) == b""
         target.close()
-        context.sweeper.close()
+        close(context)
 
     run(play())

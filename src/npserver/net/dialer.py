@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from npserver.address import Address
 from npserver.errors import Phase, UpstreamError
 from npserver.net.resolver import Resolver, resolver_of
+from npserver.net.sockopts import tune
 
 if TYPE_CHECKING:
     from npserver.serve.context import Context
@@ -129,11 +130,14 @@ async def _connect(
             raise OSError(f"{os.strerror(error.errno).lower()} ({', '.join(found)})") from error
         raise
     keep_alive(transport)
+    if (connection := transport.get_extra_info("socket")) is not None:
+        with suppress(OSError):
+            tune(connection, connection.getpeername()[0])
     return transport, protocol
 
 
 def keep_alive(transport: asyncio.BaseTransport) -> None:
-    """Have the kernel notice a peer that vanished. Small writes are never delayed: the loop sees to that itself."""
+    """Have the kernel notice a peer that vanished."""
     connection = transport.get_extra_info("socket")
     if connection is not None:
         with suppress(OSError):  # it has just been closed

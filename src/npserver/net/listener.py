@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from msgspec import Struct
 
 from npserver.address import Address
-from npserver.net import greeter
+from npserver.net import acceptor, greeter
+from npserver.net.poller import poller_of
+from npserver.net.sockopts import tune
 
 if TYPE_CHECKING:
     from npserver.net.tls import ServerTls
@@ -38,7 +40,7 @@ class Listener(Struct, frozen=True):
     proxy_header_timeout_s: float = 5.0
 
 
-class Acceptor(Protocol):
+class Taker(Protocol):
     """What takes a socket's clients until it is closed."""
 
     def close(self) -> None:
@@ -48,49 +50,54 @@ class Acceptor(Protocol):
 class LiveListener:
     """A listener in one process: its front, which a reload replaces, and what accepts on its sockets."""
 
-    __slots__ = ("_acceptors", "_sockets", "context", "front", "listener")
+    __slots__ = ("_sockets", "_takers", "context", "front", "listener")
 
     def __init__(self, listener: Listener, front: StreamFront | DatagramFront, context: Context) -> None:
         self.listener = listener
         self.front = front
         self.context = context
         self._sockets: Sequence[socket.socket] = ()
-        self._acceptors: list[Acceptor] = []
+        self._takers: list[Taker] = []
 
     def __repr__(self) -> str:
-        return f"<LiveListener {self.listener.name} {'serving' if self._acceptors else 'stopped'}>"
+        return f"<LiveListener {self.listener.name} {'serving' if self._takers else 'stopped'}>"
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         """Serve `sockets`, which stay the caller's: what is closed at the end are duplicates."""
         self._sockets = sockets
-        self._acceptors = [await self._accept_on(one) for one in sockets]
+        self._takers = [await self._accept_on(one) for one in sockets]
 
     async def replace(self, listener: Listener, front: StreamFront | DatagramFront) -> None:
         """Take over a reloaded config. Established connections live on and look up the new front by themselves."""
         before, self.listener, self.front = self.listener, listener, front
         if (before.accepts_proxy is None) != (listener.accepts_proxy is None):
-            old = self._acceptors
+            old = self._takers
             await self.start(self._sockets)
-            for acceptor in old:
-                acceptor.close()
+            for taker in old:
+                taker.close()
 
     def stop(self) -> None:
         """Take no new clients."""
-        acceptors, self._acceptors = self._acceptors, []
-        for acceptor in acceptors:
-            acceptor.close()
+        takers, self._takers = self._takers, []
+        for taker in takers:
+            taker.close()
 
-    async def _accept_on(self, bound: socket.socket) -> Acceptor:
+    async def _accept_on(self, bound: socket.socket) -> Taker:
         listener, loop = self.listener, self.context.loop
         if not listener.address.is_stream:
             from npserver.net.datagram import open_socket
 
-            return cast("Acceptor", open_socket(self.context, self, bound.dup()))
+            return cast("Taker", open_socket(self.context, self, bound.dup()))
+        if bound.family != socket.AF_UNIX:
+            tune(bound, bound.getsockname()[0])
         factory: Callable[[], asyncio.BaseProtocol] = self._accept
-        is_plain = bound.family != socket.AF_UNIX and listener.server_tls is None and listener.accepts_proxy is None
-        if is_plain and greeter.IS_POSSIBLE and hasattr(self.front, "greet"):
-            return greeter.Greeter(self, bound.dup())
-        if listener.server_tls is not None or listener.accepts_proxy is not None:
+        is_plain = listener.server_tls is None and listener.accepts_proxy is None
+        if is_plain and hasattr(self.front, "greet"):  # HTTP
+            if greeter.IS_POSSIBLE and bound.family != socket.AF_UNIX:
+                return greeter.Greeter(self, bound.dup())
+        elif is_plain and (poller := poller_of(self.context)) is not None:
+            return acceptor.Acceptor(self, poller, bound.dup(), factory)
+        if not is_plain:
             from npserver.net.tlsaccept import accept_factory
 
             factory = accept_factory(self, self._accept)

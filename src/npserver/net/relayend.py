@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from npserver.net.socketstream import SocketStream
 from npserver.net.splice import Splice
 from npserver.net.unread import read_unread
 
@@ -24,8 +25,8 @@ _AF_UNIX = getattr(socket, "AF_UNIX", None)
 class End(asyncio.Protocol):
     """One side of a relay, and its transport's protocol."""
 
-    __slots__ = ("_bulk_reads", "_early", "_is_held", "_splice", "is_at_eof", "is_open", "name", "other", "received",
-                 "relay", "transport", "write")  # fmt: skip
+    __slots__ = ("_bulk_reads", "_early", "_is_held", "_received", "_splice", "_stream", "is_at_eof", "is_open",
+                 "name", "other", "relay", "transport", "write")  # fmt: skip
 
     other: End
     transport: asyncio.Transport
@@ -34,7 +35,7 @@ class End(asyncio.Protocol):
     def __init__(self, relay: Relay, name: str) -> None:
         self.relay = relay
         self.name = name
-        self.received = 0
+        self._received = 0
         self.is_open = False  # it has a transport
         self.is_at_eof = False  # it has sent all it will
         self.write = self._keep_early
@@ -42,6 +43,7 @@ class End(asyncio.Protocol):
         self._is_held = False  # the other side cannot take more
         self._bulk_reads = 0
         self._splice: Splice | None = None
+        self._stream: SocketStream | None = None  # which passes on by itself what is small
 
     def __repr__(self) -> str:
         state = "eof" if self.is_at_eof else "open" if self.is_open else "closed"
@@ -62,8 +64,9 @@ class End(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:  # hot: forward.small, forward.bulk
         """Pass `data` on."""
         size = len(data)
-        self.received += size
-        self.write(data)
+        self._received += size
+        write = self.write
+        write(data)
         if size >= BULK_READ:
             self._bulk_read()
 
@@ -101,9 +104,18 @@ class End(asyncio.Protocol):
 
     # ── called by the relay and the other end ──
 
+    @property
+    def received(self) -> int:
+        """Bytes that the peer has sent."""
+        stream = self._stream
+        return self._received + (stream.passed_bytes if stream is not None else 0)
+
     def join(self) -> None:
         """Send the other side what was kept, and from now on all that comes."""
         self.write = self.other.transport.write
+        if isinstance(self.transport, SocketStream) and isinstance(self.other.transport, SocketStream):
+            self._stream = self.transport
+            self._stream.join(self.other.transport)
         if self._early:
             self.write(b"".join(self._early))
             self._early.clear()
@@ -123,8 +135,11 @@ class End(asyncio.Protocol):
         self.stop_splicing()
         other.stop_splicing()
         self.write = other.write = _discard
+        for end in (self, other):
+            if end._stream is not None:
+                end._stream.join(None)
         rescued = read_unread(self.transport, error)[0] if error is not None and not self.is_at_eof else b""
-        self.received += len(rescued)
+        self._received += len(rescued)
         # EPIPE: its end had come before it reset the connection because of what we sent (tcp(7))
         is_orderly = error is None or self.is_at_eof or isinstance(error, BrokenPipeError)
         if not relay.reason:
@@ -245,7 +260,7 @@ class End(asyncio.Protocol):
 
     def spliced(self, size: int) -> None:
         """So many bytes have been moved past us."""
-        self.received += size
+        self._received += size
 
     def splice_ended(self, error: OSError | None, *, by_receiver: bool) -> None:
         """The peer has sent all, or one of the connections failed."""

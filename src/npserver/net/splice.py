@@ -65,6 +65,8 @@ class Splice:
             opened.append(os.dup(sender.get_extra_info("socket").fileno()))
             opened.append(os.dup(receiver.get_extra_info("socket").fileno()))
             opened += os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+            for descriptor in opened[:2]:
+                os.set_blocking(descriptor, False)  # accepted ones may be otherwise, and splice(2) would wait
         except OSError:
             for descriptor in opened:
                 os.close(descriptor)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from npserver.build import compile_config
 from npserver.net.listener import LiveListener
+from npserver.net.poller import POLLER
 from npserver.net.sweeper import Sweeper
 from npserver.net.tasks import spawn
 from npserver.observe.accesslog import AccessLog
@@ -110,6 +111,8 @@ class Plane:
             _abort(connection)
         if self.runtime is not None:
             self.runtime.close()
+        if (poller := self.context.carried.pop(POLLER, None)) is not None:
+            poller.close()
         self.context.sweeper.close()
         self.context.access_log.close()
 

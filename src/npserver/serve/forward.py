@@ -12,12 +12,12 @@ import logging
 from typing import TYPE_CHECKING, Any, cast
 
 from npserver.errors import UpstreamError
+from npserver.net.connecting import Attempt, connect
 from npserver.net.dialer import dial, explain
-from npserver.net.opening import Opening
 from npserver.net.relay import Relay
 from npserver.net.relayend import End
 from npserver.net.resolver import resolver_of
-from npserver.net.sweeper import NEVER
+from npserver.net.sweeper import NEVER, PERIOD_S
 from npserver.serve.forward_session import Endpoint, Forward, Session, endpoint_of
 from npserver.tlshello import POSTGRES_SSL_REQUEST
 
@@ -83,7 +83,7 @@ class ForwardedConnection(Relay):
         self.listener = listener
         self.proxied_from: tuple[Endpoint, Endpoint] | None = None  # what a PROXY header said: client, local
         self.session: Session | None = None
-        self._attempt: Opening | asyncio.Task[Any] | None = None  # to connect to the target
+        self._attempt: Attempt | asyncio.Task[Any] | None = None  # to connect to the target
         self._failure = "none is usable"  # why the last attempt failed
 
     @property
@@ -140,11 +140,9 @@ class ForwardedConnection(Relay):
         context, address, timeout_s = self.context, target.address, self.forward.settings.connect_timeout_s
         hosts = None if target.tls or address.is_unix else resolver_of(context).known(address.host)
         if hosts is not None and len(hosts) == 1:
-            opening = context.loop.create_connection(self._take_target, hosts[0], address.port)
-            self.deadline = context.loop.time() + timeout_s
+            self.deadline = context.sweeper.now + timeout_s + PERIOD_S
             context.sweeper.watched.add(self)
-            self._attempt = attempt = Opening(opening, self._attempted)
-            attempt.start()
+            connect(context, hosts[0], address.port, self._take_target, self._attempted, self._attempting)
             return
         before_tls = b""
         if target.tls is not None:  # the header goes ahead of TLS, not into it
@@ -161,6 +159,9 @@ class ForwardedConnection(Relay):
         )
         self._attempt = task = context.loop.create_task(dialing)
         task.add_done_callback(self._dialed)
+
+    def _attempting(self, attempt: Attempt) -> None:
+        self._attempt = attempt
 
     def _take_target(self) -> End:
         """The target's end for the attempt under way; a fresh one if an earlier attempt has used it."""

@@ -17,8 +17,10 @@ import uvloop
 from msgspec.structs import replace
 
 from npserver.address import parse_listen
+from npserver.net import poller
 from npserver.net.binding import bind
 from npserver.net.listener import Listener, LiveListener
+from npserver.net.poller import POLLER
 from tests.stage.scarcity import no_descriptors, processor_s
 
 
@@ -52,17 +54,27 @@ FACTORIES = [asyncio.new_event_loop, uvloop.new_event_loop]
 
 
 def on_both_loops(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run a test on asyncio's loop and on uvloop: what they do when something goes wrong is what counts here."""
+    """Run a test on asyncio's loop and on uvloop, with our own streams and without: what each of them does when
+    something goes wrong is what counts here."""
 
-    def run(loop_factory: Callable[[], asyncio.AbstractEventLoop], **fixtures: Any) -> None:
+    def run(
+        loop_factory: Callable[[], asyncio.AbstractEventLoop],
+        has_epoll: bool,
+        monkeypatch: pytest.MonkeyPatch,
+        **fixtures: Any,
+    ) -> None:
+        monkeypatch.setattr(poller, "IS_POSSIBLE", has_epoll and poller.IS_POSSIBLE)
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             runner.run(test(**fixtures))
 
-    own = inspect.Parameter("loop_factory", inspect.Parameter.KEYWORD_ONLY)
+    own = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in ("loop_factory", "has_epoll", "monkeypatch")
+    ]
     given = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in inspect.signature(test).parameters.values()]
-    run.__signature__ = inspect.Signature([own, *given])  # type: ignore[attr-defined]
+    run.__signature__ = inspect.Signature([*own, *given])  # type: ignore[attr-defined]
     run.__doc__ = test.__doc__
-    return pytest.mark.parametrize("loop_factory", FACTORIES, ids=["asyncio", "uvloop"])(run)
+    on_loops = pytest.mark.parametrize("loop_factory", FACTORIES, ids=["asyncio", "uvloop"])(run)
+    return pytest.mark.parametrize("has_epoll", [True, False], ids=["streams", "transports"])(on_loops)
 
 
 class Served:
@@ -72,7 +84,8 @@ class Served:
         self.listener = Listener(uri, "web", parse_listen(uri), 16, "command line")
         self.binding = bind(self.listener, 1)
         self.bound = self.binding.sockets[0]
-        self.live = LiveListener(self.listener, Front(b"one"), SimpleNamespace(loop=asyncio.get_running_loop()))  # type: ignore[arg-type]
+        self.context: Any = SimpleNamespace(loop=asyncio.get_running_loop(), carried={})
+        self.live = LiveListener(self.listener, Front(b"one"), self.context)
 
     async def connect(self, **options: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self.listener.address.is_unix:
@@ -93,6 +106,11 @@ async def serving(uri: str = "tcp://127.0.0.1:0") -> AsyncIterator[Served]:
     yield one
     one.live.stop()
     one.binding.close()
+    if (own := one.context.carried.get(POLLER)) is not None:
+        async with asyncio.timeout(5):
+            while repr(own) != "<Poller 0>":  # the clients' ends are under way
+                await asyncio.sleep(0.001)
+        own.close()
     await asyncio.sleep(0.001)  # uvloop closes handles in its next turns
 
 
@@ -139,7 +157,7 @@ async def test_proxy_headers_demanded_by_a_new_config() -> None:
     async with serving() as one:
         reader, writer = await one.connect()
         assert await reader.read(100) == b"one"
-        one.live.context.sweeper = SimpleNamespace(watched=set())
+        one.context.sweeper = SimpleNamespace(watched=set())
         await one.live.replace(replace(one.listener, accepts_proxy=lambda _peer: True), Front(b"two"))
         asking, answering = await one.connect()
         answering.write(b"PROXY TCP4 192.0.2.7 192.0.2.8 1234 80\r\n")
