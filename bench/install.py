@@ -22,17 +22,24 @@ def install(wanted: set[str]) -> None:
     missing_python = []
     for name in wanted:
         peer = ALL[name]
-        if peer.package and not peer.version():
-            if peer.package.startswith("pip:"):
+        if peer.package.startswith("pip:"):
+            if not peer.version():
                 missing_python.append(peer.package.removeprefix("pip:"))
-            else:
-                missing += peer.package.split()
+        elif shutil.which("dpkg-query"):  # a program may be here without its modules
+            missing += [package for package in peer.package.split() if not _is_installed(package)]
+        elif not peer.version():
+            missing += peer.package.split()
     if missing:
         _apt(missing)
     if missing_python:
         if not (PEERS / "bin" / "pip").exists():
             _run([sys.executable, "-m", "venv", str(PEERS)])
         _run([str(PEERS / "bin" / "pip"), "install", "--quiet", *missing_python])
+
+
+def _is_installed(package: str) -> bool:
+    asked = subprocess.run(["dpkg-query", "-W", "-f", "${Status}", package], capture_output=True, text=True)
+    return asked.stdout.endswith(" ok installed")
 
 
 def _apt(packages: list[str]) -> None:
