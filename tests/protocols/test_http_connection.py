@@ -353,7 +353,7 @@ class TestEnds:
         handler.exchanges[1].respond(200)
         assert client.received.count(b"Connection: close") == 1
         assert client.is_ended
-        assert server.context.row.slots[server.front.requests_slot] == 2
+        assert server.front.tallies[server.front.requests_tally] == 2
 
 
 class TestLimits:

@@ -68,8 +68,10 @@ class Served:
         writer.close()
         return got
 
-    def count(self, slot: int) -> int:
-        return int(self.front.slots[slot])
+    def count(self, name: str) -> int:
+        row = self.context.row
+        row.publish()
+        return int(row.slots[row.slot(name)])
 
 
 @contextlib.asynccontextmanager
@@ -134,10 +136,9 @@ async def test_last_request_is_answered_at_once(root: Path, settled: list[bytes]
             assert got.startswith(b"HTTP/1.1 200 OK\r\n")
             assert b"\r\nConnection: close\r\n" in got
             assert got.endswith(b"\r\n\r\nsmall")
-            front = one.front
-            slots = (front.accepted_slot, front.requests_slot, front.class_slots[2])
-            assert [one.count(slot) for slot in slots] == [number] * 3
-            assert one.count(one.front.connections_slot) == 0
+            counts = [one.count(f"http.{name}") for name in ("connections", "requests", "responses.2xx")]
+            assert counts == [number] * 3
+            assert one.count("gauge.http.connections") == 0
         assert settled == []
         one.context.access_log.flush()
         lines = (root / "access.log").read_text().splitlines()
@@ -165,7 +166,7 @@ async def test_kept_connection_goes_on(root: Path, settled: list[bytes]) -> None
             assert (await asyncio.wait_for(reader.readuntil(b"small"), 5)).startswith(b"HTTP/1.1 200 ")
         assert settled == [KEEP]
         assert [type(each) for each in one.context.connections] == [HttpConnection]
-        assert one.count(one.front.accepted_slot) == 1
+        assert one.count("http.connections") == 1
         writer.close()
 
 
@@ -212,7 +213,7 @@ async def test_gone_before_it_spoke(root: Path, settled: list[bytes]) -> None:
         async with asyncio.timeout(5):
             while one.context.connections:
                 await asyncio.sleep(0.02)
-        assert one.count(one.front.connections_slot) == 0
+        assert one.count("gauge.http.connections") == 0
 
 
 @on_both_loops
@@ -260,7 +261,7 @@ async def test_limits_hold(root: Path, settled: list[bytes]) -> None:
             await reader.readuntil(b"small")
         got = await one.ask(CLOSE)
         assert got.startswith(b"HTTP/1.1 503 ")
-        assert one.count(one.front.rejected_slot) == 1
+        assert one.count("http.rejected_connections") == 1
         held.pop()[1].close()
         async with asyncio.timeout(5):
             while len(one.context.connections) > 1:

@@ -102,8 +102,9 @@ async def fare(act: Act, fields: str, **stage_options: Any) -> tuple[bytes, list
         client.close()
         await until(lambda: stage.loads == [0])
         front = stage.front
-        slots = {"requests": front.requests_slot, "sent": front.sent_slot, "2xx": front.class_slots[2]}
-        counts = {name: front.slots[slot] for name, slot in slots.items()}
+        row = front.context.row
+        row.publish()
+        counts = {name: row.slots[row.slot(f"http.{name}")] for name in ("requests", "sent_bytes", "responses.2xx")}
         lines = [line for line in got.split(b"\r\n") if not line.startswith(b"Date: ")]
         return b"\r\n".join(lines), stage.loads, len(origin.connections), counts
 

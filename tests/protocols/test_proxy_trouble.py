@@ -154,7 +154,9 @@ class TestFailOver:
                     assert (status, body) == (200, b"ok")
                 assert stage.loads == [0, 0]
                 first = stage.proxy.upstream.targets[0]
-                assert first.slots[first.requests_slot] == 1  # and is then left alone
+                row = stage.context.row
+                row.publish()
+                assert row.slots[row.slot(f"upstream.app.{first.uri}.requests")] == 1  # and is then left alone
                 assert origin.seen.count(b"hello") == 4
 
     async def test_no_target_left_is_a_503_with_retry_after(self, caplog: pytest.LogCaptureFixture) -> None:

@@ -61,18 +61,43 @@ class Scoreboard:
 
 
 class Row:
-    """One process's row: `row.slots[n] += 1` is the way to count."""
+    """One process's row: `row.slots[n] += 1` is the way to count what others must know at once, `row.tallies[n] += 1`
+    what they may learn at the next sweep, which costs half as much. Watched by the sweeper."""
 
-    __slots__ = ("board", "number", "slots")
+    __slots__ = ("_tally_slots", "board", "deadline", "number", "slots", "tallies")
 
     def __init__(self, board: Scoreboard, number: int) -> None:
         self.board = board
         self.number = number
         self.slots = board.rows[number]
+        self.tallies: list[int] = []  # counted since the last sweep
+        self._tally_slots: dict[int, int] = {}
+        self.deadline = 0.0  # each sweep
 
     def slot(self, name: str) -> int:
         """The slot of a counter such as `http.requests`; names that start with `gauge.` fall to 0 with their worker."""
         return self.board.directory.slot(name)
+
+    def tally(self, name: str) -> int:
+        """The number in `tallies` of a counter, whose slot it is brought to."""
+        slot = self.slot(name)
+        number = self._tally_slots.get(slot)
+        if number is None:
+            number = self._tally_slots[slot] = len(self.tallies)
+            self.tallies.append(0)
+        return number
+
+    def publish(self) -> None:
+        """Bring what was counted to the scoreboard."""
+        tallies, slots = self.tallies, self.slots
+        for slot, number in self._tally_slots.items():
+            if tallies[number]:
+                slots[slot] += tallies[number]
+                tallies[number] = 0
+
+    def expire(self, now: float) -> None:
+        """A sweep: publish."""
+        self.publish()
 
     def cells(self, key: bytes) -> tuple[int, int]:
         """The two cells that count for `key`; the smaller sum is the count."""

@@ -42,7 +42,9 @@ def make_context(
 ) -> Context:
     """Make what all fronts and handlers of a process share."""
     access_log = AccessLog(document.config.logging, loop, document.directory)
-    return Context(loop, worker, board.row(worker), Sweeper(loop), access_log, bulletin)
+    row, sweeper = board.row(worker), Sweeper(loop)
+    sweeper.watched.add(row)
+    return Context(loop, worker, row, sweeper, access_log, bulletin)
 
 
 class Plane:
@@ -114,6 +116,7 @@ class Plane:
         if (poller := self.context.carried.pop(POLLER, None)) is not None:
             poller.close()
         self.context.sweeper.close()
+        self.context.row.publish()
         self.context.access_log.close()
 
     async def _drain_removed(self, live: LiveListener, timeout_s: float) -> None:

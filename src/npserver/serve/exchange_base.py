@@ -142,12 +142,12 @@ class ExchangeBase:
 
     def _log(self, status: int, received: int = 0) -> None:
         front = self.connection.front
-        slots = front.slots
-        slots[front.requests_slot] += 1
-        slots[front.class_slots[status // 100]] += 1
-        slots[front.sent_slot] += self.sent
+        tallies = front.tallies
+        tallies[front.requests_tally] += 1
+        tallies[front.class_tallies[status // 100]] += 1
+        tallies[front.sent_tally] += self.sent
         received = received or (self.body.received if self.body is not None else 0)
-        slots[front.received_slot] += received
+        tallies[front.received_tally] += received
         if self.started:
             self.context.access_log.request(
                 client_ip=self.client_ip, request=self.request, scheme=self.connection.scheme, status=status,

@@ -231,8 +231,8 @@ class Http2Connection(Downstream):
     def _refuse(self, stream_id: int, error: BadRequest, *, has_body: bool) -> None:
         """Answer what is no request that is served."""
         front = self.front
-        front.slots[front.requests_slot] += 1
-        front.slots[front.class_slots[error.status // 100]] += 1
+        front.tallies[front.requests_tally] += 1
+        front.tallies[front.class_tallies[error.status // 100]] += 1
         level = logging.INFO if error.key else logging.DEBUG
         log.log(level, "%d to %s: %s%s", error.status, self.client_ip, error, f" ({error.key})" if error.key else "")
         fields, body = errorpages.render(error.status, b"", "")

@@ -296,8 +296,8 @@ class HttpConnection(Downstream):
     def _refuse(self, error: BadRequest) -> None:
         """Answer bytes that are no request, and close."""
         front = self.front
-        front.slots[front.requests_slot] += 1
-        front.slots[front.class_slots[error.status // 100]] += 1
+        front.tallies[front.requests_tally] += 1
+        front.tallies[front.class_tallies[error.status // 100]] += 1
         level = logging.INFO if error.key else logging.DEBUG
         log.log(level, "%d to %s: %s%s", error.status, self.client_ip, error, f" ({error.key})" if error.key else "")
         self.transport.write(front.starts[error.status] + last_page(error.status))

@@ -142,10 +142,10 @@ class HttpExchange(ResponseHalf):
             self._log(self.status)
         else:
             front = connection.front
-            slots = front.slots
-            slots[front.requests_slot] += 1
-            slots[front.class_slots[self.status // 100]] += 1
-            slots[front.sent_slot] += self.sent
+            tallies = front.tallies
+            tallies[front.requests_tally] += 1
+            tallies[front.class_tallies[self.status // 100]] += 1
+            tallies[front.sent_tally] += self.sent
         body = self.body
         if body is None and self.keep:
             connection.exchange = None

@@ -145,10 +145,11 @@ class HttpFront:
         self._sighted: set[int] = set()
         row = context.row
         self.slots = row.slots
-        self.requests_slot = row.slot("http.requests")
-        self.class_slots = [row.slot(f"http.responses.{digit}xx") for digit in range(6)]
-        self.sent_slot = row.slot("http.sent_bytes")
-        self.received_slot = row.slot("http.received_bytes")
+        self.tallies = row.tallies
+        self.requests_tally = row.tally("http.requests")
+        self.class_tallies = [row.tally(f"http.responses.{digit}xx") for digit in range(6)]
+        self.sent_tally = row.tally("http.sent_bytes")
+        self.received_tally = row.tally("http.received_bytes")
         self.connections_slot = row.slot("gauge.http.connections")
         self.accepted_slot = row.slot("http.connections")
         self.rejected_slot = row.slot("http.rejected_connections")

@@ -68,9 +68,8 @@ class ProxyCall(Struct, eq=False, kw_only=True):
             return
         self.attempts += 1
         self.target = target
-        slots = target.slots  # what `acquire` does, written out
-        slots[target.active_slot] += 1
-        slots[target.requests_slot] += 1
+        target.slots[target.active_slot] += 1  # what `acquire` does, written out
+        target.tallies[target.requests_tally] += 1
         exchange.upstream = target.uri
         idle = target.pool.idle
         if idle and not fresh:

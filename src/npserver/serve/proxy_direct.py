@@ -49,9 +49,8 @@ def pass_on(proxy: Proxy, target: Target, connection: HttpConnection, request: R
         return
     call.target = target
     call.attempts = 1
-    slots = target.slots  # what `acquire` does, written out
-    slots[target.active_slot] += 1
-    slots[target.requests_slot] += 1
+    target.slots[target.active_slot] += 1  # what `acquire` does, written out
+    target.tallies[target.requests_tally] += 1
     client = call.client = idle.pop()
     client.ask(call, proxy.settings.client, call.head)
 
@@ -115,11 +114,11 @@ class DirectCall(ProxyCall, eq=False):
             return
         target: Target = self.target  # type: ignore[assignment]
         front, status, size = connection.front, head.status, len(body)
-        slots = front.slots
-        slots[target.active_slot] -= 1  # what `release` does, written out
-        slots[front.requests_slot] += 1
-        slots[front.class_slots[status // 100]] += 1
-        slots[front.sent_slot] += size
+        target.slots[target.active_slot] -= 1  # what `release` does, written out
+        tallies = front.tallies
+        tallies[front.requests_tally] += 1
+        tallies[front.class_tallies[status // 100]] += 1
+        tallies[front.sent_tally] += size
         connection.exchange = None
         if size <= JOINED_BYTES:
             answer = b"".join((front.starts[status], head.fields, LENGTH_LINES[size], b"\r\n", body))

@@ -47,10 +47,10 @@ def answer_ready(connection: HttpConnection | Newcomer, request: Request, route:
         )  # fmt: skip
     requests = connection.requests = connection.requests + 1
     size = len(body)
-    slots = front.slots
-    slots[front.requests_slot] += 1
-    slots[front.class_slots[status // 100]] += 1
-    slots[front.sent_slot] += size
+    tallies = front.tallies
+    tallies[front.requests_tally] += 1
+    tallies[front.class_tallies[status // 100]] += 1
+    tallies[front.sent_tally] += size
     connection.state = IDLE
     connection.deadline = context.sweeper.now + front.idle_s
     head = answer.head

@@ -41,10 +41,10 @@ td:last-child, th:last-child {{ text-align: right; font-variant-numeric: tabular
 class StatusHandler:
     """Answers the requests of a `status` rule."""
 
-    __slots__ = ("_board", "_started_slot")
+    __slots__ = ("_board", "_row", "_started_slot")
 
     def __init__(self, context: Context) -> None:
-        row = context.row
+        self._row = row = context.row
         self._board: Scoreboard = row.board
         self._started_slot = row.slot("server.started")
         if not row.slots[self._started_slot]:
@@ -57,6 +57,7 @@ class StatusHandler:
             exchange.fail(405, "the status page can only be read", fields=b"Allow: GET, HEAD\r\n")
             return
         form = parse_qs(request.query).get("format", [""])[0] or _accepted(request.fields.get(b"accept", b""))
+        self._row.publish()  # the other workers' may be a sweep late
         taken = metrics.samples(self._board)
         if form == "html":
             self._answer(exchange, "text/html; charset=utf-8", self._page(taken), _PAGE_FIELDS)

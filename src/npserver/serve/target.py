@@ -64,8 +64,8 @@ class Target:
 
     __slots__ = (
         "_time", "active_slot", "address", "authority", "control", "cookie", "failures_slot", "health_slot",
-        "host_line", "identity", "max_connections", "pool", "recent", "recent_head", "requests_slot", "seed",
-        "server_name", "settings", "share", "since_slot", "slots", "state", "tls", "total", "uri",
+        "host_line", "identity", "max_connections", "pool", "recent", "recent_head", "requests_tally", "seed",
+        "server_name", "settings", "share", "since_slot", "slots", "state", "tallies", "tls", "total", "uri",
     )  # fmt: skip
 
     def __init__(self, context: Context, upstream: str, settings: TargetSettings) -> None:
@@ -91,10 +91,11 @@ class Target:
         )
         row = context.row
         self.slots = row.slots
+        self.tallies = row.tallies
         self.control = row.board.rows[0] if settings.is_checked else _UNCHECKED  # written by the controller: health
         self.total = row.board.total
         name = f"{upstream}.{self.uri}"
-        self.requests_slot = row.slot(f"upstream.{name}.requests")
+        self.requests_tally = row.tally(f"upstream.{name}.requests")
         self.failures_slot = row.slot(f"upstream.{name}.failures")
         self.active_slot = row.slot(f"gauge.upstream.{name}.active")
         self.health_slot = row.slot(f"health.{name}") if settings.is_checked else 0
@@ -120,7 +121,7 @@ class Target:
     def acquire(self) -> None:
         """A request or connection goes to this target; `release` must follow, once."""
         self.slots[self.active_slot] += 1
-        self.slots[self.requests_slot] += 1
+        self.tallies[self.requests_tally] += 1
 
     def release(self) -> None:
         """It has ended, however."""

@@ -69,3 +69,25 @@ def test_every_line_is_of_the_exposition_format() -> None:
     form = re.compile(r'# (?:HELP|TYPE) [a-z_]+ .+|[a-z_]+(?:\{[a-z]+="[^"]*"(?:,[a-z]+="[^"]*")*\})? -?\d+')
     assert all(form.fullmatch(line) for line in text(made))
     assert len(text(made)) == 3 * 13
+
+
+def test_tallies_reach_the_scoreboard_when_published() -> None:
+    board = Scoreboard(2, b"seed")
+    first, second = board.row(0), board.row(1)
+    slot = first.slot("http.requests")
+    numbers = [row.tally("http.requests") for row in (first, second)]
+    assert first.tally("http.requests") == numbers[0], "one name, one tally"
+    other = first.tally("http.sent_bytes")
+    for row, number, count in zip((first, second), numbers, (3, 4), strict=True):
+        row.tallies[number] += count
+    first.tallies[other] += 100
+    assert board.total(slot) == 0
+    first.expire(1.0)
+    assert board.total(slot) == 3
+    second.publish()
+    second.publish()
+    assert board.total(slot) == 7
+    assert board.total(first.slot("http.sent_bytes")) == 100
+    first.tallies[numbers[0]] += 1
+    first.publish()
+    assert board.total(slot) == 8
