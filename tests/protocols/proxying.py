@@ -272,7 +272,7 @@ class Stage:
             client.close()
         for target in self.proxy.upstream.targets:
             for idle in list(target.pool.idle):
-                idle.retire()
+                idle.close()
         for connection in list(self.context.connections):
             connection.transport.abort()
         self.context.sweeper.close()

@@ -15,10 +15,10 @@ import uvloop
 
 from npserver.build import compile_config
 from npserver.config.load import load_text
-from npserver.net import greeter
 from npserver.net.binding import bind
 from npserver.net.bulletin import Bulletin
 from npserver.net.listener import LiveListener
+from npserver.net.poller import IS_POSSIBLE
 from npserver.observe.scoreboard import Scoreboard
 from npserver.process.plane import make_context
 from npserver.serve import newcomer
@@ -27,7 +27,7 @@ from npserver.serve.http_connection import HttpConnection
 from npserver.serve.http_server import HttpFront
 from tests.stage.scarcity import no_descriptors, processor_s
 
-pytestmark = pytest.mark.skipif(not greeter.IS_POSSIBLE, reason="TCP_DEFER_ACCEPT is Linux's")
+pytestmark = pytest.mark.skipif(not IS_POSSIBLE, reason="epoll is Linux's")
 
 LARGE = 60 << 10
 CLOSE = b"GET /small.txt HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"

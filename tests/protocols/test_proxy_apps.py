@@ -165,7 +165,7 @@ class TestSticky:
                     await (one if first.text == str(one.port) else two).close()
                     for target in stage.proxy.upstream.targets:
                         for idle in list(target.pool.idle):
-                            idle.retire()
+                            idle.close()
                     moved = await client.get("/")
                     assert moved.text != first.text
                     assert "srv=" in moved.headers["set-cookie"]

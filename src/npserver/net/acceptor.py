@@ -1,4 +1,7 @@
-"""Accepting connections with `net.poller`, as `SocketStream`s: what `net.listener` does for all but HTTP and TLS."""
+"""Accepting connections on one socket with `net.poller`; used by `net.listener` where it is there.
+
+`StreamAcceptor` makes `SocketStream`s of them, for all but HTTP and TLS; `net.greeter` has the one for HTTP.
+"""
 
 from __future__ import annotations
 
@@ -21,25 +24,21 @@ PAUSE_S = 0.1  # after a failure that will not be over at once, such as having n
 
 
 class Acceptor:
-    """Accepts on one socket, which it closes in the end."""
+    """Accepts on one socket, which it closes in the end. What becomes of a connection is `_take`'s, of a subclass."""
 
-    __slots__ = ("_factory", "_family", "_live", "_pause", "_poller", "_sock")
+    __slots__ = ("_family", "_pause", "_poller", "_sock", "live")
 
-    def __init__(
-        self, live: LiveListener, poller: Poller, sock: socket.socket, factory: Callable[[], asyncio.BaseProtocol]
-    ) -> None:
-        """`factory` makes the protocol of each connection."""
-        self._live = live
+    def __init__(self, live: LiveListener, poller: Poller, sock: socket.socket) -> None:
+        self.live = live
         self._poller = poller
         self._sock = sock
         self._family = int(sock.family)
-        self._factory = factory
         self._pause: asyncio.TimerHandle | None = None
         sock.setblocking(False)
         poller.watch(sock.fileno(), self._accept, is_listening=True)
 
     def __repr__(self) -> str:
-        return f"<Acceptor {self._live!r}>"
+        return f"<{type(self).__name__} {self.live!r}>"
 
     def close(self) -> None:
         """Accept no more."""
@@ -49,12 +48,17 @@ class Acceptor:
             self._poller.unwatch(self._sock.fileno())
         self._sock.close()
 
+    def _take(self, caller: socket.SocketType, peer: object) -> None:
+        """Go on with a connection. `caller` is a blocking socket: calls need `socket.MSG_DONTWAIT`. `peer`: the address
+        as `accept` gives it. Never raises."""
+        raise NotImplementedError
+
     def _accept(self, events: int) -> None:
-        # hot: tcp-connect
-        poller, family = self._poller, self._family
+        # hot: static-connect, tcp-connect
+        sock, take, family = self._sock, self._take, self._family
         for _ in range(MOST_AT_ONCE):
             try:
-                number, peer = self._sock._accept()  # type: ignore[attr-defined]  # without a socket object of Python's
+                number, peer = sock._accept()  # type: ignore[attr-defined]  # without a socket object of Python's
             except BlockingIOError:
                 return
             except ConnectionError:
@@ -62,15 +66,31 @@ class Acceptor:
             except OSError as error:
                 self._rest(error)
                 return
-            caller = socket.SocketType(family, socket.SOCK_STREAM, 0, number)
-            SocketStream(poller, caller, peer).start(cast("asyncio.Protocol", self._factory()))
+            take(socket.SocketType(family, socket.SOCK_STREAM, 0, number), peer)
 
     def _rest(self, error: OSError) -> None:
         """Nothing can be accepted now: leave it queued, and do not ask again at once."""
-        log.warning("%s: no connection can be accepted for now: %s", self._live.listener.name, error.strerror)
+        log.warning("%s: no connection can be accepted for now: %s", self.live.listener.name, error.strerror)
         self._poller.unwatch(self._sock.fileno())
-        self._pause = self._live.context.loop.call_later(PAUSE_S, self._go_on)
+        self._pause = self.live.context.loop.call_later(PAUSE_S, self._go_on)
 
     def _go_on(self) -> None:
         self._pause = None
         self._poller.watch(self._sock.fileno(), self._accept, is_listening=True)
+
+
+class StreamAcceptor(Acceptor):
+    """Gives each connection to a protocol of its own."""
+
+    __slots__ = ("_factory",)
+
+    def __init__(
+        self, live: LiveListener, poller: Poller, sock: socket.socket, factory: Callable[[], asyncio.BaseProtocol]
+    ) -> None:
+        """`factory` makes the protocol."""
+        super().__init__(live, poller, sock)
+        self._factory = factory
+
+    def _take(self, caller: socket.SocketType, peer: object) -> None:
+        # hot: tcp-connect
+        SocketStream(self._poller, caller, peer).start(cast("asyncio.Protocol", self._factory()))

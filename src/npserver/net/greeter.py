@@ -12,71 +12,46 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
+from npserver.net.acceptor import Acceptor
 from npserver.net.opening import Opening
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from npserver.net.listener import LiveListener
+    from npserver.net.poller import Poller
 
 log = logging.getLogger("npserver.server")
 
-IS_POSSIBLE = hasattr(socket, "TCP_DEFER_ACCEPT")  # Linux
 DEFER_S = 1  # silent connections are accepted too after that time; less is not possible
-MOST_AT_ONCE = 32  # connections accepted before others get their turn
-PAUSE_S = 0.1  # after a failure that will not be over at once, such as having no descriptor left
-
-
-class Caller(Protocol):
-    """A connection's socket as the system has it: calls do not wait with `socket.MSG_DONTWAIT`."""
-
-    def recv(self, size: int, flags: int, /) -> bytes: ...
-
-    def send(self, data: bytes, flags: int, /) -> int: ...
-
-    def sendmsg(self, buffers: tuple[bytes, ...], ancillary: tuple[()], flags: int, /) -> int: ...
-
-    def detach(self) -> int: ...
-
-    def close(self) -> None: ...
 
 
 class Greeting(Protocol):
     """A front that looks at connections first."""
 
-    def greet(self, greeter: Greeter, caller: Caller, peer: object) -> None:
-        """Answer and close, or hand over. `peer`: the address as `accept` gives it. Never raises."""
+    def greet(self, greeter: Greeter, caller: socket.SocketType, peer: object) -> None:
+        """Answer and close, or hand over, as `Acceptor._take` has it. Never raises."""
 
 
-class Greeter:
+class Greeter(Acceptor):
     """Accepts on one socket, which it closes in the end."""
 
-    __slots__ = ("_family", "_loop", "_pause", "_sock", "live")
+    __slots__ = ()
 
-    def __init__(self, live: LiveListener, sock: socket.socket) -> None:
-        self.live = live
-        self._loop = live.context.loop
-        self._sock = sock
-        self._family = int(sock.family)
-        self._pause: asyncio.TimerHandle | None = None
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, DEFER_S)
-        self._loop.add_reader(sock.fileno(), self._accept)
-
-    def __repr__(self) -> str:
-        return f"<Greeter {self.live!r}>"
+    def __init__(self, live: LiveListener, poller: Poller, sock: socket.socket) -> None:
+        super().__init__(live, poller, sock)
+        self._defer(DEFER_S)
 
     def close(self) -> None:
         """Accept no more."""
-        if self._pause is not None:
-            self._pause.cancel()
-        else:
-            self._loop.remove_reader(self._sock.fileno())
-        self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 0)  # others may go on with it
-        self._sock.close()
+        self._defer(0)  # others may go on with the socket
+        super().close()
 
-    def hand_over(self, caller: Caller, protocol: asyncio.Protocol, then: Callable[[], None] | None = None) -> None:
+    def hand_over(
+        self, caller: socket.SocketType, protocol: asyncio.Protocol, then: Callable[[], None] | None = None
+    ) -> None:
         """Make a transport of the connection; `then` is called when `protocol` has it."""
         sock = socket.socket(self._family, socket.SOCK_STREAM, 0, caller.detach())
 
@@ -87,30 +62,12 @@ class Greeter:
             elif then is not None:
                 then()
 
-        Opening(self._loop.connect_accepted_socket(lambda: protocol, sock), done).start()
+        Opening(self.live.context.loop.connect_accepted_socket(lambda: protocol, sock), done).start()
 
-    def _accept(self) -> None:
+    def _take(self, caller: socket.SocketType, peer: object) -> None:
         # hot: static-connect
-        greet = self.live.front.greet  # type: ignore[union-attr]
-        for _ in range(MOST_AT_ONCE):
-            try:
-                number, peer = self._sock._accept()  # type: ignore[attr-defined]  # without a socket object of Python's
-            except BlockingIOError:
-                return
-            except ConnectionError:
-                continue  # gone while it was queued
-            except OSError as error:
-                self._rest(error)
-                return
-            caller = socket.SocketType(self._family, socket.SOCK_STREAM, 0, number)
-            greet(self, caller, peer)
+        cast("Greeting", self.live.front).greet(self, caller, peer)
 
-    def _rest(self, error: OSError) -> None:
-        """Nothing can be accepted now: leave it queued, and do not ask again at once."""
-        log.warning("%s: no connection can be accepted for now: %s", self.live.listener.name, error.strerror)
-        self._loop.remove_reader(self._sock.fileno())
-        self._pause = self._loop.call_later(PAUSE_S, self._go_on)
-
-    def _go_on(self) -> None:
-        self._pause = None
-        self._loop.add_reader(self._sock.fileno(), self._accept)
+    def _defer(self, wait_s: int) -> None:
+        if hasattr(socket, "TCP_DEFER_ACCEPT"):
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, wait_s)

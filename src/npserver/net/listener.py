@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from msgspec import Struct
 
 from npserver.address import Address
-from npserver.net import acceptor, greeter
+from npserver.net.acceptor import StreamAcceptor
+from npserver.net.greeter import Greeter
 from npserver.net.poller import poller_of
 from npserver.net.sockopts import tune
 
@@ -92,11 +93,11 @@ class LiveListener:
             tune(bound, bound.getsockname()[0])
         factory: Callable[[], asyncio.BaseProtocol] = self._accept
         is_plain = listener.server_tls is None and listener.accepts_proxy is None
-        if is_plain and hasattr(self.front, "greet"):  # HTTP
-            if greeter.IS_POSSIBLE and bound.family != socket.AF_UNIX:
-                return greeter.Greeter(self, bound.dup())
-        elif is_plain and (poller := poller_of(self.context)) is not None:
-            return acceptor.Acceptor(self, poller, bound.dup(), factory)
+        if is_plain and (poller := poller_of(self.context)) is not None:
+            if not hasattr(self.front, "greet"):
+                return StreamAcceptor(self, poller, bound.dup(), factory)
+            if bound.family != socket.AF_UNIX:  # HTTP
+                return Greeter(self, poller, bound.dup())
         if not is_plain:
             from npserver.net.tlsaccept import accept_factory
 

@@ -24,9 +24,7 @@ log = logging.getLogger("npserver.server")
 
 IS_POSSIBLE = hasattr(select, "epoll")
 POLLER = ("net", "poller")  # its place in `Context.carried`
-MOST_AT_ONCE = 256  # events taken at once
-ROUNDS = 4  # of taking events, before timers and other descriptors get their turn
-MANY = 4  # events, and it is worth looking whether more have come
+MOST_AT_ONCE = 256  # events taken before timers and other descriptors get their turn
 
 #: Bits of what is told; READABLE: bytes or an end of them, ENDED: there is such an end, or the connection has failed.
 READABLE = WRITABLE = ENDED = 0
@@ -38,7 +36,7 @@ if IS_POSSIBLE:
     _LEVEL = select.EPOLLIN
     _EDGES = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 
-#: Called with the bits of what has come. A socket that is reused by number may be told of something that is not so.
+#: Called with the bits of what has come.
 Ready = Callable[[int], None]
 
 
@@ -99,22 +97,12 @@ class Poller:
         self._loop.call_soon(call)
 
     def _turn(self) -> None:
-        """Tell of everything that is new, and of what has come meanwhile where much comes."""
-        # hot: tcp-connect, tcp-messages
-        for _ in range(ROUNDS):
-            events = self._epoll.poll(0, MOST_AT_ONCE)
-            self._tell(events)
-            if self._later:
-                self._call_later()
-            if len(events) < MANY:
-                return
-
-    def _tell(self, events: list[tuple[int, int]]) -> None:
+        """Tell of everything that is new."""
         # hot: tcp-connect, tcp-messages
         listeners, gone = self._ready, self._gone
         self._is_turning = True
         try:
-            for number, bits in events:
+            for number, bits in self._epoll.poll(0, MOST_AT_ONCE):
                 if gone and number in gone:
                     continue
                 ready = listeners.get(number)
@@ -126,6 +114,8 @@ class Poller:
         finally:
             self._is_turning = False
             gone.clear()
+        if self._later:
+            self._call_later()
 
     def _call_later(self) -> None:
         # hot: tcp-connect

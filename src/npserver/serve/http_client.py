@@ -62,17 +62,15 @@ class HttpClient(asyncio.Protocol):
         self.requests = 0
         self.is_request_done = True
         self.is_answered = False
-        self.is_write_paused = False
-        self._sink: ResponseSink | None = None
+        self.is_write_paused = self._is_head_request = False
         self._is_reading = True
-        self._is_head_request = False
+        self._sink: ResponseSink | None = None
         self._head: ResponseHead | None = None
         self._framing = NO_BODY
         self._left = 0
         self._decoder: ChunkedDecoder | None = None
         self._buffer = b""
-        self._scanned = 0
-        self._interim = 0
+        self._scanned = self._interim = 0
 
     def __repr__(self) -> str:
         return f"<HttpClient {self.target.uri} {self.state.value} requests={self.requests}>"
@@ -99,8 +97,15 @@ class HttpClient(asyncio.Protocol):
 
     def ask(self, sink: ResponseSink, settings: ClientSettings, head: bytes) -> None:
         """Begin a request of which the head is all, with a method that is not HEAD, and write it."""
-        self.begin(sink, settings, is_head=False, has_body=False)
-        self.write(head)
+        # hot: proxy-small
+        self._sink, self.settings, self.state = sink, settings, HEAD  # what `begin` does, written out
+        self.requests += 1
+        self.is_answered = self._is_head_request = False
+        self._interim = 0
+        self.is_request_done = True
+        self.deadline = self._sweeper.now + settings.response_timeout_s + PERIOD_S
+        write = self.write
+        write(head)
 
     def end(self, data: bytes = b"") -> None:
         """The request's body is complete, with this last piece."""
@@ -130,10 +135,6 @@ class HttpClient(asyncio.Protocol):
         if self.state is not CLOSED:
             self._leave()
             self.transport.abort()
-
-    def retire(self) -> None:
-        """Close an idle connection."""
-        self._close()
 
     # ── called by the loop ──
 
@@ -176,7 +177,7 @@ class HttpClient(asyncio.Protocol):
                 self._fail(str(error), Phase.RECEIVE)
         elif state is IDLE:
             log.debug("%r sent bytes that nobody asked for: closed", self)
-            self._close()
+            self.close()
 
     def eof_received(self) -> bool:
         """The upstream has ended its side: of use only where that ends an answer, and where TLS says that it did."""
@@ -217,7 +218,7 @@ class HttpClient(asyncio.Protocol):
         """The deadline has passed."""
         settings = self.settings
         if self._sink is None:
-            self._close()
+            self.close()
         elif self.state is BODY:
             self._fail(f"silent for {settings.read_timeout_s:g} s", Phase.RECEIVE, settings.read_key)
         elif self.is_write_paused:
@@ -247,7 +248,7 @@ class HttpClient(asyncio.Protocol):
             if head.keep_alive and self.is_request_done and not self.is_write_paused:
                 self.keep()
             else:
-                self._close()
+                self.close()
             sink.response_whole(head, data[size:])
             return
         self._begin_body(head, data[size:])
@@ -347,7 +348,7 @@ class HttpClient(asyncio.Protocol):
         if is_clean and head is not None and head.keep_alive and self.is_request_done and not self.is_write_paused:
             self.keep()
         else:
-            self._close()
+            self.close()
 
     def keep(self) -> None:
         """Put the connection, unused or done with its request, into the pool if there is room."""
@@ -359,12 +360,13 @@ class HttpClient(asyncio.Protocol):
             self._is_reading = True
             self.transport.resume_reading()
         if self._context.draining or len(idle) >= settings.pool_size:
-            self._close()
+            self.close()
             return
         idle.append(self)
         self.deadline = self._sweeper.now + settings.pool_idle_s + PERIOD_S
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close once all is sent; the sink, if there is one, is not told."""
         self._leave()
         self.transport.close()
 

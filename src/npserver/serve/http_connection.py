@@ -274,7 +274,8 @@ class HttpConnection(Downstream):
         self.requests += 1
         self.state = HANDLER
         self.deadline = NEVER
-        if request.is_plain and route.pass_on is not None and route.pass_on(self, request, route):
+        pass_on = route.pass_on
+        if pass_on is not None and request.is_plain and pass_on(self, request, route):
             if rest:
                 self.hold(rest)
             return

@@ -24,7 +24,9 @@ from npserver.serve.newcomer import greet
 from npserver.serve.route import Route
 
 if TYPE_CHECKING:
-    from npserver.net.greeter import Caller, Greeter
+    from socket import SocketType
+
+    from npserver.net.greeter import Greeter
     from npserver.net.listener import LiveListener
     from npserver.serve.context import Context
     from npserver.serve.exchange import Exchange
@@ -158,7 +160,7 @@ class HttpFront:
         """Make the protocol of a new connection."""
         return HttpConnection(listener)
 
-    def greet(self, greeter: Greeter, caller: Caller, peer: object) -> None:
+    def greet(self, greeter: Greeter, caller: SocketType, peer: object) -> None:
         """Look at a new connection before it has a transport."""
         greet(self, greeter, caller, peer)
 

@@ -19,7 +19,7 @@ from npserver.serve.ready import answer_ready
 
 if TYPE_CHECKING:
     from npserver.http.message import Request
-    from npserver.net.greeter import Caller, Greeter
+    from npserver.net.greeter import Greeter
     from npserver.net.listener import LiveListener
     from npserver.serve.http_server import HttpFront
 
@@ -27,7 +27,7 @@ READ_BYTES = 4096  # more than a head is seldom: it is read on the ordinary way
 _DONTWAIT = socket.MSG_DONTWAIT
 
 
-def greet(front: HttpFront, greeter: Greeter, caller: Caller, peer: object) -> None:
+def greet(front: HttpFront, greeter: Greeter, caller: socket.SocketType, peer: object) -> None:
     """Answer a newcomer at once if that is possible, else go on with it as with any other connection."""
     # hot: static-connect
     try:
@@ -60,7 +60,7 @@ def greet(front: HttpFront, greeter: Greeter, caller: Caller, peer: object) -> N
         caller.close()
 
 
-def _settle(greeter: Greeter, caller: Caller, data: bytes) -> None:
+def _settle(greeter: Greeter, caller: socket.SocketType, data: bytes) -> None:
     """Go on as any other connection."""
     connection = HttpConnection(greeter.live)
     connection.buffer = data
@@ -76,7 +76,7 @@ class Newcomer:
     read_all = False
     scheme = "http"
 
-    def __init__(self, front: HttpFront, caller: Caller, client_ip: str) -> None:
+    def __init__(self, front: HttpFront, caller: socket.SocketType, client_ip: str) -> None:
         self.front = front
         self.context = front.context
         self.client_ip = client_ip

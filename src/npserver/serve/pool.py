@@ -28,7 +28,7 @@ class Pool:
             client = idle.pop()
             if is_quiet(client.transport):
                 return client
-            client.retire()
+            client.close()
         return None
 
     def forget(self, client: HttpClient) -> None:

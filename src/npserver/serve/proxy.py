@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
@@ -21,7 +22,7 @@ from npserver.http.relocation import Relocation
 from npserver.http.response import ResponseHead
 from npserver.http.target import canonical_path
 from npserver.serve.proxy_call import ProxyCall
-from npserver.serve.proxy_direct import pass_on
+from npserver.serve.proxy_direct import NOBODY, DirectCall
 from npserver.serve.response_sink import ClientSettings
 from npserver.serve.upload import Upload
 
@@ -125,7 +126,32 @@ class Proxy:
         target = self._only_target or self.upstream.pick(connection.client_ip, connection.id)
         if target is None:
             return False
-        pass_on(self, target, connection, request, route)
+        started = monotonic() if connection.context.access_log.enabled else 0.0
+        call = DirectCall(connection, request, route, started, proxy=self, exchange=NOBODY)
+        connection.exchange = call  # type: ignore[assignment]  # as far as connections ask one that has no body
+        idle = target.pool.idle
+        memo = request.memo
+        if (
+            idle and type(memo) is PassedHead  # what `head_for` does, written out
+            and memo.proxy is self and memo.target is target and memo.client_ip == connection.client_ip
+        ):  # fmt: skip
+            head = memo.head
+        else:
+            try:
+                head = self.head_for(request, connection.scheme, connection.client_ip, target) if idle else b""
+            except BadRequest:
+                head = b""
+            if not head:
+                call.unfold()
+                call.use(target)
+                return True
+        call.head = head
+        call.target = target
+        call.attempts = 1
+        target.slots[target.active_slot] += 1  # what `acquire` does, written out
+        target.tallies[target.requests_tally] += 1
+        client = call.client = idle.pop()
+        client.ask(call, self.settings.client, head)
         return True
 
     def choose(self, exchange: Exchange, tried: Container[Target]) -> Target | None:

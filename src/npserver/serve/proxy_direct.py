@@ -3,7 +3,7 @@
 Most requests have no body, find an idle connection to their target, and are answered whole in one read. A `DirectCall`
 stands in for the exchange with the client's connection, and is what the upstream's connection tells of the answer. With
 anything else - an answer in pieces, a target that fails, a client that goes - it becomes an ordinary call with an
-exchange (`unfold`), and all goes on as `serve.proxy_call` has it.
+exchange (`unfold`), and all goes on as `serve.proxy_call` has it. Begun by `Proxy.pass_on`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, ClassVar, cast
 
-from npserver.errors import BadRequest, UpstreamError
+from npserver.errors import UpstreamError
 from npserver.serve.connection_state import IDLE
 from npserver.serve.http_exchange import HttpExchange
 from npserver.serve.http_response import JOINED_BYTES, LENGTH_LINES
@@ -22,37 +22,10 @@ if TYPE_CHECKING:
     from npserver.http.response import ResponseHead
     from npserver.serve.exchange import Exchange
     from npserver.serve.http_connection import HttpConnection
-    from npserver.serve.proxy import Proxy
     from npserver.serve.route import Route
     from npserver.serve.target import Target
 
-_NOBODY = cast("Exchange", None)
-
-
-def pass_on(proxy: Proxy, target: Target, connection: HttpConnection, request: Request, route: Route) -> None:
-    """Send a plain request (`Request.is_plain`), after which the connection is kept, to `target`."""
-    # hot: proxy-small
-    log = connection.context.access_log
-    started = monotonic() if log.enabled else 0.0
-    call = DirectCall(connection, request, route, started, proxy=proxy, exchange=_NOBODY)
-    connection.exchange = call  # type: ignore[assignment]  # as far as connections ask one that has no body
-    idle = target.pool.idle
-    if not idle:
-        call.unfold()
-        call.use(target)
-        return
-    try:
-        call.head = proxy.head_for(request, connection.scheme, connection.client_ip, target)
-    except BadRequest:
-        call.unfold()
-        call.use(target)
-        return
-    call.target = target
-    call.attempts = 1
-    target.slots[target.active_slot] += 1  # what `acquire` does, written out
-    target.tallies[target.requests_tally] += 1
-    client = call.client = idle.pop()
-    client.ask(call, proxy.settings.client, call.head)
+NOBODY = cast("Exchange", None)  # whose exchange it is until it is unfolded
 
 
 class DirectCall(ProxyCall, eq=False):

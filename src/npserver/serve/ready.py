@@ -33,7 +33,8 @@ class Ready(Protocol):
 def answer_ready(connection: HttpConnection | Newcomer, request: Request, route: Route) -> bool:
     """Answer a plain request with what its handler has ready. False: it takes an exchange."""
     # hot: static-small
-    if connection.is_misdirected is not None or (answer := route.ready(request)) is None:  # type: ignore[misc]
+    ready = route.ready
+    if connection.is_misdirected is not None or (answer := ready(request)) is None:  # type: ignore[misc]
         return False
     front, context = connection.front, connection.context
     status, body = answer.status, answer.body
