@@ -141,8 +141,14 @@ class HttpConnection(Downstream):
                     self._serve(data)  # more than one head, as an empty line is no field; or it is refused there
                     return
             request, route = found
-            if route.ready is None or not request.is_plain or not answer_ready(self, request, route):
-                self._begin(request, route, b"")
+            if request.is_plain:
+                pass_on = route.pass_on
+                if route.ready is not None:
+                    if answer_ready(self, request, route):
+                        return
+                elif pass_on is not None and pass_on(self, request, route):
+                    return
+            self._begin(request, route, b"")
         elif self.exchange is None:
             if self.state is CLOSING:
                 return
@@ -225,7 +231,10 @@ class HttpConnection(Downstream):
                     return
                 data = rest
             else:
-                self._begin(request, route, rest)
+                if route.pass_on is not None and request.is_plain and route.pass_on(self, request, route):
+                    self.hold(rest)
+                else:
+                    self._begin(request, route, rest)
                 if self.exchange is not None or self.state is CLOSING or self.state is CLOSED:
                     return
                 data = self.buffer
@@ -274,11 +283,6 @@ class HttpConnection(Downstream):
         self.requests += 1
         self.state = HANDLER
         self.deadline = NEVER
-        pass_on = route.pass_on
-        if pass_on is not None and request.is_plain and pass_on(self, request, route):
-            if rest:
-                self.hold(rest)
-            return
         exchange = self.exchange = HttpExchange(self, request, route)
         if self.is_misdirected is not None and self.is_misdirected(request.host):
             exchange.fail(421, f"{request.host} asks for other client certificates than this connection was made for")

@@ -21,6 +21,8 @@ from npserver.http.message import NO_BODY, Request
 from npserver.http.relocation import Relocation
 from npserver.http.response import ResponseHead
 from npserver.http.target import canonical_path
+from npserver.net.sweeper import NEVER
+from npserver.serve.connection_state import HANDLER
 from npserver.serve.proxy_call import ProxyCall
 from npserver.serve.proxy_direct import NOBODY, DirectCall
 from npserver.serve.response_sink import ClientSettings
@@ -118,7 +120,7 @@ class Proxy:
         if not self._is_direct or not request.keep_alive or connection.is_misdirected is not None:
             return False
         front = connection.front
-        if connection.requests >= front.max_requests:
+        if connection.requests + 1 >= front.max_requests:
             return False
         trusted = front.trusted
         if trusted is not None and connection.client_ip in trusted:
@@ -126,6 +128,9 @@ class Proxy:
         target = self._only_target or self.upstream.pick(connection.client_ip, connection.id)
         if target is None:
             return False
+        connection.requests += 1
+        connection.state = HANDLER
+        connection.deadline = NEVER
         started = monotonic() if connection.context.access_log.enabled else 0.0
         call = DirectCall(connection, request, route, started, proxy=self, exchange=NOBODY)
         connection.exchange = call  # type: ignore[assignment]  # as far as connections ask one that has no body
