@@ -30,7 +30,7 @@ def pinned(core: int | str, command: list[str]) -> list[str]:
 
 
 def describe() -> dict[str, str]:
-    """Name the machine: processor, cores, memory, kernel, system, Python."""
+    """Name the machine: processor, cores, memory, kernel, how it paces connections, system, Python."""
     cpuinfo = Path("/proc/cpuinfo").read_text()
     model = re.search(r"^model name\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
     memory = re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())
@@ -40,9 +40,17 @@ def describe() -> dict[str, str]:
         "cores": str(os.cpu_count()),
         "memory": f"{int(memory[1]) >> 20} GB" if memory else "",
         "kernel": platform.release(),
+        "congestion control": _first_line("/proc/sys/net/ipv4/tcp_congestion_control"),
         "system": system[1] if system else platform.system(),
         "python": version([PYTHON, "-V"], r"(\d\S+)", {}) + f" ({PYTHON})",
     }
+
+
+def _first_line(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""
 
 
 def version(command: list[str], pattern: str, environment: Mapping[str, str]) -> str:

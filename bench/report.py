@@ -33,6 +33,8 @@ time**, user and system time of all the server's processes (children included), 
 - The configs are in `bench/peers/`, tuned as each peer's own documentation advises. `make bench` repeats all of this.
 - "nginx" serves files as Debian configures it (sendfile, tcp_nopush); "nginx cached" has `open_file_cache` besides.
   Peers are Debian's packages, and npserver runs with Debian's Python where that is of the version it is installed for.
+- npserver has connections over loopback unpaced where the machine's congestion control is BBR; its peers have no such
+  rule and use what the machine has. Bulk bytes gain by it, small messages do not (performance.md has figures of both).
 - Where npserver is behind, [performance.md](performance.md) says with a profile what stands in the way.
 """
 
