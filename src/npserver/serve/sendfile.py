@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 STEP_BYTES = 8 << 20  # handed to sendfile(2) at once: a millisecond over loopback; networks take less at a time
 TURN_BYTES = 4 << 20  # sent, and other connections get their turn
-CHECK_S = 0.05  # between two looks whether the file was written over; before the last step there always is one
+CHECK_S = 0.05  # between two looks whether the file was written over
+LAST_BYTES = 2 * STEP_BYTES  # with no more left, it is looked at before each step: the client must not get it whole
 COPY_BYTES = 128 << 10  # read and written at once
 _OVERWRITTEN = "file was overwritten while being sent"
 _CORK = getattr(socket, "TCP_CORK", 0)
@@ -156,7 +157,7 @@ class FileSender:
     def _is_overwritten(self) -> bool:
         """Whether the file is known to be another by now."""
         now = self._connection.context.loop.time()
-        if now < self._check_at and self.left > STEP_BYTES:
+        if now < self._check_at and self.left > LAST_BYTES:
             return False
         self._check_at = now + CHECK_S
         return is_overwritten(self._file, self._status)
