@@ -23,6 +23,8 @@ _TOKEN = regex(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROL = regex(r"[\x00-\x08\x0a-\x1f\x7f]")
 #: What frames a message or belongs to one connection is the server's business (RFC 9110 §7.6.1).
 _RESERVED = frozenset({"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"})
+#: What every answer begins with, and the key that changes it.
+_COMMON = {"date": "", "server": " (server_header)"}
 _REMEMBERED = 512  # blocks
 _REMEMBERED_BYTES = 2048  # longer blocks are not
 
@@ -74,6 +76,8 @@ def _check_name(name: str) -> None:
         raise ValueError(f"{clip(name)} is no header name")
     if name.lower() in _RESERVED:
         raise ValueError(f"header {name} is set by the server itself")
+    if (key := _COMMON.get(name.lower())) is not None:
+        raise ValueError(f"header {name} is set by the server itself{key}")
 
 
 def _named(name: str, text: str) -> Template:

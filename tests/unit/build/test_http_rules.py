@@ -48,6 +48,11 @@ def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Check]:
         ({"handler": "redirect", "to": ""}, "is no URL"),
         ({"handler": "respond", "response_headers": {"a b": "x"}}, "is no header name"),
         ({"handler": "respond", "headers": {"Content-Length": "1"}}, "set by the server itself"),
+        (
+            {"handler": "respond", "headers": {"Server": None}},
+            "header Server is set by the server itself (server_header)",
+        ),
+        ({"handler": "respond", "headers": {"+Date": "now"}}, "header Date is set by the server itself"),
         ({"handler": "respond", "basic_auth": {"users": {"joe": "secret"}}}, "is no password hash"),
         ({"handler": "respond", "basic_auth": {"users": {}}}, "nobody can come in"),
         ({"handler": "respond", "allow": "hoem"}, "unknown network 'hoem'"),
