@@ -26,34 +26,51 @@ _NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)
 
 
 class Attempt(Protocol):
-    """A connection being opened."""
+    """A connection to be opened."""
+
+    def start(self, host: str, port: int) -> None:
+        """Connect to a literal address: go as far as it goes at once."""
 
     def cancel(self) -> None:
         """Give up; what was opened is closed."""
 
 
-def connect(
-    context: Context,
-    host: str,
-    port: int,
-    factory: Callable[[], asyncio.Protocol],
-    done: Callable[[Exception | None], None],
-    started: Callable[[Attempt], None],
-) -> None:
-    """Connect to a literal address. `factory` makes the protocol once connected.
+def new_attempt(
+    context: Context, factory: Callable[[], asyncio.Protocol], done: Callable[[Exception | None], None]
+) -> Attempt:
+    """What opens a connection in this process. `factory` makes the protocol once connected.
 
-    `started` is given the attempt. `done` is then told that all is well, or what went wrong: once, maybe before this
-    returns, never after `cancel`.
+    `done` is then told that all is well, or what went wrong: once, maybe before `start` returns, never after `cancel`.
     """
     poller = poller_of(context)
-    if poller is None:
-        opening = Opening(context.loop.create_connection(factory, host, port), done)
-        started(opening)
-        opening.start()
-    else:
-        connecting = Connecting(poller, factory, done)
-        started(connecting)
-        connecting.start(host, port)
+    return LoopConnecting(context.loop, factory, done) if poller is None else Connecting(poller, factory, done)
+
+
+class LoopConnecting:
+    """One attempt, by the loop's own coroutine."""
+
+    __slots__ = ("_done", "_factory", "_loop", "_opening")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        factory: Callable[[], asyncio.Protocol],
+        done: Callable[[Exception | None], None],
+    ) -> None:
+        self._loop = loop
+        self._factory = factory
+        self._done = done
+        self._opening: Opening | None = None
+
+    def start(self, host: str, port: int) -> None:
+        """Go as far as it goes at once."""
+        self._opening = Opening(self._loop.create_connection(self._factory, host, port), self._done)
+        self._opening.start()
+
+    def cancel(self) -> None:
+        """Give up."""
+        if self._opening is not None:
+            self._opening.cancel()
 
 
 class Connecting:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from npserver.net.poller import ENDED, READABLE, WRITABLE
@@ -227,10 +227,6 @@ class SocketStream(asyncio.Transport):
             return
         if sent < len(data):
             self._keep(bytes(data[sent:]))
-
-    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
-        """The same for several pieces."""
-        self.write(b"".join(list_of_data))
 
     def write_eof(self) -> None:
         """Send no more, but go on reading."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from contextlib import suppress
-from functools import cache
 
 _CONGESTION = getattr(socket, "TCP_CONGESTION", 0)
 _UNPACED = b"reno"  # part of every Linux
@@ -19,16 +18,13 @@ def tune(sock: socket.SocketType, host: str) -> None:
     of the processor time of a large answer (docs/performance.md).
     """
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if (host.startswith("127.") or host == "::1") and _is_paced():
+    if (host.startswith("127.") or host == "::1") and _is_paced(sock):
         with suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, _CONGESTION, _UNPACED)
 
 
-@cache
-def _is_paced() -> bool:
-    """Whether connections are paced by default."""
+def _is_paced(sock: socket.SocketType) -> bool:
+    """Whether what the socket sends is paced, as it is from the system's default."""
     if not _CONGESTION:
         return False
-    with socket.socket() as probe, suppress(OSError):
-        return probe.getsockopt(socket.IPPROTO_TCP, _CONGESTION, _NAME_BYTES).startswith(b"bbr")
-    return False
+    return sock.getsockopt(socket.IPPROTO_TCP, _CONGESTION, _NAME_BYTES).startswith(b"bbr")

@@ -12,7 +12,7 @@ import logging
 from typing import TYPE_CHECKING, Any, cast
 
 from npserver.errors import UpstreamError
-from npserver.net.connecting import Attempt, connect
+from npserver.net.connecting import Attempt, new_attempt
 from npserver.net.dialer import dial, explain
 from npserver.net.relay import Relay
 from npserver.net.relayend import End
@@ -142,7 +142,8 @@ class ForwardedConnection(Relay):
         if hosts is not None and len(hosts) == 1:
             self.deadline = context.sweeper.now + timeout_s + PERIOD_S
             context.sweeper.watched.add(self)
-            connect(context, hosts[0], address.port, self._take_target, self._attempted, self._attempting)
+            self._attempt = attempt = new_attempt(context, self._take_target, self._attempted)
+            attempt.start(hosts[0], address.port)
             return
         before_tls = b""
         if target.tls is not None:  # the header goes ahead of TLS, not into it
@@ -159,9 +160,6 @@ class ForwardedConnection(Relay):
         )
         self._attempt = task = context.loop.create_task(dialing)
         task.add_done_callback(self._dialed)
-
-    def _attempting(self, attempt: Attempt) -> None:
-        self._attempt = attempt
 
     def _take_target(self) -> End:
         """The target's end for the attempt under way; a fresh one if an earlier attempt has used it."""

@@ -390,7 +390,7 @@ async def test_an_attempt_given_up_tells_nobody(it: Stage) -> None:
 def test_connections_within_the_machine_are_not_paced(
     host: str, is_unpaced: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("npserver.net.sockopts._is_paced", lambda: True)
+    monkeypatch.setattr("npserver.net.sockopts._is_paced", lambda _sock: True)
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
         before = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
         tune(sock, host)
