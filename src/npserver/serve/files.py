@@ -23,6 +23,7 @@ from npserver.serve.paths import Identity, Lack, Root, identity
 
 ATTEMPTS = 5  # at a file that changes while it is read
 REMEMBERED_DIRECTORIES = 1024
+DATE_LATE_NS = 1_000_000_000  # Date is written anew by the sweeper: no Last-Modified may be later (RFC 9110 §8.8.2.1)
 UNSETTLED_NS = 50_000_000  # a file changed so recently may change again without its times telling
 
 
@@ -174,7 +175,7 @@ class Files:
         finally:
             os.close(file)
         now_ns = time.time_ns()
-        entry.modified_s = max(0, min(status.st_mtime_ns, now_ns) // 1_000_000_000)
+        entry.modified_s = max(0, min(status.st_mtime_ns, now_ns - DATE_LATE_NS) // 1_000_000_000)
         entry.siblings = siblings
         if settings.min_compressed <= status.st_size <= settings.max_compressed and settings.media.is_compressible(
             entry.content_type
