@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from fuzz.driver import run
 from npserver.errors import BadResponse
-from npserver.http.framing import LAST_CHUNK, MAX_LINE_BYTES, MAX_TRAILER_BYTES, ChunkedDecoder, chunk
+from npserver.http.chunked import LAST_CHUNK, MAX_LINE_BYTES, MAX_TRAILER_BYTES, ChunkedDecoder, chunk
 
 SEEDS = [
     b"5\r\nhello\r\n0\r\n\r\n",

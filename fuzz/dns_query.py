@@ -11,11 +11,11 @@ from struct import pack
 import dns.flags
 import dns.message
 
-from npserver.dns.channel import Channel
-from npserver.dns.compile import Settings, compile_tables
-from npserver.dns.cookies import CookieJar
-from npserver.dns.datagrams import DatagramChannel
-from npserver.dns.responder import Responder
+from npserver.dns.message.cookies import CookieJar
+from npserver.dns.zone.compile import Settings, compile_tables
+from npserver.dns.zone.responder import Responder
+from npserver.nameserver.channel import Channel
+from npserver.nameserver.datagram_channel import DatagramChannel
 
 RECORDS: dict[str, dict[str, object]] = {
     "example.com": {"NS": "ns.example.com", "A": "192.0.2.1", "MX": ["10 a.example.com"], "TXT": ["x" * 200] * 1},

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from fuzz.driver import run
 from npserver.errors import BadRequest
-from npserver.http.parser import HeadLimits, parse_head
-from npserver.http.target import canonical_path
+from npserver.http.request_parser import HeadLimits, parse_head
+from npserver.http.request_target import canonical_path
 from tests.conformance.test_rfc9112_requests import CASES
 from tests.conformance.test_rfc9112_requests import run as serve
 

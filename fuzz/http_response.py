@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from fuzz.driver import run
 from npserver.errors import BadResponse
-from npserver.http.message import Framing
-from npserver.http.response import parse_response_head
+from npserver.http.request import Framing
+from npserver.http.response_parser import parse_response_head
 from tests.conformance.test_rfc9112_responses import CASES
 from tests.protocols.answering import same_answer
 

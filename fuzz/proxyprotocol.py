@@ -7,7 +7,7 @@ written again reads the same.
 from __future__ import annotations
 
 from fuzz.driver import run
-from npserver.proxyprotocol import (
+from npserver.net.proxy_protocol import (
     SIGNATURE,
     ProxyHeader,
     ProxyHeaderError,

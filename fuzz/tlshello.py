@@ -9,7 +9,7 @@ from __future__ import annotations
 import ssl
 
 from fuzz.driver import run
-from npserver.tlshello import ClientHello, HelloError, HelloReader
+from npserver.tls.client_hello import ClientHello, HelloError, HelloReader
 
 
 def hello(name: str | None, *protocols: str) -> bytes:

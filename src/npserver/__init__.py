@@ -32,8 +32,6 @@ __all__ = ["Server", "__version__", "serve"]
 
 def __getattr__(name: str) -> Any:
     """Import what embedding needs only when it is asked for: the program itself starts faster without."""
-    if name == "serve":
-        return import_module("npserver.serve")  # which can be called
-    if name == "Server":
-        return import_module("npserver.embed").Server
+    if name in {"Server", "serve"}:
+        return getattr(import_module("npserver.embed"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

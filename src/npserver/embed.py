@@ -11,7 +11,7 @@ import msgspec
 
 from npserver.config.document import Document
 from npserver.config.load import load, load_text
-from npserver.process.single import Single
+from npserver.process.single_process import Single
 
 if TYPE_CHECKING:
     from npserver.address import Address

@@ -1,6 +1,6 @@
 """Sets of IP networks, asked about with every connection: who is trusted, let in, or sent elsewhere.
 
-Pure. `build.networks` makes them from the config. An IPv4 address written as IPv6 (`::ffff:192.0.2.1`, RFC 4291
+Pure. `config.networks` makes them from the config. An IPv4 address written as IPv6 (`::ffff:192.0.2.1`, RFC 4291
 §2.5.5.2), as dual-stack sockets show it, is the IPv4 address.
 """
 

@@ -13,12 +13,12 @@ import dns.flags
 import dns.message
 import pytest
 
-from npserver.dns.channel import Aside, Channel
-from npserver.dns.cookies import CookieJar
-from npserver.dns.datagrams import DatagramChannel
-from npserver.dns.ratelimit import RateLimiter
-from npserver.dns.responder import Responder
-from npserver.dns.tables import Tables
+from npserver.dns.message.cookies import CookieJar
+from npserver.dns.zone.responder import Responder
+from npserver.dns.zone.tables import Tables
+from npserver.nameserver.channel import Aside, Channel
+from npserver.nameserver.datagram_channel import DatagramChannel
+from npserver.nameserver.response_rate_limit import RateLimiter
 from tests.stage.nameserver import ODDITIES, ask, channel_of, show, tables_of
 
 SOA = "example.com. 120 SOA ns1.example.com. hostmaster.example.com. 7 3600 600 604800 120"

@@ -21,7 +21,7 @@ from struct import pack
 import dns.message
 import pytest
 
-from npserver.dns.channel import Channel
+from npserver.nameserver.channel import Channel
 from tests.stage.nameserver import ODDITIES, Nsd, Shown, ask, channel_of, show, tables_of
 from tests.stage.ports import free_port
 

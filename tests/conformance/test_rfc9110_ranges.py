@@ -1,4 +1,4 @@
-"""RFC 9110 §14 and §15.3.7: partial answers for files small enough for the cache and for large ones."""
+"""RFC 9110 §14 and §15.3.7: byte_ranges answers for files small enough for the cache and for large ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from npserver.serve import partial
+from npserver.web.handlers.static import byte_ranges
 from tests.stage.site import Reply, Site, site
 
 SMALL = bytes(range(256)) * 4
@@ -133,8 +133,8 @@ class TestMultipart:
         ]
 
     async def test_large_parts_are_streamed(self, served: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(partial, "_BLOCK_BYTES", 1000)
-        monkeypatch.setattr(partial, "_TURN_BLOCKS", 3)
+        monkeypatch.setattr(byte_ranges, "_BLOCK_BYTES", 1000)
+        monkeypatch.setattr(byte_ranges, "_TURN_BLOCKS", 3)
         half = len(LARGE) // 2
         reply = await served.ask("/large.bin", Range=f"bytes={half}-, 0-{half - 10}")
         assert [content for _, content in parts_of(reply)] == [LARGE[half:], LARGE[: half - 9]]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from npserver.serve.exchange import Exchange
+from npserver.web.exchange import Exchange
 from tests.protocols.memory import Server
 
 

@@ -15,8 +15,8 @@ from npserver.config.jsonc import parse
 from npserver.config.jsonschema import json_schema
 from npserver.config.load import load_text
 from npserver.errors import ConfigError
-from npserver.observe.scoreboard import Directory
-from npserver.process.rehearsal import rehearse
+from npserver.process.dry_run import rehearse
+from npserver.runtime.scoreboard import Directory
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SAMPLES: list[Any] = [parse(file.read_text(encoding="utf-8")).value for file in sorted(EXAMPLES.glob("*.json"))]

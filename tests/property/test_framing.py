@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npserver.framing import Decoder, FramingError, FramingName, encoder
+from npserver.forward.framing import Decoder, FramingError, FramingName, encoder
 
 FRAMED: st.SearchStrategy[FramingName] = st.sampled_from(["line", "length16", "length32"])
 LIMIT = 300

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npserver.errors import BadResponse
-from npserver.http.framing import ChunkedDecoder, chunk
-from npserver.http.response import parse_response_head, read_response_head
+from npserver.http.chunked import ChunkedDecoder, chunk
+from npserver.http.response_parser import parse_response_head, read_response_head
 from tests.conformance.test_rfc9112_responses import CASES
 from tests.property.test_http_framing import cut
 from tests.protocols.answering import same_answer

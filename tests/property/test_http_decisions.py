@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from npserver.http.conditional import CONDITIONAL_FIELDS, evaluate, is_range_wanted
 from npserver.http.negotiation import IDENTITY, choose_media_type, rank_codings
 from npserver.http.ranges import parse_ranges
-from npserver.routing import Pattern, Router, parse_host, parse_pattern
-from npserver.serve.guards import parse_basic
-from npserver.serve.paths import decode_path
+from npserver.web.handlers.static.root import decode_path
+from npserver.web.middleware.basic_auth.guard import parse_basic
+from npserver.web.routing import Pattern, Router, parse_host, parse_pattern
 
 #: What a field's value may hold once the head is parsed (RFC 9110 §5.5).
 VALUES = st.binary(max_size=60).map(lambda data: data.translate(None, bytes([*range(9), *range(10, 32), 127])))
@@ -69,7 +69,8 @@ HOSTS = st.sampled_from(["", "x.y.z", "y.z", "*.y.z", "*.z"])
 
 
 def search(entries: list[tuple[str, Pattern, int]], host: str, path: str) -> int | None:
-    """The rule of `npserver.routing` in words: the host narrows first, then the longest path wins, then the first."""
+    """The rule of `npserver.web.routing` in words: the host narrows first, then the longest path wins, then the
+    first."""
 
     def host_rank(pattern: str) -> int:
         if pattern == host:

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npserver.errors import BadRequest
-from npserver.http.framing import ChunkedDecoder, chunk
-from npserver.http.parser import HeadLimits, parse_head
-from npserver.http.target import canonical_path, parse_target
+from npserver.http.chunked import ChunkedDecoder, chunk
+from npserver.http.request_parser import HeadLimits, parse_head
+from npserver.http.request_target import canonical_path, parse_target
 from tests.conformance.test_rfc9112_requests import CASES, run
 
 STREAMS = [case[1] for case in CASES if len(case[1]) < 2000]

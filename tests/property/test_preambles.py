@@ -12,7 +12,7 @@ from fuzz.proxyprotocol import SEEDS as PROXY_SEEDS
 from fuzz.proxyprotocol import target as check_proxy
 from fuzz.tlshello import SEEDS as HELLO_SEEDS
 from fuzz.tlshello import target as check_hello
-from npserver.proxyprotocol import encode_v1, encode_v2, parse_datagram, parse_header
+from npserver.net.proxy_protocol import encode_v1, encode_v2, parse_datagram, parse_header
 
 PORTS = st.integers(0, 65535)
 ADDRESSES = st.ip_addresses()

@@ -1,4 +1,4 @@
-"""Drives the real upstream connection (`serve.http_client`) without sockets: what it makes of an answer's bytes."""
+"""Drives the real upstream connection (`upstream.http1`) without sockets: what it makes of an answer's bytes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 from npserver.address import Address
 from npserver.errors import UpstreamError
-from npserver.http.response import ResponseHead
-from npserver.net.bulletin import Bulletin
-from npserver.net.sweeper import Sweeper
-from npserver.observe.scoreboard import Scoreboard
-from npserver.serve.context import Context
-from npserver.serve.http_client import HttpClient
-from npserver.serve.response_sink import ClientSettings
-from npserver.serve.target import Target, TargetSettings
+from npserver.http.response_parser import ResponseHead
+from npserver.runtime.bulletin import Bulletin
+from npserver.runtime.context import Context
+from npserver.runtime.deadlines import Sweeper
+from npserver.runtime.scoreboard import Scoreboard
+from npserver.upstream.http1 import HttpClient
+from npserver.upstream.response_sink import ClientSettings
+from npserver.upstream.target import Target, TargetSettings
 from tests.protocols.memory import MemoryLoop, MemoryTransport
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from npserver.serve import files
+from npserver.web.handlers.static import files
 from tests.stage.site import TEXT
 
 

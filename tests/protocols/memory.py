@@ -7,14 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 from npserver.address import Address
-from npserver.net.bulletin import Bulletin
-from npserver.net.listener import Listener, LiveListener
-from npserver.net.sweeper import Sweeper
-from npserver.observe.scoreboard import Scoreboard
-from npserver.serve.context import Context
-from npserver.serve.http_connection import HttpConnection
-from npserver.serve.http_server import HttpFront, HttpSettings
-from npserver.serve.route import Route
+from npserver.listen.listener import Listener, LiveListener
+from npserver.runtime.bulletin import Bulletin
+from npserver.runtime.context import Context
+from npserver.runtime.deadlines import Sweeper
+from npserver.runtime.scoreboard import Scoreboard
+from npserver.web.route import Route
+from npserver.web.server.front import HttpFront
+from npserver.web.server.http1.connection import HttpConnection
+from npserver.web.server.settings import HttpSettings
 
 
 class MemoryLoop:

@@ -15,18 +15,19 @@ from typing import Any, Self, TypeVar
 import msgspec
 
 from npserver.address import Address
-from npserver.build.proxy import compile_proxy
-from npserver.build.report import Report
-from npserver.build.upstreams import compile_upstreams
 from npserver.config.document import Document
 from npserver.config.load import load_text
-from npserver.net.bulletin import Bulletin
-from npserver.net.listener import Listener, LiveListener
-from npserver.net.sweeper import Sweeper
-from npserver.observe.scoreboard import Scoreboard
-from npserver.serve.context import Context
-from npserver.serve.http_server import HttpFront, HttpSettings
-from npserver.serve.route import Route
+from npserver.config.report import Report
+from npserver.listen.listener import Listener, LiveListener
+from npserver.runtime.bulletin import Bulletin
+from npserver.runtime.context import Context
+from npserver.runtime.deadlines import Sweeper
+from npserver.runtime.scoreboard import Scoreboard
+from npserver.upstream.compile import compile_upstreams
+from npserver.web.handlers.proxy.compile import compile_proxy
+from npserver.web.route import Route
+from npserver.web.server.front import HttpFront
+from npserver.web.server.settings import HttpSettings
 
 T = TypeVar("T")
 

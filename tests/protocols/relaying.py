@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 import uvloop
 
-from npserver.net import poller, relayend, socketstream
-from npserver.net.bulletin import Bulletin
+from npserver.net import poller, relay_end, socket_stream
 from npserver.net.poller import POLLER, poller_of
 from npserver.net.relay import Relay
-from npserver.net.socketstream import SocketStream
+from npserver.net.socket_stream import SocketStream
 from npserver.net.splice import can_splice
-from npserver.net.sweeper import Sweeper
-from npserver.observe.scoreboard import Scoreboard
-from npserver.serve.context import Context
+from npserver.runtime.bulletin import Bulletin
+from npserver.runtime.context import Context
+from npserver.runtime.deadlines import Sweeper
+from npserver.runtime.scoreboard import Scoreboard
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "uvloop": uvloop.new_event_loop,
@@ -156,9 +156,9 @@ def splices(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     if request.param == "splice":
         if not can_splice():
             pytest.skip("no splice(2) here")
-        monkeypatch.setattr(relayend, "BULK_READ", 1)
-        monkeypatch.setattr(relayend, "BULK_READS", 1)
-        monkeypatch.setattr(socketstream, "SMALL_BYTES", 0)
+        monkeypatch.setattr(relay_end, "BULK_READ", 1)
+        monkeypatch.setattr(relay_end, "BULK_READS", 1)
+        monkeypatch.setattr(socket_stream, "SMALL_BYTES", 0)
         return True
     return False
 

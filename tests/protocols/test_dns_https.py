@@ -9,12 +9,12 @@ from typing import Any
 import dns.message
 import pytest
 
-from npserver.dns.channel import Channel
-from npserver.dns.query import Query
-from npserver.dns.relayed import fail
+from npserver.dns.message.query import Query
+from npserver.nameserver.channel import Channel
+from npserver.nameserver.https import DnsOverHttps
+from npserver.nameserver.name_server import NameServer
+from npserver.nameserver.resolver.messages import fail
 from npserver.networks import Networks, parse_network
-from npserver.serve.dns_https import DnsOverHttps
-from npserver.serve.dns_server import NameServer
 from tests.protocols.memory import Server
 from tests.stage.nameserver import ODDITIES, tables_of
 

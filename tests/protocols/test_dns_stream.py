@@ -10,17 +10,17 @@ import dns.zone
 import pytest
 
 from npserver.address import Address
-from npserver.dns.channel import Channel
-from npserver.dns.query import Query
-from npserver.dns.relayed import fail
-from npserver.net.bulletin import Bulletin
-from npserver.net.listener import Listener, LiveListener
-from npserver.net.sweeper import Sweeper
+from npserver.dns.message.query import Query
+from npserver.listen.listener import Listener, LiveListener
+from npserver.nameserver.channel import Channel
+from npserver.nameserver.name_server import NameServer
+from npserver.nameserver.resolver.messages import fail
+from npserver.nameserver.stream import MAX_WAITING, DnsConnection, StreamDns
 from npserver.networks import Networks, parse_network
-from npserver.observe.scoreboard import Scoreboard
-from npserver.serve.context import Context
-from npserver.serve.dns_server import NameServer
-from npserver.serve.dns_stream import MAX_WAITING, DnsConnection, StreamDns
+from npserver.runtime.bulletin import Bulletin
+from npserver.runtime.context import Context
+from npserver.runtime.deadlines import Sweeper
+from npserver.runtime.scoreboard import Scoreboard
 from tests.protocols.memory import MemoryLoop, MemoryTransport
 from tests.stage.nameserver import ODDITIES, tables_of
 

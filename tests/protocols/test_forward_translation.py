@@ -146,16 +146,16 @@ async def test_datagrams_become_messages_of_a_stream(
 async def test_datagrams_wait_in_order_for_a_stream_that_is_slow_to_connect(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from npserver.serve import forward_links
+    from npserver.forward import links
 
     gate = asyncio.Event()
-    real_dial = forward_links.dial
+    real_dial = links.dial
 
     async def slow_dial(*args: Any, **options: Any) -> Any:
         await gate.wait()
         return await real_dial(*args, **options)
 
-    monkeypatch.setattr(forward_links, "dial", slow_dial)
+    monkeypatch.setattr(links, "dial", slow_dial)
     received = bytearray()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from npserver.balance.health import Health
-from npserver.build.upstreams import services
-from npserver.serve.health import HealthChecks
+from npserver.upstream.compile import services
+from npserver.upstream.health_checks import HealthChecks
+from npserver.upstream.health_state import Health
 from tests.protocols.proxying import Connection, Origin, Stage, answering, get, ok, silent, until
 
 CHUNKED = b"HTTP/1.1 200 O\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nwe\r\n2\r\nll\r\n0\r\n\r\n"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hyperframe import frame as frames
 
-from npserver.serve.http2_connection import MAX_CUT_UPLOADS
+from npserver.web.server.http2.connection import MAX_CUT_UPLOADS
 from tests.stage.http2 import GET, POST, Answer, Client, Keeper, begin, head, server
 
 NO_ERROR, INTERNAL_ERROR, CANCEL, ENHANCE_YOUR_CALM = 0, 2, 8, 11

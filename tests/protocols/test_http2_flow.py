@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from hyperframe import frame as frames
 
-from npserver.serve.http2_connection import Allowance
-from npserver.serve.http2_exchange import ALL_HIGH_BYTES, HIGH_BYTES
-from npserver.serve.http_server import Http2Limits
+from npserver.web.server.http2.connection import Allowance
+from npserver.web.server.http2.exchange import ALL_HIGH_BYTES, HIGH_BYTES
+from npserver.web.server.settings import Http2Limits
 from tests.stage.http2 import GET, POST, begin, head
 
 NO_ERROR, INTERNAL_ERROR, CANCEL, ENHANCE_YOUR_CALM = 0, 2, 8, 11

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from npserver.serve.connection_state import State
-from npserver.serve.exchange import Exchange
+from npserver.web.exchange import Exchange
+from npserver.web.server.http1.state import State
 from tests.protocols.memory import Client, Server
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npserver.serve import listing
-from npserver.serve.listing import BY_NAME, Item, readable_size, render
+from npserver.web.handlers.static import listing
+from npserver.web.handlers.static.listing import BY_NAME, Item, readable_size, render
 from tests.stage.site import Reply, Site, site
 
 MODIFIED = 784111777

@@ -13,18 +13,18 @@ from typing import Any
 import pytest
 import uvloop
 
-from npserver.build import compile_config
 from npserver.config.load import load_text
-from npserver.net.binding import bind
-from npserver.net.bulletin import Bulletin
-from npserver.net.listener import LiveListener
+from npserver.listen.binding import bind
+from npserver.listen.listener import LiveListener
 from npserver.net.poller import IS_POSSIBLE
-from npserver.observe.scoreboard import Scoreboard
-from npserver.process.plane import make_context
-from npserver.serve import newcomer
-from npserver.serve.files import UNSETTLED_NS
-from npserver.serve.http_connection import HttpConnection
-from npserver.serve.http_server import HttpFront
+from npserver.process.data_plane import make_context
+from npserver.program.compile import compile_config
+from npserver.runtime.bulletin import Bulletin
+from npserver.runtime.scoreboard import Scoreboard
+from npserver.web.handlers.static.files import UNSETTLED_NS
+from npserver.web.server.front import HttpFront
+from npserver.web.server.http1 import one_shot
+from npserver.web.server.http1.connection import HttpConnection
 from tests.stage.scarcity import no_descriptors, processor_s
 
 pytestmark = pytest.mark.skipif(not IS_POSSIBLE, reason="epoll is Linux's")
@@ -107,13 +107,13 @@ async def asking_slowly(one: Served) -> AsyncIterator[socket.socket]:
 def on_both_loops(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
     def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factory: Callable[[], Any]) -> None:
         settled: list[bytes] = []
-        settle = newcomer._settle
+        settle = one_shot._settle
 
         def note(greeter: Any, caller: Any, data: bytes) -> None:
             settled.append(data)
             settle(greeter, caller, data)
 
-        monkeypatch.setattr(newcomer, "_settle", note)
+        monkeypatch.setattr(one_shot, "_settle", note)
         with asyncio.Runner(loop_factory=factory) as runner:
             runner.run(test(tmp_path, settled))
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import npserver
-from npserver.proxyprotocol import encode_v1, encode_v2
+from npserver.net.proxy_protocol import encode_v1, encode_v2
 from tests.stage.backends import Backends
 from tests.stage.dialing import call, make_context
 from tests.stage.tls import client

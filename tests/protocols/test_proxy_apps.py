@@ -15,7 +15,7 @@ import trustme
 import uvicorn
 
 import npserver
-from npserver.proxyprotocol import parse_header
+from npserver.net.proxy_protocol import parse_header
 from tests.protocols.proxying import Connection, Origin, Stage, answering, get, ok, until
 
 Receive = Callable[[], Awaitable[Any]]

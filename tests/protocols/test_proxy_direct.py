@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from npserver.serve.http_exchange import HttpExchange
-from npserver.serve.http_server import HttpSettings
-from npserver.serve.proxy_direct import DirectCall
+from npserver.web.handlers.proxy.direct import DirectCall
+from npserver.web.server.http1.exchange import HttpExchange
+from npserver.web.server.settings import HttpSettings
 from tests.protocols.proxying import WAIT_S, Client, Connection, Origin, Stage, get, ok, silent, until
 
 Act = Callable[[Connection], Awaitable[None]]

@@ -10,7 +10,7 @@ import struct
 
 import pytest
 
-from npserver.net import relayend, socketstream
+from npserver.net import relay_end, socket_stream
 from npserver.net.splice import can_splice
 from tests.protocols.relaying import Run, peek, run, splices, stage
 
@@ -166,9 +166,9 @@ def test_fifty_megabytes_arrive_unchanged(run: Run, splices: bool, which: int) -
 def test_bulk_is_spliced_and_frees_its_descriptors(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     if not can_splice() or not os.path.isdir("/proc/self/fd"):
         pytest.skip("no splice(2) here")
-    monkeypatch.setattr(relayend, "BULK_READ", 1)
-    monkeypatch.setattr(relayend, "BULK_READS", 1)
-    monkeypatch.setattr(socketstream, "SMALL_BYTES", 0)
+    monkeypatch.setattr(relay_end, "BULK_READ", 1)
+    monkeypatch.setattr(relay_end, "BULK_READS", 1)
+    monkeypatch.setattr(socket_stream, "SMALL_BYTES", 0)
 
     async def play() -> None:
         async with stage(splices=True) as it:

@@ -17,15 +17,15 @@ import trustme
 import uvloop
 
 from npserver.address import Address
-from npserver.net.bulletin import Bulletin
-from npserver.net.listener import Listener, LiveListener
-from npserver.net.sweeper import Sweeper
-from npserver.observe.scoreboard import Scoreboard
-from npserver.serve.context import Context
-from npserver.serve.exchange import Exchange
-from npserver.serve.http_server import HttpFront
-from npserver.serve.route import Route
-from npserver.serve.sendfile import FileSender
+from npserver.listen.listener import Listener, LiveListener
+from npserver.runtime.bulletin import Bulletin
+from npserver.runtime.context import Context
+from npserver.runtime.deadlines import Sweeper
+from npserver.runtime.scoreboard import Scoreboard
+from npserver.web.exchange import Exchange
+from npserver.web.route import Route
+from npserver.web.server.front import HttpFront
+from npserver.web.server.http1.sendfile import FileSender
 from tests.protocols.memory import OneRoute, SilentLog
 
 SIZE = 8 << 20

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from npserver.serve import compress, files, sendfile
-from npserver.serve.filecache import Entry
+from npserver.web import compression
+from npserver.web.handlers.static import files
+from npserver.web.handlers.static.cache import Entry
+from npserver.web.server.http1 import sendfile
 from tests.stage.site import TEXT, site
 
 
@@ -105,7 +107,7 @@ class TestFreshness:
         self, root: Path, settled: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         made = 0
-        original = compress.compressor("gzip")
+        original = compression.compressor("gzip")
 
         def counting(coding: str) -> Any:
             def run(data: bytes) -> bytes:
@@ -115,7 +117,7 @@ class TestFreshness:
 
             return run
 
-        monkeypatch.setattr(compress, "compressor", counting)
+        monkeypatch.setattr(compression, "compressor", counting)
         async with site(rule(root), file_cache={"check_interval": 0}) as running:
             for _ in range(3):
                 assert gzip.decompress((await running.ask("/big.txt", Accept_Encoding="gzip")).body) == TEXT

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from npserver.serve import compress
+from npserver.web import compression
 from tests.stage.site import TEXT, site
 
 
@@ -33,7 +33,7 @@ class TestCompressing:
 
             return run
 
-        monkeypatch.setattr(compress, "compressor", counting)
+        monkeypatch.setattr(compression, "compressor", counting)
         async with site(rule(root)) as running:
             replies = await asyncio.gather(*(running.ask("/big.txt", Accept_Encoding=f"gzip, x{n}") for n in range(10)))
         assert {gzip.decompress(reply.body) for reply in replies} == {TEXT}
@@ -70,11 +70,11 @@ class TestCompressing:
 
     def test_without_isal_zlib_does_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "isal", None)
-        compress.compressor.cache_clear()
+        compression.compressor.cache_clear()
         try:
-            assert gzip.decompress(compress.compressor("gzip")(TEXT)) == TEXT
+            assert gzip.decompress(compression.compressor("gzip")(TEXT)) == TEXT
         finally:
-            compress.compressor.cache_clear()
+            compression.compressor.cache_clear()
 
 
 async def test_the_memory_of_many_files_is_bounded(root: Path, settled: None) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from npserver.serve import filecache, files
+from npserver.web.handlers.static import cache, files
 from tests.stage.site import Site, site
 
 
@@ -110,22 +110,22 @@ class TestFallbackAndTryFiles:
     async def test_random_paths_leave_no_trace_in_the_cache(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(files, "UNSETTLED_NS", 0)
         rule = {"handler": "static", "root": str(root), "try_files": ["$path", "/index.html"]}
-        caches: list[filecache.FileCache] = []
-        original = filecache.FileCache.__init__
+        caches: list[cache.FileCache] = []
+        original = cache.FileCache.__init__
 
-        def remember(self: filecache.FileCache, max_bytes: int) -> None:
+        def remember(self: cache.FileCache, max_bytes: int) -> None:
             caches.append(self)
             original(self, max_bytes)
 
-        monkeypatch.setattr(filecache.FileCache, "__init__", remember)
+        monkeypatch.setattr(cache.FileCache, "__init__", remember)
         async with site(rule) as running:
             client = await running.connect()
             for number in range(50):
                 assert (await client.ask(f"/random/{number}")).body == b"home"
             client.close()
-            cache = caches[-1]
-            assert len(cache._entries) == 1
-            assert len(next(iter(cache._entries)).keys) <= filecache.MAX_KEYS
+            kept = caches[-1]
+            assert len(kept._entries) == 1
+            assert len(next(iter(kept._entries)).keys) <= cache.MAX_KEYS
 
     @pytest.mark.parametrize(
         ("target", "status", "body"),

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from npserver.serve.paths import Lack, Root, decode_path, is_hidden
+from npserver.web.handlers.static.root import Lack, Root, decode_path, is_hidden
 from tests.stage.site import Site, site
 
 SECRET = b"secret outside the root"
@@ -111,7 +111,7 @@ async def test_no_spelling_leaves_the_root(served: Site, target: str) -> None:
 )
 def test_no_combination_leaves_the_root(tmp_path_factory: pytest.TempPathFactory, pieces: list[str]) -> None:
     from npserver.errors import BadRequest
-    from npserver.http.target import canonical_path
+    from npserver.http.request_target import canonical_path
 
     base = tmp_path_factory.getbasetemp() / "containment"
     if not base.exists():

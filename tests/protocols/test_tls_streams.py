@@ -16,7 +16,7 @@ import pytest
 import trustme
 
 import npserver
-from npserver.net import tlswatch
+from npserver.tls import watch as tls_watch
 from tests.stage.backends import Backends
 from tests.stage.dialing import call, make_context, serving
 from tests.stage.tls import ask, client, https
@@ -44,7 +44,7 @@ class TestRenewal:
         self, certificates: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
     ) -> None:  # fmt: skip
-        monkeypatch.setattr(tlswatch, "PERIOD_S", 0.01)
+        monkeypatch.setattr(tls_watch, "PERIOD_S", 0.01)
         caplog.set_level(logging.INFO, "npserver.tls")
         old, new = certificates("old.example"), certificates("new.example")
         context = client(old.ca)
@@ -69,7 +69,7 @@ class TestRenewal:
         self, certificates: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, authority: trustme.CA
     ) -> None:
         """The old key must not stay in use beside the new one."""
-        monkeypatch.setattr(tlswatch, "PERIOD_S", 0.01)
+        monkeypatch.setattr(tls_watch, "PERIOD_S", 0.01)
         old = certificates("old.example")
         rsa = authority.issue_cert("rsa.example", key_type=trustme.KeyType.RSA)
         context = client(old.ca)

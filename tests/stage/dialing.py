@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from npserver.address import Address, parse_target
-from npserver.net.bulletin import Bulletin
 from npserver.net.dialer import dial
-from npserver.net.sweeper import Sweeper
-from npserver.observe.scoreboard import Scoreboard
-from npserver.serve.context import Context
+from npserver.runtime.bulletin import Bulletin
+from npserver.runtime.context import Context
+from npserver.runtime.deadlines import Sweeper
+from npserver.runtime.scoreboard import Scoreboard
 
 DEADLINE_S = 10.0
 

@@ -12,9 +12,9 @@ from hpack import Decoder, Encoder
 from hyperframe import frame as frames
 
 from npserver.address import Address
-from npserver.net.listener import Listener, LiveListener
-from npserver.serve.http2_connection import Http2Connection
-from npserver.serve.http_server import Http2Limits
+from npserver.listen.listener import Listener, LiveListener
+from npserver.web.server.http2.connection import Http2Connection
+from npserver.web.server.settings import Http2Limits
 from tests.protocols.memory import MemoryTransport, Server
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"

@@ -13,14 +13,14 @@ import dns.flags
 import dns.message
 import dns.rcode
 
-from npserver.dns.channel import Channel
-from npserver.dns.compile import Settings, compile_tables
-from npserver.dns.cookies import CookieJar
-from npserver.dns.datagrams import DatagramChannel
-from npserver.dns.name import to_text
-from npserver.dns.ratelimit import RateLimiter
-from npserver.dns.responder import Responder
-from npserver.dns.tables import Tables
+from npserver.dns.message.cookies import CookieJar
+from npserver.dns.message.name import to_text
+from npserver.dns.zone.compile import Settings, compile_tables
+from npserver.dns.zone.responder import Responder
+from npserver.dns.zone.tables import Tables
+from npserver.nameserver.channel import Channel
+from npserver.nameserver.datagram_channel import DatagramChannel
+from npserver.nameserver.response_rate_limit import RateLimiter
 
 SOA = {
     "mname": "ns1.example.com",

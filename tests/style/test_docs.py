@@ -13,10 +13,11 @@ import pytest
 
 from npserver.cli import COMMANDS
 from npserver.cli.arguments import parse_arguments
-from npserver.config.load import from_arguments, load_text
+from npserver.cli.overrides import from_arguments
+from npserver.config.load import load_text
 from npserver.errors import ConfigError, Severity
-from npserver.observe.scoreboard import Directory
-from npserver.process.rehearsal import rehearse
+from npserver.process.dry_run import rehearse
+from npserver.runtime.scoreboard import Directory
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]

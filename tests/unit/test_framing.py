@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from npserver.framing import Decoder, FramingError, FramingName, encoder
+from npserver.forward.framing import Decoder, FramingError, FramingName, encoder
 
 ALL = 1000
 

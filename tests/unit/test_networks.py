@@ -7,10 +7,10 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from npserver.build.networks import check_networks, compile_networks
-from npserver.build.report import Report
 from npserver.config.document import Document
 from npserver.config.jsonc import parse
+from npserver.config.networks import check_networks, compile_networks
+from npserver.config.report import Report
 from npserver.config.schema import Config
 from npserver.networks import REMEMBERED, Networks, parse_network, plain_ip
 

@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from npserver.passwords import PasswordHash, hash_password, parse_hash, verify_password
+from npserver.web.middleware.basic_auth.passwords import PasswordHash, hash_password, parse_hash, verify_password
 
 SALT = bytes(range(16))
 

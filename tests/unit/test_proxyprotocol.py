@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from npserver.proxyprotocol import (
+from npserver.net.proxy_protocol import (
     MAX_V2_BYTES,
     SIGNATURE,
     Endpoint,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from npserver.routing import Pattern, Router, parse_host, parse_pattern
+from npserver.web.routing import Pattern, Router, parse_host, parse_pattern
 
 
 def router(*rules: str) -> Router[str]:

@@ -6,7 +6,7 @@ import ssl
 
 import pytest
 
-from npserver.tlshello import (
+from npserver.tls.client_hello import (
     MAX_HELLO_BYTES,
     POSTGRES_GSS_REQUEST,
     POSTGRES_SSL_REQUEST,

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from npserver.x509 import CertificateError, parse_der, parse_pem
+from npserver.tls.x509 import CertificateError, parse_der, parse_pem
 
 EC_KEY = ec.generate_private_key(ec.SECP256R1())
 KEYS: dict[str, Any] = {

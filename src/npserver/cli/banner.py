@@ -8,11 +8,11 @@ import sys
 from typing import TYPE_CHECKING
 
 from npserver import __version__
-from npserver.build.summary import label_listener
+from npserver.program.summary import label_listener
 
 if TYPE_CHECKING:
-    from npserver.build.runtime import Runtime
-    from npserver.net.binding import Binding
+    from npserver.listen.binding import Binding
+    from npserver.program.runtime import Runtime
 
 log = logging.getLogger("npserver.server")
 

@@ -50,8 +50,8 @@ def check(file: str) -> tuple[list[Problem], list[tuple[str, str]]]:
     Raises: ConfigError with everything that is wrong.
     """
     from npserver.config.load import load
-    from npserver.observe.scoreboard import Directory
-    from npserver.process.rehearsal import rehearse
+    from npserver.process.dry_run import rehearse
+    from npserver.runtime.scoreboard import Directory
 
     try:
         document = load(file)
@@ -67,8 +67,8 @@ def check(file: str) -> tuple[list[Problem], list[tuple[str, str]]]:
 def _further(rest: object) -> list[Problem]:
     """What is wrong with the sound rest of a config, beside its faults. Warnings may be about what is gone."""
     from npserver.config.document import Document
-    from npserver.observe.scoreboard import Directory
-    from npserver.process.rehearsal import rehearse
+    from npserver.process.dry_run import rehearse
+    from npserver.runtime.scoreboard import Directory
 
     if not isinstance(rest, Document):
         return []

@@ -78,7 +78,7 @@ def main(words: list[str]) -> int:
 async def _run(directory: Path) -> int:
     from npserver.config.load import load_text
     from npserver.observe import logs
-    from npserver.process.single import Single
+    from npserver.process.single_process import Single
 
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()

@@ -6,7 +6,7 @@ import getpass
 import os
 import sys
 
-from npserver.passwords import SALT_BYTES, hash_password
+from npserver.web.middleware.basic_auth.passwords import SALT_BYTES, hash_password
 
 USAGE = """\
 usage: npserver hash-password

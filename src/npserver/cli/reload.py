@@ -8,7 +8,7 @@ import sys
 
 from npserver.cli.arguments import UsageError, parse_arguments
 from npserver.cli.serve import DEFAULT_CONFIG
-from npserver.process.control import ask_reload
+from npserver.process.control_socket import ask_reload
 
 HELP = """\
 usage: npserver reload [-config FILE]    ask the server that runs with this config file (default: ./config.json)

@@ -42,9 +42,9 @@ def main(words: list[str]) -> int:
 def _serve(arguments: Arguments) -> int:
     from npserver.cli.banner import print_banner
     from npserver.observe import logs
+    from npserver.process.config_source import Source
     from npserver.process.limits import raise_descriptor_limit, usable_cpus
-    from npserver.process.plan import Plan
-    from npserver.process.source import Source
+    from npserver.process.options import Plan
 
     source = Source(arguments.config or "", lambda document: amend(document, arguments))
     document = source.document(source.read())
@@ -58,7 +58,7 @@ def _serve(arguments: Arguments) -> int:
     )  # fmt: skip
     with _pidfile(arguments.pidfile):
         if workers == 0:
-            from npserver.process.single import run_single
+            from npserver.process.single_process import run_single
 
             return run_single(plan)
         from npserver.process.master import Master
@@ -68,7 +68,7 @@ def _serve(arguments: Arguments) -> int:
 
 def amend(document: Document, arguments: Arguments) -> Document:
     """Put into a config what the command line says: its listeners and rules are added, its values take precedence."""
-    from npserver.config.load import from_arguments
+    from npserver.cli.overrides import from_arguments
 
     def place(name: str | None) -> str | None:
         """Relative names in a config file start at its directory; those on the command line never do."""

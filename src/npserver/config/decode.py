@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from npserver.config.jsonc import Path
-from npserver.config.schema import Config, DnsZone
+from npserver.config.schema import Config
 from npserver.config.section import Section
 from npserver.config.shape import (
     Choice,
@@ -31,6 +31,7 @@ from npserver.config.shape import (
 from npserver.config.units import parse_seconds, parse_size
 from npserver.errors import clip
 from npserver.guess import get_close_matches
+from npserver.nameserver.config import DnsZone
 
 
 class Fault(Struct, frozen=True):
@@ -119,7 +120,7 @@ class Decoder(Struct):
         return self._fault(path, f"{_name(path)}: expected {describe(shape)}, got {clip(value)}{hint}")
 
     def _dns(self, value: dict[str, Any], path: Path) -> DnsZone:
-        """Take the records as they are: `dns.record` knows their forms, and there may be a great many."""
+        """Take the records as they are: `dns.message.record` knows their forms, and there may be a great many."""
         for name, records in value.items():
             if type(records) is not dict:
                 self._fault(

@@ -7,15 +7,13 @@ together (names that nothing defines, files that do not exist) is `build`'s to r
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from npserver.address import DATAGRAM_SCHEMES
-from npserver.config.document import COMMAND_LINE, Document
-from npserver.config.jsonc import JsonError, Path, Places, parse
-from npserver.config.schema import AnyRule, Config, ForwardRule, Listen, ProxyRule, Tls, Upstream
+from npserver.config.document import Document
+from npserver.config.jsonc import JsonError, Places, parse
+from npserver.config.schema import Config
 from npserver.errors import ConfigError, Problem, clip
 
 if TYPE_CHECKING:
@@ -72,85 +70,6 @@ def load_text(text: str, file: str) -> Document:
         rest = msgspec.structs.replace(document, kept=decoder.kept, gone=frozenset(decoder.gone))
         raise ConfigError(sorted(problems, key=lambda problem: (problem.line, problem.column)), rest)
     return document
-
-
-def from_arguments(
-    listeners: Sequence[tuple[str, Sequence[str]]],
-    *,
-    cert: str | None = None,
-    key: str | None = None,
-    root: str | None = None,
-    backlog: int | None = None,
-    workers: int | None = None,
-    base: Document | None = None,
-) -> Document:
-    """Make the config that a command line describes: each listener's URI with its `-to`s, and the settings beside them.
-
-    Several `-to` of one listener become an upstream that shares the load.
-    `base` is the config file given too: listeners are added to it, settings replace its own.
-
-    Raises: ConfigError for a setting that cannot be used.
-    """
-    base = base or Document(Config(), COMMAND_LINE)
-    changes = _settings(cert, key, {"root": root, "backlog": backlog, "workers": workers})
-    changed: set[Path] = {(name,) for name in changes}
-    listen: list[str | Listen] = list(base.config.listen)
-    dispatch: list[AnyRule] = list(base.config.dispatch)
-    upstreams: dict[str, Upstream] = dict(base.config.upstreams)
-    for uri, targets in listeners:
-        changed.add(("listen", len(listen)))
-        listen.append(uri)
-        if targets:
-            changed.add(("dispatch", len(dispatch)))
-            rule, upstream = _rule(uri, targets, f"command-line-{len(listen)}")
-            dispatch.append(rule)
-            if upstream is not None:
-                changed.add(("upstreams", name := f"command-line-{len(listen)}"))
-                upstreams[name] = upstream
-    config = msgspec.structs.replace(base.config, listen=listen, dispatch=dispatch, upstreams=upstreams, **changes)
-    return msgspec.structs.replace(base, config=config, from_arguments=base.from_arguments | changed)
-
-
-def _settings(cert: str | None, key: str | None, others: dict[str, str | int | None]) -> dict[str, Any]:
-    """The settings that are given, checked as those of a file are."""
-    from npserver.config.decode import Decoder
-    from npserver.config.shape import part_keys
-
-    given: dict[str, Any] = {name: value for name, value in others.items() if value is not None}
-    decoder = Decoder()
-    for name, value in given.items():
-        decoder.convert(value, part_keys(Config)[name].shape, (name,))
-    problems = [Problem(fault.message, COMMAND_LINE) for fault in decoder.faults]
-    if cert is not None and key is not None:
-        given["tls"] = Tls(cert=cert, key=key)
-    elif cert is not None or key is not None:
-        have, lack = ("-cert", "-key") if key is None else ("-key", "-cert")
-        problems.append(Problem(f"{have} needs {lack} beside it", COMMAND_LINE))
-    if problems:
-        raise ConfigError(problems)
-    return given
-
-
-def _rule(uri: str, targets: Sequence[str], name: str) -> tuple[AnyRule, Upstream | None]:
-    """The rule that `-to` stands for, a proxy or a forward; and the upstream `name` if there are several targets."""
-    scheme = uri.partition("://")[0].lower()
-    speaks_http = scheme in {"http", "https"}
-    full = [_target(scheme, target) for target in targets]
-    goal = full[0] if len(full) == 1 else f"upstream://{name}"
-    upstream = None if len(full) == 1 else Upstream(targets=list(full))
-    target = full[0].partition("://")[0].lower()
-    if target in {"http", "https"} or (speaks_http and target in {"unix", "upstream"}):
-        return ProxyRule(listener=uri, proxy_pass=goal), upstream
-    return ForwardRule(listener=uri, forward_to=goal), upstream
-
-
-def _target(scheme: str, to: str) -> str:
-    """The whole URI of a target, which may lack its scheme, for a listener of `scheme`."""
-    if to.startswith("/"):
-        return f"{'unixgram' if scheme == 'unixgram' else 'unix'}://{to}"
-    if "://" not in to:
-        return f"{'http' if scheme in {'http', 'https'} else 'udp' if scheme in DATAGRAM_SCHEMES else 'tcp'}://{to}"
-    return to
 
 
 def _problem(fault: Fault, places: Places, file: str) -> Problem:

@@ -11,5 +11,5 @@ tables      all zones that a view's clients see
 sections    what a lookup found; answer: the same as bytes, ready to be sent
 
 The way of a query: `responder` (fast path) or `query` (everything odd), `lookup` in the tables that `compile` made,
-`answer` to bytes. Transports, sockets and the clock are in `serve.dns` and its neighbours.
+`answer` to bytes. Transports, sockets and the clock are in `nameserver.udp` and its neighbours.
 """

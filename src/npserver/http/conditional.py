@@ -1,6 +1,6 @@
 """Conditional requests (RFC 9110 §13): whether a client's copy is still good, whether its precondition holds.
 
-Called by `serve.static` with the validators of the representation it would send. Pure.
+Called by `web.handlers.static.handler` with the validators of the representation it would send. Pure.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Most lines of a head are for the handler or for nobody: a server must know that they are well-formed, not what they say.
 Those that do say something to a server or gateway are its *signs*. Clients differ in the former from request to request
 (cookies) and from one another (user agents), and send few kinds of the latter: what was made of one head's signs is
-remembered for the next by `http.parser` and `http.gateway`. Pure.
+remembered for the next by `http.request_parser` and `web.handlers.proxy.request_head`. Pure.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from npserver.errors import BadRequest, clip
 from npserver.http.conditional import CONDITIONAL_FIELDS
 from npserver.http.forwarded import is_identity
-from npserver.http.memory import Memory
+from npserver.http.memo import Memory
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 CONTROL = "control character, bare CR or bare LF in the request's head"

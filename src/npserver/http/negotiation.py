@@ -1,6 +1,6 @@
 """Content negotiation (RFC 9110 §12.5): Accept and Accept-Encoding with their weights.
 
-Called by `serve.static`, `serve.errorpages` and `serve.listing`. Pure.
+Called by `web.handlers.static.handler`, `web.error_pages` and `web.handlers.static.listing`. Pure.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Byte ranges (RFC 9110 §14): which parts of a representation a Range field asks for, and how they are sent.
 
-Called by `serve.partial`. Pure.
+Called by `web.handlers.static.byte_ranges`. Pure.
 """
 
 from __future__ import annotations

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from npserver.address import Address
 from npserver.errors import Phase, UpstreamError
 from npserver.net.resolver import Resolver, resolver_of
-from npserver.net.sockopts import tune
+from npserver.net.socket_options import tune
 
 if TYPE_CHECKING:
-    from npserver.serve.context import Context
+    from npserver.runtime.context import Context
 
 STAGGER_S = 0.25  # between two attempts of a race (RFC 8305 §5)
 
@@ -57,7 +57,7 @@ async def dial(
     """
     factory: Callable[[], asyncio.Protocol] = protocol_factory
     if tls is not None:
-        from npserver.net.tlsstream import TlsClient
+        from npserver.tls.stream import TlsClient
 
         finished = context.loop.create_future()
 

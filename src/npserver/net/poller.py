@@ -1,7 +1,7 @@
 """Readiness of sockets, edge-triggered: each is registered with the kernel once, and told of what is new.
 
-The event loop watches one epoll(7) descriptor; behind it lie the connections that forwards relay (`net.socketstream`),
-those being opened (`net.connecting`) and the sockets they are accepted on (`net.acceptor`). A loop's own registration
+The event loop watches one epoll(7) descriptor; behind it lie the connections that forwards relay (`net.socket_stream`),
+those being opened (`net.connect`) and the sockets they are accepted on (`listen.acceptor`). A loop's own registration
 is level-triggered: it is looked at again after each event, changed whenever reading stops or writing has to wait, and
 taken back at the end. Here it is one system call in a connection's life.
 
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import asyncio
 
-    from npserver.serve.context import Context
+    from npserver.runtime.context import Context
 
 log = logging.getLogger("npserver.server")
 

@@ -1,8 +1,9 @@
 """Two joined transports: what one end receives the other sends, until both are done.
 
-Used by stream forwards (`serve.forward`) and by the proxy's tunnels (`serve.tunnel`). A relay keeps half-closes (an end
-that has sent all may still receive), delivers what is in flight before it closes, passes a reset on as a reset, and
-lets each end be read only as fast as the other takes it. Bulk data moves to `net.splice` where the system has it.
+Used by stream forwards (`forward.streams`) and by the proxy's tunnels (`web.handlers.proxy.tunnel`). A relay keeps
+half-closes (an end that has sent all may still receive), delivers what is in flight before it closes, passes a reset on
+as a reset, and lets each end be read only as fast as the other takes it. Bulk data moves to `net.splice` where the
+system has it.
 
     client ── End ──┐        ┌── End ── target
                     └─ Relay ┘
@@ -18,11 +19,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from npserver.net.dialer import keep_alive
-from npserver.net.relayend import End
+from npserver.net.relay_end import End
 from npserver.net.splice import can_splice
 
 if TYPE_CHECKING:
-    from npserver.serve.context import Context
+    from npserver.runtime.context import Context
 
 LINGER_S = 2.0  # for a peer to take what was sent last, before its connection is cut
 FIRST_LOOK_S = 15.0  # connections that live so long are kept alive: of a shorter one nobody notices

@@ -16,11 +16,11 @@ from ipaddress import ip_address
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-from npserver.net.tasks import spawn
+from npserver.runtime.tasks import spawn
 
 if TYPE_CHECKING:
-    from npserver.net.bulletin import Bulletin
-    from npserver.serve.context import Context
+    from npserver.runtime.bulletin import Bulletin
+    from npserver.runtime.context import Context
 
 log = logging.getLogger("npserver.upstream")
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TextIO
 from npserver.observe.escape import escape_control
 
 if TYPE_CHECKING:
-    from npserver.config.schema import Logging
+    from npserver.observe.config import Logging
 
 AREAS = ("config", "server", "http", "static", "proxy", "upstream", "forward", "dns", "tls")
 

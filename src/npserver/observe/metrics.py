@@ -1,7 +1,8 @@
 """The scoreboard's counters as metrics: named, labelled, and written as Prometheus reads them.
 
 Slots become families by the patterns below: `http.responses.2xx` is `npserver_http_responses_total{class="2xx"}`. A
-slot that no pattern knows still gets a family, named after it. Asked by `serve.status`; nothing is kept here.
+slot that no pattern knows still gets a family, named after it. Asked by `web.handlers.status.handler`; nothing is kept
+here.
 
 The text form: https://prometheus.io/docs/instrumenting/exposition_formats/ (version 0.0.4).
 """
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 from npserver.regex import regex
 
 if TYPE_CHECKING:
-    from npserver.observe.scoreboard import Scoreboard
+    from npserver.runtime.scoreboard import Scoreboard
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _TARGET = r"(?P<upstream>.+?)\.(?P<target>(?:https?|tcp|udp|ssl|unix|unixgram)://.+)"

@@ -8,10 +8,10 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from npserver.errors import StartError
-from npserver.net.binding import Binding, bind
+from npserver.listen.binding import Binding, bind
 
 if TYPE_CHECKING:
-    from npserver.net.listener import Listener
+    from npserver.listen.listener import Listener
 
 LETTING_GO_S = 10.0  # so long a worker may hold a removed socket, taking those who had connected
 

@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from npserver.errors import ConfigError, NpserverError
-from npserver.net.bulletin import Bulletin
-from npserver.net.tasks import spawn
-from npserver.net.tls import CertificateStore, keep_store
 from npserver.process.channel import Channel, ChannelClosed, Message
+from npserver.process.data_plane import Plane, make_context
 from npserver.process.loop import new_loop
-from npserver.process.plane import Plane, make_context
+from npserver.runtime.bulletin import Bulletin
+from npserver.runtime.tasks import spawn
+from npserver.tls.certificates import CertificateStore, keep_store
 
 if TYPE_CHECKING:
-    from npserver.build.runtime import Runtime
     from npserver.config.document import Document
-    from npserver.observe.scoreboard import Scoreboard
+    from npserver.process.config_source import Source
     from npserver.process.limits import Identity
-    from npserver.process.source import Source
+    from npserver.program.runtime import Runtime
+    from npserver.runtime.scoreboard import Scoreboard
 
 log = logging.getLogger("npserver.server")
 

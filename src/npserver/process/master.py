@@ -1,8 +1,7 @@
 """The master: owns every listening socket and the children, waits for signals and messages, and does nothing else.
 
-No event loop, no network I/O, no threads: nothing that can crash it. It forks (`process.crew`), passes the children's
-news on, and leads reloads (`process.swap`).
-"""
+No event loop, no network I/O, no threads: nothing that can crash it. It forks (`process.children`), passes the
+children's news on, and leads reloads (`process.reload`)."""
 
 from __future__ import annotations
 
@@ -18,20 +17,20 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from npserver.errors import ConfigError, StartError
-from npserver.net.tls import CertificateStore
 from npserver.observe import logs
-from npserver.observe.scoreboard import Directory, Scoreboard
-from npserver.process import control, handover, systemd
+from npserver.process import control_socket, privileged, systemd
 from npserver.process.bindings import Bindings
 from npserver.process.channel import Channel, ChannelClosed
 from npserver.process.child import Seat, name_role
-from npserver.process.crew import HANDLED_SIGNALS, Crew, Member
-from npserver.process.handover import Handover
+from npserver.process.children import HANDLED_SIGNALS, Crew, Member
+from npserver.process.dry_run import rehearse
 from npserver.process.limits import find_identity
 from npserver.process.loop import import_loop
-from npserver.process.plan import WATCH_PERIOD_S, Plan, warn_of_unchangeable
-from npserver.process.rehearsal import rehearse
-from npserver.process.swap import Swap
+from npserver.process.options import WATCH_PERIOD_S, Plan, warn_of_unchangeable
+from npserver.process.privileged import Handover
+from npserver.process.reload import Swap
+from npserver.runtime.scoreboard import Directory, Scoreboard
+from npserver.tls.certificates import CertificateStore
 
 if TYPE_CHECKING:
     pass
@@ -67,7 +66,7 @@ class Master:
         self._reload_again = False
         self._changed_at = plan.source.changed_at()
         self._next_look = time.monotonic() + WATCH_PERIOD_S
-        self._next_handover = time.monotonic() + handover.PERIOD_S
+        self._next_handover = time.monotonic() + privileged.PERIOD_S
         # Stopping
         self._stop_deadline: float | None = None
         self._failed = False
@@ -80,7 +79,7 @@ class Master:
         try:
             self._bindings.commit(self._bindings.prepare(listeners), listeners)
             if self._plan.source.file:
-                self._control = control.open_control(self._plan.source.file)
+                self._control = control_socket.open_control(self._plan.source.file)
             if self._control is not None:
                 self._selector.register(self._control, selectors.EVENT_READ, self._accept_caller)
             if self._handover is not None:
@@ -96,7 +95,7 @@ class Master:
             self._crew.kill()
             self._bindings.close()
             if self._control is not None:
-                control.close_control(self._control)
+                control_socket.close_control(self._control)
         return self._status
 
     # ── the loop ──
@@ -124,7 +123,7 @@ class Master:
             if changed_at is not None and changed_at != self._changed_at:
                 self.reload()
         if self._handover is not None and now >= self._next_handover:
-            self._next_handover = now + handover.PERIOD_S
+            self._next_handover = now + privileged.PERIOD_S
             for message in self._handover.look():
                 self._crew.broadcast(message)
         for member in self._crew.alive:
@@ -348,7 +347,7 @@ class Master:
         systemd.notify("READY=1")
         callers, self._callers = self._callers, []
         for caller in callers:
-            control.answer(caller, errors)
+            control_socket.answer(caller, errors)
         if self._reload_again:
             self._reload_again = False
             self.reload()
@@ -363,11 +362,11 @@ class Master:
     def _hear_caller(self, caller: socket.socket) -> None:
         self._selector.unregister(caller)
         try:
-            request = caller.recv(len(control.REQUEST))
+            request = caller.recv(len(control_socket.REQUEST))
         except OSError:
             request = b""
-        if request != control.REQUEST or self._stop_deadline is not None:
-            control.answer(caller, ["the server is stopping" if request else "nothing asked"])
+        if request != control_socket.REQUEST or self._stop_deadline is not None:
+            control_socket.answer(caller, ["the server is stopping" if request else "nothing asked"])
             return
         self._callers.append(caller)
         self.reload()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from npserver.balance.health import Health, HealthTrack, parse_statuses, ramp
-from npserver.balance.retry import RetryPolicy, classify, is_stale
-from npserver.balance.sticky import cookie_line, cookie_value, find_cookie
 from npserver.errors import Phase
+from npserver.upstream.health_state import Health, HealthTrack, parse_statuses, ramp
+from npserver.upstream.retry import RetryPolicy, classify, is_stale
+from npserver.upstream.sticky import cookie_line, cookie_value, find_cookie
 
 
 class TestHealthTrack:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from npserver.balance.balancers import Hashed, LeastLoad, Random, RoundRobin, TwoChoices, identity_seed, make_balancer
+from npserver.upstream.balancers import Hashed, LeastLoad, Random, RoundRobin, TwoChoices, identity_seed, make_balancer
 
 
 @dataclass

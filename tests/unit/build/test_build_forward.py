@@ -7,20 +7,20 @@ from typing import Any
 
 import pytest
 
-from npserver.build.dispatch import assign_rules
-from npserver.build.forward import compile_forward_front
-from npserver.build.listeners import compile_listeners
-from npserver.build.report import Report
-from npserver.build.upstreams import compile_upstreams
 from npserver.config.load import load_text
+from npserver.config.report import Report
 from npserver.errors import Severity
-from npserver.net.bulletin import Bulletin
-from npserver.observe.scoreboard import Scoreboard
-from npserver.serve.context import Context
-from npserver.serve.forward import StreamForward
-from npserver.serve.forward_datagram import DatagramForward
-from npserver.serve.forward_messages import MessageForward
-from npserver.serve.sniroute import StreamRoutes
+from npserver.forward.by_server_name import StreamRoutes
+from npserver.forward.compile import compile_forward_front
+from npserver.forward.datagrams import DatagramForward
+from npserver.forward.messages import MessageForward
+from npserver.forward.streams import StreamForward
+from npserver.listen.compile import compile_listeners
+from npserver.program.assignment import assign_rules
+from npserver.runtime.bulletin import Bulletin
+from npserver.runtime.context import Context
+from npserver.runtime.scoreboard import Scoreboard
+from npserver.upstream.compile import compile_upstreams
 
 TCP, UDP = "tcp://127.0.0.1:9000", "udp://127.0.0.1:9000"
 

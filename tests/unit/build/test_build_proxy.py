@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from npserver.build.proxy import compile_proxy
-from npserver.build.report import Report
-from npserver.build.upstreams import compile_upstreams
 from npserver.config.load import load_text
-from npserver.net.bulletin import Bulletin
-from npserver.observe.scoreboard import Scoreboard
-from npserver.serve.context import Context
-from npserver.serve.proxy import Proxy
+from npserver.config.report import Report
+from npserver.runtime.bulletin import Bulletin
+from npserver.runtime.context import Context
+from npserver.runtime.scoreboard import Scoreboard
+from npserver.upstream.compile import compile_upstreams
+from npserver.web.handlers.proxy.compile import compile_proxy
+from npserver.web.handlers.proxy.handler import Proxy
 
 
 class Clock:

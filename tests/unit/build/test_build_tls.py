@@ -19,15 +19,17 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from npserver.build.report import Report
-from npserver.build.tls import client_context, server_context
 from npserver.config.document import Document
 from npserver.config.jsonc import parse
 from npserver.config.load import load_text
-from npserver.config.schema import Config, Tls, UpstreamTls
+from npserver.config.report import Report
+from npserver.config.schema import Config
 from npserver.errors import ConfigError, Severity
-from npserver.observe.scoreboard import Directory
-from npserver.process.rehearsal import rehearse
+from npserver.process.dry_run import rehearse
+from npserver.runtime.scoreboard import Directory
+from npserver.tls.compile import client_context, server_context
+from npserver.tls.config import Tls
+from npserver.upstream.config import UpstreamTls
 
 
 @pytest.fixture

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from npserver.build.dispatch import assign_rules, speaks_http
-from npserver.build.listeners import compile_listeners
-from npserver.build.report import Report
-from npserver.build.summary import summarise
-from npserver.config.load import from_arguments, load_text
-from npserver.config.schema import RespondRule, StaticRule
-from npserver.net.listener import Listener
+from npserver.cli.overrides import from_arguments
+from npserver.config.load import load_text
+from npserver.config.report import Report
+from npserver.listen.compile import compile_listeners
+from npserver.listen.listener import Listener
+from npserver.program.assignment import assign_rules, speaks_http
+from npserver.program.summary import summarise
+from npserver.web.handlers.respond.config import RespondRule
+from npserver.web.handlers.static.config import StaticRule
 
 
 @pytest.fixture(autouse=True)

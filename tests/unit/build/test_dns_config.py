@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from npserver.config.load import load_text
-from npserver.dns.name import to_text
+from npserver.dns.message.name import to_text
 from npserver.errors import ConfigError
-from npserver.observe.scoreboard import Directory
-from npserver.process.rehearsal import rehearse
-from npserver.serve.dns import DatagramDns
-from npserver.serve.dns_stream import StreamDns
+from npserver.nameserver.stream import StreamDns
+from npserver.nameserver.udp import DatagramDns
+from npserver.process.dry_run import rehearse
+from npserver.runtime.scoreboard import Directory
 
 Check = Callable[..., list[str]]
 LISTEN = [{"name": "u", "uri": "udp://127.0.0.1:5300"}, {"name": "t", "uri": "tcp://127.0.0.1:5300"}]

@@ -12,8 +12,8 @@ import pytest
 
 from npserver.config.load import load_text
 from npserver.errors import ConfigError
-from npserver.observe.scoreboard import Directory
-from npserver.process.rehearsal import rehearse
+from npserver.process.dry_run import rehearse
+from npserver.runtime.scoreboard import Directory
 
 Check = Callable[..., list[str]]
 

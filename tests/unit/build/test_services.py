@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from npserver.build.services import RESOLVE_INTERVAL_S, resolve_intervals
 from npserver.config.load import load_text
+from npserver.program.services import RESOLVE_INTERVAL_S, resolve_intervals
 
 
 def test_hosts_of_all_targets_with_their_shortest_interval() -> None:

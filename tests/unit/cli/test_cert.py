@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from npserver import x509
 from npserver.cli import cert, hashpassword
-from npserver.passwords import verify_password
+from npserver.tls import x509
+from npserver.web.middleware.basic_auth.passwords import verify_password
 
 
 def handshake(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> str:

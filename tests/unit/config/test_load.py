@@ -7,21 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from npserver.cli.overrides import from_arguments
 from npserver.config.document import Document
-from npserver.config.load import from_arguments, load, load_text
-from npserver.config.schema import (
-    Compression,
-    Config,
-    ForwardRule,
-    Listen,
-    ProxyRule,
-    StaticRule,
-    Target,
-    Tls,
-    Upstream,
-)
+from npserver.config.load import load, load_text
+from npserver.config.schema import Config
 from npserver.config.units import Seconds, Size
 from npserver.errors import ConfigError
+from npserver.forward.config import ForwardRule
+from npserver.listen.config import Listen
+from npserver.tls.config import Tls
+from npserver.upstream.config import Target, Upstream
+from npserver.web.config import Compression
+from npserver.web.handlers.proxy.config import ProxyRule
+from npserver.web.handlers.static.config import StaticRule
 
 
 def problems(text: str) -> list[str]:

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import dns.rdata
 import pytest
 
-from npserver.dns import codes
-from npserver.dns.compile import Settings, compile_tables
-from npserver.dns.name import parse_owner, to_text
-from npserver.dns.tables import Tables, Zone
+from npserver.dns.message import codes
+from npserver.dns.message.name import parse_owner, to_text
+from npserver.dns.zone.compile import Settings, compile_tables
+from npserver.dns.zone.tables import Tables, Zone
 from tests.stage.nameserver import tables_of
 
 Records = dict[str, dict[str, Any]]

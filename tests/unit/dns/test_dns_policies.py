@@ -7,10 +7,9 @@ import dns.message
 import dns.rrset
 import pytest
 
-from npserver.dns.cookies import CookieJar
-from npserver.dns.query import Query, parse_query
-from npserver.dns.ratelimit import RateLimiter, Verdict
-from npserver.dns.relayed import (
+from npserver.dns.message.cookies import CookieJar
+from npserver.dns.message.query import Query, parse_query
+from npserver.nameserver.resolver.messages import (
     Cache,
     address_to,
     fail,
@@ -21,6 +20,7 @@ from npserver.dns.relayed import (
     shortest_ttl,
     truncate,
 )
+from npserver.nameserver.response_rate_limit import RateLimiter, Verdict
 
 NOW = 1_700_000_000
 
@@ -119,7 +119,7 @@ class TestRateLimit:
         assert [limiter.judge("192.0.2.1", label, 0.0) for label in (b"a", b"b")] == [Verdict.SEND, Verdict.SEND]
 
     def test_memory_is_bounded_and_the_limited_stay_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("npserver.dns.ratelimit.MAX_ACCOUNTS", 10)
+        monkeypatch.setattr("npserver.nameserver.response_rate_limit.MAX_ACCOUNTS", 10)
         limiter = RateLimiter(1, 0)
         assert self.judge(limiter, 2) == "er"
         for number in range(9):

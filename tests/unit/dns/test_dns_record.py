@@ -7,8 +7,8 @@ from typing import Any
 import dns.rdata
 import pytest
 
-from npserver.dns import codes
-from npserver.dns.record import parse_data, parse_ttl, parse_type
+from npserver.dns.message import codes
+from npserver.dns.message.record import parse_data, parse_ttl, parse_type
 
 GOOD: list[tuple[str, Any, str]] = [
     ("A", "192.0.2.1", "192.0.2.1"),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from npserver.http.gateway import framing_lines, passage_of, passed_fields
-from npserver.http.http2 import field_list, read_request, trailer_lines
-from npserver.http.message import Fields, Framing
-from npserver.http.parser import HeadLimits, parse_head
+from npserver.http.http2_fields import field_list, read_request, trailer_lines
+from npserver.http.request import Fields, Framing
+from npserver.http.request_parser import HeadLimits, parse_head
+from npserver.web.handlers.proxy.request_head import framing_lines, passage_of, passed_fields
 
 LIMITS = HeadLimits()
 GET: Fields = ((b":method", b"GET"), (b":scheme", b"https"), (b":path", b"/a?b"), (b":authority", b"x.example:443"))

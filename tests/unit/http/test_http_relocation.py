@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from npserver.http.relocation import Relocation
+from npserver.web.handlers.proxy.relocation import Relocation
 
 APP = b"app:8000"
 SITE = b"site.test"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from npserver.errors import BadResponse
-from npserver.http.message import Framing
-from npserver.http.response import parse_response_head, read_response_head
+from npserver.http.request import Framing
+from npserver.http.response_parser import parse_response_head, read_response_head
 
 DATE = b"Date: Sun, 22 Nov 2026 16:00:00 GMT\r\n"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from npserver.http import media
-from npserver.http.media import MediaTypes
+from npserver.http import media_types
+from npserver.http.media_types import MediaTypes
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_table(name: str, content_type: str, is_compressible: bool) -> None:
 
 
 def test_no_extension_stands_twice_in_the_table() -> None:
-    words = [line.split()[1:] if line[:1] != " " else line.split() for line in media._EXTENSIONS.splitlines()]
+    words = [line.split()[1:] if line[:1] != " " else line.split() for line in media_types._EXTENSIONS.splitlines()]
     extensions = [word for line in words for word in line]
     assert len(extensions) == len(set(extensions))
     assert len(extensions) > 330

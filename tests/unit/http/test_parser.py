@@ -7,9 +7,9 @@ import itertools
 import pytest
 
 from npserver.errors import BadRequest
-from npserver.http.gateway import passage_of, passed_fields
-from npserver.http.message import Request
-from npserver.http.parser import HeadLimits, parse_head
+from npserver.http.request import Request
+from npserver.http.request_parser import HeadLimits, parse_head
+from npserver.web.handlers.proxy.request_head import passage_of, passed_fields
 
 LIMITS = HeadLimits()
 OTHERS = (b"Host: a", b"Accept: */*", b"User-Agent: b")

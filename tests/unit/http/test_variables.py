@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from npserver.http.headers import compile_header_map, remove_fields
-from npserver.http.message import NO_BODY, Block, Request, Terms
-from npserver.http.variables import VARIABLES, compile_template, is_constant
+from npserver.http.request import NO_BODY, Block, Request, Terms
+from npserver.web.middleware.headers import compile_header_map, remove_fields
+from npserver.web.variables import VARIABLES, compile_template, is_constant
 
 TERMS = Terms(True, "example.com", "example.com:8080", NO_BODY, 0, True, True, False, b"", None)
 BLOCK = Block([], (), TERMS)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from npserver.net.batch import BATCH, SLOT_BYTES, Batch, is_possible
+from npserver.listen.datagram_batch import BATCH, SLOT_BYTES, Batch, is_possible
 
 pytestmark = pytest.mark.skipif(not is_possible(), reason="needs 64-bit Linux")
 

@@ -14,9 +14,9 @@ import pytest
 
 from npserver.address import parse_listen
 from npserver.errors import StartError
-from npserver.net import binding
-from npserver.net.binding import Binding, bind
-from npserver.net.listener import Listener
+from npserver.listen import binding
+from npserver.listen.binding import Binding, bind
+from npserver.listen.listener import Listener
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="SO_REUSEPORT balances on Linux only")
 

@@ -17,7 +17,7 @@ from npserver.address import Address
 from npserver.errors import Phase, UpstreamError
 from npserver.net import dialer
 from npserver.net.dialer import explain
-from npserver.net.tls import client_context
+from npserver.tls.certificates import client_context
 from tests.stage.dialing import Ear, call, make_context, serving
 
 

@@ -17,9 +17,9 @@ import uvloop
 from msgspec.structs import replace
 
 from npserver.address import parse_listen
+from npserver.listen.binding import bind
+from npserver.listen.listener import Listener, LiveListener
 from npserver.net import poller
-from npserver.net.binding import bind
-from npserver.net.listener import Listener, LiveListener
 from npserver.net.poller import POLLER
 from tests.stage.scarcity import no_descriptors, processor_s
 

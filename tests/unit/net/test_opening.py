@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from npserver.net.opening import Opening
+from npserver.net.step_coroutine import Opening
 
 
 class Made(asyncio.Protocol):

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from npserver.net import resolver as module
-from npserver.net.bulletin import Bulletin
 from npserver.net.resolver import Resolution, resolver_of
+from npserver.runtime.bulletin import Bulletin
 from tests.stage.dialing import make_context
 
 Answer = Sequence[str] | OSError

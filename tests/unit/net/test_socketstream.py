@@ -14,10 +14,10 @@ import pytest
 import uvloop
 
 from npserver.net import poller as poller_module
-from npserver.net.connecting import Connecting
+from npserver.net.connect import Connecting
 from npserver.net.poller import Poller
-from npserver.net.socketstream import READS, SocketStream
-from npserver.net.sockopts import tune
+from npserver.net.socket_options import tune
+from npserver.net.socket_stream import READS, SocketStream
 from tests.protocols.relaying import connected, receive
 from tests.stage.ports import free_port
 from tests.stage.scarcity import no_descriptors
@@ -390,7 +390,7 @@ async def test_an_attempt_given_up_tells_nobody(it: Stage) -> None:
 def test_connections_within_the_machine_are_not_paced(
     host: str, is_unpaced: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("npserver.net.sockopts._is_paced", lambda _sock: True)
+    monkeypatch.setattr("npserver.net.socket_options._is_paced", lambda _sock: True)
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
         before = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
         tune(sock, host)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from npserver.net.tls import CertificateSettings, CertificateStore, client_context
-from npserver.net.tlsfiles import TlsFiles
+from npserver.tls.certificates import CertificateSettings, CertificateStore, client_context
+from npserver.tls.files import TlsFiles
 
 
 def supplied(giver: TlsFiles) -> dict[str, Any]:

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from npserver.config.schema import Logging
-from npserver.http.message import NO_BODY, Block, Request, Terms
-from npserver.observe import accesslog, logfile
-from npserver.observe.accesslog import AccessLog
-from npserver.observe.logfile import LogFile
-from npserver.observe.logformats import size
+from npserver.http.request import NO_BODY, Block, Request, Terms
+from npserver.observe import access_log, log_file
+from npserver.observe.access_log import AccessLog
+from npserver.observe.config import Logging
+from npserver.observe.log_file import LogFile
+from npserver.observe.log_formats import size
 
 TERMS = Terms(True, "example.com", "example.com:8080", NO_BODY, 0, True, True, False, b"", None)
 BLOCK = Block([], (), TERMS)
@@ -135,7 +135,7 @@ class TestForms:
 
 class TestWriting:
     def test_lines_are_gathered_until_the_timer(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(accesslog, "FLUSH_S", 0.01)
+        monkeypatch.setattr(access_log, "FLUSH_S", 0.01)
 
         async def scene() -> None:
             log = AccessLog(Logging(access_log=str(file)), asyncio.get_running_loop())
@@ -150,9 +150,9 @@ class TestWriting:
 
     def test_many_lines_do_not_wait(self, loop: asyncio.AbstractEventLoop, file: Path) -> None:
         log = AccessLog(Logging(access_log=str(file)), loop)
-        for _ in range(accesslog.MAX_LINES):
+        for _ in range(access_log.MAX_LINES):
             logged(log, request())
-        assert len(file.read_text().splitlines()) == accesslog.MAX_LINES
+        assert len(file.read_text().splitlines()) == access_log.MAX_LINES
         log.close()
 
     def test_off_opens_and_writes_nothing(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -237,9 +237,9 @@ class TestTrouble:
         assert file.read_bytes() == b"abc\nnext\n"
 
     def test_a_pipe_that_nobody_reads_costs_no_wait_and_bounded_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(logfile, "MAX_WAITING", 10_000)
+        monkeypatch.setattr(log_file, "MAX_WAITING", 10_000)
         reader, writer = os.pipe()
-        monkeypatch.setitem(logfile._STANDARD, "stdout", writer)
+        monkeypatch.setitem(log_file._STANDARD, "stdout", writer)
         log = LogFile()
         log.open("stdout")
         line = b"x" * 99 + b"\n"
@@ -261,7 +261,7 @@ class TestTrouble:
     def test_closed_stdout(self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
         descriptor = os.open(os.devnull, os.O_WRONLY)
         os.close(descriptor)
-        monkeypatch.setitem(logfile._STANDARD, "stdout", descriptor)
+        monkeypatch.setitem(log_file._STANDARD, "stdout", descriptor)
         log = LogFile()
         log.open("stdout")
         log.write(b"a\n")

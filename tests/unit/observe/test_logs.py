@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from npserver.config.schema import Logging
 from npserver.observe import logs
+from npserver.observe.config import Logging
 
 
 @pytest.fixture

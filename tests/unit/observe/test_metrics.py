@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 
 from npserver.observe import metrics
-from npserver.observe.scoreboard import Scoreboard
+from npserver.runtime.scoreboard import Scoreboard
 
 
 def board(*counts: tuple[str, int]) -> Scoreboard:

@@ -9,7 +9,7 @@ import pytest
 
 from npserver.address import parse_listen
 from npserver.errors import StartError
-from npserver.net.listener import Listener
+from npserver.listen.listener import Listener
 from npserver.process import bindings as module
 from npserver.process.bindings import Bindings
 

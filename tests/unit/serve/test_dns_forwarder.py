@@ -11,13 +11,13 @@ import dns.message
 import dns.rrset
 import pytest
 
-from npserver.dns.query import Query, parse_query
-from npserver.net.bulletin import Bulletin
-from npserver.net.sweeper import Sweeper
-from npserver.observe.scoreboard import Scoreboard
-from npserver.serve import dns_forward
-from npserver.serve.context import Context
-from npserver.serve.dns_forward import Forwarder
+from npserver.dns.message.query import Query, parse_query
+from npserver.nameserver.resolver import forwarder as module
+from npserver.nameserver.resolver.forwarder import Forwarder
+from npserver.runtime.bulletin import Bulletin
+from npserver.runtime.context import Context
+from npserver.runtime.deadlines import Sweeper
+from npserver.runtime.scoreboard import Scoreboard
 
 Answer = Callable[["Resolver", dns.message.Message], list[bytes]]
 
@@ -172,7 +172,7 @@ async def test_forged_replies_are_passed_over(stage: Stage, forge: Callable[[byt
 
 async def test_too_many_forged_replies_give_the_socket_up(stage: Stage) -> None:
     def answer(resolver: Resolver, asked: dns.message.Message) -> list[bytes]:
-        return [b"\0\0" + answered(asked)[2:]] * dns_forward.MAX_STRAYS
+        return [b"\0\0" + answered(asked)[2:]] * module.MAX_STRAYS
 
     forwarder = await stage.forwarder(answer, plain, timeout_s=2)
     assert is_good(await ask(forwarder, query()))
@@ -238,8 +238,8 @@ async def test_a_stream_that_fails(stage: Stage, by_stream: Answer) -> None:
 
 
 async def test_questions_under_way_are_bounded(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dns_forward, "MAX_UNDER_WAY", 3)
-    monkeypatch.setattr(dns_forward, "MAX_SHARING", 2)
+    monkeypatch.setattr(module, "MAX_UNDER_WAY", 3)
+    monkeypatch.setattr(module, "MAX_SHARING", 2)
     forwarder = await stage.forwarder(silent, timeout_s=0.3)
     waiting = [asyncio.create_task(ask(forwarder, query(f"n{number}.example.net"))) for number in (0, 0, 1, 2)]
     await asyncio.sleep(0)

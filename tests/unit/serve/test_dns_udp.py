@@ -10,17 +10,17 @@ import dns.flags
 import dns.message
 import pytest
 
-from npserver.dns.datagrams import DatagramChannel
-from npserver.dns.query import Query
-from npserver.dns.ratelimit import RateLimiter
-from npserver.dns.relayed import fail
-from npserver.net.bulletin import Bulletin
-from npserver.net.sweeper import Sweeper
+from npserver.dns.message.query import Query
+from npserver.nameserver.datagram_channel import DatagramChannel
+from npserver.nameserver.name_server import NameServer
+from npserver.nameserver.resolver.messages import fail
+from npserver.nameserver.response_rate_limit import RateLimiter
+from npserver.nameserver.udp import DatagramDns
 from npserver.networks import Networks, parse_network
-from npserver.observe.scoreboard import Scoreboard
-from npserver.serve.context import Context
-from npserver.serve.dns import DatagramDns
-from npserver.serve.dns_server import NameServer
+from npserver.runtime.bulletin import Bulletin
+from npserver.runtime.context import Context
+from npserver.runtime.deadlines import Sweeper
+from npserver.runtime.scoreboard import Scoreboard
 from tests.protocols.memory import MemoryLoop
 from tests.stage.nameserver import ODDITIES, tables_of
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from npserver.serve.filecache import ENTRY_BYTES, MAX_KEYS, Answer, Entry, FileCache, Shelf
-from npserver.serve.paths import Identity
+from npserver.web.handlers.static.cache import ENTRY_BYTES, MAX_KEYS, Answer, Entry, FileCache, Shelf
+from npserver.web.handlers.static.root import Identity
 
 IDENTITY: Identity = (0, 0, 0, 0, 0)
 
 
 class TestCache:
-    """`serve.filecache`."""
+    """`web.handlers.static.cache`."""
 
     def entry(self, shelf: Shelf, name: str, size: int) -> Entry:
         entry = Entry(shelf, name, IDENTITY, "text/plain")

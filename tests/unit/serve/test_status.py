@@ -6,10 +6,10 @@ from typing import Any, cast
 
 import pytest
 
-from npserver.observe.scoreboard import Scoreboard
-from npserver.serve.context import Context
-from npserver.serve.exchange import Exchange
-from npserver.serve.status import StatusHandler
+from npserver.runtime.context import Context
+from npserver.runtime.scoreboard import Scoreboard
+from npserver.web.exchange import Exchange
+from npserver.web.handlers.status.handler import StatusHandler
 
 
 class Answered:

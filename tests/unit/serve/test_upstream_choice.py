@@ -6,18 +6,19 @@ from typing import Any
 
 import pytest
 
-from npserver.balance.health import Health
-from npserver.build.report import Report
-from npserver.build.upstreams import compile_upstreams, single
 from npserver.config.document import Document
-from npserver.config.schema import Config, HealthCheck
-from npserver.config.schema import Target as TargetConfig
-from npserver.config.schema import Upstream as UpstreamConfig
-from npserver.net.bulletin import Bulletin
-from npserver.observe.scoreboard import Scoreboard
-from npserver.serve.context import Context
-from npserver.serve.target import Target
-from npserver.serve.upstream import Upstream
+from npserver.config.report import Report
+from npserver.config.schema import Config
+from npserver.runtime.bulletin import Bulletin
+from npserver.runtime.context import Context
+from npserver.runtime.scoreboard import Scoreboard
+from npserver.upstream.compile import compile_upstreams, single
+from npserver.upstream.config import HealthCheck
+from npserver.upstream.config import Target as TargetConfig
+from npserver.upstream.config import Upstream as UpstreamConfig
+from npserver.upstream.group import Upstream
+from npserver.upstream.health_state import Health
+from npserver.upstream.target import Target
 
 
 class Clock:

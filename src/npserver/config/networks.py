@@ -1,0 +1,62 @@
+"""Network names and CIDR texts of the config to `Networks`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from npserver.errors import clip
+from npserver.guess import get_close_matches
+from npserver.networks import Network, Networks, parse_network
+
+if TYPE_CHECKING:
+    from npserver.config.report import Path, Report
+
+
+def compile_networks(report: Report, path: Path, names: str | list[str]) -> Networks | None:
+    """Make the set of all networks in `names`: names from `networks`, or CIDR texts. None when none is named.
+
+    What is wrong stands in `report` at `path` (or its item); the rest is used.
+    """
+    if not names:
+        return None
+    found: list[Network] = []
+    for place, name in [(path, names)] if isinstance(names, str) else [((*path, i), n) for i, n in enumerate(names)]:
+        found += _named(report, place, name)
+    return Networks(found)
+
+
+def check_networks(report: Report) -> None:
+    """Report every text under `networks` that is no network, used or not."""
+    for name, texts in report.document.config.networks.items():
+        for index, text in enumerate(texts):
+            try:
+                parse_network(text)
+            except ValueError as error:
+                report.error(("networks", name, index), f"network {clip(text)}: {error}")
+
+
+def _named(report: Report, path: Path, name: str) -> list[Network]:
+    known = report.document.config.networks
+    if name in known:
+        return [network for text in known[name] if (network := _parsed(text)) is not None]
+    try:
+        return [parse_network(name)]
+    except ValueError as error:
+        if _looks_like_address(name):
+            report.error(path, f"network {clip(name)}: {error}")
+        else:
+            close = get_close_matches(name, known, 1)
+            hint = f", did you mean {close[0]!r}?" if close else "" if known else ' (no "networks" are defined)'
+            report.error(path, f"unknown network {clip(name)}{hint}")
+    return []
+
+
+def _parsed(text: str) -> Network | None:
+    try:
+        return parse_network(text)
+    except ValueError:
+        return None  # `check_networks` reports it once, where it stands
+
+
+def _looks_like_address(text: str) -> bool:
+    return ":" in text or "/" in text or text.replace(".", "").isdigit()

@@ -1,0 +1,57 @@
+"""Collects what is wrong with a config while it is compiled, so that everything is said at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from npserver.errors import ConfigError, Problem, Severity
+from npserver.tls.certificates import CertificateStore
+
+if TYPE_CHECKING:
+    from npserver.config.document import Document
+
+#: Where in the config something stands: keys and list indices, as ("dispatch", 3, "root").
+Path = tuple[str | int, ...]
+
+
+class Report:
+    """The problems found so far. Whoever finds one goes on, so that the next is found too."""
+
+    __slots__ = ("certificates", "document", "problems", "shared")
+
+    def __init__(self, document: Document, certificates: CertificateStore | None = None) -> None:
+        self.document = document
+        self.certificates = certificates or CertificateStore()
+        self.problems: list[Problem] = []
+        #: What one compiler makes for several others: a rule of several listeners is compiled once.
+        self.shared: dict[Path, Any] = {}
+
+    def error(self, path: Path, message: str) -> None:
+        """Something that keeps the config from being used."""
+        self._add(path, message, Severity.ERROR)
+
+    def fault(self, path: Path, message: str) -> None:
+        """Something that must be put right, but that a server which ran yesterday must still start with."""
+        self._add(path, message, Severity.FAULT)
+
+    def warn(self, path: Path, message: str) -> None:
+        """Something that the operator should know."""
+        self._add(path, message, Severity.WARNING)
+
+    @property
+    def warnings(self) -> list[Problem]:
+        """What does not keep the server from starting."""
+        return [problem for problem in self.problems if problem.severity is not Severity.ERROR]
+
+    def raise_errors(self) -> None:
+        """Raises: ConfigError with all problems if one of them is an error."""
+        if len(self.warnings) < len(self.problems):
+            raise ConfigError(sorted(self.problems, key=lambda problem: (problem.file, problem.line, problem.column)))
+
+    def _add(self, path: Path, message: str, severity: Severity) -> None:
+        if self.document.gone and self.document.is_doubtful(path):
+            return
+        line, column = self.document.position(path)
+        problem = Problem(message, self.document.origin(path), line, column, severity)
+        if problem not in self.problems:
+            self.problems.append(problem)

@@ -1,0 +1,131 @@
+"""Queries taken apart with all checks: what the fast path does not recognise, and everything that comes by stream.
+
+A message is a header of 12 bytes (id, flags, four counts), then the question (name, type, class), then records
+(RFC 1035 §4.1). Whatever bytes come, the outcome is a query, a reply that refuses it, or silence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from struct import Struct
+
+from npserver.dns.message import codes
+from npserver.dns.message.edns import Edns, parse_opt
+from npserver.dns.message.name import MAX_LABEL_BYTES, MAX_NAME_BYTES
+from npserver.dns.zone.answer import HEADER_BYTES, QR, RD
+
+_HEADER = Struct("!HHHHHH")
+_OPCODE_SHIFT, _OPCODE_MASK = 11, 0xF
+
+
+@dataclass(slots=True)
+class Query:
+    """One question, well-formed."""
+
+    data: bytes  # the whole message
+    end: int  # where the question ends
+    key: bytes  # the name in lower case
+    kind: int
+    of_class: int
+    is_recursive: bool  # RD
+    edns: Edns | None = None
+
+    @property
+    def question(self) -> bytes:
+        """The question as it came."""
+        return self.data[HEADER_BYTES : self.end]
+
+    @property
+    def shape(self) -> int:
+        """Which of an answer's heads fits: RD + 2 * EDNS."""
+        return self.is_recursive + 2 * (self.edns is not None)
+
+
+def parse_query(data: bytes) -> Query | bytes | None:
+    """Read a message: a query, the bytes of a reply that refuses it, or None for silence.
+
+    Silence is for what is no question at all: fewer bytes than a header, or a reply (QR), which would start a loop.
+    """
+    if len(data) < HEADER_BYTES:
+        return None
+    _, flags, questions, answers, authority, additional = _HEADER.unpack_from(data)
+    if flags & QR:
+        return None
+    opcode = flags >> _OPCODE_SHIFT & _OPCODE_MASK
+    if opcode in (codes.OPCODE_NOTIFY, codes.OPCODE_UPDATE):
+        return refuse(data, codes.REFUSED)
+    if opcode != codes.OPCODE_QUERY:
+        return refuse(data, codes.NOTIMP)
+    if questions != 1 or answers or authority > 1:  # IXFR brings its SOA as authority (RFC 1995 §3)
+        return refuse(data, codes.FORMERR)
+    end = name_end(data, HEADER_BYTES)
+    if end is None or end + 4 > len(data):
+        return refuse(data, codes.FORMERR)
+    query = Query(
+        data,
+        end + 4,
+        data[HEADER_BYTES:end].lower(),
+        int.from_bytes(data[end : end + 2], "big"),
+        int.from_bytes(data[end + 2 : end + 4], "big"),
+        bool(flags & RD),
+    )
+    if authority or additional:
+        return query if _read_records(query, authority, additional) else refuse(data, codes.FORMERR)
+    return query if len(data) == query.end else refuse(data, codes.FORMERR)
+
+
+def name_end(data: bytes, position: int) -> int | None:
+    """Where a name in a question ends: after at most 255 bytes, without pointers (there is nothing to point to)."""
+    limit = min(len(data), position + MAX_NAME_BYTES)
+    while position < limit:
+        length = data[position]
+        if not length:
+            return position + 1
+        if length > MAX_LABEL_BYTES:
+            return None
+        position += length + 1
+    return None
+
+
+def refuse(data: bytes, rcode: int) -> bytes:
+    """A reply of a header alone: id, opcode and RD of `data`."""
+    flags = int.from_bytes(data[2:4], "big") & (_OPCODE_MASK << _OPCODE_SHIFT | RD)
+    return data[:2] + (QR | flags | rcode).to_bytes(2, "big") + bytes(8)
+
+
+def _read_records(query: Query, authority: int, additional: int) -> bool:
+    """Step over the records after the question and find OPT; false if they are malformed (RFC 6891 §6.1.1)."""
+    data = query.data
+    position = query.end
+    for number in range(authority + additional):
+        end = record_name_end(data, position)
+        if end is None or end + 10 > len(data):
+            return False
+        after = end + 10 + int.from_bytes(data[end + 8 : end + 10], "big")
+        if after > len(data):
+            return False
+        if int.from_bytes(data[end : end + 2], "big") == codes.OPT:
+            edns = parse_opt(data[position:after])
+            if edns is None or query.edns is not None or number < authority:
+                return False
+            query.edns = edns
+        position = after
+    return position == len(data)
+
+
+def record_name_end(data: bytes, position: int) -> int | None:
+    """Where a name ends that may end in a pointer, which must point back (RFC 1035 §4.1.4) and is not followed."""
+    start = position
+    while position < len(data):
+        length = data[position]
+        if not length:
+            return position + 1
+        if length >= 0xC0:
+            if position + 2 > len(data):
+                return None
+            target = (length & 0x3F) << 8 | data[position + 1]
+            return position + 2 if HEADER_BYTES <= target < start else None
+        if length > MAX_LABEL_BYTES or position + length - start > MAX_NAME_BYTES:
+            return None
+        position += length + 1
+    return None

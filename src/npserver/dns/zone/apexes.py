@@ -1,0 +1,66 @@
+"""Which zones there are: named, marked by SOA or NS, or derived from the names (called by `dns.zone.compile`).
+
+A derived zone is the last label of a name: `redis.local` gives `local`. A public top-level domain is nobody's own, so
+there it is two labels: `api.company.com` gives `company.com`. Reverse names give their network's zone, a /24 or /64
+(RFC 1035 §3.5, RFC 3596 §2.5), so that other people's networks are not denied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from npserver.dns.message import codes
+from npserver.dns.message.name import ROOT, labels
+from npserver.dns.zone.tables import RecordSets, ancestors
+
+_PUBLIC = frozenset(
+    b"com net org edu gov mil int info biz name pro app dev cloud online site store shop tech xyz blog".split()
+)
+_IPV4_TREE = [b"in-addr", b"arpa"]
+_IPV6_TREE = [b"ip6", b"arpa"]
+
+
+def choose_apexes(named: Iterable[bytes], sets: Mapping[bytes, RecordSets], narrow: Iterable[bytes]) -> set[bytes]:
+    """Find all apexes. `named`: those of the config; `narrow`: names that become zones of their own if in no other."""
+    apexes = set(named)
+    apexes.update([key for key, of_name in sets.items() if codes.SOA in of_name])
+    served = sorted([key for key, of_name in sets.items() if codes.NS in of_name], key=len)
+    for key in served:  # the uppermost NS makes a zone, those below it delegate
+        if not _is_covered(key, apexes):
+            apexes.add(key)
+    narrow = set(narrow)
+    derived: set[bytes] = set()
+    parents: dict[bytes, bool] = {}  # whether what stands below is covered; siblings share the answer
+    for key in sets:
+        if key in apexes or key in narrow:
+            continue
+        above = key[key[0] + 1 :]
+        covered = parents.get(above) if above else False
+        if covered is None:
+            covered = parents[above] = _is_covered(above, apexes)
+        if not covered:
+            apex = _derive(key)
+            derived.add(apex)
+            parents[above] = len(apex) <= len(above)
+    apexes |= derived
+    apexes.update([key for key in narrow if not _is_covered(key, apexes)])
+    return apexes
+
+
+def _is_covered(key: bytes, apexes: set[bytes]) -> bool:
+    return any(name in apexes for name in ancestors(key))
+
+
+def _derive(key: bytes) -> bytes:
+    parts = labels(key)
+    if parts[-2:] == _IPV4_TREE:
+        kept = min(len(parts), 5)
+    elif parts[-2:] == _IPV6_TREE:
+        kept = min(len(parts), 18)
+    elif parts and (len(parts[-1]) == 2 or parts[-1] in _PUBLIC):
+        kept = 2
+    else:
+        kept = 1
+    if parts and parts[-kept:][0] == b"*":
+        kept -= 1
+    return b"".join([bytes([len(part)]) + part for part in parts[len(parts) - kept :]]) + ROOT

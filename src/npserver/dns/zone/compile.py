@@ -1,0 +1,235 @@
+"""From the config's records to tables, checking everything (called by `nameserver.compile`, once per view).
+
+Data is checked and encoded here; answers are made when first asked for, so that 100,000 names load fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from zlib import crc32
+
+from npserver.dns.message import codes
+from npserver.dns.message.name import ROOT, WILDCARD, parent, parse_owner
+from npserver.dns.message.record import PARSED_TYPES, parse_data, parse_ipv4, parse_ttl, parse_type
+from npserver.dns.zone.apexes import choose_apexes
+from npserver.dns.zone.reverse import is_local, reverse_key
+from npserver.dns.zone.tables import NO_SETS, LiveSet, Node, RecordSet, RecordSets, Tables, Zone
+from npserver.errors import clip
+from npserver.guess import get_close_matches
+
+Path = tuple[str | int, ...]
+#: Says what is wrong: where below the records, and in words.
+Complain = Callable[[Path, str], None]
+#: Says whether there is such an upstream, and complains itself if not.
+HasUpstream = Callable[[Path, str], bool]
+
+LIVE_TTL_S = 5  # addresses that follow health checks must not be cached for long
+MAX_SET_BYTES = 60_000  # of one set on the wire, so that a message can hold it
+
+_SOA_TIMES = b"".join([seconds.to_bytes(4, "big") for seconds in (3600, 600, 604_800)])
+
+
+@dataclass(slots=True)
+class Settings:
+    """What holds for all names."""
+
+    ttl: int
+    zones: Sequence[bytes] = ()
+    auto_ptr: bool = False
+    has_upstream: HasUpstream = lambda path, name: False
+
+
+def compile_tables(records: Mapping[str, Mapping[str, object]], settings: Settings, complain: Complain) -> Tables:
+    """Make the tables of `records`. Wrong ones are told to `complain` and left out."""
+    return _Compilation(settings, complain).run(records)
+
+
+class _Compilation:
+    """One run: the record sets by name, then the nodes and zones."""
+
+    def __init__(self, settings: Settings, complain: Complain) -> None:
+        self.settings = settings
+        self.complain = complain
+        self.sets: dict[bytes, dict[int, RecordSet]] = {}
+        self.live: list[tuple[bytes, int, int, str]] = []
+        self.narrow: list[bytes] = []  # reverse names of public addresses: zones of their own
+
+    def run(self, records: Mapping[str, Mapping[str, object]]) -> Tables:
+        spelled: dict[bytes, str] = {}
+        for text, of_name in records.items():
+            try:
+                key = parse_owner(text).lower()
+            except ValueError as error:
+                self.complain((text,), str(error))
+                continue
+            if key in spelled:
+                self.complain((text,), f"{clip(text)} is the same name as {clip(spelled[key])}")
+                continue
+            spelled[key] = text
+            self._add_name(text, key, of_name)
+        if self.settings.auto_ptr:
+            self._add_reverse()
+        return self._join()
+
+    def _add_name(self, text: str, key: bytes, of_name: Mapping[str, object]) -> None:  # hot: dns-load
+        ttl = self.settings.ttl
+        if "TTL" in of_name:
+            try:
+                ttl = parse_ttl(of_name["TTL"])
+            except ValueError as error:
+                self.complain((text, "TTL"), str(error))
+        self.sets[key] = sets = {}
+        for type_text, value in of_name.items():
+            if type_text == "A" and type(value) is str and value[:1].isdigit():
+                try:
+                    sets[codes.A] = (ttl, (parse_ipv4(value),))
+                except ValueError as error:
+                    self.complain((text, "A"), f"A: {error}")
+            elif type_text != "TTL":
+                self._add_set(text, key, type_text, value, ttl)
+        if codes.CNAME in sets or codes.SOA in sets:
+            self._check_alone(text, of_name, sets)
+        if codes.NS in sets and key.startswith(WILDCARD):
+            self.complain((text, "NS"), "a wildcard cannot delegate (RFC 4592 §4.2)")
+
+    def _add_set(self, text: str, key: bytes, type_text: str, value: object, ttl: int) -> None:
+        path: Path = (text, type_text)
+        try:
+            kind = parse_type(type_text)
+        except ValueError as error:
+            close = get_close_matches(type_text.upper(), [*PARSED_TYPES, "TTL"], 1)
+            self.complain(path, f"{error}{f', did you mean {close[0]}?' if close else ''}")
+            return
+        if kind in self.sets[key]:
+            self.complain(path, f"{type_text} is given twice")
+            return
+        if kind in (codes.A, codes.AAAA) and isinstance(value, str) and value.startswith("upstream://"):
+            name = value.removeprefix("upstream://")
+            if self.settings.has_upstream(path, name):
+                self.live.append((key, kind, min(ttl, LIVE_TTL_S), name))
+            return
+        data: dict[bytes, None] = {}
+        items = [(path, value)] if not isinstance(value, list) else [((*path, i), item) for i, item in enumerate(value)]
+        if not items:
+            self.complain(path, "expected records, got an empty list")
+        for place, item in items:
+            try:
+                one = parse_data(kind, item)
+            except ValueError as error:
+                self.complain(place, f"{type_text}: {error}")
+                continue
+            if one in data:
+                self.complain(place, f"{type_text}: {clip(item)} is given twice")
+            data[one] = None
+        if sum(map(len, data)) + 12 * len(data) > MAX_SET_BYTES:
+            self.complain(path, f"the {len(data)} records are more than a message can hold ({MAX_SET_BYTES} bytes)")
+        if data:
+            self.sets[key][kind] = (ttl, tuple(data))
+
+    def _check_alone(self, text: str, of_name: Mapping[str, object], sets: RecordSets) -> None:
+        """RFC 1034 §3.6.2: a CNAME stands alone; it and SOA are single."""
+        for kind in (codes.CNAME, codes.SOA):
+            if kind in sets and len(sets[kind][1]) > 1:
+                self.complain((text, codes.type_name(kind)), f"{codes.type_name(kind)}: only one is possible")
+        others = [name for name in of_name if name.upper() not in ("CNAME", "TTL")]
+        if codes.CNAME in sets and others:
+            self.complain((text, "CNAME"), f"a CNAME must stand alone, but there is {others[0]} too (RFC 1034 §3.6.2)")
+
+    def _add_reverse(self) -> None:
+        """Make PTR records from addresses, where the config gives none itself."""
+        found: dict[bytes, dict[bytes, int]] = {}
+        for key, sets in self.sets.items():
+            if key.startswith(WILDCARD):
+                continue
+            for kind in (codes.A, codes.AAAA):
+                ttl, data = sets.get(kind, (0, ()))
+                for address in data:
+                    reverse = reverse_key(address)
+                    found.setdefault(reverse, {}).setdefault(key, ttl)
+                    if not is_local(address):
+                        self.narrow.append(reverse)
+        for reverse, names in found.items():
+            if reverse not in self.sets:
+                self.sets[reverse] = {codes.PTR: (min(names.values()), tuple(names))}
+
+    # ── nodes and zones ──
+
+    def _join(self) -> Tables:
+        tables = Tables()
+        nodes = tables.nodes
+        sets = self.sets
+        apexes = choose_apexes(self.settings.zones, sets, self.narrow)
+        for key in apexes:
+            sets.setdefault(key, {})
+        for key, of_name in sets.items():
+            nodes[key] = Node(key, of_name)
+        for key in apexes:
+            nodes[key].zone = zone = Zone(nodes[key], self._soa(key, sets[key]))
+            nodes[key].is_attached = True
+            tables.zones[key] = zone
+        for key in list(nodes):
+            if key in apexes:
+                self._join_zones(tables, key)
+            else:
+                _attach(nodes, key)
+        self._number(tables)
+        tables.live += [LiveSet(nodes[key], kind, ttl, upstream) for key, kind, ttl, upstream in self.live]
+        tables.longest_key = max(map(len, nodes), default=1)
+        return tables
+
+    def _join_zones(self, tables: Tables, key: bytes) -> None:
+        """A zone below another of ours: the names between exist, and what is above is its parent."""
+        above = key
+        while above != ROOT:
+            above = parent(above)
+            if above in tables.zones:
+                direct = parent(key)
+                tables.zones[key].parent = _attach(tables.nodes, direct).zone
+                return
+
+    def _soa(self, key: bytes, of_name: dict[int, RecordSet]) -> RecordSet:
+        """The zone's SOA: the config's, or one with defaults whose serial is filled in by `_number`."""
+        if codes.SOA in of_name:
+            return of_name[codes.SOA]
+        servers = of_name.get(codes.NS)
+        mname = servers[1][0] if servers else b"\x02ns" + key
+        rname = b"\x0ahostmaster" + key
+        if len(rname) > 255:
+            mname = rname = key
+        ttl = self.settings.ttl
+        return ttl, (mname + rname + bytes(4) + _SOA_TIMES + ttl.to_bytes(4, "big"),)
+
+    def _number(self, tables: Tables) -> None:
+        """Derive serials from the zones' content: the same in every process, another after each change."""
+        made = {key: zone for key, zone in tables.zones.items() if codes.SOA not in zone.apex.sets}
+        if not made:
+            return
+        sums = dict.fromkeys(tables.zones, 0)
+        for key, node in tables.nodes.items():
+            seed = crc32(key)
+            for kind, (ttl, data) in node.sets.items():
+                sums[node.zone.key] += crc32(b"".join(data), seed ^ kind ^ ttl << 8)
+        for key, zone in made.items():
+            ttl, (soa,) = zone.soa
+            serial = (sums[key] & 0xFFFFFFFF) or 1
+            zone.soa = (ttl, (soa[:-20] + serial.to_bytes(4, "big") + soa[-16:],))
+            zone.apex.sets = {codes.SOA: zone.soa, **zone.apex.sets}
+
+
+def _attach(nodes: dict[bytes, Node], key: bytes) -> Node:  # hot: dns-load
+    """Give a node its zone and cut from the node above, which is made if only names below it are known."""
+    node = nodes.get(key)
+    if node is None:
+        node = nodes[key] = Node(key, NO_SETS)
+    elif node.is_attached:
+        return node
+    above = nodes.get(key[key[0] + 1 :])
+    if above is None or not above.is_attached:
+        above = _attach(nodes, key[key[0] + 1 :])
+    node.zone = above.zone
+    node.cut = above.cut or (node if codes.NS in node.sets else None)
+    node.is_attached = True
+    if key.startswith(WILDCARD):
+        above.star = node
+    return node

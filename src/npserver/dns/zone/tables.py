@@ -1,0 +1,110 @@
+"""What lookups work on: all names that exist, their record sets, zones and cuts. Made by `dns.zone.compile`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from npserver.dns.message import codes
+from npserver.dns.message.name import ROOT, parent
+
+#: The TTL and the data of the records of one name and type.
+RecordSet = tuple[int, tuple[bytes, ...]]
+RecordSets = Mapping[int, RecordSet]
+
+NO_SETS: RecordSets = {}
+
+
+class Node:
+    """A name that exists."""
+
+    __slots__ = ("cut", "is_attached", "key", "sets", "star", "zone")
+
+    zone: Zone
+
+    def __init__(self, key: bytes, sets: RecordSets) -> None:
+        self.key = key
+        self.sets = sets
+        self.star: Node | None = None  # the wildcard directly below
+        self.cut: Node | None = None  # the delegation that this name stands at or below
+        self.is_attached = False  # zone and cut are known
+
+    def __repr__(self) -> str:
+        return f"<Node {self.key!r} {[codes.type_name(kind) for kind in self.sets]}>"
+
+
+class Zone:
+    """An apex and what hangs below it."""
+
+    __slots__ = ("apex", "key", "parent", "soa")
+
+    def __init__(self, apex: Node, soa: RecordSet) -> None:
+        self.apex = apex
+        self.key = apex.key
+        self.soa = soa
+        self.parent: Zone | None = None  # the zone above, when it is ours too
+
+    def __repr__(self) -> str:
+        return f"<Zone {self.key!r}>"
+
+    @property
+    def negative_ttl(self) -> int:
+        """How long a "no" may be cached: the smaller of the SOA's TTL and its minimum (RFC 2308 §5)."""
+        ttl, data = self.soa
+        return min(ttl, int.from_bytes(data[0][-4:], "big"))
+
+
+@dataclass(slots=True)
+class LiveSet:
+    """Addresses that come from an upstream's healthy targets instead of the config."""
+
+    node: Node
+    kind: int
+    ttl: int
+    upstream: str
+
+
+#: The addresses of an upstream at this moment, by name and record type; 4 or 16 bytes each.
+FindAddresses = Callable[[str, int], Sequence[bytes]]
+
+
+@dataclass(slots=True)
+class Tables:
+    """All that one view's clients see."""
+
+    nodes: dict[bytes, Node] = field(default_factory=dict)
+    zones: dict[bytes, Zone] = field(default_factory=dict)
+    live: list[LiveSet] = field(default_factory=list)
+    longest_key: int = 1  # bytes of the longest name
+
+    def refresh(self, find_addresses: FindAddresses) -> bool:
+        """Take over the live sets' current addresses; True if any has changed, so that answers must be made anew."""
+        changed = False
+        for one in self.live:
+            data = tuple(find_addresses(one.upstream, one.kind))
+            old = one.node.sets.get(one.kind)
+            if (old[1] if old else ()) == data:
+                continue
+            sets = dict(one.node.sets)
+            if data:
+                sets[one.kind] = (one.ttl, data)
+            else:
+                sets.pop(one.kind, None)
+            one.node.sets = sets
+            changed = True
+        return changed
+
+    def zone_nodes(self, zone: Zone) -> Iterator[Node]:
+        """The nodes of a zone, apex first, then by name, with what stands at and below its cuts."""
+        keys = sorted(node.key for node in self.nodes.values() if node.zone is zone and node is not zone.apex)
+        yield zone.apex
+        for key in keys:
+            yield self.nodes[key]
+
+
+def ancestors(key: bytes) -> Iterator[bytes]:
+    """The name itself and all above it, the root last."""
+    while key != ROOT:
+        yield key
+        key = parent(key)
+    yield ROOT

@@ -1,0 +1,41 @@
+"""Whole zones for secondaries: the messages of an AXFR (RFC 5936), which also answer IXFR (RFC 1995 §4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from struct import pack
+
+from npserver.dns.message import codes
+from npserver.dns.message.query import Query
+from npserver.dns.zone.answer import AA, QR, RD, BodyWriter
+from npserver.dns.zone.lookup import Records
+from npserver.dns.zone.tables import Tables, Zone
+
+MESSAGE_BYTES = 16_000  # compression reaches no further than 16,383 (RFC 5936 §3.4 leaves the size to us)
+
+
+def transfer(tables: Tables, query: Query) -> Iterator[bytes]:
+    """Give the messages, without their length prefixes: SOA, everything, SOA. One that refuses if there is no zone."""
+    zone = tables.zones.get(query.key)
+    flags = QR | (RD if query.is_recursive else 0)
+    head = query.data[:2]
+    if zone is None:  # RFC 5936 §2.2.1
+        yield head + pack("!HHHHH", flags | codes.NOTAUTH, 1, 0, 0, 0) + query.question
+        return
+    writer, count = BodyWriter(query.key, len(query.key)), 0
+    for records in _records(tables, zone):
+        if count and len(writer.body) + sum(map(len, records.data)) > MESSAGE_BYTES:
+            yield head + pack("!HHHHH", flags | AA, 1, count, 0, 0) + query.question + bytes(writer.body)
+            writer, count = BodyWriter(query.key, len(query.key)), 0
+        count += writer.add(records)
+    yield head + pack("!HHHHH", flags | AA, 1, count, 0, 0) + query.question + bytes(writer.body)
+
+
+def _records(tables: Tables, zone: Zone) -> Iterator[Records]:
+    soa = Records(zone.key, codes.SOA, *zone.soa)
+    yield soa
+    for node in tables.zone_nodes(zone):
+        for kind, records in node.sets.items():
+            if kind != codes.SOA:
+                yield Records(node.key, kind, *records)
+    yield soa

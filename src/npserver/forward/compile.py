@@ -1,0 +1,164 @@
+"""Compiles forward rules: the front of a listener that relays connections or datagrams."""
+
+from __future__ import annotations
+
+import resource
+from typing import TYPE_CHECKING
+
+from npserver.address import parse_target
+from npserver.config.networks import compile_networks
+from npserver.config.schema import AnyRule
+from npserver.errors import clip
+from npserver.forward.by_server_name import StreamRoute, StreamRoutes
+from npserver.forward.config import ForwardRule
+from npserver.forward.datagrams import DatagramForward, DatagramRoute
+from npserver.forward.framing import MAX_LENGTHS
+from npserver.forward.messages import MessageForward
+from npserver.forward.session import Forward, ForwardSettings
+from npserver.forward.streams import StreamForward
+from npserver.upstream.compile import named, single, with_tls
+from npserver.upstream.config import UpstreamTls
+
+if TYPE_CHECKING:
+    from npserver.config.report import Path, Report
+    from npserver.listen.listener import Listener
+    from npserver.runtime.context import Context
+    from npserver.runtime.front import DatagramFront, StreamFront
+    from npserver.upstream.group import Upstream
+
+STREAM_TIMEOUT_S = 300.0
+DATAGRAM_TIMEOUT_S = 60.0
+MAX_UDP_PAYLOAD = 65_507  # what IPv4 leaves of 65,535 bytes
+
+
+def compile_forward_front(
+    report: Report,
+    context: Context,
+    listener: Listener,
+    rules: list[tuple[int, AnyRule]],
+    upstreams: dict[str, Upstream],
+) -> StreamFront | DatagramFront | None:
+    """Compile the forwards of a listener; None if none of them can be used, the reasons are in the report."""
+    is_stream = listener.address.is_stream
+    streams: list[StreamRoute] = []
+    datagrams: list[DatagramRoute] = []
+    for index, rule in rules:
+        if not isinstance(rule, ForwardRule):
+            continue
+        path = ("dispatch", index)
+        networks = compile_networks(report, (*path, "from"), rule.from_)
+        names = _names(report, path, listener, rule)
+        upstream = _upstream(report, context, path, rule, upstreams)
+        if upstream is None:
+            continue
+        to_stream = upstream.targets[0].address.is_stream
+        _check_form(report, path, rule, is_stream, to_stream)
+        settings = _settings(report, path, rule, is_relay=is_stream and to_stream)
+        forward = Forward(context, settings, upstream, _gauge(listener, rule))
+        if is_stream:
+            streams.append(StreamRoute((StreamForward if to_stream else MessageForward)(forward), names, networks))
+        else:
+            datagrams.append(DatagramRoute(forward, networks))
+    if datagrams:
+        return DatagramForward(context, listener.key, tuple(datagrams), _most_sessions(report))
+    if len(streams) == 1 and not streams[0].names and streams[0].networks is None:
+        return streams[0].front
+    return StreamRoutes(context, streams, float(report.document.config.timeouts.tls_handshake)) if streams else None
+
+
+def _upstream(
+    report: Report, context: Context, path: Path, rule: ForwardRule, upstreams: dict[str, Upstream]
+) -> Upstream | None:
+    place = (*path, "forward_to")
+    try:
+        address = parse_target(rule.forward_to)
+    except ValueError as error:
+        report.error(place, str(error))
+        return None
+    if address.scheme in {"http", "https"}:
+        instead = "ssl" if address.is_tls else "tcp"
+        report.error(place, f"a forward relays bytes: write {instead}:// instead of {address.scheme}://")
+        return None
+    if address.scheme != "upstream":
+        if address.path and not address.is_unix:
+            report.error(place, f"the target of a forward has no path, got {clip(address.path)}")
+        return single(report, context, place, address, tls=rule.tls, connect_timeout_s=float(rule.connect_timeout))
+    upstream = named(report, place, address, upstreams)
+    if upstream is None:
+        return None
+    if len({target.address.is_stream for target in upstream.targets}) > 1:
+        report.error(place, f"the targets of {address} must all be streams or all be datagrams")
+        return None
+    if rule.tls != UpstreamTls():
+        upstream = with_tls(report, (*path, "tls"), upstream, rule.tls)
+    return upstream if rule.balance is None else upstream.variant(balance=rule.balance)
+
+
+def _settings(report: Report, path: Path, rule: ForwardRule, *, is_relay: bool) -> ForwardSettings:
+    config = report.document.config
+    default_s = STREAM_TIMEOUT_S if is_relay else DATAGRAM_TIMEOUT_S
+    if rule.timeout is not None and not rule.timeout:
+        report.error((*path, "timeout"), "must be above 0")
+    name = f"dispatch[{path[1]}]"
+    return ForwardSettings(
+        name=name,
+        timeout_s=float(rule.timeout) if rule.timeout else default_s,
+        connect_timeout_s=float(rule.connect_timeout),
+        max_connections=rule.max_connections or config.limits.max_connections,
+        max_connections_key=f"{name}.max_connections" if rule.max_connections else "limits.max_connections",
+        buffer_size=rule.buffer_size,
+        framing=rule.framing,
+        max_message_size=min(rule.max_message_size, MAX_LENGTHS[rule.framing]),
+        send_proxy=rule.send_proxy,
+        allow=compile_networks(report, (*path, "allow"), rule.allow),
+        deny=compile_networks(report, (*path, "deny"), rule.deny),
+    )
+
+
+def _check_form(report: Report, path: Path, rule: ForwardRule, from_stream: bool, to_stream: bool) -> None:
+    """Report keys that mean nothing, or cannot be had, between these two sides."""
+    if from_stream and to_stream:
+        if rule.mode == "datagram":
+            report.warn((*path, "mode"), "no effect between two streams: bytes are relayed as they come")
+        if rule.framing != "raw":
+            report.warn((*path, "framing"), "no effect between two streams: bytes are relayed as they come")
+    elif not from_stream and not to_stream:
+        if rule.mode == "stream":
+            report.warn((*path, "mode"), "no effect between datagram sockets: datagrams keep their boundaries")
+        if rule.framing != "raw":
+            report.warn((*path, "framing"), "no effect between datagram sockets: datagrams keep their boundaries")
+    elif rule.framing != "raw" and rule.mode == "stream":
+        report.error((*path, "framing"), f'"framing": "{rule.framing}" needs "mode": "datagram"')
+    if not rule.max_message_size:
+        report.error((*path, "max_message_size"), "must be above 0")
+    elif not (from_stream and to_stream) and rule.max_message_size > MAX_UDP_PAYLOAD:
+        report.error((*path, "max_message_size"), f"no datagram is longer than {MAX_UDP_PAYLOAD} bytes")
+    if rule.send_proxy == "v1" and not to_stream:
+        report.error((*path, "send_proxy"), 'datagrams carry PROXY headers of version 2 only: "send_proxy": "v2"')
+
+
+def _names(report: Report, path: Path, listener: Listener, rule: ForwardRule) -> tuple[str, ...]:
+    names = [rule.sni] if isinstance(rule.sni, str) else rule.sni or []
+    if names and (not listener.address.is_stream or listener.address.is_tls):
+        uri = clip(str(listener.address))
+        report.error((*path, "sni"), f"{uri} shows no server name: listen on tcp or unix, TLS passes through")
+    for name in names:
+        if not name or "*" in name.removeprefix("*."):
+            wanted = "a server name such as db.example.com or *.example.com"
+            report.error((*path, "sni"), f"expected {wanted}, got {clip(name)}")
+    return tuple(name.lower().rstrip(".") for name in names)
+
+
+def _gauge(listener: Listener, rule: ForwardRule) -> str:
+    names = [rule.sni] if isinstance(rule.sni, str) else rule.sni or []
+    networks = [rule.from_] if isinstance(rule.from_, str) else rule.from_
+    return " ".join([listener.key, *names, *networks, rule.forward_to])
+
+
+def _most_sessions(report: Report) -> int:
+    """Sessions of one process that leave it descriptors for all else."""
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = report.document.config.limits.max_connections
+    rules = [rule.max_connections for rule in report.document.config.dispatch if isinstance(rule, ForwardRule)]
+    wanted = max([most, *rules])
+    return wanted if soft == resource.RLIM_INFINITY else max(16, min(wanted, soft * 3 // 4))

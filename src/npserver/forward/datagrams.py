@@ -1,0 +1,231 @@
+"""Forwards of datagrams: a session per client address, to a datagram socket or a stream of its own.
+
+`DatagramForward` is the front of a listener with one or more such rules, told apart by `from`. Its sessions live in a
+`SessionTable`, ordered by their last use: the idlest makes room when the table is full, and the table ends those that
+have been silent too long. The table belongs to the listener and outlives a reload: sessions keep their target.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from npserver.forward.links import DatagramLinkage, StreamLinkage
+from npserver.networks import plain_ip
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from npserver.forward.session import Forward, Session
+    from npserver.networks import Networks
+    from npserver.runtime.context import Context
+    from npserver.runtime.front import Client, DatagramSocket
+
+log = logging.getLogger("npserver.forward")
+
+NEVER = float("inf")
+HELD_BYTES = 256 << 10  # of one session that is being set up: four datagrams of the largest size
+TABLE_HELD_BYTES = 64 << 20  # of all sessions of a listener together
+
+
+@dataclass(frozen=True, slots=True)
+class DatagramRoute:
+    """One rule of a datagram listener, and the clients it is for (None: all)."""
+
+    forward: Forward
+    networks: Networks | None = None
+
+
+class DatagramSession:
+    """One client: its way to the target, and its way back."""
+
+    __slots__ = ("_held", "_held_bytes", "active", "client", "is_over", "link", "received", "send", "sent", "session",
+                 "socket", "table", "timeout_s")  # fmt: skip
+
+    send: Callable[[bytes], object]  # takes the client's datagrams; an OSError is for `link.not_sent`
+
+    def __init__(self, table: SessionTable, client: Client, socket: DatagramSocket, session: Session) -> None:
+        self.table = table
+        self.client = client
+        self.socket = socket
+        self.session = session
+        self.timeout_s = session.forward.settings.timeout_s
+        self.active = 0.0  # loop time of the last datagram either way
+        self.received = 0
+        self.sent = 0
+        self.is_over = False
+        self.send = self._hold
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        is_stream = session.forward.upstream.targets[0].address.is_stream
+        self.link = StreamLinkage(self) if is_stream else DatagramLinkage(self)
+
+    def __repr__(self) -> str:
+        return f"<DatagramSession {self.session!r} received={self.received} sent={self.sent}>"
+
+    def answer(self, data: bytes) -> None:  # hot: forward.udp
+        """Send a datagram from the target to the client."""
+        if self.is_over:
+            return
+        table = self.table
+        self.active = table.time()
+        table.sessions.move_to_end(self.client)
+        self.sent += len(data)
+        self.socket.send(data, self.client)
+
+    def release_held(self) -> list[bytes]:
+        """Give what came while the link was being set up; `send` is the link's own from now on."""
+        held, self._held = self._held, []
+        self.table.held_bytes -= self._held_bytes
+        self._held_bytes = 0
+        return held
+
+    def end(self, reason: str) -> None:
+        """It is over; a next datagram of the client begins a new session."""
+        if not self.is_over:
+            self.is_over = True
+            del self.table.sessions[self.client]
+            self.release_held()
+            self.link.close()
+            self.session.end(self.session.live.listener.address.scheme, self.received, self.sent, reason)
+
+    def _hold(self, data: bytes) -> None:
+        size = len(data)
+        if self._held_bytes + size <= HELD_BYTES and self.table.held_bytes + size <= TABLE_HELD_BYTES:
+            self._held.append(data)
+            self._held_bytes += size
+            self.table.held_bytes += size
+
+
+class SessionTable:
+    """The sessions of one listener in this process, the idlest first."""
+
+    __slots__ = ("__weakref__", "context", "deadline", "held_bytes", "sessions", "shortest_s", "time")
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.time = context.loop.time
+        self.sessions: OrderedDict[Client, DatagramSession] = OrderedDict()
+        self.shortest_s = NEVER  # the shortest of the sessions' timeouts
+        self.deadline = NEVER
+        self.held_bytes = 0
+
+    def __repr__(self) -> str:
+        return f"<SessionTable {len(self.sessions)}>"
+
+    def add(self, session: DatagramSession) -> None:
+        """Keep a new session, as the one used last."""
+        session.active = now = self.time()
+        self.sessions[session.client] = session
+        if session.timeout_s < self.shortest_s or len(self.sessions) == 1:
+            self.shortest_s = session.timeout_s
+            self.deadline = min(self.deadline, now + session.timeout_s)
+        self.context.sweeper.watched.add(self)
+
+    def evict(self, spared: DatagramSession | None = None, *, rule_slot: int | None = None) -> bool:
+        """End the idlest session (of one rule) to make room; False when there is none."""
+        if rule_slot is None:
+            idlest = next((one for one in self.sessions.values() if one is not spared), None)
+        else:
+            rules = ((one, one.session.forward.rule_slot) for one in self.sessions.values())
+            idlest = next((one for one, slot in rules if slot == rule_slot), None)
+        if idlest is None:
+            return False
+        idlest.end("evicted")
+        return True
+
+    def expire(self, now: float) -> None:
+        """End the sessions that have been silent too long; called by the sweeper."""
+        silent: list[DatagramSession] = []
+        oldest = now
+        for session in self.sessions.values():
+            if session.active + self.shortest_s > now:
+                oldest = session.active
+                break
+            if session.active + session.timeout_s <= now:
+                silent.append(session)
+        for session in silent:
+            session.end("timeout")
+        if self.sessions:
+            self.deadline = oldest + self.shortest_s
+        else:
+            self.shortest_s = self.deadline = NEVER
+            self.context.sweeper.watched.discard(self)
+
+
+class DatagramForward:
+    """Serves the datagrams of one listener."""
+
+    def __init__(self, context: Context, key: str, routes: tuple[DatagramRoute, ...], most_sessions: int) -> None:
+        """`key`: the listener's. `most_sessions`: bound of this process, whatever the rules allow (descriptors)."""
+        self.context = context
+        self.routes = routes
+        self.most_sessions = most_sessions
+        self._table_key = ("forward sessions", key)
+        self._table: SessionTable | None = None
+
+    def __repr__(self) -> str:
+        return f"<DatagramForward {self._table!r}>"
+
+    @property
+    def table(self) -> SessionTable:
+        """The listener's sessions."""
+        if self._table is None:
+            carried: dict[tuple[str, str], Any] = self.context.carried
+            self._table = carried.setdefault(self._table_key, SessionTable(self.context))
+        return self._table
+
+    def datagram(self, data: bytes, client: Client, socket: DatagramSocket) -> None:  # hot: forward.udp
+        """Take one datagram."""
+        table = self._table or self.table
+        session = table.sessions.get(client)
+        if session is None:
+            session = self._open(table, client, socket)
+            if session is None:
+                return
+        else:
+            table.sessions.move_to_end(client)
+            session.active = table.time()
+            session.socket = socket
+        session.received += len(data)
+        try:
+            session.send(data)
+        except OSError as error:
+            session.link.not_sent(data, error)
+
+    def close(self) -> None:
+        """A reload has put another front in this one's place: it finds the sessions in `context.carried`."""
+        if self.context.draining and self._table is not None:
+            for session in list(self._table.sessions.values()):
+                session.end("shutdown")
+
+    def _open(self, table: SessionTable, client: Client, socket: DatagramSocket) -> DatagramSession | None:
+        ip = plain_ip(str(client[0]))
+        forward = self._choose(ip)
+        if forward is None:
+            return None
+        if not forward.admits(ip):
+            forward.count_refused()
+            return None
+        if not self._make_room(table, forward):
+            forward.count_refused()
+            return None
+        opened = forward.begin(socket.live, (ip, int(str(client[1]))), socket.local(client))
+        session = DatagramSession(table, client, socket, opened)
+        table.add(session)
+        session.link.open()
+        return None if session.is_over else session
+
+    def _make_room(self, table: SessionTable, forward: Forward) -> bool:
+        while forward.has_its_share():
+            if not table.evict(rule_slot=forward.rule_slot):
+                return False
+        return len(table.sessions) < self.most_sessions or table.evict()
+
+    def _choose(self, ip: str) -> Forward | None:
+        for route in self.routes:
+            if route.networks is None or ip in route.networks:
+                return route.forward
+        return None

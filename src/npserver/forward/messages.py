@@ -1,0 +1,187 @@
+"""Forwards from a stream to datagrams: TCP, TLS or Unix in, UDP or Unix datagrams out.
+
+Each connection has a connected datagram socket of its own, so that answers find their way back. Messages are told
+apart by `framing`; `raw` sends each read as one datagram. A flood is read in turns, and only as fast as the kernel
+takes datagrams.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from npserver.forward.datagram_target import DatagramTarget
+from npserver.forward.framing import MAX_LENGTHS, Decoder, FramingError, encoder
+from npserver.forward.session import endpoint_of
+
+if TYPE_CHECKING:
+    from npserver.forward.session import Endpoint, Forward, Session
+    from npserver.listen.listener import LiveListener
+
+log = logging.getLogger("npserver.forward")
+
+TURN = 256  # messages sent before other connections get their turn
+ANSWER_S = 2.0  # silence after a client has sent all, before it is taken not to wait for (more) answers
+
+
+class MessageForward:
+    """Serves connections by sending their messages as datagrams."""
+
+    def __init__(self, forward: Forward) -> None:
+        self.forward = forward
+
+    def __repr__(self) -> str:
+        return f"<MessageForward {self.forward!r}>"
+
+    def accept(self, listener: LiveListener) -> asyncio.Protocol:
+        """Make the protocol of a new connection."""
+        return MessageConnection(self.forward, listener)
+
+    def close(self) -> None:
+        """Nothing to end: connections go on."""
+
+
+class MessageConnection(asyncio.Protocol):
+    """A client's connection and its datagram socket."""
+
+    __slots__ = ("__weakref__", "_decoder", "_encode", "_is_at_eof", "_is_over", "_max_length", "_reason", "_received",
+                 "_sent", "_target", "_timeout_s", "_unsent", "context", "deadline", "forward", "listener",
+                 "proxied_from", "session", "transport")  # fmt: skip
+
+    transport: asyncio.Transport
+
+    def __init__(self, forward: Forward, listener: LiveListener) -> None:
+        settings = forward.settings
+        self.forward = forward
+        self.listener = listener
+        self.context = forward.context
+        self.deadline = float("inf")
+        self.session: Session | None = None
+        self.proxied_from: tuple[Endpoint, Endpoint] | None = None
+        self._timeout_s = settings.timeout_s
+        self._decoder = Decoder(settings.framing, settings.max_message_size)
+        self._encode = encoder(settings.framing)
+        self._max_length = MAX_LENGTHS[settings.framing]
+        self._target: DatagramTarget | None = None
+        self._unsent: list[bytes] = []
+        self._is_at_eof = False
+        self._is_over = False
+        self._reason = ""
+        self._received = 0
+        self._sent = 0
+
+    def __repr__(self) -> str:
+        return f"<MessageConnection {self.session!r}>"
+
+    # ── the client's side, called by the loop ──
+
+    def proxied(self, source: Endpoint, destination: Endpoint) -> None:
+        """A PROXY header named the client; called before `connection_made`."""
+        self.proxied_from = (source, destination)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The client is there: admit it, then open its socket."""
+        self.transport = transport  # type: ignore[assignment]
+        client, local = self.proxied_from or (endpoint_of(transport, "peername"), None)
+        self.session = session = self.forward.open(self.listener, client, local)
+        if session is None:
+            self.transport.abort()
+            return
+        session.transport = transport
+        self.transport.set_write_buffer_limits(self.forward.settings.buffer_size)
+        self.context.connections.add(self)
+        self.context.sweeper.watched.add(self)
+        self._touch()
+        self._target = DatagramTarget(session, answer=self._answer, opened=self._send_turn, lost=self._end)
+        self._target.open()
+
+    def data_received(self, data: bytes) -> None:
+        """Send what is complete in `data`."""
+        self._received += len(data)
+        self._touch()
+        self._decoder.feed(data)
+        self._send_turn()
+
+    def eof_received(self) -> bool:
+        """The client has sent all, and may wait for answers."""
+        self._is_at_eof = True
+        self._timeout_s = min(self._timeout_s, ANSWER_S)
+        self._touch()
+        self._send_turn()
+        return self.transport.can_write_eof()
+
+    def pause_writing(self) -> None:
+        """The client takes less than the target sends: the kernel has to drop."""
+        if self._target is not None:
+            self._target.pause()
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        if self._target is not None:
+            self._target.resume()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The client is gone."""
+        self._is_over = True
+        self.context.connections.discard(self)
+        self.context.sweeper.watched.discard(self)
+        if self._target is not None:
+            self._target.close()
+        if self.session is not None:
+            reason = self._reason or ("closed by client" if error is None else "reset by client")
+            self.session.end(self.listener.listener.address.scheme, self._received, self._sent, reason)
+
+    def expire(self, now: float) -> None:
+        """Nothing has come from either side for too long; called by the sweeper."""
+        self._end("closed by client" if self._is_at_eof else "timeout")
+        self.deadline = float("inf")
+
+    def shut_down(self) -> None:
+        """Connections live on until `timeouts.shutdown`; those of clients that have sent all have been served."""
+        if self._is_at_eof and not self._unsent:
+            self._end("shutdown")
+
+    # ── from the one to the other ──
+
+    def _answer(self, data: bytes) -> None:
+        """A datagram from the target."""
+        self._touch()
+        if len(data) <= self._max_length and not self.transport.is_closing():
+            wire = self._encode(data)
+            self._sent += len(wire)
+            self.transport.write(wire)
+
+    def _send_turn(self) -> None:
+        """Send complete messages, so many as is fair; the rest later, and until then nothing more is read."""
+        target = self._target
+        if target is None or self._is_over or self.transport.is_closing():
+            return
+        messages, self._unsent = self._unsent, []
+        try:
+            messages += self._decoder.messages(TURN)
+        except FramingError as error:
+            log.debug("%s: %s: %s", self.forward.settings.name, self.session, error)
+            self._end(f"bad framing: {error}")
+            return
+        is_last = len(messages) < TURN
+        if is_last and self._is_at_eof and (rest := self._decoder.rest()):
+            messages.append(rest)
+        for index, message in enumerate(messages):
+            if not target.send(message):
+                self._unsent = messages[index:]
+                self.transport.pause_reading()
+                target.when_writable(self._send_turn)
+                return
+        if not is_last:
+            self.transport.pause_reading()
+            self.context.loop.call_soon(self._send_turn)
+        elif not self._is_at_eof:
+            self.transport.resume_reading()
+
+    def _end(self, reason: str) -> None:
+        self._reason = self._reason or reason
+        self.transport.close()
+
+    def _touch(self) -> None:
+        self.deadline = self.context.loop.time() + self._timeout_s

@@ -1,0 +1,244 @@
+"""A forward rule at run time, and one client's use of it: who, where to, since when, how much.
+
+All four forms of forwarding (`forward.streams`, `forward.messages`, `forward.datagrams`) open a `Session` per
+connection or UDP client here: networks let in, the limit, the target, the counters and the access-log line are the
+same for all of them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from npserver.forward.framing import FramingName
+from npserver.networks import plain_ip
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from npserver.listen.listener import LiveListener
+    from npserver.networks import Networks
+    from npserver.runtime.context import Context
+    from npserver.upstream.group import Upstream
+    from npserver.upstream.target import Target
+
+log = logging.getLogger("npserver.forward")
+
+_ids = itertools.count(1)
+
+#: An address and a port, as PROXY headers name them.
+Endpoint = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardSettings:
+    """A forward rule as the config has it; seconds and bytes."""
+
+    name: str  # for logs: "dispatch[3]"
+    timeout_s: float = 300.0
+    connect_timeout_s: float = 5.0
+    max_connections: int = 10_000  # over all workers
+    max_connections_key: str = "limits.max_connections"
+    buffer_size: int = 64 << 10
+    framing: FramingName = "raw"
+    max_message_size: int = 65_507
+    send_proxy: str | None = None  # "v1" or "v2"
+    allow: Networks | None = None
+    deny: Networks | None = None
+
+
+class Forward:
+    """One forward rule: its settings, its upstream, its counters."""
+
+    __slots__ = ("_failed_slot", "_gauge_slot", "_received_slot", "_refused_slot", "_sent_slot", "_sessions_slot",
+                 "_share", "_slots", "_total", "context", "rule_slot", "sends_header", "settings",
+                 "upstream")  # fmt: skip
+
+    def __init__(self, context: Context, settings: ForwardSettings, upstream: Upstream, gauge: str) -> None:
+        """`gauge`: what tells this rule's count of open sessions from that of others, across reloads."""
+        self.context = context
+        self.settings = settings
+        self.upstream = upstream
+        row = context.row
+        self._slots = row.slots
+        self._total = row.board.total
+        self._sessions_slot = row.slot("forward.sessions")
+        self._gauge_slot = row.slot("gauge.forward.sessions")
+        self.rule_slot = row.slot(f"gauge.forward.sessions.{gauge}")  # what `max_connections` is compared with
+        self.sends_header = bool(settings.send_proxy or any(one.settings.send_proxy for one in upstream.targets))
+        self._share = max(settings.max_connections // max(len(row.board.rows) - 1, 1), 1)
+        self._refused_slot = row.slot("forward.refused")
+        self._failed_slot = row.slot("forward.failed")
+        self._received_slot = row.slot("forward.received_bytes")
+        self._sent_slot = row.slot("forward.sent_bytes")
+
+    def __repr__(self) -> str:
+        return f"<Forward {self.settings.name} to {self.upstream.name} open={self._total(self.rule_slot)}>"
+
+    def admits(self, ip: str) -> bool:
+        """Whether clients at `ip` are let in; "" on Unix sockets, which are in no network."""
+        settings = self.settings
+        if settings.deny is not None and ip in settings.deny:
+            return False
+        return settings.allow is None or ip in settings.allow
+
+    def is_full(self) -> bool:
+        """Whether `max_connections` sessions are open over all workers."""
+        return self._total(self.rule_slot) >= self.settings.max_connections
+
+    def has_its_share(self) -> bool:
+        """Whether `max_connections` sessions are open, and of those in this worker as many as it may have at any time.
+
+        Only the kernel knows which worker gets a client: one with few must not refuse them because others have many.
+        """
+        return self.is_full() and self._slots[self.rule_slot] >= self._share
+
+    def count_refused(self) -> None:
+        """A client was not let in."""
+        self._slots[self._refused_slot] += 1
+
+    def count_failed(self) -> None:
+        """No target could be reached for a client."""
+        self._slots[self._failed_slot] += 1
+
+    def open(self, live: LiveListener, client: Endpoint, local: Endpoint | None = None) -> Session | None:
+        """Begin a session, or None for a client that is not let in or one too many. `local`: the address it reached."""
+        if not self.admits(client[0]):
+            log.debug("%s: client %s is not let in", self.settings.name, client[0])
+        elif self.is_full():
+            log.warning(
+                "%s: client %s refused, %d sessions are open (%s)",
+                self.settings.name, client[0], self.settings.max_connections, self.settings.max_connections_key,
+            )  # fmt: skip
+        else:
+            return self.begin(live, client, local)
+        self.count_refused()
+        return None
+
+    def begin(self, live: LiveListener, client: Endpoint, local: Endpoint | None = None) -> Session:
+        """Begin a session of a client that is let in and has room."""
+        slots = self._slots
+        slots[self._sessions_slot] += 1
+        slots[self._gauge_slot] += 1
+        slots[self.rule_slot] += 1
+        return Session(self, live, client, local)
+
+    def closed(self, received: int, sent: int) -> None:
+        """A session has ended: bytes from and to its client."""
+        slots = self._slots
+        slots[self._gauge_slot] -= 1
+        slots[self.rule_slot] -= 1
+        slots[self._received_slot] += received
+        slots[self._sent_slot] += sent
+
+
+class Session:
+    """One connection, or one client of a datagram socket."""
+
+    __slots__ = ("client", "forward", "id", "live", "local", "started", "target", "transport", "tried")
+
+    def __init__(self, forward: Forward, live: LiveListener, client: Endpoint, local: Endpoint | None) -> None:
+        self.forward = forward
+        self.live = live
+        self.client = client
+        self.local = local
+        self.id = next(_ids)
+        self.started = forward.context.loop.time()
+        self.target: Target | None = None  # acquired
+        self.transport: asyncio.BaseTransport | None = None  # the client's, if it has one
+        self.tried: set[Target] = set()
+
+    def __repr__(self) -> str:
+        return f"<Session {endpoint(self.client)} to {self.target.uri if self.target else None}>"
+
+    def next_target(self) -> Target | None:
+        """Choose and acquire the (next) target; None when no other can be tried."""
+        upstream = self.forward.upstream
+        target = upstream.only_target
+        if target is None or self.tried:
+            self._release()
+            if len(self.tried) > upstream.retries:
+                return None
+            target = upstream.pick(self.client[0], self.id, self.tried)
+            if target is None:
+                return None
+        self.tried.add(target)
+        target.acquire()
+        self.target = target
+        return target
+
+    def target_failed(self, reason: str) -> None:
+        """The target could not be reached."""
+        if self.target is not None:
+            self.target.failed(reason)
+
+    def target_reached(self) -> None:
+        """The target is connected."""
+        if self.target is not None:
+            self.target.succeeded()
+
+    def unreachable(self, reason: str) -> None:
+        """All targets failed: say why."""
+        forward = self.forward
+        forward.count_failed()
+        log.warning(
+            "%s: no target of %s for client %s: %s",
+            forward.settings.name, forward.upstream.name, endpoint(self.client), reason,
+        )  # fmt: skip
+
+    def proxy_header(self) -> bytes:
+        """The PROXY header that the target wants first, or nothing."""
+        target = self.target
+        version = self.forward.settings.send_proxy or (target.settings.send_proxy if target else None)
+        if version is None:
+            return b""
+        from npserver.net.proxy_protocol import encode_v1, encode_v2
+
+        local = self.local or (endpoint_of(self.transport, "sockname") if self.transport else ("", 0))
+        source, destination = (self.client, local) if self.client[1] else (None, None)  # Unix sockets have no port
+        if version == "v1":
+            return encode_v1(source, destination)
+        is_datagram = target is not None and not target.address.is_stream
+        return encode_v2(source, destination, datagram=is_datagram)
+
+    def end(self, kind: str, received: int, sent: int, reason: str) -> None:
+        """It is over: release the target, count, write the log line. Called once."""
+        forward = self.forward
+        uri = self.target.uri if self.target else ""
+        self._release()
+        forward.closed(received, sent)
+        context = forward.context
+        if context.access_log.enabled:
+            context.access_log.session(
+                kind=kind,
+                listener=self.live.listener.name,
+                client=endpoint(self.client),
+                target=uri or forward.upstream.name,
+                received=received,
+                sent=sent,
+                duration_s=context.loop.time() - self.started,
+                reason=reason,
+            )
+
+    def _release(self) -> None:
+        if self.target is not None:
+            self.target.release()
+            self.target = None
+
+
+def endpoint_of(transport: asyncio.BaseTransport, name: str) -> Endpoint:
+    """The client's address ("peername") or the one it reached ("sockname"). Unix sockets: a path or nothing, port 0."""
+    value = transport.get_extra_info(name)
+    if isinstance(value, tuple):
+        return plain_ip(value[0]), value[1]
+    return (value if isinstance(value, str) else "", 0)
+
+
+def endpoint(client: Endpoint) -> str:
+    """`192.0.2.7:4711`, `[2001:db8::7]:4711`, a Unix socket's path or `unix`."""
+    host, port = client
+    if not port:
+        return host or "unix"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

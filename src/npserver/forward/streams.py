@@ -1,0 +1,190 @@
+"""Forwards of connections: each client's stream is relayed to a target, byte for byte.
+
+`StreamForward` is the front of a listener with one such rule (`forward.by_server_name` chooses between several). A
+`ForwardedConnection` is the relay itself; it dials while the client's first bytes wait, goes on to the next target when
+one refuses, and is over when both sides are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, cast
+
+from npserver.errors import UpstreamError
+from npserver.forward.session import Endpoint, Forward, Session, endpoint_of
+from npserver.net.connect import Attempt, new_attempt
+from npserver.net.dialer import dial, explain
+from npserver.net.relay import Relay
+from npserver.net.relay_end import End
+from npserver.net.resolver import resolver_of
+from npserver.runtime.deadlines import NEVER, PERIOD_S
+
+if TYPE_CHECKING:
+    from npserver.listen.listener import LiveListener
+
+
+log = logging.getLogger("npserver.forward")
+
+
+class StreamForward:
+    """Serves connections by relaying them."""
+
+    def __init__(self, forward: Forward) -> None:
+        self.forward = forward
+
+    def __repr__(self) -> str:
+        return f"<StreamForward {self.forward!r}>"
+
+    def accept(self, listener: LiveListener) -> asyncio.Protocol:
+        """Make the protocol of a new connection."""
+        return ForwardedConnection(self.forward, listener).client
+
+    def close(self) -> None:
+        """Nothing to end: connections go on."""
+
+
+class ClientEnd(End):
+    """The client's side of a forwarded connection."""
+
+    __slots__ = ()
+
+    def proxied(self, source: Endpoint, destination: Endpoint) -> None:
+        """A PROXY header named the client; called before `connection_made`."""
+        cast("ForwardedConnection", self.relay).proxied_from = (source, destination)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The client is there."""
+        relay = cast("ForwardedConnection", self.relay)
+        self.transport = client = cast("asyncio.Transport", transport)
+        self.is_open = True
+        client.set_write_buffer_limits(relay.buffer_size)
+        relay.accepted(client)
+
+
+class ForwardedConnection(Relay):
+    """A client's connection and its target's."""
+
+    client_class = ClientEnd
+
+    __slots__ = ("_attempt", "_failure", "forward", "listener", "proxied_from", "session")
+
+    def __init__(self, forward: Forward, listener: LiveListener) -> None:
+        settings = forward.settings
+        super().__init__(forward.context, timeout_s=settings.timeout_s, buffer_size=settings.buffer_size, on_end=_ended)
+        self.forward = forward
+        self.listener = listener
+        self.proxied_from: tuple[Endpoint, Endpoint] | None = None  # what a PROXY header said: client, local
+        self.session: Session | None = None
+        self._attempt: Attempt | asyncio.Task[Any] | None = None  # to connect to the target
+        self._failure = "none is usable"  # why the last attempt failed
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """The client's; aborting it ends everything."""
+        return self.client.transport
+
+    def shut_down(self) -> None:
+        """Established connections live on until `timeouts.shutdown`."""
+
+    def accepted(self, transport: asyncio.Transport) -> None:
+        """The client is connected: admit it, then connect to a target."""
+        client, local = self.proxied_from or (endpoint_of(transport, "peername"), None)
+        self.session = session = self.forward.open(self.listener, client, local)
+        if session is None:
+            self.is_over = True
+            transport.abort()
+            return
+        session.transport = transport
+        self.context.connections.add(self)
+        self._connect(session)
+
+    def expire(self, now: float) -> None:
+        """Look whether anything has moved; called by the sweeper."""
+        if self.is_joined:
+            super().expire(now)
+        elif self._attempt is not None:
+            self._attempt.cancel()
+            self._failed(f"no connection within {self.forward.settings.connect_timeout_s:g} s (connect_timeout)")
+        else:
+            self.abort("target does not answer")
+
+    def ended(self) -> None:
+        """Both sides are gone."""
+        self.context.connections.discard(self)
+        if self._attempt is not None:
+            self._attempt.cancel()
+            self._attempt = None
+        if self.session is not None:
+            kind = self.listener.listener.address.scheme
+            self.session.end(kind, self.client.received, self.target.received, self.reason)
+
+    def _connect(self, session: Session) -> None:
+        """Try the next target. The common case, an address that is known and no TLS, takes no more than the loop's own
+        coroutine."""
+        target = session.next_target()
+        if target is None:
+            session.unreachable(self._failure)
+            self.reason = "target unreachable"
+            self.client.reset()
+            return
+        if self.forward.sends_header:
+            self.preface = session.proxy_header()
+        context, address, timeout_s = self.context, target.address, self.forward.settings.connect_timeout_s
+        hosts = None if target.tls or address.is_unix else resolver_of(context).known(address.host)
+        if hosts is not None and len(hosts) == 1:
+            self.deadline = context.sweeper.now + timeout_s + PERIOD_S
+            context.sweeper.watched.add(self)
+            self._attempt = attempt = new_attempt(context, self._take_target, self._attempted)
+            attempt.start(hosts[0], address.port)
+            return
+        before_tls = b""
+        if target.tls is not None:  # the header goes ahead of TLS, not into it
+            before_tls, self.preface = self.preface, b""
+        dialing = dial(
+            context,
+            address,
+            self._take_target,
+            timeout_s=timeout_s,
+            tls=target.tls,
+            server_name=target.server_name,
+            preface=before_tls,
+            key="connect_timeout",
+        )
+        self._attempt = task = context.loop.create_task(dialing)
+        task.add_done_callback(self._dialed)
+
+    def _take_target(self) -> End:
+        """The target's end for the attempt under way; a fresh one if an earlier attempt has used it."""
+        return self.make_target() if self.target.is_used() else self.target
+
+    def _dialed(self, attempt: asyncio.Task[Any]) -> None:
+        if attempt is self._attempt:  # else given up meanwhile
+            self._attempted(cast("Exception | None", attempt.exception()))
+
+    def _attempted(self, error: Exception | None) -> None:
+        if error is None:
+            self._attempt = None
+            if self.session is not None:
+                self.session.target_reached()
+        elif isinstance(error, UpstreamError):
+            self._failed(str(error))
+        elif isinstance(error, OSError):
+            self._failed(explain(error))
+        else:
+            log.error("error in connecting to a target", exc_info=error)
+            self._failed("internal error")
+
+    def _failed(self, reason: str) -> None:
+        self._attempt = None
+        self.deadline = NEVER
+        session = self.session
+        if session is None or self.is_over:
+            return
+        self._failure = reason
+        session.target_failed(reason)
+        self._connect(session)
+
+
+def _ended(connection: ForwardedConnection) -> None:
+    connection.ended()

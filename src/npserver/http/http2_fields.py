@@ -1,0 +1,144 @@
+"""HTTP messages as HTTP/2 carries them (RFC 9113 §8): lists of fields instead of text. Pure; used by `serve.http2_*`.
+
+The library below has refused what is malformed in itself by then: names in upper case, control characters, wrong or
+missing pseudo-header fields, fields about the connection (§8.1.1, §8.2, §8.3). Here a list becomes the same `Request`
+that `http.request_parser` makes of a head, by the same limits.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from npserver.errors import BadRequest, clip
+from npserver.http.chunked import FORBIDDEN_TRAILERS
+from npserver.http.fields import ONCE, SELECTIVE, find_signs
+from npserver.http.request import Block, Fields, Framing, Request, Terms
+from npserver.http.request_parser import METHODS, REPEATABLE, HeadLimits, read_method
+from npserver.http.request_target import parse_authority, parse_target
+from npserver.regex import regex
+
+FIELD_OVERHEAD_BYTES = 32  # what a field counts for beyond its bytes in SETTINGS_MAX_HEADER_LIST_SIZE (§6.5.2)
+_LINE_OVERHEAD_BYTES = 4  # colon, space and CRLF: limits mean the same as for HTTP/1
+_REMEMBERED_BLOCK_BYTES = 2048
+_LENGTH = regex(rb"[0-9]{1,18}")
+_SCHEMES = frozenset({b"https", b"http"})  # some gateways tell their client's
+#: Fields between two neighbours, which HTTP/2 has not (§8.2.2).
+_CONNECTION_FIELDS = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
+
+
+def read_request(fields: Fields, has_body: bool, limits: HeadLimits) -> Request:
+    """Make a request of the fields in its HEADERS frame, pseudo-header fields first.
+
+    `has_body`: the frame does not end the stream.
+
+    Raises: BadRequest with the status to answer: 400, 405, 414, 417 or 431.
+    """
+    pseudo: dict[bytes, bytes] = {}
+    read: dict[bytes, bytes] = {}
+    lines: list[bytes] = []
+    crumbs: list[bytes] = []
+    size = 0
+    for name, value in fields:
+        size += len(name) + len(value) + _LINE_OVERHEAD_BYTES
+        if name[:1] == b":":
+            pseudo[name] = value
+            continue
+        if name == b"cookie":
+            crumbs.append(value)
+            continue
+        if name in read:
+            if name in ONCE:
+                raise BadRequest(f"two {name.decode()} fields")
+            read[name] += b", " + value
+        else:
+            read[name] = value
+        lines.append(b"%b: %b" % (name, value))
+    if crumbs:  # RFC 9113 §8.2.3
+        read[b"cookie"] = cookie = b"; ".join(crumbs)
+        lines.append(b"cookie: " + cookie)
+    if size > limits.head_bytes:
+        raise BadRequest(f"request head of {size} bytes", 431, "limits.max_header_size")
+    if len(lines) > limits.fields:
+        raise BadRequest(f"{len(lines)} header fields", 431, "limits.max_headers")
+    return _make_request(pseudo, read, lines, has_body, limits)
+
+
+def _make_request(
+    pseudo: dict[bytes, bytes], fields: dict[bytes, bytes], lines: list[bytes], has_body: bool, limits: HeadLimits
+) -> Request:
+    method = METHODS.get(pseudo[b":method"]) or read_method(pseudo[b":method"])
+    if pseudo[b":scheme"] not in _SCHEMES:
+        raise BadRequest(f"bad scheme {clip(pseudo[b':scheme'])}")
+    if len(pseudo[b":path"]) > limits.url_bytes:
+        raise BadRequest(f"request target of {len(pseudo[b':path'])} bytes", 414, "limits.max_url_size")
+    target = parse_target(pseudo[b":path"])
+    authority = _find_authority(pseudo, fields)
+    host = parse_authority(authority)
+    if b"host" not in fields:  # a gateway has to write it anyway (§8.3.1)
+        fields[b"host"] = authority
+        lines.append(b"host: " + authority)
+    framing, length = _find_framing(fields, has_body)
+    expects_continue = False
+    if b"expect" in fields:
+        if fields[b"expect"].lower() != b"100-continue":
+            raise BadRequest(f"unknown expectation {clip(fields[b'expect'])}", 417)
+        expects_continue = has_body
+    terms = Terms(
+        True, host, authority.decode("ascii"), framing, length, True,
+        not has_body and fields.keys().isdisjoint(SELECTIVE), expects_continue, b"", fields.get(b"accept-encoding"),
+    )  # fmt: skip
+    return Request(
+        method, target.text, target.path, target.query, target.has_query, 1, host, terms.authority,
+        Block(lines, find_signs(lines, remember=False), terms), b"", framing, length, True, method in REPEATABLE,
+        method == "GET" and terms.is_plain, expects_continue, b"", terms.accept_encoding, is_http2=True,
+        known_fields=fields,
+    )  # fmt: skip
+
+
+def _find_authority(pseudo: dict[bytes, bytes], fields: dict[bytes, bytes]) -> bytes:
+    """Who is meant (§8.3.1): `:authority`, or Host where a gateway has left that; not two different ones."""
+    authority, host = pseudo.get(b":authority"), fields.get(b"host")
+    if authority is None or host is None:
+        found = host if authority is None else authority
+        if not found:
+            raise BadRequest("no authority")
+        return found
+    if authority.lower() != host.lower():
+        raise BadRequest(f":authority {clip(authority)} but Host {clip(host)}")
+    return authority
+
+
+def _find_framing(fields: dict[bytes, bytes], has_body: bool) -> tuple[Framing, int]:
+    """How a body is passed on; the library compares its length with the DATA frames' (§8.1.1)."""
+    text = fields.get(b"content-length")
+    if text is not None and not _LENGTH.fullmatch(text):
+        raise BadRequest(f"bad Content-Length {clip(text)}")
+    if not has_body:
+        return Framing.NONE, 0
+    return (Framing.LENGTH, int(text)) if text is not None and int(text) else (Framing.CHUNKED, 0)
+
+
+def field_list(block: bytes) -> Fields:
+    """Give a block of field lines, each ending in CRLF, as HTTP/2 sends it: names in lower case, nothing about the
+    connection."""
+    if len(block) <= _REMEMBERED_BLOCK_BYTES:
+        return _remembered_list(block)
+    return _make_list(block)
+
+
+def trailer_lines(fields: Fields) -> bytes:
+    """Give a request's trailers as field lines, without what may not come late (RFC 9110 §6.5.1)."""
+    return b"".join([b"%b: %b\r\n" % (name, value) for name, value in fields if name not in FORBIDDEN_TRAILERS])
+
+
+def _make_list(block: bytes) -> Fields:
+    found = []
+    for line in block.split(b"\r\n"):
+        name, colon, value = line.partition(b":")
+        key = name.lower()
+        if colon and key not in _CONNECTION_FIELDS:
+            found.append((key, value.strip(b" \t")))
+    return tuple(found)
+
+
+_remembered_list = lru_cache(maxsize=1024)(_make_list)

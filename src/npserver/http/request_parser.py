@@ -1,0 +1,226 @@
+"""The head of an HTTP/1 request, checked against the grammar of RFC 9112 and nothing looser.
+
+Called by `web.server.front` with one whole head. What peers are known to read in two ways is refused, not repaired:
+bare CR and LF, NUL, obs-fold, white space around a field name, two lengths, unknown transfer codings, two Hosts.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from msgspec import Struct
+
+from npserver.errors import BadRequest, clip
+from npserver.http.fields import CONTROL, CONTROLS, SELECTIVE, check_text, find_signs, join_fields
+from npserver.http.memo import Memory, Recurring
+from npserver.http.request import BY_LENGTH, CHUNKED, NO_BODY, Block, Framing, Request, Terms
+from npserver.http.request_target import Target, parse_authority, parse_target
+
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+_BARE_LF = re.compile(rb"(?<!\r)\n")
+METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")}
+_VERSIONS = {b"HTTP/1.1": 1, b"HTTP/1.0": 0}
+_VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
+REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})  # RFC 9110 §9.2.2
+_RECALLED_BYTES = 2048  # of a head: the parts of longer ones are not kept
+
+
+class HeadLimits(Struct, frozen=True):
+    """Bounds on a head. The defaults are the seed's."""
+
+    url_bytes: int = 4096
+    fields: int = 128
+    head_bytes: int = 64 << 10
+
+
+def parse_head(head: bytes, limits: HeadLimits) -> Request:
+    """Parse a head that ends in an empty line.
+
+    Cookies are the lines that differ most from client to client: without them most blocks of lines have come before.
+
+    Raises: BadRequest with the status to answer: 400, 405, 414, 417, 431, 501 or 505.
+    """
+    # hot: static-varied
+    size, end = len(head), head.find(b"\r\n")
+    if size > limits.head_bytes:
+        raise BadRequest(f"request head of {size} bytes", 431, "limits.max_header_size")
+    cookie = b""
+    if size <= _RECALLED_BYTES and end <= limits.url_bytes:
+        method, is_repeatable, target, minor_version = _request_lines[head[:end]]
+        start = head.find(b"\r\nCookie: ", end)
+        if start < 0:
+            block = _blocks[minor_version][head[end:]]
+        else:
+            after = head.find(b"\r\n", start + 2)
+            cookie = head[start + 2 : after]
+            block = _blocks[minor_version][head[end:start] + head[after:]]
+            if block.has_cookie:  # of several ones the order counts
+                cookie = b""
+                block = _read_block(head[end:], minor_version)
+            elif cookie.translate(CONTROLS).find(1) >= 0:
+                raise BadRequest(CONTROL)
+    else:
+        if head.count(b"\r\n") > limits.fields + 2:
+            raise BadRequest("too many header fields", 431, "limits.max_headers")
+        method, is_repeatable, target, minor_version = _parse_request_line(head[:end], limits.url_bytes)
+        block = _read_block(head[end:], minor_version, remember=False)
+    if len(block.lines) >= limits.fields and len(block.lines) + bool(cookie) > limits.fields:
+        raise BadRequest(f"{len(block.lines) + bool(cookie)} header fields", 431, "limits.max_headers")
+    terms = block.terms
+    text, path, query, has_query, authority = target
+    if authority or not terms.host:
+        host, named = _find_host(terms, authority)
+    else:
+        host, named = terms.host, terms.authority
+    return Request(
+        method, text, path, query, has_query, minor_version, host, named, block, cookie, terms.framing, terms.length,
+        terms.keep_alive, is_repeatable, method == "GET" and terms.is_plain, terms.expects_continue, terms.upgrade,
+        terms.accept_encoding,
+    )  # fmt: skip
+
+
+def _read_block(text: bytes, minor_version: int, *, remember: bool = True) -> Block:
+    """Read field lines that have a CRLF before each, and an empty line at the end."""
+    lines = text[2:-4].split(b"\r\n") if len(text) > len(b"\r\n\r\n") else []
+    signs = find_signs(lines, remember=remember)
+    terms = _terms[minor_version][signs] if remember else _read_terms(signs, minor_version)
+    return Block(lines, signs, terms, any(line[:7].lower() == b"cookie:" for line in lines))
+
+
+#: By minor version.
+_blocks: tuple[Recurring[bytes, Block], ...] = (
+    Recurring(lambda text: _read_block(text, 0), 1024),
+    Recurring(lambda text: _read_block(text, 1), 1024),
+)
+
+
+def check_partial_head(data: bytes, checked: int, limits: HeadLimits) -> None:
+    """Raises: BadRequest if `data`, free of faults up to `checked`, can be the beginning of no acceptable head."""
+    if _BARE_LF.search(data, checked):
+        raise BadRequest("bare LF in the request's head")
+    if len(data) > limits.head_bytes:
+        raise BadRequest("request head too large", 431, "limits.max_header_size")
+    longest_line = limits.url_bytes + 64
+    if len(data) > longest_line and data.find(b"\r\n", 0, longest_line) < 0:
+        raise BadRequest("request target too long", 414, "limits.max_url_size")
+
+
+def first_fault(head: bytes, limits: HeadLimits, error: BadRequest) -> BadRequest:
+    """What to say of a head refused for `error`: the same as if it had come octet by octet."""
+    try:
+        check_partial_head(head, 0, limits)
+    except BadRequest as earlier:
+        return earlier
+    return error
+
+
+def _parse_request_line(line: bytes, url_bytes: int) -> tuple[str, bool, Target, int]:
+    """Method, whether it is idempotent, target and minor version."""
+    check_text(line)
+    words = line.split(b" ")
+    if len(words) != 3 or b"\t" in line:
+        raise BadRequest(f"bad request line {clip(line)}")
+    method, target, version = words
+    if len(target) > url_bytes:
+        raise BadRequest(f"request target of {len(target)} bytes", 414, "limits.max_url_size")
+    minor_version = _VERSIONS.get(version)
+    if minor_version is None:
+        if _VERSION.fullmatch(version):
+            raise BadRequest(f"HTTP version {clip(version)}", 505)
+        raise BadRequest(f"bad HTTP version {clip(version)}")
+    name = METHODS.get(method) or read_method(method)
+    if target == b"*" and name != "OPTIONS":
+        raise BadRequest("request target * without OPTIONS")
+    return name, name in REPEATABLE, parse_target(target), minor_version
+
+
+_request_lines: Memory[bytes, tuple[str, bool, Target, int]] = Memory(
+    lambda line: _parse_request_line(line, len(line)), 4096
+)
+
+
+def read_method(method: bytes) -> str:
+    """Give a method that is not among `METHODS`. Raises: BadRequest if there can be none, or none is served."""
+    if not _TOKEN.fullmatch(method) or len(method) > 32:
+        raise BadRequest(f"bad method {clip(method)}")
+    name = method.decode("ascii")
+    if name in ("CONNECT", "TRACE"):
+        raise BadRequest(f"method {name} is not served", 405)
+    return name
+
+
+def _read_terms(signs: tuple[bytes, ...], minor_version: int) -> Terms:
+    fields = join_fields(signs)
+    authority = fields.get(b"host")
+    if authority is None and minor_version:
+        raise BadRequest("no Host field")
+    framing, length = _find_framing(fields, minor_version)
+    keep_alive, upgrade = minor_version == 1, b""
+    if b"connection" in fields:
+        options = connection_options(fields[b"connection"])
+        if b"close" in options:
+            keep_alive = False
+        elif b"keep-alive" in options:
+            keep_alive = True
+        if b"upgrade" in options and minor_version:
+            upgrade = fields.get(b"upgrade", b"").lower()
+    expects_continue = False
+    if b"expect" in fields and minor_version:
+        if fields[b"expect"].lower() != b"100-continue":
+            raise BadRequest(f"unknown expectation {clip(fields[b'expect'])}", 417)
+        expects_continue = framing is not NO_BODY
+    is_plain = (
+        framing is NO_BODY and not upgrade and fields.keys().isdisjoint(SELECTIVE)
+        and (minor_version == 1 or not keep_alive)
+    )  # fmt: skip
+    host = parse_authority(authority) if authority else ""
+    return Terms(
+        authority is not None, host, authority.decode("ascii") if authority else "", framing, length, keep_alive,
+        is_plain, expects_continue, upgrade, fields.get(b"accept-encoding"),
+    )  # fmt: skip
+
+
+#: By minor version, then by signs.
+_terms: tuple[Memory[tuple[bytes, ...], Terms], ...] = (
+    Memory(lambda signs: _read_terms(signs, 0), 1024),
+    Memory(lambda signs: _read_terms(signs, 1), 1024),
+)
+
+
+def _find_host(terms: Terms, authority: bytes) -> tuple[str, str]:
+    """The host that routes look at, and the authority, where the Host field does not say (RFC 9112 §3.2)."""
+    if authority:
+        return parse_authority(authority), authority.decode("ascii")  # RFC 9112 §3.2.2: it wins
+    if terms.has_host:
+        raise BadRequest("empty Host field")
+    return "", ""
+
+
+def _find_framing(fields: dict[bytes, bytes], minor_version: int) -> tuple[Framing, int]:
+    """How the body ends (RFC 9112 §6.3), refusing everything that could be read in two ways (§11.2)."""
+    coding = fields.get(b"transfer-encoding")
+    length = fields.get(b"content-length")
+    if coding is not None:
+        if length is not None:
+            raise BadRequest("both Transfer-Encoding and Content-Length")
+        if not minor_version:
+            raise BadRequest("Transfer-Encoding in HTTP/1.0")
+        if coding.lower() != b"chunked":
+            codings = [one.strip(b" \t") for one in coding.lower().split(b",")]
+            if codings.count(b"chunked") > 1 or not all(map(_TOKEN.fullmatch, codings)):
+                raise BadRequest(f"bad Transfer-Encoding {clip(coding)}")
+            raise BadRequest(f"unknown transfer coding {clip(coding)}", 501)
+        return CHUNKED, 0
+    if length is None:
+        return NO_BODY, 0
+    if not _LENGTH.fullmatch(length):
+        raise BadRequest(f"bad Content-Length {clip(length)}")
+    return (BY_LENGTH, int(length)) if int(length) else (NO_BODY, 0)
+
+
+@lru_cache(maxsize=256)
+def connection_options(value: bytes) -> frozenset[bytes]:
+    """Give the options of a Connection field in lower case (RFC 9110 §7.6.1)."""
+    return frozenset(option.strip(b" \t") for option in value.lower().split(b","))

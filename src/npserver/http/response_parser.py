@@ -1,0 +1,191 @@
+"""The head of an upstream's HTTP/1 answer, read strictly and made ready to be passed on (RFC 9112 §4, RFC 9110 §7.6.1).
+
+Called by `upstream.http1` with one whole head. As with requests, what peers are known to read in two ways is refused
+(the client gets a 502), not repaired.
+"""
+
+from __future__ import annotations
+
+from operator import attrgetter
+
+from msgspec import Struct
+
+from npserver.errors import BadResponse, clip
+from npserver.http.memo import Memory, Recurring
+from npserver.http.request import BY_LENGTH, CHUNKED, NO_BODY, UNTIL_CLOSE, Framing
+from npserver.regex import regex
+
+MAX_HEAD_BYTES = 64 << 10
+MAX_FIELDS = 256
+TLS_ALERT = b"\x15\x03"  # what a TLS server says to plain HTTP (RFC 8446 §5.1)
+REMEMBERED_HEAD_BYTES = 4096  # longer heads are parsed anew each time
+
+_TOKEN = regex(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_LENGTH = regex(rb"[0-9]{1,18}")
+_STATUS_LINE = regex(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?")
+_DATE = regex(rb"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT\r\n")
+_LINE_OCTETS = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])
+
+
+_NOT_PLAIN = frozenset({204, 304, 502, 503, 504})  # without a body, or another target may be asked
+_CONNECTION_OPTIONS = frozenset({b"close", b"keep-alive", b"upgrade"})
+
+# What is done with a field.
+_PASS = 0
+_REWRITE = 1  # passed on, but the proxy may have to change it
+_READ = 2  # read here and dropped
+_DROP = 3  # it is between us and the upstream only, or written anew by the server
+
+_KNOWN = {
+    b"location": _REWRITE,
+    b"content-location": _REWRITE,
+    b"refresh": _REWRITE,
+    b"set-cookie": _REWRITE,
+    b"connection": _READ,
+    b"content-length": _READ,
+    b"transfer-encoding": _READ,
+    b"upgrade": _READ,
+    b"date": _DROP,
+    b"server": _DROP,
+    b"keep-alive": _DROP,
+    b"proxy-connection": _DROP,
+    b"proxy-authenticate": _DROP,
+    b"proxy-authentication-info": _DROP,
+}
+
+
+class _Line(Struct, frozen=True, eq=False):
+    """What a field line says to us."""
+
+    role: int
+    passed: bytes  # what is passed on, with its CRLF: the line, or nothing
+    key: bytes  # its name, lower case
+    value: bytes
+
+
+_role_of = attrgetter("role")
+_passed_of = attrgetter("passed")
+
+
+def _parse_line(line: bytes) -> _Line:
+    """Parse a field line (RFC 9112 §5). Raises: BadResponse."""
+    if line.translate(None, _LINE_OCTETS):
+        raise BadResponse("control character, bare CR or bare LF in the response's head")
+    name, colon, value = line.partition(b":")
+    if not _TOKEN.fullmatch(name):
+        raise BadResponse(f"bad field name {clip(name)}")
+    if not colon:
+        raise BadResponse(f"header line without a colon: {clip(line)}")
+    key = name.lower()
+    role = _KNOWN.get(key, _PASS)
+    return _Line(role, line + b"\r\n" if role <= _REWRITE else b"", key, value.strip(b" \t"))
+
+
+class ResponseHead(Struct, eq=False):
+    """An upstream's answer without its body. Shared like requests: equal heads are parsed once."""
+
+    status: int
+    fields: bytes  # lines to pass on, each ending in CRLF
+    framing: Framing  # of an answer to anything but HEAD
+    length: int | None  # Content-Length, also where no body follows
+    keep_alive: bool
+    body_bytes: int = -1  # size of the body of an answer to anything but HEAD; -1: only its framing tells
+    needs_rewrite: bool = False  # `fields` has a location or a cookie
+    is_plain: bool = False  # with a body, final without doubt, to be passed on as it is
+    upgrade: bytes = b""  # the Upgrade field's value when Connection names it, lower case
+
+
+def read_response_head(head: bytes) -> ResponseHead:
+    """Parse a head that ends in an empty line, or remember it. Raises: BadResponse."""
+    if len(head) > REMEMBERED_HEAD_BYTES:
+        return parse_response_head(head)
+    start = head.find(b"\r\nDate: ")  # left out, as it would be anyway, so that heads are the same for longer
+    if start > 0 and _dates[head[start + 8 : start + 39]]:
+        head = head[:start] + head[start + 37 :]
+    return _heads[head]
+
+
+def check_partial_response_head(data: bytes) -> None:
+    """Raises: BadResponse if `data` can be the beginning of no head that we take."""
+    if len(data) > MAX_HEAD_BYTES:
+        raise BadResponse(f"response head of more than {MAX_HEAD_BYTES} bytes")
+    if not b"HTTP/1."[: len(data)].startswith(data[:7]):
+        hint = " (TLS: is the target https?)" if data.startswith(TLS_ALERT) else ""
+        raise BadResponse(f"not an HTTP response: {data[:40]!r}{hint}")
+
+
+def parse_response_head(head: bytes) -> ResponseHead:
+    """Parse a head that ends in an empty line. Raises: BadResponse."""
+    # hot: proxy-varied
+    status_line, *lines, _, _ = head.split(b"\r\n")
+    if len(lines) > MAX_FIELDS:
+        raise BadResponse(f"{len(lines)} header fields")
+    minor_version, status = _status_lines[status_line]
+    recall = _recall_line if len(head) <= REMEMBERED_HEAD_BYTES else _parse_line
+    found = [*map(recall, lines)]
+    read: dict[bytes, bytes] = {}
+    needs_rewrite = False
+    for line in filter(_role_of, found):  # most lines have none: they are passed on
+        if line.role == _READ:
+            _read_field(read, line.key, line.value)
+        elif line.role == _REWRITE:
+            needs_rewrite = True
+    fields = b"".join(map(_passed_of, found))
+    framing, length = _find_framing(read, status, minor_version)
+    keep_alive, upgrade = minor_version == 1, b""
+    if b"connection" in read:
+        options = {option.strip(b" \t") for option in read[b"connection"].lower().split(b",")}
+        if not options <= _CONNECTION_OPTIONS:  # RFC 9110 §7.6.1: the fields it names are between us and the upstream
+            fields = b"".join([line.passed for line in found if line.key not in options])
+        keep_alive = keep_alive and b"close" not in options
+        if b"upgrade" in options:
+            upgrade = read.get(b"upgrade", b"").lower()
+    body_bytes = 0 if framing is NO_BODY else length if length is not None else -1
+    is_plain = not needs_rewrite and status not in _NOT_PLAIN
+    return ResponseHead(status, fields, framing, length, keep_alive, body_bytes, needs_rewrite, is_plain, upgrade)
+
+
+def _read_field(read: dict[bytes, bytes], key: bytes, value: bytes) -> None:
+    if key in read:
+        if key == b"content-length":
+            raise BadResponse("two Content-Length fields")
+        value = read[key] + b", " + value
+    read[key] = value
+
+
+def _find_framing(read: dict[bytes, bytes], status: int, minor_version: int) -> tuple[Framing, int | None]:
+    """How the body ends (RFC 9112 §6.3)."""
+    coding, text = read.get(b"transfer-encoding"), read.get(b"content-length")
+    length = None
+    if text is not None:
+        if not _LENGTH.fullmatch(text):
+            raise BadResponse(f"bad Content-Length {clip(text)}")
+        length = int(text)
+    if status < 200 or status == 204 or status == 304:  # rule 1: no body whatever the fields say
+        return NO_BODY, length if status == 304 else None
+    if coding is not None:  # rule 3
+        if length is not None:
+            raise BadResponse("both Transfer-Encoding and Content-Length")
+        if not minor_version:
+            raise BadResponse("Transfer-Encoding in HTTP/1.0")
+        if coding.lower() != b"chunked":
+            raise BadResponse(f"unknown transfer coding {clip(coding)}")
+        return CHUNKED, None
+    if length is None:  # rule 8
+        return UNTIL_CLOSE, None
+    return BY_LENGTH if length else NO_BODY, length
+
+
+def _read_status_line(line: bytes) -> tuple[int, int]:
+    """Minor version and status."""
+    match = _STATUS_LINE.fullmatch(line)
+    if match is None:
+        raise BadResponse(f"bad status line {clip(line)}")
+    return int(match[1]), int(match[2])
+
+
+_recall_line = Memory(_parse_line, 4096).__getitem__  # most lines come again, whatever else a head holds
+_status_lines = Memory(_read_status_line, 256)
+#: Whether this is a date and the end of its line, and cannot be anything else.
+_dates: Memory[bytes, bool] = Memory(lambda value: _DATE.fullmatch(value) is not None, 64)
+_heads = Recurring(parse_response_head, 1024)

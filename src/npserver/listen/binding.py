@@ -1,0 +1,289 @@
+"""Binding a listener's sockets, done once by the process that outlives the workers.
+
+Where the kernel balances SO_REUSEPORT sockets (Linux) each worker gets a socket of its own, else all share one. The
+binder stays open while workers come and go, so that no queued connection is lost with a worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from npserver.address import Address
+from npserver.errors import StartError
+from npserver.listen.port_owner import name_port_owner
+
+if TYPE_CHECKING:
+    from npserver.listen.listener import Listener
+
+BALANCES_PORTS = sys.platform.startswith("linux")
+
+SocketAddress = tuple[str, int] | tuple[str, int, int, int]
+
+
+class Binding:
+    """A listener's open sockets: `sockets[n]` are worker n's, one for each address that the listener's host has."""
+
+    __slots__ = ("_identity", "key", "listener", "sockets")
+
+    def __init__(
+        self, listener: Listener, sockets: list[tuple[socket.socket, ...]], *, owns_file: bool = False
+    ) -> None:
+        self.key = listener.key
+        self.listener = listener
+        self.sockets = sockets
+        self._identity = _file_identity(listener.address.path) if owns_file else None
+
+    def __repr__(self) -> str:
+        return f"<Binding {self.key} {' '.join(map(str, self.addresses))}>"
+
+    @property
+    def addresses(self) -> list[Address]:
+        """Where clients reach it: as the listener's address, with the port that was chosen for port 0."""
+        address = self.listener.address
+        if address.is_unix:
+            return [address]
+        names = [one.getsockname() for one in self.sockets[0]]
+        return [replace(address, host=address.host and name[0].lower(), port=name[1]) for name in names]
+
+    def relisten(self, listener: Listener) -> None:
+        """Take over the settings of the same listener in a newer config: backlog and mode."""
+        if listener.address.is_stream and listener.backlog != self.listener.backlog:
+            for one in {one for group in self.sockets for one in group}:
+                one.listen(listener.backlog)
+        if listener.address.is_unix and listener.mode is not None and listener.mode != self.listener.mode:
+            os.chmod(listener.address.path, listener.mode)
+        self.listener = listener
+
+    def close(self, *, unlink: bool = True) -> None:
+        """Close the sockets of this process; with `unlink` a Unix socket's file goes too, if it is still ours."""
+        for group in self.sockets:
+            for one in group:
+                one.close()
+        path = self.listener.address.path
+        if unlink and self._identity is not None and _file_identity(path) == self._identity:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
+
+def bind(
+    listener: Listener,
+    workers: int,
+    *,
+    own_ports: frozenset[int] | set[int] = frozenset(),
+    inherited: Sequence[socket.socket] = (),
+) -> Binding:
+    """Bind `listener` for `workers` processes.
+
+    `own_ports` are ports that this program listens on already: they are shared instead of being reported as in use.
+    `inherited` are sockets that the service manager has bound (systemd socket activation).
+
+    Raises: StartError, which names the listener, where it is configured, and the remedy.
+    """
+    address = listener.address
+    try:
+        if adopted := _adopt(listener, inherited):
+            return Binding(listener, [adopted] * workers)
+        if address.is_unix:
+            return Binding(listener, [(_bind_unix(listener),)] * workers, owns_file=True)
+        return Binding(listener, _bind_inet(listener, workers, own_ports))
+    except OSError as error:
+        raise StartError(f"listener {listener.name!r} ({listener.place}): {explain(error, address)}") from error
+
+
+def explain(error: OSError, address: Address) -> str:
+    """Say what `error` means for someone who wanted to listen on `address`, and what to do."""
+    if isinstance(error, socket.gaierror):
+        return f"no address found for host {address.host!r}: use an address of this machine, or leave the host empty"
+    if address.is_unix:
+        return _explain_unix(error, address.path)
+    if error.errno == errno.EADDRINUSE:
+        owner = name_port_owner(address.port, is_stream=address.is_stream)
+        by = f" by {owner}" if owner else ""
+        return f"port {address.port} is in use{by}: end that program, or choose another port"
+    if error.errno in (errno.EACCES, errno.EPERM) and address.port < 1024:
+        return (
+            f'port {address.port} needs privileges: run as root (and set "user"), give Python the capability '
+            "cap_net_bind_service, or choose a port from 1024 up"
+        )
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{address.host} is not an address of this machine: `ip address` shows those that are"
+    return f"cannot listen on {address}: {error.strerror or error}"
+
+
+def _explain_unix(error: OSError, path: str) -> str:
+    directory = os.path.dirname(path) or "."
+    if error.errno == errno.EADDRINUSE:
+        return f"another program answers on {path}: end it, or choose another path"
+    if error.errno == errno.EEXIST:
+        return f"{path} exists and is not a socket: remove it, or choose another path"
+    if error.errno == errno.ENOENT:
+        return f"directory {directory} does not exist: create it"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"may not create {path}: allow writing to {directory}, or choose another path"
+    if error.errno in (None, errno.ENAMETOOLONG, errno.EINVAL):
+        return f"path {path} is too long for a Unix socket (about 100 bytes): choose a shorter one"
+    return f"cannot listen on {path}: {error.strerror or error}"
+
+
+# ── TCP and UDP ──────────────────────────────────────────────────────────────────────────────────
+
+
+def _bind_inet(
+    listener: Listener, workers: int, own_ports: frozenset[int] | set[int]
+) -> list[tuple[socket.socket, ...]]:
+    address = listener.address
+    kind = socket.SOCK_STREAM if address.is_stream else socket.SOCK_DGRAM
+    opened: list[socket.socket] = []
+    columns: list[list[socket.socket]] = []
+    try:
+        for family, place in _places(address, kind):
+            try:
+                first = _open(family, kind, place, dual=not address.host, shared=address.port in own_ports)
+            except OSError as error:
+                if address.host or family != socket.AF_INET6 or not _lacks_ipv6(error):
+                    raise
+                # a kernel without IPv6: the wildcard means all of IPv4
+                first = _open(socket.AF_INET, kind, ("0.0.0.0", address.port), shared=address.port in own_ports)
+            opened.append(first)
+            column = [first] * workers
+            if BALANCES_PORTS:
+                # The first socket was bound alone, so that a port in use is noticed; from here on it is shared.
+                first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                for number in range(1, workers):
+                    column[number] = _open(first.family, kind, first.getsockname(), dual=not address.host, shared=True)
+                    opened.append(column[number])
+            columns.append(column)
+        if kind is socket.SOCK_STREAM:
+            for one in opened:
+                one.listen(listener.backlog)
+    except OSError:
+        for one in opened:
+            one.close()
+        raise
+    return [tuple(column[number] for column in columns) for number in range(workers)]
+
+
+def _places(address: Address, kind: socket.SocketKind) -> list[tuple[socket.AddressFamily, SocketAddress]]:
+    """Family and address of each socket to open."""
+    if not address.host:
+        if socket.has_ipv6:
+            return [(socket.AF_INET6, ("::", address.port))]
+        return [(socket.AF_INET, ("0.0.0.0", address.port))]
+    host = address.host.encode("ascii")  # as text it would have Python's IDNA tables imported
+    found = socket.getaddrinfo(host, address.port, type=kind, flags=socket.AI_PASSIVE)
+    places: dict[tuple[socket.AddressFamily, SocketAddress], None] = {}
+    for family, _, _, _, place in found:
+        if family in (socket.AF_INET, socket.AF_INET6):
+            places[family, place] = None  # type: ignore[index]
+    ordered = sorted(places, key=lambda one: one[0] != socket.AF_INET)
+    return ordered if address.port else ordered[:1]  # two families would be given two ports
+
+
+def _open(
+    family: int, kind: socket.SocketKind, place: SocketAddress, *, dual: bool = False, shared: bool = False
+) -> socket.socket:
+    one = socket.socket(family, kind)
+    try:
+        one.setblocking(False)
+        if family == socket.AF_INET6:
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if dual else 1)
+        if kind is socket.SOCK_STREAM:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections in TIME_WAIT do not count
+        if shared and BALANCES_PORTS:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        one.bind(place)
+    except OSError:
+        one.close()
+        raise
+    return one
+
+
+def _lacks_ipv6(error: OSError) -> bool:
+    return error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
+
+
+# ── Unix ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _bind_unix(listener: Listener) -> socket.socket:
+    path = listener.address.path
+    kind = socket.SOCK_STREAM if listener.address.is_stream else socket.SOCK_DGRAM
+    _remove_stale(path, kind)
+    one = socket.socket(socket.AF_UNIX, kind)
+    previous = os.umask(0o177) if listener.mode is not None else None
+    try:
+        one.setblocking(False)
+        one.bind(path)
+        if listener.mode is not None:
+            os.chmod(path, listener.mode)
+        if listener.address.is_stream:
+            one.listen(listener.backlog)
+    except OSError:
+        one.close()
+        raise
+    finally:
+        if previous is not None:
+            os.umask(previous)
+    return one
+
+
+def _remove_stale(path: str, kind: socket.SocketKind) -> None:
+    """Remove a socket file on which nobody answers. Raises: OSError when somebody does, or it is no socket."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
+    with socket.socket(socket.AF_UNIX, kind) as caller:
+        caller.setblocking(False)
+        try:
+            caller.connect(path)
+        except (ConnectionRefusedError, FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EPROTOTYPE):
+                raise
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
+def _file_identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino)
+
+
+# ── Sockets bound by the service manager ─────────────────────────────────────────────────────────
+
+
+def _adopt(listener: Listener, inherited: Sequence[socket.socket]) -> tuple[socket.socket, ...]:
+    """Those of the inherited sockets that are what the listener asks for."""
+    kind = socket.SOCK_STREAM if listener.address.is_stream else socket.SOCK_DGRAM
+    adopted = tuple(one for one in inherited if one.type == kind and _serves(one, listener.address))
+    for one in adopted:
+        one.setblocking(False)
+        if kind is socket.SOCK_STREAM:
+            one.listen(listener.backlog)
+    return adopted
+
+
+def _serves(one: socket.socket, address: Address) -> bool:
+    name = one.getsockname()
+    if one.family == socket.AF_UNIX:
+        return address.is_unix and bool(name == address.path)
+    if address.is_unix or name[1] != address.port:
+        return False
+    return name[0] in ((address.host,) if address.host else ("::", "0.0.0.0"))

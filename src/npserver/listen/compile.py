@@ -1,0 +1,190 @@
+"""Compiles `listen`: what to bind, with which certificates, and whether two entries are in each other's way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from npserver.address import Address, parse_listen
+from npserver.config.networks import compile_networks
+from npserver.errors import clip
+from npserver.listen.config import Listen
+from npserver.listen.listener import Listener
+from npserver.nameserver.config import DnsRule
+
+if TYPE_CHECKING:
+    from npserver.config.report import Path, Report
+    from npserver.config.schema import Config
+    from npserver.tls.certificates import ServerTls
+
+_DNS_PORTS = {"udp": 53, "tcp": 53, "ssl": 853}
+_LOOPBACKS = frozenset({"127.0.0.1", "::1"})
+
+
+def compile_listeners(report: Report) -> dict[int, Listener]:
+    """Compile all entries of `listen`, by their index; those with errors are left out."""
+    config = report.document.config
+    certificates = _Certificates(report)
+    taken = _Taken(report)
+    listeners = {}
+    if not config.listen:
+        report.error(("listen",), 'nothing to listen on, add "listen": ["http://:8080"]')
+    for index, entry, path in entries(config):
+        try:
+            address = parse_listen(entry.uri, _default_port(config, entry))
+        except ValueError as error:
+            report.error(path, str(error))
+            continue
+        _check_keys(report, ("listen", index), entry, address)
+        if taken.conflicts(("listen", index), entry, address):
+            continue
+        listeners[index] = _listener(report, index, entry, address, certificates, taken)
+    return listeners
+
+
+def entries(config: Config) -> Iterator[tuple[int, Listen, Path]]:
+    """Each entry of `listen`: its index, itself as an object, and where its URI stands."""
+    for index, entry in enumerate(config.listen):
+        if isinstance(entry, Listen):
+            yield index, entry, ("listen", index, "uri")
+        else:
+            yield index, Listen(uri=entry), ("listen", index)
+
+
+def _listener(
+    report: Report, index: int, entry: Listen, address: Address, certificates: _Certificates, taken: _Taken
+) -> Listener:
+    document, path = report.document, ("listen", index)
+    timeouts = document.config.timeouts
+    networks = compile_networks(report, (*path, "accept_proxy"), entry.accept_proxy) if entry.accept_proxy else None
+    return Listener(
+        key=taken.key(address),
+        name=entry.name or entry.uri,
+        address=address,
+        backlog=entry.backlog or document.config.backlog,
+        place=document.place(path),
+        mode=_mode(report, (*path, "mode"), entry.mode),
+        accepts_proxy=None if networks is None else networks.__contains__,
+        server_tls=certificates.context(path, entry, address) if address.is_tls else None,
+        handshake_timeout_s=timeouts.tls_handshake,
+        proxy_header_timeout_s=timeouts.proxy_header,
+    )
+
+
+def _default_port(config: Config, entry: Listen) -> int | None:
+    """The port of a name server where a rule makes the listener one."""
+    scheme = entry.uri.partition("://")[0].lower()
+    for rule in config.dispatch:
+        if isinstance(rule, DnsRule):
+            names = [rule.listener] if isinstance(rule.listener, str) else rule.listener
+            if names is None or entry.uri in names or (entry.name is not None and entry.name in names):
+                return _DNS_PORTS.get(scheme)
+    return None
+
+
+def _check_keys(report: Report, path: Path, entry: Listen, address: Address) -> None:
+    """Report keys that mean nothing for this kind of listener."""
+    if entry.mode is not None and not address.is_unix:
+        report.error((*path, "mode"), f"'mode' is for Unix sockets, not for {clip(entry.uri)}")
+    if entry.tls is not None and not address.is_tls:
+        secure = "https" if address.scheme == "http" else "ssl"
+        report.error((*path, "tls"), f"'tls' has no effect on {clip(entry.uri)}; use {secure}://")
+    if entry.accept_proxy is not None and address.scheme == "unixgram":
+        report.error((*path, "accept_proxy"), "the PROXY protocol is not defined for unixgram")
+    if entry.name == "":
+        report.error((*path, "name"), "a name must not be empty")
+
+
+def _mode(report: Report, path: Path, text: str | None) -> int | None:
+    if text is None:
+        return None
+    if 3 <= len(text) <= 4 and set(text) <= set("01234567") and int(text, 8) <= 0o777:
+        return int(text, 8)
+    report.error(path, f"'mode': expected octal permissions such as \"0660\", got {clip(text)}")
+    return None
+
+
+class _Certificates:
+    """The TLS contexts made so far: the global `tls` is loaded once for all listeners that use it."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._shared: dict[bool, ServerTls | None] = {}  # by whether they are for HTTP
+
+    def context(self, path: Path, entry: Listen, address: Address) -> ServerTls | None:
+        """The context of a listener; None, with an error in the report, if it cannot be made."""
+        from npserver.tls.compile import server_context
+
+        speaks_http = address.scheme == "https"
+        shared = self._report.document.config.tls
+        if entry.tls is not None:
+            return server_context(self._report, (*path, "tls"), entry.tls, speaks_http=speaks_http)
+        if not shared:
+            self._report.error(
+                path,
+                f'{clip(entry.uri)} needs a certificate: add "tls": {{"cert": "fullchain.pem", "key": "privkey.pem"}} '
+                "to the config, or start with -cert FILE -key FILE",
+            )
+            return None
+        if speaks_http not in self._shared:
+            self._shared[speaks_http] = server_context(self._report, ("tls",), shared, speaks_http=speaks_http)
+        return self._shared[speaks_http]
+
+
+class _Claim(Struct, frozen=True):
+    address: Address
+    uri: str
+    path: Path
+
+
+class _Taken:
+    """The names and addresses given out so far."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._names: dict[str, Path] = {}
+        self._claims: dict[tuple[str, int | str], list[_Claim]] = {}
+        self._keys: dict[str, int] = {}
+
+    def conflicts(self, path: Path, entry: Listen, address: Address) -> bool:
+        """Whether another listener has this name or address already; it is reported then."""
+        place = self._report.document.place
+        if entry.name is not None and (other := self._names.setdefault(entry.name, path)) != path:
+            self._report.error((*path, "name"), f"two listeners are named {clip(entry.name)}, see {place(other)}")
+            return True
+        if address.is_unix:
+            claims = self._claims.setdefault(("unix", address.path), [])
+        else:
+            claims = self._claims.setdefault(("stream" if address.is_stream else "datagram", address.port), [])
+        if address.is_unix or address.port:
+            for claim in claims:
+                if address.is_unix or _overlap(address.host, claim.address.host):
+                    what = "socket" if address.is_unix else f"port {address.port}"
+                    self._report.error(
+                        path, f"{what} bound twice: {clip(entry.uri)} overlaps {clip(claim.uri)} at {place(claim.path)}"
+                    )
+                    return True
+        claims.append(_Claim(address, entry.uri, path))
+        return False
+
+    def key(self, address: Address) -> str:
+        """What tells the listener from others: its URI, with a number if the kernel chooses the port of several."""
+        uri = str(address)
+        count = self._keys[uri] = self._keys.get(uri, 0) + 1
+        return uri if count == 1 else f"{uri}#{count}"
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether sockets on these hosts and the same port are in each other's way."""
+    if one == other or "" in (one, other):
+        return True
+    if "localhost" in (one, other):
+        return not _LOOPBACKS.isdisjoint((one, other)) or bool({"0.0.0.0", "::"} & {one, other})
+    for wildcard, host in ((one, other), (other, one)):
+        if wildcard == "0.0.0.0" and ":" not in host:
+            return True
+        if wildcard == "::" and ":" in host:
+            return True
+    return False

@@ -1,0 +1,223 @@
+"""Listening UDP and Unix datagram sockets: reading in bounded batches, answering from the address a client wrote to.
+
+`process` opens one per datagram listener; fronts (`forward.datagrams`, `dns`) get each datagram with an opaque,
+hashable *client*: `[0]` is the address (IPv4-mapped ones as IPv4), `[1]` the port. On a wildcard address the kernel
+says which local address each datagram was sent to (RFC 3542 §6.1; ip(7) IP_PKTINFO), and the answer leaves from it.
+A plain reader callback is used, not the loop's datagram endpoint: measured 9.5 against 11.2 us a packet on uvloop,
+30 on the stock loop, and it serves Unix sockets too.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from npserver.networks import plain_ip
+
+if TYPE_CHECKING:
+    from npserver.listen.datagram_batch import Batch
+    from npserver.listen.listener import LiveListener
+    from npserver.runtime.context import Context
+    from npserver.runtime.front import Client
+
+log = logging.getLogger("npserver.server")
+
+BATCH = 64  # datagrams read before other sockets get their turn
+MAX_DATAGRAM = 65_535  # more than any UDP payload: nothing is cut
+RECEIVE_BUFFER = 1 << 20  # asked of the kernel, which may give less: room for bursts
+KNOWN_CLIENTS = 4096  # clients of a wildcard socket remembered, so that one is described once and not per datagram
+_CONTROL = socket.CMSG_SPACE(20) if hasattr(socket, "CMSG_SPACE") else 0  # one in6_pktinfo, the larger of both
+
+_IP_PKTINFO: int | None = getattr(socket, "IP_PKTINFO", 8 if sys.platform == "linux" else None)
+_IPV6_PKTINFO: int | None = getattr(socket, "IPV6_PKTINFO", None)
+_IPV6_RECVPKTINFO: int | None = getattr(socket, "IPV6_RECVPKTINFO", None)
+
+Control = tuple[tuple[int, int, bytes], ...]
+
+
+def open_socket(context: Context, live: LiveListener, sock: socket.socket) -> OpenSocket:
+    """Start giving `live.front` the datagrams that come to `sock` (bound, owned from here on)."""
+    return OpenSocket(context, live, sock)
+
+
+class OpenSocket:
+    """A listening datagram socket; what fronts call `DatagramSocket`."""
+
+    __slots__ = ("_batch", "_context", "_known", "_sock", "live", "name", "send")
+
+    #: Send a datagram to a client, from the address it had written to; dropped if that cannot be done now.
+    send: Callable[[bytes, Client], None]
+
+    def __init__(self, context: Context, live: LiveListener, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._context = context
+        self.live = live
+        self._sock = sock
+        self._known: dict[tuple[Any, ...], Client] = {}
+        self.name = sock.getsockname()
+        if sock.family == getattr(socket, "AF_UNIX", None):
+            read, self.send = self._read_unix, self._send_unix
+        elif live.listener.accepts_proxy is not None or self.name[0] in ("0.0.0.0", "::"):
+            _widen(sock)
+            _ask_for_local_address(sock)
+            read, self.send = self._read_any, self._send_any
+        else:
+            _widen(sock)
+            read, self.send = self._read_one, self._send_one
+            if hasattr(live.front, "answer_batch"):  # DNS: answers at once
+                from npserver.listen.datagram_batch import Batch, is_possible  # only where it is used
+
+                if is_possible():
+                    self._batch = Batch(sock)
+                    read = self._read_batch
+        context.loop.add_reader(sock, read)
+
+    def __repr__(self) -> str:
+        return f"<OpenSocket {self.live.listener.name} {self.name!r}>"
+
+    def local(self, client: Client) -> tuple[str, int]:
+        """The address and port that `client` wrote to, as far as known."""
+        if isinstance(self.name, (str, bytes)):
+            return (str(self.name), 0)
+        control: Any = client[3] if len(client) == 4 and isinstance(client[3], tuple) else ()
+        for level, _kind, data in control:
+            if level == socket.IPPROTO_IP:
+                return socket.inet_ntop(socket.AF_INET, data[4:8]), self.name[1]
+            return plain_ip(socket.inet_ntop(socket.AF_INET6, data[:16])), self.name[1]
+        return plain_ip(self.name[0]), self.name[1]
+
+    def close(self) -> None:
+        """Stop reading and close the socket; later sends are dropped."""
+        if self._sock.fileno() >= 0:
+            self._context.loop.remove_reader(self._sock)
+            self._sock.close()
+
+    # ── bound to one address: the client is the socket address itself ──
+
+    def _read_one(self) -> None:  # hot: dns.udp, forward.udp
+        receive = self._sock.recvfrom
+        take = self.live.front.datagram  # type: ignore[union-attr]
+        try:
+            for _ in range(BATCH):
+                data, client = receive(MAX_DATAGRAM)
+                take(data, client, self)
+        except (BlockingIOError, InterruptedError):
+            return
+        except Exception as error:
+            self._fault(error)
+
+    def _read_batch(self) -> None:  # hot: dns-hits
+        batch: Batch = self._batch
+        front: Any = self.live.front
+        try:
+            if hasattr(front, "answer_batch"):
+                batch.send(front.answer_batch(batch.receive(), batch.client, self))
+                return
+            for slot, data in enumerate(batch.receive()):  # a reload gave the listener to another handler
+                front.datagram(data, batch.client(slot), self)
+        except Exception as error:
+            self._fault(error)
+
+    def _send_one(self, data: bytes, client: Client) -> None:  # hot: dns.udp, forward.udp
+        try:
+            self._sock.sendto(data, client)
+        except OSError as error:
+            log.debug("%s: datagram to %s dropped: %s", self.live.listener.name, client, error)
+
+    # ── bound to all addresses: the client is (address, port, socket address, local address) ──
+
+    def _read_any(self) -> None:  # hot: dns.udp, forward.udp
+        receive = self._sock.recvmsg
+        known = self._known.get
+        plain = self.live.listener.accepts_proxy is None
+        take = self.live.front.datagram  # type: ignore[union-attr]
+        try:
+            for _ in range(BATCH):
+                data, control, _flags, sender = receive(MAX_DATAGRAM, _CONTROL)
+                key = (sender, control[0][2]) if control else (sender,)
+                client = known(key) or self._describe(key, sender, control)
+                if plain:
+                    take(data, client, self)
+                else:
+                    self._take_proxied(data, client)
+        except (BlockingIOError, InterruptedError):
+            return
+        except Exception as error:
+            self._fault(error)
+
+    def _describe(self, key: tuple[Any, ...], sender: tuple[Any, ...], control: list[Any]) -> Client:
+        client = (plain_ip(sender[0]), sender[1], sender, _answer_from(control))
+        if len(self._known) >= KNOWN_CLIENTS:
+            self._known.clear()
+        self._known[key] = client
+        return client
+
+    def _send_any(self, data: bytes, client: Client) -> None:  # hot: dns.udp, forward.udp
+        try:
+            self._sock.sendmsg((data,), client[3], 0, client[2])  # type: ignore[arg-type]
+        except OSError as error:
+            log.debug("%s: datagram to %s dropped: %s", self.live.listener.name, client[:2], error)
+
+    def _take_proxied(self, data: bytes, peer: Client) -> None:
+        from npserver.net.proxy_protocol import parse_datagram
+
+        accepts = self.live.listener.accepts_proxy
+        if accepts is None or not accepts(str(peer[0])):
+            return  # from anybody else refused
+        if (parsed := parse_datagram(data)) is None:
+            log.debug("%s: datagram from %s without a PROXY header dropped", self.live.listener.name, peer[:2])
+            return
+        source, payload = parsed
+        client = peer if source is None else (source[0], source[1], *peer[2:])
+        self.live.front.datagram(payload, client, self)  # type: ignore[union-attr]
+
+    # ── Unix sockets: the client is (path, 0); a sender without a path cannot be answered ──
+
+    def _read_unix(self) -> None:
+        receive = self._sock.recvfrom
+        take = self.live.front.datagram  # type: ignore[union-attr]
+        try:
+            for _ in range(BATCH):
+                data, sender = receive(MAX_DATAGRAM)
+                take(data, (sender or "", 0), self)
+        except (BlockingIOError, InterruptedError):
+            return
+        except Exception as error:
+            self._fault(error)
+
+    def _send_unix(self, data: bytes, client: Client) -> None:
+        if client[0]:
+            self._send_one(data, client[0])  # type: ignore[arg-type]
+
+    def _fault(self, error: Exception) -> None:
+        if isinstance(error, OSError):
+            log.debug("%s: receiving a datagram failed: %s", self.live.listener.name, error)
+        else:  # a connection's boundary: one datagram must not end the listener
+            log.error("%s: error in serving a datagram", self.live.listener.name, exc_info=error)
+
+
+def _widen(sock: socket.socket) -> None:
+    if sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) < RECEIVE_BUFFER:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+
+
+def _ask_for_local_address(sock: socket.socket) -> None:
+    if sock.family == socket.AF_INET6:
+        if _IPV6_RECVPKTINFO is not None:
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
+    elif _IP_PKTINFO is not None:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+
+
+def _answer_from(control: list[tuple[int, int, bytes]]) -> Control:
+    """The control message that makes an answer leave from where its question arrived."""
+    for level, kind, data in control:
+        if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:  # ifindex, spec_dst, destination
+            return ((level, kind, bytes(4) + data[4:8] + bytes(4)),)
+        if level == socket.IPPROTO_IPV6 and kind == _IPV6_PKTINFO and data[0] != 0xFF:  # address, ifindex; no multicast
+            is_link_local = data[0] == 0xFE and data[1] & 0xC0 == 0x80
+            return ((level, kind, data if is_link_local else data[:16] + bytes(4)),)
+    return ()

@@ -1,0 +1,116 @@
+"""What is answered over a transport: the one policy for UDP, TCP, TLS and HTTPS, from bytes to bytes.
+
+A channel is one view's responder, whether its client may have other names looked up, and what the transport allows.
+`Channel` checks everything in turn; `nameserver.datagram_channel` puts a fast path before it. Pure: client and time are
+arguments."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import ClassVar
+
+from npserver.dns.message import codes
+from npserver.dns.message.cookies import CookieJar
+from npserver.dns.message.edns import OPT_BADVERS, OPT_REPLIES, PLAIN_UDP_BYTES, opt_with_cookie
+from npserver.dns.message.query import Query, parse_query, refuse
+from npserver.dns.zone.answer import HEADER_BYTES, MAX_MESSAGE_BYTES, Answer
+from npserver.dns.zone.responder import Responder
+from npserver.nameserver.response_rate_limit import RateLimiter, Verdict
+
+
+class Aside(Enum):
+    """What is not answered here."""
+
+    RELAY = "relay"  # ask the resolvers
+    TRANSFER = "transfer"  # send the whole zone
+
+
+Reply = bytes | Aside | None
+
+
+class Channel:
+    """Answers one kind of client over one transport: a stream, on which any answer fits."""
+
+    is_datagram: ClassVar[bool] = False
+
+    __slots__ = ("__weakref__", "jar", "limiter", "may_transfer", "minimal_any", "relays", "responder")
+
+    def __init__(
+        self,
+        responder: Responder,
+        jar: CookieJar,
+        *,
+        relays: bool = False,
+        may_transfer: bool = False,
+        limiter: RateLimiter | None = None,
+    ) -> None:
+        self.responder = responder
+        self.jar = jar
+        self.relays = relays
+        self.may_transfer = may_transfer
+        self.limiter = limiter
+        self.minimal_any = self.is_datagram and limiter is not None  # RFC 8482: where forged senders reach us
+
+    def __repr__(self) -> str:
+        return f"<Channel {self.responder!r}{' relays' if self.relays else ''}>"
+
+    def respond(self, data: bytes, client: str, now: float, wall: float) -> Reply:
+        """Answer a message. `now` is any steady clock, `wall` the time of day, both in seconds."""
+        query = parse_query(data)
+        if query is None:
+            return None
+        if isinstance(query, Query):
+            return self.reply(query, client, now, wall)
+        refusal = self.responder.refusal(0, query[3] & 0xF)
+        if self.limiter is not None and self.limiter.judge(client, refusal.label, now) is not Verdict.SEND:
+            return None  # a header alone is as short as a truncated answer
+        refusal.tally[0] += 1
+        return query
+
+    def reply(self, query: Query, client: str, now: float, wall: float) -> Reply:
+        """Answer a well-formed question."""
+        data, edns = query.data, query.edns
+        opt, is_proved = b"", False
+        answer: Answer | None = None
+        if edns is not None:
+            _, do, version, cookie = edns
+            opt = OPT_REPLIES[do]
+            if version:  # RFC 6891 §6.1.3
+                answer, opt = self.responder.refusal(query.kind, codes.BADVERS), OPT_BADVERS
+            elif cookie is not None:
+                baked = self.jar.answer(cookie, client, int(wall))
+                if baked is None:
+                    return refuse(data, codes.FORMERR)
+                opt, is_proved = opt_with_cookie(do, baked[0]), baked[1]
+        if answer is None:
+            if query.kind == codes.AXFR and self.may_transfer:
+                return Aside.TRANSFER
+            answer = self.responder.answer(query.key, query.question[-4:], minimal_any=self.minimal_any)
+            if answer is None:
+                if self.relays and query.is_recursive and query.kind not in (codes.AXFR, codes.IXFR):
+                    return Aside.RELAY
+                answer = self.responder.refusal(query.kind, codes.REFUSED)
+        shape = query.shape + 4 * self.relays
+        if self.limiter is not None and not is_proved:
+            verdict = self.limiter.judge(client, answer.label, now)
+            if verdict is not Verdict.SEND:
+                return None if verdict is Verdict.DROP else truncated(data, query.end, shape, answer, opt)
+        answer.tally[0] += 1
+        reply = b"".join((data[:2], answer.full_heads[shape], query.question, next(answer.turn), opt))
+        limit = MAX_MESSAGE_BYTES if not self.is_datagram else edns[0] if edns is not None else PLAIN_UDP_BYTES
+        return reply if len(reply) <= limit else shortened(data, query.end, shape, answer, opt, limit)
+
+
+def shortened(data: bytes, end: int, shape: int, answer: Answer, opt: bytes, limit: int) -> bytes:
+    """Reply to `data`, whose question ends at `end`, without the additional section (RFC 2181 §9), else truncated."""
+    if answer.short is not None:
+        heads, body = answer.short
+        reply = b"".join((data[:2], heads[shape], data[HEADER_BYTES:end], body, opt))
+        if len(reply) <= limit:
+            return reply
+    return truncated(data, end, shape, answer, opt)
+
+
+def truncated(data: bytes, end: int, shape: int, answer: Answer, opt: bytes) -> bytes:
+    """Reply to `data` with nothing but the advice to come by TCP."""
+    return b"".join((data[:2], answer.truncated_heads[shape], data[HEADER_BYTES:end], opt))

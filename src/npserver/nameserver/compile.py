@@ -1,0 +1,210 @@
+"""Compiles the name server: one for all listeners of a config, and a front for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import TYPE_CHECKING
+
+from npserver.address import Address
+from npserver.config.networks import compile_networks
+from npserver.dns.message import codes
+from npserver.dns.message.name import parse_owner
+from npserver.dns.zone.compile import Settings, compile_tables
+from npserver.dns.zone.tables import Tables
+from npserver.errors import clip
+from npserver.nameserver.channel import Channel
+from npserver.nameserver.config import DnsForward, DnsRule
+from npserver.nameserver.datagram_channel import DatagramChannel
+from npserver.nameserver.https import DnsOverHttps
+from npserver.nameserver.name_server import NameServer
+from npserver.nameserver.resolver.forwarder import Forwarder
+from npserver.nameserver.response_rate_limit import RateLimiter
+from npserver.nameserver.stream import StreamDns
+from npserver.nameserver.udp import DatagramDns
+from npserver.net.resolver import resolver_of
+from npserver.networks import Networks
+from npserver.upstream.compile import named
+
+if TYPE_CHECKING:
+    from npserver.config.report import Path, Report
+    from npserver.config.schema import AnyRule
+    from npserver.listen.listener import Listener
+    from npserver.runtime.context import Context
+    from npserver.runtime.front import DatagramFront, StreamFront
+    from npserver.upstream.group import Upstream
+    from npserver.web.exchange import Handler
+
+RESOLVER_PORT = 53
+
+
+def compile_dns_front(
+    report: Report, context: Context, listener: Listener, rule: tuple[int, AnyRule], upstreams: dict[str, Upstream]
+) -> StreamFront | DatagramFront | None:
+    """Compile the front of a `udp`, `tcp` or `ssl` listener; `rule` with its index in `dispatch`."""
+    index, dns = rule
+    assert isinstance(dns, DnsRule)
+    path: Path = ("dispatch", index)
+    server = name_server(report, context, upstreams)
+    allow = compile_networks(report, (*path, "allow"), dns.allow)
+    deny = compile_networks(report, (*path, "deny"), dns.deny)
+    if not listener.address.is_stream:
+        limiter = RateLimiter(dns.rate_limit, dns.rate_limit_slip) if dns.public and dns.rate_limit else None
+        return DatagramDns(server.channels(DatagramChannel, allow=allow, deny=deny, limiter=limiter))
+    config = report.document.config
+    return StreamDns(
+        server.channels(
+            Channel,
+            allow=allow,
+            deny=deny,
+            transfers=compile_networks(report, (*path, "allow_transfer"), dns.allow_transfer),
+        ),
+        "tls" if listener.address.is_tls else "tcp",
+        timeout_s=float(dns.timeout),
+        max_connections=config.limits.max_connections,
+        max_connections_per_ip=config.timeouts.max_connections_per_ip,
+    )
+
+
+def compile_doh(report: Report, context: Context, index: int, rule: DnsRule, upstreams: dict[str, Upstream]) -> Handler:
+    """Compile the handler of a `dns` rule on a listener that speaks HTTP; guards obey its `allow` and `deny`."""
+    if rule.allow_transfer:
+        report.warn(
+            ("dispatch", index, "allow_transfer"), "no effect over HTTPS: zones are transferred over tcp and ssl"
+        )
+    return DnsOverHttps(name_server(report, context, upstreams).channels(Channel))
+
+
+def name_server(report: Report, context: Context, upstreams: dict[str, Upstream]) -> NameServer:
+    """The name server of a config, compiled with the first of its listeners."""
+    document, server = context.carried.get(("dns", "server")) or (None, None)
+    if document is not report.document or server is None:
+        server = _compile(report, context, upstreams)
+        context.carried[("dns", "server")] = (report.document, server)
+    found: NameServer = server
+    return found
+
+
+def _compile(report: Report, context: Context, upstreams: dict[str, Upstream]) -> NameServer:
+    config = report.document.config
+    tables = report.document.compiled.get("dns")
+    if tables is None:
+        tables = report.document.compiled["dns"] = _tables(report, upstreams)
+    views: list[tuple[Networks | None, Tables]] = []
+    for index, view in enumerate(config.dns_views):
+        at: Path = ("dns_views", index, "from")
+        networks = compile_networks(report, at, view.from_)
+        if networks is None:
+            report.error(at, "a view needs the networks it is for")
+        views.append((networks or Networks([]), tables[index]))
+    views.append((None, tables[-1]))
+    forwarder, relayed = _forwarder(report, context)
+    if not config.dns and not config.dns_views and not config.dns_zones and forwarder is None:
+        report.warn((), 'handler "dns" has nothing to answer: there is no "dns" section')
+    return NameServer(
+        context,
+        views,
+        forwarder,
+        relayed,
+        find_addresses=lambda name, kind: _addresses(context, upstreams[name], kind) if name in upstreams else (),
+        logs_queries=config.logging.dns_queries,
+    )
+
+
+def _tables(report: Report, upstreams: dict[str, Upstream]) -> list[Tables]:
+    """The tables of the views, then the global ones. They hold nothing of one process."""
+    config = report.document.config
+    zones = _zones(report, config.dns_zones)
+
+    def compile_at(at: Path, records: Mapping[str, Mapping[str, object]]) -> Tables:
+        settings = Settings(
+            config.dns_ttl,
+            zones,
+            auto_ptr=config.dns_auto_ptr,
+            has_upstream=lambda path, name: (
+                named(report, (*at, *path), Address("upstream", name), upstreams) is not None
+            ),
+        )
+        return compile_tables(records, settings, lambda path, message: report.error((*at, *path), message))
+
+    views = [compile_at(("dns_views", index, "dns"), view.dns) for index, view in enumerate(config.dns_views)]
+    return [*views, compile_at(("dns",), config.dns)]
+
+
+def _zones(report: Report, names: Sequence[str]) -> list[bytes]:
+    found: list[bytes] = []
+    for index, name in enumerate(names):
+        try:
+            key = parse_owner(name).lower()
+        except ValueError as error:
+            report.error(("dns_zones", index), str(error))
+            continue
+        if key in found:
+            report.error(("dns_zones", index), f"{clip(name)} is given twice")
+        found.append(key)
+    return found
+
+
+# ── addresses of upstreams ──
+
+
+def _addresses(context: Context, upstream: Upstream, kind: int) -> list[bytes]:
+    """The addresses of the healthy targets; of all, if none is healthy: better one that may be down than none."""
+    of_kind = IPv4Address if kind == codes.A else IPv6Address
+    found = _packed(upstream.healthy_addresses(), of_kind)
+    if not found:
+        resolver = resolver_of(context)
+        hosts = [target.address.host for target in upstream.targets if not target.address.is_unix]
+        found = _packed([address for host in hosts for address in resolver.known(host) or ()], of_kind)
+    return found
+
+
+def _packed(addresses: Sequence[str], of_kind: type[IPv4Address | IPv6Address]) -> list[bytes]:
+    found = [ip_address(text.partition("%")[0]) for text in addresses]
+    return [address.packed for address in dict.fromkeys(found) if isinstance(address, of_kind)]
+
+
+# ── resolvers ──
+
+
+def _forwarder(report: Report, context: Context) -> tuple[Forwarder | None, Networks | None]:
+    settings = report.document.config.dns_forward
+    if settings is None:
+        return None, None
+    if isinstance(settings, list):
+        at: Path = ("dns_forward",)
+        settings = DnsForward(resolvers=settings)
+    else:
+        at = ("dns_forward", "resolvers")
+    resolvers = []
+    for index, text in enumerate(settings.resolvers):
+        try:
+            resolvers.append(_resolver(text))
+        except ValueError as error:
+            report.error((*at, index), str(error))
+    if not settings.resolvers:
+        report.error(at, "expected the addresses of resolvers, got an empty list")
+    relayed = compile_networks(report, ("dns_forward", "allow"), settings.allow)
+    if not resolvers:
+        return None, None
+    forwarder = Forwarder(context, tuple(resolvers), timeout_s=float(settings.timeout), cache_size=settings.cache_size)
+    return forwarder, relayed or Networks([])
+
+
+def _resolver(text: str) -> tuple[str, int]:
+    """Read `9.9.9.9`, `2620:fe::fe`, `[2620:fe::fe]:5353`, `udp://1.1.1.1:53`."""
+    host, port = text.removeprefix("udp://"), str(RESOLVER_PORT)
+    if host.startswith("["):
+        host, _, rest = host[1:].partition("]")
+        port = rest.removeprefix(":") or port
+    elif host.count(":") == 1:
+        host, _, port = host.partition(":")
+    try:
+        address = str(ip_address(host))
+    except ValueError:
+        raise ValueError(
+            f"expected a resolver's IP address such as 9.9.9.9 or [2620:fe::fe]:53, got {clip(text)}"
+        ) from None
+    if not port.isdigit() or not 1 <= int(port) <= 65_535:
+        raise ValueError(f"expected a port from 1 to 65535, got {clip(text)}")
+    return address, int(port)

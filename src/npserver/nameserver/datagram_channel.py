@@ -1,0 +1,142 @@
+"""The fast path of DNS over UDP: look the question's bytes up, put the compiled answer behind them.
+
+Two steps before `Channel`, which is right about everything: replies remembered by all bytes of the query after its id,
+and answers found by the question's bytes in lower case. Whatever is not a plain query of one question with at most a
+plain OPT record falls through. What an attacker can vary (case, names, options) stays within the second step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import cycle, repeat
+from typing import ClassVar
+
+from npserver.dns.message.cookies import CookieJar
+from npserver.dns.message.edns import OPT_REPLIES, PLAIN_UDP_BYTES, opt_with_cookie, parse_opt
+from npserver.dns.zone.answer import HEADER_BYTES, Answer
+from npserver.dns.zone.responder import Responder
+from npserver.nameserver.channel import Channel, Reply, shortened, truncated
+from npserver.nameserver.response_rate_limit import RateLimiter, Verdict
+
+MAX_REPLIES = 16_384  # remembered; then all are forgotten
+MAX_OPTS = 4096
+COOKIE_S = 60.0  # how long a cookie given is given again
+SAMPLE = 8  # every so many-th is remembered: what comes often soon is, and what comes once costs next to nothing
+MAX_TURNS = 4  # answers with more orders of addresses are not remembered whole
+
+#: Headers of plain queries (bytes 2 to 12) and which of an answer's heads fits: RD + 2 * EDNS. Opcode 0, one question;
+#: AA, TC, RA, Z, AD and CD mean nothing to us.
+SHAPES = {
+    bytes((high, low)) + b"\0\x01\0\0\0\0\0" + bytes((edns,)): (high & 1) + 2 * edns
+    for high in range(8)
+    for low in range(0, 256, 16)
+    for edns in (0, 1)
+}
+_PLAIN_OPT_BYTES = 11  # without options
+
+#: What a query's OPT record comes to: the largest reply, the reply's OPT, whether the client's address is proved.
+Opt = tuple[int, bytes, bool]
+
+
+class DatagramChannel(Channel):
+    """Answers datagrams."""
+
+    is_datagram: ClassVar[bool] = True
+
+    __slots__ = ("_due", "_opts", "_opts_until", "_shapes", "replies")
+
+    def __init__(
+        self,
+        responder: Responder,
+        jar: CookieJar,
+        *,
+        relays: bool = False,
+        may_transfer: bool = False,
+        limiter: RateLimiter | None = None,
+    ) -> None:
+        super().__init__(responder, jar, relays=relays, may_transfer=may_transfer, limiter=limiter)
+        #: By the query without its id: what gives the replies, without their ids, in turn; and the count of them.
+        self.replies: dict[bytes, tuple[Callable[[], bytes], list[int]]] = {}
+        self._due = 1
+        self._opts: dict[bytes | tuple[bytes, str], Opt] = {}
+        self._opts_until = 0.0  # cookies age
+        self._shapes = {head: shape + 4 * relays for head, shape in SHAPES.items()}
+
+    def forget(self) -> None:
+        """The tables have changed."""
+        self.replies.clear()
+
+    def respond(self, data: bytes, client: str, now: float, wall: float) -> Reply:  # hot: dns-varied, dns-missing
+        """Answer a message; see `Channel.respond`, which gives the same."""
+        shape = self._shapes.get(data[2:12])
+        end = data.find(0, HEADER_BYTES) + 1
+        after = end + 4
+        if shape is None or not end:
+            return super().respond(data, client, now, wall)
+        if shape & 2:
+            record = data[after:]
+            if len(record) == _PLAIN_OPT_BYTES:
+                read = self._opts.get(record) or self._read_opt(record, client, wall)
+            elif wall < self._opts_until:
+                read = self._opts.get((record, client)) or self._read_opt(record, client, wall)
+            else:
+                read = self._read_opt(record, client, wall)
+            if read is None:
+                return super().respond(data, client, now, wall)
+            limit, opt, is_proved = read
+        elif len(data) == after:
+            limit, opt, is_proved = PLAIN_UDP_BYTES, b"", False
+        else:
+            return super().respond(data, client, now, wall)
+        key = data[HEADER_BYTES:end].lower()
+        tail = data[end:after]
+        answer = known = self.responder.answers.get(key + tail)
+        if answer is None:
+            try:
+                answer = self.responder.answer(key, tail, minimal_any=self.minimal_any)
+            except ValueError:  # a zero byte in a label, or no name at all
+                return super().respond(data, client, now, wall)
+            if answer is None:
+                return super().respond(data, client, now, wall)
+        if self.limiter is not None and not is_proved:
+            verdict = self.limiter.judge(client, answer.label, now)
+            if verdict is not Verdict.SEND:
+                return None if verdict is Verdict.DROP else truncated(data, after, shape, answer, opt)
+        answer.tally[0] += 1
+        reply = b"".join((data[:2], answer.full_heads[shape], data[HEADER_BYTES:after], next(answer.turn), opt))
+        if len(reply) > limit:
+            reply = shortened(data, after, shape, answer, opt, limit)
+        elif known is not None and len(opt) <= _PLAIN_OPT_BYTES and self.limiter is None:
+            self._due -= 1
+            if not self._due:
+                self._due = SAMPLE
+                self._remember(data, shape, after, answer, opt)
+        return reply
+
+    def _read_opt(self, record: bytes, client: str, wall: float) -> Opt | None:
+        """Read a query's OPT record; None if `Channel` has to look at it."""
+        edns = parse_opt(record)
+        if edns is None or edns[2]:
+            return None
+        limit, do, _, cookie = edns
+        opt: Opt = (limit, OPT_REPLIES[do], False)
+        if cookie is not None:
+            baked = self.jar.answer(cookie, client, int(wall))
+            if baked is None:
+                return None
+            opt = (limit, opt_with_cookie(do, baked[0]), baked[1])
+        if len(self._opts) >= MAX_OPTS or wall >= self._opts_until:
+            self._opts.clear()
+            self._opts_until = wall + COOKIE_S
+        self._opts[record if len(record) == _PLAIN_OPT_BYTES else (record, client)] = opt
+        return opt
+
+    def _remember(self, data: bytes, shape: int, after: int, answer: Answer, opt: bytes) -> None:
+        if len(answer.bodies) > MAX_TURNS:
+            return
+        if len(self.replies) >= MAX_REPLIES:
+            self.replies.clear()
+        before = answer.full_heads[shape] + data[HEADER_BYTES:after]
+        replies = [before + body + opt for body in answer.bodies]
+        turn = repeat(replies[0]) if len(replies) == 1 else cycle(replies)
+        self.replies[data[2:]] = turn.__next__, answer.tally

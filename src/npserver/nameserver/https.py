@@ -1,0 +1,125 @@
+"""DNS over HTTPS (RFC 8484): the handler of a `dns` rule on a listener that speaks HTTP."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import TYPE_CHECKING
+
+from npserver.dns.message.query import Query, parse_query
+from npserver.nameserver.channel import Aside, Channel
+from npserver.nameserver.resolver.messages import shortest_ttl
+from npserver.regex import regex
+
+if TYPE_CHECKING:
+    from npserver.nameserver.name_server import Channels
+    from npserver.web.exchange import Exchange
+
+MEDIA_TYPE = b"application/dns-message"
+MAX_QUERY_BYTES = 65_535
+_PARAMETER = regex(r"(?:^|&)dns=([A-Za-z0-9_-]*)=*(?:&|$)")
+
+
+class DnsOverHttps:
+    """Answers the DNS message in a request."""
+
+    def __init__(self, channels: Channels[Channel]) -> None:
+        self._channels = channels
+        self._server = channels.server
+
+    def __repr__(self) -> str:
+        return f"<DnsOverHttps {self._server!r}>"
+
+    def handle(self, exchange: Exchange) -> None:
+        """Answer GET with `?dns=` in base64url, and POST with the message as its body (RFC 8484 §4.1)."""
+        request = exchange.request
+        if request.method in ("GET", "HEAD"):
+            match = _PARAMETER.search(request.query)
+            if match is None:
+                exchange.fail(400, "no parameter dns in base64url")
+                return
+            try:
+                text = match[1]
+                self.answer(exchange, base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+            except binascii.Error:
+                exchange.fail(400, "parameter dns is no base64url")
+        elif request.method == "POST":
+            kind = request.fields.get(b"content-type", b"").partition(b";")[0].strip().lower()
+            if kind != MEDIA_TYPE:
+                exchange.fail(415, "expected application/dns-message", fields=b"Accept: application/dns-message\r\n")
+                return
+            exchange.receive(_Body(self, exchange))
+        else:
+            exchange.fail(405, "expected GET or POST", fields=b"Allow: GET, HEAD, POST\r\n")
+
+    def answer(self, exchange: Exchange, data: bytes) -> None:
+        """Answer a message."""
+        server = self._server
+        server.queries["https"][0] += 1
+        channel = self._channels.only or self._channels.choose(exchange.client_ip)
+        reply = channel.respond(data, exchange.client_ip, 0.0, server.wall)
+        if reply is Aside.RELAY and server.forwarder is not None:
+            query = parse_query(data)
+            assert isinstance(query, Query)
+            exchange.watch(_NoSource())
+            server.forwarder.ask(query, lambda answer: self._deliver(exchange, data, answer), by_stream=True)
+            return
+        server.log("https", exchange.client_ip, data, reply if isinstance(reply, bytes) else None)
+        if isinstance(reply, bytes):
+            self._send(exchange, reply)
+        else:
+            exchange.fail(400, "the message is no DNS query")
+
+    def _deliver(self, exchange: Exchange, data: bytes, reply: bytes) -> None:
+        self._server.log("https", exchange.client_ip, data, reply)
+        if not exchange.is_gone:
+            self._send(exchange, reply)
+
+    def _send(self, exchange: Exchange, reply: bytes) -> None:
+        """RFC 8484 §5.1: fresh no longer than the shortest TTL."""
+        fields = b"Content-Type: application/dns-message\r\nCache-Control: max-age=%d\r\n" % shortest_ttl(reply)
+        exchange.respond(200, fields, reply)
+
+
+class _Body:
+    """Gathers a POST's message."""
+
+    __slots__ = ("_data", "_exchange", "_handler")
+
+    def __init__(self, handler: DnsOverHttps, exchange: Exchange) -> None:
+        self._handler = handler
+        self._exchange = exchange
+        self._data: bytearray | None = bytearray()
+
+    def body_data(self, data: bytes) -> None:
+        """Take a piece."""
+        if self._data is None:
+            return
+        self._data += data
+        if len(self._data) > MAX_QUERY_BYTES:
+            self._data = None
+            self._exchange.fail(413, "a DNS message has at most 65535 bytes")
+
+    def body_end(self, trailers: bytes) -> None:
+        """The message is complete."""
+        if self._data is not None:
+            self._handler.answer(self._exchange, bytes(self._data))
+
+    def body_lost(self, reason: str) -> None:
+        """The client broke off."""
+        self._data = None
+
+
+class _NoSource:
+    """Nothing to stop when the client goes: the resolver's answer is dropped when it comes."""
+
+    __slots__ = ()
+
+    def pause(self) -> None:
+        """Nothing is being sent yet."""
+
+    def resume(self) -> None:
+        """Nothing is being sent yet."""
+
+    def cancel(self) -> None:
+        """`is_gone` tells later."""

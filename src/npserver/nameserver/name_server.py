@@ -1,0 +1,191 @@
+"""The name server of a runtime: views, policy and counts that its UDP, TCP, TLS and HTTPS fronts share.
+
+`nameserver.compile` makes one per config. Each front takes `Channels` from it, which say who is answered how.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from npserver.dns.message import codes
+from npserver.dns.message.cookies import CookieJar
+from npserver.dns.message.name import to_text
+from npserver.dns.message.query import name_end
+from npserver.dns.zone.responder import Responder, Tallies
+from npserver.dns.zone.tables import FindAddresses, Tables
+from npserver.nameserver.channel import Channel
+from npserver.nameserver.datagram_channel import DatagramChannel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from npserver.nameserver.resolver.forwarder import Forwarder
+    from npserver.nameserver.response_rate_limit import RateLimiter
+    from npserver.networks import Networks
+    from npserver.runtime.context import Context
+
+TICK_S = 0.5  # how late counts reach the scoreboard and health reaches answers
+TRANSPORTS = ("udp", "tcp", "tls", "https")
+
+C = TypeVar("C", bound=Channel)
+
+
+class NameServer:
+    """Everything that the fronts of one config share."""
+
+    def __init__(
+        self,
+        context: Context,
+        views: Sequence[tuple[Networks | None, Tables]],
+        forwarder: Forwarder | None = None,
+        relayed: Networks | None = None,
+        *,
+        find_addresses: FindAddresses = lambda upstream, kind: (),
+        logs_queries: bool = False,
+    ) -> None:
+        self.context = context
+        self.tallies: Tallies = {}
+        #: The networks of each view and its responder; the last is everybody's.
+        self.views = [(networks, Responder(tables, self.tallies)) for networks, tables in views]
+        self._find_addresses = find_addresses
+        self.forwarder = forwarder
+        self.relayed = relayed  # who may ask for names outside our zones
+        self.access_log = context.access_log if logs_queries else None
+        self.jar = CookieJar(context.row.board.cells_seed)  # the same in all processes
+        self.wall = time.time()  # the time of day to half a second, for cookies
+        self.queries = {transport: [0] for transport in TRANSPORTS}
+        row = context.row
+        self._transport_slots = {name: row.slot(f"dns.queries.{name}") for name in TRANSPORTS}
+        self._type_slots = {name: row.slot(f"dns.type.{name}") for name in (*codes.TYPES, "other")}
+        self._rcode_slots = {name: row.slot(f"dns.rcode.{name}") for name in codes.RCODE_NAMES.values()}
+        self._datagram_channels: weakref.WeakSet[DatagramChannel] = weakref.WeakSet()
+        self._refresh()
+        context.sweeper.watched.add(_Ticker(self))
+
+    def __repr__(self) -> str:
+        return f"<NameServer {len(self.views)} views>"
+
+    def channels(
+        self,
+        kind: type[C],
+        *,
+        allow: Networks | None = None,
+        deny: Networks | None = None,
+        transfers: Networks | None = None,
+        limiter: RateLimiter | None = None,
+    ) -> Channels[C]:
+        """Make what a front answers with. `limiter` is for datagrams, `transfers` for streams."""
+        return Channels(self, kind, allow, deny, transfers, limiter)
+
+    def tick(self) -> None:
+        """Bring counts to the scoreboard and answers up to date with health."""
+        self.wall = time.time()
+        self.flush()
+        self._refresh()
+
+    def flush(self) -> None:
+        """Bring the counts to the scoreboard."""
+        slots = self.context.row.slots
+        for (kind, rcode), tally in self.tallies.items():
+            if count := tally[0]:
+                tally[0] = 0
+                slots[self._type_slots[kind]] += count
+                slots[self._rcode_slots[rcode]] += count
+        for transport, tally in self.queries.items():
+            slots[self._transport_slots[transport]] += tally[0]
+            tally[0] = 0
+
+    def log(self, transport: str, client: str, data: bytes, reply: bytes | None) -> None:
+        """Write a query and its outcome to the access log, if that is wanted."""
+        if self.access_log is None:
+            return
+        end = name_end(data, 12)
+        name, kind = "?", "?"
+        if end is not None and end + 2 <= len(data):
+            name, kind = to_text(data[12:end]), codes.type_name(int.from_bytes(data[end : end + 2], "big"))
+        rcode = "dropped" if reply is None else codes.rcode_name(reply[3] & 0xF)
+        self.access_log.query(transport=transport, client=client, name=name, type=kind, rcode=rcode)
+
+    def _refresh(self) -> None:
+        for _, responder in self.views:
+            if responder.tables.live and responder.tables.refresh(self._find_addresses):
+                responder.forget()
+                for channel in self._datagram_channels:
+                    channel.forget()
+
+    def make(
+        self, kind: type[C], responder: Responder, limiter: RateLimiter | None, relays: bool, transfers: bool
+    ) -> C:
+        """Make one channel."""
+        channel = kind(responder, self.jar, relays=relays, may_transfer=transfers, limiter=limiter)
+        if isinstance(channel, DatagramChannel):
+            self._datagram_channels.add(channel)
+        return channel
+
+
+class Channels(Generic[C]):
+    """Who is answered how on one front."""
+
+    def __init__(
+        self,
+        server: NameServer,
+        kind: type[C],
+        allow: Networks | None,
+        deny: Networks | None,
+        transfers: Networks | None,
+        limiter: RateLimiter | None,
+    ) -> None:
+        self.server = server
+        self._allow = allow
+        self._deny = deny
+        self._transfers = transfers
+        self._make: Callable[[Responder, bool, bool], C] = lambda responder, relays, may_transfer: server.make(
+            kind, responder, limiter, relays, may_transfer
+        )
+        self._refusing = self._make(Responder(Tables(), server.tallies), False, False)
+        self._channels: dict[tuple[int, bool, bool], C] = {}
+        is_same_for_all = (
+            len(server.views) == 1 and server.relayed is None and allow is None and deny is None and transfers is None
+        )
+        #: The one channel for all clients, if there are no differences.
+        self.only: C | None = self.choose("") if is_same_for_all else None
+
+    def choose(self, client: str) -> C:
+        """The channel of a client."""
+        if (self._allow is not None and client not in self._allow) or (self._deny is not None and client in self._deny):
+            return self._refusing
+        server = self.server
+        relays = server.relayed is not None and client in server.relayed
+        may_transfer = self._transfers is not None and client in self._transfers
+        view = 0
+        for networks, _ in server.views:
+            if networks is None or client in networks:
+                break
+            view += 1
+        key = (view, relays, may_transfer)
+        channel = self._channels.get(key)
+        if channel is None:
+            channel = self._channels[key] = self._make(server.views[view][1], relays, may_transfer)
+        return channel
+
+
+class _Ticker:
+    """Keeps the deadline of a server that may be gone after a reload."""
+
+    __slots__ = ("__weakref__", "_server", "_watched", "deadline")
+
+    def __init__(self, server: NameServer) -> None:
+        self._server = weakref.ref(server)
+        self._watched = server.context.sweeper.watched
+        self.deadline = server.context.loop.time() + TICK_S
+
+    def expire(self, now: float) -> None:
+        """Half a second has passed."""
+        server = self._server()
+        if server is None:
+            self._watched.discard(self)
+            return
+        self.deadline = now + TICK_S
+        server.tick()

@@ -1,0 +1,210 @@
+"""Names outside our zones: asked of the resolvers of `dns_forward`, over UDP, and over TCP for clients that came so.
+
+Every question goes out from a socket and port of its own, chosen at random by the kernel, with a random id, and only a
+reply to that question from that resolver is taken (RFC 5452 §9). Equal questions under way share one answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from npserver.dns.message import codes
+from npserver.dns.message.query import Query
+from npserver.nameserver.resolver.messages import (
+    Cache,
+    Key,
+    address_to,
+    fail,
+    is_failure,
+    is_reply,
+    is_truncated,
+    key_of,
+    make_query,
+)
+from npserver.runtime.tasks import spawn
+
+if TYPE_CHECKING:
+    from npserver.runtime.context import Context
+
+log = logging.getLogger("npserver.dns")
+
+MAX_UNDER_WAY = 1000  # questions; each holds a descriptor
+MAX_SHARING = 100  # clients that wait for the same answer
+MAX_STRAYS = 20  # datagrams that are not the reply, after which a socket is given up
+
+Deliver = Callable[[bytes], None]
+
+
+@dataclass(slots=True)
+class _Question:
+    """One question under way and who waits for its answer."""
+
+    query: Query
+    key: Key
+    by_stream: bool
+    waiting: list[tuple[Query, Deliver]] = field(default_factory=list)
+    left: list[int] = field(default_factory=list)  # resolvers not asked yet
+    last: bytes | None = None  # a resolver's failure, to be passed on if no other can help
+
+
+class Forwarder:
+    """Asks the resolvers."""
+
+    def __init__(
+        self, context: Context, resolvers: tuple[tuple[str, int], ...], *, timeout_s: float, cache_size: int
+    ) -> None:
+        self._context = context
+        self._resolvers = resolvers
+        self._timeout_s = timeout_s
+        self._cache = Cache(cache_size)
+        self._under_way: dict[tuple[Key, bool], _Question] = {}
+        self._first = 0  # the resolver asked first: one that failed loses its place
+
+    def __repr__(self) -> str:
+        return f"<Forwarder {len(self._resolvers)} resolvers, {len(self._under_way)} under way>"
+
+    def ask(self, query: Query, deliver: Deliver, *, by_stream: bool = False) -> None:
+        """Find the answer and give it to `deliver`, now or later; SERVFAIL if there is none."""
+        key = key_of(query)
+        known = self._cache.get(key, self._context.loop.time())
+        if known is not None:
+            deliver(address_to(query, known))
+            return
+        question = self._under_way.get((key, by_stream))
+        if question is not None and len(question.waiting) < MAX_SHARING:
+            question.waiting.append((query, deliver))
+            return
+        if question is not None or len(self._under_way) >= MAX_UNDER_WAY:
+            deliver(fail(query, codes.SERVFAIL))
+            return
+        count = len(self._resolvers)
+        order = [(self._first + turn) % count for turn in range(count)]
+        question = _Question(query, key, by_stream, [(query, deliver)], order)
+        self._under_way[key, by_stream] = question
+        self._try_next(question)
+
+    def _try_next(self, question: _Question) -> None:
+        while question.left:
+            number = question.left.pop(0)
+            sent = make_query(question.query, secrets.randbits(16))
+            try:
+                _Attempt(self, question, number, sent)
+            except OSError as error:
+                self.failed(question, number, str(error))
+                continue
+            return
+        self._finish(question, question.last)
+
+    def failed(self, question: _Question, number: int, reason: str) -> None:
+        """A resolver did not answer, or not usefully: it loses its place."""
+        host, port = self._resolvers[number]
+        log.debug("resolver %s port %d: %s", host, port, reason)
+        if self._first == number:
+            self._first = (number + 1) % len(self._resolvers)
+
+    def took(self, question: _Question, number: int, sent: bytes, reply: bytes) -> None:
+        """A resolver has answered."""
+        if is_failure(reply) and question.left:
+            question.last = reply
+            self.failed(question, number, codes.rcode_name(reply[3] & 0xF))
+            self._try_next(question)
+        elif is_truncated(reply) and question.by_stream:
+            spawn(self._ask_by_stream(question, number, sent), "asking a resolver over TCP")
+        else:
+            self._finish(question, reply)
+
+    def lost(self, question: _Question, number: int, reason: str) -> None:
+        """A resolver has not answered."""
+        self.failed(question, number, reason)
+        self._try_next(question)
+
+    async def _ask_by_stream(self, question: _Question, number: int, sent: bytes) -> None:
+        writer = None
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                reader, writer = await asyncio.open_connection(*self._resolvers[number])
+                writer.write(len(sent).to_bytes(2, "big") + sent)
+                reply = await reader.readexactly(int.from_bytes(await reader.readexactly(2), "big"))
+        except (OSError, EOFError) as error:
+            self.lost(question, number, str(error) or "no answer over TCP in time (dns_forward.timeout)")
+            return
+        finally:
+            if writer is not None:
+                writer.close()
+        if is_reply(sent, reply):
+            self._finish(question, reply)
+        else:
+            self.lost(question, number, "an answer over TCP that does not fit the question")
+
+    def _finish(self, question: _Question, reply: bytes | None) -> None:
+        del self._under_way[question.key, question.by_stream]
+        if reply is not None:
+            self._cache.put(question.key, reply, self._context.loop.time())
+        for query, deliver in question.waiting:
+            try:
+                deliver(fail(query, codes.SERVFAIL) if reply is None else address_to(query, reply))
+            except Exception:  # one client's connection must not keep the answer from the others
+                log.exception("error while passing a resolver's answer on")
+
+    def attempt_settings(self, number: int) -> tuple[asyncio.AbstractEventLoop, tuple[str, int], float]:
+        """What an attempt needs."""
+        return self._context.loop, self._resolvers[number], self._timeout_s
+
+
+class _Attempt:
+    """One question to one resolver over UDP."""
+
+    __slots__ = ("_forwarder", "_loop", "_number", "_question", "_sent", "_sock", "_strays", "_timer")
+
+    def __init__(self, forwarder: Forwarder, question: _Question, number: int, sent: bytes) -> None:
+        loop, address, timeout_s = forwarder.attempt_settings(number)
+        self._forwarder = forwarder
+        self._question = question
+        self._number = number
+        self._sent = sent
+        self._strays = 0
+        self._loop = loop
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self._sock = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            self._sock.setblocking(False)
+            self._sock.connect(address)  # binds to a random port, and lets only this resolver answer
+            self._sock.send(sent)
+        except OSError:
+            self._sock.close()
+            raise
+        loop.add_reader(self._sock, self._read)
+        self._timer = loop.call_later(timeout_s, self._expire)
+
+    def _read(self) -> None:
+        try:
+            data = self._sock.recv(65_535)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._close()
+            self._forwarder.lost(self._question, self._number, str(error))
+            return
+        if is_reply(self._sent, data):
+            self._close()
+            self._forwarder.took(self._question, self._number, self._sent, data)
+            return
+        self._strays += 1
+        if self._strays >= MAX_STRAYS:
+            self._close()
+            self._forwarder.lost(self._question, self._number, "answers that do not fit the question")
+
+    def _expire(self) -> None:
+        self._close()
+        self._forwarder.lost(self._question, self._number, "no answer in time (dns_forward.timeout)")
+
+    def _close(self) -> None:
+        self._timer.cancel()
+        self._loop.remove_reader(self._sock)
+        self._sock.close()

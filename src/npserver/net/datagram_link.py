@@ -1,0 +1,177 @@
+"""A connected datagram socket towards a target: UDP or Unix.
+
+One per session, so that the kernel sorts the answers and tells of refusals (ICMP, RFC 1122 §4.1.3.3). Used by
+`forward.datagrams` and `forward.messages`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from npserver.errors import Phase, UpstreamError
+from npserver.net.dialer import explain
+from npserver.net.resolver import resolver_of
+
+if TYPE_CHECKING:
+    from npserver.address import Address
+    from npserver.runtime.context import Context
+
+BATCH = 64  # datagrams read before other sockets get their turn
+SINGLES = 16  # times that one datagram is read, before another look at whether there are more: mostly there are not
+MAX_DATAGRAM = 65_535
+
+
+def connect_now(context: Context, address: Address) -> socket.socket | None:
+    """Make a socket connected to `address`; None if its host has to be resolved first. Raises: OSError."""
+    if address.is_unix:
+        return _connect_unix(address.path)
+    hosts = resolver_of(context).known(address.host)
+    return None if hosts is None else _connect_ip(hosts, address.port)
+
+
+async def connect(context: Context, address: Address, timeout_s: float) -> socket.socket:
+    """Resolve the host of `address`, then connect. Raises: UpstreamError."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            hosts = await resolver_of(context).resolve(address.host)
+    except OSError as error:
+        raise UpstreamError(
+            f"{address}: host {address.host} does not resolve: {error}", str(address), Phase.RESOLVE
+        ) from error
+    try:
+        return _connect_ip(hosts, address.port)
+    except OSError as error:
+        raise UpstreamError(f"{address}: {explain(error)}", str(address), Phase.DIAL) from error
+
+
+class DatagramLink:
+    """A connected socket that is read by the loop."""
+
+    __slots__ = ("_failed", "_is_reading", "_loop", "_path", "_receive", "_singles", "_sock", "_take", "send")
+
+    #: Send one datagram. Raises: BlockingIOError when the kernel takes none now; ConnectionError about an earlier one.
+    send: Callable[[bytes], int]
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        take: Callable[[bytes], None],
+        failed: Callable[[OSError], None],
+    ) -> None:
+        """`take` gets each datagram, `failed` what the network reports; `sock` is owned from here on."""
+        self._loop = loop
+        self._sock = sock
+        self._take = take
+        self._failed = failed
+        self._is_reading = True
+        self._singles = 0
+        self._receive = sock.recv
+        self.send = sock.send
+        name = sock.getsockname() if sock.family == getattr(socket, "AF_UNIX", None) else ""
+        self._path = name if isinstance(name, str) else ""  # to be removed; abstract names are bytes
+        loop.add_reader(sock, self._read)
+
+    def __repr__(self) -> str:
+        return f"<DatagramLink {self._sock!r}>"
+
+    def pause(self) -> None:
+        """Read no more for now; the kernel keeps some, then drops."""
+        if self._is_reading:
+            self._is_reading = False
+            self._loop.remove_reader(self._sock)
+
+    def resume(self) -> None:
+        """Read on."""
+        if not self._is_reading and self._sock.fileno() >= 0:
+            self._is_reading = True
+            self._loop.add_reader(self._sock, self._read)
+
+    def when_writable(self, callback: Callable[[], None]) -> None:
+        """Call back once, when `send` can be tried again."""
+
+        def ready() -> None:
+            self._loop.remove_writer(self._sock)
+            callback()
+
+        self._loop.add_writer(self._sock, ready)
+
+    def close(self) -> None:
+        """Stop reading and close."""
+        if self._sock.fileno() < 0:
+            return
+        self._loop.remove_reader(self._sock)
+        self._loop.remove_writer(self._sock)
+        self._is_reading = False
+        self._sock.close()
+        if self._path:
+            _remove(self._path)
+
+    def _read(self) -> None:  # hot: forward.udp
+        """Take one datagram, or all there are where there tend to be several."""
+        count = 0
+        try:
+            self._take(self._receive(MAX_DATAGRAM))
+            if self._singles:
+                self._singles -= 1
+                return
+            receive, take = self._receive, self._take
+            while self._is_reading and count < BATCH:
+                take(receive(MAX_DATAGRAM))
+                count += 1
+        except (BlockingIOError, InterruptedError):
+            if not count:
+                self._singles = SINGLES
+        except OSError as error:
+            if self._sock.fileno() >= 0:
+                self._failed(error)
+
+
+def _connect_ip(hosts: tuple[str, ...], port: int) -> socket.socket:
+    """Connect to the first address that there is a way to. Raises: OSError."""
+    failure: OSError | None = None
+    for host in hosts:
+        sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            sock.setblocking(False)
+            sock.connect((host, port))
+        except OSError as error:
+            sock.close()
+            failure = failure or error
+        else:
+            return sock
+    raise failure or OSError("no address")
+
+
+def _connect_unix(path: str) -> socket.socket:
+    """Connect a Unix datagram socket that has a name of its own, without which it could not be answered."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    name = ""
+    if sys.platform != "linux":  # which has names that are no files
+        import tempfile
+
+        name = f"{tempfile.gettempdir()}/npserver-{secrets.token_hex(8)}.sock"
+    try:
+        sock.setblocking(False)
+        sock.bind(name)  # Linux: a free abstract name (unix(7), autobind)
+        sock.connect(path)
+    except OSError:
+        sock.close()
+        if name:
+            _remove(name)
+        raise
+    return sock
+
+
+def _remove(path: str) -> None:
+    """Remove a socket file, if it is there."""
+    try:
+        os.unlink(path)
+    except OSError:
+        pass

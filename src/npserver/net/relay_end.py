@@ -1,0 +1,287 @@
+"""One side of a relay (`net.relay`): the protocol of the client's or the target's transport."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from npserver.net.socket_stream import SocketStream
+from npserver.net.splice import Splice
+from npserver.net.unread import read_unread
+
+if TYPE_CHECKING:
+    from npserver.net.relay import Relay
+
+BULK_READ = 32 << 10  # a read of so many bytes is one of bulk data
+BULK_READS = 16  # so many of them and the rest is spliced
+
+_LINGER_ZERO = struct.pack("ii", 1, 0)
+_AF_UNIX = getattr(socket, "AF_UNIX", None)
+
+
+class End(asyncio.Protocol):
+    """One side of a relay, and its transport's protocol."""
+
+    __slots__ = ("_bulk_reads", "_early", "_is_held", "_received", "_splice", "_stream", "is_at_eof", "is_open",
+                 "name", "other", "relay", "transport", "write")  # fmt: skip
+
+    other: End
+    transport: asyncio.Transport
+    write: Callable[[bytes], Any]  # where what we receive goes: the other transport's `write`, once joined
+
+    def __init__(self, relay: Relay, name: str) -> None:
+        self.relay = relay
+        self.name = name
+        self._received = 0
+        self.is_open = False  # it has a transport
+        self.is_at_eof = False  # it has sent all it will
+        self.write = self._keep_early
+        self._early: list[bytes] = []
+        self._is_held = False  # the other side cannot take more
+        self._bulk_reads = 0
+        self._splice: Splice | None = None
+        self._stream: SocketStream | None = None  # which passes on by itself what is small
+
+    def __repr__(self) -> str:
+        state = "eof" if self.is_at_eof else "open" if self.is_open else "closed"
+        return f"<{self.name} {state} received={self.received}>"
+
+    # ── called by the loop ──
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The transport is there."""
+        self.transport = transport  # type: ignore[assignment]
+        self.is_open = True
+        if self.relay.is_over:  # the client did not wait for the target
+            self.relay.context.loop.call_soon(self.transport.abort)  # the loop has not finished making it yet
+            return
+        self.transport.set_write_buffer_limits(self.relay.buffer_size)
+        self.relay.end_made()
+
+    def data_received(self, data: bytes) -> None:  # hot: forward.small, forward.bulk
+        """Pass `data` on."""
+        size = len(data)
+        self._received += size
+        write = self.write
+        write(data)
+        if size >= BULK_READ:
+            self._bulk_read()
+
+    def eof_received(self) -> bool:
+        """The peer has sent all: tell the other side, and go on sending to this one where the transport can."""
+        self.is_at_eof = True
+        if self.relay.is_lingering:
+            return False
+        if self.relay.is_joined:
+            self.other.finish()
+        return self.transport.can_write_eof()
+
+    def pause_writing(self) -> None:
+        """Our peer takes less than the other sends."""
+        other = self.other
+        other._is_held = True
+        if other.is_open:
+            other.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Our peer has caught up."""
+        other = self.other
+        other._is_held = False
+        other.go_on()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The transport is gone: finish the other one the same way."""
+        self.is_open = False
+        relay = self.relay
+        if not relay.is_over and (self is relay.client or self is relay.target):
+            is_done = error is None and self.is_at_eof and self.other.is_at_eof and relay.is_joined  # see `finish`
+            if not (is_done or relay.is_lingering):  # the latter: it has failed before
+                self.fail(error)
+            relay.end_lost()
+
+    # ── called by the relay and the other end ──
+
+    @property
+    def received(self) -> int:
+        """Bytes that the peer has sent."""
+        stream = self._stream
+        return self._received + (stream.passed_bytes if stream is not None else 0)
+
+    def join(self) -> None:
+        """Send the other side what was kept, and from now on all that comes."""
+        self.write = self.other.transport.write
+        if isinstance(self.transport, SocketStream) and isinstance(self.other.transport, SocketStream):
+            self._stream = self.transport
+            self._stream.join(self.other.transport)
+        if self._early:
+            self.write(b"".join(self._early))
+            self._early.clear()
+            if self.received > self.relay.buffer_size:  # see `_keep_early`
+                self.go_on()
+        if self.is_at_eof:
+            self.other.finish()
+
+    def go_on(self) -> None:
+        """Read on, if nothing is against it."""
+        if self.is_open and not (self.is_at_eof or self._is_held or self._splice is not None):
+            self.transport.resume_reading()
+
+    def fail(self, error: Exception | None) -> None:
+        """Nothing more comes or goes here, by `error` or because it is closed: end the other side the same way."""
+        relay, other = self.relay, self.other
+        self.stop_splicing()
+        other.stop_splicing()
+        self.write = other.write = _discard
+        for end in (self, other):
+            if end._stream is not None:
+                end._stream.join(None)
+        rescued = read_unread(self.transport, error)[0] if error is not None and not self.is_at_eof else b""
+        self._received += len(rescued)
+        # EPIPE: its end had come before it reset the connection because of what we sent (tcp(7))
+        is_orderly = error is None or self.is_at_eof or isinstance(error, BrokenPipeError)
+        if not relay.reason:
+            relay.reason = f"closed by {self.name}" if is_orderly else _describe(error, self.name)
+        if other.is_open:
+            if rescued:
+                other.transport.write(rescued)
+            if error is None:
+                other.close()
+            elif is_orderly:
+                other.linger()
+            elif rescued:
+                relay.linger(resets=True)
+                other.go_on()
+            else:
+                other.reset()
+
+    def leave(self) -> None:
+        """It is over: let go of each other, so that nothing is left for the garbage collector to find."""
+        if self.is_used():  # else its transport may still come, to be told that it is over
+            del self.other, self.relay, self.write
+
+    def finish(self) -> None:
+        """The other side has sent all: so say here; close once both have."""
+        if not self.is_open:
+            return
+        if self.is_at_eof and self.other.is_at_eof:
+            self.relay.reason = self.relay.reason or f"closed by {self.name}"
+            self.other.close()
+            self.close()
+        else:
+            self._write_eof()
+
+    def close(self) -> None:
+        """Close when all is sent."""
+        if self.is_open:
+            if self._splice is not None:
+                self.stop_splicing()
+            self.transport.close()
+
+    def linger(self) -> None:
+        """Say that nothing more comes, and close once the peer has taken note.
+
+        Closing at once, with bytes of the peer's unread, would reset the connection and could take from it what was
+        sent last (RFC 9112 §9.6 has the same for HTTP).
+        """
+        if not self.is_at_eof and self._write_eof():
+            self.relay.linger()
+            self.go_on()
+        else:
+            self.close()
+
+    def abort(self) -> None:
+        """Close now."""
+        if self.is_open:
+            self.stop_splicing()
+            self.transport.abort()
+
+    def reset(self) -> None:
+        """Close so that the peer sees a reset (RFC 9293 §3.5.3), as the other side did to us."""
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None and sock.family != _AF_UNIX and sock.fileno() >= 0:
+            with socket.fromfd(sock.fileno(), sock.family, sock.type) as same:
+                same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+        self.abort()
+
+    def is_used(self) -> bool:
+        """Whether it has or had a transport."""
+        return hasattr(self, "transport")
+
+    def pending_bytes(self) -> int:
+        """Bytes on their way to the peer that the kernel has not taken."""
+        return self.transport.get_write_buffer_size() if self.is_open else 0
+
+    def stop_splicing(self) -> None:
+        """Go back to passing on what the transport reads."""
+        if (splice := self._splice) is not None:
+            self._splice = None
+            self._bulk_reads = 0
+            if (left := splice.stop()) and self.other.is_open:
+                self.other.transport.write(left)
+            self.go_on()
+
+    # ── private ──
+
+    def _write_eof(self) -> bool:
+        """Say that nothing more comes, where the transport can. The stock loop fails when the peer is gone already."""
+        try:
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+                return True
+        except OSError:
+            pass
+        return False
+
+    def _keep_early(self, data: bytes) -> None:
+        self._early.append(data)
+        if self.received > self.relay.buffer_size and self.is_open:
+            self.transport.pause_reading()
+
+    def _bulk_read(self) -> None:
+        self._bulk_reads += 1
+        relay, other = self.relay, self.other
+        if self._bulk_reads < BULK_READS or not relay.splices or not relay.is_joined or self._splice is not None:
+            return
+        if not (self.is_open and other.is_open) or other.pending_bytes():
+            return
+        if is_tls(self.transport) or is_tls(other.transport):
+            relay.splices = False
+            return
+        self._splice = Splice.between(relay.context.loop, self.transport, other.transport, self)
+        if self._splice is None:
+            relay.splices = False
+        else:
+            self.transport.pause_reading()
+
+    # ── called by the splice ──
+
+    def spliced(self, size: int) -> None:
+        """So many bytes have been moved past us."""
+        self._received += size
+
+    def splice_ended(self, error: OSError | None, *, by_receiver: bool) -> None:
+        """The peer has sent all, or one of the connections failed."""
+        self._splice = None
+        if error is None:
+            self.is_at_eof = True
+            self.other.finish()
+            return
+        failed = self.other if by_receiver else self
+        failed.fail(error)
+        failed.abort()
+
+
+def is_tls(transport: asyncio.BaseTransport) -> bool:
+    """Whether the bytes on the wire are others than those of the transport."""
+    return transport.get_extra_info("sslcontext") is not None
+
+
+def _discard(data: bytes) -> None:
+    """Where bytes for a closed connection go."""
+
+
+def _describe(error: BaseException | None, name: str) -> str:
+    return f"reset by {name}" if isinstance(error, ConnectionError) else f"{name}: {error}"

@@ -1,0 +1,151 @@
+"""Where the access log goes: stdout, stderr or a file that several processes append to.
+
+Never waits and never fails: what cannot be written (disk full, a pipe that nobody reads) is dropped and counted, said
+once when it begins and once when it ends. Used by `observe.access_log`, which hands over whole lines.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import stat
+
+from npserver.errors import clip
+
+log = logging.getLogger("npserver.server")
+
+MAX_WAITING = 1 << 20  # bytes kept for a pipe whose reader is behind
+#: Writes to a pipe up to this size stay whole between those of other processes (POSIX: PIPE_BUF is at least 512;
+#: Linux 4096), and do not wait if `poll` says writable.
+PIPE_BUF = getattr(select, "PIPE_BUF", 512)
+
+_STANDARD = {"stdout": 1, "stderr": 2}
+
+
+class LogFile:
+    """An open file, pipe or terminal, or nothing."""
+
+    __slots__ = ("_descriptor", "_is_cut", "_is_failing", "_is_pipe", "_name", "_poll", "_waiting", "dropped")
+
+    def __init__(self) -> None:
+        self._name = "off"
+        self._descriptor = -1
+        self._is_pipe = False
+        self._poll = select.poll()
+        self._waiting = b""  # for a pipe that is full
+        self._is_failing = False
+        self._is_cut = False  # the last line in the file is not whole
+        self.dropped = 0  # lines, since it last went well
+
+    def __repr__(self) -> str:
+        return f"<LogFile {self._name} dropped={self.dropped}>"
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something waits for a pipe to be read; the next `write` goes on with it."""
+        return bool(self._waiting)
+
+    @property
+    def is_coloured(self) -> bool:
+        """Whether colours may be used: a terminal, and no wish against them (NO_COLOR)."""
+        is_wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        return is_wanted and self._descriptor >= 0 and os.isatty(self._descriptor)
+
+    def open(self, name: str) -> None:
+        """Write to `stdout`, `stderr`, `off` or the file `name` from now on. If it cannot be opened, say so."""
+        if name != self._name:
+            self.close()
+            self._name = name
+            self.reopen()
+
+    def reopen(self) -> None:
+        """Open the name again. The old file stays in use if that fails."""
+        if self._name == "off":
+            return
+        try:
+            descriptor = _STANDARD.get(self._name, -1)
+            if descriptor < 0:
+                descriptor = os.open(self._name, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            mode = os.fstat(descriptor).st_mode
+        except OSError as error:
+            log.error("cannot open the access log %s (logging.access_log): %s", clip(self._name), error.strerror)
+            return
+        self._release()
+        self._descriptor = descriptor
+        self._is_pipe = not stat.S_ISREG(mode)
+        self._is_cut = False
+        if self._is_pipe:
+            self._poll.register(descriptor, select.POLLOUT)
+
+    def close(self) -> None:
+        """Let go of the file; standard streams stay open."""
+        self._release()
+        self._name = "off"
+
+    def write(self, data: bytes) -> None:
+        """Append whole lines."""
+        if self._descriptor < 0:
+            self._drop(data)
+            return
+        try:
+            if self._is_pipe:
+                self._write_pipe(data)
+            else:
+                self._write_file(data)
+        except OSError as error:
+            if not self._is_failing:
+                self._is_failing = True
+                log.error(
+                    "cannot write the access log %s (logging.access_log), lines are dropped: %s",
+                    clip(self._name),
+                    error.strerror,
+                )
+            self._drop(self._waiting + data)
+            self._waiting = b""
+            return
+        if self._is_failing:
+            self._is_failing = False
+            log.warning("the access log %s is written again, %d lines were dropped", clip(self._name), self.dropped)
+            self.dropped = 0
+
+    def _write_file(self, data: bytes) -> None:
+        if self._is_cut:
+            data = b"\n" + data
+        while data:
+            written = os.write(self._descriptor, data)
+            self._is_cut = written < len(data)
+            data = data[written:]
+
+    def _write_pipe(self, data: bytes) -> None:
+        """Write pieces of whole lines while the other end takes them; keep a bounded rest for the next time."""
+        waiting = self._waiting + data
+        start = 0
+        while start < len(waiting):
+            ready = self._poll.poll(0)
+            if not ready:
+                break
+            end = waiting.rfind(b"\n", start, start + PIPE_BUF) + 1 or start + PIPE_BUF
+            try:
+                start += os.write(self._descriptor, waiting[start:end])
+            except BlockingIOError:
+                break
+        rest = waiting[start:]
+        if len(rest) > MAX_WAITING:
+            cut = rest.rfind(b"\n", 0, MAX_WAITING) + 1
+            self._drop(rest[cut:])
+            rest = rest[:cut]
+        self._waiting = rest
+
+    def _drop(self, data: bytes) -> None:
+        self.dropped += data.count(b"\n")
+
+    def _release(self) -> None:
+        if self._descriptor < 0:
+            return
+        if self._is_pipe:
+            self._poll.unregister(self._descriptor)
+        if self._name not in _STANDARD:
+            os.close(self._descriptor)
+        self._descriptor = -1
+        self._waiting = b""

@@ -1,0 +1,200 @@
+"""Everything in one process and one event loop: `"workers": 0` for debugging, and `npserver.serve` for embedding."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from npserver.errors import ConfigError, StartError
+from npserver.observe import logs
+from npserver.process import control_socket, systemd
+from npserver.process.bindings import Bindings
+from npserver.process.data_plane import Plane, make_context
+from npserver.process.dry_run import rehearse
+from npserver.process.limits import find_identity
+from npserver.process.loop import new_loop
+from npserver.process.options import WATCH_PERIOD_S, Plan, warn_of_unchangeable
+from npserver.runtime.bulletin import Bulletin
+from npserver.runtime.scoreboard import Directory, Scoreboard
+from npserver.runtime.tasks import spawn
+
+if TYPE_CHECKING:
+    import socket
+
+    from npserver.config.document import Document
+    from npserver.program.runtime import Runtime
+
+log = logging.getLogger("npserver.server")
+
+
+class Single:
+    """A server in the running loop."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.bindings = Bindings(1, systemd.inherited_sockets())
+        board = Scoreboard(1, os.urandom(16))
+        context = make_context(asyncio.get_running_loop(), 0, board, Bulletin(), document)
+        self.plane = Plane(context, runs_services=True)
+
+    async def start(self) -> Runtime:
+        """Compile, bind and serve. Raises: ConfigError, StartError; nothing stays open then."""
+        try:
+            runtime = self.plane.compile(self.document)
+            self.bindings.commit(self.bindings.prepare(runtime.listeners), runtime.listeners)
+            await self.plane.swap(runtime, self.bindings.sockets(0))
+        except BaseException:
+            self.close()
+            raise
+        return runtime
+
+    async def reload(self, document: Document) -> Runtime:
+        """Swap to another config. Raises: ConfigError, StartError; the old config goes on then."""
+        rehearse(document, Directory())  # a faulty config must not touch what runs
+        runtime = self.plane.compile(document)
+        try:
+            prepared = self.bindings.prepare(runtime.listeners)
+        except StartError:
+            runtime.close()
+            raise
+        self.bindings.commit(prepared, runtime.listeners)
+        await self.plane.swap(runtime, self.bindings.sockets(0))
+        warn_of_unchangeable(self.document, document)
+        self.document = document
+        return runtime
+
+    async def stop(self, timeout_s: float | None = None) -> None:
+        """Take no new clients, let those connected finish within `timeout_s` (`timeouts.shutdown`), close all."""
+        self.bindings.close()
+        await self.plane.drain(self.document.config.timeouts.shutdown if timeout_s is None else timeout_s)
+        self.close()
+
+    def close(self) -> None:
+        """Close all at once."""
+        self.bindings.close()
+        self.plane.close()
+
+
+def run_single(plan: Plan) -> int:
+    """Run a plan in this process until told to stop. Gives the exit status. Raises: ConfigError, StartError."""
+    gc.enable()
+    loop = new_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        return loop.run_until_complete(_run(plan))
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+
+async def _run(plan: Plan) -> int:
+    return await _Run(plan).run()
+
+
+class _Run:
+    """The single process under signals, `npserver reload` and a watched file."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._single = Single(plan.document)
+        self._stop = asyncio.Event()
+        self._stop_now = asyncio.Event()
+        self._signal = 0
+        self._reloading = asyncio.Lock()
+        self._control: socket.socket | None = None
+
+    async def run(self) -> int:
+        plan, loop = self._plan, asyncio.get_running_loop()
+        identity = find_identity(plan.document)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._end, number)
+        # Before anybody can see that it serves: a signal without its handler would end the process.
+        loop.add_signal_handler(signal.SIGHUP, lambda: spawn(self._reload(), "reload"))
+        loop.add_signal_handler(signal.SIGUSR1, self._single.plane.context.access_log.reopen)
+        async with self._reloading:
+            runtime = await self._single.start()
+            if identity is not None:
+                identity.assume()
+        if plan.source.file and (opened := control_socket.open_control(plan.source.file)) is not None:
+            self._control = opened
+            loop.add_reader(opened, self._accept_caller, opened)
+        watching = spawn(self._watch(), "watching the config") if plan.watch else None
+        plan.announce(runtime, self._single.bindings.current)
+        systemd.notify("READY=1")
+        await self._stop.wait()
+        systemd.notify("STOPPING=1")
+        if watching is not None:
+            watching.cancel()
+        if self._control is not None:
+            loop.remove_reader(self._control)
+            control_socket.close_control(self._control)
+        return await self._finish()
+
+    async def _finish(self) -> int:
+        stopping = spawn(self._single.stop(), "stopping")
+        hurried = spawn(self._stop_now.wait(), "second signal")
+        await asyncio.wait({stopping, hurried}, return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
+        if stopping.done():
+            return 0
+        log.warning("second signal: ending at once")
+        stopping.cancel()
+        self._single.close()
+        return 128 + self._signal
+
+    def _end(self, number: int) -> None:
+        self._signal = number
+        if self._stop.is_set():
+            self._stop_now.set()
+        else:
+            timeout_s = self._single.document.config.timeouts.shutdown
+            log.info("stopping, exchanges in flight have %g s (timeouts.shutdown)", timeout_s)
+            self._stop.set()
+
+    async def _reload(self) -> list[str]:
+        """Read the config again and swap to it. Gives the errors."""
+        async with self._reloading:
+            systemd.notify("RELOADING=1")
+            try:
+                document = self._plan.source.document(self._plan.source.read())
+                runtime = await self._single.reload(document)
+            except (ConfigError, StartError) as error:
+                errors = str(error).splitlines()
+                for line in errors:
+                    log.error("%s", line)
+                log.error("the new config is not used, the old one goes on")
+                return errors
+            logs.configure(document.config.logging)
+            for problem in runtime.warnings:
+                log.warning("%s", problem)
+            log.info("config reloaded")
+            systemd.notify("READY=1")
+            return []
+
+    async def _watch(self) -> None:
+        seen = self._plan.source.changed_at()
+        while True:
+            await asyncio.sleep(WATCH_PERIOD_S)
+            changed_at = self._plan.source.changed_at()
+            if changed_at is not None and changed_at != seen:
+                seen = changed_at
+                await self._reload()
+
+    def _accept_caller(self, opened: socket.socket) -> None:
+        with contextlib.suppress(BlockingIOError):
+            caller, _ = opened.accept()
+            spawn(self._serve_caller(caller), "answering `npserver reload`")
+
+    async def _serve_caller(self, caller: socket.socket) -> None:
+        caller.setblocking(False)
+        try:
+            async with asyncio.timeout(1.0):
+                request = await asyncio.get_running_loop().sock_recv(caller, len(control_socket.REQUEST))
+        except (OSError, TimeoutError):
+            request = b""
+        control_socket.answer(caller, await self._reload() if request == control_socket.REQUEST else ["nothing asked"])

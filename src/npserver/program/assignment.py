@@ -1,0 +1,207 @@
+"""Gives each listener its rules, and reports rules that no client can ever reach."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from npserver.address import HTTP_SCHEMES
+from npserver.config.schema import AnyRule
+from npserver.errors import clip
+from npserver.forward.config import ForwardRule
+from npserver.listen.compile import entries
+from npserver.nameserver.config import DnsRule
+from npserver.program.default_rule import default_rule
+
+if TYPE_CHECKING:
+    from npserver.config.report import Path, Report
+    from npserver.listen.listener import Listener
+
+#: Rules by listener key, each with its index in `dispatch`; -1 is the rule of a listener that has none.
+Assignment = dict[str, list[tuple[int, AnyRule]]]
+
+_HTTP_ONLY = frozenset({"http", "https"})
+_FORWARD_SCHEMES = frozenset({"tcp", "udp", "ssl", "unix", "unixgram"})
+_DNS_SCHEMES = frozenset({"udp", "tcp", "ssl", "http", "https"})
+
+
+def handler_name(rule: AnyRule) -> str:
+    """The handler of a rule, as the config writes it."""
+    return str(type(rule).__struct_config__.tag)
+
+
+def speaks_http(listener: Listener, rules: list[tuple[int, AnyRule]]) -> bool:
+    """Whether a listener with these rules serves HTTP: unix and ssl do where no forward or name server has them."""
+    scheme = listener.address.scheme
+    if scheme in _HTTP_ONLY:
+        return True
+    return scheme in HTTP_SCHEMES and not any(isinstance(rule, (ForwardRule, DnsRule)) for _, rule in rules)
+
+
+def assign_rules(report: Report, listeners: dict[int, Listener]) -> Assignment:
+    """Find the rules of each listener, in the order of `dispatch`. Listeners without any get a rule of their own.
+
+    Args:
+        listeners: by their index in `listen`; one that is missing there had errors.
+    """
+    dispatch = report.document.config.dispatch
+    assigned: Assignment = {listener.key: [] for listener in listeners.values()}
+    by_name = _by_name(report, listeners)
+    for index, rule in enumerate(dispatch):
+        if rule.listener is not None:
+            for listener in _named(report, index, rule, by_name):
+                if _fits(report, index, rule, listener):
+                    assigned[listener.key].append((index, rule))
+    for listener in listeners.values():
+        _settle(report, listener, assigned[listener.key])
+    taken = {key for key, rules in assigned.items() if rules}
+    for index, rule in enumerate(dispatch):
+        if rule.listener is None:
+            found = [one for one in listeners.values() if _is_unasked_for(rule, one, assigned[one.key], taken)]
+            for listener in found:
+                if _fits(report, index, rule, listener):
+                    assigned[listener.key].append((index, rule))
+            if not found:
+                _report_unused(report, index, rule)
+    for place, listener in listeners.items():
+        rules = assigned[listener.key]
+        rules.sort(key=lambda item: item[0])
+        _drop_shadowed(report, listener, rules)
+        if not rules:
+            _give_default(report, place, listener, rules)
+    return assigned
+
+
+def _by_name(report: Report, listeners: dict[int, Listener]) -> dict[str, Listener | None]:
+    """Listeners by name, by URI as written and as understood; None stands for one with errors."""
+    names: dict[str, Listener | None] = {}
+    for index, entry, _ in entries(report.document.config):
+        listener = listeners.get(index)
+        for name in (entry.name, entry.uri, None if listener is None else str(listener.address)):
+            if name is not None and names.get(name) is None:
+                names[name] = listener
+    return names
+
+
+def _named(report: Report, index: int, rule: AnyRule, by_name: dict[str, Listener | None]) -> list[Listener]:
+    names = [rule.listener] if isinstance(rule.listener, str) else rule.listener or []
+    if not names:
+        report.error(("dispatch", index, "listener"), "'listener' names none; leave it out for all that speak HTTP")
+    found = []
+    for place, name in enumerate(names):
+        if name not in by_name:
+            path: Path = ("dispatch", index, "listener")
+            if not isinstance(rule.listener, str):
+                path = (*path, place)
+            known = ", ".join(map(repr, list(by_name)[:8])) or "none is defined"
+            from npserver.config.decode import did_you_mean
+
+            report.error(path, f"unknown listener {clip(name)}{did_you_mean(name, by_name) or f'; known: {known}'}")
+        elif (listener := by_name[name]) is not None and listener not in found:
+            found.append(listener)
+    return found
+
+
+def _fits(report: Report, index: int, rule: AnyRule, listener: Listener) -> bool:
+    """Whether the listener's scheme can carry what the rule serves; if not, it is reported with the remedy."""
+    path, scheme, uri = ("dispatch", index), listener.address.scheme, clip(str(listener.address))
+    if isinstance(rule, ForwardRule):
+        if scheme in _FORWARD_SCHEMES:
+            return True
+        instead = "ssl" if scheme == "https" else "tcp"
+        report.error(path, f"handler 'forward' cannot serve {uri}: listen on {instead}://, or use handler 'proxy'")
+        return False
+    if isinstance(rule, DnsRule):
+        if scheme not in _DNS_SCHEMES:
+            report.error(path, f"handler 'dns' cannot serve {uri}: listen on udp, tcp, ssl or https")
+            return False
+        if listener.address.is_wildcard and scheme not in _HTTP_ONLY and not rule.public:
+            report.error(
+                path,
+                f"DNS on {uri} would answer everybody, open name servers are abused for attacks: "
+                'listen on one address, or add "public": true',
+            )
+            return False
+        return True
+    if scheme in HTTP_SCHEMES:
+        return True
+    remedy = "use handler 'forward' or 'dns'" if scheme != "tcp" else "listen on http://, or use handler 'forward'"
+    report.error(path, f"handler {handler_name(rule)!r} speaks HTTP and cannot serve {uri}: {remedy}")
+    return False
+
+
+def _settle(report: Report, listener: Listener, rules: list[tuple[int, AnyRule]]) -> None:
+    """Keep the rules of the kind of the first one, where a listener can serve only one kind."""
+    if listener.address.scheme in _HTTP_ONLY or not rules:
+        return
+    first_index, first = rules[0]
+    kind = _kind(first)
+    for index, rule in rules[1:]:
+        if _kind(rule) != kind:
+            where = report.document.place(("dispatch", first_index))
+            report.error(
+                ("dispatch", index),
+                f"handler {handler_name(rule)!r} cannot share listener {clip(listener.name)} "
+                f"with handler {handler_name(first)!r} at {where}",
+            )
+    rules[:] = [(index, rule) for index, rule in rules if _kind(rule) == kind]
+
+
+def _kind(rule: AnyRule) -> str:
+    return handler_name(rule) if isinstance(rule, (ForwardRule, DnsRule)) else "http"
+
+
+def _is_unasked_for(rule: AnyRule, listener: Listener, rules: list[tuple[int, AnyRule]], taken: set[str]) -> bool:
+    """Whether a rule without `listener` is for this one: HTTP rules go to all HTTP, others to what has no rules."""
+    scheme = listener.address.scheme
+    if isinstance(rule, ForwardRule):
+        return listener.key not in taken and scheme in {"tcp", "udp", "unixgram"}
+    if isinstance(rule, DnsRule):
+        return listener.key not in taken and scheme in {"tcp", "udp"}
+    return speaks_http(listener, rules)
+
+
+def _report_unused(report: Report, index: int, rule: AnyRule) -> None:
+    path = ("dispatch", index)
+    if isinstance(rule, (ForwardRule, DnsRule)):
+        report.error(path, f'handler {handler_name(rule)!r} needs "listener": no tcp or udp listener is without rules')
+    else:
+        report.warn(path, "this rule is never used: no listener speaks HTTP")
+
+
+def _drop_shadowed(report: Report, listener: Listener, rules: list[tuple[int, AnyRule]]) -> None:
+    """Drop rules that nothing tells apart from an earlier one. HTTP rules are compared by the router."""
+    if listener.address.scheme in _HTTP_ONLY:
+        return
+    first: dict[object, int] = {}
+    kept = []
+    for index, rule in rules:
+        if not isinstance(rule, (ForwardRule, DnsRule)):
+            return
+        mark = (_names(rule.sni), _names(rule.from_)) if isinstance(rule, ForwardRule) else None
+        other = first.setdefault(mark, index)
+        if other == index:
+            kept.append((index, rule))
+            continue
+        where = report.document.place(("dispatch", other))
+        hint = '; tell them apart by "from" or "sni"' if isinstance(rule, ForwardRule) else ""
+        report.warn(
+            ("dispatch", index),
+            f"this rule is never used: listener {clip(listener.name)} has the rule at {where} already{hint}",
+        )
+    rules[:] = kept
+
+
+def _names(value: str | list[str] | None) -> frozenset[str]:
+    return frozenset([value] if isinstance(value, str) else value or [])
+
+
+def _give_default(report: Report, place: int, listener: Listener, rules: list[tuple[int, AnyRule]]) -> None:
+    """Give a listener without rules its own; what speaks no HTTP has nothing to do then."""
+    if listener.address.scheme in HTTP_SCHEMES:
+        rules.append((-1, default_rule(report)))
+        return
+    report.error(
+        ("listen", place),
+        f"nothing to do for {clip(str(listener.address))}: add -to HOST:PORT after it, "
+        'or a rule {"handler": "forward", "listener": ..., "forward_to": ...}',
+    )

@@ -1,0 +1,45 @@
+"""What a listener without rules serves: `root`, else `./public`, else `./html`, else a welcome page."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from npserver.config.schema import AnyRule
+from npserver.errors import clip
+from npserver.web.handlers.respond.config import RespondRule
+from npserver.web.handlers.static.config import StaticRule
+
+if TYPE_CHECKING:
+    from npserver.config.report import Report
+
+_DIRECTORIES = ("./public", "./html")
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>npserver is running</title>
+<style>
+  body { font: 1rem/1.6 system-ui, sans-serif; max-width: 36rem; margin: 15vh auto; padding: 0 1rem; }
+  code { background: #8882; padding: .1em .3em; border-radius: .2em; }
+  :root { color-scheme: light dark; }
+</style>
+<h1>npserver is running</h1>
+<p>There is nothing to serve yet. Put files into a directory named <code>public</code> where npserver was started,
+name another one with <code>-root DIR</code>, or write rules into <code>config.json</code>.</p>
+</html>
+"""
+
+
+def default_rule(report: Report) -> AnyRule:
+    """Make the rule of a listener that has none. A `root` that is no directory is reported."""
+    document = report.document
+    root = document.config.root
+    if root is not None and os.path.isdir(document.resolve(root)):
+        return StaticRule(root=root)
+    if root is not None:
+        report.error(("root",), f"'root': no directory {clip(root)}")
+    for directory in _DIRECTORIES:
+        if os.path.isdir(document.resolve(directory)):
+            return StaticRule(root=directory)
+    return RespondRule(body=_PAGE, content_type="text/html; charset=utf-8")

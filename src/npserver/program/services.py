@@ -1,0 +1,61 @@
+"""What the controller runs for a config: health checks, looking up the names of targets, watching certificates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from npserver.address import Address, parse_target
+from npserver.forward.config import ForwardRule
+from npserver.tls.certificates import store_of
+from npserver.upstream.config import Target
+from npserver.web.handlers.proxy.config import ProxyRule
+
+if TYPE_CHECKING:
+    from npserver.config.schema import Config
+    from npserver.runtime.context import Context
+    from npserver.runtime.front import Service
+    from npserver.upstream.group import Upstream
+
+RESOLVE_INTERVAL_S = 30.0  # of targets that a rule names itself, as `resolve_interval` of upstreams
+
+
+def compile_services(config: Config, context: Context, upstreams: dict[str, Upstream]) -> tuple[Service, ...]:
+    """Make the services of a config; nothing runs yet."""
+    found: list[Service] = []
+    if upstreams:
+        from npserver.upstream.compile import services
+
+        found += services(context, upstreams)
+    if intervals_s := resolve_intervals(config):
+        from npserver.net.resolver import Resolution
+
+        found.append(Resolution(context.bulletin, intervals_s))
+    if store_of(context).identities:
+        from npserver.tls.watch import CertificateWatch
+
+        found.append(CertificateWatch(context))
+    return tuple(found)
+
+
+def resolve_intervals(config: Config) -> dict[str, float]:
+    """How often the host of each target is to be looked up, in seconds; the shortest interval of several counts."""
+    wanted: list[tuple[str, float]] = []
+    for upstream in config.upstreams.values():
+        uris = [target.uri if isinstance(target, Target) else target for target in upstream.targets]
+        wanted += [(uri, upstream.resolve_interval) for uri in uris]
+    for rule in config.dispatch:
+        if isinstance(rule, (ProxyRule, ForwardRule)):
+            wanted.append((rule.proxy_pass if isinstance(rule, ProxyRule) else rule.forward_to, RESOLVE_INTERVAL_S))
+    intervals: dict[str, float] = {}
+    for uri, interval_s in wanted:
+        address = _parsed(uri)
+        if address is not None and not address.is_unix and address.scheme != "upstream":
+            intervals[address.host] = min(interval_s, intervals.get(address.host, interval_s))
+    return intervals
+
+
+def _parsed(uri: str) -> Address | None:
+    try:
+        return parse_target(uri)
+    except ValueError:
+        return None  # reported where the target is compiled

@@ -1,0 +1,137 @@
+"""The config's certificates to what listeners and upstreams begin TLS with."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from npserver.errors import clip
+from npserver.tls import certificates as net_tls
+from npserver.tls.certificates import CertificateSettings, Identity, ServerTls, explain
+from npserver.tls.config import Tls
+from npserver.tls.x509 import CertificateError
+
+if TYPE_CHECKING:
+    from npserver.config.report import Path, Report
+    from npserver.upstream.config import UpstreamTls
+
+EXPIRY_NOTICE = timedelta(days=7)  # warned of ahead; what renews certificates does so 30 days before
+
+
+def server_context(report: Report, path: Path, tls: Tls | list[Tls], *, speaks_http: bool = False) -> ServerTls | None:
+    """Load the certificates of a listener. None, with errors in the report, if one cannot be used.
+
+    `speaks_http`: HTTP/2 may be offered; what an `ssl` listener passes on need not be HTTP.
+    """
+    entries = [(path, tls)] if isinstance(tls, Tls) else [((*path, index), one) for index, one in enumerate(tls)]
+    if not entries:
+        report.error(path, "a list of certificates must not be empty")
+        return None
+    loaded: list[tuple[Identity, list[str]]] = []
+    taken: dict[str, str] = {}
+    for place, entry in entries:
+        identity = _identity(report, place, entry, http2=entry.http2 and speaks_http)
+        if identity is None:
+            continue
+        names = _names(report, place, entry) if entry.names else list(identity.certificate.names)
+        _check_names(report, place, names, taken, entry)
+        loaded.append((identity, names))
+    return ServerTls(loaded) if len(loaded) == len(entries) else None
+
+
+def client_context(report: Report, path: Path, tls: UpstreamTls) -> ssl.SSLContext | None:
+    """Make what https and ssl targets are spoken to with. None, with errors in the report, if it cannot be made."""
+    files = {"ca": tls.ca, "cert": tls.cert, "key": tls.key}
+    found = {name: _file(report, (*path, name), file) for name, file in files.items() if file is not None}
+    if tls.key is not None and tls.cert is None:
+        report.error((*path, "key"), "'key' needs 'cert' beside it")
+        return None
+    if tls.insecure:
+        if tls.ca is not None:
+            report.error((*path, "ca"), "'ca' has no effect with 'insecure': nothing is verified")
+        report.warn((*path, "insecure"), "the upstream's certificate is not verified: others may read along")
+    if None in found.values():
+        return None
+    try:
+        return net_tls.client_context(
+            found.get("ca"), found.get("cert"), found.get("key"), insecure=tls.insecure, files=report.certificates.files
+        )
+    except (OSError, ValueError) as error:
+        name = "cert" if tls.cert is not None else "ca"
+        report.error((*path, name), f"{clip(files[name])} cannot be used: {explain(error)}")
+    return None
+
+
+def _identity(report: Report, path: Path, entry: Tls, *, http2: bool) -> Identity | None:
+    """Load one certificate."""
+    cert = _file(report, (*path, "cert"), entry.cert)
+    key = _file(report, (*path, "key"), entry.key)
+    client_ca = _file(report, (*path, "client_ca"), entry.client_ca) if entry.client_ca is not None else None
+    if cert is None or key is None or (entry.client_ca is not None and client_ca is None):
+        return None
+    settings = CertificateSettings(cert, key, client_ca, entry.client_auth, entry.min_version, http2)
+    try:
+        identity = report.certificates.identity(settings)
+    except (OSError, ValueError) as error:
+        name = _faulty(error)
+        report.error((*path, name), f"{clip(getattr(entry, name))} cannot be used: {explain(error)}")
+        return None
+    if identity.problem:
+        reason = f"{clip(entry.cert)} or what belongs to it changed but cannot be used, the old one stays"
+        report.fault((*path, "cert"), f"{reason}: {identity.problem}")
+    _check_validity(report, (*path, "cert"), identity, entry)
+    return identity
+
+
+def _file(report: Report, path: Path, name: str) -> str | None:
+    """The absolute path of a file; None, with an error in the report, if it cannot be read."""
+    files = report.certificates.files
+    # A process that may not see the file may have been supplied with it, under the name that the master has found.
+    beside = os.path.abspath(os.path.join(report.document.directory, name))
+    file = beside if files.is_supplied(beside) else os.path.abspath(report.document.resolve(name))
+    try:
+        files.read(file)
+        return file
+    except OSError as error:
+        report.error(path, f"cannot read {clip(name)}: {explain(error)}")
+        return None
+
+
+def _faulty(error: Exception) -> str:
+    """The key of the file that `error` is about."""
+    if isinstance(error, CertificateError):
+        return "cert"
+    return "client_ca" if "NO_CERTIFICATE" in str(error).upper() else "key"
+
+
+def _check_validity(report: Report, path: Path, identity: Identity, entry: Tls) -> None:
+    now, certificate = datetime.now(UTC), identity.certificate
+    if certificate.not_after < now:
+        report.fault(path, f"{clip(entry.cert)} has expired on {certificate.not_after:%Y-%m-%d %H:%M} UTC")
+    elif certificate.not_before > now:
+        report.fault(path, f"{clip(entry.cert)} is not valid before {certificate.not_before:%Y-%m-%d %H:%M} UTC")
+    elif certificate.not_after - now < EXPIRY_NOTICE:
+        report.warn(path, f"{clip(entry.cert)} expires on {certificate.not_after:%Y-%m-%d %H:%M} UTC")
+
+
+def _names(report: Report, path: Path, entry: Tls) -> list[str]:
+    """The names written in the config."""
+    names = []
+    for index, text in enumerate(entry.names):
+        name = text.lower().removesuffix(".")
+        labels = name.removeprefix("*.").split(".")
+        if not all(labels) or "*" in name.removeprefix("*.") or not name.isascii() or "/" in name or ":" in name:
+            report.error((*path, "names", index), f"expected a host name or `*.` and one, got {clip(text)}")
+            continue
+        names.append(name)
+    return names
+
+
+def _check_names(report: Report, path: Path, names: list[str], taken: dict[str, str], entry: Tls) -> None:
+    """Warn of a certificate that an earlier one hides."""
+    if names and all(name in taken for name in names):
+        report.warn(path, f"{clip(entry.cert)} is never used: {taken[names[0]]} has all of its names")
+    for name in names:
+        taken.setdefault(name, clip(entry.cert))

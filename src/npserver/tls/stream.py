@@ -1,0 +1,348 @@
+"""TLS over a connection: the protocol of the plain transport and, at once, the transport of the protocol above.
+
+Both sides of TLS use it, `tls.accept` for clients and `net.dialer` towards upstreams. Having the bytes in hand
+before TLS begins lets a listener read the ClientHello, answer plain HTTP, and begin TLS after a PROXY header without
+another mechanism. Unlike the loops' own TLS it keeps half-closed connections (RFC 8446 §6.1) and tells a closed stream
+from a cut one: `get_extra_info("truncated")`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, cast
+
+from npserver.runtime.protocols import fill
+
+RECORD_BYTES = 1 << 14  # the most that one read gives (RFC 8446 §5.1)
+CHUNK_BYTES = 4 * RECORD_BYTES  # encrypted at a time, so that it is still in the processor's cache when copied
+
+
+class TlsStream(asyncio.Transport, asyncio.Protocol):
+    """One side of a TLS connection. Subclasses begin the handshake and learn of its end."""
+
+    __slots__ = (
+        "_above",
+        "_failure",
+        "_feed",
+        "_has_ended",
+        "_has_sent_end",
+        "_incoming",
+        "_is_closing",
+        "_is_open",
+        "_outgoing",
+        "_raw",
+        "_read",
+        "_tls",
+        "_truncated",
+    )
+
+    def __init__(self) -> None:
+        # connection
+        self._raw: asyncio.Transport = _NO_TRANSPORT
+        self._tls: ssl.SSLObject | None = None
+        self._read: Callable[[int], bytes] = _no_read
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._is_open = False  # the handshake is done, the protocol above connected
+        self._is_closing = False
+        self._has_ended = False  # the peer sends no more
+        self._has_sent_end = False
+        self._truncated = False
+        self._failure: Exception | None = None
+        # the protocol above
+        self._above: asyncio.Protocol = _NO_PROTOCOL
+        self._feed: Callable[[bytes], None] = _NO_PROTOCOL.data_received
+
+    def __repr__(self) -> str:
+        state = "closing" if self._is_closing else "open" if self._is_open else "handshake"
+        return f"<{type(self).__name__} {state}>"
+
+    # ── for subclasses ──
+
+    def _secured(self) -> asyncio.Protocol:
+        """The handshake is done: give the protocol that is to be connected."""
+        raise NotImplementedError
+
+    def _lost(self, error: Exception | None) -> None:
+        """The connection ended before the handshake was done."""
+
+    def _begin(self, tls: ssl.SSLObject) -> None:
+        self._tls = tls
+        self._read = tls.read
+
+    def _greet(self, data: bytes) -> None:
+        """Take what comes before the handshake is done."""
+        self._shake(data)
+
+    def _shake(self, data: bytes = b"") -> None:
+        """Go on with the handshake."""
+        tls = cast("ssl.SSLObject", self._tls)
+        self._incoming.write(data)
+        try:
+            tls.do_handshake()
+        except ssl.SSLWantReadError:
+            self._flush()
+            return
+        except (ssl.SSLError, ssl.CertificateError) as error:
+            self._fail(error)
+            return
+        self._flush()
+        self._is_open = True
+        self.set_protocol(self._secured())
+        self._above.connection_made(self)
+        if self._incoming.pending and not self._is_closing:
+            self._take()
+
+    def _fail(self, error: Exception) -> None:
+        """End the connection, after the alert that says why."""
+        self._failure = error
+        self._is_closing = True
+        self._flush()
+        self._raw.close()
+
+    # ── the plain transport's protocol ──
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport; the subclass begins."""
+        self._raw = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:  # hot: tls-small
+        """Decrypt what has come and hand it on; before the handshake is done, go on with that."""
+        if self._is_closing:
+            return
+        if self._is_open:
+            self._incoming.write(data)
+            self._take()
+        else:
+            self._greet(data)
+
+    def _take(self) -> None:  # hot: tls-small
+        piece = data = self._decrypt()
+        if piece and self._incoming.pending:
+            pieces = [piece]
+            while self._incoming.pending and (piece := self._decrypt()):
+                pieces.append(piece)
+            data = b"".join(pieces)
+        if self._outgoing.pending:
+            self._flush()  # answers of TLS itself: a key update
+        if data:
+            self._feed(data)
+        if piece == b"" and not self._has_ended:
+            self._end()
+
+    def _decrypt(self) -> bytes | None:
+        """The next record's content; None when there is no whole one, nothing when the peer sends no more.
+
+        Asking again after the last one costs an exception: `_incoming.pending` tells whether to.
+        """
+        try:
+            return self._read(RECORD_BYTES)
+        except ssl.SSLWantReadError:
+            return None
+        except ssl.SSLZeroReturnError:  # what a read gives instead of nothing once our own end is sent
+            return b""
+        except ssl.SSLError as error:
+            self._fail(error)
+            return None
+
+    def _end(self) -> None:
+        """The peer sends no more."""
+        self._has_ended = True
+        if not self._is_closing and not self._above.eof_received():
+            self.close()
+
+    def eof_received(self) -> bool:
+        """The plain stream ended: behind the end of TLS, in the handshake, or cut off."""
+        if not self._is_open:
+            return False
+        if not self._has_ended:
+            self._truncated = True
+            self._end()
+        return True  # `close` ends it
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the protocol above, or the subclass if there is none yet."""
+        above, self._above, self._feed = self._above, _NO_PROTOCOL, _NO_PROTOCOL.data_received
+        self._is_closing = True
+        if self._is_open:
+            above.connection_lost(self._failure or exc)
+        else:
+            self._lost(self._failure or exc)
+
+    def pause_writing(self) -> None:
+        """The peer takes less than is sent."""
+        self._above.pause_writing()
+
+    def resume_writing(self) -> None:
+        """The peer has caught up."""
+        self._above.resume_writing()
+
+    # ── the transport of the protocol above ──
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:  # hot: tls-small
+        """Encrypt and send."""
+        if self._is_closing or self._has_sent_end or not data:
+            return
+        try:
+            if len(data) <= CHUNK_BYTES:
+                cast("ssl.SSLObject", self._tls).write(data)
+                self._raw.write(self._outgoing.read())
+            else:
+                self._write_large(memoryview(data))
+        except ssl.SSLError as error:
+            self._fail(error)
+
+    def _write_large(self, data: memoryview) -> None:
+        write, read = cast("ssl.SSLObject", self._tls).write, self._outgoing.read
+        sealed = []
+        while data:
+            size = write(data[:CHUNK_BYTES])
+            sealed.append(read())
+            data = data[size:]
+        self._raw.writelines(sealed)
+
+    def _flush(self) -> None:
+        if self._outgoing.pending:
+            self._raw.write(self._outgoing.read())
+
+    def can_write_eof(self) -> bool:
+        """TLS can be ended in one direction."""
+        return True
+
+    def write_eof(self) -> None:
+        """Send no more, but go on receiving (RFC 8446 §6.1)."""
+        if self._is_open and not self._has_sent_end and not self._is_closing:
+            self._send_end()
+
+    def _send_end(self) -> None:
+        self._has_sent_end = True
+        with suppress(ssl.SSLError):  # it always asks for the peer's end, which is not waited for here
+            cast("ssl.SSLObject", self._tls).unwrap()
+        self._flush()
+
+    def close(self) -> None:
+        """Send what is buffered and the end, then close. The peer's end is not waited for (RFC 8446 §6.1)."""
+        if self._is_closing:
+            return
+        if self._is_open and not self._has_sent_end:
+            self._send_end()
+        self._is_closing = True
+        self._raw.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._is_closing = True
+        self._raw.abort()
+
+    def is_closing(self) -> bool:
+        """Whether no more is sent or received."""
+        return self._is_closing
+
+    def pause_reading(self) -> None:
+        """Give the protocol above no more for now."""
+        if not self._is_closing:
+            self._raw.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Go on."""
+        if not self._is_closing:
+            self._raw.resume_reading()
+
+    def is_reading(self) -> bool:
+        """Whether the protocol above is given data."""
+        return not self._is_closing and self._raw.is_reading()
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set when the protocol above is asked to pause."""
+        self._raw.set_write_buffer_limits(high, low)
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """When the protocol above is asked to pause, and to go on."""
+        return self._raw.get_write_buffer_limits()
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes that wait to be sent."""
+        return self._raw.get_write_buffer_size()
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Put another protocol above."""
+        self._above = cast("asyncio.Protocol", protocol)
+        if isinstance(protocol, asyncio.BufferedProtocol):
+            self._feed = lambda data: fill(protocol, data)
+        else:
+            self._feed = self._above.data_received
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """The protocol above."""
+        return self._above
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """As the loops' TLS transports do, and `truncated`: whether the peer's stream was cut off without its end."""
+        tls = self._tls
+        if name == "ssl_object":
+            return tls
+        if name == "truncated":
+            return self._truncated
+        if tls is not None:
+            if name == "sslcontext":
+                return tls.context
+            if name == "peercert":
+                return tls.getpeercert()
+            if name == "cipher":
+                return tls.cipher()
+        return self._raw.get_extra_info(name, default)
+
+
+class TlsClient(TlsStream):
+    """The side towards an upstream. `finished` gets the stream once the handshake is done, or why it is not."""
+
+    __slots__ = ("_context", "_factory", "_finished", "_preface", "_server_name")
+
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        server_name: str,
+        factory: Callable[[], asyncio.Protocol],
+        finished: asyncio.Future[asyncio.Transport],
+        preface: bytes = b"",
+    ) -> None:
+        super().__init__()
+        self._context = context
+        self._server_name = server_name
+        self._factory = factory
+        self._finished = finished
+        self._preface = preface  # sent before TLS begins
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Say hello."""
+        super().connection_made(transport)
+        if self._preface:
+            self._raw.write(self._preface)
+        name = self._server_name.removesuffix(".") or None
+        self._begin(self._context.wrap_bio(self._incoming, self._outgoing, server_hostname=name))
+        self._shake()
+
+    def _secured(self) -> asyncio.Protocol:
+        if not self._finished.done():
+            self._finished.set_result(self)
+        return self._factory()
+
+    def _lost(self, error: Exception | None) -> None:
+        if not self._finished.done():
+            self._finished.set_exception(error or ConnectionResetError("closed during the TLS handshake"))
+
+
+def _no_read(size: int) -> bytes:
+    """Stands for reading before TLS has begun."""
+    raise ssl.SSLWantReadError
+
+
+class _Nothing(asyncio.Protocol):
+    """Stands for a protocol before there is one and after it was told of the end."""
+
+
+_NO_PROTOCOL = _Nothing()
+_NO_TRANSPORT = asyncio.Transport()

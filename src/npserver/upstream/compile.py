@@ -1,0 +1,216 @@
+"""Compiles `upstreams` and the targets that rules name themselves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+from npserver.address import Address, parse_target
+from npserver.errors import clip
+from npserver.guess import get_close_matches
+from npserver.upstream.config import Target as TargetConfig
+from npserver.upstream.config import Upstream as UpstreamConfig
+from npserver.upstream.config import UpstreamTls
+from npserver.upstream.group import Upstream, UpstreamSettings
+from npserver.upstream.health_state import parse_statuses
+from npserver.upstream.retry import RetryPolicy
+from npserver.upstream.target import Target, TargetSettings
+
+if TYPE_CHECKING:
+    import ssl
+
+    from npserver.config.report import Path, Report
+    from npserver.runtime.context import Context
+    from npserver.runtime.front import Service
+
+#: Schemes that may share an upstream: those that speak HTTP, those that are bytes, those that are datagrams.
+_HTTP = frozenset({"http", "https", "unix"})
+_RELAYED = frozenset({"tcp", "ssl", "unix", "udp", "unixgram"})
+
+
+def compile_upstreams(report: Report, context: Context) -> dict[str, Upstream]:
+    """Compile all named upstreams; those with errors are left out."""
+    compiled = {}
+    for name, config in report.document.config.upstreams.items():
+        upstream = _compile(report, context, ("upstreams", name), name, config)
+        if upstream is not None:
+            compiled[name] = upstream
+    return compiled
+
+
+def services(context: Context, upstreams: dict[str, Upstream]) -> list[Service]:
+    """The active health checks, for the controller to run."""
+    checked = [(upstream, check) for upstream in upstreams.values() if (check := upstream.settings.health_check)]
+    if not checked:
+        return []
+    from npserver.upstream.health_checks import HealthChecks
+
+    return [HealthChecks(context, upstream, check) for upstream, check in checked]
+
+
+def named(report: Report, path: Path, address: Address, upstreams: dict[str, Upstream]) -> Upstream | None:
+    """The upstream that an `upstream://` address names; an error in the report if there is none."""
+    if address.host in upstreams:
+        return upstreams[address.host]
+    configured = report.document.config.upstreams
+    if address.host not in configured:  # one that has errors of its own is not missing
+        close = get_close_matches(address.host, configured, 1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        report.error(path, f"unknown upstream {clip(address.host)}{hint}")
+    return None
+
+
+def single(
+    report: Report,
+    context: Context,
+    path: Path,
+    uri: str | Address,
+    *,
+    tls: UpstreamTls | None = None,
+    send_proxy: Literal["v1", "v2"] | None = None,
+    connect_timeout_s: float = 5.0,
+) -> Upstream | None:
+    """An upstream of the one target that a rule names; equal ones share state and pool."""
+    try:
+        address = parse_target(uri) if isinstance(uri, str) else uri
+    except ValueError as error:
+        report.error(path, str(error))
+        return None
+    if address.scheme == "upstream":
+        report.error(path, f"expected the address of a target, got {clip(str(address))}")
+        return None
+    client_tls = _ClientTls(report, (*path[:-1], "tls"), tls or UpstreamTls())
+    settings = client_tls.settings(address, TargetConfig(uri="", send_proxy=send_proxy))
+    origin = str(Address(address.scheme, address.host, address.port, address.path if address.is_unix else ""))
+    target = Target(context, origin, settings)
+    return Upstream(context, UpstreamSettings(origin, connect_timeout_s=connect_timeout_s), (target,))
+
+
+def with_tls(report: Report, path: Path, upstream: Upstream, tls: UpstreamTls) -> Upstream:
+    """The same upstream with other TLS settings towards its targets, hence with pools of its own."""
+    client_tls = _ClientTls(report, path, tls)
+    targets = []
+    for target in upstream.targets:
+        old = target.settings
+        config = TargetConfig(
+            uri="",
+            weight=old.weight,
+            backup=old.backup,
+            max_connections=old.max_connections,
+            send_proxy=old.send_proxy,
+        )
+        settings = client_tls.settings(old.address, config)
+        settings = replace(settings, is_checked=old.is_checked, retry_timeout_s=old.retry_timeout_s)
+        targets.append(Target(upstream.context, upstream.name, settings))
+    return Upstream(upstream.context, upstream.settings, tuple(targets))
+
+
+def _compile(report: Report, context: Context, path: Path, name: str, config: UpstreamConfig) -> Upstream | None:
+    targets: list[Target] = []
+    seen: set[str] = set()
+    schemes: dict[str, None] = {}
+    client_tls = _ClientTls(report, (*path, "tls"), config.tls)
+    # a failed connect is not held against the only target there is
+    retry_timeout_s = float(config.retry_timeout_seconds) if len(config.targets) > 1 else 0.0
+    if not config.targets:
+        report.error((*path, "targets"), f"upstream {name!r} has no targets")
+    for index, entry in enumerate(config.targets):
+        one = entry if isinstance(entry, TargetConfig) else TargetConfig(uri=entry)
+        place = (*path, "targets", index)
+        try:
+            address = parse_target(one.uri, likely_scheme="http")
+        except ValueError as error:
+            report.error((*place, "uri") if isinstance(entry, TargetConfig) else place, str(error))
+            continue
+        if address.scheme == "upstream":
+            report.error(place, f"a target must be an address, not another upstream: {clip(one.uri)}")
+            continue
+        if address.path not in ("", "/") and not address.is_unix:
+            report.error(place, f"a target of an upstream has no path, got {clip(address.path)}; give it to proxy_pass")
+        one_settings = client_tls.settings(address, one)
+        is_checked = config.health_check is not None
+        target = Target(context, name, replace(one_settings, is_checked=is_checked, retry_timeout_s=retry_timeout_s))
+        if target.uri in seen:
+            report.error(place, f"target {target.uri} is named twice")
+            continue
+        seen.add(target.uri)
+        schemes[address.scheme] = None
+        targets.append(target)
+    if not _may_mix(schemes):
+        report.error((*path, "targets"), f"targets of one upstream must speak the same, got {', '.join(schemes)}")
+    if not targets:
+        return None
+    if not any(target.settings.weight and not target.settings.backup for target in targets):
+        report.warn((*path, "targets"), f"upstream {name!r} has only backup targets or targets of weight 0")
+    _check_health_check(report, path, config, schemes)
+    settings = UpstreamSettings(
+        name,
+        config.balance,
+        float(config.proxy_timeout_seconds),
+        f"upstreams.{name}.proxy_timeout_seconds",
+        RetryPolicy(config.retries, frozenset(config.retry_on)),
+        float(config.slow_start),
+        config.keepalive,
+        config.keepalive_pool_size,
+        float(config.keepalive_idle_timeout),
+        config.sticky,
+        config.health_check,
+    )
+    return Upstream(context, settings, tuple(targets))
+
+
+def _may_mix(schemes: dict[str, None]) -> bool:
+    return _HTTP.issuperset(schemes) or _RELAYED.issuperset(schemes)
+
+
+def _check_health_check(report: Report, path: Path, config: UpstreamConfig, schemes: dict[str, None]) -> None:
+    check = config.health_check
+    if check is None:
+        return
+    place = (*path, "health_check")
+    if "udp" in schemes or "unixgram" in schemes:
+        if check.port is None:
+            report.error(place, "datagram targets can only be checked over TCP at another `port`")
+    elif check.type == "http" and not _HTTP.issuperset(schemes):
+        report.error((*place, "type"), "an http check needs http, https or unix targets")
+    if not check.interval:
+        report.error((*place, "interval"), "must be above 0")
+    try:
+        parse_statuses(check.expect.status)
+    except ValueError as error:
+        report.error((*place, "expect", "status"), str(error))
+    if not check.path.startswith("/"):
+        report.error((*place, "path"), f"must start with '/', got {clip(check.path)}")
+
+
+class _ClientTls:
+    """TLS towards targets that share one `tls` section. The context is made for the first target that needs it."""
+
+    def __init__(self, report: Report, path: Path, config: UpstreamTls) -> None:
+        self._report = report
+        self._path = path
+        self._config = config
+        self._context: ssl.SSLContext | None = None
+        self._is_made = False
+
+    def settings(self, address: Address, config: TargetConfig) -> TargetSettings:
+        """The settings of a target."""
+        if address.is_tls and config.send_proxy is not None and address.scheme == "https":
+            message = f"send_proxy needs an http target, the header would come inside TLS: {clip(str(address))}"
+            self._report.error((*self._path[:-1], "targets"), message)
+        plain = TargetSettings(address, config.weight, config.backup, config.max_connections, config.send_proxy)
+        if not address.is_tls:
+            return plain
+        if not self._is_made:
+            from npserver.tls.compile import client_context
+
+            self._context = client_context(self._report, self._path, self._config)
+            self._is_made = True
+        server_name = self._config.server_name or address.host
+        return replace(plain, tls=self._context, server_name=server_name, tls_identity=self._identity(server_name))
+
+    def _identity(self, server_name: str) -> str:
+        """What tells these settings from others: the keys and the state of the files they name."""
+        config, document, files = self._config, self._report.document, self._report.certificates.files
+        named = [document.resolve(name) for name in (config.ca, config.cert, config.key) if name]
+        return repr((server_name, config, [files.state(name) for name in named]))

@@ -1,0 +1,135 @@
+"""Upstreams: groups of targets that share the traffic. Made by `upstream.compile`; for the proxy, forwards and DNS."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field, replace
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+from npserver.net.resolver import resolver_of
+from npserver.upstream.balancers import Balancer, make_balancer
+from npserver.upstream.health_state import Health, ramp
+from npserver.upstream.retry import RetryPolicy
+from npserver.upstream.target import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from npserver.runtime.context import Context
+    from npserver.upstream.config import HealthCheck, Sticky
+
+#: With no target left but some that only failed to connect, each of them is tried again so long after its failure: an
+#: application that was restarted is back in a second, not after `retry_timeout_seconds`.
+PROBE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamSettings:
+    """An upstream as the config has it; seconds."""
+
+    name: str
+    balance: str = "round-robin"
+    connect_timeout_s: float = 5.0
+    connect_key: str = ""  # the config key of that timeout, for the log
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    slow_start_s: float = 0.0
+    keepalive: bool = True
+    pool_size: int = 64
+    pool_idle_s: float = 55.0
+    sticky: Sticky | None = None
+    health_check: HealthCheck | None = None
+
+
+class Upstream:
+    """A named group of targets, or a single target that a rule names itself."""
+
+    def __init__(self, context: Context, settings: UpstreamSettings, targets: tuple[Target, ...]) -> None:
+        self.context = context
+        self.settings = settings
+        self.targets = targets
+        self.name = settings.name
+        self.connect_timeout = settings.connect_timeout_s
+        self.retries = settings.retry.retries
+        self._balancer: Balancer = make_balancer(settings.balance, random.random)
+        self._time = context.loop.time
+        self._primary = tuple(one for one in targets if not one.settings.backup and one.settings.weight)
+        self._backup = tuple(one for one in targets if one.settings.backup and one.settings.weight)
+        self._single = targets[0] if len(targets) == 1 else None
+        #: The target that every request goes to, if there is nothing to choose and nothing to look up.
+        self.only_target: Target | None = None
+        if self._single and not self._single.settings.is_checked and not self._single.max_connections:
+            self.only_target = self._single
+        self._by_cookie = {one.cookie: one for one in targets}
+
+    def __repr__(self) -> str:
+        return f"<Upstream {self.name} {self.settings.balance} targets={len(self.targets)}>"
+
+    def variant(self, **changes: Any) -> Upstream:
+        """The same targets under other `UpstreamSettings`: for what a rule overrides."""
+        return Upstream(self.context, replace(self.settings, **changes), self.targets) if changes else self
+
+    def pick(self, client_ip: str, connection_id: int, tried: Container[Target] = ()) -> Target | None:
+        """Choose a target that is well, not full and not in `tried`; None if there is none. Reserves nothing."""
+        # hot: proxy
+        single = self._single
+        if single is not None:
+            return single if self._may_use(single, tried) else None
+        now = self._time()
+        usable = [one for one in self._primary if one.state.down_until <= now and self._may_use(one, tried)]
+        if not usable:
+            usable = [one for one in self._backup if one.state.down_until <= now and self._may_use(one, tried)]
+            if not usable:
+                return self._probe(now, tried)
+        if len(usable) == 1:
+            return usable[0]
+        if self.settings.slow_start_s:
+            self._weigh(usable, now)
+        key = connection_id.to_bytes(8, "little") if self.settings.balance == "conn-hash" else client_ip.encode()
+        return self._balancer.choose(usable, key)
+
+    def pick_sticky(self, cookie: bytes) -> Target | None:
+        """The target that a sticky cookie's value names, if it can be used."""
+        target = self._by_cookie.get(cookie)
+        if target is None or target.state.down_until > self._time() or not self._may_use(target, ()):
+            return None
+        return target
+
+    def retry_after_s(self) -> int:
+        """When a client that got no target might try again, in whole seconds."""
+        check = self.settings.health_check
+        if check and all(one.health is Health.DOWN for one in self.targets):
+            return max(1, ceil(check.interval))
+        return max(1, ceil(PROBE_S))
+
+    def healthy_addresses(self) -> list[str]:
+        """The IP addresses of the targets that are well, those of names as last resolved; for DNS answers."""
+        now = self._time()
+        resolver = resolver_of(self.context)
+        addresses: list[str] = []
+        for target in self.targets:
+            if target.state.down_until > now or target.health is Health.DOWN or target.address.is_unix:
+                continue
+            found = resolver.known(target.address.host) or ()
+            addresses += [address for address in found if address not in addresses]
+        return addresses
+
+    def _may_use(self, target: Target, tried: Container[Target]) -> bool:
+        if target.control[target.health_slot] < 0 or target in tried:
+            return False
+        return not target.max_connections or not target.is_full()
+
+    def _probe(self, now: float, tried: Container[Target]) -> Target | None:
+        """Of those left alone after a failure, the one that has had the most time to recover."""
+        waiting = [
+            one
+            for one in self._primary or self._backup
+            if one.state.failed_at + PROBE_S <= now and self._may_use(one, tried)
+        ]
+        return min(waiting, key=lambda one: one.state.failed_at, default=None)
+
+    def _weigh(self, targets: list[Target], now: float) -> None:
+        """Ease in the targets that came back a short while ago."""
+        for one in targets:
+            since = now - max(one.state.back_at, one.control[one.since_slot] / 1000 or float("-inf"))
+            one.share = one.settings.weight * ramp(since, self.settings.slow_start_s)

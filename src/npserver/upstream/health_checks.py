@@ -1,0 +1,184 @@
+"""Active health checks of an upstream, run once per server by the controller. What they say stands on the scoreboard.
+
+A target's first check decides alone and comes at once; after that `rise` and `fall` results in a row change its state.
+Each change is logged once, with the reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from npserver.address import Address
+from npserver.errors import UpstreamError
+from npserver.net.dialer import dial
+from npserver.upstream.health_state import Health, HealthTrack, parse_statuses
+from npserver.upstream.http1 import HttpClient
+from npserver.upstream.response_sink import ClientSettings
+
+if TYPE_CHECKING:
+    from npserver.http.response_parser import ResponseHead
+    from npserver.runtime.context import Context
+    from npserver.upstream.config import HealthCheck
+    from npserver.upstream.group import Upstream
+    from npserver.upstream.target import Target
+
+log = logging.getLogger("npserver.upstream")
+
+MAX_BODY_BYTES = 64 << 10  # of an answer looked at
+JITTER = 0.1  # of the interval, so that checks of many servers do not fall together
+_CHECK = ClientSettings(pool_size=0)
+
+
+class HealthChecks:
+    """The checks of all targets of one upstream; a `runtime.front.Service`."""
+
+    __slots__ = ("_check", "_context", "_is_http", "_statuses", "_text", "_upstream")
+
+    def __init__(self, context: Context, upstream: Upstream, check: HealthCheck) -> None:
+        self._context = context
+        self._upstream = upstream
+        self._check = check
+        self._statuses = parse_statuses(check.expect.status)
+        self._text = (check.expect.body or "").encode()
+        speaks_http = {target.address.scheme for target in upstream.targets} <= {"http", "https", "unix"}
+        self._is_http = check.type == "http" or (check.type is None and speaks_http)
+
+    def __repr__(self) -> str:
+        return f"<HealthChecks {self._upstream.name}>"
+
+    async def run(self) -> None:
+        """Check until cancelled."""
+        targets = self._upstream.targets
+        async with asyncio.TaskGroup() as group:
+            for index, target in enumerate(targets):
+                group.create_task(self._watch(target, min(self._check.interval, 1.0) * index / len(targets)))
+
+    async def _watch(self, target: Target, delay_s: float) -> None:
+        track = HealthTrack(self._check.rise, self._check.fall, target.health)
+        await asyncio.sleep(delay_s)
+        while True:
+            reason = await self.check(target)
+            self._record(target, track, reason)
+            await asyncio.sleep(self._check.interval * random.uniform(1 - JITTER, 1 + JITTER))
+
+    async def check(self, target: Target) -> str:
+        """Check a target once. Gives what is wrong, or nothing."""
+        try:
+            async with asyncio.timeout(self._check.timeout):
+                return await (self._ask(target) if self._is_http else self._connect(target))
+        except TimeoutError:
+            return f"no answer within {self._check.timeout:g} s (health_check.timeout)"
+        except UpstreamError as error:
+            return str(error)
+
+    def _record(self, target: Target, track: HealthTrack, reason: str) -> None:
+        before = track.state
+        if not track.record(not reason):
+            return
+        if before is not Health.UNKNOWN:
+            target.control[target.since_slot] = int(self._context.loop.time() * 1000)
+        target.control[target.health_slot] = track.state
+        name = self._upstream.name
+        if track.state is Health.DOWN:
+            log.warning("target %s of upstream %s is down: %s (health_check)", target.uri, name, reason)
+        elif before is Health.DOWN:
+            log.info("target %s of upstream %s is up again", target.uri, name)
+
+    def _address(self, target: Target) -> Address:
+        address = target.address
+        if self._check.port is None or address.is_unix:
+            return address
+        return Address(address.scheme if address.is_stream else "tcp", address.host, self._check.port)
+
+    async def _connect(self, target: Target) -> str:
+        transport, _ = await dial(
+            self._context,
+            self._address(target),
+            asyncio.Protocol,
+            timeout_s=self._check.timeout,
+            tls=target.tls,
+            server_name=target.server_name,
+        )
+        transport.abort()
+        return ""
+
+    async def _ask(self, target: Target) -> str:
+        _, client = await dial(
+            self._context,
+            self._address(target),
+            lambda: HttpClient(self._context, target, _CHECK),
+            timeout_s=self._check.timeout,
+            tls=target.tls,
+            server_name=target.server_name,
+        )
+        answer = _Answer(self._context.loop)
+        head = (
+            f"GET {self._check.path} HTTP/1.1\r\nHost: {self._check.host or target.authority}\r\n"
+            "User-Agent: npserver-health\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+        )
+        client.begin(answer, _CHECK, is_head=False, has_body=False)
+        client.write(head.encode("latin-1"))
+        try:
+            status, body = await answer.done
+        finally:
+            client.abandon()
+        if status not in self._statuses:
+            return f"status {status} (health_check.expect.status)"
+        if self._text not in body:
+            return f"{self._check.expect.body!r:.60} not in the body (health_check.expect.body)"
+        return ""
+
+
+class _Answer:
+    """Collects an answer."""
+
+    __slots__ = ("_body", "_status", "done")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.done: asyncio.Future[tuple[int, bytes]] = loop.create_future()
+        self._status = 0
+        self._body = b""
+
+    def response_interim(self, head: ResponseHead) -> None:
+        """Wait for the real one."""
+
+    def response_whole(self, head: ResponseHead, body: bytes) -> None:
+        """All of it."""
+        self._give(head.status, body)
+
+    def response_start(self, head: ResponseHead) -> None:
+        """Its head."""
+        self._status = head.status
+
+    def response_data(self, data: bytes) -> None:
+        """A piece of its body."""
+        self._body += data
+        if len(self._body) >= MAX_BODY_BYTES:
+            self._give(self._status, self._body)
+
+    def response_end(self, trailers: bytes) -> None:
+        """Its end."""
+        self._give(self._status, self._body)
+
+    def response_switch(self, head: ResponseHead, early: bytes) -> None:
+        """Nobody asked for that."""
+        self._give(head.status, b"")
+
+    def response_lost(self, error: UpstreamError) -> None:
+        """There is none."""
+        with suppress(asyncio.InvalidStateError):
+            self.done.set_exception(error)
+
+    def request_pause(self) -> None:
+        """There is no body to hold back."""
+
+    def request_resume(self) -> None:
+        """Nor to go on with."""
+
+    def _give(self, status: int, body: bytes) -> None:
+        if not self.done.done():
+            self.done.set_result((status, body[:MAX_BODY_BYTES]))

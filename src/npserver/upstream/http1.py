@@ -1,0 +1,400 @@
+"""One connection to an upstream that speaks HTTP/1.1 (RFC 9112): a request out, its answer in, then the pool.
+
+Made by `web.handlers.proxy.call` and `upstream.health_checks` through the dialer; told what to do by `begin`, `write`,
+`end`. It tells the `ResponseSink` of the request in progress what comes. It never asks for a task, a future or a timer:
+deadlines are the sweeper's.
+
+A connection goes back to its pool only if request and answer were complete, nothing followed the answer and both sides
+want to keep it. It is back before the sink hears of the answer's end, so that the next request finds it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, cast
+
+from npserver.errors import BadResponse, Phase, UpstreamError
+from npserver.http.chunked import ChunkedDecoder
+from npserver.http.request import BY_LENGTH, CHUNKED, NO_BODY, UNTIL_CLOSE
+from npserver.http.response_parser import MAX_HEAD_BYTES, ResponseHead, check_partial_response_head, read_response_head
+from npserver.net.unread import read_unread
+from npserver.runtime.deadlines import NEVER, PERIOD_S
+from npserver.upstream.response_sink import BODY, CLOSED, HEAD, IDLE, SWITCHED
+
+if TYPE_CHECKING:
+    from npserver.runtime.context import Context
+    from npserver.upstream.response_sink import ClientSettings, ResponseSink
+    from npserver.upstream.target import Target
+
+log = logging.getLogger("npserver.upstream")
+
+MAX_INTERIM = 32  # 1xx answers before the real one
+
+
+class HttpClient(asyncio.Protocol):
+    """A connection to a target."""
+
+    # The connection
+    # state, deadline   what goes on, and until when; watched by the sweeper
+    # requests          how many have been begun
+    # The request
+    # is_request_done   all of it has been written
+    # is_answered       a byte of the answer has come
+    # The answer
+    # _head, _framing, _left, _decoder, _buffer
+
+    __slots__ = (
+        "_buffer", "_context", "_decoder", "_framing", "_head", "_interim", "_is_head_request", "_is_reading", "_left",
+        "_scanned", "_sink", "_sweeper", "_time", "deadline", "is_answered", "is_request_done", "is_write_paused",
+        "requests", "settings", "state", "target", "transport", "write",
+    )  # fmt: skip
+
+    def __init__(self, context: Context, target: Target, settings: ClientSettings) -> None:
+        self._context = context
+        self._time = context.loop.time
+        self._sweeper = context.sweeper
+        self.target = target
+        self.settings = settings
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set before anything else is called
+        self.state = IDLE
+        self.deadline = NEVER
+        self.requests = 0
+        self.is_request_done = True
+        self.is_answered = False
+        self.is_write_paused = self._is_head_request = False
+        self._is_reading = True
+        self._sink: ResponseSink | None = None
+        self._head: ResponseHead | None = None
+        self._framing = NO_BODY
+        self._left = 0
+        self._decoder: ChunkedDecoder | None = None
+        self._buffer = b""
+        self._scanned = self._interim = 0
+
+    def __repr__(self) -> str:
+        return f"<HttpClient {self.target.uri} {self.state.value} requests={self.requests}>"
+
+    # ── called by the owner ──
+
+    def begin(self, sink: ResponseSink, settings: ClientSettings, *, is_head: bool, has_body: bool) -> None:
+        """Begin a request. A `write` with its head follows; with a body, more of them and `end`. `is_head`: the method
+        is HEAD."""
+        # hot: proxy
+        self._sink = sink
+        self.settings = settings
+        self.state = HEAD
+        self.requests += 1
+        self.is_answered = False
+        self._is_head_request = is_head
+        self._interim = 0
+        if has_body:
+            self.is_request_done = False
+            self.deadline = NEVER
+        else:
+            self.is_request_done = True
+            self.deadline = self._sweeper.now + settings.response_timeout_s + PERIOD_S
+
+    def ask(self, sink: ResponseSink, settings: ClientSettings, head: bytes) -> None:
+        """Begin a request of which the head is all, with a method that is not HEAD, and write it."""
+        # hot: proxy-small
+        self._sink, self.settings, self.state = sink, settings, HEAD  # what `begin` does, written out
+        self.requests += 1
+        self.is_answered = self._is_head_request = False
+        self._interim = 0
+        self.is_request_done = True
+        self.deadline = self._sweeper.now + settings.response_timeout_s + PERIOD_S
+        write = self.write
+        write(head)
+
+    def end(self, data: bytes = b"") -> None:
+        """The request's body is complete, with this last piece."""
+        if data:
+            self.write(data)
+        self.is_request_done = True
+        if self.state is HEAD and not self.is_write_paused:
+            self.deadline = self._time() + self.settings.response_timeout_s
+
+    def pause_reading(self) -> None:
+        """The answer cannot be taken for now."""
+        if self._is_reading and self._sink is not None:
+            self._is_reading = False
+            self.deadline = NEVER
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Go on."""
+        if not self._is_reading and self.state is BODY:
+            self._is_reading = True
+            self.deadline = self._time() + self.settings.read_timeout_s
+            self.transport.resume_reading()
+
+    def abandon(self) -> None:
+        """The sink wants no more of this: close, tell it nothing."""
+        self._sink = None
+        if self.state is not CLOSED:
+            self._leave()
+            self.transport.abort()
+
+    # ── called by the loop ──
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Connected (and the TLS handshake is done)."""
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.set_write_buffer_limits(self.settings.buffer_size)
+        self.write = self.transport.write
+        self._sweeper.watched.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the upstream."""
+        # hot: proxy
+        state = self.state
+        if state is HEAD:
+            target = self.target
+            head = target.recent
+            if (
+                data.startswith(target.recent_head) and len(data) == len(target.recent_head) + head.body_bytes
+                and head.keep_alive and self.is_request_done
+                and not (self._buffer or self.is_write_paused or self._is_head_request)
+            ):  # fmt: skip
+                sink = self._sink
+                self.keep()
+                sink.response_whole(head, data[len(target.recent_head) :])  # type: ignore[union-attr]
+                return
+            if self._buffer:
+                data = self._buffer + data
+                self._buffer = b""
+            try:
+                self._read_head(data)
+            except BadResponse as error:
+                self.is_answered = True
+                self._fail(str(error), Phase.RECEIVE)
+        elif state is BODY:
+            self.deadline = self._time() + self.settings.read_timeout_s
+            try:
+                self._read_body(data)
+            except BadResponse as error:
+                self._fail(str(error), Phase.RECEIVE)
+        elif state is IDLE:
+            log.debug("%r sent bytes that nobody asked for: closed", self)
+            self.close()
+
+    def eof_received(self) -> bool:
+        """The upstream has ended its side: of use only where that ends an answer, and where TLS says that it did."""
+        is_cut = self.transport.get_extra_info("truncated", False)
+        if self.state is BODY and self._framing is UNTIL_CLOSE and not is_cut:
+            self._finish(b"", is_clean=False)
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The connection is gone."""
+        if error is not None and self._sink is not None:
+            self._rescue(error)
+        if self.state is CLOSED or self.state is SWITCHED:
+            return
+        phase = Phase.RECEIVE if self.is_request_done else Phase.SEND
+        what = "within the response" if self.is_answered else "without a response"
+        cause = f" ({error})" if error is not None else ""
+        self._fail(f"connection closed {what}{cause}", phase)
+
+    def pause_writing(self) -> None:
+        """The upstream does not keep up with the request."""
+        self.is_write_paused = True
+        if self._sink is not None:
+            if self.state is HEAD:
+                self.deadline = self._time() + self.settings.send_timeout_s
+            self._sink.request_pause()
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        self.is_write_paused = False
+        if self._sink is not None:
+            if self.state is HEAD:
+                is_waiting = self.is_request_done
+                self.deadline = self._time() + self.settings.response_timeout_s if is_waiting else NEVER
+            self._sink.request_resume()
+
+    def expire(self, now: float) -> None:
+        """The deadline has passed."""
+        settings = self.settings
+        if self._sink is None:
+            self.close()
+        elif self.state is BODY:
+            self._fail(f"silent for {settings.read_timeout_s:g} s", Phase.RECEIVE, settings.read_key)
+        elif self.is_write_paused:
+            self._fail(f"took nothing for {settings.send_timeout_s:g} s", Phase.SEND, "timeouts.send")
+        else:
+            self._fail(f"no response for {settings.response_timeout_s:g} s", Phase.RECEIVE, settings.response_key)
+
+    # ── the answer ──
+
+    def _read_head(self, data: bytes) -> None:
+        # hot: proxy
+        end = data.find(b"\r\n\r\n", self._scanned)
+        if end < 0 or end > MAX_HEAD_BYTES:
+            self._await_head(data)
+            return
+        size = end + 4
+        head = read_response_head(data[:size])
+        if head.framing is BY_LENGTH and head.status >= 200:
+            self.target.recent_head, self.target.recent = data[:size], head
+        self._scanned = 0
+        sink = self._sink
+        assert sink is not None
+        if head.status < 200:
+            self._read_interim(head, data[size:])
+            return
+        if len(data) == size + (0 if self._is_head_request else head.body_bytes):
+            if head.keep_alive and self.is_request_done and not self.is_write_paused:
+                self.keep()
+            else:
+                self.close()
+            sink.response_whole(head, data[size:])
+            return
+        self._begin_body(head, data[size:])
+
+    def _begin_body(self, head: ResponseHead, body: bytes) -> None:
+        sink = self._sink
+        assert sink is not None
+        self._head = head
+        framing = self._framing = NO_BODY if self._is_head_request else head.framing
+        self.state = BODY
+        self._left = head.length or 0
+        self._decoder = ChunkedDecoder(BadResponse) if framing is CHUNKED else None
+        if framing is NO_BODY:
+            self._finish(b"", is_clean=False)  # what follows belongs to no message
+            return
+        self.deadline = self._time() + self.settings.read_timeout_s
+        if self._decoder is not None and body:
+            body = self._decoder.feed(body)
+            if self._decoder.done and not self._decoder.trailers:
+                self._detach(is_clean=not self._decoder.rest)
+                sink.response_whole(head, body)
+                return
+        sink.response_start(head)
+        if self._sink is sink and self.state is BODY:
+            if self._decoder is not None:
+                self._pass_decoded(body)
+            elif body:
+                self._read_body(body)
+
+    def _await_head(self, data: bytes) -> None:
+        check_partial_response_head(data)
+        self.is_answered = True
+        self._buffer = data
+        self._scanned = max(len(data) - 3, 0)
+
+    def _read_interim(self, head: ResponseHead, rest: bytes) -> None:
+        sink = self._sink
+        assert sink is not None
+        self.is_answered = True
+        if head.status == 101:
+            self._sink = None
+            self.state = SWITCHED
+            self.deadline = NEVER
+            self._sweeper.watched.discard(self)
+            sink.response_switch(head, rest)
+            return
+        self._interim += 1
+        if self._interim > MAX_INTERIM:
+            raise BadResponse(f"more than {MAX_INTERIM} interim responses")
+        sink.response_interim(head)
+        if rest and self._sink is sink:
+            self._read_head(rest)
+
+    def _read_body(self, data: bytes) -> None:
+        # hot: proxy-1m
+        sink = self._sink
+        assert sink is not None
+        decoder = self._decoder
+        if decoder is not None:
+            self._pass_decoded(decoder.feed(data))
+            return
+        if self._framing is UNTIL_CLOSE:
+            sink.response_data(data)
+            return
+        left = self._left = self._left - len(data)
+        if left > 0:
+            sink.response_data(data)
+            return
+        sink.response_data(data[:left] if left else data)
+        if self._sink is sink:
+            self._finish(b"", is_clean=not left)
+
+    def _pass_decoded(self, data: bytes) -> None:
+        sink, decoder = self._sink, self._decoder
+        assert sink is not None
+        assert decoder is not None
+        if data:
+            sink.response_data(data)
+        if decoder.done and self._sink is sink:
+            self._finish(decoder.trailers, is_clean=not decoder.rest)
+
+    def _finish(self, trailers: bytes, *, is_clean: bool) -> None:
+        """The answer is complete. `is_clean`: nothing came after it."""
+        sink, head = self._sink, self._head
+        assert sink is not None
+        assert head is not None
+        self._detach(is_clean=is_clean)
+        if self._framing is NO_BODY:
+            sink.response_whole(head, b"")
+        else:
+            sink.response_end(trailers)
+
+    # ── the end of a request ──
+
+    def _detach(self, *, is_clean: bool) -> None:
+        head, self._head, self._decoder = self._head, None, None
+        if is_clean and head is not None and head.keep_alive and self.is_request_done and not self.is_write_paused:
+            self.keep()
+        else:
+            self.close()
+
+    def keep(self) -> None:
+        """Put the connection, unused or done with its request, into the pool if there is room."""
+        # hot: proxy
+        settings, idle = self.settings, self.target.pool.idle
+        self._sink = None
+        self.state = IDLE
+        if not self._is_reading:
+            self._is_reading = True
+            self.transport.resume_reading()
+        if self._context.draining or len(idle) >= settings.pool_size:
+            self.close()
+            return
+        idle.append(self)
+        self.deadline = self._sweeper.now + settings.pool_idle_s + PERIOD_S
+
+    def close(self) -> None:
+        """Close once all is sent; the sink, if there is one, is not told."""
+        self._leave()
+        self.transport.close()
+
+    def _leave(self) -> None:
+        if self.state is IDLE:
+            self.target.pool.forget(self)
+        self.state = CLOSED
+        self.deadline = NEVER
+        self._sink = None
+        self._buffer = b""
+        self._sweeper.watched.discard(self)
+
+    def _fail(self, reason: str, phase: Phase, timeout_key: str = "") -> None:
+        sink = self._sink
+        self._leave()
+        self.transport.abort()
+        if sink is not None:
+            sink.response_lost(
+                UpstreamError(
+                    f"{self.target.uri}: {reason}", self.target.uri, phase,
+                    reused=self.requests > 1, timeout=bool(timeout_key), key=timeout_key,
+                )
+            )  # fmt: skip
+
+    def _rescue(self, error: Exception) -> None:
+        """Our writing failed: take what the upstream had sent before."""
+        data, is_ended = read_unread(self.transport, error)
+        if data:
+            self.data_received(data)
+        if is_ended and self._sink is not None:
+            self.eof_received()

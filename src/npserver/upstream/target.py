@@ -1,0 +1,170 @@
+"""One address of an upstream, live: its load, its health, its idle connections.
+
+Used by the proxy and by forwards. Loads and health stand on the scoreboard, seen by all workers; the mark left by a
+failed connect is this worker's own. What outlives a reload (`TargetState`, the pool) is shared by old and new targets.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeVar
+from weakref import WeakValueDictionary
+
+from npserver.address import Address
+from npserver.http.request import NO_BODY
+from npserver.http.response_parser import ResponseHead
+from npserver.upstream.balancers import identity_seed
+from npserver.upstream.health_state import Health
+from npserver.upstream.pool import Pool
+from npserver.upstream.sticky import cookie_value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from npserver.runtime.context import Context
+
+log = logging.getLogger("npserver.upstream")
+
+T = TypeVar("T")
+
+_UNCHECKED = memoryview(bytearray(8)).cast("q").toreadonly()  # what the scoreboard says of targets nobody checks
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSettings:
+    """A target as the config has it."""
+
+    address: Address
+    weight: int = 1
+    backup: bool = False
+    max_connections: int = 0  # over all workers; 0: no limit
+    send_proxy: Literal["v1", "v2"] | None = None
+    tls: ssl.SSLContext | None = None
+    server_name: str | None = None  # for SNI and verification
+    tls_identity: str = ""  # equal for equal TLS settings only: part of the pool's identity
+    is_checked: bool = False  # by active health checks
+    retry_timeout_s: float = 0.0  # left alone so long after a failed connect; 0: never
+
+
+class TargetState:
+    """What a worker has learnt of a target by using it; carried over reloads."""
+
+    __slots__ = ("__weakref__", "back_at", "down_until", "failed_at")
+
+    def __init__(self) -> None:
+        self.down_until = 0.0  # loop time; 0 while nothing is wrong
+        self.failed_at = 0.0
+        self.back_at = float("-inf")  # when it worked again after having been down
+
+
+class Target:
+    """A target. `failed` and `succeeded` are for attempts to connect to it."""
+
+    __slots__ = (
+        "_time", "active_slot", "address", "authority", "control", "cookie", "failures_slot", "health_slot",
+        "host_line", "identity", "max_connections", "pool", "recent", "recent_head", "requests_tally", "seed",
+        "server_name", "settings", "share", "since_slot", "slots", "state", "tallies", "tls", "total", "uri",
+    )  # fmt: skip
+
+    def __init__(self, context: Context, upstream: str, settings: TargetSettings) -> None:
+        address = settings.address
+        self._time = context.loop.time
+        self.settings = settings
+        self.address = address
+        self.tls = settings.tls
+        self.server_name = settings.server_name
+        self.uri = str(Address(address.scheme, address.host, address.port, address.path if address.is_unix else ""))
+        self.authority = authority(address)
+        self.host_line = b"Host: %b\r\n" % self.authority.encode("ascii")
+        self.identity = self.uri
+        self.seed = identity_seed(self.uri)
+        self.cookie = cookie_value(self.uri)
+        self.share = float(settings.weight)
+        self.max_connections = settings.max_connections
+        self.recent_head = b"\0"  # the bytes of its latest answer's head, and what they say: answers repeat
+        self.recent = ResponseHead(0, b"", NO_BODY, None, keep_alive=False)
+        self.state = _carried(context, "target states", f"{upstream}\0{self.uri}", TargetState)
+        self.pool = _carried(
+            context, "upstream pools", f"{self.uri}\0{settings.send_proxy}\0{settings.tls_identity}", Pool
+        )
+        row = context.row
+        self.slots = row.slots
+        self.tallies = row.tallies
+        self.control = row.board.rows[0] if settings.is_checked else _UNCHECKED  # written by the controller: health
+        self.total = row.board.total
+        name = f"{upstream}.{self.uri}"
+        self.requests_tally = row.tally(f"upstream.{name}.requests")
+        self.failures_slot = row.slot(f"upstream.{name}.failures")
+        self.active_slot = row.slot(f"gauge.upstream.{name}.active")
+        self.health_slot = row.slot(f"health.{name}") if settings.is_checked else 0
+        self.since_slot = row.slot(f"health.{name}.since") if settings.is_checked else 0  # of the last flip, ms
+
+    def __repr__(self) -> str:
+        return f"<Target {self.uri} active={self.load} {'down' if self.state.down_until else self.health.name.lower()}>"
+
+    @property
+    def load(self) -> int:
+        """Requests and connections in flight over all workers."""
+        return self.total(self.active_slot)
+
+    @property
+    def health(self) -> Health:
+        """What active checks say."""
+        return Health(self.control[self.health_slot])
+
+    def is_full(self) -> bool:
+        """Whether `max_connections` are in use."""
+        return 0 < self.max_connections <= self.total(self.active_slot)
+
+    def acquire(self) -> None:
+        """A request or connection goes to this target; `release` must follow, once."""
+        self.slots[self.active_slot] += 1
+        self.tallies[self.requests_tally] += 1
+
+    def release(self) -> None:
+        """It has ended, however."""
+        self.slots[self.active_slot] -= 1
+
+    def count_failure(self) -> None:
+        """The target was reached but did not serve: counted, not held against it."""
+        self.slots[self.failures_slot] += 1
+
+    def failed(self, reason: str) -> None:
+        """A connect failed: the target gets no traffic for `retry_timeout_seconds`."""
+        self.slots[self.failures_slot] += 1
+        wait_s = self.settings.retry_timeout_s
+        if not wait_s:
+            return
+        now = self._time()
+        state = self.state
+        if state.down_until <= now:
+            log.warning("target %s is left alone for %g s (retry_timeout_seconds): %s", self.uri, wait_s, reason)
+        state.failed_at = now
+        state.down_until = now + wait_s
+
+    def succeeded(self) -> None:
+        """A connect succeeded."""
+        if self.state.down_until:
+            self.state.down_until = 0.0
+            self.state.back_at = self._time()
+            log.info("target %s can be reached again", self.uri)
+
+
+def authority(address: Address) -> str:
+    """What a Host field says of an address; `localhost` for Unix sockets."""
+    if address.is_unix:
+        return "localhost"
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    default = 443 if address.is_tls else 80
+    return host if address.port in (0, default) else f"{host}:{address.port}"
+
+
+def _carried(context: Context, kind: str, name: str, make: Callable[[], T]) -> T:
+    """The object of this kind and name, kept for as long as any runtime uses it."""
+    objects = context.carried.setdefault(("upstream", kind), WeakValueDictionary())
+    found: T | None = objects.get(name)
+    if found is None:
+        found = objects[name] = make()
+    return found

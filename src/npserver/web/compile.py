@@ -1,0 +1,136 @@
+"""Compiles what a listener that speaks HTTP serves: rules become routes, routes a router, the router a front."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from npserver.config.networks import compile_networks
+from npserver.http.request_parser import HeadLimits
+from npserver.web.compile_route import compile_route
+from npserver.web.routing import Pattern, Router, parse_host, parse_pattern
+from npserver.web.server.front import HttpFront
+from npserver.web.server.settings import Http2Limits, HttpSettings
+
+if TYPE_CHECKING:
+    from npserver.config.report import Path, Report
+    from npserver.config.schema import AnyRule, Config
+    from npserver.listen.listener import Listener
+    from npserver.networks import Networks
+    from npserver.runtime.context import Context
+    from npserver.upstream.group import Upstream
+    from npserver.web.config import HttpRule
+    from npserver.web.route import Route
+
+MIN_WINDOW_BYTES = 16 << 10  # a DATA frame's
+MAX_WINDOW_BYTES = 511 << 20  # four times that is what RFC 9113 §6.9.1 allows
+
+
+def compile_http_front(
+    report: Report,
+    context: Context,
+    listener: Listener,
+    rules: list[tuple[int, AnyRule]],
+    upstreams: dict[str, Upstream],
+) -> HttpFront:
+    """Make the front of a listener. Rules with errors are left out; `report` has the errors."""
+    config = report.document.config
+    entries: list[tuple[str, Pattern, Route]] = []
+    places: dict[int, int] = {}  # rule's index by its route's identity
+    for index, rule in rules:
+        shared = report.shared.get(("route", index)) if index >= 0 else None
+        if shared is None:
+            shared = report.shared["route", index] = _compile_entries(report, context, index, rule, upstreams)
+        entries += shared
+        places.update({id(route): index for _, _, route in shared})
+    router: Router[Route] = Router(entries)
+    for unused, first in router.duplicates:
+        _warn_unused(report, places[id(unused)], places[id(first)])
+    if listener.server_tls is not None and listener.server_tls.offers_http2:
+        from npserver.web.server.http2 import connection  # noqa: F401 - before the fork, and before the first client
+    return HttpFront(
+        router,
+        context,
+        _settings(config, _http2_limits(report)),
+        trusted=_trusted(report),
+        max_body_size=config.limits.max_body_size,
+    )
+
+
+def rule_path(index: int) -> Path:
+    """Where a rule stands in the config; that of a listener without rules has only its root."""
+    return ("dispatch", index) if index >= 0 else ("root",)
+
+
+def _compile_entries(
+    report: Report, context: Context, index: int, rule: AnyRule, upstreams: dict[str, Upstream]
+) -> list[tuple[str, Pattern, Route]]:
+    """A rule's entries in a router: one per host."""
+    assert not hasattr(rule, "forward_to")  # `program.assignment` lets only rules about HTTP come here
+    path = rule_path(index)
+    pattern = _pattern(report, path, rule)
+    hosts = _hosts(report, path, rule)
+    route = compile_route(report, context, index, rule, pattern or Pattern("", True), upstreams)
+    if pattern is None or route is None:
+        return []
+    return [(host, pattern, route) for host in hosts]
+
+
+def _pattern(report: Report, path: Path, rule: HttpRule) -> Pattern | None:
+    try:
+        return parse_pattern(rule.path)
+    except ValueError as error:
+        report.error((*path, "path"), str(error))
+        return None
+
+
+def _hosts(report: Report, path: Path, rule: HttpRule) -> list[str]:
+    if rule.host is None:
+        return [""]
+    found: list[str] = []
+    for place, text in enumerate([rule.host] if isinstance(rule.host, str) else rule.host):
+        try:
+            found.append(parse_host(text))
+        except ValueError as error:
+            report.error((*path, "host", place) if isinstance(rule.host, list) else (*path, "host"), str(error))
+    return list(dict.fromkeys(found))
+
+
+def _warn_unused(report: Report, unused: int, first: int) -> None:
+    """Say once that a rule can never match."""
+    key = ("unused", unused)
+    if key not in report.shared:
+        report.shared[key] = True
+        where = report.document.place(rule_path(first))
+        report.warn(rule_path(unused), f"this rule is never used: the rule at {where} has the same host and path")
+
+
+def _http2_limits(report: Report) -> Http2Limits:
+    limits = report.document.config.limits
+    if not MIN_WINDOW_BYTES <= limits.http2_window <= MAX_WINDOW_BYTES:
+        report.error(("limits", "http2_window"), f"expected a size from 16k to 511m, got {limits.http2_window} bytes")
+        return Http2Limits()
+    return Http2Limits(limits.max_streams, limits.http2_window, limits.max_resets, limits.max_control_frames)
+
+
+def _settings(config: Config, http2: Http2Limits) -> HttpSettings:
+    limits, timeouts, name = config.limits, config.timeouts, config.server_header
+    return HttpSettings(
+        header_timeout_s=timeouts.header,
+        body_timeout_s=timeouts.body,
+        idle_timeout_s=timeouts.idle,
+        write_timeout_s=timeouts.write,
+        max_connections=limits.max_connections,
+        max_connections_per_ip=timeouts.max_connections_per_ip,
+        max_requests_per_connection=limits.max_requests_per_connection,
+        head_limits=HeadLimits(limits.max_url_size, limits.max_headers, limits.max_header_size),
+        http2=http2,
+        server_header=name if isinstance(name, str) else "npserver" if name else "",
+    )
+
+
+def _trusted(report: Report) -> Networks | None:
+    key = ("trusted_proxies",)
+    if key not in report.shared:
+        report.shared[key] = compile_networks(report, key, report.document.config.trusted_proxies)
+    trusted: Networks | None = report.shared[key]
+    return trusted

@@ -1,0 +1,125 @@
+"""Compiles one rule about HTTP requests into a route: its handler, its guards, what it changes in responses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from npserver.config.networks import compile_networks
+from npserver.config.schema import AnyRule
+from npserver.forward.config import ForwardRule
+from npserver.nameserver.config import DnsRule
+from npserver.web.config import HttpRule
+from npserver.web.error_page_files import load_pages
+from npserver.web.handlers.proxy.config import ProxyRule
+from npserver.web.handlers.redirect.compile import compile_redirect
+from npserver.web.handlers.redirect.config import RedirectRule
+from npserver.web.handlers.respond.compile import compile_respond
+from npserver.web.handlers.respond.config import RespondRule
+from npserver.web.handlers.static.compile import compile_static
+from npserver.web.handlers.static.config import StaticRule
+from npserver.web.handlers.status.config import StatusRule
+from npserver.web.middleware.basic_auth.compile import compile_basic_auth
+from npserver.web.middleware.headers import compile_header_map
+from npserver.web.middleware.networks import NetworkGuard
+from npserver.web.route import Route
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from npserver.config.report import Path, Report
+    from npserver.runtime.context import Context
+    from npserver.upstream.group import Upstream
+    from npserver.web.exchange import Exchange, Handler
+    from npserver.web.routing import Pattern
+
+
+def compile_route(
+    report: Report, context: Context, index: int, rule: AnyRule, pattern: Pattern, upstreams: dict[str, Upstream]
+) -> Route | None:
+    """Make a rule's route; None if it has errors, which stand in `report`."""
+    assert isinstance(rule, HttpRule)
+    path: Path = ("dispatch", index) if index >= 0 else ("root",)
+    prefix = pattern.path if pattern.is_prefix else ""
+    handler = _handler(report, context, index, rule, prefix, upstreams)
+    rewrite_fields = _rewriter(report, path, rule)
+    guards = _guards(report, path, rule)
+    error_pages = _error_pages(report, path, rule)
+    if handler is None:
+        return None
+    limit = rule.max_body_size
+    kind = str(type(rule).__struct_config__.tag)
+    return Route(
+        name=f"dispatch[{index}] {kind} {pattern}" if index >= 0 else f"default {kind} {pattern}",
+        handler=handler,
+        max_body_size=report.document.config.limits.max_body_size if limit is None else limit,
+        prefix=prefix,
+        guards=guards,
+        rewrite_fields=rewrite_fields,
+        error_pages=error_pages,
+        aborts_on_close=isinstance(rule, ProxyRule) and rule.abort_on_close,
+        # What guards or rewrites fields needs an exchange.
+        ready=None if guards or rewrite_fields else getattr(handler, "ready", None),
+        pass_on=None if guards or rewrite_fields else getattr(handler, "pass_on", None),
+    )
+
+
+def _handler(
+    report: Report, context: Context, index: int, rule: AnyRule, prefix: str, upstreams: dict[str, Upstream]
+) -> Handler | None:
+    """What answers a rule's requests. Handlers that not everybody needs are imported where they are used."""
+    path: Path = ("dispatch", index) if index >= 0 else ("root",)
+    match rule:
+        case StaticRule():
+            return compile_static(report, context, path, rule, prefix)
+        case RedirectRule():
+            return compile_redirect(report, path, rule)
+        case RespondRule():
+            return compile_respond(report, path, rule)
+        case ProxyRule():
+            from npserver.web.handlers.proxy.compile import compile_proxy
+
+            return compile_proxy(report, context, index, rule, upstreams)
+        case DnsRule():
+            from npserver.nameserver.compile import compile_doh
+
+            return compile_doh(report, context, index, rule, upstreams)
+        case StatusRule():
+            from npserver.web.handlers.status.handler import StatusHandler
+
+            return StatusHandler(context)
+        case ForwardRule():
+            raise AssertionError("a forward does not speak HTTP")
+
+
+def _rewriter(report: Report, path: Path, rule: HttpRule) -> Callable[[Exchange, bytes], bytes] | None:
+    """`response_headers`, and `headers` where that is another name for them."""
+    changes = dict(rule.response_headers)
+    if isinstance(rule, (StaticRule, RedirectRule, RespondRule)):
+        changes.update(rule.headers)
+    key = "response_headers" if rule.response_headers else "headers"
+    try:
+        return compile_header_map(changes)
+    except ValueError as error:
+        report.error((*path, key), f"'{key}': {error}")
+        return None
+
+
+def _guards(report: Report, path: Path, rule: HttpRule) -> tuple[Callable[[Exchange], bool], ...]:
+    guards: list[Callable[[Exchange], bool]] = []
+    allow = compile_networks(report, (*path, "allow"), rule.allow)
+    deny = compile_networks(report, (*path, "deny"), rule.deny)
+    key = f"{path[0]}[{path[1]}]" if len(path) > 1 else str(path[0])
+    if allow is not None or deny is not None:
+        guards.append(NetworkGuard(allow, deny, key))
+    if rule.basic_auth is not None:
+        guards.append(compile_basic_auth(report, path, rule.basic_auth, key))  # the last one, as it needs to be
+    return tuple(guards)
+
+
+def _error_pages(report: Report, path: Path, rule: HttpRule) -> dict[int, tuple[bytes, bytes]]:
+    """The global error pages and the rule's, by status: the rule's win, and `503` over `5xx`."""
+    if ("error_pages",) not in report.shared:
+        report.shared[("error_pages",)] = load_pages(report, ("error_pages",), report.document.config.error_pages)
+    pages: dict[int, tuple[bytes, bytes]] = dict(report.shared["error_pages",])
+    pages.update(load_pages(report, (*path, "error_pages"), rule.error_pages))
+    return pages

@@ -1,0 +1,71 @@
+"""Error pages: small, in the form the client asked for, and without a word about our inside.
+
+Called by `web.server.http1.exchange` for every failed request and by `web.server.http1.connection` for bytes that are
+none; `load_pages` is called by `web.compile` for the config's `error_pages`."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from msgspec.json import encode
+
+from npserver.http.negotiation import choose_media_type
+
+_OFFERED = ("text/plain", "text/html", "application/json")
+_FIELDS = {
+    media_type: f"Content-Type: {media_type}{charset}\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
+    .encode()
+    for media_type, charset in (
+        ("text/plain", "; charset=utf-8"),
+        ("text/html", "; charset=utf-8"),
+        ("application/json", ""),
+    )
+}  # fmt: skip
+_HTML = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
+<title>{status} {phrase}</title>
+<style>:root{{color-scheme:light dark}}body{{font:1rem/1.5 system-ui,sans-serif;margin:20vh auto;max-width:30rem;\
+padding:0 1rem;text-align:center}}h1{{font-size:4rem;font-weight:300;margin:0}}p{{margin:.5rem;opacity:.75}}\
+small{{opacity:.5}}</style>
+<h1>{status}</h1><p>{phrase}</p>{note}
+</html>
+"""
+
+
+def phrase(status: int) -> str:
+    """Give a status code's name (RFC 9110 §15)."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Error"
+
+
+def render(status: int, accept: bytes, request_id: str) -> tuple[bytes, bytes]:
+    """Make the page of a status: its fields and its body.
+
+    Args:
+        accept: the request's Accept field, empty if it sent none: the page is then plain text.
+        request_id: shown so that a user can name it; empty for none.
+    """
+    if b"html" in accept[:64]:  # what browsers send; the rest is weighed
+        media_type = "text/html"
+    else:
+        media_type = choose_media_type(accept, _OFFERED)
+    name = phrase(status)
+    if media_type == "text/html":
+        note = f"<small>{request_id}</small>" if request_id else ""
+        body = _HTML.format(status=status, phrase=name, note=note)
+    elif media_type == "application/json":
+        document: dict[str, object] = {"status": status, "error": name}
+        if request_id:
+            document["request_id"] = request_id
+        body = encode(document).decode() + "\n"
+    else:
+        body = f"{status} {name}\n" + (f"{request_id}\n" if request_id else "")
+    return _FIELDS[media_type], body.encode()
+
+
+def last_page(status: int) -> bytes:
+    """Make what follows the common fields where there was no request to answer: a plain page, and the end."""
+    fields, body = render(status, b"", "")
+    return b"%bContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (fields, len(body), body)

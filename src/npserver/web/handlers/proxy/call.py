@@ -1,0 +1,334 @@
+"""One request on its way through the proxy: target, connection, answer, another attempt where that is allowed.
+
+Made by `web.handlers.proxy.handler.Proxy` for each exchange. It is the sink of the upstream's answer and the source of
+the client's, so every piece is passed on as it comes and each side slows the other; `web.handlers.proxy.upload` does
+the same for the body sent. What may be tried again stands in `upstream.retry`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from npserver.errors import BadRequest, Phase, UpstreamError
+from npserver.http.request import BY_LENGTH
+from npserver.http.response_parser import ResponseHead
+from npserver.net.dialer import dial
+from npserver.net.proxy_protocol import encode_v1, encode_v2
+from npserver.runtime.tasks import spawn
+from npserver.upstream.http1 import HttpClient
+from npserver.upstream.retry import RETRIED_STATUSES, classify, is_stale
+from npserver.web.handlers.proxy.request_head import upgrade_of
+from npserver.web.handlers.proxy.tunnel import open_tunnel
+from npserver.web.handlers.proxy.upgrade import switch_fault
+
+if TYPE_CHECKING:
+    from npserver.upstream.target import Target
+    from npserver.web.exchange import Exchange
+    from npserver.web.handlers.proxy.handler import Proxy
+    from npserver.web.handlers.proxy.upload import Upload
+
+
+class ProxyCall(Struct, eq=False, kw_only=True):
+    """One exchange's way to an upstream and back."""
+
+    # tried, attempts     targets that failed, and how many were tried
+    # head                of the request as passed on
+    # target, client      in use now; None before, between and after attempts
+    # upload              the request's body, if it has one
+    # is_started          the answer's head has gone to the client
+    # is_over             nothing more is to be done for the exchange
+
+    proxy: Proxy
+    exchange: Exchange
+    target: Target | None = None
+    client: HttpClient | None = None
+    head: bytes = b""
+    tried: frozenset[Target] | tuple[()] = ()
+    attempts: int = 0
+    is_started: bool = False
+    is_over: bool = False
+    upload: Upload | None = None
+
+    def __repr__(self) -> str:
+        return f"<ProxyCall {self.exchange!r} target={self.target!r} attempts={self.attempts}>"
+
+    # ── attempts ──
+
+    def use(self, target: Target, *, fresh: bool = False) -> None:
+        """Send the request to `target`, over an idle connection if there is one."""
+        # hot: proxy
+        exchange, proxy = self.exchange, self.proxy
+        try:
+            self.head = proxy.compose(exchange, target)
+        except BadRequest as error:
+            self._end()
+            exchange.fail(error.status, str(error), error.key or "rewrite")
+            return
+        self.attempts += 1
+        self.target = target
+        target.slots[target.active_slot] += 1  # what `acquire` does, written out
+        target.tallies[target.requests_tally] += 1
+        exchange.upstream = target.uri
+        idle = target.pool.idle
+        if idle and not fresh:
+            client = idle.pop() if exchange.request.is_repeatable else target.pool.take_quiet()
+            if client is not None:
+                self._send(client)
+                return
+        spawn(self._dial(target), f"connecting to {target.uri}")
+
+    async def _dial(self, target: Target) -> None:
+        settings, context = self.proxy.settings, self.exchange.context
+        try:
+            _, client = await dial(
+                context,
+                target.address,
+                lambda: HttpClient(context, target, settings.client),
+                timeout_s=settings.connect_timeout_s,
+                tls=target.tls,
+                server_name=target.server_name,
+                key=settings.connect_key,
+            )
+        except UpstreamError as error:
+            target.failed(str(error))
+            if not self.is_over:
+                self._try_again(error, target, sent=False)
+            return
+        target.succeeded()
+        if target.settings.send_proxy is not None:
+            client.write(_proxy_header(self.exchange, target.settings.send_proxy))
+        if self.is_over:
+            client.keep()
+        else:
+            self._send(client)
+
+    def _send(self, client: HttpClient) -> None:
+        # hot: proxy
+        self.client = client
+        upload = self.upload
+        is_head = self.exchange.request.method == "HEAD"
+        client.begin(self, self.proxy.settings.client, is_head=is_head, has_body=upload is not None)
+        if upload is None:
+            client.write(self.head)
+        else:
+            upload.send(client, self.head)
+
+    def _try_again(self, error: UpstreamError, target: Target, *, sent: bool) -> None:
+        """An attempt has failed without an answer: try another target, or give up."""
+        self._release()
+        failure = classify(error.phase, timeout=error.timeout)
+        if not self.proxy.retry.allows(failure, self.attempts, repeatable=self._is_repeatable(), sent=sent):
+            self._fail(error)
+            return
+        self.tried = frozenset((*self.tried, target))
+        next_target = self.proxy.choose(self.exchange, self.tried)
+        if next_target is not None:
+            self.use(next_target)
+        elif len(self.proxy.upstream.targets) > 1:
+            self.fail_without_target(error)
+        else:
+            self._fail(error)
+
+    def _is_repeatable(self) -> bool:
+        """Whether the request may be sent twice, and all of it that was sent is still at hand."""
+        return self.upload.replay is not None if self.upload is not None else self.exchange.request.is_repeatable
+
+    # ── the request's body ──
+
+    def request_pause(self) -> None:
+        """The upstream does not keep up."""
+        if self.upload is not None:
+            self.upload.pause()
+
+    def request_resume(self) -> None:
+        """It does again."""
+        if self.upload is not None:
+            self.upload.resume()
+
+    def upload_lost(self) -> None:
+        """The client broke off; the exchange is being ended already."""
+        self.cancel()
+
+    # ── the answer: upstream to client ──
+
+    def response_interim(self, head: ResponseHead) -> None:
+        """100 lets the body come; others are passed on."""
+        if head.status != 100:
+            self.exchange.inform(head.status, head.fields)
+        elif self.upload is not None:
+            self.upload.go_on()
+
+    def response_whole(self, head: ResponseHead, body: bytes) -> None:
+        """The answer, all of it."""
+        # hot: proxy
+        self.client = None
+        status = head.status
+        if status in RETRIED_STATUSES and self._retries_status(status):
+            return
+        target, exchange, proxy = self.target, self.exchange, self.proxy
+        assert target is not None
+        self.is_over = True
+        if self.upload is not None:
+            self.upload.stop()
+        self.target = None
+        target.slots[target.active_slot] -= 1  # what `release` does, written out
+        if head.needs_rewrite or proxy.sticky is not None:
+            fields = proxy.response_fields(exchange, target, head)
+        else:
+            fields = head.fields
+        if exchange.request.method == "HEAD" or status == 304 or status == 204:
+            exchange.start(status, fields, head.length, None)
+            exchange.finish()
+        else:
+            exchange.respond(status, fields, body)
+
+    def response_start(self, head: ResponseHead) -> None:
+        """The answer's head."""
+        target = self.target
+        assert target is not None
+        if head.status in RETRIED_STATUSES and self._retries_status(head.status):
+            return
+        self.is_started = True
+        fields = head.fields
+        if head.needs_rewrite or self.proxy.sticky is not None:
+            fields = self.proxy.response_fields(self.exchange, target, head)
+        length = head.length if head.framing is BY_LENGTH else None
+        self.exchange.start(head.status, fields, length, self)
+
+    def response_data(self, data: bytes) -> None:
+        """A piece of the answer."""
+        self.exchange.write(data)
+
+    def response_end(self, trailers: bytes) -> None:
+        """The answer is complete."""
+        self.client = None
+        self._end()
+        self.exchange.finish(trailers)
+
+    def response_switch(self, head: ResponseHead, early: bytes) -> None:
+        """101: the connection becomes a tunnel."""
+        client, target, exchange = self.client, self.target, self.exchange
+        assert client is not None
+        assert target is not None
+        self.client = None
+        fault = switch_fault(exchange.request, upgrade_of(exchange.request), head)
+        if fault:
+            client.transport.abort()
+            target.count_failure()
+            self._fail(UpstreamError(f"{target.uri}: {fault}", target.uri, Phase.RECEIVE))
+            return
+        self.is_over = True
+        self.target = None  # it stays acquired until the tunnel ends
+        open_tunnel(
+            exchange,
+            head.fields + b"Upgrade: " + head.upgrade + b"\r\n",
+            client.transport,
+            early,
+            idle_s=self.proxy.settings.tunnel_idle_s,
+            buffer_size=self.proxy.settings.buffer_size,
+            on_end=target.release,
+        )
+
+    def response_lost(self, error: UpstreamError) -> None:
+        """No answer, or not all of it."""
+        client, target = self.client, self.target
+        assert client is not None
+        assert target is not None
+        self.client = None
+        if self.is_started:
+            target.count_failure()
+            self._end()
+            self.exchange.abort(f"upstream {error}")
+            return
+        if self.upload is not None:
+            self.upload.hold()
+        answered, repeatable = client.is_answered, self._is_repeatable()
+        if is_stale(reused=error.reused, answered=answered, timeout=error.timeout, repeatable=repeatable, sent=True):
+            self._release()
+            self.attempts -= 1
+            self.use(target, fresh=True)
+            return
+        target.count_failure()
+        if answered:
+            self._fail(error)
+        else:
+            self._try_again(error, target, sent=True)
+
+    def _retries_status(self, status: int) -> bool:
+        """Whether an answer of 502, 503 or 504 is dropped and another target asked."""
+        if not self.proxy.retry.allows(str(status), self.attempts, repeatable=self._is_repeatable(), sent=True):
+            return False
+        assert self.target is not None
+        tried = frozenset((*self.tried, self.target))
+        next_target = self.proxy.choose(self.exchange, tried)
+        if next_target is None:
+            return False
+        self.tried = tried
+        self.target.count_failure()
+        client, self.client = self.client, None
+        if client is not None:
+            client.abandon()
+        if self.upload is not None:
+            self.upload.hold()
+        self._release()
+        self.use(next_target)
+        return True
+
+    # ── the client's side of the answer ──
+
+    def pause(self) -> None:
+        """The client does not keep up."""
+        if self.client is not None and self.is_started:
+            self.client.pause_reading()
+
+    def resume(self) -> None:
+        """It does again."""
+        if self.client is not None:
+            self.client.resume_reading()
+
+    def cancel(self) -> None:
+        """The client is gone."""
+        if self.is_over:
+            return
+        client, self.client = self.client, None
+        self._end()
+        if client is not None:
+            client.abandon()
+
+    # ── the end ──
+
+    def fail_without_target(self, error: UpstreamError | None = None) -> None:
+        """Tell the client that there is no target (left), and when to come back."""
+        upstream = self.proxy.upstream
+        reason = f"no target of upstream {upstream.name} left"
+        if error is not None:
+            reason += f"; the last: {error}"
+        self._end()
+        self.exchange.fail(503, reason, f"upstreams.{upstream.name}", b"Retry-After: %d\r\n" % upstream.retry_after_s())
+
+    def _fail(self, error: UpstreamError) -> None:
+        """Tell the client that the upstream did not serve."""
+        self._end()
+        self.exchange.fail(504 if error.timeout else 502, f"upstream {error}", error.key or "proxy_pass")
+
+    def _end(self) -> None:
+        """Nothing more is to be done here for the exchange."""
+        self.is_over = True
+        if self.upload is not None:
+            self.upload.stop()
+        self._release()
+
+    def _release(self) -> None:
+        target = self.target
+        if target is not None:
+            self.target = None
+            target.release()
+
+
+def _proxy_header(exchange: Exchange, version: str) -> bytes:
+    """The PROXY header that tells the upstream who the client is, and the address it reached."""
+    if not exchange.client_port:  # a Unix socket
+        return encode_v1(None, None) if version == "v1" else encode_v2(None, None)
+    source = exchange.client_ip, exchange.client_port
+    return encode_v1(source, exchange.local) if version == "v1" else encode_v2(source, exchange.local)

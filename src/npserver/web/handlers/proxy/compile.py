@@ -1,0 +1,176 @@
+"""Compiles proxy rules into handlers."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from npserver.address import parse_target
+from npserver.config.networks import compile_networks
+from npserver.errors import BadRequest, clip
+from npserver.http.request_target import canonical_path
+from npserver.regex import regex
+from npserver.upstream import compile as upstream_builder
+from npserver.upstream.response_sink import ClientSettings
+from npserver.upstream.retry import RetryPolicy
+from npserver.web.handlers.proxy.handler import Proxy, ProxySettings
+from npserver.web.middleware.headers import compile_header_map
+
+if TYPE_CHECKING:
+    from npserver.config.report import Path, Report
+    from npserver.networks import Networks
+    from npserver.runtime.context import Context
+    from npserver.upstream.group import Upstream
+    from npserver.web.handlers.proxy.config import ProxyRule
+
+_PLACE = regex(r"\$(\d)|\\(?![1-9])")
+_HTTP = frozenset({"http", "https", "unix"})
+
+
+def compile_proxy(
+    report: Report, context: Context, index: int, rule: ProxyRule, upstreams: dict[str, Upstream]
+) -> Proxy | None:
+    """Compile `dispatch[index]`; None if it has errors, which are in the report."""
+    path: Path = ("dispatch", index)
+    found = _find_upstream(report, context, path, rule, upstreams)
+    base = _compile_base(report, path, rule)
+    strip = _compile_strip(report, path, rule)
+    rewrites = _compile_rewrites(report, path, rule)
+    try:
+        rewrite_fields = compile_header_map(rule.headers)
+    except ValueError as error:
+        report.error((*path, "headers"), str(error))
+        return None
+    if found is None:
+        return None
+    upstream = found.variant(**_overrides(rule, found))
+    settings = upstream.settings
+    connect = rule.timeouts.connect
+    return Proxy(
+        upstream,
+        ProxySettings(
+            client=_client_settings(rule, upstream),
+            connect_timeout_s=settings.connect_timeout_s if connect is None else float(connect),
+            connect_key=settings.connect_key if connect is None else "timeouts.connect",
+            tunnel_idle_s=float(rule.timeouts.tunnel_idle),
+            buffer_size=rule.buffer_size,
+            base=base,
+            strip=strip,
+            rewrites=rewrites,
+            preserve_host=rule.preserve_host,
+            forwarded=rule.forwarded,
+            trusted=_trusted(report),
+            rewrite_fields=rewrite_fields,
+        ),
+    )
+
+
+def _find_upstream(
+    report: Report, context: Context, path: Path, rule: ProxyRule, upstreams: dict[str, Upstream]
+) -> Upstream | None:
+    place = (*path, "proxy_pass")
+    try:
+        address = parse_target(rule.proxy_pass, likely_scheme="http")
+    except ValueError as error:
+        report.error(place, str(error))
+        return None
+    if address.scheme != "upstream":
+        if address.scheme not in _HTTP:
+            report.error(place, f"expected an http, https or unix target, or upstream://name, got {clip(str(address))}")
+            return None
+        return upstream_builder.single(report, context, place, address, tls=rule.tls)
+    upstream = upstream_builder.named(report, place, address, upstreams)
+    if upstream is None:
+        return None
+    others = sorted({target.address.scheme for target in upstream.targets} - _HTTP)
+    if others:
+        report.error(place, f"the targets of upstream {upstream.name!r} speak {', '.join(others)}, not HTTP")
+        return None
+    if rule.tls is not None:
+        return upstream_builder.with_tls(report, (*path, "tls"), upstream, rule.tls)
+    return upstream
+
+
+def _compile_base(report: Report, path: Path, rule: ProxyRule) -> str:
+    """The path of `proxy_pass`, without a slash at its end."""
+    try:
+        address = parse_target(rule.proxy_pass, likely_scheme="http")
+    except ValueError:
+        return ""  # reported already
+    if address.scheme not in ("http", "https", "upstream"):
+        return ""
+    return _canonical(report, (*path, "proxy_pass"), address.path or "/").rstrip("/")
+
+
+def _compile_strip(report: Report, path: Path, rule: ProxyRule) -> str:
+    if isinstance(rule.strip_prefix, str):
+        return _canonical(report, (*path, "strip_prefix"), rule.strip_prefix).rstrip("/")
+    if rule.strip_prefix:
+        prefix = rule.path.rstrip("*").rstrip("/")
+        return _canonical(report, (*path, "path"), prefix or "/").rstrip("/")
+    return ""
+
+
+def _canonical(report: Report, path: Path, text: str) -> str:
+    if not text.startswith("/"):
+        report.error(path, f"a path starts with '/', got {clip(text)}")
+        return "/"
+    try:
+        return canonical_path(text.encode())
+    except BadRequest as error:
+        report.error(path, f"{error}: {clip(text)}")
+        return "/"
+
+
+def _compile_rewrites(report: Report, path: Path, rule: ProxyRule) -> tuple[tuple[re.Pattern[str], str], ...]:
+    rewrites = []
+    for pattern, replacement in rule.rewrite.items():
+        place = (*path, "rewrite", pattern)
+        template = _PLACE.sub(lambda match: rf"\g<{match[1]}>" if match[1] else r"\\", replacement)
+        try:
+            compiled = re.compile(pattern)
+            highest = max([int(number) for number in re.findall(r"\\g<(\d)>", template)], default=0)
+            if highest > compiled.groups:
+                report.error(place, f"${highest} stands for no group of {clip(pattern)}")
+                continue
+        except re.error as error:
+            report.error(place, f"bad regular expression {clip(pattern)}: {error}")
+            continue
+        rewrites.append((compiled, template))
+    return tuple(rewrites)
+
+
+def _overrides(rule: ProxyRule, upstream: Upstream) -> dict[str, Any]:
+    """The upstream's settings that the rule overrides."""
+    changes: dict[str, Any] = {}
+    if rule.balance is not None and rule.balance != upstream.settings.balance:
+        changes["balance"] = rule.balance
+    if rule.retries is not None and rule.retries != upstream.settings.retry.retries:
+        changes["retry"] = RetryPolicy(rule.retries, upstream.settings.retry.retry_on)
+    return changes
+
+
+def _client_settings(rule: ProxyRule, upstream: Upstream) -> ClientSettings:
+    own = upstream.settings
+    keepalive = own.keepalive if rule.keepalive is None else rule.keepalive
+    pool_size = own.pool_size if rule.keepalive_pool_size is None else rule.keepalive_pool_size
+    if any(target.settings.send_proxy for target in upstream.targets):
+        keepalive = False  # a PROXY header speaks for one client only
+    idle = own.pool_idle_s if rule.keepalive_idle_timeout is None else float(rule.keepalive_idle_timeout)
+    times = rule.timeouts
+    common = rule.timeout
+    return ClientSettings(
+        send_timeout_s=float(times.send),
+        response_timeout_s=float(times.response if common is None else common),
+        read_timeout_s=float(times.read if common is None else common),
+        pool_size=pool_size if keepalive else 0,
+        pool_idle_s=idle,
+        buffer_size=rule.buffer_size,
+        response_key="timeouts.response" if common is None else "timeout",
+        read_key="timeouts.read" if common is None else "timeout",
+    )
+
+
+def _trusted(report: Report) -> Networks | None:
+    names = report.document.config.trusted_proxies
+    return compile_networks(report, ("trusted_proxies",), names) if names else None

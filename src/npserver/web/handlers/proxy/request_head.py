@@ -1,0 +1,166 @@
+"""What a gateway makes of a request before it passes it on (RFC 9110 §7.6). Pure; called by
+`web.handlers.proxy.handler`.
+
+A request head is taken apart and written anew: fields between the client and us are left out, those that say who the
+client is are ours, the framing is that of the body we send.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import cast
+
+from msgspec import Struct
+
+from npserver.http.fields import NOT_PASSED, join_fields
+from npserver.http.forwarded import client_scheme, forwarded_element, is_identity
+from npserver.http.memo import Memory
+from npserver.http.request import BY_LENGTH, CHUNKED, NO_BODY, Block, Request
+from npserver.http.request_parser import connection_options
+
+PSEUDONYM = b"npserver"  # what we call ourselves in Via
+MAX_LOOPS = 8  # how often a request may have passed us: then two proxies send it to and fro
+
+_PLAIN_OPTIONS = frozenset((b"", b"keep-alive", b"close"))
+_BODY_EXPECTED = frozenset({"POST", "PUT", "PATCH"})  # these say so when they have none (RFC 9110 §8.6)
+#: Identity fields that are written anew even for trusted proxies.
+_REWRITTEN_IDENTITY = frozenset((b"x-forwarded-for", b"x-real-ip", b"forwarded"))
+
+# What is done with a request's field.
+_PASS = 0
+_DROP = 1
+_IDENTITY = 2  # believed from trusted proxies only
+
+
+def _role(key: bytes) -> int:
+    if key in NOT_PASSED:
+        return _DROP
+    if not is_identity(key):
+        return _PASS
+    return _DROP if key in _REWRITTEN_IDENTITY or b"_" in key else _IDENTITY
+
+
+class Passage(Struct, frozen=True, eq=False):
+    """What a gateway makes of a block of field lines."""
+
+    kept: bytes  # the lines passed on for a client that is no trusted proxy, each with its CRLF
+    named: frozenset[bytes]  # the fields that Connection names: not passed on
+    takes_trailers: bool  # said so in TE
+    is_loop: bool  # the request has passed us so often that it must be going in circles
+
+
+def _read_passage(block: Block) -> Passage:
+    fields = join_fields(block.signs)
+    named = connection_options(fields.get(b"connection", b"")) - _PLAIN_OPTIONS
+    kept = [line for line, key in _keyed(block.lines) if _role(key) == _PASS and key not in named]
+    return Passage(
+        b"".join([line + b"\r\n" for line in kept]),
+        named,
+        b"trailers" in fields.get(b"te", b"").lower(),
+        fields.get(b"via", b"").count(b" " + PSEUDONYM) >= MAX_LOOPS,
+    )
+
+
+def passage_of(block: Block) -> Passage:
+    """What a gateway makes of a block, made when first asked for."""
+    if block.passage is None:
+        block.passage = _read_passage(block)
+    return cast("Passage", block.passage)
+
+
+def passed_fields(request: Request, passage: Passage, scheme: str, client_ip: str) -> bytes:
+    """Write the fields passed on for a client that is no trusted proxy: what it says of itself is left out, what we
+    know of it put in. `scheme` is what it speaks to us."""
+    # hot: proxy-varied
+    own = _own_lines[request.authority, scheme, client_ip, request.minor_version, request.is_http2]
+    if request.cookie and b"cookie" not in passage.named:
+        return b"".join((passage.kept, request.cookie, b"\r\n", own))
+    return passage.kept + own
+
+
+def trusted_fields(request: Request, passage: Passage, scheme: str, client_ip: str, nearest_ip: str) -> bytes:
+    """Write the fields passed on for a trusted proxy, `nearest_ip`: what it says of its client is kept and its chain
+    extended."""
+    fields = request.fields
+    kept = []
+    for line, key in _keyed(request.lines):
+        role = _role(key)
+        if role == _IDENTITY or (role == _PASS and key not in passage.named):
+            kept.append(line)
+    if b"x-forwarded-proto" not in fields:
+        kept.append(b"X-Forwarded-Proto: " + (client_scheme(fields) or scheme).encode())
+    if b"x-forwarded-host" not in fields and request.authority:
+        kept.append(b"X-Forwarded-Host: " + request.authority.encode("latin-1"))
+    if b"forwarded" in fields:
+        kept.append(b"Forwarded: " + fields[b"forwarded"])
+    chain = fields.get(b"x-forwarded-for")
+    hops = chain + b", " + nearest_ip.encode() if chain else nearest_ip.encode()
+    kept.append(_client_lines(hops, client_ip, request.minor_version, is_http2=request.is_http2))
+    return b"\r\n".join(kept)
+
+
+def forwarded_line(request: Request, scheme: str, nearest_ip: str) -> bytes:
+    """Our own element of `Forwarded` (RFC 7239), a field line of its own."""
+    return b"Forwarded: " + forwarded_element(nearest_ip, scheme, request.authority) + b"\r\n"
+
+
+def framing_lines(request: Request, passage: Passage, *, close: bool, upgrade: bytes) -> bytes:
+    """Write framing and connection fields, and the end of the head.
+
+    Args:
+        close: the connection is for this request alone.
+        upgrade: the protocols asked for (`upgrade_of`), empty for none.
+    """
+    # hot: proxy-varied
+    if request.framing is NO_BODY and not close and not upgrade and not passage.takes_trailers:
+        return b"Content-Length: 0\r\n\r\n" if request.method in _BODY_EXPECTED else b"\r\n"
+    if request.framing is BY_LENGTH:
+        lines = b"Content-Length: %d\r\n" % request.length
+    elif request.framing is CHUNKED:
+        lines = b"Transfer-Encoding: chunked\r\n"
+    else:
+        lines = b"Content-Length: 0\r\n" if request.method in _BODY_EXPECTED else b""
+    if request.expects_continue:
+        lines += b"Expect: 100-continue\r\n"
+    options = []
+    if upgrade:
+        lines += b"Upgrade: " + upgrade + b"\r\n"
+        options.append(b"Upgrade")
+    elif close:
+        options.append(b"close")
+    if passage.takes_trailers:
+        lines += b"TE: trailers\r\n"
+        options.append(b"TE")
+    if options:
+        lines += b"Connection: " + b", ".join(options) + b"\r\n"
+    return lines + b"\r\n"
+
+
+def upgrade_of(request: Request) -> bytes:
+    """The protocols to ask the upstream for: not HTTP/2, which would carry requests past us (RFC 9113 §3.1)."""
+    if not request.upgrade or request.framing is not NO_BODY:
+        return b""
+    protocols = [one.strip() for one in request.upgrade.split(b",")]
+    return b", ".join([one for one in protocols if one and not one.startswith((b"h2", b"http/"))])
+
+
+def _client_lines(hops: bytes, client_ip: str, minor_version: int, *, is_http2: bool) -> bytes:
+    """Via, X-Forwarded-For (who sent us the request comes last) and X-Real-IP."""
+    version = b"2.0" if is_http2 else b"1.%d" % minor_version
+    return b"Via: %b %b\r\nX-Forwarded-For: %b\r\nX-Real-IP: %b\r\n" % (version, PSEUDONYM, hops, client_ip.encode())
+
+
+def _write_own(of: tuple[str, str, str, int, bool]) -> bytes:
+    authority, scheme, client_ip, minor_version, is_http2 = of
+    host = f"X-Forwarded-Host: {authority}\r\n" if authority else ""
+    start = f"{host}X-Forwarded-Proto: {scheme}\r\n".encode("latin-1")
+    return start + _client_lines(client_ip.encode(), client_ip, minor_version, is_http2=is_http2)
+
+
+#: The lines that end the fields of all requests with the same authority, scheme, client address, minor version, and
+#: whether that is HTTP/2's.
+_own_lines = Memory(_write_own, 4096)
+
+
+def _keyed(lines: Iterable[bytes]) -> list[tuple[bytes, bytes]]:
+    return [(line, line.partition(b":")[0].lower()) for line in lines]

@@ -1,0 +1,36 @@
+"""Whether a 101 answer is one that we asked for (RFC 9110 §7.8, RFC 6455 §4.1). Pure.
+
+A connection becomes a tunnel only after this: a 101 that is not meant as one would let a client speak to the upstream
+past all rules.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from hashlib import sha1
+
+from npserver.http.request import Request
+from npserver.http.response_parser import ResponseHead
+from npserver.regex import regex
+
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_ACCEPT = regex(rb"^sec-websocket-accept:[ \t]*([^\r]*?)[ \t]*\r$", re.IGNORECASE | re.MULTILINE)
+
+
+def switch_fault(request: Request, asked: bytes, head: ResponseHead) -> str:
+    """What is wrong with a 101 answer; empty if it is right. `asked`: the protocols in the Upgrade field sent."""
+    if not asked:
+        return "101 response without an upgrade asked for"
+    answered = [one.strip() for one in head.upgrade.split(b",")] if head.upgrade else []
+    if not answered:
+        return "101 response without Upgrade and Connection"
+    wanted = {one.strip() for one in asked.split(b",")}
+    if not wanted.issuperset(answered):
+        return "101 response to another protocol than asked for"
+    key = request.fields.get(b"sec-websocket-key")
+    if b"websocket" in answered and key is not None:
+        expected = b64encode(sha1(key + _GUID, usedforsecurity=False).digest())
+        if _ACCEPT.findall(head.fields) != [expected]:
+            return "101 response with a wrong Sec-WebSocket-Accept"
+    return ""

@@ -1,0 +1,39 @@
+"""Redirects, the handler of `redirect` rules."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from npserver.web.exchange import Exchange
+    from npserver.web.variables import Template
+
+_SLASHES = "/\\"
+
+
+class RedirectHandler:
+    """Sends clients elsewhere.
+
+    Args:
+        template: the Location.
+        is_local: the template is a path, so that whatever the request fills in, the client stays on this origin.
+        needs_host: the template asks for the host, which an HTTP/1.0 request may lack.
+    """
+
+    __slots__ = ("_is_local", "_needs_host", "_status", "_template")
+
+    def __init__(self, template: Template, status: int, *, is_local: bool, needs_host: bool) -> None:
+        self._template = template
+        self._status = status
+        self._is_local = is_local
+        self._needs_host = needs_host
+
+    def handle(self, exchange: Exchange) -> None:
+        """Answer with the Location."""
+        if self._needs_host and not exchange.request.host:
+            exchange.fail(400, "a redirect needs the host, and the request names none")
+            return
+        location = self._template(exchange)
+        if self._is_local and location[1:2] in ("/", "\\"):
+            location = "/" + location.lstrip(_SLASHES)  # `//evil.example` and `/\evil.example` name other hosts
+        exchange.respond(self._status, b"Location: %b\r\n" % location.encode("utf-8", "replace"))

@@ -1,0 +1,29 @@
+"""Compiles respond rules into handlers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from npserver.errors import clip
+from npserver.web.checks import CONTROL
+from npserver.web.handlers.respond.config import RespondRule
+from npserver.web.handlers.respond.handler import RespondHandler
+from npserver.web.variables import compile_template, is_constant
+
+if TYPE_CHECKING:
+    from npserver.config.report import Path, Report
+    from npserver.web.exchange import Handler
+
+
+def compile_respond(report: Report, path: Path, rule: RespondRule) -> Handler | None:
+    """Make the handler of a respond rule; None if it has errors, which stand in `report`."""
+    if not rule.content_type or CONTROL.search(rule.content_type) or not rule.content_type.isascii():
+        report.error((*path, "content_type"), f"'content_type': {clip(rule.content_type)} is no media type")
+        return None
+    try:
+        template = compile_template(rule.body)
+    except ValueError as error:
+        report.error((*path, "body"), f"'body': {error}")
+        return None
+    constant = rule.body.replace("$$", "$") if is_constant(rule.body) else None
+    return RespondHandler(rule.status, rule.content_type, template, constant)

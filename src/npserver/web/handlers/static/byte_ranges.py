@@ -1,0 +1,114 @@
+"""Answers to Range requests (RFC 9110 §15.3.7): one part as it is, several as multipart/byteranges.
+
+Called by `web.handlers.static.handler` once it knows which parts of which representation are wanted.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from npserver.http.ranges import Part, multipart_heads
+from npserver.web.file_state import is_overwritten
+
+if TYPE_CHECKING:
+    from npserver.web.exchange import Exchange
+    from npserver.web.handlers.static.cache import Answer
+
+_BLOCK_BYTES = 128 << 10  # read and written at once
+_TURN_BLOCKS = 16  # written before others get their turn
+
+
+def respond_parts(exchange: Exchange, answer: Answer, content_type: str, parts: list[Part], body: bytes) -> None:
+    """Answer with parts of a representation in memory."""
+    size = len(body)
+    if len(parts) == 1:
+        part = parts[0]
+        fields = b"%bContent-Range: %b\r\n" % (answer.fields, part.content_range(size))
+        exchange.respond(206, fields, body[part.offset : part.offset + part.length])
+        return
+    fields, heads, tail = _multipart(answer, content_type, parts, size)
+    pieces = [head + body[part.offset : part.offset + part.length] for head, part in zip(heads, parts, strict=True)]
+    exchange.respond(206, fields, b"".join(pieces) + tail)
+
+
+def send_parts(exchange: Exchange, answer: Answer, content_type: str, parts: list[Part], file: int, size: int) -> None:
+    """Answer with parts of an open file of `size` bytes, which belongs to the answer from here on."""
+    if len(parts) == 1:
+        part = parts[0]
+        fields = b"%bContent-Range: %b\r\n" % (answer.fields, part.content_range(size))
+        exchange.send_file(206, fields, file, part.offset, part.length)
+        return
+    fields, heads, tail = _multipart(answer, content_type, parts, size)
+    length = sum([len(head) + part.length for head, part in zip(heads, parts, strict=True)]) + len(tail)
+    source = PartsSource(exchange, file, list(zip(heads, parts, strict=True)), tail)
+    exchange.start(206, fields, length, source)
+    source.produce()
+
+
+def _multipart(answer: Answer, content_type: str, parts: list[Part], size: int) -> tuple[bytes, list[bytes], bytes]:
+    """The fields of a multipart answer, what stands before each part, and its end."""
+    boundary = os.urandom(16).hex().encode()  # random, so that no file can hold it
+    fields = b"Content-Type: multipart/byteranges; boundary=%b\r\n%b" % (boundary, answer.untyped_fields)
+    return fields, *multipart_heads(parts, size, content_type.encode("latin-1"), boundary)
+
+
+class PartsSource:
+    """Several parts of an open file on their way to a client."""
+
+    __slots__ = ("_exchange", "_file", "_is_paused", "_parts", "_status", "_tail")
+
+    def __init__(self, exchange: Exchange, file: int, parts: list[tuple[bytes, Part]], tail: bytes) -> None:
+        self._exchange = exchange
+        self._file = file
+        self._status = os.fstat(file)
+        self._parts = parts[::-1]  # the next one last; without a head once that is sent
+        self._tail = tail
+        self._is_paused = False
+
+    def pause(self) -> None:
+        """The client does not keep up."""
+        self._is_paused = True
+
+    def resume(self) -> None:
+        """It does again."""
+        self._is_paused = False
+        self.produce()
+
+    def cancel(self) -> None:
+        """The client is gone."""
+        self._close()
+
+    def produce(self) -> None:
+        """Write until the client cannot keep up, it is others' turn, or all is written."""
+        turn = 0
+        while self._file >= 0 and not self._is_paused and self._parts:
+            if turn == _TURN_BLOCKS:
+                self._exchange.context.loop.call_soon(self.produce)
+                return
+            turn += 1
+            head, part = self._parts.pop()
+            try:
+                data = os.pread(self._file, min(part.length, _BLOCK_BYTES), part.offset)
+            except OSError as error:
+                self._fail(f"cannot read the file: {error.strerror}")
+                return
+            if not data or is_overwritten(self._file, self._status):
+                self._fail("file became shorter or was overwritten while being sent")
+                return
+            if len(data) < part.length:
+                self._parts.append((b"", Part(part.offset + len(data), part.length - len(data))))
+            self._exchange.write(head + data)
+        if self._file >= 0 and not self._parts:
+            self._close()
+            self._exchange.write(self._tail)
+            self._exchange.finish()
+
+    def _fail(self, reason: str) -> None:
+        self._close()
+        self._exchange.abort(reason)
+
+    def _close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1

@@ -1,0 +1,125 @@
+"""Compiles a `static` rule into its handler."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+from npserver.errors import clip
+from npserver.http.media_types import MediaTypes
+from npserver.regex import regex
+from npserver.web.config import Compression
+from npserver.web.handlers.static.cache import FileCache
+from npserver.web.handlers.static.files import FileSettings
+from npserver.web.handlers.static.handler import StaticHandler, StaticSettings
+from npserver.web.handlers.static.root import Lack, Root
+from npserver.web.variables import Template, compile_template, variable_names
+
+if TYPE_CHECKING:
+    from npserver.config.report import Path, Report
+    from npserver.runtime.context import Context
+    from npserver.web.handlers.static.config import StaticRule
+
+_VALUE = regex(r"[\x20-\x7e]+")
+_MEDIA_TYPE = regex(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(\s*;[\x20-\x7e]*)?", re.ASCII)
+
+
+def compile_static(report: Report, context: Context, path: Path, rule: StaticRule, prefix: str) -> StaticHandler | None:
+    """Make the handler of a rule whose path, less its star, is `prefix`."""
+    document, config = report.document, report.document.config
+    directory = document.resolve(rule.root)
+    _check_root(report, path, rule.root, directory)
+    if rule.cache_control is not None and not _VALUE.fullmatch(rule.cache_control):
+        report.error((*path, "cache_control"), f"'cache_control': {clip(rule.cache_control)} is no header value")
+    for place, types in ((("mime",), config.mime), ((*path, "mime"), rule.mime)):
+        _check_types(report, place, types)
+    compression = _compression(rule.gzip, config.gzip)
+    cache = report.shared.get(("file_cache",))
+    if cache is None:
+        cache = report.shared["file_cache",] = FileCache(config.file_cache.max_size)
+    files = FileSettings(
+        root=Root(directory, follow_symlinks=rule.follow_symlinks),
+        media=MediaTypes((config.mime, rule.mime), compression.types),
+        cache_control=rule.cache_control or "",
+        codings=tuple(compression.codings) if compression.enabled else (),
+        min_compressed=compression.min_size,
+        max_compressed=compression.max_size,
+        precompressed=rule.precompressed,
+        max_kept=config.file_cache.max_file_size,
+        check_interval_s=config.file_cache.check_interval,
+    )
+    settings = StaticSettings(
+        files=files,
+        prefix=prefix,
+        index=_index(report, path, rule),
+        browse=rule.browse,
+        fallback="/" + rule.fallback.lstrip("/") if rule.fallback else "",
+        try_files=_try_files(report, path, rule, prefix),
+        is_path_enough=all(variable_names(text) <= {"path"} for text in rule.try_files),
+        dotfiles=rule.dotfiles,
+        max_ranges=config.limits.max_ranges,
+        keys={Lack.OUTSIDE: f"{path[0]}[{path[-1]}].follow_symlinks"},
+    )
+    return StaticHandler(context, settings, cache)
+
+
+def _check_root(report: Report, path: Path, name: str, directory: str) -> None:
+    """A missing root may be made later: a server starts without it, a check fails."""
+    if not os.path.exists(directory):
+        report.fault((*path, "root"), f"'root': {clip(name)} does not exist yet")
+    elif not os.path.isdir(directory):
+        report.error((*path, "root"), f"'root': {clip(name)} is no directory")
+    elif not os.access(directory, os.R_OK | os.X_OK):
+        report.warn((*path, "root"), f"'root': no permission to read {clip(name)}")
+
+
+def _check_types(report: Report, path: Path, types: dict[str, str]) -> None:
+    for extension, media_type in types.items():
+        if not _MEDIA_TYPE.fullmatch(media_type) and (*path, extension) not in report.shared:
+            report.shared[*path, extension] = True
+            report.error((*path, extension), f"{clip(media_type)} is no media type")
+
+
+def _compression(own: bool | Compression | None, default: bool | Compression) -> Compression:
+    """The rule's settings, else the global ones; `true` and `false` switch on and off."""
+    if isinstance(own, Compression):
+        return own
+    if own is None:
+        return default if isinstance(default, Compression) else Compression(enabled=default)
+    if own and isinstance(default, Compression):
+        return default
+    return Compression(enabled=own)
+
+
+def _index(report: Report, path: Path, rule: StaticRule) -> tuple[str, ...]:
+    names = [rule.index] if isinstance(rule.index, str) else rule.index
+    for name in names:
+        if not name or name.startswith("/") or ".." in name.split("/"):
+            report.error((*path, "index"), f"'index': {clip(name)} is no file name")
+    return tuple(names)
+
+
+def _try_files(report: Report, path: Path, rule: StaticRule, prefix: str) -> tuple[Template | int, ...]:
+    candidates: list[Template | int] = []
+    cut = len(prefix)
+    for place, text in enumerate(rule.try_files):
+        where = (*path, "try_files", place)
+        if text.startswith("="):
+            if not text[1:].isdecimal() or not 400 <= int(text[1:]) <= 599:
+                report.error(where, f"'try_files': {clip(text)} is no status; write \"=404\"")
+            elif place + 1 < len(rule.try_files):
+                report.error(where, f"'try_files': {clip(text)} ends the list; what follows is never tried")
+            else:
+                candidates.append(int(text[1:]))
+            continue
+        try:
+            template = compile_template(
+                text if text.startswith(("/", "$")) else f"/{text}",
+                {"path": lambda exchange: exchange.request.path[cut:] or "/"},
+            )
+        except ValueError as error:
+            report.error(where, f"'try_files': {error}")
+            continue
+        candidates.append(template)
+    return tuple(candidates)

@@ -1,0 +1,14 @@
+"""The keys of handler `status`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from npserver.config.section import D
+from npserver.web.config import HttpRule
+
+
+class StatusRule(HttpRule, tag_field="handler", tag="status", frozen=True, kw_only=True):
+    """Show npserver's own counters: a page, JSON, and Prometheus metrics by Accept or `?format=`."""
+
+    path: Annotated[str, D("path of the page")] = "/status"

@@ -1,0 +1,128 @@
+"""The `status` handler: npserver's counters as a page, as JSON, and as Prometheus metrics.
+
+Any worker answers for all, since the scoreboard is shared. Made by `web.compile`; owns nothing but the time of the
+server's start, which it keeps on the scoreboard so that it outlives reloads and workers.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from html import escape
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+from npserver import __version__
+from npserver.observe import metrics
+
+if TYPE_CHECKING:
+    from npserver.observe.metrics import Sample
+    from npserver.runtime.context import Context
+    from npserver.runtime.scoreboard import Scoreboard
+    from npserver.web.exchange import Exchange
+
+_FIELDS = b"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
+_PAGE_FIELDS = b"Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'\r\n"
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<meta http-equiv="refresh" content="5"><title>npserver</title><style>
+:root {{ color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif }}
+body {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem }}
+table {{ border-collapse: collapse; width: 100%; margin-bottom: 2rem }}
+td, th {{ text-align: left; padding: .2rem .6rem; border-bottom: 1px solid #8884 }}
+td:last-child, th:last-child {{ text-align: right; font-variant-numeric: tabular-nums }}
+</style></head><body><h1>npserver {version}</h1>
+<p>Up for {uptime}. Also as <a href="?format=json">JSON</a> and <a href="?format=prometheus">Prometheus metrics</a>.</p>
+{tables}</body></html>
+"""
+
+
+class StatusHandler:
+    """Answers the requests of a `status` rule."""
+
+    __slots__ = ("_board", "_row", "_started_slot")
+
+    def __init__(self, context: Context) -> None:
+        self._row = row = context.row
+        self._board: Scoreboard = row.board
+        self._started_slot = row.slot("server.started")
+        if not row.slots[self._started_slot]:
+            row.slots[self._started_slot] = int(time.time())
+
+    def handle(self, exchange: Exchange) -> None:
+        """Answer in the form that `?format=` or Accept asks for."""
+        request = exchange.request
+        if request.method not in ("GET", "HEAD"):
+            exchange.fail(405, "the status page can only be read", fields=b"Allow: GET, HEAD\r\n")
+            return
+        form = parse_qs(request.query).get("format", [""])[0] or _accepted(request.fields.get(b"accept", b""))
+        self._row.publish()  # the other workers' may be a sweep late
+        taken = metrics.samples(self._board)
+        if form == "html":
+            self._answer(exchange, "text/html; charset=utf-8", self._page(taken), _PAGE_FIELDS)
+        elif form == "json":
+            self._answer(exchange, "application/json", self._json(taken))
+        elif form == "prometheus":
+            self._answer(exchange, metrics.CONTENT_TYPE, self._prometheus(taken))
+        else:
+            exchange.fail(400, "?format= is none of html, json, prometheus")
+
+    @property
+    def uptime_s(self) -> int:
+        """Seconds since the first process compiled this rule."""
+        started = [row[self._started_slot] for row in self._board.rows if row[self._started_slot]]
+        return max(0, int(time.time()) - min(started))
+
+    @staticmethod
+    def _answer(exchange: Exchange, media_type: str, text: str, fields: bytes = b"") -> None:
+        content_type = f"Content-Type: {media_type}\r\nVary: Accept\r\n".encode()
+        exchange.respond(200, content_type + _FIELDS + fields, text.encode())
+
+    def _prometheus(self, taken: list[Sample]) -> str:
+        return (
+            "# HELP npserver_info What is running.\n# TYPE npserver_info gauge\n"
+            f'npserver_info{{version="{__version__}"}} 1\n'
+            "# HELP npserver_uptime_seconds Time since the start.\n# TYPE npserver_uptime_seconds gauge\n"
+            f"npserver_uptime_seconds {self.uptime_s}\n{metrics.prometheus(taken)}"
+        )
+
+    def _json(self, taken: list[Sample]) -> str:
+        families: dict[str, object] = {}
+        for sample in taken:
+            if sample.labels:
+                entry = families.setdefault(sample.family.name, [])
+                assert isinstance(entry, list)
+                entry.append({**dict(sample.labels), "value": sample.value})
+            else:
+                families[sample.family.name] = sample.value
+        return json.dumps({"version": __version__, "uptime_seconds": self.uptime_s, "metrics": families}, indent=1)
+
+    def _page(self, taken: list[Sample]) -> str:
+        groups: dict[str, list[Sample]] = {}
+        for sample in taken:
+            groups.setdefault(sample.family.name.split("_")[1], []).append(sample)
+        tables = "".join(f"<h2>{escape(area)}</h2><table>{_rows(group)}</table>\n" for area, group in groups.items())
+        return _PAGE.format(version=__version__, uptime=_span(self.uptime_s), tables=tables)
+
+
+def _rows(group: list[Sample]) -> str:
+    return "".join(
+        f"<tr><td>{escape(sample.family.help)}</td><td>{escape(' '.join(value for _, value in sample.labels))}</td>"
+        f"<td>{sample.value:,}</td></tr>"
+        for sample in group
+    )
+
+
+def _accepted(accept: bytes) -> str:
+    """The form for an Accept field: a browser names text/html, a script application/json."""
+    if b"text/html" in accept:
+        return "html"
+    return "json" if b"application/json" in accept else "prometheus"
+
+
+def _span(seconds: int) -> str:
+    days, rest = divmod(seconds, 86400)
+    hours, rest = divmod(rest, 3600)
+    minutes, rest = divmod(rest, 60)
+    return f"{days} d " * bool(days) + f"{hours}:{minutes:02}:{rest:02}"

@@ -1,0 +1,148 @@
+"""Finding the rule for a request: by host, then by the longest matching path, at a cost that no number of rules raises.
+
+`web.compile` makes one router per listener; `web.server.front` asks it once per distinct request head. Pure.
+
+A pattern is a path that matches exactly (`/health`) or, with a star at its end, everything below (`/api/**` and
+`/api/*` match `/api`, `/api/` and `/api/v1/x`). Hosts are exact names, wildcards (`*.example.com`, any depth) or any.
+The host narrows first: the rules of the exact name are tried, then those of the longest wildcard, and so on to those
+of any host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Generic, TypeVar
+
+from msgspec import Struct
+
+from npserver.errors import BadRequest, clip
+from npserver.http.request_target import canonical_path, parse_authority
+from npserver.regex import regex
+
+T = TypeVar("T")
+
+ANY_HOST = ""
+_STARS = ("/**", "/*")
+_UNWRITTEN = regex(rb"[^A-Za-z0-9\-._~/%:@!$&'()+,;=\[\]|\\]")  # what a request target cannot hold: encoded
+
+
+class Pattern(Struct, frozen=True):
+    """A compiled path pattern. `path` is canonical; a prefix has no slash at its end: that of everything is empty."""
+
+    path: str
+    is_prefix: bool
+
+    def __str__(self) -> str:
+        return f"{self.path}/**" if self.is_prefix else self.path
+
+
+def parse_pattern(text: str) -> Pattern:
+    """Read a path pattern. Raises: ValueError with what is wrong."""
+    if text in ("*", "**"):
+        return Pattern("", True)
+    if not text.startswith("/"):
+        raise ValueError(f"path {clip(text)} must start with a slash")
+    star = next((star for star in _STARS if text.endswith(star)), "")
+    path = text[: len(text) - len(star)] if star else text
+    if "*" in path:
+        raise ValueError(f"path {clip(text)}: a star is allowed only at the end, as in '/api/**'")
+    if "?" in path or "#" in path:
+        raise ValueError(f"path {clip(text)} must not hold a query or a fragment")
+    try:
+        canonical = canonical_path(_UNWRITTEN.sub(lambda found: b"%%%02X" % ord(found[0]), (path or "/").encode()))
+    except BadRequest as error:
+        raise ValueError(f"path {clip(text)}: {error}") from None
+    if star:
+        canonical = canonical.rstrip("/")
+    return Pattern(canonical, bool(star))
+
+
+def parse_host(text: str) -> str:
+    """Give a host pattern in the form requests have: `example.com`, `*.example.com`, `` for any. Raises: ValueError."""
+    if text in ("*", ""):
+        return ANY_HOST
+    name = text.removeprefix("*.")
+    if "*" in name:
+        raise ValueError(f"host {clip(text)}: a star is allowed only as the first label, as in '*.example.com'")
+    try:
+        ascii_name = name.encode("idna").decode("ascii") if not name.isascii() else name
+        host = parse_authority(ascii_name.encode("ascii"))
+    except (BadRequest, UnicodeError) as error:
+        raise ValueError(f"host {clip(text)}: {error}") from None
+    return f"*.{host}" if text.startswith("*.") else host
+
+
+class _Paths(Generic[T]):
+    """The patterns of one host."""
+
+    __slots__ = ("exact", "longest", "prefixes")
+
+    def __init__(self) -> None:
+        self.exact: dict[str, T] = {}
+        self.prefixes: dict[str, T] = {}
+        self.longest = 0  # characters of the longest prefix
+
+    def find(self, path: str) -> T | None:
+        """Give the value of the most specific pattern."""
+        value = self.exact.get(path)
+        if value is not None:
+            return value
+        prefixes = self.prefixes
+        longest = self.longest
+        if len(path) > longest:
+            # Cut at a segment's end, so that long paths cost no more than the longest pattern.
+            if path[longest] != "/":
+                longest = path.rfind("/", 0, longest)
+            path = path[: max(longest, 0)]
+        while True:
+            value = prefixes.get(path)
+            if value is not None or not path:
+                return value
+            path = path[: max(path.rfind("/"), 0)]
+
+
+class Router(Generic[T]):
+    """Values by host and path pattern.
+
+    Args:
+        entries: (host, pattern, value); the first of two that nothing tells apart counts.
+    """
+
+    __slots__ = ("_any", "_hosts", "_wildcards", "duplicates")
+
+    def __init__(self, entries: Iterable[tuple[str, Pattern, T]]) -> None:
+        self._hosts: dict[str, _Paths[T]] = {}
+        self._wildcards: dict[str, _Paths[T]] = {}
+        self._any: _Paths[T] = _Paths()
+        #: Values that can never be found, each with the one found in its place.
+        self.duplicates: list[tuple[T, T]] = []
+        for host, pattern, value in entries:
+            self._add(host, pattern, value)
+
+    def _add(self, host: str, pattern: Pattern, value: T) -> None:
+        if host == ANY_HOST:
+            paths = self._any
+        elif host.startswith("*."):
+            paths = self._wildcards.setdefault(host[1:], _Paths())
+        else:
+            paths = self._hosts.setdefault(host, _Paths())
+        table = paths.prefixes if pattern.is_prefix else paths.exact
+        first = table.setdefault(pattern.path, value)
+        if first is not value:
+            self.duplicates.append((value, first))
+        elif pattern.is_prefix:
+            paths.longest = max(paths.longest, len(pattern.path))
+
+    def find(self, host: str, path: str) -> T | None:
+        """Give the value for a canonical path on a lower-case host, None if no pattern matches."""
+        # hot: static-varied
+        if self._hosts and (paths := self._hosts.get(host)) is not None and (value := paths.find(path)) is not None:
+            return value
+        if self._wildcards:
+            dot = host.find(".")
+            while dot >= 0:
+                paths = self._wildcards.get(host[dot:])
+                if paths is not None and (value := paths.find(path)) is not None:
+                    return value
+                dot = host.find(".", dot + 1)
+        return self._any.find(path)

@@ -1,0 +1,94 @@
+"""What a client's connection is whatever version of HTTP it speaks: who it is from, what it counts for, its front.
+
+The base of `web.server.http1.connection` and `web.server.http2.connection`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import count
+from typing import TYPE_CHECKING, cast
+
+from npserver.runtime.deadlines import NEVER
+from npserver.web.server.connection_limits import ConnectionCount
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from npserver.listen.listener import LiveListener
+    from npserver.web.server.front import HttpFront
+
+LINGER_S = 2.0  # how long a client may go on sending after its connection was refused (RFC 9112 §9.6)
+_connection_ids = count(1)
+
+
+class Downstream(asyncio.Protocol):
+    """A client's connection."""
+
+    # front     serves the next request; looked up again for each, as a reload replaces it
+    # deadline  until when what is awaited has to come; watched by the sweeper
+    # unsent    bytes in the transport's buffer when last looked at: has the client taken any since?
+
+    __slots__ = (
+        "_count", "_local", "client_ip", "client_port", "context", "deadline", "front", "id", "is_misdirected",
+        "is_write_paused", "listener", "read_all", "requests", "scheme", "transport", "unsent",
+    )  # fmt: skip
+
+    def __init__(self, listener: LiveListener) -> None:
+        self.listener = listener
+        self.front = cast("HttpFront", listener.front)
+        self.context = listener.context
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set before anything else is called
+        self.id = next(_connection_ids)
+        self.client_ip = ""
+        self.client_port = 0
+        self.scheme = "https" if listener.listener.address.is_tls else "http"
+        self.deadline = NEVER
+        self.requests = 0
+        self.is_write_paused = False
+        self.read_all = False  # the client has ended its side
+        self.unsent = 0
+        self.is_misdirected: Callable[[str], bool] | None = None  # see `tls.accept`
+        self._count: ConnectionCount | None = None
+        self._local: tuple[str, int] | None = None
+
+    def proxied(self, source: tuple[str, int], destination: tuple[str, int]) -> None:
+        """A trusted PROXY header has told where the connection really comes from; called before it is made."""
+        self.client_ip, self.client_port = source
+        self._local = destination
+
+    def admit(self, transport: asyncio.BaseTransport) -> str:
+        """Note who has connected, and count the connection. Gives the config key of a limit that is reached."""
+        self.transport = cast("asyncio.Transport", transport)
+        if not self.client_ip:
+            peer = transport.get_extra_info("peername")
+            if isinstance(peer, tuple):
+                self.client_ip, self.client_port = peer[0].removeprefix("::ffff:"), peer[1]
+            else:
+                self.client_ip = "unix:"
+        if self.scheme == "https":
+            self.is_misdirected = transport.get_extra_info("misdirected")
+        self._count = ConnectionCount(self.front, self.context.row, self.client_ip)
+        self.context.connections.add(self)
+        self.context.sweeper.watched.add(self)
+        return self._count.limit_reached()
+
+    def release(self) -> None:
+        """Give back what the connection counts for."""
+        self.context.connections.discard(self)
+        self.context.sweeper.watched.discard(self)
+        if self._count is not None:
+            self._count.release()
+            self._count = None
+
+    def expire(self, now: float) -> None:
+        """The deadline has passed."""
+        raise NotImplementedError
+
+    @property
+    def local(self) -> tuple[str, int]:
+        """The address and port the client reached, nothing and 0 for a Unix socket."""
+        if self._local is None:
+            name = self.transport.get_extra_info("sockname")
+            self._local = (name[0].removeprefix("::ffff:"), name[1]) if isinstance(name, tuple) else ("", 0)
+        return self._local

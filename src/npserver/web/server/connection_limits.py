@@ -1,0 +1,64 @@
+"""How many connections there are, in all and of each client, over all processes: the limits on both."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from npserver.runtime.scoreboard import Row
+    from npserver.web.server.front import HttpFront
+
+
+class ConnectionCount:
+    """One connection on the scoreboard, from accept until `release`."""
+
+    __slots__ = ("_cells", "_front", "_row")
+
+    def __init__(self, front: HttpFront, row: Row, client_ip: str) -> None:
+        self._front = front
+        self._row = row
+        slots = row.slots
+        slots[front.connections_slot] += 1
+        slots[front.accepted_slot] += 1
+        self._cells = _cells(front, row, client_ip)
+        if self._cells is not None:
+            first, second = self._cells
+            slots[first] += 1
+            slots[second] += 1
+
+    def limit_reached(self) -> str:
+        """The config key of a limit that this connection goes over, or nothing."""
+        front, row = self._front, self._row
+        key = ""
+        if row.board.total(front.connections_slot) > front.settings.max_connections:
+            key = "limits.max_connections"
+        elif self._cells is not None and row.cell_total(self._cells) > front.settings.max_connections_per_ip:
+            key = "timeouts.max_connections_per_ip"
+        if key:
+            row.slots[front.rejected_slot] += 1
+        return key
+
+    def release(self) -> None:
+        """The connection is gone."""
+        slots = self._row.slots
+        slots[self._front.connections_slot] -= 1
+        if self._cells is not None:
+            slots[self._cells[0]] -= 1
+            slots[self._cells[1]] -= 1
+
+
+def has_room(front: HttpFront, row: Row, client_ip: str) -> bool:
+    """Whether one more connection would go over no limit."""
+    if row.board.total(front.connections_slot) >= front.settings.max_connections:
+        return False
+    cells = _cells(front, row, client_ip)
+    return cells is None or row.cell_total(cells) < front.settings.max_connections_per_ip
+
+
+def _cells(front: HttpFront, row: Row, client_ip: str) -> tuple[int, int] | None:
+    """What counts for a client; nothing where its connections are not limited."""
+    if not front.settings.max_connections_per_ip or client_ip == "unix:":
+        return None
+    if front.trusted is not None and client_ip in front.trusted:
+        return None  # a proxy brings many clients' connections
+    return row.cells(client_ip.encode())

@@ -1,0 +1,186 @@
+"""The HTTP front of a listener: its router, limits and remembered heads. Made by `web.compile`.
+
+`web.server.http1.connection` asks it for each request: `front.find(head)` gives the parsed request and its route. A
+head seen before costs one look-up; the memory is bounded, holds only requests without a body, and goes with the
+runtime."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from npserver.http.dates import format_date
+from npserver.http.memo import Memory, is_sighted
+from npserver.http.request import NO_BODY, Fields, Request
+from npserver.http.request_parser import parse_head
+from npserver.runtime.deadlines import PERIOD_S
+from npserver.web.route import Route
+from npserver.web.server.http1.connection import HttpConnection
+from npserver.web.server.http1.one_shot import greet
+from npserver.web.server.http1.response import STATUS_LINES
+from npserver.web.server.settings import HttpSettings, Router
+
+if TYPE_CHECKING:
+    from socket import SocketType
+
+    from npserver.listen.first_bytes import Greeter
+    from npserver.listen.listener import LiveListener
+    from npserver.runtime.context import Context
+    from npserver.web.exchange import Exchange
+
+log = logging.getLogger("npserver.http")
+
+REMEMBERED_HEADS = 1024  # per generation; two are kept
+SIGHTED_HEADS = 4096  # heads seen once: only those that come again are worth remembering
+REMEMBERED_ROUTES = 4096  # of hosts and paths
+REMEMBERED_HEAD_BYTES = 4096  # longer heads are not remembered
+
+
+class AddressSet(Protocol):
+    """A set of networks: `networks.Networks`."""
+
+    def __contains__(self, ip: str, /) -> bool: ...
+
+
+class _Starts(dict[int, bytes]):
+    """Status line and common fields by status, each made when first asked for."""
+
+    def __init__(self, front: HttpFront) -> None:
+        self._front = front
+
+    def __missing__(self, status: int) -> bytes:
+        start = self[status] = STATUS_LINES[status] + self._front.common_fields
+        return start
+
+
+class Unrouted:
+    """The handler of requests that no rule matches."""
+
+    __slots__ = ()
+
+    def handle(self, exchange: Exchange) -> None:
+        """Answer 404."""
+        exchange.fail(404, "no rule matches")
+
+
+class ServerOptions:
+    """The handler of `OPTIONS *`, a question about the server itself (RFC 9110 §9.3.7)."""
+
+    __slots__ = ()
+
+    def handle(self, exchange: Exchange) -> None:
+        """Answer with the methods that some rule may serve."""
+        exchange.respond(204, b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n")
+
+
+class HttpFront:
+    """Serves HTTP on one listener."""
+
+    def __init__(
+        self,
+        router: Router,
+        context: Context,
+        settings: HttpSettings | None = None,
+        *,
+        trusted: AddressSet | None = None,
+        max_body_size: int = 64 << 20,
+    ) -> None:
+        self.context = context
+        self.settings = settings or HttpSettings()
+        self.max_requests = self.settings.max_requests_per_connection
+        self.idle_s = self.settings.idle_timeout_s + PERIOD_S  # counted from the last sweep
+        self.trusted = trusted
+        self.unrouted = Route("unrouted", Unrouted(), max_body_size)
+        self.options = Route("options", ServerOptions(), max_body_size)
+        self._routes: Memory[tuple[str, str], Route] = Memory(
+            lambda place: self.options if place[1] == "*" else router.find(*place) or self.unrouted, REMEMBERED_ROUTES
+        )
+        self._server_line = (
+            b"Server: " + self.settings.server_header.encode("latin-1") + b"\r\n"
+            if self.settings.server_header
+            else b""
+        )
+        self.common_fields = b""  # Date and Server
+        self.starts = _Starts(self)  # of heads: a status line with them
+        self.deadline = 0.0
+        self.expire(context.loop.time())
+        context.sweeper.watched.add(self)
+        self.heads: dict[bytes, tuple[Request, Route]] = {}  # remembered; looked up by the connections too
+        self._head_limits = self.settings.head_limits
+        self._older_heads: dict[bytes, tuple[Request, Route]] = {}
+        self._field_lists: dict[Fields, tuple[Request, Route]] = {}  # the same for HTTP/2
+        self._sighted: set[int] = set()
+        row = context.row
+        self.slots = row.slots
+        self.tallies = row.tallies
+        self.requests_tally = row.tally("http.requests")
+        self.class_tallies = [row.tally(f"http.responses.{digit}xx") for digit in range(6)]
+        self.sent_tally = row.tally("http.sent_bytes")
+        self.received_tally = row.tally("http.received_bytes")
+        self.connections_slot = row.slot("gauge.http.connections")
+        self.accepted_slot = row.slot("http.connections")
+        self.rejected_slot = row.slot("http.rejected_connections")
+
+    def accept(self, listener: LiveListener) -> asyncio.Protocol:
+        """Make the protocol of a new connection."""
+        return HttpConnection(listener)
+
+    def greet(self, greeter: Greeter, caller: SocketType, peer: object) -> None:
+        """Look at a new connection before it has a transport."""
+        greet(self, greeter, caller, peer)
+
+    def accept_http2(self, listener: LiveListener) -> asyncio.Protocol:
+        """Make the protocol of a new connection that has agreed on HTTP/2."""
+        from npserver.web.server.http2.connection import Http2Connection
+
+        return Http2Connection(listener)
+
+    def close(self) -> None:
+        """Another front has taken over; connections move to it at their next request."""
+        self.context.sweeper.watched.discard(self)
+
+    def find(self, head: bytes) -> tuple[Request, Route]:
+        """Parse a head and find its route, or remember both. Raises: BadRequest."""
+        # hot: static-varied
+        found = self._older_heads.get(head)
+        if found is None:
+            request = parse_head(head, self._head_limits)
+            found = request, self._routes[request.host, request.path]
+            if request.framing is not NO_BODY:
+                return found
+            sighted, key = self._sighted, hash(head)  # what `is_sighted` does, written out
+            if key not in sighted:
+                if len(sighted) >= SIGHTED_HEADS:
+                    sighted.clear()
+                sighted.add(key)
+                return found
+        if len(head) <= REMEMBERED_HEAD_BYTES and self.settings.remember_heads:
+            if len(self.heads) >= REMEMBERED_HEADS:
+                self._older_heads = self.heads
+                self.heads = {}
+            self.heads[head] = found
+        return found
+
+    def find_http2(self, fields: Fields, has_body: bool) -> tuple[Request, Route]:
+        """The same for a request's head over HTTP/2. Raises: BadRequest."""
+        if not has_body and (found := self._field_lists.get(fields)) is not None:
+            return found
+        from npserver.http.http2_fields import read_request
+
+        request = read_request(fields, has_body, self.settings.head_limits)
+        found = request, self._routes[request.host, request.path]
+        if not has_body and self.settings.remember_heads and is_sighted(self._sighted, hash(fields), SIGHTED_HEADS):
+            if len(self._field_lists) >= REMEMBERED_HEADS:
+                self._field_lists.clear()
+            if sum(len(name) + len(value) for name, value in fields) <= REMEMBERED_HEAD_BYTES:
+                self._field_lists[fields] = found
+        return found
+
+    def expire(self, now: float) -> None:
+        """Write the Date and Server lines anew; the sweeper calls it at each second's turn."""
+        wall = time.time()
+        self.deadline = now + 1.0 - wall % 1.0
+        self.common_fields = b"Date: " + format_date(wall).encode() + b"\r\n" + self._server_line
+        self.starts.clear()

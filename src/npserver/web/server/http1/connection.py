@@ -1,0 +1,373 @@
+"""One downstream HTTP/1.1 connection (RFC 9112): bytes in, exchanges one after the other, bytes out.
+
+Made by `web.server.front.HttpFront` for each accepted connection. It owns the transport, what has been read and not
+used yet, and the deadline; the exchange in progress (`web.server.http1.exchange`) owns everything about its request.
+Pipelined requests wait in the buffer until their turn, so answers keep their order (§9.3.2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, cast
+
+from npserver.errors import BadRequest
+from npserver.http.request import Request
+from npserver.http.request_parser import check_partial_head, first_fault
+from npserver.runtime.deadlines import NEVER
+from npserver.web.error_pages import last_page
+from npserver.web.server.client_connection import LINGER_S, Downstream
+from npserver.web.server.http1.exchange import HttpExchange
+from npserver.web.server.http1.prepared import answer_ready
+from npserver.web.server.http1.state import BODY, CLOSED, CLOSING, HANDLER, HEAD, IDLE, SWITCHED, WRITING
+
+if TYPE_CHECKING:
+    from npserver.listen.listener import LiveListener
+    from npserver.web.route import Route
+    from npserver.web.server.front import HttpFront
+
+log = logging.getLogger("npserver.http")
+
+MAX_PIPELINED_BYTES = 64 << 10  # read ahead of the exchange in progress; then the client is made to wait
+_END_OF_HEAD = b"\r\n\r\n"
+MAX_TURN = 64  # pipelined requests answered before other connections get their turn
+
+
+class HttpConnection(Downstream):
+    """A client's connection."""
+
+    # buffer, scanned  read and not used yet; how much of it is known to hold no end of a head
+    # state            what is awaited; `deadline` is until when
+
+    __slots__ = ("_is_serving", "buffer", "exchange", "is_reading", "scanned", "state")
+
+    def __init__(self, listener: LiveListener) -> None:
+        super().__init__(listener)
+        self.buffer = b""
+        self.scanned = 0
+        self.exchange: HttpExchange | None = None
+        self.state = IDLE
+        self.is_reading = True
+        self._is_serving = False  # inside `_serve`, which goes on by itself
+
+    def __repr__(self) -> str:
+        return f"<HttpConnection {self.id} {self.client_ip} {self.state.value} requests={self.requests}>"
+
+    # ── the connection's life ──
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has connected (and its TLS handshake is done)."""
+        limit = self.admit(transport)
+        self.deadline = self.context.sweeper.now + self.front.idle_s
+        if limit:
+            log.info("503 to %s: %s reached", self.client_ip, limit)
+            self.transport.write(self.front.starts[503] + b"Retry-After: 5\r\n" + last_page(503))
+            self.linger()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The connection is gone."""
+        self.state = CLOSED
+        self.deadline = NEVER
+        self.buffer = b""
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.connection_lost()
+        self.release()
+
+    def shut_down(self) -> None:
+        """Finish the exchange in progress, then close; at once if there is none."""
+        if self.exchange is None and self.state is not SWITCHED and not self.buffer:
+            self.close()
+
+    def close(self) -> None:
+        """Close once everything written is sent, within `timeouts.write`."""
+        if self.state is not CLOSED:
+            self.state = CLOSING
+            self.unsent = self.unsent_bytes
+            self.deadline = self.context.loop.time() + self.front.settings.write_timeout_s
+            self.transport.close()
+
+    def linger(self) -> None:
+        """End our side; read and drop for a while what the client still sends.
+
+        Closing at once would reset the connection, and with it the last answer (RFC 9112 §9.6).
+        """
+        self.buffer = b""
+        if self.read_all or self.state is CLOSED:
+            self.close()
+            return
+        self.state = CLOSING
+        self.unsent = self.unsent_bytes
+        self.deadline = self.context.loop.time() + LINGER_S
+        self.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def expire(self, now: float) -> None:
+        """A deadline has passed: tell the client where one can still be told, and close."""
+        settings = self.front.settings
+        unsent = self.unsent_bytes
+        if unsent and (self.state is WRITING or self.state is CLOSING):
+            if unsent < self.unsent:
+                self.unsent = unsent
+                self.deadline = now + settings.write_timeout_s
+                return
+            log.info("closing %s: it takes nothing (timeouts.write)", self.client_ip)
+            self.transport.abort()
+        elif self.state is HEAD:
+            self._refuse(BadRequest("request head not complete in time", 408, "timeouts.header"))
+        elif self.state is BODY and self.exchange is not None:
+            self.exchange.refuse_body(BadRequest("request body stalled", 408, "timeouts.body"))
+        elif self.state is CLOSING:
+            self.transport.abort()
+        else:
+            self.close()
+
+    # ── reading ──
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client."""
+        # hot: static-small
+        front = self.front
+        if self.state is IDLE and front is self.listener.front and not self.buffer:
+            found = front.heads.get(data)
+            if found is None:
+                if data[-4:] != _END_OF_HEAD or data[0] == 13:
+                    self._serve(data)  # part of a head, or an empty line first
+                    return
+                try:
+                    found = front.find(data)
+                except BadRequest:
+                    self._serve(data)  # more than one head, as an empty line is no field; or it is refused there
+                    return
+            request, route = found
+            if request.is_plain:
+                pass_on = route.pass_on
+                if route.ready is not None:
+                    if answer_ready(self, request, route):
+                        return
+                elif pass_on is not None and pass_on(self, request, route):
+                    return
+            self._begin(request, route, b"")
+        elif self.exchange is None:
+            if self.state is CLOSING:
+                return
+            if self.is_write_paused:
+                self.hold(data)  # answers wait already
+                return
+            if self.buffer:
+                data = self.buffer + data
+                self.buffer = b""
+            self._serve(data)
+        elif self.exchange.body is not None and not self.exchange.body.done:
+            self.exchange.feed(data)
+        else:
+            self.hold(data)
+
+    def hold(self, data: bytes) -> None:
+        """Keep pipelined bytes for their turn."""
+        self.buffer += data
+        if len(self.buffer) > MAX_PIPELINED_BYTES:
+            self.pause_reading()
+
+    def eof_received(self) -> bool:
+        """The client has ended its side; what it asked for is still answered."""
+        self.read_all = True
+        if self.exchange is None:
+            return False
+        self.exchange.eof_received()
+        return self.state is not CLOSED
+
+    def pause_reading(self) -> None:
+        """Make the client wait."""
+        if self.is_reading:
+            self.is_reading = False
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on."""
+        if not self.is_reading and self.state is not CLOSED and not self.transport.is_closing():
+            self.is_reading = True
+            self.transport.resume_reading()
+
+    def _serve(self, data: bytes) -> None:
+        """Begin the requests in `data`, one after the other as far as they are answered at once."""
+        self._is_serving = True
+        try:
+            self._serve_all(data)
+        finally:
+            self._is_serving = False
+
+    def _serve_all(self, data: bytes) -> None:
+        front = self.front
+        if front is not self.listener.front:
+            front = self.front = cast("HttpFront", self.listener.front)  # a reload has put a new one in place
+        turns = 0
+        while data:
+            found = front.heads.get(data)
+            if found is not None:
+                rest = b""
+                self.scanned = 0
+            else:
+                end = data.find(_END_OF_HEAD, self.scanned)
+                if data.startswith(b"\r\n"):  # empty lines before a request (RFC 9112 §2.2)
+                    self.scanned = 0
+                    data = data[2:]
+                    continue
+                if end < 0:
+                    self._await_head(data)
+                    return
+                self.scanned = 0
+                rest = data[end + 4 :]
+                head = data[: end + 4] if rest else data
+                try:
+                    found = front.find(head)
+                except BadRequest as error:
+                    self._refuse(first_fault(head, front.settings.head_limits, error))
+                    return
+            request, route = found
+            if route.ready is not None and request.is_plain and answer_ready(self, request, route):
+                if self.state is CLOSING or self.state is CLOSED:
+                    return
+                data = rest
+            else:
+                if route.pass_on is not None and request.is_plain and route.pass_on(self, request, route):
+                    self.hold(rest)
+                else:
+                    self._begin(request, route, rest)
+                if self.exchange is not None or self.state is CLOSING or self.state is CLOSED:
+                    return
+                data = self.buffer
+                self.buffer = b""
+            turns += 1
+            if data and (turns >= MAX_TURN or self.is_write_paused):
+                self.buffer = data
+                if not self.is_write_paused:
+                    self.context.loop.call_soon(self.serve_buffered)
+                return
+
+    def serve_buffered(self) -> None:
+        """Go on with what was held meanwhile."""
+        if self.exchange is None and self.state is not CLOSING and self.state is not CLOSED:
+            self.resume_reading()
+            data, self.buffer = self.buffer, b""
+            if data:
+                self._serve(data)
+            elif self.read_all:
+                self.close()
+
+    def _await_head(self, data: bytes) -> None:
+        """Wait for the rest of a head, unless what is there can be no part of one."""
+        try:
+            check_partial_head(data, self.scanned, self.front.settings.head_limits)
+        except BadRequest as error:
+            self._refuse(error)
+            return
+        if self.state is not HEAD:
+            self.state = HEAD
+            self.deadline = self.context.loop.time() + self.front.settings.header_timeout_s
+        self.buffer = data
+        self.scanned = max(len(data) - 3, 0)
+        if self.read_all:
+            self.close()
+
+    def leave(self, request: Request) -> None:
+        """The last answer is written: close, at once if the client knows that it is the last."""
+        if request.keep_alive and not self.read_all:
+            self.linger()  # it may have sent more before it reads that we close
+        else:
+            self.close()
+
+    def _begin(self, request: Request, route: Route, rest: bytes) -> None:
+        # hot: static-small
+        self.requests += 1
+        self.state = HANDLER
+        self.deadline = NEVER
+        exchange = self.exchange = HttpExchange(self, request, route)
+        if self.is_misdirected is not None and self.is_misdirected(request.host):
+            exchange.fail(421, f"{request.host} asks for other client certificates than this connection was made for")
+            return
+        if exchange.body is not None:
+            if not exchange.admit_body():
+                return
+            if rest:
+                exchange.feed(rest)
+                if self.exchange is not exchange:
+                    return
+        elif rest:
+            self.hold(rest)
+        exchange.run()
+
+    def _refuse(self, error: BadRequest) -> None:
+        """Answer bytes that are no request, and close."""
+        front = self.front
+        front.tallies[front.requests_tally] += 1
+        front.tallies[front.class_tallies[error.status // 100]] += 1
+        level = logging.INFO if error.key else logging.DEBUG
+        log.log(level, "%d to %s: %s%s", error.status, self.client_ip, error, f" ({error.key})" if error.key else "")
+        self.transport.write(front.starts[error.status] + last_page(error.status))
+        self.linger()
+
+    # ── writing ──
+
+    def pause_writing(self) -> None:
+        """The client does not keep up."""
+        self.is_write_paused = True
+        if self.exchange is not None:
+            self.exchange.pause_writing()
+        self.await_client()
+
+    def await_client(self) -> None:
+        """Start the clock on a client that takes nothing."""
+        if self.state is not CLOSING:
+            self.state = WRITING
+            self.unsent = self.unsent_bytes
+            self.deadline = self.context.loop.time() + self.front.settings.write_timeout_s
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        self.is_write_paused = False
+        if self.state is WRITING:
+            self.state = HANDLER
+            self.deadline = NEVER
+        if self.exchange is not None:
+            self.exchange.resume_writing()
+        elif self.state is HANDLER:
+            self.exchange_ended()
+
+    def exchange_ended(self) -> None:
+        """The exchange is over and the connection is kept: on to the next request."""
+        # hot: static-small
+        if self.is_write_paused:
+            self.await_client()
+            return
+        self.state = IDLE
+        self.deadline = self.context.sweeper.now + self.front.idle_s
+        if not self._is_serving and (self.buffer or not self.is_reading or self.read_all):
+            self.context.loop.call_soon(self.serve_buffered)
+
+    def await_body(self, is_awaited: bool) -> None:
+        """Start, renew or stop the clock on a client that owes the rest of a body."""
+        if self.state is CLOSING or self.state is CLOSED:
+            return
+        if is_awaited:
+            self.state = BODY
+            self.deadline = self.context.loop.time() + self.front.settings.body_timeout_s
+        else:
+            self.state = HANDLER
+            self.deadline = NEVER
+
+    def hand_over(self) -> bytes:
+        """A tunnel takes the transport: reading is paused; gives what had come after the request."""
+        self.pause_reading()
+        self.state = SWITCHED
+        self.deadline = NEVER
+        self.context.sweeper.watched.discard(self)
+        early, self.buffer = self.buffer, b""
+        return early
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What the client has not taken yet."""
+        exchange = self.exchange
+        return self.transport.get_write_buffer_size() + (exchange.unsent_bytes if exchange is not None else 0)

@@ -1,0 +1,169 @@
+"""One request and its response over HTTP/1.1: what handlers see as `web.exchange.Exchange`.
+
+Made by `web.server.http1.connection` for each request; gives the connection back when the response is written and the
+request's body is read or known not to come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from npserver.errors import BadRequest
+from npserver.web.server.http1.response import STATUS_LINES, ResponseHalf
+
+log = logging.getLogger("npserver.http")
+
+
+class HttpExchange(ResponseHalf):
+    """One request and its response."""
+
+    __slots__ = ()
+
+    # ── the connection's calls ──
+
+    def break_off(self) -> None:
+        """Our own fault: 500 if nothing is sent yet, else close."""
+        self.keep = False
+        super().break_off()
+
+    def admit_body(self) -> bool:
+        """Whether the body may come: one that says it is too long is refused unread."""
+        assert self.body is not None
+        try:
+            self.body.check_length()
+        except BadRequest as error:
+            self.refuse_body(error)
+            return False
+        return True
+
+    def feed(self, data: bytes) -> None:
+        """Bytes of the body have come, perhaps with what follows it."""
+        body = self.body
+        assert body is not None
+        try:
+            body.feed(data)
+        except BadRequest as error:
+            self.refuse_body(error)
+            return
+        if body.is_discarded and body.done:
+            self._leave()
+
+    def refuse_body(self, error: BadRequest) -> None:
+        """The body breaks the protocol or a limit, or does not come: answer if that is still possible, and close."""
+        self.keep = False
+        if self.body is not None:
+            self.body.lose(str(error))
+        if self.is_gone:
+            return
+        if self.status:
+            self.abort(str(error))
+        else:
+            self.fail(error.status, str(error), error.key)
+
+    def eof_received(self) -> None:
+        """The client has ended its side."""
+        if self.body is not None and not self.body.done:
+            self.refuse_body(BadRequest("client closed within the request body"))
+        elif self.route.aborts_on_close:
+            self.connection.transport.abort()
+
+    def connection_lost(self) -> None:
+        """The client is gone."""
+        if self.body is not None:
+            self.body.lose("client gone")
+        if self._file is not None:
+            self._file.cancel()
+        source, self._source = self._source, None
+        if source is not None:
+            source.cancel()
+        self._log(499 if not self.status else self.status)
+
+    def pause_writing(self) -> None:
+        """The client does not keep up."""
+        if self._source is not None:
+            self._source.pause()
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        if self._file is not None:
+            self._file.resume()
+        if self._source is not None:
+            self._source.resume()
+
+    # ── the ends of an exchange ──
+
+    def abort(self, reason: str) -> None:
+        """Close so that the client sees a truncated answer."""
+        connection = self.connection
+        if connection.exchange is not self:
+            return
+        log.debug("aborting %r of %s: %s", self, self.client_ip, reason)
+        self._source = None
+        connection.exchange = None
+        if self.body is not None:
+            self.body.lose(reason)
+        if self._file is not None:
+            self._file.cancel()
+        self._log(self.status or 499)
+        if self.status and not self._is_chunked and self._left is None:
+            connection.transport.abort()  # an answer ended by closing: only a reset tells that it is not whole
+            return
+        if self._head:
+            connection.transport.write(self._head)
+            self._head = b""
+        connection.close()
+
+    def switch(self, fields: bytes) -> tuple[asyncio.Transport, bytes]:
+        """Answer 101 and hand the connection over."""
+        connection = self.connection
+        self.status = 101
+        transport = connection.transport
+        if self.route.rewrite_fields is not None:
+            fields = self.route.rewrite_fields(self, fields)
+        transport.write(
+            b"%b%b%bConnection: Upgrade\r\n\r\n" % (STATUS_LINES[101], connection.front.common_fields, fields)
+        )
+        return transport, connection.hand_over()
+
+    def switched_closed(self, received: int, sent: int, reason: str) -> None:
+        """The tunnel has ended."""
+        self.sent = sent
+        self._log(101, received)
+        self.connection.exchange = None
+        self.connection.release()
+
+    def _answered(self) -> None:
+        """The response is written: what about the rest of the request?"""
+        # hot: static-small
+        self._source = None
+        connection = self.connection
+        if self.started:
+            self._log(self.status)
+        else:
+            front = connection.front
+            tallies = front.tallies
+            tallies[front.requests_tally] += 1
+            tallies[front.class_tallies[self.status // 100]] += 1
+            tallies[front.sent_tally] += self.sent
+        body = self.body
+        if body is None and self.keep:
+            connection.exchange = None
+            connection.exchange_ended()
+        elif body is None or body.done:
+            self._leave()
+        elif not self.keep:
+            body.lose("answered")
+            connection.exchange = None
+            connection.linger()
+        else:
+            body.discard()
+
+    def _leave(self) -> None:
+        """Request and response are complete."""
+        connection = self.connection
+        connection.exchange = None
+        if not self.keep:
+            connection.leave(self.request)
+        else:
+            connection.exchange_ended()

@@ -1,0 +1,167 @@
+"""The body of one request on its way to a handler: counted or unchunked, bounded, held back while nobody wants it.
+
+Owned by `web.server.http1.exchange`, fed by `web.server.http1.connection`. A client is timed only while it is being
+waited for, and made to wait while the handler is."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from npserver.errors import BadRequest
+from npserver.http.chunked import ChunkedDecoder
+from npserver.http.request import CHUNKED
+
+if TYPE_CHECKING:
+    from npserver.web.exchange import BodySink
+    from npserver.web.server.http1.exchange import HttpExchange
+
+log = logging.getLogger("npserver.http")
+
+#: Bodies nobody asked for are read up to this size to keep the connection, else it is closed (as nginx does).
+MAX_DISCARDED_BYTES = 64 << 10
+MAX_HELD_BYTES = 64 << 10  # that nobody takes yet; then the client is made to wait
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class RequestBody:
+    """What is still to come of a request's body, and who takes it."""
+
+    __slots__ = (
+        "_decoder",
+        "_exchange",
+        "_held",
+        "_is_paused",
+        "_left",
+        "_limit",
+        "_sink",
+        "done",
+        "is_continue_due",
+        "is_discarded",
+        "is_wanted",
+        "received",
+    )
+
+    def __init__(self, exchange: HttpExchange) -> None:
+        request = exchange.request
+        self._exchange = exchange
+        self._left = request.length
+        self._decoder = ChunkedDecoder() if request.framing is CHUNKED else None
+        self._limit = exchange.route.max_body_size
+        self._sink: BodySink | None = None
+        self._held: list[bytes] = []  # came before the sink, or while it had paused
+        self._is_paused = False
+        self.is_wanted = False
+        self.is_discarded = False
+        self.is_continue_due = request.expects_continue
+        self.done = False
+        self.received = 0  # payload bytes
+
+    @property
+    def is_long(self) -> bool:
+        """Whether so much may still come that discarding it is not worth the connection."""
+        return self._left > MAX_DISCARDED_BYTES
+
+    def check_length(self) -> None:
+        """Raises: BadRequest (413) for a body that says it is too long, before any of it is read."""
+        if self._left > self._limit:
+            raise BadRequest(f"request body of {self._left} bytes", 413, "limits.max_body_size")
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes from the connection; what follows the body goes back to it.
+
+        Raises: BadRequest for wrong framing (400) or too long a body (413).
+        """
+        rest = self._unframe(data)
+        if rest:
+            self._exchange.connection.hold(rest)
+        if self._sink is not None and not self._is_paused:
+            self._deliver()
+        elif sum(map(len, self._held)) > MAX_HELD_BYTES:
+            self._exchange.connection.pause_reading()
+        self._keep_time()
+
+    def _unframe(self, data: bytes) -> bytes:
+        if self._decoder is None:
+            payload, rest = data[: self._left], data[self._left :]
+            self._left -= len(payload)
+            self.done = not self._left
+        else:
+            payload = self._decoder.feed(data)
+            rest = self._decoder.rest
+            self.done = self._decoder.done
+        self.received += len(payload)
+        if self.received > self._limit:
+            raise BadRequest("request body too large", 413, "limits.max_body_size")
+        if self.is_discarded:
+            if self.received > MAX_DISCARDED_BYTES and not self.done:
+                raise BadRequest("unwanted request body too large to skip", 413)
+        elif payload:
+            self._held.append(payload)
+        return rest
+
+    def deliver_to(self, sink: BodySink) -> None:
+        """From now on the body goes to `sink`; a client that asked whether to send it is told so."""
+        if self.is_continue_due and not self.received and not self._exchange.status:
+            self._exchange.connection.transport.write(_CONTINUE)
+        self.is_continue_due = False
+        self.is_wanted = True
+        self._sink = sink
+        self._deliver()
+        if not self._exchange.is_gone:
+            self._exchange.connection.resume_reading()
+            self._keep_time()
+
+    def pause(self) -> None:
+        """Give the sink no more for now."""
+        if not self.done:
+            self._is_paused = True
+            self._exchange.connection.pause_reading()
+            self._keep_time()
+
+    def resume(self) -> None:
+        """Go on."""
+        if self._is_paused:
+            self._is_paused = False
+            self._deliver()
+            if not self._exchange.is_gone and not self._is_paused:
+                self._exchange.connection.resume_reading()
+                self._keep_time()
+
+    def discard(self) -> None:
+        """Nobody wants the rest; it is read to keep the connection."""
+        self._sink = None
+        self._held.clear()
+        self.is_discarded = True
+        self._exchange.connection.resume_reading()
+        self._keep_time()
+
+    def lose(self, reason: str) -> None:
+        """The rest will not come."""
+        sink, self._sink = self._sink, None
+        self._held.clear()
+        if sink is not None:
+            sink.body_lost(reason)
+
+    def _deliver(self) -> None:
+        """Give the sink what is held, and the end."""
+        sink = self._sink
+        if sink is None:
+            return
+        try:
+            if self._held:
+                pieces, self._held = self._held, []
+                sink.body_data(b"".join(pieces) if len(pieces) > 1 else pieces[0])
+            if self.done and self._sink is not None and not self._held:
+                self._sink = None
+                sink.body_end(self._decoder.trailers if self._decoder is not None else b"")
+        except Exception:
+            log.exception("error in %s", self._exchange.route.name)
+            self._exchange.break_off()
+
+    def _keep_time(self) -> None:
+        """Only a client that is being waited for is timed."""
+        connection = self._exchange.connection
+        if not self._exchange.is_gone and not connection.is_write_paused:
+            is_awaited = not self.done and connection.is_reading and (self.is_wanted or self.is_discarded)
+            connection.await_body(is_awaited)

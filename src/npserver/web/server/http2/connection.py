@@ -1,0 +1,336 @@
+"""One downstream HTTP/2 connection (RFC 9113): bytes in, many exchanges at once, bytes out.
+
+Made by `web.server.front.HttpFront` for connections that have agreed on `h2` in the TLS handshake. It owns the
+transport and the session (`web.server.http2.session`); each stream's exchange (`web.server.http2.exchange`) owns
+everything about its request. What handlers write waits in the session until the client's windows and the transport take
+it: the connection pulls it from there."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, cast
+
+from npserver.errors import BadRequest
+from npserver.http.http2_fields import field_list, trailer_lines
+from npserver.http.request import Fields
+from npserver.runtime.deadlines import NEVER
+from npserver.web import error_pages
+from npserver.web.server.client_connection import LINGER_S, Downstream
+from npserver.web.server.http2.exchange import Http2Exchange
+from npserver.web.server.http2.session import ENHANCE_YOUR_CALM, NO_ERROR, Http2Session, SessionError
+
+if TYPE_CHECKING:
+    from npserver.listen.listener import LiveListener
+    from npserver.web.server.front import HttpFront
+
+log = logging.getLogger("npserver.http")
+
+PIECE_BYTES = 64 << 10  # given to the transport at once
+TURN_BYTES = 1 << 20  # sent before other connections get their turn
+MAX_CUT_UPLOADS = 16  # requests answered before they were whole; then the client is asked for a new connection
+
+
+class Http2Connection(Downstream):
+    """A client's connection."""
+
+    # streams      those not closed yet
+    # is_leaving   no more streams are served: closed when those there are have ended
+    # is_ended     our last word is said; what comes is dropped
+    # _sending     exchanges of which the session may hold something that the client has not taken
+    # _refused     streams answered without an exchange, of which the client owes the rest of the request
+    # _resets      streams broken off by the client, and
+    # _controls    frames that carry no request: both may come at a rate
+
+    __slots__ = (
+        "_controls", "_cut_uploads", "_is_feeding", "_is_flush_due", "_refused", "_resets", "_sending", "is_ended",
+        "is_leaving", "session", "streams",
+    )  # fmt: skip
+
+    def __init__(self, listener: LiveListener) -> None:
+        super().__init__(listener)
+        settings = self.front.settings.http2
+        self.session = Http2Session(self, settings, self.front.settings.head_limits)
+        self.streams: dict[int, Http2Exchange] = {}
+        self.is_leaving = False
+        self.is_ended = False
+        self._sending: set[Http2Exchange] = set()
+        self._refused: set[int] = set()
+        self._cut_uploads = 0
+        self._resets = Allowance(settings.max_resets, self.context.sweeper.now)
+        self._controls = Allowance(settings.max_control_frames, self.context.sweeper.now)
+        self._is_feeding = False  # flushed at the end of it
+        self._is_flush_due = False
+
+    def __repr__(self) -> str:
+        state = "ended" if self.is_ended else "leaving" if self.is_leaving else "open"
+        return f"<Http2Connection {self.id} {self.client_ip} {state} requests={self.requests}>"
+
+    # ── the connection's life ──
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has connected, its TLS handshake is done."""
+        limit = self.admit(transport)
+        # Until its first request the client is timed as if in the middle of one.
+        self.deadline = self.context.loop.time() + self.front.settings.header_timeout_s
+        self.flush()
+        if limit:
+            log.info("refusing %s: %s reached", self.client_ip, limit)
+            self.end(ENHANCE_YOUR_CALM)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The connection is gone."""
+        self.is_ended = True
+        self._close_streams()
+        self.release()
+
+    def shut_down(self) -> None:
+        """Serve the streams there are, then close; at once if there are none (§6.8)."""
+        if self.is_leaving or self.is_ended:
+            return
+        self.is_leaving = True
+        if self.streams:
+            self.session.notify_shutdown()
+            self.flush_soon()
+        else:
+            self.end(NO_ERROR)
+
+    def end(self, code: int) -> None:
+        """Say a last word, end our side; read and drop for a while what the client still sends.
+
+        Closing at once would reset the connection, and with it that word.
+        """
+        if self.is_ended:
+            return
+        self.is_ended = True
+        self.transport.write(self.session.terminate(code))
+        self._close_streams()
+        self.unsent = self.transport.get_write_buffer_size()
+        self.deadline = self.context.loop.time() + LINGER_S
+        self.transport.write_eof()
+
+    def expire(self, now: float) -> None:
+        """A deadline has passed."""
+        if not self.is_ended and not self.is_write_paused:
+            self.end(NO_ERROR)
+            return
+        unsent = self.transport.get_write_buffer_size()
+        if 0 < unsent < self.unsent:
+            self.unsent = unsent
+            self.deadline = now + self.front.settings.write_timeout_s
+            return
+        if unsent:
+            log.info("closing %s: it takes nothing (timeouts.write)", self.client_ip)
+        self.transport.abort()
+
+    def eof_received(self) -> bool:
+        """The client has ended its side: it can take no more either, as it opens no more windows."""
+        if not self.is_ended:
+            self.is_ended = True
+            self.unsent = self.transport.get_write_buffer_size()
+            self.deadline = self.context.loop.time() + LINGER_S
+            self._close_streams()
+        return False
+
+    def _close_streams(self) -> None:
+        self._sending.clear()
+        self._refused.clear()
+        streams, self.streams = self.streams, {}
+        for exchange in streams.values():
+            exchange.closed()
+
+    # ── reading ──
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client."""
+        if self.is_ended:
+            return
+        self._is_feeding = True
+        try:
+            has_happened = self.session.feed(data)
+        except SessionError as error:
+            log.debug("closing %s: %s", self.client_ip, error)
+            self.end(error.code)
+            return
+        finally:
+            self._is_feeding = False
+        if not has_happened and not self.streams:  # a part of a head, or of nothing
+            self._keep_time(min(self.deadline, self.context.loop.time() + self.front.settings.header_timeout_s))
+        self.flush()
+
+    def _keep_time(self, deadline: float) -> None:
+        """Set until when what is awaited has to come, unless what is awaited is that the client reads."""
+        if not self.is_write_paused and not self.is_ended:
+            self.deadline = deadline
+
+    # ── told by the session ──
+
+    def stream_opened(self, stream_id: int, fields: Fields, has_body: bool) -> None:
+        """A request has come."""
+        if self.is_ended:
+            return
+        front = self.front
+        if front is not self.listener.front:
+            front = self.front = cast("HttpFront", self.listener.front)  # a reload has put a new one in place
+        self.requests += 1
+        self._keep_time(NEVER)
+        try:
+            request, route = front.find_http2(fields, has_body)
+        except BadRequest as error:
+            self._refuse(stream_id, error, has_body=has_body)
+            return
+        exchange = self.streams[stream_id] = Http2Exchange(self, stream_id, request, route)
+        if self.is_misdirected is not None and self.is_misdirected(request.host):
+            exchange.fail(421, f"{request.host} asks for other client certificates than this connection was made for")
+        elif not has_body or exchange.expect_body():
+            exchange.run()
+        if self.requests >= front.settings.max_requests_per_connection or self.context.draining:
+            self.shut_down()
+
+    def stream_data(self, stream_id: int, data: bytes, has_ended: bool) -> None:
+        """A piece of a request's body has come."""
+        exchange = self.streams.get(stream_id)
+        if exchange is not None:
+            exchange.feed(data, has_ended=has_ended)
+        else:
+            self.session.acknowledge(stream_id, len(data))
+
+    def stream_trailers(self, stream_id: int, fields: Fields) -> None:
+        """A request has ended, with trailers."""
+        exchange = self.streams.get(stream_id)
+        if exchange is not None:
+            exchange.feed(b"", has_ended=True, trailers=trailer_lines(fields))
+
+    def stream_closed(self, stream_id: int) -> None:
+        """A stream is over; one without an answer of ours was broken off (CVE-2023-44487, CVE-2025-8671)."""
+        exchange = self.streams.pop(stream_id, None)
+        if exchange is None:
+            self._refused.discard(stream_id)
+            is_cut = True
+        else:
+            self._sending.discard(exchange)
+            is_cut = exchange.closed()
+        if not self.streams:
+            self._keep_time(self.context.sweeper.now + self.front.idle_s)
+        if is_cut and not self._resets.spend(self.context.sweeper.now):
+            self._refuse_flood("limits.max_resets")
+
+    def control_frame(self) -> None:
+        """A frame has come that carries no request."""
+        if not self._controls.spend(self.context.sweeper.now):
+            self._refuse_flood("limits.max_control_frames")
+        elif not self.requests:
+            self._keep_time(self.context.sweeper.now + self.front.idle_s)  # its SETTINGS: the client speaks HTTP/2
+
+    def shutdown_noticed(self) -> None:
+        """The client opens no more streams unless it means to have them refused."""
+        if self.is_leaving:
+            self.session.go_away()
+
+    def _refuse(self, stream_id: int, error: BadRequest, *, has_body: bool) -> None:
+        """Answer what is no request that is served."""
+        front = self.front
+        front.tallies[front.requests_tally] += 1
+        front.tallies[front.class_tallies[error.status // 100]] += 1
+        level = logging.INFO if error.key else logging.DEBUG
+        log.log(level, "%d to %s: %s%s", error.status, self.client_ip, error, f" ({error.key})" if error.key else "")
+        fields, body = error_pages.render(error.status, b"", "")
+        head = ((b":status", b"%d" % error.status), *field_list(front.common_fields + fields))
+        self.session.respond(stream_id, (*head, (b"content-length", b"%d" % len(body))), body)
+        if has_body:
+            self._refused.add(stream_id)
+
+    def _refuse_flood(self, key: str) -> None:
+        if not self.is_ended:
+            log.info("closing %s: %s reached", self.client_ip, key)
+            self.end(ENHANCE_YOUR_CALM)
+
+    # ── writing ──
+
+    def sending(self, exchange: Http2Exchange) -> None:
+        """An exchange has given the session something to send."""
+        self._sending.add(exchange)
+        self.flush_soon()
+
+    def cut(self, stream_id: int, code: int) -> None:
+        """Break a stream off."""
+        self.session.reset(stream_id, code)
+        self.flush_soon()
+        if code == NO_ERROR:
+            self._cut_uploads += 1
+            if self._cut_uploads >= MAX_CUT_UPLOADS:
+                self.shut_down()
+
+    def flush_soon(self) -> None:
+        """Send once the loop comes round, together with what is written until then."""
+        if not self._is_flush_due and not self._is_feeding:
+            self._is_flush_due = True
+            self.context.loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Send as much as the client's windows and the transport take."""
+        self._is_flush_due = False
+        if self.is_ended:
+            return
+        session, sent = self.session, 0
+        try:
+            while not self.is_write_paused:
+                data = session.take(PIECE_BYTES)
+                if data:
+                    self.transport.write(data)
+                    sent += len(data)
+                if len(data) < PIECE_BYTES:
+                    break
+                if sent >= TURN_BYTES:
+                    self.flush_soon()
+                    break
+            session.tell()
+        except SessionError as error:
+            log.error("closing %s: %s", self.client_ip, error)
+            self.end(error.code)
+            return
+        if self._sending or self._refused:
+            self._look(is_drained=not self._is_flush_due and not self.is_write_paused)
+        if session.is_over or (self.is_leaving and not self.streams):
+            self.end(NO_ERROR)
+
+    def _look(self, *, is_drained: bool) -> None:
+        """Something was sent: let go on who waited for it."""
+        for exchange in list(self._sending):
+            if exchange.look(is_drained=is_drained):
+                self._sending.discard(exchange)
+        if is_drained:
+            refused, self._refused = self._refused, set()
+            for stream_id in refused:
+                self.cut(stream_id, NO_ERROR)
+
+    def pause_writing(self) -> None:
+        """The client does not keep up: what is written waits in the session, which bounds it."""
+        self.is_write_paused = True
+        self.unsent = self.transport.get_write_buffer_size()
+        self.deadline = self.context.loop.time() + self.front.settings.write_timeout_s
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        self.is_write_paused = False
+        if not self.is_ended:
+            self.deadline = NEVER if self.streams else self.context.sweeper.now + self.front.idle_s
+            self.flush()
+
+
+class Allowance:
+    """So many in a minute, those of the last one saved up."""
+
+    __slots__ = ("_left", "_limit", "_seen_s")
+
+    def __init__(self, limit: int, now: float) -> None:
+        self._limit = limit
+        self._left = float(limit)
+        self._seen_s = now
+
+    def spend(self, now: float) -> bool:
+        """Take one, if there is any left. `now` in seconds, never less than before."""
+        self._left = min(self._limit, self._left + (now - self._seen_s) * self._limit / 60)
+        self._seen_s = now
+        self._left -= 1
+        return self._left >= 0

@@ -1,0 +1,282 @@
+"""One request and its response over HTTP/2 (RFC 9113 §8): what handlers see as `web.exchange.Exchange`.
+
+Made by `web.server.http2.connection` for each stream, and kept until both sides are done with it: a response that is
+answered may still wait in the session for the client to take it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from npserver.errors import BadRequest
+from npserver.http.http2_fields import field_list
+from npserver.runtime.deadlines import NEVER
+from npserver.web.server.exchange_base import ExchangeBase
+from npserver.web.server.http2.file_source import FileSource
+from npserver.web.server.http2.request_body import Http2Body
+from npserver.web.server.http2.session import CANCEL, INTERNAL_ERROR, NO_ERROR
+
+if TYPE_CHECKING:
+    from npserver.http.request import Fields, Request
+    from npserver.web.exchange import Source
+    from npserver.web.route import Route
+    from npserver.web.server.http2.connection import Http2Connection
+
+log = logging.getLogger("npserver.http")
+
+HIGH_BYTES = 128 << 10  # of a response that wait in the session; then its source is paused
+LOW_BYTES = 32 << 10  # then it goes on; and where a connection's responses are many, each is paused here already
+ALL_HIGH_BYTES = 1 << 20  # of all responses of a connection
+
+
+class Http2Exchange(ExchangeBase):
+    """One request and its response."""
+
+    # is_gone          answered, or the client is gone
+    # deadline         the earlier of those by which the client must send, or take, more; watched by the sweeper
+    # is_paused        the source has been told to wait
+    # taken            bytes of the body that had left the session when last looked at: have any since?
+    # _left            bytes still to be written of a response of known length
+
+    __slots__ = (
+        "_body_deadline", "_is_bodyless", "_left", "_write_deadline", "deadline", "is_gone", "is_paused", "session",
+        "stream_id", "taken",
+    )  # fmt: skip
+
+    connection: Http2Connection
+    body: Http2Body | None
+
+    def __init__(self, connection: Http2Connection, stream_id: int, request: Request, route: Route) -> None:
+        super().__init__(connection, request, route)
+        self.session = connection.session
+        self.stream_id = stream_id
+        self.is_gone = False
+        self.is_paused = False
+        self.taken = 0
+        self.deadline = NEVER
+        self._body_deadline = NEVER
+        self._write_deadline = NEVER
+        self._is_bodyless = False
+        self._left: int | None = None
+
+    # ── the connection's calls ──
+
+    def expect_body(self) -> bool:
+        """The request has a body. Gives whether it may come: one that says it is too long is refused unread."""
+        self.body = Http2Body(self)
+        try:
+            self.body.check_length()
+        except BadRequest as error:
+            self.fail(error.status, str(error), error.key)
+            return False
+        return True
+
+    def feed(self, data: bytes, *, has_ended: bool, trailers: bytes = b"") -> None:
+        """A piece of the body has come, or its end."""
+        if self.body is None:
+            return
+        try:
+            self.body.feed(data, has_ended=has_ended, trailers=trailers)
+        except BadRequest as error:
+            self._refuse_body(error)
+        else:
+            self.keep_body_time()
+
+    def closed(self) -> bool:
+        """The stream is over. Gives whether it was broken off before its answer."""
+        is_cut = not self.is_gone
+        self._end("client gone")
+        if self.body is not None:
+            self.body.lose("answered")
+        self._body_deadline = self._write_deadline = NEVER
+        self._set_deadline()
+        return is_cut
+
+    def look(self, *, is_drained: bool) -> bool:
+        """Something was sent: what has the client taken? Gives whether there is nothing left to take.
+
+        `is_drained`: the transport has got all that the client's windows allow.
+        """
+        unsent = self.session.unsent(self.stream_id)
+        if not unsent and is_drained and not self.is_paused:
+            self._write_deadline = NEVER
+            self._set_deadline()
+            if self.is_gone and self.body is not None and not self.body.done:
+                self.connection.cut(self.stream_id, NO_ERROR)  # answered without the rest of the request (§8.1)
+            return True
+        taken = self.sent - unsent
+        if taken > self.taken or self._write_deadline is NEVER:
+            self.taken = taken
+            self._write_deadline = self.context.loop.time() + self.connection.front.settings.write_timeout_s
+            self._set_deadline()
+        if self.is_paused and unsent <= LOW_BYTES and (not unsent or self.session.all_unsent < ALL_HIGH_BYTES):
+            self.is_paused = False
+            if self._source is not None:
+                self._source.resume()
+        return False
+
+    def expire(self, now: float) -> None:
+        """The client neither sends what it owes nor takes what it gets."""
+        if self._body_deadline <= now:
+            self._body_deadline = NEVER
+            self._refuse_body(BadRequest("request body stalled", 408, "timeouts.body"))
+        if self._write_deadline <= now:
+            log.info("closing a stream of %s: it takes nothing (timeouts.write)", self.client_ip)
+            self._write_deadline = NEVER
+            self._end("client takes nothing")
+            self.connection.cut(self.stream_id, CANCEL)
+        self._set_deadline()
+
+    def keep_body_time(self) -> None:
+        """Start, renew or stop the clock on a client that owes the rest of a body."""
+        is_awaited = not self.is_gone and self.body is not None and self.body.is_awaited
+        settings = self.connection.front.settings
+        self._body_deadline = self.context.loop.time() + settings.body_timeout_s if is_awaited else NEVER
+        self._set_deadline()
+
+    # ── the response ──
+
+    def respond(self, status: int, fields: bytes = b"", body: bytes = b"") -> None:
+        """Answer whole."""
+        if self.is_gone or self.status:
+            return
+        head = self._compose(status, fields, len(body))
+        if self._is_bodyless:
+            body = b""
+        self.sent = len(body)
+        self.session.respond(self.stream_id, head, body)
+        self._answered()
+
+    def send_file(self, status: int, fields: bytes, file: int, offset: int, length: int) -> None:
+        """Answer with a part of an open file."""
+        source = FileSource(self, file, offset, length)
+        if self.is_gone or self.status:
+            source.cancel()
+            return
+        self.start(status, fields, length, source)
+        if self._is_bodyless:
+            source.cancel()
+            self.finish()
+        else:
+            source.copy()
+
+    def inform(self, status: int, fields: bytes) -> None:
+        """Send an interim response."""
+        if not self.status and not self.is_gone:
+            self.session.inform(self.stream_id, ((b":status", b"%d" % status), *field_list(fields)))
+            self.connection.flush_soon()
+
+    def start(self, status: int, fields: bytes, length: int | None, source: Source | None) -> None:
+        """Begin a streamed response."""
+        self._source = source
+        if self.is_gone or self.status:
+            return
+        self.session.start(self.stream_id, self._compose(status, fields, length))
+        self._left = length
+        self._sending()
+
+    def write(self, data: bytes) -> None:
+        """Send a piece."""
+        if not data or self.is_gone or self._is_bodyless:
+            return
+        self.sent += len(data)
+        if self._left is not None:
+            if len(data) > self._left:
+                self.abort("response longer than its length")
+                return
+            self._left -= len(data)
+        self.session.write(self.stream_id, data)
+        self._sending()
+
+    def finish(self, trailers: bytes = b"") -> None:
+        """The response is complete."""
+        if self.is_gone:
+            return
+        if self._left and not self._is_bodyless:
+            self.abort("response shorter than its length")
+            return
+        self.session.finish(self.stream_id, field_list(trailers) if not self._is_bodyless else ())
+        self._answered()
+
+    def abort(self, reason: str) -> None:
+        """Break the stream off, so that the client sees a truncated answer."""
+        if self.is_gone:
+            return
+        log.debug("aborting %r of %s: %s", self, self.client_ip, reason)
+        self._end(reason)
+        self.connection.cut(self.stream_id, INTERNAL_ERROR)
+
+    def switch(self, fields: bytes) -> tuple[asyncio.Transport, bytes]:
+        """Nobody can ask for another protocol over HTTP/2 (§8.6)."""
+        raise RuntimeError("an HTTP/2 connection is not handed over")
+
+    def switched_closed(self, received: int, sent: int, reason: str) -> None:
+        """See `switch`."""
+        raise RuntimeError("an HTTP/2 connection is not handed over")
+
+    # ── private ──
+
+    def _compose(self, status: int, fields: bytes, length: int | None) -> Fields:
+        """A response's head (§8.3.2)."""
+        self.status = status
+        self._is_bodyless = self.request.method == "HEAD" or status == 204 or status == 304
+        if self.route.rewrite_fields is not None:
+            fields = self._rewrite(fields)
+        head = ((b":status", b"%d" % status), *field_list(self.connection.front.common_fields), *field_list(fields))
+        if length is None or status == 204 or status == 304:
+            return head
+        return *head, (b"content-length", b"%d" % length)
+
+    def _sending(self) -> None:
+        """A piece is in the session: enough for now?"""
+        self.connection.sending(self)
+        if self._source is None or self.is_paused:
+            return
+        unsent = self.session.unsent(self.stream_id)
+        if unsent >= HIGH_BYTES or (unsent >= LOW_BYTES and self.session.all_unsent >= ALL_HIGH_BYTES):
+            self.is_paused = True
+            self._source.pause()
+
+    def _answered(self) -> None:
+        """The response is whole."""
+        self.is_gone = True
+        self.is_paused = False
+        self._source = None
+        self._log(self.status)
+        if self.body is not None and not self.body.done:
+            self.body.lose("answered")
+            self.keep_body_time()
+        self.connection.sending(self)
+
+    def _refuse_body(self, error: BadRequest) -> None:
+        """The body is too long or does not come: answer if that is still possible."""
+        if self.body is not None:
+            self.body.lose(str(error))
+        if self.is_gone:
+            return
+        if self.status:
+            self.abort(str(error))
+        else:
+            self.fail(error.status, str(error), error.key)
+
+    def _end(self, reason: str) -> None:
+        """The exchange ends before its answer is whole."""
+        if self.is_gone:
+            return
+        self.is_gone = True
+        source, self._source = self._source, None
+        if self.body is not None:
+            self.body.lose(reason)
+        if source is not None:
+            source.cancel()
+        self._log(self.status or 499)
+
+    def _set_deadline(self) -> None:
+        self.deadline = min(self._body_deadline, self._write_deadline)
+        watched = self.context.sweeper.watched
+        if self.deadline is NEVER:
+            watched.discard(self)
+        else:
+            watched.add(self)

@@ -1,0 +1,82 @@
+"""A part of an open file on its way to a client over HTTP/2: read and written piece by piece, as the client takes it.
+
+Used by `web.server.http2.exchange` as the source of a streamed response; owns the file's descriptor.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from npserver.web.file_state import is_overwritten
+
+if TYPE_CHECKING:
+    from npserver.web.server.http2.exchange import Http2Exchange
+
+PIECE_BYTES = 32 << 10
+TURN_BYTES = 1 << 20  # sent before other connections get their turn
+
+
+class FileSource:
+    """One file being sent. If it is written over meanwhile, the client gets a truncated answer, not a mixture."""
+
+    __slots__ = ("_exchange", "_file", "_is_due", "_is_first", "_is_paused", "_left", "_offset", "_status")
+
+    def __init__(self, exchange: Http2Exchange, file: int, offset: int, length: int) -> None:
+        self._exchange = exchange
+        self._file = file
+        self._status = os.fstat(file)
+        self._offset = offset
+        self._left = length
+        self._is_first = True
+        self._is_paused = False
+        self._is_due = False
+
+    def pause(self) -> None:
+        """The client does not keep up."""
+        self._is_paused = True
+
+    def resume(self) -> None:
+        """It does again."""
+        self._is_paused = False
+        if not self._is_due:
+            self.copy()
+
+    def cancel(self) -> None:
+        """Send no more."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def copy(self) -> None:
+        """Read and write as much as the client takes."""
+        self._is_due = False
+        exchange, turn = self._exchange, 0
+        while self._file >= 0 and self._left and not self._is_paused:
+            if turn >= TURN_BYTES:
+                self._is_due = True
+                exchange.context.loop.call_soon(self.copy)
+                return
+            try:
+                data = os.pread(self._file, min(self._left, PIECE_BYTES), self._offset)
+                if not self._is_first and is_overwritten(self._file, self._status):
+                    self._break_off("file was overwritten while being sent")
+                    return
+            except OSError as error:
+                self._break_off(f"cannot read the file: {error.strerror}")
+                return
+            if not data:
+                self._break_off("file became shorter while being sent")
+                return
+            self._is_first = False
+            self._offset += len(data)
+            self._left -= len(data)
+            turn += len(data)
+            exchange.write(data)
+        if not self._left and self._file >= 0:
+            self.cancel()
+            exchange.finish()
+
+    def _break_off(self, reason: str) -> None:
+        self.cancel()
+        self._exchange.abort(reason)

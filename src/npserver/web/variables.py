@@ -1,0 +1,127 @@
+"""Templates: text of the config with `$variables` that a request fills in.
+
+`compile_template` is called by `build` and `web.middleware.headers` at load time; what it gives is called per request.
+`$name` and `${name}` are variables, `$$` is a dollar sign. Values are free of CR, LF and NUL, so none can end a header
+line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from npserver.errors import clip
+from npserver.guess import get_close_matches
+from npserver.http.dates import format_date
+from npserver.regex import regex
+
+if TYPE_CHECKING:
+    from npserver.web.exchange import Exchange
+
+#: A compiled template, or the value of one variable.
+Template = Callable[["Exchange"], str]
+
+_REFERENCE = regex(r"\$(?:(\$)|([A-Za-z_]\w*)|\{(\w*)\})?", re.ASCII)
+_CLEANED = {0: None, 10: None, 13: None}
+_SUBJECT_KEYS = {
+    "commonName": "CN", "organizationName": "O", "organizationalUnitName": "OU", "countryName": "C",
+    "localityName": "L", "stateOrProvinceName": "ST",
+}  # fmt: skip
+
+
+def _query(exchange: Exchange) -> str:
+    request = exchange.request
+    return f"?{request.query}" if request.has_query else ""
+
+
+def _client_subject(exchange: Exchange) -> str:
+    """The subject of a verified client certificate, as `CN=joe,O=Example`."""
+    tls: Any = exchange.tls
+    certificate = tls.getpeercert() if tls is not None else None
+    parts = [part for rdn in certificate.get("subject", ()) for part in rdn] if certificate else []
+    return ",".join([f"{_SUBJECT_KEYS.get(key, key)}={value}" for key, value in parts])
+
+
+def _tls_version(exchange: Exchange) -> str:
+    tls: Any = exchange.tls
+    return (tls.version() or "") if tls is not None else ""
+
+
+def _sni(exchange: Exchange) -> str:
+    return getattr(exchange.tls, "sni", None) or ""
+
+
+VARIABLES: Mapping[str, Template] = {
+    "scheme": lambda exchange: exchange.scheme,
+    "client_ip": lambda exchange: exchange.client_ip,
+    "client_port": lambda exchange: str(exchange.client_port),
+    "remote_ip": lambda exchange: exchange.peer_ip,
+    "local_port": lambda exchange: str(exchange.local[1]),
+    "method": lambda exchange: exchange.request.method,
+    "host": lambda exchange: exchange.request.host,
+    "authority": lambda exchange: exchange.request.authority,
+    "path": lambda exchange: exchange.request.path,
+    "query": _query,
+    "request_uri": lambda exchange: exchange.request.path + _query(exchange),
+    "request_id": lambda exchange: exchange.request_id,
+    "upstream": lambda exchange: exchange.upstream,
+    "time": lambda exchange: format_date(exchange.context.wall_clock()),
+    "tls_client_subject": _client_subject,
+    "tls_version": _tls_version,
+    "sni": _sni,
+}
+
+
+def is_constant(text: str) -> bool:
+    """Whether a text means the same for every request."""
+    return not variable_names(text)
+
+
+def variable_names(text: str) -> set[str]:
+    """Give the names of the variables in a text, known or not."""
+    return {match[2] or match[3] or "" for match in _REFERENCE.finditer(text) if not match[1]}
+
+
+def compile_template(text: str, others: Mapping[str, Template] | None = None) -> Template:
+    """Compile a text with variables; `others` adds to the known ones or takes their place.
+
+    Raises: ValueError for a variable that does not exist.
+    """
+    known = {**VARIABLES, **others} if others else VARIABLES
+    pieces: list[str | Template] = []
+    end = 0
+    for match in _REFERENCE.finditer(text):
+        pieces.append(text[end : match.start()])
+        pieces.append("$" if match[1] else _variable(match[2] or match[3] or "", known, text))
+        end = match.end()
+    pieces.append(text[end:])
+    return _joined(pieces)
+
+
+def _variable(name: str, known: Mapping[str, Template], text: str) -> Template:
+    variable = known.get(name)
+    if variable is None:
+        if not name:
+            raise ValueError(f"a dollar sign without a name in {clip(text)}; write $$ for the sign itself")
+        guesses = get_close_matches(name, known, 1)
+        hint = f", did you mean ${guesses[0]}?" if guesses else f"; there are ${', $'.join(sorted(known))}"
+        raise ValueError(f"no variable ${name}{hint}")
+    return variable
+
+
+def _joined(pieces: list[str | Template]) -> Template:
+    """Join pieces, neighbouring constants first."""
+    merged: list[str | Template] = []
+    for piece in pieces:
+        if isinstance(piece, str) and merged and isinstance(merged[-1], str):
+            merged[-1] += piece
+        elif piece:
+            merged.append(piece)
+    if all(isinstance(piece, str) for piece in merged):
+        constant = "".join([piece for piece in merged if isinstance(piece, str)])
+        return lambda _: constant
+
+    def fill_in(exchange: Exchange) -> str:
+        return "".join([piece if isinstance(piece, str) else piece(exchange).translate(_CLEANED) for piece in merged])
+
+    return fill_in
