@@ -1,8 +1,7 @@
-"""`npserver cert` and `npserver hash-password`."""
+"""`npserver cert`: a certificate for tests and homes, signed by itself or by an authority of its own."""
 
 from __future__ import annotations
 
-import io
 import shutil
 import ssl
 import stat
@@ -11,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from npserver.cli import cert, hashpassword
+from npserver.cli import cert
 from npserver.tls import x509
-from npserver.web.middleware.basic_auth.passwords import verify_password
 
 
 def handshake(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> str:
@@ -104,39 +102,3 @@ class TestCert:
     def test_help(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert cert.main(["-help"]) == 0
         assert capsys.readouterr().out == cert.USAGE
-
-
-class TestHashPassword:
-    """What it prints is what `basic_auth` takes."""
-
-    def test_from_a_pipe(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        monkeypatch.setattr("sys.stdin", io.StringIO("pass word\nmore\n"))
-        assert hashpassword.main([]) == 0
-        text = capsys.readouterr().out.strip()
-        assert verify_password("pass word", text)
-        assert not verify_password("pass word\n", text)
-
-    def test_two_hashes_differ(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        for _ in range(2):
-            monkeypatch.setattr("sys.stdin", io.StringIO("same\n"))
-            hashpassword.main([])
-        one, other = capsys.readouterr().out.split()
-        assert one != other
-
-    def test_on_a_terminal(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
-        answers = iter(["one", "two", "same", "same"])
-        monkeypatch.setattr("getpass.getpass", lambda prompt: next(answers))
-        assert hashpassword.main([]) == 1
-        assert "the two differ" in capsys.readouterr().err
-        assert hashpassword.main([]) == 0
-        assert verify_password("same", capsys.readouterr().out.strip())
-
-    def test_empty(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
-        assert hashpassword.main([]) == 1
-        assert capsys.readouterr().out == ""
-
-    def test_not_on_the_command_line(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert hashpassword.main(["secret"]) == 2
-        assert "others could read" in capsys.readouterr().err

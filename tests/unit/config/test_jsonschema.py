@@ -1,4 +1,4 @@
-"""The JSON Schema and the reference: both say what the decoder takes."""
+"""The JSON Schema of the config accepts what the decoder accepts."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ import pytest
 from npserver.config.jsonc import parse
 from npserver.config.jsonschema import json_schema, plain
 from npserver.config.load import load_text
-from npserver.config.reference import reference
 from npserver.config.schema import Config
-from npserver.config.shape import part_keys
 from npserver.errors import ConfigError
 
 ROOT = Path(__file__).parents[3]
@@ -116,17 +114,3 @@ def test_every_key_is_described_with_its_default() -> None:
 def test_the_defaults_fit_the_schema() -> None:
     defaults = plain(Config())
     assert accepts(SCHEMA, {key: plain(value) for key, value in defaults.items()})
-
-
-def test_the_reference_is_up_to_date() -> None:
-    assert (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8") == reference(), (
-        "run: npserver schema -markdown > docs/configuration.md"
-    )
-
-
-def test_the_reference_names_every_key_and_its_links_lead_somewhere() -> None:
-    page = reference()
-    for name in part_keys(Config):
-        assert name == "$schema" or f"| `{name}` |" in page
-    titles = {title.lower().replace(" ", "-") for title in re.findall(r"^## (.+)$", page, re.MULTILINE)}
-    assert set(re.findall(r"\]\(#([^)]+)\)", page)) <= titles

@@ -1,4 +1,4 @@
-"""Templates with variables, and the changes to header fields made of them."""
+"""Templates with variables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from npserver.http.request import NO_BODY, Block, Request, Terms
-from npserver.web.middleware.headers import compile_header_map, remove_fields
 from npserver.web.variables import VARIABLES, compile_template, is_constant
 
 TERMS = Terms(True, "example.com", "example.com:8080", NO_BODY, 0, True, True, False, b"", None)
@@ -93,54 +92,3 @@ def test_every_variable_gives_text(name: str) -> None:
 def test_constant() -> None:
     assert is_constant("a $$ b")
     assert not is_constant("$host")
-
-
-BLOCK = b"Content-Type: text/html\r\nX-Old: 1\r\nx-old: 2\r\nVary: Accept\r\n"
-
-
-@pytest.mark.parametrize(
-    ("changes", "result"),
-    [
-        ({"X-New": "1"}, BLOCK + b"X-New: 1\r\n"),
-        ({"X-OLD": "3"}, b"Content-Type: text/html\r\nVary: Accept\r\nX-OLD: 3\r\n"),
-        ({"x-old": None}, b"Content-Type: text/html\r\nVary: Accept\r\n"),
-        ({"+X-Old": "3"}, BLOCK + b"X-Old: 3\r\n"),
-        ({"Set-Cookie": ["a=1", "b=2"]}, BLOCK + b"Set-Cookie: a=1\r\nSet-Cookie: b=2\r\n"),
-        ({"X": "$client_ip"}, BLOCK + b"X: 192.0.2.1\r\n"),
-        ({"X": "$sni"}, BLOCK),  # nothing to say
-        ({"X": ""}, BLOCK + b"X: \r\n"),
-        ({"X": "ü"}, BLOCK + b"X: \xc3\xbc\r\n"),
-    ],
-)
-def test_header_changes(changes: dict[str, str | list[str] | None], result: bytes) -> None:
-    rewrite = compile_header_map(changes)
-    assert rewrite is not None
-    assert rewrite(exchange(), BLOCK) == result
-    assert rewrite(exchange(), BLOCK) == result
-
-
-def test_no_changes() -> None:
-    assert compile_header_map({}) is None
-
-
-def test_a_value_with_variables_is_made_for_each_request() -> None:
-    rewrite = compile_header_map({"X": "$client_ip"})
-    assert rewrite is not None
-    assert rewrite(exchange(), b"") == b"X: 192.0.2.1\r\n"
-    assert rewrite(exchange(client_ip="::1"), b"") == b"X: ::1\r\n"
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [{"": "x"}, {"a b": "x"}, {"a:": "x"}, {"+": "x"}, {"X": "a\r\nb"}, {"X": "a\0"}, {"X": ["ok", "a\nb"]}]
-    + [{name: "x"} for name in ("Content-Length", "transfer-encoding", "Connection", "+Upgrade")]
-    + [{"X": "$nope"}],
-)
-def test_what_would_break_messages_is_refused(changes: dict[str, str | list[str] | None]) -> None:
-    with pytest.raises(ValueError, match="header"):
-        compile_header_map(changes)
-
-
-def test_only_whole_names_are_removed() -> None:
-    assert remove_fields(b"X-A: 1\r\nX-AB: 2\r\n", {b"x-a"}) == b"X-AB: 2\r\n"
-    assert remove_fields(b"", {b"x-a"}) == b""

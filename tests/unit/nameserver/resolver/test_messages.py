@@ -1,4 +1,4 @@
-"""Cookies (RFC 7873, RFC 9018), response rate limiting, and what resolvers answer (RFC 5452)."""
+"""Messages to resolvers and their replies: what counts as a reply (RFC 5452), and the cache."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import dns.message
 import dns.rrset
 import pytest
 
-from npserver.dns.message.cookies import CookieJar
 from npserver.dns.message.query import Query, parse_query
 from npserver.nameserver.resolver.messages import (
     Cache,
@@ -20,115 +19,6 @@ from npserver.nameserver.resolver.messages import (
     shortest_ttl,
     truncate,
 )
-from npserver.nameserver.response_rate_limit import RateLimiter, Verdict
-
-NOW = 1_700_000_000
-
-
-class TestCookies:
-    jar = CookieJar(b"key of sixteen by")
-
-    def made(self, client: str = "192.0.2.1", now: int = NOW) -> bytes:
-        answer = self.jar.answer(b"client--", client, now)
-        assert answer is not None
-        assert not answer[1]
-        return answer[0]
-
-    def test_layout(self) -> None:  # RFC 9018 §4
-        cookie = self.made()
-        assert cookie[:8] == b"client--"
-        assert len(cookie) == 24
-        assert int.from_bytes(cookie[12:16], "big") == NOW
-
-    def test_own_cookie_is_proof(self) -> None:
-        cookie = self.made()
-        assert self.jar.answer(cookie, "192.0.2.1", NOW + 60) == (cookie, True)
-
-    @pytest.mark.parametrize("client", ["192.0.2.2", "2001:db8::1"])
-    def test_not_for_another_client(self, client: str) -> None:
-        answer = self.jar.answer(self.made(), client, NOW)
-        assert answer is not None
-        assert not answer[1]
-
-    def test_not_with_another_key(self) -> None:
-        answer = CookieJar(b"another").answer(self.made(), "192.0.2.1", NOW)
-        assert answer is not None
-        assert not answer[1]
-
-    def test_renewed_after_half_an_hour(self) -> None:  # RFC 9018 §4.3
-        cookie = self.made()
-        answer = self.jar.answer(cookie, "192.0.2.1", NOW + 1900)
-        assert answer is not None
-        assert answer[1]
-        assert answer[0] == self.made(now=NOW + 1900) != cookie
-
-    @pytest.mark.parametrize(("age", "valid"), [(3600, True), (3601, False), (-300, True), (-301, False)])
-    def test_life(self, age: int, valid: bool) -> None:
-        answer = self.jar.answer(self.made(), "192.0.2.1", NOW + age)
-        assert answer is not None
-        assert answer[1] is valid
-
-    @pytest.mark.parametrize("size", [0, 1, 7, 9, 15, 41, 100])
-    def test_malformed(self, size: int) -> None:  # RFC 7873 §5.2.2
-        assert self.jar.answer(b"c" * size, "192.0.2.1", NOW) is None
-
-    @pytest.mark.parametrize("size", [8, 16, 24, 40])
-    def test_foreign_ones_get_ours(self, size: int) -> None:
-        answer = self.jar.answer(b"c" * size, "192.0.2.1", NOW)
-        assert answer is not None
-        assert len(answer[0]) == 24
-        assert not answer[1]
-
-
-class TestRateLimit:
-    def judge(self, limiter: RateLimiter, count: int, client: str = "192.0.2.1", now: float = 0.0) -> str:
-        return "".join(limiter.judge(client, b"name", now).value[1] for _ in range(count))  # sEnd sLip dRop
-
-    def test_slip(self) -> None:
-        assert self.judge(RateLimiter(3, 2), 9) == "eeerlrlrl"
-
-    def test_no_slip(self) -> None:
-        assert self.judge(RateLimiter(3, 0), 6) == "eeerrr"
-
-    def test_slip_of_one_truncates_all(self) -> None:
-        assert self.judge(RateLimiter(3, 1), 6) == "eeelll"
-
-    def test_next_second(self) -> None:
-        limiter = RateLimiter(2, 0)
-        assert self.judge(limiter, 3) == "eer"
-        assert self.judge(limiter, 3, now=0.9) == "rrr"
-        assert self.judge(limiter, 3, now=1.0) == "eer"
-
-    @pytest.mark.parametrize(
-        ("first", "second", "together"),
-        [
-            ("192.0.2.1", "192.0.2.250", True),
-            ("192.0.2.1", "192.0.3.1", False),
-            ("2001:db8:0:1::1", "2001:db8:0:ff::2", True),  # one /56
-            ("2001:db8:0:1::1", "2001:db8:0:100::2", False),
-            ("fe80::1%eth0", "fe80::1%eth1", True),
-        ],
-    )
-    def test_networks_count_together(self, first: str, second: str, together: bool) -> None:
-        limiter = RateLimiter(1, 0)
-        self.judge(limiter, 1, first)
-        assert self.judge(limiter, 1, second) == ("r" if together else "e")
-
-    def test_answers_count_apart(self) -> None:
-        limiter = RateLimiter(1, 0)
-        assert [limiter.judge("192.0.2.1", label, 0.0) for label in (b"a", b"b")] == [Verdict.SEND, Verdict.SEND]
-
-    def test_memory_is_bounded_and_the_limited_stay_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("npserver.nameserver.response_rate_limit.MAX_ACCOUNTS", 10)
-        limiter = RateLimiter(1, 0)
-        assert self.judge(limiter, 2) == "er"
-        for number in range(9):
-            limiter.judge(f"10.0.{number}.1", b"name", 0.0)
-        limiter.judge("10.1.0.1", b"name", 0.0)
-        assert self.judge(limiter, 1) == "r"
-        for number in range(100):
-            limiter.judge(f"10.2.{number}.1", b"name", 0.0)
-            assert len(limiter._accounts) <= 10
 
 
 def query(name: str = "www.example.net", *, edns: bool = True, number: int = 7) -> Query:

@@ -1,0 +1,32 @@
+"""Configs taken as far as the rules of their listeners, for tests of what compiling says up to there."""
+
+from __future__ import annotations
+
+from npserver.config.load import load_text
+from npserver.config.report import Report
+from npserver.listen.compile import compile_listeners
+from npserver.program.assignment import assign_rules
+
+
+class Assigned:
+    """A config taken as far as the rules of its listeners."""
+
+    def __init__(self, text: str) -> None:
+        self.report = Report(load_text(text, "c.json"))
+        self.listeners = compile_listeners(self.report)
+        self.rules = assign_rules(self.report, self.listeners)
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with the config, each with its place."""
+        return [str(problem) for problem in self.report.problems]
+
+    @property
+    def indices(self) -> dict[str, list[int]]:
+        """Per listener's key, the indices of its rules."""
+        return {key: [index for index, _ in rules] for key, rules in self.rules.items()}
+
+
+def config(listen: str, dispatch: str) -> str:
+    """Return a config with each listener and each rule on a line of its own, from line 2 on."""
+    return f'{{"listen": [\n{listen}\n], "dispatch": [\n{dispatch}\n]}}'

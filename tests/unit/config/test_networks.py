@@ -1,0 +1,51 @@
+"""Networks that the config names or writes out."""
+
+from __future__ import annotations
+
+from npserver.config.document import Document
+from npserver.config.jsonc import parse
+from npserver.config.networks import check_networks, compile_networks
+from npserver.config.report import Report
+from npserver.config.schema import Config
+
+
+class TestConfig:
+    """Names in the config."""
+
+    @staticmethod
+    def report() -> Report:
+        config = Config(networks={"office": ["10.0.0.0/8", "2001:db8::/32"], "broken": ["10.0.0.1/8", "192.0.2.0/24"]})
+        text = '{"networks": {\n"broken": [\n      "10.0.0.1/8"]},\n\n\n\n\n"allow":\n "ofice"}'
+        return Report(Document(config, "npserver.json", places=parse(text).places))
+
+    def test_by_name_and_by_text(self) -> None:
+        report = self.report()
+        found = compile_networks(report, ("allow",), ["office", "192.0.2.1"])
+        assert found is not None
+        assert [ip in found for ip in ("10.1.1.1", "2001:db8::9", "192.0.2.1", "192.0.2.2")] == [True] * 3 + [False]
+        assert report.problems == []
+
+    def test_nothing_named(self) -> None:
+        assert compile_networks(self.report(), ("allow",), []) is None
+
+    def test_unknown_names_are_errors_with_a_hint(self) -> None:
+        report = self.report()
+        compile_networks(report, ("allow",), "ofice")
+        assert [str(problem) for problem in report.problems] == [
+            "npserver.json:9:2: unknown network 'ofice', did you mean 'office'?"
+        ]
+
+    def test_a_bad_text_is_reported_where_it_stands(self) -> None:
+        report = self.report()
+        check_networks(report)
+        found = compile_networks(report, ("allow",), "broken")
+        assert found is not None and "192.0.2.3" in found
+        assert [str(problem) for problem in report.problems] == [
+            "npserver.json:3:7: network '10.0.0.1/8': has bits set beyond its prefix, did you mean 10.0.0.0/8?"
+        ]
+
+    def test_a_list_where_everything_is_wrong_lets_nobody_in(self) -> None:
+        report = self.report()
+        found = compile_networks(report, ("allow",), ["300.0.0.0/8"])
+        assert found is not None and not found and "10.0.0.1" not in found
+        assert len(report.problems) == 1

@@ -1,0 +1,80 @@
+"""Changes to header fields, as the config writes them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from npserver.http.request import NO_BODY, Block, Request, Terms
+from npserver.web.middleware.headers import compile_header_map, remove_fields
+
+TERMS = Terms(True, "example.com", "example.com:8080", NO_BODY, 0, True, True, False, b"", None)
+
+
+BLOCK = Block([], (), TERMS)
+
+
+def exchange(**changes: Any) -> Any:
+    request = Request("GET", "/a?b", "/a", "b=1", True, 1, "example.com", "example.com:8080", BLOCK, b"")
+    for name in list(changes):
+        if hasattr(request, name):
+            setattr(request, name, changes.pop(name))
+    values: dict[str, Any] = {
+        "request": request, "client_ip": "192.0.2.1", "client_port": 4711, "peer_ip": "198.51.100.1", "scheme": "https",
+        "local": ("192.0.2.80", 443), "upstream": "http://10.0.0.1", "request_id": "f" * 32, "tls": None,
+        "context": SimpleNamespace(wall_clock=lambda: 784111777.0),
+    }  # fmt: skip
+    return SimpleNamespace(**{**values, **changes})
+
+
+LINES = b"Content-Type: text/html\r\nX-Old: 1\r\nx-old: 2\r\nVary: Accept\r\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "result"),
+    [
+        ({"X-New": "1"}, LINES + b"X-New: 1\r\n"),
+        ({"X-OLD": "3"}, b"Content-Type: text/html\r\nVary: Accept\r\nX-OLD: 3\r\n"),
+        ({"x-old": None}, b"Content-Type: text/html\r\nVary: Accept\r\n"),
+        ({"+X-Old": "3"}, LINES + b"X-Old: 3\r\n"),
+        ({"Set-Cookie": ["a=1", "b=2"]}, LINES + b"Set-Cookie: a=1\r\nSet-Cookie: b=2\r\n"),
+        ({"X": "$client_ip"}, LINES + b"X: 192.0.2.1\r\n"),
+        ({"X": "$sni"}, LINES),  # nothing to say
+        ({"X": ""}, LINES + b"X: \r\n"),
+        ({"X": "ü"}, LINES + b"X: \xc3\xbc\r\n"),
+    ],
+)
+def test_header_changes(changes: dict[str, str | list[str] | None], result: bytes) -> None:
+    rewrite = compile_header_map(changes)
+    assert rewrite is not None
+    assert rewrite(exchange(), LINES) == result
+    assert rewrite(exchange(), LINES) == result
+
+
+def test_no_changes() -> None:
+    assert compile_header_map({}) is None
+
+
+def test_a_value_with_variables_is_made_for_each_request() -> None:
+    rewrite = compile_header_map({"X": "$client_ip"})
+    assert rewrite is not None
+    assert rewrite(exchange(), b"") == b"X: 192.0.2.1\r\n"
+    assert rewrite(exchange(client_ip="::1"), b"") == b"X: ::1\r\n"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"": "x"}, {"a b": "x"}, {"a:": "x"}, {"+": "x"}, {"X": "a\r\nb"}, {"X": "a\0"}, {"X": ["ok", "a\nb"]}]
+    + [{name: "x"} for name in ("Content-Length", "transfer-encoding", "Connection", "+Upgrade")]
+    + [{"X": "$nope"}],
+)
+def test_what_would_break_messages_is_refused(changes: dict[str, str | list[str] | None]) -> None:
+    with pytest.raises(ValueError, match="header"):
+        compile_header_map(changes)
+
+
+def test_only_whole_names_are_removed() -> None:
+    assert remove_fields(b"X-A: 1\r\nX-AB: 2\r\n", {b"x-a"}) == b"X-AB: 2\r\n"
+    assert remove_fields(b"", {b"x-a"}) == b""
