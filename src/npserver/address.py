@@ -1,7 +1,7 @@
 """Addresses as the config writes them: `http://:8080`, `tcp://db:3306`, `unix:///tmp/app.sock`, `upstream://pool`.
 
-Pure; used by `config`, `build` and `net`. `parse_listen` and `parse_target` read them, and say precisely what is
-wrong with one that cannot be used.
+Pure; used by all packages. `SCHEMES` is the table of schemes. `parse_listen` and `parse_target` read an address and
+raise a ValueError that says precisely what is wrong with it.
 """
 
 from __future__ import annotations
@@ -16,18 +16,57 @@ from npserver.errors import clip
 from npserver.guess import get_close_matches
 from npserver.regex import regex
 
-#: Schemes that listen, with what they speak.
-STREAM_SCHEMES = frozenset({"http", "https", "tcp", "ssl", "unix"})
-DATAGRAM_SCHEMES = frozenset({"udp", "unixgram"})
-TLS_SCHEMES = frozenset({"https", "ssl"})
-UNIX_SCHEMES = frozenset({"unix", "unixgram"})
-HTTP_SCHEMES = frozenset({"http", "https", "unix", "ssl"})  # what a rule without `listener` serves
+HTTP, BYTES, DATAGRAMS, DNS = "http", "bytes", "datagrams", "dns"
 
-LISTEN_SCHEMES = ("http", "https", "tcp", "udp", "ssl", "unix", "unixgram")
-TARGET_SCHEMES = (*LISTEN_SCHEMES, "upstream")
-DEFAULT_PORTS = {"http": 80, "https": 443}
 
-#: What other programs call our schemes.
+class Scheme(Struct, frozen=True):
+    """The part of an address before `://`: how it is connected, and which protocols it carries."""
+
+    name: str
+    serves: frozenset[str]  # protocols a listener can serve: HTTP, BYTES, DATAGRAMS, DNS; empty: cannot listen
+    reaches: frozenset[str]  # protocols a target can be spoken to in
+    is_stream: bool = True
+    is_tls: bool = False
+    is_unix: bool = False
+    has_path: bool = False  # a target may have a path after its port
+    default_port: int | None = None
+    dns_port: int | None = None  # the default port of a name server's listener
+
+
+#: All schemes, by name. Every other set of schemes is derived from this table.
+SCHEMES = {
+    scheme.name: scheme
+    for scheme in (
+        Scheme("http", frozenset({HTTP, DNS}), frozenset({HTTP}), has_path=True, default_port=80),
+        Scheme("https", frozenset({HTTP, DNS}), frozenset({HTTP}), is_tls=True, has_path=True, default_port=443),
+        Scheme("tcp", frozenset({BYTES, DNS}), frozenset({BYTES}), dns_port=53),
+        Scheme("udp", frozenset({DATAGRAMS, DNS}), frozenset({DATAGRAMS}), is_stream=False, dns_port=53),
+        Scheme("ssl", frozenset({HTTP, BYTES, DNS}), frozenset({BYTES}), is_tls=True, dns_port=853),
+        Scheme("unix", frozenset({HTTP, BYTES}), frozenset({HTTP, BYTES}), is_unix=True),
+        Scheme("unixgram", frozenset({DATAGRAMS}), frozenset({DATAGRAMS}), is_stream=False, is_unix=True),
+        Scheme("upstream", frozenset(), frozenset({HTTP, BYTES, DATAGRAMS}), is_stream=False, has_path=True),
+    )
+}
+
+
+def schemes_serving(*protocols: str) -> frozenset[str]:
+    """Return the schemes of the listeners that can serve one of `protocols`."""
+    return frozenset(name for name, scheme in SCHEMES.items() if not scheme.serves.isdisjoint(protocols))
+
+
+def schemes_reaching(*protocols: str) -> frozenset[str]:
+    """Return the schemes of the targets that can be spoken to in one of `protocols`; `upstream` is one of them."""
+    return frozenset(name for name, scheme in SCHEMES.items() if not scheme.reaches.isdisjoint(protocols))
+
+
+LISTEN_SCHEMES = tuple(name for name, scheme in SCHEMES.items() if scheme.serves)
+TARGET_SCHEMES = tuple(SCHEMES)
+HTTP_ONLY = schemes_serving(HTTP) - schemes_serving(BYTES, DATAGRAMS)  # http and https
+_STREAM = frozenset(name for name, scheme in SCHEMES.items() if scheme.is_stream)
+_TLS = frozenset(name for name, scheme in SCHEMES.items() if scheme.is_tls)
+_UNIX = frozenset(name for name, scheme in SCHEMES.items() if scheme.is_unix)
+
+#: Names that other programs use for our schemes.
 _OTHER_NAMES = {"ws": "http", "wss": "https", "tls": "ssl", "tcp4": "tcp", "tcp6": "tcp", "udp4": "udp", "udp6": "udp"}
 _MAX_UNIX_PATH_BYTES = 107  # sun_path of Linux holds 108 with its final NUL
 _SCHEME = regex(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
@@ -46,22 +85,22 @@ class Address(Struct, frozen=True):
 
     @property
     def is_stream(self) -> bool:
-        """Whether bytes flow, rather than datagrams."""
-        return self.scheme in STREAM_SCHEMES
+        """Whether it carries a stream of bytes, not datagrams."""
+        return self.scheme in _STREAM
 
     @property
     def is_tls(self) -> bool:
-        """Whether TLS is spoken."""
-        return self.scheme in TLS_SCHEMES
+        """Whether connections are encrypted with TLS."""
+        return self.scheme in _TLS
 
     @property
     def is_unix(self) -> bool:
         """Whether this is a Unix socket."""
-        return self.scheme in UNIX_SCHEMES
+        return self.scheme in _UNIX
 
     @property
     def is_wildcard(self) -> bool:
-        """Whether listening here reaches every interface."""
+        """Whether a listener with this address accepts clients on every interface."""
         return not self.is_unix and self.host in {"", "0.0.0.0", "::"}
 
     def __str__(self) -> str:
@@ -76,19 +115,19 @@ class Address(Struct, frozen=True):
 def parse_listen(uri: str, default_port: int | None = None) -> Address:
     """Read the address of a listener; port 0 lets the kernel choose one.
 
-    `default_port` stands in where the URI has none and its scheme implies none (http 80, https 443).
+    `default_port` is used where the URI has none and its scheme implies none (http 80, https 443).
 
-    Raises: ValueError, with a message that names the URI and what is wrong with it.
+    Raises: ValueError, with a message that quotes the URI and says what is wrong with it.
     """
     scheme, rest = _split_scheme(uri, "", LISTEN_SCHEMES, "http")
-    if scheme in UNIX_SCHEMES:
+    if scheme in _UNIX:
         return Address(scheme, path=_unix_path(uri, rest))
     authority, path = _split_path(uri, rest)
     if path not in {"", "/"}:
         raise ValueError(f'a listener has no path, got {clip(path)} in {clip(uri)}; give it to a rule as "path"')
     host, port = _host_and_port(uri, authority)
     if port is None:
-        port = DEFAULT_PORTS.get(scheme, default_port)
+        port = SCHEMES[scheme].default_port or default_port
     if port is None:
         raise ValueError(f"port missing in {clip(uri)}, expected as in '{scheme}://{authority}:8080'")
     return Address(scheme, "" if host == "*" else host, port)
@@ -100,26 +139,27 @@ def parse_target(
 ) -> Address:
     """Read the address of an upstream's target, or `upstream://name`.
 
-    `default_scheme` is for `db.internal:3306`, `default_port` for schemes that imply no port; `likely_scheme` is
-    proposed where one is missing. Only http, https and upstream addresses have a path.
+    `default_scheme` is used for an address without one such as `db.internal:3306`, `default_port` where the scheme
+    implies no port. The error about a missing scheme proposes `likely_scheme`. Only http, https and upstream
+    addresses have a path.
 
-    Raises: ValueError, with a message that names the URI and what is wrong with it.
+    Raises: ValueError, with a message that quotes the URI and says what is wrong with it.
     """
     scheme, rest = _split_scheme(uri, default_scheme, TARGET_SCHEMES, likely_scheme)
-    if scheme in UNIX_SCHEMES:
+    if scheme in _UNIX:
         return Address(scheme, path=_unix_path(uri, rest))
     authority, path = _split_path(uri, rest)
     if scheme == "upstream":
         if not authority:
             raise ValueError(f"name of the upstream missing in {clip(uri)}, expected as in 'upstream://pool'")
         return Address(scheme, authority, path=path)
-    if path and scheme not in {"http", "https"}:
+    if path and not SCHEMES[scheme].has_path:
         if path != "/":
             raise ValueError(f"{scheme} addresses have no path, got {clip(path)} in {clip(uri)}")
         path = ""
     host, port = _host_and_port(uri, authority)
     if port is None:
-        port = DEFAULT_PORTS.get(scheme, default_port)
+        port = SCHEMES[scheme].default_port or default_port
     if not host or host == "*":
         raise ValueError(f"host missing in {clip(uri)}, expected as in '{scheme}://127.0.0.1:{port or 8080}'")
     if not port:
@@ -195,7 +235,7 @@ def _ipv6(uri: str, text: str) -> str:
     try:
         return str(ipaddress.IPv6Address(text))
     except ValueError as error:
-        raise ValueError(f"{clip(text)} is no IPv6 address in {clip(uri)}") from error
+        raise ValueError(f"{clip(text)} is not a valid IPv6 address in {clip(uri)}") from error
 
 
 def _host(uri: str, text: str) -> str:
@@ -205,14 +245,14 @@ def _host(uri: str, text: str) -> str:
         try:
             text = text.encode("idna").decode("ascii")
         except UnicodeError as error:
-            raise ValueError(f"{clip(text)} is no host name in {clip(uri)}") from error
+            raise ValueError(f"{clip(text)} is not a valid host name in {clip(uri)}") from error
     host = text.lower().removesuffix(".")
     labels = host.split(".")
     if labels[-1].isdigit():  # RFC 3696 §2: no top-level domain is all digits, so this can only be IPv4
         try:
             return str(ipaddress.IPv4Address(host))
         except ValueError as error:
-            raise ValueError(f"{clip(text)} is no IPv4 address in {clip(uri)}") from error
+            raise ValueError(f"{clip(text)} is not a valid IPv4 address in {clip(uri)}") from error
     if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
-        raise ValueError(f"{clip(text)} is no host name in {clip(uri)}")
+        raise ValueError(f"{clip(text)} is not a valid host name in {clip(uri)}")
     return host

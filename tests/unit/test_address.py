@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from npserver.address import Address, parse_listen, parse_target
+from npserver.address import (
+    BYTES,
+    DATAGRAMS,
+    DNS,
+    HTTP,
+    Address,
+    parse_listen,
+    parse_target,
+    schemes_reaching,
+    schemes_serving,
+)
 
 
 @pytest.mark.parametrize(
@@ -74,13 +84,13 @@ def test_defaults_stand_in_for_what_is_missing() -> None:
         ("http://::1:80", "IPv6 addresses stand in brackets, as in '[::1]:8080'"),
         ("http://[::1:80", "']' missing"),
         ("http://[::1]80", "expected ':' and a port after ']'"),
-        ("http://[::g]:80", "'::g' is no IPv6 address"),
-        ("http://[1.2.3.4]:80", "'1.2.3.4' is no IPv6 address"),
-        ("http://1.2.3.400:80", "'1.2.3.400' is no IPv4 address"),
-        ("http://1.2.3:80", "'1.2.3' is no IPv4 address"),
-        ("http://-a:80", "'-a' is no host name"),
-        ("http://a..b:80", "'a..b' is no host name"),
-        (f"http://{'a' * 64}:80", "is no host name"),
+        ("http://[::g]:80", "'::g' is not a valid IPv6 address"),
+        ("http://[1.2.3.4]:80", "'1.2.3.4' is not a valid IPv6 address"),
+        ("http://1.2.3.400:80", "'1.2.3.400' is not a valid IPv4 address"),
+        ("http://1.2.3:80", "'1.2.3' is not a valid IPv4 address"),
+        ("http://-a:80", "'-a' is not a valid host name"),
+        ("http://a..b:80", "'a..b' is not a valid host name"),
+        (f"http://{'a' * 64}:80", "is not a valid host name"),
         ("http://a b:80", "blank or control character"),
         ("http://a\x00b:80", "blank or control character"),
         ("http://user@host:80", "an address has no user name"),
@@ -132,3 +142,28 @@ def test_the_longest_socket_path_is_taken() -> None:
 def test_wildcards() -> None:
     uris = ["tcp://:1", "tcp://*:1", "tcp://0.0.0.0:1", "tcp://[::]:1", "tcp://127.0.0.1:1", "unix:///tmp/a"]
     assert [parse_listen(uri).is_wildcard for uri in uris] == [True, True, True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("protocols", "expected"),
+    [
+        ((HTTP,), {"http", "https", "ssl", "unix"}),
+        ((BYTES,), {"tcp", "ssl", "unix"}),
+        ((DATAGRAMS,), {"udp", "unixgram"}),
+        ((DNS,), {"http", "https", "tcp", "ssl", "udp"}),
+    ],
+)
+def test_listeners_serve_the_protocols_of_their_scheme(protocols: tuple[str, ...], expected: set[str]) -> None:
+    assert schemes_serving(*protocols) == expected
+
+
+@pytest.mark.parametrize(
+    ("protocols", "expected"),
+    [
+        ((HTTP,), {"http", "https", "unix", "upstream"}),
+        ((BYTES,), {"tcp", "ssl", "unix", "upstream"}),
+        ((DATAGRAMS,), {"udp", "unixgram", "upstream"}),
+    ],
+)
+def test_targets_are_reached_by_the_protocols_of_their_scheme(protocols: tuple[str, ...], expected: set[str]) -> None:
+    assert schemes_reaching(*protocols) == expected

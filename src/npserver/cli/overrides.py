@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
-from npserver.address import DATAGRAM_SCHEMES
+from npserver.address import DATAGRAMS, HTTP, HTTP_ONLY, schemes_reaching, schemes_serving
 from npserver.config.document import COMMAND_LINE, Document
 from npserver.config.jsonc import Path
 from npserver.config.schema import AnyRule, Config
@@ -17,9 +17,6 @@ from npserver.listen.config import Listen
 from npserver.tls.config import Tls
 from npserver.upstream.config import Upstream
 from npserver.web.handlers.proxy.config import ProxyRule
-
-if TYPE_CHECKING:
-    pass
 
 
 def from_arguments(
@@ -82,12 +79,12 @@ def _settings(cert: str | None, key: str | None, others: dict[str, str | int | N
 def _rule(uri: str, targets: Sequence[str], name: str) -> tuple[AnyRule, Upstream | None]:
     """The rule that `-to` stands for, a proxy or a forward; and the upstream `name` if there are several targets."""
     scheme = uri.partition("://")[0].lower()
-    speaks_http = scheme in {"http", "https"}
+    speaks_http = scheme in HTTP_ONLY
     full = [_target(scheme, target) for target in targets]
     goal = full[0] if len(full) == 1 else f"upstream://{name}"
     upstream = None if len(full) == 1 else Upstream(targets=list(full))
     target = full[0].partition("://")[0].lower()
-    if target in {"http", "https"} or (speaks_http and target in {"unix", "upstream"}):
+    if target in HTTP_ONLY or (speaks_http and target in schemes_reaching(HTTP)):
         return ProxyRule(listener=uri, proxy_pass=goal), upstream
     return ForwardRule(listener=uri, forward_to=goal), upstream
 
@@ -97,5 +94,6 @@ def _target(scheme: str, to: str) -> str:
     if to.startswith("/"):
         return f"{'unixgram' if scheme == 'unixgram' else 'unix'}://{to}"
     if "://" not in to:
-        return f"{'http' if scheme in {'http', 'https'} else 'udp' if scheme in DATAGRAM_SCHEMES else 'tcp'}://{to}"
+        is_datagram = scheme in schemes_serving(DATAGRAMS)
+        return f"{'http' if scheme in HTTP_ONLY else 'udp' if is_datagram else 'tcp'}://{to}"
     return to

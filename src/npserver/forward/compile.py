@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 from typing import TYPE_CHECKING
 
-from npserver.address import parse_target
+from npserver.address import HTTP_ONLY, parse_target
 from npserver.config.networks import compile_networks
 from npserver.config.schema import AnyRule
 from npserver.errors import clip
@@ -75,7 +75,7 @@ def _upstream(
     except ValueError as error:
         report.error(place, str(error))
         return None
-    if address.scheme in {"http", "https"}:
+    if address.scheme in HTTP_ONLY:
         instead = "ssl" if address.is_tls else "tcp"
         report.error(place, f"a forward relays bytes: write {instead}:// instead of {address.scheme}://")
         return None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from npserver.address import Address, parse_listen
+from npserver.address import SCHEMES, Address, parse_listen
 from npserver.config.networks import compile_networks
 from npserver.errors import clip
 from npserver.listen.config import Listen
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from npserver.config.schema import Config
     from npserver.tls.certificates import ServerTls
 
-_DNS_PORTS = {"udp": 53, "tcp": 53, "ssl": 853}
 _LOOPBACKS = frozenset({"127.0.0.1", "::1"})
 
 
@@ -80,7 +79,7 @@ def _default_port(config: Config, entry: Listen) -> int | None:
         if isinstance(rule, DnsRule):
             names = [rule.listener] if isinstance(rule.listener, str) else rule.listener
             if names is None or entry.uri in names or (entry.name is not None and entry.name in names):
-                return _DNS_PORTS.get(scheme)
+                return SCHEMES[scheme].dns_port if scheme in SCHEMES else None
     return None
 
 

@@ -14,13 +14,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from npserver.address import TARGET_SCHEMES
 from npserver.regex import regex
 
 if TYPE_CHECKING:
     from npserver.runtime.scoreboard import Scoreboard
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_TARGET = r"(?P<upstream>.+?)\.(?P<target>(?:https?|tcp|udp|ssl|unix|unixgram)://.+)"
+_TARGET = rf"(?P<upstream>.+?)\.(?P<target>(?:{'|'.join(TARGET_SCHEMES)})://.+)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from npserver.address import HTTP_SCHEMES
+from npserver.address import BYTES, DATAGRAMS, DNS, HTTP, HTTP_ONLY, schemes_serving
 from npserver.config.schema import AnyRule
 from npserver.errors import clip
 from npserver.forward.config import ForwardRule
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 #: Rules by listener key, each with its index in `dispatch`; -1 is the rule of a listener that has none.
 Assignment = dict[str, list[tuple[int, AnyRule]]]
 
-_HTTP_ONLY = frozenset({"http", "https"})
-_FORWARD_SCHEMES = frozenset({"tcp", "udp", "ssl", "unix", "unixgram"})
-_DNS_SCHEMES = frozenset({"udp", "tcp", "ssl", "http", "https"})
+_HTTP = schemes_serving(HTTP)
+_FORWARD = schemes_serving(BYTES, DATAGRAMS)
+_DNS = schemes_serving(DNS)
 
 
 def handler_name(rule: AnyRule) -> str:
@@ -32,9 +32,9 @@ def handler_name(rule: AnyRule) -> str:
 def speaks_http(listener: Listener, rules: list[tuple[int, AnyRule]]) -> bool:
     """Whether a listener with these rules serves HTTP: unix and ssl do where no forward or name server has them."""
     scheme = listener.address.scheme
-    if scheme in _HTTP_ONLY:
+    if scheme in HTTP_ONLY:
         return True
-    return scheme in HTTP_SCHEMES and not any(isinstance(rule, (ForwardRule, DnsRule)) for _, rule in rules)
+    return scheme in _HTTP and not any(isinstance(rule, (ForwardRule, DnsRule)) for _, rule in rules)
 
 
 def assign_rules(report: Report, listeners: dict[int, Listener]) -> Assignment:
@@ -105,16 +105,16 @@ def _fits(report: Report, index: int, rule: AnyRule, listener: Listener) -> bool
     """Whether the listener's scheme can carry what the rule serves; if not, it is reported with the remedy."""
     path, scheme, uri = ("dispatch", index), listener.address.scheme, clip(str(listener.address))
     if isinstance(rule, ForwardRule):
-        if scheme in _FORWARD_SCHEMES:
+        if scheme in _FORWARD:
             return True
         instead = "ssl" if scheme == "https" else "tcp"
         report.error(path, f"handler 'forward' cannot serve {uri}: listen on {instead}://, or use handler 'proxy'")
         return False
     if isinstance(rule, DnsRule):
-        if scheme not in _DNS_SCHEMES:
+        if scheme not in _DNS:
             report.error(path, f"handler 'dns' cannot serve {uri}: listen on udp, tcp, ssl or https")
             return False
-        if listener.address.is_wildcard and scheme not in _HTTP_ONLY and not rule.public:
+        if listener.address.is_wildcard and scheme not in HTTP_ONLY and not rule.public:
             report.error(
                 path,
                 f"DNS on {uri} would answer everybody, open name servers are abused for attacks: "
@@ -122,7 +122,7 @@ def _fits(report: Report, index: int, rule: AnyRule, listener: Listener) -> bool
             )
             return False
         return True
-    if scheme in HTTP_SCHEMES:
+    if scheme in _HTTP:
         return True
     remedy = "use handler 'forward' or 'dns'" if scheme != "tcp" else "listen on http://, or use handler 'forward'"
     report.error(path, f"handler {handler_name(rule)!r} speaks HTTP and cannot serve {uri}: {remedy}")
@@ -131,7 +131,7 @@ def _fits(report: Report, index: int, rule: AnyRule, listener: Listener) -> bool
 
 def _settle(report: Report, listener: Listener, rules: list[tuple[int, AnyRule]]) -> None:
     """Keep the rules of the kind of the first one, where a listener can serve only one kind."""
-    if listener.address.scheme in _HTTP_ONLY or not rules:
+    if listener.address.scheme in HTTP_ONLY or not rules:
         return
     first_index, first = rules[0]
     kind = _kind(first)
@@ -154,9 +154,9 @@ def _is_unasked_for(rule: AnyRule, listener: Listener, rules: list[tuple[int, An
     """Whether a rule without `listener` is for this one: HTTP rules go to all HTTP, others to what has no rules."""
     scheme = listener.address.scheme
     if isinstance(rule, ForwardRule):
-        return listener.key not in taken and scheme in {"tcp", "udp", "unixgram"}
+        return listener.key not in taken and scheme in _FORWARD - _HTTP
     if isinstance(rule, DnsRule):
-        return listener.key not in taken and scheme in {"tcp", "udp"}
+        return listener.key not in taken and scheme in _DNS - _HTTP
     return speaks_http(listener, rules)
 
 
@@ -170,7 +170,7 @@ def _report_unused(report: Report, index: int, rule: AnyRule) -> None:
 
 def _drop_shadowed(report: Report, listener: Listener, rules: list[tuple[int, AnyRule]]) -> None:
     """Drop rules that nothing tells apart from an earlier one. HTTP rules are compared by the router."""
-    if listener.address.scheme in _HTTP_ONLY:
+    if listener.address.scheme in HTTP_ONLY:
         return
     first: dict[object, int] = {}
     kept = []
@@ -197,7 +197,7 @@ def _names(value: str | list[str] | None) -> frozenset[str]:
 
 def _give_default(report: Report, place: int, listener: Listener, rules: list[tuple[int, AnyRule]]) -> None:
     """Give a listener without rules its own; what speaks no HTTP has nothing to do then."""
-    if listener.address.scheme in HTTP_SCHEMES:
+    if listener.address.scheme in _HTTP:
         rules.append((-1, default_rule(report)))
         return
     report.error(

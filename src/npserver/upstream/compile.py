@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from npserver.address import Address, parse_target
+from npserver.address import BYTES, DATAGRAMS, HTTP, Address, parse_target, schemes_reaching
 from npserver.errors import clip
 from npserver.guess import get_close_matches
 from npserver.upstream.config import Target as TargetConfig
@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from npserver.runtime.context import Context
     from npserver.runtime.front import Service
 
-#: Schemes that may share an upstream: those that speak HTTP, those that are bytes, those that are datagrams.
-_HTTP = frozenset({"http", "https", "unix"})
-_RELAYED = frozenset({"tcp", "ssl", "unix", "udp", "unixgram"})
+_HTTP_TARGETS = schemes_reaching(HTTP)
+_RELAYED_TARGETS = schemes_reaching(BYTES, DATAGRAMS)
 
 
 def compile_upstreams(report: Report, context: Context) -> dict[str, Upstream]:
@@ -160,7 +159,7 @@ def _compile(report: Report, context: Context, path: Path, name: str, config: Up
 
 
 def _may_mix(schemes: dict[str, None]) -> bool:
-    return _HTTP.issuperset(schemes) or _RELAYED.issuperset(schemes)
+    return _HTTP_TARGETS.issuperset(schemes) or _RELAYED_TARGETS.issuperset(schemes)
 
 
 def _check_health_check(report: Report, path: Path, config: UpstreamConfig, schemes: dict[str, None]) -> None:
@@ -168,10 +167,10 @@ def _check_health_check(report: Report, path: Path, config: UpstreamConfig, sche
     if check is None:
         return
     place = (*path, "health_check")
-    if "udp" in schemes or "unixgram" in schemes:
+    if not schemes_reaching(DATAGRAMS).isdisjoint(schemes):
         if check.port is None:
             report.error(place, "datagram targets can only be checked over TCP at another `port`")
-    elif check.type == "http" and not _HTTP.issuperset(schemes):
+    elif check.type == "http" and not _HTTP_TARGETS.issuperset(schemes):
         report.error((*place, "type"), "an http check needs http, https or unix targets")
     if not check.interval:
         report.error((*place, "interval"), "must be above 0")

@@ -12,7 +12,7 @@ import random
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from npserver.address import Address
+from npserver.address import HTTP, Address, schemes_reaching
 from npserver.errors import UpstreamError
 from npserver.net.dialer import dial
 from npserver.upstream.health_state import Health, HealthTrack, parse_statuses
@@ -44,7 +44,7 @@ class HealthChecks:
         self._check = check
         self._statuses = parse_statuses(check.expect.status)
         self._text = (check.expect.body or "").encode()
-        speaks_http = {target.address.scheme for target in upstream.targets} <= {"http", "https", "unix"}
+        speaks_http = {target.address.scheme for target in upstream.targets} <= schemes_reaching(HTTP)
         self._is_http = check.type == "http" or (check.type is None and speaks_http)
 
     def __repr__(self) -> str:

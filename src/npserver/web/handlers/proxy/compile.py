@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from npserver.address import parse_target
+from npserver.address import HTTP, SCHEMES, parse_target, schemes_reaching
 from npserver.config.networks import compile_networks
 from npserver.errors import BadRequest, clip
 from npserver.http.request_target import canonical_path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from npserver.web.handlers.proxy.config import ProxyRule
 
 _PLACE = regex(r"\$(\d)|\\(?![1-9])")
-_HTTP = frozenset({"http", "https", "unix"})
+_HTTP_TARGETS = schemes_reaching(HTTP)
 
 
 def compile_proxy(
@@ -75,14 +75,14 @@ def _find_upstream(
         report.error(place, str(error))
         return None
     if address.scheme != "upstream":
-        if address.scheme not in _HTTP:
+        if address.scheme not in _HTTP_TARGETS:
             report.error(place, f"expected an http, https or unix target, or upstream://name, got {clip(str(address))}")
             return None
         return upstream_builder.single(report, context, place, address, tls=rule.tls)
     upstream = upstream_builder.named(report, place, address, upstreams)
     if upstream is None:
         return None
-    others = sorted({target.address.scheme for target in upstream.targets} - _HTTP)
+    others = sorted({target.address.scheme for target in upstream.targets} - _HTTP_TARGETS)
     if others:
         report.error(place, f"the targets of upstream {upstream.name!r} speak {', '.join(others)}, not HTTP")
         return None
@@ -97,7 +97,7 @@ def _compile_base(report: Report, path: Path, rule: ProxyRule) -> str:
         address = parse_target(rule.proxy_pass, likely_scheme="http")
     except ValueError:
         return ""  # reported already
-    if address.scheme not in ("http", "https", "upstream"):
+    if not SCHEMES[address.scheme].has_path:
         return ""
     return _canonical(report, (*path, "proxy_pass"), address.path or "/").rstrip("/")
 
