@@ -11,7 +11,7 @@ import msgspec
 
 from npserver.config.document import Document
 from npserver.config.load import load, load_text
-from npserver.process.single_process import Single
+from npserver.process.single_process import SingleProcess
 
 if TYPE_CHECKING:
     from npserver.address import Address
@@ -24,7 +24,7 @@ _WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 class Server:
     """A running server. Made by `serve`."""
 
-    def __init__(self, single: Single) -> None:
+    def __init__(self, single: SingleProcess) -> None:
         self._single = single
 
     def __repr__(self) -> str:
@@ -49,7 +49,7 @@ class Server:
         return f"{address.scheme}://{f'[{host}]' if ':' in host else host}:{address.port}"
 
     async def reload(self, config: ConfigLike) -> None:
-        """Swap to another config under live connections. Raises: ConfigError, StartError; the old one goes on then."""
+        """Switch to another config, keeping connections. Raises: ConfigError, StartError: the old one stays in use."""
         await self._single.reload(_document(config, access_log=self._single.document.config.logging.access_log))
 
 
@@ -66,10 +66,10 @@ class serve:  # noqa: N801 - reads as a verb: `async with serve(config) as serve
         self._config = config
         self._access_log = access_log
         self._shutdown_s = shutdown_s
-        self._single: Single | None = None
+        self._single: SingleProcess | None = None
 
     async def __aenter__(self) -> Server:
-        single = Single(_document(self._config, access_log=self._access_log))
+        single = SingleProcess(_document(self._config, access_log=self._access_log))
         await single.start()
         self._single = single
         return Server(single)

@@ -15,7 +15,7 @@ from npserver.config.jsonc import parse
 from npserver.config.jsonschema import json_schema
 from npserver.config.load import load_text
 from npserver.errors import ConfigError
-from npserver.process.dry_run import rehearse
+from npserver.process.dry_run import dry_run
 from npserver.runtime.scoreboard import Directory
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -59,7 +59,7 @@ def test_mutants_of_the_examples(sample: Any, data: st.DataObject) -> None:
             part[data.draw(st.sampled_from([*part, *part, *KEYS]))] = data.draw(VALUES)
     try:
         document = load_text(json.dumps(config), "c.json")
-        rehearse(document, Directory())
+        dry_run(document, Directory())
     except ConfigError as error:
         assert error.problems
         assert all(problem.line for problem in error.problems)
@@ -81,7 +81,7 @@ def test_rules_of_every_handler(data: st.DataObject) -> None:
     listen = data.draw(st.sampled_from(["http://:80", "tcp://127.0.0.1:1", "udp://127.0.0.1:1", "unix:///tmp/a"]))
     config = {"listen": [listen], "dispatch": [rule], "upstreams": {"app_pool": {"targets": ["http://a:1"]}}}
     try:
-        rehearse(load_text(json.dumps(config), "c.json"), Directory())
+        dry_run(load_text(json.dumps(config), "c.json"), Directory())
     except ConfigError as error:
         assert error.problems
 

@@ -16,7 +16,7 @@ from npserver.cli.arguments import parse_arguments
 from npserver.cli.overrides import from_arguments
 from npserver.config.load import load_text
 from npserver.errors import ConfigError, Severity
-from npserver.process.dry_run import rehearse
+from npserver.process.dry_run import dry_run
 from npserver.runtime.scoreboard import Directory
 
 ROOT = Path(__file__).parents[2]
@@ -80,7 +80,7 @@ def test_configs_load_and_compile(example: Example) -> None:
     if not document.config.listen:  # a fragment
         document = from_arguments([("http://:8080", [])], base=document)
     try:
-        rehearse(document, Directory())
+        dry_run(document, Directory())
     except ConfigError as error:
         unexpected = [
             str(problem)

@@ -50,7 +50,7 @@ def check(file: str) -> tuple[list[Problem], list[tuple[str, str]]]:
     Raises: ConfigError with everything that is wrong.
     """
     from npserver.config.load import load
-    from npserver.process.dry_run import rehearse
+    from npserver.process.dry_run import dry_run
     from npserver.runtime.scoreboard import Directory
 
     try:
@@ -58,7 +58,7 @@ def check(file: str) -> tuple[list[Problem], list[tuple[str, str]]]:
     except ConfigError as error:
         found = error.problems + _further(error.rest)
         raise ConfigError(sorted(found, key=lambda problem: (problem.line, problem.column))) from error
-    runtime = rehearse(document, Directory())
+    runtime = dry_run(document, Directory())
     if any(problem.severity is Severity.FAULT for problem in runtime.warnings):
         raise ConfigError([_as_error(problem) for problem in runtime.warnings])
     return list(runtime.warnings), list(runtime.summary)
@@ -67,13 +67,13 @@ def check(file: str) -> tuple[list[Problem], list[tuple[str, str]]]:
 def _further(rest: object) -> list[Problem]:
     """What is wrong with the sound rest of a config, beside its faults. Warnings may be about what is gone."""
     from npserver.config.document import Document
-    from npserver.process.dry_run import rehearse
+    from npserver.process.dry_run import dry_run
     from npserver.runtime.scoreboard import Directory
 
     if not isinstance(rest, Document):
         return []
     try:
-        problems = rehearse(rest, Directory()).warnings
+        problems = dry_run(rest, Directory()).warnings
     except ConfigError as error:
         problems = tuple(error.problems)
     return [_as_error(problem) for problem in problems if problem.severity is not Severity.WARNING]

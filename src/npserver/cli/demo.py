@@ -78,7 +78,7 @@ def main(words: list[str]) -> int:
 async def _run(directory: Path) -> int:
     from npserver.config.load import load_text
     from npserver.observe import logs
-    from npserver.process.single_process import Single
+    from npserver.process.single_process import SingleProcess
 
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
@@ -91,7 +91,7 @@ async def _run(directory: Path) -> int:
     file.write_text(json.dumps(make_config(ports, directory), indent=2))
     document = load_text(file.read_text(), str(file))
     logs.configure(document.config.logging)
-    single = Single(document)
+    single = SingleProcess(document)
     try:
         await single.start()
     except StartError as error:

@@ -42,28 +42,28 @@ def main(words: list[str]) -> int:
 def _serve(arguments: Arguments) -> int:
     from npserver.cli.banner import print_banner
     from npserver.observe import logs
-    from npserver.process.config_source import Source
+    from npserver.process.config_source import ConfigSource
     from npserver.process.limits import raise_descriptor_limit, usable_cpus
-    from npserver.process.options import Plan
+    from npserver.process.options import RunOptions
 
-    source = Source(arguments.config or "", lambda document: amend(document, arguments))
+    source = ConfigSource(arguments.config or "", lambda document: amend(document, arguments))
     document = source.document(source.read())
     raise_descriptor_limit()
     logs.configure(document.config.logging)
     workers = document.config.workers
     workers = usable_cpus() if workers is None else workers
-    plan = Plan(
+    options = RunOptions(
         source, document, workers, arguments.watch,
         lambda runtime, bindings: print_banner(runtime, bindings, workers),
     )  # fmt: skip
     with _pidfile(arguments.pidfile):
         if workers == 0:
-            from npserver.process.single_process import run_single
+            from npserver.process.single_process import run_single_process
 
-            return run_single(plan)
+            return run_single_process(options)
         from npserver.process.master import Master
 
-        return Master(plan).run()
+        return Master(options).run()
 
 
 def amend(document: Document, arguments: Arguments) -> Document:

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from npserver.errors import ConfigError, NpserverError
-from npserver.process.channel import Channel, ChannelClosed, Message
-from npserver.process.data_plane import Plane, make_context
+from npserver.process.data_plane import DataPlane, make_context
 from npserver.process.loop import new_loop
+from npserver.process.message_channel import ChannelClosed, Message, MessageChannel
 from npserver.runtime.bulletin import Bulletin
 from npserver.runtime.tasks import spawn
 from npserver.tls.certificates import CertificateStore, keep_store
 
 if TYPE_CHECKING:
     from npserver.config.document import Document
-    from npserver.process.config_source import Source
+    from npserver.process.config_source import ConfigSource
     from npserver.process.limits import Identity
     from npserver.program.runtime import Runtime
     from npserver.runtime.scoreboard import Scoreboard
@@ -40,13 +40,13 @@ def name_role(role: int) -> str:
     return "controller" if role == CONTROLLER else f"worker {role}"
 
 
-class Seat(Struct, frozen=True):
+class ChildSetup(Struct, frozen=True):
     """What a child gets from the master by fork."""
 
     role: int
-    channel: Channel
+    channel: MessageChannel
     board: Scoreboard
-    source: Source
+    source: ConfigSource
     document: Document
     sockets: dict[str, tuple[socket.socket, ...]]
     news: dict[str, Any]  # the latest by topic
@@ -54,62 +54,62 @@ class Seat(Struct, frozen=True):
     certificates: CertificateStore  # with them the keys of sessions, the same in all workers
 
 
-def run_child(seat: Seat) -> int:
+def run_child(setup: ChildSetup) -> int:
     """Serve until told to stop. Gives the exit status."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)  # a terminal sends them to the whole group; the master acts on them
     loop = new_loop()
     asyncio.set_event_loop(loop)
     try:
-        return loop.run_until_complete(Child(seat, loop).run())
+        return loop.run_until_complete(ChildProcess(setup, loop).run())
     except (NpserverError, OSError) as error:
         for line in str(error).splitlines():
-            log.error("%s: %s", name_role(seat.role), line)
+            log.error("%s: %s", name_role(setup.role), line)
         return 1
 
 
-class Child:
+class ChildProcess:
     """A worker or the controller."""
 
-    def __init__(self, seat: Seat, loop: asyncio.AbstractEventLoop) -> None:
-        self.seat = seat
+    def __init__(self, setup: ChildSetup, loop: asyncio.AbstractEventLoop) -> None:
+        self.setup = setup
         self.loop = loop
         self.bulletin = Bulletin(self._send_news)
-        self.bulletin.latest.update(seat.news)
-        context = make_context(loop, seat.role, seat.board, self.bulletin, seat.document)
-        keep_store(context, seat.certificates)
-        self.plane = Plane(context, runs_services=seat.role == CONTROLLER)
-        self.document = seat.document
+        self.bulletin.latest.update(setup.news)
+        context = make_context(loop, setup.role, setup.board, self.bulletin, setup.document)
+        keep_store(context, setup.certificates)
+        self.data_plane = DataPlane(context, runs_services=setup.role == CONTROLLER)
+        self.document = setup.document
         self._stop = asyncio.Event()
-        self._stop_within_s = seat.document.config.timeouts.shutdown
-        self._swapping = asyncio.Lock()
+        self._stop_within_s = setup.document.config.timeouts.shutdown
+        self._committing = asyncio.Lock()
         # A reload between its two steps
         self._prepared: tuple[Document, Runtime] | None = None
         self._new_sockets: dict[str, tuple[socket.socket, ...]] = {}
 
     def __repr__(self) -> str:
-        return f"<Child {name_role(self.seat.role)}>"
+        return f"<ChildProcess {name_role(self.setup.role)}>"
 
     async def run(self) -> int:
         """Serve until told to stop, by the master, a SIGTERM, or the master's end."""
-        runtime = self.plane.compile(self.document)
-        if self.seat.identity is not None:
-            self.seat.identity.assume()
-        await self.plane.swap(runtime, self.seat.sockets)
+        runtime = self.data_plane.compile(self.document)
+        if self.setup.identity is not None:
+            self.setup.identity.assume()
+        await self.data_plane.activate(runtime, self.setup.sockets)
         gc.freeze()  # the compiled config stays: the collector need not look at it again and again
         gc.set_threshold(*_GC_THRESHOLDS)
         self.loop.add_signal_handler(signal.SIGTERM, self._stop.set)
-        self.loop.add_reader(self.seat.channel.fileno(), self._read)
+        self.loop.add_reader(self.setup.channel.fileno(), self._read)
         self._send({"kind": "ready"})
         await self._stop.wait()
-        await self.plane.drain(self._stop_within_s)
-        self.plane.close()
+        await self.data_plane.drain(self._stop_within_s)
+        self.data_plane.close()
         return 0
 
     # ── messages ──
 
     def _send(self, message: Message) -> None:
-        channel = self.seat.channel
+        channel = self.setup.channel
         try:
             channel.send(message)
         except ChannelClosed:
@@ -119,21 +119,21 @@ class Child:
 
     def _flush(self) -> None:
         try:
-            self.seat.channel.flush()
+            self.setup.channel.flush()
         except ChannelClosed:
             self._stop.set()
-        if not self.seat.channel.wants_write or self._stop.is_set():
-            self.loop.remove_writer(self.seat.channel.fileno())
+        if not self.setup.channel.wants_write or self._stop.is_set():
+            self.loop.remove_writer(self.setup.channel.fileno())
 
     def _send_news(self, topic: str, value: Any) -> None:
         self._send({"kind": "news", "topic": topic, "value": value})
 
     def _read(self) -> None:
         try:
-            messages = self.seat.channel.receive()
+            messages = self.setup.channel.receive()
         except ChannelClosed:
-            self.loop.remove_reader(self.seat.channel.fileno())
-            log.warning("%s: the master is gone, stopping", name_role(self.seat.role))
+            self.loop.remove_reader(self.setup.channel.fileno())
+            log.warning("%s: the master is gone, stopping", name_role(self.setup.role))
             self._stop.set()
             return
         for message, descriptors in messages:
@@ -146,7 +146,7 @@ class Child:
         elif kind == "sockets":
             self._new_sockets[message["key"]] = tuple(socket.socket(fileno=number) for number in descriptors)
         elif kind == "files":
-            self.seat.certificates.files.supply(message["files"])
+            self.setup.certificates.files.supply(message["files"])
         elif kind == "prepare":
             self._prepare(message)
         elif kind == "commit":
@@ -154,7 +154,7 @@ class Child:
         elif kind == "abandon":
             self._abandon()
         elif kind == "reopen":
-            self.plane.context.access_log.reopen()
+            self.data_plane.context.access_log.reopen()
         elif kind == "stop":
             self._stop_within_s = message["timeout_s"]
             self._stop.set()
@@ -163,29 +163,30 @@ class Child:
 
     def _prepare(self, message: Message) -> None:
         """First step: compile, and say whether that went well. Slot numbers are the master's."""
-        self.seat.board.directory.names.update(message["slots"])
-        self.seat.certificates.take_places(message["places"])
+        self.setup.board.directory.names.update(message["slots"])
+        self.setup.certificates.take_places(message["places"])
         try:
-            document = self.seat.source.document(message["text"])
-            self._prepared = document, self.plane.compile(document)
+            document = self.setup.source.document(message["text"])
+            self._prepared = document, self.data_plane.compile(document)
         except ConfigError as error:
             self._send({"kind": "prepared", "error": str(error)})
         except Exception as error:  # whatever it is, the running config must go on
-            log.exception("%s: error while compiling the new config", name_role(self.seat.role))
+            log.exception("%s: error while compiling the new config", name_role(self.setup.role))
             self._send({"kind": "prepared", "error": repr(error)})
         else:
             self._send({"kind": "prepared", "error": ""})
 
     async def _commit(self) -> None:
-        """Second step: swap."""
+        """Second step of a reload: activate the prepared config."""
         if self._prepared is None:
             return
         self.document, runtime = self._prepared
         new_sockets, self._new_sockets, self._prepared = self._new_sockets, {}, None
-        async with self._swapping:
-            before = self.plane.sockets
+        async with self._committing:
+            before = self.data_plane.sockets
             keys = {listener.key for listener in runtime.listeners}
-            await self.plane.swap(runtime, {key: one for key, one in (before | new_sockets).items() if key in keys})
+            sockets = {key: group for key, group in (before | new_sockets).items() if key in keys}
+            await self.data_plane.activate(runtime, sockets)
         self._stop_within_s = self.document.config.timeouts.shutdown
 
     def _abandon(self) -> None:
@@ -198,13 +199,13 @@ class Child:
             self._prepared = None
 
 
-def exit_child(seat: Seat) -> None:
+def exit_child(setup: ChildSetup) -> None:
     """Run a child to its end and leave the process without going back into the master's code."""
     status = 1
     try:
-        status = run_child(seat)
+        status = run_child(setup)
     except BaseException:
-        log.exception("%s: unexpected end", name_role(seat.role))
+        log.exception("%s: unexpected end", name_role(setup.role))
     finally:
         logging.shutdown()
         os._exit(status)

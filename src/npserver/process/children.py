@@ -11,37 +11,37 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from npserver.process.channel import Channel, ChannelClosed, Message
-from npserver.process.child import CONTROLLER, Seat, exit_child, name_role
+from npserver.process.child import CONTROLLER, ChildSetup, exit_child, name_role
+from npserver.process.message_channel import ChannelClosed, Message, MessageChannel
 
 if TYPE_CHECKING:
     from npserver.runtime.scoreboard import Scoreboard
 
 log = logging.getLogger("npserver.server")
 
-#: Pause before a child is forked again, by how often in a row it died young.
+#: Restart back-off, by the number of consecutive early exits.
 PAUSES_S = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)
-GROWN_UP_S = 10.0  # a child that lived for so long starts again at the first pause
+STABLE_AFTER_S = 10.0  # an exit later than this is not an early one
 
 HANDLED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
 
 
-class Member:
-    """One place in the crew and the process that holds it, if any."""
+class Child:
+    """One child as the master sees it: its role, and its current process if it has one."""
 
-    __slots__ = ("born_at", "channel", "is_ready", "pid", "restart_at", "role", "young_deaths")
+    __slots__ = ("channel", "early_exits", "is_ready", "pid", "restart_at", "role", "started_at")
 
     def __init__(self, role: int) -> None:
         self.role = role
         self.pid = 0
-        self.channel: Channel | None = None
+        self.channel: MessageChannel | None = None
         self.is_ready = False
-        self.born_at = 0.0
+        self.started_at = 0.0
         self.restart_at = 0.0
-        self.young_deaths = 0
+        self.early_exits = 0
 
     def __repr__(self) -> str:
-        return f"<Member {name_role(self.role)} pid={self.pid}{' ready' if self.is_ready else ''}>"
+        return f"<Child {name_role(self.role)} pid={self.pid}{' ready' if self.is_ready else ''}>"
 
     def send(self, message: Message, descriptors: list[int] | None = None) -> None:
         """Send to the process; one that is gone misses it and is about to be noticed."""
@@ -50,93 +50,96 @@ class Member:
                 self.channel.send(message, descriptors)
 
 
-class Crew:
+class Children:
     """The controller and the workers."""
 
-    __slots__ = ("_board", "_leave_master", "_take_seat", "members")
+    __slots__ = ("_all", "_board", "_leave_master", "_setup_for")
 
     def __init__(
         self,
         workers: int,
         board: Scoreboard,
-        take_seat: Callable[[int, Channel], Seat],
+        setup_for: Callable[[int, MessageChannel], ChildSetup],
         leave_master: Callable[[int], None],
     ) -> None:
         self._board = board
-        self._take_seat = take_seat  # what a new child is given
+        self._setup_for = setup_for  # what a new child is given
         self._leave_master = leave_master  # called in a new child: closes what belongs to the master
-        self.members = [Member(role) for role in (*range(workers), CONTROLLER)]
+        self._all = [Child(role) for role in (*range(workers), CONTROLLER)]
+
+    def __iter__(self) -> Iterator[Child]:
+        return iter(self._all)
 
     @property
-    def alive(self) -> list[Member]:
-        """Those that have a process."""
-        return [member for member in self.members if member.pid]
+    def alive(self) -> list[Child]:
+        """The children that have a process."""
+        return [child for child in self._all if child.pid]
 
-    def fork(self, member: Member) -> None:
-        """Start a process for a place."""
-        ours, theirs = Channel.pair()
+    def fork(self, child: Child) -> None:
+        """Start the process of `child`."""
+        ours, theirs = MessageChannel.pair()
         sys.stdout.flush()
         sys.stderr.flush()
         signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)  # none may meet the master's handlers in the child
         try:
             pid = os.fork()
             if pid == 0:
-                self._begin_child(member.role, ours, theirs)
+                self._begin_child(child.role, ours, theirs)
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
         theirs.close()
-        member.pid, member.channel, member.is_ready = pid, ours, False
-        member.born_at = time.monotonic()
+        child.pid, child.channel, child.is_ready = pid, ours, False
+        child.started_at = time.monotonic()
 
-    def _begin_child(self, role: int, ours: Channel, theirs: Channel) -> None:
+    def _begin_child(self, role: int, ours: MessageChannel, theirs: MessageChannel) -> None:
         try:
             signal.set_wakeup_fd(-1)
             for number in HANDLED_SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
             ours.close()
-            for other in self.members:
+            for other in self._all:
                 if other.channel is not None:
                     other.channel.close()
-            seat = self._take_seat(role, theirs)
+            setup = self._setup_for(role, theirs)
             self._leave_master(role)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
         except BaseException:
             log.exception("%s could not begin", name_role(role))
             os._exit(1)
-        exit_child(seat)
+        exit_child(setup)
 
-    def reap(self) -> Iterator[tuple[Member, str]]:
+    def reap(self) -> Iterator[tuple[Child, str]]:
         """Give each child that has ended, with how; its gauges are cleared and its restart is due after a pause."""
-        for member in self.alive:
-            pid, status = os.waitpid(member.pid, os.WNOHANG)
+        for child in self.alive:
+            pid, status = os.waitpid(child.pid, os.WNOHANG)
             if not pid:
                 continue
             now = time.monotonic()
-            grown_up = now - member.born_at >= GROWN_UP_S
-            pause_s = PAUSES_S[0 if grown_up else min(member.young_deaths, len(PAUSES_S) - 1)]
-            member.young_deaths = 1 if grown_up else member.young_deaths + 1
-            member.restart_at = now + pause_s
-            member.pid = 0
-            self._clear_gauges(member.role)
+            is_stable = now - child.started_at >= STABLE_AFTER_S
+            pause_s = PAUSES_S[0 if is_stable else min(child.early_exits, len(PAUSES_S) - 1)]
+            child.early_exits = 1 if is_stable else child.early_exits + 1
+            child.restart_at = now + pause_s
+            child.pid = 0
+            self._clear_gauges(child.role)
             code = os.waitstatus_to_exitcode(status)
-            yield member, f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+            yield child, f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
 
     def _clear_gauges(self, role: int) -> None:
         names = self._board.directory.names
         self._board.clear_gauges(role, [slot for name, slot in names.items() if name.startswith("gauge.")])
 
-    def broadcast(self, message: Message, *, but: Member | None = None) -> None:
+    def broadcast(self, message: Message, *, but: Child | None = None) -> None:
         """Send to all that live, except one."""
-        for member in self.alive:
-            if member is not but:
-                member.send(message)
+        for child in self.alive:
+            if child is not but:
+                child.send(message)
 
     def kill(self) -> None:
         """End all at once."""
-        for member in self.alive:
+        for child in self.alive:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(member.pid, signal.SIGKILL)
-        for member in self.alive:
+                os.kill(child.pid, signal.SIGKILL)
+        for child in self.alive:
             with contextlib.suppress(ChildProcessError):
-                os.waitpid(member.pid, 0)
-            member.pid = 0
+                os.waitpid(child.pid, 0)
+            child.pid = 0

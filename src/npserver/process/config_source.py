@@ -12,7 +12,7 @@ from npserver.config.load import load_text, read
 from npserver.config.schema import Config
 
 
-class Source(Struct, frozen=True):
+class ConfigSource(Struct, frozen=True):
     """A config that can be read again. Children get it by fork; only the text travels to them on a reload."""
 
     file: str  # as the user named it; "" when there is only the command line

@@ -47,7 +47,7 @@ def make_context(
     return Context(loop, worker, row, sweeper, access_log, bulletin)
 
 
-class Plane:
+class DataPlane:
     """What one process serves."""
 
     __slots__ = ("_draining", "context", "live", "runtime", "services", "sockets")
@@ -61,13 +61,13 @@ class Plane:
         self._draining: set[LiveListener] = set()  # removed by a reload, with connections left
 
     def __repr__(self) -> str:
-        return f"<Plane worker={self.context.worker} {' '.join(map(repr, self.live.values()))}>"
+        return f"<DataPlane worker={self.context.worker} {' '.join(map(repr, self.live.values()))}>"
 
     def compile(self, document: Document) -> Runtime:
         """Compile a config for this process. Raises: ConfigError."""
         return compile_config(document, self.context)
 
-    async def swap(self, runtime: Runtime, sockets: Sockets) -> None:
+    async def activate(self, runtime: Runtime, sockets: Sockets) -> None:
         """Put `runtime` in place of what runs; `sockets` are those of its listeners that this process serves.
 
         Sockets of listeners that it no longer has are closed.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from npserver.tls.certificates import CertificateStore
 
 
-def rehearse(document: Document, directory: Directory, certificates: CertificateStore | None = None) -> Runtime:
+def dry_run(document: Document, directory: Directory, certificates: CertificateStore | None = None) -> Runtime:
     """Compile `document`, give what came out of it, already closed.
 
     Slot numbers go into `directory`, as every process will give them out that compiles the same config; certificates
@@ -29,7 +29,7 @@ def rehearse(document: Document, directory: Directory, certificates: Certificate
     """
     logging = msgspec.structs.replace(document.config.logging, access_log="off")
     quiet = msgspec.structs.replace(document, config=msgspec.structs.replace(document.config, logging=logging))
-    board = Scoreboard(0, b"rehearsal")
+    board = Scoreboard(0, b"dry run")
     board.directory = directory
     loop = asyncio.new_event_loop()  # never run
     try:

@@ -20,15 +20,15 @@ from npserver.errors import ConfigError, StartError
 from npserver.observe import logs
 from npserver.process import control_socket, privileged, systemd
 from npserver.process.bindings import Bindings
-from npserver.process.channel import Channel, ChannelClosed
-from npserver.process.child import Seat, name_role
-from npserver.process.children import HANDLED_SIGNALS, Crew, Member
-from npserver.process.dry_run import rehearse
+from npserver.process.child import ChildSetup, name_role
+from npserver.process.children import HANDLED_SIGNALS, Child, Children
+from npserver.process.dry_run import dry_run
 from npserver.process.limits import find_identity
 from npserver.process.loop import import_loop
-from npserver.process.options import WATCH_PERIOD_S, Plan, warn_of_unchangeable
-from npserver.process.privileged import Handover
-from npserver.process.reload import Swap
+from npserver.process.message_channel import ChannelClosed, MessageChannel
+from npserver.process.options import WATCH_PERIOD_S, RunOptions, warn_of_unchangeable
+from npserver.process.privileged import PrivilegedSteps
+from npserver.process.reload import Reload
 from npserver.runtime.scoreboard import Directory, Scoreboard
 from npserver.tls.certificates import CertificateStore
 
@@ -37,36 +37,38 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("npserver.server")
 
-STARTING_DEATHS = 3  # by signals; a child that gives up by itself while starting is not started again
+MAX_EARLY_EXITS = 3  # by signals; a child that gives up by itself while starting is not started again
 STOP_GRACE_S = 2.0  # beyond timeouts.shutdown, for children to end by themselves
 
 
 class Master:
     """One run of the program with worker processes."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        self._document = plan.document
-        self._identity = find_identity(plan.document)
-        self._board = Scoreboard(plan.workers, os.urandom(16))
+    def __init__(self, options: RunOptions) -> None:
+        self._options = options
+        self._document = options.document
+        self._identity = find_identity(options.document)
+        self._board = Scoreboard(options.workers, os.urandom(16))
         self._certificates = CertificateStore()
         is_changed = self._identity is not None and self._identity.user != os.geteuid()
-        self._handover = Handover(self._identity, self._certificates) if self._identity and is_changed else None
-        self._runtime = rehearse(plan.document, self._board.directory, self._certificates)
+        self._privileged = (
+            PrivilegedSteps(self._identity, self._certificates) if self._identity and is_changed else None
+        )
+        self._runtime = dry_run(options.document, self._board.directory, self._certificates)
         self._certificates.make_spares()
-        self._bindings = Bindings(plan.workers, systemd.inherited_sockets())
-        self._crew = Crew(plan.workers, self._board, self._take_seat, self._leave_master)
+        self._bindings = Bindings(options.workers, systemd.inherited_sockets())
+        self._children = Children(options.workers, self._board, self._setup_for, self._leave_master)
         self._selector = selectors.DefaultSelector()
         self._news: dict[str, Any] = {}
         self._wakeup = socket.socketpair()
         self._control: socket.socket | None = None
         self._callers: list[socket.socket] = []  # `npserver reload` commands waiting for an answer
         self._is_announced = False
-        self._swap: Swap | None = None
+        self._pending_reload: Reload | None = None
         self._reload_again = False
-        self._changed_at = plan.source.changed_at()
+        self._changed_at = options.source.changed_at()
         self._next_look = time.monotonic() + WATCH_PERIOD_S
-        self._next_handover = time.monotonic() + privileged.PERIOD_S
+        self._next_certificate_check = time.monotonic() + privileged.PERIOD_S
         # Stopping
         self._stop_deadline: float | None = None
         self._failed = False
@@ -78,21 +80,21 @@ class Master:
         self._catch_signals()
         try:
             self._bindings.commit(self._bindings.prepare(listeners), listeners)
-            if self._plan.source.file:
-                self._control = control_socket.open_control(self._plan.source.file)
+            if self._options.source.file:
+                self._control = control_socket.open_control(self._options.source.file)
             if self._control is not None:
                 self._selector.register(self._control, selectors.EVENT_READ, self._accept_caller)
-            if self._handover is not None:
-                self._handover.create_log(self._document)
+            if self._privileged is not None:
+                self._privileged.create_log(self._document)
             import_loop()
             gc.freeze()  # what exists now is shared with the children: the collector must not touch it
             gc.enable()
-            for member in self._crew.members:
-                self._start(member)
+            for child in self._children:
+                self._start(child)
             while self._status is None:
                 self._turn()
         finally:
-            self._crew.kill()
+            self._children.kill()
             self._bindings.close()
             if self._control is not None:
                 control_socket.close_control(self._control)
@@ -106,40 +108,40 @@ class Master:
             key.data(mask)
         now = time.monotonic()
         if self._stop_deadline is not None:
-            if not self._crew.alive:
+            if not self._children.alive:
                 self._status = 1 if self._failed else 0
             elif now >= self._stop_deadline:
-                log.warning("ending %d processes that did not stop in time", len(self._crew.alive))
+                log.warning("ending %d processes that did not stop in time", len(self._children.alive))
                 self._status = 1
             return
-        for member in self._crew.members:
-            if not member.pid and member.restart_at <= now:
-                self._start(member)
-        if self._swap is not None and now >= self._swap.deadline:
-            self._abandon_swap(["a process did not compile the config in time"])
-        if self._plan.watch and now >= self._next_look:
+        for child in self._children:
+            if not child.pid and child.restart_at <= now:
+                self._start(child)
+        if self._pending_reload is not None and now >= self._pending_reload.deadline:
+            self._abandon_reload(["a process did not compile the config in time"])
+        if self._options.watch and now >= self._next_look:
             self._next_look = now + WATCH_PERIOD_S
-            changed_at = self._plan.source.changed_at()
+            changed_at = self._options.source.changed_at()
             if changed_at is not None and changed_at != self._changed_at:
                 self.reload()
-        if self._handover is not None and now >= self._next_handover:
-            self._next_handover = now + privileged.PERIOD_S
-            for message in self._handover.look():
-                self._crew.broadcast(message)
-        for member in self._crew.alive:
-            self._await(member)
+        if self._privileged is not None and now >= self._next_certificate_check:
+            self._next_certificate_check = now + privileged.PERIOD_S
+            for message in self._privileged.look():
+                self._children.broadcast(message)
+        for child in self._children.alive:
+            self._await(child)
 
     def _time_to_wait(self) -> float | None:
         now = time.monotonic()
         if self._stop_deadline is not None:
             return max(self._stop_deadline - now, 0)
-        due = [member.restart_at for member in self._crew.members if not member.pid]
-        if self._swap is not None:
-            due.append(self._swap.deadline)
-        if self._plan.watch:
+        due = [child.restart_at for child in self._children if not child.pid]
+        if self._pending_reload is not None:
+            due.append(self._pending_reload.deadline)
+        if self._options.watch:
             due.append(self._next_look)
-        if self._handover is not None and self._certificates.identities:
-            due.append(self._next_handover)
+        if self._privileged is not None and self._certificates.identities:
+            due.append(self._next_certificate_check)
         return max(min(due) - now, 0) if due else None
 
     # ── signals ──
@@ -161,11 +163,11 @@ class Master:
                 elif number == signal.SIGHUP:
                     self.reload()
                 elif number == signal.SIGUSR1:
-                    if self._handover is not None:
-                        self._handover.create_log(self._document)
-                    self._crew.broadcast({"kind": "reopen"})
-        for member, how in self._crew.reap():
-            self._buried(member, how)
+                    if self._privileged is not None:
+                        self._privileged.create_log(self._document)
+                    self._children.broadcast({"kind": "reopen"})
+        for child, how in self._children.reap():
+            self._child_exited(child, how)
 
     def _stop(self, number: int) -> None:
         """Stop: gracefully on the first signal, at once on the second."""
@@ -179,30 +181,30 @@ class Master:
 
     def _stop_children(self, timeout_s: float) -> None:
         systemd.notify("STOPPING=1")
-        if self._swap is not None:
-            self._abandon_swap(["the server is stopping"])
+        if self._pending_reload is not None:
+            self._abandon_reload(["the server is stopping"])
         self._bindings.close()
-        self._crew.broadcast({"kind": "stop", "timeout_s": timeout_s})
-        for member in self._crew.alive:
-            self._await(member)
+        self._children.broadcast({"kind": "stop", "timeout_s": timeout_s})
+        for child in self._children.alive:
+            self._await(child)
         self._stop_deadline = time.monotonic() + timeout_s + STOP_GRACE_S
 
     # ── children ──
 
-    def _start(self, member: Member) -> None:
-        self._crew.fork(member)
-        assert member.channel is not None
-        serve: Callable[[int], None] = lambda mask: self._serve_channel(member, mask)  # noqa: E731
-        self._selector.register(member.channel, selectors.EVENT_READ, serve)
-        if self._swap is not None:
-            self._swap.propose(member)
+    def _start(self, child: Child) -> None:
+        self._children.fork(child)
+        assert child.channel is not None
+        serve: Callable[[int], None] = lambda mask: self._serve_channel(child, mask)  # noqa: E731
+        self._selector.register(child.channel, selectors.EVENT_READ, serve)
+        if self._pending_reload is not None:
+            self._pending_reload.propose(child)
 
-    def _take_seat(self, role: int, channel: Channel) -> Seat:
+    def _setup_for(self, role: int, channel: MessageChannel) -> ChildSetup:
         """In a new child, which has still all privileges: what it is to work with."""
-        if self._handover is not None:
+        if self._privileged is not None:
             self._certificates.files.supply(self._certificates.files.contents())
-        return Seat(
-            role, channel, self._board, self._plan.source, self._document, self._bindings.sockets(role), self._news,
+        return ChildSetup(
+            role, channel, self._board, self._options.source, self._document, self._bindings.sockets(role), self._news,
             self._identity, self._certificates,
         )  # fmt: skip
 
@@ -214,45 +216,45 @@ class Master:
         if self._control is not None:
             self._control.close()
         self._bindings.close_all_but(role)
-        if self._swap is not None:
-            for key in self._swap.new_keys:
-                self._swap.bindings[key].close(unlink=False)
+        if self._pending_reload is not None:
+            for key in self._pending_reload.new_keys:
+                self._pending_reload.bindings[key].close(unlink=False)
 
-    def _buried(self, member: Member, how: str) -> None:
+    def _child_exited(self, child: Child, how: str) -> None:
         """A child has ended."""
-        self._serve_channel(member, selectors.EVENT_READ)  # its last words: it may have been ready
-        self._hang_up(member)
-        if self._swap is not None:
-            self._swap.awaited.discard(member)
+        self._serve_channel(child, selectors.EVENT_READ)  # its last words: it may have been ready
+        self._hang_up(child)
+        if self._pending_reload is not None:
+            self._pending_reload.awaited.discard(child)
         if self._stop_deadline is not None:
             return
-        is_hopeless = not how.startswith("signal") or member.young_deaths > STARTING_DEATHS
-        if not self._is_announced and not member.is_ready and is_hopeless:
-            log.error("%s ended while starting (%s)", name_role(member.role), how)
+        is_hopeless = not how.startswith("signal") or child.early_exits > MAX_EARLY_EXITS
+        if not self._is_announced and not child.is_ready and is_hopeless:
+            log.error("%s ended while starting (%s)", name_role(child.role), how)
             self._failed = True
             self._stop_children(0)
             return
-        pause_s = max(member.restart_at - time.monotonic(), 0)
+        pause_s = max(child.restart_at - time.monotonic(), 0)
         when = f" in {pause_s:.1f} s" if pause_s else ""
-        log.error("%s ended (%s), starting it again%s", name_role(member.role), how, when)
+        log.error("%s ended (%s), starting it again%s", name_role(child.role), how, when)
 
-    def _hang_up(self, member: Member) -> None:
-        if member.channel is not None:
+    def _hang_up(self, child: Child) -> None:
+        if child.channel is not None:
             with contextlib.suppress(KeyError, ValueError):
-                self._selector.unregister(member.channel)
-            member.channel.close()
-            member.channel = None
+                self._selector.unregister(child.channel)
+            child.channel.close()
+            child.channel = None
 
-    def _await(self, member: Member) -> None:
+    def _await(self, child: Child) -> None:
         """Wait for what a child's channel is good for now."""
-        if member.channel is not None:
-            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if member.channel.wants_write else 0)
-            key = self._selector.get_map().get(member.channel)
+        if child.channel is not None:
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if child.channel.wants_write else 0)
+            key = self._selector.get_map().get(child.channel)
             if key is not None and key.events != events:
-                self._selector.modify(member.channel, events, key.data)
+                self._selector.modify(child.channel, events, key.data)
 
-    def _serve_channel(self, member: Member, mask: int) -> None:
-        channel = member.channel
+    def _serve_channel(self, child: Child, mask: int) -> None:
+        channel = child.channel
         if channel is None:
             return
         try:
@@ -260,80 +262,80 @@ class Master:
                 channel.flush()
             messages = channel.receive() if mask & selectors.EVENT_READ else []
         except ChannelClosed:
-            self._hang_up(member)  # its end follows as a signal
+            self._hang_up(child)  # its end follows as a signal
             return
         for message, _ in messages:
             if message["kind"] == "ready":
-                self._welcome(member)
+                self._child_ready(child)
             elif message["kind"] == "news":
                 self._news[message["topic"]] = message["value"]
-                self._crew.broadcast(message, but=member)
+                self._children.broadcast(message, but=child)
             elif message["kind"] == "prepared":
-                self._take_prepared(member, message["error"])
+                self._take_prepared(child, message["error"])
 
-    def _welcome(self, member: Member) -> None:
-        member.is_ready = True
+    def _child_ready(self, child: Child) -> None:
+        child.is_ready = True
         is_stopping = self._stop_deadline is not None
-        if not self._is_announced and not is_stopping and all(one.is_ready for one in self._crew.members):
+        if not self._is_announced and not is_stopping and all(one.is_ready for one in self._children):
             self._is_announced = True
-            self._plan.announce(self._runtime, self._bindings.current)
+            self._options.announce(self._runtime, self._bindings.current)
             systemd.notify("READY=1", f"MAINPID={os.getpid()}")
 
     # ── reload ──
 
     def reload(self) -> None:
         """Read the config again; if all of it is good, swap to it in all processes."""
-        if self._swap is not None:
+        if self._pending_reload is not None:
             self._reload_again = True
             return
         systemd.notify("RELOADING=1")
-        self._changed_at = self._plan.source.changed_at()
+        self._changed_at = self._options.source.changed_at()
         directory = Directory()
         directory.names.update(self._board.directory.names)
         try:
-            text = self._plan.source.read()
-            document = self._plan.source.document(text)
-            runtime = rehearse(document, directory, self._certificates)
+            text = self._options.source.read()
+            document = self._options.source.document(text)
+            runtime = dry_run(document, directory, self._certificates)
             bindings = self._bindings.prepare(runtime.listeners)
         except (ConfigError, StartError) as error:
             self._finish_reload(str(error).splitlines())
             return
         new_keys = frozenset(bindings.keys() - self._bindings.current.keys())
         places = self._certificates.places()
-        self._swap = Swap(text, document, runtime, bindings, new_keys, directory.names, places)
-        if self._handover is not None:
-            self._handover.create_log(document)
-            self._crew.broadcast(self._handover.supplies())
-        for member in self._crew.alive:
-            self._swap.propose(member)
+        self._pending_reload = Reload(text, document, runtime, bindings, new_keys, directory.names, places)
+        if self._privileged is not None:
+            self._privileged.create_log(document)
+            self._children.broadcast(self._privileged.supplies())
+        for child in self._children.alive:
+            self._pending_reload.propose(child)
 
-    def _take_prepared(self, member: Member, error: str) -> None:
-        if self._swap is None:
+    def _take_prepared(self, child: Child, error: str) -> None:
+        if self._pending_reload is None:
             return
-        self._swap.awaited.discard(member)
+        self._pending_reload.awaited.discard(child)
         if error:
-            self._abandon_swap([f"{name_role(member.role)}: {line}" for line in error.splitlines()])
-        elif not self._swap.awaited:
-            self._commit_swap(self._swap)
+            self._abandon_reload([f"{name_role(child.role)}: {line}" for line in error.splitlines()])
+        elif not self._pending_reload.awaited:
+            self._commit_reload(self._pending_reload)
 
-    def _commit_swap(self, swap: Swap) -> None:
-        self._swap = None
-        warn_of_unchangeable(self._document, swap.document)
+    def _commit_reload(self, pending: Reload) -> None:
+        self._pending_reload = None
+        warn_of_unchangeable(self._document, pending.document)
         # Sockets that go are closed here first: whoever closes last resets what is queued, and only workers can accept.
-        self._bindings.commit(swap.bindings, swap.runtime.listeners)
-        self._board.directory.names.update(swap.slots)
-        self._crew.broadcast({"kind": "commit"})
-        self._document, self._runtime = swap.document, swap.runtime
-        logs.configure(swap.document.config.logging)
-        for problem in swap.runtime.warnings:
+        self._bindings.commit(pending.bindings, pending.runtime.listeners)
+        self._board.directory.names.update(pending.slots)
+        self._children.broadcast({"kind": "commit"})
+        self._document, self._runtime = pending.document, pending.runtime
+        logs.configure(pending.document.config.logging)
+        for problem in pending.runtime.warnings:
             log.warning("%s", problem)
         self._finish_reload([])
 
-    def _abandon_swap(self, errors: list[str]) -> None:
-        assert self._swap is not None
-        swap, self._swap = self._swap, None
-        self._crew.broadcast({"kind": "abandon"})
-        self._bindings.abandon(swap.bindings)
+    def _abandon_reload(self, errors: list[str]) -> None:
+        assert self._pending_reload is not None
+        pending, self._pending_reload = self._pending_reload, None
+        self._children.broadcast({"kind": "abandon"})
+        self._bindings.abandon(pending.bindings)
         self._finish_reload(errors)
 
     def _finish_reload(self, errors: list[str]) -> None:

@@ -11,7 +11,7 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from npserver.config.document import Document
     from npserver.listen.binding import Binding
-    from npserver.process.config_source import Source
+    from npserver.process.config_source import ConfigSource
     from npserver.program.runtime import Runtime
 
 log = logging.getLogger("npserver.server")
@@ -19,10 +19,10 @@ log = logging.getLogger("npserver.server")
 WATCH_PERIOD_S = 1.0  # how often a watched config file is looked at
 
 
-class Plan(Struct, frozen=True):
+class RunOptions(Struct, frozen=True):
     """What to run, and how."""
 
-    source: Source
+    source: ConfigSource
     document: Document
     workers: int
     watch: bool = False

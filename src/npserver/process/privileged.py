@@ -14,14 +14,14 @@ from npserver.tls import watch as tls_watch
 
 if TYPE_CHECKING:
     from npserver.config.document import Document
-    from npserver.process.channel import Message
     from npserver.process.limits import Identity
+    from npserver.process.message_channel import Message
     from npserver.tls.certificates import CertificateStore
 
 PERIOD_S = tls_watch.PERIOD_S  # how often the certificates' files are looked at
 
 
-class Handover:
+class PrivilegedSteps:
     """The master's help for its children."""
 
     __slots__ = ("_certificates", "_identity")
@@ -31,7 +31,7 @@ class Handover:
         self._certificates = certificates
 
     def __repr__(self) -> str:
-        return f"<Handover to {self._identity.user} {self._certificates.files!r}>"
+        return f"<PrivilegedSteps to {self._identity.user} {self._certificates.files!r}>"
 
     def supplies(self) -> Message:
         """The message that gives a child the contents of all certificates and keys."""

@@ -10,13 +10,13 @@ from msgspec import Struct, field
 if TYPE_CHECKING:
     from npserver.config.document import Document
     from npserver.listen.binding import Binding
-    from npserver.process.children import Member
+    from npserver.process.children import Child
     from npserver.program.runtime import Runtime
 
 PREPARE_WITHIN_S = 30.0
 
 
-class Swap(Struct):
+class Reload(Struct):
     """The new config and who has not compiled it yet."""
 
     text: str
@@ -26,14 +26,14 @@ class Swap(Struct):
     new_keys: frozenset[str]  # listeners bound for it
     slots: dict[str, int]
     places: list[tuple[dict[str, Any], int]]  # of certificates: `CertificateStore.places`
-    awaited: set[Member] = field(default_factory=set)
+    awaited: set[Child] = field(default_factory=set)
     deadline: float = field(default_factory=lambda: time.monotonic() + PREPARE_WITHIN_S)
 
-    def propose(self, member: Member) -> None:
+    def propose(self, child: Child) -> None:
         """First step: hand over the new sockets and the text."""
-        self.awaited.add(member)
-        if member.role >= 0:
+        self.awaited.add(child)
+        if child.role >= 0:
             for key in sorted(self.new_keys):
-                sockets = self.bindings[key].sockets[member.role]
-                member.send({"kind": "sockets", "key": key}, [one.fileno() for one in sockets])
-        member.send({"kind": "prepare", "text": self.text, "slots": self.slots, "places": self.places})
+                sockets = self.bindings[key].sockets[child.role]
+                child.send({"kind": "sockets", "key": key}, [one.fileno() for one in sockets])
+        child.send({"kind": "prepare", "text": self.text, "slots": self.slots, "places": self.places})

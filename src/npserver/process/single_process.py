@@ -14,11 +14,11 @@ from npserver.errors import ConfigError, StartError
 from npserver.observe import logs
 from npserver.process import control_socket, systemd
 from npserver.process.bindings import Bindings
-from npserver.process.data_plane import Plane, make_context
-from npserver.process.dry_run import rehearse
+from npserver.process.data_plane import DataPlane, make_context
+from npserver.process.dry_run import dry_run
 from npserver.process.limits import find_identity
 from npserver.process.loop import new_loop
-from npserver.process.options import WATCH_PERIOD_S, Plan, warn_of_unchangeable
+from npserver.process.options import WATCH_PERIOD_S, RunOptions, warn_of_unchangeable
 from npserver.runtime.bulletin import Bulletin
 from npserver.runtime.scoreboard import Directory, Scoreboard
 from npserver.runtime.tasks import spawn
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("npserver.server")
 
 
-class Single:
+class SingleProcess:
     """A server in the running loop."""
 
     def __init__(self, document: Document) -> None:
@@ -40,30 +40,30 @@ class Single:
         self.bindings = Bindings(1, systemd.inherited_sockets())
         board = Scoreboard(1, os.urandom(16))
         context = make_context(asyncio.get_running_loop(), 0, board, Bulletin(), document)
-        self.plane = Plane(context, runs_services=True)
+        self.data_plane = DataPlane(context, runs_services=True)
 
     async def start(self) -> Runtime:
         """Compile, bind and serve. Raises: ConfigError, StartError; nothing stays open then."""
         try:
-            runtime = self.plane.compile(self.document)
+            runtime = self.data_plane.compile(self.document)
             self.bindings.commit(self.bindings.prepare(runtime.listeners), runtime.listeners)
-            await self.plane.swap(runtime, self.bindings.sockets(0))
+            await self.data_plane.activate(runtime, self.bindings.sockets(0))
         except BaseException:
             self.close()
             raise
         return runtime
 
     async def reload(self, document: Document) -> Runtime:
-        """Swap to another config. Raises: ConfigError, StartError; the old config goes on then."""
-        rehearse(document, Directory())  # a faulty config must not touch what runs
-        runtime = self.plane.compile(document)
+        """Switch to another config. Raises: ConfigError, StartError: the old config stays in use."""
+        dry_run(document, Directory())  # a faulty config must not touch what runs
+        runtime = self.data_plane.compile(document)
         try:
             prepared = self.bindings.prepare(runtime.listeners)
         except StartError:
             runtime.close()
             raise
         self.bindings.commit(prepared, runtime.listeners)
-        await self.plane.swap(runtime, self.bindings.sockets(0))
+        await self.data_plane.activate(runtime, self.bindings.sockets(0))
         warn_of_unchangeable(self.document, document)
         self.document = document
         return runtime
@@ -71,37 +71,37 @@ class Single:
     async def stop(self, timeout_s: float | None = None) -> None:
         """Take no new clients, let those connected finish within `timeout_s` (`timeouts.shutdown`), close all."""
         self.bindings.close()
-        await self.plane.drain(self.document.config.timeouts.shutdown if timeout_s is None else timeout_s)
+        await self.data_plane.drain(self.document.config.timeouts.shutdown if timeout_s is None else timeout_s)
         self.close()
 
     def close(self) -> None:
         """Close all at once."""
         self.bindings.close()
-        self.plane.close()
+        self.data_plane.close()
 
 
-def run_single(plan: Plan) -> int:
-    """Run a plan in this process until told to stop. Gives the exit status. Raises: ConfigError, StartError."""
+def run_single_process(options: RunOptions) -> int:
+    """Serve in this process until told to stop. Return the exit status. Raises: ConfigError, StartError."""
     gc.enable()
     loop = new_loop()
     asyncio.set_event_loop(loop)
     try:
-        return loop.run_until_complete(_run(plan))
+        return loop.run_until_complete(_run(options))
     finally:
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
 
 
-async def _run(plan: Plan) -> int:
-    return await _Run(plan).run()
+async def _run(options: RunOptions) -> int:
+    return await _Runner(options).run()
 
 
-class _Run:
+class _Runner:
     """The single process under signals, `npserver reload` and a watched file."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        self._single = Single(plan.document)
+    def __init__(self, options: RunOptions) -> None:
+        self._options = options
+        self._single = SingleProcess(options.document)
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
         self._signal = 0
@@ -109,22 +109,22 @@ class _Run:
         self._control: socket.socket | None = None
 
     async def run(self) -> int:
-        plan, loop = self._plan, asyncio.get_running_loop()
-        identity = find_identity(plan.document)
+        options, loop = self._options, asyncio.get_running_loop()
+        identity = find_identity(options.document)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end, number)
         # Before anybody can see that it serves: a signal without its handler would end the process.
         loop.add_signal_handler(signal.SIGHUP, lambda: spawn(self._reload(), "reload"))
-        loop.add_signal_handler(signal.SIGUSR1, self._single.plane.context.access_log.reopen)
+        loop.add_signal_handler(signal.SIGUSR1, self._single.data_plane.context.access_log.reopen)
         async with self._reloading:
             runtime = await self._single.start()
             if identity is not None:
                 identity.assume()
-        if plan.source.file and (opened := control_socket.open_control(plan.source.file)) is not None:
+        if options.source.file and (opened := control_socket.open_control(options.source.file)) is not None:
             self._control = opened
             loop.add_reader(opened, self._accept_caller, opened)
-        watching = spawn(self._watch(), "watching the config") if plan.watch else None
-        plan.announce(runtime, self._single.bindings.current)
+        watching = spawn(self._watch(), "watching the config") if options.watch else None
+        options.announce(runtime, self._single.bindings.current)
         systemd.notify("READY=1")
         await self._stop.wait()
         systemd.notify("STOPPING=1")
@@ -161,7 +161,7 @@ class _Run:
         async with self._reloading:
             systemd.notify("RELOADING=1")
             try:
-                document = self._plan.source.document(self._plan.source.read())
+                document = self._options.source.document(self._options.source.read())
                 runtime = await self._single.reload(document)
             except (ConfigError, StartError) as error:
                 errors = str(error).splitlines()
@@ -177,10 +177,10 @@ class _Run:
             return []
 
     async def _watch(self) -> None:
-        seen = self._plan.source.changed_at()
+        seen = self._options.source.changed_at()
         while True:
             await asyncio.sleep(WATCH_PERIOD_S)
-            changed_at = self._plan.source.changed_at()
+            changed_at = self._options.source.changed_at()
             if changed_at is not None and changed_at != seen:
                 seen = changed_at
                 await self._reload()

@@ -14,7 +14,7 @@ from npserver.dns.message.name import to_text
 from npserver.errors import ConfigError
 from npserver.nameserver.stream import StreamDns
 from npserver.nameserver.udp import DatagramDns
-from npserver.process.dry_run import rehearse
+from npserver.process.dry_run import dry_run
 from npserver.runtime.scoreboard import Directory
 
 Check = Callable[..., list[str]]
@@ -35,7 +35,7 @@ def config(rule: dict[str, Any] | None = None, **parts: Any) -> dict[str, Any]:
 def check(parts: dict[str, Any] | str) -> list[str]:
     """Everything the config's compilation says, errors and warnings."""
     try:
-        runtime = rehearse(load_text(parts if isinstance(parts, str) else json.dumps(parts), "file"), Directory())
+        runtime = dry_run(load_text(parts if isinstance(parts, str) else json.dumps(parts), "file"), Directory())
     except ConfigError as error:
         return [str(problem) for problem in error.problems]
     return [str(problem) for problem in runtime.warnings]
@@ -105,7 +105,7 @@ def test_a_wildcard_address_needs_public(uri: str) -> None:
 
 
 def test_the_fronts_share_one_name_server() -> None:
-    runtime = rehearse(load_text(json.dumps(config()), "file"), Directory())
+    runtime = dry_run(load_text(json.dumps(config()), "file"), Directory())
     udp, tcp = runtime.fronts.values()
     assert isinstance(udp, DatagramDns)
     assert isinstance(tcp, StreamDns)
@@ -124,7 +124,7 @@ def test_the_fronts_share_one_name_server() -> None:
     ],
 )
 def test_resolvers(text: str, address: tuple[str, int]) -> None:
-    runtime = rehearse(load_text(json.dumps(config(dns_forward=[text])), "file"), Directory())
+    runtime = dry_run(load_text(json.dumps(config(dns_forward=[text])), "file"), Directory())
     front = next(iter(runtime.fronts.values()))
     assert isinstance(front, DatagramDns)
     forwarder = front._server.forwarder
@@ -138,7 +138,7 @@ def test_upstream_addresses() -> None:
         dns={"a.lan": {"A": "upstream://pool", "AAAA": "upstream://pool", "TTL": 60}},
         upstreams={"pool": {"targets": targets}},
     )
-    runtime = rehearse(load_text(json.dumps(parts), "file"), Directory())
+    runtime = dry_run(load_text(json.dumps(parts), "file"), Directory())
     front = next(iter(runtime.fronts.values()))
     assert isinstance(front, DatagramDns)
     (node,) = [node for node in front._server.views[0][1].tables.nodes.values() if to_text(node.key) == "a.lan."]

@@ -25,7 +25,7 @@ from npserver.config.load import load_text
 from npserver.config.report import Report
 from npserver.config.schema import Config
 from npserver.errors import ConfigError, Severity
-from npserver.process.dry_run import rehearse
+from npserver.process.dry_run import dry_run
 from npserver.runtime.scoreboard import Directory
 from npserver.tls.compile import client_context, server_context
 from npserver.tls.config import Tls
@@ -199,7 +199,7 @@ class TestHttp2:
             **extra,
         }
         try:
-            runtime = rehearse(load_text(json.dumps(config), str(directory / "npserver.json")), Directory())
+            runtime = dry_run(load_text(json.dumps(config), str(directory / "npserver.json")), Directory())
         except ConfigError as error:
             return [problem.message for problem in error.problems], []
         return [], [one.server_tls.offers_http2 for one in runtime.listeners if one.server_tls is not None]

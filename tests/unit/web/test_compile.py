@@ -12,7 +12,7 @@ import pytest
 
 from npserver.config.load import load_text
 from npserver.errors import ConfigError
-from npserver.process.dry_run import rehearse
+from npserver.process.dry_run import dry_run
 from npserver.runtime.scoreboard import Directory
 
 Check = Callable[..., list[str]]
@@ -27,7 +27,7 @@ def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Check]:
     def run(*rules: dict[str, Any], **config: Any) -> list[str]:
         text = json.dumps({"listen": ["http://127.0.0.1:0"], "dispatch": list(rules), **config}, indent=1)
         try:
-            runtime = rehearse(load_text(text, "config"), Directory())
+            runtime = dry_run(load_text(text, "config"), Directory())
         except ConfigError as error:
             return [str(problem) for problem in error.problems]
         return [str(problem) for problem in runtime.warnings]

@@ -26,7 +26,7 @@ class ChannelClosed(Exception):
     """The other side is gone."""
 
 
-class Channel:
+class MessageChannel:
     """One end. Owns its socket and the descriptors received until they are handed out."""
 
     __slots__ = ("_data", "_descriptors", "_outgoing", "socket")
@@ -39,7 +39,7 @@ class Channel:
         self._descriptors: deque[int] = deque()
 
     @classmethod
-    def pair(cls) -> tuple[Channel, Channel]:
+    def pair(cls) -> tuple[MessageChannel, MessageChannel]:
         """Make both ends."""
         one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         return cls(one), cls(other)

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from npserver.process.channel import MAX_DESCRIPTORS, Channel, ChannelClosed
+from npserver.process.message_channel import MAX_DESCRIPTORS, ChannelClosed, MessageChannel
 
 
 @pytest.fixture
-def ends() -> Iterator[tuple[Channel, Channel]]:
-    one, other = Channel.pair()
+def ends() -> Iterator[tuple[MessageChannel, MessageChannel]]:
+    one, other = MessageChannel.pair()
     yield one, other
     one.close()
     other.close()
@@ -23,7 +23,7 @@ def same_file(one: int, other: int) -> bool:
     return os.path.sameopenfile(one, other)
 
 
-def test_messages_arrive_in_order(ends: tuple[Channel, Channel]) -> None:
+def test_messages_arrive_in_order(ends: tuple[MessageChannel, MessageChannel]) -> None:
     one, other = ends
     for number in range(50):
         one.send({"kind": "news", "value": number})
@@ -31,7 +31,7 @@ def test_messages_arrive_in_order(ends: tuple[Channel, Channel]) -> None:
     assert other.receive() == []
 
 
-def test_descriptors_stay_with_their_messages(ends: tuple[Channel, Channel]) -> None:
+def test_descriptors_stay_with_their_messages(ends: tuple[MessageChannel, MessageChannel]) -> None:
     one, other = ends
     with socket.socket() as first, socket.socket() as second:
         one.send({"n": 0})
@@ -49,7 +49,7 @@ def test_descriptors_stay_with_their_messages(ends: tuple[Channel, Channel]) -> 
                 os.close(number)
 
 
-def test_large_message_waits_for_the_reader(ends: tuple[Channel, Channel]) -> None:
+def test_large_message_waits_for_the_reader(ends: tuple[MessageChannel, MessageChannel]) -> None:
     one, other = ends
     with socket.socket() as carried:
         one.send({"text": "x" * 3_000_000}, [carried.fileno()])
@@ -70,7 +70,7 @@ def test_large_message_waits_for_the_reader(ends: tuple[Channel, Channel]) -> No
     assert not one.wants_write
 
 
-def test_any_split_gives_the_same_messages(ends: tuple[Channel, Channel]) -> None:
+def test_any_split_gives_the_same_messages(ends: tuple[MessageChannel, MessageChannel]) -> None:
     one, other = ends
     one.send({"kind": "a", "text": "é" * 10})
     one.send({"kind": "b"})
@@ -82,7 +82,7 @@ def test_any_split_gives_the_same_messages(ends: tuple[Channel, Channel]) -> Non
     assert got == [({"kind": "a", "text": "é" * 10}, []), ({"kind": "b"}, [])]
 
 
-def test_last_messages_are_given_before_the_end(ends: tuple[Channel, Channel]) -> None:
+def test_last_messages_are_given_before_the_end(ends: tuple[MessageChannel, MessageChannel]) -> None:
     one, other = ends
     one.send({"kind": "last"})
     one.close()
@@ -91,13 +91,13 @@ def test_last_messages_are_given_before_the_end(ends: tuple[Channel, Channel]) -
         other.receive()
 
 
-def test_sending_to_nobody_is_told(ends: tuple[Channel, Channel]) -> None:
+def test_sending_to_nobody_is_told(ends: tuple[MessageChannel, MessageChannel]) -> None:
     one, other = ends
     other.close()
     with pytest.raises(ChannelClosed):
         one.send({"kind": "lost"})
 
 
-def test_too_many_descriptors_are_refused(ends: tuple[Channel, Channel]) -> None:
+def test_too_many_descriptors_are_refused(ends: tuple[MessageChannel, MessageChannel]) -> None:
     with pytest.raises(ValueError, match="251 descriptors"):
         ends[0].send({}, [0] * (MAX_DESCRIPTORS + 1))
