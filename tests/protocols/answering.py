@@ -9,14 +9,11 @@ from typing import Any
 from npserver.address import Address
 from npserver.errors import UpstreamError
 from npserver.http.response_parser import ResponseHead
-from npserver.runtime.bulletin import Bulletin
-from npserver.runtime.context import Context
-from npserver.runtime.deadlines import Sweeper
-from npserver.runtime.scoreboard import Scoreboard
 from npserver.upstream.http1 import HttpClient
 from npserver.upstream.response_sink import ClientSettings
 from npserver.upstream.target import Target, TargetSettings
 from tests.protocols.memory import MemoryLoop, MemoryTransport
+from tests.stage.worker import make_context
 
 
 @dataclass
@@ -78,7 +75,7 @@ class Asker:
 def read_answer(pieces: Iterable[bytes], *, is_head: bool = False) -> Answer:
     """Ask, feed the pieces to the connection, end it; give what was understood. `is_head`: the method was HEAD."""
     loop: Any = MemoryLoop()
-    context = Context(loop, 0, Scoreboard(1, b"seed").row(0), Sweeper(loop), None, Bulletin())  # type: ignore[arg-type]
+    context = make_context(loop)
     settings = ClientSettings()
     target = Target(context, "app", TargetSettings(Address("http", "127.0.0.1", 80)))
     client = HttpClient(context, target, settings)

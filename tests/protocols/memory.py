@@ -8,14 +8,11 @@ from typing import Any
 
 from npserver.address import Address
 from npserver.listen.listener import Listener, LiveListener
-from npserver.runtime.bulletin import Bulletin
-from npserver.runtime.context import Context
-from npserver.runtime.deadlines import Sweeper
-from npserver.runtime.scoreboard import Scoreboard
 from npserver.web.route import Route
 from npserver.web.server.front import HttpFront
 from npserver.web.server.http1.connection import HttpConnection
 from npserver.web.server.settings import HttpSettings
+from tests.stage.worker import make_context
 
 
 class MemoryLoop:
@@ -115,12 +112,6 @@ class MemoryTransport(asyncio.Transport):
         self.loop.call_soon(self.protocol.connection_lost, None)
 
 
-class SilentLog:
-    """An access log that is off."""
-
-    enabled = False
-
-
 class OneRoute:
     """A router with a single rule."""
 
@@ -136,10 +127,7 @@ class Server:
 
     def __init__(self, handler: Any, *, max_body_size: int = 1 << 20, **settings: Any) -> None:
         self.loop = MemoryLoop()
-        loop: Any = self.loop
-        log: Any = SilentLog()
-        row = Scoreboard(1, b"seed").row(0)
-        self.context = Context(loop, 0, row, Sweeper(loop), log, Bulletin())
+        self.context = make_context(self.loop)
         self.route = Route("test", handler, max_body_size)
         self.front = HttpFront(OneRoute(self.route), self.context, HttpSettings(**settings))
         self.live = LiveListener(

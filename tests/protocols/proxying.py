@@ -19,25 +19,16 @@ from npserver.config.document import Document
 from npserver.config.load import load_text
 from npserver.config.report import Report
 from npserver.listen.listener import Listener, LiveListener
-from npserver.runtime.bulletin import Bulletin
-from npserver.runtime.context import Context
-from npserver.runtime.deadlines import Sweeper
-from npserver.runtime.scoreboard import Scoreboard
 from npserver.upstream.compile import compile_upstreams
 from npserver.web.handlers.proxy.compile import compile_proxy
 from npserver.web.route import Route
 from npserver.web.server.front import HttpFront
 from npserver.web.server.settings import HttpSettings
+from tests.stage.worker import make_context
 
 T = TypeVar("T")
 
 WAIT_S = 5.0
-
-
-class SilentLog:
-    """An access log that is off."""
-
-    enabled = False
 
 
 class Connection:
@@ -244,9 +235,7 @@ class Stage:
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        row = Scoreboard(1, b"seed").row(0)
-        log: Any = SilentLog()
-        self.context = Context(loop, 0, row, Sweeper(loop), log, Bulletin())
+        self.context = make_context(loop)
         document: Document = load_text(msgspec.json.encode(self.config).decode(), "test.json")
         report = Report(document)
         self.upstreams = compile_upstreams(report, self.context)

@@ -14,14 +14,12 @@ import pytest
 import uvloop
 
 from npserver.net import poller, relay_end, socket_stream
-from npserver.net.poller import POLLER, poller_of
+from npserver.net.poller import poller_of
 from npserver.net.relay import Relay
 from npserver.net.socket_stream import SocketStream
 from npserver.net.splice import can_splice
-from npserver.runtime.bulletin import Bulletin
 from npserver.runtime.context import Context
-from npserver.runtime.deadlines import Sweeper
-from npserver.runtime.scoreboard import Scoreboard
+from tests.stage.worker import close_context, make_context
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "uvloop": uvloop.new_event_loop,
@@ -67,17 +65,6 @@ async def peek(sock: socket.socket) -> None:
     asyncio.get_running_loop().add_reader(sock, readable.set)
     await readable.wait()
     asyncio.get_running_loop().remove_reader(sock)
-
-
-def make_context(loop: asyncio.AbstractEventLoop) -> Context:
-    return Context(loop, 0, Scoreboard(1, b"seed").row(0), Sweeper(loop), None, Bulletin())  # type: ignore[arg-type]
-
-
-def close(context: Context) -> None:
-    if (own := context.carried.get(POLLER)) is not None:
-        assert repr(own) == "<Poller 0>"
-        own.close()
-    context.sweeper.close()
 
 
 async def connected() -> tuple[socket.socket, socket.socket]:
@@ -131,7 +118,7 @@ async def stage(*, splices: bool, buffer_size: int = 65536, timeout_s: float = 6
         relay.abort("end of test")
         await asyncio.wait_for(actors.ended, DEADLINE_S)
         assert relay not in context.sweeper.watched
-        close(context)
+        close_context(context)
 
 
 @pytest.fixture(params=[f"{loop}-{kind}" for loop in LOOPS for kind in ("streams", "transports")])

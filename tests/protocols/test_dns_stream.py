@@ -17,12 +17,9 @@ from npserver.nameserver.name_server import NameServer
 from npserver.nameserver.resolver.messages import fail
 from npserver.nameserver.stream import MAX_WAITING, DnsConnection, StreamDns
 from npserver.networks import Networks, parse_network
-from npserver.runtime.bulletin import Bulletin
-from npserver.runtime.context import Context
-from npserver.runtime.deadlines import Sweeper
-from npserver.runtime.scoreboard import Scoreboard
 from tests.protocols.memory import MemoryLoop, MemoryTransport
 from tests.stage.nameserver import ODDITIES, tables_of
+from tests.stage.worker import make_context
 
 EVERYBODY = Networks([parse_network("0.0.0.0/0")])
 
@@ -51,10 +48,7 @@ class Stage:
 
     def __init__(self, records: Any = ODDITIES, *, timeout_s: float = 10, per_ip: int = 0, most: int = 100) -> None:
         self.loop = MemoryLoop()
-        loop: Any = self.loop
-        log: Any = None
-        row = Scoreboard(1, b"seed").row(0)
-        self.context = Context(loop, 0, row, Sweeper(loop), log, Bulletin())
+        self.context = make_context(self.loop)
         self.forwarder = LateForwarder()
         forwarder: Any = self.forwarder
         self.server = NameServer(self.context, [(None, tables_of(records))], forwarder, EVERYBODY)

@@ -13,8 +13,9 @@ import pytest
 import npserver
 from npserver.net.proxy_protocol import encode_v1, encode_v2
 from tests.stage.backends import Backends
-from tests.stage.dialing import call, make_context
+from tests.stage.dialing import call
 from tests.stage.tls import client
+from tests.stage.worker import running_context
 
 RESPOND = {"handler": "respond", "body": "$client_ip $client_port $remote_ip $local_port"}
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -146,7 +147,7 @@ class TestBefore:
 
     async def test_tls(self, certificates: Callable[..., Any]) -> None:
         issued = certificates()
-        async with make_context() as context, serve("https", tls=issued.config) as port:
+        async with running_context() as context, serve("https", tls=issued.config) as port:
             ear = await call(context, f"ssl://127.0.0.1:{port}", tls=client(issued.ca), preface=V2)
             ear.transport.write(REQUEST)
             await ear.until(lambda ear: ear.is_lost)
@@ -154,7 +155,7 @@ class TestBefore:
 
     async def test_tls_without_a_header(self, certificates: Callable[..., Any]) -> None:
         issued = certificates()
-        async with make_context() as context, serve("https", tls=issued.config) as port:
+        async with running_context() as context, serve("https", tls=issued.config) as port:
             with pytest.raises(npserver.errors.UpstreamError):
                 await call(context, f"ssl://127.0.0.1:{port}", tls=client(issued.ca))
 

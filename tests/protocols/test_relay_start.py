@@ -6,7 +6,8 @@ import asyncio
 import socket
 import struct
 
-from tests.protocols.relaying import Run, begin, close, make_context, receive, run, waiting
+from tests.protocols.relaying import Run, begin, receive, run, waiting
+from tests.stage.worker import close_context, make_context
 
 __all__ = ["run"]  # a fixture
 
@@ -31,7 +32,7 @@ def test_adopting_connections_with_what_was_read_too_much(run: Run) -> None:
         assert await loop.sock_recv(target, 100) == b""
         target.close()
         assert await ended == "closed by client"
-        close(context)
+        close_context(context)
 
     run(play())
 
@@ -59,7 +60,7 @@ def test_what_comes_before_the_target_is_there_waits_in_order(run: Run) -> None:
         assert await loop.sock_recv(client, 100) == b""
         await ended
         client.close()
-        close(context)
+        close_context(context)
 
     run(play())
 
@@ -85,7 +86,7 @@ def test_what_comes_before_the_target_is_there_is_bounded(run: Run) -> None:
         client.close()
         target.close()
         await ended
-        close(context)
+        close_context(context)
 
     run(play())
 
@@ -102,6 +103,6 @@ def test_a_client_that_leaves_before_the_target_is_there(run: Run) -> None:
         await begin(context, relay.target, target_inside)
         assert await loop.sock_recv(target, 100) == b""
         target.close()
-        close(context)
+        close_context(context)
 
     run(play())

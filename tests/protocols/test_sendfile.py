@@ -18,15 +18,13 @@ import uvloop
 
 from npserver.address import Address
 from npserver.listen.listener import Listener, LiveListener
-from npserver.runtime.bulletin import Bulletin
 from npserver.runtime.context import Context
-from npserver.runtime.deadlines import Sweeper
-from npserver.runtime.scoreboard import Scoreboard
 from npserver.web.exchange import Exchange
 from npserver.web.route import Route
 from npserver.web.server.front import HttpFront
 from npserver.web.server.http1.sendfile import FileSender
-from tests.protocols.memory import OneRoute, SilentLog
+from tests.protocols.memory import OneRoute
+from tests.stage.worker import make_context
 
 SIZE = 8 << 20
 LOOPS: list[Callable[[], asyncio.AbstractEventLoop]] = [uvloop.new_event_loop, asyncio.new_event_loop]
@@ -59,8 +57,7 @@ def file(tmp_path: Path) -> Path:
 @asynccontextmanager
 async def serving(handler: Any, tls: ssl.SSLContext | None = None) -> AsyncIterator[tuple[int, Context]]:
     loop = asyncio.get_running_loop()
-    log: Any = SilentLog()
-    context = Context(loop, 0, Scoreboard(1, b"s").row(0), Sweeper(loop), log, Bulletin())
+    context = make_context(loop)
     front = HttpFront(OneRoute(Route("test", handler, 1 << 20)), context)
     live = LiveListener(
         Listener("k", "web", Address("https" if tls else "http", "127.0.0.1"), 16, "test"), front, context

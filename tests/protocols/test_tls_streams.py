@@ -18,8 +18,9 @@ import trustme
 import npserver
 from npserver.tls import watch as tls_watch
 from tests.stage.backends import Backends
-from tests.stage.dialing import call, make_context, serving
+from tests.stage.dialing import call, serving
 from tests.stage.tls import ask, client, https
+from tests.stage.worker import running_context
 
 DEADLINE_S = 10.0
 
@@ -101,7 +102,10 @@ class TestStreams:
         """RFC 8446 §6.1: who has sent all may still receive."""
         issued = certificates()
         data = bytes(range(256)) * 4000
-        async with make_context() as context, self.forwarding(issued, f"tcp://127.0.0.1:{backends.tcp_echo()}") as url:
+        async with (
+            running_context() as context,
+            self.forwarding(issued, f"tcp://127.0.0.1:{backends.tcp_echo()}") as url,
+        ):
             ear = await call(context, url, tls=client(issued.ca))
             ear.transport.write(data)
             ear.transport.write_eof()
@@ -119,7 +123,7 @@ class TestStreams:
             received.set_result(await reader.read(-1))
 
         issued = certificates()
-        async with make_context() as context, serving(serve) as port:
+        async with running_context() as context, serving(serve) as port:
             async with self.forwarding(issued, f"tcp://127.0.0.1:{port}") as url:
                 ear = await call(context, url, tls=client(issued.ca), keeps_open=True)
                 await ear.until(lambda ear: ear.has_ended)
@@ -142,7 +146,7 @@ class TestStreams:
                 total += len(data)
 
         issued = certificates()
-        async with make_context() as context, serving(slow) as port:
+        async with running_context() as context, serving(slow) as port:
             async with self.forwarding(issued, f"tcp://127.0.0.1:{port}") as url:
                 ear = await call(context, url, tls=client(issued.ca))
                 written = 0
@@ -170,7 +174,7 @@ class TestStreams:
         issued = certificates()
         server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         server.load_cert_chain(issued.cert, issued.key)
-        async with make_context() as context, serving(cut, ssl=server) as port:
+        async with running_context() as context, serving(cut, ssl=server) as port:
             ear = await call(context, f"ssl://127.0.0.1:{port}", tls=client(issued.ca))
             ear.transport.write(b"x")
             await ear.until(lambda ear: ear.has_ended)
@@ -179,7 +183,10 @@ class TestStreams:
 
     async def test_paused_reading(self, certificates: Callable[..., Any], backends: Backends) -> None:
         issued = certificates()
-        async with make_context() as context, self.forwarding(issued, f"tcp://127.0.0.1:{backends.tcp_echo()}") as url:
+        async with (
+            running_context() as context,
+            self.forwarding(issued, f"tcp://127.0.0.1:{backends.tcp_echo()}") as url,
+        ):
             ear = await call(context, url, tls=client(issued.ca))
             ear.transport.pause_reading()
             assert not ear.transport.is_reading()

@@ -10,21 +10,9 @@ from typing import Any
 
 from npserver.address import Address, parse_target
 from npserver.net.dialer import dial
-from npserver.runtime.bulletin import Bulletin
 from npserver.runtime.context import Context
-from npserver.runtime.deadlines import Sweeper
-from npserver.runtime.scoreboard import Scoreboard
 
 DEADLINE_S = 10.0
-
-
-@asynccontextmanager
-async def make_context() -> AsyncIterator[Context]:
-    """Give a process's context on the running loop."""
-    loop = asyncio.get_running_loop()
-    context = Context(loop, 0, Scoreboard(1, b"seed").row(0), Sweeper(loop), None, Bulletin())  # type: ignore[arg-type]
-    yield context
-    context.sweeper.close()
 
 
 class Ear(asyncio.Protocol):

@@ -17,19 +17,10 @@ from npserver.forward.messages import MessageForward
 from npserver.forward.streams import StreamForward
 from npserver.listen.compile import compile_listeners
 from npserver.program.assignment import assign_rules
-from npserver.runtime.bulletin import Bulletin
-from npserver.runtime.context import Context
-from npserver.runtime.scoreboard import Scoreboard
 from npserver.upstream.compile import compile_upstreams
+from tests.stage.worker import make_context
 
 TCP, UDP = "tcp://127.0.0.1:9000", "udp://127.0.0.1:9000"
-
-
-class Clock:
-    """A loop that only tells the time."""
-
-    def time(self) -> float:
-        return 0.0
 
 
 def compiled(listen: str, *rules: dict[str, Any], **config: Any) -> tuple[Any, list[str], list[str]]:
@@ -38,9 +29,7 @@ def compiled(listen: str, *rules: dict[str, Any], **config: Any) -> tuple[Any, l
     text = json.dumps({"listen": [{"name": "in", "uri": listen}], "dispatch": dispatch, **config})
     document = load_text(text, "test.json")
     report = Report(document)
-    nothing: Any = None
-    loop: Any = Clock()
-    context = Context(loop, 0, Scoreboard(1, b"seed").row(0), nothing, nothing, Bulletin())
+    context = make_context()
     listeners = compile_listeners(report)
     rules_of = assign_rules(report, listeners)
     front = compile_forward_front(

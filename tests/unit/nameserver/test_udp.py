@@ -17,12 +17,9 @@ from npserver.nameserver.resolver.messages import fail
 from npserver.nameserver.response_rate_limit import RateLimiter
 from npserver.nameserver.udp import DatagramDns
 from npserver.networks import Networks, parse_network
-from npserver.runtime.bulletin import Bulletin
-from npserver.runtime.context import Context
-from npserver.runtime.deadlines import Sweeper
-from npserver.runtime.scoreboard import Scoreboard
 from tests.protocols.memory import MemoryLoop
 from tests.stage.nameserver import ODDITIES, tables_of
+from tests.stage.worker import make_context
 
 
 def networks(*texts: str) -> Networks:
@@ -54,11 +51,8 @@ class Stage:
     def __init__(self, *views: Any, relayed: Networks | None = None, logs: bool = False, **channels: Any) -> None:
         self.addresses = [b"\1\1\1\1", b"\2\2\2\2"]
         self.loop = MemoryLoop()
-        loop: Any = self.loop
         self.log = QueryLog()
-        log: Any = self.log
-        row = Scoreboard(1, b"seed").row(0)
-        self.context = Context(loop, 0, row, Sweeper(loop), log, Bulletin())
+        self.context = make_context(self.loop, access_log=self.log)
         self.resolvers = Resolvers()
         resolvers: Any = self.resolvers
         self.server = NameServer(

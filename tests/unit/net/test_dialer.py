@@ -18,7 +18,8 @@ from npserver.errors import Phase, UpstreamError
 from npserver.net import dialer
 from npserver.net.dialer import explain
 from npserver.tls.certificates import client_context
-from tests.stage.dialing import Ear, call, make_context, serving
+from tests.stage.dialing import Ear, call, serving
+from tests.stage.worker import running_context
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -46,7 +47,7 @@ class TestConnecting:
     """Over TCP and Unix sockets."""
 
     async def test_address(self) -> None:
-        async with make_context() as context, serving(echo) as port:
+        async with running_context() as context, serving(echo) as port:
             ear = await call(context, f"tcp://127.0.0.1:{port}")
             ear.transport.write(b"hello")
             assert await ear.hears(5) == b"hello"
@@ -56,14 +57,14 @@ class TestConnecting:
             ear.transport.close()
 
     async def test_unix(self, socket_dir: Path) -> None:
-        async with make_context() as context, serving(echo, path=str(socket_dir / "s")):
+        async with running_context() as context, serving(echo, path=str(socket_dir / "s")):
             ear = await call(context, f"unix://{socket_dir}/s")
             ear.transport.write(b"hello")
             assert await ear.hears(5) == b"hello"
             ear.transport.close()
 
     async def test_name(self) -> None:
-        async with make_context() as context, serving(echo) as port:
+        async with running_context() as context, serving(echo) as port:
             ear = await call(context, f"tcp://localhost:{port}")
             ear.transport.write(b"hello")
             assert await ear.hears(5) == b"hello"
@@ -77,7 +78,7 @@ class TestConnecting:
             made.append(Ear())
             return made[-1]
 
-        async with make_context() as context, serving(echo) as port:
+        async with running_context() as context, serving(echo) as port:
             known(context, "db.test", "127.0.0.3", "127.0.0.2", "127.0.0.1")
             for _ in range(3):
                 transport, ear = await dialer.dial(context, Address("tcp", "db.test", port), make, timeout_s=5)
@@ -87,7 +88,7 @@ class TestConnecting:
                 transport.close()
 
     async def test_every_address_gets_its_turn(self) -> None:
-        async with make_context() as context, serving(echo) as port, serving(echo, "127.0.0.2", port):
+        async with running_context() as context, serving(echo) as port, serving(echo, "127.0.0.2", port):
             known(context, "db.test", "127.0.0.1", "127.0.0.2")
             reached = []
             for _ in range(6):
@@ -106,7 +107,7 @@ class TestConnecting:
             filling.append(socket.socket())
             filling[-1].setblocking(False)
             filling[-1].connect_ex(("127.0.0.2", port))
-        async with make_context() as context, serving(echo, port=port):
+        async with running_context() as context, serving(echo, port=port):
             known(context, "db.test", "127.0.0.2", "127.0.0.1")
             for _ in range(4):
                 ear = await call(context, f"tcp://db.test:{port}", timeout_s=2)
@@ -121,25 +122,25 @@ class TestFailures:
 
     async def test_refused(self, free_port: Callable[[], int]) -> None:
         port = free_port()
-        async with make_context() as context:
+        async with running_context() as context:
             error = await failure(context, f"tcp://127.0.0.1:{port}")
         assert str(error) == f"tcp://127.0.0.1:{port}: connection refused"
         assert (error.phase, error.timeout, error.target) == (Phase.DIAL, False, f"tcp://127.0.0.1:{port}")
 
     async def test_refused_by_all(self, free_port: Callable[[], int]) -> None:
         port = free_port()
-        async with make_context() as context:
+        async with running_context() as context:
             known(context, "db.test", "127.0.0.1", "127.0.0.2")
             error = await failure(context, f"tcp://db.test:{port}")
         assert str(error) == f"tcp://db.test:{port}: connection refused (127.0.0.1, 127.0.0.2)"
 
     async def test_no_such_socket(self, socket_dir: Path) -> None:
-        async with make_context() as context:
+        async with running_context() as context:
             error = await failure(context, f"unix://{socket_dir}/none")
         assert str(error) == f"unix://{socket_dir}/none: no such file or directory"
 
     async def test_no_such_name(self) -> None:
-        async with make_context() as context:
+        async with running_context() as context:
             known(context, "gone.test", error="name or service not known")
             error = await failure(context, "tcp://gone.test:1")
         assert str(error) == "tcp://gone.test:1: host gone.test does not resolve: name or service not known"
@@ -152,7 +153,7 @@ class TestFailures:
         for one in filling:
             one.setblocking(False)
             one.connect_ex(address)
-        async with make_context() as context:
+        async with running_context() as context:
             error = await failure(context, f"tcp://127.0.0.1:{address[1]}", timeout_s=0.05, key="connect_timeout")
         assert (error.timeout, error.key, error.phase) == (True, "connect_timeout", Phase.DIAL)
         assert "no connection within 0.05 s" in str(error)
@@ -181,7 +182,7 @@ class TestTls:
         server.load_cert_chain(issued.cert, issued.key)
         server.sni_callback = lambda connection, name, context: names.append(name)  # type: ignore[assignment,func-returns-value]
         trusting = client_context(ca=str(issued.ca))
-        async with make_context() as context, serving(echo, ssl=server) as port:
+        async with running_context() as context, serving(echo, ssl=server) as port:
             for address, server_name in (("localhost", None), ("127.0.0.1", None), ("127.0.0.1", "localhost")):
                 ear = await call(context, f"ssl://{address}:{port}", tls=trusting, server_name=server_name)
                 ear.transport.write(b"hello")
@@ -196,7 +197,7 @@ class TestTls:
         issued = certificates("other.example")
         server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         server.load_cert_chain(issued.cert, issued.key)
-        async with make_context() as context, serving(echo, ssl=server) as port:
+        async with running_context() as context, serving(echo, ssl=server) as port:
             error = await failure(context, f"ssl://127.0.0.1:{port}", tls=client_context(ca=str(issued.ca)))
         assert "certificate not accepted: IP address mismatch" in str(error)
         assert "`tls.server_name` sets the name" in str(error)
@@ -206,7 +207,7 @@ class TestTls:
         server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         server.load_cert_chain(issued.cert, issued.key)
         trustme.CA().cert_pem.write_to_path(str(tmp_path / "another.pem"))
-        async with make_context() as context, serving(echo, ssl=server) as port:
+        async with running_context() as context, serving(echo, ssl=server) as port:
             other = client_context(ca=str(tmp_path / "another.pem"))
             error = await failure(context, f"ssl://127.0.0.1:{port}", tls=other)
             assert "certificate not accepted: unable to get local issuer certificate" in str(error)
@@ -221,7 +222,7 @@ class TestTls:
         server.load_cert_chain(issued.cert, issued.key)
         server.verify_mode = ssl.CERT_REQUIRED
         own = client_context(str(issued.ca), str(issued.cert), str(issued.key))
-        async with make_context() as context, serving(echo, ssl=server) as port:
+        async with running_context() as context, serving(echo, ssl=server) as port:
             ear = await call(context, f"ssl://127.0.0.1:{port}", tls=own)
             ear.transport.write(b"hello")
             assert await ear.hears(5) == b"hello"
@@ -233,7 +234,7 @@ class TestTls:
             writer.write(b"220 plain speaks first\r\n")
             await reader.read(-1)
 
-        async with make_context() as context, serving(greet) as port:
+        async with running_context() as context, serving(greet) as port:
             error = await failure(context, f"ssl://127.0.0.1:{port}", tls=client_context(ca=str(certificates().ca)))
         assert "TLS handshake failed: " in str(error)
 
@@ -241,12 +242,12 @@ class TestTls:
         async def leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.read(100)
 
-        async with make_context() as context, serving(leave) as port:
+        async with running_context() as context, serving(leave) as port:
             error = await failure(context, f"ssl://127.0.0.1:{port}", tls=client_context(ca=str(certificates().ca)))
         assert "closed during the TLS handshake" in str(error) or "connection reset by peer" in str(error)
 
     async def test_silent_server(self, certificates: Callable[..., Any]) -> None:
-        async with make_context() as context, serving(silent) as port:
+        async with running_context() as context, serving(silent) as port:
             tls = client_context(ca=str(certificates().ca))
             error = await failure(context, f"ssl://127.0.0.1:{port}", tls=tls, timeout_s=0.05)
         assert error.timeout
@@ -259,7 +260,7 @@ class TestTls:
         async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             began.set_result(await reader.readexactly(18))
 
-        async with make_context() as context, serving(note) as port:
+        async with running_context() as context, serving(note) as port:
             tls = client_context(ca=str(certificates().ca))
             await failure(context, f"ssl://127.0.0.1:{port}", tls=tls, preface=b"PROXY UNKNOWN\r\n")
             assert (await began) == b"PROXY UNKNOWN\r\n\x16\x03\x01"

@@ -13,7 +13,7 @@ import pytest
 from npserver.net import resolver as module
 from npserver.net.resolver import Resolution, resolver_of
 from npserver.runtime.bulletin import Bulletin
-from tests.stage.dialing import make_context
+from tests.stage.worker import running_context
 
 Answer = Sequence[str] | OSError
 GONE = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -69,18 +69,18 @@ class TestResolver:
 
     @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "2001:db8::1"])
     async def test_addresses_are_their_own(self, names: Names, host: str) -> None:
-        async with make_context() as context:
+        async with running_context() as context:
             assert resolver_of(context).known(host) == (host,)
             assert await resolver_of(context).resolve(host) == (host,)
         assert names.asked == []
 
     async def test_one_per_process(self) -> None:
-        async with make_context() as context:
+        async with running_context() as context:
             assert resolver_of(context) is resolver_of(context)
 
     async def test_asks_once_for_all_who_wait(self, names: Names) -> None:
         names.answers["db.test"] = ["192.0.2.1", "2001:db8::1"]
-        async with make_context() as context:
+        async with running_context() as context:
             resolver = resolver_of(context)
             assert resolver.known("db.test") is None
             found = await asyncio.gather(*(resolver.resolve("db.test") for _ in range(20)))
@@ -92,7 +92,7 @@ class TestResolver:
         self, names: Names, clock: Callable[[float], None]
     ) -> None:
         names.answers["db.test"] = ["192.0.2.1"]
-        async with make_context() as context:
+        async with running_context() as context:
             resolver = resolver_of(context)
             await resolver.resolve("db.test")
             names.answers["db.test"] = ["192.0.2.2"]
@@ -104,7 +104,7 @@ class TestResolver:
 
     async def test_an_old_address_is_better_than_none(self, names: Names, clock: Callable[[float], None]) -> None:
         names.answers["db.test"] = ["192.0.2.1"]
-        async with make_context() as context:
+        async with running_context() as context:
             resolver = resolver_of(context)
             await resolver.resolve("db.test")
             names.answers["db.test"] = AGAIN
@@ -122,7 +122,7 @@ class TestResolver:
     async def test_a_waiter_that_gives_up_does_not_spoil_it_for_others(self, names: Names) -> None:
         names.answers["db.test"] = ["192.0.2.1"]
         names.gate.clear()
-        async with make_context() as context:
+        async with running_context() as context:
             resolver = resolver_of(context)
             hasty = asyncio.ensure_future(resolver.resolve("db.test"))
             patient = asyncio.ensure_future(resolver.resolve("db.test"))
@@ -133,7 +133,7 @@ class TestResolver:
             assert await patient == ("192.0.2.1",)
 
     async def test_news_from_the_controller_come_first(self, names: Names) -> None:
-        async with make_context() as context:
+        async with running_context() as context:
             publish = context.bulletin.publish
             publish("resolved:db.test", {"addresses": ["192.0.2.1"], "error": ""})
             resolver = resolver_of(context)
@@ -148,7 +148,7 @@ class TestResolver:
 
     async def test_order(self) -> None:
         """RFC 8305 §4: families alternate; what did not answer lately comes last."""
-        async with make_context() as context:
+        async with running_context() as context:
             resolver = resolver_of(context)
             hosts = ("2001:db8::1", "192.0.2.1", "2001:db8::2", "192.0.2.2", "192.0.2.3")
             first = resolver.order(hosts)

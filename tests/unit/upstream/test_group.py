@@ -9,8 +9,6 @@ import pytest
 from npserver.config.document import Document
 from npserver.config.report import Report
 from npserver.config.schema import Config
-from npserver.runtime.bulletin import Bulletin
-from npserver.runtime.context import Context
 from npserver.runtime.scoreboard import Scoreboard
 from npserver.upstream.compile import compile_upstreams, single
 from npserver.upstream.config import HealthCheck
@@ -19,29 +17,16 @@ from npserver.upstream.config import Upstream as UpstreamConfig
 from npserver.upstream.group import Upstream
 from npserver.upstream.health_state import Health
 from npserver.upstream.target import Target
-
-
-class Clock:
-    """A loop that only tells the time."""
-
-    now = 1000.0
-
-    def time(self) -> float:
-        return self.now
+from tests.stage.worker import StillLoop, make_context
 
 
 class Bed:
     """Compiles upstreams for one worker of several."""
 
     def __init__(self, workers: int = 1) -> None:
-        self.clock = Clock()
+        self.clock = StillLoop()
         self.board = Scoreboard(workers, b"seed")
-        self.contexts = [self._context(number) for number in range(workers)]
-
-    def _context(self, worker: int) -> Context:
-        nothing: Any = None
-        loop: Any = self.clock
-        return Context(loop, worker, self.board.row(worker), nothing, nothing, Bulletin())
+        self.contexts = [make_context(self.clock, number, board=self.board) for number in range(workers)]
 
     def upstream(self, *targets: str | TargetConfig, worker: int = 0, **settings: Any) -> Upstream:
         config = Config(upstreams={"app": UpstreamConfig(targets=list(targets), **settings)})

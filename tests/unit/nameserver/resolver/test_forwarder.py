@@ -14,10 +14,7 @@ import pytest
 from npserver.dns.message.query import Query, parse_query
 from npserver.nameserver.resolver import forwarder as module
 from npserver.nameserver.resolver.forwarder import Forwarder
-from npserver.runtime.bulletin import Bulletin
-from npserver.runtime.context import Context
-from npserver.runtime.deadlines import Sweeper
-from npserver.runtime.scoreboard import Scoreboard
+from tests.stage.worker import make_context
 
 Answer = Callable[["Resolver", dns.message.Message], list[bytes]]
 
@@ -83,9 +80,7 @@ class Resolver(asyncio.DatagramProtocol):
 class Stage:
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
-        log: Any = None
-        row = Scoreboard(1, b"seed").row(0)
-        self.context = Context(self.loop, 0, row, Sweeper(self.loop), log, Bulletin())
+        self.context = make_context(self.loop)
         self.resolvers: list[Resolver] = []
 
     async def forwarder(self, *answers: Answer, timeout_s: float = 0.05, **settings: Any) -> Forwarder:

@@ -9,28 +9,17 @@ import pytest
 
 from npserver.config.load import load_text
 from npserver.config.report import Report
-from npserver.runtime.bulletin import Bulletin
-from npserver.runtime.context import Context
-from npserver.runtime.scoreboard import Scoreboard
 from npserver.upstream.compile import compile_upstreams
 from npserver.web.handlers.proxy.compile import compile_proxy
 from npserver.web.handlers.proxy.handler import Proxy
-
-
-class Clock:
-    """A loop that only tells the time."""
-
-    def time(self) -> float:
-        return 0.0
+from tests.stage.worker import make_context
 
 
 def compiled(rule: dict[str, Any], upstreams: dict[str, Any] | None = None) -> tuple[Proxy | None, list[str]]:
     text = json.dumps({"upstreams": upstreams or {}, "dispatch": [{"handler": "proxy", **rule}]})
     document = load_text(text, "test.json")
     report = Report(document)
-    nothing: Any = None
-    loop: Any = Clock()
-    context = Context(loop, 0, Scoreboard(1, b"seed").row(0), nothing, nothing, Bulletin())
+    context = make_context()
     made = compile_upstreams(report, context)
     config: Any = document.config.dispatch[0]
     return compile_proxy(report, context, 0, config, made), [problem.message for problem in report.problems]
