@@ -24,7 +24,9 @@ import pytest
 from npserver.nameserver.channel import Channel
 from tests.stage.nameserver import ODDITIES, Nsd, Shown, ask, channel_of, show, tables_of
 from tests.stage.ports import free_port
+from tests.stage.programs import needs
 
+pytestmark = needs("nsd")
 TYPES = (
     *("A", "AAAA", "CNAME", "MX", "TXT", "SRV", "NS", "PTR", "SOA", "CAA", "HTTPS", "SVCB", "TYPE65280", "ANY"),
     *("DS", "DNSKEY", "HINFO", "AXFR", "IXFR", "TYPE253", "OPT", "TYPE0", "RRSIG"),

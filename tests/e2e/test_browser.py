@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from tests.stage.browser import CHROMIUM, REPORT, browser, reports, requests
+from tests.stage.browser import REPORT, browser, reports, requests
 from tests.stage.program import Program
+from tests.stage.programs import needs
 from tests.stage.webm import film
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+pytestmark = needs("chromium")
 
 
 @pytest.fixture

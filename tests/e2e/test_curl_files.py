@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import Any
 import pytest
 
 from tests.stage.program import Program
+from tests.stage.programs import needs
 
-pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="no curl here")
+pytestmark = needs("curl")
 CONTENT = bytes(range(256)) * 20_000
 
 

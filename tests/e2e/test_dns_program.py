@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import shutil
 import signal
 import subprocess
 from collections.abc import Callable
@@ -21,15 +20,14 @@ import pytest
 
 from tests.stage.backends import Backends
 from tests.stage.program import Program
+from tests.stage.programs import needs
 
 Start = Callable[..., Program]
 SOA = "ns1.example.com hostmaster.example.com 7 3600 600 604800 120"
 
 
 def run(*command: str) -> str:
-    found = shutil.which(command[0])
-    assert found, f"{command[0]} is not installed"
-    return subprocess.run([found, *command[1:]], capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+    return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
 
 
 def config(port: int, **parts: Any) -> dict[str, Any]:
@@ -42,6 +40,7 @@ def config(port: int, **parts: Any) -> dict[str, Any]:
     }
 
 
+@needs("dig")
 def test_the_records_of_the_seed(program: Start, free_port: Callable[[], int]) -> None:
     """Every record of the sample config, asked by dig."""
     port = free_port()
@@ -84,6 +83,7 @@ def test_the_records_of_the_seed(program: Start, free_port: Callable[[], int]) -
 
 
 @pytest.mark.parametrize("workers", [0, 2])
+@needs("kdig")
 def test_every_transport_answers_alike(
     program: Start, free_port: Callable[[], int], certificates: Callable[..., Any], workers: int
 ) -> None:
@@ -121,6 +121,7 @@ def test_every_transport_answers_alike(
     assert [str(rrset[0]) for rrset in reply.answer] == ["redis.local.", "192.168.11.2"]
 
 
+@needs("curl")
 def test_curl_resolves_over_https(
     program: Start, free_port: Callable[[], int], certificates: Callable[..., Any], backends: Backends
 ) -> None:

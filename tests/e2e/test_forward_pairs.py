@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import socket
 import subprocess
 import time
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.stage.program import Program
+from tests.stage.programs import needs
 
 Start = Callable[..., Program]
 Ports = Callable[[], int]
@@ -26,11 +26,10 @@ SCHEMES = ["tcp", "udp", "unix", "unixgram", "ssl"]
 
 @pytest.fixture
 def peer() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Give `peer(*command)`: start another program, ended at the test's end; skips where it is not installed."""
+    """Give `peer(*command)`: start another program, ended at the test's end."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*command: str, **options: Any) -> subprocess.Popen[bytes]:
-        need(command[0])
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         one = subprocess.Popen(command, start_new_session=True, **{**quiet, **options})
         started.append(one)
@@ -43,14 +42,8 @@ def peer() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
         one.wait()
 
 
-def need(command: str) -> None:
-    if shutil.which(command) is None:
-        pytest.skip(f"{command} is not installed")
-
-
 def say(*command: str, data: bytes = b"", **options: Any) -> bytes:
     """Run a client with `data` as its input and give its output."""
-    need(command[0])
     return subprocess.run(command, input=data, capture_output=True, timeout=DEADLINE_S, check=False, **options).stdout
 
 
@@ -79,6 +72,7 @@ def forwards(pairs: dict[str, tuple[str, str]], **more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("incoming", SCHEMES)
+@needs("socat")
 def test_every_target_behind_a_listener(
     incoming: str, program: Start, peer: Callable[..., Any], free_port: Ports, socket_dir: Path, certificates: Any
 ) -> None:
@@ -136,10 +130,10 @@ def test_every_target_behind_a_listener(
 # ── protocols people use ──
 
 
+@needs("redis-server", "redis-cli")
 def test_redis_over_tcp_unix_and_tls(
     program: Start, peer: Callable[..., Any], free_port: Ports, socket_dir: Path, certificates: Any
 ) -> None:
-    need("redis-cli")
     certificate = certificates("localhost", "127.0.0.1")
     redis, plain, secure, through = (free_port() for _ in range(4))
     peer("redis-server", "--port", str(redis), "--bind", "127.0.0.1", "--save", "", "--dir", str(socket_dir))
@@ -163,6 +157,7 @@ def test_redis_over_tcp_unix_and_tls(
     assert say("redis-cli", "-p", str(plain), "dbsize") == b"5001\n"
 
 
+@needs("socat", "nc")
 def test_a_file_sent_by_nc_arrives_with_its_end(program: Start, peer: Callable[..., Any], free_port: Ports) -> None:
     """`nc -N` ends its side when the file has ended; the checksum comes back on the other."""
     back, front = free_port(), free_port()
@@ -190,6 +185,7 @@ def test_statsd_over_tcp_reaches_udp_line_by_line(program: Start, backends: Any,
     assert received == lines
 
 
+@needs("dig")
 def test_dig_over_tcp_reaches_a_udp_name_server_and_back(program: Start, free_port: Ports) -> None:
     """RFC 1035 §4.2.2 on the stream side: `framing` length16 both ways."""
     udp_dns, tcp_dns, tcp_in, udp_in = (free_port() for _ in range(4))
@@ -212,6 +208,7 @@ def test_dig_over_tcp_reaches_a_udp_name_server_and_back(program: Start, free_po
 
 
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+@needs("openssl")
 def test_openssl_talks_to_a_listener_and_behind_a_target(
     program: Start, peer: Callable[..., Any], free_port: Ports, certificates: Any, version: str
 ) -> None:

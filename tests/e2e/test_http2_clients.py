@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import signal
 import socket
 import ssl
@@ -21,8 +20,9 @@ import httpx
 import pytest
 
 from tests.stage.backends import Backends
-from tests.stage.browser import CHROMIUM, REPORT, browser, reports
+from tests.stage.browser import REPORT, browser, reports
 from tests.stage.program import Program
+from tests.stage.programs import needs
 
 CONTENT = bytes(range(256)) * 40_000  # 10 MB
 Start = Callable[..., Program]
@@ -79,7 +79,7 @@ def site(
 
 
 class TestCurl:
-    pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="no curl here")
+    pytestmark = needs("curl")
 
     def test_files(self, site: Site) -> None:
         assert site.curl(f"{site.url}/large.bin") == CONTENT
@@ -143,7 +143,7 @@ async def test_many_at_once(site: Site) -> None:
     assert '"protocol":"HTTP/2.0"' in site.program.wait_for(r".*/large.bin.*")[0]
 
 
-@pytest.mark.skipif(shutil.which("nghttp") is None, reason="no nghttp here")
+@needs("nghttp")
 def test_nghttp(site: Site) -> None:
     done = subprocess.run(
         ["nghttp", "-ans", "--max-concurrent-streams=10", f"{site.url}/index.html", f"{site.url}/large.bin"],
@@ -158,7 +158,7 @@ def test_nghttp(site: Site) -> None:
     ]
 
 
-@pytest.mark.skipif(shutil.which("h2load") is None, reason="no h2load here")
+@needs("h2load")
 def test_h2load(site: Site) -> None:
     for path in ("/app.css", "/app/x", "/sub/page.html"):
         command = ["h2load", "-n", "2000", "-c", "4", "-m", "20", f"{site.url}{path}"]
@@ -167,7 +167,7 @@ def test_h2load(site: Site) -> None:
         assert "Application protocol: h2" in done.stdout
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+@needs("chromium")
 @pytest.mark.timeout(90)
 def test_chromium(site: Site, tmp_path: Path) -> None:
     """A page with much in it over HTTP/2, and a WebSocket, which takes a connection of its own."""
@@ -190,7 +190,7 @@ def test_chromium(site: Site, tmp_path: Path) -> None:
         assert reports(site.program) == ["40 1 h2 40 hello"]
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl here")
+@needs("curl")
 def test_stopped_while_answering(site: Site) -> None:
     """§6.8: what is under way is finished."""
     with subprocess.Popen(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +16,7 @@ import pytest
 
 from tests.stage.asking import get, worker_pids
 from tests.stage.program import ROOT, Program
+from tests.stage.programs import needs
 
 Start = Callable[..., Program]
 WORKERS = pytest.mark.parametrize("workers", [0, 2])
@@ -144,11 +144,9 @@ def test_json_logs_have_no_table(program: Start, free_port: Callable[[], int]) -
     assert all(json.loads(line)["message"] for line in one.errors.splitlines())
 
 
+@needs("curl", "dig", "nc")
 def test_demo_shows_what_it_promises(tmp_path: Path) -> None:
     """Every command of the table is run as it is printed."""
-    lacking = [tool for tool in ("curl", "dig", "nc", "bash") if shutil.which(tool) is None]
-    if lacking:
-        pytest.skip(f"needs {', '.join(lacking)}")
     process = subprocess.Popen(
         [sys.executable, "-m", "npserver", "demo"],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

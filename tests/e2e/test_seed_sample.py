@@ -20,6 +20,7 @@ from websockets.sync.client import connect
 
 from tests.stage.backends import Backends
 from tests.stage.program import ROOT, Program
+from tests.stage.programs import needs
 
 SAMPLE = ROOT / "examples" / "full.json"
 LISTENERS = {
@@ -140,6 +141,7 @@ def test_http(start: Callable[..., Sample], public: Path) -> None:
         assert set(served) == {"app1", "app2", "app3"}
 
 
+@needs("curl")
 def test_tls(start: Callable[..., Sample], public: Path) -> None:
     """The same over TLS 1.2 and 1.3, by curl."""
     sample = start()
@@ -228,6 +230,7 @@ DNS = [
 ]
 
 
+@needs("dig")
 def test_dns(start: Callable[..., Sample]) -> None:
     """Every type of record, by dig."""
     sample = start()

@@ -16,6 +16,7 @@ import pytest
 
 from tests.stage.asking import worker_pids
 from tests.stage.program import Program
+from tests.stage.programs import needs
 from tests.stage.tls import Reply, ask, client
 
 CONNECTIONS = 12  # the chance that all of them meet the same of two workers is one in two thousand
@@ -59,6 +60,7 @@ def test_resumed_at_any_worker(
     assert is_resumed_everywhere()
 
 
+@needs("openssl")
 def test_openssl_resumes(
     program: Callable[..., Program], public: Path, free_port: Callable[[], int], certificates: Callable[..., Any]
 ) -> None:

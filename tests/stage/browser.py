@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +11,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from tests.stage.program import Program
+from tests.stage.programs import find
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 BROWSER_S = 45.0
 
 #: Reports what the page shows to the server's access log.
@@ -23,9 +22,10 @@ REPORT = "<script>const report = text => fetch('/report/' + encodeURIComponent(t
 @contextmanager
 def browser(url: str, profile: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run Chromium on a page."""
-    assert CHROMIUM is not None
+    chromium = find("chromium")
+    assert chromium is not None
     process = subprocess.Popen(
-        [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+        [chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
          "--autoplay-policy=no-user-gesture-required", f"--user-data-dir={profile}", *options, url],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip

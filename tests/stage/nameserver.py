@@ -21,6 +21,7 @@ from npserver.dns.zone.tables import Tables
 from npserver.nameserver.channel import Channel
 from npserver.nameserver.datagram_channel import DatagramChannel
 from npserver.nameserver.response_rate_limit import RateLimiter
+from tests.stage.programs import find
 
 SOA = {
     "mname": "ns1.example.com",
@@ -164,8 +165,8 @@ remote-control:
             (directory / f"{name}zone").write_text("".join(lines))
             config += f'zone:\n  name: "{name}"\n  zonefile: "{name}zone"\n'
         (directory / "nsd.conf").write_text(config)
-        self._process = subprocess.Popen(  # Debian keeps it beside root's programs
-            ["/usr/sbin/nsd", "-d", "-c", str(directory / "nsd.conf")], stderr=subprocess.PIPE
+        self._process = subprocess.Popen(
+            [find("nsd") or "nsd", "-d", "-c", str(directory / "nsd.conf")], stderr=subprocess.PIPE
         )
         self._probe = dns.message.make_query("example.com", "SOA", id=0xFFFF).to_wire()
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import ssl
 import stat
 import subprocess
@@ -12,6 +11,7 @@ import pytest
 
 from npserver.cli import cert
 from npserver.tls import x509
+from tests.stage.programs import needs
 
 
 def handshake(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> str:
@@ -73,7 +73,7 @@ class TestCert:
         client.load_cert_chain(tmp_path / "testsite.crt", tmp_path / "testsite.key")
         assert "two.example" in handshake(server, client, "two.example")
 
-    @pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl command")
+    @needs("openssl")
     def test_openssl_agrees(self, tmp_path: Path) -> None:
         assert cert.main(["-ca", "-out", str(tmp_path)]) == 0
         verify = ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", "ca.crt", "testsite.crt"]
