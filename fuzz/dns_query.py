@@ -14,8 +14,8 @@ import dns.message
 from npserver.dns.message.cookies import CookieJar
 from npserver.dns.zone.compile import Settings, compile_tables
 from npserver.dns.zone.responder import Responder
-from npserver.nameserver.channel import Channel
-from npserver.nameserver.datagram_channel import DatagramChannel
+from npserver.nameserver.query_processor import QueryProcessor
+from npserver.nameserver.udp_query_processor import UdpQueryProcessor
 
 RECORDS: dict[str, dict[str, object]] = {
     "example.com": {"NS": "ns.example.com", "A": "192.0.2.1", "MX": ["10 a.example.com"], "TXT": ["x" * 200] * 1},
@@ -29,26 +29,26 @@ RECORDS: dict[str, dict[str, object]] = {
 CLIENT = "192.0.2.99"
 
 
-class _Thorough(DatagramChannel):
-    """A datagram channel without the fast path."""
+class _Thorough(UdpQueryProcessor):
+    """A UDP query processor without the fast path."""
 
-    respond = Channel.respond
+    respond = QueryProcessor.respond
 
 
 def _problem(path: object, message: str) -> None:
     raise AssertionError(f"{path}: {message}")
 
 
-def make_channels() -> tuple[DatagramChannel, DatagramChannel]:
+def make_processors() -> tuple[UdpQueryProcessor, UdpQueryProcessor]:
     """The fast one and the thorough one, over tables of their own."""
-    channels = [
+    processors = [
         kind(Responder(compile_tables(RECORDS, Settings(300), _problem), {}), CookieJar(b"key"))
-        for kind in (DatagramChannel, _Thorough)
+        for kind in (UdpQueryProcessor, _Thorough)
     ]
-    return channels[0], channels[1]
+    return processors[0], processors[1]
 
 
-FAST, THOROUGH = make_channels()
+FAST, THOROUGH = make_processors()
 
 
 def check(data: bytes) -> None:

@@ -16,10 +16,10 @@ import pytest
 from npserver.dns.message.cookies import CookieJar
 from npserver.dns.zone.responder import Responder
 from npserver.dns.zone.tables import Tables
-from npserver.nameserver.channel import Aside, Channel
-from npserver.nameserver.datagram_channel import DatagramChannel
+from npserver.nameserver.query_processor import Action, QueryProcessor
 from npserver.nameserver.response_rate_limit import RateLimiter
-from tests.stage.nameserver import ODDITIES, ask, channel_of, show, tables_of
+from npserver.nameserver.udp_query_processor import UdpQueryProcessor
+from tests.stage.nameserver import ODDITIES, ask, processor_of, show, tables_of
 
 SOA = "example.com. 120 SOA ns1.example.com. hostmaster.example.com. 7 3600 600 604800 120"
 CHILD_SOA = "child." + SOA
@@ -148,18 +148,18 @@ def tables() -> Tables:
 @pytest.mark.parametrize(("case", "flags"), CASES, ids=[f"{case[0]}-{case[1]}" for case, _ in CASES])
 def test_answers(tables: Tables, case: Case, flags: str, stream: bool) -> None:
     name, kind, rcode, *sections = case
-    channel = channel_of(tables, stream=stream)
+    processor = processor_of(tables, stream=stream)
     query = dns.message.make_query(name, kind, use_edns=0, payload=1232)
     for _ in range(3):  # made, found, remembered
-        data = ask(channel, query.to_wire())
+        data = ask(processor, query.to_wire())
         assert data is not None
         reply = dns.message.from_wire(data)
         assert query.is_response(reply)
         assert show(reply) == (rcode, flags, *map(sorted, sections))
 
 
-def reply_of(channel: Channel, name: str, kind: str, **options: Any) -> dns.message.Message:
-    data = ask(channel, dns.message.make_query(name, kind, **options).to_wire())
+def reply_of(processor: QueryProcessor, name: str, kind: str, **options: Any) -> dns.message.Message:
+    data = ask(processor, dns.message.make_query(name, kind, **options).to_wire())
     assert data is not None
     return dns.message.from_wire(data)
 
@@ -168,26 +168,26 @@ class TestAny:
     """All records where the asker's address is proved, a minimal answer where it may be forged (RFC 8482)."""
 
     def test_all_records_over_streams_and_unpublic_udp(self, tables: Tables) -> None:
-        for channel in (
-            channel_of(tables),
-            channel_of(tables, stream=True),
-            channel_of(tables, stream=True, public=True),
+        for processor in (
+            processor_of(tables),
+            processor_of(tables, stream=True),
+            processor_of(tables, stream=True, public=True),
         ):
-            reply = reply_of(channel, "example.com", "ANY", use_edns=0, payload=1232)
+            reply = reply_of(processor, "example.com", "ANY", use_edns=0, payload=1232)
             assert {rrset.rdtype.name for rrset in reply.answer} == {"SOA", "NS", "MX", "A", "TXT", "CAA"}
 
     @pytest.mark.parametrize("name", ["example.com", "any.wild.example.com", "web.example.com"])
     def test_minimal_from_public_udp(self, tables: Tables, name: str) -> None:
         responder = Responder(tables, {})
-        everything = Channel(responder, CookieJar(b"k"))
-        minimal = DatagramChannel(responder, CookieJar(b"k"), limiter=RateLimiter(1000, 2))
-        for channel in (everything, minimal, everything, minimal):  # that share their answers
-            reply = reply_of(channel, name, "ANY")
+        everything = QueryProcessor(responder, CookieJar(b"k"))
+        minimal = UdpQueryProcessor(responder, CookieJar(b"k"), limiter=RateLimiter(1000, 2))
+        for processor in (everything, minimal, everything, minimal):  # that share their answers
+            reply = reply_of(processor, name, "ANY")
             is_minimal = [str(rrset[0]) for rrset in reply.answer] == ['"RFC8482" ""']
-            assert is_minimal == (channel is minimal)
+            assert is_minimal == (processor is minimal)
 
     def test_a_name_that_does_not_exist_stays_so(self, tables: Tables) -> None:
-        assert reply_of(channel_of(tables, public=True), "missing.example.com", "ANY").rcode() == 3
+        assert reply_of(processor_of(tables, public=True), "missing.example.com", "ANY").rcode() == 3
 
 
 class TestSize:
@@ -198,23 +198,23 @@ class TestSize:
     )
     def test_truncation(self, tables: Tables, payload: int | None, fits: bool) -> None:
         options = {} if payload is None else {"use_edns": 0, "payload": payload}
-        reply = reply_of(channel_of(tables), "middle.example.com", "TXT", **options)
+        reply = reply_of(processor_of(tables), "middle.example.com", "TXT", **options)
         assert bool(reply.flags & dns.flags.TC) is not fits
         assert len(reply.answer) == fits
         assert reply.edns == (-1 if payload is None else 0)
 
     def test_no_more_than_1232_bytes_over_udp(self, tables: Tables) -> None:
-        reply = reply_of(channel_of(tables), "big.example.com", "TXT", use_edns=0, payload=65_000)
+        reply = reply_of(processor_of(tables), "big.example.com", "TXT", use_edns=0, payload=65_000)
         assert reply.flags & dns.flags.TC
         assert not reply.answer
 
     def test_everything_over_a_stream(self, tables: Tables) -> None:
-        reply = reply_of(channel_of(tables, stream=True), "big.example.com", "TXT")
+        reply = reply_of(processor_of(tables, stream=True), "big.example.com", "TXT")
         assert len(reply.answer[0]) == 30
         assert not reply.flags & dns.flags.TC
 
     def test_the_additional_section_is_left_out_first(self, tables: Tables) -> None:  # RFC 2181 §9
-        reply = reply_of(channel_of(tables), "many.example.com", "MX", use_edns=0, payload=1000)
+        reply = reply_of(processor_of(tables), "many.example.com", "MX", use_edns=0, payload=1000)
         assert len(reply.answer[0]) == 30
         assert not reply.additional
         assert not reply.flags & dns.flags.TC
@@ -225,7 +225,7 @@ class TestSize:
             "x.a.b": {"NS": [f"ns{number}.x.a.b" for number in range(20)]},
             **{f"ns{number}.x.a.b": {"A": "192.0.2.1", "AAAA": "2001:db8::1"} for number in range(20)},
         }
-        reply = reply_of(channel_of(tables_of(records)), "www.x.a.b", "A")
+        reply = reply_of(processor_of(tables_of(records)), "www.x.a.b", "A")
         assert reply.flags & dns.flags.TC
 
 
@@ -235,11 +235,11 @@ class TestRotation:
     @pytest.mark.parametrize("count", [2, 3, 5, 40])
     def test_every_address_is_first_in_turn(self, count: int) -> None:
         addresses = [f"192.0.2.{number}" for number in range(count)]
-        channel = channel_of(tables_of({"a.local": {"A": addresses}, "b.local": {"CNAME": "a.local"}}))
+        processor = processor_of(tables_of({"a.local": {"A": addresses}, "b.local": {"CNAME": "a.local"}}))
         for name in ("a.local", "b.local"):
             firsts = []
             for _ in range(2 * count):
-                reply = reply_of(channel, name, "A", use_edns=0, payload=1232)
+                reply = reply_of(processor, name, "A", use_edns=0, payload=1232)
                 firsts.append(str(reply.answer[-1][0]))
                 assert {str(one) for one in reply.answer[-1]} == set(addresses)
             expected = addresses if count <= 16 else addresses[::3]
@@ -251,33 +251,33 @@ class TestEdns:
     """RFC 6891, RFC 7873."""
 
     def test_no_opt_without_opt(self, tables: Tables) -> None:
-        assert reply_of(channel_of(tables), "web.example.com", "A").edns == -1
+        assert reply_of(processor_of(tables), "web.example.com", "A").edns == -1
 
     def test_our_size(self, tables: Tables) -> None:
-        reply = reply_of(channel_of(tables), "web.example.com", "A", use_edns=0, payload=4096)
+        reply = reply_of(processor_of(tables), "web.example.com", "A", use_edns=0, payload=4096)
         assert (reply.edns, reply.payload) == (0, 1232)
 
     def test_badvers(self, tables: Tables) -> None:
-        reply = reply_of(channel_of(tables), "web.example.com", "A", use_edns=1)
+        reply = reply_of(processor_of(tables), "web.example.com", "A", use_edns=1)
         assert (reply.rcode(), reply.edns, reply.answer) == (16, 0, [])
 
     @pytest.mark.parametrize("stream", [False, True])
     def test_cookie(self, tables: Tables, stream: bool) -> None:
-        channel = channel_of(tables, stream=stream)
-        first = reply_of(channel, "web.example.com", "A", options=[dns.edns.CookieOption(b"client--", b"")])
+        processor = processor_of(tables, stream=stream)
+        first = reply_of(processor, "web.example.com", "A", options=[dns.edns.CookieOption(b"client--", b"")])
         option = first.options[0]
         assert isinstance(option, dns.edns.CookieOption)
         assert option.client == b"client--"
-        again = reply_of(channel, "web.example.com", "A", options=[option])
+        again = reply_of(processor, "web.example.com", "A", options=[option])
         assert again.options == (option,)
 
     def test_a_proved_address_is_not_rate_limited(self, tables: Tables) -> None:
-        channel = channel_of(tables, limiter=RateLimiter(1, 0))
-        first = reply_of(channel, "web.example.com", "A", options=[dns.edns.CookieOption(b"client--", b"")])
+        processor = processor_of(tables, limiter=RateLimiter(1, 0))
+        first = reply_of(processor, "web.example.com", "A", options=[dns.edns.CookieOption(b"client--", b"")])
         proved = dns.message.make_query("web.example.com", "A", options=list(first.options)).to_wire()
         forged = dns.message.make_query("web.example.com", "A").to_wire()
-        assert ask(channel, forged) is None
-        assert all(ask(channel, proved) for _ in range(5))
+        assert ask(processor, forged) is None
+        assert all(ask(processor, proved) for _ in range(5))
 
 
 class TestLimit:
@@ -295,47 +295,49 @@ class TestLimit:
         ids=["hit", "miss", "refused", "badvers", "formerr"],
     )
     def test_excess_is_dropped(self, tables: Tables, query: bytes) -> None:
-        channel = channel_of(tables, limiter=RateLimiter(3, 0))
-        assert [ask(channel, query) is not None for _ in range(6)] == [True] * 3 + [False] * 3
-        assert ask(channel, query, "198.51.100.1") is not None
+        processor = processor_of(tables, limiter=RateLimiter(3, 0))
+        assert [ask(processor, query) is not None for _ in range(6)] == [True] * 3 + [False] * 3
+        assert ask(processor, query, "198.51.100.1") is not None
 
     def test_random_names_count_as_one(self, tables: Tables) -> None:
-        channel = channel_of(tables, limiter=RateLimiter(3, 0))
+        processor = processor_of(tables, limiter=RateLimiter(3, 0))
         queries = [dns.message.make_query(f"x{number}.example.com", "A").to_wire() for number in range(6)]
-        assert [ask(channel, query) is not None for query in queries] == [True] * 3 + [False] * 3
+        assert [ask(processor, query) is not None for query in queries] == [True] * 3 + [False] * 3
 
     def test_slip_is_truncated(self, tables: Tables) -> None:
-        channel = channel_of(tables, limiter=RateLimiter(1, 1))
-        replies = [reply_of(channel, "web.example.com", "A") for _ in range(2)]
+        processor = processor_of(tables, limiter=RateLimiter(1, 1))
+        replies = [reply_of(processor, "web.example.com", "A") for _ in range(2)]
         assert [bool(reply.flags & dns.flags.TC) for reply in replies] == [False, True]
         assert not replies[1].answer
 
 
-class TestAside:
+class TestActions:
     """What others do: resolvers, zone transfers."""
 
-    def respond(self, channel: Channel, name: str, kind: str, **options: Any) -> object:
+    def respond(self, processor: QueryProcessor, name: str, kind: str, **options: Any) -> object:
         query = dns.message.make_query(name, kind, **options)
         if options.get("flags") is None:
             query.flags |= dns.flags.RD
-        return channel.respond(query.to_wire(), "192.0.2.1", 0.0, 0.0)
+        return processor.respond(query.to_wire(), "192.0.2.1", 0.0, 0.0)
 
     @pytest.mark.parametrize("stream", [False, True])
-    def test_foreign_names_are_relayed_for_those_who_may(self, tables: Tables, stream: bool) -> None:
-        channel = channel_of(tables, stream=stream, relays=True)
-        assert self.respond(channel, "www.google.com", "A") is Aside.RELAY
-        assert isinstance(self.respond(channel, "www.google.com", "A", flags=0), bytes)  # no RD: not asked for
-        assert isinstance(self.respond(channel, "missing.example.com", "A"), bytes)
-        assert isinstance(self.respond(channel_of(tables, stream=stream), "www.google.com", "A"), bytes)
+    def test_foreign_names_are_resolved_for_clients_that_may_recurse(self, tables: Tables, stream: bool) -> None:
+        processor = processor_of(tables, stream=stream, may_recurse=True)
+        assert self.respond(processor, "www.google.com", "A") is Action.RECURSE
+        assert isinstance(self.respond(processor, "www.google.com", "A", flags=0), bytes)  # no RD: not asked for
+        assert isinstance(self.respond(processor, "missing.example.com", "A"), bytes)
+        assert isinstance(self.respond(processor_of(tables, stream=stream), "www.google.com", "A"), bytes)
 
     def test_ra_says_that_it_may_be_asked_for(self, tables: Tables) -> None:
-        assert reply_of(channel_of(tables, relays=True), "web.example.com", "A").flags & dns.flags.RA
-        assert not reply_of(channel_of(tables), "web.example.com", "A").flags & dns.flags.RA
+        assert reply_of(processor_of(tables, may_recurse=True), "web.example.com", "A").flags & dns.flags.RA
+        assert not reply_of(processor_of(tables), "web.example.com", "A").flags & dns.flags.RA
 
     def test_transfer(self, tables: Tables) -> None:
-        assert self.respond(channel_of(tables, stream=True, may_transfer=True), "example.com", "AXFR") is Aside.TRANSFER
-        assert isinstance(self.respond(channel_of(tables, may_transfer=True), "example.com", "AXFR"), bytes)
-        assert isinstance(self.respond(channel_of(tables, stream=True), "example.com", "AXFR"), bytes)
+        assert (
+            self.respond(processor_of(tables, stream=True, may_transfer=True), "example.com", "AXFR") is Action.TRANSFER
+        )
+        assert isinstance(self.respond(processor_of(tables, may_transfer=True), "example.com", "AXFR"), bytes)
+        assert isinstance(self.respond(processor_of(tables, stream=True), "example.com", "AXFR"), bytes)
 
 
 def test_addresses_that_change_are_answered_at_once() -> None:
@@ -345,13 +347,13 @@ def test_addresses_that_change_are_answered_at_once() -> None:
         has_upstream=lambda path, name: True,
     )
     tables.refresh(lambda upstream, kind: list(found))
-    channel = channel_of(tables)
-    assert isinstance(channel, DatagramChannel)
+    processor = processor_of(tables)
+    assert isinstance(processor, UdpQueryProcessor)
     for address in ("1.1.1.1", "2.2.2.2"):
         found[:] = [bytes(map(int, address.split(".")))]
         if tables.refresh(lambda upstream, kind: list(found)):
-            channel.responder.forget()
-            channel.forget()
+            processor.responder.forget()
+            processor.forget()
         for _ in range(20):
-            assert str(reply_of(channel, "app.local", "A").answer[0][0]) == address
-            assert str(reply_of(channel, "x.local", "SRV").additional[0][0]) == address
+            assert str(reply_of(processor, "app.local", "A").answer[0][0]) == address
+            assert str(reply_of(processor, "x.local", "SRV").additional[0][0]) == address

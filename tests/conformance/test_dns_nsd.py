@@ -21,8 +21,8 @@ from struct import pack
 import dns.message
 import pytest
 
-from npserver.nameserver.channel import Channel
-from tests.stage.nameserver import ODDITIES, Nsd, Shown, ask, channel_of, show, tables_of
+from npserver.nameserver.query_processor import QueryProcessor
+from tests.stage.nameserver import ODDITIES, Nsd, Shown, ask, processor_of, show, tables_of
 from tests.stage.ports import free_port
 from tests.stage.programs import needs
 
@@ -35,8 +35,8 @@ ADDRESSES = (" A ", " AAAA ")
 
 
 @pytest.fixture(scope="module")
-def channel() -> Channel:
-    return channel_of(tables_of(ODDITIES))
+def processor() -> QueryProcessor:
+    return processor_of(tables_of(ODDITIES))
 
 
 @pytest.fixture(scope="module")
@@ -78,13 +78,13 @@ def differs_on_purpose(name: str, kind: str, ours: Shown, theirs: Shown) -> bool
 
 
 @pytest.mark.parametrize("edns", [False, True], ids=["plain", "edns"])
-def test_answers_are_those_of_nsd(nsd: Nsd, channel: Channel, edns: bool) -> None:
+def test_answers_are_those_of_nsd(nsd: Nsd, processor: QueryProcessor, edns: bool) -> None:
     differences = []
     equal = 0
     for name in names():
         for kind in TYPES:
             query = dns.message.make_query(name, kind, use_edns=edns, payload=1232 if edns else 0, id=1).to_wire()
-            mine, its = ask(channel, query), nsd.ask(query)
+            mine, its = ask(processor, query), nsd.ask(query)
             assert mine is not None
             assert its is not None
             if mine == its:
@@ -99,9 +99,9 @@ def test_answers_are_those_of_nsd(nsd: Nsd, channel: Channel, edns: bool) -> Non
     assert equal > 3000  # most are equal to the letter
 
 
-def test_random_case_comes_back(nsd: Nsd, channel: Channel) -> None:
+def test_random_case_comes_back(nsd: Nsd, processor: QueryProcessor) -> None:
     query = dns.message.make_query("wEb.ExAmPlE.cOm", "AAAA", id=1).to_wire()
-    mine, its = ask(channel, query), nsd.ask(query)
+    mine, its = ask(processor, query), nsd.ask(query)
     assert mine is not None
     assert its is not None
     assert mine[12:33] == its[12:33] == query[12:33]
@@ -168,8 +168,8 @@ SAME = {
 
 
 @pytest.mark.parametrize("data", SAME.values(), ids=SAME)
-def test_odd_messages_fare_as_with_nsd(nsd: Nsd, channel: Channel, data: bytes) -> None:
-    mine, its = ask(channel, data), nsd.ask(data)
+def test_odd_messages_fare_as_with_nsd(nsd: Nsd, processor: QueryProcessor, data: bytes) -> None:
+    mine, its = ask(processor, data), nsd.ask(data)
     if mine is None or its is None:
         assert mine == its
         return
@@ -193,8 +193,8 @@ OTHERWISE = {
 
 
 @pytest.mark.parametrize(("data", "rcode"), OTHERWISE.values(), ids=OTHERWISE)
-def test_odd_messages_that_fare_otherwise(nsd: Nsd, channel: Channel, data: bytes, rcode: int) -> None:
-    mine, its = ask(channel, data), nsd.ask(data)
+def test_odd_messages_that_fare_otherwise(nsd: Nsd, processor: QueryProcessor, data: bytes, rcode: int) -> None:
+    mine, its = ask(processor, data), nsd.ask(data)
     assert mine is not None
     assert mine[3] & 0xF == rcode
     assert mine[:2] == data[:2]

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npserver.forward.framing import Decoder, FramingError, FramingName, encoder
+from npserver.forward.framing import FramingError, FramingName, MessageDecoder, encoder
 
 FRAMED: st.SearchStrategy[FramingName] = st.sampled_from(["line", "length16", "length32"])
 LIMIT = 300
@@ -20,7 +20,7 @@ def split(data: bytes, cuts: list[int]) -> list[bytes]:
 
 def read(framing: FramingName, pieces: list[bytes], portion: int) -> tuple[list[bytes], bool, bytes]:
     """All messages, whether the stream was refused, and what its end left."""
-    decoder = Decoder(framing, LIMIT)
+    decoder = MessageDecoder(framing, LIMIT)
     found: list[bytes] = []
     try:
         for piece in pieces:

@@ -10,9 +10,9 @@ import dns.message
 import pytest
 
 from npserver.dns.message.query import Query
-from npserver.nameserver.channel import Channel
 from npserver.nameserver.https import DnsOverHttps
 from npserver.nameserver.name_server import NameServer
+from npserver.nameserver.query_processor import QueryProcessor
 from npserver.nameserver.resolver.messages import fail
 from npserver.networks import Networks, parse_network
 from tests.protocols.memory import Server
@@ -37,9 +37,9 @@ class Stage:
         handler: Any = self
         self.http = Server(handler)
         resolvers: Any = self.resolvers
-        relayed = Networks([parse_network("192.0.2.0/24")])
-        server = NameServer(self.http.context, [(None, tables_of(ODDITIES))], resolvers, relayed)
-        self.handler = DnsOverHttps(server.channels(Channel))
+        recursion_clients = Networks([parse_network("192.0.2.0/24")])
+        server = NameServer(self.http.context, [(None, tables_of(ODDITIES))], resolvers, recursion_clients)
+        self.handler = DnsOverHttps(server.policy(QueryProcessor))
 
     def handle(self, exchange: Any) -> None:
         self.handler.handle(exchange)

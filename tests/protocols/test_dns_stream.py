@@ -12,10 +12,10 @@ import pytest
 from npserver.address import Address
 from npserver.dns.message.query import Query
 from npserver.listen.listener import Listener, LiveListener
-from npserver.nameserver.channel import Channel
 from npserver.nameserver.name_server import NameServer
+from npserver.nameserver.query_processor import QueryProcessor
 from npserver.nameserver.resolver.messages import fail
-from npserver.nameserver.stream import MAX_WAITING, DnsConnection, StreamDns
+from npserver.nameserver.stream import MAX_WAITING, DnsConnection, DnsOverStream
 from npserver.networks import Networks, parse_network
 from tests.protocols.memory import MemoryLoop, MemoryTransport
 from tests.stage.nameserver import ODDITIES, tables_of
@@ -24,7 +24,7 @@ from tests.stage.worker import make_context
 EVERYBODY = Networks([parse_network("0.0.0.0/0")])
 
 
-class LateForwarder:
+class LateResolverClient:
     """Resolvers that answer when told to."""
 
     def __init__(self) -> None:
@@ -49,12 +49,12 @@ class Stage:
     def __init__(self, records: Any = ODDITIES, *, timeout_s: float = 10, per_ip: int = 0, most: int = 100) -> None:
         self.loop = MemoryLoop()
         self.context = make_context(self.loop)
-        self.forwarder = LateForwarder()
-        forwarder: Any = self.forwarder
-        self.server = NameServer(self.context, [(None, tables_of(records))], forwarder, EVERYBODY)
-        channels = self.server.channels(Channel, transfers=EVERYBODY)
-        self.front = StreamDns(
-            channels, "tcp", timeout_s=timeout_s, max_connections=most, max_connections_per_ip=per_ip
+        self.resolver_client = LateResolverClient()
+        resolver_client: Any = self.resolver_client
+        self.server = NameServer(self.context, [(None, tables_of(records))], resolver_client, EVERYBODY)
+        policy = self.server.policy(QueryProcessor, transfer_clients=EVERYBODY)
+        self.front = DnsOverStream(
+            policy, "tcp", timeout_s=timeout_s, max_connections=most, max_connections_per_ip=per_ip
         )
         listener = Listener("tcp://127.0.0.1:53", "dns", Address("tcp", "127.0.0.1", 53), 16, "test")
         self.live = LiveListener(listener, self.front, self.context)
@@ -230,12 +230,12 @@ class TestResolvers:
         connection = stage.connect()
         connection.send(framed("www.elsewhere.net", number=1) + framed(number=2))
         assert connection.ids() == [2]
-        stage.forwarder.answer()
+        stage.resolver_client.answer()
         assert connection.ids() == [2, 1]
 
     def test_answers_known_at_once(self) -> None:
         stage = Stage()
-        stage.forwarder.is_immediate = True
+        stage.resolver_client.is_immediate = True
         connection = stage.connect()
         connection.send(b"".join(framed("www.elsewhere.net", number=number) for number in range(100)))
         assert sorted(connection.ids()) == list(range(100))
@@ -244,10 +244,10 @@ class TestResolvers:
         stage = Stage()
         connection = stage.connect()
         connection.send(b"".join(framed("www.elsewhere.net", number=number) for number in range(100)))
-        assert len(stage.forwarder.asked) == MAX_WAITING
+        assert len(stage.resolver_client.asked) == MAX_WAITING
         assert connection.transport.is_paused
-        while stage.forwarder.asked:
-            stage.forwarder.answer()
+        while stage.resolver_client.asked:
+            stage.resolver_client.answer()
         assert connection.ids() == list(range(100))
         assert not connection.transport.is_paused
 
@@ -257,7 +257,7 @@ class TestResolvers:
         connection.send(framed("www.elsewhere.net"))
         connection.end()
         assert not connection.transport.is_closed
-        stage.forwarder.answer()
+        stage.resolver_client.answer()
         assert connection.ids() == [1]
         assert connection.transport.is_closed
 
@@ -267,7 +267,7 @@ class TestResolvers:
         connection.send(framed("www.elsewhere.net"))
         connection.transport.abort()
         stage.loop.settle()
-        stage.forwarder.answer()
+        stage.resolver_client.answer()
         assert connection.ids() == []
 
 
@@ -319,8 +319,8 @@ class TestTransfer:
 
     def test_only_for_those_allowed(self) -> None:
         stage = Stage()
-        stage.live.front = StreamDns(
-            stage.server.channels(Channel), "tcp", timeout_s=10, max_connections=10, max_connections_per_ip=0
+        stage.live.front = DnsOverStream(
+            stage.server.policy(QueryProcessor), "tcp", timeout_s=10, max_connections=10, max_connections_per_ip=0
         )
         connection = stage.connect()
         connection.send(framed("example.com", "AXFR"))

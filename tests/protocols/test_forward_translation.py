@@ -218,9 +218,9 @@ async def test_a_stream_that_takes_nothing_loses_datagrams_not_memory() -> None:
                     with suppress(BlockingIOError):
                         client.send(b"x" * 60_000)
                     await asyncio.sleep(0)
-                (table,) = (server._single.plane.context.carried[("forward sessions", "udp://127.0.0.1:0")],)
+                (table,) = (server._single.data_plane.context.carried[("forward sessions", "udp://127.0.0.1:0")],)
                 (session,) = table.sessions.values()
-                assert session.link._transport.get_write_buffer_size() < 200_000
+                assert session.connection._transport.get_write_buffer_size() < 200_000
 
 
 async def test_no_target_for_a_datagram_is_said_and_the_next_one_tried_again(

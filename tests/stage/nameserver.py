@@ -18,9 +18,9 @@ from npserver.dns.message.name import to_text
 from npserver.dns.zone.compile import Settings, compile_tables
 from npserver.dns.zone.responder import Responder
 from npserver.dns.zone.tables import Tables
-from npserver.nameserver.channel import Channel
-from npserver.nameserver.datagram_channel import DatagramChannel
+from npserver.nameserver.query_processor import QueryProcessor
 from npserver.nameserver.response_rate_limit import RateLimiter
+from npserver.nameserver.udp_query_processor import UdpQueryProcessor
 from tests.stage.programs import find
 
 SOA = {
@@ -98,16 +98,16 @@ def tables_of(records: Mapping[str, Mapping[str, object]], **settings: Any) -> T
     return tables
 
 
-def channel_of(tables: Tables, *, stream: bool = False, **settings: Any) -> Channel:
-    """A channel over these tables, as UDP has it or a stream."""
+def processor_of(tables: Tables, *, stream: bool = False, **settings: Any) -> QueryProcessor:
+    """The query processor of these tables for UDP, or for a stream."""
     limiter = settings.pop("limiter", None) or (RateLimiter(1000, 2) if settings.pop("public", False) else None)
-    kind = Channel if stream else DatagramChannel
+    kind = QueryProcessor if stream else UdpQueryProcessor
     return kind(Responder(tables, {}), CookieJar(b"k" * 16), limiter=limiter, **settings)
 
 
-def ask(channel: Channel, data: bytes, client: str = "192.0.2.77") -> bytes | None:
+def ask(processor: QueryProcessor, data: bytes, client: str = "192.0.2.77") -> bytes | None:
     """The reply's bytes."""
-    reply = channel.respond(data, client, 0.0, 1_700_000_000.0)
+    reply = processor.respond(data, client, 0.0, 1_700_000_000.0)
     assert reply is None or isinstance(reply, bytes), reply
     return reply
 

@@ -9,12 +9,12 @@ from npserver.address import HTTP_ONLY, parse_target
 from npserver.config.networks import compile_networks
 from npserver.config.schema import AnyRule
 from npserver.errors import clip
-from npserver.forward.by_server_name import StreamRoute, StreamRoutes
 from npserver.forward.config import ForwardRule
 from npserver.forward.datagrams import DatagramForward, DatagramRoute
 from npserver.forward.framing import MAX_LENGTHS
 from npserver.forward.messages import MessageForward
 from npserver.forward.session import Forward, ForwardSettings
+from npserver.forward.stream_router import StreamRoute, StreamRouter
 from npserver.forward.streams import StreamForward
 from npserver.upstream.compile import named, single, with_tls
 from npserver.upstream.config import UpstreamTls
@@ -63,7 +63,7 @@ def compile_forward_front(
         return DatagramForward(context, listener.key, tuple(datagrams), _most_sessions(report))
     if len(streams) == 1 and not streams[0].names and streams[0].networks is None:
         return streams[0].front
-    return StreamRoutes(context, streams, float(report.document.config.timeouts.tls_handshake)) if streams else None
+    return StreamRouter(context, streams, float(report.document.config.timeouts.tls_handshake)) if streams else None
 
 
 def _upstream(

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from npserver.forward.links import DatagramLinkage, StreamLinkage
+from npserver.forward.target_connections import DatagramTargetConnection, StreamTargetConnection
 from npserver.networks import plain_ip
 
 if TYPE_CHECKING:
@@ -41,10 +41,10 @@ class DatagramRoute:
 class DatagramSession:
     """One client: its way to the target, and its way back."""
 
-    __slots__ = ("_held", "_held_bytes", "active", "client", "is_over", "link", "received", "send", "sent", "session",
-                 "socket", "table", "timeout_s")  # fmt: skip
+    __slots__ = ("_held", "_held_bytes", "active", "client", "connection", "is_over", "received", "send", "sent",
+                 "session", "socket", "table", "timeout_s")  # fmt: skip
 
-    send: Callable[[bytes], object]  # takes the client's datagrams; an OSError is for `link.not_sent`
+    send: Callable[[bytes], object]  # takes the client's datagrams; an OSError is for `connection.not_sent`
 
     def __init__(self, table: SessionTable, client: Client, socket: DatagramSocket, session: Session) -> None:
         self.table = table
@@ -60,7 +60,7 @@ class DatagramSession:
         self._held: list[bytes] = []
         self._held_bytes = 0
         is_stream = session.forward.upstream.targets[0].address.is_stream
-        self.link = StreamLinkage(self) if is_stream else DatagramLinkage(self)
+        self.connection = StreamTargetConnection(self) if is_stream else DatagramTargetConnection(self)
 
     def __repr__(self) -> str:
         return f"<DatagramSession {self.session!r} received={self.received} sent={self.sent}>"
@@ -82,13 +82,17 @@ class DatagramSession:
         self._held_bytes = 0
         return held
 
+    def make_room(self) -> bool:
+        """End the longest idle other session of the listener; return whether there was one."""
+        return self.table.evict(self)
+
     def end(self, reason: str) -> None:
         """It is over; a next datagram of the client begins a new session."""
         if not self.is_over:
             self.is_over = True
             del self.table.sessions[self.client]
             self.release_held()
-            self.link.close()
+            self.connection.close()
             self.session.end(self.session.live.listener.address.scheme, self.received, self.sent, reason)
 
     def _hold(self, data: bytes) -> None:
@@ -193,7 +197,7 @@ class DatagramForward:
         try:
             session.send(data)
         except OSError as error:
-            session.link.not_sent(data, error)
+            session.connection.not_sent(data, error)
 
     def close(self) -> None:
         """A reload has put another front in this one's place: it finds the sessions in `context.carried`."""
@@ -215,7 +219,7 @@ class DatagramForward:
         opened = forward.begin(socket.live, (ip, int(str(client[1]))), socket.local(client))
         session = DatagramSession(table, client, socket, opened)
         table.add(session)
-        session.link.open()
+        session.connection.open()
         return None if session.is_over else session
 
     def _make_room(self, table: SessionTable, forward: Forward) -> bool:

@@ -1,8 +1,9 @@
-"""Messages in a stream of bytes: how a forward between a stream and datagrams tells one message from the next.
+"""Message framing: how forwards between a stream and datagrams delimit messages on the stream.
 
-Pure. `raw`: each read is a message; `line`: ended by a line feed (StatsD, syslog, RFC 6587 §3.4.2); `length16` and
-`length32`: a big-endian length, then the message (DNS over TCP, RFC 1035 §4.2.2). A `Decoder` keeps partial messages
-between feeds and gives a bounded number at a time, so that a flood of tiny messages cannot hold up everybody else.
+`raw`: each read is one message. `line`: a line feed ends each message (StatsD, syslog, RFC 6587 §3.4.2). `length16`,
+`length32`: a big-endian length precedes each message (DNS over TCP, RFC 1035 §4.2.2). A `MessageDecoder` keeps partial
+messages between feeds and returns a bounded number of messages per call, so that a flood of tiny messages does not
+delay other connections. Pure.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ class FramingError(ValueError):
     """The stream holds a message longer than allowed: nothing after it can be told apart."""
 
 
-class Decoder:
+class MessageDecoder:
     """The messages of one stream. `feed` what was read, then take `messages` until none is left."""
 
     __slots__ = ("_buffer", "_next", "_start", "max_message_size")
@@ -38,7 +39,7 @@ class Decoder:
         }[framing]
 
     def __repr__(self) -> str:
-        return f"<Decoder holding {self.held_bytes}>"
+        return f"<MessageDecoder holding {self.held_bytes}>"
 
     @property
     def held_bytes(self) -> int:

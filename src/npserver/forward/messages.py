@@ -11,9 +11,9 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from npserver.forward.datagram_target import DatagramTarget
-from npserver.forward.framing import MAX_LENGTHS, Decoder, FramingError, encoder
+from npserver.forward.framing import MAX_LENGTHS, FramingError, MessageDecoder, encoder
 from npserver.forward.session import endpoint_of
+from npserver.forward.target_socket import TargetSocket
 
 if TYPE_CHECKING:
     from npserver.forward.session import Endpoint, Forward, Session
@@ -60,10 +60,10 @@ class MessageConnection(asyncio.Protocol):
         self.session: Session | None = None
         self.proxied_from: tuple[Endpoint, Endpoint] | None = None
         self._timeout_s = settings.timeout_s
-        self._decoder = Decoder(settings.framing, settings.max_message_size)
+        self._decoder = MessageDecoder(settings.framing, settings.max_message_size)
         self._encode = encoder(settings.framing)
         self._max_length = MAX_LENGTHS[settings.framing]
-        self._target: DatagramTarget | None = None
+        self._target: TargetSocket | None = None
         self._unsent: list[bytes] = []
         self._is_at_eof = False
         self._is_over = False
@@ -93,7 +93,7 @@ class MessageConnection(asyncio.Protocol):
         self.context.connections.add(self)
         self.context.sweeper.watched.add(self)
         self._touch()
-        self._target = DatagramTarget(session, answer=self._answer, opened=self._send_turn, lost=self._end)
+        self._target = TargetSocket(session, answer=self._answer, opened=self._send_turn, lost=self._end)
         self._target.open()
 
     def data_received(self, data: bytes) -> None:

@@ -1,6 +1,6 @@
 """Forwards of connections: each client's stream is relayed to a target, byte for byte.
 
-`StreamForward` is the front of a listener with one such rule (`forward.by_server_name` chooses between several). A
+`StreamForward` is the front of a listener with one such rule (`forward.stream_router` chooses between several). A
 `ForwardedConnection` is the relay itself; it dials while the client's first bytes wait, goes on to the next target when
 one refuses, and is over when both sides are.
 """

@@ -13,15 +13,15 @@ from npserver.dns.message.name import parse_owner
 from npserver.dns.zone.compile import Settings, compile_tables
 from npserver.dns.zone.tables import Tables
 from npserver.errors import clip
-from npserver.nameserver.channel import Channel
 from npserver.nameserver.config import DnsForward, DnsRule
-from npserver.nameserver.datagram_channel import DatagramChannel
 from npserver.nameserver.https import DnsOverHttps
 from npserver.nameserver.name_server import NameServer
-from npserver.nameserver.resolver.forwarder import Forwarder
+from npserver.nameserver.query_processor import QueryProcessor
+from npserver.nameserver.resolver.client import ResolverClient
 from npserver.nameserver.response_rate_limit import RateLimiter
-from npserver.nameserver.stream import StreamDns
-from npserver.nameserver.udp import DatagramDns
+from npserver.nameserver.stream import DnsOverStream
+from npserver.nameserver.udp import DnsOverUdp
+from npserver.nameserver.udp_query_processor import UdpQueryProcessor
 from npserver.net.resolver import resolver_of
 from npserver.networks import Networks
 from npserver.upstream.compile import named
@@ -50,14 +50,14 @@ def compile_dns_front(
     deny = compile_networks(report, (*path, "deny"), dns.deny)
     if not listener.address.is_stream:
         limiter = RateLimiter(dns.rate_limit, dns.rate_limit_slip) if dns.public and dns.rate_limit else None
-        return DatagramDns(server.channels(DatagramChannel, allow=allow, deny=deny, limiter=limiter))
+        return DnsOverUdp(server.policy(UdpQueryProcessor, allow=allow, deny=deny, limiter=limiter))
     config = report.document.config
-    return StreamDns(
-        server.channels(
-            Channel,
+    return DnsOverStream(
+        server.policy(
+            QueryProcessor,
             allow=allow,
             deny=deny,
-            transfers=compile_networks(report, (*path, "allow_transfer"), dns.allow_transfer),
+            transfer_clients=compile_networks(report, (*path, "allow_transfer"), dns.allow_transfer),
         ),
         "tls" if listener.address.is_tls else "tcp",
         timeout_s=float(dns.timeout),
@@ -72,7 +72,7 @@ def compile_doh(report: Report, context: Context, index: int, rule: DnsRule, ups
         report.warn(
             ("dispatch", index, "allow_transfer"), "no effect over HTTPS: zones are transferred over tcp and ssl"
         )
-    return DnsOverHttps(name_server(report, context, upstreams).channels(Channel))
+    return DnsOverHttps(name_server(report, context, upstreams).policy(QueryProcessor))
 
 
 def name_server(report: Report, context: Context, upstreams: dict[str, Upstream]) -> NameServer:
@@ -98,14 +98,14 @@ def _compile(report: Report, context: Context, upstreams: dict[str, Upstream]) -
             report.error(at, "a view needs the networks it is for")
         views.append((networks or Networks([]), tables[index]))
     views.append((None, tables[-1]))
-    forwarder, relayed = _forwarder(report, context)
-    if not config.dns and not config.dns_views and not config.dns_zones and forwarder is None:
+    resolver_client, recursion_clients = _resolver_client(report, context)
+    if not config.dns and not config.dns_views and not config.dns_zones and resolver_client is None:
         report.warn((), 'handler "dns" has nothing to answer: there is no "dns" section')
     return NameServer(
         context,
         views,
-        forwarder,
-        relayed,
+        resolver_client,
+        recursion_clients,
         find_addresses=lambda name, kind: _addresses(context, upstreams[name], kind) if name in upstreams else (),
         logs_queries=config.logging.dns_queries,
     )
@@ -167,7 +167,7 @@ def _packed(addresses: Sequence[str], of_kind: type[IPv4Address | IPv6Address]) 
 # ── resolvers ──
 
 
-def _forwarder(report: Report, context: Context) -> tuple[Forwarder | None, Networks | None]:
+def _resolver_client(report: Report, context: Context) -> tuple[ResolverClient | None, Networks | None]:
     settings = report.document.config.dns_forward
     if settings is None:
         return None, None
@@ -184,11 +184,13 @@ def _forwarder(report: Report, context: Context) -> tuple[Forwarder | None, Netw
             report.error((*at, index), str(error))
     if not settings.resolvers:
         report.error(at, "expected the addresses of resolvers, got an empty list")
-    relayed = compile_networks(report, ("dns_forward", "allow"), settings.allow)
+    recursion_clients = compile_networks(report, ("dns_forward", "allow"), settings.allow)
     if not resolvers:
         return None, None
-    forwarder = Forwarder(context, tuple(resolvers), timeout_s=float(settings.timeout), cache_size=settings.cache_size)
-    return forwarder, relayed or Networks([])
+    resolver_client = ResolverClient(
+        context, tuple(resolvers), timeout_s=float(settings.timeout), cache_size=settings.cache_size
+    )
+    return resolver_client, recursion_clients or Networks([])
 
 
 def _resolver(text: str) -> tuple[str, int]:

@@ -7,12 +7,12 @@ import binascii
 from typing import TYPE_CHECKING
 
 from npserver.dns.message.query import Query, parse_query
-from npserver.nameserver.channel import Aside, Channel
+from npserver.nameserver.query_processor import Action, QueryProcessor
 from npserver.nameserver.resolver.messages import shortest_ttl
 from npserver.regex import regex
 
 if TYPE_CHECKING:
-    from npserver.nameserver.name_server import Channels
+    from npserver.nameserver.name_server import AccessPolicy
     from npserver.web.exchange import Exchange
 
 MEDIA_TYPE = b"application/dns-message"
@@ -23,9 +23,9 @@ _PARAMETER = regex(r"(?:^|&)dns=([A-Za-z0-9_-]*)=*(?:&|$)")
 class DnsOverHttps:
     """Answers the DNS message in a request."""
 
-    def __init__(self, channels: Channels[Channel]) -> None:
-        self._channels = channels
-        self._server = channels.server
+    def __init__(self, policy: AccessPolicy[QueryProcessor]) -> None:
+        self._policy = policy
+        self._server = policy.server
 
     def __repr__(self) -> str:
         return f"<DnsOverHttps {self._server!r}>"
@@ -56,13 +56,13 @@ class DnsOverHttps:
         """Answer a message."""
         server = self._server
         server.queries["https"][0] += 1
-        channel = self._channels.only or self._channels.choose(exchange.client_ip)
-        reply = channel.respond(data, exchange.client_ip, 0.0, server.wall)
-        if reply is Aside.RELAY and server.forwarder is not None:
+        processor = self._policy.only or self._policy.choose(exchange.client_ip)
+        reply = processor.respond(data, exchange.client_ip, 0.0, server.wall)
+        if reply is Action.RECURSE and server.resolver_client is not None:
             query = parse_query(data)
             assert isinstance(query, Query)
             exchange.watch(_NoSource())
-            server.forwarder.ask(query, lambda answer: self._deliver(exchange, data, answer), by_stream=True)
+            server.resolver_client.ask(query, lambda answer: self._deliver(exchange, data, answer), by_stream=True)
             return
         server.log("https", exchange.client_ip, data, reply if isinstance(reply, bytes) else None)
         if isinstance(reply, bytes):

@@ -1,6 +1,6 @@
 """The name server of a runtime: views, policy and counts that its UDP, TCP, TLS and HTTPS fronts share.
 
-`nameserver.compile` makes one per config. Each front takes `Channels` from it, which say who is answered how.
+`nameserver.compile` makes one per config. Each front takes `AccessPolicy` from it, which say who is answered how.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from npserver.dns.message.name import to_text
 from npserver.dns.message.query import name_end
 from npserver.dns.zone.responder import Responder, Tallies
 from npserver.dns.zone.tables import FindAddresses, Tables
-from npserver.nameserver.channel import Channel
-from npserver.nameserver.datagram_channel import DatagramChannel
+from npserver.nameserver.query_processor import QueryProcessor
+from npserver.nameserver.udp_query_processor import UdpQueryProcessor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from npserver.nameserver.resolver.forwarder import Forwarder
+    from npserver.nameserver.resolver.client import ResolverClient
     from npserver.nameserver.response_rate_limit import RateLimiter
     from npserver.networks import Networks
     from npserver.runtime.context import Context
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 TICK_S = 0.5  # how late counts reach the scoreboard and health reaches answers
 TRANSPORTS = ("udp", "tcp", "tls", "https")
 
-C = TypeVar("C", bound=Channel)
+P = TypeVar("P", bound=QueryProcessor)
 
 
 class NameServer:
@@ -39,8 +39,8 @@ class NameServer:
         self,
         context: Context,
         views: Sequence[tuple[Networks | None, Tables]],
-        forwarder: Forwarder | None = None,
-        relayed: Networks | None = None,
+        resolver_client: ResolverClient | None = None,
+        recursion_clients: Networks | None = None,
         *,
         find_addresses: FindAddresses = lambda upstream, kind: (),
         logs_queries: bool = False,
@@ -50,8 +50,8 @@ class NameServer:
         #: The networks of each view and its responder; the last is everybody's.
         self.views = [(networks, Responder(tables, self.tallies)) for networks, tables in views]
         self._find_addresses = find_addresses
-        self.forwarder = forwarder
-        self.relayed = relayed  # who may ask for names outside our zones
+        self.resolver_client = resolver_client
+        self.recursion_clients = recursion_clients  # who may ask for names outside our zones
         self.access_log = context.access_log if logs_queries else None
         self.jar = CookieJar(context.row.board.cells_seed)  # the same in all processes
         self.wall = time.time()  # the time of day to half a second, for cookies
@@ -60,24 +60,24 @@ class NameServer:
         self._transport_slots = {name: row.slot(f"dns.queries.{name}") for name in TRANSPORTS}
         self._type_slots = {name: row.slot(f"dns.type.{name}") for name in (*codes.TYPES, "other")}
         self._rcode_slots = {name: row.slot(f"dns.rcode.{name}") for name in codes.RCODE_NAMES.values()}
-        self._datagram_channels: weakref.WeakSet[DatagramChannel] = weakref.WeakSet()
+        self._udp_processors: weakref.WeakSet[UdpQueryProcessor] = weakref.WeakSet()
         self._refresh()
         context.sweeper.watched.add(_Ticker(self))
 
     def __repr__(self) -> str:
         return f"<NameServer {len(self.views)} views>"
 
-    def channels(
+    def policy(
         self,
-        kind: type[C],
+        kind: type[P],
         *,
         allow: Networks | None = None,
         deny: Networks | None = None,
-        transfers: Networks | None = None,
+        transfer_clients: Networks | None = None,
         limiter: RateLimiter | None = None,
-    ) -> Channels[C]:
-        """Make what a front answers with. `limiter` is for datagrams, `transfers` for streams."""
-        return Channels(self, kind, allow, deny, transfers, limiter)
+    ) -> AccessPolicy[P]:
+        """Make what a front answers with. `limiter` is for datagrams, `transfer_clients` for streams."""
+        return AccessPolicy(self, kind, allow, deny, transfer_clients, limiter)
 
     def tick(self) -> None:
         """Bring counts to the scoreboard and answers up to date with health."""
@@ -112,63 +112,67 @@ class NameServer:
         for _, responder in self.views:
             if responder.tables.live and responder.tables.refresh(self._find_addresses):
                 responder.forget()
-                for channel in self._datagram_channels:
-                    channel.forget()
+                for processor in self._udp_processors:
+                    processor.forget()
 
     def make(
-        self, kind: type[C], responder: Responder, limiter: RateLimiter | None, relays: bool, transfers: bool
-    ) -> C:
-        """Make one channel."""
-        channel = kind(responder, self.jar, relays=relays, may_transfer=transfers, limiter=limiter)
-        if isinstance(channel, DatagramChannel):
-            self._datagram_channels.add(channel)
-        return channel
+        self, kind: type[P], responder: Responder, limiter: RateLimiter | None, may_recurse: bool, may_transfer: bool
+    ) -> P:
+        """Make one processor."""
+        processor = kind(responder, self.jar, may_recurse=may_recurse, may_transfer=may_transfer, limiter=limiter)
+        if isinstance(processor, UdpQueryProcessor):
+            self._udp_processors.add(processor)
+        return processor
 
 
-class Channels(Generic[C]):
+class AccessPolicy(Generic[P]):
     """Who is answered how on one front."""
 
     def __init__(
         self,
         server: NameServer,
-        kind: type[C],
+        kind: type[P],
         allow: Networks | None,
         deny: Networks | None,
-        transfers: Networks | None,
+        transfer_clients: Networks | None,
         limiter: RateLimiter | None,
     ) -> None:
         self.server = server
         self._allow = allow
         self._deny = deny
-        self._transfers = transfers
-        self._make: Callable[[Responder, bool, bool], C] = lambda responder, relays, may_transfer: server.make(
-            kind, responder, limiter, relays, may_transfer
+        self._transfer_clients = transfer_clients
+        self._make: Callable[[Responder, bool, bool], P] = lambda responder, may_recurse, may_transfer: server.make(
+            kind, responder, limiter, may_recurse, may_transfer
         )
         self._refusing = self._make(Responder(Tables(), server.tallies), False, False)
-        self._channels: dict[tuple[int, bool, bool], C] = {}
+        self._processors: dict[tuple[int, bool, bool], P] = {}
         is_same_for_all = (
-            len(server.views) == 1 and server.relayed is None and allow is None and deny is None and transfers is None
+            len(server.views) == 1
+            and server.recursion_clients is None
+            and allow is None
+            and deny is None
+            and transfer_clients is None
         )
-        #: The one channel for all clients, if there are no differences.
-        self.only: C | None = self.choose("") if is_same_for_all else None
+        #: The one processor for all clients, if there are no differences.
+        self.only: P | None = self.choose("") if is_same_for_all else None
 
-    def choose(self, client: str) -> C:
-        """The channel of a client."""
+    def choose(self, client: str) -> P:
+        """The processor of a client."""
         if (self._allow is not None and client not in self._allow) or (self._deny is not None and client in self._deny):
             return self._refusing
         server = self.server
-        relays = server.relayed is not None and client in server.relayed
-        may_transfer = self._transfers is not None and client in self._transfers
+        may_recurse = server.recursion_clients is not None and client in server.recursion_clients
+        may_transfer = self._transfer_clients is not None and client in self._transfer_clients
         view = 0
         for networks, _ in server.views:
             if networks is None or client in networks:
                 break
             view += 1
-        key = (view, relays, may_transfer)
-        channel = self._channels.get(key)
-        if channel is None:
-            channel = self._channels[key] = self._make(server.views[view][1], relays, may_transfer)
-        return channel
+        key = (view, may_recurse, may_transfer)
+        processor = self._processors.get(key)
+        if processor is None:
+            processor = self._processors[key] = self._make(server.views[view][1], may_recurse, may_transfer)
+        return processor
 
 
 class _Ticker:

@@ -15,13 +15,13 @@ from npserver.dns.message import codes
 from npserver.dns.message.name import to_text
 from npserver.dns.message.query import Query, parse_query
 from npserver.dns.zone.transfer import transfer
-from npserver.nameserver.channel import Aside, Channel
+from npserver.nameserver.query_processor import Action, QueryProcessor
 from npserver.networks import plain_ip
 from npserver.runtime.deadlines import NEVER
 
 if TYPE_CHECKING:
     from npserver.listen.listener import LiveListener
-    from npserver.nameserver.name_server import Channels
+    from npserver.nameserver.name_server import AccessPolicy
     from npserver.runtime.context import Context
 
 log = logging.getLogger("npserver.dns")
@@ -30,20 +30,20 @@ MAX_WAITING = 32  # queries of a connection that resolvers are asked about; more
 MAX_JOINED_BYTES = 64 << 10  # of answers written at once
 
 
-class StreamDns:
+class DnsOverStream:
     """Serves connections by answering the questions in each."""
 
     def __init__(
         self,
-        channels: Channels[Channel],
+        policy: AccessPolicy[QueryProcessor],
         transport: str,
         *,
         timeout_s: float,
         max_connections: int,
         max_connections_per_ip: int,
     ) -> None:
-        self.channels = channels
-        self.server = channels.server
+        self.policy = policy
+        self.server = policy.server
         self.transport = transport
         self.timeout_s = timeout_s
         self.max_connections = max_connections
@@ -52,7 +52,7 @@ class StreamDns:
         self.gauge = row.slot("gauge.dns.connections")
 
     def __repr__(self) -> str:
-        return f"<StreamDns {self.transport} {self.server!r}>"
+        return f"<DnsOverStream {self.transport} {self.server!r}>"
 
     def accept(self, listener: LiveListener) -> asyncio.Protocol:
         """Make the protocol of a new connection."""
@@ -66,7 +66,7 @@ class StreamDns:
 class DnsConnection(asyncio.Protocol):
     """One client's connection."""
 
-    def __init__(self, front: StreamDns, listener: LiveListener) -> None:
+    def __init__(self, front: DnsOverStream, listener: LiveListener) -> None:
         self.listener = listener
         self._front = front
         self._context: Context = front.server.context
@@ -194,27 +194,27 @@ class DnsConnection(asyncio.Protocol):
     def _answer(self, data: bytes) -> bytes | None:
         """The reply; nothing if it comes later; None to end the connection."""
         front = self.listener.front
-        if not isinstance(front, StreamDns):  # a reload gave the listener to another handler
+        if not isinstance(front, DnsOverStream):  # a reload gave the listener to another handler
             return None
         server = front.server
         server.queries[front.transport][0] += 1
-        channel = front.channels.only or front.channels.choose(self._client)
-        reply = channel.respond(data, self._client, 0.0, server.wall)
-        if isinstance(reply, Aside):
+        processor = front.policy.only or front.policy.choose(self._client)
+        reply = processor.respond(data, self._client, 0.0, server.wall)
+        if isinstance(reply, Action):
             query = parse_query(data)
             assert isinstance(query, Query)
-            if reply is Aside.TRANSFER:
+            if reply is Action.TRANSFER:
                 log.info("%s transfers %s", self._client, to_text(query.key))
-                channel.responder.tally(query.kind, codes.NOERROR)[0] += 1
-                self._transfer = transfer(channel.responder.tables, query)
-            elif server.forwarder is not None:
+                processor.responder.tally(query.kind, codes.NOERROR)[0] += 1
+                self._transfer = transfer(processor.responder.tables, query)
+            elif server.resolver_client is not None:
                 self._waiting += 1
-                server.forwarder.ask(query, lambda answer: self._deliver(front, data, answer), by_stream=True)
+                server.resolver_client.ask(query, lambda answer: self._deliver(front, data, answer), by_stream=True)
             return b""
         server.log(front.transport, self._client, data, reply)
         return reply
 
-    def _deliver(self, front: StreamDns, data: bytes, reply: bytes) -> None:
+    def _deliver(self, front: DnsOverStream, data: bytes, reply: bytes) -> None:
         """A resolver has answered."""
         self._waiting -= 1
         front.server.log(front.transport, self._client, data, reply)

@@ -10,10 +10,10 @@ import pytest
 from npserver.config.load import load_text
 from npserver.config.report import Report
 from npserver.errors import Severity
-from npserver.forward.by_server_name import StreamRoutes
 from npserver.forward.compile import compile_forward_front
 from npserver.forward.datagrams import DatagramForward
 from npserver.forward.messages import MessageForward
+from npserver.forward.stream_router import StreamRouter
 from npserver.forward.streams import StreamForward
 from npserver.listen.compile import compile_listeners
 from npserver.program.assignment import assign_rules
@@ -142,7 +142,7 @@ def test_rules_told_apart_share_a_listener_and_the_others_are_named() -> None:
         {"forward_to": "tcp://c:1"},
         {"forward_to": "tcp://d:1"},
     )
-    assert isinstance(front, StreamRoutes)
+    assert isinstance(front, StreamRouter)
     assert [route.front.forward.upstream.name for route in front.routes] == ["tcp://a:1", "tcp://b:1", "tcp://c:1"]
     assert not errors
     assert [warning for warning in warnings if "never used" in warning]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from npserver.forward.framing import Decoder, FramingError, FramingName, encoder
+from npserver.forward.framing import FramingError, FramingName, MessageDecoder, encoder
 
 ALL = 1000
 
 
 def decode(framing: FramingName, wire: bytes, limit: int = 100) -> list[bytes]:
-    decoder = Decoder(framing, limit)
+    decoder = MessageDecoder(framing, limit)
     decoder.feed(wire)
     return decoder.messages(ALL)
 
@@ -76,7 +76,7 @@ def test_just_as_long_as_allowed(framing: FramingName, wire: bytes) -> None:
 
 
 def test_messages_before_a_faulty_one_are_given_first() -> None:
-    decoder = Decoder("length16", 100)
+    decoder = MessageDecoder("length16", 100)
     decoder.feed(b"\x00\x01a\xff\xff")
     assert decoder.messages(1) == [b"a"]
     with pytest.raises(FramingError):
@@ -84,7 +84,7 @@ def test_messages_before_a_faulty_one_are_given_first() -> None:
 
 
 def test_a_flood_is_given_in_portions() -> None:
-    decoder = Decoder("length16", 100)
+    decoder = MessageDecoder("length16", 100)
     decoder.feed(b"\x00\x00" * 1000)
     assert [len(decoder.messages(300)) for _ in range(5)] == [300, 300, 300, 100, 0]
     assert decoder.held_bytes == 0
@@ -95,7 +95,7 @@ def test_a_flood_is_given_in_portions() -> None:
     [("line", b"a\nlast line\r", b"last line"), ("length16", b"\x00\x05cut", b""), ("raw", b"", b"")],
 )
 def test_what_the_end_of_the_stream_leaves(framing: FramingName, wire: bytes, rest: bytes) -> None:
-    decoder = Decoder(framing, 100)
+    decoder = MessageDecoder(framing, 100)
     decoder.feed(wire)
     decoder.messages(ALL)
     assert decoder.rest() == rest

@@ -12,8 +12,8 @@ import pytest
 from npserver.config.load import load_text
 from npserver.dns.message.name import to_text
 from npserver.errors import ConfigError
-from npserver.nameserver.stream import StreamDns
-from npserver.nameserver.udp import DatagramDns
+from npserver.nameserver.stream import DnsOverStream
+from npserver.nameserver.udp import DnsOverUdp
 from npserver.process.dry_run import dry_run
 from npserver.runtime.scoreboard import Directory
 
@@ -107,8 +107,8 @@ def test_a_wildcard_address_needs_public(uri: str) -> None:
 def test_the_fronts_share_one_name_server() -> None:
     runtime = dry_run(load_text(json.dumps(config()), "file"), Directory())
     udp, tcp = runtime.fronts.values()
-    assert isinstance(udp, DatagramDns)
-    assert isinstance(tcp, StreamDns)
+    assert isinstance(udp, DnsOverUdp)
+    assert isinstance(tcp, DnsOverStream)
     assert udp._server is tcp.server
 
 
@@ -126,10 +126,10 @@ def test_the_fronts_share_one_name_server() -> None:
 def test_resolvers(text: str, address: tuple[str, int]) -> None:
     runtime = dry_run(load_text(json.dumps(config(dns_forward=[text])), "file"), Directory())
     front = next(iter(runtime.fronts.values()))
-    assert isinstance(front, DatagramDns)
-    forwarder = front._server.forwarder
-    assert forwarder is not None
-    assert forwarder._resolvers == (address,)
+    assert isinstance(front, DnsOverUdp)
+    resolver_client = front._server.resolver_client
+    assert resolver_client is not None
+    assert resolver_client._resolvers == (address,)
 
 
 def test_upstream_addresses() -> None:
@@ -140,7 +140,7 @@ def test_upstream_addresses() -> None:
     )
     runtime = dry_run(load_text(json.dumps(parts), "file"), Directory())
     front = next(iter(runtime.fronts.values()))
-    assert isinstance(front, DatagramDns)
+    assert isinstance(front, DnsOverUdp)
     (node,) = [node for node in front._server.views[0][1].tables.nodes.values() if to_text(node.key) == "a.lan."]
     assert node.sets[1] == (5, (bytes((10, 0, 0, 1)), bytes((10, 0, 0, 2))))
     assert node.sets[28][1][0].hex().startswith("fd00")

@@ -11,11 +11,11 @@ import dns.message
 import pytest
 
 from npserver.dns.message.query import Query
-from npserver.nameserver.datagram_channel import DatagramChannel
 from npserver.nameserver.name_server import NameServer
 from npserver.nameserver.resolver.messages import fail
 from npserver.nameserver.response_rate_limit import RateLimiter
-from npserver.nameserver.udp import DatagramDns
+from npserver.nameserver.udp import DnsOverUdp
+from npserver.nameserver.udp_query_processor import UdpQueryProcessor
 from npserver.networks import Networks, parse_network
 from tests.protocols.memory import MemoryLoop
 from tests.stage.nameserver import ODDITIES, tables_of
@@ -48,7 +48,9 @@ class Resolvers:
 class Stage:
     """A UDP front whose socket is a list."""
 
-    def __init__(self, *views: Any, relayed: Networks | None = None, logs: bool = False, **channels: Any) -> None:
+    def __init__(
+        self, *views: Any, recursion_clients: Networks | None = None, logs: bool = False, **policy: Any
+    ) -> None:
         self.addresses = [b"\1\1\1\1", b"\2\2\2\2"]
         self.loop = MemoryLoop()
         self.log = QueryLog()
@@ -59,11 +61,11 @@ class Stage:
             self.context,
             [*views, (None, tables_of(ODDITIES))],
             resolvers,
-            relayed,
+            recursion_clients,
             find_addresses=lambda upstream, kind: list(self.addresses),
             logs_queries=logs,
         )
-        self.front = DatagramDns(self.server.channels(DatagramChannel, **channels))
+        self.front = DnsOverUdp(self.server.policy(UdpQueryProcessor, **policy))
         self.sent: list[tuple[bytes, Any]] = []
 
     @property
@@ -180,7 +182,7 @@ class TestAccess:
         assert [stage.answer("mx1.example.com", one) for one in ("10.0.0.1", "192.0.2.1")] == ["REFUSED", "192.0.2.4"]
 
     def test_the_refused_are_not_relayed(self) -> None:
-        stage = Stage(deny=networks("10.0.0.0/8"), relayed=networks("10.0.0.0/8"))
+        stage = Stage(deny=networks("10.0.0.0/8"), recursion_clients=networks("10.0.0.0/8"))
         assert stage.answer("google.com", "10.0.0.1") == "REFUSED"
 
     def test_rate_limit(self) -> None:
@@ -192,19 +194,19 @@ class TestAccess:
 
 class TestRelay:
     def test_only_for_those_allowed(self) -> None:
-        stage = Stage(relayed=networks("10.0.0.0/8"))
+        stage = Stage(recursion_clients=networks("10.0.0.0/8"))
         for client, rcode, ra in (("10.0.0.1", 0, True), ("192.0.2.1", 5, False)):
             reply = stage.ask("google.com", client=client)
             assert reply is not None
             assert (reply.rcode(), bool(reply.flags & dns.flags.RA)) == (rcode, ra)
 
     def test_own_names_are_not_relayed(self) -> None:
-        stage = Stage(relayed=networks("10.0.0.0/8"))
+        stage = Stage(recursion_clients=networks("10.0.0.0/8"))
         assert stage.answer("missing.example.com", "10.0.0.1") == "NXDOMAIN"
 
     @pytest.mark.parametrize(("options", "limit"), [({}, 512), ({"use_edns": 0, "payload": 700}, 700)])
     def test_no_more_than_the_asker_may_get(self, options: dict[str, Any], limit: int) -> None:
-        stage = Stage(relayed=networks("10.0.0.0/8"))
+        stage = Stage(recursion_clients=networks("10.0.0.0/8"))
         stage.resolvers.size = 1000
         reply = stage.ask("google.com", client="10.0.0.1", **options)
         assert reply is not None
@@ -213,7 +215,7 @@ class TestRelay:
 
 
 def test_query_log() -> None:
-    stage = Stage(logs=True, relayed=networks("10.0.0.0/8"))
+    stage = Stage(logs=True, recursion_clients=networks("10.0.0.0/8"))
     stage.ask("Web.example.com", "AAAA")
     stage.ask("google.com", client="10.0.0.1")
     stage.front.datagram(b"x", ("192.0.2.9", 1), stage)
@@ -262,7 +264,7 @@ class TestBatch:
 
     NAMES = ("web.example.com", "missing.example.com", "google.com", "mx1.example.com", "web.example.com") * 6
 
-    @pytest.mark.parametrize("settings", [{}, {"logs": True}, {"relayed": networks("10.0.0.0/8")}], ids=str)
+    @pytest.mark.parametrize("settings", [{}, {"logs": True}, {"recursion_clients": networks("10.0.0.0/8")}], ids=str)
     def test_as_one_by_one(self, settings: dict[str, Any]) -> None:
         datagrams = [dns.message.make_query(name, "TXT", id=at).to_wire() for at, name in enumerate(self.NAMES)]
         datagrams += [b"", b"\0\1\x81\0" + bytes(8), b"\0\2\1\0" + bytes(8)]
@@ -278,7 +280,7 @@ class TestBatch:
         assert batched.counts() == single.counts()
 
     def test_what_resolvers_answer_goes_out_by_itself(self) -> None:
-        stage = Stage(relayed=networks("10.0.0.0/8"))
+        stage = Stage(recursion_clients=networks("10.0.0.0/8"))
         data = dns.message.make_query("google.com", "A").to_wire()
         assert stage.front.answer_batch([data, b""], lambda place: ("10.0.0.1", 7 + place), stage) == [None, None]
         assert [client for _, client in stage.sent] == [("10.0.0.1", 7)]

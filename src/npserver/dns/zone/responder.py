@@ -123,7 +123,7 @@ class Responder:
 
     def _make(self, node: Node, key: bytes, tail: bytes, kind: int, minimal_any: bool) -> Answer:
         place = key + tail
-        if kind == codes.ANY:  # depends on the channel, so channels must not find it by the question alone
+        if kind == codes.ANY:  # depends on the transport: processors must not find it by the question alone
             place += b"minimal" if minimal_any else b"full"
         answer = self.answers.get(place)
         if answer is None:

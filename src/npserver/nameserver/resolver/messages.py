@@ -1,5 +1,5 @@
 """Questions passed on to resolvers and what comes back: made, checked and remembered. Pure;
-`nameserver.resolver.forwarder` asks.
+`nameserver.resolver.client` asks.
 
 A reply is believed only if id, question and form are right (RFC 5452 §9); times to live count down while it is kept.
 """

@@ -1,8 +1,9 @@
-"""The fast path of DNS over UDP: look the question's bytes up, put the compiled answer behind them.
+"""The fast path of DNS over UDP: two table look-ups before the general `nameserver.query_processor`.
 
-Two steps before `Channel`, which is right about everything: replies remembered by all bytes of the query after its id,
-and answers found by the question's bytes in lower case. Whatever is not a plain query of one question with at most a
-plain OPT record falls through. What an attacker can vary (case, names, options) stays within the second step.
+First, whole replies are cached by all bytes of the query after its id (`UdpQueryProcessor.replies`). Second, compiled
+answers are found by the question's bytes in lower case. Only plain queries take the fast path: one question and at most
+one OPT record; all others go to `QueryProcessor.respond`, which gives the same answers. Queries that an attacker varies
+(case, names, options) cost at most the second step.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from npserver.dns.message.cookies import CookieJar
 from npserver.dns.message.edns import OPT_REPLIES, PLAIN_UDP_BYTES, opt_with_cookie, parse_opt
 from npserver.dns.zone.answer import HEADER_BYTES, Answer
 from npserver.dns.zone.responder import Responder
-from npserver.nameserver.channel import Channel, Reply, shortened, truncated
+from npserver.nameserver.query_processor import QueryProcessor, Reply, shortened, truncated
 from npserver.nameserver.response_rate_limit import RateLimiter, Verdict
 
 MAX_REPLIES = 16_384  # remembered; then all are forgotten
@@ -38,7 +39,7 @@ _PLAIN_OPT_BYTES = 11  # without options
 Opt = tuple[int, bytes, bool]
 
 
-class DatagramChannel(Channel):
+class UdpQueryProcessor(QueryProcessor):
     """Answers datagrams."""
 
     is_datagram: ClassVar[bool] = True
@@ -50,24 +51,24 @@ class DatagramChannel(Channel):
         responder: Responder,
         jar: CookieJar,
         *,
-        relays: bool = False,
+        may_recurse: bool = False,
         may_transfer: bool = False,
         limiter: RateLimiter | None = None,
     ) -> None:
-        super().__init__(responder, jar, relays=relays, may_transfer=may_transfer, limiter=limiter)
+        super().__init__(responder, jar, may_recurse=may_recurse, may_transfer=may_transfer, limiter=limiter)
         #: By the query without its id: what gives the replies, without their ids, in turn; and the count of them.
         self.replies: dict[bytes, tuple[Callable[[], bytes], list[int]]] = {}
         self._due = 1
         self._opts: dict[bytes | tuple[bytes, str], Opt] = {}
         self._opts_until = 0.0  # cookies age
-        self._shapes = {head: shape + 4 * relays for head, shape in SHAPES.items()}
+        self._shapes = {head: shape + 4 * may_recurse for head, shape in SHAPES.items()}
 
     def forget(self) -> None:
         """The tables have changed."""
         self.replies.clear()
 
     def respond(self, data: bytes, client: str, now: float, wall: float) -> Reply:  # hot: dns-varied, dns-missing
-        """Answer a message; see `Channel.respond`, which gives the same."""
+        """Answer a message; see `QueryProcessor.respond`, which gives the same."""
         shape = self._shapes.get(data[2:12])
         end = data.find(0, HEADER_BYTES) + 1
         after = end + 4
@@ -114,7 +115,7 @@ class DatagramChannel(Channel):
         return reply
 
     def _read_opt(self, record: bytes, client: str, wall: float) -> Opt | None:
-        """Read a query's OPT record; None if `Channel` has to look at it."""
+        """Read a query's OPT record; None if `QueryProcessor` has to look at it."""
         edns = parse_opt(record)
         if edns is None or edns[2]:
             return None

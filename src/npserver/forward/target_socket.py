@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("npserver.forward")
 
 
-class DatagramTarget:
+class TargetSocket:
     """Where a session's datagrams go."""
 
     __slots__ = ("_answer", "_has_refused", "_header", "_is_closed", "_link", "_lost", "_make_room", "_opened",
@@ -54,7 +54,7 @@ class DatagramTarget:
         self._is_closed = False
 
     def __repr__(self) -> str:
-        return f"<DatagramTarget {self._link!r}>"
+        return f"<TargetSocket {self._link!r}>"
 
     def open(self) -> None:
         """Connect to the next target: at once where its address is known."""

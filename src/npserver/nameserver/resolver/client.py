@@ -53,7 +53,7 @@ class _Question:
     last: bytes | None = None  # a resolver's failure, to be passed on if no other can help
 
 
-class Forwarder:
+class ResolverClient:
     """Asks the resolvers."""
 
     def __init__(
@@ -67,7 +67,7 @@ class Forwarder:
         self._first = 0  # the resolver asked first: one that failed loses its place
 
     def __repr__(self) -> str:
-        return f"<Forwarder {len(self._resolvers)} resolvers, {len(self._under_way)} under way>"
+        return f"<ResolverClient {len(self._resolvers)} resolvers, {len(self._under_way)} under way>"
 
     def ask(self, query: Query, deliver: Deliver, *, by_stream: bool = False) -> None:
         """Find the answer and give it to `deliver`, now or later; SERVFAIL if there is none."""
@@ -160,11 +160,11 @@ class Forwarder:
 class _Attempt:
     """One question to one resolver over UDP."""
 
-    __slots__ = ("_forwarder", "_loop", "_number", "_question", "_sent", "_sock", "_strays", "_timer")
+    __slots__ = ("_client", "_loop", "_number", "_question", "_sent", "_sock", "_strays", "_timer")
 
-    def __init__(self, forwarder: Forwarder, question: _Question, number: int, sent: bytes) -> None:
-        loop, address, timeout_s = forwarder.attempt_settings(number)
-        self._forwarder = forwarder
+    def __init__(self, client: ResolverClient, question: _Question, number: int, sent: bytes) -> None:
+        loop, address, timeout_s = client.attempt_settings(number)
+        self._client = client
         self._question = question
         self._number = number
         self._sent = sent
@@ -189,20 +189,20 @@ class _Attempt:
             return
         except OSError as error:
             self._close()
-            self._forwarder.lost(self._question, self._number, str(error))
+            self._client.lost(self._question, self._number, str(error))
             return
         if is_reply(self._sent, data):
             self._close()
-            self._forwarder.took(self._question, self._number, self._sent, data)
+            self._client.took(self._question, self._number, self._sent, data)
             return
         self._strays += 1
         if self._strays >= MAX_STRAYS:
             self._close()
-            self._forwarder.lost(self._question, self._number, "answers that do not fit the question")
+            self._client.lost(self._question, self._number, "answers that do not fit the question")
 
     def _expire(self) -> None:
         self._close()
-        self._forwarder.lost(self._question, self._number, "no answer in time (dns_forward.timeout)")
+        self._client.lost(self._question, self._number, "no answer in time (dns_forward.timeout)")
 
     def _close(self) -> None:
         self._timer.cancel()

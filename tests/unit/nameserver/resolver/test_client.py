@@ -12,8 +12,8 @@ import dns.rrset
 import pytest
 
 from npserver.dns.message.query import Query, parse_query
-from npserver.nameserver.resolver import forwarder as module
-from npserver.nameserver.resolver.forwarder import Forwarder
+from npserver.nameserver.resolver import client as module
+from npserver.nameserver.resolver.client import ResolverClient
 from tests.stage.worker import make_context
 
 Answer = Callable[["Resolver", dns.message.Message], list[bytes]]
@@ -83,10 +83,10 @@ class Stage:
         self.context = make_context(self.loop)
         self.resolvers: list[Resolver] = []
 
-    async def forwarder(self, *answers: Answer, timeout_s: float = 0.05, **settings: Any) -> Forwarder:
+    async def client(self, *answers: Answer, timeout_s: float = 0.05, **settings: Any) -> ResolverClient:
         self.resolvers = [await Resolver(answer, **settings).start() for answer in answers]
         addresses = tuple(resolver.address for resolver in self.resolvers)
-        return Forwarder(self.context, addresses, timeout_s=timeout_s, cache_size=10)
+        return ResolverClient(self.context, addresses, timeout_s=timeout_s, cache_size=10)
 
 
 @pytest.fixture
@@ -104,9 +104,9 @@ def query(name: str = "www.example.net", number: int = 7, **options: Any) -> Que
     return found
 
 
-async def ask(forwarder: Forwarder, asked: Query, *, by_stream: bool = False) -> dns.message.Message:
+async def ask(client: ResolverClient, asked: Query, *, by_stream: bool = False) -> dns.message.Message:
     future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-    forwarder.ask(asked, future.set_result, by_stream=by_stream)
+    client.ask(asked, future.set_result, by_stream=by_stream)
     async with asyncio.timeout(5):
         return dns.message.from_wire(await future)
 
@@ -116,8 +116,8 @@ def is_good(reply: dns.message.Message) -> bool:
 
 
 async def test_an_answer_comes_back_as_asked(stage: Stage) -> None:
-    forwarder = await stage.forwarder(plain)
-    reply = await ask(forwarder, query("wWw.Example.NET", 4711, use_edns=0))
+    client = await stage.client(plain)
+    reply = await ask(client, query("wWw.Example.NET", 4711, use_edns=0))
     assert reply.id == 4711
     assert reply.question[0].name.to_text() == "wWw.Example.NET."
     assert is_good(reply)
@@ -125,24 +125,24 @@ async def test_an_answer_comes_back_as_asked(stage: Stage) -> None:
 
 
 async def test_ids_and_ports_differ(stage: Stage) -> None:  # RFC 5452 §9.2
-    forwarder = await stage.forwarder(plain)
+    client = await stage.client(plain)
     for number in range(20):
-        assert is_good(await ask(forwarder, query(f"n{number}.example.net")))
+        assert is_good(await ask(client, query(f"n{number}.example.net")))
     resolver = stage.resolvers[0]
     assert len({one.id for one in resolver.asked}) > 15
     assert len(set(resolver.ports)) > 15
 
 
 async def test_answers_are_remembered(stage: Stage) -> None:
-    forwarder = await stage.forwarder(plain)
+    client = await stage.client(plain)
     for name in ("www.example.net", "WWW.example.net"):
-        assert is_good(await ask(forwarder, query(name)))
+        assert is_good(await ask(client, query(name)))
     assert len(stage.resolvers[0].asked) == 1
 
 
 async def test_equal_questions_under_way_are_asked_once(stage: Stage) -> None:
-    forwarder = await stage.forwarder(plain)
-    replies = await asyncio.gather(*[ask(forwarder, query(number=number)) for number in range(10)])
+    client = await stage.client(plain)
+    replies = await asyncio.gather(*[ask(client, query(number=number)) for number in range(10)])
     assert [reply.id for reply in replies] == list(range(10))
     assert len(stage.resolvers[0].asked) == 1
 
@@ -162,15 +162,15 @@ async def test_forged_replies_are_passed_over(stage: Stage, forge: Callable[[byt
         good = answered(asked)
         return [forge(good), forge(good), good]
 
-    assert is_good(await ask(await stage.forwarder(answer, timeout_s=2), query()))
+    assert is_good(await ask(await stage.client(answer, timeout_s=2), query()))
 
 
 async def test_too_many_forged_replies_give_the_socket_up(stage: Stage) -> None:
     def answer(resolver: Resolver, asked: dns.message.Message) -> list[bytes]:
         return [b"\0\0" + answered(asked)[2:]] * module.MAX_STRAYS
 
-    forwarder = await stage.forwarder(answer, plain, timeout_s=2)
-    assert is_good(await ask(forwarder, query()))
+    client = await stage.client(answer, plain, timeout_s=2)
+    assert is_good(await ask(client, query()))
     assert len(stage.resolvers[1].asked) == 1
 
 
@@ -178,35 +178,35 @@ async def test_too_many_forged_replies_give_the_socket_up(stage: Stage) -> None:
     "first", [silent, failing(2), failing(5), failing(4)], ids=["silent", "servfail", "refused", "notimp"]
 )
 async def test_the_next_resolver_is_asked(stage: Stage, first: Answer) -> None:
-    forwarder = await stage.forwarder(first, plain)
-    assert is_good(await ask(forwarder, query()))
-    assert is_good(await ask(forwarder, query("other.example.net")))
+    client = await stage.client(first, plain)
+    assert is_good(await ask(client, query()))
+    assert is_good(await ask(client, query("other.example.net")))
     assert len(stage.resolvers[0].asked) == 1  # the one that failed has lost its place
     assert len(stage.resolvers[1].asked) == 2
 
 
 async def test_a_resolver_that_is_not_there(stage: Stage) -> None:
-    forwarder = await stage.forwarder(plain, plain, timeout_s=5)
+    client = await stage.client(plain, plain, timeout_s=5)
     stage.resolvers[0].stop()
     await asyncio.sleep(0)
-    assert is_good(await ask(forwarder, query()))
+    assert is_good(await ask(client, query()))
 
 
 async def test_nobody_answers(stage: Stage) -> None:
-    forwarder = await stage.forwarder(silent, silent)
-    reply = await ask(forwarder, query())
+    client = await stage.client(silent, silent)
+    reply = await ask(client, query())
     assert (reply.rcode(), reply.id) == (2, 7)
-    assert len(forwarder._under_way) == 0
+    assert len(client._under_way) == 0
 
 
 async def test_a_failure_is_passed_on_if_nobody_knows_better(stage: Stage) -> None:
-    forwarder = await stage.forwarder(failing(5), silent)
-    assert (await ask(forwarder, query())).rcode() == 5
+    client = await stage.client(failing(5), silent)
+    assert (await ask(client, query())).rcode() == 5
 
 
 async def test_no_such_name_is_an_answer(stage: Stage) -> None:
-    forwarder = await stage.forwarder(failing(3), plain)
-    assert (await ask(forwarder, query())).rcode() == 3
+    client = await stage.client(failing(3), plain)
+    assert (await ask(client, query())).rcode() == 3
     assert not stage.resolvers[1].asked
 
 
@@ -215,40 +215,40 @@ def truncated(resolver: Resolver, asked: dns.message.Message) -> list[bytes]:
 
 
 async def test_truncation_is_the_clients_business_over_udp(stage: Stage) -> None:
-    forwarder = await stage.forwarder(truncated)
-    assert (await ask(forwarder, query())).flags & dns.flags.TC
+    client = await stage.client(truncated)
+    assert (await ask(client, query())).flags & dns.flags.TC
     assert stage.resolvers[0].asked_by_stream == 0
 
 
 async def test_truncation_is_ours_for_streams(stage: Stage) -> None:
-    forwarder = await stage.forwarder(truncated)
-    assert is_good(await ask(forwarder, query(), by_stream=True))
+    client = await stage.client(truncated)
+    assert is_good(await ask(client, query(), by_stream=True))
     assert stage.resolvers[0].asked_by_stream == 1
 
 
 @pytest.mark.parametrize("by_stream", [silent, lambda resolver, asked: [b"\0\0" + answered(asked)[2:]]])
 async def test_a_stream_that_fails(stage: Stage, by_stream: Answer) -> None:
-    forwarder = await stage.forwarder(truncated, by_stream=by_stream)
-    assert (await ask(forwarder, query(), by_stream=True)).rcode() == 2
+    client = await stage.client(truncated, by_stream=by_stream)
+    assert (await ask(client, query(), by_stream=True)).rcode() == 2
 
 
 async def test_questions_under_way_are_bounded(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_UNDER_WAY", 3)
     monkeypatch.setattr(module, "MAX_SHARING", 2)
-    forwarder = await stage.forwarder(silent, timeout_s=0.3)
-    waiting = [asyncio.create_task(ask(forwarder, query(f"n{number}.example.net"))) for number in (0, 0, 1, 2)]
+    client = await stage.client(silent, timeout_s=0.3)
+    waiting = [asyncio.create_task(ask(client, query(f"n{number}.example.net"))) for number in (0, 0, 1, 2)]
     await asyncio.sleep(0)
     began = stage.loop.time()
-    assert (await ask(forwarder, query("n0.example.net"))).rcode() == 2
-    assert (await ask(forwarder, query("n3.example.net"))).rcode() == 2
+    assert (await ask(client, query("n0.example.net"))).rcode() == 2
+    assert (await ask(client, query("n3.example.net"))).rcode() == 2
     assert stage.loop.time() - began < 0.2
     assert {reply.rcode() for reply in await asyncio.gather(*waiting)} == {2}
 
 
 async def test_edns_is_asked_with_only_for_clients_that_speak_it(stage: Stage) -> None:
-    forwarder = await stage.forwarder(plain)
-    assert (await ask(forwarder, query())).edns == -1
-    assert (await ask(forwarder, query(use_edns=0, want_dnssec=True))).edns == 0
+    client = await stage.client(plain)
+    assert (await ask(client, query())).edns == -1
+    assert (await ask(client, query(use_edns=0, want_dnssec=True))).edns == 0
     first, second = stage.resolvers[0].asked
     assert first.edns == -1
     assert second.ednsflags & dns.flags.DO

@@ -1,8 +1,9 @@
-"""What is answered over a transport: the one policy for UDP, TCP, TLS and HTTPS, from bytes to bytes.
+"""Turn a query's bytes into a reply's bytes: the policy shared by DNS over UDP, TCP, TLS and HTTPS.
 
-A channel is one view's responder, whether its client may have other names looked up, and what the transport allows.
-`Channel` checks everything in turn; `nameserver.datagram_channel` puts a fast path before it. Pure: client and time are
-arguments."""
+A processor answers clients of one view over one transport. It holds what these clients may ask for: recursion, zone
+transfers. `QueryProcessor` makes all checks in turn; `nameserver.udp_query_processor` adds a fast path for UDP. Pure:
+client address and time are arguments.
+"""
 
 from __future__ import annotations
 
@@ -18,41 +19,42 @@ from npserver.dns.zone.responder import Responder
 from npserver.nameserver.response_rate_limit import RateLimiter, Verdict
 
 
-class Aside(Enum):
-    """What is not answered here."""
+class Action(Enum):
+    """What the front must do for a query that a single reply from the zones does not answer."""
 
-    RELAY = "relay"  # ask the resolvers
-    TRANSFER = "transfer"  # send the whole zone
-
-
-Reply = bytes | Aside | None
+    RECURSE = "recurse"  # ask the resolvers of `dns_forward`
+    TRANSFER = "transfer"  # send the whole zone (AXFR)
 
 
-class Channel:
+#: A reply's bytes, an action of the front, or None: send nothing.
+Reply = bytes | Action | None
+
+
+class QueryProcessor:
     """Answers one kind of client over one transport: a stream, on which any answer fits."""
 
     is_datagram: ClassVar[bool] = False
 
-    __slots__ = ("__weakref__", "jar", "limiter", "may_transfer", "minimal_any", "relays", "responder")
+    __slots__ = ("__weakref__", "jar", "limiter", "may_recurse", "may_transfer", "minimal_any", "responder")
 
     def __init__(
         self,
         responder: Responder,
         jar: CookieJar,
         *,
-        relays: bool = False,
+        may_recurse: bool = False,
         may_transfer: bool = False,
         limiter: RateLimiter | None = None,
     ) -> None:
         self.responder = responder
         self.jar = jar
-        self.relays = relays
+        self.may_recurse = may_recurse
         self.may_transfer = may_transfer
         self.limiter = limiter
         self.minimal_any = self.is_datagram and limiter is not None  # RFC 8482: where forged senders reach us
 
     def __repr__(self) -> str:
-        return f"<Channel {self.responder!r}{' relays' if self.relays else ''}>"
+        return f"<QueryProcessor {self.responder!r}{' recursive' if self.may_recurse else ''}>"
 
     def respond(self, data: bytes, client: str, now: float, wall: float) -> Reply:
         """Answer a message. `now` is any steady clock, `wall` the time of day, both in seconds."""
@@ -84,13 +86,13 @@ class Channel:
                 opt, is_proved = opt_with_cookie(do, baked[0]), baked[1]
         if answer is None:
             if query.kind == codes.AXFR and self.may_transfer:
-                return Aside.TRANSFER
+                return Action.TRANSFER
             answer = self.responder.answer(query.key, query.question[-4:], minimal_any=self.minimal_any)
             if answer is None:
-                if self.relays and query.is_recursive and query.kind not in (codes.AXFR, codes.IXFR):
-                    return Aside.RELAY
+                if self.may_recurse and query.is_recursive and query.kind not in (codes.AXFR, codes.IXFR):
+                    return Action.RECURSE
                 answer = self.responder.refusal(query.kind, codes.REFUSED)
-        shape = query.shape + 4 * self.relays
+        shape = query.shape + 4 * self.may_recurse
         if self.limiter is not None and not is_proved:
             verdict = self.limiter.judge(client, answer.label, now)
             if verdict is not Verdict.SEND:

@@ -1,8 +1,9 @@
-"""Several forwards on one listener of streams, told apart by the client's network and the TLS server name it asks for.
+"""Choose among several forward rules on one stream listener, by client network and TLS server name (SNI).
 
-`StreamRoutes` is the front. Where names decide, a `Peek` reads the ClientHello (RFC 8446 §4.1.2), without ending TLS,
-and hands the connection over with all it has read. A PostgreSQL client asks for TLS first and waits for an answer: it
-is given one here, and the target is asked in turn by `forward.postgres.PostgresEnd`.
+`StreamRouter` is the front. If a server name decides, a `PrereadConnection` reads the ClientHello (RFC 8446 §4.1.2)
+without terminating TLS, then hands the connection and all bytes read to the front of the chosen rule. A PostgreSQL
+client sends an SSLRequest first and waits for the answer: the answer is sent here, and `forward.postgres.PostgresEnd`
+then sends an SSLRequest to the target.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class StreamRoute:
     networks: Networks | None = None
 
 
-class StreamRoutes:
+class StreamRouter:
     """Serves connections by the rule that fits best: an exact name before a wildcard (the longest) before none, then a
     network before none, then the first."""
 
@@ -55,11 +56,11 @@ class StreamRoutes:
         self.hello_timeout_s = hello_timeout_s
 
     def __repr__(self) -> str:
-        return f"<StreamRoutes {len(self.routes)}>"
+        return f"<StreamRouter {len(self.routes)}>"
 
     def accept(self, listener: LiveListener) -> asyncio.Protocol:
         """Make the protocol of a new connection."""
-        return Peek(self, listener)
+        return PrereadConnection(self, listener)
 
     def close(self) -> None:
         """Nothing to end: connections go on."""
@@ -81,7 +82,7 @@ class StreamRoutes:
         return next((route for route in candidates if not route.names), None)
 
 
-class Peek(asyncio.Protocol):
+class PrereadConnection(asyncio.Protocol):
     """A new connection until it is known which rule it is for."""
 
     __slots__ = ("__weakref__", "_candidates", "_is_postgres", "_proxied", "_reader", "_routes", "_start", "deadline",
@@ -89,7 +90,7 @@ class Peek(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, routes: StreamRoutes, listener: LiveListener) -> None:
+    def __init__(self, routes: StreamRouter, listener: LiveListener) -> None:
         self._routes = routes
         self.listener = listener
         self.deadline = float("inf")
@@ -100,7 +101,7 @@ class Peek(asyncio.Protocol):
         self._is_postgres = False
 
     def __repr__(self) -> str:
-        return f"<Peek {self._reader!r}>"
+        return f"<PrereadConnection {self._reader!r}>"
 
     def proxied(self, source: Endpoint, destination: Endpoint) -> None:
         """A PROXY header named the client; called before `connection_made`."""
@@ -175,7 +176,7 @@ class Peek(asyncio.Protocol):
             front = PostgresForward(front.forward)
         protocol = front.accept(self.listener)
         if self._proxied is not None:
-            cast("Peek", protocol).proxied(*self._proxied)
+            cast("PrereadConnection", protocol).proxied(*self._proxied)
         self.transport.set_protocol(protocol)
         protocol.connection_made(self.transport)
         if read := bytes(self._reader.data):
