@@ -14,24 +14,23 @@ import logging
 import os
 import shutil
 import ssl
+import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import hypothesis
 import pytest
-import trustme
 
 from npserver.observe.logs import AREAS
 from tests.stage import ports
-from tests.stage.backends import Backends
-from tests.stage.program import Program
 
-# How long an example takes depends on what else the machine does; what bounds a test is pytest's timeout.
-hypothesis.settings.register_profile("npserver", deadline=None)
-hypothesis.settings.load_profile("npserver")
+if TYPE_CHECKING:  # heavy to import: a unit test alone starts without them
+    import trustme
+
+    from tests.stage.backends import Backends
+    from tests.stage.program import Program
 
 
 @pytest.hookimpl(wrapper=True)
@@ -42,6 +41,13 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
         report.outcome = "failed"
         report.longrepr = f"skipped, but nothing may be here: {report.longrepr}"
     return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Spare runs without property tests half a second: Hypothesis's plugin imports Hypothesis for its summary."""
+    if "hypothesis" not in sys.modules and session.config.pluginmanager.has_plugin("hypothesispytest"):
+        session.config.pluginmanager.unregister(name="hypothesispytest")
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +78,8 @@ def program(tmp_path: Path) -> Iterator[Callable[..., Program]]:
     line nor in a dict. `wait=False` gives it back at once: for starts that are to fail. At the end of the test every
     program still running is stopped by SIGTERM, and has to end with status 0, without a traceback or a process left.
     """
+    from tests.stage.program import Program
+
     started: list[Program] = []
 
     def start(
@@ -101,6 +109,8 @@ def program(tmp_path: Path) -> Iterator[Callable[..., Program]]:
 @pytest.fixture
 def backends() -> Iterator[Backends]:
     """Give a `Backends`: `.tcp_echo() .udp_echo() .http(name) .websocket_echo() ...`, each giving its port."""
+    from tests.stage.backends import Backends
+
     with Backends() as servers:
         yield servers
 
@@ -146,6 +156,8 @@ class Certificate:
 @pytest.fixture(scope="session")
 def authority() -> trustme.CA:
     """Give the CA of this test session."""
+    import trustme
+
     return trustme.CA()
 
 

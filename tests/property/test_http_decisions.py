@@ -35,6 +35,22 @@ def test_any_range_lies_within_the_file(value: bytes, size: int, most: int) -> N
     assert len(parts or []) <= most
 
 
+@given(st.integers(0, 50), st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), min_size=1, max_size=5))
+def test_parts_of_a_range_are_what_a_slice_would_give(size: int, pairs: list[tuple[int, int]]) -> None:
+    value = "bytes=" + ",".join(f"{first}-{last}" for first, last in pairs)
+    whole = bytes(range(size))
+    parts = parse_ranges(value.encode(), size, 16)
+    if any(first > last for first, last in pairs):
+        assert parts is None
+        return
+    wanted = [whole[first : last + 1] for first, last in pairs if first < size]
+    if sum(map(len, wanted)) > size:
+        assert parts is None
+    else:
+        assert parts is not None
+        assert [whole[part.offset : part.offset + part.length] for part in parts] == wanted
+
+
 @given(VALUES)
 def test_any_accept_encoding_ranks_what_is_offered(value: bytes) -> None:
     ranking = rank_codings(value, OFFERED)

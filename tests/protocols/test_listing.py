@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urljoin
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npserver.web.handlers.static import listing
@@ -192,6 +192,7 @@ async def test_names_that_are_no_unicode(served: Site, root: Path) -> None:
     assert (await served.ask("/docs/" + link[2:])).body == b"odd"
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), min_size=1, max_size=30))
 def test_no_name_breaks_out_of_its_place(name: str) -> None:
     _, page = render([Item(name, False, 1, 0)], "/d/", BY_NAME)
