@@ -24,7 +24,9 @@ class Severity(Enum):
     """Whether a problem keeps the config from loading."""
 
     ERROR = "error"
-    FAULT = "fault"  # `npserver check` fails on it; a server starts with it, as it did before: an expired certificate
+    CHECK_ERROR = (
+        "check error"  # `npserver check` fails on it; a server starts with it, as it did before: an expired certificate
+    )
     WARNING = "warning"
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Protocol
 
 Network = IPv4Network | IPv6Network
 
-REMEMBERED = 4096  # answers kept; a client returns far more often than so many others come between
+MAX_CACHED_ADDRESSES = 4096  # answers kept; a client returns far more often than so many others come between
 
 
 def parse_network(text: str) -> Network:
@@ -40,10 +41,16 @@ def plain_ip(text: str) -> str:
     return text[7:] if text.startswith("::ffff:") and "." in text else text
 
 
+class AddressSet(Protocol):
+    """A set of IP addresses. `Networks` is the one that the config compiles to."""
+
+    def __contains__(self, ip: str, /) -> bool: ...
+
+
 class Networks:
     """An immutable set of networks. `"192.0.2.7" in networks` is one look-up for an address seen before."""
 
-    __slots__ = ("_masks", "_remembered", "networks")
+    __slots__ = ("_cache", "_masks", "networks")
 
     def __init__(self, networks: Iterable[Network]) -> None:
         self.networks: tuple[Network, ...] = tuple(dict.fromkeys(networks))
@@ -55,11 +62,11 @@ class Networks:
                 shift = bits - length
                 bases = frozenset(int(one.network_address) >> shift for one in of_version if one.prefixlen == length)
                 self._masks[version].append((shift, bases))
-        self._remembered: dict[str, bool] = {}
+        self._cache: dict[str, bool] = {}
 
     def __contains__(self, ip: str) -> bool:
         """Whether `ip` lies in one of the networks. What is no IP address (a Unix peer) lies in none."""
-        known = self._remembered.get(ip)
+        known = self._cache.get(ip)
         return known if known is not None else self._look_up(ip)
 
     def __bool__(self) -> bool:
@@ -80,7 +87,7 @@ class Networks:
         else:
             masks = self._masks[address.version]
         found = any(number >> shift in bases for shift, bases in masks)
-        if len(self._remembered) >= REMEMBERED:
-            self._remembered.clear()
-        self._remembered[ip] = found
+        if len(self._cache) >= MAX_CACHED_ADDRESSES:
+            self._cache.clear()
+        self._cache[ip] = found
         return found

@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from npserver.networks import REMEMBERED, Networks, parse_network, plain_ip
+from npserver.networks import MAX_CACHED_ADDRESSES, Networks, parse_network, plain_ip
 
 
 def networks(*texts: str) -> Networks:
@@ -59,9 +59,9 @@ def test_agrees_with_the_standard_library() -> None:
 
 def test_what_is_remembered_is_bounded() -> None:
     found = networks("10.0.0.0/8")
-    for number in range(REMEMBERED + 10):
+    for number in range(MAX_CACHED_ADDRESSES + 10):
         assert f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}" in found
-    assert len(found._remembered) <= REMEMBERED
+    assert len(found._cache) <= MAX_CACHED_ADDRESSES
 
 
 @pytest.mark.parametrize(

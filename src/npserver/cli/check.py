@@ -31,7 +31,7 @@ def main(words: list[str]) -> int:
         problems, served = error.problems, []
     for problem in problems:
         # what a server would start with all the same is still wrong here
-        is_wrong = problem.severity is Severity.FAULT
+        is_wrong = problem.severity is Severity.CHECK_ERROR
         print(replace(problem, severity=Severity.ERROR) if is_wrong else problem, file=sys.stderr)
     warnings = sum(problem.severity is Severity.WARNING for problem in problems)
     errors = len(problems) - warnings
@@ -59,7 +59,7 @@ def check(file: str) -> tuple[list[Problem], list[tuple[str, str]]]:
         found = error.problems + _further(error.rest)
         raise ConfigError(sorted(found, key=lambda problem: (problem.line, problem.column))) from error
     runtime = dry_run(document, Directory())
-    if any(problem.severity is Severity.FAULT for problem in runtime.warnings):
+    if any(problem.severity is Severity.CHECK_ERROR for problem in runtime.warnings):
         raise ConfigError([_as_error(problem) for problem in runtime.warnings])
     return list(runtime.warnings), list(runtime.summary)
 
@@ -80,7 +80,7 @@ def _further(rest: object) -> list[Problem]:
 
 
 def _as_error(problem: Problem) -> Problem:
-    return replace(problem, severity=Severity.ERROR) if problem.severity is Severity.FAULT else problem
+    return replace(problem, severity=Severity.ERROR) if problem.severity is Severity.CHECK_ERROR else problem
 
 
 def _file(words: list[str]) -> str | None:

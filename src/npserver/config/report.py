@@ -30,9 +30,9 @@ class Report:
         """Something that keeps the config from being used."""
         self._add(path, message, Severity.ERROR)
 
-    def fault(self, path: Path, message: str) -> None:
+    def check_error(self, path: Path, message: str) -> None:
         """Something that must be put right, but that a server which ran yesterday must still start with."""
-        self._add(path, message, Severity.FAULT)
+        self._add(path, message, Severity.CHECK_ERROR)
 
     def warn(self, path: Path, message: str) -> None:
         """Something that the operator should know."""

@@ -8,9 +8,12 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from npserver.regex import regex
+
+if TYPE_CHECKING:
+    from npserver.networks import AddressSet
 
 MAX_HOPS = 64  # entries looked at, from the nearest
 
@@ -18,12 +21,6 @@ MAX_HOPS = 64  # entries looked at, from the nearest
 #: name is tried from its first octet only: from each of them, a long one would take the square of its length.
 _NAME = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _PAIR = regex(rb'(?<!%b)(%b+)=(?:"((?:[^"\\]|\\.)*)"|([^;,"\s]*))' % (_NAME, _NAME))
-
-
-class AddressSet(Protocol):
-    """A set of networks: `networks.Networks`."""
-
-    def __contains__(self, ip: str, /) -> bool: ...
 
 
 def client_address(peer_ip: str, fields: dict[bytes, bytes], trusted: AddressSet) -> str:

@@ -11,9 +11,9 @@ from functools import lru_cache
 
 from npserver.errors import BadRequest, clip
 from npserver.http.chunked import FORBIDDEN_TRAILERS
-from npserver.http.fields import ONCE, SELECTIVE, find_signs
-from npserver.http.request import Block, Fields, Framing, Request, Terms
-from npserver.http.request_parser import METHODS, REPEATABLE, HeadLimits, read_method
+from npserver.http.fields import SELECTIVE, SINGLETONS, select_significant
+from npserver.http.request import Fields, Framing, HeaderBlock, HeadValues, Request
+from npserver.http.request_parser import IDEMPOTENT, METHODS, HeadLimits, read_method
 from npserver.http.request_target import parse_authority, parse_target
 from npserver.regex import regex
 
@@ -47,7 +47,7 @@ def read_request(fields: Fields, has_body: bool, limits: HeadLimits) -> Request:
             crumbs.append(value)
             continue
         if name in read:
-            if name in ONCE:
+            if name in SINGLETONS:
                 raise BadRequest(f"two {name.decode()} fields")
             read[name] += b", " + value
         else:
@@ -83,15 +83,15 @@ def _make_request(
         if fields[b"expect"].lower() != b"100-continue":
             raise BadRequest(f"unknown expectation {clip(fields[b'expect'])}", 417)
         expects_continue = has_body
-    terms = Terms(
+    values = HeadValues(
         True, host, authority.decode("ascii"), framing, length, True,
         not has_body and fields.keys().isdisjoint(SELECTIVE), expects_continue, b"", fields.get(b"accept-encoding"),
     )  # fmt: skip
     return Request(
-        method, target.text, target.path, target.query, target.has_query, 1, host, terms.authority,
-        Block(lines, find_signs(lines, remember=False), terms), b"", framing, length, True, method in REPEATABLE,
-        method == "GET" and terms.is_plain, expects_continue, b"", terms.accept_encoding, is_http2=True,
-        known_fields=fields,
+        method, target.text, target.path, target.query, target.has_query, 1, host, values.authority,
+        HeaderBlock(lines, select_significant(lines, remember=False), values), b"", framing, length, True,
+        method in IDEMPOTENT, method == "GET" and values.is_plain, expects_continue, b"", values.accept_encoding,
+        is_http2=True, known_fields=fields,
     )  # fmt: skip
 
 

@@ -1,4 +1,7 @@
-"""What was made of a text, remembered for the next time: most lines of most heads come again."""
+"""Bounded memo tables: a value is computed on the first look-up of its key, and a full table is cleared.
+
+Most lines of most message heads come again, so parsing results are kept by the bytes they were made of. Pure.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,11 @@ Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
-class Memory(dict[Key, Value]):
-    """Values by what they are made of, each made when first asked for; what raises is not kept.
+class Memo(dict[Key, Value]):
+    """A dict that computes missing values with `make` and holds at most `size` of them.
 
-    A look-up costs a third of `functools.lru_cache`'s, which packs all keys but texts and numbers. When `size` values
-    are held all are forgotten: those in use are soon there again.
+    A key whose `make` raises is not stored. A look-up costs a third of one in `functools.lru_cache`, which wraps every
+    key that is not a str or an int. A full table is cleared rather than trimmed: the keys in use soon return.
     """
 
     __slots__ = ("_make", "_size")
@@ -30,26 +33,26 @@ class Memory(dict[Key, Value]):
         return value
 
 
-class Recurring(Memory[Key, Value]):
-    """The same for texts of which many never come again: what is made of one is kept from its second time on."""
+class MemoOnSecondUse(Memo[Key, Value]):
+    """A memo that stores a value only on the second look-up of its key, for keys of which many are used once."""
 
-    __slots__ = ("_sighted",)
+    __slots__ = ("_seen",)
 
     def __init__(self, make: Callable[[Key], Value], size: int) -> None:
         super().__init__(make, size)
-        self._sighted: set[int] = set()  # hashes
+        self._seen: set[int] = set()  # hashes of keys
 
     def __missing__(self, key: Key) -> Value:
-        if is_sighted(self._sighted, hash(key), self._size):
+        if seen_before(self._seen, hash(key), self._size):
             return super().__missing__(key)
         return self._make(key)
 
 
-def is_sighted(sighted: set[int], key: int, size: int) -> bool:
-    """Whether `key` was here before; it is noted. At `size` of them all are forgotten."""
-    if key in sighted:
+def seen_before(seen: set[int], key: int, size: int) -> bool:
+    """Return whether `seen` holds the hash `key`, and add it. A set of `size` hashes is cleared first."""
+    if key in seen:
         return True
-    if len(sighted) >= size:
-        sighted.clear()
-    sighted.add(key)
+    if len(seen) >= size:
+        seen.clear()
+    seen.add(key)
     return False

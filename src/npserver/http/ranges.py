@@ -14,7 +14,7 @@ _RANGE = regex(rb"(\d*)-(\d*)")
 _MAX_DIGITS = 18  # longer positions lie past the end of any file
 
 
-class Part(Struct, frozen=True):
+class ByteRange(Struct, frozen=True):
     """`length` bytes from `offset`."""
 
     offset: int
@@ -25,7 +25,7 @@ class Part(Struct, frozen=True):
         return b"bytes %d-%d/%d" % (self.offset, self.offset + self.length - 1, size)
 
 
-def parse_ranges(value: bytes, size: int, max_ranges: int) -> list[Part] | None:
+def parse_ranges(value: bytes, size: int, max_ranges: int) -> list[ByteRange] | None:
     """Read a Range field for a representation of `size` bytes.
 
     Gives the satisfiable parts in the order asked, an empty list if there are none (416), or None where the field is
@@ -37,7 +37,7 @@ def parse_ranges(value: bytes, size: int, max_ranges: int) -> list[Part] | None:
     texts = [text for text in (text.strip(b" \t") for text in value[len(_UNIT) :].split(b",")) if text]
     if not texts or len(texts) > max_ranges:
         return None
-    parts: list[Part] = []
+    parts: list[ByteRange] = []
     for text in texts:
         match = _RANGE.fullmatch(text)
         if match is None or text == b"-":
@@ -48,14 +48,14 @@ def parse_ranges(value: bytes, size: int, max_ranges: int) -> list[Part] | None:
             if not size:
                 return None  # the whole of nothing satisfies a suffix, yet no Content-Range can say so
             if length:
-                parts.append(Part(size - length, length))
+                parts.append(ByteRange(size - length, length))
             continue
         start = _number(first)
         end = _number(last) if last else size - 1
         if last and end < start:
             return None
         if start < size:
-            parts.append(Part(start, min(end, size - 1) - start + 1))
+            parts.append(ByteRange(start, min(end, size - 1) - start + 1))
     if sum([part.length for part in parts]) > size:
         return None
     return parts
@@ -66,7 +66,7 @@ def unsatisfied_range(size: int) -> bytes:
     return b"bytes */%d" % size
 
 
-def multipart_heads(parts: list[Part], size: int, media_type: bytes, boundary: bytes) -> tuple[list[bytes], bytes]:
+def multipart_heads(parts: list[ByteRange], size: int, media_type: bytes, boundary: bytes) -> tuple[list[bytes], bytes]:
     """Give what stands before each part of a multipart/byteranges body, and what ends it (RFC 9110 §14.6)."""
     heads = [
         b"\r\n--%b\r\nContent-Type: %b\r\nContent-Range: %b\r\n\r\n" % (boundary, media_type, part.content_range(size))

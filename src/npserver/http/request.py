@@ -1,8 +1,8 @@
-"""A request's head as the rest of the program sees it, made by `http.request_parser` (RFC 9112) or `http.http2_fields`
-(RFC 9113).
+"""The head of a request, as the rest of the program sees it.
 
-Requests are shared: the head of a repeated request is remembered. So nothing here may be changed but what is made of
-the rest when first asked for: `memo`, `passage` and `known_fields`.
+Made by `http.request_parser` (RFC 9112) and `http.http2_fields` (RFC 9113). Requests are shared: a head that comes
+again yields the same `Request`. Nothing in one may be changed but the caches `HeaderBlock.forwarded`,
+`Request.known_fields` and `Request.handler_cache`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Fields = tuple[tuple[bytes, bytes], ...]
 
 
 class Framing(Enum):
-    """How the end of a message's body is known (RFC 9112 §6.3)."""
+    """How the length of a message body is determined (RFC 9112 §6.3)."""
 
     NONE = "none"
     LENGTH = "length"
@@ -26,40 +26,40 @@ class Framing(Enum):
     CLOSE = "close"  # responses only: the body ends with the connection
 
 
-# By their own names: on Python 3.11 an attribute of an enumeration costs more than the comparison it is for.
+# Module-level names, because on Python 3.11 reading an enum's attribute costs more than the comparison with it.
 NO_BODY, BY_LENGTH, CHUNKED, UNTIL_CLOSE = Framing
 
 
-class Terms(Struct, eq=False):
-    """What a head's signs (`http.fields`) say: the same object for all heads with the same signs and version."""
+class HeadValues(Struct, eq=False):
+    """Values derived from the significant fields; shared by all requests whose significant fields are equal."""
 
-    has_host: bool
-    host: str  # lower case, without port and trailing dot; "" if there is none or nothing in it
-    authority: str  # as sent
+    has_host: bool  # whether there is a Host field
+    host: str  # lower case, without port and trailing dot; "" if Host is missing or empty
+    authority: str  # Host as sent
     framing: Framing
-    length: int
+    length: int  # bytes, when framing is LENGTH
     keep_alive: bool
-    is_plain: bool  # a GET with them asks for the whole of what is there, and nothing else
+    is_plain: bool  # no body, conditions, ranges or upgrade: a GET is for the whole representation
     expects_continue: bool
-    upgrade: bytes
+    upgrade: bytes  # as in `Request`
     accept_encoding: bytes | None
 
 
-class Block(Struct, eq=False):
-    """The field lines of a head, over HTTP/1 without its cookies: the same object for all heads with the same ones."""
+class HeaderBlock(Struct, eq=False):
+    """The field lines of a head, for HTTP/1 without the Cookie line; shared by all requests whose lines are equal."""
 
-    lines: list[bytes]  # as sent, without their CRLF; without pseudo-header fields, but with Host
-    signs: tuple[bytes, ...]  # those of them that say something to a server or gateway (`http.fields`)
-    terms: Terms
-    has_cookie: bool = False
-    passage: object = None  # what `web.handlers.proxy.request_head` made of them
+    lines: list[bytes]  # as sent, without CRLF; for HTTP/2 without pseudo-header fields, but with Host
+    significant: tuple[bytes, ...]  # the lines of significant fields (`http.fields`)
+    values: HeadValues
+    has_cookie: bool = False  # whether `lines` holds a Cookie line
+    forwarded: object = None  # cache of `web.handlers.proxy.request_head.prepare_fields`
 
 
 class Request(Struct, eq=False):
-    """One request's head.
+    """The head of one request.
 
     `path` is canonical (dot segments resolved, `//` merged, unreserved characters decoded, other encodings in upper
-    case): what routes match, handlers use and upstreams are sent. `target` is what the client wrote.
+    case); routes match it, handlers use it and upstreams are sent it. `target` is the request target as sent.
     """
 
     method: str
@@ -67,32 +67,34 @@ class Request(Struct, eq=False):
     path: str
     query: str  # without the question mark
     has_query: bool
-    minor_version: int  # 0 or 1; 1 for HTTP/2, which can all that HTTP/1.1 can
-    host: str  # lower case, without port and trailing dot; "" when HTTP/1.0 gave none
+    minor_version: int  # 0 or 1; 1 for HTTP/2 too, which has all features of HTTP/1.1
+    host: str  # lower case, without port and trailing dot; "" when an HTTP/1.0 request names none
     authority: str  # as sent, with its port
-    block: Block
-    cookie: bytes  # the field line that is not in the block; empty if there is none
+    block: HeaderBlock
+    cookie: bytes  # the Cookie line, if it is not in the block; else empty
     framing: Framing = NO_BODY
     length: int = 0  # bytes, when framing is LENGTH
     keep_alive: bool = True
-    is_repeatable: bool = False  # idempotent method (RFC 9110 §9.2.2)
-    is_plain: bool = False  # a GET without body, conditions or upgrade; on HTTP/1.0 without keep-alive
+    is_idempotent: bool = False  # by its method (RFC 9110 §9.2.2)
+    is_plain: bool = False  # a GET without body, conditions, ranges or upgrade; on HTTP/1.0 without keep-alive
     expects_continue: bool = False
-    upgrade: bytes = b""  # the Upgrade field's value when Connection names it, lower case
+    upgrade: bytes = b""  # the Upgrade field's value in lower case, if Connection names it
     accept_encoding: bytes | None = None
     is_http2: bool = False
-    known_fields: dict[bytes, bytes] | None = None  # see `fields`
-    memo: object = None  # what the handler made of this request, for the next time; the one thing that may be set
+    known_fields: dict[bytes, bytes] | None = None  # cache of `fields`
+    handler_cache: object = None  # for the handler's own use: its results for this request
 
     @property
     def lines(self) -> list[bytes]:
-        """The field lines as sent, the cookies' last. Made at each call."""
+        """The field lines as sent, without CRLF, the Cookie line last. Made at each call."""
         return [*self.block.lines, self.cookie] if self.cookie else self.block.lines
 
     @property
     def fields(self) -> dict[bytes, bytes]:
-        """The fields: lower-case name to value; repeated ones joined by ", " (cookies by "; "). Made when first asked
-        for."""
+        """The values by lower-case field name, repeated fields joined as in `http.fields.join_fields`.
+
+        Made at the first call.
+        """
         fields = self.known_fields
         if fields is None:
             fields = self.known_fields = join_fields(self.lines)
@@ -100,11 +102,11 @@ class Request(Struct, eq=False):
 
     @property
     def protocol(self) -> str:
-        """The version spoken, as logs and CGI write it."""
+        """The protocol version as logs and CGI write it: `HTTP/1.1`."""
         return "HTTP/2.0" if self.is_http2 else f"HTTP/1.{self.minor_version}"
 
     @property
     def raw_fields(self) -> Fields:
-        """The fields, made at each call."""
+        """The fields in the order received, names as sent. Made at each call."""
         pairs = [line.partition(b":") for line in self.lines]
         return tuple([(name, value.strip(b" \t")) for name, _, value in pairs])

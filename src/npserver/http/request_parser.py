@@ -12,10 +12,10 @@ from functools import lru_cache
 from msgspec import Struct
 
 from npserver.errors import BadRequest, clip
-from npserver.http.fields import CONTROL, CONTROLS, SELECTIVE, check_text, find_signs, join_fields
-from npserver.http.memo import Memory, Recurring
-from npserver.http.request import BY_LENGTH, CHUNKED, NO_BODY, Block, Framing, Request, Terms
-from npserver.http.request_target import Target, parse_authority, parse_target
+from npserver.http.fields import CONTROL, CONTROLS, SELECTIVE, check_text, join_fields, select_significant
+from npserver.http.memo import Memo, MemoOnSecondUse
+from npserver.http.request import BY_LENGTH, CHUNKED, NO_BODY, Framing, HeaderBlock, HeadValues, Request
+from npserver.http.request_target import RequestTarget, parse_authority, parse_target
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
@@ -23,7 +23,7 @@ _BARE_LF = re.compile(rb"(?<!\r)\n")
 METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")}
 _VERSIONS = {b"HTTP/1.1": 1, b"HTTP/1.0": 0}
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
-REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})  # RFC 9110 §9.2.2
+IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})  # RFC 9110 §9.2.2
 _RECALLED_BYTES = 2048  # of a head: the parts of longer ones are not kept
 
 
@@ -48,7 +48,7 @@ def parse_head(head: bytes, limits: HeadLimits) -> Request:
         raise BadRequest(f"request head of {size} bytes", 431, "limits.max_header_size")
     cookie = b""
     if size <= _RECALLED_BYTES and end <= limits.url_bytes:
-        method, is_repeatable, target, minor_version = _request_lines[head[:end]]
+        method, is_idempotent, target, minor_version = _request_lines[head[:end]]
         start = head.find(b"\r\nCookie: ", end)
         if start < 0:
             block = _blocks[minor_version][head[end:]]
@@ -64,35 +64,35 @@ def parse_head(head: bytes, limits: HeadLimits) -> Request:
     else:
         if head.count(b"\r\n") > limits.fields + 2:
             raise BadRequest("too many header fields", 431, "limits.max_headers")
-        method, is_repeatable, target, minor_version = _parse_request_line(head[:end], limits.url_bytes)
+        method, is_idempotent, target, minor_version = _parse_request_line(head[:end], limits.url_bytes)
         block = _read_block(head[end:], minor_version, remember=False)
     if len(block.lines) >= limits.fields and len(block.lines) + bool(cookie) > limits.fields:
         raise BadRequest(f"{len(block.lines) + bool(cookie)} header fields", 431, "limits.max_headers")
-    terms = block.terms
+    values = block.values
     text, path, query, has_query, authority = target
-    if authority or not terms.host:
-        host, named = _find_host(terms, authority)
+    if authority or not values.host:
+        host, named = _find_host(values, authority)
     else:
-        host, named = terms.host, terms.authority
+        host, named = values.host, values.authority
     return Request(
-        method, text, path, query, has_query, minor_version, host, named, block, cookie, terms.framing, terms.length,
-        terms.keep_alive, is_repeatable, method == "GET" and terms.is_plain, terms.expects_continue, terms.upgrade,
-        terms.accept_encoding,
+        method, text, path, query, has_query, minor_version, host, named, block, cookie, values.framing, values.length,
+        values.keep_alive, is_idempotent, method == "GET" and values.is_plain, values.expects_continue, values.upgrade,
+        values.accept_encoding,
     )  # fmt: skip
 
 
-def _read_block(text: bytes, minor_version: int, *, remember: bool = True) -> Block:
+def _read_block(text: bytes, minor_version: int, *, remember: bool = True) -> HeaderBlock:
     """Read field lines that have a CRLF before each, and an empty line at the end."""
     lines = text[2:-4].split(b"\r\n") if len(text) > len(b"\r\n\r\n") else []
-    signs = find_signs(lines, remember=remember)
-    terms = _terms[minor_version][signs] if remember else _read_terms(signs, minor_version)
-    return Block(lines, signs, terms, any(line[:7].lower() == b"cookie:" for line in lines))
+    significant = select_significant(lines, remember=remember)
+    values = _values[minor_version][significant] if remember else _read_values(significant, minor_version)
+    return HeaderBlock(lines, significant, values, any(line[:7].lower() == b"cookie:" for line in lines))
 
 
 #: By minor version.
-_blocks: tuple[Recurring[bytes, Block], ...] = (
-    Recurring(lambda text: _read_block(text, 0), 1024),
-    Recurring(lambda text: _read_block(text, 1), 1024),
+_blocks: tuple[MemoOnSecondUse[bytes, HeaderBlock], ...] = (
+    MemoOnSecondUse(lambda text: _read_block(text, 0), 1024),
+    MemoOnSecondUse(lambda text: _read_block(text, 1), 1024),
 )
 
 
@@ -116,7 +116,7 @@ def first_fault(head: bytes, limits: HeadLimits, error: BadRequest) -> BadReques
     return error
 
 
-def _parse_request_line(line: bytes, url_bytes: int) -> tuple[str, bool, Target, int]:
+def _parse_request_line(line: bytes, url_bytes: int) -> tuple[str, bool, RequestTarget, int]:
     """Method, whether it is idempotent, target and minor version."""
     check_text(line)
     words = line.split(b" ")
@@ -133,10 +133,10 @@ def _parse_request_line(line: bytes, url_bytes: int) -> tuple[str, bool, Target,
     name = METHODS.get(method) or read_method(method)
     if target == b"*" and name != "OPTIONS":
         raise BadRequest("request target * without OPTIONS")
-    return name, name in REPEATABLE, parse_target(target), minor_version
+    return name, name in IDEMPOTENT, parse_target(target), minor_version
 
 
-_request_lines: Memory[bytes, tuple[str, bool, Target, int]] = Memory(
+_request_lines: Memo[bytes, tuple[str, bool, RequestTarget, int]] = Memo(
     lambda line: _parse_request_line(line, len(line)), 4096
 )
 
@@ -151,8 +151,8 @@ def read_method(method: bytes) -> str:
     return name
 
 
-def _read_terms(signs: tuple[bytes, ...], minor_version: int) -> Terms:
-    fields = join_fields(signs)
+def _read_values(significant: tuple[bytes, ...], minor_version: int) -> HeadValues:
+    fields = join_fields(significant)
     authority = fields.get(b"host")
     if authority is None and minor_version:
         raise BadRequest("no Host field")
@@ -176,24 +176,24 @@ def _read_terms(signs: tuple[bytes, ...], minor_version: int) -> Terms:
         and (minor_version == 1 or not keep_alive)
     )  # fmt: skip
     host = parse_authority(authority) if authority else ""
-    return Terms(
+    return HeadValues(
         authority is not None, host, authority.decode("ascii") if authority else "", framing, length, keep_alive,
         is_plain, expects_continue, upgrade, fields.get(b"accept-encoding"),
     )  # fmt: skip
 
 
-#: By minor version, then by signs.
-_terms: tuple[Memory[tuple[bytes, ...], Terms], ...] = (
-    Memory(lambda signs: _read_terms(signs, 0), 1024),
-    Memory(lambda signs: _read_terms(signs, 1), 1024),
+#: By minor version, then by significant.
+_values: tuple[Memo[tuple[bytes, ...], HeadValues], ...] = (
+    Memo(lambda significant: _read_values(significant, 0), 1024),
+    Memo(lambda significant: _read_values(significant, 1), 1024),
 )
 
 
-def _find_host(terms: Terms, authority: bytes) -> tuple[str, str]:
+def _find_host(values: HeadValues, authority: bytes) -> tuple[str, str]:
     """The host that routes look at, and the authority, where the Host field does not say (RFC 9112 §3.2)."""
     if authority:
         return parse_authority(authority), authority.decode("ascii")  # RFC 9112 §3.2.2: it wins
-    if terms.has_host:
+    if values.has_host:
         raise BadRequest("empty Host field")
     return "", ""
 

@@ -22,7 +22,7 @@ _AUTHORITY = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[
 _LONGEST_AUTHORITY = 512  # a name has at most 253 characters (RFC 1035 §3.1), escapes and a port aside
 
 
-class Target(NamedTuple):
+class RequestTarget(NamedTuple):
     """A request target taken apart. `path` is canonical, or `*`; `authority` is empty in origin form."""
 
     text: str  # as sent
@@ -32,13 +32,13 @@ class Target(NamedTuple):
     authority: bytes = b""
 
 
-def parse_target(target: bytes) -> Target:
+def parse_target(target: bytes) -> RequestTarget:
     """Read a target in origin form, absolute form or asterisk form. Raises: BadRequest."""
     authority = b""
     text = target.decode("latin-1")
     if target[:1] != b"/":
         if target == b"*":
-            return Target(text, "*", "", False)
+            return RequestTarget(text, "*", "", False)
         match = _ABSOLUTE.fullmatch(target)
         if match is None or not match[2]:
             raise BadRequest(f"request target {clip(target)} is neither a path nor an http(s) URI")
@@ -48,7 +48,9 @@ def parse_target(target: bytes) -> Target:
     path, mark, query = target.partition(b"?")
     if b"#" in target:
         raise BadRequest("fragment in the request target")
-    return Target(text, canonical_path(path), _NOT_ASCII.sub(_encode, query).decode("ascii"), bool(mark), authority)
+    return RequestTarget(
+        text, canonical_path(path), _NOT_ASCII.sub(_encode, query).decode("ascii"), bool(mark), authority
+    )
 
 
 def canonical_path(path: bytes) -> str:

@@ -11,14 +11,14 @@ from operator import attrgetter
 from msgspec import Struct
 
 from npserver.errors import BadResponse, clip
-from npserver.http.memo import Memory, Recurring
+from npserver.http.memo import Memo, MemoOnSecondUse
 from npserver.http.request import BY_LENGTH, CHUNKED, NO_BODY, UNTIL_CLOSE, Framing
 from npserver.regex import regex
 
 MAX_HEAD_BYTES = 64 << 10
 MAX_FIELDS = 256
 TLS_ALERT = b"\x15\x03"  # what a TLS server says to plain HTTP (RFC 8446 §5.1)
-REMEMBERED_HEAD_BYTES = 4096  # longer heads are parsed anew each time
+MAX_CACHED_HEAD_BYTES = 4096  # longer heads are parsed anew each time
 
 _TOKEN = regex(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _LENGTH = regex(rb"[0-9]{1,18}")
@@ -97,7 +97,7 @@ class ResponseHead(Struct, eq=False):
 
 def read_response_head(head: bytes) -> ResponseHead:
     """Parse a head that ends in an empty line, or remember it. Raises: BadResponse."""
-    if len(head) > REMEMBERED_HEAD_BYTES:
+    if len(head) > MAX_CACHED_HEAD_BYTES:
         return parse_response_head(head)
     start = head.find(b"\r\nDate: ")  # left out, as it would be anyway, so that heads are the same for longer
     if start > 0 and _dates[head[start + 8 : start + 39]]:
@@ -121,7 +121,7 @@ def parse_response_head(head: bytes) -> ResponseHead:
     if len(lines) > MAX_FIELDS:
         raise BadResponse(f"{len(lines)} header fields")
     minor_version, status = _status_lines[status_line]
-    recall = _recall_line if len(head) <= REMEMBERED_HEAD_BYTES else _parse_line
+    recall = _recall_line if len(head) <= MAX_CACHED_HEAD_BYTES else _parse_line
     found = [*map(recall, lines)]
     read: dict[bytes, bytes] = {}
     needs_rewrite = False
@@ -184,8 +184,8 @@ def _read_status_line(line: bytes) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-_recall_line = Memory(_parse_line, 4096).__getitem__  # most lines come again, whatever else a head holds
-_status_lines = Memory(_read_status_line, 256)
+_recall_line = Memo(_parse_line, 4096).__getitem__  # most lines come again, whatever else a head holds
+_status_lines = Memo(_read_status_line, 256)
 #: Whether this is a date and the end of its line, and cannot be anything else.
-_dates: Memory[bytes, bool] = Memory(lambda value: _DATE.fullmatch(value) is not None, 64)
-_heads = Recurring(parse_response_head, 1024)
+_dates: Memo[bytes, bool] = Memo(lambda value: _DATE.fullmatch(value) is not None, 64)
+_heads = MemoOnSecondUse(parse_response_head, 1024)

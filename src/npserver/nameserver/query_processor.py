@@ -14,7 +14,7 @@ from npserver.dns.message import codes
 from npserver.dns.message.cookies import CookieJar
 from npserver.dns.message.edns import OPT_BADVERS, OPT_REPLIES, PLAIN_UDP_BYTES, opt_with_cookie
 from npserver.dns.message.query import Query, parse_query, refuse
-from npserver.dns.zone.answer import HEADER_BYTES, MAX_MESSAGE_BYTES, Answer
+from npserver.dns.zone.answer import HEADER_BYTES, MAX_MESSAGE_BYTES, CompiledAnswer
 from npserver.dns.zone.responder import Responder
 from npserver.nameserver.response_rate_limit import RateLimiter, Verdict
 
@@ -73,7 +73,7 @@ class QueryProcessor:
         """Answer a well-formed question."""
         data, edns = query.data, query.edns
         opt, is_proved = b"", False
-        answer: Answer | None = None
+        answer: CompiledAnswer | None = None
         if edns is not None:
             _, do, version, cookie = edns
             opt = OPT_REPLIES[do]
@@ -103,7 +103,7 @@ class QueryProcessor:
         return reply if len(reply) <= limit else shortened(data, query.end, shape, answer, opt, limit)
 
 
-def shortened(data: bytes, end: int, shape: int, answer: Answer, opt: bytes, limit: int) -> bytes:
+def shortened(data: bytes, end: int, shape: int, answer: CompiledAnswer, opt: bytes, limit: int) -> bytes:
     """Reply to `data`, whose question ends at `end`, without the additional section (RFC 2181 §9), else truncated."""
     if answer.short is not None:
         heads, body = answer.short
@@ -113,6 +113,6 @@ def shortened(data: bytes, end: int, shape: int, answer: Answer, opt: bytes, lim
     return truncated(data, end, shape, answer, opt)
 
 
-def truncated(data: bytes, end: int, shape: int, answer: Answer, opt: bytes) -> bytes:
+def truncated(data: bytes, end: int, shape: int, answer: CompiledAnswer, opt: bytes) -> bytes:
     """Reply to `data` with nothing but the advice to come by TCP."""
     return b"".join((data[:2], answer.truncated_heads[shape], data[HEADER_BYTES:end], opt))

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from npserver.dns.message.cookies import CookieJar
 from npserver.dns.message.edns import OPT_REPLIES, PLAIN_UDP_BYTES, opt_with_cookie, parse_opt
-from npserver.dns.zone.answer import HEADER_BYTES, Answer
+from npserver.dns.zone.answer import HEADER_BYTES, CompiledAnswer
 from npserver.dns.zone.responder import Responder
 from npserver.nameserver.query_processor import QueryProcessor, Reply, shortened, truncated
 from npserver.nameserver.response_rate_limit import RateLimiter, Verdict
@@ -132,7 +132,7 @@ class UdpQueryProcessor(QueryProcessor):
         self._opts[record if len(record) == _PLAIN_OPT_BYTES else (record, client)] = opt
         return opt
 
-    def _remember(self, data: bytes, shape: int, after: int, answer: Answer, opt: bytes) -> None:
+    def _remember(self, data: bytes, shape: int, after: int, answer: CompiledAnswer, opt: bytes) -> None:
         if len(answer.bodies) > MAX_TURNS:
             return
         if len(self.replies) >= MAX_REPLIES:

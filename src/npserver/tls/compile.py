@@ -80,7 +80,7 @@ def _identity(report: Report, path: Path, entry: Tls, *, http2: bool) -> Identit
         return None
     if identity.problem:
         reason = f"{clip(entry.cert)} or what belongs to it changed but cannot be used, the old one stays"
-        report.fault((*path, "cert"), f"{reason}: {identity.problem}")
+        report.check_error((*path, "cert"), f"{reason}: {identity.problem}")
     _check_validity(report, (*path, "cert"), identity, entry)
     return identity
 
@@ -109,9 +109,9 @@ def _faulty(error: Exception) -> str:
 def _check_validity(report: Report, path: Path, identity: Identity, entry: Tls) -> None:
     now, certificate = datetime.now(UTC), identity.certificate
     if certificate.not_after < now:
-        report.fault(path, f"{clip(entry.cert)} has expired on {certificate.not_after:%Y-%m-%d %H:%M} UTC")
+        report.check_error(path, f"{clip(entry.cert)} has expired on {certificate.not_after:%Y-%m-%d %H:%M} UTC")
     elif certificate.not_before > now:
-        report.fault(path, f"{clip(entry.cert)} is not valid before {certificate.not_before:%Y-%m-%d %H:%M} UTC")
+        report.check_error(path, f"{clip(entry.cert)} is not valid before {certificate.not_before:%Y-%m-%d %H:%M} UTC")
     elif certificate.not_after - now < EXPIRY_NOTICE:
         report.warn(path, f"{clip(entry.cert)} expires on {certificate.not_after:%Y-%m-%d %H:%M} UTC")
 

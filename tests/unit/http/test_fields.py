@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from npserver.errors import BadRequest
-from npserver.http.fields import find_signs, join_fields, parse_field
+from npserver.http.fields import join_fields, parse_field, select_significant
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_rfc_9110_5_5_control_characters_are_refused(octet: int, remember: bool)
     for line in (b"Cookie: a" + control + b"b", b"Host: a" + control, b"X" + control + b": b", control + b"X: b"):
         for _ in range(2):
             with pytest.raises(BadRequest):
-                find_signs([line], remember=remember)
+                select_significant([line], remember=remember)
         with pytest.raises(BadRequest):
             parse_field(line)
 
@@ -42,7 +42,7 @@ def test_rfc_9110_5_5_control_characters_are_refused(octet: int, remember: bool)
 def test_rfc_9112_5_lines_that_are_no_fields(line: bytes, remember: bool) -> None:
     for _ in range(2):
         with pytest.raises(BadRequest):
-            find_signs([line], remember=remember)
+            select_significant([line], remember=remember)
 
 
 @pytest.mark.parametrize("remember", [True, False])
@@ -54,11 +54,11 @@ def test_signs_are_what_servers_and_gateways_look_at(remember: bool) -> None:
     ]  # fmt: skip
     dull = {b"Cookie: b", b"User-Agent: Host: x", b"X-Mine: 3"}
     for _ in range(2):
-        assert find_signs(lines, remember=remember) == tuple(line for line in lines if line not in dull)
+        assert select_significant(lines, remember=remember) == tuple(line for line in lines if line not in dull)
 
 
 def test_long_names_are_read_too() -> None:
-    assert find_signs([b"x" * 100 + b": y"]) == ()
+    assert select_significant([b"x" * 100 + b": y"]) == ()
     assert parse_field(b"X" * 100 + b": y") == (b"x" * 100, b"y")
 
 

@@ -7,7 +7,7 @@ import pytest
 from npserver.http.http2_fields import field_list, read_request, trailer_lines
 from npserver.http.request import Fields, Framing
 from npserver.http.request_parser import HeadLimits, parse_head
-from npserver.web.handlers.proxy.request_head import framing_lines, passage_of, passed_fields
+from npserver.web.handlers.proxy.request_head import framing_lines, prepare_fields, untrusted_fields
 
 LIMITS = HeadLimits()
 GET: Fields = ((b":method", b"GET"), (b":scheme", b"https"), (b":path", b"/a?b"), (b":authority", b"x.example:443"))
@@ -34,12 +34,12 @@ def test_the_same_as_over_http_1(fields: Fields) -> None:
     lines = b"".join(b"%b: %b\r\n" % pair for pair in (*pairs, (b"host", b"x.example:443")))
     expected = parse_head(b"GET /a?b HTTP/1.1\r\n" + lines + b"\r\n", LIMITS)
     for name in ("method", "target", "path", "query", "has_query", "host", "authority", "fields", "framing", "length",
-                 "keep_alive", "is_repeatable", "is_plain", "expects_continue", "upgrade"):  # fmt: skip
+                 "keep_alive", "is_idempotent", "is_plain", "expects_continue", "upgrade"):  # fmt: skip
         assert getattr(found, name) == getattr(expected, name), name
     assert (found.protocol, expected.protocol) == ("HTTP/2.0", "HTTP/1.1")
     passed = [
-        passed_fields(one, passage_of(one.block), "https", "192.0.2.1")
-        + framing_lines(one, passage_of(one.block), close=False, upgrade=b"")
+        untrusted_fields(one, prepare_fields(one.block), "https", "192.0.2.1")
+        + framing_lines(one, prepare_fields(one.block), close=False, upgrade=b"")
         for one in (found, expected)
     ]
     assert sorted(passed[0].split(b"\r\n")) == sorted(passed[1].replace(b"Via: 1.1", b"Via: 2.0").split(b"\r\n"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from npserver.http.ranges import Part, multipart_heads, parse_ranges
+from npserver.http.ranges import ByteRange, multipart_heads, parse_ranges
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ from npserver.http.ranges import Part, multipart_heads, parse_ranges
     ],
 )
 def test_satisfiable_parts(value: str, parts: list[tuple[int, int]]) -> None:
-    assert parse_ranges(value.encode(), 1000, 16) == [Part(*part) for part in parts]
+    assert parse_ranges(value.encode(), 1000, 16) == [ByteRange(*part) for part in parts]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_of_nothing_there_is_no_part() -> None:
 
 
 def test_multipart_form() -> None:
-    heads, tail = multipart_heads([Part(0, 2), Part(5, 1)], 10, b"text/plain", b"xyz")
+    heads, tail = multipart_heads([ByteRange(0, 2), ByteRange(5, 1)], 10, b"text/plain", b"xyz")
     assert heads == [
         b"--xyz\r\nContent-Type: text/plain\r\nContent-Range: bytes 0-1/10\r\n\r\n",
         b"\r\n--xyz\r\nContent-Type: text/plain\r\nContent-Range: bytes 5-5/10\r\n\r\n",

@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from npserver.http.request import NO_BODY, Block, Request, Terms
+from npserver.http.request import NO_BODY, HeaderBlock, HeadValues, Request
 from npserver.observe import access_log, log_file
 from npserver.observe.access_log import AccessLog
 from npserver.observe.config import Logging
 from npserver.observe.log_file import LogFile
 from npserver.observe.log_formats import size
 
-TERMS = Terms(True, "example.com", "example.com:8080", NO_BODY, 0, True, True, False, b"", None)
-BLOCK = Block([], (), TERMS)
+VALUES = HeadValues(True, "example.com", "example.com:8080", NO_BODY, 0, True, True, False, b"", None)
+BLOCK = HeaderBlock([], (), VALUES)
 
 
 def request(target: str = "/a?b", **fields: str) -> Request:

@@ -123,8 +123,8 @@ class TestListeners:
     @pytest.mark.parametrize(
         ("name", "words", "severity"),
         [
-            ("expired", "'expired.crt' has expired on ", Severity.FAULT),
-            ("future", "'future.crt' is not valid before ", Severity.FAULT),
+            ("expired", "'expired.crt' has expired on ", Severity.CHECK_ERROR),
+            ("future", "'future.crt' is not valid before ", Severity.CHECK_ERROR),
             ("ending", "'ending.crt' expires on ", Severity.WARNING),
         ],
     )
@@ -150,7 +150,7 @@ class TestListeners:
         again = server_context(second, ("tls",), tls("one"))
         assert made is not None and again is not None and again.default is made.default
         assert "changed but cannot be used, the old one stays: no usable PEM file" in said(second)[0]
-        assert second.problems[0].severity is Severity.FAULT
+        assert second.problems[0].severity is Severity.CHECK_ERROR
 
 
 class TestUpstreams:

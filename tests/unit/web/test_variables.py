@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from npserver.http.request import NO_BODY, Block, Request, Terms
+from npserver.http.request import NO_BODY, HeaderBlock, HeadValues, Request
 from npserver.web.variables import VARIABLES, compile_template, is_constant
 
-TERMS = Terms(True, "example.com", "example.com:8080", NO_BODY, 0, True, True, False, b"", None)
-BLOCK = Block([], (), TERMS)
+VALUES = HeadValues(True, "example.com", "example.com:8080", NO_BODY, 0, True, True, False, b"", None)
+BLOCK = HeaderBlock([], (), VALUES)
 
 
 def exchange(**changes: Any) -> Any:

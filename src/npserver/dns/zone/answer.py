@@ -26,7 +26,7 @@ Heads = tuple[bytes, ...]
 Counts = tuple[int, int, int]  # of the answer, authority and additional sections
 
 
-class Answer:
+class CompiledAnswer:
     """A reply, compiled. `bodies` are the same records in rotated order (RFC 1794)."""
 
     __slots__ = ("bodies", "full_heads", "label", "short", "tally", "truncated_heads", "turn")
@@ -42,14 +42,16 @@ class Answer:
         self.tally = tally  # one number: how often answers of this type and rcode were given
 
     def __repr__(self) -> str:
-        return f"<Answer {self.label!r} {len(self.bodies[0])} bytes>"
+        return f"<CompiledAnswer {self.label!r} {len(self.bodies[0])} bytes>"
 
 
-def compile_answer(sections: Sections, suffix: bytes, name_bytes: int, label: bytes, tally: list[int]) -> Answer:
+def compile_answer(
+    sections: Sections, suffix: bytes, name_bytes: int, label: bytes, tally: list[int]
+) -> CompiledAnswer:
     """Compile what a lookup found for names of `name_bytes` bytes that end in `suffix`."""
     flags = QR | (AA if sections.is_authoritative else 0) | sections.rcode & 0xF
     bodies, counts = _bodies(sections, suffix, name_bytes)
-    answer = Answer(flags, counts, bodies, label, tally)
+    answer = CompiledAnswer(flags, counts, bodies, label, tally)
     if sections.additional and not sections.needs_additional:
         less = Sections(sections.rcode, sections.is_authoritative, sections.answer, sections.authority)
         short, short_counts = _bodies(less, suffix, name_bytes)
@@ -57,7 +59,7 @@ def compile_answer(sections: Sections, suffix: bytes, name_bytes: int, label: by
     return answer
 
 
-def compile_plain(kind: int, ttl: int, data: tuple[bytes, ...], label: bytes, tally: list[int]) -> Answer:
+def compile_plain(kind: int, ttl: int, data: tuple[bytes, ...], label: bytes, tally: list[int]) -> CompiledAnswer:
     """Compile the commonest answer, a record set of the asked name whose data holds no names: equal, but faster."""
     # hot: dns-many
     fixed = pack("!HHHI", 0xC00C, kind, codes.CLASS_IN, ttl)
@@ -66,7 +68,7 @@ def compile_plain(kind: int, ttl: int, data: tuple[bytes, ...], label: bytes, ta
     else:
         records = [fixed + len(one).to_bytes(2, "big") + one for one in data]
         bodies = tuple([b"".join(records[at:] + records[:at]) for at in _rotation(kind, len(records))])
-    return Answer(QR | AA, (len(data), 0, 0), bodies, label, tally)
+    return CompiledAnswer(QR | AA, (len(data), 0, 0), bodies, label, tally)
 
 
 def _rotation(kind: int, count: int) -> range:

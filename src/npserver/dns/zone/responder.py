@@ -10,7 +10,7 @@ from struct import pack
 
 from npserver.dns.message import codes
 from npserver.dns.message.name import MAX_LABEL_BYTES, parent
-from npserver.dns.zone.answer import QR, Answer, compile_answer, compile_plain
+from npserver.dns.zone.answer import QR, CompiledAnswer, compile_answer, compile_plain
 from npserver.dns.zone.lookup import Sections, Standing, find, look_up
 from npserver.dns.zone.tables import Node, Tables
 
@@ -37,9 +37,9 @@ class Responder:
     def __init__(self, tables: Tables, tallies: Tallies) -> None:
         self.tables = tables
         self.tallies = tallies
-        self.answers: dict[bytes, Answer] = {}  # by lower-case name, type and class
-        self._shared: dict[tuple[object, ...], Answer] = {}
-        self.refusals: dict[tuple[str, int], Answer] = {}
+        self.answers: dict[bytes, CompiledAnswer] = {}  # by lower-case name, type and class
+        self._shared: dict[tuple[object, ...], CompiledAnswer] = {}
+        self.refusals: dict[tuple[str, int], CompiledAnswer] = {}
 
     def __repr__(self) -> str:
         return f"<Responder {len(self.tables.zones)} zones, {len(self.answers)} answers>"
@@ -49,13 +49,13 @@ class Responder:
         self.answers.clear()
         self._shared.clear()
 
-    def refusal(self, kind: int, rcode: int) -> Answer:
+    def refusal(self, kind: int, rcode: int) -> CompiledAnswer:
         """An answer without records."""
         name = codes.TYPE_NAMES.get(kind, "other")
         answer = self.refusals.get((name, rcode))
         if answer is None:
             label = codes.rcode_name(rcode).encode()
-            answer = Answer(QR | rcode & 0xF, (0, 0, 0), (b"",), label, self.tally(kind, rcode))
+            answer = CompiledAnswer(QR | rcode & 0xF, (0, 0, 0), (b"",), label, self.tally(kind, rcode))
             self.refusals[name, rcode] = answer
         return answer
 
@@ -63,7 +63,9 @@ class Responder:
         """The count for a type and rcode."""
         return self.tallies.setdefault((codes.TYPE_NAMES.get(kind, "other"), codes.rcode_name(rcode)), [0])
 
-    def answer(self, key: bytes, tail: bytes, *, minimal_any: bool = False) -> Answer | None:  # hot: dns-missing
+    def answer(
+        self, key: bytes, tail: bytes, *, minimal_any: bool = False
+    ) -> CompiledAnswer | None:  # hot: dns-missing
         """Answer a name and the type and class after it; None if the name is in none of our zones.
 
         `key`, in lower case, ends in its first zero byte; `tail` has 4 bytes. Raises: ValueError if `key` is no name.
@@ -86,7 +88,7 @@ class Responder:
                 return denial
         return self._find(key, tail, minimal_any)
 
-    def _find(self, key: bytes, tail: bytes, minimal_any: bool) -> Answer | None:
+    def _find(self, key: bytes, tail: bytes, minimal_any: bool) -> CompiledAnswer | None:
         standing, node = find(self.tables, key)
         kind, of_class = tail[0] << 8 | tail[1], tail[2] << 8 | tail[3]
         if of_class not in (codes.CLASS_IN, codes.CLASS_ANY):
@@ -121,7 +123,7 @@ class Responder:
             answer = self._share(place, key, kind, (standing, node), sections)
         return answer
 
-    def _make(self, node: Node, key: bytes, tail: bytes, kind: int, minimal_any: bool) -> Answer:
+    def _make(self, node: Node, key: bytes, tail: bytes, kind: int, minimal_any: bool) -> CompiledAnswer:
         place = key + tail
         if kind == codes.ANY:  # depends on the transport: processors must not find it by the question alone
             place += b"minimal" if minimal_any else b"full"
@@ -141,7 +143,7 @@ class Responder:
 
     def _share(
         self, place: tuple[object, ...], key: bytes, kind: int, found: tuple[Standing, Node], sections: Sections
-    ) -> Answer:
+    ) -> CompiledAnswer:
         standing, node = found
         if standing is Standing.DELEGATED:
             suffix = node.key

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from npserver.networks import AddressSet
     from npserver.web.exchange import Exchange
-
-
-class AddressSet(Protocol):
-    """A set of networks: `networks.Networks`."""
-
-    def __contains__(self, ip: str, /) -> bool: ...
 
 
 class NetworkGuard:

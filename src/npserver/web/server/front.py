@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from npserver.http.dates import format_date
-from npserver.http.memo import Memory, is_sighted
+from npserver.http.memo import Memo, seen_before
 from npserver.http.request import NO_BODY, Fields, Request
 from npserver.http.request_parser import parse_head
 from npserver.runtime.deadlines import PERIOD_S
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from npserver.listen.first_bytes import Greeter
     from npserver.listen.listener import LiveListener
+    from npserver.networks import AddressSet
     from npserver.runtime.context import Context
     from npserver.web.exchange import Exchange
 
@@ -36,12 +37,6 @@ REMEMBERED_HEADS = 1024  # per generation; two are kept
 SIGHTED_HEADS = 4096  # heads seen once: only those that come again are worth remembering
 REMEMBERED_ROUTES = 4096  # of hosts and paths
 REMEMBERED_HEAD_BYTES = 4096  # longer heads are not remembered
-
-
-class AddressSet(Protocol):
-    """A set of networks: `networks.Networks`."""
-
-    def __contains__(self, ip: str, /) -> bool: ...
 
 
 class _Starts(dict[int, bytes]):
@@ -94,7 +89,7 @@ class HttpFront:
         self.trusted = trusted
         self.unrouted = Route("unrouted", Unrouted(), max_body_size)
         self.options = Route("options", ServerOptions(), max_body_size)
-        self._routes: Memory[tuple[str, str], Route] = Memory(
+        self._routes: Memo[tuple[str, str], Route] = Memo(
             lambda place: self.options if place[1] == "*" else router.find(*place) or self.unrouted, REMEMBERED_ROUTES
         )
         self._server_line = (
@@ -150,7 +145,7 @@ class HttpFront:
             found = request, self._routes[request.host, request.path]
             if request.framing is not NO_BODY:
                 return found
-            sighted, key = self._sighted, hash(head)  # what `is_sighted` does, written out
+            sighted, key = self._sighted, hash(head)  # what `seen_before` does, written out
             if key not in sighted:
                 if len(sighted) >= SIGHTED_HEADS:
                     sighted.clear()
@@ -171,7 +166,7 @@ class HttpFront:
 
         request = read_request(fields, has_body, self.settings.head_limits)
         found = request, self._routes[request.host, request.path]
-        if not has_body and self.settings.remember_heads and is_sighted(self._sighted, hash(fields), SIGHTED_HEADS):
+        if not has_body and self.settings.remember_heads and seen_before(self._sighted, hash(fields), SIGHTED_HEADS):
             if len(self._field_lists) >= REMEMBERED_HEADS:
                 self._field_lists.clear()
             if sum(len(name) + len(value) for name, value in fields) <= REMEMBERED_HEAD_BYTES:

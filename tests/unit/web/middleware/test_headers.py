@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from npserver.http.request import NO_BODY, Block, Request, Terms
+from npserver.http.request import NO_BODY, HeaderBlock, HeadValues, Request
 from npserver.web.middleware.headers import compile_header_map, remove_fields
 
-TERMS = Terms(True, "example.com", "example.com:8080", NO_BODY, 0, True, True, False, b"", None)
+VALUES = HeadValues(True, "example.com", "example.com:8080", NO_BODY, 0, True, True, False, b"", None)
 
 
-BLOCK = Block([], (), TERMS)
+BLOCK = HeaderBlock([], (), VALUES)
 
 
 def exchange(**changes: Any) -> Any:

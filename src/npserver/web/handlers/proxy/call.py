@@ -72,7 +72,7 @@ class ProxyCall(Struct, eq=False, kw_only=True):
         exchange.upstream = target.uri
         idle = target.pool.idle
         if idle and not fresh:
-            client = idle.pop() if exchange.request.is_repeatable else target.pool.take_quiet()
+            client = idle.pop() if exchange.request.is_idempotent else target.pool.take_quiet()
             if client is not None:
                 self._send(client)
                 return
@@ -132,7 +132,7 @@ class ProxyCall(Struct, eq=False, kw_only=True):
 
     def _is_repeatable(self) -> bool:
         """Whether the request may be sent twice, and all of it that was sent is still at hand."""
-        return self.upload.replay is not None if self.upload is not None else self.exchange.request.is_repeatable
+        return self.upload.replay is not None if self.upload is not None else self.exchange.request.is_idempotent
 
     # ── the request's body ──
 

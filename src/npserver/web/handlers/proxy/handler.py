@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from npserver.errors import BadRequest
-from npserver.http.memo import Memory
+from npserver.http.memo import Memo
 from npserver.http.request import NO_BODY, Request
 from npserver.http.request_target import canonical_path
 from npserver.http.response_parser import ResponseHead
@@ -28,9 +28,9 @@ from npserver.web.handlers.proxy.relocation import Relocation
 from npserver.web.handlers.proxy.request_head import (
     forwarded_line,
     framing_lines,
-    passage_of,
-    passed_fields,
+    prepare_fields,
     trusted_fields,
+    untrusted_fields,
     upgrade_of,
 )
 from npserver.web.handlers.proxy.upload import Upload
@@ -39,6 +39,7 @@ from npserver.web.server.http1.state import HANDLER
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
+    from npserver.networks import AddressSet
     from npserver.upstream.group import Upstream
     from npserver.upstream.target import Target
     from npserver.web.exchange import Exchange
@@ -52,13 +53,7 @@ def _write_same_line(of: tuple[str, str, str, bool]) -> bytes:
 
 
 #: The request lines passed on for upstreams with the same paths: by method, path, query, and whether there is one.
-_same_lines = Memory(_write_same_line, 2048)
-
-
-class AddressSet(Protocol):
-    """A set of networks: `networks.Networks`."""
-
-    def __contains__(self, ip: str, /) -> bool: ...
+_same_lines = Memo(_write_same_line, 2048)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +138,12 @@ class Proxy:
         call = DirectCall(connection, request, route, started, proxy=self, exchange=NOBODY)
         connection.exchange = call  # type: ignore[assignment]  # as far as connections ask one that has no body
         idle = target.pool.idle
-        memo = request.memo
+        cached = request.handler_cache
         if (
-            idle and type(memo) is PassedHead  # what `head_for` does, written out
-            and memo.proxy is self and memo.target is target and memo.client_ip == connection.client_ip
+            idle and type(cached) is PassedHead  # what `head_for` does, written out
+            and cached.proxy is self and cached.target is target and cached.client_ip == connection.client_ip
         ):  # fmt: skip
-            head = memo.head
+            head = cached.head
         else:
             try:
                 head = self.head_for(request, connection.scheme, connection.client_ip, target) if idle else b""
@@ -187,15 +182,15 @@ class Proxy:
     def head_for(self, request: Request, scheme: str, client_ip: str, target: Target) -> bytes:
         """The same where it depends on nothing else."""
         # hot: proxy
-        memo = request.memo
+        cached = request.handler_cache
         if (
-            type(memo) is PassedHead
-            and memo.proxy is self and memo.target is target and memo.client_ip == client_ip
+            type(cached) is PassedHead
+            and cached.proxy is self and cached.target is target and cached.client_ip == client_ip
         ):  # fmt: skip
-            return memo.head
+            return cached.head
         head = self._write_head(request, scheme, client_ip, target, None)
         # Most heads never come again: it is kept from the second time on.
-        request.memo = PassedHead(self, target, client_ip, head) if memo is not None else self
+        request.handler_cache = PassedHead(self, target, client_ip, head) if cached is not None else self
         return head
 
     def response_fields(self, exchange: Exchange, target: Target, head: ResponseHead) -> bytes:
@@ -216,8 +211,8 @@ class Proxy:
     ) -> bytes:
         # hot: proxy-varied
         settings = self.settings
-        passage = passage_of(request.block)
-        if passage.is_loop:
+        prepared = prepare_fields(request.block)
+        if prepared.is_loop:
             raise BadRequest("the request has passed this server before: a loop", 508, "proxy_pass")
         if self._keeps_path:
             line = _same_lines[request.method, request.path, request.query, request.has_query]
@@ -230,15 +225,15 @@ class Proxy:
         nearest_ip = client_ip
         if exchange is not None and settings.trusted is not None and exchange.peer_ip in settings.trusted:
             nearest_ip = exchange.peer_ip
-            fields += trusted_fields(request, passage, scheme, client_ip, nearest_ip)
+            fields += trusted_fields(request, prepared, scheme, client_ip, nearest_ip)
         else:
-            fields += passed_fields(request, passage, scheme, client_ip)
+            fields += untrusted_fields(request, prepared, scheme, client_ip)
         if settings.forwarded:
             fields += forwarded_line(request, scheme, nearest_ip)
         if exchange is not None and settings.rewrite_fields is not None:
             fields = settings.rewrite_fields(exchange, fields)
         upgrade = upgrade_of(request) if request.upgrade else b""
-        return line + fields + framing_lines(request, passage, close=not settings.client.pool_size, upgrade=upgrade)
+        return line + fields + framing_lines(request, prepared, close=not settings.client.pool_size, upgrade=upgrade)
 
     def _target_of(self, request: Request) -> str:
         """The request target for an upstream that has other paths."""

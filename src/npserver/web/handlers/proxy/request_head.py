@@ -12,10 +12,10 @@ from typing import cast
 
 from msgspec import Struct
 
-from npserver.http.fields import NOT_PASSED, join_fields
+from npserver.http.fields import NOT_FORWARDED, join_fields
 from npserver.http.forwarded import client_scheme, forwarded_element, is_identity
-from npserver.http.memo import Memory
-from npserver.http.request import BY_LENGTH, CHUNKED, NO_BODY, Block, Request
+from npserver.http.memo import Memo
+from npserver.http.request import BY_LENGTH, CHUNKED, NO_BODY, HeaderBlock, Request
 from npserver.http.request_parser import connection_options
 
 PSEUDONYM = b"npserver"  # what we call ourselves in Via
@@ -33,14 +33,14 @@ _IDENTITY = 2  # believed from trusted proxies only
 
 
 def _role(key: bytes) -> int:
-    if key in NOT_PASSED:
+    if key in NOT_FORWARDED:
         return _DROP
     if not is_identity(key):
         return _PASS
     return _DROP if key in _REWRITTEN_IDENTITY or b"_" in key else _IDENTITY
 
 
-class Passage(Struct, frozen=True, eq=False):
+class ForwardedFields(Struct, frozen=True, eq=False):
     """What a gateway makes of a block of field lines."""
 
     kept: bytes  # the lines passed on for a client that is no trusted proxy, each with its CRLF
@@ -49,11 +49,11 @@ class Passage(Struct, frozen=True, eq=False):
     is_loop: bool  # the request has passed us so often that it must be going in circles
 
 
-def _read_passage(block: Block) -> Passage:
-    fields = join_fields(block.signs)
+def _prepare(block: HeaderBlock) -> ForwardedFields:
+    fields = join_fields(block.significant)
     named = connection_options(fields.get(b"connection", b"")) - _PLAIN_OPTIONS
     kept = [line for line, key in _keyed(block.lines) if _role(key) == _PASS and key not in named]
-    return Passage(
+    return ForwardedFields(
         b"".join([line + b"\r\n" for line in kept]),
         named,
         b"trailers" in fields.get(b"te", b"").lower(),
@@ -61,31 +61,31 @@ def _read_passage(block: Block) -> Passage:
     )
 
 
-def passage_of(block: Block) -> Passage:
+def prepare_fields(block: HeaderBlock) -> ForwardedFields:
     """What a gateway makes of a block, made when first asked for."""
-    if block.passage is None:
-        block.passage = _read_passage(block)
-    return cast("Passage", block.passage)
+    if block.forwarded is None:
+        block.forwarded = _prepare(block)
+    return cast("ForwardedFields", block.forwarded)
 
 
-def passed_fields(request: Request, passage: Passage, scheme: str, client_ip: str) -> bytes:
+def untrusted_fields(request: Request, prepared: ForwardedFields, scheme: str, client_ip: str) -> bytes:
     """Write the fields passed on for a client that is no trusted proxy: what it says of itself is left out, what we
     know of it put in. `scheme` is what it speaks to us."""
     # hot: proxy-varied
     own = _own_lines[request.authority, scheme, client_ip, request.minor_version, request.is_http2]
-    if request.cookie and b"cookie" not in passage.named:
-        return b"".join((passage.kept, request.cookie, b"\r\n", own))
-    return passage.kept + own
+    if request.cookie and b"cookie" not in prepared.named:
+        return b"".join((prepared.kept, request.cookie, b"\r\n", own))
+    return prepared.kept + own
 
 
-def trusted_fields(request: Request, passage: Passage, scheme: str, client_ip: str, nearest_ip: str) -> bytes:
+def trusted_fields(request: Request, prepared: ForwardedFields, scheme: str, client_ip: str, nearest_ip: str) -> bytes:
     """Write the fields passed on for a trusted proxy, `nearest_ip`: what it says of its client is kept and its chain
     extended."""
     fields = request.fields
     kept = []
     for line, key in _keyed(request.lines):
         role = _role(key)
-        if role == _IDENTITY or (role == _PASS and key not in passage.named):
+        if role == _IDENTITY or (role == _PASS and key not in prepared.named):
             kept.append(line)
     if b"x-forwarded-proto" not in fields:
         kept.append(b"X-Forwarded-Proto: " + (client_scheme(fields) or scheme).encode())
@@ -104,7 +104,7 @@ def forwarded_line(request: Request, scheme: str, nearest_ip: str) -> bytes:
     return b"Forwarded: " + forwarded_element(nearest_ip, scheme, request.authority) + b"\r\n"
 
 
-def framing_lines(request: Request, passage: Passage, *, close: bool, upgrade: bytes) -> bytes:
+def framing_lines(request: Request, prepared: ForwardedFields, *, close: bool, upgrade: bytes) -> bytes:
     """Write framing and connection fields, and the end of the head.
 
     Args:
@@ -112,7 +112,7 @@ def framing_lines(request: Request, passage: Passage, *, close: bool, upgrade: b
         upgrade: the protocols asked for (`upgrade_of`), empty for none.
     """
     # hot: proxy-varied
-    if request.framing is NO_BODY and not close and not upgrade and not passage.takes_trailers:
+    if request.framing is NO_BODY and not close and not upgrade and not prepared.takes_trailers:
         return b"Content-Length: 0\r\n\r\n" if request.method in _BODY_EXPECTED else b"\r\n"
     if request.framing is BY_LENGTH:
         lines = b"Content-Length: %d\r\n" % request.length
@@ -128,7 +128,7 @@ def framing_lines(request: Request, passage: Passage, *, close: bool, upgrade: b
         options.append(b"Upgrade")
     elif close:
         options.append(b"close")
-    if passage.takes_trailers:
+    if prepared.takes_trailers:
         lines += b"TE: trailers\r\n"
         options.append(b"TE")
     if options:
@@ -159,7 +159,7 @@ def _write_own(of: tuple[str, str, str, int, bool]) -> bytes:
 
 #: The lines that end the fields of all requests with the same authority, scheme, client address, minor version, and
 #: whether that is HTTP/2's.
-_own_lines = Memory(_write_own, 4096)
+_own_lines = Memo(_write_own, 4096)
 
 
 def _keyed(lines: Iterable[bytes]) -> list[tuple[bytes, bytes]]:

@@ -49,7 +49,7 @@ class Upload:
         self._unsent = b""
         self._size = 0
         self.client: HttpClient | None = None
-        self.replay: list[bytes] | None = [] if exchange.request.is_repeatable else None
+        self.replay: list[bytes] | None = [] if exchange.request.is_idempotent else None
         self.deadline = NEVER
 
     # ── called by the owner ──

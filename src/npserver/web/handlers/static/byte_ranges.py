@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from npserver.http.ranges import Part, multipart_heads
+from npserver.http.ranges import ByteRange, multipart_heads
 from npserver.web.file_state import is_overwritten
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _BLOCK_BYTES = 128 << 10  # read and written at once
 _TURN_BLOCKS = 16  # written before others get their turn
 
 
-def respond_parts(exchange: Exchange, answer: Answer, content_type: str, parts: list[Part], body: bytes) -> None:
+def respond_parts(exchange: Exchange, answer: Answer, content_type: str, parts: list[ByteRange], body: bytes) -> None:
     """Answer with parts of a representation in memory."""
     size = len(body)
     if len(parts) == 1:
@@ -32,7 +32,9 @@ def respond_parts(exchange: Exchange, answer: Answer, content_type: str, parts: 
     exchange.respond(206, fields, b"".join(pieces) + tail)
 
 
-def send_parts(exchange: Exchange, answer: Answer, content_type: str, parts: list[Part], file: int, size: int) -> None:
+def send_parts(
+    exchange: Exchange, answer: Answer, content_type: str, parts: list[ByteRange], file: int, size: int
+) -> None:
     """Answer with parts of an open file of `size` bytes, which belongs to the answer from here on."""
     if len(parts) == 1:
         part = parts[0]
@@ -46,7 +48,9 @@ def send_parts(exchange: Exchange, answer: Answer, content_type: str, parts: lis
     source.produce()
 
 
-def _multipart(answer: Answer, content_type: str, parts: list[Part], size: int) -> tuple[bytes, list[bytes], bytes]:
+def _multipart(
+    answer: Answer, content_type: str, parts: list[ByteRange], size: int
+) -> tuple[bytes, list[bytes], bytes]:
     """The fields of a multipart answer, what stands before each part, and its end."""
     boundary = os.urandom(16).hex().encode()  # random, so that no file can hold it
     fields = b"Content-Type: multipart/byteranges; boundary=%b\r\n%b" % (boundary, answer.untyped_fields)
@@ -58,7 +62,7 @@ class PartsSource:
 
     __slots__ = ("_exchange", "_file", "_is_paused", "_parts", "_status", "_tail")
 
-    def __init__(self, exchange: Exchange, file: int, parts: list[tuple[bytes, Part]], tail: bytes) -> None:
+    def __init__(self, exchange: Exchange, file: int, parts: list[tuple[bytes, ByteRange]], tail: bytes) -> None:
         self._exchange = exchange
         self._file = file
         self._status = os.fstat(file)
@@ -97,7 +101,7 @@ class PartsSource:
                 self._fail("file became shorter or was overwritten while being sent")
                 return
             if len(data) < part.length:
-                self._parts.append((b"", Part(part.offset + len(data), part.length - len(data))))
+                self._parts.append((b"", ByteRange(part.offset + len(data), part.length - len(data))))
             self._exchange.write(head + data)
         if self._file >= 0 and not self._parts:
             self._close()

@@ -67,7 +67,7 @@ def compile_static(report: Report, context: Context, path: Path, rule: StaticRul
 def _check_root(report: Report, path: Path, name: str, directory: str) -> None:
     """A missing root may be made later: a server starts without it, a check fails."""
     if not os.path.exists(directory):
-        report.fault((*path, "root"), f"'root': {clip(name)} does not exist yet")
+        report.check_error((*path, "root"), f"'root': {clip(name)} does not exist yet")
     elif not os.path.isdir(directory):
         report.error((*path, "root"), f"'root': {clip(name)} is no directory")
     elif not os.access(directory, os.R_OK | os.X_OK):

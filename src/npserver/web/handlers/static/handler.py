@@ -15,7 +15,7 @@ from msgspec import Struct, field
 from npserver.errors import BadRequest
 from npserver.http.conditional import CONDITIONAL_FIELDS, Outcome, evaluate, is_range_wanted
 from npserver.http.negotiation import IDENTITY, rank_codings
-from npserver.http.ranges import Part, parse_ranges, unsatisfied_range
+from npserver.http.ranges import ByteRange, parse_ranges, unsatisfied_range
 from npserver.http.request_target import canonical_path
 from npserver.web.compression import Compressions
 from npserver.web.handlers.static.byte_ranges import respond_parts, send_parts
@@ -254,7 +254,9 @@ class StaticHandler:
         else:
             self._compress(exchange, entry, answer, ranking, attempts)
 
-    def _send_parts(self, exchange: Exchange, entry: Entry, answer: Answer, parts: list[Part], attempts: int) -> None:
+    def _send_parts(
+        self, exchange: Exchange, entry: Entry, answer: Answer, parts: list[ByteRange], attempts: int
+    ) -> None:
         if not parts:
             exchange.fail(416, fields=b"Content-Range: %b\r\n" % unsatisfied_range(answer.size))
         elif answer.head:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from npserver.http.chunked import LAST_CHUNK, chunk
 from npserver.http.forwarded import client_address
-from npserver.http.memo import Memory
+from npserver.http.memo import Memo
 from npserver.http.request import NO_BODY, Request
 from npserver.web import error_pages
 from npserver.web.server.exchange_base import ExchangeBase
@@ -38,7 +38,7 @@ class _StatusLines(dict[int, bytes]):
 
 
 STATUS_LINES = _StatusLines()
-LENGTH_LINES: Memory[int, bytes] = Memory(lambda size: b"Content-Length: %d\r\n" % size, JOINED_BYTES + 1)
+LENGTH_LINES: Memo[int, bytes] = Memo(lambda size: b"Content-Length: %d\r\n" % size, JOINED_BYTES + 1)
 
 
 class ResponseHalf(ExchangeBase):
