@@ -17,9 +17,9 @@ import msgspec
 from npserver.address import Address
 from npserver.config.document import Document
 from npserver.config.load import load_text
-from npserver.config.report import Report
 from npserver.listen.listener import Listener, LiveListener
-from npserver.upstream.compile import compile_upstreams
+from npserver.runtime.compilation import Compilation
+from npserver.upstream.compile import UPSTREAMS
 from npserver.web.handlers.proxy.compile import compile_proxy
 from npserver.web.route import Route
 from npserver.web.server.front import HttpFront
@@ -237,11 +237,12 @@ class Stage:
         loop = asyncio.get_running_loop()
         self.context = make_context(loop)
         document: Document = load_text(msgspec.json.encode(self.config).decode(), "test.json")
-        report = Report(document)
-        self.upstreams = compile_upstreams(report, self.context)
+        compilation = Compilation(document, self.context)
+        UPSTREAMS.of(compilation)
+        self.services = compilation.services
         rule: Any = document.config.dispatch[0]
-        proxy = compile_proxy(report, self.context, 0, rule, self.upstreams)
-        report.raise_errors()
+        proxy = compile_proxy(compilation, ("dispatch", 0), rule)
+        compilation.report.raise_errors()
         assert proxy is not None
         self.proxy = proxy
         self.route = Route("dispatch[0] proxy", proxy, 64 << 20, pass_on=proxy.pass_on)

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from npserver.upstream.compile import services
 from npserver.upstream.health_checks import HealthChecks
 from npserver.upstream.health_state import Health
 from tests.protocols.proxying import Connection, Origin, Stage, answering, get, ok, silent, until
@@ -24,7 +23,7 @@ def stage(*urls: str, **check: Any) -> Stage:
 
 
 def checks(one: Stage) -> HealthChecks:
-    (service,) = services(one.context, one.upstreams)
+    (service,) = one.services
     assert isinstance(service, HealthChecks)
     return service
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from npserver.config.load import load_text
-from npserver.config.report import Report
 from npserver.listen.compile import compile_listeners
 from npserver.program.assignment import assign_rules
+from npserver.runtime.compilation import Compilation
+from tests.stage.worker import make_context
 
 
 class Assigned:
     """A config taken as far as the rules of its listeners."""
 
     def __init__(self, text: str) -> None:
-        self.report = Report(load_text(text, "c.json"))
-        self.listeners = compile_listeners(self.report)
+        compilation = Compilation(load_text(text, "c.json"), make_context())
+        self.report = compilation.report
+        self.listeners = compile_listeners(compilation)
         self.rules = assign_rules(self.report, self.listeners)
 
     @property

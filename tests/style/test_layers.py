@@ -51,7 +51,6 @@ PURE = LAYERS[0] | LAYERS[1]
 
 #: Imports that still point the wrong way; the list may only shrink.
 KNOWN = {
-    ("npserver.config.report", "npserver.tls.certificates"),
     ("npserver.tls.accept", "npserver.listen.proxy_header"),
     ("npserver.web.compile_route", "npserver.nameserver.compile"),
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from npserver.errors import ConfigError, Problem, Severity
-from npserver.tls.certificates import CertificateStore
 
 if TYPE_CHECKING:
     from npserver.config.document import Document
@@ -17,11 +16,10 @@ Path = tuple[str | int, ...]
 class Report:
     """The problems found so far. Whoever finds one goes on, so that the next is found too."""
 
-    __slots__ = ("certificates", "document", "problems", "shared")
+    __slots__ = ("document", "problems", "shared")
 
-    def __init__(self, document: Document, certificates: CertificateStore | None = None) -> None:
+    def __init__(self, document: Document) -> None:
         self.document = document
-        self.certificates = certificates or CertificateStore()
         self.problems: list[Problem] = []
         #: What one compiler makes for several others: a rule of several listeners is compiled once.
         self.shared: dict[Path, Any] = {}

@@ -22,7 +22,7 @@ from npserver.upstream.config import UpstreamTls
 if TYPE_CHECKING:
     from npserver.config.report import Path, Report
     from npserver.listen.listener import Listener
-    from npserver.runtime.context import Context
+    from npserver.runtime.compilation import Compilation
     from npserver.runtime.front import DatagramFront, StreamFront
     from npserver.upstream.group import Upstream
 
@@ -32,13 +32,10 @@ MAX_UDP_PAYLOAD = 65_507  # what IPv4 leaves of 65,535 bytes
 
 
 def compile_forward_front(
-    report: Report,
-    context: Context,
-    listener: Listener,
-    rules: list[tuple[int, AnyRule]],
-    upstreams: dict[str, Upstream],
+    compilation: Compilation, listener: Listener, rules: list[tuple[int, AnyRule]]
 ) -> StreamFront | DatagramFront | None:
     """Compile the forwards of a listener; None if none of them can be used, the reasons are in the report."""
+    report, context = compilation.report, compilation.context
     is_stream = listener.address.is_stream
     streams: list[StreamRoute] = []
     datagrams: list[DatagramRoute] = []
@@ -48,7 +45,7 @@ def compile_forward_front(
         path = ("dispatch", index)
         networks = compile_networks(report, (*path, "from"), rule.from_)
         names = _names(report, path, listener, rule)
-        upstream = _upstream(report, context, path, rule, upstreams)
+        upstream = _upstream(compilation, path, rule)
         if upstream is None:
             continue
         to_stream = upstream.targets[0].address.is_stream
@@ -66,9 +63,8 @@ def compile_forward_front(
     return StreamRouter(context, streams, float(report.document.config.timeouts.tls_handshake)) if streams else None
 
 
-def _upstream(
-    report: Report, context: Context, path: Path, rule: ForwardRule, upstreams: dict[str, Upstream]
-) -> Upstream | None:
+def _upstream(compilation: Compilation, path: Path, rule: ForwardRule) -> Upstream | None:
+    report = compilation.report
     place = (*path, "forward_to")
     try:
         address = parse_target(rule.forward_to)
@@ -82,15 +78,15 @@ def _upstream(
     if address.scheme != "upstream":
         if address.path and not address.is_unix:
             report.error(place, f"the target of a forward has no path, got {clip(address.path)}")
-        return single(report, context, place, address, tls=rule.tls, connect_timeout_s=float(rule.connect_timeout))
-    upstream = named(report, place, address, upstreams)
+        return single(compilation, place, address, tls=rule.tls, connect_timeout_s=float(rule.connect_timeout))
+    upstream = named(compilation, place, address)
     if upstream is None:
         return None
     if len({target.address.is_stream for target in upstream.targets}) > 1:
         report.error(place, f"the targets of {address} must all be streams or all be datagrams")
         return None
     if rule.tls != UpstreamTls():
-        upstream = with_tls(report, (*path, "tls"), upstream, rule.tls)
+        upstream = with_tls(compilation, (*path, "tls"), upstream, rule.tls)
     return upstream if rule.balance is None else upstream.variant(balance=rule.balance)
 
 

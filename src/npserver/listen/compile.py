@@ -17,15 +17,16 @@ from npserver.nameserver.config import DnsRule
 if TYPE_CHECKING:
     from npserver.config.report import Path, Report
     from npserver.config.schema import Config
+    from npserver.runtime.compilation import Compilation
     from npserver.tls.certificates import ServerTls
 
 _LOOPBACKS = frozenset({"127.0.0.1", "::1"})
 
 
-def compile_listeners(report: Report) -> dict[int, Listener]:
+def compile_listeners(compilation: Compilation) -> dict[int, Listener]:
     """Compile all entries of `listen`, by their index; those with errors are left out."""
-    config = report.document.config
-    certificates = _Certificates(report)
+    report, config = compilation.report, compilation.config
+    certificates = _Certificates(compilation)
     taken = _Taken(report)
     listeners = {}
     if not config.listen:
@@ -108,8 +109,8 @@ def _mode(report: Report, path: Path, text: str | None) -> int | None:
 class _Certificates:
     """The TLS contexts made so far: the global `tls` is loaded once for all listeners that use it."""
 
-    def __init__(self, report: Report) -> None:
-        self._report = report
+    def __init__(self, compilation: Compilation) -> None:
+        self._compilation = compilation
         self._shared: dict[bool, ServerTls | None] = {}  # by whether they are for HTTP
 
     def context(self, path: Path, entry: Listen, address: Address) -> ServerTls | None:
@@ -117,18 +118,18 @@ class _Certificates:
         from npserver.tls.compile import server_context
 
         speaks_http = address.scheme == "https"
-        shared = self._report.document.config.tls
+        shared = self._compilation.config.tls
         if entry.tls is not None:
-            return server_context(self._report, (*path, "tls"), entry.tls, speaks_http=speaks_http)
+            return server_context(self._compilation, (*path, "tls"), entry.tls, speaks_http=speaks_http)
         if not shared:
-            self._report.error(
+            self._compilation.report.error(
                 path,
                 f'{clip(entry.uri)} needs a certificate: add "tls": {{"cert": "fullchain.pem", "key": "privkey.pem"}} '
                 "to the config, or start with -cert FILE -key FILE",
             )
             return None
         if speaks_http not in self._shared:
-            self._shared[speaks_http] = server_context(self._report, ("tls",), shared, speaks_http=speaks_http)
+            self._shared[speaks_http] = server_context(self._compilation, ("tls",), shared, speaks_http=speaks_http)
         return self._shared[speaks_http]
 
 

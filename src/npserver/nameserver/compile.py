@@ -24,12 +24,14 @@ from npserver.nameserver.udp import DnsOverUdp
 from npserver.nameserver.udp_query_processor import UdpQueryProcessor
 from npserver.net.resolver import resolver_of
 from npserver.networks import Networks
-from npserver.upstream.compile import named
+from npserver.runtime.compilation import PerCompilation
+from npserver.upstream.compile import UPSTREAMS, named
 
 if TYPE_CHECKING:
     from npserver.config.report import Path, Report
     from npserver.config.schema import AnyRule
     from npserver.listen.listener import Listener
+    from npserver.runtime.compilation import Compilation
     from npserver.runtime.context import Context
     from npserver.runtime.front import DatagramFront, StreamFront
     from npserver.upstream.group import Upstream
@@ -39,13 +41,14 @@ RESOLVER_PORT = 53
 
 
 def compile_dns_front(
-    report: Report, context: Context, listener: Listener, rule: tuple[int, AnyRule], upstreams: dict[str, Upstream]
+    compilation: Compilation, listener: Listener, rules: list[tuple[int, AnyRule]]
 ) -> StreamFront | DatagramFront | None:
-    """Compile the front of a `udp`, `tcp` or `ssl` listener; `rule` with its index in `dispatch`."""
-    index, dns = rule
+    """Compile the front of a `udp`, `tcp` or `ssl` listener from its rule, which has its index in `dispatch`."""
+    report = compilation.report
+    index, dns = rules[0]
     assert isinstance(dns, DnsRule)
     path: Path = ("dispatch", index)
-    server = name_server(report, context, upstreams)
+    server = NAME_SERVER.of(compilation)
     allow = compile_networks(report, (*path, "allow"), dns.allow)
     deny = compile_networks(report, (*path, "deny"), dns.deny)
     if not listener.address.is_stream:
@@ -66,30 +69,21 @@ def compile_dns_front(
     )
 
 
-def compile_doh(report: Report, context: Context, index: int, rule: DnsRule, upstreams: dict[str, Upstream]) -> Handler:
+def compile_doh(compilation: Compilation, path: Path, rule: DnsRule) -> Handler:
     """Compile the handler of a `dns` rule on a listener that speaks HTTP; guards obey its `allow` and `deny`."""
     if rule.allow_transfer:
-        report.warn(
-            ("dispatch", index, "allow_transfer"), "no effect over HTTPS: zones are transferred over tcp and ssl"
+        compilation.report.warn(
+            (*path, "allow_transfer"), "no effect over HTTPS: zones are transferred over tcp and ssl"
         )
-    return DnsOverHttps(name_server(report, context, upstreams).policy(QueryProcessor))
+    return DnsOverHttps(NAME_SERVER.of(compilation).policy(QueryProcessor))
 
 
-def name_server(report: Report, context: Context, upstreams: dict[str, Upstream]) -> NameServer:
-    """The name server of a config, compiled with the first of its listeners."""
-    document, server = context.carried.get(("dns", "server")) or (None, None)
-    if document is not report.document or server is None:
-        server = _compile(report, context, upstreams)
-        context.carried[("dns", "server")] = (report.document, server)
-    found: NameServer = server
-    return found
-
-
-def _compile(report: Report, context: Context, upstreams: dict[str, Upstream]) -> NameServer:
-    config = report.document.config
-    tables = report.document.compiled.get("dns")
+def _compile(compilation: Compilation) -> NameServer:
+    report, config, context = compilation.report, compilation.config, compilation.context
+    upstreams = UPSTREAMS.of(compilation)
+    tables = compilation.document.compiled.get("dns")
     if tables is None:
-        tables = report.document.compiled["dns"] = _tables(report, upstreams)
+        tables = compilation.document.compiled["dns"] = _tables(compilation)
     views: list[tuple[Networks | None, Tables]] = []
     for index, view in enumerate(config.dns_views):
         at: Path = ("dns_views", index, "from")
@@ -111,9 +105,13 @@ def _compile(report: Report, context: Context, upstreams: dict[str, Upstream]) -
     )
 
 
-def _tables(report: Report, upstreams: dict[str, Upstream]) -> list[Tables]:
-    """The tables of the views, then the global ones. They hold nothing of one process."""
-    config = report.document.config
+#: The name server of a config: one for all of its listeners.
+NAME_SERVER = PerCompilation(_compile)
+
+
+def _tables(compilation: Compilation) -> list[Tables]:
+    """Return the tables of the views, then the global ones. They hold nothing of one process."""
+    report, config = compilation.report, compilation.config
     zones = _zones(report, config.dns_zones)
 
     def compile_at(at: Path, records: Mapping[str, Mapping[str, object]]) -> Tables:
@@ -121,9 +119,7 @@ def _tables(report: Report, upstreams: dict[str, Upstream]) -> list[Tables]:
             config.dns_ttl,
             zones,
             auto_ptr=config.dns_auto_ptr,
-            has_upstream=lambda path, name: (
-                named(report, (*at, *path), Address("upstream", name), upstreams) is not None
-            ),
+            has_upstream=lambda path, name: named(compilation, (*at, *path), Address("upstream", name)) is not None,
         )
         return compile_tables(records, settings, lambda path, message: report.error((*at, *path), message))
 

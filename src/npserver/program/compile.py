@@ -11,41 +11,41 @@ import os
 from typing import TYPE_CHECKING
 
 from npserver.config.networks import check_networks
-from npserver.config.report import Report
 from npserver.config.schema import AnyRule
 from npserver.errors import clip
 from npserver.forward.config import ForwardRule
 from npserver.listen.compile import compile_listeners
-from npserver.program.assignment import Assignment, assign_rules, speaks_http
+from npserver.program.assignment import assign_rules, speaks_http
 from npserver.program.runtime import Runtime
 from npserver.program.summary import summarise
 from npserver.program.unserved import check_unserved
-from npserver.tls.certificates import store_of
+from npserver.runtime.compilation import Compilation
 
 if TYPE_CHECKING:
     from npserver.config.document import Document
+    from npserver.config.report import Report
     from npserver.listen.listener import Listener
     from npserver.runtime.context import Context
     from npserver.runtime.front import DatagramFront, StreamFront
-    from npserver.upstream.group import Upstream
 
 
 def compile_config(document: Document, context: Context) -> Runtime:
     """Compile a whole config for the process that `context` is of. Raises: ConfigError with everything wrong."""
     from npserver.program.services import compile_services
 
-    report = Report(document, store_of(context))
+    compilation = Compilation(document, context)
+    report = compilation.report
     fronts: dict[str, StreamFront | DatagramFront] = {}
     try:
         check_networks(report)
         _check_logging(report)
-        listeners = compile_listeners(report)
+        listeners = compile_listeners(compilation)
         rules = assign_rules(report, listeners)
-        upstreams = _compile_upstreams(report, context)
+        _compile_upstreams(compilation)
         for listener in listeners.values():
-            if front := _compile_front(report, context, listener, rules[listener.key], upstreams):
+            if front := _compile_front(compilation, listener, rules[listener.key]):
                 fronts[listener.key] = front
-        check_unserved(report, context, rules, upstreams)
+        check_unserved(compilation, rules)
         report.raise_errors()
     except BaseException:
         for front in fronts.values():
@@ -55,26 +55,22 @@ def compile_config(document: Document, context: Context) -> Runtime:
         document=document,
         listeners=tuple(listeners.values()),
         fronts=fronts,
-        services=compile_services(document.config, context, upstreams),
+        services=compile_services(compilation),
         warnings=tuple(report.warnings),
         summary=summarise(listeners.values(), rules),
     )
 
 
-def _compile_upstreams(report: Report, context: Context) -> dict[str, Upstream]:
-    if not report.document.config.upstreams:
-        return {}
-    from npserver.upstream.compile import compile_upstreams
+def _compile_upstreams(compilation: Compilation) -> None:
+    """Compile all upstreams, whether a rule uses them or not."""
+    if compilation.config.upstreams:
+        from npserver.upstream.compile import UPSTREAMS
 
-    return compile_upstreams(report, context)
+        UPSTREAMS.of(compilation)
 
 
 def _compile_front(
-    report: Report,
-    context: Context,
-    listener: Listener,
-    rules: list[tuple[int, AnyRule]],
-    upstreams: dict[str, Upstream],
+    compilation: Compilation, listener: Listener, rules: list[tuple[int, AnyRule]]
 ) -> StreamFront | DatagramFront | None:
     """Make what serves a listener. Each kind is imported where it is used: most configs need one or two."""
     if not rules:
@@ -82,14 +78,14 @@ def _compile_front(
     if speaks_http(listener, rules):
         from npserver.web.compile import compile_http_front
 
-        return compile_http_front(report, context, listener, rules, upstreams)
+        return compile_http_front(compilation, listener, rules)
     if isinstance(rules[0][1], ForwardRule):
         from npserver.forward.compile import compile_forward_front
 
-        return compile_forward_front(report, context, listener, rules, upstreams)
+        return compile_forward_front(compilation, listener, rules)
     from npserver.nameserver.compile import compile_dns_front
 
-    return compile_dns_front(report, context, listener, rules[0], upstreams)
+    return compile_dns_front(compilation, listener, rules)
 
 
 def _check_logging(report: Report) -> None:
@@ -102,6 +98,3 @@ def _check_logging(report: Report) -> None:
         report.error(("logging", "access_log"), f"no directory {clip(directory)} to write the access log to")
     elif os.path.isdir(file) or not os.access(file if os.path.exists(file) else directory, os.W_OK):
         report.error(("logging", "access_log"), f"no permission to write {clip(name)}")
-
-
-__all__ = ["Assignment", "compile_config"]

@@ -12,21 +12,17 @@ from npserver.web.handlers.proxy.config import ProxyRule
 
 if TYPE_CHECKING:
     from npserver.config.schema import Config
-    from npserver.runtime.context import Context
+    from npserver.runtime.compilation import Compilation
     from npserver.runtime.front import Service
-    from npserver.upstream.group import Upstream
 
 RESOLVE_INTERVAL_S = 30.0  # of targets that a rule names itself, as `resolve_interval` of upstreams
 
 
-def compile_services(config: Config, context: Context, upstreams: dict[str, Upstream]) -> tuple[Service, ...]:
-    """Make the services of a config; nothing runs yet."""
-    found: list[Service] = []
-    if upstreams:
-        from npserver.upstream.compile import services
-
-        found += services(context, upstreams)
-    if intervals_s := resolve_intervals(config):
+def compile_services(compilation: Compilation) -> tuple[Service, ...]:
+    """Return the services of a config, those that its compilers have added included; nothing runs yet."""
+    context = compilation.context
+    found: list[Service] = list(compilation.services)
+    if intervals_s := resolve_intervals(compilation.config):
         from npserver.net.resolver import Resolution
 
         found.append(Resolution(context.bulletin, intervals_s))

@@ -13,25 +13,23 @@ from npserver.listen.listener import Listener
 from npserver.nameserver.config import DnsRule
 
 if TYPE_CHECKING:
-    from npserver.config.report import Report
     from npserver.program.assignment import Assignment
-    from npserver.runtime.context import Context
-    from npserver.upstream.group import Upstream
+    from npserver.runtime.compilation import Compilation
 
 
-def check_unserved(report: Report, context: Context, rules: Assignment, upstreams: dict[str, Upstream]) -> None:
+def check_unserved(compilation: Compilation, rules: Assignment) -> None:
     """Report what is wrong with HTTP rules that no listener got, and with records that no rule answers from."""
-    config = report.document.config
+    config = compilation.config
     served = {index for assigned in rules.values() for index, _ in assigned}
     nowhere = Listener(key="", name="", address=Address("http"), backlog=0, place="")
     for index, rule in enumerate(config.dispatch):
         if index not in served and not isinstance(rule, (ForwardRule, DnsRule)):
             from npserver.web.compile import compile_http_front
 
-            compile_http_front(report, context, nowhere, [(index, rule)], upstreams).close()
+            compile_http_front(compilation, nowhere, [(index, rule)]).close()
     if (config.dns or config.dns_views) and not any(isinstance(rule, DnsRule) for rule in config.dispatch):
-        from npserver.nameserver.compile import name_server
+        from npserver.nameserver.compile import NAME_SERVER
 
         key = "dns" if config.dns else "dns_views"
-        report.warn((key,), f"'{key}' is not used: no rule has handler 'dns'")
-        name_server(report, context, upstreams)
+        compilation.report.warn((key,), f"'{key}' is not used: no rule has handler 'dns'")
+        NAME_SERVER.of(compilation)

@@ -9,22 +9,26 @@ from typing import TYPE_CHECKING
 
 from npserver.errors import clip
 from npserver.tls import certificates as net_tls
-from npserver.tls.certificates import CertificateSettings, Identity, ServerTls, explain
+from npserver.tls.certificates import CertificateSettings, Identity, ServerTls, explain, store_of
 from npserver.tls.config import Tls
 from npserver.tls.x509 import CertificateError
 
 if TYPE_CHECKING:
     from npserver.config.report import Path, Report
+    from npserver.runtime.compilation import Compilation
     from npserver.upstream.config import UpstreamTls
 
 EXPIRY_NOTICE = timedelta(days=7)  # warned of ahead; what renews certificates does so 30 days before
 
 
-def server_context(report: Report, path: Path, tls: Tls | list[Tls], *, speaks_http: bool = False) -> ServerTls | None:
-    """Load the certificates of a listener. None, with errors in the report, if one cannot be used.
+def server_context(
+    compilation: Compilation, path: Path, tls: Tls | list[Tls], *, speaks_http: bool = False
+) -> ServerTls | None:
+    """Load the certificates of a listener. Return None, with errors in the report, if one cannot be used.
 
-    `speaks_http`: HTTP/2 may be offered; what an `ssl` listener passes on need not be HTTP.
+    `speaks_http` allows HTTP/2 to be offered: an `ssl` listener may carry other protocols.
     """
+    report = compilation.report
     entries = [(path, tls)] if isinstance(tls, Tls) else [((*path, index), one) for index, one in enumerate(tls)]
     if not entries:
         report.error(path, "a list of certificates must not be empty")
@@ -32,7 +36,7 @@ def server_context(report: Report, path: Path, tls: Tls | list[Tls], *, speaks_h
     loaded: list[tuple[Identity, list[str]]] = []
     taken: dict[str, str] = {}
     for place, entry in entries:
-        identity = _identity(report, place, entry, http2=entry.http2 and speaks_http)
+        identity = _identity(compilation, place, entry, http2=entry.http2 and speaks_http)
         if identity is None:
             continue
         names = _names(report, place, entry) if entry.names else list(identity.certificate.names)
@@ -41,10 +45,11 @@ def server_context(report: Report, path: Path, tls: Tls | list[Tls], *, speaks_h
     return ServerTls(loaded) if len(loaded) == len(entries) else None
 
 
-def client_context(report: Report, path: Path, tls: UpstreamTls) -> ssl.SSLContext | None:
-    """Make what https and ssl targets are spoken to with. None, with errors in the report, if it cannot be made."""
+def client_context(compilation: Compilation, path: Path, tls: UpstreamTls) -> ssl.SSLContext | None:
+    """Make the TLS context for https and ssl targets. Return None, with errors in the report, if it cannot be made."""
+    report = compilation.report
     files = {"ca": tls.ca, "cert": tls.cert, "key": tls.key}
-    found = {name: _file(report, (*path, name), file) for name, file in files.items() if file is not None}
+    found = {name: _file(compilation, (*path, name), file) for name, file in files.items() if file is not None}
     if tls.key is not None and tls.cert is None:
         report.error((*path, "key"), "'key' needs 'cert' beside it")
         return None
@@ -56,7 +61,11 @@ def client_context(report: Report, path: Path, tls: UpstreamTls) -> ssl.SSLConte
         return None
     try:
         return net_tls.client_context(
-            found.get("ca"), found.get("cert"), found.get("key"), insecure=tls.insecure, files=report.certificates.files
+            found.get("ca"),
+            found.get("cert"),
+            found.get("key"),
+            insecure=tls.insecure,
+            files=store_of(compilation.context).files,
         )
     except (OSError, ValueError) as error:
         name = "cert" if tls.cert is not None else "ca"
@@ -64,16 +73,17 @@ def client_context(report: Report, path: Path, tls: UpstreamTls) -> ssl.SSLConte
     return None
 
 
-def _identity(report: Report, path: Path, entry: Tls, *, http2: bool) -> Identity | None:
+def _identity(compilation: Compilation, path: Path, entry: Tls, *, http2: bool) -> Identity | None:
     """Load one certificate."""
-    cert = _file(report, (*path, "cert"), entry.cert)
-    key = _file(report, (*path, "key"), entry.key)
-    client_ca = _file(report, (*path, "client_ca"), entry.client_ca) if entry.client_ca is not None else None
+    report = compilation.report
+    cert = _file(compilation, (*path, "cert"), entry.cert)
+    key = _file(compilation, (*path, "key"), entry.key)
+    client_ca = _file(compilation, (*path, "client_ca"), entry.client_ca) if entry.client_ca is not None else None
     if cert is None or key is None or (entry.client_ca is not None and client_ca is None):
         return None
     settings = CertificateSettings(cert, key, client_ca, entry.client_auth, entry.min_version, http2)
     try:
-        identity = report.certificates.identity(settings)
+        identity = store_of(compilation.context).identity(settings)
     except (OSError, ValueError) as error:
         name = _faulty(error)
         report.error((*path, name), f"{clip(getattr(entry, name))} cannot be used: {explain(error)}")
@@ -85,17 +95,17 @@ def _identity(report: Report, path: Path, entry: Tls, *, http2: bool) -> Identit
     return identity
 
 
-def _file(report: Report, path: Path, name: str) -> str | None:
-    """The absolute path of a file; None, with an error in the report, if it cannot be read."""
-    files = report.certificates.files
+def _file(compilation: Compilation, path: Path, name: str) -> str | None:
+    """Return the absolute path of a file; None, with an error in the report, if it cannot be read."""
+    document, files = compilation.document, store_of(compilation.context).files
     # A process that may not see the file may have been supplied with it, under the name that the master has found.
-    beside = os.path.abspath(os.path.join(report.document.directory, name))
-    file = beside if files.is_supplied(beside) else os.path.abspath(report.document.resolve(name))
+    beside = os.path.abspath(os.path.join(document.directory, name))
+    file = beside if files.is_supplied(beside) else os.path.abspath(document.resolve(name))
     try:
         files.read(file)
         return file
     except OSError as error:
-        report.error(path, f"cannot read {clip(name)}: {explain(error)}")
+        compilation.report.error(path, f"cannot read {clip(name)}: {explain(error)}")
         return None
 
 

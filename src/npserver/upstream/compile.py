@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Literal
 from npserver.address import BYTES, DATAGRAMS, HTTP, Address, parse_target, schemes_reaching
 from npserver.errors import clip
 from npserver.guess import get_close_matches
+from npserver.runtime.compilation import PerCompilation
+from npserver.tls.certificates import store_of
+from npserver.upstream.config import HealthCheck, UpstreamTls
 from npserver.upstream.config import Target as TargetConfig
 from npserver.upstream.config import Upstream as UpstreamConfig
-from npserver.upstream.config import UpstreamTls
 from npserver.upstream.group import Upstream, UpstreamSettings
 from npserver.upstream.health_state import parse_statuses
 from npserver.upstream.retry import RetryPolicy
@@ -20,48 +22,40 @@ if TYPE_CHECKING:
     import ssl
 
     from npserver.config.report import Path, Report
-    from npserver.runtime.context import Context
-    from npserver.runtime.front import Service
+    from npserver.runtime.compilation import Compilation
 
 _HTTP_TARGETS = schemes_reaching(HTTP)
 _RELAYED_TARGETS = schemes_reaching(BYTES, DATAGRAMS)
 
 
-def compile_upstreams(report: Report, context: Context) -> dict[str, Upstream]:
-    """Compile all named upstreams; those with errors are left out."""
+def _compile_all(compilation: Compilation) -> dict[str, Upstream]:
     compiled = {}
-    for name, config in report.document.config.upstreams.items():
-        upstream = _compile(report, context, ("upstreams", name), name, config)
+    for name, config in compilation.config.upstreams.items():
+        upstream = _compile(compilation, ("upstreams", name), name, config)
         if upstream is not None:
             compiled[name] = upstream
     return compiled
 
 
-def services(context: Context, upstreams: dict[str, Upstream]) -> list[Service]:
-    """The active health checks, for the controller to run."""
-    checked = [(upstream, check) for upstream in upstreams.values() if (check := upstream.settings.health_check)]
-    if not checked:
-        return []
-    from npserver.upstream.health_checks import HealthChecks
-
-    return [HealthChecks(context, upstream, check) for upstream, check in checked]
+#: All named upstreams; those with errors are left out.
+UPSTREAMS = PerCompilation(_compile_all)
 
 
-def named(report: Report, path: Path, address: Address, upstreams: dict[str, Upstream]) -> Upstream | None:
-    """The upstream that an `upstream://` address names; an error in the report if there is none."""
+def named(compilation: Compilation, path: Path, address: Address) -> Upstream | None:
+    """Return the upstream that an `upstream://` address names; None, with an error in the report, if there is none."""
+    upstreams = UPSTREAMS.of(compilation)
     if address.host in upstreams:
         return upstreams[address.host]
-    configured = report.document.config.upstreams
+    configured = compilation.config.upstreams
     if address.host not in configured:  # one that has errors of its own is not missing
         close = get_close_matches(address.host, configured, 1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        report.error(path, f"unknown upstream {clip(address.host)}{hint}")
+        compilation.report.error(path, f"unknown upstream {clip(address.host)}{hint}")
     return None
 
 
 def single(
-    report: Report,
-    context: Context,
+    compilation: Compilation,
     path: Path,
     uri: str | Address,
     *,
@@ -69,7 +63,8 @@ def single(
     send_proxy: Literal["v1", "v2"] | None = None,
     connect_timeout_s: float = 5.0,
 ) -> Upstream | None:
-    """An upstream of the one target that a rule names; equal ones share state and pool."""
+    """Return an upstream of the one target that a rule names; equal ones share state and pool."""
+    report, context = compilation.report, compilation.context
     try:
         address = parse_target(uri) if isinstance(uri, str) else uri
     except ValueError as error:
@@ -78,16 +73,16 @@ def single(
     if address.scheme == "upstream":
         report.error(path, f"expected the address of a target, got {clip(str(address))}")
         return None
-    client_tls = _ClientTls(report, (*path[:-1], "tls"), tls or UpstreamTls())
+    client_tls = _ClientTls(compilation, (*path[:-1], "tls"), tls or UpstreamTls())
     settings = client_tls.settings(address, TargetConfig(uri="", send_proxy=send_proxy))
     origin = str(Address(address.scheme, address.host, address.port, address.path if address.is_unix else ""))
     target = Target(context, origin, settings)
     return Upstream(context, UpstreamSettings(origin, connect_timeout_s=connect_timeout_s), (target,))
 
 
-def with_tls(report: Report, path: Path, upstream: Upstream, tls: UpstreamTls) -> Upstream:
-    """The same upstream with other TLS settings towards its targets, hence with pools of its own."""
-    client_tls = _ClientTls(report, path, tls)
+def with_tls(compilation: Compilation, path: Path, upstream: Upstream, tls: UpstreamTls) -> Upstream:
+    """Return the same upstream with other TLS settings towards its targets, hence with pools of its own."""
+    client_tls = _ClientTls(compilation, path, tls)
     targets = []
     for target in upstream.targets:
         old = target.settings
@@ -104,11 +99,12 @@ def with_tls(report: Report, path: Path, upstream: Upstream, tls: UpstreamTls) -
     return Upstream(upstream.context, upstream.settings, tuple(targets))
 
 
-def _compile(report: Report, context: Context, path: Path, name: str, config: UpstreamConfig) -> Upstream | None:
+def _compile(compilation: Compilation, path: Path, name: str, config: UpstreamConfig) -> Upstream | None:
+    report, context = compilation.report, compilation.context
     targets: list[Target] = []
     seen: set[str] = set()
     schemes: dict[str, None] = {}
-    client_tls = _ClientTls(report, (*path, "tls"), config.tls)
+    client_tls = _ClientTls(compilation, (*path, "tls"), config.tls)
     # a failed connect is not held against the only target there is
     retry_timeout_s = float(config.retry_timeout_seconds) if len(config.targets) > 1 else 0.0
     if not config.targets:
@@ -141,31 +137,33 @@ def _compile(report: Report, context: Context, path: Path, name: str, config: Up
         return None
     if not any(target.settings.weight and not target.settings.backup for target in targets):
         report.warn((*path, "targets"), f"upstream {name!r} has only backup targets or targets of weight 0")
-    _check_health_check(report, path, config, schemes)
     settings = UpstreamSettings(
-        name,
-        config.balance,
-        float(config.proxy_timeout_seconds),
-        f"upstreams.{name}.proxy_timeout_seconds",
-        RetryPolicy(config.retries, frozenset(config.retry_on)),
-        float(config.slow_start),
-        config.keepalive,
-        config.keepalive_pool_size,
-        float(config.keepalive_idle_timeout),
-        config.sticky,
-        config.health_check,
+        name=name,
+        balance=config.balance,
+        connect_timeout_s=float(config.proxy_timeout_seconds),
+        connect_key=f"upstreams.{name}.proxy_timeout_seconds",
+        retry=RetryPolicy(config.retries, frozenset(config.retry_on)),
+        slow_start_s=float(config.slow_start),
+        keepalive=config.keepalive,
+        pool_size=config.keepalive_pool_size,
+        pool_idle_s=float(config.keepalive_idle_timeout),
+        sticky=config.sticky,
+        health_check=config.health_check,
     )
-    return Upstream(context, settings, tuple(targets))
+    upstream = Upstream(context, settings, tuple(targets))
+    if config.health_check is not None and _check_health_check(report, path, config.health_check, schemes):
+        from npserver.upstream.health_checks import HealthChecks
+
+        compilation.services.append(HealthChecks(context, upstream, config.health_check))
+    return upstream
 
 
 def _may_mix(schemes: dict[str, None]) -> bool:
     return _HTTP_TARGETS.issuperset(schemes) or _RELAYED_TARGETS.issuperset(schemes)
 
 
-def _check_health_check(report: Report, path: Path, config: UpstreamConfig, schemes: dict[str, None]) -> None:
-    check = config.health_check
-    if check is None:
-        return
+def _check_health_check(report: Report, path: Path, check: HealthCheck, schemes: dict[str, None]) -> bool:
+    """Return whether the checks can be made; what is wrong with them stands in the report."""
     place = (*path, "health_check")
     if not schemes_reaching(DATAGRAMS).isdisjoint(schemes):
         if check.port is None:
@@ -178,15 +176,17 @@ def _check_health_check(report: Report, path: Path, config: UpstreamConfig, sche
         parse_statuses(check.expect.status)
     except ValueError as error:
         report.error((*place, "expect", "status"), str(error))
+        return False
     if not check.path.startswith("/"):
         report.error((*place, "path"), f"must start with '/', got {clip(check.path)}")
+    return True
 
 
 class _ClientTls:
     """TLS towards targets that share one `tls` section. The context is made for the first target that needs it."""
 
-    def __init__(self, report: Report, path: Path, config: UpstreamTls) -> None:
-        self._report = report
+    def __init__(self, compilation: Compilation, path: Path, config: UpstreamTls) -> None:
+        self._compilation = compilation
         self._path = path
         self._config = config
         self._context: ssl.SSLContext | None = None
@@ -196,20 +196,20 @@ class _ClientTls:
         """The settings of a target."""
         if address.is_tls and config.send_proxy is not None and address.scheme == "https":
             message = f"send_proxy needs an http target, the header would come inside TLS: {clip(str(address))}"
-            self._report.error((*self._path[:-1], "targets"), message)
+            self._compilation.report.error((*self._path[:-1], "targets"), message)
         plain = TargetSettings(address, config.weight, config.backup, config.max_connections, config.send_proxy)
         if not address.is_tls:
             return plain
         if not self._is_made:
             from npserver.tls.compile import client_context
 
-            self._context = client_context(self._report, self._path, self._config)
+            self._context = client_context(self._compilation, self._path, self._config)
             self._is_made = True
         server_name = self._config.server_name or address.host
         return replace(plain, tls=self._context, server_name=server_name, tls_identity=self._identity(server_name))
 
     def _identity(self, server_name: str) -> str:
         """What tells these settings from others: the keys and the state of the files they name."""
-        config, document, files = self._config, self._report.document, self._report.certificates.files
+        config, document, files = self._config, self._compilation.document, store_of(self._compilation.context).files
         named = [document.resolve(name) for name in (config.ca, config.cert, config.key) if name]
         return repr((server_name, config, [files.state(name) for name in named]))

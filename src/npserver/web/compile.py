@@ -4,54 +4,51 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from npserver.config.networks import compile_networks
 from npserver.http.request_parser import HeadLimits
+from npserver.runtime.compilation import Compilation, PerCompilation
 from npserver.web.compile_route import compile_route
+from npserver.web.config import HttpRule
+from npserver.web.route import Route
 from npserver.web.routing import Pattern, Router, parse_host, parse_pattern
 from npserver.web.server.front import HttpFront
 from npserver.web.server.settings import Http2Limits, HttpSettings
+from npserver.web.trusted_proxies import TRUSTED_PROXIES
 
 if TYPE_CHECKING:
     from npserver.config.report import Path, Report
     from npserver.config.schema import AnyRule, Config
     from npserver.listen.listener import Listener
-    from npserver.networks import Networks
-    from npserver.runtime.context import Context
-    from npserver.upstream.group import Upstream
-    from npserver.web.config import HttpRule
-    from npserver.web.route import Route
 
 MIN_WINDOW_BYTES = 16 << 10  # a DATA frame's
 MAX_WINDOW_BYTES = 511 << 20  # four times that is what RFC 9113 §6.9.1 allows
 
+Entry = tuple[str, Pattern, Route]  # of a router: host, path, and where both lead
 
-def compile_http_front(
-    report: Report,
-    context: Context,
-    listener: Listener,
-    rules: list[tuple[int, AnyRule]],
-    upstreams: dict[str, Upstream],
-) -> HttpFront:
-    """Make the front of a listener. Rules with errors are left out; `report` has the errors."""
-    config = report.document.config
-    entries: list[tuple[str, Pattern, Route]] = []
+_ENTRIES: PerCompilation[dict[int, list[Entry]]] = PerCompilation(lambda _: {})  # by a rule's index in `dispatch`
+_UNUSED: PerCompilation[set[int]] = PerCompilation(lambda _: set())  # rules already warned of
+
+
+def compile_http_front(compilation: Compilation, listener: Listener, rules: list[tuple[int, AnyRule]]) -> HttpFront:
+    """Make the front of a listener. Rules with errors are left out; the report has the errors."""
+    report, config = compilation.report, compilation.config
+    made = _ENTRIES.of(compilation)
+    entries: list[Entry] = []
     places: dict[int, int] = {}  # rule's index by its route's identity
     for index, rule in rules:
-        shared = report.shared.get(("route", index)) if index >= 0 else None
-        if shared is None:
-            shared = report.shared["route", index] = _compile_entries(report, context, index, rule, upstreams)
-        entries += shared
-        places.update({id(route): index for _, _, route in shared})
+        if index not in made or index < 0:
+            made[index] = _compile_entries(compilation, index, rule)
+        entries += made[index]
+        places.update({id(route): index for _, _, route in made[index]})
     router: Router[Route] = Router(entries)
     for unused, first in router.duplicates:
-        _warn_unused(report, places[id(unused)], places[id(first)])
+        _warn_unused(compilation, places[id(unused)], places[id(first)])
     if listener.server_tls is not None and listener.server_tls.offers_http2:
         from npserver.web.server.http2 import connection  # noqa: F401 - before the fork, and before the first client
     return HttpFront(
         router,
-        context,
+        compilation.context,
         _settings(config, _http2_limits(report)),
-        trusted=_trusted(report),
+        trusted=TRUSTED_PROXIES.of(compilation),
         max_body_size=config.limits.max_body_size,
     )
 
@@ -61,15 +58,14 @@ def rule_path(index: int) -> Path:
     return ("dispatch", index) if index >= 0 else ("root",)
 
 
-def _compile_entries(
-    report: Report, context: Context, index: int, rule: AnyRule, upstreams: dict[str, Upstream]
-) -> list[tuple[str, Pattern, Route]]:
-    """A rule's entries in a router: one per host."""
-    assert not hasattr(rule, "forward_to")  # `program.assignment` lets only rules about HTTP come here
+def _compile_entries(compilation: Compilation, index: int, rule: AnyRule) -> list[Entry]:
+    """Return a rule's entries in a router: one per host."""
+    assert isinstance(rule, HttpRule)  # `program.assignment` lets no other rules come here
+    report = compilation.report
     path = rule_path(index)
     pattern = _pattern(report, path, rule)
     hosts = _hosts(report, path, rule)
-    route = compile_route(report, context, index, rule, pattern or Pattern("", True), upstreams)
+    route = compile_route(compilation, index, rule, pattern or Pattern("", True))
     if pattern is None or route is None:
         return []
     return [(host, pattern, route) for host in hosts]
@@ -95,13 +91,15 @@ def _hosts(report: Report, path: Path, rule: HttpRule) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _warn_unused(report: Report, unused: int, first: int) -> None:
+def _warn_unused(compilation: Compilation, unused: int, first: int) -> None:
     """Say once that a rule can never match."""
-    key = ("unused", unused)
-    if key not in report.shared:
-        report.shared[key] = True
-        where = report.document.place(rule_path(first))
-        report.warn(rule_path(unused), f"this rule is never used: the rule at {where} has the same host and path")
+    warned = _UNUSED.of(compilation)
+    if unused not in warned:
+        warned.add(unused)
+        where = compilation.document.place(rule_path(first))
+        compilation.report.warn(
+            rule_path(unused), f"this rule is never used: the rule at {where} has the same host and path"
+        )
 
 
 def _http2_limits(report: Report) -> Http2Limits:
@@ -126,11 +124,3 @@ def _settings(config: Config, http2: Http2Limits) -> HttpSettings:
         http2=http2,
         server_header=name if isinstance(name, str) else "npserver" if name else "",
     )
-
-
-def _trusted(report: Report) -> Networks | None:
-    key = ("trusted_proxies",)
-    if key not in report.shared:
-        report.shared[key] = compile_networks(report, key, report.document.config.trusted_proxies)
-    trusted: Networks | None = report.shared[key]
-    return trusted

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from npserver.config.networks import compile_networks
-from npserver.config.schema import AnyRule
-from npserver.forward.config import ForwardRule
 from npserver.nameserver.config import DnsRule
 from npserver.web.config import HttpRule
 from npserver.web.error_page_files import load_pages
@@ -27,20 +25,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from npserver.config.report import Path, Report
-    from npserver.runtime.context import Context
-    from npserver.upstream.group import Upstream
+    from npserver.runtime.compilation import Compilation
     from npserver.web.exchange import Exchange, Handler
     from npserver.web.routing import Pattern
 
 
-def compile_route(
-    report: Report, context: Context, index: int, rule: AnyRule, pattern: Pattern, upstreams: dict[str, Upstream]
-) -> Route | None:
-    """Make a rule's route; None if it has errors, which stand in `report`."""
-    assert isinstance(rule, HttpRule)
+def compile_route(compilation: Compilation, index: int, rule: HttpRule, pattern: Pattern) -> Route | None:
+    """Make a rule's route; None if it has errors, which stand in the report."""
+    report = compilation.report
     path: Path = ("dispatch", index) if index >= 0 else ("root",)
     prefix = pattern.path if pattern.is_prefix else ""
-    handler = _handler(report, context, index, rule, prefix, upstreams)
+    handler = _handler(compilation, path, rule)
     rewrite_fields = _rewriter(report, path, rule)
     guards = _guards(report, path, rule)
     error_pages = _error_pages(report, path, rule)
@@ -63,32 +58,29 @@ def compile_route(
     )
 
 
-def _handler(
-    report: Report, context: Context, index: int, rule: AnyRule, prefix: str, upstreams: dict[str, Upstream]
-) -> Handler | None:
-    """What answers a rule's requests. Handlers that not everybody needs are imported where they are used."""
-    path: Path = ("dispatch", index) if index >= 0 else ("root",)
+def _handler(compilation: Compilation, path: Path, rule: HttpRule) -> Handler | None:
+    """Make the handler of a rule. Handlers that not everybody needs are imported where they are used."""
     match rule:
         case StaticRule():
-            return compile_static(report, context, path, rule, prefix)
+            return compile_static(compilation, path, rule)
         case RedirectRule():
-            return compile_redirect(report, path, rule)
+            return compile_redirect(compilation, path, rule)
         case RespondRule():
-            return compile_respond(report, path, rule)
+            return compile_respond(compilation, path, rule)
         case ProxyRule():
             from npserver.web.handlers.proxy.compile import compile_proxy
 
-            return compile_proxy(report, context, index, rule, upstreams)
+            return compile_proxy(compilation, path, rule)
         case DnsRule():
             from npserver.nameserver.compile import compile_doh
 
-            return compile_doh(report, context, index, rule, upstreams)
+            return compile_doh(compilation, path, rule)
         case StatusRule():
             from npserver.web.handlers.status.handler import StatusHandler
 
-            return StatusHandler(context)
-        case ForwardRule():
-            raise AssertionError("a forward does not speak HTTP")
+            return StatusHandler(compilation.context)
+        case _:
+            raise AssertionError(f"{type(rule).__name__} does not speak HTTP")
 
 
 def _rewriter(report: Report, path: Path, rule: HttpRule) -> Callable[[Exchange, bytes], bytes] | None:

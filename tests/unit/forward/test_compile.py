@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from npserver.config.load import load_text
-from npserver.config.report import Report
 from npserver.errors import Severity
 from npserver.forward.compile import compile_forward_front
 from npserver.forward.datagrams import DatagramForward
@@ -17,7 +16,7 @@ from npserver.forward.stream_router import StreamRouter
 from npserver.forward.streams import StreamForward
 from npserver.listen.compile import compile_listeners
 from npserver.program.assignment import assign_rules
-from npserver.upstream.compile import compile_upstreams
+from npserver.runtime.compilation import Compilation
 from tests.stage.worker import make_context
 
 TCP, UDP = "tcp://127.0.0.1:9000", "udp://127.0.0.1:9000"
@@ -28,13 +27,11 @@ def compiled(listen: str, *rules: dict[str, Any], **config: Any) -> tuple[Any, l
     dispatch = [{"handler": "forward", "listener": "in", **rule} for rule in rules]
     text = json.dumps({"listen": [{"name": "in", "uri": listen}], "dispatch": dispatch, **config})
     document = load_text(text, "test.json")
-    report = Report(document)
-    context = make_context()
-    listeners = compile_listeners(report)
+    compilation = Compilation(document, make_context())
+    report = compilation.report
+    listeners = compile_listeners(compilation)
     rules_of = assign_rules(report, listeners)
-    front = compile_forward_front(
-        report, context, listeners[0], rules_of[listeners[0].key], compile_upstreams(report, context)
-    )
+    front = compile_forward_front(compilation, listeners[0], rules_of[listeners[0].key])
     errors = [problem.message for problem in report.problems if problem.severity is Severity.ERROR]
     return front, errors, [problem.message for problem in report.warnings]
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from npserver.config.load import load_text
-from npserver.config.report import Report
 from npserver.listen.compile import compile_listeners
+from npserver.runtime.compilation import Compilation
 from tests.stage.assigned import Assigned, config
+from tests.stage.worker import make_context
 
 
 @pytest.fixture(autouse=True)
@@ -108,6 +109,6 @@ class TestListeners:
         ],
     )
     def test_what_is_not_in_each_others_way(self, one: str, other: str) -> None:
-        report = Report(load_text(f'{{"listen": ["{one}", "{other}"]}}', "c.json"))
-        compile_listeners(report)
-        assert report.problems == []
+        compilation = Compilation(load_text(f'{{"listen": ["{one}", "{other}"]}}', "c.json"), make_context())
+        compile_listeners(compilation)
+        assert compilation.report.problems == []

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from npserver.cli.overrides import from_arguments
-from npserver.config.report import Report
 from npserver.listen.compile import compile_listeners
 from npserver.program.assignment import assign_rules, speaks_http
+from npserver.runtime.compilation import Compilation
 from tests.stage.assigned import Assigned, config
+from tests.stage.worker import make_context
 
 
 @pytest.fixture(autouse=True)
@@ -148,8 +149,9 @@ class TestRules:
         assert len(assigned.problems) == 1
 
     def test_a_stream_without_rules_has_nothing_to_do(self) -> None:
-        report = Report(from_arguments([("tcp://:3307", [])]))
-        assign_rules(report, compile_listeners(report))
+        compilation = Compilation(from_arguments([("tcp://:3307", [])]), make_context())
+        report = compilation.report
+        assign_rules(report, compile_listeners(compilation))
         assert str(report.problems[0]).startswith("command line: nothing to do for 'tcp://:3307': add -to HOST:PORT")
 
 

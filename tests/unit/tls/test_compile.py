@@ -22,14 +22,16 @@ from cryptography.hazmat.primitives.serialization import (
 from npserver.config.document import Document
 from npserver.config.jsonc import parse
 from npserver.config.load import load_text
-from npserver.config.report import Report
 from npserver.config.schema import Config
 from npserver.errors import ConfigError, Severity
 from npserver.process.dry_run import dry_run
+from npserver.runtime.compilation import Compilation
+from npserver.runtime.context import Context
 from npserver.runtime.scoreboard import Directory
 from npserver.tls.compile import client_context, server_context
 from npserver.tls.config import Tls
 from npserver.upstream.config import UpstreamTls
+from tests.stage.worker import make_context
 
 
 @pytest.fixture
@@ -56,18 +58,19 @@ def directory(certificates: Callable[..., Any], tmp_path: Path, authority: trust
     return here
 
 
-def report(directory: Path) -> Report:
-    """The report of a config whose keys stand in these lines."""
+def compilation(directory: Path, context: Context | None = None) -> Compilation:
+    """The compilation of a config whose keys stand in these lines."""
     text = '{"tls": {\n"cert": 1,\n"key": 1,\n"client_ca": 1,\n"ca": 1}}'
-    return Report(Document(Config(), "npserver.json", str(directory), parse(text).places))
+    document = Document(Config(), "npserver.json", str(directory), parse(text).places)
+    return Compilation(document, context or make_context())
 
 
 def tls(name: str, **more: Any) -> Tls:
     return Tls(**{"cert": f"{name}.crt", "key": f"{name}.key", **more})
 
 
-def said(found: Report) -> list[str]:
-    return [f"{problem.line}: {problem.message}" for problem in found.problems]
+def said(found: Compilation) -> list[str]:
+    return [f"{problem.line}: {problem.message}" for problem in found.report.problems]
 
 
 NO_PEM = "cannot be used: no PEM certificate (-----BEGIN CERTIFICATE-----) in it"
@@ -81,7 +84,7 @@ class TestListeners:
     """The `tls` of listeners."""
 
     def test_good(self, directory: Path) -> None:
-        found = report(directory)
+        found = compilation(directory)
         made = server_context(found, ("tls",), tls("one"))
         assert made is not None and made.is_single
         assert made.default.certificate.names == ("one.example",)
@@ -89,7 +92,7 @@ class TestListeners:
         assert said(found) == []
 
     def test_the_same_settings_share_a_context(self, directory: Path) -> None:
-        found = report(directory)
+        found = compilation(directory)
         one, again = (server_context(found, ("tls",), tls("one")) for _ in range(2))
         other = server_context(found, ("tls",), tls("one", min_version="1.3"))
         assert one is not None and again is not None and other is not None
@@ -115,10 +118,10 @@ class TestListeners:
         ],
     )  # fmt: skip
     def test_bad(self, directory: Path, entry: Any, message: list[str]) -> None:
-        found = report(directory)
+        found = compilation(directory)
         server_context(found, ("tls",), entry)
         assert said(found) == message
-        assert {problem.severity for problem in found.problems} == {Severity.ERROR}
+        assert {problem.severity for problem in found.report.problems} == {Severity.ERROR}
 
     @pytest.mark.parametrize(
         ("name", "words", "severity"),
@@ -130,34 +133,33 @@ class TestListeners:
     )
     def test_out_of_date(self, directory: Path, name: str, words: str, severity: Severity) -> None:
         """A server that ran yesterday starts today; a check says that it must be put right."""
-        found = report(directory)
+        found = compilation(directory)
         assert server_context(found, ("tls",), tls(name)) is not None
-        assert [(words in str(problem), problem.severity) for problem in found.problems] == [(True, severity)]
-        found.raise_errors()
+        assert [(words in str(problem), problem.severity) for problem in found.report.problems] == [(True, severity)]
+        found.report.raise_errors()
 
     def test_hidden_by_an_earlier_one(self, directory: Path) -> None:
-        found = report(directory)
+        found = compilation(directory)
         server_context(found, ("tls",), [tls("one"), tls("two"), tls("one", min_version="1.3")])
         assert said(found) == ["1: 'one.crt' is never used: 'one.crt' has all of its names"]
 
     def test_changed_into_something_unusable(self, directory: Path) -> None:
         """A reload keeps the old one and says so."""
-        first, second = report(directory), None
+        first, second = compilation(directory), None
         made = server_context(first, ("tls",), tls("one"))
         (directory / "one.key").write_text("broken")
-        second = report(directory)
-        second.certificates = first.certificates
+        second = compilation(directory, first.context)
         again = server_context(second, ("tls",), tls("one"))
         assert made is not None and again is not None and again.default is made.default
         assert "changed but cannot be used, the old one stays: no usable PEM file" in said(second)[0]
-        assert second.problems[0].severity is Severity.CHECK_ERROR
+        assert second.report.problems[0].severity is Severity.CHECK_ERROR
 
 
 class TestUpstreams:
     """The `tls` of upstreams."""
 
     def test_verifies(self, directory: Path) -> None:
-        found = report(directory)
+        found = compilation(directory)
         made = client_context(found, ("tls",), UpstreamTls(ca="ca.crt", cert="one.crt", key="one.key"))
         assert made is not None and made.check_hostname
         assert made.verify_mode is ssl.CERT_REQUIRED
@@ -165,10 +167,10 @@ class TestUpstreams:
         assert said(found) == []
 
     def test_insecure_is_warned_of(self, directory: Path) -> None:
-        found = report(directory)
+        found = compilation(directory)
         made = client_context(found, ("tls",), UpstreamTls(insecure=True))
         assert made is not None and made.verify_mode is ssl.CERT_NONE
-        assert [problem.severity for problem in found.problems] == [Severity.WARNING]
+        assert [problem.severity for problem in found.report.problems] == [Severity.WARNING]
 
     @pytest.mark.parametrize(
         ("entry", "message"),
@@ -181,7 +183,7 @@ class TestUpstreams:
         ],
     )  # fmt: skip
     def test_bad(self, directory: Path, entry: UpstreamTls, message: str) -> None:
-        found = report(directory)
+        found = compilation(directory)
         assert client_context(found, ("tls",), entry) is None
         assert said(found) == [message]
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from npserver.config.document import Document
-from npserver.config.report import Report
 from npserver.config.schema import Config
+from npserver.runtime.compilation import Compilation
 from npserver.runtime.scoreboard import Scoreboard
-from npserver.upstream.compile import compile_upstreams, single
+from npserver.upstream.compile import UPSTREAMS, single
 from npserver.upstream.config import HealthCheck
 from npserver.upstream.config import Target as TargetConfig
 from npserver.upstream.config import Upstream as UpstreamConfig
@@ -30,9 +30,9 @@ class Bed:
 
     def upstream(self, *targets: str | TargetConfig, worker: int = 0, **settings: Any) -> Upstream:
         config = Config(upstreams={"app": UpstreamConfig(targets=list(targets), **settings)})
-        report = Report(Document(config, "test.json"))
-        compiled = compile_upstreams(report, self.contexts[worker])
-        report.raise_errors()
+        compilation = Compilation(Document(config, "test.json"), self.contexts[worker])
+        compiled = UPSTREAMS.of(compilation)
+        compilation.report.raise_errors()
         return compiled["app"]
 
 
@@ -206,9 +206,9 @@ class TestHashes:
 
 
 def test_single_targets_of_several_rules_share_their_pool(bed: Bed) -> None:
-    report = Report(Document(Config(), "test.json"))
-    one = single(report, bed.contexts[0], ("dispatch", 0, "proxy_pass"), A + "/base")
-    two = single(report, bed.contexts[0], ("dispatch", 1, "proxy_pass"), A)
+    compilation = Compilation(Document(Config(), "test.json"), bed.contexts[0])
+    one = single(compilation, ("dispatch", 0, "proxy_pass"), A + "/base")
+    two = single(compilation, ("dispatch", 1, "proxy_pass"), A)
     assert one is not None
     assert two is not None
     assert one.targets[0].pool is two.targets[0].pool

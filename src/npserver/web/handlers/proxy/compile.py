@@ -6,20 +6,19 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from npserver.address import HTTP, SCHEMES, parse_target, schemes_reaching
-from npserver.config.networks import compile_networks
 from npserver.errors import BadRequest, clip
 from npserver.http.request_target import canonical_path
 from npserver.regex import regex
-from npserver.upstream import compile as upstream_builder
+from npserver.upstream.compile import named, single, with_tls
 from npserver.upstream.response_sink import ClientSettings
 from npserver.upstream.retry import RetryPolicy
 from npserver.web.handlers.proxy.handler import Proxy, ProxySettings
 from npserver.web.middleware.headers import compile_header_map
+from npserver.web.trusted_proxies import TRUSTED_PROXIES
 
 if TYPE_CHECKING:
     from npserver.config.report import Path, Report
-    from npserver.networks import Networks
-    from npserver.runtime.context import Context
+    from npserver.runtime.compilation import Compilation
     from npserver.upstream.group import Upstream
     from npserver.web.handlers.proxy.config import ProxyRule
 
@@ -27,12 +26,10 @@ _PLACE = regex(r"\$(\d)|\\(?![1-9])")
 _HTTP_TARGETS = schemes_reaching(HTTP)
 
 
-def compile_proxy(
-    report: Report, context: Context, index: int, rule: ProxyRule, upstreams: dict[str, Upstream]
-) -> Proxy | None:
-    """Compile `dispatch[index]`; None if it has errors, which are in the report."""
-    path: Path = ("dispatch", index)
-    found = _find_upstream(report, context, path, rule, upstreams)
+def compile_proxy(compilation: Compilation, path: Path, rule: ProxyRule) -> Proxy | None:
+    """Make the handler of a proxy rule; None if it has errors, which stand in the report."""
+    report = compilation.report
+    found = _find_upstream(compilation, path, rule)
     base = _compile_base(report, path, rule)
     strip = _compile_strip(report, path, rule)
     rewrites = _compile_rewrites(report, path, rule)
@@ -59,15 +56,14 @@ def compile_proxy(
             rewrites=rewrites,
             preserve_host=rule.preserve_host,
             forwarded=rule.forwarded,
-            trusted=_trusted(report),
+            trusted=TRUSTED_PROXIES.of(compilation),
             rewrite_fields=rewrite_fields,
         ),
     )
 
 
-def _find_upstream(
-    report: Report, context: Context, path: Path, rule: ProxyRule, upstreams: dict[str, Upstream]
-) -> Upstream | None:
+def _find_upstream(compilation: Compilation, path: Path, rule: ProxyRule) -> Upstream | None:
+    report = compilation.report
     place = (*path, "proxy_pass")
     try:
         address = parse_target(rule.proxy_pass, likely_scheme="http")
@@ -78,8 +74,8 @@ def _find_upstream(
         if address.scheme not in _HTTP_TARGETS:
             report.error(place, f"expected an http, https or unix target, or upstream://name, got {clip(str(address))}")
             return None
-        return upstream_builder.single(report, context, place, address, tls=rule.tls)
-    upstream = upstream_builder.named(report, place, address, upstreams)
+        return single(compilation, place, address, tls=rule.tls)
+    upstream = named(compilation, place, address)
     if upstream is None:
         return None
     others = sorted({target.address.scheme for target in upstream.targets} - _HTTP_TARGETS)
@@ -87,7 +83,7 @@ def _find_upstream(
         report.error(place, f"the targets of upstream {upstream.name!r} speak {', '.join(others)}, not HTTP")
         return None
     if rule.tls is not None:
-        return upstream_builder.with_tls(report, (*path, "tls"), upstream, rule.tls)
+        return with_tls(compilation, (*path, "tls"), upstream, rule.tls)
     return upstream
 
 
@@ -169,8 +165,3 @@ def _client_settings(rule: ProxyRule, upstream: Upstream) -> ClientSettings:
         response_key="timeouts.response" if common is None else "timeout",
         read_key="timeouts.read" if common is None else "timeout",
     )
-
-
-def _trusted(report: Report) -> Networks | None:
-    names = report.document.config.trusted_proxies
-    return compile_networks(report, ("trusted_proxies",), names) if names else None

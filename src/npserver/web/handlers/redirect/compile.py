@@ -12,14 +12,16 @@ from npserver.web.handlers.redirect.handler import RedirectHandler
 from npserver.web.variables import compile_template, variable_names
 
 if TYPE_CHECKING:
-    from npserver.config.report import Path, Report
+    from npserver.config.report import Path
+    from npserver.runtime.compilation import Compilation
     from npserver.web.exchange import Handler
 
 _OWN_PATH = regex(r"/(?![/\\])|\$\{?(?:path|request_uri)\b")
 
 
-def compile_redirect(report: Report, path: Path, rule: RedirectRule) -> Handler | None:
-    """Make the handler of a redirect rule; None if it has errors, which stand in `report`."""
+def compile_redirect(compilation: Compilation, path: Path, rule: RedirectRule) -> Handler | None:
+    """Make the handler of a redirect rule; None if it has errors, which stand in the report."""
+    report = compilation.report
     try:
         template = compile_template(rule.to)
     except ValueError as error:

@@ -11,12 +11,14 @@ from npserver.web.handlers.respond.handler import RespondHandler
 from npserver.web.variables import compile_template, is_constant
 
 if TYPE_CHECKING:
-    from npserver.config.report import Path, Report
+    from npserver.config.report import Path
+    from npserver.runtime.compilation import Compilation
     from npserver.web.exchange import Handler
 
 
-def compile_respond(report: Report, path: Path, rule: RespondRule) -> Handler | None:
-    """Make the handler of a respond rule; None if it has errors, which stand in `report`."""
+def compile_respond(compilation: Compilation, path: Path, rule: RespondRule) -> Handler | None:
+    """Make the handler of a respond rule; None if it has errors, which stand in the report."""
+    report = compilation.report
     if not rule.content_type or CONTROL.search(rule.content_type) or not rule.content_type.isascii():
         report.error((*path, "content_type"), f"'content_type': {clip(rule.content_type)} is no media type")
         return None

@@ -9,25 +9,29 @@ from typing import TYPE_CHECKING
 from npserver.errors import clip
 from npserver.http.media_types import MediaTypes
 from npserver.regex import regex
+from npserver.runtime.compilation import PerCompilation
 from npserver.web.config import Compression
 from npserver.web.handlers.static.cache import FileCache
 from npserver.web.handlers.static.files import FileSettings
 from npserver.web.handlers.static.handler import StaticHandler, StaticSettings
 from npserver.web.handlers.static.root import Lack, Root
+from npserver.web.routing import parse_pattern
 from npserver.web.variables import Template, compile_template, variable_names
 
 if TYPE_CHECKING:
     from npserver.config.report import Path, Report
-    from npserver.runtime.context import Context
+    from npserver.runtime.compilation import Compilation
     from npserver.web.handlers.static.config import StaticRule
 
+_CACHE = PerCompilation(lambda compilation: FileCache(compilation.config.file_cache.max_size))
 _VALUE = regex(r"[\x20-\x7e]+")
 _MEDIA_TYPE = regex(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(\s*;[\x20-\x7e]*)?", re.ASCII)
 
 
-def compile_static(report: Report, context: Context, path: Path, rule: StaticRule, prefix: str) -> StaticHandler | None:
-    """Make the handler of a rule whose path, less its star, is `prefix`."""
-    document, config = report.document, report.document.config
+def compile_static(compilation: Compilation, path: Path, rule: StaticRule) -> StaticHandler | None:
+    """Make the handler of a static rule."""
+    report, document, config = compilation.report, compilation.document, compilation.config
+    prefix = _prefix(rule)
     directory = document.resolve(rule.root)
     _check_root(report, path, rule.root, directory)
     if rule.cache_control is not None and not _VALUE.fullmatch(rule.cache_control):
@@ -35,9 +39,6 @@ def compile_static(report: Report, context: Context, path: Path, rule: StaticRul
     for place, types in ((("mime",), config.mime), ((*path, "mime"), rule.mime)):
         _check_types(report, place, types)
     compression = _compression(rule.gzip, config.gzip)
-    cache = report.shared.get(("file_cache",))
-    if cache is None:
-        cache = report.shared["file_cache",] = FileCache(config.file_cache.max_size)
     files = FileSettings(
         root=Root(directory, follow_symlinks=rule.follow_symlinks),
         media=MediaTypes((config.mime, rule.mime), compression.types),
@@ -61,7 +62,16 @@ def compile_static(report: Report, context: Context, path: Path, rule: StaticRul
         max_ranges=config.limits.max_ranges,
         keys={Lack.OUTSIDE: f"{path[0]}[{path[-1]}].follow_symlinks"},
     )
-    return StaticHandler(context, settings, cache)
+    return StaticHandler(compilation.context, settings, _CACHE.of(compilation))
+
+
+def _prefix(rule: StaticRule) -> str:
+    """Return the part of the request's path that the rule takes off: its own path without the star."""
+    try:
+        pattern = parse_pattern(rule.path)
+    except ValueError:
+        return ""  # reported where the route is compiled
+    return pattern.path if pattern.is_prefix else ""
 
 
 def _check_root(report: Report, path: Path, name: str, directory: str) -> None:
@@ -76,8 +86,7 @@ def _check_root(report: Report, path: Path, name: str, directory: str) -> None:
 
 def _check_types(report: Report, path: Path, types: dict[str, str]) -> None:
     for extension, media_type in types.items():
-        if not _MEDIA_TYPE.fullmatch(media_type) and (*path, extension) not in report.shared:
-            report.shared[*path, extension] = True
+        if not _MEDIA_TYPE.fullmatch(media_type):
             report.error((*path, extension), f"{clip(media_type)} is no media type")
 
 

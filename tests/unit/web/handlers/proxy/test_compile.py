@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from npserver.config.load import load_text
-from npserver.config.report import Report
-from npserver.upstream.compile import compile_upstreams
+from npserver.runtime.compilation import Compilation
 from npserver.web.handlers.proxy.compile import compile_proxy
 from npserver.web.handlers.proxy.handler import Proxy
 from tests.stage.worker import make_context
@@ -18,11 +17,12 @@ from tests.stage.worker import make_context
 def compiled(rule: dict[str, Any], upstreams: dict[str, Any] | None = None) -> tuple[Proxy | None, list[str]]:
     text = json.dumps({"upstreams": upstreams or {}, "dispatch": [{"handler": "proxy", **rule}]})
     document = load_text(text, "test.json")
-    report = Report(document)
-    context = make_context()
-    made = compile_upstreams(report, context)
+    compilation = Compilation(document, make_context())
     config: Any = document.config.dispatch[0]
-    return compile_proxy(report, context, 0, config, made), [problem.message for problem in report.problems]
+    return (
+        compile_proxy(compilation, ("dispatch", 0), config),
+        [problem.message for problem in compilation.report.problems],
+    )
 
 
 def settings(rule: dict[str, Any], upstreams: dict[str, Any] | None = None) -> Proxy:
