@@ -44,7 +44,7 @@ def test_resumed_at_any_worker(
 
     for child in running.children():
         os.kill(child, signal.SIGKILL)
-    running.wait_for(r"worker 1 ended")
+    running.wait_for(r"worker 1 exited")
     running.wait_until(lambda: len(running.children()) == 3, "children again")
     assert is_resumed_everywhere()
 
@@ -97,7 +97,7 @@ def test_certificates_of_a_reload_are_resumed_at_any_worker(
         running.wait_for(outcome)
 
     missing = {"cert": f"{issued[1].cert}.none", "key": str(issued[1].key)}
-    reload(issued[0].config, missing, outcome="the old one goes on")
+    reload(issued[0].config, missing, outcome="keeping the current configuration")
     reload(*(one.config for one in issued), outcome="config reloaded")
     sessions = {}
     for name in names:

@@ -42,7 +42,7 @@ def main(words: list[str]) -> int:
         return 1
     for line in errors:
         print(line, file=sys.stderr)
-    print("the new config is not used, the old one goes on" if errors else "reloaded")
+    print("reload failed: keeping the current configuration" if errors else "reloaded")
     return 1 if errors else 0
 
 

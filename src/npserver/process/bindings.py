@@ -1,4 +1,4 @@
-"""All listening sockets of the program, through start, reload and end. Held by the master, or by the single process."""
+"""All listening sockets of the program. The master, or the single process, owns them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from npserver.listen.binding import Binding, bind
 if TYPE_CHECKING:
     from npserver.listen.listener import Listener
 
-LETTING_GO_S = 10.0  # so long a worker may hold a removed socket, taking those who had connected
+RELEASE_WITHIN_S = 10.0  # a worker may hold a removed socket this long, to accept connections queued on it
 
 
 class Bindings:
@@ -25,13 +25,16 @@ class Bindings:
         self.current: dict[str, Binding] = {}
         self._workers = workers
         self._inherited = inherited
-        self._removed: dict[int, float] = {}  # ports that a reload has removed, and when
+        self._removed: dict[int, float] = {}  # ports that a reload has removed, with the time
 
     def prepare(self, listeners: Iterable[Listener]) -> dict[str, Binding]:
-        """Bind what is not bound yet. Raises: StartError, with nothing left open that was not before."""
+        """Bind the listeners that are not bound yet. Return the bindings of all `listeners` by key.
+
+        Raises: StartError, with the new bindings closed again.
+        """
         prepared: dict[str, Binding] = {}
         ports = {address.port for binding in self.current.values() for address in binding.addresses}
-        ports |= {port for port, when in self._removed.items() if when + LETTING_GO_S > monotonic()}
+        ports |= {port for port, when in self._removed.items() if when + RELEASE_WITHIN_S > monotonic()}
         try:
             for listener in listeners:
                 binding = self.current.get(listener.key) or bind(
@@ -45,13 +48,13 @@ class Bindings:
         return prepared
 
     def abandon(self, prepared: dict[str, Binding]) -> None:
-        """Close what was bound for a config that is not used after all."""
+        """Close the bindings that `prepare` made for a config that is not used."""
         for key, binding in prepared.items():
             if key not in self.current:
                 binding.close()
 
     def commit(self, prepared: dict[str, Binding], listeners: Iterable[Listener]) -> None:
-        """Make the prepared set the current one; close what it no longer holds."""
+        """Make `prepared` the current bindings, and close those that are not among them."""
         for key, binding in self.current.items():
             if key not in prepared:
                 self._removed |= dict.fromkeys([address.port for address in binding.addresses], monotonic())
@@ -61,13 +64,13 @@ class Bindings:
         self.current = prepared
 
     def sockets(self, worker: int) -> dict[str, tuple[socket.socket, ...]]:
-        """What `worker` serves, by listener key; nothing for the controller (-1)."""
+        """Return the sockets that `worker` serves, by listener key; none for the controller (-1)."""
         if worker < 0:
             return {}
         return {key: binding.sockets[worker] for key, binding in self.current.items()}
 
     def close_all_but(self, worker: int) -> None:
-        """In a child: close what the other processes serve."""
+        """Close the sockets that other processes serve. Called in a child."""
         kept = {one for group in self.sockets(worker).values() for one in group}
         for binding in self.current.values():
             for group in binding.sockets:
@@ -76,7 +79,7 @@ class Bindings:
                         one.close()
 
     def close(self) -> None:
-        """Close everything; Unix sockets' files go too."""
+        """Close all sockets and remove the files of Unix sockets."""
         for binding in self.current.values():
             binding.close()
         self.current = {}

@@ -1,4 +1,4 @@
-"""What runs in a forked process, a worker or the controller (-1): obeys the master until it is told to stop."""
+"""The code of a forked process, a worker or the controller: serves, and acts on the master's messages."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("npserver.server")
 
-CONTROLLER = -1
+CONTROLLER = -1  # its role; workers count from 0
 
-#: Requests leave next to no cycles behind, so the collector may come by seldom.
+#: Requests leave hardly any reference cycles behind, so the garbage collector needs to run only rarely.
 _GC_THRESHOLDS = (20_000, 20, 50)
 
 
 def name_role(role: int) -> str:
-    """How a process is called in messages."""
+    """Return the name of a process for messages."""
     return "controller" if role == CONTROLLER else f"worker {role}"
 
 
 class ChildSetup(Struct, frozen=True):
-    """What a child gets from the master by fork."""
+    """What a child inherits from the master when it is forked."""
 
     role: int
     channel: MessageChannel
@@ -49,15 +49,15 @@ class ChildSetup(Struct, frozen=True):
     source: ConfigSource
     document: Document
     sockets: dict[str, tuple[socket.socket, ...]]
-    news: dict[str, Any]  # the latest by topic
+    news: dict[str, Any]  # the latest value of each topic
     identity: Identity | None
-    certificates: CertificateStore  # with them the keys of sessions, the same in all workers
+    certificates: CertificateStore  # with the session ticket keys, which all workers share
 
 
 def run_child(setup: ChildSetup) -> int:
-    """Serve until told to stop. Gives the exit status."""
+    """Serve until told to stop. Return the exit status."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)  # a terminal sends them to the whole group; the master acts on them
+        signal.signal(number, signal.SIG_IGN)  # a terminal sends them to all processes; only the master acts on them
     loop = new_loop()
     asyncio.set_event_loop(loop)
     try:
@@ -69,7 +69,7 @@ def run_child(setup: ChildSetup) -> int:
 
 
 class ChildProcess:
-    """A worker or the controller."""
+    """A worker or the controller, from within its process."""
 
     def __init__(self, setup: ChildSetup, loop: asyncio.AbstractEventLoop) -> None:
         self.setup = setup
@@ -83,7 +83,7 @@ class ChildProcess:
         self._stop = asyncio.Event()
         self._stop_within_s = setup.document.config.timeouts.shutdown
         self._committing = asyncio.Lock()
-        # A reload between its two steps
+        # A reload in progress: compiled, but not committed
         self._prepared: tuple[Document, Runtime] | None = None
         self._new_sockets: dict[str, tuple[socket.socket, ...]] = {}
 
@@ -91,12 +91,12 @@ class ChildProcess:
         return f"<ChildProcess {name_role(self.setup.role)}>"
 
     async def run(self) -> int:
-        """Serve until told to stop, by the master, a SIGTERM, or the master's end."""
+        """Serve until the master says stop, a SIGTERM comes, or the master exits. Return the exit status."""
         runtime = self.data_plane.compile(self.document)
         if self.setup.identity is not None:
             self.setup.identity.assume()
         await self.data_plane.activate(runtime, self.setup.sockets)
-        gc.freeze()  # the compiled config stays: the collector need not look at it again and again
+        gc.freeze()  # the compiled config is permanent: collections need not scan it
         gc.set_threshold(*_GC_THRESHOLDS)
         self.loop.add_signal_handler(signal.SIGTERM, self._stop.set)
         self.loop.add_reader(self.setup.channel.fileno(), self._read)
@@ -133,13 +133,13 @@ class ChildProcess:
             messages = self.setup.channel.receive()
         except ChannelClosed:
             self.loop.remove_reader(self.setup.channel.fileno())
-            log.warning("%s: the master is gone, stopping", name_role(self.setup.role))
+            log.warning("%s: connection to the master lost, shutting down", name_role(self.setup.role))
             self._stop.set()
             return
         for message, descriptors in messages:
-            self._obey(message, descriptors)
+            self._handle(message, descriptors)
 
-    def _obey(self, message: Message, descriptors: list[int]) -> None:
+    def _handle(self, message: Message, descriptors: list[int]) -> None:
         kind = message["kind"]
         if kind == "news":
             self.bulletin.deliver(message["topic"], message["value"])
@@ -162,7 +162,7 @@ class ChildProcess:
     # ── reload ──
 
     def _prepare(self, message: Message) -> None:
-        """First step: compile, and say whether that went well. Slot numbers are the master's."""
+        """First step of a reload: compile the config and report the result. Slot numbers come from the master."""
         self.setup.board.directory.names.update(message["slots"])
         self.setup.certificates.take_places(message["places"])
         try:
@@ -170,8 +170,8 @@ class ChildProcess:
             self._prepared = document, self.data_plane.compile(document)
         except ConfigError as error:
             self._send({"kind": "prepared", "error": str(error)})
-        except Exception as error:  # whatever it is, the running config must go on
-            log.exception("%s: error while compiling the new config", name_role(self.setup.role))
+        except Exception as error:  # any failure must leave the running config in use
+            log.exception("%s: internal error while compiling the new config", name_role(self.setup.role))
             self._send({"kind": "prepared", "error": repr(error)})
         else:
             self._send({"kind": "prepared", "error": ""})
@@ -200,12 +200,12 @@ class ChildProcess:
 
 
 def exit_child(setup: ChildSetup) -> None:
-    """Run a child to its end and leave the process without going back into the master's code."""
+    """Run a child and exit the process, without returning to the master's code."""
     status = 1
     try:
         status = run_child(setup)
     except BaseException:
-        log.exception("%s: unexpected end", name_role(setup.role))
+        log.exception("%s: unexpected error", name_role(setup.role))
     finally:
         logging.shutdown()
         os._exit(status)

@@ -1,4 +1,4 @@
-"""The master's children: forking them, noticing their end, forking them again."""
+"""The master's child processes: forking them, noticing their exit, restarting them with back-off."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ class Child:
         return f"<Child {name_role(self.role)} pid={self.pid}{' ready' if self.is_ready else ''}>"
 
     def send(self, message: Message, descriptors: list[int] | None = None) -> None:
-        """Send to the process; one that is gone misses it and is about to be noticed."""
+        """Send a message to the process. It is lost if the process has just exited, which `Children.reap` reports."""
         if self.channel is not None:
             with contextlib.suppress(ChannelClosed):
                 self.channel.send(message, descriptors)
 
 
 class Children:
-    """The controller and the workers."""
+    """The workers and the controller."""
 
     __slots__ = ("_all", "_board", "_leave_master", "_setup_for")
 
@@ -63,7 +63,7 @@ class Children:
         leave_master: Callable[[int], None],
     ) -> None:
         self._board = board
-        self._setup_for = setup_for  # what a new child is given
+        self._setup_for = setup_for  # called in a new child: returns what it works with
         self._leave_master = leave_master  # called in a new child: closes what belongs to the master
         self._all = [Child(role) for role in (*range(workers), CONTROLLER)]
 
@@ -80,7 +80,7 @@ class Children:
         ours, theirs = MessageChannel.pair()
         sys.stdout.flush()
         sys.stderr.flush()
-        signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)  # none may meet the master's handlers in the child
+        signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)  # the child must not run the master's handlers
         try:
             pid = os.fork()
             if pid == 0:
@@ -104,12 +104,12 @@ class Children:
             self._leave_master(role)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
         except BaseException:
-            log.exception("%s could not begin", name_role(role))
+            log.exception("%s failed to start", name_role(role))
             os._exit(1)
         exit_child(setup)
 
     def reap(self) -> Iterator[tuple[Child, str]]:
-        """Give each child that has ended, with how; its gauges are cleared and its restart is due after a pause."""
+        """Yield each child that has exited, with the reason. Its gauges are cleared and its restart is scheduled."""
         for child in self.alive:
             pid, status = os.waitpid(child.pid, os.WNOHANG)
             if not pid:
@@ -129,13 +129,13 @@ class Children:
         self._board.clear_gauges(role, [slot for name, slot in names.items() if name.startswith("gauge.")])
 
     def broadcast(self, message: Message, *, but: Child | None = None) -> None:
-        """Send to all that live, except one."""
+        """Send a message to all running children except `but`."""
         for child in self.alive:
             if child is not but:
                 child.send(message)
 
     def kill(self) -> None:
-        """End all at once."""
+        """Kill all children and wait for their exit."""
         for child in self.alive:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child.pid, signal.SIGKILL)

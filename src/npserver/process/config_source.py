@@ -1,4 +1,4 @@
-"""Where a config comes from and how it is read again: a file, the command line, or both."""
+"""The source of a config, which a reload reads again: a file, the command line, or both."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from npserver.config.schema import Config
 
 
 class ConfigSource(Struct, frozen=True):
-    """A config that can be read again. Children get it by fork; only the text travels to them on a reload."""
+    """A config that can be read again. Children inherit it by fork; a reload sends them only the file's text."""
 
-    file: str  # as the user named it; "" when there is only the command line
-    amend: Callable[[Document], Document] = lambda document: document  # puts in what the command line says
+    file: str  # as the user named it; "" if the config is given on the command line only
+    amend: Callable[[Document], Document] = lambda document: document  # applies the command line to the file's config
 
     def read(self) -> str:
-        """Read the file. Raises: ConfigError."""
+        """Return the text of the file. Raises: ConfigError."""
         return read(self.file) if self.file else ""
 
     def document(self, text: str) -> Document:
-        """Make the config of what `read` gave. Raises: ConfigError."""
+        """Return the config that `text`, read by `read`, and the command line make. Raises: ConfigError."""
         return self.amend(load_text(text, self.file) if self.file else Document(Config(), COMMAND_LINE))
 
     def changed_at(self) -> tuple[int, int] | None:
-        """Time of the last change and size of the file; None when there is none to see."""
+        """Return the file's modification time in nanoseconds and its size; None if there is no such file."""
         try:
             status = os.stat(self.file)
         except OSError:

@@ -1,7 +1,7 @@
-"""The socket over which `npserver reload` asks a running server to reload and hears how that went.
+"""The control socket: `npserver reload` asks a running server over it to reload, and is told the outcome.
 
-Its place follows from the config file's path and the user, so that both sides find it. One line in (`reload`), the
-outcome out: `ok`, or the errors. Only the same user (or root) can reach it.
+Its path follows from the config file's path and the user, so that both sides find it. The request is the line
+`reload`; the answer is `ok`, or one error a line. Only the same user and root can connect.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from hashlib import sha256
 
 REQUEST = b"reload\n"
 ANSWER_WITHIN_S = 40.0
+STOPPING = "the server is stopping"
+UNKNOWN_REQUEST = "unknown request on the control socket"
 _BACKLOG = 4
 
 
 def control_path(config_file: str) -> str:
-    """Where the server of this config file listens for requests."""
+    """Return the path of the control socket of the server that runs with `config_file`."""
     name = sha256(os.path.realpath(config_file).encode(errors="surrogateescape")).hexdigest()[:16]
     return os.path.join(_directory(), f"npserver-{name}.sock")
 
@@ -33,14 +35,14 @@ def _directory() -> str:
 
 
 def open_control(config_file: str) -> socket.socket | None:
-    """Listen for requests. None where that is not possible, or another server with this config does already."""
+    """Listen for requests. Return None if that is not possible, or another server with this config already does."""
     path = control_path(config_file)
     directory = os.path.dirname(path)
     try:
         os.makedirs(directory, mode=0o700, exist_ok=True)
         status = os.lstat(directory)
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
-            return None  # somebody else's: it could be swapped under us
+            return None  # another user owns the directory, and could replace the socket
         if os.path.exists(path) and _is_answered(path):
             return None
         with contextlib.suppress(FileNotFoundError):
@@ -63,7 +65,7 @@ def open_control(config_file: str) -> socket.socket | None:
 
 
 def close_control(control: socket.socket) -> None:
-    """Stop listening and remove the file."""
+    """Stop listening and remove the socket file."""
     path = control.getsockname()
     control.close()
     with contextlib.suppress(OSError):
@@ -71,14 +73,14 @@ def close_control(control: socket.socket) -> None:
 
 
 def answer(caller: socket.socket, errors: list[str]) -> None:
-    """Tell a caller how its reload went, and hang up."""
+    """Tell a caller the outcome of its reload, and close the connection."""
     with contextlib.suppress(OSError), caller:
         caller.settimeout(1.0)
         caller.sendall("".join(f"{line}\n" for line in errors or ["ok"]).encode())
 
 
 def ask_reload(config_file: str) -> list[str]:
-    """Ask the running server to reload. Gives the errors; none if all went well.
+    """Ask the running server to reload. Return the errors; there are none if it has succeeded.
 
     Raises: OSError when no server with this config answers.
     """
@@ -88,10 +90,11 @@ def ask_reload(config_file: str) -> list[str]:
         caller.sendall(REQUEST)
         text = b"".join(iter(lambda: caller.recv(65_536), b"")).decode()
     lines = text.splitlines()
-    return [] if lines == ["ok"] else lines or ["the server hung up"]
+    return [] if lines == ["ok"] else lines or ["the server closed the connection without an answer"]
 
 
 def _is_answered(path: str) -> bool:
+    """Return whether a server listens on the socket file `path`."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
         caller.setblocking(False)
         try:

@@ -1,7 +1,7 @@
-"""One process's part in serving: its context, the compiled config, its live listeners and its services.
+"""The data plane of one process: its context, the compiled config, its live listeners and its services.
 
-Workers run listeners, the controller runs services, and a single process runs both; a reload swaps the config in all
-of them in two steps, so that it happens in every process or in none.
+Workers run the listeners, the controller runs the services, and a single process runs both. A reload replaces the
+config in all processes in two steps, so that it happens in every process or in none.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ log = logging.getLogger("npserver.server")
 #: Each listener's sockets in this process, by the listener's key.
 Sockets = Mapping[str, tuple[socket.socket, ...]]
 
-_LAST_TURNS_S = 0.05  # between closing a socket's other holders and its acceptor: first bytes may be under way
-_FIRST_REQUEST_S = 0.1  # for those taken last, whose request may be under way
-_POLL_S = 0.02  # how often draining looks whether the last connection is gone
+_LAST_ACCEPTS_S = 0.05  # accepting goes on this long after closing the sockets: first bytes may be under way
+_FIRST_REQUEST_S = 0.1  # time for the connections accepted last to send their first request
+_POLL_S = 0.02  # how often a drain checks for connections that are still open
 
 
 def make_context(
     loop: asyncio.AbstractEventLoop, worker: int, board: Scoreboard, bulletin: Bulletin, document: Document
 ) -> Context:
-    """Make what all fronts and handlers of a process share."""
+    """Return the context that all fronts and handlers of a process share."""
     access_log = AccessLog(document.config.logging, loop, document.directory)
     row, sweeper = board.row(worker), Sweeper(loop)
     sweeper.watched.add(row)
@@ -48,9 +48,9 @@ def make_context(
 
 
 class DataPlane:
-    """What one process serves."""
+    """The compiled config and the live listeners and services of one process."""
 
-    __slots__ = ("_draining", "context", "live", "runtime", "services", "sockets")
+    __slots__ = ("context", "live", "runtime", "services", "sockets")
 
     def __init__(self, context: Context, *, runs_services: bool) -> None:
         self.context = context
@@ -58,7 +58,6 @@ class DataPlane:
         self.live: dict[str, LiveListener] = {}
         self.sockets: dict[str, tuple[socket.socket, ...]] = {}
         self.services = Services() if runs_services else None
-        self._draining: set[LiveListener] = set()  # removed by a reload, with connections left
 
     def __repr__(self) -> str:
         return f"<DataPlane worker={self.context.worker} {' '.join(map(repr, self.live.values()))}>"
@@ -68,9 +67,9 @@ class DataPlane:
         return compile_config(document, self.context)
 
     async def activate(self, runtime: Runtime, sockets: Sockets) -> None:
-        """Put `runtime` in place of what runs; `sockets` are those of its listeners that this process serves.
+        """Make `runtime` the active config. `sockets` are the sockets of its listeners that this process serves.
 
-        Sockets of listeners that it no longer has are closed.
+        The sockets of removed listeners are closed, and their connections drained.
         """
         old, self.runtime = self.runtime, runtime
         if old is not None:
@@ -97,7 +96,7 @@ class DataPlane:
             old.close()
 
     async def drain(self, timeout_s: float) -> None:
-        """Take no new clients, close the sockets; wait until those connected are done, at most `timeout_s`."""
+        """Stop accepting, close the listening sockets, and wait up to `timeout_s` for open connections to finish."""
         self.context.draining = True
         _close(self.sockets.values())
         await self._take_queued(self.live.values())
@@ -106,7 +105,7 @@ class DataPlane:
         await self._drain(None, timeout_s)
 
     def close(self) -> None:
-        """Release everything: what is still connected is cut off."""
+        """Abort the remaining connections and release everything."""
         for live in self.live.values():
             live.stop()
         for connection in list(self.context.connections):
@@ -126,11 +125,11 @@ class DataPlane:
             _abort(connection)
 
     async def _take_queued(self, listeners: Iterable[LiveListener]) -> None:
-        """Stop accepting, but not before those who are connected already are taken; give them time to ask."""
-        await asyncio.sleep(_LAST_TURNS_S)
+        """Accept the connections that are already queued, stop accepting, and give them time to send a request."""
+        await asyncio.sleep(_LAST_ACCEPTS_S)
         for live in listeners:
             live.stop()
-        await asyncio.sleep(_LAST_TURNS_S / 10)  # those accepted last get their transports
+        await asyncio.sleep(_LAST_ACCEPTS_S / 10)  # until the connections accepted last have their transports
         if self.context.connections:
             await asyncio.sleep(_FIRST_REQUEST_S)
 
@@ -138,16 +137,16 @@ class DataPlane:
         deadline = self.context.loop.time() + timeout_s
         while connections := self._connections(live):
             for connection in connections:
-                connection.shut_down()  # again and again: what was busy before may be idle now
+                connection.shut_down()  # repeated: a connection that was busy before may be idle now
             if self.context.loop.time() >= deadline:
                 if timeout_s:
-                    what = "1 connection" if len(connections) == 1 else f"{len(connections)} connections"
-                    log.warning("%s cut off after timeouts.shutdown (%g s)", what, timeout_s)
+                    count = "1 connection" if len(connections) == 1 else f"{len(connections)} connections"
+                    log.warning("%s aborted after %g s (timeouts.shutdown)", count, timeout_s)
                 return
             await asyncio.sleep(_POLL_S)
 
     def _connections(self, live: LiveListener | None) -> list[Any]:
-        """Open connections: all, or those that came over one listener."""
+        """Return the open connections: all, or those of one listener."""
         connections = self.context.connections
         return [one for one in connections if live is None or getattr(one, "listener", None) is live]
 

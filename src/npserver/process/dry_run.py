@@ -1,4 +1,4 @@
-"""Compiling a config without serving it: proves that it can be used, and says what to bind."""
+"""Compile a config without serving it: `npserver check` does only that, start-up and reload do it first."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def dry_run(document: Document, directory: Directory, certificates: CertificateStore | None = None) -> Runtime:
-    """Compile `document`, give what came out of it, already closed.
+    """Compile `document` and return the result, already closed: its listeners, warnings and summary can be used.
 
-    Slot numbers go into `directory`, as every process will give them out that compiles the same config; certificates
-    into `certificates`, which processes forked later take along.
+    Scoreboard slots are allocated in `directory`: every process that compiles the same config allocates the same
+    ones. Certificates are loaded into `certificates`, which processes forked later inherit.
 
     Raises: ConfigError.
     """

@@ -1,4 +1,4 @@
-"""What the operating system grants this process: descriptors, processors, another user's identity."""
+"""Operating system limits and identity of this process: open files, usable CPUs, user and group."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 def raise_descriptor_limit() -> None:
-    """Allow as many open descriptors as may be had without privileges."""
+    """Raise the limit of open file descriptors as far as possible without privileges."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        except (OSError, ValueError):  # macOS counts "unlimited" as too many
+        except (OSError, ValueError):  # macOS refuses "unlimited"
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft if soft > 10_240 else min(10_240, hard), hard))
 
 
 def usable_cpus() -> int:
-    """Count the processors that this process may use: its affinity, and its container's quota (cgroup v2)."""
+    """Return the number of CPUs this process may use, by its affinity and its container's quota (cgroup v2)."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
@@ -41,14 +41,14 @@ def usable_cpus() -> int:
 
 
 class Identity(Struct, frozen=True):
-    """A user and group to run as."""
+    """The user and group to run as."""
 
     user: int
     group: int
-    name: str  # of the user, for the supplementary groups; "" when only the group changes
+    name: str  # user name, for the supplementary groups; "" when only the group changes
 
     def assume(self) -> None:
-        """Become this user for good. Supplementary groups go first, the user last: after that nothing may change."""
+        """Change to this user and group for good. The user comes last: afterwards nothing else may be changed."""
         if os.geteuid() == 0:
             if self.name:
                 os.initgroups(self.name, self.group)
@@ -59,9 +59,9 @@ class Identity(Struct, frozen=True):
 
 
 def find_identity(document: Document) -> Identity | None:
-    """Look up `user` and `group` of the config; None when it names neither.
+    """Return the identity that the config's `user` and `group` name; None when it names neither.
 
-    Raises: StartError for unknown names, and for another user when not started as root.
+    Raises: StartError for an unknown name, and for another user unless npserver was started as root.
     """
     config = document.config
     if config.user is None and config.group is None:
@@ -80,9 +80,9 @@ def find_identity(document: Document) -> Identity | None:
             raise _unknown(document, "group", config.group) from None
     if os.geteuid() != 0 and (user, group) != (os.geteuid(), os.getegid()):
         key = "user" if config.user is not None else "group"
-        raise StartError(f'{document.place((key,))}: only root may change "{key}": start as root, or leave the key out')
+        raise StartError(f'{document.place((key,))}: "{key}" requires root: start npserver as root, or remove the key')
     return Identity(user, group, name)
 
 
 def _unknown(document: Document, key: str, name: str) -> StartError:
-    return StartError(f"{document.place((key,))}: no {key} {clip(name)} on this machine: create it, or name another")
+    return StartError(f"{document.place((key,))}: unknown {key} {clip(name)}: create it, or name an existing one")

@@ -1,4 +1,4 @@
-"""The event loop of a process, uvloop where it is installed, else the standard library's; and what its heap keeps."""
+"""The event loop of a process: uvloop if it is installed, else asyncio's. Also sets the C allocator's thresholds."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ import contextlib
 import importlib
 import os
 
-KEEP_S = 1.0  # after the start, which is not to wait for it
-KEPT_BYTES = 8 << 20  # free at the heap's end, before the system gets them back
-MAPPED_BYTES = 1 << 20  # smaller pieces of memory come from the heap
+KEEP_S = 1.0  # delay before the allocator is set, so that it does not slow down the start
+KEPT_BYTES = 8 << 20  # free memory kept at the end of the heap
+MAPPED_BYTES = 1 << 20  # smaller allocations come from the heap, larger ones from mmap
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
 
 
 def import_loop() -> None:
-    """Import what `new_loop` will need: done before forking, the memory is shared and children start faster."""
+    """Import the modules `new_loop` needs. Called before forking: children share their memory and start faster."""
     if os.environ.get("NPSERVER_LOOP") != "asyncio":
         with contextlib.suppress(ImportError):
             importlib.import_module("uvloop")
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
-    """Make this process's loop. `NPSERVER_LOOP=asyncio` in the environment asks for the standard library's."""
+    """Return a new event loop. `NPSERVER_LOOP=asyncio` in the environment selects asyncio's."""
     loop = _make()
     loop.call_later(KEEP_S, keep_heap)
     return loop
 
 
 def keep_heap() -> None:
-    """Have the C library keep memory that is about to be needed again.
+    """Have the C allocator keep freed memory for reuse instead of returning it to the system.
 
-    A large read takes a quarter of a megabyte and gives it back when it is passed on. glibc would return that to the
-    system each time, and the system clear it anew: a sixth of what a large proxied answer costs.
+    A large read allocates 256 KB and frees it once the data is forwarded. By default glibc returns such a block to the
+    kernel, which must clear it for the next read: a sixth of the time of a large proxied response.
     """
     import ctypes
 

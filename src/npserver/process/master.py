@@ -1,7 +1,8 @@
-"""The master: owns every listening socket and the children, waits for signals and messages, and does nothing else.
+"""The master process: owns every listening socket, forks the children, and waits for signals and their messages.
 
-No event loop, no network I/O, no threads: nothing that can crash it. It forks (`process.children`), passes the
-children's news on, and leads reloads (`process.reload`)."""
+It has no event loop, does no network I/O and starts no threads, so that nothing a client sends can crash it. The
+children are started and restarted by `process.children`; reloads are run by `process.reload`.
+"""
 
 from __future__ import annotations
 
@@ -14,31 +15,27 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from npserver.errors import ConfigError, StartError
-from npserver.observe import logs
-from npserver.process import control_socket, privileged, systemd
+from npserver.process import privileged, systemd
 from npserver.process.bindings import Bindings
 from npserver.process.child import ChildSetup, name_role
 from npserver.process.children import HANDLED_SIGNALS, Child, Children
+from npserver.process.control_server import ControlServer
 from npserver.process.dry_run import dry_run
 from npserver.process.limits import find_identity
 from npserver.process.loop import import_loop
 from npserver.process.message_channel import ChannelClosed, MessageChannel
-from npserver.process.options import WATCH_PERIOD_S, RunOptions, warn_of_unchangeable
+from npserver.process.options import RunOptions
 from npserver.process.privileged import PrivilegedSteps
-from npserver.process.reload import Reload
-from npserver.runtime.scoreboard import Directory, Scoreboard
+from npserver.process.reload import ActiveConfig, Reloader
+from npserver.runtime.scoreboard import Scoreboard
 from npserver.tls.certificates import CertificateStore
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger("npserver.server")
 
-MAX_EARLY_EXITS = 3  # by signals; a child that gives up by itself while starting is not started again
-STOP_GRACE_S = 2.0  # beyond timeouts.shutdown, for children to end by themselves
+MAX_EARLY_EXITS = 3  # during start-up and by a signal; a child that exits by itself during start-up is not restarted
+STOP_GRACE_S = 2.0  # added to timeouts.shutdown before children are killed
 
 
 class Master:
@@ -46,48 +43,41 @@ class Master:
 
     def __init__(self, options: RunOptions) -> None:
         self._options = options
-        self._document = options.document
-        self._identity = find_identity(options.document)
-        self._board = Scoreboard(options.workers, os.urandom(16))
-        self._certificates = CertificateStore()
-        is_changed = self._identity is not None and self._identity.user != os.geteuid()
-        self._privileged = (
-            PrivilegedSteps(self._identity, self._certificates) if self._identity and is_changed else None
-        )
-        self._runtime = dry_run(options.document, self._board.directory, self._certificates)
-        self._certificates.make_spares()
-        self._bindings = Bindings(options.workers, systemd.inherited_sockets())
-        self._children = Children(options.workers, self._board, self._setup_for, self._leave_master)
+        document = options.document
+        self._identity = find_identity(document)
+        board = Scoreboard(options.workers, os.urandom(16))
+        certificates = CertificateStore()
+        changes_user = self._identity is not None and self._identity.user != os.geteuid()
+        self._privileged = PrivilegedSteps(self._identity, certificates) if self._identity and changes_user else None
+        runtime = dry_run(document, board.directory, certificates)
+        certificates.make_spares()
+        bindings = Bindings(options.workers, systemd.inherited_sockets())
+        self._active = ActiveConfig(document, runtime, bindings, board, certificates)
         self._selector = selectors.DefaultSelector()
-        self._news: dict[str, Any] = {}
         self._wakeup = socket.socketpair()
-        self._control: socket.socket | None = None
-        self._callers: list[socket.socket] = []  # `npserver reload` commands waiting for an answer
+        self._news: dict[str, Any] = {}  # the latest value of each topic, for children forked later
+        self._children = Children(options.workers, board, self._setup_for, self._leave_master)
+        self._control = ControlServer(self._selector, self.reload)
+        self._reloader = Reloader(self._active, options, self._children, self._privileged, self._control.answer)
         self._is_announced = False
-        self._pending_reload: Reload | None = None
-        self._reload_again = False
-        self._changed_at = options.source.changed_at()
-        self._next_look = time.monotonic() + WATCH_PERIOD_S
         self._next_certificate_check = time.monotonic() + privileged.PERIOD_S
         # Stopping
         self._stop_deadline: float | None = None
         self._failed = False
-        self._status: int | None = None  # set when all is over
+        self._status: int | None = None  # the exit status, once all children have exited
 
     def run(self) -> int:
-        """Serve until told to stop. Gives the exit status. Raises: StartError when a socket cannot be bound."""
-        listeners = self._runtime.listeners
+        """Serve until told to stop. Return the exit status. Raises: StartError when a socket cannot be bound."""
+        bindings, listeners = self._active.bindings, self._active.runtime.listeners
         self._catch_signals()
         try:
-            self._bindings.commit(self._bindings.prepare(listeners), listeners)
+            bindings.commit(bindings.prepare(listeners), listeners)
             if self._options.source.file:
-                self._control = control_socket.open_control(self._options.source.file)
-            if self._control is not None:
-                self._selector.register(self._control, selectors.EVENT_READ, self._accept_caller)
+                self._control.open(self._options.source.file)
             if self._privileged is not None:
-                self._privileged.create_log(self._document)
+                self._privileged.create_log(self._active.document)
             import_loop()
-            gc.freeze()  # what exists now is shared with the children: the collector must not touch it
+            gc.freeze()  # objects made so far are shared with the children: a collection would copy their pages
             gc.enable()
             for child in self._children:
                 self._start(child)
@@ -95,15 +85,18 @@ class Master:
                 self._turn()
         finally:
             self._children.kill()
-            self._bindings.close()
-            if self._control is not None:
-                control_socket.close_control(self._control)
+            bindings.close()
+            self._control.close()
         return self._status
 
-    # ── the loop ──
+    def reload(self) -> None:
+        """Read the config again and switch all processes to it, or keep the current one if any of them cannot."""
+        self._reloader.start()
+
+    # ── main loop ──
 
     def _turn(self) -> None:
-        """Wait for something to happen, and do what is due."""
+        """Wait for the next event, and do what is due."""
         for key, mask in self._selector.select(self._time_to_wait()):
             key.data(mask)
         now = time.monotonic()
@@ -111,36 +104,27 @@ class Master:
             if not self._children.alive:
                 self._status = 1 if self._failed else 0
             elif now >= self._stop_deadline:
-                log.warning("ending %d processes that did not stop in time", len(self._children.alive))
+                log.warning("killing %d processes that did not exit in time", len(self._children.alive))
                 self._status = 1
             return
         for child in self._children:
             if not child.pid and child.restart_at <= now:
                 self._start(child)
-        if self._pending_reload is not None and now >= self._pending_reload.deadline:
-            self._abandon_reload(["a process did not compile the config in time"])
-        if self._options.watch and now >= self._next_look:
-            self._next_look = now + WATCH_PERIOD_S
-            changed_at = self._options.source.changed_at()
-            if changed_at is not None and changed_at != self._changed_at:
-                self.reload()
+        self._reloader.check(now)
         if self._privileged is not None and now >= self._next_certificate_check:
             self._next_certificate_check = now + privileged.PERIOD_S
-            for message in self._privileged.look():
+            for message in self._privileged.check_certificates():
                 self._children.broadcast(message)
         for child in self._children.alive:
-            self._await(child)
+            self._watch_channel(child)
 
     def _time_to_wait(self) -> float | None:
         now = time.monotonic()
         if self._stop_deadline is not None:
             return max(self._stop_deadline - now, 0)
         due = [child.restart_at for child in self._children if not child.pid]
-        if self._pending_reload is not None:
-            due.append(self._pending_reload.deadline)
-        if self._options.watch:
-            due.append(self._next_look)
-        if self._privileged is not None and self._certificates.identities:
+        due += self._reloader.due_times()
+        if self._privileged is not None and self._active.certificates.identities:
             due.append(self._next_certificate_check)
         return max(min(due) - now, 0) if due else None
 
@@ -164,29 +148,29 @@ class Master:
                     self.reload()
                 elif number == signal.SIGUSR1:
                     if self._privileged is not None:
-                        self._privileged.create_log(self._document)
+                        self._privileged.create_log(self._active.document)
                     self._children.broadcast({"kind": "reopen"})
         for child, how in self._children.reap():
             self._child_exited(child, how)
 
     def _stop(self, number: int) -> None:
-        """Stop: gracefully on the first signal, at once on the second."""
+        """Shut down gracefully on the first signal, immediately on the second."""
         if self._stop_deadline is not None:
-            log.warning("second signal: ending at once")
+            log.warning("second signal: exiting immediately")
             self._status = 128 + number
             return
-        timeout_s = self._document.config.timeouts.shutdown
-        log.info("stopping, exchanges in flight have %g s (timeouts.shutdown)", timeout_s)
+        timeout_s = self._active.document.config.timeouts.shutdown
+        log.info("shutting down: waiting up to %g s for active requests (timeouts.shutdown)", timeout_s)
         self._stop_children(timeout_s)
 
     def _stop_children(self, timeout_s: float) -> None:
         systemd.notify("STOPPING=1")
-        if self._pending_reload is not None:
-            self._abandon_reload(["the server is stopping"])
-        self._bindings.close()
+        self._reloader.stop()
+        self._control.is_stopping = True
+        self._active.bindings.close()
         self._children.broadcast({"kind": "stop", "timeout_s": timeout_s})
         for child in self._children.alive:
-            self._await(child)
+            self._watch_channel(child)
         self._stop_deadline = time.monotonic() + timeout_s + STOP_GRACE_S
 
     # ── children ──
@@ -196,57 +180,62 @@ class Master:
         assert child.channel is not None
         serve: Callable[[int], None] = lambda mask: self._serve_channel(child, mask)  # noqa: E731
         self._selector.register(child.channel, selectors.EVENT_READ, serve)
-        if self._pending_reload is not None:
-            self._pending_reload.propose(child)
+        self._reloader.child_started(child)
 
     def _setup_for(self, role: int, channel: MessageChannel) -> ChildSetup:
-        """In a new child, which has still all privileges: what it is to work with."""
+        """Return what a new child works with. Runs in the child, which still has all privileges."""
+        active = self._active
         if self._privileged is not None:
-            self._certificates.files.supply(self._certificates.files.contents())
+            active.certificates.files.supply(active.certificates.files.contents())
         return ChildSetup(
-            role, channel, self._board, self._options.source, self._document, self._bindings.sockets(role), self._news,
-            self._identity, self._certificates,
+            role, channel, active.board, self._options.source, active.document, active.bindings.sockets(role),
+            self._news, self._identity, active.certificates,
         )  # fmt: skip
 
     def _leave_master(self, role: int) -> None:
-        """In a new child: close what is the master's."""
+        """Close what belongs to the master. Runs in a new child."""
         self._selector.close()
-        for one in (*self._wakeup, *self._callers):
-            one.close()
-        if self._control is not None:
-            self._control.close()
-        self._bindings.close_all_but(role)
-        if self._pending_reload is not None:
-            for key in self._pending_reload.new_keys:
-                self._pending_reload.bindings[key].close(unlink=False)
+        for end in self._wakeup:
+            end.close()
+        self._control.close_in_child()
+        self._active.bindings.close_all_but(role)
+        self._reloader.close_new_sockets()
 
     def _child_exited(self, child: Child, how: str) -> None:
-        """A child has ended."""
-        self._serve_channel(child, selectors.EVENT_READ)  # its last words: it may have been ready
-        self._hang_up(child)
-        if self._pending_reload is not None:
-            self._pending_reload.awaited.discard(child)
+        self._serve_channel(child, selectors.EVENT_READ)  # messages that it sent before it exited
+        self._close_channel(child)
+        self._reloader.child_exited(child)
         if self._stop_deadline is not None:
             return
-        is_hopeless = not how.startswith("signal") or child.early_exits > MAX_EARLY_EXITS
-        if not self._is_announced and not child.is_ready and is_hopeless:
-            log.error("%s ended while starting (%s)", name_role(child.role), how)
+        gives_up = not how.startswith("signal") or child.early_exits > MAX_EARLY_EXITS
+        if not self._is_announced and not child.is_ready and gives_up:
+            log.error("%s exited during start-up (%s)", name_role(child.role), how)
             self._failed = True
             self._stop_children(0)
             return
         pause_s = max(child.restart_at - time.monotonic(), 0)
         when = f" in {pause_s:.1f} s" if pause_s else ""
-        log.error("%s ended (%s), starting it again%s", name_role(child.role), how, when)
+        log.error("%s exited (%s), restarting it%s", name_role(child.role), how, when)
 
-    def _hang_up(self, child: Child) -> None:
+    def _child_ready(self, child: Child) -> None:
+        child.is_ready = True
+        is_stopping = self._stop_deadline is not None
+        if not self._is_announced and not is_stopping and all(one.is_ready for one in self._children):
+            self._is_announced = True
+            self._options.announce(self._active.runtime, self._active.bindings.current)
+            systemd.notify("READY=1", f"MAINPID={os.getpid()}")
+
+    # ── channels to the children ──
+
+    def _close_channel(self, child: Child) -> None:
         if child.channel is not None:
             with contextlib.suppress(KeyError, ValueError):
                 self._selector.unregister(child.channel)
             child.channel.close()
             child.channel = None
 
-    def _await(self, child: Child) -> None:
-        """Wait for what a child's channel is good for now."""
+    def _watch_channel(self, child: Child) -> None:
+        """Have the selector wait for writability too as long as messages to the child are queued."""
         if child.channel is not None:
             events = selectors.EVENT_READ | (selectors.EVENT_WRITE if child.channel.wants_write else 0)
             key = self._selector.get_map().get(child.channel)
@@ -262,7 +251,7 @@ class Master:
                 channel.flush()
             messages = channel.receive() if mask & selectors.EVENT_READ else []
         except ChannelClosed:
-            self._hang_up(child)  # its end follows as a signal
+            self._close_channel(child)  # its exit is reported by SIGCHLD
             return
         for message, _ in messages:
             if message["kind"] == "ready":
@@ -271,104 +260,4 @@ class Master:
                 self._news[message["topic"]] = message["value"]
                 self._children.broadcast(message, but=child)
             elif message["kind"] == "prepared":
-                self._take_prepared(child, message["error"])
-
-    def _child_ready(self, child: Child) -> None:
-        child.is_ready = True
-        is_stopping = self._stop_deadline is not None
-        if not self._is_announced and not is_stopping and all(one.is_ready for one in self._children):
-            self._is_announced = True
-            self._options.announce(self._runtime, self._bindings.current)
-            systemd.notify("READY=1", f"MAINPID={os.getpid()}")
-
-    # ── reload ──
-
-    def reload(self) -> None:
-        """Read the config again; if all of it is good, swap to it in all processes."""
-        if self._pending_reload is not None:
-            self._reload_again = True
-            return
-        systemd.notify("RELOADING=1")
-        self._changed_at = self._options.source.changed_at()
-        directory = Directory()
-        directory.names.update(self._board.directory.names)
-        try:
-            text = self._options.source.read()
-            document = self._options.source.document(text)
-            runtime = dry_run(document, directory, self._certificates)
-            bindings = self._bindings.prepare(runtime.listeners)
-        except (ConfigError, StartError) as error:
-            self._finish_reload(str(error).splitlines())
-            return
-        new_keys = frozenset(bindings.keys() - self._bindings.current.keys())
-        places = self._certificates.places()
-        self._pending_reload = Reload(text, document, runtime, bindings, new_keys, directory.names, places)
-        if self._privileged is not None:
-            self._privileged.create_log(document)
-            self._children.broadcast(self._privileged.supplies())
-        for child in self._children.alive:
-            self._pending_reload.propose(child)
-
-    def _take_prepared(self, child: Child, error: str) -> None:
-        if self._pending_reload is None:
-            return
-        self._pending_reload.awaited.discard(child)
-        if error:
-            self._abandon_reload([f"{name_role(child.role)}: {line}" for line in error.splitlines()])
-        elif not self._pending_reload.awaited:
-            self._commit_reload(self._pending_reload)
-
-    def _commit_reload(self, pending: Reload) -> None:
-        self._pending_reload = None
-        warn_of_unchangeable(self._document, pending.document)
-        # Sockets that go are closed here first: whoever closes last resets what is queued, and only workers can accept.
-        self._bindings.commit(pending.bindings, pending.runtime.listeners)
-        self._board.directory.names.update(pending.slots)
-        self._children.broadcast({"kind": "commit"})
-        self._document, self._runtime = pending.document, pending.runtime
-        logs.configure(pending.document.config.logging)
-        for problem in pending.runtime.warnings:
-            log.warning("%s", problem)
-        self._finish_reload([])
-
-    def _abandon_reload(self, errors: list[str]) -> None:
-        assert self._pending_reload is not None
-        pending, self._pending_reload = self._pending_reload, None
-        self._children.broadcast({"kind": "abandon"})
-        self._bindings.abandon(pending.bindings)
-        self._finish_reload(errors)
-
-    def _finish_reload(self, errors: list[str]) -> None:
-        """Say how it went: in the log, to the service manager, and to who asked."""
-        for line in errors:
-            log.error("%s", line)
-        if errors:
-            log.error("the new config is not used, the old one goes on")
-        else:
-            log.info("config reloaded")
-        systemd.notify("READY=1")
-        callers, self._callers = self._callers, []
-        for caller in callers:
-            control_socket.answer(caller, errors)
-        if self._reload_again:
-            self._reload_again = False
-            self.reload()
-
-    def _accept_caller(self, _mask: int) -> None:
-        assert self._control is not None
-        with contextlib.suppress(BlockingIOError):
-            caller, _ = self._control.accept()
-            caller.setblocking(False)
-            self._selector.register(caller, selectors.EVENT_READ, lambda _: self._hear_caller(caller))
-
-    def _hear_caller(self, caller: socket.socket) -> None:
-        self._selector.unregister(caller)
-        try:
-            request = caller.recv(len(control_socket.REQUEST))
-        except OSError:
-            request = b""
-        if request != control_socket.REQUEST or self._stop_deadline is not None:
-            control_socket.answer(caller, ["the server is stopping" if request else "nothing asked"])
-            return
-        self._callers.append(caller)
-        self.reload()
+                self._reloader.child_prepared(child, message["error"])

@@ -1,8 +1,8 @@
-"""Messages between the master and a child over a socketpair: JSON, with open sockets beside it.
+"""Message channel between the master and a child: JSON over a socketpair, with file descriptors attached.
 
-Layout: 4-byte big-endian length of the text, 2-byte number of descriptors, the text. Descriptors travel as ancillary
+Layout: 4-byte big-endian length of the text, 2-byte number of descriptors, the text. Descriptors are sent as ancillary
 data with the first byte of their message (unix(7), SCM_RIGHTS) and are matched to messages by order. Neither side
-ever blocks: what the kernel does not take waits here.
+ever blocks: data that the kernel does not take is queued here.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from typing import Any
 
 _HEAD = struct.Struct("!IH")
 _READ_BYTES = 256 << 10
-MAX_DESCRIPTORS = 250  # Linux takes 253 with one sendmsg (SCM_MAX_FD)
+MAX_DESCRIPTORS = 250  # Linux allows 253 per sendmsg (SCM_MAX_FD)
 
 Message = dict[str, Any]
 
 
 class ChannelClosed(Exception):
-    """The other side is gone."""
+    """The other side has closed its end."""
 
 
 class MessageChannel:
-    """One end. Owns its socket and the descriptors received until they are handed out."""
+    """One end of a channel. It owns its socket, and received descriptors until `receive` returns them."""
 
     __slots__ = ("_data", "_descriptors", "_outgoing", "socket")
 
@@ -40,33 +40,33 @@ class MessageChannel:
 
     @classmethod
     def pair(cls) -> tuple[MessageChannel, MessageChannel]:
-        """Make both ends."""
+        """Return the two ends of a new channel."""
         one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         return cls(one), cls(other)
 
     def fileno(self) -> int:
-        """The descriptor to wait on."""
+        """Return the socket's descriptor, for a selector or an event loop."""
         return self.socket.fileno()
 
     @property
     def wants_write(self) -> bool:
-        """Whether `flush` must be called when the socket can be written."""
+        """Whether data is queued: call `flush` when the socket is writable."""
         return bool(self._outgoing)
 
     def send(self, message: Message, descriptors: list[int] | None = None) -> None:
-        """Queue a message and send what the kernel takes. The descriptors are duplicated; the caller keeps its own.
+        """Send a message, queueing what the kernel does not take. Descriptors are duplicated; the caller keeps its own.
 
         Raises: ChannelClosed.
         """
         descriptors = [os.dup(number) for number in descriptors or ()]
         if len(descriptors) > MAX_DESCRIPTORS:
-            raise ValueError(f"{len(descriptors)} descriptors with one message")
+            raise ValueError(f"{len(descriptors)} descriptors in one message, at most {MAX_DESCRIPTORS} are possible")
         text = json.dumps(message, separators=(",", ":")).encode()
         self._outgoing.append((memoryview(_HEAD.pack(len(text), len(descriptors)) + text), descriptors))
         self.flush()
 
     def flush(self) -> None:
-        """Send what waits, as far as the kernel takes it. Raises: ChannelClosed."""
+        """Send queued data as far as the kernel takes it. Raises: ChannelClosed."""
         while self._outgoing:
             data, descriptors = self._outgoing[0]
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
@@ -84,9 +84,9 @@ class MessageChannel:
                 self._outgoing.popleft()
 
     def receive(self) -> list[tuple[Message, list[int]]]:
-        """Read what is there; give the messages that are complete, with their descriptors, now the caller's.
+        """Read all available data. Return the complete messages, with their descriptors, which the caller then owns.
 
-        Raises: ChannelClosed at the end, once all complete messages were given.
+        Raises: ChannelClosed when the other side has closed and all complete messages have been returned.
         """
         closed = False
         space = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
@@ -107,13 +107,13 @@ class MessageChannel:
                 closed = True
                 break
             self._data += data
-        messages = self._complete()
+        messages = self._take_complete()
         if closed and not messages:
-            raise ChannelClosed("the other side is gone")
+            raise ChannelClosed("closed by the other side")
         return messages
 
     def close(self) -> None:
-        """Close the socket and every descriptor still held."""
+        """Close the socket and all descriptors still owned."""
         self.socket.close()
         for number in self._descriptors:
             os.close(number)
@@ -123,7 +123,7 @@ class MessageChannel:
         self._descriptors.clear()
         self._outgoing.clear()
 
-    def _complete(self) -> list[tuple[Message, list[int]]]:
+    def _take_complete(self) -> list[tuple[Message, list[int]]]:
         messages = []
         start = 0
         while len(self._data) - start >= _HEAD.size:

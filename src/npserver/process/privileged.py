@@ -1,7 +1,7 @@
-"""What the master does for children that have given up its privileges: reads private keys, creates log files.
+"""Work that needs the master's privileges, done for children that run as another user.
 
-Needed where the config's `user` is not the one the program was started as. The children could else not take over a
-renewed certificate, nor go on in a new log file.
+With `user` in the config, the children cannot read private keys or create log files in protected directories. The
+master therefore sends them renewed certificates and keys, and creates a missing access log for their user.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from npserver.process.message_channel import Message
     from npserver.tls.certificates import CertificateStore
 
-PERIOD_S = tls_watch.PERIOD_S  # how often the certificates' files are looked at
+PERIOD_S = tls_watch.PERIOD_S  # between two checks of the certificate files
 
 
 class PrivilegedSteps:
-    """The master's help for its children."""
+    """Does the privileged steps for children that run as `identity`."""
 
     __slots__ = ("_certificates", "_identity")
 
@@ -31,33 +31,33 @@ class PrivilegedSteps:
         self._certificates = certificates
 
     def __repr__(self) -> str:
-        return f"<PrivilegedSteps to {self._identity.user} {self._certificates.files!r}>"
+        return f"<PrivilegedSteps for {self._identity.user} {self._certificates.files!r}>"
 
-    def supplies(self) -> Message:
-        """The message that gives a child the contents of all certificates and keys."""
+    def certificate_files(self) -> Message:
+        """Return the message that gives a child the contents of all certificate and key files."""
         return {"kind": "files", "files": self._certificates.files.contents()}
 
-    def look(self) -> list[Message]:
-        """Look for renewed certificates. Gives the messages that make children take them over."""
+    def check_certificates(self) -> list[Message]:
+        """Look for changed certificate files. Return the messages that make the children load them."""
         changed = self._certificates.refresh()
         for identity in changed:
             tls_watch.announce(identity)
         if not changed:
             return []
         paths = [identity.settings.cert for identity in changed]
-        return [self.supplies(), {"kind": "news", "topic": tls_watch.TOPIC, "value": paths}]
+        return [self.certificate_files(), {"kind": "news", "topic": tls_watch.TOPIC, "value": paths}]
 
     def create_log(self, document: Document) -> None:
-        """Create the access log, if there is none, for the children's user.
+        """Create the access log for the children's user if it does not exist.
 
-        A file that exists keeps its owner, and no link is followed: whoever can write to the directory must not make
-        the master give files away.
+        An existing file keeps its owner, and links are not followed: whoever can write to the directory must not be
+        able to have the master give files away.
         """
         name = document.config.logging.access_log
         if name in ("stdout", "stderr", "off"):
             return
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        with contextlib.suppress(OSError):  # reported by those who cannot open it then
+        with contextlib.suppress(OSError):  # a child that cannot open the log reports it
             descriptor = os.open(os.path.join(document.directory, name), flags, 0o640)
             try:
                 os.fchown(descriptor, self._identity.user, self._identity.group)

@@ -1,39 +1,223 @@
-"""A reload under way: every process compiles the new config first; only when all have done so do they swap to it."""
+"""Reloads in the master: every process switches to the new config, or none does.
+
+First every process compiles the new config ("prepare"). Once all of them have done so they switch to it ("commit"); if
+one fails, or takes too long, the current config stays in use everywhere ("abandon").
+"""
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
+from npserver.errors import ConfigError, StartError
+from npserver.observe import logs
+from npserver.process import control_socket, systemd
+from npserver.process.child import name_role
+from npserver.process.dry_run import dry_run
+from npserver.process.options import WATCH_PERIOD_S
+from npserver.runtime.scoreboard import Directory
+
 if TYPE_CHECKING:
     from npserver.config.document import Document
     from npserver.listen.binding import Binding
-    from npserver.process.children import Child
+    from npserver.process.bindings import Bindings
+    from npserver.process.children import Child, Children
+    from npserver.process.options import RunOptions
+    from npserver.process.privileged import PrivilegedSteps
     from npserver.program.runtime import Runtime
+    from npserver.runtime.scoreboard import Scoreboard
+    from npserver.tls.certificates import CertificateStore
+
+log = logging.getLogger("npserver.server")
 
 PREPARE_WITHIN_S = 30.0
 
 
+class ActiveConfig(Struct):
+    """The config in use, and what the master holds for it. A reload replaces the document and the runtime."""
+
+    document: Document
+    runtime: Runtime
+    bindings: Bindings
+    board: Scoreboard
+    certificates: CertificateStore
+
+
 class Reload(Struct):
-    """The new config and who has not compiled it yet."""
+    """A reload in progress: the new config, and the children that have not compiled it yet."""
 
     text: str
     document: Document
     runtime: Runtime
     bindings: dict[str, Binding]
-    new_keys: frozenset[str]  # listeners bound for it
-    slots: dict[str, int]
-    places: list[tuple[dict[str, Any], int]]  # of certificates: `CertificateStore.places`
+    new_keys: frozenset[str]  # of the listeners that were bound for it
+    slots: dict[str, int]  # of the scoreboard, by name
+    places: list[tuple[dict[str, Any], int]]  # of certificates: `tls.certificates.CertificateStore.places`
     awaited: set[Child] = field(default_factory=set)
     deadline: float = field(default_factory=lambda: time.monotonic() + PREPARE_WITHIN_S)
 
     def propose(self, child: Child) -> None:
-        """First step: hand over the new sockets and the text."""
+        """Send the new sockets and the config's text to `child`, and wait for its result."""
         self.awaited.add(child)
         if child.role >= 0:
             for key in sorted(self.new_keys):
                 sockets = self.bindings[key].sockets[child.role]
                 child.send({"kind": "sockets", "key": key}, [one.fileno() for one in sockets])
         child.send({"kind": "prepare", "text": self.text, "slots": self.slots, "places": self.places})
+
+
+class Reloader:
+    """Runs reloads, one at a time. A request that comes during a reload starts another one after it."""
+
+    def __init__(
+        self,
+        active: ActiveConfig,
+        options: RunOptions,
+        children: Children,
+        privileged: PrivilegedSteps | None,
+        on_finished: Callable[[list[str]], None],
+    ) -> None:
+        self._active = active
+        self._source = options.source
+        self._watches_file = options.watch
+        self._children = children
+        self._privileged = privileged
+        self._on_finished = on_finished  # called with the errors of a reload; without any, it has succeeded
+        self._is_stopped = False
+        self._changed_at = options.source.changed_at()
+        self._next_look = time.monotonic() + WATCH_PERIOD_S
+        # The reload in progress
+        self._pending: Reload | None = None
+        self._is_requested_again = False
+
+    def start(self) -> None:
+        """Read and compile the config, bind its new listeners, and propose it to all children."""
+        if self._is_stopped:
+            return
+        if self._pending is not None:
+            self._is_requested_again = True
+            return
+        systemd.notify("RELOADING=1")
+        active = self._active
+        self._changed_at = self._source.changed_at()
+        directory = Directory()
+        directory.names.update(active.board.directory.names)
+        try:
+            text = self._source.read()
+            document = self._source.document(text)
+            runtime = dry_run(document, directory, active.certificates)
+            bindings = active.bindings.prepare(runtime.listeners)
+        except (ConfigError, StartError) as error:
+            self._finish(str(error).splitlines())
+            return
+        new_keys = frozenset(bindings.keys() - active.bindings.current.keys())
+        places = active.certificates.places()
+        self._pending = Reload(text, document, runtime, bindings, new_keys, directory.names, places)
+        if self._privileged is not None:
+            self._privileged.create_log(document)
+            self._children.broadcast(self._privileged.certificate_files())
+        for child in self._children.alive:
+            self._pending.propose(child)
+
+    def stop(self) -> None:
+        """Abandon a reload in progress and start no other: the server is stopping."""
+        self._is_stopped = True
+        if self._pending is not None:
+            self._abandon(self._pending, [control_socket.STOPPING])
+
+    # ── called by the master ──
+
+    def check(self, now: float) -> None:
+        """Abandon a reload that takes too long; with `-watch`, start one when the file has changed."""
+        if self._pending is not None and now >= self._pending.deadline:
+            self._abandon(self._pending, ["a process did not compile the config in time"])
+        if self._watches_file and now >= self._next_look:
+            self._next_look = now + WATCH_PERIOD_S
+            changed_at = self._source.changed_at()
+            if changed_at is not None and changed_at != self._changed_at:
+                self.start()
+
+    def due_times(self) -> list[float]:
+        """Return the times, of `time.monotonic`, by which `check` must be called."""
+        due = [self._pending.deadline] if self._pending is not None else []
+        return [*due, self._next_look] if self._watches_file else due
+
+    def child_started(self, child: Child) -> None:
+        """Propose the config of a reload in progress to a child that was forked during it."""
+        if self._pending is not None:
+            self._pending.propose(child)
+
+    def child_exited(self, child: Child) -> None:
+        """Stop waiting for a child; its successor will be waited for instead."""
+        if self._pending is not None:
+            self._pending.awaited.discard(child)
+
+    def child_prepared(self, child: Child, error: str) -> None:
+        """Take the result of a child's "prepare": an error, or "" when it has compiled the config."""
+        pending = self._pending
+        if pending is None:
+            return
+        pending.awaited.discard(child)
+        if error:
+            self._abandon(pending, [f"{name_role(child.role)}: {line}" for line in error.splitlines()])
+        elif not pending.awaited:
+            self._commit(pending)
+
+    def close_new_sockets(self) -> None:
+        """Close the sockets that were bound for a reload in progress. Runs in a new child, which gets its own sent."""
+        if self._pending is not None:
+            for key in self._pending.new_keys:
+                self._pending.bindings[key].close(unlink=False)
+
+    # ── outcome ──
+
+    def _commit(self, pending: Reload) -> None:
+        self._pending = None
+        active = self._active
+        warn_of_unchangeable(active.document, pending.document)
+        # Removed sockets are closed here before the children close theirs: the last one to close a socket resets the
+        # connections still queued on it, and only workers can accept them.
+        active.bindings.commit(pending.bindings, pending.runtime.listeners)
+        active.board.directory.names.update(pending.slots)
+        self._children.broadcast({"kind": "commit"})
+        active.document, active.runtime = pending.document, pending.runtime
+        logs.configure(pending.document.config.logging)
+        for problem in pending.runtime.warnings:
+            log.warning("%s", problem)
+        self._finish([])
+
+    def _abandon(self, pending: Reload, errors: list[str]) -> None:
+        self._pending = None
+        self._children.broadcast({"kind": "abandon"})
+        self._active.bindings.abandon(pending.bindings)
+        self._finish(errors)
+
+    def _finish(self, errors: list[str]) -> None:
+        """Report the outcome to the log, the service manager and the callers of `npserver reload`."""
+        log_outcome(errors)
+        systemd.notify("READY=1")
+        self._on_finished(errors)
+        if self._is_requested_again:
+            self._is_requested_again = False
+            self.start()
+
+
+def log_outcome(errors: list[str]) -> None:
+    """Log the outcome of a reload."""
+    for line in errors:
+        log.error("%s", line)
+    if errors:
+        log.error("reload failed: keeping the current configuration")
+    else:
+        log.info("config reloaded")
+
+
+def warn_of_unchangeable(old: Document, new: Document) -> None:
+    """Log a warning for each changed key that a reload cannot apply."""
+    for key in ("workers", "user", "group"):
+        if getattr(new.config, key) != getattr(old.config, key):
+            log.warning('%s: "%s" cannot be changed by a reload: restart npserver to apply it', new.place((key,)), key)

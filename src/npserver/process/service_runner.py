@@ -1,4 +1,4 @@
-"""Running services, what happens once per server: each is started again when it fails, with a growing pause."""
+"""Runs the services, background tasks that exist once per server; a failed service is restarted with back-off."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LONGEST_PAUSE_S = 30.0
 
 
 class Services:
-    """The services of one process."""
+    """The running services of one process."""
 
     __slots__ = ("_tasks",)
 
@@ -27,7 +27,7 @@ class Services:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def replace(self, services: Sequence[Service]) -> None:
-        """End those that run and start `services`."""
+        """Cancel the running services and start `services`."""
         old, self._tasks = self._tasks, []
         for task in old:
             task.cancel()
@@ -42,6 +42,6 @@ async def _keep_running(service: Service) -> None:
             await service.run()
             return
         except Exception:
-            log.exception("%s failed, starting it again in %g s", type(service).__name__, pause_s)
+            log.exception("%s failed, restarting it in %g s", type(service).__name__, pause_s)
         await asyncio.sleep(pause_s)
         pause_s = min(pause_s * 2, LONGEST_PAUSE_S)

@@ -1,4 +1,4 @@
-"""Everything in one process and one event loop: `"workers": 0` for debugging, and `npserver.serve` for embedding."""
+"""The whole server in one process and one event loop, for `"workers": 0` and for embedding by `npserver.serve`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from npserver.process.data_plane import DataPlane, make_context
 from npserver.process.dry_run import dry_run
 from npserver.process.limits import find_identity
 from npserver.process.loop import new_loop
-from npserver.process.options import WATCH_PERIOD_S, RunOptions, warn_of_unchangeable
+from npserver.process.options import WATCH_PERIOD_S, RunOptions
+from npserver.process.reload import log_outcome, warn_of_unchangeable
 from npserver.runtime.bulletin import Bulletin
 from npserver.runtime.scoreboard import Directory, Scoreboard
 from npserver.runtime.tasks import spawn
@@ -33,7 +34,7 @@ log = logging.getLogger("npserver.server")
 
 
 class SingleProcess:
-    """A server in the running loop."""
+    """A server in the running event loop."""
 
     def __init__(self, document: Document) -> None:
         self.document = document
@@ -43,7 +44,7 @@ class SingleProcess:
         self.data_plane = DataPlane(context, runs_services=True)
 
     async def start(self) -> Runtime:
-        """Compile, bind and serve. Raises: ConfigError, StartError; nothing stays open then."""
+        """Compile the config, bind its listeners and serve. Raises: ConfigError, StartError, with everything closed."""
         try:
             runtime = self.data_plane.compile(self.document)
             self.bindings.commit(self.bindings.prepare(runtime.listeners), runtime.listeners)
@@ -55,7 +56,7 @@ class SingleProcess:
 
     async def reload(self, document: Document) -> Runtime:
         """Switch to another config. Raises: ConfigError, StartError: the old config stays in use."""
-        dry_run(document, Directory())  # a faulty config must not touch what runs
+        dry_run(document, Directory())  # a faulty config must not affect the running one
         runtime = self.data_plane.compile(document)
         try:
             prepared = self.bindings.prepare(runtime.listeners)
@@ -69,13 +70,13 @@ class SingleProcess:
         return runtime
 
     async def stop(self, timeout_s: float | None = None) -> None:
-        """Take no new clients, let those connected finish within `timeout_s` (`timeouts.shutdown`), close all."""
+        """Stop accepting, wait up to `timeout_s` (default: `timeouts.shutdown`) for open connections, close all."""
         self.bindings.close()
         await self.data_plane.drain(self.document.config.timeouts.shutdown if timeout_s is None else timeout_s)
         self.close()
 
     def close(self) -> None:
-        """Close all at once."""
+        """Close all listeners and connections immediately."""
         self.bindings.close()
         self.data_plane.close()
 
@@ -97,7 +98,7 @@ async def _run(options: RunOptions) -> int:
 
 
 class _Runner:
-    """The single process under signals, `npserver reload` and a watched file."""
+    """Runs a `SingleProcess` as a program: handles signals, `npserver reload` and a watched config file."""
 
     def __init__(self, options: RunOptions) -> None:
         self._options = options
@@ -112,8 +113,8 @@ class _Runner:
         options, loop = self._options, asyncio.get_running_loop()
         identity = find_identity(options.document)
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._end, number)
-        # Before anybody can see that it serves: a signal without its handler would end the process.
+            loop.add_signal_handler(number, self._stop_by_signal, number)
+        # These come before anything is served: without a handler the signal would end the process.
         loop.add_signal_handler(signal.SIGHUP, lambda: spawn(self._reload(), "reload"))
         loop.add_signal_handler(signal.SIGUSR1, self._single.data_plane.context.access_log.reopen)
         async with self._reloading:
@@ -136,45 +137,46 @@ class _Runner:
         return await self._finish()
 
     async def _finish(self) -> int:
-        stopping = spawn(self._single.stop(), "stopping")
-        hurried = spawn(self._stop_now.wait(), "second signal")
-        await asyncio.wait({stopping, hurried}, return_when=asyncio.FIRST_COMPLETED)
-        hurried.cancel()
+        stopping = spawn(self._single.stop(), "shutting down")
+        second_signal = spawn(self._stop_now.wait(), "second signal")
+        await asyncio.wait({stopping, second_signal}, return_when=asyncio.FIRST_COMPLETED)
+        second_signal.cancel()
         if stopping.done():
             return 0
-        log.warning("second signal: ending at once")
+        log.warning("second signal: exiting immediately")
         stopping.cancel()
         self._single.close()
         return 128 + self._signal
 
-    def _end(self, number: int) -> None:
+    def _stop_by_signal(self, number: int) -> None:
+        """Shut down gracefully on the first signal, immediately on the second."""
         self._signal = number
         if self._stop.is_set():
             self._stop_now.set()
         else:
             timeout_s = self._single.document.config.timeouts.shutdown
-            log.info("stopping, exchanges in flight have %g s (timeouts.shutdown)", timeout_s)
+            log.info("shutting down: waiting up to %g s for active requests (timeouts.shutdown)", timeout_s)
             self._stop.set()
 
     async def _reload(self) -> list[str]:
-        """Read the config again and swap to it. Gives the errors."""
+        """Read the config again and switch to it. Return the errors; there are none if it has succeeded."""
         async with self._reloading:
+            if self._stop.is_set():
+                return [control_socket.STOPPING]
             systemd.notify("RELOADING=1")
             try:
                 document = self._options.source.document(self._options.source.read())
                 runtime = await self._single.reload(document)
             except (ConfigError, StartError) as error:
                 errors = str(error).splitlines()
-                for line in errors:
-                    log.error("%s", line)
-                log.error("the new config is not used, the old one goes on")
-                return errors
-            logs.configure(document.config.logging)
-            for problem in runtime.warnings:
-                log.warning("%s", problem)
-            log.info("config reloaded")
+            else:
+                errors = []
+                logs.configure(document.config.logging)
+                for problem in runtime.warnings:
+                    log.warning("%s", problem)
+            log_outcome(errors)
             systemd.notify("READY=1")
-            return []
+            return errors
 
     async def _watch(self) -> None:
         seen = self._options.source.changed_at()
@@ -197,4 +199,5 @@ class _Runner:
                 request = await asyncio.get_running_loop().sock_recv(caller, len(control_socket.REQUEST))
         except (OSError, TimeoutError):
             request = b""
-        control_socket.answer(caller, await self._reload() if request == control_socket.REQUEST else ["nothing asked"])
+        is_known = request == control_socket.REQUEST
+        control_socket.answer(caller, await self._reload() if is_known else [control_socket.UNKNOWN_REQUEST])

@@ -1,4 +1,4 @@
-"""Speaking with a service manager: readiness (sd_notify(3)) and sockets that it has bound (sd_listen_fds(3))."""
+"""The service manager's protocol: state notifications (sd_notify(3)) and inherited sockets (sd_listen_fds(3))."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _FIRST_DESCRIPTOR = 3
 
 
 def inherited_sockets() -> list[socket.socket]:
-    """Take the sockets that the service manager passed to this very process."""
+    """Return the sockets that the service manager has passed to this process; its variables are removed."""
     environ = os.environ
     pid, count = environ.pop("LISTEN_PID", ""), environ.pop("LISTEN_FDS", "")
     environ.pop("LISTEN_FDNAMES", None)
@@ -25,7 +25,7 @@ def inherited_sockets() -> list[socket.socket]:
 
 
 def notify(*states: str) -> None:
-    """Tell the service manager, if there is one: `READY=1`, `RELOADING=1`, `STOPPING=1`."""
+    """Send states such as `READY=1`, `RELOADING=1` or `STOPPING=1` to the service manager, if there is one."""
     path = os.environ.get("NOTIFY_SOCKET", "")
     if not path.startswith(("/", "@")):
         return
