@@ -146,16 +146,16 @@ async def test_datagrams_become_messages_of_a_stream(
 async def test_datagrams_wait_in_order_for_a_stream_that_is_slow_to_connect(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from npserver.forward import links
+    from npserver.forward import target_connections
 
     gate = asyncio.Event()
-    real_dial = links.dial
+    real_dial = target_connections.dial
 
     async def slow_dial(*args: Any, **options: Any) -> Any:
         await gate.wait()
         return await real_dial(*args, **options)
 
-    monkeypatch.setattr(links, "dial", slow_dial)
+    monkeypatch.setattr(target_connections, "dial", slow_dial)
     received = bytearray()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
