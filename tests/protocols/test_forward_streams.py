@@ -54,7 +54,7 @@ async def test_a_target_that_cannot_be_reached_resets_the_client_and_says_why(
     async with serve(one_stream(f"tcp://127.0.0.1:{port}")) as server:
         with pytest.raises(ConnectionResetError):
             await ask(server)
-    assert f"no target of tcp://127.0.0.1:{port} for client 127.0.0.1" in caplog.text
+    assert f"no target of tcp://127.0.0.1:{port} can be reached for client 127.0.0.1" in caplog.text
     assert "connection refused" in caplog.text
 
 

@@ -1,8 +1,8 @@
-"""Forwards of datagrams: a session per client address, to a datagram socket or a stream of its own.
+"""Forward datagrams: one session per client address, each with its own socket or stream to a target.
 
-`DatagramForward` is the front of a listener with one or more such rules, told apart by `from`. Its sessions live in a
-`SessionTable`, ordered by their last use: the idlest makes room when the table is full, and the table ends those that
-have been silent too long. The table belongs to the listener and outlives a reload: sessions keep their target.
+`DatagramForward` is the front of a listener with one or more such rules, chosen by `from`. Its sessions are kept in a
+`SessionTable` in the order of their last use: a full table evicts the longest idle session, and sessions that are idle
+for their `timeout` are ended. The table belongs to the listener and survives a reload: sessions keep their target.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ if TYPE_CHECKING:
 log = logging.getLogger("npserver.forward")
 
 NEVER = float("inf")
-HELD_BYTES = 256 << 10  # of one session that is being set up: four datagrams of the largest size
-TABLE_HELD_BYTES = 64 << 20  # of all sessions of a listener together
+HELD_BYTES = 256 << 10  # datagrams held per session until its target is connected: four of the largest size
+TABLE_HELD_BYTES = 64 << 20  # datagrams held by all sessions of a listener
 
 
 @dataclass(frozen=True, slots=True)
 class DatagramRoute:
-    """One rule of a datagram listener, and the clients it is for (None: all)."""
+    """One forward rule of a datagram listener, and the clients' networks it applies to (None: all clients)."""
 
     forward: Forward
     networks: Networks | None = None
 
 
 class DatagramSession:
-    """One client: its way to the target, and its way back."""
+    """The session of one client: relays datagrams between the client and its target, both ways."""
 
     __slots__ = ("_held", "_held_bytes", "active", "client", "connection", "is_over", "received", "send", "sent",
                  "session", "socket", "table", "timeout_s")  # fmt: skip
 
-    send: Callable[[bytes], object]  # takes the client's datagrams; an OSError is for `connection.not_sent`
+    send: Callable[[bytes], object]  # sends to the target; on an OSError, call `connection.not_sent`
 
     def __init__(self, table: SessionTable, client: Client, socket: DatagramSocket, session: Session) -> None:
         self.table = table
@@ -52,7 +52,7 @@ class DatagramSession:
         self.socket = socket
         self.session = session
         self.timeout_s = session.forward.settings.timeout_s
-        self.active = 0.0  # loop time of the last datagram either way
+        self.active = 0.0  # loop time of the last datagram in either direction
         self.received = 0
         self.sent = 0
         self.is_over = False
@@ -76,7 +76,7 @@ class DatagramSession:
         self.socket.send(data, self.client)
 
     def release_held(self) -> list[bytes]:
-        """Give what came while the link was being set up; `send` is the link's own from now on."""
+        """Return the datagrams held until the target was connected; the connection sets `send` afterwards."""
         held, self._held = self._held, []
         self.table.held_bytes -= self._held_bytes
         self._held_bytes = 0
@@ -87,7 +87,7 @@ class DatagramSession:
         return self.table.evict(self)
 
     def end(self, reason: str) -> None:
-        """It is over; a next datagram of the client begins a new session."""
+        """End the session once; the client's next datagram opens a new one."""
         if not self.is_over:
             self.is_over = True
             del self.table.sessions[self.client]
@@ -104,7 +104,7 @@ class DatagramSession:
 
 
 class SessionTable:
-    """The sessions of one listener in this process, the idlest first."""
+    """The sessions of one listener in this process, the longest idle first."""
 
     __slots__ = ("__weakref__", "context", "deadline", "held_bytes", "sessions", "shortest_s", "time")
 
@@ -120,7 +120,7 @@ class SessionTable:
         return f"<SessionTable {len(self.sessions)}>"
 
     def add(self, session: DatagramSession) -> None:
-        """Keep a new session, as the one used last."""
+        """Add a new session, as the most recently used."""
         session.active = now = self.time()
         self.sessions[session.client] = session
         if session.timeout_s < self.shortest_s or len(self.sessions) == 1:
@@ -129,28 +129,28 @@ class SessionTable:
         self.context.sweeper.watched.add(self)
 
     def evict(self, spared: DatagramSession | None = None, *, rule_slot: int | None = None) -> bool:
-        """End the idlest session (of one rule) to make room; False when there is none."""
+        """End the longest idle session but `spared`, or that of one rule; return False if there is none."""
         if rule_slot is None:
-            idlest = next((one for one in self.sessions.values() if one is not spared), None)
+            longest_idle = next((one for one in self.sessions.values() if one is not spared), None)
         else:
             rules = ((one, one.session.forward.rule_slot) for one in self.sessions.values())
-            idlest = next((one for one, slot in rules if slot == rule_slot), None)
-        if idlest is None:
+            longest_idle = next((one for one, slot in rules if slot == rule_slot), None)
+        if longest_idle is None:
             return False
-        idlest.end("evicted")
+        longest_idle.end("evicted")
         return True
 
     def expire(self, now: float) -> None:
-        """End the sessions that have been silent too long; called by the sweeper."""
-        silent: list[DatagramSession] = []
+        """End the sessions that are idle for their timeout; called by the deadline sweeper."""
+        idle: list[DatagramSession] = []
         oldest = now
         for session in self.sessions.values():
             if session.active + self.shortest_s > now:
                 oldest = session.active
                 break
             if session.active + session.timeout_s <= now:
-                silent.append(session)
-        for session in silent:
+                idle.append(session)
+        for session in idle:
             session.end("timeout")
         if self.sessions:
             self.deadline = oldest + self.shortest_s
@@ -160,10 +160,13 @@ class SessionTable:
 
 
 class DatagramForward:
-    """Serves the datagrams of one listener."""
+    """The front of a datagram listener: finds or opens the session of each datagram's client."""
 
     def __init__(self, context: Context, key: str, routes: tuple[DatagramRoute, ...], most_sessions: int) -> None:
-        """`key`: the listener's. `most_sessions`: bound of this process, whatever the rules allow (descriptors)."""
+        """Create the front of the listener `key`.
+
+        `most_sessions` bounds the sessions of this process whatever the rules allow: each takes a file descriptor.
+        """
         self.context = context
         self.routes = routes
         self.most_sessions = most_sessions
@@ -175,14 +178,14 @@ class DatagramForward:
 
     @property
     def table(self) -> SessionTable:
-        """The listener's sessions."""
+        """The sessions of this listener, taken over from the front before a reload."""
         if self._table is None:
             carried: dict[tuple[str, str], Any] = self.context.carried
             self._table = carried.setdefault(self._table_key, SessionTable(self.context))
         return self._table
 
     def datagram(self, data: bytes, client: Client, socket: DatagramSocket) -> None:  # hot: forward.udp
-        """Take one datagram."""
+        """Relay a client's datagram to its target; opens a session for a new client."""
         table = self._table or self.table
         session = table.sessions.get(client)
         if session is None:
@@ -200,7 +203,7 @@ class DatagramForward:
             session.connection.not_sent(data, error)
 
     def close(self) -> None:
-        """A reload has put another front in this one's place: it finds the sessions in `context.carried`."""
+        """End all sessions at shutdown; after a reload the next front takes them over from `context.carried`."""
         if self.context.draining and self._table is not None:
             for session in list(self._table.sessions.values()):
                 session.end("shutdown")

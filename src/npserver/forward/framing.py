@@ -14,23 +14,23 @@ from typing import Literal
 FramingName = Literal["raw", "line", "length16", "length32"]
 
 MAX_LENGTHS = {"raw": 1 << 32, "line": 1 << 32, "length16": 0xFFFF, "length32": 0xFFFF_FFFF}
-_COMPACT = 64 << 10  # bytes already given that may stay in the buffer
+_COMPACT = 64 << 10  # bytes of returned messages after which the buffer is compacted
 
 
 class FramingError(ValueError):
-    """The stream holds a message longer than allowed: nothing after it can be told apart."""
+    """The stream holds a message longer than allowed; no message after it can be decoded."""
 
 
 class MessageDecoder:
-    """The messages of one stream. `feed` what was read, then take `messages` until none is left."""
+    """Decodes the messages of one stream: `feed` what was read, then call `messages` until it returns none."""
 
     __slots__ = ("_buffer", "_next", "_start", "max_message_size")
 
     def __init__(self, framing: FramingName, max_message_size: int) -> None:
-        """`max_message_size`: in bytes, of a message alone. Raw reads that are longer are cut into so long pieces."""
+        """Create a decoder. `max_message_size`: bytes of a message without its framing; longer raw reads are split."""
         self.max_message_size = max_message_size
         self._buffer = bytearray()
-        self._start = 0  # where the first message not given yet begins
+        self._start = 0  # offset of the first message not returned yet
         self._next: Callable[[], bytes | None] = {
             "raw": self._next_raw,
             "line": self._next_line,
@@ -43,18 +43,18 @@ class MessageDecoder:
 
     @property
     def held_bytes(self) -> int:
-        """Bytes fed and not given yet."""
+        """Bytes fed and not returned as messages yet."""
         return len(self._buffer) - self._start
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes of the stream (copied)."""
+        """Add the next bytes of the stream (copied)."""
         if self._start >= _COMPACT or self._start == len(self._buffer):
             del self._buffer[: self._start]
             self._start = 0
         self._buffer += data
 
     def messages(self, limit: int) -> list[bytes]:
-        """Give the next complete messages, at most `limit`. Raises: FramingError when one is longer than allowed."""
+        """Return at most `limit` complete messages. Raises: `FramingError` for a message longer than allowed."""
         found: list[bytes] = []
         take = self._next
         while len(found) < limit and (message := take()) is not None:
@@ -62,7 +62,7 @@ class MessageDecoder:
         return found
 
     def rest(self) -> bytes:
-        """What the stream's end leaves: a last line without its line feed. A cut counted message is dropped."""
+        """Return what is left at the end of the stream: a last line without line feed. Drops other partial messages."""
         rest = b""
         if self._next == self._next_line:
             rest = bytes(self._buffer[self._start :]).removesuffix(b"\r")
@@ -84,7 +84,7 @@ class MessageDecoder:
             if len(line) > self.max_message_size:
                 break
             self._start = end + 1
-            if line:  # empty lines say nothing
+            if line:  # empty lines are skipped
                 return line
         if self.held_bytes > self.max_message_size + 1 or end >= 0:
             raise FramingError(f"line longer than {self.max_message_size} bytes")
@@ -96,7 +96,7 @@ class MessageDecoder:
             return None
         length = int.from_bytes(self._buffer[self._start : body], "big")
         if length > self.max_message_size:
-            raise FramingError(f"message of {length} bytes, at most {self.max_message_size} are allowed")
+            raise FramingError(f"message of {length} bytes, longer than {self.max_message_size} bytes")
         end = body + length
         if len(self._buffer) < end:
             return None
@@ -105,7 +105,7 @@ class MessageDecoder:
 
 
 def encoder(framing: FramingName) -> Callable[[bytes], bytes]:
-    """What turns a message into its bytes on a stream. A message longer than `MAX_LENGTHS[framing]` cannot be."""
+    """Return the function that frames a message for a stream. Messages are at most `MAX_LENGTHS[framing]` long."""
     encoders: dict[str, Callable[[bytes], bytes]] = {
         "raw": bytes,
         "line": _encode_line,
@@ -116,7 +116,7 @@ def encoder(framing: FramingName) -> Callable[[bytes], bytes]:
 
 
 def _encode_line(message: bytes) -> bytes:
-    """A message that ends its last line itself gets no second line feed."""
+    """Add a line feed unless the message ends with one."""
     return message if not message or message.endswith(b"\n") else message + b"\n"
 
 

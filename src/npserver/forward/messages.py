@@ -1,8 +1,8 @@
-"""Forwards from a stream to datagrams: TCP, TLS or Unix in, UDP or Unix datagrams out.
+"""Forward a stream to datagrams: TCP, TLS or Unix streams in, UDP or Unix datagrams out.
 
-Each connection has a connected datagram socket of its own, so that answers find their way back. Messages are told
-apart by `framing`; `raw` sends each read as one datagram. A flood is read in turns, and only as fast as the kernel
-takes datagrams.
+Each connection has its own connected datagram socket, so that the target's datagrams return to the right client.
+`forward.framing` delimits the messages on the stream; with `raw`, each read is sent as one datagram. The client is read
+in turns with other connections, and only as fast as the kernel accepts datagrams.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("npserver.forward")
 
 TURN = 256  # messages sent before other connections get their turn
-ANSWER_S = 2.0  # silence after a client has sent all, before it is taken not to wait for (more) answers
+ANSWER_S = 2.0  # idle timeout after the client has half-closed: long enough for the target's last datagrams
 
 
 class MessageForward:
-    """Serves connections by sending their messages as datagrams."""
+    """The front of a stream listener whose messages are sent to datagram targets."""
 
     def __init__(self, forward: Forward) -> None:
         self.forward = forward
@@ -35,11 +35,11 @@ class MessageForward:
         return f"<MessageForward {self.forward!r}>"
 
     def accept(self, listener: LiveListener) -> asyncio.Protocol:
-        """Make the protocol of a new connection."""
+        """Create the protocol of a new connection."""
         return MessageConnection(self.forward, listener)
 
     def close(self) -> None:
-        """Nothing to end: connections go on."""
+        """Do nothing: open connections continue after a reload."""
 
 
 class MessageConnection(asyncio.Protocol):
@@ -74,14 +74,14 @@ class MessageConnection(asyncio.Protocol):
     def __repr__(self) -> str:
         return f"<MessageConnection {self.session!r}>"
 
-    # ── the client's side, called by the loop ──
+    # ── the client's side, called by asyncio ──
 
     def proxied(self, source: Endpoint, destination: Endpoint) -> None:
-        """A PROXY header named the client; called before `connection_made`."""
+        """Take the addresses of a PROXY header; called before `connection_made`."""
         self.proxied_from = (source, destination)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The client is there: admit it, then open its socket."""
+        """Called by asyncio for a new client: open its session and its datagram socket."""
         self.transport = transport  # type: ignore[assignment]
         client, local = self.proxied_from or (endpoint_of(transport, "peername"), None)
         self.session = session = self.forward.open(self.listener, client, local)
@@ -97,14 +97,14 @@ class MessageConnection(asyncio.Protocol):
         self._target.open()
 
     def data_received(self, data: bytes) -> None:
-        """Send what is complete in `data`."""
+        """Called by asyncio with the client's bytes: send each complete message as a datagram."""
         self._received += len(data)
         self._touch()
         self._decoder.feed(data)
         self._send_turn()
 
     def eof_received(self) -> bool:
-        """The client has sent all, and may wait for answers."""
+        """Called by asyncio when the client half-closes: send the rest, then wait `ANSWER_S` for answers."""
         self._is_at_eof = True
         self._timeout_s = min(self._timeout_s, ANSWER_S)
         self._touch()
@@ -112,17 +112,20 @@ class MessageConnection(asyncio.Protocol):
         return self.transport.can_write_eof()
 
     def pause_writing(self) -> None:
-        """The client takes less than the target sends: the kernel has to drop."""
+        """Called by asyncio when the write buffer passes its high-water mark: stop reading from the target.
+
+        The kernel then drops the target's datagrams once its receive buffer is full.
+        """
         if self._target is not None:
             self._target.pause()
 
     def resume_writing(self) -> None:
-        """The client has caught up."""
+        """Called by asyncio when the write buffer has drained below its low-water mark: read from the target again."""
         if self._target is not None:
             self._target.resume()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The client is gone."""
+        """Called by asyncio when the client's connection has closed: end the session."""
         self._is_over = True
         self.context.connections.discard(self)
         self.context.sweeper.watched.discard(self)
@@ -133,19 +136,19 @@ class MessageConnection(asyncio.Protocol):
             self.session.end(self.listener.listener.address.scheme, self._received, self._sent, reason)
 
     def expire(self, now: float) -> None:
-        """Nothing has come from either side for too long; called by the sweeper."""
+        """Close a connection that was idle for its timeout; called by the deadline sweeper."""
         self._end("closed by client" if self._is_at_eof else "timeout")
         self.deadline = float("inf")
 
     def shut_down(self) -> None:
-        """Connections live on until `timeouts.shutdown`; those of clients that have sent all have been served."""
+        """Close at shutdown if the client has half-closed and all is sent; else continue until `timeouts.shutdown`."""
         if self._is_at_eof and not self._unsent:
             self._end("shutdown")
 
-    # ── from the one to the other ──
+    # ── relaying ──
 
     def _answer(self, data: bytes) -> None:
-        """A datagram from the target."""
+        """Write a datagram from the target to the client."""
         self._touch()
         if len(data) <= self._max_length and not self.transport.is_closing():
             wire = self._encode(data)
@@ -153,7 +156,7 @@ class MessageConnection(asyncio.Protocol):
             self.transport.write(wire)
 
     def _send_turn(self) -> None:
-        """Send complete messages, so many as is fair; the rest later, and until then nothing more is read."""
+        """Send at most `TURN` messages; if some are left, pause reading and continue later."""
         target = self._target
         if target is None or self._is_over or self.transport.is_closing():
             return

@@ -1,4 +1,8 @@
-"""Forwards of PostgreSQL clients that ask for TLS within the protocol."""
+"""Forward PostgreSQL clients that negotiate TLS by an SSLRequest.
+
+`forward.stream_router` has answered the client's SSLRequest to read the ClientHello; the same request is sent to the
+target here before the client's bytes are relayed.
+"""
 
 from __future__ import annotations
 
@@ -13,27 +17,27 @@ if TYPE_CHECKING:
     from npserver.forward.session import Forward
     from npserver.listen.listener import LiveListener
 
-ANSWER_S = 10.0  # for a PostgreSQL server to answer SSLRequest
+ANSWER_S = 10.0  # how long a PostgreSQL server may take to answer an SSLRequest
 
 
 class PostgresEnd(End):
-    """A PostgreSQL server: SSLRequest is sent, `S` awaited (PostgreSQL protocol §54.2.11), then all is passed on."""
+    """The connection to a PostgreSQL server: send an SSLRequest, wait for `S` (PostgreSQL §54.2.11), then relay."""
 
-    __slots__ = ("_is_asked",)
+    __slots__ = ("_awaits_answer",)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask."""
+        """Called by asyncio when the target is connected: send the SSLRequest."""
         self.transport = cast("asyncio.Transport", transport)
         self.transport.write(self.relay.preface + POSTGRES_SSL_REQUEST)
         self.relay.preface = b""
         self.relay.deadline = self.relay.context.loop.time() + ANSWER_S
         self.relay.context.sweeper.watched.add(self.relay)
-        self._is_asked = True
+        self._awaits_answer = True
 
     def data_received(self, data: bytes) -> None:
-        """Take the answer; after that, pass on."""
-        if self._is_asked:
-            self._is_asked = False
+        """Called by asyncio with the target's bytes: check the answer to the SSLRequest, then relay."""
+        if self._awaits_answer:
+            self._awaits_answer = False
             if data[:1] != b"S":
                 self.relay.reason = "target refuses TLS"
                 self.is_open = True
@@ -48,7 +52,7 @@ class PostgresEnd(End):
 
 
 class PostgresConnection(ForwardedConnection):
-    """A connection whose target is asked for TLS before it gets the client's ClientHello."""
+    """A relay that sends its target an SSLRequest before the client's ClientHello."""
 
     target_class = PostgresEnd
 
@@ -56,7 +60,7 @@ class PostgresConnection(ForwardedConnection):
 
 
 class PostgresForward:
-    """The front of clients whose request for TLS has been granted already, and whose target must be asked too."""
+    """The front for clients whose SSLRequest has been answered; it sends an SSLRequest to each target."""
 
     def __init__(self, forward: Forward) -> None:
         self.forward = forward
@@ -65,8 +69,8 @@ class PostgresForward:
         return f"<PostgresForward {self.forward!r}>"
 
     def accept(self, listener: LiveListener) -> asyncio.Protocol:
-        """Make the protocol of a new connection."""
+        """Create the protocol of a new connection."""
         return PostgresConnection(self.forward, listener).client
 
     def close(self) -> None:
-        """Nothing to end: connections go on."""
+        """Do nothing: open connections continue after a reload."""

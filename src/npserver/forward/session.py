@@ -1,8 +1,7 @@
-"""A forward rule at run time, and one client's use of it: who, where to, since when, how much.
+"""A compiled forward rule (`Forward`) and its sessions: one `Session` per connection or datagram client.
 
-All four forms of forwarding (`forward.streams`, `forward.messages`, `forward.datagrams`) open a `Session` per
-connection or UDP client here: networks let in, the limit, the target, the counters and the access-log line are the
-same for all of them.
+Shared by all forms of forwarding (`forward.streams`, `forward.messages`, `forward.datagrams`): access control, the
+limit on sessions, target selection, counters and the access-log line.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ log = logging.getLogger("npserver.forward")
 
 _ids = itertools.count(1)
 
-#: An address and a port, as PROXY headers name them.
+#: An IP address or Unix socket path, and a port (0 for Unix sockets).
 Endpoint = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class ForwardSettings:
-    """A forward rule as the config has it; seconds and bytes."""
+    """The settings of a forward rule; times in seconds, sizes in bytes."""
 
     name: str  # for logs: "dispatch[3]"
     timeout_s: float = 300.0
@@ -50,14 +49,14 @@ class ForwardSettings:
 
 
 class Forward:
-    """One forward rule: its settings, its upstream, its counters."""
+    """A forward rule: its settings, its upstream, its counters."""
 
     __slots__ = ("_failed_slot", "_gauge_slot", "_received_slot", "_refused_slot", "_sent_slot", "_sessions_slot",
                  "_share", "_slots", "_total", "context", "rule_slot", "sends_header", "settings",
                  "upstream")  # fmt: skip
 
     def __init__(self, context: Context, settings: ForwardSettings, upstream: Upstream, gauge: str) -> None:
-        """`gauge`: what tells this rule's count of open sessions from that of others, across reloads."""
+        """Create the rule. `gauge` identifies its count of open sessions on the scoreboard, also across reloads."""
         self.context = context
         self.settings = settings
         self.upstream = upstream
@@ -66,7 +65,7 @@ class Forward:
         self._total = row.board.total
         self._sessions_slot = row.slot("forward.sessions")
         self._gauge_slot = row.slot("gauge.forward.sessions")
-        self.rule_slot = row.slot(f"gauge.forward.sessions.{gauge}")  # what `max_connections` is compared with
+        self.rule_slot = row.slot(f"gauge.forward.sessions.{gauge}")  # compared with `max_connections`
         self.sends_header = bool(settings.send_proxy or any(one.settings.send_proxy for one in upstream.targets))
         self._share = max(settings.max_connections // max(len(row.board.rows) - 1, 1), 1)
         self._refused_slot = row.slot("forward.refused")
@@ -78,38 +77,42 @@ class Forward:
         return f"<Forward {self.settings.name} to {self.upstream.name} open={self._total(self.rule_slot)}>"
 
     def admits(self, ip: str) -> bool:
-        """Whether clients at `ip` are let in; "" on Unix sockets, which are in no network."""
+        """Whether `allow` and `deny` admit clients at `ip`; "" for Unix sockets, which are in no network."""
         settings = self.settings
         if settings.deny is not None and ip in settings.deny:
             return False
         return settings.allow is None or ip in settings.allow
 
     def is_full(self) -> bool:
-        """Whether `max_connections` sessions are open over all workers."""
+        """Whether all workers together have `max_connections` sessions open."""
         return self._total(self.rule_slot) >= self.settings.max_connections
 
     def has_its_share(self) -> bool:
-        """Whether `max_connections` sessions are open, and of those in this worker as many as it may have at any time.
+        """Whether the rule is full and this worker has its equal share of `max_connections` or more.
 
-        Only the kernel knows which worker gets a client: one with few must not refuse them because others have many.
+        The kernel distributes clients unevenly: a worker with few sessions must not refuse clients because others
+        have many.
         """
         return self.is_full() and self._slots[self.rule_slot] >= self._share
 
     def count_refused(self) -> None:
-        """A client was not let in."""
+        """Count a client that was refused."""
         self._slots[self._refused_slot] += 1
 
     def count_failed(self) -> None:
-        """No target could be reached for a client."""
+        """Count a client for which no target could be reached."""
         self._slots[self._failed_slot] += 1
 
     def open(self, live: LiveListener, client: Endpoint, local: Endpoint | None = None) -> Session | None:
-        """Begin a session, or None for a client that is not let in or one too many. `local`: the address it reached."""
+        """Open a session; return None if the client is not admitted or the limit is reached.
+
+        `local`: the address the client connected to, if a PROXY header named it.
+        """
         if not self.admits(client[0]):
-            log.debug("%s: client %s is not let in", self.settings.name, client[0])
+            log.debug("%s: client %s refused (allow, deny)", self.settings.name, client[0])
         elif self.is_full():
             log.warning(
-                "%s: client %s refused, %d sessions are open (%s)",
+                "%s: client %s refused: %d sessions are open (%s)",
                 self.settings.name, client[0], self.settings.max_connections, self.settings.max_connections_key,
             )  # fmt: skip
         else:
@@ -118,7 +121,7 @@ class Forward:
         return None
 
     def begin(self, live: LiveListener, client: Endpoint, local: Endpoint | None = None) -> Session:
-        """Begin a session of a client that is let in and has room."""
+        """Open a session without checks; the caller has made them."""
         slots = self._slots
         slots[self._sessions_slot] += 1
         slots[self._gauge_slot] += 1
@@ -126,7 +129,7 @@ class Forward:
         return Session(self, live, client, local)
 
     def closed(self, received: int, sent: int) -> None:
-        """A session has ended: bytes from and to its client."""
+        """Count the end of a session; `received`, `sent`: bytes from and to its client."""
         slots = self._slots
         slots[self._gauge_slot] -= 1
         slots[self.rule_slot] -= 1
@@ -135,7 +138,7 @@ class Forward:
 
 
 class Session:
-    """One connection, or one client of a datagram socket."""
+    """One forwarded connection, or one client of a datagram listener."""
 
     __slots__ = ("client", "forward", "id", "live", "local", "started", "target", "transport", "tried")
 
@@ -154,7 +157,7 @@ class Session:
         return f"<Session {endpoint(self.client)} to {self.target.uri if self.target else None}>"
 
     def next_target(self) -> Target | None:
-        """Choose and acquire the (next) target; None when no other can be tried."""
+        """Choose and acquire a target not tried yet; None if there is none or `retries` are used up."""
         upstream = self.forward.upstream
         target = upstream.only_target
         if target is None or self.tried:
@@ -170,26 +173,26 @@ class Session:
         return target
 
     def target_failed(self, reason: str) -> None:
-        """The target could not be reached."""
+        """Report that the target could not be reached."""
         if self.target is not None:
             self.target.failed(reason)
 
     def target_reached(self) -> None:
-        """The target is connected."""
+        """Report that the target is connected."""
         if self.target is not None:
             self.target.succeeded()
 
     def unreachable(self, reason: str) -> None:
-        """All targets failed: say why."""
+        """Count and log that no target could be reached; `reason`: why the last one failed."""
         forward = self.forward
         forward.count_failed()
         log.warning(
-            "%s: no target of %s for client %s: %s",
+            "%s: no target of %s can be reached for client %s (forward_to): %s",
             forward.settings.name, forward.upstream.name, endpoint(self.client), reason,
         )  # fmt: skip
 
     def proxy_header(self) -> bytes:
-        """The PROXY header that the target wants first, or nothing."""
+        """Return the PROXY protocol header to send before any data; empty if `send_proxy` is not set."""
         target = self.target
         version = self.forward.settings.send_proxy or (target.settings.send_proxy if target else None)
         if version is None:
@@ -204,7 +207,7 @@ class Session:
         return encode_v2(source, destination, datagram=is_datagram)
 
     def end(self, kind: str, received: int, sent: int, reason: str) -> None:
-        """It is over: release the target, count, write the log line. Called once."""
+        """Release the target, update the counters and write the access-log line. Called once."""
         forward = self.forward
         uri = self.target.uri if self.target else ""
         self._release()
@@ -229,7 +232,7 @@ class Session:
 
 
 def endpoint_of(transport: asyncio.BaseTransport, name: str) -> Endpoint:
-    """The client's address ("peername") or the one it reached ("sockname"). Unix sockets: a path or nothing, port 0."""
+    """Return the client's endpoint ("peername") or the local one ("sockname"). Unix sockets: a path or "", port 0."""
     value = transport.get_extra_info(name)
     if isinstance(value, tuple):
         return plain_ip(value[0]), value[1]
@@ -237,7 +240,7 @@ def endpoint_of(transport: asyncio.BaseTransport, name: str) -> Endpoint:
 
 
 def endpoint(client: Endpoint) -> str:
-    """`192.0.2.7:4711`, `[2001:db8::7]:4711`, a Unix socket's path or `unix`."""
+    """Return the text for logs: `192.0.2.7:4711`, `[2001:db8::7]:4711`, a Unix socket's path or `unix`."""
     host, port = client
     if not port:
         return host or "unix"

@@ -39,7 +39,11 @@ log = logging.getLogger("npserver.forward")
 
 @dataclass(frozen=True, slots=True)
 class StreamRoute:
-    """One rule: where its connections go, the clients (None: all) and server names (none: any, or no TLS) it is for."""
+    """One forward rule of the listener, and which connections it applies to.
+
+    `networks`: the clients' networks (None: all clients). `names`: the TLS server names in lower case (none: all
+    connections, with or without TLS).
+    """
 
     front: StreamForward | MessageForward
     names: tuple[str, ...] = ()
@@ -47,8 +51,11 @@ class StreamRoute:
 
 
 class StreamRouter:
-    """Serves connections by the rule that fits best: an exact name before a wildcard (the longest) before none, then a
-    network before none, then the first."""
+    """The front of a listener with several forward rules: serves each connection by the most specific rule.
+
+    An exact server name wins over wildcards (the longest first), a wildcard over no name; then a network wins over no
+    network; then the first rule of the config wins.
+    """
 
     def __init__(self, context: Context, routes: Sequence[StreamRoute], hello_timeout_s: float) -> None:
         self.context = context
@@ -59,20 +66,20 @@ class StreamRouter:
         return f"<StreamRouter {len(self.routes)}>"
 
     def accept(self, listener: LiveListener) -> asyncio.Protocol:
-        """Make the protocol of a new connection."""
+        """Create the protocol of a new connection."""
         return PrereadConnection(self, listener)
 
     def close(self) -> None:
-        """Nothing to end: connections go on."""
+        """Do nothing: open connections continue after a reload."""
 
     def candidates(self, ip: str) -> list[StreamRoute]:
-        """The rules whose networks hold `ip`, those with networks first."""
-        fitting = [route for route in self.routes if route.networks is None or ip in route.networks]
-        return sorted(fitting, key=lambda route: route.networks is None)
+        """Return the rules that apply to clients at `ip`, rules with networks first."""
+        matching = [route for route in self.routes if route.networks is None or ip in route.networks]
+        return sorted(matching, key=lambda route: route.networks is None)
 
     @staticmethod
     def choose(candidates: Sequence[StreamRoute], name: str) -> StreamRoute | None:
-        """The rule for a server name; "" for a client that gives none."""
+        """Return the rule for a server name; `name` is "" for a client that sends none."""
         if name:
             wildcards = [f"*{name[at:]}" for at, letter in enumerate(name) if letter == "."]
             for wanted in (name, *wildcards):  # the longest wildcard first
@@ -83,20 +90,20 @@ class StreamRouter:
 
 
 class PrereadConnection(asyncio.Protocol):
-    """A new connection until it is known which rule it is for."""
+    """A new connection until its rule is known: reads the ClientHello, then hands the connection over."""
 
-    __slots__ = ("__weakref__", "_candidates", "_is_postgres", "_proxied", "_reader", "_routes", "_start", "deadline",
+    __slots__ = ("__weakref__", "_candidates", "_is_postgres", "_proxied", "_reader", "_router", "_start", "deadline",
                  "listener", "transport")  # fmt: skip
 
     transport: asyncio.Transport
 
-    def __init__(self, routes: StreamRouter, listener: LiveListener) -> None:
-        self._routes = routes
+    def __init__(self, router: StreamRouter, listener: LiveListener) -> None:
+        self._router = router
         self.listener = listener
         self.deadline = float("inf")
         self._candidates: list[StreamRoute] = []
         self._proxied: tuple[Endpoint, Endpoint] | None = None
-        self._start = b""  # what has come until it is known not to be a request of PostgreSQL's
+        self._start = b""  # bytes received that may still be PostgreSQL encryption requests
         self._reader = HelloReader()
         self._is_postgres = False
 
@@ -104,24 +111,24 @@ class PrereadConnection(asyncio.Protocol):
         return f"<PrereadConnection {self._reader!r}>"
 
     def proxied(self, source: Endpoint, destination: Endpoint) -> None:
-        """A PROXY header named the client; called before `connection_made`."""
+        """Take the addresses of a PROXY header; called before `connection_made`."""
         self._proxied = (source, destination)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The client is there: see whether its address alone decides."""
+        """Called by asyncio for a new client: choose the rule now if no candidate rule needs a server name."""
         self.transport = cast("asyncio.Transport", transport)
         client = self._proxied[0] if self._proxied else endpoint_of(transport, "peername")
-        self._candidates = self._routes.candidates(client[0])
+        self._candidates = self._router.candidates(client[0])
         if any(route.names for route in self._candidates):
-            context = self._routes.context
-            self.deadline = context.loop.time() + self._routes.hello_timeout_s
+            context = self._router.context
+            self.deadline = context.loop.time() + self._router.hello_timeout_s
             context.sweeper.watched.add(self)
             context.connections.add(self)
         else:
-            self._hand_over(self._routes.choose(self._candidates, ""))
+            self._hand_over(self._router.choose(self._candidates, ""))
 
     def data_received(self, data: bytes) -> None:
-        """Look for the ClientHello in what has come so far."""
+        """Called by asyncio with the client's bytes: hand the connection over once the ClientHello is complete."""
         if not self._is_postgres and not self._reader.data:
             self._start += data
             if (rest := self._after_requests()) is None:
@@ -131,12 +138,12 @@ class PrereadConnection(asyncio.Protocol):
             hello = self._reader.feed(data)
         except HelloError as error:
             log.debug("%s: %s", self.listener.listener.name, error)
-            hello = ClientHello()  # no TLS, or none that can be understood: what asks for no name
+            hello = ClientHello()  # not TLS, or malformed: treated as a client that sends no server name
         if hello is not None:
-            self._hand_over(self._routes.choose(self._candidates, hello.server_name))
+            self._hand_over(self._router.choose(self._candidates, hello.server_name))
 
     def _after_requests(self) -> bytes | None:
-        """What follows PostgreSQL's requests for encryption, which are answered; None: more is needed."""
+        """Answer PostgreSQL encryption requests and return the bytes that follow; None if more bytes are needed."""
         if is_postgres_request(self._start, POSTGRES_GSS_REQUEST):
             self.transport.write(b"N")
             self._start = self._start[len(POSTGRES_GSS_REQUEST) :]
@@ -148,27 +155,30 @@ class PrereadConnection(asyncio.Protocol):
         return None if asks is None else self._start
 
     def eof_received(self) -> bool:
-        """The client has sent too little to decide."""
+        """Called by asyncio when the client half-closes before its rule is known: close the connection."""
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The client is gone."""
+        """Called by asyncio when the client's connection has closed."""
         self._forget()
 
     def expire(self, now: float) -> None:
-        """The client takes too long; called by the sweeper."""
-        log.debug("%s: no ClientHello within timeouts.tls_handshake", self.listener.listener.name)
+        """Close a connection without a complete ClientHello in time; called by the deadline sweeper."""
+        log.debug(
+            "%s: closing connection: no complete ClientHello within %g s (timeouts.tls_handshake)",
+            self.listener.listener.name, self._router.hello_timeout_s,
+        )  # fmt: skip
         self.deadline = float("inf")
         self.transport.abort()
 
     def shut_down(self) -> None:
-        """Nothing has begun yet."""
+        """Close at shutdown: nothing has been relayed yet."""
         self.transport.abort()
 
     def _hand_over(self, route: StreamRoute | None) -> None:
         self._forget()
         if route is None:
-            log.debug("%s: no rule for this client", self.listener.listener.name)
+            log.debug("%s: closing connection: no forward rule matches (from, sni)", self.listener.listener.name)
             self.transport.abort()
             return
         front: StreamFront = route.front
@@ -183,5 +193,5 @@ class PrereadConnection(asyncio.Protocol):
             protocol.data_received(read)
 
     def _forget(self) -> None:
-        self._routes.context.sweeper.watched.discard(self)
-        self._routes.context.connections.discard(self)
+        self._router.context.sweeper.watched.discard(self)
+        self._router.context.connections.discard(self)

@@ -1,8 +1,8 @@
-"""Forwards of connections: each client's stream is relayed to a target, byte for byte.
+"""Forward a stream to a stream: relay each client's connection to a target, byte for byte.
 
-`StreamForward` is the front of a listener with one such rule (`forward.stream_router` chooses between several). A
-`ForwardedConnection` is the relay itself; it dials while the client's first bytes wait, goes on to the next target when
-one refuses, and is over when both sides are.
+`StreamForward` is the front of a listener with one such rule; `forward.stream_router` chooses among several. A
+`ForwardedConnection` is the relay of one client: it keeps the client's first bytes while it connects to a target, tries
+the next target if one fails, and ends when both sides have ended.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = logging.getLogger("npserver.forward")
 
 
 class StreamForward:
-    """Serves connections by relaying them."""
+    """The front of a stream listener whose connections are relayed to stream targets."""
 
     def __init__(self, forward: Forward) -> None:
         self.forward = forward
@@ -37,24 +37,24 @@ class StreamForward:
         return f"<StreamForward {self.forward!r}>"
 
     def accept(self, listener: LiveListener) -> asyncio.Protocol:
-        """Make the protocol of a new connection."""
+        """Create the protocol of a new connection."""
         return ForwardedConnection(self.forward, listener).client
 
     def close(self) -> None:
-        """Nothing to end: connections go on."""
+        """Do nothing: open connections continue after a reload."""
 
 
 class ClientEnd(End):
-    """The client's side of a forwarded connection."""
+    """The client side of a forwarded connection."""
 
     __slots__ = ()
 
     def proxied(self, source: Endpoint, destination: Endpoint) -> None:
-        """A PROXY header named the client; called before `connection_made`."""
+        """Take the addresses of a PROXY header; called before `connection_made`."""
         cast("ForwardedConnection", self.relay).proxied_from = (source, destination)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The client is there."""
+        """Called by asyncio for a new client: start the relay."""
         relay = cast("ForwardedConnection", self.relay)
         self.transport = client = cast("asyncio.Transport", transport)
         self.is_open = True
@@ -63,7 +63,7 @@ class ClientEnd(End):
 
 
 class ForwardedConnection(Relay):
-    """A client's connection and its target's."""
+    """The relay between a client's connection and its target's."""
 
     client_class = ClientEnd
 
@@ -74,21 +74,21 @@ class ForwardedConnection(Relay):
         super().__init__(forward.context, timeout_s=settings.timeout_s, buffer_size=settings.buffer_size, on_end=_ended)
         self.forward = forward
         self.listener = listener
-        self.proxied_from: tuple[Endpoint, Endpoint] | None = None  # what a PROXY header said: client, local
+        self.proxied_from: tuple[Endpoint, Endpoint] | None = None  # from a PROXY header: client, local address
         self.session: Session | None = None
-        self._attempt: Attempt | asyncio.Task[Any] | None = None  # to connect to the target
-        self._failure = "none is usable"  # why the last attempt failed
+        self._attempt: Attempt | asyncio.Task[Any] | None = None  # the connection attempt in progress
+        self._failure = "no target is available"  # why the last attempt failed
 
     @property
     def transport(self) -> asyncio.Transport:
-        """The client's; aborting it ends everything."""
+        """The client's transport; aborting it ends the relay."""
         return self.client.transport
 
     def shut_down(self) -> None:
-        """Established connections live on until `timeouts.shutdown`."""
+        """Do nothing: open connections continue until `timeouts.shutdown`."""
 
     def accepted(self, transport: asyncio.Transport) -> None:
-        """The client is connected: admit it, then connect to a target."""
+        """Open a session for a connected client and connect to a target; refuse a client that is not admitted."""
         client, local = self.proxied_from or (endpoint_of(transport, "peername"), None)
         self.session = session = self.forward.open(self.listener, client, local)
         if session is None:
@@ -100,7 +100,7 @@ class ForwardedConnection(Relay):
         self._connect(session)
 
     def expire(self, now: float) -> None:
-        """Look whether anything has moved; called by the sweeper."""
+        """Handle a passed deadline (idle relay, slow connect); called by the deadline sweeper."""
         if self.is_joined:
             super().expire(now)
         elif self._attempt is not None:
@@ -110,7 +110,7 @@ class ForwardedConnection(Relay):
             self.abort("target does not answer")
 
     def ended(self) -> None:
-        """Both sides are gone."""
+        """End the session after both sides have closed."""
         self.context.connections.discard(self)
         if self._attempt is not None:
             self._attempt.cancel()
@@ -120,8 +120,10 @@ class ForwardedConnection(Relay):
             self.session.end(kind, self.client.received, self.target.received, self.reason)
 
     def _connect(self, session: Session) -> None:
-        """Try the next target. The common case, an address that is known and no TLS, takes no more than the loop's own
-        coroutine."""
+        """Connect to the next target.
+
+        The common case, a resolved address without TLS, steps the loop's own coroutine and creates no task.
+        """
         target = session.next_target()
         if target is None:
             session.unreachable(self._failure)
@@ -139,7 +141,7 @@ class ForwardedConnection(Relay):
             attempt.start(hosts[0], address.port)
             return
         before_tls = b""
-        if target.tls is not None:  # the header goes ahead of TLS, not into it
+        if target.tls is not None:  # the PROXY header precedes the TLS handshake
             before_tls, self.preface = self.preface, b""
         dialing = dial(
             context,
@@ -155,11 +157,11 @@ class ForwardedConnection(Relay):
         task.add_done_callback(self._dialed)
 
     def _take_target(self) -> End:
-        """The target's end for the attempt under way; a fresh one if an earlier attempt has used it."""
+        """Return the target side for the current attempt; a new one if an earlier attempt has used it."""
         return self.make_target() if self.target.is_used() else self.target
 
     def _dialed(self, attempt: asyncio.Task[Any]) -> None:
-        if attempt is self._attempt:  # else given up meanwhile
+        if attempt is self._attempt:  # otherwise this attempt was cancelled
             self._attempted(cast("Exception | None", attempt.exception()))
 
     def _attempted(self, error: Exception | None) -> None:
@@ -172,7 +174,7 @@ class ForwardedConnection(Relay):
         elif isinstance(error, OSError):
             self._failed(explain(error))
         else:
-            log.error("error in connecting to a target", exc_info=error)
+            log.error("%s: unexpected error while connecting to a target", self.forward.settings.name, exc_info=error)
             self._failed("internal error")
 
     def _failed(self, reason: str) -> None:

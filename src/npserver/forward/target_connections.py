@@ -185,7 +185,7 @@ class StreamTargetConnection(asyncio.Protocol):
 
     async def _dial(self) -> None:
         session = self._owner.session
-        reason = "none is usable"
+        reason = "no target is available"
         while (target := session.next_target()) is not None:
             header = session.proxy_header()
             self._preface = header if target.tls is None else b""  # a PROXY header precedes the TLS handshake

@@ -1,5 +1,7 @@
-"""A session's connected datagram socket: opened towards the first target that can be reached, moved to the next when
-one refuses. Used by forwards with datagrams going out, whatever comes in.
+"""The connected datagram socket of one forward session.
+
+It connects to the first target that can be reached, and to the next one when a target refuses datagrams. Used by all
+forwards to datagram targets (`forward.messages`, `forward.target_connections`).
 """
 
 from __future__ import annotations
@@ -25,9 +27,9 @@ log = logging.getLogger("npserver.forward")
 
 
 class TargetSocket:
-    """Where a session's datagrams go."""
+    """The socket that exchanges a session's datagrams with its target."""
 
-    __slots__ = ("_answer", "_has_refused", "_header", "_is_closed", "_link", "_lost", "_make_room", "_opened",
+    __slots__ = ("_answer", "_header", "_is_closed", "_is_refusal_logged", "_link", "_lost", "_make_room", "_opened",
                  "_opening", "_reason", "_session")  # fmt: skip
 
     def __init__(
@@ -39,8 +41,11 @@ class TargetSocket:
         lost: Callable[[str], None],
         make_room: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`answer` gets each datagram from the target, `opened` is told when `send` will work, `lost` when nothing can
-        be reached; `make_room` frees a descriptor if it can, and says so."""
+        """Create an unconnected socket; `open` connects it.
+
+        `answer` is called with each datagram from the target, `opened` when datagrams can be sent, `lost` with the
+        reason when no target can be reached. `make_room` frees a file descriptor and returns whether it did.
+        """
         self._session = session
         self._answer = answer
         self._opened = opened
@@ -49,15 +54,15 @@ class TargetSocket:
         self._link: DatagramLink | None = None
         self._opening: asyncio.Task[None] | None = None
         self._header = b""
-        self._reason = "none is usable"  # why the latest one failed
-        self._has_refused = False  # and the log has it
+        self._reason = "no target is available"  # why the last target failed
+        self._is_refusal_logged = False
         self._is_closed = False
 
     def __repr__(self) -> str:
         return f"<TargetSocket {self._link!r}>"
 
     def open(self) -> None:
-        """Connect to the next target: at once where its address is known."""
+        """Connect to the next target; immediately if its address is known, else once it is resolved."""
         session = self._session
         while (target := session.next_target()) is not None:
             try:
@@ -75,11 +80,11 @@ class TargetSocket:
         self._lost("target unreachable")
 
     def raw_send(self) -> Callable[[bytes], object]:
-        """The quickest way to send, once open. What it raises is for `not_sent`."""
+        """Return the fastest function to send with, once open; the caller passes its errors to `not_sent`."""
         return self._send_headed if self._header or self._link is None else self._link.send
 
     def send(self, data: bytes) -> bool:
-        """Send one datagram; False if the kernel takes none now, or nothing is open."""
+        """Send one datagram; return False if the kernel's buffer is full or the socket is not open."""
         try:
             self._send_headed(data)
         except OSError as error:
@@ -87,7 +92,10 @@ class TargetSocket:
         return True
 
     def not_sent(self, data: bytes, error: OSError) -> bool:
-        """Sending `data` failed: try again if that was about an earlier datagram. False: it may be sent later."""
+        """Handle an error of sending `data`; return False if it can be sent later.
+
+        A connection error reports the refusal of an earlier datagram: `data` is then sent again.
+        """
         if isinstance(error, ConnectionError):
             self._refused(error)
             try:
@@ -98,26 +106,26 @@ class TargetSocket:
                 return True
         if isinstance(error, (BlockingIOError, InterruptedError)):
             return False
-        log.debug("%s: %r: datagram dropped: %s", self._session.forward.settings.name, self._session, error)
+        log.debug("%s: %r: dropping a datagram: %s", self._session.forward.settings.name, self._session, error)
         return True
 
     def when_writable(self, callback: Callable[[], None]) -> None:
-        """Call back once `send` can be tried again; if nothing is open, `opened` does."""
+        """Call `callback` once `send` can be tried again. If the socket is not open, `opened` is called instead."""
         if self._link is not None:
             self._link.when_writable(callback)
 
     def pause(self) -> None:
-        """Take no answers for now."""
+        """Stop reading datagrams from the target."""
         if self._link is not None:
             self._link.pause()
 
     def resume(self) -> None:
-        """Take answers again."""
+        """Read datagrams from the target again."""
         if self._link is not None:
             self._link.resume()
 
     def close(self) -> None:
-        """Release the socket."""
+        """Close the socket, also while it is being opened."""
         self._is_closed = True
         if self._opening is not None:
             self._opening.cancel()
@@ -158,7 +166,7 @@ class TargetSocket:
         self._opened()
 
     def _refused(self, error: OSError) -> None:
-        """The target refused a datagram (ICMP, or no such socket): try another if there is one, else this one on."""
+        """Handle a refused datagram (ICMP, missing Unix socket): switch to the next target, or keep the last one."""
         session = self._session
         log.debug("%s: %r: %s", session.forward.settings.name, session, error)
         session.target_failed(str(error))
@@ -166,10 +174,10 @@ class TargetSocket:
             self._reason = explain(error)
             self._close_link()
             self.open()
-        elif not self._has_refused:
-            self._has_refused = True
+        elif not self._is_refusal_logged:
+            self._is_refusal_logged = True
             log.warning(
-                "%s: the target refuses datagrams of client %s, they are lost: %s: %s",
+                "%s: target refuses the datagrams of client %s, they are lost (forward_to): %s: %s",
                 session.forward.settings.name, endpoint(session.client), session.forward.upstream.name, explain(error),
             )  # fmt: skip
 
