@@ -352,7 +352,7 @@ def test_addresses_that_change_are_answered_at_once() -> None:
     for address in ("1.1.1.1", "2.2.2.2"):
         found[:] = [bytes(map(int, address.split(".")))]
         if tables.refresh(lambda upstream, kind: list(found)):
-            processor.responder.forget()
+            processor.responder.clear()
             processor.forget()
         for _ in range(20):
             assert str(reply_of(processor, "app.local", "A").answer[0][0]) == address

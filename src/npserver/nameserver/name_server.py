@@ -110,8 +110,8 @@ class NameServer:
 
     def _refresh(self) -> None:
         for _, responder in self.views:
-            if responder.tables.live and responder.tables.refresh(self._find_addresses):
-                responder.forget()
+            if responder.tables.upstream_sets and responder.tables.refresh(self._find_addresses):
+                responder.clear()
                 for processor in self._udp_processors:
                     processor.forget()
 

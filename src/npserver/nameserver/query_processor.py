@@ -12,9 +12,10 @@ from typing import ClassVar
 
 from npserver.dns.message import codes
 from npserver.dns.message.cookies import CookieJar
-from npserver.dns.message.edns import OPT_BADVERS, OPT_REPLIES, PLAIN_UDP_BYTES, opt_with_cookie
-from npserver.dns.message.query import Query, parse_query, refuse
-from npserver.dns.zone.answer import HEADER_BYTES, MAX_MESSAGE_BYTES, CompiledAnswer
+from npserver.dns.message.edns import MAX_PLAIN_UDP_BYTES, OPT_BADVERS, OPT_REPLIES, opt_with_cookie
+from npserver.dns.message.header import HEADER_BYTES, MAX_MESSAGE_BYTES, error_reply
+from npserver.dns.message.query import Query, parse_query
+from npserver.dns.zone.answer import CompiledAnswer
 from npserver.dns.zone.responder import Responder
 from npserver.nameserver.response_rate_limit import RateLimiter, Verdict
 
@@ -64,7 +65,7 @@ class QueryProcessor:
         if isinstance(query, Query):
             return self.reply(query, client, now, wall)
         refusal = self.responder.refusal(0, query[3] & 0xF)
-        if self.limiter is not None and self.limiter.judge(client, refusal.label, now) is not Verdict.SEND:
+        if self.limiter is not None and self.limiter.judge(client, refusal.rate_limit_key, now) is not Verdict.SEND:
             return None  # a header alone is as short as a truncated answer
         refusal.tally[0] += 1
         return query
@@ -78,35 +79,35 @@ class QueryProcessor:
             _, do, version, cookie = edns
             opt = OPT_REPLIES[do]
             if version:  # RFC 6891 §6.1.3
-                answer, opt = self.responder.refusal(query.kind, codes.BADVERS), OPT_BADVERS
+                answer, opt = self.responder.refusal(query.qtype, codes.BADVERS), OPT_BADVERS
             elif cookie is not None:
                 baked = self.jar.answer(cookie, client, int(wall))
                 if baked is None:
-                    return refuse(data, codes.FORMERR)
+                    return error_reply(data, codes.FORMERR)
                 opt, is_proved = opt_with_cookie(do, baked[0]), baked[1]
         if answer is None:
-            if query.kind == codes.AXFR and self.may_transfer:
+            if query.qtype == codes.AXFR and self.may_transfer:
                 return Action.TRANSFER
             answer = self.responder.answer(query.key, query.question[-4:], minimal_any=self.minimal_any)
             if answer is None:
-                if self.may_recurse and query.is_recursive and query.kind not in (codes.AXFR, codes.IXFR):
+                if self.may_recurse and query.recursion_desired and query.qtype not in (codes.AXFR, codes.IXFR):
                     return Action.RECURSE
-                answer = self.responder.refusal(query.kind, codes.REFUSED)
-        shape = query.shape + 4 * self.may_recurse
+                answer = self.responder.refusal(query.qtype, codes.REFUSED)
+        shape = query.head_index + 4 * self.may_recurse
         if self.limiter is not None and not is_proved:
-            verdict = self.limiter.judge(client, answer.label, now)
+            verdict = self.limiter.judge(client, answer.rate_limit_key, now)
             if verdict is not Verdict.SEND:
                 return None if verdict is Verdict.DROP else truncated(data, query.end, shape, answer, opt)
         answer.tally[0] += 1
-        reply = b"".join((data[:2], answer.full_heads[shape], query.question, next(answer.turn), opt))
-        limit = MAX_MESSAGE_BYTES if not self.is_datagram else edns[0] if edns is not None else PLAIN_UDP_BYTES
+        reply = b"".join((data[:2], answer.full_heads[shape], query.question, next(answer.body_cycle), opt))
+        limit = MAX_MESSAGE_BYTES if not self.is_datagram else edns[0] if edns is not None else MAX_PLAIN_UDP_BYTES
         return reply if len(reply) <= limit else shortened(data, query.end, shape, answer, opt, limit)
 
 
 def shortened(data: bytes, end: int, shape: int, answer: CompiledAnswer, opt: bytes, limit: int) -> bytes:
     """Reply to `data`, whose question ends at `end`, without the additional section (RFC 2181 §9), else truncated."""
-    if answer.short is not None:
-        heads, body = answer.short
+    if answer.without_additional is not None:
+        heads, body = answer.without_additional
         reply = b"".join((data[:2], heads[shape], data[HEADER_BYTES:end], body, opt))
         if len(reply) <= limit:
             return reply

@@ -205,7 +205,7 @@ class DnsConnection(asyncio.Protocol):
             assert isinstance(query, Query)
             if reply is Action.TRANSFER:
                 log.info("%s transfers %s", self._client, to_text(query.key))
-                processor.responder.tally(query.kind, codes.NOERROR)[0] += 1
+                processor.responder.tally(query.qtype, codes.NOERROR)[0] += 1
                 self._transfer = transfer(processor.responder.tables, query)
             elif server.resolver_client is not None:
                 self._waiting += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from npserver.dns.message.edns import PLAIN_UDP_BYTES
+from npserver.dns.message.edns import MAX_PLAIN_UDP_BYTES
 from npserver.dns.message.query import Query, parse_query
 from npserver.nameserver.query_processor import Action
 from npserver.nameserver.resolver.messages import truncate
@@ -90,7 +90,7 @@ class DnsOverUdp:
         query = parse_query(data)
         if not isinstance(query, Query) or self._server.resolver_client is None:
             return
-        limit = PLAIN_UDP_BYTES if query.edns is None else query.edns[0]
+        limit = MAX_PLAIN_UDP_BYTES if query.edns is None else query.edns[0]
 
         def deliver(reply: bytes) -> None:
             if len(reply) > limit:

@@ -13,8 +13,9 @@ from itertools import cycle, repeat
 from typing import ClassVar
 
 from npserver.dns.message.cookies import CookieJar
-from npserver.dns.message.edns import OPT_REPLIES, PLAIN_UDP_BYTES, opt_with_cookie, parse_opt
-from npserver.dns.zone.answer import HEADER_BYTES, CompiledAnswer
+from npserver.dns.message.edns import MAX_PLAIN_UDP_BYTES, OPT_REPLIES, opt_with_cookie, parse_opt
+from npserver.dns.message.header import HEADER_BYTES
+from npserver.dns.zone.answer import CompiledAnswer
 from npserver.dns.zone.responder import Responder
 from npserver.nameserver.query_processor import QueryProcessor, Reply, shortened, truncated
 from npserver.nameserver.response_rate_limit import RateLimiter, Verdict
@@ -86,7 +87,7 @@ class UdpQueryProcessor(QueryProcessor):
                 return super().respond(data, client, now, wall)
             limit, opt, is_proved = read
         elif len(data) == after:
-            limit, opt, is_proved = PLAIN_UDP_BYTES, b"", False
+            limit, opt, is_proved = MAX_PLAIN_UDP_BYTES, b"", False
         else:
             return super().respond(data, client, now, wall)
         key = data[HEADER_BYTES:end].lower()
@@ -100,11 +101,11 @@ class UdpQueryProcessor(QueryProcessor):
             if answer is None:
                 return super().respond(data, client, now, wall)
         if self.limiter is not None and not is_proved:
-            verdict = self.limiter.judge(client, answer.label, now)
+            verdict = self.limiter.judge(client, answer.rate_limit_key, now)
             if verdict is not Verdict.SEND:
                 return None if verdict is Verdict.DROP else truncated(data, after, shape, answer, opt)
         answer.tally[0] += 1
-        reply = b"".join((data[:2], answer.full_heads[shape], data[HEADER_BYTES:after], next(answer.turn), opt))
+        reply = b"".join((data[:2], answer.full_heads[shape], data[HEADER_BYTES:after], next(answer.body_cycle), opt))
         if len(reply) > limit:
             reply = shortened(data, after, shape, answer, opt, limit)
         elif known is not None and len(opt) <= _PLAIN_OPT_BYTES and self.limiter is None:

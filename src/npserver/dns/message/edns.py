@@ -11,17 +11,17 @@ from struct import Struct
 from npserver.dns.message.codes import OPT
 
 #: The largest UDP reply we send and receive: passes every path unfragmented (RFC 9715 §3, DNS flag day 2020).
-UDP_BYTES = 1232
-PLAIN_UDP_BYTES = 512  # without EDNS (RFC 1035 §4.2.1)
-COOKIE = 10  # RFC 7873 §4
+MAX_UDP_BYTES = 1232
+MAX_PLAIN_UDP_BYTES = 512  # without EDNS (RFC 1035 §4.2.1)
+COOKIE_OPTION = 10  # RFC 7873 §4
 DO = 0x8000
 
 _FIXED = Struct("!BHHBBHH")
 _OPTION = Struct("!HH")
 
 #: A reply's OPT without options, by DO (RFC 3225 §3: copied from the query).
-OPT_REPLIES = (_FIXED.pack(0, OPT, UDP_BYTES, 0, 0, 0, 0), _FIXED.pack(0, OPT, UDP_BYTES, 0, 0, DO, 0))
-OPT_BADVERS = _FIXED.pack(0, OPT, UDP_BYTES, 1, 0, 0, 0)  # rcode 16 is 1 here and 0 in the header
+OPT_REPLIES = (_FIXED.pack(0, OPT, MAX_UDP_BYTES, 0, 0, 0, 0), _FIXED.pack(0, OPT, MAX_UDP_BYTES, 0, 0, DO, 0))
+OPT_BADVERS = _FIXED.pack(0, OPT, MAX_UDP_BYTES, 1, 0, 0, 0)  # rcode 16 is 1 here and 0 in the header
 
 #: What a query's OPT says: largest UDP reply, DO (0 or 1), version, cookie option's data (None: no cookie).
 Edns = tuple[int, int, int, bytes | None]
@@ -31,8 +31,8 @@ def parse_opt(record: bytes) -> Edns | None:
     """Read a message's tail that must be one whole OPT record; None if it is anything else."""
     if len(record) < 11:
         return None
-    root, kind, size, _, version, flags, length = _FIXED.unpack_from(record)
-    if root or kind != OPT or length != len(record) - 11:
+    root, rtype, size, _, version, flags, length = _FIXED.unpack_from(record)
+    if root or rtype != OPT or length != len(record) - 11:
         return None
     cookie = None
     position = 11
@@ -42,14 +42,18 @@ def parse_opt(record: bytes) -> Edns | None:
             return None
         code, length = _OPTION.unpack_from(record, position)
         position += 4 + length
-        if code == COOKIE and cookie is None:
+        if code == COOKIE_OPTION and cookie is None:
             cookie = record[position - length : position]
     if position > end:
         return None
-    limit = PLAIN_UDP_BYTES if size < PLAIN_UDP_BYTES else min(size, UDP_BYTES)
+    limit = MAX_PLAIN_UDP_BYTES if size < MAX_PLAIN_UDP_BYTES else min(size, MAX_UDP_BYTES)
     return limit, flags >> 15, version, cookie
 
 
 def opt_with_cookie(do: int, cookie: bytes) -> bytes:
     """A reply's OPT with a cookie option."""
-    return _FIXED.pack(0, OPT, UDP_BYTES, 0, 0, do << 15, 4 + len(cookie)) + _OPTION.pack(COOKIE, len(cookie)) + cookie
+    return (
+        _FIXED.pack(0, OPT, MAX_UDP_BYTES, 0, 0, do << 15, 4 + len(cookie))
+        + _OPTION.pack(COOKIE_OPTION, len(cookie))
+        + cookie
+    )

@@ -11,11 +11,10 @@ from struct import Struct
 
 from npserver.dns.message import codes
 from npserver.dns.message.edns import Edns, parse_opt
+from npserver.dns.message.header import HEADER_BYTES, OPCODE_MASK, OPCODE_SHIFT, QR, RD, error_reply
 from npserver.dns.message.name import MAX_LABEL_BYTES, MAX_NAME_BYTES
-from npserver.dns.zone.answer import HEADER_BYTES, QR, RD
 
 _HEADER = Struct("!HHHHHH")
-_OPCODE_SHIFT, _OPCODE_MASK = 11, 0xF
 
 
 @dataclass(slots=True)
@@ -25,9 +24,9 @@ class Query:
     data: bytes  # the whole message
     end: int  # where the question ends
     key: bytes  # the name in lower case
-    kind: int
-    of_class: int
-    is_recursive: bool  # RD
+    qtype: int
+    qclass: int
+    recursion_desired: bool
     edns: Edns | None = None
 
     @property
@@ -36,9 +35,9 @@ class Query:
         return self.data[HEADER_BYTES : self.end]
 
     @property
-    def shape(self) -> int:
+    def head_index(self) -> int:
         """Which of an answer's heads fits: RD + 2 * EDNS."""
-        return self.is_recursive + 2 * (self.edns is not None)
+        return self.recursion_desired + 2 * (self.edns is not None)
 
 
 def parse_query(data: bytes) -> Query | bytes | None:
@@ -51,16 +50,16 @@ def parse_query(data: bytes) -> Query | bytes | None:
     _, flags, questions, answers, authority, additional = _HEADER.unpack_from(data)
     if flags & QR:
         return None
-    opcode = flags >> _OPCODE_SHIFT & _OPCODE_MASK
+    opcode = flags >> OPCODE_SHIFT & OPCODE_MASK
     if opcode in (codes.OPCODE_NOTIFY, codes.OPCODE_UPDATE):
-        return refuse(data, codes.REFUSED)
+        return error_reply(data, codes.REFUSED)
     if opcode != codes.OPCODE_QUERY:
-        return refuse(data, codes.NOTIMP)
+        return error_reply(data, codes.NOTIMP)
     if questions != 1 or answers or authority > 1:  # IXFR brings its SOA as authority (RFC 1995 §3)
-        return refuse(data, codes.FORMERR)
+        return error_reply(data, codes.FORMERR)
     end = name_end(data, HEADER_BYTES)
     if end is None or end + 4 > len(data):
-        return refuse(data, codes.FORMERR)
+        return error_reply(data, codes.FORMERR)
     query = Query(
         data,
         end + 4,
@@ -70,8 +69,8 @@ def parse_query(data: bytes) -> Query | bytes | None:
         bool(flags & RD),
     )
     if authority or additional:
-        return query if _read_records(query, authority, additional) else refuse(data, codes.FORMERR)
-    return query if len(data) == query.end else refuse(data, codes.FORMERR)
+        return query if _read_records(query, authority, additional) else error_reply(data, codes.FORMERR)
+    return query if len(data) == query.end else error_reply(data, codes.FORMERR)
 
 
 def name_end(data: bytes, position: int) -> int | None:
@@ -85,12 +84,6 @@ def name_end(data: bytes, position: int) -> int | None:
             return None
         position += length + 1
     return None
-
-
-def refuse(data: bytes, rcode: int) -> bytes:
-    """A reply of a header alone: id, opcode and RD of `data`."""
-    flags = int.from_bytes(data[2:4], "big") & (_OPCODE_MASK << _OPCODE_SHIFT | RD)
-    return data[:2] + (QR | flags | rcode).to_bytes(2, "big") + bytes(8)
 
 
 def _read_records(query: Query, authority: int, additional: int) -> bool:

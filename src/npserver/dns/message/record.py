@@ -58,11 +58,11 @@ def parse_ttl(value: object) -> int:
     raise ValueError(f'expected a TTL from 0 to {MAX_TTL} seconds or such as "5m", got {clip(value)}')
 
 
-def parse_data(kind: int, value: Value) -> bytes:
+def parse_data(rtype: int, value: Value) -> bytes:
     """Read the data of one record. Raises: ValueError."""
     if isinstance(value, str) and value.startswith("\\#"):
         return _generic(value)
-    parser = _PARSERS.get(kind)
+    parser = _PARSERS.get(rtype)
     if parser is None:
         raise ValueError(f'expected data as "\\\\# 4 0A000001" (RFC 3597), got {clip(value)}')
     data = parser(value)

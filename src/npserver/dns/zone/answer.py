@@ -11,16 +11,13 @@ from itertools import cycle, repeat
 from struct import pack
 
 from npserver.dns.message import codes
+from npserver.dns.message.header import AA, HEADER_BYTES, QR, RA, RD, TC
 from npserver.dns.message.name import ROOT
 from npserver.dns.message.record import COMPRESSIBLE
 from npserver.dns.zone.lookup import Records, Sections
 
-HEADER_BYTES = 12
 MAX_ROTATIONS = 16  # orders kept of a set of addresses
-MAX_MESSAGE_BYTES = 65_535
 _MAX_POINTER = 0x3FFF
-
-QR, AA, TC, RD, RA = 0x8000, 0x0400, 0x0200, 0x0100, 0x0080
 
 Heads = tuple[bytes, ...]
 Counts = tuple[int, int, int]  # of the answer, authority and additional sections
@@ -29,51 +26,63 @@ Counts = tuple[int, int, int]  # of the answer, authority and additional section
 class CompiledAnswer:
     """A reply, compiled. `bodies` are the same records in rotated order (RFC 1794)."""
 
-    __slots__ = ("bodies", "full_heads", "label", "short", "tally", "truncated_heads", "turn")
+    __slots__ = (
+        "bodies",
+        "body_cycle",
+        "full_heads",
+        "rate_limit_key",
+        "tally",
+        "truncated_heads",
+        "without_additional",
+    )
 
-    def __init__(self, flags: int, counts: Counts, bodies: tuple[bytes, ...], label: bytes, tally: list[int]) -> None:
+    def __init__(
+        self, flags: int, counts: Counts, bodies: tuple[bytes, ...], rate_limit_key: bytes, tally: list[int]
+    ) -> None:
         self.bodies = bodies
-        self.turn = repeat(bodies[0]) if len(bodies) == 1 else cycle(bodies)
+        self.body_cycle = repeat(bodies[0]) if len(bodies) == 1 else cycle(bodies)
         self.full_heads = heads(flags, counts)
         self.truncated_heads = heads(flags | TC, (0, 0, 0))
         #: The answer without its additional section, for those who can take no more.
-        self.short: tuple[Heads, bytes] | None = None
-        self.label = label  # equal for answers that rate limits count as one
+        self.without_additional: tuple[Heads, bytes] | None = None
+        self.rate_limit_key = rate_limit_key  # equal for answers that rate limits count as one
         self.tally = tally  # one number: how often answers of this type and rcode were given
 
     def __repr__(self) -> str:
-        return f"<CompiledAnswer {self.label!r} {len(self.bodies[0])} bytes>"
+        return f"<CompiledAnswer {self.rate_limit_key!r} {len(self.bodies[0])} bytes>"
 
 
 def compile_answer(
-    sections: Sections, suffix: bytes, name_bytes: int, label: bytes, tally: list[int]
+    sections: Sections, suffix: bytes, name_bytes: int, rate_limit_key: bytes, tally: list[int]
 ) -> CompiledAnswer:
     """Compile what a lookup found for names of `name_bytes` bytes that end in `suffix`."""
     flags = QR | (AA if sections.is_authoritative else 0) | sections.rcode & 0xF
     bodies, counts = _bodies(sections, suffix, name_bytes)
-    answer = CompiledAnswer(flags, counts, bodies, label, tally)
+    answer = CompiledAnswer(flags, counts, bodies, rate_limit_key, tally)
     if sections.additional and not sections.needs_additional:
         less = Sections(sections.rcode, sections.is_authoritative, sections.answer, sections.authority)
         short, short_counts = _bodies(less, suffix, name_bytes)
-        answer.short = heads(flags, short_counts), short[0]
+        answer.without_additional = heads(flags, short_counts), short[0]
     return answer
 
 
-def compile_plain(kind: int, ttl: int, data: tuple[bytes, ...], label: bytes, tally: list[int]) -> CompiledAnswer:
+def compile_single_set(
+    rtype: int, ttl: int, data: tuple[bytes, ...], rate_limit_key: bytes, tally: list[int]
+) -> CompiledAnswer:
     """Compile the commonest answer, a record set of the asked name whose data holds no names: equal, but faster."""
     # hot: dns-many
-    fixed = pack("!HHHI", 0xC00C, kind, codes.CLASS_IN, ttl)
+    fixed = pack("!HHHI", 0xC00C, rtype, codes.CLASS_IN, ttl)
     if len(data) == 1:
         bodies: tuple[bytes, ...] = (fixed + len(data[0]).to_bytes(2, "big") + data[0],)
     else:
         records = [fixed + len(one).to_bytes(2, "big") + one for one in data]
-        bodies = tuple([b"".join(records[at:] + records[:at]) for at in _rotation(kind, len(records))])
-    return CompiledAnswer(QR | AA, (len(data), 0, 0), bodies, label, tally)
+        bodies = tuple([b"".join(records[at:] + records[:at]) for at in _rotation(rtype, len(records))])
+    return CompiledAnswer(QR | AA, (len(data), 0, 0), bodies, rate_limit_key, tally)
 
 
-def _rotation(kind: int, count: int) -> range:
+def _rotation(rtype: int, count: int) -> range:
     """Where to begin with a set of so many records."""
-    return range(0, count, -(-count // MAX_ROTATIONS)) if kind in (codes.A, codes.AAAA) else range(1)
+    return range(0, count, -(-count // MAX_ROTATIONS)) if rtype in (codes.A, codes.AAAA) else range(1)
 
 
 @lru_cache(maxsize=1024)
@@ -95,8 +104,8 @@ def _bodies(sections: Sections, suffix: bytes, name_bytes: int) -> tuple[tuple[b
     if sections.answer:
         last = sections.answer[-1]
         orders = [
-            [*sections.answer[:-1], Records(last.owner, last.kind, last.ttl, last.data[at:] + last.data[:at])]
-            for at in _rotation(last.kind, len(last.data))
+            [*sections.answer[:-1], Records(last.owner, last.rtype, last.ttl, last.data[at:] + last.data[:at])]
+            for at in _rotation(last.rtype, len(last.data))
         ]
     bodies = []
     for order in orders:
@@ -123,8 +132,8 @@ class BodyWriter:
 
     def add(self, records: Records) -> int:
         """Append a record set; gives the number of records."""
-        fixed = pack("!HHI", records.kind, codes.CLASS_IN, records.ttl)
-        names_at = COMPRESSIBLE.get(records.kind)
+        fixed = pack("!HHI", records.rtype, codes.CLASS_IN, records.ttl)
+        names_at = COMPRESSIBLE.get(records.rtype)
         for data in records.data:
             if records.owner is None:
                 self.body += b"\xc0\x0c"
@@ -136,7 +145,7 @@ class BodyWriter:
             if names_at is not None:
                 self.body += data[:names_at]
                 self._add_name(data[names_at:])
-            elif records.kind == codes.SOA:
+            elif records.rtype == codes.SOA:
                 end = self._add_name(data)
                 end += self._add_name(data[end:])
                 self.body += data[end:]

@@ -20,19 +20,25 @@ _IPV4_TREE = [b"in-addr", b"arpa"]
 _IPV6_TREE = [b"ip6", b"arpa"]
 
 
-def choose_apexes(named: Iterable[bytes], sets: Mapping[bytes, RecordSets], narrow: Iterable[bytes]) -> set[bytes]:
-    """Find all apexes. `named`: those of the config; `narrow`: names that become zones of their own if in no other."""
+def choose_apexes(named: Iterable[bytes], sets: Mapping[bytes, RecordSets], standalone: Iterable[bytes]) -> set[bytes]:
+    """Return the apexes of all zones.
+
+    Args:
+        named: the apexes that the config names.
+        sets: the record sets by name.
+        standalone: names that become zones of their own if no other zone holds them.
+    """
     apexes = set(named)
     apexes.update([key for key, of_name in sets.items() if codes.SOA in of_name])
     served = sorted([key for key, of_name in sets.items() if codes.NS in of_name], key=len)
     for key in served:  # the uppermost NS makes a zone, those below it delegate
         if not _is_covered(key, apexes):
             apexes.add(key)
-    narrow = set(narrow)
+    standalone = set(standalone)
     derived: set[bytes] = set()
     parents: dict[bytes, bool] = {}  # whether what stands below is covered; siblings share the answer
     for key in sets:
-        if key in apexes or key in narrow:
+        if key in apexes or key in standalone:
             continue
         above = key[key[0] + 1 :]
         covered = parents.get(above) if above else False
@@ -43,7 +49,7 @@ def choose_apexes(named: Iterable[bytes], sets: Mapping[bytes, RecordSets], narr
             derived.add(apex)
             parents[above] = len(apex) <= len(above)
     apexes |= derived
-    apexes.update([key for key in narrow if not _is_covered(key, apexes)])
+    apexes.update([key for key in standalone if not _is_covered(key, apexes)])
     return apexes
 
 

@@ -14,17 +14,17 @@ from npserver.dns.message.name import ROOT, WILDCARD, parent, parse_owner
 from npserver.dns.message.record import PARSED_TYPES, parse_data, parse_ipv4, parse_ttl, parse_type
 from npserver.dns.zone.apexes import choose_apexes
 from npserver.dns.zone.reverse import is_local, reverse_key
-from npserver.dns.zone.tables import NO_SETS, LiveSet, Node, RecordSet, RecordSets, Tables, Zone
+from npserver.dns.zone.tables import NO_SETS, Node, RecordSet, RecordSets, Tables, UpstreamSet, Zone
 from npserver.errors import clip
 from npserver.guess import get_close_matches
 
 Path = tuple[str | int, ...]
 #: Says what is wrong: where below the records, and in words.
-Complain = Callable[[Path, str], None]
+ReportProblem = Callable[[Path, str], None]
 #: Says whether there is such an upstream, and complains itself if not.
 HasUpstream = Callable[[Path, str], bool]
 
-LIVE_TTL_S = 5  # addresses that follow health checks must not be cached for long
+MAX_UPSTREAM_TTL_S = 5  # addresses that follow health checks must not be cached for long
 MAX_SET_BYTES = 60_000  # of one set on the wire, so that a message can hold it
 
 _SOA_TIMES = b"".join([seconds.to_bytes(4, "big") for seconds in (3600, 600, 604_800)])
@@ -40,20 +40,20 @@ class Settings:
     has_upstream: HasUpstream = lambda path, name: False
 
 
-def compile_tables(records: Mapping[str, Mapping[str, object]], settings: Settings, complain: Complain) -> Tables:
-    """Make the tables of `records`. Wrong ones are told to `complain` and left out."""
-    return _Compilation(settings, complain).run(records)
+def compile_tables(records: Mapping[str, Mapping[str, object]], settings: Settings, report: ReportProblem) -> Tables:
+    """Make the tables of `records`. Wrong ones are told to `report` and left out."""
+    return _Compilation(settings, report).run(records)
 
 
 class _Compilation:
     """One run: the record sets by name, then the nodes and zones."""
 
-    def __init__(self, settings: Settings, complain: Complain) -> None:
+    def __init__(self, settings: Settings, report: ReportProblem) -> None:
         self.settings = settings
-        self.complain = complain
+        self.report = report
         self.sets: dict[bytes, dict[int, RecordSet]] = {}
-        self.live: list[tuple[bytes, int, int, str]] = []
-        self.narrow: list[bytes] = []  # reverse names of public addresses: zones of their own
+        self.upstream_sets: list[tuple[bytes, int, int, str]] = []
+        self.standalone: list[bytes] = []  # reverse names of public addresses: zones of their own
 
     def run(self, records: Mapping[str, Mapping[str, object]]) -> Tables:
         spelled: dict[bytes, str] = {}
@@ -61,16 +61,16 @@ class _Compilation:
             try:
                 key = parse_owner(text).lower()
             except ValueError as error:
-                self.complain((text,), str(error))
+                self.report((text,), str(error))
                 continue
             if key in spelled:
-                self.complain((text,), f"{clip(text)} is the same name as {clip(spelled[key])}")
+                self.report((text,), f"{clip(text)} is the same name as {clip(spelled[key])}")
                 continue
             spelled[key] = text
             self._add_name(text, key, of_name)
         if self.settings.auto_ptr:
             self._add_reverse()
-        return self._join()
+        return self._build()
 
     def _add_name(self, text: str, key: bytes, of_name: Mapping[str, object]) -> None:  # hot: dns-load
         ttl = self.settings.ttl
@@ -78,63 +78,63 @@ class _Compilation:
             try:
                 ttl = parse_ttl(of_name["TTL"])
             except ValueError as error:
-                self.complain((text, "TTL"), str(error))
+                self.report((text, "TTL"), str(error))
         self.sets[key] = sets = {}
         for type_text, value in of_name.items():
             if type_text == "A" and type(value) is str and value[:1].isdigit():
                 try:
                     sets[codes.A] = (ttl, (parse_ipv4(value),))
                 except ValueError as error:
-                    self.complain((text, "A"), f"A: {error}")
+                    self.report((text, "A"), f"A: {error}")
             elif type_text != "TTL":
                 self._add_set(text, key, type_text, value, ttl)
         if codes.CNAME in sets or codes.SOA in sets:
-            self._check_alone(text, of_name, sets)
+            self._check_single(text, of_name, sets)
         if codes.NS in sets and key.startswith(WILDCARD):
-            self.complain((text, "NS"), "a wildcard cannot delegate (RFC 4592 §4.2)")
+            self.report((text, "NS"), "a wildcard cannot delegate (RFC 4592 §4.2)")
 
     def _add_set(self, text: str, key: bytes, type_text: str, value: object, ttl: int) -> None:
         path: Path = (text, type_text)
         try:
-            kind = parse_type(type_text)
+            rtype = parse_type(type_text)
         except ValueError as error:
             close = get_close_matches(type_text.upper(), [*PARSED_TYPES, "TTL"], 1)
-            self.complain(path, f"{error}{f', did you mean {close[0]}?' if close else ''}")
+            self.report(path, f"{error}{f', did you mean {close[0]}?' if close else ''}")
             return
-        if kind in self.sets[key]:
-            self.complain(path, f"{type_text} is given twice")
+        if rtype in self.sets[key]:
+            self.report(path, f"{type_text} is given twice")
             return
-        if kind in (codes.A, codes.AAAA) and isinstance(value, str) and value.startswith("upstream://"):
+        if rtype in (codes.A, codes.AAAA) and isinstance(value, str) and value.startswith("upstream://"):
             name = value.removeprefix("upstream://")
             if self.settings.has_upstream(path, name):
-                self.live.append((key, kind, min(ttl, LIVE_TTL_S), name))
+                self.upstream_sets.append((key, rtype, min(ttl, MAX_UPSTREAM_TTL_S), name))
             return
         data: dict[bytes, None] = {}
         items = [(path, value)] if not isinstance(value, list) else [((*path, i), item) for i, item in enumerate(value)]
         if not items:
-            self.complain(path, "expected records, got an empty list")
+            self.report(path, "expected records, got an empty list")
         for place, item in items:
             try:
-                one = parse_data(kind, item)
+                one = parse_data(rtype, item)
             except ValueError as error:
-                self.complain(place, f"{type_text}: {error}")
+                self.report(place, f"{type_text}: {error}")
                 continue
             if one in data:
-                self.complain(place, f"{type_text}: {clip(item)} is given twice")
+                self.report(place, f"{type_text}: {clip(item)} is given twice")
             data[one] = None
         if sum(map(len, data)) + 12 * len(data) > MAX_SET_BYTES:
-            self.complain(path, f"the {len(data)} records are more than a message can hold ({MAX_SET_BYTES} bytes)")
+            self.report(path, f"the {len(data)} records are more than a message can hold ({MAX_SET_BYTES} bytes)")
         if data:
-            self.sets[key][kind] = (ttl, tuple(data))
+            self.sets[key][rtype] = (ttl, tuple(data))
 
-    def _check_alone(self, text: str, of_name: Mapping[str, object], sets: RecordSets) -> None:
+    def _check_single(self, text: str, of_name: Mapping[str, object], sets: RecordSets) -> None:
         """RFC 1034 §3.6.2: a CNAME stands alone; it and SOA are single."""
-        for kind in (codes.CNAME, codes.SOA):
-            if kind in sets and len(sets[kind][1]) > 1:
-                self.complain((text, codes.type_name(kind)), f"{codes.type_name(kind)}: only one is possible")
+        for rtype in (codes.CNAME, codes.SOA):
+            if rtype in sets and len(sets[rtype][1]) > 1:
+                self.report((text, codes.type_name(rtype)), f"{codes.type_name(rtype)}: only one is possible")
         others = [name for name in of_name if name.upper() not in ("CNAME", "TTL")]
         if codes.CNAME in sets and others:
-            self.complain((text, "CNAME"), f"a CNAME must stand alone, but there is {others[0]} too (RFC 1034 §3.6.2)")
+            self.report((text, "CNAME"), f"a CNAME must stand alone, but there is {others[0]} too (RFC 1034 §3.6.2)")
 
     def _add_reverse(self) -> None:
         """Make PTR records from addresses, where the config gives none itself."""
@@ -142,24 +142,24 @@ class _Compilation:
         for key, sets in self.sets.items():
             if key.startswith(WILDCARD):
                 continue
-            for kind in (codes.A, codes.AAAA):
-                ttl, data = sets.get(kind, (0, ()))
+            for rtype in (codes.A, codes.AAAA):
+                ttl, data = sets.get(rtype, (0, ()))
                 for address in data:
                     reverse = reverse_key(address)
                     found.setdefault(reverse, {}).setdefault(key, ttl)
                     if not is_local(address):
-                        self.narrow.append(reverse)
+                        self.standalone.append(reverse)
         for reverse, names in found.items():
             if reverse not in self.sets:
                 self.sets[reverse] = {codes.PTR: (min(names.values()), tuple(names))}
 
     # ── nodes and zones ──
 
-    def _join(self) -> Tables:
+    def _build(self) -> Tables:
         tables = Tables()
         nodes = tables.nodes
         sets = self.sets
-        apexes = choose_apexes(self.settings.zones, sets, self.narrow)
+        apexes = choose_apexes(self.settings.zones, sets, self.standalone)
         for key in apexes:
             sets.setdefault(key, {})
         for key, of_name in sets.items():
@@ -170,15 +170,17 @@ class _Compilation:
             tables.zones[key] = zone
         for key in list(nodes):
             if key in apexes:
-                self._join_zones(tables, key)
+                self._link_parent(tables, key)
             else:
                 _attach(nodes, key)
-        self._number(tables)
-        tables.live += [LiveSet(nodes[key], kind, ttl, upstream) for key, kind, ttl, upstream in self.live]
+        self._set_serials(tables)
+        tables.upstream_sets += [
+            UpstreamSet(nodes[key], rtype, ttl, upstream) for key, rtype, ttl, upstream in self.upstream_sets
+        ]
         tables.longest_key = max(map(len, nodes), default=1)
         return tables
 
-    def _join_zones(self, tables: Tables, key: bytes) -> None:
+    def _link_parent(self, tables: Tables, key: bytes) -> None:
         """A zone below another of ours: the names between exist, and what is above is its parent."""
         above = key
         while above != ROOT:
@@ -189,7 +191,7 @@ class _Compilation:
                 return
 
     def _soa(self, key: bytes, of_name: dict[int, RecordSet]) -> RecordSet:
-        """The zone's SOA: the config's, or one with defaults whose serial is filled in by `_number`."""
+        """The zone's SOA: the config's, or one with defaults whose serial is filled in by `_set_serials`."""
         if codes.SOA in of_name:
             return of_name[codes.SOA]
         servers = of_name.get(codes.NS)
@@ -200,7 +202,7 @@ class _Compilation:
         ttl = self.settings.ttl
         return ttl, (mname + rname + bytes(4) + _SOA_TIMES + ttl.to_bytes(4, "big"),)
 
-    def _number(self, tables: Tables) -> None:
+    def _set_serials(self, tables: Tables) -> None:
         """Derive serials from the zones' content: the same in every process, another after each change."""
         made = {key: zone for key, zone in tables.zones.items() if codes.SOA not in zone.apex.sets}
         if not made:
@@ -208,8 +210,8 @@ class _Compilation:
         sums = dict.fromkeys(tables.zones, 0)
         for key, node in tables.nodes.items():
             seed = crc32(key)
-            for kind, (ttl, data) in node.sets.items():
-                sums[node.zone.key] += crc32(b"".join(data), seed ^ kind ^ ttl << 8)
+            for rtype, (ttl, data) in node.sets.items():
+                sums[node.zone.key] += crc32(b"".join(data), seed ^ rtype ^ ttl << 8)
         for key, zone in made.items():
             ttl, (soa,) = zone.soa
             serial = (sums[key] & 0xFFFFFFFF) or 1
@@ -231,5 +233,5 @@ def _attach(nodes: dict[bytes, Node], key: bytes) -> Node:  # hot: dns-load
     node.cut = above.cut or (node if codes.NS in node.sets else None)
     node.is_attached = True
     if key.startswith(WILDCARD):
-        above.star = node
+        above.wildcard = node
     return node

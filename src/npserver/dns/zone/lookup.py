@@ -20,7 +20,7 @@ MAX_ALIASES = 16  # of a chain; longer ones end there, and the client asks on
 MINIMAL_ANY: RecordSet = (3600, (b"\x07RFC8482\0",))
 
 
-class Standing(Enum):
+class NameStatus(Enum):
     """How a name stands in the tables."""
 
     EXISTS = "exists"
@@ -35,7 +35,7 @@ class Records:
     """A record set in an answer. `owner` None: the name that was asked for, whatever it is."""
 
     owner: bytes | None
-    kind: int
+    rtype: int
     ttl: int
     data: tuple[bytes, ...]
 
@@ -52,7 +52,7 @@ class Sections:
     needs_additional: bool = False  # glue: an answer without it is truncated (RFC 9471)
 
 
-Found = tuple[Standing, Node | None]
+Found = tuple[NameStatus, Node | None]
 
 
 def find(tables: Tables, key: bytes) -> Found:  # hot: dns-missing
@@ -64,7 +64,7 @@ def find(tables: Tables, key: bytes) -> Found:  # hot: dns-missing
     nodes = tables.nodes
     node = nodes.get(key)
     if node is not None:
-        return (Standing.EXISTS if node.cut is None else Standing.DELEGATED), node.cut or node
+        return (NameStatus.EXISTS if node.cut is None else NameStatus.DELEGATED), node.cut or node
     last = len(key) - 1
     if last >= MAX_NAME_BYTES:
         raise ValueError("name too long")
@@ -80,15 +80,15 @@ def find(tables: Tables, key: bytes) -> Found:  # hot: dns-missing
         above = nodes.get(key[position:])
         if above is not None:
             if above.cut is not None:
-                return Standing.DELEGATED, above.cut
-            return (Standing.MISSING, above) if above.star is None else (Standing.WILDCARD, above.star)
+                return NameStatus.DELEGATED, above.cut
+            return (NameStatus.MISSING, above) if above.wildcard is None else (NameStatus.WILDCARD, above.wildcard)
     if position != last:
         raise ValueError("malformed name")
-    return Standing.FOREIGN, None
+    return NameStatus.FOREIGN, None
 
 
 def look_up(
-    tables: Tables, key: bytes, kind: int, found: Found | None = None, *, minimal_any: bool = False
+    tables: Tables, key: bytes, rtype: int, found: Found | None = None, *, minimal_any: bool = False
 ) -> Sections | None:
     """Gather the answer for a name and type; None if the name is in none of our zones.
 
@@ -99,17 +99,17 @@ def look_up(
     owner: bytes | None = None
     seen: set[Node] = set()
     while True:
-        standing, node = found or find(tables, key)
+        status, node = found or find(tables, key)
         found = None
         if node is None:
             return sections if sections.answer else None
-        if kind == codes.DS:
-            standing, node = _parent_side(standing, node, key)
-        if standing is Standing.DELEGATED:
+        if rtype == codes.DS:
+            status, node = _parent_side(status, node, key)
+        if status is NameStatus.DELEGATED:
             _refer(sections, node)
             break
         zone = node.zone
-        if standing is Standing.MISSING:
+        if status is NameStatus.MISSING:
             sections.rcode = codes.NXDOMAIN
             sections.authority.append(_denial(zone))
             break
@@ -119,34 +119,34 @@ def look_up(
                 break
             seen.add(node)
             sections.answer.append(Records(owner, codes.CNAME, *alias))
-            if kind in (codes.CNAME, codes.ANY):
+            if rtype in (codes.CNAME, codes.ANY):
                 break
             owner = key = alias[1][0].lower()
             continue
-        if kind == codes.ANY and node.sets:
+        if rtype == codes.ANY and node.sets:
             every = [(codes.HINFO, MINIMAL_ANY)] if minimal_any else node.sets.items()
             sections.answer += [Records(owner, one, *records) for one, records in every]
-        elif (records := node.sets.get(kind)) is not None:
-            sections.answer.append(Records(owner, kind, *records))
+        elif (records := node.sets.get(rtype)) is not None:
+            sections.answer.append(Records(owner, rtype, *records))
         else:
             sections.authority.append(_denial(zone))
         break
-    if kind != codes.ANY:
+    if rtype != codes.ANY:
         _add_addresses(tables, sections, asked)
     return sections
 
 
-def _parent_side(standing: Standing, node: Node, key: bytes) -> tuple[Standing, Node]:
+def _parent_side(status: NameStatus, node: Node, key: bytes) -> tuple[NameStatus, Node]:
     """DS stands above a cut (RFC 4035 §3.1.4.1): the parent's zone answers, when that is ours."""
     if node.key != key:
-        return standing, node
-    if standing is Standing.DELEGATED:
-        return Standing.EXISTS, node
-    if standing is Standing.EXISTS and node is node.zone.apex and node.zone.parent is not None:
+        return status, node
+    if status is NameStatus.DELEGATED:
+        return NameStatus.EXISTS, node
+    if status is NameStatus.EXISTS and node is node.zone.apex and node.zone.parent is not None:
         above = Node(node.key, NO_SETS)
         above.zone = node.zone.parent
-        return Standing.EXISTS, above
-    return standing, node
+        return NameStatus.EXISTS, above
+    return status, node
 
 
 def _refer(sections: Sections, cut: Node) -> None:
@@ -162,23 +162,23 @@ def _denial(zone: Zone) -> Records:
 
 def _add_addresses(tables: Tables, sections: Sections, asked: bytes) -> None:
     """Send along the addresses, which we hold, of the names that records point to."""
-    present = {(one.owner or asked, one.kind) for one in sections.answer}
+    present = {(one.owner or asked, one.rtype) for one in sections.answer}
     for one in (*sections.answer, *sections.authority):
-        offset = ADDRESSED.get(one.kind)
+        offset = ADDRESSED.get(one.rtype)
         if offset is None:
             continue
         for data in one.data:
             target = _target(data[offset:]).lower()
-            if target == ROOT and one.kind in (codes.SVCB, codes.HTTPS):
+            if target == ROOT and one.rtype in (codes.SVCB, codes.HTTPS):
                 target = one.owner or asked  # the owner itself
             node = tables.nodes.get(target)
             if node is None or (node.cut is not None and not sections.needs_additional):
                 continue
-            for kind in (codes.A, codes.AAAA):
-                records = node.sets.get(kind)
-                if records is not None and (target, kind) not in present:
-                    present.add((target, kind))
-                    sections.additional.append(Records(target, kind, *records))
+            for rtype in (codes.A, codes.AAAA):
+                records = node.sets.get(rtype)
+                if records is not None and (target, rtype) not in present:
+                    present.add((target, rtype))
+                    sections.additional.append(Records(target, rtype, *records))
 
 
 def _target(data: bytes) -> bytes:

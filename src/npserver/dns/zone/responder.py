@@ -9,17 +9,18 @@ from __future__ import annotations
 from struct import pack
 
 from npserver.dns.message import codes
+from npserver.dns.message.header import QR
 from npserver.dns.message.name import MAX_LABEL_BYTES, parent
-from npserver.dns.zone.answer import QR, CompiledAnswer, compile_answer, compile_plain
-from npserver.dns.zone.lookup import Sections, Standing, find, look_up
+from npserver.dns.zone.answer import CompiledAnswer, compile_answer, compile_single_set
+from npserver.dns.zone.lookup import NameStatus, Sections, find, look_up
 from npserver.dns.zone.tables import Node, Tables
 
-MAX_ANSWERS = 200_000  # remembered of each kind; some 500 bytes each
+MAX_ANSWERS = 200_000  # remembered of each rtype; some 500 bytes each
 #: Type and class as they stand in a question, of the types that are plain data, in class IN.
 _PLAIN = {
-    pack("!HH", kind, codes.CLASS_IN): kind
-    for kind in codes.TYPE_NAMES
-    if kind not in (codes.AXFR, codes.IXFR, codes.ANY, codes.DS)
+    pack("!HH", rtype, codes.CLASS_IN): rtype
+    for rtype in codes.TYPE_NAMES
+    if rtype not in (codes.AXFR, codes.IXFR, codes.ANY, codes.DS)
 }
 
 #: Types whose data holds no names to be compressed or looked up.
@@ -44,114 +45,123 @@ class Responder:
     def __repr__(self) -> str:
         return f"<Responder {len(self.tables.zones)} zones, {len(self.answers)} answers>"
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Make all answers anew: the tables have changed."""
         self.answers.clear()
         self._shared.clear()
 
-    def refusal(self, kind: int, rcode: int) -> CompiledAnswer:
+    def refusal(self, rtype: int, rcode: int) -> CompiledAnswer:
         """An answer without records."""
-        name = codes.TYPE_NAMES.get(kind, "other")
+        name = codes.TYPE_NAMES.get(rtype, "other")
         answer = self.refusals.get((name, rcode))
         if answer is None:
             label = codes.rcode_name(rcode).encode()
-            answer = CompiledAnswer(QR | rcode & 0xF, (0, 0, 0), (b"",), label, self.tally(kind, rcode))
+            answer = CompiledAnswer(QR | rcode & 0xF, (0, 0, 0), (b"",), label, self.tally(rtype, rcode))
             self.refusals[name, rcode] = answer
         return answer
 
-    def tally(self, kind: int, rcode: int) -> list[int]:
+    def tally(self, rtype: int, rcode: int) -> list[int]:
         """The count for a type and rcode."""
-        return self.tallies.setdefault((codes.TYPE_NAMES.get(kind, "other"), codes.rcode_name(rcode)), [0])
+        return self.tallies.setdefault((codes.TYPE_NAMES.get(rtype, "other"), codes.rcode_name(rcode)), [0])
 
     def answer(
-        self, key: bytes, tail: bytes, *, minimal_any: bool = False
+        self, key: bytes, type_and_class: bytes, *, minimal_any: bool = False
     ) -> CompiledAnswer | None:  # hot: dns-missing
-        """Answer a name and the type and class after it; None if the name is in none of our zones.
+        """Return the answer to a question; None if the name is in none of our zones.
 
-        `key`, in lower case, ends in its first zero byte; `tail` has 4 bytes. Raises: ValueError if `key` is no name.
+        Args:
+            key: the name in lower case, ending in its first zero byte.
+            type_and_class: the 4 bytes that follow the name in a question.
+
+        Raises: ValueError if `key` is not a valid name.
         """
-        kind = _PLAIN.get(tail)
-        if kind is not None:  # the commonest: records, no such name below one that exists, no such type
+        rtype = _PLAIN.get(type_and_class)
+        if rtype is not None:  # the commonest: records, no such name below one that exists, no such type
             denial = None
             node = self.tables.nodes.get(key)
             if node is None:
                 length = key[0]
                 above = self.tables.nodes.get(key[length + 1 :])
-                if above is not None and above.star is None and above.cut is None and length <= MAX_LABEL_BYTES:
-                    denial = self._shared.get((above.zone, len(key), kind))
+                if above is not None and above.wildcard is None and above.cut is None and length <= MAX_LABEL_BYTES:
+                    denial = self._shared.get((above.zone, len(key), rtype))
             elif node.cut is None:
-                if kind in node.sets:
-                    return self._make(node, key, tail, kind, minimal_any)
+                if rtype in node.sets:
+                    return self._make(node, key, type_and_class, rtype, minimal_any)
                 if codes.CNAME not in node.sets:
-                    denial = self._shared.get((node.zone, len(key), ~kind))
+                    denial = self._shared.get((node.zone, len(key), ~rtype))
             if denial is not None:
                 return denial
-        return self._find(key, tail, minimal_any)
+        return self._find(key, type_and_class, minimal_any)
 
-    def _find(self, key: bytes, tail: bytes, minimal_any: bool) -> CompiledAnswer | None:
-        standing, node = find(self.tables, key)
-        kind, of_class = tail[0] << 8 | tail[1], tail[2] << 8 | tail[3]
+    def _find(self, key: bytes, type_and_class: bytes, minimal_any: bool) -> CompiledAnswer | None:
+        status, node = find(self.tables, key)
+        rtype, of_class = type_and_class[0] << 8 | type_and_class[1], type_and_class[2] << 8 | type_and_class[3]
         if of_class not in (codes.CLASS_IN, codes.CLASS_ANY):
-            return self.refusal(kind, codes.REFUSED)
+            return self.refusal(rtype, codes.REFUSED)
         if node is None:
             return None
-        if kind in (codes.AXFR, codes.IXFR):
-            return self.refusal(kind, codes.REFUSED)
+        if rtype in (codes.AXFR, codes.IXFR):
+            return self.refusal(rtype, codes.REFUSED)
         sets = node.sets
-        is_itself = standing is Standing.EXISTS or node.key == key
-        if is_itself and (kind in sets or codes.CNAME in sets or kind in (codes.DS, codes.ANY)):
-            return self._make(node, key, tail, kind, minimal_any)
+        is_itself = status is NameStatus.EXISTS or node.key == key
+        if is_itself and (rtype in sets or codes.CNAME in sets or rtype in (codes.DS, codes.ANY)):
+            return self._make(node, key, type_and_class, rtype, minimal_any)
         size = len(key)
-        counted = kind if kind in codes.TYPE_NAMES else 0
+        counted = rtype if rtype in codes.TYPE_NAMES else 0
         if of_class == codes.CLASS_ANY:
-            counted, kind_and_class = counted | 0x10000, kind | 0x10000
+            counted, kind_and_class = counted | 0x10000, rtype | 0x10000
         else:
-            kind_and_class = kind
+            kind_and_class = rtype
         place: tuple[object, ...]
-        if standing is Standing.MISSING:
+        if status is NameStatus.MISSING:
             place = (node.zone, size, counted)
-        elif standing is Standing.DELEGATED:
+        elif status is NameStatus.DELEGATED:
             place = (node, size, counted)
-        elif kind in sets or codes.CNAME in sets or (kind == codes.ANY and sets):
+        elif rtype in sets or codes.CNAME in sets or (rtype == codes.ANY and sets):
             place = (node, size, kind_and_class, minimal_any)
         else:
             place = (node.zone, size, ~counted)
         answer = self._shared.get(place)
         if answer is None:
-            sections = look_up(self.tables, key, kind, (standing, node), minimal_any=minimal_any) or Sections()
+            sections = look_up(self.tables, key, rtype, (status, node), minimal_any=minimal_any) or Sections()
             sections.is_authoritative &= of_class == codes.CLASS_IN
-            answer = self._share(place, key, kind, (standing, node), sections)
+            answer = self._share(place, key, rtype, (status, node), sections)
         return answer
 
-    def _make(self, node: Node, key: bytes, tail: bytes, kind: int, minimal_any: bool) -> CompiledAnswer:
-        place = key + tail
-        if kind == codes.ANY:  # depends on the transport: processors must not find it by the question alone
+    def _make(self, node: Node, key: bytes, type_and_class: bytes, rtype: int, minimal_any: bool) -> CompiledAnswer:
+        place = key + type_and_class
+        if rtype == codes.ANY:  # depends on the transport: processors must not find it by the question alone
             place += b"minimal" if minimal_any else b"full"
         answer = self.answers.get(place)
         if answer is None:
-            records = node.sets.get(kind)
-            if records is not None and kind in _WITHOUT_NAMES and node.cut is None and tail[3] == codes.CLASS_IN:
-                answer = compile_plain(kind, *records, key, self.tally(kind, codes.NOERROR))
+            records = node.sets.get(rtype)
+            if (
+                records is not None
+                and rtype in _WITHOUT_NAMES
+                and node.cut is None
+                and type_and_class[3] == codes.CLASS_IN
+            ):
+                answer = compile_single_set(rtype, *records, key, self.tally(rtype, codes.NOERROR))
             else:
-                sections = look_up(self.tables, key, kind, minimal_any=minimal_any) or Sections()
-                sections.is_authoritative &= tail[3] == codes.CLASS_IN  # RFC 1034 §4.3.2: never for QCLASS=*
-                answer = compile_answer(sections, key, len(key), key, self.tally(kind, sections.rcode))
+                sections = look_up(self.tables, key, rtype, minimal_any=minimal_any) or Sections()
+                sections.is_authoritative &= type_and_class[3] == codes.CLASS_IN  # RFC 1034 §4.3.2: never for QCLASS=*
+                answer = compile_answer(sections, key, len(key), key, self.tally(rtype, sections.rcode))
             if len(self.answers) >= MAX_ANSWERS:
                 self.answers.clear()
             self.answers[place] = answer
         return answer
 
     def _share(
-        self, place: tuple[object, ...], key: bytes, kind: int, found: tuple[Standing, Node], sections: Sections
+        self, place: tuple[object, ...], key: bytes, rtype: int, found: tuple[NameStatus, Node], sections: Sections
     ) -> CompiledAnswer:
-        standing, node = found
-        if standing is Standing.DELEGATED:
+        status, node = found
+        if status is NameStatus.DELEGATED:
             suffix = node.key
-        elif standing is Standing.WILDCARD and sections.answer:
+        elif status is NameStatus.WILDCARD and sections.answer:
             suffix = parent(node.key)
         else:
             suffix = node.zone.key
-        answer = compile_answer(sections, suffix, len(key), suffix, self.tally(kind, sections.rcode))
+        answer = compile_answer(sections, suffix, len(key), suffix, self.tally(rtype, sections.rcode))
         if len(self._shared) >= MAX_ANSWERS:
             self._shared.clear()
         self._shared[place] = answer

@@ -18,19 +18,19 @@ NO_SETS: RecordSets = {}
 class Node:
     """A name that exists."""
 
-    __slots__ = ("cut", "is_attached", "key", "sets", "star", "zone")
+    __slots__ = ("cut", "is_attached", "key", "sets", "wildcard", "zone")
 
     zone: Zone
 
     def __init__(self, key: bytes, sets: RecordSets) -> None:
         self.key = key
         self.sets = sets
-        self.star: Node | None = None  # the wildcard directly below
+        self.wildcard: Node | None = None  # the wildcard directly below
         self.cut: Node | None = None  # the delegation that this name stands at or below
         self.is_attached = False  # zone and cut are known
 
     def __repr__(self) -> str:
-        return f"<Node {self.key!r} {[codes.type_name(kind) for kind in self.sets]}>"
+        return f"<Node {self.key!r} {[codes.type_name(rtype) for rtype in self.sets]}>"
 
 
 class Zone:
@@ -55,11 +55,11 @@ class Zone:
 
 
 @dataclass(slots=True)
-class LiveSet:
+class UpstreamSet:
     """Addresses that come from an upstream's healthy targets instead of the config."""
 
     node: Node
-    kind: int
+    rtype: int
     ttl: int
     upstream: str
 
@@ -74,22 +74,22 @@ class Tables:
 
     nodes: dict[bytes, Node] = field(default_factory=dict)
     zones: dict[bytes, Zone] = field(default_factory=dict)
-    live: list[LiveSet] = field(default_factory=list)
+    upstream_sets: list[UpstreamSet] = field(default_factory=list)
     longest_key: int = 1  # bytes of the longest name
 
     def refresh(self, find_addresses: FindAddresses) -> bool:
         """Take over the live sets' current addresses; True if any has changed, so that answers must be made anew."""
         changed = False
-        for one in self.live:
-            data = tuple(find_addresses(one.upstream, one.kind))
-            old = one.node.sets.get(one.kind)
+        for one in self.upstream_sets:
+            data = tuple(find_addresses(one.upstream, one.rtype))
+            old = one.node.sets.get(one.rtype)
             if (old[1] if old else ()) == data:
                 continue
             sets = dict(one.node.sets)
             if data:
-                sets[one.kind] = (one.ttl, data)
+                sets[one.rtype] = (one.ttl, data)
             else:
-                sets.pop(one.kind, None)
+                sets.pop(one.rtype, None)
             one.node.sets = sets
             changed = True
         return changed

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from struct import pack
 
 from npserver.dns.message import codes
+from npserver.dns.message.header import AA, QR, RD
 from npserver.dns.message.query import Query
-from npserver.dns.zone.answer import AA, QR, RD, BodyWriter
+from npserver.dns.zone.answer import BodyWriter
 from npserver.dns.zone.lookup import Records
 from npserver.dns.zone.tables import Tables, Zone
 
@@ -17,7 +18,7 @@ MESSAGE_BYTES = 16_000  # compression reaches no further than 16,383 (RFC 5936 ย
 def transfer(tables: Tables, query: Query) -> Iterator[bytes]:
     """Give the messages, without their length prefixes: SOA, everything, SOA. One that refuses if there is no zone."""
     zone = tables.zones.get(query.key)
-    flags = QR | (RD if query.is_recursive else 0)
+    flags = QR | (RD if query.recursion_desired else 0)
     head = query.data[:2]
     if zone is None:  # RFC 5936 ยง2.2.1
         yield head + pack("!HHHHH", flags | codes.NOTAUTH, 1, 0, 0, 0) + query.question
@@ -35,7 +36,7 @@ def _records(tables: Tables, zone: Zone) -> Iterator[Records]:
     soa = Records(zone.key, codes.SOA, *zone.soa)
     yield soa
     for node in tables.zone_nodes(zone):
-        for kind, records in node.sets.items():
-            if kind != codes.SOA:
-                yield Records(node.key, kind, *records)
+        for rtype, records in node.sets.items():
+            if rtype != codes.SOA:
+                yield Records(node.key, rtype, *records)
     yield soa

@@ -11,8 +11,8 @@ from struct import pack
 
 from npserver.dns.message import codes
 from npserver.dns.message.edns import OPT_REPLIES
+from npserver.dns.message.header import HEADER_BYTES, QR, TC
 from npserver.dns.message.query import Query, name_end, record_name_end
-from npserver.dns.zone.answer import HEADER_BYTES, QR, TC
 
 MAX_KEPT_S = 86_400
 _AD, _CD = 0x20, 0x10  # in the second byte of the flags (RFC 4035 §3.2)

@@ -97,16 +97,16 @@ BAD: list[tuple[str, Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "value", "expected"), GOOD, ids=[f"{k}-{str(v)[:40]}" for k, v, _ in GOOD])
-def test_data_is_what_dnspython_reads(kind: str, value: Any, expected: str) -> None:
-    data = parse_data(parse_type(kind), value)
-    assert dns.rdata.from_wire("IN", kind, data, 0, len(data)).to_text().strip() == expected
+@pytest.mark.parametrize(("rtype", "value", "expected"), GOOD, ids=[f"{k}-{str(v)[:40]}" for k, v, _ in GOOD])
+def test_data_is_what_dnspython_reads(rtype: str, value: Any, expected: str) -> None:
+    data = parse_data(parse_type(rtype), value)
+    assert dns.rdata.from_wire("IN", rtype, data, 0, len(data)).to_text().strip() == expected
 
 
-@pytest.mark.parametrize(("kind", "value", "message"), BAD, ids=[f"{k}-{str(v)[:40]}" for k, v, _ in BAD])
-def test_wrong_data_is_refused_in_words(kind: str, value: Any, message: str) -> None:
+@pytest.mark.parametrize(("rtype", "value", "message"), BAD, ids=[f"{k}-{str(v)[:40]}" for k, v, _ in BAD])
+def test_wrong_data_is_refused_in_words(rtype: str, value: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        parse_data(parse_type(kind), value)
+        parse_data(parse_type(rtype), value)
 
 
 @pytest.mark.parametrize(

@@ -163,14 +163,14 @@ class TestLiveSets:
         tables = tables_of({"app.lan": {"A": "upstream://pool"}, "app2.lan": ADDRESS}, has_upstream=has)
         assert asked == [(("app.lan", "A"), "pool")]
         node = tables.nodes[parse_owner("app.lan")]
-        assert tables.refresh(lambda upstream, kind: list(found))
+        assert tables.refresh(lambda upstream, rtype: list(found))
         assert node.sets[codes.A] == (5, (b"\1\1\1\1",))
-        assert not tables.refresh(lambda upstream, kind: list(found))
+        assert not tables.refresh(lambda upstream, rtype: list(found))
         found[:] = [b"\2\2\2\2"]
-        assert tables.refresh(lambda upstream, kind: list(found))
+        assert tables.refresh(lambda upstream, rtype: list(found))
         assert node.sets[codes.A][1] == (b"\2\2\2\2",)
         found.clear()
-        assert tables.refresh(lambda upstream, kind: list(found))
+        assert tables.refresh(lambda upstream, rtype: list(found))
         assert codes.A not in node.sets
 
 
