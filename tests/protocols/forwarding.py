@@ -113,11 +113,13 @@ def udp(*args: Any) -> Iterator[Udp]:
 
 
 @contextmanager
-def udp_server(answer: Answer = lambda data: data) -> Iterator[tuple[int, list[tuple[bytes, Any]]]]:
-    """Answers datagrams; gives its port and what it has received from whom."""
+def udp_server(
+    answer: Answer = lambda data: data, host: str = "127.0.0.1"
+) -> Iterator[tuple[int, list[tuple[bytes, Any]]]]:
+    """Answer datagrams; give the port and what has been received from whom."""
     loop = asyncio.get_running_loop()
     received: list[tuple[bytes, Any]] = []
-    with udp() as one:
+    with udp((host, 0)) as one:
 
         def read() -> None:
             data, client = one.sock.recvfrom(65536)
@@ -130,6 +132,11 @@ def udp_server(answer: Answer = lambda data: data) -> Iterator[tuple[int, list[t
             yield one.port, received
         finally:
             loop.remove_reader(one.sock)
+
+
+def localhost() -> str:
+    """Return the address that the name localhost is looked up to first: 127.0.0.1 or ::1."""
+    return str(socket.getaddrinfo("localhost", None, type=socket.SOCK_STREAM)[0][4][0])
 
 
 def one_forward(listen: str, to: str, **rule: Any) -> dict[str, Any]:

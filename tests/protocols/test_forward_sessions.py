@@ -13,6 +13,7 @@ import pytest
 from tests.protocols.forwarding import (
     Udp,
     dead_port,
+    localhost,
     one_forward,
     port_of,
     serve,
@@ -76,7 +77,7 @@ async def test_clients_of_a_dual_stack_socket_are_shown_as_ipv4(tmp_path: Path) 
 
 
 async def test_the_first_datagrams_arrive_in_order_while_a_name_is_looked_up() -> None:
-    with udp_server(lambda _: None) as (port, received), udp() as client:
+    with udp_server(lambda _: None, localhost()) as (port, received), udp() as client:
         async with serve(one_forward("udp://127.0.0.1:0", f"udp://localhost:{port}")) as server:
             client.to(port_of(server))
             for number in range(40):

@@ -14,6 +14,7 @@ from tests.protocols.forwarding import (
     DEADLINE_S,
     connect,
     echo,
+    localhost,
     one_forward,
     port_of,
     serve,
@@ -96,7 +97,7 @@ async def test_after_its_end_a_silent_client_is_not_waited_for() -> None:
 
 
 async def test_a_datagram_target_by_name_gets_all_that_came_before_it_was_found() -> None:
-    with udp_server() as (port, _):
+    with udp_server(host=localhost()) as (port, _):
         rule = one_forward("tcp://127.0.0.1:0", f"udp://localhost:{port}", mode="datagram", framing="line")
         async with serve(rule) as server, connect(server) as (reader, writer):
             writer.write(b"one\ntwo\n")
