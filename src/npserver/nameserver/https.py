@@ -21,7 +21,7 @@ _PARAMETER = regex(r"(?:^|&)dns=([A-Za-z0-9_-]*)=*(?:&|$)")
 
 
 class DnsOverHttps:
-    """Answers the DNS message in a request."""
+    """Answers the DNS query in an HTTP request."""
 
     def __init__(self, policy: AccessPolicy[QueryProcessor]) -> None:
         self._policy = policy
@@ -36,13 +36,13 @@ class DnsOverHttps:
         if request.method in ("GET", "HEAD"):
             match = _PARAMETER.search(request.query)
             if match is None:
-                exchange.fail(400, "no parameter dns in base64url")
+                exchange.fail(400, "expected a query parameter dns in base64url")
                 return
             try:
                 text = match[1]
                 self.answer(exchange, base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
             except binascii.Error:
-                exchange.fail(400, "parameter dns is no base64url")
+                exchange.fail(400, "query parameter dns is not valid base64url")
         elif request.method == "POST":
             kind = request.fields.get(b"content-type", b"").partition(b";")[0].strip().lower()
             if kind != MEDIA_TYPE:
@@ -53,7 +53,7 @@ class DnsOverHttps:
             exchange.fail(405, "expected GET or POST", fields=b"Allow: GET, HEAD, POST\r\n")
 
     def answer(self, exchange: Exchange, data: bytes) -> None:
-        """Answer a message."""
+        """Answer a DNS message: now, or once a resolver has answered."""
         server = self._server
         server.queries["https"][0] += 1
         processor = self._policy.only or self._policy.choose(exchange.client_ip)
@@ -68,7 +68,7 @@ class DnsOverHttps:
         if isinstance(reply, bytes):
             self._send(exchange, reply)
         else:
-            exchange.fail(400, "the message is no DNS query")
+            exchange.fail(400, "the message is not a DNS query")
 
     def _deliver(self, exchange: Exchange, data: bytes, reply: bytes) -> None:
         self._server.log("https", exchange.client_ip, data, reply)
@@ -76,13 +76,13 @@ class DnsOverHttps:
             self._send(exchange, reply)
 
     def _send(self, exchange: Exchange, reply: bytes) -> None:
-        """RFC 8484 §5.1: fresh no longer than the shortest TTL."""
+        """Send the reply; caches may keep it no longer than its shortest TTL (RFC 8484 §5.1)."""
         fields = b"Content-Type: application/dns-message\r\nCache-Control: max-age=%d\r\n" % shortest_ttl(reply)
         exchange.respond(200, fields, reply)
 
 
 class _Body:
-    """Gathers a POST's message."""
+    """Collects the DNS message in the body of a POST request."""
 
     __slots__ = ("_data", "_exchange", "_handler")
 
@@ -92,7 +92,7 @@ class _Body:
         self._data: bytearray | None = bytearray()
 
     def body_data(self, data: bytes) -> None:
-        """Take a piece."""
+        """Append a part of the body; fail the request if the message is too long."""
         if self._data is None:
             return
         self._data += data
@@ -101,25 +101,25 @@ class _Body:
             self._exchange.fail(413, "a DNS message has at most 65535 bytes")
 
     def body_end(self, trailers: bytes) -> None:
-        """The message is complete."""
+        """Answer the complete message."""
         if self._data is not None:
             self._handler.answer(self._exchange, bytes(self._data))
 
     def body_lost(self, reason: str) -> None:
-        """The client broke off."""
+        """Drop the message: the client has closed before the end of the body."""
         self._data = None
 
 
 class _NoSource:
-    """Nothing to stop when the client goes: the resolver's answer is dropped when it comes."""
+    """The response source of a query that awaits a resolver: it has nothing to pause or cancel."""
 
     __slots__ = ()
 
     def pause(self) -> None:
-        """Nothing is being sent yet."""
+        """Do nothing: no response is being sent yet."""
 
     def resume(self) -> None:
-        """Nothing is being sent yet."""
+        """Do nothing: no response is being sent yet."""
 
     def cancel(self) -> None:
-        """`is_gone` tells later."""
+        """Do nothing: the answer is dropped when it arrives, by `exchange.is_gone`."""

@@ -1,6 +1,7 @@
-"""The name server of a runtime: views, policy and counts that its UDP, TCP, TLS and HTTPS fronts share.
+"""The name server of a config: views, resolvers, cookies and counters shared by its UDP, TCP, TLS and HTTPS fronts.
 
-`nameserver.compile` makes one per config. Each front takes `AccessPolicy` from it, which say who is answered how.
+`nameserver.compile` creates one per config. Each front gets an `AccessPolicy` from it, which chooses the
+`nameserver.query_processor.QueryProcessor` of each client.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ if TYPE_CHECKING:
     from npserver.networks import Networks
     from npserver.runtime.context import Context
 
-TICK_S = 0.5  # how late counts reach the scoreboard and health reaches answers
+TICK_S = 0.5  # interval at which counters are written to the scoreboard and answers follow target health
 TRANSPORTS = ("udp", "tcp", "tls", "https")
 
 P = TypeVar("P", bound=QueryProcessor)
 
 
 class NameServer:
-    """Everything that the fronts of one config share."""
+    """The state shared by the DNS fronts of one config."""
 
     def __init__(
         self,
@@ -47,14 +48,14 @@ class NameServer:
     ) -> None:
         self.context = context
         self.tallies: Tallies = {}
-        #: The networks of each view and its responder; the last is everybody's.
+        #: The client networks and the responder of each view; the last view, without networks, is for all clients.
         self.views = [(networks, Responder(tables, self.tallies)) for networks, tables in views]
         self._find_addresses = find_addresses
         self.resolver_client = resolver_client
-        self.recursion_clients = recursion_clients  # who may ask for names outside our zones
+        self.recursion_clients = recursion_clients  # who may query names outside our zones
         self.access_log = context.access_log if logs_queries else None
-        self.jar = CookieJar(context.row.board.cells_seed)  # the same in all processes
-        self.wall = time.time()  # the time of day to half a second, for cookies
+        self.jar = CookieJar(context.row.board.cells_seed)  # the same secret in all processes
+        self.wall = time.time()  # time of day, updated every `TICK_S`, for cookies
         self.queries = {transport: [0] for transport in TRANSPORTS}
         row = context.row
         self._transport_slots = {name: row.slot(f"dns.queries.{name}") for name in TRANSPORTS}
@@ -76,17 +77,17 @@ class NameServer:
         transfer_clients: Networks | None = None,
         limiter: RateLimiter | None = None,
     ) -> AccessPolicy[P]:
-        """Make what a front answers with. `limiter` is for datagrams, `transfer_clients` for streams."""
+        """Create the access policy of a front. `limiter` is used over UDP, `transfer_clients` over streams."""
         return AccessPolicy(self, kind, allow, deny, transfer_clients, limiter)
 
     def tick(self) -> None:
-        """Bring counts to the scoreboard and answers up to date with health."""
+        """Write the counters to the scoreboard and update answers that depend on target health."""
         self.wall = time.time()
         self.flush()
         self._refresh()
 
     def flush(self) -> None:
-        """Bring the counts to the scoreboard."""
+        """Write the counters to the scoreboard."""
         slots = self.context.row.slots
         for (kind, rcode), tally in self.tallies.items():
             if count := tally[0]:
@@ -98,7 +99,7 @@ class NameServer:
             tally[0] = 0
 
     def log(self, transport: str, client: str, data: bytes, reply: bytes | None) -> None:
-        """Write a query and its outcome to the access log, if that is wanted."""
+        """Write a query and its response code to the access log if `logging.dns_queries` is on."""
         if self.access_log is None:
             return
         end = name_end(data, 12)
@@ -118,7 +119,7 @@ class NameServer:
     def make(
         self, kind: type[P], responder: Responder, limiter: RateLimiter | None, may_recurse: bool, may_transfer: bool
     ) -> P:
-        """Make one processor."""
+        """Create a query processor."""
         processor = kind(responder, self.jar, may_recurse=may_recurse, may_transfer=may_transfer, limiter=limiter)
         if isinstance(processor, UdpQueryProcessor):
             self._udp_processors.add(processor)
@@ -126,7 +127,7 @@ class NameServer:
 
 
 class AccessPolicy(Generic[P]):
-    """Who is answered how on one front."""
+    """Chooses the query processor of each client of one front, by view and by what the client may ask for."""
 
     def __init__(
         self,
@@ -153,11 +154,11 @@ class AccessPolicy(Generic[P]):
             and deny is None
             and transfer_clients is None
         )
-        #: The one processor for all clients, if there are no differences.
+        #: The processor of all clients, if all have the same view and rights.
         self.only: P | None = self.choose("") if is_same_for_all else None
 
     def choose(self, client: str) -> P:
-        """The processor of a client."""
+        """Return the processor of a client."""
         if (self._allow is not None and client not in self._allow) or (self._deny is not None and client in self._deny):
             return self._refusing
         server = self.server
@@ -176,7 +177,7 @@ class AccessPolicy(Generic[P]):
 
 
 class _Ticker:
-    """Keeps the deadline of a server that may be gone after a reload."""
+    """Calls `NameServer.tick` periodically, without keeping the server of a former config alive."""
 
     __slots__ = ("__weakref__", "_server", "_watched", "deadline")
 
@@ -186,7 +187,7 @@ class _Ticker:
         self.deadline = server.context.loop.time() + TICK_S
 
     def expire(self, now: float) -> None:
-        """Half a second has passed."""
+        """Tick the server, or stop if it is gone; called by the deadline sweeper."""
         server = self._server()
         if server is None:
             self._watched.discard(self)

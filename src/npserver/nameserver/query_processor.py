@@ -32,7 +32,7 @@ Reply = bytes | Action | None
 
 
 class QueryProcessor:
-    """Answers one kind of client over one transport: a stream, on which any answer fits."""
+    """Answers the queries of clients with equal rights over a stream, where every answer fits."""
 
     is_datagram: ClassVar[bool] = False
 
@@ -52,13 +52,13 @@ class QueryProcessor:
         self.may_recurse = may_recurse
         self.may_transfer = may_transfer
         self.limiter = limiter
-        self.minimal_any = self.is_datagram and limiter is not None  # RFC 8482: where forged senders reach us
+        self.minimal_any = self.is_datagram and limiter is not None  # RFC 8482: where senders can be forged
 
     def __repr__(self) -> str:
         return f"<QueryProcessor {self.responder!r}{' recursive' if self.may_recurse else ''}>"
 
     def respond(self, data: bytes, client: str, now: float, wall: float) -> Reply:
-        """Answer a message. `now` is any steady clock, `wall` the time of day, both in seconds."""
+        """Return the reply to a message. `now`: monotonic clock, `wall`: time of day, both in seconds."""
         query = parse_query(data)
         if query is None:
             return None
@@ -66,12 +66,12 @@ class QueryProcessor:
             return self.reply(query, client, now, wall)
         refusal = self.responder.refusal(0, query[3] & 0xF)
         if self.limiter is not None and self.limiter.judge(client, refusal.rate_limit_key, now) is not Verdict.SEND:
-            return None  # a header alone is as short as a truncated answer
+            return None  # DROP or SLIP: the refusal is a header only, as short as a truncated answer
         refusal.tally[0] += 1
         return query
 
     def reply(self, query: Query, client: str, now: float, wall: float) -> Reply:
-        """Answer a well-formed question."""
+        """Return the reply to a well-formed query."""
         data, edns = query.data, query.edns
         opt, is_proved = b"", False
         answer: CompiledAnswer | None = None
@@ -105,7 +105,10 @@ class QueryProcessor:
 
 
 def shortened(data: bytes, end: int, shape: int, answer: CompiledAnswer, opt: bytes, limit: int) -> bytes:
-    """Reply to `data`, whose question ends at `end`, without the additional section (RFC 2181 §9), else truncated."""
+    """Return the reply without its additional section (RFC 2181 §9), truncated if it is still longer than `limit`.
+
+    `data`: the query, whose question ends at `end`.
+    """
     if answer.without_additional is not None:
         heads, body = answer.without_additional
         reply = b"".join((data[:2], heads[shape], data[HEADER_BYTES:end], body, opt))
@@ -115,5 +118,5 @@ def shortened(data: bytes, end: int, shape: int, answer: CompiledAnswer, opt: by
 
 
 def truncated(data: bytes, end: int, shape: int, answer: CompiledAnswer, opt: bytes) -> bytes:
-    """Reply to `data` with nothing but the advice to come by TCP."""
+    """Return a reply without records and with the TC flag, so that the client retries over TCP."""
     return b"".join((data[:2], answer.truncated_heads[shape], data[HEADER_BYTES:end], opt))

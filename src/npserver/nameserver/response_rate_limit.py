@@ -1,7 +1,8 @@
-"""Response rate limiting: a forged sender's address is not sent more equal answers than a rate (as BIND and NSD do).
+"""Response rate limiting (RRL), as in BIND and NSD: limit equal answers per second and client network.
 
-Counted per client network (/24, /56) and answer; every so many-th answer beyond the rate goes out truncated, so that a
-real client comes back by TCP. Pure: the time is an argument.
+It keeps the server from amplifying traffic to forged sender addresses. Answers are counted per network (/24, /56)
+and answer; every Nth answer above the rate (`rate_limit_slip`) is sent truncated, so that a real client retries over
+TCP. Pure: the time is an argument.
 """
 
 from __future__ import annotations
@@ -9,28 +10,28 @@ from __future__ import annotations
 from enum import Enum
 from ipaddress import IPv6Address
 
-MAX_ACCOUNTS = 50_000  # then the older half is forgotten
+MAX_ACCOUNTS = 50_000  # per generation; a full generation replaces the older one
 _MAX_NETWORKS = 10_000
 _WINDOW_S = 1.0
 
 
 class Verdict(Enum):
-    """What to do with an answer."""
+    """Whether and how an answer is sent."""
 
     SEND = "send"
-    SLIP = "slip"  # truncated
+    SLIP = "slip"  # send it truncated
     DROP = "drop"
 
 
 class RateLimiter:
-    """The accounts of one process."""
+    """The counts of answers per client network in one process."""
 
     __slots__ = ("_accounts", "_networks", "_older", "rate", "slip")
 
     def __init__(self, rate: int, slip: int) -> None:
         self.rate = rate
         self.slip = slip
-        #: Per network and answer: the start of the second counted, and the answers in it.
+        #: Per client network and answer: start of the current one-second window, answers in it.
         self._accounts: dict[tuple[str, bytes], list[float]] = {}
         self._older = self._accounts
         self._networks: dict[str, str] = {}
@@ -39,7 +40,7 @@ class RateLimiter:
         return f"<RateLimiter {self.rate}/s, {len(self._accounts)} accounts>"
 
     def judge(self, client: str, label: bytes, now: float) -> Verdict:  # hot: dns-hits
-        """Count an answer and say what to do with it."""
+        """Count an answer and return whether it is sent, truncated or dropped."""
         key = (self._networks.get(client) or self._network(client), label)
         account = self._accounts.get(key) or self._account(key, now)
         if now - account[0] >= _WINDOW_S:

@@ -1,7 +1,7 @@
-"""DNS over TCP and TLS (RFC 7766, RFC 7858): each message after its length in two bytes, answered in order.
+"""DNS over TCP and TLS (RFC 7766, RFC 7858): a 2-byte length precedes each message.
 
-Queries may come pipelined and in any pieces. A connection ends after a silence of `timeout`, a message that is none, or
-when the client does not read its answers.
+Clients may pipeline queries. Queries about our zones are answered in order, those for resolvers when the resolver has
+answered. A connection is closed if it is idle for `timeout`, sends a malformed message or does not read its answers.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("npserver.dns")
 
-MAX_WAITING = 32  # queries of a connection that resolvers are asked about; more are made to wait
-MAX_JOINED_BYTES = 64 << 10  # of answers written at once
+MAX_WAITING = 32  # queries of a connection that await a resolver; reading pauses until one is answered
+MAX_JOINED_BYTES = 64 << 10  # replies are written together up to this size
 
 
 class DnsOverStream:
-    """Serves connections by answering the questions in each."""
+    """The front of a `tcp` or `ssl` listener with handler `dns`."""
 
     def __init__(
         self,
@@ -55,16 +55,16 @@ class DnsOverStream:
         return f"<DnsOverStream {self.transport} {self.server!r}>"
 
     def accept(self, listener: LiveListener) -> asyncio.Protocol:
-        """Make the protocol of a new connection."""
+        """Create the protocol of a new connection."""
         return DnsConnection(self, listener)
 
     def close(self) -> None:
-        """Another front takes over; connections look it up with their next query."""
+        """Flush the counters when another front takes over; open connections use it from their next query on."""
         self.server.flush()
 
 
 class DnsConnection(asyncio.Protocol):
-    """One client's connection."""
+    """The DNS connection of one client."""
 
     def __init__(self, front: DnsOverStream, listener: LiveListener) -> None:
         self.listener = listener
@@ -78,9 +78,9 @@ class DnsConnection(asyncio.Protocol):
         self._cells: tuple[int, int] | None = None
         self._is_counted = False
         self._buffer = b""
-        self._is_closing = False  # answer what has come, then close
-        self._is_choked = False  # the client does not read
-        self._is_paused = False  # nothing is read from the client
+        self._is_closing = False  # answer the queries received, then close
+        self._is_choked = False  # the write buffer is full
+        self._is_paused = False  # reading from the client is paused
         self._is_proceeding = False
         self._waiting = 0
         self._transfer: Iterator[bytes] | None = None
@@ -91,11 +91,11 @@ class DnsConnection(asyncio.Protocol):
     # ── the connection's life ──
 
     def proxied(self, source: tuple[str, int], destination: tuple[str, int]) -> None:
-        """A PROXY header named the client; called before `connection_made`."""
+        """Take the client address of a PROXY header; called before `connection_made`."""
         self._proxied = source[0]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The client is there."""
+        """Called by asyncio for a new client: count it and start its idle timeout."""
         self.transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
         self._client = self._proxied or (plain_ip(peer[0]) if isinstance(peer, tuple) and peer else "")
@@ -107,7 +107,7 @@ class DnsConnection(asyncio.Protocol):
         self._set_deadline()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The connection is gone."""
+        """Called by asyncio when the connection has closed."""
         self._context.connections.discard(self)
         self._context.sweeper.watched.discard(self)
         self._transfer = None
@@ -119,39 +119,42 @@ class DnsConnection(asyncio.Protocol):
                 slots[slot] -= 1
 
     def eof_received(self) -> bool:
-        """The client asks no more; it still gets what it asked for. TLS cannot be half-closed."""
+        """Called by asyncio when the client half-closes: answer the queries received, then close.
+
+        TLS connections cannot be half-closed: they are closed at once.
+        """
         self._is_closing = True
         self._end_if_idle()
         return self.transport.get_extra_info("sslcontext") is None
 
     def shut_down(self) -> None:
-        """Answer what has come, then close."""
+        """Close at shutdown, after the queries received are answered."""
         self._is_closing = True
         self._end_if_idle()
 
     def expire(self, now: float) -> None:
-        """Too long a silence (`timeout`), or the client does not read."""
+        """Close an idle connection, or one whose client does not read its answers; called by the deadline sweeper."""
         self.transport.abort()
 
     def pause_writing(self) -> None:
-        """The client does not keep up: take no more questions."""
+        """Called by asyncio when the write buffer passes its high-water mark: answer no further queries."""
         self._is_choked = True
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Called by asyncio when the write buffer has drained below its low-water mark: answer queries again."""
         self._is_choked = False
         self._set_deadline()
         self._proceed()
 
-    # ── questions ──
+    # ── queries ──
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes; a message is answered as soon as it is whole."""
+        """Called by asyncio with the client's bytes: answer each complete query."""
         self._buffer = self._buffer + data if self._buffer else data
         self._proceed()
 
     def _proceed(self) -> None:
-        """Answer what has come, as far as the client reads."""
+        """Answer the complete queries received, as far as the client reads its answers."""
         if self._is_proceeding:
             return
         self._is_proceeding = True
@@ -192,7 +195,7 @@ class DnsConnection(asyncio.Protocol):
         return self._is_choked or self._transfer is not None or self._waiting >= MAX_WAITING
 
     def _answer(self, data: bytes) -> bytes | None:
-        """The reply; nothing if it comes later; None to end the connection."""
+        """Return the reply; empty if it follows later; None to close the connection."""
         front = self.listener.front
         if not isinstance(front, DnsOverStream):  # a reload gave the listener to another handler
             return None
@@ -204,7 +207,7 @@ class DnsConnection(asyncio.Protocol):
             query = parse_query(data)
             assert isinstance(query, Query)
             if reply is Action.TRANSFER:
-                log.info("%s transfers %s", self._client, to_text(query.key))
+                log.info("sending zone %s to %s (allow_transfer)", to_text(query.key), self._client)
                 processor.responder.tally(query.qtype, codes.NOERROR)[0] += 1
                 self._transfer = transfer(processor.responder.tables, query)
             elif server.resolver_client is not None:
@@ -215,7 +218,7 @@ class DnsConnection(asyncio.Protocol):
         return reply
 
     def _deliver(self, front: DnsOverStream, data: bytes, reply: bytes) -> None:
-        """A resolver has answered."""
+        """Send a resolver's answer to the client."""
         self._waiting -= 1
         front.server.log(front.transport, self._client, data, reply)
         if self.transport.is_closing():
@@ -246,7 +249,7 @@ class DnsConnection(asyncio.Protocol):
             self.transport.close()
 
     def _count(self) -> bool:
-        """Count this connection; false if it is one too many."""
+        """Count this connection; return False if it exceeds a limit."""
         front, row = self._front, self._context.row
         slots = row.slots
         self._is_counted = True
@@ -256,9 +259,15 @@ class DnsConnection(asyncio.Protocol):
             for cell in self._cells:
                 slots[cell] += 1
             if row.cell_total(self._cells) > front.max_connections_per_ip:
-                log.debug("%s has too many connections (timeouts.max_connections_per_ip)", self._client)
+                log.debug(
+                    "closing connection from %s: it has more than %d connections (timeouts.max_connections_per_ip)",
+                    self._client, front.max_connections_per_ip,
+                )  # fmt: skip
                 return False
         if row.board.total(front.gauge) > front.max_connections:
-            log.debug("too many DNS connections (limits.max_connections)")
+            log.debug(
+                "closing connection from %s: more than %d DNS connections are open (limits.max_connections)",
+                self._client, front.max_connections,
+            )  # fmt: skip
             return False
         return True

@@ -17,27 +17,27 @@ if TYPE_CHECKING:
 
 
 class DnsOverUdp:
-    """Serves datagrams by answering the question in each."""
+    """The front of a UDP listener: answers each query datagram."""
 
     def __init__(self, policy: AccessPolicy[UdpQueryProcessor]) -> None:
         self._server = server = policy.server
         self._policy = policy
         self._queries = server.queries["udp"]
         self._now = server.context.loop.time
-        #: The processor of all clients, where neither client nor outcome makes a difference.
-        self._plain = policy.only
-        if self._plain is not None and (self._plain.limiter is not None or server.access_log is not None):
-            self._plain = None
+        #: The processor of all clients, if answers are neither limited per client nor logged.
+        self._shared = policy.only
+        if self._shared is not None and (self._shared.limiter is not None or server.access_log is not None):
+            self._shared = None
 
     def __repr__(self) -> str:
         return f"<DnsOverUdp {self._server!r}>"
 
     def close(self) -> None:
-        """Another front takes over."""
+        """Flush the counters when another front takes over after a reload."""
         self._server.flush()
 
     def datagram(self, data: bytes, client: Client, socket: DatagramSocket) -> None:
-        """Answer one datagram."""
+        """Answer one query datagram."""
         reply = self._answer(data, client, socket)
         if reply is not None:
             socket.send(reply, client)
@@ -45,9 +45,11 @@ class DnsOverUdp:
     def answer_batch(
         self, datagrams: list[bytes], client: Callable[[int], Client], socket: DatagramSocket
     ) -> list[bytes | None]:  # hot: dns-hits
-        """Give the answers of datagrams by their places, None where there is none (yet); see
-        `listen.datagram_batch`."""
-        processor = self._plain
+        """Return the reply to each datagram by its index, None where there is none (yet).
+
+        Called by `listen.datagram_batch`; `client` returns the sender of the datagram at an index.
+        """
+        processor = self._shared
         if processor is None:
             return [self._answer(data, client(place), socket) for place, data in enumerate(datagrams)]
         self._queries[0] += len(datagrams)
@@ -60,7 +62,7 @@ class DnsOverUdp:
                 tally[0] += 1
                 answers.append(data[:2] + turn())
             else:
-                # Only what a query says in OPT depends on who asks; there is none where ARCOUNT is 0.
+                # The reply depends on the client only by the query's OPT record; with ARCOUNT 0 there is none.
                 host = str(client(len(answers))[0]) if data[11:12] != b"\0" else ""
                 reply = processor.respond(data, host, 0.0, self._server.wall)
                 answers.append(reply if isinstance(reply, bytes) else None)

@@ -20,14 +20,14 @@ from npserver.dns.zone.responder import Responder
 from npserver.nameserver.query_processor import QueryProcessor, Reply, shortened, truncated
 from npserver.nameserver.response_rate_limit import RateLimiter, Verdict
 
-MAX_REPLIES = 16_384  # remembered; then all are forgotten
+MAX_REPLIES = 16_384  # cached replies; a full cache is cleared
 MAX_OPTS = 4096
-COOKIE_S = 60.0  # how long a cookie given is given again
-SAMPLE = 8  # every so many-th is remembered: what comes often soon is, and what comes once costs next to nothing
-MAX_TURNS = 4  # answers with more orders of addresses are not remembered whole
+COOKIE_S = 60.0  # how long the reply's OPT record with a server cookie is reused
+SAMPLE = 8  # every 8th reply is cached: frequent queries soon are, and unique queries cost next to nothing
+MAX_TURNS = 4  # answers that rotate through more orders of addresses are not cached as whole replies
 
-#: Headers of plain queries (bytes 2 to 12) and which of an answer's heads fits: RD + 2 * EDNS. Opcode 0, one question;
-#: AA, TC, RA, Z, AD and CD mean nothing to us.
+#: Headers of plain queries (bytes 2 to 12: opcode 0, one question) to the index of the answer's header that fits them:
+#: RD + 2 * EDNS. AA, TC, RA, Z, AD and CD are ignored.
 SHAPES = {
     bytes((high, low)) + b"\0\x01\0\0\0\0\0" + bytes((edns,)): (high & 1) + 2 * edns
     for high in range(8)
@@ -36,12 +36,12 @@ SHAPES = {
 }
 _PLAIN_OPT_BYTES = 11  # without options
 
-#: What a query's OPT record comes to: the largest reply, the reply's OPT, whether the client's address is proved.
+#: From a query's OPT record: largest reply in bytes, the reply's OPT record, whether a cookie proves the address.
 Opt = tuple[int, bytes, bool]
 
 
 class UdpQueryProcessor(QueryProcessor):
-    """Answers datagrams."""
+    """Answers the queries of clients with equal rights over UDP."""
 
     is_datagram: ClassVar[bool] = True
 
@@ -57,19 +57,19 @@ class UdpQueryProcessor(QueryProcessor):
         limiter: RateLimiter | None = None,
     ) -> None:
         super().__init__(responder, jar, may_recurse=may_recurse, may_transfer=may_transfer, limiter=limiter)
-        #: By the query without its id: what gives the replies, without their ids, in turn; and the count of them.
+        #: By the query without its id: a function that returns the replies without ids in turn, and their counter.
         self.replies: dict[bytes, tuple[Callable[[], bytes], list[int]]] = {}
         self._due = 1
         self._opts: dict[bytes | tuple[bytes, str], Opt] = {}
-        self._opts_until = 0.0  # cookies age
+        self._opts_until = 0.0  # when the cached OPT records, whose cookies age, are dropped
         self._shapes = {head: shape + 4 * may_recurse for head, shape in SHAPES.items()}
 
     def forget(self) -> None:
-        """The tables have changed."""
+        """Clear the cached replies after the zone tables have changed."""
         self.replies.clear()
 
     def respond(self, data: bytes, client: str, now: float, wall: float) -> Reply:  # hot: dns-varied, dns-missing
-        """Answer a message; see `QueryProcessor.respond`, which gives the same."""
+        """Return the reply to a message, the same as `QueryProcessor.respond`."""
         shape = self._shapes.get(data[2:12])
         end = data.find(0, HEADER_BYTES) + 1
         after = end + 4
@@ -96,7 +96,7 @@ class UdpQueryProcessor(QueryProcessor):
         if answer is None:
             try:
                 answer = self.responder.answer(key, tail, minimal_any=self.minimal_any)
-            except ValueError:  # a zero byte in a label, or no name at all
+            except ValueError:  # a zero byte in a label, or not a name
                 return super().respond(data, client, now, wall)
             if answer is None:
                 return super().respond(data, client, now, wall)
@@ -116,7 +116,7 @@ class UdpQueryProcessor(QueryProcessor):
         return reply
 
     def _read_opt(self, record: bytes, client: str, wall: float) -> Opt | None:
-        """Read a query's OPT record; None if `QueryProcessor` has to look at it."""
+        """Return the cached form of a query's OPT record; None if `QueryProcessor` must handle the query."""
         edns = parse_opt(record)
         if edns is None or edns[2]:
             return None

@@ -1,7 +1,8 @@
-"""Names outside our zones: asked of the resolvers of `dns_forward`, over UDP, and over TCP for clients that came so.
+"""Ask the resolvers of `dns_forward` for names outside our zones: over UDP, then over TCP for truncated answers.
 
-Every question goes out from a socket and port of its own, chosen at random by the kernel, with a random id, and only a
-reply to that question from that resolver is taken (RFC 5452 §9). Equal questions under way share one answer.
+Truncated answers are asked for again over TCP only if the client came over a stream; UDP clients get the truncated
+answer. Each query is sent from its own socket with a random port and id, and only a reply of that resolver to that
+question is accepted (RFC 5452 §9). Equal questions in progress share one answer.
 """
 
 from __future__ import annotations
@@ -34,27 +35,27 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("npserver.dns")
 
-MAX_UNDER_WAY = 1000  # questions; each holds a descriptor
-MAX_SHARING = 100  # clients that wait for the same answer
-MAX_STRAYS = 20  # datagrams that are not the reply, after which a socket is given up
+MAX_PENDING = 1000  # questions in progress; each holds a file descriptor
+MAX_SHARING = 100  # clients that share the answer to one question
+MAX_STRAYS = 20  # datagrams that do not match the question, after which the attempt fails
 
 Deliver = Callable[[bytes], None]
 
 
 @dataclass(slots=True)
 class _Question:
-    """One question under way and who waits for its answer."""
+    """A question in progress and the clients that wait for its answer."""
 
     query: Query
     key: Key
     by_stream: bool
     waiting: list[tuple[Query, Deliver]] = field(default_factory=list)
-    left: list[int] = field(default_factory=list)  # resolvers not asked yet
-    last: bytes | None = None  # a resolver's failure, to be passed on if no other can help
+    left: list[int] = field(default_factory=list)  # numbers of the resolvers not asked yet
+    last: bytes | None = None  # the last failure reply, sent to the clients if no resolver answers
 
 
 class ResolverClient:
-    """Asks the resolvers."""
+    """Asks the configured resolvers in turn and caches their answers."""
 
     def __init__(
         self, context: Context, resolvers: tuple[tuple[str, int], ...], *, timeout_s: float, cache_size: int
@@ -63,30 +64,30 @@ class ResolverClient:
         self._resolvers = resolvers
         self._timeout_s = timeout_s
         self._cache = Cache(cache_size)
-        self._under_way: dict[tuple[Key, bool], _Question] = {}
-        self._first = 0  # the resolver asked first: one that failed loses its place
+        self._pending: dict[tuple[Key, bool], _Question] = {}
+        self._first = 0  # the resolver to ask first; it moves on when that resolver fails
 
     def __repr__(self) -> str:
-        return f"<ResolverClient {len(self._resolvers)} resolvers, {len(self._under_way)} under way>"
+        return f"<ResolverClient {len(self._resolvers)} resolvers, {len(self._pending)} pending>"
 
     def ask(self, query: Query, deliver: Deliver, *, by_stream: bool = False) -> None:
-        """Find the answer and give it to `deliver`, now or later; SERVFAIL if there is none."""
+        """Find the answer and call `deliver` with it, now or later; SERVFAIL if no resolver answers."""
         key = key_of(query)
         known = self._cache.get(key, self._context.loop.time())
         if known is not None:
             deliver(address_to(query, known))
             return
-        question = self._under_way.get((key, by_stream))
+        question = self._pending.get((key, by_stream))
         if question is not None and len(question.waiting) < MAX_SHARING:
             question.waiting.append((query, deliver))
             return
-        if question is not None or len(self._under_way) >= MAX_UNDER_WAY:
+        if question is not None or len(self._pending) >= MAX_PENDING:
             deliver(fail(query, codes.SERVFAIL))
             return
         count = len(self._resolvers)
         order = [(self._first + turn) % count for turn in range(count)]
         question = _Question(query, key, by_stream, [(query, deliver)], order)
-        self._under_way[key, by_stream] = question
+        self._pending[key, by_stream] = question
         self._try_next(question)
 
     def _try_next(self, question: _Question) -> None:
@@ -102,14 +103,14 @@ class ResolverClient:
         self._finish(question, question.last)
 
     def failed(self, question: _Question, number: int, reason: str) -> None:
-        """A resolver did not answer, or not usefully: it loses its place."""
+        """Handle a resolver that failed: ask the next one first from now on."""
         host, port = self._resolvers[number]
-        log.debug("resolver %s port %d: %s", host, port, reason)
+        log.debug("resolver %s port %d failed (dns_forward): %s", host, port, reason)
         if self._first == number:
             self._first = (number + 1) % len(self._resolvers)
 
     def took(self, question: _Question, number: int, sent: bytes, reply: bytes) -> None:
-        """A resolver has answered."""
+        """Handle a resolver's reply: deliver it, ask again over TCP, or ask the next resolver."""
         if is_failure(reply) and question.left:
             question.last = reply
             self.failed(question, number, codes.rcode_name(reply[3] & 0xF))
@@ -120,7 +121,7 @@ class ResolverClient:
             self._finish(question, reply)
 
     def lost(self, question: _Question, number: int, reason: str) -> None:
-        """A resolver has not answered."""
+        """Handle an attempt without a reply: ask the next resolver."""
         self.failed(question, number, reason)
         self._try_next(question)
 
@@ -140,25 +141,25 @@ class ResolverClient:
         if is_reply(sent, reply):
             self._finish(question, reply)
         else:
-            self.lost(question, number, "an answer over TCP that does not fit the question")
+            self.lost(question, number, "answer over TCP does not match the question")
 
     def _finish(self, question: _Question, reply: bytes | None) -> None:
-        del self._under_way[question.key, question.by_stream]
+        del self._pending[question.key, question.by_stream]
         if reply is not None:
             self._cache.put(question.key, reply, self._context.loop.time())
         for query, deliver in question.waiting:
             try:
                 deliver(fail(query, codes.SERVFAIL) if reply is None else address_to(query, reply))
             except Exception:  # one client's connection must not keep the answer from the others
-                log.exception("error while passing a resolver's answer on")
+                log.exception("error while sending a resolver's answer to a client")
 
     def attempt_settings(self, number: int) -> tuple[asyncio.AbstractEventLoop, tuple[str, int], float]:
-        """What an attempt needs."""
+        """Return the event loop, the resolver's address and the timeout in seconds for an attempt."""
         return self._context.loop, self._resolvers[number], self._timeout_s
 
 
 class _Attempt:
-    """One question to one resolver over UDP."""
+    """One query to one resolver over UDP."""
 
     __slots__ = ("_client", "_loop", "_number", "_question", "_sent", "_sock", "_strays", "_timer")
 
@@ -198,7 +199,7 @@ class _Attempt:
         self._strays += 1
         if self._strays >= MAX_STRAYS:
             self._close()
-            self._client.lost(self._question, self._number, "answers that do not fit the question")
+            self._client.lost(self._question, self._number, "answers do not match the question")
 
     def _expire(self) -> None:
         self._close()

@@ -1,7 +1,7 @@
-"""Questions passed on to resolvers and what comes back: made, checked and remembered. Pure;
-`nameserver.resolver.client` asks.
+"""The messages exchanged with resolvers: make queries, check replies, cache them. Pure.
 
-A reply is believed only if id, question and form are right (RFC 5452 §9); times to live count down while it is kept.
+Used by `nameserver.resolver.client`. A reply is accepted only if its id, question and format are right (RFC 5452 §9);
+TTLs count down while a reply is cached.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from npserver.dns.message.edns import OPT_REPLIES
 from npserver.dns.message.header import HEADER_BYTES, QR, TC
 from npserver.dns.message.query import Query, name_end, record_name_end
 
-MAX_KEPT_S = 86_400
+MAX_CACHED_S = 86_400
 _AD, _CD = 0x20, 0x10  # in the second byte of the flags (RFC 4035 §3.2)
 
-#: What answers are told apart by: question in lower case, flags, EDNS and DO.
+#: Identifies an answer: question in lower case, AD and CD flags, DO bit (-1 without EDNS).
 Key = tuple[bytes, int, int]
 
 
 def key_of(query: Query) -> Key:
-    """Equal for queries that get equal answers."""
+    """Return the cache key of a query; queries with equal keys get equal answers."""
     edns = query.edns
     return query.key + query.question[-4:], query.data[3] & (_AD | _CD), -1 if edns is None else edns[1]
 
 
 def make_query(query: Query, number: int) -> bytes:
-    """The question as a message of our own: id `number`, RD; EDNS without options if the client spoke it."""
+    """Return a query to a resolver with id `number` and RD set; with EDNS (no options) if the client sent EDNS."""
     edns = query.edns
     head = pack("!HBBHHHH", number, 1, query.data[3] & (_AD | _CD), 1, 0, 0, edns is not None)
     return head + query.question + (OPT_REPLIES[edns[1]] if edns is not None else b"")
@@ -45,35 +45,35 @@ def is_reply(sent: bytes, data: bytes) -> bool:
 
 
 def is_failure(data: bytes) -> bool:
-    """Whether a reply says that this resolver cannot help, so that another should be asked."""
+    """Whether a reply reports a failure of this resolver, so that another one should be asked."""
     return data[3] & 0xF in (codes.SERVFAIL, codes.REFUSED, codes.NOTIMP, codes.FORMERR)
 
 
 def is_truncated(data: bytes) -> bool:
-    """Whether a reply says to come by TCP."""
+    """Whether a reply is truncated and should be asked for over TCP."""
     return bool(data[2] & TC >> 8)
 
 
 def address_to(query: Query, reply: bytes) -> bytes:
-    """A reply with the asker's id and spelling."""
+    """Return a reply with the id of the client's query and its spelling of the name."""
     return query.data[:2] + reply[2:HEADER_BYTES] + query.question + reply[query.end :]
 
 
 def fail(query: Query, rcode: int) -> bytes:
-    """A reply without records: QR, the asker's RD, RA."""
+    """Return a reply without records, with the flags QR, RA and the query's RD."""
     edns = query.edns
     head = query.data[:2] + bytes((0x80 | query.data[2] & 1, 0x80 | rcode))
     return head + pack("!HHHH", 1, 0, 0, edns is not None) + query.question + (OPT_REPLIES[edns[1]] if edns else b"")
 
 
 def truncate(query: Query) -> bytes:
-    """A reply that sends the client to TCP."""
+    """Return a reply without records and with the TC flag, so that the client retries over TCP."""
     reply = fail(query, codes.NOERROR)
     return reply[:2] + bytes((reply[2] | TC >> 8,)) + reply[3:]
 
 
 def ttl_offsets(data: bytes) -> list[int] | None:
-    """Where a message with one question holds the TTLs of its records, OPT aside; None if it is malformed."""
+    """Return the offsets of the records' TTLs (except OPT) in a message; None if it is malformed."""
     end = name_end(data, HEADER_BYTES)
     if end is None:
         return None
@@ -90,14 +90,17 @@ def ttl_offsets(data: bytes) -> list[int] | None:
 
 
 def shortest_ttl(data: bytes) -> int:
-    """How long a reply holds; 0 if it is a failure or says nothing about it. A "no" holds as long as its SOA says."""
+    """Return how many seconds a reply may be cached: its shortest TTL, 0 for failures and replies without records.
+
+    A negative reply may be cached as long as its SOA record says.
+    """
     if data[3] & 0xF not in (codes.NOERROR, codes.NXDOMAIN):
         return 0
     return min([int.from_bytes(data[at : at + 4], "big") for at in ttl_offsets(data) or ()], default=0)
 
 
 @dataclass(slots=True)
-class _Kept:
+class _Entry:
     data: bytes
     since: float
     until: float
@@ -105,38 +108,38 @@ class _Kept:
 
 
 class Cache:
-    """Positive answers of resolvers, the oldest dropped first."""
+    """Cache of positive answers from resolvers; a full cache drops the oldest entry."""
 
-    __slots__ = ("_kept", "size")
+    __slots__ = ("_entries", "size")
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._kept: dict[Key, _Kept] = {}
+        self._entries: dict[Key, _Entry] = {}
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._entries)
 
     def put(self, key: Key, reply: bytes, now: float) -> None:
-        """Keep a reply that `is_reply`, if it has answers that may be kept."""
+        """Cache a reply checked by `is_reply`, if it is a positive answer that may be cached."""
         ttl = shortest_ttl(reply)
         if not self.size or not ttl or reply[3] & 0xF or is_truncated(reply) or reply[6:8] == b"\0\0":
             return
-        self._kept.pop(key, None)
-        while len(self._kept) >= self.size:
-            del self._kept[next(iter(self._kept))]
-        self._kept[key] = _Kept(reply, now, now + min(ttl, MAX_KEPT_S), ttl_offsets(reply) or [])
+        self._entries.pop(key, None)
+        while len(self._entries) >= self.size:
+            del self._entries[next(iter(self._entries))]
+        self._entries[key] = _Entry(reply, now, now + min(ttl, MAX_CACHED_S), ttl_offsets(reply) or [])
 
     def get(self, key: Key, now: float) -> bytes | None:
-        """A kept reply with its times counted down."""
-        kept = self._kept.get(key)
-        if kept is None:
+        """Return a cached reply with its TTLs counted down."""
+        entry = self._entries.get(key)
+        if entry is None:
             return None
-        if now >= kept.until:
-            del self._kept[key]
+        if now >= entry.until:
+            del self._entries[key]
             return None
-        age = int(now - kept.since)
-        data = bytearray(kept.data)
-        for at in kept.offsets:
+        age = int(now - entry.since)
+        data = bytearray(entry.data)
+        for at in entry.offsets:
             ttl = int.from_bytes(data[at : at + 4], "big")
             data[at : at + 4] = max(0, ttl - age).to_bytes(4, "big")
         return bytes(data)

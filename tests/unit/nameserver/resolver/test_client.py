@@ -196,7 +196,7 @@ async def test_nobody_answers(stage: Stage) -> None:
     client = await stage.client(silent, silent)
     reply = await ask(client, query())
     assert (reply.rcode(), reply.id) == (2, 7)
-    assert len(client._under_way) == 0
+    assert len(client._pending) == 0
 
 
 async def test_a_failure_is_passed_on_if_nobody_knows_better(stage: Stage) -> None:
@@ -233,7 +233,7 @@ async def test_a_stream_that_fails(stage: Stage, by_stream: Answer) -> None:
 
 
 async def test_questions_under_way_are_bounded(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_UNDER_WAY", 3)
+    monkeypatch.setattr(module, "MAX_PENDING", 3)
     monkeypatch.setattr(module, "MAX_SHARING", 2)
     client = await stage.client(silent, timeout_s=0.3)
     waiting = [asyncio.create_task(ask(client, query(f"n{number}.example.net"))) for number in (0, 0, 1, 2)]
