@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from npserver.observe.logs import AREAS
+from npserver.observe.config import AREAS
 from tests.stage import ports
 
 if TYPE_CHECKING:  # heavy to import: a unit test alone starts without them

@@ -52,7 +52,6 @@ PURE = LAYERS[0] | LAYERS[1]
 #: Imports that still point the wrong way; the list may only shrink.
 KNOWN = {
     ("npserver.tls.accept", "npserver.listen.proxy_header"),
-    ("npserver.web.compile_route", "npserver.nameserver.compile"),
 }
 
 #: What a pure module gets as arguments instead: I/O, the clock, chance.

@@ -31,7 +31,6 @@ from npserver.config.shape import (
 from npserver.config.units import parse_seconds, parse_size
 from npserver.errors import clip
 from npserver.guess import get_close_matches
-from npserver.nameserver.config import DnsZone
 
 
 class Fault(Struct, frozen=True):
@@ -69,10 +68,8 @@ class Decoder(Struct):
             case Many(item):
                 if isinstance(value, list):
                     return self._many(value, item, path)
-            case Table(inner) if isinstance(value, dict):
-                if shape == part_keys(Config)["dns"].shape:
-                    return self._dns(value, path)
-                return self._table(value, inner, path)
+            case Table(inner, opaque) if isinstance(value, dict):
+                return self._opaque(value, opaque, path) if opaque else self._table(value, inner, path)
             case Part(struct) if isinstance(value, dict):
                 return self._part(value, struct, path)
             case Tagged() if isinstance(value, dict):
@@ -119,13 +116,11 @@ class Decoder(Struct):
         hint = did_you_mean(value, [str(one) for one in values]) if isinstance(value, str) else ""
         return self._fault(path, f"{_name(path)}: expected {describe(shape)}, got {clip(value)}{hint}")
 
-    def _dns(self, value: dict[str, Any], path: Path) -> DnsZone:
-        """Take the records as they are: `dns.message.record` knows their forms, and there may be a great many."""
-        for name, records in value.items():
-            if type(records) is not dict:
-                self._fault(
-                    (*path, name), f'{clip(name)}: expected an object such as {{"A": "10.0.0.1"}}, got {clip(records)}'
-                )
+    def _opaque(self, value: dict[str, Any], expected: str, path: Path) -> dict[str, Any]:
+        """Take objects as they are: another module knows their forms, and there may be a great many."""
+        for name, one in value.items():
+            if type(one) is not dict:
+                self._fault((*path, name), f"{clip(name)}: expected {expected}, got {clip(one)}")
         return value
 
     def _part(self, value: dict[str, Any], struct: type[Section], path: Path, tag: str = "") -> Any:

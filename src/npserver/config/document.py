@@ -14,14 +14,6 @@ if TYPE_CHECKING:
 
 COMMAND_LINE = "command line"
 
-#: Keys whose values name what another section defines, by that section.
-_REFERENCES = {
-    "listen": frozenset({"listener"}),
-    "upstreams": frozenset({"proxy_pass", "forward_to"}),
-    "networks": frozenset({"allow", "deny", "from", "trusted_proxies", "accept_proxy", "allow_transfer"}),
-    "tls": frozenset({"listen"}),
-}
-
 
 def _nowhere() -> Places:
     return Places("", {})
@@ -70,7 +62,10 @@ class Document(Struct, frozen=True, eq=False):
         """Whether something wrong at `path` may only follow from a fault that has taken away what it names."""
         if len(path) == 1 and path[0] in self.gone:
             return True  # such as a list that is empty now
-        return any(not _REFERENCES.get(section, frozenset()).isdisjoint(path) for section in self.gone)
+        from npserver.config.shape import key_references
+
+        references = key_references(type(self.config))
+        return any(not references.get(section, set()).isdisjoint(path) for section in self.gone)
 
     def _original(self, path: Path) -> Path:
         """The path in the text of what is at `path` in a config that lacks faulty items."""

@@ -15,7 +15,7 @@ from msgspec import field
 from npserver.config.section import D, OneOrMany, Section
 from npserver.forward.config import ForwardRule
 from npserver.listen.config import Listen
-from npserver.nameserver.config import DnsForward, DnsRule, DnsView, DnsZone
+from npserver.nameserver.config import RECORDS, DnsForward, DnsRule, DnsView, DnsZone
 from npserver.observe.config import Logging
 from npserver.tls.config import Tls
 from npserver.upstream.config import Upstream
@@ -35,7 +35,7 @@ class Config(Section, frozen=True, kw_only=True):
     schema_: Annotated[str | None, D("where editors find the JSON Schema; not used otherwise")] = field(
         default=None, name="$schema"
     )
-    listen: Annotated[list[str | Listen], D("the sockets, as URIs or objects")] = []
+    listen: Annotated[list[str | Listen], D("the sockets, as URIs or objects", needs="tls")] = []
     tls: Annotated[Tls | list[Tls] | None, D("certificates of all https and ssl listeners, chosen by SNI")] = None
     backlog: Annotated[int, D("connections the kernel queues per listener and worker", ge=1, le=65535)] = 2048
     workers: Annotated[
@@ -46,8 +46,10 @@ class Config(Section, frozen=True, kw_only=True):
     dispatch: Annotated[list[AnyRule], D("the rules")] = []
     upstreams: Annotated[dict[str, Upstream], D("groups of targets by name")] = {}
     networks: Annotated[dict[str, list[str]], D("lists of CIDR networks by name")] = {}
-    trusted_proxies: Annotated[OneOrMany, D("networks whose X-Forwarded-For and Forwarded are believed")] = []
-    dns: Annotated[DnsZone, D("records by name")] = {}
+    trusted_proxies: Annotated[
+        OneOrMany, D("networks whose X-Forwarded-For and Forwarded are believed", needs="networks")
+    ] = []
+    dns: Annotated[DnsZone, D("records by name", opaque=RECORDS)] = {}
     dns_ttl: Annotated[int, D("seconds a record may be cached, where it has no TTL", ge=0, le=2**31 - 1)] = 300
     dns_zones: Annotated[list[str], D("apexes of our zones; default: derived from the names")] = []
     dns_views: Annotated[list[DnsView], D("other records for some clients; the first match counts")] = []

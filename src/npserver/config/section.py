@@ -5,9 +5,16 @@ from __future__ import annotations
 from msgspec import Meta, Struct
 
 
-def D(text: str, ge: int | None = None, le: int | None = None) -> Meta:  # noqa: N802 - reads as a keyword beside each type
-    """The description of one key, and the bounds of a number."""
-    return Meta(description=text, ge=ge, le=le)
+def D(  # noqa: N802 - reads as a keyword beside each type
+    text: str, ge: int | None = None, le: int | None = None, *, needs: str = "", opaque: str = ""
+) -> Meta:
+    """Describe one key: what it sets, with its unit, and the bounds of a number.
+
+    Args:
+        needs: the section of the config without which the value may mean nothing, such as one whose entries it names.
+        opaque: for an object of objects that the decoder takes as they are; says in an error what each must be.
+    """
+    return Meta(description=text, ge=ge, le=le, extra={"needs": needs, "opaque": opaque})
 
 
 class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

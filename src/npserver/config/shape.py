@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Iterator
 from enum import Enum
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -57,6 +58,7 @@ class Table(Struct, frozen=True):
     """An object whose keys the user chooses."""
 
     value: Shape
+    opaque: str = ""  # not "": the values are objects that are not looked into; says what an error asks for
 
 
 class Part(Struct, frozen=True):
@@ -88,6 +90,7 @@ class Key(Struct, frozen=True):
     attribute: str  # in the struct
     shape: Shape
     description: str
+    needs: str  # the section without which the value may mean nothing
     required: bool
     default: Any  # what stands in for an absent key that is not required
 
@@ -108,13 +111,17 @@ def part_keys(struct: type[Section]) -> dict[str, Key]:
     """The keys of an object, by their names in the config."""
     keys = {}
     for one in fields(struct):
-        bounds, description = _meta(one.type)
+        meta = _meta(one.type)
+        shape = _shape(one.type, _bound(meta.ge), _bound(meta.le))
+        extra = meta.extra or {}
+        if (opaque := extra.get("opaque")) and isinstance(shape, Table):
+            shape = Table(shape.value, opaque)
         if one.default_factory is not msgspec.NODEFAULT:
             default = one.default_factory()
         else:
             default = None if one.default is msgspec.NODEFAULT else one.default
         keys[one.encode_name] = Key(
-            one.encode_name, one.name, _shape(one.type, *bounds), description, one.required, default
+            one.encode_name, one.name, shape, meta.description or "", extra.get("needs", ""), one.required, default
         )
     return keys
 
@@ -139,12 +146,41 @@ def describe(shape: Shape) -> str:
             return "an object"
 
 
-def _meta(annotation: Any) -> tuple[tuple[int | None, int | None], str]:
-    """Bounds and description of an annotation."""
+def key_references(struct: type[Section]) -> dict[str, set[str]]:
+    """Return the names of all keys of a section and its parts that need another section, by that section."""
+    found: dict[str, set[str]] = {}
+    for part in _parts_of(Part(struct), set()):
+        for key in part_keys(part).values():
+            if key.needs:
+                found.setdefault(key.needs, set()).add(key.name)
+    return found
+
+
+def _parts_of(shape: Shape, seen: set[type[Section]]) -> Iterator[type[Section]]:
+    match shape:
+        case Part(struct) if struct not in seen:
+            seen.add(struct)
+            yield struct
+            for key in part_keys(struct).values():
+                yield from _parts_of(key.shape, seen)
+        case Many(inner) | Table(inner):
+            yield from _parts_of(inner, seen)
+        case Either(options):
+            for option in options:
+                yield from _parts_of(option, seen)
+        case Tagged(_, parts):
+            for part in parts.values():
+                yield from _parts_of(part, seen)
+        case _:
+            pass
+
+
+def _meta(annotation: Any) -> msgspec.Meta:
+    """Return what `config.section.D` made for an annotation."""
     for extra in get_args(annotation)[1:] if get_origin(annotation) is Annotated else ():
         if isinstance(extra, msgspec.Meta):
-            return (_bound(extra.ge), _bound(extra.le)), extra.description or ""
-    return (None, None), ""
+            return extra
+    return msgspec.Meta()
 
 
 def _bound(value: float | None) -> int | None:

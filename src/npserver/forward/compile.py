@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from npserver.address import HTTP_ONLY, parse_target
 from npserver.config.networks import compile_networks
-from npserver.config.schema import AnyRule
 from npserver.errors import clip
 from npserver.forward.config import ForwardRule
 from npserver.forward.datagrams import DatagramForward, DatagramRoute
@@ -18,6 +17,7 @@ from npserver.forward.stream_router import StreamRoute, StreamRouter
 from npserver.forward.streams import StreamForward
 from npserver.upstream.compile import named, single, with_tls
 from npserver.upstream.config import UpstreamTls
+from npserver.web.config import Rule
 
 if TYPE_CHECKING:
     from npserver.config.report import Path, Report
@@ -32,7 +32,7 @@ MAX_UDP_PAYLOAD = 65_507  # what IPv4 leaves of 65,535 bytes
 
 
 def compile_forward_front(
-    compilation: Compilation, listener: Listener, rules: list[tuple[int, AnyRule]]
+    compilation: Compilation, listener: Listener, rules: list[tuple[int, Rule]]
 ) -> StreamFront | DatagramFront | None:
     """Compile the forwards of a listener; None if none of them can be used, the reasons are in the report."""
     report, context = compilation.report, compilation.context

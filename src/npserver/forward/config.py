@@ -15,7 +15,7 @@ from npserver.web.config import Rule
 class ForwardRule(Rule, tag_field="handler", tag="forward", frozen=True, kw_only=True):
     """Relay a connection or a datagram session as it is."""
 
-    forward_to: Annotated[str, D("`tcp udp ssl unix unixgram` target or `upstream://name`")]
+    forward_to: Annotated[str, D("`tcp udp ssl unix unixgram` target or `upstream://name`", needs="upstreams")]
     mode: Annotated[Literal["stream", "datagram"] | None, D("bytes, or messages whose boundaries are kept")] = None
     framing: Annotated[Literal["raw", "line", "length16", "length32"], D("how messages are told apart on a stream")] = (
         "raw"
@@ -29,6 +29,8 @@ class ForwardRule(Rule, tag_field="handler", tag="forward", frozen=True, kw_only
     sni: Annotated[
         OneOrMany | None, D("TLS server names (not terminated) this rule is for, `*.` wildcards allowed")
     ] = None
-    from_: Annotated[OneOrMany, D("client networks this rule is for")] = field(default_factory=list, name="from")
+    from_: Annotated[OneOrMany, D("client networks this rule is for", needs="networks")] = field(
+        default_factory=list, name="from"
+    )
     balance: Annotated[Balance | None, D("default: the upstream's")] = None
     tls: Annotated[UpstreamTls, D("for an ssl target")] = UpstreamTls()

@@ -20,5 +20,8 @@ class Listen(Section, frozen=True, kw_only=True):
     mode: Annotated[str | None, D('permissions of a Unix socket, octal: "0660"')] = None
     accept_proxy: Annotated[
         OneOrMany | None,
-        D("networks whose connections must start with a PROXY protocol header (v1 or v2); others are refused"),
+        D(
+            "networks whose connections must start with a PROXY protocol header (v1 or v2); others are refused",
+            needs="networks",
+        ),
     ] = None

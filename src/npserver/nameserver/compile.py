@@ -29,19 +29,19 @@ from npserver.upstream.compile import UPSTREAMS, named
 
 if TYPE_CHECKING:
     from npserver.config.report import Path, Report
-    from npserver.config.schema import AnyRule
     from npserver.listen.listener import Listener
     from npserver.runtime.compilation import Compilation
     from npserver.runtime.context import Context
     from npserver.runtime.front import DatagramFront, StreamFront
     from npserver.upstream.group import Upstream
+    from npserver.web.config import Rule
     from npserver.web.exchange import Handler
 
 RESOLVER_PORT = 53
 
 
 def compile_dns_front(
-    compilation: Compilation, listener: Listener, rules: list[tuple[int, AnyRule]]
+    compilation: Compilation, listener: Listener, rules: list[tuple[int, Rule]]
 ) -> StreamFront | DatagramFront | None:
     """Compile the front of a `udp`, `tcp` or `ssl` listener from its rule, which has its index in `dispatch`."""
     report = compilation.report

@@ -18,7 +18,9 @@ class DnsRule(HttpRule, tag_field="handler", tag="dns", frozen=True, kw_only=Tru
 
     path: Annotated[str, D("path of DNS over HTTPS")] = "/dns-query"
     public: Annotated[bool, D("allow a wildcard address; answers are then rate-limited")] = False
-    allow_transfer: Annotated[OneOrMany, D("networks that may ask for a whole zone (AXFR) over TCP")] = []
+    allow_transfer: Annotated[
+        OneOrMany, D("networks that may ask for a whole zone (AXFR) over TCP", needs="networks")
+    ] = []
     timeout: Annotated[Seconds, D("silence on a TCP or TLS connection that ends it")] = Seconds(10)
     rate_limit: Annotated[
         int, D("equal answers per second and client network (/24, /56) on public listeners", ge=1)
@@ -32,18 +34,22 @@ DnsRecords = dict[str, object]
 DnsZone = dict[str, DnsRecords]
 
 
+#: What an error about the records of a name asks for.
+RECORDS = 'an object such as {"A": "10.0.0.1"}'
+
+
 class DnsView(Section, frozen=True, kw_only=True):
     """Records that only some clients see."""
 
-    from_: Annotated[OneOrMany, D("the networks that see them")] = field(name="from")
-    dns: Annotated[DnsZone, D("their records, instead of the global `dns`")]
+    from_: Annotated[OneOrMany, D("the networks that see them", needs="networks")] = field(name="from")
+    dns: Annotated[DnsZone, D("their records, instead of the global `dns`", opaque=RECORDS)]
 
 
 class DnsForward(Section, frozen=True, kw_only=True):
     """Where names outside our zones are looked up, and for whom."""
 
     resolvers: Annotated[list[str], D("addresses, as `9.9.9.9`, `[2620:fe::fe]:53`, `udp://1.1.1.1:53`")]
-    allow: Annotated[OneOrMany, D("networks that may ask")] = field(
+    allow: Annotated[OneOrMany, D("networks that may ask", needs="networks")] = field(
         default_factory=lambda: ["127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"]
     )
     timeout: Annotated[Seconds, D("for one resolver")] = Seconds(2)

@@ -1,7 +1,7 @@
 """The server's own log: Python's logging with an area per part of the program, written to stderr.
 
-Areas are the loggers `npserver.<area>`: config server http static proxy upstream forward dns tls. `logging.level` holds
-for all of them, `logging.<area>` for one. Called by `process` at the start, in each child, and after a reload; the
+The areas are the loggers `npserver.<area>`, see `observe.config.AREAS`. `logging.level` sets the level of all of them,
+`logging.<area>` that of one. Called by `process` at the start, in each child, and after a reload; the
 loggers themselves are the only state.
 """
 
@@ -11,14 +11,10 @@ import logging
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
+from npserver.observe.config import AREAS, Logging
 from npserver.observe.escape import escape_control
-
-if TYPE_CHECKING:
-    from npserver.observe.config import Logging
-
-AREAS = ("config", "server", "http", "static", "proxy", "upstream", "forward", "dns", "tls")
 
 TRACE = 5  # below DEBUG: every step of an exchange
 LEVELS = {

@@ -4,37 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from npserver.address import BYTES, DATAGRAMS, DNS, HTTP, HTTP_ONLY, schemes_serving
-from npserver.config.schema import AnyRule
+from npserver.address import HTTP, HTTP_ONLY, schemes_serving
 from npserver.errors import clip
 from npserver.forward.config import ForwardRule
 from npserver.listen.compile import entries
 from npserver.nameserver.config import DnsRule
 from npserver.program.default_rule import default_rule
+from npserver.program.kinds import kind_of
+from npserver.web.config import Rule
 
 if TYPE_CHECKING:
     from npserver.config.report import Path, Report
     from npserver.listen.listener import Listener
 
 #: Rules by listener key, each with its index in `dispatch`; -1 is the rule of a listener that has none.
-Assignment = dict[str, list[tuple[int, AnyRule]]]
+Assignment = dict[str, list[tuple[int, Rule]]]
 
 _HTTP = schemes_serving(HTTP)
-_FORWARD = schemes_serving(BYTES, DATAGRAMS)
-_DNS = schemes_serving(DNS)
 
 
-def handler_name(rule: AnyRule) -> str:
-    """The handler of a rule, as the config writes it."""
-    return str(type(rule).__struct_config__.tag)
-
-
-def speaks_http(listener: Listener, rules: list[tuple[int, AnyRule]]) -> bool:
+def speaks_http(listener: Listener, rules: list[tuple[int, Rule]]) -> bool:
     """Whether a listener with these rules serves HTTP: unix and ssl do where no forward or name server has them."""
     scheme = listener.address.scheme
     if scheme in HTTP_ONLY:
         return True
-    return scheme in _HTTP and not any(isinstance(rule, (ForwardRule, DnsRule)) for _, rule in rules)
+    return scheme in _HTTP and all(kind_of(rule).is_http for _, rule in rules)
 
 
 def assign_rules(report: Report, listeners: dict[int, Listener]) -> Assignment:
@@ -82,7 +76,7 @@ def _by_name(report: Report, listeners: dict[int, Listener]) -> dict[str, Listen
     return names
 
 
-def _named(report: Report, index: int, rule: AnyRule, by_name: dict[str, Listener | None]) -> list[Listener]:
+def _named(report: Report, index: int, rule: Rule, by_name: dict[str, Listener | None]) -> list[Listener]:
     names = [rule.listener] if isinstance(rule.listener, str) else rule.listener or []
     if not names:
         report.error(("dispatch", index, "listener"), "'listener' names none; leave it out for all that speak HTTP")
@@ -101,20 +95,11 @@ def _named(report: Report, index: int, rule: AnyRule, by_name: dict[str, Listene
     return found
 
 
-def _fits(report: Report, index: int, rule: AnyRule, listener: Listener) -> bool:
+def _fits(report: Report, index: int, rule: Rule, listener: Listener) -> bool:
     """Whether the listener's scheme can carry what the rule serves; if not, it is reported with the remedy."""
-    path, scheme, uri = ("dispatch", index), listener.address.scheme, clip(str(listener.address))
-    if isinstance(rule, ForwardRule):
-        if scheme in _FORWARD:
-            return True
-        instead = "ssl" if scheme == "https" else "tcp"
-        report.error(path, f"handler 'forward' cannot serve {uri}: listen on {instead}://, or use handler 'proxy'")
-        return False
-    if isinstance(rule, DnsRule):
-        if scheme not in _DNS:
-            report.error(path, f"handler 'dns' cannot serve {uri}: listen on udp, tcp, ssl or https")
-            return False
-        if listener.address.is_wildcard and scheme not in HTTP_ONLY and not rule.public:
+    path, scheme, uri, kind = ("dispatch", index), listener.address.scheme, clip(str(listener.address)), kind_of(rule)
+    if scheme in schemes_serving(*kind.protocols):
+        if isinstance(rule, DnsRule) and listener.address.is_wildcard and scheme not in HTTP_ONLY and not rule.public:
             report.error(
                 path,
                 f"DNS on {uri} would answer everybody, open name servers are abused for attacks: "
@@ -122,60 +107,62 @@ def _fits(report: Report, index: int, rule: AnyRule, listener: Listener) -> bool
             )
             return False
         return True
-    if scheme in _HTTP:
-        return True
-    remedy = "use handler 'forward' or 'dns'" if scheme != "tcp" else "listen on http://, or use handler 'forward'"
-    report.error(path, f"handler {handler_name(rule)!r} speaks HTTP and cannot serve {uri}: {remedy}")
+    if isinstance(rule, ForwardRule):
+        instead = "ssl" if scheme == "https" else "tcp"
+        report.error(path, f"handler 'forward' cannot serve {uri}: listen on {instead}://, or use handler 'proxy'")
+    elif isinstance(rule, DnsRule):
+        report.error(path, f"handler 'dns' cannot serve {uri}: listen on udp, tcp, ssl or https")
+    else:
+        remedy = "use handler 'forward' or 'dns'" if scheme != "tcp" else "listen on http://, or use handler 'forward'"
+        report.error(path, f"handler {kind.name!r} speaks HTTP and cannot serve {uri}: {remedy}")
     return False
 
 
-def _settle(report: Report, listener: Listener, rules: list[tuple[int, AnyRule]]) -> None:
+def _settle(report: Report, listener: Listener, rules: list[tuple[int, Rule]]) -> None:
     """Keep the rules of the kind of the first one, where a listener can serve only one kind."""
     if listener.address.scheme in HTTP_ONLY or not rules:
         return
     first_index, first = rules[0]
-    kind = _kind(first)
+    kind = _protocols(first)
     for index, rule in rules[1:]:
-        if _kind(rule) != kind:
+        if _protocols(rule) != kind:
             where = report.document.place(("dispatch", first_index))
             report.error(
                 ("dispatch", index),
-                f"handler {handler_name(rule)!r} cannot share listener {clip(listener.name)} "
-                f"with handler {handler_name(first)!r} at {where}",
+                f"handler {kind_of(rule).name!r} cannot share listener {clip(listener.name)} "
+                f"with handler {kind_of(first).name!r} at {where}",
             )
-    rules[:] = [(index, rule) for index, rule in rules if _kind(rule) == kind]
+    rules[:] = [(index, rule) for index, rule in rules if _protocols(rule) == kind]
 
 
-def _kind(rule: AnyRule) -> str:
-    return handler_name(rule) if isinstance(rule, (ForwardRule, DnsRule)) else "http"
+def _protocols(rule: Rule) -> frozenset[str]:
+    return kind_of(rule).protocols
 
 
-def _is_unasked_for(rule: AnyRule, listener: Listener, rules: list[tuple[int, AnyRule]], taken: set[str]) -> bool:
+def _is_unasked_for(rule: Rule, listener: Listener, rules: list[tuple[int, Rule]], taken: set[str]) -> bool:
     """Whether a rule without `listener` is for this one: HTTP rules go to all HTTP, others to what has no rules."""
-    scheme = listener.address.scheme
-    if isinstance(rule, ForwardRule):
-        return listener.key not in taken and scheme in _FORWARD - _HTTP
-    if isinstance(rule, DnsRule):
-        return listener.key not in taken and scheme in _DNS - _HTTP
-    return speaks_http(listener, rules)
+    kind = kind_of(rule)
+    if kind.is_http:
+        return speaks_http(listener, rules)
+    return listener.key not in taken and listener.address.scheme in schemes_serving(*kind.protocols) - _HTTP
 
 
-def _report_unused(report: Report, index: int, rule: AnyRule) -> None:
+def _report_unused(report: Report, index: int, rule: Rule) -> None:
     path = ("dispatch", index)
-    if isinstance(rule, (ForwardRule, DnsRule)):
-        report.error(path, f'handler {handler_name(rule)!r} needs "listener": no tcp or udp listener is without rules')
+    if not kind_of(rule).is_http:
+        report.error(path, f'handler {kind_of(rule).name!r} needs "listener": no tcp or udp listener is without rules')
     else:
         report.warn(path, "this rule is never used: no listener speaks HTTP")
 
 
-def _drop_shadowed(report: Report, listener: Listener, rules: list[tuple[int, AnyRule]]) -> None:
+def _drop_shadowed(report: Report, listener: Listener, rules: list[tuple[int, Rule]]) -> None:
     """Drop rules that nothing tells apart from an earlier one. HTTP rules are compared by the router."""
     if listener.address.scheme in HTTP_ONLY:
         return
     first: dict[object, int] = {}
     kept = []
     for index, rule in rules:
-        if not isinstance(rule, (ForwardRule, DnsRule)):
+        if kind_of(rule).is_http:
             return
         mark = (_names(rule.sni), _names(rule.from_)) if isinstance(rule, ForwardRule) else None
         other = first.setdefault(mark, index)
@@ -195,7 +182,7 @@ def _names(value: str | list[str] | None) -> frozenset[str]:
     return frozenset([value] if isinstance(value, str) else value or [])
 
 
-def _give_default(report: Report, place: int, listener: Listener, rules: list[tuple[int, AnyRule]]) -> None:
+def _give_default(report: Report, place: int, listener: Listener, rules: list[tuple[int, Rule]]) -> None:
     """Give a listener without rules its own; what speaks no HTTP has nothing to do then."""
     if listener.address.scheme in _HTTP:
         rules.append((-1, default_rule(report)))

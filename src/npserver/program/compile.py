@@ -11,15 +11,15 @@ import os
 from typing import TYPE_CHECKING
 
 from npserver.config.networks import check_networks
-from npserver.config.schema import AnyRule
 from npserver.errors import clip
-from npserver.forward.config import ForwardRule
 from npserver.listen.compile import compile_listeners
 from npserver.program.assignment import assign_rules, speaks_http
+from npserver.program.kinds import kind_of
 from npserver.program.runtime import Runtime
 from npserver.program.summary import summarise
 from npserver.program.unserved import check_unserved
 from npserver.runtime.compilation import Compilation
+from npserver.web.handlers.kinds import load
 
 if TYPE_CHECKING:
     from npserver.config.document import Document
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from npserver.listen.listener import Listener
     from npserver.runtime.context import Context
     from npserver.runtime.front import DatagramFront, StreamFront
+    from npserver.web.config import Rule
 
 
 def compile_config(document: Document, context: Context) -> Runtime:
@@ -70,7 +71,7 @@ def _compile_upstreams(compilation: Compilation) -> None:
 
 
 def _compile_front(
-    compilation: Compilation, listener: Listener, rules: list[tuple[int, AnyRule]]
+    compilation: Compilation, listener: Listener, rules: list[tuple[int, Rule]]
 ) -> StreamFront | DatagramFront | None:
     """Make what serves a listener. Each kind is imported where it is used: most configs need one or two."""
     if not rules:
@@ -78,14 +79,9 @@ def _compile_front(
     if speaks_http(listener, rules):
         from npserver.web.compile import compile_http_front
 
-        return compile_http_front(compilation, listener, rules)
-    if isinstance(rules[0][1], ForwardRule):
-        from npserver.forward.compile import compile_forward_front
-
-        return compile_forward_front(compilation, listener, rules)
-    from npserver.nameserver.compile import compile_dns_front
-
-    return compile_dns_front(compilation, listener, rules)
+        return compile_http_front(compilation, listener, rules, kind_of)
+    front: StreamFront | DatagramFront | None = load(kind_of(rules[0][1]).front)(compilation, listener, rules)
+    return front
 
 
 def _check_logging(report: Report) -> None:

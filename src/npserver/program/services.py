@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from npserver.address import Address, parse_target
-from npserver.forward.config import ForwardRule
+from npserver.program.kinds import kind_of
 from npserver.tls.certificates import store_of
 from npserver.upstream.config import Target
-from npserver.web.handlers.proxy.config import ProxyRule
 
 if TYPE_CHECKING:
     from npserver.config.schema import Config
@@ -40,8 +39,7 @@ def resolve_intervals(config: Config) -> dict[str, float]:
         uris = [target.uri if isinstance(target, Target) else target for target in upstream.targets]
         wanted += [(uri, upstream.resolve_interval) for uri in uris]
     for rule in config.dispatch:
-        if isinstance(rule, (ProxyRule, ForwardRule)):
-            wanted.append((rule.proxy_pass if isinstance(rule, ProxyRule) else rule.forward_to, RESOLVE_INTERVAL_S))
+        wanted += [(uri, RESOLVE_INTERVAL_S) for uri in kind_of(rule).targets(rule)]
     intervals: dict[str, float] = {}
     for uri, interval_s in wanted:
         address = _parsed(uri)

@@ -5,14 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from npserver.config.schema import AnyRule
-from npserver.forward.config import ForwardRule
-from npserver.nameserver.config import DnsRule
-from npserver.web.handlers.proxy.config import ProxyRule
-from npserver.web.handlers.redirect.config import RedirectRule
+from npserver.program.kinds import kind_of
+from npserver.web.config import HttpRule, Rule
 from npserver.web.handlers.respond.config import RespondRule
-from npserver.web.handlers.static.config import StaticRule
-from npserver.web.handlers.status.config import StatusRule
 
 if TYPE_CHECKING:
     from npserver.listen.listener import Listener
@@ -34,26 +29,11 @@ def label_listener(listener: Listener) -> str:
     return uri if listener.name in {uri, ""} or "://" in listener.name else f"{listener.name} {uri}"
 
 
-def describe_rule(rule: AnyRule, *, is_default: bool = False) -> str:
+def describe_rule(rule: Rule, *, is_default: bool = False) -> str:
     """What a rule does, as `/api/** proxy to http://127.0.0.1:8000`."""
-    match rule:
-        case ForwardRule():
-            return f"forward to {rule.forward_to}{_only('for', rule.sni)}{_only('from', rule.from_)}"
-        case DnsRule():
-            return "name server"
-        case StaticRule():
-            what = f"files from {rule.root}"
-        case ProxyRule():
-            what = f"proxy to {rule.proxy_pass}"
-        case RedirectRule():
-            what = f"redirect to {rule.to}"
-        case RespondRule():
-            what = "welcome page" if is_default else f"respond {rule.status}"
-        case StatusRule():
-            what = "status page"
+    kind = kind_of(rule)
+    what = "welcome page" if is_default and isinstance(rule, RespondRule) else kind.describe(rule)
+    if not kind.is_http or not isinstance(rule, HttpRule):
+        return what
     hosts = [rule.host] if isinstance(rule.host, str) else rule.host or [""]
     return f"{', '.join(host + rule.path for host in hosts)}  {what}"
-
-
-def _only(word: str, names: str | list[str] | None) -> str:
-    return f" {word} {names if isinstance(names, str) else ', '.join(names)}" if names else ""

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from npserver.address import Address
-from npserver.forward.config import ForwardRule
 from npserver.listen.listener import Listener
 from npserver.nameserver.config import DnsRule
+from npserver.program.kinds import kind_of
 
 if TYPE_CHECKING:
     from npserver.program.assignment import Assignment
@@ -23,10 +23,10 @@ def check_unserved(compilation: Compilation, rules: Assignment) -> None:
     served = {index for assigned in rules.values() for index, _ in assigned}
     nowhere = Listener(key="", name="", address=Address("http"), backlog=0, place="")
     for index, rule in enumerate(config.dispatch):
-        if index not in served and not isinstance(rule, (ForwardRule, DnsRule)):
+        if index not in served and kind_of(rule).is_http:
             from npserver.web.compile import compile_http_front
 
-            compile_http_front(compilation, nowhere, [(index, rule)]).close()
+            compile_http_front(compilation, nowhere, [(index, rule)], kind_of).close()
     if (config.dns or config.dns_views) and not any(isinstance(rule, DnsRule) for rule in config.dispatch):
         from npserver.nameserver.compile import NAME_SERVER
 

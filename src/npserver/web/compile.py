@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from npserver.http.request_parser import HeadLimits
 from npserver.runtime.compilation import Compilation, PerCompilation
 from npserver.web.compile_route import compile_route
-from npserver.web.config import HttpRule
+from npserver.web.config import HttpRule, Rule
+from npserver.web.handlers.kinds import HandlerKind
 from npserver.web.route import Route
 from npserver.web.routing import Pattern, Router, parse_host, parse_pattern
 from npserver.web.server.front import HttpFront
@@ -16,27 +18,33 @@ from npserver.web.trusted_proxies import TRUSTED_PROXIES
 
 if TYPE_CHECKING:
     from npserver.config.report import Path, Report
-    from npserver.config.schema import AnyRule, Config
+    from npserver.config.schema import Config
     from npserver.listen.listener import Listener
 
 MIN_WINDOW_BYTES = 16 << 10  # a DATA frame's
 MAX_WINDOW_BYTES = 511 << 20  # four times that is what RFC 9113 §6.9.1 allows
 
+KindOf = Callable[[Rule], HandlerKind[Any]]
 Entry = tuple[str, Pattern, Route]  # of a router: host, path, and where both lead
 
 _ENTRIES: PerCompilation[dict[int, list[Entry]]] = PerCompilation(lambda _: {})  # by a rule's index in `dispatch`
 _UNUSED: PerCompilation[set[int]] = PerCompilation(lambda _: set())  # rules already warned of
 
 
-def compile_http_front(compilation: Compilation, listener: Listener, rules: list[tuple[int, AnyRule]]) -> HttpFront:
-    """Make the front of a listener. Rules with errors are left out; the report has the errors."""
+def compile_http_front(
+    compilation: Compilation, listener: Listener, rules: list[tuple[int, Rule]], kind_of: KindOf
+) -> HttpFront:
+    """Make the front of a listener. Rules with errors are left out; the report has the errors.
+
+    `kind_of` finds the kind of a rule: `program.kinds` knows those that are not in `web.handlers.kinds` too.
+    """
     report, config = compilation.report, compilation.config
     made = _ENTRIES.of(compilation)
     entries: list[Entry] = []
     places: dict[int, int] = {}  # rule's index by its route's identity
     for index, rule in rules:
         if index not in made or index < 0:
-            made[index] = _compile_entries(compilation, index, rule)
+            made[index] = _compile_entries(compilation, index, rule, kind_of)
         entries += made[index]
         places.update({id(route): index for _, _, route in made[index]})
     router: Router[Route] = Router(entries)
@@ -58,14 +66,14 @@ def rule_path(index: int) -> Path:
     return ("dispatch", index) if index >= 0 else ("root",)
 
 
-def _compile_entries(compilation: Compilation, index: int, rule: AnyRule) -> list[Entry]:
+def _compile_entries(compilation: Compilation, index: int, rule: Rule, kind_of: KindOf) -> list[Entry]:
     """Return a rule's entries in a router: one per host."""
     assert isinstance(rule, HttpRule)  # `program.assignment` lets no other rules come here
     report = compilation.report
     path = rule_path(index)
     pattern = _pattern(report, path, rule)
     hosts = _hosts(report, path, rule)
-    route = compile_route(compilation, index, rule, pattern or Pattern("", True))
+    route = compile_route(compilation, index, rule, pattern or Pattern("", True), kind_of)
     if pattern is None or route is None:
         return []
     return [(host, pattern, route) for host in hosts]

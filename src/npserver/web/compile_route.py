@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from npserver.config.networks import compile_networks
-from npserver.nameserver.config import DnsRule
 from npserver.web.config import HttpRule
 from npserver.web.error_page_files import load_pages
-from npserver.web.handlers.proxy.config import ProxyRule
-from npserver.web.handlers.redirect.compile import compile_redirect
+from npserver.web.handlers.kinds import load
 from npserver.web.handlers.redirect.config import RedirectRule
-from npserver.web.handlers.respond.compile import compile_respond
 from npserver.web.handlers.respond.config import RespondRule
-from npserver.web.handlers.static.compile import compile_static
 from npserver.web.handlers.static.config import StaticRule
-from npserver.web.handlers.status.config import StatusRule
 from npserver.web.middleware.basic_auth.compile import compile_basic_auth
 from npserver.web.middleware.headers import compile_header_map
 from npserver.web.middleware.networks import NetworkGuard
@@ -26,61 +21,40 @@ if TYPE_CHECKING:
 
     from npserver.config.report import Path, Report
     from npserver.runtime.compilation import Compilation
-    from npserver.web.exchange import Exchange, Handler
+    from npserver.web.config import Rule
+    from npserver.web.exchange import Exchange
+    from npserver.web.handlers.kinds import HandlerKind
     from npserver.web.routing import Pattern
 
 
-def compile_route(compilation: Compilation, index: int, rule: HttpRule, pattern: Pattern) -> Route | None:
+def compile_route(
+    compilation: Compilation, index: int, rule: HttpRule, pattern: Pattern, kind_of: Callable[[Rule], HandlerKind[Any]]
+) -> Route | None:
     """Make a rule's route; None if it has errors, which stand in the report."""
     report = compilation.report
     path: Path = ("dispatch", index) if index >= 0 else ("root",)
     prefix = pattern.path if pattern.is_prefix else ""
-    handler = _handler(compilation, path, rule)
+    kind = kind_of(rule)
+    handler = load(kind.handler)(compilation, path, rule)
     rewrite_fields = _rewriter(report, path, rule)
     guards = _guards(report, path, rule)
     error_pages = _error_pages(report, path, rule)
     if handler is None:
         return None
     limit = rule.max_body_size
-    kind = str(type(rule).__struct_config__.tag)
     return Route(
-        name=f"dispatch[{index}] {kind} {pattern}" if index >= 0 else f"default {kind} {pattern}",
+        name=f"dispatch[{index}] {kind.name} {pattern}" if index >= 0 else f"default {kind.name} {pattern}",
         handler=handler,
         max_body_size=report.document.config.limits.max_body_size if limit is None else limit,
         prefix=prefix,
         guards=guards,
         rewrite_fields=rewrite_fields,
         error_pages=error_pages,
-        aborts_on_close=isinstance(rule, ProxyRule) and rule.abort_on_close,
+        aborts_on_close=getattr(rule, "abort_on_close", False),
         # What guards or rewrites fields needs an exchange.
         ready=None if guards or rewrite_fields else getattr(handler, "ready", None),
         pass_on=None if guards or rewrite_fields else getattr(handler, "pass_on", None),
     )
-
-
-def _handler(compilation: Compilation, path: Path, rule: HttpRule) -> Handler | None:
-    """Make the handler of a rule. Handlers that not everybody needs are imported where they are used."""
-    match rule:
-        case StaticRule():
-            return compile_static(compilation, path, rule)
-        case RedirectRule():
-            return compile_redirect(compilation, path, rule)
-        case RespondRule():
-            return compile_respond(compilation, path, rule)
-        case ProxyRule():
-            from npserver.web.handlers.proxy.compile import compile_proxy
-
-            return compile_proxy(compilation, path, rule)
-        case DnsRule():
-            from npserver.nameserver.compile import compile_doh
-
-            return compile_doh(compilation, path, rule)
-        case StatusRule():
-            from npserver.web.handlers.status.handler import StatusHandler
-
-            return StatusHandler(compilation.context)
-        case _:
-            raise AssertionError(f"{type(rule).__name__} does not speak HTTP")
 
 
 def _rewriter(report: Report, path: Path, rule: HttpRule) -> Callable[[Exchange, bytes], bytes] | None:

@@ -28,9 +28,13 @@ class Compression(Section, frozen=True, kw_only=True):
 class Rule(Section, frozen=True, kw_only=True):
     """What all rules have in common."""
 
-    listener: Annotated[OneOrMany | None, D("names or URIs of the listeners; default: all that speak HTTP")] = None
-    allow: Annotated[OneOrMany, D("networks let in: names from `networks`, CIDR; others are refused")] = []
-    deny: Annotated[OneOrMany, D("networks refused")] = []
+    listener: Annotated[
+        OneOrMany | None, D("names or URIs of the listeners; default: all that speak HTTP", needs="listen")
+    ] = None
+    allow: Annotated[
+        OneOrMany, D("networks let in: names from `networks`, CIDR; others are refused", needs="networks")
+    ] = []
+    deny: Annotated[OneOrMany, D("networks refused", needs="networks")] = []
 
 
 class HttpRule(Rule, frozen=True, kw_only=True):

@@ -25,7 +25,9 @@ class ProxyTimeouts(Section, frozen=True, kw_only=True):
 class ProxyRule(HttpRule, tag_field="handler", tag="proxy", frozen=True, kw_only=True):
     """Pass requests on to an upstream."""
 
-    proxy_pass: Annotated[str, D("`http https unix` target, with or without a path, or `upstream://name`")]
+    proxy_pass: Annotated[
+        str, D("`http https unix` target, with or without a path, or `upstream://name`", needs="upstreams")
+    ]
     strip_prefix: Annotated[bool | str, D("take the rule's path prefix (or this one) off")] = False
     rewrite: Annotated[dict[str, str], D("regular expression on the path to its replacement")] = {}
     preserve_host: Annotated[bool, D("pass the client's Host on instead of the target's")] = False

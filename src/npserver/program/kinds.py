@@ -1,0 +1,41 @@
+"""Every kind of rule: the handlers of HTTP requests, and those that serve a listener of another protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from npserver.address import BYTES, DATAGRAMS, DNS
+from npserver.forward.config import ForwardRule
+from npserver.nameserver.config import DnsRule
+from npserver.web.config import Rule
+from npserver.web.handlers.kinds import HANDLERS, HandlerKind
+
+FORWARD = HandlerKind(
+    ForwardRule,
+    lambda rule: f"forward to {rule.forward_to}{_only('for', rule.sni)}{_only('from', rule.from_)}",
+    front="npserver.forward.compile:compile_forward_front",
+    targets=lambda rule: [rule.forward_to],
+    protocols=frozenset({BYTES, DATAGRAMS}),
+    log_area="forward",
+)
+NAME_SERVER = HandlerKind(
+    DnsRule,
+    lambda rule: "name server",
+    handler="npserver.nameserver.compile:compile_doh",
+    front="npserver.nameserver.compile:compile_dns_front",
+    protocols=frozenset({DNS}),
+    log_area="dns",
+)
+
+KINDS: tuple[HandlerKind[Any], ...] = (*HANDLERS, FORWARD, NAME_SERVER)
+_BY_SECTION: dict[type[Rule], HandlerKind[Any]] = {kind.section: kind for kind in KINDS}
+
+
+def kind_of(rule: Rule) -> HandlerKind[Any]:
+    """Return the kind of a rule."""
+    return _BY_SECTION[type(rule)]
+
+
+def _only(word: str, names: str | Sequence[str] | None) -> str:
+    return f" {word} {names if isinstance(names, str) else ', '.join(names)}" if names else ""

@@ -1,0 +1,17 @@
+"""Compiles status rules into handlers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from npserver.web.handlers.status.handler import StatusHandler
+
+if TYPE_CHECKING:
+    from npserver.config.report import Path
+    from npserver.runtime.compilation import Compilation
+    from npserver.web.handlers.status.config import StatusRule
+
+
+def compile_status(compilation: Compilation, path: Path, rule: StatusRule) -> StatusHandler:
+    """Make the handler of a status rule."""
+    return StatusHandler(compilation.context)
