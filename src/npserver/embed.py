@@ -1,4 +1,4 @@
-"""npserver inside another program: `async with npserver.serve({...}) as server:`, in that program's event loop."""
+"""Run npserver inside another program's event loop: `async with npserver.serve({...}) as server:`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 class Server:
-    """A running server. Made by `serve`."""
+    """A running server, as `async with serve(...)` returns it."""
 
     def __init__(self, single: SingleProcess) -> None:
         self._single = single
@@ -32,14 +32,14 @@ class Server:
 
     @property
     def addresses(self) -> dict[str, Address]:
-        """Where each listener is reached, by name (unnamed ones by URI), with the port the kernel chose for port 0."""
+        """The address of each listener, by its name or else its URI. Port 0 is replaced by the port chosen for it."""
         bindings = self._single.bindings.current.values()
         return {binding.listener.name: binding.addresses[0] for binding in bindings}
 
     def url(self, name: str | None = None) -> str:
-        """Give the URL of a listener, of the first one without `name`. Wildcard addresses become loopback ones.
+        """Return the URL of listener `name`, or of the first listener. A wildcard host becomes the loopback address.
 
-        Raises: KeyError when there is no such listener.
+        Raises: KeyError if there is no such listener.
         """
         addresses = self.addresses
         address = addresses[next(iter(addresses)) if name is None else name]
@@ -54,12 +54,12 @@ class Server:
 
 
 class serve:  # noqa: N801 - reads as a verb: `async with serve(config) as server`
-    """Serve `config` while the context lasts: a dict as in the config file, a path to one, or a loaded `Document`.
+    """Serve `config` until the `async with` block ends: a dict as in a config file, its path, or a loaded `Document`.
 
-    Relative paths in a dict start at the working directory. Nothing is written to stdout unless `access_log` is given:
-    `stdout`, `stderr` or a file. At the end connections have `timeouts.shutdown` to finish, or `shutdown_s`.
+    Relative paths in a dict are resolved against the working directory. `access_log` is `stdout`, `stderr`, a file or
+    `off`. At the end, open connections have `shutdown_s` seconds to finish (default: `timeouts.shutdown`).
 
-    Raises: ConfigError, StartError, on entering.
+    Raises: ConfigError, StartError, when the block is entered.
     """
 
     def __init__(self, config: ConfigLike, *, access_log: str = "off", shutdown_s: float | None = None) -> None:

@@ -156,7 +156,7 @@ class TestRefusedStart:
     def test_nothing_to_serve_shows_the_usage(self, program: Start) -> None:
         one = program(wait=False)
         assert one.wait_exit() == 2
-        assert one.errors.startswith("npserver: nothing to serve: give a URI or -config FILE (no config.json here)\n")
+        assert one.errors.startswith("npserver: nothing to serve: give a URI or -config FILE (no config.json found)\n")
         assert "usage: npserver URI..." in one.errors
 
 

@@ -301,7 +301,7 @@ class TestProcesses:
             capture_output=True, text=True, timeout=30, check=False,
         )  # fmt: skip
         assert done.returncode == 1
-        assert re.fullmatch(r"npserver reload: no server with the config \S+none\.json answers: .*\n", done.stderr)
+        assert re.fullmatch(r"npserver reload: no running server uses the config \S+none\.json: .*\n", done.stderr)
 
     def test_pidfile_names_the_server(self, program: Start, free_port: Callable[[], int], tmp_path: Path) -> None:
         port = free_port()

@@ -160,7 +160,7 @@ def test_demo_shows_what_it_promises(tmp_path: Path) -> None:
         "proxy, balanced over three apps": '"served_by": "app',
         "WebSocket, proxied": "hello from app",
         "redirect": "Location: ",
-        "fixed answer": "hello 127.0.0.1",
+        "fixed response": "hello 127.0.0.1",
         "TLS": "hello 127.0.0.1",
         "HTTP over a Unix socket": "hello unix",
         "TCP forward": "tcp echo: hello",

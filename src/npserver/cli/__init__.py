@@ -1,4 +1,4 @@
-"""The command line: what `npserver` does is told apart by its first word."""
+"""The command line. The first word selects a command; without one, npserver serves."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gc
 import sys
 from importlib import import_module
 
-#: Commands by name, and the module whose `main(words)` runs each and gives its exit status.
+#: The module of each command; its `main(words)` runs the command and returns the exit status.
 COMMANDS = {
     "check": "npserver.cli.check",
     "reload": "npserver.cli.reload",
@@ -22,8 +22,8 @@ INTERRUPTED = 130
 
 
 def main(words: list[str] | None = None) -> int:
-    """Run npserver with the words after its name. Gives the exit status: 1 cannot start, 2 wrong usage or config."""
-    gc.disable()  # next to nothing that is made at a start is garbage
+    """Run npserver with `words` as its arguments. Return the exit status: 1 cannot start, 2 invalid usage or config."""
+    gc.disable()  # a start makes hardly any garbage
     from npserver.errors import ConfigError, StartError
 
     words = sys.argv[1:] if words is None else words
@@ -31,7 +31,7 @@ def main(words: list[str] | None = None) -> int:
     try:
         module = import_module(COMMANDS.get(name, "npserver.cli.serve"))
         if name:
-            gc.enable()  # serving enables it itself, before it forks
+            gc.enable()  # the master enables it itself, before it forks
         return int(module.main(rest))
     except ConfigError as error:
         print(error, file=sys.stderr)

@@ -1,7 +1,7 @@
-"""Reading the command line of the server itself: URIs and options in any order, from left to right.
+"""Parse the command line of the server: URIs and options in any order.
 
-`-to` belongs to the listener before it. Options are known by one dash or two, and take their value from the next word
-or after `=`. Pure: nothing is opened here.
+`-to` applies to the listener before it. Options begin with one or two dashes; their value is the next word or follows
+`=`. Nothing is opened here.
 """
 
 from __future__ import annotations
@@ -13,33 +13,42 @@ from npserver.errors import NpserverError, clip
 from npserver.guess import get_close_matches
 
 HELP = """\
-npserver serves files, proxies HTTP, forwards TCP/UDP/Unix sockets and answers DNS.
+npserver: web server, reverse proxy, TCP/UDP/Unix forwarder and DNS server.
 
-usage: npserver URI... [-to URI] [options]     serve these listeners
-       npserver -config FILE [options]         serve what a config file says (default: ./config.json)
-       npserver COMMAND
+usage: npserver URI... [-to URI] [options]   serve the listeners given as URIs
+       npserver [-config FILE] [options]     serve a config file (./config.json)
+       npserver COMMAND [-help]              run one of the commands below
 
-listeners:
-  http://:8080  https://:443  tcp://:3307  ssl://:993  udp://127.0.0.1:5353  unix:///tmp/app.sock  unixgram:///tmp/x
+listeners (without a host: on all addresses of this machine):
+  http://:8080  https://:443      static files, or a reverse proxy with -to
+  tcp://:3307  ssl://:993         forward connections to -to (ssl: TLS clients)
+  udp://127.0.0.1:5353            forward datagrams to -to
+  unix:///tmp/app.sock            HTTP on a Unix socket, or forward to -to
+  unixgram:///tmp/x               forward datagrams of a Unix socket to -to
 
 options:
-  -to URI, -L URI      forward (or proxy, to http and https) the listener before it; several share the load
-  -config FILE         the config file
-  -cert FILE, -key FILE  certificate and private key (PEM) of https and ssl listeners
-  -root DIR            files that listeners without a rule serve (default: ./public, ./html, a welcome page)
-  -c N                 backlog: connections the kernel queues
-  -workers N           worker processes (default: one per usable CPU; 0: everything in one process)
-  -watch               reload when the config file changes
-  -pidfile FILE        write the process id there
-  -version, -help
+  -to URI, -L URI        target of the listener before it; if given several
+                         times, the load is balanced over the targets
+  -root DIR              serve the files in this directory
+                         (default: ./public, else ./html, else a welcome page)
+  -cert FILE, -key FILE  certificate and private key (PEM) for https and ssl
+  -config FILE           config file; listeners and options given with it
+                         are added to it or override it
+  -workers N             number of worker processes
+                         (default: one per usable CPU; 0: a single process)
+  -c N, -backlog N       number of connections that may wait to be accepted
+  -watch                 reload when the config file changes
+  -pidfile FILE          write the process id to this file
+  -version, -v           print the version
+  -help, -h              print this help
 
 commands:
-  check [-config FILE]    say everything that is wrong with a config
-  reload [-config FILE]   have the running server take over its changed config
-  schema                  print the config's JSON Schema, for editors
-  demo                    show every handler at work, with commands to try
-  cert NAME...            make a certificate for testing
-  hash-password           make a password hash for "basic_auth"
+  check [-config FILE]   report all errors and warnings in a config file
+  reload [-config FILE]  make the running server reload its config file
+  schema                 print the config's JSON Schema, for editors
+  demo                   run a demo of all handlers, with commands to try
+  cert [NAME...]         create a certificate for testing
+  hash-password          hash a password for "basic_auth"
 
 examples:
   npserver http://:8080 -root ./site
@@ -50,11 +59,11 @@ examples:
 
 
 class UsageError(NpserverError):
-    """The command line cannot be understood: one line that says why."""
+    """The command line is not valid. The message is one line."""
 
 
 class ListenerArgument(Struct):
-    """A URI to listen on, and what `-to` says about it."""
+    """A URI to listen on, with the targets that `-to` gives it."""
 
     uri: str
     address: Address
@@ -62,7 +71,7 @@ class ListenerArgument(Struct):
 
 
 class Arguments(Struct):
-    """The command line, read."""
+    """The parsed command line."""
 
     listeners: list[ListenerArgument] = []
     config: str | None = None
@@ -86,9 +95,9 @@ _NUMBERS = {"backlog": (1, 65535), "workers": (0, 1024)}
 
 
 def parse_arguments(words: list[str]) -> Arguments:
-    """Read the words after the program's name. Raises: UsageError."""
+    """Parse the words after the program's name. Raises: UsageError."""
     arguments = Arguments()
-    early_targets: list[str] = []  # before any listener: they belong to the first
+    early_targets: list[str] = []  # given before any listener: they apply to the first
     given: set[str] = set()
     rest = iter(words)
     for word in rest:
@@ -109,28 +118,28 @@ def parse_arguments(words: list[str]) -> Arguments:
             (arguments.listeners[-1].targets if arguments.listeners else early_targets).append(value)
             continue
         if target in given:
-            raise UsageError(f"{spelling} given twice")
+            raise UsageError(f"{spelling} is given twice")
         given.add(target)
         setattr(arguments, target, _number(spelling, target, value) if target in _NUMBERS else value)
-    _settle(arguments, early_targets)
+    _check(arguments, early_targets)
     return arguments
 
 
-def _settle(arguments: Arguments, early_targets: list[str]) -> None:
-    """Check what can only be seen at the end."""
+def _check(arguments: Arguments, early_targets: list[str]) -> None:
+    """Assign the early targets, and check the options that depend on each other. Raises: UsageError."""
     if arguments.help or arguments.version:
         return
     if early_targets:
         if not arguments.listeners:
-            raise UsageError(f"-to {clip(early_targets[0])} has no listener: name one before it, as in tcp://:3307")
+            raise UsageError(f"-to {clip(early_targets[0])} has no listener: give one before it, such as tcp://:3307")
         arguments.listeners[0].targets[:0] = early_targets
     if (arguments.cert is None) != (arguments.key is None):
         missing = "-key" if arguments.key is None else "-cert"
-        raise UsageError(f"{missing} is missing: a certificate and its private key go together")
+        raise UsageError(f"{missing} is missing: -cert and -key must be given together")
     seen: set[str] = set()
     for listener in arguments.listeners:
         if listener.uri in seen:
-            raise UsageError(f"listener {clip(listener.uri)} given twice")
+            raise UsageError(f"listener {clip(listener.uri)} is given twice")
         seen.add(listener.uri)
 
 
@@ -158,7 +167,7 @@ def _option(spelling: str) -> str:
 def _next_value(spelling: str, rest: object) -> str:
     value = next(rest, None)  # type: ignore[call-overload]
     if value is None or (value.startswith("-") and value != "-"):
-        raise UsageError(f"{spelling} needs a value")
+        raise UsageError(f"{spelling} requires a value")
     return str(value)
 
 

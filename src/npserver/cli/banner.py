@@ -1,4 +1,4 @@
-"""The table shown once everything serves: what listens and what it does; warnings below it. Goes to stderr."""
+"""The start-up table on stderr: each listener with what it serves, followed by the config's warnings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BOLD, _DIM, _CYAN, _YELLOW, _PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[36m", "\x1b[33
 
 
 def print_banner(runtime: Runtime, bindings: dict[str, Binding], workers: int) -> None:
-    """Show what serves, on stderr; as log lines where logs are JSON."""
+    """Print the start-up table to stderr, or log the listeners if the logs are JSON."""
     if runtime.document.config.logging.format == "json":
         for binding in bindings.values():
             log.info("serving %s", ", ".join(map(str, binding.addresses)))
@@ -31,12 +31,12 @@ def print_banner(runtime: Runtime, bindings: dict[str, Binding], workers: int) -
 
 
 def wants_colour() -> bool:
-    """Whether stderr is a terminal whose user has not asked for plain text (https://no-color.org)."""
+    """Return whether stderr is a terminal and the user has not asked for plain text (https://no-color.org)."""
     return sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def make_banner(runtime: Runtime, bindings: dict[str, Binding], workers: int, *, colour: bool) -> str:
-    """Give the lines, each ending in a newline."""
+    """Return the lines of the table, each with a line feed."""
     bold, dim, cyan, yellow, plain = (_BOLD, _DIM, _CYAN, _YELLOW, _PLAIN) if colour else ("",) * 5
     processes = f"{workers} worker{'s' * (workers != 1)}" if workers else "one process"
     lines = [f"{bold}npserver {__version__}{plain} {dim}{processes}, {runtime.document.file}{plain}"]
@@ -44,12 +44,12 @@ def make_banner(runtime: Runtime, bindings: dict[str, Binding], workers: int, *,
     for binding in bindings.values():
         label = label_listener(binding.listener)
         name = label.removesuffix(str(binding.listener.address))
-        places = [f"{name}{address}" for address in binding.addresses]
-        deeds = [what for name, what in runtime.summary if name == label]
-        height = max(len(places), len(deeds))
-        places += [""] * (height - len(places))
-        rows += zip(places, deeds + [""] * (height - len(deeds)), strict=True)
-    width = max((len(place) for place, _ in rows), default=0)
-    lines += [f"  {cyan}{place:<{width}}{plain}  {what}".rstrip() for place, what in rows]
+        addresses = [f"{name}{address}" for address in binding.addresses]
+        summaries = [what for name, what in runtime.summary if name == label]
+        height = max(len(addresses), len(summaries))
+        addresses += [""] * (height - len(addresses))
+        rows += zip(addresses, summaries + [""] * (height - len(summaries)), strict=True)
+    width = max((len(address) for address, _ in rows), default=0)
+    lines += [f"  {cyan}{address:<{width}}{plain}  {what}".rstrip() for address, what in rows]
     lines += [f"{yellow}{problem}{plain}" for problem in runtime.warnings]
     return "".join(f"{line}\n" for line in lines)

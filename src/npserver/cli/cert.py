@@ -1,4 +1,4 @@
-"""`npserver cert`: a certificate for testing, signed by itself or by a local certificate authority."""
+"""`npserver cert`: create a certificate for testing, self-signed or signed by a local certificate authority."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from npserver.errors import clip
+
 if TYPE_CHECKING:
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -18,11 +20,12 @@ if TYPE_CHECKING:
 USAGE = """\
 usage: npserver cert [NAME...] [-ca] [-out DIR]
 
-Makes testsite.crt and testsite.key, a certificate for testing, good for servers and clients.
+Create testsite.crt and testsite.key, a certificate for testing that servers and clients can use.
 
-  NAME       host names and addresses it is for, by default localhost 127.0.0.1 ::1
-  -ca        let a local certificate authority sign it: ca.crt and ca.key, made at the first use
-  -out DIR   where the files are written, by default the working directory
+  NAME       host name or IP address that the certificate is for (default: localhost 127.0.0.1 ::1)
+  -ca        sign it with a local certificate authority, ca.crt and ca.key, which is created on first use;
+             without -ca the certificate is self-signed
+  -out DIR   directory to write the files to (default: the working directory)
 """
 DEFAULT_NAMES = ("localhost", "127.0.0.1", "::1")
 LIFE = timedelta(days=397)  # the longest that browsers accept
@@ -32,14 +35,14 @@ CLOCK_SKEW = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """Who signs certificates."""
+    """A certificate authority."""
 
     certificate: x509.Certificate
     key: EllipticCurvePrivateKey
 
 
 def main(words: list[str]) -> int:
-    """Write a certificate. Gives the exit status."""
+    """Create a certificate. Return the exit status."""
     if words in (["-help"], ["--help"], ["-h"]):
         print(USAGE, end="")
         return 0
@@ -52,7 +55,7 @@ def main(words: list[str]) -> int:
         elif word in ("-out", "--out") and (value := next(rest, "")):
             directory = Path(value)
         elif word.startswith("-"):
-            print(f"npserver cert: unknown or incomplete option {word!r}\n{USAGE}", end="", file=sys.stderr)
+            print(f"npserver cert: unknown or incomplete option {clip(word)}\n{USAGE}", end="", file=sys.stderr)
             return 2
         else:
             names.append(word)
@@ -65,9 +68,9 @@ def main(words: list[str]) -> int:
 
 
 def write_certificate(names: Sequence[str], cert: Path, key: Path, authority: Authority | None = None) -> datetime:
-    """Write a certificate for `names` and its private key; signed by itself without an authority.
+    """Write a certificate for `names` and its private key. Without an authority it is self-signed.
 
-    Gives the end of its validity. Raises: OSError, ValueError for a name that is none.
+    Return the end of its validity. Raises: OSError; ValueError for a name that is not valid.
     """
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -93,7 +96,7 @@ def write_certificate(names: Sequence[str], cert: Path, key: Path, authority: Au
 
 
 def load_authority(cert: Path, key: Path) -> Authority:
-    """Load a local certificate authority, or make it. Raises: OSError, ValueError."""
+    """Load a local certificate authority, or create it if `cert` does not exist. Raises: OSError, ValueError."""
     from cryptography import x509
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -101,7 +104,7 @@ def load_authority(cert: Path, key: Path) -> Authority:
     if cert.exists():
         private = serialization.load_pem_private_key(key.read_bytes(), None)
         if not isinstance(private, ec.EllipticCurvePrivateKey):
-            raise ValueError(f"{key} is no key of an authority that npserver cert made")
+            raise ValueError(f"{key} is not a key made by npserver cert -ca: choose another directory with -out")
         return Authority(x509.load_pem_x509_certificate(cert.read_bytes()), private)
     private = ec.generate_private_key(ec.SECP256R1())
     usage = x509.KeyUsage(
@@ -121,7 +124,7 @@ def _make(names: list[str], directory: Path, *, wants_authority: bool) -> None:
     cert, key, ca = directory / "testsite.crt", directory / "testsite.key", directory / "ca.crt"
     authority = load_authority(ca, directory / "ca.key") if wants_authority else None
     until = write_certificate(names, cert, key, authority)
-    signer = f"signed by {ca}" if authority else "signed by itself"
+    signer = f"signed by {ca}" if authority else "self-signed"
     trusted = ca if authority else cert
     host = f"[{names[0]}]" if ":" in names[0] else names[0].replace("*.", "www.")
     print(f"{cert}, {key}: for {', '.join(names)}; {signer}; valid until {until:%Y-%m-%d}")
@@ -129,9 +132,9 @@ def _make(names: list[str], directory: Path, *, wants_authority: bool) -> None:
     print(f"try:    curl --cacert {trusted} https://{host}:8443/")
     if authority:
         print(f'mutual: "client_ca": "{ca}" in "tls", then  curl --cacert {ca} --cert {cert} --key {key} ...')
-        print(f"trust:  add {ca} to your browser's or system's authorities; keep ca.key to yourself")
+        print(f"trust:  add {ca} to the authorities of your browser or system; keep ca.key secret")
     else:
-        print("        browsers warn of it: nobody they know has signed it")
+        print("        browsers show a warning: the certificate is not signed by an authority they trust")
 
 
 def _sign(
@@ -185,7 +188,7 @@ def _general_name(text: str) -> x509.GeneralName:
         name = ""
     labels = name.removeprefix("*.").removesuffix(".").split(".")
     if not all(label and label.replace("-", "").replace("_", "").isalnum() for label in labels):
-        raise ValueError(f"{text!r} is neither a host name nor an address")
+        raise ValueError(f"{clip(text)} is neither a host name nor an IP address")
     return x509.DNSName(name)
 
 
@@ -202,7 +205,7 @@ def _key_pem(key: EllipticCurvePrivateKey) -> bytes:
 
 
 def _write(file: Path, data: bytes, mode: int) -> None:
-    """Write a file whole or not at all, never readable by more than `mode` allows."""
+    """Write a file atomically. It is never readable by more users than `mode` allows."""
     fresh = file.with_name(f".{file.name}.{os.getpid()}")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "wb") as opened:

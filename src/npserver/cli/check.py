@@ -1,7 +1,4 @@
-"""`npserver check [-config FILE]`: says everything that is wrong with a config, without serving it.
-
-Exit status 0 when it can be served, 2 when not.
-"""
+"""`npserver check [-config FILE]`: report all errors and warnings in a config file, without serving it."""
 
 from __future__ import annotations
 
@@ -11,28 +8,31 @@ from msgspec.structs import replace
 
 from npserver.errors import ConfigError, Problem, Severity
 
-USAGE = "usage: npserver check [-config FILE]      (default: config.json)"
+USAGE = """\
+usage: npserver check [-config FILE]
+
+Report all errors and warnings in a config file (default: config.json), each with its line and column.
+The exit status is 0 if the config can be served, 2 if it has errors.
+"""
 DEFAULT_CONFIG = "config.json"
 GOOD, BAD = 0, 2
 
 
 def main(words: list[str]) -> int:
-    """Check the config that `words` name. Gives the exit status."""
+    """Check the config file named by `words`. Return the exit status."""
     if words in (["-help"], ["--help"], ["-h"]):
-        print(USAGE)
+        print(USAGE, end="")
         return GOOD
     file = _file(words)
     if file is None:
-        print(USAGE, file=sys.stderr)
+        print(USAGE, end="", file=sys.stderr)
         return BAD
     try:
         problems, served = check(file)
     except ConfigError as error:
         problems, served = error.problems, []
     for problem in problems:
-        # what a server would start with all the same is still wrong here
-        is_wrong = problem.severity is Severity.CHECK_ERROR
-        print(replace(problem, severity=Severity.ERROR) if is_wrong else problem, file=sys.stderr)
+        print(_as_error(problem), file=sys.stderr)
     warnings = sum(problem.severity is Severity.WARNING for problem in problems)
     errors = len(problems) - warnings
     result = _count(errors, "error") if errors else "ok"
@@ -45,9 +45,9 @@ def main(words: list[str]) -> int:
 
 
 def check(file: str) -> tuple[list[Problem], list[tuple[str, str]]]:
-    """Load and compile a config as the server would. Gives the warnings, and per rule the listener and what it does.
+    """Load and compile a config as the server does. Return the warnings, and each rule's listener and summary.
 
-    Raises: ConfigError with everything that is wrong.
+    Raises: ConfigError, with all errors and warnings.
     """
     from npserver.config.load import load
     from npserver.process.dry_run import dry_run
@@ -56,7 +56,7 @@ def check(file: str) -> tuple[list[Problem], list[tuple[str, str]]]:
     try:
         document = load(file)
     except ConfigError as error:
-        found = error.problems + _further(error.rest)
+        found = error.problems + _errors_in_rest(error.rest)
         raise ConfigError(sorted(found, key=lambda problem: (problem.line, problem.column))) from error
     runtime = dry_run(document, Directory())
     if any(problem.severity is Severity.CHECK_ERROR for problem in runtime.warnings):
@@ -64,8 +64,8 @@ def check(file: str) -> tuple[list[Problem], list[tuple[str, str]]]:
     return list(runtime.warnings), list(runtime.summary)
 
 
-def _further(rest: object) -> list[Problem]:
-    """What is wrong with the sound rest of a config, beside its faults. Warnings may be about what is gone."""
+def _errors_in_rest(rest: object) -> list[Problem]:
+    """Return the errors in the valid rest of a faulty config. Its warnings are left out: the faults may cause them."""
     from npserver.config.document import Document
     from npserver.process.dry_run import dry_run
     from npserver.runtime.scoreboard import Directory
@@ -80,11 +80,12 @@ def _further(rest: object) -> list[Problem]:
 
 
 def _as_error(problem: Problem) -> Problem:
+    """Return `problem` with the severity it has here: CHECK_ERROR, at start-up only a warning, is an error."""
     return replace(problem, severity=Severity.ERROR) if problem.severity is Severity.CHECK_ERROR else problem
 
 
 def _file(words: list[str]) -> str | None:
-    """The file that the words name; None if they are no valid usage."""
+    """Return the file named by the words; None if the usage is not valid."""
     match words:
         case []:
             return DEFAULT_CONFIG

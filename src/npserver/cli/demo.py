@@ -1,4 +1,4 @@
-"""`npserver demo`: sample servers, a config that uses every handler, what to try. Ctrl-C ends it."""
+"""`npserver demo`: sample servers behind an npserver that uses every handler, and commands to try."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any
 
 from npserver.cli.banner import wants_colour
 from npserver.cli.samples import HttpApp, TcpEcho, UdpEcho
-from npserver.errors import StartError
+from npserver.errors import StartError, clip
 
 HELP = """\
 usage: npserver demo [-config]
 
-Starts sample servers and an npserver that uses every handler, on free loopback ports, and prints commands to try.
+Start sample servers and an npserver that uses every handler, on free loopback ports, and print commands to try.
 
-  -config    only print the config, with example ports
+  -config    only print the demo's config, with example ports
 """
 APPS = 3
 _BOLD, _DIM, _CYAN, _PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[36m", "\x1b[0m"
@@ -60,7 +60,7 @@ body { font: 1rem/1.6 system-ui, sans-serif; max-width: 40rem; margin: 3rem auto
 
 
 def main(words: list[str]) -> int:
-    """Run the demo until Ctrl-C. Gives the exit status."""
+    """Run the demo until Ctrl-C. Return the exit status."""
     if words in (["-help"], ["--help"], ["-h"]):
         print(HELP, end="")
         return 0
@@ -69,7 +69,7 @@ def main(words: list[str]) -> int:
         print(json.dumps(make_config(ports, Path("/tmp/npserver-demo")), indent=2))
         return 0
     if words:
-        print(f"npserver demo: unknown argument {words[0]!r}, see npserver demo -help", file=sys.stderr)
+        print(f"npserver demo: unknown argument {clip(words[0])}, see npserver demo -help", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory(prefix="npdemo") as directory:
         return asyncio.run(_run(Path(directory)))
@@ -103,14 +103,14 @@ async def _run(directory: Path) -> int:
     return 0
 
 
-# ── what it is made of ──
+# ── config and commands ──
 
-#: The sample servers' ports, then the listeners'.
+#: Names of the ports: the sample servers', then the listeners'.
 _PORTS = ("app1", "app2", "app3", "tcp_echo", "udp_echo", "web", "tls", "tcp", "translate", "game", "dns")
 
 
 def make_config(ports: dict[str, int], directory: Path) -> dict[str, Any]:
-    """The demo's config: every handler once."""
+    """Return the demo's config, which uses every handler."""
     return {
         "listen": [
             {"name": "web", "uri": f"http://127.0.0.1:{ports['web']}"},
@@ -163,7 +163,7 @@ def make_config(ports: dict[str, int], directory: Path) -> dict[str, Any]:
 
 
 def things_to_try(ports: dict[str, int], directory: Path) -> list[tuple[str, str]]:
-    """What it shows, and a command to paste that shows it."""
+    """Return each feature of the demo with a command that shows it."""
     web = f"http://127.0.0.1:{ports['web']}"
     upgrade = (
         "-H 'Connection: Upgrade' -H 'Upgrade: websocket' -H 'Sec-WebSocket-Version: 13' "
@@ -178,7 +178,7 @@ def things_to_try(ports: dict[str, int], directory: Path) -> list[tuple[str, str
         ("proxy, balanced over three apps", f"curl {web}/api/hello    # several times"),
         ("WebSocket, proxied", f"curl -isN -m 1 {upgrade} {web}/ws/echo"),
         ("redirect", f"curl -i {web}/old"),
-        ("fixed answer", f"curl {web}/hello"),
+        ("fixed response", f"curl {web}/hello"),
         ("TLS", f"curl -k https://127.0.0.1:{ports['tls']}/hello"),
         ("HTTP over a Unix socket", f"curl --unix-socket {directory}/web.sock http://localhost/hello"),
         ("TCP forward", f"echo hello | nc -w 1 127.0.0.1 {ports['tcp']}"),
@@ -195,7 +195,7 @@ def _table(rows: list[tuple[str, str]], file: Path) -> str:
     width = max(len(what) for what, _ in rows)
     lines = [f"{bold}npserver demo{plain} {dim}config: {file}{plain}", ""]
     lines += [f"  {cyan}{what:<{width}}{plain}  {command}" for what, command in rows]
-    return "\n".join([*lines, "", f"{dim}Ctrl-C ends it.{plain}", ""])
+    return "\n".join([*lines, "", f"{dim}Press Ctrl-C to stop.{plain}", ""])
 
 
 def _write_files(directory: Path) -> None:
@@ -211,7 +211,7 @@ def _write_files(directory: Path) -> None:
 
 
 async def _start_samples(loop: asyncio.AbstractEventLoop) -> dict[str, int]:
-    """Start the sample servers. Gives their ports."""
+    """Start the sample servers. Return their ports by name."""
     ports = {}
     for number in range(APPS):
         name = f"app{number + 1}"
@@ -225,7 +225,7 @@ async def _start_samples(loop: asyncio.AbstractEventLoop) -> dict[str, int]:
 
 
 def _free_port() -> int:
-    """A port that is free for TCP and UDP now."""
+    """Return a port that is free for both TCP and UDP."""
     while True:
         with socket.create_server(("127.0.0.1", 0)) as stream:
             port = int(stream.getsockname()[1])

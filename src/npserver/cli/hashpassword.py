@@ -1,4 +1,4 @@
-"""`npserver hash-password`: the hash of a password, as `basic_auth` takes it."""
+"""`npserver hash-password`: hash a password for `basic_auth`."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from npserver.web.middleware.basic_auth.passwords import SALT_BYTES, hash_passwo
 USAGE = """\
 usage: npserver hash-password
 
-Asks for a password, or reads it from the standard input's first line, and prints its hash for "basic_auth":
+Ask for a password, or read it from the first line of standard input, and print its hash for "basic_auth":
 
   "basic_auth": {"users": {"alice": "HASH"}}
 """
 
 
 def main(words: list[str]) -> int:
-    """Print the hash of a password. Gives the exit status."""
+    """Print the hash of a password. Return the exit status."""
     if words in (["-help"], ["--help"], ["-h"]):
         print(USAGE, end="")
         return 0
     if words:
-        print(f"npserver hash-password: takes no arguments: others could read the password there\n{USAGE}", end="",
-              file=sys.stderr)  # fmt: skip
+        print("npserver hash-password: takes no arguments: other users could read the password there", file=sys.stderr)
+        print(USAGE, end="", file=sys.stderr)
         return 2
     password = _ask()
     if password is None:
@@ -34,15 +34,15 @@ def main(words: list[str]) -> int:
 
 
 def _ask() -> str | None:
-    """The password; None, and why on stderr, if there is none."""
+    """Return the password. Without a usable one, print the reason to stderr and return None."""
     if not sys.stdin.isatty():
         password = sys.stdin.readline().rstrip("\r\n")
     else:
         password = getpass.getpass("Password: ")
         if getpass.getpass("Again: ") != password:
-            print("npserver hash-password: the two differ", file=sys.stderr)
+            print("npserver hash-password: the two passwords differ", file=sys.stderr)
             return None
     if not password:
-        print("npserver hash-password: an empty password protects nothing", file=sys.stderr)
+        print("npserver hash-password: the password must not be empty", file=sys.stderr)
         return None
     return password

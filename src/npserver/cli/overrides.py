@@ -1,4 +1,4 @@
-"""The config that a command line describes: listeners, targets and settings, alone or beside a config file."""
+"""Convert command-line arguments to a config, or apply them to the config of a file."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def from_arguments(
     workers: int | None = None,
     base: Document | None = None,
 ) -> Document:
-    """Make the config that a command line describes: each listener's URI with its `-to`s, and the settings beside them.
+    """Return the config that a command line describes. `listeners` are the URIs, each with its `-to` targets.
 
-    Several `-to` of one listener become an upstream that shares the load.
-    `base` is the config file given too: listeners are added to it, settings replace its own.
+    A listener with several targets gets an upstream that balances the load over them. With `base`, the config of a
+    file, listeners are added to it and settings override its own.
 
-    Raises: ConfigError for a setting that cannot be used.
+    Raises: ConfigError for a setting with an invalid value.
     """
     base = base or Document(Config(), COMMAND_LINE)
     changes = _settings(cert, key, {"root": root, "backlog": backlog, "workers": workers})
@@ -57,7 +57,7 @@ def from_arguments(
 
 
 def _settings(cert: str | None, key: str | None, others: dict[str, str | int | None]) -> dict[str, Any]:
-    """The settings that are given, checked as those of a file are."""
+    """Return the settings given, validated like those of a file. Raises: ConfigError."""
     from npserver.config.decode import Decoder
     from npserver.config.shape import part_keys
 
@@ -69,28 +69,28 @@ def _settings(cert: str | None, key: str | None, others: dict[str, str | int | N
     if cert is not None and key is not None:
         given["tls"] = Tls(cert=cert, key=key)
     elif cert is not None or key is not None:
-        have, lack = ("-cert", "-key") if key is None else ("-key", "-cert")
-        problems.append(Problem(f"{have} needs {lack} beside it", COMMAND_LINE))
+        given_one, missing = ("-cert", "-key") if key is None else ("-key", "-cert")
+        problems.append(Problem(f"{given_one} requires {missing}", COMMAND_LINE))
     if problems:
         raise ConfigError(problems)
     return given
 
 
 def _rule(uri: str, targets: Sequence[str], name: str) -> tuple[AnyRule, Upstream | None]:
-    """The rule that `-to` stands for, a proxy or a forward; and the upstream `name` if there are several targets."""
+    """Return the rule of a listener with `-to` targets, and the upstream `name` if there are several targets."""
     scheme = uri.partition("://")[0].lower()
     speaks_http = scheme in HTTP_ONLY
     full = [_target(scheme, target) for target in targets]
-    goal = full[0] if len(full) == 1 else f"upstream://{name}"
+    destination = full[0] if len(full) == 1 else f"upstream://{name}"
     upstream = None if len(full) == 1 else Upstream(targets=list(full))
     target = full[0].partition("://")[0].lower()
     if target in HTTP_ONLY or (speaks_http and target in schemes_reaching(HTTP)):
-        return ProxyRule(listener=uri, proxy_pass=goal), upstream
-    return ForwardRule(listener=uri, forward_to=goal), upstream
+        return ProxyRule(listener=uri, proxy_pass=destination), upstream
+    return ForwardRule(listener=uri, forward_to=destination), upstream
 
 
 def _target(scheme: str, to: str) -> str:
-    """The whole URI of a target, which may lack its scheme, for a listener of `scheme`."""
+    """Return the URI of a `-to` target; without a scheme it gets the one that suits a listener of `scheme`."""
     if to.startswith("/"):
         return f"{'unixgram' if scheme == 'unixgram' else 'unix'}://{to}"
     if "://" not in to:

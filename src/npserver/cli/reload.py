@@ -1,4 +1,4 @@
-"""`npserver reload`: has the running server take over its changed config, and says how that went."""
+"""`npserver reload`: make the running server reload its config file, and report the outcome."""
 
 from __future__ import annotations
 
@@ -8,20 +8,26 @@ import sys
 
 from npserver.cli.arguments import UsageError, parse_arguments
 from npserver.cli.serve import DEFAULT_CONFIG
+from npserver.errors import clip
 from npserver.process.control_socket import ask_reload
 
 HELP = """\
-usage: npserver reload [-config FILE]    ask the server that runs with this config file (default: ./config.json)
-       npserver reload -pidfile FILE     send SIGHUP to the server that wrote this file
+usage: npserver reload [-config FILE]
+       npserver reload -pidfile FILE
+
+Make a running server reload its config file. If the new config has errors, the server keeps the current one.
+
+  -config FILE    the server that runs with this config file (default: config.json); its errors are printed
+  -pidfile FILE   the server that wrote this process id file: it gets a SIGHUP and logs the outcome
 """
 
 
 def main(words: list[str]) -> int:
-    """Reload. Gives the exit status: 0 reloaded, 1 not, 2 wrong usage."""
+    """Reload. Return the exit status: 0 reloaded, 1 failed, 2 invalid usage."""
     try:
         arguments = parse_arguments(words)
         if arguments.listeners:
-            raise UsageError(f"reload takes no listeners, got {arguments.listeners[0].uri!r}")
+            raise UsageError(f"reload takes no listeners, got {clip(arguments.listeners[0].uri)}")
     except UsageError as error:
         print(f"npserver reload: {error}", file=sys.stderr)
         return 2
@@ -35,8 +41,8 @@ def main(words: list[str]) -> int:
         errors = ask_reload(config)
     except OSError:
         print(
-            f"npserver reload: no server with the config {config} answers: start it, or name its file with -config "
-            "(a server of another user: send it SIGHUP)",
+            f"npserver reload: no running server uses the config {config}: start it, or name its config file with "
+            "-config (if another user runs it, send it SIGHUP)",
             file=sys.stderr,
         )
         return 1
@@ -51,7 +57,7 @@ def _signal(path: str) -> int:
         with open(path, encoding="ascii") as file:
             os.kill(int(file.read()), signal.SIGHUP)
     except (OSError, ValueError) as error:
-        print(f"npserver reload: no server to be found by {path}: {error}", file=sys.stderr)
+        print(f"npserver reload: cannot signal the server of -pidfile {path}: {error}", file=sys.stderr)
         return 1
-    print("asked to reload; the outcome is in the server's log")
+    print("SIGHUP sent; the server logs the outcome of the reload")
     return 0

@@ -1,6 +1,6 @@
-"""Small servers for the demo to stand in front of: an HTTP app with a WebSocket echo, TCP and UDP echoes.
+"""Sample servers that the demo proxies and forwards to: an HTTP app with a WebSocket echo, TCP and UDP echo servers.
 
-They answer what a well-behaved client sends and nothing more; they listen on loopback ports that the kernel chooses.
+They handle only what well-behaved clients send.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _MAX_HEAD = 64 << 10
 
 
 class HttpApp(asyncio.Protocol):
-    """An app that tells what reached it, as JSON; on an upgrade it echoes WebSocket messages."""
+    """An app that returns the request it received as JSON; after an upgrade it echoes WebSocket messages."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -25,11 +25,11 @@ class HttpApp(asyncio.Protocol):
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set when the connection is made
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """npserver has connected."""
+        """Called by asyncio when npserver has connected."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Take a request, or frames."""
+        """Called by asyncio with data received: requests, or WebSocket frames after an upgrade."""
         self._data += data
         if self._is_websocket:
             self._echo_frames()
@@ -50,8 +50,8 @@ class HttpApp(asyncio.Protocol):
             self._transport.abort()
 
     def _answer(self, line: str, fields: dict[str, str]) -> None:
-        told = {"served_by": self._name, "request": line, "header": fields}
-        body = json.dumps(told, indent=1).encode() + b"\n"
+        description = {"served_by": self._name, "request": line, "header": fields}
+        body = json.dumps(description, indent=1).encode() + b"\n"
         head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         self._transport.write(head.encode() + (b"" if line.startswith("HEAD ") else body))
 
@@ -68,7 +68,7 @@ class HttpApp(asyncio.Protocol):
         self._echo_frames()
 
     def _echo_frames(self) -> None:
-        """Send whole frames back, unmasked (RFC 6455 §5.2); a close frame ends the connection."""
+        """Send complete frames back, unmasked (RFC 6455 §5.2); close the connection after a close frame."""
         while (frame := _take_frame(self._data)) is not None:
             first, payload, self._data = frame
             opcode = first & 0x0F
@@ -81,7 +81,7 @@ class HttpApp(asyncio.Protocol):
 
 
 def _take_frame(data: bytes) -> tuple[int, bytes, bytes] | None:
-    """Split off a masked frame of up to 64 KiB: its first byte, its payload, what follows."""
+    """Return the first byte and payload of a masked frame of up to 64 KiB, and the rest; None if it is incomplete."""
     if len(data) < 2:
         return None
     size, start = data[1] & 0x7F, 2
@@ -96,24 +96,24 @@ def _take_frame(data: bytes) -> tuple[int, bytes, bytes] | None:
 
 
 class TcpEcho(asyncio.Protocol):
-    """Sends back what comes."""
+    """A TCP echo server."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Somebody has connected."""
+        """Called by asyncio when a client has connected."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Echo."""
+        """Called by asyncio with data received: send it back."""
         self._transport.write(b"tcp echo: " + data)
 
 
 class UdpEcho(asyncio.DatagramProtocol):
-    """Sends back what comes."""
+    """A UDP echo server."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The socket is open."""
+        """Called by asyncio when the socket is open."""
         self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        """Echo."""
+        """Called by asyncio with a datagram: send it back."""
         self._transport.sendto(b"udp echo: " + data, addr)

@@ -1,17 +1,23 @@
-"""`npserver schema [-markdown]`: the config's JSON Schema for editors, or its reference for people."""
+"""`npserver schema [-markdown]`: print the config's JSON Schema, or its reference as Markdown."""
 
 from __future__ import annotations
 
 import json
 import sys
 
-USAGE = "usage: npserver schema [-markdown]"
+USAGE = """\
+usage: npserver schema [-markdown]
+
+Print the JSON Schema of the config file, which gives editors completion and checks.
+
+  -markdown   print the configuration reference in Markdown instead
+"""
 
 
 def main(words: list[str]) -> int:
-    """Print the schema. Gives the exit status."""
+    """Print the schema. Return the exit status."""
     if words in (["-help"], ["--help"], ["-h"]):
-        print(USAGE)
+        print(USAGE, end="")
         return 0
     if not words:
         from npserver.config.jsonschema import json_schema
@@ -23,5 +29,5 @@ def main(words: list[str]) -> int:
 
         print(reference(), end="")
         return 0
-    print(USAGE, file=sys.stderr)
+    print(USAGE, end="", file=sys.stderr)
     return 2

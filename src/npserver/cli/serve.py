@@ -1,4 +1,4 @@
-"""`npserver URI... [options]` and `npserver -config FILE`: makes the config of the command line and runs it."""
+"""`npserver URI... [options]` and `npserver -config FILE`: combine config file and command line, and serve."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEFAULT_CONFIG = "config.json"
 
 
 def main(words: list[str]) -> int:
-    """Serve until told to stop. Gives the exit status. Raises: ConfigError, StartError."""
+    """Serve until told to stop. Return the exit status. Raises: ConfigError, StartError."""
     try:
         arguments = parse_arguments(words)
         if arguments.version:
@@ -29,7 +29,7 @@ def main(words: list[str]) -> int:
             return 0
         if arguments.config is None and not arguments.listeners:
             if not os.path.exists(DEFAULT_CONFIG):
-                raise UsageError(f"nothing to serve: give a URI or -config FILE (no {DEFAULT_CONFIG} here)")
+                raise UsageError(f"nothing to serve: give a URI or -config FILE (no {DEFAULT_CONFIG} found)")
             arguments.config = DEFAULT_CONFIG
         return _serve(arguments)
     except UsageError as error:
@@ -67,18 +67,18 @@ def _serve(arguments: Arguments) -> int:
 
 
 def amend(document: Document, arguments: Arguments) -> Document:
-    """Put into a config what the command line says: its listeners and rules are added, its values take precedence."""
+    """Apply the command line to a config: its listeners and rules are added, its settings override the file's."""
     from npserver.cli.overrides import from_arguments
 
-    def place(name: str | None) -> str | None:
-        """Relative names in a config file start at its directory; those on the command line never do."""
+    def resolve(name: str | None) -> str | None:
+        """Resolve a file name against the working directory, not against the config file's directory."""
         return os.path.abspath(name) if name and arguments.config else name
 
     return from_arguments(
         [(listener.uri, listener.targets) for listener in arguments.listeners],
-        cert=place(arguments.cert),
-        key=place(arguments.key),
-        root=place(arguments.root),
+        cert=resolve(arguments.cert),
+        key=resolve(arguments.key),
+        root=resolve(arguments.root),
         backlog=arguments.backlog,
         workers=arguments.workers,
         base=document,
@@ -87,7 +87,7 @@ def amend(document: Document, arguments: Arguments) -> Document:
 
 @contextlib.contextmanager
 def _pidfile(path: str | None) -> Iterator[None]:
-    """Keep the process id in a file while serving. Raises: StartError."""
+    """Write the process id to a file, and remove the file at the end. Raises: StartError."""
     from npserver.errors import StartError
 
     if path is None:
@@ -98,7 +98,7 @@ def _pidfile(path: str | None) -> Iterator[None]:
         with open(path, "w", encoding="ascii") as file:
             file.write(mine)
     except OSError as error:
-        raise StartError(f"-pidfile {path}: {error.strerror}: name a file that can be written") from error
+        raise StartError(f"-pidfile {path}: {error.strerror}: name a file that npserver can write") from error
     try:
         yield
     finally:

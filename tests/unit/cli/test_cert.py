@@ -1,4 +1,4 @@
-"""`npserver cert`: a certificate for tests and homes, signed by itself or by an authority of its own."""
+"""`npserver cert`: a certificate for testing, self-signed or signed by a local certificate authority."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ class TestCert:
         [
             (["-x"], 2, "unknown or incomplete option '-x'"),
             (["-out"], 2, "unknown or incomplete option '-out'"),
-            (["a/b"], 1, "'a/b' is neither a host name nor an address"),
-            (["a..b"], 1, "'a..b' is neither a host name nor an address"),
+            (["a/b"], 1, "'a/b' is neither a host name nor an IP address"),
+            (["a..b"], 1, "'a..b' is neither a host name nor an IP address"),
             (["-out", "/dev/null/x"], 1, "Not a directory"),
         ],
     )

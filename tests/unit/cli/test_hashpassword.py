@@ -32,7 +32,7 @@ class TestHashPassword:
         answers = iter(["one", "two", "same", "same"])
         monkeypatch.setattr("getpass.getpass", lambda prompt: next(answers))
         assert hashpassword.main([]) == 1
-        assert "the two differ" in capsys.readouterr().err
+        assert "the two passwords differ" in capsys.readouterr().err
         assert hashpassword.main([]) == 0
         assert verify_password("same", capsys.readouterr().out.strip())
 
@@ -43,4 +43,4 @@ class TestHashPassword:
 
     def test_not_on_the_command_line(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert hashpassword.main(["secret"]) == 2
-        assert "others could read" in capsys.readouterr().err
+        assert "other users could read" in capsys.readouterr().err

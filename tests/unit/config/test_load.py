@@ -260,5 +260,5 @@ class TestArguments:
         assert [str(problem) for problem in error.value.problems] == [
             "command line: 'backlog': expected a whole number from 1 to 65535, got 0",
             "command line: 'workers': expected a whole number from 0 to 1024, got -1",
-            "command line: -cert needs -key beside it",
+            "command line: -cert requires -key",
         ]
