@@ -1,0 +1,41 @@
+"""HTTP dates (RFC 9110 §5.6.7)."""
+
+from __future__ import annotations
+
+import pytest
+
+from npserver.http.dates import format_date, parse_date
+
+TIME = 784111777
+FIXDATE = "Sun, 06 Nov 1994 08:49:37 GMT"
+
+
+@pytest.mark.parametrize("time_s", [TIME, TIME + 0.9])
+def test_dates_are_written_as_imf_fixdate(time_s: float) -> None:
+    assert format_date(time_s) == FIXDATE
+
+
+@pytest.mark.parametrize("text", [FIXDATE, "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"])
+def test_all_three_forms_are_read(text: str) -> None:
+    assert parse_date(text) == TIME
+
+
+@pytest.mark.parametrize("time_s", [0, 951782400, 1709164800, 4102444799])
+def test_what_is_written_is_read_back(time_s: int) -> None:
+    assert parse_date(format_date(time_s)) == time_s
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "0",
+        "yesterday",
+        "Sun, 06 Nov 1994 08:49:37",
+        "Sun, 31 Feb 1994 08:49:37 GMT",
+        "Sun, 06 Nov 1994 25:49:37 GMT",
+        FIXDATE + " " * 100,
+    ],
+)
+def test_what_is_no_date_is_ignored(text: str) -> None:
+    assert parse_date(text) is None

@@ -1,0 +1,42 @@
+"""How problems and values of peers are written in messages."""
+
+from __future__ import annotations
+
+import pytest
+
+from npserver.errors import BadRequest, BadResponse, ConfigError, NpserverError, Problem, ProtocolError, Severity, clip
+
+
+@pytest.mark.parametrize(
+    ("problem", "text"),
+    [
+        (Problem("wrong"), "wrong"),
+        (Problem("wrong", "a.json"), "a.json: wrong"),
+        (Problem("wrong", "a.json", 3, 7), "a.json:3:7: wrong"),
+        (Problem("odd", "a.json", 3, 7, Severity.WARNING), "a.json:3:7: warning: odd"),
+        (Problem("expired", "a.json", severity=Severity.CHECK_ERROR), "a.json: warning: expired"),
+    ],
+)
+def test_a_problem_is_written_with_its_place(problem: Problem, text: str) -> None:
+    assert str(problem) == text
+
+
+def test_a_config_error_has_a_line_for_each_problem() -> None:
+    error = ConfigError([Problem("one", "a"), Problem("two", "a")])
+    assert str(error) == "a: one\na: two"
+    assert isinstance(error, NpserverError)
+
+
+def test_a_protocol_error_says_whose_fault_it_is_and_what_the_client_is_told() -> None:
+    assert (BadRequest("x").status, BadResponse("x").status) == (400, 502)
+    error = BadRequest("too long", 431, "limits.max_header_size")
+    assert isinstance(error, ProtocolError)
+    assert (str(error), error.status, error.key) == ("too long", 431, "limits.max_header_size")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("a", "'a'"), (b"\r\n", r"b'\r\n'"), ("x" * 100, "'" + "x" * 59 + "..."), (12, "12")],
+)
+def test_a_peers_value_is_quoted_and_cut(value: object, text: str) -> None:
+    assert clip(value) == text

@@ -1,0 +1,40 @@
+"""Regular expressions that are compiled at their first use."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from npserver.regex import regex
+
+
+def test_it_does_what_a_compiled_one_does() -> None:
+    pattern = regex(r"(\d+)-(\d+)")
+    found = pattern.fullmatch("10-20")
+    assert found is not None
+    assert found.groups() == ("10", "20")
+    assert pattern.findall("1-2 3-4") == [("1", "2"), ("3", "4")]
+    assert pattern.pattern == r"(\d+)-(\d+)"
+
+
+def test_flags_count() -> None:
+    assert regex("a", re.IGNORECASE).fullmatch("A")
+
+
+def test_it_is_compiled_at_its_first_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[str] = []
+    real = re.compile
+    pattern = regex("a+")
+    monkeypatch.setattr(re, "compile", lambda text, flags=0: compiled.append(text) or real(text, flags))
+    assert compiled == []
+    assert repr(pattern) == "<regex 'a+'>"
+    assert pattern.search("baa")
+    assert pattern.search("b") is None
+    assert compiled == ["a+"], "a method is looked up once"
+
+
+def test_a_pattern_that_is_wrong_is_refused_at_its_first_use() -> None:
+    pattern = regex("(")
+    with pytest.raises(re.error):
+        pattern.search("x")
