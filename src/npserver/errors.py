@@ -1,12 +1,12 @@
-"""Every error npserver raises on purpose, in one tree, and who is to blame.
+"""The exceptions that npserver raises on purpose, in one tree.
 
 NpserverError
-  ConfigError        what is wrong with the config: all problems at once
-  StartError         what keeps a valid config from starting: a port in use, a missing permission
-  ProtocolError      a peer broke the protocol; `status` is what the client is told
+  ConfigError        the config is invalid; carries all problems found
+  StartError         a valid config cannot be started: a port in use, a missing permission
+  ProtocolError      a peer broke the protocol; carries the status that the client is answered with
     BadRequest         the client did
     BadResponse        the upstream did
-  UpstreamError      an upstream could not be used: which target, in which phase
+  UpstreamError      an upstream could not be used; carries the target and the phase
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from msgspec import Struct
 
 
 class NpserverError(Exception):
-    """Base of all errors raised on purpose."""
+    """Base class of all exceptions that npserver raises on purpose."""
 
 
 class Severity(Enum):
-    """Whether a problem keeps the config from loading."""
+    """Whether a problem keeps the config from being used."""
 
     ERROR = "error"
     CHECK_ERROR = (
@@ -31,7 +31,7 @@ class Severity(Enum):
 
 
 class Problem(Struct, frozen=True):
-    """One thing wrong in a config. `line` and `column` count from 1; 0 means that no place is known."""
+    """One problem of a config. `line` and `column` count from 1; 0 means that the position is unknown."""
 
     message: str
     file: str = ""
@@ -46,23 +46,32 @@ class Problem(Struct, frozen=True):
 
 
 class ConfigError(NpserverError):
-    """The config cannot be used. `problems` holds every reason, in the file's order.
+    """The config cannot be used.
 
-    `rest` is the `config.document.Document` of what is sound in a text with faults: more may be wrong with that.
+    Args:
+        problems: every reason, in the order of the file.
+        valid_part: the `config.document.Document` of the valid sections, if the text could be read; checking it may
+            find further problems.
     """
 
-    def __init__(self, problems: list[Problem], rest: object = None) -> None:
+    def __init__(self, problems: list[Problem], valid_part: object = None) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = problems
-        self.rest = rest
+        self.valid_part = valid_part
 
 
 class StartError(NpserverError):
-    """The server cannot start: one line that names the listener, the config position and the remedy."""
+    """The server cannot start. The message is one line: the listener, its position in the config, and what to do."""
 
 
 class ProtocolError(NpserverError):
-    """A peer broke the protocol. `key` names the config key of the limit it ran into, for the log."""
+    """A peer broke the protocol.
+
+    Args:
+        message: what is wrong, for the log.
+        status: the HTTP status to answer the client with.
+        key: the config key of the limit that was exceeded, if any; for the log.
+    """
 
     def __init__(self, message: str, status: int, key: str = "") -> None:
         super().__init__(message)
@@ -71,21 +80,21 @@ class ProtocolError(NpserverError):
 
 
 class BadRequest(ProtocolError):
-    """The client sent what cannot be served."""
+    """The client sent a request that cannot be served."""
 
     def __init__(self, message: str, status: int = 400, key: str = "") -> None:
         super().__init__(message, status, key)
 
 
 class BadResponse(ProtocolError):
-    """The upstream sent what cannot be passed on."""
+    """The upstream sent a response that cannot be forwarded."""
 
     def __init__(self, message: str, status: int = 502, key: str = "") -> None:
         super().__init__(message, status, key)
 
 
 class Phase(Enum):
-    """Where the use of an upstream failed; it decides what may be tried again."""
+    """The phase in which using an upstream failed; `upstream.retry` decides by it whether to retry."""
 
     RESOLVE = "resolve"
     DIAL = "dial"
@@ -94,7 +103,16 @@ class Phase(Enum):
 
 
 class UpstreamError(NpserverError):
-    """A target could not be used. `reused` tells that the connection came from the pool."""
+    """A target could not be used.
+
+    Args:
+        message: what failed, for the log.
+        target: the target's name.
+        phase: when it failed.
+        reused: whether the connection came from the pool, so that the target may have closed it meanwhile.
+        timeout: whether a deadline passed.
+        key: the config key of that deadline; for the log.
+    """
 
     def __init__(
         self, message: str, target: str, phase: Phase, *, reused: bool = False, timeout: bool = False, key: str = ""
@@ -108,6 +126,6 @@ class UpstreamError(NpserverError):
 
 
 def clip(value: object, limit: int = 60) -> str:
-    """Give `repr(value)`, cut to about `limit` characters: how peers' values stand in messages."""
+    """Return `repr(value)`, cut to about `limit` characters, to quote a value from a peer or a config in a message."""
     text = repr(value)
     return text if len(text) <= limit else f"{text[:limit]}..."

@@ -1,4 +1,4 @@
-"""Did you mean: the known words closest to a misspelt one. Used by all that check names in a config or a command."""
+"""Suggestions for misspelt names ("did you mean ..."), for all checks of config keys, references and commands."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ from collections.abc import Iterable
 
 
 def get_close_matches(word: str, known: Iterable[str], count: int = 3, cutoff: float = 0.6) -> list[str]:
-    """Give at most `count` of `known`, closest first. `difflib` is imported at the first mistake, not at each start."""
-    import difflib
+    """Return at most `count` of the `known` words that resemble `word`, closest first.
+
+    Args:
+        word: the misspelt word.
+        known: the words to choose from.
+        count: how many to return at most.
+        cutoff: the least similarity, 0 to 1.
+    """
+    import difflib  # slow to import, and needed only after a mistake
 
     return difflib.get_close_matches(word, list(known), count, cutoff)

@@ -1,7 +1,7 @@
-"""Sets of IP networks, asked about with every connection: who is trusted, let in, or sent elsewhere.
+"""Sets of IP networks: trusted proxies, allowed and denied clients, DNS views. Looked up for every connection.
 
-Pure. `config.networks` makes them from the config. An IPv4 address written as IPv6 (`::ffff:192.0.2.1`, RFC 4291
-§2.5.5.2), as dual-stack sockets show it, is the IPv4 address.
+`config.networks` compiles them from the config. An IPv4-mapped IPv6 address (`::ffff:192.0.2.1`, RFC 4291 §2.5.5.2),
+as dual-stack sockets report IPv4 peers, is treated as the IPv4 address. Pure.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Protocol
 
 Network = IPv4Network | IPv6Network
 
-MAX_CACHED_ADDRESSES = 4096  # answers kept; a client returns far more often than so many others come between
+MAX_CACHED_ADDRESSES = 4096  # look-ups kept; clients come back long before so many others have come
 
 
 def parse_network(text: str) -> Network:
-    """Read `192.0.2.0/24`, `2001:db8::/32` or a single address.
+    """Parse `192.0.2.0/24`, `2001:db8::/32` or a single address.
 
-    Raises: ValueError in words for the operator, also when bits are set beyond the prefix.
+    Raises: ValueError with a message for the operator, also if bits are set beyond the prefix.
     """
     try:
         network = ip_network(text.strip())
@@ -34,7 +34,7 @@ def parse_network(text: str) -> Network:
 
 
 def plain_ip(text: str) -> str:
-    """Give an address as people write it: IPv4-mapped as IPv4, without an IPv6 zone (`%eth0`)."""
+    """Return an address as people write it: IPv4-mapped IPv6 as IPv4, without an IPv6 zone (`%eth0`)."""
     if ":" not in text:
         return text
     text = text.partition("%")[0]
@@ -48,13 +48,13 @@ class AddressSet(Protocol):
 
 
 class Networks:
-    """An immutable set of networks. `"192.0.2.7" in networks` is one look-up for an address seen before."""
+    """An immutable set of networks. `"192.0.2.7" in networks` costs one dict look-up for a cached address."""
 
     __slots__ = ("_cache", "_masks", "networks")
 
     def __init__(self, networks: Iterable[Network]) -> None:
         self.networks: tuple[Network, ...] = tuple(dict.fromkeys(networks))
-        # Per IP version: for each prefix length the networks of that length, as whole numbers.
+        # Per IP version and prefix length: the right shift that drops the host bits, and the networks so shifted.
         self._masks: dict[int, list[tuple[int, frozenset[int]]]] = {4: [], 6: []}
         for version, bits in ((4, 32), (6, 128)):
             of_version = [network for network in self.networks if network.version == version]
@@ -65,7 +65,7 @@ class Networks:
         self._cache: dict[str, bool] = {}
 
     def __contains__(self, ip: str) -> bool:
-        """Whether `ip` lies in one of the networks. What is no IP address (a Unix peer) lies in none."""
+        """Return whether `ip` is in one of the networks; false if it is no IP address (the peer of a Unix socket)."""
         known = self._cache.get(ip)
         return known if known is not None else self._look_up(ip)
 
@@ -81,7 +81,7 @@ class Networks:
         except ValueError:
             return False
         number = int(address)
-        if address.version == 6 and number >> 32 == 0xFFFF:  # mapped, but written in hexadecimal
+        if address.version == 6 and number >> 32 == 0xFFFF:  # IPv4-mapped, written in hexadecimal
             number &= 0xFFFFFFFF
             masks = self._masks[4]
         else:

@@ -1,7 +1,7 @@
 """Regular expressions that are compiled at their first use.
 
-Sixty of them compiled at import would take a twentieth of every start, and most starts need a third. What every request
-needs is compiled at import all the same, before the workers are forked.
+Compiling all sixty at import would take a twentieth of the start-up time, and most runs need a third of them. Patterns
+that every request needs are compiled at import with `re`, before the workers are forked.
 """
 
 from __future__ import annotations
@@ -11,18 +11,21 @@ from typing import Any, AnyStr, cast
 
 
 def regex(pattern: AnyStr, flags: int = 0) -> re.Pattern[AnyStr]:
-    """Give what `re.compile` would, made later. The methods used become attributes: later uses cost nothing more."""
-    return cast("re.Pattern[AnyStr]", _Later(pattern, flags))
+    """Return a stand-in for `re.compile(pattern, flags)` that compiles the pattern when a method is first used.
+
+    The method is then stored as an attribute, so that later calls cost the same as with a compiled pattern.
+    """
+    return cast("re.Pattern[AnyStr]", _LazyPattern(pattern, flags))
 
 
-class _Later:
-    def __init__(self, *recipe: Any) -> None:
-        self._recipe = recipe
+class _LazyPattern:
+    def __init__(self, *arguments: Any) -> None:
+        self._arguments = arguments
 
     def __repr__(self) -> str:
-        return f"<regex {self._recipe[0]!r}>"
+        return f"<regex {self._arguments[0]!r}>"
 
     def __getattr__(self, name: str) -> Any:
-        method = getattr(re.compile(*self._recipe), name)
+        method = getattr(re.compile(*self._arguments), name)
         setattr(self, name, method)
         return method

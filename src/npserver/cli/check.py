@@ -56,7 +56,7 @@ def check(file: str) -> tuple[list[Problem], list[tuple[str, str]]]:
     try:
         document = load(file)
     except ConfigError as error:
-        found = error.problems + _errors_in_rest(error.rest)
+        found = error.problems + _errors_in_valid_part(error.valid_part)
         raise ConfigError(sorted(found, key=lambda problem: (problem.line, problem.column))) from error
     runtime = dry_run(document, Directory())
     if any(problem.severity is Severity.CHECK_ERROR for problem in runtime.warnings):
@@ -64,16 +64,16 @@ def check(file: str) -> tuple[list[Problem], list[tuple[str, str]]]:
     return list(runtime.warnings), list(runtime.summary)
 
 
-def _errors_in_rest(rest: object) -> list[Problem]:
-    """Return the errors in the valid rest of a faulty config. Its warnings are left out: the faults may cause them."""
+def _errors_in_valid_part(valid_part: object) -> list[Problem]:
+    """Return the errors in the valid part of a faulty config. Its warnings are left out: the faults may cause them."""
     from npserver.config.document import Document
     from npserver.process.dry_run import dry_run
     from npserver.runtime.scoreboard import Directory
 
-    if not isinstance(rest, Document):
+    if not isinstance(valid_part, Document):
         return []
     try:
-        problems = dry_run(rest, Directory()).warnings
+        problems = dry_run(valid_part, Directory()).warnings
     except ConfigError as error:
         problems = tuple(error.problems)
     return [_as_error(problem) for problem in problems if problem.severity is not Severity.WARNING]

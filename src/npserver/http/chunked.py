@@ -1,4 +1,4 @@
-"""Chunked bodies (RFC 9112 §7.1), read strictly and written anew: for requests and responses alike."""
+"""Chunked transfer coding of message bodies (RFC 9112 §7.1): a strict decoder, and the encoding of a chunk."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from enum import Enum
 from npserver.errors import BadRequest, BadResponse, clip
 from npserver.regex import regex
 
-MAX_LINE_BYTES = 256  # a size and its extensions; nobody uses extensions
-MAX_OVERHEAD_BYTES = 16 << 10  # all extensions of a body together (as Go's net/http since CVE-2023-39326)
+MAX_LINE_BYTES = 256  # a chunk size and its extensions, which hardly anyone sends
+MAX_OVERHEAD_BYTES = 16 << 10  # all extensions of one body (as Go's net/http since CVE-2023-39326)
 MAX_TRAILER_BYTES = 8 << 10
 LAST_CHUNK = b"0\r\n"
 
 _SIZE_LINE = regex(rb"([0-9A-Fa-f]{1,15})[ \t]*(;[\t\x20-\x7e\x80-\xff]*)?")
 _TRAILER = regex(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[\t\x20-\x7e\x80-\xff]*")
-#: Fields that may not come late, as they frame, route or authenticate (RFC 9110 §6.5.1); they are left out.
+#: Fields that are not allowed as trailers, because they frame, route or authenticate (RFC 9110 §6.5.1). Dropped.
 FORBIDDEN_TRAILERS = frozenset(
     b"connection content-length content-encoding content-range content-type expect host keep-alive max-forwards "
     b"authorization cookie set-cookie te trailer transfer-encoding upgrade forwarded x-forwarded-for x-forwarded-host "
@@ -31,35 +31,35 @@ class _State(Enum):
 
 
 def chunk(data: bytes) -> bytes:
-    """Frame one piece of a body, not empty."""
+    """Return `data`, which must not be empty, as one chunk: its size in hexadecimal, CRLF, the data, CRLF."""
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 class ChunkedDecoder:
-    """Takes a chunked body apart, however it arrives.
+    """Decodes one chunked body that arrives in pieces of any size.
 
-    `feed` gives the payload found so far. Once `done`, `rest` is what followed the body and `trailers` its trailer
-    lines, each ending in CRLF.
+    Once `done`, `rest` holds the bytes that followed the body, and `trailers` its trailer lines, each ending in CRLF.
+    `error` is the exception to raise: `BadRequest` for a request's body, `BadResponse` for a response's.
     """
 
     __slots__ = ("_buffer", "_error", "_left", "_overhead", "_state", "rest", "trailers")
 
     def __init__(self, error: type[BadRequest] | type[BadResponse] = BadRequest) -> None:
-        self._error = error  # raised with (message) for a client's fault or an upstream's
+        self._error = error
         self._state = _State.SIZE
         self._buffer = b""
-        self._left = 0  # bytes of the chunk still to come
-        self._overhead = 0
+        self._left = 0  # bytes of the current chunk yet to come
+        self._overhead = 0  # bytes of extensions and trailers so far
         self.rest = b""
         self.trailers = b""
 
     @property
     def done(self) -> bool:
-        """Whether the body is complete."""
+        """Whether the end of the body has been read."""
         return self._state is _State.DONE
 
     def feed(self, data: bytes) -> bytes:
-        """Take the next bytes, give the payload in them. Raises: the error given, for wrong framing."""
+        """Decode the next bytes and return the payload in them. Raises: the decoder's `error` if they are malformed."""
         if self._buffer:
             data = self._buffer + data
             self._buffer = b""
@@ -78,7 +78,7 @@ class ChunkedDecoder:
             if self._state is _State.DATA_END:
                 ending = data[position : position + 2]
                 if ending != b"\r\n"[: len(ending)]:
-                    raise self._error("chunk longer than its size")
+                    raise self._error("chunk data is longer than the chunk size")
                 if len(ending) < 2:
                     self._buffer = ending
                     break
@@ -115,7 +115,7 @@ class ChunkedDecoder:
         self._state = _State.DATA if self._left else _State.TRAILERS
 
     def _read_trailer(self, line: bytes) -> bool:
-        """Take one line after the last chunk; True at the end."""
+        """Read a line after the last chunk; return True for the empty one that ends the body."""
         if not line:
             self._state = _State.DONE
             return True

@@ -1,6 +1,6 @@
-"""Conditional requests (RFC 9110 §13): whether a client's copy is still good, whether its precondition holds.
+"""Conditional requests (RFC 9110 §13): whether the client's cached copy is current, and whether its preconditions hold.
 
-Called by `web.handlers.static.handler` with the validators of the representation it would send. Pure.
+Called by `web.handlers.static.handler` with the validators of the representation that it would send. Pure.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from enum import Enum
 from npserver.http.dates import parse_date
 from npserver.regex import regex
 
-#: Fields that make a request conditional, without If-Range, which matters only beside Range.
+#: Fields that make a request conditional. If-Range is not among them: it only has an effect together with Range.
 CONDITIONAL_FIELDS = frozenset({b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since"})
 
 _ENTITY_TAG = regex(rb'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 
 
 class Outcome(Enum):
-    """What the preconditions make of a request (RFC 9110 §13.2.2)."""
+    """The result of evaluating the preconditions (RFC 9110 §13.2.2)."""
 
-    PROCEED = "proceed"
+    PROCEED = "proceed"  # answer as if there were no preconditions
     NOT_MODIFIED = "not modified"  # 304
     FAILED = "failed"  # 412
 
@@ -28,9 +28,9 @@ def evaluate(fields: dict[bytes, bytes], etag: bytes, modified_s: int) -> Outcom
     """Evaluate the preconditions of a GET or HEAD request in the order of RFC 9110 §13.2.2.
 
     Args:
-        fields: the request's, by lower-case name.
+        fields: the request's fields by lower-case name.
         etag: the strong entity tag of the selected representation, with its quotes.
-        modified_s: its Last-Modified.
+        modified_s: its Last-Modified date, in seconds since 1970.
     """
     if (value := fields.get(b"if-match")) is not None:
         if not _matches_strongly(value, etag):
@@ -50,9 +50,15 @@ def evaluate(fields: dict[bytes, bytes], etag: bytes, modified_s: int) -> Outcom
 
 
 def is_range_wanted(if_range: bytes | None, etag: bytes, modified_s: int, now_s: float) -> bool:
-    """Tell whether a Range field counts beside this If-Range (RFC 9110 §13.1.5).
+    """Return whether a Range field is to be honoured, given the value of If-Range, if any (RFC 9110 §13.1.5).
 
-    A date is a strong validator only if the file was a second old when the date was given out (§8.8.2.2).
+    A Last-Modified date is a strong validator only if it lies at least a second in the past (§8.8.2.2).
+
+    Args:
+        if_range: the field's value; None if it was not sent.
+        etag: the strong entity tag of the selected representation, with its quotes.
+        modified_s: its Last-Modified date, in seconds since 1970.
+        now_s: the time of day, in seconds since 1970.
     """
     if if_range is None:
         return True
@@ -62,12 +68,12 @@ def is_range_wanted(if_range: bytes | None, etag: bytes, modified_s: int, now_s:
 
 
 def _matches_strongly(value: bytes, etag: bytes) -> bool:
-    """If-Match compares strongly (RFC 9110 §13.1.1)."""
+    """Return whether an If-Match field matches: by strong comparison (RFC 9110 §13.1.1)."""
     return value == b"*" or any(not weak and tag == etag for weak, tag in _ENTITY_TAG.findall(value))
 
 
 def _matches_weakly(value: bytes, etag: bytes) -> bool:
-    """If-None-Match compares weakly (RFC 9110 §13.1.2)."""
+    """Return whether an If-None-Match field matches: by weak comparison (RFC 9110 §13.1.2)."""
     return value == b"*" or any(tag == etag for _, tag in _ENTITY_TAG.findall(value))
 
 

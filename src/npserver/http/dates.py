@@ -1,4 +1,4 @@
-"""HTTP dates (RFC 9110 §5.6.7): written as IMF-fixdate, read in all three forms."""
+"""HTTP dates (RFC 9110 §5.6.7): written as IMF-fixdate, read in IMF-fixdate and both obsolete formats."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _LONGEST = len("Wednesday, 01-Jan-25 00:00:00 GMT")
 
 
 def format_date(timestamp_s: float) -> str:
-    """Write a date: `Sun, 06 Nov 1994 08:49:37 GMT`."""
+    """Return seconds since 1970 as `Sun, 06 Nov 1994 08:49:37 GMT`. Fractions are cut off."""
     date = datetime.fromtimestamp(int(timestamp_s), UTC)
     day, month = _DAYS[date.weekday()], _MONTHS[date.month - 1]
     return f"{day}, {date.day:02} {month} {date.year:04} {date.hour:02}:{date.minute:02}:{date.second:02} GMT"
 
 
 def parse_date(text: str) -> int | None:
-    """Read a date as seconds since 1970, None if it is not one (a recipient then ignores the field)."""
+    """Return a date as seconds since 1970; None if it is malformed, in which case the field is to be ignored."""
     if len(text) > _LONGEST:
         return None
     for form in _FORMS:

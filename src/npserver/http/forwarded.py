@@ -1,6 +1,6 @@
-"""Who asked, through which proxies: `X-Forwarded-*`, `Forwarded` (RFC 7239) and `Via` (RFC 9110 §7.6.3). Pure.
+"""The client's address and scheme behind proxies: `X-Forwarded-*`, and `Forwarded` (RFC 7239). Pure.
 
-What a client says of itself is believed only if it comes from a trusted proxy; from anybody else it is thrown away.
+These fields are believed only if they come from a trusted proxy; those of any other client are dropped.
 """
 
 from __future__ import annotations
@@ -15,19 +15,24 @@ from npserver.regex import regex
 if TYPE_CHECKING:
     from npserver.networks import AddressSet
 
-MAX_HOPS = 64  # entries looked at, from the nearest
+MAX_HOPS = 64  # addresses read of a chain, from the nearest proxy on
 
-#: A pair of a forwarded element; a quoted value is taken whole, so that nothing inside it looks like another pair. A
-#: name is tried from its first octet only: from each of them, a long one would take the square of its length.
+#: A `name=value` pair of a Forwarded element. A quoted value is matched whole, so that its text cannot pass for another
+#: pair. The look-behind tries a name from its first octet only, which keeps the time linear in the length of a name.
 _NAME = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _PAIR = regex(rb'(?<!%b)(%b+)=(?:"((?:[^"\\]|\\.)*)"|([^;,"\s]*))' % (_NAME, _NAME))
 
 
 def client_address(peer_ip: str, fields: dict[bytes, bytes], trusted: AddressSet) -> str:
-    """The client's address: the nearest in the chain that is no trusted proxy.
+    """Return the client's address: the nearest address of the forwarding chain that is not a trusted proxy.
 
-    `fields` are a request's, in lower case. `X-Forwarded-For` counts, `Forwarded` where there is none. An entry that is
-    no address ends the chain: what lies behind it cannot be attributed to anyone.
+    The chain is X-Forwarded-For, or Forwarded if there is none. It ends at an entry that is not an address, because
+    the entries beyond cannot be attributed to anyone.
+
+    Args:
+        peer_ip: who sent the request: the nearest address of the chain.
+        fields: the request's fields by lower-case name.
+        trusted: the addresses of trusted proxies.
     """
     if peer_ip not in trusted:
         return peer_ip
@@ -50,7 +55,7 @@ def client_address(peer_ip: str, fields: dict[bytes, bytes], trusted: AddressSet
 
 
 def client_scheme(fields: dict[bytes, bytes]) -> str | None:
-    """The scheme that a trusted proxy says its client used; None if it says none that we know."""
+    """Return the scheme that a trusted proxy says its client used, `http` or `https`; None if it does not say."""
     scheme = fields.get(b"x-forwarded-proto", b"").rpartition(b",")[2].strip().lower()
     if not scheme and (values := _values(fields.get(b"forwarded", b""), b"proto")):
         scheme = values[-1].lower()
@@ -58,13 +63,13 @@ def client_scheme(fields: dict[bytes, bytes]) -> str | None:
 
 
 def _values(forwarded: bytes, name: bytes) -> list[bytes]:
-    """All values of a parameter, in order (RFC 7239 §4)."""
+    """Return all values of the parameter `name` of a Forwarded field, in order (RFC 7239 §4)."""
     return [quoted or plain for key, quoted, plain in _PAIR.findall(forwarded) if key.lower() == name]
 
 
 @lru_cache(maxsize=4096)
 def parse_hop(hop: bytes) -> str | None:
-    """An entry of a chain as an address in canonical form, without port; None if it is none (`unknown`, `_hidden`)."""
+    """Return an entry of a chain as a canonical IP address without port; None for any other (`unknown`, `_hidden`)."""
     text = hop.strip(b' \t"').decode("latin-1")
     if text.startswith("["):
         text, bracket, port = text[1:].partition("]")
@@ -87,7 +92,13 @@ def parse_hop(hop: bytes) -> str | None:
 
 
 def forwarded_element(client_ip: str, scheme: str, host: str) -> bytes:
-    """One element of `Forwarded` (RFC 7239 §4): what this proxy knows of the request."""
+    """Return an element of a Forwarded field (RFC 7239 §4).
+
+    Args:
+        client_ip: who sent us the request; empty or `unix:` for a Unix socket's peer.
+        scheme: the scheme it used.
+        host: the authority it named, if any.
+    """
     if client_ip in ("", "unix:"):
         node = "unknown"
     else:
@@ -100,6 +111,9 @@ def forwarded_element(client_ip: str, scheme: str, host: str) -> bytes:
 
 @lru_cache(maxsize=1024)
 def is_identity(name: bytes) -> bool:
-    """Whether a field (lower case) says who the client is, also where an application reads `_` as `-` (CGI, WSGI)."""
+    """Return whether the field `name`, in lower case, tells who the client is.
+
+    Names with `_` for `-` count too, because CGI and WSGI applications cannot tell them apart.
+    """
     plain = name.replace(b"_", b"-")
     return plain.startswith(b"x-forwarded-") or plain in (b"x-real-ip", b"forwarded")

@@ -1,8 +1,8 @@
-"""HTTP messages as HTTP/2 carries them (RFC 9113 §8): lists of fields instead of text. Pure; used by `serve.http2_*`.
+"""HTTP/2 messages as lists of fields (RFC 9113 §8): requests read from them, responses and trailers written as them.
 
-The library below has refused what is malformed in itself by then: names in upper case, control characters, wrong or
-missing pseudo-header fields, fields about the connection (§8.1.1, §8.2, §8.3). Here a list becomes the same `Request`
-that `http.request_parser` makes of a head, by the same limits.
+The HTTP/2 library has already refused what is malformed by itself: names in upper case, control characters, wrong or
+missing pseudo-header fields, connection-specific fields (§8.1.1, §8.2, §8.3). Here a list becomes the same `Request`
+that `http.request_parser` makes of a head, with the same limits. Called by `web.server.http2` and `web.server.front`.
 """
 
 from __future__ import annotations
@@ -17,26 +17,29 @@ from npserver.http.request_parser import IDEMPOTENT, METHODS, HeadLimits, read_m
 from npserver.http.request_target import parse_authority, parse_target
 from npserver.regex import regex
 
-FIELD_OVERHEAD_BYTES = 32  # what a field counts for beyond its bytes in SETTINGS_MAX_HEADER_LIST_SIZE (§6.5.2)
-_LINE_OVERHEAD_BYTES = 4  # colon, space and CRLF: limits mean the same as for HTTP/1
-_REMEMBERED_BLOCK_BYTES = 2048
+FIELD_OVERHEAD_BYTES = 32  # added per field in SETTINGS_MAX_HEADER_LIST_SIZE (§6.5.2)
+_LINE_OVERHEAD_BYTES = 4  # colon, space and CRLF, so that limits mean the same as for HTTP/1
+_MAX_CACHED_BLOCK_BYTES = 2048
 _LENGTH = regex(rb"[0-9]{1,18}")
-_SCHEMES = frozenset({b"https", b"http"})  # some gateways tell their client's
-#: Fields between two neighbours, which HTTP/2 has not (§8.2.2).
+_SCHEMES = frozenset({b"https", b"http"})  # gateways may send their client's scheme
+#: Connection-specific fields, which HTTP/2 forbids (§8.2.2).
 _CONNECTION_FIELDS = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
 
 
 def read_request(fields: Fields, has_body: bool, limits: HeadLimits) -> Request:
-    """Make a request of the fields in its HEADERS frame, pseudo-header fields first.
+    """Return the request that a HEADERS frame holds.
 
-    `has_body`: the frame does not end the stream.
+    Args:
+        fields: the frame's fields, pseudo-header fields first.
+        has_body: whether the stream goes on after the frame.
+        limits: as for HTTP/1.
 
     Raises: BadRequest with the status to answer: 400, 405, 414, 417 or 431.
     """
     pseudo: dict[bytes, bytes] = {}
     read: dict[bytes, bytes] = {}
     lines: list[bytes] = []
-    crumbs: list[bytes] = []
+    cookies: list[bytes] = []
     size = 0
     for name, value in fields:
         size += len(name) + len(value) + _LINE_OVERHEAD_BYTES
@@ -44,7 +47,7 @@ def read_request(fields: Fields, has_body: bool, limits: HeadLimits) -> Request:
             pseudo[name] = value
             continue
         if name == b"cookie":
-            crumbs.append(value)
+            cookies.append(value)
             continue
         if name in read:
             if name in SINGLETONS:
@@ -53,8 +56,8 @@ def read_request(fields: Fields, has_body: bool, limits: HeadLimits) -> Request:
         else:
             read[name] = value
         lines.append(b"%b: %b" % (name, value))
-    if crumbs:  # RFC 9113 §8.2.3
-        read[b"cookie"] = cookie = b"; ".join(crumbs)
+    if cookies:  # RFC 9113 §8.2.3: may be split into several fields
+        read[b"cookie"] = cookie = b"; ".join(cookies)
         lines.append(b"cookie: " + cookie)
     if size > limits.head_bytes:
         raise BadRequest(f"request head of {size} bytes", 431, "limits.max_header_size")
@@ -74,7 +77,7 @@ def _make_request(
     target = parse_target(pseudo[b":path"])
     authority = _find_authority(pseudo, fields)
     host = parse_authority(authority)
-    if b"host" not in fields:  # a gateway has to write it anyway (§8.3.1)
+    if b"host" not in fields:  # needed to forward the request over HTTP/1 (§8.3.1)
         fields[b"host"] = authority
         lines.append(b"host: " + authority)
     framing, length = _find_framing(fields, has_body)
@@ -96,7 +99,10 @@ def _make_request(
 
 
 def _find_authority(pseudo: dict[bytes, bytes], fields: dict[bytes, bytes]) -> bytes:
-    """Who is meant (§8.3.1): `:authority`, or Host where a gateway has left that; not two different ones."""
+    """Return the authority (§8.3.1): `:authority`, or Host if there is none.
+
+    Raises: BadRequest if there is neither, or the two differ.
+    """
     authority, host = pseudo.get(b":authority"), fields.get(b"host")
     if authority is None or host is None:
         found = host if authority is None else authority
@@ -109,7 +115,12 @@ def _find_authority(pseudo: dict[bytes, bytes], fields: dict[bytes, bytes]) -> b
 
 
 def _find_framing(fields: dict[bytes, bytes], has_body: bool) -> tuple[Framing, int]:
-    """How a body is passed on; the library compares its length with the DATA frames' (§8.1.1)."""
+    """Return framing and length of the body, as it would be forwarded over HTTP/1.
+
+    The HTTP/2 library compares Content-Length with the DATA frames (§8.1.1).
+
+    Raises: BadRequest for a malformed Content-Length.
+    """
     text = fields.get(b"content-length")
     if text is not None and not _LENGTH.fullmatch(text):
         raise BadRequest(f"bad Content-Length {clip(text)}")
@@ -119,15 +130,17 @@ def _find_framing(fields: dict[bytes, bytes], has_body: bool) -> tuple[Framing, 
 
 
 def field_list(block: bytes) -> Fields:
-    """Give a block of field lines, each ending in CRLF, as HTTP/2 sends it: names in lower case, nothing about the
-    connection."""
-    if len(block) <= _REMEMBERED_BLOCK_BYTES:
-        return _remembered_list(block)
+    """Return field lines, each ending in CRLF, as an HTTP/2 field list.
+
+    Names are in lower case; connection-specific fields are left out (§8.2.2).
+    """
+    if len(block) <= _MAX_CACHED_BLOCK_BYTES:
+        return _make_list_cached(block)
     return _make_list(block)
 
 
 def trailer_lines(fields: Fields) -> bytes:
-    """Give a request's trailers as field lines, without what may not come late (RFC 9110 §6.5.1)."""
+    """Return trailers as field lines, each ending in CRLF, without those not allowed as trailers (RFC 9110 §6.5.1)."""
     return b"".join([b"%b: %b\r\n" % (name, value) for name, value in fields if name not in FORBIDDEN_TRAILERS])
 
 
@@ -141,4 +154,4 @@ def _make_list(block: bytes) -> Fields:
     return tuple(found)
 
 
-_remembered_list = lru_cache(maxsize=1024)(_make_list)
+_make_list_cached = lru_cache(maxsize=1024)(_make_list)

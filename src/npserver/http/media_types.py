@@ -1,6 +1,6 @@
-"""Media types by file extension, with their charset, and which of them are worth compressing. Pure.
+"""Media types of files by extension, with their charset, and which of them are worth compressing. Pure.
 
-The table holds what is registered with IANA or what browsers agree on; text is UTF-8, as nearly all text is.
+The table holds types that are registered with IANA or that browsers agree on. Text is declared to be UTF-8.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ model/vnd.usdz+zip        usdz
 message/rfc822            eml mht mhtml
 """
 
-#: Types beside `text/*`, `*+json`, `*+xml` that shrink when compressed; images, video and archives do not.
+#: Types that are worth compressing, in addition to `text/*`, `*+json` and `*+xml`.
 _COMPRESSIBLE = """
     application/json application/x-ndjson application/yaml application/xml application/wasm application/rtf
     application/postscript application/graphql application/ecmascript application/javascript application/x-javascript
@@ -205,13 +205,13 @@ _COMPRESSIBLE = """
     image/x-portable-graymap image/x-portable-bitmap image/vnd.adobe.photoshop font/ttf font/otf font/collection
     model/gltf-binary model/stl model/obj model/mtl message/rfc822 application/x-hdf5
 """
-#: Types that are text without saying so, and therefore get a charset.
+#: Types that get a charset although they do not begin with `text/`.
 _TEXT = """
     application/json application/xml application/ecmascript application/javascript application/yaml
     application/x-ndjson application/manifest+json application/graphql image/svg+xml
 """
 _CHARSET = "; charset=utf-8"
-#: Whole names that have no extension to go by.
+#: File names without extension that are known to be text.
 _NAMES = dict.fromkeys(
     ["readme", "license", "licence", "copying", "changelog", "authors", "makefile", "dockerfile", "notice", "install"],
     "text/plain",
@@ -230,11 +230,11 @@ def _read_table() -> dict[str, str]:
 
 
 class MediaTypes:
-    """Media types as one rule sees them: the built-in table and the config's overrides.
+    """The media types of one rule: the built-in table with the config's overrides.
 
     Args:
-        overrides: media types by extension, with or without its dot, in any case; the later ones win.
-        compressed: media types to compress beside the built-in ones; `text/*` stands for all that start so.
+        overrides: media types by extension, in any case, with or without dot. Later mappings take precedence.
+        compressed: media types to compress in addition to the built-in ones; `font/*` means all that begin so.
     """
 
     __slots__ = ("_compressed", "_prefixes", "_table", "_text")
@@ -249,7 +249,7 @@ class MediaTypes:
         self._prefixes = ("text/", *[media_type[:-1] for media_type in compressed if media_type.endswith("*")])
 
     def of(self, name: str) -> str:
-        """Give the value of Content-Type for a file's name."""
+        """Return the value of Content-Type for the file `name`, which may be a path."""
         stem, dot, extension = name.rpartition("/")[2].rpartition(".")
         media_type = self._table.get(extension.lower(), DEFAULT_TYPE) if dot and stem else None
         if media_type is None:
@@ -259,7 +259,7 @@ class MediaTypes:
         return media_type
 
     def is_compressible(self, content_type: str) -> bool:
-        """Whether content of this type becomes smaller."""
+        """Return whether content of this type is worth compressing."""
         media_type = content_type.partition(";")[0].rstrip().lower()
         return (
             media_type.startswith(self._prefixes)

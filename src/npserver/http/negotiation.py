@@ -1,6 +1,7 @@
-"""Content negotiation (RFC 9110 §12.5): Accept and Accept-Encoding with their weights.
+"""Content negotiation (RFC 9110 §12.5): the Accept and Accept-Encoding fields with their weights.
 
-Called by `web.handlers.static.handler`, `web.error_pages` and `web.handlers.static.listing`. Pure.
+Called by `web.handlers.static`, which negotiates codings, and by `web.error_pages` and the directory listing, which
+negotiate media types. Pure.
 """
 
 from __future__ import annotations
@@ -8,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 IDENTITY = "identity"
-_MAX_ELEMENTS = 64  # of one field; browsers send fewer than ten
+_MAX_ELEMENTS = 64  # read of one field; browsers send fewer than ten
 _ALIASES = {"x-gzip": "gzip", "x-compress": "compress"}  # RFC 9110 §8.4.1
 
 
 def parse_weights(value: bytes) -> dict[str, float]:
-    """Give each element of a field in lower case with its weight, 0 to 1. Elements with a wrong weight are left out."""
+    """Return the weight, 0 to 1, of each element of a field in lower case. Elements with a bad weight are skipped."""
     weights: dict[str, float] = {}
     for element in value.decode("latin-1").lower().split(",")[:_MAX_ELEMENTS]:
         name, *parameters = [part.strip(" \t") for part in element.split(";")]
@@ -30,11 +31,11 @@ def parse_weights(value: bytes) -> dict[str, float]:
 
 
 def rank_codings(accept_encoding: bytes | None, offered: Sequence[str]) -> tuple[str, ...]:
-    """Give the content codings a client takes, best first; `identity` among them unless it is refused.
+    """Return the content codings that the client accepts, best first, with `identity` unless the client refuses it.
 
     Args:
-        accept_encoding: the field's value; None if it was not sent, which leaves the choice to us: none (§12.5.3).
-        offered: what we can do, preferred first; it decides between equal weights.
+        accept_encoding: the field's value; None if it was not sent: then the content is sent unencoded (§12.5.3).
+        offered: the codings available, in the order of preference among equal weights.
     """
     if accept_encoding is None:
         return (IDENTITY,)
@@ -47,16 +48,18 @@ def rank_codings(accept_encoding: bytes | None, offered: Sequence[str]) -> tuple
     if IDENTITY in weights:
         ranked.append((weights[IDENTITY], IDENTITY))
     elif "*" not in weights or others > 0:
-        ranked.append((0.0001, IDENTITY))  # acceptable where nothing refuses it, after all that were named
+        ranked.append((0.0001, IDENTITY))  # acceptable unless refused, but after the codings that are named
     ranked = [(weight, coding) for weight, coding in ranked if weight > 0]
     ranked.sort(key=lambda pair: -pair[0])
     return tuple([coding for _, coding in ranked])
 
 
 def choose_media_type(accept: bytes | None, offered: Sequence[str]) -> str:
-    """Give the media type of `offered` that the client likes best; the first of them if it likes none or all.
+    """Return the media type of `offered` with the highest weight; the first one if all are equal or none is accepted.
 
-    The most specific range that covers a type gives its weight (RFC 9110 §12.5.1).
+    The weight of a type is that of the most specific media range that matches it (RFC 9110 §12.5.1).
+
+    `accept`: the field's value; None if it was not sent.
     """
     if not accept:
         return offered[0]
@@ -71,7 +74,7 @@ def choose_media_type(accept: bytes | None, offered: Sequence[str]) -> str:
 
 
 def _read_weight(text: str) -> float:
-    """A weight of at most three decimals, -1 if it is none (RFC 9110 §12.4.2)."""
+    """Return a weight, 0 to 1 with at most three decimals (RFC 9110 §12.4.2); -1 if it is malformed."""
     whole, _, decimals = text.partition(".")
     if whole not in ("0", "1") or len(decimals) > 3 or (decimals and not (decimals.isascii() and decimals.isdigit())):
         return -1.0

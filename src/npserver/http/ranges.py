@@ -1,4 +1,4 @@
-"""Byte ranges (RFC 9110 §14): which parts of a representation a Range field asks for, and how they are sent.
+"""Range requests (RFC 9110 §14): the byte ranges that a Range field asks for, and how they are labelled in a response.
 
 Called by `web.handlers.static.byte_ranges`. Pure.
 """
@@ -11,26 +11,26 @@ from npserver.regex import regex
 
 _UNIT = b"bytes="
 _RANGE = regex(rb"(\d*)-(\d*)")
-_MAX_DIGITS = 18  # longer positions lie past the end of any file
+_MAX_DIGITS = 18  # a position with more digits lies past the end of any file
 
 
 class ByteRange(Struct, frozen=True):
-    """`length` bytes from `offset`."""
+    """A satisfiable range of a representation: `length` bytes from `offset`, both in bytes."""
 
     offset: int
     length: int
 
     def content_range(self, size: int) -> bytes:
-        """The value of Content-Range (RFC 9110 §14.4)."""
+        """Return the value of Content-Range for this range of `size` bytes (RFC 9110 §14.4)."""
         return b"bytes %d-%d/%d" % (self.offset, self.offset + self.length - 1, size)
 
 
 def parse_ranges(value: bytes, size: int, max_ranges: int) -> list[ByteRange] | None:
-    """Read a Range field for a representation of `size` bytes.
+    """Parse a Range field for a representation of `size` bytes.
 
-    Gives the satisfiable parts in the order asked, an empty list if there are none (416), or None where the field is
-    to be ignored (RFC 9110 §14.2): another unit, wrong grammar, too many ranges, or more bytes asked for in sum than
-    there are, as only attacks and broken clients do.
+    Return the satisfiable ranges in the order requested; an empty list if there are none (answered with 416); None if
+    the field is to be ignored (RFC 9110 §14.2): for another unit, wrong grammar, more than `max_ranges` ranges, or
+    more bytes in total than the representation has, which only attacks and broken clients request.
     """
     if value[: len(_UNIT)].lower() != _UNIT:
         return None
@@ -46,7 +46,7 @@ def parse_ranges(value: bytes, size: int, max_ranges: int) -> list[ByteRange] | 
         if not first:
             length = min(_number(last), size)
             if not size:
-                return None  # the whole of nothing satisfies a suffix, yet no Content-Range can say so
+                return None  # a suffix of an empty file is satisfiable, but no Content-Range can express it
             if length:
                 parts.append(ByteRange(size - length, length))
             continue
@@ -62,12 +62,19 @@ def parse_ranges(value: bytes, size: int, max_ranges: int) -> list[ByteRange] | 
 
 
 def unsatisfied_range(size: int) -> bytes:
-    """The value of Content-Range in a 416."""
+    """Return the value of Content-Range in a 416 response, for a representation of `size` bytes."""
     return b"bytes */%d" % size
 
 
 def multipart_heads(parts: list[ByteRange], size: int, media_type: bytes, boundary: bytes) -> tuple[list[bytes], bytes]:
-    """Give what stands before each part of a multipart/byteranges body, and what ends it (RFC 9110 §14.6)."""
+    """Return the bytes before each part of a multipart/byteranges body, and those after the last (RFC 9110 §14.6).
+
+    Args:
+        parts: the ranges to be sent, at least one.
+        size: bytes of the whole representation.
+        media_type: of the representation.
+        boundary: text that the representation does not hold.
+    """
     heads = [
         b"\r\n--%b\r\nContent-Type: %b\r\nContent-Range: %b\r\n\r\n" % (boundary, media_type, part.content_range(size))
         for part in parts

@@ -1,7 +1,8 @@
-"""The head of an HTTP/1 request, checked against the grammar of RFC 9112 and nothing looser.
+"""Parser of HTTP/1 request heads, strict by the grammar of RFC 9112.
 
-Called by `web.server.front` with one whole head. What peers are known to read in two ways is refused, not repaired:
-bare CR and LF, NUL, obs-fold, white space around a field name, two lengths, unknown transfer codings, two Hosts.
+Called by `web.server.front` with one whole head. Input that servers are known to interpret in two ways is refused, not
+repaired: bare CR and LF, NUL, obs-fold, white space around a field name, two lengths, unknown transfer codings, two
+Hosts.
 """
 
 from __future__ import annotations
@@ -20,15 +21,16 @@ from npserver.http.request_target import RequestTarget, parse_authority, parse_t
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
+#: Common methods by their bytes; `read_method` checks the others.
 METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")}
 _VERSIONS = {b"HTTP/1.1": 1, b"HTTP/1.0": 0}
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})  # RFC 9110 §9.2.2
-_RECALLED_BYTES = 2048  # of a head: the parts of longer ones are not kept
+_MAX_CACHED_BYTES = 2048  # of a head; nothing of longer ones is cached
 
 
 class HeadLimits(Struct, frozen=True):
-    """Bounds on a head. The defaults are the seed's."""
+    """Limits on a request head: length of the target in bytes, number of field lines, bytes of the whole head."""
 
     url_bytes: int = 4096
     fields: int = 128
@@ -38,7 +40,8 @@ class HeadLimits(Struct, frozen=True):
 def parse_head(head: bytes, limits: HeadLimits) -> Request:
     """Parse a head that ends in an empty line.
 
-    Cookies are the lines that differ most from client to client: without them most blocks of lines have come before.
+    The request line and the header block are cached. The Cookie line is taken out of the block first, because it
+    differs most from client to client: without it most blocks have come before.
 
     Raises: BadRequest with the status to answer: 400, 405, 414, 417, 431, 501 or 505.
     """
@@ -47,7 +50,7 @@ def parse_head(head: bytes, limits: HeadLimits) -> Request:
     if size > limits.head_bytes:
         raise BadRequest(f"request head of {size} bytes", 431, "limits.max_header_size")
     cookie = b""
-    if size <= _RECALLED_BYTES and end <= limits.url_bytes:
+    if size <= _MAX_CACHED_BYTES and end <= limits.url_bytes:
         method, is_idempotent, target, minor_version = _request_lines[head[:end]]
         start = head.find(b"\r\nCookie: ", end)
         if start < 0:
@@ -56,7 +59,7 @@ def parse_head(head: bytes, limits: HeadLimits) -> Request:
             after = head.find(b"\r\n", start + 2)
             cookie = head[start + 2 : after]
             block = _blocks[minor_version][head[end:start] + head[after:]]
-            if block.has_cookie:  # of several ones the order counts
+            if block.has_cookie:  # several Cookie lines: their order counts
                 cookie = b""
                 block = _read_block(head[end:], minor_version)
             elif cookie.translate(CONTROLS).find(1) >= 0:
@@ -82,14 +85,19 @@ def parse_head(head: bytes, limits: HeadLimits) -> Request:
 
 
 def _read_block(text: bytes, minor_version: int, *, remember: bool = True) -> HeaderBlock:
-    """Read field lines that have a CRLF before each, and an empty line at the end."""
+    """Parse a header block: field lines that have a CRLF before each, and the empty line at the end.
+
+    `remember`: cache the parts.
+
+    Raises: BadRequest.
+    """
     lines = text[2:-4].split(b"\r\n") if len(text) > len(b"\r\n\r\n") else []
     significant = select_significant(lines, remember=remember)
     values = _values[minor_version][significant] if remember else _read_values(significant, minor_version)
     return HeaderBlock(lines, significant, values, any(line[:7].lower() == b"cookie:" for line in lines))
 
 
-#: By minor version.
+#: Header blocks by minor version, then by text.
 _blocks: tuple[MemoOnSecondUse[bytes, HeaderBlock], ...] = (
     MemoOnSecondUse(lambda text: _read_block(text, 0), 1024),
     MemoOnSecondUse(lambda text: _read_block(text, 1), 1024),
@@ -97,7 +105,10 @@ _blocks: tuple[MemoOnSecondUse[bytes, HeaderBlock], ...] = (
 
 
 def check_partial_head(data: bytes, checked: int, limits: HeadLimits) -> None:
-    """Raises: BadRequest if `data`, free of faults up to `checked`, can be the beginning of no acceptable head."""
+    """Check the beginning of a head, of which the first `checked` bytes have passed before.
+
+    Raises: BadRequest if no acceptable head can begin so.
+    """
     if _BARE_LF.search(data, checked):
         raise BadRequest("bare LF in the request's head")
     if len(data) > limits.head_bytes:
@@ -108,7 +119,10 @@ def check_partial_head(data: bytes, checked: int, limits: HeadLimits) -> None:
 
 
 def first_fault(head: bytes, limits: HeadLimits, error: BadRequest) -> BadRequest:
-    """What to say of a head refused for `error`: the same as if it had come octet by octet."""
+    """Return the error to report for a complete head refused with `error`.
+
+    That is the one that would have been found first if the head had come octet by octet.
+    """
     try:
         check_partial_head(head, 0, limits)
     except BadRequest as earlier:
@@ -117,7 +131,7 @@ def first_fault(head: bytes, limits: HeadLimits, error: BadRequest) -> BadReques
 
 
 def _parse_request_line(line: bytes, url_bytes: int) -> tuple[str, bool, RequestTarget, int]:
-    """Method, whether it is idempotent, target and minor version."""
+    """Parse a request line. Return the method, whether it is idempotent, the target and the minor version."""
     check_text(line)
     words = line.split(b" ")
     if len(words) != 3 or b"\t" in line:
@@ -128,11 +142,11 @@ def _parse_request_line(line: bytes, url_bytes: int) -> tuple[str, bool, Request
     minor_version = _VERSIONS.get(version)
     if minor_version is None:
         if _VERSION.fullmatch(version):
-            raise BadRequest(f"HTTP version {clip(version)}", 505)
+            raise BadRequest(f"HTTP version {clip(version)} is not supported", 505)
         raise BadRequest(f"bad HTTP version {clip(version)}")
     name = METHODS.get(method) or read_method(method)
     if target == b"*" and name != "OPTIONS":
-        raise BadRequest("request target * without OPTIONS")
+        raise BadRequest("request target * is for OPTIONS only")
     return name, name in IDEMPOTENT, parse_target(target), minor_version
 
 
@@ -142,16 +156,17 @@ _request_lines: Memo[bytes, tuple[str, bool, RequestTarget, int]] = Memo(
 
 
 def read_method(method: bytes) -> str:
-    """Give a method that is not among `METHODS`. Raises: BadRequest if there can be none, or none is served."""
+    """Return a method that is not in `METHODS`. Raises: BadRequest if it is malformed (400) or not supported (405)."""
     if not _TOKEN.fullmatch(method) or len(method) > 32:
         raise BadRequest(f"bad method {clip(method)}")
     name = method.decode("ascii")
     if name in ("CONNECT", "TRACE"):
-        raise BadRequest(f"method {name} is not served", 405)
+        raise BadRequest(f"method {name} is not supported", 405)
     return name
 
 
 def _read_values(significant: tuple[bytes, ...], minor_version: int) -> HeadValues:
+    """Derive the values of significant field lines. Raises: BadRequest."""
     fields = join_fields(significant)
     authority = fields.get(b"host")
     if authority is None and minor_version:
@@ -182,7 +197,7 @@ def _read_values(significant: tuple[bytes, ...], minor_version: int) -> HeadValu
     )  # fmt: skip
 
 
-#: By minor version, then by significant.
+#: Values by minor version, then by significant field lines.
 _values: tuple[Memo[tuple[bytes, ...], HeadValues], ...] = (
     Memo(lambda significant: _read_values(significant, 0), 1024),
     Memo(lambda significant: _read_values(significant, 1), 1024),
@@ -190,16 +205,22 @@ _values: tuple[Memo[tuple[bytes, ...], HeadValues], ...] = (
 
 
 def _find_host(values: HeadValues, authority: bytes) -> tuple[str, str]:
-    """The host that routes look at, and the authority, where the Host field does not say (RFC 9112 §3.2)."""
+    """Return host and authority of a request whose target is in absolute form, or whose Host is missing or empty.
+
+    Raises: BadRequest (RFC 9112 §3.2).
+    """
     if authority:
-        return parse_authority(authority), authority.decode("ascii")  # RFC 9112 §3.2.2: it wins
+        return parse_authority(authority), authority.decode("ascii")  # RFC 9112 §3.2.2: it takes precedence over Host
     if values.has_host:
         raise BadRequest("empty Host field")
     return "", ""
 
 
 def _find_framing(fields: dict[bytes, bytes], minor_version: int) -> tuple[Framing, int]:
-    """How the body ends (RFC 9112 §6.3), refusing everything that could be read in two ways (§11.2)."""
+    """Return framing and length of the body (RFC 9112 §6.3).
+
+    Raises: BadRequest for everything that could be interpreted in two ways (§11.2).
+    """
     coding = fields.get(b"transfer-encoding")
     length = fields.get(b"content-length")
     if coding is not None:
@@ -222,5 +243,5 @@ def _find_framing(fields: dict[bytes, bytes], minor_version: int) -> tuple[Frami
 
 @lru_cache(maxsize=256)
 def connection_options(value: bytes) -> frozenset[bytes]:
-    """Give the options of a Connection field in lower case (RFC 9110 §7.6.1)."""
+    """Return the options of a Connection field in lower case (RFC 9110 §7.6.1)."""
     return frozenset(option.strip(b" \t") for option in value.lower().split(b","))

@@ -1,8 +1,9 @@
 """Request targets (RFC 9112 §3.2) and their canonical paths (RFC 3986 §6.2.2).
 
-The path that routes match is the path that handlers use and upstreams are sent, so nobody downstream can read it
-differently: unreserved characters are decoded, dot segments resolved, slashes merged, other encodings in upper case.
-What two servers are known to read in two ways (`..;`, `..%2f`, backslashes, NUL) is refused.
+In a canonical path unreserved characters are decoded, dot segments resolved and slashes merged; other percent
+encodings are in upper case. Routes match the same path that handlers use and upstreams are sent, so a later reader
+cannot interpret it differently. Targets that servers are known to interpret in two ways (`..;`, `..%2f`, backslashes,
+NUL) are refused.
 """
 
 from __future__ import annotations
@@ -12,18 +13,18 @@ from typing import NamedTuple
 
 from npserver.errors import BadRequest, clip
 
-_PLAIN = re.compile(rb"(?:/[A-Za-z0-9\-_~!$&'()*+,=:@][A-Za-z0-9\-._~!$&'()*+,=:@]*)*/?")  # in linear time
+_PLAIN = re.compile(rb"(?:/[A-Za-z0-9\-_~!$&'()*+,=:@][A-Za-z0-9\-._~!$&'()*+,=:@]*)*/?")  # matches in linear time
 _ESCAPE = re.compile(rb"%(..?)?", re.DOTALL)
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _NOT_ASCII = re.compile(rb"[\x80-\xff]")
 _HIDDEN_SLASH = re.compile(r"%2F|%5C")
 _ABSOLUTE = re.compile(rb"(https?)://([^/?#]*)([^#]*)", re.IGNORECASE)
 _AUTHORITY = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*)(?::(\d{0,5}))?")
-_LONGEST_AUTHORITY = 512  # a name has at most 253 characters (RFC 1035 §3.1), escapes and a port aside
+_LONGEST_AUTHORITY = 512  # a name has at most 253 characters (RFC 1035 §3.1); the rest is for escapes and a port
 
 
 class RequestTarget(NamedTuple):
-    """A request target taken apart. `path` is canonical, or `*`; `authority` is empty in origin form."""
+    """The parts of a request target. `path` is canonical, or `*`; `authority` is empty unless in absolute form."""
 
     text: str  # as sent
     path: str
@@ -33,7 +34,7 @@ class RequestTarget(NamedTuple):
 
 
 def parse_target(target: bytes) -> RequestTarget:
-    """Read a target in origin form, absolute form or asterisk form. Raises: BadRequest."""
+    """Parse a target in origin form, absolute form or asterisk form (RFC 9112 §3.2). Raises: BadRequest."""
     authority = b""
     text = target.decode("latin-1")
     if target[:1] != b"/":
@@ -54,7 +55,7 @@ def parse_target(target: bytes) -> RequestTarget:
 
 
 def canonical_path(path: bytes) -> str:
-    """Give the canonical form of an absolute path. Raises: BadRequest if there is none that all would agree on."""
+    """Return the canonical form of an absolute path. Raises: BadRequest if servers would disagree about it."""
     if _PLAIN.fullmatch(path):
         return path.decode("ascii")
     if b"\\" in path:
@@ -68,7 +69,7 @@ def canonical_path(path: bytes) -> str:
             raise BadRequest("dot segment with parameters in the path")
         if segment == "..":
             if not kept:
-                raise BadRequest("path leaves the root")
+                raise BadRequest("dot segments lead above the root of the path")
             kept.pop()
         elif segment not in ("", "."):
             if "%" in segment and any(part.partition(";")[0] == ".." for part in _HIDDEN_SLASH.split(segment)):
@@ -79,7 +80,10 @@ def canonical_path(path: bytes) -> str:
 
 
 def parse_authority(authority: bytes) -> str:
-    """Give the host of an authority: lower case, no port, no trailing dot. Raises: BadRequest (RFC 9110 §4.2.1)."""
+    """Return the host of an authority in lower case, without port and trailing dot.
+
+    Raises: BadRequest if it is malformed or has no host (RFC 9110 §4.2.1).
+    """
     match = _AUTHORITY.fullmatch(authority) if len(authority) <= _LONGEST_AUTHORITY else None
     if match is None or not match[1] or int(match[2] or 0) > 65535:
         raise BadRequest(f"bad host {clip(authority)}")

@@ -1,7 +1,7 @@
-"""The head of an upstream's HTTP/1 answer, read strictly and made ready to be passed on (RFC 9112 §4, RFC 9110 §7.6.1).
+"""Strict parser of HTTP/1 response heads from upstreams, made ready for forwarding (RFC 9112 §4, RFC 9110 §7.6.1).
 
-Called by `upstream.http1` with one whole head. As with requests, what peers are known to read in two ways is refused
-(the client gets a 502), not repaired.
+Called by `upstream.http1` with one whole head. Input that clients are known to interpret in two ways is refused, not
+repaired; the client is then answered with 502.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from npserver.regex import regex
 
 MAX_HEAD_BYTES = 64 << 10
 MAX_FIELDS = 256
-TLS_ALERT = b"\x15\x03"  # what a TLS server says to plain HTTP (RFC 8446 §5.1)
-MAX_CACHED_HEAD_BYTES = 4096  # longer heads are parsed anew each time
+TLS_ALERT = b"\x15\x03"  # how a TLS server answers plain HTTP: a record of type alert (RFC 8446 §5.1)
+MAX_CACHED_HEAD_BYTES = 4096  # longer heads are not cached
 
 _TOKEN = regex(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _LENGTH = regex(rb"[0-9]{1,18}")
@@ -26,17 +26,17 @@ _STATUS_LINE = regex(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: [\t\x20-\x7e\x80-\xf
 _DATE = regex(rb"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT\r\n")
 _LINE_OCTETS = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])
 
-
-_NOT_PLAIN = frozenset({204, 304, 502, 503, 504})  # without a body, or another target may be asked
+#: Statuses whose responses are not plain: they have no body, or the request may be retried on another target.
+_NOT_PLAIN = frozenset({204, 304, 502, 503, 504})
 _CONNECTION_OPTIONS = frozenset({b"close", b"keep-alive", b"upgrade"})
 
-# What is done with a field.
-_PASS = 0
-_REWRITE = 1  # passed on, but the proxy may have to change it
-_READ = 2  # read here and dropped
-_DROP = 3  # it is between us and the upstream only, or written anew by the server
+# The roles of fields.
+_PASS = 0  # forwarded
+_REWRITE = 1  # forwarded, but the proxy may have to change the value
+_READ = 2  # interpreted here and dropped
+_DROP = 3  # hop-by-hop, or replaced by the server's own
 
-_KNOWN = {
+_ROLES = {
     b"location": _REWRITE,
     b"content-location": _REWRITE,
     b"refresh": _REWRITE,
@@ -55,16 +55,16 @@ _KNOWN = {
 
 
 class _Line(Struct, frozen=True, eq=False):
-    """What a field line says to us."""
+    """A parsed field line."""
 
     role: int
-    passed: bytes  # what is passed on, with its CRLF: the line, or nothing
-    key: bytes  # its name, lower case
+    forwarded: bytes  # the line with its CRLF if it is forwarded, else empty
+    key: bytes  # the name in lower case
     value: bytes
 
 
 _role_of = attrgetter("role")
-_passed_of = attrgetter("passed")
+_forwarded_of = attrgetter("forwarded")
 
 
 def _parse_line(line: bytes) -> _Line:
@@ -77,36 +77,36 @@ def _parse_line(line: bytes) -> _Line:
     if not colon:
         raise BadResponse(f"header line without a colon: {clip(line)}")
     key = name.lower()
-    role = _KNOWN.get(key, _PASS)
+    role = _ROLES.get(key, _PASS)
     return _Line(role, line + b"\r\n" if role <= _REWRITE else b"", key, value.strip(b" \t"))
 
 
 class ResponseHead(Struct, eq=False):
-    """An upstream's answer without its body. Shared like requests: equal heads are parsed once."""
+    """The head of an upstream's response. Shared by all responses with the same head, and never changed."""
 
     status: int
-    fields: bytes  # lines to pass on, each ending in CRLF
-    framing: Framing  # of an answer to anything but HEAD
-    length: int | None  # Content-Length, also where no body follows
+    fields: bytes  # the lines to forward, each ending in CRLF
+    framing: Framing  # of a response to any method but HEAD
+    length: int | None  # Content-Length, even if no body follows
     keep_alive: bool
-    body_bytes: int = -1  # size of the body of an answer to anything but HEAD; -1: only its framing tells
-    needs_rewrite: bool = False  # `fields` has a location or a cookie
-    is_plain: bool = False  # with a body, final without doubt, to be passed on as it is
-    upgrade: bytes = b""  # the Upgrade field's value when Connection names it, lower case
+    body_bytes: int = -1  # of a response to any method but HEAD; -1: not known in advance
+    needs_rewrite: bool = False  # `fields` holds a Location, Content-Location, Refresh or Set-Cookie
+    is_plain: bool = False  # has a body, and needs neither rewriting nor, by its status, a retry
+    upgrade: bytes = b""  # the Upgrade field's value in lower case, if Connection names it
 
 
 def read_response_head(head: bytes) -> ResponseHead:
-    """Parse a head that ends in an empty line, or remember it. Raises: BadResponse."""
+    """Return the parsed head, which must end in an empty line, from the cache if possible. Raises: BadResponse."""
     if len(head) > MAX_CACHED_HEAD_BYTES:
         return parse_response_head(head)
-    start = head.find(b"\r\nDate: ")  # left out, as it would be anyway, so that heads are the same for longer
+    start = head.find(b"\r\nDate: ")  # cut out: it is not forwarded, and without it equal heads come for longer
     if start > 0 and _dates[head[start + 8 : start + 39]]:
         head = head[:start] + head[start + 37 :]
     return _heads[head]
 
 
 def check_partial_response_head(data: bytes) -> None:
-    """Raises: BadResponse if `data` can be the beginning of no head that we take."""
+    """Check the beginning of a head. Raises: BadResponse if no acceptable head can begin so."""
     if len(data) > MAX_HEAD_BYTES:
         raise BadResponse(f"response head of more than {MAX_HEAD_BYTES} bytes")
     if not b"HTTP/1."[: len(data)].startswith(data[:7]):
@@ -125,18 +125,18 @@ def parse_response_head(head: bytes) -> ResponseHead:
     found = [*map(recall, lines)]
     read: dict[bytes, bytes] = {}
     needs_rewrite = False
-    for line in filter(_role_of, found):  # most lines have none: they are passed on
+    for line in filter(_role_of, found):  # skips the lines of role _PASS, which are most
         if line.role == _READ:
             _read_field(read, line.key, line.value)
         elif line.role == _REWRITE:
             needs_rewrite = True
-    fields = b"".join(map(_passed_of, found))
+    fields = b"".join(map(_forwarded_of, found))
     framing, length = _find_framing(read, status, minor_version)
     keep_alive, upgrade = minor_version == 1, b""
     if b"connection" in read:
         options = {option.strip(b" \t") for option in read[b"connection"].lower().split(b",")}
-        if not options <= _CONNECTION_OPTIONS:  # RFC 9110 §7.6.1: the fields it names are between us and the upstream
-            fields = b"".join([line.passed for line in found if line.key not in options])
+        if not options <= _CONNECTION_OPTIONS:  # RFC 9110 §7.6.1: it names further hop-by-hop fields
+            fields = b"".join([line.forwarded for line in found if line.key not in options])
         keep_alive = keep_alive and b"close" not in options
         if b"upgrade" in options:
             upgrade = read.get(b"upgrade", b"").lower()
@@ -154,14 +154,14 @@ def _read_field(read: dict[bytes, bytes], key: bytes, value: bytes) -> None:
 
 
 def _find_framing(read: dict[bytes, bytes], status: int, minor_version: int) -> tuple[Framing, int | None]:
-    """How the body ends (RFC 9112 §6.3)."""
+    """Return framing and length of the body (RFC 9112 §6.3). Raises: BadResponse."""
     coding, text = read.get(b"transfer-encoding"), read.get(b"content-length")
     length = None
     if text is not None:
         if not _LENGTH.fullmatch(text):
             raise BadResponse(f"bad Content-Length {clip(text)}")
         length = int(text)
-    if status < 200 or status == 204 or status == 304:  # rule 1: no body whatever the fields say
+    if status < 200 or status == 204 or status == 304:  # rule 1: never a body, whatever the fields say
         return NO_BODY, length if status == 304 else None
     if coding is not None:  # rule 3
         if length is not None:
@@ -177,15 +177,15 @@ def _find_framing(read: dict[bytes, bytes], status: int, minor_version: int) -> 
 
 
 def _read_status_line(line: bytes) -> tuple[int, int]:
-    """Minor version and status."""
+    """Return minor version and status (RFC 9112 §4). Raises: BadResponse."""
     match = _STATUS_LINE.fullmatch(line)
     if match is None:
         raise BadResponse(f"bad status line {clip(line)}")
     return int(match[1]), int(match[2])
 
 
-_recall_line = Memo(_parse_line, 4096).__getitem__  # most lines come again, whatever else a head holds
+_recall_line = Memo(_parse_line, 4096).__getitem__  # most lines come again, also in heads that do not
 _status_lines = Memo(_read_status_line, 256)
-#: Whether this is a date and the end of its line, and cannot be anything else.
+#: Whether these bytes are an IMF-fixdate and the CRLF after it.
 _dates: Memo[bytes, bool] = Memo(lambda value: _DATE.fullmatch(value) is not None, 64)
 _heads = MemoOnSecondUse(parse_response_head, 1024)

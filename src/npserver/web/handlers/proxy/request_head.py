@@ -1,8 +1,7 @@
-"""What a gateway makes of a request before it passes it on (RFC 9110 §7.6). Pure; called by
-`web.handlers.proxy.handler`.
+"""The head of a request as a proxy forwards it (RFC 9110 §7.6): which fields are kept, and those that the proxy writes.
 
-A request head is taken apart and written anew: fields between the client and us are left out, those that say who the
-client is are ours, the framing is that of the body we send.
+Hop-by-hop fields are left out, the fields that tell who the client is are written by us, and the framing is that of
+the body that we send. Called by `web.handlers.proxy.handler`. Pure.
 """
 
 from __future__ import annotations
@@ -18,18 +17,18 @@ from npserver.http.memo import Memo
 from npserver.http.request import BY_LENGTH, CHUNKED, NO_BODY, HeaderBlock, Request
 from npserver.http.request_parser import connection_options
 
-PSEUDONYM = b"npserver"  # what we call ourselves in Via
-MAX_LOOPS = 8  # how often a request may have passed us: then two proxies send it to and fro
+PSEUDONYM = b"npserver"  # our name in Via (RFC 9110 §7.6.3)
+MAX_LOOPS = 8  # a request that has passed us so often is in a loop of proxies
 
 _PLAIN_OPTIONS = frozenset((b"", b"keep-alive", b"close"))
-_BODY_EXPECTED = frozenset({"POST", "PUT", "PATCH"})  # these say so when they have none (RFC 9110 §8.6)
-#: Identity fields that are written anew even for trusted proxies.
+_BODY_EXPECTED = frozenset({"POST", "PUT", "PATCH"})  # send Content-Length: 0 if there is no body (RFC 9110 §8.6)
+#: Identity fields that are replaced even in requests of trusted proxies.
 _REWRITTEN_IDENTITY = frozenset((b"x-forwarded-for", b"x-real-ip", b"forwarded"))
 
-# What is done with a request's field.
-_PASS = 0
+# The roles of a request's fields.
+_PASS = 0  # forwarded
 _DROP = 1
-_IDENTITY = 2  # believed from trusted proxies only
+_IDENTITY = 2  # forwarded for trusted proxies only
 
 
 def _role(key: bytes) -> int:
@@ -41,18 +40,18 @@ def _role(key: bytes) -> int:
 
 
 class ForwardedFields(Struct, frozen=True, eq=False):
-    """What a gateway makes of a block of field lines."""
+    """The header block prepared for forwarding."""
 
-    kept: bytes  # the lines passed on for a client that is no trusted proxy, each with its CRLF
-    named: frozenset[bytes]  # the fields that Connection names: not passed on
-    takes_trailers: bool  # said so in TE
-    is_loop: bool  # the request has passed us so often that it must be going in circles
+    kept: bytes  # the lines forwarded for a client that is not a trusted proxy, each with its CRLF
+    named: frozenset[bytes]  # the fields that Connection names, which are not forwarded
+    takes_trailers: bool  # whether TE names trailers
+    is_loop: bool  # whether Via names us `MAX_LOOPS` times
 
 
 def _prepare(block: HeaderBlock) -> ForwardedFields:
     fields = join_fields(block.significant)
     named = connection_options(fields.get(b"connection", b"")) - _PLAIN_OPTIONS
-    kept = [line for line, key in _keyed(block.lines) if _role(key) == _PASS and key not in named]
+    kept = [line for line, key in _with_keys(block.lines) if _role(key) == _PASS and key not in named]
     return ForwardedFields(
         b"".join([line + b"\r\n" for line in kept]),
         named,
@@ -62,15 +61,23 @@ def _prepare(block: HeaderBlock) -> ForwardedFields:
 
 
 def prepare_fields(block: HeaderBlock) -> ForwardedFields:
-    """What a gateway makes of a block, made when first asked for."""
+    """Return the block prepared for forwarding. Computed at the first call and cached in the block."""
     if block.forwarded is None:
         block.forwarded = _prepare(block)
     return cast("ForwardedFields", block.forwarded)
 
 
 def untrusted_fields(request: Request, prepared: ForwardedFields, scheme: str, client_ip: str) -> bytes:
-    """Write the fields passed on for a client that is no trusted proxy: what it says of itself is left out, what we
-    know of it put in. `scheme` is what it speaks to us."""
+    """Return the field lines to forward for a client that is not a trusted proxy.
+
+    The identity fields that it sent are replaced by ours.
+
+    Args:
+        request: the client's.
+        prepared: its header block.
+        scheme: by which the client speaks to us.
+        client_ip: the client's address.
+    """
     # hot: proxy-varied
     own = _own_lines[request.authority, scheme, client_ip, request.minor_version, request.is_http2]
     if request.cookie and b"cookie" not in prepared.named:
@@ -79,11 +86,20 @@ def untrusted_fields(request: Request, prepared: ForwardedFields, scheme: str, c
 
 
 def trusted_fields(request: Request, prepared: ForwardedFields, scheme: str, client_ip: str, nearest_ip: str) -> bytes:
-    """Write the fields passed on for a trusted proxy, `nearest_ip`: what it says of its client is kept and its chain
-    extended."""
+    """Return the field lines to forward for a trusted proxy.
+
+    The identity fields that it sent are kept, and its forwarding chain is extended.
+
+    Args:
+        request: the proxy's.
+        prepared: its header block.
+        scheme: by which the proxy speaks to us.
+        client_ip: the address of the client behind the proxy.
+        nearest_ip: the proxy's address.
+    """
     fields = request.fields
     kept = []
-    for line, key in _keyed(request.lines):
+    for line, key in _with_keys(request.lines):
         role = _role(key)
         if role == _IDENTITY or (role == _PASS and key not in prepared.named):
             kept.append(line)
@@ -100,16 +116,18 @@ def trusted_fields(request: Request, prepared: ForwardedFields, scheme: str, cli
 
 
 def forwarded_line(request: Request, scheme: str, nearest_ip: str) -> bytes:
-    """Our own element of `Forwarded` (RFC 7239), a field line of its own."""
+    """Return a field line with our own element of Forwarded (RFC 7239 §4)."""
     return b"Forwarded: " + forwarded_element(nearest_ip, scheme, request.authority) + b"\r\n"
 
 
 def framing_lines(request: Request, prepared: ForwardedFields, *, close: bool, upgrade: bytes) -> bytes:
-    """Write framing and connection fields, and the end of the head.
+    """Return the framing and connection fields, and the end of the head.
 
     Args:
-        close: the connection is for this request alone.
-        upgrade: the protocols asked for (`upgrade_of`), empty for none.
+        request: the client's.
+        prepared: its header block.
+        close: whether the connection to the upstream is for this request alone.
+        upgrade: the protocols to ask for (`upgrade_of`); empty for none.
     """
     # hot: proxy-varied
     if request.framing is NO_BODY and not close and not upgrade and not prepared.takes_trailers:
@@ -137,7 +155,10 @@ def framing_lines(request: Request, prepared: ForwardedFields, *, close: bool, u
 
 
 def upgrade_of(request: Request) -> bytes:
-    """The protocols to ask the upstream for: not HTTP/2, which would carry requests past us (RFC 9113 §3.1)."""
+    """Return the value of Upgrade to forward; empty for none.
+
+    HTTP/2 is left out: its requests would bypass the proxy (RFC 9113 §3.1).
+    """
     if not request.upgrade or request.framing is not NO_BODY:
         return b""
     protocols = [one.strip() for one in request.upgrade.split(b",")]
@@ -145,22 +166,21 @@ def upgrade_of(request: Request) -> bytes:
 
 
 def _client_lines(hops: bytes, client_ip: str, minor_version: int, *, is_http2: bool) -> bytes:
-    """Via, X-Forwarded-For (who sent us the request comes last) and X-Real-IP."""
+    """Return the lines Via, X-Forwarded-For and X-Real-IP. `hops`: the chain, ending in who sent us the request."""
     version = b"2.0" if is_http2 else b"1.%d" % minor_version
     return b"Via: %b %b\r\nX-Forwarded-For: %b\r\nX-Real-IP: %b\r\n" % (version, PSEUDONYM, hops, client_ip.encode())
 
 
-def _write_own(of: tuple[str, str, str, int, bool]) -> bytes:
-    authority, scheme, client_ip, minor_version, is_http2 = of
+def _write_own(key: tuple[str, str, str, int, bool]) -> bytes:
+    authority, scheme, client_ip, minor_version, is_http2 = key
     host = f"X-Forwarded-Host: {authority}\r\n" if authority else ""
     start = f"{host}X-Forwarded-Proto: {scheme}\r\n".encode("latin-1")
     return start + _client_lines(client_ip.encode(), client_ip, minor_version, is_http2=is_http2)
 
 
-#: The lines that end the fields of all requests with the same authority, scheme, client address, minor version, and
-#: whether that is HTTP/2's.
+#: Our own lines by authority, scheme, client address, minor version, and whether the request came by HTTP/2.
 _own_lines = Memo(_write_own, 4096)
 
 
-def _keyed(lines: Iterable[bytes]) -> list[tuple[bytes, bytes]]:
+def _with_keys(lines: Iterable[bytes]) -> list[tuple[bytes, bytes]]:
     return [(line, line.partition(b":")[0].lower()) for line in lines]
