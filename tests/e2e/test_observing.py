@@ -113,7 +113,7 @@ def test_a_closed_stdout_stops_nobody(program: Start, free_port: Callable[[], in
         pytest.skip("no /dev/full")
     one = program(config=config(port, access_log="/dev/full"))
     ask(port, 5)
-    one.wait_for(r"cannot write the access log '/dev/full' \(logging\.access_log\), lines are dropped")
+    one.wait_for(r"cannot write to the access log '/dev/full' \(logging\.access_log\), dropping lines")
     ask(port, 5)
 
 

@@ -1,8 +1,8 @@
 """The access log: one line per request, forwarded session or DNS query.
 
-Lines are formatted at once, gathered in a list, and written together: by a timer, or when there are many. Made once per
-process; `process` reopens it after rotation and gives it the new settings after a reload. The forms of the lines are in
-`observe.log_formats`, the file in `observe.log_file`. With `off`, callers see `enabled` and do not call at all.
+Lines are formatted when they are logged, and written in batches: by a timer, or when there are many. Each process has
+one access log, which is reopened after log rotation and reconfigured by a reload. `observe.log_formats` formats the
+lines, `observe.log_file` writes them. Callers check `enabled` first, so that a disabled log costs nothing.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from npserver.http.request import Request
     from npserver.observe.config import Logging
 
-FLUSH_S = 0.25  # a line is seen within this time
-MAX_LINES = 256  # some 32 KB: written without waiting for the timer
+FLUSH_S = 0.25  # a line is written within this time
+MAX_LINES = 256  # about 32 KB; they are written without waiting for the timer
 
 
 class AccessLog:
-    """One process's access log."""
+    """The access log of one process."""
 
     __slots__ = ("_file", "_formats", "_lines", "_loop", "_timer", "enabled", "queries")
 
@@ -35,7 +35,7 @@ class AccessLog:
         self.configure(config, directory)
 
     def configure(self, config: Logging, directory: str = ".") -> None:
-        """Take the settings, first or new ones; a relative file name starts at `directory`."""
+        """Apply the settings. A relative file name is resolved against `directory`."""
         name = config.access_log
         self.enabled = name != "off"
         self.flush()
@@ -43,7 +43,7 @@ class AccessLog:
         self._file.open(name if name in ("stdout", "stderr", "off") else os.path.join(directory, name))
         self._formats = FORMATS[config.format](self._file.is_coloured)
 
-    # ── what is logged ──
+    # ── events ──
 
     def request(
         self,
@@ -59,8 +59,8 @@ class AccessLog:
         request_id: str,
         user: str,
     ) -> None:
-        """An exchange has ended. `received` and `sent` are bytes of bodies; `user` is who logged in, or nothing."""
-        # hot: access-log
+        """Log a finished exchange. `received` and `sent` are body bytes; `user` is the authenticated user, or ""."""
+        # hot: static-log
         if self.enabled:
             self._add(
                 self._formats.request(
@@ -80,19 +80,19 @@ class AccessLog:
         duration_s: float,
         reason: str,
     ) -> None:
-        """A forwarded connection, a UDP session or a tunnel has ended. `received` came from the client."""
+        """Log the end of a forwarded connection, session or tunnel. `received` bytes came from the client."""
         if self.enabled:
             self._add(self._formats.session(kind, listener, client, target, received, sent, duration_s, reason))
 
     def query(self, *, transport: str, client: str, name: str, type: str, rcode: str) -> None:
-        """A DNS query was answered; logged where `logging.dns_queries` says so."""
+        """Log an answered DNS query, if `logging.dns_queries` is on."""
         if self.queries:
             self._add(self._formats.query(transport, client, name, type, rcode))
 
     # ── writing ──
 
     def flush(self) -> None:
-        """Write what has gathered."""
+        """Write the gathered lines."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -104,12 +104,12 @@ class AccessLog:
             self._timer = self._loop.call_later(FLUSH_S, self._flush_on_time)
 
     def reopen(self) -> None:
-        """Go on in a new file of the same name: the old one was moved away."""
+        """Open the file again by its name, after log rotation has moved it away."""
         self.flush()
         self._file.reopen()
 
     def close(self) -> None:
-        """Write the rest and close the file."""
+        """Write the remaining lines and close the file."""
         self.enabled = self.queries = False
         self.flush()
         self._file.close()

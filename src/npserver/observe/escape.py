@@ -1,18 +1,18 @@
-"""Text of strangers on its way into a log: no control character may reach a terminal or begin a line of its own.
+"""Escape text from clients for the logs, so that it can neither control a terminal nor start a new line.
 
-Printable text, which is nearly all of it, passes at the price of one look.
+Printable text, the common case, costs only one check.
 """
 
 from __future__ import annotations
 
 
 def escape_control(text: str) -> str:
-    """Write control and other unprintable characters as `\\xNN` or `\\uNNNN`."""
+    """Return `text` with unprintable characters written as `\\xNN` or `\\uNNNN`."""
     return text if text.isprintable() else "".join(map(_escape, text))
 
 
 def escape_quoted(text: str) -> str:
-    """The same for text that stands between double quotes: `"` and `\\` are escaped too, as Apache does."""
+    """Return `text` escaped for use between double quotes: `"` and `\\` are escaped too, as Apache does."""
     if '"' in text or "\\" in text:
         text = text.replace("\\", "\\\\").replace('"', '\\"')
     return text if text.isprintable() else "".join(map(_escape, text))

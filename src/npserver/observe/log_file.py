@@ -1,7 +1,7 @@
-"""Where the access log goes: stdout, stderr or a file that several processes append to.
+"""The output of the access log: stdout, stderr or a file that several processes append to.
 
-Never waits and never fails: what cannot be written (disk full, a pipe that nobody reads) is dropped and counted, said
-once when it begins and once when it ends. Used by `observe.access_log`, which hands over whole lines.
+Writing never blocks and never raises. Lines that cannot be written (disk full, a pipe that nobody reads) are dropped
+and counted; the server log reports the first failure and the recovery. `observe.access_log` passes complete lines.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from npserver.errors import clip
 
 log = logging.getLogger("npserver.server")
 
-MAX_WAITING = 1 << 20  # bytes kept for a pipe whose reader is behind
-#: Writes to a pipe up to this size stay whole between those of other processes (POSIX: PIPE_BUF is at least 512;
-#: Linux 4096), and do not wait if `poll` says writable.
+MAX_WAITING = 1 << 20  # bytes queued for a pipe whose reader is slow
+#: Writes to a pipe up to this size are atomic (POSIX: PIPE_BUF is at least 512, on Linux 4096), and do not block when
+#: `poll` reports the pipe writable.
 PIPE_BUF = getattr(select, "PIPE_BUF", 512)
 
 _STANDARD = {"stdout": 1, "stderr": 2}
 
 
 class LogFile:
-    """An open file, pipe or terminal, or nothing."""
+    """An open file, pipe or terminal; or none, which drops all lines."""
 
     __slots__ = ("_descriptor", "_is_cut", "_is_failing", "_is_pipe", "_name", "_poll", "_waiting", "dropped")
 
@@ -33,34 +33,34 @@ class LogFile:
         self._descriptor = -1
         self._is_pipe = False
         self._poll = select.poll()
-        self._waiting = b""  # for a pipe that is full
+        self._waiting = b""  # queued for a full pipe
         self._is_failing = False
-        self._is_cut = False  # the last line in the file is not whole
-        self.dropped = 0  # lines, since it last went well
+        self._is_cut = False  # the last line in the file is incomplete
+        self.dropped = 0  # lines dropped since the last successful write
 
     def __repr__(self) -> str:
         return f"<LogFile {self._name} dropped={self.dropped}>"
 
     @property
     def is_behind(self) -> bool:
-        """Whether something waits for a pipe to be read; the next `write` goes on with it."""
+        """Whether data is queued for a full pipe; the next `write` sends it first."""
         return bool(self._waiting)
 
     @property
     def is_coloured(self) -> bool:
-        """Whether colours may be used: a terminal, and no wish against them (NO_COLOR)."""
+        """Whether colours may be used: the output is a terminal, and the user has not set NO_COLOR."""
         is_wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         return is_wanted and self._descriptor >= 0 and os.isatty(self._descriptor)
 
     def open(self, name: str) -> None:
-        """Write to `stdout`, `stderr`, `off` or the file `name` from now on. If it cannot be opened, say so."""
+        """Switch to the output `name`: `stdout`, `stderr`, `off` or a file. Failure to open it is logged."""
         if name != self._name:
             self.close()
             self._name = name
             self.reopen()
 
     def reopen(self) -> None:
-        """Open the name again. The old file stays in use if that fails."""
+        """Open the file again by its name. The old file stays in use if that fails."""
         if self._name == "off":
             return
         try:
@@ -79,12 +79,12 @@ class LogFile:
             self._poll.register(descriptor, select.POLLOUT)
 
     def close(self) -> None:
-        """Let go of the file; standard streams stay open."""
+        """Close the file; standard streams stay open."""
         self._release()
         self._name = "off"
 
     def write(self, data: bytes) -> None:
-        """Append whole lines."""
+        """Append complete lines."""
         if self._descriptor < 0:
             self._drop(data)
             return
@@ -97,7 +97,7 @@ class LogFile:
             if not self._is_failing:
                 self._is_failing = True
                 log.error(
-                    "cannot write the access log %s (logging.access_log), lines are dropped: %s",
+                    "cannot write to the access log %s (logging.access_log), dropping lines: %s",
                     clip(self._name),
                     error.strerror,
                 )
@@ -106,7 +106,7 @@ class LogFile:
             return
         if self._is_failing:
             self._is_failing = False
-            log.warning("the access log %s is written again, %d lines were dropped", clip(self._name), self.dropped)
+            log.warning("the access log %s can be written again, %d lines were dropped", clip(self._name), self.dropped)
             self.dropped = 0
 
     def _write_file(self, data: bytes) -> None:
@@ -118,7 +118,7 @@ class LogFile:
             data = data[written:]
 
     def _write_pipe(self, data: bytes) -> None:
-        """Write pieces of whole lines while the other end takes them; keep a bounded rest for the next time."""
+        """Write complete lines as long as the pipe is writable; queue the rest, up to MAX_WAITING bytes."""
         waiting = self._waiting + data
         start = 0
         while start < len(waiting):

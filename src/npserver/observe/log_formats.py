@@ -1,7 +1,7 @@
-"""The forms of an access log line: `pretty` for people, `json` for programs, `combined` for log analysers.
+"""The formats of the access log: `pretty` for people, `json` for programs, `combined` for log analysers.
 
-Each form is a class with a method per kind of event that gives a line with its line feed, or nothing where the form has
-no way to say it. Whatever a client chose is escaped, see `observe.escape`. Made by `observe.access_log`.
+Each format is a class with one method per kind of event. It returns a line with its line feed, or "" if the format
+cannot express the event. Values that a client controls are escaped by `observe.escape`.
 """
 
 from __future__ import annotations
@@ -18,64 +18,64 @@ if TYPE_CHECKING:
     from npserver.http.request import Request
 
 
-EMPTY = '""'
-MAX_REMEMBERED = 512  # heads; some 2 KB each
+EMPTY = '""'  # an empty JSON string
+MAX_CACHED = 512  # request heads, about 2 KB each
 
 
 class Format(Protocol):
-    """What a form of the log can say. All times are spans in seconds, all sizes bytes."""
+    """A format of the access log. All durations are in seconds, all sizes in bytes."""
 
     def request(
         self, client_ip: str, request: Request, scheme: str, status: int, received: int, sent: int,
         duration_s: float, upstream: str, request_id: str, user: str,
     ) -> str:  # fmt: skip
-        """Describe an exchange."""
+        """Return the line of a finished exchange."""
 
     def session(
         self, kind: str, listener: str, client: str, target: str, received: int, sent: int, duration_s: float,
         reason: str,
     ) -> str:  # fmt: skip
-        """Describe a forwarded connection or session."""
+        """Return the line of a forwarded connection or session."""
 
     def query(self, transport: str, client: str, name: str, type: str, rcode: str) -> str:
-        """Describe a DNS query."""
+        """Return the line of a DNS query."""
 
 
 class Clock:
-    """The time as text, made once a second."""
+    """The time as text, formatted once per second."""
 
-    __slots__ = ("_form", "_is_utc", "_second", "_text")
+    __slots__ = ("_is_utc", "_pattern", "_second", "_text")
 
-    def __init__(self, form: str, *, is_utc: bool = False) -> None:
-        self._form = form
+    def __init__(self, pattern: str, *, is_utc: bool = False) -> None:
+        self._pattern = pattern
         self._is_utc = is_utc
         self._second = -1
         self._text = ""
 
     def text(self, now: float) -> str:
-        """The second of `now` (of `time.time()`)."""
+        """Return `now`, a time of `time.time`, as text."""
         second = int(now)
         if second != self._second:
             self._second = second
-            self._text = time.strftime(self._form, time.gmtime(second) if self._is_utc else time.localtime(second))
+            self._text = time.strftime(self._pattern, time.gmtime(second) if self._is_utc else time.localtime(second))
         return self._text
 
 
-class Parts:
-    """What of a line depends on the request's head alone, by the head: the server remembers heads that come again."""
+class HeadParts:
+    """Cache of the parts of a line that depend only on the request head: repeated heads are the same object."""
 
     __slots__ = ("_known", "_make")
 
     def __init__(self, make: Callable[[Request], tuple[str, str]]) -> None:
-        self._known: dict[int, tuple[str, str, Request]] = {}  # by id, which holds as long as the request is kept here
+        self._known: dict[int, tuple[str, str, Request]] = {}  # by id; keeping the request keeps it unique
         self._make = make
 
     def of(self, request: Request) -> tuple[str, str, Request]:
-        """The two parts around what is told of the response."""
-        # hot: access-log
+        """Return the parts before and after the response's fields, and the request itself."""
+        # hot: static-log
         parts = self._known.get(id(request))
         if parts is None:
-            if len(self._known) >= MAX_REMEMBERED:
+            if len(self._known) >= MAX_CACHED:
                 self._known.clear()
             parts = self._known[id(request)] = (*self._make(request), request)
         return parts
@@ -86,15 +86,15 @@ class Pretty:
 
     def __init__(self, is_coloured: bool) -> None:
         self._clock = Clock("\x1b[2m%H:%M:%S\x1b[0m" if is_coloured else "%H:%M:%S")
-        self._parts = Parts(_pretty_parts)
+        self._parts = HeadParts(_pretty_parts)
         self._statuses = {status: _coloured(status) if is_coloured else str(status) for status in range(100, 600)}
 
     def request(
         self, client_ip: str, request: Request, scheme: str, status: int, received: int, sent: int,
         duration_s: float, upstream: str, request_id: str, user: str,
     ) -> str:  # fmt: skip
-        """Describe an exchange."""
-        # hot: access-log
+        """Return the line of a finished exchange."""
+        # hot: static-log
         head, _, _ = self._parts.of(request)
         who = f"{client_ip} {escape_control(user)}" if user else client_ip
         moved = f"{size(received)} in, {size(sent)}" if received else size(sent)
@@ -106,34 +106,34 @@ class Pretty:
         self, kind: str, listener: str, client: str, target: str, received: int, sent: int, duration_s: float,
         reason: str,
     ) -> str:  # fmt: skip
-        """Describe a forwarded connection or session."""
+        """Return the line of a forwarded connection or session."""
         clock = self._clock.text(time.time())
         tail = f" ({escape_control(reason)})" if reason else ""
         bytes_moved = f"{size(received)} in, {size(sent)} out"
         return f"{clock} {client} {kind} {listener} -> {target or '-'} {bytes_moved}, {duration_s:.1f} s{tail}\n"
 
     def query(self, transport: str, client: str, name: str, type: str, rcode: str) -> str:
-        """Describe a DNS query."""
+        """Return the line of a DNS query."""
         return f"{self._clock.text(time.time())} {client} dns {transport} {escape_control(name)} {type} {rcode}\n"
 
 
 class Json:
-    """One object per line; the time is RFC 3339 in UTC, `duration_ms` has three decimals."""
+    """One JSON object per line. The time is RFC 3339 in UTC, `duration_ms` has three decimals."""
 
     def __init__(self, is_coloured: bool) -> None:
-        from json import JSONEncoder  # only this form needs it: a start is shorter without
+        from json import JSONEncoder  # only this format needs it: others start faster without
 
         self._clock = Clock("%Y-%m-%dT%H:%M:%S", is_utc=True)
-        self._parts = Parts(self._describe)
-        # All that is not ASCII as \uNNNN: terminals obey the C1 controls U+0080..U+009F too.
+        self._parts = HeadParts(self._describe)
+        # Non-ASCII characters become \uNNNN: terminals also act on the C1 controls U+0080..U+009F.
         self._quote = JSONEncoder(separators=(",", ":")).encode
 
     def request(
         self, client_ip: str, request: Request, scheme: str, status: int, received: int, sent: int,
         duration_s: float, upstream: str, request_id: str, user: str,
     ) -> str:  # fmt: skip
-        """Describe an exchange."""
-        # hot: access-log
+        """Return the line of a finished exchange."""
+        # hot: static-log
         head, tail, _ = self._parts.of(request)
         target = self._quote(upstream) if upstream else EMPTY
         name = self._quote(user) if user else EMPTY
@@ -147,7 +147,7 @@ class Json:
         self, kind: str, listener: str, client: str, target: str, received: int, sent: int, duration_s: float,
         reason: str,
     ) -> str:  # fmt: skip
-        """Describe a forwarded connection or session."""
+        """Return the line of a forwarded connection or session."""
         return self._line({
             "type": "session", "kind": kind, "listener": listener, "client": client, "target": target,
             "received_bytes": received, "sent_bytes": sent, "duration_ms": round(duration_s * 1000, 3),
@@ -155,7 +155,7 @@ class Json:
         })  # fmt: skip
 
     def query(self, transport: str, client: str, name: str, type: str, rcode: str) -> str:
-        """Describe a DNS query."""
+        """Return the line of a DNS query."""
         return self._line({
             "type": "query", "transport": transport, "client": client, "name": name, "qtype": type, "rcode": rcode
         })  # fmt: skip
@@ -182,18 +182,18 @@ class Json:
 
 
 class Combined:
-    """The Apache and nginx form, for HTTP alone: what is no HTTP request has no line."""
+    """The combined log format of Apache and nginx. It logs HTTP requests only."""
 
     def __init__(self, is_coloured: bool) -> None:
         self._clock = Clock("%d/%b/%Y:%H:%M:%S %z")
-        self._parts = Parts(_combined_parts)
+        self._parts = HeadParts(_combined_parts)
 
     def request(
         self, client_ip: str, request: Request, scheme: str, status: int, received: int, sent: int,
         duration_s: float, upstream: str, request_id: str, user: str,
     ) -> str:  # fmt: skip
-        """Describe an exchange."""
-        # hot: access-log
+        """Return the line of a finished exchange."""
+        # hot: static-log
         head, tail, _ = self._parts.of(request)
         who = escape_user(user) if user else "-"
         return f"{client_ip} - {who} [{self._clock.text(time.time())}] {head} {status} {sent or '-'} {tail}\n"
@@ -202,11 +202,11 @@ class Combined:
         self, kind: str, listener: str, client: str, target: str, received: int, sent: int, duration_s: float,
         reason: str,
     ) -> str:  # fmt: skip
-        """Nothing: the form knows HTTP requests only."""
+        """Return "": this format has HTTP requests only."""
         return ""
 
     def query(self, transport: str, client: str, name: str, type: str, rcode: str) -> str:
-        """Nothing: the form knows HTTP requests only."""
+        """Return "": this format has HTTP requests only."""
         return ""
 
 
@@ -214,13 +214,13 @@ FORMATS: dict[str, Callable[[bool], Format]] = {"pretty": Pretty, "json": Json, 
 
 
 def escape_user(user: str) -> str:
-    """A name as one word: spaces would shift the fields behind it."""
+    """Return a user name as one word: a space would shift the fields after it."""
     return escape_quoted(user).replace(" ", "\\x20")
 
 
 @lru_cache(1024)
 def size(count: int) -> str:
-    """A number of bytes for people: `512 B`, `1.2 KB`."""
+    """Return a number of bytes as readable text: `512 B`, `1.2 KB`."""
     if count < 1024:
         return f"{count} B"
     if count < 1000 << 10:
