@@ -19,6 +19,11 @@ def main(words: list[str]) -> int:
     if words in (["-help"], ["--help"], ["-h"]):
         print(USAGE, end="")
         return 0
+    if words in ([], ["-markdown"], ["--markdown"]):
+        from npserver.config.extensions import faults
+
+        for fault in faults():
+            print(f"npserver: {fault}", file=sys.stderr)
     if not words:
         from npserver.config.jsonschema import json_schema
 
@@ -27,7 +32,7 @@ def main(words: list[str]) -> int:
     if words in (["-markdown"], ["--markdown"]):
         from npserver.config.reference import reference
 
-        print(reference(), end="")
+        print(reference(with_extensions=True), end="")
         return 0
     print(USAGE, end="", file=sys.stderr)
     return 2

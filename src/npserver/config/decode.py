@@ -146,15 +146,31 @@ class Decoder(Struct):
         chosen = value.get(tag)
         if isinstance(chosen, str) and chosen in options:
             return self._part(value, options[chosen].struct, path, tag)
+        if isinstance(chosen, str):
+            return self._extension(value, chosen, shape, path)
         expected = ", ".join(f'"{name}"' for name in options)
         if tag in value:
-            hint = did_you_mean(chosen, options) if isinstance(chosen, str) else ""
-            message = f"unknown {tag} {clip(chosen)}{hint or f'; expected one of {expected}'}"
-            return self._fault((*path, tag), message)
+            return self._fault((*path, tag), f"unknown {tag} {clip(chosen)}; expected one of {expected}")
         telling = [name for name, part in options.items() if _own_keys(part, options) & value.keys()]
         expected = f'"{telling[0]}"?' if len(telling) == 1 else f"one of {expected}"
         mean = "did you mean " if len(telling) == 1 else "expected "
         return self._fault(path, f'a rule needs "{tag}"; {mean}{expected}', is_key=True)
+
+    def _extension(self, value: dict[str, Any], chosen: str, shape: Tagged, path: Path) -> Any:
+        """Convert an object of a kind that npserver does not have itself but an installed package may."""
+        from npserver.config import extensions
+
+        tag = shape.tag
+        try:
+            part = extensions.part(shape, chosen)
+        except extensions.ExtensionError as error:
+            return self._fault((*path, tag), str(error))
+        if part is not None:
+            return self._part(value, part.struct, path, tag)
+        known = [*shape.options, *extensions.names(tag)]
+        expected = ", ".join(f'"{name}"' for name in known)
+        hint = did_you_mean(chosen, known) or f"; expected one of {expected}"
+        return self._fault((*path, tag), f"unknown {tag} {clip(chosen)}{hint}")
 
     def _unknown_key(self, name: str, keys: dict[str, Key], struct: type[Section], path: Path) -> str:
         others = _other_handlers(name, struct)

@@ -64,7 +64,7 @@ class Document(Struct, frozen=True, eq=False):
             return True  # such as a list that is empty now
         from npserver.config.shape import key_references
 
-        references = key_references(type(self.config))
+        references = key_references(type(self.config), *{type(rule) for rule in self.config.dispatch})
         return any(not references.get(section, set()).isdisjoint(path) for section in self.gone)
 
     def _original(self, path: Path) -> Path:

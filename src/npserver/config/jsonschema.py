@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from npserver.config import extensions
 from npserver.config.schema import Config
 from npserver.config.section import Section
 from npserver.config.shape import Choice, Either, Key, Kind, Many, Part, Scalar, Shape, Table, Tagged, part_keys
@@ -106,8 +107,9 @@ def _node(shape: Shape, definitions: Node) -> Node:
             return {"anyOf": [_node(option, definitions) for option in options]}
         case Part(struct):
             return _reference(struct, definitions)
-        case Tagged(tag, options):
-            return {"oneOf": [_reference(part.struct, definitions, (tag, name)) for name, part in options.items()]}
+        case Tagged(tag):
+            kinds = extensions.parts(shape)
+            return {"oneOf": [_reference(part.struct, definitions, (tag, name)) for name, part in kinds.items()]}
 
 
 def _reference(struct: type[Section], definitions: Node, tag: tuple[str, str] | None = None) -> Node:

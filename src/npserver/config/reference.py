@@ -42,10 +42,19 @@ _WORDS = {
 }
 
 
-def reference() -> str:
-    """Make the whole page."""
+def reference(*, with_extensions: bool = False) -> str:
+    """Make the whole page; `with_extensions` adds the handlers of other installed packages."""
     sections: dict[str, str] = {}
     _section("The config file", Config, "", sections)
+    if with_extensions:
+        from npserver.config.extensions import parts
+
+        dispatch = part_keys(Config)["dispatch"].shape
+        assert isinstance(dispatch, Many)
+        assert isinstance(dispatch.item, Tagged)
+        every = Tagged(dispatch.item.tag, parts(dispatch.item))
+        for struct, note in _parts(every):
+            _section(_title(struct), struct, note, sections)
     return _INTRODUCTION + "\n".join(sections.values())
 
 

@@ -146,10 +146,11 @@ def describe(shape: Shape) -> str:
             return "an object"
 
 
-def key_references(struct: type[Section]) -> dict[str, set[str]]:
-    """Return the names of all keys of a section and its parts that need another section, by that section."""
+def key_references(*structs: type[Section]) -> dict[str, set[str]]:
+    """Return the names of all keys of sections and their parts that need another section, by that section."""
     found: dict[str, set[str]] = {}
-    for part in _parts_of(Part(struct), set()):
+    seen: set[type[Section]] = set()
+    for part in [part for struct in structs for part in _parts_of(Part(struct), seen)]:
         for key in part_keys(part).values():
             if key.needs:
                 found.setdefault(key.needs, set()).add(key.name)

@@ -33,8 +33,15 @@ _BY_SECTION: dict[type[Rule], HandlerKind[Any]] = {kind.section: kind for kind i
 
 
 def kind_of(rule: Rule) -> HandlerKind[Any]:
-    """Return the kind of a rule."""
-    return _BY_SECTION[type(rule)]
+    """Return the kind of a rule, which another installed package may have brought."""
+    section = type(rule)
+    kind = _BY_SECTION.get(section)
+    if kind is None:
+        from npserver.config.extensions import find
+
+        kind = find("handler", str(section.__struct_config__.tag))
+        assert isinstance(kind, HandlerKind)  # `config.decode` has found it already
+    return kind
 
 
 def _only(word: str, names: str | Sequence[str] | None) -> str:

@@ -1,0 +1,156 @@
+"""The examples of docs/extending.md, installed as packages beside the real program."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.stage.asking import get
+from tests.stage.program import ROOT, Program
+
+_PAGE = (ROOT / "docs" / "extending.md").read_text()
+_FILE = re.compile(r"^```(?:python|toml)\n# (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_CONFIG = re.compile(r"^```json\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def install(directory: Path, files: dict[str, str]) -> None:
+    """Put a package where `pip install --target` would, without pip: its modules and its entry points."""
+    project = tomllib.loads(files["pyproject.toml"])
+    modules = project["tool"]["setuptools"]["py-modules"]
+    name, version = project["project"]["name"], project["project"]["version"]
+    for module in modules:
+        (directory / f"{module}.py").write_text(files[f"{module}.py"])
+    metadata = directory / f"{name.replace('-', '_')}-{version}.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    lines = []
+    for group, points in project["project"]["entry-points"].items():
+        lines += [f"[{group}]", *(f"{key} = {value}" for key, value in points.items())]
+    (metadata / "entry_points.txt").write_text("\n".join(lines) + "\n")
+
+
+def example(number: int) -> dict[str, str]:
+    """The files of the page's package of this number: a module, then its pyproject.toml."""
+    blocks = _FILE.findall(_PAGE)
+    return dict(blocks[2 * number : 2 * number + 2])
+
+
+@pytest.fixture
+def packages(tmp_path: Path) -> Path:
+    directory = tmp_path / "packages"
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture
+def environment(packages: Path) -> dict[str, str]:
+    return {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{packages}"}
+
+
+def run(environment: dict[str, str], directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "npserver", *words],
+        cwd=directory,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+class TestHandler:
+    """The handler `clock`."""
+
+    @pytest.fixture(autouse=True)
+    def clock(self, packages: Path) -> None:
+        install(packages, example(0))
+
+    def config(self, port: int = 8080, **keys: str) -> str:
+        text = _CONFIG.findall(_PAGE)[0].replace("8080", str(port))
+        config = json.loads(text)
+        config["dispatch"][0].update(keys)
+        return json.dumps(config, indent=1)
+
+    def test_it_serves(
+        self, program: Callable[..., Program], free_port: Callable[[], int], environment: dict[str, str]
+    ) -> None:
+        port = free_port()
+        program(config=self.config(port, format="%Y"), env=environment, listens=[f"http://127.0.0.1:{port}"])
+        status, body = get(port, "/time")
+        assert status == 200
+        assert re.fullmatch(rb"20\d\d", body)
+
+    def test_a_check_describes_it(self, environment: dict[str, str], tmp_path: Path) -> None:
+        (tmp_path / "c.json").write_text(self.config())
+        checked = run(environment, tmp_path, "check", "c.json")
+        assert checked.stdout.splitlines() == ["c.json: ok", "  http://127.0.0.1:8080  /time  the time as %H:%M"]
+
+    @pytest.mark.parametrize(
+        ("keys", "message"),
+        [
+            ({"fromat": "%H"}, ":13:4: unknown key 'fromat' in handler 'clock'; did you mean 'format'?"),
+            ({"format": 3}, ":9:14: 'format': expected a string, got 3"),
+            ({"format": "now"}, ":9:14: 'format' needs a directive such as %H, got 'now'"),
+        ],
+    )
+    def test_a_check_knows_its_keys(
+        self, keys: dict[str, str], message: str, environment: dict[str, str], tmp_path: Path
+    ) -> None:
+        (tmp_path / "c.json").write_text(self.config(**keys))
+        found = run(environment, tmp_path, "check", "c.json")
+        assert f"c.json{message}" in found.stderr.splitlines()
+        assert found.returncode == 2
+
+    def test_a_misspelt_name_is_guessed(self, environment: dict[str, str], tmp_path: Path) -> None:
+        (tmp_path / "c.json").write_text(self.config(handler="clok"))
+        assert "unknown handler 'clok'; did you mean 'clock'?" in run(environment, tmp_path, "check", "c.json").stderr
+
+    def test_the_schema_has_it(self, environment: dict[str, str], tmp_path: Path) -> None:
+        schema = json.loads(run(environment, tmp_path, "schema").stdout)
+        rule = schema["$defs"]["ClockRule"]
+        assert rule["properties"]["handler"]["const"] == "clock"
+        assert rule["properties"]["format"]["default"] == "%H:%M:%S"
+        assert {"$ref": "#/$defs/ClockRule"} in schema["properties"]["dispatch"]["items"]["oneOf"]
+        assert "## Handler clock" in run(environment, tmp_path, "schema", "-markdown").stdout
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (
+            "import nowhere_to_be_found",
+            " cannot be imported from 'm:X': ModuleNotFoundError: No module named 'nowhere_to_be_found'",
+        ),
+        ("Y = 1", " cannot be imported from 'm:X': AttributeError: module 'm' has no attribute 'X'"),
+        ("X = 1", ": 'm:X' is not a HandlerKind: AttributeError: 'int' object has no attribute 'section'"),
+    ],
+)
+def test_a_broken_package_gives_one_clear_line(
+    source: str, reason: str, packages: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    project = example(0)["pyproject.toml"].replace("npserver_clock:CLOCK", "m:X").replace("npserver_clock", "m")
+    install(packages, {"pyproject.toml": project, "m.py": source})
+    (tmp_path / "c.json").write_text('{"listen": ["http://:8080"], "dispatch": [{"handler": "clock"}]}')
+    checked = run(environment, tmp_path, "check", "c.json")
+    (line, *_) = checked.stderr.splitlines()
+    assert line == f"c.json:1:55: handler 'clock' of package npserver-clock 1.0{reason}"
+    assert "Traceback" not in checked.stderr
+    assert reason in run(environment, tmp_path, "schema").stderr
+
+
+def test_two_packages_with_one_handler_are_told(packages: Path, environment: dict[str, str], tmp_path: Path) -> None:
+    files = example(0)
+    install(packages, files)
+    other = files["pyproject.toml"].replace("npserver-clock", "another-clock").replace("npserver_clock", "another")
+    install(packages, {"pyproject.toml": other, "another.py": files["npserver_clock.py"]})
+    (tmp_path / "c.json").write_text('{"listen": ["http://:8080"], "dispatch": [{"handler": "clock"}]}')
+    expected = "handler 'clock' is provided by package another-clock 1.0 and package npserver-clock 1.0: uninstall one"
+    assert expected in run(environment, tmp_path, "check", "c.json").stderr
