@@ -85,7 +85,7 @@ def test_every_mistake_has_its_place() -> None:
 }"""
     assert check(text) == [
         "file:6:21: A: expected an IPv4 address, got '10.0.0.x'",
-        "file:7:24: a CNAME must stand alone, but there is MX too (RFC 1034 §3.6.2)",
+        "file:7:24: a name with a CNAME can have no other records, but has MX (RFC 1034 §3.6.2)",
         "file:8:22: SRV: expected a host name, got the address '1.2.3.4'",
         "file:8:64: unknown record type 'TXTT', did you mean TXT?",
         'file:11:53: expected a TTL from 0 to 2147483647 seconds or such as "5m", got -5',

@@ -1,11 +1,11 @@
-"""Numbers of the protocol: record types, classes, rcodes, opcodes (IANA DNS parameters)."""
+"""Numbers of the protocol and their names: record types, classes, rcodes, opcodes (IANA DNS parameters)."""
 
 from __future__ import annotations
 
 A, NS, CNAME, SOA, PTR, HINFO, MX, TXT, AAAA, SRV, OPT, DS = 1, 2, 5, 6, 12, 13, 15, 16, 28, 33, 41, 43
 SVCB, HTTPS, IXFR, AXFR, ANY, CAA = 64, 65, 251, 252, 255, 257
 
-#: Types that the config names, queries are logged with and counters are kept for.
+#: Types with a name: in the config, in logs, and as counters.
 TYPES = {
     "A": A,
     "NS": NS,
@@ -45,10 +45,10 @@ OPCODE_QUERY, OPCODE_NOTIFY, OPCODE_UPDATE = 0, 4, 5
 
 
 def type_name(number: int) -> str:
-    """`A`, or `TYPE65280` for types without a name here (RFC 3597 §5)."""
+    """Return the name of a record type: `A`, or `TYPE65280` for one that is not in `TYPES` (RFC 3597 §5)."""
     return TYPE_NAMES.get(number) or f"TYPE{number}"
 
 
 def rcode_name(number: int) -> str:
-    """`NOERROR`, or `RCODE23`."""
+    """Return the name of an rcode: `NOERROR`, or `RCODE23` for one that is not in `RCODE_NAMES`."""
     return RCODE_NAMES.get(number) or f"RCODE{number}"

@@ -1,8 +1,8 @@
-"""DNS cookies: proof that a client receives what is sent to its address (RFC 7873; layout of RFC 9018 §4).
+"""DNS cookies, by which a client proves that it receives what is sent to its address (RFC 7873, layout of RFC 9018 §4).
 
 A server cookie is version (1 byte), reserved (3), time (4, seconds), hash (8). The hash is keyed BLAKE2b rather than
-SipHash, so the version is one of those for private use (RFC 9018 §8): cookies need not be shared with other programs.
-Who holds a valid one is not rate-limited. Pure: key and time are arguments.
+SipHash, therefore the version is one for private use (RFC 9018 §8): other servers cannot share the key. Clients with a
+valid cookie are not rate-limited. Pure: key and time are arguments.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from hashlib import blake2b
 
 CLIENT_BYTES = 8
 _PREFIX = b"\xf0\0\0\0"
-_LIFE_S = 3600  # RFC 9018 §4.3: an hour back, five minutes ahead, a new one from half an hour on
+_LIFE_S = 3600  # RFC 9018 §4.3: valid for an hour, up to five minutes in the future, replaced after half an hour
 _RENEW_S = 1800
 _AHEAD_S = 300
 
 
 class CookieJar:
-    """Makes and checks cookies with one key, which all processes share."""
+    """Makes and checks server cookies with one key, which all processes share."""
 
     __slots__ = ("_key",)
 
@@ -25,9 +25,15 @@ class CookieJar:
         self._key = key
 
     def answer(self, cookie: bytes, client: str, now: int) -> tuple[bytes, bool] | None:
-        """Give the option's data to send back and whether the client's own was valid; None if it is malformed.
+        """Return the cookie option's data for the reply, and whether the query's server cookie was valid.
 
-        RFC 7873 §5.2.2: 8 bytes, or 8 and a server cookie of 8 to 32; else FORMERR.
+        None if the query's option is malformed, to be answered with FORMERR: it is 8 bytes, or 8 and a server cookie
+        of 8 to 32 (RFC 7873 §5.2.2).
+
+        Args:
+            cookie: the data of the query's option.
+            client: the client's address.
+            now: the time of day, in seconds since 1970.
         """
         size = len(cookie)
         if size != CLIENT_BYTES and not 16 <= size <= 40:

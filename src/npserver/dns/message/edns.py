@@ -1,7 +1,7 @@
-"""EDNS(0): the OPT pseudo-record of a query and of a reply (RFC 6891).
+"""EDNS(0): the OPT pseudo-record of queries and replies (RFC 6891 §6.1).
 
-Layout: root name (1 byte), type 41 (2), the sender's UDP size (2), extended rcode (1), version (1), flags (2: the
-first bit is DO), length (2), then options, each code (2), length (2), data.
+Layout: root name (1 byte), type 41 (2), the sender's UDP size (2), extended rcode (1), version (1), flags (2; the
+highest bit is DO), length (2), then options, each code (2), length (2), data.
 """
 
 from __future__ import annotations
@@ -10,25 +10,27 @@ from struct import Struct
 
 from npserver.dns.message.codes import OPT
 
-#: The largest UDP reply we send and receive: passes every path unfragmented (RFC 9715 §3, DNS flag day 2020).
+#: Size of the largest UDP reply sent and received: fits every path unfragmented (RFC 9715 §3, DNS flag day 2020).
 MAX_UDP_BYTES = 1232
-MAX_PLAIN_UDP_BYTES = 512  # without EDNS (RFC 1035 §4.2.1)
+MAX_PLAIN_UDP_BYTES = 512  # of a UDP reply to a query without EDNS (RFC 1035 §4.2.1)
 COOKIE_OPTION = 10  # RFC 7873 §4
 DO = 0x8000
 
 _FIXED = Struct("!BHHBBHH")
 _OPTION = Struct("!HH")
 
-#: A reply's OPT without options, by DO (RFC 3225 §3: copied from the query).
+#: OPT records for replies, without options, by DO, which is copied from the query (RFC 3225 §3).
 OPT_REPLIES = (_FIXED.pack(0, OPT, MAX_UDP_BYTES, 0, 0, 0, 0), _FIXED.pack(0, OPT, MAX_UDP_BYTES, 0, 0, DO, 0))
-OPT_BADVERS = _FIXED.pack(0, OPT, MAX_UDP_BYTES, 1, 0, 0, 0)  # rcode 16 is 1 here and 0 in the header
+OPT_BADVERS = _FIXED.pack(
+    0, OPT, MAX_UDP_BYTES, 1, 0, 0, 0
+)  # rcode 16: its upper bits, here, are 1, its lower bits, in the header, 0
 
-#: What a query's OPT says: largest UDP reply, DO (0 or 1), version, cookie option's data (None: no cookie).
+#: The OPT of a query: size of the largest UDP reply in bytes, DO (0 or 1), version, data of the cookie option or None.
 Edns = tuple[int, int, int, bytes | None]
 
 
 def parse_opt(record: bytes) -> Edns | None:
-    """Read a message's tail that must be one whole OPT record; None if it is anything else."""
+    """Parse the end of a query that should be exactly one OPT record; None if it is anything else."""
     if len(record) < 11:
         return None
     root, rtype, size, _, version, flags, length = _FIXED.unpack_from(record)
@@ -51,7 +53,7 @@ def parse_opt(record: bytes) -> Edns | None:
 
 
 def opt_with_cookie(do: int, cookie: bytes) -> bytes:
-    """A reply's OPT with a cookie option."""
+    """Return the OPT record of a reply with a cookie option. `do`: 0 or 1; `cookie`: the option's data."""
     return (
         _FIXED.pack(0, OPT, MAX_UDP_BYTES, 0, 0, do << 15, 4 + len(cookie))
         + _OPTION.pack(COOKIE_OPTION, len(cookie))

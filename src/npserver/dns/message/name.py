@@ -1,7 +1,7 @@
-"""Domain names: from text to wire form and back (RFC 1035 §3.1, §5.1; RFC 4343 for case).
+"""Domain names: between text and wire form (RFC 1035 §3.1, §5.1; RFC 4343 for case).
 
-A name on the wire is a sequence of labels, each a length byte and up to 63 bytes, ended by a zero byte, 255 bytes at
-most. `bytes.lower` lowers a whole name at once: length bytes are below 64, letters above.
+A name on the wire is a sequence of labels, each a length byte and up to 63 bytes, ended by a zero byte; 255 bytes in
+all. `bytes.lower` lowers a whole name at once, because length bytes are smaller than the codes of letters.
 """
 
 from __future__ import annotations
@@ -24,17 +24,19 @@ _LENGTHS = [bytes([length]) for length in range(MAX_LABEL_BYTES + 1)]
 
 
 def parse_owner(text: str) -> bytes:
-    """Read a name that has records: a host name, `_service` labels, a leading `*`, or RFC 2317's `0/25`.
+    """Return the owner name of records in wire form.
 
-    Raises: ValueError that says what is wrong.
+    Accepted are host names, `_service` labels, wildcards (`*`), and classless reverse zones (`0/25`, RFC 2317).
+
+    Raises: ValueError with a message for the operator.
     """
     return _parse(text, _OWNER_LABEL)
 
 
 def parse_host(text: object) -> bytes:
-    """Read a name that a record points to. `.` is the root, which means "none" in MX, SRV and SVCB.
+    """Return a host name in record data in wire form. `.` is the root, which means "none" in MX, SRV and SVCB.
 
-    Raises: ValueError that says what is wrong.
+    Raises: ValueError with a message for the operator.
     """
     if not isinstance(text, str):
         raise ValueError(f"expected a host name, got {clip(text)}")
@@ -65,17 +67,17 @@ def _parse(text: str, label_form: re.Pattern[bytes]) -> bytes:
 
 
 def _ascii(label: str, text: str) -> bytes:
-    """A label as it goes over the wire: names beyond ASCII by IDNA (RFC 3490 §4.1)."""
+    """Return a label in wire form: one beyond ASCII is encoded by IDNA (RFC 3490 §4.1)."""
     if label.isascii():
         return label.encode()
     try:
         return label.encode("idna")
     except UnicodeError as error:
-        raise ValueError(f"{clip(text)} is no internationalized domain name: {error}") from None
+        raise ValueError(f"{clip(text)} is not a valid internationalized domain name: {error}") from None
 
 
 def to_text(wire: bytes) -> str:
-    """Write a valid name, with its final dot; odd bytes as `\\DDD`, dots in labels as `\\.` (RFC 1035 §5.1)."""
+    """Return a valid name as text with its final dot; special bytes as `\\DDD` or `\\.` (RFC 1035 §5.1)."""
     if wire == ROOT:
         return "."
     parts = []
@@ -94,12 +96,12 @@ def _escape(byte: int) -> str:
 
 
 def parent(wire: bytes) -> bytes:
-    """Take the first label off. The root has no parent and must not be given."""
+    """Return the name without its first label. `wire` must not be the root, which has no parent."""
     return wire[wire[0] + 1 :]
 
 
 def labels(wire: bytes) -> list[bytes]:
-    """The labels without their lengths, the root's left out."""
+    """Return the labels without their length bytes and without the root."""
     found = []
     position = 0
     while length := wire[position]:

@@ -1,7 +1,7 @@
-"""Queries taken apart with all checks: what the fast path does not recognise, and everything that comes by stream.
+"""Queries parsed and checked in full: those that the fast path of UDP does not recognise, and all that come by stream.
 
-A message is a header of 12 bytes (id, flags, four counts), then the question (name, type, class), then records
-(RFC 1035 §4.1). Whatever bytes come, the outcome is a query, a reply that refuses it, or silence.
+A message is a header of 12 bytes (`dns.message.header`), then the question (name, type, class), then records
+(RFC 1035 §4.1). Any bytes result in a query, a reply that reports an error, or no reply.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _HEADER = Struct("!HHHHHH")
 
 @dataclass(slots=True)
 class Query:
-    """One question, well-formed."""
+    """A well-formed query with one question."""
 
     data: bytes  # the whole message
-    end: int  # where the question ends
-    key: bytes  # the name in lower case
+    end: int  # position in `data` of the first byte after the question
+    key: bytes  # the name asked for, in lower case
     qtype: int
     qclass: int
     recursion_desired: bool
@@ -31,19 +31,19 @@ class Query:
 
     @property
     def question(self) -> bytes:
-        """The question as it came."""
+        """The bytes of the question, as sent."""
         return self.data[HEADER_BYTES : self.end]
 
     @property
     def head_index(self) -> int:
-        """Which of an answer's heads fits: RD + 2 * EDNS."""
+        """The index of the reply's head in `zone.answer.heads`: RD + 2 * EDNS."""
         return self.recursion_desired + 2 * (self.edns is not None)
 
 
 def parse_query(data: bytes) -> Query | bytes | None:
-    """Read a message: a query, the bytes of a reply that refuses it, or None for silence.
+    """Return the query in a message, or the reply that reports an error in it, or None for no reply.
 
-    Silence is for what is no question at all: fewer bytes than a header, or a reply (QR), which would start a loop.
+    There is no reply to a message shorter than a header, nor to a reply (QR), which could start a loop.
     """
     if len(data) < HEADER_BYTES:
         return None
@@ -55,7 +55,7 @@ def parse_query(data: bytes) -> Query | bytes | None:
         return error_reply(data, codes.REFUSED)
     if opcode != codes.OPCODE_QUERY:
         return error_reply(data, codes.NOTIMP)
-    if questions != 1 or answers or authority > 1:  # IXFR brings its SOA as authority (RFC 1995 §3)
+    if questions != 1 or answers or authority > 1:  # IXFR has a SOA in its authority section (RFC 1995 §3)
         return error_reply(data, codes.FORMERR)
     end = name_end(data, HEADER_BYTES)
     if end is None or end + 4 > len(data):
@@ -74,7 +74,10 @@ def parse_query(data: bytes) -> Query | bytes | None:
 
 
 def name_end(data: bytes, position: int) -> int | None:
-    """Where a name in a question ends: after at most 255 bytes, without pointers (there is nothing to point to)."""
+    """Return the position after the name at `position` in a question; None if it is malformed.
+
+    A name has at most 255 bytes; compression pointers are malformed, because there is no name to point back to.
+    """
     limit = min(len(data), position + MAX_NAME_BYTES)
     while position < limit:
         length = data[position]
@@ -87,7 +90,7 @@ def name_end(data: bytes, position: int) -> int | None:
 
 
 def _read_records(query: Query, authority: int, additional: int) -> bool:
-    """Step over the records after the question and find OPT; false if they are malformed (RFC 6891 §6.1.1)."""
+    """Skip the records after the question and read OPT among them; false if any is malformed (RFC 6891 §6.1.1)."""
     data = query.data
     position = query.end
     for number in range(authority + additional):
@@ -107,7 +110,10 @@ def _read_records(query: Query, authority: int, additional: int) -> bool:
 
 
 def record_name_end(data: bytes, position: int) -> int | None:
-    """Where a name ends that may end in a pointer, which must point back (RFC 1035 §4.1.4) and is not followed."""
+    """Return the position after the name at `position` in a record; None if it is malformed.
+
+    The name may end in a compression pointer, which must point back (RFC 1035 §4.1.4) and is not followed.
+    """
     start = position
     while position < len(data):
         length = data[position]

@@ -1,7 +1,7 @@
-"""Record data: from the config's text, objects and lists to wire form, checked (RFC 1035 §3.3 and each type's own).
+"""Record data: parsed from the config to wire form and checked (RFC 1035 §3.3, and the RFC of each type).
 
-A value may be text, an object with named fields, or a list of them. Names in record data keep the config's spelling.
-Who compiles asks `parse_records` for the data of a name and type; problems are ValueErrors in words for the operator.
+A value is text in the format of zone files, or an object with named fields. Names keep their spelling. `parse_data`
+is called by `dns.zone.compile` for each value. All errors are ValueErrors with a message for the operator.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from npserver.errors import clip
 from npserver.regex import regex
 
 MAX_TTL = 2**31 - 1  # RFC 2181 §8
-MAX_STRING_BYTES = 255  # RFC 1035 §3.3: a character string
-MAX_DATA_BYTES = 65_535 - 1024  # of one record, so that it fits a message beside its question
+MAX_STRING_BYTES = 255  # of a character-string (RFC 1035 §3.3)
+MAX_DATA_BYTES = 65_535 - 1024  # of one record, so that it fits a message with the question
 
-#: Where the name that a record points to begins in its data: it may be compressed (RFC 3597 §4) ...
+#: Types whose data ends in a name that may be compressed (RFC 3597 §4), with the offset of the name in the data.
 COMPRESSIBLE = {codes.NS: 0, codes.CNAME: 0, codes.PTR: 0, codes.MX: 2}
-#: ... and its addresses are worth sending along (RFC 1035 §3.3, RFC 2782, RFC 9460 §4.1).
+#: Types whose target's addresses belong in the additional section (RFC 1035 §3.3, RFC 2782, RFC 9460 §4.1), with the
+#: offset of the target's name.
 ADDRESSED = {codes.NS: 0, codes.MX: 2, codes.SRV: 6, codes.SVCB: 2, codes.HTTPS: 2}
 
 _TTL = regex(r"(\d+)([smhdw]?)")
@@ -36,21 +37,21 @@ Fields = Mapping[str, object]
 
 
 def parse_type(text: str) -> int:
-    """Read a record type: one of ours, or `TYPE65280` (RFC 3597 §5). Raises: ValueError."""
+    """Return the number of a record type: one of `PARSED_TYPES`, or `TYPE65280` (RFC 3597 §5). Raises: ValueError."""
     if (number := PARSED_TYPES.get(text.upper())) is not None:
         return number
     if match := _GENERIC_TYPE.fullmatch(text.upper()):
         number = int(match[1])
         if number > 65_535:
-            raise ValueError(f"record types end at 65535, got {clip(text)}")
-        if number in (0, codes.OPT) or 128 <= number <= 255:  # RFC 6895 §3.1: meta types and questions
-            raise ValueError(f"{text} is not a type of records")
+            raise ValueError(f"expected a record type up to TYPE65535, got {clip(text)}")
+        if number in (0, codes.OPT) or 128 <= number <= 255:  # RFC 6895 §3.1: meta-types and question types
+            raise ValueError(f"{text} is not a type of stored records")
         return number
     raise ValueError(f"unknown record type {clip(text)}")
 
 
 def parse_ttl(value: object) -> int:
-    """Read seconds, or text such as `5m`. Raises: ValueError."""
+    """Return a TTL in seconds, given in seconds or as text such as `5m`. Raises: ValueError."""
     if isinstance(value, str) and (match := _TTL.fullmatch(value)):
         value = int(match[1]) * _TTL_FACTORS[match[2]]
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_TTL:
@@ -59,7 +60,7 @@ def parse_ttl(value: object) -> int:
 
 
 def parse_data(rtype: int, value: Value) -> bytes:
-    """Read the data of one record. Raises: ValueError."""
+    """Return the data of one record in wire form. Raises: ValueError."""
     if isinstance(value, str) and value.startswith("\\#"):
         return _generic(value)
     parser = _PARSERS.get(rtype)
@@ -67,12 +68,12 @@ def parse_data(rtype: int, value: Value) -> bytes:
         raise ValueError(f'expected data as "\\\\# 4 0A000001" (RFC 3597), got {clip(value)}')
     data = parser(value)
     if len(data) > MAX_DATA_BYTES:
-        raise ValueError(f"{len(data)} bytes are more than a record can hold")
+        raise ValueError(f"expected at most {MAX_DATA_BYTES} bytes of data, got {len(data)}")
     return data
 
 
 def parse_ipv4(value: Value) -> bytes:
-    """Read an address, plain or as {"address": ...}. Raises: ValueError."""
+    """Return the 4 bytes of an address, given as text or as {"address": ...}. Raises: ValueError."""
     text = value if isinstance(value, str) else _only(value, "address")
     if isinstance(text, str):
         parts = text.split(".")
@@ -85,7 +86,7 @@ def parse_ipv4(value: Value) -> bytes:
 
 
 def parse_ipv6(value: Value) -> bytes:
-    """Read an address, plain or as {"address": ...}. Raises: ValueError."""
+    """Return the 16 bytes of an address, given as text or as {"address": ...}. Raises: ValueError."""
     text = value if isinstance(value, str) else _only(value, "address")
     if isinstance(text, str) and "%" not in text:
         try:
@@ -166,17 +167,17 @@ def _soa(value: Value) -> bytes:
 
 
 def _mailbox(value: Value) -> Value:
-    """`hostmaster@example.com` as DNS writes it, with a dot (RFC 1035 §8)."""
+    """Return a mailbox such as `hostmaster@example.com` as a domain name (RFC 1035 §8); any other value unchanged."""
     if not isinstance(value, str) or "@" not in value:
         return value
     local, _, domain = value.partition("@")
     if "." in local:
-        raise ValueError(f"the part of {clip(value)} before the @ holds a dot, which cannot be written here")
+        raise ValueError(f"the part of {clip(value)} before the @ holds a dot, which is not supported")
     return f"{local}.{domain}"
 
 
 def _caa(value: Value) -> bytes:
-    """RFC 8659 §4.1: flags (1 byte), length of the tag (1), tag, value."""
+    """Return CAA data (RFC 8659 §4.1): flags (1 byte), length of the tag (1), tag, value."""
     if isinstance(value, str):
         match = re.fullmatch(r'(\d+)\s+(\w+)\s+(?:"([^"]*)"|(\S+))', value.strip())
         if match is None:
@@ -212,7 +213,7 @@ def _svcb(value: Value) -> bytes:
 
 
 def _generic(text: str) -> bytes:
-    r"""RFC 3597 §5: `\# length hexadecimal`."""
+    r"""Return the data in generic notation, `\# length hexadecimal` (RFC 3597 §5)."""
     parts = text.split()
     length = _decimal(parts[1], "length") if len(parts) > 1 else -1
     try:
@@ -238,7 +239,7 @@ _PARSERS: dict[int, Callable[[Value], bytes]] = {
     codes.SVCB: _svcb,
     codes.HTTPS: _svcb,
 }
-#: The types that the config names, by name.
+#: The types that the config can name, by name.
 PARSED_TYPES = {codes.TYPE_NAMES[number]: number for number in _PARSERS}
 
 

@@ -1,4 +1,7 @@
-"""Service parameters of SVCB and HTTPS records (RFC 9460 §2.2, §7): key (2 bytes), length (2), value; keys in order."""
+"""Service parameters of SVCB and HTTPS records (RFC 9460 §2.2, §7).
+
+Wire form: for each parameter, in ascending order of keys, key (2 bytes), length (2), value.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ _KEYS = {
 
 
 def parse_params(params: Mapping[str, object]) -> bytes:
-    """Read `{"alpn": ["h2", "h3"], "port": 8443, "ipv4hint": "192.0.2.1"}`. Raises: ValueError."""
+    """Return parameters such as `{"alpn": ["h2", "h3"], "port": 8443}` in wire form. Raises: ValueError."""
     found: dict[int, bytes] = {}
     for name, value in params.items():
         key = _key(name)
@@ -42,9 +45,9 @@ def _check(found: Mapping[int, bytes]) -> None:
     for start in range(0, len(mandatory), 2):
         key = int.from_bytes(mandatory[start : start + 2], "big")
         if key == 0 or key not in found:
-            raise ValueError(f"mandatory names key{key}, which is not there (RFC 9460 §8)")
+            raise ValueError(f"mandatory names key{key}, which is not among the parameters (RFC 9460 §8)")
     if 2 in found and 1 not in found:
-        raise ValueError("no-default-alpn needs alpn (RFC 9460 §7.1.1)")
+        raise ValueError("no-default-alpn requires alpn (RFC 9460 §7.1.1)")
 
 
 def _key(name: str) -> int:
@@ -58,7 +61,7 @@ def _key(name: str) -> int:
 def _items(value: object) -> list[str]:
     items = value.split(",") if isinstance(value, str) else value
     if not isinstance(items, list) or not items or not all(isinstance(item, str) and item for item in items):
-        raise ValueError(f"expected text or a list of texts, got {clip(value)}")
+        raise ValueError(f"expected text or a list of text, got {clip(value)}")
     return items
 
 
@@ -70,7 +73,7 @@ def _mandatory(value: object) -> bytes:
 def _alpn(value: object) -> bytes:
     raw = [item.encode() for item in _items(value)]
     if any(len(one) > 255 for one in raw):
-        raise ValueError("a protocol's name is longer than 255 bytes")
+        raise ValueError("a protocol name is longer than 255 bytes")
     return b"".join([bytes([len(one)]) + one for one in raw])
 
 

@@ -1,7 +1,8 @@
-"""Sections to bytes: everything of a reply that follows the question, compressed (RFC 1035 §4.1), ready to be sent.
+"""Compiles the sections that a lookup found to bytes: all of a reply that follows the question (RFC 1035 §4.1).
 
-An answer holds for every name of the same length that ends in `suffix`, however its letters are spelled: pointers
-into the question repeat the asker's spelling. A reply is id, head, the question as it came, body, OPT.
+A reply is id, head, the question as sent, body, OPT; everything but id, question and OPT is compiled here. An answer
+fits every name of the same length that ends in `suffix`, in any spelling, because its compression pointers lead into
+the question.
 """
 
 from __future__ import annotations
@@ -16,15 +17,23 @@ from npserver.dns.message.name import ROOT
 from npserver.dns.message.record import COMPRESSIBLE
 from npserver.dns.zone.lookup import Records, Sections
 
-MAX_ROTATIONS = 16  # orders kept of a set of addresses
-_MAX_POINTER = 0x3FFF
+MAX_ROTATIONS = 16  # orders compiled of one record set of addresses
+_MAX_POINTER = 0x3FFF  # the largest offset that a compression pointer can hold
 
-Heads = tuple[bytes, ...]
+Heads = tuple[bytes, ...]  # as made by `heads`
 Counts = tuple[int, int, int]  # of the answer, authority and additional sections
 
 
 class CompiledAnswer:
-    """A reply, compiled. `bodies` are the same records in rotated order (RFC 1794)."""
+    """A compiled reply to a question.
+
+    Args:
+        flags: of the header.
+        counts: of the records in the three sections, without OPT.
+        bodies: the bytes between question and OPT; several ones hold the same records in rotated order (RFC 1794).
+        rate_limit_key: equal for all answers that response rate limiting counts as one.
+        tally: how often answers of this type and rcode were sent.
+    """
 
     __slots__ = (
         "bodies",
@@ -40,13 +49,14 @@ class CompiledAnswer:
         self, flags: int, counts: Counts, bodies: tuple[bytes, ...], rate_limit_key: bytes, tally: list[int]
     ) -> None:
         self.bodies = bodies
+        #: Yields the bodies in turn, forever.
         self.body_cycle = repeat(bodies[0]) if len(bodies) == 1 else cycle(bodies)
         self.full_heads = heads(flags, counts)
         self.truncated_heads = heads(flags | TC, (0, 0, 0))
-        #: The answer without its additional section, for those who can take no more.
+        #: Heads and body without the additional section, for clients whose size limit the whole reply exceeds.
         self.without_additional: tuple[Heads, bytes] | None = None
-        self.rate_limit_key = rate_limit_key  # equal for answers that rate limits count as one
-        self.tally = tally  # one number: how often answers of this type and rcode were given
+        self.rate_limit_key = rate_limit_key
+        self.tally = tally
 
     def __repr__(self) -> str:
         return f"<CompiledAnswer {self.rate_limit_key!r} {len(self.bodies[0])} bytes>"
@@ -55,7 +65,7 @@ class CompiledAnswer:
 def compile_answer(
     sections: Sections, suffix: bytes, name_bytes: int, rate_limit_key: bytes, tally: list[int]
 ) -> CompiledAnswer:
-    """Compile what a lookup found for names of `name_bytes` bytes that end in `suffix`."""
+    """Compile the sections found for a name of `name_bytes` bytes that ends in `suffix`."""
     flags = QR | (AA if sections.is_authoritative else 0) | sections.rcode & 0xF
     bodies, counts = _bodies(sections, suffix, name_bytes)
     answer = CompiledAnswer(flags, counts, bodies, rate_limit_key, tally)
@@ -69,7 +79,7 @@ def compile_answer(
 def compile_single_set(
     rtype: int, ttl: int, data: tuple[bytes, ...], rate_limit_key: bytes, tally: list[int]
 ) -> CompiledAnswer:
-    """Compile the commonest answer, a record set of the asked name whose data holds no names: equal, but faster."""
+    """Compile the commonest answer faster: one record set, owned by the name asked for, whose data holds no names."""
     # hot: dns-many
     fixed = pack("!HHHI", 0xC00C, rtype, codes.CLASS_IN, ttl)
     if len(data) == 1:
@@ -81,13 +91,13 @@ def compile_single_set(
 
 
 def _rotation(rtype: int, count: int) -> range:
-    """Where to begin with a set of so many records."""
+    """Return the index of the first record in each order of a record set of `count` records."""
     return range(0, count, -(-count // MAX_ROTATIONS)) if rtype in (codes.A, codes.AAAA) else range(1)
 
 
 @lru_cache(maxsize=1024)
 def heads(flags: int, counts: Counts) -> Heads:
-    """Bytes 2 to 12 of a reply, by RD + 2 * EDNS + 4 * RA."""
+    """Return bytes 2 to 12 of a reply for each combination of RD + 2 * EDNS + 4 * RA, which is the index."""
     answers, authority, additional = counts
     return tuple(
         [
@@ -118,7 +128,10 @@ def _bodies(sections: Sections, suffix: bytes, name_bytes: int) -> tuple[tuple[b
 
 
 class BodyWriter:
-    """Writes records after a question whose name has `name_bytes` bytes and ends in `suffix`."""
+    """Writes the records of a reply, with name compression (RFC 1035 §4.1.4).
+
+    The name in the question has `name_bytes` bytes and ends in `suffix`.
+    """
 
     def __init__(self, suffix: bytes, name_bytes: int) -> None:
         self.body = bytearray()
@@ -131,7 +144,7 @@ class BodyWriter:
             suffix = suffix[suffix[0] + 1 :]
 
     def add(self, records: Records) -> int:
-        """Append a record set; gives the number of records."""
+        """Append the records of a record set and return their number."""
         fixed = pack("!HHI", records.rtype, codes.CLASS_IN, records.ttl)
         names_at = COMPRESSIBLE.get(records.rtype)
         for data in records.data:
@@ -155,7 +168,7 @@ class BodyWriter:
         return len(records.data)
 
     def _add_name(self, wire: bytes) -> int:
-        """Append the name that `wire` starts with, compressed; gives its length in `wire`."""
+        """Append the name that `wire` begins with, compressed, and return its length in `wire`."""
         position = 0
         end = 0
         while wire[end]:

@@ -1,8 +1,8 @@
-"""Which zones there are: named, marked by SOA or NS, or derived from the names (called by `dns.zone.compile`).
+"""Chooses the apexes of zones: named in the config, marked by SOA or NS, or derived from names.
 
-A derived zone is the last label of a name: `redis.local` gives `local`. A public top-level domain is nobody's own, so
-there it is two labels: `api.company.com` gives `company.com`. Reverse names give their network's zone, a /24 or /64
-(RFC 1035 §3.5, RFC 3596 §2.5), so that other people's networks are not denied.
+A derived zone is the last label of a name: `redis.local` is in `local`. Nobody owns a public top-level domain, so
+there it is two labels: `api.company.com` is in `company.com`. Reverse names are in the zone of their network, a /24
+or /64 (RFC 1035 §3.5, RFC 3596 §2.5), so that no answers are given for other networks. Called by `dns.zone.compile`.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ def choose_apexes(named: Iterable[bytes], sets: Mapping[bytes, RecordSets], stan
     apexes = set(named)
     apexes.update([key for key, of_name in sets.items() if codes.SOA in of_name])
     served = sorted([key for key, of_name in sets.items() if codes.NS in of_name], key=len)
-    for key in served:  # the uppermost NS makes a zone, those below it delegate
+    for key in served:  # the topmost NS marks an apex, those below it mark cuts
         if not _is_covered(key, apexes):
             apexes.add(key)
     standalone = set(standalone)
     derived: set[bytes] = set()
-    parents: dict[bytes, bool] = {}  # whether what stands below is covered; siblings share the answer
+    parents: dict[bytes, bool] = {}  # by parent: whether a zone holds the names below it
     for key in sets:
         if key in apexes or key in standalone:
             continue
@@ -54,10 +54,12 @@ def choose_apexes(named: Iterable[bytes], sets: Mapping[bytes, RecordSets], stan
 
 
 def _is_covered(key: bytes, apexes: set[bytes]) -> bool:
+    """Return whether one of the zones holds the name."""
     return any(name in apexes for name in ancestors(key))
 
 
 def _derive(key: bytes) -> bytes:
+    """Return the apex of the zone derived from a name."""
     parts = labels(key)
     if parts[-2:] == _IPV4_TREE:
         kept = min(len(parts), 5)

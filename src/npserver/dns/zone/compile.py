@@ -1,6 +1,7 @@
-"""From the config's records to tables, checking everything (called by `nameserver.compile`, once per view).
+"""Compiles and checks the records of the config, giving the tables of one view.
 
-Data is checked and encoded here; answers are made when first asked for, so that 100,000 names load fast.
+Data is checked and encoded here; answers are compiled when first asked for, so that 100,000 names load fast. Called
+by `nameserver.compile`, once per view.
 """
 
 from __future__ import annotations
@@ -19,20 +20,28 @@ from npserver.errors import clip
 from npserver.guess import get_close_matches
 
 Path = tuple[str | int, ...]
-#: Says what is wrong: where below the records, and in words.
+#: Called with each problem: its path below the records, and a message for the operator.
 ReportProblem = Callable[[Path, str], None]
-#: Says whether there is such an upstream, and complains itself if not.
+#: Called with a path and the name of an upstream: returns whether it exists, and reports it if not.
 HasUpstream = Callable[[Path, str], bool]
 
-MAX_UPSTREAM_TTL_S = 5  # addresses that follow health checks must not be cached for long
-MAX_SET_BYTES = 60_000  # of one set on the wire, so that a message can hold it
+MAX_UPSTREAM_TTL_S = 5  # of addresses that follow health checks: clients must not cache them for long
+MAX_SET_BYTES = 60_000  # of one record set in wire form, so that it fits a message
 
+#: Refresh, retry and expire of an SOA made here.
 _SOA_TIMES = b"".join([seconds.to_bytes(4, "big") for seconds in (3600, 600, 604_800)])
 
 
 @dataclass(slots=True)
 class Settings:
-    """What holds for all names."""
+    """Settings for all names of a view.
+
+    Args:
+        ttl: default TTL in seconds.
+        zones: keys of the apexes that the config names.
+        auto_ptr: whether to make PTR records from addresses.
+        has_upstream: whether there is an upstream for `upstream://` addresses.
+    """
 
     ttl: int
     zones: Sequence[bytes] = ()
@@ -41,21 +50,22 @@ class Settings:
 
 
 def compile_tables(records: Mapping[str, Mapping[str, object]], settings: Settings, report: ReportProblem) -> Tables:
-    """Make the tables of `records`. Wrong ones are told to `report` and left out."""
+    """Return the tables of records, given by name and type. Invalid ones are reported and left out."""
     return _Compilation(settings, report).run(records)
 
 
 class _Compilation:
-    """One run: the record sets by name, then the nodes and zones."""
+    """One compilation: first the record sets by name, then the nodes and zones."""
 
     def __init__(self, settings: Settings, report: ReportProblem) -> None:
         self.settings = settings
         self.report = report
         self.sets: dict[bytes, dict[int, RecordSet]] = {}
         self.upstream_sets: list[tuple[bytes, int, int, str]] = []
-        self.standalone: list[bytes] = []  # reverse names of public addresses: zones of their own
+        self.standalone: list[bytes] = []  # reverse names of public addresses, each a zone of its own
 
     def run(self, records: Mapping[str, Mapping[str, object]]) -> Tables:
+        """Compile `records` and return the tables."""
         spelled: dict[bytes, str] = {}
         for text, of_name in records.items():
             try:
@@ -128,16 +138,18 @@ class _Compilation:
             self.sets[key][rtype] = (ttl, tuple(data))
 
     def _check_single(self, text: str, of_name: Mapping[str, object], sets: RecordSets) -> None:
-        """RFC 1034 §3.6.2: a CNAME stands alone; it and SOA are single."""
+        """Check that a name has one CNAME and no other records, and at most one SOA (RFC 1034 §3.6.2)."""
         for rtype in (codes.CNAME, codes.SOA):
             if rtype in sets and len(sets[rtype][1]) > 1:
-                self.report((text, codes.type_name(rtype)), f"{codes.type_name(rtype)}: only one is possible")
+                self.report((text, codes.type_name(rtype)), f"{codes.type_name(rtype)}: a name can have only one")
         others = [name for name in of_name if name.upper() not in ("CNAME", "TTL")]
         if codes.CNAME in sets and others:
-            self.report((text, "CNAME"), f"a CNAME must stand alone, but there is {others[0]} too (RFC 1034 §3.6.2)")
+            self.report(
+                (text, "CNAME"), f"a name with a CNAME can have no other records, but has {others[0]} (RFC 1034 §3.6.2)"
+            )
 
     def _add_reverse(self) -> None:
-        """Make PTR records from addresses, where the config gives none itself."""
+        """Add PTR records for all addresses whose reverse names are not in the config."""
         found: dict[bytes, dict[bytes, int]] = {}
         for key, sets in self.sets.items():
             if key.startswith(WILDCARD):
@@ -156,6 +168,7 @@ class _Compilation:
     # ── nodes and zones ──
 
     def _build(self) -> Tables:
+        """Make the nodes and zones of all record sets."""
         tables = Tables()
         nodes = tables.nodes
         sets = self.sets
@@ -181,7 +194,7 @@ class _Compilation:
         return tables
 
     def _link_parent(self, tables: Tables, key: bytes) -> None:
-        """A zone below another of ours: the names between exist, and what is above is its parent."""
+        """Make the nodes between a zone and the zone above it, if that is ours too, and note that as its parent."""
         above = key
         while above != ROOT:
             above = parent(above)
@@ -191,7 +204,7 @@ class _Compilation:
                 return
 
     def _soa(self, key: bytes, of_name: dict[int, RecordSet]) -> RecordSet:
-        """The zone's SOA: the config's, or one with defaults whose serial is filled in by `_set_serials`."""
+        """Return a zone's SOA: that of the config, or a default one, whose serial `_set_serials` fills in."""
         if codes.SOA in of_name:
             return of_name[codes.SOA]
         servers = of_name.get(codes.NS)
@@ -203,7 +216,7 @@ class _Compilation:
         return ttl, (mname + rname + bytes(4) + _SOA_TIMES + ttl.to_bytes(4, "big"),)
 
     def _set_serials(self, tables: Tables) -> None:
-        """Derive serials from the zones' content: the same in every process, another after each change."""
+        """Derive the serials of default SOAs from the zones' content: equal in all processes, new after each change."""
         made = {key: zone for key, zone in tables.zones.items() if codes.SOA not in zone.apex.sets}
         if not made:
             return
@@ -220,7 +233,7 @@ class _Compilation:
 
 
 def _attach(nodes: dict[bytes, Node], key: bytes) -> Node:  # hot: dns-load
-    """Give a node its zone and cut from the node above, which is made if only names below it are known."""
+    """Return the node of a name, with the zone and cut of the node above. Nodes that are missing are made."""
     node = nodes.get(key)
     if node is None:
         node = nodes[key] = Node(key, NO_SETS)

@@ -1,8 +1,9 @@
-"""What to answer: RFC 1034 §4.3.2 over the tables, with wildcards (RFC 4592), aliases followed through all our zones
-(RFC 6604), referrals, and SOA beside every "no" (RFC 2308).
+"""The lookup of RFC 1034 §4.3.2 in the tables, which yields the sections of an answer.
 
-`find` says how a name stands in the tables, `look_up` gathers the sections. Pure; `dns.zone.responder` remembers
-results."""
+It follows wildcards (RFC 4592) and aliases through all our zones (RFC 6604), refers to other servers at cuts, and adds
+the SOA to negative answers (RFC 2308). `find` tells the status of a name, `look_up` gathers the sections. Pure; results
+are cached by `dns.zone.responder`.
+"""
 
 from __future__ import annotations
 
@@ -14,25 +15,25 @@ from npserver.dns.message.name import MAX_LABEL_BYTES, MAX_NAME_BYTES, ROOT
 from npserver.dns.message.record import ADDRESSED
 from npserver.dns.zone.tables import NO_SETS, Node, RecordSet, Tables, Zone
 
-MAX_ALIASES = 16  # of a chain; longer ones end there, and the client asks on
+MAX_ALIASES = 16  # followed in a chain of CNAMEs; the client asks for the rest itself
 
-#: RFC 8482 §4.2: what a public server says instead of all records.
+#: The HINFO that a public server answers ANY with, instead of all records (RFC 8482 §4.2).
 MINIMAL_ANY: RecordSet = (3600, (b"\x07RFC8482\0",))
 
 
 class NameStatus(Enum):
-    """How a name stands in the tables."""
+    """Whether and how a name exists in the tables."""
 
     EXISTS = "exists"
-    WILDCARD = "wildcard"  # a `*` node speaks for it
-    MISSING = "missing"
-    DELEGATED = "delegated"
+    WILDCARD = "wildcard"  # does not exist, but a wildcard matches it
+    MISSING = "missing"  # does not exist in our zone
+    DELEGATED = "delegated"  # at or below a cut
     FOREIGN = "foreign"  # in none of our zones
 
 
 @dataclass(slots=True)
 class Records:
-    """A record set in an answer. `owner` None: the name that was asked for, whatever it is."""
+    """A record set in a reply. An `owner` of None stands for the name asked for."""
 
     owner: bytes | None
     rtype: int
@@ -42,24 +43,29 @@ class Records:
 
 @dataclass(slots=True)
 class Sections:
-    """What a lookup found."""
+    """The records that a lookup found, by section (RFC 1034 §3.7)."""
 
     rcode: int = codes.NOERROR
     is_authoritative: bool = True
     answer: list[Records] = field(default_factory=list)
     authority: list[Records] = field(default_factory=list)
     additional: list[Records] = field(default_factory=list)
-    needs_additional: bool = False  # glue: an answer without it is truncated (RFC 9471)
+    needs_additional: bool = False  # holds glue: a reply without it must be truncated (RFC 9471)
 
 
+#: The status of a name and the node that decides it; None if it is foreign.
 Found = tuple[NameStatus, Node | None]
 
 
 def find(tables: Tables, key: bytes) -> Found:  # hot: dns-missing
-    """Say how `key` stands, and which node speaks for it: itself, the `*`, the closest ancestor, the cut.
+    """Return the status of a name, and the node that decides it: its own, the wildcard, the closest ancestor, the cut.
 
-    `key`, in lower case, ends in its first zero byte. Labels that only look longer than all our names are stepped
-    over without look-ups, so that the cost hardly follows their number. Raises: ValueError if it is no name.
+    Leading labels that make the name longer than any of ours are skipped without look-ups, so that names of many
+    labels cost little more.
+
+    `key`: the name in lower case, ending in its first zero byte.
+
+    Raises: ValueError if it is not a valid name.
     """
     nodes = tables.nodes
     node = nodes.get(key)
@@ -90,9 +96,16 @@ def find(tables: Tables, key: bytes) -> Found:  # hot: dns-missing
 def look_up(
     tables: Tables, key: bytes, rtype: int, found: Found | None = None, *, minimal_any: bool = False
 ) -> Sections | None:
-    """Gather the answer for a name and type; None if the name is in none of our zones.
+    """Return the sections of the answer for a name and type; None if the name is in none of our zones.
 
-    With `found` given, `key` may be any name that stands so: the sections then hold for all of them.
+    Args:
+        tables: of the client's view.
+        key: the name asked for, in lower case.
+        rtype: the type asked for.
+        found: the result of `find`, if known. The sections then fit all names with that result.
+        minimal_any: whether to answer ANY with one HINFO.
+
+    Raises: ValueError if `key` is not a valid name.
     """
     sections = Sections()
     asked = key
@@ -114,7 +127,7 @@ def look_up(
             sections.authority.append(_denial(zone))
             break
         alias = node.sets.get(codes.CNAME)
-        if alias is not None:  # whatever was asked for
+        if alias is not None:  # applies to all types asked for
             if node in seen or len(seen) >= MAX_ALIASES:
                 break
             seen.add(node)
@@ -137,7 +150,7 @@ def look_up(
 
 
 def _parent_side(status: NameStatus, node: Node, key: bytes) -> tuple[NameStatus, Node]:
-    """DS stands above a cut (RFC 4035 §3.1.4.1): the parent's zone answers, when that is ours."""
+    """Return the status of a name for DS, which the zone above a cut answers, if it is ours (RFC 4035 §3.1.4.1)."""
     if node.key != key:
         return status, node
     if status is NameStatus.DELEGATED:
@@ -150,18 +163,19 @@ def _parent_side(status: NameStatus, node: Node, key: bytes) -> tuple[NameStatus
 
 
 def _refer(sections: Sections, cut: Node) -> None:
-    """Someone else knows: the NS records, without authority unless an alias led here (RFC 1034 §4.3.2 step 3b)."""
+    """Add a referral: the NS records of the cut, authoritative only if an alias led here (RFC 1034 §4.3.2 step 3b)."""
     sections.is_authoritative = bool(sections.answer)
     sections.needs_additional = True
     sections.authority.append(Records(cut.key, codes.NS, *cut.sets[codes.NS]))
 
 
 def _denial(zone: Zone) -> Records:
+    """Return the SOA for a negative answer (RFC 2308 §3)."""
     return Records(zone.key, codes.SOA, zone.negative_ttl, zone.soa[1])
 
 
 def _add_addresses(tables: Tables, sections: Sections, asked: bytes) -> None:
-    """Send along the addresses, which we hold, of the names that records point to."""
+    """Add our addresses of the names that records point to (RFC 1034 §4.3.2 step 6)."""
     present = {(one.owner or asked, one.rtype) for one in sections.answer}
     for one in (*sections.answer, *sections.authority):
         offset = ADDRESSED.get(one.rtype)
@@ -170,7 +184,7 @@ def _add_addresses(tables: Tables, sections: Sections, asked: bytes) -> None:
         for data in one.data:
             target = _target(data[offset:]).lower()
             if target == ROOT and one.rtype in (codes.SVCB, codes.HTTPS):
-                target = one.owner or asked  # the owner itself
+                target = one.owner or asked  # RFC 9460 §2.5.2: the root means the owner
             node = tables.nodes.get(target)
             if node is None or (node.cut is not None and not sections.needs_additional):
                 continue
@@ -182,7 +196,7 @@ def _add_addresses(tables: Tables, sections: Sections, asked: bytes) -> None:
 
 
 def _target(data: bytes) -> bytes:
-    """The name at the start of `data`, which is valid."""
+    """Return the valid name that `data` begins with."""
     position = 0
     while data[position]:
         position += data[position] + 1

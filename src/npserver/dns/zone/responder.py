@@ -1,7 +1,8 @@
-"""Answers of one view, made when first asked for and remembered; transport-independent.
+"""Answers to the questions of one view's clients, compiled when first asked for and cached.
 
-Answers to names that exist are kept by name, type and class. All others are shared: an answer depends on the asked
-name only by its length (see `dns.zone.answer`), so random names of a zone cost one made answer per length.
+Answers for names that exist are cached by name, type and class. All others are shared: they depend on the name only by
+its length (see `dns.zone.answer`), so that random names in a zone cost one compiled answer per length. Independent of
+transports.
 """
 
 from __future__ import annotations
@@ -15,23 +16,28 @@ from npserver.dns.zone.answer import CompiledAnswer, compile_answer, compile_sin
 from npserver.dns.zone.lookup import NameStatus, Sections, find, look_up
 from npserver.dns.zone.tables import Node, Tables
 
-MAX_ANSWERS = 200_000  # remembered of each rtype; some 500 bytes each
-#: Type and class as they stand in a question, of the types that are plain data, in class IN.
+MAX_ANSWERS = 200_000  # kept in each of the two caches; some 500 bytes each
+#: Type by the bytes of type and class in a question, for stored types that are looked up plainly, in class IN.
 _PLAIN = {
     pack("!HH", rtype, codes.CLASS_IN): rtype
     for rtype in codes.TYPE_NAMES
     if rtype not in (codes.AXFR, codes.IXFR, codes.ANY, codes.DS)
 }
 
-#: Types whose data holds no names to be compressed or looked up.
+#: Types whose data holds no names that could be compressed or looked up.
 _WITHOUT_NAMES = frozenset({codes.A, codes.AAAA, codes.TXT, codes.CAA})
 
-#: Counts by type and rcode, each in a list of one number.
+#: How often answers were sent, by names of type and rcode, each in a list of one number.
 Tallies = dict[tuple[str, str], list[int]]
 
 
 class Responder:
-    """Finds or makes the answer to a question."""
+    """Finds answers in a cache, or looks them up and compiles them.
+
+    Args:
+        tables: of the view.
+        tallies: shared by the responders of all views.
+    """
 
     __slots__ = ("_shared", "answers", "refusals", "tables", "tallies")
 
@@ -46,12 +52,12 @@ class Responder:
         return f"<Responder {len(self.tables.zones)} zones, {len(self.answers)} answers>"
 
     def clear(self) -> None:
-        """Make all answers anew: the tables have changed."""
+        """Drop all cached answers, after the tables have changed."""
         self.answers.clear()
         self._shared.clear()
 
     def refusal(self, rtype: int, rcode: int) -> CompiledAnswer:
-        """An answer without records."""
+        """Return an answer without records."""
         name = codes.TYPE_NAMES.get(rtype, "other")
         answer = self.refusals.get((name, rcode))
         if answer is None:
@@ -61,7 +67,7 @@ class Responder:
         return answer
 
     def tally(self, rtype: int, rcode: int) -> list[int]:
-        """The count for a type and rcode."""
+        """Return the tally of answers with this type and rcode."""
         return self.tallies.setdefault((codes.TYPE_NAMES.get(rtype, "other"), codes.rcode_name(rcode)), [0])
 
     def answer(
@@ -76,7 +82,7 @@ class Responder:
         Raises: ValueError if `key` is not a valid name.
         """
         rtype = _PLAIN.get(type_and_class)
-        if rtype is not None:  # the commonest: records, no such name below one that exists, no such type
+        if rtype is not None:  # fast path: record set exists, name does not but its parent does, or type does not
             denial = None
             node = self.tables.nodes.get(key)
             if node is None:
@@ -94,6 +100,7 @@ class Responder:
         return self._find(key, type_and_class, minimal_any)
 
     def _find(self, key: bytes, type_and_class: bytes, minimal_any: bool) -> CompiledAnswer | None:
+        """Return an answer by a full lookup, from the shared ones if the name itself does not exist."""
         status, node = find(self.tables, key)
         rtype, of_class = type_and_class[0] << 8 | type_and_class[1], type_and_class[2] << 8 | type_and_class[3]
         if of_class not in (codes.CLASS_IN, codes.CLASS_ANY):
@@ -129,8 +136,9 @@ class Responder:
         return answer
 
     def _make(self, node: Node, key: bytes, type_and_class: bytes, rtype: int, minimal_any: bool) -> CompiledAnswer:
+        """Return the answer for a name that exists, and cache it by name, type and class."""
         place = key + type_and_class
-        if rtype == codes.ANY:  # depends on the transport: processors must not find it by the question alone
+        if rtype == codes.ANY:  # differs by transport, so processors must not find it by the question alone
             place += b"minimal" if minimal_any else b"full"
         answer = self.answers.get(place)
         if answer is None:
@@ -154,6 +162,7 @@ class Responder:
     def _share(
         self, place: tuple[object, ...], key: bytes, rtype: int, found: tuple[NameStatus, Node], sections: Sections
     ) -> CompiledAnswer:
+        """Compile an answer that fits all names with the same status and length, and cache it by `place`."""
         status, node = found
         if status is NameStatus.DELEGATED:
             suffix = node.key

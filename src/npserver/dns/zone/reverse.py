@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 
 def reverse_key(address: bytes) -> bytes:
-    """Give the name under `in-addr.arpa` or `ip6.arpa` of an address of 4 or 16 bytes."""
+    """Return the name below `in-addr.arpa` or `ip6.arpa` of an address of 4 or 16 bytes."""
     if len(address) == 4:
         text = [b"%d" % byte for byte in reversed(address)]
         return b"".join([bytes([len(one)]) + one for one in text]) + b"\x07in-addr\x04arpa\0"
@@ -14,5 +14,5 @@ def reverse_key(address: bytes) -> bytes:
 
 
 def is_local(address: bytes) -> bool:
-    """Whether an address belongs to a private network, so that its whole /24 or /64 is ours to answer for."""
+    """Return whether an address is private, so that we may answer for its whole /24 or /64."""
     return ip_address(address).is_private

@@ -1,4 +1,4 @@
-"""What lookups work on: all names that exist, their record sets, zones and cuts. Made by `dns.zone.compile`."""
+"""Tables that lookups read: all names that exist, their record sets, zones and cuts. Made by `dns.zone.compile`."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from npserver.dns.message import codes
 from npserver.dns.message.name import ROOT, parent
 
-#: The TTL and the data of the records of one name and type.
+#: TTL in seconds, and data in wire form, of all records of one name and type.
 RecordSet = tuple[int, tuple[bytes, ...]]
-RecordSets = Mapping[int, RecordSet]
+RecordSets = Mapping[int, RecordSet]  # by type
 
 NO_SETS: RecordSets = {}
 
 
 class Node:
-    """A name that exists."""
+    """A name that exists, with its record sets."""
 
     __slots__ = ("cut", "is_attached", "key", "sets", "wildcard", "zone")
 
@@ -25,16 +25,16 @@ class Node:
     def __init__(self, key: bytes, sets: RecordSets) -> None:
         self.key = key
         self.sets = sets
-        self.wildcard: Node | None = None  # the wildcard directly below
-        self.cut: Node | None = None  # the delegation that this name stands at or below
-        self.is_attached = False  # zone and cut are known
+        self.wildcard: Node | None = None  # the `*` directly below
+        self.cut: Node | None = None  # the cut at or above this name, if it is delegated
+        self.is_attached = False  # whether zone and cut are set
 
     def __repr__(self) -> str:
         return f"<Node {self.key!r} {[codes.type_name(rtype) for rtype in self.sets]}>"
 
 
 class Zone:
-    """An apex and what hangs below it."""
+    """A zone: its apex and SOA. Its nodes refer to it."""
 
     __slots__ = ("apex", "key", "parent", "soa")
 
@@ -42,21 +42,21 @@ class Zone:
         self.apex = apex
         self.key = apex.key
         self.soa = soa
-        self.parent: Zone | None = None  # the zone above, when it is ours too
+        self.parent: Zone | None = None  # the zone above, if it is ours too
 
     def __repr__(self) -> str:
         return f"<Zone {self.key!r}>"
 
     @property
     def negative_ttl(self) -> int:
-        """How long a "no" may be cached: the smaller of the SOA's TTL and its minimum (RFC 2308 §5)."""
+        """TTL of negative answers in seconds: the smaller of the SOA's TTL and its minimum (RFC 2308 §5)."""
         ttl, data = self.soa
         return min(ttl, int.from_bytes(data[0][-4:], "big"))
 
 
 @dataclass(slots=True)
 class UpstreamSet:
-    """Addresses that come from an upstream's healthy targets instead of the config."""
+    """A record set whose addresses are those of an upstream's healthy targets."""
 
     node: Node
     rtype: int
@@ -64,13 +64,13 @@ class UpstreamSet:
     upstream: str
 
 
-#: The addresses of an upstream at this moment, by name and record type; 4 or 16 bytes each.
+#: Returns the current addresses of the named upstream for a record type, 4 or 16 bytes each.
 FindAddresses = Callable[[str, int], Sequence[bytes]]
 
 
 @dataclass(slots=True)
 class Tables:
-    """All that one view's clients see."""
+    """All names and zones that the clients of one view see."""
 
     nodes: dict[bytes, Node] = field(default_factory=dict)
     zones: dict[bytes, Zone] = field(default_factory=dict)
@@ -78,7 +78,7 @@ class Tables:
     longest_key: int = 1  # bytes of the longest name
 
     def refresh(self, find_addresses: FindAddresses) -> bool:
-        """Take over the live sets' current addresses; True if any has changed, so that answers must be made anew."""
+        """Update the addresses from upstreams; return whether any changed, so that cached answers are outdated."""
         changed = False
         for one in self.upstream_sets:
             data = tuple(find_addresses(one.upstream, one.rtype))
@@ -95,7 +95,7 @@ class Tables:
         return changed
 
     def zone_nodes(self, zone: Zone) -> Iterator[Node]:
-        """The nodes of a zone, apex first, then by name, with what stands at and below its cuts."""
+        """Yield the nodes of a zone, the apex first, then by name, including those at and below its cuts."""
         keys = sorted(node.key for node in self.nodes.values() if node.zone is zone and node is not zone.apex)
         yield zone.apex
         for key in keys:
@@ -103,7 +103,7 @@ class Tables:
 
 
 def ancestors(key: bytes) -> Iterator[bytes]:
-    """The name itself and all above it, the root last."""
+    """Yield the name itself and all names above it, the root last."""
     while key != ROOT:
         yield key
         key = parent(key)

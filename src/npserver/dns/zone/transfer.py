@@ -1,4 +1,4 @@
-"""Whole zones for secondaries: the messages of an AXFR (RFC 5936), which also answer IXFR (RFC 1995 §4)."""
+"""Zone transfers to secondary servers: the messages of an AXFR (RFC 5936), which also answer IXFR (RFC 1995 §4)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from npserver.dns.zone.answer import BodyWriter
 from npserver.dns.zone.lookup import Records
 from npserver.dns.zone.tables import Tables, Zone
 
-MESSAGE_BYTES = 16_000  # compression reaches no further than 16,383 (RFC 5936 §3.4 leaves the size to us)
+MESSAGE_BYTES = 16_000  # of one message: compression pointers reach up to 16,383 (RFC 5936 §3.4)
 
 
 def transfer(tables: Tables, query: Query) -> Iterator[bytes]:
-    """Give the messages, without their length prefixes: SOA, everything, SOA. One that refuses if there is no zone."""
+    """Yield the messages without their length prefixes: the SOA, all other records, and the SOA again (RFC 5936 §2.2).
+
+    If the name asked for is not an apex, the only message is a reply with NOTAUTH.
+    """
     zone = tables.zones.get(query.key)
     flags = QR | (RD if query.recursion_desired else 0)
     head = query.data[:2]
@@ -33,6 +36,7 @@ def transfer(tables: Tables, query: Query) -> Iterator[bytes]:
 
 
 def _records(tables: Tables, zone: Zone) -> Iterator[Records]:
+    """Yield the record sets of a zone in the order of a transfer."""
     soa = Records(zone.key, codes.SOA, *zone.soa)
     yield soa
     for node in tables.zone_nodes(zone):
