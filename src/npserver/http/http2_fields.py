@@ -60,9 +60,9 @@ def read_request(fields: Fields, has_body: bool, limits: HeadLimits) -> Request:
         read[b"cookie"] = cookie = b"; ".join(cookies)
         lines.append(b"cookie: " + cookie)
     if size > limits.head_bytes:
-        raise BadRequest(f"request head of {size} bytes", 431, "limits.max_header_size")
+        raise BadRequest(f"request head of more than {limits.head_bytes} bytes", 431, "limits.max_header_size")
     if len(lines) > limits.fields:
-        raise BadRequest(f"{len(lines)} header fields", 431, "limits.max_headers")
+        raise BadRequest(f"more than {limits.fields} header fields", 431, "limits.max_headers")
     return _make_request(pseudo, read, lines, has_body, limits)
 
 
@@ -73,7 +73,7 @@ def _make_request(
     if pseudo[b":scheme"] not in _SCHEMES:
         raise BadRequest(f"bad scheme {clip(pseudo[b':scheme'])}")
     if len(pseudo[b":path"]) > limits.url_bytes:
-        raise BadRequest(f"request target of {len(pseudo[b':path'])} bytes", 414, "limits.max_url_size")
+        raise BadRequest(f"request target of more than {limits.url_bytes} bytes", 414, "limits.max_url_size")
     target = parse_target(pseudo[b":path"])
     authority = _find_authority(pseudo, fields)
     host = parse_authority(authority)
@@ -107,7 +107,7 @@ def _find_authority(pseudo: dict[bytes, bytes], fields: dict[bytes, bytes]) -> b
     if authority is None or host is None:
         found = host if authority is None else authority
         if not found:
-            raise BadRequest("no authority")
+            raise BadRequest("neither :authority nor Host")
         return found
     if authority.lower() != host.lower():
         raise BadRequest(f":authority {clip(authority)} but Host {clip(host)}")

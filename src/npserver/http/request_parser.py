@@ -48,7 +48,7 @@ def parse_head(head: bytes, limits: HeadLimits) -> Request:
     # hot: static-varied
     size, end = len(head), head.find(b"\r\n")
     if size > limits.head_bytes:
-        raise BadRequest(f"request head of {size} bytes", 431, "limits.max_header_size")
+        raise BadRequest(f"request head of more than {limits.head_bytes} bytes", 431, "limits.max_header_size")
     cookie = b""
     if size <= _MAX_CACHED_BYTES and end <= limits.url_bytes:
         method, is_idempotent, target, minor_version = _request_lines[head[:end]]
@@ -66,11 +66,11 @@ def parse_head(head: bytes, limits: HeadLimits) -> Request:
                 raise BadRequest(CONTROL)
     else:
         if head.count(b"\r\n") > limits.fields + 2:
-            raise BadRequest("too many header fields", 431, "limits.max_headers")
+            raise BadRequest(f"more than {limits.fields} header fields", 431, "limits.max_headers")
         method, is_idempotent, target, minor_version = _parse_request_line(head[:end], limits.url_bytes)
         block = _read_block(head[end:], minor_version, remember=False)
     if len(block.lines) >= limits.fields and len(block.lines) + bool(cookie) > limits.fields:
-        raise BadRequest(f"{len(block.lines) + bool(cookie)} header fields", 431, "limits.max_headers")
+        raise BadRequest(f"more than {limits.fields} header fields", 431, "limits.max_headers")
     values = block.values
     text, path, query, has_query, authority = target
     if authority or not values.host:
@@ -112,10 +112,10 @@ def check_partial_head(data: bytes, checked: int, limits: HeadLimits) -> None:
     if _BARE_LF.search(data, checked):
         raise BadRequest("bare LF in the request's head")
     if len(data) > limits.head_bytes:
-        raise BadRequest("request head too large", 431, "limits.max_header_size")
+        raise BadRequest(f"request head of more than {limits.head_bytes} bytes", 431, "limits.max_header_size")
     longest_line = limits.url_bytes + 64
     if len(data) > longest_line and data.find(b"\r\n", 0, longest_line) < 0:
-        raise BadRequest("request target too long", 414, "limits.max_url_size")
+        raise BadRequest(f"request target of more than {limits.url_bytes} bytes", 414, "limits.max_url_size")
 
 
 def first_fault(head: bytes, limits: HeadLimits, error: BadRequest) -> BadRequest:
@@ -138,7 +138,7 @@ def _parse_request_line(line: bytes, url_bytes: int) -> tuple[str, bool, Request
         raise BadRequest(f"bad request line {clip(line)}")
     method, target, version = words
     if len(target) > url_bytes:
-        raise BadRequest(f"request target of {len(target)} bytes", 414, "limits.max_url_size")
+        raise BadRequest(f"request target of more than {url_bytes} bytes", 414, "limits.max_url_size")
     minor_version = _VERSIONS.get(version)
     if minor_version is None:
         if _VERSION.fullmatch(version):

@@ -111,7 +111,7 @@ def check_partial_response_head(data: bytes) -> None:
         raise BadResponse(f"response head of more than {MAX_HEAD_BYTES} bytes")
     if not b"HTTP/1."[: len(data)].startswith(data[:7]):
         hint = " (TLS: is the target https?)" if data.startswith(TLS_ALERT) else ""
-        raise BadResponse(f"not an HTTP response: {data[:40]!r}{hint}")
+        raise BadResponse(f"not an HTTP response: {clip(data[:40])}{hint}")
 
 
 def parse_response_head(head: bytes) -> ResponseHead:
@@ -119,10 +119,10 @@ def parse_response_head(head: bytes) -> ResponseHead:
     # hot: proxy-varied
     status_line, *lines, _, _ = head.split(b"\r\n")
     if len(lines) > MAX_FIELDS:
-        raise BadResponse(f"{len(lines)} header fields")
+        raise BadResponse(f"more than {MAX_FIELDS} header fields")
     minor_version, status = _status_lines[status_line]
-    recall = _recall_line if len(head) <= MAX_CACHED_HEAD_BYTES else _parse_line
-    found = [*map(recall, lines)]
+    parse_line = _parse_line_cached if len(head) <= MAX_CACHED_HEAD_BYTES else _parse_line
+    found = [*map(parse_line, lines)]
     read: dict[bytes, bytes] = {}
     needs_rewrite = False
     for line in filter(_role_of, found):  # skips the lines of role _PASS, which are most
@@ -184,7 +184,7 @@ def _read_status_line(line: bytes) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-_recall_line = Memo(_parse_line, 4096).__getitem__  # most lines come again, also in heads that do not
+_parse_line_cached = Memo(_parse_line, 4096).__getitem__  # lines come again even if whole heads do not
 _status_lines = Memo(_read_status_line, 256)
 #: Whether these bytes are an IMF-fixdate and the CRLF after it.
 _dates: Memo[bytes, bool] = Memo(lambda value: _DATE.fullmatch(value) is not None, 64)

@@ -1,4 +1,4 @@
-"""Field lines: names and values, those that say something to a server, and what is refused."""
+"""Field lines: syntax, joined values, and the significant fields."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_rfc_9112_5_1_field_lines(line: bytes, field: tuple[bytes, bytes]) -> No
 @pytest.mark.parametrize("remember", [True, False])
 @pytest.mark.parametrize("octet", [*range(9), *range(10, 32), 127])
 def test_rfc_9110_5_5_control_characters_are_refused(octet: int, remember: bool) -> None:
-    """Wherever they stand, whether the line has a meaning or not, the first time and the next."""
+    """Anywhere in a line, in significant and other fields, at the first look-up and from the cache."""
     control = bytes((octet,))
     for line in (b"Cookie: a" + control + b"b", b"Host: a" + control, b"X" + control + b": b", control + b"X: b"):
         for _ in range(2):
@@ -39,25 +39,27 @@ def test_rfc_9110_5_5_control_characters_are_refused(octet: int, remember: bool)
 @pytest.mark.parametrize(
     "line", [b"", b":", b": x", b"X", b"X : b", b" X: b", b"X Y: b", b"X(: b", b"\xe9: b", b"y" * 80]
 )
-def test_rfc_9112_5_lines_that_are_no_fields(line: bytes, remember: bool) -> None:
+def test_rfc_9112_5_malformed_lines_are_refused(line: bytes, remember: bool) -> None:
     for _ in range(2):
         with pytest.raises(BadRequest):
             select_significant([line], remember=remember)
 
 
 @pytest.mark.parametrize("remember", [True, False])
-def test_signs_are_what_servers_and_gateways_look_at(remember: bool) -> None:
-    """In the order sent, as sent, repeated ones too."""
+def test_significant_lines_are_selected(remember: bool) -> None:
+    """In the order and spelling sent, repeated fields included."""
     lines = [
         b"HOST: a", b"Cookie: b", b"accept-encoding: gzip", b"User-Agent: Host: x", b"X-Forwarded-For: 1",
         b"x_real-ip: 2", b"Via: 1.1 a", b"Range: bytes=0-", b"X-Mine: 3", b"Via: 1.1 b", b"Content-Type: text/plain",
     ]  # fmt: skip
-    dull = {b"Cookie: b", b"User-Agent: Host: x", b"X-Mine: 3"}
+    insignificant = {b"Cookie: b", b"User-Agent: Host: x", b"X-Mine: 3"}
     for _ in range(2):
-        assert select_significant(lines, remember=remember) == tuple(line for line in lines if line not in dull)
+        assert select_significant(lines, remember=remember) == tuple(
+            line for line in lines if line not in insignificant
+        )
 
 
-def test_long_names_are_read_too() -> None:
+def test_long_names() -> None:
     assert select_significant([b"x" * 100 + b": y"]) == ()
     assert parse_field(b"X" * 100 + b": y") == (b"x" * 100, b"y")
 
@@ -67,6 +69,6 @@ def test_rfc_9110_5_3_repeated_fields_are_joined() -> None:
 
 
 @pytest.mark.parametrize("name", [b"Host", b"Content-Length", b"Content-Type", b"Authorization", b"Expect"])
-def test_fields_that_come_once(name: bytes) -> None:
+def test_rfc_9110_5_5_singleton_fields_are_not_repeated(name: bytes) -> None:
     with pytest.raises(BadRequest, match="two"):
         join_fields([name + b": 1", name.lower() + b": 1"])

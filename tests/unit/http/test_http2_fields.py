@@ -1,4 +1,4 @@
-"""Requests and fields as HTTP/2 carries them; `tests/conformance/test_rfc9113_requests.py` has what is refused."""
+"""HTTP/2 field lists. `tests/conformance/test_rfc9113_requests.py` lists requests that are refused."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ GET: Fields = ((b":method", b"GET"), (b":scheme", b"https"), (b":path", b"/a?b")
         ((b"host", b"x.example:443"), (b"accept", b"*/*")),
     ],
 )
-def test_the_same_as_over_http_1(fields: Fields) -> None:
-    """Handlers see the same request, upstreams get the same head but for Via."""
+def test_requests_equal_those_of_http_1(fields: Fields) -> None:
+    """Handlers see the same request; upstreams get the same head, except for Via."""
     found = read_request((*GET, *fields), False, LIMITS)
     pairs = [pair for pair in fields if pair[0] not in (b"cookie", b"host")]
     if cookies := [value for name, value in fields if name == b"cookie"]:
@@ -53,7 +53,7 @@ def test_the_same_as_over_http_1(fields: Fields) -> None:
         ((), True, Framing.CHUNKED, 0),
         (((b"content-length", b"5"),), True, Framing.LENGTH, 5),
         (((b"content-length", b"0"),), False, Framing.NONE, 0),
-        (((b"content-length", b"0"),), True, Framing.CHUNKED, 0),  # its end is still to come
+        (((b"content-length", b"0"),), True, Framing.CHUNKED, 0),  # the stream goes on, so its end must be awaited
     ],
 )
 def test_framing(fields: Fields, has_body: bool, framing: Framing, length: int) -> None:
@@ -61,7 +61,7 @@ def test_framing(fields: Fields, has_body: bool, framing: Framing, length: int) 
     assert (request.framing, request.length) == (framing, length)
 
 
-def test_fields_of_an_answer() -> None:
+def test_response_fields() -> None:
     block = b"Content-Type: text/html\r\nX-A:  b \r\nSet-Cookie: a\r\nSet-Cookie: b\r\nCONNECTION: close\r\n"
     assert field_list(block) == (
         (b"content-type", b"text/html"),

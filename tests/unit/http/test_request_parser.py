@@ -1,4 +1,4 @@
-"""Heads with cookies, which are read apart from the other lines, and with lines that come again or never do."""
+"""Request heads: the Cookie line and the cached parts. `tests/conformance/test_rfc9112_requests.py` has the grammar."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from npserver.errors import BadRequest
 from npserver.http.request import Request
-from npserver.http.request_parser import HeadLimits, parse_head
+from npserver.http.request_parser import HeadLimits, check_partial_head, parse_head
 from npserver.web.handlers.proxy.request_head import prepare_fields, untrusted_fields
 
 LIMITS = HeadLimits()
@@ -20,7 +20,7 @@ def head(*lines: bytes, version: bytes = b"1.1") -> bytes:
 
 
 def parsed(data: bytes) -> Request:
-    """Parsed as often as it takes to be remembered, and the same each time."""
+    """Parse a head often enough for all its parts to be cached, with the same result each time."""
     found = [parse_head(data, LIMITS) for _ in range(4)]
     assert all(one.fields == found[0].fields and one.lines == found[0].lines for one in found)
     return found[-1]
@@ -29,7 +29,7 @@ def parsed(data: bytes) -> Request:
 @pytest.mark.parametrize("at", range(4))
 @pytest.mark.parametrize("name", [b"Cookie", b"cookie", b"COOKIE"])
 @pytest.mark.parametrize("version", [b"1.1", b"1.0"])
-def test_cookie_wherever_it_stands(at: int, name: bytes, version: bytes) -> None:
+def test_the_cookie_line_may_stand_anywhere(at: int, name: bytes, version: bytes) -> None:
     lines = [*OTHERS]
     lines.insert(at, name + b": c=d; e=f")
     request = parsed(head(*lines, version=version))
@@ -65,7 +65,7 @@ def test_rfc_9110_5_5_control_characters_in_cookies(octet: int) -> None:
 
 
 @pytest.mark.parametrize("follows", [b" folded", b"\tfolded", b"Cookie : x", b": x", b"x"])
-def test_rfc_9112_5_what_follows_a_cookie_is_a_line_of_its_own(follows: bytes) -> None:
+def test_rfc_9112_5_a_malformed_line_after_the_cookie_is_refused(follows: bytes) -> None:
     for _ in range(3):
         with pytest.raises(BadRequest):
             parse_head(head(b"Host: a", b"Cookie: a=b", follows), LIMITS)
@@ -82,15 +82,15 @@ def test_cookies_count_as_fields() -> None:
             assert caught.value.status == 431
 
 
-def test_too_many_fields_of_a_long_head_are_not_even_looked_at() -> None:
+def test_too_many_fields_of_a_long_head_are_refused_unread() -> None:
     with pytest.raises(BadRequest) as caught:
         parse_head(head(b"Host: a", *[b"\0" * 50] * 128), LIMITS)
     assert caught.value.status == 431
     assert len(parse_head(head(b"Host: a", *[b"A%d: " % n + b"b" * 50 for n in range(127)]), LIMITS).fields) == 128
 
 
-def test_cookie_that_connection_names_stays_behind() -> None:
-    """RFC 9110 §7.6.1, however odd."""
+def test_a_cookie_that_connection_names_is_not_forwarded() -> None:
+    """RFC 9110 §7.6.1: hop-by-hop, as any field that Connection names."""
     request = parsed(head(b"Host: a", b"Connection: cookie", b"Cookie: c=d", b"Accept: */*"))
     passed = untrusted_fields(request, prepare_fields(request.block), "http", "192.0.2.1")
     assert b"Cookie" not in passed
@@ -104,3 +104,25 @@ def test_without_fields() -> None:
         parse_head(head(), LIMITS)
     with pytest.raises(BadRequest):
         parse_head(head(b"Cookie: a=b"), LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "message", "key"),
+    [
+        (head(b"Host: a", b"X: " + b"y" * 300), 431, "request head of more than 200 bytes", "limits.max_header_size"),
+        (
+            b"GET /%b HTTP/1.1\r\n\r\n" % (b"a" * 120),
+            414,
+            "request target of more than 50 bytes",
+            "limits.max_url_size",
+        ),
+    ],
+)
+def test_an_exceeded_limit_is_named_before_and_after_the_end_of_the_head(
+    data: bytes, status: int, message: str, key: str
+) -> None:
+    limits = HeadLimits(url_bytes=50, head_bytes=200)
+    for refuse in (lambda: parse_head(data, limits), lambda: check_partial_head(data[:-4], 0, limits)):
+        with pytest.raises(BadRequest) as caught:
+            refuse()
+        assert (caught.value.status, str(caught.value), caught.value.key) == (status, message, key)

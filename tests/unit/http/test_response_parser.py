@@ -1,4 +1,4 @@
-"""The head of an upstream's answer (RFC 9112 §4, §6.3)."""
+"""Response heads of upstreams (RFC 9112 §4, §6.3)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_framing_rfc9112_6_3(data: bytes, framing: Framing, length: int | None, 
     assert (found.framing, found.length, found.keep_alive) == (framing, length, keep_alive)
 
 
-def test_fields_between_us_and_the_upstream_are_left_out() -> None:
+def test_hop_by_hop_fields_are_left_out_rfc9110_7_6_1() -> None:
     fields = b"A: 1\r\nKeep-Alive: x\r\nServer: y\r\nX-Hop: 1\r\n" + DATE + b"Connection: x-hop\r\nB:2\r\n"
     assert parse_response_head(head(fields)).fields == b"A: 1\r\nB:2\r\n"
 
@@ -46,7 +46,7 @@ def test_no_fields() -> None:
 
 
 @pytest.mark.parametrize("field", [b"Location: /", b"set-cookie: a=b", b"Content-Location: /", b"Refresh: 0"])
-def test_what_may_need_rewriting_is_marked(field: bytes) -> None:
+def test_fields_that_may_need_rewriting_are_marked(field: bytes) -> None:
     assert parse_response_head(head(field + b"\r\n")).needs_rewrite
 
 
@@ -55,12 +55,12 @@ def test_upgrade_counts_only_if_connection_names_it_rfc9110_7_8() -> None:
     assert parse_response_head(head(b"Upgrade: WebSocket\r\n")).upgrade == b""
 
 
-class TestRemembering:
-    def test_date_makes_no_difference(self) -> None:
+class TestCache:
+    def test_heads_that_differ_in_date_share_an_entry(self) -> None:
         dates = [DATE.replace(b":00 ", b":0%d " % second) for second in range(3)]
         heads = [head(b"A: remembered\r\n" + date + b"Content-Length: 5\r\n") for date in dates]
         first, one, two = map(read_response_head, heads)
-        assert first is not one, "heads that never come again are not kept"
+        assert first is not one, "a head is cached when it comes the second time"
         assert one is two
         assert one.fields == b"A: remembered\r\n"
 
@@ -73,7 +73,7 @@ class TestRemembering:
             b"Date: a\r\nContent-Length: 6\r\nX: aaaaaaa\r\n",
         ],
     )
-    def test_what_only_looks_like_a_date_is_read_as_it_is(self, date: bytes) -> None:
+    def test_a_malformed_date_is_not_cut_out(self, date: bytes) -> None:
         data = head(b"B: 1\r\n" + date)
         try:
             expected: object = parse_response_head(data).fields
