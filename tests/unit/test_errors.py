@@ -1,4 +1,4 @@
-"""How problems and values of peers are written in messages."""
+"""Messages of problems and errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_config_error_has_a_line_for_each_problem() -> None:
     assert isinstance(error, NpserverError)
 
 
-def test_a_protocol_error_says_whose_fault_it_is_and_what_the_client_is_told() -> None:
+def test_a_protocol_error_has_a_class_and_a_status() -> None:
     assert (BadRequest("x").status, BadResponse("x").status) == (400, 502)
     error = BadRequest("too long", 431, "limits.max_header_size")
     assert isinstance(error, ProtocolError)
@@ -38,5 +38,5 @@ def test_a_protocol_error_says_whose_fault_it_is_and_what_the_client_is_told() -
     ("value", "text"),
     [("a", "'a'"), (b"\r\n", r"b'\r\n'"), ("x" * 100, "'" + "x" * 59 + "..."), (12, "12")],
 )
-def test_a_peers_value_is_quoted_and_cut(value: object, text: str) -> None:
+def test_values_are_quoted_and_cut(value: object, text: str) -> None:
     assert clip(value) == text

@@ -1,4 +1,4 @@
-"""The known words closest to a misspelt one."""
+"""Suggestions for misspelt words."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ def test_no_more_words_than_asked_for() -> None:
     assert get_close_matches("listene", KNOWN, 1) == ["listener"]
 
 
-def test_nothing_is_close_to_another_word() -> None:
+def test_an_unrelated_word_has_no_matches() -> None:
     assert get_close_matches("upstreams", KNOWN) == []

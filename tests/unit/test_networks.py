@@ -57,7 +57,7 @@ def test_agrees_with_the_standard_library() -> None:
         assert (ip in found) == any(ip_address(ip) in network for network in plain)
 
 
-def test_what_is_remembered_is_bounded() -> None:
+def test_the_cache_is_bounded() -> None:
     found = networks("10.0.0.0/8")
     for number in range(MAX_CACHED_ADDRESSES + 10):
         assert f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}" in found
@@ -73,7 +73,7 @@ def test_what_is_remembered_is_bounded() -> None:
         ("", "expected an address or a network"),
     ],
 )
-def test_what_is_no_network(text: str, message: str) -> None:
+def test_malformed_networks_are_refused(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_network(text)
 

@@ -9,7 +9,7 @@ import pytest
 from npserver.regex import regex
 
 
-def test_it_does_what_a_compiled_one_does() -> None:
+def test_it_behaves_as_a_compiled_pattern() -> None:
     pattern = regex(r"(\d+)-(\d+)")
     found = pattern.fullmatch("10-20")
     assert found is not None
@@ -18,7 +18,7 @@ def test_it_does_what_a_compiled_one_does() -> None:
     assert pattern.pattern == r"(\d+)-(\d+)"
 
 
-def test_flags_count() -> None:
+def test_flags_are_passed_on() -> None:
     assert regex("a", re.IGNORECASE).fullmatch("A")
 
 
@@ -34,7 +34,7 @@ def test_it_is_compiled_at_its_first_use(monkeypatch: pytest.MonkeyPatch) -> Non
     assert compiled == ["a+"], "a method is looked up once"
 
 
-def test_a_pattern_that_is_wrong_is_refused_at_its_first_use() -> None:
+def test_an_invalid_pattern_raises_at_its_first_use() -> None:
     pattern = regex("(")
     with pytest.raises(re.error):
         pattern.search("x")

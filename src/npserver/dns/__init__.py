@@ -15,7 +15,7 @@ tables       all nodes and zones that the clients of one view see
 sections     the records that a lookup found; *answer*: the same compiled to bytes
 tally        a count of answers, in a list of one number
 
-The way of a query: `message.query` parses it, `zone.responder` finds its answer in a cache or makes it: `zone.lookup`
-gathers the sections from the tables, which `zone.compile` made of the config, and `zone.answer` compiles them.
-Transports, sockets and the clock are in `nameserver`.
+The way of a query: `dns.message.query` parses it, `dns.zone.responder` finds its answer in a cache or makes it:
+`dns.zone.lookup` gathers the sections from the tables, which `dns.zone.compile` made of the config, and
+`dns.zone.answer` compiles them. Transports, sockets and the clock are in `nameserver`.
 """

@@ -2,13 +2,14 @@
 
 The words used here:
 
-head          the start line and the header section of a message, up to and with the empty line
-field line    `Name: value` without its CRLF; *field*: all lines of a name, joined
-significant   of the few header fields that a server or proxy interprets (`fields`)
-framing       how the end of a message body is found: a length, chunks, or the end of the connection
-target        the request target as sent; *path* is its canonical form
-memo          a bounded table of parsing results by the bytes parsed (`memo`)
+head          the start line and the header section of a message, with the empty line that ends them
+field line    `Name: value` without its CRLF; *field*: all lines of one name, joined
+significant   said of the few header fields that a server or proxy interprets (`http.fields`)
+framing       how the end of a message body is found: by a length, by chunks, or by the end of the connection
+target        the request target as sent; *path*: its path in canonical form (`http.request_target`)
+memo          a bounded table of parsing results by the bytes parsed (`http.memo`)
 
-Requests: `request_parser` (HTTP/1) and `http2_fields` (HTTP/2) make a `request.Request`. Responses of upstreams:
-`response_parser`. Bodies: `chunked`. Decisions on a request: `conditional`, `ranges`, `negotiation`, `forwarded`.
+`http.request_parser` (HTTP/1) and `http.http2_fields` (HTTP/2) make a `http.request.Request` of a head;
+`http.response_parser` parses the heads of upstreams' responses, `http.chunked` decodes bodies. `http.conditional`,
+`http.ranges`, `http.negotiation` and `http.forwarded` interpret single fields.
 """

@@ -32,23 +32,23 @@ def test_chunks_are_joined(data: bytes, payload: bytes) -> None:
     assert read(data) == (payload, b"", b"")
 
 
-def test_what_follows_a_body_is_the_rest() -> None:
+def test_bytes_after_the_body_are_the_rest() -> None:
     assert read(b"1\r\na\r\n0\r\n\r\nGET / HTTP/1.1\r\n") == (b"a", b"", b"GET / HTTP/1.1\r\n")
 
 
-def test_trailers_are_kept_but_for_those_that_frame_route_or_authenticate() -> None:
+def test_rfc_9110_6_5_1_forbidden_trailers_are_dropped() -> None:
     lines = b"X-Sum: 1\r\nContent-Length: 5\r\nhost: x\r\nx-other:\r\n"
     assert read(b"0\r\n" + lines + b"\r\n")[1] == b"X-Sum: 1\r\nx-other:\r\n"
 
 
-def test_a_body_that_comes_byte_by_byte_is_read_alike() -> None:
+def test_a_body_may_come_byte_by_byte() -> None:
     data = b"3;a\r\nabc\r\n10\r\n0123456789abcdef\r\n0\r\nX: 1\r\n\r\n"
     decoder = ChunkedDecoder()
     payload = b"".join(decoder.feed(data[at : at + 1]) for at in range(len(data)))
     assert (payload, decoder.trailers, decoder.done, decoder.rest) == (b"abc0123456789abcdef", b"X: 1\r\n", True, b"")
 
 
-def test_what_is_framed_is_read_back() -> None:
+def test_encoded_chunks_are_decoded() -> None:
     assert chunk(b"x" * 255) == b"ff\r\n" + b"x" * 255 + b"\r\n"
     assert read(chunk(b"abc") + chunk(b"d" * 70_000) + b"0\r\n\r\n")[0] == b"abc" + b"d" * 70_000
 
@@ -77,12 +77,12 @@ def test_what_is_framed_is_read_back() -> None:
         (b"1;" + b"a" * 250 + b"\r\nx\r\n") * (MAX_OVERHEAD_BYTES // 250 + 1),
     ],
 )
-def test_wrong_framing_is_refused(data: bytes) -> None:
+def test_malformed_bodies_are_refused(data: bytes) -> None:
     with pytest.raises(BadRequest) as caught:
         ChunkedDecoder().feed(data)
     assert caught.value.status == 400
 
 
-def test_an_upstreams_fault_is_the_upstreams() -> None:
+def test_the_error_raised_is_of_the_class_given() -> None:
     with pytest.raises(BadResponse, match="bad chunk size"):
         ChunkedDecoder(BadResponse).feed(b"x\r\n")

@@ -21,7 +21,7 @@ def test_all_three_forms_are_read(text: str) -> None:
 
 
 @pytest.mark.parametrize("time_s", [0, 951782400, 1709164800, 4102444799])
-def test_what_is_written_is_read_back(time_s: int) -> None:
+def test_dates_written_are_read_back(time_s: int) -> None:
     assert parse_date(format_date(time_s)) == time_s
 
 
@@ -37,5 +37,5 @@ def test_what_is_written_is_read_back(time_s: int) -> None:
         FIXDATE + " " * 100,
     ],
 )
-def test_what_is_no_date_is_ignored(text: str) -> None:
+def test_malformed_dates_yield_none(text: str) -> None:
     assert parse_date(text) is None

@@ -1,4 +1,4 @@
-"""Media types by name."""
+"""Media types of files by name."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def test_table(name: str, content_type: str, is_compressible: bool) -> None:
     assert types.is_compressible(content_type) is is_compressible
 
 
-def test_no_extension_stands_twice_in_the_table() -> None:
+def test_no_extension_is_listed_twice() -> None:
     words = [line.split()[1:] if line[:1] != " " else line.split() for line in media_types._EXTENSIONS.splitlines()]
     extensions = [word for line in words for word in line]
     assert len(extensions) == len(set(extensions))
     assert len(extensions) > 330
 
 
-def test_overrides_win_the_later_ones_first() -> None:
+def test_later_overrides_take_precedence() -> None:
     types = MediaTypes([{"foo": "text/x-foo", ".HTML": "text/plain; charset=latin-1"}, {"foo": "application/x-foo"}])
     assert types.of("a.foo") == "application/x-foo"
     assert types.of("a.html") == "text/plain; charset=latin-1"

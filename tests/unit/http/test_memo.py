@@ -38,7 +38,7 @@ def test_a_value_is_stored_at_the_second_use_of_its_key() -> None:
     assert asked == ["abc", "abc"]
 
 
-def test_what_has_been_seen_is_bounded() -> None:
+def test_the_set_of_seen_keys_is_bounded() -> None:
     seen: set[int] = set()
     assert not seen_before(seen, 1, 2)
     assert seen_before(seen, 1, 2)

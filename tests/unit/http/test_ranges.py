@@ -31,7 +31,7 @@ from npserver.http.ranges import ByteRange, multipart_heads, parse_ranges
         ("bytes=" + "9" * 5000 + "-", []),
     ],
 )
-def test_satisfiable_parts(value: str, parts: list[tuple[int, int]]) -> None:
+def test_satisfiable_ranges(value: str, parts: list[tuple[int, int]]) -> None:
     assert parse_ranges(value.encode(), 1000, 16) == [ByteRange(*part) for part in parts]
 
 
@@ -44,20 +44,20 @@ def test_wrong_grammar_and_other_units_are_ignored(value: str) -> None:
     assert parse_ranges(value.encode("latin-1"), 1000, 16) is None
 
 
-def test_more_ranges_than_the_limit_get_the_whole() -> None:
+def test_more_ranges_than_the_limit_are_ignored() -> None:
     assert parse_ranges(b"bytes=" + b",".join(b"%d-%d" % (n, n) for n in range(16)), 1000, 16) is not None
     assert parse_ranges(b"bytes=" + b",".join(b"%d-%d" % (n, n) for n in range(17)), 1000, 16) is None
     assert parse_ranges(b"bytes=" + b"0-0," * 10_000, 1000, 16) is None
     assert parse_ranges(b"bytes=0-0", 1000, 0) is None
 
 
-def test_overlaps_that_ask_for_more_than_there_is_get_the_whole() -> None:
+def test_ranges_of_more_bytes_than_the_file_are_ignored() -> None:
     assert parse_ranges(b"bytes=0-,0-", 1000, 16) is None
     assert parse_ranges(b"bytes=0-600,400-999", 1000, 16) is None
     assert parse_ranges(b"bytes=0-400,300-500", 1000, 16) is not None
 
 
-def test_of_nothing_there_is_no_part() -> None:
+def test_an_empty_file_has_no_ranges() -> None:
     assert parse_ranges(b"bytes=0-", 0, 16) == []
     assert parse_ranges(b"bytes=-5", 0, 16) is None
 

@@ -23,12 +23,12 @@ from npserver.http.request_target import canonical_path, parse_authority, parse_
         (b"http://a.example?y", "/", "y", True, b"a.example"),
     ],
 )
-def test_a_target_is_taken_apart(target: bytes, path: str, query: str, has_query: bool, authority: bytes) -> None:
+def test_the_parts_of_a_target(target: bytes, path: str, query: str, has_query: bool, authority: bytes) -> None:
     assert parse_target(target) == (target.decode("latin-1"), path, query, has_query, authority)
 
 
 @pytest.mark.parametrize("target", [b"", b"a", b"ftp://a/", b"http://", b"http:///x", b"/a#b", b"/a?b#c"])
-def test_a_target_of_no_known_form_is_refused(target: bytes) -> None:
+def test_targets_in_other_forms_are_refused(target: bytes) -> None:
     with pytest.raises(BadRequest):
         parse_target(target)
 
@@ -49,7 +49,7 @@ def test_a_target_of_no_known_form_is_refused(target: bytes) -> None:
         (b"/...", "/..."),
     ],
 )
-def test_a_path_has_one_spelling(path: bytes, canonical: str) -> None:
+def test_equivalent_paths_have_one_canonical_form(path: bytes, canonical: str) -> None:
     assert canonical_path(path) == canonical
 
 
@@ -58,7 +58,7 @@ def test_a_path_has_one_spelling(path: bytes, canonical: str) -> None:
     [b"/..", b"/a/../..", b"/%2e%2e", b"/a\\b", b"/a;x/..;y/b", b"/..%2fa", b"/a%00", b"/a%", b"/a%g0", b"/a%2",
      b"/..%5ca"],
 )  # fmt: skip
-def test_a_path_that_servers_read_in_two_ways_is_refused(path: bytes) -> None:
+def test_ambiguous_paths_are_refused(path: bytes) -> None:
     with pytest.raises(BadRequest):
         canonical_path(path)
 

@@ -36,7 +36,7 @@ class Query:
 
     @property
     def head_index(self) -> int:
-        """The index of the reply's head in `zone.answer.heads`: RD + 2 * EDNS."""
+        """The index of the reply's head in `dns.zone.answer.heads`: RD + 2 * EDNS."""
         return self.recursion_desired + 2 * (self.edns is not None)
 
 

@@ -24,7 +24,7 @@ class TestCookies:
         assert len(cookie) == 24
         assert int.from_bytes(cookie[12:16], "big") == NOW
 
-    def test_own_cookie_is_proof(self) -> None:
+    def test_our_own_cookie_is_valid(self) -> None:
         cookie = self.made()
         assert self.jar.answer(cookie, "192.0.2.1", NOW + 60) == (cookie, True)
 
@@ -57,7 +57,7 @@ class TestCookies:
         assert self.jar.answer(b"c" * size, "192.0.2.1", NOW) is None
 
     @pytest.mark.parametrize("size", [8, 16, 24, 40])
-    def test_foreign_ones_get_ours(self, size: int) -> None:
+    def test_other_servers_cookies_are_replaced(self, size: int) -> None:
         answer = self.jar.answer(b"c" * size, "192.0.2.1", NOW)
         assert answer is not None
         assert len(answer[0]) == 24

@@ -35,7 +35,7 @@ COOKIE = b"\0\x0a\0\x08clientid"
         (opt(options=b"\0\x0a\0\0"), (1232, 0, 0, b"")),
     ],
 )
-def test_an_opt_record_says_what_the_client_takes(record: bytes, edns: tuple[int, int, int, bytes | None]) -> None:
+def test_an_opt_record_is_parsed(record: bytes, edns: tuple[int, int, int, bytes | None]) -> None:
     assert parse_opt(record) == edns
 
 
@@ -52,12 +52,12 @@ def test_an_opt_record_says_what_the_client_takes(record: bytes, edns: tuple[int
         opt(options=COOKIE + b"\0"),
     ],
 )
-def test_anything_else_is_no_opt_record(record: bytes) -> None:
+def test_malformed_opt_records_yield_none(record: bytes) -> None:
     assert parse_opt(record) is None
 
 
 @pytest.mark.parametrize("do", [0, 1])
-def test_a_replys_opt_record_is_read_by_others(do: int) -> None:
+def test_dnspython_reads_the_opt_records_of_replies(do: int) -> None:
     for record, options in ((OPT_REPLIES[do], 0), (opt_with_cookie(do, b"c" * 16), 1)):
         read = dns.message.from_wire(b"\0\1\x80\0\0\0\0\0\0\0\0\1" + record)
         assert (read.edns, read.payload, bool(read.ednsflags & dns.flags.DO)) == (0, MAX_UDP_BYTES, bool(do))

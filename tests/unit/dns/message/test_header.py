@@ -1,4 +1,4 @@
-"""The header of a reply that refuses (RFC 1035 §4.1.1)."""
+"""Error replies, which are a header alone (RFC 1035 §4.1.1)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from npserver.dns.message.header import HEADER_BYTES, error_reply
 
 
 @pytest.mark.parametrize("rcode", [codes.FORMERR, codes.REFUSED, codes.NOTIMP])
-def test_a_refusal_has_the_querys_id_opcode_and_rd(rcode: int) -> None:
+def test_an_error_reply_copies_id_opcode_and_rd(rcode: int) -> None:
     query = dns.message.make_query("a.example", "A", id=0x1234)
     query.set_opcode(dns.opcode.NOTIFY)
     query.flags |= dns.flags.AD | dns.flags.CD
@@ -24,6 +24,6 @@ def test_a_refusal_has_the_querys_id_opcode_and_rd(rcode: int) -> None:
     assert read.flags & ~0x7800 & ~0xF == dns.flags.QR | dns.flags.RD
 
 
-def test_a_refusal_does_not_invent_rd() -> None:
+def test_an_error_reply_has_no_rd_unless_the_query_has() -> None:
     query = dns.message.make_query("a.example", "A", flags=0)
     assert not dns.message.from_wire(error_reply(query.to_wire(), codes.REFUSED)).flags & dns.flags.RD

@@ -21,7 +21,7 @@ from npserver.dns.message.name import ROOT, labels, parent, parse_host, parse_ow
         ("bücher.example", b"\x0dxn--bcher-kva\x07example\0"),
     ],
 )
-def test_owner_names_are_read_from_text(text: str, wire: bytes) -> None:
+def test_owner_names_are_parsed(text: str, wire: bytes) -> None:
     assert parse_owner(text) == wire
 
 
@@ -35,10 +35,10 @@ def test_owner_names_are_read_from_text(text: str, wire: bytes) -> None:
         ("a*.b", "expected a domain name"),
         ("a" * 64, "longer than 63 bytes"),
         (".".join(["a" * 63] * 4), "longer than 255 bytes"),
-        ("ü" * 70, "no internationalized domain name"),
+        ("ü" * 70, "not a valid internationalized domain name"),
     ],
 )
-def test_what_is_no_name_is_refused(text: str, message: str) -> None:
+def test_malformed_names_are_refused(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_owner(text)
 
@@ -60,7 +60,7 @@ def test_the_longest_name_has_255_bytes() -> None:
         ("0/25.a", "expected a domain name"),
     ],
 )
-def test_a_record_points_to_a_host_name(text: object, message: str) -> None:
+def test_targets_that_are_no_host_names_are_refused(text: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_host(text)
 
@@ -68,13 +68,13 @@ def test_a_record_points_to_a_host_name(text: object, message: str) -> None:
 @pytest.mark.parametrize(
     "wire", [b"\0", b"\3www\7example\3com\0", b"\1*\1a\0", b"\3a.b\1c\0", b'\4a\\"(\1\x07\0', b"\1\xff\0"]
 )
-def test_names_are_written_as_others_read_them(wire: bytes) -> None:
+def test_dnspython_reads_the_text_of_names(wire: bytes) -> None:
     text = to_text(wire)
     assert text.isascii()
     assert dns.name.from_text(text).to_wire() == wire
 
 
-def test_a_names_parts() -> None:
+def test_parent_and_labels() -> None:
     wire = b"\3www\7example\3com\0"
     assert parent(wire) == b"\7example\3com\0"
     assert parent(b"\3com\0") == ROOT

@@ -1,4 +1,4 @@
-"""Queries taken apart: a query, a reply that refuses it, or silence (RFC 1035 §4.1)."""
+"""Parsed messages: a query, a reply that reports an error, or no reply (RFC 1035 §4.1)."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def refused_with(data: bytes) -> int:
     return int(read.rcode())
 
 
-def test_a_query_is_taken_apart() -> None:
+def test_the_parts_of_a_query() -> None:
     query = parse_query(message())
     assert isinstance(query, Query)
     assert (query.key, query.qtype, query.qclass) == (b"\3www\7example\3net\0", codes.A, codes.CLASS_IN)
     assert (query.question, query.recursion_desired, query.edns, query.head_index) == (QUESTION, True, None, 1)
 
 
-def test_a_query_with_edns_says_what_the_client_takes() -> None:
+def test_a_query_with_edns() -> None:
     query = parse_query(
         dns.message.make_query("a.example", "AAAA", use_edns=0, payload=900, want_dnssec=True).to_wire()
     )
@@ -41,13 +41,13 @@ def test_a_query_with_edns_says_what_the_client_takes() -> None:
     assert query.head_index == 3
 
 
-def test_ixfr_brings_its_soa() -> None:
+def test_rfc_1995_3_ixfr_may_have_an_soa_in_its_authority_section() -> None:
     soa = b"\0\0\6\0\1\0\0\0\0\0\x02xx"
     assert isinstance(parse_query(message(counts=(1, 0, 1, 0), rest=QUESTION + soa)), Query)
 
 
 @pytest.mark.parametrize("data", [b"", b"x" * 11, message(flags=0x8000)])
-def test_what_is_no_question_is_met_with_silence(data: bytes) -> None:
+def test_short_messages_and_replies_get_no_reply(data: bytes) -> None:
     assert parse_query(data) is None
 
 
@@ -60,7 +60,7 @@ def test_what_is_no_question_is_met_with_silence(data: bytes) -> None:
         (15, codes.NOTIMP),
     ],
 )
-def test_other_operations_are_refused(opcode: int, rcode: int) -> None:
+def test_other_opcodes_are_refused(opcode: int, rcode: int) -> None:
     assert refused_with(message(flags=opcode << 11)) == rcode
 
 
@@ -81,17 +81,17 @@ def test_other_operations_are_refused(opcode: int, rcode: int) -> None:
         message(counts=(1, 0, 1, 0), rest=QUESTION + b"\0\0\x29\4\xd0\0\0\0\0\0\0"),
     ],
 )
-def test_malformed_queries_are_told_so(data: bytes) -> None:
+def test_malformed_queries_get_formerr(data: bytes) -> None:
     assert refused_with(data) == codes.FORMERR
 
 
-def test_where_a_questions_name_ends() -> None:
+def test_the_end_of_a_name_in_a_question() -> None:
     assert name_end(b"\3www\0rest", 0) == 5
     assert name_end(b"\3ww", 0) is None
     assert name_end(b"\xc0\x0c", 0) is None
 
 
-def test_a_records_name_may_point_back_but_not_ahead_or_into_the_header() -> None:
+def test_compression_pointers_lead_back_into_the_message() -> None:
     data = message() + b"\xc0\x0c"
     assert record_name_end(data, len(data) - 2) == len(data)
     for pointer in (b"\xc0\x05", b"\xc0\xff", b"\xc0"):

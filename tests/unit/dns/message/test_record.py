@@ -1,4 +1,4 @@
-"""Record data: what each type accepts, checked by dnspython's reader, and what it refuses."""
+"""Record data: what each type accepts, compared with dnspython, and what it refuses."""
 
 from __future__ import annotations
 
@@ -98,13 +98,13 @@ BAD: list[tuple[str, Any, str]] = [
 
 
 @pytest.mark.parametrize(("rtype", "value", "expected"), GOOD, ids=[f"{k}-{str(v)[:40]}" for k, v, _ in GOOD])
-def test_data_is_what_dnspython_reads(rtype: str, value: Any, expected: str) -> None:
+def test_dnspython_reads_the_data(rtype: str, value: Any, expected: str) -> None:
     data = parse_data(parse_type(rtype), value)
     assert dns.rdata.from_wire("IN", rtype, data, 0, len(data)).to_text().strip() == expected
 
 
 @pytest.mark.parametrize(("rtype", "value", "message"), BAD, ids=[f"{k}-{str(v)[:40]}" for k, v, _ in BAD])
-def test_wrong_data_is_refused_in_words(rtype: str, value: Any, message: str) -> None:
+def test_invalid_data_is_refused_with_a_message(rtype: str, value: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_data(parse_type(rtype), value)
 
@@ -123,7 +123,7 @@ def test_ttl_out_of_range(value: object) -> None:
 
 
 @pytest.mark.parametrize("text", ["TYPE0", "TYPE41", "TYPE255", "TYPE252", "TYPE70000", "AFSDB", "OPT", ""])
-def test_types_that_are_none(text: str) -> None:
+def test_types_that_records_cannot_have(text: str) -> None:
     with pytest.raises(ValueError, match="type"):
         parse_type(text)
 

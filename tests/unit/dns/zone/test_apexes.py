@@ -1,4 +1,4 @@
-"""Which zones the records make."""
+"""The apexes of zones: named, marked by SOA or NS, or derived from names."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def apexes(
     named: tuple[str, ...] = (),
     soa: tuple[str, ...] = (),
     ns: tuple[str, ...] = (),
-    narrow: tuple[str, ...] = (),
+    standalone: tuple[str, ...] = (),
 ) -> list[str]:
     sets = {parse_owner(name): {codes.A: SOME} for name in names}
     sets |= {parse_owner(name): {codes.SOA: SOME} for name in soa}
     sets |= {parse_owner(name): {codes.NS: SOME} for name in ns}
-    sets |= {parse_owner(name): {codes.PTR: SOME} for name in narrow}
-    found = choose_apexes(map(parse_owner, named), sets, map(parse_owner, narrow))
+    sets |= {parse_owner(name): {codes.PTR: SOME} for name in standalone}
+    found = choose_apexes(map(parse_owner, named), sets, map(parse_owner, standalone))
     return sorted(map(to_text, found))
 
 
@@ -44,19 +44,19 @@ def test_a_zone_is_derived_from_a_name(name: str, apex: str) -> None:
     assert apexes(name) == [apex]
 
 
-def test_names_below_a_zone_of_the_config_make_none() -> None:
+def test_names_below_a_named_apex_derive_no_zone() -> None:
     assert apexes("a.b.local", "c.local", named=("b.local",)) == ["b.local.", "local."]
     assert apexes("a.b.local", named=("b.local",)) == ["b.local."]
 
 
-def test_an_soa_makes_a_zone_wherever_it_stands() -> None:
+def test_an_soa_marks_an_apex_anywhere() -> None:
     assert apexes("a.deep.example.com", soa=("deep.example.com",)) == ["deep.example.com."]
 
 
-def test_the_uppermost_ns_makes_a_zone_and_those_below_delegate() -> None:
+def test_the_topmost_ns_marks_an_apex_and_those_below_mark_cuts() -> None:
     assert apexes("www.a.example", ns=("a.example", "sub.a.example")) == ["a.example."]
 
 
-def test_a_narrow_name_becomes_a_zone_unless_it_is_in_another() -> None:
-    assert apexes("redis.local", narrow=("1.2.0.192.in-addr.arpa",)) == ["1.2.0.192.in-addr.arpa.", "local."]
-    assert apexes(narrow=("1.2.0.192.in-addr.arpa",), named=("2.0.192.in-addr.arpa",)) == ["2.0.192.in-addr.arpa."]
+def test_a_standalone_name_is_a_zone_unless_another_zone_holds_it() -> None:
+    assert apexes("redis.local", standalone=("1.2.0.192.in-addr.arpa",)) == ["1.2.0.192.in-addr.arpa.", "local."]
+    assert apexes(standalone=("1.2.0.192.in-addr.arpa",), named=("2.0.192.in-addr.arpa",)) == ["2.0.192.in-addr.arpa."]

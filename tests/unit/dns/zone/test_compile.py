@@ -1,4 +1,4 @@
-"""Records of a config to tables: zones, what is wrong with a config and where, reverse names, serials, live sets."""
+"""Compiled records: zones, problems with their paths, reverse names, serials, addresses from upstreams."""
 
 from __future__ import annotations
 
@@ -78,14 +78,14 @@ WRONG: list[tuple[Records, tuple[object, ...], str]] = [
 
 
 @pytest.mark.parametrize(("records", "path", "message"), WRONG, ids=[case[2] for case in WRONG])
-def test_what_is_wrong_and_where(records: Records, path: tuple[object, ...], message: str) -> None:
+def test_problems_are_reported_with_their_path(records: Records, path: tuple[object, ...], message: str) -> None:
     problems: list[tuple[object, str]] = []
     compile_tables(records, Settings(300), lambda place, text: problems.append((place, text)))
     assert [place for place, _ in problems] == [path]
     assert any(one in problems[0][1] for one in message.split("|"))
 
 
-def test_all_that_is_wrong_is_said_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     problems: list[object] = []
     records = {"a b": ADDRESS, "x.y": {"A": ["1", "2"], "MX": "a b c"}, "z": {"CNAME": "1.1.1.1"}}
     compile_tables(records, Settings(300), lambda place, text: problems.append(place))
@@ -93,7 +93,7 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
 
 
 class TestSoa:
-    def test_is_made_where_there_is_none(self) -> None:
+    def test_a_default_soa_is_made(self) -> None:
         text = soa(tables_of({"redis.local": ADDRESS}), "local").split()
         assert text[:2] == ["ns.local.", "hostmaster.local."]
         assert text[3:] == ["3600", "600", "604800", "300"]
@@ -114,7 +114,7 @@ class TestSoa:
         assert one == same
         assert len({one, other, slower}) == 3
 
-    def test_given_is_kept(self) -> None:
+    def test_an_soa_of_the_config_is_kept(self) -> None:
         assert soa(tables_of({"a.b": {"SOA": "m.n r.n 1 2 3 4 5"}}), "a.b") == "m.n. r.n. 1 2 3 4 5"
 
     def test_negative_ttl_is_the_smaller(self) -> None:  # RFC 2308 §5
@@ -140,10 +140,10 @@ class TestReverse:
         assert self.pointers("10.0.0.10.in-addr.arpa") == ["web.lan.", "alias.lan."]
         assert self.pointers("0.1." + "0." * 27 + "0.d.f.ip6.arpa") == ["web.lan."]
 
-    def test_given_ones_stand(self) -> None:
+    def test_ptr_records_of_the_config_are_kept(self) -> None:
         assert self.pointers("11.0.0.10.in-addr.arpa") == ["given.lan."]
 
-    def test_wildcards_give_none(self) -> None:
+    def test_wildcards_have_no_ptr_records(self) -> None:
         assert self.pointers("12.0.0.10.in-addr.arpa") is None
 
     def test_private_networks_are_zones_public_addresses_their_own(self) -> None:
@@ -151,12 +151,12 @@ class TestReverse:
         assert {"0.0.10.in-addr.arpa", "34.216.184.93.in-addr.arpa"} <= found
         assert "216.184.93.in-addr.arpa" not in found
 
-    def test_not_unless_asked_for(self) -> None:
+    def test_off_by_default(self) -> None:
         assert "0.0.10.in-addr.arpa" not in zones(tables_of({"web.lan": {"A": "10.0.0.10"}}))
 
 
-class TestLiveSets:
-    def test_follow_their_source(self) -> None:
+class TestUpstreamSets:
+    def test_addresses_follow_the_upstream(self) -> None:
         found = [b"\1\1\1\1"]
         asked: list[object] = []
 
@@ -178,7 +178,7 @@ class TestLiveSets:
         assert codes.A not in node.sets
 
 
-def test_names_between_exist_up_to_a_zone_above() -> None:  # RFC 8020
+def test_empty_non_terminals_exist_up_to_the_zone_above() -> None:  # RFC 8020
     tables = tables_of({"x.local": ADDRESS, "z.a.b.local": {"SOA": "a b 1 2 3 4 5"}, "p.q.r.local": ADDRESS})
     assert {to_text(key) for key in tables.nodes} == {
         *("local.", "x.local.", "b.local.", "a.b.local.", "z.a.b.local.", "r.local.", "q.r.local.", "p.q.r.local.")

@@ -11,7 +11,7 @@ from npserver.dns.zone.reverse import is_local, reverse_key
 
 
 @pytest.mark.parametrize("address", ["192.0.2.1", "10.255.0.7", "2001:db8::1", "fd00::abcd:1"])
-def test_reverse_names_are_those_of_others(address: str) -> None:
+def test_reverse_names_equal_those_of_dnspython(address: str) -> None:
     assert reverse_key(ip_address(address).packed) == dns.reversename.from_address(address).to_wire()
 
 

@@ -1,4 +1,4 @@
-"""The tables that lookups work on."""
+"""Tables of nodes and zones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def test_a_name_has_ancestors_up_to_the_root() -> None:
     assert list(map(to_text, ancestors(parse_owner("a.b.c")))) == ["a.b.c.", "b.c.", "c.", "."]
 
 
-def test_a_no_is_cached_for_the_smaller_of_ttl_and_minimum() -> None:
+def test_the_negative_ttl_is_the_smaller_of_ttl_and_minimum() -> None:
     """RFC 2308 §5."""
     apex = Node(parse_owner("a"), {})
     for ttl, minimum, expected in ((300, 60, 60), (30, 60, 30)):
@@ -25,7 +25,7 @@ def test_a_zones_nodes_come_apex_first_then_by_name() -> None:
     assert [to_text(node.key) for node in tables.zone_nodes(zone)] == ["local.", "a.local.", "b.local."]
 
 
-def test_addresses_of_an_upstream_are_taken_over_when_they_change() -> None:
+def test_addresses_of_an_upstream_are_updated() -> None:
     node = Node(parse_owner("a"), {codes.TXT: (60, (b"\1x",))})
     tables = Tables(upstream_sets=[UpstreamSet(node, codes.A, 30, "app")])
     addresses = [b"\1\1\1\1"]
