@@ -2,6 +2,8 @@
 
 RFC 1034 §4.3.2 (the algorithm), RFC 2181 (truncation), RFC 2308 (negative answers), RFC 4592 (wildcards), RFC 6604
 (rcode at the end of aliases), RFC 6891 (EDNS), RFC 8482 (ANY), RFC 9471 (glue).
+
+Covers `dns.zone.answer` and `dns.zone.lookup`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""RFC 9110 on files: methods (§9), content codings (§8.4, §12.5.3), content types (§8.3), over the real server."""
+"""RFC 9110 on files: methods (§9), content codings (§8.4, §12.5.3), content types (§8.3), over the real server.
+
+Covers `web.handlers.static.handler`.
+"""
 
 from __future__ import annotations
 

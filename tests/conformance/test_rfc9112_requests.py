@@ -1,4 +1,7 @@
-"""RFC 9112: requests are read strictly, however their bytes arrive and whether or not their heads are remembered."""
+"""RFC 9112: requests are read strictly, however their bytes arrive and whether or not their heads are remembered.
+
+Covers `web.server.http1.request_body`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""HTTP/2 (RFC 9113 §3 to §6, §10): what frames and streams do, and what ends a stream or the connection."""
+"""HTTP/2 (RFC 9113 §3 to §6, §10): what frames and streams do, and what ends a stream or the connection.
+
+Covers `web.server.http2.session`.
+"""
 
 from __future__ import annotations
 

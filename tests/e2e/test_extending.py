@@ -1,4 +1,7 @@
-"""The examples of docs/extending.md, installed as packages beside the real program."""
+"""The examples of docs/extending.md, installed as packages beside the real program.
+
+Covers `config.extensions`.
+"""
 
 from __future__ import annotations
 

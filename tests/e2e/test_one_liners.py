@@ -1,4 +1,7 @@
-"""The one-line uses that the program is known for, word by word, on free ports."""
+"""The one-line uses that the program is known for, word by word, on free ports.
+
+Covers `cli.serve`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Start, stop, death and replacement of the program's processes, by the real program."""
+"""Start, stop, death and replacement of the program's processes, by the real program.
+
+Covers `process.child`, `process.children`, `process.master` and `process.single_process`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The config's `user`: children run as that user, and the master does for them what only root may do."""
+"""The config's `user`: children run as that user, and the master does for them what only root may do.
+
+Covers `process.privileged`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Reload is a swap: connections live on, new requests see the new rules, a faulty config changes nothing."""
+"""Reload is a swap: connections live on, new requests see the new rules, a faulty config changes nothing.
+
+Covers `process.control_server`, `process.control_socket`, `process.reload` and `program.runtime`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a service manager and an operator expect: readiness, sockets passed on, logs that are rotated, many reloads."""
+"""What a service manager and an operator expect: readiness, sockets passed on, logs that are rotated, many reloads.
+
+Covers `cli.demo` and `cli.samples`.
+"""
 
 from __future__ import annotations
 

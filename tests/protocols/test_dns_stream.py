@@ -1,4 +1,7 @@
-"""DNS over TCP and TLS (RFC 7766, RFC 7858, RFC 5936): framing in any pieces, pipelining, limits in time and memory."""
+"""DNS over TCP and TLS (RFC 7766, RFC 7858, RFC 5936): framing in any pieces, pipelining, limits in time and memory.
+
+Covers `dns.zone.transfer`.
+"""
 
 from __future__ import annotations
 

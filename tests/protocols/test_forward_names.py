@@ -1,4 +1,7 @@
-"""Several forwards on one listener, told apart by the client's network and by the TLS server name it asks for."""
+"""Several forwards on one listener, told apart by the client's network and by the TLS server name it asks for.
+
+Covers `forward.postgres` and `forward.stream_router`.
+"""
 
 from __future__ import annotations
 

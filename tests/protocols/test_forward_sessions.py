@@ -1,4 +1,7 @@
-"""Forwards of datagrams to datagrams: a session per client, refusals, floods, reloads."""
+"""Forwards of datagrams to datagrams: a session per client, refusals, floods, reloads.
+
+Covers `forward.datagrams`, `forward.session`, `forward.target_socket`, `listen.datagrams` and `net.datagram_link`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Forwards of connections, the whole server in this process: bad targets, limits, networks, names, PROXY headers."""
+"""Forwards of connections, the whole server in this process: bad targets, limits, networks, names, PROXY headers.
+
+Covers `forward.streams`.
+"""
 
 from __future__ import annotations
 

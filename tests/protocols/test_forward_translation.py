@@ -1,4 +1,7 @@
-"""Forwards between streams and datagrams, both ways: framings, what is too long, too much or too early."""
+"""Forwards between streams and datagrams, both ways: framings, what is too long, too much or too early.
+
+Covers `forward.messages`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Rules that answer by themselves, and what stands around others: networks, passwords, headers, error pages."""
+"""Rules that answer by themselves, and what stands around others: networks, passwords, headers, error pages.
+
+Covers `web.handlers.redirect.handler`, `web.handlers.respond.handler` and `web.middleware.networks`.
+"""
 
 from __future__ import annotations
 

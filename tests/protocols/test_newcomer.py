@@ -1,4 +1,7 @@
-"""Connections are looked at before they have a transport: what is answered there, and what goes the ordinary way."""
+"""Connections are looked at before they have a transport: what is answered there, and what goes the ordinary way.
+
+Covers `listen.first_bytes` and `web.server.http1.prepared`.
+"""
 
 from __future__ import annotations
 

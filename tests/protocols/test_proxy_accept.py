@@ -1,4 +1,7 @@
-"""Connections that begin with a PROXY header: mandatory from those permitted, refused from all others, timed."""
+"""Connections that begin with a PROXY header: mandatory from those permitted, refused from all others, timed.
+
+Covers `listen.proxy_header`.
+"""
 
 from __future__ import annotations
 

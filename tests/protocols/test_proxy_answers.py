@@ -1,4 +1,7 @@
-"""What the client sees of an answer, raw bytes on both sides (RFC 9110 §7.6, RFC 9112)."""
+"""What the client sees of an answer, raw bytes on both sides (RFC 9110 §7.6, RFC 9112).
+
+Covers `web.handlers.proxy.call`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Upgrades and tunnels (RFC 9110 §7.8, RFC 6455)."""
+"""Upgrades and tunnels (RFC 9110 §7.8, RFC 6455).
+
+Covers `web.handlers.proxy.tunnel` and `web.handlers.proxy.upgrade`.
+"""
 
 from __future__ import annotations
 

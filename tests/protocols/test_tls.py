@@ -1,4 +1,7 @@
-"""TLS with clients (RFC 8446, 6066): versions, certificates by name, client certificates, resumption, no TLS at all."""
+"""TLS with clients (RFC 8446, 6066): versions, certificates by name, client certificates, resumption, no TLS at all.
+
+Covers `tls.accept` and `tls.certificates`.
+"""
 
 from __future__ import annotations
 

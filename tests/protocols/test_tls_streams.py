@@ -1,4 +1,7 @@
-"""TLS connections over their life: much data, ends and cuts; and certificates that are renewed meanwhile."""
+"""TLS connections over their life: much data, ends and cuts; and certificates that are renewed meanwhile.
+
+Covers `tls.stream`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Binding: which sockets a listener gets, and what is said when it gets none."""
+"""Binding: which sockets a listener gets, and what is said when it gets none.
+
+Covers `listen.port_owner`.
+"""
 
 from __future__ import annotations
 

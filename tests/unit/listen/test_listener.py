@@ -1,4 +1,7 @@
-"""Serving a listener: fronts are swapped under it, faults in them do not end it, its sockets stay the caller's."""
+"""Serving a listener: fronts are swapped under it, faults in them do not end it, its sockets stay the caller's.
+
+Covers `listen.acceptor`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""What `npserver check` says about rules that speak HTTP."""
+"""What `npserver check` says about rules that speak HTTP.
+
+Covers `web.compile_route`, `web.handlers.redirect.compile`, `web.handlers.respond.compile`,
+`web.handlers.static.compile`, `web.handlers.status.compile` and `web.middleware.basic_auth.compile`.
+"""
 
 from __future__ import annotations
 

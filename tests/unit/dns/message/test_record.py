@@ -1,4 +1,7 @@
-"""Record data: what each type accepts, compared with dnspython, and what it refuses."""
+"""Record data: what each type accepts, compared with dnspython, and what it refuses.
+
+Covers `dns.message.svcb`.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,193 @@
+"""Each module of `src/npserver` has a test that is found by its name, or by the table below.
+
+The test of `a/b.py` is `tests/unit/a/test_b.py`. Where a module is shown at work together with others, by real protocol
+classes or by the whole program, `COVERED_BY` names the file; its docstring, or what it or its stage imports, names the
+module. Modules that only declare (structs, protocols, constants) need no test.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "npserver"
+TESTS = ROOT / "tests"
+
+#: Module to the file that covers it, below `tests/`.
+COVERED_BY = {
+    "cli.demo": "e2e/test_process_service.py",
+    "cli.samples": "e2e/test_process_service.py",
+    "cli.serve": "e2e/test_one_liners.py",
+    "config.decode": "unit/config/test_load.py",
+    "config.extensions": "e2e/test_extending.py",
+    "config.section": "unit/config/test_shape.py",
+    "dns.message.svcb": "unit/dns/message/test_record.py",
+    "dns.zone.answer": "conformance/test_dns_answers.py",
+    "dns.zone.lookup": "conformance/test_dns_answers.py",
+    "dns.zone.responder": "conformance/test_dns_answers.py",
+    "dns.zone.transfer": "protocols/test_dns_stream.py",
+    "forward.datagrams": "protocols/test_forward_sessions.py",
+    "forward.messages": "protocols/test_forward_translation.py",
+    "forward.postgres": "protocols/test_forward_names.py",
+    "forward.session": "protocols/test_forward_sessions.py",
+    "forward.stream_router": "protocols/test_forward_names.py",
+    "forward.streams": "protocols/test_forward_streams.py",
+    "forward.target_connections": "protocols/test_forward_translation.py",
+    "forward.target_socket": "protocols/test_forward_sessions.py",
+    "http.conditional": "conformance/test_rfc9110_conditional.py",
+    "http.request": "unit/http/test_request_parser.py",
+    "listen.acceptor": "unit/listen/test_listener.py",
+    "listen.datagrams": "protocols/test_forward_sessions.py",
+    "listen.first_bytes": "protocols/test_newcomer.py",
+    "listen.port_owner": "unit/listen/test_binding.py",
+    "listen.proxy_header": "protocols/test_proxy_accept.py",
+    "nameserver.https": "protocols/test_dns_https.py",
+    "nameserver.name_server": "unit/nameserver/test_udp.py",
+    "nameserver.query_processor": "conformance/test_dns_answers.py",
+    "nameserver.stream": "protocols/test_dns_stream.py",
+    "nameserver.udp_query_processor": "unit/nameserver/test_udp.py",
+    "net.connect": "unit/net/test_socket_stream.py",
+    "net.datagram_link": "protocols/test_forward_sessions.py",
+    "net.poller": "unit/net/test_socket_stream.py",
+    "net.relay": "protocols/test_relay.py",
+    "net.relay_end": "protocols/test_relay.py",
+    "net.socket_options": "unit/net/test_socket_stream.py",
+    "net.splice": "protocols/test_relay.py",
+    "observe.log_file": "unit/observe/test_access_log.py",
+    "observe.log_formats": "unit/observe/test_access_log.py",
+    "process.child": "e2e/test_process_lifecycle.py",
+    "process.children": "e2e/test_process_lifecycle.py",
+    "process.control_server": "e2e/test_process_reload.py",
+    "process.control_socket": "e2e/test_process_reload.py",
+    "process.data_plane": "protocols/test_newcomer.py",
+    "process.dry_run": "unit/tls/test_compile.py",
+    "process.master": "e2e/test_process_lifecycle.py",
+    "process.privileged": "e2e/test_process_privileges.py",
+    "process.reload": "e2e/test_process_reload.py",
+    "process.single_process": "e2e/test_process_lifecycle.py",
+    "program.compile": "protocols/test_newcomer.py",
+    "program.runtime": "e2e/test_process_reload.py",
+    "runtime.compilation": "unit/listen/test_compile.py",
+    "tls.accept": "protocols/test_tls.py",
+    "tls.certificates": "protocols/test_tls.py",
+    "tls.stream": "protocols/test_tls_streams.py",
+    "tls.watch": "protocols/test_tls_streams.py",
+    "upstream.compile": "unit/upstream/test_group.py",
+    "upstream.health_checks": "protocols/test_health_checks.py",
+    "upstream.http1": "conformance/test_rfc9112_responses.py",
+    "upstream.target": "unit/upstream/test_group.py",
+    "web.compile_route": "unit/web/test_compile.py",
+    "web.compression": "protocols/test_static_compressing.py",
+    "web.handlers.kinds": "unit/program/test_kinds.py",
+    "web.handlers.proxy.call": "protocols/test_proxy_answers.py",
+    "web.handlers.proxy.direct": "protocols/test_proxy_direct.py",
+    "web.handlers.proxy.handler": "protocols/test_proxy_requests.py",
+    "web.handlers.proxy.tunnel": "protocols/test_proxy_upgrade.py",
+    "web.handlers.proxy.upgrade": "protocols/test_proxy_upgrade.py",
+    "web.handlers.proxy.upload": "protocols/test_proxy_requests.py",
+    "web.handlers.redirect.compile": "unit/web/test_compile.py",
+    "web.handlers.redirect.handler": "protocols/test_http_rules.py",
+    "web.handlers.respond.compile": "unit/web/test_compile.py",
+    "web.handlers.respond.handler": "protocols/test_http_rules.py",
+    "web.handlers.static.byte_ranges": "conformance/test_rfc9110_ranges.py",
+    "web.handlers.static.compile": "unit/web/test_compile.py",
+    "web.handlers.static.files": "protocols/test_static_changes.py",
+    "web.handlers.static.handler": "conformance/test_rfc9110_static.py",
+    "web.handlers.static.listing": "protocols/test_listing.py",
+    "web.handlers.static.root": "protocols/test_static_paths.py",
+    "web.handlers.status.compile": "unit/web/test_compile.py",
+    "web.middleware.basic_auth.compile": "unit/web/test_compile.py",
+    "web.middleware.basic_auth.guard": "protocols/test_http_rules.py",
+    "web.middleware.networks": "protocols/test_http_rules.py",
+    "web.server.client_connection": "protocols/test_http_connection.py",
+    "web.server.connection_limits": "protocols/test_http_connection.py",
+    "web.server.exchange_base": "protocols/test_http_connection.py",
+    "web.server.front": "protocols/test_http_connection.py",
+    "web.server.http1.connection": "protocols/test_http_connection.py",
+    "web.server.http1.exchange": "protocols/test_http_connection.py",
+    "web.server.http1.one_shot": "protocols/test_newcomer.py",
+    "web.server.http1.prepared": "protocols/test_newcomer.py",
+    "web.server.http1.request_body": "conformance/test_rfc9112_requests.py",
+    "web.server.http1.response": "protocols/test_http_connection.py",
+    "web.server.http1.sendfile": "protocols/test_sendfile.py",
+    "web.server.http2.connection": "protocols/test_http2_connection.py",
+    "web.server.http2.exchange": "protocols/test_http2_flow.py",
+    "web.server.http2.file_source": "protocols/test_http2_flow.py",
+    "web.server.http2.request_body": "protocols/test_http2_flow.py",
+    "web.server.http2.session": "conformance/test_rfc9113_frames.py",
+}
+
+#: Modules without any test of their own. The list may only shrink.
+WITHOUT_TEST: set[str] = set()
+
+
+def is_declaration(path: Path) -> bool:
+    """Whether a module has no function with a body: only structs, protocols and constants."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        body = node.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) else []
+        if not all(isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant) for one in body):
+            return False
+    return True
+
+
+def unit_test_of(module: str) -> Path:
+    """Return where the test of a module lies unless the table says otherwise."""
+    *folders, name = module.split(".")
+    return TESTS.joinpath("unit", *folders, f"test_{name}.py")
+
+
+@cache
+def text_of(file: Path) -> str:
+    """Return a test file's text and that of the stage that it imports."""
+    text = file.read_text()
+    stage = set(re.findall(r"^\s*from (tests\.[\w.]+) import", text, re.MULTILINE))
+    return text + "".join(text_of(ROOT / f"{one.replace('.', '/')}.py") for one in sorted(stage))
+
+
+def names(text: str, module: str) -> bool:
+    """Whether a text has the dotted name of a module, in a docstring or an import."""
+    package, _, name = module.rpartition(".")
+    imported = rf"from npserver\.{re.escape(package)} import [^\n]*\b{name}\b"
+    return bool(re.search(rf"(?<![\w]){re.escape(module)}(?!\.?\w)|{imported}", text))
+
+
+MODULES = {
+    ".".join(path.relative_to(SOURCE).with_suffix("").parts): path
+    for path in sorted(SOURCE.rglob("*.py"))
+    if not path.name.startswith("__")
+}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_has_a_test(module: str) -> None:
+    has_test = module in COVERED_BY or unit_test_of(module).exists()
+    if module in WITHOUT_TEST:
+        assert not has_test, f"{module} has a test: take it off WITHOUT_TEST"
+        return
+    expected = unit_test_of(module).relative_to(ROOT)
+    assert has_test or is_declaration(MODULES[module]), (
+        f"{module} has no test: write {expected}, or name the file that covers it in COVERED_BY"
+    )
+
+
+@pytest.mark.parametrize("module", COVERED_BY)
+def test_the_table_names_tests_of_modules_that_exist(module: str) -> None:
+    assert module in MODULES, f"there is no module {module} any more: take it off COVERED_BY"
+    assert not unit_test_of(module).exists(), f"{module} has a test of its own: take it off COVERED_BY"
+    file = TESTS / COVERED_BY[module]
+    assert file.exists(), f"{module}: there is no {file.relative_to(ROOT)}"
+    assert names(text_of(file), module), f"{file.relative_to(ROOT)} does not name {module}: say so in its docstring"
+
+
+def test_exceptions_are_modules() -> None:
+    assert MODULES.keys() >= WITHOUT_TEST
+
+
+def test_each_unit_test_is_the_test_of_a_module() -> None:
+    tests = set((TESTS / "unit").rglob("test_*.py"))
+    assert tests - {unit_test_of(module) for module in MODULES} == set()
