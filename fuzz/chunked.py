@@ -1,7 +1,7 @@
 """Fuzzes the decoder of chunked bodies: `python -m fuzz.chunked --seconds 60`.
 
-Oracle: bytes are refused with the error asked for, awaited, or decoded; byte by byte as in one piece; what was decoded
-and framed anew reads the same.
+Oracle: bytes are decoded, incomplete, or refused with the error class given; the result is the same byte by byte as in
+one piece; a decoded body that is encoded again decodes to the same.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def target(data: bytes) -> None:
 
 
 def decode(pieces: list[bytes]) -> tuple[str, bytes, bytes, bytes]:
-    """How it ended ("done", "refused", "awaits more"), payload, trailers, what followed."""
+    """Return how decoding ended ("done", "refused", "awaits more"), payload, trailers, and the rest."""
     decoder, payload, rest = ChunkedDecoder(BadResponse), b"", b""
     try:
         for piece in pieces:

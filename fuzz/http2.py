@@ -1,7 +1,7 @@
 """Fuzzes HTTP/2 connections: `python -m fuzz.http2 --seconds 60`.
 
-Oracle: whatever comes after the preface, the client is answered or told off, by frames that another library reads, and
-nothing is left of the connection.
+Oracle: any bytes after the preface are answered with responses or errors in frames that another library can parse, and
+no state of the connection is left behind.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Fuzzes the HTTP/1 request parser: `python -m fuzz.http_head --seconds 60`.
 
-Oracle: a head is refused with `BadRequest`, or it is a request whose path is settled; and the server answers each
-stream the same whether it comes whole or byte by byte.
+Oracle: a head is refused with `BadRequest`, or parsed to a request with a canonical path; and the server answers a
+stream of bytes the same whether it comes whole or byte by byte.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Fuzzes the reading of upstreams' answers: `python -m fuzz.http_response --seconds 60`.
+"""Fuzzes the parsing of upstreams' responses: `python -m fuzz.http_response --seconds 60`.
 
-Oracle: a head is refused with `BadResponse` or read; the connection to the upstream makes the same of an answer whether
-it comes whole or byte by byte, and is kept only after a message that ended where it said.
+Oracle: a head is parsed, or refused with `BadResponse`; the upstream client reports the same response whether it comes
+whole or byte by byte, and keeps the connection only if the response ended where its framing says.
 """
 
 from __future__ import annotations

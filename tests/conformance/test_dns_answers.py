@@ -1,4 +1,4 @@
-"""Tables of questions and the whole answers expected, read by dnspython: (name, type) to rcode, flags, sections.
+"""Tables of questions with the complete answers expected, parsed by dnspython: (name, type) to rcode, flags, sections.
 
 RFC 1034 §4.3.2 (the algorithm), RFC 2181 (truncation), RFC 2308 (negative answers), RFC 4592 (wildcards), RFC 6604
 (rcode at the end of aliases), RFC 6891 (EDNS), RFC 8482 (ANY), RFC 9471 (glue).
@@ -167,9 +167,9 @@ def reply_of(processor: QueryProcessor, name: str, kind: str, **options: Any) ->
 
 
 class TestAny:
-    """All records where the asker's address is proved, a minimal answer where it may be forged (RFC 8482)."""
+    """All records if the client's address cannot be forged, a minimal answer if it can (RFC 8482)."""
 
-    def test_all_records_over_streams_and_unpublic_udp(self, tables: Tables) -> None:
+    def test_all_records_over_streams_and_private_udp(self, tables: Tables) -> None:
         for processor in (
             processor_of(tables),
             processor_of(tables, stream=True),
@@ -188,12 +188,12 @@ class TestAny:
             is_minimal = [str(rrset[0]) for rrset in reply.answer] == ['"RFC8482" ""']
             assert is_minimal == (processor is minimal)
 
-    def test_a_name_that_does_not_exist_stays_so(self, tables: Tables) -> None:
+    def test_nxdomain_for_any(self, tables: Tables) -> None:
         assert reply_of(processor_of(tables, public=True), "missing.example.com", "ANY").rcode() == 3
 
 
 class TestSize:
-    """Never more than the asker may get: 512 bytes, what EDNS says up to 1232, anything over a stream."""
+    """Sizes of replies: 512 bytes; with EDNS the client's limit up to 1232; any size over a stream."""
 
     @pytest.mark.parametrize(
         ("payload", "fits"), [(None, False), (512, False), (900, True), (1232, True), (4096, True), (0, False)]
@@ -210,7 +210,7 @@ class TestSize:
         assert reply.flags & dns.flags.TC
         assert not reply.answer
 
-    def test_everything_over_a_stream(self, tables: Tables) -> None:
+    def test_no_limit_over_a_stream(self, tables: Tables) -> None:
         reply = reply_of(processor_of(tables, stream=True), "big.example.com", "TXT")
         assert len(reply.answer[0]) == 30
         assert not reply.flags & dns.flags.TC
@@ -232,7 +232,7 @@ class TestSize:
 
 
 class TestRotation:
-    """Several addresses take turns to be first (RFC 1794)."""
+    """Addresses are rotated: each is first in turn (RFC 1794)."""
 
     @pytest.mark.parametrize("count", [2, 3, 5, 40])
     def test_every_address_is_first_in_turn(self, count: int) -> None:
@@ -273,7 +273,7 @@ class TestEdns:
         again = reply_of(processor, "web.example.com", "A", options=[option])
         assert again.options == (option,)
 
-    def test_a_proved_address_is_not_rate_limited(self, tables: Tables) -> None:
+    def test_a_client_with_a_valid_cookie_is_not_rate_limited(self, tables: Tables) -> None:
         processor = processor_of(tables, limiter=RateLimiter(1, 0))
         first = reply_of(processor, "web.example.com", "A", options=[dns.edns.CookieOption(b"client--", b"")])
         proved = dns.message.make_query("web.example.com", "A", options=list(first.options)).to_wire()
@@ -283,7 +283,7 @@ class TestEdns:
 
 
 class TestLimit:
-    """Response rate limiting, also of what the fast path does not see."""
+    """Response rate limiting, also of queries that the fast path does not handle."""
 
     @pytest.mark.parametrize(
         "query",
@@ -314,7 +314,7 @@ class TestLimit:
 
 
 class TestActions:
-    """What others do: resolvers, zone transfers."""
+    """Queries that are not answered from the tables: recursion and zone transfers."""
 
     def respond(self, processor: QueryProcessor, name: str, kind: str, **options: Any) -> object:
         query = dns.message.make_query(name, kind, **options)
@@ -330,7 +330,7 @@ class TestActions:
         assert isinstance(self.respond(processor, "missing.example.com", "A"), bytes)
         assert isinstance(self.respond(processor_of(tables, stream=stream), "www.google.com", "A"), bytes)
 
-    def test_ra_says_that_it_may_be_asked_for(self, tables: Tables) -> None:
+    def test_ra_is_set_for_clients_that_may_recurse(self, tables: Tables) -> None:
         assert reply_of(processor_of(tables, may_recurse=True), "web.example.com", "A").flags & dns.flags.RA
         assert not reply_of(processor_of(tables), "web.example.com", "A").flags & dns.flags.RA
 
@@ -342,7 +342,7 @@ class TestActions:
         assert isinstance(self.respond(processor_of(tables, stream=True), "example.com", "AXFR"), bytes)
 
 
-def test_addresses_that_change_are_answered_at_once() -> None:
+def test_changed_upstream_addresses_are_answered_at_once() -> None:
     found = [b"\1\1\1\1"]
     tables = tables_of(
         {"app.local": {"A": "upstream://pool"}, "x.local": {"SRV": "0 0 1 app.local"}},

@@ -1,16 +1,17 @@
 """The same zones served by NSD and by npserver, compared answer by answer: RFC 1034, 2308, 4592, 6604, 6891.
 
-Every name of the zones, names below and beside them, and every type, with and without EDNS. What differs on purpose:
+Queried are all names of the zones, names below and next to them, and all types, with and without EDNS. Intended
+differences:
 
 - NSD appends the zone's NS records and their addresses to answers; npserver leaves them out, as Knot does (smaller).
 - ANY: npserver gives all records, NSD the first set only (RFC 8482 §4.1).
-- HTTPS: npserver sends the target's addresses along (RFC 9460 §4.1), NSD 4.6 does not.
-- A server's addresses are sent along from whichever zone of ours holds them; NSD looks in the answer's zone alone.
+- HTTPS: npserver adds the target's addresses (RFC 9460 §4.1), NSD 4.6 does not.
+- Addresses of servers are added from all zones; NSD adds those in the zone of the answer only.
 - AXFR and IXFR over UDP: REFUSED instead of NOTIMP and NOTAUTH: policy, not ability.
 - NOTIFY and UPDATE: REFUSED instead of NXDOMAIN and NOTIMP: likewise.
 - Trailing bytes after the counted records: FORMERR instead of an answer; a malformed cookie: FORMERR (RFC 7873 §5.2.2).
 - Extra records in a query (TSIG, others): ignored instead of FORMERR; rcode bits in a query: ignored.
-- version.bind: REFUSED, the version is nobody's business.
+- version.bind: REFUSED, the version is not disclosed.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def names() -> list[str]:
 
 
 def differs_on_purpose(name: str, kind: str, ours: Shown, theirs: Shown) -> bool:
-    """Whether the two are told apart by what the module's text lists and nothing else."""
+    """Return whether the two answers differ only by what the module's docstring lists."""
     if kind in ("AXFR", "IXFR"):
         return ours[0] == "REFUSED" and theirs[0] in ("NOTIMP", "NOTAUTH")
     if kind == "ANY":

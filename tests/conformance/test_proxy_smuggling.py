@@ -1,4 +1,4 @@
-"""Attempts to make the upstream see other requests than we do: every byte that it saw is looked at (RFC 9112 §11.2)."""
+"""Request smuggling (RFC 9112 §11.2): every byte that the upstream receives belongs to a request that we parsed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RFC 9110 §14 and §15.3.7: byte_ranges answers for files small enough for the cache and for large ones."""
+"""RFC 9110 §14 and §15.3.7: byte ranges of files that are small enough for the cache, and of large ones."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FILES = [("/small.bin", SMALL), ("/large.bin", LARGE)]
 
 
 def parts_of(reply: Reply) -> list[tuple[str, bytes]]:
-    """The parts of a multipart/byteranges answer, read by the standard library's parser: Content-Range and content."""
+    """Content-Range and content of each part of a multipart/byteranges response, parsed by the standard library."""
     parser = email.parser.BytesParser(policy=email.policy.HTTP)
     message = parser.parsebytes(b"Content-Type: " + reply["Content-Type"].encode() + b"\r\n\r\n" + reply.body)
     assert not message.defects
@@ -90,7 +90,7 @@ class TestRange:
         assert reply["Content-Length"] == str(len(SMALL))
 
     async def test_a_part_is_always_of_the_plain_file(self, served: Site) -> None:
-        """What is compressed on the fly may come out differently another day."""
+        """Content compressed on the fly may have other bytes the next time."""
         whole = await served.ask("/text.html", Accept_Encoding="gzip")
         part = await served.ask("/text.html", Accept_Encoding="gzip", Range="bytes=0-2")
         assert whole["Content-Encoding"] == "gzip"

@@ -60,7 +60,7 @@ class TestMethods:
 
     @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "PROPFIND", "get"])
     async def test_other_methods_are_not_allowed(self, served: Site, method: str) -> None:
-        """§15.5.6: a 405 says what is."""
+        """§15.5.6: a 405 lists the methods allowed."""
         reply = await served.ask("/small.css", method, b"body")
         assert reply.status == 405
         assert reply["Allow"] == "GET, HEAD, OPTIONS"

@@ -1,4 +1,4 @@
-"""RFC 9112: requests are read strictly, however their bytes arrive and whether or not their heads are remembered.
+"""RFC 9112: requests are parsed strictly, however their bytes are split and whether or not their heads are cached.
 
 Covers `web.server.http1.request_body`.
 """
@@ -15,7 +15,7 @@ from tests.protocols.memory import Server
 
 
 class Echo:
-    """Answers with what it understood of the request: method, path, query, host, body."""
+    """A handler that responds with the request as parsed: method, path, query, host, body."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
@@ -177,8 +177,8 @@ def test_request(data: bytes, statuses: list[int], seen: list[str] | None, remem
 
 
 @pytest.mark.parametrize(("data", "statuses"), [(case[1], case[2]) for case in CASES], ids=[case[0] for case in CASES])
-def test_remembering_is_invisible(data: bytes, statuses: list[int]) -> None:
-    """The second time a head comes it is answered from memory, and exactly as the first time."""
+def test_a_cached_head_is_answered_alike(data: bytes, statuses: list[int]) -> None:
+    """The second time a head comes it is taken from the cache, and answered exactly as the first time."""
     echo = Echo()
     server = Server(echo)
     answers = []
@@ -207,8 +207,8 @@ def test_canonical_path(path: str, canonical: str | None) -> None:
 
 
 @pytest.mark.parametrize("ending", ["%", "%20", "é", ";", "\\", "//", "/.."])
-def test_no_path_takes_long(ending: str) -> None:
-    """A pattern that tries every way to cut a path would not end before the test's deadline does."""
+def test_paths_are_parsed_in_linear_time(ending: str) -> None:
+    """A pattern that backtracks exponentially would exceed the test's deadline."""
     for path in ("/" + "a" * 3000 + ending, "/a" * 1500 + ending, "/a." * 1000 + ending):
         statuses, _, _ = run([f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode()])
         assert statuses in ([200], [400])
@@ -224,15 +224,15 @@ def test_expect_100_continue_9110_10_1_1() -> None:
     assert echo.seen == ["POST /p||a|abc|"]
 
 
-class Unwanting:
-    """Answers without looking at the body."""
+class IgnoresBody:
+    """A handler that responds without reading the body."""
 
     def handle(self, exchange: Exchange) -> None:
         exchange.respond(200, b"", b"no")
 
 
 def test_no_100_continue_when_the_body_is_not_wanted() -> None:
-    client = Server(Unwanting()).connect()
+    client = Server(IgnoresBody()).connect()
     client.send(post(b"Content-Length: 3\r\nExpect: 100-continue\r\n", b""))
     assert b"100 Continue" not in client.received
     assert b"Connection: close" in client.received
@@ -240,7 +240,7 @@ def test_no_100_continue_when_the_body_is_not_wanted() -> None:
 
 
 def test_unwanted_body_is_skipped_and_the_connection_kept() -> None:
-    client = Server(Unwanting()).connect()
+    client = Server(IgnoresBody()).connect()
     client.send(post(b"Content-Length: 1000\r\n", b"x" * 400))
     client.send(b"x" * 600 + GET)
     assert client.received.count(b"HTTP/1.1 200 OK") == 2
@@ -248,7 +248,7 @@ def test_unwanted_body_is_skipped_and_the_connection_kept() -> None:
 
 
 def test_long_unwanted_body_costs_the_connection() -> None:
-    client = Server(Unwanting()).connect()
+    client = Server(IgnoresBody()).connect()
     client.send(post(b"Content-Length: 1000000\r\n", b"x" * 400))
     client.send(b"x" * 1000 + GET)
     assert client.received.count(b"HTTP/1.1") == 1

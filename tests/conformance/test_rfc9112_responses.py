@@ -1,4 +1,4 @@
-"""RFC 9112: upstreams' answers are read strictly, however their bytes arrive; what follows one is nobody's."""
+"""RFC 9112: upstreams' responses are parsed strictly, however their bytes are split; bytes after one are discarded."""
 
 from __future__ import annotations
 
@@ -74,6 +74,6 @@ def test_head_has_no_body_rfc9110_9_3_2(fields: bytes) -> None:
 
 
 @pytest.mark.parametrize("after", [b"evil", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"])
-def test_what_follows_an_answer_to_head_is_nobodys(after: bytes) -> None:
+def test_bytes_after_a_response_to_head_are_discarded(after: bytes) -> None:
     answer = read_answer([OK + b"Content-Length: 5\r\n\r\n", after], is_head=True)
     assert (answer.body, answer.is_kept) == (b"", False)

@@ -1,4 +1,4 @@
-"""HTTP/2 (RFC 9113 §3 to §6, §10): what frames and streams do, and what ends a stream or the connection.
+"""HTTP/2 (RFC 9113 §3 to §6, §10): effects of frames on streams, and the errors that end a stream or the connection.
 
 Covers `web.server.http2.session`.
 """
@@ -69,7 +69,7 @@ class TestSection5:
     """Streams."""
 
     def test_5_1_1_ids_go_up(self) -> None:
-        """A lower one is taken for one closed meanwhile, and not served."""
+        """A lower stream id counts as one that was closed meanwhile, and is not served."""
         client = connect()
         assert client.request(GET, stream=5).status == 200
         assert client.request(GET, stream=3) == Answer()
@@ -81,7 +81,7 @@ class TestSection5:
         assert client.end == (PROTOCOL_ERROR, 0)
 
     def test_5_1_2_too_many_at_once(self) -> None:
-        """Those sent before the limit was known are refused unserved, the others go on."""
+        """Streams opened before the client knew the limit are refused; the others go on."""
         client = Client(server(Mirror()), acknowledges=False)
         begun = [client.begin(POST) for _ in range(101)]
         assert begun[100][1].reset == REFUSED_STREAM
@@ -101,7 +101,7 @@ class TestSection5:
 
     @pytest.mark.parametrize("kind", [frames.DataFrame, frames.HeadersFrame])
     def test_5_1_after_both_ends(self, kind: type[frames.Frame]) -> None:
-        """What comes on a closed stream may have been under way: it is read over."""
+        """Frames on a closed stream may have been sent before the client knew: they are ignored."""
         client = connect()
         stream, _ = client.begin(POST)
         client.send(frames.DataFrame(stream, b"", flags=["END_STREAM"]))
@@ -124,7 +124,7 @@ class TestSection5:
         assert client.end == (FLOW_CONTROL_ERROR, 1)
 
     def test_5_3_1_no_stream_depends_on_itself(self) -> None:
-        """Priorities of RFC 7540 are obsolete and read over."""
+        """Priorities of RFC 7540 are obsolete and ignored."""
         client = connect()
         client.send(frames.PriorityFrame(1, depends_on=3, stream_weight=5))
         assert client.request(GET).status == 200
@@ -223,7 +223,7 @@ class TestSection10:
     """Abuse (§10.5)."""
 
     def test_10_5_1_header_list_size(self) -> None:
-        """Far beyond the limit there is no answer: the connection ends."""
+        """A head far beyond the limit is not answered: the connection is closed."""
         client = connect()
         block = client.encoder.encode([*GET, *[(f"x-{number}", "y" * 16_000) for number in range(12)]])
         sent: list[frames.Frame] = [frames.HeadersFrame(1, block[:16_000], flags=["END_STREAM"])]

@@ -1,4 +1,4 @@
-"""HTTP semantics over HTTP/2 (RFC 9113 §8): what requests look like, and what is refused and how."""
+"""HTTP semantics over HTTP/2 (RFC 9113 §8): valid requests, and how malformed ones are refused."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ class TestSection8:
         assert answer.reset == PROTOCOL_ERROR
 
     def test_8_1_an_interim_answer(self) -> None:
-        """RFC 9110 §10.1.1: the body is asked for once it is wanted."""
+        """RFC 9110 §10.1.1: 100 is sent once the body is read."""
         client = connect()
         stream, answer = client.begin([*POST, ("expect", "100-continue")])
         assert answer.interim == [[(":status", "100")]]

@@ -1,4 +1,4 @@
-"""Any bytes get a valid reply or silence, and the fast path answers as the thorough one does."""
+"""Any bytes get a valid reply or none, and the fast path replies as the full parser does."""
 
 from __future__ import annotations
 

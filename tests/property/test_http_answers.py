@@ -1,4 +1,4 @@
-"""Any split of an upstream's answer is understood like the whole; noise ends in an answer or a lost one, no more."""
+"""Any split of an upstream's response is parsed as the whole; any bytes yield a response or a lost connection."""
 
 from __future__ import annotations
 

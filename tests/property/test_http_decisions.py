@@ -1,4 +1,4 @@
-"""What clients may send leads to a decision, never to an exception; the router agrees with a plain search."""
+"""Any field values of clients lead to a decision, never to an exception; the router agrees with a linear search."""
 
 from __future__ import annotations
 

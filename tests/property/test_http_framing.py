@@ -1,4 +1,4 @@
-"""Any split of a message's bytes is read like the whole; any bytes are read or refused with a documented error."""
+"""Any split of a message is parsed as the whole; any bytes are parsed, or refused with the documented error."""
 
 from __future__ import annotations
 

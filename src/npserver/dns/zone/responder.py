@@ -17,7 +17,7 @@ from npserver.dns.zone.lookup import NameStatus, Sections, find, look_up
 from npserver.dns.zone.tables import Node, Tables
 
 MAX_ANSWERS = 200_000  # kept in each of the two caches; some 500 bytes each
-#: Type by the bytes of type and class in a question, for stored types that are looked up plainly, in class IN.
+#: The types that are answered from a node's record sets alone, by the bytes of type and class (IN) in a question.
 _PLAIN = {
     pack("!HH", rtype, codes.CLASS_IN): rtype
     for rtype in codes.TYPE_NAMES

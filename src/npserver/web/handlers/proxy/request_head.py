@@ -45,7 +45,7 @@ class ForwardedFields(Struct, frozen=True, eq=False):
     kept: bytes  # the lines forwarded for a client that is not a trusted proxy, each with its CRLF
     named: frozenset[bytes]  # the fields that Connection names, which are not forwarded
     takes_trailers: bool  # whether TE names trailers
-    is_loop: bool  # whether Via names us `MAX_LOOPS` times
+    is_loop: bool  # whether Via names us `MAX_LOOPS` times or more
 
 
 def _prepare(block: HeaderBlock) -> ForwardedFields:
