@@ -148,7 +148,7 @@ def tables() -> Tables:
 
 @pytest.mark.parametrize("stream", [False, True], ids=["udp", "stream"])
 @pytest.mark.parametrize(("case", "flags"), CASES, ids=[f"{case[0]}-{case[1]}" for case, _ in CASES])
-def test_answers(tables: Tables, case: Case, flags: str, stream: bool) -> None:
+def test_each_question_has_its_whole_answer(tables: Tables, case: Case, flags: str, stream: bool) -> None:
     name, kind, rcode, *sections = case
     processor = processor_of(tables, stream=stream)
     query = dns.message.make_query(name, kind, use_edns=0, payload=1232)
@@ -179,7 +179,7 @@ class TestAny:
             assert {rrset.rdtype.name for rrset in reply.answer} == {"SOA", "NS", "MX", "A", "TXT", "CAA"}
 
     @pytest.mark.parametrize("name", ["example.com", "any.wild.example.com", "web.example.com"])
-    def test_minimal_from_public_udp(self, tables: Tables, name: str) -> None:
+    def test_any_over_public_udp_gets_a_minimal_answer(self, tables: Tables, name: str) -> None:
         responder = Responder(tables, {})
         everything = QueryProcessor(responder, CookieJar(b"k"))
         minimal = UdpQueryProcessor(responder, CookieJar(b"k"), limiter=RateLimiter(1000, 2))
@@ -198,7 +198,7 @@ class TestSize:
     @pytest.mark.parametrize(
         ("payload", "fits"), [(None, False), (512, False), (900, True), (1232, True), (4096, True), (0, False)]
     )
-    def test_truncation(self, tables: Tables, payload: int | None, fits: bool) -> None:
+    def test_an_answer_that_does_not_fit_is_truncated(self, tables: Tables, payload: int | None, fits: bool) -> None:
         options = {} if payload is None else {"use_edns": 0, "payload": payload}
         reply = reply_of(processor_of(tables), "middle.example.com", "TXT", **options)
         assert bool(reply.flags & dns.flags.TC) is not fits
@@ -252,19 +252,19 @@ class TestRotation:
 class TestEdns:
     """RFC 6891, RFC 7873."""
 
-    def test_no_opt_without_opt(self, tables: Tables) -> None:
+    def test_a_query_without_opt_gets_none(self, tables: Tables) -> None:
         assert reply_of(processor_of(tables), "web.example.com", "A").edns == -1
 
-    def test_our_size(self, tables: Tables) -> None:
+    def test_the_reply_says_our_udp_size(self, tables: Tables) -> None:
         reply = reply_of(processor_of(tables), "web.example.com", "A", use_edns=0, payload=4096)
         assert (reply.edns, reply.payload) == (0, 1232)
 
-    def test_badvers(self, tables: Tables) -> None:
+    def test_another_edns_version_is_answered_with_badvers(self, tables: Tables) -> None:
         reply = reply_of(processor_of(tables), "web.example.com", "A", use_edns=1)
         assert (reply.rcode(), reply.edns, reply.answer) == (16, 0, [])
 
     @pytest.mark.parametrize("stream", [False, True])
-    def test_cookie(self, tables: Tables, stream: bool) -> None:
+    def test_a_cookie_is_answered_with_ours(self, tables: Tables, stream: bool) -> None:
         processor = processor_of(tables, stream=stream)
         first = reply_of(processor, "web.example.com", "A", options=[dns.edns.CookieOption(b"client--", b"")])
         option = first.options[0]
@@ -296,7 +296,7 @@ class TestLimit:
         ],
         ids=["hit", "miss", "refused", "badvers", "formerr"],
     )
-    def test_excess_is_dropped(self, tables: Tables, query: bytes) -> None:
+    def test_replies_above_the_limit_are_dropped(self, tables: Tables, query: bytes) -> None:
         processor = processor_of(tables, limiter=RateLimiter(3, 0))
         assert [ask(processor, query) is not None for _ in range(6)] == [True] * 3 + [False] * 3
         assert ask(processor, query, "198.51.100.1") is not None
@@ -306,7 +306,7 @@ class TestLimit:
         queries = [dns.message.make_query(f"x{number}.example.com", "A").to_wire() for number in range(6)]
         assert [ask(processor, query) is not None for query in queries] == [True] * 3 + [False] * 3
 
-    def test_slip_is_truncated(self, tables: Tables) -> None:
+    def test_with_slip_limited_replies_are_truncated(self, tables: Tables) -> None:
         processor = processor_of(tables, limiter=RateLimiter(1, 1))
         replies = [reply_of(processor, "web.example.com", "A") for _ in range(2)]
         assert [bool(reply.flags & dns.flags.TC) for reply in replies] == [False, True]
@@ -334,7 +334,7 @@ class TestActions:
         assert reply_of(processor_of(tables, may_recurse=True), "web.example.com", "A").flags & dns.flags.RA
         assert not reply_of(processor_of(tables), "web.example.com", "A").flags & dns.flags.RA
 
-    def test_transfer(self, tables: Tables) -> None:
+    def test_only_a_stream_that_may_transfer_does(self, tables: Tables) -> None:
         assert (
             self.respond(processor_of(tables, stream=True, may_transfer=True), "example.com", "AXFR") is Action.TRANSFER
         )

@@ -48,7 +48,7 @@ class TestNothingReachesTheUpstream:
             b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n",
         ],
     )
-    async def test_refused(self, data: bytes) -> None:
+    async def test_an_ambiguous_request_is_refused(self, data: bytes) -> None:
         async with Origin(answering(ok())) as origin, Stage(origin.url) as stage:
             client = await stage.client()
             await client.send(data)
@@ -114,7 +114,7 @@ class TestForgedIdentity:
         "X-Forwarded_Host: evil\r\n"
     )
 
-    async def test_from_anybody_is_replaced(self) -> None:
+    async def test_an_identity_sent_by_anybody_is_replaced(self) -> None:
         async with Origin(answering(ok())) as origin, Stage(origin.url, forwarded=True) as stage:
             await stage.ask(get("/", self.FORGED))
             seen = origin.seen

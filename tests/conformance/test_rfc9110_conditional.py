@@ -123,7 +123,9 @@ PRECONDITIONS: list[tuple[str, dict[str, str], int]] = [
 @pytest.mark.parametrize(
     ("section", "fields", "status"), PRECONDITIONS, ids=[f"{row[0]} {row[1]} {row[2]}" for row in PRECONDITIONS]
 )
-async def test_preconditions(served: Site, section: str, fields: dict[str, str], status: int, method: str) -> None:
+async def test_preconditions_decide_the_status(
+    served: Site, section: str, fields: dict[str, str], status: int, method: str
+) -> None:
     for path in ("/f.txt", "/big.bin"):
         first = await served.ask(path)
         sent = {name: value.replace("TAG", first["ETag"]) for name, value in fields.items()}

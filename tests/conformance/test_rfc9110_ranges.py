@@ -51,7 +51,7 @@ class TestByteRanges:
         [("bytes=0-0", 0, 1), ("bytes=0-499", 0, 500), ("bytes=500-", 500, None), ("bytes=-1", -1, None),
          ("bytes=-500", -500, None), ("bytes=10-99999999", 10, None), ("bytes=-99999999", 0, None)],
     )  # fmt: skip
-    async def test_a_single_part(
+    async def test_one_range_gets_one_part(
         self, served: Site, path: str, content: bytes, wanted: str, start: int, end: int | None
     ) -> None:
         reply = await served.ask(path, Range=wanted)
@@ -84,7 +84,7 @@ class TestRange:
         reply = await served.ask("/small.bin", Range=wanted)
         assert (reply.status, reply.body) == (200, SMALL)
 
-    async def test_head_ignores_it(self, served: Site) -> None:
+    async def test_a_range_on_head_is_ignored(self, served: Site) -> None:
         reply = await served.ask("/small.bin", "HEAD", Range="bytes=0-1")
         assert reply.status == 200
         assert reply["Content-Length"] == str(len(SMALL))
@@ -158,7 +158,7 @@ class TestNotSatisfiable:
         assert reply.status == 416
         assert reply["Content-Range"] == f"bytes */{len(content)}"
 
-    async def test_an_empty_file(self, served: Site) -> None:
+    async def test_an_empty_file_has_no_range(self, served: Site) -> None:
         assert (await served.ask("/empty.bin", Range="bytes=0-")).status == 416
         assert (await served.ask("/empty.bin", Range="bytes=-1")).status == 200
         assert (await served.ask("/empty.bin")).body == b""

@@ -65,7 +65,7 @@ class TestMethods:
         assert reply.status == 405
         assert reply["Allow"] == "GET, HEAD, OPTIONS"
 
-    async def test_options(self, served: Site) -> None:
+    async def test_options_lists_the_methods(self, served: Site) -> None:
         """§9.3.7."""
         reply = await served.ask("/small.css", "OPTIONS")
         assert reply.status == 204
@@ -104,7 +104,7 @@ class TestContentCodings:
             assert "Content-Encoding" not in await running.ask("/large.css", Accept_Encoding="gzip")
             assert "Content-Encoding" not in await running.ask("/tiny.css", Accept_Encoding="gzip")
 
-    async def test_off_is_off(self, root: Path) -> None:
+    async def test_gzip_false_compresses_nothing(self, root: Path) -> None:
         rule = {"handler": "static", "root": str(root), "gzip": False}
         async with site(rule) as running:
             reply = await running.ask("/small.css", Accept_Encoding="gzip")
@@ -127,7 +127,7 @@ class TestAcceptEncoding:
         [("gzip;q=0.5, br;q=0.9", "br"), ("gzip;q=0, br", "br"), ("*", "zstd"), ("*;q=0, gzip", "gzip"),
          ("identity, gzip;q=0.5", None), ("gzip;q=0", None), ("", None), ("deflate", None)],
     )  # fmt: skip
-    async def test_weights(self, served: Site, accepted: str, coding: str | None) -> None:
+    async def test_weights_choose_the_coding(self, served: Site, accepted: str, coding: str | None) -> None:
         reply = await served.ask("/small.css", Accept_Encoding=accepted)
         assert reply.all("Content-Encoding") == ([coding] if coding else [])
         assert reply["Vary"] == "Accept-Encoding"
@@ -156,7 +156,9 @@ class TestPrecompressedFiles:
         ("coding", "body"), [("br", b"brotli file"), ("gzip", b"gzip file"), ("zstd", b"zstd file")]
     )
     @pytest.mark.parametrize("path", ["/large.css", "/picture.png"])
-    async def test_they_are_used(self, served: Site, prepared: Path, coding: str, body: bytes, path: str) -> None:
+    async def test_a_compressed_file_beside_the_plain_one_is_used(
+        self, served: Site, prepared: Path, coding: str, body: bytes, path: str
+    ) -> None:
         for _ in range(2):
             reply = await served.ask(path, Accept_Encoding=coding)
             assert (reply.body, reply["Content-Encoding"], reply["Vary"]) == (body, coding, "Accept-Encoding")
@@ -187,7 +189,7 @@ class TestPrecompressedFiles:
         assert (reply.body, reply["Content-Type"]) == (b"gzip file", "application/gzip")
         assert "Content-Encoding" not in reply
 
-    async def test_switched_off(self, prepared: Path) -> None:
+    async def test_compressed_files_are_not_used_when_switched_off(self, prepared: Path) -> None:
         async with site({"handler": "static", "root": str(prepared), "precompressed": False}) as running:
             assert gzip.decompress((await running.ask("/large.css", Accept_Encoding="gzip")).body) == TEXT
 
@@ -195,7 +197,7 @@ class TestPrecompressedFiles:
 class TestContentType:
     """RFC 9110 §8.3."""
 
-    async def test_charset_and_overrides(self, root: Path) -> None:
+    async def test_text_has_a_charset_and_overrides_win(self, root: Path) -> None:
         (root / "a.foo").write_bytes(b"x")
         rule = {"handler": "static", "root": str(root), "mime": {"foo": "text/x-foo"}}
         async with site(rule, mime={"css": "text/css; charset=iso-8859-1", "foo": "text/y-foo"}) as running:

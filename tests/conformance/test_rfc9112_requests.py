@@ -165,7 +165,9 @@ def run(data: list[bytes], **settings: Any) -> tuple[list[int], list[str], bytes
 
 @pytest.mark.parametrize("remember", [True, False], ids=["remembered", "parsed"])
 @pytest.mark.parametrize(("data", "statuses", "seen"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
-def test_request(data: bytes, statuses: list[int], seen: list[str] | None, remember: bool) -> None:
+def test_each_request_is_read_or_refused(
+    data: bytes, statuses: list[int], seen: list[str] | None, remember: bool
+) -> None:
     for pieces in ([data], [data[i : i + 1] for i in range(min(len(data), 8000))] + [data[8000:]]):
         found = run(pieces, remember_heads=remember)
         assert found[0] == statuses
@@ -201,7 +203,7 @@ PATHS = [
 
 
 @pytest.mark.parametrize(("path", "canonical"), PATHS, ids=[path for path, _ in PATHS])
-def test_canonical_path(path: str, canonical: str | None) -> None:
+def test_each_path_has_its_canonical_form(path: str, canonical: str | None) -> None:
     statuses, seen, _ = run([f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode()])
     assert (statuses, seen) == (([200], [f"GET {canonical}||a||"]) if canonical else ([400], []))
 

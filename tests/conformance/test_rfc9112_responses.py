@@ -55,7 +55,9 @@ CASES: list[tuple[str, bytes, int, bytes, str, bool]] = [
     ("wire", "status", "body", "end", "kept"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
 )
 @pytest.mark.parametrize("size", [1, 7, 1 << 20], ids=["bytes", "sevens", "whole"])
-def test_answers(wire: bytes, status: int, body: bytes, end: str, kept: bool, size: int) -> None:
+def test_each_response_is_read_or_refused(
+    wire: bytes, status: int, body: bytes, end: str, kept: bool, size: int
+) -> None:
     answer = read_answer(wire[at : at + size] for at in range(0, len(wire), size))
     assert (answer.end, answer.is_kept) == (end, kept)
     if end != LOST:

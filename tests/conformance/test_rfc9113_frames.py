@@ -17,7 +17,7 @@ COMPRESSION_ERROR, ENHANCE_YOUR_CALM = 9, 11
 class TestSection3:
     """Starting HTTP/2."""
 
-    def test_3_4_preface(self) -> None:
+    def test_3_4_the_server_preface_is_settings(self) -> None:
         client = connect()
         assert client.frames[0].settings[3] == 100
         assert client.request(GET).status == 200
@@ -31,7 +31,7 @@ class TestSection3:
             PREFACE + frames.PingFrame(0).serialize(),
         ],
     )
-    def test_3_4_no_preface(self, preface: bytes) -> None:
+    def test_3_4_a_client_without_preface_is_refused(self, preface: bytes) -> None:
         client = Client(server(Mirror()), greets=False)
         client.raw(preface)
         assert client.end == (PROTOCOL_ERROR, 0)
@@ -47,7 +47,7 @@ class TestSection3:
 class TestSection4:
     """Frames."""
 
-    def test_4_2_too_long(self) -> None:
+    def test_4_2_a_frame_too_long_is_an_error(self) -> None:
         client = connect()
         client.raw(b"\x00\x40\x01\x00\x00\x00\x00\x00\x01")
         assert client.end == (FRAME_SIZE_ERROR, 0)
@@ -141,7 +141,7 @@ class TestSection5:
 class TestSection6:
     """Frame definitions."""
 
-    def test_6_1_padding(self) -> None:
+    def test_6_1_padding_is_taken_off(self) -> None:
         client = connect()
         stream, answer = client.begin(POST)
         client.send(frames.DataFrame(stream, b"body", pad_length=200, flags=["PADDED", "END_STREAM"]))
@@ -185,7 +185,7 @@ class TestSection6:
         client.send(frames.HeadersFrame(1, client.encoder.encode(GET)), frames.PingFrame(0))
         assert client.end == (PROTOCOL_ERROR, 1)
 
-    def test_6_4_reset(self) -> None:
+    def test_6_4_a_reset_ends_the_stream(self) -> None:
         client = connect()
         stream, answer = client.begin(POST)
         client.send(frames.RstStreamFrame(stream, 8))
@@ -197,7 +197,7 @@ class TestSection6:
         client = connect()
         assert [frame.flags for frame in client.of(frames.SettingsFrame)][1] == {"ACK"}
 
-    def test_6_7_ping(self) -> None:
+    def test_6_7_a_ping_is_answered(self) -> None:
         client = connect()
         client.send(frames.PingFrame(0, b"12345678"))
         (pong,) = client.of(frames.PingFrame)
@@ -231,14 +231,14 @@ class TestSection10:
         client.send(*sent)
         assert client.end == (ENHANCE_YOUR_CALM, 0)
 
-    def test_continuation_flood(self) -> None:
+    def test_a_continuation_flood_ends_the_connection(self) -> None:
         """CVE-2024-27316 and others: a block that never ends."""
         client = connect()
         client.send(frames.HeadersFrame(1, client.encoder.encode(GET)))
         client.send(*[frames.ContinuationFrame(1, b"") for _ in range(100)])
         assert client.end == (ENHANCE_YOUR_CALM, 0)
 
-    def test_hpack_bomb(self) -> None:
+    def test_an_hpack_bomb_is_refused(self) -> None:
         """CVE-2016-6581: references to a long field cost one byte each."""
         client = connect()
         block = client.encoder.encode([*GET, ("x-long", "y" * 4000)])

@@ -21,7 +21,7 @@ def having(name: str, value: str) -> Fields:
 class TestSection8:
     """HTTP semantics."""
 
-    def test_8_3_1_request(self) -> None:
+    def test_8_3_1_a_request_is_read(self) -> None:
         answer = connect().request([*having(":path", "/a/../b?c"), ("x", "y")])
         assert (answer["x-method"], answer["x-path"], answer["x-host"]) == ("GET", "/b", "example.com")
         assert [name for name, _ in answer.fields if name != name.lower()] == []
@@ -30,7 +30,7 @@ class TestSection8:
     def test_8_2_3_cookies_are_joined(self) -> None:
         assert connect().request([*GET, ("cookie", "a=1"), ("x", "y"), ("cookie", "b=2")])["x-cookie"] == "a=1; b=2"
 
-    def test_8_1_trailers(self) -> None:
+    def test_8_1_trailers_are_read(self) -> None:
         client = connect()
         stream, answer = client.begin([*POST, ("te", "trailers")])
         client.send(frames.DataFrame(stream, b"body"), client.headers(stream, [("x-sum", "1")], "END_STREAM"))
@@ -155,7 +155,7 @@ class TestSection8:
         client.send(frames.DataFrame(stream, b"x", flags=["END_STREAM"]))
         assert answer.body == b"x"
 
-    def test_8_6_no_upgrade(self) -> None:
+    def test_8_6_upgrade_is_refused(self) -> None:
         """Extended CONNECT (RFC 8441) is not offered: browsers open another connection for a WebSocket."""
         client = connect()
         assert 8 not in client.frames[0].settings

@@ -50,7 +50,7 @@ def curl(*arguments: str, cwd: Path) -> bytes:
     return done.stdout
 
 
-def test_files(url: str, tmp_path: Path, public: Path) -> None:
+def test_curl_downloads_resumes_and_decompresses(url: str, tmp_path: Path, public: Path) -> None:
     assert curl(f"{url}/large.bin", cwd=tmp_path) == CONTENT
     curl("-o", "part", "-r", "0-99999", f"{url}/large.bin", cwd=tmp_path)
     curl("-o", "part", "-C", "-", f"{url}/large.bin", cwd=tmp_path)
@@ -59,7 +59,7 @@ def test_files(url: str, tmp_path: Path, public: Path) -> None:
     assert b"multipart/byteranges" in curl("-i", "-r", "0-0,-1", f"{url}/large.bin", cwd=tmp_path)
 
 
-def test_revalidation(url: str, tmp_path: Path) -> None:
+def test_curl_revalidates_its_copy(url: str, tmp_path: Path) -> None:
     curl("--etag-save", "tag", "-o", "page", f"{url}/sub/page.html", cwd=tmp_path)
     status = ["-w", "%{http_code}", "-o", os.devnull]
     assert curl(*status, "--etag-compare", "tag", f"{url}/sub/page.html", cwd=tmp_path) == b"304"
@@ -67,7 +67,7 @@ def test_revalidation(url: str, tmp_path: Path) -> None:
     assert curl(*status, "-z", "dated", f"{url}/sub/page.html", cwd=tmp_path) == b"304"
 
 
-def test_rules(url: str, tmp_path: Path, public: Path) -> None:
+def test_curl_follows_redirects_and_reads_answers(url: str, tmp_path: Path, public: Path) -> None:
     assert curl("-L", f"{url}/old/thing?x", cwd=tmp_path) == (public / "sub" / "page.html").read_bytes()
     assert curl(f"{url}/ip", cwd=tmp_path).decode() == f"127.0.0.1 {url.partition(':')[0]}\n"
     assert b"301" in curl("-I", f"{url}/sub", cwd=tmp_path)

@@ -138,7 +138,7 @@ def test_curl_resolves_over_https(
     assert "found" in run("curl", "-sS", "--max-time", "10", *doh, f"http://shop.test:{app}/")
 
 
-def test_a_stub_resolver(program: Start, free_port: Callable[[], int]) -> None:
+def test_a_stub_resolver_finds_names(program: Start, free_port: Callable[[], int]) -> None:
     """What a client's resolv.conf makes of it: search list, addresses of both families, reverse names."""
     port = free_port()
     program(config=config(port, dns_auto_ptr=True))
@@ -233,7 +233,7 @@ def test_a_reload_changes_the_answers(program: Start, free_port: Callable[[], in
     assert answer() == "192.168.11.99"
 
 
-def test_the_query_log(program: Start, free_port: Callable[[], int]) -> None:
+def test_queries_are_logged_when_asked_for(program: Start, free_port: Callable[[], int]) -> None:
     port = free_port()
     running = program(config=config(port, logging={"dns_queries": True, "access_log": "stdout"}))
     dns.query.udp(dns.message.make_query("redis.local", "AAAA"), "127.0.0.1", port=port, timeout=5)

@@ -82,7 +82,7 @@ class TestHandler:
         config["dispatch"][0].update(keys)
         return json.dumps(config, indent=1)
 
-    def test_it_serves(
+    def test_a_foreign_handler_serves(
         self, program: Callable[..., Program], free_port: Callable[[], int], environment: dict[str, str]
     ) -> None:
         port = free_port()
@@ -91,7 +91,7 @@ class TestHandler:
         assert status == 200
         assert re.fullmatch(rb"20\d\d", body)
 
-    def test_a_check_describes_it(self, environment: dict[str, str], tmp_path: Path) -> None:
+    def test_a_check_describes_a_foreign_handler(self, environment: dict[str, str], tmp_path: Path) -> None:
         (tmp_path / "c.json").write_text(self.config())
         checked = run(environment, tmp_path, "check", "c.json")
         assert checked.stdout.splitlines() == ["c.json: ok", "  http://127.0.0.1:8080  /time  the time as %H:%M"]
@@ -116,7 +116,7 @@ class TestHandler:
         (tmp_path / "c.json").write_text(self.config(handler="clok"))
         assert "unknown handler 'clok'; did you mean 'clock'?" in run(environment, tmp_path, "check", "c.json").stderr
 
-    def test_the_schema_has_it(self, environment: dict[str, str], tmp_path: Path) -> None:
+    def test_the_schema_has_a_foreign_handler(self, environment: dict[str, str], tmp_path: Path) -> None:
         schema = json.loads(run(environment, tmp_path, "schema").stdout)
         rule = schema["$defs"]["ClockRule"]
         assert rule["properties"]["handler"]["const"] == "clock"

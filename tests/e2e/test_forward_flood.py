@@ -28,7 +28,9 @@ def resident_kib(pids: list[int]) -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks at /proc, and needs all of 127.0.0.0/8")
-def test_a_hundred_thousand_clients(program: Callable[..., Program], free_port: Callable[[], int]) -> None:
+def test_a_hundred_thousand_clients_leave_room_for_others(
+    program: Callable[..., Program], free_port: Callable[[], int]
+) -> None:
     """Each is a session of its own, as of so many source ports; the idlest of 50 makes room for it."""
     port = free_port()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as target:

@@ -81,7 +81,7 @@ def site(
 class TestCurl:
     pytestmark = needs("curl")
 
-    def test_files(self, site: Site) -> None:
+    def test_curl_downloads_files(self, site: Site) -> None:
         assert site.curl(f"{site.url}/large.bin") == CONTENT
         assert site.curl("-r", "1000-1999", f"{site.url}/large.bin") == CONTENT[1000:2000]
         assert b"multipart/byteranges" in site.curl("-i", "-r", "0-0,-1", f"{site.url}/large.bin")
@@ -96,7 +96,7 @@ class TestCurl:
         seen = site.curl("-w", "%{http_code} %{http_version}", "-H", f"If-None-Match: {tag}", f"{site.url}/large.bin")
         assert seen == b"304 2"
 
-    def test_rules(self, site: Site) -> None:
+    def test_curl_gets_each_rules_answer(self, site: Site) -> None:
         assert site.curl(f"{site.url}/say") == b"localhost https 127.0.0.1\n"
         assert site.curl("-L", f"{site.url}/old/x").startswith(b"<!doctype html><title>page")
         assert site.curl("-o", "/dev/null", "-w", "%{http_code}", f"{site.url}/none") == b"404"
@@ -104,7 +104,7 @@ class TestCurl:
         assert site.curl("-o", "/dev/null", "-w", "%{http_code}", f"{site.url}/down/x") == b"502"
         assert b"npserver" in site.curl(f"{site.url}/status")
 
-    def test_uploads(self, site: Site) -> None:
+    def test_curl_uploads_with_and_without_length(self, site: Site) -> None:
         """With a length and without, long enough for both windows."""
         for how in (["--data-binary", "@large.bin"], ["-X", "POST", "-H", "Content-Length:", "-T", "-"]):
             asked = json.loads(site.curl(*how, f"{site.url}/app/echo", data=CONTENT))
@@ -113,21 +113,21 @@ class TestCurl:
             assert names.count("host") == 1
             assert ("via", "2.0 npserver") in map(tuple, asked["headers"])
 
-    def test_too_long_an_upload(self, site: Site) -> None:
+    def test_an_upload_too_long_is_answered_at_once(self, site: Site) -> None:
         """The answer is heard while the rest is still to be sent."""
         seen = site.curl(
             "-T", "-", "-X", "POST", "-w", "%{http_code}", "-o", "/dev/null", f"{site.url}/small", data=CONTENT
         )
         assert seen == b"413"
 
-    def test_what_was_agreed_on(self, site: Site) -> None:
+    def test_the_protocol_agreed_on_is_spoken(self, site: Site) -> None:
         version = ["-o", "/dev/null", "-w", "%{http_version}"]
         assert site.curl(*version, f"{site.url}/say") == b"2"
         assert site.curl(*version, "--http1.1", f"{site.url}/say") == b"1.1"
         assert site.curl(*version, "--no-alpn", f"{site.url}/say") == b"1.1"
 
 
-async def test_many_at_once(site: Site) -> None:
+async def test_many_requests_share_a_connection(site: Site) -> None:
     """Large and small, up and down, over one connection."""
     async with site.client(limits=httpx.Limits(max_connections=1)) as client:
         large, small, echoed, chunked = await asyncio.gather(
@@ -144,7 +144,7 @@ async def test_many_at_once(site: Site) -> None:
 
 
 @needs("nghttp")
-def test_nghttp(site: Site) -> None:
+def test_nghttp_gets_its_files(site: Site) -> None:
     done = subprocess.run(
         ["nghttp", "-ans", "--max-concurrent-streams=10", f"{site.url}/index.html", f"{site.url}/large.bin"],
         capture_output=True,
@@ -159,7 +159,7 @@ def test_nghttp(site: Site) -> None:
 
 
 @needs("h2load")
-def test_h2load(site: Site) -> None:
+def test_h2load_loses_no_request(site: Site) -> None:
     for path in ("/app.css", "/app/x", "/sub/page.html"):
         command = ["h2load", "-n", "2000", "-c", "4", "-m", "20", f"{site.url}{path}"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=40, check=True)
@@ -169,7 +169,7 @@ def test_h2load(site: Site) -> None:
 
 @needs("chromium")
 @pytest.mark.timeout(90)
-def test_chromium(site: Site, tmp_path: Path) -> None:
+def test_chromium_loads_a_page_and_a_websocket(site: Site, tmp_path: Path) -> None:
     """A page with much in it over HTTP/2, and a WebSocket, which takes a connection of its own."""
     for number in range(40):
         (site.directory / f"{number}.css").write_text(f".x{number} {{ color: rgb({number}, 2, 3) }}\n")
@@ -191,7 +191,7 @@ def test_chromium(site: Site, tmp_path: Path) -> None:
 
 
 @needs("curl")
-def test_stopped_while_answering(site: Site) -> None:
+def test_an_answer_under_way_is_finished_at_shutdown(site: Site) -> None:
     """§6.8: what is under way is finished."""
     with subprocess.Popen(
         ["curl", "-sSk", "--http2", "--limit-rate", "5M", f"{site.url}/large.bin"], stdout=subprocess.PIPE
@@ -204,7 +204,7 @@ def test_stopped_while_answering(site: Site) -> None:
     assert site.program.wait_exit() == 0
 
 
-async def test_reload(site: Site) -> None:
+async def test_a_connection_finds_the_new_rules_after_a_reload(site: Site) -> None:
     """A connection goes on, and finds the new rules."""
     async with site.client(limits=httpx.Limits(max_connections=1)) as client:
         assert (await client.get("/say")).text.startswith("localhost")
@@ -239,7 +239,7 @@ def test_where_it_is_not_offered(
             assert secure.selected_alpn_protocol() == "http/1.1"
 
 
-def test_not_without_tls(program: Start, free_port: Callable[[], int]) -> None:
+def test_http2_is_not_spoken_without_tls(program: Start, free_port: Callable[[], int]) -> None:
     """RFC 9113 §3.3: nobody can know of it; the preface is refused as what it is to HTTP/1.1."""
     port = free_port()
     program(f"http://127.0.0.1:{port}")
@@ -248,7 +248,9 @@ def test_not_without_tls(program: Start, free_port: Callable[[], int]) -> None:
         assert client.makefile("rb").read().startswith(b"HTTP/1.1 505 ")
 
 
-def test_client_certificates(program: Start, free_port: Callable[[], int], certificates: Callable[..., Any]) -> None:
+def test_no_stream_gets_around_client_certificates(
+    program: Start, free_port: Callable[[], int], certificates: Callable[..., Any]
+) -> None:
     """RFC 9110 §15.5.20: no stream gets around showing one by naming another host than the handshake did."""
     opened, closed, port = certificates("open.example"), certificates("closed.example"), free_port()
     program(

@@ -67,7 +67,7 @@ def test_later_starts_say_nothing(checkout: Path) -> None:
     assert finish(launch(checkout))[1] == ""
 
 
-def test_through_links_from_elsewhere(checkout: Path, tmp_path: Path) -> None:
+def test_it_starts_through_links_from_elsewhere(checkout: Path, tmp_path: Path) -> None:
     finish(launch(checkout))
     (tmp_path / "bin").mkdir()
     (tmp_path / "absolute").symlink_to(checkout / "npserver")
@@ -126,7 +126,7 @@ def test_the_systems_python_is_preferred(checkout: Path, tmp_path: Path) -> None
     assert not (tmp_path / "asked").exists()
 
 
-def test_without_python(checkout: Path, tmp_path: Path) -> None:
+def test_a_system_without_python_is_told_what_to_install(checkout: Path, tmp_path: Path) -> None:
     """Only the tools of a bare system are there."""
     bare, other = tmp_path / "tools", tmp_path / "other"
     bare.mkdir()

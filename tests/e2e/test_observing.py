@@ -68,7 +68,7 @@ def test_lines_are_not_lost_at_the_end(program: Start, free_port: Callable[[], i
     assert sorted(json.loads(line)["target"] for line in lines) == sorted(f"/?{number}" for number in range(10))
 
 
-def test_rotation_by_sigusr1(program: Start, free_port: Callable[[], int], tmp_path: Path) -> None:
+def test_sigusr1_reopens_rotated_logs(program: Start, free_port: Callable[[], int], tmp_path: Path) -> None:
     port = free_port()
     one = program(config=config(port, access_log="access.log"))
     file, old = tmp_path / "access.log", tmp_path / "access.log.1"
@@ -85,7 +85,7 @@ def test_rotation_by_sigusr1(program: Start, free_port: Callable[[], int], tmp_p
     one.wait_until(are_later_lines_in_the_new_file, "lines in the new file")
 
 
-def test_off_writes_nothing(program: Start, free_port: Callable[[], int]) -> None:
+def test_an_access_log_that_is_off_writes_nothing(program: Start, free_port: Callable[[], int]) -> None:
     port = free_port()
     one = program(config=config(port, access_log="off"))
     ask(port, 5)
@@ -138,7 +138,7 @@ def test_any_worker_counts_for_all(program: Start, free_port: Callable[[], int])
     )
 
 
-def test_sessions_and_queries(program: Start, free_port: Callable[[], int], backends: Backends) -> None:
+def test_sessions_and_queries_are_logged(program: Start, free_port: Callable[[], int], backends: Backends) -> None:
     tcp, dns = free_port(), free_port()
     one = program(
         config={

@@ -52,7 +52,7 @@ def call(port: int, data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("line", ["./npserver http://:8080", "./npserver http://:8080 -c 4096"])
-def test_files_from_public(program: Start, public: Path, free_port: Callable[[], int], line: str) -> None:
+def test_files_are_served_from_public(program: Start, public: Path, free_port: Callable[[], int], line: str) -> None:
     """Over IPv4 and IPv6."""
     port = free_port()
     run(program, line, {":8080": f":{port}"})
@@ -60,7 +60,9 @@ def test_files_from_public(program: Start, public: Path, free_port: Callable[[],
     assert get(f"http://127.0.0.1:{port}/") == get(f"http://[::1]:{port}/") == page
 
 
-def test_files_without_a_directory(program: Start, free_port: Callable[[], int], tmp_path: Path) -> None:
+def test_without_a_directory_there_is_a_welcome_page(
+    program: Start, free_port: Callable[[], int], tmp_path: Path
+) -> None:
     """Without `./public` it is `./html`, and without that a page that says what to do."""
     port = free_port()
     welcome = run(program, "./npserver http://:8080", {":8080": f":{port}"})
@@ -72,7 +74,7 @@ def test_files_without_a_directory(program: Start, free_port: Callable[[], int],
     assert get(f"http://127.0.0.1:{port}/") == "from html"
 
 
-def test_https_and_http(
+def test_https_and_http_serve_the_same(
     program: Start, public: Path, free_port: Callable[[], int], certificates: Callable[..., Any], tmp_path: Path
 ) -> None:
     issued = certificates()
@@ -103,7 +105,7 @@ def test_https_with_a_certificate_for_testing(
     assert get(f"https://localhost:{secure}/", verify=trusting) == (public / "index.html").read_text()
 
 
-def test_port_forward(program: Start, free_port: Callable[[], int], backends: Backends) -> None:
+def test_a_port_is_forwarded(program: Start, free_port: Callable[[], int], backends: Backends) -> None:
     port = free_port()
     places = {":3307": f":{port}", "dbserver.internal:3306": f"localhost:{backends.tcp_echo()}"}
     run(program, "./npserver tcp://:3307 -to dbserver.internal:3306", places)
@@ -123,7 +125,7 @@ def test_port_forward_to_a_name_that_does_not_resolve(program: Start, free_port:
     running.wait_for(r"dbserver\.invalid does not resolve")
 
 
-def test_udp_relay(program: Start, free_port: Callable[[], int], backends: Backends) -> None:
+def test_datagrams_are_relayed(program: Start, free_port: Callable[[], int], backends: Backends) -> None:
     port = free_port()
     places = {":5353": f":{port}", "8.8.8.8:53": f"127.0.0.1:{backends.udp_echo()}"}
     run(program, "./npserver udp://127.0.0.1:5353 -to udp://8.8.8.8:53", places)
@@ -134,13 +136,13 @@ def test_udp_relay(program: Start, free_port: Callable[[], int], backends: Backe
         assert client.recv(100) == b"question"
 
 
-def test_unix_socket(program: Start, public: Path, socket_dir: Path) -> None:
+def test_a_unix_socket_serves_files(program: Start, public: Path, socket_dir: Path) -> None:
     run(program, "./npserver unix:///tmp/myapp.sock", {"/tmp/myapp.sock": f"{socket_dir}/myapp.sock"})
     transport = httpx.HTTPTransport(uds=str(socket_dir / "myapp.sock"))
     assert get("http://localhost/", transport=transport) == (public / "index.html").read_text()
 
 
-def test_one_interface(program: Start, public: Path, free_port: Callable[[], int]) -> None:
+def test_one_interface_is_listened_on(program: Start, public: Path, free_port: Callable[[], int]) -> None:
     """Other addresses of the machine are not listened on."""
     port = free_port()
     run(program, "./npserver http://192.168.1.10:8080", {"192.168.1.10:8080": f"127.0.0.2:{port}"})
@@ -150,7 +152,9 @@ def test_one_interface(program: Start, public: Path, free_port: Callable[[], int
 
 
 @pytest.mark.parametrize("line", ["./npserver -config production.json", "./npserver -config config.json"])
-def test_config_file(program: Start, public: Path, free_port: Callable[[], int], tmp_path: Path, line: str) -> None:
+def test_a_config_file_is_served(
+    program: Start, public: Path, free_port: Callable[[], int], tmp_path: Path, line: str
+) -> None:
     port = free_port()
     config = f'{{"listen": ["http://127.0.0.1:{port}"], /* comments are welcome */ }}'
     (tmp_path / line.split()[-1]).write_text(config)

@@ -43,12 +43,14 @@ class TestStart:
         assert refuses(port)
 
     @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-    def test_on_either_loop(self, program: Start, public: Path, free_port: Callable[[], int], loop: str) -> None:
+    def test_it_serves_on_either_loop(
+        self, program: Start, public: Path, free_port: Callable[[], int], loop: str
+    ) -> None:
         port = free_port()
         program(f"http://127.0.0.1:{port}", "-workers", "1", env={"NPSERVER_LOOP": loop})
         assert get(port)[0] == 200
 
-    def test_several_listeners_and_targets(
+    def test_each_listener_has_its_own_targets(
         self, program: Start, backends: Any, public: Path, free_port: Callable[[], int]
     ) -> None:
         """`-to` belongs to the listener before it, in any order of options."""
@@ -86,7 +88,7 @@ class TestStart:
         one.stop()
         assert not (tmp_path / "here.pid").exists()
 
-    def test_unix_listener(self, program: Start, public: Path, socket_dir: Path) -> None:
+    def test_a_unix_listener_serves(self, program: Start, public: Path, socket_dir: Path) -> None:
         path = socket_dir / "web.sock"
         with socket.socket(socket.AF_UNIX) as dead:
             dead.bind(str(path))  # left behind by a program that is gone
@@ -105,7 +107,7 @@ class TestRefusedStart:
     """One line that names listener, place and remedy; nothing stays behind."""
 
     @WORKERS
-    def test_port_in_use(self, program: Start, workers: int) -> None:
+    def test_a_port_in_use_is_named(self, program: Start, workers: int) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
             one = program(f"http://127.0.0.1:{port}", "-workers", str(workers), wait=False)
@@ -133,7 +135,7 @@ class TestRefusedStart:
             assert one.wait_exit() == 1
         assert list(socket_dir.iterdir()) == []
 
-    def test_place_in_the_config(self, program: Start, socket_dir: Path) -> None:
+    def test_a_failing_listener_is_named_by_its_place(self, program: Start, socket_dir: Path) -> None:
         path = f"unix://{socket_dir}/none/a.sock"
         text = '{\n  "listen": [\n    {"name": "web", "uri": "PATH"}\n  ]\n}\n'
         one = program(config=text.replace("PATH", path), wait=False)
@@ -150,7 +152,7 @@ class TestRefusedStart:
             (["tcp://127.0.0.1:0", "-pidfile", "none/a.pid", "-to", "127.0.0.1:1"], "npserver: -pidfile none/a.pid: "),
         ],
     )
-    def test_one_line(self, program: Start, arguments: list[str], message: str) -> None:
+    def test_an_error_is_one_line(self, program: Start, arguments: list[str], message: str) -> None:
         one = program(*arguments, wait=False)
         assert one.wait_exit() in (1, 2)
         assert one.errors.startswith(message)
@@ -222,7 +224,7 @@ class TestStop:
         assert "Traceback" not in one.errors
 
     @WORKERS
-    def test_no_reload_during_shutdown(
+    def test_no_reload_happens_during_shutdown(
         self, program: Start, slow: SlowUpstream, free_port: Callable[[], int], workers: int
     ) -> None:
         """A reload would bind the closed sockets again."""

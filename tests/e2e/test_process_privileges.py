@@ -105,7 +105,7 @@ def test_log_in_a_directory_of_roots(program: Start, free_port: Callable[[], int
     assert log.stat().st_uid == 65534
 
 
-def test_unknown_user(program: Start, free_port: Callable[[], int]) -> None:
+def test_an_unknown_user_keeps_it_from_starting(program: Start, free_port: Callable[[], int]) -> None:
     one = program(config=answering(free_port(), 1, user="nobody-at-all"), wait=False)
     assert one.wait_exit() == 1
     assert re.fullmatch(

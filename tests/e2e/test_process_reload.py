@@ -231,7 +231,7 @@ class TestReload:
         assert re.search(r"npserver\.json:1:\d+: .*listen", failed.stderr)
         assert get(port) == (200, b"new")
 
-    def test_watched_file(self, program: Start, free_port: Callable[[], int], workers: int) -> None:
+    def test_a_watched_file_is_reloaded(self, program: Start, free_port: Callable[[], int], workers: int) -> None:
         port = free_port()
         one = program("-watch", config=saying("old", port, workers=workers))
         one.wait_for("npserver 1")
@@ -271,7 +271,7 @@ class TestProcesses:
         assert get(port) == (200, b"new")
         assert get(added) == (200, b"new")
 
-    def test_all_workers_or_none(self, program: Start, free_port: Callable[[], int]) -> None:
+    def test_all_workers_switch_or_none(self, program: Start, free_port: Callable[[], int]) -> None:
         """A worker that is stopped has not compiled the config yet: nobody uses it until it has."""
         port = free_port()
         one = program(config=saying("old", port, workers=2))
@@ -297,7 +297,7 @@ class TestProcesses:
         one.wait_for("config reloaded")
         one.wait_until(lambda: all(get(port) == (200, b"new") for _ in range(8)), "the new answer from all")
 
-    def test_nothing_to_reload(self, tmp_path: Path) -> None:
+    def test_without_a_server_a_reload_says_so(self, tmp_path: Path) -> None:
         done = subprocess.run(
             [sys.executable, "-m", "npserver", "reload", "-config", str(tmp_path / "none.json")],
             env={**os.environ, "PYTHONPATH": str(ROOT / "src")},

@@ -82,7 +82,9 @@ def test_socket_of_the_service_manager_is_used(free_port: Callable[[], int], tmp
 
 
 @WORKERS
-def test_rotated_access_log(program: Start, free_port: Callable[[], int], tmp_path: Path, workers: int) -> None:
+def test_a_rotated_access_log_goes_on(
+    program: Start, free_port: Callable[[], int], tmp_path: Path, workers: int
+) -> None:
     port = free_port()
     log = tmp_path / "access.log"
     one = program(config=saying("x", port, workers, logging={"access_log": str(log)}))

@@ -120,7 +120,7 @@ def start(
     return run
 
 
-def test_http(start: Callable[..., Sample], public: Path) -> None:
+def test_the_web_listener_obeys_its_rules(start: Callable[..., Sample], public: Path) -> None:
     """Static files, `/api/**`, `/app/**` over three targets."""
     sample = start()
     with httpx.Client(timeout=TIMEOUT_S) as client:
@@ -142,7 +142,7 @@ def test_http(start: Callable[..., Sample], public: Path) -> None:
 
 
 @needs("curl")
-def test_tls(start: Callable[..., Sample], public: Path) -> None:
+def test_the_tls_listener_obeys_its_rules(start: Callable[..., Sample], public: Path) -> None:
     """The same over TLS 1.2 and 1.3, by curl."""
     sample = start()
     page = (public / "index.html").read_text()
@@ -153,7 +153,7 @@ def test_tls(start: Callable[..., Sample], public: Path) -> None:
     assert '["x-forwarded-proto", "https"]' in asked
 
 
-def test_websockets(start: Callable[..., Sample]) -> None:
+def test_websockets_are_balanced(start: Callable[..., Sample]) -> None:
     """`/ws/**`: least connections over two targets."""
     sample = start()
     uri = sample.url("/ws/chat").replace("http", "ws", 1)
@@ -169,7 +169,7 @@ def test_websockets(start: Callable[..., Sample]) -> None:
         assert sorted(names) == ["ws1", "ws2"]
 
 
-def test_forwards(start: Callable[..., Sample]) -> None:
+def test_forwards_reach_their_targets(start: Callable[..., Sample]) -> None:
     """TCP to TCP, TCP to UDP (StatsD), UDP to TCP (game)."""
     sample = start()
     with sample.connect("db-local") as database:
@@ -188,7 +188,7 @@ def test_forwards(start: Callable[..., Sample]) -> None:
             assert player.recv(100) == move
 
 
-def test_unix(start: Callable[..., Sample], public: Path) -> None:
+def test_the_unix_listener_obeys_its_rules(start: Callable[..., Sample], public: Path) -> None:
     """The Unix listener serves HTTP; the forward to a Unix socket works once the one that hides it is gone."""
     sample = start(without=r'\{ "listener": "sidecar", "handler": "forward",\s+"forward_to": "udp:[^}]+\},')
     transport = httpx.HTTPTransport(uds=str(sample.sockets / "app.sock"))
@@ -231,7 +231,7 @@ DNS = [
 
 
 @needs("dig")
-def test_dns(start: Callable[..., Sample]) -> None:
+def test_the_name_server_answers(start: Callable[..., Sample]) -> None:
     """Every type of record, by dig."""
     sample = start()
     assert [(name, kind, sample.dig(name, kind)) for name, kind, _ in DNS] == DNS

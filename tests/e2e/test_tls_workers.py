@@ -27,7 +27,7 @@ async def ask_often(port: int, context: ssl.SSLContext, session: Any) -> list[Re
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_resumed_at_any_worker(
+def test_a_session_is_resumed_at_any_worker(
     program: Callable[..., Program], public: Path, free_port: Callable[[], int], certificates: Callable[..., Any],
     version: ssl.TLSVersion,
 ) -> None:  # fmt: skip

@@ -49,7 +49,7 @@ def _elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(SAMPLES), st.data())
-def test_mutants_of_the_examples(sample: Any, data: st.DataObject) -> None:
+def test_mutants_of_the_examples_compile_or_say_why(sample: Any, data: st.DataObject) -> None:
     config = copy.deepcopy(sample)
     for _ in range(data.draw(st.integers(1, 3))):
         part = data.draw(st.sampled_from(parts(config)))
@@ -67,7 +67,7 @@ def test_mutants_of_the_examples(sample: Any, data: st.DataObject) -> None:
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_rules_of_every_handler(data: st.DataObject) -> None:
+def test_rules_of_every_handler_compile_or_say_why(data: st.DataObject) -> None:
     """Rules with random values for random keys that their handler has."""
     handler = data.draw(st.sampled_from(["static", "proxy", "forward", "dns", "redirect", "respond", "status"]))
     node = SCHEMA[f"{handler.capitalize()}Rule"]

@@ -25,13 +25,13 @@ headers = st.builds(
 
 
 @given(st.binary(max_size=600))
-def test_any_bytes(data: bytes) -> None:
+def test_any_bytes_are_answered_refused_or_ignored(data: bytes) -> None:
     target.check(data)
 
 
 @given(headers, questions, st.sampled_from([b"", b"\0\0\x29\x04\xd0\0\0\0\0\0\0"]) | st.binary(max_size=60))
 @settings(max_examples=300)
-def test_almost_queries(header: bytes, question: bytes, rest: bytes) -> None:
+def test_almost_queries_are_answered_refused_or_ignored(header: bytes, question: bytes, rest: bytes) -> None:
     target.check(header + question + rest)
 
 
@@ -43,7 +43,7 @@ def test_queries_with_a_byte_changed(seed: bytes, draw: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("size", range(0, 80, 7))
-def test_every_query_cut_off(size: int) -> None:
+def test_every_query_cut_off_is_refused_or_ignored(size: int) -> None:
     for seed in SEEDS:
         target.check(seed[:size])
 

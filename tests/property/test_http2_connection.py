@@ -48,7 +48,7 @@ def no_fault_of_ours(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 @given(st.lists(ANY, max_size=12))
 @settings(max_examples=300)
-def test_any_frames(sent: list[bytes | str]) -> None:
+def test_any_frames_are_answered_or_end_the_connection(sent: list[bytes | str]) -> None:
     client = Client(server(Mirror()))
     stream = -1
     for one in sent:
@@ -67,7 +67,7 @@ def test_any_frames(sent: list[bytes | str]) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_any_beginning(data: bytes) -> None:
+def test_any_beginning_is_answered_or_ends_the_connection(data: bytes) -> None:
     client = Client(server(Mirror()), greets=False)
     client.raw(data)
     assert client.end is not None or PREFACE.startswith(data[:24])
@@ -75,7 +75,7 @@ def test_any_beginning(data: bytes) -> None:
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=12))
-def test_any_split(sizes: list[int]) -> None:
+def test_any_split_equals_one_feed(sizes: list[int]) -> None:
     """Any split of the input has the same answers."""
     client = Client(server(Mirror()), greets=False)
     data = PREFACE + frames.SettingsFrame(0).serialize() + client.headers(1, GET, "END_STREAM").serialize()

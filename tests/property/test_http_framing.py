@@ -32,7 +32,7 @@ def test_any_split_equals_one_feed(streams: list[bytes], places: list[int]) -> N
 @given(
     st.lists(st.binary(min_size=1, max_size=300), max_size=5), st.lists(st.integers(0, 2000), max_size=8), st.binary()
 )
-def test_chunked_round_trip(bodies: list[bytes], places: list[int], rest: bytes) -> None:
+def test_what_is_chunked_is_read_back(bodies: list[bytes], places: list[int], rest: bytes) -> None:
     wire = b"".join(map(chunk, bodies)) + b"0\r\nX-Sum: 1\r\n\r\n" + rest
     decoder = ChunkedDecoder()
     payload = b""
@@ -48,7 +48,7 @@ def test_chunked_round_trip(bodies: list[bytes], places: list[int], rest: bytes)
 
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=200))
-def test_any_bytes_as_chunks(data: bytes) -> None:
+def test_any_bytes_are_chunks_or_refused(data: bytes) -> None:
     try:
         ChunkedDecoder().feed(data)
     except BadRequest as error:

@@ -35,20 +35,20 @@ def test_what_is_written_is_read(source: tuple[str, int], destination: tuple[str
 
 
 @given(ENDPOINTS, ENDPOINTS, st.binary(max_size=100))
-def test_datagrams(source: tuple[str, int], destination: tuple[str, int], payload: bytes) -> None:
+def test_any_datagram_is_read_or_refused(source: tuple[str, int], destination: tuple[str, int], payload: bytes) -> None:
     parsed = parse_datagram(encode_v2(source, destination, datagram=True) + payload)
     assert parsed is not None and parsed[0] is not None
     assert (as_sent(parsed[0][0]), parsed[0][1], parsed[1]) == (as_sent(source[0]), source[1], payload)
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes(data: bytes) -> None:
+def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     check_proxy(data)
     check_hello(data)
 
 
 @given(st.data())
-def test_mutants(data: st.DataObject) -> None:
+def test_mutants_are_read_or_refused(data: st.DataObject) -> None:
     """Seeds with one place changed are refused, read or awaited, the same whole and in pieces."""
     for seeds, check in ((PROXY_SEEDS, check_proxy), (HELLO_SEEDS, check_hello)):
         seed = bytearray(data.draw(st.sampled_from(seeds)))

@@ -70,7 +70,7 @@ def post(data: bytes, fields: bytes = TYPE) -> bytes:
 
 
 @pytest.mark.parametrize("make", [get, post])
-def test_an_answer(make: Callable[[bytes], bytes]) -> None:
+def test_a_question_by_get_or_post_is_answered(make: Callable[[bytes], bytes]) -> None:
     status, fields, body = Stage().exchange(make(wire()))
     assert status == 200
     assert fields[b"content-type"] == b"application/dns-message"
@@ -96,7 +96,7 @@ def test_long_answers_are_whole() -> None:
     assert len(dns.message.from_wire(body).answer[0]) == 30
 
 
-def test_head_measures() -> None:
+def test_head_gives_the_length() -> None:
     status, fields, body = Stage().exchange(get(wire(), b"HEAD"))
     assert (status, body) == (200, b"")
     assert int(fields[b"content-length"]) > 40
@@ -118,7 +118,7 @@ def test_head_measures() -> None:
         (b"PUT /dns-query HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", 405),
     ],
 )
-def test_what_is_refused(request_: bytes, status: int) -> None:
+def test_what_is_no_dns_request_is_refused(request_: bytes, status: int) -> None:
     found, fields, _ = Stage().exchange(request_)
     assert found == status
     assert (b"allow" in fields) == (status == 405)

@@ -164,7 +164,7 @@ class TestFraming:
 class TestTime:
     """RFC 7766 §6.2.3: idle connections end; so do those that trickle, or do not read."""
 
-    def test_silence(self) -> None:
+    def test_a_silent_connection_ends(self) -> None:
         stage = Stage(timeout_s=10)
         connection = stage.connect()
         stage.pass_time(9)
@@ -183,7 +183,7 @@ class TestTime:
             stage.pass_time(1)
         assert connection.transport.is_closed
 
-    def test_not_reading(self) -> None:
+    def test_a_client_that_does_not_read_is_closed(self) -> None:
         stage = Stage(timeout_s=10)
         connection = stage.connect()
         connection.transport.is_stalled = True
@@ -193,7 +193,7 @@ class TestTime:
         stage.pass_time(11)
         assert connection.transport.is_aborted
 
-    def test_reading_again(self) -> None:
+    def test_a_client_that_reads_again_goes_on(self) -> None:
         connection = Stage().connect()
         connection.transport.is_stalled = True
         connection.send(framed("big.example.com", "TXT") * 100)
@@ -203,14 +203,14 @@ class TestTime:
             connection.transport.is_stalled = not connection.transport.is_closed
         assert len(connection.replies()) == 100
 
-    def test_shutting_down(self) -> None:
+    def test_shutdown_ends_idle_connections(self) -> None:
         connection = Stage().connect()
         connection.protocol.shut_down()
         assert connection.transport.is_closed
 
 
 class TestLimits:
-    def test_connections_of_a_client(self) -> None:
+    def test_connections_of_a_client_are_limited(self) -> None:
         stage = Stage(per_ip=2)
         kept = [stage.connect(), stage.connect()]
         assert stage.connect().transport.is_aborted
@@ -218,7 +218,7 @@ class TestLimits:
         kept[0].end()
         assert not stage.connect().transport.is_closed
 
-    def test_connections_in_all(self) -> None:
+    def test_connections_in_all_are_limited(self) -> None:
         stage = Stage(most=2)
         kept = [stage.connect(), stage.connect()]
         assert stage.connect("192.0.2.2").transport.is_aborted
@@ -236,7 +236,7 @@ class TestResolvers:
         stage.resolver_client.answer()
         assert connection.ids() == [2, 1]
 
-    def test_answers_known_at_once(self) -> None:
+    def test_answers_known_at_once_are_sent_at_once(self) -> None:
         stage = Stage()
         stage.resolver_client.is_immediate = True
         connection = stage.connect()
@@ -287,7 +287,7 @@ class TestTransfer:
                 writer.add(rrset)
         return zone
 
-    def test_everything_is_there(self) -> None:
+    def test_a_transfer_has_every_record(self) -> None:
         connection = Stage().connect()
         connection.send(framed("example.com", "AXFR"))
         zone = self.zone(connection, "example.com.")
@@ -310,17 +310,17 @@ class TestTransfer:
         assert sum(len(rrset) for reply in replies[:-1] for rrset in reply.answer) == 20_002
         assert len(replies) > 20
 
-    def test_many_in_a_row(self) -> None:
+    def test_many_transfers_follow_each_other(self) -> None:
         connection = Stage({"a.lan": {"A": "192.0.2.1"}}).connect()
         connection.send(framed("lan", "AXFR") * 2000)
         assert len(connection.replies()) == 2000
 
-    def test_no_zone_of_ours(self) -> None:
+    def test_a_transfer_of_no_zone_of_ours_is_refused(self) -> None:
         connection = Stage().connect()
         connection.send(framed("sub.example.com", "AXFR"))
         assert [reply.rcode() for reply in connection.replies()] == [9]  # NOTAUTH
 
-    def test_only_for_those_allowed(self) -> None:
+    def test_transfers_are_only_for_those_allowed(self) -> None:
         stage = Stage()
         stage.live.front = DnsOverStream(
             stage.server.policy(QueryProcessor), "tcp", timeout_s=10, max_connections=10, max_connections_per_ip=0
@@ -339,7 +339,7 @@ class TestReload:
         connection.send(framed("new.lan", number=2))
         assert [(reply.id, len(reply.answer)) for reply in connection.replies()] == [(1, 1), (2, 1)]
 
-    def test_another_handler_ends_them(self) -> None:
+    def test_another_handler_ends_the_connections(self) -> None:
         stage = Stage()
         connection = stage.connect()
         front: Any = object()
@@ -347,7 +347,7 @@ class TestReload:
         connection.send(framed())
         assert connection.transport.is_closed
 
-    def test_counts(self) -> None:
+    def test_queries_are_counted(self) -> None:
         stage = Stage()
         connection = stage.connect()
         connection.send(framed() + framed("missing.example.com") + framed("web.example.com", "AAAA"))

@@ -18,7 +18,7 @@ from tests.protocols.forwarding import ask, connect, named, refused, serve, stre
 SSL_REQUEST = bytes.fromhex("0000000804d2162f")  # PostgreSQL
 
 
-async def test_rules_by_network() -> None:
+async def test_rules_are_chosen_by_network() -> None:
     async with stream_server(named(b"lan ")) as lan, stream_server(named(b"other ")) as other:
         rules = [
             {"forward_to": f"tcp://127.0.0.1:{other}"},
@@ -55,7 +55,7 @@ async def named_routes(certificates: Callable[..., Any], *, default: bool = True
 @pytest.mark.parametrize(
     ("name", "answer"), [("a.example.com", b"exact"), ("b.example.com", b"wild"), ("deep.b.example.com", b"deep")]
 )
-async def test_rules_by_server_name(certificates: Callable[..., Any], name: str, answer: bytes) -> None:
+async def test_rules_are_chosen_by_server_name(certificates: Callable[..., Any], name: str, answer: bytes) -> None:
     async with named_routes(certificates) as (server, context):
         async with connect(server, ssl=context, server_hostname=name) as (reader, writer):
             assert await reader.readexactly(len(answer)) == answer

@@ -257,7 +257,7 @@ async def test_clients_by_network_and_those_not_let_in() -> None:
                     client.sock.recv(100)
 
 
-async def test_unix_datagram_sockets(socket_dir: Path) -> None:
+async def test_unix_datagram_sockets_are_forwarded(socket_dir: Path) -> None:
     target = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     client = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     mute = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)  # without a name: cannot be answered

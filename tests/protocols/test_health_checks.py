@@ -56,7 +56,7 @@ class TestOneCheck:
             (b"HTTP/1.1 101 S\r\n\r\n", {}, "status 101"),
         ],
     )
-    async def test_verdict(self, answer: bytes, expect: dict[str, Any], fault: str) -> None:
+    async def test_the_answer_decides(self, answer: bytes, expect: dict[str, Any], fault: str) -> None:
         async def script(connection: Connection) -> None:
             await connection.head()
             await connection.send(answer)
@@ -66,22 +66,22 @@ class TestOneCheck:
             assert any(part in found for part in fault.split("|"))
             assert bool(found) is bool(fault)
 
-    async def test_silence(self) -> None:
+    async def test_silence_is_a_failure(self) -> None:
         async with Origin(silent) as origin:
             assert "health_check.timeout" in await verdict(origin, timeout=0.05)
 
-    async def test_refused(self) -> None:
+    async def test_a_refused_connection_is_a_failure(self) -> None:
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))
             port = sock.getsockname()[1]
         async with stage(f"http://127.0.0.1:{port}") as one:
             assert "refused" in await checks(one).check(one.proxy.upstream.targets[0])
 
-    async def test_tcp(self) -> None:
+    async def test_a_tcp_target_is_well_when_it_accepts(self) -> None:
         async with Origin(silent) as origin:
             assert await verdict(origin, type="tcp") == ""
 
-    async def test_another_port(self) -> None:
+    async def test_another_port_can_be_checked(self) -> None:
         async with Origin(silent) as target, Origin(answering(ok())) as checked:
             assert await verdict(target, port=checked.port) == ""
             assert target.seen == b""

@@ -14,7 +14,7 @@ NO_ERROR, INTERNAL_ERROR, CANCEL, ENHANCE_YOUR_CALM = 0, 2, 8, 11
 
 
 class TestAnswers:
-    def test_out_of_order(self) -> None:
+    def test_answers_come_in_any_order(self) -> None:
         handler, client = begin()
         first, second = client.request(GET), client.request(GET)
         handler.exchanges[1].respond(200, b"", b"second")
@@ -36,7 +36,7 @@ class TestAnswers:
         assert answer.has_ended
         assert dict(answer.fields).get("content-length") == length
 
-    def test_streamed_with_trailers(self) -> None:
+    def test_a_streamed_answer_ends_with_trailers(self) -> None:
         handler, client = begin()
         answer = client.request(GET)
         exchange = handler.exchanges[0]
@@ -54,7 +54,7 @@ class TestAnswers:
         assert exchange.is_gone
 
     @pytest.mark.parametrize("data", [b"more than four", b"few"])
-    def test_another_length_than_said(self, data: bytes) -> None:
+    def test_another_length_than_said_resets_the_stream(self, data: bytes) -> None:
         handler, client = begin()
         answer = client.request(GET)
         exchange = handler.exchanges[0]
@@ -64,7 +64,7 @@ class TestAnswers:
         client.read()
         assert (answer.reset, answer.has_ended) == (INTERNAL_ERROR, False)
 
-    def test_aborted(self) -> None:
+    def test_an_aborted_answer_resets_the_stream(self) -> None:
         handler, client = begin()
         answer, other = client.request(GET), client.request(GET)
         exchange = handler.exchanges[0]
@@ -79,7 +79,7 @@ class TestAnswers:
         client.read()
         assert other.status == 200
 
-    def test_a_handler_that_fails(self) -> None:
+    def test_a_handler_that_fails_is_answered_with_500(self) -> None:
         class Faulty:
             def handle(self, exchange: Any) -> None:
                 raise ValueError
@@ -88,7 +88,7 @@ class TestAnswers:
         assert client.request(GET).status == 500
         assert client.request(GET).status == 500
 
-    def test_answered_before_the_body(self) -> None:
+    def test_an_answer_may_come_before_the_body(self) -> None:
         """§8.1: the rest of the request is not waited for."""
         handler, client = begin()
         stream, answer = client.begin(POST)
@@ -111,7 +111,7 @@ class TestAnswers:
 
 
 class TestDeadlines:
-    def test_idle(self) -> None:
+    def test_an_idle_connection_ends(self) -> None:
         handler, client = begin(idle_timeout_s=60)
         answer = client.request(GET)
         client.server.pass_time(1000)
@@ -210,7 +210,7 @@ class TestDeadlines:
 
 
 class TestEnd:
-    def test_shut_down_while_idle(self) -> None:
+    def test_shutdown_ends_an_idle_connection(self) -> None:
         handler, client = begin()
         client.request(GET)
         handler.exchanges[0].respond(200)
@@ -218,7 +218,7 @@ class TestEnd:
         client.read()
         assert client.end == (NO_ERROR, 1)
 
-    def test_shut_down_with_streams(self) -> None:
+    def test_shutdown_waits_for_streams(self) -> None:
         """§6.8: a notice first; what comes before the client has seen it is served, what comes later is not."""
         handler, client = begin()
         first = client.request(GET)
@@ -238,7 +238,7 @@ class TestEnd:
         assert (first.status, second.status) == (200, 200)
         assert client.end == (NO_ERROR, 3)
 
-    def test_max_requests(self) -> None:
+    def test_max_requests_ends_the_connection(self) -> None:
         handler, client = begin(max_requests_per_connection=3)
         for _ in range(3):
             client.request(GET)
@@ -248,7 +248,7 @@ class TestEnd:
         client.read()
         assert client.end == (NO_ERROR, 5)
 
-    def test_draining(self) -> None:
+    def test_a_draining_process_ends_its_connections(self) -> None:
         handler, client = begin()
         client.server.context.draining = True
         answer = client.request(GET)
@@ -256,7 +256,7 @@ class TestEnd:
         client.read()
         assert (answer.status, client.end) == (200, (NO_ERROR, 1))
 
-    def test_too_many_connections(self) -> None:
+    def test_too_many_connections_are_refused(self) -> None:
         made = server(Keeper(), max_connections_per_ip=1)
         first, second = Client(made), Client(made)
         assert (first.end, second.end) == (None, (ENHANCE_YOUR_CALM, 0))
@@ -294,7 +294,7 @@ class TestEnd:
         client.server.pass_time(3)
         assert client.transport.is_aborted
 
-    def test_a_reload(self) -> None:
+    def test_a_reload_reaches_the_connection(self) -> None:
         """Requests under way end by the old rules, the next one finds the new."""
         handler, client = begin()
         first = client.request(GET)
@@ -306,7 +306,7 @@ class TestEnd:
         client.read()
         assert (first.body, second.body) == (b"old", b"new")
 
-    def test_misdirected(self) -> None:
+    def test_a_misdirected_request_is_told_so(self) -> None:
         """RFC 9110 §15.5.20, for each request."""
         handler, client = begin()
         client.connection.is_misdirected = lambda host: host == "closed.example"

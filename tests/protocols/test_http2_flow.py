@@ -43,7 +43,7 @@ class TestFiles:
             os.fstat(number)
 
     @pytest.mark.parametrize("how", ["reset", "lost", "shorter"])
-    def test_broken_off(self, file: Path, how: str) -> None:
+    def test_a_file_broken_off_is_closed(self, file: Path, how: str) -> None:
         handler, client = begin()
         answer = client.request(GET)
         number = os.open(file, os.O_RDONLY)
@@ -62,7 +62,7 @@ class TestFiles:
             os.fstat(number)
         assert handler.exchanges[0].is_gone
 
-    def test_head(self, file: Path) -> None:
+    def test_head_sends_no_file(self, file: Path) -> None:
         handler, client = begin()
         answer = client.request(head("HEAD"))
         number = os.open(file, os.O_RDONLY)
@@ -137,7 +137,7 @@ class TestFlowControl:
         assert len(handler.body) == 262_144
         assert [(one.stream_id, one.window_increment) for one in client.of(frames.WindowUpdateFrame)] == [(1, 262_144)]
 
-    def test_pause_and_resume(self) -> None:
+    def test_a_body_is_held_while_receiving_is_paused(self) -> None:
         handler, client = begin(receives=True)
         stream, _ = client.begin(POST)
         exchange = handler.exchanges[0]
@@ -165,7 +165,7 @@ class TestBodies:
         _, answer = client.begin([*POST, ("content-length", "11")])
         assert (answer.status, answer.reset, handler.exchanges) == (413, NO_ERROR, [])
 
-    def test_too_long(self) -> None:
+    def test_a_body_too_long_is_refused(self) -> None:
         handler, client = begin(max_body_size=10, receives=True)
         stream, answer = client.begin(POST)
         client.send(frames.DataFrame(stream, b"12345678"), frames.DataFrame(stream, b"9ab"))
@@ -183,7 +183,7 @@ class TestBodies:
 class TestFloods:
     """RFC 9113 §10.5."""
 
-    def test_rapid_reset(self) -> None:
+    def test_rapid_resets_end_the_connection(self) -> None:
         """CVE-2023-44487: requests broken off at once are not begun, and many of them end the connection."""
         handler, client = begin(http2=Http2Limits(max_resets=50))
         for number in range(60):
@@ -193,7 +193,7 @@ class TestFloods:
         assert client.end[0] == ENHANCE_YOUR_CALM
         assert handler.exchanges == []
 
-    def test_resets_of_begun_requests(self) -> None:
+    def test_resets_of_begun_requests_end_the_connection(self) -> None:
         handler, client = begin(http2=Http2Limits(max_resets=50))
         for _ in range(60):
             client.request(GET)
@@ -202,7 +202,7 @@ class TestFloods:
         assert handler.calls == ["cancel"] * 51
         assert client.connection.streams == {}
 
-    def test_made_you_reset(self) -> None:
+    def test_resets_that_we_are_made_to_send_end_the_connection(self) -> None:
         """CVE-2025-8671: the server is made to break off, by what is wrong on a stream."""
         handler, client = begin(http2=Http2Limits(max_resets=50))
         for _ in range(60):
@@ -231,7 +231,7 @@ class TestFloods:
             frames.DataFrame(1, b"", pad_length=10, flags=["PADDED"]),
         ],
     )
-    def test_frames_that_carry_nothing(self, frame: frames.Frame) -> None:
+    def test_frames_that_carry_nothing_end_the_connection(self, frame: frames.Frame) -> None:
         """CVE-2019-9512, -9515, -9518."""
         _, client = begin(http2=Http2Limits(max_control_frames=100), max_body_size=1 << 30)
         client.begin(POST)
@@ -249,7 +249,7 @@ class TestFloods:
         assert client.connection.is_ended
         assert len(client.transport.unsent) < 1 << 17
 
-    def test_allowance(self) -> None:
+    def test_an_allowance_is_spent_and_renewed(self) -> None:
         allowance = Allowance(60, 0.0)
         assert [allowance.spend(0.0) for _ in range(61)] == [True] * 60 + [False]
         assert [allowance.spend(2.0), allowance.spend(2.0)] == [True, False]

@@ -361,7 +361,7 @@ class TestEnds:
 
 
 class TestLimits:
-    def test_connections_per_address(self) -> None:
+    def test_connections_per_address_are_limited(self) -> None:
         server = Server(Held(), max_connections_per_ip=2)
         first, second, third = (server.connect() for _ in range(3))
         other = server.connect(("192.0.2.2", 1))
@@ -371,7 +371,7 @@ class TestLimits:
         third.connection.connection_lost(None)
         assert not server.connect().is_ended
 
-    def test_connections_in_all(self) -> None:
+    def test_connections_in_all_are_limited(self) -> None:
         server = Server(Held(), max_connections=1)
         server.connect()
         refused = server.connect(("192.0.2.9", 1))

@@ -46,13 +46,13 @@ class TestRedirect:
             ("//cdn.example$path", "/x", "h", "//cdn.example/x"),
         ],
     )
-    async def test_location(self, to: str, target: str, host: str, location: str) -> None:
+    async def test_the_location_is_made_of_the_template(self, to: str, target: str, host: str, location: str) -> None:
         async with site({"handler": "redirect", "to": to}) as running:
             reply = await running.ask(target, Host=host)
         assert (reply.status, reply["Location"]) == (308, location)
 
     @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-    async def test_status(self, status: int) -> None:
+    async def test_the_status_is_the_rules(self, status: int) -> None:
         async with site({"handler": "redirect", "to": "/x", "status": status}) as running:
             assert (await running.ask("/", "POST", b"body")).status == status
 
@@ -72,7 +72,7 @@ class TestRedirect:
 
 
 class TestRespond:
-    async def test_a_fixed_answer(self) -> None:
+    async def test_a_fixed_answer_is_sent(self) -> None:
         async with site(
             {"handler": "respond", "path": "/health", "body": "ok\n"},
             {"handler": "respond", "path": "/gone", "status": 410},
@@ -110,7 +110,7 @@ class TestResponseHeaders:
                     assert "ETag" not in reply
                     assert "Cookie" in reply.all("Vary")
 
-    async def test_variables(self) -> None:
+    async def test_variables_are_filled_in(self) -> None:
         rule = {"handler": "respond", "body": "x", "headers": {"X-Id": "$request_id", "X-To": "$scheme://$host"}}
         async with site(rule) as running:
             replies = [await running.ask("/", Host="h") for _ in range(2)]
@@ -131,7 +131,7 @@ class TestNetworks:
             ({"allow": "home", "deny": "127.0.0.1"}, 403),
         ],
     )
-    async def test_allow_and_deny(self, rule: dict[str, Any], status: int) -> None:
+    async def test_clients_are_let_in_by_network(self, rule: dict[str, Any], status: int) -> None:
         networks = {"home": ["127.0.0.0/8", "::1"]}
         async with site({"handler": "respond", "body": "in", **rule}, networks=networks) as running:
             assert (await running.ask("/")).status == status
@@ -166,7 +166,7 @@ class TestBasicAuth:
          basic("mallory", "pass:word"), basic("joe", "ü€"), "Bearer " + "x" * 20, "Basic " + b64encode(b"joe").decode(),
          "Basic " + b64encode(b"joe:\xff").decode(), "Basic am9lOnBhc3M6d29yZA=", basic("joe", "pass:word") + " x"],
     )  # fmt: skip
-    async def test_others_are_asked(self, guarded: Site, value: str | None) -> None:
+    async def test_without_good_credentials_they_are_asked_for(self, guarded: Site, value: str | None) -> None:
         reply = await guarded.ask("/", **({} if value is None else {"Authorization": value}))
         assert reply.status == 401
         assert reply["WWW-Authenticate"] == 'Basic realm="the \\"realm\\"", charset="UTF-8"'

@@ -173,7 +173,7 @@ async def test_a_linked_directory_outside_is_not_listed(served: Site, root: Path
     assert (await served.ask("/out/")).status == 403
 
 
-async def test_head(served: Site) -> None:
+async def test_head_sends_no_listing(served: Site) -> None:
     assert (await served.ask("/docs/", "HEAD")).status == 200
 
 
@@ -211,9 +211,9 @@ def test_no_name_breaks_out_of_its_place(name: str) -> None:
     [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KB"), (1536, "1.5 KB"), (10_240, "10 KB"), (5 << 20, "5.0 MB"),
      (3 << 30, "3.0 GB"), (2 << 40, "2.0 TB")],
 )  # fmt: skip
-def test_sizes_for_people(size: int, text: str) -> None:
+def test_sizes_are_written_for_people(size: int, text: str) -> None:
     assert readable_size(size) == text
 
 
-def test_dates_that_are_none() -> None:
+def test_dates_out_of_range_are_written_as_1970() -> None:
     assert b"1970-01-01" in render([Item("a", False, 1, 10**18)], "/", BY_NAME)[1]

@@ -174,7 +174,7 @@ async def test_kept_connection_goes_on(root: Path, settled: list[bytes]) -> None
 
 
 @on_both_loops
-async def test_pieces_pipelines_and_faults(root: Path, settled: list[bytes]) -> None:
+async def test_pieces_pipelines_and_faults_go_the_ordinary_way(root: Path, settled: list[bytes]) -> None:
     """What is not just one head is for the ordinary way, which has the first bytes."""
     async with serving(root) as one:
         await one.ask(CLOSE)
@@ -203,7 +203,7 @@ async def test_silent_connection_is_accepted_too(root: Path, settled: list[bytes
 
 
 @on_both_loops
-async def test_gone_before_it_spoke(root: Path, settled: list[bytes]) -> None:
+async def test_a_client_gone_before_it_spoke_leaves_nothing(root: Path, settled: list[bytes]) -> None:
     async with serving(root) as one:
         for _ in range(5):
             _, writer = await asyncio.open_connection(*one.address)
@@ -275,7 +275,7 @@ async def test_limits_hold(root: Path, settled: list[bytes]) -> None:
 
 
 @on_both_loops
-async def test_no_descriptors_left(root: Path, settled: list[bytes]) -> None:
+async def test_without_descriptors_left_it_goes_on_later(root: Path, settled: list[bytes]) -> None:
     """Clients wait, the processor does not run hot, and all are served once there are descriptors again."""
     async with serving(root) as one:
         await one.ask(CLOSE)

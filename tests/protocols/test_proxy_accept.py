@@ -60,12 +60,12 @@ class TestHttp:
     """The header's source is the client."""
 
     @pytest.mark.parametrize("header", [V1, V2])
-    async def test_source(self, header: bytes) -> None:
+    async def test_the_source_is_the_client(self, header: bytes) -> None:
         async with serve() as port:
             assert body(await talk(port, header + REQUEST)) == "192.0.2.7 4711 192.0.2.7 443"
 
     @pytest.mark.parametrize("header", [V1, V2])
-    async def test_in_pieces(self, header: bytes) -> None:
+    async def test_a_header_in_pieces_is_read(self, header: bytes) -> None:
         async with serve() as port:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             for byte in header + REQUEST:
@@ -77,7 +77,7 @@ class TestHttp:
         assert body(answer) == "192.0.2.7 4711 192.0.2.7 443"
 
     @pytest.mark.parametrize("header", [encode_v1(None, None), encode_v2(None, None)])
-    async def test_without_endpoints(self, header: bytes) -> None:
+    async def test_a_header_without_endpoints_leaves_the_peer(self, header: bytes) -> None:
         """The connection's own are used: a health check of the proxy's."""
         async with serve() as port:
             assert body(await talk(port, header + REQUEST)).startswith("127.0.0.1 ")
@@ -95,7 +95,7 @@ class TestHttp:
         async with serve(trusted_proxies=["127.0.0.0/8"]) as port:
             assert body(await talk(port, V1 + forged)).startswith("192.0.2.7 ")
 
-    async def test_unix_socket(self, socket_dir: Path) -> None:
+    async def test_a_unix_socket_takes_headers(self, socket_dir: Path) -> None:
         """Whoever may open the socket may send a header."""
         config = {
             "listen": [{"uri": f"unix://{socket_dir}/s", "accept_proxy": "192.0.2.0/24"}],
@@ -128,7 +128,7 @@ class TestRefused:
             b"PROXY " + b"x" * 200,
         ],
     )
-    async def test_header_that_is_none(self, wire: bytes) -> None:
+    async def test_a_header_that_is_none_ends_the_connection(self, wire: bytes) -> None:
         async with serve() as port:
             assert await talk(port, wire) == b""
             assert body(await talk(port, V1 + REQUEST))
@@ -148,7 +148,7 @@ class TestRefused:
 class TestBefore:
     """The header stands before TLS, and before what is forwarded."""
 
-    async def test_tls(self, certificates: Callable[..., Any]) -> None:
+    async def test_a_header_comes_before_tls(self, certificates: Callable[..., Any]) -> None:
         issued = certificates()
         async with running_context() as context, serve("https", tls=issued.config) as port:
             ear = await call(context, f"ssl://127.0.0.1:{port}", tls=client(issued.ca), preface=V2)
@@ -156,14 +156,14 @@ class TestBefore:
             await ear.until(lambda ear: ear.is_lost)
         assert body(bytes(ear.heard)) == "192.0.2.7 4711 192.0.2.7 443"
 
-    async def test_tls_without_a_header(self, certificates: Callable[..., Any]) -> None:
+    async def test_tls_without_a_header_is_refused(self, certificates: Callable[..., Any]) -> None:
         issued = certificates()
         async with running_context() as context, serve("https", tls=issued.config) as port:
             with pytest.raises(npserver.errors.UpstreamError):
                 await call(context, f"ssl://127.0.0.1:{port}", tls=client(issued.ca))
 
     @pytest.mark.parametrize("version", ["v1", "v2"])
-    async def test_passed_on(self, backends: Backends, version: str) -> None:
+    async def test_a_header_is_passed_on(self, backends: Backends, version: str) -> None:
         port, received = backends.tcp_sink()
         rule = {
             "listener": "in",
@@ -180,7 +180,7 @@ class TestBefore:
             writer.close()
         assert received == [(V1 if version == "v1" else V2) + b"hello"]
 
-    async def test_sent_ahead_of_tls(self, certificates: Callable[..., Any]) -> None:
+    async def test_a_header_is_sent_ahead_of_tls(self, certificates: Callable[..., Any]) -> None:
         """To an `ssl` target: the header, then the handshake."""
         issued = certificates()
         rule = {

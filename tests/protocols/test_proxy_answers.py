@@ -103,7 +103,7 @@ class TestAnswer:
             assert len(origin.connections) == 1
 
     @pytest.mark.parametrize("status", [204, 304])
-    async def test_without_body_by_status(self, status: int) -> None:
+    async def test_a_status_without_body_has_none(self, status: int) -> None:
         answer = b'HTTP/1.1 %d X\r\nETag: "a"\r\n\r\n' % status
         async with Origin(answering(answer)) as origin, Stage(origin.url) as stage:
             client = await stage.client()

@@ -58,7 +58,7 @@ def port_of(server: uvicorn.Server) -> int:
 
 class TestUvicorn:
     @pytest.mark.parametrize("http", ["h11", "httptools"])
-    async def test_bodies_both_ways(self, http: str) -> None:
+    async def test_bodies_go_both_ways(self, http: str) -> None:
         async with serving(http=http) as server, Stage(f"http://127.0.0.1:{port_of(server)}") as stage:
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{stage.port}") as client:
                 for size in (0, 1, 70_000, 1_000_000):
@@ -75,7 +75,7 @@ class TestUvicorn:
                 assert (await client.head("/stream")).status_code == 200
                 assert stage.loads == [0]
 
-    async def test_answer_before_the_body(self) -> None:
+    async def test_an_answer_comes_before_the_body_has_ended(self) -> None:
         async with serving() as server, Stage(f"http://127.0.0.1:{port_of(server)}") as stage:
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{stage.port}") as client:
                 assert (await client.post("/late", content=b"x" * 2_000_000)).status_code == 200
@@ -128,10 +128,10 @@ class TestTls:
                 status, _, _ = await stage.ask(get())
             return status, accepted
 
-    async def test_verified_and_pooled(self, tmp_path: Path) -> None:
+    async def test_a_verified_connection_is_used_again(self, tmp_path: Path) -> None:
         assert await self._ask({}, "localhost", tmp_path) == (200, 1)
 
-    async def test_server_name(self, tmp_path: Path) -> None:
+    async def test_the_server_name_is_sent(self, tmp_path: Path) -> None:
         assert await self._ask({"server_name": "app.test"}, "app.test", tmp_path) == (200, 1)
 
     @pytest.mark.filterwarnings("ignore")
@@ -142,7 +142,7 @@ class TestTls:
     async def test_unknown_ca_is_refused(self, tmp_path: Path) -> None:
         assert (await self._ask({}, "localhost", tmp_path, directory_ca=False))[0] == 502
 
-    async def test_insecure(self, tmp_path: Path) -> None:
+    async def test_insecure_accepts_any_certificate(self, tmp_path: Path) -> None:
         assert (await self._ask({"insecure": True}, "other.test", tmp_path, directory_ca=False))[0] == 200
 
 

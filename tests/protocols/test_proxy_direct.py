@@ -139,7 +139,7 @@ async def test_fares_as_with_an_exchange(act: Act, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("act", [ACTS["whole"], ACTS["whole and large"], ACTS["empty"], ACTS["404"]])
-async def test_takes_no_exchange(act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_plain_request_takes_no_exchange(act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the short way is for."""
     made = []
     init = HttpExchange.__init__
@@ -174,7 +174,7 @@ async def test_another_target_is_asked_when_one_is_busy(fields: str) -> None:
 class TestClient:
     """What the client does meanwhile."""
 
-    async def test_leaves(self) -> None:
+    async def test_a_client_may_leave(self) -> None:
         """The upstream need not go on, and nothing is left behind."""
         async with Origin(then(silent)) as origin, Stage(origin.url) as stage:
             await stage.ask(get())
@@ -206,7 +206,7 @@ class TestClient:
             assert got.endswith(b"late")
             assert b"Connection: close\r\n" in got
 
-    async def test_pipelines(self) -> None:
+    async def test_a_client_may_pipeline(self) -> None:
         """Answers keep their order; what was read ahead waits (RFC 9112 §9.3.2)."""
 
         async def script(connection: Connection) -> None:

@@ -12,7 +12,7 @@ from tests.protocols.proxying import Connection, Origin, Stage, answering, get, 
 class TestPool:
     """Which connections are used again."""
 
-    async def test_clean_exchanges_share_one(self) -> None:
+    async def test_clean_exchanges_share_a_connection(self) -> None:
         async with Origin(answering(ok())) as origin, Stage(origin.url) as stage:
             for _ in range(3):
                 await stage.ask(get())
@@ -28,7 +28,7 @@ class TestPool:
         ],
         ids=["extra bytes", "extra bytes after chunks", "close", "HTTP/1.0"],
     )
-    async def test_others_are_closed(self, answer: bytes) -> None:
+    async def test_connections_of_other_exchanges_are_closed(self, answer: bytes) -> None:
         async with Origin(answering(answer)) as origin, Stage(origin.url) as stage:
             for _ in range(2):
                 status, _, body = await stage.ask(get())
@@ -93,14 +93,14 @@ class TestPool:
             status, _, body = await client.answer()
             assert (status, body) == (413, b"big")
 
-    async def test_keepalive_off(self) -> None:
+    async def test_keepalive_false_pools_nothing(self) -> None:
         async with Origin(answering(ok())) as origin, Stage(origin.url, keepalive=False) as stage:
             for _ in range(2):
                 await stage.ask(get())
             assert len(origin.connections) == 2
             assert origin.seen.count(b"\r\nConnection: close\r\n") == 2
 
-    async def test_size_is_bounded(self) -> None:
+    async def test_the_pools_size_is_bounded(self) -> None:
         gate = asyncio.Event()
 
         async def script(connection: Connection) -> None:

@@ -15,7 +15,7 @@ LARGE = bytes(range(256)) * 4096  # 1 MiB
 
 
 class TestRequestHead:
-    async def test_is_written_anew(self) -> None:
+    async def test_a_head_is_written_anew(self) -> None:
         async with Origin(answering(ok())) as origin, Stage(origin.url) as stage:
             await stage.ask(get("/a/../b?c=%20", "Accept: x\r\nUser-Agent: y\r\n"))
             assert origin.seen.split(b"\r\n") == [
@@ -98,7 +98,7 @@ class TestPath:
             ("", {"rewrite": {"^/a": "/b", "^/b": "/c"}}, "/a", "/b"),
         ],
     )
-    async def test_is_mapped(self, base: str, rule: dict[str, object], asked: str, passed: str) -> None:
+    async def test_a_path_is_mapped(self, base: str, rule: dict[str, object], asked: str, passed: str) -> None:
         async with Origin(answering(ok())) as origin, Stage(origin.url + base, **rule) as stage:
             await stage.ask(get(asked))
             assert origin.seen.startswith(f"GET {passed} HTTP/1.1\r\n".encode())
@@ -111,7 +111,7 @@ class TestPath:
 
 
 class TestRequestBody:
-    async def test_length(self) -> None:
+    async def test_a_body_with_length_keeps_it(self) -> None:
         async with Origin(answering(ok())) as origin, Stage(origin.url) as stage:
             await stage.ask(post(b"hello"))
             assert origin.seen.endswith(b"Content-Length: 5\r\n\r\nhello")

@@ -187,7 +187,7 @@ class TestFailOver:
                 assert bad.seen.endswith(b"hello")
                 assert good.seen.endswith(b"hello")
 
-    async def test_post_is_not(self) -> None:
+    async def test_a_post_is_not_repeated(self) -> None:
         async def breaking(connection: Connection) -> None:
             await connection.body(await connection.head())
 
@@ -220,14 +220,14 @@ class TestFailOver:
                 assert good.seen == b""
 
     @pytest.mark.parametrize(("method", "expected"), [("GET", 200), ("POST", 503)])
-    async def test_status_in_retry_on(self, method: str, expected: int) -> None:
+    async def test_a_status_in_retry_on_is_repeated(self, method: str, expected: int) -> None:
         busy = b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy"
         async with Origin(answering(busy)) as bad, Origin(answering(ok())) as good:
             async with self._stage(bad.url, good.url, retry_on=["503"]) as stage:
                 assert (await stage.ask(post(b"x", method=method)))[0] == expected
                 assert stage.loads == [0, 0]
 
-    async def test_timeout_in_retry_on(self) -> None:
+    async def test_a_timeout_in_retry_on_is_repeated(self) -> None:
         async with Origin(silent) as bad, Origin(answering(ok())) as good:
             async with self._stage(bad.url, good.url, retry_on=["timeout"]) as stage:
                 client = await stage.client()

@@ -67,7 +67,7 @@ class TestTunnel:
             assert b"\r\nconnection: upgrade" in request
             assert b"\r\nupgrade: websocket" in request
 
-    async def test_half_close_and_counting(self) -> None:
+    async def test_a_half_close_passes_and_bytes_are_counted(self) -> None:
         async with Origin(echo) as origin, Stage(origin.url) as stage:
             client = await stage.client()
             await client.send(UPGRADE)
@@ -201,7 +201,7 @@ class TestRefused:
 
 
 class TestWebSocketLibrary:
-    async def test_messages_subprotocol_and_close(self) -> None:
+    async def test_a_library_talks_to_a_library(self) -> None:
         async def handler(connection: ServerConnection) -> None:
             async for message in connection:
                 await connection.send(message)

@@ -56,7 +56,7 @@ class TestDirectories:
             assert location[0] == "/"
             assert location[1] not in "/\\\t"
 
-    async def test_several_index_names(self, root: Path) -> None:
+    async def test_the_first_index_name_that_exists_is_taken(self, root: Path) -> None:
         (root / "docs" / "main.htm").write_bytes(b"main")
         rule = {"handler": "static", "root": str(root), "index": ["main.htm", "index.html"]}
         async with site(rule) as running:
@@ -87,7 +87,7 @@ class TestPrefix:
          ("/usermedia/../index.html", 200, b"home"), ("/a%20b.txt", 404, None), ("/usermediax/", 404, None),
          ("/usermedia/usermedia/", 404, None), ("/index.html", 200, b"home")],
     )  # fmt: skip
-    async def test_it_is_taken_off(self, media: Site, target: str, status: int, body: bytes | None) -> None:
+    async def test_the_prefix_is_taken_off(self, media: Site, target: str, status: int, body: bytes | None) -> None:
         reply = await media.ask(target)
         assert reply.status == status
         if body is not None:
@@ -97,7 +97,7 @@ class TestPrefix:
 
 
 class TestFallbackAndTryFiles:
-    async def test_fallback(self, root: Path) -> None:
+    async def test_a_missing_file_is_answered_with_the_fallback(self, root: Path) -> None:
         rule = {"handler": "static", "root": str(root), "fallback": "index.html"}
         async with site(rule) as running:
             for target in ("/app/route", "/x.js", "/docs/deep/", "/.env"):
@@ -132,7 +132,9 @@ class TestFallbackAndTryFiles:
         [("/docs/page", 200, b"page"), ("/", 200, b"home"), ("/docs/", 200, b"docs"), ("/docs", 301, None),
          ("/nothing", 404, None), ("/docs/a%20b.txt", 200, b"space"), ("/../secret", 400, None)],
     )  # fmt: skip
-    async def test_try_files(self, root: Path, target: str, status: int, body: bytes | None) -> None:
+    async def test_the_first_of_try_files_that_exists_is_served(
+        self, root: Path, target: str, status: int, body: bytes | None
+    ) -> None:
         (root / "docs" / "page.html").write_bytes(b"page")
         rule = {"handler": "static", "root": str(root), "try_files": ["$path", "$path.html", "$path/", "=404"]}
         async with site(rule) as running:
@@ -146,7 +148,7 @@ class TestFallbackAndTryFiles:
         async with site({"handler": "static", "root": str(root), "try_files": ["$path", "=410"]}) as running:
             assert (await running.ask("/gone")).status == 410
 
-    async def test_by_host(self, root: Path) -> None:
+    async def test_try_files_may_depend_on_the_host(self, root: Path) -> None:
         for host in ("a.example", "b.example"):
             (root / host).mkdir()
             (root / host / "f").write_bytes(host.encode())

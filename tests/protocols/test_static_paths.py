@@ -68,7 +68,7 @@ async def served(root: Path) -> AsyncIterator[Site]:
         ("http://localhost/docs/", b"docs"),
     ],
 )
-async def test_found(served: Site, target: str, body: bytes) -> None:
+async def test_a_target_finds_its_file(served: Site, target: str, body: bytes) -> None:
     reply = await served.ask(target)
     assert (reply.status, reply.body) == (200, body)
 
@@ -81,7 +81,7 @@ async def test_found(served: Site, target: str, body: bytes) -> None:
         "/" + "x" * 300, "/" + "x/" * 1500, "/docs/a%20b.txt%20", "/%FF%FE",
     ],
 )  # fmt: skip
-async def test_missing(served: Site, target: str) -> None:
+async def test_a_target_without_a_file_is_not_found(served: Site, target: str) -> None:
     assert (await served.ask(target)).status == 404
 
 
@@ -128,7 +128,7 @@ def test_no_combination_leaves_the_root(tmp_path_factory: pytest.TempPathFactory
 
 
 class TestSymbolicLinks:
-    async def test_inside_they_are_followed(self, served: Site, root: Path) -> None:
+    async def test_links_inside_are_followed(self, served: Site, root: Path) -> None:
         (root / "link.txt").symlink_to("docs/a b.txt")
         (root / "dir").symlink_to("docs")
         assert (await served.ask("/link.txt")).body == b"space"
@@ -136,7 +136,7 @@ class TestSymbolicLinks:
         assert (await served.ask("/dir"))["Location"] == "/dir/"
 
     @pytest.mark.parametrize("target", ["/file", "/dir/f", "/dir/", "/dir", "/chain", "/up/secret", "/up/www-other/f"])
-    async def test_outside_they_are_not(self, served: Site, root: Path, target: str) -> None:
+    async def test_links_outside_are_not_followed(self, served: Site, root: Path, target: str) -> None:
         (root / "file").symlink_to(root.parent / "secret")
         (root / "dir").symlink_to("../private")
         (root / "chain").symlink_to("file")
@@ -145,7 +145,7 @@ class TestSymbolicLinks:
         assert reply.status == 403
         assert SECRET not in reply.body
 
-    async def test_follow_symlinks_allows_them(self, root: Path) -> None:
+    async def test_follow_symlinks_allows_links_outside(self, root: Path) -> None:
         (root / "file").symlink_to(root.parent / "secret")
         (root / "dir").symlink_to("../private")
         async with site({"handler": "static", "root": str(root), "follow_symlinks": True}) as running:
@@ -257,5 +257,5 @@ class TestDotFiles:
         [("/a", False), ("/.a", True), ("/a/.b/c", True), ("/a.b", False), ("/.well-known/x", False), ("", False),
          ("/.well-known-not", True), ("/a/.well-known/.b", True)],
     )  # fmt: skip
-    def test_names(self, path: str, hidden: bool) -> None:
+    def test_names_that_begin_with_a_dot_are_hidden(self, path: str, hidden: bool) -> None:
         assert is_hidden(path) is hidden

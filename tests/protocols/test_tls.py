@@ -41,7 +41,7 @@ class TestVersions:
     """RFC 8446, RFC 5246, RFC 8996."""
 
     @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-    async def test_spoken(self, certificates: Callable[..., Any], version: ssl.TLSVersion) -> None:
+    async def test_both_versions_are_spoken(self, certificates: Callable[..., Any], version: ssl.TLSVersion) -> None:
         issued = certificates()
         context = client(issued.ca, minimum_version=version, maximum_version=version)
         context.set_alpn_protocols(["http/1.1"])
@@ -53,7 +53,7 @@ class TestVersions:
         cipher = reply.tls.cipher()
         assert cipher is not None and ("GCM" in cipher[0] or "CHACHA20" in cipher[0])
 
-    async def test_min_version(self, certificates: Callable[..., Any]) -> None:
+    async def test_min_version_refuses_older_ones(self, certificates: Callable[..., Any]) -> None:
         issued = certificates()
         async with https(issued.config | {"min_version": "1.3"}) as port:
             with pytest.raises(ssl.SSLError, match=r"(?i)protocol.version"):
@@ -98,7 +98,9 @@ class TestNames:
             ("three.example", "one.example"),  # `names` says what it is for
         ],
     )
-    async def test_choice(self, certificates: Callable[..., Any], name: str, certificate: str) -> None:
+    async def test_the_name_chooses_the_certificate(
+        self, certificates: Callable[..., Any], name: str, certificate: str
+    ) -> None:
         one, two, three = certificates("one.example"), certificates("two.example", "*.two.example"), None
         three = certificates("three.example")
         entries = [one.config, two.config, three.config | {"names": ["alias.example", "*.alias.example"]}]
@@ -106,7 +108,7 @@ class TestNames:
             reply = await ask(port, client(one.ca), name, host="x")
         assert certificate in reply.names
 
-    async def test_hello_in_pieces(self, certificates: Callable[..., Any]) -> None:
+    async def test_a_hello_in_pieces_is_read(self, certificates: Callable[..., Any]) -> None:
         one, two = certificates("one.example"), certificates("two.example")
         wire = MemoryTls(client(one.ca), "two.example", None)
         async with https([one.config, two.config]) as port:
@@ -138,7 +140,7 @@ class TestClientCertificates:
         context.load_cert_chain(own.cert, own.key)
         return context
 
-    async def test_required(self, certificates: Callable[..., Any]) -> None:
+    async def test_a_required_certificate_must_come(self, certificates: Callable[..., Any]) -> None:
         issued, own = certificates(), certificates("client.example")
         async with https(issued.config | {"client_ca": str(issued.ca)}) as port:
             with pytest.raises((ssl.SSLError, ConnectionResetError), match=r"(?i)certificate.required|^$|reset"):
@@ -147,14 +149,16 @@ class TestClientCertificates:
         assert reply.status == 200
         assert "trustme" in reply.body  # $tls_client_subject
 
-    async def test_requested(self, certificates: Callable[..., Any]) -> None:
+    async def test_a_requested_certificate_may_come(self, certificates: Callable[..., Any]) -> None:
         issued, own = certificates(), certificates("client.example")
         async with https(issued.config | {"client_ca": str(issued.ca), "client_auth": "request"}) as port:
             assert (await ask(port, client(issued.ca))).body == "localhost localhost TLSv1.3 "
             assert "trustme" in (await ask(port, self.with_certificate(issued, own))).body
 
     @pytest.mark.parametrize("auth", ["require", "request"])
-    async def test_of_another_authority(self, certificates: Callable[..., Any], tmp_path: Path, auth: str) -> None:
+    async def test_a_certificate_of_another_authority_is_refused(
+        self, certificates: Callable[..., Any], tmp_path: Path, auth: str
+    ) -> None:
         issued = certificates()
         stranger = trustme.CA().issue_cert("client.example")
         context = client(issued.ca)
@@ -198,7 +202,7 @@ class TestResumption:
     """RFC 8446 §2.2, RFC 5077."""
 
     @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-    async def test_resumed(self, certificates: Callable[..., Any], version: ssl.TLSVersion) -> None:
+    async def test_a_session_is_resumed(self, certificates: Callable[..., Any], version: ssl.TLSVersion) -> None:
         issued = certificates()
         context = client(issued.ca, minimum_version=version, maximum_version=version)
         async with https(issued.config) as port:
@@ -206,7 +210,7 @@ class TestResumption:
             again = await ask(port, context, session=first.tls.session)
         assert (first.is_resumed, again.is_resumed, again.status) == (False, True, 200)
 
-    async def test_across_a_reload(self, certificates: Callable[..., Any]) -> None:
+    async def test_a_session_is_resumed_across_a_reload(self, certificates: Callable[..., Any]) -> None:
         issued = certificates()
         context = client(issued.ca)
         config = {"listen": ["https://127.0.0.1:0"], "tls": issued.config, "dispatch": [RESPOND]}
@@ -220,7 +224,7 @@ class TestResumption:
 class TestWrongBeginnings:
     """What is no TLS, and what never comes."""
 
-    async def test_plain_http(self, certificates: Callable[..., Any]) -> None:
+    async def test_plain_http_is_told_so(self, certificates: Callable[..., Any]) -> None:
         async with https(certificates().config) as port:
             answer = await raw(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", ends=True)
         head, _, body = answer.partition(b"\r\n\r\n")
@@ -237,14 +241,16 @@ class TestWrongBeginnings:
     @pytest.mark.parametrize(
         "data", [b"\0" * 20, b"\x80\x2e\x01\x03\x01", b"\xff" * 2000, b"\x15\x03\x01\x00\x02\x01\x00"]
     )
-    async def test_garbage(self, certificates: Callable[..., Any], data: bytes) -> None:
+    async def test_garbage_ends_the_connection(self, certificates: Callable[..., Any], data: bytes) -> None:
         async with https(certificates().config) as port:
             assert await raw(port, data) == b""
             assert (await ask(port, client(certificates().ca))).status == 200
 
     @pytest.mark.parametrize("count", [1, 2])
     @pytest.mark.parametrize("data", [b"\x16\x03\x01\x00\x05hello", b"\x16\x03\x01\xff\xff" + b"x" * 100])
-    async def test_broken_hello(self, certificates: Callable[..., Any], data: bytes, count: int) -> None:
+    async def test_a_broken_hello_ends_the_connection(
+        self, certificates: Callable[..., Any], data: bytes, count: int
+    ) -> None:
         """Whether or not the hello is read before OpenSSL sees it."""
         entries = [certificates(f"n{n}.example").config for n in range(count)]
         async with https(entries) as port:
@@ -256,7 +262,9 @@ class TestWrongBeginnings:
             async with https(entries, timeouts={"tls_handshake": "50ms"}) as port:
                 assert await raw(port, data) == b""
 
-    async def test_client_that_leaves(self, certificates: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
+    async def test_a_client_that_leaves_is_forgotten(
+        self, certificates: Callable[..., Any], caplog: pytest.LogCaptureFixture
+    ) -> None:
         caplog.set_level(logging.ERROR)
         async with https(certificates().config) as port:
             for data in (b"", b"\x16\x03\x01"):

@@ -44,7 +44,7 @@ class TestRenewal:
             while (await ask(port, context)).names != (name,):
                 await asyncio.sleep(0.01)
 
-    async def test_picked_up(
+    async def test_a_renewed_certificate_is_picked_up(
         self, certificates: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
     ) -> None:  # fmt: skip
@@ -69,7 +69,7 @@ class TestRenewal:
         assert sum("cannot be used" in message for message in messages) == 1
         assert "no usable PEM file" in caplog.text
 
-    async def test_another_kind_of_key(
+    async def test_a_renewed_key_may_be_of_another_kind(
         self, certificates: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, authority: trustme.CA
     ) -> None:
         """The old key must not stay in use beside the new one."""
@@ -101,7 +101,7 @@ class TestStreams:
         async with npserver.serve(config, shutdown_s=0) as server:
             yield server.url()
 
-    async def test_half_close(self, certificates: Callable[..., Any], backends: Backends) -> None:
+    async def test_a_half_close_passes(self, certificates: Callable[..., Any], backends: Backends) -> None:
         """RFC 8446 §6.1: who has sent all may still receive."""
         issued = certificates()
         data = bytes(range(256)) * 4000
@@ -137,7 +137,7 @@ class TestStreams:
                 async with asyncio.timeout(DEADLINE_S):
                     assert await received == b"still here"
 
-    async def test_backpressure(self, certificates: Callable[..., Any]) -> None:
+    async def test_a_slow_reader_slows_the_writer(self, certificates: Callable[..., Any]) -> None:
         """Nobody reads: writing stops, and nothing is lost once somebody does."""
         may_read = asyncio.Event()
         total = 0
@@ -184,7 +184,7 @@ class TestStreams:
             assert ear.heard == b"half"
             assert ear.transport.get_extra_info("truncated")
 
-    async def test_paused_reading(self, certificates: Callable[..., Any], backends: Backends) -> None:
+    async def test_paused_reading_takes_nothing(self, certificates: Callable[..., Any], backends: Backends) -> None:
         issued = certificates()
         async with (
             running_context() as context,

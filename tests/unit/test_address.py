@@ -34,7 +34,7 @@ from npserver.address import (
         ("unixgram:///run/log", Address("unixgram", path="/run/log")),
     ],
 )
-def test_listeners(uri: str, address: Address) -> None:
+def test_listeners_are_read(uri: str, address: Address) -> None:
     assert parse_listen(uri) == address
     assert parse_listen(str(address)) == address
 
@@ -52,7 +52,7 @@ def test_listeners(uri: str, address: Address) -> None:
         ("unix:///run/php.sock", Address("unix", path="/run/php.sock")),
     ],
 )
-def test_targets(uri: str, address: Address) -> None:
+def test_targets_are_read(uri: str, address: Address) -> None:
     assert parse_target(uri) == address
     assert parse_target(str(address)) == address
 
@@ -105,7 +105,7 @@ def test_defaults_stand_in_for_what_is_missing() -> None:
         (f"unix:///{'x' * 107}", "socket path of 108 bytes, at most 107 are possible"),
     ],
 )
-def test_wrong_listeners(uri: str, message: str) -> None:
+def test_wrong_listeners_are_refused(uri: str, message: str) -> None:
     with pytest.raises(ValueError) as error:
         parse_listen(uri)
     assert message in str(error.value)
@@ -124,7 +124,7 @@ def test_wrong_listeners(uri: str, message: str) -> None:
         ("http://a?b=c", "an address has no query"),
     ],
 )
-def test_wrong_targets(uri: str, message: str) -> None:
+def test_wrong_targets_are_refused(uri: str, message: str) -> None:
     with pytest.raises(ValueError) as error:
         parse_target(uri)
     assert message in str(error.value)
@@ -139,7 +139,7 @@ def test_the_longest_socket_path_is_taken() -> None:
     assert len(parse_listen(f"unix:///{'x' * 106}").path) == 107
 
 
-def test_wildcards() -> None:
+def test_wildcard_addresses_are_known() -> None:
     uris = ["tcp://:1", "tcp://*:1", "tcp://0.0.0.0:1", "tcp://[::]:1", "tcp://127.0.0.1:1", "unix:///tmp/a"]
     assert [parse_listen(uri).is_wildcard for uri in uris] == [True, True, True, True, False, False]
 

@@ -61,7 +61,7 @@ async def test_two_listeners_with_ports_of_the_kernels_choice() -> None:
         assert await get(server.url("a")) == await get(server.url("b")) == b"hello"
 
 
-async def test_config_file(tmp_path: Path) -> None:
+async def test_a_config_file_is_served(tmp_path: Path) -> None:
     file = tmp_path / "npserver.json"
     file.write_text(json.dumps(HELLO))
     for path in (file, str(file)):
@@ -69,7 +69,7 @@ async def test_config_file(tmp_path: Path) -> None:
             assert await get(server.url()) == b"hello"
 
 
-async def test_reload() -> None:
+async def test_a_reload_takes_another_config() -> None:
     async with npserver.serve(HELLO) as server:
         url = server.url()
         await server.reload({**HELLO, "dispatch": [{"handler": "respond", "body": "new"}]})
@@ -101,7 +101,7 @@ async def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr() == ("", "")
 
 
-async def test_access_log_on_demand(tmp_path: Path) -> None:
+async def test_the_access_log_is_written_on_demand(tmp_path: Path) -> None:
     async with npserver.serve(HELLO, access_log=str(tmp_path / "access.log")) as server:
         await get(server.url())
     assert "200" in (tmp_path / "access.log").read_text()

@@ -41,7 +41,7 @@ def networks(*texts: str) -> Networks:
         ([], "10.0.0.1", False),
     ],
 )
-def test_contains(texts: list[str], ip: str, inside: bool) -> None:
+def test_a_set_contains_the_addresses_of_its_networks(texts: list[str], ip: str, inside: bool) -> None:
     found = networks(*texts)
     assert (ip in found) is inside
     assert (ip in found) is inside  # remembered
@@ -88,5 +88,5 @@ def test_malformed_networks_are_refused(text: str, message: str) -> None:
         ("", ""),
     ],
 )
-def test_plain_ip(text: str, plain: str) -> None:
+def test_an_address_is_written_plainly(text: str, plain: str) -> None:
     assert plain_ip(text) == plain

@@ -38,19 +38,19 @@ def test_to_before_any_listener_belongs_to_the_first() -> None:
     assert [one.targets for one in arguments.listeners] == [["a:1", "b:1"], []]
 
 
-def test_everything_else() -> None:
+def test_every_other_option_is_read() -> None:
     arguments = parse("-config a.json -root ./x -workers 0 -watch -pidfile p")
     assert (arguments.config, arguments.root, arguments.workers) == ("a.json", "./x", 0)
     assert (arguments.watch, arguments.pidfile) == (True, "p")
 
 
 @pytest.mark.parametrize("line", ["-version", "--version", "-v"])
-def test_version(line: str) -> None:
+def test_the_version_is_asked_for(line: str) -> None:
     assert parse(line).version
 
 
 @pytest.mark.parametrize("line", ["-help", "--help", "-h"])
-def test_help(line: str) -> None:
+def test_help_is_asked_for(line: str) -> None:
     assert parse(line).help
 
 

@@ -41,7 +41,9 @@ def contexts(directory: Path, ca: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
 class TestCert:
     """Certificates that clients accept."""
 
-    def test_default(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_by_default_it_is_for_localhost(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         monkeypatch.chdir(tmp_path)
         assert cert.main([]) == 0
         said = capsys.readouterr().out
@@ -53,7 +55,7 @@ class TestCert:
             handshake(*contexts(tmp_path, "testsite.crt"), name)
         assert sorted(path.name for path in tmp_path.iterdir()) == ["testsite.crt", "testsite.key"]
 
-    def test_names(self, tmp_path: Path) -> None:
+    def test_it_is_for_the_names_given(self, tmp_path: Path) -> None:
         assert cert.main(["-out", str(tmp_path / "new"), "www.example.com", "*.api.example.com", "bücher.example"]) == 0
         pair = contexts(tmp_path / "new", "testsite.crt")
         for name in ("www.example.com", "v1.api.example.com", "xn--bcher-kva.example"):
@@ -61,7 +63,7 @@ class TestCert:
         with pytest.raises(ssl.SSLCertVerificationError):
             handshake(*pair, "other.example.com")
 
-    def test_authority(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_an_authority_signs_it(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """It is made once, signs all later ones, and serves mutual TLS."""
         assert cert.main(["one.example", "-ca", "--out", str(tmp_path)]) == 0
         authority = (tmp_path / "ca.crt").read_bytes()
@@ -90,7 +92,7 @@ class TestCert:
             (["-out", "/dev/null/x"], 1, "Not a directory"),
         ],
     )
-    def test_misuse(
+    def test_misuse_is_told_and_leaves_no_file(
         self, words: list[str], status: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:  # fmt: skip
@@ -99,6 +101,6 @@ class TestCert:
         assert message in capsys.readouterr().err
         assert list(tmp_path.iterdir()) == []
 
-    def test_help(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_help_is_printed(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert cert.main(["-help"]) == 0
         assert capsys.readouterr().out == cert.USAGE

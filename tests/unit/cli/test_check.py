@@ -170,7 +170,9 @@ def test_a_key_of_another_certificate(place: Path, authority: trustme.CA, capsys
     assert "config.json:2:42: 'other.key' cannot be used" in capsys.readouterr().err
 
 
-def test_an_expired_certificate(place: Path, authority: trustme.CA, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_expired_certificate_fails_the_check(
+    place: Path, authority: trustme.CA, capsys: pytest.CaptureFixture[str]
+) -> None:
     yesterday = datetime.now(UTC) - timedelta(days=1)
     issued = authority.issue_cert("localhost", not_before=yesterday - timedelta(days=9), not_after=yesterday)
     write_certificate(issued, place, "old.pem", "old.key")
@@ -180,7 +182,7 @@ def test_an_expired_certificate(place: Path, authority: trustme.CA, capsys: pyte
     assert "config.json:2:18: 'old.pem' has expired on" in capsys.readouterr().err
 
 
-def test_usage(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_is_told(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "-help"]) == 0
     assert main(["check", "-bogus"]) == 2
     assert main(["check", "a.json", "b.json"]) == 2

@@ -13,7 +13,9 @@ from npserver.web.middleware.basic_auth.passwords import verify_password
 class TestHashPassword:
     """What it prints is what `basic_auth` takes."""
 
-    def test_from_a_pipe(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_a_password_comes_from_a_pipe(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         monkeypatch.setattr("sys.stdin", io.StringIO("pass word\nmore\n"))
         assert hashpassword.main([]) == 0
         text = capsys.readouterr().out.strip()
@@ -27,7 +29,9 @@ class TestHashPassword:
         one, other = capsys.readouterr().out.split()
         assert one != other
 
-    def test_on_a_terminal(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_a_password_is_asked_for_on_a_terminal(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
         answers = iter(["one", "two", "same", "same"])
         monkeypatch.setattr("getpass.getpass", lambda prompt: next(answers))
@@ -36,7 +40,9 @@ class TestHashPassword:
         assert hashpassword.main([]) == 0
         assert verify_password("same", capsys.readouterr().out.strip())
 
-    def test_empty(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_an_empty_password_is_refused(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
         assert hashpassword.main([]) == 1
         assert capsys.readouterr().out == ""

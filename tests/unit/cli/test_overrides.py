@@ -29,7 +29,7 @@ class TestArguments:
             ("unix:///a", "http://b:1", ProxyRule(listener="unix:///a", proxy_pass="http://b:1")),
         ],
     )
-    def test_to(self, uri: str, to: str, rule: ForwardRule | ProxyRule) -> None:
+    def test_a_target_makes_a_rule(self, uri: str, to: str, rule: ForwardRule | ProxyRule) -> None:
         config = from_arguments([(uri, [to])]).config
         assert config.listen == [uri]
         assert config.dispatch == [rule]
@@ -40,14 +40,14 @@ class TestArguments:
         assert config.upstreams[name].targets == ["tcp://a:1", "tcp://b:1"]
         assert config.dispatch == [ForwardRule(listener="tcp://:1", forward_to=f"upstream://{name}")]
 
-    def test_settings(self) -> None:
+    def test_settings_are_taken_over(self) -> None:
         document = from_arguments([], cert="c", key="k", root="r", backlog=5, workers=0)
         config = document.config
         assert config.tls == Tls(cert="c", key="k")
         assert (config.root, config.backlog, config.workers) == ("r", 5, 0)
         assert document.place(("tls", "cert")) == "command line"
 
-    def test_beside_a_file(self) -> None:
+    def test_what_is_said_adds_to_a_file(self) -> None:
         base = load_text('{"listen": ["http://:80"],\n "backlog": 7, "root": "x"}', "c.json")
         document = from_arguments([("tcp://:1", ["a:1"])], backlog=9, base=base)
         assert document.config.listen == ["http://:80", "tcp://:1"]
@@ -58,7 +58,7 @@ class TestArguments:
         assert document.place(("root",)) == "c.json:2:24"
         assert document.position(("dispatch", 0, "forward_to")) == (0, 0)
 
-    def test_wrong_settings(self) -> None:
+    def test_wrong_settings_are_named(self) -> None:
         with pytest.raises(ConfigError) as error:
             from_arguments([], cert="c", backlog=0, workers=-1)
         assert [str(problem) for problem in error.value.problems] == [

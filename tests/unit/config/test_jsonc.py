@@ -18,7 +18,7 @@ SAMPLE = """\
 """
 
 
-def test_values() -> None:
+def test_values_are_read() -> None:
     assert parse(SAMPLE).value == {
         "listen": ["http://:80", {"uri": "tcp://:1"}],
         "dns": {"a.b": {"A": ["10.0.0.1", "10.0.0.2"], "TTL": 60}},
@@ -45,7 +45,9 @@ def test_values() -> None:
         (("number",), (7, 43), (7, 53)),
     ],
 )
-def test_places(path: tuple[str | int, ...], key: tuple[int, int], value: tuple[int, int]) -> None:
+def test_each_key_and_value_has_its_place(
+    path: tuple[str | int, ...], key: tuple[int, int], value: tuple[int, int]
+) -> None:
     places = parse(SAMPLE).places
     assert places.key(path) == key
     assert places.value(path) == value
@@ -75,7 +77,7 @@ def test_keys_given_twice_are_told() -> None:
 
 
 @pytest.mark.parametrize("text", ["1", '"x"', "[]", "{}", "null", "[1,]", '{"a":1,}', "/**/ 1 //", "//\n1", "[/*]*/1]"])
-def test_small_texts(text: str) -> None:
+def test_small_texts_are_read(text: str) -> None:
     assert parse(text).value in (1, "x", [], {}, None, [1], {"a": 1})
 
 
@@ -89,7 +91,7 @@ def test_small_texts(text: str) -> None:
         (r'"\u0000"', "\0"),
     ],
 )
-def test_escapes(text: str, value: str) -> None:
+def test_escapes_are_decoded(text: str, value: str) -> None:
     """RFC 8259 §7."""
     assert parse(text).value == value
 
@@ -149,7 +151,7 @@ def test_escapes(text: str, value: str) -> None:
         ('{"a":' * 100_000, (1, MAX_DEPTH * 5 + 1), f"more than {MAX_DEPTH} objects and lists inside each other"),
     ],
 )
-def test_what_is_no_json(text: str, place: tuple[int, int], message: str) -> None:
+def test_what_is_no_json_is_refused_where_it_stands(text: str, place: tuple[int, int], message: str) -> None:
     with pytest.raises(JsonError) as error:
         parse(text)
     assert message in str(error.value)

@@ -40,7 +40,7 @@ class TestGood:
     def test_nothing_said_is_all_defaults(self) -> None:
         assert load_text("{}", "c.json").config == Config()
 
-    def test_every_kind_of_value(self) -> None:
+    def test_every_kind_of_value_is_read(self) -> None:
         config = load_text(
             """{
               "$schema": "npserver.schema.json",
@@ -157,7 +157,7 @@ class TestWrong:
             ),
         ],
     )
-    def test_messages(self, text: str, message: str) -> None:
+    def test_each_mistake_has_its_message(self, text: str, message: str) -> None:
         assert message in one_problem(text)
 
     def test_broken_json_is_one_precise_problem(self) -> None:
@@ -168,7 +168,7 @@ class TestWrong:
 
 
 class TestFiles:
-    def test_a_file(self, tmp_path: Path) -> None:
+    def test_a_file_is_read(self, tmp_path: Path) -> None:
         file = tmp_path / "c.json"
         file.write_bytes(b'\xef\xbb\xbf{"backlog": 7} // \xc3\xa4')
         document = load(str(file))
@@ -182,14 +182,14 @@ class TestFiles:
             (b"", ":1:1: nothing in the file"),
         ],
     )
-    def test_unreadable_text(self, tmp_path: Path, data: bytes, message: str) -> None:
+    def test_a_file_that_is_no_text_is_refused(self, tmp_path: Path, data: bytes, message: str) -> None:
         file = tmp_path / "c.json"
         file.write_bytes(data)
         with pytest.raises(ConfigError) as error:
             load(str(file))
         assert str(error.value).startswith(f"{file}{message}")
 
-    def test_missing_files(self, tmp_path: Path) -> None:
+    def test_missing_files_are_named(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"none\.json: cannot read the config: No such file or directory"):
             load(str(tmp_path / "none.json"))
         with pytest.raises(ConfigError, match="cannot read the config: Is a directory"):

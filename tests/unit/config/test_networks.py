@@ -25,7 +25,7 @@ class TestConfig:
         assert [ip in found for ip in ("10.1.1.1", "2001:db8::9", "192.0.2.1", "192.0.2.2")] == [True] * 3 + [False]
         assert report.problems == []
 
-    def test_nothing_named(self) -> None:
+    def test_where_nothing_is_named_there_is_no_set(self) -> None:
         assert compile_networks(self.report(), ("allow",), []) is None
 
     def test_unknown_names_are_errors_with_a_hint(self) -> None:

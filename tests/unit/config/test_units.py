@@ -20,20 +20,20 @@ from npserver.config.units import MAX_SECONDS, MAX_SIZE, Seconds, Size, parse_se
         ("8", 8),
     ],
 )
-def test_sizes(value: object, size: int) -> None:
+def test_sizes_are_read(value: object, size: int) -> None:
     result = parse_size(value)
     assert result == size
     assert type(result) is Size
 
 
 @pytest.mark.parametrize("value", [-1, 1.5, True, None, "", "k", "-1k", "1x", "1e3", "٣k", [], "9" * 400])
-def test_what_is_no_size(value: object) -> None:
+def test_what_is_no_size_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match='expected a size such as 65536 or "64k"'):
         parse_size(value)
 
 
 @pytest.mark.parametrize("value", [MAX_SIZE + 1, 10**400, "2048t", "9" * 18 + "t"])
-def test_sizes_out_of_range(value: object) -> None:
+def test_sizes_out_of_range_are_refused(value: object) -> None:
     with pytest.raises(ValueError, match="size out of range, at most 1024t"):
         parse_size(value)
 
@@ -52,7 +52,7 @@ def test_sizes_out_of_range(value: object) -> None:
         ("3", 3),
     ],
 )
-def test_times(value: object, seconds: float) -> None:
+def test_times_are_read(value: object, seconds: float) -> None:
     result = parse_seconds(value)
     assert result == seconds
     assert type(result) is Seconds
@@ -61,12 +61,12 @@ def test_times(value: object, seconds: float) -> None:
 @pytest.mark.parametrize(
     "value", [-1, -0.1, float("nan"), float("-inf"), True, None, "", "s", "-1s", "1 week", "1k", {}]
 )
-def test_what_is_no_time(value: object) -> None:
+def test_what_is_no_time_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match='expected a time such as 10, "500ms" or "5m"'):
         parse_seconds(value)
 
 
 @pytest.mark.parametrize("value", [MAX_SECONDS + 1, float("inf"), 10**400, "99999d"])
-def test_times_out_of_range(value: object) -> None:
+def test_times_out_of_range_are_refused(value: object) -> None:
     with pytest.raises(ValueError, match="time out of range, at most 3660d"):
         parse_seconds(value)

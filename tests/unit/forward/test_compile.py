@@ -64,7 +64,7 @@ def test_each_pair_has_its_front(listen: str, target: str, front: type) -> None:
         (TCP, "tcp://db:1", {"timeout": "2m"}, 120),
     ],
 )
-def test_default_timeouts(listen: str, target: str, rule: dict[str, Any], timeout_s: float) -> None:
+def test_timeouts_have_defaults_by_pair(listen: str, target: str, rule: dict[str, Any], timeout_s: float) -> None:
     front, errors, _ = compiled(listen, {"forward_to": target, **rule})
     forward = front.routes[0].forward if isinstance(front, DatagramForward) else front.forward
     assert not errors

@@ -33,7 +33,7 @@ def decode(framing: FramingName, wire: bytes, limit: int = 100) -> list[bytes]:
         ("length32", b"\x00\x00\x00", []),
     ],
 )
-def test_decoding(framing: FramingName, wire: bytes, messages: list[bytes]) -> None:
+def test_messages_are_taken_from_a_stream(framing: FramingName, wire: bytes, messages: list[bytes]) -> None:
     assert decode(framing, wire) == messages
 
 
@@ -49,7 +49,7 @@ def test_decoding(framing: FramingName, wire: bytes, messages: list[bytes]) -> N
         ("length32", b"abc", b"\x00\x00\x00\x03abc"),
     ],
 )
-def test_encoding(framing: FramingName, message: bytes, wire: bytes) -> None:
+def test_messages_are_put_into_a_stream(framing: FramingName, message: bytes, wire: bytes) -> None:
     assert encoder(framing)(message) == wire
 
 

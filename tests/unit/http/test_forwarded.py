@@ -33,7 +33,7 @@ class Trusted:
         ("::1", b"6.6.6.6\t,\t192.0.2.1", "192.0.2.1"),
     ],
 )
-def test_client_address(peer: str, chain: bytes | None, client: str) -> None:
+def test_the_client_is_the_last_that_is_not_trusted(peer: str, chain: bytes | None, client: str) -> None:
     fields = {} if chain is None else {b"x-forwarded-for": chain}
     assert client_address(peer, fields, Trusted()) == client
 
@@ -78,7 +78,7 @@ def test_entries_that_are_no_addresses(hop: bytes) -> None:
         ({b"forwarded": b"for=1.2.3.4;proto=https"}, "https"),
     ],
 )
-def test_client_scheme(fields: dict[bytes, bytes], scheme: str | None) -> None:
+def test_the_scheme_is_read_from_the_fields(fields: dict[bytes, bytes], scheme: str | None) -> None:
     assert client_scheme(fields) == scheme
 
 
@@ -108,7 +108,7 @@ def test_element_is_quoted_where_needed_rfc7239_4(client: str, host: str, elemen
         (b"accept", False),
     ],
 )
-def test_identity(name: bytes, expected: bool) -> None:
+def test_fields_that_name_the_client_are_known(name: bytes, expected: bool) -> None:
     assert is_identity(name) is expected
 
 

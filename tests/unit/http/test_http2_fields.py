@@ -56,7 +56,7 @@ def test_requests_equal_those_of_http_1(fields: Fields) -> None:
         (((b"content-length", b"0"),), True, Framing.CHUNKED, 0),  # the stream goes on, so its end must be awaited
     ],
 )
-def test_framing(fields: Fields, has_body: bool, framing: Framing, length: int) -> None:
+def test_a_body_is_framed_by_length_or_end(fields: Fields, has_body: bool, framing: Framing, length: int) -> None:
     request = read_request((*GET, *fields), has_body, LIMITS)
     assert (request.framing, request.length) == (framing, length)
 
@@ -74,5 +74,5 @@ def test_response_fields() -> None:
     assert len(field_list(long)) == 400
 
 
-def test_trailers() -> None:
+def test_trailers_become_lines() -> None:
     assert trailer_lines(((b"x-sum", b"1"), (b"content-length", b"5"), (b"host", b"x"))) == b"x-sum: 1\r\n"

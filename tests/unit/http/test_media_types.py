@@ -39,7 +39,7 @@ from npserver.http.media_types import MediaTypes
         ("/Makefile", "text/plain; charset=utf-8", True),
     ],
 )
-def test_table(name: str, content_type: str, is_compressible: bool) -> None:
+def test_an_extension_has_its_media_type(name: str, content_type: str, is_compressible: bool) -> None:
     types = MediaTypes()
     assert types.of(name) == content_type
     assert types.is_compressible(content_type) is is_compressible

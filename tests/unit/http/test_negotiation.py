@@ -40,7 +40,7 @@ OFFERED = ("zstd", "br", "gzip")
         (b",,gzip,,", ["gzip", "identity"]),
     ],
 )
-def test_accept_encoding(value: bytes | None, ranking: list[str]) -> None:
+def test_codings_are_ranked_by_weight(value: bytes | None, ranking: list[str]) -> None:
     assert list(rank_codings(value, OFFERED)) == ranking
 
 
@@ -63,7 +63,7 @@ def test_our_preference_decides_between_equal_weights() -> None:
         (b"APPLICATION/JSON", "application/json"),
     ],
 )
-def test_accept(accept: bytes | None, chosen: str) -> None:
+def test_a_media_type_is_chosen_by_weight(accept: bytes | None, chosen: str) -> None:
     assert choose_media_type(accept, ("text/html", "application/json")) == chosen
 
 

@@ -62,7 +62,7 @@ def test_an_empty_file_has_no_ranges() -> None:
     assert parse_ranges(b"bytes=-5", 0, 16) is None
 
 
-def test_multipart_form() -> None:
+def test_several_parts_have_heads_and_a_tail() -> None:
     heads, tail = multipart_heads([ByteRange(0, 2), ByteRange(5, 1)], 10, b"text/plain", b"xyz")
     assert heads == [
         b"--xyz\r\nContent-Type: text/plain\r\nContent-Range: bytes 0-1/10\r\n\r\n",

@@ -97,7 +97,7 @@ def test_a_cookie_that_connection_names_is_not_forwarded() -> None:
     assert b"Accept: */*\r\n" in passed
 
 
-def test_without_fields() -> None:
+def test_a_head_without_fields_is_read() -> None:
     assert parsed(head(version=b"1.0")).fields == {}
     assert parsed(head(b"Cookie: a=b", version=b"1.0")).fields == {b"cookie": b"a=b"}
     with pytest.raises(BadRequest):

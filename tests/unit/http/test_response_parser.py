@@ -31,7 +31,7 @@ def head(fields: bytes, status: bytes = b"HTTP/1.1 200 OK") -> bytes:
         (head(b"Content-Length: 5\r\n", b"HTTP/1.1 103 E"), Framing.NONE, None, True),
     ],
 )
-def test_framing_rfc9112_6_3(data: bytes, framing: Framing, length: int | None, keep_alive: bool) -> None:
+def test_framing_follows_rfc9112_6_3(data: bytes, framing: Framing, length: int | None, keep_alive: bool) -> None:
     found = parse_response_head(data)
     assert (found.framing, found.length, found.keep_alive) == (framing, length, keep_alive)
 
@@ -41,7 +41,7 @@ def test_hop_by_hop_fields_are_left_out_rfc9110_7_6_1() -> None:
     assert parse_response_head(head(fields)).fields == b"A: 1\r\nB:2\r\n"
 
 
-def test_no_fields() -> None:
+def test_a_head_without_fields_is_read() -> None:
     assert parse_response_head(head(b"")).fields == b""
 
 
@@ -117,6 +117,6 @@ class TestCache:
         head(b"A: 1\r\n" * 257),
     ],
 )
-def test_refused(data: bytes) -> None:
+def test_a_malformed_head_is_refused(data: bytes) -> None:
     with pytest.raises(BadResponse):
         parse_response_head(data)

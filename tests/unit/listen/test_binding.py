@@ -125,7 +125,7 @@ class TestInet:
         assert [str(address) for address in one.addresses] == [f"http://127.0.0.1:{port}", f"http://[::1]:{port}"]
         assert all(len(group) == 2 for group in one.sockets)
 
-    def test_listening_with_the_backlog(self, bound: Callable[..., Binding]) -> None:
+    def test_a_socket_listens_with_its_backlog(self, bound: Callable[..., Binding]) -> None:
         one = bound("tcp://127.0.0.1:0")
         assert one.sockets[0][0].getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
 
@@ -174,11 +174,11 @@ class TestFailures:
         after = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
         assert after == before
 
-    def test_address_of_another_machine(self, bound: Callable[..., Binding]) -> None:
+    def test_an_address_of_another_machine_is_told(self, bound: Callable[..., Binding]) -> None:
         with pytest.raises(StartError, match=r"192\.0\.2\.1 is not an address of this machine: `ip address`"):
             bound("http://192.0.2.1:8080")
 
-    def test_unknown_host(self, bound: Callable[..., Binding], monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_unknown_host_is_told(self, bound: Callable[..., Binding], monkeypatch: pytest.MonkeyPatch) -> None:
         def unknown(*_: object, **__: object) -> None:
             raise socket.gaierror(-2, "Name or service not known")
 
@@ -186,7 +186,7 @@ class TestFailures:
         with pytest.raises(StartError, match=r"no address found for host 'nowhere\.test'"):
             bound("http://nowhere.test:8080")
 
-    def test_privileged_port(self) -> None:
+    def test_a_privileged_port_is_told(self) -> None:
         text = binding.explain(PermissionError(13, "Permission denied"), parse_listen("http://:80"))
         assert text.startswith("port 80 needs privileges: run as root")
 
@@ -234,7 +234,7 @@ class TestUnix:
             bind(listener(f"unix://{path}"), 1)
         assert path.read_text() == "precious"
 
-    def test_missing_directory(self, socket_dir: Path) -> None:
+    def test_a_missing_directory_is_told(self, socket_dir: Path) -> None:
         with pytest.raises(StartError, match=f"directory {socket_dir}/none does not exist: create it"):
             bind(listener(f"unix://{socket_dir}/none/a.sock"), 1)
 

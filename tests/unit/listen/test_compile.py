@@ -19,7 +19,7 @@ def _in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 class TestListeners:
-    def test_all_that_is_compiled(self) -> None:
+    def test_a_listener_has_all_that_the_config_says(self) -> None:
         assigned = Assigned(
             '{"listen": ["http://:80", {"name": "app", "uri": "unix:///tmp/a", "mode": "0660", "backlog": 9}],'
             ' "backlog": 5, "timeouts": {"tls_handshake": 3, "proxy_header": 2}}'

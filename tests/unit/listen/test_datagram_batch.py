@@ -66,7 +66,7 @@ def test_senders_are_known(pair: Pair) -> None:
             assert pair.batch.client(slot) == client.getsockname()
 
 
-def test_nothing_there(pair: Pair) -> None:
+def test_an_empty_socket_gives_nothing(pair: Pair) -> None:
     assert pair.batch.receive() == []
     pair.batch.send([])
 
@@ -78,7 +78,7 @@ def test_no_more_than_a_batch_at_once(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("gaps", [[0], [2], [1, 2], [0, 4], [0, 1, 2, 3, 4], [4]])
-def test_gaps(pair: Pair, gaps: list[int]) -> None:
+def test_missing_replies_leave_the_others(pair: Pair, gaps: list[int]) -> None:
     client = pair.clients[0]
     for number in range(5):
         client.send(b"%d" % number)
@@ -89,7 +89,7 @@ def test_gaps(pair: Pair, gaps: list[int]) -> None:
     assert is_silent(client)
 
 
-def test_empty_and_full_datagrams(pair: Pair) -> None:
+def test_empty_and_full_datagrams_pass(pair: Pair) -> None:
     client = pair.clients[0]
     for data in (b"", b"x" * SLOT_BYTES, b"y" * (SLOT_BYTES + 100), b"z"):
         client.send(data)

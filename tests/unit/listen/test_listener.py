@@ -118,7 +118,7 @@ async def serving(uri: str = "tcp://127.0.0.1:0") -> AsyncIterator[Served]:
 
 
 @on_both_loops
-async def test_serving() -> None:
+async def test_a_listener_serves() -> None:
     async with serving() as one:
         assert await one.word() == b"one"
 

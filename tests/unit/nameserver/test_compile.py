@@ -64,7 +64,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("parts", "message"), WRONG, ids=[case[1] for case in WRONG])
-def test_what_is_wrong(parts: dict[str, Any], message: str) -> None:
+def test_each_mistake_has_its_message(parts: dict[str, Any], message: str) -> None:
     said = check(parts)
     assert any(message in one for one in said), said
 
@@ -123,7 +123,7 @@ def test_the_fronts_share_one_name_server() -> None:
         ("udp://[2620:fe::fe]", ("2620:fe::fe", 53)),
     ],
 )
-def test_resolvers(text: str, address: tuple[str, int]) -> None:
+def test_resolvers_are_named_by_address_and_port(text: str, address: tuple[str, int]) -> None:
     runtime = dry_run(load_text(json.dumps(config(dns_forward=[text])), "file"), Directory())
     front = next(iter(runtime.fronts.values()))
     assert isinstance(front, DnsOverUdp)
@@ -132,7 +132,7 @@ def test_resolvers(text: str, address: tuple[str, int]) -> None:
     assert resolver_client._resolvers == (address,)
 
 
-def test_upstream_addresses() -> None:
+def test_addresses_come_from_upstreams() -> None:
     targets = ["http://10.0.0.1:80", "http://10.0.0.2:80", "http://10.0.0.2:81", "http://[fd00::1]:80"]
     parts = config(
         dns={"a.lan": {"A": "upstream://pool", "AAAA": "upstream://pool", "TTL": 60}},

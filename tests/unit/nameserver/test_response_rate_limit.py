@@ -11,16 +11,16 @@ class TestRateLimit:
     def judge(self, limiter: RateLimiter, count: int, client: str = "192.0.2.1", now: float = 0.0) -> str:
         return "".join(limiter.judge(client, b"name", now).value[1] for _ in range(count))  # sEnd sLip dRop
 
-    def test_slip(self) -> None:
+    def test_every_nth_limited_reply_is_truncated(self) -> None:
         assert self.judge(RateLimiter(3, 2), 9) == "eeerlrlrl"
 
-    def test_no_slip(self) -> None:
+    def test_without_slip_all_limited_replies_are_dropped(self) -> None:
         assert self.judge(RateLimiter(3, 0), 6) == "eeerrr"
 
     def test_slip_of_one_truncates_all(self) -> None:
         assert self.judge(RateLimiter(3, 1), 6) == "eeelll"
 
-    def test_next_second(self) -> None:
+    def test_the_next_second_starts_again(self) -> None:
         limiter = RateLimiter(2, 0)
         assert self.judge(limiter, 3) == "eer"
         assert self.judge(limiter, 3, now=0.9) == "rrr"

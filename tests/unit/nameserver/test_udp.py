@@ -115,7 +115,7 @@ def test_answers_go_back_to_the_asker(logs: bool) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"x" * 11, b"\0\1\x81\0" + bytes(8)])
-def test_silence(data: bytes) -> None:
+def test_what_is_no_question_is_met_with_silence(data: bytes) -> None:
     stage = Stage()
     stage.front.datagram(data, ("192.0.2.1", 1), stage)
     assert not stage.sent
@@ -154,7 +154,7 @@ class TestViews:
         ("client", "expected"),
         [("10.0.0.9", "10.0.0.1"), ("10.1.0.9", "10.0.0.1"), ("fd00::7", "10.0.0.1"), ("192.0.2.1", "192.0.2.4")],
     )
-    def test_first_match(self, client: str, expected: str) -> None:
+    def test_the_first_view_that_matches_answers(self, client: str, expected: str) -> None:
         stage = Stage(self.INSIDE, self.DEEPER)
         for _ in range(20):
             assert stage.answer("mx1.example.com", client) == expected
@@ -173,11 +173,11 @@ class TestViews:
 
 
 class TestAccess:
-    def test_allow(self) -> None:
+    def test_only_allowed_clients_are_answered(self) -> None:
         stage = Stage(allow=networks("10.0.0.0/8"))
         assert [stage.answer("mx1.example.com", one) for one in ("10.0.0.1", "192.0.2.1")] == ["192.0.2.4", "REFUSED"]
 
-    def test_deny(self) -> None:
+    def test_denied_clients_are_refused(self) -> None:
         stage = Stage(deny=networks("10.0.0.0/8"))
         assert [stage.answer("mx1.example.com", one) for one in ("10.0.0.1", "192.0.2.1")] == ["REFUSED", "192.0.2.4"]
 
@@ -185,7 +185,7 @@ class TestAccess:
         stage = Stage(deny=networks("10.0.0.0/8"), recursion_clients=networks("10.0.0.0/8"))
         assert stage.answer("google.com", "10.0.0.1") == "REFUSED"
 
-    def test_rate_limit(self) -> None:
+    def test_a_client_above_its_rate_is_limited(self) -> None:
         stage = Stage(limiter=RateLimiter(2, 0))
         assert [stage.answer("mx1.example.com", "192.0.2.1") for _ in range(4)] == ["192.0.2.4"] * 2 + ["dropped"] * 2
         stage.loop.now += 1
@@ -193,7 +193,7 @@ class TestAccess:
 
 
 class TestRelay:
-    def test_only_for_those_allowed(self) -> None:
+    def test_questions_are_relayed_only_for_those_allowed(self) -> None:
         stage = Stage(recursion_clients=networks("10.0.0.0/8"))
         for client, rcode, ra in (("10.0.0.1", 0, True), ("192.0.2.1", 5, False)):
             reply = stage.ask("google.com", client=client)
@@ -214,7 +214,7 @@ class TestRelay:
         assert len(stage.sent[0][0]) <= limit
 
 
-def test_query_log() -> None:
+def test_queries_are_logged() -> None:
     stage = Stage(logs=True, recursion_clients=networks("10.0.0.0/8"))
     stage.ask("Web.example.com", "AAAA")
     stage.ask("google.com", client="10.0.0.1")
@@ -226,7 +226,7 @@ def test_query_log() -> None:
     ]
 
 
-def test_no_log_unless_wanted() -> None:
+def test_queries_are_not_logged_unless_wanted() -> None:
     stage = Stage()
     stage.ask("web.example.com")
     assert stage.log.lines == []
@@ -265,7 +265,7 @@ class TestBatch:
     NAMES = ("web.example.com", "missing.example.com", "google.com", "mx1.example.com", "web.example.com") * 6
 
     @pytest.mark.parametrize("settings", [{}, {"logs": True}, {"recursion_clients": networks("10.0.0.0/8")}], ids=str)
-    def test_as_one_by_one(self, settings: dict[str, Any]) -> None:
+    def test_a_batch_is_answered_as_one_by_one(self, settings: dict[str, Any]) -> None:
         datagrams = [dns.message.make_query(name, "TXT", id=at).to_wire() for at, name in enumerate(self.NAMES)]
         datagrams += [b"", b"\0\1\x81\0" + bytes(8), b"\0\2\1\0" + bytes(8)]
         batched, single = Stage(**settings), Stage(**settings)

@@ -46,7 +46,7 @@ async def failure(context: Any, address: str | Address, **more: Any) -> Upstream
 class TestConnecting:
     """Over TCP and Unix sockets."""
 
-    async def test_address(self) -> None:
+    async def test_an_address_is_connected_to(self) -> None:
         async with running_context() as context, serving(echo) as port:
             ear = await call(context, f"tcp://127.0.0.1:{port}")
             ear.transport.write(b"hello")
@@ -56,14 +56,14 @@ class TestConnecting:
             assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
             ear.transport.close()
 
-    async def test_unix(self, socket_dir: Path) -> None:
+    async def test_a_unix_socket_is_connected_to(self, socket_dir: Path) -> None:
         async with running_context() as context, serving(echo, path=str(socket_dir / "s")):
             ear = await call(context, f"unix://{socket_dir}/s")
             ear.transport.write(b"hello")
             assert await ear.hears(5) == b"hello"
             ear.transport.close()
 
-    async def test_name(self) -> None:
+    async def test_a_name_is_looked_up(self) -> None:
         async with running_context() as context, serving(echo) as port:
             ear = await call(context, f"tcp://localhost:{port}")
             ear.transport.write(b"hello")
@@ -120,33 +120,33 @@ class TestConnecting:
 class TestFailures:
     """What the log will say."""
 
-    async def test_refused(self, free_port: Callable[[], int]) -> None:
+    async def test_a_refusal_is_told(self, free_port: Callable[[], int]) -> None:
         port = free_port()
         async with running_context() as context:
             error = await failure(context, f"tcp://127.0.0.1:{port}")
         assert str(error) == f"tcp://127.0.0.1:{port}: connection refused"
         assert (error.phase, error.timeout, error.target) == (Phase.DIAL, False, f"tcp://127.0.0.1:{port}")
 
-    async def test_refused_by_all(self, free_port: Callable[[], int]) -> None:
+    async def test_a_refusal_by_all_addresses_is_told(self, free_port: Callable[[], int]) -> None:
         port = free_port()
         async with running_context() as context:
             known(context, "db.test", "127.0.0.1", "127.0.0.2")
             error = await failure(context, f"tcp://db.test:{port}")
         assert str(error) == f"tcp://db.test:{port}: connection refused (127.0.0.1, 127.0.0.2)"
 
-    async def test_no_such_socket(self, socket_dir: Path) -> None:
+    async def test_a_missing_socket_is_told(self, socket_dir: Path) -> None:
         async with running_context() as context:
             error = await failure(context, f"unix://{socket_dir}/none")
         assert str(error) == f"unix://{socket_dir}/none: no such file or directory"
 
-    async def test_no_such_name(self) -> None:
+    async def test_an_unknown_name_is_told(self) -> None:
         async with running_context() as context:
             known(context, "gone.test", error="name or service not known")
             error = await failure(context, "tcp://gone.test:1")
         assert str(error) == "tcp://gone.test:1: host gone.test does not resolve: name or service not known"
         assert error.phase is Phase.RESOLVE
 
-    async def test_no_answer(self) -> None:
+    async def test_silence_is_told(self) -> None:
         full = socket.create_server(("127.0.0.1", 0), backlog=0)
         address = full.getsockname()
         filling = [socket.socket() for _ in range(4)]
@@ -168,14 +168,14 @@ class TestFailures:
             (OSError(), "oserror"),
         ],
     )
-    def test_words(self, error: OSError, text: str) -> None:
+    def test_each_error_has_its_words(self, error: OSError, text: str) -> None:
         assert explain(error).lower() == text
 
 
 class TestTls:
     """RFC 8446 towards upstreams: verified unless told otherwise."""
 
-    async def test_verified(self, certificates: Callable[..., Any]) -> None:
+    async def test_a_good_certificate_is_verified(self, certificates: Callable[..., Any]) -> None:
         issued = certificates("localhost", "127.0.0.1")
         names: list[str | None] = []
         server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -193,7 +193,7 @@ class TestTls:
                 assert ear.error is None
         assert names == ["localhost", None, "localhost"]  # RFC 6066 §3: an address is no server name
 
-    async def test_wrong_name(self, certificates: Callable[..., Any]) -> None:
+    async def test_a_certificate_for_another_name_is_refused(self, certificates: Callable[..., Any]) -> None:
         issued = certificates("other.example")
         server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         server.load_cert_chain(issued.cert, issued.key)
@@ -202,7 +202,9 @@ class TestTls:
         assert "certificate not accepted: IP address mismatch" in str(error)
         assert "`tls.server_name` sets the name" in str(error)
 
-    async def test_unknown_authority(self, certificates: Callable[..., Any], tmp_path: Path) -> None:
+    async def test_a_certificate_of_an_unknown_authority_is_refused(
+        self, certificates: Callable[..., Any], tmp_path: Path
+    ) -> None:
         issued = certificates()
         server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         server.load_cert_chain(issued.cert, issued.key)
@@ -216,7 +218,7 @@ class TestTls:
             ear = await call(context, f"ssl://127.0.0.1:{port}", tls=client_context(insecure=True))
             ear.transport.abort()
 
-    async def test_client_certificate(self, certificates: Callable[..., Any]) -> None:
+    async def test_a_client_certificate_is_sent(self, certificates: Callable[..., Any]) -> None:
         issued = certificates()
         server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(issued.ca))
         server.load_cert_chain(issued.cert, issued.key)
@@ -229,7 +231,7 @@ class TestTls:
             ear.transport.close()
             await ear.until(lambda ear: ear.is_lost)
 
-    async def test_plain_server(self, certificates: Callable[..., Any]) -> None:
+    async def test_a_server_without_tls_is_told(self, certificates: Callable[..., Any]) -> None:
         async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(b"220 plain speaks first\r\n")
             await reader.read(-1)
@@ -238,7 +240,7 @@ class TestTls:
             error = await failure(context, f"ssl://127.0.0.1:{port}", tls=client_context(ca=str(certificates().ca)))
         assert "TLS handshake failed: " in str(error)
 
-    async def test_server_that_closes(self, certificates: Callable[..., Any]) -> None:
+    async def test_a_server_that_closes_is_told(self, certificates: Callable[..., Any]) -> None:
         async def leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.read(100)
 
@@ -246,14 +248,14 @@ class TestTls:
             error = await failure(context, f"ssl://127.0.0.1:{port}", tls=client_context(ca=str(certificates().ca)))
         assert "closed during the TLS handshake" in str(error) or "connection reset by peer" in str(error)
 
-    async def test_silent_server(self, certificates: Callable[..., Any]) -> None:
+    async def test_a_silent_server_is_told(self, certificates: Callable[..., Any]) -> None:
         async with running_context() as context, serving(silent) as port:
             tls = client_context(ca=str(certificates().ca))
             error = await failure(context, f"ssl://127.0.0.1:{port}", tls=tls, timeout_s=0.05)
         assert error.timeout
         assert "TLS handshake not finished within 0.05 s" in str(error)
 
-    async def test_preface(self, certificates: Callable[..., Any]) -> None:
+    async def test_a_preface_goes_ahead_of_tls(self, certificates: Callable[..., Any]) -> None:
         """A PROXY header goes ahead of TLS."""
         began: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 

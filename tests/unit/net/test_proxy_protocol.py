@@ -57,7 +57,7 @@ ACCEPTED: list[tuple[bytes, tuple[Endpoint, Endpoint] | None]] = [
 
 
 @pytest.mark.parametrize(("wire", "endpoints"), ACCEPTED)
-def test_accepted(wire: bytes, endpoints: tuple[Endpoint, Endpoint] | None) -> None:
+def test_headers_are_read(wire: bytes, endpoints: tuple[Endpoint, Endpoint] | None) -> None:
     source, destination = endpoints or (None, None)
     expected = ProxyHeader(len(wire), source, destination, is_datagram=wire[13:14] == b"\x12")
     assert parse_header(wire) == expected
@@ -104,7 +104,7 @@ def test_accepted(wire: bytes, endpoints: tuple[Endpoint, Endpoint] | None) -> N
         v2(0x21, 0x11, V4, length=0xFFFF),
     ],
 )
-def test_refused(wire: bytes) -> None:
+def test_malformed_headers_are_refused(wire: bytes) -> None:
     with pytest.raises(ProxyHeaderError):
         parse_header(wire)
 
@@ -125,7 +125,7 @@ class TestWriting:
             (("/tmp/sock", 0), PAIR[1], b"PROXY UNKNOWN\r\n"),
         ],
     )
-    def test_v1(self, source: Endpoint | None, destination: Endpoint | None, line: bytes) -> None:
+    def test_version_1_is_written(self, source: Endpoint | None, destination: Endpoint | None, line: bytes) -> None:
         assert encode_v1(source, destination).replace(b"::ffff:c000:201", b"::ffff:192.0.2.1") == line
 
     @pytest.mark.parametrize(
@@ -138,20 +138,22 @@ class TestWriting:
             (None, None, False, v2(0x21, 0x00, b"")),
         ],
     )
-    def test_v2(self, source: Endpoint | None, destination: Endpoint | None, datagram: bool, wire: bytes) -> None:
+    def test_version_2_is_written(
+        self, source: Endpoint | None, destination: Endpoint | None, datagram: bool, wire: bytes
+    ) -> None:
         assert encode_v2(source, destination, datagram=datagram) == wire
 
 
 class TestDatagrams:
     """§2.2: in version 2 a datagram's header stands before its payload."""
 
-    def test_split(self) -> None:
+    def test_a_header_is_split_off_a_datagram(self) -> None:
         assert parse_datagram(v2(0x21, 0x12, V4) + b"payload") == (PAIR[0], b"payload")
 
-    def test_local(self) -> None:
+    def test_a_local_header_names_nobody(self) -> None:
         assert parse_datagram(v2(0x20, 0, b"") + b"check") == (None, b"check")
 
-    def test_empty_payload(self) -> None:
+    def test_an_empty_payload_is_one(self) -> None:
         assert parse_datagram(v2(0x21, 0x12, V4)) == (PAIR[0], b"")
 
     @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ class TestResolver:
             assert await resolver_of(context).resolve(host) == (host,)
         assert names.asked == []
 
-    async def test_one_per_process(self) -> None:
+    async def test_a_process_has_one_resolver(self) -> None:
         async with running_context() as context:
             assert resolver_of(context) is resolver_of(context)
 
@@ -146,7 +146,7 @@ class TestResolver:
                 await resolver.resolve("db.test")
         assert names.asked == []
 
-    async def test_order(self) -> None:
+    async def test_families_alternate_and_silent_addresses_come_last(self) -> None:
         """RFC 8305 §4: families alternate; what did not answer lately comes last."""
         async with running_context() as context:
             resolver = resolver_of(context)
@@ -195,7 +195,7 @@ class TestResolution:
             "host db.test does not resolve: temporary failure in name resolution, still using 192.0.2.1"
         ]
 
-    async def test_runs_until_cancelled(self, names: Names) -> None:
+    async def test_it_runs_until_cancelled(self, names: Names) -> None:
         names.answers["db.test"] = ["192.0.2.1"]
         bulletin = Bulletin()
         published = asyncio.Event()

@@ -337,7 +337,7 @@ async def test_what_was_to_be_told_is_not_told_to_a_newcomer_with_the_same_numbe
 
 
 @staged
-async def test_connecting(it: Stage) -> None:
+async def test_a_connection_is_opened(it: Stage) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         told: list[Exception | None] = []
         protocol = Noting()

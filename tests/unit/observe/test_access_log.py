@@ -56,7 +56,7 @@ def lines(log: AccessLog, file: Path) -> list[str]:
 
 
 class TestForms:
-    def test_pretty(self, loop: asyncio.AbstractEventLoop, file: Path) -> None:
+    def test_the_pretty_form_is_for_people(self, loop: asyncio.AbstractEventLoop, file: Path) -> None:
         log = AccessLog(Logging(access_log=str(file)), loop)
         logged(log, request(), received=10, upstream="http://10.0.0.1:80", user="ann")
         (line,) = lines(log, file)
@@ -67,7 +67,7 @@ class TestForms:
             line,
         )
 
-    def test_combined(self, loop: asyncio.AbstractEventLoop, file: Path) -> None:
+    def test_the_combined_form_is_apaches(self, loop: asyncio.AbstractEventLoop, file: Path) -> None:
         log = AccessLog(Logging(format="combined", access_log=str(file)), loop)
         logged(log, request(referer="http://r/", user_agent='A "quoted" \\ agent'), user="a b")
         logged(log, request(), status=304, sent=0)
@@ -81,7 +81,7 @@ class TestForms:
         )
         assert second.endswith('"GET /a?b HTTP/1.1" 304 - "-" "-"')
 
-    def test_json(self, loop: asyncio.AbstractEventLoop, file: Path) -> None:
+    def test_the_json_form_has_all_fields(self, loop: asyncio.AbstractEventLoop, file: Path) -> None:
         log = AccessLog(Logging(format="json", access_log=str(file)), loop)
         logged(log, request(user_agent="\x9b caf\xe9"), request_id="abc", scheme="https")
         (line,) = lines(log, file)
@@ -97,7 +97,9 @@ class TestForms:
         }  # fmt: skip
 
     @pytest.mark.parametrize(("form", "count"), [("pretty", 2), ("json", 2), ("combined", 0)])
-    def test_sessions_and_queries(self, loop: asyncio.AbstractEventLoop, file: Path, form: Any, count: int) -> None:
+    def test_sessions_and_queries_have_their_lines(
+        self, loop: asyncio.AbstractEventLoop, file: Path, form: Any, count: int
+    ) -> None:
         log = AccessLog(Logging(format=form, access_log=str(file), dns_queries=True), loop)
         log.session(
             kind="tcp", listener="db", client="10.0.0.9", target="tcp://db:3306", received=5, sent=6, duration_s=1.5,
@@ -129,7 +131,7 @@ class TestForms:
             (5 << 40, "5120.0 GB"),
         ],
     )
-    def test_sizes(self, count: int, text: str) -> None:
+    def test_sizes_are_written_for_people(self, count: int, text: str) -> None:
         assert size(count) == text
 
 
@@ -162,7 +164,7 @@ class TestWriting:
         logged(log, request())
         log.close()
 
-    def test_reopen_after_rotation(self, loop: asyncio.AbstractEventLoop, file: Path, tmp_path: Path) -> None:
+    def test_a_rotated_file_is_opened_again(self, loop: asyncio.AbstractEventLoop, file: Path, tmp_path: Path) -> None:
         log = AccessLog(Logging(access_log=str(file)), loop)
         logged(log, request("/before"))
         file.rename(tmp_path / "access.log.1")
@@ -173,7 +175,7 @@ class TestWriting:
         assert "/after" in line
         assert "/before" in (tmp_path / "access.log.1").read_text()
 
-    def test_new_settings(self, loop: asyncio.AbstractEventLoop, file: Path, tmp_path: Path) -> None:
+    def test_new_settings_are_taken_over(self, loop: asyncio.AbstractEventLoop, file: Path, tmp_path: Path) -> None:
         log = AccessLog(Logging(access_log="access.log"), loop, str(tmp_path))
         logged(log, request("/one"))
         log.configure(Logging(access_log="off"))
@@ -258,7 +260,9 @@ class TestTrouble:
         log.close()
         os.close(writer)
 
-    def test_closed_stdout(self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_closed_stdout_is_told_once(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
         descriptor = os.open(os.devnull, os.O_WRONLY)
         os.close(descriptor)
         monkeypatch.setitem(log_file._STANDARD, "stdout", descriptor)

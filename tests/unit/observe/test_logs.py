@@ -21,7 +21,7 @@ def test_a_line_names_level_and_area(stream: io.StringIO) -> None:
     assert stream.getvalue()[8:] == " warn  upstream: target a:1 is down\n"
 
 
-def test_level_per_area(stream: io.StringIO) -> None:
+def test_each_area_has_its_level(stream: io.StringIO) -> None:
     logs.configure(Logging(level="warn", dns="trace", tls="off"), stream)
     logging.getLogger("npserver.http").info("not shown")
     logging.getLogger("npserver.dns").log(logs.TRACE, "shown")

@@ -33,7 +33,9 @@ def test_a_removed_port_comes_back_while_a_worker_takes_its_last_clients(free_po
     bindings.close()
 
 
-def test_only_for_a_while(free_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_removed_socket_is_kept_only_for_a_while(
+    free_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Later on whoever holds the port is told of."""
     monkeypatch.setattr(module, "RELEASE_WITHIN_S", 0.0)
     bindings = Bindings(1)

@@ -134,7 +134,7 @@ class TestRules:
             ),
         ],
     )
-    def test_rules_that_cannot_work(self, listen: str, rule: str, problem: str) -> None:
+    def test_rules_that_cannot_work_are_named(self, listen: str, rule: str, problem: str) -> None:
         found = Assigned(config(listen, rule)).problems
         assert found
         assert found[0].startswith(problem), found
@@ -155,7 +155,7 @@ class TestRules:
         assert str(report.problems[0]).startswith("command line: nothing to do for 'tcp://:3307': add -to HOST:PORT")
 
 
-def test_what_speaks_http() -> None:
+def test_a_unix_listener_without_forward_speaks_http() -> None:
     assigned = Assigned(
         config(
             '"unix:///tmp/a",\n"unix:///tmp/b",\n"http://:80"',

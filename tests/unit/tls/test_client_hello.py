@@ -77,21 +77,21 @@ def read(wire: bytes) -> ClientHello | None:
 class TestHello:
     """Whole, in pieces, in fragments."""
 
-    def test_whole(self, wire: bytes, hello: ClientHello) -> None:
+    def test_a_whole_hello_is_read(self, wire: bytes, hello: ClientHello) -> None:
         assert read(wire) == hello
 
-    def test_byte_by_byte(self, wire: bytes, hello: ClientHello) -> None:
+    def test_a_hello_byte_by_byte_is_read(self, wire: bytes, hello: ClientHello) -> None:
         reader = HelloReader()
         found = [reader.feed(wire[at : at + 1]) for at in range(len(wire))]
         assert found == [None] * (len(wire) - 1) + [hello]
         assert reader.data == wire
 
     @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 50])
-    def test_fragmented_records(self, wire: bytes, hello: ClientHello, size: int) -> None:
+    def test_a_hello_in_several_records_is_read(self, wire: bytes, hello: ClientHello, size: int) -> None:
         """RFC 8446 §5.1: a message may be spread over several records."""
         assert read(records(wire[5:], size)) == hello
 
-    def test_with_bytes_behind_it(self, wire: bytes, hello: ClientHello) -> None:
+    def test_bytes_behind_a_hello_are_left(self, wire: bytes, hello: ClientHello) -> None:
         reader = HelloReader()
         assert reader.feed(wire + b"\x14\x03\x03\0\x01\x01more") == hello
         assert reader.data == wire + b"\x14\x03\x03\0\x01\x01more"
@@ -123,7 +123,7 @@ class TestHello:
         records(b"\x01" + vector(3, bytes(MAX_HELLO_BYTES - 4)), 1),
     ],
 )
-def test_refused(wire: bytes) -> None:
+def test_what_is_no_hello_is_refused(wire: bytes) -> None:
     with pytest.raises(HelloError):
         read(wire)
 
@@ -132,14 +132,14 @@ class TestPostgres:
     """PostgreSQL, "Message Formats": SSLRequest and GSSENCRequest."""
 
     @pytest.mark.parametrize("end", range(8))
-    def test_more_is_needed(self, end: int) -> None:
+    def test_an_unfinished_request_needs_more(self, end: int) -> None:
         assert is_postgres_request(POSTGRES_SSL_REQUEST[:end]) is None
 
-    def test_found(self) -> None:
+    def test_a_request_for_tls_is_found(self) -> None:
         assert is_postgres_request(POSTGRES_SSL_REQUEST) is True
         assert is_postgres_request(POSTGRES_SSL_REQUEST + b"more") is True
         assert is_postgres_request(POSTGRES_GSS_REQUEST, POSTGRES_GSS_REQUEST) is True
 
     @pytest.mark.parametrize("data", [b"\x16", b"GET /", POSTGRES_GSS_REQUEST, POSTGRES_SSL_REQUEST[:-1] + b"\0"])
-    def test_something_else(self, data: bytes) -> None:
+    def test_something_else_is_no_request_for_tls(self, data: bytes) -> None:
         assert is_postgres_request(data) is False

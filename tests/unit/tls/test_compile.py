@@ -83,7 +83,7 @@ LOCKED = (
 class TestListeners:
     """The `tls` of listeners."""
 
-    def test_good(self, directory: Path) -> None:
+    def test_good_certificates_make_a_context(self, directory: Path) -> None:
         found = compilation(directory)
         made = server_context(found, ("tls",), tls("one"))
         assert made is not None and made.is_single
@@ -117,7 +117,7 @@ class TestListeners:
             ([], ["1: a list of certificates must not be empty"]),
         ],
     )  # fmt: skip
-    def test_bad(self, directory: Path, entry: Any, message: list[str]) -> None:
+    def test_bad_certificates_are_named(self, directory: Path, entry: Any, message: list[str]) -> None:
         found = compilation(directory)
         server_context(found, ("tls",), entry)
         assert said(found) == message
@@ -131,19 +131,21 @@ class TestListeners:
             ("ending", "'ending.crt' expires on ", Severity.WARNING),
         ],
     )
-    def test_out_of_date(self, directory: Path, name: str, words: str, severity: Severity) -> None:
+    def test_a_certificate_out_of_date_is_named(
+        self, directory: Path, name: str, words: str, severity: Severity
+    ) -> None:
         """A server that ran yesterday starts today; a check says that it must be put right."""
         found = compilation(directory)
         assert server_context(found, ("tls",), tls(name)) is not None
         assert [(words in str(problem), problem.severity) for problem in found.report.problems] == [(True, severity)]
         found.report.raise_errors()
 
-    def test_hidden_by_an_earlier_one(self, directory: Path) -> None:
+    def test_a_certificate_hidden_by_an_earlier_one_is_named(self, directory: Path) -> None:
         found = compilation(directory)
         server_context(found, ("tls",), [tls("one"), tls("two"), tls("one", min_version="1.3")])
         assert said(found) == ["1: 'one.crt' is never used: 'one.crt' has all of its names"]
 
-    def test_changed_into_something_unusable(self, directory: Path) -> None:
+    def test_a_certificate_changed_into_something_unusable_is_not_used(self, directory: Path) -> None:
         """A reload keeps the old one and says so."""
         first, second = compilation(directory), None
         made = server_context(first, ("tls",), tls("one"))
@@ -158,7 +160,7 @@ class TestListeners:
 class TestUpstreams:
     """The `tls` of upstreams."""
 
-    def test_verifies(self, directory: Path) -> None:
+    def test_an_upstream_is_verified(self, directory: Path) -> None:
         found = compilation(directory)
         made = client_context(found, ("tls",), UpstreamTls(ca="ca.crt", cert="one.crt", key="one.key"))
         assert made is not None and made.check_hostname
@@ -182,7 +184,7 @@ class TestUpstreams:
             (UpstreamTls(cert="one.crt"), "2: 'one.crt' cannot be used: no usable PEM file"),
         ],
     )  # fmt: skip
-    def test_bad(self, directory: Path, entry: UpstreamTls, message: str) -> None:
+    def test_bad_settings_are_named(self, directory: Path, entry: UpstreamTls, message: str) -> None:
         found = compilation(directory)
         assert client_context(found, ("tls",), entry) is None
         assert said(found) == [message]
@@ -206,7 +208,7 @@ class TestHttp2:
             return [problem.message for problem in error.problems], []
         return [], [one.server_tls.offers_http2 for one in runtime.listeners if one.server_tls is not None]
 
-    def test_on_listeners_that_speak_http(self, directory: Path, certificates: Any) -> None:
+    def test_http2_is_offered_on_listeners_that_speak_http(self, directory: Path, certificates: Any) -> None:
         assert self.problems(directory, certificates) == ([], [True, False, True])
 
     def test_problems_are_said_once(self, directory: Path, certificates: Any) -> None:
@@ -214,6 +216,6 @@ class TestHttp2:
         assert sorted(set(found)) == sorted(found)
 
     @pytest.mark.parametrize("size", [0, 16_383, "512m", "4g"])
-    def test_a_window_that_cannot_be(self, directory: Path, certificates: Any, size: object) -> None:
+    def test_a_window_that_cannot_be_is_named(self, directory: Path, certificates: Any, size: object) -> None:
         (found,), _ = self.problems(directory, certificates, limits={"http2_window": size})
         assert found.startswith("expected a size from 16k to 511m, got ")

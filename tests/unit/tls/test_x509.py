@@ -63,7 +63,7 @@ DNS = x509.DNSName
         ([DNS("x" * 63 + "." + "y" * 63)] * 1 + [DNS(f"n{n}.example") for n in range(200)], "", None),
     ],
 )
-def test_names(names: list[x509.GeneralName] | None, common_name: str, found: tuple[str, ...] | None) -> None:
+def test_names_are_read(names: list[x509.GeneralName] | None, common_name: str, found: tuple[str, ...] | None) -> None:
     read = parse_der(certificate(names, common_name).public_bytes(Encoding.DER))
     if found is None:
         assert len(read.names) == 201
@@ -72,18 +72,18 @@ def test_names(names: list[x509.GeneralName] | None, common_name: str, found: tu
 
 
 @pytest.mark.parametrize("kind", list(KEYS))
-def test_kind_of_key(kind: str) -> None:
+def test_the_kind_of_key_is_read(kind: str) -> None:
     assert parse_der(certificate(None, kind=kind).public_bytes(Encoding.DER)).key_kind == kind
 
 
 @pytest.mark.parametrize("until", [datetime(2049, 12, 31, 23, 59, 59, tzinfo=UTC), datetime(2050, 1, 1, tzinfo=UTC)])
-def test_validity(until: datetime) -> None:
+def test_the_validity_is_read(until: datetime) -> None:
     """RFC 5280 §4.1.2.5: from 2050 on times are written in another form."""
     read = parse_der(certificate(None, until=until).public_bytes(Encoding.DER))
     assert (read.not_before, read.not_after) == (START, until)
 
 
-def test_first_of_a_chain(certificates: Callable[..., Any]) -> None:
+def test_the_first_of_a_chain_is_read(certificates: Callable[..., Any]) -> None:
     issued = certificates("www.example.com", "*.api.example.com")
     data = Path(issued.cert).read_bytes()
     other = certificate([DNS("no.example")]).public_bytes(Encoding.PEM)
@@ -103,7 +103,7 @@ def test_first_of_a_chain(certificates: Callable[..., Any]) -> None:
         b"-----BEGIN CERTIFICATE-----\nAAA\n-----END CERTIFICATE-----\n",
     ],
 )
-def test_no_certificate(data: bytes) -> None:
+def test_what_is_no_certificate_is_refused(data: bytes) -> None:
     with pytest.raises(CertificateError):
         parse_pem(data)
 

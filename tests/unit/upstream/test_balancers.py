@@ -63,7 +63,7 @@ class TestChance:
         some[0].load = 5
         assert all(TwoChoices(random.Random(seed).random).choose(some, b"") is some[1] for seed in range(20))
 
-    def test_two_choices_of_one(self) -> None:
+    def test_two_choices_of_one_is_that_one(self) -> None:
         some = candidates(1)
         assert TwoChoices(random.random).choose(some, b"") is some[0]
 
@@ -84,7 +84,7 @@ class TestLeastLoad:
 class TestHashed:
     KEYS = tuple(f"192.0.2.{number}".encode() for number in range(256)) + tuple(b"%d" % n for n in range(1000))
 
-    def test_same_key_same_target(self) -> None:
+    def test_the_same_key_has_the_same_target(self) -> None:
         some = candidates(1, 1, 1)
         for key in self.KEYS:
             assert Hashed().choose(some, key) is Hashed().choose(list(reversed(some)), key)

@@ -57,7 +57,7 @@ class TestFailures:
         bed.clock.now += 30
         assert set(picks(upstream, 4)) == {A, B}
 
-    def test_success_ends_that(self, bed: Bed) -> None:
+    def test_a_success_ends_the_mark(self, bed: Bed) -> None:
         upstream = bed.upstream(A, B)
         upstream.targets[0].failed("refused")
         upstream.targets[0].succeeded()
@@ -120,7 +120,7 @@ class TestChecks:
         first.control[first.health_slot] = Health.UP
         assert set(picks(upstream, 4)) == {A, B}
 
-    def test_not_even_the_only_one(self, bed: Bed) -> None:
+    def test_not_even_the_only_target_is_used_when_it_is_down(self, bed: Bed) -> None:
         upstream = bed.upstream(A, health_check=_check())
         target = upstream.targets[0]
         target.control[target.health_slot] = Health.DOWN
@@ -149,7 +149,7 @@ class TestChecks:
         bed.clock.now += 90
         assert picks(upstream, 100).count(A) == 50
 
-    def test_addresses_for_dns(self, bed: Bed) -> None:
+    def test_addresses_for_dns_are_those_of_healthy_targets(self, bed: Bed) -> None:
         upstream = bed.upstream(A, B, "http://name.test:80", health_check=_check())
         news = {"addresses": ["10.0.0.9", "10.0.0.2"], "error": ""}
         upstream.context.bulletin.publish("resolved:name.test", news)
@@ -176,7 +176,7 @@ class TestLimits:
         one.targets[0].acquire()
         assert picks(two, 3) == [B, B, B]
 
-    def test_backup_only_in_need(self, bed: Bed) -> None:
+    def test_a_backup_is_used_only_in_need(self, bed: Bed) -> None:
         upstream = bed.upstream(A, TargetConfig(uri=B, backup=True))
         assert set(picks(upstream, 4)) == {A}
         assert picks(upstream, 1, frozenset({upstream.targets[0]})) == [B]

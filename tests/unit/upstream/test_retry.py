@@ -22,7 +22,7 @@ class TestRetry:
             (Phase.RECEIVE, True, "timeout"),
         ],
     )
-    def test_words(self, phase: Phase, timeout: bool, word: str) -> None:
+    def test_a_failure_has_its_word(self, phase: Phase, timeout: bool, word: str) -> None:
         assert classify(phase, timeout=timeout) == word
 
     @pytest.mark.parametrize(
@@ -37,10 +37,12 @@ class TestRetry:
             ("502", 1, True, True, False),
         ],
     )
-    def test_default_policy(self, failure: str, attempts: int, repeatable: bool, sent: bool, allowed: bool) -> None:
+    def test_the_default_policy_repeats_what_is_safe(
+        self, failure: str, attempts: int, repeatable: bool, sent: bool, allowed: bool
+    ) -> None:
         assert RetryPolicy().allows(failure, attempts, repeatable=repeatable, sent=sent) is allowed
 
-    def test_configured(self) -> None:
+    def test_a_configured_policy_is_obeyed(self) -> None:
         policy = RetryPolicy(1, frozenset({"502", "timeout"}))
         assert policy.allows("502", 1, repeatable=True, sent=True)
         assert policy.allows("timeout", 1, repeatable=True, sent=True)
@@ -59,7 +61,7 @@ class TestRetry:
             (True, False, False, False, False, True),
         ],
     )
-    def test_stale(
+    def test_a_stale_connection_is_told_from_a_failure(
         self, reused: bool, answered: bool, timeout: bool, repeatable: bool, sent: bool, stale: bool
     ) -> None:
         found = is_stale(reused=reused, answered=answered, timeout=timeout, repeatable=repeatable, sent=sent)

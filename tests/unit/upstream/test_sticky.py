@@ -21,15 +21,15 @@ class TestSticky:
             (b"xt=1", None),
         ],
     )
-    def test_find(self, cookies: bytes, value: bytes | None) -> None:
+    def test_a_cookie_is_found_by_its_name(self, cookies: bytes, value: bytes | None) -> None:
         assert find_cookie(cookies, b"t") == value
 
-    def test_value_does_not_tell_the_address(self) -> None:
+    def test_a_value_does_not_tell_the_address(self) -> None:
         value = cookie_value("http://10.0.0.1:80")
         assert b"10" not in value or b"10.0" not in value
         assert value != cookie_value("http://10.0.0.2:80")
         assert len(value) == 16
 
-    def test_line(self) -> None:
+    def test_a_line_has_the_attributes(self) -> None:
         assert cookie_line("t", b"1", None, secure=False) == b"Set-Cookie: t=1; Path=/; HttpOnly; SameSite=Lax\r\n"
         assert b"; Max-Age=60; Secure\r\n" in cookie_line("t", b"1", 60.0, secure=True)

@@ -35,7 +35,7 @@ class TestPatterns:
             ("/%7euser/**", "/~user", True),
         ],
     )
-    def test_forms(self, text: str, path: str, is_prefix: bool) -> None:
+    def test_a_pattern_has_its_form(self, text: str, path: str, is_prefix: bool) -> None:
         assert parse_pattern(text) == Pattern(path, is_prefix)
 
     @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ class TestPatterns:
             ("*", ""),
         ],
     )
-    def test_hosts(self, text: str, host: str) -> None:
+    def test_a_host_has_its_form(self, text: str, host: str) -> None:
         assert parse_host(text) == host
 
     @pytest.mark.parametrize("text", ["a.*.com", "*a.com", "a b", "http://x", "a/b"])

@@ -51,11 +51,11 @@ class FakeTls:
         ("[$sni$tls_version$tls_client_subject]", "[]"),
     ],
 )
-def test_templates(text: str, value: str) -> None:
+def test_variables_are_filled_in(text: str, value: str) -> None:
     assert compile_template(text)(exchange()) == value
 
 
-def test_tls_variables() -> None:
+def test_tls_variables_are_filled_in() -> None:
     template = compile_template("$sni $tls_version $tls_client_subject")
     assert template(exchange(tls=FakeTls())) == "example.com TLSv1.3 O=Example,CN=joe"
 
@@ -89,6 +89,6 @@ def test_every_variable_gives_text(name: str) -> None:
     assert isinstance(compile_template(f"${name}")(exchange()), str)
 
 
-def test_constant() -> None:
+def test_a_text_without_variables_is_constant() -> None:
     assert is_constant("a $$ b")
     assert not is_constant("$host")

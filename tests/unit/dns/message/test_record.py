@@ -115,12 +115,12 @@ def test_invalid_data_is_refused_with_a_message(rtype: str, value: Any, message:
 @pytest.mark.parametrize(
     ("value", "seconds"), [(0, 0), (300, 300), ("5m", 300), ("1w", 604_800), (2**31 - 1, 2**31 - 1)]
 )
-def test_ttl(value: object, seconds: int) -> None:
+def test_a_ttl_is_seconds_or_a_time(value: object, seconds: int) -> None:
     assert parse_ttl(value) == seconds
 
 
 @pytest.mark.parametrize("value", [-1, 2**31, True, 1.5, "5 minutes", None, "9" * 12])
-def test_ttl_out_of_range(value: object) -> None:
+def test_a_ttl_out_of_range_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match="expected a TTL"):
         parse_ttl(value)
 

@@ -49,7 +49,7 @@ DERIVED: list[tuple[str, Records, list[str], set[str]]] = [
 
 
 @pytest.mark.parametrize(("records", "named", "expected"), [case[1:] for case in DERIVED], ids=[c[0] for c in DERIVED])
-def test_zones(records: Records, named: list[str], expected: set[str]) -> None:
+def test_records_make_zones(records: Records, named: list[str], expected: set[str]) -> None:
     assert zones(tables_of(records, zones=[parse_owner(name) for name in named])) == expected
 
 
@@ -98,10 +98,10 @@ class TestSoa:
         assert text[:2] == ["ns.local.", "hostmaster.local."]
         assert text[3:] == ["3600", "600", "604800", "300"]
 
-    def test_names_the_first_server(self) -> None:
+    def test_the_soa_names_the_first_server(self) -> None:
         assert soa(tables_of({"a.b": {"NS": ["x.y", "z.y"]}}), "a.b").startswith("x.y. ")
 
-    def test_serial_follows_the_content(self) -> None:
+    def test_the_serial_follows_the_content(self) -> None:
         one, same, other, slower = (
             soa(tables_of(records), "local").split()[2]
             for records in (
@@ -136,7 +136,7 @@ class TestReverse:
         node = tables_of(self.RECORDS, auto_ptr=True).nodes.get(parse_owner(name))
         return None if node is None else [to_text(data) for data in node.sets[codes.PTR][1]]
 
-    def test_made_from_addresses(self) -> None:
+    def test_reverse_names_are_made_from_addresses(self) -> None:
         assert self.pointers("10.0.0.10.in-addr.arpa") == ["web.lan.", "alias.lan."]
         assert self.pointers("0.1." + "0." * 27 + "0.d.f.ip6.arpa") == ["web.lan."]
 
@@ -151,7 +151,7 @@ class TestReverse:
         assert {"0.0.10.in-addr.arpa", "34.216.184.93.in-addr.arpa"} <= found
         assert "216.184.93.in-addr.arpa" not in found
 
-    def test_off_by_default(self) -> None:
+    def test_reverse_names_are_off_by_default(self) -> None:
         assert "0.0.10.in-addr.arpa" not in zones(tables_of({"web.lan": {"A": "10.0.0.10"}}))
 
 

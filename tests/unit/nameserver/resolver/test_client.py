@@ -192,7 +192,7 @@ async def test_a_resolver_that_is_not_there(stage: Stage) -> None:
     assert is_good(await ask(client, query()))
 
 
-async def test_nobody_answers(stage: Stage) -> None:
+async def test_without_an_answer_there_is_servfail(stage: Stage) -> None:
     client = await stage.client(silent, silent)
     reply = await ask(client, query())
     assert (reply.rcode(), reply.id) == (2, 7)
@@ -227,7 +227,7 @@ async def test_truncation_is_ours_for_streams(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("by_stream", [silent, lambda resolver, asked: [b"\0\0" + answered(asked)[2:]]])
-async def test_a_stream_that_fails(stage: Stage, by_stream: Answer) -> None:
+async def test_a_stream_that_fails_is_servfail(stage: Stage, by_stream: Answer) -> None:
     client = await stage.client(truncated, by_stream=by_stream)
     assert (await ask(client, query(), by_stream=True)).rcode() == 2
 

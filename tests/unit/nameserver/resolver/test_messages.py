@@ -79,7 +79,7 @@ class TestRelayed:
         assert mine.question[0].name.to_text() == "WWW.eXample.net."
         assert mine.answer[0].name.to_text() == "WWW.eXample.net."
 
-    def test_failures(self) -> None:
+    def test_a_failure_has_its_rcode_and_question(self) -> None:
         answer = dns.message.from_wire(fail(query(), 2))
         assert (answer.rcode(), answer.id, answer.edns) == (2, 7, 0)
         assert is_failure(fail(query(), 2))
@@ -124,6 +124,6 @@ class TestRelayed:
             cache.put(key_of(asked), reply_to(make_query(asked, 1)), 0.0)
         assert len(cache) == size
 
-    def test_shortest_ttl(self) -> None:
+    def test_the_shortest_ttl_counts(self) -> None:
         assert shortest_ttl(reply_to(make_query(query(), 1), ttl=77)) == 77
         assert shortest_ttl(fail(query(), 2)) == 0

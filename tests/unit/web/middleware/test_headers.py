@@ -46,14 +46,14 @@ LINES = b"Content-Type: text/html\r\nX-Old: 1\r\nx-old: 2\r\nVary: Accept\r\n"
         ({"X": "ü"}, LINES + b"X: \xc3\xbc\r\n"),
     ],
 )
-def test_header_changes(changes: dict[str, str | list[str] | None], result: bytes) -> None:
+def test_fields_are_set_added_and_removed(changes: dict[str, str | list[str] | None], result: bytes) -> None:
     rewrite = compile_header_map(changes)
     assert rewrite is not None
     assert rewrite(exchange(), LINES) == result
     assert rewrite(exchange(), LINES) == result
 
 
-def test_no_changes() -> None:
+def test_without_changes_there_is_nothing_to_do() -> None:
     assert compile_header_map({}) is None
 
 

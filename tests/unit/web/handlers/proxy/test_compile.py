@@ -85,7 +85,7 @@ def test_a_rule_overrides_its_upstream() -> None:
     assert settings({"proxy_pass": "upstream://app", "keepalive": False}, upstreams).settings.client.pool_size == 0
 
 
-def test_times_and_their_keys() -> None:
+def test_times_come_with_their_keys() -> None:
     client = settings({"proxy_pass": HTTP, "timeout": "2m"}).settings.client
     assert (client.response_timeout_s, client.read_timeout_s, client.response_key) == (120, 120, "timeout")
     client = settings({"proxy_pass": HTTP, "timeouts": {"response": 5, "read": "1m"}}).settings.client
@@ -108,5 +108,5 @@ def test_times_and_their_keys() -> None:
         ("unix:///run/app.sock", "localhost"),
     ],
 )
-def test_host_of_a_target(uri: str, host: str) -> None:
+def test_a_target_has_its_host(uri: str, host: str) -> None:
     assert settings({"proxy_pass": uri}).upstream.targets[0].authority == host

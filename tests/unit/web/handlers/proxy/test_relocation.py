@@ -39,7 +39,7 @@ SITE = b"site.test"
         (b"", b"", b"http://app:8000//evil.test/x", b"http://app:8000//evil.test/x"),
     ],
 )
-def test_location(base: bytes, prefix: bytes, value: bytes, seen: bytes) -> None:
+def test_a_location_is_rewritten_for_the_client(base: bytes, prefix: bytes, value: bytes, seen: bytes) -> None:
     assert Relocation(base, prefix).location(value, APP, SITE) == seen
 
 
@@ -63,7 +63,7 @@ def test_with_the_clients_host_preserved_the_targets_address_is_not_ours() -> No
         (b"/api", b" a=path=/x; X=y", b" a=path=/x; X=y"),
     ],
 )
-def test_cookie(prefix: bytes, value: bytes, seen: bytes) -> None:
+def test_a_cookie_is_rewritten_for_the_client(prefix: bytes, value: bytes, seen: bytes) -> None:
     assert Relocation(b"", prefix).cookie(value, APP) == seen
 
 
@@ -71,7 +71,7 @@ def test_domain_of_an_ipv6_target() -> None:
     assert Relocation().cookie(b" a=b; Domain=[::1]", b"[::1]:80") == b" a=b"
 
 
-def test_block_of_lines() -> None:
+def test_only_lines_that_need_it_are_rewritten() -> None:
     fields = b"A: /x\r\nlocation:/y\r\nRefresh: 5; url=http://app:8000/z\r\nSet-Cookie: a=b; Path=/\r\n"
     assert Relocation(b"", b"/p").rewrite(fields, APP, SITE) == (
         b"A: /x\r\nlocation: /p/y\r\nRefresh: 5; url=/p/z\r\nSet-Cookie: a=b; Path=/p\r\n"

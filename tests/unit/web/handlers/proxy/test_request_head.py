@@ -99,10 +99,10 @@ class TestFraming:
     def test_it_is_that_of_the_body_sent(self, method: bytes, lines: list[bytes], expected: list[bytes]) -> None:
         assert framing(request(*lines, method=method)) == expected
 
-    def test_close(self) -> None:
+    def test_a_connection_that_closes_says_so(self) -> None:
         assert framing(request(method=b"POST"), close=True) == [b"Content-Length: 0", b"Connection: close", b""]
 
-    def test_upgrade(self) -> None:
+    def test_an_upgrade_is_asked_for(self) -> None:
         one = request(b"Connection: upgrade", b"Upgrade: WebSocket, h2c")
         assert framing(one, upgrade=upgrade_of(one)) == [b"Upgrade: websocket", b"Connection: Upgrade", b""]
 
@@ -116,6 +116,6 @@ def test_a_loop_is_found_in_via() -> None:
         assert prepare_fields(one.block).is_loop is (count == MAX_LOOPS)
 
 
-def test_forwarded_line() -> None:
+def test_the_forwarded_line_names_the_client() -> None:
     line = forwarded_line(request(), "https", "2001:db8::1")
     assert line == b'Forwarded: for="[2001:db8::1]";proto=https;host=app.example\r\n'

@@ -51,7 +51,7 @@ def test_browsers_get_a_page_with_names_escaped(board: Scoreboard) -> None:
     assert b"&lt;b&gt; http://a:1" in answered.body
 
 
-def test_json_by_query(board: Scoreboard) -> None:
+def test_json_is_given_by_query(board: Scoreboard) -> None:
     answered = ask(board, query="format=json", accept=b"text/html")
     content = json.loads(answered.body)
     assert content["metrics"]["npserver_http_requests_total"] == 12345
@@ -62,7 +62,7 @@ def test_json_by_query(board: Scoreboard) -> None:
 
 
 @pytest.mark.parametrize("accept", [b"", b"*/*", b"application/openmetrics-text;q=0.8,text/plain;version=0.0.4;q=0.5"])
-def test_prometheus_by_default(board: Scoreboard, accept: bytes) -> None:
+def test_prometheus_is_the_default(board: Scoreboard, accept: bytes) -> None:
     answered = ask(board, accept=accept)
     assert b"Content-Type: text/plain; version=0.0.4" in answered.fields
     assert b"\nnpserver_http_requests_total 12345\n" in answered.body
