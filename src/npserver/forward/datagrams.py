@@ -65,7 +65,7 @@ class DatagramSession:
     def __repr__(self) -> str:
         return f"<DatagramSession {self.session!r} received={self.received} sent={self.sent}>"
 
-    def answer(self, data: bytes) -> None:  # hot: forward.udp
+    def answer(self, data: bytes) -> None:  # hot: udp
         """Send a datagram from the target to the client."""
         if self.is_over:
             return
@@ -184,7 +184,7 @@ class DatagramForward:
             self._table = carried.setdefault(self._table_key, SessionTable(self.context))
         return self._table
 
-    def datagram(self, data: bytes, client: Client, socket: DatagramSocket) -> None:  # hot: forward.udp
+    def datagram(self, data: bytes, client: Client, socket: DatagramSocket) -> None:  # hot: udp
         """Relay a client's datagram to its target; opens a session for a new client."""
         table = self._table or self.table
         session = table.sessions.get(client)

@@ -113,7 +113,7 @@ class StreamTargetConnection(asyncio.Protocol):
     def not_sent(self, data: bytes, error: OSError) -> None:
         """Do nothing: a stream reports its failures in `connection_lost`."""
 
-    def _send(self, data: bytes) -> None:  # hot: forward.udp_tcp
+    def _send(self, data: bytes) -> None:
         if self._is_full or len(data) > self._max_length or self._transport is None:
             return
         self._transport.write(self._encode(data))

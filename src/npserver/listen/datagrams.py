@@ -97,7 +97,7 @@ class OpenSocket:
 
     # ── bound to one address: the client is the socket address itself ──
 
-    def _read_one(self) -> None:  # hot: dns.udp, forward.udp
+    def _read_one(self) -> None:  # hot: udp
         receive = self._sock.recvfrom
         take = self.live.front.datagram  # type: ignore[union-attr]
         try:
@@ -121,7 +121,7 @@ class OpenSocket:
         except Exception as error:
             self._fault(error)
 
-    def _send_one(self, data: bytes, client: Client) -> None:  # hot: dns.udp, forward.udp
+    def _send_one(self, data: bytes, client: Client) -> None:  # hot: udp
         try:
             self._sock.sendto(data, client)
         except OSError as error:
@@ -129,7 +129,7 @@ class OpenSocket:
 
     # ── bound to all addresses: the client is (address, port, socket address, local address) ──
 
-    def _read_any(self) -> None:  # hot: dns.udp, forward.udp
+    def _read_any(self) -> None:
         receive = self._sock.recvmsg
         known = self._known.get
         plain = self.live.listener.accepts_proxy is None
@@ -155,7 +155,7 @@ class OpenSocket:
         self._known[key] = client
         return client
 
-    def _send_any(self, data: bytes, client: Client) -> None:  # hot: dns.udp, forward.udp
+    def _send_any(self, data: bytes, client: Client) -> None:
         try:
             self._sock.sendmsg((data,), client[3], 0, client[2])  # type: ignore[arg-type]
         except OSError as error:

@@ -113,7 +113,7 @@ class DatagramLink:
         if self._path:
             _remove(self._path)
 
-    def _read(self) -> None:  # hot: forward.udp
+    def _read(self) -> None:  # hot: udp
         """Take one datagram, or all there are where there tend to be several."""
         count = 0
         try:

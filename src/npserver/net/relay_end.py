@@ -61,7 +61,7 @@ class End(asyncio.Protocol):
         self.transport.set_write_buffer_limits(self.relay.buffer_size)
         self.relay.end_made()
 
-    def data_received(self, data: bytes) -> None:  # hot: forward.small, forward.bulk
+    def data_received(self, data: bytes) -> None:  # hot: tcp-messages
         """Pass `data` on."""
         size = len(data)
         self._received += size

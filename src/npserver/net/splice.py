@@ -89,7 +89,7 @@ class Splice:
             os.close(descriptor)
         return left
 
-    def _move(self) -> None:  # hot: forward.bulk
+    def _move(self) -> None:  # hot: tcp-bulk
         """Fill the pipe from the sender and empty it into the receiver."""
         for _ in range(ROUNDS):
             try:

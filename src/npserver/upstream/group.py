@@ -71,7 +71,6 @@ class Upstream:
 
     def pick(self, client_ip: str, connection_id: int, tried: Container[Target] = ()) -> Target | None:
         """Choose a target that is well, not full and not in `tried`; None if there is none. Reserves nothing."""
-        # hot: proxy
         single = self._single
         if single is not None:
             return single if self._may_use(single, tried) else None

@@ -80,7 +80,6 @@ class HttpClient(asyncio.Protocol):
     def begin(self, sink: ResponseSink, settings: ClientSettings, *, is_head: bool, has_body: bool) -> None:
         """Begin a request. A `write` with its head follows; with a body, more of them and `end`. `is_head`: the method
         is HEAD."""
-        # hot: proxy
         self._sink = sink
         self.settings = settings
         self.state = HEAD
@@ -147,7 +146,7 @@ class HttpClient(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the upstream."""
-        # hot: proxy
+        # hot: proxy-small
         state = self.state
         if state is HEAD:
             target = self.target
@@ -229,7 +228,7 @@ class HttpClient(asyncio.Protocol):
     # ── the answer ──
 
     def _read_head(self, data: bytes) -> None:
-        # hot: proxy
+        # hot: proxy-large
         end = data.find(b"\r\n\r\n", self._scanned)
         if end < 0 or end > MAX_HEAD_BYTES:
             self._await_head(data)
@@ -303,7 +302,7 @@ class HttpClient(asyncio.Protocol):
             self._read_head(rest)
 
     def _read_body(self, data: bytes) -> None:
-        # hot: proxy-1m
+        # hot: proxy-large
         sink = self._sink
         assert sink is not None
         decoder = self._decoder
@@ -352,7 +351,7 @@ class HttpClient(asyncio.Protocol):
 
     def keep(self) -> None:
         """Put the connection, unused or done with its request, into the pool if there is room."""
-        # hot: proxy
+        # hot: proxy-small
         settings, idle = self.settings, self.target.pool.idle
         self._sink = None
         self.state = IDLE

@@ -57,7 +57,6 @@ class ProxyCall(Struct, eq=False, kw_only=True):
 
     def use(self, target: Target, *, fresh: bool = False) -> None:
         """Send the request to `target`, over an idle connection if there is one."""
-        # hot: proxy
         exchange, proxy = self.exchange, self.proxy
         try:
             self.head = proxy.compose(exchange, target)
@@ -104,7 +103,6 @@ class ProxyCall(Struct, eq=False, kw_only=True):
             self._send(client)
 
     def _send(self, client: HttpClient) -> None:
-        # hot: proxy
         self.client = client
         upload = self.upload
         is_head = self.exchange.request.method == "HEAD"
@@ -161,7 +159,6 @@ class ProxyCall(Struct, eq=False, kw_only=True):
 
     def response_whole(self, head: ResponseHead, body: bytes) -> None:
         """The answer, all of it."""
-        # hot: proxy
         self.client = None
         status = head.status
         if status in RETRIED_STATUSES and self._retries_status(status):

@@ -106,7 +106,6 @@ class Proxy:
 
     def handle(self, exchange: Exchange) -> None:
         """Pass the request on."""
-        # hot: proxy
         call = ProxyCall(proxy=self, exchange=exchange)
         if exchange.request.framing is not NO_BODY:
             call.upload = Upload(exchange, call, self.settings.buffer_size)
@@ -174,14 +173,13 @@ class Proxy:
 
     def compose(self, exchange: Exchange, target: Target) -> bytes:
         """Write the head of the request passed on. Raises: BadRequest if it cannot be passed on."""
-        # hot: proxy
         if self._keeps_heads:
             return self.head_for(exchange.request, exchange.scheme, exchange.client_ip, target)
         return self._write_head(exchange.request, exchange.scheme, exchange.client_ip, target, exchange)
 
     def head_for(self, request: Request, scheme: str, client_ip: str, target: Target) -> bytes:
         """The same where it depends on nothing else."""
-        # hot: proxy
+        # hot: proxy-varied
         cached = request.handler_cache
         if (
             type(cached) is PassedHead
