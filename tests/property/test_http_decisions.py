@@ -10,7 +10,7 @@ from npserver.http.conditional import CONDITIONAL_FIELDS, evaluate, is_range_wan
 from npserver.http.negotiation import IDENTITY, choose_media_type, rank_codings
 from npserver.http.ranges import parse_ranges
 from npserver.web.handlers.static.root import decode_path
-from npserver.web.middleware.basic_auth.guard import parse_basic
+from npserver.web.middleware.basic_auth.check import parse_basic
 from npserver.web.routing import Pattern, Router, parse_host, parse_pattern
 
 #: What a field's value may hold once the head is parsed (RFC 9110 §5.5).

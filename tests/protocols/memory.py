@@ -8,7 +8,7 @@ from typing import Any
 
 from npserver.address import Address
 from npserver.listen.listener import Listener, LiveListener
-from npserver.web.route import Route
+from npserver.web.exchange import Route, make_route
 from npserver.web.server.front import HttpFront
 from npserver.web.server.http1.connection import HttpConnection
 from npserver.web.server.settings import HttpSettings
@@ -128,7 +128,7 @@ class Server:
     def __init__(self, handler: Any, *, max_body_size: int = 1 << 20, **settings: Any) -> None:
         self.loop = MemoryLoop()
         self.context = make_context(self.loop)
-        self.route = Route("test", handler, max_body_size)
+        self.route = make_route("test", handler, max_body_size)
         self.front = HttpFront(OneRoute(self.route), self.context, HttpSettings(**settings))
         self.live = LiveListener(
             Listener("http://127.0.0.1:80", "web", Address("http", "127.0.0.1", 80), 16, "test"),

@@ -20,8 +20,8 @@ from npserver.config.load import load_text
 from npserver.listen.listener import Listener, LiveListener
 from npserver.runtime.compilation import Compilation
 from npserver.upstream.compile import UPSTREAMS
+from npserver.web.exchange import Route, make_route
 from npserver.web.handlers.proxy.compile import compile_proxy
-from npserver.web.route import Route
 from npserver.web.server.front import HttpFront
 from npserver.web.server.settings import HttpSettings
 from tests.stage.worker import make_context
@@ -244,9 +244,9 @@ class Stage:
         proxy = compile_proxy(compilation, ("dispatch", 0), rule)
         compilation.report.raise_errors()
         assert proxy is not None
-        self.proxy = proxy
-        self.route = Route("dispatch[0] proxy", proxy, 64 << 20, pass_on=proxy.pass_on)
-        self.front = HttpFront(self, self.context, self.http, trusted=proxy.settings.trusted)
+        self.proxy = proxy.proxy
+        self.route = make_route("dispatch[0] proxy", proxy, 64 << 20)
+        self.front = HttpFront(self, self.context, self.http, trusted=self.proxy.settings.trusted)
         listener = Listener("http://127.0.0.1:0", "web", Address("http", "127.0.0.1", 0), 16, "test")
         live = LiveListener(listener, self.front, self.context)
         self.server = await loop.create_server(lambda: self.front.accept(live), "127.0.0.1", 0)

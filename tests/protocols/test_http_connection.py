@@ -357,7 +357,9 @@ class TestEnds:
         handler.exchanges[1].respond(200)
         assert client.received.count(b"Connection: close") == 1
         assert client.is_ended
-        assert server.front.tallies[server.front.requests_tally] == 2
+        row = server.context.row
+        row.publish()
+        assert row.slots[row.slot("http.requests")] == 2
 
 
 class TestLimits:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from npserver.web.middleware.basic_auth import guard
+from npserver.web.middleware.basic_auth import check
 from npserver.web.middleware.basic_auth.passwords import PasswordHash
 from tests.stage.site import Site, site
 
@@ -205,7 +205,7 @@ class TestBasicAuth:
         assert checked == ["guess", "guess"]
 
     async def test_a_flood_of_guesses_is_turned_away(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(guard, "MAX_CHECKS", 2)
+        monkeypatch.setattr(check, "MAX_CHECKS", 2)
         gate = threading.Event()
         monkeypatch.setattr(PasswordHash, "verify", lambda self, password: gate.wait(10) and False)
         rule = {"handler": "respond", "body": "in", "basic_auth": {"users": {"joe": quick_hash("pw")}}}

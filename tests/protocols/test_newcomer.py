@@ -110,13 +110,13 @@ async def asking_slowly(one: Served) -> AsyncIterator[socket.socket]:
 def on_both_loops(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
     def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factory: Callable[[], Any]) -> None:
         settled: list[bytes] = []
-        settle = one_shot._settle
+        settle = one_shot._hand_to_event_loop
 
         def note(greeter: Any, caller: Any, data: bytes) -> None:
             settled.append(data)
             settle(greeter, caller, data)
 
-        monkeypatch.setattr(one_shot, "_settle", note)
+        monkeypatch.setattr(one_shot, "_hand_to_event_loop", note)
         with asyncio.Runner(loop_factory=factory) as runner:
             runner.run(test(tmp_path, settled))
 

@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 
-from npserver.web.handlers.proxy.direct import DirectCall
-from npserver.web.server.http1.exchange import HttpExchange
 from npserver.web.server.settings import HttpSettings
 from tests.protocols.proxying import WAIT_S, Client, Connection, Origin, Stage, get, ok, silent, until
 
@@ -121,36 +119,8 @@ async def until_quiet(client: Client) -> bytes:
 
 
 @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
-async def test_fares_as_with_an_exchange(act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
-    init = DirectCall.unfold
-
-    def unfold(call: DirectCall) -> HttpExchange:
-        made.append(call)
-        return init(call)
-
-    monkeypatch.setattr(DirectCall, "unfold", unfold)
-    plain = await fare(act, "")
-    count = len(made)
-    conditional = await fare(act, CONDITION)
-    assert plain == conditional
-    assert count >= 1, "the first request of all has no idle connection: it takes an exchange"
-    assert len(made) == count + 1, "a request with a condition begins with an exchange"
-
-
-@pytest.mark.parametrize("act", [ACTS["whole"], ACTS["whole and large"], ACTS["empty"], ACTS["404"]])
-async def test_a_plain_request_takes_no_exchange(act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the short way is for."""
-    made = []
-    init = HttpExchange.__init__
-
-    def note(exchange: HttpExchange, *arguments: Any) -> None:
-        made.append(exchange)
-        init(exchange, *arguments)
-
-    monkeypatch.setattr(HttpExchange, "__init__", note)
-    await fare(act, "")
-    assert len(made) == 1, "for the very first request only"
+async def test_a_plain_request_and_a_conditional_one_fare_the_same(act: Act) -> None:
+    assert await fare(act, "") == await fare(act, CONDITION)
 
 
 @pytest.mark.parametrize("fields", ["", CONDITION])

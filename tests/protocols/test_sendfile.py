@@ -19,8 +19,7 @@ import uvloop
 from npserver.address import Address
 from npserver.listen.listener import Listener, LiveListener
 from npserver.runtime.context import Context
-from npserver.web.exchange import Exchange
-from npserver.web.route import Route
+from npserver.web.exchange import Exchange, make_route
 from npserver.web.server.front import HttpFront
 from npserver.web.server.http1.sendfile import FileSender
 from tests.protocols.memory import OneRoute
@@ -58,7 +57,7 @@ def file(tmp_path: Path) -> Path:
 async def serving(handler: Any, tls: ssl.SSLContext | None = None) -> AsyncIterator[tuple[int, Context]]:
     loop = asyncio.get_running_loop()
     context = make_context(loop)
-    front = HttpFront(OneRoute(Route("test", handler, 1 << 20)), context)
+    front = HttpFront(OneRoute(make_route("test", handler, 1 << 20)), context)
     live = LiveListener(
         Listener("k", "web", Address("https" if tls else "http", "127.0.0.1"), 16, "test"), front, context
     )

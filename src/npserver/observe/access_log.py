@@ -15,8 +15,8 @@ from npserver.observe.log_file import LogFile
 from npserver.observe.log_formats import FORMATS
 
 if TYPE_CHECKING:
-    from npserver.http.request import Request
     from npserver.observe.config import Logging
+    from npserver.observe.request_record import RequestRecord
 
 FLUSH_S = 0.25  # a line is written within this time
 MAX_LINES = 256  # about 32 KB; they are written without waiting for the timer
@@ -45,28 +45,11 @@ class AccessLog:
 
     # ── events ──
 
-    def request(
-        self,
-        *,
-        client_ip: str,
-        request: Request,
-        scheme: str,
-        status: int,
-        received: int,
-        sent: int,
-        duration_s: float,
-        upstream: str,
-        request_id: str,
-        user: str,
-    ) -> None:
-        """Log a finished exchange. `received` and `sent` are body bytes; `user` is the authenticated user, or ""."""
+    def request(self, record: RequestRecord) -> None:
+        """Log a finished request."""
         # hot: static-log
         if self.enabled:
-            self._add(
-                self._formats.request(
-                    client_ip, request, scheme, status, received, sent, duration_s, upstream, request_id, user
-                )
-            )
+            self._add(self._formats.request(record))
 
     def session(
         self,

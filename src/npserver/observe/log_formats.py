@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from npserver.http.request import Request
+    from npserver.observe.request_record import RequestRecord
 
 
 EMPTY = '""'  # an empty JSON string
@@ -25,11 +26,8 @@ MAX_CACHED = 512  # request heads, about 2 KB each
 class Format(Protocol):
     """A format of the access log. All durations are in seconds, all sizes in bytes."""
 
-    def request(
-        self, client_ip: str, request: Request, scheme: str, status: int, received: int, sent: int,
-        duration_s: float, upstream: str, request_id: str, user: str,
-    ) -> str:  # fmt: skip
-        """Return the line of a finished exchange."""
+    def request(self, record: RequestRecord) -> str:
+        """Return the line of a finished request."""
 
     def session(
         self, kind: str, listener: str, client: str, target: str, received: int, sent: int, duration_s: float,
@@ -89,18 +87,17 @@ class Pretty:
         self._parts = HeadParts(_pretty_parts)
         self._statuses = {status: _coloured(status) if is_coloured else str(status) for status in range(100, 600)}
 
-    def request(
-        self, client_ip: str, request: Request, scheme: str, status: int, received: int, sent: int,
-        duration_s: float, upstream: str, request_id: str, user: str,
-    ) -> str:  # fmt: skip
-        """Return the line of a finished exchange."""
+    def request(self, record: RequestRecord) -> str:
+        """Return the line of a finished request."""
         # hot: static-log
-        head, _, _ = self._parts.of(request)
-        who = f"{client_ip} {escape_control(user)}" if user else client_ip
-        moved = f"{size(received)} in, {size(sent)}" if received else size(sent)
-        tail = f" -> {upstream}" if upstream else ""
-        shown = self._statuses.get(status, status)
-        return f"{self._clock.text(time.time())} {who} {head} {shown} {moved} {duration_s * 1000:.1f} ms{tail}\n"
+        head, _, _ = self._parts.of(record.request)
+        who = f"{record.client_ip} {escape_control(record.user)}" if record.user else record.client_ip
+        sent = size(record.sent)
+        moved = f"{size(record.received)} in, {sent}" if record.received else sent
+        tail = f" -> {record.upstream}" if record.upstream else ""
+        shown = self._statuses.get(record.status, record.status)
+        clock = self._clock.text(time.time())
+        return f"{clock} {who} {head} {shown} {moved} {record.duration_s * 1000:.1f} ms{tail}\n"
 
     def session(
         self, kind: str, listener: str, client: str, target: str, received: int, sent: int, duration_s: float,
@@ -128,19 +125,17 @@ class Json:
         # Non-ASCII characters become \uNNNN: terminals also act on the C1 controls U+0080..U+009F.
         self._quote = JSONEncoder(separators=(",", ":")).encode
 
-    def request(
-        self, client_ip: str, request: Request, scheme: str, status: int, received: int, sent: int,
-        duration_s: float, upstream: str, request_id: str, user: str,
-    ) -> str:  # fmt: skip
-        """Return the line of a finished exchange."""
+    def request(self, record: RequestRecord) -> str:
+        """Return the line of a finished request."""
         # hot: static-log
-        head, tail, _ = self._parts.of(request)
-        target = self._quote(upstream) if upstream else EMPTY
-        name = self._quote(user) if user else EMPTY
+        head, tail, _ = self._parts.of(record.request)
+        target = self._quote(record.upstream) if record.upstream else EMPTY
+        name = self._quote(record.user) if record.user else EMPTY
         return (
-            f'{{"time":"{self._now()}","type":"request","client_ip":"{client_ip}","scheme":"{scheme}",{head},'
-            f'"status":{status},"received_bytes":{received},"sent_bytes":{sent},"duration_ms":{duration_s * 1000:.3f},'
-            f'"upstream":{target},"request_id":"{request_id}","user":{name},{tail}}}\n'
+            f'{{"time":"{self._now()}","type":"request","client_ip":"{record.client_ip}","scheme":"{record.scheme}",'
+            f'{head},"status":{record.status},"received_bytes":{record.received},"sent_bytes":{record.sent},'
+            f'"duration_ms":{record.duration_s * 1000:.3f},"upstream":{target},"request_id":"{record.request_id}",'
+            f'"user":{name},{tail}}}\n'
         )
 
     def session(
@@ -188,15 +183,13 @@ class Combined:
         self._clock = Clock("%d/%b/%Y:%H:%M:%S %z")
         self._parts = HeadParts(_combined_parts)
 
-    def request(
-        self, client_ip: str, request: Request, scheme: str, status: int, received: int, sent: int,
-        duration_s: float, upstream: str, request_id: str, user: str,
-    ) -> str:  # fmt: skip
-        """Return the line of a finished exchange."""
+    def request(self, record: RequestRecord) -> str:
+        """Return the line of a finished request."""
         # hot: static-log
-        head, tail, _ = self._parts.of(request)
-        who = escape_user(user) if user else "-"
-        return f"{client_ip} - {who} [{self._clock.text(time.time())}] {head} {status} {sent or '-'} {tail}\n"
+        head, tail, _ = self._parts.of(record.request)
+        who = escape_user(record.user) if record.user else "-"
+        clock = self._clock.text(time.time())
+        return f"{record.client_ip} - {who} [{clock}] {head} {record.status} {record.sent or '-'} {tail}\n"
 
     def session(
         self, kind: str, listener: str, client: str, target: str, received: int, sent: int, duration_s: float,

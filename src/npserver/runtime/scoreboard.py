@@ -64,7 +64,7 @@ class Row:
     """One process's row: `row.slots[n] += 1` is the way to count what others must know at once, `row.tallies[n] += 1`
     what they may learn at the next sweep, which costs half as much. Watched by the sweeper."""
 
-    __slots__ = ("_tally_slots", "board", "deadline", "number", "slots", "tallies")
+    __slots__ = ("_tally_slots", "_totals", "board", "deadline", "number", "slots", "tallies")
 
     def __init__(self, board: Scoreboard, number: int) -> None:
         self.board = board
@@ -72,15 +72,19 @@ class Row:
         self.slots = board.rows[number]
         self.tallies: list[int] = []  # counted since the last sweep
         self._tally_slots: dict[int, int] = {}
+        self._totals: dict[int, int] = {}  # by slot: a second slot that gets the same counts
         self.deadline = 0.0  # each sweep
 
     def slot(self, name: str) -> int:
         """The slot of a counter such as `http.requests`; names that start with `gauge.` fall to 0 with their worker."""
         return self.board.directory.slot(name)
 
-    def tally(self, name: str) -> int:
-        """The number in `tallies` of a counter, whose slot it is brought to."""
+    def tally(self, name: str, total: str = "") -> int:
+        """Return the number in `tallies` of a counter. What is counted there is published to its slot, and to the slot
+        of `total` if that is given: the sum of several counters."""
         slot = self.slot(name)
+        if total:
+            self._totals[slot] = self.slot(total)
         number = self._tally_slots.get(slot)
         if number is None:
             number = self._tally_slots[slot] = len(self.tallies)
@@ -93,6 +97,8 @@ class Row:
         for slot, number in self._tally_slots.items():
             if tallies[number]:
                 slots[slot] += tallies[number]
+                if slot in self._totals:
+                    slots[self._totals[slot]] += tallies[number]
                 tallies[number] = 0
 
     def expire(self, now: float) -> None:

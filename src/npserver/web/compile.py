@@ -9,8 +9,8 @@ from npserver.http.request_parser import HeadLimits
 from npserver.runtime.compilation import Compilation, PerCompilation
 from npserver.web.compile_route import compile_route
 from npserver.web.config import HttpRule, Rule
+from npserver.web.exchange import Route
 from npserver.web.handlers.kinds import HandlerKind
-from npserver.web.route import Route
 from npserver.web.routing import Pattern, Router, parse_host, parse_pattern
 from npserver.web.server.front import HttpFront
 from npserver.web.server.settings import Http2Limits, HttpSettings

@@ -48,6 +48,12 @@ class HttpRule(Rule, frozen=True, kw_only=True):
     error_pages: Annotated[dict[str, str], D('files by status: "404", "5xx"; default: the global ones')] = {}
 
 
+class AnswerRule(HttpRule, frozen=True, kw_only=True):
+    """What rules that answer by themselves have in common."""
+
+    headers: Annotated[HeaderMap, D("another name for `response_headers`")] = {}
+
+
 class Timeouts(Section, frozen=True, kw_only=True):
     """How long a client may take, each named by what it measures."""
 

@@ -1,7 +1,7 @@
 """Error pages: small, in the form the client asked for, and without a word about our inside.
 
-Called by `web.server.http1.exchange` for every failed request and by `web.server.http1.connection` for bytes that are
-none; `load_pages` is called by `web.compile` for the config's `error_pages`."""
+Called for every request that the server itself fails (`web.server.exchange_base`), and for bytes that are no request.
+"""
 
 from __future__ import annotations
 
@@ -63,9 +63,3 @@ def render(status: int, accept: bytes, request_id: str) -> tuple[bytes, bytes]:
     else:
         body = f"{status} {name}\n" + (f"{request_id}\n" if request_id else "")
     return _FIELDS[media_type], body.encode()
-
-
-def last_page(status: int) -> bytes:
-    """Make what follows the common fields where there was no request to answer: a plain page, and the end."""
-    fields, body = render(status, b"", "")
-    return b"%bContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (fields, len(body), body)

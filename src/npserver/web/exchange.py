@@ -1,51 +1,74 @@
-"""What a handler is, and what it may do with one exchange.
+"""The roles around one HTTP request: the exchange, its handler, the middleware, and the route that names them.
 
-`web.server.http1.exchange` implements `Exchange` for HTTP/1.1, `web.server.http2.exchange` for HTTP/2; handlers know
-only this file. Everything is called on the event loop's thread. A handler that can answer at once does so inside
-`handle`; one that cannot keeps the exchange and answers later."""
+An *exchange* is one request and its response. `web.server.http1.exchange` implements `Exchange` for HTTP/1.1,
+`web.server.http2.exchange` for HTTP/2; handlers and middleware know only this file. Everything is called on the event
+loop's thread. A handler that can answer at once does so inside `handle`; one that cannot keeps the exchange and answers
+later. The same holds for middleware: `Middleware.request` answers, or calls `Exchange.proceed`, now or later.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from npserver.http.request import Request
     from npserver.runtime.context import Context
-    from npserver.web.route import Route
+
+#: Field lines of a response and a body, for an answer made by the server itself.
+Page = tuple[bytes, bytes]
 
 
 class Handler(Protocol):
-    """What answers the requests of a route."""
+    """Answers the requests of a route."""
 
     def handle(self, exchange: Exchange) -> None:
         """Answer `exchange`, now or later. An exception becomes a 500 and an error in the log."""
 
 
+class Prepared(Protocol):
+    """A whole answer with a body, kept in memory and never changed, which can be sent without an exchange."""
+
+    @property
+    def status(self) -> int:
+        """The status code."""
+
+    @property
+    def fields(self) -> bytes:
+        """The field lines; the server adds Content-Length."""
+
+    @property
+    def body(self) -> bytes:
+        """The whole body."""
+
+
 class BodySink(Protocol):
-    """What takes a request's body. After `body_end` or `body_lost` nothing more comes."""
+    """The consumer of a request's body. Nothing follows `body_end` or `body_lost`."""
 
     def body_data(self, data: bytes) -> None:
         """Take the next piece, free of any chunk framing."""
 
     def body_end(self, trailers: bytes) -> None:
-        """The body is complete. `trailers`: field lines each ending in CRLF, or nothing."""
+        """The body is complete. `trailers`: field lines, each ending in CRLF; or empty."""
 
     def body_lost(self, reason: str) -> None:
         """The client broke off, broke the framing, or went over a limit; the exchange is being ended already."""
 
 
-class Source(Protocol):
-    """What produces a streamed response, told when the client cannot keep up."""
+class ResponseSource(Protocol):
+    """The producer of a streamed response; told when the client cannot keep up."""
 
     def pause(self) -> None:
-        """Produce no more until `resume`: the client's buffer is full."""
+        """Stop producing until `resume`: the client's buffer is full."""
 
     def resume(self) -> None:
-        """Go on."""
+        """Continue: the client's buffer has room again."""
 
     def cancel(self) -> None:
-        """The client is gone (or too slow): stop, release everything, do not touch the exchange again."""
+        """The client is gone or too slow: stop, release everything, do not touch the exchange again."""
 
 
 class Exchange(Protocol):
@@ -90,11 +113,14 @@ class Exchange(Protocol):
     def tls(self) -> object | None:
         """The `ssl.SSLObject` of the connection, None on plain ones."""
 
+    def proceed(self) -> None:
+        """Let the next middleware have the request, or the handler after the last one. Call it once per middleware."""
+
     @property
     def is_gone(self) -> bool:
         """Whether the exchange is over: the client is gone, or it has been answered."""
 
-    def watch(self, source: Source) -> None:
+    def watch(self, source: ResponseSource) -> None:
         """Have `source.cancel` called if the client goes before `start`; for handlers that answer later."""
 
     # ── the request's body ──
@@ -106,7 +132,7 @@ class Exchange(Protocol):
         """Give `sink` no more for now; the client is made to wait."""
 
     def resume_receiving(self) -> None:
-        """Go on."""
+        """Continue to give the body to the sink."""
 
     # ── the response: one of respond, fail, send_file, start, switch ──
 
@@ -114,7 +140,7 @@ class Exchange(Protocol):
         """Answer whole. On HEAD and 304 the body is measured, not sent."""
 
     def fail(self, status: int, reason: str = "", key: str = "", fields: bytes = b"") -> None:
-        """Answer with an error page (by Accept, `error_pages`). `reason` and config `key` go to the log only."""
+        """Answer with an error page (by Accept, `error_pages`). `reason` and the config's `key` go to the log only."""
 
     def send_file(self, status: int, fields: bytes, file: int, offset: int, length: int) -> None:
         """Answer with `length` bytes of the open descriptor `file` from `offset`, by sendfile(2) where possible.
@@ -125,7 +151,7 @@ class Exchange(Protocol):
     def inform(self, status: int, fields: bytes) -> None:
         """Send an interim response (103) before the real one; not on HTTP/1.0."""
 
-    def start(self, status: int, fields: bytes, length: int | None, source: Source | None) -> None:
+    def start(self, status: int, fields: bytes, length: int | None, source: ResponseSource | None) -> None:
         """Begin a streamed response. `length` None: framed by HTTP/2, chunked, or ended by closing on HTTP/1.0."""
 
     def write(self, data: bytes) -> None:
@@ -147,3 +173,149 @@ class Exchange(Protocol):
 
     def switched_closed(self, received: int, sent: int, reason: str) -> None:
         """The tunnel that `switch` began has ended: bytes from and to the client, for log and counters."""
+
+
+class Refusal(Struct, frozen=True):
+    """The answer of a gate that lets a request not pass: as the arguments of `Exchange.fail`."""
+
+    status: int
+    reason: str  # for the log
+    key: str  # the config key that decided, for the log
+    fields: bytes = b""  # added to the error page's, such as Retry-After
+
+
+class ResponseStart(Struct):
+    """The head of a response on its way through the response filters, which may change it."""
+
+    status: int
+    fields: bytes
+    length: int | None  # of the body in bytes; None if it is not known yet
+    has_body: bool  # False for HEAD, 204 and 304: `data` and `end` are not called
+
+
+class ResponseFilter:
+    """The response side of a middleware, made for one exchange. This base passes everything on unchanged.
+
+    `start` comes once for the final response; `interim` before it for each 1xx response. The calls of `data` and `end`
+    follow only if `start` returned True.
+    """
+
+    def interim(self, status: int, fields: bytes) -> bytes:
+        """Return the field lines of an interim response (1xx)."""
+        return fields
+
+    def start(self, head: ResponseStart) -> bool:
+        """Look at the response's head and change it. Return whether the body is to pass through `data` and `end`.
+
+        Set `head.length` to None if the body's length changes; for a whole answer the server measures the body anew.
+        """
+        return False
+
+    def data(self, data: bytes) -> bytes:
+        """Return the bytes to send for a piece of the body; they may be none."""
+        return data
+
+    def end(self, trailers: bytes) -> tuple[bytes, bytes]:
+        """The body is complete. Return the bytes still to send, and the trailers."""
+        return b"", trailers
+
+    def cancel(self) -> None:
+        """The response ends before it is complete: release everything."""
+
+
+class Middleware:
+    """A step before, and around, every handler of a route. A subclass overrides only the sides that it has.
+
+    `gate` and `change_fields` are cheap: they run without an exchange, so a route that has only these is still answered
+    from memory. `request`, `response` and `failure` take an exchange. The order of all middleware is the list in
+    `web.middleware.order`: requests pass it forwards, responses backwards, whoever made the response.
+    """
+
+    def gate(self, client_ip: str, request: Request) -> Refusal | None:
+        """Return None to let the request pass, or the refusal that answers it.
+
+        A request that is refused without an exchange is asked about again with one: count refusals in `failure`.
+        """
+        return None
+
+    def request(self, exchange: Exchange) -> None:
+        """Answer the exchange, or call `exchange.proceed()`: now, or later once something has been waited for."""
+        exchange.proceed()
+
+    def response(self, exchange: Exchange) -> ResponseFilter | None:
+        """Return the filter of this exchange's response; None to leave it alone."""
+        return None
+
+    def change_fields(self, fields: bytes) -> bytes:
+        """Return the field lines to send for a response with these, whatever the request."""
+        return fields
+
+    def failure(self, exchange: Exchange, status: int) -> Page | None:
+        """Return the page for a failure that the server itself answers (`Exchange.fail`); None for the usual one."""
+        return None
+
+
+def _overriding(middleware: tuple[Middleware, ...], side: str) -> list[Middleware]:
+    return [one for one in middleware if getattr(type(one), side) is not getattr(Middleware, side)]
+
+
+class Route(Struct, frozen=True):
+    """A rule about HTTP requests, compiled: looked up for each request. `make_route` makes it."""
+
+    name: str  # for logs: "dispatch[3] proxy /api/**"
+    handler: Handler
+    max_body_size: int
+    prefix: str = ""  # the pattern without its star: "/api" for "/api/**", "" for "/**"
+    aborts_on_close: bool = False  # a client that ends its side of an HTTP/1.1 connection is taken to be gone
+    #: The sides of the route's middleware, each in the order in which they are called.
+    gates: tuple[Callable[[str, Request], Refusal | None], ...] = ()
+    requests: tuple[Callable[[Exchange], None], ...] = ()
+    responses: tuple[Callable[[Exchange], ResponseFilter | None], ...] = ()
+    failures: tuple[Callable[[Exchange, int], Page | None], ...] = ()
+    change_fields: Callable[[bytes], bytes] | None = None
+    #: Returns the prepared answer to a plain request (`Request.is_plain`), or None. None: an exchange is always needed.
+    prepared: Callable[[Request], Prepared | None] | None = None
+    is_guarded: bool = False  # it has gates or request sides
+
+
+def make_route(
+    name: str,
+    handler: Handler,
+    max_body_size: int,
+    middleware: tuple[Middleware, ...] = (),
+    *,
+    prefix: str = "",
+    aborts_on_close: bool = False,
+) -> Route:
+    """Make a route; `middleware` in the order in which requests pass it."""
+    gates = tuple([one.gate for one in _overriding(middleware, "gate")])
+    requests = tuple([one.request for one in _overriding(middleware, "request")])
+    responses = tuple([one.response for one in reversed(_overriding(middleware, "response"))])
+    changes = [one.change_fields for one in reversed(_overriding(middleware, "change_fields"))]
+    return Route(
+        name=name,
+        handler=handler,
+        max_body_size=max_body_size,
+        prefix=prefix,
+        aborts_on_close=aborts_on_close,
+        gates=gates,
+        requests=requests,
+        responses=responses,
+        failures=tuple([one.failure for one in _overriding(middleware, "failure")]),
+        change_fields=_composed(changes),
+        prepared=None if requests or responses else getattr(handler, "prepared", None),
+        is_guarded=bool(gates or requests),
+    )
+
+
+def _composed(changes: Sequence[Callable[[bytes], bytes]]) -> Callable[[bytes], bytes] | None:
+    """Return one function for several changes of field lines; None for none."""
+    if len(changes) < 2:
+        return changes[0] if changes else None
+
+    def change(fields: bytes) -> bytes:
+        for one in changes:
+            fields = one(fields)
+        return fields
+
+    return change

@@ -18,6 +18,7 @@ from npserver.observe.access_log import AccessLog
 from npserver.observe.config import Logging
 from npserver.observe.log_file import LogFile
 from npserver.observe.log_formats import size
+from npserver.observe.request_record import RequestRecord
 
 VALUES = HeadValues(True, "example.com", "example.com:8080", NO_BODY, 0, True, True, False, b"", None)
 BLOCK = HeaderBlock([], (), VALUES)
@@ -35,7 +36,7 @@ def logged(log: AccessLog, one: Request, **changes: Any) -> None:
         "client_ip": "203.0.113.9", "request": one, "scheme": "http", "status": 200, "received": 0, "sent": 1234,
         "duration_s": 0.0123, "upstream": "", "request_id": "", "user": "",
     }  # fmt: skip
-    log.request(**(entry | changes))
+    log.request(RequestRecord(**(entry | changes)))
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Check]:
         ({"handler": "respond", "content_type": "a\r\nb"}, "is no media type"),
         ({"handler": "redirect", "to": "https://$hots"}, "did you mean $host?"),
         ({"handler": "redirect", "to": ""}, "is no URL"),
-        ({"handler": "respond", "response_headers": {"a b": "x"}}, "is no header name"),
+        ({"handler": "respond", "response_headers": {"a b": "x"}}, "is not a valid header name"),
         ({"handler": "respond", "headers": {"Content-Length": "1"}}, "set by the server itself"),
         (
             {"handler": "respond", "headers": {"Server": None}},

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from npserver.web.error_pages import last_page, phrase, render
+from npserver.web.error_pages import phrase, render
 
 
 @pytest.mark.parametrize(
@@ -37,10 +37,3 @@ def test_each_form_names_the_status_and_the_request() -> None:
 
 def test_a_status_without_a_name_is_an_error() -> None:
     assert phrase(599) == "Error"
-
-
-def test_bytes_that_are_no_request_get_a_plain_page_and_the_end() -> None:
-    head, _, body = last_page(400).partition(b"\r\n\r\n")
-    assert b"Connection: close" in head
-    assert b"Content-Length: %d" % len(body) in head
-    assert body == b"400 Bad Request\n"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from npserver.listen.listener import LiveListener
-    from npserver.web.server.front import HttpFront
+    from npserver.web.server.roles import Front
 
 LINGER_S = 2.0  # how long a client may go on sending after its connection was refused (RFC 9112 §9.6)
 _connection_ids = count(1)
@@ -36,7 +36,7 @@ class Downstream(asyncio.Protocol):
 
     def __init__(self, listener: LiveListener) -> None:
         self.listener = listener
-        self.front = cast("HttpFront", listener.front)
+        self.front = cast("Front", listener.front)
         self.context = listener.context
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set before anything else is called
         self.id = next(_connection_ids)

@@ -1,6 +1,6 @@
-"""What an exchange is whatever version of HTTP carries it: request, route, who asks, error pages, log and counters.
+"""Code shared by HTTP/1.1 and HTTP/2 exchanges: request, route, middleware, client address, error pages, the record.
 
-The base of `web.server.http1.response` (HTTP/1.1) and `web.server.http2.exchange`, which add how a response is written.
+The base of `web.server.http1.response` and `web.server.http2.exchange`, which add how a response is written.
 """
 
 from __future__ import annotations
@@ -8,70 +8,56 @@ from __future__ import annotations
 import logging
 import os
 import time
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
-from npserver.http.forwarded import client_address
+from msgspec import Struct
+
+from npserver.http.request import Request
+from npserver.observe.request_record import RequestRecord
+from npserver.runtime.context import Context
 from npserver.web import error_pages
+from npserver.web.exchange import Exchange, ResponseSource, ResponseStart, Route
+from npserver.web.server.file_source import FileSource
+from npserver.web.server.response_filters import ResponseFilters
+from npserver.web.server.roles import Body, Connection
 
 if TYPE_CHECKING:
-    from npserver.http.request import Request
-    from npserver.runtime.context import Context
-    from npserver.web.exchange import BodySink, Exchange, Source
-    from npserver.web.route import Route
-    from npserver.web.server.client_connection import Downstream
+    import asyncio
+
+    from npserver.web.exchange import BodySink
 
 log = logging.getLogger("npserver.http")
 
-
-class Body(Protocol):
-    """What is still to come of a request's body, and who takes it."""
-
-    received: int  # bytes
-
-    def deliver_to(self, sink: BodySink) -> None:
-        """From now on the body goes to `sink`; a client that asked whether to send it is told so."""
-
-    def pause(self) -> None:
-        """Give the sink no more for now."""
-
-    def resume(self) -> None:
-        """Go on."""
+C = TypeVar("C", bound=Connection)
 
 
-class ExchangeBase:
+class ExchangeBase(Struct, Generic[C], eq=False):
     """One request and its response."""
 
-    # body    what is still to come of the request's, None if there is none
-    # status  0 until answered
-    # sent    bytes of the body
-    # started when, by the monotonic clock; 0 if nothing is logged
+    # body       the request's, None if there is none
+    # status     0 until answered
+    # sent       bytes of the response's body
+    # started    when, by the monotonic clock; 0 if nothing is logged
+    # _stage     how many request sides of middleware have had the request
+    # _filters   the response sides of middleware, while a response passes them
+    # _is_filtered   a whole response has passed them
 
-    __slots__ = (
-        "_request_id", "_source", "body", "client_ip", "connection", "context", "request", "route", "sent", "started",
-        "status", "upstream", "user",
-    )  # fmt: skip
-
+    connection: C
+    context: Context
     request: Request
     route: Route
-
-    def __init__(self, connection: Downstream, request: Request, route: Route) -> None:
-        # hot: static-small
-        self.connection = connection
-        self.context: Context = connection.context
-        self.request = request
-        self.route = route
-        self.client_ip = connection.client_ip
-        self.status = 0
-        self.sent = 0
-        self.upstream = ""
-        self.user = ""
-        self.body: Body | None = None
-        self._source: Source | None = None
-        self._request_id = ""
-        self.started = time.monotonic() if self.context.access_log.enabled else 0.0
-        trusted = connection.front.trusted
-        if trusted is not None and connection.client_ip in trusted:
-            self.client_ip = client_address(connection.client_ip, request.fields, trusted)
+    client_ip: str
+    started: float = 0.0
+    body: Body | None = None
+    status: int = 0
+    sent: int = 0
+    upstream: str = ""
+    user: str = ""
+    _source: ResponseSource | None = None
+    _request_id: str = ""
+    _stage: int = 0
+    _filters: ResponseFilters | None = None
+    _is_filtered: bool = False
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.request.method} {self.request.path} {self.status or 'unanswered'}>"
@@ -83,12 +69,12 @@ class ExchangeBase:
 
     @property
     def peer_ip(self) -> str:
-        """Who the connection is from."""
+        """The address of the connection's other end."""
         return self.connection.client_ip
 
     @property
     def scheme(self) -> str:
-        """What the client speaks to us: "http" or "https"."""
+        """The client's scheme: "http" or "https"."""
         return self.connection.scheme
 
     @property
@@ -114,50 +100,73 @@ class ExchangeBase:
         found: object | None = self.connection.transport.get_extra_info("ssl_object")
         return found
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether the exchange is over: the client is gone, or it has been answered."""
+        raise NotImplementedError
+
     # ── for the server ──
 
     def run(self) -> None:
-        """Let the guards, then the handler, have it."""
-        # hot: static-small
+        """Pass the request through the gates and the middleware to the handler."""
+        # hot: proxy-small
         route = self.route
         try:
-            for guard in route.guards:
-                if not guard(self):  # type: ignore[arg-type]  # whole in each of its kinds
+            if not route.is_guarded:
+                route.handler.handle(cast("Exchange", self))
+                return
+            for gate in route.gates:
+                if (refusal := gate(self.client_ip, self.request)) is not None:
+                    self.fail(refusal.status, refusal.reason, refusal.key, refusal.fields)
                     return
-            route.handler.handle(self)  # type: ignore[arg-type]
+        except Exception:
+            log.exception("error in %s", route.name)
+            self.break_off()
+            return
+        self.proceed()
+
+    def proceed(self) -> None:
+        """Let the next middleware have the request, or the handler after the last one."""
+        route, stage = self.route, self._stage
+        self._stage = stage + 1
+        if self.is_gone or self.status:
+            return  # the client left while a middleware waited
+        try:
+            if stage < len(route.requests):
+                route.requests[stage](cast("Exchange", self))
+            elif stage == len(route.requests):
+                route.handler.handle(cast("Exchange", self))
+            else:
+                raise RuntimeError("proceed() was called twice by one middleware")
         except Exception:
             log.exception("error in %s", route.name)
             self.break_off()
 
     def break_off(self) -> None:
-        """Our own fault: 500 if nothing is sent yet, else close."""
+        """End after an error of ours: 500 if nothing is sent yet, else close."""
         if self.status:
             self.abort("internal error")
         else:
             self.fail(500, "internal error")
 
-    def _rewrite(self, fields: bytes) -> bytes:
-        assert self.route.rewrite_fields is not None
-        return self.route.rewrite_fields(cast("Exchange", self), fields)
-
-    def _log(self, status: int, received: int = 0) -> None:
+    def _finished(self, status: int, received: int = 0) -> None:
+        """Count the request, and log it."""
+        if self.body is not None:
+            received = received or self.body.received
         front = self.connection.front
-        tallies = front.tallies
-        tallies[front.requests_tally] += 1
-        tallies[front.class_tallies[status // 100]] += 1
-        tallies[front.sent_tally] += self.sent
-        received = received or (self.body.received if self.body is not None else 0)
-        tallies[front.received_tally] += received
-        if self.started:
-            self.context.access_log.request(
-                client_ip=self.client_ip, request=self.request, scheme=self.connection.scheme, status=status,
-                received=received, sent=self.sent, duration_s=time.monotonic() - self.started,
-                upstream=self.upstream, request_id=self._request_id, user=self.user,
-            )  # fmt: skip
+        if not self.started:
+            front.count(status, self.sent, received)
+            return
+        front.finished(
+            RequestRecord(
+                self.client_ip, self.request, self.connection.scheme, status, received, self.sent,
+                time.monotonic() - self.started, self.upstream, self._request_id, self.user,
+            )
+        )  # fmt: skip
 
     # ── for handlers ──
 
-    def watch(self, source: Source) -> None:
+    def watch(self, source: ResponseSource) -> None:
         """Have `source.cancel` called if the client goes before `start`."""
         self._source = source
 
@@ -174,18 +183,21 @@ class ExchangeBase:
             self.body.pause()
 
     def resume_receiving(self) -> None:
-        """Go on."""
+        """Continue to give the body to the sink."""
         if self.body is not None:
             self.body.resume()
 
     def fail(self, status: int, reason: str = "", key: str = "", fields: bytes = b"") -> None:
-        """Answer with an error page; the reason goes to the log."""
+        """Answer with an error page; the reason and the config's key go to the log."""
         if reason:
             level = logging.WARNING if status >= 500 else logging.INFO if key else logging.DEBUG
             log.log(level, "%d for %s %s from %s: %s%s", status, self.request.method, self.request.path, self.client_ip,
                     reason, f" ({key})" if key else "")  # fmt: skip
-        page = self.route.error_pages.get(status)
-        if page is None:
+        for failure in self.route.failures:
+            page = failure(cast("Exchange", self), status)
+            if page is not None:
+                break
+        else:
             page = error_pages.render(status, self.request.fields.get(b"accept", b""), self._request_id)
         self.respond(status, fields + page[0], page[1])
 
@@ -193,6 +205,112 @@ class ExchangeBase:
         """Answer whole."""
         raise NotImplementedError
 
+    def inform(self, status: int, fields: bytes) -> None:
+        """Send an interim response before the real one."""
+        if self.status or self.is_gone:
+            return
+        if self.route.responses:
+            fields = self._response_filters().interim(status, fields)
+        self._send_interim(status, fields)
+
+    def start(self, status: int, fields: bytes, length: int | None, source: ResponseSource | None) -> None:
+        """Begin a streamed response."""
+        self._source = source
+        if self.is_gone or self.status:
+            return
+        if self.route.responses:
+            head = self._response_filters().start(self._response_start(status, fields, length))
+            status, fields, length = head.status, head.fields, head.length
+        self._send_start(status, fields, length)
+
+    def send_file(self, status: int, fields: bytes, file: int, offset: int, length: int) -> None:
+        """Answer with a part of an open file, which is closed in the end."""
+        if self.is_gone or self.status:
+            os.close(file)
+            return
+        if self.route.responses:
+            filters = self._response_filters()
+            head = filters.start(self._response_start(status, fields, length))
+            if filters.wants_body:
+                self._source = source = FileSource(cast("Exchange", self), file, offset, length)
+                self._send_start(head.status, head.fields, head.length)
+                source.copy()
+                return
+            status, fields = head.status, head.fields
+        self._send_file(status, fields, file, offset, length)
+
+    def write(self, data: bytes) -> None:
+        """Send a piece."""
+        # hot: proxy-1m
+        if self._filters is not None:
+            data = self._filters.data(data)
+        if data:
+            self._send_data(data)
+
+    def finish(self, trailers: bytes = b"") -> None:
+        """The response is complete."""
+        if self._filters is not None:
+            if self.is_gone:
+                return
+            data, trailers = self._filters.end(trailers)
+            self._filters = None
+            if data:
+                self._send_data(data)
+        self._send_end(trailers)
+
     def abort(self, reason: str) -> None:
         """End so that the client sees a truncated answer."""
+        raise NotImplementedError
+
+    # ── response filters ──
+
+    def _respond_filtered(self, status: int, fields: bytes, body: bytes) -> None:
+        """Answer whole, through the filters."""
+        filters = self._response_filters()
+        head = filters.start(self._response_start(status, fields, len(body)))
+        trailers = b""
+        if filters.wants_body:
+            body, trailers = filters.end_after(body)
+        self._filters = None
+        self._is_filtered = True
+        if not trailers:
+            self.respond(head.status, head.fields, body)
+            return
+        self._send_start(head.status, head.fields, None)
+        self._send_data(body)
+        self._send_end(trailers)
+
+    def _response_start(self, status: int, fields: bytes, length: int | None) -> ResponseStart:
+        return ResponseStart(status, fields, length, self.request.method != "HEAD" and status not in (204, 304))
+
+    def _response_filters(self) -> ResponseFilters:
+        if self._filters is None:
+            self._filters = ResponseFilters(cast("Exchange", self))
+        return self._filters
+
+    def _cancel_filters(self) -> None:
+        """The response ends before it is complete."""
+        filters, self._filters = self._filters, None
+        if filters is not None:
+            filters.cancel()
+
+    # ── how a version of HTTP writes it ──
+
+    def _send_interim(self, status: int, fields: bytes) -> None:
+        raise NotImplementedError
+
+    def _send_start(self, status: int, fields: bytes, length: int | None) -> None:
+        raise NotImplementedError
+
+    def _send_data(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    def _send_end(self, trailers: bytes) -> None:
+        raise NotImplementedError
+
+    def _send_file(self, status: int, fields: bytes, file: int, offset: int, length: int) -> None:
+        raise NotImplementedError
+
+    def switch(self, fields: bytes) -> tuple[asyncio.Transport, bytes]:
+        """Answer 101 and hand the connection over."""
         raise NotImplementedError

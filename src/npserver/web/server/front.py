@@ -16,10 +16,10 @@ from npserver.http.memo import Memo, seen_before
 from npserver.http.request import NO_BODY, Fields, Request
 from npserver.http.request_parser import parse_head
 from npserver.runtime.deadlines import PERIOD_S
-from npserver.web.route import Route
+from npserver.web.exchange import Route, make_route
+from npserver.web.server.http1.answer import STATUS_LINES
 from npserver.web.server.http1.connection import HttpConnection
 from npserver.web.server.http1.one_shot import greet
-from npserver.web.server.http1.response import STATUS_LINES
 from npserver.web.server.settings import HttpSettings, Router
 
 if TYPE_CHECKING:
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from npserver.listen.first_bytes import Greeter
     from npserver.listen.listener import LiveListener
     from npserver.networks import AddressSet
+    from npserver.observe.request_record import RequestRecord
     from npserver.runtime.context import Context
-    from npserver.web.exchange import Exchange
+    from npserver.web.exchange import Exchange, Prepared
 
 log = logging.getLogger("npserver.http")
 
@@ -87,8 +88,8 @@ class HttpFront:
         self.max_requests = self.settings.max_requests_per_connection
         self.idle_s = self.settings.idle_timeout_s + PERIOD_S  # counted from the last sweep
         self.trusted = trusted
-        self.unrouted = Route("unrouted", Unrouted(), max_body_size)
-        self.options = Route("options", ServerOptions(), max_body_size)
+        self.unrouted = make_route("unrouted", Unrouted(), max_body_size)
+        self.options = make_route("options", ServerOptions(), max_body_size)
         self._routes: Memo[tuple[str, str], Route] = Memo(
             lambda place: self.options if place[1] == "*" else router.find(*place) or self.unrouted, REMEMBERED_ROUTES
         )
@@ -98,6 +99,7 @@ class HttpFront:
             else b""
         )
         self.common_fields = b""  # Date and Server
+        self.composed: dict[Prepared, bytes] = {}  # answers from memory as they are sent this second
         self.starts = _Starts(self)  # of heads: a status line with them
         self.deadline = 0.0
         self.expire(context.loop.time())
@@ -108,12 +110,10 @@ class HttpFront:
         self._field_lists: dict[Fields, tuple[Request, Route]] = {}  # the same for HTTP/2
         self._sighted: set[int] = set()
         row = context.row
-        self.slots = row.slots
-        self.tallies = row.tallies
-        self.requests_tally = row.tally("http.requests")
-        self.class_tallies = [row.tally(f"http.responses.{digit}xx") for digit in range(6)]
-        self.sent_tally = row.tally("http.sent_bytes")
-        self.received_tally = row.tally("http.received_bytes")
+        self._tallies = row.tallies
+        self._class_tallies = [row.tally(f"http.responses.{digit}xx", total="http.requests") for digit in range(6)]
+        self._sent_tally = row.tally("http.sent_bytes")
+        self._received_tally = row.tally("http.received_bytes")
         self.connections_slot = row.slot("gauge.http.connections")
         self.accepted_slot = row.slot("http.connections")
         self.rejected_slot = row.slot("http.rejected_connections")
@@ -173,9 +173,25 @@ class HttpFront:
                 self._field_lists[fields] = found
         return found
 
+    def count(self, status: int, sent: int, received: int = 0) -> None:
+        """Count a finished request: its status, and the bytes of both bodies."""
+        # hot: static-small, proxy-small
+        tallies = self._tallies
+        tallies[self._class_tallies[status // 100]] += 1
+        tallies[self._sent_tally] += sent
+        if received:
+            tallies[self._received_tally] += received
+
+    def finished(self, record: RequestRecord) -> None:
+        """Count a finished request, and log it."""
+        # hot: access-log
+        self.count(record.status, record.sent, record.received)
+        self.context.access_log.request(record)
+
     def expire(self, now: float) -> None:
         """Write the Date and Server lines anew; the sweeper calls it at each second's turn."""
         wall = time.time()
         self.deadline = now + 1.0 - wall % 1.0
         self.common_fields = b"Date: " + format_date(wall).encode() + b"\r\n" + self._server_line
         self.starts.clear()
+        self.composed.clear()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct, field
 
 from npserver.http.request_parser import HeadLimits
-from npserver.web.route import Route
+from npserver.web.exchange import Route
 
 if TYPE_CHECKING:
     pass

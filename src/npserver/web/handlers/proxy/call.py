@@ -1,8 +1,8 @@
 """One request on its way through the proxy: target, connection, answer, another attempt where that is allowed.
 
-Made by `web.handlers.proxy.handler.Proxy` for each exchange. It is the sink of the upstream's answer and the source of
-the client's, so every piece is passed on as it comes and each side slows the other; `web.handlers.proxy.upload` does
-the same for the body sent. What may be tried again stands in `upstream.retry`."""
+Made by `web.handlers.proxy.handler.ProxyHandler` for each exchange. It is the sink of the upstream's answer and the
+source of the client's, so every piece is passed on as it comes and each side slows the other;
+`web.handlers.proxy.upload` does the same for the body sent. What may be tried again stands in `upstream.retry`."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from npserver.web.handlers.proxy.upgrade import switch_fault
 if TYPE_CHECKING:
     from npserver.upstream.target import Target
     from npserver.web.exchange import Exchange
-    from npserver.web.handlers.proxy.handler import Proxy
+    from npserver.web.handlers.proxy.proxy import Proxy
     from npserver.web.handlers.proxy.upload import Upload
 
 
-class ProxyCall(Struct, eq=False, kw_only=True):
+class ProxyCall(Struct, eq=False):
     """One exchange's way to an upstream and back."""
 
     # tried, attempts     targets that failed, and how many were tried
@@ -57,6 +57,7 @@ class ProxyCall(Struct, eq=False, kw_only=True):
 
     def use(self, target: Target, *, fresh: bool = False) -> None:
         """Send the request to `target`, over an idle connection if there is one."""
+        # hot: proxy-small
         exchange, proxy = self.exchange, self.proxy
         try:
             self.head = proxy.compose(exchange, target)
@@ -71,7 +72,12 @@ class ProxyCall(Struct, eq=False, kw_only=True):
         exchange.upstream = target.uri
         idle = target.pool.idle
         if idle and not fresh:
-            client = idle.pop() if exchange.request.is_idempotent else target.pool.take_quiet()
+            request = exchange.request
+            if request.is_plain:
+                self.client = idle.pop()
+                self.client.ask(self, proxy.settings.client, self.head)
+                return
+            client = idle.pop() if request.is_idempotent else target.pool.take_quiet()
             if client is not None:
                 self._send(client)
                 return
@@ -103,6 +109,7 @@ class ProxyCall(Struct, eq=False, kw_only=True):
             self._send(client)
 
     def _send(self, client: HttpClient) -> None:
+        # hot: proxy-small
         self.client = client
         upload = self.upload
         is_head = self.exchange.request.method == "HEAD"
@@ -159,12 +166,19 @@ class ProxyCall(Struct, eq=False, kw_only=True):
 
     def response_whole(self, head: ResponseHead, body: bytes) -> None:
         """The answer, all of it."""
+        # hot: proxy-small
         self.client = None
+        target, exchange, proxy = self.target, self.exchange, self.proxy
+        assert target is not None
+        if head.is_plain and exchange.request.is_plain and proxy.sticky is None:
+            self.is_over = True
+            self.target = None
+            target.slots[target.active_slot] -= 1  # what `release` does, written out
+            exchange.respond(head.status, head.fields, body)
+            return
         status = head.status
         if status in RETRIED_STATUSES and self._retries_status(status):
             return
-        target, exchange, proxy = self.target, self.exchange, self.proxy
-        assert target is not None
         self.is_over = True
         if self.upload is not None:
             self.upload.stop()

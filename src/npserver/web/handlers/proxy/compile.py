@@ -12,8 +12,9 @@ from npserver.regex import regex
 from npserver.upstream.compile import named, single, with_tls
 from npserver.upstream.response_sink import ClientSettings
 from npserver.upstream.retry import RetryPolicy
-from npserver.web.handlers.proxy.handler import Proxy, ProxySettings
-from npserver.web.middleware.headers import compile_header_map
+from npserver.web.handlers.proxy.handler import ProxyHandler
+from npserver.web.handlers.proxy.proxy import Proxy, ProxySettings
+from npserver.web.middleware.headers.changes import compile_changes
 from npserver.web.trusted_proxies import TRUSTED_PROXIES
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _PLACE = regex(r"\$(\d)|\\(?![1-9])")
 _HTTP_TARGETS = schemes_reaching(HTTP)
 
 
-def compile_proxy(compilation: Compilation, path: Path, rule: ProxyRule) -> Proxy | None:
+def compile_proxy(compilation: Compilation, path: Path, rule: ProxyRule) -> ProxyHandler | None:
     """Make the handler of a proxy rule; None if it has errors, which stand in the report."""
     report = compilation.report
     found = _find_upstream(compilation, path, rule)
@@ -34,7 +35,7 @@ def compile_proxy(compilation: Compilation, path: Path, rule: ProxyRule) -> Prox
     strip = _compile_strip(report, path, rule)
     rewrites = _compile_rewrites(report, path, rule)
     try:
-        rewrite_fields = compile_header_map(rule.headers)
+        changes = compile_changes(rule.headers)
     except ValueError as error:
         report.error((*path, "headers"), str(error))
         return None
@@ -43,7 +44,7 @@ def compile_proxy(compilation: Compilation, path: Path, rule: ProxyRule) -> Prox
     upstream = found.variant(**_overrides(rule, found))
     settings = upstream.settings
     connect = rule.timeouts.connect
-    return Proxy(
+    proxy = Proxy(
         upstream,
         ProxySettings(
             client=_client_settings(rule, upstream),
@@ -57,9 +58,10 @@ def compile_proxy(compilation: Compilation, path: Path, rule: ProxyRule) -> Prox
             preserve_host=rule.preserve_host,
             forwarded=rule.forwarded,
             trusted=TRUSTED_PROXIES.of(compilation),
-            rewrite_fields=rewrite_fields,
+            changes=changes,
         ),
     )
+    return ProxyHandler(proxy)
 
 
 def _find_upstream(compilation: Compilation, path: Path, rule: ProxyRule) -> Upstream | None:

@@ -1,18 +1,15 @@
 """The keys of handler `redirect`."""
 
-# ruff: noqa: RUF012 - msgspec copies defaults for each struct
-
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from npserver.config.section import D, HeaderMap
-from npserver.web.config import HttpRule
+from npserver.config.section import D
+from npserver.web.config import AnswerRule
 
 
-class RedirectRule(HttpRule, tag_field="handler", tag="redirect", frozen=True, kw_only=True):
+class RedirectRule(AnswerRule, tag_field="handler", tag="redirect", frozen=True, kw_only=True):
     """Send the client elsewhere."""
 
     to: Annotated[str, D("where to: `https://$host$path$query`")]
     status: Annotated[Literal[301, 302, 303, 307, 308], D("the status code")] = 308
-    headers: Annotated[HeaderMap, D("another name for `response_headers`")] = {}

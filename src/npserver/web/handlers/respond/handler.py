@@ -13,28 +13,27 @@ _BODYLESS = frozenset({204, 205, 304})
 
 
 class RespondHandler:
-    """Gives the same answer to every request, or one that differs by variables only."""
+    """Gives every request the same answer, or one that differs by variables only."""
 
-    __slots__ = ("_body", "_fields", "_template", "body", "head", "status")
+    __slots__ = ("_body", "_template", "body", "fields", "status")
 
     def __init__(self, status: int, content_type: str, template: Template, constant: str | None) -> None:
         self.status = status
         is_empty = status in _BODYLESS or constant == ""
-        self._fields = b"" if is_empty else b"Content-Type: %b\r\n" % content_type.encode("latin-1")
+        self.fields = b"" if is_empty else b"Content-Type: %b\r\n" % content_type.encode("latin-1")
         self._template = template
         self._body = b"" if is_empty else None if constant is None else constant.encode("utf-8", "replace")
         self.body = self._body or b""
-        self.head = b"%bContent-Length: %d\r\n\r\n" % (self._fields, len(self.body))
 
     def handle(self, exchange: Exchange) -> None:
         """Answer."""
         body = self._body
         if body is None:
             body = self._template(exchange).encode("utf-8", "replace")
-        exchange.respond(self.status, self._fields, body)
+        exchange.respond(self.status, self.fields, body)
 
-    def ready(self, _: Request) -> RespondHandler | None:
-        """Give itself where the answer is always the same, and has a body."""
+    def prepared(self, _: Request) -> RespondHandler | None:
+        """Return itself as the prepared answer if it is the same for every request and has a body."""
         return self if self.body else None
 
 

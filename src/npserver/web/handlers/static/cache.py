@@ -29,7 +29,7 @@ NO_SIBLINGS = Siblings(None, ())
 class Answer:
     """One representation of a file: its fields and, if it is kept in memory, its body."""
 
-    __slots__ = ("body", "coding", "etag", "fields", "head", "not_modified_fields", "path", "size", "untyped_fields")
+    __slots__ = ("body", "coding", "etag", "fields", "is_kept", "not_modified_fields", "path", "size", "untyped_fields")
 
     status = 200
 
@@ -41,18 +41,18 @@ class Answer:
         self.fields = content_type + untyped_fields
         self.untyped_fields = untyped_fields  # without Content-Type
         self.not_modified_fields = not_modified_fields  # what a 304 carries
-        self.body = b""  # if `head` is set
-        self.head = b""  # as `web.route.Ready` has it, once the body is kept in memory
+        self.body = b""  # if `is_kept`
+        self.is_kept = False  # the body is in memory: this can be sent as it is (`web.exchange.Prepared`)
         self.path = ""  # below the root: the file these bytes are in; "" if they are made by compressing
         self.size = 0  # bytes, if `path` is set
 
     def __repr__(self) -> str:
-        return f"<Answer {self.coding} {self.etag.decode()} {'in memory' if self.head else self.path}>"
+        return f"<Answer {self.coding} {self.etag.decode()} {'in memory' if self.is_kept else self.path}>"
 
     def keep(self, body: bytes) -> None:
         """Keep the body in memory: from now on the answer can be sent as it is."""
         self.body = body
-        self.head = b"%bContent-Length: %d\r\n\r\n" % (self.fields, len(body))
+        self.is_kept = True
 
 
 class Entry:

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from npserver.config.section import D, HeaderMap, OneOrMany, Section
+from npserver.config.section import D, OneOrMany, Section
 from npserver.config.units import Seconds, Size
-from npserver.web.config import Compression, HttpRule
+from npserver.web.config import AnswerRule, Compression
 
 
-class StaticRule(HttpRule, tag_field="handler", tag="static", frozen=True, kw_only=True):
+class StaticRule(AnswerRule, tag_field="handler", tag="static", frozen=True, kw_only=True):
     """Serve files from a directory."""
 
     root: Annotated[str, D("the directory; the rule's path prefix is taken off first")] = "./public"
@@ -27,7 +27,6 @@ class StaticRule(HttpRule, tag_field="handler", tag="static", frozen=True, kw_on
     precompressed: Annotated[bool, D("use `.br .zst .gz` files lying beside the file")] = True
     follow_symlinks: Annotated[bool, D("links that leave root are followed")] = False
     dotfiles: Annotated[bool, D("serve names that start with a dot; `.well-known` is always served")] = False
-    headers: Annotated[HeaderMap, D("another name for `response_headers`")] = {}
 
 
 class FileCache(Section, frozen=True, kw_only=True):

@@ -108,7 +108,7 @@ class Files:
 
     def keep_compressed(self, entry: Entry, answer: Answer, body: bytes, ranking: tuple[str, ...]) -> Answer:
         """Take the result of compressing; gives what to send: the plain answer if that is the shorter one."""
-        if answer.head:
+        if answer.is_kept:
             return answer  # another request has waited for the same
         if IDENTITY in ranking and len(body) >= entry.identity[2]:
             plain = entry.by_coding[answer.coding] = entry.by_coding[IDENTITY]
@@ -138,7 +138,7 @@ class Files:
     def read(self, entry: Entry) -> bytes | None:
         """Give a file's whole content, None if it is no longer what the entry says. May be called in a thread."""
         plain = entry.by_coding[IDENTITY]
-        if plain.head:
+        if plain.is_kept:
             return plain.body
         opened = self._settings.root.open_again(entry.path)
         if isinstance(opened, Lack):

@@ -88,13 +88,13 @@ class StaticHandler:
     def handle(self, exchange: Exchange) -> None:
         """Answer with a file, a listing, a redirect to a directory, or an error."""
         request = exchange.request
-        if request.is_plain and (answer := self.ready(request)) is not None:
+        if request.is_plain and (answer := self.prepared(request)) is not None:
             exchange.respond(200, answer.fields, answer.body)
         else:
             self._serve(exchange, ATTEMPTS)
 
-    def ready(self, request: Request) -> Answer | None:
-        """Give what answers a plain request, if that is in memory and is what the file says."""
+    def prepared(self, request: Request) -> Answer | None:
+        """Return the answer to a plain request if it is in memory and the file has not changed."""
         # hot: static-small
         entry = self._by_request.get(request.path)
         if entry is not None and (
@@ -244,7 +244,7 @@ class StaticHandler:
 
     def _send(self, exchange: Exchange, entry: Entry, answer: Answer, ranking: tuple[str, ...], attempts: int) -> None:
         """Send a whole representation."""
-        if answer.head:
+        if answer.is_kept:
             if entry.bytes and entry.by_coding.get(answer.coding) is answer:
                 entry.answers[ranking] = answer
             exchange.respond(200, answer.fields, answer.body)
@@ -259,7 +259,7 @@ class StaticHandler:
     ) -> None:
         if not parts:
             exchange.fail(416, fields=b"Content-Range: %b\r\n" % unsatisfied_range(answer.size))
-        elif answer.head:
+        elif answer.is_kept:
             respond_parts(exchange, answer, entry.content_type, parts, answer.body)
         elif (opened := self._open(exchange, entry, answer, attempts)) is not None:
             send_parts(exchange, answer, entry.content_type, parts, *opened)

@@ -5,18 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from npserver.errors import clip
-from npserver.web.checks import CONTROL
-from npserver.web.middleware.basic_auth.config import BasicAuth
-from npserver.web.middleware.basic_auth.guard import PasswordGuard
+from npserver.web.checks import CONTROL, rule_key
+from npserver.web.middleware.basic_auth.check import PasswordCheck
+from npserver.web.middleware.basic_auth.passwords import parse_hash
 
 if TYPE_CHECKING:
-    from npserver.config.report import Path, Report
+    from npserver.config.report import Path
+    from npserver.runtime.compilation import Compilation
+    from npserver.web.config import HttpRule
 
 
-def compile_basic_auth(report: Report, path: Path, auth: BasicAuth, key: str) -> PasswordGuard:
-    """Make the check of a rule's `basic_auth`. What is wrong with it stands in `report`."""
-    from npserver.web.middleware.basic_auth.passwords import parse_hash
-
+def compile_basic_auth(compilation: Compilation, path: Path, rule: HttpRule) -> PasswordCheck | None:
+    """Make the check of a rule's `basic_auth`. Errors stand in the report."""
+    auth, report = rule.basic_auth, compilation.report
+    if auth is None:
+        return None
     users = {}
     for name, text in auth.users.items():
         try:
@@ -29,4 +32,4 @@ def compile_basic_auth(report: Report, path: Path, auth: BasicAuth, key: str) ->
         report.warn((*path, "basic_auth", "users"), "'users' is empty: nobody can come in")
     if CONTROL.search(auth.realm):
         report.error((*path, "basic_auth", "realm"), "'realm' holds a control character")
-    return PasswordGuard(users, auth.realm, f"{key}.basic_auth")
+    return PasswordCheck(users, auth.realm, f"{rule_key(path)}.basic_auth")

@@ -9,22 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from npserver.errors import BadRequest
-from npserver.http.request import Request
+from npserver.http.forwarded import client_address
+from npserver.http.request import NO_BODY, Request
 from npserver.http.request_parser import check_partial_head, first_fault
 from npserver.runtime.deadlines import NEVER
-from npserver.web.error_pages import last_page
 from npserver.web.server.client_connection import LINGER_S, Downstream
+from npserver.web.server.http1.answer import final_answer, prepared_answer
 from npserver.web.server.http1.exchange import HttpExchange
-from npserver.web.server.http1.prepared import answer_ready
 from npserver.web.server.http1.state import BODY, CLOSED, CLOSING, HANDLER, HEAD, IDLE, SWITCHED, WRITING
 
 if TYPE_CHECKING:
     from npserver.listen.listener import LiveListener
-    from npserver.web.route import Route
-    from npserver.web.server.front import HttpFront
+    from npserver.web.exchange import Route
+    from npserver.web.server.roles import Front
 
 log = logging.getLogger("npserver.http")
 
@@ -61,7 +62,7 @@ class HttpConnection(Downstream):
         self.deadline = self.context.sweeper.now + self.front.idle_s
         if limit:
             log.info("503 to %s: %s reached", self.client_ip, limit)
-            self.transport.write(self.front.starts[503] + b"Retry-After: 5\r\n" + last_page(503))
+            self.transport.write(final_answer(self.front, 503, b"Retry-After: 5\r\n"))
             self.linger()
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -141,14 +142,8 @@ class HttpConnection(Downstream):
                     self._serve(data)  # more than one head, as an empty line is no field; or it is refused there
                     return
             request, route = found
-            if request.is_plain:
-                pass_on = route.pass_on
-                if route.ready is not None:
-                    if answer_ready(self, request, route):
-                        return
-                elif pass_on is not None and pass_on(self, request, route):
-                    return
-            self._begin(request, route, b"")
+            if route.prepared is None or not request.is_plain or not self._answer_prepared(request, route):
+                self._begin(request, route, b"")
         elif self.exchange is None:
             if self.state is CLOSING:
                 return
@@ -201,7 +196,7 @@ class HttpConnection(Downstream):
     def _serve_all(self, data: bytes) -> None:
         front = self.front
         if front is not self.listener.front:
-            front = self.front = cast("HttpFront", self.listener.front)  # a reload has put a new one in place
+            front = self.front = cast("Front", self.listener.front)  # a reload has put a new one in place
         turns = 0
         while data:
             found = front.heads.get(data)
@@ -226,15 +221,12 @@ class HttpConnection(Downstream):
                     self._refuse(first_fault(head, front.settings.head_limits, error))
                     return
             request, route = found
-            if route.ready is not None and request.is_plain and answer_ready(self, request, route):
+            if route.prepared is not None and request.is_plain and self._answer_prepared(request, route):
                 if self.state is CLOSING or self.state is CLOSED:
                     return
                 data = rest
             else:
-                if route.pass_on is not None and request.is_plain and route.pass_on(self, request, route):
-                    self.hold(rest)
-                else:
-                    self._begin(request, route, rest)
+                self._begin(request, route, rest)
                 if self.exchange is not None or self.state is CLOSING or self.state is CLOSED:
                     return
                 data = self.buffer
@@ -278,16 +270,43 @@ class HttpConnection(Downstream):
         else:
             self.close()
 
-    def _begin(self, request: Request, route: Route, rest: bytes) -> None:
+    def _answer_prepared(self, request: Request, route: Route) -> bool:
+        """Answer a plain request from memory. Return False if it takes an exchange."""
         # hot: static-small
+        if self.is_misdirected is not None:
+            return False
+        front, context = self.front, self.context
+        requests = self.requests + 1
+        is_last = not request.keep_alive or self.read_all or context.draining or requests >= front.max_requests
+        answer = prepared_answer(front, request, route, self.client_ip, self.scheme, is_last=is_last)
+        if answer is None:
+            return False
+        self.requests = requests
+        self.state = IDLE
+        self.deadline = context.sweeper.now + front.idle_s
+        if isinstance(answer, bytes):
+            self.transport.write(answer)
+        else:
+            self.transport.writelines(answer)
+        if is_last:
+            self.leave(request)
+        return True
+
+    def _begin(self, request: Request, route: Route, rest: bytes) -> None:
+        # hot: proxy-small
         self.requests += 1
         self.state = HANDLER
         self.deadline = NEVER
-        exchange = self.exchange = HttpExchange(self, request, route)
+        context, front = self.context, self.front
+        exchange = self.exchange = HttpExchange(
+            self, context, request, route, self.client_ip, monotonic() if context.access_log.enabled else 0.0
+        )
+        if front.trusted is not None and self.client_ip in front.trusted:
+            exchange.client_ip = client_address(self.client_ip, request.fields, front.trusted)
         if self.is_misdirected is not None and self.is_misdirected(request.host):
             exchange.fail(421, f"{request.host} asks for other client certificates than this connection was made for")
             return
-        if exchange.body is not None:
+        if request.framing is not NO_BODY:
             if not exchange.admit_body():
                 return
             if rest:
@@ -300,12 +319,10 @@ class HttpConnection(Downstream):
 
     def _refuse(self, error: BadRequest) -> None:
         """Answer bytes that are no request, and close."""
-        front = self.front
-        front.tallies[front.requests_tally] += 1
-        front.tallies[front.class_tallies[error.status // 100]] += 1
+        self.front.count(error.status, 0)
         level = logging.INFO if error.key else logging.DEBUG
         log.log(level, "%d to %s: %s%s", error.status, self.client_ip, error, f" ({error.key})" if error.key else "")
-        self.transport.write(front.starts[error.status] + last_page(error.status))
+        self.transport.write(final_answer(self.front, error.status))
         self.linger()
 
     # ── writing ──
@@ -336,8 +353,9 @@ class HttpConnection(Downstream):
             self.exchange_ended()
 
     def exchange_ended(self) -> None:
-        """The exchange is over and the connection is kept: on to the next request."""
-        # hot: static-small
+        """The exchange in progress is over and the connection is kept: serve the next request."""
+        # hot: proxy-small
+        self.exchange = None
         if self.is_write_paused:
             self.await_client()
             return
@@ -345,6 +363,10 @@ class HttpConnection(Downstream):
         self.deadline = self.context.sweeper.now + self.front.idle_s
         if not self._is_serving and (self.buffer or not self.is_reading or self.read_all):
             self.context.loop.call_soon(self.serve_buffered)
+
+    def drop_exchange(self) -> None:
+        """The exchange in progress is over."""
+        self.exchange = None
 
     def await_body(self, is_awaited: bool) -> None:
         """Start, renew or stop the clock on a client that owes the rest of a body."""

@@ -10,26 +10,26 @@ import asyncio
 import logging
 
 from npserver.errors import BadRequest
-from npserver.web.server.http1.response import STATUS_LINES, ResponseHalf
+from npserver.web.exchange import ResponseStart
+from npserver.web.server.http1.request_body import RequestBody
+from npserver.web.server.http1.response import Http1Response
 
 log = logging.getLogger("npserver.http")
 
 
-class HttpExchange(ResponseHalf):
+class HttpExchange(Http1Response, eq=False):
     """One request and its response."""
-
-    __slots__ = ()
 
     # ── the connection's calls ──
 
     def break_off(self) -> None:
-        """Our own fault: 500 if nothing is sent yet, else close."""
+        """End after an error of ours: 500 if nothing is sent yet, else close."""
         self.keep = False
         super().break_off()
 
     def admit_body(self) -> bool:
-        """Whether the body may come: one that says it is too long is refused unread."""
-        assert self.body is not None
+        """Expect a body. Return whether it may come: one that says it is too long is refused unread."""
+        self.body = RequestBody(self)
         try:
             self.body.check_length()
         except BadRequest as error:
@@ -38,7 +38,7 @@ class HttpExchange(ResponseHalf):
         return True
 
     def feed(self, data: bytes) -> None:
-        """Bytes of the body have come, perhaps with what follows it."""
+        """Take bytes of the body, perhaps with what follows it."""
         body = self.body
         assert body is not None
         try:
@@ -77,15 +77,16 @@ class HttpExchange(ResponseHalf):
         source, self._source = self._source, None
         if source is not None:
             source.cancel()
-        self._log(499 if not self.status else self.status)
+        self._cancel_filters()
+        self._finished(499 if not self.status else self.status)
 
     def pause_writing(self) -> None:
-        """The client does not keep up."""
+        """The transport's buffer is full: pause the source of the response."""
         if self._source is not None:
             self._source.pause()
 
     def resume_writing(self) -> None:
-        """It does again."""
+        """The transport's buffer has room again: continue."""
         if self._file is not None:
             self._file.resume()
         if self._source is not None:
@@ -100,12 +101,13 @@ class HttpExchange(ResponseHalf):
             return
         log.debug("aborting %r of %s: %s", self, self.client_ip, reason)
         self._source = None
-        connection.exchange = None
+        connection.drop_exchange()
         if self.body is not None:
             self.body.lose(reason)
         if self._file is not None:
             self._file.cancel()
-        self._log(self.status or 499)
+        self._cancel_filters()
+        self._finished(self.status or 499)
         if self.status and not self._is_chunked and self._left is None:
             connection.transport.abort()  # an answer ended by closing: only a reset tells that it is not whole
             return
@@ -119,42 +121,32 @@ class HttpExchange(ResponseHalf):
         connection = self.connection
         self.status = 101
         transport = connection.transport
-        if self.route.rewrite_fields is not None:
-            fields = self.route.rewrite_fields(self, fields)
-        transport.write(
-            b"%b%b%bConnection: Upgrade\r\n\r\n" % (STATUS_LINES[101], connection.front.common_fields, fields)
-        )
+        if self.route.responses:
+            fields = self._response_filters().start(ResponseStart(101, fields, None, has_body=False)).fields
+        if self.route.change_fields is not None:
+            fields = self.route.change_fields(fields)
+        transport.write(b"%b%bConnection: Upgrade\r\n\r\n" % (connection.front.starts[101], fields))
         return transport, connection.hand_over()
 
     def switched_closed(self, received: int, sent: int, reason: str) -> None:
         """The tunnel has ended."""
         self.sent = sent
-        self._log(101, received)
-        self.connection.exchange = None
+        self._finished(101, received)
+        self.connection.drop_exchange()
         self.connection.release()
 
     def _answered(self) -> None:
         """The response is written: what about the rest of the request?"""
-        # hot: static-small
         self._source = None
-        connection = self.connection
-        if self.started:
-            self._log(self.status)
-        else:
-            front = connection.front
-            tallies = front.tallies
-            tallies[front.requests_tally] += 1
-            tallies[front.class_tallies[self.status // 100]] += 1
-            tallies[front.sent_tally] += self.sent
-        body = self.body
+        connection, body = self.connection, self.body
+        self._finished(self.status)
         if body is None and self.keep:
-            connection.exchange = None
             connection.exchange_ended()
         elif body is None or body.done:
             self._leave()
         elif not self.keep:
             body.lose("answered")
-            connection.exchange = None
+            connection.drop_exchange()
             connection.linger()
         else:
             body.discard()
@@ -162,8 +154,8 @@ class HttpExchange(ResponseHalf):
     def _leave(self) -> None:
         """Request and response are complete."""
         connection = self.connection
-        connection.exchange = None
         if not self.keep:
+            connection.drop_exchange()
             connection.leave(self.request)
         else:
             connection.exchange_ended()

@@ -1,7 +1,8 @@
-"""A connection whose first request is its last, answered before there is a transport (`listen.first_bytes`).
+"""Answer a single-request connection directly on the accepted socket, without creating an asyncio transport.
 
-For plain requests that are not to keep the connection and whose answer waits in memory (`web.server.http1.prepared`):
-clients of HTTP/1.0, load testers, health checks. Everything else becomes an `HttpConnection` with what has been read.
+For plain requests that do not keep their connection and whose answer is prepared (`web.server.http1.answer`): those of
+HTTP/1.0 clients, load testers, health checks. Any other connection goes on as an `Http1Connection` with the bytes read.
+Called by the acceptor that waits for a connection's first bytes (`listen.first_bytes`).
 """
 
 from __future__ import annotations
@@ -13,110 +14,71 @@ from typing import TYPE_CHECKING, cast
 from npserver.errors import BadRequest
 from npserver.runtime.deadlines import NEVER
 from npserver.web.server.connection_limits import has_room
+from npserver.web.server.http1.answer import prepared_answer
 from npserver.web.server.http1.connection import HttpConnection
-from npserver.web.server.http1.prepared import answer_ready
-from npserver.web.server.http1.state import IDLE
 
 if TYPE_CHECKING:
-    from npserver.http.request import Request
     from npserver.listen.first_bytes import Greeter
     from npserver.listen.listener import LiveListener
-    from npserver.web.server.front import HttpFront
+    from npserver.web.server.roles import Front
 
-READ_BYTES = 4096  # more than a head is seldom: it is read on the ordinary way
+READ_BYTES = 4096  # a longer head is read by the connection
 _DONTWAIT = socket.MSG_DONTWAIT
 
 
-def greet(front: HttpFront, greeter: Greeter, caller: socket.SocketType, peer: object) -> None:
-    """Answer a newcomer at once if that is possible, else go on with it as with any other connection."""
+def greet(front: Front, greeter: Greeter, caller: socket.SocketType, peer: object) -> None:
+    """Answer on the socket if that is possible, else hand it to the event loop."""
     # hot: static-connect
     try:
         data = caller.recv(READ_BYTES, _DONTWAIT)
     except BlockingIOError:
-        _settle(greeter, caller, b"")
+        _hand_to_event_loop(greeter, caller, b"")
         return
     except OSError:
-        caller.close()  # it is gone already
+        caller.close()  # the client is gone already
         return
     found = front.heads.get(data)
     if found is None and (b"close\r\n" in data or b" HTTP/1.0\r\n" in data) and data.endswith(b"\r\n\r\n"):
         try:
             found = front.find(data)
         except BadRequest:
-            pass  # or more than one head: the ordinary way is for both
-    if found is None or found[0].keep_alive or not found[0].is_plain or found[1].ready is None:
-        _settle(greeter, caller, data)
+            pass  # or more than one head: the connection deals with both
+    if found is None or found[0].keep_alive or not found[0].is_plain:
+        _hand_to_event_loop(greeter, caller, data)
         return
     client_ip = peer[0].removeprefix("::ffff:") if isinstance(peer, tuple) else "unix:"
     row = front.context.row
-    newcomer = Newcomer(front, caller, client_ip)
-    if not has_room(front, row, client_ip) or not answer_ready(newcomer, *found):
-        _settle(greeter, caller, data)
+    answer = (
+        prepared_answer(front, *found, client_ip, "http", is_last=True) if has_room(front, row, client_ip) else None
+    )
+    if answer is None:
+        _hand_to_event_loop(greeter, caller, data)
         return
     row.slots[front.accepted_slot] += 1
-    if newcomer.unsent:
-        greeter.hand_over(caller, _Rest(front, greeter.live, newcomer.unsent))
+    parts = answer if isinstance(answer, tuple) else (answer,)
+    try:
+        sent = caller.sendmsg(parts, (), _DONTWAIT)
+    except OSError:
+        caller.close()  # the client is gone
+        return
+    if sent < sum(map(len, parts)):
+        greeter.hand_over(caller, _Rest(front, greeter.live, b"".join(parts)[sent:]))
     else:
         caller.close()
 
 
-def _settle(greeter: Greeter, caller: socket.SocketType, data: bytes) -> None:
-    """Go on as any other connection."""
+def _hand_to_event_loop(greeter: Greeter, caller: socket.SocketType, data: bytes) -> None:
     connection = HttpConnection(greeter.live)
     connection.buffer = data
     greeter.hand_over(caller, connection, connection.serve_buffered if data else None)
 
 
-class Newcomer:
-    """What `answer_ready` needs of a connection, and of its transport."""
-
-    __slots__ = ("_caller", "client_ip", "context", "deadline", "front", "requests", "state", "unsent")
-
-    is_misdirected = None
-    read_all = False
-    scheme = "http"
-
-    def __init__(self, front: HttpFront, caller: socket.SocketType, client_ip: str) -> None:
-        self.front = front
-        self.context = front.context
-        self.client_ip = client_ip
-        self.requests = 0
-        self.state = IDLE
-        self.deadline = NEVER
-        self.unsent = b""
-        self._caller = caller
-
-    @property
-    def transport(self) -> Newcomer:
-        """What is written to."""
-        return self
-
-    def write(self, data: bytes) -> None:
-        """Send as much as the kernel takes."""
-        try:
-            self.unsent = data[self._caller.send(data, _DONTWAIT) :]
-        except OSError:
-            pass  # it is gone, as any client may be
-
-    def writelines(self, parts: tuple[bytes, ...]) -> None:
-        """The same for several buffers."""
-        try:
-            size = self._caller.sendmsg(parts, (), _DONTWAIT)
-        except OSError:
-            return
-        if size < sum(map(len, parts)):
-            self.unsent = b"".join(parts)[size:]
-
-    def leave(self, request: Request) -> None:
-        """The answer was the last, as `greet` knows."""
-
-
 class _Rest(asyncio.Protocol):
-    """The end of an answer that the kernel did not take at once: sent within `timeouts.write` or given up."""
+    """Sends the rest of an answer that the kernel did not take at once, and gives up after `timeouts.write`."""
 
     __slots__ = ("_context", "_timeout_s", "_unsent", "deadline", "listener", "transport")
 
-    def __init__(self, front: HttpFront, listener: LiveListener, unsent: bytes) -> None:
+    def __init__(self, front: Front, listener: LiveListener, unsent: bytes) -> None:
         self._context = front.context
         self._timeout_s = front.settings.write_timeout_s
         self._unsent: bytes | int = unsent
@@ -137,10 +99,10 @@ class _Rest(asyncio.Protocol):
         self._context.sweeper.watched.discard(self)
 
     def shut_down(self) -> None:
-        """It ends by itself."""
+        """Nothing to do: it ends by itself."""
 
     def expire(self, now: float) -> None:
-        """Look whether the client has taken any."""
+        """Give up if the client has taken nothing since the last look."""
         if self.transport.get_write_buffer_size() == self._unsent:
             self.transport.abort()
         else:

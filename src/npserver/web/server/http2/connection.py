@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from npserver.errors import BadRequest
+from npserver.http.forwarded import client_address
 from npserver.http.http2_fields import field_list, trailer_lines
 from npserver.http.request import Fields
 from npserver.runtime.deadlines import NEVER
@@ -22,7 +24,8 @@ from npserver.web.server.http2.session import ENHANCE_YOUR_CALM, NO_ERROR, Http2
 
 if TYPE_CHECKING:
     from npserver.listen.listener import LiveListener
-    from npserver.web.server.front import HttpFront
+    from npserver.web.server import roles
+    from npserver.web.server.roles import Front
 
 log = logging.getLogger("npserver.http")
 
@@ -54,7 +57,7 @@ class Http2Connection(Downstream):
         self.streams: dict[int, Http2Exchange] = {}
         self.is_leaving = False
         self.is_ended = False
-        self._sending: set[Http2Exchange] = set()
+        self._sending: set[roles.Http2Exchange] = set()
         self._refused: set[int] = set()
         self._cut_uploads = 0
         self._resets = Allowance(settings.max_resets, self.context.sweeper.now)
@@ -171,7 +174,7 @@ class Http2Connection(Downstream):
             return
         front = self.front
         if front is not self.listener.front:
-            front = self.front = cast("HttpFront", self.listener.front)  # a reload has put a new one in place
+            front = self.front = cast("Front", self.listener.front)  # a reload has put a new one in place
         self.requests += 1
         self._keep_time(NEVER)
         try:
@@ -179,7 +182,13 @@ class Http2Connection(Downstream):
         except BadRequest as error:
             self._refuse(stream_id, error, has_body=has_body)
             return
-        exchange = self.streams[stream_id] = Http2Exchange(self, stream_id, request, route)
+        context = self.context
+        exchange = self.streams[stream_id] = Http2Exchange(
+            self, context, request, route, self.client_ip, monotonic() if context.access_log.enabled else 0.0,
+            session=self.session, stream_id=stream_id,
+        )  # fmt: skip
+        if front.trusted is not None and self.client_ip in front.trusted:
+            exchange.client_ip = client_address(self.client_ip, request.fields, front.trusted)
         if self.is_misdirected is not None and self.is_misdirected(request.host):
             exchange.fail(421, f"{request.host} asks for other client certificates than this connection was made for")
         elif not has_body or exchange.expect_body():
@@ -230,8 +239,7 @@ class Http2Connection(Downstream):
     def _refuse(self, stream_id: int, error: BadRequest, *, has_body: bool) -> None:
         """Answer what is no request that is served."""
         front = self.front
-        front.tallies[front.requests_tally] += 1
-        front.tallies[front.class_tallies[error.status // 100]] += 1
+        front.count(error.status, 0)
         level = logging.INFO if error.key else logging.DEBUG
         log.log(level, "%d to %s: %s%s", error.status, self.client_ip, error, f" ({error.key})" if error.key else "")
         fields, body = error_pages.render(error.status, b"", "")
@@ -247,7 +255,7 @@ class Http2Connection(Downstream):
 
     # ── writing ──
 
-    def sending(self, exchange: Http2Exchange) -> None:
+    def sending(self, exchange: roles.Http2Exchange) -> None:
         """An exchange has given the session something to send."""
         self._sending.add(exchange)
         self.flush_soon()

@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from npserver.errors import BadRequest
 from npserver.http.http2_fields import field_list
 from npserver.runtime.deadlines import NEVER
 from npserver.web.server.exchange_base import ExchangeBase
-from npserver.web.server.http2.file_source import FileSource
+from npserver.web.server.file_source import FileSource
 from npserver.web.server.http2.request_body import Http2Body
-from npserver.web.server.http2.session import CANCEL, INTERNAL_ERROR, NO_ERROR
+from npserver.web.server.http2.session import CANCEL, INTERNAL_ERROR, NO_ERROR, Http2Session
+from npserver.web.server.roles import Http2Connection
 
 if TYPE_CHECKING:
-    from npserver.http.request import Fields, Request
-    from npserver.web.exchange import Source
-    from npserver.web.route import Route
-    from npserver.web.server.http2.connection import Http2Connection
+    from npserver.http.request import Fields
+    from npserver.web.exchange import Exchange
 
 log = logging.getLogger("npserver.http")
 
@@ -31,7 +30,7 @@ LOW_BYTES = 32 << 10  # then it goes on; and where a connection's responses are 
 ALL_HIGH_BYTES = 1 << 20  # of all responses of a connection
 
 
-class Http2Exchange(ExchangeBase):
+class Http2Exchange(ExchangeBase[Http2Connection], eq=False, kw_only=True):
     """One request and its response."""
 
     # is_gone          answered, or the client is gone
@@ -40,26 +39,17 @@ class Http2Exchange(ExchangeBase):
     # taken            bytes of the body that had left the session when last looked at: have any since?
     # _left            bytes still to be written of a response of known length
 
-    __slots__ = (
-        "_body_deadline", "_is_bodyless", "_left", "_write_deadline", "deadline", "is_gone", "is_paused", "session",
-        "stream_id", "taken",
-    )  # fmt: skip
-
-    connection: Http2Connection
-    body: Http2Body | None
-
-    def __init__(self, connection: Http2Connection, stream_id: int, request: Request, route: Route) -> None:
-        super().__init__(connection, request, route)
-        self.session = connection.session
-        self.stream_id = stream_id
-        self.is_gone = False
-        self.is_paused = False
-        self.taken = 0
-        self.deadline = NEVER
-        self._body_deadline = NEVER
-        self._write_deadline = NEVER
-        self._is_bodyless = False
-        self._left: int | None = None
+    body: Http2Body | None = None
+    session: Http2Session
+    stream_id: int
+    is_gone: bool = False
+    is_paused: bool = False
+    taken: int = 0
+    deadline: float = NEVER
+    _body_deadline: float = NEVER
+    _write_deadline: float = NEVER
+    _is_bodyless: bool = False
+    _left: int | None = None
 
     # ── the connection's calls ──
 
@@ -142,6 +132,9 @@ class Http2Exchange(ExchangeBase):
         """Answer whole."""
         if self.is_gone or self.status:
             return
+        if self.route.responses and not self._is_filtered:
+            self._respond_filtered(status, fields, body)
+            return
         head = self._compose(status, fields, len(body))
         if self._is_bodyless:
             body = b""
@@ -149,37 +142,26 @@ class Http2Exchange(ExchangeBase):
         self.session.respond(self.stream_id, head, body)
         self._answered()
 
-    def send_file(self, status: int, fields: bytes, file: int, offset: int, length: int) -> None:
-        """Answer with a part of an open file."""
-        source = FileSource(self, file, offset, length)
-        if self.is_gone or self.status:
-            source.cancel()
-            return
-        self.start(status, fields, length, source)
+    def _send_file(self, status: int, fields: bytes, file: int, offset: int, length: int) -> None:
+        self._source = source = FileSource(cast("Exchange", self), file, offset, length)
+        self._send_start(status, fields, length)
         if self._is_bodyless:
             source.cancel()
             self.finish()
         else:
             source.copy()
 
-    def inform(self, status: int, fields: bytes) -> None:
-        """Send an interim response."""
-        if not self.status and not self.is_gone:
-            self.session.inform(self.stream_id, ((b":status", b"%d" % status), *field_list(fields)))
-            self.connection.flush_soon()
+    def _send_interim(self, status: int, fields: bytes) -> None:
+        self.session.inform(self.stream_id, ((b":status", b"%d" % status), *field_list(fields)))
+        self.connection.flush_soon()
 
-    def start(self, status: int, fields: bytes, length: int | None, source: Source | None) -> None:
-        """Begin a streamed response."""
-        self._source = source
-        if self.is_gone or self.status:
-            return
+    def _send_start(self, status: int, fields: bytes, length: int | None) -> None:
         self.session.start(self.stream_id, self._compose(status, fields, length))
         self._left = length
         self._sending()
 
-    def write(self, data: bytes) -> None:
-        """Send a piece."""
-        if not data or self.is_gone or self._is_bodyless:
+    def _send_data(self, data: bytes) -> None:
+        if self.is_gone or self._is_bodyless:
             return
         self.sent += len(data)
         if self._left is not None:
@@ -190,8 +172,7 @@ class Http2Exchange(ExchangeBase):
         self.session.write(self.stream_id, data)
         self._sending()
 
-    def finish(self, trailers: bytes = b"") -> None:
-        """The response is complete."""
+    def _send_end(self, trailers: bytes) -> None:
         if self.is_gone:
             return
         if self._left and not self._is_bodyless:
@@ -222,8 +203,8 @@ class Http2Exchange(ExchangeBase):
         """A response's head (§8.3.2)."""
         self.status = status
         self._is_bodyless = self.request.method == "HEAD" or status == 204 or status == 304
-        if self.route.rewrite_fields is not None:
-            fields = self._rewrite(fields)
+        if self.route.change_fields is not None:
+            fields = self.route.change_fields(fields)
         head = ((b":status", b"%d" % status), *field_list(self.connection.front.common_fields), *field_list(fields))
         if length is None or status == 204 or status == 304:
             return head
@@ -244,7 +225,7 @@ class Http2Exchange(ExchangeBase):
         self.is_gone = True
         self.is_paused = False
         self._source = None
-        self._log(self.status)
+        self._finished(self.status)
         if self.body is not None and not self.body.done:
             self.body.lose("answered")
             self.keep_body_time()
@@ -271,7 +252,8 @@ class Http2Exchange(ExchangeBase):
             self.body.lose(reason)
         if source is not None:
             source.cancel()
-        self._log(self.status or 499)
+        self._cancel_filters()
+        self._finished(self.status or 499)
 
     def _set_deadline(self) -> None:
         self.deadline = min(self._body_deadline, self._write_deadline)

@@ -12,7 +12,7 @@ from npserver.errors import BadRequest
 
 if TYPE_CHECKING:
     from npserver.web.exchange import BodySink
-    from npserver.web.server.http2.exchange import Http2Exchange
+    from npserver.web.server.roles import Http2Exchange
 
 log = logging.getLogger("npserver.http")
 

@@ -10,7 +10,7 @@ import pytest
 from npserver.config.load import load_text
 from npserver.runtime.compilation import Compilation
 from npserver.web.handlers.proxy.compile import compile_proxy
-from npserver.web.handlers.proxy.handler import Proxy
+from npserver.web.handlers.proxy.proxy import Proxy
 from tests.stage.worker import make_context
 
 
@@ -19,10 +19,8 @@ def compiled(rule: dict[str, Any], upstreams: dict[str, Any] | None = None) -> t
     document = load_text(text, "test.json")
     compilation = Compilation(document, make_context())
     config: Any = document.config.dispatch[0]
-    return (
-        compile_proxy(compilation, ("dispatch", 0), config),
-        [problem.message for problem in compilation.report.problems],
-    )
+    handler = compile_proxy(compilation, ("dispatch", 0), config)
+    return handler and handler.proxy, [problem.message for problem in compilation.report.problems]
 
 
 def settings(rule: dict[str, Any], upstreams: dict[str, Any] | None = None) -> Proxy:

@@ -1,7 +1,7 @@
-"""Checks before a rule's handler: who may come in, by network and by password (RFC 7617).
+"""Basic authentication (RFC 7617): the check of a name and a password before a rule's handler.
 
-Made by `web.compile`; called by `web.server.http1.exchange`. A guard gives True to go on, or answers and gives False.
-Checking a password is slow on purpose, so it is done in a thread, once per name and password; good ones are remembered.
+Checking a password is slow on purpose. It is done in a thread, once for each name and password that wait for it at the
+same time; good ones are remembered.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from npserver.web.exchange import Middleware
+
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
@@ -27,10 +29,8 @@ REMEMBERED_LOGINS = 1024
 MAX_CHECKS = 64  # passwords being checked or waiting for it; more are turned away
 
 
-class PasswordGuard:
-    """Lets clients in by name and password. It has to be a route's last guard: it calls the handler itself."""
-
-    __slots__ = ("_challenge", "_checks", "_executor", "_good", "_key", "_secret", "_users")
+class PasswordCheck(Middleware):
+    """Lets clients pass by name and password."""
 
     def __init__(self, users: Mapping[str, PasswordHash], realm: str, key: str = "") -> None:
         quoted = realm.replace("\\", "\\\\").replace('"', '\\"')
@@ -42,20 +42,21 @@ class PasswordGuard:
         self._checks: dict[bytes, list[Exchange]] = {}  # under way, with those who wait for the result
         self._executor: ThreadPoolExecutor | None = None
 
-    def __call__(self, exchange: Exchange) -> bool:
-        """Let pass, answer 401, or check the password first."""
+    def request(self, exchange: Exchange) -> None:
+        """Let the request pass, answer 401, or check the password first."""
         value = exchange.request.fields.get(b"authorization")
         if value is None:
             self._refuse(exchange, "")
-            return False
+            return
         digest = blake2b(value, key=self._secret, digest_size=32).digest()
         user = self._good.get(digest)
         if user is not None:
             exchange.user = user
-            return True
+            exchange.proceed()
+            return
         if (waiting := self._checks.get(digest)) is not None:
             waiting.append(exchange)
-            return False
+            return
         login = parse_basic(value)
         if login is None:
             self._refuse(exchange, "no Basic credentials")
@@ -63,7 +64,6 @@ class PasswordGuard:
             exchange.fail(503, "too many passwords to check", self._key, b"Retry-After: 1\r\n")
         else:
             self._check(exchange, digest, *login)
-        return False
 
     def _check(self, exchange: Exchange, digest: bytes, user: str, password: str) -> None:
         self._checks[digest] = [exchange]
@@ -87,7 +87,8 @@ class PasswordGuard:
                 if one.is_gone:
                     continue
                 if is_good:
-                    _go_on(one, user)
+                    one.user = user
+                    one.proceed()
                 else:
                     self._refuse(one, "wrong name or password")
 
@@ -118,14 +119,3 @@ def parse_basic(value: bytes) -> tuple[str, str] | None:
         return None
     user, colon, password = text.partition(":")
     return (user, password) if colon else None
-
-
-def _go_on(exchange: Exchange, user: str) -> None:
-    """Let the handler have an exchange whose password has turned out good."""
-    exchange.user = user
-    try:
-        exchange.route.handler.handle(exchange)
-    except Exception:  # the boundary that `HttpExchange.run` is for handlers called at once
-        log.exception("error in %s", exchange.route.name)
-        exchange.fail(500, "internal error")
-        exchange.abort("internal error")

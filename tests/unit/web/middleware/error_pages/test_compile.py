@@ -8,8 +8,8 @@ import pytest
 
 from npserver.config.load import load_text
 from npserver.config.report import Report
-from npserver.web import error_page_files
-from npserver.web.error_page_files import load_pages
+from npserver.web.middleware.error_pages import compile as module
+from npserver.web.middleware.error_pages.compile import load_error_pages
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def report(tmp_path: Path) -> Report:
 
 
 def test_a_status_wins_over_its_hundred(report: Report) -> None:
-    pages = load_pages(report, ("error_pages",), {"404": "404.html", "4xx": "5xx.json", "5xx": "5xx.json"})
+    pages = load_error_pages(report, ("error_pages",), {"404": "404.html", "4xx": "5xx.json", "5xx": "5xx.json"})
     assert pages.keys() == set(range(400, 600))
     fields, body = pages[404]
     assert b"Content-Type: text/html" in fields
@@ -32,8 +32,8 @@ def test_a_status_wins_over_its_hundred(report: Report) -> None:
 def test_what_is_wrong_with_a_page_is_said_and_the_others_are_loaded(
     report: Report, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(error_page_files, "MAX_ERROR_PAGE_BYTES", 5)
-    pages = load_pages(
+    monkeypatch.setattr(module, "MAX_ERROR_PAGE_BYTES", 5)
+    pages = load_error_pages(
         report, ("error_pages",), {"404": "404.html", "200": "5xx.json", "500": "none.html", "502": "5xx.json"}
     )
     assert list(pages) == [502]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from npserver.http.request import NO_BODY, HeaderBlock, HeadValues, Request
-from npserver.web.middleware.headers import compile_header_map, remove_fields
+from npserver.web.middleware.headers.changes import compile_changes, remove_fields
 
 VALUES = HeadValues(True, "example.com", "example.com:8080", NO_BODY, 0, True, True, False, b"", None)
 
@@ -47,21 +47,21 @@ LINES = b"Content-Type: text/html\r\nX-Old: 1\r\nx-old: 2\r\nVary: Accept\r\n"
     ],
 )
 def test_fields_are_set_added_and_removed(changes: dict[str, str | list[str] | None], result: bytes) -> None:
-    rewrite = compile_header_map(changes)
+    rewrite = compile_changes(changes)
     assert rewrite is not None
-    assert rewrite(exchange(), LINES) == result
-    assert rewrite(exchange(), LINES) == result
+    assert rewrite.apply(exchange(), LINES) == result
+    assert rewrite.apply(exchange(), LINES) == result
 
 
 def test_without_changes_there_is_nothing_to_do() -> None:
-    assert compile_header_map({}) is None
+    assert compile_changes({}) is None
 
 
 def test_a_value_with_variables_is_made_for_each_request() -> None:
-    rewrite = compile_header_map({"X": "$client_ip"})
+    rewrite = compile_changes({"X": "$client_ip"})
     assert rewrite is not None
-    assert rewrite(exchange(), b"") == b"X: 192.0.2.1\r\n"
-    assert rewrite(exchange(client_ip="::1"), b"") == b"X: ::1\r\n"
+    assert rewrite.apply(exchange(), b"") == b"X: 192.0.2.1\r\n"
+    assert rewrite.apply(exchange(client_ip="::1"), b"") == b"X: ::1\r\n"
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_value_with_variables_is_made_for_each_request() -> None:
 )
 def test_what_would_break_messages_is_refused(changes: dict[str, str | list[str] | None]) -> None:
     with pytest.raises(ValueError, match="header"):
-        compile_header_map(changes)
+        compile_changes(changes)
 
 
 def test_only_whole_names_are_removed() -> None:

@@ -1,6 +1,6 @@
-"""A part of an open file on its way to a client over HTTP/2: read and written piece by piece, as the client takes it.
+"""A part of an open file as the source of a streamed response: read and written piece by piece, as the client takes it.
 
-Used by `web.server.http2.exchange` as the source of a streamed response; owns the file's descriptor.
+Used over HTTP/2, and over HTTP/1.1 where a response filter wants to see the body; owns the file's descriptor.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from npserver.web.file_state import is_overwritten
 
 if TYPE_CHECKING:
-    from npserver.web.server.http2.exchange import Http2Exchange
+    from npserver.web.exchange import Exchange
 
 PIECE_BYTES = 32 << 10
 TURN_BYTES = 1 << 20  # sent before other connections get their turn
@@ -22,7 +22,7 @@ class FileSource:
 
     __slots__ = ("_exchange", "_file", "_is_due", "_is_first", "_is_paused", "_left", "_offset", "_status")
 
-    def __init__(self, exchange: Http2Exchange, file: int, offset: int, length: int) -> None:
+    def __init__(self, exchange: Exchange, file: int, offset: int, length: int) -> None:
         self._exchange = exchange
         self._file = file
         self._status = os.fstat(file)
@@ -33,11 +33,11 @@ class FileSource:
         self._is_due = False
 
     def pause(self) -> None:
-        """The client does not keep up."""
+        """Stop reading until `resume`: the client's buffer is full."""
         self._is_paused = True
 
     def resume(self) -> None:
-        """It does again."""
+        """Continue: the client's buffer has room again."""
         self._is_paused = False
         if not self._is_due:
             self.copy()

@@ -1,0 +1,183 @@
+"""A proxy rule compiled: how a target is chosen, how a request's head is passed on, how an answer's fields come back.
+
+`web.handlers.proxy.handler` has requests passed on by it, `web.handlers.proxy.call` each one of them. The head passed
+on is kept with the request, which the server keeps by its bytes: passing on a repeated request costs a look-up."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from npserver.errors import BadRequest
+from npserver.http.memo import Memo
+from npserver.http.request import Request
+from npserver.http.request_target import canonical_path
+from npserver.http.response_parser import ResponseHead
+from npserver.upstream.response_sink import ClientSettings
+from npserver.upstream.sticky import cookie_line, find_cookie
+from npserver.web.handlers.proxy.relocation import Relocation
+from npserver.web.handlers.proxy.request_head import (
+    forwarded_line,
+    framing_lines,
+    prepare_fields,
+    trusted_fields,
+    untrusted_fields,
+    upgrade_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from npserver.networks import AddressSet
+    from npserver.upstream.group import Upstream
+    from npserver.upstream.target import Target
+    from npserver.web.exchange import Exchange
+    from npserver.web.middleware.headers.changes import FieldChanges
+
+
+def _write_same_line(of: tuple[str, str, str, bool]) -> bytes:
+    method, path, query, has_query = of
+    return f"{method} {path}{'?' if has_query else ''}{query} HTTP/1.1\r\n".encode("latin-1")
+
+
+#: The request lines passed on for upstreams with the same paths: by method, path, query, and whether there is one.
+_same_lines = Memo(_write_same_line, 2048)
+
+
+@dataclass(frozen=True, slots=True)
+class ProxySettings:
+    """A proxy rule as the config has it; seconds and bytes."""
+
+    client: ClientSettings = field(default_factory=ClientSettings)
+    connect_timeout_s: float = 5.0
+    connect_key: str = "proxy_timeout_seconds"
+    tunnel_idle_s: float = 3600.0
+    buffer_size: int = 64 << 10
+    base: str = ""  # path of the target's URI, put before the request's
+    strip: str = ""  # path taken off first
+    rewrites: tuple[tuple[re.Pattern[str], str], ...] = ()
+    preserve_host: bool = False
+    forwarded: bool = False
+    trusted: AddressSet | None = None
+    changes: FieldChanges | None = None  # the rule's `headers`
+
+
+class PassedHead(Struct, eq=False):
+    """The head of a request as one proxy passes it on to one target for one client."""
+
+    proxy: Proxy
+    target: Target
+    client_ip: str
+    head: bytes
+
+
+class Proxy:
+    """One proxy rule: an upstream, and what changes on the way to it and back."""
+
+    def __init__(self, upstream: Upstream, settings: ProxySettings | None = None) -> None:
+        self.upstream = upstream
+        self.settings = settings or ProxySettings()
+        self.retry = upstream.settings.retry
+        self.sticky = upstream.settings.sticky
+        self._sticky_name = self.sticky.cookie.encode("ascii") if self.sticky else b""
+        self._relocation = Relocation(
+            self.settings.base.encode("ascii"), self.settings.strip.encode("ascii"), not self.settings.preserve_host
+        )
+        self._keeps_path = not (self.settings.base or self.settings.strip or self.settings.rewrites)
+        #: The target of every request, where there is nothing to choose.
+        self.only_target = upstream.only_target if self.sticky is None else None
+        changes = self.settings.changes
+        #: Heads depend on the request, the target and the client only, and may be kept.
+        self._keeps_heads = self.settings.trusted is None and (changes is None or changes.is_fixed)
+
+    def __repr__(self) -> str:
+        return f"<Proxy {self.upstream!r}>"
+
+    def choose(self, exchange: Exchange, tried: Container[Target]) -> Target | None:
+        """The target for a request: the one its cookie names, else the balancer's choice."""
+        if self.sticky is not None:
+            cookie = find_cookie(exchange.request.fields.get(b"cookie", b""), self._sticky_name)
+            if cookie is not None:
+                target = self.upstream.pick_sticky(cookie)
+                if target is not None and target not in tried:
+                    return target
+        return self.upstream.pick(exchange.client_ip, exchange.connection_id, tried)
+
+    def compose(self, exchange: Exchange, target: Target) -> bytes:
+        """Return the head of the request to pass on. Raises: BadRequest if it cannot be passed on."""
+        # hot: proxy-small
+        request = exchange.request
+        if not self._keeps_heads:
+            return self._write_head(exchange, target)
+        cached = request.handler_cache
+        if (
+            type(cached) is PassedHead
+            and cached.proxy is self and cached.target is target and cached.client_ip == exchange.client_ip
+        ):  # fmt: skip
+            return cached.head
+        head = self._write_head(exchange, target)
+        # Most heads never come again: it is kept from the second time on.
+        request.handler_cache = PassedHead(self, target, exchange.client_ip, head) if cached is not None else self
+        return head
+
+    def response_fields(self, exchange: Exchange, target: Target, head: ResponseHead) -> bytes:
+        """The fields of the answer passed back."""
+        fields = head.fields
+        if head.needs_rewrite:
+            authority = exchange.request.authority.encode("latin-1")
+            fields = self._relocation.rewrite(fields, target.authority.encode("ascii"), authority)
+        if self.sticky is not None:
+            cookie = find_cookie(exchange.request.fields.get(b"cookie", b""), self._sticky_name)
+            if cookie != target.cookie:
+                sticky = self.sticky
+                fields += cookie_line(sticky.cookie, target.cookie, sticky.max_age, secure=sticky.secure)
+        return fields
+
+    def _write_head(self, exchange: Exchange, target: Target) -> bytes:
+        # hot: proxy-varied
+        settings, request = self.settings, exchange.request
+        scheme, client_ip = exchange.scheme, exchange.client_ip
+        prepared = prepare_fields(request.block)
+        if prepared.is_loop:
+            raise BadRequest("the request has passed this server before: a loop", 508, "proxy_pass")
+        if self._keeps_path:
+            line = _same_lines[request.method, request.path, request.query, request.has_query]
+        else:
+            line = f"{request.method} {self._target_of(request)} HTTP/1.1\r\n".encode("latin-1")
+        if settings.preserve_host and request.authority:
+            fields = f"Host: {request.authority}\r\n".encode("latin-1")
+        else:
+            fields = target.host_line
+        nearest_ip = client_ip
+        if settings.trusted is not None and exchange.peer_ip in settings.trusted:
+            nearest_ip = exchange.peer_ip
+            fields += trusted_fields(request, prepared, scheme, client_ip, nearest_ip)
+        else:
+            fields += untrusted_fields(request, prepared, scheme, client_ip)
+        if settings.forwarded:
+            fields += forwarded_line(request, scheme, nearest_ip)
+        if settings.changes is not None:
+            fields = settings.changes.apply(exchange, fields)
+        upgrade = upgrade_of(request) if request.upgrade else b""
+        return line + fields + framing_lines(request, prepared, close=not settings.client.pool_size, upgrade=upgrade)
+
+    def _target_of(self, request: Request) -> str:
+        """The request target for an upstream that has other paths."""
+        settings = self.settings
+        path = request.path
+        query = f"?{request.query}" if request.has_query else ""
+        strip = settings.strip
+        if strip and path.startswith(strip) and path[len(strip) : len(strip) + 1] in ("", "/"):
+            path = path[len(strip) :] or "/"
+        for pattern, replacement in settings.rewrites:
+            new_path, count = pattern.subn(replacement, path, count=1)
+            if count:
+                new_path, mark, added = new_path.partition("?")
+                path = canonical_path(new_path.encode("utf-8"))
+                if mark:
+                    query = f"?{added}&{request.query}" if request.query else f"?{added}"
+                break
+        return settings.base + path + query

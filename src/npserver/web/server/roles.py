@@ -1,0 +1,226 @@
+"""The roles that the parts of the HTTP server play for each other: a front, its connections, their exchanges.
+
+Connections and exchanges hold each other; written against these roles, they need not import each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+from npserver.runtime.front import StreamFront
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from npserver.errors import BadRequest
+    from npserver.http.request import Fields, Request
+    from npserver.networks import AddressSet
+    from npserver.observe.request_record import RequestRecord
+    from npserver.runtime.context import Context
+    from npserver.web.exchange import BodySink, Prepared, Route
+    from npserver.web.server.http2.session import Http2Session
+    from npserver.web.server.settings import HttpSettings
+
+
+class Front(StreamFront, Protocol):
+    """The front of a listener as its connections see it: `web.server.front.HttpFront`."""
+
+    context: Context
+    settings: HttpSettings
+    trusted: AddressSet | None  # proxies whose X-Forwarded-For is believed
+    max_requests: int  # `limits.max_requests_per_connection`
+    idle_s: float  # `timeouts.idle` and a period of the deadline sweeper
+    common_fields: bytes  # the Date and Server lines of this second
+    heads: dict[bytes, tuple[Request, Route]]  # requests and their routes, by the bytes of their heads
+    composed: dict[Prepared, bytes]  # answers from memory as they are sent this second, on connections that are kept
+    connections_slot: int  # places on the scoreboard
+    accepted_slot: int
+    rejected_slot: int
+
+    @property
+    def starts(self) -> Mapping[int, bytes]:
+        """The beginning of a head by its status: status line and common fields."""
+
+    def find(self, head: bytes) -> tuple[Request, Route]:
+        """Parse a head and find its route. Raises: BadRequest."""
+
+    def find_http2(self, fields: Fields, has_body: bool) -> tuple[Request, Route]:
+        """Do the same for the field list of an HTTP/2 request. Raises: BadRequest."""
+
+    def count(self, status: int, sent: int, received: int = 0) -> None:
+        """Count a finished request: its status, and the bytes of both bodies."""
+
+    def finished(self, record: RequestRecord) -> None:
+        """Count a finished request, and log it."""
+
+
+class Connection(Protocol):
+    """A client's connection as its exchanges see it, whatever the version of HTTP."""
+
+    client_ip: str
+    client_port: int
+    scheme: str  # "http" or "https"
+    id: int
+    front: Front
+    context: Context
+    transport: asyncio.Transport
+
+    @property
+    def local(self) -> tuple[str, int]:
+        """The address and port the client reached."""
+
+
+class Body(Protocol):
+    """The rest of a request's body, and who takes it."""
+
+    done: bool
+    received: int  # bytes
+
+    def deliver_to(self, sink: BodySink) -> None:
+        """Give the body to `sink` from now on; send 100 (Continue) to a client that waits for it."""
+
+    def pause(self) -> None:
+        """Give the sink no more for now."""
+
+    def resume(self) -> None:
+        """Continue to give the body to the sink."""
+
+
+class Http1Exchange(Protocol):
+    """An exchange as its HTTP/1.1 connection and the parts of the exchange see it."""
+
+    request: Request
+    route: Route
+    status: int
+
+    @property
+    def body(self) -> Body | None:
+        """The request's body, None if there is none."""
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the exchange is over."""
+
+    @property
+    def unsent_bytes(self) -> int:
+        """The rest of a file that is sent beside the transport."""
+
+    @property
+    def connection(self) -> Http1Connection:
+        """The connection that the request came over."""
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes of the body, perhaps with what follows it."""
+
+    def refuse_body(self, error: BadRequest) -> None:
+        """Answer a body that is faulty, too long or stalled, if that is still possible, and close."""
+
+    def break_off(self) -> None:
+        """End after an error of ours: 500 if nothing is sent yet, else close."""
+
+    def eof_received(self) -> None:
+        """The client has ended its side."""
+
+    def connection_lost(self) -> None:
+        """The client is gone."""
+
+    def pause_writing(self) -> None:
+        """The transport's buffer is full."""
+
+    def resume_writing(self) -> None:
+        """The transport's buffer has room again."""
+
+
+class Http1Connection(Connection, Protocol):
+    """An HTTP/1.1 connection as its exchange sees it."""
+
+    buffer: bytes  # pipelined bytes
+    read_all: bool  # the client has ended its side
+    requests: int
+    is_reading: bool
+    is_write_paused: bool
+
+    @property
+    def exchange(self) -> object:
+        """The exchange in progress, None between two."""
+
+    def drop_exchange(self) -> None:
+        """The exchange in progress is over."""
+
+    def hold(self, data: bytes) -> None:
+        """Keep pipelined bytes until the exchange in progress is over."""
+
+    def pause_reading(self) -> None:
+        """Stop reading from the client."""
+
+    def resume_reading(self) -> None:
+        """Read from the client again."""
+
+    def await_client(self) -> None:
+        """Start the timeout of a client that reads nothing."""
+
+    def await_body(self, is_awaited: bool) -> None:
+        """Start, renew or stop the timeout of a client that owes the rest of a body."""
+
+    def exchange_ended(self) -> None:
+        """The exchange in progress is over and the connection is kept: serve the next request."""
+
+    def leave(self, request: Request) -> None:
+        """Close after the last answer."""
+
+    def linger(self) -> None:
+        """End our side; read and drop for a while what the client still sends."""
+
+    def close(self) -> None:
+        """Close once everything written is sent."""
+
+    def hand_over(self) -> bytes:
+        """Give the transport to a tunnel; return the bytes that came after the request."""
+
+    def release(self) -> None:
+        """Give up the connection's place under the limits."""
+
+
+class Http2Exchange(Protocol):
+    """An exchange as the parts of an HTTP/2 exchange see it."""
+
+    request: Request
+    route: Route
+    status: int
+    stream_id: int
+    session: Http2Session
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the exchange is over."""
+
+    @property
+    def connection(self) -> Http2Connection:
+        """The connection that the request came over."""
+
+    def look(self, *, is_drained: bool) -> bool:
+        """See what the client has taken. Return whether there is nothing left to take."""
+
+    def keep_body_time(self) -> None:
+        """Start, renew or stop the timeout of a client that owes the rest of a body."""
+
+    def break_off(self) -> None:
+        """End after an error of ours: 500 if nothing is sent yet, else reset the stream."""
+
+
+class Http2Connection(Connection, Protocol):
+    """An HTTP/2 connection as its exchanges see it."""
+
+    @property
+    def session(self) -> Http2Session:
+        """The connection's frames."""
+
+    def sending(self, exchange: Http2Exchange) -> None:
+        """The session has got something to send for this exchange."""
+
+    def cut(self, stream_id: int, code: int) -> None:
+        """Reset a stream."""
+
+    def flush_soon(self) -> None:
+        """Send what the session holds when the loop comes round."""
