@@ -8,7 +8,7 @@ from typing import Any
 
 from npserver.address import Address
 from npserver.listen.listener import Listener, LiveListener
-from npserver.web.exchange import Route, make_route
+from npserver.web.exchange import Middleware, Route, make_route
 from npserver.web.server.front import HttpFront
 from npserver.web.server.http1.connection import HttpConnection
 from npserver.web.server.settings import HttpSettings
@@ -125,10 +125,12 @@ class OneRoute:
 class Server:
     """An HTTP front over memory: `connect()` gives connections to feed and look at."""
 
-    def __init__(self, handler: Any, *, max_body_size: int = 1 << 20, **settings: Any) -> None:
+    def __init__(
+        self, handler: Any, *, max_body_size: int = 1 << 20, middleware: tuple[Middleware, ...] = (), **settings: Any
+    ) -> None:
         self.loop = MemoryLoop()
         self.context = make_context(self.loop)
-        self.route = make_route("test", handler, max_body_size)
+        self.route = make_route("test", handler, max_body_size, middleware)
         self.front = HttpFront(OneRoute(self.route), self.context, HttpSettings(**settings))
         self.live = LiveListener(
             Listener("http://127.0.0.1:80", "web", Address("http", "127.0.0.1", 80), 16, "test"),

@@ -1,6 +1,7 @@
 """Rules that answer by themselves, and what stands around others: networks, passwords, headers, error pages.
 
-Covers `web.handlers.redirect.handler`, `web.handlers.respond.handler` and `web.middleware.networks`.
+Covers `web.handlers.redirect.handler`, `web.handlers.respond.handler`, `web.middleware.basic_auth.check` and
+`web.middleware.networks.gate`.
 """
 
 from __future__ import annotations

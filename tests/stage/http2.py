@@ -23,9 +23,9 @@ GET: Fields = [(":method", "GET"), (":scheme", "https"), (":path", "/"), (":auth
 POST: Fields = [(":method", "POST"), *GET[1:]]
 
 
-def server(handler: Any, *, max_body_size: int = 1 << 20, http2: Http2Limits | None = None, **settings: Any) -> Server:
+def server(handler: Any, *, http2: Http2Limits | None = None, **settings: Any) -> Server:
     """A server whose listener speaks HTTPS."""
-    made = Server(handler, max_body_size=max_body_size, http2=http2 or Http2Limits(), **settings)
+    made = Server(handler, http2=http2 or Http2Limits(), **settings)
     address = Address("https", "127.0.0.1", 443)
     made.live = LiveListener(Listener("https://127.0.0.1:443", "web", address, 16, "test"), made.front, made.context)
     return made

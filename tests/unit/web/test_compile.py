@@ -1,7 +1,8 @@
 """What `npserver check` says about rules that speak HTTP.
 
-Covers `web.compile_route`, `web.handlers.redirect.compile`, `web.handlers.respond.compile`,
-`web.handlers.static.compile`, `web.handlers.status.compile` and `web.middleware.basic_auth.compile`.
+Covers `web.compile_route`, `web.checks`, `web.handlers.redirect.compile`, `web.handlers.respond.compile`,
+`web.handlers.static.compile`, `web.handlers.status.compile`, `web.middleware.basic_auth.compile`,
+`web.middleware.headers.compile`, `web.middleware.networks.compile` and `web.middleware.order`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Plain requests go through the proxy without an exchange, and nobody may be able to tell.
+"""A plain request takes a short way through the proxy (`web.handlers.proxy.call`), and nobody may be able to tell.
 
-Whatever an upstream does, it does to a plain request and to one that takes an exchange, each over a pooled connection:
-both must fare the same.
+Whatever an upstream does, it does to a plain request and to a conditional one, each over a pooled connection: answers,
+counters and connections must be the same.
 """
 
 from __future__ import annotations
