@@ -241,7 +241,7 @@ class ExchangeBase(Struct, Generic[C], eq=False):
 
     def write(self, data: bytes) -> None:
         """Send a piece."""
-        # hot: proxy-1m
+        # hot: proxy-large
         if self._filters is not None:
             data = self._filters.data(data)
         if data:

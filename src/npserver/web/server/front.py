@@ -184,7 +184,7 @@ class HttpFront:
 
     def finished(self, record: RequestRecord) -> None:
         """Count a finished request, and log it."""
-        # hot: access-log
+        # hot: static-log
         self.count(record.status, record.sent, record.received)
         self.context.access_log.request(record)
 

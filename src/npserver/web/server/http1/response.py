@@ -106,7 +106,7 @@ class Http1Response(ExchangeBase[Http1Connection], eq=False):
             self._source.pause()
 
     def _send_data(self, data: bytes) -> None:
-        # hot: proxy-1m
+        # hot: proxy-large
         if self.connection.exchange is not self or self._is_bodyless:
             return
         size = len(data)
