@@ -30,7 +30,7 @@ class Document(Struct, frozen=True, eq=False):
     #: Of a text with faults, see `config.decode`: which items lists have kept, and sections that lack something.
     kept: dict[Path, list[int]] = field(default_factory=dict)
     gone: frozenset[str] = frozenset()
-    #: What `build` made of parts that hold no live object, by its own keys: the master makes it for all children.
+    #: What compilers made of parts that hold no live object, by its own keys: the master makes it for all children.
     compiled: dict[str, Any] = field(default_factory=dict)
 
     def position(self, path: Path) -> tuple[int, int]:

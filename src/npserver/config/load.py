@@ -1,7 +1,7 @@
 """Load a config: from a file, from text, or from what the command line says.
 
 Everything wrong with the text is reported at once, in one `ConfigError`; what only shows when the parts are put
-together (names that nothing defines, files that do not exist) is `build`'s to report.
+together (names that nothing defines, files that do not exist) is reported by the compilers, see `program.compile`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Parts of the config that no listener serves, often for another error: checked too, so that one look is enough.
 
-Called by `build` last, when every listener has been compiled.
+Called by `program.compile` last, when every listener has been compiled.
 """
 
 from __future__ import annotations

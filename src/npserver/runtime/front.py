@@ -1,4 +1,4 @@
-"""What serves a listener's clients. `build` makes one front per listener; a reload swaps it under live connections."""
+"""Fronts serve the clients of listeners. `program.compile` makes one per listener; a reload swaps it under them."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Templates: text of the config with `$variables` that a request fills in.
 
-`compile_template` is called by `build` and `web.middleware.headers` at load time; what it gives is called per request.
-`$name` and `${name}` are variables, `$$` is a dollar sign. Values are free of CR, LF and NUL, so none can end a header
-line."""
+`compile_template` is called by the compilers of handlers and by `web.middleware.headers` at load time; what it gives is
+called per request. `$name` and `${name}` are variables, `$$` is a dollar sign. Values are free of CR, LF and NUL, so
+none can end a header line."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ MAX_KEYS = 8  # request paths that may lead to one entry by short cut
 
 
 class Siblings(Struct, frozen=True):
-    """The pre-compressed files beside a file, in the order of `compress.SUFFIXES`."""
+    """The pre-compressed files beside a file, in the order of `web.compression.SUFFIXES`."""
 
     directory: Identity | None  # the directory they were looked for in; None if it was just being changed
     identities: tuple[Identity | None, ...]

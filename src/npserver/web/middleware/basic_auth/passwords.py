@@ -1,7 +1,7 @@
 """Password hashes as the config holds them: scrypt (RFC 7914) in the PHC string format.
 
 `$scrypt$ln=15,r=8,p=1$salt$hash`, salt and hash in base64 without padding. Pure: the salt is an argument. Written by
-`npserver hash-password`, checked by `web.middleware.basic_auth.guard`. One check takes some 80 ms and 32 MiB on
+`npserver hash-password`, checked by `web.middleware.basic_auth.check`. One check takes some 80 ms and 32 MiB on
 purpose."""
 
 from __future__ import annotations
