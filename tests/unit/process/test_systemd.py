@@ -12,10 +12,10 @@ from npserver.process.systemd import inherited_sockets, notify
 
 
 @pytest.mark.parametrize(
-    ("pid", "count"), [("", ""), ("1", "1"), (str(os.getpid()), ""), (str(os.getpid()), "x"), (str(os.getpid()), "0")]
+    ("pid", "count"), [("", ""), ("1", "1"), ("this process", ""), ("this process", "x"), ("this process", "0")]
 )
 def test_no_sockets_are_taken_that_were_not_passed(monkeypatch: pytest.MonkeyPatch, pid: str, count: str) -> None:
-    monkeypatch.setenv("LISTEN_PID", pid)
+    monkeypatch.setenv("LISTEN_PID", pid.replace("this process", str(os.getpid())))
     monkeypatch.setenv("LISTEN_FDS", count)
     monkeypatch.setenv("LISTEN_FDNAMES", "web")
     assert inherited_sockets() == []
