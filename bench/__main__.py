@@ -1,4 +1,4 @@
-"""The command: `python -m bench [options] [workload ...]`, see `--help`."""
+"""Run the benchmarks: `python -m bench [options] [workload ...]`, see `--help`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECONDS, REPEATS = 3.0, 5
 
 
 def main() -> int:
-    """Run what is asked for."""
+    """Run the benchmarks that the command line asks for."""
     options = _arguments()
     if options.list:
         for title, group in GROUPS.items():
@@ -98,7 +98,7 @@ def _run(chosen: list[Workload], options: argparse.Namespace) -> Results:
 
 
 def _contenders(workload: Workload, versions: dict[str, str], options: argparse.Namespace) -> dict[str, Contender]:
-    """Those to be asked: installed, and wanted; in a quick run ours and those that an aim is set for."""
+    """Return the contenders that are installed and wanted; in a quick run npserver and those that have an aim."""
     wanted = options.peers.split(",") if options.peers else list(workload.contenders)
     if options.quick and not options.peers:
         first, *others = workload.contenders
@@ -121,7 +121,7 @@ def _try(workload: Workload, label: str, seconds: float) -> Figure | None:
 
 
 def _allow_files() -> None:
-    """10,000 connections need twice as many descriptors in a proxy; raise the limit as far as the system lets us."""
+    """Raise the limit of open files as far as the system allows: a proxy of 10,000 connections needs 20,000."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     for wanted in (100_000, hard):
         try:

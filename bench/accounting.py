@@ -1,4 +1,4 @@
-"""What a server used, by the kernel's own accounting: CPU time and memory of all its processes."""
+"""CPU time and memory of all processes of a server, as the kernel accounts for them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
 def tree(root: int) -> list[int]:
-    """Process ids of `root` and all its descendants."""
+    """Return the process ids of `root` and all its descendants."""
     children: dict[int, list[int]] = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit() and (fields := _stat(int(entry))):
@@ -23,7 +23,7 @@ def tree(root: int) -> list[int]:
 
 
 def cpu_s(root: int) -> float:
-    """User and system time of `root` and all its descendants, those that have ended and were waited for included.
+    """Return user and system time of `root` and its descendants, with those that have ended and were waited for.
 
     The scheduler's nanoseconds (`schedstat`) where the kernel keeps them, else ticks of `stat`.
     """
@@ -31,7 +31,7 @@ def cpu_s(root: int) -> float:
 
 
 def memory_bytes(root: int) -> int:
-    """Proportional set size of `root` and its descendants: shared pages count once."""
+    """Return the proportional set size of `root` and its descendants: shared pages count once."""
     total = 0
     for pid in tree(root):
         try:
@@ -57,7 +57,7 @@ def _process_cpu_s(pid: int) -> float:
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat behind the name: state, ppid, ...; utime is number 11. Empty if it has ended."""
+    """Return the fields of /proc/PID/stat behind the name (state, ppid, ...; utime is number 11), or none."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,4 +1,4 @@
-"""What relays and tunnels pass on to: echoes and a source of bytes. A process by itself, on the load's core.
+"""Backends of relays and tunnels: echoes and a source of bytes. Each is a process on the load's core.
 
 python -m bench.backend tcp|udp|websocket|source PORT
 """
@@ -19,27 +19,27 @@ PIECE = bytes(256 << 10)
 
 
 class Echo(asyncio.Protocol):
-    """Send back what comes."""
+    """Sends back all bytes."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self.transport: Any = transport
 
     def data_received(self, data: bytes) -> None:
-        """Echo."""
+        """Send the bytes back."""
         self.transport.write(data)
 
 
 class WebSocketEcho(Echo):
-    """Take the upgrade, then echo frames as bytes."""
+    """Answers the upgrade, then sends frames back as bytes."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The head comes first."""
+        """Wait for the request's head."""
         super().connection_made(transport)
         self.is_open = False
 
     def data_received(self, data: bytes) -> None:
-        """Answer the head, then echo."""
+        """Answer the head, then send frames back."""
         if self.is_open:
             self.transport.write(data)
         elif data.endswith(b"\r\n\r\n"):
@@ -48,20 +48,20 @@ class WebSocketEcho(Echo):
 
 
 class Source(asyncio.Protocol):
-    """Send without end."""
+    """Sends without end."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
+        """Begin to send."""
         self.transport: Any = transport
         self.is_paused = False
         asyncio.get_running_loop().call_soon(self._fill)
 
     def pause_writing(self) -> None:
-        """Wait."""
+        """Called by asyncio when the write buffer passes its high-water mark: stop sending."""
         self.is_paused = True
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Called by asyncio when the write buffer has drained below its low-water mark: send again."""
         self.is_paused = False
         self._fill()
 
@@ -71,14 +71,14 @@ class Source(asyncio.Protocol):
 
 
 class DatagramEcho(asyncio.DatagramProtocol):
-    """Send each datagram back."""
+    """Sends each datagram back."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self.transport: Any = transport
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
-        """Echo."""
+        """Send the datagram back."""
         self.transport.sendto(data, addr)
 
 

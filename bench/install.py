@@ -1,6 +1,6 @@
-"""Get the peers: Debian's packages with apt-get, the others into a virtual environment of their own.
+"""Installs the peers: Debian's packages by apt-get, the others into a virtual environment of their own.
 
-What cannot be had is left out of the run, and the run says so.
+A peer that cannot be installed is left out of the run, and the run says so.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ TOOLS = {"wrk": "wrk", "h2load": "nghttp2-client", "dnsperf": "dnsperf", "taskse
 
 
 def install(wanted: set[str]) -> None:
-    """Install the peers wanted and the tools, as far as they are missing and can be had."""
+    """Install the peers wanted and the load generators, as far as they are missing and can be fetched."""
     missing = [package for program, package in TOOLS.items() if shutil.which(program) is None]
     missing_python = []
     for name in wanted:

@@ -1,4 +1,4 @@
-"""What the figures depend on: the machine, its kernel, the versions of everything that runs."""
+"""The machine that figures depend on: processor, kernel, and the versions of all programs that run."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ LOAD_CORE = min(1, (os.cpu_count() or 1) - 1)
 
 
 def pinned(core: int | str, command: list[str]) -> list[str]:
-    """The command, kept on one core (or a list of them)."""
+    """Return the command that runs `command` on one core, or on a list of them."""
     return ["taskset", "-c", str(core), *command]
 
 
 def describe() -> dict[str, str]:
-    """Name the machine: processor, cores, memory, kernel, how it paces connections, system, Python."""
+    """Describe the machine: processor, cores, memory, kernel, congestion control, system, Python."""
     cpuinfo = Path("/proc/cpuinfo").read_text()
     model = re.search(r"^model name\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
     memory = re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())
@@ -54,7 +54,7 @@ def _first_line(path: str) -> str:
 
 
 def version(command: list[str], pattern: str, environment: Mapping[str, str]) -> str:
-    """What a program calls its version, "" if it is not here."""
+    """Return the version that a program prints, "" if it is not installed."""
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=20, env={**os.environ, **environment}, cwd=ROOT

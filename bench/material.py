@@ -1,6 +1,6 @@
-"""What the servers serve and the clients ask, made once: files, certificates, zones, prepared requests.
+"""Files, certificates, zones and prepared requests, which the servers serve and the clients ask for.
 
-Everything is drawn from a fixed seed, so that every run and every peer sees the same.
+All of it is drawn from a fixed seed, so that every run and every peer sees the same.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ LANGUAGES = ["en-US,en;q=0.9", "de-DE,de;q=0.9,en;q=0.8", "fr", "ja,en-US;q=0.7,
 
 
 def prepare() -> None:
-    """Make what is missing."""
+    """Make the files that are missing."""
     marker = FOLDER / f"made-{SEED}"
     if marker.exists():
         return
@@ -95,7 +95,7 @@ def _certificate() -> None:
 
 
 def requests(rng: random.Random, paths: Sequence[str]) -> bytes:
-    """Whole request heads, popular paths often (Zipf), with the header fields of different browsers and cookies.
+    """Return whole request heads: popular paths often (Zipf), fields of different browsers, and cookies.
 
     Each is followed by a zero byte, as `load/wrk.lua` reads them.
     """
@@ -114,7 +114,7 @@ def requests(rng: random.Random, paths: Sequence[str]) -> bytes:
 
 
 def routed_requests(count: int) -> Path:
-    """Prepared requests for `count` rules, the same number of different paths however many rules there are."""
+    """Return the file of requests for `count` rules; the number of different paths does not depend on `count`."""
     path = FOLDER / f"requests-of-{ROUTED_PATHS}-paths-by-{count}-rules"
     if not path.exists():
         rng = random.Random(SEED)
@@ -125,7 +125,7 @@ def routed_requests(count: int) -> Path:
 
 
 def zone(count: int) -> Path:
-    """A zone file with `count` names that have an address each."""
+    """Return the zone file with `count` names, each with an address."""
     path = FOLDER / f"bench-{count}.zone"
     if not path.exists():
         names = "".join(f"host{n} A 10.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}\n" for n in range(count))
@@ -136,7 +136,7 @@ def zone(count: int) -> Path:
 
 
 def records(count: int) -> str:
-    """The same zone as the value of npserver's `dns`."""
+    """Return the same zone as the value of npserver's `dns`."""
     zone: dict[str, object] = {"bench.test": {"NS": "ns.bench.test"}, "ns.bench.test": {"A": "127.0.0.1"}}
     for n in range(count):
         zone[f"host{n}.bench.test"] = {"A": f"10.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}"}

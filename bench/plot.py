@@ -25,7 +25,7 @@ text { fill: #e6edf3 } .aim { stroke: #e6edf3 }
 
 
 def ratios(title: str, shown: list[tuple[Workload, Outcome]]) -> str:
-    """A group of bars per workload, one for each peer; the thin line is 1, the short mark the aim."""
+    """Draw a group of bars for each workload, one bar for each peer; the thin line is 1, the short mark the aim."""
     peers = list(dict.fromkeys(peer for workload, outcome in shown for peer in outcome.ratios(workload)))
     most = max([ratio for workload, outcome in shown for ratio in outcome.ratios(workload).values()] or [1.0])
     limit = max(1.5, min(most, 6.0))

@@ -1,4 +1,4 @@
-"""`docs/benchmarks.md` from the results: tables, plots, and how it was measured."""
+"""Writes `docs/benchmarks.md` from the results: tables, plots, and how it was measured."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def write(results: Results) -> None:
 
 
 def line(workload: Workload, outcome: Outcome) -> str:
-    """One outcome for the terminal."""
+    """Return one outcome as a line for the terminal."""
     values = ", ".join(f"{label} {amount(outcome.value(label))}" for label in outcome.figures)
     ratios = ", ".join(f"{ratio:.2f} x {peer}" for peer, ratio in outcome.ratios(workload).items())
     errors = sum(figure.errors for figures in outcome.figures.values() for figure in figures)
@@ -59,7 +59,7 @@ def line(workload: Workload, outcome: Outcome) -> str:
 
 
 def amount(value: float) -> str:
-    """A number in three significant digits: `1,230,000` or `12.3`."""
+    """Return a number in three significant digits: `1,230,000` or `12.3`."""
     if value >= 1e9:
         return f"{value / 1e9:.2f} G"
     if value >= 1e7:

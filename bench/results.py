@@ -1,4 +1,4 @@
-"""Figures in files: `bench/results/latest.json` is committed, and each run says what became worse since then."""
+"""Figures in files. `bench/results/latest.json` is committed; each run tells what became worse since then."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ class Outcome:
     figures: dict[str, list[Figure]]
 
     def value(self, label: str) -> float:
-        """The median."""
+        """Return the median of the repetitions."""
         return median(figure.value for figure in self.figures[label])
 
     def spread(self, label: str) -> float:
-        """From least to most, as a share of the median."""
+        """Return the distance from the least to the greatest value, as a share of the median."""
         values = [figure.value for figure in self.figures[label]]
         return (max(values) - min(values)) / median(values) if median(values) else 0.0
 
     def middle(self, label: str) -> Figure:
-        """The repetition whose value is the median (the upper one of two)."""
+        """Return the repetition whose value is the median (the upper one of two)."""
         ranked = sorted(self.figures[label], key=lambda figure: figure.value)
         return ranked[len(ranked) // 2]
 
     def ratios(self, workload: Workload) -> dict[str, float]:
-        """How many times better the first contender is than each other."""
+        """Return how many times better the first contender is than each other."""
         first, *others = workload.contenders
         if first not in self.figures:
             return {}
@@ -49,14 +49,14 @@ class Outcome:
 
 @dataclass(slots=True)
 class Results:
-    """What a file holds."""
+    """The content of a file of results."""
 
     machine: dict[str, str]
     versions: dict[str, str]
     outcomes: dict[str, Outcome] = field(default_factory=dict)
 
     def merged(self, newer: Results) -> Results:
-        """Newer outcomes in place of older ones; those of another machine do not mix."""
+        """Return results with newer outcomes in place of older ones; results of different machines are not mixed."""
         kept = self.outcomes if self.machine == newer.machine else {}
         return Results(newer.machine, {**self.versions, **newer.versions}, {**kept, **newer.outcomes})
 
@@ -72,7 +72,7 @@ class Results:
 
 
 def load(path: Path) -> Results | None:
-    """Read a file, None if there is none."""
+    """Read a file of results; None if there is none."""
     if not path.exists():
         return None
     content: dict[str, Any] = json.loads(path.read_text())
@@ -88,14 +88,14 @@ def load(path: Path) -> Results | None:
 
 
 def unlike(outcome: Outcome) -> list[str]:
-    """Contenders whose answers are of half or double the usual size: they do not do the same work."""
+    """Return the contenders whose responses have half or double the usual size: they do not do the same work."""
     sizes = {label: figures[0].size for label, figures in outcome.figures.items() if figures and figures[0].size}
     usual = median(sizes.values()) if sizes else 0.0
     return [label for label, size in sizes.items() if not usual / 2 <= size <= usual * 2]
 
 
 def losses(workloads: dict[str, Workload], before: Results, now: Results) -> list[str]:
-    """What lost more than a tenth: against a peer, or in itself where no peer does the same on the same machine."""
+    """Return what lost more than a tenth: against a peer, or by itself where no peer does the same on this machine."""
     found = []
     for name, outcome in now.outcomes.items():
         former = before.outcomes.get(name)

@@ -1,4 +1,4 @@
-"""A contender at work: its config filled in, its process started, waited for, and stopped."""
+"""Runs a contender: fills in its config, starts its process, waits until it serves, stops it."""
 
 from __future__ import annotations
 
@@ -93,11 +93,11 @@ class Server:
         self._kill()
 
     def cpu_s(self) -> float:
-        """CPU time of all its processes so far."""
+        """Return the CPU time of all its processes so far."""
         return accounting.cpu_s(self._process.pid)
 
     def memory_bytes(self) -> int:
-        """Memory of all its processes."""
+        """Return the memory of all its processes."""
         return accounting.memory_bytes(self._process.pid)
 
     def _fill(self, text: str) -> str:
@@ -114,12 +114,12 @@ class Server:
 
 
 def file_limit() -> int:
-    """How many files a process may have open."""
+    """Return how many files a process may have open."""
     return min(100_000, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
 def free_port() -> int:
-    """A port free for TCP and UDP, below the kernel's range for outgoing connections."""
+    """Return a port that is free for TCP and UDP, below the kernel's range for outgoing connections."""
     for port in range(21_000 + os.getpid() % 500 * 10, 32_000):
         if port in _given:
             continue
@@ -138,7 +138,7 @@ _given: set[int] = set()
 
 
 def accepts(port: int) -> bool:
-    """Whether something takes connections on `port`."""
+    """Return whether something accepts connections on `port`."""
     try:
         socket.create_connection(("127.0.0.1", port), 1).close()
     except OSError:
@@ -147,7 +147,7 @@ def accepts(port: int) -> bool:
 
 
 def answers_http(port: int) -> bool:
-    """Whether `port` answers an HTTP request."""
+    """Return whether `port` answers an HTTP request."""
     try:
         with socket.create_connection(("127.0.0.1", port), 1) as probe:
             probe.sendall(b"GET / HTTP/1.1\r\nHost: bench.test\r\nConnection: close\r\n\r\n")
@@ -157,7 +157,7 @@ def answers_http(port: int) -> bool:
 
 
 def answers_dns(port: int) -> bool:
-    """Whether `port` answers for the zone of the benchmarks, with an answer rather than an error."""
+    """Return whether `port` answers for the benchmark's zone, with records rather than an error."""
     query = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x05host0\x05bench\x04test\x00\x00\x01\x00\x01"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.settimeout(0.2)
@@ -171,6 +171,6 @@ def answers_dns(port: int) -> bool:
 
 
 def is_udp_bound(port: int) -> bool:
-    """Whether something holds the UDP port."""
+    """Return whether a process holds the UDP port."""
     wanted = f"0100007F:{port:04X}"
     return any(line.split()[1] == wanted for line in Path("/proc/net/udp").read_text().splitlines()[1:])

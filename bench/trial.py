@@ -1,4 +1,4 @@
-"""One contender doing one workload once."""
+"""A trial: one contender doing one workload once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LONG_WARM_UP_S = 2.0  # where what is asked for varies: every file was opened on
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What came out. `value` is what is compared; the rest tells how it came about."""
+    """The result of a trial. `value` is compared; the other fields explain it."""
 
     value: float
     rate: float = 0.0  # per second of real time
@@ -48,7 +48,7 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Something asked of several contenders. The first is ours, and its ratio to each other is the result."""
+    """A kind of load for several contenders. The first is npserver; its ratio to each other is the result."""
 
     name: str
     title: str
@@ -69,7 +69,7 @@ class Workload:
 
 
 class Backend:
-    """The process that a proxy or relay passes on to."""
+    """The process that a proxy or relay connects to."""
 
     def __init__(self, kind: str) -> None:
         self.port = free_port()
@@ -97,7 +97,7 @@ class Backend:
 
 
 class Trial:
-    """A started contender and what it needs; `with` starts and stops both."""
+    """A started contender with its backend; as a context manager it starts and stops both."""
 
     def __init__(self, workload: Workload, contender: Contender, seconds: float) -> None:
         self.seconds = seconds

@@ -72,7 +72,7 @@ def check(data: bytes) -> None:
 
 
 def seeds() -> list[bytes]:
-    """Queries of all kinds."""
+    """Return queries of all kinds."""
     found = []
     for name in (*RECORDS, "x.w.example.com", "y.sub.example.com", "nope.example.com", "google.com", "."):
         for kind in ("A", "TXT", "MX", "ANY", "NS", "DS", "AXFR"):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 
 def mutate(data: bytes, dice: random.Random, seeds: Sequence[bytes]) -> bytes:
-    """Change a few places: flip, drop, repeat, insert, splice with another seed."""
+    """Return `data` with a few changes: bits flipped, pieces dropped, repeated, inserted or taken from other seeds."""
     out = bytearray(data)
     for _ in range(dice.randint(1, 4)):
         place = dice.randrange(len(out) + 1)

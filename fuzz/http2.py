@@ -21,7 +21,7 @@ def target(data: bytes) -> None:
 
 
 def samples() -> list[bytes]:
-    """What clients send."""
+    """Return byte streams that clients send."""
     client = Client(server(Mirror()))
     post = client.headers(3, [*POST, ("content-length", "4")]), frames.DataFrame(3, b"body", flags=["END_STREAM"])
     return [

@@ -1,4 +1,4 @@
-"""Load generators. Each runs as a process of its own on the other core, and gives a `Load`."""
+"""Load generators. Each runs as a process of its own on the other core, and returns a `Load`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.machine import LOAD_CORE, ROOT, pinned
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a generator has seen."""
+    """The measurements of a load generator."""
 
     count: float  # of requests, messages, bytes: whatever the workload counts
     seconds: float
@@ -26,7 +26,7 @@ class Load:
 
 
 def run(command: list[str], environment: dict[str, str] | None = None) -> tuple[str, float, float]:
-    """Run a generator to its end. Gives its output, the time it took and the CPU time it used."""
+    """Run a generator to its end. Return its output, the time it took and the CPU time it used."""
     before = os.times()
     begin = time.perf_counter()
     done = subprocess.run(
@@ -41,7 +41,7 @@ def run(command: list[str], environment: dict[str, str] | None = None) -> tuple[
 
 
 def sockets(mode: str, port: int, **options: object) -> Load:
-    """Our own generator over raw sockets, `load/sockets.py`."""
+    """Run our own generator over raw sockets, `load/sockets.py`."""
     arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     output, _, used = run([sys.executable, "-m", "bench.load.sockets", mode, f"--port={port}", *arguments])
     return Load(**json.loads(output), generator_cpu_s=used)

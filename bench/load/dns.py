@@ -1,4 +1,4 @@
-"""DNS load: dnsperf."""
+"""DNS load by dnsperf."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bench.load import Load, run
 
 
 def dnsperf(port: int, queries: Path, seconds: float, *, options: list[str] | None = None) -> Load:
-    """Ask the prepared queries again and again, 100 at a time. dnsperf knows the mean of the latencies only."""
+    """Send the prepared queries repeatedly, 100 at a time. dnsperf reports only the mean of the latencies."""
     output, _, used = run(
         ["dnsperf", "-s", "127.0.0.1", "-p", str(port), "-d", str(queries), "-c", "16", "-T", "1",
          "-l", str(max(1, round(seconds))), *(options or [])]

@@ -1,4 +1,4 @@
-"""HTTP load: wrk for as much as the server takes, h2load for a given rate."""
+"""HTTP load: wrk sends as much as the server takes, h2load sends at a given rate."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def wrk(
     fields: dict[str, str] | None = None,
     requests: Path | None = None,
 ) -> Load:
-    """Ask for `url` again and again, or for the prepared `requests` in turn."""
+    """Request `url` repeatedly, or the prepared `requests` in turn."""
     if seconds < 1:  # a warm-up; wrk knows whole seconds only
         return _some(url)
     arguments = [f"-H{name}: {value}" for name, value in (fields or {}).items()]
@@ -56,7 +56,7 @@ def _some(url: str) -> Load:
 
 
 def steady(url: str, seconds: float, rate: float, connections: int = 32) -> Load:
-    """Ask `rate` times a second, whatever the server does; the latencies are the point."""
+    """Send `rate` requests a second, whatever the server does, and measure their latencies."""
     per_client = max(1, round(rate / connections))
     with tempfile.NamedTemporaryFile() as log:
         _, took, used = run(

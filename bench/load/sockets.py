@@ -48,7 +48,7 @@ def connect(kind: str, port: int) -> socket.socket:
 
 
 def introduce(made: socket.socket) -> None:
-    """Have an answer to a first datagram: a server that makes a process for each client must have made it."""
+    """Wait for the answer to a first datagram, so that a server that forks for each client has done so."""
     made.settimeout(0.1)
     for _ in range(100):
         try:
@@ -62,7 +62,7 @@ def introduce(made: socket.socket) -> None:
 
 
 def message(kind: str, size: int) -> bytes:
-    """A message of `size` bytes; a WebSocket frame is masked with zeros (RFC 6455 §5.3), so that an echo is equal."""
+    """Return a message of `size` bytes; WebSocket frames are masked with zeros (RFC 6455 §5.3), so echoes are equal."""
     if kind == "websocket":
         return b"\x82\xfe" + size.to_bytes(2, "big") + bytes(4) + b"x" * size
     return b"x" * size
@@ -112,7 +112,7 @@ def messages(options: argparse.Namespace) -> dict[str, float]:
 
 
 def connects(options: argparse.Namespace) -> dict[str, float]:
-    """Connect, send a message, take the echo, close; several in flight."""
+    """Connect, send a message, read the echo, close; several in flight."""
     data = message("tcp", options.size)
     poll = select.epoll()
     begun: dict[int, tuple[socket.socket, float, int]] = {}
@@ -158,7 +158,7 @@ def connects(options: argparse.Namespace) -> dict[str, float]:
 
 
 def download(options: argparse.Namespace) -> dict[str, float]:
-    """Take bytes: of a file asked for again and again, or whatever a connection brings when there is no path."""
+    """Read bytes: of a file requested repeatedly, or what a connection brings when there is no path."""
     buffer = bytearray(1 << 20)
     begin = now = time.perf_counter()
     total = 0
@@ -182,7 +182,7 @@ def download(options: argparse.Namespace) -> dict[str, float]:
 
 
 def once(options: argparse.Namespace) -> dict[str, float]:
-    """Ask for `/scripts/0000.js` and so on, once each, compressed."""
+    """Request `/scripts/0000.js` and so on, once each, compressed."""
     connection = http.client.HTTPConnection(HOST, options.port, timeout=30)
     times = []
     errors = 0
@@ -199,7 +199,7 @@ def once(options: argparse.Namespace) -> dict[str, float]:
 
 
 def hold(options: argparse.Namespace) -> dict[str, float]:
-    """Keep connections open; `ready` on standard output once they are."""
+    """Keep connections open; print `ready` once they are."""
     begin = time.perf_counter()
     held = [connect(options.kind, options.port) for _ in range(options.connections)]
     print("ready", flush=True)
@@ -210,7 +210,7 @@ def hold(options: argparse.Namespace) -> dict[str, float]:
 
 
 def summary(times: list[float], seconds: float, errors: int) -> dict[str, float]:
-    """The `Load` of these latencies."""
+    """Return the `Load` of these latencies."""
     times.sort()
     count = len(times)
     if not count:
@@ -229,7 +229,7 @@ MODES: dict[str, Callable[[argparse.Namespace], dict[str, float]]] = {
 
 
 def main() -> None:
-    """Run one mode."""
+    """Run one mode of the generator."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("mode", choices=MODES)
     parser.add_argument("--port", type=int, required=True)

@@ -1,7 +1,7 @@
-"""The servers compared. Each has a folder with a config per role, tuned as its own documentation advises.
+"""The servers compared. Each has a folder with a config for each role, tuned as its documentation advises.
 
-A config's `@name@` places are filled in for a trial. A `.args` file holds a command line, one argument a line, for
-peers without a config file. A peer can do a role if the file exists.
+Places such as `@name@` in a config are filled in for a trial. A `.args` file holds a command line, one argument a line,
+for peers without a config file. A peer can do a role if its file exists.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class Peer:
     environment: dict[str, str] = field(default_factory=dict)
 
     def config(self, role: str) -> Path | None:
-        """The config for a role, None if the peer cannot do it."""
+        """Return the config for a role; None if the peer cannot do it."""
         return next(iter(sorted((FOLDER / self.name).glob(f"{role}.*"))), None)
 
     def version(self) -> str:
-        """The version installed, "" if it is not."""
+        """Return the version installed, "" if the peer is not."""
         return version(self.version_command, self.version_pattern, self.environment)
 
 

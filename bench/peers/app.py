@@ -1,4 +1,4 @@
-"""The least an ASGI application can do: 1 KB from memory. For scale beside the static workload."""
+"""The least that an ASGI application can do: 1 KB from memory, for comparison with the static workload."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ async def app(
     receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
     send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
 ) -> None:
-    """Answer every HTTP request alike."""
+    """Answer every HTTP request with the same body."""
     if scope["type"] == "http":
         await send({"type": "http.response.start", "status": 200, "headers": FIELDS})
         await send({"type": "http.response.body", "body": BODY})

@@ -1,4 +1,4 @@
-"""What is asked. Each module holds the workloads of one part of npserver."""
+"""The workloads, a module for each part of npserver."""
 
 from __future__ import annotations
 

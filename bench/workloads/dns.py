@@ -1,4 +1,4 @@
-"""The name server."""
+"""Workloads of the name server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BIG = {name: Contender(name, "dns", _many) for name in ("npserver", "nsd", "knot
 
 
 def _start(trial: Trial) -> Figure:
-    """From exec to the first answer."""
+    """Measure the time from exec to the first answer."""
     return Figure(trial.server.start_s * 1000, memory_bytes=trial.server.memory_bytes())
 
 

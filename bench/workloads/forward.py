@@ -1,4 +1,4 @@
-"""TCP and UDP forwarding."""
+"""Workloads of TCP and UDP forwarding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reverse proxy and WebSocket."""
+"""Workloads of the reverse proxy and of WebSockets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STEADY_RATE = 8000.0  # requests per second
 
 
 def _steady(trial: Trial) -> Figure:
-    """Latency at a rate that leaves room; the value is the 99th percentile."""
+    """Measure latency at a rate that leaves room; the value is the 99th percentile."""
     figure = trial.loaded(lambda seconds: steady(trial.url(), seconds, STEADY_RATE))
     return Figure(
         figure.p99_us, figure.rate, figure.p50_us, figure.p99_us, figure.memory_bytes, figure.server_busy,

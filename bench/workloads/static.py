@@ -1,4 +1,4 @@
-"""Static files."""
+"""Workloads of static files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _once(trial: Trial) -> Figure:
 
 
 def _live(trial: Trial) -> Figure:
-    """The latency of a modest load, beside idle connections or alone."""
+    """Measure the latency of a modest load, beside idle connections or alone."""
     with trial.holding("http", trial.contender.idle):
         load = steady(trial.url("/small.html"), trial.seconds, 500, connections=4)
     return Figure(

@@ -1,4 +1,4 @@
-"""npserver as a whole: starting, memory, a second worker, many rules."""
+"""Workloads of npserver as a whole: start, memory, a second worker, many rules."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _idle(trial: Trial) -> Figure:
 
 
 def _rules(count: int) -> Callable[[], Mapping[str, str]]:
-    """That many rules, each for a path of its own and all below it."""
+    """Return a function that writes `count` rules, each for a path of its own and all paths below it."""
 
     def places() -> Mapping[str, str]:
         rules = [{"handler": "respond", "path": f"/r{n}/**", "body": f"rule {n}"} for n in range(count)]

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fuzz.proxyprotocol import SEEDS as PROXY_SEEDS
-from fuzz.proxyprotocol import target as check_proxy
-from fuzz.tlshello import SEEDS as HELLO_SEEDS
-from fuzz.tlshello import target as check_hello
+from fuzz.client_hello import SEEDS as HELLO_SEEDS
+from fuzz.client_hello import target as check_hello
+from fuzz.proxy_protocol import SEEDS as PROXY_SEEDS
+from fuzz.proxy_protocol import target as check_proxy
 from npserver.net.proxy_protocol import encode_v1, encode_v2, parse_datagram, parse_header
 
 PORTS = st.integers(0, 65535)
