@@ -1,11 +1,11 @@
-# The project's chores. `make test` is all that a change has to pass; see CONTRIBUTING.md.
+# `make test` is all that a change has to pass; see CONTRIBUTING.md.
 
 VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 STAMP  := $(VENV)/.dev-requirements
 
-.PHONY: test lint types check format bench docs pins clean
+.PHONY: test lint types format bench fuzz docs pins clean
 
 # Two at a time; one file or test is quicker by `.venv/bin/python -m pytest tests/unit/...`.
 test: lint types
@@ -22,15 +22,19 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-# Side by side with the peers; `make bench ARGS="--quick"`, `make bench ARGS="http-small"`.
+# npserver side by side with its peers: `make bench ARGS="--quick"`, `make bench ARGS="static-small"`.
 bench: $(STAMP)
 	$(BIN)/python -m bench $(ARGS)
 
-# What is generated from the code: the configuration reference, the picture in the README.
+# One parser, fed with broken input: `make fuzz ARGS="chunked --seconds 60"`.
+fuzz: $(STAMP)
+	PYTHONPATH=src $(BIN)/python -m fuzz.$(ARGS)
+
+# Pages and pictures generated from the code: the configuration reference, the picture in the README.
 docs: $(STAMP)
 	PYTHONPATH=src $(BIN)/python -m docs
 
-# The pinned requirements, anew from pyproject.toml: every wheel's hash, no package index named.
+# The pinned requirements, made from pyproject.toml: the hash of every wheel, and no package index.
 PIN := $(BIN)/python -m piptools compile --quiet --generate-hashes --no-header --no-annotate --strip-extras \
 	--allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options pyproject.toml
 pins: $(STAMP)
@@ -41,8 +45,8 @@ pins: $(STAMP)
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 
-# The environment is the launcher's, which makes it when it is missing and brings it up to date when the pins change;
-# what only development needs is added to it.
+# The launcher makes .venv when it is missing, and brings it up to date when the pins change. The packages that only
+# development needs are added to it here.
 $(STAMP): requirements-dev.txt requirements.txt
 	@./npserver -version
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt

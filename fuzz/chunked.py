@@ -1,4 +1,4 @@
-"""Fuzzes the decoder of chunked bodies: `python -m fuzz.chunked --seconds 60`.
+"""Fuzzes the decoder of chunked bodies: `make fuzz ARGS="chunked --seconds 60"`.
 
 Oracle: bytes are decoded, incomplete, or refused with the error class given; the result is the same byte by byte as in
 one piece; a decoded body that is encoded again decodes to the same.

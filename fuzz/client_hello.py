@@ -1,4 +1,4 @@
-"""Fuzzes the ClientHello reader: `python -m fuzz.client_hello --seconds 60`.
+"""Fuzzes the ClientHello reader: `make fuzz ARGS="client_hello --seconds 60"`.
 
 Oracle: bytes are refused with `HelloError`, awaited, or read; in pieces as in one; a name that is read is a lower-case
 host name; all bytes fed are there to be passed on.

@@ -1,4 +1,4 @@
-"""Fuzzes the processing of DNS messages: `python -m fuzz.dns_query --seconds 60`.
+"""Fuzzes the processing of DNS messages: `make fuzz ARGS="dns_query --seconds 60"`.
 
 Oracle: any bytes get no reply, or one that dnspython can parse, with the query's id, QR set, and no more bytes than the
 client accepts; and the fast path replies as the full parser does.

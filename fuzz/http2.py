@@ -1,4 +1,4 @@
-"""Fuzzes HTTP/2 connections: `python -m fuzz.http2 --seconds 60`.
+"""Fuzzes HTTP/2 connections: `make fuzz ARGS="http2 --seconds 60"`.
 
 Oracle: any bytes after the preface are answered with responses or errors in frames that another library can parse, and
 no state of the connection is left behind.

@@ -1,4 +1,4 @@
-"""Fuzzes the HTTP/1 request parser: `python -m fuzz.http_head --seconds 60`.
+"""Fuzzes the HTTP/1 request parser: `make fuzz ARGS="http_head --seconds 60"`.
 
 Oracle: a head is refused with `BadRequest`, or parsed to a request with a canonical path; and the server answers a
 stream of bytes the same whether it comes whole or byte by byte.

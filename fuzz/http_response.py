@@ -1,4 +1,4 @@
-"""Fuzzes the parsing of upstreams' responses: `python -m fuzz.http_response --seconds 60`.
+"""Fuzzes the parsing of upstreams' responses: `make fuzz ARGS="http_response --seconds 60"`.
 
 Oracle: a head is parsed, or refused with `BadResponse`; the upstream client reports the same response whether it comes
 whole or byte by byte, and keeps the connection only if the response ended where its framing says.

@@ -1,4 +1,4 @@
-"""Fuzzes the PROXY protocol's parser: `python -m fuzz.proxy_protocol --seconds 60`.
+"""Fuzzes the PROXY protocol's parser: `make fuzz ARGS="proxy_protocol --seconds 60"`.
 
 Oracle: bytes are refused with `ProxyHeaderError`, awaited, or read; byte by byte as in one piece; what was read and
 written again reads the same.
