@@ -1,4 +1,4 @@
-"""Fixtures that everybody needs.
+"""Fixtures for all tests.
 
 program         the real npserver as a child process, see `tests/stage/program.py`
 backends        servers for it to talk to, on free ports, see `tests/stage/backends.py`
@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # heavy to import: a unit test alone starts without them
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Where `.ci/run` has installed every program that tests talk to (CI is set), a skipped test is a failed one."""
+    """Turn a skipped test into a failed one where CI is set: there `.ci/run` has installed every program."""
     report = yield
     if report.skipped and os.environ.get("CI"):
         report.outcome = "failed"
@@ -65,17 +65,17 @@ def logging_as_before() -> Iterator[None]:
 
 @pytest.fixture
 def free_port() -> Callable[[], int]:
-    """Give `free_port()`: a port of 127.0.0.1 that is free for TCP and UDP."""
+    """Return `free_port()`, which returns a port of 127.0.0.1 that is free for TCP and UDP."""
     return ports.free_port
 
 
 @pytest.fixture
 def program(tmp_path: Path) -> Iterator[Callable[..., Program]]:
-    """Give `program(*arguments, config=None, cwd=tmp_path, env={}, listens=None, wait=True)`.
+    """Yield `program(*arguments, config=None, cwd=tmp_path, env={}, listens=None, wait=True)`.
 
     It starts npserver with these arguments and waits until it listens. `config`, a dict or text, is written to
     `npserver.json` and passed with `-config`. `listens` names the URIs to wait for when they are neither on the command
-    line nor in a dict. `wait=False` gives it back at once: for starts that are to fail. At the end of the test every
+    line nor in a dict. `wait=False` returns it at once: for starts that are to fail. At the end of the test every
     program still running is stopped by SIGTERM, and has to end with status 0, without a traceback or a process left.
     """
     from tests.stage.program import Program
@@ -108,7 +108,7 @@ def program(tmp_path: Path) -> Iterator[Callable[..., Program]]:
 
 @pytest.fixture
 def backends() -> Iterator[Backends]:
-    """Give a `Backends`: `.tcp_echo() .udp_echo() .http(name) .websocket_echo() ...`, each giving its port."""
+    """Yield a `Backends`: `.tcp_echo() .udp_echo() .http(name) .websocket_echo() ...`, each returns its port."""
     from tests.stage.backends import Backends
 
     with Backends() as servers:
@@ -117,7 +117,7 @@ def backends() -> Iterator[Backends]:
 
 @pytest.fixture
 def socket_dir() -> Iterator[Path]:
-    """Give a directory with a short path: Unix socket paths end at some 100 characters."""
+    """Yield a directory with a short path: paths of Unix sockets have at most some 100 characters."""
     directory = tempfile.mkdtemp(prefix="np")
     yield Path(directory)
     shutil.rmtree(directory)
@@ -125,7 +125,7 @@ def socket_dir() -> Iterator[Path]:
 
 @pytest.fixture
 def public(tmp_path: Path) -> Path:
-    """Give a directory to serve: index.html, app.css, sub/page.html, bytes.bin (100,000 bytes)."""
+    """Return a directory to serve: index.html, app.css, sub/page.html, bytes.bin (100,000 bytes)."""
     directory = tmp_path / "public"
     (directory / "sub").mkdir(parents=True)
     (directory / "index.html").write_text("<!doctype html><title>home</title>home\n")
@@ -149,13 +149,13 @@ class Certificate:
         return {"cert": str(self.cert), "key": str(self.key)}
 
     def client(self) -> ssl.SSLContext:
-        """Give a client context that trusts the CA and nothing else."""
+        """Return a client context that trusts the CA and nothing else."""
         return ssl.create_default_context(cafile=str(self.ca))
 
 
 @pytest.fixture(scope="session")
 def authority() -> trustme.CA:
-    """Give the CA of this test session."""
+    """Return the CA of this test session."""
     import trustme
 
     return trustme.CA()
@@ -163,7 +163,7 @@ def authority() -> trustme.CA:
 
 @pytest.fixture
 def certificates(authority: trustme.CA, tmp_path: Path) -> Callable[..., Certificate]:
-    """Give `certificates(*names)`: a `Certificate` for host names and addresses, by default localhost and loopback."""
+    """Return `certificates(*names)`, which issues for host names and addresses, by default localhost and loopback."""
     count = 0
 
     def issue(*names: str) -> Certificate:

@@ -1,4 +1,4 @@
-"""What people do with curl: download, resume, revalidate, ask for compression, follow redirects, over TLS too."""
+"""curl downloads files: whole, resumed, revalidate, ask for compression, follow redirects, over TLS too."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def test_curl_resolves_over_https(
 
 
 def test_a_stub_resolver_finds_names(program: Start, free_port: Callable[[], int]) -> None:
-    """What a client's resolv.conf makes of it: search list, addresses of both families, reverse names."""
+    """A stub resolver with a search list finds addresses of both families, reverse names."""
     port = free_port()
     program(config=config(port, dns_auto_ptr=True))
     stub = dns.resolver.Resolver(configure=False)

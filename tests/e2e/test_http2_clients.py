@@ -222,7 +222,7 @@ async def test_a_connection_finds_the_new_rules_after_a_reload(site: Site) -> No
 def test_where_it_is_not_offered(
     program: Start, free_port: Callable[[], int], certificates: Callable[..., Any], tls: dict[str, Any], listen: str
 ) -> None:
-    """What an ssl listener passes on may be anything: it offers HTTP/1.1 alone."""
+    """An ssl listener may pass on any protocol, so it offers HTTP/1.1 alone."""
     certificate, port = certificates(), free_port()
     rule = {"handler": "respond", "body": "x"}
     program(

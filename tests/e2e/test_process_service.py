@@ -1,4 +1,4 @@
-"""What a service manager and an operator expect: readiness, sockets passed on, logs that are rotated, many reloads.
+"""The program under a service manager: readiness, sockets passed on, logs that are rotated, many reloads.
 
 Covers `cli.demo` and `cli.samples`.
 """

@@ -1,4 +1,4 @@
-"""Whatever stands in a config that loads, compiling it gives a runtime or a documented error, nothing else."""
+"""Compiling any config that loads gives a runtime or a documented error, nothing else."""
 
 from __future__ import annotations
 

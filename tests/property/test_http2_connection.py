@@ -1,4 +1,4 @@
-"""Whatever bytes an HTTP/2 client sends, in whatever pieces: it is answered or told off, and nothing breaks."""
+"""An HTTP/2 client that sends any bytes in any pieces is answered or refused, and no other exception is raised."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ANY = st.one_of(ODD, st.binary(max_size=60), st.just("get"), st.just("post"), st
 
 
 def check(client: Client) -> None:
-    """What holds whatever has happened."""
+    """Assert what holds after any input."""
     connection = client.connection
     assert len(connection.streams) <= 100
     if connection.is_ended:

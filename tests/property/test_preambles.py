@@ -1,4 +1,4 @@
-"""What may stand before or at the beginning of a connection: PROXY headers and ClientHellos, in any form and split."""
+"""PROXY headers and ClientHellos at the beginning of a connection, in any form and any pieces."""
 
 from __future__ import annotations
 

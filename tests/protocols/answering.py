@@ -1,4 +1,4 @@
-"""Drives the real upstream connection (`upstream.http1`) without sockets: what it makes of an answer's bytes."""
+"""Feeds bytes of responses to the real upstream connection (`upstream.http1`), without sockets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.stage.worker import make_context
 
 @dataclass
 class Answer:
-    """What was understood. `end`: "complete", "lost", "switched"; `is_kept`: the connection may serve again."""
+    """A response as reported. `end`: "complete", "lost", "switched"; `is_kept`: the connection may serve again."""
 
     interim: tuple[int, ...] = ()
     status: int = 0
@@ -31,7 +31,7 @@ class Answer:
 
 
 class Asker:
-    """The sink of the answer; asserts that its calls come in an order that makes sense."""
+    """The sink of the response; asserts that its methods are called in a valid order."""
 
     def __init__(self) -> None:
         self.answer = Answer()
@@ -73,7 +73,7 @@ class Asker:
 
 
 def read_answer(pieces: Iterable[bytes], *, is_head: bool = False) -> Answer:
-    """Ask, feed the pieces to the connection, end it; give what was understood. `is_head`: the method was HEAD."""
+    """Send a request, feed the pieces, end the connection; return the response. `is_head`: of a HEAD request."""
     loop: Any = MemoryLoop()
     context = make_context(loop)
     settings = ClientSettings()
@@ -102,7 +102,7 @@ def read_answer(pieces: Iterable[bytes], *, is_head: bool = False) -> Answer:
 
 
 def same_answer(pieces: list[bytes], whole: list[bytes], *, is_head: bool) -> Answer:
-    """Assert that both ways of arriving are understood alike, and give the answer of the whole.
+    """Assert that a response is reported the same in both ways of arriving; return that of the whole bytes.
 
     A lost answer may have been passed on up to different places.
     """

@@ -1,4 +1,4 @@
-"""What the tests of forwards share: the server in this process, and targets for it."""
+"""Helpers of the tests of forwards: the server in this process, and targets for it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ serve = partial(npserver.serve, shutdown_s=0.1)
 
 @asynccontextmanager
 async def stream_server(talk: Talk, **options: Any) -> AsyncIterator[int]:
-    """Serve each connection by `talk(reader, writer)`; give the port. At the end no connection is left."""
+    """Serve each connection by `talk(reader, writer)`; yield the port. At the end no connection is left."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -50,7 +50,7 @@ async def stream_server(talk: Talk, **options: Any) -> AsyncIterator[int]:
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Send back what comes."""
+    """Send all bytes back."""
     while data := await reader.read(65536):
         writer.write(data)
 
@@ -69,7 +69,7 @@ async def connect(server: Any, **options: Any) -> AsyncIterator[tuple[asyncio.St
 
 
 async def until(condition: Callable[[], Any]) -> None:
-    """Wait for something that others do."""
+    """Wait until a condition holds that another task brings about."""
     async with asyncio.timeout(DEADLINE_S):
         while not condition():
             await asyncio.sleep(0.002)
@@ -116,7 +116,7 @@ def udp(*args: Any) -> Iterator[Udp]:
 def udp_server(
     answer: Answer = lambda data: data, host: str = "127.0.0.1"
 ) -> Iterator[tuple[int, list[tuple[bytes, Any]]]]:
-    """Answer datagrams; give the port and what has been received from whom."""
+    """Answer datagrams; yield the port and the list of (datagram, sender)."""
     loop = asyncio.get_running_loop()
     received: list[tuple[bytes, Any]] = []
     with udp((host, 0)) as one:
@@ -159,7 +159,7 @@ async def dead_port() -> int:
 
 
 def named(name: bytes) -> Talk:
-    """A target that says its name, then echoes."""
+    """A target that sends its name, then echoes."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(name)
@@ -184,7 +184,7 @@ def streams(rules: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
 
 
 async def ask(server: Any, data: bytes = b"hello", **options: Any) -> bytes:
-    """Send, end, and give all that comes back."""
+    """Send, end, and return all that comes back."""
     async with connect(server, **options) as (reader, writer):
         writer.write(data)
         if writer.can_write_eof():
@@ -193,7 +193,7 @@ async def ask(server: Any, data: bytes = b"hello", **options: Any) -> bytes:
 
 
 async def refused(server: Any, data: bytes = b"hello") -> bool:
-    """Whether a connection is cut off without an answer."""
+    """Return whether a connection is closed without an answer."""
     try:
         return await ask(server, data) == b""
     except OSError:  # reset, or not connected any more when ending

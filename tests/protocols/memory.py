@@ -16,7 +16,7 @@ from tests.stage.worker import make_context
 
 
 class MemoryLoop:
-    """The few calls that the data plane makes of a loop, with time standing still until told to pass."""
+    """The few methods of a loop that the data plane calls; time stands still until the test lets it pass."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -34,7 +34,7 @@ class MemoryLoop:
         return None  # type: ignore[return-value]
 
     def settle(self) -> None:
-        """Run what is ready, and what that makes ready."""
+        """Run the callbacks that are ready, and those that they make ready."""
         while self._ready:
             ready, self._ready = self._ready, []
             for callback in ready:
@@ -80,7 +80,7 @@ class MemoryTransport(asyncio.Transport):
         return len(self.unsent)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """The limit stays where it is."""
+        """Ignore the limits: the test decides when writing is paused."""
 
     def can_write_eof(self) -> bool:
         return True
@@ -142,7 +142,7 @@ class Server:
         return Client(self, peer)
 
     def pass_time(self, seconds: float) -> None:
-        """Let time pass and the sweeper look."""
+        """Let time pass and the sweeper check all deadlines."""
         self.loop.now += seconds
         self.context.sweeper._sweep()
         self.loop.settle()
@@ -165,7 +165,7 @@ class Client:
         self.server.loop.settle()
 
     def end(self) -> None:
-        """Send no more."""
+        """End the client's side."""
         if not self.transport.is_closed and not self.connection.eof_received():
             self.transport.close()
         self.server.loop.settle()
@@ -176,11 +176,11 @@ class Client:
 
     @property
     def is_ended(self) -> bool:
-        """Whether the server has ended its side."""
+        """Return whether the server has ended its side."""
         return self.transport.is_closed or self.transport.has_eof
 
     def take(self) -> bytes:
-        """What has come since the last look."""
+        """Return the bytes received since the last call."""
         data = bytes(self.transport.sent)
         self.transport.sent.clear()
         return data

@@ -141,7 +141,7 @@ class Origin:
 
 
 def answering(*answers: bytes) -> Script:
-    """Answer each request (its body read) with the next answer, the last one over and over."""
+    """Answer each request, after its body, with the next answer; the last one repeatedly."""
 
     async def script(connection: Connection) -> None:
         turn = 0
@@ -173,7 +173,7 @@ class Client:
         return await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), WAIT_S)
 
     async def answer(self, *, is_head: bool = False) -> tuple[int, bytes, bytes]:
-        """Read one final answer: status, head, body."""
+        """Read one final response: status, head, body."""
         while True:
             head = await self.head()
             status = int(head[9:12])
@@ -203,7 +203,7 @@ class Client:
         return await self.answer(is_head=is_head)
 
     async def rest(self) -> bytes:
-        """All until the server closes."""
+        """Return all bytes until the server closes."""
         return await asyncio.wait_for(self.reader.read(-1), WAIT_S)
 
     def close(self) -> None:
@@ -254,7 +254,7 @@ class Stage:
         return self
 
     def find(self, host: str, path: str) -> Route:
-        """The router's part."""
+        """Return the one route, as a router does."""
         return self.route
 
     async def __aexit__(self, *_: object) -> None:
@@ -280,24 +280,24 @@ class Stage:
 
     @property
     def loads(self) -> list[int]:
-        """What each target has in flight."""
+        """Return the number of requests in flight at each target."""
         return [target.load for target in self.proxy.upstream.targets]
 
     def pass_time(self, seconds: float) -> None:
-        """Let the deadlines of what is waited for pass, by moving them."""
+        """Let all deadlines pass, by moving them."""
         for watched in list(self.context.sweeper.watched):
             watched.deadline -= seconds
         self.context.sweeper._sweep()
 
 
 async def silent(connection: Connection) -> None:
-    """Read, say nothing."""
+    """Read, and send nothing."""
     while await connection.read():
         pass
 
 
 async def until(condition: Callable[[], T]) -> T:
-    """Wait until `condition()` holds; give its value."""
+    """Wait until `condition()` holds; return its value."""
     async with asyncio.timeout(WAIT_S):
         while not (value := condition()):
             await asyncio.sleep(0.001)

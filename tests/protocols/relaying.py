@@ -52,7 +52,7 @@ class Stage:
 
 
 async def receive(sock: socket.socket, size: int) -> bytes:
-    """So many bytes, or what came before the end."""
+    """Return `size` bytes, or those that came before the end."""
     data = bytearray()
     while len(data) < size and (piece := await asyncio.get_running_loop().sock_recv(sock, size - len(data))):
         data += piece
@@ -60,7 +60,7 @@ async def receive(sock: socket.socket, size: int) -> bytes:
 
 
 async def peek(sock: socket.socket) -> None:
-    """Wait until there is something to read, and leave it there."""
+    """Wait until there are bytes to read, and leave them there."""
     readable = asyncio.Event()
     asyncio.get_running_loop().add_reader(sock, readable.set)
     await readable.wait()
@@ -68,7 +68,7 @@ async def peek(sock: socket.socket) -> None:
 
 
 async def connected() -> tuple[socket.socket, socket.socket]:
-    """Both ends of a TCP connection, non-blocking."""
+    """Return both ends of a TCP connection, non-blocking."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         near = socket.create_connection(server.getsockname())
         far, _ = server.accept()

@@ -150,7 +150,7 @@ class TestFlowControl:
         assert (handler.body, handler.calls) == (b"held back", ["end"])
 
     def test_window_comes_back_when_a_stream_is_broken_off(self) -> None:
-        """What was received on it no longer counts against the connection."""
+        """Bytes received on it no longer count against the connection's window."""
         _, client = begin(max_body_size=1 << 30)
         for _ in range(20):
             stream, _ = client.begin(POST)

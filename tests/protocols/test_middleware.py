@@ -22,7 +22,7 @@ from tests.stage.http2 import server as http2_server
 
 
 class Reply(Protocol):
-    """What a client has got so far."""
+    """A response as far as a client has received it."""
 
     status: int
     body: bytes

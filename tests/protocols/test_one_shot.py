@@ -175,7 +175,7 @@ async def test_kept_connection_goes_on(root: Path, settled: list[bytes]) -> None
 
 @on_both_loops
 async def test_pieces_pipelines_and_faults_go_the_ordinary_way(root: Path, settled: list[bytes]) -> None:
-    """What is not just one head is for the ordinary way, which has the first bytes."""
+    """Anything but a single head is left to a regular connection, which gets the first bytes."""
     async with serving(root) as one:
         await one.ask(CLOSE)
         assert (await one.ask(*[bytes((octet,)) for octet in CLOSE], pause_s=0)).count(b"HTTP/1.1 200 ") == 1

@@ -96,7 +96,7 @@ class TestHttp:
             assert body(await talk(port, V1 + forged)).startswith("192.0.2.7 ")
 
     async def test_a_unix_socket_takes_headers(self, socket_dir: Path) -> None:
-        """Whoever may open the socket may send a header."""
+        """Every client that may open the socket may send a header."""
         config = {
             "listen": [{"uri": f"unix://{socket_dir}/s", "accept_proxy": "192.0.2.0/24"}],
             "dispatch": [RESPOND],

@@ -1,4 +1,4 @@
-"""What the client sees of an answer, raw bytes on both sides (RFC 9110 §7.6, RFC 9112).
+"""Responses through the proxy, as raw bytes on both sides (RFC 9110 §7.6, RFC 9112).
 
 Covers `web.handlers.proxy.call`.
 """

@@ -173,7 +173,7 @@ class TestSticky:
 
 
 class TestProxyHeader:
-    """What targets with `send_proxy` are told: who the client is, and the address it reached."""
+    """Targets with `send_proxy` are told the client's address and the address that it reached."""
 
     @asynccontextmanager
     async def _told(self, version: str, listen: str, **config: Any) -> AsyncIterator[tuple[npserver.Server, list[Any]]]:

@@ -91,7 +91,7 @@ def then(act: Act) -> Callable[[Connection], Awaitable[None]]:
 
 
 async def fare(act: Act, fields: str, **stage_options: Any) -> tuple[bytes, list[int], int, dict[str, int]]:
-    """What the client gets for a second request, what is left in flight, how many connections it took, the counters."""
+    """The response to a second request, the requests still in flight, the connections used, the counters."""
     async with Origin(then(act)) as origin, Stage(origin.url, **stage_options) as stage:
         assert (await stage.ask(get()))[2] == b"first"
         client = await stage.client()
@@ -142,7 +142,7 @@ async def test_another_target_is_asked_when_one_is_busy(fields: str) -> None:
 
 
 class TestClient:
-    """What the client does meanwhile."""
+    """The client's actions meanwhile."""
 
     async def test_a_client_may_leave(self) -> None:
         """The upstream need not go on, and nothing is left behind."""
@@ -221,7 +221,7 @@ class TestClient:
                 assert await client.rest() == b""
 
     async def test_that_a_trusted_proxy_speaks_for(self) -> None:
-        """Who asks is looked for in the fields: that takes an exchange."""
+        """The client's address is read from the fields: that takes an exchange."""
 
         async def script(connection: Connection) -> None:
             while head := await connection.head():

@@ -1,4 +1,4 @@
-"""Which upstream connections are used again, and what is sent again when one of them had died unseen (RFC 9112 §9)."""
+"""Upstream connections that are reused, and requests sent again when one of them had closed unseen (RFC 9112 §9)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.protocols.proxying import Connection, Origin, Stage, answering, get, 
 
 
 class TestPool:
-    """Which connections are used again."""
+    """Connections that are reused, and those that are not."""
 
     async def test_clean_exchanges_share_a_connection(self) -> None:
         async with Origin(answering(ok())) as origin, Stage(origin.url) as stage:

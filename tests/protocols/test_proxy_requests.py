@@ -1,4 +1,4 @@
-"""What the upstream sees of a request, raw bytes on both sides (RFC 9110 §7.6, RFC 9112).
+"""Requests through the proxy, as raw bytes on both sides (RFC 9110 §7.6, RFC 9112).
 
 Covers `web.handlers.proxy.handler`, `web.handlers.proxy.proxy`, `web.handlers.proxy.request_head` and
 `web.handlers.proxy.upload`.

@@ -1,4 +1,4 @@
-"""Which file a request means, and that nothing outside the root is ever one of them."""
+"""Files found by path, and paths that must never lead outside the root."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ class TestSymbolicLinks:
 
 
 def _resolve(path: str) -> str:
-    """What `realpath` gives, by the shell's means, as `readlink` is taken away."""
+    """Return the real path, from a shell, as `readlink` is taken away."""
     return str(Path(path).parent / "secret" if path.endswith("/file") else Path(path))
 
 

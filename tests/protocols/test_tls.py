@@ -222,7 +222,7 @@ class TestResumption:
 
 
 class TestWrongBeginnings:
-    """What is no TLS, and what never comes."""
+    """Bytes that are no TLS, and handshakes that are never finished."""
 
     async def test_plain_http_is_told_so(self, certificates: Callable[..., Any]) -> None:
         async with https(certificates().config) as port:

@@ -1,4 +1,4 @@
-"""Asking a running program, and looking at its processes."""
+"""Requests to a running program, and its processes."""
 
 from __future__ import annotations
 
@@ -78,13 +78,13 @@ def refuses(port: int) -> bool:
 
 
 def is_reached(port: int) -> bool:
-    """Whether somebody has a connection to this port of 127.0.0.1, accepted there or not yet."""
+    """Return whether a connection to this port of 127.0.0.1 exists, accepted or not."""
     wanted = [f"0100007F:{port:04X}", "01"]  # the peer's address, ESTABLISHED
     return any(row.split()[2:4] == wanted for row in Path("/proc/net/tcp").read_text().splitlines())
 
 
 def worker_pids(program: Program) -> list[int]:
-    """The workers' processes; the controller is the child that was forked last."""
+    """Return the workers' process ids; the controller is the child that was forked last."""
     return sorted(program.children())[:-1]
 
 

@@ -1,4 +1,4 @@
-"""Configs taken as far as the rules of their listeners, for tests of what compiling says up to there."""
+"""Configs compiled as far as the rules of their listeners, for tests of the messages up to there."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.stage.worker import make_context
 
 
 class Assigned:
-    """A config taken as far as the rules of its listeners."""
+    """A config compiled as far as the rules of its listeners."""
 
     def __init__(self, text: str) -> None:
         compilation = Compilation(load_text(text, "c.json"), make_context())
@@ -20,12 +20,12 @@ class Assigned:
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong with the config, each with its place."""
+        """Return what is wrong with the config, each problem with its place."""
         return [str(problem) for problem in self.report.problems]
 
     @property
     def indices(self) -> dict[str, list[int]]:
-        """Per listener's key, the indices of its rules."""
+        """Return the indices of each listener's rules, by its key."""
         return {key: [index for index, _ in rules] for key, rules in self.rules.items()}
 
 

@@ -39,13 +39,13 @@ class Backends:
         self._loop.close()
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run `work` on the servers' loop and give its result."""
+        """Run `work` on the servers' loop and return its result."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
     # ── the servers ──
 
     def tcp(self, serve: Serve, port: int = 0) -> int:
-        """Serve each connection by `serve(reader, writer)`; give the port."""
+        """Serve each connection by `serve(reader, writer)`; return the port."""
         return self.call(self._stream(serve, port))
 
     def unix(self, serve: Serve, path: Path) -> Path:
@@ -54,11 +54,11 @@ class Backends:
         return path
 
     def tcp_echo(self, port: int = 0) -> int:
-        """Send back what is received; a half-close is answered by one."""
+        """Send all bytes back; answer a half-close by one; return the port."""
         return self.tcp(_echo, port)
 
     def tcp_sink(self) -> tuple[int, list[bytes]]:
-        """Collect what each connection sends until it ends; give the port and the list."""
+        """Collect the bytes of each connection until it ends; return the port and the list."""
         received: list[bytes] = []
 
         async def collect(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
@@ -75,12 +75,12 @@ class Backends:
         return self.udp_sink(port, echo=True)[0]
 
     def udp_sink(self, port: int = 0, *, echo: bool = False) -> tuple[int, list[bytes]]:
-        """Collect datagrams; give the port and the list."""
+        """Collect datagrams; return the port and the list."""
         received: list[bytes] = []
         return self.call(self._udp(port, received, echo)), received
 
     def http(self, name: str = "app", port: int = 0) -> int:
-        """An HTTP/1.1 application that tells what it was asked, see `HttpApp`."""
+        """Serve an HTTP/1.1 application that describes its requests, see `HttpApp`; return the port."""
         return self.tcp(HttpApp(name).serve, port)
 
     def websocket_echo(self, name: str = "ws") -> int:
@@ -153,8 +153,8 @@ class Backends:
 
 
 class HttpApp:
-    """An application that answers with what it was asked, as JSON: name, method, target, headers (a list of pairs,
-    names in lower case), body. `/status/404` answers that status, `/bytes/1000` so many bytes, `/chunked` in two
+    """An application that describes each request to it, as JSON: name, method, target, headers (a list of pairs, names
+    in lower case), body. `/status/404` answers that status, `/bytes/1000` so many bytes, `/chunked` in two
     chunks, `/healthz` plain `ok`. Every answer names the application in `X-Backend`.
     """
 

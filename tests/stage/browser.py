@@ -1,4 +1,4 @@
-"""Chromium on a page, and what that page tells the server's access log."""
+"""Chromium on a page, and what that page reports through the server's access log."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def browser(url: str, profile: Path, *options: str) -> Iterator[subprocess.Popen
 
 
 def requests(one: Program) -> list[dict[str, Any]]:
-    """The requests in the access log so far."""
+    """Return the requests in the access log so far."""
     complete = one.output.rpartition("\n")[0].splitlines()
     return [line for line in (json.loads(line) for line in complete if line.startswith("{")) if "target" in line]
 
 
 def reports(one: Program, count: int = 1) -> list[str]:
-    """Wait for what the page reports, at least `count` times."""
+    """Wait for at least `count` reports of the page, and return them."""
 
     def found() -> list[str]:
         targets = [line["target"] for line in requests(one)]

@@ -1,4 +1,4 @@
-"""Connections made by npserver's own dialer, and a protocol that shows what comes over them."""
+"""Connections opened by `net.dialer`, and a protocol that keeps what it receives."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEADLINE_S = 10.0
 
 
 class Ear(asyncio.Protocol):
-    """Keeps what it hears. `keeps_open` is what it answers when the peer has sent all."""
+    """A protocol that keeps all bytes it receives. `keeps_open` is what it returns from `eof_received`."""
 
     def __init__(self, *, keeps_open: bool = False) -> None:
         self.transport: asyncio.Transport = None  # type: ignore[assignment]
@@ -66,7 +66,7 @@ class Ear(asyncio.Protocol):
                 await self._changed.wait()
 
     async def hears(self, size: int) -> bytes:
-        """Wait for so many bytes in all."""
+        """Wait for `count` bytes in all."""
         await self.until(lambda ear: len(ear.heard) >= size)
         return bytes(self.heard)
 
@@ -79,7 +79,7 @@ async def call(
     keeps_open: bool = False,
     **more: Any,
 ) -> Ear:
-    """Connect by `dial`; give the protocol that is connected."""
+    """Connect by `dial`; return the protocol that is connected."""
     target = parse_target(address) if isinstance(address, str) else address
     more.setdefault("timeout_s", 5.0)
     transport, ear = await dial(context, target, lambda: Ear(keeps_open=keeps_open), tls=tls, **more)
@@ -96,7 +96,7 @@ async def serving(
     path: str = "",
     **options: Any,
 ) -> AsyncIterator[int]:
-    """Serve connections on a port (0: a free one) or a Unix socket; give the port."""
+    """Serve connections on a port (0: a free one) or a Unix socket; yield the port."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def guarded(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""An HTTP/2 client that says whatever a test wants, frame by frame, to the real connection over memory.
+"""An HTTP/2 client that sends any frames to the real connection over memory.
 
 Frames and header compression are hyperframe's and hpack's, which share nothing with the library of the server.
 """
@@ -24,7 +24,7 @@ POST: Fields = [(":method", "POST"), *GET[1:]]
 
 
 def server(handler: Any, *, http2: Http2Limits | None = None, **settings: Any) -> Server:
-    """A server whose listener speaks HTTPS."""
+    """Return a server whose listener speaks HTTPS."""
     made = Server(handler, http2=http2 or Http2Limits(), **settings)
     address = Address("https", "127.0.0.1", 443)
     made.live = LiveListener(Listener("https://127.0.0.1:443", "web", address, 16, "test"), made.front, made.context)
@@ -33,7 +33,7 @@ def server(handler: Any, *, http2: Http2Limits | None = None, **settings: Any) -
 
 @dataclass(slots=True)
 class Answer:
-    """What has come on a stream."""
+    """A response as far as it has come on its stream."""
 
     fields: list[tuple[str, str]] = field(default_factory=list)
     interim: list[list[tuple[str, str]]] = field(default_factory=list)
@@ -75,7 +75,7 @@ class Client:
     # ── sending ──
 
     def raw(self, data: bytes) -> None:
-        """Send bytes, and read what comes back."""
+        """Send bytes, and read the reply."""
         if not self.transport.is_closed:
             self.connection.data_received(data)
         self.read()
@@ -85,11 +85,11 @@ class Client:
         self.raw(b"".join([one.serialize() for one in sent]))
 
     def headers(self, stream: int, fields: Fields, *flags: str) -> frames.HeadersFrame:
-        """A HEADERS frame that ends its block."""
+        """Return a HEADERS frame that ends its block."""
         return frames.HeadersFrame(stream, self.encoder.encode(fields), flags=["END_HEADERS", *flags])
 
     def request(self, fields: Fields, body: bytes | None = None, *, stream: int = 0) -> Answer:
-        """Send a whole request; gives what has come of its answer so far, and what will."""
+        """Send a whole request; return its response, which is filled in as it comes."""
         self._last = stream or self._last + 2
         answer = self.answers[self._last] = Answer()
         if body is None:
@@ -108,7 +108,7 @@ class Client:
     # ── what has come ──
 
     def read(self) -> None:
-        """Take apart what the server has sent."""
+        """Parse the frames that the server has sent."""
         self.server.loop.settle()
         data = self._unread + bytes(self.transport.sent)
         self.transport.sent.clear()
@@ -142,12 +142,12 @@ class Client:
             answer.has_ended = True
 
     def of(self, kind: type[frames.Frame]) -> list[Any]:
-        """The frames of one kind that have come, but those of answers."""
+        """Return the frames of one kind that have come, without those of responses."""
         return [frame for frame in self.frames if isinstance(frame, kind)]
 
     @property
     def end(self) -> tuple[int, int] | None:
-        """The last GOAWAY's error code and last stream, once the connection has ended."""
+        """Return error code and last stream of the last GOAWAY, once the connection has ended."""
         if not (self.transport.is_closed or self.transport.has_eof):
             return None
         last = self.of(frames.GoAwayFrame)[-1]
@@ -155,7 +155,7 @@ class Client:
 
 
 class Mirror:
-    """Answers with what the request is understood as."""
+    """A handler that answers with a description of the request."""
 
     def handle(self, exchange: Any) -> None:
         Echo(exchange)
@@ -193,7 +193,7 @@ def connect(**settings: Any) -> Client:
 
 
 class Keeper:
-    """Keeps the exchanges for the test to answer; sink and source of each."""
+    """A handler that keeps its exchanges for the test to answer, as sink and source of each."""
 
     def __init__(self, *, receives: bool = False) -> None:
         self.exchanges: list[Any] = []

@@ -1,4 +1,4 @@
-"""A zone with every kind of oddity, and ways to ask npserver's pure parts and a real NSD about it."""
+"""A zone with every kind of oddity, and helpers that query npserver's pure parts and a real NSD."""
 
 from __future__ import annotations
 
@@ -99,14 +99,14 @@ def tables_of(records: Mapping[str, Mapping[str, object]], **settings: Any) -> T
 
 
 def processor_of(tables: Tables, *, stream: bool = False, **settings: Any) -> QueryProcessor:
-    """The query processor of these tables for UDP, or for a stream."""
+    """Return the query processor of these tables for UDP, or for a stream."""
     limiter = settings.pop("limiter", None) or (RateLimiter(1000, 2) if settings.pop("public", False) else None)
     kind = QueryProcessor if stream else UdpQueryProcessor
     return kind(Responder(tables, {}), CookieJar(b"k" * 16), limiter=limiter, **settings)
 
 
 def ask(processor: QueryProcessor, data: bytes, client: str = "192.0.2.77") -> bytes | None:
-    """The reply's bytes."""
+    """Return the reply's bytes."""
     reply = processor.respond(data, client, 0.0, 1_700_000_000.0)
     assert reply is None or isinstance(reply, bytes), reply
     return reply
@@ -116,7 +116,7 @@ Shown = tuple[str, str, list[str], list[str], list[str]]
 
 
 def show(message: dns.message.Message) -> Shown:
-    """Rcode, flags, and the three sections as sorted lines."""
+    """Return rcode, flags, and the three sections as sorted lines."""
 
     def lines(section: Iterable[Any]) -> list[str]:
         return sorted(f"{rrset.name} {rrset.ttl} {rdata.rdtype.name} {rdata}" for rrset in section for rdata in rrset)
@@ -175,7 +175,7 @@ remote-control:
         self._wait()
 
     def ask(self, data: bytes) -> bytes | None:
-        """The reply's bytes; None if NSD answers the next question before this one."""
+        """Return the reply's bytes; None if NSD answers the next question before this one."""
         reply = None
         self._socket.send(data)
         self._socket.send(self._probe)
@@ -184,7 +184,7 @@ remote-control:
         return reply
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
         self._socket.close()
         self._process.terminate()
         self._process.communicate(timeout=10)

@@ -16,7 +16,7 @@ _candidates = itertools.cycle(_start + (_entry + step) % _STRETCH for step in ra
 
 
 def free_port() -> int:
-    """Give a port that nothing is bound to; never the same twice within thousands of calls."""
+    """Return a port that nothing is bound to; never the same twice within thousands of calls."""
     for _ in range(_STRETCH):
         port = next(_candidates)
         if port not in _avoided and all(_is_free(port, kind) for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)):

@@ -1,4 +1,4 @@
-"""The real npserver as a child process: started, waited for, watched, and ended in good order."""
+"""The real npserver as a child process: started, watched, and ended in an orderly way."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ class Program:
 
     @property
     def output(self) -> str:
-        """Everything written to stdout so far."""
+        """Return everything written to stdout so far."""
         return self._stdout.read_text(errors="replace")
 
     @property
     def errors(self) -> str:
-        """Everything written to stderr so far."""
+        """Return everything written to stderr so far."""
         return self._stderr.read_text(errors="replace")
 
     def wait_for(self, pattern: str, deadline_s: float = 10.0) -> re.Match[str]:
@@ -82,7 +82,7 @@ class Program:
         )
 
     def wait_until(self, is_so: Callable[[], T | None], what: str, deadline_s: float = 10.0) -> T:
-        """Wait until `is_so()` gives something true, and give it."""
+        """Wait until `is_so()` returns something true, and return it."""
         end = time.monotonic() + deadline_s
         while True:
             if found := is_so():
@@ -94,7 +94,7 @@ class Program:
     # ── what happens to it ──
 
     def configure(self, config: Mapping[str, Any] | str) -> None:
-        """Write the config file anew, whole or not at all; `send_signal(SIGHUP)` makes the program read it."""
+        """Replace the config file, whole or not at all; `send_signal(SIGHUP)` makes the program read it."""
         assert self.config_file is not None
         fresh = self.config_file.with_suffix(".new")
         fresh.write_text(config if isinstance(config, str) else json.dumps(config, indent=1))
@@ -110,12 +110,12 @@ class Program:
         assert self.process.poll() is None, f"npserver ended at the start\n{self._story()}"
 
     def children(self) -> list[int]:
-        """Give the process ids of controller and workers."""
+        """Return the process ids of controller and workers."""
         listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         return [int(pid) for pid in listed.split()]
 
     def wait_exit(self, deadline_s: float = STOP_S) -> int:
-        """Wait for the end and give the exit status."""
+        """Wait for the end and return the exit status."""
         try:
             return self.process.wait(deadline_s)
         except subprocess.TimeoutExpired:
@@ -156,7 +156,7 @@ class Program:
 
 
 def _listens(arguments: list[str], config: Mapping[str, Any] | str | None) -> list[str]:
-    """The URIs listened on, from the command line or the config."""
+    """Return the URIs listened on, from the command line or the config."""
     found = [
         argument
         for before, argument in zip(["", *arguments], arguments, strict=False)
@@ -168,7 +168,7 @@ def _listens(arguments: list[str], config: Mapping[str, Any] | str | None) -> li
 
 
 def _is_bound(uri: str) -> bool:
-    """Whether a socket of the listener `uri` exists, without connecting to it."""
+    """Return whether a socket of the listener `uri` exists, without connecting to it."""
     parts = urlsplit(uri)
     if parts.scheme in ("unix", "unixgram"):
         return Path(parts.path).is_socket()

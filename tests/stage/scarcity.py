@@ -1,4 +1,4 @@
-"""Running out of descriptors, and what a process does meanwhile."""
+"""A process without free descriptors, and the processor time it spends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def no_descriptors() -> Iterator[None]:
-    """Within, this process can open nothing more."""
+    """Let this process open no more files within the block."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with socket.socket() as probe:
         resource.setrlimit(resource.RLIMIT_NOFILE, (probe.fileno() + 1, hard))
@@ -22,7 +22,7 @@ def no_descriptors() -> Iterator[None]:
 
 
 async def processor_s(seconds: float = 0.3) -> float:
-    """Let the loop run for so long; give the processor's time that this process spent."""
+    """Let the loop run for `seconds`; return the processor time that this process spent."""
     before = resource.getrusage(resource.RUSAGE_SELF)
     await asyncio.sleep(seconds)
     after = resource.getrusage(resource.RUSAGE_SELF)

@@ -1,4 +1,4 @@
-"""An npserver with HTTP rules in this very process and loop, and a client that shows answers as they are sent."""
+"""An npserver with HTTP rules in this process and loop, and a client that keeps responses as they are sent."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Reply:
     body: bytes
 
     def __getitem__(self, name: str) -> str:
-        """The value of the one field of this name; KeyError if there is none or there are several."""
+        """Return the value of the one field of this name. Raises: KeyError if there is none or there are several."""
         values = self.all(name)
         if len(values) != 1:
             raise KeyError(f"{name}: {values}")
@@ -33,7 +33,7 @@ class Reply:
         return bool(self.all(name))
 
     def all(self, name: str) -> list[str]:
-        """The values of all fields of this name."""
+        """Return the values of all fields of this name."""
         return [value for key, value in self.lines if key.lower() == name.lower()]
 
 
@@ -45,7 +45,7 @@ class Client:
         self.writer = writer
 
     async def ask(self, target: str, method: str = "GET", body: bytes = b"", **fields: str) -> Reply:
-        """Send a request and read its answer. Underscores in field names stand for hyphens."""
+        """Send a request and read its response. Underscores in field names stand for hyphens."""
         fields.setdefault("Host", "localhost")
         if body:
             fields["Content-Length"] = str(len(body))
@@ -54,7 +54,7 @@ class Client:
         return await self.read(method)
 
     async def read(self, method: str = "GET") -> Reply:
-        """Read one answer."""
+        """Read one response."""
         async with asyncio.timeout(DEADLINE_S):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             status_line, *lines = head.split("\r\n")[:-2]
@@ -66,12 +66,12 @@ class Client:
             return Reply(reply.status, fields, body)
 
     async def at_end(self) -> bytes:
-        """What still comes until the server closes."""
+        """Return the bytes that still come until the server closes."""
         async with asyncio.timeout(DEADLINE_S):
             return await self.reader.read()
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self.writer.close()
 
 
@@ -88,7 +88,7 @@ class Site:
         return Client(*await asyncio.open_connection("127.0.0.1", self.port))
 
     async def ask(self, target: str, method: str = "GET", body: bytes = b"", **fields: str) -> Reply:
-        """Ask once, on a connection of its own."""
+        """Send one request on a connection of its own."""
         client = await self.connect()
         try:
             return await client.ask(target, method, body, **fields)

@@ -1,4 +1,4 @@
-"""An https server in this process, and a client whose sessions can be kept, which those of the loops cannot."""
+"""An https server in this process, and a client whose sessions can be kept, unlike those of event loops."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RESPOND = {"handler": "respond", "body": "$host $sni $tls_version $tls_client_su
 
 @dataclass(slots=True)
 class Reply:
-    """An answer over TLS, and what was negotiated."""
+    """A response over TLS, and what was negotiated."""
 
     status: int
     body: str
@@ -31,7 +31,7 @@ class Reply:
 
 
 def client(ca: Path | str, **settings: Any) -> ssl.SSLContext:
-    """A client that trusts `ca` and takes any name."""
+    """Return a client context that trusts `ca` and accepts any name."""
     context = ssl.create_default_context(cafile=str(ca))
     context.check_hostname = False
     for name, value in settings.items():
@@ -42,7 +42,7 @@ def client(ca: Path | str, **settings: Any) -> ssl.SSLContext:
 async def ask(
     port: int, context: ssl.SSLContext, name: str = "localhost", *, host: str = "", session: Any = None
 ) -> Reply:
-    """One request over one connection."""
+    """Send one request over one connection."""
     wire = MemoryTls(context, name, session)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
@@ -95,7 +95,7 @@ class MemoryTls:
 
 @asynccontextmanager
 async def https(tls: Any, **config: Any) -> AsyncIterator[int]:
-    """Serve https with these certificates; give the port."""
+    """Serve https with these certificates; yield the port."""
     config = {"listen": ["https://127.0.0.1:0"], "tls": tls, "dispatch": [RESPOND], **config}
     async with npserver.serve(config, shutdown_s=0) as server:
         yield int(server.url().rpartition(":")[2])

@@ -15,7 +15,7 @@ _WIDTH, _HEIGHT = 64, 36
 
 
 def _element(identifier: int, content: bytes) -> bytes:
-    """An EBML element (RFC 8794 §7) with a size of eight octets."""
+    """Return an EBML element (RFC 8794 §7) with a size of eight octets."""
     length = (identifier.bit_length() + 7) // 8
     return identifier.to_bytes(length, "big") + b"\x01" + len(content).to_bytes(7, "big") + content
 
@@ -25,7 +25,7 @@ def _number(identifier: int, value: int) -> bytes:
 
 
 def film(seconds: int, padding: int) -> bytes:
-    """Give a WebM file of `seconds` frames with `padding` bytes beside each (RFC 9559)."""
+    """Return a WebM file of `seconds` frames with `padding` bytes after each (RFC 9559)."""
     header = _element(
         0x1A45DFA3,
         _number(0x4286, 1) + _number(0x42F7, 1) + _number(0x42F2, 4) + _number(0x42F3, 8)

@@ -15,7 +15,7 @@ from npserver.runtime.scoreboard import Scoreboard
 
 
 class StillLoop:
-    """A loop that only tells the time: enough for what is compiled and chosen, and never runs."""
+    """A loop that only tells the time: enough for objects that are compiled and never serve."""
 
     def __init__(self, now: float = 1000.0) -> None:
         self.now = now
@@ -24,7 +24,7 @@ class StillLoop:
         return self.now
 
     def call_later(self, delay_s: float, callback: object, *args: object) -> None:
-        """The time never comes."""
+        """Ignore the timer: time stands still."""
 
 
 class SilentLog:
@@ -43,7 +43,7 @@ def make_context(
 
 
 def close_context(context: Context) -> None:
-    """End what a context keeps running: its poller, where something asked for one, and its sweeper."""
+    """Close the sweeper of a context, and its poller if there is one."""
     if (poller := context.carried.get(POLLER)) is not None:
         assert repr(poller) == "<Poller 0>"
         poller.close()
@@ -52,7 +52,7 @@ def close_context(context: Context) -> None:
 
 @asynccontextmanager
 async def running_context() -> AsyncIterator[Context]:
-    """Give a context over the running loop."""
+    """Yield a context over the running loop."""
     context = make_context(asyncio.get_running_loop())
     yield context
     close_context(context)

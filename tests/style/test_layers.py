@@ -114,7 +114,7 @@ def imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def faults(source: str, module: str) -> list[str]:
-    """What the module `module` imports and should not."""
+    """Return the imports of `module` that point the wrong way."""
     own = layer_of(module)
     is_pure = entry_of(module) in PURE
     found = []

@@ -11,7 +11,7 @@ from npserver.web.middleware.basic_auth.passwords import verify_password
 
 
 class TestHashPassword:
-    """What it prints is what `basic_auth` takes."""
+    """The hash printed is what `basic_auth` takes."""
 
     def test_a_password_comes_from_a_pipe(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

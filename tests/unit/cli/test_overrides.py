@@ -1,4 +1,4 @@
-"""What the command line says, as a config of its own or on top of a file."""
+"""The config that a command line describes, alone or on top of a file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from npserver.web.handlers.proxy.config import ProxyRule
 
 
 class TestArguments:
-    """What the command line says, as a config."""
+    """The config that a command line describes."""
 
     @pytest.mark.parametrize(
         ("uri", "to", "rule"),

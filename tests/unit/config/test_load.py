@@ -24,7 +24,7 @@ from npserver.web.handlers.static.config import StaticRule
 
 
 def problems(text: str) -> list[str]:
-    """What is wrong with a config, as the user sees it."""
+    """Return the problems of a config, as the user sees them."""
     with pytest.raises(ConfigError) as error:
         load_text(text, "c.json")
     return [str(problem) for problem in error.value.problems]

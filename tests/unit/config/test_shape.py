@@ -1,4 +1,4 @@
-"""What each key of the config takes."""
+"""Shapes: the values that each key of the config takes, read from the structs' annotations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the config says of forwards, and what is said of one that is wrong or has keys without effect."""
+"""Forward rules compiled, and the messages about rules that are wrong or have keys without effect."""
 
 from __future__ import annotations
 

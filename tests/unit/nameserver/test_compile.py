@@ -1,4 +1,4 @@
-"""What `npserver check` says about the DNS parts of a config, each with its place; and what is compiled from them."""
+"""DNS rules and records compiled, and the messages about what is wrong with them, each with its place."""
 
 from __future__ import annotations
 

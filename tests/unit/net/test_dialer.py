@@ -118,7 +118,7 @@ class TestConnecting:
 
 
 class TestFailures:
-    """What the log will say."""
+    """Failures, in the words of the log."""
 
     async def test_a_refusal_is_told(self, free_port: Callable[[], int]) -> None:
         port = free_port()

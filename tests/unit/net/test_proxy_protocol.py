@@ -110,7 +110,7 @@ def test_malformed_headers_are_refused(wire: bytes) -> None:
 
 
 class TestWriting:
-    """What is sent to targets."""
+    """Headers sent to targets."""
 
     @pytest.mark.parametrize(
         ("source", "destination", "line"),

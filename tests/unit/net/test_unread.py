@@ -1,4 +1,4 @@
-"""What is left of a connection that failed under our writing, on both loops: bytes, and whether they are all."""
+"""Bytes left unread in a connection that failed while it was written to, on both loops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which listener gets which rules, and what is said about rules that cannot work."""
+"""Rules assigned to listeners, and the messages about rules that cannot work."""
 
 from __future__ import annotations
 

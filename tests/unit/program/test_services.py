@@ -1,4 +1,4 @@
-"""Which host names the controller keeps looking up, and how often."""
+"""Host names that the controller looks up repeatedly, and their intervals."""
 
 from __future__ import annotations
 

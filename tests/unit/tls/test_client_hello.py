@@ -18,7 +18,7 @@ from npserver.tls.client_hello import (
 
 
 def real_hello(name: str | None = None, protocols: list[str] | None = None, *, max_tls12: bool = False) -> bytes:
-    """What OpenSSL sends."""
+    """Return the ClientHello that OpenSSL sends."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -75,7 +75,7 @@ def read(wire: bytes) -> ClientHello | None:
     ],
 )
 class TestHello:
-    """Whole, in pieces, in fragments."""
+    """A ClientHello whole, in pieces, in several records."""
 
     def test_a_whole_hello_is_read(self, wire: bytes, hello: ClientHello) -> None:
         assert read(wire) == hello

@@ -191,7 +191,7 @@ class TestUpstreams:
 
 
 class TestHttp2:
-    """What is offered in the handshake (RFC 7301), and where."""
+    """The protocols offered in the handshake (RFC 7301), by listener."""
 
     @staticmethod
     def problems(directory: Path, certificates: Any, **extra: Any) -> tuple[list[str], list[bool]]:

@@ -15,7 +15,7 @@ from npserver.tls.files import TlsFiles
 
 
 def supplied(giver: TlsFiles) -> dict[str, Any]:
-    """What arrives over the control channel."""
+    """Return the contents as they arrive over the control channel."""
     return json.loads(json.dumps(giver.contents()))  # type: ignore[no-any-return]
 
 

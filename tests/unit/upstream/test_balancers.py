@@ -1,4 +1,4 @@
-"""Which target is chosen."""
+"""Balancers: the target chosen for a request."""
 
 from __future__ import annotations
 

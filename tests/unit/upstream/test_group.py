@@ -1,4 +1,4 @@
-"""Which of an upstream's targets are used: health, marks after failures, weights, limits, backups, cookies."""
+"""The targets of an upstream that are used: by health, marks after failures, weights, limits, backups, cookies."""
 
 from __future__ import annotations
 

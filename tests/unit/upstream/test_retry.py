@@ -1,4 +1,4 @@
-"""Which failures may be tried again at another target."""
+"""Failures after which a request may be tried at another target."""
 
 from __future__ import annotations
 

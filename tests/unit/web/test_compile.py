@@ -1,4 +1,4 @@
-"""What `npserver check` says about rules that speak HTTP.
+"""HTTP rules compiled, and the messages about those that are wrong.
 
 Covers `web.compile_route`, `web.checks`, `web.handlers.redirect.compile`, `web.handlers.respond.compile`,
 `web.handlers.static.compile`, `web.handlers.status.compile`, `web.middleware.basic_auth.compile`,

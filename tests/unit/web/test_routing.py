@@ -1,4 +1,4 @@
-"""Which rule a request gets."""
+"""The rule that a request gets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the config says of proxies and upstreams, and what is said of a config that is wrong."""
+"""Proxy rules and upstreams compiled, and the messages about those that are wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole answers as bytes: what is composed, and when an answer that is in memory is not used."""
+"""Whole responses as bytes, and requests for which a response in memory is not used."""
 
 from __future__ import annotations
 
