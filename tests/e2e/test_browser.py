@@ -20,7 +20,7 @@ pytestmark = needs("chromium")
 
 @pytest.fixture
 def web(program: Callable[..., Program], free_port: Callable[[], int], tmp_path: Path) -> Callable[..., Any]:
-    """Give `web(**rule)`: a directory, its URL, and the program that serves it and logs what pages report."""
+    """Return `web(**rule)`: a directory, its URL, and the program that serves it and logs what pages report."""
 
     def serve(**rule: Any) -> tuple[Path, str, Program]:
         directory = tmp_path / "site"

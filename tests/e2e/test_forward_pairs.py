@@ -26,7 +26,7 @@ SCHEMES = ["tcp", "udp", "unix", "unixgram", "ssl"]
 
 @pytest.fixture
 def peer() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Give `peer(*command)`: start another program, ended at the test's end."""
+    """Yield `peer(*command)`: start another program, ended at the test's end."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*command: str, **options: Any) -> subprocess.Popen[bytes]:

@@ -83,7 +83,7 @@ def start(
     socket_dir: Path,
     public: Path,
 ) -> Callable[..., Sample]:
-    """Give `start(without="")`: runs the sample; a rule whose text matches `without` is left out."""
+    """Return `start(without="")`: runs the sample; a rule whose text matches `without` is left out."""
 
     def run(without: str = "") -> Sample:
         issued = certificates()

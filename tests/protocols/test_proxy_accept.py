@@ -29,7 +29,7 @@ DEADLINE_S = 10.0
 
 @asynccontextmanager
 async def serve(scheme: str = "http", accept: Any = "127.0.0.0/8", **config: Any) -> AsyncIterator[int]:
-    """Serve with `accept_proxy`; give the port."""
+    """Serve with `accept_proxy`; yield the port."""
     listen = [{"name": "in", "uri": f"{scheme}://127.0.0.1:0", "accept_proxy": accept}]
     config = {"listen": listen, "dispatch": [RESPOND], **config}
     async with npserver.serve(config, shutdown_s=0) as server:

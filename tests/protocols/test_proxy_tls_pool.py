@@ -42,7 +42,7 @@ class TlsOrigin(Origin):
 
 @pytest.fixture
 def files(tmp_path: Path) -> Callable[..., dict[str, str]]:
-    """Give `files(ca, *names)`: paths of a CA and of client certificates it issued."""
+    """Return `files(ca, *names)`: paths of a CA and of client certificates it issued."""
 
     def write(ca: trustme.CA, *names: str) -> dict[str, str]:
         ca.cert_pem.write_to_path(tmp_path / "ca.pem")

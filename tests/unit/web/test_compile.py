@@ -25,7 +25,7 @@ Check = Callable[..., list[str]]
 
 @pytest.fixture
 def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Check]:
-    """Give `check(*rules, **config)`: everything the config's compilation says, errors and warnings."""
+    """Yield `check(*rules, **config)`: everything the config's compilation says, errors and warnings."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "public").mkdir()
 
