@@ -78,7 +78,7 @@ async def connected() -> tuple[socket.socket, socket.socket]:
 
 
 async def begin(context: Context, protocol: asyncio.Protocol, sock: socket.socket) -> None:
-    """Return a connected socket to its protocol, as forwards do on this system or on one without epoll."""
+    """Hand a connected socket to its protocol, as forwards do on this system or on one without epoll."""
     if (own := poller_of(context)) is not None:
         SocketStream(own, socket.SocketType(fileno=sock.detach())).start(protocol)
     else:

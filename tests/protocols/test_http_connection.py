@@ -132,7 +132,7 @@ class TestTimeouts:
         handler.exchanges[0].write(b"x" * 100_000)
         assert source.events == ["pause"]
         server.pass_time(59)
-        del client.transport.unsent[:10]  # it takes a little: the time starts anew
+        del client.transport.unsent[:10]  # it takes a little: the time starts again
         server.pass_time(2)
         assert not client.transport.is_closed
         server.pass_time(61)

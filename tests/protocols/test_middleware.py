@@ -251,7 +251,7 @@ class TestRequestSide:
 
 
 class TestResponseSide:
-    def test_a_whole_answer_passes_the_filters_and_is_measured_anew(self, version: str) -> None:
+    def test_a_whole_answer_passes_the_filters_and_is_measured_again(self, version: str) -> None:
         asked = Asked(version, Answering(respond), Upper())
         assert (asked.status, asked.body) == (200, b"BODY!")
         assert (asked.fields["seen"], asked.fields["content-length"]) == ("yes", "5")

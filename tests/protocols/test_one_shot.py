@@ -112,9 +112,9 @@ def on_both_loops(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..
         settled: list[bytes] = []
         settle = one_shot._hand_to_event_loop
 
-        def note(greeter: Any, caller: Any, data: bytes) -> None:
+        def note(acceptor: Any, caller: Any, data: bytes) -> None:
             settled.append(data)
-            settle(greeter, caller, data)
+            settle(acceptor, caller, data)
 
         monkeypatch.setattr(one_shot, "_hand_to_event_loop", note)
         with asyncio.Runner(loop_factory=factory) as runner:

@@ -16,7 +16,7 @@ LARGE = bytes(range(256)) * 4096  # 1 MiB
 
 
 class TestRequestHead:
-    async def test_a_head_is_written_anew(self) -> None:
+    async def test_a_head_is_rewritten(self) -> None:
         async with Origin(answering(ok())) as origin, Stage(origin.url) as stage:
             await stage.ask(get("/a/../b?c=%20", "Accept: x\r\nUser-Agent: y\r\n"))
             assert origin.seen.split(b"\r\n") == [
@@ -122,7 +122,7 @@ class TestRequestBody:
             await stage.ask(b"POST / HTTP/1.1\r\nHost: a\r\n\r\n")
             assert origin.seen.endswith(b"Content-Length: 0\r\n\r\n")
 
-    async def test_chunks_are_framed_anew(self) -> None:
+    async def test_chunks_are_framed_again(self) -> None:
         async with Origin(answering(ok())) as origin, Stage(origin.url) as stage:
             client = await stage.client()
             await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")

@@ -250,7 +250,7 @@ class TestWhileItIsSent:
         async with site(rule(root)) as running:
             assert (await running.ask("/f.txt")).status == 503
 
-    async def test_one_replaced_before_it_is_compressed_is_compressed_anew(
+    async def test_one_replaced_before_it_is_compressed_is_compressed_again(
         self, root: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         original = files.Files.read

@@ -308,11 +308,11 @@ async def test_joined_streams_pass_on_what_is_small_and_slow_each_other_down(it:
 
 
 @staged
-async def test_what_was_to_be_told_is_not_told_to_a_newcomer_with_the_same_number(it: Stage) -> None:
+async def test_events_of_a_closed_socket_do_not_reach_a_new_one_with_its_number(it: Stage) -> None:
     """Two sockets have something in one turn; serving either closes the other and opens a third in its place."""
     near, far = zip(*[await connected() for _ in range(3)], strict=True)
     told: list[str] = []
-    newcomers: list[socket.socket] = []
+    successors: list[socket.socket] = []
 
     def serve(own: int, other: int) -> None:
         if told:
@@ -322,7 +322,7 @@ async def test_what_was_to_be_told_is_not_told_to_a_newcomer_with_the_same_numbe
         it.poller.forget(number)
         near[other].close()
         os.dup2(near[2].fileno(), number)
-        newcomers.append(socket.socket(fileno=number))
+        successors.append(socket.socket(fileno=number))
         it.poller.watch(number, lambda events: told.append(f"third {events}"))
         it.poller.forget(near[own].fileno())
 
@@ -331,8 +331,8 @@ async def test_what_was_to_be_told_is_not_told_to_a_newcomer_with_the_same_numbe
         it.poller.watch(near[own].fileno(), lambda _events, own=own, other=other: serve(own, other))  # type: ignore[misc]
     await until(lambda: len(told) > 1)
     assert told == ["first", "third 4"], "writable, which it is, not readable as the former one"
-    it.poller.unwatch(newcomers[0].fileno())
-    for sock in (*near, *far, *newcomers):
+    it.poller.unwatch(successors[0].fileno())
+    for sock in (*near, *far, *successors):
         sock.close()
 
 
