@@ -15,6 +15,8 @@ import pytest
 
 from tests.stage.program import ROOT
 
+#: The newest Python of the system, by its name with the version.
+SYSTEM_PYTHON = next((f"python3.{n}" for n in (14, 13, 12, 11) if Path(f"/usr/bin/python3.{n}").exists()), "")
 PROGRAM = """\
 import os, sys
 packages = [path.split("/lib/")[0] for path in sys.path if path.endswith("site-packages")]
@@ -113,14 +115,14 @@ def test_failed_pins_are_tried_again(checkout: Path) -> None:
     assert finish(launch(checkout))[1] == "npserver: bringing .venv up to date (once)\n"
 
 
-@pytest.mark.skipif(not Path("/usr/bin/python3.11").exists(), reason="needs a system with Python 3.11")
+@pytest.mark.skipif(not SYSTEM_PYTHON, reason="needs a system with Python 3.11 or newer (apt-get install python3)")
 def test_the_systems_python_is_preferred(checkout: Path, tmp_path: Path) -> None:
     """Of the same version, though another one comes first in PATH."""
     shutil.copy(checkout / "npserver", tmp_path)
     shutil.copy(checkout / "requirements.txt", tmp_path)
     (tmp_path / "src").symlink_to(checkout / "src")
-    mine = tmp_path / "python3.11"
-    mine.write_text(f'#!/bin/sh\ntouch {tmp_path}/asked\nexec /usr/bin/python3.11 "$@"\n')
+    mine = tmp_path / SYSTEM_PYTHON
+    mine.write_text(f'#!/bin/sh\ntouch {tmp_path}/asked\nexec /usr/bin/{SYSTEM_PYTHON} "$@"\n')
     mine.chmod(0o755)
     assert "making .venv with /usr/bin/python3" in finish(launch(tmp_path, path=f"{tmp_path}:/usr/bin:/bin"))[1]
     assert not (tmp_path / "asked").exists()
