@@ -299,7 +299,7 @@ class TestEnds:
         _, handler, client = held()
         client.send(GET)
         source = Recorder()
-        handler.exchanges[0].watch(source)
+        handler.exchanges[0].source = source
         client.connection.connection_lost(None)
         assert source.events == ["cancel"]
         assert handler.exchanges[0].is_gone

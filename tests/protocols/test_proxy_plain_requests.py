@@ -1,7 +1,7 @@
-"""A plain request takes a short way through the proxy (`web.handlers.proxy.call`), and nobody may be able to tell.
+"""Plain requests take no exchange through the proxy, and nobody may be able to tell (`web.handlers.proxy.direct`).
 
-Whatever an upstream does, it does to a plain request and to a conditional one, each over a pooled connection: answers,
-counters and connections must be the same.
+Whatever an upstream does, it does to a plain request and to one that takes an exchange, each over a pooled connection:
+both must fare the same.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from npserver.web.handlers.proxy.direct import DirectCall
+from npserver.web.server.http1.connection import HttpConnection
+from npserver.web.server.http1.exchange import HttpExchange
 from npserver.web.server.settings import HttpSettings
 from tests.protocols.proxying import WAIT_S, Client, Connection, Origin, Stage, get, ok, silent, until
 
@@ -119,8 +122,35 @@ async def until_quiet(client: Client) -> bytes:
 
 
 @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
-async def test_a_plain_request_and_a_conditional_one_fare_the_same(act: Act) -> None:
-    assert await fare(act, "") == await fare(act, CONDITION)
+async def test_a_plain_request_fares_as_with_an_exchange(act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    init = DirectCall.fall_back
+
+    def fall_back(call: DirectCall) -> HttpExchange:
+        made.append(call)
+        return init(call)
+
+    monkeypatch.setattr(DirectCall, "fall_back", fall_back)
+    plain = await fare(act, "")
+    count = len(made)
+    conditional = await fare(act, CONDITION)
+    assert plain == conditional
+    assert count >= 1, "the first request of all has no idle connection: it takes an exchange"
+    assert len(made) == count + 1, "a request with a condition begins with an exchange"
+
+
+@pytest.mark.parametrize("act", [ACTS["whole"], ACTS["whole and large"], ACTS["empty"], ACTS["404"]])
+async def test_a_plain_request_takes_no_exchange(act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    exchange_for = HttpConnection.exchange_for
+
+    def note(connection: HttpConnection, *arguments: Any, **options: Any) -> HttpExchange:
+        made.append(connection)
+        return exchange_for(connection, *arguments, **options)
+
+    monkeypatch.setattr(HttpConnection, "exchange_for", note)
+    await fare(act, "")
+    assert len(made) == 1, "for the very first request only"
 
 
 @pytest.mark.parametrize("fields", ["", CONDITION])

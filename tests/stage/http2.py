@@ -203,7 +203,7 @@ class Keeper:
 
     def handle(self, exchange: Any) -> None:
         self.exchanges.append(exchange)
-        exchange.watch(self)
+        exchange.source = self
         if self.receives:
             exchange.receive(self)
 

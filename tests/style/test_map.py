@@ -87,6 +87,7 @@ COVERED_BY = {
     "web.exchange": "protocols/test_middleware.py",
     "web.handlers.kinds": "unit/program/test_kinds.py",
     "web.handlers.proxy.call": "protocols/test_proxy_answers.py",
+    "web.handlers.proxy.direct": "protocols/test_proxy_plain_requests.py",
     "web.handlers.proxy.handler": "protocols/test_proxy_requests.py",
     "web.handlers.proxy.proxy": "protocols/test_proxy_requests.py",
     "web.handlers.proxy.tunnel": "protocols/test_proxy_upgrade.py",

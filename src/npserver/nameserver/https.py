@@ -61,7 +61,7 @@ class DnsOverHttps:
         if reply is Action.RECURSE and server.resolver_client is not None:
             query = parse_query(data)
             assert isinstance(query, Query)
-            exchange.watch(_NoSource())
+            exchange.source = _NoSource()
             server.resolver_client.ask(query, lambda answer: self._deliver(exchange, data, answer), by_stream=True)
             return
         server.log("https", exchange.client_ip, data, reply if isinstance(reply, bytes) else None)

@@ -150,15 +150,13 @@ class HttpClient(asyncio.Protocol):
         state = self.state
         if state is HEAD:
             target = self.target
-            head = target.recent
             if (
-                data.startswith(target.recent_head) and len(data) == len(target.recent_head) + head.body_bytes
-                and head.keep_alive and self.is_request_done
+                len(data) == target.recent_size and data.startswith(target.recent_head) and self.is_request_done
                 and not (self._buffer or self.is_write_paused or self._is_head_request)
             ):  # fmt: skip
                 sink = self._sink
                 self.keep()
-                sink.response_whole(head, data[len(target.recent_head) :])  # type: ignore[union-attr]
+                sink.response_whole(target.recent, data[len(target.recent_head) :])  # type: ignore[union-attr]
                 return
             if self._buffer:
                 data = self._buffer + data
@@ -236,7 +234,7 @@ class HttpClient(asyncio.Protocol):
         size = end + 4
         head = read_response_head(data[:size])
         if head.framing is BY_LENGTH and head.status >= 200:
-            self.target.recent_head, self.target.recent = data[:size], head
+            self.target.remember(data[:size], head)
         self._scanned = 0
         sink = self._sink
         assert sink is not None

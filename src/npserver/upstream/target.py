@@ -64,8 +64,8 @@ class Target:
 
     __slots__ = (
         "_time", "active_slot", "address", "authority", "control", "cookie", "failures_slot", "health_slot",
-        "host_line", "identity", "max_connections", "pool", "recent", "recent_head", "requests_tally", "seed",
-        "server_name", "settings", "share", "since_slot", "slots", "state", "tallies", "tls", "total", "uri",
+        "host_line", "identity", "max_connections", "pool", "recent", "recent_head", "recent_size", "requests_tally",
+        "seed", "server_name", "settings", "share", "since_slot", "slots", "state", "tallies", "tls", "total", "uri",
     )  # fmt: skip
 
     def __init__(self, context: Context, upstream: str, settings: TargetSettings) -> None:
@@ -85,6 +85,7 @@ class Target:
         self.max_connections = settings.max_connections
         self.recent_head = b"\0"  # the bytes of its latest answer's head, and what they say: answers repeat
         self.recent = ResponseHead(0, b"", NO_BODY, None, keep_alive=False)
+        self.recent_size = -1  # bytes of the whole answer; -1 if the connection ends with it
         self.state = _carried(context, "target states", f"{upstream}\0{self.uri}", TargetState)
         self.pool = _carried(
             context, "upstream pools", f"{self.uri}\0{settings.send_proxy}\0{settings.tls_identity}", Pool
@@ -122,6 +123,11 @@ class Target:
         """A request or connection goes to this target; `release` must follow, once."""
         self.slots[self.active_slot] += 1
         self.tallies[self.requests_tally] += 1
+
+    def remember(self, head: bytes, parsed: ResponseHead) -> None:
+        """Keep the head of the latest answer with a Content-Length: the next one is often the same."""
+        self.recent_head, self.recent = head, parsed
+        self.recent_size = len(head) + parsed.body_bytes if parsed.keep_alive else -1
 
     def release(self) -> None:
         """It has ended, however."""

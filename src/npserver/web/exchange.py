@@ -84,6 +84,8 @@ class Exchange(Protocol):
     client_ip: str  # the client's, from trusted proxies or the PROXY protocol where configured
     upstream: str  # set by the proxy for the access log: the target's URI
     user: str  # set by basic_auth for the access log
+    #: Set by a handler that answers later: told when the client goes before `start`. `start` sets it too.
+    source: ResponseSource | None
 
     @property
     def client_port(self) -> int:
@@ -119,9 +121,6 @@ class Exchange(Protocol):
     @property
     def is_gone(self) -> bool:
         """Whether the exchange is over: the client is gone, or it has been answered."""
-
-    def watch(self, source: ResponseSource) -> None:
-        """Have `source.cancel` called if the client goes before `start`; for handlers that answer later."""
 
     # ── the request's body ──
 
@@ -275,6 +274,8 @@ class Route(Struct, frozen=True):
     change_fields: Callable[[bytes], bytes] | None = None
     #: Returns the prepared answer to a plain request (`Request.is_plain`), or None. None: an exchange is always needed.
     prepared: Callable[[Request], Prepared | None] | None = None
+    #: Passes a plain request on without an exchange; returns False if it takes one. None: it always does.
+    direct: Callable[..., bool] | None = None  # called with (connection, request, route)
     is_guarded: bool = False  # it has gates or request sides
 
 
@@ -304,6 +305,7 @@ def make_route(
         failures=tuple([one.failure for one in _overriding(middleware, "failure")]),
         change_fields=_composed(changes),
         prepared=None if requests or responses else getattr(handler, "prepared", None),
+        direct=None if requests or responses else getattr(handler, "direct", None),
         is_guarded=bool(gates or requests),
     )
 

@@ -53,7 +53,7 @@ class ExchangeBase(Struct, Generic[C], eq=False):
     sent: int = 0
     upstream: str = ""
     user: str = ""
-    _source: ResponseSource | None = None
+    source: ResponseSource | None = None
     _request_id: str = ""
     _stage: int = 0
     _filters: ResponseFilters | None = None
@@ -113,7 +113,7 @@ class ExchangeBase(Struct, Generic[C], eq=False):
         route = self.route
         try:
             if not route.is_guarded:
-                route.handler.handle(cast("Exchange", self))
+                route.handler.handle(self)  # type: ignore[arg-type]  # an `Exchange` in each of its subclasses
                 return
             for gate in route.gates:
                 if (refusal := gate(self.client_ip, self.request)) is not None:
@@ -166,10 +166,6 @@ class ExchangeBase(Struct, Generic[C], eq=False):
 
     # ── for handlers ──
 
-    def watch(self, source: ResponseSource) -> None:
-        """Have `source.cancel` called if the client goes before `start`."""
-        self._source = source
-
     def receive(self, sink: BodySink) -> None:
         """Start giving the body to `sink`."""
         if self.body is None:
@@ -215,7 +211,7 @@ class ExchangeBase(Struct, Generic[C], eq=False):
 
     def start(self, status: int, fields: bytes, length: int | None, source: ResponseSource | None) -> None:
         """Begin a streamed response."""
-        self._source = source
+        self.source = source
         if self.is_gone or self.status:
             return
         if self.route.responses:
@@ -232,7 +228,7 @@ class ExchangeBase(Struct, Generic[C], eq=False):
             filters = self._response_filters()
             head = filters.start(self._response_start(status, fields, length))
             if filters.wants_body:
-                self._source = source = FileSource(cast("Exchange", self), file, offset, length)
+                self.source = source = FileSource(cast("Exchange", self), file, offset, length)
                 self._send_start(head.status, head.fields, head.length)
                 source.copy()
                 return

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from npserver.runtime.front import StreamFront
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from npserver.errors import BadRequest
     from npserver.http.request import Fields, Request
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from npserver.observe.request_record import RequestRecord
     from npserver.runtime.context import Context
     from npserver.web.exchange import BodySink, Prepared, Route
+    from npserver.web.server.http1.state import State
     from npserver.web.server.http2.session import Http2Session
     from npserver.web.server.settings import HttpSettings
 
@@ -140,6 +141,7 @@ class Http1Connection(Connection, Protocol):
     requests: int
     is_reading: bool
     is_write_paused: bool
+    is_misdirected: Callable[[str], bool] | None  # whether a host asks for other client certificates (`tls.accept`)
 
     @property
     def exchange(self) -> object:
@@ -180,6 +182,16 @@ class Http1Connection(Connection, Protocol):
 
     def release(self) -> None:
         """Give up the connection's place under the limits."""
+
+
+class DirectConnection(Http1Connection, Protocol):
+    """An HTTP/1.1 connection as a handler sees it that can answer without an exchange."""
+
+    state: State
+    deadline: float  # until when `state` may last
+
+    def exchange_for(self, request: Request, route: Route, started: float, *, instead_of: object) -> Http1Exchange:
+        """Return an exchange that takes the place of the call that stood in for it."""
 
 
 class Http2Exchange(Protocol):

@@ -18,6 +18,7 @@ from npserver.net.proxy_protocol import encode_v1, encode_v2
 from npserver.runtime.tasks import spawn
 from npserver.upstream.http1 import HttpClient
 from npserver.upstream.retry import RETRIED_STATUSES, classify, is_stale
+from npserver.web.handlers.proxy.proxy import PassedHead, Proxy
 from npserver.web.handlers.proxy.request_head import upgrade_of
 from npserver.web.handlers.proxy.tunnel import open_tunnel
 from npserver.web.handlers.proxy.upgrade import switch_fault
@@ -25,7 +26,6 @@ from npserver.web.handlers.proxy.upgrade import switch_fault
 if TYPE_CHECKING:
     from npserver.upstream.target import Target
     from npserver.web.exchange import Exchange
-    from npserver.web.handlers.proxy.proxy import Proxy
     from npserver.web.handlers.proxy.upload import Upload
 
 
@@ -59,12 +59,20 @@ class ProxyCall(Struct, eq=False):
         """Send the request to `target`, over an idle connection if there is one."""
         # hot: proxy-small
         exchange, proxy = self.exchange, self.proxy
-        try:
-            self.head = proxy.compose(exchange, target)
-        except BadRequest as error:
-            self._end()
-            exchange.fail(error.status, str(error), error.key or "rewrite")
-            return
+        request = exchange.request
+        kept = request.handler_cache
+        if (
+            type(kept) is PassedHead
+            and kept.proxy is proxy and kept.target is target and kept.client_ip == exchange.client_ip
+        ):  # fmt: skip
+            self.head = kept.head
+        else:
+            try:
+                self.head = proxy.compose(exchange, target)
+            except BadRequest as error:
+                self._end()
+                exchange.fail(error.status, str(error), error.key or "rewrite")
+                return
         self.attempts += 1
         self.target = target
         target.slots[target.active_slot] += 1  # what `acquire` does, written out
@@ -72,7 +80,6 @@ class ProxyCall(Struct, eq=False):
         exchange.upstream = target.uri
         idle = target.pool.idle
         if idle and not fresh:
-            request = exchange.request
             if request.is_plain:
                 self.client = idle.pop()
                 self.client.ask(self, proxy.settings.client, self.head)

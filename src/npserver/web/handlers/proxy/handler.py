@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING
 
+from npserver.errors import BadRequest
 from npserver.http.request import NO_BODY
+from npserver.runtime.deadlines import NEVER
 from npserver.web.handlers.proxy.call import ProxyCall
+from npserver.web.handlers.proxy.direct import NO_EXCHANGE, DirectCall
+from npserver.web.handlers.proxy.proxy import PassedHead
 from npserver.web.handlers.proxy.upload import Upload
+from npserver.web.server.http1.state import HANDLER
 
 if TYPE_CHECKING:
-    from npserver.web.exchange import Exchange
+    from npserver.http.request import Request
+    from npserver.web.exchange import Exchange, Route
     from npserver.web.handlers.proxy.proxy import Proxy
+    from npserver.web.server.roles import DirectConnection
 
 
 class ProxyHandler:
@@ -29,11 +37,57 @@ class ProxyHandler:
         # hot: proxy-small
         proxy = self.proxy
         call = ProxyCall(proxy, exchange)
-        if exchange.request.framing is not NO_BODY:
+        request = exchange.request
+        if not request.is_plain and request.framing is not NO_BODY:
             call.upload = Upload(exchange, call, proxy.settings.buffer_size)
-        exchange.watch(call)
+        exchange.source = call
         target = proxy.only_target or proxy.choose(exchange, ())
         if target is not None:
             call.use(target)
         else:
             call.fail_without_target()
+
+    def direct(self, connection: DirectConnection, request: Request, route: Route) -> bool:
+        """Pass a plain request on without an exchange. Return False if it takes one."""
+        # hot: proxy-small
+        proxy, front = self.proxy, connection.front
+        if not proxy.is_direct or not request.keep_alive or front.trusted is not None:
+            return False
+        if connection.is_misdirected is not None or connection.requests + 1 >= front.max_requests:
+            return False
+        client_ip = connection.client_ip
+        for gate in route.gates:
+            if gate(client_ip, request) is not None:
+                return False
+        target = proxy.only_target or proxy.upstream.pick(client_ip, connection.id)
+        if target is None:
+            return False
+        started = monotonic() if front.context.access_log.enabled else 0.0
+        call = DirectCall(proxy, NO_EXCHANGE, connection=connection, request=request, route=route, started=started)
+        connection.requests += 1
+        connection.state = HANDLER
+        connection.deadline = NEVER
+        connection.exchange = call  # type: ignore[misc]  # it answers the same calls, as it has no body
+        idle, kept = target.pool.idle, request.handler_cache
+        if (
+            idle and type(kept) is PassedHead
+            and kept.proxy is proxy and kept.target is target and kept.client_ip == client_ip
+        ):  # fmt: skip
+            head = kept.head
+        else:
+            try:
+                head = proxy.compose_kept(request, connection.scheme, client_ip, target) if idle else b""
+            except BadRequest:
+                head = b""  # the exchange answers
+            if not head:
+                call.fall_back()
+                call.use(target)
+                return True
+        call.head = head
+        call.target = target
+        call.attempts = 1
+        target.slots[target.active_slot] += 1  # what `acquire` does, written out
+        target.tallies[target.requests_tally] += 1
+        client = call.client = idle.pop()
+        client.ask(call, proxy.settings.client, head)
+        return True

@@ -66,7 +66,7 @@ class ProxySettings:
 
 
 class PassedHead(Struct, eq=False):
-    """The head of a request as one proxy passes it on to one target for one client."""
+    """The head of a request as one proxy passes it on to one target for one client; kept with the request."""
 
     proxy: Proxy
     target: Target
@@ -92,6 +92,8 @@ class Proxy:
         changes = self.settings.changes
         #: Heads depend on the request, the target and the client only, and may be kept.
         self._keeps_heads = self.settings.trusted is None and (changes is None or changes.is_fixed)
+        #: Plain requests may be passed on without an exchange.
+        self.is_direct = self._keeps_heads and self.sticky is None
 
     def __repr__(self) -> str:
         return f"<Proxy {self.upstream!r}>"
@@ -107,20 +109,19 @@ class Proxy:
         return self.upstream.pick(exchange.client_ip, exchange.connection_id, tried)
 
     def compose(self, exchange: Exchange, target: Target) -> bytes:
-        """Return the head of the request to pass on. Raises: BadRequest if it cannot be passed on."""
-        # hot: proxy-small
-        request = exchange.request
-        if not self._keeps_heads:
-            return self._write_head(exchange, target)
-        cached = request.handler_cache
-        if (
-            type(cached) is PassedHead
-            and cached.proxy is self and cached.target is target and cached.client_ip == exchange.client_ip
-        ):  # fmt: skip
-            return cached.head
-        head = self._write_head(exchange, target)
-        # Most heads never come again: it is kept from the second time on.
-        request.handler_cache = PassedHead(self, target, exchange.client_ip, head) if cached is not None else self
+        """Return the head of the request to pass on, for any exchange. Raises: BadRequest if it cannot be passed on."""
+        if self._keeps_heads:
+            return self.compose_kept(exchange.request, exchange.scheme, exchange.client_ip, target)
+        return self._write_head(exchange.request, exchange.scheme, exchange.client_ip, target, exchange)
+
+    def compose_kept(self, request: Request, scheme: str, client_ip: str, target: Target) -> bytes:
+        """Do the same where the head depends on nothing else, and keep it with the request.
+
+        Most heads never come again: one is kept from its second time on.
+        """
+        head = self._write_head(request, scheme, client_ip, target, None)
+        is_second = request.handler_cache is not None
+        request.handler_cache = PassedHead(self, target, client_ip, head) if is_second else self
         return head
 
     def response_fields(self, exchange: Exchange, target: Target, head: ResponseHead) -> bytes:
@@ -136,10 +137,11 @@ class Proxy:
                 fields += cookie_line(sticky.cookie, target.cookie, sticky.max_age, secure=sticky.secure)
         return fields
 
-    def _write_head(self, exchange: Exchange, target: Target) -> bytes:
+    def _write_head(
+        self, request: Request, scheme: str, client_ip: str, target: Target, exchange: Exchange | None
+    ) -> bytes:
         # hot: proxy-varied
-        settings, request = self.settings, exchange.request
-        scheme, client_ip = exchange.scheme, exchange.client_ip
+        settings, changes = self.settings, self.settings.changes
         prepared = prepare_fields(request.block)
         if prepared.is_loop:
             raise BadRequest("the request has passed this server before: a loop", 508, "proxy_pass")
@@ -152,15 +154,15 @@ class Proxy:
         else:
             fields = target.host_line
         nearest_ip = client_ip
-        if settings.trusted is not None and exchange.peer_ip in settings.trusted:
+        if settings.trusted is not None and exchange is not None and exchange.peer_ip in settings.trusted:
             nearest_ip = exchange.peer_ip
             fields += trusted_fields(request, prepared, scheme, client_ip, nearest_ip)
         else:
             fields += untrusted_fields(request, prepared, scheme, client_ip)
         if settings.forwarded:
             fields += forwarded_line(request, scheme, nearest_ip)
-        if settings.changes is not None:
-            fields = settings.changes.apply(exchange, fields)
+        if changes is not None:
+            fields = changes.apply_fixed(fields) if exchange is None else changes.apply(exchange, fields)
         upgrade = upgrade_of(request) if request.upgrade else b""
         return line + fields + framing_lines(request, prepared, close=not settings.client.pool_size, upgrade=upgrade)
 

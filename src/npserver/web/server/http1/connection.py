@@ -13,7 +13,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from npserver.errors import BadRequest
-from npserver.http.forwarded import client_address
 from npserver.http.request import NO_BODY, Request
 from npserver.http.request_parser import check_partial_head, first_fault
 from npserver.runtime.deadlines import NEVER
@@ -46,7 +45,7 @@ class HttpConnection(Downstream):
         super().__init__(listener)
         self.buffer = b""
         self.scanned = 0
-        self.exchange: HttpExchange | None = None
+        self.exchange: HttpExchange | None = None  # or the call that stands in for it, see `exchange_for`
         self.state = IDLE
         self.is_reading = True
         self._is_serving = False  # inside `_serve`, which goes on by itself
@@ -142,8 +141,13 @@ class HttpConnection(Downstream):
                     self._serve(data)  # more than one head, as an empty line is no field; or it is refused there
                     return
             request, route = found
-            if route.prepared is None or not request.is_plain or not self._answer_prepared(request, route):
-                self._begin(request, route, b"")
+            if request.is_plain:
+                if route.prepared is not None:
+                    if self._answer_prepared(request, route):
+                        return
+                elif route.direct is not None and route.direct(self, request, route):
+                    return
+            self._begin(request, route, b"")
         elif self.exchange is None:
             if self.state is CLOSING:
                 return
@@ -226,7 +230,10 @@ class HttpConnection(Downstream):
                     return
                 data = rest
             else:
-                self._begin(request, route, rest)
+                if route.direct is not None and request.is_plain and route.direct(self, request, route):
+                    self.hold(rest)
+                else:
+                    self._begin(request, route, rest)
                 if self.exchange is not None or self.state is CLOSING or self.state is CLOSED:
                     return
                 data = self.buffer
@@ -297,25 +304,22 @@ class HttpConnection(Downstream):
         self.requests += 1
         self.state = HANDLER
         self.deadline = NEVER
-        context, front = self.context, self.front
+        context = self.context
         exchange = self.exchange = HttpExchange(
             self, context, request, route, self.client_ip, monotonic() if context.access_log.enabled else 0.0
         )
-        if front.trusted is not None and self.client_ip in front.trusted:
-            exchange.client_ip = client_address(self.client_ip, request.fields, front.trusted)
-        if self.is_misdirected is not None and self.is_misdirected(request.host):
-            exchange.fail(421, f"{request.host} asks for other client certificates than this connection was made for")
+        if (
+            self.front.trusted is not None or self.is_misdirected is not None or request.framing is not NO_BODY or rest
+        ) and not exchange.admit(rest):  # fmt: skip
             return
-        if request.framing is not NO_BODY:
-            if not exchange.admit_body():
-                return
-            if rest:
-                exchange.feed(rest)
-                if self.exchange is not exchange:
-                    return
-        elif rest:
-            self.hold(rest)
         exchange.run()
+
+    def exchange_for(self, request: Request, route: Route, started: float, *, instead_of: object) -> HttpExchange:
+        """Return an exchange that takes the place of the call that stood in for it (`Route.direct`)."""
+        exchange = HttpExchange(self, self.context, request, route, self.client_ip, started)
+        if cast("object", self.exchange) is instead_of:
+            self.exchange = exchange
+        return exchange
 
     def _refuse(self, error: BadRequest) -> None:
         """Answer bytes that are no request, and close."""

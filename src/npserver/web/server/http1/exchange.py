@@ -10,6 +10,8 @@ import asyncio
 import logging
 
 from npserver.errors import BadRequest
+from npserver.http.forwarded import client_address
+from npserver.http.request import NO_BODY
 from npserver.web.exchange import ResponseStart
 from npserver.web.server.http1.request_body import RequestBody
 from npserver.web.server.http1.response import Http1Response
@@ -27,15 +29,31 @@ class HttpExchange(Http1Response, eq=False):
         self.keep = False
         super().break_off()
 
-    def admit_body(self) -> bool:
-        """Expect a body. Return whether it may come: one that says it is too long is refused unread."""
+    def admit(self, rest: bytes) -> bool:
+        """Find out who is asking, and expect a body. Return whether the exchange is to go on.
+
+        `rest`: what has come after the head.
+        """
+        connection, request = self.connection, self.request
+        trusted, is_misdirected = connection.front.trusted, connection.is_misdirected
+        if trusted is not None and self.client_ip in trusted:
+            self.client_ip = client_address(self.client_ip, request.fields, trusted)
+        if is_misdirected is not None and is_misdirected(request.host):
+            self.fail(421, f"{request.host} asks for other client certificates than this connection was made for")
+            return False
+        if request.framing is NO_BODY:
+            if rest:
+                connection.hold(rest)
+            return True
         self.body = RequestBody(self)
         try:
-            self.body.check_length()
+            self.body.check_length()  # one that says it is too long is refused unread
         except BadRequest as error:
             self.refuse_body(error)
             return False
-        return True
+        if rest:
+            self.feed(rest)
+        return not self.is_gone
 
     def feed(self, data: bytes) -> None:
         """Take bytes of the body, perhaps with what follows it."""
@@ -74,7 +92,7 @@ class HttpExchange(Http1Response, eq=False):
             self.body.lose("client gone")
         if self._file is not None:
             self._file.cancel()
-        source, self._source = self._source, None
+        source, self.source = self.source, None
         if source is not None:
             source.cancel()
         self._cancel_filters()
@@ -82,15 +100,15 @@ class HttpExchange(Http1Response, eq=False):
 
     def pause_writing(self) -> None:
         """The transport's buffer is full: pause the source of the response."""
-        if self._source is not None:
-            self._source.pause()
+        if self.source is not None:
+            self.source.pause()
 
     def resume_writing(self) -> None:
         """The transport's buffer has room again: continue."""
         if self._file is not None:
             self._file.resume()
-        if self._source is not None:
-            self._source.resume()
+        if self.source is not None:
+            self.source.resume()
 
     # ── the ends of an exchange ──
 
@@ -100,7 +118,7 @@ class HttpExchange(Http1Response, eq=False):
         if connection.exchange is not self:
             return
         log.debug("aborting %r of %s: %s", self, self.client_ip, reason)
-        self._source = None
+        self.source = None
         connection.drop_exchange()
         if self.body is not None:
             self.body.lose(reason)
@@ -137,7 +155,7 @@ class HttpExchange(Http1Response, eq=False):
 
     def _answered(self) -> None:
         """The response is written: what about the rest of the request?"""
-        self._source = None
+        self.source = None
         connection, body = self.connection, self.body
         self._finished(self.status)
         if body is None and self.keep:

@@ -48,32 +48,32 @@ class Http1Response(ExchangeBase[Http1Connection], eq=False):
         if route.responses and not self._is_filtered:
             self._respond_filtered(status, fields, body)
             return
-        if status == 204 or status == 304 or request.method == "HEAD":
+        if status == 204 or status == 304 or not (request.is_plain or request.method != "HEAD"):
             is_measured = request.method == "HEAD" and status != 204 and status != 304
             connection.transport.write(self._compose(status, fields, len(body) if is_measured else None))
             self._answered()
             return
         self.status = status
-        self.sent = len(body)
+        self.sent = size = len(body)
         if route.change_fields is not None:
             fields = route.change_fields(fields)
         front = connection.front
-        if (
-            self.body is not None or not request.keep_alive or connection.read_all or self.context.draining
-            or not self.keep or connection.requests >= front.max_requests
-        ):  # fmt: skip
+        is_simple = self.keep and request.is_plain and request.keep_alive and not (
+            connection.read_all or self.context.draining or self.started or connection.requests >= front.max_requests
+        )  # fmt: skip
+        if not is_simple:
             self._decide_keep()
         answer = whole_answer(front, request, status, fields, body, is_last=not self.keep)
-        if isinstance(answer, bytes):
+        if type(answer) is bytes:
             connection.transport.write(answer)
         else:
-            connection.transport.writelines(answer)
-        if self.body is not None or not self.keep or self.started:
+            connection.transport.writelines(answer)  # type: ignore[arg-type]
+        if not is_simple:
             self._answered()
-        else:  # the usual case
-            self._source = None
-            front.count(status, self.sent)
-            connection.exchange_ended()
+            return
+        self.source = None
+        front.count(status, size)
+        connection.exchange_ended()
 
     def _send_file(self, status: int, fields: bytes, file: int, offset: int, length: int) -> None:
         head = self._compose(status, fields, length)
@@ -102,8 +102,8 @@ class Http1Response(ExchangeBase[Http1Connection], eq=False):
         """The head goes out with the first piece, or by itself if none follows at once."""
         self._head = self._compose(status, fields, length)
         self.context.loop.call_soon(self._flush_head)
-        if self.connection.is_write_paused and self._source is not None:
-            self._source.pause()
+        if self.connection.is_write_paused and self.source is not None:
+            self.source.pause()
 
     def _send_data(self, data: bytes) -> None:
         # hot: proxy-large

@@ -103,8 +103,8 @@ class Http2Exchange(ExchangeBase[Http2Connection], eq=False, kw_only=True):
             self._set_deadline()
         if self.is_paused and unsent <= LOW_BYTES and (not unsent or self.session.all_unsent < ALL_HIGH_BYTES):
             self.is_paused = False
-            if self._source is not None:
-                self._source.resume()
+            if self.source is not None:
+                self.source.resume()
         return False
 
     def expire(self, now: float) -> None:
@@ -143,7 +143,7 @@ class Http2Exchange(ExchangeBase[Http2Connection], eq=False, kw_only=True):
         self._answered()
 
     def _send_file(self, status: int, fields: bytes, file: int, offset: int, length: int) -> None:
-        self._source = source = FileSource(cast("Exchange", self), file, offset, length)
+        self.source = source = FileSource(cast("Exchange", self), file, offset, length)
         self._send_start(status, fields, length)
         if self._is_bodyless:
             source.cancel()
@@ -213,18 +213,18 @@ class Http2Exchange(ExchangeBase[Http2Connection], eq=False, kw_only=True):
     def _sending(self) -> None:
         """A piece is in the session: enough for now?"""
         self.connection.sending(self)
-        if self._source is None or self.is_paused:
+        if self.source is None or self.is_paused:
             return
         unsent = self.session.unsent(self.stream_id)
         if unsent >= HIGH_BYTES or (unsent >= LOW_BYTES and self.session.all_unsent >= ALL_HIGH_BYTES):
             self.is_paused = True
-            self._source.pause()
+            self.source.pause()
 
     def _answered(self) -> None:
         """The response is whole."""
         self.is_gone = True
         self.is_paused = False
-        self._source = None
+        self.source = None
         self._finished(self.status)
         if self.body is not None and not self.body.done:
             self.body.lose("answered")
@@ -247,7 +247,7 @@ class Http2Exchange(ExchangeBase[Http2Connection], eq=False, kw_only=True):
         if self.is_gone:
             return
         self.is_gone = True
-        source, self._source = self._source, None
+        source, self.source = self.source, None
         if self.body is not None:
             self.body.lose(reason)
         if source is not None:
