@@ -97,7 +97,7 @@ class TestCurl:
         assert seen == b"304 2"
 
     def test_curl_gets_each_rules_answer(self, site: Site) -> None:
-        assert site.curl(f"{site.url}/say") == b"localhost https 127.0.0.1\n"
+        assert site.curl("-4", f"{site.url}/say") == b"localhost https 127.0.0.1\n"
         assert site.curl("-L", f"{site.url}/old/x").startswith(b"<!doctype html><title>page")
         assert site.curl("-o", "/dev/null", "-w", "%{http_code}", f"{site.url}/none") == b"404"
         assert site.curl("-o", "/dev/null", "-w", "%{http_code}", "-d", "x=y", f"{site.url}/app.css") == b"405"
