@@ -10,7 +10,7 @@ from npserver.address import Address
 from npserver.listen.listener import Listener, LiveListener
 from npserver.web.exchange import Middleware, Route, make_route
 from npserver.web.server.front import HttpFront
-from npserver.web.server.http1.connection import HttpConnection
+from npserver.web.server.http1.connection import Http1Connection
 from npserver.web.server.settings import HttpSettings
 from tests.stage.worker import make_context
 
@@ -153,7 +153,7 @@ class Client:
 
     def __init__(self, server: Server, peer: tuple[str, int] | str) -> None:
         self.server = server
-        self.connection = HttpConnection(server.live)
+        self.connection = Http1Connection(server.live)
         self.transport = MemoryTransport(self.connection, server.loop, peer)
         self.connection.connection_made(self.transport)
         server.loop.settle()

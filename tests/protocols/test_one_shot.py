@@ -27,7 +27,7 @@ from npserver.runtime.scoreboard import Scoreboard
 from npserver.web.handlers.static.files import UNSETTLED_NS
 from npserver.web.server.front import HttpFront
 from npserver.web.server.http1 import one_shot
-from npserver.web.server.http1.connection import HttpConnection
+from npserver.web.server.http1.connection import Http1Connection
 from tests.stage.scarcity import no_descriptors, processor_s
 
 pytestmark = pytest.mark.skipif(not IS_POSSIBLE, reason="epoll is Linux's")
@@ -168,7 +168,7 @@ async def test_kept_connection_goes_on(root: Path, settled: list[bytes]) -> None
             writer.write(KEEP)
             assert (await asyncio.wait_for(reader.readuntil(b"small"), 5)).startswith(b"HTTP/1.1 200 ")
         assert settled == [KEEP]
-        assert [type(each) for each in one.context.connections] == [HttpConnection]
+        assert [type(each) for each in one.context.connections] == [Http1Connection]
         assert one.count("http.connections") == 1
         writer.close()
 

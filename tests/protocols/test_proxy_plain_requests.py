@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from npserver.web.handlers.proxy.direct import DirectCall
-from npserver.web.server.http1.connection import HttpConnection
-from npserver.web.server.http1.exchange import HttpExchange
+from npserver.web.server.http1.connection import Http1Connection
+from npserver.web.server.http1.exchange import Http1Exchange
 from npserver.web.server.settings import HttpSettings
 from tests.protocols.proxying import WAIT_S, Client, Connection, Origin, Stage, get, ok, silent, until
 
@@ -126,7 +126,7 @@ async def test_a_plain_request_fares_as_with_an_exchange(act: Act, monkeypatch: 
     made = []
     init = DirectCall.fall_back
 
-    def fall_back(call: DirectCall) -> HttpExchange:
+    def fall_back(call: DirectCall) -> Http1Exchange:
         made.append(call)
         return init(call)
 
@@ -142,13 +142,13 @@ async def test_a_plain_request_fares_as_with_an_exchange(act: Act, monkeypatch: 
 @pytest.mark.parametrize("act", [ACTS["whole"], ACTS["whole and large"], ACTS["empty"], ACTS["404"]])
 async def test_a_plain_request_takes_no_exchange(act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    exchange_for = HttpConnection.exchange_for
+    exchange_for = Http1Connection.exchange_for
 
-    def note(connection: HttpConnection, *arguments: Any, **options: Any) -> HttpExchange:
+    def note(connection: Http1Connection, *arguments: Any, **options: Any) -> Http1Exchange:
         made.append(connection)
         return exchange_for(connection, *arguments, **options)
 
-    monkeypatch.setattr(HttpConnection, "exchange_for", note)
+    monkeypatch.setattr(Http1Connection, "exchange_for", note)
     await fare(act, "")
     assert len(made) == 1, "for the very first request only"
 

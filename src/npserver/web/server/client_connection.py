@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from npserver.listen.listener import LiveListener
-    from npserver.web.server.roles import Front
+    from npserver.web.server.roles import FrontRole
 
 LINGER_S = 2.0  # how long a client may go on sending after its connection was refused (RFC 9112 §9.6)
 _connection_ids = count(1)
 
 
-class Downstream(asyncio.Protocol):
+class ClientConnection(asyncio.Protocol):
     """A client's connection."""
 
     # front     serves the next request; looked up again for each, as a reload replaces it
@@ -36,7 +36,7 @@ class Downstream(asyncio.Protocol):
 
     def __init__(self, listener: LiveListener) -> None:
         self.listener = listener
-        self.front = cast("Front", listener.front)
+        self.front = cast("FrontRole", listener.front)
         self.context = listener.context
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set before anything else is called
         self.id = next(_connection_ids)

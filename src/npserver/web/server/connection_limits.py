@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from npserver.runtime.scoreboard import Row
-    from npserver.web.server.roles import Front
+    from npserver.web.server.roles import FrontRole
 
 
 class ConnectionCount:
@@ -14,7 +14,7 @@ class ConnectionCount:
 
     __slots__ = ("_cells", "_front", "_row")
 
-    def __init__(self, front: Front, row: Row, client_ip: str) -> None:
+    def __init__(self, front: FrontRole, row: Row, client_ip: str) -> None:
         self._front = front
         self._row = row
         slots = row.slots
@@ -47,7 +47,7 @@ class ConnectionCount:
             slots[self._cells[1]] -= 1
 
 
-def has_room(front: Front, row: Row, client_ip: str) -> bool:
+def has_room(front: FrontRole, row: Row, client_ip: str) -> bool:
     """Whether one more connection would go over no limit."""
     if row.board.total(front.connections_slot) >= front.settings.max_connections:
         return False
@@ -55,7 +55,7 @@ def has_room(front: Front, row: Row, client_ip: str) -> bool:
     return cells is None or row.cell_total(cells) < front.settings.max_connections_per_ip
 
 
-def _cells(front: Front, row: Row, client_ip: str) -> tuple[int, int] | None:
+def _cells(front: FrontRole, row: Row, client_ip: str) -> tuple[int, int] | None:
     """What counts for a client; nothing where its connections are not limited."""
     if not front.settings.max_connections_per_ip or client_ip == "unix:":
         return None

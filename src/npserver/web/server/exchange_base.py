@@ -19,7 +19,7 @@ from npserver.web import error_pages
 from npserver.web.exchange import Exchange, ResponseSource, ResponseStart, Route
 from npserver.web.server.file_source import FileSource
 from npserver.web.server.response_filters import ResponseFilters
-from npserver.web.server.roles import Body, Connection
+from npserver.web.server.roles import BodyRole, ConnectionRole
 
 if TYPE_CHECKING:
     import asyncio
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("npserver.http")
 
-C = TypeVar("C", bound=Connection)
+C = TypeVar("C", bound=ConnectionRole)
 
 
 class ExchangeBase(Struct, Generic[C], eq=False):
@@ -48,7 +48,7 @@ class ExchangeBase(Struct, Generic[C], eq=False):
     route: Route
     client_ip: str
     started: float = 0.0
-    body: Body | None = None
+    body: BodyRole | None = None
     status: int = 0
     sent: int = 0
     upstream: str = ""

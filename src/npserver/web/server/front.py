@@ -18,7 +18,7 @@ from npserver.http.request_parser import parse_head
 from npserver.runtime.deadlines import PERIOD_S
 from npserver.web.exchange import Route, make_route
 from npserver.web.server.http1.answer import STATUS_LINES
-from npserver.web.server.http1.connection import HttpConnection
+from npserver.web.server.http1.connection import Http1Connection
 from npserver.web.server.http1.one_shot import greet
 from npserver.web.server.settings import HttpSettings, Router
 
@@ -120,7 +120,7 @@ class HttpFront:
 
     def accept(self, listener: LiveListener) -> asyncio.Protocol:
         """Make the protocol of a new connection."""
-        return HttpConnection(listener)
+        return Http1Connection(listener)
 
     def greet(self, greeter: Greeter, caller: SocketType, peer: object) -> None:
         """Look at a new connection before it has a transport."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from npserver.web.server.settings import HttpSettings
 
 
-class Front(StreamFront, Protocol):
+class FrontRole(StreamFront, Protocol):
     """The front of a listener as its connections see it: `web.server.front.HttpFront`."""
 
     context: Context
@@ -56,14 +56,14 @@ class Front(StreamFront, Protocol):
         """Count a finished request, and log it."""
 
 
-class Connection(Protocol):
+class ConnectionRole(Protocol):
     """A client's connection as its exchanges see it, whatever the version of HTTP."""
 
     client_ip: str
     client_port: int
     scheme: str  # "http" or "https"
     id: int
-    front: Front
+    front: FrontRole
     context: Context
     transport: asyncio.Transport
 
@@ -72,7 +72,7 @@ class Connection(Protocol):
         """The address and port the client reached."""
 
 
-class Body(Protocol):
+class BodyRole(Protocol):
     """The rest of a request's body, and who takes it."""
 
     done: bool
@@ -88,7 +88,7 @@ class Body(Protocol):
         """Continue to give the body to the sink."""
 
 
-class Http1Exchange(Protocol):
+class Http1ExchangeRole(Protocol):
     """An exchange as its HTTP/1.1 connection and the parts of the exchange see it."""
 
     request: Request
@@ -96,7 +96,7 @@ class Http1Exchange(Protocol):
     status: int
 
     @property
-    def body(self) -> Body | None:
+    def body(self) -> BodyRole | None:
         """The request's body, None if there is none."""
 
     @property
@@ -108,7 +108,7 @@ class Http1Exchange(Protocol):
         """The rest of a file that is sent beside the transport."""
 
     @property
-    def connection(self) -> Http1Connection:
+    def connection(self) -> Http1ConnectionRole:
         """The connection that the request came over."""
 
     def feed(self, data: bytes) -> None:
@@ -133,7 +133,7 @@ class Http1Exchange(Protocol):
         """The transport's buffer has room again."""
 
 
-class Http1Connection(Connection, Protocol):
+class Http1ConnectionRole(ConnectionRole, Protocol):
     """An HTTP/1.1 connection as its exchange sees it."""
 
     buffer: bytes  # pipelined bytes
@@ -184,17 +184,17 @@ class Http1Connection(Connection, Protocol):
         """Give up the connection's place under the limits."""
 
 
-class DirectConnection(Http1Connection, Protocol):
+class DirectConnectionRole(Http1ConnectionRole, Protocol):
     """An HTTP/1.1 connection as a handler sees it that can answer without an exchange."""
 
     state: State
     deadline: float  # until when `state` may last
 
-    def exchange_for(self, request: Request, route: Route, started: float, *, instead_of: object) -> Http1Exchange:
+    def exchange_for(self, request: Request, route: Route, started: float, *, instead_of: object) -> Http1ExchangeRole:
         """Return an exchange that takes the place of the call that stood in for it."""
 
 
-class Http2Exchange(Protocol):
+class Http2ExchangeRole(Protocol):
     """An exchange as the parts of an HTTP/2 exchange see it."""
 
     request: Request
@@ -208,7 +208,7 @@ class Http2Exchange(Protocol):
         """Whether the exchange is over."""
 
     @property
-    def connection(self) -> Http2Connection:
+    def connection(self) -> Http2ConnectionRole:
         """The connection that the request came over."""
 
     def look(self, *, is_drained: bool) -> bool:
@@ -221,14 +221,14 @@ class Http2Exchange(Protocol):
         """End after an error of ours: 500 if nothing is sent yet, else reset the stream."""
 
 
-class Http2Connection(Connection, Protocol):
+class Http2ConnectionRole(ConnectionRole, Protocol):
     """An HTTP/2 connection as its exchanges see it."""
 
     @property
     def session(self) -> Http2Session:
         """The connection's frames."""
 
-    def sending(self, exchange: Http2Exchange) -> None:
+    def sending(self, exchange: Http2ExchangeRole) -> None:
         """The session has got something to send for this exchange."""
 
     def cut(self, stream_id: int, code: int) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from npserver.http.request import Request
     from npserver.http.response_parser import ResponseHead
     from npserver.web.exchange import Exchange, Route
-    from npserver.web.server.roles import DirectConnection, Http1Exchange
+    from npserver.web.server.roles import DirectConnectionRole, Http1ExchangeRole
 
 NO_EXCHANGE = cast("Exchange", None)  # until it has fallen back
 
@@ -31,7 +31,7 @@ class DirectCall(ProxyCall, eq=False, kw_only=True):
     # started          when, by the monotonic clock; 0 if nothing is logged
     # has_fallen_back  it has an exchange, and is an ordinary call
 
-    connection: DirectConnection
+    connection: DirectConnectionRole
     request: Request
     route: Route
     started: float
@@ -40,7 +40,7 @@ class DirectCall(ProxyCall, eq=False, kw_only=True):
     body: ClassVar[None] = None
     unsent_bytes: ClassVar[int] = 0
 
-    def fall_back(self) -> Http1Exchange:
+    def fall_back(self) -> Http1ExchangeRole:
         """Become an ordinary call."""
         self.has_fallen_back = True
         exchange = self.connection.exchange_for(self.request, self.route, self.started, instead_of=self)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from npserver.http.request import Request
     from npserver.web.exchange import Exchange, Route
     from npserver.web.handlers.proxy.proxy import Proxy
-    from npserver.web.server.roles import DirectConnection
+    from npserver.web.server.roles import DirectConnectionRole
 
 
 class ProxyHandler:
@@ -47,7 +47,7 @@ class ProxyHandler:
         else:
             call.fail_without_target()
 
-    def direct(self, connection: DirectConnection, request: Request, route: Route) -> bool:
+    def direct(self, connection: DirectConnectionRole, request: Request, route: Route) -> bool:
         """Pass a plain request on without an exchange. Return False if it takes one."""
         # hot: proxy-small
         proxy, front = self.proxy, connection.front

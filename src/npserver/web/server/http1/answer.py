@@ -15,7 +15,7 @@ from npserver.web import error_pages
 if TYPE_CHECKING:
     from npserver.http.request import Request
     from npserver.web.exchange import Route
-    from npserver.web.server.roles import Front
+    from npserver.web.server.roles import FrontRole
 
 JOINED_BYTES = 4096  # a longer body goes out as a buffer of its own: copying it would cost more
 MAX_COMPOSED = 256  # answers kept as they are sent, for the second that their Date is right
@@ -38,7 +38,9 @@ STATUS_LINES = _StatusLines()
 LENGTH_LINES: Memo[int, bytes] = Memo(lambda size: b"Content-Length: %d\r\n" % size, JOINED_BYTES + 1)
 
 
-def whole_answer(front: Front, request: Request, status: int, fields: bytes, body: bytes, *, is_last: bool) -> Answer:
+def whole_answer(
+    front: FrontRole, request: Request, status: int, fields: bytes, body: bytes, *, is_last: bool
+) -> Answer:
     """Compose an answer that has a body, which may be empty. `fields`: complete lines, without Content-Length."""
     # hot: static-small, proxy-small
     end = CLOSE_LINE if is_last else b"\r\n" if request.minor_version else KEEP_LINE
@@ -49,7 +51,7 @@ def whole_answer(front: Front, request: Request, status: int, fields: bytes, bod
 
 
 def prepared_answer(
-    front: Front, request: Request, route: Route, client_ip: str, scheme: str, *, is_last: bool
+    front: FrontRole, request: Request, route: Route, client_ip: str, scheme: str, *, is_last: bool
 ) -> Answer | None:
     """Compose, count and log the answer that a route keeps in memory for a plain request.
 
@@ -81,7 +83,7 @@ def prepared_answer(
     return answer
 
 
-def final_answer(front: Front, status: int, fields: bytes = b"") -> bytes:
+def final_answer(front: FrontRole, status: int, fields: bytes = b"") -> bytes:
     """Compose the answer to bytes that are no request, or to a connection that is one too many; then it is closed."""
     page_fields, body = error_pages.render(status, b"", "")
     return b"".join((front.starts[status], fields, page_fields, LENGTH_LINES[len(body)], CLOSE_LINE, body))

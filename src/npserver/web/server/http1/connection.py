@@ -16,15 +16,15 @@ from npserver.errors import BadRequest
 from npserver.http.request import NO_BODY, Request
 from npserver.http.request_parser import check_partial_head, first_fault
 from npserver.runtime.deadlines import NEVER
-from npserver.web.server.client_connection import LINGER_S, Downstream
+from npserver.web.server.client_connection import LINGER_S, ClientConnection
 from npserver.web.server.http1.answer import final_answer, prepared_answer
-from npserver.web.server.http1.exchange import HttpExchange
+from npserver.web.server.http1.exchange import Http1Exchange
 from npserver.web.server.http1.state import BODY, CLOSED, CLOSING, HANDLER, HEAD, IDLE, SWITCHED, WRITING
 
 if TYPE_CHECKING:
     from npserver.listen.listener import LiveListener
     from npserver.web.exchange import Route
-    from npserver.web.server.roles import Front
+    from npserver.web.server.roles import FrontRole
 
 log = logging.getLogger("npserver.http")
 
@@ -33,7 +33,7 @@ _END_OF_HEAD = b"\r\n\r\n"
 MAX_TURN = 64  # pipelined requests answered before other connections get their turn
 
 
-class HttpConnection(Downstream):
+class Http1Connection(ClientConnection):
     """A client's connection."""
 
     # buffer, scanned  read and not used yet; how much of it is known to hold no end of a head
@@ -45,13 +45,13 @@ class HttpConnection(Downstream):
         super().__init__(listener)
         self.buffer = b""
         self.scanned = 0
-        self.exchange: HttpExchange | None = None  # or the call that stands in for it, see `exchange_for`
+        self.exchange: Http1Exchange | None = None  # or the call that stands in for it, see `exchange_for`
         self.state = IDLE
         self.is_reading = True
         self._is_serving = False  # inside `_serve`, which goes on by itself
 
     def __repr__(self) -> str:
-        return f"<HttpConnection {self.id} {self.client_ip} {self.state.value} requests={self.requests}>"
+        return f"<Http1Connection {self.id} {self.client_ip} {self.state.value} requests={self.requests}>"
 
     # ── the connection's life ──
 
@@ -200,7 +200,7 @@ class HttpConnection(Downstream):
     def _serve_all(self, data: bytes) -> None:
         front = self.front
         if front is not self.listener.front:
-            front = self.front = cast("Front", self.listener.front)  # a reload has put a new one in place
+            front = self.front = cast("FrontRole", self.listener.front)  # a reload has put a new one in place
         turns = 0
         while data:
             found = front.heads.get(data)
@@ -305,7 +305,7 @@ class HttpConnection(Downstream):
         self.state = HANDLER
         self.deadline = NEVER
         context = self.context
-        exchange = self.exchange = HttpExchange(
+        exchange = self.exchange = Http1Exchange(
             self, context, request, route, self.client_ip, monotonic() if context.access_log.enabled else 0.0
         )
         if (
@@ -314,9 +314,9 @@ class HttpConnection(Downstream):
             return
         exchange.run()
 
-    def exchange_for(self, request: Request, route: Route, started: float, *, instead_of: object) -> HttpExchange:
+    def exchange_for(self, request: Request, route: Route, started: float, *, instead_of: object) -> Http1Exchange:
         """Return an exchange that takes the place of the call that stood in for it (`Route.direct`)."""
-        exchange = HttpExchange(self, self.context, request, route, self.client_ip, started)
+        exchange = Http1Exchange(self, self.context, request, route, self.client_ip, started)
         if cast("object", self.exchange) is instead_of:
             self.exchange = exchange
         return exchange

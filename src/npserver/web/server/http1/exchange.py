@@ -19,7 +19,7 @@ from npserver.web.server.http1.response import Http1Response
 log = logging.getLogger("npserver.http")
 
 
-class HttpExchange(Http1Response, eq=False):
+class Http1Exchange(Http1Response, eq=False):
     """One request and its response."""
 
     # ── the connection's calls ──

@@ -15,18 +15,18 @@ from npserver.errors import BadRequest
 from npserver.runtime.deadlines import NEVER
 from npserver.web.server.connection_limits import has_room
 from npserver.web.server.http1.answer import prepared_answer
-from npserver.web.server.http1.connection import HttpConnection
+from npserver.web.server.http1.connection import Http1Connection
 
 if TYPE_CHECKING:
     from npserver.listen.first_bytes import Greeter
     from npserver.listen.listener import LiveListener
-    from npserver.web.server.roles import Front
+    from npserver.web.server.roles import FrontRole
 
 READ_BYTES = 4096  # a longer head is read by the connection
 _DONTWAIT = socket.MSG_DONTWAIT
 
 
-def greet(front: Front, greeter: Greeter, caller: socket.SocketType, peer: object) -> None:
+def greet(front: FrontRole, greeter: Greeter, caller: socket.SocketType, peer: object) -> None:
     """Answer on the socket if that is possible, else hand it to the event loop."""
     # hot: static-connect
     try:
@@ -68,7 +68,7 @@ def greet(front: Front, greeter: Greeter, caller: socket.SocketType, peer: objec
 
 
 def _hand_to_event_loop(greeter: Greeter, caller: socket.SocketType, data: bytes) -> None:
-    connection = HttpConnection(greeter.live)
+    connection = Http1Connection(greeter.live)
     connection.buffer = data
     greeter.hand_over(caller, connection, connection.serve_buffered if data else None)
 
@@ -78,7 +78,7 @@ class _Rest(asyncio.Protocol):
 
     __slots__ = ("_context", "_timeout_s", "_unsent", "deadline", "listener", "transport")
 
-    def __init__(self, front: Front, listener: LiveListener, unsent: bytes) -> None:
+    def __init__(self, front: FrontRole, listener: LiveListener, unsent: bytes) -> None:
         self._context = front.context
         self._timeout_s = front.settings.write_timeout_s
         self._unsent: bytes | int = unsent

@@ -14,7 +14,7 @@ from npserver.http.request import CHUNKED
 
 if TYPE_CHECKING:
     from npserver.web.exchange import BodySink
-    from npserver.web.server.roles import Http1Exchange
+    from npserver.web.server.roles import Http1ExchangeRole
 
 log = logging.getLogger("npserver.http")
 
@@ -42,7 +42,7 @@ class RequestBody:
         "received",
     )
 
-    def __init__(self, exchange: Http1Exchange) -> None:
+    def __init__(self, exchange: Http1ExchangeRole) -> None:
         request = exchange.request
         self._exchange = exchange
         self._left = request.length

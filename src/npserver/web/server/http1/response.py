@@ -1,6 +1,6 @@
 """The response side of an HTTP/1.1 exchange: whole answers, files and streams, and how they are framed (RFC 9112 §6).
 
-`web.server.http1.exchange.HttpExchange` adds the request side and decides what happens once the response is written.
+`web.server.http1.exchange.Http1Exchange` adds the request side and decides what happens once the response is written.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from npserver.web.server.exchange_base import ExchangeBase
 from npserver.web.server.http1.answer import CLOSE_LINE, KEEP_LINE, STATUS_LINES, whole_answer
 from npserver.web.server.http1.request_body import RequestBody
 from npserver.web.server.http1.sendfile import FileSender
-from npserver.web.server.roles import Http1Connection
+from npserver.web.server.roles import Http1ConnectionRole
 
 
-class Http1Response(ExchangeBase[Http1Connection], eq=False):
+class Http1Response(ExchangeBase[Http1ConnectionRole], eq=False):
     """The response side of an exchange."""
 
     # keep           the connection serves further requests after this one

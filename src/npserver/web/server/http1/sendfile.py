@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from npserver.web.file_state import is_overwritten
 
 if TYPE_CHECKING:
-    from npserver.web.server.roles import Http1Connection
+    from npserver.web.server.roles import Http1ConnectionRole
 
 STEP_BYTES = 8 << 20  # handed to sendfile(2) at once: a millisecond over loopback; networks take less at a time
 TURN_BYTES = 4 << 20  # sent, and other connections get their turn
@@ -50,7 +50,7 @@ class FileSender:
     #: Whether sendfile(2) may be used; tests turn it off to run the plain way.
     uses_kernel = hasattr(os, "sendfile") and sys.platform == "linux"
 
-    def __init__(self, connection: Http1Connection, file: int, offset: int, length: int) -> None:
+    def __init__(self, connection: Http1ConnectionRole, file: int, offset: int, length: int) -> None:
         self._connection = connection
         self._file = file
         self._status = os.fstat(file)

@@ -18,14 +18,14 @@ from npserver.http.http2_fields import field_list, trailer_lines
 from npserver.http.request import Fields
 from npserver.runtime.deadlines import NEVER
 from npserver.web import error_pages
-from npserver.web.server.client_connection import LINGER_S, Downstream
+from npserver.web.server.client_connection import LINGER_S, ClientConnection
 from npserver.web.server.http2.exchange import Http2Exchange
 from npserver.web.server.http2.session import ENHANCE_YOUR_CALM, NO_ERROR, Http2Session, SessionError
 
 if TYPE_CHECKING:
     from npserver.listen.listener import LiveListener
     from npserver.web.server import roles
-    from npserver.web.server.roles import Front
+    from npserver.web.server.roles import FrontRole
 
 log = logging.getLogger("npserver.http")
 
@@ -34,7 +34,7 @@ TURN_BYTES = 1 << 20  # sent before other connections get their turn
 MAX_CUT_UPLOADS = 16  # requests answered before they were whole; then the client is asked for a new connection
 
 
-class Http2Connection(Downstream):
+class Http2Connection(ClientConnection):
     """A client's connection."""
 
     # streams      those not closed yet
@@ -57,7 +57,7 @@ class Http2Connection(Downstream):
         self.streams: dict[int, Http2Exchange] = {}
         self.is_leaving = False
         self.is_ended = False
-        self._sending: set[roles.Http2Exchange] = set()
+        self._sending: set[roles.Http2ExchangeRole] = set()
         self._refused: set[int] = set()
         self._cut_uploads = 0
         self._resets = Allowance(settings.max_resets, self.context.sweeper.now)
@@ -174,7 +174,7 @@ class Http2Connection(Downstream):
             return
         front = self.front
         if front is not self.listener.front:
-            front = self.front = cast("Front", self.listener.front)  # a reload has put a new one in place
+            front = self.front = cast("FrontRole", self.listener.front)  # a reload has put a new one in place
         self.requests += 1
         self._keep_time(NEVER)
         try:
@@ -255,7 +255,7 @@ class Http2Connection(Downstream):
 
     # ── writing ──
 
-    def sending(self, exchange: roles.Http2Exchange) -> None:
+    def sending(self, exchange: roles.Http2ExchangeRole) -> None:
         """An exchange has given the session something to send."""
         self._sending.add(exchange)
         self.flush_soon()

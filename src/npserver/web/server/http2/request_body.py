@@ -12,7 +12,7 @@ from npserver.errors import BadRequest
 
 if TYPE_CHECKING:
     from npserver.web.exchange import BodySink
-    from npserver.web.server.roles import Http2Exchange
+    from npserver.web.server.roles import Http2ExchangeRole
 
 log = logging.getLogger("npserver.http")
 
@@ -27,7 +27,7 @@ class Http2Body:
         "_unacknowledged", "done", "received",
     )  # fmt: skip
 
-    def __init__(self, exchange: Http2Exchange) -> None:
+    def __init__(self, exchange: Http2ExchangeRole) -> None:
         self._exchange = exchange
         self._limit = exchange.route.max_body_size
         self._sink: BodySink | None = None
