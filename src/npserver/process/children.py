@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("npserver.server")
 
 #: Restart back-off, by the number of consecutive early exits.
-PAUSES_S = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)
+RESTART_PAUSES_S = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)
 STABLE_AFTER_S = 10.0  # an exit later than this is not an early one
 
 HANDLED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
@@ -116,7 +116,7 @@ class Children:
                 continue
             now = time.monotonic()
             is_stable = now - child.started_at >= STABLE_AFTER_S
-            pause_s = PAUSES_S[0 if is_stable else min(child.early_exits, len(PAUSES_S) - 1)]
+            pause_s = RESTART_PAUSES_S[0 if is_stable else min(child.early_exits, len(RESTART_PAUSES_S) - 1)]
             child.early_exits = 1 if is_stable else child.early_exits + 1
             child.restart_at = now + pause_s
             child.pid = 0

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from npserver.listen.listener import LiveListener
 from npserver.net.poller import POLLER
 from npserver.observe.access_log import AccessLog
-from npserver.process.service_runner import Services
+from npserver.process.service_runner import ServiceRunner
 from npserver.program.compile import compile_config
 from npserver.runtime.context import Context
 from npserver.runtime.deadlines import Sweeper
@@ -32,7 +32,7 @@ log = logging.getLogger("npserver.server")
 #: Each listener's sockets in this process, by the listener's key.
 Sockets = Mapping[str, tuple[socket.socket, ...]]
 
-_LAST_ACCEPTS_S = 0.05  # accepting goes on this long after closing the sockets: first bytes may be under way
+_LAST_ACCEPTS_S = 0.05  # accepting continues this long after the sockets are closed: first bytes may be under way
 _FIRST_REQUEST_S = 0.1  # time for the connections accepted last to send their first request
 _POLL_S = 0.02  # how often a drain checks for connections that are still open
 
@@ -57,7 +57,7 @@ class DataPlane:
         self.runtime: Runtime | None = None
         self.live: dict[str, LiveListener] = {}
         self.sockets: dict[str, tuple[socket.socket, ...]] = {}
-        self.services = Services() if runs_services else None
+        self.services = ServiceRunner() if runs_services else None
 
     def __repr__(self) -> str:
         return f"<DataPlane worker={self.context.worker} {' '.join(map(repr, self.live.values()))}>"
@@ -99,7 +99,7 @@ class DataPlane:
         """Stop accepting, close the listening sockets, and wait up to `timeout_s` for open connections to finish."""
         self.context.draining = True
         _close(self.sockets.values())
-        await self._take_queued(self.live.values())
+        await self._accept_queued(self.live.values())
         if self.services is not None:
             await self.services.replace(())
         await self._drain(None, timeout_s)
@@ -119,12 +119,12 @@ class DataPlane:
         self.context.access_log.close()
 
     async def _drain_removed(self, live: LiveListener, timeout_s: float) -> None:
-        await self._take_queued([live])
+        await self._accept_queued([live])
         await self._drain(live, timeout_s)
         for connection in self._connections(live):
             _abort(connection)
 
-    async def _take_queued(self, listeners: Iterable[LiveListener]) -> None:
+    async def _accept_queued(self, listeners: Iterable[LiveListener]) -> None:
         """Accept the connections that are already queued, stop accepting, and give them time to send a request."""
         await asyncio.sleep(_LAST_ACCEPTS_S)
         for live in listeners:

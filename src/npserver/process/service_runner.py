@@ -18,7 +18,7 @@ FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
 
 
-class Services:
+class ServiceRunner:
     """The running services of one process."""
 
     __slots__ = ("_tasks",)
