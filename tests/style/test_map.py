@@ -68,7 +68,6 @@ COVERED_BY = {
     "process.dry_run": "unit/tls/test_compile.py",
     "process.master": "e2e/test_process_lifecycle.py",
     "process.privileged": "e2e/test_process_privileges.py",
-    "process.reload": "e2e/test_process_reload.py",
     "process.single_process": "e2e/test_process_lifecycle.py",
     "program.compile": "protocols/test_one_shot.py",
     "program.runtime": "e2e/test_process_reload.py",
