@@ -5,7 +5,7 @@ Glossary:
 listener    an address that clients connect or send to, with a name and a URI
 front       serves the clients of one listener: HTTP, forwarding or DNS
 route       a compiled HTTP rule of the config: what it matches, middleware and handler
-middleware  checks or changes requests before a handler: network access, basic auth, header fields
+middleware  checks or changes requests and responses of a route: networks, basic auth, header fields
 handler     answers the requests of a route: static, proxy, redirect, respond, status
 exchange    one HTTP request and its response
 upstream    a named group of targets; a target is one server address, with its pool of idle connections
