@@ -1,4 +1,4 @@
-"""What a client's connection is whatever version of HTTP it speaks: who it is from, what it counts for, its front.
+"""Base class of client connections, for HTTP/1.1 and HTTP/2: peer address, connection limits, current front.
 
 The base of `web.server.http1.connection` and `web.server.http2.connection`.
 """
@@ -25,9 +25,9 @@ _connection_ids = count(1)
 class ClientConnection(asyncio.Protocol):
     """A client's connection."""
 
-    # front     serves the next request; looked up again for each, as a reload replaces it
-    # deadline  until when what is awaited has to come; watched by the sweeper
-    # unsent    bytes in the transport's buffer when last looked at: has the client taken any since?
+    # front     serves the next request; looked up for each one, as a reload replaces it
+    # deadline  when the current wait times out; checked by the deadline sweeper
+    # unsent    bytes in the transport's buffer at the last check, to see whether the client has read any since
 
     __slots__ = (
         "_count", "_local", "client_ip", "client_port", "context", "deadline", "front", "id", "is_misdirected",
@@ -53,12 +53,13 @@ class ClientConnection(asyncio.Protocol):
         self._local: tuple[str, int] | None = None
 
     def proxied(self, source: tuple[str, int], destination: tuple[str, int]) -> None:
-        """A trusted PROXY header has told where the connection really comes from; called before it is made."""
+        """Take the addresses that a trusted PROXY header gave; called before `connection_made`."""
         self.client_ip, self.client_port = source
         self._local = destination
 
     def admit(self, transport: asyncio.BaseTransport) -> str:
-        """Note who has connected, and count the connection. Gives the config key of a limit that is reached."""
+        """Record the peer's address and count the connection. Return the config key of a limit that is exceeded, or
+        ""."""
         self.transport = cast("asyncio.Transport", transport)
         if not self.client_ip:
             peer = transport.get_extra_info("peername")
@@ -74,7 +75,7 @@ class ClientConnection(asyncio.Protocol):
         return self._count.limit_reached()
 
     def release(self) -> None:
-        """Give back what the connection counts for."""
+        """Stop counting the connection."""
         self.context.connections.discard(self)
         self.context.sweeper.watched.discard(self)
         if self._count is not None:
@@ -82,12 +83,12 @@ class ClientConnection(asyncio.Protocol):
             self._count = None
 
     def expire(self, now: float) -> None:
-        """The deadline has passed."""
+        """Called by the deadline sweeper when `deadline` has passed."""
         raise NotImplementedError
 
     @property
     def local(self) -> tuple[str, int]:
-        """The address and port the client reached, nothing and 0 for a Unix socket."""
+        """The address and port the client reached; "" and 0 for a Unix socket."""
         if self._local is None:
             name = self.transport.get_extra_info("sockname")
             self._local = (name[0].removeprefix("::ffff:"), name[1]) if isinstance(name, tuple) else ("", 0)

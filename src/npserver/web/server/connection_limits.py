@@ -1,4 +1,4 @@
-"""How many connections there are, in all and of each client, over all processes: the limits on both."""
+"""Limits on the number of connections, in total and per client address, counted over all processes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class ConnectionCount:
-    """One connection on the scoreboard, from accept until `release`."""
+    """Counts one connection on the scoreboard until `release`."""
 
     __slots__ = ("_cells", "_front", "_row")
 
@@ -27,7 +27,7 @@ class ConnectionCount:
             slots[second] += 1
 
     def limit_reached(self) -> str:
-        """The config key of a limit that this connection goes over, or nothing."""
+        """Return the config key of a limit that this connection exceeds, or ""."""
         front, row = self._front, self._row
         key = ""
         if row.board.total(front.connections_slot) > front.settings.max_connections:
@@ -39,7 +39,7 @@ class ConnectionCount:
         return key
 
     def release(self) -> None:
-        """The connection is gone."""
+        """Stop counting the connection."""
         slots = self._row.slots
         slots[self._front.connections_slot] -= 1
         if self._cells is not None:
@@ -48,7 +48,7 @@ class ConnectionCount:
 
 
 def has_room(front: FrontRole, row: Row, client_ip: str) -> bool:
-    """Whether one more connection would go over no limit."""
+    """Return whether one more connection from `client_ip` would stay within the limits."""
     if row.board.total(front.connections_slot) >= front.settings.max_connections:
         return False
     cells = _cells(front, row, client_ip)
@@ -56,9 +56,9 @@ def has_room(front: FrontRole, row: Row, client_ip: str) -> bool:
 
 
 def _cells(front: FrontRole, row: Row, client_ip: str) -> tuple[int, int] | None:
-    """What counts for a client; nothing where its connections are not limited."""
+    """Return the scoreboard cells of a client address; None if its connections are not limited."""
     if not front.settings.max_connections_per_ip or client_ip == "unix:":
         return None
     if front.trusted is not None and client_ip in front.trusted:
-        return None  # a proxy brings many clients' connections
+        return None  # a trusted proxy carries the connections of many clients
     return row.cells(client_ip.encode())

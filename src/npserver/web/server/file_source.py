@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from npserver.web.exchange import Exchange
 
 PIECE_BYTES = 32 << 10
-TURN_BYTES = 1 << 20  # sent before other connections get their turn
+TURN_BYTES = 1 << 20  # sent before the event loop serves other connections
 
 
 class FileSource:
-    """One file being sent. If it is written over meanwhile, the client gets a truncated answer, not a mixture."""
+    """One file being sent. If the file is overwritten meanwhile, the client gets a truncated response, not a
+    mixture."""
 
     __slots__ = ("_exchange", "_file", "_is_due", "_is_first", "_is_paused", "_left", "_offset", "_status")
 
@@ -43,13 +44,13 @@ class FileSource:
             self.copy()
 
     def cancel(self) -> None:
-        """Send no more."""
+        """Stop, and close the file."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
 
     def copy(self) -> None:
-        """Read and write as much as the client takes."""
+        """Read and write until the client's buffer is full."""
         self._is_due = False
         exchange, turn = self._exchange, 0
         while self._file >= 0 and self._left and not self._is_paused:

@@ -1,4 +1,4 @@
-"""The HTTP front of a listener: its router, limits and remembered heads. Made by `web.compile`.
+"""The HTTP front of a listener: its router, its limits and its cache of parsed heads. Made by `web.compile`.
 
 `web.server.http1.connection` asks it for each request: `front.find(head)` gives the parsed request and its route. A
 head seen before costs one look-up; the memory is bounded, holds only requests without a body, and goes with the
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("npserver.http")
 
-REMEMBERED_HEADS = 1024  # per generation; two are kept
-SIGHTED_HEADS = 4096  # heads seen once: only those that come again are worth remembering
-REMEMBERED_ROUTES = 4096  # of hosts and paths
-REMEMBERED_HEAD_BYTES = 4096  # longer heads are not remembered
+CACHED_HEADS = 1024  # per generation; two are kept
+SEEN_HEADS = 4096  # hashes of heads seen once: only heads that come again are cached
+CACHED_ROUTES = 4096  # of hosts and paths
+CACHED_HEAD_BYTES = 4096  # longer heads are not cached
 
 
 class _Starts(dict[int, bytes]):
-    """Status line and common fields by status, each made when first asked for."""
+    """Status line and common fields by status, each made on first use."""
 
     def __init__(self, front: HttpFront) -> None:
         self._front = front
@@ -52,7 +52,7 @@ class _Starts(dict[int, bytes]):
 
 
 class Unrouted:
-    """The handler of requests that no rule matches."""
+    """Answers requests that no rule matches."""
 
     __slots__ = ()
 
@@ -62,12 +62,12 @@ class Unrouted:
 
 
 class ServerOptions:
-    """The handler of `OPTIONS *`, a question about the server itself (RFC 9110 §9.3.7)."""
+    """Answers `OPTIONS *`, which asks about the server itself (RFC 9110 §9.3.7)."""
 
     __slots__ = ()
 
     def handle(self, exchange: Exchange) -> None:
-        """Answer with the methods that some rule may serve."""
+        """Answer with the methods that rules may serve."""
         exchange.respond(204, b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n")
 
 
@@ -86,12 +86,12 @@ class HttpFront:
         self.context = context
         self.settings = settings or HttpSettings()
         self.max_requests = self.settings.max_requests_per_connection
-        self.idle_s = self.settings.idle_timeout_s + PERIOD_S  # counted from the last sweep
+        self.idle_s = self.settings.idle_timeout_s + PERIOD_S  # measured from the last sweep
         self.trusted = trusted
         self.unrouted = make_route("unrouted", Unrouted(), max_body_size)
         self.options = make_route("options", ServerOptions(), max_body_size)
         self._routes: Memo[tuple[str, str], Route] = Memo(
-            lambda place: self.options if place[1] == "*" else router.find(*place) or self.unrouted, REMEMBERED_ROUTES
+            lambda place: self.options if place[1] == "*" else router.find(*place) or self.unrouted, CACHED_ROUTES
         )
         self._server_line = (
             b"Server: " + self.settings.server_header.encode("latin-1") + b"\r\n"
@@ -100,15 +100,15 @@ class HttpFront:
         )
         self.common_fields = b""  # Date and Server
         self.composed: dict[Prepared, bytes] = {}  # answers from memory as they are sent this second
-        self.starts = _Starts(self)  # of heads: a status line with them
+        self.starts = _Starts(self)  # by status: the status line with the common fields
         self.deadline = 0.0
         self.expire(context.loop.time())
         context.sweeper.watched.add(self)
-        self.heads: dict[bytes, tuple[Request, Route]] = {}  # remembered; looked up by the connections too
+        self.heads: dict[bytes, tuple[Request, Route]] = {}  # cached; connections look up here first
         self._head_limits = self.settings.head_limits
         self._older_heads: dict[bytes, tuple[Request, Route]] = {}
-        self._field_lists: dict[Fields, tuple[Request, Route]] = {}  # the same for HTTP/2
-        self._sighted: set[int] = set()
+        self._field_lists: dict[Fields, tuple[Request, Route]] = {}  # cached heads of HTTP/2
+        self._seen: set[int] = set()
         row = context.row
         self._tallies = row.tallies
         self._class_tallies = [row.tally(f"http.responses.{digit}xx", total="http.requests") for digit in range(6)]
@@ -133,11 +133,11 @@ class HttpFront:
         return Http2Connection(listener)
 
     def close(self) -> None:
-        """Another front has taken over; connections move to it at their next request."""
+        """A reload has replaced this front; connections move to the new one at their next request."""
         self.context.sweeper.watched.discard(self)
 
     def find(self, head: bytes) -> tuple[Request, Route]:
-        """Parse a head and find its route, or remember both. Raises: BadRequest."""
+        """Parse a head and find its route; cache both for a head that comes again. Raises: BadRequest."""
         # hot: static-varied
         found = self._older_heads.get(head)
         if found is None:
@@ -145,31 +145,31 @@ class HttpFront:
             found = request, self._routes[request.host, request.path]
             if request.framing is not NO_BODY:
                 return found
-            sighted, key = self._sighted, hash(head)  # what `seen_before` does, written out
-            if key not in sighted:
-                if len(sighted) >= SIGHTED_HEADS:
-                    sighted.clear()
-                sighted.add(key)
+            seen, key = self._seen, hash(head)  # what `seen_before` does, written out
+            if key not in seen:
+                if len(seen) >= SEEN_HEADS:
+                    seen.clear()
+                seen.add(key)
                 return found
-        if len(head) <= REMEMBERED_HEAD_BYTES and self.settings.remember_heads:
-            if len(self.heads) >= REMEMBERED_HEADS:
+        if len(head) <= CACHED_HEAD_BYTES and self.settings.remember_heads:
+            if len(self.heads) >= CACHED_HEADS:
                 self._older_heads = self.heads
                 self.heads = {}
             self.heads[head] = found
         return found
 
     def find_http2(self, fields: Fields, has_body: bool) -> tuple[Request, Route]:
-        """The same for a request's head over HTTP/2. Raises: BadRequest."""
+        """Do the same for the field list of an HTTP/2 request. Raises: BadRequest."""
         if not has_body and (found := self._field_lists.get(fields)) is not None:
             return found
         from npserver.http.http2_fields import read_request
 
         request = read_request(fields, has_body, self.settings.head_limits)
         found = request, self._routes[request.host, request.path]
-        if not has_body and self.settings.remember_heads and seen_before(self._sighted, hash(fields), SIGHTED_HEADS):
-            if len(self._field_lists) >= REMEMBERED_HEADS:
+        if not has_body and self.settings.remember_heads and seen_before(self._seen, hash(fields), SEEN_HEADS):
+            if len(self._field_lists) >= CACHED_HEADS:
                 self._field_lists.clear()
-            if sum(len(name) + len(value) for name, value in fields) <= REMEMBERED_HEAD_BYTES:
+            if sum(len(name) + len(value) for name, value in fields) <= CACHED_HEAD_BYTES:
                 self._field_lists[fields] = found
         return found
 
@@ -189,7 +189,7 @@ class HttpFront:
         self.context.access_log.request(record)
 
     def expire(self, now: float) -> None:
-        """Write the Date and Server lines anew; the sweeper calls it at each second's turn."""
+        """Renew the Date and Server lines; called by the deadline sweeper once a second."""
         wall = time.time()
         self.deadline = now + 1.0 - wall % 1.0
         self.common_fields = b"Date: " + format_date(wall).encode() + b"\r\n" + self._server_line

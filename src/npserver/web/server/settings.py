@@ -1,4 +1,4 @@
-"""The settings of the HTTP server, and what finds a route."""
+"""The settings of the HTTP server, and the role of its router."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
 
 
 class Router(Protocol):
-    """What finds a route: `routing.Router`."""
+    """Finds the route of a request: `web.routing.Router`."""
 
     def find(self, host: str, path: str) -> Route | None:
-        """The most specific route for a request."""
+        """Return the most specific route for a request."""
 
 
 class Http2Limits(Struct, frozen=True):
-    """Bounds on what an HTTP/2 client does on one connection."""
+    """Limits on what an HTTP/2 client may do on one connection."""
 
     max_streams: int = 100
-    window_bytes: int = 256 << 10  # of a stream; four times that of the connection
+    window_bytes: int = 256 << 10  # of a stream; the connection's is four times as large
     max_resets: int = 500  # a minute
     max_control_frames: int = 6000  # a minute
 
 
 class HttpSettings(Struct, frozen=True):
-    """The config's limits and timeouts as the HTTP server needs them; bytes and seconds."""
+    """The config's limits (bytes) and timeouts (seconds) for the HTTP server."""
 
     header_timeout_s: float = 10.0
     body_timeout_s: float = 30.0

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("npserver.http")
 
-REMEMBERED_LOGINS = 1024
+CACHED_LOGINS = 1024
 MAX_CHECKS = 64  # passwords being checked or waiting for it; more are turned away
 
 
@@ -80,7 +80,7 @@ class PasswordCheck(Middleware):
                 log.error("cannot check a password", exc_info=error)
             is_good = error is None and future.result()
             if is_good:
-                if len(self._good) >= REMEMBERED_LOGINS:
+                if len(self._good) >= CACHED_LOGINS:
                     del self._good[next(iter(self._good))]
                 self._good[digest] = user
             for one in waiting:

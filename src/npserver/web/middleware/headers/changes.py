@@ -22,8 +22,8 @@ _CONTROL = regex(r"[\x00-\x08\x0a-\x1f\x7f]")
 _RESERVED = frozenset({"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"})
 #: Fields that every response begins with, and the config key that changes them.
 _COMMON = {"date": "", "server": " (server_header)"}
-_REMEMBERED = 512  # blocks
-_REMEMBERED_BYTES = 2048  # longer blocks are not
+_CACHED = 512  # blocks
+_CACHED_BYTES = 2048  # longer blocks are not cached
 
 
 class FieldChanges:
@@ -51,8 +51,8 @@ class FieldChanges:
         if result is None:
             values = [(name, _constant(template).strip().encode("utf-8", "replace")) for name, template in self._added]
             result = self._changed(block, values)
-            if len(block) <= _REMEMBERED_BYTES:
-                if len(self._results) >= _REMEMBERED:
+            if len(block) <= _CACHED_BYTES:
+                if len(self._results) >= _CACHED:
                     self._results.clear()
                 self._results[block] = result
         return result

@@ -1,4 +1,4 @@
-"""One downstream HTTP/1.1 connection (RFC 9112): bytes in, exchanges one after the other, bytes out.
+"""One client connection over HTTP/1.1 (RFC 9112): bytes in, exchanges one after the other, bytes out.
 
 Made by `web.server.front.HttpFront` for each accepted connection. It owns the transport, what has been read and not
 used yet, and the deadline; the exchange in progress (`web.server.http1.exchange`) owns everything about its request.
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("npserver.http")
 
-MAX_PIPELINED_BYTES = 64 << 10  # read ahead of the exchange in progress; then the client is made to wait
+MAX_PIPELINED_BYTES = 64 << 10  # of pipelined requests read during an exchange; then reading pauses
 _END_OF_HEAD = b"\r\n\r\n"
-MAX_TURN = 64  # pipelined requests answered before other connections get their turn
+MAX_TURN = 64  # pipelined requests answered before the event loop serves other connections
 
 
 class Http1Connection(ClientConnection):
     """A client's connection."""
 
-    # buffer, scanned  read and not used yet; how much of it is known to hold no end of a head
-    # state            what is awaited; `deadline` is until when
+    # buffer, scanned  bytes read and not used yet; how many of them are known to hold no end of a head
+    # state            what the connection waits for; `deadline` is when that times out
 
     __slots__ = ("_is_serving", "buffer", "exchange", "is_reading", "scanned", "state")
 
@@ -48,7 +48,7 @@ class Http1Connection(ClientConnection):
         self.exchange: Http1Exchange | None = None  # or the call that stands in for it, see `exchange_for`
         self.state = IDLE
         self.is_reading = True
-        self._is_serving = False  # inside `_serve`, which goes on by itself
+        self._is_serving = False  # inside `_serve`, which continues by itself
 
     def __repr__(self) -> str:
         return f"<Http1Connection {self.id} {self.client_ip} {self.state.value} requests={self.requests}>"
@@ -56,16 +56,16 @@ class Http1Connection(ClientConnection):
     # ── the connection's life ──
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client has connected (and its TLS handshake is done)."""
+        """Called by asyncio when a client has connected and its TLS handshake is complete."""
         limit = self.admit(transport)
         self.deadline = self.context.sweeper.now + self.front.idle_s
         if limit:
-            log.info("503 to %s: %s reached", self.client_ip, limit)
+            log.info("503 for a connection from %s: %s exceeded", self.client_ip, limit)
             self.transport.write(final_answer(self.front, 503, b"Retry-After: 5\r\n"))
             self.linger()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The connection is gone."""
+        """Called by asyncio when the connection is closed."""
         self.state = CLOSED
         self.deadline = NEVER
         self.buffer = b""
@@ -75,12 +75,12 @@ class Http1Connection(ClientConnection):
         self.release()
 
     def shut_down(self) -> None:
-        """Finish the exchange in progress, then close; at once if there is none."""
+        """Close after the exchange in progress, or at once if there is none."""
         if self.exchange is None and self.state is not SWITCHED and not self.buffer:
             self.close()
 
     def close(self) -> None:
-        """Close once everything written is sent, within `timeouts.write`."""
+        """Close when everything written is sent, or after `timeouts.write`."""
         if self.state is not CLOSED:
             self.state = CLOSING
             self.unsent = self.unsent_bytes
@@ -88,7 +88,7 @@ class Http1Connection(ClientConnection):
             self.transport.close()
 
     def linger(self) -> None:
-        """End our side; read and drop for a while what the client still sends.
+        """End our side; for a while, read and discard what the client still sends.
 
         Closing at once would reset the connection, and with it the last answer (RFC 9112 §9.6).
         """
@@ -104,7 +104,7 @@ class Http1Connection(ClientConnection):
             self.transport.write_eof()
 
     def expire(self, now: float) -> None:
-        """A deadline has passed: tell the client where one can still be told, and close."""
+        """Called by the deadline sweeper: answer 408 where a request is incomplete, and close."""
         settings = self.front.settings
         unsent = self.unsent_bytes
         if unsent and (self.state is WRITING or self.state is CLOSING):
@@ -112,7 +112,8 @@ class Http1Connection(ClientConnection):
                 self.unsent = unsent
                 self.deadline = now + settings.write_timeout_s
                 return
-            log.info("closing %s: it takes nothing (timeouts.write)", self.client_ip)
+            log.info("closing connection from %s: client read nothing for %g s (timeouts.write)", self.client_ip,
+                     settings.write_timeout_s)  # fmt: skip
             self.transport.abort()
         elif self.state is HEAD:
             self._refuse(BadRequest("request head not complete in time", 408, "timeouts.header"))
@@ -126,7 +127,7 @@ class Http1Connection(ClientConnection):
     # ── reading ──
 
     def data_received(self, data: bytes) -> None:
-        """Bytes from the client."""
+        """Called by asyncio with bytes from the client."""
         # hot: static-small
         front = self.front
         if self.state is IDLE and front is self.listener.front and not self.buffer:
@@ -164,13 +165,13 @@ class Http1Connection(ClientConnection):
             self.hold(data)
 
     def hold(self, data: bytes) -> None:
-        """Keep pipelined bytes for their turn."""
+        """Keep pipelined bytes until the exchange in progress is over."""
         self.buffer += data
         if len(self.buffer) > MAX_PIPELINED_BYTES:
             self.pause_reading()
 
     def eof_received(self) -> bool:
-        """The client has ended its side; what it asked for is still answered."""
+        """Called by asyncio when the client has ended its side; its requests are still answered."""
         self.read_all = True
         if self.exchange is None:
             return False
@@ -178,19 +179,19 @@ class Http1Connection(ClientConnection):
         return self.state is not CLOSED
 
     def pause_reading(self) -> None:
-        """Make the client wait."""
+        """Stop reading from the client."""
         if self.is_reading:
             self.is_reading = False
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Read on."""
+        """Read from the client again."""
         if not self.is_reading and self.state is not CLOSED and not self.transport.is_closing():
             self.is_reading = True
             self.transport.resume_reading()
 
     def _serve(self, data: bytes) -> None:
-        """Begin the requests in `data`, one after the other as far as they are answered at once."""
+        """Serve the requests in `data` one after the other, as long as each is answered at once."""
         self._is_serving = True
         try:
             self._serve_all(data)
@@ -246,7 +247,7 @@ class Http1Connection(ClientConnection):
                 return
 
     def serve_buffered(self) -> None:
-        """Go on with what was held meanwhile."""
+        """Serve the bytes that were held meanwhile."""
         if self.exchange is None and self.state is not CLOSING and self.state is not CLOSED:
             self.resume_reading()
             data, self.buffer = self.buffer, b""
@@ -256,7 +257,7 @@ class Http1Connection(ClientConnection):
                 self.close()
 
     def _await_head(self, data: bytes) -> None:
-        """Wait for the rest of a head, unless what is there can be no part of one."""
+        """Wait for the rest of a head; refuse bytes that cannot be part of one."""
         try:
             check_partial_head(data, self.scanned, self.front.settings.head_limits)
         except BadRequest as error:
@@ -271,7 +272,7 @@ class Http1Connection(ClientConnection):
             self.close()
 
     def leave(self, request: Request) -> None:
-        """The last answer is written: close, at once if the client knows that it is the last."""
+        """Close after the last answer: at once if the client knows that it is the last."""
         if request.keep_alive and not self.read_all:
             self.linger()  # it may have sent more before it reads that we close
         else:
@@ -322,7 +323,7 @@ class Http1Connection(ClientConnection):
         return exchange
 
     def _refuse(self, error: BadRequest) -> None:
-        """Answer bytes that are no request, and close."""
+        """Answer bytes that are not a valid request, and close."""
         self.front.count(error.status, 0)
         level = logging.INFO if error.key else logging.DEBUG
         log.log(level, "%d to %s: %s%s", error.status, self.client_ip, error, f" ({error.key})" if error.key else "")
@@ -332,21 +333,21 @@ class Http1Connection(ClientConnection):
     # ── writing ──
 
     def pause_writing(self) -> None:
-        """The client does not keep up."""
+        """Called by asyncio when the write buffer passes its high-water mark."""
         self.is_write_paused = True
         if self.exchange is not None:
             self.exchange.pause_writing()
         self.await_client()
 
     def await_client(self) -> None:
-        """Start the clock on a client that takes nothing."""
+        """Start the timeout of a client that reads nothing."""
         if self.state is not CLOSING:
             self.state = WRITING
             self.unsent = self.unsent_bytes
             self.deadline = self.context.loop.time() + self.front.settings.write_timeout_s
 
     def resume_writing(self) -> None:
-        """The client has caught up."""
+        """Called by asyncio when the write buffer has drained below its low-water mark."""
         self.is_write_paused = False
         if self.state is WRITING:
             self.state = HANDLER
@@ -373,7 +374,7 @@ class Http1Connection(ClientConnection):
         self.exchange = None
 
     def await_body(self, is_awaited: bool) -> None:
-        """Start, renew or stop the clock on a client that owes the rest of a body."""
+        """Start, renew or stop the timeout of a client that owes the rest of a body."""
         if self.state is CLOSING or self.state is CLOSED:
             return
         if is_awaited:
@@ -384,7 +385,7 @@ class Http1Connection(ClientConnection):
             self.deadline = NEVER
 
     def hand_over(self) -> bytes:
-        """A tunnel takes the transport: reading is paused; gives what had come after the request."""
+        """Hand the transport, which is paused, to a tunnel. Return the bytes that came after the request."""
         self.pause_reading()
         self.state = SWITCHED
         self.deadline = NEVER
@@ -394,6 +395,6 @@ class Http1Connection(ClientConnection):
 
     @property
     def unsent_bytes(self) -> int:
-        """What the client has not taken yet."""
+        """Bytes that the client has not read yet, as far as known."""
         exchange = self.exchange
         return self.transport.get_write_buffer_size() + (exchange.unsent_bytes if exchange is not None else 0)

@@ -1,4 +1,4 @@
-"""One request and its response over HTTP/1.1: what handlers see as `web.exchange.Exchange`.
+"""One request and its response over HTTP/1.1: implements `web.exchange.Exchange`.
 
 Made by `web.server.http1.connection` for each request; gives the connection back when the response is written and the
 request's body is read or known not to come.
@@ -68,7 +68,7 @@ class Http1Exchange(Http1Response, eq=False):
             self._leave()
 
     def refuse_body(self, error: BadRequest) -> None:
-        """The body breaks the protocol or a limit, or does not come: answer if that is still possible, and close."""
+        """Answer a body that is faulty, too long or stalled, if that is still possible, and close."""
         self.keep = False
         if self.body is not None:
             self.body.lose(str(error))
@@ -80,14 +80,14 @@ class Http1Exchange(Http1Response, eq=False):
             self.fail(error.status, str(error), error.key)
 
     def eof_received(self) -> None:
-        """The client has ended its side."""
+        """The client has ended its side: an incomplete body is an error."""
         if self.body is not None and not self.body.done:
             self.refuse_body(BadRequest("client closed within the request body"))
         elif self.route.aborts_on_close:
             self.connection.transport.abort()
 
     def connection_lost(self) -> None:
-        """The client is gone."""
+        """The client is gone: cancel everything, and log the request."""
         if self.body is not None:
             self.body.lose("client gone")
         if self._file is not None:
@@ -127,7 +127,7 @@ class Http1Exchange(Http1Response, eq=False):
         self._cancel_filters()
         self._finished(self.status or 499)
         if self.status and not self._is_chunked and self._left is None:
-            connection.transport.abort()  # an answer ended by closing: only a reset tells that it is not whole
+            connection.transport.abort()  # a response that ends by closing: only a reset tells that it is incomplete
             return
         if self._head:
             connection.transport.write(self._head)
@@ -147,14 +147,14 @@ class Http1Exchange(Http1Response, eq=False):
         return transport, connection.hand_over()
 
     def switched_closed(self, received: int, sent: int, reason: str) -> None:
-        """The tunnel has ended."""
+        """The tunnel has ended: log the request."""
         self.sent = sent
         self._finished(101, received)
         self.connection.drop_exchange()
         self.connection.release()
 
     def _answered(self) -> None:
-        """The response is written: what about the rest of the request?"""
+        """The response is written: end the exchange, or discard the rest of the request first."""
         self.source = None
         connection, body = self.connection, self.body
         self._finished(self.status)
@@ -170,7 +170,7 @@ class Http1Exchange(Http1Response, eq=False):
             body.discard()
 
     def _leave(self) -> None:
-        """Request and response are complete."""
+        """End the exchange: request and response are complete."""
         connection = self.connection
         if not self.keep:
             connection.drop_exchange()

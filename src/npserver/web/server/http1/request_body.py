@@ -1,7 +1,8 @@
-"""The body of one request on its way to a handler: counted or unchunked, bounded, held back while nobody wants it.
+"""The body of one request on its way to a handler: counted or decoded from chunks, limited, held while no handler wants
+it.
 
-Owned by `web.server.http1.exchange`, fed by `web.server.http1.connection`. A client is timed only while it is being
-waited for, and made to wait while the handler is."""
+Owned by `web.server.http1.exchange`, fed by `web.server.http1.connection`. A client is timed only while the
+server waits for it; while the handler is busy, the client waits."""
 
 from __future__ import annotations
 
@@ -18,14 +19,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("npserver.http")
 
-#: Bodies nobody asked for are read up to this size to keep the connection, else it is closed (as nginx does).
+#: An unwanted body up to this size is read to keep the connection; a longer one closes it (as in nginx).
 MAX_DISCARDED_BYTES = 64 << 10
-MAX_HELD_BYTES = 64 << 10  # that nobody takes yet; then the client is made to wait
+MAX_HELD_BYTES = 64 << 10  # held for a handler that does not take them; then reading pauses
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class RequestBody:
-    """What is still to come of a request's body, and who takes it."""
+    """The rest of a request's body, and the sink that takes it."""
 
     __slots__ = (
         "_decoder",
@@ -49,7 +50,7 @@ class RequestBody:
         self._decoder = ChunkedDecoder() if request.framing is CHUNKED else None
         self._limit = exchange.route.max_body_size
         self._sink: BodySink | None = None
-        self._held: list[bytes] = []  # came before the sink, or while it had paused
+        self._held: list[bytes] = []  # received before there was a sink, or while it had paused
         self._is_paused = False
         self.is_wanted = False
         self.is_discarded = False
@@ -59,16 +60,16 @@ class RequestBody:
 
     @property
     def is_long(self) -> bool:
-        """Whether so much may still come that discarding it is not worth the connection."""
+        """Whether the rest may be too long to be discarded for the sake of the connection."""
         return self._left > MAX_DISCARDED_BYTES
 
     def check_length(self) -> None:
-        """Raises: BadRequest (413) for a body that says it is too long, before any of it is read."""
+        """Refuse a body whose Content-Length is over the limit, before any of it is read. Raises: BadRequest (413)."""
         if self._left > self._limit:
             raise BadRequest(f"request body of {self._left} bytes", 413, "limits.max_body_size")
 
     def feed(self, data: bytes) -> None:
-        """Take bytes from the connection; what follows the body goes back to it.
+        """Take bytes from the connection; bytes after the body go back to it.
 
         Raises: BadRequest for wrong framing (400) or too long a body (413).
         """
@@ -101,7 +102,7 @@ class RequestBody:
         return rest
 
     def deliver_to(self, sink: BodySink) -> None:
-        """From now on the body goes to `sink`; a client that asked whether to send it is told so."""
+        """Give the body to `sink` from now on; send 100 (Continue) to a client that waits for it."""
         if self.is_continue_due and not self.received and not self._exchange.status:
             self._exchange.connection.transport.write(_CONTINUE)
         self.is_continue_due = False
@@ -120,7 +121,7 @@ class RequestBody:
             self._keep_time()
 
     def resume(self) -> None:
-        """Go on."""
+        """Continue to give the body to the sink."""
         if self._is_paused:
             self._is_paused = False
             self._deliver()
@@ -129,7 +130,7 @@ class RequestBody:
                 self._keep_time()
 
     def discard(self) -> None:
-        """Nobody wants the rest; it is read to keep the connection."""
+        """Read and drop the rest, to keep the connection."""
         self._sink = None
         self._held.clear()
         self.is_discarded = True
@@ -137,14 +138,14 @@ class RequestBody:
         self._keep_time()
 
     def lose(self, reason: str) -> None:
-        """The rest will not come."""
+        """Tell the sink that the rest will not come."""
         sink, self._sink = self._sink, None
         self._held.clear()
         if sink is not None:
             sink.body_lost(reason)
 
     def _deliver(self) -> None:
-        """Give the sink what is held, and the end."""
+        """Give the sink the pieces held, and the end."""
         sink = self._sink
         if sink is None:
             return
@@ -160,7 +161,7 @@ class RequestBody:
             self._exchange.break_off()
 
     def _keep_time(self) -> None:
-        """Only a client that is being waited for is timed."""
+        """Time the client only while the server waits for it."""
         connection = self._exchange.connection
         if not self._exchange.is_gone and not connection.is_write_paused:
             is_awaited = not self.done and connection.is_reading and (self.is_wanted or self.is_discarded)

@@ -1,4 +1,4 @@
-"""A part of an open file on its way to a client: by sendfile(2) on plain connections, else read and written.
+"""Sends a part of an open file to a client: by sendfile(2) on plain connections, else by reading and writing.
 
 Used by `web.server.http1.exchange`; owns the file's descriptor. sendfile(2) writes beside the transport, on a duplicate
 of its descriptor (event loops refuse to watch their own), so it is used only while the transport has nothing to write.
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from npserver.web.server.roles import Http1ConnectionRole
 
 STEP_BYTES = 8 << 20  # handed to sendfile(2) at once: a millisecond over loopback; networks take less at a time
-TURN_BYTES = 4 << 20  # sent, and other connections get their turn
-CHECK_S = 0.05  # between two looks whether the file was written over
-LAST_BYTES = 2 * STEP_BYTES  # with no more left, it is looked at before each step: the client must not get it whole
+TURN_BYTES = 4 << 20  # sent before the event loop serves other connections
+CHECK_S = 0.05  # between two checks whether the file was overwritten
+LAST_BYTES = 2 * STEP_BYTES  # the last bytes are checked before each step: a changed file must not arrive whole
 COPY_BYTES = 128 << 10  # read and written at once
 _OVERWRITTEN = "file was overwritten while being sent"
 _CORK = getattr(socket, "TCP_CORK", 0)
@@ -31,7 +31,8 @@ Done = Callable[[int, str], None]
 
 
 class FileSender:
-    """One file being sent. If it is written over meanwhile, the client gets a truncated answer, not a mixture."""
+    """One file being sent. If the file is overwritten meanwhile, the client gets a truncated response, not a
+    mixture."""
 
     __slots__ = (
         "_check_at",
@@ -81,17 +82,17 @@ class FileSender:
             self._copy()
 
     def resume(self) -> None:
-        """The transport has caught up."""
+        """The transport's buffer has room again: continue."""
         if self._socket is None:
             self._copy()
 
     def cancel(self) -> None:
-        """Send no more, without a word."""
+        """Stop without calling `done`."""
         self._done = None
         self._release()
 
     def _send(self) -> None:
-        """Let the kernel send as much as it takes."""
+        """Let the kernel send as much as it accepts."""
         assert self._socket is not None
         turn = 0
         try:
@@ -110,7 +111,7 @@ class FileSender:
                 self.left -= sent
                 turn += sent
                 if sent < step:
-                    break  # the kernel takes no more now
+                    break  # the kernel accepts no more now
         except BlockingIOError:
             pass
         except OSError as error:
@@ -125,7 +126,7 @@ class FileSender:
             self._connection.await_client()
 
     def _copy(self) -> None:
-        """Read and write as much as the transport takes."""
+        """Read and write until the transport's buffer is full."""
         connection = self._connection
         turn = 0
         while self.left and self._done is not None and not connection.is_write_paused:
@@ -151,7 +152,7 @@ class FileSender:
             self._end("")
 
     def _is_overwritten(self) -> bool:
-        """Whether the file is known to be another by now."""
+        """Return whether the file is known to have been overwritten."""
         now = self._connection.context.loop.time()
         if now < self._check_at and self.left > LAST_BYTES:
             return False
@@ -159,7 +160,7 @@ class FileSender:
         return is_overwritten(self._file, self._status)
 
     def _cork(self, is_corked: int) -> None:
-        """Send full segments only, the head's among them; what is left goes out at the end. It wakes the peer less."""
+        """Turn TCP_CORK on or off: with it only full segments are sent, which wakes the peer less often."""
         assert self._socket is not None
         if _CORK and self._socket.family != socket.AF_UNIX:
             with contextlib.suppress(OSError):  # the connection is gone

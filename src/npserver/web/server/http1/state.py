@@ -1,4 +1,4 @@
-"""What a downstream HTTP connection waits for; `web.server.http1.connection` keeps the time of each."""
+"""The states of an HTTP/1.1 client connection; `web.server.http1.connection` enforces the timeout of each."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from enum import Enum
 
 
 class State(Enum):
-    """What the connection waits for; each state has its own timeout."""
+    """The thing that the connection waits for; each has its own timeout."""
 
     IDLE = "idle"  # the next request; `timeouts.idle`
     HEAD = "head"  # the rest of a head; `timeouts.header`
     BODY = "body"  # the rest of a body; `timeouts.body`
-    HANDLER = "handler"  # the handler, which keeps its own time
-    WRITING = "writing"  # the client, to take what is sent; `timeouts.write`
-    CLOSING = "closing"  # the client, to take the last answer and to stop sending
+    HANDLER = "handler"  # the handler, which has timeouts of its own
+    WRITING = "writing"  # the client, to read what is sent; `timeouts.write`
+    CLOSING = "closing"  # the client, to read the last answer and to stop sending
     SWITCHED = "switched"  # handed over to a tunnel
     CLOSED = "closed"
 
 
-# By their own names: on Python 3.11 an attribute of an enumeration costs more than the comparison it is for.
+# Module-level names: on Python 3.11 the attribute look-up on an enumeration costs more than the comparison.
 IDLE, HEAD, BODY, HANDLER, WRITING, CLOSING, SWITCHED, CLOSED = State

@@ -1,4 +1,4 @@
-"""One downstream HTTP/2 connection (RFC 9113): bytes in, many exchanges at once, bytes out.
+"""One client connection over HTTP/2 (RFC 9113): bytes in, many exchanges at once, bytes out.
 
 Made by `web.server.front.HttpFront` for connections that have agreed on `h2` in the TLS handshake. It owns the
 transport and the session (`web.server.http2.session`); each stream's exchange (`web.server.http2.exchange`) owns
@@ -29,21 +29,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("npserver.http")
 
-PIECE_BYTES = 64 << 10  # given to the transport at once
-TURN_BYTES = 1 << 20  # sent before other connections get their turn
-MAX_CUT_UPLOADS = 16  # requests answered before they were whole; then the client is asked for a new connection
+PIECE_BYTES = 64 << 10  # written to the transport at once
+TURN_BYTES = 1 << 20  # sent before the event loop serves other connections
+MAX_CUT_UPLOADS = 16  # requests answered before they were complete; then GOAWAY asks for a new connection
 
 
 class Http2Connection(ClientConnection):
     """A client's connection."""
 
-    # streams      those not closed yet
-    # is_leaving   no more streams are served: closed when those there are have ended
-    # is_ended     our last word is said; what comes is dropped
-    # _sending     exchanges of which the session may hold something that the client has not taken
+    # streams      exchanges of streams that are not closed yet
+    # is_leaving   no new streams are served; the connection closes when the present ones have ended
+    # is_ended     GOAWAY is sent; bytes that still come are dropped
+    # _sending     exchanges of which the session may hold bytes that the client has not read
     # _refused     streams answered without an exchange, of which the client owes the rest of the request
-    # _resets      streams broken off by the client, and
-    # _controls    frames that carry no request: both may come at a rate
+    # _resets      allowance for streams that the client resets
+    # _controls    allowance for frames that carry no request
 
     __slots__ = (
         "_controls", "_cut_uploads", "_is_feeding", "_is_flush_due", "_refused", "_resets", "_sending", "is_ended",
@@ -72,23 +72,23 @@ class Http2Connection(ClientConnection):
     # ── the connection's life ──
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client has connected, its TLS handshake is done."""
+        """Called by asyncio when a client has connected and its TLS handshake is complete."""
         limit = self.admit(transport)
-        # Until its first request the client is timed as if in the middle of one.
+        # Until its first request the client is timed by `timeouts.header`, as within a head.
         self.deadline = self.context.loop.time() + self.front.settings.header_timeout_s
         self.flush()
         if limit:
-            log.info("refusing %s: %s reached", self.client_ip, limit)
+            log.info("refusing connection from %s: %s exceeded", self.client_ip, limit)
             self.end(ENHANCE_YOUR_CALM)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The connection is gone."""
+        """Called by asyncio when the connection is closed."""
         self.is_ended = True
         self._close_streams()
         self.release()
 
     def shut_down(self) -> None:
-        """Serve the streams there are, then close; at once if there are none (§6.8)."""
+        """Close after the present streams, or at once if there are none (§6.8)."""
         if self.is_leaving or self.is_ended:
             return
         self.is_leaving = True
@@ -99,9 +99,9 @@ class Http2Connection(ClientConnection):
             self.end(NO_ERROR)
 
     def end(self, code: int) -> None:
-        """Say a last word, end our side; read and drop for a while what the client still sends.
+        """Send GOAWAY and end our side; for a while, read and discard what the client still sends.
 
-        Closing at once would reset the connection, and with it that word.
+        Closing at once would reset the connection, and GOAWAY would be lost.
         """
         if self.is_ended:
             return
@@ -113,7 +113,7 @@ class Http2Connection(ClientConnection):
         self.transport.write_eof()
 
     def expire(self, now: float) -> None:
-        """A deadline has passed."""
+        """Called by the deadline sweeper when `deadline` has passed: close."""
         if not self.is_ended and not self.is_write_paused:
             self.end(NO_ERROR)
             return
@@ -123,11 +123,13 @@ class Http2Connection(ClientConnection):
             self.deadline = now + self.front.settings.write_timeout_s
             return
         if unsent:
-            log.info("closing %s: it takes nothing (timeouts.write)", self.client_ip)
+            log.info("closing connection from %s: client read nothing for %g s (timeouts.write)", self.client_ip,
+                     self.front.settings.write_timeout_s)  # fmt: skip
         self.transport.abort()
 
     def eof_received(self) -> bool:
-        """The client has ended its side: it can take no more either, as it opens no more windows."""
+        """Called by asyncio when the client has ended its side: it opens no more windows, so nothing more can be
+        sent."""
         if not self.is_ended:
             self.is_ended = True
             self.unsent = self.transport.get_write_buffer_size()
@@ -145,7 +147,7 @@ class Http2Connection(ClientConnection):
     # ── reading ──
 
     def data_received(self, data: bytes) -> None:
-        """Bytes from the client."""
+        """Called by asyncio with bytes from the client."""
         if self.is_ended:
             return
         self._is_feeding = True
@@ -157,19 +159,19 @@ class Http2Connection(ClientConnection):
             return
         finally:
             self._is_feeding = False
-        if not has_happened and not self.streams:  # a part of a head, or of nothing
+        if not has_happened and not self.streams:  # part of a frame
             self._keep_time(min(self.deadline, self.context.loop.time() + self.front.settings.header_timeout_s))
         self.flush()
 
     def _keep_time(self, deadline: float) -> None:
-        """Set until when what is awaited has to come, unless what is awaited is that the client reads."""
+        """Set the deadline, unless the connection waits for the client to read."""
         if not self.is_write_paused and not self.is_ended:
             self.deadline = deadline
 
-    # ── told by the session ──
+    # ── called by the session ──
 
     def stream_opened(self, stream_id: int, fields: Fields, has_body: bool) -> None:
-        """A request has come."""
+        """A request has begun: make its exchange."""
         if self.is_ended:
             return
         front = self.front
@@ -211,7 +213,7 @@ class Http2Connection(ClientConnection):
             exchange.feed(b"", has_ended=True, trailers=trailer_lines(fields))
 
     def stream_closed(self, stream_id: int) -> None:
-        """A stream is over; one without an answer of ours was broken off (CVE-2023-44487, CVE-2025-8671)."""
+        """A stream is closed; one without our response was reset by the client (CVE-2023-44487, CVE-2025-8671)."""
         exchange = self.streams.pop(stream_id, None)
         if exchange is None:
             self._refused.discard(stream_id)
@@ -225,19 +227,19 @@ class Http2Connection(ClientConnection):
             self._refuse_flood("limits.max_resets")
 
     def control_frame(self) -> None:
-        """A frame has come that carries no request."""
+        """A frame without a request has come: SETTINGS, PING and the like."""
         if not self._controls.spend(self.context.sweeper.now):
             self._refuse_flood("limits.max_control_frames")
         elif not self.requests:
             self._keep_time(self.context.sweeper.now + self.front.idle_s)  # its SETTINGS: the client speaks HTTP/2
 
     def shutdown_noticed(self) -> None:
-        """The client opens no more streams unless it means to have them refused."""
+        """The client knows of the shutdown: streams that it still opens are refused."""
         if self.is_leaving:
             self.session.go_away()
 
     def _refuse(self, stream_id: int, error: BadRequest, *, has_body: bool) -> None:
-        """Answer what is no request that is served."""
+        """Answer a request that is refused, without an exchange."""
         front = self.front
         front.count(error.status, 0)
         level = logging.INFO if error.key else logging.DEBUG
@@ -250,18 +252,18 @@ class Http2Connection(ClientConnection):
 
     def _refuse_flood(self, key: str) -> None:
         if not self.is_ended:
-            log.info("closing %s: %s reached", self.client_ip, key)
+            log.info("closing connection from %s: %s exceeded", self.client_ip, key)
             self.end(ENHANCE_YOUR_CALM)
 
     # ── writing ──
 
     def sending(self, exchange: roles.Http2ExchangeRole) -> None:
-        """An exchange has given the session something to send."""
+        """The session has something to send for this exchange."""
         self._sending.add(exchange)
         self.flush_soon()
 
     def cut(self, stream_id: int, code: int) -> None:
-        """Break a stream off."""
+        """Reset a stream."""
         self.session.reset(stream_id, code)
         self.flush_soon()
         if code == NO_ERROR:
@@ -270,13 +272,13 @@ class Http2Connection(ClientConnection):
                 self.shut_down()
 
     def flush_soon(self) -> None:
-        """Send once the loop comes round, together with what is written until then."""
+        """Send in the next turn of the event loop, together with what is written until then."""
         if not self._is_flush_due and not self._is_feeding:
             self._is_flush_due = True
             self.context.loop.call_soon(self.flush)
 
     def flush(self) -> None:
-        """Send as much as the client's windows and the transport take."""
+        """Send as much as the client's windows and the transport accept."""
         self._is_flush_due = False
         if self.is_ended:
             return
@@ -303,7 +305,7 @@ class Http2Connection(ClientConnection):
             self.end(NO_ERROR)
 
     def _look(self, *, is_drained: bool) -> None:
-        """Something was sent: let go on who waited for it."""
+        """Something was sent: resume the exchanges that waited for it."""
         for exchange in list(self._sending):
             if exchange.look(is_drained=is_drained):
                 self._sending.discard(exchange)
@@ -313,13 +315,13 @@ class Http2Connection(ClientConnection):
                 self.cut(stream_id, NO_ERROR)
 
     def pause_writing(self) -> None:
-        """The client does not keep up: what is written waits in the session, which bounds it."""
+        """Called by asyncio when the write buffer passes its high-water mark; the session holds what is written."""
         self.is_write_paused = True
         self.unsent = self.transport.get_write_buffer_size()
         self.deadline = self.context.loop.time() + self.front.settings.write_timeout_s
 
     def resume_writing(self) -> None:
-        """The client has caught up."""
+        """Called by asyncio when the write buffer has drained below its low-water mark."""
         self.is_write_paused = False
         if not self.is_ended:
             self.deadline = NEVER if self.streams else self.context.sweeper.now + self.front.idle_s
@@ -327,7 +329,7 @@ class Http2Connection(ClientConnection):
 
 
 class Allowance:
-    """So many in a minute, those of the last one saved up."""
+    """A rate limit: so many per minute, up to a minute's worth saved up."""
 
     __slots__ = ("_left", "_limit", "_seen_s")
 
@@ -337,7 +339,7 @@ class Allowance:
         self._seen_s = now
 
     def spend(self, now: float) -> bool:
-        """Take one, if there is any left. `now` in seconds, never less than before."""
+        """Take one. Return whether there was one left. `now`: monotonic seconds."""
         self._left = min(self._limit, self._left + (now - self._seen_s) * self._limit / 60)
         self._seen_s = now
         self._left -= 1

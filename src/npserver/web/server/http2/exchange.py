@@ -1,4 +1,4 @@
-"""One request and its response over HTTP/2 (RFC 9113 §8): what handlers see as `web.exchange.Exchange`.
+"""One request and its response over HTTP/2 (RFC 9113 §8): implements `web.exchange.Exchange`.
 
 Made by `web.server.http2.connection` for each stream, and kept until both sides are done with it: a response that is
 answered may still wait in the session for the client to take it.
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("npserver.http")
 
-HIGH_BYTES = 128 << 10  # of a response that wait in the session; then its source is paused
-LOW_BYTES = 32 << 10  # then it goes on; and where a connection's responses are many, each is paused here already
-ALL_HIGH_BYTES = 1 << 20  # of all responses of a connection
+HIGH_BYTES = 128 << 10  # of one response in the session; then its source is paused
+LOW_BYTES = 32 << 10  # then its source resumes; with many responses on a connection, it is also where each is paused
+ALL_HIGH_BYTES = 1 << 20  # of all responses of a connection in the session
 
 
 class Http2Exchange(ExchangeBase[Http2ConnectionRole], eq=False, kw_only=True):
     """One request and its response."""
 
     # is_gone          answered, or the client is gone
-    # deadline         the earlier of those by which the client must send, or take, more; watched by the sweeper
-    # is_paused        the source has been told to wait
-    # taken            bytes of the body that had left the session when last looked at: have any since?
+    # deadline         when the client must have sent or read more; checked by the deadline sweeper
+    # is_paused        the source has been paused
+    # taken            bytes of the body that had left the session at the last check
     # _left            bytes still to be written of a response of known length
 
     body: Http2Body | None = None
@@ -54,7 +54,7 @@ class Http2Exchange(ExchangeBase[Http2ConnectionRole], eq=False, kw_only=True):
     # ── the connection's calls ──
 
     def expect_body(self) -> bool:
-        """The request has a body. Gives whether it may come: one that says it is too long is refused unread."""
+        """Expect a body. Return whether it may come: one whose length is over the limit is refused unread."""
         self.body = Http2Body(self)
         try:
             self.body.check_length()
@@ -75,7 +75,7 @@ class Http2Exchange(ExchangeBase[Http2ConnectionRole], eq=False, kw_only=True):
             self.keep_body_time()
 
     def closed(self) -> bool:
-        """The stream is over. Gives whether it was broken off before its answer."""
+        """The stream is closed. Return whether it was reset before its response was complete."""
         is_cut = not self.is_gone
         self._end("client gone")
         if self.body is not None:
@@ -85,7 +85,7 @@ class Http2Exchange(ExchangeBase[Http2ConnectionRole], eq=False, kw_only=True):
         return is_cut
 
     def look(self, *, is_drained: bool) -> bool:
-        """Something was sent: what has the client taken? Gives whether there is nothing left to take.
+        """Check how much the client has read. Return whether there is nothing left to read.
 
         `is_drained`: the transport has got all that the client's windows allow.
         """
@@ -94,7 +94,7 @@ class Http2Exchange(ExchangeBase[Http2ConnectionRole], eq=False, kw_only=True):
             self._write_deadline = NEVER
             self._set_deadline()
             if self.is_gone and self.body is not None and not self.body.done:
-                self.connection.cut(self.stream_id, NO_ERROR)  # answered without the rest of the request (§8.1)
+                self.connection.cut(self.stream_id, NO_ERROR)  # answered before the request was complete (§8.1)
             return True
         taken = self.sent - unsent
         if taken > self.taken or self._write_deadline is NEVER:
@@ -108,19 +108,20 @@ class Http2Exchange(ExchangeBase[Http2ConnectionRole], eq=False, kw_only=True):
         return False
 
     def expire(self, now: float) -> None:
-        """The client neither sends what it owes nor takes what it gets."""
+        """Called by the deadline sweeper: the client neither sends the body nor reads the response."""
         if self._body_deadline <= now:
             self._body_deadline = NEVER
             self._refuse_body(BadRequest("request body stalled", 408, "timeouts.body"))
         if self._write_deadline <= now:
-            log.info("closing a stream of %s: it takes nothing (timeouts.write)", self.client_ip)
+            log.info("resetting a stream of %s: client read nothing for %g s (timeouts.write)", self.client_ip,
+                     self.connection.front.settings.write_timeout_s)  # fmt: skip
             self._write_deadline = NEVER
-            self._end("client takes nothing")
+            self._end("client reads nothing")
             self.connection.cut(self.stream_id, CANCEL)
         self._set_deadline()
 
     def keep_body_time(self) -> None:
-        """Start, renew or stop the clock on a client that owes the rest of a body."""
+        """Start, renew or stop the timeout of a client that owes the rest of a body."""
         is_awaited = not self.is_gone and self.body is not None and self.body.is_awaited
         settings = self.connection.front.settings
         self._body_deadline = self.context.loop.time() + settings.body_timeout_s if is_awaited else NEVER
@@ -182,7 +183,7 @@ class Http2Exchange(ExchangeBase[Http2ConnectionRole], eq=False, kw_only=True):
         self._answered()
 
     def abort(self, reason: str) -> None:
-        """Break the stream off, so that the client sees a truncated answer."""
+        """Reset the stream, so that the client sees a truncated response."""
         if self.is_gone:
             return
         log.debug("aborting %r of %s: %s", self, self.client_ip, reason)
@@ -190,7 +191,7 @@ class Http2Exchange(ExchangeBase[Http2ConnectionRole], eq=False, kw_only=True):
         self.connection.cut(self.stream_id, INTERNAL_ERROR)
 
     def switch(self, fields: bytes) -> tuple[asyncio.Transport, bytes]:
-        """Nobody can ask for another protocol over HTTP/2 (§8.6)."""
+        """HTTP/2 has no Upgrade (§8.6)."""
         raise RuntimeError("an HTTP/2 connection is not handed over")
 
     def switched_closed(self, received: int, sent: int, reason: str) -> None:
@@ -200,7 +201,7 @@ class Http2Exchange(ExchangeBase[Http2ConnectionRole], eq=False, kw_only=True):
     # ── private ──
 
     def _compose(self, status: int, fields: bytes, length: int | None) -> Fields:
-        """A response's head (§8.3.2)."""
+        """Compose the head of a response (§8.3.2)."""
         self.status = status
         self._is_bodyless = self.request.method == "HEAD" or status == 204 or status == 304
         if self.route.change_fields is not None:
@@ -211,7 +212,7 @@ class Http2Exchange(ExchangeBase[Http2ConnectionRole], eq=False, kw_only=True):
         return *head, (b"content-length", b"%d" % length)
 
     def _sending(self) -> None:
-        """A piece is in the session: enough for now?"""
+        """A piece is in the session: pause the source if that is enough for now."""
         self.connection.sending(self)
         if self.source is None or self.is_paused:
             return
@@ -221,7 +222,7 @@ class Http2Exchange(ExchangeBase[Http2ConnectionRole], eq=False, kw_only=True):
             self.source.pause()
 
     def _answered(self) -> None:
-        """The response is whole."""
+        """The response is complete: log it."""
         self.is_gone = True
         self.is_paused = False
         self.source = None
@@ -232,7 +233,7 @@ class Http2Exchange(ExchangeBase[Http2ConnectionRole], eq=False, kw_only=True):
         self.connection.sending(self)
 
     def _refuse_body(self, error: BadRequest) -> None:
-        """The body is too long or does not come: answer if that is still possible."""
+        """Answer a body that is too long or stalled, if that is still possible."""
         if self.body is not None:
             self.body.lose(str(error))
         if self.is_gone:
@@ -243,7 +244,7 @@ class Http2Exchange(ExchangeBase[Http2ConnectionRole], eq=False, kw_only=True):
             self.fail(error.status, str(error), error.key)
 
     def _end(self, reason: str) -> None:
-        """The exchange ends before its answer is whole."""
+        """The exchange ends before its response is complete."""
         if self.is_gone:
             return
         self.is_gone = True

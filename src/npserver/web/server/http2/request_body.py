@@ -1,7 +1,7 @@
-"""The body of one request over HTTP/2 on its way to a handler: bounded, held back while nobody wants it.
+"""The body of one request over HTTP/2 on its way to a handler: limited, held while no handler wants it.
 
 Owned by `web.server.http2.exchange`. The client may send ahead as much as its window allows (RFC 9113 §5.2), and gets
-new window only for what the handler has taken. It is timed only while it is being waited for."""
+new window only for what the handler has taken. It is timed only while the server waits for it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CONTINUE = ((b":status", b"100"),)
 
 
 class Http2Body:
-    """What is still to come of a request's body, and who takes it."""
+    """The rest of a request's body, and the sink that takes it."""
 
     __slots__ = (
         "_exchange", "_held", "_is_continue_due", "_is_lost", "_is_paused", "_limit", "_sink", "_trailers",
@@ -31,22 +31,22 @@ class Http2Body:
         self._exchange = exchange
         self._limit = exchange.route.max_body_size
         self._sink: BodySink | None = None
-        self._held: list[bytes] = []  # came before the sink, or while it had paused
-        self._unacknowledged = 0  # bytes that the client has no new window for yet
+        self._held: list[bytes] = []  # received before there was a sink, or while it had paused
+        self._unacknowledged = 0  # bytes for which the client has got no new window yet
         self._trailers = b""
         self._is_paused = False
-        self._is_lost = False  # nobody wants the rest
+        self._is_lost = False  # the rest is not wanted
         self._is_continue_due = exchange.request.expects_continue
         self.done = False
         self.received = 0
 
     @property
     def is_awaited(self) -> bool:
-        """Whether the client's next piece is being waited for."""
+        """Whether the server waits for the client's next piece."""
         return not self.done and self._sink is not None and not self._is_paused
 
     def check_length(self) -> None:
-        """Raises: BadRequest (413) for a body that says it is too long, before any of it is read."""
+        """Refuse a body whose Content-Length is over the limit, before any of it is read. Raises: BadRequest (413)."""
         if self._exchange.request.length > self._limit:
             raise BadRequest(f"request body of {self._exchange.request.length} bytes", 413, "limits.max_body_size")
 
@@ -66,7 +66,7 @@ class Http2Body:
             self._deliver()
 
     def deliver_to(self, sink: BodySink) -> None:
-        """From now on the body goes to `sink`; a client that asked whether to send it is told so."""
+        """Give the body to `sink` from now on; send 100 (Continue) to a client that waits for it."""
         exchange = self._exchange
         if self._is_continue_due and not self.received and not exchange.status:
             exchange.session.inform(exchange.stream_id, _CONTINUE)
@@ -82,14 +82,14 @@ class Http2Body:
         self._exchange.keep_body_time()
 
     def resume(self) -> None:
-        """Go on."""
+        """Continue to give the body to the sink."""
         if self._is_paused:
             self._is_paused = False
             self._deliver()
             self._exchange.keep_body_time()
 
     def lose(self, reason: str) -> None:
-        """The rest will not come, or is not wanted."""
+        """Tell the sink that the rest will not come, or is not wanted."""
         sink, self._sink = self._sink, None
         self._is_lost = True
         self._held.clear()
@@ -98,7 +98,7 @@ class Http2Body:
             sink.body_lost(reason)
 
     def _deliver(self) -> None:
-        """Give the sink what is held, and the end."""
+        """Give the sink the pieces held, and the end."""
         sink = self._sink
         if sink is None:
             return
@@ -116,7 +116,7 @@ class Http2Body:
             self._exchange.break_off()
 
     def _acknowledge(self) -> None:
-        """Let the client send as much again."""
+        """Give the client new window for the bytes that the sink has taken."""
         if self._unacknowledged:
             amount, self._unacknowledged = self._unacknowledged, 0
             self._exchange.session.acknowledge(self._exchange.stream_id, amount)

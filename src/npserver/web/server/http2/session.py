@@ -32,7 +32,7 @@ _GOAWAY = 7  # frame type
 
 
 class SessionError(Exception):
-    """The client has broken the protocol beyond repair. `code` is an error code of RFC 9113 §7."""
+    """The client has broken the protocol so that the connection must end. `code`: an error code of RFC 9113 §7."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
@@ -40,29 +40,29 @@ class SessionError(Exception):
 
 
 class Streams(Protocol):
-    """Who is told what a client does."""
+    """The owner of a session, which is told what the client does."""
 
     def stream_opened(self, stream_id: int, fields: Fields, has_body: bool) -> None:
-        """A request's head."""
+        """A request's head has come."""
 
     def stream_data(self, stream_id: int, data: bytes, has_ended: bool) -> None:
-        """A piece of a request's body; to be acknowledged once it is used up."""
+        """A piece of a request's body has come; acknowledge it once it is used."""
 
     def stream_trailers(self, stream_id: int, fields: Fields) -> None:
-        """A request's trailers, and its end."""
+        """A request has ended, with trailers."""
 
     def stream_closed(self, stream_id: int) -> None:
-        """Both sides are done with a stream, or one has broken it off."""
+        """A stream is closed: both sides have ended it, or one has reset it."""
 
     def control_frame(self) -> None:
-        """A frame that carries no request: SETTINGS, PING, PRIORITY_UPDATE, empty DATA."""
+        """A frame without a request has come: SETTINGS, PING, PRIORITY_UPDATE, empty DATA."""
 
     def shutdown_noticed(self) -> None:
-        """The client has seen `notify_shutdown`: what it sends from now on it sends knowingly."""
+        """The client has seen `notify_shutdown`."""
 
 
 class Http2Session:
-    """One connection's state."""
+    """The HTTP/2 state of one connection."""
 
     __slots__ = ("_connection", "_is_broken", "_owner", "is_over")
 
@@ -89,14 +89,15 @@ class Http2Session:
                 ngh2.Setting.NO_RFC7540_PRIORITIES: 1,
             }
         )
-        self._connection.set_local_window_size(4 * settings.window_bytes)  # bounds the memory that bodies take
-        self.is_over = False  # everything is sent and received, GOAWAY included
-        self._is_broken = False  # the library cannot even say GOAWAY
+        self._connection.set_local_window_size(4 * settings.window_bytes)  # limits the memory that bodies take
+        self.is_over = False  # everything is sent and received, including GOAWAY
+        self._is_broken = False  # the library cannot even send GOAWAY
 
     # ── bytes ──
 
     def feed(self, data: bytes) -> bool:
-        """Take bytes from the client; tell the owner. Gives whether they completed anything. Raises: SessionError."""
+        """Take bytes from the client, and tell the owner. Return whether they completed a frame. Raises:
+        SessionError."""
         try:
             self._connection.receive_data(data)
         except ngh2.NGH2Error as error:
@@ -106,7 +107,7 @@ class Http2Session:
         return self.tell()
 
     def take(self, amount: int) -> bytes:
-        """Give at most `amount` bytes to send; to be followed by `tell`."""
+        """Return at most `amount` bytes to send; call `tell` afterwards."""
         if self.is_over:
             return b""
         try:
@@ -116,12 +117,12 @@ class Http2Session:
             raise SessionError(str(error), INTERNAL_ERROR) from None
 
     def tell(self) -> bool:
-        """Tell the owner what has happened since. Gives whether anything has."""
+        """Tell the owner what has happened since. Return whether anything has."""
         events = self._connection.events()
         if not events:
             return False
         owner = self._owner
-        # Requests that were broken off in the same read are not begun.
+        # Requests that were reset in the same read are not begun.
         closed = (
             {event.stream_id for event in events if isinstance(event, ngh2.StreamClosed)} if len(events) > 1 else ()
         )
@@ -148,7 +149,7 @@ class Http2Session:
     # ── requests ──
 
     def acknowledge(self, stream_id: int, amount: int) -> None:
-        """`amount` bytes of a request's body are used up: the client may send as many more."""
+        """Give the client new window for `amount` bytes of a request's body that are used."""
         self._try(self._connection.acknowledge_received_data, amount, stream_id)
 
     # ── responses ──
@@ -170,46 +171,46 @@ class Http2Session:
             pass  # see the module's opening
 
     def start(self, stream_id: int, fields: Sequence[tuple[bytes, bytes]]) -> None:
-        """Send a response's head; its body follows."""
+        """Send the head of a response; its body follows."""
         self._try(self._connection.send_response, stream_id, fields)
 
     def write(self, stream_id: int, data: bytes) -> None:
-        """Send a piece of a body, as soon as the client takes it."""
+        """Send a piece of a body as soon as the client's window allows."""
         self._try(self._connection.send_data, stream_id, data)
 
     def finish(self, stream_id: int, trailers: Fields) -> None:
-        """The body is complete."""
+        """End a response."""
         if trailers:
             self._try(self._connection.send_trailers, stream_id, trailers)
         else:
             self._try(self._connection.end_stream, stream_id)
 
     def reset(self, stream_id: int, code: int) -> None:
-        """Break a stream off."""
+        """Reset a stream."""
         self._try(self._connection.reset_stream, stream_id, code)
 
     def unsent(self, stream_id: int) -> int:
-        """Bytes of a response's body that the client has not taken yet."""
+        """Return the bytes of a response's body that are not sent yet."""
         return self._connection.queued_body_size(stream_id)
 
     @property
     def all_unsent(self) -> int:
-        """Bytes of all bodies that the client has not taken yet."""
+        """Bytes of all responses' bodies that are not sent yet."""
         return self._connection.queued_body_size()
 
     # ── the end ──
 
     def notify_shutdown(self) -> None:
-        """Tell the client to open no more streams; the owner hears when it knows (§6.8)."""
+        """Ask the client to open no more streams; the owner is told when it has seen that (§6.8)."""
         self._try(self._connection.send_shutdown_notice)
         self._try(self._connection.ping)
 
     def go_away(self) -> None:
-        """Serve the streams there are, and no more."""
+        """Send GOAWAY: serve the present streams and no others."""
         self._try(self._connection.send_goaway, NO_ERROR)
 
     def terminate(self, code: int) -> bytes:
-        """End the session at once. Gives the last bytes to send."""
+        """End the session at once. Return the last bytes to send."""
         if self.is_over:
             return _goaway(code) if self._is_broken else b""
         self.is_over = True
@@ -230,5 +231,5 @@ _CONTROL = (ngh2.SettingsReceived, ngh2.PingReceived, ngh2.PriorityUpdateReceive
 
 
 def _goaway(code: int) -> bytes:
-    """A GOAWAY frame (§6.8) for a session that the library has given up: no stream is said to have been served."""
+    """Compose a GOAWAY frame (§6.8) for a session that the library has given up; it names no stream as served."""
     return b"\0\0\x08" + bytes((_GOAWAY, 0)) + bytes(4) + bytes(4) + code.to_bytes(4, "big")
