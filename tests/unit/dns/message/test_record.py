@@ -1,7 +1,4 @@
-"""Record data: what each type accepts, compared with dnspython, and what it refuses.
-
-Covers `dns.message.svcb`.
-"""
+"""Record data: what each type accepts, compared with dnspython, and what it refuses."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""The page and the numbers of status rules."""
+
 from __future__ import annotations
 
 import json
@@ -10,22 +12,7 @@ from npserver.runtime.context import Context
 from npserver.runtime.scoreboard import Scoreboard
 from npserver.web.exchange import Exchange
 from npserver.web.handlers.status.handler import StatusHandler
-
-
-class Answered:
-    """An exchange that remembers what it was told."""
-
-    def __init__(self, method: str = "GET", query: str = "", accept: bytes = b"") -> None:
-        self.request = SimpleNamespace(method=method, query=query, fields={b"accept": accept} if accept else {})
-        self.status = 0
-        self.fields = b""
-        self.body = b""
-
-    def respond(self, status: int, fields: bytes = b"", body: bytes = b"") -> None:
-        self.status, self.fields, self.body = status, fields, body
-
-    def fail(self, status: int, reason: str = "", key: str = "", fields: bytes = b"") -> None:
-        self.status, self.fields = status, fields
+from tests.stage.answered import Answered
 
 
 @pytest.fixture
