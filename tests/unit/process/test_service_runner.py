@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from npserver.process import service_runner
-from npserver.process.service_runner import Services
+from npserver.process.service_runner import ServiceRunner
 
 
 class Steady:
@@ -36,7 +36,7 @@ class Failing(Steady):
 
 
 async def test_services_are_replaced() -> None:
-    services, old, new = Services(), Steady(), Steady()
+    services, old, new = ServiceRunner(), Steady(), Steady()
     await services.replace([old])
     await asyncio.wait_for(old.started.wait(), 5)
     await services.replace([new])
@@ -52,7 +52,7 @@ async def test_a_failing_service_starts_again_after_longer_and_longer_pauses(
 ) -> None:
     monkeypatch.setattr(service_runner, "FIRST_PAUSE_S", 0.001)
     monkeypatch.setattr(service_runner, "LONGEST_PAUSE_S", 0.002)
-    services, failing = Services(), Failing()
+    services, failing = ServiceRunner(), Failing()
     await services.replace([failing])
     await asyncio.wait_for(failing.started.wait(), 5)
     await services.replace([])
