@@ -41,8 +41,8 @@ def config(port: int, **parts: Any) -> dict[str, Any]:
 
 
 @needs("dig")
-def test_the_records_of_the_seed(program: Start, free_port: Callable[[], int]) -> None:
-    """Every record of the sample config, asked by dig."""
+def test_the_records_of_the_full_example(program: Start, free_port: Callable[[], int]) -> None:
+    """Every record of `examples/full.json`, queried by dig."""
     port = free_port()
     records = {
         "redis.local": {"A": "192.168.11.2", "AAAA": "fd00::2"},

@@ -1,3 +1,8 @@
+"""The access log: its formats, its file, and what happens when it cannot be written.
+
+Covers `observe.log_file` and `observe.log_formats`.
+"""
+
 from __future__ import annotations
 
 import asyncio

@@ -1,3 +1,5 @@
+"""The program's own log: levels, formats, and text of strangers in it."""
+
 from __future__ import annotations
 
 import io

@@ -1,3 +1,5 @@
+"""Counters as Prometheus reads them."""
+
 from __future__ import annotations
 
 import re

@@ -1,4 +1,4 @@
-"""The full sample config, its ports and upstreams mapped to free addresses of the loopback: every rule does its job.
+"""`examples/full.json`, its ports and upstreams mapped to free addresses of the loopback: every rule does its job.
 
 Real clients: httpx, curl, dig, websockets, and plain sockets for what is forwarded.
 """
