@@ -1,4 +1,4 @@
-"""The code of a forked process, a worker or the controller: serves, and acts on the master's messages."""
+"""The code of a forked process, a worker or the controller: it serves, and acts on the messages of the master."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("npserver.server")
 
-CONTROLLER = -1  # its role; workers count from 0
+CONTROLLER = -1  # the role of the controller; workers are numbered from 0
 
 #: Requests leave hardly any reference cycles behind, so the garbage collector needs to run only rarely.
 _GC_THRESHOLDS = (20_000, 20, 50)
@@ -41,7 +41,7 @@ def name_role(role: int) -> str:
 
 
 class ChildSetup(Struct, frozen=True):
-    """What a child inherits from the master when it is forked."""
+    """The state that a child inherits from the master when it is forked."""
 
     role: int
     channel: MessageChannel

@@ -63,7 +63,7 @@ class Children:
         leave_master: Callable[[int], None],
     ) -> None:
         self._board = board
-        self._setup_for = setup_for  # called in a new child: returns what it works with
+        self._setup_for = setup_for  # called in a new child: returns its setup
         self._leave_master = leave_master  # called in a new child: closes what belongs to the master
         self._all = [Child(role) for role in (*range(workers), CONTROLLER)]
 

@@ -23,7 +23,7 @@ class ConfigSource(Struct, frozen=True):
         return read(self.file) if self.file else ""
 
     def document(self, text: str) -> Document:
-        """Return the config that `text`, read by `read`, and the command line make. Raises: ConfigError."""
+        """Return the config of `text`, which `read` returned, amended by the command line. Raises: ConfigError."""
         return self.amend(load_text(text, self.file) if self.file else Document(Config(), COMMAND_LINE))
 
     def changed_at(self) -> tuple[int, int] | None:

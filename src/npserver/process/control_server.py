@@ -23,7 +23,7 @@ class ControlServer:
         self.is_stopping = False  # whether requests are refused
 
     def open(self, config_file: str) -> None:
-        """Listen for callers, if the socket of this config file can be had."""
+        """Listen for callers, if the control socket of this config file can be bound."""
         self._socket = control_socket.open_control(config_file)
         if self._socket is not None:
             self._selector.register(self._socket, selectors.EVENT_READ, self._accept)

@@ -1,6 +1,6 @@
 """The control socket: `npserver reload` asks a running server over it to reload, and is told the outcome.
 
-Its path follows from the config file's path and the user, so that both sides find it. The request is the line
+Its path is derived from the config file's path and the user, so both sides can compute it. The request is the line
 `reload`; the answer is `ok`, or one error a line. Only the same user and root can connect.
 """
 
@@ -35,7 +35,7 @@ def _directory() -> str:
 
 
 def open_control(config_file: str) -> socket.socket | None:
-    """Listen for requests. Return None if that is not possible, or another server with this config already does."""
+    """Listen for requests. Return None if that fails, or if another server with this config already listens."""
     path = control_path(config_file)
     directory = os.path.dirname(path)
     try:

@@ -48,7 +48,7 @@ class Identity(Struct, frozen=True):
     name: str  # user name, for the supplementary groups; "" when only the group changes
 
     def assume(self) -> None:
-        """Change to this user and group for good. The user comes last: afterwards nothing else may be changed."""
+        """Change to this user and group permanently. The user is set last, as it takes the right to change the rest."""
         if os.geteuid() == 0:
             if self.name:
                 os.initgroups(self.name, self.group)

@@ -96,7 +96,7 @@ class Master:
     # ── main loop ──
 
     def _turn(self) -> None:
-        """Wait for the next event, and do what is due."""
+        """Wait for the next event or deadline, and handle it."""
         for key, mask in self._selector.select(self._time_to_wait()):
             key.data(mask)
         now = time.monotonic()
@@ -183,7 +183,7 @@ class Master:
         self._reloader.child_started(child)
 
     def _setup_for(self, role: int, channel: MessageChannel) -> ChildSetup:
-        """Return what a new child works with. Runs in the child, which still has all privileges."""
+        """Return the setup of a new child. Runs in the child, before it gives up privileges."""
         active = self._active
         if self._privileged is not None:
             active.certificates.files.supply(active.certificates.files.contents())
@@ -235,7 +235,7 @@ class Master:
             child.channel = None
 
     def _watch_channel(self, child: Child) -> None:
-        """Have the selector wait for writability too as long as messages to the child are queued."""
+        """Wait for writability too, as long as messages to the child are queued."""
         if child.channel is not None:
             events = selectors.EVENT_READ | (selectors.EVENT_WRITE if child.channel.wants_write else 0)
             key = self._selector.get_map().get(child.channel)

@@ -89,7 +89,7 @@ class Reloader:
         self._on_finished = on_finished  # called with the errors of a reload; without any, it has succeeded
         self._is_stopped = False
         self._changed_at = options.source.changed_at()
-        self._next_look = time.monotonic() + WATCH_PERIOD_S
+        self._next_file_check = time.monotonic() + WATCH_PERIOD_S
         # The reload in progress
         self._pending: Reload | None = None
         self._is_requested_again = False
@@ -135,8 +135,8 @@ class Reloader:
         """Abandon a reload that takes too long; with `-watch`, start one when the file has changed."""
         if self._pending is not None and now >= self._pending.deadline:
             self._abandon(self._pending, ["a process did not compile the config in time"])
-        if self._watches_file and now >= self._next_look:
-            self._next_look = now + WATCH_PERIOD_S
+        if self._watches_file and now >= self._next_file_check:
+            self._next_file_check = now + WATCH_PERIOD_S
             changed_at = self._source.changed_at()
             if changed_at is not None and changed_at != self._changed_at:
                 self.start()
@@ -144,7 +144,7 @@ class Reloader:
     def due_times(self) -> list[float]:
         """Return the times, of `time.monotonic`, by which `check` must be called."""
         due = [self._pending.deadline] if self._pending is not None else []
-        return [*due, self._next_look] if self._watches_file else due
+        return [*due, self._next_file_check] if self._watches_file else due
 
     def child_started(self, child: Child) -> None:
         """Propose the config of a reload in progress to a child that was forked during it."""
