@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from npserver.web.handlers.static.root import Lack, Root, decode_path, is_hidden
+from npserver.web.handlers.static.root import FileError, Root, decode_path, is_hidden
 from tests.stage.site import Site, site
 
 SECRET = b"secret outside the root"
@@ -124,7 +124,7 @@ def test_no_combination_leaves_the_root(tmp_path_factory: pytest.TempPathFactory
     if path is not None:
         joined = os.path.normpath(str(base / "www") + path)
         assert joined == str(base / "www") or joined.startswith(str(base / "www") + "/")
-        assert isinstance(Root(str(base / "www")).open_file(path), Lack)
+        assert isinstance(Root(str(base / "www")).open_file(path), FileError)
 
 
 class TestSymbolicLinks:
@@ -189,9 +189,9 @@ class TestSymbolicLinks:
         monkeypatch.setattr(os.path, "realpath", _resolve)
         one = Root(str(root))
         opened = one.open_file("/index.html")
-        assert not isinstance(opened, Lack)
+        assert not isinstance(opened, FileError)
         os.close(opened[0])
-        assert one.open_file("/file") is Lack.OUTSIDE
+        assert one.open_file("/file") is FileError.OUTSIDE
 
 
 def _resolve(path: str) -> str:

@@ -1,6 +1,6 @@
-"""Answers to Range requests (RFC 9110 §15.3.7): one part as it is, several as multipart/byteranges.
+"""206 responses to Range requests (RFC 9110 §15.3.7): one part by itself, several as multipart/byteranges.
 
-Called by `web.handlers.static.handler` once it knows which parts of which representation are wanted.
+Called by `web.handlers.static.handler` with the representation and the ranges of it to send.
 """
 
 from __future__ import annotations
@@ -13,35 +13,37 @@ from npserver.web.file_state import is_overwritten
 
 if TYPE_CHECKING:
     from npserver.web.exchange import Exchange
-    from npserver.web.handlers.static.cache import Answer
+    from npserver.web.handlers.static.cache import Representation
 
 _BLOCK_BYTES = 128 << 10  # read and written at once
-_TURN_BLOCKS = 16  # written before others get their turn
+_TURN_BLOCKS = 16  # written before the event loop runs other callbacks
 
 
-def respond_parts(exchange: Exchange, answer: Answer, content_type: str, parts: list[ByteRange], body: bytes) -> None:
-    """Answer with parts of a representation in memory."""
+def respond_parts(
+    exchange: Exchange, representation: Representation, content_type: str, parts: list[ByteRange], body: bytes
+) -> None:
+    """Respond with parts of a representation in memory."""
     size = len(body)
     if len(parts) == 1:
         part = parts[0]
-        fields = b"%bContent-Range: %b\r\n" % (answer.fields, part.content_range(size))
+        fields = b"%bContent-Range: %b\r\n" % (representation.fields, part.content_range(size))
         exchange.respond(206, fields, body[part.offset : part.offset + part.length])
         return
-    fields, heads, tail = _multipart(answer, content_type, parts, size)
+    fields, heads, tail = _multipart(representation, content_type, parts, size)
     pieces = [head + body[part.offset : part.offset + part.length] for head, part in zip(heads, parts, strict=True)]
     exchange.respond(206, fields, b"".join(pieces) + tail)
 
 
 def send_parts(
-    exchange: Exchange, answer: Answer, content_type: str, parts: list[ByteRange], file: int, size: int
+    exchange: Exchange, representation: Representation, content_type: str, parts: list[ByteRange], file: int, size: int
 ) -> None:
-    """Answer with parts of an open file of `size` bytes, which belongs to the answer from here on."""
+    """Respond with parts of an open file of `size` bytes. The response closes the file."""
     if len(parts) == 1:
         part = parts[0]
-        fields = b"%bContent-Range: %b\r\n" % (answer.fields, part.content_range(size))
+        fields = b"%bContent-Range: %b\r\n" % (representation.fields, part.content_range(size))
         exchange.send_file(206, fields, file, part.offset, part.length)
         return
-    fields, heads, tail = _multipart(answer, content_type, parts, size)
+    fields, heads, tail = _multipart(representation, content_type, parts, size)
     length = sum([len(head) + part.length for head, part in zip(heads, parts, strict=True)]) + len(tail)
     source = PartsSource(exchange, file, list(zip(heads, parts, strict=True)), tail)
     exchange.start(206, fields, length, source)
@@ -49,16 +51,16 @@ def send_parts(
 
 
 def _multipart(
-    answer: Answer, content_type: str, parts: list[ByteRange], size: int
+    representation: Representation, content_type: str, parts: list[ByteRange], size: int
 ) -> tuple[bytes, list[bytes], bytes]:
-    """The fields of a multipart answer, what stands before each part, and its end."""
-    boundary = os.urandom(16).hex().encode()  # random, so that no file can hold it
-    fields = b"Content-Type: multipart/byteranges; boundary=%b\r\n%b" % (boundary, answer.untyped_fields)
+    """Return the fields of a multipart response, the text before each part, and the text after the last."""
+    boundary = os.urandom(16).hex().encode()  # random, so that no file can contain it
+    fields = b"Content-Type: multipart/byteranges; boundary=%b\r\n%b" % (boundary, representation.untyped_fields)
     return fields, *multipart_heads(parts, size, content_type.encode("latin-1"), boundary)
 
 
 class PartsSource:
-    """Several parts of an open file on their way to a client."""
+    """The body of a multipart response, read from an open file. It owns the file."""
 
     __slots__ = ("_exchange", "_file", "_is_paused", "_parts", "_status", "_tail")
 
@@ -66,25 +68,25 @@ class PartsSource:
         self._exchange = exchange
         self._file = file
         self._status = os.fstat(file)
-        self._parts = parts[::-1]  # the next one last; without a head once that is sent
+        self._parts = parts[::-1]  # in reverse: the next one is last; its head is empty once sent
         self._tail = tail
         self._is_paused = False
 
     def pause(self) -> None:
-        """The client does not keep up."""
+        """Called when the buffer towards the client is full."""
         self._is_paused = True
 
     def resume(self) -> None:
-        """It does again."""
+        """Called when the buffer has room again."""
         self._is_paused = False
         self.produce()
 
     def cancel(self) -> None:
-        """The client is gone."""
+        """Called when the client has disconnected."""
         self._close()
 
     def produce(self) -> None:
-        """Write until the client cannot keep up, it is others' turn, or all is written."""
+        """Write until the buffer is full, `_TURN_BLOCKS` blocks are written, or all is written."""
         turn = 0
         while self._file >= 0 and not self._is_paused and self._parts:
             if turn == _TURN_BLOCKS:

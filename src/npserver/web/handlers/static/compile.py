@@ -14,7 +14,7 @@ from npserver.web.config import Compression
 from npserver.web.handlers.static.cache import FileCache
 from npserver.web.handlers.static.files import FileSettings
 from npserver.web.handlers.static.handler import StaticHandler, StaticSettings
-from npserver.web.handlers.static.root import Lack, Root
+from npserver.web.handlers.static.root import FileError, Root
 from npserver.web.routing import parse_pattern
 from npserver.web.variables import Template, compile_template, variable_names
 
@@ -47,7 +47,7 @@ def compile_static(compilation: Compilation, path: Path, rule: StaticRule) -> St
         min_compressed=compression.min_size,
         max_compressed=compression.max_size,
         precompressed=rule.precompressed,
-        max_kept=config.file_cache.max_file_size,
+        max_cached=config.file_cache.max_file_size,
         check_interval_s=config.file_cache.check_interval,
     )
     settings = StaticSettings(
@@ -60,7 +60,7 @@ def compile_static(compilation: Compilation, path: Path, rule: StaticRule) -> St
         is_path_enough=all(variable_names(text) <= {"path"} for text in rule.try_files),
         dotfiles=rule.dotfiles,
         max_ranges=config.limits.max_ranges,
-        keys={Lack.OUTSIDE: f"{path[0]}[{path[-1]}].follow_symlinks"},
+        keys={FileError.OUTSIDE: f"{path[0]}[{path[-1]}].follow_symlinks"},
     )
     return StaticHandler(compilation.context, settings, _CACHE.of(compilation))
 

@@ -1,8 +1,9 @@
-"""Serving files: which file a request means, and whether all, a part or none of it is sent.
+"""The handler of `static` rules: finds the file of a request, and sends all, parts or nothing of it.
 
-The handler of `static` rules, made by `web.compile`. A small file asked for before is answered from the cache with a
-few look-ups; the file itself is looked at again once `check_interval_s` has passed. Follows RFC 9110 §12.5.3 (codings),
-§13 (conditions) and §14 (ranges)."""
+Made by `web.handlers.static.compile`. A small file requested before is sent from the cache after a few look-ups; the
+file itself is checked again once `check_interval_s` has passed. Follows RFC 9110 §12.5.3 (content codings), §13
+(conditional requests) and §14 (ranges).
+"""
 
 from __future__ import annotations
 
@@ -19,9 +20,9 @@ from npserver.http.ranges import ByteRange, parse_ranges, unsatisfied_range
 from npserver.http.request_target import canonical_path
 from npserver.web.compression import Compressions
 from npserver.web.handlers.static.byte_ranges import respond_parts, send_parts
-from npserver.web.handlers.static.cache import Answer, Entry, FileCache
+from npserver.web.handlers.static.cache import Entry, FileCache, Representation
 from npserver.web.handlers.static.files import ATTEMPTS, Files, FileSettings
-from npserver.web.handlers.static.root import Lack, decode_path, is_hidden
+from npserver.web.handlers.static.root import FileError, decode_path, is_hidden
 
 if TYPE_CHECKING:
     from npserver.http.request import Request
@@ -32,29 +33,29 @@ if TYPE_CHECKING:
 
 ALLOW = b"Allow: GET, HEAD, OPTIONS\r\n"
 REMEMBERED_RANKINGS = 512  # of Accept-Encoding values
-REMEMBERED_RANKING_BYTES = 256  # longer values are not
+REMEMBERED_RANKING_BYTES = 256  # longer values are not remembered
 
 _UNRANKED = ("", "")  # no ranking of codings
 
 
 class StaticSettings(Struct, frozen=True):
-    """What a rule says about which file is served."""
+    """The settings of a rule for choosing the file of a request."""
 
     files: FileSettings
-    prefix: str = ""  # taken off the request's path, canonical
+    prefix: str = ""  # canonical, removed from the request's path
     index: tuple[str, ...] = ("index.html",)
     browse: bool = False
     fallback: str = ""  # path below the root
-    #: Paths tried in turn, or the status to end with; `$path` in them is the request's below the prefix.
+    #: Paths to try in order; a status ends the search. `$path` is the path of the request below the prefix.
     try_files: tuple[Template | int, ...] = ()
-    is_path_enough: bool = True  # `try_files` asks for nothing but the path
+    is_path_enough: bool = True  # whether `try_files` depends on the path alone
     dotfiles: bool = False
     max_ranges: int = 16
-    keys: dict[Lack, str] = field(default_factory=dict)  # config keys for the log
+    keys: dict[FileError, str] = field(default_factory=dict)  # config keys to name in the log
 
 
 class _Directory(Struct, frozen=True):
-    """A directory without an index; `path` lacks its slash if the request's did."""
+    """A directory without an index file. `path` ends with a slash if that of the request did."""
 
     path: str
 
@@ -76,8 +77,8 @@ class StaticHandler:
         self._settings = settings
         self._cache = cache
         self._files = Files(settings.files, cache)
-        self._by_request = self._files.shelf.by_request
-        self._is_direct = not settings.try_files  # a path that names a file leads to that file and no other
+        self._by_request = self._files.table.by_request
+        self._is_direct = not settings.try_files  # whether a path can only lead to the file of that name
         self._compressions = Compressions(context.loop)
         self._listing = _listing(settings) if settings.browse else None
         self._rankings: dict[bytes | None, tuple[str, ...]] = {}
@@ -86,15 +87,15 @@ class StaticHandler:
         return f"<StaticHandler {self._settings.files.root}>"
 
     def handle(self, exchange: Exchange) -> None:
-        """Answer with a file, a listing, a redirect to a directory, or an error."""
+        """Respond with a file, a listing, a redirect to a directory, or an error."""
         request = exchange.request
-        if request.is_plain and (answer := self.prepared(request)) is not None:
-            exchange.respond(200, answer.fields, answer.body)
+        if request.is_plain and (representation := self.prepared(request)) is not None:
+            exchange.respond(200, representation.fields, representation.body)
         else:
             self._serve(exchange, ATTEMPTS)
 
-    def prepared(self, request: Request) -> Answer | None:
-        """Return the answer to a plain request if it is in memory and the file has not changed."""
+    def prepared(self, request: Request) -> Representation | None:
+        """Return the representation for a plain request if it is in memory and the file has not changed."""
         # hot: static-small
         entry = self._by_request.get(request.path)
         if entry is not None and (
@@ -102,7 +103,7 @@ class StaticHandler:
             or (self._is_direct and self._files.is_unchanged(entry, request.path[len(self._settings.prefix) :]))
         ):
             entry.used = True
-            return entry.answers.get(self._rankings.get(request.accept_encoding, _UNRANKED))
+            return entry.by_ranking.get(self._rankings.get(request.accept_encoding, _UNRANKED))
         return None
 
     def _serve(self, exchange: Exchange, attempts: int) -> None:
@@ -119,52 +120,52 @@ class StaticHandler:
             return
         path = decode_path(request.path[len(self._settings.prefix) :])
         if path is None:
-            self._lack(exchange, Lack.MISSING, attempts)
+            self._fail(exchange, FileError.MISSING, attempts)
         elif self._settings.try_files:
             self._try_files(exchange, path, attempts)
         else:
-            self._give(exchange, self._reach(path), attempts)
+            self._answer_found(exchange, self._find(path), attempts)
 
-    # ── which file ──
+    # ── finding the file ──
 
-    def _give(self, exchange: Exchange, found: Entry | _Directory | Lack, attempts: int) -> None:
-        """Answer with what the request's path has led to."""
+    def _answer_found(self, exchange: Exchange, found: Entry | _Directory | FileError, attempts: int) -> None:
+        """Respond with the file, directory or error found for the path of the request."""
         if isinstance(found, Entry):
             if self._settings.is_path_enough:
                 self._cache.link(exchange.request.path, found)
             self._answer(exchange, found, attempts)
-        elif isinstance(found, Lack):
-            self._lack(exchange, found, attempts)
+        elif isinstance(found, FileError):
+            self._fail(exchange, found, attempts)
         elif not found.path.endswith("/"):
             self._add_slash(exchange)
         elif self._listing is not None:
             self._listing.respond(exchange, found.path)
         else:
-            self._lack(exchange, Lack.MISSING, attempts)
+            self._fail(exchange, FileError.MISSING, attempts)
 
-    def _reach(self, path: str) -> Entry | _Directory | Lack:
-        """Look for the file at a path below the root."""
+    def _find(self, path: str) -> Entry | _Directory | FileError:
+        """Find the file at a path below the root, or the index file of a directory."""
         if not self._settings.dotfiles and is_hidden(path):
-            return Lack.MISSING
+            return FileError.MISSING
         root = self._settings.files.root
         status = root.stat(path)
-        if isinstance(status, Lack):
+        if isinstance(status, FileError):
             return status
         if stat.S_ISREG(status.st_mode):
             return self._files.entry(path, status)
         if not stat.S_ISDIR(status.st_mode):
-            return Lack.MISSING
+            return FileError.MISSING
         if not root.has_directory(path):
-            return Lack.OUTSIDE
+            return FileError.OUTSIDE
         if path.endswith("/"):
             for name in self._settings.index:
                 status = root.stat(path + name)
-                if not isinstance(status, Lack) and stat.S_ISREG(status.st_mode):
+                if not isinstance(status, FileError) and stat.S_ISREG(status.st_mode):
                     return self._files.entry(path + name, status)
         return _Directory(path)
 
     def _try_files(self, exchange: Exchange, path: str, attempts: int) -> None:
-        found: Entry | _Directory | Lack = Lack.MISSING
+        found: Entry | _Directory | FileError = FileError.MISSING
         for candidate in self._settings.try_files:
             if isinstance(candidate, int):
                 exchange.fail(candidate)
@@ -176,32 +177,32 @@ class StaticHandler:
             name = decode_path(text)
             if name is None:
                 continue
-            found = self._reach(name)
+            found = self._find(name)
             is_listed = isinstance(found, _Directory) and name[-1] == "/" and self._settings.browse
             if isinstance(found, Entry) or is_listed:
                 if name == path + "/":
-                    found = _Directory(path)  # `$path/`: send the client there, for relative links to work
+                    found = _Directory(path)  # `$path/`: redirect the client there, for relative links to work
                 break
-            found = Lack.MISSING
-        self._give(exchange, found, attempts)
+            found = FileError.MISSING
+        self._answer_found(exchange, found, attempts)
 
-    def _lack(self, exchange: Exchange, lack: Lack, attempts: int) -> None:
-        """Nothing is found, or it may not be served."""
+    def _fail(self, exchange: Exchange, error: FileError, attempts: int) -> None:
+        """Respond with the fallback file if nothing was found and there is one, else with an error."""
         settings = self._settings
-        if lack is Lack.MISSING and settings.fallback:
-            found = self._reach(settings.fallback)
+        if error is FileError.MISSING and settings.fallback:
+            found = self._find(settings.fallback)
             if isinstance(found, Entry):
                 self._answer(exchange, found, attempts)
                 return
-        exchange.fail(lack.status, lack.reason, settings.keys.get(lack, ""))
+        exchange.fail(error.status, error.reason, settings.keys.get(error, ""))
 
     def _add_slash(self, exchange: Exchange) -> None:
-        """Send the client to the directory's own path, on this origin: a canonical path starts with a single slash."""
+        """Redirect to the path with a slash. That is on this origin: a canonical path starts with a single slash."""
         request = exchange.request
         query = f"?{request.query}" if request.has_query else ""
         exchange.respond(301, f"Location: {request.path}/{query}\r\n".encode("latin-1"))
 
-    # ── which representation, and how much of it ──
+    # ── choosing and sending a representation ──
 
     def _rank(self, accept_encoding: bytes | None) -> tuple[str, ...]:
         ranking = self._rankings.get(accept_encoding)
@@ -214,81 +215,85 @@ class StaticHandler:
         return ranking
 
     def _answer(self, exchange: Exchange, entry: Entry, attempts: int) -> None:
-        """Answer with the file of an entry."""
+        """Respond with the file of an entry."""
         request = exchange.request
         ranking = self._rank(request.accept_encoding)
         fields = request.fields
         wanted = fields.get(b"range") if request.method == "GET" else None  # RFC 9110 §14.2: defined for GET only
         if wanted is not None and IDENTITY in ranking:
-            ranking = (IDENTITY,)  # a range of what is compressed on the fly would not be the same tomorrow
-        answer = self._files.choose(entry, ranking)
-        if answer is None:
+            ranking = (IDENTITY,)  # compressed output may differ the next time, so ranges of it would not fit together
+        representation = self._files.choose(entry, ranking)
+        if representation is None:
             exchange.fail(406, fields=b"Vary: Accept-Encoding\r\n")
             return
         if not fields.keys().isdisjoint(CONDITIONAL_FIELDS):
-            outcome = evaluate(fields, answer.etag, entry.modified_s)
+            outcome = evaluate(fields, representation.etag, entry.modified_s)
             if outcome is Outcome.NOT_MODIFIED:
-                exchange.respond(304, answer.not_modified_fields)
+                exchange.respond(304, representation.not_modified_fields)
                 return
             if outcome is Outcome.FAILED:
                 exchange.fail(412)
                 return
-        if wanted is not None and answer.coding == IDENTITY:
+        if wanted is not None and representation.coding == IDENTITY:
             now_s = self._context.wall_clock()
-            if is_range_wanted(fields.get(b"if-range"), answer.etag, entry.modified_s, now_s):
-                parts = parse_ranges(wanted, answer.size, self._settings.max_ranges)
+            if is_range_wanted(fields.get(b"if-range"), representation.etag, entry.modified_s, now_s):
+                parts = parse_ranges(wanted, representation.size, self._settings.max_ranges)
                 if parts is not None:
-                    self._send_parts(exchange, entry, answer, parts, attempts)
+                    self._send_parts(exchange, entry, representation, parts, attempts)
                     return
-        self._send(exchange, entry, answer, ranking, attempts)
+        self._send(exchange, entry, representation, ranking, attempts)
 
-    def _send(self, exchange: Exchange, entry: Entry, answer: Answer, ranking: tuple[str, ...], attempts: int) -> None:
+    def _send(
+        self, exchange: Exchange, entry: Entry, representation: Representation, ranking: tuple[str, ...], attempts: int
+    ) -> None:
         """Send a whole representation."""
-        if answer.is_kept:
-            if entry.bytes and entry.by_coding.get(answer.coding) is answer:
-                entry.answers[ranking] = answer
-            exchange.respond(200, answer.fields, answer.body)
-        elif answer.path:
-            if (opened := self._open(exchange, entry, answer, attempts)) is not None:
-                exchange.send_file(200, answer.fields, opened[0], 0, opened[1])
+        if representation.is_in_memory:
+            if entry.bytes and entry.by_coding.get(representation.coding) is representation:
+                entry.by_ranking[ranking] = representation
+            exchange.respond(200, representation.fields, representation.body)
+        elif representation.path:
+            if (opened := self._open(exchange, entry, representation, attempts)) is not None:
+                exchange.send_file(200, representation.fields, opened[0], 0, opened[1])
         else:
-            self._compress(exchange, entry, answer, ranking, attempts)
+            self._compress(exchange, entry, representation, ranking, attempts)
 
     def _send_parts(
-        self, exchange: Exchange, entry: Entry, answer: Answer, parts: list[ByteRange], attempts: int
+        self, exchange: Exchange, entry: Entry, representation: Representation, parts: list[ByteRange], attempts: int
     ) -> None:
         if not parts:
-            exchange.fail(416, fields=b"Content-Range: %b\r\n" % unsatisfied_range(answer.size))
-        elif answer.is_kept:
-            respond_parts(exchange, answer, entry.content_type, parts, answer.body)
-        elif (opened := self._open(exchange, entry, answer, attempts)) is not None:
-            send_parts(exchange, answer, entry.content_type, parts, *opened)
+            exchange.fail(416, fields=b"Content-Range: %b\r\n" % unsatisfied_range(representation.size))
+        elif representation.is_in_memory:
+            respond_parts(exchange, representation, entry.content_type, parts, representation.body)
+        elif (opened := self._open(exchange, entry, representation, attempts)) is not None:
+            send_parts(exchange, representation, entry.content_type, parts, *opened)
 
-    def _open(self, exchange: Exchange, entry: Entry, answer: Answer, attempts: int) -> tuple[int, int] | None:
-        """Open an answer's file: descriptor and size. None: it has changed, and the request is served anew."""
-        opened = self._files.open(entry, answer)
-        if not isinstance(opened, Lack):
+    def _open(
+        self, exchange: Exchange, entry: Entry, representation: Representation, attempts: int
+    ) -> tuple[int, int] | None:
+        """Return the descriptor and size of a representation's file; None if the request is answered another way."""
+        opened = self._files.open(entry, representation)
+        if not isinstance(opened, FileError):
             return opened
-        self._again(exchange, opened, attempts)
+        self._retry(exchange, opened, attempts)
         return None
 
-    def _again(self, exchange: Exchange, lack: Lack, attempts: int) -> None:
-        """A file is no longer what its entry says."""
-        if attempts > 1 and lack is not Lack.BUSY:
+    def _retry(self, exchange: Exchange, error: FileError, attempts: int) -> None:
+        """Serve a request again because its file has changed, or fail it after too many attempts."""
+        if attempts > 1 and error is not FileError.BUSY:
             self._serve(exchange, attempts - 1)
         else:
-            exchange.fail(lack.status, lack.reason)
+            exchange.fail(error.status, error.reason)
 
     def _compress(
-        self, exchange: Exchange, entry: Entry, answer: Answer, ranking: tuple[str, ...], attempts: int
+        self, exchange: Exchange, entry: Entry, representation: Representation, ranking: tuple[str, ...], attempts: int
     ) -> None:
         def done(body: bytes | None) -> None:
             if body is None:
                 self._cache.drop(entry)
-                self._again(exchange, Lack.CHANGING, attempts)
+                self._retry(exchange, FileError.CHANGING, attempts)
                 return
-            result = self._files.keep_compressed(entry, answer, body, ranking)
+            result = self._files.keep_compressed(entry, representation, body, ranking)
             self._send(exchange, entry, result, ranking, attempts)
 
-        key = (entry.path, entry.identity, answer.coding)
-        self._compressions.submit(key, answer.coding, entry.identity[2], lambda: self._files.read(entry), done)
+        key = (entry.path, entry.identity, representation.coding)
+        self._compressions.submit(key, representation.coding, entry.identity[2], lambda: self._files.read(entry), done)

@@ -1,7 +1,7 @@
-"""Listings of directories without an index: a page that suits a phone and needs no script, JSON for those who ask.
+"""Listings of directories without an index file: an HTML page without scripts, or JSON for clients that accept it.
 
-Called by `web.handlers.static.handler` where a rule says `browse`. The directory is read in a thread, as it may be
-large."""
+Called by `web.handlers.static.handler` for rules with `browse`. The directory is read in a thread, as it may be large.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, quote, unquote
 
 from npserver.http.negotiation import choose_media_type
 from npserver.regex import regex
-from npserver.web.handlers.static.root import Lack, Root, is_hidden, lack_of
+from npserver.web.handlers.static.root import FileError, Root, file_error_of, is_hidden
 
 if TYPE_CHECKING:
     from npserver.web.exchange import Exchange
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("npserver.static")
 
 _MEDIA_TYPES = ("text/html", "application/json")
-MAX_ITEMS = 10_000  # of a listing; the rest is counted
+MAX_ITEMS = 10_000  # shown in a listing; of the rest only the number is shown
 
 _FIELDS = (
     b"Content-Type: %b\r\nVary: Accept\r\nCache-Control: no-cache\r\nX-Content-Type-Options: nosniff\r\n"
@@ -62,13 +62,13 @@ _ITEM = (
     '<li{kind}><a href="{link}"><span class="n">{name}</span>'
     '<time class="t" datetime="{iso}">{date}</time><span class="s">{size}</span></a></li>\n'
 )
-_SORTS = {"name": "Name", "time": "Date", "size": "Size"}  # the value in the query to the word on the page
+_SORTS = {"name": "Name", "time": "Date", "size": "Size"}  # value in the query: word on the page
 _DIGITS = regex(r"(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One name in a directory."""
+    """One file or directory in a listing."""
 
     name: str
     is_directory: bool
@@ -77,21 +77,21 @@ class Item:
 
     @property
     def name_key(self) -> list[tuple[int, str]]:
-        """Sorts names as people count: `a2` before `a10`."""
+        """A sort key in natural order: `a2` before `a10`."""
         parts = enumerate(_DIGITS.split(self.name.casefold()))  # text and digits in turn
         return [(int(part[:300]) if index % 2 else 0, part) for index, part in parts]
 
 
 @dataclass(frozen=True, slots=True)
 class Ordering:
-    """How a page is sorted. Directories come first in any case, and have no size."""
+    """The sort order of a page. Directories always come first, and have no size."""
 
     by: str = "name"  # a key of `_SORTS`
     is_descending: bool = False
 
     @classmethod
     def of(cls, query: str) -> Ordering:
-        """Read `sort=size&order=asc`; what is not understood is left out. Sizes and dates descend by default."""
+        """Parse a query such as `sort=size&order=asc`; unknown values are ignored. Size and date descend by default."""
         asked = dict(parse_qsl(query))
         by = asked.get("sort", "")
         if by not in _SORTS:
@@ -100,7 +100,7 @@ class Ordering:
         return cls(by, order == "desc" if order in ("asc", "desc") else by != "name")
 
     def sort(self, items: list[Item]) -> None:
-        """Sort in place; equals stay in the order of their names."""
+        """Sort in place; equal items are in the order of their names."""
         items.sort(key=lambda item: item.name_key, reverse=self.is_descending and self.by == "name")
         if self.by == "size":
             items.sort(key=lambda item: 0 if item.is_directory else item.size, reverse=self.is_descending)
@@ -109,7 +109,7 @@ class Ordering:
         items.sort(key=lambda item: not item.is_directory)
 
     def links(self) -> str:
-        """A link for each way to sort; that of the present one turns it around."""
+        """Return the links that sort the page; the link of the current order reverses it."""
         links = []
         for by, word in _SORTS.items():
             is_current = by == self.by
@@ -132,33 +132,33 @@ class Listing:
         self._shows_hidden = shows_hidden
 
     def respond(self, exchange: Exchange, path: str) -> None:
-        """Answer with the listing of the directory `path` (below the root, ending in a slash), once it is read."""
+        """Respond with the listing of the directory `path` (below the root, ending in a slash) once it is read."""
         request = exchange.request
         is_json = choose_media_type(request.fields.get(b"accept"), _MEDIA_TYPES) == _MEDIA_TYPES[1]
         ordering = BY_NAME if is_json else Ordering.of(request.query)
 
-        def done(future: asyncio.Future[list[Item] | Lack]) -> None:
+        def done(future: asyncio.Future[list[Item] | FileError]) -> None:
             if future.cancelled():
                 return
             if (error := future.exception()) is not None:
-                log.error("cannot list %s", path, exc_info=error)
+                log.error("cannot list directory %s", path, exc_info=error)
                 exchange.fail(500)
                 return
             items = future.result()
-            if isinstance(items, Lack):
+            if isinstance(items, FileError):
                 exchange.fail(items.status, items.reason)
             else:
                 exchange.respond(200, *render(items, request.path, None if is_json else ordering))
 
         exchange.context.loop.run_in_executor(None, self.read, path, ordering).add_done_callback(done)
 
-    def read(self, path: str, ordering: Ordering = BY_NAME) -> list[Item] | Lack:
-        """Read a directory: what may be served of it, in order."""
+    def read(self, path: str, ordering: Ordering = BY_NAME) -> list[Item] | FileError:
+        """Return the items of a directory that may be served, sorted."""
         try:
             with os.scandir(self._root.directory + path) as names:
                 items = [item for one in names if (item := self._item(path, one)) is not None]
         except OSError as error:
-            return lack_of(error)
+            return file_error_of(error)
         ordering.sort(items)
         return items
 
@@ -177,11 +177,11 @@ class Listing:
 
 
 def render(items: list[Item], path: str, ordering: Ordering | None) -> tuple[bytes, bytes]:
-    """Give the fields and the body of a listing.
+    """Return the fields and the body of a listing.
 
     Args:
-        path: the request's, canonical, ending in a slash.
-        ordering: how the items are sorted, for the links of a page; None: JSON is wanted.
+        path: canonical path of the request, ending in a slash.
+        ordering: the order of the items, for the links of a page; None for JSON.
     """
     shown, rest = items[:MAX_ITEMS], max(0, len(items) - MAX_ITEMS)
     if ordering is None:
@@ -230,7 +230,7 @@ def _render_page(items: list[Item], path: str, rest: int, ordering: Ordering) ->
 
 
 def _crumbs(path: str) -> str:
-    """The path with a link for each directory on the way."""
+    """Return the path as HTML, with a link for each directory in it."""
     segments = path.strip("/").split("/") if path != "/" else []
     links = ['<a href="/">/</a>']
     for index, segment in enumerate(segments):
@@ -240,7 +240,7 @@ def _crumbs(path: str) -> str:
 
 
 def readable_size(size: int) -> str:
-    """Write a size for people: `512 B`, `1.5 KB`, `20 MB`, in powers of 1024."""
+    """Return a size such as `512 B`, `1.5 KB` or `20 MB`, in powers of 1024."""
     number = float(size)
     for unit in ("B", "KB", "MB", "GB"):
         if number < 1024:
@@ -250,12 +250,12 @@ def readable_size(size: int) -> str:
 
 
 def _link(item: Item) -> str:
-    """A relative link that no name can turn into another scheme, host or directory."""
+    """Return a relative link. No name can turn it into one to another scheme, host or directory."""
     return "./" + quote(os.fsencode(item.name), safe="") + ("/" if item.is_directory else "")
 
 
 def _shown(name: str) -> str:
-    """A name as Unicode, whatever its bytes."""
+    """Return a name as valid Unicode, whatever its bytes."""
     return os.fsencode(name).decode("utf-8", "replace")
 
 

@@ -1,7 +1,8 @@
-"""From a request's path to a file below a root, and never to one outside it.
+"""Opening the file that a request's path names, only if it lies below the root directory.
 
-Used by `web.handlers.static.handler` alone. What names a file is decided on the name; whether the file is inside is
-decided on the open descriptor, so that no link or directory swapped in between can lead elsewhere."""
+Used by the modules of `web.handlers.static`. Whether a file lies below the root is checked on the open descriptor, so
+a link or directory that is replaced between check and open cannot lead outside.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +11,17 @@ import os
 import stat
 from enum import Enum
 
-#: Nothing here may block on a FIFO, become our terminal, or stay open in a child.
+#: Opening must not block on a FIFO or acquire a controlling terminal, and child programs must not inherit the file.
 _OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _BUSY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO})
 _ALWAYS_SHOWN = ".well-known"  # RFC 8615
 
-#: What tells that a file is still the one looked at before.
-Identity = tuple[int, int, int, int, int]
+#: Device, inode, size, and times of modification and status change in nanoseconds.
+FileIdentity = tuple[int, int, int, int, int]
 
 
-class Lack(Enum):
-    """Why there is no file to serve, with the status that says so."""
+class FileError(Enum):
+    """The reason why a file cannot be served, with the HTTP status to answer."""
 
     MISSING = 404
     FORBIDDEN = 403
@@ -33,15 +34,15 @@ class Lack(Enum):
         self.reason = reason
 
 
-def identity(status: os.stat_result) -> Identity:
-    """Device, inode, size and times in nanoseconds: equal only if nobody touched the file."""
+def file_identity(status: os.stat_result) -> FileIdentity:
+    """Return the identity of a file. It changes when the file is modified or replaced."""
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def decode_path(path: str) -> str | None:
-    """Give the file name of a canonical URL path; None if it cannot be one: an encoded slash, NUL, dot segments."""
+    """Return the file path of a canonical URL path; None if it has an encoded slash, a NUL or a dot segment."""
     if "%" in path:
-        from urllib.parse import unquote_to_bytes  # rarely needed: a start is shorter without
+        from urllib.parse import unquote_to_bytes  # rarely needed, and slow to import
 
         wire = unquote_to_bytes(path)
         if wire.count(b"/") != path.count("/") or b"\0" in wire:
@@ -53,63 +54,63 @@ def decode_path(path: str) -> str | None:
 
 
 def is_hidden(path: str) -> bool:
-    """Whether a name in this path starts with a dot; `.well-known` does not count."""
+    """Return whether a name in this path starts with a dot, except `.well-known`."""
     return "/." in path and any(segment.startswith(".") and segment != _ALWAYS_SHOWN for segment in path.split("/"))
 
 
-def lack_of(error: OSError) -> Lack:
-    """What a failed look at a file means for the client."""
+def file_error_of(error: OSError) -> FileError:
+    """Return the `FileError` of a failed system call."""
     if isinstance(error, PermissionError):
-        return Lack.FORBIDDEN
-    return Lack.BUSY if error.errno in _BUSY else Lack.MISSING
+        return FileError.FORBIDDEN
+    return FileError.BUSY if error.errno in _BUSY else FileError.MISSING
 
 
 class Root:
-    """A directory whose files may be served. `directory` itself may be a link, even one that is changed."""
+    """A directory whose files may be served. `directory` may be a symbolic link, and the link may change."""
 
     __slots__ = ("_real", "directory", "follow_symlinks")
 
     def __init__(self, directory: str, *, follow_symlinks: bool = False) -> None:
-        self.directory = os.path.abspath(directory).rstrip("/")  # "" for the root of everything
+        self.directory = os.path.abspath(directory).rstrip("/")  # "" for the root of the file system
         self.follow_symlinks = follow_symlinks
         self._real = ""
 
     def __repr__(self) -> str:
         return f"<Root {self.directory or '/'}>"
 
-    def stat(self, path: str) -> os.stat_result | Lack:
-        """Look at `path`, which starts with a slash."""
+    def stat(self, path: str) -> os.stat_result | FileError:
+        """Return the status of `path`, which starts with a slash."""
         try:
             return os.stat(self.directory + path)
         except OSError as error:
-            return lack_of(error)
-        except ValueError:  # a name that no file system takes
-            return Lack.MISSING
+            return file_error_of(error)
+        except ValueError:  # a name that no file system allows
+            return FileError.MISSING
 
-    def open_file(self, path: str) -> tuple[int, os.stat_result] | Lack:
-        """Open a regular file inside the root: the descriptor, owned by the caller, and its status."""
+    def open_file(self, path: str) -> tuple[int, os.stat_result] | FileError:
+        """Open a regular file below the root. Return its descriptor, which the caller owns, and its status."""
         opened = self.open_again(path)
-        if not isinstance(opened, Lack) and not self._is_inside(path, *opened):
+        if not isinstance(opened, FileError) and not self._is_inside(path, *opened):
             os.close(opened[0])
-            return Lack.OUTSIDE
+            return FileError.OUTSIDE
         return opened
 
-    def open_again(self, path: str) -> tuple[int, os.stat_result] | Lack:
-        """As `open_file`, but without looking where it lies: the caller compares its identity with one known inside."""
+    def open_again(self, path: str) -> tuple[int, os.stat_result] | FileError:
+        """Open a file without checking where it lies: the caller compares its identity with one checked before."""
         try:
             file = os.open(self.directory + path, _OPEN_FLAGS)
         except OSError as error:
-            return lack_of(error)
+            return file_error_of(error)
         except ValueError:
-            return Lack.MISSING
+            return FileError.MISSING
         status = os.fstat(file)
         if stat.S_ISREG(status.st_mode):
             return file, status
         os.close(file)
-        return Lack.MISSING
+        return FileError.MISSING
 
     def has_directory(self, path: str) -> bool:
-        """Whether the directory `path` lies inside the root."""
+        """Return whether the directory `path` lies below the root."""
         return self.follow_symlinks or self._holds(os.path.realpath(self.directory + path))
 
     def _is_inside(self, path: str, file: int, status: os.stat_result) -> bool:
@@ -117,7 +118,7 @@ class Root:
             return True
         try:
             real = os.readlink(f"/proc/self/fd/{file}")
-        except OSError:  # not Linux: resolve by name, and see that it is the file that was opened
+        except OSError:  # not Linux: resolve the name, and check that it is the file that was opened
             real = os.path.realpath(self.directory + path)
             try:
                 if not os.path.samestat(os.lstat(real), status):
@@ -127,7 +128,7 @@ class Root:
         return self._holds(real)
 
     def _holds(self, real: str) -> bool:
-        """Whether a resolved path lies below the root, which is resolved anew when it seems not to."""
+        """Return whether a resolved path lies below the root. The root is resolved again if it seems not to."""
         if (real + "/").startswith(self._real + "/") and self._real:
             return True
         self._real = os.path.realpath(self.directory or "/").rstrip("/")
