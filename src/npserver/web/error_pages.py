@@ -1,6 +1,6 @@
-"""Error pages: small, in the form the client asked for, and without a word about our inside.
+"""Error pages: small, in the media type that the client prefers, and without internal details.
 
-Called for every request that the server itself fails (`web.server.exchange_base`), and for bytes that are no request.
+Used for every request that the server itself fails (`web.server.exchange_base`), and for bytes that are not a request.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ small{{opacity:.5}}</style>
 
 
 def phrase(status: int) -> str:
-    """Give a status code's name (RFC 9110 §15)."""
+    """Return the reason phrase of a status code (RFC 9110 §15); "Error" if it has none."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:
@@ -41,13 +41,13 @@ def phrase(status: int) -> str:
 
 
 def render(status: int, accept: bytes, request_id: str) -> tuple[bytes, bytes]:
-    """Make the page of a status: its fields and its body.
+    """Return the fields and the body of the page for a status.
 
     Args:
-        accept: the request's Accept field, empty if it sent none: the page is then plain text.
-        request_id: shown so that a user can name it; empty for none.
+        accept: the value of Accept in the request; if empty, the page is plain text.
+        request_id: shown on the page, for users who report the error; empty for none.
     """
-    if b"html" in accept[:64]:  # what browsers send; the rest is weighed
+    if b"html" in accept[:64]:  # as browsers send; other values are negotiated
         media_type = "text/html"
     else:
         media_type = choose_media_type(accept, _OFFERED)

@@ -1,11 +1,11 @@
-"""Finding the rule for a request: by host, then by the longest matching path, at a cost that no number of rules raises.
+"""Routing: finds the rule for a host and a path. The cost does not grow with the number of rules.
 
-`web.compile` makes one router per listener; `web.server.front` asks it once per distinct request head. Pure.
+`web.compile` makes one router per listener; `web.server.front` calls it once per distinct request head. Pure.
 
 A pattern is a path that matches exactly (`/health`) or, with a star at its end, everything below (`/api/**` and
 `/api/*` match `/api`, `/api/` and `/api/v1/x`). Hosts are exact names, wildcards (`*.example.com`, any depth) or any.
-The host narrows first: the rules of the exact name are tried, then those of the longest wildcard, and so on to those
-of any host.
+The host comes first: the rules of the exact name are tried, then those of the longest matching wildcard, of shorter
+ones, and last those of any host.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ T = TypeVar("T")
 
 ANY_HOST = ""
 _STARS = ("/**", "/*")
-_UNWRITTEN = regex(rb"[^A-Za-z0-9\-._~/%:@!$&'()+,;=\[\]|\\]")  # what a request target cannot hold: encoded
+_NOT_IN_TARGET = regex(rb"[^A-Za-z0-9\-._~/%:@!$&'()+,;=\[\]|\\]")  # not allowed in a request target: percent-encoded
 
 
 class Pattern(Struct, frozen=True):
-    """A compiled path pattern. `path` is canonical; a prefix has no slash at its end: that of everything is empty."""
+    """A compiled path pattern. `path` is canonical; a prefix has no slash at its end, or is empty to match all."""
 
     path: str
     is_prefix: bool
@@ -37,7 +37,7 @@ class Pattern(Struct, frozen=True):
 
 
 def parse_pattern(text: str) -> Pattern:
-    """Read a path pattern. Raises: ValueError with what is wrong."""
+    """Parse a path pattern. Raises: ValueError."""
     if text in ("*", "**"):
         return Pattern("", True)
     if not text.startswith("/"):
@@ -47,9 +47,9 @@ def parse_pattern(text: str) -> Pattern:
     if "*" in path:
         raise ValueError(f"path {clip(text)}: a star is allowed only at the end, as in '/api/**'")
     if "?" in path or "#" in path:
-        raise ValueError(f"path {clip(text)} must not hold a query or a fragment")
+        raise ValueError(f"path {clip(text)} must not contain a query or a fragment")
     try:
-        canonical = canonical_path(_UNWRITTEN.sub(lambda found: b"%%%02X" % ord(found[0]), (path or "/").encode()))
+        canonical = canonical_path(_NOT_IN_TARGET.sub(lambda found: b"%%%02X" % ord(found[0]), (path or "/").encode()))
     except BadRequest as error:
         raise ValueError(f"path {clip(text)}: {error}") from None
     if star:
@@ -58,7 +58,7 @@ def parse_pattern(text: str) -> Pattern:
 
 
 def parse_host(text: str) -> str:
-    """Give a host pattern in the form requests have: `example.com`, `*.example.com`, `` for any. Raises: ValueError."""
+    """Return a host pattern in lower-case ASCII: `example.com`, `*.example.com`, or "" for any. Raises: ValueError."""
     if text in ("*", ""):
         return ANY_HOST
     name = text.removeprefix("*.")
@@ -83,14 +83,14 @@ class _Paths(Generic[T]):
         self.longest = 0  # characters of the longest prefix
 
     def find(self, path: str) -> T | None:
-        """Give the value of the most specific pattern."""
+        """Return the value of the most specific pattern that matches; None if none does."""
         value = self.exact.get(path)
         if value is not None:
             return value
         prefixes = self.prefixes
         longest = self.longest
         if len(path) > longest:
-            # Cut at a segment's end, so that long paths cost no more than the longest pattern.
+            # Cut at the end of a segment, so that long paths cost no more than the longest pattern.
             if path[longest] != "/":
                 longest = path.rfind("/", 0, longest)
             path = path[: max(longest, 0)]
@@ -105,7 +105,7 @@ class Router(Generic[T]):
     """Values by host and path pattern.
 
     Args:
-        entries: (host, pattern, value); the first of two that nothing tells apart counts.
+        entries: (host, pattern, value); of two with the same host and pattern, the first is used.
     """
 
     __slots__ = ("_any", "_hosts", "_wildcards", "duplicates")
@@ -114,7 +114,7 @@ class Router(Generic[T]):
         self._hosts: dict[str, _Paths[T]] = {}
         self._wildcards: dict[str, _Paths[T]] = {}
         self._any: _Paths[T] = _Paths()
-        #: Values that can never be found, each with the one found in its place.
+        #: Values that are never found, each with the value that is found instead.
         self.duplicates: list[tuple[T, T]] = []
         for host, pattern, value in entries:
             self._add(host, pattern, value)
@@ -134,7 +134,7 @@ class Router(Generic[T]):
             paths.longest = max(paths.longest, len(pattern.path))
 
     def find(self, host: str, path: str) -> T | None:
-        """Give the value for a canonical path on a lower-case host, None if no pattern matches."""
+        """Return the value for a lower-case host and a canonical path; None if no pattern matches."""
         # hot: static-varied
         if self._hosts and (paths := self._hosts.get(host)) is not None and (value := paths.find(path)) is not None:
             return value

@@ -1,8 +1,9 @@
-"""Templates: text of the config with `$variables` that a request fills in.
+"""Templates: text in the config with `$variables` that are replaced by values of the request.
 
-`compile_template` is called by the compilers of handlers and by `web.middleware.headers` at load time; what it gives is
-called per request. `$name` and `${name}` are variables, `$$` is a dollar sign. Values are free of CR, LF and NUL, so
-none can end a header line."""
+The compilers of handlers and `web.middleware.headers` call `compile_template`; the compiled template is called for each
+request. `$name` and `${name}` are variables, `$$` is a dollar sign. CR, LF and NUL are removed from values, so that
+they cannot end a header line.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ def _query(exchange: Exchange) -> str:
 
 
 def _client_subject(exchange: Exchange) -> str:
-    """The subject of a verified client certificate, as `CN=joe,O=Example`."""
+    """Return the subject of a verified client certificate, such as `CN=joe,O=Example`."""
     tls: Any = exchange.tls
     certificate = tls.getpeercert() if tls is not None else None
     parts = [part for rdn in certificate.get("subject", ()) for part in rdn] if certificate else []
@@ -73,17 +74,17 @@ VARIABLES: Mapping[str, Template] = {
 
 
 def is_constant(text: str) -> bool:
-    """Whether a text means the same for every request."""
+    """Return whether a text has no variables, so that it is the same for every request."""
     return not variable_names(text)
 
 
 def variable_names(text: str) -> set[str]:
-    """Give the names of the variables in a text, known or not."""
+    """Return the names of the variables in a text, known or not."""
     return {match[2] or match[3] or "" for match in _REFERENCE.finditer(text) if not match[1]}
 
 
 def compile_template(text: str, others: Mapping[str, Template] | None = None) -> Template:
-    """Compile a text with variables; `others` adds to the known ones or takes their place.
+    """Compile a text with variables. `others` are additional variables, or replace known ones.
 
     Raises: ValueError for a variable that does not exist.
     """
@@ -110,7 +111,7 @@ def _variable(name: str, known: Mapping[str, Template], text: str) -> Template:
 
 
 def _joined(pieces: list[str | Template]) -> Template:
-    """Join pieces, neighbouring constants first."""
+    """Return a template that joins pieces. Neighbouring constants are joined now."""
     merged: list[str | Template] = []
     for piece in pieces:
         if isinstance(piece, str) and merged and isinstance(merged[-1], str):

@@ -1,8 +1,9 @@
-"""One request on its way through the proxy: target, connection, answer, another attempt where that is allowed.
+"""One proxied request: choosing a target, connecting to it, passing the response back, and retrying after a failure.
 
-Made by `web.handlers.proxy.handler.ProxyHandler` for each exchange. It is the sink of the upstream's answer and the
-source of the client's, so every piece is passed on as it comes and each side slows the other;
-`web.handlers.proxy.upload` does the same for the body sent. What may be tried again stands in `upstream.retry`."""
+Made by `web.handlers.proxy.handler.ProxyHandler` for each exchange. It is the response sink of the upstream client and
+the response source of the exchange: data is passed on as it arrives, and a slow client slows the upstream down.
+`web.handlers.proxy.upload` does the same for the request body. `upstream.retry` decides which failures are retried.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from npserver.net.proxy_protocol import encode_v1, encode_v2
 from npserver.runtime.tasks import spawn
 from npserver.upstream.http1 import HttpClient
 from npserver.upstream.retry import RETRIED_STATUSES, classify, is_stale
-from npserver.web.handlers.proxy.proxy import PassedHead, Proxy
+from npserver.web.handlers.proxy.proxy import ForwardedHead, Proxy
 from npserver.web.handlers.proxy.request_head import upgrade_of
 from npserver.web.handlers.proxy.tunnel import open_tunnel
 from npserver.web.handlers.proxy.upgrade import switch_fault
@@ -30,14 +31,14 @@ if TYPE_CHECKING:
 
 
 class ProxyCall(Struct, eq=False):
-    """One exchange's way to an upstream and back."""
+    """One request to an upstream, with all its attempts."""
 
-    # tried, attempts     targets that failed, and how many were tried
-    # head                of the request as passed on
-    # target, client      in use now; None before, between and after attempts
+    # tried, attempts     the targets that failed, and the number of attempts
+    # head                of the request as it is forwarded
+    # target, client      of the current attempt; None between attempts
     # upload              the request's body, if it has one
-    # is_started          the answer's head has gone to the client
-    # is_over             nothing more is to be done for the exchange
+    # is_started          whether the response head has been sent to the client
+    # is_over             whether the exchange has been answered or has failed
 
     proxy: Proxy
     exchange: Exchange
@@ -56,13 +57,13 @@ class ProxyCall(Struct, eq=False):
     # ── attempts ──
 
     def use(self, target: Target, *, fresh: bool = False) -> None:
-        """Send the request to `target`, over an idle connection if there is one."""
+        """Send the request to `target`, over an idle connection if there is one and `fresh` is not set."""
         # hot: proxy-small
         exchange, proxy = self.exchange, self.proxy
         request = exchange.request
         kept = request.handler_cache
         if (
-            type(kept) is PassedHead
+            type(kept) is ForwardedHead
             and kept.proxy is proxy and kept.target is target and kept.client_ip == exchange.client_ip
         ):  # fmt: skip
             self.head = kept.head
@@ -127,7 +128,7 @@ class ProxyCall(Struct, eq=False):
             upload.send(client, self.head)
 
     def _try_again(self, error: UpstreamError, target: Target, *, sent: bool) -> None:
-        """An attempt has failed without an answer: try another target, or give up."""
+        """Try another target after an attempt that got no response, or fail the exchange."""
         self._release()
         failure = classify(error.phase, timeout=error.timeout)
         if not self.proxy.retry.allows(failure, self.attempts, repeatable=self._is_repeatable(), sent=sent):
@@ -143,36 +144,36 @@ class ProxyCall(Struct, eq=False):
             self._fail(error)
 
     def _is_repeatable(self) -> bool:
-        """Whether the request may be sent twice, and all of it that was sent is still at hand."""
+        """Return whether the request may be sent again, and all of its body that was sent is still in memory."""
         return self.upload.replay is not None if self.upload is not None else self.exchange.request.is_idempotent
 
     # ── the request's body ──
 
     def request_pause(self) -> None:
-        """The upstream does not keep up."""
+        """Called when the buffer towards the upstream is full."""
         if self.upload is not None:
             self.upload.pause()
 
     def request_resume(self) -> None:
-        """It does again."""
+        """Called when that buffer has room again."""
         if self.upload is not None:
             self.upload.resume()
 
     def upload_lost(self) -> None:
-        """The client broke off; the exchange is being ended already."""
+        """Called when the client has broken off its request body; the exchange is already ending."""
         self.cancel()
 
-    # ── the answer: upstream to client ──
+    # ── the response: upstream to client ──
 
     def response_interim(self, head: ResponseHead) -> None:
-        """100 lets the body come; others are passed on."""
+        """Called for a 1xx response: 100 starts the upload, others are passed on."""
         if head.status != 100:
             self.exchange.inform(head.status, head.fields)
         elif self.upload is not None:
-            self.upload.go_on()
+            self.upload.continue_received()
 
     def response_whole(self, head: ResponseHead, body: bytes) -> None:
-        """The answer, all of it."""
+        """Called with a complete response that arrived in one read."""
         # hot: proxy-small
         self.client = None
         target, exchange, proxy = self.target, self.exchange, self.proxy
@@ -184,7 +185,7 @@ class ProxyCall(Struct, eq=False):
             exchange.respond(head.status, head.fields, body)
             return
         status = head.status
-        if status in RETRIED_STATUSES and self._retries_status(status):
+        if status in RETRIED_STATUSES and self._retry_for_status(status):
             return
         self.is_over = True
         if self.upload is not None:
@@ -202,10 +203,10 @@ class ProxyCall(Struct, eq=False):
             exchange.respond(status, fields, body)
 
     def response_start(self, head: ResponseHead) -> None:
-        """The answer's head."""
+        """Called with the head of a response whose body follows."""
         target = self.target
         assert target is not None
-        if head.status in RETRIED_STATUSES and self._retries_status(head.status):
+        if head.status in RETRIED_STATUSES and self._retry_for_status(head.status):
             return
         self.is_started = True
         fields = head.fields
@@ -215,17 +216,17 @@ class ProxyCall(Struct, eq=False):
         self.exchange.start(head.status, fields, length, self)
 
     def response_data(self, data: bytes) -> None:
-        """A piece of the answer."""
+        """Called with the next data of the body."""
         self.exchange.write(data)
 
     def response_end(self, trailers: bytes) -> None:
-        """The answer is complete."""
+        """Called when the response is complete."""
         self.client = None
         self._end()
         self.exchange.finish(trailers)
 
     def response_switch(self, head: ResponseHead, early: bytes) -> None:
-        """101: the connection becomes a tunnel."""
+        """Called for a 101 response: the connection becomes a tunnel."""
         client, target, exchange = self.client, self.target, self.exchange
         assert client is not None
         assert target is not None
@@ -249,7 +250,7 @@ class ProxyCall(Struct, eq=False):
         )
 
     def response_lost(self, error: UpstreamError) -> None:
-        """No answer, or not all of it."""
+        """Called when the connection failed before the response was complete."""
         client, target = self.client, self.target
         assert client is not None
         assert target is not None
@@ -273,8 +274,8 @@ class ProxyCall(Struct, eq=False):
         else:
             self._try_again(error, target, sent=True)
 
-    def _retries_status(self, status: int) -> bool:
-        """Whether an answer of 502, 503 or 504 is dropped and another target asked."""
+    def _retry_for_status(self, status: int) -> bool:
+        """Send the request to another target after a 502, 503 or 504. Return False if that is not possible."""
         if not self.proxy.retry.allows(str(status), self.attempts, repeatable=self._is_repeatable(), sent=True):
             return False
         assert self.target is not None
@@ -293,20 +294,20 @@ class ProxyCall(Struct, eq=False):
         self.use(next_target)
         return True
 
-    # ── the client's side of the answer ──
+    # ── called by the exchange as the source of its response ──
 
     def pause(self) -> None:
-        """The client does not keep up."""
+        """Called when the buffer towards the client is full."""
         if self.client is not None and self.is_started:
             self.client.pause_reading()
 
     def resume(self) -> None:
-        """It does again."""
+        """Called when the buffer has room again."""
         if self.client is not None:
             self.client.resume_reading()
 
     def cancel(self) -> None:
-        """The client is gone."""
+        """Called when the client has disconnected."""
         if self.is_over:
             return
         client, self.client = self.client, None
@@ -317,21 +318,21 @@ class ProxyCall(Struct, eq=False):
     # ── the end ──
 
     def fail_without_target(self, error: UpstreamError | None = None) -> None:
-        """Tell the client that there is no target (left), and when to come back."""
+        """Answer 503, with the time after which a target may be available again."""
         upstream = self.proxy.upstream
         reason = f"no target of upstream {upstream.name} left"
         if error is not None:
-            reason += f"; the last: {error}"
+            reason += f"; last error: {error}"
         self._end()
         self.exchange.fail(503, reason, f"upstreams.{upstream.name}", b"Retry-After: %d\r\n" % upstream.retry_after_s())
 
     def _fail(self, error: UpstreamError) -> None:
-        """Tell the client that the upstream did not serve."""
+        """Answer 502, or 504 after a timeout."""
         self._end()
         self.exchange.fail(504 if error.timeout else 502, f"upstream {error}", error.key or "proxy_pass")
 
     def _end(self) -> None:
-        """Nothing more is to be done here for the exchange."""
+        """Stop the upload and release the target."""
         self.is_over = True
         if self.upload is not None:
             self.upload.stop()
@@ -345,7 +346,7 @@ class ProxyCall(Struct, eq=False):
 
 
 def _proxy_header(exchange: Exchange, version: str) -> bytes:
-    """The PROXY header that tells the upstream who the client is, and the address it reached."""
+    """Return the PROXY protocol header, with the client's address and the address that it connected to."""
     if not exchange.client_port:  # a Unix socket
         return encode_v1(None, None) if version == "v1" else encode_v2(None, None)
     source = exchange.client_ip, exchange.client_port

@@ -1,9 +1,9 @@
-"""Fast path of plain requests through the proxy: no exchange while the upstream answers in one read.
+"""Fast path for plain proxied requests: skips the exchange while the upstream answers in one read.
 
-Most requests have no body, find an idle connection to their target, and are answered whole in one read. A `DirectCall`
-stands in for the exchange with the client's connection, and receives the upstream's answer. With anything else - an
-answer in pieces, a target that fails, a client that goes - it falls back to an ordinary `ProxyCall` with an exchange.
-Begun by `web.handlers.proxy.handler`. Without it a small proxied answer costs 8 % more (docs/performance.md).
+Most requests have no body, find an idle connection to their target, and are answered in one read. For these a
+`DirectCall` takes the place of the exchange in the client's connection. In any other case (a response in pieces, a
+failing target, a client that disconnects) it falls back to an ordinary `ProxyCall` with an exchange. Started by
+`web.handlers.proxy.handler`. Without it a small proxied response costs 8 % more (docs/performance.md).
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ NO_EXCHANGE = cast("Exchange", None)  # until it has fallen back
 
 
 class DirectCall(ProxyCall, eq=False, kw_only=True):
-    """A plain request's way to an upstream and back."""
+    """A plain request to an upstream, without an exchange until it falls back."""
 
-    # started          when, by the monotonic clock; 0 if nothing is logged
-    # has_fallen_back  it has an exchange, and is an ordinary call
+    # started          time of the request, by the monotonic clock; 0 if there is no access log
+    # has_fallen_back  whether it has an exchange and acts as an ordinary `ProxyCall`
 
     connection: DirectConnectionRole
     request: Request
@@ -41,7 +41,7 @@ class DirectCall(ProxyCall, eq=False, kw_only=True):
     unsent_bytes: ClassVar[int] = 0
 
     def fall_back(self) -> Http1ExchangeRole:
-        """Become an ordinary call."""
+        """Create the exchange and continue as an ordinary `ProxyCall`."""
         self.has_fallen_back = True
         exchange = self.connection.exchange_for(self.request, self.route, self.started, instead_of=self)
         self.exchange = cast("Exchange", exchange)
@@ -53,28 +53,28 @@ class DirectCall(ProxyCall, eq=False, kw_only=True):
     # ── called by the client's connection, as for an exchange ──
 
     def connection_lost(self) -> None:
-        """The client is gone."""
+        """Called when the client has disconnected."""
         self.fall_back().connection_lost()
 
     def eof_received(self) -> None:
-        """The client has ended its side."""
+        """Called when the client has closed its side of the connection."""
         self.fall_back().eof_received()
 
     def pause_writing(self) -> None:
-        """The transport's buffer is full of earlier answers; there is nothing of this one yet."""
+        """Ignore a full write buffer: it holds earlier responses, and nothing of this one."""
 
     def resume_writing(self) -> None:
-        """The transport's buffer has room again."""
+        """Ignore that the write buffer has room again."""
 
-    # ── the answer: upstream to client ──
+    # ── the response: upstream to client ──
 
     def response_whole(self, head: ResponseHead, body: bytes) -> None:
-        """Write the answer, if it has come whole and is to be passed on as it is."""
+        """Write a complete response that needs no changes; otherwise fall back."""
         # hot: proxy-small
         connection = self.connection
         context = connection.context
         if self.has_fallen_back or not head.is_plain or connection.read_all or context.draining:
-            self._ordinary()
+            self._ensure_exchange()
             ProxyCall.response_whole(self, head, body)
             return
         target, route = self.target, self.route
@@ -96,25 +96,25 @@ class DirectCall(ProxyCall, eq=False, kw_only=True):
         connection.exchange_ended()
 
     def response_interim(self, head: ResponseHead) -> None:
-        """Fall back: 1xx."""
-        self._ordinary()
+        """Fall back for a 1xx response."""
+        self._ensure_exchange()
         ProxyCall.response_interim(self, head)
 
     def response_start(self, head: ResponseHead) -> None:
-        """Fall back: the answer comes in pieces."""
-        self._ordinary()
+        """Fall back for a response that arrives in pieces."""
+        self._ensure_exchange()
         ProxyCall.response_start(self, head)
 
     def response_switch(self, head: ResponseHead, early: bytes) -> None:
-        """Fall back: 101, though nobody asked."""
-        self._ordinary()
+        """Fall back for a 101 response, which the request did not ask for."""
+        self._ensure_exchange()
         ProxyCall.response_switch(self, head, early)
 
     def response_lost(self, error: UpstreamError) -> None:
-        """Fall back: no answer, or not all of it."""
-        self._ordinary()
+        """Fall back when the connection failed before the response was complete."""
+        self._ensure_exchange()
         ProxyCall.response_lost(self, error)
 
-    def _ordinary(self) -> None:
+    def _ensure_exchange(self) -> None:
         if not self.has_fallen_back:
             self.fall_back()

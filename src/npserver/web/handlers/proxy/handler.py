@@ -1,4 +1,4 @@
-"""The handler of `proxy` rules: begins a call to an upstream for each request."""
+"""The handler of `proxy` rules: starts a `ProxyCall` or a `DirectCall` for each request."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from npserver.http.request import NO_BODY
 from npserver.runtime.deadlines import NEVER
 from npserver.web.handlers.proxy.call import ProxyCall
 from npserver.web.handlers.proxy.direct import NO_EXCHANGE, DirectCall
-from npserver.web.handlers.proxy.proxy import PassedHead
+from npserver.web.handlers.proxy.proxy import ForwardedHead
 from npserver.web.handlers.proxy.upload import Upload
 from npserver.web.server.http1.state import HANDLER
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class ProxyHandler:
-    """Passes the requests of a rule on to its upstream."""
+    """Forwards the requests of a rule to its upstream."""
 
     __slots__ = ("proxy",)
 
@@ -33,7 +33,7 @@ class ProxyHandler:
         return f"<ProxyHandler {self.proxy.upstream!r}>"
 
     def handle(self, exchange: Exchange) -> None:
-        """Pass the request on."""
+        """Forward the request."""
         # hot: proxy-small
         proxy = self.proxy
         call = ProxyCall(proxy, exchange)
@@ -48,7 +48,7 @@ class ProxyHandler:
             call.fail_without_target()
 
     def direct(self, connection: DirectConnectionRole, request: Request, route: Route) -> bool:
-        """Pass a plain request on without an exchange. Return False if it takes one."""
+        """Forward a plain request without an exchange. Return False if it needs an exchange."""
         # hot: proxy-small
         proxy, front = self.proxy, connection.front
         if not proxy.is_direct or not request.keep_alive or front.trusted is not None:
@@ -67,10 +67,10 @@ class ProxyHandler:
         connection.requests += 1
         connection.state = HANDLER
         connection.deadline = NEVER
-        connection.exchange = call  # type: ignore[misc]  # it answers the same calls, as it has no body
+        connection.exchange = call  # type: ignore[misc]  # it has the methods of an exchange that are called for a request without a body
         idle, kept = target.pool.idle, request.handler_cache
         if (
-            idle and type(kept) is PassedHead
+            idle and type(kept) is ForwardedHead
             and kept.proxy is proxy and kept.target is target and kept.client_ip == client_ip
         ):  # fmt: skip
             head = kept.head
@@ -78,7 +78,7 @@ class ProxyHandler:
             try:
                 head = proxy.compose_kept(request, connection.scheme, client_ip, target) if idle else b""
             except BadRequest:
-                head = b""  # the exchange answers
+                head = b""  # the exchange reports the error
             if not head:
                 call.fall_back()
                 call.use(target)

@@ -1,7 +1,8 @@
-"""A proxy rule compiled: how a target is chosen, how a request's head is passed on, how an answer's fields come back.
+"""A compiled proxy rule: chooses targets, composes the forwarded request heads, and rewrites response fields.
 
-`web.handlers.proxy.handler` has requests passed on by it, `web.handlers.proxy.call` each one of them. The head passed
-on is kept with the request, which the server keeps by its bytes: passing on a repeated request costs a look-up."""
+Used by `web.handlers.proxy.handler` and `web.handlers.proxy.call`. A forwarded head is cached in its `Request`, and the
+server caches requests by their bytes: forwarding a repeated request costs one look-up.
+"""
 
 from __future__ import annotations
 
@@ -38,26 +39,26 @@ if TYPE_CHECKING:
     from npserver.web.middleware.headers.changes import FieldChanges
 
 
-def _write_same_line(of: tuple[str, str, str, bool]) -> bytes:
+def _write_request_line(of: tuple[str, str, str, bool]) -> bytes:
     method, path, query, has_query = of
     return f"{method} {path}{'?' if has_query else ''}{query} HTTP/1.1\r\n".encode("latin-1")
 
 
-#: The request lines passed on for upstreams with the same paths: by method, path, query, and whether there is one.
-_same_lines = Memo(_write_same_line, 2048)
+#: Request lines for upstreams with the same paths as the client's, by method, path, query, and whether it has one.
+_request_lines = Memo(_write_request_line, 2048)
 
 
 @dataclass(frozen=True, slots=True)
 class ProxySettings:
-    """A proxy rule as the config has it; seconds and bytes."""
+    """The settings of a proxy rule."""
 
     client: ClientSettings = field(default_factory=ClientSettings)
     connect_timeout_s: float = 5.0
     connect_key: str = "proxy_timeout_seconds"
     tunnel_idle_s: float = 3600.0
     buffer_size: int = 64 << 10
-    base: str = ""  # path of the target's URI, put before the request's
-    strip: str = ""  # path taken off first
+    base: str = ""  # path of the target's URI, prepended to the path of the request
+    strip: str = ""  # path removed from the start first
     rewrites: tuple[tuple[re.Pattern[str], str], ...] = ()
     preserve_host: bool = False
     forwarded: bool = False
@@ -65,8 +66,8 @@ class ProxySettings:
     changes: FieldChanges | None = None  # the rule's `headers`
 
 
-class PassedHead(Struct, eq=False):
-    """The head of a request as one proxy passes it on to one target for one client; kept with the request."""
+class ForwardedHead(Struct, eq=False):
+    """The head that a proxy forwards to one target for one client, cached in the request."""
 
     proxy: Proxy
     target: Target
@@ -75,7 +76,7 @@ class PassedHead(Struct, eq=False):
 
 
 class Proxy:
-    """One proxy rule: an upstream, and what changes on the way to it and back."""
+    """One proxy rule: an upstream, and the changes to requests and responses."""
 
     def __init__(self, upstream: Upstream, settings: ProxySettings | None = None) -> None:
         self.upstream = upstream
@@ -87,19 +88,19 @@ class Proxy:
             self.settings.base.encode("ascii"), self.settings.strip.encode("ascii"), not self.settings.preserve_host
         )
         self._keeps_path = not (self.settings.base or self.settings.strip or self.settings.rewrites)
-        #: The target of every request, where there is nothing to choose.
+        #: The target of all requests, if the upstream has only one and no sticky cookie.
         self.only_target = upstream.only_target if self.sticky is None else None
         changes = self.settings.changes
-        #: Heads depend on the request, the target and the client only, and may be kept.
+        #: Whether heads depend on the request, the target and the client only, and can be cached.
         self._keeps_heads = self.settings.trusted is None and (changes is None or changes.is_fixed)
-        #: Plain requests may be passed on without an exchange.
+        #: Whether plain requests may be forwarded without an exchange.
         self.is_direct = self._keeps_heads and self.sticky is None
 
     def __repr__(self) -> str:
         return f"<Proxy {self.upstream!r}>"
 
     def choose(self, exchange: Exchange, tried: Container[Target]) -> Target | None:
-        """The target for a request: the one its cookie names, else the balancer's choice."""
+        """Return the target that the request's cookie names, or the balancer's choice; None if there is none."""
         if self.sticky is not None:
             cookie = find_cookie(exchange.request.fields.get(b"cookie", b""), self._sticky_name)
             if cookie is not None:
@@ -109,23 +110,23 @@ class Proxy:
         return self.upstream.pick(exchange.client_ip, exchange.connection_id, tried)
 
     def compose(self, exchange: Exchange, target: Target) -> bytes:
-        """Return the head of the request to pass on, for any exchange. Raises: BadRequest if it cannot be passed on."""
+        """Return the head to forward for an exchange. Raises: BadRequest if the request cannot be forwarded."""
         if self._keeps_heads:
             return self.compose_kept(exchange.request, exchange.scheme, exchange.client_ip, target)
         return self._write_head(exchange.request, exchange.scheme, exchange.client_ip, target, exchange)
 
     def compose_kept(self, request: Request, scheme: str, client_ip: str, target: Target) -> bytes:
-        """Do the same where the head depends on nothing else, and keep it with the request.
+        """Return a head that depends on the arguments alone, and cache it in the request. Raises: BadRequest.
 
-        Most heads never come again: one is kept from its second time on.
+        Most requests are never repeated: the head is cached from the second time on.
         """
         head = self._write_head(request, scheme, client_ip, target, None)
         is_second = request.handler_cache is not None
-        request.handler_cache = PassedHead(self, target, client_ip, head) if is_second else self
+        request.handler_cache = ForwardedHead(self, target, client_ip, head) if is_second else self
         return head
 
     def response_fields(self, exchange: Exchange, target: Target, head: ResponseHead) -> bytes:
-        """The fields of the answer passed back."""
+        """Return the fields of a response, rewritten for the client."""
         fields = head.fields
         if head.needs_rewrite:
             authority = exchange.request.authority.encode("latin-1")
@@ -146,9 +147,9 @@ class Proxy:
         if prepared.is_loop:
             raise BadRequest("the request has passed this server before: a loop", 508, "proxy_pass")
         if self._keeps_path:
-            line = _same_lines[request.method, request.path, request.query, request.has_query]
+            line = _request_lines[request.method, request.path, request.query, request.has_query]
         else:
-            line = f"{request.method} {self._target_of(request)} HTTP/1.1\r\n".encode("latin-1")
+            line = f"{request.method} {self._request_target(request)} HTTP/1.1\r\n".encode("latin-1")
         if settings.preserve_host and request.authority:
             fields = f"Host: {request.authority}\r\n".encode("latin-1")
         else:
@@ -166,8 +167,8 @@ class Proxy:
         upgrade = upgrade_of(request) if request.upgrade else b""
         return line + fields + framing_lines(request, prepared, close=not settings.client.pool_size, upgrade=upgrade)
 
-    def _target_of(self, request: Request) -> str:
-        """The request target for an upstream that has other paths."""
+    def _request_target(self, request: Request) -> str:
+        """Return the request target for an upstream with other paths than the client's."""
         settings = self.settings
         path = request.path
         query = f"?{request.query}" if request.has_query else ""

@@ -1,6 +1,6 @@
-"""Locations and cookies of an upstream's answer, as the client must see them (RFC 9110 §10.2.2, RFC 6265 §4.1). Pure.
+"""Rewriting of Location and Set-Cookie in responses of upstreams (RFC 9110 §10.2.2, RFC 6265 §4.1). Pure.
 
-An application behind a gateway names itself by the address and path under which it was asked; the client knows another.
+An application refers to itself by the host and path of the request that it received. The client knows it by others.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ _COOKIE_ATTRIBUTE = regex(rb"(;[ \t]*)(path|domain)[ \t]*=[ \t]*([^;]*)", re.IGN
 
 @dataclass(frozen=True, slots=True)
 class Relocation:
-    """How the upstream's view of its addresses maps to the client's."""
+    """Maps hosts and paths as the upstream knows them to those that the client knows."""
 
-    base: bytes = b""  # path put before what the upstream is asked for: its own name for our root
-    prefix: bytes = b""  # path taken off what the client asked for
-    rewrites_host: bool = True  # the upstream was asked by its own name, not by the client's
+    base: bytes = b""  # path that the proxy prepends to the path of requests
+    prefix: bytes = b""  # path that the proxy removes from the path of requests
+    rewrites_host: bool = True  # whether the upstream received its own name as Host, not the client's
 
     def rewrite(self, fields: bytes, authority: bytes, client_authority: bytes) -> bytes:
         """Rewrite the location and cookie lines in a block of field lines.
 
         Args:
-            authority: the target's, as its Host field had it.
-            client_authority: the client's.
+            authority: host and port of the target, as sent in Host.
+            client_authority: host and port that the client requested.
         """
         lines = fields.split(b"\r\n")
         for index, line in enumerate(lines):
@@ -43,23 +43,23 @@ class Relocation:
         return b"\r\n".join(lines)
 
     def location(self, value: bytes, authority: bytes, client_authority: bytes) -> bytes:
-        """A URI reference: one to the target itself becomes one below our own root, without host."""
+        """Return a URI reference for the client: one to the target itself becomes a path on this server."""
         if value[:1] == b"/" and value[:2] != b"//":
             return self.path(value)
         match = _ABSOLUTE.fullmatch(value)
         if match is None:
-            return value  # relative to the request's path: right as it is
+            return value  # relative to the path of the request: needs no change
         host = match[1].lower()
         rest = match[2] if match[2][:1] == b"/" else b"/" + match[2]
         if self.rewrites_host and host == authority.lower():
             path = self.path(rest)
-            return path if path[:2] != b"//" else value  # never a reference to another host
+            return path if path[:2] != b"//" else value  # `//name` would refer to another host
         if host == client_authority.lower() and match[2]:
             return value[: match.start(2)] + self.path(rest)
         return value
 
     def path(self, path: bytes) -> bytes:
-        """An absolute path (with query and fragment) as the client must write it."""
+        """Return an absolute path, with query and fragment, for the client."""
         if self.base and _is_below(path, self.base):
             path = path[len(self.base) :] or b"/"
             if path[:1] != b"/":
@@ -69,7 +69,7 @@ class Relocation:
         return path
 
     def cookie(self, value: bytes, authority: bytes) -> bytes:
-        """A Set-Cookie value: its path moved, a domain that is the target's left out (it becomes the client's host)."""
+        """Return a Set-Cookie value with its path mapped, and without a Domain that is the target's host."""
         host = authority.rpartition(b":")[0] if authority[-1:] != b"]" and b":" in authority else authority
 
         def attribute(match: re.Match[bytes]) -> bytes:

@@ -1,7 +1,7 @@
-"""The head of a request as a proxy forwards it (RFC 9110 §7.6): which fields are kept, and those that the proxy writes.
+"""The head of a request as a proxy forwards it (RFC 9110 §7.6): the fields it keeps, and those that it writes.
 
-Hop-by-hop fields are left out, the fields that tell who the client is are written by us, and the framing is that of
-the body that we send. Called by `web.handlers.proxy.handler`. Pure.
+Hop-by-hop fields are removed, the fields that identify the client are written by npserver, and the framing fields
+describe the body that it sends. Called by `web.handlers.proxy.proxy`. Pure.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from npserver.http.request import BY_LENGTH, CHUNKED, NO_BODY, HeaderBlock, Requ
 from npserver.http.request_parser import connection_options
 
 PSEUDONYM = b"npserver"  # our name in Via (RFC 9110 §7.6.3)
-MAX_LOOPS = 8  # a request that has passed us so often is in a loop of proxies
+MAX_LOOPS = 8  # a request that has passed this server so often is in a loop of proxies
 
 _PLAIN_OPTIONS = frozenset((b"", b"keep-alive", b"close"))
 _BODY_EXPECTED = frozenset({"POST", "PUT", "PATCH"})  # send Content-Length: 0 if there is no body (RFC 9110 §8.6)

@@ -1,4 +1,4 @@
-"""A connection after a 101 answer: a relay between client and upstream, with the bookkeeping of both ends."""
+"""Tunnels after a 101 response: relays bytes between client and upstream, and counts and logs them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Whether a 101 answer is one that we asked for (RFC 9110 §7.8, RFC 6455 §4.1). Pure.
+"""Validation of 101 responses of upstreams (RFC 9110 §7.8, RFC 6455 §4.1). Pure.
 
-A connection becomes a tunnel only after this: a 101 that is not meant as one would let a client speak to the upstream
-past all rules.
+A connection becomes a tunnel only after this check: an unrequested 101 would let a client send requests to the
+upstream that bypass all rules.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _ACCEPT = regex(rb"^sec-websocket-accept:[ \t]*([^\r]*?)[ \t]*\r$", re.IGNORECAS
 
 
 def switch_fault(request: Request, asked: bytes, head: ResponseHead) -> str:
-    """What is wrong with a 101 answer; empty if it is right. `asked`: the protocols in the Upgrade field sent."""
+    """Return what is wrong with a 101 response, or "". `asked` is the value of Upgrade that was sent."""
     if not asked:
         return "101 response without an upgrade asked for"
     answered = [one.strip() for one in head.upgrade.split(b",")] if head.upgrade else []

@@ -1,7 +1,8 @@
-"""A request's body on its way to the upstream: framed anew, slowed down where that is slow, sent again if need be.
+"""Sending the request body to the upstream, with backpressure, and sending it again for another attempt.
 
-Made by `web.handlers.proxy.call` for requests that have a body. It takes the body once for all attempts and keeps what
-has come while the request might have to be repeated."""
+Made by `web.handlers.proxy.call` for requests that have a body. It receives the body once for all attempts, and keeps
+it in memory while the request may have to be repeated.
+"""
 
 from __future__ import annotations
 
@@ -15,23 +16,23 @@ if TYPE_CHECKING:
     from npserver.upstream.http1 import HttpClient
     from npserver.web.exchange import Exchange
 
-CONTINUE_S = 1.0  # how long an upstream may take to say 100 Continue before the body is sent all the same
+CONTINUE_S = 1.0  # time to wait for 100 Continue before the body is sent anyway
 
 
 class UploadOwner(Protocol):
-    """Who is told that the client broke off."""
+    """The object to notify when the client breaks off its body."""
 
     def upload_lost(self) -> None:
-        """No more of the body will come; the exchange is being ended already."""
+        """Called when no more of the body will arrive; the exchange is already ending."""
 
 
 class Upload:
     """The body of one request."""
 
-    # client       the connection it goes to, None between attempts
-    # replay       the pieces so far, while the request might be sent again; None: it cannot
-    # deadline     until when 100 Continue is waited for; watched by the sweeper
-    # _unsent      the request's head, until it goes out with the first piece
+    # client       the connection to the upstream; None between attempts
+    # replay       the data received so far; None if the request cannot be sent again
+    # deadline     end of the wait for 100 Continue; checked by the sweeper
+    # _unsent      the head of the request, until it is sent with the first data
 
     __slots__ = (
         "_exchange", "_is_chunked", "_is_done", "_is_receiving", "_limit_bytes", "_owner", "_size", "_trailers",
@@ -55,7 +56,7 @@ class Upload:
     # ── called by the owner ──
 
     def send(self, client: HttpClient, head: bytes) -> None:
-        """Send the head and what there is of the body over `client`, which has begun; go on with what comes."""
+        """Send the head and the body received so far over `client`, after its `begin`, then the rest as it arrives."""
         self.client = client
         if self._is_receiving:
             self._unsent = head
@@ -69,12 +70,12 @@ class Upload:
             self._unsent = head
             self._is_receiving = True
             self._exchange.receive(self)
-        if self._unsent and self.client is client:  # nothing has come yet
+        if self._unsent and self.client is client:  # no data has arrived yet
             self._unsent = b""
             client.write(head)
 
-    def go_on(self) -> None:
-        """The upstream has said 100 Continue."""
+    def continue_received(self) -> None:
+        """Start to send the body, after 100 Continue."""
         if self.deadline is not NEVER:
             self._stop_waiting()
             if self.client is not None:
@@ -82,7 +83,7 @@ class Upload:
                 self._exchange.receive(self)
 
     def hold(self) -> None:
-        """The connection is gone: make the client wait until there is another one."""
+        """Stop receiving from the client until there is another connection to the upstream."""
         self._stop_waiting()
         self.client = None
         self._unsent = b""
@@ -90,24 +91,24 @@ class Upload:
             self._exchange.pause_receiving()
 
     def stop(self) -> None:
-        """Nothing more is to be sent."""
+        """Send nothing more, and free the data kept."""
         self._stop_waiting()
         self.client = None
         self.replay = None
         self._unsent = b""
 
     def pause(self) -> None:
-        """The upstream does not keep up."""
+        """Stop receiving from the client, as the buffer towards the upstream is full."""
         self._exchange.pause_receiving()
 
     def resume(self) -> None:
-        """It does again."""
+        """Resume receiving from the client."""
         self._exchange.resume_receiving()
 
     # ── called by the exchange ──
 
     def body_data(self, data: bytes) -> None:
-        """A piece of the body."""
+        """Called with the next data of the body."""
         if self.replay is not None:
             self._size += len(data)
             if self._size > self._limit_bytes:
@@ -118,21 +119,21 @@ class Upload:
             self._write(self.client, data)
 
     def body_end(self, trailers: bytes) -> None:
-        """The body is complete."""
+        """Called when the body is complete."""
         self._is_done = True
         self._trailers = trailers
         if self.client is not None:
             self._write_end(self.client)
 
     def body_lost(self, reason: str) -> None:
-        """The client broke off."""
+        """Called when the client has broken off the body."""
         self._owner.upload_lost()
 
     # ── called by the sweeper ──
 
     def expire(self, now: float) -> None:
-        """No 100 Continue has come in time: send the body all the same (RFC 9110 §10.1.1)."""
-        self.go_on()
+        """Send the body without having received 100 Continue in time (RFC 9110 §10.1.1)."""
+        self.continue_received()
 
     # ── private ──
 

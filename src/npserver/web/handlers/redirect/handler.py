@@ -1,4 +1,4 @@
-"""Redirects, the handler of `redirect` rules."""
+"""The handler of `redirect` rules."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _SLASHES = "/\\"
 
 
 class RedirectHandler:
-    """Sends clients elsewhere.
+    """Answers with a redirect to another URI.
 
     Args:
-        template: the Location.
-        is_local: the template is a path, so that whatever the request fills in, the client stays on this origin.
-        needs_host: the template asks for the host, which an HTTP/1.0 request may lack.
+        template: makes the value of Location.
+        is_local: whether the template is a path; its variables then must not lead to another origin.
+        needs_host: whether the template uses the host, which an HTTP/1.0 request may lack.
     """
 
     __slots__ = ("_is_local", "_needs_host", "_status", "_template")
@@ -29,9 +29,9 @@ class RedirectHandler:
         self._needs_host = needs_host
 
     def handle(self, exchange: Exchange) -> None:
-        """Answer with the Location."""
+        """Respond with the redirect, or 400 if the host is needed and missing."""
         if self._needs_host and not exchange.request.host:
-            exchange.fail(400, "a redirect needs the host, and the request names none")
+            exchange.fail(400, "the redirect needs a host, but the request has none")
             return
         location = self._template(exchange)
         if self._is_local and location[1:2] in ("/", "\\"):

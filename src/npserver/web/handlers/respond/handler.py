@@ -1,4 +1,4 @@
-"""Fixed answers, the handler of `respond` rules."""
+"""The handler of `respond` rules, and the one for requests that no rule matches."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BODYLESS = frozenset({204, 205, 304})
 
 
 class RespondHandler:
-    """Gives every request the same answer, or one that differs by variables only."""
+    """Sends the same response to every request, except for the values of variables in its body."""
 
     __slots__ = ("_body", "_template", "body", "fields", "status")
 
@@ -26,19 +26,19 @@ class RespondHandler:
         self.body = self._body or b""
 
     def handle(self, exchange: Exchange) -> None:
-        """Answer."""
+        """Send the response."""
         body = self._body
         if body is None:
             body = self._template(exchange).encode("utf-8", "replace")
         exchange.respond(self.status, self.fields, body)
 
     def prepared(self, _: Request) -> RespondHandler | None:
-        """Return itself as the prepared answer if it is the same for every request and has a body."""
+        """Return itself as the prepared response if it is the same for every request and has a body."""
         return self if self.body else None
 
 
 class NotFoundHandler:
-    """Answers requests that no rule is for."""
+    """Answers requests that no rule matches."""
 
     __slots__ = ()
 

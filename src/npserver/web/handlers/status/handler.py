@@ -1,7 +1,7 @@
-"""The `status` handler: npserver's counters as a page, as JSON, and as Prometheus metrics.
+"""The handler of `status` rules: shows npserver's counters as a page, as JSON and as Prometheus metrics.
 
-Any worker answers for all, since the scoreboard is shared. Made by `web.compile`; owns nothing but the time of the
-server's start, which it keeps on the scoreboard so that it outlives reloads and workers.
+Each worker shows the counters of all, since they share the scoreboard. The start time is kept on the scoreboard too, so
+it survives reloads and restarts of workers.
 """
 
 from __future__ import annotations
@@ -51,22 +51,22 @@ class StatusHandler:
             row.slots[self._started_slot] = int(time.time())
 
     def handle(self, exchange: Exchange) -> None:
-        """Answer in the form that `?format=` or Accept asks for."""
+        """Respond in the format that `?format=` or Accept names."""
         request = exchange.request
         if request.method not in ("GET", "HEAD"):
             exchange.fail(405, "the status page can only be read", fields=b"Allow: GET, HEAD\r\n")
             return
         form = parse_qs(request.query).get("format", [""])[0] or _accepted(request.fields.get(b"accept", b""))
-        self._row.publish()  # the other workers' may be a sweep late
-        taken = metrics.samples(self._board)
+        self._row.publish()  # those of other workers may be one sweep old
+        samples = metrics.samples(self._board)
         if form == "html":
-            self._answer(exchange, "text/html; charset=utf-8", self._page(taken), _PAGE_FIELDS)
+            self._answer(exchange, "text/html; charset=utf-8", self._page(samples), _PAGE_FIELDS)
         elif form == "json":
-            self._answer(exchange, "application/json", self._json(taken))
+            self._answer(exchange, "application/json", self._json(samples))
         elif form == "prometheus":
-            self._answer(exchange, metrics.CONTENT_TYPE, self._prometheus(taken))
+            self._answer(exchange, metrics.CONTENT_TYPE, self._prometheus(samples))
         else:
-            exchange.fail(400, "?format= is none of html, json, prometheus")
+            exchange.fail(400, "?format= must be html, json or prometheus")
 
     @property
     def uptime_s(self) -> int:
@@ -79,17 +79,17 @@ class StatusHandler:
         content_type = f"Content-Type: {media_type}\r\nVary: Accept\r\n".encode()
         exchange.respond(200, content_type + _FIELDS + fields, text.encode())
 
-    def _prometheus(self, taken: list[Sample]) -> str:
+    def _prometheus(self, samples: list[Sample]) -> str:
         return (
-            "# HELP npserver_info What is running.\n# TYPE npserver_info gauge\n"
+            "# HELP npserver_info The running version.\n# TYPE npserver_info gauge\n"
             f'npserver_info{{version="{__version__}"}} 1\n'
-            "# HELP npserver_uptime_seconds Time since the start.\n# TYPE npserver_uptime_seconds gauge\n"
-            f"npserver_uptime_seconds {self.uptime_s}\n{metrics.prometheus(taken)}"
+            "# HELP npserver_uptime_seconds Time since the server was started.\n# TYPE npserver_uptime_seconds gauge\n"
+            f"npserver_uptime_seconds {self.uptime_s}\n{metrics.prometheus(samples)}"
         )
 
-    def _json(self, taken: list[Sample]) -> str:
+    def _json(self, samples: list[Sample]) -> str:
         families: dict[str, object] = {}
-        for sample in taken:
+        for sample in samples:
             if sample.labels:
                 entry = families.setdefault(sample.family.name, [])
                 assert isinstance(entry, list)
@@ -98,9 +98,9 @@ class StatusHandler:
                 families[sample.family.name] = sample.value
         return json.dumps({"version": __version__, "uptime_seconds": self.uptime_s, "metrics": families}, indent=1)
 
-    def _page(self, taken: list[Sample]) -> str:
+    def _page(self, samples: list[Sample]) -> str:
         groups: dict[str, list[Sample]] = {}
-        for sample in taken:
+        for sample in samples:
             groups.setdefault(sample.family.name.split("_")[1], []).append(sample)
         tables = "".join(f"<h2>{escape(area)}</h2><table>{_rows(group)}</table>\n" for area, group in groups.items())
         return _PAGE.format(version=__version__, uptime=_span(self.uptime_s), tables=tables)
@@ -115,7 +115,7 @@ def _rows(group: list[Sample]) -> str:
 
 
 def _accepted(accept: bytes) -> str:
-    """The form for an Accept field: a browser names text/html, a script application/json."""
+    """Return the format for an Accept field: browsers name text/html, scripts application/json."""
     if b"text/html" in accept:
         return "html"
     return "json" if b"application/json" in accept else "prometheus"
