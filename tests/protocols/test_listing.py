@@ -66,7 +66,7 @@ async def names(site_: Site, path: str) -> list[str]:
     return [entry["name"] for entry in json.loads(reply.body)["entries"]]
 
 
-async def test_directories_first_then_names_as_people_sort_them(served: Site) -> None:
+async def test_directories_come_first_and_names_are_in_natural_order(served: Site) -> None:
     assert await names(served, "/docs/") == ["alpha", "Zeta", "<b>&\"'.txt", "a2.txt", "a10.txt", "B.txt", "ü ?#%&.txt"]
 
 
@@ -82,7 +82,7 @@ async def test_directories_first_then_names_as_people_sort_them(served: Site) ->
         ("?sort=<script>&order=%00&sort", ["alpha", "Zeta", "big", "mid", "tiny"]),
     ],
 )
-async def test_a_page_is_sorted_as_its_links_ask(tmp_path: Path, query: str, order: list[str]) -> None:
+async def test_a_page_is_sorted_by_its_query(tmp_path: Path, query: str, order: list[str]) -> None:
     root = tmp_path / "www"
     for name, age in (("alpha", 1), ("Zeta", 2)):
         (root / name).mkdir(parents=True)
@@ -96,7 +96,7 @@ async def test_a_page_is_sorted_as_its_links_ask(tmp_path: Path, query: str, ord
         assert await names(served, f"/{query}") == ["alpha", "Zeta", "big", "mid", "tiny"], "JSON stays as it is"
 
 
-async def test_sort_links_turn_the_present_order_around(served: Site) -> None:
+async def test_the_link_of_the_current_order_reverses_it(served: Site) -> None:
     page = Links((await served.ask("/docs/", Accept="text/html")).body)
     links = [link for link in page.links if link.startswith("?")]
     assert links == ["?sort=name&order=desc", "?sort=time&order=desc", "?sort=size&order=desc"]
@@ -105,7 +105,7 @@ async def test_sort_links_turn_the_present_order_around(served: Site) -> None:
     assert "Size ▼" in page.text
 
 
-async def test_json_says_what_things_are(served: Site) -> None:
+async def test_json_lists_types_sizes_and_dates(served: Site) -> None:
     document = json.loads((await served.ask("/docs/", Accept="application/json")).body)
     assert document["path"] == "/docs/"
     assert document["omitted"] == 0
@@ -133,7 +133,7 @@ async def test_the_page_shows_sizes_and_dates_and_needs_no_script(served: Site) 
     assert Links(reply.body).tags <= TAGS
 
 
-async def test_every_link_leads_to_what_it_names(served: Site, root: Path) -> None:
+async def test_every_link_finds_its_file(served: Site, root: Path) -> None:
     reply = await served.ask("/docs/")
     links = [link for link in Links(reply.body).links if link.startswith("./") and link != "./"]
     assert len(links) == 7
@@ -146,7 +146,7 @@ async def test_every_link_leads_to_what_it_names(served: Site, root: Path) -> No
             assert found.body == (root / name[1:]).read_bytes()
 
 
-async def test_hidden_special_and_outside_names_are_left_out(served: Site, root: Path, tmp_path: Path) -> None:
+async def test_hidden_special_and_outside_files_are_not_listed(served: Site, root: Path, tmp_path: Path) -> None:
     os.mkfifo(root / "docs" / "fifo")
     (tmp_path / "secret").mkdir()
     (root / "docs" / "out").symlink_to(tmp_path / "secret")
@@ -157,11 +157,11 @@ async def test_hidden_special_and_outside_names_are_left_out(served: Site, root:
     assert not {"fifo", "out", "dead", ".hidden"} & set(found)
 
 
-async def test_an_index_comes_first(served: Site) -> None:
+async def test_an_index_file_is_sent_instead_of_a_listing(served: Site) -> None:
     assert (await served.ask("/with-index/")).body == b"index"
 
 
-async def test_without_browse_there_is_none(root: Path) -> None:
+async def test_without_browse_there_is_no_listing(root: Path) -> None:
     async with site({"handler": "static", "root": str(root)}) as running:
         assert (await running.ask("/docs/")).status == 404
 
@@ -177,7 +177,9 @@ async def test_head_sends_no_listing(served: Site) -> None:
     assert (await served.ask("/docs/", "HEAD")).status == 200
 
 
-async def test_a_long_listing_is_cut_and_says_so(served: Site, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_long_listing_is_cut_and_counts_the_rest(
+    served: Site, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(listing, "MAX_ITEMS", 3)
     assert len(await names(served, "/docs/")) == 3
     reply: Reply = await served.ask("/docs/", Accept="application/json")
@@ -185,7 +187,7 @@ async def test_a_long_listing_is_cut_and_says_so(served: Site, root: Path, monke
     assert b"and 4 more" in (await served.ask("/docs/")).body
 
 
-async def test_names_that_are_no_unicode(served: Site, root: Path) -> None:
+async def test_names_that_are_not_unicode(served: Site, root: Path) -> None:
     (root / "docs" / os.fsdecode(b"\xff\xfe.txt")).write_bytes(b"odd")
     reply = await served.ask("/docs/")
     link = next(link for link in Links(reply.body).links if "%FF" in link)
@@ -194,7 +196,7 @@ async def test_names_that_are_no_unicode(served: Site, root: Path) -> None:
 
 @settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), min_size=1, max_size=30))
-def test_no_name_breaks_out_of_its_place(name: str) -> None:
+def test_names_are_escaped(name: str) -> None:
     _, page = render([Item(name, False, 1, 0)], "/d/", BY_NAME)
     links = Links(page)
     assert links.tags <= TAGS
@@ -211,7 +213,7 @@ def test_no_name_breaks_out_of_its_place(name: str) -> None:
     [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KB"), (1536, "1.5 KB"), (10_240, "10 KB"), (5 << 20, "5.0 MB"),
      (3 << 30, "3.0 GB"), (2 << 40, "2.0 TB")],
 )  # fmt: skip
-def test_sizes_are_written_for_people(size: int, text: str) -> None:
+def test_sizes_are_written_with_units(size: int, text: str) -> None:
     assert readable_size(size) == text
 
 

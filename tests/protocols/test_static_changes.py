@@ -21,13 +21,13 @@ def rule(root: Path, **more: Any) -> dict[str, Any]:
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Put a new file in the place of an old one, as careful programs do."""
+    """Replace a file atomically by a new one, as careful programs do."""
     path.with_suffix(".new").write_bytes(content)
     os.replace(path.with_suffix(".new"), path)
 
 
 class Opens:
-    """Counts how often files of a directory are looked at and opened."""
+    """Counts the `stat` and `open` calls for files of a directory."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
         self.stats = 0
@@ -48,7 +48,7 @@ class Opens:
 
 
 class TestFreshness:
-    async def test_within_the_interval_a_small_file_is_not_looked_at(
+    async def test_a_small_file_is_not_checked_within_the_interval(
         self, root: Path, settled: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async with site(rule(root), file_cache={"check_interval": 60}) as running:
@@ -60,7 +60,7 @@ class TestFreshness:
             assert (seen.stats, seen.opens) == (0, 0)
             client.close()
 
-    async def test_a_large_one_is_opened_but_not_searched_for(
+    async def test_a_large_file_is_opened_but_not_looked_up_within_the_interval(
         self, root: Path, settled: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async with site(rule(root, gzip=False), file_cache={"check_interval": 60}) as running:
@@ -71,7 +71,7 @@ class TestFreshness:
             assert (seen.stats, seen.opens) == (0, 1)
             client.close()
 
-    async def test_after_it_every_change_is_seen(self, root: Path, settled: None) -> None:
+    async def test_every_change_is_seen_after_the_interval(self, root: Path, settled: None) -> None:
         async with site(rule(root), file_cache={"check_interval": 0}) as running:
             client = await running.connect()
             tags = set()
@@ -87,8 +87,8 @@ class TestFreshness:
             assert (await client.ask("/f.txt")).body == b"again"
             client.close()
 
-    async def test_a_file_that_comes_before_another_is_found(self, root: Path, settled: None) -> None:
-        """By `try_files` or as an index: that the one answered with so far is unchanged does not settle it."""
+    async def test_a_new_file_earlier_in_the_search_order_is_found(self, root: Path, settled: None) -> None:
+        """With `try_files` or several index names, it is not enough that the file sent so far is unchanged."""
         (root / "page").write_bytes(b"second choice")
         (root / "new").mkdir()
         (root / "d").mkdir()
@@ -103,7 +103,7 @@ class TestFreshness:
                 assert (await client.ask(path)).body == b"first choice"
             client.close()
 
-    async def test_an_unchanged_file_keeps_what_was_made_of_it(
+    async def test_an_unchanged_file_keeps_its_representations(
         self, root: Path, settled: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         made = 0
@@ -131,7 +131,7 @@ class TestFreshness:
             (root / "f.txt").write_bytes(b"second")
             assert (await running.ask("/f.txt")).body == b"second"
 
-    async def test_a_sibling_that_appears_or_goes_is_seen(self, root: Path, settled: None) -> None:
+    async def test_an_added_or_removed_sibling_is_noticed(self, root: Path, settled: None) -> None:
         async with site(rule(root), file_cache={"check_interval": 0}) as running:
             assert "Vary" in await running.ask("/big.txt")
             (root / "big.txt.gz").write_bytes(b"from the sibling")
@@ -142,10 +142,10 @@ class TestFreshness:
 
 class TestWhileItIsSent:
     @pytest.mark.parametrize("interval", [0, 60])
-    async def test_a_large_file_replaced_is_sent_with_its_own_fields(
+    async def test_a_replaced_large_file_is_sent_with_its_own_fields(
         self, root: Path, settled: None, interval: int
     ) -> None:
-        """Also within the interval: its descriptor is compared with what the fields were made of."""
+        """Within the interval too: the identity of the opened file is compared with that of the entry."""
         async with site(rule(root, gzip=False), file_cache={"check_interval": interval}) as running:
             old = await running.ask("/big.txt")
             replace(root / "big.txt", TEXT[:-31])
@@ -155,7 +155,7 @@ class TestWhileItIsSent:
             part = await running.ask("/big.txt", Range="bytes=-5")
             assert part["Content-Range"] == f"bytes {len(TEXT) - 36}-{len(TEXT) - 32}/{len(TEXT) - 31}"
 
-    async def test_a_file_that_shrinks_meanwhile_ends_in_a_closed_connection(self, root: Path) -> None:
+    async def test_a_file_that_shrinks_while_sent_closes_the_connection(self, root: Path) -> None:
         size = 30_000_000
         file = root / "huge.bin"
         with file.open("wb") as stream:
@@ -175,7 +175,7 @@ class TestWhileItIsSent:
 
     @pytest.mark.parametrize("uses_kernel", [True, False])
     @pytest.mark.parametrize("wanted", ["bytes=0-", "bytes=5-14999999,16000000-29999999"])
-    async def test_one_overwritten_in_its_place_is_not_sent_as_a_mixture(
+    async def test_a_file_overwritten_while_sent_is_not_sent_as_a_mixture(
         self, root: Path, monkeypatch: pytest.MonkeyPatch, uses_kernel: bool, wanted: str
     ) -> None:
         monkeypatch.setattr(sendfile.FileSender, "uses_kernel", uses_kernel)
@@ -194,7 +194,7 @@ class TestWhileItIsSent:
             assert received < 28_000_000
             client.close()
 
-    async def test_one_that_grows_meanwhile_is_sent_as_it_was(self, root: Path) -> None:
+    async def test_a_file_that_grows_while_sent_is_sent_with_its_old_size(self, root: Path) -> None:
         content = os.urandom(1000) * 20_000
         (root / "huge.log").write_bytes(content)
         async with site(rule(root)) as running:
@@ -206,7 +206,7 @@ class TestWhileItIsSent:
             assert await client.at_end() == content
             client.close()
 
-    async def test_a_file_that_vanishes_meanwhile_is_sent_whole(self, root: Path) -> None:
+    async def test_a_file_deleted_while_sent_is_sent_whole(self, root: Path) -> None:
         content = os.urandom(1000) * 20_000
         (root / "huge.bin").write_bytes(content)
         async with site(rule(root)) as running:
@@ -236,7 +236,7 @@ class TestWhileItIsSent:
         assert reply.body == b"changed again!"
         assert reply["Content-Length"] == str(len(reply.body))
 
-    async def test_one_that_never_stops_changing_is_503(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_a_file_that_never_stops_changing_is_503(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         real_pread = os.pread
         count = 0
 
@@ -250,7 +250,7 @@ class TestWhileItIsSent:
         async with site(rule(root)) as running:
             assert (await running.ask("/f.txt")).status == 503
 
-    async def test_one_replaced_before_it_is_compressed_is_compressed_again(
+    async def test_a_file_replaced_before_compression_is_compressed_again(
         self, root: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         original = files.Files.read
@@ -269,7 +269,7 @@ class TestWhileItIsSent:
         assert reply["ETag"] == plain["ETag"][:-1] + '-gzip"'
 
 
-async def test_siblings_are_not_searched_for_while_their_directory_is_unchanged(
+async def test_siblings_are_not_looked_up_while_the_directory_is_unchanged(
     root: Path, settled: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with site(rule(root), file_cache={"check_interval": 0}) as running:
@@ -281,7 +281,7 @@ async def test_siblings_are_not_searched_for_while_their_directory_is_unchanged(
         client.close()
 
 
-async def test_a_sibling_brought_up_to_date_in_its_place_is_used(root: Path, settled: None) -> None:
+async def test_a_sibling_updated_in_place_is_used(root: Path, settled: None) -> None:
     (root / "big.txt.gz").write_bytes(b"older")
     os.utime(root / "big.txt.gz", (0, 0))
     async with site(rule(root), file_cache={"check_interval": 0}) as running:

@@ -1,4 +1,4 @@
-"""Compressing files for those who ask, within bounded memory."""
+"""Compression of static files, within bounded memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def rule(root: Path) -> dict[str, Any]:
 
 
 class TestCompressing:
-    async def test_those_who_ask_at_once_share_the_work(
+    async def test_concurrent_requests_share_one_compression(
         self, root: Path, settled: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         made = 0
@@ -39,7 +39,7 @@ class TestCompressing:
         assert {gzip.decompress(reply.body) for reply in replies} == {TEXT}
         assert made == 1
 
-    async def test_a_client_that_goes_meanwhile_harms_nobody(self, root: Path) -> None:
+    async def test_a_client_that_disconnects_does_not_affect_others(self, root: Path) -> None:
         async with site(rule(root)) as running:
             for _ in range(5):
                 client = await running.connect()
@@ -60,7 +60,7 @@ class TestCompressing:
             client.close()
 
     @pytest.mark.parametrize("memory", [0, "16k"])
-    async def test_with_little_memory_the_answers_are_the_same(self, root: Path, settled: None, memory: Any) -> None:
+    async def test_responses_are_the_same_with_a_small_cache(self, root: Path, settled: None, memory: Any) -> None:
         async with site(rule(root), file_cache={"max_size": memory}) as running:
             for _ in range(3):
                 assert (await running.ask("/f.txt")).body == b"old content"
@@ -68,7 +68,7 @@ class TestCompressing:
                 assert gzip.decompress((await running.ask("/big.txt", Accept_Encoding="gzip")).body) == TEXT
                 assert (await running.ask("/f.txt", Range="bytes=0-2")).body == b"old"
 
-    def test_without_isal_zlib_does_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_zlib_is_used_without_isal(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "isal", None)
         compression.compressor.cache_clear()
         try:

@@ -1,4 +1,4 @@
-"""Directories, prefixes, fallbacks and `try_files`: which file a request means."""
+"""Finding the file of a request: directories, prefixes, fallbacks and `try_files`."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class TestPrefix:
          ("/usermedia/../index.html", 200, b"home"), ("/a%20b.txt", 404, None), ("/usermediax/", 404, None),
          ("/usermedia/usermedia/", 404, None), ("/index.html", 200, b"home")],
     )  # fmt: skip
-    async def test_the_prefix_is_taken_off(self, media: Site, target: str, status: int, body: bytes | None) -> None:
+    async def test_the_prefix_is_removed(self, media: Site, target: str, status: int, body: bytes | None) -> None:
         reply = await media.ask(target)
         assert reply.status == status
         if body is not None:
@@ -107,7 +107,7 @@ class TestFallbackAndTryFiles:
             assert (await running.ask("/app/route", If_None_Match=reply["ETag"])).status == 304
             assert (await running.ask("/app", "POST")).status == 405
 
-    async def test_random_paths_leave_no_trace_in_the_cache(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_random_paths_are_not_cached(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(files, "UNSETTLED_NS", 0)
         rule = {"handler": "static", "root": str(root), "try_files": ["$path", "/index.html"]}
         caches: list[cache.FileCache] = []
@@ -144,7 +144,7 @@ class TestFallbackAndTryFiles:
                 if body is not None:
                     assert reply.body == body
 
-    async def test_a_status_of_its_own(self, root: Path) -> None:
+    async def test_try_files_may_end_with_a_status(self, root: Path) -> None:
         async with site({"handler": "static", "root": str(root), "try_files": ["$path", "=410"]}) as running:
             assert (await running.ask("/gone")).status == 410
 
@@ -160,7 +160,7 @@ class TestFallbackAndTryFiles:
             for host in ("..", "private", "a.example/.."):
                 assert (await running.ask("/f", Host=host)).status in (400, 404)
 
-    async def test_below_a_prefix_paths_are_the_root_s(self, root: Path) -> None:
+    async def test_try_files_below_a_prefix_are_relative_to_the_root(self, root: Path) -> None:
         rule = {"handler": "static", "path": "/app/**", "root": str(root), "try_files": ["$path", "/docs/index.html"]}
         async with site(rule) as running:
             assert (await running.ask("/app/index.html")).body == b"home"

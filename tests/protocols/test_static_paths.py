@@ -20,7 +20,7 @@ SECRET = b"secret outside the root"
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A directory to serve, with a secret beside it."""
+    """A directory to serve, with a secret file outside it."""
     directory = tmp_path / "www"
     (directory / "docs" / "deep").mkdir(parents=True)
     (directory / "index.html").write_bytes(b"home")
@@ -153,13 +153,13 @@ class TestSymbolicLinks:
             assert (await running.ask("/dir/")).body == SECRET
             assert (await running.ask("/dir"))["Location"] == "/dir/"
 
-    async def test_loops_and_dead_ends_are_missing(self, served: Site, root: Path) -> None:
+    async def test_link_loops_and_dangling_links_are_404(self, served: Site, root: Path) -> None:
         (root / "loop").symlink_to("loop")
         (root / "dead").symlink_to("nowhere")
         assert (await served.ask("/loop")).status == 404
         assert (await served.ask("/dead")).status == 404
 
-    async def test_the_root_itself_may_be_a_link_that_is_changed(self, root: Path, tmp_path: Path) -> None:
+    async def test_the_root_may_be_a_link_that_changes(self, root: Path, tmp_path: Path) -> None:
         (tmp_path / "next").mkdir()
         (tmp_path / "next" / "index.html").write_bytes(b"next release")
         current = tmp_path / "current"
@@ -170,8 +170,8 @@ class TestSymbolicLinks:
             os.replace(tmp_path / "new", current)
             assert (await running.ask("/")).body == b"next release"
 
-    async def test_a_directory_swapped_for_a_link_leads_nowhere(self, root: Path, tmp_path: Path) -> None:
-        """Even for a file that the cache knows."""
+    async def test_a_directory_replaced_by_a_link_does_not_lead_outside(self, root: Path, tmp_path: Path) -> None:
+        """Even for a file that is cached."""
         (root / "docs" / "f").write_bytes(b"inside")
         async with site({"handler": "static", "root": str(root)}, file_cache={"check_interval": 0}) as running:
             assert (await running.ask("/docs/f")).body == b"inside"
@@ -179,7 +179,7 @@ class TestSymbolicLinks:
             (root / "docs").symlink_to("../private")
             assert (await running.ask("/docs/f")).status == 403
 
-    def test_where_proc_is_missing_names_are_resolved(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_names_are_resolved_without_proc(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (root / "file").symlink_to(root.parent / "secret")
 
         def unavailable(path: str) -> str:
@@ -200,7 +200,7 @@ def _resolve(path: str) -> str:
 
 
 class TestWhatIsNoFile:
-    async def test_special_files_are_never_waited_for(self, served: Site, root: Path, socket_dir: Path) -> None:
+    async def test_special_files_never_block(self, served: Site, root: Path, socket_dir: Path) -> None:
         os.mkfifo(root / "fifo")
         (root / "null").symlink_to("/dev/null")
         (root / "terminal").symlink_to("/dev/tty")
@@ -211,7 +211,7 @@ class TestWhatIsNoFile:
             assert (await served.ask(f"/{name}")).status == 404
         listener.close()
 
-    async def test_a_fifo_that_takes_a_file_s_place_is_not_waited_for(self, root: Path) -> None:
+    async def test_a_fifo_that_replaces_a_file_does_not_block(self, root: Path) -> None:
         (root / "big").write_bytes(b"x" * 100_000)
         async with site({"handler": "static", "root": str(root)}, file_cache={"check_interval": 60}) as running:
             assert (await running.ask("/big")).status == 200
@@ -234,7 +234,9 @@ class TestWhatIsNoFile:
         monkeypatch.setattr(os, "open", refusing)
         assert (await served.ask("/")).status == 403
 
-    async def test_no_descriptors_left_is_503_and_recovers(self, served: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_running_out_of_descriptors_is_503_and_recovers(
+        self, served: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         client = await served.connect()
 
         def exhausted(path: Any, flags: int, *rest: Any) -> int:

@@ -21,13 +21,13 @@ _ACCEPT = regex(rb"^sec-websocket-accept:[ \t]*([^\r]*?)[ \t]*\r$", re.IGNORECAS
 def switch_fault(request: Request, asked: bytes, head: ResponseHead) -> str:
     """Return what is wrong with a 101 response, or "". `asked` is the value of Upgrade that was sent."""
     if not asked:
-        return "101 response without an upgrade asked for"
+        return "101 response, but no upgrade was requested"
     answered = [one.strip() for one in head.upgrade.split(b",")] if head.upgrade else []
     if not answered:
         return "101 response without Upgrade and Connection"
     wanted = {one.strip() for one in asked.split(b",")}
     if not wanted.issuperset(answered):
-        return "101 response to another protocol than asked for"
+        return "101 response with a protocol that was not requested"
     key = request.fields.get(b"sec-websocket-key")
     if b"websocket" in answered and key is not None:
         expected = b64encode(sha1(key + _GUID, usedforsecurity=False).digest())

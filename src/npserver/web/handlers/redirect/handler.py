@@ -16,7 +16,7 @@ class RedirectHandler:
 
     Args:
         template: makes the value of Location.
-        is_local: whether the template is a path; its variables then must not lead to another origin.
+        is_local: whether the template is a path; the redirect then stays on this origin, whatever its variables are.
         needs_host: whether the template uses the host, which an HTTP/1.0 request may lack.
     """
 

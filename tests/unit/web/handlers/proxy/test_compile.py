@@ -1,4 +1,4 @@
-"""Proxy rules and upstreams compiled, and the messages about those that are wrong."""
+"""Compiling proxy rules and upstreams, and the messages for invalid ones."""
 
 from __future__ import annotations
 

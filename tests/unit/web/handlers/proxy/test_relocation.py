@@ -1,4 +1,4 @@
-"""Locations and cookies as the client must see them (RFC 9110 §10.2.2, RFC 6265 §4.1)."""
+"""Rewriting of Location and Set-Cookie for the client (RFC 9110 §10.2.2, RFC 6265 §4.1)."""
 
 from __future__ import annotations
 

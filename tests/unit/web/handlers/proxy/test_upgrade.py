@@ -43,11 +43,11 @@ def test_one_of_several_protocols_may_be_chosen() -> None:
 @pytest.mark.parametrize(
     ("lines", "asked", "words"),
     [
-        (UPGRADE, b"", "without an upgrade asked for"),
+        (UPGRADE, b"", "no upgrade was requested"),
         (b"", b"websocket", "without Upgrade and Connection"),
         (b"Upgrade: websocket\r\n", b"websocket", "without Upgrade and Connection"),
-        (b"Upgrade: h2c\r\nConnection: Upgrade\r\n", b"websocket", "to another protocol"),
-        (b"Upgrade: websocket, h2c\r\nConnection: Upgrade\r\n", b"websocket", "to another protocol"),
+        (b"Upgrade: h2c\r\nConnection: Upgrade\r\n", b"websocket", "with a protocol that was not requested"),
+        (b"Upgrade: websocket, h2c\r\nConnection: Upgrade\r\n", b"websocket", "with a protocol that was not requested"),
         (UPGRADE, b"websocket", "wrong Sec-WebSocket-Accept"),
         (UPGRADE + b"Sec-WebSocket-Accept: AAAA\r\n", b"websocket", "wrong Sec-WebSocket-Accept"),
         (UPGRADE + b"Sec-WebSocket-Accept: %b\r\n" % ACCEPT * 2, b"websocket", "wrong Sec-WebSocket-Accept"),

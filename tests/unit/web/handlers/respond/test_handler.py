@@ -1,4 +1,4 @@
-"""Fixed answers, and those made of variables."""
+"""Fixed responses, and those with variables."""
 
 from __future__ import annotations
 

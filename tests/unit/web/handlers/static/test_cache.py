@@ -18,7 +18,7 @@ class TestCache:
         entry.by_coding["identity"] = plain
         return entry
 
-    def test_memory_is_bounded_and_the_unused_go_first(self) -> None:
+    def test_memory_is_bounded_and_unused_entries_are_evicted_first(self) -> None:
         table = EntryTable()
         cache = FileCache(4 * (ENTRY_BYTES + 1000))
         for name in "abcd":
@@ -31,7 +31,7 @@ class TestCache:
         assert "/b" not in table.by_request
         assert cache.bytes <= cache.max_bytes
 
-    def test_what_is_used_goes_too_when_all_is(self) -> None:
+    def test_used_entries_are_evicted_if_all_are_used(self) -> None:
         table = EntryTable()
         cache = FileCache(10 * (ENTRY_BYTES + 1000))
         for number in range(1000):
@@ -39,7 +39,7 @@ class TestCache:
             assert cache.bytes <= cache.max_bytes
         assert len(table.by_path) == 10
 
-    def test_an_entry_takes_an_older_one_s_place(self) -> None:
+    def test_an_entry_replaces_an_older_one_for_the_same_file(self) -> None:
         table = EntryTable()
         cache = FileCache(1 << 20)
         first, second = self.entry(table, "a", 10), self.entry(table, "a", 20)
@@ -52,7 +52,7 @@ class TestCache:
         cache.drop(first)
         assert table.by_path == {"a": second}
 
-    def test_few_paths_lead_to_one_entry(self) -> None:
+    def test_the_request_paths_of_an_entry_are_bounded(self) -> None:
         table = EntryTable()
         cache = FileCache(1 << 20)
         entry = self.entry(table, "a", 10)
@@ -64,7 +64,7 @@ class TestCache:
         assert table.by_request == {}
         assert cache.bytes == 0
 
-    def test_one_that_is_not_kept_is_not_linked(self) -> None:
+    def test_an_uncached_entry_is_not_linked(self) -> None:
         table = EntryTable()
         cache = FileCache(0)
         entry = self.entry(table, "a", 10)

@@ -1,4 +1,4 @@
-"""The page and the numbers of status rules."""
+"""The page, the JSON and the metrics of `status` rules."""
 
 from __future__ import annotations
 
