@@ -1,4 +1,4 @@
-"""Services of the controller: run until cancelled, begun again when they fail."""
+"""Services of the controller run until cancelled, and are restarted with back-off when they fail."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def test_services_are_replaced() -> None:
     assert (old.starts, new.starts) == (1, 1)
 
 
-async def test_a_failing_service_starts_again_after_longer_and_longer_pauses(
+async def test_a_failing_service_is_restarted_after_growing_pauses(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(service_runner, "FIRST_PAUSE_S", 0.001)
