@@ -1,4 +1,4 @@
-"""Where a config comes from, and its text again."""
+"""The source of a config, and reading it again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits of the operating system, and who the process is."""
+"""Limits of the operating system, and the user and group of the process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loop of a process, and its heap."""
+"""The event loop of a process, and the settings of the C allocator."""
 
 from __future__ import annotations
 
