@@ -125,6 +125,96 @@ class TestHandler:
         assert "## Handler clock" in run(environment, tmp_path, "schema", "-markdown").stdout
 
 
+class TestMiddleware:
+    """The key `maintenance`."""
+
+    @pytest.fixture(autouse=True)
+    def maintenance(self, packages: Path) -> None:
+        install(packages, example(1))
+
+    def config(self, **keys: object) -> str:
+        config = json.loads(_CONFIG.findall(_PAGE)[1])
+        config["dispatch"][0].update(keys)
+        return json.dumps(config, indent=1)
+
+    def test_it_stands_before_the_handler(
+        self,
+        program: Callable[..., Program],
+        free_port: Callable[[], int],
+        environment: dict[str, str],
+        tmp_path: Path,
+    ) -> None:
+        port = free_port()
+        config = self.config().replace("8080", str(port))
+        program(config=config, env=environment, listens=[f"http://127.0.0.1:{port}"])
+        assert get(port) == (200, b"in service")
+        (tmp_path / "maintenance.flag").touch()
+        assert get(port)[0] == 503
+        (tmp_path / "maintenance.flag").unlink()
+        assert get(port) == (200, b"in service")
+
+    @pytest.mark.parametrize(
+        ("keys", "message"),
+        [
+            (
+                {"maintenence": "x"},
+                ":10:4: unknown key 'maintenence' in handler 'respond'; did you mean 'maintenance'?",
+            ),
+            ({"maintenance": 3}, ":9:19: 'maintenance': expected a string, got 3"),
+            ({"maintenance": ""}, ":9:19: 'maintenance' must be the name of a file"),
+        ],
+    )
+    def test_a_check_knows_its_key(
+        self, keys: dict[str, object], message: str, environment: dict[str, str], tmp_path: Path
+    ) -> None:
+        (tmp_path / "c.json").write_text(self.config(**keys))
+        found = run(environment, tmp_path, "check", "c.json")
+        assert found.stderr.splitlines() == [f"c.json{message}"]
+        assert found.returncode == 2
+
+    def test_the_schema_has_its_key_in_every_http_rule(self, environment: dict[str, str], tmp_path: Path) -> None:
+        definitions = json.loads(run(environment, tmp_path, "schema").stdout)["$defs"]
+        assert definitions["StaticRule"]["properties"]["maintenance"]["type"] == "string"
+        assert "maintenance" in definitions["ProxyRule"]["properties"]
+        assert "maintenance" not in definitions["ForwardRule"]["properties"]
+        assert "| `maintenance` | string |" in run(environment, tmp_path, "schema", "-markdown").stdout
+
+    @pytest.mark.parametrize(
+        ("source", "reason"),
+        [
+            ("X = 1", ": 'm:X' is not an AddedMiddleware: AttributeError: 'int' object has no attribute 'value'"),
+            ("import xyz", " cannot be imported from 'm:X': ModuleNotFoundError: No module named 'xyz'"),
+        ],
+    )
+    def test_a_broken_package_gives_one_clear_line(
+        self, source: str, reason: str, packages: Path, environment: dict[str, str], tmp_path: Path
+    ) -> None:
+        project = example(1)["pyproject.toml"].replace("npserver_maintenance:MAINTENANCE", "m:X")
+        project = project.replace("npserver_maintenance", "m").replace("maintenance =", "upkeep =")
+        project = project.replace("npserver-maintenance", "npserver-upkeep")
+        install(packages, {"pyproject.toml": project, "m.py": source})
+        (tmp_path / "c.json").write_text(
+            '{"dispatch": [{"handler": "status", "upkeep": 1}], "listen": ["http://:8080"]}'
+        )
+        checked = run(environment, tmp_path, "check", "c.json")
+        assert checked.stderr.splitlines() == [
+            f"c.json:1:37: middleware 'upkeep' of package npserver-upkeep 1.0{reason}"
+        ]
+
+
+def test_a_place_next_to_unknown_middleware_is_an_error(
+    packages: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    files = example(1)
+    files["npserver_maintenance.py"] = files["npserver_maintenance.py"].replace('after="networks"', 'before="nets"')
+    install(packages, files)
+    (tmp_path / "c.json").write_text(_CONFIG.findall(_PAGE)[1])
+    checked = run(environment, tmp_path, "check", "c.json")
+    order = "headers, error_pages, networks, basic_auth"
+    expected = f"c.json:3:77: middleware 'maintenance' is to stand next to 'nets', which is none of {order}"
+    assert checked.stderr.splitlines() == [expected]
+
+
 @pytest.mark.parametrize(
     ("source", "reason"),
     [

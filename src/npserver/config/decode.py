@@ -17,7 +17,6 @@ from npserver.config.section import Section
 from npserver.config.shape import (
     Choice,
     Either,
-    Key,
     Kind,
     Many,
     Part,
@@ -31,6 +30,7 @@ from npserver.config.shape import (
 from npserver.config.units import parse_seconds, parse_size
 from npserver.errors import clip
 from npserver.guess import get_close_matches
+from npserver.web.config import HttpRule
 
 
 class Fault(Struct, frozen=True):
@@ -125,7 +125,8 @@ class Decoder(Struct):
 
     def _part(self, value: dict[str, Any], struct: type[Section], path: Path, tag: str = "") -> Any:
         keys = part_keys(struct)
-        attributes = {}
+        attributes: dict[str, Any] = {}
+        added: dict[str, Any] = {}  # by middleware of installed packages
         for name, one in value.items():
             if (key := keys.get(name)) is not None:
                 faults_before = len(self.faults)
@@ -135,11 +136,31 @@ class Decoder(Struct):
                 elif len(path) == 0:
                     self.gone.add(name)
             elif not tag or name != tag:
-                self._fault((*path, name), self._unknown_key(name, keys, struct, path), is_key=True)
+                self._unknown(name, one, struct, path, added)
+        if added:
+            attributes["added"] = added
         if missing := [f'"{key.name}"' for key in keys.values() if key.required and key.name not in value]:
             self._fault(path, f"{_owner(struct, path)} needs {' and '.join(missing)}", is_key=True)
         is_whole = all(key.attribute in attributes for key in keys.values() if key.required)
         return struct(**attributes) if is_whole else None
+
+    def _unknown(self, name: str, value: Any, struct: type[Section], path: Path, added: dict[str, Any]) -> None:
+        """Convert the value of a key that `struct` lacks into `added`, if middleware of an installed package has it."""
+        place = (*path, name)
+        others: tuple[str, ...] = ()
+        if issubclass(struct, HttpRule):
+            from npserver.config import extensions
+
+            try:
+                key = extensions.added_key(name)
+            except extensions.ExtensionError as error:
+                return self._fault(place, str(error), is_key=True)
+            if key is not None:
+                if (converted := self.convert(value, key.shape, place)) is not None:
+                    added[name] = converted
+                return None
+            others = extensions.names(extensions.MIDDLEWARE)
+        return self._fault(place, self._unknown_key(name, [*part_keys(struct), *others], struct, path), is_key=True)
 
     def _tagged(self, value: dict[str, Any], shape: Tagged, path: Path) -> Any:
         tag, options = shape.tag, shape.options
@@ -172,7 +193,7 @@ class Decoder(Struct):
         hint = did_you_mean(chosen, known) or f"; expected one of {expected}"
         return self._fault((*path, tag), f"unknown {tag} {clip(chosen)}{hint}")
 
-    def _unknown_key(self, name: str, keys: dict[str, Key], struct: type[Section], path: Path) -> str:
+    def _unknown_key(self, name: str, keys: list[str], struct: type[Section], path: Path) -> str:
         others = _other_handlers(name, struct)
         if others:
             own = struct.__struct_config__.tag

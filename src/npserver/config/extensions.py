@@ -1,7 +1,9 @@
-"""Handlers of other installed packages, found by their entry points in the group `npserver.handlers`.
+"""Handlers and middleware of other installed packages, found by their entry points.
 
-The name of an entry point is the handler's; it leads to a `web.handlers.kinds.HandlerKind`. Entry points are looked up
-only when a rule names a handler that npserver does not have, and by `npserver schema`: other starts pay nothing.
+In the group `npserver.handlers` an entry point has the name of the handler and leads to its
+`web.handlers.kinds.HandlerKind`. In the group `npserver.middleware` it has the name of the key that is added to every
+HTTP rule, and leads to a `web.middleware.order.AddedMiddleware`. Entry points are looked up only when a config has a
+handler or a key that npserver does not know, and by `npserver schema`: other starts pay nothing.
 """
 
 from __future__ import annotations
@@ -10,11 +12,11 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from npserver.config.shape import Part, Tagged, part_keys
+from npserver.config.shape import Key, Part, Tagged, make_key, part_keys
 from npserver.web.config import HttpRule
 
-#: Entry point groups, by the key of the config whose values they extend.
-GROUPS = {"handler": "npserver.handlers"}
+HANDLER, MIDDLEWARE = "handler", "middleware"
+GROUPS = {HANDLER: "npserver.handlers", MIDDLEWARE: "npserver.middleware"}
 
 
 class ExtensionError(ValueError):
@@ -22,44 +24,61 @@ class ExtensionError(ValueError):
 
 
 @cache
-def names(key: str) -> tuple[str, ...]:
-    """Return the values that installed packages add to a key such as `handler`."""
-    return tuple(sorted({point.name for point in _points(key)}))
+def names(kind: str) -> tuple[str, ...]:
+    """Return the names of the extensions of a kind, `handler` or `middleware`."""
+    return tuple(sorted({point.name for point in _points(kind)}))
 
 
 @cache
-def find(key: str, name: str) -> Any:
-    """Return the object that adds `name` to the values of `key`; None if no package does.
+def find(kind: str, name: str) -> Any:
+    """Return the extension of this kind and name; None if no installed package has it.
 
     Raises: ExtensionError if it cannot be imported, or is not what it should be.
     """
-    found = {point.value: point for point in _points(key) if point.name == name}
+    found = {point.value: point for point in _points(kind) if point.name == name}
     if not found:
         return None
     point = next(iter(found.values()))
-    label = f"{key} {name!r} of {_package(point)}"
+    label = f"{kind} {name!r} of {_package(point)}"
     if len(found) > 1:
         others = " and ".join(sorted(_package(one) for one in found.values()))
-        raise ExtensionError(f"{key} {name!r} is provided by {others}: uninstall one of them")
+        raise ExtensionError(f"{kind} {name!r} is provided by {others}: uninstall one of them")
     try:
         extension = point.load()
     except Exception as error:  # whatever a foreign module raises
         raise ExtensionError(f"{label} cannot be imported from {point.value!r}: {_explain(error)}") from error
+    wanted = "a HandlerKind" if kind == HANDLER else "an AddedMiddleware"
     try:
-        section = extension.section
-        part_keys(section)
-        config = section.__struct_config__
+        fault = _handler_fault(extension, name) if kind == HANDLER else _middleware_fault(extension, name)
     except Exception as error:
-        raise ExtensionError(f"{label}: {point.value!r} is not a HandlerKind: {_explain(error)}") from error
-    if not issubclass(section, HttpRule) or (config.tag_field, config.tag) != (key, name):
-        wanted = f"HttpRule with tag_field={key!r} and tag={name!r}"
-        raise ExtensionError(f"{label}: its section {section.__name__} must be a subclass of {wanted}")
+        raise ExtensionError(f"{label}: {point.value!r} is not {wanted}: {_explain(error)}") from error
+    if fault:
+        raise ExtensionError(f"{label}: {fault}")
     return extension
+
+
+def added_key(name: str) -> Key | None:
+    """Return the key `name` that middleware adds to every HTTP rule; None if none does. Raises: ExtensionError."""
+    extension = find(MIDDLEWARE, name)
+    return None if extension is None else _added(name, extension)
+
+
+def added_keys() -> list[Key]:
+    """Return all keys that middleware adds to HTTP rules; what cannot be used is left out."""
+    found = []
+    for name in names(MIDDLEWARE):
+        try:
+            key = added_key(name)
+        except ExtensionError:
+            continue
+        if key is not None:
+            found.append(key)
+    return found
 
 
 def part(shape: Tagged, name: str) -> Part | None:
     """Return the section that an installed package adds to a shape. Raises: ExtensionError."""
-    if shape.tag not in GROUPS or (extension := find(shape.tag, name)) is None:
+    if shape.tag != HANDLER or (extension := find(HANDLER, name)) is None:
         return None
     return Part(extension.section)
 
@@ -67,7 +86,7 @@ def part(shape: Tagged, name: str) -> Part | None:
 def parts(shape: Tagged) -> dict[str, Part]:
     """Return all options of a shape, those of installed packages included; what cannot be used is left out."""
     found = dict(shape.options)
-    for name in names(shape.tag) if shape.tag in GROUPS else ():
+    for name in names(HANDLER) if shape.tag == HANDLER else ():
         try:
             added = part(shape, name)
         except ExtensionError:
@@ -80,17 +99,37 @@ def parts(shape: Tagged) -> dict[str, Part]:
 def faults() -> list[str]:
     """Return what is wrong with installed extensions."""
     found = []
-    for key in GROUPS:
-        for name in names(key):
+    for kind in GROUPS:
+        for name in names(kind):
             try:
-                find(key, name)
+                find(kind, name)
             except ExtensionError as error:
                 found.append(str(error))
     return found
 
 
-def _points(key: str) -> tuple[EntryPoint, ...]:
-    return tuple(entry_points(group=GROUPS[key]))
+def _handler_fault(extension: Any, name: str) -> str:
+    """Return what is wrong with a `HandlerKind`, or nothing."""
+    section = extension.section
+    part_keys(section)
+    config = section.__struct_config__
+    if not issubclass(section, HttpRule) or (config.tag_field, config.tag) != (HANDLER, name):
+        return f"its section {section.__name__} must be an HttpRule with tag_field={HANDLER!r} and tag={name!r}"
+    return ""
+
+
+def _middleware_fault(extension: Any, name: str) -> str:
+    """Return what is wrong with an `AddedMiddleware`, or nothing."""
+    _added(name, extension)
+    return "" if callable(extension.compile) else "its 'compile' must be a function"
+
+
+def _added(name: str, extension: Any) -> Key:
+    return make_key(name, name, extension.value, required=False, default=None)
+
+
+def _points(kind: str) -> tuple[EntryPoint, ...]:
+    return tuple(entry_points(group=GROUPS[kind]))
 
 
 def _package(point: EntryPoint) -> str:

@@ -12,6 +12,7 @@ from npserver.config.schema import Config
 from npserver.config.section import Section
 from npserver.config.shape import Choice, Either, Key, Kind, Many, Part, Scalar, Shape, Table, Tagged, part_keys
 from npserver.config.units import Seconds, Size
+from npserver.web.config import HttpRule
 
 #: Whatever the schema calls a JSON object, for `$defs`.
 Node = dict[str, Any]
@@ -69,7 +70,7 @@ def _object(struct: type[Section], definitions: Node, tag: tuple[str, str] | Non
     properties: Node = {}
     if tag is not None:
         properties[tag[0]] = {"const": tag[1], "description": "what the rule does"}
-    for key in keys:
+    for key in [*keys, *(extensions.added_keys() if issubclass(struct, HttpRule) else ())]:
         properties[key.name] = _property(key, definitions)
     required = [key.name for key in keys if key.required]
     return {

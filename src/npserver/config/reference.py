@@ -31,6 +31,7 @@ are errors; `npserver check` says everything that is wrong at once, each as `fil
 
 """
 
+_HEADINGS = ["| key | takes | default | meaning |", "|---|---|---|---|"]
 _WORDS = {
     Kind.TEXT: "string",
     Kind.WHOLE: "whole number",
@@ -43,11 +44,11 @@ _WORDS = {
 
 
 def reference(*, with_extensions: bool = False) -> str:
-    """Make the whole page; `with_extensions` adds the handlers of other installed packages."""
+    """Make the whole page; `with_extensions` adds the handlers and keys of other installed packages."""
     sections: dict[str, str] = {}
     _section("The config file", Config, "", sections)
     if with_extensions:
-        from npserver.config.extensions import parts
+        from npserver.config.extensions import added_keys, parts
 
         dispatch = part_keys(Config)["dispatch"].shape
         assert isinstance(dispatch, Many)
@@ -55,6 +56,9 @@ def reference(*, with_extensions: bool = False) -> str:
         every = Tagged(dispatch.item.tag, parts(dispatch.item))
         for struct, note in _parts(every):
             _section(_title(struct), struct, note, sections)
+        if added := added_keys():
+            title = "Keys that installed packages add to HTTP rules"
+            sections[title] = "\n".join([f"## {title}", "", *_HEADINGS, *map(_row, added)]) + "\n"
     return _INTRODUCTION + "\n".join(sections.values())
 
 
@@ -65,7 +69,7 @@ def _section(title: str, struct: type[Section], note: str, sections: dict[str, s
     keys = list(part_keys(struct).values())
     lines = [f"## {title}", "", (struct.__doc__ or "").strip(), ""]
     lines += [note, ""] if note else []
-    lines += ["| key | takes | default | meaning |", "|---|---|---|---|"]
+    lines += _HEADINGS
     lines += [_row(key) for key in keys if key.name != "$schema"]
     sections[title] = "\n".join(lines) + "\n"
     for key in keys:

@@ -17,6 +17,9 @@ def D(  # noqa: N802 - reads as a keyword beside each type
     return Meta(description=text, ge=ge, le=le, extra={"needs": needs, "opaque": opaque})
 
 
+HIDDEN = Meta(extra={"hidden": True})  # marks an attribute that is not a key of the config
+
+
 class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base of all config objects: immutable, unknown keys are errors."""
 

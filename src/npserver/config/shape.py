@@ -111,19 +111,24 @@ def part_keys(struct: type[Section]) -> dict[str, Key]:
     """The keys of an object, by their names in the config."""
     keys = {}
     for one in fields(struct):
-        meta = _meta(one.type)
-        shape = _shape(one.type, _bound(meta.ge), _bound(meta.le))
-        extra = meta.extra or {}
-        if (opaque := extra.get("opaque")) and isinstance(shape, Table):
-            shape = Table(shape.value, opaque)
+        if (_meta(one.type).extra or {}).get("hidden"):
+            continue
         if one.default_factory is not msgspec.NODEFAULT:
             default = one.default_factory()
         else:
             default = None if one.default is msgspec.NODEFAULT else one.default
-        keys[one.encode_name] = Key(
-            one.encode_name, one.name, shape, meta.description or "", extra.get("needs", ""), one.required, default
-        )
+        keys[one.encode_name] = make_key(one.encode_name, one.name, one.type, required=one.required, default=default)
     return keys
+
+
+def make_key(name: str, attribute: str, annotation: Any, *, required: bool, default: Any) -> Key:
+    """Make a key from its annotation. Raises: KeyError for a type that keys cannot have."""
+    meta = _meta(annotation)
+    extra = meta.extra or {}
+    shape = _shape(annotation, _bound(meta.ge), _bound(meta.le))
+    if (opaque := extra.get("opaque")) and isinstance(shape, Table):
+        shape = Table(shape.value, opaque)
+    return Key(name, attribute, shape, meta.description or "", extra.get("needs", ""), required, default)
 
 
 def describe(shape: Shape) -> str:

@@ -4,11 +4,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import field
 
-from npserver.config.section import D, HeaderMap, OneOrMany, Section
+from npserver.config.section import HIDDEN, D, HeaderMap, OneOrMany, Section
 from npserver.config.units import Seconds, Size
 from npserver.web.middleware.basic_auth.config import BasicAuth
 
@@ -46,6 +46,7 @@ class HttpRule(Rule, frozen=True, kw_only=True):
     basic_auth: Annotated[BasicAuth | None, D("ask for a name and a password")] = None
     max_body_size: Annotated[Size | None, D("default: `limits.max_body_size`")] = None
     error_pages: Annotated[dict[str, str], D('files by status: "404", "5xx"; default: the global ones')] = {}
+    added: Annotated[dict[str, Any], HIDDEN] = {}  # keys that middleware of installed packages adds, with their values
 
 
 class AnswerRule(HttpRule, frozen=True, kw_only=True):
