@@ -110,14 +110,14 @@ class TestFallbackAndTryFiles:
     async def test_random_paths_are_not_cached(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(files, "UNSETTLED_NS", 0)
         rule = {"handler": "static", "root": str(root), "try_files": ["$path", "/index.html"]}
-        caches: list[cache.FileCache] = []
-        original = cache.FileCache.__init__
+        caches: list[cache.RepresentationCache] = []
+        original = cache.RepresentationCache.__init__
 
-        def remember(self: cache.FileCache, max_bytes: int) -> None:
+        def remember(self: cache.RepresentationCache, max_bytes: int) -> None:
             caches.append(self)
             original(self, max_bytes)
 
-        monkeypatch.setattr(cache.FileCache, "__init__", remember)
+        monkeypatch.setattr(cache.RepresentationCache, "__init__", remember)
         async with site(rule) as running:
             client = await running.connect()
             for number in range(50):

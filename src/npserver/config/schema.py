@@ -32,37 +32,58 @@ AnyRule = StaticRule | ProxyRule | ForwardRule | DnsRule | RedirectRule | Respon
 class Config(Section, frozen=True, kw_only=True):
     """The config file."""
 
-    schema_: Annotated[str | None, D("where editors find the JSON Schema; not used otherwise")] = field(
+    schema_: Annotated[str | None, D("URL or file of the JSON Schema, for editors; npserver ignores it")] = field(
         default=None, name="$schema"
     )
-    listen: Annotated[list[str | Listen], D("the sockets, as URIs or objects", needs="tls")] = []
-    tls: Annotated[Tls | list[Tls] | None, D("certificates of all https and ssl listeners, chosen by SNI")] = None
-    backlog: Annotated[int, D("connections the kernel queues per listener and worker", ge=1, le=65535)] = 2048
-    workers: Annotated[
-        int | None, D("worker processes; 0: everything in one process; default: usable CPUs", ge=0, le=1024)
+    listen: Annotated[list[str | Listen], D("the addresses to accept clients on, as URIs or objects", needs="tls")] = []
+    tls: Annotated[
+        Tls | list[Tls] | None, D("certificates of all https and ssl listeners; SNI decides between several")
     ] = None
-    user: Annotated[str | None, D("run as this user once the sockets are bound")] = None
-    group: Annotated[str | None, D("run as this group; default: the user's")] = None
-    dispatch: Annotated[list[AnyRule], D("the rules")] = []
-    upstreams: Annotated[dict[str, Upstream], D("groups of targets by name")] = {}
-    networks: Annotated[dict[str, list[str]], D("lists of CIDR networks by name")] = {}
-    trusted_proxies: Annotated[
-        OneOrMany, D("networks whose X-Forwarded-For and Forwarded are believed", needs="networks")
+    backlog: Annotated[int, D("length of the kernel's accept queue, per listener and worker", ge=1, le=65535)] = 2048
+    workers: Annotated[
+        int | None,
+        D("number of worker processes; 0 runs everything in one process; default: the CPUs available", ge=0, le=1024),
+    ] = None
+    user: Annotated[str | None, D("user to switch to after binding the sockets; needs a start as root")] = None
+    group: Annotated[str | None, D("group to switch to after binding the sockets; default: the user's group")] = None
+    dispatch: Annotated[
+        list[AnyRule],
+        D("the rules: what to do with requests and connections"),
     ] = []
-    dns: Annotated[DnsZone, D("records by name", opaque=RECORDS)] = {}
-    dns_ttl: Annotated[int, D("seconds a record may be cached, where it has no TTL", ge=0, le=2**31 - 1)] = 300
-    dns_zones: Annotated[list[str], D("apexes of our zones; default: derived from the names")] = []
-    dns_views: Annotated[list[DnsView], D("other records for some clients; the first match counts")] = []
-    dns_auto_ptr: Annotated[bool, D("make PTR records from A and AAAA")] = False
-    dns_forward: Annotated[DnsForward | list[str] | None, D("resolvers for names outside our zones")] = None
-    timeouts: Annotated[Timeouts, D("how long clients may take")] = Timeouts()
-    limits: Annotated[Limits, D("bounds on what clients send")] = Limits()
-    logging: Annotated[Logging, D("what is written where")] = Logging()
-    gzip: Annotated[bool | Compression, D("compression of static answers")] = True
-    file_cache: Annotated[FileCache, D("memory for small static answers")] = FileCache()
-    mime: Annotated[dict[str, str], D('media types by extension: {"wasm": "application/wasm"}')] = {}
-    error_pages: Annotated[dict[str, str], D('files by status: "404", "5xx"')] = {}
-    server_header: Annotated[str | bool, D("the Server header; false: none")] = "npserver"
+    upstreams: Annotated[
+        dict[str, Upstream], D("groups of targets, by name; rules refer to them as `upstream://name`")
+    ] = {}
+    networks: Annotated[
+        dict[str, list[str]], D("lists of networks in CIDR notation, by name, for `allow`, `deny` and other keys")
+    ] = {}
+    trusted_proxies: Annotated[
+        OneOrMany,
+        D(
+            "networks of the proxies in front of npserver: only their `Forwarded` and `X-Forwarded-*` fields are used",
+            needs="networks",
+        ),
+    ] = []
+    dns: Annotated[DnsZone, D("DNS records, by owner name", opaque=RECORDS)] = {}
+    dns_ttl: Annotated[int, D("TTL in seconds of records that have none of their own", ge=0, le=2**31 - 1)] = 300
+    dns_zones: Annotated[list[str], D("apex names of the zones served; default: derived from the names in `dns`")] = []
+    dns_views: Annotated[
+        list[DnsView], D("other records for clients of some networks; the first view that matches is used")
+    ] = []
+    dns_auto_ptr: Annotated[bool, D("create PTR records from the A and AAAA records")] = False
+    dns_forward: Annotated[
+        DnsForward | list[str] | None, D("recursive resolvers that answer queries for names outside the zones served")
+    ] = None
+    timeouts: Annotated[Timeouts, D("time limits for clients")] = Timeouts()
+    limits: Annotated[Limits, D("limits on sizes and numbers, for clients")] = Limits()
+    logging: Annotated[Logging, D("access log and server log")] = Logging()
+    gzip: Annotated[bool | Compression, D("compression of static files; `false` switches it off")] = True
+    file_cache: Annotated[FileCache, D("in-memory cache of small static files")] = FileCache()
+    mime: Annotated[dict[str, str], D('additional media types, by file extension: {"wasm": "application/wasm"}')] = {}
+    error_pages: Annotated[dict[str, str], D('files sent as error pages, by status ("404") or class ("5xx")')] = {}
+    server_header: Annotated[str | bool, D("value of the Server header; `false` omits it, `true` means `npserver`")] = (
+        "npserver"
+    )
     root: Annotated[
-        str | None, D("directory for listeners without rules; default: ./public, ./html, a welcome page")
+        str | None,
+        D("directory served by listeners without rules; default: ./public, else ./html, else a welcome page"),
     ] = None

@@ -13,24 +13,44 @@ from npserver.web.config import Rule
 
 
 class ForwardRule(Rule, tag_field="handler", tag="forward", frozen=True, kw_only=True):
-    """Relay a connection or a datagram session as it is."""
+    """Relay TCP or TLS connections, Unix sockets and UDP sessions without interpreting their content."""
 
-    forward_to: Annotated[str, D("`tcp udp ssl unix unixgram` target or `upstream://name`", needs="upstreams")]
-    mode: Annotated[Literal["stream", "datagram"] | None, D("bytes, or messages whose boundaries are kept")] = None
-    framing: Annotated[Literal["raw", "line", "length16", "length32"], D("how messages are told apart on a stream")] = (
-        "raw"
-    )
-    max_message_size: Annotated[Size, D("longest message of a framing")] = Size(65507)
-    timeout: Annotated[Seconds | None, D("silence both ways that ends it; default: 300, UDP 60")] = None
-    connect_timeout: Annotated[Seconds, D("to connect to a target")] = Seconds(5)
-    max_connections: Annotated[int, D("connections or sessions at once over all workers, 0: `limits`", ge=0)] = 0
-    buffer_size: Annotated[Size, D("bytes held per direction before the sender is paused")] = Size(64 << 10)
-    send_proxy: Annotated[Literal["v1", "v2"] | None, D("PROXY protocol header sent first")] = None
-    sni: Annotated[
-        OneOrMany | None, D("TLS server names (not terminated) this rule is for, `*.` wildcards allowed")
+    forward_to: Annotated[
+        str,
+        D(
+            "target to connect to: a `tcp`, `udp`, `ssl`, `unix` or `unixgram` URI, or `upstream://name`",
+            needs="upstreams",
+        ),
+    ]
+    mode: Annotated[
+        Literal["stream", "datagram"] | None,
+        D("between a stream and datagrams: `datagram` delimits messages by `framing`, `stream` relays raw bytes"),
     ] = None
-    from_: Annotated[OneOrMany, D("client networks this rule is for", needs="networks")] = field(
+    framing: Annotated[
+        Literal["raw", "line", "length16", "length32"],
+        D("how the stream side separates messages: lines, or a 2- or 4-byte length before each; `raw`: not at all"),
+    ] = "raw"
+    max_message_size: Annotated[Size, D("longest message in bytes")] = Size(65507)
+    timeout: Annotated[
+        Seconds | None,
+        D("close after this time without data in either direction; default: 300 s between streams, else 60 s"),
+    ] = None
+    connect_timeout: Annotated[Seconds, D("time limit for connecting to a target")] = Seconds(5)
+    max_connections: Annotated[
+        int, D("maximum number of connections or sessions over all workers; 0: `limits.max_connections`", ge=0)
+    ] = 0
+    buffer_size: Annotated[Size, D("bytes buffered per direction before reading from the sender is paused")] = Size(
+        64 << 10
+    )
+    send_proxy: Annotated[
+        Literal["v1", "v2"] | None,
+        D("version of the PROXY protocol header sent to the target before the data; default: none"),
+    ] = None
+    sni: Annotated[
+        OneOrMany | None, D("TLS server names (SNI) this rule applies to, with `*.` wildcards; TLS is not terminated")
+    ] = None
+    from_: Annotated[OneOrMany, D("client networks this rule applies to; default: all", needs="networks")] = field(
         default_factory=list, name="from"
     )
-    balance: Annotated[Balance | None, D("default: the upstream's")] = None
-    tls: Annotated[UpstreamTls, D("for an ssl target")] = UpstreamTls()
+    balance: Annotated[Balance | None, D("load-balancing method; default: the upstream's")] = None
+    tls: Annotated[UpstreamTls, D("TLS settings for ssl targets")] = UpstreamTls()

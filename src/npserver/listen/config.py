@@ -9,19 +9,21 @@ from npserver.tls.config import Tls
 
 
 class Listen(Section, frozen=True, kw_only=True):
-    """A socket that npserver listens on."""
+    """An address that npserver accepts clients on."""
 
-    uri: Annotated[str, D("`http https tcp udp ssl unix unixgram`, as `http://:8080`, `unix:///tmp/app.sock`")]
-    name: Annotated[str | None, D("the name that rules use; the URI serves as well")] = None
+    uri: Annotated[
+        str, D("address, with scheme `http https tcp udp ssl unix unixgram`: `http://:8080`, `unix:///tmp/app.sock`")
+    ]
+    name: Annotated[str | None, D("name for the `listener` key of rules; they can use the URI too")] = None
     backlog: Annotated[
-        int | None, D("connections the kernel queues; default: the global `backlog`", ge=1, le=65535)
+        int | None, D("length of the kernel's accept queue; default: the global `backlog`", ge=1, le=65535)
     ] = None
-    tls: Annotated[Tls | list[Tls] | None, D("certificates of this listener alone; default: the global `tls`")] = None
-    mode: Annotated[str | None, D('permissions of a Unix socket, octal: "0660"')] = None
+    tls: Annotated[Tls | list[Tls] | None, D("certificates of this listener; default: the global `tls`")] = None
+    mode: Annotated[str | None, D('permissions of a Unix socket, in octal: "0660"')] = None
     accept_proxy: Annotated[
         OneOrMany | None,
         D(
-            "networks whose connections must start with a PROXY protocol header (v1 or v2); others are refused",
+            "networks of load balancers, which must send a PROXY protocol header (v1 or v2); others are refused",
             needs="networks",
         ),
     ] = None

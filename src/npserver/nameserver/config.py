@@ -14,18 +14,20 @@ from npserver.web.config import HttpRule
 
 
 class DnsRule(HttpRule, tag_field="handler", tag="dns", frozen=True, kw_only=True):
-    """Answer DNS from the `dns` section: over UDP, TCP, TLS (ssl listeners) or HTTPS (RFC 8484)."""
+    """Answer DNS queries from the `dns` section, over UDP, TCP, TLS (ssl listeners) or HTTPS (RFC 8484)."""
 
-    path: Annotated[str, D("path of DNS over HTTPS")] = "/dns-query"
-    public: Annotated[bool, D("allow a wildcard address; answers are then rate-limited")] = False
+    path: Annotated[str, D("URL path of DNS over HTTPS")] = "/dns-query"
+    public: Annotated[bool, D("allow listening on all interfaces; answers over UDP are then rate-limited")] = False
     allow_transfer: Annotated[
-        OneOrMany, D("networks that may ask for a whole zone (AXFR) over TCP", needs="networks")
+        OneOrMany, D("networks that may transfer zones (AXFR) over TCP or TLS; default: none", needs="networks")
     ] = []
-    timeout: Annotated[Seconds, D("silence on a TCP or TLS connection that ends it")] = Seconds(10)
+    timeout: Annotated[Seconds, D("close a TCP or TLS connection after this time without a query")] = Seconds(10)
     rate_limit: Annotated[
-        int, D("equal answers per second and client network (/24, /56) on public listeners", ge=1)
+        int, D("identical answers per second to one client network (/24 or /56) on public UDP listeners", ge=1)
     ] = 20
-    rate_limit_slip: Annotated[int, D("every so many-th limited answer is sent truncated instead of dropped", ge=0)] = 2
+    rate_limit_slip: Annotated[
+        int, D("send every Nth rate-limited answer truncated (TC) instead of dropping it; 0 drops all", ge=0)
+    ] = 2
 
 
 #: The records of one name: type to a string, an object or a list of them; "TTL" to seconds.
@@ -39,18 +41,22 @@ RECORDS = 'an object such as {"A": "10.0.0.1"}'
 
 
 class DnsView(Section, frozen=True, kw_only=True):
-    """Records that only some clients see."""
+    """DNS records for the clients of some networks."""
 
-    from_: Annotated[OneOrMany, D("the networks that see them", needs="networks")] = field(name="from")
-    dns: Annotated[DnsZone, D("their records, instead of the global `dns`", opaque=RECORDS)]
+    from_: Annotated[OneOrMany, D("client networks that this view is for", needs="networks")] = field(name="from")
+    dns: Annotated[
+        DnsZone, D("the records of this view, by owner name; used instead of the global `dns`", opaque=RECORDS)
+    ]
 
 
 class DnsForward(Section, frozen=True, kw_only=True):
-    """Where names outside our zones are looked up, and for whom."""
+    """Recursive resolvers for names outside the zones served, and the clients that may use them."""
 
-    resolvers: Annotated[list[str], D("addresses, as `9.9.9.9`, `[2620:fe::fe]:53`, `udp://1.1.1.1:53`")]
-    allow: Annotated[OneOrMany, D("networks that may ask", needs="networks")] = field(
+    resolvers: Annotated[list[str], D("addresses of the resolvers: `9.9.9.9`, `[2620:fe::fe]:53`, `udp://1.1.1.1:53`")]
+    allow: Annotated[
+        OneOrMany, D("client networks whose queries are forwarded; others are refused", needs="networks")
+    ] = field(
         default_factory=lambda: ["127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"]
     )
-    timeout: Annotated[Seconds, D("for one resolver")] = Seconds(2)
-    cache_size: Annotated[int, D("answers remembered per worker, 0 for none", ge=0)] = 1000
+    timeout: Annotated[Seconds, D("time to wait for one resolver before asking the next")] = Seconds(2)
+    cache_size: Annotated[int, D("number of answers cached per worker; 0 disables the cache", ge=0)] = 1000

@@ -12,24 +12,26 @@ Level = Literal["trace", "debug", "info", "warn", "error", "fatal", "off"]
 class LogOutput(Section, frozen=True, kw_only=True):
     """The keys of `logging` that are not the level of an area."""
 
-    format: Annotated[Literal["pretty", "json", "combined"], D("form of the access log; json: of all logs")] = "pretty"
-    access_log: Annotated[str, D("`stdout`, `stderr`, `off` or a file")] = "stdout"
-    dns_queries: Annotated[bool, D("log every DNS query too")] = False
-    level: Annotated[Level, D("of all areas not named below")] = "info"
+    format: Annotated[
+        Literal["pretty", "json", "combined"], D("format of the access log; `json` is the format of the server log too")
+    ] = "pretty"
+    access_log: Annotated[str, D("destination of the access log: `stdout`, `stderr`, `off` or a file")] = "stdout"
+    dns_queries: Annotated[bool, D("write DNS queries to the access log")] = False
+    level: Annotated[Level, D("lowest level that is written, for the areas that have no level of their own")] = "info"
 
 
 class Logging(LogOutput, frozen=True, kw_only=True):
-    """What is written where. Each key below `level` is an area of the program, and sets its own level."""
+    """Access log and server log. Each key below `level` sets the level of one area of the server log."""
 
-    config: Annotated[Level | None, D("loading and checking the config")] = None
-    server: Annotated[Level | None, D("processes and listeners")] = None
-    http: Annotated[Level | None, D("requests")] = None
-    static: Annotated[Level | None, D("files")] = None
-    proxy: Annotated[Level | None, D("proxying")] = None
-    upstream: Annotated[Level | None, D("health and resolution of targets")] = None
-    forward: Annotated[Level | None, D("forwarded connections and sessions")] = None
-    dns: Annotated[Level | None, D("the name server")] = None
-    tls: Annotated[Level | None, D("certificates and handshakes")] = None
+    config: Annotated[Level | None, D("level of `config`: loading and checking the config")] = None
+    server: Annotated[Level | None, D("level of `server`: processes and listeners")] = None
+    http: Annotated[Level | None, D("level of `http`: HTTP connections and requests")] = None
+    static: Annotated[Level | None, D("level of `static`: static files")] = None
+    proxy: Annotated[Level | None, D("level of `proxy`: requests passed to upstreams")] = None
+    upstream: Annotated[Level | None, D("level of `upstream`: health of targets and lookups of their names")] = None
+    forward: Annotated[Level | None, D("level of `forward`: forwarded connections and sessions")] = None
+    dns: Annotated[Level | None, D("level of `dns`: the name server")] = None
+    tls: Annotated[Level | None, D("level of `tls`: certificates and handshakes")] = None
 
 
 #: The areas of the log: each is a key of `Logging` and the logger `npserver.<area>`.

@@ -10,16 +10,19 @@ from npserver.config.section import D, Section
 
 
 class Tls(Section, frozen=True, kw_only=True):
-    """A certificate and how TLS is spoken with it (RFC 8446)."""
+    """A certificate, and the TLS settings of the connections that use it (RFC 8446)."""
 
-    cert: Annotated[str, D("PEM file: the certificate, then its chain")]
-    key: Annotated[str, D("PEM file: the certificate's private key")]
+    cert: Annotated[str, D("PEM file with the certificate, followed by its chain")]
+    key: Annotated[str, D("PEM file with the certificate's private key")]
     names: Annotated[
-        list[str], D("server names (SNI) that get this certificate, `*.` wildcards allowed; default: those in it")
+        list[str], D("server names (SNI) this certificate is used for, with `*.` wildcards; default: the names in it")
     ] = []
-    client_ca: Annotated[str | None, D("PEM file: clients must show a certificate that this CA signed")] = None
-    client_auth: Annotated[Literal["require", "request"], D("whether a client without a certificate is refused")] = (
-        "require"
-    )
-    min_version: Annotated[Literal["1.2", "1.3"], D("oldest TLS version spoken")] = "1.2"
-    http2: Annotated[bool, D("offer HTTP/2 on `https` listeners (ALPN)")] = True
+    client_ca: Annotated[
+        str | None, D("PEM file with the CAs that client certificates must be signed by; default: none is asked for")
+    ] = None
+    client_auth: Annotated[
+        Literal["require", "request"],
+        D("`require` refuses clients without a certificate, `request` only asks for one; needs `client_ca`"),
+    ] = "require"
+    min_version: Annotated[Literal["1.2", "1.3"], D("oldest TLS version accepted")] = "1.2"
+    http2: Annotated[bool, D("offer HTTP/2 by ALPN on https listeners")] = True

@@ -13,71 +13,88 @@ Balance = Literal["round-robin", "random", "ip-hash", "conn-hash", "least-conn",
 
 
 class Target(Section, frozen=True, kw_only=True):
-    """One address of an upstream."""
+    """A target: one address of an upstream."""
 
-    uri: Annotated[str, D("`http https tcp udp ssl unix unixgram`, as `http://10.0.0.1:8001`")]
-    weight: Annotated[int, D("share of the traffic relative to the others", ge=0, le=1000)] = 1
-    backup: Annotated[bool, D("used only while no other target is healthy")] = False
-    max_connections: Annotated[int, D("connections (or requests in flight) at once, 0 for no limit", ge=0)] = 0
-    send_proxy: Annotated[Literal["v1", "v2"] | None, D("PROXY protocol header sent first")] = None
+    uri: Annotated[str, D("address, with scheme `http https tcp udp ssl unix unixgram`: `http://10.0.0.1:8001`")]
+    weight: Annotated[int, D("share of the traffic, relative to the other targets; 0: none", ge=0, le=1000)] = 1
+    backup: Annotated[bool, D("use this target only while no other one is available")] = False
+    max_connections: Annotated[
+        int, D("maximum number of simultaneous requests or connections over all workers; 0: no limit", ge=0)
+    ] = 0
+    send_proxy: Annotated[
+        Literal["v1", "v2"] | None, D("version of the PROXY protocol header sent before the data; default: none")
+    ] = None
 
 
 class Expect(Section, frozen=True, kw_only=True):
-    """What a health check's answer must look like."""
+    """The answers to a health check that count as healthy."""
 
-    status: Annotated[int | str | list[int | str], D('status codes or ranges: 200, "200-399"')] = "200-399"
-    body: Annotated[str | None, D("text that the first 64 KiB of the body must contain")] = None
+    status: Annotated[
+        int | str | list[int | str], D('accepted status codes or ranges: 200, "200-399", [200, "301-303"]')
+    ] = "200-399"
+    body: Annotated[str | None, D("text that must appear in the first 64 KiB of the body")] = None
 
 
 class HealthCheck(Section, frozen=True, kw_only=True):
-    """Active health checks of every target of an upstream."""
+    """Active health checks of all targets of an upstream."""
 
-    type: Annotated[Literal["http", "tcp"] | None, D("default: http when the targets speak HTTP")] = None
-    path: Annotated[str, D("path asked for")] = "/"
-    interval: Annotated[Seconds, D("between two checks of a target")] = Seconds(10)
-    timeout: Annotated[Seconds, D("for one whole check")] = Seconds(5)
-    expect: Annotated[Expect, D("what counts as healthy")] = Expect()
-    rise: Annotated[int, D("good checks in a row that bring a target back", ge=1)] = 2
-    fall: Annotated[int, D("bad checks in a row that take a target out", ge=1)] = 3
-    port: Annotated[int | None, D("port asked instead of the target's own", ge=1, le=65535)] = None
-    host: Annotated[str | None, D("Host header; default: the target's own")] = None
+    type: Annotated[
+        Literal["http", "tcp"] | None,
+        D("`http` sends a request, `tcp` only connects; default: http for targets that speak HTTP, else tcp"),
+    ] = None
+    path: Annotated[str, D("request path of an http check")] = "/"
+    interval: Annotated[Seconds, D("time between two checks of a target")] = Seconds(10)
+    timeout: Annotated[Seconds, D("time limit for one check; a slower one has failed")] = Seconds(5)
+    expect: Annotated[Expect, D("answers to an http check that count as healthy")] = Expect()
+    rise: Annotated[int, D("successful checks in a row after which a target is used again", ge=1)] = 2
+    fall: Annotated[int, D("failed checks in a row after which a target is no longer used", ge=1)] = 3
+    port: Annotated[int | None, D("port to check; default: the target's own", ge=1, le=65535)] = None
+    host: Annotated[str | None, D("Host header of an http check; default: the target's host and port")] = None
 
 
 class Sticky(Section, frozen=True, kw_only=True):
-    """Sessions kept on their target by a cookie."""
+    """Sticky sessions: a cookie keeps a client on its target."""
 
-    cookie: Annotated[str, D("name of the cookie")] = "npserver_target"
-    max_age: Annotated[Seconds | None, D("life of the cookie; default: the browser's session")] = None
-    secure: Annotated[bool, D("sent back over HTTPS only")] = False
+    cookie: Annotated[str, D("name of the cookie that names the client's target")] = "npserver_target"
+    max_age: Annotated[Seconds | None, D("lifetime of the cookie; default: until the browser is closed")] = None
+    secure: Annotated[bool, D("set the cookie's Secure attribute: browsers send it over HTTPS only")] = False
 
 
 class UpstreamTls(Section, frozen=True, kw_only=True):
-    """How TLS is spoken to https and ssl targets."""
+    """TLS settings for connections to https and ssl targets."""
 
-    ca: Annotated[str | None, D("PEM file of the CAs trusted; default: the system's")] = None
-    server_name: Annotated[str | None, D("name sent (SNI) and checked; default: the target's host")] = None
-    cert: Annotated[str | None, D("PEM file: our certificate for the upstream")] = None
-    key: Annotated[str | None, D("PEM file: our certificate's key")] = None
-    insecure: Annotated[bool, D("do not verify the upstream's certificate")] = False
+    ca: Annotated[str | None, D("PEM file with the trusted CAs; default: the system's")] = None
+    server_name: Annotated[
+        str | None, D("server name sent (SNI) and verified in the certificate; default: the target's host")
+    ] = None
+    cert: Annotated[str | None, D("PEM file with the client certificate shown to the targets")] = None
+    key: Annotated[str | None, D("PEM file with the private key of the client certificate")] = None
+    insecure: Annotated[bool, D("do not verify the targets' certificates: traffic can be intercepted")] = False
 
 
 class Upstream(Section, frozen=True, kw_only=True):
-    """A named group of targets that share the traffic."""
+    """A group of targets that share the traffic."""
 
-    targets: Annotated[list[str | Target], D("the addresses, as URIs or objects")]
-    balance: Annotated[Balance, D("how a target is chosen")] = "round-robin"
-    health_check: Annotated[HealthCheck | None, D("active checks; default: none, failures only")] = None
-    sticky: Annotated[Sticky | None, D("keep a client on its target by a cookie")] = None
-    slow_start: Annotated[Seconds, D("time over which a target that came back gets its full share")] = Seconds(0)
-    proxy_timeout_seconds: Annotated[Seconds, D("to connect to a target")] = Seconds(5)
-    retry_timeout_seconds: Annotated[Seconds, D("a target that failed is left alone for so long")] = Seconds(30)
-    retries: Annotated[int, D("further targets tried for one request", ge=0, le=100)] = 2
+    targets: Annotated[list[str | Target], D("the targets, as URIs or objects")]
+    balance: Annotated[Balance, D("method for choosing a target")] = "round-robin"
+    health_check: Annotated[
+        HealthCheck | None, D("active health checks; default: none, only failed connections mark a target down")
+    ] = None
+    sticky: Annotated[Sticky | None, D("send a client's requests to the same target by means of a cookie")] = None
+    slow_start: Annotated[
+        Seconds, D("time over which a target that is available again is brought up to its full share of the traffic")
+    ] = Seconds(0)
+    proxy_timeout_seconds: Annotated[Seconds, D("time limit for connecting to a target")] = Seconds(5)
+    retry_timeout_seconds: Annotated[
+        Seconds, D("how long a target stays out of rotation after a failed connection")
+    ] = Seconds(30)
+    retries: Annotated[int, D("number of further targets tried for one request", ge=0, le=100)] = 2
     retry_on: Annotated[
         list[Literal["connect", "send", "timeout", "502", "503", "504"]],
-        D("failures after which a repeatable request is tried again"),
+        D("failures after which an idempotent request is sent to another target"),
     ] = field(default_factory=lambda: ["connect", "send"])
-    resolve_interval: Annotated[Seconds, D("between two look-ups of targets given by name")] = Seconds(30)
-    keepalive: Annotated[bool, D("keep connections to the targets for later requests")] = True
-    keepalive_pool_size: Annotated[int, D("idle connections kept per target and worker", ge=0)] = 64
-    keepalive_idle_timeout: Annotated[Seconds, D("idle connections are closed after so long")] = Seconds(55)
-    tls: Annotated[UpstreamTls, D("for https and ssl targets")] = UpstreamTls()
+    resolve_interval: Annotated[Seconds, D("time between two DNS lookups of the targets' host names")] = Seconds(30)
+    keepalive: Annotated[bool, D("reuse connections to the targets for later requests")] = True
+    keepalive_pool_size: Annotated[int, D("maximum number of idle connections kept, per target and worker", ge=0)] = 64
+    keepalive_idle_timeout: Annotated[Seconds, D("time after which an idle connection is closed")] = Seconds(55)
+    tls: Annotated[UpstreamTls, D("TLS settings for https and ssl targets")] = UpstreamTls()

@@ -102,7 +102,7 @@ def test_every_key_is_described_with_its_default() -> None:
         for key, one in node.get("properties", {}).items():
             assert one["description"], f"{name}.{key}"
     assert SCHEMA["properties"]["backlog"] == {
-        "description": "connections the kernel queues per listener and worker",
+        "description": "length of the kernel's accept queue, per listener and worker",
         "type": "integer",
         "minimum": 1,
         "maximum": 65535,

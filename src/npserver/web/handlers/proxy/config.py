@@ -13,33 +13,52 @@ from npserver.web.config import HttpRule
 
 
 class ProxyTimeouts(Section, frozen=True, kw_only=True):
-    """How long an upstream may take, each named by what it measures."""
+    """Time limits for the upstream."""
 
-    connect: Annotated[Seconds | None, D("to connect; default: the upstream's `proxy_timeout_seconds`")] = None
-    send: Annotated[Seconds, D("while the upstream takes none of the request")] = Seconds(60)
-    response: Annotated[Seconds, D("end of the request to the first byte of the response")] = Seconds(60)
+    connect: Annotated[
+        Seconds | None, D("time limit for connecting to a target; default: the upstream's `proxy_timeout_seconds`")
+    ] = None
+    send: Annotated[Seconds, D("how long the upstream may read nothing of a request being sent")] = Seconds(60)
+    response: Annotated[Seconds, D("from the end of the request to the first byte of the response")] = Seconds(60)
     read: Annotated[Seconds, D("between two reads of the response")] = Seconds(60)
-    tunnel_idle: Annotated[Seconds, D("while a tunnel (WebSocket) is silent both ways")] = Seconds(3600)
+    tunnel_idle: Annotated[Seconds, D("how long a tunnel (WebSocket) may carry no data in either direction")] = Seconds(
+        3600
+    )
 
 
 class ProxyRule(HttpRule, tag_field="handler", tag="proxy", frozen=True, kw_only=True):
-    """Pass requests on to an upstream."""
+    """Forward requests to an upstream (reverse proxy)."""
 
     proxy_pass: Annotated[
-        str, D("`http https unix` target, with or without a path, or `upstream://name`", needs="upstreams")
+        str,
+        D("target: an `http`, `https` or `unix` URI, with or without a path, or `upstream://name`", needs="upstreams"),
     ]
-    strip_prefix: Annotated[bool | str, D("take the rule's path prefix (or this one) off")] = False
-    rewrite: Annotated[dict[str, str], D("regular expression on the path to its replacement")] = {}
-    preserve_host: Annotated[bool, D("pass the client's Host on instead of the target's")] = False
-    forwarded: Annotated[bool, D("send `Forwarded` (RFC 7239) beside `X-Forwarded-*`")] = False
-    headers: Annotated[HeaderMap, D("changes to the request's header")] = {}
-    timeout: Annotated[Seconds | None, D("for `timeouts.response` and `timeouts.read` at once")] = None
-    timeouts: Annotated[ProxyTimeouts, D("how long the upstream may take")] = ProxyTimeouts()
-    balance: Annotated[Balance | None, D("default: the upstream's")] = None
-    retries: Annotated[int | None, D("default: the upstream's", ge=0, le=100)] = None
-    keepalive: Annotated[bool | None, D("default: the upstream's")] = None
-    keepalive_pool_size: Annotated[int | None, D("default: the upstream's", ge=0)] = None
-    keepalive_idle_timeout: Annotated[Seconds | None, D("default: the upstream's")] = None
-    tls: Annotated[UpstreamTls | None, D("for an https target; default: the upstream's")] = None
-    buffer_size: Annotated[Size, D("bytes held per direction before the sender is paused")] = Size(64 << 10)
-    abort_on_close: Annotated[bool, D("a client that ends its side of the connection wants no answer any more")] = False
+    strip_prefix: Annotated[
+        bool | str, D("remove the rule's path prefix from the request path, or the prefix given here")
+    ] = False
+    rewrite: Annotated[
+        dict[str, str], D("replacements in the request path, by regular expression; `$1` stands for the first group")
+    ] = {}
+    preserve_host: Annotated[bool, D("send the client's Host header instead of the target's")] = False
+    forwarded: Annotated[bool, D("send `Forwarded` (RFC 7239) in addition to `X-Forwarded-*`")] = False
+    headers: Annotated[
+        HeaderMap, D("changes to the request header; a value of null removes a field, a name like `+Via` adds one")
+    ] = {}
+    timeout: Annotated[Seconds | None, D("sets both `timeouts.response` and `timeouts.read`")] = None
+    timeouts: Annotated[ProxyTimeouts, D("time limits for the upstream")] = ProxyTimeouts()
+    balance: Annotated[Balance | None, D("load-balancing method; default: the upstream's")] = None
+    retries: Annotated[
+        int | None, D("number of further targets tried for one request; default: the upstream's", ge=0, le=100)
+    ] = None
+    keepalive: Annotated[bool | None, D("reuse connections to the targets; default: the upstream's")] = None
+    keepalive_pool_size: Annotated[
+        int | None, D("maximum number of idle connections kept, per target and worker; default: the upstream's", ge=0)
+    ] = None
+    keepalive_idle_timeout: Annotated[
+        Seconds | None, D("time after which an idle connection is closed; default: the upstream's")
+    ] = None
+    tls: Annotated[UpstreamTls | None, D("TLS settings for https targets; default: the upstream's")] = None
+    buffer_size: Annotated[Size, D("bytes buffered per direction before reading from the sender is paused")] = Size(
+        64 << 10
+    )
+    abort_on_close: Annotated[bool, D("cancel the upstream request when the client half-closes its connection")] = False

@@ -9,7 +9,7 @@ from npserver.web.config import AnswerRule
 
 
 class RedirectRule(AnswerRule, tag_field="handler", tag="redirect", frozen=True, kw_only=True):
-    """Send the client elsewhere."""
+    """Redirect the client to another URL."""
 
-    to: Annotated[str, D("where to: `https://$host$path$query`")]
-    status: Annotated[Literal[301, 302, 303, 307, 308], D("the status code")] = 308
+    to: Annotated[str, D("URL of the Location header, with `$variables`: `https://$host$path$query`")]
+    status: Annotated[Literal[301, 302, 303, 307, 308], D("status of the answer")] = 308

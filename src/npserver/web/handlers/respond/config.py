@@ -9,8 +9,8 @@ from npserver.web.config import AnswerRule
 
 
 class RespondRule(AnswerRule, tag_field="handler", tag="respond", frozen=True, kw_only=True):
-    """Give a fixed answer."""
+    """Answer with a fixed status, header and body."""
 
-    status: Annotated[int, D("the status code", ge=200, le=599)] = 200
-    body: Annotated[str, D("the body; `$variables` are filled in")] = ""
-    content_type: Annotated[str, D("Content-Type header")] = "text/plain; charset=utf-8"
+    status: Annotated[int, D("status of the answer", ge=200, le=599)] = 200
+    body: Annotated[str, D("body of the answer, with `$variables`")] = ""
+    content_type: Annotated[str, D("value of the Content-Type header")] = "text/plain; charset=utf-8"

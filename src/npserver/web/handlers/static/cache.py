@@ -94,7 +94,7 @@ class EntryTable:
         self.by_request: dict[str, Entry] = {}  # by the path of a request, which saves decoding and looking it up
 
 
-class FileCache:
+class RepresentationCache:
     """All cached entries of a worker, which take at most `max_bytes` together."""
 
     __slots__ = ("_entries", "bytes", "max_bytes")
@@ -105,7 +105,7 @@ class FileCache:
         self._entries: OrderedDict[Entry, None] = OrderedDict()
 
     def __repr__(self) -> str:
-        return f"<FileCache {len(self._entries)} entries, {self.bytes} of {self.max_bytes} bytes>"
+        return f"<RepresentationCache {len(self._entries)} entries, {self.bytes} of {self.max_bytes} bytes>"
 
     def can_keep(self, size: int) -> bool:
         """Return whether a body of `size` bytes may be cached: not if it would evict much of the rest."""

@@ -11,7 +11,7 @@ from npserver.http.media_types import MediaTypes
 from npserver.regex import regex
 from npserver.runtime.compilation import PerCompilation
 from npserver.web.config import Compression
-from npserver.web.handlers.static.cache import FileCache
+from npserver.web.handlers.static.cache import RepresentationCache
 from npserver.web.handlers.static.files import FileSettings
 from npserver.web.handlers.static.handler import StaticHandler, StaticSettings
 from npserver.web.handlers.static.root import FileError, Root
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from npserver.runtime.compilation import Compilation
     from npserver.web.handlers.static.config import StaticRule
 
-_CACHE = PerCompilation(lambda compilation: FileCache(compilation.config.file_cache.max_size))
+_CACHE = PerCompilation(lambda compilation: RepresentationCache(compilation.config.file_cache.max_size))
 _VALUE = regex(r"[\x20-\x7e]+")
 _MEDIA_TYPE = regex(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(\s*;[\x20-\x7e]*)?", re.ASCII)
 

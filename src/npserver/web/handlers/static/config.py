@@ -14,24 +14,32 @@ from npserver.web.config import AnswerRule, Compression
 class StaticRule(AnswerRule, tag_field="handler", tag="static", frozen=True, kw_only=True):
     """Serve files from a directory."""
 
-    root: Annotated[str, D("the directory; the rule's path prefix is taken off first")] = "./public"
-    index: Annotated[OneOrMany, D("files tried for a directory")] = "index.html"
-    browse: Annotated[bool, D("list directories without an index")] = False
+    root: Annotated[
+        str, D("directory with the files; the rule's path prefix is removed from the request path first")
+    ] = "./public"
+    index: Annotated[OneOrMany, D("files sent for a directory; the first that exists")] = "index.html"
+    browse: Annotated[bool, D("list the content of directories that have no index file")] = False
     fallback: Annotated[
-        str | None, D("file (below root) answered with 200 where nothing is found: single-page apps")
+        str | None, D("file below `root` sent with status 200 when nothing is found, for single-page applications")
     ] = None
-    try_files: Annotated[list[str], D("paths tried in turn, `$path` is the request's; `=404` ends with a status")] = []
-    cache_control: Annotated[str | None, D("Cache-Control header")] = None
-    mime: Annotated[dict[str, str], D("media types by extension; beside the global `mime`")] = {}
-    gzip: Annotated[bool | Compression | None, D("compression; default: the global `gzip`")] = None
-    precompressed: Annotated[bool, D("use `.br .zst .gz` files lying beside the file")] = True
-    follow_symlinks: Annotated[bool, D("links that leave root are followed")] = False
-    dotfiles: Annotated[bool, D("serve names that start with a dot; `.well-known` is always served")] = False
+    try_files: Annotated[
+        list[str], D("paths tried in turn; `$path` is the request's; `=404` as the last one answers with that status")
+    ] = []
+    cache_control: Annotated[str | None, D("value of the Cache-Control header; default: none")] = None
+    mime: Annotated[dict[str, str], D("media types by file extension, in addition to the global `mime`")] = {}
+    gzip: Annotated[bool | Compression | None, D("compression of this rule's files; default: the global `gzip`")] = None
+    precompressed: Annotated[
+        bool, D("send `.br`, `.zst` or `.gz` files that lie beside the file to clients that accept them")
+    ] = True
+    follow_symlinks: Annotated[bool, D("follow symbolic links that lead out of `root`")] = False
+    dotfiles: Annotated[bool, D("serve files whose names start with a dot; `.well-known` is always served")] = False
 
 
 class FileCache(Section, frozen=True, kw_only=True):
-    """The in-memory cache of small static answers, per worker."""
+    """The in-memory cache of small static files; each worker has its own."""
 
-    max_size: Annotated[Size, D("memory for all cached answers, 0 for none")] = Size(64 << 20)
-    max_file_size: Annotated[Size, D("largest file kept")] = Size(64 << 10)
-    check_interval: Annotated[Seconds, D("how old a look at the file may be")] = Seconds(1)
+    max_size: Annotated[Size, D("memory for all cached files; 0 disables the cache")] = Size(64 << 20)
+    max_file_size: Annotated[Size, D("largest file that is cached")] = Size(64 << 10)
+    check_interval: Annotated[
+        Seconds, D("how long cached file metadata is trusted before the file is checked again")
+    ] = Seconds(1)

@@ -18,7 +18,14 @@ from npserver.http.dates import format_date
 from npserver.http.media_types import MediaTypes
 from npserver.http.negotiation import IDENTITY
 from npserver.web.compression import SUFFIXES
-from npserver.web.handlers.static.cache import NO_SIBLINGS, Entry, EntryTable, FileCache, Representation, Siblings
+from npserver.web.handlers.static.cache import (
+    NO_SIBLINGS,
+    Entry,
+    EntryTable,
+    Representation,
+    RepresentationCache,
+    Siblings,
+)
 from npserver.web.handlers.static.root import FileError, FileIdentity, Root, file_identity
 
 ATTEMPTS = 5  # to read a file that changes while it is read
@@ -52,7 +59,7 @@ class Files:
 
     __slots__ = ("_cache", "_cache_line", "_directories", "_settings", "table")
 
-    def __init__(self, settings: FileSettings, cache: FileCache) -> None:
+    def __init__(self, settings: FileSettings, cache: RepresentationCache) -> None:
         self._settings = settings
         self._cache = cache
         self._cache_line = (

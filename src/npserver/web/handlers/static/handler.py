@@ -20,7 +20,7 @@ from npserver.http.ranges import ByteRange, parse_ranges, unsatisfied_range
 from npserver.http.request_target import canonical_path
 from npserver.web.compression import Compressions
 from npserver.web.handlers.static.byte_ranges import respond_parts, send_parts
-from npserver.web.handlers.static.cache import Entry, FileCache, Representation
+from npserver.web.handlers.static.cache import Entry, Representation, RepresentationCache
 from npserver.web.handlers.static.files import ATTEMPTS, Files, FileSettings
 from npserver.web.handlers.static.root import FileError, decode_path, is_hidden
 
@@ -72,7 +72,7 @@ class StaticHandler:
     __slots__ = ("_by_request", "_cache", "_compressions", "_context", "_files", "_is_direct", "_listing",
                  "_rankings", "_settings")  # fmt: skip
 
-    def __init__(self, context: Context, settings: StaticSettings, cache: FileCache) -> None:
+    def __init__(self, context: Context, settings: StaticSettings, cache: RepresentationCache) -> None:
         self._context = context
         self._settings = settings
         self._cache = cache

@@ -9,6 +9,6 @@ from npserver.web.config import HttpRule
 
 
 class StatusRule(HttpRule, tag_field="handler", tag="status", frozen=True, kw_only=True):
-    """Show npserver's own counters: a page, JSON, and Prometheus metrics by Accept or `?format=`."""
+    """Show npserver's counters: as a page, as JSON, or as Prometheus metrics, by the Accept header or `?format=`."""
 
     path: Annotated[str, D("path of the page")] = "/status"

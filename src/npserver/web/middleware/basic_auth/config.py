@@ -8,7 +8,7 @@ from npserver.config.section import D, Section
 
 
 class BasicAuth(Section, frozen=True, kw_only=True):
-    """Names and passwords asked for by the browser (RFC 7617)."""
+    """HTTP Basic authentication (RFC 7617)."""
 
-    users: Annotated[dict[str, str], D("name to password hash, as `npserver hash-password` prints it")]
-    realm: Annotated[str, D("shown in the browser's dialogue")] = "npserver"
+    users: Annotated[dict[str, str], D("password hashes by user name, as `npserver hash-password` prints them")]
+    realm: Annotated[str, D("realm that the browser shows in its dialogue")] = "npserver"

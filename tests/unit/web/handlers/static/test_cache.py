@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from npserver.web.handlers.static.cache import ENTRY_BYTES, MAX_KEYS, Entry, EntryTable, FileCache, Representation
+from npserver.web.handlers.static.cache import (
+    ENTRY_BYTES,
+    MAX_KEYS,
+    Entry,
+    EntryTable,
+    Representation,
+    RepresentationCache,
+)
 from npserver.web.handlers.static.root import FileIdentity
 
 IDENTITY: FileIdentity = (0, 0, 0, 0, 0)
@@ -20,7 +27,7 @@ class TestCache:
 
     def test_memory_is_bounded_and_unused_entries_are_evicted_first(self) -> None:
         table = EntryTable()
-        cache = FileCache(4 * (ENTRY_BYTES + 1000))
+        cache = RepresentationCache(4 * (ENTRY_BYTES + 1000))
         for name in "abcd":
             cache.keep(self.entry(table, name, 1000))
             cache.link(f"/{name}", table.by_path[name])
@@ -33,7 +40,7 @@ class TestCache:
 
     def test_used_entries_are_evicted_if_all_are_used(self) -> None:
         table = EntryTable()
-        cache = FileCache(10 * (ENTRY_BYTES + 1000))
+        cache = RepresentationCache(10 * (ENTRY_BYTES + 1000))
         for number in range(1000):
             cache.keep(self.entry(table, str(number), 1000))
             assert cache.bytes <= cache.max_bytes
@@ -41,7 +48,7 @@ class TestCache:
 
     def test_an_entry_replaces_an_older_one_for_the_same_file(self) -> None:
         table = EntryTable()
-        cache = FileCache(1 << 20)
+        cache = RepresentationCache(1 << 20)
         first, second = self.entry(table, "a", 10), self.entry(table, "a", 20)
         cache.keep(first)
         cache.link("/a", first)
@@ -54,7 +61,7 @@ class TestCache:
 
     def test_the_request_paths_of_an_entry_are_bounded(self) -> None:
         table = EntryTable()
-        cache = FileCache(1 << 20)
+        cache = RepresentationCache(1 << 20)
         entry = self.entry(table, "a", 10)
         cache.keep(entry)
         for number in range(100):
@@ -66,7 +73,7 @@ class TestCache:
 
     def test_an_uncached_entry_is_not_linked(self) -> None:
         table = EntryTable()
-        cache = FileCache(0)
+        cache = RepresentationCache(0)
         entry = self.entry(table, "a", 10)
         cache.keep(entry)
         cache.link("/a", entry)
