@@ -55,7 +55,7 @@ class Decoder(Struct):
     gone: set[str] = field(default_factory=set)
 
     def convert(self, value: Any, shape: Shape, path: Path) -> Any:
-        """Give `value` as the schema's type."""
+        """Return `value` as the schema's type; None, with a fault recorded, if it cannot be converted."""
         match shape:
             case Scalar():
                 return self._scalar(value, shape, path)
@@ -247,13 +247,13 @@ def _takes(shape: Shape, value: Any) -> bool:
 
 
 def _name(path: Path) -> str:
-    """How a message calls the value at `path`: its key, or its place in a list."""
+    """Return the name of the value at `path` for messages: its key, or that of the list it stands in."""
     names = [part for part in path if isinstance(part, str)]
     return clip(names[-1]) if names else "the config"
 
 
 def _owner(struct: type[Section], path: Path) -> str:
-    """How a message calls an object: by its handler, its key, or as the config."""
+    """Return the name of an object for messages: its handler, its key, or "the config"."""
     if tag := struct.__struct_config__.tag:
         return f"handler {str(tag)!r}"
     return _name(path)
@@ -275,7 +275,7 @@ def _handlers() -> dict[str, Part]:
 
 
 def _other_handlers(name: str, struct: type[Section]) -> list[str]:
-    """The handlers that have the key `name`, if `struct` is another one's."""
+    """Return the handlers that have the key `name`, if `struct` is the section of another handler."""
     handlers = _handlers()
     if not any(part.struct is struct for part in handlers.values()):
         return []
@@ -283,13 +283,13 @@ def _other_handlers(name: str, struct: type[Section]) -> list[str]:
 
 
 def _own_keys(part: Part, options: dict[str, Part]) -> set[str]:
-    """The keys that only this one of several structs has."""
+    """Return the keys that only this one of several structs has."""
     others = {key for other in options.values() if other is not part for key in part_keys(other.struct)}
     return part_keys(part.struct).keys() - others
 
 
 def _sections_with(name: str) -> list[str]:
-    """The sections of the config that have a key `name`."""
+    """Return the sections of the config that have a key `name`."""
     sections = {key.name: key.shape for key in part_keys(Config).values()}
     return [
         section for section, shape in sections.items() if isinstance(shape, Part) and name in part_keys(shape.struct)

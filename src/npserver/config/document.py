@@ -26,7 +26,7 @@ class Document(Struct, frozen=True, eq=False):
     file: str  # as the user named it; "command line" when there is none
     directory: str = "."  # relative paths in the config start here, see `resolve`
     places: Places = field(default_factory=_nowhere)
-    from_arguments: frozenset[Path] = frozenset()  # what the command line put in beside the file
+    from_arguments: frozenset[Path] = frozenset()  # of values that the command line has added to those of the file
     #: Of a text with faults, see `config.decode`: which items lists have kept, and sections that lack something.
     kept: dict[Path, list[int]] = field(default_factory=dict)
     gone: frozenset[str] = frozenset()
@@ -42,7 +42,7 @@ class Document(Struct, frozen=True, eq=False):
         return (0, 0) if self._is_argument(path) else self.places.key(self._original(path) if self.kept else path)
 
     def origin(self, path: Path) -> str:
-        """Where the value at `path` comes from: the file, or the command line."""
+        """Return the source of the value at `path`: the name of the file, or the command line."""
         return COMMAND_LINE if self._is_argument(path) else self.file
 
     def place(self, path: Path) -> str:
@@ -51,7 +51,7 @@ class Document(Struct, frozen=True, eq=False):
         return f"{self.file}:{line}:{column}" if line else self.origin(path)
 
     def resolve(self, name: str) -> str:
-        """Give the path of a file that the config names.
+        """Return the path of a file that the config names.
 
         Relative ones start at the config file's directory if there is such a file, else at the working directory.
         """
@@ -68,7 +68,7 @@ class Document(Struct, frozen=True, eq=False):
         return any(not references.get(section, set()).isdisjoint(path) for section in self.gone)
 
     def _original(self, path: Path) -> Path:
-        """The path in the text of what is at `path` in a config that lacks faulty items."""
+        """Return the path in the text of the value at `path` in a config whose faulty items were removed."""
         found: Path = ()
         for part in path:
             kept = self.kept.get(found)  # by the text's own places

@@ -49,7 +49,7 @@ class JsonError(ValueError):
 
 
 class Parsed(Struct):
-    """What a text says, and where."""
+    """The value of a text, and the positions of its parts."""
 
     value: Any
     repeated: list[tuple[int, str]]  # offset and name of keys that had been given before; the last one counts
@@ -57,7 +57,7 @@ class Parsed(Struct):
 
 
 class Places:
-    """Where the keys and values of a text stand."""
+    """The positions of the keys and values of a text."""
 
     __slots__ = ("_lines", "_offsets", "_text")
 
@@ -164,7 +164,7 @@ class _Parser:
         return name, self.skip(end + 1)
 
     def skip(self, at: int) -> int:
-        """Give where the blanks and comments from `at` on end."""
+        """Return the position after the blanks and comments that start at `at`."""
         match = _SKIP.match(self._text, at)
         end = match.end() if match else at
         if self._text.startswith("/*", end):
@@ -269,7 +269,7 @@ class _Parser:
             raise JsonError("strings stand in double quotes, got a single one", at)
         if character and character in "-+.0123456789":
             word = _WORD.match(self._text, at)
-            raise JsonError(f"{clip(word[0] if word else character)} is no JSON number", at)
+            raise JsonError(f"{clip(word[0] if word else character)} is not a JSON number", at)
         self.skip(at)
         raise JsonError(f"expected a value, got {self.token(at)}", at)
 

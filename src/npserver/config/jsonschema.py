@@ -1,4 +1,4 @@
-"""The JSON Schema of the config (draft 2020-12): what editors complete and check by.
+"""The JSON Schema of the config (draft 2020-12), with which editors complete and check it.
 
 Made from the same shapes as the decoder, so that both agree. Called by `npserver schema`.
 """
@@ -31,7 +31,7 @@ _SCALARS: dict[Kind, Node] = {
 
 
 def json_schema() -> Node:
-    """Make the whole schema."""
+    """Return the whole schema."""
     definitions: Node = {
         "Size": {
             "description": "Bytes: a whole number, or text with a suffix k, m, g, t (powers of 1024)",
@@ -54,7 +54,7 @@ def json_schema() -> Node:
 
 
 def plain(value: Any) -> Any:
-    """A default as the config would write it: sizes and times as numbers, objects by their keys."""
+    """Return a default as the config would write it: sizes and times as numbers, objects by their keys."""
     if isinstance(value, Section):
         keys = part_keys(type(value)).values()
         return {key.name: plain(one) for key in keys if (one := getattr(value, key.attribute)) is not None}

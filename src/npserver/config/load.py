@@ -1,7 +1,7 @@
 """Load a config: from a file, from text, or from what the command line says.
 
-Everything wrong with the text is reported at once, in one `ConfigError`; what only shows when the parts are put
-together (names that nothing defines, files that do not exist) is reported by the compilers, see `program.compile`.
+All errors in the text are reported at once, in one `ConfigError`. Errors that show only when the parts are put together
+(undefined names, files that do not exist) are reported by the compilers, see `program.compile`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def load(file: str) -> Document:
 
 
 def read(file: str) -> str:
-    """Give the text of a config file. Raises: ConfigError if it cannot be read or is not UTF-8."""
+    """Return the text of a config file. Raises: ConfigError if it cannot be read or is not UTF-8."""
     try:
         with open(file, "rb") as stream:
             data = stream.read(MAX_FILE_BYTES + 1)

@@ -1,4 +1,4 @@
-"""Network names and CIDR texts of the config to `Networks`."""
+"""Convert network names and CIDR texts of the config to `networks.Networks`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def compile_networks(report: Report, path: Path, names: str | list[str]) -> Netw
 
 
 def check_networks(report: Report) -> None:
-    """Report every text under `networks` that is no network, used or not."""
+    """Report every text under `networks` that is not a network, used or not."""
     for name, texts in report.document.config.networks.items():
         for index, text in enumerate(texts):
             try:

@@ -1,4 +1,4 @@
-"""The configuration reference in `docs/configuration.md`, made from the schema.
+"""The configuration reference in `docs/configuration.md`, generated from the schema.
 
 `python -m npserver.config.reference` prints it, as does `npserver schema -markdown`.
 """
@@ -78,7 +78,7 @@ def _section(title: str, struct: type[Section], note: str, sections: dict[str, s
 
 
 def _parts(shape: Shape) -> Iterator[tuple[type[Section], str]]:
-    """The structs inside a shape, each with what is to be said about it beside its keys."""
+    """Yield the structs inside a shape, each with a note that stands above the table of its keys."""
     match shape:
         case Part(struct):
             yield struct, ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from npserver.errors import ConfigError, Problem, Severity
 
@@ -14,15 +14,13 @@ Path = tuple[str | int, ...]
 
 
 class Report:
-    """The problems found so far. Whoever finds one goes on, so that the next is found too."""
+    """The problems found so far. A compiler that reports one continues, so that all are found in one run."""
 
-    __slots__ = ("document", "problems", "shared")
+    __slots__ = ("document", "problems")
 
     def __init__(self, document: Document) -> None:
         self.document = document
         self.problems: list[Problem] = []
-        #: What one compiler makes for several others: a rule of several listeners is compiled once.
-        self.shared: dict[Path, Any] = {}
 
     def error(self, path: Path, message: str) -> None:
         """Something that keeps the config from being used."""
@@ -38,7 +36,7 @@ class Report:
 
     @property
     def warnings(self) -> list[Problem]:
-        """What does not keep the server from starting."""
+        """The problems that do not prevent a start."""
         return [problem for problem in self.problems if problem.severity is not Severity.ERROR]
 
     def raise_errors(self) -> None:

@@ -1,4 +1,4 @@
-"""What all parts of the schema are made of: the base of the config's objects, descriptions, recurring types."""
+"""The building blocks of the schema: the base of all config objects, descriptions of keys, and common types."""
 
 from __future__ import annotations
 
@@ -25,6 +25,6 @@ class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 #: Changes to header fields; values may hold `$variables`. `"Name": "v"` sets (a list: several fields), `"+Name": "v"`
-#: adds beside what is there, `"Name": null` takes away.
+#: adds a field to those present, `"Name": null` removes it.
 HeaderMap = dict[str, str | list[str] | None]
 OneOrMany = str | list[str]

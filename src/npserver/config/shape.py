@@ -1,4 +1,4 @@
-"""What each key of the schema takes, read off the structs' annotations once.
+"""The values that each key of the schema accepts, derived from the annotations of the structs.
 
 `config.decode` follows a shape to check and convert a value, `config.jsonschema` and `config.reference` to describe it.
 """
@@ -20,7 +20,7 @@ from npserver.config.units import Seconds, Size
 
 
 class Kind(Enum):
-    """The values that are neither lists nor objects, in the words of messages."""
+    """The types of single values, with the words that messages use for them."""
 
     TEXT = "a string"
     WHOLE = "a whole number"
@@ -108,7 +108,7 @@ _KINDS: dict[object, Kind] = {
 
 @cache
 def part_keys(struct: type[Section]) -> dict[str, Key]:
-    """The keys of an object, by their names in the config."""
+    """Return the keys of an object, by their names in the config."""
     keys = {}
     for one in fields(struct):
         if (_meta(one.type).extra or {}).get("hidden"):
@@ -132,7 +132,7 @@ def make_key(name: str, attribute: str, annotation: Any, *, required: bool, defa
 
 
 def describe(shape: Shape) -> str:
-    """What a shape takes, as messages put it: `a string or a list of strings`; null goes without saying."""
+    """Return the words for a shape in messages: `a string or a list of strings`; null is not mentioned."""
     match shape:
         case Scalar(Kind.WHOLE, low, high) if low is not None:
             return f"a whole number from {low} {'up' if high is None else f'to {high}'}"

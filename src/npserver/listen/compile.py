@@ -1,4 +1,4 @@
-"""Compiles `listen`: what to bind, with which certificates, and whether two entries are in each other's way."""
+"""Compiles `listen`: the addresses to bind, their certificates, and conflicts between entries."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def compile_listeners(compilation: Compilation) -> dict[int, Listener]:
 
 
 def entries(config: Config) -> Iterator[tuple[int, Listen, Path]]:
-    """Each entry of `listen`: its index, itself as an object, and where its URI stands."""
+    """Yield each entry of `listen`: its index, the entry as an object, and the path of its URI."""
     for index, entry in enumerate(config.listen):
         if isinstance(entry, Listen):
             yield index, entry, ("listen", index, "uri")
@@ -74,7 +74,7 @@ def _listener(
 
 
 def _default_port(config: Config, entry: Listen) -> int | None:
-    """The port of a name server where a rule makes the listener one."""
+    """Return the default port of a name server, if a rule makes the listener one."""
     scheme = entry.uri.partition("://")[0].lower()
     for rule in config.dispatch:
         if isinstance(rule, DnsRule):
@@ -85,7 +85,7 @@ def _default_port(config: Config, entry: Listen) -> int | None:
 
 
 def _check_keys(report: Report, path: Path, entry: Listen, address: Address) -> None:
-    """Report keys that mean nothing for this kind of listener."""
+    """Report keys that have no effect on this kind of listener."""
     if entry.mode is not None and not address.is_unix:
         report.error((*path, "mode"), f"'mode' is for Unix sockets, not for {clip(entry.uri)}")
     if entry.tls is not None and not address.is_tls:
@@ -114,7 +114,7 @@ class _Certificates:
         self._shared: dict[bool, ServerTls | None] = {}  # by whether they are for HTTP
 
     def context(self, path: Path, entry: Listen, address: Address) -> ServerTls | None:
-        """The context of a listener; None, with an error in the report, if it cannot be made."""
+        """Return the TLS settings of a listener; None, with an error in the report, if they cannot be made."""
         from npserver.tls.compile import server_context
 
         speaks_http = address.scheme == "https"
@@ -140,7 +140,7 @@ class _Claim(Struct, frozen=True):
 
 
 class _Taken:
-    """The names and addresses given out so far."""
+    """The names and addresses of the listeners compiled so far, to find conflicts."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
@@ -149,7 +149,7 @@ class _Taken:
         self._keys: dict[str, int] = {}
 
     def conflicts(self, path: Path, entry: Listen, address: Address) -> bool:
-        """Whether another listener has this name or address already; it is reported then."""
+        """Report whether another listener has this name or address already."""
         place = self._report.document.place
         if entry.name is not None and (other := self._names.setdefault(entry.name, path)) != path:
             self._report.error((*path, "name"), f"two listeners are named {clip(entry.name)}, see {place(other)}")
@@ -170,14 +170,14 @@ class _Taken:
         return False
 
     def key(self, address: Address) -> str:
-        """What tells the listener from others: its URI, with a number if the kernel chooses the port of several."""
+        """Return the unique key of a listener: its URI, numbered if several of the same URI have port 0."""
         uri = str(address)
         count = self._keys[uri] = self._keys.get(uri, 0) + 1
         return uri if count == 1 else f"{uri}#{count}"
 
 
 def _overlap(one: str, other: str) -> bool:
-    """Whether sockets on these hosts and the same port are in each other's way."""
+    """Return whether sockets on these hosts cannot both bind the same port."""
     if one == other or "" in (one, other):
         return True
     if "localhost" in (one, other):

@@ -145,7 +145,7 @@ def _zones(report: Report, names: Sequence[str]) -> list[bytes]:
 
 
 def _addresses(context: Context, upstream: Upstream, kind: int) -> list[bytes]:
-    """The addresses of the healthy targets; of all, if none is healthy: better one that may be down than none."""
+    """Return the addresses of the healthy targets; of all targets, if none is healthy."""
     of_kind = IPv4Address if kind == codes.A else IPv6Address
     found = _packed(upstream.healthy_addresses(), of_kind)
     if not found:

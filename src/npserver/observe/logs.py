@@ -43,11 +43,11 @@ def configure(config: Logging, stream: TextIO | None = None) -> None:
         level = getattr(config, area)
         logging.getLogger(f"npserver.{area}").setLevel(logging.NOTSET if level is None else LEVELS[level])
     logging.addLevelName(TRACE, "TRACE")
-    logging.raiseExceptions = False  # a closed stderr is no reason to fail
+    logging.raiseExceptions = False  # a closed stderr must not raise
 
 
 def is_coloured(stream: TextIO) -> bool:
-    """Whether colours may be used: a terminal, and no wish against them (NO_COLOR)."""
+    """Return whether to use colours: on a terminal, unless NO_COLOR is set or TERM is `dumb`."""
     try:
         return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     except ValueError:  # closed
@@ -55,12 +55,12 @@ def is_coloured(stream: TextIO) -> bool:
 
 
 def area_of(name: str) -> str:
-    """The area of the logger `npserver.<area>...`."""
+    """Return the area of the logger `npserver.<area>...`."""
     return name.split(".")[1] if "." in name else "server"
 
 
 class PrettyFormatter(logging.Formatter):
-    """`16:07:01 warn upstream: message`. Further lines are indented, so that none can pass for an entry of its own."""
+    """`16:07:01 warn upstream: message`. Further lines are indented, so that none can be mistaken for an entry."""
 
     def __init__(self, is_coloured: bool) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""The scoreboard's counters as metrics: named, labelled, and written as Prometheus reads them.
+"""The scoreboard's counters as metrics with names and labels, in the text format of Prometheus.
 
-Slots become families by the patterns below: `http.responses.2xx` is `npserver_http_responses_total{class="2xx"}`. A
-slot that no pattern knows still gets a family, named after it. Asked by `web.handlers.status.handler`; nothing is kept
-here.
+The patterns in `FAMILIES` map slots to metric families: `http.responses.2xx` is
+`npserver_http_responses_total{class="2xx"}`. A slot that matches no pattern gets a family named after it. Called by
+`web.handlers.status.handler`; nothing is kept here.
 
 The text form: https://prometheus.io/docs/instrumenting/exposition_formats/ (version 0.0.4).
 """
@@ -77,19 +77,19 @@ FAMILIES = [
     _family(rf"health\.{_TARGET}(?<!\.since)", "upstream_health", "1 healthy, 0 not checked, -1 unhealthy.", "gauge"),
 ]
 
-#: Slots that are state rather than something to be shown.
+#: Slots that hold internal state and are not shown.
 _HIDDEN = regex(rf"health\.{_TARGET}\.since|server\.started")
 
 
 def samples(board: Scoreboard) -> list[Sample]:
-    """Read the whole scoreboard, in the order of FAMILIES."""
+    """Return the values of all slots, in the order of `FAMILIES`."""
     found = [_sample(name, board.total(slot)) for name, slot in list(board.directory.names.items()) if _is_shown(name)]
     order = {family: number for number, (_, family) in enumerate(FAMILIES)}
     return sorted(found, key=lambda sample: (order.get(sample.family, len(order)), sample.family.name))
 
 
 def prometheus(taken: Iterable[Sample]) -> str:
-    """Write samples, grouped by family as they come."""
+    """Return samples in the text format of Prometheus; those of one family must follow each other."""
     return "".join(_lines(taken))
 
 

@@ -1,4 +1,4 @@
-"""Gives each listener its rules, and reports rules that no client can ever reach."""
+"""Assign the rules to the listeners, and report rules that no client can reach."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def _names(value: str | list[str] | None) -> frozenset[str]:
 
 
 def _give_default(report: Report, place: int, listener: Listener, rules: list[tuple[int, Rule]]) -> None:
-    """Give a listener without rules its own; what speaks no HTTP has nothing to do then."""
+    """Give a listener without rules the default rule; for one that does not speak HTTP, report that it needs a rule."""
     if listener.address.scheme in _HTTP:
         rules.append((-1, default_rule(report)))
         return

@@ -1,8 +1,7 @@
-"""From a config to live objects: the only place that knows both.
+"""Compile a whole config into the objects that serve it.
 
-`compile_config` compiles part by part; each part reports what is wrong with it into one `Report`, so that everything
-is said at once. Nothing here uses the network, starts a task or opens a listening socket: `npserver check` compiles
-too.
+`compile_config` compiles part by part; each part writes its errors to one `config.report.Report`, so that all are shown
+at once. Compiling does not use the network, start tasks or open listening sockets: `npserver check` compiles too.
 """
 
 from __future__ import annotations

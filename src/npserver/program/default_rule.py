@@ -1,4 +1,4 @@
-"""What a listener without rules serves: `root`, else `./public`, else `./html`, else a welcome page."""
+"""The rule of listeners that have none: serve `root`, else `./public`, else `./html`, else a welcome page."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ name another one with <code>-root DIR</code>, or write rules into <code>config.j
 
 
 def default_rule(report: Report) -> AnyRule:
-    """Make the rule of a listener that has none. A `root` that is no directory is reported."""
+    """Return the rule of a listener that has none. A `root` that is not a directory is reported."""
     document = report.document
     root = document.config.root
     if root is not None and os.path.isdir(document.resolve(root)):

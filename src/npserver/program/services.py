@@ -1,4 +1,4 @@
-"""What the controller runs for a config: health checks, looking up the names of targets, watching certificates."""
+"""The services that the controller runs for a config: health checks, DNS lookups of targets, certificate watching."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def compile_services(compilation: Compilation) -> tuple[Service, ...]:
 
 
 def resolve_intervals(config: Config) -> dict[str, float]:
-    """How often the host of each target is to be looked up, in seconds; the shortest interval of several counts."""
+    """Return the seconds between two lookups of the host of each target; the shortest of several intervals counts."""
     wanted: list[tuple[str, float]] = []
     for upstream in config.upstreams.values():
         uris = [target.uri if isinstance(target, Target) else target for target in upstream.targets]

@@ -1,4 +1,4 @@
-"""What each listener does, in a line per rule: the table at the start and what `npserver check` prints."""
+"""The table of rules, one line for each rule of each listener: shown at the start and by `npserver check`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def summarise(listeners: Iterable[Listener], rules: Assignment) -> tuple[tuple[str, str], ...]:
-    """Give (listener, what it does) for each rule of each listener."""
+    """Return the label of the listener and a description for each rule of each listener."""
     lines = []
     for listener in listeners:
         label = label_listener(listener)
@@ -24,13 +24,13 @@ def summarise(listeners: Iterable[Listener], rules: Assignment) -> tuple[tuple[s
 
 
 def label_listener(listener: Listener) -> str:
-    """How a listener is shown: its name, if it was given one, and its URI."""
+    """Return the label of a listener: its name, if it has one, and its URI."""
     uri = str(listener.address)
     return uri if listener.name in {uri, ""} or "://" in listener.name else f"{listener.name} {uri}"
 
 
 def describe_rule(rule: Rule, *, is_default: bool = False) -> str:
-    """What a rule does, as `/api/** proxy to http://127.0.0.1:8000`."""
+    """Describe a rule: `/api/** proxy to http://127.0.0.1:8000`."""
     kind = kind_of(rule)
     what = "welcome page" if is_default and isinstance(rule, RespondRule) else kind.describe(rule)
     if not kind.is_http or not isinstance(rule, HttpRule):

@@ -1,4 +1,4 @@
-"""The config's certificates to what listeners and upstreams begin TLS with."""
+"""Compiles certificates into the TLS settings of listeners and the TLS contexts for upstreams."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def client_context(compilation: Compilation, path: Path, tls: UpstreamTls) -> ss
     files = {"ca": tls.ca, "cert": tls.cert, "key": tls.key}
     found = {name: _file(compilation, (*path, name), file) for name, file in files.items() if file is not None}
     if tls.key is not None and tls.cert is None:
-        report.error((*path, "key"), "'key' needs 'cert' beside it")
+        report.error((*path, "key"), "'key' requires 'cert'")
         return None
     if tls.insecure:
         if tls.ca is not None:
             report.error((*path, "ca"), "'ca' has no effect with 'insecure': nothing is verified")
-        report.warn((*path, "insecure"), "the upstream's certificate is not verified: others may read along")
+        report.warn((*path, "insecure"), "upstream certificates are not verified: traffic can be intercepted")
     if None in found.values():
         return None
     try:
@@ -110,7 +110,7 @@ def _file(compilation: Compilation, path: Path, name: str) -> str | None:
 
 
 def _faulty(error: Exception) -> str:
-    """The key of the file that `error` is about."""
+    """Return the config key of the file that `error` is about."""
     if isinstance(error, CertificateError):
         return "cert"
     return "client_ca" if "NO_CERTIFICATE" in str(error).upper() else "key"
@@ -127,7 +127,7 @@ def _check_validity(report: Report, path: Path, identity: Identity, entry: Tls) 
 
 
 def _names(report: Report, path: Path, entry: Tls) -> list[str]:
-    """The names written in the config."""
+    """Return the names that the config gives for a certificate."""
     names = []
     for index, text in enumerate(entry.names):
         name = text.lower().removesuffix(".")
@@ -140,7 +140,7 @@ def _names(report: Report, path: Path, entry: Tls) -> list[str]:
 
 
 def _check_names(report: Report, path: Path, names: list[str], taken: dict[str, str], entry: Tls) -> None:
-    """Warn of a certificate that an earlier one hides."""
+    """Warn of a certificate that is never chosen, because an earlier one has all its names."""
     if names and all(name in taken for name in names):
         report.warn(path, f"{clip(entry.cert)} is never used: {taken[names[0]]} has all of its names")
     for name in names:

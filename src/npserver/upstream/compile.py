@@ -47,7 +47,7 @@ def named(compilation: Compilation, path: Path, address: Address) -> Upstream | 
     if address.host in upstreams:
         return upstreams[address.host]
     configured = compilation.config.upstreams
-    if address.host not in configured:  # one that has errors of its own is not missing
+    if address.host not in configured:  # a configured one is missing because of errors, which are reported already
         close = get_close_matches(address.host, configured, 1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         compilation.report.error(path, f"unknown upstream {clip(address.host)}{hint}")
@@ -105,7 +105,7 @@ def _compile(compilation: Compilation, path: Path, name: str, config: UpstreamCo
     seen: set[str] = set()
     schemes: dict[str, None] = {}
     client_tls = _ClientTls(compilation, (*path, "tls"), config.tls)
-    # a failed connect is not held against the only target there is
+    # the only target is never marked down
     retry_timeout_s = float(config.retry_timeout_seconds) if len(config.targets) > 1 else 0.0
     if not config.targets:
         report.error((*path, "targets"), f"upstream {name!r} has no targets")
@@ -193,7 +193,7 @@ class _ClientTls:
         self._is_made = False
 
     def settings(self, address: Address, config: TargetConfig) -> TargetSettings:
-        """The settings of a target."""
+        """Return the settings of a target."""
         if address.is_tls and config.send_proxy is not None and address.scheme == "https":
             message = f"send_proxy needs an http target, the header would come inside TLS: {clip(str(address))}"
             self._compilation.report.error((*self._path[:-1], "targets"), message)
@@ -209,7 +209,7 @@ class _ClientTls:
         return replace(plain, tls=self._context, server_name=server_name, tls_identity=self._identity(server_name))
 
     def _identity(self, server_name: str) -> str:
-        """What tells these settings from others: the keys and the state of the files they name."""
+        """Return a text that is equal for equal TLS settings: their keys, and the state of the files they name."""
         config, document, files = self._config, self._compilation.document, store_of(self._compilation.context).files
         named = [document.resolve(name) for name in (config.ca, config.cert, config.key) if name]
         return repr((server_name, config, [files.state(name) for name in named]))

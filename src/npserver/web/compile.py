@@ -1,4 +1,4 @@
-"""Compiles what a listener that speaks HTTP serves: rules become routes, routes a router, the router a front."""
+"""Compiles the front of a listener that speaks HTTP: from rules to routes, from routes to a router."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def compile_http_front(
 
 
 def rule_path(index: int) -> Path:
-    """Where a rule stands in the config; that of a listener without rules has only its root."""
+    """Return the path of a rule in the config; the default rule of a listener (-1) stands for `root`."""
     return ("dispatch", index) if index >= 0 else ("root",)
 
 
@@ -100,7 +100,7 @@ def _hosts(report: Report, path: Path, rule: HttpRule) -> list[str]:
 
 
 def _warn_unused(compilation: Compilation, unused: int, first: int) -> None:
-    """Say once that a rule can never match."""
+    """Warn once of a rule that can never match."""
     warned = _UNUSED.of(compilation)
     if unused not in warned:
         warned.add(unused)

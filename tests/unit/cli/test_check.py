@@ -97,7 +97,7 @@ def test_everything_wrong_is_said_at_once_with_its_place(place: Path, capsys: py
         "bad.json:3:20: cannot read 'none.pem'",
         "bad.json:4:25: network '10.0.0.0/99'",
         "bad.json:7:19: unknown listener 'wbe'; did you mean 'web'?",
-        "bad.json:7:56: 'index': '/a' is no file name",
+        "bad.json:7:56: 'index': '/a' is not a file name",
         "bad.json:8:77: unknown upstream 'pol'; did you mean 'pool'?",
         "bad.json:9:55: path 'a' must start with a slash",
         "bad.json:10:69: unknown network 'wan'",

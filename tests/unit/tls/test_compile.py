@@ -180,7 +180,7 @@ class TestUpstreams:
             (UpstreamTls(ca="none.crt"), "5: cannot read 'none.crt': no such file or directory"),
             (UpstreamTls(ca="text.crt"), f"5: 'text.crt' {NO_PEM}"),
             (UpstreamTls(cert="one.crt", key="two.key"), f"2: 'one.crt' {MISMATCH}"),
-            (UpstreamTls(key="one.key"), "3: 'key' needs 'cert' beside it"),
+            (UpstreamTls(key="one.key"), "3: 'key' requires 'cert'"),
             (UpstreamTls(cert="one.crt"), "2: 'one.crt' cannot be used: no usable PEM file"),
         ],
     )  # fmt: skip

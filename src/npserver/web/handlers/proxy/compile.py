@@ -90,7 +90,7 @@ def _find_upstream(compilation: Compilation, path: Path, rule: ProxyRule) -> Ups
 
 
 def _compile_base(report: Report, path: Path, rule: ProxyRule) -> str:
-    """The path of `proxy_pass`, without a slash at its end."""
+    """Return the path of `proxy_pass`, without a slash at its end."""
     try:
         address = parse_target(rule.proxy_pass, likely_scheme="http")
     except ValueError:
@@ -129,7 +129,7 @@ def _compile_rewrites(report: Report, path: Path, rule: ProxyRule) -> tuple[tupl
             compiled = re.compile(pattern)
             highest = max([int(number) for number in re.findall(r"\\g<(\d)>", template)], default=0)
             if highest > compiled.groups:
-                report.error(place, f"${highest} stands for no group of {clip(pattern)}")
+                report.error(place, f"${highest} does not refer to a group of {clip(pattern)}")
                 continue
         except re.error as error:
             report.error(place, f"bad regular expression {clip(pattern)}: {error}")
@@ -139,7 +139,7 @@ def _compile_rewrites(report: Report, path: Path, rule: ProxyRule) -> tuple[tupl
 
 
 def _overrides(rule: ProxyRule, upstream: Upstream) -> dict[str, Any]:
-    """The upstream's settings that the rule overrides."""
+    """Return the settings of the upstream that the rule overrides."""
     changes: dict[str, Any] = {}
     if rule.balance is not None and rule.balance != upstream.settings.balance:
         changes["balance"] = rule.balance

@@ -28,7 +28,7 @@ def compile_redirect(compilation: Compilation, path: Path, rule: RedirectRule) -
         report.error((*path, "to"), f"'to': {error}")
         return None
     if not rule.to or CONTROL.search(rule.to):
-        report.error((*path, "to"), f"'to': {clip(rule.to)} is no URL")
+        report.error((*path, "to"), f"'to': {clip(rule.to)} is not a URL")
         return None
     return RedirectHandler(
         template,

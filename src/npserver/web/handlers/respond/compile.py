@@ -20,7 +20,7 @@ def compile_respond(compilation: Compilation, path: Path, rule: RespondRule) -> 
     """Make the handler of a respond rule; None if it has errors, which stand in the report."""
     report = compilation.report
     if not rule.content_type or CONTROL.search(rule.content_type) or not rule.content_type.isascii():
-        report.error((*path, "content_type"), f"'content_type': {clip(rule.content_type)} is no media type")
+        report.error((*path, "content_type"), f"'content_type': {clip(rule.content_type)} is not a valid media type")
         return None
     try:
         template = compile_template(rule.body)

@@ -35,7 +35,9 @@ def compile_static(compilation: Compilation, path: Path, rule: StaticRule) -> St
     directory = document.resolve(rule.root)
     _check_root(report, path, rule.root, directory)
     if rule.cache_control is not None and not _VALUE.fullmatch(rule.cache_control):
-        report.error((*path, "cache_control"), f"'cache_control': {clip(rule.cache_control)} is no header value")
+        report.error(
+            (*path, "cache_control"), f"'cache_control': {clip(rule.cache_control)} is not a valid header value"
+        )
     for place, types in ((("mime",), config.mime), ((*path, "mime"), rule.mime)):
         _check_types(report, place, types)
     compression = _compression(rule.gzip, config.gzip)
@@ -75,11 +77,11 @@ def _prefix(rule: StaticRule) -> str:
 
 
 def _check_root(report: Report, path: Path, name: str, directory: str) -> None:
-    """A missing root may be made later: a server starts without it, a check fails."""
+    """Check the directory. A missing one may be created later: a server starts without it, `npserver check` fails."""
     if not os.path.exists(directory):
         report.check_error((*path, "root"), f"'root': {clip(name)} does not exist yet")
     elif not os.path.isdir(directory):
-        report.error((*path, "root"), f"'root': {clip(name)} is no directory")
+        report.error((*path, "root"), f"'root': {clip(name)} is not a directory")
     elif not os.access(directory, os.R_OK | os.X_OK):
         report.warn((*path, "root"), f"'root': no permission to read {clip(name)}")
 
@@ -87,11 +89,11 @@ def _check_root(report: Report, path: Path, name: str, directory: str) -> None:
 def _check_types(report: Report, path: Path, types: dict[str, str]) -> None:
     for extension, media_type in types.items():
         if not _MEDIA_TYPE.fullmatch(media_type):
-            report.error((*path, extension), f"{clip(media_type)} is no media type")
+            report.error((*path, extension), f"{clip(media_type)} is not a valid media type")
 
 
 def _compression(own: bool | Compression | None, default: bool | Compression) -> Compression:
-    """The rule's settings, else the global ones; `true` and `false` switch on and off."""
+    """Return the settings of the rule, else the global ones; `true` and `false` switch compression on and off."""
     if isinstance(own, Compression):
         return own
     if own is None:
@@ -105,7 +107,7 @@ def _index(report: Report, path: Path, rule: StaticRule) -> tuple[str, ...]:
     names = [rule.index] if isinstance(rule.index, str) else rule.index
     for name in names:
         if not name or name.startswith("/") or ".." in name.split("/"):
-            report.error((*path, "index"), f"'index': {clip(name)} is no file name")
+            report.error((*path, "index"), f"'index': {clip(name)} is not a file name")
     return tuple(names)
 
 
@@ -116,7 +118,7 @@ def _try_files(report: Report, path: Path, rule: StaticRule, prefix: str) -> tup
         where = (*path, "try_files", place)
         if text.startswith("="):
             if not text[1:].isdecimal() or not 400 <= int(text[1:]) <= 599:
-                report.error(where, f"'try_files': {clip(text)} is no status; write \"=404\"")
+                report.error(where, f"'try_files': {clip(text)} is not a status; write \"=404\"")
             elif place + 1 < len(rule.try_files):
                 report.error(where, f"'try_files': {clip(text)} ends the list; what follows is never tried")
             else:

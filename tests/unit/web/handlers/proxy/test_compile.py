@@ -45,7 +45,7 @@ HTTP = "http://127.0.0.1:8000"
         ({"proxy_pass": "upstream://app"}, {"app": {"targets": [HTTP + "/base"]}}, "has no path"),
         ({"proxy_pass": "upstream://app"}, {"app": {"targets": ["upstream://b"]}}, "not another upstream"),
         ({"proxy_pass": HTTP, "rewrite": {"(": "x"}}, {}, "bad regular expression"),
-        ({"proxy_pass": HTTP, "rewrite": {"^/(a)": "/$2"}}, {}, "$2 stands for no group"),
+        ({"proxy_pass": HTTP, "rewrite": {"^/(a)": "/$2"}}, {}, "$2 does not refer to a group"),
         ({"proxy_pass": HTTP, "strip_prefix": "api"}, {}, "a path starts with '/'"),
         ({"proxy_pass": HTTP, "headers": {"Content-Length": "5"}}, {}, "Content-Length"),
         ({"proxy_pass": HTTP, "headers": {"X": "$nothing"}}, {}, "nothing"),
