@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from npserver.address import Address
-from npserver.listen.listener import Listener, LiveListener
+from npserver.listen.listener import Listener
+from npserver.listen.live_listener import LiveListener
 from npserver.web.exchange import Middleware, Route, make_route
 from npserver.web.server.front import HttpFront
 from npserver.web.server.http1.connection import Http1Connection

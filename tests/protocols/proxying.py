@@ -17,7 +17,8 @@ import msgspec
 from npserver.address import Address
 from npserver.config.document import Document
 from npserver.config.load import load_text
-from npserver.listen.listener import Listener, LiveListener
+from npserver.listen.listener import Listener
+from npserver.listen.live_listener import LiveListener
 from npserver.runtime.compilation import Compilation
 from npserver.upstream.compile import UPSTREAMS
 from npserver.web.exchange import Route, make_route

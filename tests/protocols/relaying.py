@@ -14,7 +14,7 @@ import pytest
 import uvloop
 
 from npserver.net import poller, relay_end, socket_stream
-from npserver.net.poller import poller_of
+from npserver.net.poller import POLLER
 from npserver.net.relay import Relay
 from npserver.net.socket_stream import SocketStream
 from npserver.net.splice import can_splice
@@ -79,7 +79,7 @@ async def connected() -> tuple[socket.socket, socket.socket]:
 
 async def begin(context: Context, protocol: asyncio.Protocol, sock: socket.socket) -> None:
     """Hand a connected socket to its protocol, as forwards do on this system or on one without epoll."""
-    if (own := poller_of(context)) is not None:
+    if (own := POLLER.of(context)) is not None:
         SocketStream(own, socket.SocketType(fileno=sock.detach())).start(protocol)
     else:
         await context.loop.create_connection(lambda: protocol, sock=sock)

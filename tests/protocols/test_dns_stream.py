@@ -14,7 +14,8 @@ import pytest
 
 from npserver.address import Address
 from npserver.dns.message.query import Query
-from npserver.listen.listener import Listener, LiveListener
+from npserver.listen.listener import Listener
+from npserver.listen.live_listener import LiveListener
 from npserver.nameserver.name_server import NameServer
 from npserver.nameserver.query_processor import QueryProcessor
 from npserver.nameserver.resolver.messages import fail

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from npserver.forward.datagrams import SESSION_TABLES
 from tests.protocols.forwarding import (
     DEADLINE_S,
     connect,
@@ -222,7 +223,7 @@ async def test_a_stream_that_takes_nothing_loses_datagrams_not_memory() -> None:
                     with suppress(BlockingIOError):
                         client.send(b"x" * 60_000)
                     await asyncio.sleep(0)
-                (table,) = (server._single.data_plane.context.carried[("forward sessions", "udp://127.0.0.1:0")],)
+                table = SESSION_TABLES.of(server._single.data_plane.context)["udp://127.0.0.1:0"]
                 (session,) = table.sessions.values()
                 assert session.connection._transport.get_write_buffer_size() < 200_000
 

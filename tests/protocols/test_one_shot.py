@@ -18,7 +18,7 @@ import uvloop
 
 from npserver.config.load import load_text
 from npserver.listen.binding import bind
-from npserver.listen.listener import LiveListener
+from npserver.listen.live_listener import LiveListener
 from npserver.net.poller import IS_POSSIBLE
 from npserver.process.data_plane import make_context
 from npserver.program.compile import compile_config

@@ -17,7 +17,8 @@ import trustme
 import uvloop
 
 from npserver.address import Address
-from npserver.listen.listener import Listener, LiveListener
+from npserver.listen.listener import Listener
+from npserver.listen.live_listener import LiveListener
 from npserver.runtime.context import Context
 from npserver.web.exchange import Exchange, make_route
 from npserver.web.server.front import HttpFront

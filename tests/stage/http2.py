@@ -12,7 +12,8 @@ from hpack import Decoder, Encoder
 from hyperframe import frame as frames
 
 from npserver.address import Address
-from npserver.listen.listener import Listener, LiveListener
+from npserver.listen.listener import Listener
+from npserver.listen.live_listener import LiveListener
 from npserver.web.server.http2.connection import Http2Connection
 from npserver.web.server.settings import Http2Limits
 from tests.protocols.memory import MemoryTransport, Server

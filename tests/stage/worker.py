@@ -44,7 +44,7 @@ def make_context(
 
 def close_context(context: Context) -> None:
     """Close the sweeper of a context, and its poller if there is one."""
-    if (poller := context.carried.get(POLLER)) is not None:
+    if (poller := context.made.get(POLLER)) is not None:
         assert repr(poller) == "<Poller 0>"
         poller.close()
     context.sweeper.close()

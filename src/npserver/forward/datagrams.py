@@ -10,10 +10,11 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from npserver.forward.target_connections import DatagramTargetConnection, StreamTargetConnection
 from npserver.networks import plain_ip
+from npserver.runtime.context import PerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -159,6 +160,10 @@ class SessionTable:
             self.context.sweeper.watched.discard(self)
 
 
+#: The sessions of the datagram listeners of a process, by `Listener.key`: a reload takes them over.
+SESSION_TABLES: PerProcess[dict[str, SessionTable]] = PerProcess(lambda context: {})
+
+
 class DatagramForward:
     """The front of a datagram listener: finds or opens the session of each datagram's client."""
 
@@ -170,7 +175,7 @@ class DatagramForward:
         self.context = context
         self.routes = routes
         self.most_sessions = most_sessions
-        self._table_key = ("forward sessions", key)
+        self._table_key = key
         self._table: SessionTable | None = None
 
     def __repr__(self) -> str:
@@ -180,8 +185,8 @@ class DatagramForward:
     def table(self) -> SessionTable:
         """The sessions of this listener, taken over from the front before a reload."""
         if self._table is None:
-            carried: dict[tuple[str, str], Any] = self.context.carried
-            self._table = carried.setdefault(self._table_key, SessionTable(self.context))
+            tables = SESSION_TABLES.of(self.context)
+            self._table = tables.setdefault(self._table_key, SessionTable(self.context))
         return self._table
 
     def datagram(self, data: bytes, client: Client, socket: DatagramSocket) -> None:  # hot: udp
@@ -203,7 +208,7 @@ class DatagramForward:
             session.connection.not_sent(data, error)
 
     def close(self) -> None:
-        """End all sessions at shutdown; after a reload the next front takes them over from `context.carried`."""
+        """End all sessions at shutdown; after a reload the next front takes them over from `SESSION_TABLES`."""
         if self.context.draining and self._table is not None:
             for session in list(self._table.sessions.values()):
                 session.end("shutdown")

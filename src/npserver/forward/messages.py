@@ -17,7 +17,7 @@ from npserver.forward.target_socket import TargetSocket
 
 if TYPE_CHECKING:
     from npserver.forward.session import Endpoint, Forward, Session
-    from npserver.listen.listener import LiveListener
+    from npserver.runtime.front import Live
 
 log = logging.getLogger("npserver.forward")
 
@@ -34,9 +34,9 @@ class MessageForward:
     def __repr__(self) -> str:
         return f"<MessageForward {self.forward!r}>"
 
-    def accept(self, listener: LiveListener) -> asyncio.Protocol:
+    def accept(self, live: Live, alpn: str | None = None) -> asyncio.Protocol:
         """Create the protocol of a new connection."""
-        return MessageConnection(self.forward, listener)
+        return MessageConnection(self.forward, live)
 
     def close(self) -> None:
         """Do nothing: open connections continue after a reload."""
@@ -51,7 +51,7 @@ class MessageConnection(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, forward: Forward, listener: LiveListener) -> None:
+    def __init__(self, forward: Forward, listener: Live) -> None:
         settings = forward.settings
         self.forward = forward
         self.listener = listener

@@ -15,7 +15,7 @@ from npserver.tls.client_hello import POSTGRES_SSL_REQUEST
 
 if TYPE_CHECKING:
     from npserver.forward.session import Forward
-    from npserver.listen.listener import LiveListener
+    from npserver.runtime.front import Live
 
 ANSWER_S = 10.0  # how long a PostgreSQL server may take to answer an SSLRequest
 
@@ -68,9 +68,9 @@ class PostgresForward:
     def __repr__(self) -> str:
         return f"<PostgresForward {self.forward!r}>"
 
-    def accept(self, listener: LiveListener) -> asyncio.Protocol:
+    def accept(self, live: Live, alpn: str | None = None) -> asyncio.Protocol:
         """Create the protocol of a new connection."""
-        return PostgresConnection(self.forward, listener).client
+        return PostgresConnection(self.forward, live).client
 
     def close(self) -> None:
         """Do nothing: open connections continue after a reload."""

@@ -17,9 +17,9 @@ from npserver.networks import plain_ip
 if TYPE_CHECKING:
     import asyncio
 
-    from npserver.listen.listener import LiveListener
     from npserver.networks import Networks
     from npserver.runtime.context import Context
+    from npserver.runtime.front import Live
     from npserver.upstream.group import Upstream
     from npserver.upstream.target import Target
 
@@ -103,7 +103,7 @@ class Forward:
         """Count a client for which no target could be reached."""
         self._slots[self._failed_slot] += 1
 
-    def open(self, live: LiveListener, client: Endpoint, local: Endpoint | None = None) -> Session | None:
+    def open(self, live: Live, client: Endpoint, local: Endpoint | None = None) -> Session | None:
         """Open a session; return None if the client is not admitted or the limit is reached.
 
         `local`: the address the client connected to, if a PROXY header named it.
@@ -120,7 +120,7 @@ class Forward:
         self.count_refused()
         return None
 
-    def begin(self, live: LiveListener, client: Endpoint, local: Endpoint | None = None) -> Session:
+    def begin(self, live: Live, client: Endpoint, local: Endpoint | None = None) -> Session:
         """Open a session without checks; the caller has made them."""
         slots = self._slots
         slots[self._sessions_slot] += 1
@@ -142,7 +142,7 @@ class Session:
 
     __slots__ = ("client", "forward", "id", "live", "local", "started", "target", "transport", "tried")
 
-    def __init__(self, forward: Forward, live: LiveListener, client: Endpoint, local: Endpoint | None) -> None:
+    def __init__(self, forward: Forward, live: Live, client: Endpoint, local: Endpoint | None) -> None:
         self.forward = forward
         self.live = live
         self.client = client

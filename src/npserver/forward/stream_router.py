@@ -29,10 +29,9 @@ from npserver.tls.client_hello import (
 
 if TYPE_CHECKING:
     from npserver.forward.session import Endpoint
-    from npserver.listen.listener import LiveListener
     from npserver.networks import Networks
     from npserver.runtime.context import Context
-    from npserver.runtime.front import StreamFront
+    from npserver.runtime.front import Live, StreamFront
 
 log = logging.getLogger("npserver.forward")
 
@@ -65,9 +64,9 @@ class StreamRouter:
     def __repr__(self) -> str:
         return f"<StreamRouter {len(self.routes)}>"
 
-    def accept(self, listener: LiveListener) -> asyncio.Protocol:
+    def accept(self, live: Live, alpn: str | None = None) -> asyncio.Protocol:
         """Create the protocol of a new connection."""
-        return PrereadConnection(self, listener)
+        return PrereadConnection(self, live)
 
     def close(self) -> None:
         """Do nothing: open connections continue after a reload."""
@@ -97,7 +96,7 @@ class PrereadConnection(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, router: StreamRouter, listener: LiveListener) -> None:
+    def __init__(self, router: StreamRouter, listener: Live) -> None:
         self._router = router
         self.listener = listener
         self.deadline = float("inf")

@@ -17,11 +17,11 @@ from npserver.net.connect import Attempt, new_attempt
 from npserver.net.dialer import dial, explain
 from npserver.net.relay import Relay
 from npserver.net.relay_end import End
-from npserver.net.resolver import resolver_of
+from npserver.net.resolver import RESOLVER
 from npserver.runtime.deadlines import NEVER, PERIOD_S
 
 if TYPE_CHECKING:
-    from npserver.listen.listener import LiveListener
+    from npserver.runtime.front import Live
 
 
 log = logging.getLogger("npserver.forward")
@@ -36,9 +36,9 @@ class StreamForward:
     def __repr__(self) -> str:
         return f"<StreamForward {self.forward!r}>"
 
-    def accept(self, listener: LiveListener) -> asyncio.Protocol:
+    def accept(self, live: Live, alpn: str | None = None) -> asyncio.Protocol:
         """Create the protocol of a new connection."""
-        return ForwardedConnection(self.forward, listener).client
+        return ForwardedConnection(self.forward, live).client
 
     def close(self) -> None:
         """Do nothing: open connections continue after a reload."""
@@ -69,7 +69,7 @@ class ForwardedConnection(Relay):
 
     __slots__ = ("_attempt", "_failure", "forward", "listener", "proxied_from", "session")
 
-    def __init__(self, forward: Forward, listener: LiveListener) -> None:
+    def __init__(self, forward: Forward, listener: Live) -> None:
         settings = forward.settings
         super().__init__(forward.context, timeout_s=settings.timeout_s, buffer_size=settings.buffer_size, on_end=_ended)
         self.forward = forward
@@ -133,7 +133,7 @@ class ForwardedConnection(Relay):
         if self.forward.sends_header:
             self.preface = session.proxy_header()
         context, address, timeout_s = self.context, target.address, self.forward.settings.connect_timeout_s
-        hosts = None if target.tls or address.is_unix else resolver_of(context).known(address.host)
+        hosts = None if target.tls or address.is_unix else RESOLVER.of(context).known(address.host)
         if hosts is not None and len(hosts) == 1:
             self.deadline = context.sweeper.now + timeout_s + PERIOD_S
             context.sweeper.watched.add(self)

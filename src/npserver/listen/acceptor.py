@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, cast
 from npserver.net.socket_stream import SocketStream
 
 if TYPE_CHECKING:
-    from npserver.listen.listener import LiveListener
     from npserver.net.poller import Poller
+    from npserver.runtime.front import Live
 
 log = logging.getLogger("npserver.server")
 
@@ -28,7 +28,7 @@ class Acceptor:
 
     __slots__ = ("_family", "_pause", "_poller", "_sock", "live")
 
-    def __init__(self, live: LiveListener, poller: Poller, sock: socket.socket) -> None:
+    def __init__(self, live: Live, poller: Poller, sock: socket.socket) -> None:
         self.live = live
         self._poller = poller
         self._sock = sock
@@ -48,8 +48,8 @@ class Acceptor:
             self._poller.unwatch(self._sock.fileno())
         self._sock.close()
 
-    def _take(self, caller: socket.SocketType, peer: object) -> None:
-        """Go on with a connection. `caller` is a blocking socket: calls need `socket.MSG_DONTWAIT`. `peer`: the address
+    def _take(self, sock: socket.SocketType, peer: object) -> None:
+        """Go on with a connection. `sock` is a blocking socket: calls need `socket.MSG_DONTWAIT`. `peer`: the address
         as `accept` gives it. Never raises."""
         raise NotImplementedError
 
@@ -85,12 +85,12 @@ class StreamAcceptor(Acceptor):
     __slots__ = ("_factory",)
 
     def __init__(
-        self, live: LiveListener, poller: Poller, sock: socket.socket, factory: Callable[[], asyncio.BaseProtocol]
+        self, live: Live, poller: Poller, sock: socket.socket, factory: Callable[[], asyncio.BaseProtocol]
     ) -> None:
         """`factory` makes the protocol."""
         super().__init__(live, poller, sock)
         self._factory = factory
 
-    def _take(self, caller: socket.SocketType, peer: object) -> None:
+    def _take(self, sock: socket.SocketType, peer: object) -> None:
         # hot: tcp-connect
-        SocketStream(self._poller, caller, peer).start(cast("asyncio.Protocol", self._factory()))
+        SocketStream(self._poller, sock, peer).start(cast("asyncio.Protocol", self._factory()))

@@ -19,7 +19,7 @@ from npserver.networks import plain_ip
 
 if TYPE_CHECKING:
     from npserver.listen.datagram_batch import Batch
-    from npserver.listen.listener import LiveListener
+    from npserver.listen.listener import Accepting
     from npserver.runtime.context import Context
     from npserver.runtime.front import Client
 
@@ -38,7 +38,7 @@ _IPV6_RECVPKTINFO: int | None = getattr(socket, "IPV6_RECVPKTINFO", None)
 Control = tuple[tuple[int, int, bytes], ...]
 
 
-def open_socket(context: Context, live: LiveListener, sock: socket.socket) -> OpenSocket:
+def open_socket(context: Context, live: Accepting, sock: socket.socket) -> OpenSocket:
     """Start giving `live.front` the datagrams that come to `sock` (bound, owned from here on)."""
     return OpenSocket(context, live, sock)
 
@@ -51,7 +51,7 @@ class OpenSocket:
     #: Send a datagram to a client, from the address it had written to; dropped if that cannot be done now.
     send: Callable[[bytes, Client], None]
 
-    def __init__(self, context: Context, live: LiveListener, sock: socket.socket) -> None:
+    def __init__(self, context: Context, live: Accepting, sock: socket.socket) -> None:
         sock.setblocking(False)
         self._context = context
         self.live = live

@@ -17,7 +17,7 @@ from npserver.runtime.deadlines import NEVER
 from npserver.runtime.protocols import feed
 
 if TYPE_CHECKING:
-    from npserver.listen.listener import LiveListener
+    from npserver.listen.listener import Accepting
 
 log = logging.getLogger("npserver.server")
 
@@ -31,7 +31,7 @@ class ProxyAccept(asyncio.Protocol):
 
     __slots__ = ("_accept", "_live", "_transport", "_wire", "deadline")
 
-    def __init__(self, live: LiveListener, accept: Callable[[], asyncio.BaseProtocol]) -> None:
+    def __init__(self, live: Accepting, accept: Callable[[], asyncio.BaseProtocol]) -> None:
         """`accept` makes the next protocol."""
         self._live = live
         self._accept = accept

@@ -22,7 +22,7 @@ from npserver.nameserver.response_rate_limit import RateLimiter
 from npserver.nameserver.stream import DnsOverStream
 from npserver.nameserver.udp import DnsOverUdp
 from npserver.nameserver.udp_query_processor import UdpQueryProcessor
-from npserver.net.resolver import resolver_of
+from npserver.net.resolver import RESOLVER
 from npserver.networks import Networks
 from npserver.runtime.compilation import PerCompilation
 from npserver.upstream.compile import UPSTREAMS, named
@@ -149,7 +149,7 @@ def _addresses(context: Context, upstream: Upstream, kind: int) -> list[bytes]:
     of_kind = IPv4Address if kind == codes.A else IPv6Address
     found = _packed(upstream.healthy_addresses(), of_kind)
     if not found:
-        resolver = resolver_of(context)
+        resolver = RESOLVER.of(context)
         hosts = [target.address.host for target in upstream.targets if not target.address.is_unix]
         found = _packed([address for host in hosts for address in resolver.known(host) or ()], of_kind)
     return found

@@ -20,9 +20,9 @@ from npserver.networks import plain_ip
 from npserver.runtime.deadlines import NEVER
 
 if TYPE_CHECKING:
-    from npserver.listen.listener import LiveListener
     from npserver.nameserver.name_server import AccessPolicy
     from npserver.runtime.context import Context
+    from npserver.runtime.front import Live
 
 log = logging.getLogger("npserver.dns")
 
@@ -54,9 +54,9 @@ class DnsOverStream:
     def __repr__(self) -> str:
         return f"<DnsOverStream {self.transport} {self.server!r}>"
 
-    def accept(self, listener: LiveListener) -> asyncio.Protocol:
+    def accept(self, live: Live, alpn: str | None = None) -> asyncio.Protocol:
         """Create the protocol of a new connection."""
-        return DnsConnection(self, listener)
+        return DnsConnection(self, live)
 
     def close(self) -> None:
         """Flush the counters when another front takes over; open connections use it from their next query on."""
@@ -66,7 +66,7 @@ class DnsOverStream:
 class DnsConnection(asyncio.Protocol):
     """The DNS connection of one client."""
 
-    def __init__(self, front: DnsOverStream, listener: LiveListener) -> None:
+    def __init__(self, front: DnsOverStream, listener: Live) -> None:
         self.listener = listener
         self._front = front
         self._context: Context = front.server.context

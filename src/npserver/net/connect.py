@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from npserver.net.poller import poller_of
+from npserver.net.poller import POLLER
 from npserver.net.socket_options import tune
 from npserver.net.socket_stream import SocketStream
 from npserver.net.step_coroutine import Opening
@@ -42,7 +42,7 @@ def new_attempt(
 
     `done` is then told that all is well, or what went wrong: once, maybe before `start` returns, never after `cancel`.
     """
-    poller = poller_of(context)
+    poller = POLLER.of(context)
     return LoopConnecting(context.loop, factory, done) if poller is None else Connecting(poller, factory, done)
 
 

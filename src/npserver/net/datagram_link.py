@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from npserver.errors import Phase, UpstreamError
 from npserver.net.dialer import explain
-from npserver.net.resolver import resolver_of
+from npserver.net.resolver import RESOLVER
 
 if TYPE_CHECKING:
     from npserver.address import Address
@@ -31,7 +31,7 @@ def connect_now(context: Context, address: Address) -> socket.socket | None:
     """Make a socket connected to `address`; None if its host has to be resolved first. Raises: OSError."""
     if address.is_unix:
         return _connect_unix(address.path)
-    hosts = resolver_of(context).known(address.host)
+    hosts = RESOLVER.of(context).known(address.host)
     return None if hosts is None else _connect_ip(hosts, address.port)
 
 
@@ -39,7 +39,7 @@ async def connect(context: Context, address: Address, timeout_s: float) -> socke
     """Resolve the host of `address`, then connect. Raises: UpstreamError."""
     try:
         async with asyncio.timeout(timeout_s):
-            hosts = await resolver_of(context).resolve(address.host)
+            hosts = await RESOLVER.of(context).resolve(address.host)
     except OSError as error:
         raise UpstreamError(
             f"{address}: host {address.host} does not resolve: {error}", str(address), Phase.RESOLVE

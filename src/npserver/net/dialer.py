@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from npserver.address import Address
 from npserver.errors import Phase, UpstreamError
-from npserver.net.resolver import Resolver, resolver_of
+from npserver.net.resolver import RESOLVER, Resolver
 from npserver.net.socket_options import tune
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ async def _connect(
     loop = context.loop
     if address.is_unix:
         return await loop.create_unix_connection(factory, address.path)
-    resolver = resolver_of(context)
+    resolver = RESOLVER.of(context)
     found = resolver.known(address.host)
     if found is None:
         try:

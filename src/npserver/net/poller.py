@@ -5,7 +5,7 @@ those being opened (`net.connect`) and the sockets they are accepted on (`listen
 is level-triggered: it is looked at again after each event, changed whenever reading stops or writing has to wait, and
 taken back at the end. Here it is one system call in a connection's life.
 
-Linux only. Elsewhere `poller_of` gives None, and connections are the loop's own transports.
+Linux only. Elsewhere `POLLER` gives None, and connections are the loop's own transports.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from __future__ import annotations
 import logging
 import select
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from npserver.runtime.context import PerProcess
 
 if TYPE_CHECKING:
     import asyncio
 
-    from npserver.runtime.context import Context
 
 log = logging.getLogger("npserver.server")
 
 IS_POSSIBLE = hasattr(select, "epoll")
-POLLER = ("net", "poller")  # its place in `Context.carried`
 MOST_AT_ONCE = 256  # events taken before timers and other descriptors get their turn
 
 #: Bits of what is told; READABLE: bytes or an end of them, ENDED: there is such an end, or the connection has failed.
@@ -127,10 +127,5 @@ class Poller:
                 log.exception("error in ending a connection")
 
 
-def poller_of(context: Context) -> Poller | None:
-    """The poller of a process, made when first asked for; None where the system has none."""
-    carried: dict[tuple[str, str], Any] = context.carried
-    found: Poller | None = carried.get(POLLER)
-    if found is None and IS_POSSIBLE:
-        found = carried[POLLER] = Poller(context.loop)
-    return found
+#: The poller of a process; None where the system has none.
+POLLER: PerProcess[Poller | None] = PerProcess(lambda context: Poller(context.loop) if IS_POSSIBLE else None)

@@ -6,20 +6,48 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from npserver.net.socket_stream import SocketStream
 from npserver.net.splice import Splice
 from npserver.net.unread import read_unread
 
 if TYPE_CHECKING:
-    from npserver.net.relay import Relay
+    from npserver.runtime.context import Context
 
 BULK_READ = 32 << 10  # a read of so many bytes is one of bulk data
 BULK_READS = 16  # so many of them and the rest is spliced
 
 _LINGER_ZERO = struct.pack("ii", 1, 0)
 _AF_UNIX = getattr(socket, "AF_UNIX", None)
+
+
+class RelayOwner(Protocol):
+    """The relay as its ends see it: `net.relay.Relay`."""
+
+    client: End
+    target: End
+    context: Context
+    deadline: float  # until when the relay may be in its present state
+    buffer_size: int
+    preface: bytes  # sent to the target before all else
+    reason: str  # why the relay ends
+    splices: bool  # whether bulk data may be spliced
+    is_joined: bool
+    is_lingering: bool
+    is_over: bool
+
+    def expire(self, now: float) -> None:
+        """The deadline has passed."""
+
+    def end_made(self) -> None:
+        """An end is connected."""
+
+    def end_lost(self) -> None:
+        """An end's transport is gone."""
+
+    def linger(self, *, resets: bool = False) -> None:
+        """Give the remaining peer time to read what was sent last; `resets`: a reset follows."""
 
 
 class End(asyncio.Protocol):
@@ -32,7 +60,7 @@ class End(asyncio.Protocol):
     transport: asyncio.Transport
     write: Callable[[bytes], Any]  # where what we receive goes: the other transport's `write`, once joined
 
-    def __init__(self, relay: Relay, name: str) -> None:
+    def __init__(self, relay: RelayOwner, name: str) -> None:
         self.relay = relay
         self.name = name
         self._received = 0

@@ -16,11 +16,11 @@ from ipaddress import ip_address
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
+from npserver.runtime.context import PerProcess
 from npserver.runtime.tasks import spawn
 
 if TYPE_CHECKING:
     from npserver.runtime.bulletin import Bulletin
-    from npserver.runtime.context import Context
 
 log = logging.getLogger("npserver.upstream")
 
@@ -162,12 +162,8 @@ def _by_family(addresses: tuple[str, ...]) -> list[list[str]]:
     return [family for family in families if family]
 
 
-def resolver_of(context: Context) -> Resolver:
-    """The resolver of a process, made when first asked for."""
-    found: Resolver | None = context.carried.get(("net", "resolver"))
-    if found is None:
-        found = context.carried[("net", "resolver")] = Resolver(context.loop, context.bulletin)
-    return found
+#: The resolver of a process.
+RESOLVER = PerProcess(lambda context: Resolver(context.loop, context.bulletin))
 
 
 class Resolution:

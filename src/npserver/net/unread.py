@@ -9,7 +9,7 @@ import socket
 _READ_BYTES = 256 << 10
 
 
-def is_quiet(transport: asyncio.Transport) -> bool:
+def has_no_pending_input(transport: asyncio.Transport) -> bool:
     """Whether nothing has come from the other side, neither bytes nor its end."""
     sock = transport.get_extra_info("socket")
     if sock is None or sock.fileno() < 0:

@@ -18,7 +18,7 @@ from npserver.process.loop import new_loop
 from npserver.process.message_channel import ChannelClosed, Message, MessageChannel
 from npserver.runtime.bulletin import Bulletin
 from npserver.runtime.tasks import spawn
-from npserver.tls.certificates import CertificateStore, keep_store
+from npserver.tls.certificates import CERTIFICATES, CertificateStore
 
 if TYPE_CHECKING:
     from npserver.config.document import Document
@@ -77,7 +77,7 @@ class ChildProcess:
         self.bulletin = Bulletin(self._send_news)
         self.bulletin.latest.update(setup.news)
         context = make_context(loop, setup.role, setup.board, self.bulletin, setup.document)
-        keep_store(context, setup.certificates)
+        CERTIFICATES.put(context, setup.certificates)
         self.data_plane = DataPlane(context, runs_services=setup.role == CONTROLLER)
         self.document = setup.document
         self._stop = asyncio.Event()

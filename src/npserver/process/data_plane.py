@@ -12,7 +12,7 @@ import socket
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from npserver.listen.listener import LiveListener
+from npserver.listen.live_listener import LiveListener
 from npserver.net.poller import POLLER
 from npserver.observe.access_log import AccessLog
 from npserver.process.service_runner import ServiceRunner
@@ -112,7 +112,7 @@ class DataPlane:
             _abort(connection)
         if self.runtime is not None:
             self.runtime.close()
-        if (poller := self.context.carried.pop(POLLER, None)) is not None:
+        if (poller := POLLER.take(self.context)) is not None:
             poller.close()
         self.context.sweeper.close()
         self.context.row.publish()

@@ -11,7 +11,7 @@ from npserver.process.data_plane import make_context
 from npserver.program.compile import compile_config
 from npserver.runtime.bulletin import Bulletin
 from npserver.runtime.scoreboard import Directory, Scoreboard
-from npserver.tls.certificates import keep_store
+from npserver.tls.certificates import CERTIFICATES
 
 if TYPE_CHECKING:
     from npserver.config.document import Document
@@ -35,7 +35,7 @@ def dry_run(document: Document, directory: Directory, certificates: CertificateS
     try:
         context = make_context(loop, -1, board, Bulletin(), quiet)
         if certificates is not None:
-            keep_store(context, certificates)
+            CERTIFICATES.put(context, certificates)
         runtime = compile_config(document, context)
         runtime.close()
         context.sweeper.close()

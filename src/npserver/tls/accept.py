@@ -1,6 +1,6 @@
 """Accepts connections: TLS with the certificate for the name that is asked for, a PROXY header before it where due.
 
-`accept_factory` gives a listener what makes each connection's first protocol. A client that speaks plain HTTP to an
+`listen.live_listener` makes a `TlsServer` of each connection. A client that speaks plain HTTP to an
 https listener is told so.
 """
 
@@ -15,10 +15,8 @@ from npserver.errors import clip
 from npserver.runtime.deadlines import NEVER
 from npserver.tls.client_hello import HelloError, HelloReader
 from npserver.tls.stream import TlsStream
-from npserver.tls.watch import follow
 
 if TYPE_CHECKING:
-    from npserver.listen.listener import LiveListener
     from npserver.runtime.context import Context
     from npserver.tls.certificates import Identity, ServerTls
 
@@ -148,34 +146,3 @@ class TlsServer(TlsStream):
     def _peer(self) -> str:
         peer = self._proxied[0] if self._proxied is not None else self._raw.get_extra_info("peername")
         return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix:"
-
-
-def accept_factory(
-    live: LiveListener, accept: Callable[..., asyncio.BaseProtocol]
-) -> Callable[[], asyncio.BaseProtocol]:
-    """What makes the first protocol of each connection to `live`; `accept` makes the last, the front's.
-
-    Certificates and settings are looked up for each connection: a reload needs no new factory.
-    """
-    is_tls = live.listener.address.is_tls
-    if is_tls:
-        follow(live.context)
-
-    def secure() -> asyncio.BaseProtocol:
-        listener = live.listener
-        if listener.server_tls is None:
-            return accept()
-        return TlsServer(
-            live.context,
-            listener.server_tls,
-            accept,
-            timeout_s=listener.handshake_timeout_s,
-            speaks_http=listener.address.scheme == "https",
-        )
-
-    inner = secure if is_tls else accept
-    if live.listener.accepts_proxy is None:
-        return inner
-    from npserver.listen.proxy_header import ProxyAccept
-
-    return lambda: ProxyAccept(live, inner)

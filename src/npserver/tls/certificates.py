@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct, to_builtins
 
+from npserver.runtime.context import PerProcess
 from npserver.tls.files import FileState, TlsFiles
 from npserver.tls.x509 import Certificate, parse_pem
 
 if TYPE_CHECKING:
-    from npserver.runtime.context import Context
+    pass
 
 #: TLS 1.2 only with forward secrecy and authenticated encryption (RFC 9325 §4.2); TLS 1.3 has nothing else.
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
@@ -184,17 +185,8 @@ class ServerTls:
         return (meant.client_ca, meant.client_auth) != (identity.settings.client_ca, identity.settings.client_auth)
 
 
-def keep_store(context: Context, store: CertificateStore) -> None:
-    """Have a process use certificates that were loaded before it was forked."""
-    context.carried[("tls", "store")] = store
-
-
-def store_of(context: Context) -> CertificateStore:
-    """The certificates of a process: those from before the fork, or new."""
-    found: CertificateStore | None = context.carried.get(("tls", "store"))
-    if found is None:
-        found = context.carried[("tls", "store")] = CertificateStore()
-    return found
+#: The certificates of a process; the master's are handed to its children.
+CERTIFICATES = PerProcess(lambda context: CertificateStore())
 
 
 def client_context(

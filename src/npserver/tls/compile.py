@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from npserver.errors import clip
 from npserver.tls import certificates as net_tls
-from npserver.tls.certificates import CertificateSettings, Identity, ServerTls, explain, store_of
+from npserver.tls.certificates import CERTIFICATES, CertificateSettings, Identity, ServerTls, explain
 from npserver.tls.config import Tls
 from npserver.tls.x509 import CertificateError
 
@@ -65,7 +65,7 @@ def client_context(compilation: Compilation, path: Path, tls: UpstreamTls) -> ss
             found.get("cert"),
             found.get("key"),
             insecure=tls.insecure,
-            files=store_of(compilation.context).files,
+            files=CERTIFICATES.of(compilation.context).files,
         )
     except (OSError, ValueError) as error:
         name = "cert" if tls.cert is not None else "ca"
@@ -83,7 +83,7 @@ def _identity(compilation: Compilation, path: Path, entry: Tls, *, http2: bool) 
         return None
     settings = CertificateSettings(cert, key, client_ca, entry.client_auth, entry.min_version, http2)
     try:
-        identity = store_of(compilation.context).identity(settings)
+        identity = CERTIFICATES.of(compilation.context).identity(settings)
     except (OSError, ValueError) as error:
         name = _faulty(error)
         report.error((*path, name), f"{clip(getattr(entry, name))} cannot be used: {explain(error)}")
@@ -97,7 +97,7 @@ def _identity(compilation: Compilation, path: Path, entry: Tls, *, http2: bool) 
 
 def _file(compilation: Compilation, path: Path, name: str) -> str | None:
     """Return the absolute path of a file; None, with an error in the report, if it cannot be read."""
-    document, files = compilation.document, store_of(compilation.context).files
+    document, files = compilation.document, CERTIFICATES.of(compilation.context).files
     # A process that may not see the file may have been supplied with it, under the name that the master has found.
     beside = os.path.abspath(os.path.join(document.directory, name))
     file = beside if files.is_supplied(beside) else os.path.abspath(document.resolve(name))

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from npserver.tls.certificates import CertificateStore, store_of
+from npserver.runtime.context import PerProcess
+from npserver.tls.certificates import CERTIFICATES, CertificateStore
 
 if TYPE_CHECKING:
     from npserver.runtime.context import Context
@@ -28,7 +30,7 @@ class CertificateWatch:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._store: CertificateStore = store_of(context)
+        self._store: CertificateStore = CERTIFICATES.of(context)
 
     def __repr__(self) -> str:
         return f"<CertificateWatch {self._store}>"
@@ -49,15 +51,17 @@ class CertificateWatch:
             self._context.bulletin.publish(TOPIC, [identity.settings.cert for identity in changed])
 
 
-def follow(context: Context) -> None:
-    """Have a process load certificates when the controller says that they have changed."""
-    if ("tls", "following") not in context.carried:
-        store = store_of(context)
+def _follow(context: Context) -> Callable[[], None]:
+    store = CERTIFICATES.of(context)
 
-        def refresh(news: Any) -> None:
-            store.refresh()
+    def refresh(news: Any) -> None:
+        store.refresh()
 
-        context.carried["tls", "following"] = context.bulletin.subscribe(TOPIC, refresh)
+    return context.bulletin.subscribe(TOPIC, refresh)
+
+
+#: The subscription by which a process loads certificates when the controller says that they have changed.
+FOLLOWING = PerProcess(_follow)
 
 
 def announce(identity: Identity) -> None:

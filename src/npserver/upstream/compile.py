@@ -9,7 +9,7 @@ from npserver.address import BYTES, DATAGRAMS, HTTP, Address, parse_target, sche
 from npserver.errors import clip
 from npserver.guess import get_close_matches
 from npserver.runtime.compilation import PerCompilation
-from npserver.tls.certificates import store_of
+from npserver.tls.certificates import CERTIFICATES
 from npserver.upstream.config import HealthCheck, UpstreamTls
 from npserver.upstream.config import Target as TargetConfig
 from npserver.upstream.config import Upstream as UpstreamConfig
@@ -210,6 +210,7 @@ class _ClientTls:
 
     def _identity(self, server_name: str) -> str:
         """Return a text that is equal for equal TLS settings: their keys, and the state of the files they name."""
-        config, document, files = self._config, self._compilation.document, store_of(self._compilation.context).files
+        config, document = self._config, self._compilation.document
+        files = CERTIFICATES.of(self._compilation.context).files
         named = [document.resolve(name) for name in (config.ca, config.cert, config.key) if name]
         return repr((server_name, config, [files.state(name) for name in named]))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from npserver.net.resolver import resolver_of
+from npserver.net.resolver import RESOLVER
 from npserver.upstream.balancers import Balancer, make_balancer
 from npserver.upstream.health_state import Health, ramp
 from npserver.upstream.retry import RetryPolicy
@@ -104,7 +104,7 @@ class Upstream:
     def healthy_addresses(self) -> list[str]:
         """The IP addresses of the targets that are well, those of names as last resolved; for DNS answers."""
         now = self._time()
-        resolver = resolver_of(self.context)
+        resolver = RESOLVER.of(self.context)
         addresses: list[str] = []
         for target in self.targets:
             if target.state.down_until > now or target.health is Health.DOWN or target.address.is_unix:

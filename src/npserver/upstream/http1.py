@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from npserver.errors import BadResponse, Phase, UpstreamError
 from npserver.http.chunked import ChunkedDecoder
@@ -24,12 +24,25 @@ from npserver.upstream.response_sink import BODY, CLOSED, HEAD, IDLE, SWITCHED
 
 if TYPE_CHECKING:
     from npserver.runtime.context import Context
+    from npserver.upstream.pool import Pool
     from npserver.upstream.response_sink import ClientSettings, ResponseSink
-    from npserver.upstream.target import Target
 
 log = logging.getLogger("npserver.upstream")
 
 MAX_INTERIM = 32  # 1xx answers before the real one
+
+
+class Origin(Protocol):
+    """A target as its connections see it: `upstream.target.Target`."""
+
+    uri: str
+    pool: Pool[HttpClient]
+    recent_head: bytes  # the head of its latest answer with a length, and that answer's size
+    recent: ResponseHead
+    recent_size: int
+
+    def remember(self, head: bytes, parsed: ResponseHead) -> None:
+        """Keep the head of the latest answer with a length."""
 
 
 class HttpClient(asyncio.Protocol):
@@ -50,7 +63,7 @@ class HttpClient(asyncio.Protocol):
         "requests", "settings", "state", "target", "transport", "write",
     )  # fmt: skip
 
-    def __init__(self, context: Context, target: Target, settings: ClientSettings) -> None:
+    def __init__(self, context: Context, target: Origin, settings: ClientSettings) -> None:
         self._context = context
         self._time = context.loop.time
         self._sweeper = context.sweeper

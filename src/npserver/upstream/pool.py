@@ -1,37 +1,47 @@
-"""A target's idle connections, one pool per target, TLS settings and worker. It outlives a reload."""
+"""The idle connections to a target: one pool per target, TLS settings and worker. It outlives a reload."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import Generic, Protocol, TypeVar
 
-from npserver.net.unread import is_quiet
-
-if TYPE_CHECKING:
-    from npserver.upstream.http1 import HttpClient
+from npserver.net.unread import has_no_pending_input
 
 
-class Pool:
-    """Idle connections. The last one is taken first: the others are left to grow old and be closed."""
+class Pooled(Protocol):
+    """A connection that a pool can keep."""
+
+    transport: asyncio.Transport
+
+    def close(self) -> None:
+        """Close it."""
+
+
+C = TypeVar("C", bound=Pooled)
+
+
+class Pool(Generic[C]):
+    """Idle connections. The last one in is taken first, so that the others grow old and are closed."""
 
     __slots__ = ("__weakref__", "idle")
 
     def __init__(self) -> None:
-        self.idle: list[HttpClient] = []
+        self.idle: list[C] = []
 
     def __repr__(self) -> str:
         return f"<Pool idle={len(self.idle)}>"
 
-    def take_quiet(self) -> HttpClient | None:
-        """Take a connection that is still open as far as the kernel knows, for what must not be sent twice."""
+    def take_quiet(self) -> C | None:
+        """Take a connection that is still open as far as the kernel knows, for a request that must not be repeated."""
         idle = self.idle
         while idle:
             client = idle.pop()
-            if is_quiet(client.transport):
+            if has_no_pending_input(client.transport):
                 return client
             client.close()
         return None
 
-    def forget(self, client: HttpClient) -> None:
-        """An idle connection has closed."""
+    def forget(self, client: C) -> None:
+        """An idle connection has closed: remove it."""
         if client in self.idle:
             self.idle.remove(client)

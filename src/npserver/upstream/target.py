@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 from npserver.address import Address
 from npserver.http.request import NO_BODY
 from npserver.http.response_parser import ResponseHead
+from npserver.runtime.context import PerProcess
 from npserver.upstream.balancers import identity_seed
 from npserver.upstream.health_state import Health
 from npserver.upstream.pool import Pool
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from npserver.runtime.context import Context
+    from npserver.upstream.http1 import HttpClient
 
 log = logging.getLogger("npserver.upstream")
 
@@ -49,7 +51,7 @@ class TargetSettings:
 
 
 class TargetState:
-    """What a worker has learnt of a target by using it; carried over reloads."""
+    """A worker's experience with a target; it outlives reloads."""
 
     __slots__ = ("__weakref__", "back_at", "down_until", "failed_at")
 
@@ -57,6 +59,11 @@ class TargetState:
         self.down_until = 0.0  # loop time; 0 while nothing is wrong
         self.failed_at = 0.0
         self.back_at = float("-inf")  # when it worked again after having been down
+
+
+#: What old and new targets of a process share, by upstream and URI, or by URI and TLS settings.
+STATES: PerProcess[WeakValueDictionary[str, TargetState]] = PerProcess(lambda context: WeakValueDictionary())
+POOLS: PerProcess[WeakValueDictionary[str, Pool[HttpClient]]] = PerProcess(lambda context: WeakValueDictionary())
 
 
 class Target:
@@ -86,9 +93,9 @@ class Target:
         self.recent_head = b"\0"  # the bytes of its latest answer's head, and what they say: answers repeat
         self.recent = ResponseHead(0, b"", NO_BODY, None, keep_alive=False)
         self.recent_size = -1  # bytes of the whole answer; -1 if the connection ends with it
-        self.state = _carried(context, "target states", f"{upstream}\0{self.uri}", TargetState)
-        self.pool = _carried(
-            context, "upstream pools", f"{self.uri}\0{settings.send_proxy}\0{settings.tls_identity}", Pool
+        self.state = _shared(STATES.of(context), f"{upstream}\0{self.uri}", TargetState)
+        self.pool: Pool[HttpClient] = _shared(
+            POOLS.of(context), f"{self.uri}\0{settings.send_proxy}\0{settings.tls_identity}", Pool
         )
         row = context.row
         self.slots = row.slots
@@ -167,10 +174,9 @@ def authority(address: Address) -> str:
     return host if address.port in (0, default) else f"{host}:{address.port}"
 
 
-def _carried(context: Context, kind: str, name: str, make: Callable[[], T]) -> T:
-    """The object of this kind and name, kept for as long as any runtime uses it."""
-    objects = context.carried.setdefault(("upstream", kind), WeakValueDictionary())
-    found: T | None = objects.get(name)
+def _shared(objects: WeakValueDictionary[str, T], name: str, make: Callable[[], T]) -> T:
+    """Return the object of this name, which is kept for as long as any runtime uses it."""
+    found = objects.get(name)
     if found is None:
         found = objects[name] = make()
     return found

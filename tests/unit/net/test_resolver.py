@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from npserver.net import resolver as module
-from npserver.net.resolver import Resolution, resolver_of
+from npserver.net.resolver import RESOLVER, Resolution
 from npserver.runtime.bulletin import Bulletin
 from tests.stage.worker import running_context
 
@@ -70,18 +70,18 @@ class TestResolver:
     @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "2001:db8::1"])
     async def test_addresses_are_their_own(self, names: Names, host: str) -> None:
         async with running_context() as context:
-            assert resolver_of(context).known(host) == (host,)
-            assert await resolver_of(context).resolve(host) == (host,)
+            assert RESOLVER.of(context).known(host) == (host,)
+            assert await RESOLVER.of(context).resolve(host) == (host,)
         assert names.asked == []
 
     async def test_a_process_has_one_resolver(self) -> None:
         async with running_context() as context:
-            assert resolver_of(context) is resolver_of(context)
+            assert RESOLVER.of(context) is RESOLVER.of(context)
 
     async def test_asks_once_for_all_who_wait(self, names: Names) -> None:
         names.answers["db.test"] = ["192.0.2.1", "2001:db8::1"]
         async with running_context() as context:
-            resolver = resolver_of(context)
+            resolver = RESOLVER.of(context)
             assert resolver.known("db.test") is None
             found = await asyncio.gather(*(resolver.resolve("db.test") for _ in range(20)))
             assert set(found) == {("192.0.2.1", "2001:db8::1")}
@@ -93,7 +93,7 @@ class TestResolver:
     ) -> None:
         names.answers["db.test"] = ["192.0.2.1"]
         async with running_context() as context:
-            resolver = resolver_of(context)
+            resolver = RESOLVER.of(context)
             await resolver.resolve("db.test")
             names.answers["db.test"] = ["192.0.2.2"]
             clock(module.FRESH_S + 1)
@@ -105,7 +105,7 @@ class TestResolver:
     async def test_an_old_address_is_better_than_none(self, names: Names, clock: Callable[[float], None]) -> None:
         names.answers["db.test"] = ["192.0.2.1"]
         async with running_context() as context:
-            resolver = resolver_of(context)
+            resolver = RESOLVER.of(context)
             await resolver.resolve("db.test")
             names.answers["db.test"] = AGAIN
             clock(module.FRESH_S + 1)
@@ -123,7 +123,7 @@ class TestResolver:
         names.answers["db.test"] = ["192.0.2.1"]
         names.gate.clear()
         async with running_context() as context:
-            resolver = resolver_of(context)
+            resolver = RESOLVER.of(context)
             hasty = asyncio.ensure_future(resolver.resolve("db.test"))
             patient = asyncio.ensure_future(resolver.resolve("db.test"))
             await settle()
@@ -136,7 +136,7 @@ class TestResolver:
         async with running_context() as context:
             publish = context.bulletin.publish
             publish("resolved:db.test", {"addresses": ["192.0.2.1"], "error": ""})
-            resolver = resolver_of(context)
+            resolver = RESOLVER.of(context)
             assert resolver.known("db.test") == ("192.0.2.1",)
             publish("resolved:db.test", {"addresses": ["192.0.2.2"], "error": ""})
             assert resolver.known("db.test") == ("192.0.2.2",)
@@ -149,7 +149,7 @@ class TestResolver:
     async def test_families_alternate_and_silent_addresses_come_last(self) -> None:
         """RFC 8305 §4: families alternate; what did not answer lately comes last."""
         async with running_context() as context:
-            resolver = resolver_of(context)
+            resolver = RESOLVER.of(context)
             hosts = ("2001:db8::1", "192.0.2.1", "2001:db8::2", "192.0.2.2", "192.0.2.3")
             first = resolver.order(hosts)
             assert sorted(first) == sorted(hosts)

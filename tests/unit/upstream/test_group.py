@@ -16,7 +16,7 @@ from npserver.upstream.config import Target as TargetConfig
 from npserver.upstream.config import Upstream as UpstreamConfig
 from npserver.upstream.group import Upstream
 from npserver.upstream.health_state import Health
-from npserver.upstream.target import Target
+from npserver.upstream.target import POOLS, Target
 from tests.stage.worker import StillLoop, make_context
 
 
@@ -103,10 +103,10 @@ class TestFailures:
     def test_nothing_is_kept_of_targets_that_are_gone(self, bed: Bed) -> None:
         upstream: Upstream | None = bed.upstream(A, B)
         assert upstream is not None
-        carried = bed.contexts[0].carried["upstream", "upstream pools"]
-        assert len(carried) == 2
+        pools = POOLS.of(bed.contexts[0])
+        assert len(pools) == 2
         del upstream
-        assert len(carried) == 0
+        assert len(pools) == 0
 
 
 class TestChecks:

@@ -15,7 +15,7 @@ from npserver.web.server.connection_limits import ConnectionCount
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from npserver.listen.listener import LiveListener
+    from npserver.runtime.front import Live
     from npserver.web.server.roles import FrontRole
 
 LINGER_S = 2.0  # how long a client may go on sending after its connection was refused (RFC 9112 §9.6)
@@ -34,7 +34,7 @@ class ClientConnection(asyncio.Protocol):
         "is_write_paused", "listener", "read_all", "requests", "scheme", "transport", "unsent",
     )  # fmt: skip
 
-    def __init__(self, listener: LiveListener) -> None:
+    def __init__(self, listener: Live) -> None:
         self.listener = listener
         self.front = cast("FrontRole", listener.front)
         self.context = listener.context

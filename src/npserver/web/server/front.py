@@ -19,17 +19,17 @@ from npserver.runtime.deadlines import PERIOD_S
 from npserver.web.exchange import Route, make_route
 from npserver.web.server.http1.answer import STATUS_LINES
 from npserver.web.server.http1.connection import Http1Connection
-from npserver.web.server.http1.one_shot import greet
+from npserver.web.server.http1.one_shot import try_answer
 from npserver.web.server.settings import HttpSettings, Router
 
 if TYPE_CHECKING:
     from socket import SocketType
 
-    from npserver.listen.first_bytes import Greeter
-    from npserver.listen.listener import LiveListener
+    from npserver.listen.first_bytes import DeferredAcceptor
     from npserver.networks import AddressSet
     from npserver.observe.request_record import RequestRecord
     from npserver.runtime.context import Context
+    from npserver.runtime.front import Live
     from npserver.web.exchange import Exchange, Prepared
 
 log = logging.getLogger("npserver.http")
@@ -73,6 +73,8 @@ class ServerOptions:
 
 class HttpFront:
     """Serves HTTP on one listener."""
+
+    wants_first_bytes = True
 
     def __init__(
         self,
@@ -118,19 +120,17 @@ class HttpFront:
         self.accepted_slot = row.slot("http.connections")
         self.rejected_slot = row.slot("http.rejected_connections")
 
-    def accept(self, listener: LiveListener) -> asyncio.Protocol:
-        """Make the protocol of a new connection."""
-        return Http1Connection(listener)
+    def accept(self, live: Live, alpn: str | None = None) -> asyncio.Protocol:
+        """Make the protocol of a new connection: HTTP/2 if its TLS handshake has agreed on that, else HTTP/1.1."""
+        if alpn == "h2":
+            from npserver.web.server.http2.connection import Http2Connection
 
-    def greet(self, greeter: Greeter, caller: SocketType, peer: object) -> None:
-        """Look at a new connection before it has a transport."""
-        greet(self, greeter, caller, peer)
+            return Http2Connection(live)
+        return Http1Connection(live)
 
-    def accept_http2(self, listener: LiveListener) -> asyncio.Protocol:
-        """Make the protocol of a new connection that has agreed on HTTP/2."""
-        from npserver.web.server.http2.connection import Http2Connection
-
-        return Http2Connection(listener)
+    def try_answer(self, acceptor: DeferredAcceptor, sock: SocketType, peer: object) -> None:
+        """Answer a new connection on its socket if that is possible, else hand it to the event loop."""
+        try_answer(self, acceptor, sock, peer)
 
     def close(self) -> None:
         """A reload has replaced this front; connections move to the new one at their next request."""

@@ -22,7 +22,7 @@ from npserver.web.server.http1.exchange import Http1Exchange
 from npserver.web.server.http1.state import BODY, CLOSED, CLOSING, HANDLER, HEAD, IDLE, SWITCHED, WRITING
 
 if TYPE_CHECKING:
-    from npserver.listen.listener import LiveListener
+    from npserver.runtime.front import Live
     from npserver.web.exchange import Route
     from npserver.web.server.roles import FrontRole
 
@@ -41,7 +41,7 @@ class Http1Connection(ClientConnection):
 
     __slots__ = ("_is_serving", "buffer", "exchange", "is_reading", "scanned", "state")
 
-    def __init__(self, listener: LiveListener) -> None:
+    def __init__(self, listener: Live) -> None:
         super().__init__(listener)
         self.buffer = b""
         self.scanned = 0

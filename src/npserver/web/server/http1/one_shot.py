@@ -18,24 +18,24 @@ from npserver.web.server.http1.answer import prepared_answer
 from npserver.web.server.http1.connection import Http1Connection
 
 if TYPE_CHECKING:
-    from npserver.listen.first_bytes import Greeter
-    from npserver.listen.listener import LiveListener
+    from npserver.listen.first_bytes import DeferredAcceptor
+    from npserver.runtime.front import Live
     from npserver.web.server.roles import FrontRole
 
 READ_BYTES = 4096  # a longer head is read by the connection
 _DONTWAIT = socket.MSG_DONTWAIT
 
 
-def greet(front: FrontRole, greeter: Greeter, caller: socket.SocketType, peer: object) -> None:
+def try_answer(front: FrontRole, acceptor: DeferredAcceptor, sock: socket.SocketType, peer: object) -> None:
     """Answer on the socket if that is possible, else hand it to the event loop."""
     # hot: static-connect
     try:
-        data = caller.recv(READ_BYTES, _DONTWAIT)
+        data = sock.recv(READ_BYTES, _DONTWAIT)
     except BlockingIOError:
-        _hand_to_event_loop(greeter, caller, b"")
+        _hand_to_event_loop(acceptor, sock, b"")
         return
     except OSError:
-        caller.close()  # the client is gone already
+        sock.close()  # the client is gone already
         return
     found = front.heads.get(data)
     if found is None and (b"close\r\n" in data or b" HTTP/1.0\r\n" in data) and data.endswith(b"\r\n\r\n"):
@@ -44,7 +44,7 @@ def greet(front: FrontRole, greeter: Greeter, caller: socket.SocketType, peer: o
         except BadRequest:
             pass  # or more than one head: the connection deals with both
     if found is None or found[0].keep_alive or not found[0].is_plain:
-        _hand_to_event_loop(greeter, caller, data)
+        _hand_to_event_loop(acceptor, sock, data)
         return
     client_ip = peer[0].removeprefix("::ffff:") if isinstance(peer, tuple) else "unix:"
     row = front.context.row
@@ -52,25 +52,25 @@ def greet(front: FrontRole, greeter: Greeter, caller: socket.SocketType, peer: o
         prepared_answer(front, *found, client_ip, "http", is_last=True) if has_room(front, row, client_ip) else None
     )
     if answer is None:
-        _hand_to_event_loop(greeter, caller, data)
+        _hand_to_event_loop(acceptor, sock, data)
         return
     row.slots[front.accepted_slot] += 1
     parts = answer if isinstance(answer, tuple) else (answer,)
     try:
-        sent = caller.sendmsg(parts, (), _DONTWAIT)
+        sent = sock.sendmsg(parts, (), _DONTWAIT)
     except OSError:
-        caller.close()  # the client is gone
+        sock.close()  # the client is gone
         return
     if sent < sum(map(len, parts)):
-        greeter.hand_over(caller, _Rest(front, greeter.live, b"".join(parts)[sent:]))
+        acceptor.hand_to_event_loop(sock, _Rest(front, acceptor.live, b"".join(parts)[sent:]))
     else:
-        caller.close()
+        sock.close()
 
 
-def _hand_to_event_loop(greeter: Greeter, caller: socket.SocketType, data: bytes) -> None:
-    connection = Http1Connection(greeter.live)
+def _hand_to_event_loop(acceptor: DeferredAcceptor, sock: socket.SocketType, data: bytes) -> None:
+    connection = Http1Connection(acceptor.live)
     connection.buffer = data
-    greeter.hand_over(caller, connection, connection.serve_buffered if data else None)
+    acceptor.hand_to_event_loop(sock, connection, connection.serve_buffered if data else None)
 
 
 class _Rest(asyncio.Protocol):
@@ -78,7 +78,7 @@ class _Rest(asyncio.Protocol):
 
     __slots__ = ("_context", "_timeout_s", "_unsent", "deadline", "listener", "transport")
 
-    def __init__(self, front: FrontRole, listener: LiveListener, unsent: bytes) -> None:
+    def __init__(self, front: FrontRole, listener: Live, unsent: bytes) -> None:
         self._context = front.context
         self._timeout_s = front.settings.write_timeout_s
         self._unsent: bytes | int = unsent

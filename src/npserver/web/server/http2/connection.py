@@ -23,7 +23,7 @@ from npserver.web.server.http2.exchange import Http2Exchange
 from npserver.web.server.http2.session import ENHANCE_YOUR_CALM, NO_ERROR, Http2Session, SessionError
 
 if TYPE_CHECKING:
-    from npserver.listen.listener import LiveListener
+    from npserver.runtime.front import Live
     from npserver.web.server import roles
     from npserver.web.server.roles import FrontRole
 
@@ -50,7 +50,7 @@ class Http2Connection(ClientConnection):
         "is_leaving", "session", "streams",
     )  # fmt: skip
 
-    def __init__(self, listener: LiveListener) -> None:
+    def __init__(self, listener: Live) -> None:
         super().__init__(listener)
         settings = self.front.settings.http2
         self.session = Http2Session(self, settings, self.front.settings.head_limits)

@@ -21,7 +21,8 @@ from msgspec.structs import replace
 
 from npserver.address import parse_listen
 from npserver.listen.binding import bind
-from npserver.listen.listener import Listener, LiveListener
+from npserver.listen.listener import Listener
+from npserver.listen.live_listener import LiveListener
 from npserver.net import poller
 from npserver.net.poller import POLLER
 from tests.stage.scarcity import no_descriptors, processor_s
@@ -87,7 +88,7 @@ class Served:
         self.listener = Listener(uri, "web", parse_listen(uri), 16, "command line")
         self.binding = bind(self.listener, 1)
         self.bound = self.binding.sockets[0]
-        self.context: Any = SimpleNamespace(loop=asyncio.get_running_loop(), carried={})
+        self.context: Any = SimpleNamespace(loop=asyncio.get_running_loop(), made={})
         self.live = LiveListener(self.listener, Front(b"one"), self.context)
 
     async def connect(self, **options: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -109,7 +110,7 @@ async def serving(uri: str = "tcp://127.0.0.1:0") -> AsyncIterator[Served]:
     yield one
     one.live.stop()
     one.binding.close()
-    if (own := one.context.carried.get(POLLER)) is not None:
+    if (own := one.context.made.get(POLLER)) is not None:
         async with asyncio.timeout(5):
             while repr(own) != "<Poller 0>":  # the clients' ends are under way
                 await asyncio.sleep(0.001)
