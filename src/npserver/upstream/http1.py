@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from npserver.errors import BadResponse, Phase, UpstreamError
 from npserver.http.chunked import ChunkedDecoder
@@ -24,25 +24,12 @@ from npserver.upstream.response_sink import BODY, CLOSED, HEAD, IDLE, SWITCHED
 
 if TYPE_CHECKING:
     from npserver.runtime.context import Context
-    from npserver.upstream.pool import Pool
+    from npserver.upstream.pool import Origin
     from npserver.upstream.response_sink import ClientSettings, ResponseSink
 
 log = logging.getLogger("npserver.upstream")
 
 MAX_INTERIM = 32  # 1xx answers before the real one
-
-
-class Origin(Protocol):
-    """A target as its connections see it: `upstream.target.Target`."""
-
-    uri: str
-    pool: Pool[HttpClient]
-    recent_head: bytes  # the head of its latest answer with a length, and that answer's size
-    recent: ResponseHead
-    recent_size: int
-
-    def remember(self, head: bytes, parsed: ResponseHead) -> None:
-        """Keep the head of the latest answer with a length."""
 
 
 class HttpClient(asyncio.Protocol):

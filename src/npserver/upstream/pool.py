@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from npserver.net.unread import has_no_pending_input
+
+if TYPE_CHECKING:
+    from npserver.http.response_parser import ResponseHead
 
 
 class Pooled(Protocol):
@@ -45,3 +48,16 @@ class Pool(Generic[C]):
         """An idle connection has closed: remove it."""
         if client in self.idle:
             self.idle.remove(client)
+
+
+class Origin(Protocol):
+    """A target as its connections see it: `upstream.target.Target`."""
+
+    uri: str
+    pool: Pool[Any]
+    recent_head: bytes  # the head of its latest answer with a length, parsed, and the size of that answer
+    recent: ResponseHead
+    recent_size: int
+
+    def remember(self, head: bytes, parsed: ResponseHead) -> None:
+        """Keep the head of the latest answer with a length."""
