@@ -25,6 +25,7 @@ from npserver.listen.listener import Listener
 from npserver.listen.live_listener import LiveListener
 from npserver.net import poller
 from npserver.net.poller import POLLER
+from npserver.runtime.front import Live
 from tests.stage.scarcity import no_descriptors, processor_s
 
 
@@ -46,7 +47,7 @@ class Front:
     def __init__(self, word: bytes) -> None:
         self.word = word
 
-    def accept(self, _listener: LiveListener) -> asyncio.Protocol:
+    def accept(self, _live: Live, _alpn: str | None = None) -> asyncio.Protocol:
         if not self.word:
             raise RuntimeError("faulty front")
         return Speaker(self.word)
