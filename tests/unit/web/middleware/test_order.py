@@ -1,0 +1,31 @@
+"""The list of middleware names every folder, and only keys that the config has: none is left out silently."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import npserver.web.middleware
+from npserver.config.schema import Config
+from npserver.config.shape import part_keys
+from npserver.web.config import AnswerRule, HttpRule
+from npserver.web.middleware.order import MIDDLEWARE, MiddlewareKind
+
+FOLDERS = {path.parent.name for path in Path(npserver.web.middleware.__path__[0]).glob("*/compile.py")}
+
+
+def test_every_folder_of_middleware_stands_in_the_list_once() -> None:
+    assert sorted(kind.name for kind in MIDDLEWARE) == sorted(FOLDERS)
+
+
+@pytest.mark.parametrize("kind", MIDDLEWARE, ids=lambda kind: kind.name)
+def test_middleware_names_keys_that_rules_and_the_config_have(kind: MiddlewareKind) -> None:
+    assert set(kind.keys) <= {*part_keys(HttpRule), *part_keys(AnswerRule)}
+    assert set(kind.keys) & {*part_keys(HttpRule)}, "a key that every rule has asks for it"
+    assert set(kind.global_keys) <= {*part_keys(Config)}
+
+
+def test_each_key_of_access_control_asks_for_its_middleware() -> None:
+    by_key = {key: kind.name for kind in MIDDLEWARE for key in kind.keys}
+    assert (by_key["allow"], by_key["deny"], by_key["basic_auth"]) == ("networks", "networks", "basic_auth")
