@@ -247,3 +247,29 @@ def test_two_packages_with_one_handler_are_told(packages: Path, environment: dic
     (tmp_path / "c.json").write_text('{"listen": ["http://:8080"], "dispatch": [{"handler": "clock"}]}')
     expected = "handler 'clock' is provided by package another-clock 1.0 and package npserver-clock 1.0: uninstall one"
     assert expected in run(environment, tmp_path, "check", "c.json").stderr
+
+
+@pytest.mark.parametrize("key", ["allow", "root"])  # one of every rule, one of the static handler
+def test_a_key_that_npserver_has_cannot_be_claimed(
+    key: str, packages: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    files = example(1)
+    project = files["pyproject.toml"].replace("maintenance =", f"{key} =")
+    install(packages, {**files, "pyproject.toml": project})
+    (tmp_path / "c.json").write_text(
+        '{"dispatch": [{"handler": "status", "allow": "127.0.0.1"}], "listen": ["http://:8080"]}'
+    )
+    assert run(environment, tmp_path, "check", "c.json").returncode == 0, "the built-in key goes on to work"
+    told = run(environment, tmp_path, "schema")
+    assert f"npserver has a key '{key}' of its own" in told.stderr
+    rule = json.loads(told.stdout)["$defs"]["StatusRule"]["properties"]
+    without = json.loads(run({"PYTHONPATH": str(ROOT / "src")}, tmp_path, "schema").stdout)
+    assert rule == without["$defs"]["StatusRule"]["properties"]
+
+
+def test_middleware_has_one_place(packages: Path, environment: dict[str, str], tmp_path: Path) -> None:
+    files = example(1)
+    source = files["npserver_maintenance.py"].replace('after="networks"', 'before="headers", after="networks"')
+    install(packages, {**files, "npserver_maintenance.py": source})
+    (tmp_path / "c.json").write_text(_CONFIG.findall(_PAGE)[1])
+    assert "give it 'before' or 'after', not both" in run(environment, tmp_path, "check", "c.json").stderr

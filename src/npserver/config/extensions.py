@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, get_args
 
+from npserver.config.schema import AnyRule
 from npserver.config.shape import Key, Part, Tagged, make_key, part_keys
 from npserver.web.config import HttpRule
 
@@ -121,6 +122,10 @@ def _handler_fault(extension: Any, name: str) -> str:
 def _middleware_fault(extension: Any, name: str) -> str:
     """Return what is wrong with an `AddedMiddleware`, or nothing."""
     _added(name, extension)
+    if any(name in part_keys(section) for section in get_args(AnyRule)):
+        return f"npserver has a key {name!r} of its own: give the entry point another name"
+    if extension.before and extension.after:
+        return "give it 'before' or 'after', not both"
     return "" if callable(extension.compile) else "its 'compile' must be a function"
 
 

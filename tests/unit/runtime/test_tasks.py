@@ -35,7 +35,7 @@ async def test_a_failure_is_logged_with_what_failed(caplog: pytest.LogCaptureFix
 
 
 async def test_a_cancelled_task_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
-    task = spawn(asyncio.sleep(10), "test work")
+    task = spawn(asyncio.Event().wait(), "test work")
     await asyncio.sleep(0)
     task.cancel()
     await asyncio.wait([task])

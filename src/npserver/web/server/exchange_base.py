@@ -24,6 +24,7 @@ from npserver.web.server.roles import BodyRole, ConnectionRole
 if TYPE_CHECKING:
     import asyncio
 
+    from npserver.errors import BadRequest
     from npserver.web.exchange import BodySink
 
 log = logging.getLogger("npserver.http")
@@ -148,6 +149,17 @@ class ExchangeBase(Struct, Generic[C], eq=False):
             self.abort("internal error")
         else:
             self.fail(500, "internal error")
+
+    def refuse_body(self, error: BadRequest) -> None:
+        """Answer a body that is faulty, too long or stalled, if that is still possible."""
+        if self.body is not None:
+            self.body.lose(str(error))
+        if self.is_gone:
+            return
+        if self.status:
+            self.abort(str(error))
+        else:
+            self.fail(error.status, str(error), error.key)
 
     def _finished(self, status: int, received: int = 0) -> None:
         """Count the request, and log it."""

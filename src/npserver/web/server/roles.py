@@ -81,6 +81,9 @@ class BodyRole(Protocol):
     def deliver_to(self, sink: BodySink) -> None:
         """Give the body to `sink` from now on; send 100 (Continue) to a client that waits for it."""
 
+    def lose(self, reason: str) -> None:
+        """Tell the sink that the rest will not come."""
+
     def pause(self) -> None:
         """Give the sink no more for now."""
 

@@ -70,14 +70,7 @@ class Http1Exchange(Http1Response, eq=False):
     def refuse_body(self, error: BadRequest) -> None:
         """Answer a body that is faulty, too long or stalled, if that is still possible, and close."""
         self.keep = False
-        if self.body is not None:
-            self.body.lose(str(error))
-        if self.is_gone:
-            return
-        if self.status:
-            self.abort(str(error))
-        else:
-            self.fail(error.status, str(error), error.key)
+        super().refuse_body(error)
 
     def eof_received(self) -> None:
         """The client has ended its side: an incomplete body is an error."""

@@ -70,7 +70,7 @@ class Http2Exchange(ExchangeBase[Http2ConnectionRole], eq=False, kw_only=True):
         try:
             self.body.feed(data, has_ended=has_ended, trailers=trailers)
         except BadRequest as error:
-            self._refuse_body(error)
+            self.refuse_body(error)
         else:
             self.keep_body_time()
 
@@ -111,7 +111,7 @@ class Http2Exchange(ExchangeBase[Http2ConnectionRole], eq=False, kw_only=True):
         """Called by the deadline sweeper: the client neither sends the body nor reads the response."""
         if self._body_deadline <= now:
             self._body_deadline = NEVER
-            self._refuse_body(BadRequest("request body stalled", 408, "timeouts.body"))
+            self.refuse_body(BadRequest("request body stalled", 408, "timeouts.body"))
         if self._write_deadline <= now:
             log.info("resetting a stream of %s: client read nothing for %g s (timeouts.write)", self.client_ip,
                      self.connection.front.settings.write_timeout_s)  # fmt: skip
@@ -231,17 +231,6 @@ class Http2Exchange(ExchangeBase[Http2ConnectionRole], eq=False, kw_only=True):
             self.body.lose("answered")
             self.keep_body_time()
         self.connection.sending(self)
-
-    def _refuse_body(self, error: BadRequest) -> None:
-        """Answer a body that is too long or stalled, if that is still possible."""
-        if self.body is not None:
-            self.body.lose(str(error))
-        if self.is_gone:
-            return
-        if self.status:
-            self.abort(str(error))
-        else:
-            self.fail(error.status, str(error), error.key)
 
     def _end(self, reason: str) -> None:
         """The exchange ends before its response is complete."""
