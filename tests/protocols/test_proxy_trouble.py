@@ -6,26 +6,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 
 import pytest
 
 from tests.protocols.proxying import Connection, Origin, Stage, answering, get, ok, post, silent, until
-
-
-def closed_port() -> int:
-    """A port that refuses connections."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-    return port
+from tests.stage.ports import free_port
 
 
 class TestNoAnswer:
     async def test_refused_connection_is_a_502_that_names_target_and_key(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
-        port = closed_port()
+        port = free_port()
         async with Stage(f"http://127.0.0.1:{port}") as stage:
             with caplog.at_level(logging.WARNING):
                 assert (await stage.ask(get()))[0] == 502
@@ -148,7 +140,7 @@ class TestFailOver:
 
     async def test_refused_connection_goes_on_to_the_next(self) -> None:
         async with Origin(answering(ok())) as origin:
-            async with self._stage(f"http://127.0.0.1:{closed_port()}", origin.url) as stage:
+            async with self._stage(f"http://127.0.0.1:{free_port()}", origin.url) as stage:
                 for _ in range(4):
                     status, _, body = await stage.ask(post(b"hello"))  # even a POST: nothing was sent
                     assert (status, body) == (200, b"ok")
@@ -160,7 +152,7 @@ class TestFailOver:
                 assert origin.seen.count(b"hello") == 4
 
     async def test_no_target_left_is_a_503_with_retry_after(self, caplog: pytest.LogCaptureFixture) -> None:
-        async with self._stage(*[f"http://127.0.0.1:{closed_port()}" for _ in range(2)]) as stage:
+        async with self._stage(*[f"http://127.0.0.1:{free_port()}" for _ in range(2)]) as stage:
             for _ in range(2):
                 status, head, _ = await stage.ask(get())
                 assert status == 503
@@ -169,8 +161,8 @@ class TestFailOver:
 
     async def test_target_that_came_back_is_found(self) -> None:
         async with Origin(answering(ok())) as origin:
-            await origin.close()
-            async with self._stage(origin.url, f"http://127.0.0.1:{closed_port()}") as stage:
+            async with self._stage(origin.url, f"http://127.0.0.1:{free_port()}") as stage:
+                await origin.close()  # only now: its port must not become the stage's
                 assert (await stage.ask(get()))[0] == 503
                 await origin.open(origin.port)
                 for target in stage.proxy.upstream.targets:
