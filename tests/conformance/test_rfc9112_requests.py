@@ -169,12 +169,12 @@ def test_each_request_is_read_or_refused(
     data: bytes, statuses: list[int], seen: list[str] | None, remember: bool
 ) -> None:
     for pieces in ([data], [data[i : i + 1] for i in range(min(len(data), 8000))] + [data[8000:]]):
-        found = run(pieces, remember_heads=remember)
+        found = run(pieces, caches_heads=remember)
         assert found[0] == statuses
         if seen is not None:
             assert found[1] == seen
     if statuses[-1] == 200:
-        followed = run([data + GET], remember_heads=remember)  # trailing data begins the next request, or is dropped
+        followed = run([data + GET], caches_heads=remember)  # trailing data begins the next request, or is dropped
         assert followed[0] in (statuses, [*statuses, 200])
 
 

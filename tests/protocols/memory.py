@@ -9,10 +9,10 @@ from typing import Any
 from npserver.address import Address
 from npserver.listen.listener import Listener
 from npserver.listen.live_listener import LiveListener
+from npserver.web.config import Limits, Timeouts
 from npserver.web.exchange import Middleware, Route, make_route
 from npserver.web.server.front import HttpFront
 from npserver.web.server.http1.connection import Http1Connection
-from npserver.web.server.settings import HttpSettings
 from tests.stage.worker import make_context
 
 
@@ -127,12 +127,19 @@ class Server:
     """An HTTP front over memory: `connect()` gives connections to feed and look at."""
 
     def __init__(
-        self, handler: Any, *, max_body_size: int = 1 << 20, middleware: tuple[Middleware, ...] = (), **settings: Any
+        self,
+        handler: Any,
+        *,
+        max_body_size: int = 1 << 20,
+        middleware: tuple[Middleware, ...] = (),
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+        timeouts: Timeouts = Timeouts(),  # noqa: B008
+        caches_heads: bool = True,
     ) -> None:
         self.loop = MemoryLoop()
         self.context = make_context(self.loop)
         self.route = make_route("test", handler, max_body_size, middleware)
-        self.front = HttpFront(OneRoute(self.route), self.context, HttpSettings(**settings))
+        self.front = HttpFront(OneRoute(self.route), self.context, limits, timeouts, caches_heads=caches_heads)
         self.live = LiveListener(
             Listener("http://127.0.0.1:80", "web", Address("http", "127.0.0.1", 80), 16, "test"),
             self.front,

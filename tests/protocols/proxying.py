@@ -24,7 +24,6 @@ from npserver.upstream.compile import UPSTREAMS
 from npserver.web.exchange import Route, make_route
 from npserver.web.handlers.proxy.compile import compile_proxy
 from npserver.web.server.front import HttpFront
-from npserver.web.server.settings import HttpSettings
 from tests.stage.worker import make_context
 
 T = TypeVar("T")
@@ -228,10 +227,9 @@ def post(body: bytes, fields: str = "", method: str = "POST") -> bytes:
 class Stage:
     """One proxy rule, served on a loopback port."""
 
-    def __init__(self, proxy_pass: str, *, config: dict[str, Any] | None = None, http: Any = None, **rule: Any) -> None:
+    def __init__(self, proxy_pass: str, *, config: dict[str, Any] | None = None, **rule: Any) -> None:
         self.rule = {"handler": "proxy", "proxy_pass": proxy_pass, **rule}
         self.config = {**(config or {}), "dispatch": [self.rule]}
-        self.http = http or HttpSettings()
         self._clients: list[Client] = []
 
     async def __aenter__(self) -> Self:
@@ -247,7 +245,13 @@ class Stage:
         assert proxy is not None
         self.proxy = proxy.proxy
         self.route = make_route("dispatch[0] proxy", proxy, 64 << 20)
-        self.front = HttpFront(self, self.context, self.http, trusted=self.proxy.settings.trusted)
+        self.front = HttpFront(
+            self,
+            self.context,
+            document.config.limits,
+            document.config.timeouts,
+            trusted=self.proxy.settings.trusted,
+        )
         listener = Listener("http://127.0.0.1:0", "web", Address("http", "127.0.0.1", 0), 16, "test")
         live = LiveListener(listener, self.front, self.context)
         self.server = await loop.create_server(lambda: self.front.accept(live), "127.0.0.1", 0)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hyperframe import frame as frames
 
+from npserver.web.config import Limits, Timeouts
 from npserver.web.server.http2.connection import MAX_CUT_UPLOADS
 from tests.stage.http2 import GET, POST, Answer, Client, Keeper, begin, head, server
 
@@ -112,7 +113,7 @@ class TestAnswers:
 
 class TestDeadlines:
     def test_an_idle_connection_ends(self) -> None:
-        handler, client = begin(idle_timeout_s=60)
+        handler, client = begin(timeouts=Timeouts(idle=60))
         answer = client.request(GET)
         client.server.pass_time(1000)
         assert client.end is None  # the handler keeps its own time
@@ -127,14 +128,14 @@ class TestDeadlines:
 
     @pytest.mark.parametrize("data", [b"", b"PRI * HTTP/2.0\r\n"])
     def test_a_client_that_says_nothing(self, data: bytes) -> None:
-        client = Client(server(Keeper(), header_timeout_s=10), greets=False)
+        client = Client(server(Keeper(), timeouts=Timeouts(header=10)), greets=False)
         client.raw(data)
         client.server.pass_time(11)
         client.read()
         assert client.end == (NO_ERROR, 0)
 
     def test_a_head_that_does_not_end(self) -> None:
-        _, client = begin(header_timeout_s=10)
+        _, client = begin(timeouts=Timeouts(header=10))
         client.send(frames.HeadersFrame(1, client.encoder.encode(GET)))
         client.server.pass_time(6)
         client.raw(frames.ContinuationFrame(1, b"").serialize()[:5])
@@ -143,7 +144,7 @@ class TestDeadlines:
         assert client.end is not None
 
     def test_a_body_that_does_not_come(self) -> None:
-        handler, client = begin(body_timeout_s=30, receives=True)
+        handler, client = begin(timeouts=Timeouts(body=30), receives=True)
         stream, answer = client.begin(POST)
         client.server.pass_time(20)
         client.send(frames.DataFrame(stream, b"x"))
@@ -155,14 +156,14 @@ class TestDeadlines:
         assert handler.calls == ["lost: request body stalled"]
 
     def test_a_body_that_nobody_awaits_is_not_timed(self) -> None:
-        _, client = begin(body_timeout_s=30)
+        _, client = begin(timeouts=Timeouts(body=30))
         _, answer = client.begin(POST)
         client.server.pass_time(1000)
         assert answer == Answer()
 
     @pytest.mark.parametrize("is_whole", [True, False])
     def test_a_stream_whose_window_stays_closed(self, is_whole: bool) -> None:
-        handler, client = begin(write_timeout_s=60)
+        handler, client = begin(timeouts=Timeouts(write=60))
         stalled, other = client.request(GET), client.request(GET)
         if is_whole:
             handler.exchanges[0].respond(200, b"", bytes(100_000))
@@ -184,7 +185,7 @@ class TestDeadlines:
 
     def test_a_client_that_is_a_little_slower_than_the_source(self) -> None:
         """More and more waits for it, but it takes something all the time."""
-        handler, client = begin(write_timeout_s=60)
+        handler, client = begin(timeouts=Timeouts(write=60))
         answer = client.request(GET)
         handler.exchanges[0].start(200, b"", None, handler)
         handler.exchanges[0].write(bytes(65_535))
@@ -196,7 +197,7 @@ class TestDeadlines:
         assert (len(answer.body), answer.reset) == (65_535 + 20 * 900, None)
 
     def test_a_client_that_does_not_read(self) -> None:
-        handler, client = begin(write_timeout_s=60)
+        handler, client = begin(timeouts=Timeouts(write=60))
         client.send(frames.WindowUpdateFrame(0, 1 << 30), frames.SettingsFrame(0, settings={4: 1 << 30}))
         client.request(GET)
         client.transport.is_stalled = True
@@ -239,7 +240,7 @@ class TestEnd:
         assert client.end == (NO_ERROR, 3)
 
     def test_max_requests_ends_the_connection(self) -> None:
-        handler, client = begin(max_requests_per_connection=3)
+        handler, client = begin(limits=Limits(max_requests_per_connection=3))
         for _ in range(3):
             client.request(GET)
         assert client.end is None
@@ -257,7 +258,7 @@ class TestEnd:
         assert (answer.status, client.end) == (200, (NO_ERROR, 1))
 
     def test_too_many_connections_are_refused(self) -> None:
-        made = server(Keeper(), max_connections_per_ip=1)
+        made = server(Keeper(), timeouts=Timeouts(max_connections_per_ip=1))
         first, second = Client(made), Client(made)
         assert (first.end, second.end) == (None, (ENHANCE_YOUR_CALM, 0))
         first.transport.abort()

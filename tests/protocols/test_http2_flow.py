@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from hyperframe import frame as frames
 
+from npserver.web.config import Limits
 from npserver.web.server.http2.connection import Allowance
 from npserver.web.server.http2.exchange import ALL_HIGH_BYTES, HIGH_BYTES
-from npserver.web.server.settings import Http2Limits
 from tests.stage.http2 import GET, POST, begin, head
 
 NO_ERROR, INTERNAL_ERROR, CANCEL, ENHANCE_YOUR_CALM = 0, 2, 8, 11
@@ -185,7 +185,7 @@ class TestFloods:
 
     def test_rapid_resets_end_the_connection(self) -> None:
         """CVE-2023-44487: requests broken off at once are not begun, and many of them end the connection."""
-        handler, client = begin(http2=Http2Limits(max_resets=50))
+        handler, client = begin(limits=Limits(max_resets=50))
         for number in range(60):
             stream = 2 * number + 1
             client.send(client.headers(stream, GET, "END_STREAM"), frames.RstStreamFrame(stream, CANCEL))
@@ -194,7 +194,7 @@ class TestFloods:
         assert handler.exchanges == []
 
     def test_resets_of_begun_requests_end_the_connection(self) -> None:
-        handler, client = begin(http2=Http2Limits(max_resets=50))
+        handler, client = begin(limits=Limits(max_resets=50))
         for _ in range(60):
             client.request(GET)
             client.send(frames.RstStreamFrame(client._last, CANCEL))
@@ -204,7 +204,7 @@ class TestFloods:
 
     def test_resets_that_we_are_made_to_send_end_the_connection(self) -> None:
         """CVE-2025-8671: the server is made to break off, by what is wrong on a stream."""
-        handler, client = begin(http2=Http2Limits(max_resets=50))
+        handler, client = begin(limits=Limits(max_resets=50))
         for _ in range(60):
             stream, _ = client.begin(POST)
             client.send(client.headers(stream, [("x", "y")]))
@@ -214,7 +214,7 @@ class TestFloods:
         assert all(exchange.is_gone for exchange in handler.exchanges)
 
     def test_now_and_then_is_no_flood(self) -> None:
-        _, client = begin(http2=Http2Limits(max_resets=60))
+        _, client = begin(limits=Limits(max_resets=60))
         for _ in range(100):
             client.request(GET)
             client.send(frames.RstStreamFrame(client._last, CANCEL))
@@ -233,7 +233,7 @@ class TestFloods:
     )
     def test_frames_that_carry_nothing_end_the_connection(self, frame: frames.Frame) -> None:
         """CVE-2019-9512, -9515, -9518."""
-        _, client = begin(http2=Http2Limits(max_control_frames=100), max_body_size=1 << 30)
+        _, client = begin(limits=Limits(max_control_frames=100), max_body_size=1 << 30)
         client.begin(POST)
         client.send(*[frame] * 99)
         assert client.end is None
@@ -242,7 +242,7 @@ class TestFloods:
 
     def test_pings_of_a_client_that_does_not_read(self) -> None:
         """CVE-2019-9512: answers that wait are bounded."""
-        _, client = begin(http2=Http2Limits(max_control_frames=1 << 30))
+        _, client = begin(limits=Limits(max_control_frames=1 << 30))
         client.transport.is_stalled = True
         for _ in range(20):
             client.send(*[frames.PingFrame(0)] * 1000)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from npserver.web.config import Limits, Timeouts
 from npserver.web.exchange import Exchange
 from npserver.web.server.http1.state import State
 from tests.protocols.memory import Client, Server
@@ -77,7 +78,7 @@ def test_remembered_head_in_pieces_leaves_nothing_behind() -> None:
 
 class TestTimeouts:
     def test_idle_connection_is_closed_without_a_word(self) -> None:
-        server, _, client = held(idle_timeout_s=60)
+        server, _, client = held(timeouts=Timeouts(idle=60))
         server.pass_time(59)
         assert not client.is_ended
         server.pass_time(2)
@@ -85,7 +86,7 @@ class TestTimeouts:
         assert client.received == b""
 
     def test_slow_head_gets_408(self) -> None:
-        server, _, client = held(header_timeout_s=10)
+        server, _, client = held(timeouts=Timeouts(header=10))
         client.send(b"GET / HTT")
         for _ in range(5):
             server.pass_time(2)
@@ -95,7 +96,7 @@ class TestTimeouts:
         assert client.is_ended
 
     def test_stalled_body_gets_408(self) -> None:
-        server, handler, client = held(body_timeout_s=30)
+        server, handler, client = held(timeouts=Timeouts(body=30))
         client.send(POST + b"12")
         sink = Recorder()
         handler.exchanges[0].receive(sink)
@@ -109,7 +110,7 @@ class TestTimeouts:
         assert client.is_ended
 
     def test_body_that_the_handler_holds_back_is_not_timed(self) -> None:
-        server, handler, client = held(body_timeout_s=30)
+        server, handler, client = held(timeouts=Timeouts(body=30))
         client.send(POST + b"12")
         handler.exchanges[0].receive(Recorder())
         handler.exchanges[0].pause_receiving()
@@ -124,7 +125,7 @@ class TestTimeouts:
         assert client.received.endswith(b"late")
 
     def test_client_that_takes_nothing_is_cut_off(self) -> None:
-        server, handler, client = held(write_timeout_s=60)
+        server, handler, client = held(timeouts=Timeouts(write=60))
         client.send(GET)
         source = Recorder()
         client.transport.is_stalled = True
@@ -140,7 +141,7 @@ class TestTimeouts:
         assert source.events == ["pause", "cancel"]
 
     def test_last_answer_may_be_taken_slowly(self) -> None:
-        server, handler, client = held(write_timeout_s=60)
+        server, handler, client = held(timeouts=Timeouts(write=60))
         client.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         client.transport.is_stalled = True
         handler.exchanges[0].respond(200, b"", b"x" * 100_000)
@@ -350,7 +351,7 @@ class TestEnds:
         assert client.is_ended
 
     def test_requests_per_connection_are_bounded(self) -> None:
-        server, handler, client = held(max_requests_per_connection=2)
+        server, handler, client = held(limits=Limits(max_requests_per_connection=2))
         client.send(GET)
         handler.exchanges[0].respond(200)
         client.send(GET)
@@ -364,7 +365,7 @@ class TestEnds:
 
 class TestLimits:
     def test_connections_per_address_are_limited(self) -> None:
-        server = Server(Held(), max_connections_per_ip=2)
+        server = Server(Held(), timeouts=Timeouts(max_connections_per_ip=2))
         first, second, third = (server.connect() for _ in range(3))
         other = server.connect(("192.0.2.2", 1))
         assert [client.is_ended for client in (first, second, third, other)] == [False, False, True, False]
@@ -374,7 +375,7 @@ class TestLimits:
         assert not server.connect().is_ended
 
     def test_connections_in_all_are_limited(self) -> None:
-        server = Server(Held(), max_connections=1)
+        server = Server(Held(), limits=Limits(max_connections=1))
         server.connect()
         refused = server.connect(("192.0.2.9", 1))
         assert refused.received.startswith(b"HTTP/1.1 503 ")

@@ -15,7 +15,6 @@ import pytest
 from npserver.web.handlers.proxy.direct import DirectCall
 from npserver.web.server.http1.connection import Http1Connection
 from npserver.web.server.http1.exchange import Http1Exchange
-from npserver.web.server.settings import HttpSettings
 from tests.protocols.proxying import WAIT_S, Client, Connection, Origin, Stage, get, ok, silent, until
 
 Act = Callable[[Connection], Awaitable[None]]
@@ -244,7 +243,7 @@ class TestClient:
                 await connection.send(ok())
 
         async with Origin(script) as origin:
-            async with Stage(origin.url, http=HttpSettings(max_requests_per_connection=3)) as stage:
+            async with Stage(origin.url, config={"limits": {"max_requests_per_connection": 3}}) as stage:
                 client = await stage.client()
                 heads = [(await client.ask(get(fields=fields)))[1] for _ in range(3)]
                 assert [b"Connection: close" in head for head in heads] == [False, False, True]

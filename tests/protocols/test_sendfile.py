@@ -20,6 +20,7 @@ from npserver.address import Address
 from npserver.listen.listener import Listener
 from npserver.listen.live_listener import LiveListener
 from npserver.runtime.context import Context
+from npserver.web.config import Limits, Timeouts
 from npserver.web.exchange import Exchange, make_route
 from npserver.web.server.front import HttpFront
 from npserver.web.server.http1.sendfile import FileSender
@@ -58,7 +59,7 @@ def file(tmp_path: Path) -> Path:
 async def serving(handler: Any, tls: ssl.SSLContext | None = None) -> AsyncIterator[tuple[int, Context]]:
     loop = asyncio.get_running_loop()
     context = make_context(loop)
-    front = HttpFront(OneRoute(make_route("test", handler, 1 << 20)), context)
+    front = HttpFront(OneRoute(make_route("test", handler, 1 << 20)), context, Limits(), Timeouts())
     live = LiveListener(
         Listener("k", "web", Address("https" if tls else "http", "127.0.0.1"), 16, "test"), front, context
     )

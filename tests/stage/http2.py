@@ -15,7 +15,6 @@ from npserver.address import Address
 from npserver.listen.listener import Listener
 from npserver.listen.live_listener import LiveListener
 from npserver.web.server.http2.connection import Http2Connection
-from npserver.web.server.settings import Http2Limits
 from tests.protocols.memory import MemoryTransport, Server
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -24,9 +23,9 @@ GET: Fields = [(":method", "GET"), (":scheme", "https"), (":path", "/"), (":auth
 POST: Fields = [(":method", "POST"), *GET[1:]]
 
 
-def server(handler: Any, *, http2: Http2Limits | None = None, **settings: Any) -> Server:
+def server(handler: Any, **settings: Any) -> Server:
     """Return a server whose listener speaks HTTPS."""
-    made = Server(handler, http2=http2 or Http2Limits(), **settings)
+    made = Server(handler, **settings)
     address = Address("https", "127.0.0.1", 443)
     made.live = LiveListener(Listener("https://127.0.0.1:443", "web", address, 16, "test"), made.front, made.context)
     return made

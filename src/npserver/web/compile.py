@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from npserver.http.request_parser import HeadLimits
 from npserver.runtime.compilation import Compilation, PerCompilation
 from npserver.web.compile_route import compile_route
 from npserver.web.config import HttpRule, Rule
@@ -13,13 +12,12 @@ from npserver.web.exchange import Route
 from npserver.web.handlers.kinds import HandlerKind
 from npserver.web.routing import Pattern, Router, parse_host, parse_pattern
 from npserver.web.server.front import HttpFront
-from npserver.web.server.settings import Http2Limits, HttpSettings
 from npserver.web.trusted_proxies import TRUSTED_PROXIES
 
 if TYPE_CHECKING:
     from npserver.config.report import Path, Report
-    from npserver.config.schema import Config
     from npserver.listen.listener import Listener
+    from npserver.web.config import Limits
 
 MIN_WINDOW_BYTES = 16 << 10  # a DATA frame's
 MAX_WINDOW_BYTES = 511 << 20  # four times that is what RFC 9113 §6.9.1 allows
@@ -52,12 +50,15 @@ def compile_http_front(
         _warn_unused(compilation, places[id(unused)], places[id(first)])
     if listener.server_tls is not None and listener.server_tls.offers_http2:
         from npserver.web.server.http2 import connection  # noqa: F401 - before the fork, and before the first client
+    _check_window(report, config.limits)
+    name = config.server_header
     return HttpFront(
         router,
         compilation.context,
-        _settings(config, _http2_limits(report)),
+        config.limits,
+        config.timeouts,
+        server_header=name if isinstance(name, str) else "npserver" if name else "",
         trusted=TRUSTED_PROXIES.of(compilation),
-        max_body_size=config.limits.max_body_size,
     )
 
 
@@ -110,25 +111,6 @@ def _warn_unused(compilation: Compilation, unused: int, first: int) -> None:
         )
 
 
-def _http2_limits(report: Report) -> Http2Limits:
-    limits = report.document.config.limits
+def _check_window(report: Report, limits: Limits) -> None:
     if not MIN_WINDOW_BYTES <= limits.http2_window <= MAX_WINDOW_BYTES:
         report.error(("limits", "http2_window"), f"expected a size from 16k to 511m, got {limits.http2_window} bytes")
-        return Http2Limits()
-    return Http2Limits(limits.max_streams, limits.http2_window, limits.max_resets, limits.max_control_frames)
-
-
-def _settings(config: Config, http2: Http2Limits) -> HttpSettings:
-    limits, timeouts, name = config.limits, config.timeouts, config.server_header
-    return HttpSettings(
-        header_timeout_s=timeouts.header,
-        body_timeout_s=timeouts.body,
-        idle_timeout_s=timeouts.idle,
-        write_timeout_s=timeouts.write,
-        max_connections=limits.max_connections,
-        max_connections_per_ip=timeouts.max_connections_per_ip,
-        max_requests_per_connection=limits.max_requests_per_connection,
-        head_limits=HeadLimits(limits.max_url_size, limits.max_headers, limits.max_header_size),
-        http2=http2,
-        server_header=name if isinstance(name, str) else "npserver" if name else "",
-    )

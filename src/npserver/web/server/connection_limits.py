@@ -30,9 +30,9 @@ class ConnectionCount:
         """Return the config key of a limit that this connection exceeds, or ""."""
         front, row = self._front, self._row
         key = ""
-        if row.board.total(front.connections_slot) > front.settings.max_connections:
+        if row.board.total(front.connections_slot) > front.limits.max_connections:
             key = "limits.max_connections"
-        elif self._cells is not None and row.cell_total(self._cells) > front.settings.max_connections_per_ip:
+        elif self._cells is not None and row.cell_total(self._cells) > front.timeouts.max_connections_per_ip:
             key = "timeouts.max_connections_per_ip"
         if key:
             row.slots[front.rejected_slot] += 1
@@ -49,15 +49,15 @@ class ConnectionCount:
 
 def has_room(front: FrontRole, row: Row, client_ip: str) -> bool:
     """Return whether one more connection from `client_ip` would stay within the limits."""
-    if row.board.total(front.connections_slot) >= front.settings.max_connections:
+    if row.board.total(front.connections_slot) >= front.limits.max_connections:
         return False
     cells = _cells(front, row, client_ip)
-    return cells is None or row.cell_total(cells) < front.settings.max_connections_per_ip
+    return cells is None or row.cell_total(cells) < front.timeouts.max_connections_per_ip
 
 
 def _cells(front: FrontRole, row: Row, client_ip: str) -> tuple[int, int] | None:
     """Return the scoreboard cells of a client address; None if its connections are not limited."""
-    if not front.settings.max_connections_per_ip or client_ip == "unix:":
+    if not front.timeouts.max_connections_per_ip or client_ip == "unix:":
         return None
     if front.trusted is not None and client_ip in front.trusted:
         return None  # a trusted proxy carries the connections of many clients

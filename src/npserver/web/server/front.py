@@ -1,26 +1,24 @@
 """The HTTP front of a listener: its router, its limits and its cache of parsed heads. Made by `web.compile`.
 
-`web.server.http1.connection` asks it for each request: `front.find(head)` gives the parsed request and its route. A
-head seen before costs one look-up; the memory is bounded, holds only requests without a body, and goes with the
-runtime."""
+A connection calls `front.find(head)` for each request, and gets the parsed request with its route. A head that is in
+the cache takes one look-up. The cache is bounded, holds only requests without a body, and ends with the front."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from npserver.http.dates import format_date
 from npserver.http.memo import Memo, seen_before
 from npserver.http.request import NO_BODY, Fields, Request
-from npserver.http.request_parser import parse_head
+from npserver.http.request_parser import HeadLimits, parse_head
 from npserver.runtime.deadlines import PERIOD_S
 from npserver.web.exchange import Route, make_route
 from npserver.web.server.http1.answer import STATUS_LINES
 from npserver.web.server.http1.connection import Http1Connection
 from npserver.web.server.http1.one_shot import try_answer
-from npserver.web.server.settings import HttpSettings, Router
 
 if TYPE_CHECKING:
     from socket import SocketType
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
     from npserver.observe.request_record import RequestRecord
     from npserver.runtime.context import Context
     from npserver.runtime.front import Live
+    from npserver.web.config import Limits, Timeouts
     from npserver.web.exchange import Exchange, Prepared
 
 log = logging.getLogger("npserver.http")
@@ -38,6 +37,13 @@ CACHED_HEADS = 1024  # per generation; two are kept
 SEEN_HEADS = 4096  # hashes of heads seen once: only heads that come again are cached
 CACHED_ROUTES = 4096  # of hosts and paths
 CACHED_HEAD_BYTES = 4096  # longer heads are not cached
+
+
+class Router(Protocol):
+    """Finds the route of a request: `web.routing.Router`."""
+
+    def find(self, host: str, path: str) -> Route | None:
+        """Return the most specific route for a request."""
 
 
 class _Starts(dict[int, bytes]):
@@ -80,26 +86,25 @@ class HttpFront:
         self,
         router: Router,
         context: Context,
-        settings: HttpSettings | None = None,
+        limits: Limits,
+        timeouts: Timeouts,
         *,
+        server_header: str = "npserver",  # "" for none
         trusted: AddressSet | None = None,
-        max_body_size: int = 64 << 20,
+        caches_heads: bool = True,
     ) -> None:
         self.context = context
-        self.settings = settings or HttpSettings()
-        self.max_requests = self.settings.max_requests_per_connection
-        self.idle_s = self.settings.idle_timeout_s + PERIOD_S  # measured from the last sweep
+        self.limits = limits
+        self.timeouts = timeouts
+        self.max_requests = limits.max_requests_per_connection
+        self.idle_s = timeouts.idle + PERIOD_S  # measured from the last sweep
         self.trusted = trusted
-        self.unrouted = make_route("unrouted", Unrouted(), max_body_size)
-        self.options = make_route("options", ServerOptions(), max_body_size)
+        self.unrouted = make_route("unrouted", Unrouted(), limits.max_body_size)
+        self.options = make_route("options", ServerOptions(), limits.max_body_size)
         self._routes: Memo[tuple[str, str], Route] = Memo(
             lambda place: self.options if place[1] == "*" else router.find(*place) or self.unrouted, CACHED_ROUTES
         )
-        self._server_line = (
-            b"Server: " + self.settings.server_header.encode("latin-1") + b"\r\n"
-            if self.settings.server_header
-            else b""
-        )
+        self._server_line = b"Server: " + server_header.encode("latin-1") + b"\r\n" if server_header else b""
         self.common_fields = b""  # Date and Server
         self.composed: dict[Prepared, bytes] = {}  # answers from memory as they are sent this second
         self.starts = _Starts(self)  # by status: the status line with the common fields
@@ -107,7 +112,8 @@ class HttpFront:
         self.expire(context.loop.time())
         context.sweeper.watched.add(self)
         self.heads: dict[bytes, tuple[Request, Route]] = {}  # cached; connections look up here first
-        self._head_limits = self.settings.head_limits
+        self.head_limits = HeadLimits(limits.max_url_size, limits.max_headers, limits.max_header_size)
+        self._caches_heads = caches_heads
         self._older_heads: dict[bytes, tuple[Request, Route]] = {}
         self._field_lists: dict[Fields, tuple[Request, Route]] = {}  # cached heads of HTTP/2
         self._seen: set[int] = set()
@@ -141,7 +147,7 @@ class HttpFront:
         # hot: static-varied
         found = self._older_heads.get(head)
         if found is None:
-            request = parse_head(head, self._head_limits)
+            request = parse_head(head, self.head_limits)
             found = request, self._routes[request.host, request.path]
             if request.framing is not NO_BODY:
                 return found
@@ -151,7 +157,7 @@ class HttpFront:
                     seen.clear()
                 seen.add(key)
                 return found
-        if len(head) <= CACHED_HEAD_BYTES and self.settings.remember_heads:
+        if len(head) <= CACHED_HEAD_BYTES and self._caches_heads:
             if len(self.heads) >= CACHED_HEADS:
                 self._older_heads = self.heads
                 self.heads = {}
@@ -164,9 +170,9 @@ class HttpFront:
             return found
         from npserver.http.http2_fields import read_request
 
-        request = read_request(fields, has_body, self.settings.head_limits)
+        request = read_request(fields, has_body, self.head_limits)
         found = request, self._routes[request.host, request.path]
-        if not has_body and self.settings.remember_heads and seen_before(self._seen, hash(fields), SEEN_HEADS):
+        if not has_body and self._caches_heads and seen_before(self._seen, hash(fields), SEEN_HEADS):
             if len(self._field_lists) >= CACHED_HEADS:
                 self._field_lists.clear()
             if sum(len(name) + len(value) for name, value in fields) <= CACHED_HEAD_BYTES:

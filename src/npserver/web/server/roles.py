@@ -15,20 +15,23 @@ if TYPE_CHECKING:
 
     from npserver.errors import BadRequest
     from npserver.http.request import Fields, Request
+    from npserver.http.request_parser import HeadLimits
     from npserver.networks import AddressSet
     from npserver.observe.request_record import RequestRecord
     from npserver.runtime.context import Context
+    from npserver.web.config import Limits, Timeouts
     from npserver.web.exchange import BodySink, Prepared, Route
     from npserver.web.server.http1.state import State
     from npserver.web.server.http2.session import Http2Session
-    from npserver.web.server.settings import HttpSettings
 
 
 class FrontRole(StreamFront, Protocol):
     """The front of a listener as its connections see it: `web.server.front.HttpFront`."""
 
     context: Context
-    settings: HttpSettings
+    limits: Limits
+    timeouts: Timeouts
+    head_limits: HeadLimits
     trusted: AddressSet | None  # proxies whose X-Forwarded-For is believed
     max_requests: int  # `limits.max_requests_per_connection`
     idle_s: float  # `timeouts.idle` and a period of the deadline sweeper

@@ -9,6 +9,7 @@ import pytest
 
 from npserver.networks import Networks, parse_network
 from npserver.runtime.scoreboard import Row, Scoreboard
+from npserver.web.config import Limits, Timeouts
 from npserver.web.server.connection_limits import ConnectionCount, has_room
 
 CLIENT = "192.0.2.1"
@@ -25,7 +26,8 @@ def front(row: Row, most: int = 100, per_ip: int = 100, trusted: str = "") -> An
         connections_slot=row.slot("gauge.connections"),
         accepted_slot=row.slot("accepted"),
         rejected_slot=row.slot("rejected"),
-        settings=SimpleNamespace(max_connections=most, max_connections_per_ip=per_ip),
+        limits=Limits(max_connections=most),
+        timeouts=Timeouts(max_connections_per_ip=per_ip),
         trusted=Networks([parse_network(trusted)]) if trusted else None,
     )
 

@@ -84,7 +84,7 @@ class Http1Connection(ClientConnection):
         if self.state is not CLOSED:
             self.state = CLOSING
             self.unsent = self.unsent_bytes
-            self.deadline = self.context.loop.time() + self.front.settings.write_timeout_s
+            self.deadline = self.context.loop.time() + self.front.timeouts.write
             self.transport.close()
 
     def linger(self) -> None:
@@ -105,15 +105,15 @@ class Http1Connection(ClientConnection):
 
     def expire(self, now: float) -> None:
         """Called by the deadline sweeper: answer 408 where a request is incomplete, and close."""
-        settings = self.front.settings
+        write_s = self.front.timeouts.write
         unsent = self.unsent_bytes
         if unsent and (self.state is WRITING or self.state is CLOSING):
             if unsent < self.unsent:
                 self.unsent = unsent
-                self.deadline = now + settings.write_timeout_s
+                self.deadline = now + write_s
                 return
             log.info("closing connection from %s: client read nothing for %g s (timeouts.write)", self.client_ip,
-                     settings.write_timeout_s)  # fmt: skip
+                     write_s)  # fmt: skip
             self.transport.abort()
         elif self.state is HEAD:
             self._refuse(BadRequest("request head not complete in time", 408, "timeouts.header"))
@@ -223,7 +223,7 @@ class Http1Connection(ClientConnection):
                 try:
                     found = front.find(head)
                 except BadRequest as error:
-                    self._refuse(first_fault(head, front.settings.head_limits, error))
+                    self._refuse(first_fault(head, front.head_limits, error))
                     return
             request, route = found
             if route.prepared is not None and request.is_plain and self._answer_prepared(request, route):
@@ -259,13 +259,13 @@ class Http1Connection(ClientConnection):
     def _await_head(self, data: bytes) -> None:
         """Wait for the rest of a head; refuse bytes that cannot be part of one."""
         try:
-            check_partial_head(data, self.scanned, self.front.settings.head_limits)
+            check_partial_head(data, self.scanned, self.front.head_limits)
         except BadRequest as error:
             self._refuse(error)
             return
         if self.state is not HEAD:
             self.state = HEAD
-            self.deadline = self.context.loop.time() + self.front.settings.header_timeout_s
+            self.deadline = self.context.loop.time() + self.front.timeouts.header
         self.buffer = data
         self.scanned = max(len(data) - 3, 0)
         if self.read_all:
@@ -344,7 +344,7 @@ class Http1Connection(ClientConnection):
         if self.state is not CLOSING:
             self.state = WRITING
             self.unsent = self.unsent_bytes
-            self.deadline = self.context.loop.time() + self.front.settings.write_timeout_s
+            self.deadline = self.context.loop.time() + self.front.timeouts.write
 
     def resume_writing(self) -> None:
         """Called by asyncio when the write buffer has drained below its low-water mark."""
@@ -379,7 +379,7 @@ class Http1Connection(ClientConnection):
             return
         if is_awaited:
             self.state = BODY
-            self.deadline = self.context.loop.time() + self.front.settings.body_timeout_s
+            self.deadline = self.context.loop.time() + self.front.timeouts.body
         else:
             self.state = HANDLER
             self.deadline = NEVER

@@ -80,7 +80,7 @@ class _Rest(asyncio.Protocol):
 
     def __init__(self, front: FrontRole, listener: Live, unsent: bytes) -> None:
         self._context = front.context
-        self._timeout_s = front.settings.write_timeout_s
+        self._timeout_s = front.timeouts.write
         self._unsent: bytes | int = unsent
         self.listener = listener
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set before anything else is called

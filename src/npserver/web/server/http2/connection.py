@@ -52,16 +52,16 @@ class Http2Connection(ClientConnection):
 
     def __init__(self, listener: Live) -> None:
         super().__init__(listener)
-        settings = self.front.settings.http2
-        self.session = Http2Session(self, settings, self.front.settings.head_limits)
+        limits = self.front.limits
+        self.session = Http2Session(self, limits, self.front.head_limits)
         self.streams: dict[int, Http2Exchange] = {}
         self.is_leaving = False
         self.is_ended = False
         self._sending: set[roles.Http2ExchangeRole] = set()
         self._refused: set[int] = set()
         self._cut_uploads = 0
-        self._resets = Allowance(settings.max_resets, self.context.sweeper.now)
-        self._controls = Allowance(settings.max_control_frames, self.context.sweeper.now)
+        self._resets = Allowance(limits.max_resets, self.context.sweeper.now)
+        self._controls = Allowance(limits.max_control_frames, self.context.sweeper.now)
         self._is_feeding = False  # flushed at the end of it
         self._is_flush_due = False
 
@@ -75,7 +75,7 @@ class Http2Connection(ClientConnection):
         """Called by asyncio when a client has connected and its TLS handshake is complete."""
         limit = self.admit(transport)
         # Until its first request the client is timed by `timeouts.header`, as within a head.
-        self.deadline = self.context.loop.time() + self.front.settings.header_timeout_s
+        self.deadline = self.context.loop.time() + self.front.timeouts.header
         self.flush()
         if limit:
             log.info("refusing connection from %s: %s exceeded", self.client_ip, limit)
@@ -120,11 +120,11 @@ class Http2Connection(ClientConnection):
         unsent = self.transport.get_write_buffer_size()
         if 0 < unsent < self.unsent:
             self.unsent = unsent
-            self.deadline = now + self.front.settings.write_timeout_s
+            self.deadline = now + self.front.timeouts.write
             return
         if unsent:
             log.info("closing connection from %s: client read nothing for %g s (timeouts.write)", self.client_ip,
-                     self.front.settings.write_timeout_s)  # fmt: skip
+                     self.front.timeouts.write)  # fmt: skip
         self.transport.abort()
 
     def eof_received(self) -> bool:
@@ -160,7 +160,7 @@ class Http2Connection(ClientConnection):
         finally:
             self._is_feeding = False
         if not has_happened and not self.streams:  # part of a frame
-            self._keep_time(min(self.deadline, self.context.loop.time() + self.front.settings.header_timeout_s))
+            self._keep_time(min(self.deadline, self.context.loop.time() + self.front.timeouts.header))
         self.flush()
 
     def _keep_time(self, deadline: float) -> None:
@@ -195,7 +195,7 @@ class Http2Connection(ClientConnection):
             exchange.fail(421, f"{request.host} asks for other client certificates than this connection was made for")
         elif not has_body or exchange.expect_body():
             exchange.run()
-        if self.requests >= front.settings.max_requests_per_connection or self.context.draining:
+        if self.requests >= front.max_requests or self.context.draining:
             self.shut_down()
 
     def stream_data(self, stream_id: int, data: bytes, has_ended: bool) -> None:
@@ -318,7 +318,7 @@ class Http2Connection(ClientConnection):
         """Called by asyncio when the write buffer passes its high-water mark; the session holds what is written."""
         self.is_write_paused = True
         self.unsent = self.transport.get_write_buffer_size()
-        self.deadline = self.context.loop.time() + self.front.settings.write_timeout_s
+        self.deadline = self.context.loop.time() + self.front.timeouts.write
 
     def resume_writing(self) -> None:
         """Called by asyncio when the write buffer has drained below its low-water mark."""

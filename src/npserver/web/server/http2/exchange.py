@@ -99,7 +99,7 @@ class Http2Exchange(ExchangeBase[Http2ConnectionRole], eq=False, kw_only=True):
         taken = self.sent - unsent
         if taken > self.taken or self._write_deadline is NEVER:
             self.taken = taken
-            self._write_deadline = self.context.loop.time() + self.connection.front.settings.write_timeout_s
+            self._write_deadline = self.context.loop.time() + self.connection.front.timeouts.write
             self._set_deadline()
         if self.is_paused and unsent <= LOW_BYTES and (not unsent or self.session.all_unsent < ALL_HIGH_BYTES):
             self.is_paused = False
@@ -114,7 +114,7 @@ class Http2Exchange(ExchangeBase[Http2ConnectionRole], eq=False, kw_only=True):
             self.refuse_body(BadRequest("request body stalled", 408, "timeouts.body"))
         if self._write_deadline <= now:
             log.info("resetting a stream of %s: client read nothing for %g s (timeouts.write)", self.client_ip,
-                     self.connection.front.settings.write_timeout_s)  # fmt: skip
+                     self.connection.front.timeouts.write)  # fmt: skip
             self._write_deadline = NEVER
             self._end("client reads nothing")
             self.connection.cut(self.stream_id, CANCEL)
@@ -123,8 +123,8 @@ class Http2Exchange(ExchangeBase[Http2ConnectionRole], eq=False, kw_only=True):
     def keep_body_time(self) -> None:
         """Start, renew or stop the timeout of a client that owes the rest of a body."""
         is_awaited = not self.is_gone and self.body is not None and self.body.is_awaited
-        settings = self.connection.front.settings
-        self._body_deadline = self.context.loop.time() + settings.body_timeout_s if is_awaited else NEVER
+        timeouts = self.connection.front.timeouts
+        self._body_deadline = self.context.loop.time() + timeouts.body if is_awaited else NEVER
         self._set_deadline()
 
     # ── the response ──

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from npserver.http.request_parser import HeadLimits
-    from npserver.web.server.settings import Http2Limits
+    from npserver.web.config import Limits
 
 NO_ERROR = 0x0
 PROTOCOL_ERROR = 0x1
@@ -66,30 +66,30 @@ class Http2Session:
 
     __slots__ = ("_connection", "_is_broken", "_owner", "is_over")
 
-    def __init__(self, owner: Streams, settings: Http2Limits, limits: HeadLimits) -> None:
+    def __init__(self, owner: Streams, limits: Limits, head_limits: HeadLimits) -> None:
         # Up to twice the limits is answered with 431; beyond that the connection ends.
-        fields = 2 * limits.fields + 8
+        fields = 2 * head_limits.fields + 8
         config = ngh2.Configuration(
             auto_window_update=False,
             max_send_header_block_length=_MAX_RESPONSE_HEAD_BYTES,
-            max_outbound_ack=min(settings.max_control_frames, 1000),
+            max_outbound_ack=min(limits.max_control_frames, 1000),
             stream_reset_rate_limit=_FRAME_RATE,
             glitch_rate_limit=_FRAME_RATE,
             max_continuations=_MAX_CONTINUATIONS,
-            max_inbound_header_list_size=2 * limits.head_bytes + fields * FIELD_OVERHEAD_BYTES,
+            max_inbound_header_list_size=2 * head_limits.head_bytes + fields * FIELD_OVERHEAD_BYTES,
             max_inbound_header_count=fields,
         )
         self._owner = owner
         self._connection = ngh2.Connection(ngh2.Role.SERVER, config)
         self._connection.initiate_connection(
             {
-                ngh2.Setting.MAX_CONCURRENT_STREAMS: settings.max_streams,
-                ngh2.Setting.INITIAL_WINDOW_SIZE: settings.window_bytes,
-                ngh2.Setting.MAX_HEADER_LIST_SIZE: limits.head_bytes + limits.fields * FIELD_OVERHEAD_BYTES,
+                ngh2.Setting.MAX_CONCURRENT_STREAMS: limits.max_streams,
+                ngh2.Setting.INITIAL_WINDOW_SIZE: limits.http2_window,
+                ngh2.Setting.MAX_HEADER_LIST_SIZE: head_limits.head_bytes + head_limits.fields * FIELD_OVERHEAD_BYTES,
                 ngh2.Setting.NO_RFC7540_PRIORITIES: 1,
             }
         )
-        self._connection.set_local_window_size(4 * settings.window_bytes)  # limits the memory that bodies take
+        self._connection.set_local_window_size(4 * limits.http2_window)  # limits the memory that bodies take
         self.is_over = False  # everything is sent and received, including GOAWAY
         self._is_broken = False  # the library cannot even send GOAWAY
 
