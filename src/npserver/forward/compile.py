@@ -97,15 +97,12 @@ def _settings(report: Report, path: Path, rule: ForwardRule, *, is_relay: bool) 
         report.error((*path, "timeout"), "must be above 0")
     name = f"dispatch[{path[1]}]"
     return ForwardSettings(
+        rule,
         name=name,
         timeout_s=float(rule.timeout) if rule.timeout else default_s,
-        connect_timeout_s=float(rule.connect_timeout),
         max_connections=rule.max_connections or config.limits.max_connections,
         max_connections_key=f"{name}.max_connections" if rule.max_connections else "limits.max_connections",
-        buffer_size=rule.buffer_size,
-        framing=rule.framing,
         max_message_size=min(rule.max_message_size, MAX_LENGTHS[rule.framing]),
-        send_proxy=rule.send_proxy,
         allow=compile_networks(report, (*path, "allow"), rule.allow),
         deny=compile_networks(report, (*path, "deny"), rule.deny),
     )

@@ -60,9 +60,9 @@ class MessageConnection(asyncio.Protocol):
         self.session: Session | None = None
         self.proxied_from: tuple[Endpoint, Endpoint] | None = None
         self._timeout_s = settings.timeout_s
-        self._decoder = MessageDecoder(settings.framing, settings.max_message_size)
-        self._encode = encoder(settings.framing)
-        self._max_length = MAX_LENGTHS[settings.framing]
+        self._decoder = MessageDecoder(settings.rule.framing, settings.max_message_size)
+        self._encode = encoder(settings.rule.framing)
+        self._max_length = MAX_LENGTHS[settings.rule.framing]
         self._target: TargetSocket | None = None
         self._unsent: list[bytes] = []
         self._is_at_eof = False
@@ -89,7 +89,7 @@ class MessageConnection(asyncio.Protocol):
             self.transport.abort()
             return
         session.transport = transport
-        self.transport.set_write_buffer_limits(self.forward.settings.buffer_size)
+        self.transport.set_write_buffer_limits(self.forward.settings.rule.buffer_size)
         self.context.connections.add(self)
         self.context.sweeper.watched.add(self)
         self._touch()

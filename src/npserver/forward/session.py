@@ -11,12 +11,12 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from npserver.forward.framing import FramingName
 from npserver.networks import plain_ip
 
 if TYPE_CHECKING:
     import asyncio
 
+    from npserver.forward.config import ForwardRule
     from npserver.networks import Networks
     from npserver.runtime.context import Context
     from npserver.runtime.front import Live
@@ -33,19 +33,16 @@ Endpoint = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class ForwardSettings:
-    """The settings of a forward rule; times in seconds, sizes in bytes."""
+    """A forward rule with its defaults filled in."""
 
+    rule: ForwardRule
     name: str  # for logs: "dispatch[3]"
-    timeout_s: float = 300.0
-    connect_timeout_s: float = 5.0
-    max_connections: int = 10_000  # over all workers
-    max_connections_key: str = "limits.max_connections"
-    buffer_size: int = 64 << 10
-    framing: FramingName = "raw"
-    max_message_size: int = 65_507
-    send_proxy: str | None = None  # "v1" or "v2"
-    allow: Networks | None = None
-    deny: Networks | None = None
+    timeout_s: float
+    max_connections: int  # over all workers
+    max_connections_key: str
+    max_message_size: int  # bytes
+    allow: Networks | None
+    deny: Networks | None
 
 
 class Forward:
@@ -66,7 +63,7 @@ class Forward:
         self._sessions_slot = row.slot("forward.sessions")
         self._gauge_slot = row.slot("gauge.forward.sessions")
         self.rule_slot = row.slot(f"gauge.forward.sessions.{gauge}")  # compared with `max_connections`
-        self.sends_header = bool(settings.send_proxy or any(one.settings.send_proxy for one in upstream.targets))
+        self.sends_header = bool(settings.rule.send_proxy or any(one.settings.send_proxy for one in upstream.targets))
         self._share = max(settings.max_connections // max(len(row.board.rows) - 1, 1), 1)
         self._refused_slot = row.slot("forward.refused")
         self._failed_slot = row.slot("forward.failed")
@@ -194,7 +191,7 @@ class Session:
     def proxy_header(self) -> bytes:
         """Return the PROXY protocol header to send before any data; empty if `send_proxy` is not set."""
         target = self.target
-        version = self.forward.settings.send_proxy or (target.settings.send_proxy if target else None)
+        version = self.forward.settings.rule.send_proxy or (target.settings.send_proxy if target else None)
         if version is None:
             return b""
         from npserver.net.proxy_protocol import encode_v1, encode_v2

@@ -71,7 +71,9 @@ class ForwardedConnection(Relay):
 
     def __init__(self, forward: Forward, listener: Live) -> None:
         settings = forward.settings
-        super().__init__(forward.context, timeout_s=settings.timeout_s, buffer_size=settings.buffer_size, on_end=_ended)
+        super().__init__(
+            forward.context, timeout_s=settings.timeout_s, buffer_size=settings.rule.buffer_size, on_end=_ended
+        )
         self.forward = forward
         self.listener = listener
         self.proxied_from: tuple[Endpoint, Endpoint] | None = None  # from a PROXY header: client, local address
@@ -105,7 +107,7 @@ class ForwardedConnection(Relay):
             super().expire(now)
         elif self._attempt is not None:
             self._attempt.cancel()
-            self._failed(f"no connection within {self.forward.settings.connect_timeout_s:g} s (connect_timeout)")
+            self._failed(f"no connection within {self.forward.settings.rule.connect_timeout:g} s (connect_timeout)")
         else:
             self.abort("target does not answer")
 
@@ -132,7 +134,7 @@ class ForwardedConnection(Relay):
             return
         if self.forward.sends_header:
             self.preface = session.proxy_header()
-        context, address, timeout_s = self.context, target.address, self.forward.settings.connect_timeout_s
+        context, address, timeout_s = self.context, target.address, self.forward.settings.rule.connect_timeout
         hosts = None if target.tls or address.is_unix else RESOLVER.of(context).known(address.host)
         if hosts is not None and len(hosts) == 1:
             self.deadline = context.sweeper.now + timeout_s + PERIOD_S

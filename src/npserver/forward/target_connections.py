@@ -83,9 +83,9 @@ class StreamTargetConnection(asyncio.Protocol):
     def __init__(self, owner: SessionOwner) -> None:
         settings = owner.session.forward.settings
         self._owner = owner
-        self._decoder = MessageDecoder(settings.framing, settings.max_message_size)
-        self._encode = encoder(settings.framing)
-        self._max_length = min(MAX_LENGTHS[settings.framing], settings.max_message_size)
+        self._decoder = MessageDecoder(settings.rule.framing, settings.max_message_size)
+        self._encode = encoder(settings.rule.framing)
+        self._max_length = min(MAX_LENGTHS[settings.rule.framing], settings.max_message_size)
         self._transport: asyncio.Transport | None = None
         self._dialing: asyncio.Task[None] | None = None
         self._is_full = False
@@ -127,7 +127,7 @@ class StreamTargetConnection(asyncio.Protocol):
         if self._is_closed:
             target.close()
             return
-        target.set_write_buffer_limits(owner.session.forward.settings.buffer_size)
+        target.set_write_buffer_limits(owner.session.forward.settings.rule.buffer_size)
         if self._preface:
             target.write(self._preface)
         for data in owner.release_held():
@@ -194,7 +194,7 @@ class StreamTargetConnection(asyncio.Protocol):
                     session.forward.context,
                     target.address,
                     lambda: self,
-                    timeout_s=session.forward.settings.connect_timeout_s,
+                    timeout_s=session.forward.settings.rule.connect_timeout,
                     tls=target.tls,
                     server_name=target.server_name,
                     preface=header,

@@ -147,7 +147,7 @@ class TargetSocket:
     async def _resolve(self, address: Address) -> None:
         session = self._session
         try:
-            sock = await connect(session.forward.context, address, session.forward.settings.connect_timeout_s)
+            sock = await connect(session.forward.context, address, session.forward.settings.rule.connect_timeout)
         except UpstreamError as error:
             self._opening = None
             self._reason = str(error)

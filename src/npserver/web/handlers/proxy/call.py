@@ -244,8 +244,8 @@ class ProxyCall(Struct, eq=False):
             head.fields + b"Upgrade: " + head.upgrade + b"\r\n",
             client.transport,
             early,
-            idle_s=self.proxy.settings.tunnel_idle_s,
-            buffer_size=self.proxy.settings.buffer_size,
+            idle_s=self.proxy.settings.rule.timeouts.tunnel_idle,
+            buffer_size=self.proxy.settings.rule.buffer_size,
             on_end=target.release,
         )
 

@@ -47,16 +47,13 @@ def compile_proxy(compilation: Compilation, path: Path, rule: ProxyRule) -> Prox
     proxy = Proxy(
         upstream,
         ProxySettings(
+            rule,
             client=_client_settings(rule, upstream),
             connect_timeout_s=settings.connect_timeout_s if connect is None else float(connect),
             connect_key=settings.connect_key if connect is None else "timeouts.connect",
-            tunnel_idle_s=float(rule.timeouts.tunnel_idle),
-            buffer_size=rule.buffer_size,
             base=base,
             strip=strip,
             rewrites=rewrites,
-            preserve_host=rule.preserve_host,
-            forwarded=rule.forwarded,
             trusted=TRUSTED_PROXIES.of(compilation),
             changes=changes,
         ),

@@ -39,7 +39,7 @@ class ProxyHandler:
         call = ProxyCall(proxy, exchange)
         request = exchange.request
         if not request.is_plain and request.framing is not NO_BODY:
-            call.upload = Upload(exchange, call, proxy.settings.buffer_size)
+            call.upload = Upload(exchange, call, proxy.settings.rule.buffer_size)
         exchange.source = call
         target = proxy.only_target or proxy.choose(exchange, ())
         if target is not None:

@@ -7,7 +7,7 @@ server caches requests by their bytes: forwarding a repeated request costs one l
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -17,7 +17,6 @@ from npserver.http.memo import Memo
 from npserver.http.request import Request
 from npserver.http.request_target import canonical_path
 from npserver.http.response_parser import ResponseHead
-from npserver.upstream.response_sink import ClientSettings
 from npserver.upstream.sticky import cookie_line, find_cookie
 from npserver.web.handlers.proxy.relocation import Relocation
 from npserver.web.handlers.proxy.request_head import (
@@ -34,8 +33,10 @@ if TYPE_CHECKING:
 
     from npserver.networks import AddressSet
     from npserver.upstream.group import Upstream
+    from npserver.upstream.response_sink import ClientSettings
     from npserver.upstream.target import Target
     from npserver.web.exchange import Exchange
+    from npserver.web.handlers.proxy.config import ProxyRule
     from npserver.web.middleware.headers.changes import FieldChanges
 
 
@@ -50,20 +51,17 @@ _request_lines = Memo(_write_request_line, 2048)
 
 @dataclass(frozen=True, slots=True)
 class ProxySettings:
-    """The settings of a proxy rule."""
+    """A proxy rule, and what is compiled from it and its upstream."""
 
-    client: ClientSettings = field(default_factory=ClientSettings)
-    connect_timeout_s: float = 5.0
-    connect_key: str = "proxy_timeout_seconds"
-    tunnel_idle_s: float = 3600.0
-    buffer_size: int = 64 << 10
-    base: str = ""  # path of the target's URI, prepended to the path of the request
-    strip: str = ""  # path removed from the start first
-    rewrites: tuple[tuple[re.Pattern[str], str], ...] = ()
-    preserve_host: bool = False
-    forwarded: bool = False
-    trusted: AddressSet | None = None
-    changes: FieldChanges | None = None  # the rule's `headers`
+    rule: ProxyRule
+    client: ClientSettings
+    connect_timeout_s: float
+    connect_key: str  # the config key of that timeout, for the log
+    base: str  # path of the target's URI, prepended to the path of the request
+    strip: str  # path removed from the start first
+    rewrites: tuple[tuple[re.Pattern[str], str], ...]
+    trusted: AddressSet | None
+    changes: FieldChanges | None  # the rule's `headers`
 
 
 class ForwardedHead(Struct, eq=False):
@@ -78,14 +76,14 @@ class ForwardedHead(Struct, eq=False):
 class Proxy:
     """One proxy rule: an upstream, and the changes to requests and responses."""
 
-    def __init__(self, upstream: Upstream, settings: ProxySettings | None = None) -> None:
+    def __init__(self, upstream: Upstream, settings: ProxySettings) -> None:
         self.upstream = upstream
-        self.settings = settings or ProxySettings()
+        self.settings = settings
         self.retry = upstream.settings.retry
         self.sticky = upstream.settings.sticky
         self._sticky_name = self.sticky.cookie.encode("ascii") if self.sticky else b""
         self._relocation = Relocation(
-            self.settings.base.encode("ascii"), self.settings.strip.encode("ascii"), not self.settings.preserve_host
+            self.settings.base.encode("ascii"), self.settings.strip.encode("ascii"), not settings.rule.preserve_host
         )
         self._keeps_path = not (self.settings.base or self.settings.strip or self.settings.rewrites)
         #: The target of all requests, if the upstream has only one and no sticky cookie.
@@ -150,7 +148,7 @@ class Proxy:
             line = _request_lines[request.method, request.path, request.query, request.has_query]
         else:
             line = f"{request.method} {self._request_target(request)} HTTP/1.1\r\n".encode("latin-1")
-        if settings.preserve_host and request.authority:
+        if settings.rule.preserve_host and request.authority:
             fields = f"Host: {request.authority}\r\n".encode("latin-1")
         else:
             fields = target.host_line
@@ -160,7 +158,7 @@ class Proxy:
             fields += trusted_fields(request, prepared, scheme, client_ip, nearest_ip)
         else:
             fields += untrusted_fields(request, prepared, scheme, client_ip)
-        if settings.forwarded:
+        if settings.rule.forwarded:
             fields += forwarded_line(request, scheme, nearest_ip)
         if changes is not None:
             fields = changes.apply_fixed(fields) if exchange is None else changes.apply(exchange, fields)

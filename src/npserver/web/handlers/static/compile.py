@@ -42,25 +42,19 @@ def compile_static(compilation: Compilation, path: Path, rule: StaticRule) -> St
         _check_types(report, place, types)
     compression = _compression(rule.gzip, config.gzip)
     files = FileSettings(
+        rule,
+        compression,
+        config.file_cache,
         root=Root(directory, follow_symlinks=rule.follow_symlinks),
         media=MediaTypes((config.mime, rule.mime), compression.types),
-        cache_control=rule.cache_control or "",
-        codings=tuple(compression.codings) if compression.enabled else (),
-        min_compressed=compression.min_size,
-        max_compressed=compression.max_size,
-        precompressed=rule.precompressed,
-        max_cached=config.file_cache.max_file_size,
-        check_interval_s=config.file_cache.check_interval,
     )
     settings = StaticSettings(
         files=files,
         prefix=prefix,
         index=_index(report, path, rule),
-        browse=rule.browse,
         fallback="/" + rule.fallback.lstrip("/") if rule.fallback else "",
         try_files=_try_files(report, path, rule, prefix),
         is_path_enough=all(variable_names(text) <= {"path"} for text in rule.try_files),
-        dotfiles=rule.dotfiles,
         max_ranges=config.limits.max_ranges,
         keys={FileError.OUTSIDE: f"{path[0]}[{path[-1]}].follow_symlinks"},
     )

@@ -11,6 +11,7 @@ import stat
 import time
 from collections.abc import Sequence
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -28,6 +29,10 @@ from npserver.web.handlers.static.cache import (
 )
 from npserver.web.handlers.static.root import FileError, FileIdentity, Root, file_identity
 
+if TYPE_CHECKING:
+    from npserver.web.config import Compression
+    from npserver.web.handlers.static.config import FileCache, StaticRule
+
 ATTEMPTS = 5  # to read a file that changes while it is read
 REMEMBERED_DIRECTORIES = 1024
 DATE_LATE_NS = 1_000_000_000  # Date lags by up to a second, and Last-Modified may not be later (RFC 9110 §8.8.2.1)
@@ -35,22 +40,23 @@ UNSETTLED_NS = 50_000_000  # a later change within this time may leave the same 
 
 
 class FileSettings(Struct, frozen=True):
-    """The settings of a rule for reading, compressing and caching files; sizes in bytes."""
+    """The settings of a rule for reading, compressing and caching files."""
 
+    rule: StaticRule
+    compression: Compression
+    file_cache: FileCache
     root: Root
     media: MediaTypes
-    cache_control: str = ""
-    codings: tuple[str, ...] = ("zstd", "br", "gzip")  # to compress to, preferred first; empty: do not compress
-    min_compressed: int = 256
-    max_compressed: int = 5 << 20
-    precompressed: bool = True
-    max_cached: int = 64 << 10  # largest file whose body is cached
-    check_interval_s: float = 1.0
+
+    @property
+    def codings(self) -> tuple[str, ...]:
+        """The content codings to compress to, preferred first."""
+        return tuple(self.compression.codings) if self.compression.enabled else ()
 
     @property
     def offered(self) -> tuple[str, ...]:
         """The content codings that may be sent, preferred first."""
-        others = [coding for coding in SUFFIXES if coding not in self.codings] if self.precompressed else []
+        others = [coding for coding in SUFFIXES if coding not in self.codings] if self.rule.precompressed else []
         return (*self.codings, *others)
 
 
@@ -61,10 +67,9 @@ class Files:
 
     def __init__(self, settings: FileSettings, cache: RepresentationCache) -> None:
         self._settings = settings
+        cache_control = settings.rule.cache_control
         self._cache = cache
-        self._cache_line = (
-            f"Cache-Control: {settings.cache_control}\r\n".encode("latin-1") if settings.cache_control else b""
-        )
+        self._cache_line = f"Cache-Control: {cache_control}\r\n".encode("latin-1") if cache_control else b""
         self._directories: dict[str, tuple[float, FileIdentity]] = {}  # by path: until when they are trusted, identity
         self.table = EntryTable()
 
@@ -166,7 +171,7 @@ class Files:
         if entry.identity != file_identity(status) or entry.siblings.identities != siblings.identities:
             return False
         entry.siblings = siblings
-        entry.fresh_until = monotonic() + self._settings.check_interval_s
+        entry.fresh_until = monotonic() + self._settings.file_cache.check_interval
         return True
 
     def _load(self, path: str, siblings: Siblings) -> Entry | FileError:
@@ -187,9 +192,8 @@ class Files:
         now_ns = time.time_ns()
         entry.modified_s = max(0, min(status.st_mtime_ns, now_ns - DATE_LATE_NS) // 1_000_000_000)
         entry.siblings = siblings
-        if settings.min_compressed <= status.st_size <= settings.max_compressed and settings.media.is_compressible(
-            entry.content_type
-        ):
+        limits = settings.compression
+        if limits.min_size <= status.st_size <= limits.max_size and settings.media.is_compressible(entry.content_type):
             entry.codings = settings.codings
         plain = self._file_representation(entry, IDENTITY, status)
         plain.path = path
@@ -200,7 +204,7 @@ class Files:
         self._add_siblings(entry)
         if now_ns - status.st_ctime_ns > UNSETTLED_NS:
             self._cache.keep(entry)
-            entry.fresh_until = monotonic() + settings.check_interval_s
+            entry.fresh_until = monotonic() + settings.file_cache.check_interval
         return entry
 
     def _add_siblings(self, entry: Entry) -> None:
@@ -230,7 +234,7 @@ class Files:
         While the directory is unchanged since `entry` was made, none can have been added or removed: only those
         already known are checked again.
         """
-        if not self._settings.precompressed:
+        if not self._settings.rule.precompressed:
             return NO_SIBLINGS
         directory = self._directory_identity(path[: path.rindex("/") + 1])
         known = entry.siblings if entry is not None and entry.siblings.directory == directory else None
@@ -254,7 +258,7 @@ class Files:
     def _directory_identity(self, directory: str) -> FileIdentity | None:
         """Return a value that changes when a name in `directory` is added or removed; None if it was changed just now.
 
-        It is checked once per `check_interval_s`.
+        It is checked once per `file_cache.check_interval`.
         """
         now = monotonic()
         fresh_until, known = self._directories.get(directory, (0.0, None))
@@ -265,7 +269,7 @@ class Files:
             return None
         if len(self._directories) >= REMEMBERED_DIRECTORIES:
             self._directories.clear()
-        self._directories[directory] = (now + self._settings.check_interval_s, file_identity(status))
+        self._directories[directory] = (now + self._settings.file_cache.check_interval, file_identity(status))
         return file_identity(status)
 
     def _expected_identity(self, entry: Entry, representation: Representation) -> FileIdentity | None:
@@ -274,11 +278,11 @@ class Files:
         return entry.siblings.identities[list(SUFFIXES).index(representation.coding)]
 
     def _fits_cache(self, size: int) -> bool:
-        return size <= self._settings.max_cached and self._cache.can_keep(size)
+        return size <= self._settings.file_cache.max_file_size and self._cache.can_keep(size)
 
     def _can_compress(self, entry: Entry, coding: str) -> bool:
         """Return whether a file may be compressed for a client that refuses it plain, though it would not save much."""
-        return coding in self._settings.codings and entry.identity[2] <= self._settings.max_compressed
+        return coding in self._settings.codings and entry.identity[2] <= self._settings.compression.max_size
 
     # ── making representations ──
 

@@ -1,7 +1,7 @@
 """The handler of `static` rules: finds the file of a request, and sends all, parts or nothing of it.
 
 Made by `web.handlers.static.compile`. A small file requested before is sent from the cache after a few look-ups; the
-file itself is checked again once `check_interval_s` has passed. Follows RFC 9110 §12.5.3 (content codings), §13
+file itself is checked again after `file_cache.check_interval`. Follows RFC 9110 §12.5.3 (content codings), §13
 (conditional requests) and §14 (ranges).
 """
 
@@ -11,7 +11,7 @@ import stat
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from npserver.errors import BadRequest
 from npserver.http.conditional import CONDITIONAL_FIELDS, Outcome, evaluate, is_range_wanted
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from npserver.http.request import Request
     from npserver.runtime.context import Context
     from npserver.web.exchange import Exchange
+    from npserver.web.handlers.static.config import StaticRule
     from npserver.web.handlers.static.listing import Listing
     from npserver.web.variables import Template
 
@@ -42,16 +43,19 @@ class StaticSettings(Struct, frozen=True):
     """The settings of a rule for choosing the file of a request."""
 
     files: FileSettings
-    prefix: str = ""  # canonical, removed from the request's path
-    index: tuple[str, ...] = ("index.html",)
-    browse: bool = False
-    fallback: str = ""  # path below the root
+    prefix: str  # canonical, removed from the request's path
+    index: tuple[str, ...]
+    fallback: str  # path below the root
     #: Paths to try in order; a status ends the search. `$path` is the path of the request below the prefix.
-    try_files: tuple[Template | int, ...] = ()
-    is_path_enough: bool = True  # whether `try_files` depends on the path alone
-    dotfiles: bool = False
-    max_ranges: int = 16
-    keys: dict[FileError, str] = field(default_factory=dict)  # config keys to name in the log
+    try_files: tuple[Template | int, ...]
+    is_path_enough: bool  # whether `try_files` depends on the path alone
+    max_ranges: int
+    keys: dict[FileError, str]  # config keys to name in the log
+
+    @property
+    def rule(self) -> StaticRule:
+        """The section of the rule."""
+        return self.files.rule
 
 
 class _Directory(Struct, frozen=True):
@@ -63,7 +67,7 @@ class _Directory(Struct, frozen=True):
 def _listing(settings: StaticSettings) -> Listing:
     from npserver.web.handlers.static.listing import Listing
 
-    return Listing(settings.files.root, shows_hidden=settings.dotfiles)
+    return Listing(settings.files.root, shows_hidden=settings.rule.dotfiles)
 
 
 class StaticHandler:
@@ -80,7 +84,7 @@ class StaticHandler:
         self._by_request = self._files.table.by_request
         self._is_direct = not settings.try_files  # whether a path can only lead to the file of that name
         self._compressions = Compressions(context.loop)
-        self._listing = _listing(settings) if settings.browse else None
+        self._listing = _listing(settings) if settings.rule.browse else None
         self._rankings: dict[bytes | None, tuple[str, ...]] = {}
 
     def __repr__(self) -> str:
@@ -145,7 +149,7 @@ class StaticHandler:
 
     def _find(self, path: str) -> Entry | _Directory | FileError:
         """Find the file at a path below the root, or the index file of a directory."""
-        if not self._settings.dotfiles and is_hidden(path):
+        if not self._settings.rule.dotfiles and is_hidden(path):
             return FileError.MISSING
         root = self._settings.files.root
         status = root.stat(path)
@@ -178,7 +182,7 @@ class StaticHandler:
             if name is None:
                 continue
             found = self._find(name)
-            is_listed = isinstance(found, _Directory) and name[-1] == "/" and self._settings.browse
+            is_listed = isinstance(found, _Directory) and name[-1] == "/" and self._settings.rule.browse
             if isinstance(found, Entry) or is_listed:
                 if name == path + "/":
                     found = _Directory(path)  # `$path/`: redirect the client there, for relative links to work
