@@ -112,7 +112,7 @@ class TestFlips:
                         assert flapping.seen.count(b"GET /asked ") == before
                         is_well = True
                         await until(lambda: first.health is Health.UP)
-                        assert first.control[first.since_slot] > 0
+                        assert first.controller_slots[first.health_since_slot] > 0
                 finally:
                     running.cancel()
                     await asyncio.gather(running, return_exceptions=True)

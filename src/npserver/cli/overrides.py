@@ -15,7 +15,7 @@ from npserver.errors import ConfigError, Problem
 from npserver.forward.config import ForwardRule
 from npserver.listen.config import Listen
 from npserver.tls.config import Tls
-from npserver.upstream.config import Upstream
+from npserver.upstream.config import UpstreamSection
 from npserver.web.handlers.proxy.config import ProxyRule
 
 
@@ -41,7 +41,7 @@ def from_arguments(
     changed: set[Path] = {(name,) for name in changes}
     listen: list[str | Listen] = list(base.config.listen)
     dispatch: list[AnyRule] = list(base.config.dispatch)
-    upstreams: dict[str, Upstream] = dict(base.config.upstreams)
+    upstreams: dict[str, UpstreamSection] = dict(base.config.upstreams)
     for uri, targets in listeners:
         changed.add(("listen", len(listen)))
         listen.append(uri)
@@ -76,13 +76,13 @@ def _settings(cert: str | None, key: str | None, others: dict[str, str | int | N
     return given
 
 
-def _rule(uri: str, targets: Sequence[str], name: str) -> tuple[AnyRule, Upstream | None]:
+def _rule(uri: str, targets: Sequence[str], name: str) -> tuple[AnyRule, UpstreamSection | None]:
     """Return the rule of a listener with `-to` targets, and the upstream `name` if there are several targets."""
     scheme = uri.partition("://")[0].lower()
     speaks_http = scheme in HTTP_ONLY
     full = [_target(scheme, target) for target in targets]
     destination = full[0] if len(full) == 1 else f"upstream://{name}"
-    upstream = None if len(full) == 1 else Upstream(targets=list(full))
+    upstream = None if len(full) == 1 else UpstreamSection(targets=list(full))
     target = full[0].partition("://")[0].lower()
     if target in HTTP_ONLY or (speaks_http and target in schemes_reaching(HTTP)):
         return ProxyRule(listener=uri, proxy_pass=destination), upstream

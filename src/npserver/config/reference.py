@@ -98,7 +98,8 @@ def _title(struct: type[Section]) -> str:
     tag = struct.__struct_config__.tag
     if tag:
         return f"Handler {tag}"
-    words = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in struct.__name__).split()
+    name = struct.__name__.removesuffix("Section")
+    words = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name).split()
     title = " ".join(word.upper() if word in {"tls", "dns"} else word for word in words)
     return title[0].upper() + title[1:]
 

@@ -18,7 +18,7 @@ from npserver.listen.config import Listen
 from npserver.nameserver.config import RECORDS, DnsForward, DnsRule, DnsView, DnsZone
 from npserver.observe.config import Logging
 from npserver.tls.config import Tls
-from npserver.upstream.config import Upstream
+from npserver.upstream.config import UpstreamSection
 from npserver.web.config import Compression, Limits, Timeouts
 from npserver.web.handlers.proxy.config import ProxyRule
 from npserver.web.handlers.redirect.config import RedirectRule
@@ -51,7 +51,7 @@ class Config(Section, frozen=True, kw_only=True):
         D("the rules: what to do with requests and connections"),
     ] = []
     upstreams: Annotated[
-        dict[str, Upstream], D("groups of targets, by name; rules refer to them as `upstream://name`")
+        dict[str, UpstreamSection], D("groups of targets, by name; rules refer to them as `upstream://name`")
     ] = {}
     networks: Annotated[
         dict[str, list[str]], D("lists of networks in CIDR notation, by name, for `allow`, `deny` and other keys")

@@ -15,7 +15,7 @@ from npserver.forward.messages import MessageForward
 from npserver.forward.session import Forward, ForwardSettings
 from npserver.forward.stream_router import StreamRoute, StreamRouter
 from npserver.forward.streams import StreamForward
-from npserver.upstream.compile import named, single, with_tls
+from npserver.upstream.compile import find_upstream, single_target, with_tls
 from npserver.upstream.config import UpstreamTls
 from npserver.web.config import Rule
 
@@ -78,8 +78,8 @@ def _upstream(compilation: Compilation, path: Path, rule: ForwardRule) -> Upstre
     if address.scheme != "upstream":
         if address.path and not address.is_unix:
             report.error(place, f"the target of a forward has no path, got {clip(address.path)}")
-        return single(compilation, place, address, tls=rule.tls, connect_timeout_s=float(rule.connect_timeout))
-    upstream = named(compilation, place, address)
+        return single_target(compilation, place, address, tls=rule.tls, connect_timeout_s=float(rule.connect_timeout))
+    upstream = find_upstream(compilation, place, address)
     if upstream is None:
         return None
     if len({target.address.is_stream for target in upstream.targets}) > 1:
@@ -87,7 +87,7 @@ def _upstream(compilation: Compilation, path: Path, rule: ForwardRule) -> Upstre
         return None
     if rule.tls != UpstreamTls():
         upstream = with_tls(compilation, (*path, "tls"), upstream, rule.tls)
-    return upstream if rule.balance is None else upstream.variant(balance=rule.balance)
+    return upstream if rule.balance is None else upstream.with_settings(balance=rule.balance)
 
 
 def _settings(report: Report, path: Path, rule: ForwardRule, *, is_relay: bool) -> ForwardSettings:

@@ -172,12 +172,12 @@ class Session:
     def target_failed(self, reason: str) -> None:
         """Report that the target could not be reached."""
         if self.target is not None:
-            self.target.failed(reason)
+            self.target.connect_failed(reason)
 
     def target_reached(self) -> None:
         """Report that the target is connected."""
         if self.target is not None:
-            self.target.succeeded()
+            self.target.connect_succeeded()
 
     def unreachable(self, reason: str) -> None:
         """Count and log that no target could be reached; `reason`: why the last one failed."""

@@ -25,7 +25,7 @@ from npserver.nameserver.udp_query_processor import UdpQueryProcessor
 from npserver.net.resolver import RESOLVER
 from npserver.networks import Networks
 from npserver.runtime.compilation import PerCompilation
-from npserver.upstream.compile import UPSTREAMS, named
+from npserver.upstream.compile import UPSTREAMS, find_upstream
 
 if TYPE_CHECKING:
     from npserver.config.report import Path, Report
@@ -119,7 +119,9 @@ def _tables(compilation: Compilation) -> list[Tables]:
             config.dns_ttl,
             zones,
             auto_ptr=config.dns_auto_ptr,
-            has_upstream=lambda path, name: named(compilation, (*at, *path), Address("upstream", name)) is not None,
+            has_upstream=lambda path, name: (
+                find_upstream(compilation, (*at, *path), Address("upstream", name)) is not None
+            ),
         )
         return compile_tables(records, settings, lambda path, message: report.error((*at, *path), message))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from npserver.address import Address, parse_target
 from npserver.program.kinds import kind_of
 from npserver.tls.certificates import CERTIFICATES
-from npserver.upstream.config import Target
+from npserver.upstream.config import TargetSection
 
 if TYPE_CHECKING:
     from npserver.config.schema import Config
@@ -36,7 +36,7 @@ def resolve_intervals(config: Config) -> dict[str, float]:
     """Return the seconds between two lookups of the host of each target; the shortest of several intervals counts."""
     wanted: list[tuple[str, float]] = []
     for upstream in config.upstreams.values():
-        uris = [target.uri if isinstance(target, Target) else target for target in upstream.targets]
+        uris = [target.uri if isinstance(target, TargetSection) else target for target in upstream.targets]
         wanted += [(uri, upstream.resolve_interval) for uri in uris]
     for rule in config.dispatch:
         wanted += [(uri, RESOLVE_INTERVAL_S) for uri in kind_of(rule).targets(rule)]

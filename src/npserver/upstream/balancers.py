@@ -21,11 +21,11 @@ class Candidate(Protocol):
         """What tells it from the others, the same after a restart."""
 
     @property
-    def seed(self) -> int:
-        """`identity_seed(identity)`, computed once."""
+    def hash_seed(self) -> int:
+        """`hash_seed(identity)`, computed once."""
 
     @property
-    def share(self) -> float:
+    def effective_weight(self) -> float:
         """Its present weight, above 0: less than the configured one while it is eased in."""
 
     @property
@@ -58,9 +58,9 @@ class RoundRobin:
         best = candidates[0]
         best_credit = float("-inf")
         for one in candidates:
-            share = one.share
-            total += share
-            own = credit[one.identity] = credit.get(one.identity, 0.0) + share
+            weight = one.effective_weight
+            total += weight
+            own = credit[one.identity] = credit.get(one.identity, 0.0) + weight
             if own > best_credit + 1e-9:
                 best, best_credit = one, own
         credit[best.identity] -= total
@@ -77,9 +77,9 @@ class Random:
 
     def choose(self, candidates: Sequence[C], key: bytes) -> C:
         """Throw a dart at the weights laid side by side."""
-        point = self._random() * sum([one.share for one in candidates])
+        point = self._random() * sum([one.effective_weight for one in candidates])
         for one in candidates:
-            point -= one.share
+            point -= one.effective_weight
             if point < 0:
                 return one
         return candidates[-1]
@@ -95,7 +95,7 @@ class LeastLoad:
 
     def choose(self, candidates: Sequence[C], key: bytes) -> C:
         """Look at all of them."""
-        loads = [one.load / one.share for one in candidates]
+        loads = [one.load / one.effective_weight for one in candidates]
         least = min(loads)
         equals = [one for one, load in zip(candidates, loads, strict=True) if load == least]
         return equals[0] if len(equals) == 1 else self._turns.choose(equals, key)
@@ -117,10 +117,10 @@ class TwoChoices:
         if not others:
             return first
         second = dart.choose(others, key)
-        return second if second.load / second.share < first.load / first.share else first
+        return second if second.load / second.effective_weight < first.load / first.effective_weight else first
 
 
-class Hashed:
+class RendezvousHash:
     """Always the same target for the same key, by weighted rendezvous hashing.
 
     Each target draws a number from the key and its own identity, and the highest wins: so losing a target moves only
@@ -135,17 +135,17 @@ class Hashed:
         best = candidates[0]
         best_score = -1.0
         for one in candidates:
-            mixed = ((drawn ^ one.seed) * 0xBF58476D1CE4E5B9) & _MASK  # the finalizer of splitmix64
+            mixed = ((drawn ^ one.hash_seed) * 0xBF58476D1CE4E5B9) & _MASK  # the finalizer of splitmix64
             mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _MASK
             mixed ^= mixed >> 31
-            score = -one.share / log((mixed + 0.5) / 2**64) if mixed < _MASK else float("inf")
+            score = -one.effective_weight / log((mixed + 0.5) / 2**64) if mixed < _MASK else float("inf")
             if score > best_score:
                 best, best_score = one, score
         return best
 
 
-def identity_seed(identity: str) -> int:
-    """The number that `Hashed` mixes with keys."""
+def hash_seed(identity: str) -> int:
+    """The number that `RendezvousHash` mixes with keys."""
     return int.from_bytes(blake2b(identity.encode(), digest_size=8, person=b"target").digest(), "little")
 
 
@@ -154,8 +154,8 @@ def make_balancer(name: str, random: Callable[[], float]) -> Balancer:
     makers: dict[str, Callable[[], Balancer]] = {
         "round-robin": RoundRobin,
         "random": lambda: Random(random),
-        "ip-hash": Hashed,
-        "conn-hash": Hashed,
+        "ip-hash": RendezvousHash,
+        "conn-hash": RendezvousHash,
         "least-conn": LeastLoad,
         "two-choices": lambda: TwoChoices(random),
     }

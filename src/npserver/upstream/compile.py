@@ -10,9 +10,7 @@ from npserver.errors import clip
 from npserver.guess import get_close_matches
 from npserver.runtime.compilation import PerCompilation
 from npserver.tls.certificates import CERTIFICATES
-from npserver.upstream.config import HealthCheck, UpstreamTls
-from npserver.upstream.config import Target as TargetConfig
-from npserver.upstream.config import Upstream as UpstreamConfig
+from npserver.upstream.config import HealthCheck, TargetSection, UpstreamSection, UpstreamTls
 from npserver.upstream.group import Upstream, UpstreamSettings
 from npserver.upstream.health_state import parse_statuses
 from npserver.upstream.retry import RetryPolicy
@@ -41,7 +39,7 @@ def _compile_all(compilation: Compilation) -> dict[str, Upstream]:
 UPSTREAMS = PerCompilation(_compile_all)
 
 
-def named(compilation: Compilation, path: Path, address: Address) -> Upstream | None:
+def find_upstream(compilation: Compilation, path: Path, address: Address) -> Upstream | None:
     """Return the upstream that an `upstream://` address names; None, with an error in the report, if there is none."""
     upstreams = UPSTREAMS.of(compilation)
     if address.host in upstreams:
@@ -54,7 +52,7 @@ def named(compilation: Compilation, path: Path, address: Address) -> Upstream | 
     return None
 
 
-def single(
+def single_target(
     compilation: Compilation,
     path: Path,
     uri: str | Address,
@@ -74,7 +72,7 @@ def single(
         report.error(path, f"expected the address of a target, got {clip(str(address))}")
         return None
     client_tls = _ClientTls(compilation, (*path[:-1], "tls"), tls or UpstreamTls())
-    settings = client_tls.settings(address, TargetConfig(uri="", send_proxy=send_proxy))
+    settings = client_tls.settings(address, TargetSection(uri="", send_proxy=send_proxy))
     origin = str(Address(address.scheme, address.host, address.port, address.path if address.is_unix else ""))
     target = Target(context, origin, settings)
     return Upstream(context, UpstreamSettings(origin, connect_timeout_s=connect_timeout_s), (target,))
@@ -86,7 +84,7 @@ def with_tls(compilation: Compilation, path: Path, upstream: Upstream, tls: Upst
     targets = []
     for target in upstream.targets:
         old = target.settings
-        config = TargetConfig(
+        config = TargetSection(
             uri="",
             weight=old.weight,
             backup=old.backup,
@@ -99,7 +97,7 @@ def with_tls(compilation: Compilation, path: Path, upstream: Upstream, tls: Upst
     return Upstream(upstream.context, upstream.settings, tuple(targets))
 
 
-def _compile(compilation: Compilation, path: Path, name: str, config: UpstreamConfig) -> Upstream | None:
+def _compile(compilation: Compilation, path: Path, name: str, config: UpstreamSection) -> Upstream | None:
     report, context = compilation.report, compilation.context
     targets: list[Target] = []
     seen: set[str] = set()
@@ -110,12 +108,12 @@ def _compile(compilation: Compilation, path: Path, name: str, config: UpstreamCo
     if not config.targets:
         report.error((*path, "targets"), f"upstream {name!r} has no targets")
     for index, entry in enumerate(config.targets):
-        one = entry if isinstance(entry, TargetConfig) else TargetConfig(uri=entry)
+        one = entry if isinstance(entry, TargetSection) else TargetSection(uri=entry)
         place = (*path, "targets", index)
         try:
             address = parse_target(one.uri, likely_scheme="http")
         except ValueError as error:
-            report.error((*place, "uri") if isinstance(entry, TargetConfig) else place, str(error))
+            report.error((*place, "uri") if isinstance(entry, TargetSection) else place, str(error))
             continue
         if address.scheme == "upstream":
             report.error(place, f"a target must be an address, not another upstream: {clip(one.uri)}")
@@ -192,7 +190,7 @@ class _ClientTls:
         self._context: ssl.SSLContext | None = None
         self._is_made = False
 
-    def settings(self, address: Address, config: TargetConfig) -> TargetSettings:
+    def settings(self, address: Address, config: TargetSection) -> TargetSettings:
         """Return the settings of a target."""
         if address.is_tls and config.send_proxy is not None and address.scheme == "https":
             message = f"send_proxy needs an http target, the header would come inside TLS: {clip(str(address))}"

@@ -12,7 +12,7 @@ from npserver.config.units import Seconds
 Balance = Literal["round-robin", "random", "ip-hash", "conn-hash", "least-conn", "two-choices"]
 
 
-class Target(Section, frozen=True, kw_only=True):
+class TargetSection(Section, frozen=True, kw_only=True):
     """A target: one address of an upstream."""
 
     uri: Annotated[str, D("address, with scheme `http https tcp udp ssl unix unixgram`: `http://10.0.0.1:8001`")]
@@ -72,10 +72,10 @@ class UpstreamTls(Section, frozen=True, kw_only=True):
     insecure: Annotated[bool, D("do not verify the targets' certificates: traffic can be intercepted")] = False
 
 
-class Upstream(Section, frozen=True, kw_only=True):
+class UpstreamSection(Section, frozen=True, kw_only=True):
     """A group of targets that share the traffic."""
 
-    targets: Annotated[list[str | Target], D("the targets, as URIs or objects")]
+    targets: Annotated[list[str | TargetSection], D("the targets, as URIs or objects")]
     balance: Annotated[Balance, D("method for choosing a target")] = "round-robin"
     health_check: Annotated[
         HealthCheck | None, D("active health checks; default: none, only failed connections mark a target down")

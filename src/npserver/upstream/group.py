@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 #: With no target left but some that only failed to connect, each of them is tried again so long after its failure: an
 #: application that was restarted is back in a second, not after `retry_timeout_seconds`.
-PROBE_S = 1.0
+PROBE_AFTER_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Upstream:
     def __repr__(self) -> str:
         return f"<Upstream {self.name} {self.settings.balance} targets={len(self.targets)}>"
 
-    def variant(self, **changes: Any) -> Upstream:
+    def with_settings(self, **changes: Any) -> Upstream:
         """The same targets under other `UpstreamSettings`: for what a rule overrides."""
         return Upstream(self.context, replace(self.settings, **changes), self.targets) if changes else self
 
@@ -73,24 +73,24 @@ class Upstream:
         """Choose a target that is well, not full and not in `tried`; None if there is none. Reserves nothing."""
         single = self._single
         if single is not None:
-            return single if self._may_use(single, tried) else None
+            return single if self._is_usable(single, tried) else None
         now = self._time()
-        usable = [one for one in self._primary if one.state.down_until <= now and self._may_use(one, tried)]
+        usable = [one for one in self._primary if one.state.down_until <= now and self._is_usable(one, tried)]
         if not usable:
-            usable = [one for one in self._backup if one.state.down_until <= now and self._may_use(one, tried)]
+            usable = [one for one in self._backup if one.state.down_until <= now and self._is_usable(one, tried)]
             if not usable:
                 return self._probe(now, tried)
         if len(usable) == 1:
             return usable[0]
         if self.settings.slow_start_s:
-            self._weigh(usable, now)
+            self._apply_slow_start(usable, now)
         key = connection_id.to_bytes(8, "little") if self.settings.balance == "conn-hash" else client_ip.encode()
         return self._balancer.choose(usable, key)
 
     def pick_sticky(self, cookie: bytes) -> Target | None:
         """The target that a sticky cookie's value names, if it can be used."""
         target = self._by_cookie.get(cookie)
-        if target is None or target.state.down_until > self._time() or not self._may_use(target, ()):
+        if target is None or target.state.down_until > self._time() or not self._is_usable(target, ()):
             return None
         return target
 
@@ -99,7 +99,7 @@ class Upstream:
         check = self.settings.health_check
         if check and all(one.health is Health.DOWN for one in self.targets):
             return max(1, ceil(check.interval))
-        return max(1, ceil(PROBE_S))
+        return max(1, ceil(PROBE_AFTER_S))
 
     def healthy_addresses(self) -> list[str]:
         """The IP addresses of the targets that are well, those of names as last resolved; for DNS answers."""
@@ -113,8 +113,8 @@ class Upstream:
             addresses += [address for address in found if address not in addresses]
         return addresses
 
-    def _may_use(self, target: Target, tried: Container[Target]) -> bool:
-        if target.control[target.health_slot] < 0 or target in tried:
+    def _is_usable(self, target: Target, tried: Container[Target]) -> bool:
+        if target.controller_slots[target.health_slot] < 0 or target in tried:
             return False
         return not target.max_connections or not target.is_full()
 
@@ -123,12 +123,14 @@ class Upstream:
         waiting = [
             one
             for one in self._primary or self._backup
-            if one.state.failed_at + PROBE_S <= now and self._may_use(one, tried)
+            if one.state.failed_at + PROBE_AFTER_S <= now and self._is_usable(one, tried)
         ]
         return min(waiting, key=lambda one: one.state.failed_at, default=None)
 
-    def _weigh(self, targets: list[Target], now: float) -> None:
+    def _apply_slow_start(self, targets: list[Target], now: float) -> None:
         """Ease in the targets that came back a short while ago."""
         for one in targets:
-            since = now - max(one.state.back_at, one.control[one.since_slot] / 1000 or float("-inf"))
-            one.share = one.settings.weight * ramp(since, self.settings.slow_start_s)
+            since = now - max(
+                one.state.recovered_at, one.controller_slots[one.health_since_slot] / 1000 or float("-inf")
+            )
+            one.effective_weight = one.settings.weight * ramp(since, self.settings.slow_start_s)

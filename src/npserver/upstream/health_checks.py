@@ -69,7 +69,7 @@ class HealthChecks:
         """Check a target once. Gives what is wrong, or nothing."""
         try:
             async with asyncio.timeout(self._check.timeout):
-                return await (self._ask(target) if self._is_http else self._connect(target))
+                return await (self._request(target) if self._is_http else self._connect(target))
         except TimeoutError:
             return f"no answer within {self._check.timeout:g} s (health_check.timeout)"
         except UpstreamError as error:
@@ -80,8 +80,8 @@ class HealthChecks:
         if not track.record(not reason):
             return
         if before is not Health.UNKNOWN:
-            target.control[target.since_slot] = int(self._context.loop.time() * 1000)
-        target.control[target.health_slot] = track.state
+            target.controller_slots[target.health_since_slot] = int(self._context.loop.time() * 1000)
+        target.controller_slots[target.health_slot] = track.state
         name = self._upstream.name
         if track.state is Health.DOWN:
             log.warning("target %s of upstream %s is down: %s (health_check)", target.uri, name, reason)
@@ -106,7 +106,7 @@ class HealthChecks:
         transport.abort()
         return ""
 
-    async def _ask(self, target: Target) -> str:
+    async def _request(self, target: Target) -> str:
         _, client = await dial(
             self._context,
             self._address(target),
@@ -115,7 +115,7 @@ class HealthChecks:
             tls=target.tls,
             server_name=target.server_name,
         )
-        answer = _Answer(self._context.loop)
+        answer = _CheckResponse(self._context.loop)
         head = (
             f"GET {self._check.path} HTTP/1.1\r\nHost: {self._check.host or target.authority}\r\n"
             "User-Agent: npserver-health\r\nAccept: */*\r\nConnection: close\r\n\r\n"
@@ -133,7 +133,7 @@ class HealthChecks:
         return ""
 
 
-class _Answer:
+class _CheckResponse:
     """Collects an answer."""
 
     __slots__ = ("_body", "_status", "done")
@@ -148,7 +148,7 @@ class _Answer:
 
     def response_whole(self, head: ResponseHead, body: bytes) -> None:
         """All of it."""
-        self._give(head.status, body)
+        self._complete(head.status, body)
 
     def response_start(self, head: ResponseHead) -> None:
         """Its head."""
@@ -158,15 +158,15 @@ class _Answer:
         """A piece of its body."""
         self._body += data
         if len(self._body) >= MAX_BODY_BYTES:
-            self._give(self._status, self._body)
+            self._complete(self._status, self._body)
 
     def response_end(self, trailers: bytes) -> None:
         """Its end."""
-        self._give(self._status, self._body)
+        self._complete(self._status, self._body)
 
     def response_switch(self, head: ResponseHead, early: bytes) -> None:
         """Nobody asked for that."""
-        self._give(head.status, b"")
+        self._complete(head.status, b"")
 
     def response_lost(self, error: UpstreamError) -> None:
         """There is none."""
@@ -179,6 +179,6 @@ class _Answer:
     def request_resume(self) -> None:
         """Nor to go on with."""
 
-    def _give(self, status: int, body: bytes) -> None:
+    def _complete(self, status: int, body: bytes) -> None:
         if not self.done.done():
             self.done.set_result((status, body[:MAX_BODY_BYTES]))

@@ -20,11 +20,11 @@ from npserver.http.request import BY_LENGTH, CHUNKED, NO_BODY, UNTIL_CLOSE
 from npserver.http.response_parser import MAX_HEAD_BYTES, ResponseHead, check_partial_response_head, read_response_head
 from npserver.net.unread import read_unread
 from npserver.runtime.deadlines import NEVER, PERIOD_S
-from npserver.upstream.response_sink import BODY, CLOSED, HEAD, IDLE, SWITCHED
+from npserver.upstream.connection_state import AWAITING_HEAD, CLOSED, IDLE, READING_BODY, SWITCHED
 
 if TYPE_CHECKING:
     from npserver.runtime.context import Context
-    from npserver.upstream.pool import Origin
+    from npserver.upstream.pool import TargetRole
     from npserver.upstream.response_sink import ClientSettings, ResponseSink
 
 log = logging.getLogger("npserver.upstream")
@@ -42,15 +42,15 @@ class HttpClient(asyncio.Protocol):
     # is_request_done   all of it has been written
     # is_answered       a byte of the answer has come
     # The answer
-    # _head, _framing, _left, _decoder, _buffer
+    # _head, _framing, _remaining, _decoder, _buffer
 
     __slots__ = (
-        "_buffer", "_context", "_decoder", "_framing", "_head", "_interim", "_is_head_request", "_is_reading", "_left",
-        "_scanned", "_sink", "_sweeper", "_time", "deadline", "is_answered", "is_request_done", "is_write_paused",
-        "requests", "settings", "state", "target", "transport", "write",
+        "_buffer", "_context", "_decoder", "_framing", "_head", "_interim", "_is_head_request", "_is_reading",
+        "_remaining", "_scanned", "_sink", "_sweeper", "_time", "deadline", "is_answered", "is_request_done",
+        "is_write_paused", "requests", "settings", "state", "target", "transport", "write",
     )  # fmt: skip
 
-    def __init__(self, context: Context, target: Origin, settings: ClientSettings) -> None:
+    def __init__(self, context: Context, target: TargetRole, settings: ClientSettings) -> None:
         self._context = context
         self._time = context.loop.time
         self._sweeper = context.sweeper
@@ -67,7 +67,7 @@ class HttpClient(asyncio.Protocol):
         self._sink: ResponseSink | None = None
         self._head: ResponseHead | None = None
         self._framing = NO_BODY
-        self._left = 0
+        self._remaining = 0
         self._decoder: ChunkedDecoder | None = None
         self._buffer = b""
         self._scanned = self._interim = 0
@@ -82,7 +82,7 @@ class HttpClient(asyncio.Protocol):
         is HEAD."""
         self._sink = sink
         self.settings = settings
-        self.state = HEAD
+        self.state = AWAITING_HEAD
         self.requests += 1
         self.is_answered = False
         self._is_head_request = is_head
@@ -94,10 +94,10 @@ class HttpClient(asyncio.Protocol):
             self.is_request_done = True
             self.deadline = self._sweeper.now + settings.response_timeout_s + PERIOD_S
 
-    def ask(self, sink: ResponseSink, settings: ClientSettings, head: bytes) -> None:
+    def send_request(self, sink: ResponseSink, settings: ClientSettings, head: bytes) -> None:
         """Begin a request of which the head is all, with a method that is not HEAD, and write it."""
         # hot: proxy-small
-        self._sink, self.settings, self.state = sink, settings, HEAD  # what `begin` does, written out
+        self._sink, self.settings, self.state = sink, settings, AWAITING_HEAD  # what `begin` does, written out
         self.requests += 1
         self.is_answered = self._is_head_request = False
         self._interim = 0
@@ -111,7 +111,7 @@ class HttpClient(asyncio.Protocol):
         if data:
             self.write(data)
         self.is_request_done = True
-        if self.state is HEAD and not self.is_write_paused:
+        if self.state is AWAITING_HEAD and not self.is_write_paused:
             self.deadline = self._time() + self.settings.response_timeout_s
 
     def pause_reading(self) -> None:
@@ -123,7 +123,7 @@ class HttpClient(asyncio.Protocol):
 
     def resume_reading(self) -> None:
         """Go on."""
-        if not self._is_reading and self.state is BODY:
+        if not self._is_reading and self.state is READING_BODY:
             self._is_reading = True
             self.deadline = self._time() + self.settings.read_timeout_s
             self.transport.resume_reading()
@@ -132,7 +132,7 @@ class HttpClient(asyncio.Protocol):
         """The sink wants no more of this: close, tell it nothing."""
         self._sink = None
         if self.state is not CLOSED:
-            self._leave()
+            self._mark_closed()
             self.transport.abort()
 
     # ── called by the loop ──
@@ -148,15 +148,15 @@ class HttpClient(asyncio.Protocol):
         """Bytes from the upstream."""
         # hot: proxy-small
         state = self.state
-        if state is HEAD:
+        if state is AWAITING_HEAD:
             target = self.target
             if (
-                len(data) == target.recent_size and data.startswith(target.recent_head) and self.is_request_done
+                len(data) == target.cached_size and data.startswith(target.cached_head) and self.is_request_done
                 and not (self._buffer or self.is_write_paused or self._is_head_request)
             ):  # fmt: skip
                 sink = self._sink
-                self.keep()
-                sink.response_whole(target.recent, data[len(target.recent_head) :])  # type: ignore[union-attr]
+                self.return_to_pool()
+                sink.response_whole(target.cached_response, data[len(target.cached_head) :])  # type: ignore[union-attr]
                 return
             if self._buffer:
                 data = self._buffer + data
@@ -166,7 +166,7 @@ class HttpClient(asyncio.Protocol):
             except BadResponse as error:
                 self.is_answered = True
                 self._fail(str(error), Phase.RECEIVE)
-        elif state is BODY:
+        elif state is READING_BODY:
             self.deadline = self._time() + self.settings.read_timeout_s
             try:
                 self._read_body(data)
@@ -179,14 +179,14 @@ class HttpClient(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The upstream has ended its side: of use only where that ends an answer, and where TLS says that it did."""
         is_cut = self.transport.get_extra_info("truncated", False)
-        if self.state is BODY and self._framing is UNTIL_CLOSE and not is_cut:
+        if self.state is READING_BODY and self._framing is UNTIL_CLOSE and not is_cut:
             self._finish(b"", is_clean=False)
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone."""
         if error is not None and self._sink is not None:
-            self._rescue(error)
+            self._read_received(error)
         if self.state is CLOSED or self.state is SWITCHED:
             return
         phase = Phase.RECEIVE if self.is_request_done else Phase.SEND
@@ -198,7 +198,7 @@ class HttpClient(asyncio.Protocol):
         """The upstream does not keep up with the request."""
         self.is_write_paused = True
         if self._sink is not None:
-            if self.state is HEAD:
+            if self.state is AWAITING_HEAD:
                 self.deadline = self._time() + self.settings.send_timeout_s
             self._sink.request_pause()
 
@@ -206,7 +206,7 @@ class HttpClient(asyncio.Protocol):
         """It does again."""
         self.is_write_paused = False
         if self._sink is not None:
-            if self.state is HEAD:
+            if self.state is AWAITING_HEAD:
                 is_waiting = self.is_request_done
                 self.deadline = self._time() + self.settings.response_timeout_s if is_waiting else NEVER
             self._sink.request_resume()
@@ -216,7 +216,7 @@ class HttpClient(asyncio.Protocol):
         settings = self.settings
         if self._sink is None:
             self.close()
-        elif self.state is BODY:
+        elif self.state is READING_BODY:
             self._fail(f"silent for {settings.read_timeout_s:g} s", Phase.RECEIVE, settings.read_key)
         elif self.is_write_paused:
             self._fail(f"took nothing for {settings.send_timeout_s:g} s", Phase.SEND, "timeouts.send")
@@ -229,12 +229,12 @@ class HttpClient(asyncio.Protocol):
         # hot: proxy-large
         end = data.find(b"\r\n\r\n", self._scanned)
         if end < 0 or end > MAX_HEAD_BYTES:
-            self._await_head(data)
+            self._keep_partial_head(data)
             return
         size = end + 4
         head = read_response_head(data[:size])
         if head.framing is BY_LENGTH and head.status >= 200:
-            self.target.remember(data[:size], head)
+            self.target.cache_head(data[:size], head)
         self._scanned = 0
         sink = self._sink
         assert sink is not None
@@ -243,7 +243,7 @@ class HttpClient(asyncio.Protocol):
             return
         if len(data) == size + (0 if self._is_head_request else head.body_bytes):
             if head.keep_alive and self.is_request_done and not self.is_write_paused:
-                self.keep()
+                self.return_to_pool()
             else:
                 self.close()
             sink.response_whole(head, data[size:])
@@ -255,8 +255,8 @@ class HttpClient(asyncio.Protocol):
         assert sink is not None
         self._head = head
         framing = self._framing = NO_BODY if self._is_head_request else head.framing
-        self.state = BODY
-        self._left = head.length or 0
+        self.state = READING_BODY
+        self._remaining = head.length or 0
         self._decoder = ChunkedDecoder(BadResponse) if framing is CHUNKED else None
         if framing is NO_BODY:
             self._finish(b"", is_clean=False)  # what follows belongs to no message
@@ -269,13 +269,13 @@ class HttpClient(asyncio.Protocol):
                 sink.response_whole(head, body)
                 return
         sink.response_start(head)
-        if self._sink is sink and self.state is BODY:
+        if self._sink is sink and self.state is READING_BODY:
             if self._decoder is not None:
                 self._pass_decoded(body)
             elif body:
                 self._read_body(body)
 
-    def _await_head(self, data: bytes) -> None:
+    def _keep_partial_head(self, data: bytes) -> None:
         check_partial_response_head(data)
         self.is_answered = True
         self._buffer = data
@@ -310,7 +310,7 @@ class HttpClient(asyncio.Protocol):
         if self._framing is UNTIL_CLOSE:
             sink.response_data(data)
             return
-        left = self._left = self._left - len(data)
+        left = self._remaining = self._remaining - len(data)
         if left > 0:
             sink.response_data(data)
             return
@@ -343,11 +343,11 @@ class HttpClient(asyncio.Protocol):
     def _detach(self, *, is_clean: bool) -> None:
         head, self._head, self._decoder = self._head, None, None
         if is_clean and head is not None and head.keep_alive and self.is_request_done and not self.is_write_paused:
-            self.keep()
+            self.return_to_pool()
         else:
             self.close()
 
-    def keep(self) -> None:
+    def return_to_pool(self) -> None:
         """Put the connection, unused or done with its request, into the pool if there is room."""
         # hot: proxy-small
         settings, idle = self.settings, self.target.pool.idle
@@ -364,12 +364,12 @@ class HttpClient(asyncio.Protocol):
 
     def close(self) -> None:
         """Close once all is sent; the sink, if there is one, is not told."""
-        self._leave()
+        self._mark_closed()
         self.transport.close()
 
-    def _leave(self) -> None:
+    def _mark_closed(self) -> None:
         if self.state is IDLE:
-            self.target.pool.forget(self)
+            self.target.pool.remove(self)
         self.state = CLOSED
         self.deadline = NEVER
         self._sink = None
@@ -378,7 +378,7 @@ class HttpClient(asyncio.Protocol):
 
     def _fail(self, reason: str, phase: Phase, timeout_key: str = "") -> None:
         sink = self._sink
-        self._leave()
+        self._mark_closed()
         self.transport.abort()
         if sink is not None:
             sink.response_lost(
@@ -388,7 +388,7 @@ class HttpClient(asyncio.Protocol):
                 )
             )  # fmt: skip
 
-    def _rescue(self, error: Exception) -> None:
+    def _read_received(self, error: Exception) -> None:
         """Our writing failed: take what the upstream had sent before."""
         data, is_ended = read_unread(self.transport, error)
         if data:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from npserver.http.response_parser import ResponseHead
 
 
-class Pooled(Protocol):
+class PooledConnection(Protocol):
     """A connection that a pool can keep."""
 
     transport: asyncio.Transport
@@ -20,7 +20,7 @@ class Pooled(Protocol):
         """Close it."""
 
 
-C = TypeVar("C", bound=Pooled)
+C = TypeVar("C", bound=PooledConnection)
 
 
 class Pool(Generic[C]):
@@ -34,7 +34,7 @@ class Pool(Generic[C]):
     def __repr__(self) -> str:
         return f"<Pool idle={len(self.idle)}>"
 
-    def take_quiet(self) -> C | None:
+    def take_checked(self) -> C | None:
         """Take a connection that is still open as far as the kernel knows, for a request that must not be repeated."""
         idle = self.idle
         while idle:
@@ -44,20 +44,20 @@ class Pool(Generic[C]):
             client.close()
         return None
 
-    def forget(self, client: C) -> None:
+    def remove(self, client: C) -> None:
         """An idle connection has closed: remove it."""
         if client in self.idle:
             self.idle.remove(client)
 
 
-class Origin(Protocol):
+class TargetRole(Protocol):
     """A target as its connections see it: `upstream.target.Target`."""
 
     uri: str
     pool: Pool[Any]
-    recent_head: bytes  # the head of its latest answer with a length, parsed, and the size of that answer
-    recent: ResponseHead
-    recent_size: int
+    cached_head: bytes  # the head of its latest answer with a length, parsed, and the size of that answer
+    cached_response: ResponseHead
+    cached_size: int
 
-    def remember(self, head: bytes, parsed: ResponseHead) -> None:
+    def cache_head(self, head: bytes, parsed: ResponseHead) -> None:
         """Keep the head of the latest answer with a length."""

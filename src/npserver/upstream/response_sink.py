@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -41,20 +40,6 @@ class ResponseSink(Protocol):
 
     def request_resume(self) -> None:
         """Go on."""
-
-
-class State(Enum):
-    """What a connection to an upstream does."""
-
-    IDLE = "idle"
-    HEAD = "head"  # waits for the answer's head
-    BODY = "body"  # reads its body
-    SWITCHED = "switched"  # a tunnel has taken the transport
-    CLOSED = "closed"
-
-
-# By their own names: on Python 3.11 an attribute of an enumeration costs more than the comparison it is for.
-IDLE, HEAD, BODY, SWITCHED, CLOSED = State
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from npserver.address import Address
 from npserver.http.request import NO_BODY
 from npserver.http.response_parser import ResponseHead
 from npserver.runtime.context import PerProcess
-from npserver.upstream.balancers import identity_seed
+from npserver.upstream.balancers import hash_seed
 from npserver.upstream.health_state import Health
 from npserver.upstream.pool import Pool
 from npserver.upstream.sticky import cookie_value
@@ -53,12 +53,12 @@ class TargetSettings:
 class TargetState:
     """A worker's experience with a target; it outlives reloads."""
 
-    __slots__ = ("__weakref__", "back_at", "down_until", "failed_at")
+    __slots__ = ("__weakref__", "down_until", "failed_at", "recovered_at")
 
     def __init__(self) -> None:
         self.down_until = 0.0  # loop time; 0 while nothing is wrong
         self.failed_at = 0.0
-        self.back_at = float("-inf")  # when it worked again after having been down
+        self.recovered_at = float("-inf")  # when it worked again after having been down
 
 
 #: What old and new targets of a process share, by upstream and URI, or by URI and TLS settings.
@@ -67,12 +67,13 @@ POOLS: PerProcess[WeakValueDictionary[str, Pool[HttpClient]]] = PerProcess(lambd
 
 
 class Target:
-    """A target. `failed` and `succeeded` are for attempts to connect to it."""
+    """A target of an upstream. `connect_failed` and `connect_succeeded` report attempts to connect to it."""
 
     __slots__ = (
-        "_time", "active_slot", "address", "authority", "control", "cookie", "failures_slot", "health_slot",
-        "host_line", "identity", "max_connections", "pool", "recent", "recent_head", "recent_size", "requests_tally",
-        "seed", "server_name", "settings", "share", "since_slot", "slots", "state", "tallies", "tls", "total", "uri",
+        "_time", "active_slot", "address", "authority", "cached_head", "cached_response", "cached_size",
+        "controller_slots", "cookie", "effective_weight", "failures_slot", "hash_seed", "health_since_slot",
+        "health_slot", "host_line", "identity", "max_connections", "pool", "requests_tally", "server_name", "settings",
+        "slots", "state", "tallies", "tls", "total", "uri",
     )  # fmt: skip
 
     def __init__(self, context: Context, upstream: str, settings: TargetSettings) -> None:
@@ -86,13 +87,13 @@ class Target:
         self.authority = authority(address)
         self.host_line = b"Host: %b\r\n" % self.authority.encode("ascii")
         self.identity = self.uri
-        self.seed = identity_seed(self.uri)
+        self.hash_seed = hash_seed(self.uri)
         self.cookie = cookie_value(self.uri)
-        self.share = float(settings.weight)
+        self.effective_weight = float(settings.weight)
         self.max_connections = settings.max_connections
-        self.recent_head = b"\0"  # the bytes of its latest answer's head, and what they say: answers repeat
-        self.recent = ResponseHead(0, b"", NO_BODY, None, keep_alive=False)
-        self.recent_size = -1  # bytes of the whole answer; -1 if the connection ends with it
+        self.cached_head = b"\0"  # the bytes of its latest answer's head, and what they say: answers repeat
+        self.cached_response = ResponseHead(0, b"", NO_BODY, None, keep_alive=False)
+        self.cached_size = -1  # bytes of the whole answer; -1 if the connection ends with it
         self.state = _shared(STATES.of(context), f"{upstream}\0{self.uri}", TargetState)
         self.pool: Pool[HttpClient] = _shared(
             POOLS.of(context), f"{self.uri}\0{settings.send_proxy}\0{settings.tls_identity}", Pool
@@ -100,14 +101,15 @@ class Target:
         row = context.row
         self.slots = row.slots
         self.tallies = row.tallies
-        self.control = row.board.rows[0] if settings.is_checked else _UNCHECKED  # written by the controller: health
+        #: The row of the scoreboard in which the controller writes the health of targets.
+        self.controller_slots = row.board.rows[0] if settings.is_checked else _UNCHECKED
         self.total = row.board.total
         name = f"{upstream}.{self.uri}"
         self.requests_tally = row.tally(f"upstream.{name}.requests")
         self.failures_slot = row.slot(f"upstream.{name}.failures")
         self.active_slot = row.slot(f"gauge.upstream.{name}.active")
         self.health_slot = row.slot(f"health.{name}") if settings.is_checked else 0
-        self.since_slot = row.slot(f"health.{name}.since") if settings.is_checked else 0  # of the last flip, ms
+        self.health_since_slot = row.slot(f"health.{name}.since") if settings.is_checked else 0  # of the last flip, ms
 
     def __repr__(self) -> str:
         return f"<Target {self.uri} active={self.load} {'down' if self.state.down_until else self.health.name.lower()}>"
@@ -120,7 +122,7 @@ class Target:
     @property
     def health(self) -> Health:
         """What active checks say."""
-        return Health(self.control[self.health_slot])
+        return Health(self.controller_slots[self.health_slot])
 
     def is_full(self) -> bool:
         """Whether `max_connections` are in use."""
@@ -131,10 +133,10 @@ class Target:
         self.slots[self.active_slot] += 1
         self.tallies[self.requests_tally] += 1
 
-    def remember(self, head: bytes, parsed: ResponseHead) -> None:
+    def cache_head(self, head: bytes, parsed: ResponseHead) -> None:
         """Keep the head of the latest answer with a Content-Length: the next one is often the same."""
-        self.recent_head, self.recent = head, parsed
-        self.recent_size = len(head) + parsed.body_bytes if parsed.keep_alive else -1
+        self.cached_head, self.cached_response = head, parsed
+        self.cached_size = len(head) + parsed.body_bytes if parsed.keep_alive else -1
 
     def release(self) -> None:
         """It has ended, however."""
@@ -144,7 +146,7 @@ class Target:
         """The target was reached but did not serve: counted, not held against it."""
         self.slots[self.failures_slot] += 1
 
-    def failed(self, reason: str) -> None:
+    def connect_failed(self, reason: str) -> None:
         """A connect failed: the target gets no traffic for `retry_timeout_seconds`."""
         self.slots[self.failures_slot] += 1
         wait_s = self.settings.retry_timeout_s
@@ -157,11 +159,11 @@ class Target:
         state.failed_at = now
         state.down_until = now + wait_s
 
-    def succeeded(self) -> None:
+    def connect_succeeded(self) -> None:
         """A connect succeeded."""
         if self.state.down_until:
             self.state.down_until = 0.0
-            self.state.back_at = self._time()
+            self.state.recovered_at = self._time()
             log.info("target %s can be reached again", self.uri)
 
 

@@ -18,7 +18,7 @@ from npserver.errors import ConfigError
 from npserver.forward.config import ForwardRule
 from npserver.listen.config import Listen
 from npserver.tls.config import Tls
-from npserver.upstream.config import Target, Upstream
+from npserver.upstream.config import TargetSection, UpstreamSection
 from npserver.web.config import Compression
 from npserver.web.handlers.static.config import StaticRule
 
@@ -67,7 +67,9 @@ class TestGood:
         assert isinstance(config.timeouts.idle, Seconds)
         assert config.gzip == Compression(min_size=Size(1))
         assert config.server_header is False
-        assert config.upstreams == {"p": Upstream(targets=["http://a:1", Target(uri="http://b:1", weight=3)])}
+        assert config.upstreams == {
+            "p": UpstreamSection(targets=["http://a:1", TargetSection(uri="http://b:1", weight=3)])
+        }
         assert config.dispatch == [
             StaticRule(gzip=False, headers={"X-A": None, "X-B": ["1", "2"]}),
             ForwardRule(listener=["a"], forward_to="tcp://b:1", from_="10.0.0.0/8"),

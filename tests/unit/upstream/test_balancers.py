@@ -8,18 +8,26 @@ from dataclasses import dataclass
 
 import pytest
 
-from npserver.upstream.balancers import Hashed, LeastLoad, Random, RoundRobin, TwoChoices, identity_seed, make_balancer
+from npserver.upstream.balancers import (
+    LeastLoad,
+    Random,
+    RendezvousHash,
+    RoundRobin,
+    TwoChoices,
+    hash_seed,
+    make_balancer,
+)
 
 
 @dataclass
 class Candidate:
     identity: str
-    share: float = 1.0
+    effective_weight: float = 1.0
     load: int = 0
 
     @property
-    def seed(self) -> int:
-        return identity_seed(self.identity)
+    def hash_seed(self) -> int:
+        return hash_seed(self.identity)
 
 
 def candidates(*shares: float) -> list[Candidate]:
@@ -81,30 +89,30 @@ class TestLeastLoad:
         assert [some.index(balancer.choose(some, b"")) for _ in range(4)] == [0, 2, 0, 2]
 
 
-class TestHashed:
+class TestRendezvousHash:
     KEYS = tuple(f"192.0.2.{number}".encode() for number in range(256)) + tuple(b"%d" % n for n in range(1000))
 
     def test_the_same_key_has_the_same_target(self) -> None:
         some = candidates(1, 1, 1)
         for key in self.KEYS:
-            assert Hashed().choose(some, key) is Hashed().choose(list(reversed(some)), key)
+            assert RendezvousHash().choose(some, key) is RendezvousHash().choose(list(reversed(some)), key)
 
     def test_losing_a_target_moves_only_its_own(self) -> None:
         some = candidates(1, 1, 1, 1)
-        before = {key: Hashed().choose(some, key) for key in self.KEYS}
-        after = {key: Hashed().choose(some[:3], key) for key in self.KEYS}
+        before = {key: RendezvousHash().choose(some, key) for key in self.KEYS}
+        after = {key: RendezvousHash().choose(some[:3], key) for key in self.KEYS}
         assert all(after[key] is target for key, target in before.items() if target is not some[3])
         assert sum(target is some[3] for target in before.values()) > 100
 
     def test_spread_follows_the_weights(self) -> None:
         some = candidates(1, 1, 2)
-        counts = Counter(Hashed().choose(some, key).identity for key in self.KEYS)
+        counts = Counter(RendezvousHash().choose(some, key).identity for key in self.KEYS)
         assert counts[some[2].identity] / len(self.KEYS) == pytest.approx(0.5, abs=0.05)
         assert counts[some[0].identity] / len(self.KEYS) == pytest.approx(0.25, abs=0.05)
 
     def test_choice_is_the_same_in_every_process(self) -> None:
         some = candidates(1, 1, 1)
-        assert [some.index(Hashed().choose(some, key)) for key in self.KEYS[:8]] == [0, 1, 2, 2, 2, 1, 0, 0]
+        assert [some.index(RendezvousHash().choose(some, key)) for key in self.KEYS[:8]] == [0, 1, 2, 2, 2, 1, 0, 0]
 
 
 def test_every_name_of_the_config_has_a_balancer() -> None:

@@ -10,10 +10,8 @@ from npserver.config.document import Document
 from npserver.config.schema import Config
 from npserver.runtime.compilation import Compilation
 from npserver.runtime.scoreboard import Scoreboard
-from npserver.upstream.compile import UPSTREAMS, single
-from npserver.upstream.config import HealthCheck
-from npserver.upstream.config import Target as TargetConfig
-from npserver.upstream.config import Upstream as UpstreamConfig
+from npserver.upstream.compile import UPSTREAMS, single_target
+from npserver.upstream.config import HealthCheck, TargetSection, UpstreamSection
 from npserver.upstream.group import Upstream
 from npserver.upstream.health_state import Health
 from npserver.upstream.target import POOLS, Target
@@ -28,8 +26,8 @@ class Bed:
         self.board = Scoreboard(workers, b"seed")
         self.contexts = [make_context(self.clock, number, board=self.board) for number in range(workers)]
 
-    def upstream(self, *targets: str | TargetConfig, worker: int = 0, **settings: Any) -> Upstream:
-        config = Config(upstreams={"app": UpstreamConfig(targets=list(targets), **settings)})
+    def upstream(self, *targets: str | TargetSection, worker: int = 0, **settings: Any) -> Upstream:
+        config = Config(upstreams={"app": UpstreamSection(targets=list(targets), **settings)})
         compilation = Compilation(Document(config, "test.json"), self.contexts[worker])
         compiled = UPSTREAMS.of(compilation)
         compilation.report.raise_errors()
@@ -52,46 +50,46 @@ def picks(upstream: Upstream, count: int, tried: frozenset[Target] = frozenset()
 class TestFailures:
     def test_failed_target_is_left_alone_for_a_while(self, bed: Bed) -> None:
         upstream = bed.upstream(A, B, retry_timeout_seconds=30)
-        upstream.targets[0].failed("refused")
+        upstream.targets[0].connect_failed("refused")
         assert set(picks(upstream, 4)) == {B}
         bed.clock.now += 30
         assert set(picks(upstream, 4)) == {A, B}
 
     def test_a_success_ends_the_mark(self, bed: Bed) -> None:
         upstream = bed.upstream(A, B)
-        upstream.targets[0].failed("refused")
-        upstream.targets[0].succeeded()
+        upstream.targets[0].connect_failed("refused")
+        upstream.targets[0].connect_succeeded()
         assert set(picks(upstream, 4)) == {A, B}
 
     def test_only_target_is_always_tried(self, bed: Bed) -> None:
         upstream = bed.upstream(A)
-        upstream.targets[0].failed("refused")
+        upstream.targets[0].connect_failed("refused")
         assert picks(upstream, 1) == [A]
 
     def test_with_all_failed_each_is_tried_once_a_second(self, bed: Bed) -> None:
         upstream = bed.upstream(A, B)
         for target in upstream.targets:
-            target.failed("refused")
+            target.connect_failed("refused")
         assert picks(upstream, 1) == [""]
         bed.clock.now += 1
         assert picks(upstream, 1) == [A]
-        upstream.targets[0].failed("refused")
+        upstream.targets[0].connect_failed("refused")
         assert picks(upstream, 1) == [B]
-        upstream.targets[1].failed("refused")
+        upstream.targets[1].connect_failed("refused")
         assert picks(upstream, 1) == [""]
         assert upstream.retry_after_s() == 1
 
     def test_mark_is_logged_once(self, bed: Bed, caplog: pytest.LogCaptureFixture) -> None:
         upstream = bed.upstream(A, B)
         for _ in range(3):
-            upstream.targets[0].failed("refused")
+            upstream.targets[0].connect_failed("refused")
         assert len(caplog.records) == 1
         assert "retry_timeout_seconds" in caplog.text
         assert "refused" in caplog.text
 
     def test_mark_outlives_a_reload(self, bed: Bed) -> None:
         before = bed.upstream(A, B)
-        before.targets[0].failed("refused")
+        before.targets[0].connect_failed("refused")
         assert set(picks(bed.upstream(A, B), 4)) == {B}
 
     def test_pool_outlives_a_reload_but_not_other_tls_settings(self, bed: Bed) -> None:
@@ -115,35 +113,35 @@ class TestChecks:
         first = upstream.targets[0]
         assert first.health is Health.UNKNOWN
         assert set(picks(upstream, 4)) == {A, B}
-        first.control[first.health_slot] = Health.DOWN
+        first.controller_slots[first.health_slot] = Health.DOWN
         assert set(picks(upstream, 4)) == {B}
-        first.control[first.health_slot] = Health.UP
+        first.controller_slots[first.health_slot] = Health.UP
         assert set(picks(upstream, 4)) == {A, B}
 
     def test_not_even_the_only_target_is_used_when_it_is_down(self, bed: Bed) -> None:
         upstream = bed.upstream(A, health_check=_check())
         target = upstream.targets[0]
-        target.control[target.health_slot] = Health.DOWN
+        target.controller_slots[target.health_slot] = Health.DOWN
         assert picks(upstream, 1) == [""]
         assert upstream.only_target is None
         assert upstream.retry_after_s() == 10
 
     def test_a_config_without_checks_forgets_what_they_said(self, bed: Bed) -> None:
         checked = bed.upstream(A, B, health_check=_check())
-        checked.targets[0].control[checked.targets[0].health_slot] = Health.DOWN
+        checked.targets[0].controller_slots[checked.targets[0].health_slot] = Health.DOWN
         assert set(picks(bed.upstream(A, B), 4)) == {A, B}
 
     def test_other_workers_see_it(self) -> None:
         bed = Bed(2)
         one, two = (bed.upstream(A, B, worker=number, health_check=_check()) for number in range(2))
-        one.targets[0].control[one.targets[0].health_slot] = Health.DOWN
+        one.targets[0].controller_slots[one.targets[0].health_slot] = Health.DOWN
         assert set(picks(two, 4)) == {B}
 
     def test_slow_start_eases_a_target_in(self, bed: Bed) -> None:
         upstream = bed.upstream(A, B, health_check=_check(), slow_start=100)
         first = upstream.targets[0]
-        first.control[first.health_slot] = Health.UP
-        first.control[first.since_slot] = int(bed.clock.now * 1000)
+        first.controller_slots[first.health_slot] = Health.UP
+        first.controller_slots[first.health_since_slot] = int(bed.clock.now * 1000)
         bed.clock.now += 10
         assert picks(upstream, 110).count(A) == 10
         bed.clock.now += 90
@@ -155,14 +153,14 @@ class TestChecks:
         upstream.context.bulletin.publish("resolved:name.test", news)
         assert upstream.healthy_addresses() == ["10.0.0.1", "10.0.0.2", "10.0.0.9"]
         first = upstream.targets[0]
-        first.control[first.health_slot] = Health.DOWN
+        first.controller_slots[first.health_slot] = Health.DOWN
         assert upstream.healthy_addresses() == ["10.0.0.2", "10.0.0.9"]
 
 
 class TestLimits:
     def test_max_connections_counts_over_all_workers(self) -> None:
         bed = Bed(2)
-        limited = TargetConfig(uri=A, max_connections=2)
+        limited = TargetSection(uri=A, max_connections=2)
         one, two = (bed.upstream(limited, B, worker=number) for number in range(2))
         one.targets[0].acquire()
         two.targets[0].acquire()
@@ -177,20 +175,20 @@ class TestLimits:
         assert picks(two, 3) == [B, B, B]
 
     def test_a_backup_is_used_only_in_need(self, bed: Bed) -> None:
-        upstream = bed.upstream(A, TargetConfig(uri=B, backup=True))
+        upstream = bed.upstream(A, TargetSection(uri=B, backup=True))
         assert set(picks(upstream, 4)) == {A}
         assert picks(upstream, 1, frozenset({upstream.targets[0]})) == [B]
-        upstream.targets[0].failed("refused")
+        upstream.targets[0].connect_failed("refused")
         assert set(picks(upstream, 4)) == {B}
 
     def test_weight_zero_gets_nothing_but_its_cookies(self, bed: Bed) -> None:
-        upstream = bed.upstream(A, TargetConfig(uri=B, weight=0))
+        upstream = bed.upstream(A, TargetSection(uri=B, weight=0))
         assert set(picks(upstream, 4)) == {A}
         assert upstream.pick_sticky(upstream.targets[1].cookie) is upstream.targets[1]
 
     def test_sticky_target_that_is_down_is_not_used(self, bed: Bed) -> None:
         upstream = bed.upstream(A, B)
-        upstream.targets[0].failed("refused")
+        upstream.targets[0].connect_failed("refused")
         assert upstream.pick_sticky(upstream.targets[0].cookie) is None
         assert upstream.pick_sticky(b"unknown") is None
 
@@ -198,7 +196,7 @@ class TestLimits:
 class TestHashes:
     def test_ip_hash_keeps_a_client_and_conn_hash_a_connection(self, bed: Bed) -> None:
         by_ip = bed.upstream(A, B, C, balance="ip-hash")
-        by_connection = by_ip.variant(balance="conn-hash")
+        by_connection = by_ip.with_settings(balance="conn-hash")
         assert len({by_ip.pick(f"192.0.2.{n}", 1) for n in range(50)}) == 3
         assert len({by_ip.pick("192.0.2.1", n) for n in range(50)}) == 1
         assert len({by_connection.pick("192.0.2.1", n) for n in range(50)}) == 3
@@ -207,8 +205,8 @@ class TestHashes:
 
 def test_single_targets_of_several_rules_share_their_pool(bed: Bed) -> None:
     compilation = Compilation(Document(Config(), "test.json"), bed.contexts[0])
-    one = single(compilation, ("dispatch", 0, "proxy_pass"), A + "/base")
-    two = single(compilation, ("dispatch", 1, "proxy_pass"), A)
+    one = single_target(compilation, ("dispatch", 0, "proxy_pass"), A + "/base")
+    two = single_target(compilation, ("dispatch", 1, "proxy_pass"), A)
     assert one is not None
     assert two is not None
     assert one.targets[0].pool is two.targets[0].pool

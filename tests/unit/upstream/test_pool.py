@@ -32,7 +32,7 @@ async def test_the_last_connection_is_taken_first() -> None:
     (one, far_one), (two, far_two) = await connected(), await connected()
     pool.idle += [one, two]
     assert repr(pool) == "<Pool idle=2>"
-    assert [pool.take_quiet(), pool.take_quiet(), pool.take_quiet()] == [two, one, None]
+    assert [pool.take_checked(), pool.take_checked(), pool.take_checked()] == [two, one, None]
     for client, far in ((one, far_one), (two, far_two)):
         client.transport.abort()
         far.close()
@@ -44,7 +44,7 @@ async def test_connections_that_the_target_has_ended_or_spoken_on_are_closed_ins
     far_ended.close()
     far_spoken.send(b"HTTP/1.1 408")
     pool.idle += [good, ended, spoken]
-    assert pool.take_quiet() is good
+    assert pool.take_checked() is good
     assert (good.is_closed, ended.is_closed, spoken.is_closed) == (False, True, True)
     assert pool.idle == []
     for client in (good, ended, spoken):
@@ -56,6 +56,6 @@ async def test_connections_that_the_target_has_ended_or_spoken_on_are_closed_ins
 def test_a_connection_that_closes_is_forgotten() -> None:
     pool, client, other = Pool(), Client(None), Client(None)  # type: ignore[arg-type]
     pool.idle += [client, other]  # type: ignore[list-item]
-    pool.forget(client)  # type: ignore[arg-type]
-    pool.forget(client)  # type: ignore[arg-type]
+    pool.remove(client)  # type: ignore[arg-type]
+    pool.remove(client)  # type: ignore[arg-type]
     assert pool.idle == [other]

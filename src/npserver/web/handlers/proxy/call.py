@@ -83,9 +83,9 @@ class ProxyCall(Struct, eq=False):
         if idle and not fresh:
             if request.is_plain:
                 self.client = idle.pop()
-                self.client.ask(self, proxy.settings.client, self.head)
+                self.client.send_request(self, proxy.settings.client, self.head)
                 return
-            client = idle.pop() if request.is_idempotent else target.pool.take_quiet()
+            client = idle.pop() if request.is_idempotent else target.pool.take_checked()
             if client is not None:
                 self._send(client)
                 return
@@ -104,15 +104,15 @@ class ProxyCall(Struct, eq=False):
                 key=settings.connect_key,
             )
         except UpstreamError as error:
-            target.failed(str(error))
+            target.connect_failed(str(error))
             if not self.is_over:
                 self._try_again(error, target, sent=False)
             return
-        target.succeeded()
+        target.connect_succeeded()
         if target.settings.send_proxy is not None:
             client.write(_proxy_header(self.exchange, target.settings.send_proxy))
         if self.is_over:
-            client.keep()
+            client.return_to_pool()
         else:
             self._send(client)
 

@@ -9,7 +9,7 @@ from npserver.address import HTTP, SCHEMES, parse_target, schemes_reaching
 from npserver.errors import BadRequest, clip
 from npserver.http.request_target import canonical_path
 from npserver.regex import regex
-from npserver.upstream.compile import named, single, with_tls
+from npserver.upstream.compile import find_upstream, single_target, with_tls
 from npserver.upstream.response_sink import ClientSettings
 from npserver.upstream.retry import RetryPolicy
 from npserver.web.handlers.proxy.handler import ProxyHandler
@@ -41,7 +41,7 @@ def compile_proxy(compilation: Compilation, path: Path, rule: ProxyRule) -> Prox
         return None
     if found is None:
         return None
-    upstream = found.variant(**_overrides(rule, found))
+    upstream = found.with_settings(**_overrides(rule, found))
     settings = upstream.settings
     connect = rule.timeouts.connect
     proxy = Proxy(
@@ -73,8 +73,8 @@ def _find_upstream(compilation: Compilation, path: Path, rule: ProxyRule) -> Ups
         if address.scheme not in _HTTP_TARGETS:
             report.error(place, f"expected an http, https or unix target, or upstream://name, got {clip(str(address))}")
             return None
-        return single(compilation, place, address, tls=rule.tls)
-    upstream = named(compilation, place, address)
+        return single_target(compilation, place, address, tls=rule.tls)
+    upstream = find_upstream(compilation, place, address)
     if upstream is None:
         return None
     others = sorted({target.address.scheme for target in upstream.targets} - _HTTP_TARGETS)

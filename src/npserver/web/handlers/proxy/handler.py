@@ -89,5 +89,5 @@ class ProxyHandler:
         target.slots[target.active_slot] += 1  # what `acquire` does, written out
         target.tallies[target.requests_tally] += 1
         client = call.client = idle.pop()
-        client.ask(call, proxy.settings.client, head)
+        client.send_request(call, proxy.settings.client, head)
         return True
