@@ -8,12 +8,16 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import ssl
 import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from tests.stage.asking import get
@@ -38,6 +42,16 @@ def install(directory: Path, files: dict[str, str]) -> None:
     for group, points in project["project"]["entry-points"].items():
         lines += [f"[{group}]", *(f"{key} = {value}" for key, value in points.items())]
     (metadata / "entry_points.txt").write_text("\n".join(lines) + "\n")
+
+
+def pip_install(directory: Path, files: dict[str, str], source: Path) -> None:
+    """Install a package as the page says, by pip; `source` becomes its directory."""
+    source.mkdir()
+    for name, text in files.items():
+        (source / name).write_text(text)
+    flags = ["--no-build-isolation", "--no-index", "--no-deps", "--disable-pip-version-check"]
+    command = [sys.executable, "-m", "pip", "install", "--quiet", *flags, "--target", str(directory), "."]
+    subprocess.run(command, cwd=source, check=True, timeout=120)
 
 
 def example(number: int) -> dict[str, str]:
@@ -83,8 +97,15 @@ class TestHandler:
         return json.dumps(config, indent=1)
 
     def test_a_foreign_handler_serves(
-        self, program: Callable[..., Program], free_port: Callable[[], int], environment: dict[str, str]
+        self,
+        program: Callable[..., Program],
+        free_port: Callable[[], int],
+        environment: dict[str, str],
+        packages: Path,
+        tmp_path: Path,
     ) -> None:
+        shutil.rmtree(packages)
+        pip_install(packages, example(0), tmp_path / "source")
         port = free_port()
         program(config=self.config(port, format="%Y"), env=environment, listens=[f"http://127.0.0.1:{port}"])
         status, body = get(port, "/time")
@@ -137,21 +158,34 @@ class TestMiddleware:
         config["dispatch"][0].update(keys)
         return json.dumps(config, indent=1)
 
+    @pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/2"])
     def test_it_stands_before_the_handler(
         self,
+        version: str,
         program: Callable[..., Program],
         free_port: Callable[[], int],
+        certificates: Callable[..., Any],
         environment: dict[str, str],
+        packages: Path,
         tmp_path: Path,
     ) -> None:
-        port = free_port()
-        config = self.config().replace("8080", str(port))
-        program(config=config, env=environment, listens=[f"http://127.0.0.1:{port}"])
-        assert get(port) == (200, b"in service")
-        (tmp_path / "maintenance.flag").touch()
-        assert get(port)[0] == 503
-        (tmp_path / "maintenance.flag").unlink()
-        assert get(port) == (200, b"in service")
+        shutil.rmtree(packages)
+        pip_install(packages, example(1), tmp_path / "source")
+        port, certificate = free_port(), certificates()
+        config = json.loads(self.config())
+        config["listen"], config["tls"] = [f"https://127.0.0.1:{port}"], certificate.config
+        program(config=config, env=environment)
+        trust = ssl.create_default_context(cafile=certificate.ca)
+        url = f"https://127.0.0.1:{port}/"
+        with httpx.Client(http1=version == "HTTP/1.1", http2=version == "HTTP/2", verify=trust) as client:
+            first = client.get(url)
+            assert (first.http_version, first.status_code, first.text) == (version, 200, "in service")
+            (tmp_path / "maintenance.flag").touch()
+            refused = client.get(url)
+            assert (refused.http_version, refused.status_code) == (version, 503)
+            assert refused.headers["retry-after"] == "60"
+            (tmp_path / "maintenance.flag").unlink()
+            assert client.get(url).text == "in service"
 
     @pytest.mark.parametrize(
         ("keys", "message"),

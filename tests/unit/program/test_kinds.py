@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from pathlib import Path
 from typing import get_args
@@ -11,12 +12,15 @@ import pytest
 import npserver.web.handlers
 from npserver.address import HTTP, SCHEMES
 from npserver.cli.demo import make_config
+from npserver.config.load import load_text
 from npserver.config.schema import AnyRule
+from npserver.config.shape import part_keys
 from npserver.observe.config import AREAS
 from npserver.program.kinds import KINDS, kind_of
-from npserver.web.config import HttpRule
+from npserver.web.config import HttpRule, Rule
 from npserver.web.handlers.kinds import HANDLERS, HandlerKind, load
 from npserver.web.handlers.redirect.config import RedirectRule
+from tests.stage.program import ROOT
 
 
 def test_the_configs_union_lists_the_sections_of_all_kinds() -> None:
@@ -40,10 +44,35 @@ def test_what_a_kind_says_of_itself_exists(kind: HandlerKind) -> None:
         assert callable(load(place))
 
 
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_the_reference_has_a_part_for_each_kind(kind: HandlerKind) -> None:
+    reference = (ROOT / "docs" / "configuration.md").read_text()
+    assert f"\n## Handler {kind.name}\n" in reference
+
+
 def test_a_rule_finds_its_kind() -> None:
     assert kind_of(RedirectRule(to="/")).name == "redirect"
 
 
-def test_the_demo_uses_every_handler() -> None:
-    used = {rule["handler"] for rule in make_config(defaultdict(int), Path("demo"))["dispatch"]}
-    assert used == {kind.name for kind in KINDS}
+@pytest.fixture(scope="module")
+def demo() -> list[Rule]:
+    """The rules of the demo, which uses every handler."""
+    config = make_config(defaultdict(int), Path("demo"))
+    return load_text(json.dumps(config), "demo.json").config.dispatch
+
+
+def test_the_demo_uses_every_handler(demo: list[Rule]) -> None:
+    assert {kind_of(rule).name for rule in demo} == {kind.name for kind in KINDS}
+
+
+def test_a_kind_describes_its_rules(demo: list[Rule]) -> None:
+    texts = {kind_of(rule).name: kind_of(rule).describe(rule) for rule in demo}
+    assert all(texts.values())
+    assert len(set(texts.values())) == len(KINDS)
+
+
+def test_a_kind_names_the_targets_of_its_rules(demo: list[Rule]) -> None:
+    """Every key that may name an upstream holds a target."""
+    for rule in demo:
+        keys = [key.attribute for key in part_keys(type(rule)).values() if key.needs == "upstreams"]
+        assert list(kind_of(rule).targets(rule)) == [getattr(rule, key) for key in keys], rule
