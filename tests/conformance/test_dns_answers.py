@@ -152,7 +152,7 @@ def test_each_question_has_its_whole_answer(tables: Tables, case: Case, flags: s
     name, kind, rcode, *sections = case
     processor = processor_of(tables, stream=stream)
     query = dns.message.make_query(name, kind, use_edns=0, payload=1232)
-    for _ in range(3):  # made, found, remembered
+    for _ in range(3):  # made, found, cached
         data = ask(processor, query.to_wire())
         assert data is not None
         reply = dns.message.from_wire(data)

@@ -78,7 +78,7 @@ class TestContentCodings:
     @pytest.mark.parametrize("coding", ["gzip", "br", "zstd"])
     @pytest.mark.parametrize("name", ["small.css", "large.css"])
     async def test_what_is_decoded_is_the_file(self, served: Site, root: Path, coding: str, name: str) -> None:
-        for _ in range(3):  # made, then remembered
+        for _ in range(3):  # made, then cached
             reply = await served.ask(f"/{name}", Accept_Encoding=coding)
             assert reply["Content-Encoding"] == coding
             assert reply["Vary"] == "Accept-Encoding"

@@ -163,18 +163,18 @@ def run(data: list[bytes], **settings: Any) -> tuple[list[int], list[str], bytes
     return statuses, echo.seen, client.received
 
 
-@pytest.mark.parametrize("remember", [True, False], ids=["remembered", "parsed"])
+@pytest.mark.parametrize("use_cache", [True, False], ids=["cached", "parsed"])
 @pytest.mark.parametrize(("data", "statuses", "seen"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
 def test_each_request_is_read_or_refused(
-    data: bytes, statuses: list[int], seen: list[str] | None, remember: bool
+    data: bytes, statuses: list[int], seen: list[str] | None, use_cache: bool
 ) -> None:
     for pieces in ([data], [data[i : i + 1] for i in range(min(len(data), 8000))] + [data[8000:]]):
-        found = run(pieces, caches_heads=remember)
+        found = run(pieces, caches_heads=use_cache)
         assert found[0] == statuses
         if seen is not None:
             assert found[1] == seen
     if statuses[-1] == 200:
-        followed = run([data + GET], caches_heads=remember)  # trailing data begins the next request, or is dropped
+        followed = run([data + GET], caches_heads=use_cache)  # trailing data begins the next request, or is dropped
         assert followed[0] in (statuses, [*statuses, 200])
 
 

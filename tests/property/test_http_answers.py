@@ -38,20 +38,20 @@ def test_any_lines_are_an_answer_or_lost(lines: list[bytes], places: list[int]) 
 
 @settings(max_examples=300)
 @given(st.lists(st.sampled_from(LINES), max_size=12))
-def test_a_remembered_head_says_what_a_fresh_one_does(lines: list[bytes]) -> None:
+def test_a_cached_head_says_what_a_fresh_one_does(lines: list[bytes]) -> None:
     head = b"HTTP/1.1 200 OK\r\n" + b"".join(line + b"\r\n" for line in lines if b"\r" not in line) + b"\r\n"
     try:
         fresh = parse_response_head(head)
     except BadResponse:
         fresh = None
     try:
-        remembered = read_response_head(head)
+        cached = read_response_head(head)
     except BadResponse:
-        remembered = None
-    assert (fresh is None) == (remembered is None)
-    if fresh is not None and remembered is not None:
+        cached = None
+    assert (fresh is None) == (cached is None)
+    if fresh is not None and cached is not None:
         names = [name for name in fresh.__slots__ if name != "__weakref__"]
-        assert [getattr(fresh, name) for name in names] == [getattr(remembered, name) for name in names]
+        assert [getattr(fresh, name) for name in names] == [getattr(cached, name) for name in names]
 
 
 @settings(max_examples=200)

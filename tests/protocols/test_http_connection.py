@@ -61,7 +61,7 @@ def held(**settings: Any) -> tuple[Server, Held, Client]:
     return server, handler, server.connect()
 
 
-def test_remembered_head_in_pieces_leaves_nothing_behind() -> None:
+def test_cached_head_in_pieces_leaves_nothing_behind() -> None:
     """Where the search for its end had stopped does not count for what comes next."""
     server, handler, client = held()
     for path in (b"/long" * 20,) * 4:

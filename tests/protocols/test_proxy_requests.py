@@ -33,7 +33,7 @@ class TestRequestHead:
                 b"",
             ]
 
-    async def test_is_the_same_when_remembered(self) -> None:
+    async def test_is_the_same_when_cached(self) -> None:
         async with Origin(answering(ok())) as origin, Stage(origin.url) as stage:
             for _ in range(3):
                 await stage.ask(get("/a", "Cookie: a\r\n"))

@@ -44,7 +44,7 @@ def networks(*texts: str) -> Networks:
 def test_a_set_contains_the_addresses_of_its_networks(texts: list[str], ip: str, inside: bool) -> None:
     found = networks(*texts)
     assert (ip in found) is inside
-    assert (ip in found) is inside  # remembered
+    assert (ip in found) is inside  # cached
 
 
 def test_agrees_with_the_standard_library() -> None:

@@ -68,15 +68,15 @@ def join_fields(lines: Iterable[bytes]) -> dict[bytes, bytes]:
     return fields
 
 
-def select_significant(lines: Iterable[bytes], *, remember: bool = True) -> tuple[bytes, ...]:
+def select_significant(lines: Iterable[bytes], *, use_cache: bool = True) -> tuple[bytes, ...]:
     """Check the syntax of field lines and return those of significant fields, unchanged and in order.
 
-    `remember`: cache the result of each line.
+    `use_cache`: cache the result of each line by its bytes.
 
     Raises: BadRequest.
     """
     # hot: static-varied
-    return tuple(filter(None, map(_keep_significant_cached if remember else _keep_significant, lines)))
+    return tuple(filter(None, map(_keep_significant_cached if use_cache else _keep_significant, lines)))
 
 
 def read_field_name(name: bytes) -> bytes:

@@ -92,7 +92,7 @@ def _make_request(
     )  # fmt: skip
     return Request(
         method, target.text, target.path, target.query, target.has_query, 1, host, values.authority,
-        HeaderBlock(lines, select_significant(lines, remember=False), values), b"", framing, length, True,
+        HeaderBlock(lines, select_significant(lines, use_cache=False), values), b"", framing, length, True,
         method in IDEMPOTENT, method == "GET" and values.is_plain, expects_continue, b"", values.accept_encoding,
         is_http2=True, known_fields=fields,
     )  # fmt: skip

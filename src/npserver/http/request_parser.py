@@ -68,7 +68,7 @@ def parse_head(head: bytes, limits: HeadLimits) -> Request:
         if head.count(b"\r\n") > limits.fields + 2:
             raise BadRequest(f"more than {limits.fields} header fields", 431, "limits.max_headers")
         method, is_idempotent, target, minor_version = _parse_request_line(head[:end], limits.url_bytes)
-        block = _read_block(head[end:], minor_version, remember=False)
+        block = _read_block(head[end:], minor_version, use_cache=False)
     if len(block.lines) >= limits.fields and len(block.lines) + bool(cookie) > limits.fields:
         raise BadRequest(f"more than {limits.fields} header fields", 431, "limits.max_headers")
     values = block.values
@@ -84,16 +84,16 @@ def parse_head(head: bytes, limits: HeadLimits) -> Request:
     )  # fmt: skip
 
 
-def _read_block(text: bytes, minor_version: int, *, remember: bool = True) -> HeaderBlock:
+def _read_block(text: bytes, minor_version: int, *, use_cache: bool = True) -> HeaderBlock:
     """Parse a header block: field lines that have a CRLF before each, and the empty line at the end.
 
-    `remember`: cache the parts.
+    `use_cache`: take the parts from caches, and store them there.
 
     Raises: BadRequest.
     """
     lines = text[2:-4].split(b"\r\n") if len(text) > len(b"\r\n\r\n") else []
-    significant = select_significant(lines, remember=remember)
-    values = _values[minor_version][significant] if remember else _read_values(significant, minor_version)
+    significant = select_significant(lines, use_cache=use_cache)
+    values = _values[minor_version][significant] if use_cache else _read_values(significant, minor_version)
     return HeaderBlock(lines, significant, values, any(line[:7].lower() == b"cookie:" for line in lines))
 
 

@@ -112,7 +112,7 @@ class UdpQueryProcessor(QueryProcessor):
             self._due -= 1
             if not self._due:
                 self._due = SAMPLE
-                self._remember(data, shape, after, answer, opt)
+                self._cache_answer(data, shape, after, answer, opt)
         return reply
 
     def _read_opt(self, record: bytes, client: str, wall: float) -> Opt | None:
@@ -133,7 +133,7 @@ class UdpQueryProcessor(QueryProcessor):
         self._opts[record if len(record) == _PLAIN_OPT_BYTES else (record, client)] = opt
         return opt
 
-    def _remember(self, data: bytes, shape: int, after: int, answer: CompiledAnswer, opt: bytes) -> None:
+    def _cache_answer(self, data: bytes, shape: int, after: int, answer: CompiledAnswer, opt: bytes) -> None:
         if len(answer.bodies) > MAX_TURNS:
             return
         if len(self.replies) >= MAX_REPLIES:

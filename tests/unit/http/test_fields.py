@@ -22,31 +22,31 @@ def test_rfc_9112_5_1_field_lines(line: bytes, field: tuple[bytes, bytes]) -> No
     assert parse_field(line) == field
 
 
-@pytest.mark.parametrize("remember", [True, False])
+@pytest.mark.parametrize("use_cache", [True, False])
 @pytest.mark.parametrize("octet", [*range(9), *range(10, 32), 127])
-def test_rfc_9110_5_5_control_characters_are_refused(octet: int, remember: bool) -> None:
+def test_rfc_9110_5_5_control_characters_are_refused(octet: int, use_cache: bool) -> None:
     """Anywhere in a line, in significant and other fields, at the first look-up and from the cache."""
     control = bytes((octet,))
     for line in (b"Cookie: a" + control + b"b", b"Host: a" + control, b"X" + control + b": b", control + b"X: b"):
         for _ in range(2):
             with pytest.raises(BadRequest):
-                select_significant([line], remember=remember)
+                select_significant([line], use_cache=use_cache)
         with pytest.raises(BadRequest):
             parse_field(line)
 
 
-@pytest.mark.parametrize("remember", [True, False])
+@pytest.mark.parametrize("use_cache", [True, False])
 @pytest.mark.parametrize(
     "line", [b"", b":", b": x", b"X", b"X : b", b" X: b", b"X Y: b", b"X(: b", b"\xe9: b", b"y" * 80]
 )
-def test_rfc_9112_5_malformed_lines_are_refused(line: bytes, remember: bool) -> None:
+def test_rfc_9112_5_malformed_lines_are_refused(line: bytes, use_cache: bool) -> None:
     for _ in range(2):
         with pytest.raises(BadRequest):
-            select_significant([line], remember=remember)
+            select_significant([line], use_cache=use_cache)
 
 
-@pytest.mark.parametrize("remember", [True, False])
-def test_significant_lines_are_selected(remember: bool) -> None:
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_significant_lines_are_selected(use_cache: bool) -> None:
     """In the order and spelling sent, repeated fields included."""
     lines = [
         b"HOST: a", b"Cookie: b", b"accept-encoding: gzip", b"User-Agent: Host: x", b"X-Forwarded-For: 1",
@@ -54,7 +54,7 @@ def test_significant_lines_are_selected(remember: bool) -> None:
     ]  # fmt: skip
     insignificant = {b"Cookie: b", b"User-Agent: Host: x", b"X-Mine: 3"}
     for _ in range(2):
-        assert select_significant(lines, remember=remember) == tuple(
+        assert select_significant(lines, use_cache=use_cache) == tuple(
             line for line in lines if line not in insignificant
         )
 

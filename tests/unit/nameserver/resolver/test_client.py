@@ -133,7 +133,7 @@ async def test_ids_and_ports_differ(stage: Stage) -> None:  # RFC 5452 §9.2
     assert len(set(resolver.ports)) > 15
 
 
-async def test_answers_are_remembered(stage: Stage) -> None:
+async def test_answers_are_cached(stage: Stage) -> None:
     client = await stage.client(plain)
     for name in ("www.example.net", "WWW.example.net"):
         assert is_good(await ask(client, query(name)))

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from npserver.web.handlers.static.config import FileCache, StaticRule
 
 ATTEMPTS = 5  # to read a file that changes while it is read
-REMEMBERED_DIRECTORIES = 1024
+DIRECTORY_CACHE_SIZE = 1024  # directories whose identity is cached
 DATE_LATE_NS = 1_000_000_000  # Date lags by up to a second, and Last-Modified may not be later (RFC 9110 §8.8.2.1)
 UNSETTLED_NS = 50_000_000  # a later change within this time may leave the same timestamps
 
@@ -267,7 +267,7 @@ class Files:
         status = self._settings.root.stat(directory)
         if isinstance(status, FileError) or time.time_ns() - status.st_ctime_ns <= UNSETTLED_NS:
             return None
-        if len(self._directories) >= REMEMBERED_DIRECTORIES:
+        if len(self._directories) >= DIRECTORY_CACHE_SIZE:
             self._directories.clear()
         self._directories[directory] = (now + self._settings.file_cache.check_interval, file_identity(status))
         return file_identity(status)

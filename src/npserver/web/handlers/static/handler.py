@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from npserver.web.variables import Template
 
 ALLOW = b"Allow: GET, HEAD, OPTIONS\r\n"
-REMEMBERED_RANKINGS = 512  # of Accept-Encoding values
-REMEMBERED_RANKING_BYTES = 256  # longer values are not remembered
+RANKING_CACHE_SIZE = 512  # Accept-Encoding values whose ranking of codings is cached
+MAX_CACHED_RANKING_BYTES = 256  # longer Accept-Encoding values are not cached
 
 _UNRANKED = ("", "")  # no ranking of codings
 
@@ -212,8 +212,8 @@ class StaticHandler:
         ranking = self._rankings.get(accept_encoding)
         if ranking is None:
             ranking = rank_codings(accept_encoding, self._settings.files.offered)
-            if len(accept_encoding or b"") <= REMEMBERED_RANKING_BYTES:
-                if len(self._rankings) >= REMEMBERED_RANKINGS:
+            if len(accept_encoding or b"") <= MAX_CACHED_RANKING_BYTES:
+                if len(self._rankings) >= RANKING_CACHE_SIZE:
                     self._rankings.clear()
                 self._rankings[accept_encoding] = ranking
         return ranking

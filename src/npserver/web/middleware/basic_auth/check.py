@@ -1,7 +1,7 @@
 """Basic authentication (RFC 7617): the check of a name and a password before a rule's handler.
 
 Checking a password is slow on purpose. It is done in a thread, once for each name and password that wait for it at the
-same time; good ones are remembered.
+same time, and accepted ones are cached.
 """
 
 from __future__ import annotations
