@@ -6,17 +6,22 @@ import argparse
 import resource
 import sys
 import time
+from dataclasses import replace
+from pathlib import Path
 
 from bench import material, report, results
 from bench.install import install
 from bench.machine import RUN, describe
 from bench.peers import ALL as PEERS
+from bench.peers import npserver_of
 from bench.results import LATEST, Outcome, Results, unlike
 from bench.trial import Contender, Figure, Trial, Workload
 from bench.workloads import ALL, GROUPS
 
 QUICK_S, QUICK_REPEATS = 1.0, 1
 SECONDS, REPEATS = 3.0, 5
+OTHER = "npserver of the other checkout"
+LOST = 0.97  # the least ratio to it: more lost is a loss
 
 
 def main() -> int:
@@ -33,15 +38,18 @@ def main() -> int:
         report.write(before or Results(describe(), {}))
         return 0
     chosen = _chosen(options)
+    if options.against:
+        PEERS[OTHER] = npserver_of(options.against.absolute(), OTHER)
+        chosen = [_against(workload) for workload in chosen]
     _allow_files()
     install({contender.peer for workload in chosen for contender in workload.contenders.values()})
     material.prepare()
     found = _run(chosen, options)
-    if before is not None:
+    if before is not None and not options.against:
         worse = results.losses(ALL, before, found)
         print("\n".join(["", "a tenth worse than the last results:", *worse]) if worse else "\nnothing lost a tenth")
-    if options.quick or options.peers:
-        path = RUN / "quick.json"
+    if options.quick or options.peers or options.against:
+        path = RUN / ("against.json" if options.against else "quick.json")
         found.save(path)
     else:
         path = LATEST
@@ -60,6 +68,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--repeat", type=int, help=f"repetitions, default {REPEATS}")
     parser.add_argument("--seconds", type=float, help=f"of load each time, default {SECONDS:g}")
     parser.add_argument("--peers", help="only these contenders, comma-separated; nothing is recorded")
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="the only peer: npserver of another checkout")
     parser.add_argument("--report", action="store_true", help="write docs/benchmarks.md from the last results")
     options = parser.parse_args()
     options.repeat = options.repeat or (QUICK_REPEATS if options.quick else REPEATS)
@@ -73,6 +82,14 @@ def _chosen(options: argparse.Namespace) -> list[Workload]:
     if not chosen:
         sys.exit(f"no workload is called {' '.join(names)}; --list shows them all")
     return chosen
+
+
+def _against(workload: Workload) -> Workload:
+    """Return the workload with the npserver of another checkout as the only peer, under the same config."""
+    first, contender = next(iter(workload.contenders.items()))
+    return replace(
+        workload, contenders={first: contender, OTHER: replace(contender, peer=OTHER)}, targets={OTHER: LOST}
+    )
 
 
 def _run(chosen: list[Workload], options: argparse.Namespace) -> Results:

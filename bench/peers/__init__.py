@@ -26,10 +26,11 @@ class Peer:
     version_pattern: str
     package: str = ""  # Debian's, or for Python packages `pip:name`
     environment: dict[str, str] = field(default_factory=dict)
+    folder: str = ""  # of its configs; default: its name
 
     def config(self, role: str) -> Path | None:
         """Return the config for a role; None if the peer cannot do it."""
-        return next(iter(sorted((FOLDER / self.name).glob(f"{role}.*"))), None)
+        return next(iter(sorted((FOLDER / (self.folder or self.name)).glob(f"{role}.*"))), None)
 
     def version(self) -> str:
         """Return the version installed, "" if the peer is not."""
@@ -37,19 +38,33 @@ class Peer:
 
 
 _BIN = str(PEERS / "bin")
-_NPSERVER = [PYTHON, "-P", "-s", "-S", str(ROOT / "src" / "npserver" / "__main__.py")]  # as the launcher starts it
 _NUMBER = r"(\d+\.\d+(?:\.\d+)?)"
+
+
+def npserver_of(checkout: Path, name: str) -> Peer:
+    """Return the npserver of a checkout, with the configs and the Python packages of this one."""
+    command = [
+        PYTHON,
+        "-P",
+        "-s",
+        "-S",
+        str(checkout / "src" / "npserver" / "__main__.py"),
+    ]  # as the launcher starts it
+    environment = {"PYTHONPATH": f"{checkout / 'src'}:{sysconfig.get_path('purelib')}"}
+    return Peer(
+        name,
+        [*command, "-config", "@config@"],
+        [*command, "-version"],
+        _NUMBER,
+        environment=environment,
+        folder="npserver",
+    )
+
 
 ALL = {
     peer.name: peer
     for peer in (
-        Peer(
-            "npserver",
-            [*_NPSERVER, "-config", "@config@"],
-            [*_NPSERVER, "-version"],
-            _NUMBER,
-            environment={"PYTHONPATH": f"{ROOT / 'src'}:{sysconfig.get_path('purelib')}"},
-        ),
+        npserver_of(ROOT, "npserver"),
         Peer(
             "nginx",
             ["nginx", "-p", "@directory@", "-e", "error.log", "-c", "@config@"],

@@ -40,6 +40,14 @@ WORKLOADS = (
         PEERS | CACHED | ASGI, {"nginx": 1.5},
         note="granian and uvicorn answer from memory through the least ASGI application; they are here for scale.",
     ),
+    *(
+        Workload(
+            f"static-small-{key}", f"1 KB file, keep-alive, by a rule with {what}", REQUESTS,
+            lambda trial: trial.loaded(lambda seconds: wrk(trial.url("/small.html"), seconds)),
+            {name: Contender(name, f"static-{key}") for name in ("npserver", "nginx")}, {"nginx": 1.5},
+        )
+        for key, what in {"headers": "`response_headers`", "allow": "`allow`"}.items()
+    ),
     Workload(
         "static-varied", "1,000 files of 1-20 KB by popularity; user agents, cookies, Accept-Encoding vary", REQUESTS,
         lambda trial: trial.loaded(
