@@ -20,7 +20,7 @@ from bench.workloads import ALL, GROUPS
 
 QUICK_S, QUICK_REPEATS = 1.0, 1
 SECONDS, REPEATS = 3.0, 5
-OTHER = "npserver of the other checkout"
+OTHER = "other checkout"
 LOST = 0.97  # the least ratio to it: more lost is a loss
 
 
