@@ -87,9 +87,8 @@ def _chosen(options: argparse.Namespace) -> list[Workload]:
 def _against(workload: Workload) -> Workload:
     """Return the workload with the npserver of another checkout as the only peer, under the same config."""
     first, contender = next(iter(workload.contenders.items()))
-    return replace(
-        workload, contenders={first: contender, OTHER: replace(contender, peer=OTHER)}, targets={OTHER: LOST}
-    )
+    contenders = {first: contender, OTHER: replace(contender, peer=OTHER)}
+    return replace(workload, contenders=contenders, targets={OTHER: LOST})
 
 
 def _run(chosen: list[Workload], options: argparse.Namespace) -> Results:

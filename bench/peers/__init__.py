@@ -43,13 +43,8 @@ _NUMBER = r"(\d+\.\d+(?:\.\d+)?)"
 
 def npserver_of(checkout: Path, name: str) -> Peer:
     """Return the npserver of a checkout, with the configs and the Python packages of this one."""
-    command = [
-        PYTHON,
-        "-P",
-        "-s",
-        "-S",
-        str(checkout / "src" / "npserver" / "__main__.py"),
-    ]  # as the launcher starts it
+    program = str(checkout / "src" / "npserver" / "__main__.py")
+    command = [PYTHON, "-P", "-s", "-S", program]  # as the launcher starts it
     environment = {"PYTHONPATH": f"{checkout / 'src'}:{sysconfig.get_path('purelib')}"}
     return Peer(
         name,
