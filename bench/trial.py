@@ -62,7 +62,7 @@ class Workload:
     note: str = ""
 
     def ratio(self, ours: float, theirs: float) -> float:
-        """How many times better ours is."""
+        """Return our figure as a multiple of theirs: above 1 ours is better."""
         if not ours or not theirs:
             return 0.0
         return theirs / ours if self.is_less_better else ours / theirs

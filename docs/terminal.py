@@ -1,4 +1,4 @@
-"""What a terminal showed, as an SVG picture: text with ANSI colours in, a window out."""
+"""Draws the output of a terminal, text with ANSI colours, as an SVG picture of a window."""
 
 from __future__ import annotations
 

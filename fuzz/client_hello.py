@@ -13,7 +13,7 @@ from npserver.tls.client_hello import ClientHello, HelloError, HelloReader
 
 
 def hello(name: str | None, *protocols: str) -> bytes:
-    """What OpenSSL sends."""
+    """Return the ClientHello that OpenSSL sends."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -12,7 +12,7 @@ from typing import Protocol
 
 Network = IPv4Network | IPv6Network
 
-MAX_CACHED_ADDRESSES = 4096  # look-ups kept; clients come back long before so many others have come
+MAX_CACHED_ADDRESSES = 4096  # look-ups kept; most clients come back before this many others have come
 
 
 def parse_network(text: str) -> Network:

@@ -26,7 +26,7 @@ TURN = 256  # messages relayed before other connections get their turn
 
 
 class SessionOwner(Protocol):
-    """What a target connection needs of its datagram session."""
+    """A datagram session as its target connection sees it."""
 
     session: Session
     #: Sends a datagram of the client to the target; the connection replaces it once it is open.

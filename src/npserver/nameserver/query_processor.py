@@ -21,7 +21,7 @@ from npserver.nameserver.response_rate_limit import RateLimiter, Verdict
 
 
 class Action(Enum):
-    """What the front must do for a query that a single reply from the zones does not answer."""
+    """A task for the front, for a query that a single reply from the zones does not answer."""
 
     RECURSE = "recurse"  # ask the resolvers of `dns_forward`
     TRANSFER = "transfer"  # send the whole zone (AXFR)

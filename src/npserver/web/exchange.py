@@ -93,11 +93,11 @@ class Exchange(Protocol):
 
     @property
     def peer_ip(self) -> str:
-        """Who the connection is from."""
+        """The address of the connection's other end, which may be a proxy; `client_ip` is the client's."""
 
     @property
     def scheme(self) -> str:
-        """What the client speaks to us: "http" or "https"."""
+        """The scheme of the connection: "http" or "https"."""
 
     @property
     def local(self) -> tuple[str, int]:
@@ -206,7 +206,7 @@ class ResponseFilter:
     def start(self, head: ResponseStart) -> bool:
         """Look at the response's head and change it. Return whether the body is to pass through `data` and `end`.
 
-        Set `head.length` to None if the body's length changes; for a whole answer the server measures the body anew.
+        Set `head.length` to None if the body's length changes; for a whole answer the server measures the body again.
         """
         return False
 

@@ -329,7 +329,7 @@ class Http2Connection(ClientConnection):
 
 
 class Allowance:
-    """A rate limit: so many per minute, up to a minute's worth saved up."""
+    """A rate limit: a number per minute, of which a full minute's can be saved up."""
 
     __slots__ = ("_left", "_limit", "_seen_s")
 
