@@ -148,7 +148,7 @@ class TestFailOver:
                 first = stage.proxy.upstream.targets[0]
                 row = stage.context.row
                 row.publish()
-                assert row.slots[row.slot(f"upstream.app.{first.uri}.requests")] == 1  # and is then left alone
+                assert row.slots[row.slot(f"upstream.app.{first.uri}.requests")] == 1  # and is then marked down
                 assert origin.seen.count(b"hello") == 4
 
     async def test_no_target_left_is_a_503_with_retry_after(self, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,6 +1,7 @@
-"""Ways to choose one of several targets. `upstream.group` gives only the targets that may be used now.
+"""Load-balancing methods: each chooses one of several targets.
 
-A balancer lives in one worker. What must hold over all workers (loads) comes from the candidates themselves.
+Each worker has balancers of its own. `upstream.group` passes them only the targets that may be used now; the load of a
+target counts all workers.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ _MASK = (1 << 64) - 1
 
 
 class Candidate(Protocol):
-    """A target that may be used now."""
+    """A target as balancers see it: `upstream.target.Target`."""
 
     @property
     def identity(self) -> str:
-        """What tells it from the others, the same after a restart."""
+        """A text that no other target has, and that stays the same after a restart."""
 
     @property
     def hash_seed(self) -> int:
@@ -26,25 +27,28 @@ class Candidate(Protocol):
 
     @property
     def effective_weight(self) -> float:
-        """Its present weight, above 0: less than the configured one while it is eased in."""
+        """The current weight, above 0: less than the configured one during a slow start."""
 
     @property
     def load(self) -> int:
-        """Connections and requests in flight over all workers."""
+        """The number of active connections and requests over all workers."""
 
 
 C = TypeVar("C", bound=Candidate)
 
 
 class Balancer(Protocol):
-    """Chooses. `key` is what stays together on one target: the client's address or the connection."""
+    """A load-balancing method."""
 
     def choose(self, candidates: Sequence[C], key: bytes) -> C:
-        """Choose one of `candidates`, of which there is at least one."""
+        """Return one of `candidates`, which are not empty.
+
+        `key` stands for the client or its connection; methods that hash choose the same target for the same key.
+        """
 
 
 class RoundRobin:
-    """Each in turn, the heavier more often but evenly spread (nginx's smooth weighted round-robin)."""
+    """Smooth weighted round-robin, as in nginx: targets of greater weight come more often, spread evenly."""
 
     __slots__ = ("_credit",)
 
@@ -52,7 +56,7 @@ class RoundRobin:
         self._credit: dict[str, float] = {}
 
     def choose(self, candidates: Sequence[C], key: bytes) -> C:
-        """Give everyone credit by weight, choose the richest, who pays for all."""
+        """Add its weight to the credit of each candidate, and take the sum from the one with the most credit."""
         credit = self._credit
         total = 0.0
         best = candidates[0]
@@ -68,7 +72,7 @@ class RoundRobin:
 
 
 class Random:
-    """By chance, in proportion to the weights."""
+    """Random choice, in proportion to the weights."""
 
     __slots__ = ("_random",)
 
@@ -76,7 +80,7 @@ class Random:
         self._random = random
 
     def choose(self, candidates: Sequence[C], key: bytes) -> C:
-        """Throw a dart at the weights laid side by side."""
+        """Return the candidate at a random point of the sum of all weights."""
         point = self._random() * sum([one.effective_weight for one in candidates])
         for one in candidates:
             point -= one.effective_weight
@@ -86,7 +90,7 @@ class Random:
 
 
 class LeastLoad:
-    """The one with the fewest in flight for its weight; equals take turns."""
+    """Fewest active connections and requests relative to the weight; targets of equal load take turns."""
 
     __slots__ = ("_turns",)
 
@@ -94,7 +98,7 @@ class LeastLoad:
         self._turns = RoundRobin()
 
     def choose(self, candidates: Sequence[C], key: bytes) -> C:
-        """Look at all of them."""
+        """Return a candidate of the least load relative to its weight."""
         loads = [one.load / one.effective_weight for one in candidates]
         least = min(loads)
         equals = [one for one, load in zip(candidates, loads, strict=True) if load == least]
@@ -102,7 +106,10 @@ class LeastLoad:
 
 
 class TwoChoices:
-    """The less loaded of two taken by chance: nearly as even as looking at all, with no herd running to one."""
+    """The power of two choices: the less loaded of two random targets.
+
+    Loads become nearly as even as with `LeastLoad`, and many clients at once do not all choose the same target.
+    """
 
     __slots__ = ("_random",)
 
@@ -110,32 +117,32 @@ class TwoChoices:
         self._random = random
 
     def choose(self, candidates: Sequence[C], key: bytes) -> C:
-        """Take two different ones by weight, then the one with less load for its weight."""
-        dart = Random(self._random)
-        first = dart.choose(candidates, key)
+        """Draw two different candidates by weight, and return the one of less load relative to its weight."""
+        draw = Random(self._random)
+        first = draw.choose(candidates, key)
         others = [one for one in candidates if one is not first]
         if not others:
             return first
-        second = dart.choose(others, key)
+        second = draw.choose(others, key)
         return second if second.load / second.effective_weight < first.load / first.effective_weight else first
 
 
 class RendezvousHash:
-    """Always the same target for the same key, by weighted rendezvous hashing.
+    """Weighted rendezvous hashing: always the same target for the same key.
 
-    Each target draws a number from the key and its own identity, and the highest wins: so losing a target moves only
-    its own keys, and its return brings back only them.
+    Each target has a score, computed from the key and the target's identity, and the highest score wins. When a target
+    is lost, only its own keys move to others; when it returns, only these move back.
     """
 
     __slots__ = ()
 
     def choose(self, candidates: Sequence[C], key: bytes) -> C:
-        """Let them draw."""
-        drawn = int.from_bytes(blake2b(key, digest_size=8).digest(), "little")
+        """Return the candidate with the highest score for `key`."""
+        key_hash = int.from_bytes(blake2b(key, digest_size=8).digest(), "little")
         best = candidates[0]
         best_score = -1.0
         for one in candidates:
-            mixed = ((drawn ^ one.hash_seed) * 0xBF58476D1CE4E5B9) & _MASK  # the finalizer of splitmix64
+            mixed = ((key_hash ^ one.hash_seed) * 0xBF58476D1CE4E5B9) & _MASK  # the finalizer of splitmix64
             mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _MASK
             mixed ^= mixed >> 31
             score = -one.effective_weight / log((mixed + 0.5) / 2**64) if mixed < _MASK else float("inf")
@@ -145,12 +152,12 @@ class RendezvousHash:
 
 
 def hash_seed(identity: str) -> int:
-    """The number that `RendezvousHash` mixes with keys."""
+    """Return the 64-bit number of a target that `RendezvousHash` combines with the hash of a key."""
     return int.from_bytes(blake2b(identity.encode(), digest_size=8, person=b"target").digest(), "little")
 
 
 def make_balancer(name: str, random: Callable[[], float]) -> Balancer:
-    """Make the balancer that the config calls `name`. Raises: KeyError."""
+    """Return a new balancer for a value of `balance`. Raises: KeyError."""
     makers: dict[str, Callable[[], Balancer]] = {
         "round-robin": RoundRobin,
         "random": lambda: Random(random),

@@ -1,4 +1,4 @@
-"""Compiles `upstreams` and the targets that rules name themselves."""
+"""Compiles the config section `upstreams`, and the targets whose addresses stand in rules."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _compile_all(compilation: Compilation) -> dict[str, Upstream]:
     return compiled
 
 
-#: All named upstreams; those with errors are left out.
+#: The upstreams of the config by name, without those that have no valid target.
 UPSTREAMS = PerCompilation(_compile_all)
 
 
@@ -45,7 +45,7 @@ def find_upstream(compilation: Compilation, path: Path, address: Address) -> Ups
     if address.host in upstreams:
         return upstreams[address.host]
     configured = compilation.config.upstreams
-    if address.host not in configured:  # a configured one is missing because of errors, which are reported already
+    if address.host not in configured:  # a configured one is missing because of errors that are reported already
         close = get_close_matches(address.host, configured, 1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         compilation.report.error(path, f"unknown upstream {clip(address.host)}{hint}")
@@ -61,7 +61,10 @@ def single_target(
     send_proxy: Literal["v1", "v2"] | None = None,
     connect_timeout_s: float = 5.0,
 ) -> Upstream | None:
-    """Return an upstream of the one target that a rule names; equal ones share state and pool."""
+    """Return an upstream of the one target whose address stands in a rule; None, with an error in the report, if bad.
+
+    Upstreams of the same target share its load and its state, and with equal TLS settings its pool.
+    """
     report, context = compilation.report, compilation.context
     try:
         address = parse_target(uri) if isinstance(uri, str) else uri
@@ -79,7 +82,7 @@ def single_target(
 
 
 def with_tls(compilation: Compilation, path: Path, upstream: Upstream, tls: UpstreamTls) -> Upstream:
-    """Return the same upstream with other TLS settings towards its targets, hence with pools of its own."""
+    """Return the upstream with the TLS settings of a rule; its connections are in pools of their own."""
     client_tls = _ClientTls(compilation, path, tls)
     targets = []
     for target in upstream.targets:
@@ -106,7 +109,7 @@ def _compile(compilation: Compilation, path: Path, name: str, config: UpstreamSe
     # the only target is never marked down
     retry_timeout_s = float(config.retry_timeout_seconds) if len(config.targets) > 1 else 0.0
     if not config.targets:
-        report.error((*path, "targets"), f"upstream {name!r} has no targets")
+        report.error((*path, "targets"), f"upstream {clip(name)} has no targets")
     for index, entry in enumerate(config.targets):
         one = entry if isinstance(entry, TargetSection) else TargetSection(uri=entry)
         place = (*path, "targets", index)
@@ -119,22 +122,22 @@ def _compile(compilation: Compilation, path: Path, name: str, config: UpstreamSe
             report.error(place, f"a target must be an address, not another upstream: {clip(one.uri)}")
             continue
         if address.path not in ("", "/") and not address.is_unix:
-            report.error(place, f"a target of an upstream has no path, got {clip(address.path)}; give it to proxy_pass")
+            report.error(place, f"a target of an upstream has no path, got {clip(address.path)}: move it to proxy_pass")
         one_settings = client_tls.settings(address, one)
         is_checked = config.health_check is not None
         target = Target(context, name, replace(one_settings, is_checked=is_checked, retry_timeout_s=retry_timeout_s))
         if target.uri in seen:
-            report.error(place, f"target {target.uri} is named twice")
+            report.error(place, f"duplicate target {clip(target.uri)}")
             continue
         seen.add(target.uri)
         schemes[address.scheme] = None
         targets.append(target)
-    if not _may_mix(schemes):
-        report.error((*path, "targets"), f"targets of one upstream must speak the same, got {', '.join(schemes)}")
+    if not _are_compatible(schemes):
+        report.error((*path, "targets"), f"an upstream cannot mix HTTP targets with others, got {', '.join(schemes)}")
     if not targets:
         return None
     if not any(target.settings.weight and not target.settings.backup for target in targets):
-        report.warn((*path, "targets"), f"upstream {name!r} has only backup targets or targets of weight 0")
+        report.warn((*path, "targets"), f"upstream {clip(name)} has only targets that are a backup or have weight 0")
     settings = UpstreamSettings(
         name=name,
         balance=config.balance,
@@ -156,18 +159,19 @@ def _compile(compilation: Compilation, path: Path, name: str, config: UpstreamSe
     return upstream
 
 
-def _may_mix(schemes: dict[str, None]) -> bool:
+def _are_compatible(schemes: dict[str, None]) -> bool:
+    """Return whether targets with these schemes can serve the same rules."""
     return _HTTP_TARGETS.issuperset(schemes) or _RELAYED_TARGETS.issuperset(schemes)
 
 
 def _check_health_check(report: Report, path: Path, check: HealthCheck, schemes: dict[str, None]) -> bool:
-    """Return whether the checks can be made; what is wrong with them stands in the report."""
+    """Report errors of a health check. Return whether it can be compiled in spite of them."""
     place = (*path, "health_check")
     if not schemes_reaching(DATAGRAMS).isdisjoint(schemes):
         if check.port is None:
-            report.error(place, "datagram targets can only be checked over TCP at another `port`")
+            report.error(place, "health checks of datagram targets connect over TCP and require 'port'")
     elif check.type == "http" and not _HTTP_TARGETS.issuperset(schemes):
-        report.error((*place, "type"), "an http check needs http, https or unix targets")
+        report.error((*place, "type"), "checks of type 'http' require http, https or unix targets")
     if not check.interval:
         report.error((*place, "interval"), "must be above 0")
     try:
@@ -181,7 +185,7 @@ def _check_health_check(report: Report, path: Path, check: HealthCheck, schemes:
 
 
 class _ClientTls:
-    """TLS towards targets that share one `tls` section. The context is made for the first target that needs it."""
+    """One `tls` section of an upstream or rule. Its SSL context is made for the first TLS target and shared by all."""
 
     def __init__(self, compilation: Compilation, path: Path, config: UpstreamTls) -> None:
         self._compilation = compilation
@@ -191,9 +195,9 @@ class _ClientTls:
         self._is_made = False
 
     def settings(self, address: Address, config: TargetSection) -> TargetSettings:
-        """Return the settings of a target."""
-        if address.is_tls and config.send_proxy is not None and address.scheme == "https":
-            message = f"send_proxy needs an http target, the header would come inside TLS: {clip(str(address))}"
+        """Return the settings of a target, with TLS if its scheme asks for it."""
+        if config.send_proxy is not None and address.scheme == "https":
+            message = f"'send_proxy' cannot be used with https targets, got {clip(str(address))}"
             self._compilation.report.error((*self._path[:-1], "targets"), message)
         plain = TargetSettings(address, config.weight, config.backup, config.max_connections, config.send_proxy)
         if not address.is_tls:
@@ -207,7 +211,7 @@ class _ClientTls:
         return replace(plain, tls=self._context, server_name=server_name, tls_identity=self._identity(server_name))
 
     def _identity(self, server_name: str) -> str:
-        """Return a text that is equal for equal TLS settings: their keys, and the state of the files they name."""
+        """Return a text that differs for different TLS settings, and for changed contents of the files they name."""
         config, document = self._config, self._compilation.document
         files = CERTIFICATES.of(self._compilation.context).files
         named = [document.resolve(name) for name in (config.ca, config.cert, config.key) if name]

@@ -1,4 +1,4 @@
-"""The keys of `upstreams`: groups of targets, their health checks, how TLS is spoken to them."""
+"""The config section `upstreams`: groups of targets, their health checks, and TLS towards them."""
 
 from __future__ import annotations
 

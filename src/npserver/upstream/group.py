@@ -1,4 +1,7 @@
-"""Upstreams: groups of targets that share the traffic. Made by `upstream.compile`; for the proxy, forwards and DNS."""
+"""Upstreams: groups of targets that share the traffic.
+
+Made by `upstream.compile`, and used by proxy rules, forward rules, and DNS policies with `upstream://` addresses.
+"""
 
 from __future__ import annotations
 
@@ -19,19 +22,19 @@ if TYPE_CHECKING:
     from npserver.runtime.context import Context
     from npserver.upstream.config import HealthCheck, Sticky
 
-#: With no target left but some that only failed to connect, each of them is tried again so long after its failure: an
-#: application that was restarted is back in a second, not after `retry_timeout_seconds`.
+#: If no target is available, each target that only failed to connect is tried again this long after its failure: an
+#: application that was restarted is reachable after a second, not only after `retry_timeout_seconds`.
 PROBE_AFTER_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamSettings:
-    """An upstream as the config has it; seconds."""
+    """The settings of an upstream. Times are in seconds."""
 
     name: str
     balance: str = "round-robin"
     connect_timeout_s: float = 5.0
-    connect_key: str = ""  # the config key of that timeout, for the log
+    connect_key: str = ""  # the config key of `connect_timeout_s`, for the log
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     slow_start_s: float = 0.0
     keepalive: bool = True
@@ -42,7 +45,7 @@ class UpstreamSettings:
 
 
 class Upstream:
-    """A named group of targets, or a single target that a rule names itself."""
+    """A named group of targets, or the single target whose address stands in a rule."""
 
     def __init__(self, context: Context, settings: UpstreamSettings, targets: tuple[Target, ...]) -> None:
         self.context = context
@@ -56,7 +59,7 @@ class Upstream:
         self._primary = tuple(one for one in targets if not one.settings.backup and one.settings.weight)
         self._backup = tuple(one for one in targets if one.settings.backup and one.settings.weight)
         self._single = targets[0] if len(targets) == 1 else None
-        #: The target that every request goes to, if there is nothing to choose and nothing to look up.
+        #: The target of all requests, if it is the only one and has neither health checks nor `max_connections`.
         self.only_target: Target | None = None
         if self._single and not self._single.settings.is_checked and not self._single.max_connections:
             self.only_target = self._single
@@ -66,11 +69,14 @@ class Upstream:
         return f"<Upstream {self.name} {self.settings.balance} targets={len(self.targets)}>"
 
     def with_settings(self, **changes: Any) -> Upstream:
-        """The same targets under other `UpstreamSettings`: for what a rule overrides."""
+        """Return an upstream of the same targets with some `UpstreamSettings` changed, as a rule overrides them."""
         return Upstream(self.context, replace(self.settings, **changes), self.targets) if changes else self
 
     def pick(self, client_ip: str, connection_id: int, tried: Container[Target] = ()) -> Target | None:
-        """Choose a target that is well, not full and not in `tried`; None if there is none. Reserves nothing."""
+        """Return a target that is up, below its `max_connections` and not in `tried`; None if there is none.
+
+        The caller counts the request with `Target.acquire`.
+        """
         single = self._single
         if single is not None:
             return single if self._is_usable(single, tried) else None
@@ -88,21 +94,21 @@ class Upstream:
         return self._balancer.choose(usable, key)
 
     def pick_sticky(self, cookie: bytes) -> Target | None:
-        """The target that a sticky cookie's value names, if it can be used."""
+        """Return the target that the value of a sticky cookie names; None if it is unknown or cannot be used."""
         target = self._by_cookie.get(cookie)
         if target is None or target.state.down_until > self._time() or not self._is_usable(target, ()):
             return None
         return target
 
     def retry_after_s(self) -> int:
-        """When a client that got no target might try again, in whole seconds."""
+        """Return the Retry-After of a 503 response: whole seconds until a target may be available again."""
         check = self.settings.health_check
         if check and all(one.health is Health.DOWN for one in self.targets):
             return max(1, ceil(check.interval))
         return max(1, ceil(PROBE_AFTER_S))
 
     def healthy_addresses(self) -> list[str]:
-        """The IP addresses of the targets that are well, those of names as last resolved; for DNS answers."""
+        """Return the IP addresses of all targets that are up, for DNS answers. Host names count as last resolved."""
         now = self._time()
         resolver = RESOLVER.of(self.context)
         addresses: list[str] = []
@@ -119,7 +125,7 @@ class Upstream:
         return not target.max_connections or not target.is_full()
 
     def _probe(self, now: float, tried: Container[Target]) -> Target | None:
-        """Of those left alone after a failure, the one that has had the most time to recover."""
+        """Return the target whose failed connection is the longest ago, if that is `PROBE_AFTER_S` or more."""
         waiting = [
             one
             for one in self._primary or self._backup
@@ -128,7 +134,7 @@ class Upstream:
         return min(waiting, key=lambda one: one.state.failed_at, default=None)
 
     def _apply_slow_start(self, targets: list[Target], now: float) -> None:
-        """Ease in the targets that came back a short while ago."""
+        """Reduce the weights of targets that became available again less than `slow_start` ago."""
         for one in targets:
             since = now - max(
                 one.state.recovered_at, one.controller_slots[one.health_since_slot] / 1000 or float("-inf")

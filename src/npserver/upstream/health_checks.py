@@ -1,7 +1,7 @@
-"""Active health checks of an upstream, run once per server by the controller. What they say stands on the scoreboard.
+"""Active health checks of an upstream. They run in the controller only, and write the results to the scoreboard.
 
-A target's first check decides alone and comes at once; after that `rise` and `fall` results in a row change its state.
-Each change is logged once, with the reason.
+The first check of a target is made within a second, and decides alone; after it, `rise` good or `fall` bad results in a
+row change the target's health. Each change is logged once, with the reason.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("npserver.upstream")
 
-MAX_BODY_BYTES = 64 << 10  # of an answer looked at
-JITTER = 0.1  # of the interval, so that checks of many servers do not fall together
+MAX_BODY_BYTES = 64 << 10  # part of a response body that is searched for `expect.body`
+JITTER = 0.1  # part of the interval by which a pause varies, so that the checks of many servers do not coincide
 _CHECK = ClientSettings(pool_size=0)
 
 
 class HealthChecks:
-    """The checks of all targets of one upstream; a `runtime.front.Service`."""
+    """The health checks of all targets of one upstream; a `runtime.front.Service`."""
 
     __slots__ = ("_check", "_context", "_is_http", "_statuses", "_text", "_upstream")
 
@@ -51,13 +51,13 @@ class HealthChecks:
         return f"<HealthChecks {self._upstream.name}>"
 
     async def run(self) -> None:
-        """Check until cancelled."""
+        """Check all targets until cancelled."""
         targets = self._upstream.targets
         async with asyncio.TaskGroup() as group:
             for index, target in enumerate(targets):
-                group.create_task(self._watch(target, min(self._check.interval, 1.0) * index / len(targets)))
+                group.create_task(self._check_repeatedly(target, min(self._check.interval, 1.0) * index / len(targets)))
 
-    async def _watch(self, target: Target, delay_s: float) -> None:
+    async def _check_repeatedly(self, target: Target, delay_s: float) -> None:
         track = HealthTrack(self._check.rise, self._check.fall, target.health)
         await asyncio.sleep(delay_s)
         while True:
@@ -66,12 +66,12 @@ class HealthChecks:
             await asyncio.sleep(self._check.interval * random.uniform(1 - JITTER, 1 + JITTER))
 
     async def check(self, target: Target) -> str:
-        """Check a target once. Gives what is wrong, or nothing."""
+        """Check a target once. Return the reason why it failed the check, or an empty text."""
         try:
             async with asyncio.timeout(self._check.timeout):
                 return await (self._request(target) if self._is_http else self._connect(target))
         except TimeoutError:
-            return f"no answer within {self._check.timeout:g} s (health_check.timeout)"
+            return f"no response within {self._check.timeout:g} s (health_check.timeout)"
         except UpstreamError as error:
             return str(error)
 
@@ -115,15 +115,15 @@ class HealthChecks:
             tls=target.tls,
             server_name=target.server_name,
         )
-        answer = _CheckResponse(self._context.loop)
+        response = _CheckResponse(self._context.loop)
         head = (
             f"GET {self._check.path} HTTP/1.1\r\nHost: {self._check.host or target.authority}\r\n"
             "User-Agent: npserver-health\r\nAccept: */*\r\nConnection: close\r\n\r\n"
         )
-        client.begin(answer, _CHECK, is_head=False, has_body=False)
+        client.begin(response, _CHECK, is_head=False, has_body=False)
         client.write(head.encode("latin-1"))
         try:
-            status, body = await answer.done
+            status, body = await response.done
         finally:
             client.abandon()
         if status not in self._statuses:
@@ -134,7 +134,7 @@ class HealthChecks:
 
 
 class _CheckResponse:
-    """Collects an answer."""
+    """A response sink that collects the status and body for one check."""
 
     __slots__ = ("_body", "_status", "done")
 
@@ -144,40 +144,40 @@ class _CheckResponse:
         self._body = b""
 
     def response_interim(self, head: ResponseHead) -> None:
-        """Wait for the real one."""
+        """Ignore a 1xx response."""
 
     def response_whole(self, head: ResponseHead, body: bytes) -> None:
-        """All of it."""
+        """Complete the check with a response that arrived in one read."""
         self._complete(head.status, body)
 
     def response_start(self, head: ResponseHead) -> None:
-        """Its head."""
+        """Store the status; the body follows."""
         self._status = head.status
 
     def response_data(self, data: bytes) -> None:
-        """A piece of its body."""
+        """Collect the next data of the body, up to `MAX_BODY_BYTES`."""
         self._body += data
         if len(self._body) >= MAX_BODY_BYTES:
             self._complete(self._status, self._body)
 
     def response_end(self, trailers: bytes) -> None:
-        """Its end."""
+        """Complete the check with the status and the collected body."""
         self._complete(self._status, self._body)
 
     def response_switch(self, head: ResponseHead, early: bytes) -> None:
-        """Nobody asked for that."""
+        """Complete the check with a 101 response, which the request did not ask for."""
         self._complete(head.status, b"")
 
     def response_lost(self, error: UpstreamError) -> None:
-        """There is none."""
+        """Make the check fail with the error."""
         with suppress(asyncio.InvalidStateError):
             self.done.set_exception(error)
 
     def request_pause(self) -> None:
-        """There is no body to hold back."""
+        """Do nothing: the request has no body."""
 
     def request_resume(self) -> None:
-        """Nor to go on with."""
+        """Do nothing: the request has no body."""
 
     def _complete(self, status: int, body: bytes) -> None:
         if not self.done.done():

@@ -1,11 +1,11 @@
-"""One connection to an upstream that speaks HTTP/1.1 (RFC 9112): a request out, its answer in, then the pool.
+"""The HTTP/1.1 client for upstreams (RFC 9112): a connection that sends one request at a time and reads its response.
 
-Made by `web.handlers.proxy.call` and `upstream.health_checks` through the dialer; told what to do by `begin`, `write`,
-`end`. It tells the `ResponseSink` of the request in progress what comes. It never asks for a task, a future or a timer:
-deadlines are the sweeper's.
+Used by `web.handlers.proxy.call` and `upstream.health_checks`. They drive it with `begin`, `write` and `end`, or with
+`send_request`; it reports the response to the request's `ResponseSink`. It creates no tasks, futures or timers: the
+deadline sweeper enforces its timeouts.
 
-A connection goes back to its pool only if request and answer were complete, nothing followed the answer and both sides
-want to keep it. It is back before the sink hears of the answer's end, so that the next request finds it.
+A connection returns to its pool if request and response are complete, no data follows the response, and both sides keep
+the connection alive. It returns before the sink is notified, so that the next request can use it.
 """
 
 from __future__ import annotations
@@ -29,20 +29,22 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("npserver.upstream")
 
-MAX_INTERIM = 32  # 1xx answers before the real one
+MAX_INTERIM = 32  # 1xx responses before the final one
 
 
 class HttpClient(asyncio.Protocol):
     """A connection to a target."""
 
     # The connection
-    # state, deadline   what goes on, and until when; watched by the sweeper
-    # requests          how many have been begun
+    # state, deadline    its state, and when the timeout of that state ends; checked by the sweeper
+    # requests           the number of requests so far, the current one included
     # The request
-    # is_request_done   all of it has been written
-    # is_answered       a byte of the answer has come
-    # The answer
-    # _head, _framing, _remaining, _decoder, _buffer
+    # is_request_done    whether all of it has been written
+    # The response
+    # is_answered        whether its first data has arrived
+    # _buffer, _scanned  an incomplete head, and how much of it has been searched for the end
+    # _head, _framing    the head of the response whose body is being read
+    # _remaining         the bytes of that body to come, if it has a Content-Length
 
     __slots__ = (
         "_buffer", "_context", "_decoder", "_framing", "_head", "_interim", "_is_head_request", "_is_reading",
@@ -56,7 +58,7 @@ class HttpClient(asyncio.Protocol):
         self._sweeper = context.sweeper
         self.target = target
         self.settings = settings
-        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set before anything else is called
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set by `connection_made`
         self.state = IDLE
         self.deadline = NEVER
         self.requests = 0
@@ -78,8 +80,7 @@ class HttpClient(asyncio.Protocol):
     # ── called by the owner ──
 
     def begin(self, sink: ResponseSink, settings: ClientSettings, *, is_head: bool, has_body: bool) -> None:
-        """Begin a request. A `write` with its head follows; with a body, more of them and `end`. `is_head`: the method
-        is HEAD."""
+        """Begin a request: `write` of its head follows, and of its body, if any, with `end`. `is_head`: by HEAD."""
         self._sink = sink
         self.settings = settings
         self.state = AWAITING_HEAD
@@ -95,7 +96,7 @@ class HttpClient(asyncio.Protocol):
             self.deadline = self._sweeper.now + settings.response_timeout_s + PERIOD_S
 
     def send_request(self, sink: ResponseSink, settings: ClientSettings, head: bytes) -> None:
-        """Begin a request of which the head is all, with a method that is not HEAD, and write it."""
+        """Send a request that has no body and whose method is not HEAD: `begin` and `write` in one call."""
         # hot: proxy-small
         self._sink, self.settings, self.state = sink, settings, AWAITING_HEAD  # what `begin` does, written out
         self.requests += 1
@@ -107,7 +108,7 @@ class HttpClient(asyncio.Protocol):
         write(head)
 
     def end(self, data: bytes = b"") -> None:
-        """The request's body is complete, with this last piece."""
+        """Complete the request's body, with this last data."""
         if data:
             self.write(data)
         self.is_request_done = True
@@ -115,21 +116,21 @@ class HttpClient(asyncio.Protocol):
             self.deadline = self._time() + self.settings.response_timeout_s
 
     def pause_reading(self) -> None:
-        """The answer cannot be taken for now."""
+        """Stop reading the response until `resume_reading`."""
         if self._is_reading and self._sink is not None:
             self._is_reading = False
             self.deadline = NEVER
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Go on."""
+        """Resume reading the response."""
         if not self._is_reading and self.state is READING_BODY:
             self._is_reading = True
             self.deadline = self._time() + self.settings.read_timeout_s
             self.transport.resume_reading()
 
     def abandon(self) -> None:
-        """The sink wants no more of this: close, tell it nothing."""
+        """Close the connection at once. The sink is not notified."""
         self._sink = None
         if self.state is not CLOSED:
             self._mark_closed()
@@ -138,14 +139,14 @@ class HttpClient(asyncio.Protocol):
     # ── called by the loop ──
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Connected (and the TLS handshake is done)."""
+        """Called by asyncio when the connection is open and any TLS handshake is complete."""
         self.transport = cast("asyncio.Transport", transport)
         self.transport.set_write_buffer_limits(self.settings.buffer_size)
         self.write = self.transport.write
         self._sweeper.watched.add(self)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes from the upstream."""
+        """Called by asyncio with data from the upstream."""
         # hot: proxy-small
         state = self.state
         if state is AWAITING_HEAD:
@@ -173,29 +174,29 @@ class HttpClient(asyncio.Protocol):
             except BadResponse as error:
                 self._fail(str(error), Phase.RECEIVE)
         elif state is IDLE:
-            log.debug("%r sent bytes that nobody asked for: closed", self)
+            log.debug("closing %r: data received without a request", self)
             self.close()
 
     def eof_received(self) -> bool:
-        """The upstream has ended its side: of use only where that ends an answer, and where TLS says that it did."""
-        is_cut = self.transport.get_extra_info("truncated", False)
+        """Called by asyncio when the upstream has closed its side, which ends a response without a length."""
+        is_cut = self.transport.get_extra_info("truncated", False)  # TLS without close_notify: data may be missing
         if self.state is READING_BODY and self._framing is UNTIL_CLOSE and not is_cut:
             self._finish(b"", is_clean=False)
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The connection is gone."""
+        """Called by asyncio when the connection is closed."""
         if error is not None and self._sink is not None:
             self._read_received(error)
         if self.state is CLOSED or self.state is SWITCHED:
             return
         phase = Phase.RECEIVE if self.is_request_done else Phase.SEND
-        what = "within the response" if self.is_answered else "without a response"
+        when = "within the response" if self.is_answered else "without a response"
         cause = f" ({error})" if error is not None else ""
-        self._fail(f"connection closed {what}{cause}", phase)
+        self._fail(f"connection closed {when}{cause}", phase)
 
     def pause_writing(self) -> None:
-        """The upstream does not keep up with the request."""
+        """Called by asyncio when the write buffer passes its high-water mark."""
         self.is_write_paused = True
         if self._sink is not None:
             if self.state is AWAITING_HEAD:
@@ -203,7 +204,7 @@ class HttpClient(asyncio.Protocol):
             self._sink.request_pause()
 
     def resume_writing(self) -> None:
-        """It does again."""
+        """Called by asyncio when the write buffer has drained below its low-water mark."""
         self.is_write_paused = False
         if self._sink is not None:
             if self.state is AWAITING_HEAD:
@@ -212,18 +213,18 @@ class HttpClient(asyncio.Protocol):
             self._sink.request_resume()
 
     def expire(self, now: float) -> None:
-        """The deadline has passed."""
+        """Called by the sweeper when the deadline has passed."""
         settings = self.settings
         if self._sink is None:
             self.close()
         elif self.state is READING_BODY:
-            self._fail(f"silent for {settings.read_timeout_s:g} s", Phase.RECEIVE, settings.read_key)
+            self._fail(f"no data received for {settings.read_timeout_s:g} s", Phase.RECEIVE, settings.read_key)
         elif self.is_write_paused:
-            self._fail(f"took nothing for {settings.send_timeout_s:g} s", Phase.SEND, "timeouts.send")
+            self._fail(f"no data accepted for {settings.send_timeout_s:g} s", Phase.SEND, "timeouts.send")
         else:
             self._fail(f"no response for {settings.response_timeout_s:g} s", Phase.RECEIVE, settings.response_key)
 
-    # ── the answer ──
+    # ── the response ──
 
     def _read_head(self, data: bytes) -> None:
         # hot: proxy-large
@@ -259,7 +260,7 @@ class HttpClient(asyncio.Protocol):
         self._remaining = head.length or 0
         self._decoder = ChunkedDecoder(BadResponse) if framing is CHUNKED else None
         if framing is NO_BODY:
-            self._finish(b"", is_clean=False)  # what follows belongs to no message
+            self._finish(b"", is_clean=False)  # data after the head belongs to no message
             return
         self.deadline = self._time() + self.settings.read_timeout_s
         if self._decoder is not None and body:
@@ -328,7 +329,7 @@ class HttpClient(asyncio.Protocol):
             self._finish(decoder.trailers, is_clean=not decoder.rest)
 
     def _finish(self, trailers: bytes, *, is_clean: bool) -> None:
-        """The answer is complete. `is_clean`: nothing came after it."""
+        """Complete the response. `is_clean`: no data followed it."""
         sink, head = self._sink, self._head
         assert sink is not None
         assert head is not None
@@ -348,7 +349,7 @@ class HttpClient(asyncio.Protocol):
             self.close()
 
     def return_to_pool(self) -> None:
-        """Put the connection, unused or done with its request, into the pool if there is room."""
+        """Return the connection, unused or after a complete response, to the pool; close it if the pool is full."""
         # hot: proxy-small
         settings, idle = self.settings, self.target.pool.idle
         self._sink = None
@@ -363,7 +364,7 @@ class HttpClient(asyncio.Protocol):
         self.deadline = self._sweeper.now + settings.pool_idle_s + PERIOD_S
 
     def close(self) -> None:
-        """Close once all is sent; the sink, if there is one, is not told."""
+        """Close the connection once all data is sent. The sink, if there is one, is not notified."""
         self._mark_closed()
         self.transport.close()
 
@@ -389,7 +390,7 @@ class HttpClient(asyncio.Protocol):
             )  # fmt: skip
 
     def _read_received(self, error: Exception) -> None:
-        """Our writing failed: take what the upstream had sent before."""
+        """Process the data that the upstream had sent before writing to it failed: it may be a whole response."""
         data, is_ended = read_unread(self.transport, error)
         if data:
             self.data_received(data)

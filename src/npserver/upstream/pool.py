@@ -1,4 +1,4 @@
-"""The idle connections to a target: one pool per target, TLS settings and worker. It outlives a reload."""
+"""Pools of idle connections: one per worker, target and TLS settings. A pool survives a reload."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
 
 
 class PooledConnection(Protocol):
-    """A connection that a pool can keep."""
+    """A connection in a pool: `upstream.http1.HttpClient`."""
 
     transport: asyncio.Transport
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection."""
 
 
 C = TypeVar("C", bound=PooledConnection)
 
 
 class Pool(Generic[C]):
-    """Idle connections. The last one in is taken first, so that the others grow old and are closed."""
+    """The idle connections to one target. The last one added is used first: surplus ones reach their idle timeout."""
 
     __slots__ = ("__weakref__", "idle")
 
@@ -35,7 +35,10 @@ class Pool(Generic[C]):
         return f"<Pool idle={len(self.idle)}>"
 
     def take_checked(self) -> C | None:
-        """Take a connection that is still open as far as the kernel knows, for a request that must not be repeated."""
+        """Take a connection after checking that the target has not closed it or sent anything; None if there is none.
+
+        For requests that cannot be sent again. Connections that fail the check are closed.
+        """
         idle = self.idle
         while idle:
             client = idle.pop()
@@ -45,7 +48,7 @@ class Pool(Generic[C]):
         return None
 
     def remove(self, client: C) -> None:
-        """An idle connection has closed: remove it."""
+        """Remove a connection that has been closed, if it is in the pool."""
         if client in self.idle:
             self.idle.remove(client)
 
@@ -55,9 +58,9 @@ class TargetRole(Protocol):
 
     uri: str
     pool: Pool[Any]
-    cached_head: bytes  # the head of its latest answer with a length, parsed, and the size of that answer
-    cached_response: ResponseHead
-    cached_size: int
+    cached_head: bytes  # the bytes of the last response head with a Content-Length
+    cached_response: ResponseHead  # the same head, parsed
+    cached_size: int  # bytes of that response, head and body; -1 if the connection could not be reused after it
 
     def cache_head(self, head: bytes, parsed: ResponseHead) -> None:
-        """Keep the head of the latest answer with a length."""
+        """Cache a response head with a Content-Length, in place of the last one."""

@@ -1,4 +1,4 @@
-"""What `upstream.http1` asks of its users: who is told of an answer, by what times it goes; and its states."""
+"""Callback interface and settings of the upstream HTTP client (`upstream.http1`)."""
 
 from __future__ import annotations
 
@@ -11,35 +11,38 @@ if TYPE_CHECKING:
 
 
 class ResponseSink(Protocol):
-    """Whoever asked. After `response_whole`, `response_end`, `response_lost` or `response_switch` the connection is no
-    longer its own."""
+    """The receiver of one response, as callbacks of the connection.
+
+    `response_whole`, `response_end`, `response_switch` or `response_lost` comes last; the sink must not use the
+    connection after it.
+    """
 
     def response_interim(self, head: ResponseHead) -> None:
-        """A 1xx answer other than 101."""
+        """Called for a 1xx response other than 101."""
 
     def response_whole(self, head: ResponseHead, body: bytes) -> None:
-        """The answer came in one read."""
+        """Called with a complete response, if it arrived in one read or has no body."""
 
     def response_start(self, head: ResponseHead) -> None:
-        """The answer's head; its body follows."""
+        """Called with the head of a response whose body follows."""
 
     def response_data(self, data: bytes) -> None:
-        """A piece of the body, free of framing."""
+        """Called with the next data of the body, without chunk framing."""
 
     def response_end(self, trailers: bytes) -> None:
-        """The answer is complete."""
+        """Called when the response is complete. `trailers`: field lines, each with its CRLF; or empty."""
 
     def response_switch(self, head: ResponseHead, early: bytes) -> None:
-        """A 101 answer: the transport is the sink's, with the bytes that came after the head."""
+        """Called for a 101 response: the sink takes over the transport. `early`: the data received after the head."""
 
     def response_lost(self, error: UpstreamError) -> None:
-        """No answer, or no more of it, will come."""
+        """Called when the connection failed before the response was complete."""
 
     def request_pause(self) -> None:
-        """Write no more of the request for now."""
+        """Called when the buffer towards the upstream is full: the sink stops writing the request."""
 
     def request_resume(self) -> None:
-        """Go on."""
+        """Called when that buffer has room again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What may be tried again after a failure: the table that `web.handlers.proxy.handler` asks."""
+"""Decides whether a request is sent again after a failed attempt. Used by `web.handlers.proxy.call`."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from dataclasses import dataclass
 
 from npserver.errors import Phase
 
-#: Statuses of an upstream that may stand in `retry_on`.
+#: Response statuses that `retry_on` can name.
 RETRIED_STATUSES = frozenset({502, 503, 504})
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """What the config allows."""
+    """The keys `retries` and `retry_on` of an upstream."""
 
     retries: int = 2  # further targets tried for one request
     retry_on: frozenset[str] = frozenset({"connect", "send"})
 
     def allows(self, failure: str, attempts: int, *, repeatable: bool, sent: bool) -> bool:
-        """Whether another target may be tried.
+        """Return whether another target may be tried.
 
         Args:
-            failure: what went wrong: `connect`, `send`, `timeout` or a status, as in `retry_on`.
-            attempts: how many targets have been tried.
-            repeatable: the method is idempotent and the whole body sent so far is still at hand (RFC 9110 §9.2.2).
-            sent: some of the request may have reached the target.
+            failure: the failure as `retry_on` names it: `connect`, `send`, `timeout`, or a status.
+            attempts: the number of targets tried so far.
+            repeatable: the method is idempotent (RFC 9110 §9.2.2), and the body sent so far is still in memory.
+            sent: the target may have received a part of the request.
         """
         if attempts > self.retries or failure not in self.retry_on:
             return False
@@ -32,15 +32,16 @@ class RetryPolicy:
 
 
 def classify(phase: Phase, *, timeout: bool) -> str:
-    """The word for a failure in `retry_on`."""
+    """Return the name of a failure in `retry_on`: `connect`, `send` or `timeout`."""
     if phase in (Phase.RESOLVE, Phase.DIAL):
         return "connect"
     return "timeout" if timeout else "send"
 
 
 def is_stale(*, reused: bool, answered: bool, timeout: bool, repeatable: bool, sent: bool) -> bool:
-    """Whether a failure is only that a pooled connection had died unseen: a fresh one to the same target may be tried.
+    """Return whether an attempt failed only because the target had closed an idle connection from the pool.
 
-    RFC 9112 §9.3.1: a request that is not idempotent is not sent again unless it is known not to have been received.
+    If so, the request may be sent again to the same target over a new connection. RFC 9112 §9.3.1: a request that is
+    not idempotent is sent again only if the target is known not to have received it.
     """
     return reused and not answered and not timeout and (repeatable or not sent)

@@ -1,7 +1,8 @@
-"""One address of an upstream, live: its load, its health, its idle connections.
+"""A target of an upstream: its settings, load, health, and pool of idle connections.
 
-Used by the proxy and by forwards. Loads and health stand on the scoreboard, seen by all workers; the mark left by a
-failed connect is this worker's own. What outlives a reload (`TargetState`, the pool) is shared by old and new targets.
+Used by proxy and forward rules. Load and health are on the scoreboard, which all workers share; each worker marks a
+target down by itself after a failed connection. `TargetState` and the pool survive a reload: the targets of the old and
+the new config share them.
 """
 
 from __future__ import annotations
@@ -31,37 +32,38 @@ log = logging.getLogger("npserver.upstream")
 
 T = TypeVar("T")
 
-_UNCHECKED = memoryview(bytearray(8)).cast("q").toreadonly()  # what the scoreboard says of targets nobody checks
+#: The scoreboard row of targets without health checks: their health, in slot 0, is `Health.UNKNOWN`.
+_UNCHECKED = memoryview(bytearray(8)).cast("q").toreadonly()
 
 
 @dataclass(frozen=True, slots=True)
 class TargetSettings:
-    """A target as the config has it."""
+    """The settings of a target."""
 
     address: Address
     weight: int = 1
     backup: bool = False
-    max_connections: int = 0  # over all workers; 0: no limit
+    max_connections: int = 0  # limit for all workers together; 0: none
     send_proxy: Literal["v1", "v2"] | None = None
     tls: ssl.SSLContext | None = None
     server_name: str | None = None  # for SNI and verification
-    tls_identity: str = ""  # equal for equal TLS settings only: part of the pool's identity
-    is_checked: bool = False  # by active health checks
-    retry_timeout_s: float = 0.0  # left alone so long after a failed connect; 0: never
+    tls_identity: str = ""  # a text that differs for different TLS settings, whose connections need pools of their own
+    is_checked: bool = False  # it has active health checks
+    retry_timeout_s: float = 0.0  # how long the target is marked down after a failed connection; 0: it never is
 
 
 class TargetState:
-    """A worker's experience with a target; it outlives reloads."""
+    """The failed connections of this worker to a target. It survives a reload."""
 
     __slots__ = ("__weakref__", "down_until", "failed_at", "recovered_at")
 
     def __init__(self) -> None:
-        self.down_until = 0.0  # loop time; 0 while nothing is wrong
-        self.failed_at = 0.0
-        self.recovered_at = float("-inf")  # when it worked again after having been down
+        self.down_until = 0.0  # loop time; 0 unless the last connection failed
+        self.failed_at = 0.0  # loop time of the last failed connection
+        self.recovered_at = float("-inf")  # loop time of the first connection that succeeded after failed ones
 
 
-#: What old and new targets of a process share, by upstream and URI, or by URI and TLS settings.
+#: The states of the process's targets by upstream and URI, and their pools by URI, `send_proxy` and TLS settings.
 STATES: PerProcess[WeakValueDictionary[str, TargetState]] = PerProcess(lambda context: WeakValueDictionary())
 POOLS: PerProcess[WeakValueDictionary[str, Pool[HttpClient]]] = PerProcess(lambda context: WeakValueDictionary())
 
@@ -91,9 +93,11 @@ class Target:
         self.cookie = cookie_value(self.uri)
         self.effective_weight = float(settings.weight)
         self.max_connections = settings.max_connections
-        self.cached_head = b"\0"  # the bytes of its latest answer's head, and what they say: answers repeat
+        # The last response head with a Content-Length, and its parsed form. Responses are often the same: a head equal
+        # to it need not be parsed.
+        self.cached_head = b"\0"
         self.cached_response = ResponseHead(0, b"", NO_BODY, None, keep_alive=False)
-        self.cached_size = -1  # bytes of the whole answer; -1 if the connection ends with it
+        self.cached_size = -1  # bytes of that response, head and body; -1 if the connection is closed after it
         self.state = _shared(STATES.of(context), f"{upstream}\0{self.uri}", TargetState)
         self.pool: Pool[HttpClient] = _shared(
             POOLS.of(context), f"{self.uri}\0{settings.send_proxy}\0{settings.tls_identity}", Pool
@@ -109,45 +113,47 @@ class Target:
         self.failures_slot = row.slot(f"upstream.{name}.failures")
         self.active_slot = row.slot(f"gauge.upstream.{name}.active")
         self.health_slot = row.slot(f"health.{name}") if settings.is_checked else 0
-        self.health_since_slot = row.slot(f"health.{name}.since") if settings.is_checked else 0  # of the last flip, ms
+        self.health_since_slot = (
+            row.slot(f"health.{name}.since") if settings.is_checked else 0
+        )  # ms; of the last change
 
     def __repr__(self) -> str:
         return f"<Target {self.uri} active={self.load} {'down' if self.state.down_until else self.health.name.lower()}>"
 
     @property
     def load(self) -> int:
-        """Requests and connections in flight over all workers."""
+        """The number of active requests and connections over all workers."""
         return self.total(self.active_slot)
 
     @property
     def health(self) -> Health:
-        """What active checks say."""
+        """The result of active health checks."""
         return Health(self.controller_slots[self.health_slot])
 
     def is_full(self) -> bool:
-        """Whether `max_connections` are in use."""
+        """Return whether the target has reached its `max_connections`."""
         return 0 < self.max_connections <= self.total(self.active_slot)
 
     def acquire(self) -> None:
-        """A request or connection goes to this target; `release` must follow, once."""
+        """Count a request or connection to this target. The caller calls `release` once when it has ended."""
         self.slots[self.active_slot] += 1
         self.tallies[self.requests_tally] += 1
 
     def cache_head(self, head: bytes, parsed: ResponseHead) -> None:
-        """Keep the head of the latest answer with a Content-Length: the next one is often the same."""
+        """Cache a response head with a Content-Length, in place of the last one."""
         self.cached_head, self.cached_response = head, parsed
         self.cached_size = len(head) + parsed.body_bytes if parsed.keep_alive else -1
 
     def release(self) -> None:
-        """It has ended, however."""
+        """Count the end of a request or connection, whether it succeeded or failed."""
         self.slots[self.active_slot] -= 1
 
     def count_failure(self) -> None:
-        """The target was reached but did not serve: counted, not held against it."""
+        """Count a failure after the connection was made. The target is not marked down."""
         self.slots[self.failures_slot] += 1
 
     def connect_failed(self, reason: str) -> None:
-        """A connect failed: the target gets no traffic for `retry_timeout_seconds`."""
+        """Count a failed connection, and mark the target down for `retry_timeout_seconds`."""
         self.slots[self.failures_slot] += 1
         wait_s = self.settings.retry_timeout_s
         if not wait_s:
@@ -155,20 +161,21 @@ class Target:
         now = self._time()
         state = self.state
         if state.down_until <= now:
-            log.warning("target %s is left alone for %g s (retry_timeout_seconds): %s", self.uri, wait_s, reason)
+            message = "target %s marked down for %g s after a failed connection (retry_timeout_seconds): %s"
+            log.warning(message, self.uri, wait_s, reason)
         state.failed_at = now
         state.down_until = now + wait_s
 
     def connect_succeeded(self) -> None:
-        """A connect succeeded."""
+        """End the mark that a failed connection has left."""
         if self.state.down_until:
             self.state.down_until = 0.0
             self.state.recovered_at = self._time()
-            log.info("target %s can be reached again", self.uri)
+            log.info("target %s is reachable again", self.uri)
 
 
 def authority(address: Address) -> str:
-    """What a Host field says of an address; `localhost` for Unix sockets."""
+    """Return the value of the Host field for an address; `localhost` for Unix sockets."""
     if address.is_unix:
         return "localhost"
     host = f"[{address.host}]" if ":" in address.host else address.host
@@ -177,7 +184,7 @@ def authority(address: Address) -> str:
 
 
 def _shared(objects: WeakValueDictionary[str, T], name: str, make: Callable[[], T]) -> T:
-    """Return the object of this name, which is kept for as long as any runtime uses it."""
+    """Return the object with this name. It is kept for as long as a runtime uses it, and made if there is none."""
     found = objects.get(name)
     if found is None:
         found = objects[name] = make()

@@ -1,7 +1,8 @@
-"""The targets of an upstream that are used: by health, marks after failures, weights, limits, backups, cookies."""
+"""The choice of a target: by health, failed connections, weights, limits, backups and cookies."""
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
@@ -48,14 +49,14 @@ def picks(upstream: Upstream, count: int, tried: frozenset[Target] = frozenset()
 
 
 class TestFailures:
-    def test_failed_target_is_left_alone_for_a_while(self, bed: Bed) -> None:
+    def test_a_failed_target_is_marked_down_for_a_while(self, bed: Bed) -> None:
         upstream = bed.upstream(A, B, retry_timeout_seconds=30)
         upstream.targets[0].connect_failed("refused")
         assert set(picks(upstream, 4)) == {B}
         bed.clock.now += 30
         assert set(picks(upstream, 4)) == {A, B}
 
-    def test_a_success_ends_the_mark(self, bed: Bed) -> None:
+    def test_a_connection_that_succeeds_ends_the_mark(self, bed: Bed) -> None:
         upstream = bed.upstream(A, B)
         upstream.targets[0].connect_failed("refused")
         upstream.targets[0].connect_succeeded()
@@ -83,9 +84,18 @@ class TestFailures:
         upstream = bed.upstream(A, B)
         for _ in range(3):
             upstream.targets[0].connect_failed("refused")
-        assert len(caplog.records) == 1
-        assert "retry_timeout_seconds" in caplog.text
-        assert "refused" in caplog.text
+        assert caplog.messages == [
+            f"target {A} marked down for 30 s after a failed connection (retry_timeout_seconds): refused"
+        ]
+
+    def test_end_of_the_mark_is_logged_once(self, bed: Bed, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.INFO)
+        upstream = bed.upstream(A, B)
+        upstream.targets[0].connect_failed("refused")
+        caplog.clear()
+        for _ in range(3):
+            upstream.targets[0].connect_succeeded()
+        assert caplog.messages == [f"target {A} is reachable again"]
 
     def test_mark_outlives_a_reload(self, bed: Bed) -> None:
         before = bed.upstream(A, B)
@@ -98,7 +108,7 @@ class TestFailures:
         assert before.targets[0].pool is after.targets[0].pool
         assert before.targets[0].pool is not before.targets[1].pool
 
-    def test_nothing_is_kept_of_targets_that_are_gone(self, bed: Bed) -> None:
+    def test_pools_of_removed_targets_are_freed(self, bed: Bed) -> None:
         upstream: Upstream | None = bed.upstream(A, B)
         assert upstream is not None
         pools = POOLS.of(bed.contexts[0])
@@ -126,7 +136,7 @@ class TestChecks:
         assert upstream.only_target is None
         assert upstream.retry_after_s() == 10
 
-    def test_a_config_without_checks_forgets_what_they_said(self, bed: Bed) -> None:
+    def test_a_config_without_checks_ignores_earlier_results(self, bed: Bed) -> None:
         checked = bed.upstream(A, B, health_check=_check())
         checked.targets[0].controller_slots[checked.targets[0].health_slot] = Health.DOWN
         assert set(picks(bed.upstream(A, B), 4)) == {A, B}
@@ -137,7 +147,7 @@ class TestChecks:
         one.targets[0].controller_slots[one.targets[0].health_slot] = Health.DOWN
         assert set(picks(two, 4)) == {B}
 
-    def test_slow_start_eases_a_target_in(self, bed: Bed) -> None:
+    def test_slow_start_raises_the_weight_step_by_step(self, bed: Bed) -> None:
         upstream = bed.upstream(A, B, health_check=_check(), slow_start=100)
         first = upstream.targets[0]
         first.controller_slots[first.health_slot] = Health.UP
@@ -174,7 +184,7 @@ class TestLimits:
         one.targets[0].acquire()
         assert picks(two, 3) == [B, B, B]
 
-    def test_a_backup_is_used_only_in_need(self, bed: Bed) -> None:
+    def test_a_backup_is_used_only_if_no_other_target_is_available(self, bed: Bed) -> None:
         upstream = bed.upstream(A, TargetSection(uri=B, backup=True))
         assert set(picks(upstream, 4)) == {A}
         assert picks(upstream, 1, frozenset({upstream.targets[0]})) == [B]
