@@ -1,6 +1,6 @@
 """HTTP/2: flow control both ways (RFC 9113 §5.2), files, bodies, and floods (§10.5).
 
-Covers `web.server.file_source` and `web.server.http2.request_body`.
+Covers `web.server.file_source`, `web.server.request_body` and `web.server.http2.request_body`.
 """
 
 from __future__ import annotations

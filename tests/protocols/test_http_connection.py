@@ -1,4 +1,4 @@
-"""The life of a downstream connection: timeouts, backpressure, order, refusals (RFC 9112 §9).
+"""The life of a client's connection: timeouts, backpressure, order, refusals (RFC 9112 §9).
 
 Covers `web.server.client_connection`, `web.server.connection_limits`, `web.server.exchange_base`,
 `web.server.http1.exchange` and `web.server.http1.response`.

@@ -117,6 +117,7 @@ COVERED_BY = {
     "web.server.file_source": "protocols/test_http2_flow.py",
     "web.server.http2.request_body": "protocols/test_http2_flow.py",
     "web.server.http2.session": "conformance/test_rfc9113_frames.py",
+    "web.server.request_body": "protocols/test_http2_flow.py",
 }
 
 #: Modules without any test of their own. The list may only shrink.

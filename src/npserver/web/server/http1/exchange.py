@@ -13,7 +13,7 @@ from npserver.errors import BadRequest
 from npserver.http.forwarded import client_address
 from npserver.http.request import NO_BODY
 from npserver.web.exchange import ResponseStart
-from npserver.web.server.http1.request_body import RequestBody
+from npserver.web.server.http1.request_body import Http1Body
 from npserver.web.server.http1.response import Http1Response
 
 log = logging.getLogger("npserver.http")
@@ -45,7 +45,7 @@ class Http1Exchange(Http1Response, eq=False):
             if rest:
                 connection.hold(rest)
             return True
-        self.body = RequestBody(self)
+        self.body = Http1Body(self)
         try:
             self.body.check_length()  # one that says it is too long is refused unread
         except BadRequest as error:

@@ -1,23 +1,21 @@
-"""The body of one request on its way to a handler: counted or decoded from chunks, limited, held while no handler wants
-it.
+"""The body of one HTTP/1.1 request on its way to a handler: counted or decoded from chunks, limited, held while no
+handler wants it.
 
 Owned by `web.server.http1.exchange`, fed by `web.server.http1.connection`. A client is timed only while the
 server waits for it; while the handler is busy, the client waits."""
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from npserver.errors import BadRequest
 from npserver.http.chunked import ChunkedDecoder
 from npserver.http.request import CHUNKED
+from npserver.web.server.request_body import RequestBody
+from npserver.web.server.roles import Http1ExchangeRole
 
 if TYPE_CHECKING:
     from npserver.web.exchange import BodySink
-    from npserver.web.server.roles import Http1ExchangeRole
-
-log = logging.getLogger("npserver.http")
 
 #: An unwanted body up to this size is read to keep the connection; a longer one closes it (as in nginx).
 MAX_DISCARDED_BYTES = 64 << 10
@@ -25,48 +23,28 @@ MAX_HELD_BYTES = 64 << 10  # held for a handler that does not take them; then re
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class RequestBody:
-    """The rest of a request's body, and the sink that takes it."""
+class Http1Body(RequestBody[Http1ExchangeRole]):
+    """A body whose end is known by Content-Length or by chunks."""
 
-    __slots__ = (
-        "_decoder",
-        "_exchange",
-        "_held",
-        "_is_paused",
-        "_left",
-        "_limit",
-        "_sink",
-        "done",
-        "is_continue_due",
-        "is_discarded",
-        "is_wanted",
-        "received",
-    )
+    __slots__ = ("_decoder", "_left", "is_discarded", "is_wanted")
 
     def __init__(self, exchange: Http1ExchangeRole) -> None:
+        super().__init__(exchange)
         request = exchange.request
-        self._exchange = exchange
         self._left = request.length
         self._decoder = ChunkedDecoder() if request.framing is CHUNKED else None
-        self._limit = exchange.route.max_body_size
-        self._sink: BodySink | None = None
-        self._held: list[bytes] = []  # received before there was a sink, or while it had paused
-        self._is_paused = False
         self.is_wanted = False
         self.is_discarded = False
-        self.is_continue_due = request.expects_continue
-        self.done = False
-        self.received = 0  # payload bytes
+
+    @property
+    def trailers(self) -> bytes:
+        """The trailer section, once the body is done; lines with their ends."""
+        return self._decoder.trailers if self._decoder is not None else b""
 
     @property
     def is_long(self) -> bool:
         """Whether the rest may be too long to be discarded for the sake of the connection."""
         return self._left > MAX_DISCARDED_BYTES
-
-    def check_length(self) -> None:
-        """Refuse a body whose Content-Length is over the limit, before any of it is read. Raises: BadRequest (413)."""
-        if self._left > self._limit:
-            raise BadRequest(f"request body of {self._left} bytes", 413, "limits.max_body_size")
 
     def feed(self, data: bytes) -> None:
         """Take bytes from the connection; bytes after the body go back to it.
@@ -91,9 +69,7 @@ class RequestBody:
             payload = self._decoder.feed(data)
             rest = self._decoder.rest
             self.done = self._decoder.done
-        self.received += len(payload)
-        if self.received > self._limit:
-            raise BadRequest("request body too large", 413, "limits.max_body_size")
+        self._count(len(payload))
         if self.is_discarded:
             if self.received > MAX_DISCARDED_BYTES and not self.done:
                 raise BadRequest("unwanted request body too large to skip", 413)
@@ -136,29 +112,6 @@ class RequestBody:
         self.is_discarded = True
         self._exchange.connection.resume_reading()
         self._keep_time()
-
-    def lose(self, reason: str) -> None:
-        """Tell the sink that the rest will not come."""
-        sink, self._sink = self._sink, None
-        self._held.clear()
-        if sink is not None:
-            sink.body_lost(reason)
-
-    def _deliver(self) -> None:
-        """Give the sink the pieces held, and the end."""
-        sink = self._sink
-        if sink is None:
-            return
-        try:
-            if self._held:
-                pieces, self._held = self._held, []
-                sink.body_data(b"".join(pieces) if len(pieces) > 1 else pieces[0])
-            if self.done and self._sink is not None and not self._held:
-                self._sink = None
-                sink.body_end(self._decoder.trailers if self._decoder is not None else b"")
-        except Exception:
-            log.exception("error in %s", self._exchange.route.name)
-            self._exchange.break_off()
 
     def _keep_time(self) -> None:
         """Time the client only while the server waits for it."""

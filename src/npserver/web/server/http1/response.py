@@ -8,7 +8,7 @@ from __future__ import annotations
 from npserver.http.chunked import LAST_CHUNK, chunk
 from npserver.web.server.exchange_base import ExchangeBase
 from npserver.web.server.http1.answer import CLOSE_LINE, KEEP_LINE, STATUS_LINES, whole_answer
-from npserver.web.server.http1.request_body import RequestBody
+from npserver.web.server.http1.request_body import Http1Body
 from npserver.web.server.http1.sendfile import FileSender
 from npserver.web.server.roles import Http1ConnectionRole
 
@@ -22,7 +22,7 @@ class Http1Response(ExchangeBase[Http1ConnectionRole], eq=False):
     # _is_bodyless   HEAD, 204 or 304: nothing follows the head
 
     keep: bool = True
-    body: RequestBody | None = None
+    body: Http1Body | None = None
     _head: bytes = b""
     _left: int | None = None
     _is_chunked: bool = False
