@@ -74,7 +74,6 @@ COVERED_BY = {
     "tls.certificates": "protocols/test_tls.py",
     "tls.stream": "protocols/test_tls_streams.py",
     "tls.watch": "protocols/test_tls_streams.py",
-    "upstream.compile": "unit/upstream/test_group.py",
     "upstream.health_checks": "protocols/test_health_checks.py",
     "upstream.http1": "conformance/test_rfc9112_responses.py",
     "upstream.target": "unit/upstream/test_group.py",

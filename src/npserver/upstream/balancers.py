@@ -23,7 +23,7 @@ class Candidate(Protocol):
 
     @property
     def hash_seed(self) -> int:
-        """`hash_seed(identity)`, computed once."""
+        """The result of `hash_seed(identity)`, computed once."""
 
     @property
     def effective_weight(self) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from npserver.address import BYTES, DATAGRAMS, HTTP, Address, parse_target, schemes_reaching
 from npserver.errors import clip
@@ -18,6 +18,7 @@ from npserver.upstream.target import Target, TargetSettings
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Iterator
 
     from npserver.config.report import Path, Report
     from npserver.runtime.compilation import Compilation
@@ -55,83 +56,36 @@ def find_upstream(compilation: Compilation, path: Path, address: Address) -> Ups
 def single_target(
     compilation: Compilation,
     path: Path,
-    uri: str | Address,
+    address: Address,
     *,
     tls: UpstreamTls | None = None,
-    send_proxy: Literal["v1", "v2"] | None = None,
     connect_timeout_s: float = 5.0,
-) -> Upstream | None:
-    """Return an upstream of the one target whose address stands in a rule; None, with an error in the report, if bad.
+) -> Upstream:
+    """Return an upstream of the one target whose address stands in a rule; `path` is the place of that address.
 
     Upstreams of the same target share its load and its state, and with equal TLS settings its pool.
     """
-    report, context = compilation.report, compilation.context
-    try:
-        address = parse_target(uri) if isinstance(uri, str) else uri
-    except ValueError as error:
-        report.error(path, str(error))
-        return None
-    if address.scheme == "upstream":
-        report.error(path, f"expected the address of a target, got {clip(str(address))}")
-        return None
+    context = compilation.context
     client_tls = _ClientTls(compilation, (*path[:-1], "tls"), tls or UpstreamTls())
-    settings = client_tls.settings(address, TargetSection(uri="", send_proxy=send_proxy))
-    origin = str(Address(address.scheme, address.host, address.port, address.path if address.is_unix else ""))
-    target = Target(context, origin, settings)
-    return Upstream(context, UpstreamSettings(origin, connect_timeout_s=connect_timeout_s), (target,))
+    uri = str(Address(address.scheme, address.host, address.port, address.path if address.is_unix else ""))
+    target = Target(context, uri, client_tls.add_to(TargetSettings(address)))
+    return Upstream(context, UpstreamSettings(uri, connect_timeout_s=connect_timeout_s), (target,))
 
 
 def with_tls(compilation: Compilation, path: Path, upstream: Upstream, tls: UpstreamTls) -> Upstream:
     """Return the upstream with the TLS settings of a rule; its connections are in pools of their own."""
     client_tls = _ClientTls(compilation, path, tls)
-    targets = []
-    for target in upstream.targets:
-        old = target.settings
-        config = TargetSection(
-            uri="",
-            weight=old.weight,
-            backup=old.backup,
-            max_connections=old.max_connections,
-            send_proxy=old.send_proxy,
-        )
-        settings = client_tls.settings(old.address, config)
-        settings = replace(settings, is_checked=old.is_checked, retry_timeout_s=old.retry_timeout_s)
-        targets.append(Target(upstream.context, upstream.name, settings))
-    return Upstream(upstream.context, upstream.settings, tuple(targets))
+    context = upstream.context
+    targets = [Target(context, upstream.name, client_tls.add_to(target.settings)) for target in upstream.targets]
+    return Upstream(context, upstream.settings, tuple(targets))
 
 
 def _compile(compilation: Compilation, path: Path, name: str, config: UpstreamSection) -> Upstream | None:
     report, context = compilation.report, compilation.context
-    targets: list[Target] = []
-    seen: set[str] = set()
-    schemes: dict[str, None] = {}
-    client_tls = _ClientTls(compilation, (*path, "tls"), config.tls)
-    # the only target is never marked down
-    retry_timeout_s = float(config.retry_timeout_seconds) if len(config.targets) > 1 else 0.0
     if not config.targets:
         report.error((*path, "targets"), f"upstream {clip(name)} has no targets")
-    for index, entry in enumerate(config.targets):
-        one = entry if isinstance(entry, TargetSection) else TargetSection(uri=entry)
-        place = (*path, "targets", index)
-        try:
-            address = parse_target(one.uri, likely_scheme="http")
-        except ValueError as error:
-            report.error((*place, "uri") if isinstance(entry, TargetSection) else place, str(error))
-            continue
-        if address.scheme == "upstream":
-            report.error(place, f"a target must be an address, not another upstream: {clip(one.uri)}")
-            continue
-        if address.path not in ("", "/") and not address.is_unix:
-            report.error(place, f"a target of an upstream has no path, got {clip(address.path)}: move it to proxy_pass")
-        one_settings = client_tls.settings(address, one)
-        is_checked = config.health_check is not None
-        target = Target(context, name, replace(one_settings, is_checked=is_checked, retry_timeout_s=retry_timeout_s))
-        if target.uri in seen:
-            report.error(place, f"duplicate target {clip(target.uri)}")
-            continue
-        seen.add(target.uri)
-        schemes[address.scheme] = None
-        targets.append(target)
+    targets = tuple(_compile_targets(compilation, path, name, config))
+    schemes = list(dict.fromkeys([target.address.scheme for target in targets]))
     if not _are_compatible(schemes):
         report.error((*path, "targets"), f"an upstream cannot mix HTTP targets with others, got {', '.join(schemes)}")
     if not targets:
@@ -151,7 +105,7 @@ def _compile(compilation: Compilation, path: Path, name: str, config: UpstreamSe
         sticky=config.sticky,
         health_check=config.health_check,
     )
-    upstream = Upstream(context, settings, tuple(targets))
+    upstream = Upstream(context, settings, targets)
     if config.health_check is not None and _check_health_check(report, path, config.health_check, schemes):
         from npserver.upstream.health_checks import HealthChecks
 
@@ -159,12 +113,51 @@ def _compile(compilation: Compilation, path: Path, name: str, config: UpstreamSe
     return upstream
 
 
-def _are_compatible(schemes: dict[str, None]) -> bool:
+def _compile_targets(compilation: Compilation, path: Path, name: str, config: UpstreamSection) -> Iterator[Target]:
+    report = compilation.report
+    client_tls = _ClientTls(compilation, (*path, "tls"), config.tls)
+    is_checked = config.health_check is not None
+    # the only target is never marked down
+    retry_timeout_s = float(config.retry_timeout_seconds) if len(config.targets) > 1 else 0.0
+    seen: set[str] = set()
+    for index, entry in enumerate(config.targets):
+        one = entry if isinstance(entry, TargetSection) else TargetSection(uri=entry)
+        place = (*path, "targets", index)
+        try:
+            address = parse_target(one.uri, likely_scheme="http")
+        except ValueError as error:
+            report.error((*place, "uri") if isinstance(entry, TargetSection) else place, str(error))
+            continue
+        if address.scheme == "upstream":
+            report.error(place, f"a target must be an address, not another upstream: {clip(one.uri)}")
+            continue
+        if address.path not in ("", "/") and not address.is_unix:
+            report.error(place, f"a target of an upstream has no path, got {clip(address.path)}: move it to proxy_pass")
+        if one.send_proxy is not None and address.scheme == "https":
+            report.error((*place, "send_proxy"), f"'send_proxy' cannot be used with https targets, got {clip(one.uri)}")
+        settings = TargetSettings(
+            address,
+            weight=one.weight,
+            backup=one.backup,
+            max_connections=one.max_connections,
+            send_proxy=one.send_proxy,
+            is_checked=is_checked,
+            retry_timeout_s=retry_timeout_s,
+        )
+        target = Target(compilation.context, name, client_tls.add_to(settings))
+        if target.uri in seen:
+            report.error(place, f"duplicate target {clip(target.uri)}")
+            continue
+        seen.add(target.uri)
+        yield target
+
+
+def _are_compatible(schemes: list[str]) -> bool:
     """Return whether targets with these schemes can serve the same rules."""
     return _HTTP_TARGETS.issuperset(schemes) or _RELAYED_TARGETS.issuperset(schemes)
 
 
-def _check_health_check(report: Report, path: Path, check: HealthCheck, schemes: dict[str, None]) -> bool:
+def _check_health_check(report: Report, path: Path, check: HealthCheck, schemes: list[str]) -> bool:
     """Report errors of a health check. Return whether it can be compiled in spite of them."""
     place = (*path, "health_check")
     if not schemes_reaching(DATAGRAMS).isdisjoint(schemes):
@@ -194,21 +187,18 @@ class _ClientTls:
         self._context: ssl.SSLContext | None = None
         self._is_made = False
 
-    def settings(self, address: Address, config: TargetSection) -> TargetSettings:
+    def add_to(self, settings: TargetSettings) -> TargetSettings:
         """Return the settings of a target, with TLS if its scheme asks for it."""
-        if config.send_proxy is not None and address.scheme == "https":
-            message = f"'send_proxy' cannot be used with https targets, got {clip(str(address))}"
-            self._compilation.report.error((*self._path[:-1], "targets"), message)
-        plain = TargetSettings(address, config.weight, config.backup, config.max_connections, config.send_proxy)
+        address = settings.address
         if not address.is_tls:
-            return plain
+            return settings
         if not self._is_made:
             from npserver.tls.compile import client_context
 
             self._context = client_context(self._compilation, self._path, self._config)
             self._is_made = True
         server_name = self._config.server_name or address.host
-        return replace(plain, tls=self._context, server_name=server_name, tls_identity=self._identity(server_name))
+        return replace(settings, tls=self._context, server_name=server_name, tls_identity=self._identity(server_name))
 
     def _identity(self, server_name: str) -> str:
         """Return a text that differs for different TLS settings, and for changed contents of the files they name."""

@@ -136,7 +136,6 @@ class Upstream:
     def _apply_slow_start(self, targets: list[Target], now: float) -> None:
         """Reduce the weights of targets that became available again less than `slow_start` ago."""
         for one in targets:
-            since = now - max(
-                one.state.recovered_at, one.controller_slots[one.health_since_slot] / 1000 or float("-inf")
-            )
-            one.effective_weight = one.settings.weight * ramp(since, self.settings.slow_start_s)
+            healthy_since = one.controller_slots[one.health_since_slot] / 1000 or float("-inf")
+            since_s = now - max(one.state.recovered_at, healthy_since)
+            one.effective_weight = one.settings.weight * ramp(since_s, self.settings.slow_start_s)

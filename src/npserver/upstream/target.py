@@ -113,9 +113,8 @@ class Target:
         self.failures_slot = row.slot(f"upstream.{name}.failures")
         self.active_slot = row.slot(f"gauge.upstream.{name}.active")
         self.health_slot = row.slot(f"health.{name}") if settings.is_checked else 0
-        self.health_since_slot = (
-            row.slot(f"health.{name}.since") if settings.is_checked else 0
-        )  # ms; of the last change
+        #: The slot with the loop time, in milliseconds, at which the health last changed.
+        self.health_since_slot = row.slot(f"health.{name}.since") if settings.is_checked else 0
 
     def __repr__(self) -> str:
         return f"<Target {self.uri} active={self.load} {'down' if self.state.down_until else self.health.name.lower()}>"
@@ -167,7 +166,7 @@ class Target:
         state.down_until = now + wait_s
 
     def connect_succeeded(self) -> None:
-        """End the mark that a failed connection has left."""
+        """Mark the target up again, if a failed connection had marked it down."""
         if self.state.down_until:
             self.state.down_until = 0.0
             self.state.recovered_at = self._time()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from npserver.address import parse_target
 from npserver.config.document import Document
 from npserver.config.schema import Config
 from npserver.runtime.compilation import Compilation
@@ -215,10 +216,8 @@ class TestHashes:
 
 def test_single_targets_of_several_rules_share_their_pool(bed: Bed) -> None:
     compilation = Compilation(Document(Config(), "test.json"), bed.contexts[0])
-    one = single_target(compilation, ("dispatch", 0, "proxy_pass"), A + "/base")
-    two = single_target(compilation, ("dispatch", 1, "proxy_pass"), A)
-    assert one is not None
-    assert two is not None
+    one = single_target(compilation, ("dispatch", 0, "proxy_pass"), parse_target(A + "/base"))
+    two = single_target(compilation, ("dispatch", 1, "proxy_pass"), parse_target(A))
     assert one.targets[0].pool is two.targets[0].pool
     assert one.targets[0].active_slot == two.targets[0].active_slot
     assert one.only_target is one.targets[0]
