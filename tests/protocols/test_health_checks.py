@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from npserver.upstream.health_checks import HealthChecks
 from npserver.upstream.health_state import Health
 from tests.protocols.proxying import Connection, Origin, Stage, answering, get, ok, silent, until
+from tests.stage.ports import free_port
 
 CHUNKED = b"HTTP/1.1 200 O\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nwe\r\n2\r\nll\r\n0\r\n\r\n"
 ILL = b"HTTP/1.1 503 F\r\nContent-Length: 0\r\n\r\n"
@@ -71,10 +71,7 @@ class TestOneCheck:
             assert "health_check.timeout" in await verdict(origin, timeout=0.05)
 
     async def test_a_refused_connection_is_a_failure(self) -> None:
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            port = sock.getsockname()[1]
-        async with stage(f"http://127.0.0.1:{port}") as one:
+        async with stage(f"http://127.0.0.1:{free_port()}") as one:
             assert "refused" in await checks(one).check(one.proxy.upstream.targets[0])
 
     async def test_a_tcp_target_is_well_when_it_accepts(self) -> None:

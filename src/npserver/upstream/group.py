@@ -52,7 +52,6 @@ class Upstream:
         self.settings = settings
         self.targets = targets
         self.name = settings.name
-        self.connect_timeout = settings.connect_timeout_s
         self.retries = settings.retry.retries
         self._balancer: Balancer = make_balancer(settings.balance, random.random)
         self._time = context.loop.time
