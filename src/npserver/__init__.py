@@ -18,7 +18,7 @@ master      the process that owns the listening sockets and starts all others
 worker      a process that serves clients; the controller runs what is done once, such as health checks
 context     what the objects of one process share: event loop, scoreboard row, access log
 scoreboard  memory shared by all processes: counters, gauges, health
-bulletin    passes the latest value of a topic, such as resolved addresses, to all processes
+pubsub      passes the latest value of a topic, such as resolved addresses, to all processes
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from npserver.listen.live_listener import LiveListener
 from npserver.net.poller import IS_POSSIBLE
 from npserver.process.data_plane import make_context
 from npserver.program.compile import compile_config
-from npserver.runtime.bulletin import Bulletin
+from npserver.runtime.pubsub import PubSub
 from npserver.runtime.scoreboard import Scoreboard
 from npserver.web.handlers.static.files import UNSETTLED_NS
 from npserver.web.server.front import HttpFront
@@ -50,7 +50,7 @@ class Served:
             **changes,
         }
         document = load_text(json.dumps(config), "test.json")
-        self.context = make_context(asyncio.get_running_loop(), 0, Scoreboard(1, b"x" * 16), Bulletin(), document)
+        self.context = make_context(asyncio.get_running_loop(), 0, Scoreboard(1, b"x" * 16), PubSub(), document)
         runtime = compile_config(document, self.context)
         listener = runtime.listeners[0]
         front = runtime.fronts[listener.key]

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from npserver.net.poller import POLLER
-from npserver.runtime.bulletin import Bulletin
 from npserver.runtime.context import Context
 from npserver.runtime.deadlines import Sweeper
+from npserver.runtime.pubsub import PubSub
 from npserver.runtime.scoreboard import Scoreboard
 
 
@@ -39,7 +39,7 @@ def make_context(
     """Return a worker's context: by default over a `StillLoop`, with an access log that is off."""
     loop = loop or StillLoop()
     row = (board or Scoreboard(1, b"seed")).row(worker)
-    return Context(loop, worker, row, Sweeper(loop), access_log or SilentLog(), Bulletin())
+    return Context(loop, worker, row, Sweeper(loop), access_log or SilentLog(), PubSub())
 
 
 def close_context(context: Context) -> None:

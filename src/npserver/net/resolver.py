@@ -1,4 +1,4 @@
-"""Host names to addresses: the latest news from the controller, else asked for here and kept for a while.
+"""Host names to addresses: published by the controller, else asked for here and kept for a while.
 
 `Resolution` runs in the controller, looks the names of upstreams up again and again, and publishes what it finds under
 `resolved:<host>`. `Resolver` is each process's view: the dialer and UDP sessions ask it. It never makes a connection
@@ -20,7 +20,7 @@ from npserver.runtime.context import PerProcess
 from npserver.runtime.tasks import spawn
 
 if TYPE_CHECKING:
-    from npserver.runtime.bulletin import Bulletin
+    from npserver.runtime.pubsub import PubSub
 
 log = logging.getLogger("npserver.upstream")
 
@@ -66,11 +66,11 @@ def explain(error: OSError) -> str:
 class Resolver:
     """What one process knows about names."""
 
-    __slots__ = ("_asking", "_avoided", "_bulletin", "_expires", "_known", "_loop", "_published", "_turn")
+    __slots__ = ("_asking", "_avoided", "_expires", "_known", "_loop", "_published", "_pubsub", "_turn")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, bulletin: Bulletin) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, pubsub: PubSub) -> None:
         self._loop = loop
-        self._bulletin = bulletin
+        self._pubsub = pubsub
         self._known: dict[str, tuple[str, ...]] = {}
         self._published: dict[str, str] = {}  # names the controller keeps up to date: why they do not resolve, or ""
         self._expires: dict[str, float] = {}  # names asked for here
@@ -123,14 +123,14 @@ class Resolver:
             if is_literal(host):
                 self._known[host] = (host,)
                 return (host,)
-            self._bulletin.subscribe(f"resolved:{host}", lambda news: self._learn(host, news))
+            self._pubsub.subscribe(f"resolved:{host}", lambda found: self._learn(host, found))
             return self._known.get(host) or None
         self._ask(host)  # in the background
         return stale
 
-    def _learn(self, host: str, news: Any) -> None:
-        self._known[host] = tuple(news["addresses"])
-        self._published[host] = news["error"]
+    def _learn(self, host: str, found: Any) -> None:
+        self._known[host] = tuple(found["addresses"])
+        self._published[host] = found["error"]
         self._expires.pop(host, None)
 
     def _ask(self, host: str) -> asyncio.Task[tuple[str, ...]]:
@@ -163,7 +163,7 @@ def _by_family(addresses: tuple[str, ...]) -> list[list[str]]:
 
 
 #: The resolver of a process.
-RESOLVER = PerProcess(lambda context: Resolver(context.loop, context.bulletin))
+RESOLVER = PerProcess(lambda context: Resolver(context.loop, context.pubsub))
 
 
 class Resolution:
@@ -173,10 +173,10 @@ class Resolution:
     stay in use.
     """
 
-    __slots__ = ("_bulletin", "_intervals_s", "_state")
+    __slots__ = ("_intervals_s", "_pubsub", "_state")
 
-    def __init__(self, bulletin: Bulletin, intervals_s: Mapping[str, float]) -> None:
-        self._bulletin = bulletin
+    def __init__(self, pubsub: PubSub, intervals_s: Mapping[str, float]) -> None:
+        self._pubsub = pubsub
         self._intervals_s = {host: interval for host, interval in intervals_s.items() if host and not is_literal(host)}
         self._state: dict[str, tuple[Sequence[str], str]] = {}
 
@@ -215,7 +215,7 @@ class Resolution:
             return
         self._state[host] = addresses, reason
         self._announce(host, before, addresses, reason)
-        self._bulletin.publish(f"resolved:{host}", {"addresses": list(addresses), "error": reason})
+        self._pubsub.publish(f"resolved:{host}", {"addresses": list(addresses), "error": reason})
 
     def _announce(
         self, host: str, before: tuple[Sequence[str], str] | None, addresses: Sequence[str], reason: str

@@ -16,7 +16,7 @@ from npserver.errors import ConfigError, NpserverError
 from npserver.process.data_plane import DataPlane, make_context
 from npserver.process.loop import new_loop
 from npserver.process.message_channel import ChannelClosed, Message, MessageChannel
-from npserver.runtime.bulletin import Bulletin
+from npserver.runtime.pubsub import PubSub
 from npserver.runtime.tasks import spawn
 from npserver.tls.certificates import CERTIFICATES, CertificateStore
 
@@ -49,7 +49,7 @@ class ChildSetup(Struct, frozen=True):
     source: ConfigSource
     document: Document
     sockets: dict[str, tuple[socket.socket, ...]]
-    news: dict[str, Any]  # the latest value of each topic
+    published: dict[str, Any]  # the latest value of each topic
     identity: Identity | None
     certificates: CertificateStore  # with the session ticket keys, which all workers share
 
@@ -74,9 +74,9 @@ class ChildProcess:
     def __init__(self, setup: ChildSetup, loop: asyncio.AbstractEventLoop) -> None:
         self.setup = setup
         self.loop = loop
-        self.bulletin = Bulletin(self._send_news)
-        self.bulletin.latest.update(setup.news)
-        context = make_context(loop, setup.role, setup.board, self.bulletin, setup.document)
+        self.pubsub = PubSub(self._send_published)
+        self.pubsub.latest.update(setup.published)
+        context = make_context(loop, setup.role, setup.board, self.pubsub, setup.document)
         CERTIFICATES.put(context, setup.certificates)
         self.data_plane = DataPlane(context, runs_services=setup.role == CONTROLLER)
         self.document = setup.document
@@ -125,8 +125,8 @@ class ChildProcess:
         if not self.setup.channel.wants_write or self._stop.is_set():
             self.loop.remove_writer(self.setup.channel.fileno())
 
-    def _send_news(self, topic: str, value: Any) -> None:
-        self._send({"kind": "news", "topic": topic, "value": value})
+    def _send_published(self, topic: str, value: Any) -> None:
+        self._send({"kind": "published", "topic": topic, "value": value})
 
     def _read(self) -> None:
         try:
@@ -141,8 +141,8 @@ class ChildProcess:
 
     def _handle(self, message: Message, descriptors: list[int]) -> None:
         kind = message["kind"]
-        if kind == "news":
-            self.bulletin.deliver(message["topic"], message["value"])
+        if kind == "published":
+            self.pubsub.deliver(message["topic"], message["value"])
         elif kind == "sockets":
             self._new_sockets[message["key"]] = tuple(socket.socket(fileno=number) for number in descriptors)
         elif kind == "files":

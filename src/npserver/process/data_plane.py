@@ -24,7 +24,7 @@ from npserver.runtime.tasks import spawn
 if TYPE_CHECKING:
     from npserver.config.document import Document
     from npserver.program.runtime import Runtime
-    from npserver.runtime.bulletin import Bulletin
+    from npserver.runtime.pubsub import PubSub
     from npserver.runtime.scoreboard import Scoreboard
 
 log = logging.getLogger("npserver.server")
@@ -38,13 +38,13 @@ _POLL_S = 0.02  # how often a drain checks for connections that are still open
 
 
 def make_context(
-    loop: asyncio.AbstractEventLoop, worker: int, board: Scoreboard, bulletin: Bulletin, document: Document
+    loop: asyncio.AbstractEventLoop, worker: int, board: Scoreboard, pubsub: PubSub, document: Document
 ) -> Context:
     """Return the context that all fronts and handlers of a process share."""
     access_log = AccessLog(document.config.logging, loop, document.directory)
     row, sweeper = board.row(worker), Sweeper(loop)
     sweeper.watched.add(row)
-    return Context(loop, worker, row, sweeper, access_log, bulletin)
+    return Context(loop, worker, row, sweeper, access_log, pubsub)
 
 
 class DataPlane:

@@ -9,7 +9,7 @@ import msgspec
 
 from npserver.process.data_plane import make_context
 from npserver.program.compile import compile_config
-from npserver.runtime.bulletin import Bulletin
+from npserver.runtime.pubsub import PubSub
 from npserver.runtime.scoreboard import Directory, Scoreboard
 from npserver.tls.certificates import CERTIFICATES
 
@@ -33,7 +33,7 @@ def dry_run(document: Document, directory: Directory, certificates: CertificateS
     board.directory = directory
     loop = asyncio.new_event_loop()  # never run
     try:
-        context = make_context(loop, -1, board, Bulletin(), quiet)
+        context = make_context(loop, -1, board, PubSub(), quiet)
         if certificates is not None:
             CERTIFICATES.put(context, certificates)
         runtime = compile_config(document, context)

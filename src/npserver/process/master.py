@@ -256,7 +256,7 @@ class Master:
         for message, _ in messages:
             if message["kind"] == "ready":
                 self._child_ready(child)
-            elif message["kind"] == "news":
+            elif message["kind"] == "published":
                 self._news[message["topic"]] = message["value"]
                 self._children.broadcast(message, but=child)
             elif message["kind"] == "prepared":

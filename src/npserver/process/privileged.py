@@ -45,7 +45,7 @@ class PrivilegedSteps:
         if not changed:
             return []
         paths = [identity.settings.cert for identity in changed]
-        return [self.certificate_files(), {"kind": "news", "topic": tls_watch.TOPIC, "value": paths}]
+        return [self.certificate_files(), {"kind": "published", "topic": tls_watch.TOPIC, "value": paths}]
 
     def create_log(self, document: Document) -> None:
         """Create the access log for the children's user if it does not exist.

@@ -20,7 +20,7 @@ from npserver.process.limits import find_identity
 from npserver.process.loop import new_loop
 from npserver.process.options import WATCH_PERIOD_S, RunOptions
 from npserver.process.reload import log_outcome, warn_of_unchangeable
-from npserver.runtime.bulletin import Bulletin
+from npserver.runtime.pubsub import PubSub
 from npserver.runtime.scoreboard import Directory, Scoreboard
 from npserver.runtime.tasks import spawn
 
@@ -40,7 +40,7 @@ class SingleProcess:
         self.document = document
         self.bindings = Bindings(1, systemd.inherited_sockets())
         board = Scoreboard(1, os.urandom(16))
-        context = make_context(asyncio.get_running_loop(), 0, board, Bulletin(), document)
+        context = make_context(asyncio.get_running_loop(), 0, board, PubSub(), document)
         self.data_plane = DataPlane(context, runs_services=True)
 
     async def start(self) -> Runtime:

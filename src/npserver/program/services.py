@@ -24,7 +24,7 @@ def compile_services(compilation: Compilation) -> tuple[Service, ...]:
     if intervals_s := resolve_intervals(compilation.config):
         from npserver.net.resolver import Resolution
 
-        found.append(Resolution(context.bulletin, intervals_s))
+        found.append(Resolution(context.pubsub, intervals_s))
     if CERTIFICATES.of(context).identities:
         from npserver.tls.watch import CertificateWatch
 

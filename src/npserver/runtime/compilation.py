@@ -1,7 +1,7 @@
-"""One compilation of a config: the object that every compiler (`compile.py` of any package) is handed.
+"""The state of one compilation of a config, passed to all compilers: the functions of each package's `compile.py`.
 
-`program.compile` makes it, once per start, reload or check. A compiler reads the config from `document`, writes what is
-wrong to `report`, and shares with other compilers through `PerCompilation` constants.
+`program.compile` creates it once per start, reload or check. A compiler reads the config from `document`, adds errors
+and warnings to `report`, and shares values with other compilers through `PerCompilation` constants.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Compilation:
-    """A config being compiled for the process that `context` belongs to."""
+    """One compilation of the config in `document`, for the process of `context`."""
 
     __slots__ = ("context", "document", "made", "report", "services")
 
@@ -29,19 +29,20 @@ class Compilation:
         self.document = document
         self.context = context
         self.report = Report(document)
-        self.services: list[Service] = []  # for the controller to run; compilers add to it
+        self.services: list[Service] = []  # added by compilers, run by the controller
         self.made: dict[object, Any] = {}  # values of `PerCompilation` constants
 
     @property
     def config(self) -> Config:
-        """The config itself."""
+        """The decoded config."""
         return self.document.config
 
 
 class PerCompilation(Generic[T]):
-    """A value that several compilers use: made on first use, once per compilation.
+    """A value shared by compilers: one per compilation, made on first use.
 
-    A constant of the module that owns the value: `UPSTREAMS = PerCompilation(make)`; read by its `of(compilation)`.
+    Defined as a constant in the module that owns the value, `UPSTREAMS = PerCompilation(make)`, and read with
+    `UPSTREAMS.of(compilation)`.
     """
 
     __slots__ = ("_make",)
@@ -50,7 +51,7 @@ class PerCompilation(Generic[T]):
         self._make = make
 
     def of(self, compilation: Compilation) -> T:
-        """Return the value that belongs to `compilation`."""
+        """Return the value of this compilation."""
         made = compilation.made
         if self not in made:
             made[self] = self._make(compilation)

@@ -1,4 +1,4 @@
-"""The context of one process: what all its fronts and handlers share. It is made once and outlives every runtime."""
+"""The context of one process, shared by all its fronts and handlers. It is created once and survives every reload."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from msgspec import Struct, field
 
 if TYPE_CHECKING:
     from npserver.observe.access_log import AccessLog
-    from npserver.runtime.bulletin import Bulletin
     from npserver.runtime.deadlines import Sweeper
+    from npserver.runtime.pubsub import PubSub
     from npserver.runtime.scoreboard import Row
 
 
@@ -20,26 +20,27 @@ T = TypeVar("T")
 
 
 class Context(Struct, eq=False):
-    """The data plane of one process."""
+    """The event loop of a process and the objects that belong to the process rather than to a config."""
 
     loop: asyncio.AbstractEventLoop
-    worker: int  # 0..; the controller is -1 (and also runs in worker 0's process when `workers` is 0)
+    worker: int  # number of the worker; -1: the controller (which with `"workers": 0` runs in the process of worker 0)
     row: Row  # this process's row of the scoreboard
     sweeper: Sweeper
     access_log: AccessLog
-    bulletin: Bulletin
+    pubsub: PubSub
     made: dict[object, Any] = field(default_factory=dict)  # the values of `PerProcess` constants
-    #: Open connections, HTTP and others, each with `listener`, `transport` and `shut_down()`, which closes it after the
-    #: requests in flight.
+    #: Open client connections of all protocols, each with `listener`, `transport` and `shut_down()`, which closes it
+    #: after the requests in progress.
     connections: set[Any] = field(default_factory=set)
-    draining: bool = False
+    draining: bool = False  # the process is shutting down: no connection is kept for another request
     wall_clock: Callable[[], float] = time.time  # seconds since 1970
 
 
 class PerProcess(Generic[T]):
-    """A value that every process has one of: made on first use, kept for as long as the process lives.
+    """A value shared by all parts of a process: one per process, made on first use, kept across reloads.
 
-    A constant of the module that owns the value: `RESOLVER = PerProcess(make)`; read by its `of(context)`.
+    Defined as a constant in the module that owns the value, `RESOLVER = PerProcess(make)`, and read with
+    `RESOLVER.of(context)`.
     """
 
     __slots__ = ("_make",)
@@ -48,7 +49,7 @@ class PerProcess(Generic[T]):
         self._make = make
 
     def of(self, context: Context) -> T:
-        """Return the value that belongs to `context`."""
+        """Return the value of this process."""
         made = context.made
         if self not in made:
             made[self] = self._make(context)
@@ -56,10 +57,10 @@ class PerProcess(Generic[T]):
         return value
 
     def put(self, context: Context, value: T) -> None:
-        """Give a context a value that was made elsewhere, such as before the fork."""
+        """Set a value that was made elsewhere, such as before the fork."""
         context.made[self] = value
 
     def take(self, context: Context) -> T | None:
-        """Take the value away, at the end of a process; None if it was never made."""
+        """Remove and return the value, at the end of a process; None if it was never made."""
         value: T | None = context.made.pop(self, None)
         return value

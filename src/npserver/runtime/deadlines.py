@@ -1,7 +1,7 @@
-"""One timer for all deadlines of a process: a sweep a few times a second instead of a timer per wait.
+"""The deadline sweeper: one timer for all timeouts of a process, instead of a timer for each.
 
-A watched object has `deadline`, a time of `loop.time()` or `inf`, which it sets as often as it likes at no cost, and
-`expire(now)`, called once the deadline has passed. It is called again at each sweep until the deadline moves.
+Four times a second it compares the `deadline` of each watched object with the clock, and calls `expire(now)` where it
+has passed, again at each sweep until the object moves its deadline. Setting a deadline is an assignment.
 """
 
 from __future__ import annotations
@@ -10,29 +10,29 @@ import asyncio
 import logging
 from typing import Protocol
 
-NEVER = float("inf")
+NEVER = float("inf")  # the deadline of an object that waits for nothing
 PERIOD_S = 0.25
 
 log = logging.getLogger("npserver.server")
 
 
 class Watched(Protocol):
-    """What the sweeper looks at."""
+    """An object with a deadline."""
 
-    deadline: float
+    deadline: float  # by `loop.time()`, or `NEVER`
 
     def expire(self, now: float) -> None:
-        """The deadline has passed."""
+        """Called when the deadline has passed."""
 
 
 class Sweeper:
-    """The deadlines of one process."""
+    """The deadline sweeper of one process."""
 
     __slots__ = ("_handle", "_loop", "now", "watched")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self.now = loop.time()  # at the last sweep: for deadlines that may be a period late, without asking the clock
+        self.now = loop.time()  # of the last sweep: read instead of the clock where a period is no matter
         self.watched: set[Watched] = set()
         self._handle: asyncio.TimerHandle | None = loop.call_later(PERIOD_S, self._sweep)
 
@@ -47,7 +47,7 @@ class Sweeper:
         for one in [one for one in self.watched if one.deadline <= now]:
             try:
                 one.expire(now)
-            except Exception:  # one faulty connection must not keep the others' deadlines from being kept
-                log.exception("error while ending %r", one)
+            except Exception:  # an error in one object must not stop the timeouts of the others
+                log.exception("error in the timeout of %r", one)
         if self._handle is not None:
             self._handle = self._loop.call_later(PERIOD_S, self._sweep)

@@ -1,4 +1,7 @@
-"""Fronts serve the clients of listeners. `program.compile` makes one per listener; a reload swaps it under them."""
+"""The interfaces between listeners and fronts. A front serves the clients of one listener: HTTP, a forward, DNS.
+
+`program.compile` creates the fronts; a reload replaces the front of a listener while its sockets stay open.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ if TYPE_CHECKING:
     from npserver.address import Address
     from npserver.runtime.context import Context
 
-#: Where a datagram came from and goes back to: `[0]` is the address, `[1]` the port; hashable, otherwise opaque.
+#: The sender of a datagram, to which replies go: `[0]` is the address, `[1]` the port; hashable, otherwise opaque.
 Client = tuple[object, ...]
 
 
@@ -18,7 +21,7 @@ class ListenerInfo(Protocol):
 
     @property
     def key(self) -> str:
-        """The text that identifies it across reloads: its URI."""
+        """The text that identifies the listener across reloads: its URI."""
 
     @property
     def name(self) -> str:
@@ -42,24 +45,24 @@ class Live(Protocol):
 
     @property
     def context(self) -> Context:
-        """The data plane it belongs to."""
+        """The context of the process."""
 
 
 class StreamFront(Protocol):
-    """Serves connections: HTTP, a forward, DNS over TCP.
+    """Serves stream connections: HTTP, a forward, DNS over TCP.
 
-    One with a true `wants_first_bytes` is offered plain TCP connections with their first bytes, before they have a
-    transport (`listen.first_bytes`).
+    A front whose `wants_first_bytes` is true is offered new TCP connections together with their first bytes, before a
+    transport is created (`listen.first_bytes`).
     """
 
     def accept(self, live: Live, alpn: str | None = None) -> asyncio.Protocol:
-        """Make the protocol of a new connection; `alpn` is what its TLS handshake has agreed on.
+        """Return the protocol for a new connection; `alpn` is the protocol name that its TLS handshake selected.
 
-        A protocol that lives long looks up `live.front` for each new request, so that a reload reaches it.
+        A protocol of long connections reads `live.front` for each new request, so that a reload takes effect.
         """
 
     def close(self) -> None:
-        """A reload has put another front in this one's place: end timers; what is in flight goes on."""
+        """Called when a reload has replaced this front: stop its timers; requests in progress continue."""
 
 
 class DatagramSocket(Protocol):
@@ -67,27 +70,27 @@ class DatagramSocket(Protocol):
 
     @property
     def live(self) -> Live:
-        """The listener it belongs to."""
+        """The listener of the socket."""
 
     def local(self, client: Client) -> tuple[str, int]:
-        """The address and port that `client` wrote to, as far as known."""
+        """Return the address and port to which `client` sent its datagram, as far as known."""
 
     def send(self, data: bytes, client: Client) -> None:
-        """Send a datagram to `client`, from the address it had written to. Dropped if the kernel's buffer is full."""
+        """Send a datagram to `client`, from the address it wrote to; dropped if the kernel's send buffer is full."""
 
 
 class DatagramFront(Protocol):
     """Serves datagrams: a forward, DNS over UDP."""
 
     def datagram(self, data: bytes, client: Client, socket: DatagramSocket) -> None:
-        """Take one datagram."""
+        """Called for each datagram received."""
 
     def close(self) -> None:
-        """A reload has put another front in this one's place."""
+        """Called when a reload has replaced this front."""
 
 
 class Service(Protocol):
-    """Something that runs once per server, in the controller: health checks, name resolution, file watching."""
+    """A background job that runs once per server, in the controller: health checks, name resolution, file watching."""
 
     async def run(self) -> None:
         """Run until cancelled."""

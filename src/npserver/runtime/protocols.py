@@ -1,4 +1,4 @@
-"""Giving data that is already here to protocols that read into a buffer of their own."""
+"""Feed received bytes to asyncio protocols of either kind: with `data_received`, or with a buffer of their own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 
 def fill(protocol: asyncio.BufferedProtocol, data: bytes) -> None:
-    """Copy `data` into the protocol's buffer, in as many pieces as it takes."""
+    """Copy `data` into the buffers of a buffered protocol, piece by piece."""
     view = memoryview(data)
     while view:
         buffer = memoryview(protocol.get_buffer(len(view)))
@@ -17,7 +17,7 @@ def fill(protocol: asyncio.BufferedProtocol, data: bytes) -> None:
 
 
 def feed(protocol: asyncio.BaseProtocol, data: bytes) -> None:
-    """Give `data` to a protocol of either kind."""
+    """Pass `data` to a protocol as if its transport had received it."""
     if isinstance(protocol, asyncio.BufferedProtocol):
         fill(protocol, data)
     else:

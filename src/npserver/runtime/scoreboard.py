@@ -1,8 +1,8 @@
-"""Memory shared by all processes: each writes its own row only, readers sum the rows, so there are no locks.
+"""Counters and gauges in memory shared by all processes, without locks: each process writes only its own row.
 
-The master makes it before it forks. A row is an array of signed 64-bit slots; a slot's number comes from its name,
-given out in order and never taken back, so that every process that compiles the same configs in the same order
-agrees on the numbers. The last part of a row holds hashed cells: counts per client address.
+The master creates the memory before it forks. A row is an array of signed 64-bit slots; a reader sums a slot over all
+rows. Slots are numbered in the order in which their names are first used, and never reused: processes that compile the
+same configs in the same order agree on the numbers. The end of a row holds hashed cells: counts per client address.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import mmap
 from hashlib import blake2b
 
-SLOTS = 16_384  # named slots of a row; untouched pages cost nothing
-CELLS = 8_192  # hashed cells of a row, half for each of two hashes
+SLOTS = 16_384  # named slots of a row; pages never written take no memory
+CELLS = 8_192  # hashed cells of a row, half of them for each of two hashes
 _WIDTH = SLOTS + CELLS
 
 
@@ -24,7 +24,7 @@ class Directory:
         self.names: dict[str, int] = {}
 
     def slot(self, name: str) -> int:
-        """Give the slot of `name`, a new one the first time. Raises: OverflowError when all are given out."""
+        """Return the slot of `name`, a new one on first use. Raises: OverflowError if none is left."""
         number = self.names.setdefault(name, len(self.names))
         if number >= SLOTS:
             raise OverflowError(f"scoreboard full at {name!r}")
@@ -32,7 +32,7 @@ class Directory:
 
 
 class Scoreboard:
-    """The whole: `rows` rows. Row 0 is the controller's, row n + 1 that of worker n."""
+    """The shared memory. Row 0 belongs to the controller, row n + 1 to worker n."""
 
     __slots__ = ("_memory", "cells_seed", "directory", "rows")
 
@@ -44,15 +44,15 @@ class Scoreboard:
         self.cells_seed = seed
 
     def total(self, slot: int) -> int:
-        """Sum a slot over all rows."""
+        """Return the sum of a slot over all rows."""
         return sum([row[slot] for row in self.rows])
 
     def row(self, worker: int) -> Row:
-        """The row that `worker` writes; -1 is the controller."""
+        """Return the row of a worker; -1 is the controller."""
         return Row(self, worker + 1)
 
     def clear_gauges(self, worker: int, slots: list[int]) -> None:
-        """Zero what a dead worker held: its connections are gone, its counters stay."""
+        """Reset the gauges and hashed cells of a worker that has ended; its counters stay."""
         row = self.rows[worker + 1]
         for slot in slots:
             row[slot] = 0
@@ -61,8 +61,11 @@ class Scoreboard:
 
 
 class Row:
-    """One process's row: `row.slots[n] += 1` is the way to count what others must know at once, `row.tallies[n] += 1`
-    what they may learn at the next sweep, which costs half as much. Watched by the sweeper."""
+    """The row of one process.
+
+    `row.slots[n] += 1` is visible to other processes at once. `row.tallies[n] += 1` costs half as much, and is added
+    to the slots at the next sweep of the deadline sweeper.
+    """
 
     __slots__ = ("_tally_slots", "_totals", "board", "deadline", "number", "slots", "tallies")
 
@@ -70,18 +73,17 @@ class Row:
         self.board = board
         self.number = number
         self.slots = board.rows[number]
-        self.tallies: list[int] = []  # counted since the last sweep
+        self.tallies: list[int] = []  # counts since the last sweep
         self._tally_slots: dict[int, int] = {}
-        self._totals: dict[int, int] = {}  # by slot: a second slot that gets the same counts
-        self.deadline = 0.0  # each sweep
+        self._totals: dict[int, int] = {}  # by slot: a second slot to which the same counts are added
+        self.deadline = 0.0  # always passed: `expire` is called at each sweep
 
     def slot(self, name: str) -> int:
-        """The slot of a counter such as `http.requests`; names that start with `gauge.` fall to 0 with their worker."""
+        """Return the slot of a counter such as `http.requests`; names of gauges begin with `gauge.`."""
         return self.board.directory.slot(name)
 
     def tally(self, name: str, total: str = "") -> int:
-        """Return the number in `tallies` of a counter. What is counted there is published to its slot, and to the slot
-        of `total` if that is given: the sum of several counters."""
+        """Return the index in `tallies` of a counter. `total` names a second counter, to which all counts are added."""
         slot = self.slot(name)
         if total:
             self._totals[slot] = self.slot(total)
@@ -92,7 +94,7 @@ class Row:
         return number
 
     def publish(self) -> None:
-        """Bring what was counted to the scoreboard."""
+        """Add the tallies to the slots, and reset them."""
         tallies, slots = self.tallies, self.slots
         for slot, number in self._tally_slots.items():
             if tallies[number]:
@@ -102,11 +104,11 @@ class Row:
                 tallies[number] = 0
 
     def expire(self, now: float) -> None:
-        """A sweep: publish."""
+        """Called by the deadline sweeper: publish."""
         self.publish()
 
     def cells(self, key: bytes) -> tuple[int, int]:
-        """The two cells that count for `key`; the smaller sum is the count."""
+        """Return the two cells of `key`. Both are counted; the smaller is read, as other keys may share one of them."""
         digest = blake2b(key, digest_size=8, key=self.board.cells_seed).digest()
         half = CELLS // 2
         first = int.from_bytes(digest[:4], "little") % half
@@ -114,6 +116,6 @@ class Row:
         return SLOTS + first, SLOTS + half + second
 
     def cell_total(self, cells: tuple[int, int]) -> int:
-        """How often `key` (whose cells these are) is counted, over all processes."""
+        """Return the count of a key over all processes, by its `cells`."""
         board = self.board
         return min(board.total(cells[0]), board.total(cells[1]))

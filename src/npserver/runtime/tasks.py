@@ -1,4 +1,4 @@
-"""Starting tasks that nobody awaits, safely."""
+"""Background tasks that no code awaits: they are kept alive, and their errors are logged."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 log = logging.getLogger("npserver.server")
 
-_running: set[asyncio.Task[Any]] = set()  # the loop itself keeps only weak references
+_running: set[asyncio.Task[Any]] = set()  # the event loop keeps only weak references to tasks
 
 
 def spawn(work: Coroutine[Any, Any, Any], what: str) -> asyncio.Task[Any]:
-    """Run `work` in the background. A failure is logged as an error in `what`; cancelling is no failure."""
+    """Run `work` in the background. An exception, unless it is a cancellation, is logged as an error in `what`."""
     task = asyncio.get_running_loop().create_task(work, name=what)
     _running.add(task)
     task.add_done_callback(_done)

@@ -48,16 +48,16 @@ class CertificateWatch:
         for identity in {one.settings.cert: one for one in changed}.values():  # one for HTTPS may be one for TLS too
             announce(identity)
         if changed:
-            self._context.bulletin.publish(TOPIC, [identity.settings.cert for identity in changed])
+            self._context.pubsub.publish(TOPIC, [identity.settings.cert for identity in changed])
 
 
 def _follow(context: Context) -> Callable[[], None]:
     store = CERTIFICATES.of(context)
 
-    def refresh(news: Any) -> None:
+    def refresh(value: Any) -> None:
         store.refresh()
 
-    return context.bulletin.subscribe(TOPIC, refresh)
+    return context.pubsub.subscribe(TOPIC, refresh)
 
 
 #: The subscription by which a process loads certificates when the controller says that they have changed.

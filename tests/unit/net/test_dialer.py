@@ -34,7 +34,7 @@ async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 def known(context: Any, host: str, *addresses: str, error: str = "") -> None:
     """Publish what the controller would."""
-    context.bulletin.publish(f"resolved:{host}", {"addresses": list(addresses), "error": error})
+    context.pubsub.publish(f"resolved:{host}", {"addresses": list(addresses), "error": error})
 
 
 async def failure(context: Any, address: str | Address, **more: Any) -> UpstreamError:

@@ -12,7 +12,7 @@ import pytest
 
 from npserver.net import resolver as module
 from npserver.net.resolver import RESOLVER, Resolution
-from npserver.runtime.bulletin import Bulletin
+from npserver.runtime.pubsub import PubSub
 from tests.stage.worker import running_context
 
 Answer = Sequence[str] | OSError
@@ -134,7 +134,7 @@ class TestResolver:
 
     async def test_news_from_the_controller_come_first(self, names: Names) -> None:
         async with running_context() as context:
-            publish = context.bulletin.publish
+            publish = context.pubsub.publish
             publish("resolved:db.test", {"addresses": ["192.0.2.1"], "error": ""})
             resolver = RESOLVER.of(context)
             assert resolver.known("db.test") == ("192.0.2.1",)
@@ -163,20 +163,20 @@ class TestResolution:
     """The controller's service."""
 
     @staticmethod
-    async def told(bulletin: Bulletin, host: str, names: Names, *answers: Answer) -> list[Any]:
-        news: list[Any] = []
-        bulletin.subscribe(f"resolved:{host}", news.append)
-        service = Resolution(bulletin, {host: 30.0})
+    async def told(pubsub: PubSub, host: str, names: Names, *answers: Answer) -> list[Any]:
+        values: list[Any] = []
+        pubsub.subscribe(f"resolved:{host}", values.append)
+        service = Resolution(pubsub, {host: 30.0})
         for answer in answers:
             names.answers[host] = answer
             await service.refresh(host)
-        return news
+        return values
 
     async def test_changes_are_published_and_said_once(self, names: Names, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.INFO, "npserver.upstream")
         one, two = ["192.0.2.1"], ["192.0.2.2", "192.0.2.3"]
-        news = await self.told(Bulletin(), "db.test", names, one, one, two, two[::-1], GONE, GONE, one)
-        assert [(each["addresses"], bool(each["error"])) for each in news] == [
+        values = await self.told(PubSub(), "db.test", names, one, one, two, two[::-1], GONE, GONE, one)
+        assert [(each["addresses"], bool(each["error"])) for each in values] == [
             (one, False),
             (two, False),
             ([], True),
@@ -189,18 +189,18 @@ class TestResolution:
         ]
 
     async def test_a_failing_resolver_keeps_addresses(self, names: Names, caplog: pytest.LogCaptureFixture) -> None:
-        news = await self.told(Bulletin(), "db.test", names, ["192.0.2.1"], AGAIN, AGAIN)
-        assert [each["addresses"] for each in news] == [["192.0.2.1"]] * 2
+        values = await self.told(PubSub(), "db.test", names, ["192.0.2.1"], AGAIN, AGAIN)
+        assert [each["addresses"] for each in values] == [["192.0.2.1"]] * 2
         assert [record.getMessage() for record in caplog.records] == [
             "host db.test does not resolve: temporary failure in name resolution, still using 192.0.2.1"
         ]
 
     async def test_it_runs_until_cancelled(self, names: Names) -> None:
         names.answers["db.test"] = ["192.0.2.1"]
-        bulletin = Bulletin()
+        pubsub = PubSub()
         published = asyncio.Event()
-        bulletin.subscribe("resolved:db.test", lambda news: published.set())
-        service = Resolution(bulletin, {"db.test": 0.01, "127.0.0.1": 30.0, "": 30.0})
+        pubsub.subscribe("resolved:db.test", lambda values: published.set())
+        service = Resolution(pubsub, {"db.test": 0.01, "127.0.0.1": 30.0, "": 30.0})
         running = asyncio.ensure_future(service.run())
         async with asyncio.timeout(5):
             await published.wait()

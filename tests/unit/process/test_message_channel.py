@@ -26,7 +26,7 @@ def same_file(one: int, other: int) -> bool:
 def test_messages_arrive_in_order(ends: tuple[MessageChannel, MessageChannel]) -> None:
     one, other = ends
     for number in range(50):
-        one.send({"kind": "news", "value": number})
+        one.send({"kind": "published", "value": number})
     assert [message["value"] for message, _ in other.receive()] == list(range(50))
     assert other.receive() == []
 

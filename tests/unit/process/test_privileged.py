@@ -77,7 +77,7 @@ def test_children_hear_of_changed_certificates_only(monkeypatch: pytest.MonkeyPa
     assert steps().check_certificates() == []
 
     changed = SimpleNamespace(settings=SimpleNamespace(cert="site.crt"))
-    files, news = steps(changed).check_certificates()
+    files, published = steps(changed).check_certificates()
     assert files == {"kind": "files", "files": {"site.key": "a key"}}
-    assert news == {"kind": "news", "topic": tls_watch.TOPIC, "value": ["site.crt"]}
+    assert published == {"kind": "published", "topic": tls_watch.TOPIC, "value": ["site.crt"]}
     assert announced == [changed]

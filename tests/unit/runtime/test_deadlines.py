@@ -58,7 +58,7 @@ def test_a_faulty_one_does_not_keep_the_others_waiting(loop: Any, caplog: pytest
     sweeper.watched |= {Faulty(0.0), *others}
     sweeper._sweep()
     assert all(one.expired for one in others)
-    assert "error while ending <" in caplog.text
+    assert "error in the timeout of <" in caplog.text
 
 
 async def test_it_looks_a_few_times_a_second_until_it_is_closed() -> None:

@@ -160,8 +160,8 @@ class TestChecks:
 
     def test_addresses_for_dns_are_those_of_healthy_targets(self, bed: Bed) -> None:
         upstream = bed.upstream(A, B, "http://name.test:80", health_check=_check())
-        news = {"addresses": ["10.0.0.9", "10.0.0.2"], "error": ""}
-        upstream.context.bulletin.publish("resolved:name.test", news)
+        values = {"addresses": ["10.0.0.9", "10.0.0.2"], "error": ""}
+        upstream.context.pubsub.publish("resolved:name.test", values)
         assert upstream.healthy_addresses() == ["10.0.0.1", "10.0.0.2", "10.0.0.9"]
         first = upstream.targets[0]
         first.controller_slots[first.health_slot] = Health.DOWN
