@@ -30,8 +30,8 @@ class Answer:
     reason: str = ""
 
 
-class Asker:
-    """The sink of the response; asserts that its methods are called in a valid order."""
+class RecordingSink:
+    """A response sink that records the response, and asserts that its methods are called in a valid order."""
 
     def __init__(self) -> None:
         self.answer = Answer()
@@ -81,24 +81,24 @@ def read_answer(pieces: Iterable[bytes], *, is_head: bool = False) -> Answer:
     client = HttpClient(context, target, settings)
     transport = MemoryTransport(client, loop, ("127.0.0.1", 80))
     client.connection_made(transport)
-    asker = Asker()
-    client.begin(asker, settings, is_head=is_head, has_body=False)
+    sink = RecordingSink()
+    client.begin(sink, settings, is_head=is_head, has_body=False)
     client.write(b"GET / HTTP/1.1\r\n\r\n")
     for piece in pieces:
-        if asker.answer.end == "switched":
-            asker.answer.body += piece
+        if sink.answer.end == "switched":
+            sink.answer.body += piece
         elif not transport.is_closed:
             client.data_received(piece)
             loop.settle()
-    asker.answer.is_kept = client in target.pool.idle
+    sink.answer.is_kept = client in target.pool.idle
     if not transport.is_closed:
         client.eof_received()
         transport.close()
         loop.settle()
-    assert asker.answer.end
+    assert sink.answer.end
     assert client not in context.sweeper.watched
     assert not target.pool.idle
-    return asker.answer
+    return sink.answer
 
 
 def same_answer(pieces: list[bytes], whole: list[bytes], *, is_head: bool) -> Answer:

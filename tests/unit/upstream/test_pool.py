@@ -38,22 +38,26 @@ async def test_the_last_connection_is_taken_first() -> None:
         far.close()
 
 
-async def test_connections_that_the_target_has_ended_or_spoken_on_are_closed_instead() -> None:
+async def test_connections_that_the_target_has_closed_or_sent_data_on_are_closed_instead() -> None:
     pool = Pool()
-    (good, far_good), (ended, far_ended), (spoken, far_spoken) = await connected(), await connected(), await connected()
+    (good, far_good), (ended, far_ended), (talking, far_talking) = (
+        await connected(),
+        await connected(),
+        await connected(),
+    )
     far_ended.close()
-    far_spoken.send(b"HTTP/1.1 408")
-    pool.idle += [good, ended, spoken]
+    far_talking.send(b"HTTP/1.1 408")
+    pool.idle += [good, ended, talking]
     assert pool.take_checked() is good
-    assert (good.is_closed, ended.is_closed, spoken.is_closed) == (False, True, True)
+    assert (good.is_closed, ended.is_closed, talking.is_closed) == (False, True, True)
     assert pool.idle == []
-    for client in (good, ended, spoken):
+    for client in (good, ended, talking):
         client.transport.abort()
     far_good.close()
-    far_spoken.close()
+    far_talking.close()
 
 
-def test_a_connection_that_closes_is_forgotten() -> None:
+def test_a_closed_connection_is_removed() -> None:
     pool, client, other = Pool(), Client(None), Client(None)  # type: ignore[arg-type]
     pool.idle += [client, other]  # type: ignore[list-item]
     pool.remove(client)  # type: ignore[arg-type]
