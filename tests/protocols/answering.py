@@ -9,6 +9,7 @@ from typing import Any
 from npserver.address import Address
 from npserver.errors import UpstreamError
 from npserver.http.response_parser import ResponseHead
+from npserver.upstream.config import TargetSection
 from npserver.upstream.http1 import HttpClient
 from npserver.upstream.response_sink import ClientSettings
 from npserver.upstream.target import Target, TargetSettings
@@ -77,7 +78,9 @@ def read_answer(pieces: Iterable[bytes], *, is_head: bool = False) -> Answer:
     loop: Any = MemoryLoop()
     context = make_context(loop)
     settings = ClientSettings()
-    target = Target(context, "app", TargetSettings(Address("http", "127.0.0.1", 80)))
+    target = Target(
+        context, "app", TargetSettings(TargetSection(uri="http://127.0.0.1"), Address("http", "127.0.0.1", 80))
+    )
     client = HttpClient(context, target, settings)
     transport = MemoryTransport(client, loop, ("127.0.0.1", 80))
     client.connection_made(transport)

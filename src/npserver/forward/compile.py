@@ -78,7 +78,7 @@ def _upstream(compilation: Compilation, path: Path, rule: ForwardRule) -> Upstre
     if address.scheme != "upstream":
         if address.path and not address.is_unix:
             report.error(place, f"the target of a forward has no path, got {clip(address.path)}")
-        return single_target(compilation, place, address, tls=rule.tls, connect_timeout_s=float(rule.connect_timeout))
+        return single_target(compilation, place, address, tls=rule.tls)
     upstream = find_upstream(compilation, place, address)
     if upstream is None:
         return None
@@ -87,7 +87,7 @@ def _upstream(compilation: Compilation, path: Path, rule: ForwardRule) -> Upstre
         return None
     if rule.tls != UpstreamTls():
         upstream = with_tls(compilation, (*path, "tls"), upstream, rule.tls)
-    return upstream if rule.balance is None else upstream.with_settings(balance=rule.balance)
+    return upstream.with_keys(balance=rule.balance)
 
 
 def _settings(report: Report, path: Path, rule: ForwardRule, *, is_relay: bool) -> ForwardSettings:

@@ -63,7 +63,7 @@ class Forward:
         self._sessions_slot = row.slot("forward.sessions")
         self._gauge_slot = row.slot("gauge.forward.sessions")
         self.rule_slot = row.slot(f"gauge.forward.sessions.{gauge}")  # compared with `max_connections`
-        self.sends_header = bool(settings.rule.send_proxy or any(one.settings.send_proxy for one in upstream.targets))
+        self.sends_header = bool(settings.rule.send_proxy or any(one.section.send_proxy for one in upstream.targets))
         self._share = max(settings.max_connections // max(len(row.board.rows) - 1, 1), 1)
         self._refused_slot = row.slot("forward.refused")
         self._failed_slot = row.slot("forward.failed")
@@ -159,7 +159,7 @@ class Session:
         target = upstream.only_target
         if target is None or self.tried:
             self._release()
-            if len(self.tried) > upstream.retries:
+            if len(self.tried) > upstream.retry.retries:
                 return None
             target = upstream.pick(self.client[0], self.id, self.tried)
             if target is None:
@@ -191,7 +191,7 @@ class Session:
     def proxy_header(self) -> bytes:
         """Return the PROXY protocol header to send before any data; empty if `send_proxy` is not set."""
         target = self.target
-        version = self.forward.settings.rule.send_proxy or (target.settings.send_proxy if target else None)
+        version = self.forward.settings.rule.send_proxy or (target.section.send_proxy if target else None)
         if version is None:
             return b""
         from npserver.net.proxy_protocol import encode_v1, encode_v2

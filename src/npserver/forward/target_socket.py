@@ -170,7 +170,7 @@ class TargetSocket:
         session = self._session
         log.debug("%s: %r: %s", session.forward.settings.name, session, error)
         session.target_failed(str(error))
-        if len(session.forward.upstream.targets) > len(session.tried) <= session.forward.upstream.retries:
+        if len(session.forward.upstream.targets) > len(session.tried) <= session.forward.upstream.retry.retries:
             self._reason = explain(error)
             self._close_link()
             self.open()

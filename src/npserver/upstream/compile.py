@@ -11,9 +11,8 @@ from npserver.guess import get_close_matches
 from npserver.runtime.compilation import PerCompilation
 from npserver.tls.certificates import CERTIFICATES
 from npserver.upstream.config import HealthCheck, TargetSection, UpstreamSection, UpstreamTls
-from npserver.upstream.group import Upstream, UpstreamSettings
+from npserver.upstream.group import Upstream
 from npserver.upstream.health_state import parse_statuses
-from npserver.upstream.retry import RetryPolicy
 from npserver.upstream.target import Target, TargetSettings
 
 if TYPE_CHECKING:
@@ -59,7 +58,6 @@ def single_target(
     address: Address,
     *,
     tls: UpstreamTls | None = None,
-    connect_timeout_s: float = 5.0,
 ) -> Upstream:
     """Return an upstream of the one target whose address stands in a rule; `path` is the place of that address.
 
@@ -68,8 +66,8 @@ def single_target(
     context = compilation.context
     client_tls = _ClientTls(compilation, (*path[:-1], "tls"), tls or UpstreamTls())
     uri = str(Address(address.scheme, address.host, address.port, address.path if address.is_unix else ""))
-    target = Target(context, uri, client_tls.add_to(TargetSettings(address)))
-    return Upstream(context, UpstreamSettings(uri, connect_timeout_s=connect_timeout_s), (target,))
+    target = Target(context, uri, client_tls.add_to(TargetSettings(TargetSection(uri=uri), address)))
+    return Upstream(context, uri, UpstreamSection(targets=[uri]), (target,))
 
 
 def with_tls(compilation: Compilation, path: Path, upstream: Upstream, tls: UpstreamTls) -> Upstream:
@@ -77,7 +75,7 @@ def with_tls(compilation: Compilation, path: Path, upstream: Upstream, tls: Upst
     client_tls = _ClientTls(compilation, path, tls)
     context = upstream.context
     targets = [Target(context, upstream.name, client_tls.add_to(target.settings)) for target in upstream.targets]
-    return Upstream(context, upstream.settings, tuple(targets))
+    return Upstream(context, upstream.name, upstream.section, tuple(targets))
 
 
 def _compile(compilation: Compilation, path: Path, name: str, config: UpstreamSection) -> Upstream | None:
@@ -90,22 +88,9 @@ def _compile(compilation: Compilation, path: Path, name: str, config: UpstreamSe
         report.error((*path, "targets"), f"an upstream cannot mix HTTP targets with others, got {', '.join(schemes)}")
     if not targets:
         return None
-    if not any(target.settings.weight and not target.settings.backup for target in targets):
+    if not any(target.section.weight and not target.section.backup for target in targets):
         report.warn((*path, "targets"), f"upstream {clip(name)} has only targets that are a backup or have weight 0")
-    settings = UpstreamSettings(
-        name=name,
-        balance=config.balance,
-        connect_timeout_s=float(config.proxy_timeout_seconds),
-        connect_key=f"upstreams.{name}.proxy_timeout_seconds",
-        retry=RetryPolicy(config.retries, frozenset(config.retry_on)),
-        slow_start_s=float(config.slow_start),
-        keepalive=config.keepalive,
-        pool_size=config.keepalive_pool_size,
-        pool_idle_s=float(config.keepalive_idle_timeout),
-        sticky=config.sticky,
-        health_check=config.health_check,
-    )
-    upstream = Upstream(context, settings, targets)
+    upstream = Upstream(context, name, config, targets)
     if config.health_check is not None and _check_health_check(report, path, config.health_check, schemes):
         from npserver.upstream.health_checks import HealthChecks
 
@@ -135,15 +120,7 @@ def _compile_targets(compilation: Compilation, path: Path, name: str, config: Up
             report.error(place, f"a target of an upstream has no path, got {clip(address.path)}: move it to proxy_pass")
         if one.send_proxy is not None and address.scheme == "https":
             report.error((*place, "send_proxy"), f"'send_proxy' cannot be used with https targets, got {clip(one.uri)}")
-        settings = TargetSettings(
-            address,
-            weight=one.weight,
-            backup=one.backup,
-            max_connections=one.max_connections,
-            send_proxy=one.send_proxy,
-            is_checked=is_checked,
-            retry_timeout_s=retry_timeout_s,
-        )
+        settings = TargetSettings(one, address, is_checked=is_checked, retry_timeout_s=retry_timeout_s)
         target = Target(compilation.context, name, client_tls.add_to(settings))
         if target.uri in seen:
             report.error(place, f"duplicate target {clip(target.uri)}")

@@ -6,9 +6,10 @@ Made by `upstream.compile`, and used by proxy rules, forward rules, and DNS poli
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from npserver.net.resolver import RESOLVER
 from npserver.upstream.balancers import Balancer, make_balancer
@@ -20,43 +21,27 @@ if TYPE_CHECKING:
     from collections.abc import Container
 
     from npserver.runtime.context import Context
-    from npserver.upstream.config import HealthCheck, Sticky
+    from npserver.upstream.config import UpstreamSection
 
 #: If no target is available, each target that only failed to connect is tried again this long after its failure: an
 #: application that was restarted is reachable after a second, not only after `retry_timeout_seconds`.
 PROBE_AFTER_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamSettings:
-    """The settings of an upstream. Times are in seconds."""
-
-    name: str
-    balance: str = "round-robin"
-    connect_timeout_s: float = 5.0
-    connect_key: str = ""  # the config key of `connect_timeout_s`, for the log
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
-    slow_start_s: float = 0.0
-    keepalive: bool = True
-    pool_size: int = 64
-    pool_idle_s: float = 55.0
-    sticky: Sticky | None = None
-    health_check: HealthCheck | None = None
-
-
 class Upstream:
     """A named group of targets, or the single target whose address stands in a rule."""
 
-    def __init__(self, context: Context, settings: UpstreamSettings, targets: tuple[Target, ...]) -> None:
+    def __init__(self, context: Context, name: str, section: UpstreamSection, targets: tuple[Target, ...]) -> None:
+        """Create it. `section` has the keys of the config or their defaults; its targets are those in `targets`."""
         self.context = context
-        self.settings = settings
+        self.name = name
+        self.section = section
         self.targets = targets
-        self.name = settings.name
-        self.retries = settings.retry.retries
-        self._balancer: Balancer = make_balancer(settings.balance, random.random)
+        self.retry = RetryPolicy(section.retries, frozenset(section.retry_on))
+        self._balancer: Balancer = make_balancer(section.balance, random.random)
         self._time = context.loop.time
-        self._primary = tuple(one for one in targets if not one.settings.backup and one.settings.weight)
-        self._backup = tuple(one for one in targets if one.settings.backup and one.settings.weight)
+        self._primary = tuple(one for one in targets if not one.section.backup and one.section.weight)
+        self._backup = tuple(one for one in targets if one.section.backup and one.section.weight)
         self._single = targets[0] if len(targets) == 1 else None
         #: The target of all requests, if it is the only one and has neither health checks nor `max_connections`.
         self.only_target: Target | None = None
@@ -65,11 +50,12 @@ class Upstream:
         self._by_cookie = {one.cookie: one for one in targets}
 
     def __repr__(self) -> str:
-        return f"<Upstream {self.name} {self.settings.balance} targets={len(self.targets)}>"
+        return f"<Upstream {self.name} {self.section.balance} targets={len(self.targets)}>"
 
-    def with_settings(self, **changes: Any) -> Upstream:
-        """Return an upstream of the same targets with some `UpstreamSettings` changed, as a rule overrides them."""
-        return Upstream(self.context, replace(self.settings, **changes), self.targets) if changes else self
+    def with_keys(self, **keys: Any) -> Upstream:
+        """Return an upstream of the same targets with other values of some keys, as a rule overrides them."""
+        changes = {key: value for key, value in keys.items() if value not in (None, getattr(self.section, key))}
+        return Upstream(self.context, self.name, replace(self.section, **changes), self.targets) if changes else self
 
     def pick(self, client_ip: str, connection_id: int, tried: Container[Target] = ()) -> Target | None:
         """Return a target that is up, below its `max_connections` and not in `tried`; None if there is none.
@@ -87,9 +73,9 @@ class Upstream:
                 return self._probe(now, tried)
         if len(usable) == 1:
             return usable[0]
-        if self.settings.slow_start_s:
+        if self.section.slow_start:
             self._apply_slow_start(usable, now)
-        key = connection_id.to_bytes(8, "little") if self.settings.balance == "conn-hash" else client_ip.encode()
+        key = connection_id.to_bytes(8, "little") if self.section.balance == "conn-hash" else client_ip.encode()
         return self._balancer.choose(usable, key)
 
     def pick_sticky(self, cookie: bytes) -> Target | None:
@@ -101,7 +87,7 @@ class Upstream:
 
     def retry_after_s(self) -> int:
         """Return the Retry-After of a 503 response: whole seconds until a target may be available again."""
-        check = self.settings.health_check
+        check = self.section.health_check
         if check and all(one.health is Health.DOWN for one in self.targets):
             return max(1, ceil(check.interval))
         return max(1, ceil(PROBE_AFTER_S))
@@ -137,4 +123,4 @@ class Upstream:
         for one in targets:
             healthy_since = one.controller_slots[one.health_since_slot] / 1000 or float("-inf")
             since_s = now - max(one.state.recovered_at, healthy_since)
-            one.effective_weight = one.settings.weight * ramp(since_s, self.settings.slow_start_s)
+            one.effective_weight = one.section.weight * ramp(since_s, self.section.slow_start)

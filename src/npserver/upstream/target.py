@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import ssl
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakValueDictionary
 
 from npserver.address import Address
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from npserver.runtime.context import Context
+    from npserver.upstream.config import TargetSection
     from npserver.upstream.http1 import HttpClient
 
 log = logging.getLogger("npserver.upstream")
@@ -38,13 +39,10 @@ _UNCHECKED = memoryview(bytearray(8)).cast("q").toreadonly()
 
 @dataclass(frozen=True, slots=True)
 class TargetSettings:
-    """The settings of a target."""
+    """A target of the config, and what is compiled for it."""
 
+    section: TargetSection
     address: Address
-    weight: int = 1
-    backup: bool = False
-    max_connections: int = 0  # limit for all workers together; 0: none
-    send_proxy: Literal["v1", "v2"] | None = None
     tls: ssl.SSLContext | None = None
     server_name: str | None = None  # for SNI and verification
     tls_identity: str = ""  # a text that differs for different TLS settings, whose connections need pools of their own
@@ -74,14 +72,15 @@ class Target:
     __slots__ = (
         "_time", "active_slot", "address", "authority", "cached_head", "cached_response", "cached_size",
         "controller_slots", "cookie", "effective_weight", "failures_slot", "hash_seed", "health_since_slot",
-        "health_slot", "host_line", "identity", "max_connections", "pool", "requests_tally", "server_name", "settings",
-        "slots", "state", "tallies", "tls", "total", "uri",
+        "health_slot", "host_line", "identity", "max_connections", "pool", "requests_tally", "section", "server_name",
+        "settings", "slots", "state", "tallies", "tls", "total", "uri",
     )  # fmt: skip
 
     def __init__(self, context: Context, upstream: str, settings: TargetSettings) -> None:
         address = settings.address
         self._time = context.loop.time
         self.settings = settings
+        self.section = settings.section
         self.address = address
         self.tls = settings.tls
         self.server_name = settings.server_name
@@ -91,8 +90,8 @@ class Target:
         self.identity = self.uri
         self.hash_seed = hash_seed(self.uri)
         self.cookie = cookie_value(self.uri)
-        self.effective_weight = float(settings.weight)
-        self.max_connections = settings.max_connections
+        self.effective_weight = float(settings.section.weight)
+        self.max_connections = settings.section.max_connections
         # The last response head with a Content-Length, and its parsed form. Responses are often the same: a head equal
         # to it need not be parsed.
         self.cached_head = b"\0"
@@ -100,7 +99,7 @@ class Target:
         self.cached_size = -1  # bytes of that response, head and body; -1 if the connection is closed after it
         self.state = _shared(STATES.of(context), f"{upstream}\0{self.uri}", TargetState)
         self.pool: Pool[HttpClient] = _shared(
-            POOLS.of(context), f"{self.uri}\0{settings.send_proxy}\0{settings.tls_identity}", Pool
+            POOLS.of(context), f"{self.uri}\0{settings.section.send_proxy}\0{settings.tls_identity}", Pool
         )
         row = context.row
         self.slots = row.slots

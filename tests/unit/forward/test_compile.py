@@ -88,7 +88,7 @@ def test_a_balancer_of_its_own() -> None:
     pool = {"pool": {"targets": ["tcp://a:1", "tcp://b:1"], "balance": "random"}}
     front, errors, _ = compiled(TCP, {"forward_to": "upstream://pool", "balance": "least-conn"}, upstreams=pool)
     assert not errors
-    assert front.forward.upstream.settings.balance == "least-conn"
+    assert front.forward.upstream.section.balance == "least-conn"
 
 
 @pytest.mark.parametrize(

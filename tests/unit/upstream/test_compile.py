@@ -114,7 +114,7 @@ def test_tls_settings_of_a_rule_keep_everything_else() -> None:
     assert (secure.server_name, plain.targets[0].server_name) == ("other.test", "10.0.0.2")
     assert secure.pool is not plain.targets[0].pool
     assert unchanged.pool is plain.targets[1].pool
-    assert (secure.settings.weight, secure.settings.backup, secure.settings.max_connections) == (3, True, 7)
+    assert (secure.section.weight, secure.section.backup, secure.section.max_connections) == (3, True, 7)
     assert (secure.settings.is_checked, secure.settings.retry_timeout_s) == (True, 9)
     assert secure.state is plain.targets[0].state
     assert secure.active_slot == plain.targets[0].active_slot

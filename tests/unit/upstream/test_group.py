@@ -207,7 +207,7 @@ class TestLimits:
 class TestHashes:
     def test_ip_hash_keeps_a_client_and_conn_hash_a_connection(self, bed: Bed) -> None:
         by_ip = bed.upstream(A, B, C, balance="ip-hash")
-        by_connection = by_ip.with_settings(balance="conn-hash")
+        by_connection = by_ip.with_keys(balance="conn-hash")
         assert len({by_ip.pick(f"192.0.2.{n}", 1) for n in range(50)}) == 3
         assert len({by_ip.pick("192.0.2.1", n) for n in range(50)}) == 1
         assert len({by_connection.pick("192.0.2.1", n) for n in range(50)}) == 3

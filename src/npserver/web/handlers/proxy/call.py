@@ -98,7 +98,7 @@ class ProxyCall(Struct, eq=False):
                 context,
                 target.address,
                 lambda: HttpClient(context, target, settings.client),
-                timeout_s=settings.connect_timeout_s,
+                timeout_s=self.proxy.upstream.section.proxy_timeout_seconds,
                 tls=target.tls,
                 server_name=target.server_name,
                 key=settings.connect_key,
@@ -109,8 +109,8 @@ class ProxyCall(Struct, eq=False):
                 self._try_again(error, target, sent=False)
             return
         target.connect_succeeded()
-        if target.settings.send_proxy is not None:
-            client.write(_proxy_header(self.exchange, target.settings.send_proxy))
+        if target.section.send_proxy is not None:
+            client.write(_proxy_header(self.exchange, target.section.send_proxy))
         if self.is_over:
             client.return_to_pool()
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from npserver.address import HTTP, SCHEMES, parse_target, schemes_reaching
 from npserver.errors import BadRequest, clip
@@ -11,7 +11,6 @@ from npserver.http.request_target import canonical_path
 from npserver.regex import regex
 from npserver.upstream.compile import find_upstream, single_target, with_tls
 from npserver.upstream.response_sink import ClientSettings
-from npserver.upstream.retry import RetryPolicy
 from npserver.web.handlers.proxy.handler import ProxyHandler
 from npserver.web.handlers.proxy.proxy import Proxy, ProxySettings
 from npserver.web.middleware.headers.changes import compile_changes
@@ -41,16 +40,21 @@ def compile_proxy(compilation: Compilation, path: Path, rule: ProxyRule) -> Prox
         return None
     if found is None:
         return None
-    upstream = found.with_settings(**_overrides(rule, found))
-    settings = upstream.settings
-    connect = rule.timeouts.connect
+    upstream = found.with_keys(
+        balance=rule.balance,
+        retries=rule.retries,
+        keepalive=rule.keepalive,
+        keepalive_pool_size=rule.keepalive_pool_size,
+        keepalive_idle_timeout=rule.keepalive_idle_timeout,
+        proxy_timeout_seconds=rule.timeouts.connect,
+    )
+    has_own_timeout = rule.timeouts.connect is not None or upstream.name not in compilation.config.upstreams
     proxy = Proxy(
         upstream,
         ProxySettings(
             rule,
             client=_client_settings(rule, upstream),
-            connect_timeout_s=settings.connect_timeout_s if connect is None else float(connect),
-            connect_key=settings.connect_key if connect is None else "timeouts.connect",
+            connect_key="timeouts.connect" if has_own_timeout else f"upstreams.{upstream.name}.proxy_timeout_seconds",
             base=base,
             strip=strip,
             rewrites=rewrites,
@@ -135,31 +139,18 @@ def _compile_rewrites(report: Report, path: Path, rule: ProxyRule) -> tuple[tupl
     return tuple(rewrites)
 
 
-def _overrides(rule: ProxyRule, upstream: Upstream) -> dict[str, Any]:
-    """Return the settings of the upstream that the rule overrides."""
-    changes: dict[str, Any] = {}
-    if rule.balance is not None and rule.balance != upstream.settings.balance:
-        changes["balance"] = rule.balance
-    if rule.retries is not None and rule.retries != upstream.settings.retry.retries:
-        changes["retry"] = RetryPolicy(rule.retries, upstream.settings.retry.retry_on)
-    return changes
-
-
 def _client_settings(rule: ProxyRule, upstream: Upstream) -> ClientSettings:
-    own = upstream.settings
-    keepalive = own.keepalive if rule.keepalive is None else rule.keepalive
-    pool_size = own.pool_size if rule.keepalive_pool_size is None else rule.keepalive_pool_size
-    if any(target.settings.send_proxy for target in upstream.targets):
-        keepalive = False  # a PROXY header speaks for one client only
-    idle = own.pool_idle_s if rule.keepalive_idle_timeout is None else float(rule.keepalive_idle_timeout)
+    section = upstream.section
+    # A PROXY header speaks for one client only: connections that begin with one are not kept for others.
+    is_kept = section.keepalive and not any(target.section.send_proxy for target in upstream.targets)
     times = rule.timeouts
     common = rule.timeout
     return ClientSettings(
         send_timeout_s=float(times.send),
         response_timeout_s=float(times.response if common is None else common),
         read_timeout_s=float(times.read if common is None else common),
-        pool_size=pool_size if keepalive else 0,
-        pool_idle_s=idle,
+        pool_size=section.keepalive_pool_size if is_kept else 0,
+        pool_idle_s=float(section.keepalive_idle_timeout),
         buffer_size=rule.buffer_size,
         response_key="timeouts.response" if common is None else "timeout",
         read_key="timeouts.read" if common is None else "timeout",

@@ -55,8 +55,7 @@ class ProxySettings:
 
     rule: ProxyRule
     client: ClientSettings
-    connect_timeout_s: float
-    connect_key: str  # the config key of that timeout, for the log
+    connect_key: str  # the config key of the time limit for connecting, for the log
     base: str  # path of the target's URI, prepended to the path of the request
     strip: str  # path removed from the start first
     rewrites: tuple[tuple[re.Pattern[str], str], ...]
@@ -79,8 +78,8 @@ class Proxy:
     def __init__(self, upstream: Upstream, settings: ProxySettings) -> None:
         self.upstream = upstream
         self.settings = settings
-        self.retry = upstream.settings.retry
-        self.sticky = upstream.settings.sticky
+        self.retry = upstream.retry
+        self.sticky = upstream.section.sticky
         self._sticky_name = self.sticky.cookie.encode("ascii") if self.sticky else b""
         self._relocation = Relocation(
             self.settings.base.encode("ascii"), self.settings.strip.encode("ascii"), not settings.rule.preserve_host

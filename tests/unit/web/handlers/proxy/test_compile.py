@@ -60,11 +60,11 @@ def test_each_mistake_is_told_once() -> None:
 def test_a_rule_overrides_its_upstream() -> None:
     upstreams = {"app": {"targets": [HTTP], "balance": "random", "retries": 5, "keepalive_pool_size": 9}}
     plain = settings({"proxy_pass": "upstream://app"}, upstreams)
-    assert plain.upstream.settings.balance == "random"
+    assert plain.upstream.section.balance == "random"
     assert (plain.retry.retries, plain.settings.client.pool_size) == (5, 9)
     rule = {"proxy_pass": "upstream://app", "balance": "ip-hash", "retries": 1, "keepalive_pool_size": 3}
     other = settings(rule, upstreams)
-    assert other.upstream.settings.balance == "ip-hash"
+    assert other.upstream.section.balance == "ip-hash"
     assert (other.retry.retries, other.settings.client.pool_size) == (1, 3)
     assert settings({"proxy_pass": "upstream://app", "keepalive": False}, upstreams).settings.client.pool_size == 0
 
@@ -76,9 +76,12 @@ def test_times_come_with_their_keys() -> None:
     assert (client.response_timeout_s, client.read_timeout_s, client.read_key) == (5, 60, "timeouts.read")
     upstreams = {"app": {"targets": [HTTP], "proxy_timeout_seconds": 3}}
     proxy = settings({"proxy_pass": "upstream://app"}, upstreams)
-    assert (proxy.settings.connect_timeout_s, proxy.settings.connect_key) == (3, "upstreams.app.proxy_timeout_seconds")
+    assert (proxy.upstream.section.proxy_timeout_seconds, proxy.settings.connect_key) == (
+        3,
+        "upstreams.app.proxy_timeout_seconds",
+    )
     proxy = settings({"proxy_pass": "upstream://app", "timeouts": {"connect": 1}}, upstreams)
-    assert (proxy.settings.connect_timeout_s, proxy.settings.connect_key) == (1, "timeouts.connect")
+    assert (proxy.upstream.section.proxy_timeout_seconds, proxy.settings.connect_key) == (1, "timeouts.connect")
 
 
 @pytest.mark.parametrize(
