@@ -139,10 +139,10 @@ class TestHandler:
 
     def test_the_schema_has_a_foreign_handler(self, environment: dict[str, str], tmp_path: Path) -> None:
         schema = json.loads(run(environment, tmp_path, "schema").stdout)
-        rule = schema["$defs"]["ClockRule"]
+        rule = schema["$defs"]["npserver_clock.ClockRule"]
         assert rule["properties"]["handler"]["const"] == "clock"
         assert rule["properties"]["format"]["default"] == "%H:%M:%S"
-        assert {"$ref": "#/$defs/ClockRule"} in schema["properties"]["dispatch"]["items"]["oneOf"]
+        assert {"$ref": "#/$defs/npserver_clock.ClockRule"} in schema["properties"]["dispatch"]["items"]["oneOf"]
         assert "## Handler clock" in run(environment, tmp_path, "schema", "-markdown").stdout
 
 

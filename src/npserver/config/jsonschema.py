@@ -115,7 +115,9 @@ def _node(shape: Shape, definitions: Node) -> Node:
 
 def _reference(struct: type[Section], definitions: Node, tag: tuple[str, str] | None = None) -> Node:
     """Define a struct once, refer to it everywhere."""
-    name = struct.__name__
+    name, module = struct.__name__, struct.__module__
+    if not module.startswith("npserver."):  # another package may use the same name
+        name = f"{module}.{name}"
     if name not in definitions:
         definitions[name] = {}  # the name is taken while its own parts are defined
         definitions[name] = _object(struct, definitions, tag)
