@@ -67,6 +67,7 @@ class Server:
 
     def __enter__(self) -> Self:
         environment = {**os.environ, **{name: self._fill(value) for name, value in self.peer.environment.items()}}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # users start from compiled modules
         begin = time.perf_counter()
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(

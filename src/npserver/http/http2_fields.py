@@ -74,7 +74,7 @@ def _make_request(
         raise BadRequest(f"bad scheme {clip(pseudo[b':scheme'])}")
     if len(pseudo[b":path"]) > limits.url_bytes:
         raise BadRequest(f"request target of more than {limits.url_bytes} bytes", 414, "limits.max_url_size")
-    target = parse_target(pseudo[b":path"])
+    text, path, query, has_query, _authority = parse_target(pseudo[b":path"])
     authority = _find_authority(pseudo, fields)
     host = parse_authority(authority)
     if b"host" not in fields:  # needed to forward the request over HTTP/1 (§8.3.1)
@@ -91,7 +91,7 @@ def _make_request(
         not has_body and fields.keys().isdisjoint(SELECTIVE), expects_continue, b"", fields.get(b"accept-encoding"),
     )  # fmt: skip
     return Request(
-        method, target.text, target.path, target.query, target.has_query, 1, host, values.authority,
+        method, text, path, query, has_query, 1, host, values.authority,
         HeaderBlock(lines, select_significant(lines, use_cache=False), values), b"", framing, length, True,
         method in IDEMPOTENT, method == "GET" and values.is_plain, expects_continue, b"", values.accept_encoding,
         is_http2=True, known_fields=fields,

@@ -9,7 +9,6 @@ NUL) are refused.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from npserver.errors import BadRequest, clip
 
@@ -23,14 +22,9 @@ _AUTHORITY = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[
 _LONGEST_AUTHORITY = 512  # a name has at most 253 characters (RFC 1035 §3.1); the rest is for escapes and a port
 
 
-class RequestTarget(NamedTuple):
-    """The parts of a request target. `path` is canonical, or `*`; `authority` is empty unless in absolute form."""
-
-    text: str  # as sent
-    path: str
-    query: str
-    has_query: bool
-    authority: bytes = b""
+#: The parts of a request target: its text as sent, the canonical path or `*`, the query, whether there is a `?`, and
+#: the authority of the absolute form, else b"". A plain tuple, because it is unpacked for each request.
+RequestTarget = tuple[str, str, str, bool, bytes]
 
 
 def parse_target(target: bytes) -> RequestTarget:
@@ -39,7 +33,7 @@ def parse_target(target: bytes) -> RequestTarget:
     text = target.decode("latin-1")
     if target[:1] != b"/":
         if target == b"*":
-            return RequestTarget(text, "*", "", False)
+            return text, "*", "", False, b""
         match = _ABSOLUTE.fullmatch(target)
         if match is None or not match[2]:
             raise BadRequest(f"request target {clip(target)} is neither a path nor an http(s) URI")
@@ -49,9 +43,7 @@ def parse_target(target: bytes) -> RequestTarget:
     path, mark, query = target.partition(b"?")
     if b"#" in target:
         raise BadRequest("fragment in the request target")
-    return RequestTarget(
-        text, canonical_path(path), _NOT_ASCII.sub(_encode, query).decode("ascii"), bool(mark), authority
-    )
+    return text, canonical_path(path), _NOT_ASCII.sub(_encode, query).decode("ascii"), bool(mark), authority
 
 
 def canonical_path(path: bytes) -> str:

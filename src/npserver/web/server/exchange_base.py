@@ -19,17 +19,17 @@ from npserver.web import error_pages
 from npserver.web.exchange import Exchange, ResponseSource, ResponseStart, Route
 from npserver.web.server.file_source import FileSource
 from npserver.web.server.response_filters import ResponseFilters
-from npserver.web.server.roles import BodyRole, ConnectionRole
 
 if TYPE_CHECKING:
     import asyncio
 
     from npserver.errors import BadRequest
     from npserver.web.exchange import BodySink
+    from npserver.web.server.roles import BodyRole, ConnectionRole
 
 log = logging.getLogger("npserver.http")
 
-C = TypeVar("C", bound=ConnectionRole)
+C = TypeVar("C", bound="ConnectionRole")
 
 
 class ExchangeBase(Struct, Generic[C], eq=False):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from npserver.http.dates import format_date
 from npserver.http.memo import Memo, seen_before
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from npserver.runtime.front import Live
     from npserver.web.config import Limits, Timeouts
     from npserver.web.exchange import Exchange, Prepared
+    from npserver.web.server.roles import RouterRole
 
 log = logging.getLogger("npserver.http")
 
@@ -37,13 +38,6 @@ CACHED_HEADS = 1024  # per generation; two are kept
 SEEN_HEADS = 4096  # hashes of heads seen once: only heads that come again are cached
 CACHED_ROUTES = 4096  # of hosts and paths
 CACHED_HEAD_BYTES = 4096  # longer heads are not cached
-
-
-class Router(Protocol):
-    """Finds the route of a request: `web.routing.Router`."""
-
-    def find(self, host: str, path: str) -> Route | None:
-        """Return the most specific route for a request."""
 
 
 class _Starts(dict[int, bytes]):
@@ -84,7 +78,7 @@ class HttpFront:
 
     def __init__(
         self,
-        router: Router,
+        router: RouterRole,
         context: Context,
         limits: Limits,
         timeouts: Timeouts,

@@ -6,14 +6,14 @@ import logging
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from npserver.errors import BadRequest
-from npserver.web.server.roles import Http1ExchangeRole, Http2ExchangeRole
 
 if TYPE_CHECKING:
     from npserver.web.exchange import BodySink
+    from npserver.web.server.roles import Http1ExchangeRole, Http2ExchangeRole
 
 log = logging.getLogger("npserver.http")
 
-E = TypeVar("E", Http1ExchangeRole, Http2ExchangeRole)
+E = TypeVar("E", "Http1ExchangeRole", "Http2ExchangeRole")
 
 
 class RequestBody(Generic[E]):

@@ -25,6 +25,13 @@ if TYPE_CHECKING:
     from npserver.web.server.http2.session import Http2Session
 
 
+class RouterRole(Protocol):
+    """A router as its front sees it: `web.routing.Router`."""
+
+    def find(self, host: str, path: str) -> Route | None:
+        """Return the most specific route for a request."""
+
+
 class FrontRole(StreamFront, Protocol):
     """The front of a listener as its connections see it: `web.server.front.HttpFront`."""
 

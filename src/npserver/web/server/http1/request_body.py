@@ -12,10 +12,10 @@ from npserver.errors import BadRequest
 from npserver.http.chunked import ChunkedDecoder
 from npserver.http.request import CHUNKED
 from npserver.web.server.request_body import RequestBody
-from npserver.web.server.roles import Http1ExchangeRole
 
 if TYPE_CHECKING:
     from npserver.web.exchange import BodySink
+    from npserver.web.server.roles import Http1ExchangeRole
 
 #: An unwanted body up to this size is read to keep the connection; a longer one closes it (as in nginx).
 MAX_DISCARDED_BYTES = 64 << 10
@@ -23,7 +23,7 @@ MAX_HELD_BYTES = 64 << 10  # held for a handler that does not take them; then re
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class Http1Body(RequestBody[Http1ExchangeRole]):
+class Http1Body(RequestBody["Http1ExchangeRole"]):
     """A body whose end is known by Content-Length or by chunks."""
 
     __slots__ = ("_decoder", "_left", "is_discarded", "is_wanted")

@@ -5,15 +5,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from npserver.http.chunked import LAST_CHUNK, chunk
 from npserver.web.server.exchange_base import ExchangeBase
 from npserver.web.server.http1.answer import CLOSE_LINE, KEEP_LINE, STATUS_LINES, whole_answer
 from npserver.web.server.http1.request_body import Http1Body
 from npserver.web.server.http1.sendfile import FileSender
-from npserver.web.server.roles import Http1ConnectionRole
+
+if TYPE_CHECKING:
+    from npserver.web.server.roles import Http1ConnectionRole  # noqa: F401 - named in a string
 
 
-class Http1Response(ExchangeBase[Http1ConnectionRole], eq=False):
+class Http1Response(ExchangeBase["Http1ConnectionRole"], eq=False):
     """The response side of an exchange."""
 
     # keep           the connection serves further requests after this one

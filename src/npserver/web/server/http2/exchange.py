@@ -17,11 +17,11 @@ from npserver.web.server.exchange_base import ExchangeBase
 from npserver.web.server.file_source import FileSource
 from npserver.web.server.http2.request_body import Http2Body
 from npserver.web.server.http2.session import CANCEL, INTERNAL_ERROR, NO_ERROR, Http2Session
-from npserver.web.server.roles import Http2ConnectionRole
 
 if TYPE_CHECKING:
     from npserver.http.request import Fields
     from npserver.web.exchange import Exchange
+    from npserver.web.server.roles import Http2ConnectionRole  # noqa: F401 - named in a string
 
 log = logging.getLogger("npserver.http")
 
@@ -30,7 +30,7 @@ LOW_BYTES = 32 << 10  # then its source resumes; with many responses on a connec
 ALL_HIGH_BYTES = 1 << 20  # of all responses of a connection in the session
 
 
-class Http2Exchange(ExchangeBase[Http2ConnectionRole], eq=False, kw_only=True):
+class Http2Exchange(ExchangeBase["Http2ConnectionRole"], eq=False, kw_only=True):
     """One request and its response."""
 
     # is_gone          answered, or the client is gone

@@ -8,15 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from npserver.web.server.request_body import RequestBody
-from npserver.web.server.roles import Http2ExchangeRole
 
 if TYPE_CHECKING:
     from npserver.web.exchange import BodySink
+    from npserver.web.server.roles import Http2ExchangeRole
 
 _CONTINUE = ((b":status", b"100"),)
 
 
-class Http2Body(RequestBody[Http2ExchangeRole]):
+class Http2Body(RequestBody["Http2ExchangeRole"]):
     """A body in DATA frames."""
 
     # _unacknowledged  bytes for which the client has got no new window yet
