@@ -86,7 +86,7 @@ def test_keys_that_only_root_may_read(
     one.wait_until(lambda: len({ask()[1] for _ in range(8)}) == 1, "the new certificate in all workers")
     one.send_signal(signal.SIGHUP)
     one.wait_until(lambda: one.errors.count("config reloaded") == 2, "the second reload")
-    assert one.errors.count("loaded anew") == 1
+    assert one.errors.count("changed and was loaded") == 1
 
 
 @AS_ROOT

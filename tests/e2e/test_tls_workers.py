@@ -1,4 +1,7 @@
-"""TLS over several workers: a session begun at one is resumed at any, also after workers and certificate changed."""
+"""TLS over several workers: a session begun at one is resumed at any, also after workers and certificate changed.
+
+Covers `tls.store`.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,7 @@ def test_a_session_is_resumed_at_any_worker(
     for old, new in ((issued.cert, renewed.cert), (issued.key, renewed.key)):
         shutil.copy(new, f"{old}.new")
         os.replace(f"{old}.new", old)
-    running.wait_for(r"tls: .* loaded anew")
+    running.wait_for(r"tls: .* changed and was loaded")
 
     def is_renewed_everywhere() -> bool:
         return all(reply.names == ("renewed.example",) for reply in asyncio.run(ask_often(port, context, None)))

@@ -67,7 +67,7 @@ class TestRenewal:
             await self.until_shown(port, context, "old.example")
         messages = [record.getMessage() for record in caplog.records if record.name == "npserver.tls"]
         assert sum("cannot be used" in message for message in messages) == 1
-        assert "no usable PEM file" in caplog.text
+        assert "not a usable PEM file" in caplog.text
 
     async def test_a_renewed_key_may_be_of_another_kind(
         self, certificates: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, authority: trustme.CA

@@ -72,6 +72,7 @@ COVERED_BY = {
     "runtime.compilation": "unit/listen/test_compile.py",
     "tls.accept": "protocols/test_tls.py",
     "tls.certificates": "protocols/test_tls.py",
+    "tls.store": "e2e/test_tls_workers.py",
     "tls.stream": "protocols/test_tls_streams.py",
     "tls.watch": "protocols/test_tls_streams.py",
     "upstream.health_checks": "protocols/test_health_checks.py",

@@ -18,7 +18,7 @@ from npserver.process.loop import new_loop
 from npserver.process.message_channel import ChannelClosed, Message, MessageChannel
 from npserver.runtime.pubsub import PubSub
 from npserver.runtime.tasks import spawn
-from npserver.tls.certificates import CERTIFICATES, CertificateStore
+from npserver.tls.store import CERTIFICATES, CertificateStore
 
 if TYPE_CHECKING:
     from npserver.config.document import Document

@@ -11,12 +11,12 @@ from npserver.process.data_plane import make_context
 from npserver.program.compile import compile_config
 from npserver.runtime.pubsub import PubSub
 from npserver.runtime.scoreboard import Directory, Scoreboard
-from npserver.tls.certificates import CERTIFICATES
+from npserver.tls.store import CERTIFICATES
 
 if TYPE_CHECKING:
     from npserver.config.document import Document
     from npserver.program.runtime import Runtime
-    from npserver.tls.certificates import CertificateStore
+    from npserver.tls.store import CertificateStore
 
 
 def dry_run(document: Document, directory: Directory, certificates: CertificateStore | None = None) -> Runtime:

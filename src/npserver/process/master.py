@@ -30,7 +30,7 @@ from npserver.process.options import RunOptions
 from npserver.process.privileged import PrivilegedSteps
 from npserver.process.reload import ActiveConfig, Reloader
 from npserver.runtime.scoreboard import Scoreboard
-from npserver.tls.certificates import CertificateStore
+from npserver.tls.store import CertificateStore
 
 log = logging.getLogger("npserver.server")
 
@@ -124,7 +124,7 @@ class Master:
             return max(self._stop_deadline - now, 0)
         due = [child.restart_at for child in self._children if not child.pid]
         due += self._reloader.due_times()
-        if self._privileged is not None and self._active.certificates.identities:
+        if self._privileged is not None and self._active.certificates.loaded:
             due.append(self._next_certificate_check)
         return max(min(due) - now, 0) if due else None
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from npserver.config.document import Document
     from npserver.process.limits import Identity
     from npserver.process.message_channel import Message
-    from npserver.tls.certificates import CertificateStore
+    from npserver.tls.store import CertificateStore
 
 PERIOD_S = tls_watch.PERIOD_S  # between two checks of the certificate files
 

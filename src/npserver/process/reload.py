@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from npserver.process.privileged import PrivilegedSteps
     from npserver.program.runtime import Runtime
     from npserver.runtime.scoreboard import Scoreboard
-    from npserver.tls.certificates import CertificateStore
+    from npserver.tls.store import CertificateStore
 
 log = logging.getLogger("npserver.server")
 
@@ -56,7 +56,7 @@ class Reload(Struct):
     bindings: dict[str, Binding]
     new_keys: frozenset[str]  # of the listeners that were bound for it
     slots: dict[str, int]  # of the scoreboard, by name
-    places: list[tuple[dict[str, Any], int]]  # of certificates: `tls.certificates.CertificateStore.places`
+    places: list[tuple[dict[str, Any], int]]  # of certificates: `tls.store.CertificateStore.places`
     awaited: set[Child] = field(default_factory=set)
     deadline: float = field(default_factory=lambda: time.monotonic() + PREPARE_WITHIN_S)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from npserver.address import Address, parse_target
 from npserver.program.kinds import kind_of
-from npserver.tls.certificates import CERTIFICATES
+from npserver.tls.store import CERTIFICATES
 from npserver.upstream.config import TargetSection
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def compile_services(compilation: Compilation) -> tuple[Service, ...]:
         from npserver.net.resolver import Resolution
 
         found.append(Resolution(context.pubsub, intervals_s))
-    if CERTIFICATES.of(context).identities:
+    if CERTIFICATES.of(context).loaded:
         from npserver.tls.watch import CertificateWatch
 
         found.append(CertificateWatch(context))

@@ -1,7 +1,7 @@
-"""Accepts connections: TLS with the certificate for the name that is asked for, a PROXY header before it where due.
+"""The server side of TLS: chooses the certificate by the server name in the ClientHello, then shakes hands.
 
-`listen.live_listener` makes a `TlsServer` of each connection. A client that speaks plain HTTP to an
-https listener is told so.
+`listen.live_listener` creates a `TlsServer` for each connection. A client that sends plain HTTP to an https listener
+gets a response that says so.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from npserver.tls.stream import TlsStream
 
 if TYPE_CHECKING:
     from npserver.runtime.context import Context
-    from npserver.tls.certificates import Identity, ServerTls
+    from npserver.tls.certificates import LoadedCertificate, ServerTls
 
 log = logging.getLogger("npserver.tls")
 
-REFUSAL_S = 2.0  # how long a client that was told of its mistake may take to close
+REFUSAL_S = 2.0  # how long a client that sent plain HTTP may take to close after the response
 
 _HANDSHAKE = 22  # content type of a client's first TLS record (RFC 8446 §5.1)
 _ADVICE = b"This port speaks HTTPS, and a plain HTTP request was sent to it. Use https:// instead.\n"
@@ -33,9 +33,9 @@ _PLAIN_HTTP = (
 
 
 class TlsServer(TlsStream):
-    """The side towards a client."""
+    """The TLS stream of a client's connection."""
 
-    __slots__ = ("_accept", "_context", "_head", "_hello", "_identity", "_is_refused", "_proxied", "_settings",
+    __slots__ = ("_accept", "_certificate", "_context", "_head", "_hello", "_is_refused", "_proxied", "_settings",
                  "_speaks_http", "_timeout_s", "deadline")  # fmt: skip
 
     def __init__(
@@ -47,43 +47,43 @@ class TlsServer(TlsStream):
         timeout_s: float,
         speaks_http: bool,
     ) -> None:
-        """`accept` makes the protocol above, once the handshake is done: given what that has agreed on (ALPN)."""
+        """Create it. After the handshake `accept` makes the protocol above, given the name that ALPN selected."""
         super().__init__()
         self._context = context
         self._settings = settings
         self._accept = accept
         self._timeout_s = timeout_s
         self._speaks_http = speaks_http
-        self._identity: Identity | None = None
+        self._certificate: LoadedCertificate | None = None
         self._hello: HelloReader | None = None
         self._proxied: tuple[tuple[str, int], tuple[str, int]] | None = None
         self._is_refused = False
         self.deadline = NEVER
 
     def proxied(self, source: tuple[str, int], destination: tuple[str, int]) -> None:
-        """A PROXY header has told where the connection comes from; the protocol above is told in turn."""
+        """Called with the addresses of a PROXY protocol header, which are passed on to the protocol above."""
         self._proxied = source, destination
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Wait for the client's hello."""
+        """Called by asyncio for a new connection: wait for the ClientHello."""
         super().connection_made(transport)
         self.deadline = self._context.loop.time() + self._timeout_s
         self._context.sweeper.watched.add(self)
 
     def expire(self, now: float) -> None:
-        """`timeouts.tls_handshake` has passed."""
+        """Called by the deadline sweeper: the handshake took longer than `timeouts.tls_handshake`."""
         if not self._is_refused:
-            log.debug("%s: handshake not finished within timeouts.tls_handshake", self._peer())
+            log.debug("%s: TLS handshake not complete in time (timeouts.tls_handshake)", self._peer())
         self.abort()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Besides: `misdirected`, a predicate of host names whose requests must not use this connection, or None."""
+        """Return also `misdirected`: None, or a function that says whether requests for a host must be refused here."""
         if name == "misdirected":
             return self._is_misdirected if self._settings.verifies_differently else None
         return super().get_extra_info(name, default)
 
-    def _greet(self, data: bytes) -> None:
-        """Choose the certificate and begin; then go on with the handshake."""
+    def _receive_handshake(self, data: bytes) -> None:
+        """Read the ClientHello, choose the certificate and shake hands."""
         if self._tls is not None:
             self._shake(data)
             return
@@ -106,10 +106,10 @@ class TlsServer(TlsStream):
         if hello is not None:
             self._begin_with(self._settings.choose(hello.server_name), bytes(self._hello.data))
 
-    def _begin_with(self, identity: Identity, data: bytes) -> None:
-        self._identity = identity
+    def _begin_with(self, certificate: LoadedCertificate, data: bytes) -> None:
+        self._certificate = certificate
         self._hello = None
-        self._begin(identity.context.wrap_bio(self._incoming, self._outgoing, server_side=True))
+        self._begin(certificate.context.wrap_bio(self._incoming, self._outgoing, server_side=True))
         self._shake(data)
 
     def _secured(self) -> asyncio.Protocol:
@@ -123,25 +123,25 @@ class TlsServer(TlsStream):
     def _lost(self, error: Exception | None) -> None:
         self._forget()
         if error is not None:
-            log.debug("%s: handshake failed: %s", self._peer(), error)
+            log.debug("%s: TLS handshake failed: %s", self._peer(), error)
 
     def _forget(self) -> None:
         self.deadline = NEVER
         self._context.sweeper.watched.discard(self)
 
     def _refuse(self, data: bytes) -> None:
-        """The client does not speak TLS."""
-        log.debug("%s: no TLS, but %s", self._peer(), clip(data))
+        """Respond to a client that does not speak TLS, and close."""
+        log.debug("%s: expected a TLS handshake, got %s", self._peer(), clip(data))
         self._is_refused = True
         if self._speaks_http and data[:1].isalpha():
             self._raw.write(_PLAIN_HTTP)
-            self._raw.write_eof()  # closed when the client does, so that no reset overtakes the answer
+            self._raw.write_eof()  # the client closes first, so that no reset overtakes the response
             self.deadline = self._context.loop.time() + REFUSAL_S
         else:
             self.abort()
 
     def _is_misdirected(self, host: str) -> bool:
-        return self._identity is not None and self._settings.is_misdirected(self._identity, host)
+        return self._certificate is not None and self._settings.is_misdirected(self._certificate, host)
 
     def _peer(self) -> str:
         peer = self._proxied[0] if self._proxied is not None else self._raw.get_extra_info("peername")

@@ -1,12 +1,8 @@
-"""Certificates and TLS settings: contexts for clients of ours and towards upstreams, certificates chosen by name.
+"""Loaded certificates with their SSL contexts: of listeners, chosen by server name, and of clients towards upstreams.
 
-Each certificate has a context of its own, chosen by the ClientHello's server name before TLS begins. So nothing is
-shared between names: a session of one cannot be resumed at another that asks for client certificates (the fault of
-CVE-2025-23419), and each has its own settings for verifying clients.
-
-A context's keys for session tickets are made with it. `CertificateStore` keeps contexts by their settings; the master
-fills one before it forks, so that all workers hold the same keys and a client may resume at any of them. For those that
-come with a reload it makes a few spare contexts before the fork too, and says which of them is for which certificate.
+Each certificate has an SSL context of its own, chosen by the server name in the ClientHello before TLS begins. Contexts
+share nothing: a session of one certificate cannot be resumed at another that requires client certificates (the fault of
+CVE-2025-23419), and each verifies clients by its own settings.
 """
 
 from __future__ import annotations
@@ -14,64 +10,42 @@ from __future__ import annotations
 import contextlib
 import ssl
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
-from msgspec import Struct, to_builtins
-
-from npserver.runtime.context import PerProcess
+from npserver.tls.config import CertificateSettings
 from npserver.tls.files import FileState, TlsFiles
 from npserver.tls.x509 import Certificate, parse_pem
 
-if TYPE_CHECKING:
-    pass
-
 #: TLS 1.2 only with forward secrecy and authenticated encryption (RFC 9325 §4.2); TLS 1.3 has nothing else.
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
-SPARES = 8  # certificates added by reloads until the next start that workers share the ticket keys of; 0.5 ms each
 
 
-class CertificateSettings(Struct, frozen=True):
-    """A certificate and how TLS is spoken with it. Paths are absolute."""
-
-    cert: str
-    key: str
-    client_ca: str | None = None
-    client_auth: Literal["require", "request"] = "require"
-    min_version: Literal["1.2", "1.3"] = "1.2"
-    http2: bool = False  # offered to clients (ALPN)
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The files it is made of."""
-        return (self.cert, self.key, *((self.client_ca,) if self.client_ca else ()))
-
-
-class Identity:
-    """A certificate in use. `context` is replaced or changed in place when its files change."""
+class LoadedCertificate:
+    """A certificate with its private key in an SSL context, which is updated or replaced when the files change."""
 
     __slots__ = ("_files", "certificate", "context", "problem", "settings", "states")
 
     def __init__(self, settings: CertificateSettings, files: TlsFiles, context: ssl.SSLContext | None = None) -> None:
-        """Load it, into `context` if there is one. Raises: OSError, ssl.SSLError, CertificateError."""
+        """Load the files into `context`, or into a new one. Raises: OSError, ssl.SSLError, CertificateError."""
         self.settings = settings
         self._files = files
-        self.states = self._look()
+        self.states = self._read_states()
         self.certificate, self.context = _load(settings, files, context)
-        self.problem = ""  # why the files as they are now cannot be used
+        self.problem = ""  # the reason if the present files cannot be used
 
     def __repr__(self) -> str:
-        return f"<Identity {self.settings.cert} {','.join(self.certificate.names)}>"
+        return f"<LoadedCertificate {self.settings.cert} {','.join(self.certificate.names)}>"
 
     def refresh(self) -> bool:
-        """Load the files again if they have changed; one that cannot be used leaves the old one in place.
+        """Load the files again if they have changed. If they cannot be used, the old certificate stays.
 
-        Where only the certificate was renewed the context stays, and with it the sessions of its clients: the new
-        chain is loaded into it. Everything else takes a new one. Gives whether anything was tried; see `problem`.
+        A renewed certificate is loaded into the old context, so that clients can resume their sessions. Where the kind
+        of key changes, or clients show certificates, a new context is made. Return whether the files have changed.
         """
-        states = self._look()
+        states = self._read_states()
         if states == self.states:
             return False
-        self.states = states  # what cannot be used is not tried over and over
+        self.states = states  # files that cannot be used are not loaded again and again
         old = self.certificate
         try:
             self.certificate, context = _load(self.settings, self._files)
@@ -85,108 +59,59 @@ class Identity:
             self.problem = explain(error)
         return True
 
-    def _look(self) -> tuple[FileState, ...]:
-        return tuple(map(self._files.state, self.settings.files))
-
-
-class CertificateStore:
-    """The certificates of one process by their settings. Filled before the fork, it makes all workers resume alike."""
-
-    __slots__ = ("_places", "_spares", "files", "identities")
-
-    def __init__(self) -> None:
-        self.files = TlsFiles()
-        #: Which spare is for which certificate: no two may ever share one, or a session of one were good for the other.
-        self._places: dict[CertificateSettings, int] = {}
-        self._spares: dict[int, ssl.SSLContext] = {}
-        self.identities: dict[CertificateSettings, Identity] = {}
-
-    def __repr__(self) -> str:
-        return f"<CertificateStore {list(self.identities.values())}>"
-
-    def identity(self, settings: CertificateSettings) -> Identity:
-        """The certificate with these settings, as its files are now, or as they last were usable.
-
-        Raises: OSError, ssl.SSLError, CertificateError.
-        """
-        found = self.identities.get(settings)
-        if found is None:
-            place = self._places.setdefault(settings, len(self._places))
-            found = self.identities[settings] = Identity(settings, self.files, self._spares.pop(place, None))
-        else:
-            found.refresh()
-        return found
-
-    def make_spares(self) -> None:
-        """Make contexts for certificates to come: once, before the fork, by a master that serves TLS at all."""
-        if self.identities:
-            first = len(self._places)
-            self._spares = {first + number: ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) for number in range(SPARES)}
-
-    def places(self) -> list[tuple[dict[str, Any], int]]:
-        """Which spare each certificate has, for `take_places` in processes forked earlier."""
-        return [(to_builtins(settings), place) for settings, place in self._places.items()]
-
-    def take_places(self, places: Iterable[tuple[dict[str, Any], int]]) -> None:
-        """Go by what the master has decided."""
-        self._places = {CertificateSettings(**settings): place for settings, place in places}
-
-    def refresh(self) -> list[Identity]:
-        """Look at all files again. Gives the certificates whose files have changed."""
-        return [identity for identity in self.identities.values() if identity.refresh()]
+    def _read_states(self) -> tuple[FileState, ...]:
+        settings = self.settings
+        files = [settings.cert, settings.key, *((settings.client_ca,) if settings.client_ca else ())]
+        return tuple(map(self._files.state, files))
 
 
 class ServerTls:
-    """The certificates of a listener, chosen by the name a client asks for; the first is the default."""
+    """The certificates of a listener, chosen by the server name in the ClientHello; the first is the default."""
 
-    __slots__ = ("_by_name", "_wildcards", "default", "identities", "is_single", "verifies_differently")
+    __slots__ = ("_by_name", "_wildcards", "certificates", "default", "is_single", "verifies_differently")
 
-    def __init__(self, identities: Iterable[tuple[Identity, Iterable[str]]]) -> None:
-        """Give each certificate with its names, from the settings or its own."""
-        named = list(identities)
-        self.identities = tuple(identity for identity, _ in named)
-        self.default = self.identities[0]
-        self.is_single = len(self.identities) == 1
-        self._by_name: dict[str, Identity] = {}
-        self._wildcards: dict[str, Identity] = {}
-        for identity, names in named:
+    def __init__(self, certificates: Iterable[tuple[LoadedCertificate, Iterable[str]]]) -> None:
+        """Create it from certificates and the server names of each."""
+        named = list(certificates)
+        self.certificates = tuple(one for one, _ in named)
+        self.default = self.certificates[0]
+        self.is_single = len(self.certificates) == 1
+        self._by_name: dict[str, LoadedCertificate] = {}
+        self._wildcards: dict[str, LoadedCertificate] = {}
+        for one, names in named:
             for name in names:
                 if name.startswith("*."):
-                    self._wildcards.setdefault(name[2:], identity)
+                    self._wildcards.setdefault(name[2:], one)
                 else:
-                    self._by_name.setdefault(name, identity)
-        asked = {(one.settings.client_ca, one.settings.client_auth) for one in self.identities}
+                    self._by_name.setdefault(name, one)
+        asked = {(one.settings.client_ca, one.settings.client_auth) for one in self.certificates}
         self.verifies_differently = len(asked) > 1
 
     def __repr__(self) -> str:
-        return f"<ServerTls {' '.join(map(repr, self.identities))}>"
+        return f"<ServerTls {' '.join(map(repr, self.certificates))}>"
 
     @property
     def offers_http2(self) -> bool:
-        """Whether any of them is for HTTP/2 too."""
-        return any(one.settings.http2 for one in self.identities)
+        """Whether any of the certificates is used with HTTP/2."""
+        return any(one.settings.http2 for one in self.certificates)
 
-    def choose(self, name: str) -> Identity:
-        """The certificate for a server name: the exact one, a wildcard's (RFC 9525 §6.3: one label), the default."""
+    def choose(self, name: str) -> LoadedCertificate:
+        """Return the certificate of a server name, of a wildcard (for one label, RFC 9525 §6.3), or the default."""
         found = self._by_name.get(name)
         if found is None:
             found = self._wildcards.get(name.partition(".")[2], self.default)
         return found
 
-    def is_misdirected(self, identity: Identity, host: str) -> bool:
-        """Whether a request for `host` must not use a connection that was made with `identity` (RFC 9110 §15.5.20).
+    def is_misdirected(self, used: LoadedCertificate, host: str) -> bool:
+        """Return whether a request for `host` must be refused on a connection with certificate `used`.
 
-        It must not if the host's own certificate asks for client certificates otherwise: else a client would get
-        around showing one by naming another server in the handshake.
+        It must if the certificate of `host` asks for client certificates in another way: a client could avoid showing
+        one by naming another server in the handshake (421, RFC 9110 §15.5.20).
         """
         if not self.verifies_differently:
             return False
-        meant = self.choose(host).settings
-        return (meant.client_ca, meant.client_auth) != (identity.settings.client_ca, identity.settings.client_auth)
-
-
-#: The certificates of a process; the master's are handed to its children.
-CERTIFICATES = PerProcess(lambda context: CertificateStore())
+        wanted = self.choose(host).settings
+        return (wanted.client_ca, wanted.client_auth) != (used.settings.client_ca, used.settings.client_auth)
 
 
 def client_context(
@@ -197,7 +122,7 @@ def client_context(
     insecure: bool = False,
     files: TlsFiles | None = None,
 ) -> ssl.SSLContext:
-    """How TLS is begun towards upstreams. Raises: OSError, ssl.SSLError."""
+    """Return the SSL context for connections to upstreams. Raises: OSError, ssl.SSLError."""
     files = files or TlsFiles()
     with files.readable(ca) if ca is not None else contextlib.nullcontext() as trusted:
         context = ssl.create_default_context(cafile=trusted)
@@ -211,13 +136,13 @@ def client_context(
 
 
 def explain(error: Exception) -> str:
-    """Why a certificate cannot be used, in words for the operator."""
+    """Return the reason why a certificate cannot be used, in words for the operator."""
     if isinstance(error, ssl.SSLError):
         reason = (error.reason or str(error)).upper()
         if "KEY_VALUES_MISMATCH" in reason or "KEY_TYPE_MISMATCH" in reason:
             return "the private key does not belong to the certificate"
         if "NO_START_LINE" in reason or "PEM LIB" in reason or "BAD_BASE64" in reason or "ASN1" in reason:
-            return "no usable PEM file"
+            return "not a usable PEM file"
         if "NO_CERTIFICATE_OR_CRL_FOUND" in reason:
             return "no PEM certificate (-----BEGIN CERTIFICATE-----) in it"
         return reason.replace("_", " ").lower()
@@ -250,10 +175,10 @@ def _load_chain(context: ssl.SSLContext, cert: str, key: str, files: TlsFiles) -
 
 
 def _note_name(connection: Any, name: str | None, context: ssl.SSLContext) -> None:
-    """Keep the server name that the client asks for: the variable `$sni`."""
+    """Called by OpenSSL with the server name of the ClientHello: keep it for the variable `$sni`."""
     connection.sni = name
 
 
 def _no_password() -> str:
-    """Called for an encrypted key, instead of OpenSSL's asking on the terminal."""
+    """Called by OpenSSL for an encrypted key, instead of asking for the password on the terminal."""
     raise ValueError("the private key is encrypted: npserver cannot ask for a password, decrypt it with openssl pkey")

@@ -1,15 +1,15 @@
-"""Reads a TLS ClientHello without ending TLS: which server name a client asks for, which protocols it offers.
+"""Reads the server name and the ALPN protocols of a TLS ClientHello without terminating TLS.
 
-Pure. Listeners choose a certificate by it and forwards a target; both go on with all bytes read so far. RFC 8446 §4.1.2
-and §5.1 (message and records), RFC 6066 §3 (server name), RFC 7301 §3.1 (ALPN). PostgreSQL clients ask for TLS in a
-message of their own first.
+Pure. Listeners choose a certificate by it, and forwards a target; both then use all bytes read so far. RFC 8446 §4.1.2
+and §5.1 (message and records), RFC 6066 §3 (server name), RFC 7301 §3.1 (ALPN). PostgreSQL clients first ask for TLS in
+a message of their own.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-MAX_HELLO_BYTES = 32 << 10  # the largest seen from browsers with post-quantum key shares are about 2 KiB
+MAX_HELLO_BYTES = 32 << 10  # browsers with post-quantum key shares send about 2 KiB
 MAX_RECORD_BYTES = 1 << 14  # RFC 8446 §5.1
 
 _HANDSHAKE = 22  # content type of a record
@@ -24,41 +24,41 @@ POSTGRES_GSS_REQUEST = bytes.fromhex("0000000804d21630")
 
 
 class HelloError(ValueError):
-    """The bytes are no ClientHello."""
+    """The bytes are not a ClientHello."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClientHello:
-    """What is told about the client before anything is encrypted."""
+    """The fields of a ClientHello that are used."""
 
     server_name: str = ""  # lower case, without a trailing dot; "" when the client names none
     protocols: tuple[str, ...] = ()  # ALPN, in the client's order
 
 
 def is_postgres_request(data: bytes, request: bytes = POSTGRES_SSL_REQUEST) -> bool | None:
-    """Whether `data` begins with `request`. None: so far it may, more is needed."""
+    """Return whether `data` begins with `request`; None if more data is needed to tell."""
     if len(data) >= len(request):
         return data.startswith(request)
     return None if request.startswith(data) else False
 
 
 class HelloReader:
-    """Collects the bytes of a connection until its ClientHello is complete. `data` holds all bytes fed."""
+    """Collects the first bytes of a connection, in `data`, until its ClientHello is complete."""
 
     __slots__ = ("_message", "_next", "data")
 
     def __init__(self) -> None:
         self.data = bytearray()
-        self._message = bytearray()  # of the handshake protocol, free of record headers
+        self._message = bytearray()  # of the handshake protocol, without record headers
         self._next = 0  # where the next record starts in `data`
 
     def __repr__(self) -> str:
         return f"<HelloReader {len(self.data)} bytes>"
 
     def feed(self, data: bytes) -> ClientHello | None:
-        """Take the next bytes. Gives the ClientHello once it is complete, else None.
+        """Add the next bytes. Return the ClientHello once it is complete, else None.
 
-        Raises: HelloError as soon as the bytes cannot become one.
+        Raises: HelloError as soon as the bytes cannot become a ClientHello.
         """
         self.data += data
         while (size := self._needed()) is None or len(self._message) < size:
@@ -67,7 +67,7 @@ class HelloReader:
         return _parse(bytes(self._message[4:size]))
 
     def _needed(self) -> int | None:
-        """The size of the whole message, once its header is there."""
+        """Return the size of the whole message; None until its header is complete."""
         message = self._message
         if message and message[0] != _CLIENT_HELLO:
             raise HelloError(f"expected a ClientHello, got handshake message {message[0]}")
@@ -75,11 +75,11 @@ class HelloReader:
             return None
         size = 4 + int.from_bytes(message[1:4], "big")
         if size > MAX_HELLO_BYTES:
-            raise HelloError(f"ClientHello of {size} bytes, at most {MAX_HELLO_BYTES} are taken")
+            raise HelloError(f"ClientHello of {size} bytes, at most {MAX_HELLO_BYTES} are accepted")
         return size
 
     def _take_record(self) -> bool:
-        """Move the next record's fragment to the message. False: it is not complete yet."""
+        """Append the fragment of the next record to the message. Return False if the record is not complete."""
         data, start = self.data, self._next
         if len(data) > start and data[start] != _HANDSHAKE:
             raise HelloError(f"expected a TLS handshake record, got type {data[start]}")
@@ -89,7 +89,7 @@ class HelloReader:
             return False
         length = int.from_bytes(data[start + 3 : start + 5], "big")
         if not 0 < length <= MAX_RECORD_BYTES:
-            raise HelloError(f"record of {length} bytes")
+            raise HelloError(f"TLS record of {length} bytes, expected 1 to {MAX_RECORD_BYTES}")
         end = start + 5 + length
         if end > MAX_HELLO_BYTES:
             raise HelloError(f"ClientHello of more than {MAX_HELLO_BYTES} bytes")
@@ -101,7 +101,7 @@ class HelloReader:
 
 
 class _Cursor:
-    """Reads fields off a message; one that reaches past the end is an error."""
+    """Reads the fields of a message one after the other. Raises: HelloError if one reaches past the end."""
 
     __slots__ = ("_at", "_data")
 
@@ -122,7 +122,7 @@ class _Cursor:
         return self._data[self._at - size : self._at]
 
     def vector(self, size: int) -> bytes:
-        """A field preceded by its length in `size` bytes."""
+        """Return a field that follows its length, a number of `size` bytes."""
         return self.take(self.number(size))
 
 
@@ -149,14 +149,14 @@ def _parse(body: bytes) -> ClientHello:
 
 
 def _server_name(content: bytes) -> str:
-    """RFC 6066 §3: a list of names, at most one of each type; only host names are defined."""
+    """Return the host name; "" if there is none. The list has at most one name of each type (RFC 6066 §3)."""
     names = _Cursor(_Cursor(content).vector(2))
     while names:
         kind, name = names.number(1), names.vector(2)
         if kind != _HOST_NAME:
             continue
         if not name or len(name) > 255 or not name.isascii() or any(byte <= 32 or byte == 127 for byte in name):
-            raise HelloError("server name that is no host name")
+            raise HelloError("the server name is not a valid host name")
         return name.decode("ascii").lower().removesuffix(".")
     return ""
 

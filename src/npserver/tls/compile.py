@@ -1,4 +1,4 @@
-"""Compiles certificates into the TLS settings of listeners and the TLS contexts for upstreams."""
+"""Compiles `tls` sections: of listeners into their certificates, of upstreams into SSL contexts."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from npserver.errors import clip
-from npserver.tls import certificates as net_tls
-from npserver.tls.certificates import CERTIFICATES, CertificateSettings, Identity, ServerTls, explain
-from npserver.tls.config import Tls
+from npserver.tls import certificates
+from npserver.tls.certificates import LoadedCertificate, ServerTls, explain
+from npserver.tls.config import CertificateSettings, Tls
+from npserver.tls.store import CERTIFICATES
 from npserver.tls.x509 import CertificateError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from npserver.runtime.compilation import Compilation
     from npserver.upstream.config import UpstreamTls
 
-EXPIRY_NOTICE = timedelta(days=7)  # warned of ahead; what renews certificates does so 30 days before
+EXPIRY_NOTICE = timedelta(days=7)  # warned of; programs that renew certificates do so 30 days before
 
 
 def server_context(
@@ -33,20 +34,20 @@ def server_context(
     if not entries:
         report.error(path, "a list of certificates must not be empty")
         return None
-    loaded: list[tuple[Identity, list[str]]] = []
+    named: list[tuple[LoadedCertificate, list[str]]] = []
     taken: dict[str, str] = {}
     for place, entry in entries:
-        identity = _identity(compilation, place, entry, http2=entry.http2 and speaks_http)
-        if identity is None:
+        loaded = _load(compilation, place, entry, http2=entry.http2 and speaks_http)
+        if loaded is None:
             continue
-        names = _names(report, place, entry) if entry.names else list(identity.certificate.names)
+        names = _names(report, place, entry) if entry.names else list(loaded.certificate.names)
         _check_names(report, place, names, taken, entry)
-        loaded.append((identity, names))
-    return ServerTls(loaded) if len(loaded) == len(entries) else None
+        named.append((loaded, names))
+    return ServerTls(named) if len(named) == len(entries) else None
 
 
 def client_context(compilation: Compilation, path: Path, tls: UpstreamTls) -> ssl.SSLContext | None:
-    """Make the TLS context for https and ssl targets. Return None, with errors in the report, if it cannot be made."""
+    """Return the SSL context for https and ssl targets; None, with errors in the report, if it cannot be made."""
     report = compilation.report
     files = {"ca": tls.ca, "cert": tls.cert, "key": tls.key}
     found = {name: _file(compilation, (*path, name), file) for name, file in files.items() if file is not None}
@@ -60,7 +61,7 @@ def client_context(compilation: Compilation, path: Path, tls: UpstreamTls) -> ss
     if None in found.values():
         return None
     try:
-        return net_tls.client_context(
+        return certificates.client_context(
             found.get("ca"),
             found.get("cert"),
             found.get("key"),
@@ -73,7 +74,7 @@ def client_context(compilation: Compilation, path: Path, tls: UpstreamTls) -> ss
     return None
 
 
-def _identity(compilation: Compilation, path: Path, entry: Tls, *, http2: bool) -> Identity | None:
+def _load(compilation: Compilation, path: Path, entry: Tls, *, http2: bool) -> LoadedCertificate | None:
     """Load one certificate."""
     report = compilation.report
     cert = _file(compilation, (*path, "cert"), entry.cert)
@@ -83,22 +84,22 @@ def _identity(compilation: Compilation, path: Path, entry: Tls, *, http2: bool) 
         return None
     settings = CertificateSettings(cert, key, client_ca, entry.client_auth, entry.min_version, http2)
     try:
-        identity = CERTIFICATES.of(compilation.context).identity(settings)
+        loaded = CERTIFICATES.of(compilation.context).load(settings)
     except (OSError, ValueError) as error:
         name = _faulty(error)
         report.error((*path, name), f"{clip(getattr(entry, name))} cannot be used: {explain(error)}")
         return None
-    if identity.problem:
-        reason = f"{clip(entry.cert)} or what belongs to it changed but cannot be used, the old one stays"
-        report.check_error((*path, "cert"), f"{reason}: {identity.problem}")
-    _check_validity(report, (*path, "cert"), identity, entry)
-    return identity
+    if loaded.problem:
+        reason = f"the changed files of {clip(entry.cert)} cannot be used, the old certificate stays"
+        report.check_error((*path, "cert"), f"{reason}: {loaded.problem}")
+    _check_validity(report, (*path, "cert"), loaded, entry)
+    return loaded
 
 
 def _file(compilation: Compilation, path: Path, name: str) -> str | None:
     """Return the absolute path of a file; None, with an error in the report, if it cannot be read."""
     document, files = compilation.document, CERTIFICATES.of(compilation.context).files
-    # A process that may not see the file may have been supplied with it, under the name that the master has found.
+    # A process without permission to read the file may have been supplied with it, by the path that the master found.
     beside = os.path.abspath(os.path.join(document.directory, name))
     file = beside if files.is_supplied(beside) else os.path.abspath(document.resolve(name))
     try:
@@ -116,10 +117,10 @@ def _faulty(error: Exception) -> str:
     return "client_ca" if "NO_CERTIFICATE" in str(error).upper() else "key"
 
 
-def _check_validity(report: Report, path: Path, identity: Identity, entry: Tls) -> None:
-    now, certificate = datetime.now(UTC), identity.certificate
+def _check_validity(report: Report, path: Path, loaded: LoadedCertificate, entry: Tls) -> None:
+    now, certificate = datetime.now(UTC), loaded.certificate
     if certificate.not_after < now:
-        report.check_error(path, f"{clip(entry.cert)} has expired on {certificate.not_after:%Y-%m-%d %H:%M} UTC")
+        report.check_error(path, f"{clip(entry.cert)} expired on {certificate.not_after:%Y-%m-%d %H:%M} UTC")
     elif certificate.not_before > now:
         report.check_error(path, f"{clip(entry.cert)} is not valid before {certificate.not_before:%Y-%m-%d %H:%M} UTC")
     elif certificate.not_after - now < EXPIRY_NOTICE:
@@ -127,7 +128,7 @@ def _check_validity(report: Report, path: Path, identity: Identity, entry: Tls) 
 
 
 def _names(report: Report, path: Path, entry: Tls) -> list[str]:
-    """Return the names that the config gives for a certificate."""
+    """Return the server names that the config lists for a certificate."""
     names = []
     for index, text in enumerate(entry.names):
         name = text.lower().removesuffix(".")
@@ -140,7 +141,7 @@ def _names(report: Report, path: Path, entry: Tls) -> list[str]:
 
 
 def _check_names(report: Report, path: Path, names: list[str], taken: dict[str, str], entry: Tls) -> None:
-    """Warn of a certificate that is never chosen, because an earlier one has all its names."""
+    """Warn of a certificate that is never chosen because an earlier one has all its names."""
     if names and all(name in taken for name in names):
         report.warn(path, f"{clip(entry.cert)} is never used: {taken[names[0]]} has all of its names")
     for name in names:

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from msgspec import Struct
+
 from npserver.config.section import D, Section
 
 
@@ -26,3 +28,14 @@ class Tls(Section, frozen=True, kw_only=True):
     ] = "require"
     min_version: Annotated[Literal["1.2", "1.3"], D("oldest TLS version accepted")] = "1.2"
     http2: Annotated[bool, D("offer HTTP/2 by ALPN on https listeners")] = True
+
+
+class CertificateSettings(Struct, frozen=True):
+    """A section whose files are found: their paths are absolute. Certificates are kept by these settings."""
+
+    cert: str
+    key: str
+    client_ca: str | None = None
+    client_auth: Literal["require", "request"] = "require"
+    min_version: Literal["1.2", "1.3"] = "1.2"
+    http2: bool = False  # offered by ALPN

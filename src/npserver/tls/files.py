@@ -1,8 +1,8 @@
-"""The files of certificates and keys, for processes that may not read them any more.
+"""Reads certificate and key files, also in processes that have no permission to read them.
 
-Workers that run as another user have given up the right to read private keys, and often to see them. The master has
-not: it reads the files anew and supplies their contents, over the control channel and never on disk. A process without
-supplies reads the files themselves.
+Workers that run as another user can usually not read private keys. The master can: it reads the files again and
+supplies their contents over the control channel, never on disk. A process that was supplied with nothing reads the
+files themselves.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import os
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
 
-#: What tells one state of a file from another: time of change, inode, size.
+#: The state of a file: modification time in ns, inode, size. Another state means other content.
 FileState = tuple[int, int, int]
 
-MAX_FILE_BYTES = 4 << 20  # of one file; the largest bundles of authorities are a quarter of it
-_UNSEEN: FileState = (0, 0, 0)
+MAX_FILE_BYTES = 4 << 20  # of one file; the largest CA bundles have a quarter of that
+_UNSEEN: FileState = (0, 0, 0)  # a file that does not exist or is not visible
 
-#: Contents by path, as JSON can say it: the state, then the data in base64.
+#: Contents by path, as JSON can express them: the state, and the data in base64.
 Supplies = dict[str, tuple[FileState, str]]
 
 
 class TlsFiles:
-    """The files that a process has used, and what it was supplied with in their place."""
+    """The files that a process has used, and the contents that it was supplied with."""
 
     __slots__ = ("_supplied", "used")
 
@@ -35,7 +35,7 @@ class TlsFiles:
         return f"<TlsFiles {len(self.used)} used, {len(self._supplied)} supplied>"
 
     def supply(self, contents: Supplies) -> None:
-        """Use these contents from now on, whatever the files hold."""
+        """Use these contents from now on instead of the files."""
         for file, (state, text) in contents.items():
             changed, inode, size = state
             self._supplied[file] = (changed, inode, size), b64decode(text)
@@ -45,7 +45,7 @@ class TlsFiles:
         return file in self._supplied
 
     def contents(self) -> Supplies:
-        """Read all files used so far, for a process to be supplied with. What cannot be read is left out."""
+        """Read all files used so far, to supply another process. Files that cannot be read are left out."""
         found: Supplies = {}
         for file in sorted(self.used):
             with contextlib.suppress(OSError):
@@ -53,7 +53,7 @@ class TlsFiles:
         return found
 
     def read(self, file: str) -> bytes:
-        """Give what is in `file`, an absolute path. Raises: OSError."""
+        """Return the content of `file`, an absolute path. Raises: OSError."""
         self.used.add(file)
         if file in self._supplied:
             return self._supplied[file][1]
@@ -61,7 +61,7 @@ class TlsFiles:
             return stream.read(MAX_FILE_BYTES)
 
     def state(self, file: str) -> FileState:
-        """The state of `file`; all zero for one that cannot be seen."""
+        """Return the state of `file`; zeros if it does not exist or is not visible."""
         if file in self._supplied:
             return self._supplied[file][0]
         try:
@@ -72,7 +72,7 @@ class TlsFiles:
 
     @contextlib.contextmanager
     def readable(self, file: str) -> Iterator[str]:
-        """Give a path under which OpenSSL can read `file`: its own, or while it lasts that of a copy in memory."""
+        """Yield a path from which OpenSSL can read `file`: its own, or that of a temporary copy in memory."""
         self.used.add(file)
         if file not in self._supplied:
             yield file
@@ -89,7 +89,7 @@ class TlsFiles:
         else:
             import tempfile
 
-            with tempfile.NamedTemporaryFile() as copy:  # readable by its owner alone
+            with tempfile.NamedTemporaryFile() as copy:  # readable only by its owner
                 copy.write(data)
                 copy.flush()
                 yield copy.name

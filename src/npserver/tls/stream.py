@@ -1,9 +1,9 @@
-"""TLS over a connection: the protocol of the plain transport and, at once, the transport of the protocol above.
+"""TLS over an asyncio transport: the protocol of the plain transport, and the transport of the protocol above it.
 
-Both sides of TLS use it, `tls.accept` for clients and `net.dialer` towards upstreams. Having the bytes in hand
-before TLS begins lets a listener read the ClientHello, answer plain HTTP, and begin TLS after a PROXY header without
-another mechanism. Unlike the loops' own TLS it keeps half-closed connections (RFC 8446 §6.1) and tells a closed stream
-from a cut one: `get_extra_info("truncated")`.
+Used for clients by `tls.accept`, and for upstreams by `net.dialer`. It receives the first bytes before TLS begins, so
+that a listener can read the ClientHello, respond to plain HTTP, and begin TLS after a PROXY protocol header. Unlike
+asyncio's own TLS it supports half-closed connections (RFC 8446 §6.1), and tells a closed stream from a truncated one:
+`get_extra_info("truncated")`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any, cast
 
 from npserver.runtime.protocols import fill
 
-RECORD_BYTES = 1 << 14  # the most that one read gives (RFC 8446 §5.1)
-CHUNK_BYTES = 4 * RECORD_BYTES  # encrypted at a time, so that it is still in the processor's cache when copied
+RECORD_BYTES = 1 << 14  # of plaintext, the most that one read returns (RFC 8446 §5.1)
+CHUNK_BYTES = 4 * RECORD_BYTES  # encrypted at a time: still in the processor's cache when it is copied
 
 
 class TlsStream(asyncio.Transport, asyncio.Protocol):
-    """One side of a TLS connection. Subclasses begin the handshake and learn of its end."""
+    """One side of a TLS connection. Subclasses start the handshake and are told when it ends."""
 
     __slots__ = (
         "_above",
@@ -46,9 +46,9 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
         self._read: Callable[[int], bytes] = _no_read
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self._is_open = False  # the handshake is done, the protocol above connected
+        self._is_open = False  # the handshake is complete, and the protocol above connected
         self._is_closing = False
-        self._has_ended = False  # the peer sends no more
+        self._has_ended = False  # the peer has sent close_notify or end of file
         self._has_sent_end = False
         self._truncated = False
         self._failure: Exception | None = None
@@ -63,22 +63,22 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
     # ── for subclasses ──
 
     def _secured(self) -> asyncio.Protocol:
-        """The handshake is done: give the protocol that is to be connected."""
+        """Called when the handshake is complete. Return the protocol to connect."""
         raise NotImplementedError
 
     def _lost(self, error: Exception | None) -> None:
-        """The connection ended before the handshake was done."""
+        """Called when the connection ended before the handshake was complete."""
 
     def _begin(self, tls: ssl.SSLObject) -> None:
         self._tls = tls
         self._read = tls.read
 
-    def _greet(self, data: bytes) -> None:
-        """Take what comes before the handshake is done."""
+    def _receive_handshake(self, data: bytes) -> None:
+        """Called with data received before the handshake is complete."""
         self._shake(data)
 
     def _shake(self, data: bytes = b"") -> None:
-        """Go on with the handshake."""
+        """Continue the handshake."""
         tls = cast("ssl.SSLObject", self._tls)
         self._incoming.write(data)
         try:
@@ -97,7 +97,7 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
             self._take()
 
     def _fail(self, error: Exception) -> None:
-        """End the connection, after the alert that says why."""
+        """Close the connection after sending the TLS alert."""
         self._failure = error
         self._is_closing = True
         self._flush()
@@ -106,18 +106,18 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
     # ── the plain transport's protocol ──
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport; the subclass begins."""
+        """Called by asyncio for a new connection."""
         self._raw = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:  # hot: tls-small
-        """Decrypt what has come and hand it on; before the handshake is done, go on with that."""
+        """Called by asyncio with received data: decrypt it, or continue the handshake."""
         if self._is_closing:
             return
         if self._is_open:
             self._incoming.write(data)
             self._take()
         else:
-            self._greet(data)
+            self._receive_handshake(data)
 
     def _take(self) -> None:  # hot: tls-small
         piece = data = self._decrypt()
@@ -127,44 +127,44 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
                 pieces.append(piece)
             data = b"".join(pieces)
         if self._outgoing.pending:
-            self._flush()  # answers of TLS itself: a key update
+            self._flush()  # a response of TLS itself, such as to a key update
         if data:
             self._feed(data)
         if piece == b"" and not self._has_ended:
             self._end()
 
     def _decrypt(self) -> bytes | None:
-        """The next record's content; None when there is no whole one, nothing when the peer sends no more.
+        """Return the content of the next record; None if there is no complete one, b"" if the peer has ended.
 
-        Asking again after the last one costs an exception: `_incoming.pending` tells whether to.
+        Calling it without a complete record costs an exception: callers check `_incoming.pending` first.
         """
         try:
             return self._read(RECORD_BYTES)
         except ssl.SSLWantReadError:
             return None
-        except ssl.SSLZeroReturnError:  # what a read gives instead of nothing once our own end is sent
+        except ssl.SSLZeroReturnError:  # raised instead of returning b"" once our own close_notify is sent
             return b""
         except ssl.SSLError as error:
             self._fail(error)
             return None
 
     def _end(self) -> None:
-        """The peer sends no more."""
+        """Tell the protocol above that the peer has ended its side."""
         self._has_ended = True
         if not self._is_closing and not self._above.eof_received():
             self.close()
 
     def eof_received(self) -> bool:
-        """The plain stream ended: behind the end of TLS, in the handshake, or cut off."""
+        """Called by asyncio at the end of the plain stream: after close_notify, during the handshake, or too early."""
         if not self._is_open:
             return False
         if not self._has_ended:
             self._truncated = True
             self._end()
-        return True  # `close` ends it
+        return True  # the transport stays open until `close`
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the protocol above, or the subclass if there is none yet."""
+        """Called by asyncio when the connection is closed."""
         above, self._above, self._feed = self._above, _NO_PROTOCOL, _NO_PROTOCOL.data_received
         self._is_closing = True
         if self._is_open:
@@ -173,17 +173,17 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
             self._lost(self._failure or exc)
 
     def pause_writing(self) -> None:
-        """The peer takes less than is sent."""
+        """Called by asyncio when the write buffer passes its high-water mark."""
         self._above.pause_writing()
 
     def resume_writing(self) -> None:
-        """The peer has caught up."""
+        """Called by asyncio when the write buffer has drained below its low-water mark."""
         self._above.resume_writing()
 
     # ── the transport of the protocol above ──
 
     def write(self, data: bytes | bytearray | memoryview) -> None:  # hot: tls-small
-        """Encrypt and send."""
+        """Encrypt and send data."""
         if self._is_closing or self._has_sent_end or not data:
             return
         try:
@@ -209,22 +209,22 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
             self._raw.write(self._outgoing.read())
 
     def can_write_eof(self) -> bool:
-        """TLS can be ended in one direction."""
+        """Return True: TLS can be closed in one direction."""
         return True
 
     def write_eof(self) -> None:
-        """Send no more, but go on receiving (RFC 8446 §6.1)."""
+        """Send close_notify; data can still be received (RFC 8446 §6.1)."""
         if self._is_open and not self._has_sent_end and not self._is_closing:
             self._send_end()
 
     def _send_end(self) -> None:
         self._has_sent_end = True
-        with suppress(ssl.SSLError):  # it always asks for the peer's end, which is not waited for here
+        with suppress(ssl.SSLError):  # raised until the peer's close_notify comes, which is not waited for
             cast("ssl.SSLObject", self._tls).unwrap()
         self._flush()
 
     def close(self) -> None:
-        """Send what is buffered and the end, then close. The peer's end is not waited for (RFC 8446 §6.1)."""
+        """Send buffered data and close_notify, then close without waiting for the peer's (RFC 8446 §6.1)."""
         if self._is_closing:
             return
         if self._is_open and not self._has_sent_end:
@@ -233,42 +233,42 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
         self._raw.close()
 
     def abort(self) -> None:
-        """Close at once."""
+        """Close immediately, dropping buffered data."""
         self._is_closing = True
         self._raw.abort()
 
     def is_closing(self) -> bool:
-        """Whether no more is sent or received."""
+        """Return whether the connection is closing or closed."""
         return self._is_closing
 
     def pause_reading(self) -> None:
-        """Give the protocol above no more for now."""
+        """Pause receiving."""
         if not self._is_closing:
             self._raw.pause_reading()
 
     def resume_reading(self) -> None:
-        """Go on."""
+        """Resume receiving."""
         if not self._is_closing:
             self._raw.resume_reading()
 
     def is_reading(self) -> bool:
-        """Whether the protocol above is given data."""
+        """Return whether the protocol above receives data."""
         return not self._is_closing and self._raw.is_reading()
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Set when the protocol above is asked to pause."""
+        """Set the high- and low-water marks of the write buffer, in bytes."""
         self._raw.set_write_buffer_limits(high, low)
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
-        """When the protocol above is asked to pause, and to go on."""
+        """Return the low- and high-water marks of the write buffer, in bytes."""
         return self._raw.get_write_buffer_limits()
 
     def get_write_buffer_size(self) -> int:
-        """Bytes that wait to be sent."""
+        """Return the number of bytes in the write buffer."""
         return self._raw.get_write_buffer_size()
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Put another protocol above."""
+        """Replace the protocol above."""
         self._above = cast("asyncio.Protocol", protocol)
         if isinstance(protocol, asyncio.BufferedProtocol):
             self._feed = lambda data: fill(protocol, data)
@@ -276,11 +276,11 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
             self._feed = self._above.data_received
 
     def get_protocol(self) -> asyncio.BaseProtocol:
-        """The protocol above."""
+        """Return the protocol above."""
         return self._above
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """As the loops' TLS transports do, and `truncated`: whether the peer's stream was cut off without its end."""
+        """Return what asyncio's TLS transports do, and `truncated`: whether the stream ended without close_notify."""
         tls = self._tls
         if name == "ssl_object":
             return tls
@@ -297,7 +297,7 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
 
 
 class TlsClient(TlsStream):
-    """The side towards an upstream. `finished` gets the stream once the handshake is done, or why it is not."""
+    """The client side, towards an upstream. The result of the future `finished` is the stream after its handshake."""
 
     __slots__ = ("_context", "_factory", "_finished", "_preface", "_server_name")
 
@@ -317,7 +317,7 @@ class TlsClient(TlsStream):
         self._preface = preface  # sent before TLS begins
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Say hello."""
+        """Called by asyncio for a new connection: send the ClientHello."""
         super().connection_made(transport)
         if self._preface:
             self._raw.write(self._preface)
@@ -336,12 +336,12 @@ class TlsClient(TlsStream):
 
 
 def _no_read(size: int) -> bytes:
-    """Stands for reading before TLS has begun."""
+    """Stand in for `ssl.SSLObject.read` before TLS begins."""
     raise ssl.SSLWantReadError
 
 
 class _Nothing(asyncio.Protocol):
-    """Stands for a protocol before there is one and after it was told of the end."""
+    """Stands in for the protocol above before it is connected and after `connection_lost`."""
 
 
 _NO_PROTOCOL = _Nothing()

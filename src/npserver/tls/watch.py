@@ -1,6 +1,6 @@
-"""Picks up renewed certificates without a restart: the controller watches the files, every process loads them.
+"""Uses renewed certificates without a restart: the controller watches the files, and every process loads them again.
 
-Connections that are open keep what they began with; each new one gets the new certificate.
+Open connections keep their certificate; new connections get the new one.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from npserver.runtime.context import PerProcess
-from npserver.tls.certificates import CERTIFICATES, CertificateStore
+from npserver.tls.store import CERTIFICATES, CertificateStore
 
 if TYPE_CHECKING:
     from npserver.runtime.context import Context
-    from npserver.tls.certificates import Identity
+    from npserver.tls.certificates import LoadedCertificate
 
 log = logging.getLogger("npserver.tls")
 
-TOPIC = "tls:changed"  # published with the certificates' paths
-PERIOD_S = 2.0  # how often the files are looked at
+TOPIC = "tls:changed"  # its values are lists of certificate paths
+PERIOD_S = 2.0  # between two checks of the files
 
 
 class CertificateWatch:
-    """The controller's service."""
+    """The service that watches the files, in the controller."""
 
     __slots__ = ("_context", "_store")
 
@@ -42,13 +42,14 @@ class CertificateWatch:
             self.look()
 
     def look(self) -> None:
-        """Load what has changed, say so, and tell all processes."""
+        """Load the certificates whose files have changed, log it, and tell all processes."""
         files = self._store.files
         changed = [one for one in self._store.refresh() if not files.is_supplied(one.settings.cert)]
-        for identity in {one.settings.cert: one for one in changed}.values():  # one for HTTPS may be one for TLS too
-            announce(identity)
+        by_file = {one.settings.cert: one for one in changed}  # https and ssl listeners load a file separately
+        for one in by_file.values():
+            announce(one)
         if changed:
-            self._context.pubsub.publish(TOPIC, [identity.settings.cert for identity in changed])
+            self._context.pubsub.publish(TOPIC, [one.settings.cert for one in changed])
 
 
 def _follow(context: Context) -> Callable[[], None]:
@@ -60,13 +61,13 @@ def _follow(context: Context) -> Callable[[], None]:
     return context.pubsub.subscribe(TOPIC, refresh)
 
 
-#: The subscription by which a process loads certificates when the controller says that they have changed.
+#: The subscription of a process, which loads certificates again when the controller publishes a change.
 FOLLOWING = PerProcess(_follow)
 
 
-def announce(identity: Identity) -> None:
-    """Log that a certificate's files have changed, and what came of it."""
-    if identity.problem:
-        log.warning("%s changed but cannot be used, the old one stays: %s", identity.settings.cert, identity.problem)
+def announce(changed: LoadedCertificate) -> None:
+    """Log the result of loading a certificate whose files have changed."""
+    if changed.problem:
+        log.warning("%s changed but cannot be used, the old one stays: %s", changed.settings.cert, changed.problem)
     else:
-        log.info("%s loaded anew, valid until %s", identity.settings.cert, identity.certificate.not_after)
+        log.info("%s changed and was loaded, valid until %s", changed.settings.cert, changed.certificate.not_after)

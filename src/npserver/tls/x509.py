@@ -1,7 +1,7 @@
-"""What a server must know of a certificate it shows: its names, its validity and the kind of its key (RFC 5280 §4.1).
+"""Reads the names, the validity and the key type of a server's own certificate (RFC 5280 §4.1).
 
-Pure, and far lighter than a cryptography package, which would cost a start more than everything else. Nothing is
-verified here: that is OpenSSL's part.
+Pure. A cryptography package would take longer to import than all else at a start. Nothing is verified here: OpenSSL
+does that.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ Element = tuple[int, bytes]
 
 
 class CertificateError(ValueError):
-    """The bytes are no certificate."""
+    """The bytes are not a certificate."""
 
 
 class Certificate(Struct, frozen=True):
-    """The part of a certificate that matters to the one who shows it."""
+    """The fields of a certificate that its server needs."""
 
-    names: tuple[str, ...]  # DNS names, lower case, wildcards included; else the common name if it is one
+    names: tuple[str, ...]  # lower case, with wildcards; the common name if there are no alternative names
     not_before: datetime
     not_after: datetime
     key_kind: str  # RSA, EC, Ed25519, Ed448, or the key's object identifier
@@ -66,18 +66,18 @@ def parse_der(data: bytes) -> Certificate:
 
 
 def _element(data: bytes, start: int) -> tuple[int, bytes, int]:
-    """Tag and content of the element at `start`, and where it ends (X.690 §8.1)."""
+    """Return the tag and the content of the element at `start`, and its end (X.690 §8.1)."""
     if start + 2 > len(data):
-        raise CertificateError("certificate that ends early")
+        raise CertificateError("the certificate is truncated")
     tag, size, start = data[start], data[start + 1], start + 2
     if size & 0x80:
         count = size & 0x7F
         if not 1 <= count <= 4 or start + count > len(data):
-            raise CertificateError("certificate with a malformed length")
+            raise CertificateError("malformed length in the certificate")
         size, start = int.from_bytes(data[start : start + count], "big"), start + count
     end = start + size
     if end > len(data):
-        raise CertificateError("certificate that ends early")
+        raise CertificateError("the certificate is truncated")
     return tag, data[start:end], end
 
 
@@ -103,9 +103,9 @@ def _expect(elements: list[Element], index: int, tag: int) -> bytes:
 
 
 def _time(elements: list[Element], index: int) -> datetime:
-    """RFC 5280 §4.1.2.5: two-digit years from 50 on are of the last century."""
+    """Return a time of validity. Two-digit years from 50 on are 19xx, others 20xx (RFC 5280 §4.1.2.5.1)."""
     if index >= len(elements) or elements[index][0] not in (_UTC_TIME, _GENERALIZED_TIME):
-        raise CertificateError("certificate without its time of validity")
+        raise CertificateError("no validity period in the certificate")
     tag, content = elements[index]
     text = content.decode("ascii", "replace")
     if tag == _UTC_TIME:
@@ -113,7 +113,7 @@ def _time(elements: list[Element], index: int) -> datetime:
     try:
         return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
     except ValueError as error:
-        raise CertificateError("certificate with a malformed time") from error
+        raise CertificateError("malformed time in the certificate") from error
 
 
 def _alternative_names(extensions: bytes) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from npserver.address import BYTES, DATAGRAMS, HTTP, Address, parse_target, sche
 from npserver.errors import clip
 from npserver.guess import get_close_matches
 from npserver.runtime.compilation import PerCompilation
-from npserver.tls.certificates import CERTIFICATES
+from npserver.tls.store import CERTIFICATES
 from npserver.upstream.config import HealthCheck, TargetSection, UpstreamSection, UpstreamTls
 from npserver.upstream.group import Upstream
 from npserver.upstream.health_state import parse_statuses

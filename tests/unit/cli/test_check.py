@@ -179,7 +179,7 @@ def test_an_expired_certificate_fails_the_check(
     config = '{"listen": ["https://:443"],\n "tls": {"cert": "old.pem", "key": "old.key"}}'
     (place / "config.json").write_text(config, encoding="utf-8")
     assert main(["check"]) == 2
-    assert "config.json:2:18: 'old.pem' has expired on" in capsys.readouterr().err
+    assert "config.json:2:18: 'old.pem' expired on" in capsys.readouterr().err
 
 
 def test_wrong_usage_is_told(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

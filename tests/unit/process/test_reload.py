@@ -21,7 +21,7 @@ from npserver.process.message_channel import Message, MessageChannel
 from npserver.process.options import RunOptions
 from npserver.process.reload import PREPARE_WITHIN_S, ActiveConfig, Reloader
 from npserver.runtime.scoreboard import Scoreboard
-from npserver.tls.certificates import CertificateStore
+from npserver.tls.store import CertificateStore
 
 WORKERS = 2
 

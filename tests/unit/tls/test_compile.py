@@ -107,7 +107,7 @@ class TestListeners:
             (tls("one", key="."), ["3: cannot read '.': is a directory"]),
             (tls("text", key="one.key"), [f"2: 'text.crt' {NO_PEM}"]),
             (tls("one", cert="one.key"), [f"2: 'one.key' {NO_PEM}"]),
-            (tls("one", key="empty.key"), ["3: 'empty.key' cannot be used: no usable PEM file"]),
+            (tls("one", key="empty.key"), ["3: 'empty.key' cannot be used: not a usable PEM file"]),
             (tls("one", key="two.key"), [f"3: 'two.key' {MISMATCH}"]),
             (tls("one", key="locked.key"), [f"3: 'locked.key' {LOCKED}"]),
             (tls("one", client_ca="none.crt"), ["4: cannot read 'none.crt': no such file or directory"]),
@@ -126,7 +126,7 @@ class TestListeners:
     @pytest.mark.parametrize(
         ("name", "words", "severity"),
         [
-            ("expired", "'expired.crt' has expired on ", Severity.CHECK_ERROR),
+            ("expired", "'expired.crt' expired on ", Severity.CHECK_ERROR),
             ("future", "'future.crt' is not valid before ", Severity.CHECK_ERROR),
             ("ending", "'ending.crt' expires on ", Severity.WARNING),
         ],
@@ -153,7 +153,7 @@ class TestListeners:
         second = compilation(directory, first.context)
         again = server_context(second, ("tls",), tls("one"))
         assert made is not None and again is not None and again.default is made.default
-        assert "changed but cannot be used, the old one stays: no usable PEM file" in said(second)[0]
+        assert "cannot be used, the old certificate stays: not a usable PEM file" in said(second)[0]
         assert second.report.problems[0].severity is Severity.CHECK_ERROR
 
 
@@ -181,7 +181,7 @@ class TestUpstreams:
             (UpstreamTls(ca="text.crt"), f"5: 'text.crt' {NO_PEM}"),
             (UpstreamTls(cert="one.crt", key="two.key"), f"2: 'one.crt' {MISMATCH}"),
             (UpstreamTls(key="one.key"), "3: 'key' requires 'cert'"),
-            (UpstreamTls(cert="one.crt"), "2: 'one.crt' cannot be used: no usable PEM file"),
+            (UpstreamTls(cert="one.crt"), "2: 'one.crt' cannot be used: not a usable PEM file"),
         ],
     )  # fmt: skip
     def test_bad_settings_are_named(self, directory: Path, entry: UpstreamTls, message: str) -> None:

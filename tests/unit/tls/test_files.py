@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from npserver.tls.certificates import CertificateSettings, CertificateStore, client_context
+from npserver.tls.certificates import client_context
+from npserver.tls.config import CertificateSettings
 from npserver.tls.files import TlsFiles
+from npserver.tls.store import CertificateStore
 
 
 def supplied(giver: TlsFiles) -> dict[str, Any]:
@@ -26,12 +28,12 @@ def settings_of(certificate: Any) -> CertificateSettings:
 def test_certificate_is_loaded_from_what_was_supplied(certificates: Callable[..., Any]) -> None:
     certificate = certificates("one.test")
     giver, taker = CertificateStore(), CertificateStore()
-    for file in settings_of(certificate).files:
+    for file in (str(certificate.cert), str(certificate.key), str(certificate.ca)):
         giver.files.read(file)
     taker.files.supply(supplied(giver.files))
     for file in (certificate.cert, certificate.key, certificate.ca):
         file.unlink()
-    identity = taker.identity(settings_of(certificate))
+    identity = taker.load(settings_of(certificate))
     assert identity.certificate.names == ("one.test",)
     assert identity.context.verify_mode is ssl.CERT_REQUIRED
     assert not identity.refresh()
@@ -40,8 +42,8 @@ def test_certificate_is_loaded_from_what_was_supplied(certificates: Callable[...
 def test_newer_supplies_are_taken_over(certificates: Callable[..., Any]) -> None:
     certificate, newer = certificates("one.test"), certificates("two.test")
     giver, taker = CertificateStore(), CertificateStore()
-    giver.identity(settings_of(certificate))
-    identity = taker.identity(settings_of(certificate))
+    giver.load(settings_of(certificate))
+    identity = taker.load(settings_of(certificate))
     taker.files.supply(supplied(giver.files))
     for part in ("cert", "key"):
         getattr(newer, part).replace(getattr(certificate, part))
