@@ -41,6 +41,7 @@ COVERED_BY = {
     "http.conditional": "conformance/test_rfc9110_conditional.py",
     "http.request": "unit/http/test_request_parser.py",
     "listen.acceptor": "unit/listen/test_live_listener.py",
+    "listen.stream_acceptor": "unit/listen/test_live_listener.py",
     "listen.datagrams": "protocols/test_forward_sessions.py",
     "listen.first_bytes": "protocols/test_one_shot.py",
     "listen.port_owner": "unit/listen/test_binding.py",

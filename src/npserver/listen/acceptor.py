@@ -1,6 +1,6 @@
-"""Accepting connections on one socket with `net.poller`; used by `listen.listener` where it is there.
+"""Accepts connections on one listening socket with `net.poller`, where the system has one.
 
-`StreamAcceptor` makes `SocketStream`s of them, for all but HTTP and TLS; `listen.first_bytes` has the one for HTTP.
+Subclasses decide what becomes of a connection: `listen.first_bytes` for HTTP, `listen.stream_acceptor` for others.
 """
 
 from __future__ import annotations
@@ -8,10 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
-
-from npserver.net.socket_stream import SocketStream
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from npserver.net.poller import Poller
@@ -19,12 +16,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("npserver.server")
 
-MOST_AT_ONCE = 32  # connections accepted before others get their turn
-PAUSE_S = 0.1  # after a failure that will not be over at once, such as having no descriptor left
+BATCH = 32  # connections accepted before other sockets get their turn
+PAUSE_S = 0.1  # after an error that lasts, such as too many open files
 
 
 class Acceptor:
-    """Accepts on one socket, which it closes in the end. What becomes of a connection is `_take`'s, of a subclass."""
+    """Accepts on one socket, which it owns. Subclasses implement `_take`."""
 
     __slots__ = ("_family", "_pause", "_poller", "_sock", "live")
 
@@ -41,7 +38,7 @@ class Acceptor:
         return f"<{type(self).__name__} {self.live!r}>"
 
     def close(self) -> None:
-        """Accept no more."""
+        """Stop accepting, and close the socket."""
         if self._pause is not None:
             self._pause.cancel()
         else:
@@ -49,48 +46,33 @@ class Acceptor:
         self._sock.close()
 
     def _take(self, sock: socket.SocketType, peer: object) -> None:
-        """Go on with a connection. `sock` is a blocking socket: calls need `socket.MSG_DONTWAIT`. `peer`: the address
-        as `accept` gives it. Never raises."""
+        """Called for each connection; must not raise.
+
+        `sock` is a blocking socket: calls need `socket.MSG_DONTWAIT`. `peer` is the address as `accept` returns it.
+        """
         raise NotImplementedError
 
     def _accept(self, events: int) -> None:
         # hot: static-connect, tcp-connect
         sock, take, family = self._sock, self._take, self._family
-        for _ in range(MOST_AT_ONCE):
+        for _ in range(BATCH):
             try:
-                number, peer = sock._accept()  # type: ignore[attr-defined]  # without a socket object of Python's
+                number, peer = sock._accept()  # type: ignore[attr-defined]  # creates no Python socket object
             except BlockingIOError:
                 return
             except ConnectionError:
-                continue  # gone while it was queued
+                continue  # closed by the client while it was queued
             except OSError as error:
-                self._rest(error)
+                self._pause_accepting(error)
                 return
             take(socket.SocketType(family, socket.SOCK_STREAM, 0, number), peer)
 
-    def _rest(self, error: OSError) -> None:
-        """Nothing can be accepted now: leave it queued, and do not ask again at once."""
-        log.warning("%s: no connection can be accepted for now: %s", self.live.listener.name, error.strerror)
+    def _pause_accepting(self, error: OSError) -> None:
+        """Leave connections in the kernel's queue for a while."""
+        log.warning("%s: cannot accept connections at the moment: %s", self.live.listener.name, error.strerror)
         self._poller.unwatch(self._sock.fileno())
-        self._pause = self.live.context.loop.call_later(PAUSE_S, self._go_on)
+        self._pause = self.live.context.loop.call_later(PAUSE_S, self._resume)
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         self._pause = None
         self._poller.watch(self._sock.fileno(), self._accept, is_listening=True)
-
-
-class StreamAcceptor(Acceptor):
-    """Gives each connection to a protocol of its own."""
-
-    __slots__ = ("_factory",)
-
-    def __init__(
-        self, live: Live, poller: Poller, sock: socket.socket, factory: Callable[[], asyncio.BaseProtocol]
-    ) -> None:
-        """`factory` makes the protocol."""
-        super().__init__(live, poller, sock)
-        self._factory = factory
-
-    def _take(self, sock: socket.SocketType, peer: object) -> None:
-        # hot: tcp-connect
-        SocketStream(self._poller, sock, peer).start(cast("asyncio.Protocol", self._factory()))

@@ -1,7 +1,7 @@
-"""Binding a listener's sockets, done once by the process that outlives the workers.
+"""Binds the sockets of listeners, in the master.
 
-Where the kernel balances SO_REUSEPORT sockets (Linux) each worker gets a socket of its own, else all share one. The
-binder stays open while workers come and go, so that no queued connection is lost with a worker.
+On Linux, where the kernel balances connections between SO_REUSEPORT sockets, each worker gets sockets of its own;
+elsewhere all workers share one. The master keeps all sockets open, so that a worker's end loses no queued connection.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from npserver.listen.port_owner import name_port_owner
 if TYPE_CHECKING:
     from npserver.listen.listener import Listener
 
-BALANCES_PORTS = sys.platform.startswith("linux")
+BALANCES_PORTS = sys.platform.startswith("linux")  # the kernel balances between SO_REUSEPORT sockets
 
 SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 
 
 class Binding:
-    """A listener's open sockets: `sockets[n]` are worker n's, one for each address that the listener's host has."""
+    """The open sockets of a listener: `sockets[n]` are those of worker n, one for each address of the host."""
 
     __slots__ = ("_identity", "key", "listener", "sockets")
 
@@ -47,7 +47,7 @@ class Binding:
 
     @property
     def addresses(self) -> list[Address]:
-        """Where clients reach it: as the listener's address, with the port that was chosen for port 0."""
+        """The addresses that clients connect to, with the port that the kernel chose for port 0."""
         address = self.listener.address
         if address.is_unix:
             return [address]
@@ -55,7 +55,7 @@ class Binding:
         return [replace(address, host=address.host and name[0].lower(), port=name[1]) for name in names]
 
     def relisten(self, listener: Listener) -> None:
-        """Take over the settings of the same listener in a newer config: backlog and mode."""
+        """Apply the backlog and mode of the same listener in a new config."""
         if listener.address.is_stream and listener.backlog != self.listener.backlog:
             for one in {one for group in self.sockets for one in group}:
                 one.listen(listener.backlog)
@@ -64,7 +64,7 @@ class Binding:
         self.listener = listener
 
     def close(self, *, unlink: bool = True) -> None:
-        """Close the sockets of this process; with `unlink` a Unix socket's file goes too, if it is still ours."""
+        """Close the sockets. With `unlink` the file of a Unix socket is removed, unless it was replaced."""
         for group in self.sockets:
             for one in group:
                 one.close()
@@ -83,10 +83,11 @@ def bind(
 ) -> Binding:
     """Bind `listener` for `workers` processes.
 
-    `own_ports` are ports that this program listens on already: they are shared instead of being reported as in use.
-    `inherited` are sockets that the service manager has bound (systemd socket activation).
+    Args:
+        own_ports: ports on which this program listens already: they are shared, not reported as in use.
+        inherited: sockets bound by the service manager (systemd socket activation).
 
-    Raises: StartError, which names the listener, where it is configured, and the remedy.
+    Raises: StartError with the listener, its place in the config and the remedy.
     """
     address = listener.address
     try:
@@ -100,7 +101,7 @@ def bind(
 
 
 def explain(error: OSError, address: Address) -> str:
-    """Say what `error` means for someone who wanted to listen on `address`, and what to do."""
+    """Return an error message for a listener on `address`: what is wrong, and the remedy."""
     if isinstance(error, socket.gaierror):
         return f"no address found for host {address.host!r}: use an address of this machine, or leave the host empty"
     if address.is_unix:
@@ -122,13 +123,13 @@ def explain(error: OSError, address: Address) -> str:
 def _explain_unix(error: OSError, path: str) -> str:
     directory = os.path.dirname(path) or "."
     if error.errno == errno.EADDRINUSE:
-        return f"another program answers on {path}: end it, or choose another path"
+        return f"another program listens on {path}: end it, or choose another path"
     if error.errno == errno.EEXIST:
         return f"{path} exists and is not a socket: remove it, or choose another path"
     if error.errno == errno.ENOENT:
         return f"directory {directory} does not exist: create it"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"may not create {path}: allow writing to {directory}, or choose another path"
+        return f"no permission to create {path}: allow writing to {directory}, or choose another path"
     if error.errno in (None, errno.ENAMETOOLONG, errno.EINVAL):
         return f"path {path} is too long for a Unix socket (about 100 bytes): choose a shorter one"
     return f"cannot listen on {path}: {error.strerror or error}"
@@ -151,12 +152,12 @@ def _bind_inet(
             except OSError as error:
                 if address.host or family != socket.AF_INET6 or not _lacks_ipv6(error):
                     raise
-                # a kernel without IPv6: the wildcard means all of IPv4
+                # a kernel without IPv6: listen on all IPv4 addresses
                 first = _open(socket.AF_INET, kind, ("0.0.0.0", address.port), shared=address.port in own_ports)
             opened.append(first)
             column = [first] * workers
             if BALANCES_PORTS:
-                # The first socket was bound alone, so that a port in use is noticed; from here on it is shared.
+                # The first socket is bound without SO_REUSEPORT, so that a port in use is an error; then it is shared.
                 first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
                 for number in range(1, workers):
                     column[number] = _open(first.family, kind, first.getsockname(), dual=not address.host, shared=True)
@@ -173,19 +174,19 @@ def _bind_inet(
 
 
 def _places(address: Address, kind: socket.SocketKind) -> list[tuple[socket.AddressFamily, SocketAddress]]:
-    """Family and address of each socket to open."""
+    """Return the family and the socket address of each socket to open."""
     if not address.host:
         if socket.has_ipv6:
             return [(socket.AF_INET6, ("::", address.port))]
         return [(socket.AF_INET, ("0.0.0.0", address.port))]
-    host = address.host.encode("ascii")  # as text it would have Python's IDNA tables imported
+    host = address.host.encode("ascii")  # a str would make Python import its IDNA tables
     found = socket.getaddrinfo(host, address.port, type=kind, flags=socket.AI_PASSIVE)
     places: dict[tuple[socket.AddressFamily, SocketAddress], None] = {}
     for family, _, _, _, place in found:
         if family in (socket.AF_INET, socket.AF_INET6):
             places[family, place] = None  # type: ignore[index]
     ordered = sorted(places, key=lambda one: one[0] != socket.AF_INET)
-    return ordered if address.port else ordered[:1]  # two families would be given two ports
+    return ordered if address.port else ordered[:1]  # two sockets would get different ports
 
 
 def _open(
@@ -237,7 +238,7 @@ def _bind_unix(listener: Listener) -> socket.socket:
 
 
 def _remove_stale(path: str, kind: socket.SocketKind) -> None:
-    """Remove a socket file on which nobody answers. Raises: OSError when somebody does, or it is no socket."""
+    """Remove a socket file that no program listens on. Raises: OSError if one does, or it is not a socket."""
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
@@ -270,7 +271,7 @@ def _file_identity(path: str) -> tuple[int, int] | None:
 
 
 def _adopt(listener: Listener, inherited: Sequence[socket.socket]) -> tuple[socket.socket, ...]:
-    """Those of the inherited sockets that are what the listener asks for."""
+    """Return the inherited sockets that match the listener's address."""
     kind = socket.SOCK_STREAM if listener.address.is_stream else socket.SOCK_DGRAM
     adopted = tuple(one for one in inherited if one.type == kind and _serves(one, listener.address))
     for one in adopted:

@@ -12,7 +12,6 @@ from npserver.config.networks import compile_networks
 from npserver.errors import clip
 from npserver.listen.config import Listen
 from npserver.listen.listener import Listener
-from npserver.nameserver.config import DnsRule
 
 if TYPE_CHECKING:
     from npserver.config.report import Path, Report
@@ -77,7 +76,7 @@ def _default_port(config: Config, entry: Listen) -> int | None:
     """Return the default port of a name server, if a rule makes the listener one."""
     scheme = entry.uri.partition("://")[0].lower()
     for rule in config.dispatch:
-        if isinstance(rule, DnsRule):
+        if rule.uses_dns_ports:
             names = [rule.listener] if isinstance(rule.listener, str) else rule.listener
             if names is None or entry.uri in names or (entry.name is not None and entry.name in names):
                 return SCHEMES[scheme].dns_port if scheme in SCHEMES else None

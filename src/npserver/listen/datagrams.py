@@ -1,10 +1,9 @@
-"""Listening UDP and Unix datagram sockets: reading in bounded batches, answering from the address a client wrote to.
+"""Listening UDP and Unix datagram sockets. Replies leave from the address that the client wrote to.
 
-`process` opens one per datagram listener; fronts (`forward.datagrams`, `dns`) get each datagram with an opaque,
-hashable *client*: `[0]` is the address (IPv4-mapped ones as IPv4), `[1]` the port. On a wildcard address the kernel
-says which local address each datagram was sent to (RFC 3542 §6.1; ip(7) IP_PKTINFO), and the answer leaves from it.
-A plain reader callback is used, not the loop's datagram endpoint: measured 9.5 against 11.2 us a packet on uvloop,
-30 on the stock loop, and it serves Unix sockets too.
+`listen.live_listener` opens one per socket. Fronts (`forward.datagrams`, `nameserver.udp`) get each datagram with an
+opaque, hashable *client*: `[0]` is the address (IPv4-mapped ones as IPv4), `[1]` the port. On a wildcard address the
+kernel tells to which local address each datagram was sent (RFC 3542 §6.1; ip(7) IP_PKTINFO). The sockets are read in a
+reader callback, not by asyncio's datagram endpoint: 9.5 instead of 11.2 µs a datagram on uvloop, 30 on asyncio's loop.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("npserver.server")
 
 BATCH = 64  # datagrams read before other sockets get their turn
-MAX_DATAGRAM = 65_535  # more than any UDP payload: nothing is cut
-RECEIVE_BUFFER = 1 << 20  # asked of the kernel, which may give less: room for bursts
-KNOWN_CLIENTS = 4096  # clients of a wildcard socket remembered, so that one is described once and not per datagram
-_CONTROL = socket.CMSG_SPACE(20) if hasattr(socket, "CMSG_SPACE") else 0  # one in6_pktinfo, the larger of both
+MAX_DATAGRAM = 65_535  # more than any UDP payload: nothing is truncated
+RECEIVE_BUFFER = 1 << 20  # for bursts; the kernel may grant less
+KNOWN_CLIENTS = 4096  # cached clients of a wildcard socket
+_CONTROL = socket.CMSG_SPACE(20) if hasattr(socket, "CMSG_SPACE") else 0  # one in6_pktinfo, the larger of the two
 
 _IP_PKTINFO: int | None = getattr(socket, "IP_PKTINFO", 8 if sys.platform == "linux" else None)
 _IPV6_PKTINFO: int | None = getattr(socket, "IPV6_PKTINFO", None)
@@ -39,16 +38,16 @@ Control = tuple[tuple[int, int, bytes], ...]
 
 
 def open_socket(context: Context, live: Accepting, sock: socket.socket) -> OpenSocket:
-    """Start giving `live.front` the datagrams that come to `sock` (bound, owned from here on)."""
+    """Pass the datagrams of `sock`, a bound socket that is owned from here on, to `live.front`."""
     return OpenSocket(context, live, sock)
 
 
 class OpenSocket:
-    """A listening datagram socket; what fronts call `DatagramSocket`."""
+    """A listening datagram socket: a `runtime.front.DatagramSocket`."""
 
     __slots__ = ("_batch", "_context", "_known", "_sock", "live", "name", "send")
 
-    #: Send a datagram to a client, from the address it had written to; dropped if that cannot be done now.
+    #: Send a datagram to a client, from the address it wrote to; dropped if the kernel's send buffer is full.
     send: Callable[[bytes, Client], None]
 
     def __init__(self, context: Context, live: Accepting, sock: socket.socket) -> None:
@@ -67,7 +66,7 @@ class OpenSocket:
         else:
             _widen(sock)
             read, self.send = self._read_one, self._send_one
-            if hasattr(live.front, "answer_batch"):  # DNS: answers at once
+            if hasattr(live.front, "answer_batch"):  # DNS: replies immediately
                 from npserver.listen.datagram_batch import Batch, is_possible  # only where it is used
 
                 if is_possible():
@@ -79,7 +78,7 @@ class OpenSocket:
         return f"<OpenSocket {self.live.listener.name} {self.name!r}>"
 
     def local(self, client: Client) -> tuple[str, int]:
-        """The address and port that `client` wrote to, as far as known."""
+        """Return the address and port to which `client` sent its datagram, as far as known."""
         if isinstance(self.name, (str, bytes)):
             return (str(self.name), 0)
         control: Any = client[3] if len(client) == 4 and isinstance(client[3], tuple) else ()
@@ -116,7 +115,7 @@ class OpenSocket:
             if hasattr(front, "answer_batch"):
                 batch.send(front.answer_batch(batch.receive(), batch.client, self))
                 return
-            for slot, data in enumerate(batch.receive()):  # a reload gave the listener to another handler
+            for slot, data in enumerate(batch.receive()):  # a reload has replaced the DNS front
                 front.datagram(data, batch.client(slot), self)
         except Exception as error:
             self._fault(error)
@@ -149,7 +148,7 @@ class OpenSocket:
             self._fault(error)
 
     def _describe(self, key: tuple[Any, ...], sender: tuple[Any, ...], control: list[Any]) -> Client:
-        client = (plain_ip(sender[0]), sender[1], sender, _answer_from(control))
+        client = (plain_ip(sender[0]), sender[1], sender, _reply_control(control))
         if len(self._known) >= KNOWN_CLIENTS:
             self._known.clear()
         self._known[key] = client
@@ -166,7 +165,7 @@ class OpenSocket:
 
         accepts = self.live.listener.accepts_proxy
         if accepts is None or not accepts(str(peer[0])):
-            return  # from anybody else refused
+            return  # others may not send datagrams
         if (parsed := parse_datagram(data)) is None:
             log.debug("%s: datagram from %s without a PROXY header dropped", self.live.listener.name, peer[:2])
             return
@@ -174,7 +173,7 @@ class OpenSocket:
         client = peer if source is None else (source[0], source[1], *peer[2:])
         self.live.front.datagram(payload, client, self)  # type: ignore[union-attr]
 
-    # ── Unix sockets: the client is (path, 0); a sender without a path cannot be answered ──
+    # ── Unix sockets: the client is (path, 0); a sender without a path gets no reply ──
 
     def _read_unix(self) -> None:
         receive = self._sock.recvfrom
@@ -195,8 +194,8 @@ class OpenSocket:
     def _fault(self, error: Exception) -> None:
         if isinstance(error, OSError):
             log.debug("%s: receiving a datagram failed: %s", self.live.listener.name, error)
-        else:  # a connection's boundary: one datagram must not end the listener
-            log.error("%s: error in serving a datagram", self.live.listener.name, exc_info=error)
+        else:  # an error with one datagram must not end the listener
+            log.error("%s: error while serving a datagram", self.live.listener.name, exc_info=error)
 
 
 def _widen(sock: socket.socket) -> None:
@@ -212,8 +211,8 @@ def _ask_for_local_address(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
 
 
-def _answer_from(control: list[tuple[int, int, bytes]]) -> Control:
-    """The control message that makes an answer leave from where its question arrived."""
+def _reply_control(control: list[tuple[int, int, bytes]]) -> Control:
+    """Return the control message by which a reply leaves from the address to which the datagram was sent."""
     for level, kind, data in control:
         if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:  # ifindex, spec_dst, destination
             return ((level, kind, bytes(4) + data[4:8] + bytes(4)),)

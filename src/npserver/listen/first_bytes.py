@@ -1,9 +1,10 @@
 """Accept TCP connections with TCP_DEFER_ACCEPT and offer the first bytes to the front before a transport exists.
 
-A transport is much of what a short connection costs: registered with the kernel, known to the event loop, closed in two
-steps. Here the kernel holds connections back until their first bytes have come (tcp(7); silent ones come a second
-later), and the front looks at the socket first. What it does not answer there it hands to the event loop. Used by
-`listen.live_listener` where clients speak first and in the clear: HTTP over TCP, without TLS or a PROXY header."""
+Creating and closing a transport is a large part of the cost of a short connection. Here the kernel holds connections
+back until their first bytes arrive (tcp(7); a second at most), and the front may respond directly on the socket. Other
+connections it passes to the event loop. Used by `listen.live_listener` for HTTP over TCP without TLS and without the
+PROXY protocol: clients speak first, and in plaintext.
+"""
 
 from __future__ import annotations
 
@@ -23,20 +24,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("npserver.server")
 
-DEFER_S = 1  # silent connections are accepted too after that time; less is not possible
+DEFER_S = 1  # after that time connections without data are accepted too; 1 is the least possible
 
 
 class FirstBytesFront(Protocol):
-    """A front that looks at connections before they have a transport."""
+    """A front that can respond on a socket before a transport exists."""
 
     wants_first_bytes: bool
 
     def try_answer(self, acceptor: DeferredAcceptor, sock: socket.SocketType, peer: object) -> None:
-        """Answer and close, or hand over, as `listen.acceptor.Acceptor` describes. Never raises."""
+        """Respond and close, or call `acceptor.hand_to_event_loop`; see `listen.acceptor.Acceptor`. Must not raise."""
 
 
 class DeferredAcceptor(Acceptor):
-    """Accepts on one socket, which it closes in the end."""
+    """Accepts on one TCP socket; the front gets each connection with its first bytes."""
 
     __slots__ = ()
 
@@ -45,19 +46,19 @@ class DeferredAcceptor(Acceptor):
         self._defer(DEFER_S)
 
     def close(self) -> None:
-        """Accept no more."""
-        self._defer(0)  # others may go on with the socket
+        """Stop accepting, and close the socket."""
+        self._defer(0)  # the socket may be in use by other processes
         super().close()
 
     def hand_to_event_loop(
         self, sock: socket.SocketType, protocol: asyncio.Protocol, then: Callable[[], None] | None = None
     ) -> None:
-        """Make a transport of the connection; `then` is called when `protocol` has it."""
+        """Create a transport for the connection; `then` is called after `protocol.connection_made`."""
         owned = socket.socket(self._family, socket.SOCK_STREAM, 0, sock.detach())
 
         def done(error: Exception | None) -> None:
             if error is not None:
-                log.debug("%s: connection lost as soon as accepted: %s", self.live.listener.name, error)
+                log.debug("%s: connection closed while it was accepted: %s", self.live.listener.name, error)
                 owned.close()
             elif then is not None:
                 then()

@@ -1,4 +1,4 @@
-"""A listener of the config, compiled: everything needed to bind its sockets and to accept on them."""
+"""A compiled entry of `listen`: everything needed to bind its sockets and to accept connections."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
 
 
 class Listener(Struct, frozen=True):
-    """One entry of `listen`, compiled."""
+    """A listener of the config."""
 
-    key: str  # identifies it across reloads: its URI
+    key: str  # its URI; identifies the listener across reloads
     name: str
     address: Address
     backlog: int
-    place: str  # "npserver.json:3:15" or "command line", for messages
+    place: str  # where it is configured, for messages: "npserver.json:3:15" or "command line"
     mode: int | None = None  # permissions of a Unix socket
-    accepts_proxy: Callable[[str], bool] | None = None  # whether a peer address must send a PROXY header; None: nobody
-    server_tls: ServerTls | None = None  # its certificates, chosen by name
+    accepts_proxy: Callable[[str], bool] | None = None  # whether a peer must send a PROXY header; None: none may
+    server_tls: ServerTls | None = None  # its certificates, chosen by server name
     handshake_timeout_s: float = 10.0
     proxy_header_timeout_s: float = 5.0
 
 
 class Accepting(Live, Protocol):
-    """A live listener as the parts that accept for it see it: `listen.live_listener.LiveListener`."""
+    """A live listener as its acceptors see it: `listen.live_listener.LiveListener`."""
 
     @property
     def listener(self) -> Listener:

@@ -1,4 +1,4 @@
-"""A listener in one process: serves its clients on the sockets that `listen.binding` has bound."""
+"""A listener in one process: accepts clients on the sockets that `listen.binding` has bound."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from npserver.listen.acceptor import StreamAcceptor
 from npserver.listen.first_bytes import DeferredAcceptor
 from npserver.net.poller import POLLER
 from npserver.net.socket_options import tune
@@ -22,60 +21,62 @@ if TYPE_CHECKING:
 log = logging.getLogger("npserver.server")
 
 
-class Taker(Protocol):
+class SocketAcceptor(Protocol):
     """Accepts the clients of one socket until it is closed."""
 
     def close(self) -> None:
-        """Accept no more."""
+        """Stop accepting."""
 
 
 class LiveListener:
     """A listener in one process: its front, which a reload replaces, and the acceptors of its sockets."""
 
-    __slots__ = ("_sockets", "_takers", "context", "front", "listener")
+    __slots__ = ("_acceptors", "_sockets", "context", "front", "listener")
 
     def __init__(self, listener: Listener, front: StreamFront | DatagramFront, context: Context) -> None:
         self.listener = listener
         self.front = front
         self.context = context
         self._sockets: Sequence[socket.socket] = ()
-        self._takers: list[Taker] = []
+        self._acceptors: list[SocketAcceptor] = []
 
     def __repr__(self) -> str:
-        return f"<LiveListener {self.listener.name} {'serving' if self._takers else 'stopped'}>"
+        return f"<LiveListener {self.listener.name} {'serving' if self._acceptors else 'stopped'}>"
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
-        """Serve `sockets`, which stay the caller's: what is closed at the end are duplicates."""
+        """Accept clients on duplicates of `sockets`; the caller keeps its own."""
         self._sockets = sockets
-        self._takers = [await self._accept_on(one) for one in sockets]
+        self._acceptors = [await self._accept_on(one) for one in sockets]
 
     async def replace(self, listener: Listener, front: StreamFront | DatagramFront) -> None:
-        """Take over a reloaded config. Established connections live on and look up the new front by themselves."""
+        """Apply a reloaded config. Established connections stay, and use the new front for their next request."""
         before, self.listener, self.front = self.listener, listener, front
         if (before.accepts_proxy is None) != (listener.accepts_proxy is None):
-            old = self._takers
+            old = self._acceptors
             await self.start(self._sockets)
-            for taker in old:
-                taker.close()
+            for acceptor in old:
+                acceptor.close()
 
     def stop(self) -> None:
-        """Take no new clients."""
-        takers, self._takers = self._takers, []
-        for taker in takers:
-            taker.close()
+        """Stop accepting clients."""
+        acceptors, self._acceptors = self._acceptors, []
+        for acceptor in acceptors:
+            acceptor.close()
 
-    async def _accept_on(self, bound: socket.socket) -> Taker:
+    async def _accept_on(self, bound: socket.socket) -> SocketAcceptor:
         listener, loop = self.listener, self.context.loop
         if not listener.address.is_stream:
             from npserver.listen.datagrams import open_socket
 
-            return cast("Taker", open_socket(self.context, self, bound.dup()))
+            return cast("SocketAcceptor", open_socket(self.context, self, bound.dup()))
         if bound.family != socket.AF_UNIX:
             tune(bound, bound.getsockname()[0])
         factory: Callable[[], asyncio.BaseProtocol] = self._accept
         is_plain = listener.server_tls is None and listener.accepts_proxy is None
         if is_plain and (poller := POLLER.of(self.context)) is not None:
             if not getattr(self.front, "wants_first_bytes", False):
+                from npserver.listen.stream_acceptor import StreamAcceptor
+
                 return StreamAcceptor(self, poller, bound.dup(), factory)
             if bound.family != socket.AF_UNIX:
                 return DeferredAcceptor(self, poller, bound.dup())
@@ -83,12 +84,12 @@ class LiveListener:
             factory = accept_factory(self, self._accept)
         if bound.family != socket.AF_UNIX:
             return await loop.create_server(factory, sock=bound.dup(), backlog=listener.backlog)
-        # The socket's file is its binder's to remove; from Python 3.13 on the loop would do so at the server's end.
+        # The master removes the socket's file; from Python 3.13 on asyncio would do so when the server is closed.
         keep_file: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
         return await loop.create_unix_server(factory, sock=bound.dup(), backlog=listener.backlog, **keep_file)
 
     def _accept(self, alpn: str | None = None) -> asyncio.BaseProtocol:
-        """Make a connection's protocol. Never raises: libuv would accept nothing more on this socket."""
+        """Return the protocol for a connection. Never raises: libuv would stop accepting on this socket."""
         try:
             return cast("StreamFront", self.front).accept(self, alpn)
         except Exception:
@@ -97,20 +98,21 @@ class LiveListener:
 
 
 class _Refusal(asyncio.Protocol):
-    """A connection for which no protocol could be made."""
+    """The protocol of a connection for which the front raised an exception: closes it."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         cast("asyncio.Transport", transport).abort()
 
 
 def accept_factory(live: Accepting, accept: Callable[..., asyncio.BaseProtocol]) -> Callable[[], asyncio.BaseProtocol]:
-    """Return what makes the first protocol of each connection to `live`; `accept` makes the last one, the front's.
+    """Return a factory for the first protocol of each connection: PROXY header, TLS, or the front's own.
 
-    Certificates and settings are looked up for each connection: a reload needs no new factory.
+    `accept` makes the front's protocol. Certificates and settings are read for each connection, so that a reload takes
+    effect without a new factory.
     """
     is_tls = live.listener.address.is_tls
     if is_tls:
-        from npserver.tls.accept import TlsServer  # only where it is used: a start is shorter without
+        from npserver.tls.accept import TlsServer  # imported only where it is used, for a fast start
         from npserver.tls.watch import FOLLOWING
 
         FOLLOWING.of(live.context)

@@ -1,4 +1,4 @@
-"""Who listens on a port, for the message that it is in use. Linux only; without rights to look, nobody is named."""
+"""Finds the program that listens on a port, for error messages. Linux only; other users' programs only as root."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _TCP_LISTEN = "0A"  # state column of /proc/net/tcp
 
 
 def name_port_owner(port: int, *, is_stream: bool) -> str:
-    """Give `nginx (pid 123)` for the process that holds `port`, or "" when that cannot be seen."""
+    """Return `nginx (pid 123)` for the process that listens on `port`; "" if it cannot be found."""
     inodes = set(_inodes(port, is_stream))
     if not inodes:
         return ""
@@ -27,7 +27,7 @@ def name_port_owner(port: int, *, is_stream: bool) -> str:
 
 
 def _inodes(port: int, is_stream: bool) -> Iterator[str]:
-    """The socket inodes that /proc/net shows for a local port."""
+    """Yield the inodes of the sockets on a local port, from /proc/net."""
     for table in ("tcp", "tcp6") if is_stream else ("udp", "udp6"):
         for line in _read(f"/proc/net/{table}").splitlines()[1:]:
             columns = line.split()

@@ -1,7 +1,7 @@
-"""Accepts connections that must begin with a PROXY header, then hands them over to their real protocol.
+"""Accepts connections that begin with a PROXY protocol header (`accept_proxy`), then starts their real protocol.
 
-The header is mandatory from the networks in `accept_proxy` and has to be there within `timeouts.proxy_header`; anybody
-else is refused, so that nobody can choose an address to appear under.
+Peers in the networks of `accept_proxy` must send the header, within `timeouts.proxy_header`. All other peers are
+refused: otherwise a client could claim any address.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ log = logging.getLogger("npserver.server")
 
 
 class ProxyAccept(asyncio.Protocol):
-    """A connection until its PROXY header is read.
+    """The protocol of a connection until its PROXY header is complete.
 
-    The next protocol is told the header's endpoints by `proxied(source, destination)`, if it has that, before its
-    `connection_made`; then it gets what came behind the header.
+    The next protocol gets the addresses of the header by `proxied(source, destination)`, if it has such a method,
+    before its `connection_made`; then the data after the header.
     """
 
     __slots__ = ("_accept", "_live", "_transport", "_wire", "deadline")
 
     def __init__(self, live: Accepting, accept: Callable[[], asyncio.BaseProtocol]) -> None:
-        """`accept` makes the next protocol."""
+        """Create it. `accept` makes the next protocol."""
         self._live = live
         self._accept = accept
         self._transport: asyncio.Transport | None = None
@@ -43,21 +43,21 @@ class ProxyAccept(asyncio.Protocol):
         return f"<ProxyAccept {self._live.listener.name} {len(self._wire)} bytes>"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Refuse those that may not send a header, wait for that of the others."""
+        """Called by asyncio for a new connection: refuse it, or wait for its header."""
         self._transport = cast("asyncio.Transport", transport)
         listener, context = self._live.listener, self._live.context
         peer = transport.get_extra_info("peername")
         permitted = listener.accepts_proxy
-        # whoever can reach a Unix socket was let in by its file's permissions
+        # access to a Unix socket is controlled by its file permissions
         if permitted is None or (isinstance(peer, tuple) and not permitted(peer[0])):
-            log.debug("%s: %s is not in accept_proxy", listener.name, self._peer())
+            log.debug("%s: connection from %s refused: not in accept_proxy", listener.name, self._peer())
             self._transport.abort()
             return
         self.deadline = context.loop.time() + listener.proxy_header_timeout_s
         context.sweeper.watched.add(self)
 
     def data_received(self, data: bytes) -> None:
-        """Read the header."""
+        """Called by asyncio with received data: parse the header."""
         if self.deadline == NEVER:
             return
         self._wire += data
@@ -68,18 +68,18 @@ class ProxyAccept(asyncio.Protocol):
             self._abort()
             return
         if header is not None:
-            self._hand_over(header)
+            self._start_next(header)
 
     def expire(self, now: float) -> None:
-        """`timeouts.proxy_header` has passed."""
-        log.debug("%s: no PROXY header within timeouts.proxy_header", self._peer())
+        """Called by the deadline sweeper."""
+        log.debug("%s: no complete PROXY header in time (timeouts.proxy_header)", self._peer())
         self._abort()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Gone before its header was complete."""
+        """Called by asyncio when the connection is closed before its header is complete."""
         self._forget()
 
-    def _hand_over(self, header: ProxyHeader) -> None:
+    def _start_next(self, header: ProxyHeader) -> None:
         transport = cast("asyncio.Transport", self._transport)
         self._forget()
         protocol = cast("asyncio.Protocol", self._accept())

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from msgspec import field
 
@@ -15,6 +15,8 @@ from npserver.web.config import HttpRule
 
 class DnsRule(HttpRule, tag_field="handler", tag="dns", frozen=True, kw_only=True):
     """Answer DNS queries from the `dns` section, over UDP, TCP, TLS (ssl listeners) or HTTPS (RFC 8484)."""
+
+    uses_dns_ports: ClassVar[bool] = True
 
     path: Annotated[str, D("URL path of DNS over HTTPS")] = "/dns-query"
     public: Annotated[bool, D("allow listening on all interfaces; answers over UDP are then rate-limited")] = False

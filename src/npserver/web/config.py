@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import field
 
@@ -29,6 +29,8 @@ class Compression(Section, frozen=True, kw_only=True):
 
 class Rule(Section, frozen=True, kw_only=True):
     """The keys that all rules have."""
+
+    uses_dns_ports: ClassVar[bool] = False  # the default ports of its listeners are those of a name server
 
     listener: Annotated[
         OneOrMany | None,

@@ -222,7 +222,7 @@ class TestUnix:
     def test_answered_file_is_left_alone(self, socket_dir: Path, first: str, second: str) -> None:
         path = socket_dir / "a.sock"
         one = bind(listener(f"{first}://{path}"), 1)
-        with pytest.raises(StartError, match=f"another program answers on {path}: end it, or choose another path"):
+        with pytest.raises(StartError, match=f"another program listens on {path}: end it, or choose another path"):
             bind(listener(f"{second}://{path}"), 1)
         assert path.exists()
         one.close()

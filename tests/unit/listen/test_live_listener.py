@@ -1,6 +1,6 @@
 """Serving a listener: fronts are swapped under it, faults in them do not end it, its sockets stay the caller's.
 
-Covers `listen.acceptor`.
+Covers `listen.acceptor` and `listen.stream_acceptor`.
 """
 
 from __future__ import annotations
