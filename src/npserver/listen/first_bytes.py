@@ -14,7 +14,7 @@ import socket
 from typing import TYPE_CHECKING, Protocol, cast
 
 from npserver.listen.acceptor import Acceptor
-from npserver.net.step_coroutine import Opening
+from npserver.net.step_coroutine import CoroutineStepper
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +63,7 @@ class DeferredAcceptor(Acceptor):
             elif then is not None:
                 then()
 
-        Opening(self.live.context.loop.connect_accepted_socket(lambda: protocol, owned), done).start()
+        CoroutineStepper(self.live.context.loop.connect_accepted_socket(lambda: protocol, owned), done).start()
 
     def _take(self, sock: socket.SocketType, peer: object) -> None:
         # hot: static-connect

@@ -1,7 +1,6 @@
-"""Opening a connection without a task: a socket on its way to being a `SocketStream`, or the loop's own coroutine.
+"""Connect to a literal address without a Task: with the poller to a `SocketStream`, else with asyncio's transports.
 
-For what happens once per client: a task, its place among all tasks and its turns in the loop are a tenth of what a
-forwarded connection costs.
+A Task takes a tenth of the time that a forwarded connection costs.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from npserver.net.poller import POLLER
 from npserver.net.socket_options import tune
 from npserver.net.socket_stream import SocketStream
-from npserver.net.step_coroutine import Opening
+from npserver.net.step_coroutine import CoroutineStepper
 
 if TYPE_CHECKING:
     from npserver.net.poller import Poller
@@ -26,28 +25,28 @@ _NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)
 
 
 class Attempt(Protocol):
-    """A connection to be opened."""
+    """One attempt to connect."""
 
     def start(self, host: str, port: int) -> None:
-        """Connect to a literal address: go as far as it goes at once."""
+        """Start to connect to a literal address; this may end immediately."""
 
     def cancel(self) -> None:
-        """Give up; what was opened is closed."""
+        """Stop, and close what has been opened."""
 
 
 def new_attempt(
     context: Context, factory: Callable[[], asyncio.Protocol], done: Callable[[Exception | None], None]
 ) -> Attempt:
-    """What opens a connection in this process. `factory` makes the protocol once connected.
+    """Return an attempt to connect. `factory` makes the protocol once connected.
 
-    `done` is then told that all is well, or what went wrong: once, maybe before `start` returns, never after `cancel`.
+    `done` is called once with the error or None, perhaps before `start` returns; never after `cancel`.
     """
     poller = POLLER.of(context)
-    return LoopConnecting(context.loop, factory, done) if poller is None else Connecting(poller, factory, done)
+    return LoopAttempt(context.loop, factory, done) if poller is None else SocketAttempt(poller, factory, done)
 
 
-class LoopConnecting:
-    """One attempt, by the loop's own coroutine."""
+class LoopAttempt:
+    """An attempt with `loop.create_connection`."""
 
     __slots__ = ("_done", "_factory", "_loop", "_opening")
 
@@ -60,21 +59,21 @@ class LoopConnecting:
         self._loop = loop
         self._factory = factory
         self._done = done
-        self._opening: Opening | None = None
+        self._opening: CoroutineStepper | None = None
 
     def start(self, host: str, port: int) -> None:
-        """Go as far as it goes at once."""
-        self._opening = Opening(self._loop.create_connection(self._factory, host, port), self._done)
+        """Start to connect to a literal address."""
+        self._opening = CoroutineStepper(self._loop.create_connection(self._factory, host, port), self._done)
         self._opening.start()
 
     def cancel(self) -> None:
-        """Give up."""
+        """Stop, and close the socket."""
         if self._opening is not None:
             self._opening.cancel()
 
 
-class Connecting:
-    """One attempt, told by the poller how it went."""
+class SocketAttempt:
+    """An attempt with a socket of its own, whose result the poller reports."""
 
     __slots__ = ("_done", "_factory", "_poller", "_sock")
 
@@ -87,7 +86,7 @@ class Connecting:
         self._sock: socket.SocketType | None = None
 
     def start(self, host: str, port: int) -> None:
-        """Go as far as it goes at once."""
+        """Start to connect to a literal address."""
         # hot: tcp-connect
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
@@ -104,10 +103,10 @@ class Connecting:
         if failure:
             self._failed(failure)
         else:
-            self._made(-1)
+            self._connected(-1)
 
     def cancel(self) -> None:
-        """Give up."""
+        """Stop, and close the socket."""
         self._drop()
 
     def _ready(self, events: int) -> None:
@@ -116,9 +115,9 @@ class Connecting:
             if failure := self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                 self._failed(failure)
             else:
-                self._made(events)
+                self._connected(events)
 
-    def _made(self, events: int) -> None:
+    def _connected(self, events: int) -> None:
         sock, self._sock = self._sock, None
         SocketStream(self._poller, sock).start(self._factory(), events)  # type: ignore[arg-type]
         self._done(None)

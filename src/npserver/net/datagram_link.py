@@ -1,7 +1,7 @@
-"""A connected datagram socket towards a target: UDP or Unix.
+"""A datagram socket connected to a target: UDP or Unix.
 
-One per session, so that the kernel sorts the answers and tells of refusals (ICMP, RFC 1122 §4.1.3.3). Used by
-`forward.datagrams` and `forward.messages`.
+Each session has one, so that the kernel assigns replies to sessions and reports refusals (ICMP, RFC 1122 §4.1.3.3).
+Used by `forward.datagrams` and `forward.messages`.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from npserver.runtime.context import Context
 
 BATCH = 64  # datagrams read before other sockets get their turn
-SINGLES = 16  # times that one datagram is read, before another look at whether there are more: mostly there are not
+SINGLES = 16  # reads of a single datagram before it is tried again whether there are several
 MAX_DATAGRAM = 65_535
 
 
 def connect_now(context: Context, address: Address) -> socket.socket | None:
-    """Make a socket connected to `address`; None if its host has to be resolved first. Raises: OSError."""
+    """Return a socket connected to `address`; None if its host must be resolved first. Raises: OSError."""
     if address.is_unix:
         return _connect_unix(address.path)
     hosts = RESOLVER.of(context).known(address.host)
@@ -36,7 +36,7 @@ def connect_now(context: Context, address: Address) -> socket.socket | None:
 
 
 async def connect(context: Context, address: Address, timeout_s: float) -> socket.socket:
-    """Resolve the host of `address`, then connect. Raises: UpstreamError."""
+    """Resolve the host of `address`, and return a connected socket. Raises: UpstreamError."""
     try:
         async with asyncio.timeout(timeout_s):
             hosts = await RESOLVER.of(context).resolve(address.host)
@@ -51,11 +51,11 @@ async def connect(context: Context, address: Address, timeout_s: float) -> socke
 
 
 class DatagramLink:
-    """A connected socket that is read by the loop."""
+    """A connected datagram socket, read by the event loop."""
 
     __slots__ = ("_failed", "_is_reading", "_loop", "_path", "_receive", "_singles", "_sock", "_take", "send")
 
-    #: Send one datagram. Raises: BlockingIOError when the kernel takes none now; ConnectionError about an earlier one.
+    #: Send one datagram. Raises: BlockingIOError if the send buffer is full; ConnectionError for an earlier datagram.
     send: Callable[[bytes], int]
 
     def __init__(
@@ -65,7 +65,7 @@ class DatagramLink:
         take: Callable[[bytes], None],
         failed: Callable[[OSError], None],
     ) -> None:
-        """`take` gets each datagram, `failed` what the network reports; `sock` is owned from here on."""
+        """Own `sock` from here on. `take` is called with each datagram, `failed` with errors of the network."""
         self._loop = loop
         self._sock = sock
         self._take = take
@@ -75,26 +75,26 @@ class DatagramLink:
         self._receive = sock.recv
         self.send = sock.send
         name = sock.getsockname() if sock.family == getattr(socket, "AF_UNIX", None) else ""
-        self._path = name if isinstance(name, str) else ""  # to be removed; abstract names are bytes
+        self._path = name if isinstance(name, str) else ""  # removed at the end; abstract names are bytes
         loop.add_reader(sock, self._read)
 
     def __repr__(self) -> str:
         return f"<DatagramLink {self._sock!r}>"
 
     def pause(self) -> None:
-        """Read no more for now; the kernel keeps some, then drops."""
+        """Pause reading; the kernel buffers some datagrams and drops the rest."""
         if self._is_reading:
             self._is_reading = False
             self._loop.remove_reader(self._sock)
 
     def resume(self) -> None:
-        """Read on."""
+        """Resume reading."""
         if not self._is_reading and self._sock.fileno() >= 0:
             self._is_reading = True
             self._loop.add_reader(self._sock, self._read)
 
     def when_writable(self, callback: Callable[[], None]) -> None:
-        """Call back once, when `send` can be tried again."""
+        """Call `callback` once, when the socket is writable."""
 
         def ready() -> None:
             self._loop.remove_writer(self._sock)
@@ -103,7 +103,7 @@ class DatagramLink:
         self._loop.add_writer(self._sock, ready)
 
     def close(self) -> None:
-        """Stop reading and close."""
+        """Stop reading, and close the socket."""
         if self._sock.fileno() < 0:
             return
         self._loop.remove_reader(self._sock)
@@ -114,7 +114,7 @@ class DatagramLink:
             _remove(self._path)
 
     def _read(self) -> None:  # hot: udp
-        """Take one datagram, or all there are where there tend to be several."""
+        """Called by the event loop: read one datagram, or all if there tend to be several."""
         count = 0
         try:
             self._take(self._receive(MAX_DATAGRAM))
@@ -134,7 +134,7 @@ class DatagramLink:
 
 
 def _connect_ip(hosts: tuple[str, ...], port: int) -> socket.socket:
-    """Connect to the first address that there is a way to. Raises: OSError."""
+    """Return a socket connected to the first address that has a route. Raises: OSError."""
     failure: OSError | None = None
     for host in hosts:
         sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
@@ -150,16 +150,16 @@ def _connect_ip(hosts: tuple[str, ...], port: int) -> socket.socket:
 
 
 def _connect_unix(path: str) -> socket.socket:
-    """Connect a Unix datagram socket that has a name of its own, without which it could not be answered."""
+    """Return a connected Unix datagram socket with a name of its own, so that the target can reply."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     name = ""
-    if sys.platform != "linux":  # which has names that are no files
+    if sys.platform != "linux":  # Linux has abstract names
         import tempfile
 
         name = f"{tempfile.gettempdir()}/npserver-{secrets.token_hex(8)}.sock"
     try:
         sock.setblocking(False)
-        sock.bind(name)  # Linux: a free abstract name (unix(7), autobind)
+        sock.bind(name)  # Linux: autobind to an abstract name (unix(7))
         sock.connect(path)
     except OSError:
         sock.close()
@@ -170,7 +170,7 @@ def _connect_unix(path: str) -> socket.socket:
 
 
 def _remove(path: str) -> None:
-    """Remove a socket file, if it is there."""
+    """Remove a socket file if it exists."""
     try:
         os.unlink(path)
     except OSError:

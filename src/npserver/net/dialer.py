@@ -1,7 +1,6 @@
-"""Connects to targets: every address of a name is tried, IPv6 and IPv4 raced (RFC 8305), TLS begun where asked for.
+"""Connects to targets: resolves the name, races IPv6 and IPv4 addresses (RFC 8305), and shakes hands for TLS targets.
 
-Called by the proxy's pools, by forwards and by health checks. Owns nothing: what it knows of names lies in
-`net.resolver`.
+Called by the proxy, by forwards and by health checks. Names are resolved by `net.resolver`.
 """
 
 from __future__ import annotations
@@ -22,15 +21,15 @@ from npserver.net.socket_options import tune
 if TYPE_CHECKING:
     from npserver.runtime.context import Context
 
-STAGGER_S = 0.25  # between two attempts of a race (RFC 8305 §5)
+STAGGER_S = 0.25  # between the starts of two attempts (RFC 8305 §5)
 
 _UNKNOWN_ISSUER = "; `tls.ca` names the authority to trust"
 _OTHER_NAME = "; `tls.server_name` sets the name to expect"
-#: What to do, by OpenSSL's X509_V_ERR codes: self-signed, self-signed in the chain, no issuer, first unverified; names.
+#: Hints by OpenSSL's X509_V_ERR codes: self-signed, self-signed in the chain, no issuer, first unverified; wrong names.
 _CERTIFICATE_HINTS = {
     18: _UNKNOWN_ISSUER, 19: _UNKNOWN_ISSUER, 20: _UNKNOWN_ISSUER, 21: _UNKNOWN_ISSUER, 62: _OTHER_NAME, 64: _OTHER_NAME
 }  # fmt: skip
-#: How OpenSSL says that what came is no TLS.
+#: OpenSSL's reasons when the data received is not TLS.
 _NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "UNEXPECTED_MESSAGE"})
 
 P = TypeVar("P", bound=asyncio.Protocol)
@@ -49,11 +48,13 @@ async def dial(
 ) -> tuple[asyncio.Transport, P]:
     """Connect to `address` within `timeout_s`, its TLS handshake included.
 
-    `protocol_factory` is called once, for the connection that is used. `server_name` is sent and checked, by default
-    the address's host; `preface`, a PROXY header, is sent before TLS begins, and only then. `key` is the config key of
-    the time limit, for the error.
+    Args:
+        protocol_factory: called once, for the connection that is used.
+        server_name: sent (SNI) and verified; default: the host of the address.
+        preface: a PROXY protocol header, sent before TLS begins; ignored without TLS.
+        key: config key of the time limit, for the error.
 
-    Raises: UpstreamError in phase RESOLVE or DIAL, its text naming the target, the address tried and the reason.
+    Raises: UpstreamError in phase RESOLVE or DIAL, with the target, the address tried and the reason.
     """
     factory: Callable[[], asyncio.Protocol] = protocol_factory
     if tls is not None:
@@ -73,7 +74,7 @@ async def dial(
                 protocol = cast("asyncio.Transport", transport).get_protocol()  # type: ignore[assignment]
     except TimeoutError as error:
         _drop(transport)
-        what = "no connection" if transport is None else "TLS handshake not finished"
+        what = "no connection" if transport is None else "TLS handshake not complete"
         raise UpstreamError(
             f"{address}: {what} within {timeout_s:g} s", str(address), Phase.DIAL, timeout=True, key=key
         ) from error
@@ -87,7 +88,7 @@ async def dial(
 
 
 def explain(error: OSError) -> str:
-    """Why a connection failed, in lower case, without Python's decoration; with a hint where a config key helps."""
+    """Return the reason of a failed connection, in lower case, with a hint if a config key helps."""
     if isinstance(error, ssl.SSLCertVerificationError):
         text = error.verify_message.rstrip(".")
         return f"certificate not accepted: {_lower_first(text)}{_CERTIFICATE_HINTS.get(error.verify_code, '')}"
@@ -137,17 +138,17 @@ async def _connect(
 
 
 def keep_alive(transport: asyncio.BaseTransport) -> None:
-    """Have the kernel notice a peer that vanished."""
+    """Set SO_KEEPALIVE, so that the kernel notices a peer that has vanished."""
     connection = transport.get_extra_info("socket")
     if connection is not None:
-        with suppress(OSError):  # it has just been closed
+        with suppress(OSError):  # already closed
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
 async def _race(
     loop: asyncio.AbstractEventLoop, resolver: Resolver, hosts: tuple[str, ...], port: int
 ) -> socket.socket:
-    """Connect to the address that answers first, each next one being tried when the last failed or dawdles."""
+    """Return a socket to the address that answers first. The next is tried when one fails, or after `STAGGER_S`."""
     waiting = list(reversed(resolver.order(hosts)))
     tried: dict[asyncio.Task[socket.socket], str] = {}
     running: set[asyncio.Task[socket.socket]] = set()
@@ -196,7 +197,7 @@ async def _open(loop: asyncio.AbstractEventLoop, host: str, port: int) -> socket
 
 
 def _discard(task: asyncio.Task[socket.socket]) -> None:
-    """Close what a lost attempt has opened after all."""
+    """Close the socket of an attempt that succeeded too late."""
     if not task.cancelled():
         with suppress(OSError):
             task.result().close()

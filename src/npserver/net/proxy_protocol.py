@@ -1,4 +1,4 @@
-"""The PROXY protocol, versions 1 and 2: who a connection or datagram really comes from, said before anything else.
+"""The PROXY protocol, versions 1 and 2: a header with the client's address at the start of a connection or datagram.
 
 Pure. The specification is HAProxy's `proxy-protocol.txt`. Listeners read headers (`listen.proxy_header`,
 `listen.datagrams`), forwards write them. Section numbers below are the specification's."""
@@ -12,31 +12,31 @@ Endpoint = tuple[str, int]
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"  # of version 2, §2.2
 MAX_V1_BYTES = 107  # §2.1, the longest line
-MAX_V2_BYTES = 4096  # addresses take 36 bytes; the rest are TLVs, the largest known being client certificates' names
+MAX_V2_BYTES = 4096  # addresses take 36 bytes; the rest are TLVs, the largest known are names of client certificates
 
 _LOCAL, _PROXY = 0x20, 0x21  # version 2 and the command
-_FAMILIES = {1: 12, 2: 36, 3: 216}  # AF_INET, AF_INET6, AF_UNIX: bytes of both addresses
+_FAMILIES = {1: 12, 2: 36, 3: 216}  # AF_INET, AF_INET6, AF_UNIX: size of both addresses and ports
 _STREAM, _DATAGRAM = 1, 2
 
 
 class ProxyHeaderError(ValueError):
-    """The bytes are no PROXY header."""
+    """The bytes are not a PROXY header."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProxyHeader:
-    """A header. Without a source the connection is the proxy's own (a health check), or of a kind without addresses."""
+    """A parsed header. Without `source` the proxy itself is the client (a health check), or the address is unknown."""
 
-    size: int  # bytes it takes; what follows is the connection's own
+    size: int  # in bytes; the data of the connection follows
     source: Endpoint | None = None
     destination: Endpoint | None = None
     is_datagram: bool = False
 
 
 def parse_header(data: bytes) -> ProxyHeader | None:
-    """Read a header from the beginning of a stream. None: it is not complete yet.
+    """Parse a header at the start of a stream. Return None if it is not complete.
 
-    Raises: ProxyHeaderError as soon as the bytes cannot become one.
+    Raises: ProxyHeaderError as soon as the bytes cannot become a header.
     """
     if data.startswith(SIGNATURE):
         return _parse_v2(data)
@@ -45,12 +45,12 @@ def parse_header(data: bytes) -> ProxyHeader | None:
     if data and (SIGNATURE.startswith(data) or b"PROXY ".startswith(data)):
         return None
     if data:
-        raise ProxyHeaderError("no PROXY header")
+        raise ProxyHeaderError("expected a PROXY header")
     return None
 
 
 def parse_datagram(data: bytes) -> tuple[Endpoint | None, bytes] | None:
-    """Split a datagram that begins with a version 2 header (§2.2) into its source and the rest. None: it does not."""
+    """Return the source and the payload of a datagram with a version 2 header (§2.2); None if it has none."""
     if not data.startswith(SIGNATURE):
         return None
     try:
@@ -63,7 +63,7 @@ def parse_datagram(data: bytes) -> tuple[Endpoint | None, bytes] | None:
 
 
 def encode_v1(source: Endpoint | None, destination: Endpoint | None) -> bytes:
-    """Write a header of version 1. Without endpoints it says UNKNOWN."""
+    """Return a header of version 1. Without endpoints its family is UNKNOWN."""
     pair = _same_family(source, destination)
     if pair is None or source is None or destination is None:
         return b"PROXY UNKNOWN\r\n"
@@ -72,7 +72,7 @@ def encode_v1(source: Endpoint | None, destination: Endpoint | None) -> bytes:
 
 
 def encode_v2(source: Endpoint | None, destination: Endpoint | None, *, datagram: bool = False) -> bytes:
-    """Write a header of version 2. Without endpoints its family is unspecified."""
+    """Return a header of version 2. Without endpoints its family is unspecified."""
     pair = _same_family(source, destination)
     if pair is None or source is None or destination is None:
         return SIGNATURE + bytes((_PROXY, 0, 0, 0))
@@ -85,7 +85,7 @@ def encode_v2(source: Endpoint | None, destination: Endpoint | None, *, datagram
 def _same_family(
     source: Endpoint | None, destination: Endpoint | None
 ) -> tuple[IPv4Address, IPv4Address] | tuple[IPv6Address, IPv6Address] | None:
-    """Both addresses in the family they share: IPv4 if both are (or are mapped IPv4), else IPv6."""
+    """Return both addresses in one family: IPv4 if both are IPv4 or IPv4-mapped, else IPv6."""
     if source is None or destination is None:
         return None
     try:
@@ -107,10 +107,10 @@ def _as_ipv6(address: IPv4Address | IPv6Address) -> IPv6Address:
 
 
 def _parse_v1(data: bytes) -> ProxyHeader | None:
-    """§2.1: `PROXY TCP4 source destination port port CRLF`, single spaces, everything canonical."""
+    """Parse version 1 (§2.1): `PROXY TCP4 source destination port port CRLF`, with single spaces."""
     line, end, _ = data[:MAX_V1_BYTES].partition(b"\r\n")
     if b"\n" in line or b"\r" in (line if end else line[:-1]) or (not end and len(data) >= MAX_V1_BYTES):
-        raise ProxyHeaderError("PROXY header without its end")
+        raise ProxyHeaderError("PROXY header without CRLF")
     if not end:
         return None
     size = len(line) + 2
@@ -138,7 +138,7 @@ def _port(word: bytes) -> int:
 
 
 def _parse_v2(data: bytes) -> ProxyHeader | None:
-    """§2.2: signature, version and command, family and protocol, length, addresses, TLVs."""
+    """Parse version 2 (§2.2): signature, version and command, family and protocol, length, addresses, TLVs."""
     if len(data) > 12 and data[12] not in (_LOCAL, _PROXY):
         raise ProxyHeaderError(f"PROXY header with version and command {data[12]:#x}")
     if len(data) < 16:
@@ -146,7 +146,7 @@ def _parse_v2(data: bytes) -> ProxyHeader | None:
     length = int.from_bytes(data[14:16], "big")
     size = 16 + length
     if size > MAX_V2_BYTES:
-        raise ProxyHeaderError(f"PROXY header of {size} bytes, at most {MAX_V2_BYTES} are taken")
+        raise ProxyHeaderError(f"PROXY header of {size} bytes, at most {MAX_V2_BYTES} are accepted")
     if len(data) < size:
         return None
     family, transport = data[13] >> 4, data[13] & 15
@@ -167,7 +167,7 @@ def _parse_v2(data: bytes) -> ProxyHeader | None:
 
 
 def _check_tlvs(data: bytes) -> None:
-    """§2.2.1: type, 2-byte length, value. None is used, but what is no TLV is no header."""
+    """Check that the rest of a header is TLVs (§2.2.1): type, 2-byte length, value. None is used."""
     at = 0
     while at < len(data):
         at += 3 + int.from_bytes(data[at + 1 : at + 3], "big")

@@ -1,15 +1,14 @@
-"""Two joined transports: what one end receives the other sends, until both are done.
+"""A relay between two transports: data received from one is sent to the other, until both have closed.
 
 Used by stream forwards (`forward.streams`) and by the proxy's tunnels (`web.handlers.proxy.tunnel`). A relay keeps
-half-closes (an end that has sent all may still receive), delivers what is in flight before it closes, passes a reset on
-as a reset, and lets each end be read only as fast as the other takes it. Bulk data moves to `net.splice` where the
-system has it.
+half-closed connections, delivers buffered data before it closes, passes a reset on as a reset, and reads from each peer
+only as fast as the other accepts data. Bulk data moves through `net.splice` where the system has it.
 
     client ── End ──┐        ┌── End ── target
                     └─ Relay ┘
 
-An established relay's cost per read is `End.data_received`: a count and the other transport's `write`. Silence is
-found by looking at the counts from time to time, so that a deadline costs nothing per read.
+A read costs `End.data_received`: a count, and the other transport's `write`. The timeout is found by comparing the
+counts from time to time, so that it costs nothing per read.
 """
 
 from __future__ import annotations
@@ -25,18 +24,18 @@ from npserver.net.splice import can_splice
 if TYPE_CHECKING:
     from npserver.runtime.context import Context
 
-LINGER_S = 2.0  # for a peer to take what was sent last, before its connection is cut
-FIRST_LOOK_S = 15.0  # connections that live so long are kept alive: of a shorter one nobody notices
-LOOKS = 4  # looks at the counts within the time of silence that ends a relay: it may live a quarter longer
+LINGER_S = 2.0  # for a peer to read the last data before its connection is closed
+FIRST_CHECK_S = 15.0  # connections that last longer get SO_KEEPALIVE; shorter ones need none
+CHECKS = 4  # comparisons of the counts per timeout: a relay may last a quarter longer
 
 _CAN_SPLICE = can_splice()
 
 
 class Relay:
-    """Two ends. `client.received` and `target.received` are the bytes each has sent us.
+    """A relay. `client.received` and `target.received` count the bytes received from each peer.
 
-    The transports come by `adopt`, or each end is given to the loop as a protocol (`client`, then what `make_target`
-    gives); the ends are joined when both are connected.
+    The transports are passed to `adopt`; or the ends are used as protocols of new connections (`client`, and the result
+    of `make_target`). The ends are joined when both are connected.
     """
 
     client_class: type[End] = End
@@ -55,13 +54,13 @@ class Relay:
         on_end: Callable[[Any], None],
         splices: bool = True,
     ) -> None:
-        """Make the ends. `on_end` is called once with the relay, when both transports are gone; `reason` says why."""
+        """Create both ends. `on_end` is called once with the relay, when both are closed; `reason` says why."""
         self.context = context
         self.timeout_s = timeout_s
         self.buffer_size = buffer_size
         self.on_end = on_end
         self.splices = splices and _CAN_SPLICE
-        self.preface = b""  # sent to the target before all else
+        self.preface = b""  # sent to the target first
         self.reason = ""
         self.is_joined = False
         self.is_lingering = False
@@ -79,7 +78,7 @@ class Relay:
         return f"<Relay {self.client!r} {self.target!r} {self.reason or 'open'}>"
 
     def make_target(self) -> End:
-        """Make the target's end anew: the protocol of the next attempt to connect."""
+        """Return a new end for the target: the protocol of the next attempt to connect."""
         self.target = target = self.target_class(self, "target")
         target.other = self.client
         self.client.other = target
@@ -88,7 +87,7 @@ class Relay:
     def adopt(
         self, client: asyncio.Transport, target: asyncio.Transport, early_client: bytes = b"", early_target: bytes = b""
     ) -> None:
-        """Take over two connected transports; the early bytes are what their former owners had read too much."""
+        """Use two connected transports. `early_client` and `early_target`: data that former protocols had read."""
         for end, transport, early in ((self.client, client, early_client), (self.target, target, early_target)):
             transport.set_protocol(end)
             if early:
@@ -98,13 +97,13 @@ class Relay:
         target.resume_reading()
 
     def abort(self, reason: str) -> None:
-        """End both sides now. What a peer has not taken yet is lost."""
+        """Close both connections immediately, dropping buffered data."""
         self.reason = self.reason or reason
         self.client.abort()
         self.target.abort()
 
     def expire(self, now: float) -> None:
-        """Look whether anything has moved; called by the sweeper."""
+        """Called by the deadline sweeper: close the relay if no data has moved for `timeout_s`."""
         if self.is_lingering:
             for end in (self.client, self.target):
                 if end.is_open and self._resets:
@@ -113,7 +112,7 @@ class Relay:
                     end.abort()
             return
         client, target = self.client, self.target
-        if not self._seen:  # the first look
+        if not self._seen:  # the first check
             for end in (client, target):
                 if end.is_open:
                     keep_alive(end.transport)
@@ -131,18 +130,18 @@ class Relay:
         else:
             client.stop_splicing()
             target.stop_splicing()
-        self.deadline = now + self.timeout_s / LOOKS
+        self.deadline = now + self.timeout_s / CHECKS
 
     # ── called by the ends ──
 
     def end_made(self) -> None:
-        """An end is connected: once both are, pass on what has come so far, and from now on everything at once."""
+        """Called when an end is connected. Once both are, pass on the data held so far, and join them."""
         client, target = self.client, self.target
         if not (client.is_open and target.is_open):
             return
         self.is_joined = True
         now = self._idle_since = self.context.loop.time()
-        self.deadline = now + min(self.timeout_s / LOOKS, FIRST_LOOK_S)
+        self.deadline = now + min(self.timeout_s / CHECKS, FIRST_CHECK_S)
         self.context.sweeper.watched.add(self)
         if self.preface:
             target.transport.write(self.preface)
@@ -150,13 +149,13 @@ class Relay:
         target.join()
 
     def linger(self, *, resets: bool = False) -> None:
-        """One side is gone, the other has a little time to take the last bytes. `resets`: a reset follows them."""
+        """Give the remaining peer time to read the last data. `resets`: its connection is then reset."""
         self.is_lingering = True
         self._resets = resets
         self.deadline = self.context.loop.time() + LINGER_S
 
     def end_lost(self) -> None:
-        """An end's transport is gone."""
+        """Called when an end's transport is closed."""
         if not (self.client.is_open or self.target.is_open or self.is_over):
             self.is_over = True
             self.context.sweeper.watched.discard(self)

@@ -1,4 +1,4 @@
-"""One side of a relay (`net.relay`): the protocol of the client's or the target's transport."""
+"""One end of a relay (`net.relay`): the protocol of the client's or the target's transport."""
 
 from __future__ import annotations
 
@@ -15,63 +15,63 @@ from npserver.net.unread import read_unread
 if TYPE_CHECKING:
     from npserver.runtime.context import Context
 
-BULK_READ = 32 << 10  # a read of so many bytes is one of bulk data
-BULK_READS = 16  # so many of them and the rest is spliced
+BULK_READ = 32 << 10  # bytes of a read that counts as bulk data
+BULK_READS = 16  # bulk reads after which the rest is spliced
 
 _LINGER_ZERO = struct.pack("ii", 1, 0)
 _AF_UNIX = getattr(socket, "AF_UNIX", None)
 
 
 class RelayOwner(Protocol):
-    """The relay as its ends see it: `net.relay.Relay`."""
+    """A relay as its ends see it: `net.relay.Relay`."""
 
     client: End
     target: End
     context: Context
-    deadline: float  # until when the relay may be in its present state
+    deadline: float  # of the relay's present state
     buffer_size: int
-    preface: bytes  # sent to the target before all else
-    reason: str  # why the relay ends
+    preface: bytes  # sent to the target first
+    reason: str  # why the relay has ended
     splices: bool  # whether bulk data may be spliced
     is_joined: bool
     is_lingering: bool
     is_over: bool
 
     def expire(self, now: float) -> None:
-        """The deadline has passed."""
+        """Called by the deadline sweeper."""
 
     def end_made(self) -> None:
-        """An end is connected."""
+        """Called when an end is connected."""
 
     def end_lost(self) -> None:
-        """An end's transport is gone."""
+        """Called when an end's transport is closed."""
 
     def linger(self, *, resets: bool = False) -> None:
-        """Give the remaining peer time to read what was sent last; `resets`: a reset follows."""
+        """Give the remaining peer time to read the last data; `resets`: its connection is then reset."""
 
 
 class End(asyncio.Protocol):
-    """One side of a relay, and its transport's protocol."""
+    """One end of a relay: the protocol of its transport."""
 
     __slots__ = ("_bulk_reads", "_early", "_is_held", "_received", "_splice", "_stream", "is_at_eof", "is_open",
                  "name", "other", "relay", "transport", "write")  # fmt: skip
 
     other: End
     transport: asyncio.Transport
-    write: Callable[[bytes], Any]  # where what we receive goes: the other transport's `write`, once joined
+    write: Callable[[bytes], Any]  # gets received data: the other transport's `write`, once joined
 
     def __init__(self, relay: RelayOwner, name: str) -> None:
         self.relay = relay
         self.name = name
         self._received = 0
         self.is_open = False  # it has a transport
-        self.is_at_eof = False  # it has sent all it will
+        self.is_at_eof = False  # the peer has closed its side
         self.write = self._keep_early
         self._early: list[bytes] = []
-        self._is_held = False  # the other side cannot take more
+        self._is_held = False  # the other end's write buffer is full
         self._bulk_reads = 0
         self._splice: Splice | None = None
-        self._stream: SocketStream | None = None  # which passes on by itself what is small
+        self._stream: SocketStream | None = None  # if it passes small pieces on by itself
 
     def __repr__(self) -> str:
         state = "eof" if self.is_at_eof else "open" if self.is_open else "closed"
@@ -80,17 +80,17 @@ class End(asyncio.Protocol):
     # ── called by the loop ──
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The transport is there."""
+        """Called by asyncio when the transport is connected."""
         self.transport = transport  # type: ignore[assignment]
         self.is_open = True
-        if self.relay.is_over:  # the client did not wait for the target
-            self.relay.context.loop.call_soon(self.transport.abort)  # the loop has not finished making it yet
+        if self.relay.is_over:  # the client has gone in the meantime
+            self.relay.context.loop.call_soon(self.transport.abort)  # the transport is not complete yet
             return
         self.transport.set_write_buffer_limits(self.relay.buffer_size)
         self.relay.end_made()
 
     def data_received(self, data: bytes) -> None:  # hot: tcp-messages
-        """Pass `data` on."""
+        """Called by asyncio with received data: pass it on."""
         size = len(data)
         self._received += size
         write = self.write
@@ -99,7 +99,7 @@ class End(asyncio.Protocol):
             self._bulk_read()
 
     def eof_received(self) -> bool:
-        """The peer has sent all: tell the other side, and go on sending to this one where the transport can."""
+        """Called by asyncio when the peer has closed its side: close the other end's write side."""
         self.is_at_eof = True
         if self.relay.is_lingering:
             return False
@@ -108,25 +108,25 @@ class End(asyncio.Protocol):
         return self.transport.can_write_eof()
 
     def pause_writing(self) -> None:
-        """Our peer takes less than the other sends."""
+        """Called by asyncio when the write buffer passes its high-water mark: pause the other end."""
         other = self.other
         other._is_held = True
         if other.is_open:
             other.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """Our peer has caught up."""
+        """Called by asyncio when the write buffer has drained below its low-water mark."""
         other = self.other
         other._is_held = False
-        other.go_on()
+        other.resume()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The transport is gone: finish the other one the same way."""
+        """Called by asyncio when the transport is closed: close the other end in the same way."""
         self.is_open = False
         relay = self.relay
         if not relay.is_over and (self is relay.client or self is relay.target):
             is_done = error is None and self.is_at_eof and self.other.is_at_eof and relay.is_joined  # see `finish`
-            if not (is_done or relay.is_lingering):  # the latter: it has failed before
+            if not (is_done or relay.is_lingering):  # lingering: it has failed before
                 self.fail(error)
             relay.end_lost()
 
@@ -134,12 +134,12 @@ class End(asyncio.Protocol):
 
     @property
     def received(self) -> int:
-        """Bytes that the peer has sent."""
+        """The number of bytes received from the peer."""
         stream = self._stream
         return self._received + (stream.passed_bytes if stream is not None else 0)
 
     def join(self) -> None:
-        """Send the other side what was kept, and from now on all that comes."""
+        """Send the data held so far to the other end, and from now on all data received."""
         self.write = self.other.transport.write
         if isinstance(self.transport, SocketStream) and isinstance(self.other.transport, SocketStream):
             self._stream = self.transport
@@ -148,17 +148,17 @@ class End(asyncio.Protocol):
             self.write(b"".join(self._early))
             self._early.clear()
             if self.received > self.relay.buffer_size:  # see `_keep_early`
-                self.go_on()
+                self.resume()
         if self.is_at_eof:
             self.other.finish()
 
-    def go_on(self) -> None:
-        """Read on, if nothing is against it."""
+    def resume(self) -> None:
+        """Resume reading, unless the other end is full or the data is spliced."""
         if self.is_open and not (self.is_at_eof or self._is_held or self._splice is not None):
             self.transport.resume_reading()
 
     def fail(self, error: Exception | None) -> None:
-        """Nothing more comes or goes here, by `error` or because it is closed: end the other side the same way."""
+        """Close the other end as this one was closed: by an error, or in order."""
         relay, other = self.relay, self.other
         self.stop_splicing()
         other.stop_splicing()
@@ -168,7 +168,7 @@ class End(asyncio.Protocol):
                 end._stream.join(None)
         rescued = read_unread(self.transport, error)[0] if error is not None and not self.is_at_eof else b""
         self._received += len(rescued)
-        # EPIPE: its end had come before it reset the connection because of what we sent (tcp(7))
+        # EPIPE: the peer had closed its side before it reset the connection because of further data (tcp(7))
         is_orderly = error is None or self.is_at_eof or isinstance(error, BrokenPipeError)
         if not relay.reason:
             relay.reason = f"closed by {self.name}" if is_orderly else _describe(error, self.name)
@@ -181,17 +181,17 @@ class End(asyncio.Protocol):
                 other.linger()
             elif rescued:
                 relay.linger(resets=True)
-                other.go_on()
+                other.resume()
             else:
                 other.reset()
 
     def leave(self) -> None:
-        """It is over: let go of each other, so that nothing is left for the garbage collector to find."""
-        if self.is_used():  # else its transport may still come, to be told that it is over
+        """Break the reference cycles of a relay that is over, so that the garbage collector has no work."""
+        if self.is_used():  # if not, its transport may still be connected, and then aborted
             del self.other, self.relay, self.write
 
     def finish(self) -> None:
-        """The other side has sent all: so say here; close once both have."""
+        """Close the write side, because the other peer has closed its side; close both ends once both have."""
         if not self.is_open:
             return
         if self.is_at_eof and self.other.is_at_eof:
@@ -202,32 +202,32 @@ class End(asyncio.Protocol):
             self._write_eof()
 
     def close(self) -> None:
-        """Close when all is sent."""
+        """Close once the write buffer is sent."""
         if self.is_open:
             if self._splice is not None:
                 self.stop_splicing()
             self.transport.close()
 
     def linger(self) -> None:
-        """Say that nothing more comes, and close once the peer has taken note.
+        """Close the write side, and the connection once the peer has closed its side.
 
-        Closing at once, with bytes of the peer's unread, would reset the connection and could take from it what was
-        sent last (RFC 9112 §9.6 has the same for HTTP).
+        Closing immediately with unread data of the peer would reset the connection, and the peer could lose the last
+        data sent to it (RFC 9112 §9.6 says the same of HTTP).
         """
         if not self.is_at_eof and self._write_eof():
             self.relay.linger()
-            self.go_on()
+            self.resume()
         else:
             self.close()
 
     def abort(self) -> None:
-        """Close now."""
+        """Close immediately, dropping buffered data."""
         if self.is_open:
             self.stop_splicing()
             self.transport.abort()
 
     def reset(self) -> None:
-        """Close so that the peer sees a reset (RFC 9293 §3.5.3), as the other side did to us."""
+        """Reset the connection (RFC 9293 §3.5.3), as the other peer has reset its own."""
         sock = self.transport.get_extra_info("socket")
         if sock is not None and sock.family != _AF_UNIX and sock.fileno() >= 0:
             with socket.fromfd(sock.fileno(), sock.family, sock.type) as same:
@@ -235,26 +235,26 @@ class End(asyncio.Protocol):
         self.abort()
 
     def is_used(self) -> bool:
-        """Whether it has or had a transport."""
+        """Return whether it has or had a transport."""
         return hasattr(self, "transport")
 
     def pending_bytes(self) -> int:
-        """Bytes on their way to the peer that the kernel has not taken."""
+        """Return the number of bytes in the write buffer."""
         return self.transport.get_write_buffer_size() if self.is_open else 0
 
     def stop_splicing(self) -> None:
-        """Go back to passing on what the transport reads."""
+        """Stop splicing, and read with the transport again."""
         if (splice := self._splice) is not None:
             self._splice = None
             self._bulk_reads = 0
             if (left := splice.stop()) and self.other.is_open:
                 self.other.transport.write(left)
-            self.go_on()
+            self.resume()
 
     # ── private ──
 
     def _write_eof(self) -> bool:
-        """Say that nothing more comes, where the transport can. The stock loop fails when the peer is gone already."""
+        """Close the write side if possible. Return whether that worked: asyncio's loop raises if the peer has gone."""
         try:
             if self.transport.can_write_eof():
                 self.transport.write_eof()
@@ -287,11 +287,11 @@ class End(asyncio.Protocol):
     # ── called by the splice ──
 
     def spliced(self, size: int) -> None:
-        """So many bytes have been moved past us."""
+        """Called when `size` bytes have been moved in the kernel."""
         self._received += size
 
     def splice_ended(self, error: OSError | None, *, by_receiver: bool) -> None:
-        """The peer has sent all, or one of the connections failed."""
+        """Called when the peer has closed its side, or one of the connections failed."""
         self._splice = None
         if error is None:
             self.is_at_eof = True
@@ -303,12 +303,12 @@ class End(asyncio.Protocol):
 
 
 def is_tls(transport: asyncio.BaseTransport) -> bool:
-    """Whether the bytes on the wire are others than those of the transport."""
+    """Return whether the transport is encrypted: its socket carries other bytes."""
     return transport.get_extra_info("sslcontext") is not None
 
 
 def _discard(data: bytes) -> None:
-    """Where bytes for a closed connection go."""
+    """Drop data for a closed connection."""
 
 
 def _describe(error: BaseException | None, name: str) -> str:

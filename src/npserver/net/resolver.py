@@ -1,8 +1,8 @@
-"""Host names to addresses: published by the controller, else asked for here and kept for a while.
+"""Resolves host names to addresses, with a cache per process.
 
-`Resolution` runs in the controller, looks the names of upstreams up again and again, and publishes what it finds under
-`resolved:<host>`. `Resolver` is each process's view: the dialer and UDP sessions ask it. It never makes a connection
-wait for a look-up that it has an older answer for.
+`Resolution` runs in the controller: it looks up the names of upstreams periodically and publishes their addresses as
+topic `resolved:<host>`. `Resolver` serves one process, from these and from look-ups of its own for other names. While
+it has an older address, a connection never waits for a look-up.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("npserver.upstream")
 
-FRESH_S = 30.0  # how long an answer asked for in this process is used before it is asked for again
-RETRY_S = 2.0  # how soon a name that did not resolve is asked for again
-LOOK_UP_S = 10.0  # the longest that a look-up may take; the system's own limits may be minutes
+FRESH_S = 30.0  # after that an address is looked up again
+RETRY_S = 2.0  # after that a name that did not resolve is looked up again
+LOOK_UP_S = 10.0  # time limit for one look-up; the system's own may be minutes
 
-#: What `getaddrinfo` says when a name does not exist, as opposed to "try again" (RFC 3493 §6.1).
+#: Errors of `getaddrinfo` that mean that a name does not exist or has no address (RFC 3493 §6.1).
 _GONE = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 
 
 class Unresolved(OSError):
-    """A host name has no address, or could not be looked up. The text says why, in lower case."""
+    """A host name has no address, or could not be looked up. Its text is the reason, in lower case."""
 
 
 async def look_up(host: str) -> tuple[str, ...]:
-    """Ask the system for all addresses of `host`, in its order of preference (RFC 6724).
+    """Return all addresses of `host` in the system's order of preference (RFC 6724).
 
-    Raises: OSError; `socket.gaierror` when the answer is that there are none.
+    Raises: OSError; `socket.gaierror` if there are none.
     """
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(LOOK_UP_S):
@@ -48,7 +48,7 @@ async def look_up(host: str) -> tuple[str, ...]:
 
 
 def is_literal(host: str) -> bool:
-    """Whether `host` is an IP address rather than a name."""
+    """Return whether `host` is an IP address."""
     try:
         ip_address(host)
     except ValueError:
@@ -57,14 +57,14 @@ def is_literal(host: str) -> bool:
 
 
 def explain(error: OSError) -> str:
-    """The reason why a name did not resolve, in a few words."""
+    """Return the reason why a name did not resolve, in a few words."""
     if isinstance(error, TimeoutError):
         return f"no answer within {LOOK_UP_S:g} s"
     return (error.strerror or str(error)).lower()
 
 
 class Resolver:
-    """What one process knows about names."""
+    """The resolver of one process."""
 
     __slots__ = ("_asking", "_avoided", "_expires", "_known", "_loop", "_published", "_pubsub", "_turn")
 
@@ -72,24 +72,24 @@ class Resolver:
         self._loop = loop
         self._pubsub = pubsub
         self._known: dict[str, tuple[str, ...]] = {}
-        self._published: dict[str, str] = {}  # names the controller keeps up to date: why they do not resolve, or ""
-        self._expires: dict[str, float] = {}  # names asked for here
+        self._published: dict[str, str] = {}  # by name: why the controller cannot resolve it, or ""
+        self._expires: dict[str, float] = {}  # of names looked up here
         self._asking: dict[str, asyncio.Task[tuple[str, ...]]] = {}
-        self._avoided: dict[str, float] = {}  # addresses that did not answer lately, until when they are tried last
+        self._avoided: dict[str, float] = {}  # addresses that failed recently: until when they are tried last
         self._turn = 0
 
     def __repr__(self) -> str:
         return f"<Resolver {self._known}>"
 
     def known(self, host: str) -> tuple[str, ...] | None:
-        """The addresses of `host`, if they can be told at once; an IP address is its own."""
+        """Return the addresses of `host` if they are in the cache; None if not. An IP address is its own."""
         found = self._known.get(host)
         if found is not None and (host not in self._expires or self._loop.time() < self._expires[host]):
             return found or None
-        return self._look_around(host, found)
+        return self._look_up_again(host, found)
 
     async def resolve(self, host: str) -> tuple[str, ...]:
-        """The addresses of `host`, at least one. Raises: OSError that says why there are none."""
+        """Return the addresses of `host`, at least one. Raises: OSError with the reason if there are none."""
         if found := self.known(host):
             return found
         if reason := self._published.get(host):
@@ -100,8 +100,11 @@ class Resolver:
             raise Unresolved(explain(error)) from error
 
     def order(self, addresses: tuple[str, ...]) -> list[str]:
-        """The order to try several addresses of a host in: the families alternate (RFC 8305 §4), each address gets its
-        turn to be first in its family, and those that did not answer lately come last."""
+        """Return the addresses of a host in the order to try them.
+
+        The families alternate (RFC 8305 §4), the first address of each family rotates, and addresses that failed
+        recently come last.
+        """
         now = self._loop.time()
         self._avoided = {one: until for one, until in self._avoided.items() if until > now}
         self._turn += 1
@@ -113,12 +116,12 @@ class Resolver:
         return sorted(mixed, key=self._avoided.__contains__)
 
     def avoid(self, addresses: Iterable[str]) -> None:
-        """These did not answer, or too late."""
+        """Try these addresses last for a while: they failed, or answered too late."""
         until = self._loop.time() + FRESH_S
         self._avoided.update(dict.fromkeys(addresses, until))
 
-    def _look_around(self, host: str, stale: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        """What to do about a name of which nothing fresh is known."""
+    def _look_up_again(self, host: str, stale: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        """Return stale addresses and look the name up in the background; for a new name subscribe to it first."""
         if stale is None:
             if is_literal(host):
                 self._known[host] = (host,)
@@ -134,7 +137,7 @@ class Resolver:
         self._expires.pop(host, None)
 
     def _ask(self, host: str) -> asyncio.Task[tuple[str, ...]]:
-        """Look `host` up; everybody who asks meanwhile waits for the same answer."""
+        """Look up `host`; callers meanwhile share the task."""
         if host not in self._asking:
             task = self._asking[host] = self._loop.create_task(look_up(host), name=f"resolving {host}")
             task.add_done_callback(lambda done: self._answered(host, done))
@@ -151,12 +154,12 @@ class Resolver:
         elif isinstance(error, socket.gaierror) and error.errno in _GONE:
             self._known.pop(host, None)
             self._expires.pop(host, None)
-        elif host in self._known:  # better an old address than none
+        elif host in self._known:  # an old address is better than none
             self._expires[host] = self._loop.time() + RETRY_S
 
 
 def _by_family(addresses: tuple[str, ...]) -> list[list[str]]:
-    """Split into IPv4 and IPv6, the family of the first address first."""
+    """Split addresses by family; the family of the first address comes first."""
     is_ipv6 = ":" in addresses[0]
     families = ([one for one in addresses if (":" in one) is which] for which in (is_ipv6, not is_ipv6))
     return [family for family in families if family]
@@ -167,10 +170,9 @@ RESOLVER = PerProcess(lambda context: Resolver(context.loop, context.pubsub))
 
 
 class Resolution:
-    """The controller's service that keeps the addresses of names up to date.
+    """The service of the controller that keeps the addresses of upstreams up to date.
 
-    A name that stops existing is published without addresses; while it merely cannot be asked for, its last addresses
-    stay in use.
+    A name that no longer exists is published without addresses. While it cannot be looked up, its last addresses stay.
     """
 
     __slots__ = ("_intervals_s", "_pubsub", "_state")
@@ -202,7 +204,7 @@ class Resolution:
             await asyncio.sleep(pause_s * random.uniform(0.9, 1.1))
 
     async def refresh(self, host: str) -> None:
-        """Look `host` up once and tell everybody what has changed."""
+        """Look up `host` once, and publish its addresses if they have changed."""
         before = self._state.get(host)
         try:
             addresses: Sequence[str] = await look_up(host)

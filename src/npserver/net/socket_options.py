@@ -1,4 +1,4 @@
-"""Options of stream sockets, set where connections are accepted and opened."""
+"""Options of TCP sockets, set when they listen or connect."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ _NAME_BYTES = 16  # of a congestion control (TCP_CA_NAME_MAX)
 
 
 def tune(sock: socket.SocketType, host: str) -> None:
-    """Prepare a TCP socket that listens on the address `host`, whose connections inherit it, or that goes to there.
+    """Set the options of a TCP socket that listens on, or connects to, address `host`. Accepted sockets inherit them.
 
-    Small writes are not delayed. Connections within the machine are not paced: BBR, where it is the system's default,
-    looks for the capacity of a network that is not there, by timers for each piece that it sends, which costs a fifth
-    of the processor time of a large answer (docs/performance.md).
+    Small writes are not delayed (TCP_NODELAY). Loopback connections are not paced: where BBR is the system's congestion
+    control, its timers would cost a fifth of the CPU time of a large response (docs/performance.md).
     """
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if (host.startswith("127.") or host == "::1") and _is_paced(sock):
@@ -24,7 +23,7 @@ def tune(sock: socket.SocketType, host: str) -> None:
 
 
 def _is_paced(sock: socket.SocketType) -> bool:
-    """Whether what the socket sends is paced, as it is from the system's default."""
+    """Return whether the socket's congestion control paces what it sends."""
     if not _CONGESTION:
         return False
     return sock.getsockopt(socket.IPPROTO_TCP, _CONGESTION, _NAME_BYTES).startswith(b"bbr")

@@ -1,8 +1,8 @@
-"""A connected stream socket as a transport (`asyncio.Transport`), driven by `net.poller`: what forwards relay between.
+"""A transport (`asyncio.Transport`) over a stream socket, driven by `net.poller`. Forwards use it on Linux.
 
-What is written is sent at once, and only what the kernel does not take waits here. What has come is read until there is
-no more, as edges are told once. Two streams can be joined: then what comes in small pieces goes from one socket to the
-other without either protocol.
+Data is sent immediately; only what the kernel does not accept is buffered. Data is read until there is no more, because
+events are edge-triggered. Two streams can be joined: small pieces then pass from one socket to the other without the
+protocols.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("npserver.server")
 
-HIGH_BYTES = 64 << 10  # unsent, and the protocol is asked to pause
-READ_BYTES = 16 << 10  # asked of the first read
-SMALL_BYTES = READ_BYTES  # what is shorter goes from socket to socket where two streams are joined
-BULK_BYTES = 64 << 10  # and once that came full
+HIGH_BYTES = 64 << 10  # high-water mark of the write buffer
+READ_BYTES = 16 << 10  # size of the first read
+SMALL_BYTES = READ_BYTES  # shorter pieces pass between joined sockets
+BULK_BYTES = 64 << 10  # size of further reads, once one was full
 READS = 16  # before other connections get their turn
-BUFFERS = 64  # sent by one call
+BUFFERS = 64  # sent per system call
 
-_USUAL = 0x5  # EPOLLIN and EPOLLOUT: bytes have come, and nothing else
+_DATA = 0x5  # EPOLLIN and EPOLLOUT: data can be read, and the connection is open
 _DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0)
 _NOTHING: list[bytes] = []
 
 
 class SocketStream(asyncio.Transport):
-    """One connection. Made by whoever has the socket; `start` gives it to its protocol."""
+    """One connection. `start` connects it to its protocol."""
 
     # reading
-    # _is_reading   the protocol wants what comes
-    # _is_flowing   and gets it: the peer has not ended, nothing is closing
-    # _is_unread    something has come that was not read
-    # _joined       who gets it instead of the protocol, as long as it is small
+    # _is_reading   the protocol has not paused reading
+    # _is_flowing   data is passed on: not paused, not closing, and the peer has not closed its side
+    # _is_unread    there is data that was not read
+    # _joined       the stream that gets small pieces instead of the protocol
     # writing
-    # _is_direct    a write goes straight to the kernel: nothing waits, nothing is closing
-    # _is_ending    our end is to follow what waits
+    # _is_direct    writes go directly to the kernel: nothing is buffered, nothing is closing
+    # _is_ending    the write side is closed once the buffer is sent
 
     __slots__ = (
         "_error", "_feed", "_has_ended", "_high", "_is_closing", "_is_direct", "_is_ending", "_is_flowing", "_is_lost",
@@ -51,7 +51,7 @@ class SocketStream(asyncio.Transport):
     )  # fmt: skip
 
     def __init__(self, poller: Poller, sock: socket.SocketType, peer: object = None) -> None:
-        """`sock` is owned from here on. `peer`: its address, where known."""
+        """Create it for a socket, which it owns from here on. `peer`: its address, if known."""
         self._poller = poller
         self._sock = sock
         self._number = sock.fileno()
@@ -65,7 +65,7 @@ class SocketStream(asyncio.Transport):
         self._is_unread = self._has_ended = False
         self._read_bytes = READ_BYTES
         self._joined: SocketStream | None = None
-        self.passed_bytes = 0  # to the one joined
+        self.passed_bytes = 0  # to the joined stream
         # writing
         self._is_direct = True
         self._is_ending = self._is_paused = False
@@ -79,8 +79,7 @@ class SocketStream(asyncio.Transport):
         return f"<SocketStream {state} reading={self._is_reading} unsent={self._unsent}>"
 
     def start(self, protocol: asyncio.Protocol, events: int = -1) -> None:
-        """Give the connection to `protocol`. `events`: what is known to have come, of a socket that is watched already;
-        it belongs to this stream from now on."""
+        """Connect it to `protocol`. `events`: the present events of a socket that the poller watches already; or -1."""
         self._protocol = protocol
         self._feed = protocol.data_received
         try:
@@ -92,20 +91,20 @@ class SocketStream(asyncio.Transport):
         if events < 0:
             try:
                 self._poller.watch(self._number, self._ready)
-            except OSError as error:  # too many are watched (epoll_ctl(2) ENOSPC)
+            except OSError as error:  # too many watched descriptors (epoll_ctl(2), ENOSPC)
                 self._lose(error)
         else:
-            self._poller.hand_over(self._number, self._ready)
+            self._poller.rewatch(self._number, self._ready)
             self._ready(events)
 
     # ── reading ──
 
     def pause_reading(self) -> None:
-        """Give the protocol no more for now."""
+        """Pause receiving."""
         self._is_reading = self._is_flowing = False
 
     def resume_reading(self) -> None:
-        """Go on."""
+        """Resume receiving."""
         if not self._is_reading and not self._is_closing:
             self._is_reading = True
             self._is_flowing = not self._has_ended
@@ -113,19 +112,21 @@ class SocketStream(asyncio.Transport):
                 self._poller.soon(self._read_on)
 
     def is_reading(self) -> bool:
-        """Whether the protocol is given what comes."""
+        """Return whether the protocol receives data."""
         return self._is_reading
 
     def join(self, other: SocketStream | None) -> None:
-        """Send `other` what comes, as long as that is small and `other` takes it; the protocol gets the rest. None ends
-        that. `passed_bytes` counts."""
+        """Pass small pieces directly to `other` while it has nothing buffered; the protocol gets all else.
+
+        None ends it. `passed_bytes` counts.
+        """
         self._joined = other
 
     def _ready(self, events: int) -> None:
-        """Something has come, or more can be sent."""
+        """Called by the poller with events."""
         # hot: tcp-messages, tcp-connect
         try:
-            if events == _USUAL and self._is_flowing and self._is_direct:
+            if events == _DATA and self._is_flowing and self._is_direct:
                 try:
                     data = self._sock.recv(self._read_bytes, _DONTWAIT)
                 except BlockingIOError:
@@ -162,14 +163,14 @@ class SocketStream(asyncio.Transport):
         if not data:
             self._end()
             return
-        if len(data) == self._read_bytes:  # there may be more
+        if len(data) == self._read_bytes:  # there may be more data
             self._read_bytes = BULK_BYTES
             self._is_unread = True
             self._poller.soon(self._read_on)
         self._feed(data)  # type: ignore[misc]
 
     def _read(self, events: int) -> None:
-        """Read until there is no more, but not without end."""
+        """Read until there is no more data, at most `READS` times."""
         # hot: tcp-connect
         sock, size = self._sock, self._read_bytes
         for _ in range(READS):
@@ -187,7 +188,7 @@ class SocketStream(asyncio.Transport):
             if len(data) == size:
                 size = self._read_bytes = BULK_BYTES
             elif not events & ENDED:
-                return  # that was all; an end that comes later is told of by itself
+                return  # no more data; a later end of file is an event of its own
             if not self._is_flowing:
                 self._is_unread = True
                 return
@@ -195,7 +196,7 @@ class SocketStream(asyncio.Transport):
         self._poller.later(self._read_on)
 
     def _read_on(self) -> None:
-        """Read what was left."""
+        """Read the data that is left."""
         if self._is_unread and self._is_flowing:
             self._is_unread = False
             try:
@@ -204,7 +205,7 @@ class SocketStream(asyncio.Transport):
                 self._fault(error)
 
     def _end(self) -> None:
-        """The peer has sent all."""
+        """Tell the protocol that the peer has closed its side."""
         self._has_ended = True
         self._is_flowing = False
         if not self._protocol.eof_received():  # type: ignore[union-attr]
@@ -213,7 +214,7 @@ class SocketStream(asyncio.Transport):
     # ── writing ──
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send; what the kernel does not take now follows later."""
+        """Send data; what the kernel does not accept is buffered."""
         # hot: tcp-connect
         if not self._is_direct:
             self._keep(bytes(data))
@@ -229,7 +230,7 @@ class SocketStream(asyncio.Transport):
             self._keep(bytes(data[sent:]))
 
     def write_eof(self) -> None:
-        """Send no more, but go on reading."""
+        """Close the write side once the buffer is sent."""
         if self._is_closing or self._is_ending:
             return
         self._is_ending = True
@@ -238,24 +239,24 @@ class SocketStream(asyncio.Transport):
             self._shut()
 
     def can_write_eof(self) -> bool:
-        """A stream socket can be ended in one direction."""
+        """Return True: a stream socket can be closed in one direction."""
         return True
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Set how much may wait before the protocol is asked to pause, and how little before it goes on."""
+        """Set the high- and low-water marks of the write buffer, in bytes."""
         self._high = HIGH_BYTES if high is None else high
         self._low = self._high >> 2 if low is None else low
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
-        """The same limits, the lower one first."""
+        """Return the low- and high-water marks of the write buffer, in bytes."""
         return self._low, self._high
 
     def get_write_buffer_size(self) -> int:
-        """How many bytes wait."""
+        """Return the number of bytes in the write buffer."""
         return self._unsent
 
     def _keep(self, data: bytes) -> None:
-        """Send it once the kernel takes more, behind what waits already."""
+        """Append data to the write buffer."""
         if self._is_closing or self._is_ending:
             return
         self._is_direct = False
@@ -269,7 +270,7 @@ class SocketStream(asyncio.Transport):
             self._protocol.pause_writing()  # type: ignore[union-attr]
 
     def _flush(self) -> None:
-        """Send what waits, as far as the kernel takes it."""
+        """Send the write buffer as far as the kernel accepts it."""
         while self._unsent:
             try:
                 sent = self._sock.sendmsg(self._outbox[:BUFFERS], (), _DONTWAIT)
@@ -292,7 +293,7 @@ class SocketStream(asyncio.Transport):
             self._is_direct = True
 
     def _skip(self, sent: int) -> None:
-        """Forget the first bytes of what waits."""
+        """Remove the bytes sent from the write buffer."""
         self._unsent -= sent
         outbox, whole = self._outbox, 0
         while whole < len(outbox) and sent >= len(outbox[whole]):
@@ -311,7 +312,7 @@ class SocketStream(asyncio.Transport):
     # ── the end ──
 
     def close(self) -> None:
-        """Read no more; close once all is sent."""
+        """Stop reading, and close once the buffer is sent."""
         if self._is_closing:
             return
         self._is_closing = True
@@ -320,20 +321,20 @@ class SocketStream(asyncio.Transport):
             self._lose(None)
 
     def abort(self) -> None:
-        """Close at once; what waits is lost."""
+        """Close immediately, dropping the buffer."""
         self._lose(None)
 
     def is_closing(self) -> bool:
-        """Whether it is closed, or will be."""
+        """Return whether it is closing or closed."""
         return self._is_closing
 
     def _fault(self, error: Exception) -> None:
-        """The protocol has failed: that must not end anything else."""
-        log.error("error in serving a connection", exc_info=error)
+        """Log an exception of the protocol, and close."""
+        log.error("error while serving a connection", exc_info=error)
         self._lose(error)
 
     def _lose(self, error: Exception | None) -> None:
-        """Nothing more is sent or read; the protocol is told soon."""
+        """Stop all reading and writing; `connection_lost` is called soon."""
         if self._is_lost:
             return
         self._is_lost = self._is_closing = self._has_ended = True
@@ -353,19 +354,19 @@ class SocketStream(asyncio.Transport):
             self._error = None
             self._sock.close()
 
-    # ── what it is ──
+    # ── attributes ──
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Give what comes to another from now on."""
+        """Replace the protocol."""
         self._protocol = protocol  # type: ignore[assignment]
         self._feed = protocol.data_received  # type: ignore[attr-defined]
 
     def get_protocol(self) -> asyncio.BaseProtocol:
-        """Who is given what comes."""
+        """Return the protocol."""
         return self._protocol  # type: ignore[return-value]
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """`peername`, `sockname` and `socket`, as the loops' transports have them."""
+        """Return `peername`, `sockname` or `socket`, as asyncio's transports do."""
         if name == "socket":
             return self._sock
         try:
@@ -375,6 +376,6 @@ class SocketStream(asyncio.Transport):
                 return self._peer
             if name == "sockname":
                 return self._sock.getsockname()
-        except OSError:  # it is gone
+        except OSError:  # already closed
             pass
         return default

@@ -1,7 +1,7 @@
-"""Moving bulk bytes from one connected socket to another inside the kernel: splice(2), Linux.
+"""Moves bulk data from one socket to another inside the kernel, with splice(2) on Linux.
 
-Used by `net.relay` once a direction has proved to be bulk; elsewhere the relay goes on by itself. The pipe between is
-owned here, as are the duplicated descriptors: a loop refuses to watch one that belongs to a transport.
+Used by `net.relay_end` once a direction has proved to carry bulk data. The pipe between the sockets is owned here, as
+are duplicates of their descriptors: event loops refuse to watch a descriptor that belongs to a transport.
 """
 
 from __future__ import annotations
@@ -11,31 +11,31 @@ import fcntl
 import os
 from typing import Protocol
 
-CHUNK = 1 << 20  # bytes asked of one call, and the pipe's size where the system allows it
-ROUNDS = 8  # calls before other sockets get their turn
-MAX_SPLICES = 256  # directions at once per process: each holds four descriptors
+CHUNK = 1 << 20  # bytes per call, and the size of the pipe where the system allows it
+ROUNDS = 8  # calls made before other sockets get their turn
+MAX_SPLICES = 256  # simultaneous directions per process; each takes four descriptors
 
 _FLAGS = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK", 0)
 _active: set[Splice] = set()
 
 
 def can_splice() -> bool:
-    """Whether this system has splice(2)."""
+    """Return whether this system has splice(2)."""
     return hasattr(os, "splice")
 
 
 class SpliceOwner(Protocol):
-    """The end of a relay whose received bytes are moved."""
+    """The end of a relay whose received data is moved."""
 
     def spliced(self, size: int) -> None:
-        """So many bytes have been moved."""
+        """Called when `size` bytes have been moved."""
 
     def splice_ended(self, error: OSError | None, *, by_receiver: bool) -> None:
-        """The sender has sent all (no error), or one side failed. The splice has stopped."""
+        """Called when the splice has stopped: the sender has closed its side (no error), or one side failed."""
 
 
 class Splice:
-    """One direction: sender, pipe, receiver."""
+    """One direction: from the sender through a pipe to the receiver."""
 
     __slots__ = ("_held", "_loop", "_owner", "_pipe_in", "_pipe_out", "_receiver", "_sender")
 
@@ -57,7 +57,7 @@ class Splice:
         receiver: asyncio.BaseTransport,
         owner: SpliceOwner,
     ) -> Splice | None:
-        """Start moving; None where it cannot be done. Nothing may be left in the receiver's write buffer."""
+        """Start a splice; None if that is not possible. The receiver's write buffer must be empty."""
         if len(_active) >= MAX_SPLICES:
             return None
         opened: list[int] = []
@@ -66,7 +66,7 @@ class Splice:
             opened.append(os.dup(receiver.get_extra_info("socket").fileno()))
             opened += os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
             for descriptor in opened[:2]:
-                os.set_blocking(descriptor, False)  # accepted ones may be otherwise, and splice(2) would wait
+                os.set_blocking(descriptor, False)  # accepted sockets may be blocking, and splice(2) would block
         except OSError:
             for descriptor in opened:
                 os.close(descriptor)
@@ -78,7 +78,7 @@ class Splice:
         return cls(loop, owner, (opened[0], opened[1], opened[2], opened[3]))
 
     def stop(self) -> bytes:
-        """Free everything. Gives the bytes that the receiver has not taken yet."""
+        """Stop, and close the descriptors. Return the data still in the pipe."""
         if self not in _active:
             return b""
         _active.discard(self)
@@ -90,7 +90,7 @@ class Splice:
         return left
 
     def _move(self) -> None:  # hot: tcp-bulk
-        """Fill the pipe from the sender and empty it into the receiver."""
+        """Move data from the sender through the pipe to the receiver."""
         for _ in range(ROUNDS):
             try:
                 size = os.splice(self._sender, self._pipe_in, CHUNK, flags=_FLAGS)
@@ -108,7 +108,7 @@ class Splice:
                 return
 
     def _drain(self) -> bool:
-        """Empty the pipe. Whether it is empty; if not, the receiver is waited for, and the sender waits too."""
+        """Empty the pipe. Return whether it is empty; if not, wait for the receiver, and pause the sender."""
         while self._held:
             try:
                 self._held -= os.splice(self._pipe_out, self._receiver, self._held, flags=_FLAGS)

@@ -1,7 +1,6 @@
-"""Opening a connection without a task: the loop's own coroutine, led by hand from one future to the next.
+"""Run an asyncio connect or accept coroutine to completion without a Task, by stepping it from future callbacks.
 
-For what happens once per client: a task, its place among all tasks and its turns in the loop are a tenth of what a
-forwarded connection costs.
+A Task takes a tenth of the time that a forwarded connection costs.
 """
 
 from __future__ import annotations
@@ -12,26 +11,27 @@ from contextlib import suppress
 from typing import Any
 
 
-class Opening:
-    """A coroutine of the loop that waits for nothing but futures, as `loop.create_connection` does. Not for one that
-    asks which task runs it: `asyncio.timeout` and `asyncio.sleep` do.
+class CoroutineStepper:
+    """Steps a coroutine that awaits only futures, as `loop.create_connection` does.
+
+    Not for coroutines that need the current task, as `asyncio.timeout` and `asyncio.sleep` do.
     """
 
     __slots__ = ("_coroutine", "_done", "_is_cancelled", "_waiting")
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any], done: Callable[[Exception | None], None]) -> None:
-        """`done` is called once with what went wrong, or None; never after `cancel`."""
+        """Create it. `done` is called once with the error or None; never after `cancel`."""
         self._coroutine = coroutine
         self._done = done
         self._is_cancelled = False
         self._waiting: asyncio.Future[Any] | None = None
 
     def start(self) -> None:
-        """Go as far as it goes at once, which may be to its end."""
+        """Run the coroutine up to the first future that is not done; it may end immediately."""
         self._step()
 
     def cancel(self) -> None:
-        """Give up; what was opened is closed."""
+        """Cancel the coroutine, which closes what it has opened."""
         self._is_cancelled = True
         if self._waiting is not None:
             self._waiting.cancel()
@@ -48,6 +48,6 @@ class Opening:
         except Exception as error:
             self._done(error)
         else:
-            waiting._asyncio_future_blocking = False  # said for the awaiting side, which is met by listening
+            waiting._asyncio_future_blocking = False  # acknowledges the future, as a Task would
             waiting.add_done_callback(self._step)
             self._waiting = waiting

@@ -1,4 +1,4 @@
-"""What the kernel holds for a connection that the loop has not read: looked at where an exchange hangs on it."""
+"""Inspect or drain the socket receive buffer of a connection: before reusing it, and after a write error."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _READ_BYTES = 256 << 10
 
 
 def has_no_pending_input(transport: asyncio.Transport) -> bool:
-    """Whether nothing has come from the other side, neither bytes nor its end."""
+    """Return whether the receive buffer is empty: neither data nor end of file has arrived."""
     sock = transport.get_extra_info("socket")
     if sock is None or sock.fileno() < 0:
         return False
@@ -20,11 +20,11 @@ def has_no_pending_input(transport: asyncio.Transport) -> bool:
 
 
 def read_unread(transport: asyncio.Transport, error: Exception) -> tuple[bytes, bool]:
-    """Read what is left of a plain connection that failed under our writing: the other side may have answered early.
+    """Read the rest of a connection after a write error: the peer may have responded before it closed.
 
-    Gives the bytes, and whether the other side had ended properly after them. TLS connections give nothing.
-    `error` is what the writing failed by. It alone tells an end from a reset: once told, the kernel reports either by
-    an empty read. EPIPE: the end had come before the reset (tcp(7)); ECONNRESET: it had not.
+    Return the data, and whether the peer had closed its side properly after it. For TLS connections there is none.
+    Only `error`, the write error, tells a close from a reset, since the kernel reports both as end of file from then
+    on. EPIPE: the peer had closed before it reset (tcp(7)); ECONNRESET: it had not.
     """
     sock = transport.get_extra_info("socket")
     if sock is None or sock.fileno() < 0 or transport.get_extra_info("ssl_object") is not None:

@@ -253,7 +253,7 @@ class TestTls:
             tls = client_context(ca=str(certificates().ca))
             error = await failure(context, f"ssl://127.0.0.1:{port}", tls=tls, timeout_s=0.05)
         assert error.timeout
-        assert "TLS handshake not finished within 0.05 s" in str(error)
+        assert "TLS handshake not complete within 0.05 s" in str(error)
 
     async def test_a_preface_goes_ahead_of_tls(self, certificates: Callable[..., Any]) -> None:
         """A PROXY header goes ahead of TLS."""

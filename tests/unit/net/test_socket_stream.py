@@ -14,7 +14,7 @@ import pytest
 import uvloop
 
 from npserver.net import poller as poller_module
-from npserver.net.connect import Connecting
+from npserver.net.connect import SocketAttempt
 from npserver.net.poller import Poller
 from npserver.net.socket_options import tune
 from npserver.net.socket_stream import READS, SocketStream
@@ -239,7 +239,7 @@ async def test_a_faulty_protocol_ends_its_own_connection_only(it: Stage) -> None
     peer.send(b"y")
     assert isinstance(await faulty.lost, ValueError)
     await until(lambda: sound.data == b"y")
-    assert it.caplog.text.count("error in serving a connection") == 1
+    assert it.caplog.text.count("error while serving a connection") == 1
 
 
 @staged
@@ -341,7 +341,7 @@ async def test_a_connection_is_opened(it: Stage) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         told: list[Exception | None] = []
         protocol = Noting()
-        Connecting(it.poller, lambda: protocol, told.append).start(*server.getsockname())
+        SocketAttempt(it.poller, lambda: protocol, told.append).start(*server.getsockname())
         await until(lambda: bool(told))
         assert told == [None]
         accepted, peer = server.accept()
@@ -356,7 +356,7 @@ async def test_a_connection_is_opened(it: Stage) -> None:
 @staged
 async def test_connections_that_cannot_be_opened(it: Stage) -> None:
     told: list[Any] = []
-    connecting = functools.partial(Connecting, it.poller, Noting, told.append)
+    connecting = functools.partial(SocketAttempt, it.poller, Noting, told.append)
     connecting().start("127.0.0.1", free_port())
     await until(lambda: bool(told))
     assert isinstance(told.pop(), ConnectionRefusedError)
@@ -375,7 +375,7 @@ async def test_connections_that_cannot_be_opened(it: Stage) -> None:
 async def test_an_attempt_given_up_tells_nobody(it: Stage) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         told: list[Exception | None] = []
-        attempt = Connecting(it.poller, Noting, told.append)
+        attempt = SocketAttempt(it.poller, Noting, told.append)
         attempt.start(*server.getsockname())
         attempt.cancel()
         attempt.cancel()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from npserver.net.step_coroutine import Opening
+from npserver.net.step_coroutine import CoroutineStepper
 
 
 class Made(asyncio.Protocol):
@@ -18,7 +18,7 @@ class Made(asyncio.Protocol):
 async def outcome(port: int, protocol: Made) -> Exception | None:
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Exception | None] = loop.create_future()
-    Opening(loop.create_connection(lambda: protocol, "127.0.0.1", port), done.set_result).start()
+    CoroutineStepper(loop.create_connection(lambda: protocol, "127.0.0.1", port), done.set_result).start()
     return await asyncio.wait_for(done, 10)
 
 
@@ -42,7 +42,7 @@ async def test_given_up_it_closes_what_was_opened_and_tells_nobody() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setblocking(False)
         protocol = Made()
-        opening = Opening(loop.create_connection(lambda: protocol, *server.getsockname()), told.append)
+        opening = CoroutineStepper(loop.create_connection(lambda: protocol, *server.getsockname()), told.append)
         opening.start()
         opening.cancel()
         inside, _ = await loop.sock_accept(server)
