@@ -19,7 +19,6 @@ from msgspec.structs import replace
 
 from npserver.address import Address
 from npserver.errors import StartError
-from npserver.listen.port_owner import name_port_owner
 
 if TYPE_CHECKING:
     from npserver.listen.listener import Listener
@@ -107,6 +106,8 @@ def explain(error: OSError, address: Address) -> str:
     if address.is_unix:
         return _explain_unix(error, address.path)
     if error.errno == errno.EADDRINUSE:
+        from npserver.listen.port_owner import name_port_owner
+
         owner = name_port_owner(address.port, is_stream=address.is_stream)
         by = f" by {owner}" if owner else ""
         return f"port {address.port} is in use{by}: end that program, or choose another port"

@@ -18,7 +18,7 @@ from npserver.networks import plain_ip
 
 if TYPE_CHECKING:
     from npserver.listen.datagram_batch import Batch
-    from npserver.listen.listener import Accepting
+    from npserver.listen.roles import Accepting
     from npserver.runtime.context import Context
     from npserver.runtime.front import Client
 

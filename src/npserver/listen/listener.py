@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from npserver.address import Address
-from npserver.runtime.front import Live
 
 if TYPE_CHECKING:
     from npserver.tls.certificates import ServerTls
@@ -27,11 +26,3 @@ class Listener(Struct, frozen=True):
     server_tls: ServerTls | None = None  # its certificates, chosen by server name
     handshake_timeout_s: float = 10.0
     proxy_header_timeout_s: float = 5.0
-
-
-class Accepting(Live, Protocol):
-    """A live listener as its acceptors see it: `listen.live_listener.LiveListener`."""
-
-    @property
-    def listener(self) -> Listener:
-        """The listener, as of the last reload."""

@@ -14,7 +14,8 @@ from npserver.net.poller import POLLER
 from npserver.net.socket_options import tune
 
 if TYPE_CHECKING:
-    from npserver.listen.listener import Accepting, Listener
+    from npserver.listen.listener import Listener
+    from npserver.listen.roles import Accepting
     from npserver.runtime.context import Context
     from npserver.runtime.front import DatagramFront, StreamFront
 

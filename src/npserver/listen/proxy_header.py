@@ -17,7 +17,7 @@ from npserver.runtime.deadlines import NEVER
 from npserver.runtime.protocols import feed
 
 if TYPE_CHECKING:
-    from npserver.listen.listener import Accepting
+    from npserver.listen.roles import Accepting
 
 log = logging.getLogger("npserver.server")
 

@@ -10,15 +10,13 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from npserver.tls import watch as tls_watch
-
 if TYPE_CHECKING:
     from npserver.config.document import Document
     from npserver.process.limits import Identity
     from npserver.process.message_channel import Message
     from npserver.tls.store import CertificateStore
 
-PERIOD_S = tls_watch.PERIOD_S  # between two checks of the certificate files
+PERIOD_S = 2.0  # between two checks of the certificate files
 
 
 class PrivilegedSteps:
@@ -40,11 +38,13 @@ class PrivilegedSteps:
     def check_certificates(self) -> list[Message]:
         """Look for changed certificate files. Return the messages that make the children load them."""
         changed = self._certificates.refresh()
-        for identity in changed:
-            tls_watch.announce(identity)
         if not changed:
             return []
-        paths = [identity.settings.cert for identity in changed]
+        from npserver.tls import watch as tls_watch
+
+        for one in changed:
+            tls_watch.announce(one)
+        paths = [one.settings.cert for one in changed]
         return [self.certificate_files(), {"kind": "published", "topic": tls_watch.TOPIC, "value": paths}]
 
     def create_log(self, document: Document) -> None:
