@@ -58,13 +58,13 @@ def from_arguments(
 
 def _settings(cert: str | None, key: str | None, others: dict[str, str | int | None]) -> dict[str, Any]:
     """Return the settings given, validated like those of a file. Raises: ConfigError."""
-    from npserver.config.decode import Decoder
-    from npserver.config.shape import part_keys
+    from npserver.config.decode import ConfigDecoder
+    from npserver.config.shape import section_keys
 
     given: dict[str, Any] = {name: value for name, value in others.items() if value is not None}
-    decoder = Decoder()
+    decoder = ConfigDecoder()
     for name, value in given.items():
-        decoder.convert(value, part_keys(Config)[name].shape, (name,))
+        decoder.convert(value, section_keys(Config)[name].shape, (name,))
     problems = [Problem(fault.message, COMMAND_LINE) for fault in decoder.faults]
     if cert is not None and key is not None:
         given["tls"] = Tls(cert=cert, key=key)

@@ -19,13 +19,13 @@ from npserver.config.shape import (
     Either,
     Kind,
     Many,
-    Part,
     Scalar,
+    SectionShape,
     Shape,
     Table,
     Tagged,
     describe,
-    part_keys,
+    section_keys,
 )
 from npserver.config.units import parse_seconds, parse_size
 from npserver.errors import clip
@@ -41,7 +41,7 @@ class Fault(Struct, frozen=True):
     is_key: bool = False
 
 
-class Decoder(Struct):
+class ConfigDecoder(Struct):
     """Converts values by their shape.
 
     What cannot be converted is a fault, and left out: a faulty key has its default, an item of a list or an object
@@ -70,7 +70,7 @@ class Decoder(Struct):
                     return self._many(value, item, path)
             case Table(inner, opaque) if isinstance(value, dict):
                 return self._opaque(value, opaque, path) if opaque else self._table(value, inner, path)
-            case Part(struct) if isinstance(value, dict):
+            case SectionShape(struct) if isinstance(value, dict):
                 return self._part(value, struct, path)
             case Tagged() if isinstance(value, dict):
                 return self._tagged(value, shape, path)
@@ -124,7 +124,7 @@ class Decoder(Struct):
         return value
 
     def _part(self, value: dict[str, Any], struct: type[Section], path: Path, tag: str = "") -> Any:
-        keys = part_keys(struct)
+        keys = section_keys(struct)
         attributes: dict[str, Any] = {}
         added: dict[str, Any] = {}  # by middleware of installed packages
         for name, one in value.items():
@@ -160,7 +160,7 @@ class Decoder(Struct):
                     added[name] = converted
                 return None
             others = extensions.names(extensions.MIDDLEWARE)
-        return self._fault(place, self._unknown_key(name, [*part_keys(struct), *others], struct, path), is_key=True)
+        return self._fault(place, self._unknown_key(name, [*section_keys(struct), *others], struct, path), is_key=True)
 
     def _tagged(self, value: dict[str, Any], shape: Tagged, path: Path) -> Any:
         tag, options = shape.tag, shape.options
@@ -267,8 +267,8 @@ def _json(value: Any) -> str:
     )
 
 
-def _handlers() -> dict[str, Part]:
-    dispatch = part_keys(Config)["dispatch"].shape
+def _handlers() -> dict[str, SectionShape]:
+    dispatch = section_keys(Config)["dispatch"].shape
     assert isinstance(dispatch, Many)
     assert isinstance(dispatch.item, Tagged)
     return dispatch.item.options
@@ -279,18 +279,20 @@ def _other_handlers(name: str, struct: type[Section]) -> list[str]:
     handlers = _handlers()
     if not any(part.struct is struct for part in handlers.values()):
         return []
-    return [handler for handler, part in handlers.items() if name in part_keys(part.struct)]
+    return [handler for handler, part in handlers.items() if name in section_keys(part.struct)]
 
 
-def _own_keys(part: Part, options: dict[str, Part]) -> set[str]:
+def _own_keys(part: SectionShape, options: dict[str, SectionShape]) -> set[str]:
     """Return the keys that only this one of several structs has."""
-    others = {key for other in options.values() if other is not part for key in part_keys(other.struct)}
-    return part_keys(part.struct).keys() - others
+    others = {key for other in options.values() if other is not part for key in section_keys(other.struct)}
+    return section_keys(part.struct).keys() - others
 
 
 def _sections_with(name: str) -> list[str]:
     """Return the sections of the config that have a key `name`."""
-    sections = {key.name: key.shape for key in part_keys(Config).values()}
+    sections = {key.name: key.shape for key in section_keys(Config).values()}
     return [
-        section for section, shape in sections.items() if isinstance(shape, Part) and name in part_keys(shape.struct)
+        section
+        for section, shape in sections.items()
+        if isinstance(shape, SectionShape) and name in section_keys(shape.struct)
     ]

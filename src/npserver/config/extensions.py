@@ -13,7 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, get_args
 
 from npserver.config.schema import AnyRule
-from npserver.config.shape import Key, Part, Tagged, make_key, part_keys
+from npserver.config.shape import Key, SectionShape, Tagged, make_key, section_keys
 from npserver.web.config import HttpRule
 
 HANDLER, MIDDLEWARE = "handler", "middleware"
@@ -77,14 +77,14 @@ def added_keys() -> list[Key]:
     return found
 
 
-def part(shape: Tagged, name: str) -> Part | None:
+def part(shape: Tagged, name: str) -> SectionShape | None:
     """Return the section that an installed package adds to a shape. Raises: ExtensionError."""
     if shape.tag != HANDLER or (extension := find(HANDLER, name)) is None:
         return None
-    return Part(extension.section)
+    return SectionShape(extension.section)
 
 
-def parts(shape: Tagged) -> dict[str, Part]:
+def parts(shape: Tagged) -> dict[str, SectionShape]:
     """Return all options of a shape, those of installed packages included; what cannot be used is left out."""
     found = dict(shape.options)
     for name in names(HANDLER) if shape.tag == HANDLER else ():
@@ -112,7 +112,7 @@ def faults() -> list[str]:
 def _handler_fault(extension: Any, name: str) -> str:
     """Return what is wrong with a `HandlerKind`, or nothing."""
     section = extension.section
-    part_keys(section)
+    section_keys(section)
     config = section.__struct_config__
     if not issubclass(section, HttpRule) or (config.tag_field, config.tag) != (HANDLER, name):
         return f"its section {section.__name__} must be an HttpRule with tag_field={HANDLER!r} and tag={name!r}"
@@ -122,7 +122,7 @@ def _handler_fault(extension: Any, name: str) -> str:
 def _middleware_fault(extension: Any, name: str) -> str:
     """Return what is wrong with an `AddedMiddleware`, or nothing."""
     _added(name, extension)
-    if any(name in part_keys(section) for section in get_args(AnyRule)):
+    if any(name in section_keys(section) for section in get_args(AnyRule)):
         return f"npserver has a key {name!r} of its own: give the entry point another name"
     if extension.before and extension.after:
         return "give it 'before' or 'after', not both"

@@ -10,7 +10,19 @@ from typing import Any
 from npserver.config import extensions
 from npserver.config.schema import Config
 from npserver.config.section import Section
-from npserver.config.shape import Choice, Either, Key, Kind, Many, Part, Scalar, Shape, Table, Tagged, part_keys
+from npserver.config.shape import (
+    Choice,
+    Either,
+    Key,
+    Kind,
+    Many,
+    Scalar,
+    SectionShape,
+    Shape,
+    Table,
+    Tagged,
+    section_keys,
+)
 from npserver.config.units import Seconds, Size
 from npserver.web.config import HttpRule
 
@@ -56,7 +68,7 @@ def json_schema() -> Node:
 def plain(value: Any) -> Any:
     """Return a default as the config would write it: sizes and times as numbers, objects by their keys."""
     if isinstance(value, Section):
-        keys = part_keys(type(value)).values()
+        keys = section_keys(type(value)).values()
         return {key.name: plain(one) for key in keys if (one := getattr(value, key.attribute)) is not None}
     if isinstance(value, Size):
         return int(value)
@@ -66,7 +78,7 @@ def plain(value: Any) -> Any:
 
 
 def _object(struct: type[Section], definitions: Node, tag: tuple[str, str] | None = None) -> Node:
-    keys = part_keys(struct).values()
+    keys = section_keys(struct).values()
     properties: Node = {}
     if tag is not None:
         properties[tag[0]] = {"const": tag[1], "description": "what the rule does"}
@@ -106,7 +118,7 @@ def _node(shape: Shape, definitions: Node) -> Node:
             return {"type": "object", "additionalProperties": _node(value, definitions)}
         case Either(options):
             return {"anyOf": [_node(option, definitions) for option in options]}
-        case Part(struct):
+        case SectionShape(struct):
             return _reference(struct, definitions)
         case Tagged(tag):
             kinds = extensions.parts(shape)

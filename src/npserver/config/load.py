@@ -49,8 +49,8 @@ def read(file: str) -> str:
 
 def load_text(text: str, file: str) -> Document:
     """Load a config from `text`; `file` is where it comes from. Raises: ConfigError with everything that is wrong."""
-    from npserver.config.decode import Decoder
-    from npserver.config.shape import Part
+    from npserver.config.decode import ConfigDecoder
+    from npserver.config.shape import SectionShape
 
     try:
         parsed = parse(text)
@@ -62,8 +62,8 @@ def load_text(text: str, file: str) -> Document:
         Problem(f"key {clip(name)} is given twice in the same object", file, *places.at(offset))
         for offset, name in parsed.repeated
     ]
-    decoder = Decoder()
-    config = decoder.convert(parsed.value, Part(Config), ())
+    decoder = ConfigDecoder()
+    config = decoder.convert(parsed.value, SectionShape(Config), ())
     problems += [_problem(fault, places, file) for fault in decoder.faults]
     document = Document(config or Config(), file, os.path.dirname(file) or ".", places)
     if problems:

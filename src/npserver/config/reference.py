@@ -12,7 +12,19 @@ from collections.abc import Iterator
 from npserver.config.jsonschema import plain
 from npserver.config.schema import Config
 from npserver.config.section import Section
-from npserver.config.shape import Choice, Either, Key, Kind, Many, Part, Scalar, Shape, Table, Tagged, part_keys
+from npserver.config.shape import (
+    Choice,
+    Either,
+    Key,
+    Kind,
+    Many,
+    Scalar,
+    SectionShape,
+    Shape,
+    Table,
+    Tagged,
+    section_keys,
+)
 from npserver.config.units import Seconds, Size
 
 _INTRODUCTION = """\
@@ -50,7 +62,7 @@ def reference(*, with_extensions: bool = False) -> str:
     if with_extensions:
         from npserver.config.extensions import added_keys, parts
 
-        dispatch = part_keys(Config)["dispatch"].shape
+        dispatch = section_keys(Config)["dispatch"].shape
         assert isinstance(dispatch, Many)
         assert isinstance(dispatch.item, Tagged)
         every = Tagged(dispatch.item.tag, parts(dispatch.item))
@@ -66,7 +78,7 @@ def _section(title: str, struct: type[Section], note: str, sections: dict[str, s
     """Add the section of a struct, then those of its parts."""
     if title in sections:
         return
-    keys = list(part_keys(struct).values())
+    keys = list(section_keys(struct).values())
     lines = [f"## {title}", "", (struct.__doc__ or "").strip(), ""]
     lines += [note, ""] if note else []
     lines += _HEADINGS
@@ -80,7 +92,7 @@ def _section(title: str, struct: type[Section], note: str, sections: dict[str, s
 def _parts(shape: Shape) -> Iterator[tuple[type[Section], str]]:
     """Yield the structs inside a shape, each with a note that stands above the table of its keys."""
     match shape:
-        case Part(struct):
+        case SectionShape(struct):
             yield struct, ""
         case Many(inner) | Table(inner):
             yield from _parts(inner)
@@ -139,7 +151,7 @@ def _takes(shape: Shape) -> str:
             return f"list of: {_takes(item)}"
         case Table(value):
             return f"object of: {_takes(value)}"
-        case Part(struct):
+        case SectionShape(struct):
             title = _title(struct)
             return f"[{title}](#{title.lower().replace(' ', '-')})"
         case Tagged(_, options):

@@ -61,8 +61,8 @@ class Table(Struct, frozen=True):
     opaque: str = ""  # not "": the values are objects that are not looked into; says what an error asks for
 
 
-class Part(Struct, frozen=True):
-    """An object with the keys of `struct`; `part_keys` gives them."""
+class SectionShape(Struct, frozen=True):
+    """An object with the keys of `struct`; `section_keys` gives them."""
 
     struct: type[Section]
 
@@ -71,7 +71,7 @@ class Tagged(Struct, frozen=True):
     """An object whose key `tag` says which struct's keys it has."""
 
     tag: str
-    options: dict[str, Part]
+    options: dict[str, SectionShape]
 
 
 class Either(Struct, frozen=True):
@@ -80,7 +80,7 @@ class Either(Struct, frozen=True):
     options: tuple[Shape, ...]
 
 
-Shape = Scalar | Choice | Many | Table | Part | Tagged | Either
+Shape = Scalar | Choice | Many | Table | SectionShape | Tagged | Either
 
 
 class Key(Struct, frozen=True):
@@ -107,7 +107,7 @@ _KINDS: dict[object, Kind] = {
 
 
 @cache
-def part_keys(struct: type[Section]) -> dict[str, Key]:
+def section_keys(struct: type[Section]) -> dict[str, Key]:
     """Return the keys of an object, by their names in the config."""
     keys = {}
     for one in fields(struct):
@@ -155,28 +155,28 @@ def key_references(*structs: type[Section]) -> dict[str, set[str]]:
     """Return the names of all keys of sections and their parts that need another section, by that section."""
     found: dict[str, set[str]] = {}
     seen: set[type[Section]] = set()
-    for part in [part for struct in structs for part in _parts_of(Part(struct), seen)]:
-        for key in part_keys(part).values():
+    for part in [part for struct in structs for part in _sections_of(SectionShape(struct), seen)]:
+        for key in section_keys(part).values():
             if key.needs:
                 found.setdefault(key.needs, set()).add(key.name)
     return found
 
 
-def _parts_of(shape: Shape, seen: set[type[Section]]) -> Iterator[type[Section]]:
+def _sections_of(shape: Shape, seen: set[type[Section]]) -> Iterator[type[Section]]:
     match shape:
-        case Part(struct) if struct not in seen:
+        case SectionShape(struct) if struct not in seen:
             seen.add(struct)
             yield struct
-            for key in part_keys(struct).values():
-                yield from _parts_of(key.shape, seen)
+            for key in section_keys(struct).values():
+                yield from _sections_of(key.shape, seen)
         case Many(inner) | Table(inner):
-            yield from _parts_of(inner, seen)
+            yield from _sections_of(inner, seen)
         case Either(options):
             for option in options:
-                yield from _parts_of(option, seen)
+                yield from _sections_of(option, seen)
         case Tagged(_, parts):
             for part in parts.values():
-                yield from _parts_of(part, seen)
+                yield from _sections_of(part, seen)
         case _:
             pass
 
@@ -206,12 +206,12 @@ def _shape(annotation: Any, low: int | None = None, high: int | None = None) -> 
     if origin in {Union, types.UnionType}:
         return _either([_shape(argument, low, high) if argument is not type(None) else NULL for argument in arguments])
     if isinstance(annotation, type) and issubclass(annotation, Section):
-        return Part(annotation)
+        return SectionShape(annotation)
     return Scalar(_KINDS[annotation], low, high)
 
 
 def _either(options: list[Shape]) -> Shape:
-    parts = [option for option in options if isinstance(option, Part)]
+    parts = [option for option in options if isinstance(option, SectionShape)]
     if len(parts) > 1:
         configs = [(part, part.struct.__struct_config__) for part in parts]
         return Tagged(configs[0][1].tag_field or "", {str(config.tag): part for part, config in configs})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from npserver.config.reference import reference
 from npserver.config.schema import Config
-from npserver.config.shape import part_keys
+from npserver.config.shape import section_keys
 
 ROOT = Path(__file__).parents[3]
 
@@ -20,7 +20,7 @@ def test_the_reference_is_up_to_date() -> None:
 
 def test_the_reference_names_every_key_and_its_links_lead_somewhere() -> None:
     page = reference()
-    for name in part_keys(Config):
+    for name in section_keys(Config):
         assert name == "$schema" or f"| `{name}` |" in page
     titles = {title.lower().replace(" ", "-") for title in re.findall(r"^## (.+)$", page, re.MULTILINE)}
     assert set(re.findall(r"\]\(#([^)]+)\)", page)) <= titles

@@ -15,14 +15,14 @@ from npserver.config.shape import (
     Either,
     Kind,
     Many,
-    Part,
     Scalar,
+    SectionShape,
     Shape,
     Table,
     Tagged,
     describe,
     key_references,
-    part_keys,
+    section_keys,
 )
 from npserver.config.units import Size
 
@@ -50,7 +50,7 @@ class Whole(Section):
     tagged: list[One | Two] = field(default_factory=list)
 
 
-KEYS = part_keys(Whole)
+KEYS = section_keys(Whole)
 
 
 def test_keys_have_their_descriptions_and_defaults() -> None:
@@ -65,11 +65,11 @@ def test_keys_have_their_descriptions_and_defaults() -> None:
         ("text", Scalar(Kind.TEXT), "a string"),
         ("number", Scalar(Kind.WHOLE, 1, 9), "a whole number from 1 to 9"),
         ("names", Many(Scalar(Kind.TEXT)), "a list of strings"),
-        ("inner", Part(Inner), "an object"),
+        ("inner", SectionShape(Inner), "an object"),
         ("table", Table(Scalar(Kind.WHOLE)), "an object"),
         ("choice", Choice(("a", "b")), 'one of "a", "b"'),
         ("several", Either((Scalar(Kind.TEXT), Many(Scalar(Kind.TEXT)), NULL)), "a string or a list of strings"),
-        ("tagged", Many(Tagged("kind", {"one": Part(One), "two": Part(Two)})), "a list"),
+        ("tagged", Many(Tagged("kind", {"one": SectionShape(One), "two": SectionShape(Two)})), "a list"),
     ],
 )
 def test_each_annotation_has_its_shape_and_words(key: str, shape: Shape, description: str) -> None:
@@ -91,5 +91,5 @@ def test_keys_that_name_entries_of_another_section_are_marked() -> None:
 
 
 def test_records_are_not_looked_into() -> None:
-    opaque = {name for name, key in part_keys(Config).items() if isinstance(key.shape, Table) and key.shape.opaque}
+    opaque = {name for name, key in section_keys(Config).items() if isinstance(key.shape, Table) and key.shape.opaque}
     assert opaque == {"dns"}

@@ -14,7 +14,7 @@ from npserver.address import HTTP, SCHEMES
 from npserver.cli.demo import make_config
 from npserver.config.load import load_text
 from npserver.config.schema import AnyRule
-from npserver.config.shape import part_keys
+from npserver.config.shape import section_keys
 from npserver.observe.config import AREAS
 from npserver.program.kinds import KINDS, kind_of
 from npserver.web.config import HttpRule, Rule
@@ -74,5 +74,5 @@ def test_a_kind_describes_its_rules(demo: list[Rule]) -> None:
 def test_a_kind_names_the_targets_of_its_rules(demo: list[Rule]) -> None:
     """Every key that may name an upstream holds a target."""
     for rule in demo:
-        keys = [key.attribute for key in part_keys(type(rule)).values() if key.needs == "upstreams"]
+        keys = [key.attribute for key in section_keys(type(rule)).values() if key.needs == "upstreams"]
         assert list(kind_of(rule).targets(rule)) == [getattr(rule, key) for key in keys], rule

@@ -8,7 +8,7 @@ import pytest
 
 import npserver.web.middleware
 from npserver.config.schema import Config
-from npserver.config.shape import part_keys
+from npserver.config.shape import section_keys
 from npserver.web.config import AnswerRule, HttpRule
 from npserver.web.middleware.order import MIDDLEWARE, MiddlewareKind
 
@@ -21,9 +21,9 @@ def test_every_folder_of_middleware_stands_in_the_list_once() -> None:
 
 @pytest.mark.parametrize("kind", MIDDLEWARE, ids=lambda kind: kind.name)
 def test_middleware_names_keys_that_rules_and_the_config_have(kind: MiddlewareKind) -> None:
-    assert set(kind.keys) <= {*part_keys(HttpRule), *part_keys(AnswerRule)}
-    assert set(kind.keys) & {*part_keys(HttpRule)}, "a key that every rule has asks for it"
-    assert set(kind.global_keys) <= {*part_keys(Config)}
+    assert set(kind.keys) <= {*section_keys(HttpRule), *section_keys(AnswerRule)}
+    assert set(kind.keys) & {*section_keys(HttpRule)}, "a key that every rule has asks for it"
+    assert set(kind.global_keys) <= {*section_keys(Config)}
 
 
 def test_each_key_of_access_control_asks_for_its_middleware() -> None:
