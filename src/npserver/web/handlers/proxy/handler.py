@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 class ProxyHandler:
     """Forwards the requests of a rule to its upstream."""
 
-    __slots__ = ("proxy",)
+    __slots__ = ("direct", "proxy")
 
     def __init__(self, proxy: Proxy) -> None:
         self.proxy = proxy
+        #: Called for plain requests: `_forward_directly`, if the rule allows it.
+        self.direct = self._forward_directly if proxy.is_direct else None
 
     def __repr__(self) -> str:
         return f"<ProxyHandler {self.proxy.upstream!r}>"
@@ -47,13 +49,12 @@ class ProxyHandler:
         else:
             call.fail_without_target()
 
-    def direct(self, connection: DirectConnectionRole, request: Request, route: Route) -> bool:
+    def _forward_directly(self, connection: DirectConnectionRole, request: Request, route: Route) -> bool:
         """Forward a plain request without an exchange. Return False if it needs an exchange."""
         # hot: proxy-small
         proxy, front = self.proxy, connection.front
-        if not proxy.is_direct or not request.keep_alive or front.trusted is not None:
-            return False
-        if connection.is_misdirected is not None or connection.requests + 1 >= front.max_requests:
+        requests = connection.requests + 1
+        if not request.keep_alive or requests >= front.max_requests or connection.is_misdirected is not None:
             return False
         client_ip = connection.client_ip
         for gate in route.gates:
@@ -64,7 +65,7 @@ class ProxyHandler:
             return False
         started = monotonic() if front.context.access_log.enabled else 0.0
         call = DirectCall(proxy, NO_EXCHANGE, connection=connection, request=request, route=route, started=started)
-        connection.requests += 1
+        connection.requests = requests
         connection.state = HANDLER
         connection.deadline = NEVER
         connection.exchange = call  # type: ignore[misc]  # it has the methods of an exchange that are called for a request without a body

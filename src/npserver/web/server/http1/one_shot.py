@@ -55,14 +55,17 @@ def try_answer(front: FrontRole, acceptor: DeferredAcceptor, sock: socket.Socket
         _hand_to_event_loop(acceptor, sock, data)
         return
     row.slots[front.accepted_slot] += 1
-    parts = answer if isinstance(answer, tuple) else (answer,)
     try:
-        sent = sock.sendmsg(parts, (), _DONTWAIT)
+        if isinstance(answer, bytes):
+            unsent = answer[sock.send(answer, _DONTWAIT) :]
+        else:
+            sent = sock.sendmsg(answer, (), _DONTWAIT)
+            unsent = b"".join(answer)[sent:] if sent < len(answer[0]) + len(answer[1]) else b""
     except OSError:
         sock.close()  # the client is gone
         return
-    if sent < sum(map(len, parts)):
-        acceptor.hand_to_event_loop(sock, _Rest(front, acceptor.live, b"".join(parts)[sent:]))
+    if unsent:
+        acceptor.hand_to_event_loop(sock, _Rest(front, acceptor.live, unsent))
     else:
         sock.close()
 
