@@ -103,7 +103,6 @@ COVERED_BY = {
     "web.middleware.basic_auth.check": "protocols/test_http_rules.py",
     "web.middleware.headers.compile": "unit/web/test_compile.py",
     "web.middleware.networks.compile": "unit/web/test_compile.py",
-    "web.middleware.networks.gate": "protocols/test_http_rules.py",
     "web.server.client_connection": "protocols/test_http_connection.py",
     "web.server.exchange_base": "protocols/test_http_connection.py",
     "web.server.front": "protocols/test_http_connection.py",

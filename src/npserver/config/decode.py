@@ -183,7 +183,7 @@ class ConfigDecoder(Struct):
 
         tag = shape.tag
         try:
-            part = extensions.part(shape, chosen)
+            part = extensions.section_of(shape, chosen)
         except extensions.ExtensionError as error:
             return self._fault((*path, tag), str(error))
         if part is not None:

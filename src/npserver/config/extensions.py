@@ -77,19 +77,19 @@ def added_keys() -> list[Key]:
     return found
 
 
-def part(shape: Tagged, name: str) -> SectionShape | None:
+def section_of(shape: Tagged, name: str) -> SectionShape | None:
     """Return the section that an installed package adds to a shape. Raises: ExtensionError."""
     if shape.tag != HANDLER or (extension := find(HANDLER, name)) is None:
         return None
     return SectionShape(extension.section)
 
 
-def parts(shape: Tagged) -> dict[str, SectionShape]:
+def sections_of(shape: Tagged) -> dict[str, SectionShape]:
     """Return all options of a shape, those of installed packages included; what cannot be used is left out."""
     found = dict(shape.options)
     for name in names(HANDLER) if shape.tag == HANDLER else ():
         try:
-            added = part(shape, name)
+            added = section_of(shape, name)
         except ExtensionError:
             continue
         if added is not None:

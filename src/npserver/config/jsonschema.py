@@ -121,7 +121,7 @@ def _node(shape: Shape, definitions: Node) -> Node:
         case SectionShape(struct):
             return _reference(struct, definitions)
         case Tagged(tag):
-            kinds = extensions.parts(shape)
+            kinds = extensions.sections_of(shape)
             return {"oneOf": [_reference(part.struct, definitions, (tag, name)) for name, part in kinds.items()]}
 
 

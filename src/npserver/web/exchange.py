@@ -175,7 +175,7 @@ class Exchange(Protocol):
 
 
 class Refusal(Struct, frozen=True):
-    """The answer of a gate that lets a request not pass: as the arguments of `Exchange.fail`."""
+    """The refusal of a request by a gate: the arguments of `Exchange.fail`."""
 
     status: int
     reason: str  # for the log
