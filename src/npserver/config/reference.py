@@ -60,12 +60,12 @@ def reference(*, with_extensions: bool = False) -> str:
     sections: dict[str, str] = {}
     _section("The config file", Config, "", sections)
     if with_extensions:
-        from npserver.config.extensions import added_keys, parts
+        from npserver.config.extensions import added_keys, sections_of
 
         dispatch = section_keys(Config)["dispatch"].shape
         assert isinstance(dispatch, Many)
         assert isinstance(dispatch.item, Tagged)
-        every = Tagged(dispatch.item.tag, parts(dispatch.item))
+        every = Tagged(dispatch.item.tag, sections_of(dispatch.item))
         for struct, note in _parts(every):
             _section(_title(struct), struct, note, sections)
         if added := added_keys():
