@@ -20,7 +20,7 @@ import pytest
 
 from tests.stage.backends import Backends
 from tests.stage.program import Program
-from tests.stage.programs import needs
+from tests.stage.programs import needs, needs_localhost
 
 Start = Callable[..., Program]
 SOA = "ns1.example.com hostmaster.example.com 7 3600 600 604800 120"
@@ -192,6 +192,7 @@ def test_views_transfers_and_resolvers_together(program: Start, free_port: Calla
         dns.query.inbound_xfr("127.0.0.1", dns.zone.Zone("example.com"), port=port, source="127.0.0.2", timeout=5)
 
 
+@needs_localhost
 def test_addresses_of_healthy_targets_only(program: Start, free_port: Callable[[], int], backends: Backends) -> None:
     port, good, bad = free_port(), backends.http("one"), free_port()
     parts = config(

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.stage.program import Program
+from tests.stage.programs import needs_localhost
 
 Connected = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 CALLS = 40
@@ -74,6 +75,7 @@ async def ends(connect: Callable[[], Awaitable[Connected]], number: int) -> bool
     return len(received) == SIZE
 
 
+@needs_localhost
 @pytest.mark.parametrize("scheme", ["tcp", "unix", "ssl"])
 def test_what_arrives_is_what_was_sent(
     program: Callable[..., Program], backends: Any, free_port: Callable[[], int], socket_dir: Path, certificates: Any,

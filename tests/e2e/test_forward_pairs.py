@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.stage.program import Program
-from tests.stage.programs import needs
+from tests.stage.programs import needs, needs_localhost
 
 Start = Callable[..., Program]
 Ports = Callable[[], int]
@@ -207,6 +207,7 @@ def test_dig_over_tcp_reaches_a_udp_name_server_and_back(program: Start, free_po
             assert got.startswith(answer), (how, kind)
 
 
+@needs_localhost
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
 @needs("openssl")
 def test_openssl_talks_to_a_listener_and_behind_a_target(

@@ -20,7 +20,7 @@ from websockets.sync.client import connect
 
 from tests.stage.backends import Backends
 from tests.stage.program import ROOT, Program
-from tests.stage.programs import needs
+from tests.stage.programs import needs, needs_localhost
 
 SAMPLE = ROOT / "examples" / "full.json"
 LISTENERS = {
@@ -188,6 +188,7 @@ def test_forwards_reach_their_targets(start: Callable[..., Sample]) -> None:
             assert player.recv(100) == move
 
 
+@needs_localhost
 def test_the_unix_listener_obeys_its_rules(start: Callable[..., Sample], public: Path) -> None:
     """The Unix listener serves HTTP; the forward to a Unix socket works once the one that hides it is gone."""
     sample = start(without=r'\{ "listener": "sidecar", "handler": "forward",\s+"forward_to": "udp:[^}]+\},')

@@ -22,7 +22,7 @@ import pytest
 from tests.stage.backends import Backends
 from tests.stage.browser import REPORT, browser, reports
 from tests.stage.program import Program
-from tests.stage.programs import needs
+from tests.stage.programs import needs, needs_localhost
 
 CONTENT = bytes(range(256)) * 40_000  # 10 MB
 Start = Callable[..., Program]
@@ -127,6 +127,7 @@ class TestCurl:
         assert site.curl(*version, "--no-alpn", f"{site.url}/say") == b"1.1"
 
 
+@needs_localhost
 async def test_many_requests_share_a_connection(site: Site) -> None:
     """Large and small, up and down, over one connection."""
     async with site.client(limits=httpx.Limits(max_connections=1)) as client:
@@ -204,6 +205,7 @@ def test_an_answer_under_way_is_finished_at_shutdown(site: Site) -> None:
     assert site.program.wait_exit() == 0
 
 
+@needs_localhost
 async def test_a_connection_finds_the_new_rules_after_a_reload(site: Site) -> None:
     """A connection goes on, and finds the new rules."""
     async with site.client(limits=httpx.Limits(max_connections=1)) as client:

@@ -21,6 +21,7 @@ import pytest
 
 from tests.stage.backends import Backends
 from tests.stage.program import ROOT, Program
+from tests.stage.programs import needs_localhost
 
 Start = Callable[..., Program]
 TIMEOUT_S = 10.0
@@ -74,6 +75,7 @@ def test_without_a_directory_there_is_a_welcome_page(
     assert get(f"http://127.0.0.1:{port}/") == "from html"
 
 
+@needs_localhost
 def test_https_and_http_serve_the_same(
     program: Start, public: Path, free_port: Callable[[], int], certificates: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -88,6 +90,7 @@ def test_https_and_http_serve_the_same(
     assert get(f"http://127.0.0.1:{plain}/") == page
 
 
+@needs_localhost
 def test_https_with_a_certificate_for_testing(
     program: Start, public: Path, free_port: Callable[[], int], tmp_path: Path
 ) -> None:
@@ -105,6 +108,7 @@ def test_https_with_a_certificate_for_testing(
     assert get(f"https://localhost:{secure}/", verify=trusting) == (public / "index.html").read_text()
 
 
+@needs_localhost
 def test_a_port_is_forwarded(program: Start, free_port: Callable[[], int], backends: Backends) -> None:
     port = free_port()
     places = {":3307": f":{port}", "dbserver.internal:3306": f"localhost:{backends.tcp_echo()}"}

@@ -24,6 +24,7 @@ from tests.protocols.forwarding import (
     udp_server,
     until,
 )
+from tests.stage.programs import needs_localhost
 
 
 async def test_each_client_has_a_socket_of_its_own_and_keeps_it() -> None:
@@ -79,6 +80,7 @@ async def test_clients_of_a_dual_stack_socket_are_shown_as_ipv4(tmp_path: Path) 
     assert "shutdown" in line
 
 
+@needs_localhost
 async def test_the_first_datagrams_arrive_in_order_while_a_name_is_looked_up() -> None:
     with udp_server(lambda _: None, localhost()) as (port, received), udp() as client:
         async with serve(one_forward("udp://127.0.0.1:0", f"udp://localhost:{port}")) as server:

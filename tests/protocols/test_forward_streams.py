@@ -27,6 +27,7 @@ from tests.protocols.forwarding import (
     stream_server,
     streams,
 )
+from tests.stage.programs import needs_localhost
 
 SSL_REQUEST = bytes.fromhex("0000000804d2162f")  # PostgreSQL
 
@@ -42,6 +43,7 @@ async def test_the_next_target_takes_over_when_one_refuses() -> None:
                 assert await ask(server) == b"second hello"
 
 
+@needs_localhost
 async def test_bytes_sent_before_the_fail_over_are_kept() -> None:
     async with stream_server(echo) as port:
         dead = [f"tcp://127.0.0.1:{await dead_port()}" for _ in range(2)]
@@ -217,6 +219,7 @@ async def test_names_are_told_apart_behind_a_proxy_too(certificates: Callable[..
             assert await ask(server, b"PROXY TCP4 127.0.0.1 192.0.2.1 1 2\r\nhello") == b"near hello"
 
 
+@needs_localhost
 async def test_tls_ends_here_and_begins_here_and_half_closes_pass(certificates: Callable[..., Any]) -> None:
     """RFC 8446 §6.1: closing the write side leaves the read side open."""
     certificate = certificates("localhost", "127.0.0.1")
@@ -231,6 +234,7 @@ async def test_tls_ends_here_and_begins_here_and_half_closes_pass(certificates: 
                 assert await reader.readexactly(200_007) == b"secure " + b"x" * 200_000
 
 
+@needs_localhost
 async def test_a_target_with_the_wrong_certificate_is_not_used(
     certificates: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:

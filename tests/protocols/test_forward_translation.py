@@ -27,6 +27,7 @@ from tests.protocols.forwarding import (
     udp_server,
     until,
 )
+from tests.stage.programs import needs_localhost
 
 # ── streams to datagrams ──
 
@@ -100,6 +101,7 @@ async def test_after_its_end_a_silent_client_is_not_waited_for() -> None:
     assert [data for data, _ in received] == [b"fire and forget"]
 
 
+@needs_localhost
 async def test_a_datagram_target_by_name_gets_all_that_came_before_it_was_found() -> None:
     with udp_server(host=localhost()) as (port, _):
         rule = one_forward("tcp://127.0.0.1:0", f"udp://localhost:{port}", mode="datagram", framing="line")

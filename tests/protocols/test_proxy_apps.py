@@ -17,6 +17,7 @@ import uvicorn
 import npserver
 from npserver.net.proxy_protocol import parse_header
 from tests.protocols.proxying import Connection, Origin, Stage, answering, get, ok, until
+from tests.stage.programs import needs_localhost
 
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
@@ -128,9 +129,11 @@ class TestTls:
                 status, _, _ = await stage.ask(get())
             return status, accepted
 
+    @needs_localhost
     async def test_a_verified_connection_is_used_again(self, tmp_path: Path) -> None:
         assert await self._ask({}, "localhost", tmp_path) == (200, 1)
 
+    @needs_localhost
     async def test_the_server_name_is_sent(self, tmp_path: Path) -> None:
         assert await self._ask({"server_name": "app.test"}, "app.test", tmp_path) == (200, 1)
 
@@ -142,6 +145,7 @@ class TestTls:
     async def test_unknown_ca_is_refused(self, tmp_path: Path) -> None:
         assert (await self._ask({}, "localhost", tmp_path, directory_ca=False))[0] == 502
 
+    @needs_localhost
     async def test_insecure_accepts_any_certificate(self, tmp_path: Path) -> None:
         assert (await self._ask({"insecure": True}, "other.test", tmp_path, directory_ca=False))[0] == 200
 

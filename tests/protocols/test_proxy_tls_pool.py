@@ -13,6 +13,7 @@ import trustme
 
 import npserver
 from tests.protocols.proxying import Connection, Origin, get, ok
+from tests.stage.programs import needs_localhost
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # servers of the standard library say so when a client turns away
 
@@ -72,6 +73,7 @@ async def ask(server: npserver.Server, path: str) -> tuple[int, str]:
     return int(head[9:12]), body.decode() if head[9:12] == b"200" else ""
 
 
+@needs_localhost
 async def test_unverified_connection_does_not_serve_who_verifies(files: Callable[..., dict[str, str]]) -> None:
     authority, stranger = trustme.CA(), trustme.CA()
     wrong = files(stranger)["ca"]
@@ -84,6 +86,7 @@ async def test_unverified_connection_does_not_serve_who_verifies(files: Callable
         assert origin.seen.count(b"/closed") == 0, "not one byte of the request may have been sent"
 
 
+@needs_localhost
 async def test_each_name_is_verified_on_a_connection_of_its_own(files: Callable[..., dict[str, str]]) -> None:
     authority = trustme.CA()
     ca = files(authority)["ca"]
@@ -103,6 +106,7 @@ async def test_each_name_is_verified_on_a_connection_of_its_own(files: Callable[
         assert origin.seen.count(b"/wrong") == 0
 
 
+@needs_localhost
 async def test_client_certificates_are_not_borrowed(files: Callable[..., dict[str, str]]) -> None:
     authority = trustme.CA()
     found = files(authority, "alice.test", "bob.test")
@@ -118,6 +122,7 @@ async def test_client_certificates_are_not_borrowed(files: Callable[..., dict[st
                 assert await ask(server, "/nobody") == (200, "2 nobody")
 
 
+@needs_localhost
 async def test_reload_that_verifies_leaves_unverified_connections_behind(
     files: Callable[..., dict[str, str]], free_port: Callable[[], int]
 ) -> None:
@@ -140,6 +145,7 @@ async def test_reload_that_verifies_leaves_unverified_connections_behind(
             assert await ask(server, "/way") == (502, ""), "trusted no more, although a connection was open"
 
 
+@needs_localhost
 async def test_rule_with_its_own_settings_does_not_use_its_upstreams_pool(files: Callable[..., dict[str, str]]) -> None:
     authority, stranger = trustme.CA(), trustme.CA()
     wrong = files(stranger)["ca"]

@@ -1,4 +1,4 @@
-"""Other programs that tests run. A test that needs one skips where it is absent, and says what to install.
+"""Programs and names that tests need. A test skips where one is absent, and says what to install.
 
 `.ci/run` installs every package of `PACKAGES`; there a skip is a failure (`tests/conftest.py`).
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 
 import pytest
 
@@ -43,3 +44,17 @@ def needs(*programs: str) -> pytest.MarkDecorator:
     absent = [program for program in programs if find(program) is None]
     packages = " ".join(dict.fromkeys(PACKAGES[program] for program in programs if program in absent))
     return pytest.mark.skipif(bool(absent), reason=f"needs {', '.join(absent)} (apt-get install {packages})")
+
+
+def _resolves(name: str) -> bool:
+    try:
+        socket.getaddrinfo(name, 80)
+    except OSError:
+        return False
+    return True
+
+
+#: The mark of tests that reach a server by its name. In a fresh chroot there may be no `/etc/hosts`.
+needs_localhost = pytest.mark.skipif(
+    not _resolves("localhost"), reason="needs the name localhost (add `127.0.0.1 localhost` to /etc/hosts)"
+)

@@ -19,6 +19,7 @@ from npserver.net import dialer
 from npserver.net.dialer import explain
 from npserver.tls.certificates import client_context
 from tests.stage.dialing import Ear, call, serving
+from tests.stage.programs import needs_localhost
 from tests.stage.worker import running_context
 
 
@@ -63,6 +64,7 @@ class TestConnecting:
             assert await ear.hears(5) == b"hello"
             ear.transport.close()
 
+    @needs_localhost
     async def test_a_name_is_looked_up(self) -> None:
         async with running_context() as context, serving(echo) as port:
             ear = await call(context, f"tcp://localhost:{port}")
@@ -175,6 +177,7 @@ class TestFailures:
 class TestTls:
     """RFC 8446 towards upstreams: verified unless told otherwise."""
 
+    @needs_localhost
     async def test_a_good_certificate_is_verified(self, certificates: Callable[..., Any]) -> None:
         issued = certificates("localhost", "127.0.0.1")
         names: list[str | None] = []
