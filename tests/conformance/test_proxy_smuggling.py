@@ -157,3 +157,67 @@ class TestForgedIdentity:
             assert (await stage.ask(request(b"Transfer-Encoding: chunked\r\n", body)))[0] == 200
             assert b"6.6.6.6" not in origin.seen
             assert b"X-T: 1" in origin.seen
+
+
+#: Spellings that applications behind CGI, FastCGI, WSGI or PHP take for the same field (RFC 3875 §4.1.18).
+SPELLINGS = ["X_Client_Subject", "X-Client_Subject", "x_client-subject", "X.Client.Subject", "X~Client!Subject"]
+
+
+class TestAlikeNames:
+    """A field that we set, remove, trust or frame with comes through in no other spelling."""
+
+    @pytest.mark.parametrize("spelling", SPELLINGS)
+    @pytest.mark.parametrize(
+        ("changes", "kept"),
+        [
+            ({"X-Client-Subject": "CN=ours"}, b"X-Client-Subject: CN=ours"),
+            ({"X-Client-Subject": None}, b""),
+            ({"+X-Client-Subject": "CN=ours"}, b"X-Client-Subject: CN=ours"),
+            ({"X_Client_Subject": "CN=ours"}, b"X_Client_Subject: CN=ours"),
+            ({"X-Client-Subject": "$client_ip"}, b"X-Client-Subject: 127.0.0.1"),
+        ],
+    )
+    async def test_of_a_field_that_the_config_changes(
+        self, spelling: str, changes: dict[str, str | None], kept: bytes
+    ) -> None:
+        async with Origin(answering(ok())) as origin, Stage(origin.url, headers=changes) as stage:
+            for _ in range(3):  # parsed, then from the caches
+                await stage.ask(get("/", f"{spelling}: CN=admin\r\nX-Other_Field: stays\r\n"))
+            assert b"admin" not in origin.seen
+            assert not kept or origin.seen.count(kept) == 3
+            assert origin.seen.count(b"X-Other_Field: stays") == 3
+
+    async def test_a_field_that_is_added_to_may_come_as_it_is_spelled(self) -> None:
+        async with Origin(answering(ok())) as origin, Stage(origin.url, headers={"+X-Tag": "ours"}) as stage:
+            await stage.ask(get("/", "X-Tag: theirs\r\nX_Tag: forged\r\n"))
+            assert b"X-Tag: theirs\r\n" in origin.seen
+            assert b"X-Tag: ours\r\n" in origin.seen
+            assert b"forged" not in origin.seen
+
+    @pytest.mark.parametrize("sign", "_.!#$%&'*+^`|~")
+    async def test_of_framing_and_identity(self, sign: str) -> None:
+        names = ["Transfer-Encoding", "Content-Length", "Keep-Alive", "X-Real-IP", "X-Forwarded-For", "X-Forwarded-X"]
+        fields = "".join(f"{name.replace('-', sign)}: forged\r\n" for name in names)
+        async with Origin(answering(ok())) as origin, Stage(origin.url) as stage:
+            assert (await stage.ask(get("/", fields)))[0] == 200
+            assert b"forged" not in origin.seen
+
+    async def test_from_a_trusted_proxy(self) -> None:
+        config = {"trusted_proxies": ["127.0.0.0/8"]}
+        async with Origin(answering(ok())) as origin, Stage(origin.url, config=config) as stage:
+            await stage.ask(get("/", "X-Forwarded-Port: 8443\r\nX_Forwarded_Port: 1\r\nX.Real.IP: 6.6.6.6\r\n"))
+            assert b"X-Forwarded-Port: 8443\r\n" in origin.seen
+            assert b"X_Forwarded_Port" not in origin.seen
+            assert b"6.6.6.6" not in origin.seen
+
+    async def test_in_trailers(self) -> None:
+        trailers = "".join(
+            f"{name}: forged\r\n"
+            for name in ["X_Forwarded_For", "X-Forwarded-Anything", "Content_Length", "Transfer.Encoding", *SPELLINGS]
+        )
+        body = b"2\r\nhi\r\n0\r\nX-Client-Subject: forged\r\nX-T: 1\r\n" + trailers.encode() + b"\r\n"
+        headers = {"X-Client-Subject": "CN=ours"}
+        async with Origin(answering(ok())) as origin, Stage(origin.url, headers=headers) as stage:
+            assert (await stage.ask(request(b"Transfer-Encoding: chunked\r\n", body)))[0] == 200
+            assert b"forged" not in origin.seen
+            assert b"X-T: 1" in origin.seen

@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import Enum
 
 from npserver.errors import BadRequest, BadResponse, clip
+from npserver.http.field_names import fold
+from npserver.http.forwarded import is_identity
 from npserver.regex import regex
 
 MAX_LINE_BYTES = 256  # a chunk size and its extensions, which hardly anyone sends
@@ -20,6 +22,12 @@ FORBIDDEN_TRAILERS = frozenset(
     b"authorization cookie set-cookie te trailer transfer-encoding upgrade forwarded x-forwarded-for x-forwarded-host "
     b"x-forwarded-proto x-real-ip cache-control proxy-authorization".split()
 )
+
+
+def is_forbidden_trailer(name: bytes) -> bool:
+    """Return whether a field, its name in lower case, is dropped from trailers, in any spelling applications accept."""
+    folded = fold(name)
+    return folded in FORBIDDEN_TRAILERS or is_identity(folded)
 
 
 class _State(Enum):
@@ -123,6 +131,6 @@ class ChunkedDecoder:
         self._overhead += len(line)
         if match is None or self._overhead > MAX_OVERHEAD_BYTES or len(self.trailers) + len(line) > MAX_TRAILER_BYTES:
             raise self._error(f"bad trailer {clip(line)}")
-        if match[1].lower() not in FORBIDDEN_TRAILERS:
+        if not is_forbidden_trailer(match[1].lower()):
             self.trailers += line + b"\r\n"
         return False

@@ -10,6 +10,7 @@ from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
+from npserver.http.field_names import fold
 from npserver.regex import regex
 
 if TYPE_CHECKING:
@@ -111,9 +112,6 @@ def forwarded_element(client_ip: str, scheme: str, host: str) -> bytes:
 
 @lru_cache(maxsize=1024)
 def is_identity(name: bytes) -> bool:
-    """Return whether the field `name`, in lower case, tells who the client is.
-
-    Names with `_` for `-` count too, because CGI and WSGI applications cannot tell them apart.
-    """
-    plain = name.replace(b"_", b"-")
-    return plain.startswith(b"x-forwarded-") or plain in (b"x-real-ip", b"forwarded")
+    """Return whether the field `name`, in lower case, tells who the client is, or may be taken for one that does."""
+    folded = fold(name)
+    return folded.startswith(b"x-forwarded-") or folded in (b"x-real-ip", b"forwarded")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from npserver.errors import BadRequest, clip
-from npserver.http.chunked import FORBIDDEN_TRAILERS
+from npserver.http.chunked import is_forbidden_trailer
 from npserver.http.fields import SELECTIVE, SINGLETONS, select_significant
 from npserver.http.request import Fields, Framing, HeaderBlock, HeadValues, Request
 from npserver.http.request_parser import IDEMPOTENT, METHODS, HeadLimits, read_method
@@ -141,7 +141,7 @@ def field_list(block: bytes) -> Fields:
 
 def trailer_lines(fields: Fields) -> bytes:
     """Return trailers as field lines, each ending in CRLF, without those not allowed as trailers (RFC 9110 §6.5.1)."""
-    return b"".join([b"%b: %b\r\n" % (name, value) for name, value in fields if name not in FORBIDDEN_TRAILERS])
+    return b"".join([b"%b: %b\r\n" % (name, value) for name, value in fields if not is_forbidden_trailer(name)])
 
 
 def _make_list(block: bytes) -> Fields:

@@ -11,6 +11,7 @@ from operator import attrgetter
 from msgspec import Struct
 
 from npserver.errors import BadResponse, clip
+from npserver.http.connection_auth import offers_connection_auth
 from npserver.http.memo import Memo, MemoOnSecondUse
 from npserver.http.request import BY_LENGTH, CHUNKED, NO_BODY, UNTIL_CLOSE, Framing
 from npserver.regex import regex
@@ -33,14 +34,16 @@ _CONNECTION_OPTIONS = frozenset({b"close", b"keep-alive", b"upgrade"})
 # The roles of fields.
 _PASS = 0  # forwarded
 _REWRITE = 1  # forwarded, but the proxy may have to change the value
-_READ = 2  # interpreted here and dropped
-_DROP = 3  # hop-by-hop, or replaced by the server's own
+_CHALLENGE = 2  # forwarded; it may begin authentication of the connection
+_READ = 3  # interpreted here and dropped
+_DROP = 4  # hop-by-hop, or replaced by the server's own
 
 _ROLES = {
     b"location": _REWRITE,
     b"content-location": _REWRITE,
     b"refresh": _REWRITE,
     b"set-cookie": _REWRITE,
+    b"www-authenticate": _CHALLENGE,
     b"connection": _READ,
     b"content-length": _READ,
     b"transfer-encoding": _READ,
@@ -78,7 +81,7 @@ def _parse_line(line: bytes) -> _Line:
         raise BadResponse(f"header line without a colon: {clip(line)}")
     key = name.lower()
     role = _ROLES.get(key, _PASS)
-    return _Line(role, line + b"\r\n" if role <= _REWRITE else b"", key, value.strip(b" \t"))
+    return _Line(role, line + b"\r\n" if role <= _CHALLENGE else b"", key, value.strip(b" \t"))
 
 
 class ResponseHead(Struct, eq=False):
@@ -92,6 +95,7 @@ class ResponseHead(Struct, eq=False):
     body_bytes: int = -1  # of a response to any method but HEAD; -1: not known in advance
     needs_rewrite: bool = False  # `fields` holds a Location, Content-Location, Refresh or Set-Cookie
     is_plain: bool = False  # has a body, and needs neither rewriting nor, by its status, a retry
+    binds_connection: bool = False  # offers authentication of the connection (`http.connection_auth`)
     upgrade: bytes = b""  # the Upgrade field's value in lower case, if Connection names it
 
 
@@ -124,12 +128,14 @@ def parse_response_head(head: bytes) -> ResponseHead:
     parse_line = _parse_line_cached if len(head) <= MAX_CACHED_HEAD_BYTES else _parse_line
     found = [*map(parse_line, lines)]
     read: dict[bytes, bytes] = {}
-    needs_rewrite = False
+    needs_rewrite = binds_connection = False
     for line in filter(_role_of, found):  # skips the lines of role _PASS, which are most
         if line.role == _READ:
             _read_field(read, line.key, line.value)
         elif line.role == _REWRITE:
             needs_rewrite = True
+        elif line.role == _CHALLENGE and offers_connection_auth(line.value):
+            binds_connection = True
     fields = b"".join(map(_forwarded_of, found))
     framing, length = _find_framing(read, status, minor_version)
     keep_alive, upgrade = minor_version == 1, b""
@@ -141,8 +147,10 @@ def parse_response_head(head: bytes) -> ResponseHead:
         if b"upgrade" in options:
             upgrade = read.get(b"upgrade", b"").lower()
     body_bytes = 0 if framing is NO_BODY else length if length is not None else -1
-    is_plain = not needs_rewrite and status not in _NOT_PLAIN
-    return ResponseHead(status, fields, framing, length, keep_alive, body_bytes, needs_rewrite, is_plain, upgrade)
+    is_plain = not needs_rewrite and not binds_connection and status not in _NOT_PLAIN
+    return ResponseHead(
+        status, fields, framing, length, keep_alive, body_bytes, needs_rewrite, is_plain, binds_connection, upgrade
+    )
 
 
 def _read_field(read: dict[bytes, bytes], key: bytes, value: bytes) -> None:

@@ -38,6 +38,7 @@ class HttpClient(asyncio.Protocol):
     # The connection
     # state, deadline    its state, and when the timeout of that state ends; checked by the sweeper
     # requests           the number of requests so far, the current one included
+    # is_private         whether it belongs to one client, and is never put into the pool
     # The request
     # is_request_done    whether all of it has been written
     # The response
@@ -48,8 +49,8 @@ class HttpClient(asyncio.Protocol):
 
     __slots__ = (
         "_buffer", "_context", "_decoder", "_framing", "_head", "_interim", "_is_head_request", "_is_reading",
-        "_remaining", "_scanned", "_sink", "_sweeper", "_time", "deadline", "is_answered", "is_request_done",
-        "is_write_paused", "requests", "settings", "state", "target", "transport", "write",
+        "_remaining", "_scanned", "_sink", "_sweeper", "_time", "deadline", "is_answered", "is_private",
+        "is_request_done", "is_write_paused", "requests", "settings", "state", "target", "transport", "write",
     )  # fmt: skip
 
     def __init__(self, context: Context, target: TargetRole, settings: ClientSettings) -> None:
@@ -62,6 +63,7 @@ class HttpClient(asyncio.Protocol):
         self.state = IDLE
         self.deadline = NEVER
         self.requests = 0
+        self.is_private = False
         self.is_request_done = True
         self.is_answered = False
         self.is_write_paused = self._is_head_request = False
@@ -234,7 +236,9 @@ class HttpClient(asyncio.Protocol):
             return
         size = end + 4
         head = read_response_head(data[:size])
-        if head.framing is BY_LENGTH and head.status >= 200:
+        if head.binds_connection:
+            self.is_private = True
+        elif head.framing is BY_LENGTH and head.status >= 200:
             self.target.cache_head(data[:size], head)
         self._scanned = 0
         sink = self._sink
@@ -360,7 +364,8 @@ class HttpClient(asyncio.Protocol):
         if self._context.draining or len(idle) >= settings.pool_size:
             self.close()
             return
-        idle.append(self)
+        if not self.is_private:  # else the sink keeps it
+            idle.append(self)
         self.deadline = self._sweeper.now + settings.pool_idle_s + PERIOD_S
 
     def close(self) -> None:
@@ -382,12 +387,9 @@ class HttpClient(asyncio.Protocol):
         self._mark_closed()
         self.transport.abort()
         if sink is not None:
-            sink.response_lost(
-                UpstreamError(
-                    f"{self.target.uri}: {reason}", self.target.uri, phase,
-                    reused=self.requests > 1, timeout=bool(timeout_key), key=timeout_key,
-                )
-            )  # fmt: skip
+            uri, reused, timeout = self.target.uri, self.requests > 1, bool(timeout_key)
+            error = UpstreamError(f"{uri}: {reason}", uri, phase, reused=reused, timeout=timeout, key=timeout_key)
+            sink.response_lost(error)
 
     def _read_received(self, error: Exception) -> None:
         """Process the data that the upstream had sent before writing to it failed: it may be a whole response."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
 
@@ -71,6 +71,13 @@ class ResponseSource(Protocol):
         """The client is gone or too slow: stop, release everything, do not touch the exchange again."""
 
 
+class PrivateUpstream(Protocol):
+    """A connection to an upstream that carries the requests of one client only."""
+
+    def close(self) -> None:
+        """Close it: the client has gone."""
+
+
 class Exchange(Protocol):
     """One request and its response.
 
@@ -106,6 +113,13 @@ class Exchange(Protocol):
     @property
     def connection_id(self) -> int:
         """The same for all exchanges of one connection (conn-hash)."""
+
+    @property
+    def private_upstreams(self) -> dict[object, Any] | None:
+        """The connections kept by `keep_upstream` for the client, by their keys; None if there are none."""
+
+    def keep_upstream(self, key: object, connection: PrivateUpstream) -> None:
+        """Keep a connection for later requests of this client only; it is closed when the client has gone."""
 
     @property
     def request_id(self) -> str:

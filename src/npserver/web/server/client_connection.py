@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from npserver.runtime.front import Live
+    from npserver.web.exchange import PrivateUpstream
     from npserver.web.server.roles import FrontRole
 
 LINGER_S = 2.0  # how long a client may go on sending after its connection was refused (RFC 9112 §9.6)
@@ -28,10 +29,12 @@ class ClientConnection(asyncio.Protocol):
     # front     serves the next request; looked up for each one, as a reload replaces it
     # deadline  when the current wait times out; checked by the deadline sweeper
     # unsent    bytes in the transport's buffer at the last check, to see whether the client has read any since
+    # private_upstreams  connections to upstreams that carry this client's requests only, by the pool of their target
 
     __slots__ = (
         "_count", "_local", "client_ip", "client_port", "context", "deadline", "front", "id", "is_misdirected",
-        "is_write_paused", "listener", "read_all", "requests", "scheme", "transport", "unsent",
+        "is_write_paused", "listener", "private_upstreams",
+        "read_all", "requests", "scheme", "transport", "unsent",
     )  # fmt: skip
 
     def __init__(self, listener: Live) -> None:
@@ -48,6 +51,7 @@ class ClientConnection(asyncio.Protocol):
         self.is_write_paused = False
         self.read_all = False  # the client has ended its side
         self.unsent = 0
+        self.private_upstreams: dict[object, PrivateUpstream] | None = None
         self.is_misdirected: Callable[[str], bool] | None = None  # see `tls.accept`
         self._count: ConnectionCount | None = None
         self._local: tuple[str, int] | None = None
@@ -75,7 +79,11 @@ class ClientConnection(asyncio.Protocol):
         return self._count.limit_reached()
 
     def release(self) -> None:
-        """Stop counting the connection."""
+        """Stop counting the connection, and close what belongs to it."""
+        if self.private_upstreams is not None:
+            for one in self.private_upstreams.values():
+                one.close()
+            self.private_upstreams.clear()
         self.context.connections.discard(self)
         self.context.sweeper.watched.discard(self)
         if self._count is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from msgspec import Struct
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from npserver.errors import BadRequest
-    from npserver.web.exchange import BodySink
+    from npserver.web.exchange import BodySink, PrivateUpstream
     from npserver.web.server.roles import BodyRole, ConnectionRole
 
 log = logging.getLogger("npserver.http")
@@ -87,6 +87,20 @@ class ExchangeBase(Struct, Generic[C], eq=False):
     def connection_id(self) -> int:
         """The same for all exchanges of a connection."""
         return self.connection.id
+
+    @property
+    def private_upstreams(self) -> dict[object, Any] | None:
+        """The connections to upstreams that carry this client's requests only."""
+        return self.connection.private_upstreams
+
+    def keep_upstream(self, key: object, connection: PrivateUpstream) -> None:
+        """Keep a connection for later requests of this client only."""
+        kept = self.connection.private_upstreams
+        if kept is None:
+            kept = self.connection.private_upstreams = {}
+        if (older := kept.get(key)) is not None:
+            older.close()
+        kept[key] = connection
 
     @property
     def request_id(self) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from npserver.observe.request_record import RequestRecord
     from npserver.runtime.context import Context
     from npserver.web.config import Limits, Timeouts
-    from npserver.web.exchange import BodySink, Prepared, Route
+    from npserver.web.exchange import BodySink, Prepared, PrivateUpstream, Route
     from npserver.web.server.http1.state import State
     from npserver.web.server.http2.session import Http2Session
 
@@ -76,6 +76,7 @@ class ConnectionRole(Protocol):
     front: FrontRole
     context: Context
     transport: asyncio.Transport
+    private_upstreams: dict[object, PrivateUpstream] | None
 
     @property
     def local(self) -> tuple[str, int]:

@@ -17,10 +17,11 @@ from npserver.http.response_parser import ResponseHead
 from npserver.net.dialer import dial
 from npserver.net.proxy_protocol import encode_v1, encode_v2
 from npserver.runtime.tasks import spawn
+from npserver.upstream.connection_state import IDLE
 from npserver.upstream.http1 import HttpClient
 from npserver.upstream.retry import RETRIED_STATUSES, classify, is_stale
 from npserver.web.handlers.proxy.proxy import ForwardedHead, Proxy
-from npserver.web.handlers.proxy.request_head import upgrade_of
+from npserver.web.handlers.proxy.request_head import prepare_fields, upgrade_of
 from npserver.web.handlers.proxy.tunnel import open_tunnel
 from npserver.web.handlers.proxy.upgrade import switch_fault
 
@@ -79,9 +80,13 @@ class ProxyCall(Struct, eq=False):
         target.slots[target.active_slot] += 1  # what `acquire` does, written out
         target.tallies[target.requests_tally] += 1
         exchange.upstream = target.uri
+        private = exchange.private_upstreams
+        if private and not fresh and (own := private.pop(target.pool, None)) is not None and own.state is IDLE:
+            self._send(own)
+            return
         idle = target.pool.idle
         if idle and not fresh:
-            if request.is_plain:
+            if request.is_plain and not prepare_fields(request.block).binds_connection:
                 self.client = idle.pop()
                 self.client.send_request(self, proxy.settings.client, self.head)
                 return
@@ -121,6 +126,8 @@ class ProxyCall(Struct, eq=False):
         self.client = client
         upload = self.upload
         is_head = self.exchange.request.method == "HEAD"
+        if prepare_fields(self.exchange.request.block).binds_connection:
+            client.is_private = True
         client.begin(self, self.proxy.settings.client, is_head=is_head, has_body=upload is not None)
         if upload is None:
             client.write(self.head)
@@ -175,9 +182,12 @@ class ProxyCall(Struct, eq=False):
     def response_whole(self, head: ResponseHead, body: bytes) -> None:
         """Called with a complete response that arrived in one read."""
         # hot: proxy-small
-        self.client = None
+        client, self.client = self.client, None
         target, exchange, proxy = self.target, self.exchange, self.proxy
+        assert client is not None
         assert target is not None
+        if client.is_private:
+            self._keep_private(client)
         if head.is_plain and exchange.request.is_plain and proxy.sticky is None:
             self.is_over = True
             self.target = None
@@ -221,7 +231,9 @@ class ProxyCall(Struct, eq=False):
 
     def response_end(self, trailers: bytes) -> None:
         """Called when the response is complete."""
-        self.client = None
+        client, self.client = self.client, None
+        if client is not None and client.is_private:
+            self._keep_private(client)
         self._end()
         self.exchange.finish(trailers)
 
@@ -330,6 +342,11 @@ class ProxyCall(Struct, eq=False):
         """Answer 502, or 504 after a timeout."""
         self._end()
         self.exchange.fail(504 if error.timeout else 502, f"upstream {error}", error.key or "proxy_pass")
+
+    def _keep_private(self, client: HttpClient) -> None:
+        """Keep a connection that the client has authenticated for its next request, if it is still open."""
+        if client.state is IDLE:
+            self.exchange.keep_upstream(client.target.pool, client)
 
     def _end(self) -> None:
         """Stop the upload and release the target."""

@@ -34,7 +34,7 @@ def compile_proxy(compilation: Compilation, path: Path, rule: ProxyRule) -> Prox
     strip = _compile_strip(report, path, rule)
     rewrites = _compile_rewrites(report, path, rule)
     try:
-        changes = compile_changes(rule.headers)
+        changes = compile_changes(rule.headers, for_application=True)
     except ValueError as error:
         report.error((*path, "headers"), str(error))
         return None

@@ -11,6 +11,7 @@ from npserver.runtime.deadlines import NEVER
 from npserver.web.handlers.proxy.call import ProxyCall
 from npserver.web.handlers.proxy.direct import NO_EXCHANGE, DirectCall
 from npserver.web.handlers.proxy.proxy import ForwardedHead
+from npserver.web.handlers.proxy.request_head import prepare_fields
 from npserver.web.handlers.proxy.upload import Upload
 from npserver.web.server.http1.state import HANDLER
 
@@ -41,7 +42,7 @@ class ProxyHandler:
         call = ProxyCall(proxy, exchange)
         request = exchange.request
         if not request.is_plain and request.framing is not NO_BODY:
-            call.upload = Upload(exchange, call, proxy.settings.rule.buffer_size)
+            call.upload = Upload(exchange, call, proxy.settings.rule.buffer_size, proxy.settings.changes)
         exchange.source = call
         target = proxy.only_target or proxy.choose(exchange, ())
         if target is not None:
@@ -55,6 +56,8 @@ class ProxyHandler:
         proxy, front = self.proxy, connection.front
         requests = connection.requests + 1
         if not request.keep_alive or requests >= front.max_requests or connection.is_misdirected is not None:
+            return False
+        if connection.private_upstreams is not None:
             return False
         client_ip = connection.client_ip
         for gate in route.gates:
@@ -77,7 +80,8 @@ class ProxyHandler:
             head = kept.head
         else:
             try:
-                head = proxy.compose_kept(request, connection.scheme, client_ip, target) if idle else b""
+                may_share = idle and not prepare_fields(request.block).binds_connection
+                head = proxy.compose_kept(request, connection.scheme, client_ip, target) if may_share else b""
             except BadRequest:
                 head = b""  # the exchange reports the error
             if not head:

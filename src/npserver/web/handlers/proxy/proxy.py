@@ -97,7 +97,16 @@ class Proxy:
         return f"<Proxy {self.upstream!r}>"
 
     def choose(self, exchange: Exchange, tried: Container[Target]) -> Target | None:
-        """Return the target that the request's cookie names, or the balancer's choice; None if there is none."""
+        """Return the target for a request; None if there is none.
+
+        It is the target where the client has authenticated its connection, else the one that the request's cookie
+        names, else the balancer's choice.
+        """
+        private = exchange.private_upstreams
+        if private is not None:
+            for one in self.upstream.targets:
+                if one.pool in private and one not in tried:
+                    return one
         if self.sticky is not None:
             cookie = find_cookie(exchange.request.fields.get(b"cookie", b""), self._sticky_name)
             if cookie is not None:
@@ -118,7 +127,7 @@ class Proxy:
         Most requests are never repeated: the head is cached from the second time on.
         """
         head = self._write_head(request, scheme, client_ip, target, None)
-        is_second = request.handler_cache is not None
+        is_second = request.handler_cache is not None and not prepare_fields(request.block).binds_connection
         request.handler_cache = ForwardedHead(self, target, client_ip, head) if is_second else self
         return head
 

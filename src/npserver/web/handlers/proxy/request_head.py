@@ -11,6 +11,8 @@ from typing import cast
 
 from msgspec import Struct
 
+from npserver.http.connection_auth import uses_connection_auth
+from npserver.http.field_names import fold
 from npserver.http.fields import NOT_FORWARDED, join_fields
 from npserver.http.forwarded import client_scheme, forwarded_element, is_identity
 from npserver.http.memo import Memo
@@ -32,11 +34,12 @@ _IDENTITY = 2  # forwarded for trusted proxies only
 
 
 def _role(key: bytes) -> int:
-    if key in NOT_FORWARDED:
+    folded = fold(key)
+    if folded in NOT_FORWARDED:
         return _DROP
-    if not is_identity(key):
+    if not is_identity(folded):
         return _PASS
-    return _DROP if key in _REWRITTEN_IDENTITY or b"_" in key else _IDENTITY
+    return _DROP if key in _REWRITTEN_IDENTITY or key != folded else _IDENTITY
 
 
 class ForwardedFields(Struct, frozen=True, eq=False):
@@ -46,17 +49,21 @@ class ForwardedFields(Struct, frozen=True, eq=False):
     named: frozenset[bytes]  # the fields that Connection names, which are not forwarded
     takes_trailers: bool  # whether TE names trailers
     is_loop: bool  # whether Via names us `MAX_LOOPS` times or more
+    binds_connection: bool  # whether it authenticates the connection (`http.connection_auth`)
 
 
 def _prepare(block: HeaderBlock) -> ForwardedFields:
     fields = join_fields(block.significant)
     named = connection_options(fields.get(b"connection", b"")) - _PLAIN_OPTIONS
-    kept = [line for line, key in _with_keys(block.lines) if _role(key) == _PASS and key not in named]
+    lines = _with_keys(block.lines)
+    kept = [line for line, key in lines if _role(key) == _PASS and key not in named]
+    credentials = [line.partition(b":")[2] for line, key in lines if key == b"authorization"]
     return ForwardedFields(
         b"".join([line + b"\r\n" for line in kept]),
         named,
         b"trailers" in fields.get(b"te", b"").lower(),
         fields.get(b"via", b"").count(b" " + PSEUDONYM) >= MAX_LOOPS,
+        any(map(uses_connection_auth, credentials)),
     )
 
 

@@ -15,6 +15,7 @@ from npserver.runtime.deadlines import NEVER
 if TYPE_CHECKING:
     from npserver.upstream.http1 import HttpClient
     from npserver.web.exchange import Exchange
+    from npserver.web.middleware.headers.changes import FieldChanges
 
 CONTINUE_S = 1.0  # time to wait for 100 Continue before the body is sent anyway
 
@@ -35,14 +36,18 @@ class Upload:
     # _unsent      the head of the request, until it is sent with the first data
 
     __slots__ = (
-        "_exchange", "_is_chunked", "_is_done", "_is_receiving", "_limit_bytes", "_owner", "_size", "_trailers",
-        "_unsent", "client", "deadline", "replay",
+        "_changes", "_exchange", "_is_chunked", "_is_done", "_is_receiving", "_limit_bytes", "_owner", "_size",
+        "_trailers", "_unsent", "client", "deadline", "replay",
     )  # fmt: skip
 
-    def __init__(self, exchange: Exchange, owner: UploadOwner, limit_bytes: int) -> None:
+    def __init__(
+        self, exchange: Exchange, owner: UploadOwner, limit_bytes: int, changes: FieldChanges | None = None
+    ) -> None:
+        """Create it. `changes` are those of the request's header, which trailers must not undo."""
         self._exchange = exchange
         self._owner = owner
         self._limit_bytes = limit_bytes
+        self._changes = changes
         self._is_chunked = exchange.request.framing is CHUNKED
         self._is_receiving = False
         self._is_done = False
@@ -121,7 +126,7 @@ class Upload:
     def body_end(self, trailers: bytes) -> None:
         """Called when the body is complete."""
         self._is_done = True
-        self._trailers = trailers
+        self._trailers = trailers if self._changes is None else self._changes.clean(trailers)
         if self.client is not None:
             self._write_end(self.client)
 

@@ -6,15 +6,19 @@ ends in CRLF. Blocks repeat, so the result of changes without variables is kept 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, cast
 
 from npserver.errors import clip
+from npserver.http.field_names import fold
 from npserver.regex import regex
 from npserver.web.variables import Template, compile_template, is_constant
 
 if TYPE_CHECKING:
     from npserver.web.exchange import Exchange
+
+#: Whether the field of a name in lower case is removed.
+IsRemoved = Callable[[bytes], bool]
 
 _TOKEN = regex(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROL = regex(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -29,13 +33,18 @@ _CACHED_BYTES = 2048  # longer blocks are not cached
 class FieldChanges:
     """The changes of one `headers` section. `is_fixed`: their result depends on the field lines alone."""
 
-    __slots__ = ("_added", "_removed", "_results", "is_fixed")
+    __slots__ = ("_added", "_is_removed", "_results", "is_fixed")
 
-    def __init__(self, removed: set[bytes], added: list[tuple[bytes, Template]], *, is_fixed: bool) -> None:
-        self._removed = removed
+    def __init__(self, is_removed: IsRemoved, added: list[tuple[bytes, Template]], *, is_fixed: bool) -> None:
+        self._is_removed = is_removed
         self._added = added
         self._results: dict[bytes, bytes] = {}
         self.is_fixed = is_fixed
+
+    def clean(self, trailers: bytes) -> bytes:
+        """Return trailers without fields that could be taken for those that the changes set, add or remove."""
+        names = {fold(name.lower()) for name, _ in self._added}
+        return remove_fields(trailers, lambda name: self._is_removed(name) or fold(name) in names)
 
     def apply(self, exchange: Exchange, block: bytes) -> bytes:
         """Return the field lines with the changes made for this exchange. Fields that come out empty are left out."""
@@ -58,11 +67,16 @@ class FieldChanges:
         return result
 
     def _changed(self, block: bytes, values: list[tuple[bytes, bytes]]) -> bytes:
-        return remove_fields(block, self._removed) + b"".join([b"%b: %b\r\n" % pair for pair in values])
+        return remove_fields(block, self._is_removed) + b"".join([b"%b: %b\r\n" % pair for pair in values])
 
 
-def compile_changes(changes: Mapping[str, str | list[str] | None]) -> FieldChanges | None:
+def compile_changes(
+    changes: Mapping[str, str | list[str] | None], *, for_application: bool = False
+) -> FieldChanges | None:
     """Compile changes: `Name` sets, `+Name` adds, a value of None removes. Return None if there are none.
+
+    `for_application`: the changes are to requests. A field that is set or removed is then removed in every spelling
+    that an application may take for it (`http.field_names`), and one that is added in every other spelling.
 
     Raises: ValueError naming the field that cannot be changed so.
     """
@@ -81,15 +95,32 @@ def compile_changes(changes: Mapping[str, str | list[str] | None]) -> FieldChang
                 raise ValueError(f"control character in the value of header {name}")
             added.append((name.encode("ascii"), _named(name, text)))
             is_fixed = is_fixed and is_constant(text)
-    return FieldChanges(removed, added, is_fixed=is_fixed) if removed or added else None
+    if not removed and not added:
+        return None
+    is_removed = _in_any_spelling(removed, added) if for_application else removed.__contains__
+    return FieldChanges(is_removed, added, is_fixed=is_fixed)
 
 
-def remove_fields(block: bytes, names: set[bytes]) -> bytes:
-    """Return a block of field lines without the fields of these lower-case names."""
-    if not names or not block:
+def _in_any_spelling(removed: set[bytes], added: list[tuple[bytes, Template]]) -> IsRemoved:
+    """Return whether a field is removed because it is changed, or could be taken for one that is."""
+    folded = {fold(name) for name in removed}
+    additions: dict[bytes, set[bytes]] = {}
+    for name, _ in added:
+        additions.setdefault(fold(name.lower()), set()).add(name.lower())
+
+    def is_removed(name: bytes) -> bool:
+        alike = fold(name)
+        return alike in folded or (alike in additions and name not in additions[alike])
+
+    return is_removed
+
+
+def remove_fields(block: bytes, is_removed: IsRemoved) -> bytes:
+    """Return a block of field lines without those whose lower-case name `is_removed` accepts."""
+    if not block:
         return block
     lines = block.split(b"\r\n")
-    kept = [line for line in lines if line.partition(b":")[0].lower() not in names]
+    kept = [line for line in lines if not line or not is_removed(line.partition(b":")[0].lower())]
     return block if len(kept) == len(lines) else b"\r\n".join(kept)
 
 

@@ -54,5 +54,5 @@ def test_what_would_break_messages_is_refused(changes: dict[str, str | list[str]
 
 
 def test_only_whole_names_are_removed() -> None:
-    assert remove_fields(b"X-A: 1\r\nX-AB: 2\r\n", {b"x-a"}) == b"X-AB: 2\r\n"
-    assert remove_fields(b"", {b"x-a"}) == b""
+    assert remove_fields(b"X-A: 1\r\nX-AB: 2\r\n", {b"x-a"}.__contains__) == b"X-AB: 2\r\n"
+    assert remove_fields(b"", {b"x-a"}.__contains__) == b""
