@@ -105,15 +105,14 @@ class Http1Connection(ClientConnection):
 
     def expire(self, now: float) -> None:
         """Called by the deadline sweeper: answer 408 where a request is incomplete, and close."""
-        write_s = self.front.timeouts.write
+        wait = self.front.timeouts.write
         unsent = self.unsent_bytes
         if unsent and (self.state is WRITING or self.state is CLOSING):
             if unsent < self.unsent:
                 self.unsent = unsent
-                self.deadline = now + write_s
+                self.deadline = now + wait
                 return
-            log.info("closing connection from %s: client read nothing for %g s (timeouts.write)", self.client_ip,
-                     write_s)  # fmt: skip
+            log.info("closing connection from %s: client read nothing for %g s (timeouts.write)", self.client_ip, wait)
             self.transport.abort()
         elif self.state is HEAD:
             self._refuse(BadRequest("request head not complete in time", 408, "timeouts.header"))
@@ -144,7 +143,7 @@ class Http1Connection(ClientConnection):
             request, route = found
             if request.is_plain:
                 if route.prepared is not None:
-                    if self._answer_prepared(request, route):
+                    if self._answer_prepared(request, route, b""):
                         return
                 elif route.direct is not None and route.direct(self, request, route):
                     return
@@ -173,9 +172,10 @@ class Http1Connection(ClientConnection):
     def eof_received(self) -> bool:
         """Called by asyncio when the client has ended its side; its requests are still answered."""
         self.read_all = True
-        if self.exchange is None:
-            return False
-        self.exchange.eof_received()
+        if self.exchange is not None:
+            self.exchange.eof_received()
+        elif not self.buffer or self.state is HEAD:
+            return False  # nothing is left to answer
         return self.state is not CLOSED
 
     def pause_reading(self) -> None:
@@ -226,7 +226,7 @@ class Http1Connection(ClientConnection):
                     self._refuse(first_fault(head, front.head_limits, error))
                     return
             request, route = found
-            if route.prepared is not None and request.is_plain and self._answer_prepared(request, route):
+            if route.prepared is not None and request.is_plain and self._answer_prepared(request, route, rest):
                 if self.state is CLOSING or self.state is CLOSED:
                     return
                 data = rest
@@ -278,14 +278,15 @@ class Http1Connection(ClientConnection):
         else:
             self.close()
 
-    def _answer_prepared(self, request: Request, route: Route) -> bool:
-        """Answer a plain request from memory. Return False if it takes an exchange."""
+    def _answer_prepared(self, request: Request, route: Route, rest: bytes) -> bool:
+        """Answer a plain request from memory; `rest` follows it. Return False if it takes an exchange."""
         # hot: static-small
         if self.is_misdirected is not None:
             return False
         front, context = self.front, self.context
         requests = self.requests + 1
-        is_last = not request.keep_alive or self.read_all or context.draining or requests >= front.max_requests
+        is_end = not request.keep_alive or (self.read_all and not rest)
+        is_last = is_end or context.draining or requests >= front.max_requests
         answer = prepared_answer(front, request, route, self.client_ip, self.scheme, is_last=is_last)
         if answer is None:
             return False
@@ -396,5 +397,4 @@ class Http1Connection(ClientConnection):
     @property
     def unsent_bytes(self) -> int:
         """Bytes that the client has not read yet, as far as known."""
-        exchange = self.exchange
-        return self.transport.get_write_buffer_size() + (exchange.unsent_bytes if exchange is not None else 0)
+        return self.transport.get_write_buffer_size() + (self.exchange.unsent_bytes if self.exchange is not None else 0)
