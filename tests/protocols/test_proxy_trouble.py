@@ -95,7 +95,6 @@ class TestNoAnswer:
             b"garbage\r\n\r\n",
             b"HTTP/2 200 OK\r\n\r\n",
             b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
-            b"HTTP/1.1 999 OK\r\nContent-Length: 0\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
             b"HTTP/1.1 200 OK\r\nContent-Length: +1\r\n\r\nx",
             b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -120,6 +119,32 @@ class TestNoAnswer:
             assert not stage.proxy.upstream.targets[0].pool.idle
             assert stage.loads == [0]
             assert len(origin.connections) == 1
+
+    @pytest.mark.parametrize(
+        "answer", [b"HTTP/1.1 200 OK\nContent-Length: 0\n\n", b"HTTP/1.1 200 OK\r\nX: a\nB: c\r\n"]
+    )
+    async def test_a_bare_line_feed_is_not_waited_for(self, answer: bytes, caplog: pytest.LogCaptureFixture) -> None:
+        """RFC 9112 §2.2; the upstream keeps its connection open."""
+
+        async def script(connection: Connection) -> None:
+            await connection.head()
+            await connection.send(answer)
+            await connection.head()
+
+        async with Origin(script) as origin, Stage(origin.url) as stage:
+            assert (await stage.ask(get()))[0] == 502
+        assert "bare LF in the response's head" in caplog.text
+
+    @pytest.mark.parametrize("status", [600, 999])
+    async def test_a_status_from_600_up_is_passed_on(self, status: int) -> None:
+        """RFC 9110 §15: it counts as a server error."""
+        async with Origin(answering(ok().replace(b"200 OK", b"%d Denied" % status))) as origin:
+            async with Stage(origin.url) as stage:
+                for fields in ("", "If-None-Match: x\r\n"):  # without and with an exchange
+                    assert (await stage.ask(get(fields=fields)))[0] == status
+                row = stage.context.row
+                row.publish()
+                assert row.slots[row.slot("http.responses.5xx")] == 2
 
     async def test_a_target_that_wants_tls_is_told(self, caplog: pytest.LogCaptureFixture) -> None:
         async def script(connection: Connection) -> None:

@@ -23,7 +23,7 @@ MAX_CACHED_HEAD_BYTES = 4096  # longer heads are not cached
 
 _TOKEN = regex(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _LENGTH = regex(rb"[0-9]{1,18}")
-_STATUS_LINE = regex(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?")
+_STATUS_LINE = regex(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?")
 _DATE = regex(rb"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT\r\n")
 _LINE_OCTETS = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])
 
@@ -109,13 +109,21 @@ def read_response_head(head: bytes) -> ResponseHead:
     return _heads[head]
 
 
-def check_partial_response_head(data: bytes) -> None:
-    """Check the beginning of a head. Raises: BadResponse if no acceptable head can begin so."""
+def check_partial_response_head(data: bytes, checked: int = 0) -> None:
+    """Check the beginning of a head, of which the first bytes are `checked`.
+
+    A bare LF does not end a line, though RFC 9112 §2.2 allows that: an application that lets one into the value of a
+    field would let its clients write further fields.
+
+    Raises: BadResponse if no acceptable head can begin so.
+    """
     if len(data) > MAX_HEAD_BYTES:
         raise BadResponse(f"response head of more than {MAX_HEAD_BYTES} bytes")
     if not b"HTTP/1."[: len(data)].startswith(data[:7]):
         hint = " (TLS: is the target https?)" if data.startswith(TLS_ALERT) else ""
         raise BadResponse(f"not an HTTP response: {clip(data[:40])}{hint}")
+    if data.count(b"\n", checked) != data.count(b"\r\n", max(checked - 1, 0)):
+        raise BadResponse("bare LF in the response's head")
 
 
 def parse_response_head(head: bytes) -> ResponseHead:

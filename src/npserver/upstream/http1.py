@@ -281,7 +281,7 @@ class HttpClient(asyncio.Protocol):
                 self._read_body(body)
 
     def _keep_partial_head(self, data: bytes) -> None:
-        check_partial_response_head(data)
+        check_partial_response_head(data, self._scanned)
         self.is_answered = True
         self._buffer = data
         self._scanned = max(len(data) - 3, 0)

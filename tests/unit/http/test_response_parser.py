@@ -6,7 +6,7 @@ import pytest
 
 from npserver.errors import BadResponse
 from npserver.http.request import Framing
-from npserver.http.response_parser import parse_response_head, read_response_head
+from npserver.http.response_parser import check_partial_response_head, parse_response_head, read_response_head
 
 DATE = b"Date: Sun, 22 Nov 2026 16:00:00 GMT\r\n"
 
@@ -91,7 +91,7 @@ class TestCache:
     [
         head(b"", b"HTTP/1.1 20 OK"),
         head(b"", b"HTTP/1.1 2000 OK"),
-        head(b"", b"HTTP/1.1 600 OK"),
+        head(b"", b"HTTP/1.1 000 OK"),
         head(b"", b"HTTP/1.1 099 OK"),
         head(b"", b"HTTP/1.1  200 OK"),
         head(b"", b"HTTP/2.0 200 OK"),
@@ -120,3 +120,31 @@ class TestCache:
 def test_a_malformed_head_is_refused(data: bytes) -> None:
     with pytest.raises(BadResponse):
         parse_response_head(data)
+
+
+@pytest.mark.parametrize("status", [600, 799, 999])
+def test_a_status_from_600_up_is_accepted_rfc9110_15(status: int) -> None:
+    assert parse_response_head(head(b"Content-Length: 0\r\n", b"HTTP/1.1 %d Denied" % status)).status == status
+
+
+class TestPartialHeads:
+    """RFC 9112 §2.2: a bare LF does not end a line, and is told at once."""
+
+    HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 0\r\n"
+
+    @pytest.mark.parametrize("step", [1, 2, 3, 7, 100])
+    def test_a_good_head_may_come_in_any_pieces(self, step: int) -> None:
+        checked = 0
+        for end in range(step, len(self.HEAD), step):
+            check_partial_response_head(self.HEAD[:end], checked)
+            checked = max(end - 3, 0)
+
+    @pytest.mark.parametrize("place", [15, 41, 60])
+    @pytest.mark.parametrize("step", [1, 2, 5, 100])
+    def test_a_bare_line_feed_is_found_in_any_pieces(self, place: int, step: int) -> None:
+        data = self.HEAD[:place] + b"\n" + self.HEAD[place:].replace(b"\r\n", b"\n")
+        checked = 0
+        with pytest.raises(BadResponse, match="bare LF"):
+            for end in [*range(step, len(data), step), len(data)]:
+                check_partial_response_head(data[:end], checked)
+                checked = max(end - 3, 0)

@@ -113,7 +113,8 @@ class HttpFront:
         self._seen: set[int] = set()
         row = context.row
         self._tallies = row.tallies
-        self._class_tallies = [row.tally(f"http.responses.{digit}xx", total="http.requests") for digit in range(6)]
+        classes = [0, 1, 2, 3, 4, 5, 5, 5, 5, 5]  # a status from 600 up counts as a server error (RFC 9110 §15)
+        self._class_tallies = [row.tally(f"http.responses.{digit}xx", total="http.requests") for digit in classes]
         self._sent_tally = row.tally("http.sent_bytes")
         self._received_tally = row.tally("http.received_bytes")
         self.connections_slot = row.slot("gauge.http.connections")
