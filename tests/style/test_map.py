@@ -22,6 +22,7 @@ TESTS = ROOT / "tests"
 COVERED_BY = {
     "cli.demo": "e2e/test_process_service.py",
     "cli.samples": "e2e/test_process_service.py",
+    "cli.standard_streams": "e2e/test_closed_streams.py",
     "cli.serve": "e2e/test_one_liners.py",
     "config.decode": "unit/config/test_load.py",
     "config.extensions": "e2e/test_extending.py",

@@ -6,6 +6,8 @@ import gc
 import sys
 from importlib import import_module
 
+from npserver.cli.standard_streams import open_closed_streams
+
 #: The module of each command; its `main(words)` runs the command and returns the exit status.
 COMMANDS = {
     "check": "npserver.cli.check",
@@ -24,6 +26,7 @@ INTERRUPTED = 130
 def main(words: list[str] | None = None) -> int:
     """Run npserver with `words` as its arguments. Return the exit status: 1 cannot start, 2 invalid usage or config."""
     gc.disable()  # a start makes hardly any garbage
+    open_closed_streams()
     from npserver.errors import ConfigError, StartError
 
     words = sys.argv[1:] if words is None else words

@@ -1,0 +1,66 @@
+"""A start with standard streams closed (`>&-`): it serves as ever, and writes to no descriptor that is something else.
+
+Covers `cli.standard_streams`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.stage.asking import get
+from tests.stage.program import ROOT
+
+DEADLINE_S = 20.0
+
+
+def start(closed: str, *words: str, cwd: Path) -> subprocess.Popen[bytes]:
+    """Start npserver from a shell that closes streams."""
+    command = ["/bin/sh", "-c", f'exec "$0" "$@" {closed}', sys.executable, "-m", "npserver", *words]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    return subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def answers(port: int) -> int:
+    deadline = time.monotonic() + DEADLINE_S
+    while True:
+        try:
+            return get(port, "/index.html")[0]
+        except OSError:
+            assert time.monotonic() < deadline, "it does not serve"
+            time.sleep(0.02)
+
+
+@pytest.mark.parametrize("workers", [2, 0])
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_it_serves(closed: str, workers: int, free_port: Callable[[], int], public: Path, tmp_path: Path) -> None:
+    port = free_port()
+    (tmp_path / "c.json").write_text(
+        f'{{"listen": ["http://127.0.0.1:{port}"], "workers": {workers}, "root": "{public}"}}'
+    )
+    process = start(closed, "-config", "c.json", cwd=tmp_path)
+    try:
+        for _ in range(20):
+            assert answers(port) == 200
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 0
+    assert b"Traceback" not in errors
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_commands_end_with_their_own_status(closed: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.json").write_text('{"lisen": []}')
+    (tmp_path / "good.json").write_text('{"listen": ["http://127.0.0.1:8080"]}')
+    for words, status in ((["check", "bad.json"], 2), (["check", "good.json"], 0), (["-version"], 0)):
+        process = start(closed, *words, cwd=tmp_path)
+        _, errors = process.communicate(timeout=DEADLINE_S)
+        assert (process.returncode, b"Traceback" in errors) == (status, False)
