@@ -120,7 +120,38 @@ async def test_a_datagram_target_that_cannot_be_had_ends_the_connection(
     assert "no target" in caplog.text
 
 
+async def _broken(*_: object, **__: object) -> None:
+    raise RuntimeError("a fault of ours")
+
+
+async def test_an_unexpected_error_while_resolving_ends_the_connection(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("npserver.forward.target_socket.connect", _broken)
+    rule = one_forward("tcp://127.0.0.1:0", "udp://name.test:1", mode="datagram", framing="line")
+    async with serve(rule) as server, connect(server) as (reader, writer):
+        writer.write(b"one\n")
+        with suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), DEADLINE_S) == b""
+    assert "a fault of ours" in caplog.text
+
+
 # ── datagrams to streams ──
+
+
+async def test_an_unexpected_error_while_connecting_ends_the_session(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The next datagram begins another session."""
+    monkeypatch.setattr("npserver.forward.target_connections.dial", _broken)
+    rule = one_forward("udp://127.0.0.1:0", "tcp://127.0.0.1:1", mode="datagram", framing="line")
+    with udp() as client:
+        async with serve(rule) as server:
+            client.to(port_of(server))
+            for number in (1, 2):
+                client.send(b"one")
+                await until(lambda: caplog.text.count("error in forwarding datagrams") >= number)  # noqa: B023
+            assert caplog.text.count("error in forwarding datagrams") == 2
 
 
 @pytest.mark.parametrize(

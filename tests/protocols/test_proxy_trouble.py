@@ -146,6 +146,23 @@ class TestNoAnswer:
                 row.publish()
                 assert row.slots[row.slot("http.responses.5xx")] == 2
 
+    @pytest.mark.parametrize("request_", [get(), get(fields="If-None-Match: x\r\n"), post(b"hello")])
+    async def test_an_unexpected_error_while_connecting_is_a_500(
+        self, request_: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """No task of ours ends without its client being told."""
+
+        async def broken(*_: object, **__: object) -> None:
+            raise RuntimeError("a fault of ours")
+
+        monkeypatch.setattr("npserver.web.handlers.proxy.call.dial", broken)
+        async with Stage("http://127.0.0.1:1") as stage:
+            client = await stage.client()
+            for _ in range(2):  # the connection is kept
+                assert (await client.ask(request_))[0] == 500
+            assert stage.loads == [0]
+        assert "a fault of ours" in caplog.text
+
     async def test_a_target_that_wants_tls_is_told(self, caplog: pytest.LogCaptureFixture) -> None:
         async def script(connection: Connection) -> None:
             await connection.head()

@@ -97,7 +97,7 @@ class StreamTargetConnection(asyncio.Protocol):
 
     def open(self) -> None:
         """Connect to a target."""
-        self._dialing = spawn(self._dial(), "forwarding datagrams to a stream")
+        self._dialing = spawn(self._dial(), "forwarding datagrams to a stream", self._dial_failed)
 
     def close(self) -> None:
         """Close the stream if all datagrams have been written; abort it if the target has not read them by now."""
@@ -182,6 +182,13 @@ class StreamTargetConnection(asyncio.Protocol):
             self._owner.session.forward.context.loop.call_soon(self._answer_turn)
         else:
             transport.resume_reading()
+
+    def _dial_failed(self, error: BaseException) -> None:
+        """Called when connecting has ended with an unexpected exception: end the session."""
+        self._dialing = None
+        if not self._is_closed:
+            self._owner.session.unreachable("internal error")
+            self._owner.end("internal error")
 
     async def _dial(self) -> None:
         session = self._owner.session

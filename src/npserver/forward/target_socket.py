@@ -74,7 +74,7 @@ class TargetSocket:
             if sock is not None:
                 self._start(sock)
             else:
-                self._opening = spawn(self._resolve(target.address), "forwarding datagrams")
+                self._opening = spawn(self._resolve(target.address), "forwarding datagrams", self._resolve_failed)
             return
         session.unreachable(self._reason)
         self._lost("target unreachable")
@@ -143,6 +143,13 @@ class TargetSocket:
             if error.errno in (errno.EMFILE, errno.ENFILE) and self._make_room():
                 return connect_now(self._session.forward.context, address)
             raise
+
+    def _resolve_failed(self, error: BaseException) -> None:
+        """Called when resolving has ended with an unexpected exception: end the session."""
+        self._opening = None
+        if not self._is_closed:
+            self._session.unreachable("internal error")
+            self._lost("internal error")
 
     async def _resolve(self, address: Address) -> None:
         session = self._session

@@ -187,7 +187,9 @@ class Resolution:
 
     async def run(self) -> None:
         """Run until cancelled."""
-        tasks = [spawn(self._keep(host, interval), f"resolving {host}") for host, interval in self._intervals_s.items()]
+        tasks = [
+            spawn(self._keep(host, interval), f"resolving {host}", None) for host, interval in self._intervals_s.items()
+        ]
         try:
             await asyncio.gather(*tasks)
         finally:

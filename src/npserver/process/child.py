@@ -150,7 +150,7 @@ class ChildProcess:
         elif kind == "prepare":
             self._prepare(message)
         elif kind == "commit":
-            spawn(self._commit(), "reload")
+            spawn(self._commit(), "reload", lambda error: self._stop.set())  # the next child begins with the new config
         elif kind == "abandon":
             self._abandon()
         elif kind == "reopen":

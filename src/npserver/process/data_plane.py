@@ -89,7 +89,11 @@ class DataPlane:
                 self.live[key] = LiveListener(listener, runtime.fronts[key], self.context)
                 await self.live[key].start(sockets[key])
         for live in removed:
-            spawn(self._drain_removed(live, (old or runtime).document.config.timeouts.shutdown), f"draining {live!r}")
+            spawn(
+                self._drain_removed(live, (old or runtime).document.config.timeouts.shutdown),
+                f"draining {live!r}",
+                None,
+            )
         if self.services is not None:
             await self.services.replace(runtime.services)
         if old is not None:

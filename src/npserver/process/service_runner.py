@@ -32,7 +32,7 @@ class ServiceRunner:
         for task in old:
             task.cancel()
         await asyncio.gather(*old, return_exceptions=True)
-        self._tasks = [spawn(_keep_running(service), type(service).__name__) for service in services]
+        self._tasks = [spawn(_keep_running(service), type(service).__name__, None) for service in services]
 
 
 async def _keep_running(service: Service) -> None:

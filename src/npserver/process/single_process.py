@@ -115,7 +115,7 @@ class _Runner:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop_by_signal, number)
         # These come before anything is served: without a handler the signal would end the process.
-        loop.add_signal_handler(signal.SIGHUP, lambda: spawn(self._reload(), "reload"))
+        loop.add_signal_handler(signal.SIGHUP, lambda: spawn(self._reload(), "reload", None))
         loop.add_signal_handler(signal.SIGUSR1, self._single.data_plane.context.access_log.reopen)
         async with self._reloading:
             runtime = await self._single.start()
@@ -124,7 +124,7 @@ class _Runner:
         if options.source.file and (opened := control_socket.open_control(options.source.file)) is not None:
             self._control = opened
             loop.add_reader(opened, self._accept_caller, opened)
-        watching = spawn(self._watch(), "watching the config") if options.watch else None
+        watching = spawn(self._watch(), "watching the config", None) if options.watch else None
         options.announce(runtime, self._single.bindings.current)
         systemd.notify("READY=1")
         await self._stop.wait()
@@ -137,8 +137,8 @@ class _Runner:
         return await self._finish()
 
     async def _finish(self) -> int:
-        stopping = spawn(self._single.stop(), "shutting down")
-        second_signal = spawn(self._stop_now.wait(), "second signal")
+        stopping = spawn(self._single.stop(), "shutting down", None)
+        second_signal = spawn(self._stop_now.wait(), "second signal", None)
         await asyncio.wait({stopping, second_signal}, return_when=asyncio.FIRST_COMPLETED)
         second_signal.cancel()
         if stopping.done():
@@ -190,7 +190,7 @@ class _Runner:
     def _accept_caller(self, opened: socket.socket) -> None:
         with contextlib.suppress(BlockingIOError):
             caller, _ = opened.accept()
-            spawn(self._serve_caller(caller), "answering `npserver reload`")
+            spawn(self._serve_caller(caller), "answering `npserver reload`", lambda error: caller.close())
 
     async def _serve_caller(self, caller: socket.socket) -> None:
         caller.setblocking(False)

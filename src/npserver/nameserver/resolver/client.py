@@ -116,7 +116,11 @@ class ResolverClient:
             self.failed(question, number, codes.rcode_name(reply[3] & 0xF))
             self._try_next(question)
         elif is_truncated(reply) and question.by_stream:
-            spawn(self._ask_by_stream(question, number, sent), "asking a resolver over TCP")
+            spawn(
+                self._ask_by_stream(question, number, sent),
+                "asking a resolver over TCP",
+                lambda error: self._broken_off(question, number),
+            )
         else:
             self._finish(question, reply)
 
@@ -124,6 +128,11 @@ class ResolverClient:
         """Handle an attempt without a reply: ask the next resolver."""
         self.failed(question, number, reason)
         self._try_next(question)
+
+    def _broken_off(self, question: _Question, number: int) -> None:
+        """Handle an attempt that ended with an unexpected exception."""
+        if (question.key, question.by_stream) in self._pending:
+            self.lost(question, number, "internal error")
 
     async def _ask_by_stream(self, question: _Question, number: int, sent: bytes) -> None:
         writer = None

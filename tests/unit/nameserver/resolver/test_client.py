@@ -232,6 +232,15 @@ async def test_a_stream_that_fails_is_servfail(stage: Stage, by_stream: Answer) 
     assert (await ask(client, query(), by_stream=True)).rcode() == 2
 
 
+async def test_an_unexpected_error_is_servfail(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    client = await stage.client(truncated)
+    monkeypatch.setattr(asyncio, "open_connection", broken)
+    assert (await ask(client, query(), by_stream=True)).rcode() == 2
+
+
 async def test_questions_under_way_are_bounded(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_PENDING", 3)
     monkeypatch.setattr(module, "MAX_SHARING", 2)

@@ -94,7 +94,7 @@ class ProxyCall(Struct, eq=False):
             if client is not None:
                 self._send(client)
                 return
-        spawn(self._dial(target), f"connecting to {target.uri}")
+        spawn(self._dial(target), f"connecting to {target.uri}", self._dial_failed)
 
     async def _dial(self, target: Target) -> None:
         settings, context = self.proxy.settings, self.exchange.context
@@ -120,6 +120,19 @@ class ProxyCall(Struct, eq=False):
             client.return_to_pool()
         else:
             self._send(client)
+
+    def _dial_failed(self, error: BaseException) -> None:
+        """Called when connecting has ended with an unexpected exception: answer 500, or break off."""
+        if self.is_over:
+            return
+        client, self.client = self.client, None
+        if client is not None:
+            client.abandon()
+        self._end()
+        if self.is_started:
+            self.exchange.abort("internal error")
+        else:
+            self.exchange.fail(500, "internal error while connecting to an upstream")
 
     def _send(self, client: HttpClient) -> None:
         # hot: proxy-small
