@@ -10,6 +10,9 @@ public          a directory with a few files to serve
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import importlib
 import logging
 import os
 import shutil
@@ -25,6 +28,8 @@ import pytest
 
 from npserver.observe.config import AREAS
 from tests.stage import ports
+
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 if TYPE_CHECKING:  # heavy to import: a unit test alone starts without them
     import trustme
@@ -48,6 +53,16 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Spare runs without property tests half a second: Hypothesis's plugin imports Hypothesis for its summary."""
     if "hypothesis" not in sys.modules and session.config.pluginmanager.has_plugin("hypothesispytest"):
         session.config.pluginmanager.unregister(name="hypothesispytest")
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run coroutine tests on the event loop that users get, and on asyncio's, which serves where uvloop is missing."""
+    factories = {"asyncio": asyncio.new_event_loop}
+    with contextlib.suppress(ImportError):
+        factories["uvloop"] = importlib.import_module("uvloop").new_event_loop
+    return factories
 
 
 @pytest.fixture(autouse=True)

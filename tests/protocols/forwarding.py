@@ -75,6 +75,22 @@ async def until(condition: Callable[[], Any]) -> None:
             await asyncio.sleep(0.002)
 
 
+async def receive_from(sock: socket.socket, size: int = 65536) -> tuple[bytes, Any]:
+    """Return the next datagram and its sender; uvloop has no `sock_recvfrom`."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            try:
+                return sock.recvfrom(size)
+            except BlockingIOError:
+                readable = asyncio.Event()
+                loop.add_reader(sock, readable.set)
+                try:
+                    await readable.wait()
+                finally:
+                    loop.remove_reader(sock)
+
+
 class Udp:
     """A UDP socket of the tests."""
 
@@ -96,8 +112,7 @@ class Udp:
         return await asyncio.wait_for(loop.sock_recv(self.sock, 65536), DEADLINE_S)
 
     async def receive_from(self) -> tuple[bytes, Any]:
-        loop = asyncio.get_running_loop()
-        return await asyncio.wait_for(loop.sock_recvfrom(self.sock, 65536), DEADLINE_S)
+        return await receive_from(self.sock)
 
     def close(self) -> None:
         self.sock.close()

@@ -19,6 +19,7 @@ from tests.protocols.forwarding import (
     localhost,
     one_forward,
     port_of,
+    receive_from,
     serve,
     udp,
     udp_server,
@@ -187,6 +188,29 @@ async def test_a_refusal_by_icmp_does_not_end_the_session(caplog: pytest.LogCapt
     assert f"udp://127.0.0.1:{port}: connection refused" in caplog.text
 
 
+@pytest.mark.parametrize("targets", [1, 2])
+async def test_answers_come_again_once_a_refusing_target_is_back(targets: int) -> None:
+    """The client keeps its port, however often the target was away."""
+    port = await dead_port()
+    pool = {"targets": [f"udp://127.0.0.1:{port}", f"udp://127.0.0.1:{await dead_port()}"][:targets]}
+    rule = one_forward("udp://127.0.0.1:0", "upstream://pool", upstreams={"pool": pool})
+    with udp() as client:
+        async with serve(rule) as server:
+            client.to(port_of(server))
+            for _ in range(2):
+                for _ in range(4):
+                    client.send(b"lost")
+                    await asyncio.sleep(0.01)
+                with udp(("127.0.0.1", port)) as target:
+                    answer = asyncio.create_task(client.receive())
+                    question = asyncio.create_task(target.receive_from())
+                    while not question.done():
+                        client.send(b"hello")
+                        await asyncio.sleep(0.05)
+                    target.sock.sendto(b"back", question.result()[1])
+                    assert await answer == b"back"
+
+
 async def test_a_name_that_does_not_resolve_is_told(caplog: pytest.LogCaptureFixture) -> None:
     with udp() as client:
         async with serve(one_forward("udp://127.0.0.1:0", "udp://no-such-host.invalid:1")) as server:
@@ -272,7 +296,7 @@ async def test_unix_datagram_sockets_are_forwarded(socket_dir: Path) -> None:
         for one in (client, mute):
             one.connect(str(socket_dir / "in"))
             one.send(b"hello")
-            data, session = await loop.sock_recvfrom(target, 100)
+            data, session = await receive_from(target)
             assert data == b"hello"
             target.sendto(b"back", session)
         assert await loop.sock_recv(client, 100) == b"back"

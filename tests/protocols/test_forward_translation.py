@@ -17,6 +17,7 @@ from npserver.forward.datagrams import SESSION_TABLES
 from tests.protocols.forwarding import (
     DEADLINE_S,
     connect,
+    dead_port,
     echo,
     localhost,
     one_forward,
@@ -122,6 +123,21 @@ async def test_a_datagram_target_that_cannot_be_had_ends_the_connection(
 
 async def _broken(*_: object, **__: object) -> None:
     raise RuntimeError("a fault of ours")
+
+
+async def test_a_stream_gets_answers_again_once_a_refusing_target_is_back() -> None:
+    port = await dead_port()
+    rule = one_forward("tcp://127.0.0.1:0", f"udp://127.0.0.1:{port}", mode="datagram", framing="line")
+    async with serve(rule) as server, connect(server) as (reader, writer):
+        for _ in range(3):
+            writer.write(b"lost\n")
+            await asyncio.sleep(0.02)
+        with udp(("127.0.0.1", port)) as target:
+            writer.write(b"hello\n")
+            data, session = await target.receive_from()
+            assert data == b"hello"
+            target.sock.sendto(b"back", session)
+            assert await asyncio.wait_for(reader.readline(), DEADLINE_S) == b"back\n"
 
 
 async def test_an_unexpected_error_while_resolving_ends_the_connection(

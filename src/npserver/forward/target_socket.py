@@ -173,11 +173,18 @@ class TargetSocket:
         self._opened()
 
     def _refused(self, error: OSError) -> None:
-        """Handle a refused datagram (ICMP, missing Unix socket): switch to the next target, or keep the last one."""
-        session = self._session
+        """Handle a refused datagram (ICMP, missing Unix socket): switch to the next target, or keep the last one.
+
+        Once all have refused, a target that may be back is tried again: see `upstream.group.PROBE_AFTER_S`.
+        """
+        session, upstream = self._session, self._session.forward.upstream
         log.debug("%s: %r: %s", session.forward.settings.name, session, error)
         session.target_failed(str(error))
-        if len(session.forward.upstream.targets) > len(session.tried) <= session.forward.upstream.retry.retries:
+        has_next = len(upstream.targets) > len(session.tried) <= upstream.retry.retries
+        if not has_next and len(upstream.targets) > 1 and upstream.pick(session.client[0], session.id) is not None:
+            session.tried.clear()
+            has_next = True
+        if has_next:
             self._reason = explain(error)
             self._close_link()
             self.open()

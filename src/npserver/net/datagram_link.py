@@ -115,13 +115,21 @@ class DatagramLink:
 
     def _read(self) -> None:  # hot: udp
         """Called by the event loop: read one datagram, or all if there tend to be several."""
-        count = 0
         try:
-            self._take(self._receive(MAX_DATAGRAM))
-            if self._singles:
-                self._singles -= 1
-                return
-            receive, take = self._receive, self._take
+            data = self._receive(MAX_DATAGRAM)
+        except (BlockingIOError, InterruptedError):
+            self._watch_again()  # `send` has reported the error that woke the event loop
+            return
+        except OSError as error:
+            self._fail(error)
+            return
+        self._take(data)
+        if self._singles:
+            self._singles -= 1
+            return
+        count = 0
+        receive, take = self._receive, self._take
+        try:
             while self._is_reading and count < BATCH:
                 take(receive(MAX_DATAGRAM))
                 count += 1
@@ -129,8 +137,19 @@ class DatagramLink:
             if not count:
                 self._singles = SINGLES
         except OSError as error:
-            if self._sock.fileno() >= 0:
-                self._failed(error)
+            self._fail(error)
+
+    def _fail(self, error: OSError) -> None:
+        """Report an error of the network, such as a refusal (ICMP); the socket stays usable."""
+        if self._sock.fileno() >= 0:
+            self._watch_again()
+            self._failed(error)
+
+    def _watch_again(self) -> None:
+        """Register the socket again. After an error libuv, and with it uvloop, no longer watches it."""
+        if self._is_reading:
+            self._loop.remove_reader(self._sock)
+            self._loop.add_reader(self._sock, self._read)
 
 
 def _connect_ip(hosts: tuple[str, ...], port: int) -> socket.socket:
