@@ -254,7 +254,28 @@ class TestWrongBeginnings:
         """Whether or not the hello is read before OpenSSL sees it."""
         entries = [certificates(f"n{n}.example").config for n in range(count)]
         async with https(entries) as port:
-            assert (await raw(port, data))[:1] in (b"", b"\x15")
+            assert (await raw(port, data))[:1] == b"\x15"  # an alert (RFC 8446 §6)
+
+    @pytest.mark.parametrize("count", [1, 2])
+    @pytest.mark.parametrize("name", [b"a\xa9example", b"\xff" * 20, b"a b"])
+    async def test_any_bytes_may_stand_for_a_server_name(
+        self, certificates: Callable[..., Any], name: bytes, count: int, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """RFC 6066 §3: a name that is not known gets the default certificate. Nothing is logged."""
+        entries = [certificates(f"n{n}.example").config for n in range(count)]
+        outgoing = ssl.MemoryBIO()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        with pytest.raises(ssl.SSLWantReadError):
+            context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="x" * len(name)).do_handshake()
+        hello = outgoing.read().replace(b"x" * len(name), name)
+        async with https(entries) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(hello)
+            async with asyncio.timeout(DEADLINE_S):
+                assert (await reader.readexactly(6))[::5] == b"\x16\x02"  # a handshake record with a ServerHello
+            writer.close()
+        assert not caplog.records
 
     @pytest.mark.parametrize("data", [b"", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"])
     async def test_handshake_that_is_not_finished(self, certificates: Callable[..., Any], data: bytes) -> None:

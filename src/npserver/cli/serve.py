@@ -50,6 +50,7 @@ def _serve(arguments: Arguments) -> int:
     document = source.document(source.read())
     raise_descriptor_limit()
     logs.configure(document.config.logging)
+    logs.log_stray_exceptions()
     workers = document.config.workers
     workers = usable_cpus() if workers is None else workers
     options = RunOptions(

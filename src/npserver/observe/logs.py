@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 import time
 from typing import TextIO
 
@@ -44,6 +45,22 @@ def configure(config: Logging, stream: TextIO | None = None) -> None:
         logging.getLogger(f"npserver.{area}").setLevel(logging.NOTSET if level is None else LEVELS[level])
     logging.addLevelName(TRACE, "TRACE")
     logging.raiseExceptions = False  # a closed stderr must not raise
+
+
+def log_stray_exceptions() -> None:
+    """Log the exceptions that Python would print to stderr itself: of destructors and C callbacks, and of threads."""
+    log = logging.getLogger("npserver.server")
+
+    def unraisable(args: sys.UnraisableHookArgs) -> None:
+        where = args.err_msg or "exception ignored in"
+        log.error("%s %s", where, type(args.object).__name__, exc_info=args.exc_value)
+
+    def in_thread(args: threading.ExceptHookArgs) -> None:
+        name = args.thread.name if args.thread is not None else "a thread"
+        log.error("exception in %s", name, exc_info=args.exc_value)
+
+    sys.unraisablehook = unraisable
+    threading.excepthook = in_thread
 
 
 def is_coloured(stream: TextIO) -> bool:

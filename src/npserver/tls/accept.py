@@ -93,23 +93,24 @@ class TlsServer(TlsStream):
             if data[0] != _HANDSHAKE:
                 self._refuse(data)
                 return
-            if self._settings.is_single:
-                self._begin_with(self._settings.default, data)
-                return
             self._hello = HelloReader()
         try:
             hello = self._hello.feed(data)
         except HelloError as error:
             log.debug("%s: %s", self._peer(), error)
-            self.abort()
+            self._begin_with(self._settings.default, "")  # OpenSSL sends the alert
             return
         if hello is not None:
-            self._begin_with(self._settings.choose(hello.server_name), bytes(self._hello.data))
+            self._begin_with(self._settings.choose(hello.server_name), hello.server_name)
 
-    def _begin_with(self, certificate: LoadedCertificate, data: bytes) -> None:
+    def _begin_with(self, certificate: LoadedCertificate, server_name: str) -> None:
+        """Start the handshake with all data received so far."""
+        assert self._hello is not None
+        data, self._hello = bytes(self._hello.data), None
         self._certificate = certificate
-        self._hello = None
-        self._begin(certificate.context.wrap_bio(self._incoming, self._outgoing, server_side=True))
+        tls = certificate.context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        tls.sni = server_name  # type: ignore[attr-defined]  # for the variable `$sni`
+        self._begin(tls)
         self._shake(data)
 
     def _secured(self) -> asyncio.Protocol:

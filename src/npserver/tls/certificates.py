@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import ssl
 from collections.abc import Iterable
-from typing import Any
 
 from npserver.tls.config import CertificateSettings
 from npserver.tls.files import FileState, TlsFiles
@@ -68,14 +67,13 @@ class LoadedCertificate:
 class ServerTls:
     """The certificates of a listener, chosen by the server name in the ClientHello; the first is the default."""
 
-    __slots__ = ("_by_name", "_wildcards", "certificates", "default", "is_single", "verifies_differently")
+    __slots__ = ("_by_name", "_wildcards", "certificates", "default", "verifies_differently")
 
     def __init__(self, certificates: Iterable[tuple[LoadedCertificate, Iterable[str]]]) -> None:
         """Create it from certificates and the server names of each."""
         named = list(certificates)
         self.certificates = tuple(one for one, _ in named)
         self.default = self.certificates[0]
-        self.is_single = len(self.certificates) == 1
         self._by_name: dict[str, LoadedCertificate] = {}
         self._wildcards: dict[str, LoadedCertificate] = {}
         for one, names in named:
@@ -160,7 +158,6 @@ def _load(
     context.set_ciphers(CIPHERS)
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["h2", "http/1.1"] if settings.http2 else ["http/1.1"])
-    context.sni_callback = _note_name
     _load_chain(context, settings.cert, settings.key, files)
     if settings.client_ca is not None:
         with files.readable(settings.client_ca) as client_ca:
@@ -172,11 +169,6 @@ def _load(
 def _load_chain(context: ssl.SSLContext, cert: str, key: str, files: TlsFiles) -> None:
     with files.readable(cert) as chain, files.readable(key) as secret:
         context.load_cert_chain(chain, secret, _no_password)
-
-
-def _note_name(connection: Any, name: str | None, context: ssl.SSLContext) -> None:
-    """Called by OpenSSL with the server name of the ClientHello: keep it for the variable `$sni`."""
-    connection.sni = name
 
 
 def _no_password() -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-MAX_HELLO_BYTES = 32 << 10  # browsers with post-quantum key shares send about 2 KiB
+MAX_HELLO_BYTES = 64 << 10  # browsers with post-quantum key shares send about 2 KiB
+MAX_WIRE_BYTES = 80 << 10  # of the records that carry it
 MAX_RECORD_BYTES = 1 << 14  # RFC 8446 §5.1
 
 _HANDSHAKE = 22  # content type of a record
@@ -91,8 +92,8 @@ class HelloReader:
         if not 0 < length <= MAX_RECORD_BYTES:
             raise HelloError(f"TLS record of {length} bytes, expected 1 to {MAX_RECORD_BYTES}")
         end = start + 5 + length
-        if end > MAX_HELLO_BYTES:
-            raise HelloError(f"ClientHello of more than {MAX_HELLO_BYTES} bytes")
+        if end > MAX_WIRE_BYTES:
+            raise HelloError(f"ClientHello in more than {MAX_WIRE_BYTES} bytes")
         if len(data) < end:
             return False
         self._message += data[start + 5 : end]
@@ -149,14 +150,17 @@ def _parse(body: bytes) -> ClientHello:
 
 
 def _server_name(content: bytes) -> str:
-    """Return the host name; "" if there is none. The list has at most one name of each type (RFC 6066 §3)."""
+    """Return the host name; "" if there is none, or none that a host can have.
+
+    The list has at most one name of each type (RFC 6066 §3).
+    """
     names = _Cursor(_Cursor(content).vector(2))
     while names:
         kind, name = names.number(1), names.vector(2)
         if kind != _HOST_NAME:
             continue
-        if not name or len(name) > 255 or not name.isascii() or any(byte <= 32 or byte == 127 for byte in name):
-            raise HelloError("the server name is not a valid host name")
+        if len(name) > 255 or not name.isascii() or any(byte <= 32 or byte == 127 for byte in name):
+            return ""
         return name.decode("ascii").lower().removesuffix(".")
     return ""
 

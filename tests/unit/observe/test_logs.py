@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import logging
+import sys
+import threading
 
 import pytest
 
@@ -71,3 +73,27 @@ def test_colour_only_on_a_terminal(stream: io.StringIO, monkeypatch: pytest.Monk
     assert "\x1b[31merror\x1b[0m" in terminal.getvalue()
     monkeypatch.setenv("NO_COLOR", "1")
     assert not logs.is_coloured(terminal)
+
+
+def test_stray_exceptions_are_log_entries(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a destructor and of a thread: each is one JSON object."""
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+
+    class Faulty:
+        def __del__(self) -> None:
+            raise ValueError("in a destructor")
+
+    def work() -> None:
+        raise ValueError("in a thread")
+
+    logs.configure(Logging(format="json"), stream)
+    logs.log_stray_exceptions()
+    Faulty()
+    thread = threading.Thread(target=work, name="worker-7")
+    thread.start()
+    thread.join()
+    destructor, failed = map(json.loads, stream.getvalue().splitlines())
+    assert (destructor["level"], failed["message"]) == ("error", "exception in worker-7")
+    assert "in a destructor" in destructor["error"]
+    assert "in a thread" in failed["error"]
