@@ -281,3 +281,19 @@ class TestErrorPages:
             assert b"script" not in reply.body
             if content_type == "application/json":
                 assert json.loads(reply.body) == {"status": 404, "error": "Not Found"}
+
+
+@pytest.mark.parametrize("path", ["/own", "/other"])
+async def test_a_body_too_large_is_logged_with_the_key_that_decided(
+    path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """RFC 9110 §15.5.14: 413 by the rule's own limit, or by the one of all rules."""
+    rules = [
+        {"handler": "respond", "path": "/own", "max_body_size": 10},
+        {"handler": "respond", "path": "/other"},
+    ]
+    caplog.set_level("INFO", "npserver.http")
+    async with site(*rules, limits={"max_body_size": 20}) as running:
+        assert (await running.ask(path, "POST", bytes(30))).status == 413
+    key = "dispatch[0].max_body_size" if path == "/own" else "limits.max_body_size"
+    assert f"({key})" in caplog.text

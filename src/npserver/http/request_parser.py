@@ -23,7 +23,7 @@ _LENGTH = re.compile(rb"[0-9]{1,18}")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 #: Common methods by their bytes; `read_method` checks the others.
 METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")}
-_VERSIONS = {b"HTTP/1.1": 1, b"HTTP/1.0": 0}
+_VERSIONS = {b"HTTP/1.%d" % minor: min(minor, 1) for minor in range(10)}  # a later minor is as 1.1 (RFC 9110 §2.5)
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})  # RFC 9110 §9.2.2
 _MAX_CACHED_BYTES = 2048  # of a head; nothing of longer ones is cached
@@ -32,7 +32,7 @@ _MAX_CACHED_BYTES = 2048  # of a head; nothing of longer ones is cached
 class HeadLimits(Struct, frozen=True):
     """Limits on a request head: length of the target in bytes, number of field lines, bytes of the whole head."""
 
-    url_bytes: int = 4096
+    url_bytes: int = 8192
     fields: int = 128
     head_bytes: int = 64 << 10
 
@@ -230,8 +230,8 @@ def _find_framing(fields: dict[bytes, bytes], minor_version: int) -> tuple[Frami
             raise BadRequest("Transfer-Encoding in HTTP/1.0")
         if coding.lower() != b"chunked":
             codings = [one.strip(b" \t") for one in coding.lower().split(b",")]
-            if codings.count(b"chunked") > 1 or not all(map(_TOKEN.fullmatch, codings)):
-                raise BadRequest(f"bad Transfer-Encoding {clip(coding)}")
+            if codings.count(b"chunked") > 1 or codings[-1] != b"chunked" or not all(map(_TOKEN.fullmatch, codings)):
+                raise BadRequest(f"bad Transfer-Encoding {clip(coding)}")  # without chunked at its end it has none
             raise BadRequest(f"unknown transfer coding {clip(coding)}", 501)
         return CHUNKED, 0
     if length is None:

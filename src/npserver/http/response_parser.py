@@ -23,7 +23,7 @@ MAX_CACHED_HEAD_BYTES = 4096  # longer heads are not cached
 
 _TOKEN = regex(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _LENGTH = regex(rb"[0-9]{1,18}")
-_STATUS_LINE = regex(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?")
+_STATUS_LINE = regex(rb"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?")
 _DATE = regex(rb"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT\r\n")
 _LINE_OCTETS = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])
 
@@ -193,11 +193,11 @@ def _find_framing(read: dict[bytes, bytes], status: int, minor_version: int) -> 
 
 
 def _read_status_line(line: bytes) -> tuple[int, int]:
-    """Return minor version and status (RFC 9112 §4). Raises: BadResponse."""
+    """Return minor version, 0 or 1, and status (RFC 9112 §4). Raises: BadResponse."""
     match = _STATUS_LINE.fullmatch(line)
     if match is None:
         raise BadResponse(f"bad status line {clip(line)}")
-    return int(match[1]), int(match[2])
+    return min(int(match[1]), 1), int(match[2])  # a later minor version is as 1.1 (RFC 9110 §2.5)
 
 
 _parse_line_cached = Memo(_parse_line, 4096).__getitem__  # lines come again even if whole heads do not

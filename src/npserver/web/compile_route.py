@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from npserver.web.checks import rule_key
 from npserver.web.exchange import make_route
 from npserver.web.handlers.kinds import load
 from npserver.web.middleware.order import compile_middleware
@@ -35,6 +36,7 @@ def compile_route(
         handler,
         compilation.config.limits.max_body_size if limit is None else limit,
         middleware,
+        max_body_key="limits.max_body_size" if limit is None else f"{rule_key(path)}.max_body_size",
         prefix=pattern.path if pattern.is_prefix else "",
         aborts_on_close=getattr(rule, "abort_on_close", False),
     )

@@ -91,7 +91,7 @@ class Limits(Section, frozen=True, kw_only=True):
 
     max_body_size: Annotated[Size, D("largest request body; larger ones are answered with 413")] = Size(64 << 20)
     max_url_size: Annotated[Size, D("longest request target (path and query); longer ones are answered with 414")] = (
-        Size(4096)
+        Size(8192)
     )
     max_headers: Annotated[int, D("maximum number of header fields; more are answered with 431", ge=1)] = 128
     max_header_size: Annotated[Size, D("largest request head; larger ones are answered with 431")] = Size(64 << 10)

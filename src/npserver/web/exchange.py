@@ -278,6 +278,7 @@ class Route(Struct, frozen=True):
     name: str  # for logs: "dispatch[3] proxy /api/**"
     handler: Handler
     max_body_size: int
+    max_body_key: str = "limits.max_body_size"  # the config key of that limit, for the log
     prefix: str = ""  # the pattern without its star: "/api" for "/api/**", "" for "/**"
     aborts_on_close: bool = False  # a client that ends its side of an HTTP/1.1 connection is taken to be gone
     #: The sides of the route's middleware, each in the order in which they are called.
@@ -299,6 +300,7 @@ def make_route(
     max_body_size: int,
     middleware: tuple[Middleware, ...] = (),
     *,
+    max_body_key: str = "limits.max_body_size",
     prefix: str = "",
     aborts_on_close: bool = False,
 ) -> Route:
@@ -311,6 +313,7 @@ def make_route(
         name=name,
         handler=handler,
         max_body_size=max_body_size,
+        max_body_key=max_body_key,
         prefix=prefix,
         aborts_on_close=aborts_on_close,
         gates=gates,

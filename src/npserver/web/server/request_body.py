@@ -44,13 +44,15 @@ class RequestBody(Generic[E]):
     def check_length(self) -> None:
         """Refuse a body whose Content-Length is over the limit, before any of it is read. Raises: BadRequest (413)."""
         if self._exchange.request.length > self._limit:
-            raise BadRequest(f"request body of {self._exchange.request.length} bytes", 413, "limits.max_body_size")
+            raise BadRequest(
+                f"request body of {self._exchange.request.length} bytes", 413, self._exchange.route.max_body_key
+            )
 
     def _count(self, size: int) -> None:
         """Count bytes received. Raises: BadRequest (413)."""
         self.received += size
         if self.received > self._limit:
-            raise BadRequest("request body too large", 413, "limits.max_body_size")
+            raise BadRequest("request body too large", 413, self._exchange.route.max_body_key)
 
     def _deliver(self) -> None:
         """Give the sink the pieces held, and the end."""
