@@ -6,6 +6,7 @@ whether the answer is the connection's last (RFC 9112 §9.3).
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from npserver.http.memo import Memo
@@ -13,9 +14,12 @@ from npserver.observe.request_record import RequestRecord
 from npserver.web import error_pages
 
 if TYPE_CHECKING:
+    from npserver.errors import BadRequest
     from npserver.http.request import Request
     from npserver.web.exchange import Route
     from npserver.web.server.roles import FrontRole
+
+log = logging.getLogger("npserver.http")
 
 JOINED_BYTES = 4096  # a longer body goes out as a buffer of its own: copying it would cost more
 MAX_COMPOSED = 256  # answers kept as they are sent, for the second that their Date is right
@@ -83,7 +87,20 @@ def prepared_answer(
     return answer
 
 
-def final_answer(front: FrontRole, status: int, fields: bytes = b"") -> bytes:
-    """Compose the answer to bytes that are no request, or to a connection that is one too many; then it is closed."""
-    page_fields, body = error_pages.render(status, b"", "")
-    return b"".join((front.starts[status], fields, page_fields, LENGTH_LINES[len(body)], CLOSE_LINE, body))
+def refusal(
+    front: FrontRole, client_ip: str, scheme: str, data: bytes, error: BadRequest, fields: bytes = b""
+) -> bytes:
+    """Compose, count and log the answer to bytes that are no request, or to a connection that is one too many.
+
+    The connection is closed after it. `data`: what has been received of the request; `fields`: added to the answer's.
+    """
+    level = logging.INFO if error.key else logging.DEBUG
+    log.log(level, "%d to %s: %s%s", error.status, client_ip, error, f" ({error.key})" if error.key else "")
+    page_fields, body = error_pages.render(error.status, b"", "")
+    if front.context.access_log.enabled:
+        from npserver.http.refused_request import refused_request
+
+        front.finished(RequestRecord(client_ip, refused_request(data), scheme, error.status, 0, len(body)))
+    else:
+        front.count(error.status, len(body))
+    return b"".join((front.starts[error.status], fields, page_fields, LENGTH_LINES[len(body)], CLOSE_LINE, body))

@@ -17,7 +17,7 @@ from npserver.http.request import NO_BODY, Request
 from npserver.http.request_parser import check_partial_head, first_fault
 from npserver.runtime.deadlines import NEVER
 from npserver.web.server.client_connection import LINGER_S, ClientConnection
-from npserver.web.server.http1.answer import final_answer, prepared_answer
+from npserver.web.server.http1.answer import prepared_answer, refusal
 from npserver.web.server.http1.exchange import Http1Exchange
 from npserver.web.server.http1.state import BODY, CLOSED, CLOSING, HANDLER, HEAD, IDLE, SWITCHED, WRITING
 
@@ -60,9 +60,7 @@ class Http1Connection(ClientConnection):
         limit = self.admit(transport)
         self.deadline = self.context.sweeper.now + self.front.idle_s
         if limit:
-            log.info("503 for a connection from %s: %s exceeded", self.client_ip, limit)
-            self.transport.write(final_answer(self.front, 503, b"Retry-After: 5\r\n"))
-            self.linger()
+            self._refuse(BadRequest("too many connections", 503, limit), b"", b"Retry-After: 5\r\n")
 
     def connection_lost(self, error: Exception | None) -> None:
         """Called by asyncio when the connection is closed."""
@@ -115,7 +113,7 @@ class Http1Connection(ClientConnection):
             log.info("closing connection from %s: client read nothing for %g s (timeouts.write)", self.client_ip, wait)
             self.transport.abort()
         elif self.state is HEAD:
-            self._refuse(BadRequest("request head not complete in time", 408, "timeouts.header"))
+            self._refuse(BadRequest("request head not complete in time", 408, "timeouts.header"), self.buffer)
         elif self.state is BODY and self.exchange is not None:
             self.exchange.refuse_body(BadRequest("request body stalled", 408, "timeouts.body"))
         elif self.state is CLOSING:
@@ -223,7 +221,7 @@ class Http1Connection(ClientConnection):
                 try:
                     found = front.find(head)
                 except BadRequest as error:
-                    self._refuse(first_fault(head, front.head_limits, error))
+                    self._refuse(first_fault(head, front.head_limits, error), head)
                     return
             request, route = found
             if route.prepared is not None and request.is_plain and self._answer_prepared(request, route, rest):
@@ -261,7 +259,7 @@ class Http1Connection(ClientConnection):
         try:
             check_partial_head(data, self.scanned, self.front.head_limits)
         except BadRequest as error:
-            self._refuse(error)
+            self._refuse(error, data)
             return
         if self.state is not HEAD:
             self.state = HEAD
@@ -323,12 +321,9 @@ class Http1Connection(ClientConnection):
             self.exchange = exchange
         return exchange
 
-    def _refuse(self, error: BadRequest) -> None:
+    def _refuse(self, error: BadRequest, data: bytes, fields: bytes = b"") -> None:
         """Answer bytes that are not a valid request, and close."""
-        self.front.count(error.status, 0)
-        level = logging.INFO if error.key else logging.DEBUG
-        log.log(level, "%d to %s: %s%s", error.status, self.client_ip, error, f" ({error.key})" if error.key else "")
-        self.transport.write(final_answer(self.front, error.status))
+        self.transport.write(refusal(self.front, self.client_ip, self.scheme, data, error, fields))
         self.linger()
 
     # ── writing ──

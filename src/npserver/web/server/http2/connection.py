@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, cast
 from npserver.errors import BadRequest
 from npserver.http.forwarded import client_address
 from npserver.http.http2_fields import field_list, trailer_lines
+from npserver.http.refused_request import refused_http2_request
 from npserver.http.request import Fields
+from npserver.observe.request_record import RequestRecord
 from npserver.runtime.deadlines import NEVER
 from npserver.web import error_pages
 from npserver.web.server.client_connection import LINGER_S, ClientConnection
@@ -182,7 +184,7 @@ class Http2Connection(ClientConnection):
         try:
             request, route = front.find_http2(fields, has_body)
         except BadRequest as error:
-            self._refuse(stream_id, error, has_body=has_body)
+            self._refuse(stream_id, fields, error, has_body=has_body)
             return
         context = self.context
         exchange = self.streams[stream_id] = Http2Exchange(
@@ -238,13 +240,17 @@ class Http2Connection(ClientConnection):
         if self.is_leaving:
             self.session.go_away()
 
-    def _refuse(self, stream_id: int, error: BadRequest, *, has_body: bool) -> None:
+    def _refuse(self, stream_id: int, received: Fields, error: BadRequest, *, has_body: bool) -> None:
         """Answer a request that is refused, without an exchange."""
         front = self.front
-        front.count(error.status, 0)
         level = logging.INFO if error.key else logging.DEBUG
         log.log(level, "%d to %s: %s%s", error.status, self.client_ip, error, f" ({error.key})" if error.key else "")
         fields, body = error_pages.render(error.status, b"", "")
+        if self.context.access_log.enabled:
+            request = refused_http2_request(received)
+            front.finished(RequestRecord(self.client_ip, request, self.scheme, error.status, 0, len(body)))
+        else:
+            front.count(error.status, len(body))
         head = ((b":status", b"%d" % error.status), *field_list(front.common_fields + fields))
         self.session.respond(stream_id, (*head, (b"content-length", b"%d" % len(body))), body)
         if has_body:

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from npserver.errors import BadRequest
 from npserver.http.request import Request
 from npserver.http.request_parser import HeadLimits, parse_head
 from npserver.observe.request_record import RequestRecord
 from npserver.web.exchange import Middleware, Refusal, Route, make_route
-from npserver.web.server.http1.answer import JOINED_BYTES, final_answer, prepared_answer, whole_answer
+from npserver.web.server.http1.answer import JOINED_BYTES, prepared_answer, refusal, whole_answer
 
 HTTP_11 = parse_head(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n", HeadLimits())
 HTTP_10 = parse_head(b"GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", HeadLimits())
@@ -139,8 +140,20 @@ def test_a_refused_request_takes_an_exchange_and_is_not_counted() -> None:
 
 def test_bytes_that_are_no_request_get_a_plain_page_and_the_end() -> None:
     front: Any = Front()
-    head, _, body = final_answer(front, 400, b"Retry-After: 5\r\n").partition(b"\r\n\r\n")
+    error = BadRequest("no request")
+    answer = refusal(front, "192.0.2.1", "http", b"nonsense\r\n\r\n", error, b"Retry-After: 5\r\n")
+    head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 Bad Request\r\nRetry-After: 5\r\n")
     assert b"Connection: close" in head
     assert b"Content-Length: %d" % len(body) in head
     assert body == b"400 Bad Request\n"
+    assert front.counted == [(400, len(body))]
+
+
+def test_bytes_that_are_no_request_have_a_record() -> None:
+    front: Any = Front(is_logged=True)
+    refusal(front, "192.0.2.1", "https", b"GET /a HTTP/1.1\r\nHost : a\r\n\r\n", BadRequest("bad field"))
+    (record,) = front.records
+    assert (record.client_ip, record.scheme, record.status, record.sent) == ("192.0.2.1", "https", 400, 16)
+    assert (record.request.method, record.request.target, record.request.protocol) == ("GET", "/a", "HTTP/1.1")
+    assert front.counted == []
