@@ -58,8 +58,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Run coroutine tests on the event loop that users get, and on asyncio's, which serves where uvloop is missing."""
+    """Run coroutine tests on asyncio's event loop, and those of relays and datagrams on the one that users get too.
+
+    Other tests of sockets choose their loops themselves, or run the whole program.
+    """
     factories = {"asyncio": asyncio.new_event_loop}
+    if not item.path.name.startswith(("test_forward_", "test_resolver", "test_dialer", "test_health")):
+        return factories
     with contextlib.suppress(ImportError):
         factories["uvloop"] = importlib.import_module("uvloop").new_event_loop
     return factories
