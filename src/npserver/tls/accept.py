@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from npserver.errors import clip
 from npserver.runtime.deadlines import NEVER
-from npserver.tls.client_hello import HelloError, HelloReader
+from npserver.tls.client_hello import HelloError, HelloReader, quick_server_name
 from npserver.tls.stream import TlsStream
 
 if TYPE_CHECKING:
@@ -93,20 +93,22 @@ class TlsServer(TlsStream):
             if data[0] != _HANDSHAKE:
                 self._refuse(data)
                 return
+            if (server_name := quick_server_name(data)) is not None:
+                self._begin_with(self._settings.choose(server_name), server_name, data)
+                return
             self._hello = HelloReader()
         try:
             hello = self._hello.feed(data)
         except HelloError as error:
             log.debug("%s: %s", self._peer(), error)
-            self._begin_with(self._settings.default, "")  # OpenSSL sends the alert
+            self._begin_with(self._settings.default, "", bytes(self._hello.data))  # OpenSSL sends the alert
             return
         if hello is not None:
-            self._begin_with(self._settings.choose(hello.server_name), hello.server_name)
+            self._begin_with(self._settings.choose(hello.server_name), hello.server_name, bytes(self._hello.data))
 
-    def _begin_with(self, certificate: LoadedCertificate, server_name: str) -> None:
+    def _begin_with(self, certificate: LoadedCertificate, server_name: str, data: bytes) -> None:
         """Start the handshake with all data received so far."""
-        assert self._hello is not None
-        data, self._hello = bytes(self._hello.data), None
+        self._hello = None
         self._certificate = certificate
         tls = certificate.context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         tls.sni = server_name  # type: ignore[attr-defined]  # for the variable `$sni`

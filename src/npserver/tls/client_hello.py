@@ -7,12 +7,14 @@ a message of their own.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 
 MAX_HELLO_BYTES = 64 << 10  # browsers with post-quantum key shares send about 2 KiB
 MAX_WIRE_BYTES = 80 << 10  # of the records that carry it
 MAX_RECORD_BYTES = 1 << 14  # RFC 8446 §5.1
 
+_EXTENSION = struct.Struct(">HH")  # type and length
 _HANDSHAKE = 22  # content type of a record
 _CLIENT_HELLO = 1  # type of a handshake message
 _SERVER_NAME = 0  # extension
@@ -41,6 +43,34 @@ def is_postgres_request(data: bytes, request: bytes = POSTGRES_SSL_REQUEST) -> b
     if len(data) >= len(request):
         return data.startswith(request)
     return None if request.startswith(data) else False
+
+
+def quick_server_name(data: bytes) -> str | None:
+    """Return the server name of a ClientHello that is complete in one record; None if it takes a `HelloReader`.
+
+    Most are. What follows the name is not looked at.
+    """
+    # hot: tls-connect
+    try:
+        end = 5 + int.from_bytes(data[3:5], "big")
+        if len(data) != end or data[5] != _CLIENT_HELLO or int.from_bytes(data[6:9], "big") != end - 9:
+            return None
+        at = 43  # behind the headers of record and message, legacy_version and random
+        at += 1 + data[at]  # legacy_session_id
+        at += 2 + int.from_bytes(data[at : at + 2], "big")  # cipher_suites
+        at += 1 + data[at]  # legacy_compression_methods
+        if at == end:
+            return ""
+        at += 2
+        while at < end:
+            kind, size = _EXTENSION.unpack_from(data, at)
+            at += 4
+            if kind == _SERVER_NAME:
+                return _server_name(data[at : at + size])
+            at += size
+        return "" if at == end else None
+    except (IndexError, struct.error, HelloError):
+        return None
 
 
 class HelloReader:

@@ -14,6 +14,7 @@ from npserver.tls.client_hello import (
     HelloError,
     HelloReader,
     is_postgres_request,
+    quick_server_name,
 )
 
 
@@ -87,6 +88,11 @@ class TestHello:
     def test_a_whole_hello_is_read(self, wire: bytes, hello: ClientHello) -> None:
         assert read(wire) == hello
 
+    def test_the_quick_way_finds_the_same_name(self, wire: bytes, hello: ClientHello) -> None:
+        assert quick_server_name(wire) == hello.server_name
+        for end in range(len(wire)):
+            assert quick_server_name(wire[:end]) is None
+
     def test_a_hello_byte_by_byte_is_read(self, wire: bytes, hello: ClientHello) -> None:
         reader = HelloReader()
         found = [reader.feed(wire[at : at + 1]) for at in range(len(wire))]
@@ -132,6 +138,7 @@ def test_a_hello_of_60_kib_is_read() -> None:
 def test_what_is_no_hello_is_refused(wire: bytes) -> None:
     with pytest.raises(HelloError):
         read(wire)
+    assert quick_server_name(wire) in (None, "", "a.b")  # OpenSSL sees the rest
 
 
 class TestPostgres:
