@@ -359,3 +359,21 @@ def test_changed_upstream_addresses_are_answered_at_once() -> None:
         for _ in range(20):
             assert str(reply_of(processor, "app.local", "A").answer[0][0]) == address
             assert str(reply_of(processor, "x.local", "SRV").additional[0][0]) == address
+
+
+class TestDerivedZones:
+    @pytest.mark.parametrize(
+        ("ours", "missing", "foreign"),
+        [
+            ("cloud.example.co.uk", "other.example.co.uk", "www.bbc.co.uk"),
+            ("nas.smith.family", "tv.smith.family", "www.jones.family"),
+            ("nas.smith.duckdns.org", "tv.smith.duckdns.org", "jones.duckdns.org"),
+            ("nas.home", "tv.home", "www.example.com"),
+            ("9.1.168.192.in-addr.arpa", "8.1.168.192.in-addr.arpa", "9.2.168.192.in-addr.arpa"),
+            ("9.113.7.8.in-addr.arpa", "x.9.113.7.8.in-addr.arpa", "8.113.7.8.in-addr.arpa"),
+        ],
+    )
+    def test_names_of_others_are_not_ours(self, ours: str, missing: str, foreign: str) -> None:
+        processor = processor_of(tables_of({ours: {"TXT": "x"}}))
+        rcodes = [dns.rcode.to_text(reply_of(processor, name, "TXT").rcode()) for name in (ours, missing, foreign)]
+        assert rcodes == ["NOERROR", "NXDOMAIN", "REFUSED"]

@@ -29,6 +29,7 @@ COVERED_BY = {
     "config.section": "unit/config/test_shape.py",
     "dns.zone.answer": "conformance/test_dns_answers.py",
     "dns.zone.lookup": "conformance/test_dns_answers.py",
+    "dns.zone.public_suffix": "unit/dns/zone/test_apexes.py",
     "dns.zone.responder": "conformance/test_dns_answers.py",
     "dns.zone.transfer": "protocols/test_dns_stream.py",
     "forward.datagrams": "protocols/test_forward_sessions.py",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from npserver.address import Address
 from npserver.config.networks import compile_networks
 from npserver.dns.message import codes
-from npserver.dns.message.name import parse_owner
+from npserver.dns.message.name import labels, parse_owner, to_text
 from npserver.dns.zone.compile import Settings, compile_tables
 from npserver.dns.zone.tables import Tables
 from npserver.errors import clip
@@ -28,6 +28,7 @@ from npserver.runtime.compilation import PerCompilation
 from npserver.upstream.compile import UPSTREAMS, find_upstream
 
 if TYPE_CHECKING:
+    from npserver.config.document import Document
     from npserver.config.report import Path, Report
     from npserver.listen.listener import Listener
     from npserver.runtime.compilation import Compilation
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from npserver.web.exchange import Handler
 
 RESOLVER_PORT = 53
+MAX_SHOWN_ZONES = 20  # in the summary of a config
 
 
 def compile_dns_front(
@@ -141,6 +143,24 @@ def _zones(report: Report, names: Sequence[str]) -> list[bytes]:
             report.error(("dns_zones", index), f"{clip(name)} is given twice")
         found.append(key)
     return found
+
+
+def describe_zones(document: Document) -> str:
+    """Return ` of zones` and their names, in a compiled config: those of the config first, then the derived ones."""
+    tables: list[Tables] = document.compiled.get("dns", [])
+    derived = dict.fromkeys([key for one in tables for key in one.zones if key in one.derived])
+    named = dict.fromkeys([key for one in tables for key in one.zones if key not in derived])
+    parts = []
+    if named:
+        parts.append(f"of zones {_names(list(named))}")
+    if derived:
+        parts.append(f"of zones derived from names: {_names(list(derived))}")
+    return " " + "; ".join(parts) if parts else ""
+
+
+def _names(keys: list[bytes]) -> str:
+    shown = ", ".join([to_text(key).removesuffix(".") or "." for key in sorted(keys, key=labels)[:MAX_SHOWN_ZONES]])
+    return f"{shown} and {len(keys) - MAX_SHOWN_ZONES} more" if len(keys) > MAX_SHOWN_ZONES else shown
 
 
 # ── addresses of upstreams ──

@@ -57,7 +57,7 @@ def compile_config(document: Document, context: Context) -> Runtime:
         fronts=fronts,
         services=compile_services(compilation),
         warnings=tuple(report.warnings),
-        summary=summarise(listeners.values(), rules),
+        summary=summarise(listeners.values(), rules, document),
     )
 
 

@@ -5,21 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from npserver.nameserver.config import DnsRule
 from npserver.program.kinds import kind_of
 from npserver.web.config import HttpRule, Rule
 from npserver.web.handlers.respond.config import RespondRule
 
 if TYPE_CHECKING:
+    from npserver.config.document import Document
     from npserver.listen.listener import Listener
     from npserver.program.assignment import Assignment
 
 
-def summarise(listeners: Iterable[Listener], rules: Assignment) -> tuple[tuple[str, str], ...]:
-    """Return the label of the listener and a description for each rule of each listener."""
+def summarise(
+    listeners: Iterable[Listener], rules: Assignment, document: Document | None = None
+) -> tuple[tuple[str, str], ...]:
+    """Return the label of the listener and a description for each rule of each listener.
+
+    `document`: the compiled config, whose zones are then part of the description of a name server.
+    """
     lines = []
     for listener in listeners:
         label = label_listener(listener)
-        lines += [(label, describe_rule(rule, is_default=index < 0)) for index, rule in rules[listener.key]]
+        for index, rule in rules[listener.key]:
+            what = describe_rule(rule, is_default=index < 0)
+            if isinstance(rule, DnsRule) and document is not None:
+                from npserver.nameserver.compile import describe_zones
+
+                what += describe_zones(document)
+            lines.append((label, what))
     return tuple(lines)
 
 

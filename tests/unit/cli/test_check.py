@@ -52,7 +52,7 @@ def test_the_full_sample_is_good(place: Path, capsys: pytest.CaptureFixture[str]
         "  web http://:8080             /ws/**  proxy to upstream://ws_pool\n"
         "  tls https://:8443            /**  files from ./public\n"
         "  tls https://:8443            /api/**  proxy to http://127.0.0.1:8000\n"
-        "  dns-in udp://127.0.0.1:5353  name server\n"
+        "  dns-in udp://127.0.0.1:5353  name server of zones example.com; of zones derived from names: local\n"
         "  db-local tcp://:3307         forward to tcp://dbserver.internal:3306\n"
         "  sidecar tcp://:9000          forward to udp://statsd.internal:8125\n"
         "  gameproxy udp://:27015       forward to tcp://gameserver.internal:27015\n"

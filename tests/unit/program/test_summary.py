@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from npserver.config.load import load_text
 from npserver.listen.listener import Listener
+from npserver.process.dry_run import dry_run
 from npserver.program.summary import summarise
+from npserver.runtime.scoreboard import Directory
 from tests.stage.assigned import Assigned, config
 
 
@@ -29,3 +32,28 @@ def test_the_summary_says_what_each_listener_does() -> None:
         ("udp://127.0.0.1:53", "name server"),
         ("unix:///tmp/a", "/**  welcome page"),
     )
+
+
+def test_the_summary_names_the_zones_and_says_which_are_derived() -> None:
+    text = (
+        '{"listen": [{"name": "u", "uri": "udp://127.0.0.1:53"}], "dispatch": [{"listener": "u", "handler": "dns"}],'
+        '"dns_zones": ["example.org"], "dns": {"nas.smith.family": {"A": "10.0.0.1"}, "a.home": {"A": "10.0.0.2"},'
+        '"mail.example.org": {"A": "10.0.0.3"}}, "dns_views": [{"from": "10.0.0.0/8", "dns": {"b.lan": {}}}]}'
+    )
+    runtime = dry_run(load_text(text, "file"), Directory())
+    assert runtime.summary == (
+        (
+            "u udp://127.0.0.1:53",
+            "name server of zones example.org; of zones derived from names: home, lan, smith.family",
+        ),
+    )
+
+
+def test_a_summary_of_many_zones_is_short() -> None:
+    records = ", ".join(f'"n{number:02}": {{"A": "10.0.0.1"}}' for number in range(30))
+    text = (
+        '{"listen": ["udp://127.0.0.1:53"], "dispatch": [{"listener": "udp://127.0.0.1:53", "handler": "dns"}],'
+        f'"dns": {{{records}}}}}'
+    )
+    ((_, what),) = dry_run(load_text(text, "file"), Directory()).summary
+    assert what.endswith("n18, n19 and 10 more")

@@ -1,8 +1,13 @@
 """Chooses the apexes of zones: named in the config, marked by SOA or NS, or derived from names.
 
-A derived zone is the last label of a name: `redis.local` is in `local`. Nobody owns a public top-level domain, so
-there it is two labels: `api.company.com` is in `company.com`. Reverse names are in the zone of their network, a /24
-or /64 (RFC 1035 §3.5, RFC 3596 §2.5), so that no answers are given for other networks. Called by `dns.zone.compile`.
+A derived zone holds what the owner of a name has registered, and no more: by the public suffix list, a name below
+example.co.uk is in that zone, and not in co.uk. Names below a last label that is no public top-level domain are in a
+zone of that label: nas.home is in home. Reverse names of private addresses are in the zone of their network, a /24 or
+/64 (RFC 1035 §3.5, RFC 3596 §2.5); the neighbours of a public address are not ours, so each is a zone of its own.
+Called by `dns.zone.compile`.
+
+The parent of each name would need no list, but is wrong for example.com (all of com would be ours), and makes a zone of
+its own of each level in a.b.home and _http._tcp.web.home.
 """
 
 from __future__ import annotations
@@ -11,17 +16,17 @@ from collections.abc import Iterable, Mapping
 
 from npserver.dns.message import codes
 from npserver.dns.message.name import ROOT, labels
+from npserver.dns.zone.public_suffix import registered_labels
+from npserver.dns.zone.reverse import is_local, reversed_address
 from npserver.dns.zone.tables import RecordSets, ancestors
 
-_PUBLIC = frozenset(
-    b"com net org edu gov mil int info biz name pro app dev cloud online site store shop tech xyz blog".split()
-)
-_IPV4_TREE = [b"in-addr", b"arpa"]
-_IPV6_TREE = [b"ip6", b"arpa"]
+_HOME_ARPA = [b"home", b"arpa"]  # for names of a home network (RFC 8375), although the list has it as a suffix
 
 
-def choose_apexes(named: Iterable[bytes], sets: Mapping[bytes, RecordSets], standalone: Iterable[bytes]) -> set[bytes]:
-    """Return the apexes of all zones.
+def choose_apexes(
+    named: Iterable[bytes], sets: Mapping[bytes, RecordSets], standalone: Iterable[bytes]
+) -> tuple[set[bytes], set[bytes]]:
+    """Return the apexes of all zones, and those among them that are derived from names.
 
     Args:
         named: the apexes that the config names.
@@ -49,8 +54,10 @@ def choose_apexes(named: Iterable[bytes], sets: Mapping[bytes, RecordSets], stan
             derived.add(apex)
             parents[above] = len(apex) <= len(above)
     apexes |= derived
-    apexes.update([key for key in standalone if not _is_covered(key, apexes)])
-    return apexes
+    alone = [key for key in standalone if not _is_covered(key, apexes)]
+    derived.update(alone)
+    apexes.update(alone)
+    return apexes, derived
 
 
 def _is_covered(key: bytes, apexes: set[bytes]) -> bool:
@@ -61,14 +68,24 @@ def _is_covered(key: bytes, apexes: set[bytes]) -> bool:
 def _derive(key: bytes) -> bytes:
     """Return the apex of the zone derived from a name."""
     parts = labels(key)
-    if parts[-2:] == _IPV4_TREE:
-        kept = min(len(parts), 5)
-    elif parts[-2:] == _IPV6_TREE:
-        kept = min(len(parts), 18)
-    elif parts and (len(parts[-1]) == 2 or parts[-1] in _PUBLIC):
+    if not parts:
+        return key
+    kept = _reverse_labels(parts)
+    if kept is None and parts[-2:] == _HOME_ARPA:
         kept = 2
-    else:
-        kept = 1
-    if parts and parts[-kept:][0] == b"*":
+    if kept is None:
+        kept = registered_labels(parts) or 1
+    if parts[-kept:][0] == b"*":
         kept -= 1
     return b"".join([bytes([len(part)]) + part for part in parts[len(parts) - kept :]]) + ROOT
+
+
+def _reverse_labels(parts: list[bytes]) -> int | None:
+    """Return how many labels at the end of a reverse name its zone keeps; None if it is no reverse name."""
+    found = reversed_address(parts)
+    if found is None:
+        return None
+    address, count = found
+    if is_local(address):
+        return min(len(parts), 5 if len(address) == 4 else 18)
+    return min(len(parts), count)

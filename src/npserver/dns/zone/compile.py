@@ -172,7 +172,7 @@ class _Compilation:
         tables = Tables()
         nodes = tables.nodes
         sets = self.sets
-        apexes = choose_apexes(self.settings.zones, sets, self.standalone)
+        apexes, tables.derived = choose_apexes(self.settings.zones, sets, self.standalone)
         for key in apexes:
             sets.setdefault(key, {})
         for key, of_name in sets.items():

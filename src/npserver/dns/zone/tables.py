@@ -76,6 +76,7 @@ class Tables:
     zones: dict[bytes, Zone] = field(default_factory=dict)
     upstream_sets: list[UpstreamSet] = field(default_factory=list)
     longest_key: int = 1  # bytes of the longest name
+    derived: set[bytes] = field(default_factory=set)  # apexes of the zones that the config does not name
 
     def refresh(self, find_addresses: FindAddresses) -> bool:
         """Update the addresses from upstreams; return whether any changed, so that cached answers are outdated."""
