@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from npserver.process import privileged, systemd
+from npserver.process import preload, privileged, systemd
 from npserver.process.bindings import Bindings
 from npserver.process.child import ChildSetup, name_role
 from npserver.process.children import HANDLED_SIGNALS, Child, Children
@@ -77,6 +77,8 @@ class Master:
             if self._privileged is not None:
                 self._privileged.create_log(self._active.document)
             import_loop()
+            if self._privileged is not None:
+                preload.import_all()
             gc.freeze()  # objects made so far are shared with the children: a collection would copy their pages
             gc.enable()
             for child in self._children:

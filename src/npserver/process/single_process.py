@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from npserver.errors import ConfigError, StartError
 from npserver.observe import logs
-from npserver.process import control_socket, systemd
+from npserver.process import control_socket, preload, systemd
 from npserver.process.bindings import Bindings
 from npserver.process.data_plane import DataPlane, make_context
 from npserver.process.dry_run import dry_run
@@ -120,6 +120,8 @@ class _Runner:
         async with self._reloading:
             runtime = await self._single.start()
             if identity is not None:
+                if identity.user != os.geteuid():
+                    preload.import_all()
                 identity.assume()
         if options.source.file and (opened := control_socket.open_control(options.source.file)) is not None:
             self._control = opened

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable
 from functools import cache
 
@@ -37,10 +38,10 @@ def compressor(coding: str) -> Callable[[bytes], bytes]:
 
         return lambda data: bytes(brotli.compress(data, quality=_BROTLI_QUALITY))
     if coding == "zstd":
-        try:
-            from compression import zstd  # type: ignore[import-not-found, unused-ignore]
-        except ImportError:
-            from backports import zstd  # type: ignore[no-redef, unused-ignore]
+        if sys.version_info >= (3, 14):
+            from compression import zstd
+        else:
+            from backports import zstd
 
         return lambda data: bytes(zstd.compress(data, _ZSTD_LEVEL))
     try:

@@ -1,0 +1,40 @@
+"""Imports every module that a process may need later, before it gives up its privileges.
+
+Usually a module is imported where it is first used, for a fast start. A process that runs as another user (`user` in
+the config) may be unable to read the program's directory: a clone in /root, or in a private home. Called by the master
+before it forks such children, and by a single process before it changes its user.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pkgutil
+from importlib import import_module
+
+import npserver
+from npserver.config import extensions
+
+#: Modules of other packages that functions of npserver and of the standard library import when they run. Some exist
+#: only in certain versions of Python, or are optional.
+EXTERNAL = (
+    "asyncio.staggered", "backports.zstd", "brotli", "compression.zstd", "concurrent.futures.thread", "ctypes",
+    "difflib", "encodings.ascii", "encodings.idna", "encodings.latin_1", "isal.igzip_lib", "json", "msgspec._utils",
+    "tempfile", "traceback", "urllib.parse", "uvloop", "zlib",
+)  # fmt: skip
+
+_NOT_SERVING = "npserver.cli"  # the command line, with `npserver.__main__`
+
+
+def import_all() -> None:
+    """Import all modules of npserver but the command line's, what they need, and all installed extensions."""
+    for module in pkgutil.walk_packages(npserver.__path__, "npserver.", onerror=lambda name: None):
+        if not module.name.startswith(_NOT_SERVING) and module.name != "npserver.__main__":
+            _import(module.name)
+    for name in EXTERNAL:
+        _import(name)
+    extensions.faults()  # imports them; faults are reported for those that the config uses
+
+
+def _import(name: str) -> None:
+    with contextlib.suppress(ImportError):  # an optional package is not installed: reported where it is needed
+        import_module(name)
