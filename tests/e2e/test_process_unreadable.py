@@ -26,13 +26,15 @@ Start = Callable[..., Program]
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 CODINGS = ("br", "zstd", "gzip")
 
-#: Reports each module that is not loaded yet when a process of another user imports it.
+#: Reports each module that is not loaded yet when a process of another user imports it, and each file of packages that
+#: such a process opens.
 WATCH_IMPORTS = """
 import os, sys
 
 def watch(event, arguments):
-    if event == "import" and os.geteuid():
-        os.write(2, b"imported without privileges: %s\\n" % arguments[0].encode())
+    is_file = event == "open" and "site-packages" in str(arguments[0])
+    if (event == "import" or is_file) and os.geteuid():
+        os.write(2, b"read without privileges: %s\\n" % str(arguments[0]).encode())
 
 sys.addaudithook(watch)
 """
@@ -129,5 +131,5 @@ def test_the_user_needs_nothing_of_the_programs_directory(
     assert "192.0.2.1" in str(reply)
     assert ask(tcp, "/")[0] == 200
     one.stop()
-    assert "imported without privileges" not in one.errors
+    assert "read without privileges" not in one.errors
     assert "Error" not in one.errors

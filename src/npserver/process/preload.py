@@ -13,13 +13,14 @@ from importlib import import_module
 
 import npserver
 from npserver.config import extensions
+from npserver.dns.zone.public_suffix import registered_labels
 
 #: Modules of other packages that functions of npserver and of the standard library import when they run. Some exist
 #: only in certain versions of Python, or are optional.
 EXTERNAL = (
     "asyncio.staggered", "backports.zstd", "brotli", "compression.zstd", "concurrent.futures.thread", "ctypes",
-    "difflib", "encodings.ascii", "encodings.idna", "encodings.latin_1", "isal.igzip_lib", "json", "msgspec._utils",
-    "tempfile", "traceback", "urllib.parse", "uvloop", "zlib",
+    "difflib", "encodings.ascii", "encodings.idna", "encodings.latin_1", "idna.uts46data", "isal.igzip_lib", "json",
+    "msgspec._utils", "tempfile", "traceback", "urllib.parse", "uvloop", "zlib",
 )  # fmt: skip
 
 _NOT_SERVING = "npserver.cli"  # the command line, with `npserver.__main__`
@@ -32,6 +33,7 @@ def import_all() -> None:
             _import(module.name)
     for name in EXTERNAL:
         _import(name)
+    registered_labels([b"co", b"uk"])  # reads the list of public suffixes from its package
     extensions.faults()  # imports them; faults are reported for those that the config uses
 
 
