@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import signal
+import socket
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import dns.flags
 import dns.message
 import dns.query
 import dns.resolver
+import dns.rrset
 import dns.xfr
 import dns.zone
 import httpx
@@ -190,6 +193,57 @@ def test_views_transfers_and_resolvers_together(program: Start, free_port: Calla
     assert {str(name) for name in zone} == {"@", "www"}
     with pytest.raises(dns.xfr.TransferError, match="REFUSED"):
         dns.query.inbound_xfr("127.0.0.1", dns.zone.Zone("example.com"), port=port, source="127.0.0.2", timeout=5)
+
+
+class ForgetfulResolver:
+    """A resolver on 127.0.0.1 that loses the first datagram about each name."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._sock.bind(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._sock.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            data, client = self._sock.recvfrom(2048)
+            if not data:
+                return
+            query = dns.message.from_wire(data)
+            name = query.question[0].name.to_text()
+            self.asked.append(name)
+            if self.asked.count(name) > 1:
+                reply = dns.message.make_response(query, recursion_available=True)
+                reply.answer.append(dns.rrset.from_text(name, 60, "IN", "A", "198.51.100.7"))
+                self._sock.sendto(reply.to_wire() + b"trailing", client)
+
+    def close(self) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"", self._sock.getsockname())
+        self._thread.join(10)
+        self._sock.close()
+
+
+def test_lost_datagrams_are_no_lost_names_and_local_names_stay(program: Start, free_port: Callable[[], int]) -> None:
+    resolver, port = ForgetfulResolver(), free_port()
+    try:
+        program(config=config(port, dns_forward=[resolver.address]))
+
+        def ask(name: str) -> dns.message.Message:
+            return dns.query.udp(dns.message.make_query(name, "A"), "127.0.0.1", port=port, timeout=10)
+
+        for number in range(3):
+            assert str(ask(f"n{number}.elsewhere.net").answer[0][0]) == "198.51.100.7"
+        asked = len(resolver.asked)
+        assert asked >= 6
+        assert str(ask("db.localhost").answer[0][0]) == "127.0.0.1"
+        for name in ("1.0.0.10.in-addr.arpa", "x.test", "printer.home.arpa"):
+            assert ask(name).rcode() == dns.rcode.NXDOMAIN
+        assert len(resolver.asked) == asked
+    finally:
+        resolver.close()
 
 
 @needs_localhost

@@ -18,6 +18,7 @@ from npserver.nameserver.https import DnsOverHttps
 from npserver.nameserver.name_server import NameServer
 from npserver.nameserver.query_processor import QueryProcessor
 from npserver.nameserver.resolver.client import ResolverClient
+from npserver.nameserver.resolver.local_names import parse_local_zone
 from npserver.nameserver.response_rate_limit import RateLimiter
 from npserver.nameserver.stream import DnsOverStream
 from npserver.nameserver.udp import DnsOverUdp
@@ -94,7 +95,7 @@ def _compile(compilation: Compilation) -> NameServer:
             report.error(at, "a view needs the networks it is for")
         views.append((networks or Networks([]), tables[index]))
     views.append((None, tables[-1]))
-    resolver_client, recursion_clients = _resolver_client(report, context)
+    resolver_client, recursion_clients, forwarded_local = _resolver_client(report, context)
     if not config.dns and not config.dns_views and not config.dns_zones and resolver_client is None:
         report.warn((), 'handler "dns" has nothing to answer: there is no "dns" section')
     return NameServer(
@@ -102,6 +103,7 @@ def _compile(compilation: Compilation) -> NameServer:
         views,
         resolver_client,
         recursion_clients,
+        forwarded_local=forwarded_local,
         find_addresses=lambda name, kind: _addresses(context, upstreams[name], kind) if name in upstreams else (),
         logs_queries=config.logging.dns_queries,
     )
@@ -185,10 +187,13 @@ def _packed(addresses: Sequence[str], of_kind: type[IPv4Address | IPv6Address]) 
 # ── resolvers ──
 
 
-def _resolver_client(report: Report, context: Context) -> tuple[ResolverClient | None, Networks | None]:
+def _resolver_client(
+    report: Report, context: Context
+) -> tuple[ResolverClient | None, Networks | None, frozenset[bytes]]:
+    """Return the client of the resolvers, who may use it, and the local names that it may be asked for."""
     settings = report.document.config.dns_forward
     if settings is None:
-        return None, None
+        return None, None, frozenset()
     if isinstance(settings, list):
         at: Path = ("dns_forward",)
         settings = DnsForward(resolvers=settings)
@@ -202,13 +207,24 @@ def _resolver_client(report: Report, context: Context) -> tuple[ResolverClient |
             report.error((*at, index), str(error))
     if not settings.resolvers:
         report.error(at, "expected the addresses of resolvers, got an empty list")
+    if not settings.timeout:
+        report.error(("dns_forward", "timeout"), "expected more than 0: no resolver can answer in no time")
+    if settings.total_timeout < settings.timeout:
+        report.error(
+            ("dns_forward", "total_timeout"),
+            f"expected at least timeout ({settings.timeout:g} s), got {settings.total_timeout:g} s",
+        )
+    forwarded_local: set[bytes] = set()
+    for index, name in enumerate(settings.local_zones):
+        try:
+            forwarded_local.add(parse_local_zone(name))
+        except ValueError as error:
+            report.error(("dns_forward", "local_zones", index), str(error))
     recursion_clients = compile_networks(report, ("dns_forward", "allow"), settings.allow)
     if not resolvers:
-        return None, None
-    resolver_client = ResolverClient(
-        context, tuple(resolvers), timeout_s=float(settings.timeout), cache_size=settings.cache_size
-    )
-    return resolver_client, recursion_clients or Networks([])
+        return None, None, frozenset()
+    resolver_client = ResolverClient(context, tuple(resolvers), settings)
+    return resolver_client, recursion_clients or Networks([]), frozenset(forwarded_local)
 
 
 def _resolver(text: str) -> tuple[str, int]:

@@ -17,6 +17,7 @@ from npserver.dns.message.query import name_end
 from npserver.dns.zone.responder import Responder, Tallies
 from npserver.dns.zone.tables import FindAddresses, Tables
 from npserver.nameserver.query_processor import QueryProcessor
+from npserver.nameserver.resolver.local_names import LocalNames
 from npserver.nameserver.udp_query_processor import UdpQueryProcessor
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class NameServer:
         resolver_client: ResolverClient | None = None,
         recursion_clients: Networks | None = None,
         *,
+        forwarded_local: frozenset[bytes] = frozenset(),
         find_addresses: FindAddresses = lambda upstream, kind: (),
         logs_queries: bool = False,
     ) -> None:
@@ -53,6 +55,8 @@ class NameServer:
         self._find_addresses = find_addresses
         self.resolver_client = resolver_client
         self.recursion_clients = recursion_clients  # who may query names outside our zones
+        #: Answers for names that the resolvers are not asked for.
+        self.local_names = None if resolver_client is None else LocalNames(forwarded_local, self.tallies)
         self.access_log = context.access_log if logs_queries else None
         self.jar = CookieJar(context.row.board.cells_seed)  # the same secret in all processes
         self.wall = time.time()  # time of day, updated every `TICK_S`, for cookies
@@ -120,7 +124,14 @@ class NameServer:
         self, kind: type[P], responder: Responder, limiter: RateLimiter | None, may_recurse: bool, may_transfer: bool
     ) -> P:
         """Create a query processor."""
-        processor = kind(responder, self.jar, may_recurse=may_recurse, may_transfer=may_transfer, limiter=limiter)
+        processor = kind(
+            responder,
+            self.jar,
+            may_recurse=may_recurse,
+            may_transfer=may_transfer,
+            limiter=limiter,
+            local_names=self.local_names if may_recurse else None,
+        )
         if isinstance(processor, UdpQueryProcessor):
             self._udp_processors.add(processor)
         return processor

@@ -17,6 +17,7 @@ from npserver.dns.message.header import HEADER_BYTES, MAX_MESSAGE_BYTES, error_r
 from npserver.dns.message.query import Query, parse_query
 from npserver.dns.zone.answer import CompiledAnswer
 from npserver.dns.zone.responder import Responder
+from npserver.nameserver.resolver.local_names import LocalNames
 from npserver.nameserver.response_rate_limit import RateLimiter, Verdict
 
 
@@ -36,7 +37,16 @@ class QueryProcessor:
 
     is_datagram: ClassVar[bool] = False
 
-    __slots__ = ("__weakref__", "jar", "limiter", "may_recurse", "may_transfer", "minimal_any", "responder")
+    __slots__ = (
+        "__weakref__",
+        "jar",
+        "limiter",
+        "local_names",
+        "may_recurse",
+        "may_transfer",
+        "minimal_any",
+        "responder",
+    )
 
     def __init__(
         self,
@@ -46,8 +56,10 @@ class QueryProcessor:
         may_recurse: bool = False,
         may_transfer: bool = False,
         limiter: RateLimiter | None = None,
+        local_names: LocalNames | None = None,
     ) -> None:
         self.responder = responder
+        self.local_names = local_names
         self.jar = jar
         self.may_recurse = may_recurse
         self.may_transfer = may_transfer
@@ -91,8 +103,12 @@ class QueryProcessor:
             answer = self.responder.answer(query.key, query.question[-4:], minimal_any=self.minimal_any)
             if answer is None:
                 if self.may_recurse and query.recursion_desired and query.qtype not in (codes.AXFR, codes.IXFR):
-                    return Action.RECURSE
-                answer = self.responder.refusal(query.qtype, codes.REFUSED)
+                    local = self.local_names
+                    answer = None if local is None else local.answer(query.key, query.question[-4:])
+                    if answer is None:
+                        return Action.RECURSE
+                else:
+                    answer = self.responder.refusal(query.qtype, codes.REFUSED)
         shape = query.head_index + 4 * self.may_recurse
         if self.limiter is not None and not is_proved:
             verdict = self.limiter.judge(client, answer.rate_limit_key, now)

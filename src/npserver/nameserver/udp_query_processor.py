@@ -18,6 +18,7 @@ from npserver.dns.message.header import HEADER_BYTES
 from npserver.dns.zone.answer import CompiledAnswer
 from npserver.dns.zone.responder import Responder
 from npserver.nameserver.query_processor import QueryProcessor, Reply, shortened, truncated
+from npserver.nameserver.resolver.local_names import LocalNames
 from npserver.nameserver.response_rate_limit import RateLimiter, Verdict
 
 MAX_REPLIES = 16_384  # cached replies; a full cache is cleared
@@ -55,8 +56,16 @@ class UdpQueryProcessor(QueryProcessor):
         may_recurse: bool = False,
         may_transfer: bool = False,
         limiter: RateLimiter | None = None,
+        local_names: LocalNames | None = None,
     ) -> None:
-        super().__init__(responder, jar, may_recurse=may_recurse, may_transfer=may_transfer, limiter=limiter)
+        super().__init__(
+            responder,
+            jar,
+            may_recurse=may_recurse,
+            may_transfer=may_transfer,
+            limiter=limiter,
+            local_names=local_names,
+        )
         #: By the query without its id: a function that returns the replies without ids in turn, and their counter.
         self.replies: dict[bytes, tuple[Callable[[], bytes], list[int]]] = {}
         self._due = 1

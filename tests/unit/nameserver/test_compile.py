@@ -57,6 +57,16 @@ WRONG = [
     (config(dns_forward=["9.9.9.9:99999"]), "expected a port from 1 to 65535"),
     (config(dns_forward=[]), "expected the addresses of resolvers, got an empty list"),
     (config(dns_forward={"resolvers": ["9.9.9.9"], "allow": "nowhere"}), "unknown network 'nowhere'"),
+    (config(dns_forward={"resolvers": ["9.9.9.9"], "timeout": 0}), "expected more than 0"),
+    (
+        config(dns_forward={"resolvers": ["9.9.9.9"], "timeout": 3, "total_timeout": "2s"}),
+        "expected at least timeout (3 s), got 2 s",
+    ),
+    (
+        config(dns_forward={"resolvers": ["9.9.9.9"], "local_zones": ["example.com"]}),
+        "'example.com' is not a local name: it is forwarded without this",
+    ),
+    (config(dns_forward={"resolvers": ["9.9.9.9"], "local_zones": ["a b"]}), "expected a domain name, got 'a b'"),
     (config({"allow_transfer": "nowhere"}), "unknown network 'nowhere'"),
     (config({"allow": "10.0.0.1/8"}), "did you mean 10.0.0.0/8?"),
     (config(dns={}), 'handler "dns" has nothing to answer'),
@@ -129,7 +139,7 @@ def test_resolvers_are_named_by_address_and_port(text: str, address: tuple[str, 
     assert isinstance(front, DnsOverUdp)
     resolver_client = front._server.resolver_client
     assert resolver_client is not None
-    assert resolver_client._resolvers == (address,)
+    assert resolver_client.resolvers == (address,)
 
 
 def test_addresses_come_from_upstreams() -> None:

@@ -1,7 +1,7 @@
 """The messages exchanged with resolvers: make queries, check replies, cache them. Pure.
 
-Used by `nameserver.resolver.client`. A reply is accepted only if its id, question and format are right (RFC 5452 §9);
-TTLs count down while a reply is cached.
+Used by `nameserver.resolver.client` and `nameserver.resolver.question`. A reply is accepted only if its id, question
+and format are right (RFC 5452 §9); bytes after its records are ignored. TTLs count down while a reply is cached.
 """
 
 from __future__ import annotations
@@ -27,21 +27,30 @@ def key_of(query: Query) -> Key:
     return query.key + query.question[-4:], query.data[3] & (_AD | _CD), -1 if edns is None else edns[1]
 
 
-def make_query(query: Query, number: int) -> bytes:
-    """Return a query to a resolver with id `number` and RD set; with EDNS (no options) if the client sent EDNS."""
-    edns = query.edns
+def make_query(query: Query, number: int, *, with_edns: bool = True) -> bytes:
+    """Return a query to a resolver with id `number` and RD set.
+
+    It has EDNS, without options, if the client sent EDNS and `with_edns` is set.
+    """
+    edns = query.edns if with_edns else None
     head = pack("!HBBHHHH", number, 1, query.data[3] & (_AD | _CD), 1, 0, 0, edns is not None)
     return head + query.question + (OPT_REPLIES[edns[1]] if edns is not None else b"")
 
 
-def is_reply(sent: bytes, data: bytes) -> bool:
-    """Whether `data` is a well-formed reply to `sent`."""
+def match_reply(sent: bytes, data: bytes) -> bytes | None:
+    """Return the well-formed reply to `sent` in `data`, without bytes that may follow it; None if it is none."""
     if len(data) < HEADER_BYTES or data[:2] != sent[:2] or data[2] & 0xF8 != QR >> 8 or data[4:6] != b"\0\x01":
-        return False
+        return None
     end = name_end(data, HEADER_BYTES)
     if end is None or data[HEADER_BYTES : end + 4].lower() != sent[HEADER_BYTES : end + 4].lower():
-        return False
-    return ttl_offsets(data) is not None
+        return None
+    walked = _walk(data)
+    return None if walked is None else data[: walked[1]]
+
+
+def is_header_alone(sent: bytes, data: bytes) -> bool:
+    """Whether `data` is a reply to `sent` without its question, as servers send that could not read the query."""
+    return len(data) >= HEADER_BYTES and data[:2] == sent[:2] and data[2] & QR >> 8 > 0 and not any(data[4:12])
 
 
 def is_failure(data: bytes) -> bool:
@@ -74,6 +83,12 @@ def truncate(query: Query) -> bytes:
 
 def ttl_offsets(data: bytes) -> list[int] | None:
     """Return the offsets of the records' TTLs (except OPT) in a message; None if it is malformed."""
+    walked = _walk(data)
+    return walked[0] if walked is not None and walked[1] == len(data) else None
+
+
+def _walk(data: bytes) -> tuple[list[int], int] | None:
+    """Return the offsets of the TTLs (except OPT) and the end of the last record; None if the message is malformed."""
     end = name_end(data, HEADER_BYTES)
     if end is None:
         return None
@@ -86,7 +101,7 @@ def ttl_offsets(data: bytes) -> list[int] | None:
         if int.from_bytes(data[end : end + 2], "big") != codes.OPT:
             offsets.append(end + 4)
         position = end + 10 + int.from_bytes(data[end + 8 : end + 10], "big")
-    return offsets if position == len(data) else None
+    return (offsets, position) if position <= len(data) else None
 
 
 def shortest_ttl(data: bytes) -> int:
@@ -120,7 +135,7 @@ class Cache:
         return len(self._entries)
 
     def put(self, key: Key, reply: bytes, now: float) -> None:
-        """Cache a reply checked by `is_reply`, if it is a positive answer that may be cached."""
+        """Cache a reply checked by `match_reply`, if it is a positive answer that may be cached."""
         ttl = shortest_ttl(reply)
         if not self.size or not ttl or reply[3] & 0xF or is_truncated(reply) or reply[6:8] == b"\0\0":
             return

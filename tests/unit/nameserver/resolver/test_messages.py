@@ -13,9 +13,10 @@ from npserver.nameserver.resolver.messages import (
     address_to,
     fail,
     is_failure,
-    is_reply,
+    is_header_alone,
     key_of,
     make_query,
+    match_reply,
     shortest_ttl,
     truncate,
 )
@@ -59,7 +60,6 @@ class TestRelayed:
             ("name", lambda data: data.replace(b"example", b"exbmple", 1)),
             ("type", lambda data: data.replace(b"net\0\0\1", b"net\0\0\2", 1)),
             ("cut off", lambda data: data[:-1]),
-            ("longer", lambda data: data + b"x"),
             ("header", lambda data: data[:11]),
             ("empty", lambda data: b""),
             ("pointer forward", lambda data: data.replace(b"\xc0\x0c", b"\xc0\xff", 1)),
@@ -68,9 +68,25 @@ class TestRelayed:
     def test_what_does_not_fit_is_no_reply(self, what: str, change: object) -> None:
         sent = make_query(query(), 0x1234)
         good = reply_to(sent)
-        assert is_reply(sent, good)
+        assert match_reply(sent, good) == good
         assert callable(change)
-        assert not is_reply(sent, change(good)), what
+        assert match_reply(sent, change(good)) is None, what
+
+    def test_bytes_after_a_reply_are_cut_off(self) -> None:
+        sent = make_query(query(), 0x1234)
+        good = reply_to(sent)
+        assert match_reply(sent, good + b"trailing") == good
+
+    def test_a_header_alone_is_a_failure_of_the_resolver(self) -> None:
+        sent = make_query(query(), 0x1234)
+        assert is_header_alone(sent, b"\x12\x34\x81\x81" + bytes(8))
+        assert not is_header_alone(sent, b"\x12\x35\x81\x81" + bytes(8))  # another id
+        assert not is_header_alone(sent, b"\x12\x34\x01\x81" + bytes(8))  # a query
+        assert not is_header_alone(sent, b"\x12\x34\x81\x81" + bytes(7))
+        assert not is_header_alone(sent, reply_to(sent))
+
+    def test_a_resolver_can_be_asked_without_edns(self) -> None:
+        assert dns.message.from_wire(make_query(query(), 1, with_edns=False)).edns == -1
 
     def test_reply_is_given_the_askers_id_and_spelling(self) -> None:
         reply = reply_to(make_query(query("www.example.net"), 0x1234))
