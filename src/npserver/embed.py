@@ -11,6 +11,7 @@ import msgspec
 
 from npserver.config.document import Document
 from npserver.config.load import load, load_text
+from npserver.errors import StartError
 from npserver.process.single_process import SingleProcess
 
 if TYPE_CHECKING:
@@ -49,8 +50,15 @@ class Server:
         return f"{address.scheme}://{f'[{host}]' if ':' in host else host}:{address.port}"
 
     async def reload(self, config: ConfigLike) -> None:
-        """Switch to another config, keeping connections. Raises: ConfigError, StartError: the old one stays in use."""
-        await self._single.reload(_document(config, access_log=self._single.document.config.logging.access_log))
+        """Switch to another config, keeping connections.
+
+        Raises: ConfigError, StartError: the old one stays in use. StartError "reload incomplete: ...": the new one is,
+        but a part of it could not be started.
+        """
+        document = _document(config, access_log=self._single.document.config.logging.access_log)
+        outcome = await self._single.reload(document)
+        if outcome.errors:
+            raise StartError("; ".join((outcome.summary, *outcome.errors)))
 
 
 class serve:  # noqa: N801 - reads as a verb: `async with serve(config) as server`

@@ -1,6 +1,7 @@
 """Reload is a swap: connections live on, new requests see the new rules, a faulty config changes nothing.
 
-Covers `process.control_server`, `process.control_socket`, `process.reload` and `program.runtime`.
+Covers `process.control_server`, `process.control_socket`, `process.reload`,
+`process.reload_outcome` and `program.runtime`.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -241,9 +243,13 @@ class TestReload:
     def test_unchangeable_keys_are_told(self, program: Start, free_port: Callable[[], int], workers: int) -> None:
         port = free_port()
         one = program(config=saying("old", port, workers=workers))
+        one.wait_for("npserver 1")
         one.configure(saying("new", port, workers=1))
-        reload_by_signal(one)
-        assert re.search(r'npserver\.json:\d+:\d+: "workers" cannot be changed by a reload: restart', one.errors)
+        told = r'npserver\.json:\d+:\d+: "workers" cannot be changed by a reload: restart'
+        done = reload_by_command(one)
+        assert done.returncode == 0
+        assert re.search(told, done.stderr), "the command prints warnings"
+        assert re.search(told, one.errors)
 
     def test_unix_socket_is_kept(self, program: Start, socket_dir: Path, workers: int) -> None:
         path = socket_dir / "a.sock"
@@ -296,6 +302,27 @@ class TestProcesses:
             os.kill(stopped, signal.SIGCONT)
         one.wait_for("config reloaded")
         one.wait_until(lambda: all(get(port) == (200, b"new") for _ in range(8)), "the new answer from all")
+
+    def test_a_worker_that_cannot_switch_is_reported_and_replaced(
+        self, program: Start, free_port: Callable[[], int]
+    ) -> None:
+        """It may open no further file: the new listener's socket fits, the copy to accept on does not."""
+        port, added = free_port(), free_port()
+        one = program(config=saying("old", port))
+        one.wait_for("npserver 1")
+        victim = worker_pids(one)[0]
+        opened = {int(number) for number in os.listdir(f"/proc/{victim}/fd")}
+        second_free = sorted(set(range(1000)) - opened)[1]
+        resource.prlimit(victim, resource.RLIMIT_NOFILE, (second_free, second_free))
+        one.configure(saying("new", port, added))
+        done = reload_by_command(one)
+        assert done.returncode == 1
+        assert re.fullmatch(
+            r"worker \d: cannot switch to the new config: too many open files; it is replaced\n", done.stderr
+        )
+        assert done.stdout.startswith("reload incomplete: the new configuration is in use")
+        assert not is_alive(victim)
+        assert {get(which) for which in (port, added) for _ in range(8)} == {(200, b"new")}
 
     def test_without_a_server_a_reload_says_so(self, tmp_path: Path) -> None:
         done = subprocess.run(

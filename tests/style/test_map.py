@@ -69,6 +69,7 @@ COVERED_BY = {
     "process.data_plane": "protocols/test_one_shot.py",
     "process.dry_run": "unit/tls/test_compile.py",
     "process.master": "e2e/test_process_lifecycle.py",
+    "process.reload_outcome": "e2e/test_process_reload.py",
     "process.single_process": "e2e/test_process_lifecycle.py",
     "program.compile": "protocols/test_one_shot.py",
     "program.runtime": "e2e/test_process_reload.py",

@@ -17,7 +17,7 @@ usage: npserver reload [-config FILE]
 
 Make a running server reload its config file. If the new config has errors, the server keeps the current one.
 
-  -config FILE    the server that runs with this config file (default: config.json); its errors are printed
+  -config FILE    the server that runs with this config file (default: config.json); its errors and warnings are printed
   -pidfile FILE   the server that wrote this process id file: it gets a SIGHUP and logs the outcome
 """
 
@@ -38,7 +38,7 @@ def main(words: list[str]) -> int:
         return _signal(arguments.pidfile)
     config = arguments.config or DEFAULT_CONFIG
     try:
-        errors = ask_reload(config)
+        outcome = ask_reload(config)
     except OSError:
         print(
             f"npserver reload: no running server uses the config {config}: start it, or name its config file with "
@@ -46,10 +46,10 @@ def main(words: list[str]) -> int:
             file=sys.stderr,
         )
         return 1
-    for line in errors:
+    for line in outcome.warnings + outcome.errors:
         print(line, file=sys.stderr)
-    print("reload failed: keeping the current configuration" if errors else "reloaded")
-    return 1 if errors else 0
+    print(outcome.summary if outcome.errors else "reloaded")
+    return 1 if outcome.errors else 0
 
 
 def _signal(path: str) -> int:

@@ -53,15 +53,24 @@ class Bindings:
             if key not in self.current:
                 binding.close()
 
-    def commit(self, prepared: dict[str, Binding], listeners: Iterable[Listener]) -> None:
-        """Make `prepared` the current bindings, and close those that are not among them."""
+    def commit(self, prepared: dict[str, Binding], listeners: Iterable[Listener]) -> list[str]:
+        """Make `prepared` the current bindings, and close those that are not among them.
+
+        Return what could not be applied to those that stay.
+        """
+        faults: list[str] = []
         for key, binding in self.current.items():
             if key not in prepared:
                 self._removed |= dict.fromkeys([address.port for address in binding.addresses], monotonic())
                 binding.close()
         for listener in listeners:
-            prepared[listener.key].relisten(listener)
+            try:
+                prepared[listener.key].relisten(listener)
+            except OSError as error:
+                reason = (error.strerror or str(error)).lower()
+                faults.append(f"listener {listener.name!r} ({listener.place}): cannot apply mode or backlog: {reason}")
         self.current = prepared
+        return faults
 
     def sockets(self, worker: int) -> dict[str, tuple[socket.socket, ...]]:
         """Return the sockets that `worker` serves, by listener key; none for the controller (-1)."""

@@ -16,6 +16,7 @@ from npserver.errors import ConfigError, NpserverError
 from npserver.process.data_plane import DataPlane, make_context
 from npserver.process.loop import new_loop
 from npserver.process.message_channel import ChannelClosed, Message, MessageChannel
+from npserver.process.reload_outcome import switch_error
 from npserver.runtime.pubsub import PubSub
 from npserver.runtime.tasks import spawn
 from npserver.tls.store import CERTIFICATES, CertificateStore
@@ -150,7 +151,7 @@ class ChildProcess:
         elif kind == "prepare":
             self._prepare(message)
         elif kind == "commit":
-            spawn(self._commit(), "reload", lambda error: self._stop.set())  # the next child begins with the new config
+            spawn(self._commit(), "reload", lambda error: self._stop.set())
         elif kind == "abandon":
             self._abandon()
         elif kind == "reopen":
@@ -177,7 +178,20 @@ class ChildProcess:
             self._send({"kind": "prepared", "error": ""})
 
     async def _commit(self) -> None:
-        """Second step of a reload: activate the prepared config."""
+        """Second step of a reload: activate the prepared config and report the result.
+
+        After an error the process exits: its successor begins with the new config.
+        """
+        error = ""
+        try:
+            await self._switch()
+        except Exception as fault:
+            error = switch_error(fault)
+        self._send({"kind": "committed", "error": error})
+        if error:
+            self._stop.set()
+
+    async def _switch(self) -> None:
         if self._prepared is None:
             return
         self.document, runtime = self._prepared

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 
 from npserver.process import control_socket
+from npserver.process.reload_outcome import ReloadOutcome
 
 
 class ControlServer:
@@ -28,11 +29,11 @@ class ControlServer:
         if self._socket is not None:
             self._selector.register(self._socket, selectors.EVENT_READ, self._accept)
 
-    def answer(self, errors: list[str]) -> None:
+    def answer(self, outcome: ReloadOutcome) -> None:
         """Tell all callers the outcome of the reload, and disconnect them."""
         callers, self._callers = self._callers, []
         for caller in callers:
-            control_socket.answer(caller, errors)
+            control_socket.answer(caller, outcome)
 
     def close(self) -> None:
         """Stop listening and remove the socket file."""
@@ -60,9 +61,9 @@ class ControlServer:
         except OSError:
             request = b""
         if request != control_socket.REQUEST:
-            control_socket.answer(caller, [control_socket.UNKNOWN_REQUEST])
+            control_socket.answer(caller, ReloadOutcome([control_socket.UNKNOWN_REQUEST]))
         elif self.is_stopping:
-            control_socket.answer(caller, [control_socket.STOPPING])
+            control_socket.answer(caller, ReloadOutcome([control_socket.STOPPING]))
         else:
             self._callers.append(caller)
             self._request_reload()

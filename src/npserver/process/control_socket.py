@@ -1,7 +1,7 @@
 """The control socket: `npserver reload` asks a running server over it to reload, and is told the outcome.
 
 Its path is derived from the config file's path and the user, so both sides can compute it. The request is the line
-`reload`; the answer is `ok`, or one error a line. Only the same user and root can connect.
+`reload`; the answer is the `ReloadOutcome` as JSON. Only the same user and root can connect.
 """
 
 from __future__ import annotations
@@ -12,8 +12,12 @@ import socket
 import stat
 from hashlib import sha256
 
+import msgspec
+
+from npserver.process.reload_outcome import ReloadOutcome
+
 REQUEST = b"reload\n"
-ANSWER_WITHIN_S = 40.0
+ANSWER_WITHIN_S = 70.0  # more than both steps of a reload take at most
 STOPPING = "the server is stopping"
 UNKNOWN_REQUEST = "unknown request on the control socket"
 _BACKLOG = 4
@@ -72,25 +76,23 @@ def close_control(control: socket.socket) -> None:
         os.unlink(path)
 
 
-def answer(caller: socket.socket, errors: list[str]) -> None:
+def answer(caller: socket.socket, outcome: ReloadOutcome) -> None:
     """Tell a caller the outcome of its reload, and close the connection."""
     with contextlib.suppress(OSError), caller:
         caller.settimeout(1.0)
-        caller.sendall("".join(f"{line}\n" for line in errors or ["ok"]).encode())
+        caller.sendall(msgspec.json.encode(outcome))
 
 
-def ask_reload(config_file: str) -> list[str]:
-    """Ask the running server to reload. Return the errors; there are none if it has succeeded.
-
-    Raises: OSError when no server with this config answers.
-    """
+def ask_reload(config_file: str) -> ReloadOutcome:
+    """Ask the running server to reload. Return the outcome. Raises: OSError when no server with this config answers."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
         caller.settimeout(ANSWER_WITHIN_S)
         caller.connect(control_path(config_file))
         caller.sendall(REQUEST)
-        text = b"".join(iter(lambda: caller.recv(65_536), b"")).decode()
-    lines = text.splitlines()
-    return [] if lines == ["ok"] else lines or ["the server closed the connection without an answer"]
+        data = b"".join(iter(lambda: caller.recv(65_536), b""))
+    if not data:
+        return ReloadOutcome(["the server closed the connection without an answer"])
+    return msgspec.json.decode(data, type=ReloadOutcome)
 
 
 def _is_answered(path: str) -> bool:

@@ -221,6 +221,7 @@ class Master:
 
     def _child_ready(self, child: Child) -> None:
         child.is_ready = True
+        self._reloader.child_ready(child)
         is_stopping = self._stop_deadline is not None
         if not self._is_announced and not is_stopping and all(one.is_ready for one in self._children):
             self._is_announced = True
@@ -263,3 +264,5 @@ class Master:
                 self._children.broadcast(message, but=child)
             elif message["kind"] == "prepared":
                 self._reloader.child_prepared(child, message["error"])
+            elif message["kind"] == "committed":
+                self._reloader.child_committed(child, message["error"])

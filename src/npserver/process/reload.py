@@ -1,7 +1,8 @@
 """Reloads in the master: every process switches to the new config, or none does.
 
 First every process compiles the new config ("prepare"). Once all of them have done so they switch to it ("commit"); if
-one fails, or takes too long, the current config stays in use everywhere ("abandon").
+one fails, or takes too long, the current config stays in use everywhere ("abandon"). The outcome is known when every
+process has said that it has switched. One that cannot exits, and is replaced by one that begins with the new config.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from npserver.process import control_socket, systemd
 from npserver.process.child import name_role
 from npserver.process.dry_run import dry_run
 from npserver.process.options import WATCH_PERIOD_S
+from npserver.process.reload_outcome import ReloadOutcome, unchangeable
 from npserver.runtime.scoreboard import Directory
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("npserver.server")
 
 PREPARE_WITHIN_S = 30.0
+COMMIT_WITHIN_S = 30.0
+MASTER = -2  # key of the master's own failures beside the roles of the children
 
 
 class ActiveConfig(Struct):
@@ -48,7 +52,7 @@ class ActiveConfig(Struct):
 
 
 class Reload(Struct):
-    """A reload in progress: the new config, and the children that have not compiled it yet."""
+    """A reload in progress: the new config, and the children that have not compiled it, or not switched to it, yet."""
 
     text: str
     document: Document
@@ -59,6 +63,10 @@ class Reload(Struct):
     places: list[tuple[dict[str, Any], int]]  # of certificates: `tls.store.CertificateStore.places`
     awaited: set[Child] = field(default_factory=set)
     deadline: float = field(default_factory=lambda: time.monotonic() + PREPARE_WITHIN_S)
+    # Once all children have compiled it
+    is_committed: bool = False
+    warnings: list[str] = field(default_factory=list)
+    failures: dict[int, str] = field(default_factory=dict)  # by the role of the child, or MASTER
 
     def propose(self, child: Child) -> None:
         """Send the new sockets and the config's text to `child`, and wait for its result."""
@@ -79,14 +87,14 @@ class Reloader:
         options: RunOptions,
         children: Children,
         privileged: PrivilegedSteps | None,
-        on_finished: Callable[[list[str]], None],
+        on_finished: Callable[[ReloadOutcome], None],
     ) -> None:
         self._active = active
         self._source = options.source
         self._watches_file = options.watch
         self._children = children
         self._privileged = privileged
-        self._on_finished = on_finished  # called with the errors of a reload; without any, it has succeeded
+        self._on_finished = on_finished  # called with the outcome of each reload
         self._is_stopped = False
         self._changed_at = options.source.changed_at()
         self._next_file_check = time.monotonic() + WATCH_PERIOD_S
@@ -112,7 +120,7 @@ class Reloader:
             runtime = dry_run(document, directory, active.certificates)
             bindings = active.bindings.prepare(runtime.listeners)
         except (ConfigError, StartError) as error:
-            self._finish(str(error).splitlines())
+            self._finish(ReloadOutcome(str(error).splitlines()))
             return
         new_keys = frozenset(bindings.keys() - active.bindings.current.keys())
         places = active.certificates.places()
@@ -124,17 +132,27 @@ class Reloader:
             self._pending.propose(child)
 
     def stop(self) -> None:
-        """Abandon a reload in progress and start no other: the server is stopping."""
+        """End a reload in progress and start no other: the server is stopping."""
         self._is_stopped = True
-        if self._pending is not None:
+        if self._pending is not None and self._pending.is_committed:
+            self._pending.failures[MASTER] = control_socket.STOPPING
+            self._finish_committed(self._pending)
+        elif self._pending is not None:
             self._abandon(self._pending, [control_socket.STOPPING])
 
     # ── called by the master ──
 
     def check(self, now: float) -> None:
-        """Abandon a reload that takes too long; with `-watch`, start one when the file has changed."""
-        if self._pending is not None and now >= self._pending.deadline:
-            self._abandon(self._pending, ["a process did not compile the config in time"])
+        """End a reload that takes too long; with `-watch`, start one when the file has changed."""
+        pending = self._pending
+        if pending is not None and now >= pending.deadline:
+            if pending.is_committed:
+                for child in pending.awaited:
+                    late = f"{name_role(child.role)} has not switched to the new config within {COMMIT_WITHIN_S:g} s"
+                    pending.failures.setdefault(child.role, late)
+                self._finish_committed(pending)
+            else:
+                self._abandon(pending, ["a process did not compile the config in time"])
         if self._watches_file and now >= self._next_file_check:
             self._next_file_check = now + WATCH_PERIOD_S
             changed_at = self._source.changed_at()
@@ -147,19 +165,39 @@ class Reloader:
         return [*due, self._next_file_check] if self._watches_file else due
 
     def child_started(self, child: Child) -> None:
-        """Propose the config of a reload in progress to a child that was forked during it."""
-        if self._pending is not None:
+        """Propose the config of a reload in progress to a child that was forked during it, unless it has it already."""
+        if self._pending is not None and not self._pending.is_committed:
             self._pending.propose(child)
 
     def child_exited(self, child: Child) -> None:
-        """Stop waiting for a child; its successor will be waited for instead."""
-        if self._pending is not None:
-            self._pending.awaited.discard(child)
+        """Wait for the successor of a child instead."""
+        pending = self._pending
+        if pending is None:
+            return
+        if not pending.is_committed:
+            pending.awaited.discard(child)
+        elif child in pending.awaited:
+            pending.failures.setdefault(child.role, f"{name_role(child.role)} exited while it switched")
+
+    def child_ready(self, child: Child) -> None:
+        """A child serves the active config: as the successor of one that could not switch to it, it is awaited."""
+        if self._pending is not None and self._pending.is_committed:
+            self._committed_by(self._pending, child)
+
+    def child_committed(self, child: Child, error: str) -> None:
+        """Take the result of a child's "commit": an error, with which it exits, or "" when it has switched."""
+        pending = self._pending
+        if pending is None or not pending.is_committed:
+            return  # it comes too late
+        if error:
+            pending.failures[child.role] = f"{name_role(child.role)}: {error}; it is replaced"
+        else:
+            self._committed_by(pending, child)
 
     def child_prepared(self, child: Child, error: str) -> None:
         """Take the result of a child's "prepare": an error, or "" when it has compiled the config."""
         pending = self._pending
-        if pending is None:
+        if pending is None or pending.is_committed:
             return
         pending.awaited.discard(child)
         if error:
@@ -169,55 +207,51 @@ class Reloader:
 
     def close_new_sockets(self) -> None:
         """Close the sockets that were bound for a reload in progress. Runs in a new child, which gets its own sent."""
-        if self._pending is not None:
+        if self._pending is not None and not self._pending.is_committed:
             for key in self._pending.new_keys:
                 self._pending.bindings[key].close(unlink=False)
 
     # ── outcome ──
 
     def _commit(self, pending: Reload) -> None:
-        self._pending = None
+        """Have all children switch to the new config, and new ones begin with it."""
         active = self._active
-        warn_of_unchangeable(active.document, pending.document)
+        pending.is_committed = True
+        pending.deadline = time.monotonic() + COMMIT_WITHIN_S
+        pending.warnings += unchangeable(active.document, pending.document)
+        pending.warnings += map(str, pending.runtime.warnings)
         # Removed sockets are closed here before the children close theirs: the last one to close a socket resets the
         # connections still queued on it, and only workers can accept them.
-        active.bindings.commit(pending.bindings, pending.runtime.listeners)
+        if faults := active.bindings.commit(pending.bindings, pending.runtime.listeners):
+            pending.failures[MASTER] = "\n".join(faults)
         active.board.directory.names.update(pending.slots)
+        pending.awaited.update(self._children.alive)
         self._children.broadcast({"kind": "commit"})
         active.document, active.runtime = pending.document, pending.runtime
         logs.configure(pending.document.config.logging)
-        for problem in pending.runtime.warnings:
-            log.warning("%s", problem)
-        self._finish([])
+        if not pending.awaited:
+            self._finish_committed(pending)
+
+    def _committed_by(self, pending: Reload, child: Child) -> None:
+        pending.awaited.discard(child)
+        if not pending.awaited:
+            self._finish_committed(pending)
+
+    def _finish_committed(self, pending: Reload) -> None:
+        errors = [line for text in pending.failures.values() for line in text.splitlines()]
+        self._finish(ReloadOutcome(errors, pending.warnings, is_in_use=True))
 
     def _abandon(self, pending: Reload, errors: list[str]) -> None:
-        self._pending = None
         self._children.broadcast({"kind": "abandon"})
         self._active.bindings.abandon(pending.bindings)
-        self._finish(errors)
+        self._finish(ReloadOutcome(errors))
 
-    def _finish(self, errors: list[str]) -> None:
+    def _finish(self, outcome: ReloadOutcome) -> None:
         """Report the outcome to the log, the service manager and the callers of `npserver reload`."""
-        log_outcome(errors)
+        self._pending = None
+        outcome.log()
         systemd.notify("READY=1")
-        self._on_finished(errors)
+        self._on_finished(outcome)
         if self._is_requested_again:
             self._is_requested_again = False
             self.start()
-
-
-def log_outcome(errors: list[str]) -> None:
-    """Log the outcome of a reload."""
-    for line in errors:
-        log.error("%s", line)
-    if errors:
-        log.error("reload failed: keeping the current configuration")
-    else:
-        log.info("config reloaded")
-
-
-def warn_of_unchangeable(old: Document, new: Document) -> None:
-    """Log a warning for each changed key that a reload cannot apply."""
-    for key in ("workers", "user", "group"):
-        if getattr(new.config, key) != getattr(old.config, key):
-            log.warning('%s: "%s" cannot be changed by a reload: restart npserver to apply it', new.place((key,)), key)

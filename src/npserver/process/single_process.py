@@ -19,7 +19,7 @@ from npserver.process.dry_run import dry_run
 from npserver.process.limits import find_identity
 from npserver.process.loop import new_loop
 from npserver.process.options import WATCH_PERIOD_S, RunOptions
-from npserver.process.reload import log_outcome, warn_of_unchangeable
+from npserver.process.reload_outcome import ReloadOutcome, switch_error, unchangeable
 from npserver.runtime.pubsub import PubSub
 from npserver.runtime.scoreboard import Directory, Scoreboard
 from npserver.runtime.tasks import spawn
@@ -54,7 +54,7 @@ class SingleProcess:
             raise
         return runtime
 
-    async def reload(self, document: Document) -> Runtime:
+    async def reload(self, document: Document) -> ReloadOutcome:
         """Switch to another config. Raises: ConfigError, StartError: the old config stays in use."""
         dry_run(document, Directory())  # a faulty config must not affect the running one
         runtime = self.data_plane.compile(document)
@@ -63,11 +63,14 @@ class SingleProcess:
         except StartError:
             runtime.close()
             raise
-        self.bindings.commit(prepared, runtime.listeners)
-        await self.data_plane.activate(runtime, self.bindings.sockets(0))
-        warn_of_unchangeable(self.document, document)
+        faults = self.bindings.commit(prepared, runtime.listeners)
+        warnings = unchangeable(self.document, document) + [str(problem) for problem in runtime.warnings]
+        try:
+            await self.data_plane.activate(runtime, self.bindings.sockets(0))
+        except Exception as error:
+            faults.append(switch_error(error))
         self.document = document
-        return runtime
+        return ReloadOutcome(faults, warnings, is_in_use=True)
 
     async def stop(self, timeout_s: float | None = None) -> None:
         """Stop accepting, wait up to `timeout_s` (default: `timeouts.shutdown`) for open connections, close all."""
@@ -160,25 +163,25 @@ class _Runner:
             log.info("shutting down: waiting up to %g s for active requests (timeouts.shutdown)", timeout_s)
             self._stop.set()
 
-    async def _reload(self) -> list[str]:
-        """Read the config again and switch to it. Return the errors; there are none if it has succeeded."""
+    async def _reload(self) -> ReloadOutcome:
+        """Read the config again and switch to it."""
         async with self._reloading:
             if self._stop.is_set():
-                return [control_socket.STOPPING]
+                return ReloadOutcome([control_socket.STOPPING])
             systemd.notify("RELOADING=1")
             try:
                 document = self._options.source.document(self._options.source.read())
-                runtime = await self._single.reload(document)
+                outcome = await self._single.reload(document)
             except (ConfigError, StartError) as error:
-                errors = str(error).splitlines()
-            else:
-                errors = []
-                logs.configure(document.config.logging)
-                for problem in runtime.warnings:
-                    log.warning("%s", problem)
-            log_outcome(errors)
+                outcome = ReloadOutcome(str(error).splitlines())
+            except Exception as error:
+                log.exception("internal error while compiling the new config")
+                outcome = ReloadOutcome([repr(error)])
+            if outcome.is_in_use:
+                logs.configure(self._single.document.config.logging)
+            outcome.log()
             systemd.notify("READY=1")
-            return errors
+            return outcome
 
     async def _watch(self) -> None:
         seen = self._options.source.changed_at()
@@ -202,4 +205,5 @@ class _Runner:
         except (OSError, TimeoutError):
             request = b""
         is_known = request == control_socket.REQUEST
-        control_socket.answer(caller, await self._reload() if is_known else [control_socket.UNKNOWN_REQUEST])
+        unknown = ReloadOutcome([control_socket.UNKNOWN_REQUEST])
+        control_socket.answer(caller, await self._reload() if is_known else unknown)

@@ -19,7 +19,8 @@ from npserver.process.control_socket import STOPPING
 from npserver.process.dry_run import dry_run
 from npserver.process.message_channel import Message, MessageChannel
 from npserver.process.options import RunOptions
-from npserver.process.reload import PREPARE_WITHIN_S, ActiveConfig, Reloader
+from npserver.process.reload import COMMIT_WITHIN_S, PREPARE_WITHIN_S, ActiveConfig, Reloader
+from npserver.process.reload_outcome import ReloadOutcome
 from npserver.runtime.scoreboard import Scoreboard
 from npserver.tls.store import CertificateStore
 
@@ -45,10 +46,15 @@ class Stage:
         self.ends: dict[int, MessageChannel] = {}
         for child in self.children:
             self.give_process(child)
-        self.outcomes: list[list[str]] = []
+        self.outcomes: list[list[str]] = []  # the errors of each
+        self.summaries: list[str] = []
         self.active = ActiveConfig(document, runtime, bindings, board, certificates)
         options = RunOptions(source, document, WORKERS, watch)
-        self.reloader = Reloader(self.active, options, self.children, None, self.outcomes.append)
+        self.reloader = Reloader(self.active, options, self.children, None, self.finished)
+
+    def finished(self, outcome: ReloadOutcome) -> None:
+        self.outcomes.append(outcome.errors)
+        self.summaries.append(outcome.summary)
 
     def write(self, body: str, *uris: str) -> None:
         config = {"listen": ["http://127.0.0.1:0", *uris], "dispatch": [{"handler": "respond", "body": body}]}
@@ -79,6 +85,10 @@ class Stage:
         for role in roles:
             self.reloader.child_prepared(self.child(role), "")
 
+    def committed(self, *roles: int) -> None:
+        for role in roles:
+            self.reloader.child_committed(self.child(role), "")
+
     @property
     def body(self) -> Any:
         return getattr(self.active.document.config.dispatch[0], "body", None)
@@ -106,8 +116,61 @@ def test_commit_once_all_have_prepared(stage: Stage) -> None:
     stage.prepared(0, CONTROLLER)
     assert (stage.outcomes, stage.body) == ([], "old")
     stage.prepared(1)
-    assert (stage.outcomes, stage.body) == ([[]], "new")
+    assert (stage.outcomes, stage.body) == ([], "new")
     assert [stage.kinds(role) for role in (0, 1, CONTROLLER)] == [["commit"]] * 3
+    stage.committed(0, CONTROLLER)
+    assert stage.outcomes == [], "worker 1 has not switched yet"
+    stage.committed(1)
+    assert stage.outcomes == [[]]
+
+
+def test_a_worker_that_cannot_switch_is_reported_once_its_successor_serves(stage: Stage) -> None:
+    stage.write("new")
+    stage.reloader.start()
+    stage.prepared(0, 1, CONTROLLER)
+    stage.committed(0, CONTROLLER)
+    child = stage.child(1)
+    stage.reloader.child_committed(child, "cannot switch to the new config: too many open files")
+    stage.reloader.child_exited(child)
+    stage.give_process(child)
+    stage.reloader.child_started(child)
+    assert stage.kinds(1) == [], "it begins with the new config"
+    assert stage.outcomes == []
+    stage.reloader.child_ready(child)
+    assert stage.outcomes == [["worker 1: cannot switch to the new config: too many open files; it is replaced"]]
+    assert stage.summaries[0].startswith("reload incomplete: the new configuration is in use")
+
+
+def test_a_worker_that_exits_while_it_switches(stage: Stage) -> None:
+    stage.write("new")
+    stage.reloader.start()
+    stage.prepared(0, 1, CONTROLLER)
+    stage.committed(0, CONTROLLER)
+    stage.reloader.child_exited(stage.child(1))
+    stage.reloader.child_ready(stage.child(1))
+    assert stage.outcomes == [["worker 1 exited while it switched"]]
+
+
+def test_a_worker_that_does_not_say_whether_it_switched(stage: Stage) -> None:
+    stage.write("new")
+    stage.reloader.start()
+    stage.prepared(0, 1, CONTROLLER)
+    stage.committed(0, CONTROLLER)
+    (due,) = stage.reloader.due_times()
+    assert due <= time.monotonic() + COMMIT_WITHIN_S
+    stage.reloader.check(due)
+    assert stage.outcomes == [["worker 1 has not switched to the new config within 30 s"]]
+    stage.committed(1)  # comes too late
+    assert len(stage.outcomes) == 1
+
+
+def test_stop_while_children_switch(stage: Stage) -> None:
+    stage.write("new")
+    stage.reloader.start()
+    stage.prepared(0, 1, CONTROLLER)
+    stage.reloader.stop()
+    assert (stage.outcomes, stage.body) == ([[STOPPING]], "new")
+    assert stage.kinds(0) == ["prepare", "commit"]
 
 
 def test_workers_get_the_sockets_of_new_listeners(stage: Stage, free_port: Callable[[], int]) -> None:
@@ -151,8 +214,10 @@ def test_request_during_a_reload_starts_another(stage: Stage) -> None:
     stage.write("newer")
     stage.reloader.start()
     stage.prepared(0, 1, CONTROLLER)
+    stage.committed(0, 1, CONTROLLER)
     assert (stage.outcomes, stage.body) == ([[]], "new")
     stage.prepared(0, 1, CONTROLLER)
+    stage.committed(0, 1, CONTROLLER)
     assert (stage.outcomes, stage.body) == ([[], []], "newer")
 
 
@@ -167,6 +232,7 @@ def test_successor_of_a_child_is_awaited(stage: Stage) -> None:
     stage.prepared(0, CONTROLLER)
     assert stage.outcomes == []
     stage.prepared(1)
+    stage.committed(0, 1, CONTROLLER)
     assert stage.outcomes == [[]]
 
 
