@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,40 @@ def test_views_transfers_and_resolvers_together(program: Start, free_port: Calla
     assert {str(name) for name in zone} == {"@", "www"}
     with pytest.raises(dns.xfr.TransferError, match="REFUSED"):
         dns.query.inbound_xfr("127.0.0.1", dns.zone.Zone("example.com"), port=port, source="127.0.0.2", timeout=5)
+
+
+@pytest.mark.parametrize("is_tls", [False, True], ids=["tcp", "tls"])
+def test_a_large_transfer_to_a_slow_reader_is_whole(
+    program: Start, free_port: Callable[[], int], certificates: Callable[..., Any], is_tls: bool
+) -> None:
+    """The whole takes longer than a connection may be idle. The client ends its side at once."""
+    port, tls = free_port(), free_port()
+    certificate = certificates()
+    parts = config(port, tls=certificate.config, dns={f"n{n}.home": {"TXT": "x" * 200} for n in range(26_000)})
+    parts["listen"].append({"name": "s", "uri": f"ssl://127.0.0.1:{tls}"})
+    parts["dispatch"] = [{"listener": ["t", "s"], "handler": "dns", "allow_transfer": "127.0.0.1", "timeout": "300ms"}]
+    parts["listen"] = parts["listen"][1:]
+    program(config=parts)
+    query = dns.message.make_query("home", "AXFR").to_wire()
+    data = bytearray()
+    with socket.socket() as plain:
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        plain.settimeout(20)
+        plain.connect(("127.0.0.1", tls if is_tls else port))
+        client = certificate.client().wrap_socket(plain, server_hostname="localhost") if is_tls else plain
+        with client:
+            client.sendall(len(query).to_bytes(2, "big") + query)
+            if not is_tls:
+                client.shutdown(socket.SHUT_WR)
+            while piece := client.recv(32_768):
+                data += piece
+                time.sleep(0.005)  # a slow reader
+    records = 0
+    while data:
+        size = int.from_bytes(data[:2], "big")
+        records += int.from_bytes(data[8:10], "big")
+        del data[: 2 + size]
+    assert records == 26_002
 
 
 class ForgetfulResolver:

@@ -6,6 +6,7 @@ Covers `dns.zone.transfer`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 import dns.message
@@ -50,16 +51,23 @@ class LateResolverClient:
 class Stage:
     """A name server over memory."""
 
-    def __init__(self, records: Any = ODDITIES, *, timeout_s: float = 10, per_ip: int = 0, most: int = 100) -> None:
+    def __init__(
+        self,
+        records: Any = ODDITIES,
+        *,
+        timeout_s: float = 10,
+        write_timeout_s: float = 30,
+        per_ip: int = 0,
+        most: int = 100,
+    ) -> None:
         self.loop = MemoryLoop()
         self.context = make_context(self.loop)
         self.resolver_client = LateResolverClient()
         resolver_client: Any = self.resolver_client
         self.server = NameServer(self.context, [(None, tables_of(records))], resolver_client, EVERYBODY)
         policy = self.server.policy(QueryProcessor, transfer_clients=EVERYBODY)
-        self.front = DnsOverStream(
-            policy, "tcp", timeout_s=timeout_s, max_connections=most, max_connections_per_ip=per_ip
-        )
+        limits = {"max_connections": most, "max_connections_per_ip": per_ip}
+        self.front = DnsOverStream(policy, "tcp", timeout_s=timeout_s, write_timeout_s=write_timeout_s, **limits)
         listener = Listener("tcp://127.0.0.1:53", "dns", Address("tcp", "127.0.0.1", 53), 16, "test")
         self.live = LiveListener(listener, self.front, self.context)
 
@@ -185,14 +193,44 @@ class TestTime:
         assert connection.transport.is_closed
 
     def test_a_client_that_does_not_read_is_closed(self) -> None:
-        stage = Stage(timeout_s=10)
+        stage = Stage(timeout_s=10, write_timeout_s=30)
         connection = stage.connect()
         connection.transport.is_stalled = True
         connection.send(framed("big.example.com", "TXT") * 5000)
         assert connection.transport.is_paused
         assert len(connection.transport.unsent) < 300_000  # not 15 MB
-        stage.pass_time(11)
+        stage.pass_time(29)
+        assert not connection.transport.is_aborted
+        stage.pass_time(2)
         assert connection.transport.is_aborted
+
+    @pytest.mark.parametrize("is_large", [True, False])
+    def test_a_client_that_reads_slowly_has_all_the_time_it_needs(self, is_large: bool) -> None:
+        stage = Stage(timeout_s=10, write_timeout_s=30)
+        connection = stage.connect()
+        connection.transport.is_stalled = True
+        connection.send(framed("big.example.com", "TXT") * (1000 if is_large else 10))
+        for _ in range(10):
+            stage.pass_time(29)
+            assert not connection.transport.is_closed
+            del connection.transport.unsent[:1000]  # the client reads, less than would let us write again
+        stage.pass_time(31)
+        stage.pass_time(31)
+        assert connection.transport.is_aborted
+
+    def test_a_client_that_awaits_an_answer_is_not_idle(self) -> None:
+        stage = Stage(timeout_s=10)
+        connection = stage.connect()
+        connection.send(framed("www.elsewhere.net"))
+        for _ in range(5):
+            stage.pass_time(9)
+        assert not connection.transport.is_closed
+        stage.resolver_client.answer()
+        assert connection.ids() == [1]
+        stage.pass_time(9)
+        assert not connection.transport.is_closed
+        stage.pass_time(2)
+        assert connection.transport.is_closed
 
     def test_a_client_that_reads_again_goes_on(self) -> None:
         connection = Stage().connect()
@@ -323,9 +361,8 @@ class TestTransfer:
 
     def test_transfers_are_only_for_those_allowed(self) -> None:
         stage = Stage()
-        stage.live.front = DnsOverStream(
-            stage.server.policy(QueryProcessor), "tcp", timeout_s=10, max_connections=10, max_connections_per_ip=0
-        )
+        stage.live.front = copy(stage.front)
+        stage.live.front.policy = stage.server.policy(QueryProcessor)
         connection = stage.connect()
         connection.send(framed("example.com", "AXFR"))
         assert [reply.rcode() for reply in connection.replies()] == [5]

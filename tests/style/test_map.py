@@ -58,7 +58,6 @@ COVERED_BY = {
     "net.poller": "unit/net/test_socket_stream.py",
     "net.relay": "protocols/test_relay.py",
     "net.relay_end": "protocols/test_relay.py",
-    "net.socket_options": "unit/net/test_socket_stream.py",
     "net.splice": "protocols/test_relay.py",
     "observe.log_file": "unit/observe/test_access_log.py",
     "observe.log_formats": "unit/observe/test_access_log.py",

@@ -67,6 +67,7 @@ def compile_dns_front(
         ),
         "tls" if listener.address.is_tls else "tcp",
         timeout_s=float(dns.timeout),
+        write_timeout_s=float(config.timeouts.write),
         max_connections=config.limits.max_connections,
         max_connections_per_ip=config.timeouts.max_connections_per_ip,
     )

@@ -23,7 +23,9 @@ class DnsRule(HttpRule, tag_field="handler", tag="dns", frozen=True, kw_only=Tru
     allow_transfer: Annotated[
         OneOrMany, D("networks that may transfer zones (AXFR) over TCP or TLS; default: none", needs="networks")
     ] = []
-    timeout: Annotated[Seconds, D("close a TCP or TLS connection after this time without a query")] = Seconds(10)
+    timeout: Annotated[
+        Seconds, D("close a TCP or TLS connection after this time without a query and with nothing left to send")
+    ] = Seconds(10)
     rate_limit: Annotated[
         int, D("identical answers per second to one client network (/24 or /56) on public UDP listeners", ge=1)
     ] = 20

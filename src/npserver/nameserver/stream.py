@@ -1,7 +1,8 @@
 """DNS over TCP and TLS (RFC 7766, RFC 7858): a 2-byte length precedes each message.
 
 Clients may pipeline queries. Queries about our zones are answered in order, those for resolvers when the resolver has
-answered. A connection is closed if it is idle for `timeout`, sends a malformed message or does not read its answers.
+answered. A connection is closed if it is idle for `timeout`, sends a malformed message, or reads nothing of its answers
+for `timeouts.write`; as long as it reads or awaits an answer, it is not idle.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from npserver.dns.message.name import to_text
 from npserver.dns.message.query import Query, parse_query
 from npserver.dns.zone.transfer import transfer
 from npserver.nameserver.query_processor import Action, QueryProcessor
+from npserver.net.unread import unsent_bytes
 from npserver.networks import plain_ip
 from npserver.runtime.deadlines import NEVER
 
@@ -39,6 +41,7 @@ class DnsOverStream:
         transport: str,
         *,
         timeout_s: float,
+        write_timeout_s: float,
         max_connections: int,
         max_connections_per_ip: int,
     ) -> None:
@@ -46,6 +49,7 @@ class DnsOverStream:
         self.server = policy.server
         self.transport = transport
         self.timeout_s = timeout_s
+        self.write_timeout_s = write_timeout_s
         self.max_connections = max_connections
         self.max_connections_per_ip = max_connections_per_ip
         row = self.server.context.row
@@ -80,6 +84,8 @@ class DnsConnection(asyncio.Protocol):
         self._buffer = b""
         self._is_closing = False  # answer the queries received, then close
         self._is_choked = False  # the write buffer is full
+        self._unsent: int | None = None  # bytes that the client had not read at `_read_at`; None: not measured yet
+        self._read_at = 0.0  # loop time
         self._is_paused = False  # reading from the client is paused
         self._is_proceeding = False
         self._waiting = 0
@@ -119,13 +125,10 @@ class DnsConnection(asyncio.Protocol):
                 slots[slot] -= 1
 
     def eof_received(self) -> bool:
-        """Called by asyncio when the client half-closes: answer the queries received, then close.
-
-        TLS connections cannot be half-closed: they are closed at once.
-        """
+        """Called by asyncio when the client half-closes: answer the queries received, then close."""
         self._is_closing = True
         self._end_if_idle()
-        return self.transport.get_extra_info("sslcontext") is None
+        return True  # the connection stays open until it is idle
 
     def shut_down(self) -> None:
         """Close at shutdown, after the queries received are answered."""
@@ -134,11 +137,26 @@ class DnsConnection(asyncio.Protocol):
 
     def expire(self, now: float) -> None:
         """Close an idle connection, or one whose client does not read its answers; called by the deadline sweeper."""
-        self.transport.abort()
+        if self._waiting:  # for a resolver, which is given up after `dns_forward.total_timeout`
+            self._set_deadline()
+            return
+        unsent, before = unsent_bytes(self.transport), self._unsent
+        if not unsent and before:  # the client has read all of it since
+            self._set_deadline()
+        elif unsent and (before is None or unsent < before):
+            self._await_reader(now, unsent)
+        elif unsent and now < self._read_at + self._front.write_timeout_s:
+            self._await_reader(self._read_at, unsent)
+        else:
+            if unsent:
+                log.info("closing connection from %s: client read nothing for %g s (timeouts.write)", self._client,
+                         self._front.write_timeout_s)  # fmt: skip
+            self.transport.abort()
 
     def pause_writing(self) -> None:
         """Called by asyncio when the write buffer passes its high-water mark: answer no further queries."""
         self._is_choked = True
+        self._await_reader(self._context.loop.time(), unsent_bytes(self.transport))
 
     def resume_writing(self) -> None:
         """Called by asyncio when the write buffer has drained below its low-water mark: answer queries again."""
@@ -238,7 +256,17 @@ class DnsConnection(asyncio.Protocol):
     # ── private ──
 
     def _set_deadline(self) -> None:
-        self.deadline = self._context.loop.time() + self._front.timeout_s
+        """Start the idle timeout, unless the client has to read first."""
+        if not self._is_choked:
+            self._unsent = None
+            self.deadline = self._context.loop.time() + self._front.timeout_s
+
+    def _await_reader(self, read_at: float, unsent: int) -> None:
+        """Look again later whether the client, last seen to read at `read_at`, has read some of `unsent` bytes."""
+        front = self._front
+        self._unsent, self._read_at = unsent, read_at
+        now = self._context.loop.time()
+        self.deadline = min(now + front.timeout_s, max(now, read_at + front.write_timeout_s))
 
     def _write(self, data: bytes) -> None:
         if data and not self.transport.is_closing():

@@ -271,10 +271,12 @@ class SocketStream(asyncio.Transport):
 
     def _flush(self) -> None:
         """Send the write buffer as far as the kernel accepts it."""
+        is_full = False  # the kernel's buffer: the poller reports when it has room again, and only then
         while self._unsent:
             try:
                 sent = self._sock.sendmsg(self._outbox[:BUFFERS], (), _DONTWAIT)
             except BlockingIOError:
+                is_full = True
                 break
             except OSError as error:
                 self._lose(error)
@@ -283,14 +285,25 @@ class SocketStream(asyncio.Transport):
         if self._is_paused and self._unsent <= self._low:
             self._is_paused = False
             self._protocol.resume_writing()  # type: ignore[union-attr]
-        if self._unsent or self._is_lost:
+        if self._is_lost:
             return
-        if self._is_closing:
+        if self._unsent:
+            if not is_full:  # written by the protocol just now
+                self._poller.later(self._flush_on)
+        elif self._is_closing:
             self._lose(None)
         elif self._is_ending:
             self._shut()
         else:
             self._is_direct = True
+
+    def _flush_on(self) -> None:
+        """Send what the protocol wrote when the write buffer had drained."""
+        if self._unsent and not self._is_lost:
+            try:
+                self._flush()
+            except Exception as error:
+                self._fault(error)
 
     def _skip(self, sent: int) -> None:
         """Remove the bytes sent from the write buffer."""

@@ -1,10 +1,16 @@
-"""Inspect or drain the socket receive buffer of a connection: before reusing it, and after a write error."""
+"""Inspect or drain what the kernel holds of a connection.
+
+Its receive buffer: before the connection is reused, and after a write error. Its send buffer: whether the peer reads.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import select
 import socket
+import sys
+import termios
 
 _READ_BYTES = 256 << 10
 
@@ -17,6 +23,23 @@ def has_no_pending_input(transport: asyncio.Transport) -> bool:
     poll = select.poll()
     poll.register(sock.fileno(), select.POLLIN)
     return not poll.poll(0)
+
+
+def unsent_bytes(transport: asyncio.Transport) -> int:
+    """Return how many bytes written to a connection the peer's system has not acknowledged yet.
+
+    Between two calls without a write, it has shrunk if the peer has read. Outside Linux those in the kernel do not
+    count.
+    """
+    waiting = transport.get_write_buffer_size()
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.fileno() < 0 or sys.platform != "linux":
+        return waiting
+    try:
+        queued = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))  # SIOCOUTQ, tcp(7)
+    except OSError:
+        return waiting
+    return waiting + int.from_bytes(queued, sys.byteorder)
 
 
 def read_unread(transport: asyncio.Transport, error: Exception) -> tuple[bytes, bool]:

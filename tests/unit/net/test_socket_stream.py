@@ -16,7 +16,6 @@ import uvloop
 from npserver.net import poller as poller_module
 from npserver.net.connect import SocketAttempt
 from npserver.net.poller import Poller
-from npserver.net.socket_options import tune
 from npserver.net.socket_stream import READS, SocketStream
 from tests.protocols.relaying import connected, receive
 from tests.stage.ports import free_port
@@ -136,6 +135,17 @@ async def test_more_than_the_kernel_takes_arrives_in_order(it: Stage) -> None:
     assert stream.get_write_buffer_size() == 0
     stream.write(b"at once")
     assert peer.recv(100) == b"at once"
+
+
+@staged
+async def test_what_is_written_when_the_buffer_has_drained_is_sent_even_if_the_kernel_has_room(it: Stage) -> None:
+    protocol = Noting()
+    stream, peer = await it.stream(protocol)
+    refills = iter([stream.write] * 39 + [lambda data: stream.close()])
+    protocol.resume_writing = lambda: next(refills)(b"x" * 100_000)  # type: ignore[method-assign]
+    stream.write(b"x" * 20_000_000)
+    assert len(await receive(peer, 30_000_000)) == 23_900_000
+    assert await protocol.lost is None
 
 
 @staged
@@ -384,16 +394,3 @@ async def test_an_attempt_given_up_tells_nobody(it: Stage) -> None:
             assert await it.loop.run_in_executor(None, accepted.recv, 1) == b""
     assert told == []
     assert repr(it.poller) == "<Poller 0>"
-
-
-@pytest.mark.parametrize(("host", "is_unpaced"), [("127.0.0.1", True), ("::1", True), ("0.0.0.0", False)])
-def test_connections_within_the_machine_are_not_paced(
-    host: str, is_unpaced: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("npserver.net.socket_options._is_paced", lambda _sock: True)
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
-        before = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
-        tune(sock, host)
-        after = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
-        assert after.rstrip(b"\0") == b"reno" if is_unpaced else after == before
-        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

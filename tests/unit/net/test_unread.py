@@ -1,16 +1,17 @@
-"""Bytes left unread in a connection that failed while it was written to, on both loops."""
+"""Bytes left unread in a connection that failed while it was written to, and bytes that the peer has not read."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 import struct
+import sys
 from collections.abc import Callable
 
 import pytest
 import uvloop
 
-from npserver.net.unread import read_unread
+from npserver.net.unread import read_unread, unsent_bytes
 
 DEADLINE_S = 10
 
@@ -59,3 +60,26 @@ def test_a_reset_is_not_taken_for_an_end(
         left, ended = runner.run(asyncio.wait_for(play(), DEADLINE_S))
     assert ended is is_ended
     assert left == data
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="SIOCOUTQ is of Linux")
+async def test_bytes_that_the_peer_has_not_read_count_down_as_it_reads() -> None:
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
+        transport, _ = await loop.create_connection(asyncio.Protocol, *server.getsockname())
+        peer, _ = server.accept()
+        with peer:
+            assert unsent_bytes(transport) == 0
+            transport.write(bytes(1 << 20))
+            transport.write(bytes(1 << 20))
+            left = before = unsent_bytes(transport)
+            assert before > 1 << 20
+            peer.setblocking(False)
+            async with asyncio.timeout(DEADLINE_S):
+                while left:
+                    await loop.sock_recv(peer, 65_536)
+                    now = unsent_bytes(transport)
+                    assert now <= left
+                    left = now
+    transport.abort()
