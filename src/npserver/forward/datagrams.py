@@ -94,6 +94,7 @@ class DatagramSession:
             del self.table.sessions[self.client]
             self.release_held()
             self.connection.close()
+            del self.connection, self.send  # they refer to this session: no cycle may be left
             self.session.end(self.session.live.listener.address.scheme, self.received, self.sent, reason)
 
     def _hold(self, data: bytes) -> None:

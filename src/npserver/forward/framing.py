@@ -31,12 +31,7 @@ class MessageDecoder:
         self.max_message_size = max_message_size
         self._buffer = bytearray()
         self._start = 0  # offset of the first message not returned yet
-        self._next: Callable[[], bytes | None] = {
-            "raw": self._next_raw,
-            "line": self._next_line,
-            "length16": lambda: self._next_counted(2),
-            "length32": lambda: self._next_counted(4),
-        }[framing]
+        self._next = _NEXT[framing]
 
     def __repr__(self) -> str:
         return f"<MessageDecoder holding {self.held_bytes}>"
@@ -57,14 +52,14 @@ class MessageDecoder:
         """Return at most `limit` complete messages. Raises: `FramingError` for a message longer than allowed."""
         found: list[bytes] = []
         take = self._next
-        while len(found) < limit and (message := take()) is not None:
+        while len(found) < limit and (message := take(self)) is not None:
             found.append(message)
         return found
 
     def rest(self) -> bytes:
         """Return what is left at the end of the stream: a last line without line feed. Drops other partial messages."""
         rest = b""
-        if self._next == self._next_line:
+        if self._next is MessageDecoder._next_line:
             rest = bytes(self._buffer[self._start :]).removesuffix(b"\r")
         self._buffer.clear()
         self._start = 0
@@ -90,6 +85,12 @@ class MessageDecoder:
             raise FramingError(f"line longer than {self.max_message_size} bytes")
         return None
 
+    def _next_length16(self) -> bytes | None:
+        return self._next_counted(2)
+
+    def _next_length32(self) -> bytes | None:
+        return self._next_counted(4)
+
     def _next_counted(self, width: int) -> bytes | None:
         body = self._start + width
         if len(self._buffer) < body:
@@ -102,6 +103,14 @@ class MessageDecoder:
             return None
         self._start = end
         return bytes(self._buffer[body:end])
+
+
+_NEXT: dict[str, Callable[[MessageDecoder], bytes | None]] = {
+    "raw": MessageDecoder._next_raw,
+    "line": MessageDecoder._next_line,
+    "length16": MessageDecoder._next_length16,
+    "length32": MessageDecoder._next_length32,
+}
 
 
 def encoder(framing: FramingName) -> Callable[[bytes], bytes]:

@@ -160,6 +160,8 @@ class ForwardedConnection(Relay):
 
     def _take_target(self) -> End:
         """Return the target side for the current attempt; a new one if an earlier attempt has used it."""
+        if self.is_over:
+            return End(self, "target")  # closes the connection, as the client has gone
         return self.make_target() if self.target.is_used() else self.target
 
     def _dialed(self, attempt: asyncio.Task[Any]) -> None:

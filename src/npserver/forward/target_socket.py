@@ -39,7 +39,7 @@ class TargetSocket:
         answer: Callable[[bytes], None],
         opened: Callable[[], None],
         lost: Callable[[str], None],
-        make_room: Callable[[], bool] = lambda: False,
+        make_room: Callable[[], bool] | None = None,
     ) -> None:
         """Create an unconnected socket; `open` connects it.
 
@@ -50,7 +50,7 @@ class TargetSocket:
         self._answer = answer
         self._opened = opened
         self._lost = lost
-        self._make_room = make_room
+        self._make_room = make_room or _no_room
         self._link: DatagramLink | None = None
         self._opening: asyncio.Task[None] | None = None
         self._header = b""
@@ -125,8 +125,11 @@ class TargetSocket:
             self._link.resume()
 
     def close(self) -> None:
-        """Close the socket, also while it is being opened."""
+        """Close the socket, also while it is being opened. Its owner is not called any more, and not referred to."""
         self._is_closed = True
+        self._answer = self._lost = _ignore
+        self._opened = _ignore_opened
+        self._make_room = _no_room
         if self._opening is not None:
             self._opening.cancel()
         self._close_link()
@@ -199,3 +202,15 @@ class TargetSocket:
         if self._link is None:
             raise BlockingIOError
         self._link.send(self._header + data if self._header else data)
+
+
+def _ignore(value: object) -> None:
+    """Stand in for the owner's functions once the socket is closed."""
+
+
+def _ignore_opened() -> None:
+    """Stand in for the owner's `opened` once the socket is closed."""
+
+
+def _no_room() -> bool:
+    return False

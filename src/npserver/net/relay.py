@@ -79,6 +79,7 @@ class Relay:
 
     def make_target(self) -> End:
         """Return a new end for the target: the protocol of the next attempt to connect."""
+        self.target.leave()
         self.target = target = self.target_class(self, "target")
         target.other = self.client
         self.client.other = target

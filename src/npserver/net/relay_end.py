@@ -6,7 +6,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from npserver.net.socket_stream import SocketStream
 from npserver.net.splice import Splice
@@ -50,6 +50,16 @@ class RelayOwner(Protocol):
         """Give the remaining peer time to read the last data; `resets`: its connection is then reset."""
 
 
+class _Over:
+    """Stands in for a relay that is over, for an end that has still to be closed."""
+
+    is_over = is_lingering = True
+    is_joined = splices = False
+
+
+_OVER = cast("RelayOwner", _Over())
+
+
 class End(asyncio.Protocol):
     """One end of a relay: the protocol of its transport."""
 
@@ -84,7 +94,7 @@ class End(asyncio.Protocol):
         self.transport = transport  # type: ignore[assignment]
         self.is_open = True
         if self.relay.is_over:  # the client has gone in the meantime
-            self.relay.context.loop.call_soon(self.transport.abort)  # the transport is not complete yet
+            asyncio.get_running_loop().call_soon(self.transport.abort)  # the transport is not complete yet
             return
         self.transport.set_write_buffer_limits(self.relay.buffer_size)
         self.relay.end_made()
@@ -187,8 +197,11 @@ class End(asyncio.Protocol):
 
     def leave(self) -> None:
         """Break the reference cycles of a relay that is over, so that the garbage collector has no work."""
-        if self.is_used():  # if not, its transport may still be connected, and then aborted
-            del self.other, self.relay, self.write
+        self.write = _discard
+        if self.is_used() and not self.is_open:
+            del self.other, self.relay
+        else:
+            self.relay = _OVER  # its transport may still be connected, and then aborted
 
     def finish(self) -> None:
         """Close the write side, because the other peer has closed its side; close both ends once both have."""

@@ -97,13 +97,15 @@ class TlsServer(TlsStream):
                 self._begin_with(self._settings.choose(server_name), server_name, data)
                 return
             self._hello = HelloReader()
+        fault = ""
         try:
             hello = self._hello.feed(data)
         except HelloError as error:
-            log.debug("%s: %s", self._peer(), error)
+            fault = str(error)
+        if fault:
+            log.debug("%s: %s", self._peer(), fault)
             self._begin_with(self._settings.default, "", bytes(self._hello.data))  # OpenSSL sends the alert
-            return
-        if hello is not None:
+        elif hello is not None:
             self._begin_with(self._settings.choose(hello.server_name), hello.server_name, bytes(self._hello.data))
 
     def _begin_with(self, certificate: LoadedCertificate, server_name: str, data: bytes) -> None:

@@ -98,7 +98,7 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
 
     def _fail(self, error: Exception) -> None:
         """Close the connection after sending the TLS alert."""
-        self._failure = error
+        self._failure = error.with_traceback(None)  # its frames refer to this stream: no cycle may be left
         self._is_closing = True
         self._flush()
         self._raw.close()
@@ -312,8 +312,8 @@ class TlsClient(TlsStream):
         super().__init__()
         self._context = context
         self._server_name = server_name
-        self._factory = factory
-        self._finished = finished
+        self._factory: Callable[[], asyncio.Protocol] | None = factory  # until the handshake has ended
+        self._finished: asyncio.Future[asyncio.Transport] | None = finished  # until the handshake has ended
         self._preface = preface  # sent before TLS begins
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -326,13 +326,18 @@ class TlsClient(TlsStream):
         self._shake()
 
     def _secured(self) -> asyncio.Protocol:
-        if not self._finished.done():
-            self._finished.set_result(self)
-        return self._factory()
+        finished, factory = self._finished, self._factory
+        self._finished = self._factory = None  # they may refer to this stream: no cycle may be left
+        if finished is not None and not finished.done():
+            finished.set_result(self)
+        assert factory is not None
+        return factory()
 
     def _lost(self, error: Exception | None) -> None:
-        if not self._finished.done():
-            self._finished.set_exception(error or ConnectionResetError("closed during the TLS handshake"))
+        finished = self._finished
+        self._finished = self._factory = None
+        if finished is not None and not finished.done():
+            finished.set_exception(error or ConnectionResetError("closed during the TLS handshake"))
 
 
 def _no_read(size: int) -> bytes:

@@ -35,7 +35,7 @@ C = TypeVar("C", bound="ConnectionRole")
 class ExchangeBase(Struct, Generic[C], eq=False):
     """One request and its response."""
 
-    # body       the request's, None if there is none
+    # body       the request's; None if there is none, and once the exchange is over
     # status     0 until answered
     # sent       bytes of the response's body
     # started    when, by the monotonic clock; 0 if nothing is logged
@@ -194,10 +194,12 @@ class ExchangeBase(Struct, Generic[C], eq=False):
 
     def receive(self, sink: BodySink) -> None:
         """Start giving the body to `sink`."""
-        if self.body is None:
-            sink.body_end(b"")
-        else:
+        if self.body is not None:
             self.body.deliver_to(sink)
+        elif self.is_gone:
+            sink.body_lost("client gone")
+        else:
+            sink.body_end(b"")
 
     def pause_receiving(self) -> None:
         """Give the sink no more for now."""

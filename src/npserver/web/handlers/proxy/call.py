@@ -212,7 +212,7 @@ class ProxyCall(Struct, eq=False):
             return
         self.is_over = True
         if self.upload is not None:
-            self.upload.stop()
+            self._stop_upload()
         self.target = None
         target.slots[target.active_slot] -= 1  # what `release` does, written out
         if head.needs_rewrite or proxy.sticky is not None:
@@ -263,6 +263,7 @@ class ProxyCall(Struct, eq=False):
             self._fail(UpstreamError(f"{target.uri}: {fault}", target.uri, Phase.RECEIVE))
             return
         self.is_over = True
+        self._stop_upload()
         self.target = None  # it stays acquired until the tunnel ends
         open_tunnel(
             exchange,
@@ -364,9 +365,13 @@ class ProxyCall(Struct, eq=False):
     def _end(self) -> None:
         """Stop the upload and release the target."""
         self.is_over = True
+        self._stop_upload()
+        self._release()
+
+    def _stop_upload(self) -> None:
         if self.upload is not None:
             self.upload.stop()
-        self._release()
+            self.upload = None  # it refers to this call: no cycle may be left
 
     def _release(self) -> None:
         target = self.target

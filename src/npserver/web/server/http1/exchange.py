@@ -90,6 +90,7 @@ class Http1Exchange(Http1Response, eq=False):
             source.cancel()
         self._cancel_filters()
         self._finished(499 if not self.status else self.status)
+        self.body = None
 
     def pause_writing(self) -> None:
         """The transport's buffer is full: pause the source of the response."""
@@ -119,6 +120,7 @@ class Http1Exchange(Http1Response, eq=False):
             self._file.cancel()
         self._cancel_filters()
         self._finished(self.status or 499)
+        self.body = None
         if self.status and not self._is_chunked and self._left is None:
             connection.transport.abort()  # a response that ends by closing: only a reset tells that it is incomplete
             return
@@ -131,6 +133,7 @@ class Http1Exchange(Http1Response, eq=False):
         """Answer 101 and hand the connection over."""
         connection = self.connection
         self.status = 101
+        self.source = None
         transport = connection.transport
         if self.route.responses:
             fields = self._response_filters().start(ResponseStart(101, fields, None, has_body=False)).fields
@@ -143,6 +146,7 @@ class Http1Exchange(Http1Response, eq=False):
         """The tunnel has ended: log the request."""
         self.sent = sent
         self._finished(101, received)
+        self.body = None
         self.connection.drop_exchange()
         self.connection.release()
 
@@ -156,6 +160,7 @@ class Http1Exchange(Http1Response, eq=False):
         elif body is None or body.done:
             self._leave()
         elif not self.keep:
+            self.body = None
             body.lose("answered")
             connection.drop_exchange()
             connection.linger()
@@ -164,7 +169,7 @@ class Http1Exchange(Http1Response, eq=False):
 
     def _leave(self) -> None:
         """End the exchange: request and response are complete."""
-        connection = self.connection
+        connection, self.body = self.connection, None
         if not self.keep:
             connection.drop_exchange()
             connection.leave(self.request)

@@ -87,6 +87,7 @@ class Http2Connection(ClientConnection):
         """Called by asyncio when the connection is closed."""
         self.is_ended = True
         self._close_streams()
+        self.session.close()
         self.release()
 
     def shut_down(self) -> None:

@@ -80,6 +80,7 @@ class Http2Exchange(ExchangeBase["Http2ConnectionRole"], eq=False, kw_only=True)
         self._end("client gone")
         if self.body is not None:
             self.body.lose("answered")
+            self.body = None
         self._body_deadline = self._write_deadline = NEVER
         self._set_deadline()
         return is_cut

@@ -79,7 +79,7 @@ class Http2Session:
             max_inbound_header_list_size=2 * head_limits.head_bytes + fields * FIELD_OVERHEAD_BYTES,
             max_inbound_header_count=fields,
         )
-        self._owner = owner
+        self._owner: Streams | None = owner
         self._connection = ngh2.Connection(ngh2.Role.SERVER, config)
         self._connection.initiate_connection(
             {
@@ -118,10 +118,9 @@ class Http2Session:
 
     def tell(self) -> bool:
         """Tell the owner what has happened since. Return whether anything has."""
-        events = self._connection.events()
-        if not events:
+        events, owner = self._connection.events(), self._owner
+        if not events or owner is None:
             return False
-        owner = self._owner
         # Requests that were reset in the same read are not begun.
         closed = (
             {event.stream_id for event in events if isinstance(event, ngh2.StreamClosed)} if len(events) > 1 else ()
@@ -145,6 +144,11 @@ class Http2Session:
             elif isinstance(event, _CONTROL):
                 owner.control_frame()
         return True
+
+    def close(self) -> None:
+        """Tell the owner no more, and do not refer to it: its connection is lost, and no cycle may be left."""
+        self.is_over = True
+        self._owner = None
 
     # ── requests ──
 

@@ -1,0 +1,427 @@
+"""Nothing that ends with a client leaves a reference cycle: a busy server's collector runs too rarely to rely on it.
+
+Each kind of client comes `CLIENTS` times while the server's cycle collector is off; then no type of object may be
+among the garbage as often. (What a first client alone leaves, such as a cache that is set up, does not count.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import dns.message
+import dns.query
+import h2.config
+import h2.connection
+import h2.settings
+import pytest
+import trustme
+
+from tests.stage.ports import free_port
+from tests.stage.uncollected import Uncollected
+
+CLIENTS = 12
+HOST = "127.0.0.1"
+GROUP = 8  # kinds tried at once; one by one if any of them leaves something
+TRANSPORT = "asyncio.selector_events._SelectorSocketTransport"
+OF_TRANSPORTS = {
+    TRANSPORT, "socket.socket", "asyncio.trsock.TransportSocket", "builtins.dict", "builtins.tuple", "builtins.method"
+}  # fmt: skip
+LARGE = 4_000_000
+UPGRADE = b"GET /app/upgrade HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+
+
+class Upstream:
+    """An HTTP server, by path: large, half (an answer cut midway), silent, upgrade (then echo), login, else small."""
+
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        self._context = context
+        self._socket = socket.create_server((HOST, 0))
+        self.port = self._socket.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._socket.accept()
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, plain: socket.socket) -> None:
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            connection = stack.enter_context(plain)
+            if self._context is not None:
+                connection = stack.enter_context(self._context.wrap_socket(plain, server_side=True))
+            connection.settimeout(10)
+            while head := read_head(connection):
+                if not self._answer(connection, head):
+                    return
+
+    def _answer(self, connection: socket.socket, head: bytes) -> bool:
+        path = head.split()[1].rpartition(b"/")[2]
+        if path == b"large":
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % LARGE + bytes(LARGE))
+        elif path == b"half":
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\nhalf" % LARGE)
+            return False
+        elif path == b"silent":
+            connection.recv(1)  # until the other side leaves
+            return False
+        elif path == b"upgrade":
+            connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+            while data := connection.recv(65536):
+                connection.sendall(data)
+            return False
+        elif path == b"login":
+            connection.sendall(b"HTTP/1.1 401 No\r\nWWW-Authenticate: NTLM\r\nContent-Length: 0\r\n\r\n")
+        else:
+            while b"content-length: 4\r\n" in head.lower() and not connection.recv(4):
+                return False
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nsmall")
+        return True
+
+
+def read_head(connection: socket.socket) -> bytes:
+    head = b""
+    while b"\r\n\r\n" not in head:
+        piece = connection.recv(1)
+        if not piece:
+            return b""
+        head += piece
+    return head
+
+
+class Servers:
+    """The server under test, and ways to reach it."""
+
+    def __init__(self, loop: str, directory: Path) -> None:
+        self.loop = loop
+        authority = trustme.CA()
+        issued = authority.issue_cert("localhost", HOST)
+        pem, ca = directory / "cert.pem", directory / "ca.pem"
+        issued.private_key_and_cert_chain_pem.write_to_path(str(pem))
+        authority.cert_pem.write_to_path(str(ca))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        issued.configure_cert(context)
+        self.client = ssl.create_default_context(cafile=str(ca))
+        self.h2 = ssl.create_default_context(cafile=str(ca))
+        self.h2.set_alpn_protocols(["h2"])
+        public = directory / "public"
+        public.mkdir()
+        (public / "small.html").write_text("small")
+        (public / "large.bin").write_bytes(bytes(LARGE))
+        self.upstreams = [Upstream(), Upstream(context)]
+        plain, secure = (one.port for one in self.upstreams)
+        self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.udp.bind((HOST, 0))
+        threading.Thread(target=self._echo_datagrams, daemon=True).start()
+        datagrams = f"udp://{HOST}:{self.udp.getsockname()[1]}"
+        closed = free_port()
+        tls = {"ca": str(ca), "server_name": "localhost"}
+        forwards = {
+            "tcp-tcp": ("tcp", f"tcp://{HOST}:{plain}"),
+            "tcp-ssl": ("tcp", f"ssl://{HOST}:{secure}"),
+            "ssl-tcp": ("ssl", f"tcp://{HOST}:{plain}"),
+            "ssl-ssl": ("ssl", f"ssl://{HOST}:{secure}"),
+            "tcp-udp": ("tcp", datagrams),
+            "ssl-udp": ("ssl", datagrams),
+            "udp-udp": ("udp", datagrams),
+            "udp-tcp": ("udp", f"tcp://{HOST}:{plain}"),
+            "udp-ssl": ("udp", f"ssl://{HOST}:{secure}"),
+            "tcp-none": ("tcp", f"tcp://{HOST}:{closed}"),
+            "udp-none": ("udp", f"udp://{HOST}:{closed}"),
+        }
+        web = [
+            {"handler": "static", "root": str(public)},
+            {"handler": "proxy", "path": "/app/**", "proxy_pass": f"http://{HOST}:{plain}"},
+            {"handler": "proxy", "path": "/tls/**", "proxy_pass": f"https://{HOST}:{secure}", "tls": tls},
+            {"handler": "proxy", "path": "/none/**", "proxy_pass": f"http://{HOST}:{closed}"},
+            {
+                "handler": "proxy",
+                "path": "/not-tls/**",
+                "proxy_pass": f"https://{HOST}:{plain}",
+                "timeouts": {"connect": 1},
+            },
+            {"handler": "dns", "path": "/dns-query"},
+        ]
+        both = ["web", "secure", "proxied"]
+        config = {
+            "tls": {"cert": str(pem), "key": str(pem)},
+            "limits": {"max_connections": 2000},
+            "timeouts": {"idle": 1},
+            "logging": {"level": "error"},
+            "trusted_proxies": [HOST],
+            "listen": [
+                {"name": "web", "uri": f"http://{HOST}:0"},
+                {"name": "secure", "uri": f"https://{HOST}:0"},
+                {"name": "proxied", "uri": f"http://{HOST}:0", "accept_proxy": HOST},
+                {"name": "dns-udp", "uri": f"udp://{HOST}:0"},
+                {"name": "dns-tcp", "uri": f"tcp://{HOST}:0"},
+                {"name": "dns-ssl", "uri": f"ssl://{HOST}:0"},
+                *({"name": name, "uri": f"{scheme}://{HOST}:0"} for name, (scheme, _) in forwards.items()),
+            ],
+            "dns": {"a.test": {"A": "192.0.2.1"}},
+            "dispatch": [
+                *({**rule, "listener": both} for rule in web),
+                {"handler": "dns", "listener": ["dns-udp", "dns-tcp", "dns-ssl"]},
+                *(
+                    {
+                        "handler": "forward", "listener": name, "forward_to": target,
+                        "mode": "datagram" if "udp" in name else "stream",
+                        "framing": "length16" if "udp" in name and not name.startswith("udp-udp") else "raw",
+                        "timeout": 0.3, **({"tls": tls} if target.startswith("ssl") else {}),
+                    }
+                    for name, (_, target) in forwards.items()
+                ),
+            ],
+        }  # fmt: skip
+        self.server = Uncollected(loop, config)
+        self.ports = self.server.ports
+
+    def close(self) -> None:
+        with self.server:
+            pass
+        self.udp.close()
+        for one in self.upstreams:
+            one.close()
+
+    def _echo_datagrams(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                data, peer = self.udp.recvfrom(65536)
+                self.udp.sendto(data, peer)
+
+    def connect(self, name: str, context: ssl.SSLContext | None = None) -> socket.socket:
+        """Return a connection to a listener."""
+        plain = socket.create_connection((HOST, self.ports[name]), 10)
+        return plain if context is None else context.wrap_socket(plain, server_hostname="localhost")
+
+
+def reset(connection: socket.socket) -> None:
+    """Close at once, by a reset."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+def talk(*requests: bytes, name: str = "web", awaited: int = 1, cut: bool = False) -> Callable[[Servers], None]:
+    """Return a client that sends each request, and reads `awaited` bytes at least after each; then it leaves."""
+
+    def client(servers: Servers) -> None:
+        connection = servers.connect(
+            name, servers.client if name in ("secure", "dns-ssl") or name.startswith("ssl") else None
+        )
+        for request in requests:
+            connection.sendall(request)
+            left = awaited
+            while left > 0 and (data := connection.recv(65536)):
+                left -= len(data)
+        reset(connection) if cut else connection.close()
+
+    return client
+
+
+def get(path: str, fields: str = "") -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: a\r\n{fields}\r\n".encode()
+
+
+def post(path: str, length: int, body: bytes) -> bytes:
+    return f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n".encode() + body
+
+
+class Http2Client:
+    """A real HTTP/2 client over TLS."""
+
+    def __init__(self, servers: Servers, window: int = 65535) -> None:
+        self.socket = servers.connect("secure", servers.h2)
+        self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding=None))
+        self.h2.local_settings = h2.settings.Settings(
+            client=True, initial_values={h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: window}
+        )
+        self.h2.initiate_connection()
+        self.flush()
+
+    def flush(self) -> None:
+        self.socket.sendall(self.h2.data_to_send())
+
+    def request(self, path: str, method: str = "GET", *, ends: bool = True) -> int:
+        stream = self.h2.get_next_available_stream_id()
+        fields = [(":method", method), (":scheme", "https"), (":authority", "localhost"), (":path", path)]
+        self.h2.send_headers(stream, fields, end_stream=ends)
+        self.flush()
+        return stream
+
+    def read_until(self, *kinds: type) -> None:
+        """Read until an event of each of these kinds has come."""
+        wanted = set(kinds)
+        while wanted and (data := self.socket.recv(65536)):
+            wanted -= {type(event) for event in self.h2.receive_data(data)}
+            self.flush()
+        assert not wanted
+
+
+def http2(path: str, *events: type, method: str = "GET", window: int = 65535, times: int = 1, body: int = -1,
+          resets: bool = False) -> Callable[[Servers], None]:  # fmt: skip
+    """Return a client that asks `times` times, waits for `events`, and leaves."""
+
+    def client(servers: Servers) -> None:
+        one = Http2Client(servers, window)
+        for _ in range(times):
+            stream = one.request(path, method, ends=body < 0)
+            if body >= 0:
+                one.h2.send_data(stream, bytes(body), end_stream=body == 4)
+                one.flush()
+        one.read_until(*events)
+        if resets:
+            one.h2.reset_stream(stream)
+            one.flush()
+        one.socket.close()
+
+    return client
+
+
+def datagrams(name: str, data: bytes = b"\0\5hello", *, answered: bool = True) -> Callable[[Servers], None]:
+    """Return a client that sends one datagram and waits for its answer."""
+
+    def client(servers: Servers) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+            one.settimeout(10)
+            one.sendto(data, (HOST, servers.ports[name]))
+            if answered:
+                one.recv(65536)
+
+    return client
+
+
+def dns_stream(name: str) -> Callable[[Servers], None]:
+    query = dns.message.make_query("a.test", "A").to_wire()
+    return talk(struct.pack("!H", len(query)) + query, name=name)
+
+
+def bad_hello(servers: Servers) -> None:
+    with servers.connect("secure") as one:
+        one.sendall(b"\x16\x03\x01\0\x05\1\0\0\1\0")
+        one.recv(100)
+
+
+def untrusting(servers: Servers) -> None:
+    with pytest.raises(ssl.SSLError), servers.connect("secure", ssl.create_default_context()):
+        pass
+
+
+H2 = h2.events
+KINDS: dict[str, Callable[[Servers], None]] = {
+    "file": talk(get("/small.html")),
+    "file, TLS": talk(get("/small.html"), name="secure"),
+    "file, PROXY header": talk(b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n" + get("/small.html"), name="proxied"),
+    "files pipelined": talk(get("/small.html") * 10, get("/nix") * 10),
+    "large file cut": talk(get("/large.bin"), cut=True),
+    "large file cut, TLS": talk(get("/large.bin"), cut=True, name="secure"),
+    "compressed file": talk(get("/small.html", "Accept-Encoding: gzip\r\n")),
+    "not HTTP": talk(b"nonsense\r\n\r\n"),
+    "half a head": talk(b"GET / HTTP/1.1\r\n", awaited=0),
+    "half a head, TLS": talk(b"GET / HTTP/1.1\r\n", awaited=0, name="secure"),
+    "plain HTTP to TLS": lambda servers: servers.connect("secure").close(),
+    "bad ClientHello": bad_hello,
+    "certificate refused": untrusting,
+    "upload refused": talk(post("/small.html", 100_000_000, b"x")),
+}
+for prefix in ("/app", "/tls"):
+    upgrade, part = UPGRADE.replace(b"/app", prefix.encode()), post(f"{prefix}/silent", 1000, b"x" * 10)
+    for name in ("web", "secure"):
+        KINDS |= {
+            f"{name} {prefix} proxied": talk(get(f"{prefix}/x"), get(f"{prefix}/y"), name=name),
+            f"{name} {prefix} download cut by the client": talk(get(f"{prefix}/large"), name=name, cut=True),
+            f"{name} {prefix} download left by the client": talk(get(f"{prefix}/large"), name=name),
+            f"{name} {prefix} download cut by the upstream": talk(get(f"{prefix}/half"), name=name, awaited=LARGE),
+            f"{name} {prefix} unanswered": talk(get(f"{prefix}/silent"), name=name, awaited=0, cut=True),
+            f"{name} {prefix} uploaded": talk(post(f"{prefix}/x", 4, b"body"), name=name),
+            f"{name} {prefix} upload cut": talk(part, name=name, awaited=0, cut=True),
+            f"{name} {prefix} upload left": talk(part, name=name, awaited=0),
+            f"{name} {prefix} upgraded": talk(upgrade, b"echo", name=name),
+            f"{name} {prefix} upgraded, cut": talk(upgrade, b"echo", name=name, cut=True),
+            f"{name} {prefix} login": talk(get(f"{prefix}/login"), get(f"{prefix}/login"), name=name),
+        }  # fmt: skip
+    KINDS |= {
+        f"http2 {prefix} proxied": http2(f"{prefix}/x", H2.StreamEnded, times=3),
+        f"http2 {prefix} download left": http2(f"{prefix}/large", H2.DataReceived),
+        f"http2 {prefix} window 0": http2(f"{prefix}/large", H2.ResponseReceived, window=0, times=10),
+        f"http2 {prefix} cut by the upstream": http2(f"{prefix}/half", H2.StreamReset),
+        f"http2 {prefix} unanswered": http2(f"{prefix}/silent"),
+        f"http2 {prefix} reset": http2(f"{prefix}/large", H2.DataReceived, resets=True),
+        f"http2 {prefix} uploaded": http2(f"{prefix}/x", H2.StreamEnded, method="POST", body=4),
+        f"http2 {prefix} upload cut": http2(f"{prefix}/silent", method="POST", body=1000),
+    }
+KINDS |= {
+    "no upstream": talk(get("/none/x")),
+    "upstream without TLS": talk(get("/not-tls/x")),
+    "http2 file": http2("/small.html", H2.StreamEnded, times=3),
+    "http2 missing": http2("/nix", H2.StreamEnded),
+    "http2 refused": http2("/" + "x" * 9000, H2.StreamEnded),
+    "http2 no upstream": http2("/none/x", H2.StreamEnded),
+    "http2 large file left": http2("/large.bin", H2.DataReceived),
+    "http2 large file, window 0": http2("/large.bin", H2.ResponseReceived, window=0, times=20),
+    "http2 upload refused": http2("/small.html", H2.ResponseReceived, method="POST", body=1000),
+    "dns over UDP": datagrams("dns-udp", dns.message.make_query("a.test", "A").to_wire()),
+    "dns over TCP": dns_stream("dns-tcp"),
+    "dns over TLS": dns_stream("dns-ssl"),
+    "dns over HTTPS": talk(get("/dns-query?dns=AAABAAABAAAAAAAAAWEEdGVzdAAAAQAB"), name="secure"),
+    "dns half a message": talk(b"\0\x20abc", name="dns-tcp", awaited=0),
+    "tcp-tcp": talk(get("/x"), name="tcp-tcp"),
+    "tcp-tcp cut": talk(get("/large"), name="tcp-tcp", cut=True),
+    "tcp-tcp idle": talk(get("/silent"), name="tcp-tcp"),
+    "tcp-tcp cut by the target": talk(get("/half"), name="tcp-tcp", awaited=LARGE),
+    "tcp-none": lambda servers: refused(servers, "tcp-none"),
+    "udp-none": datagrams("udp-none", answered=False),
+    "udp-udp": datagrams("udp-udp"),
+    "udp-tcp": datagrams("udp-tcp", get("/x"), answered=False),
+    "udp-ssl": datagrams("udp-ssl", get("/x"), answered=False),
+}
+for name in ("tcp-ssl", "ssl-tcp", "ssl-ssl"):
+    KINDS |= {
+        name: talk(get("/x"), name=name),
+        f"{name} cut": talk(get("/large"), name=name, cut=True),
+        f"{name} cut by the target": talk(get("/half"), name=name, awaited=LARGE),
+        f"{name} idle": talk(get("/silent"), name=name),
+    }
+for name in ("tcp-udp", "ssl-udp"):
+    KINDS[name] = talk(b"\0\5hello", name=name)
+    KINDS[f"{name} cut"] = talk(b"\0\5hello", name=name, cut=True)
+    KINDS[f"{name} idle"] = talk(b"\0\5hello", name=name, awaited=1000)
+
+
+def refused(servers: Servers, name: str) -> None:
+    with contextlib.suppress(OSError), servers.connect(name) as one:
+        one.recv(1)
+
+
+@pytest.fixture(scope="module", params=["uvloop", "asyncio"])
+def servers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    made = Servers(request.param, tmp_path_factory.mktemp("cycles"))
+    yield made
+    made.close()
+
+
+def left_by(servers: Servers, *kinds: str) -> set[str]:
+    """Return the types of which each client of one of these kinds has left an object."""
+    with ThreadPoolExecutor(4 * CLIENTS) as clients:
+        for done in [clients.submit(KINDS[kind], servers) for _ in range(CLIENTS) for kind in kinds]:
+            done.result(30)
+    left = {name for name, number in servers.server.count().items() if number >= CLIENTS}
+    if servers.loop == "asyncio" and TRANSPORT in left:  # its transports are cycles of their own
+        left -= OF_TRANSPORTS
+    return left
+
+
+@pytest.mark.parametrize("first", range(0, len(KINDS), GROUP))
+def test_a_client_leaves_no_cycle(servers: Servers, first: int) -> None:
+    kinds = list(KINDS)[first : first + GROUP]
+    if left_by(servers, *kinds):
+        assert {kind: left for kind in kinds if (left := left_by(servers, kind))} == {}
