@@ -24,6 +24,7 @@ import pytest
 import trustme
 
 from tests.stage.ports import free_port
+from tests.stage.scripted_upstream import LARGE, Upstream
 from tests.stage.uncollected import Uncollected
 
 CLIENTS = 12
@@ -33,70 +34,7 @@ TRANSPORT = "asyncio.selector_events._SelectorSocketTransport"
 OF_TRANSPORTS = {
     TRANSPORT, "socket.socket", "asyncio.trsock.TransportSocket", "builtins.dict", "builtins.tuple", "builtins.method"
 }  # fmt: skip
-LARGE = 4_000_000
 UPGRADE = b"GET /app/upgrade HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-
-
-class Upstream:
-    """An HTTP server, by path: large, half (an answer cut midway), silent, upgrade (then echo), login, else small."""
-
-    def __init__(self, context: ssl.SSLContext | None = None) -> None:
-        self._context = context
-        self._socket = socket.create_server((HOST, 0))
-        self.port = self._socket.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = self._socket.accept()
-                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, plain: socket.socket) -> None:
-        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
-            connection = stack.enter_context(plain)
-            if self._context is not None:
-                connection = stack.enter_context(self._context.wrap_socket(plain, server_side=True))
-            connection.settimeout(10)
-            while head := read_head(connection):
-                if not self._answer(connection, head):
-                    return
-
-    def _answer(self, connection: socket.socket, head: bytes) -> bool:
-        path = head.split()[1].rpartition(b"/")[2]
-        if path == b"large":
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % LARGE + bytes(LARGE))
-        elif path == b"half":
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\nhalf" % LARGE)
-            return False
-        elif path == b"silent":
-            connection.recv(1)  # until the other side leaves
-            return False
-        elif path == b"upgrade":
-            connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-            while data := connection.recv(65536):
-                connection.sendall(data)
-            return False
-        elif path == b"login":
-            connection.sendall(b"HTTP/1.1 401 No\r\nWWW-Authenticate: NTLM\r\nContent-Length: 0\r\n\r\n")
-        else:
-            while b"content-length: 4\r\n" in head.lower() and not connection.recv(4):
-                return False
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nsmall")
-        return True
-
-
-def read_head(connection: socket.socket) -> bytes:
-    head = b""
-    while b"\r\n\r\n" not in head:
-        piece = connection.recv(1)
-        if not piece:
-            return b""
-        head += piece
-    return head
 
 
 class Servers:
