@@ -80,10 +80,11 @@ class ProtocolError(NpserverError):
 
 
 class BadRequest(ProtocolError):
-    """The client sent a request that cannot be served."""
+    """The client sent a request that cannot be served. `fields`: complete lines that its answer must have."""
 
-    def __init__(self, message: str, status: int = 400, key: str = "") -> None:
+    def __init__(self, message: str, status: int = 400, key: str = "", *, fields: bytes = b"") -> None:
         super().__init__(message, status, key)
+        self.fields = fields
 
 
 class BadResponse(ProtocolError):

@@ -176,6 +176,8 @@ def test_each_request_is_read_or_refused(
         assert found[0] == statuses
         if seen is not None:
             assert found[1] == seen
+        if statuses == [405]:  # RFC 9110 §15.5.6
+            assert b"\r\nAllow: GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS\r\n" in found[2]
     if statuses[-1] == 200:
         followed = run([data + GET], caches_heads=use_cache)  # trailing data begins the next request, or is dropped
         assert followed[0] in (statuses, [*statuses, 200])

@@ -128,6 +128,8 @@ class TestSection8:
         client.send(*sent)
         assert client.answers[1].status == status
         assert client.answers[1].has_ended
+        if status == 405:  # RFC 9110 §15.5.6
+            assert client.answers[1]["allow"] == "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS"
         assert client.request(GET, stream=3).status == 200
 
     def test_options_of_the_server(self) -> None:

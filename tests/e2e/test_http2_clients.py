@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 import socket
 import ssl
 import subprocess
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -278,3 +282,38 @@ def test_no_stream_gets_around_client_certificates(
                     if isinstance(event, h2.events.ResponseReceived):
                         statuses[event.stream_id] = dict(event.headers)[":status"]
     assert statuses == {1: "200", 3: "421"}
+
+
+def test_a_flood_of_window_updates_leaves_others_their_turn(site: Site) -> None:
+    """Four clients that send WINDOW_UPDATE frames of one octet, again and again; another is answered all the time."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    ended = threading.Event()
+    greeting = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+    update = bytes((0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 1))
+
+    until = time.monotonic() + 20
+    refused: list[int] = []
+
+    def flood() -> None:
+        while not ended.is_set() and time.monotonic() < until:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", site.port), 5) as plain:
+                with context.wrap_socket(plain, server_hostname="localhost") as client:
+                    client.sendall(greeting)
+                    while not ended.is_set() and time.monotonic() < until:
+                        client.sendall(update * 10_000)
+            refused.append(1)
+
+    answered: list[int] = []
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(4):
+            pool.submit(flood)
+        with httpx.Client(http2=True, verify=context, base_url=site.url, timeout=20) as client:
+            while (len(answered) < 100 or len(refused) < 8) and time.monotonic() < until:
+                answered.append(client.get("/app.css").status_code)
+        ended.set()
+    assert len(answered) >= 100
+    assert len(refused) >= 8
+    assert set(answered) == {200}
+    site.program.wait_for("limits.max_window_updates exceeded")

@@ -126,6 +126,13 @@ class TestDeadlines:
         client.read()
         assert client.end == (NO_ERROR, 1)
 
+    def test_pings_without_a_request_do_not_keep_a_connection(self) -> None:
+        _, client = begin(timeouts=Timeouts(idle=60))
+        for _ in range(12):
+            client.server.pass_time(5.5)
+            client.send(frames.PingFrame(0))
+        assert client.end == (NO_ERROR, 0)
+
     @pytest.mark.parametrize("data", [b"", b"PRI * HTTP/2.0\r\n"])
     def test_a_client_that_says_nothing(self, data: bytes) -> None:
         client = Client(server(Keeper(), timeouts=Timeouts(header=10)), greets=False)

@@ -1,6 +1,7 @@
 """HTTP/2: flow control both ways (RFC 9113 §5.2), files, bodies, and floods (§10.5).
 
-Covers `web.server.file_source`, `web.server.request_body` and `web.server.http2.request_body`.
+Covers `web.server.file_source`, `web.server.request_body`, `web.server.http2.request_body`,
+`web.server.http2.allowance` and `web.server.http2.unread`.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import pytest
 from hyperframe import frame as frames
 
 from npserver.web.config import Limits
-from npserver.web.server.http2.connection import Allowance
+from npserver.web.server.http2.allowance import Allowance
 from npserver.web.server.http2.exchange import ALL_HIGH_BYTES, HIGH_BYTES
-from tests.stage.http2 import GET, POST, begin, head
+from npserver.web.server.http2.unread import UNREAD
+from tests.stage.http2 import GET, POST, Client, Keeper, begin, head, server
 
 NO_ERROR, INTERNAL_ERROR, CANCEL, ENHANCE_YOUR_CALM = 0, 2, 8, 11
 
@@ -248,6 +250,63 @@ class TestFloods:
             client.send(*[frames.PingFrame(0)] * 1000)
         assert client.connection.is_ended
         assert len(client.transport.unsent) < 1 << 17
+
+    def test_windows_opened_for_nothing_end_the_connection(self) -> None:
+        _, client = begin(limits=Limits(max_window_updates=100))
+        client.request(GET)
+        client.send(*[frames.WindowUpdateFrame(0, 1)] * 100)
+        assert client.end is None
+        client.send(*[frames.WindowUpdateFrame(0, 1)] * 2)
+        assert client.end == (ENHANCE_YOUR_CALM, 1)
+
+    @pytest.mark.parametrize("size", [10, 16_384])
+    def test_windows_opened_for_what_was_read_are_no_flood(self, size: int) -> None:
+        """Two for each DATA frame, however small, as simple clients send them."""
+        handler, client = begin(limits=Limits(max_window_updates=10))
+        answer = client.request(GET)
+        exchange = handler.exchanges[0]
+        exchange.start(200, b"", None, handler)
+        for _ in range(1000):
+            exchange.write(bytes(size))
+            client.read()
+            client.send(frames.WindowUpdateFrame(0, size), frames.WindowUpdateFrame(1, size))
+        exchange.finish()
+        client.read()
+        assert (len(answer.body), answer.has_ended, client.end) == (1000 * size, True, None)
+
+    def test_a_flood_is_read_in_turns(self) -> None:
+        """Other connections have theirs in between; nothing of what waits is lost."""
+        handler, client = begin(limits=Limits(max_window_updates=1 << 30))
+        client.connection.data_received(frames.WindowUpdateFrame(0, 1).serialize() * 5000)
+        assert client.transport.is_paused
+        assert client.connection._unfed
+        answer = client.request(GET)
+        assert not client.transport.is_paused
+        handler.exchanges[0].respond(200)
+        client.read()
+        assert answer.status == 200
+
+    def test_answers_that_are_not_read_are_bounded_over_all_connections(self, caplog: pytest.LogCaptureFixture) -> None:
+        """RFC 9113 §10.5: the connection that holds the most is closed, and what it holds is free."""
+        caplog.set_level("WARNING")
+        handler = Keeper()
+        one = server(handler, limits=Limits(max_unread=1_000_000))
+        modest, greedy = Client(one, settings={4: 0}), Client(one, settings={4: 0})
+        modest.request(GET)
+        handler.exchanges[0].respond(200, b"", bytes(300_000))
+        modest.read()
+        for _ in range(10):
+            greedy.request(GET)
+            if greedy.transport.is_closed:
+                break
+            handler.exchanges[-1].respond(200, b"", bytes(200_000))
+            greedy.read()
+        assert greedy.transport.is_aborted
+        assert UNREAD.of(one.context).bytes == 300_000
+        assert "limits.max_unread" in caplog.text
+        modest.send(frames.WindowUpdateFrame(0, 1 << 20), frames.WindowUpdateFrame(1, 1 << 20))
+        assert len(modest.answers[1].body) == 300_000
+        assert UNREAD.of(one.context).bytes == 0
 
     def test_an_allowance_is_spent_and_renewed(self) -> None:
         allowance = Allowance(60, 0.0)

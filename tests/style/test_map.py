@@ -115,9 +115,11 @@ COVERED_BY = {
     "web.server.http1.response": "protocols/test_http_connection.py",
     "web.server.http1.sendfile": "protocols/test_sendfile.py",
     "web.server.http2.connection": "protocols/test_http2_connection.py",
+    "web.server.http2.allowance": "protocols/test_http2_flow.py",
     "web.server.http2.exchange": "protocols/test_http2_flow.py",
     "web.server.file_source": "protocols/test_http2_flow.py",
     "web.server.http2.request_body": "protocols/test_http2_flow.py",
+    "web.server.http2.unread": "protocols/test_http2_flow.py",
     "web.server.http2.session": "conformance/test_rfc9113_frames.py",
     "web.server.request_body": "protocols/test_http2_flow.py",
 }

@@ -23,6 +23,7 @@ _LENGTH = re.compile(rb"[0-9]{1,18}")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 #: Common methods by their bytes; `read_method` checks the others.
 METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")}
+_ALLOW = b"Allow: %b\r\n" % b", ".join(METHODS)  # RFC 9110 §15.5.6
 _VERSIONS = {b"HTTP/1.%d" % minor: min(minor, 1) for minor in range(10)}  # a later minor is as 1.1 (RFC 9110 §2.5)
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})  # RFC 9110 §9.2.2
@@ -161,7 +162,7 @@ def read_method(method: bytes) -> str:
         raise BadRequest(f"bad method {clip(method)}")
     name = method.decode("ascii")
     if name in ("CONNECT", "TRACE"):
-        raise BadRequest(f"method {name} is not supported", 405)
+        raise BadRequest(f"method {name} is not supported", 405, fields=_ALLOW)
     return name
 
 

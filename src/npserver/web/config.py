@@ -111,6 +111,22 @@ class Limits(Section, frozen=True, kw_only=True):
         int,
         D("HTTP/2: SETTINGS, PING and empty DATA frames allowed per minute before it is closed", ge=10, le=2**31 - 1),
     ] = 6000
+    max_window_updates: Annotated[
+        int,
+        D(
+            "HTTP/2: WINDOW_UPDATE frames allowed per minute before it is closed, besides four for each request, two "
+            "for each piece of an answer and one for each 512 bytes sent",
+            ge=10,
+            le=2**31 - 1,
+        ),
+    ] = 6000
+    max_unread: Annotated[
+        Size,
+        D(
+            "HTTP/2: bytes of answers that clients leave unread, over all connections of a worker; beyond it the "
+            "connection that holds the most is closed"
+        ),
+    ] = Size(256 << 20)
     http2_window: Annotated[
         Size, D("HTTP/2: receive window of a request body; the window of the whole connection is four times that")
     ] = Size(256 << 10)

@@ -97,6 +97,7 @@ def refusal(
     level = logging.INFO if error.key else logging.DEBUG
     log.log(level, "%d to %s: %s%s", error.status, client_ip, error, f" ({error.key})" if error.key else "")
     page_fields, body = error_pages.render(error.status, b"", "")
+    fields += error.fields
     if front.context.access_log.enabled:
         from npserver.http.refused_request import refused_request
 

@@ -21,8 +21,10 @@ from npserver.observe.request_record import RequestRecord
 from npserver.runtime.deadlines import NEVER
 from npserver.web import error_pages
 from npserver.web.server.client_connection import LINGER_S, ClientConnection
+from npserver.web.server.http2.allowance import UPDATE_BYTES, UPDATES_PER_PIECE, UPDATES_PER_REQUEST, Allowance
 from npserver.web.server.http2.exchange import Http2Exchange
 from npserver.web.server.http2.session import ENHANCE_YOUR_CALM, NO_ERROR, Http2Session, SessionError
+from npserver.web.server.http2.unread import UNREAD
 
 if TYPE_CHECKING:
     from npserver.runtime.front import Live
@@ -33,6 +35,8 @@ log = logging.getLogger("npserver.http")
 
 PIECE_BYTES = 64 << 10  # written to the transport at once
 TURN_BYTES = 1 << 20  # sent before the event loop serves other connections
+FED_BYTES = 16 << 10  # given to the session at once
+TURN_EVENTS = 1000  # then the event loop serves other connections
 MAX_CUT_UPLOADS = 16  # requests answered before they were complete; then GOAWAY asks for a new connection
 
 
@@ -46,10 +50,13 @@ class Http2Connection(ClientConnection):
     # _refused     streams answered without an exchange, of which the client owes the rest of the request
     # _resets      allowance for streams that the client resets
     # _controls    allowance for frames that carry no request
+    # _updates     allowance for WINDOW_UPDATE frames
+    # _unfed       bytes that wait for this connection's next turn
+    # unread       see `web.server.http2.unread`
 
     __slots__ = (
-        "_controls", "_cut_uploads", "_is_feeding", "_is_flush_due", "_refused", "_resets", "_sending", "is_ended",
-        "is_leaving", "session", "streams",
+        "_all_unread", "_controls", "_cut_uploads", "_is_feeding", "_is_flush_due", "_is_greeted", "_refused",
+        "_resets", "_sending", "_unfed", "_updates", "is_ended", "is_leaving", "session", "streams", "unread",
     )  # fmt: skip
 
     def __init__(self, listener: Live) -> None:
@@ -64,6 +71,11 @@ class Http2Connection(ClientConnection):
         self._cut_uploads = 0
         self._resets = Allowance(limits.max_resets, self.context.sweeper.now)
         self._controls = Allowance(limits.max_control_frames, self.context.sweeper.now)
+        self._updates = Allowance(limits.max_window_updates, self.context.sweeper.now)
+        self._all_unread = UNREAD.of(self.context)
+        self.unread = 0
+        self._unfed = b""
+        self._is_greeted = False  # its SETTINGS have come
         self._is_feeding = False  # flushed at the end of it
         self._is_flush_due = False
 
@@ -86,8 +98,10 @@ class Http2Connection(ClientConnection):
     def connection_lost(self, error: Exception | None) -> None:
         """Called by asyncio when the connection is closed."""
         self.is_ended = True
+        self._unfed = b""
         self._close_streams()
         self.session.close()
+        self._all_unread.set(self, 0, self.front.limits.max_unread)
         self.release()
 
     def shut_down(self) -> None:
@@ -151,20 +165,39 @@ class Http2Connection(ClientConnection):
 
     def data_received(self, data: bytes) -> None:
         """Called by asyncio with bytes from the client."""
-        if self.is_ended:
+        if self._unfed:
+            self._unfed += data
             return
+        feed, events = self.session.feed, 0
         self._is_feeding = True
         try:
-            has_happened = self.session.feed(data)
+            while data and not self.is_ended:
+                piece, data = data[:FED_BYTES], data[FED_BYTES:]
+                events += feed(piece)
+                if events > TURN_EVENTS:
+                    break
         except SessionError as error:
             log.debug("closing %s: %s", self.client_ip, error)
             self.end(error.code)
             return
         finally:
             self._is_feeding = False
-        if not has_happened and not self.streams:  # part of a frame
+        if self.is_ended:
+            return
+        if not events and not self.streams:  # part of a frame
             self._keep_time(min(self.deadline, self.context.loop.time() + self.front.timeouts.header))
         self.flush()
+        if data:
+            self._unfed = data
+            self.transport.pause_reading()
+            self.context.loop.call_soon(self._feed_rest)
+
+    def _feed_rest(self) -> None:
+        """Continue with the bytes that were left when the turn was over."""
+        data, self._unfed = self._unfed, b""
+        if not self.is_ended:
+            self.transport.resume_reading()
+            self.data_received(data)
 
     def _keep_time(self, deadline: float) -> None:
         """Set the deadline, unless the connection waits for the client to read."""
@@ -181,6 +214,7 @@ class Http2Connection(ClientConnection):
         if front is not self.listener.front:
             front = self.front = cast("FrontRole", self.listener.front)  # a reload has put a new one in place
         self.requests += 1
+        self._updates.earn(UPDATES_PER_REQUEST)
         self._keep_time(NEVER)
         try:
             request, route = front.find_http2(fields, has_body)
@@ -233,8 +267,15 @@ class Http2Connection(ClientConnection):
         """A frame without a request has come: SETTINGS, PING and the like."""
         if not self._controls.spend(self.context.sweeper.now):
             self._refuse_flood("limits.max_control_frames")
-        elif not self.requests:
-            self._keep_time(self.context.sweeper.now + self.front.idle_s)  # its SETTINGS: the client speaks HTTP/2
+        elif not self._is_greeted:
+            self._is_greeted = True
+            if not self.requests:
+                self._keep_time(self.context.sweeper.now + self.front.idle_s)  # its SETTINGS: the client speaks HTTP/2
+
+    def window_updated(self) -> None:
+        """The client has opened a window; more often than what it has got explains is a flood."""
+        if not self._updates.spend(self.context.sweeper.now):
+            self._refuse_flood("limits.max_window_updates")
 
     def shutdown_noticed(self) -> None:
         """The client knows of the shutdown: streams that it still opens are refused."""
@@ -252,7 +293,7 @@ class Http2Connection(ClientConnection):
             front.finished(RequestRecord(self.client_ip, request, self.scheme, error.status, 0, len(body)))
         else:
             front.count(error.status, len(body))
-        head = ((b":status", b"%d" % error.status), *field_list(front.common_fields + fields))
+        head = ((b":status", b"%d" % error.status), *field_list(front.common_fields + error.fields + fields))
         self.session.respond(stream_id, (*head, (b"content-length", b"%d" % len(body))), body)
         if has_body:
             self._refused.add(stream_id)
@@ -262,10 +303,21 @@ class Http2Connection(ClientConnection):
             log.info("closing connection from %s: %s exceeded", self.client_ip, key)
             self.end(ENHANCE_YOUR_CALM)
 
+    def refuse_unread(self) -> None:
+        """Close: of all connections, this one holds the most that its client does not read."""
+        log.warning(
+            "closing connection from %s: it leaves the most unread of all that clients were sent (limits.max_unread)",
+            self.client_ip,
+        )
+        self.is_ended = True
+        self._close_streams()
+        self.transport.abort()
+
     # ── writing ──
 
     def sending(self, exchange: roles.Http2ExchangeRole) -> None:
         """The session has something to send for this exchange."""
+        self._updates.earn(UPDATES_PER_PIECE)
         self._sending.add(exchange)
         self.flush_soon()
 
@@ -306,6 +358,10 @@ class Http2Connection(ClientConnection):
             log.error("closing %s: %s", self.client_ip, error)
             self.end(error.code)
             return
+        if sent:
+            self._updates.earn(sent // UPDATE_BYTES)
+        if self._sending or self.unread:
+            self._all_unread.set(self, session.all_unsent, self.front.limits.max_unread)
         if self._sending or self._refused:
             self._look(is_drained=not self._is_flush_due and not self.is_write_paused)
         if session.is_over or (self.is_leaving and not self.streams):
@@ -333,21 +389,3 @@ class Http2Connection(ClientConnection):
         if not self.is_ended:
             self.deadline = NEVER if self.streams else self.context.sweeper.now + self.front.idle_s
             self.flush()
-
-
-class Allowance:
-    """A rate limit: a number per minute, of which a full minute's can be saved up."""
-
-    __slots__ = ("_left", "_limit", "_seen_s")
-
-    def __init__(self, limit: int, now: float) -> None:
-        self._limit = limit
-        self._left = float(limit)
-        self._seen_s = now
-
-    def spend(self, now: float) -> bool:
-        """Take one. Return whether there was one left. `now`: monotonic seconds."""
-        self._left = min(self._limit, self._left + (now - self._seen_s) * self._limit / 60)
-        self._seen_s = now
-        self._left -= 1
-        return self._left >= 0

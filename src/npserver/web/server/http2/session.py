@@ -54,6 +54,9 @@ class Streams(Protocol):
     def stream_closed(self, stream_id: int) -> None:
         """A stream is closed: both sides have ended it, or one has reset it."""
 
+    def window_updated(self) -> None:
+        """The client has opened a window."""
+
     def control_frame(self) -> None:
         """A frame without a request has come: SETTINGS, PING, PRIORITY_UPDATE, empty DATA."""
 
@@ -95,9 +98,8 @@ class Http2Session:
 
     # ── bytes ──
 
-    def feed(self, data: bytes) -> bool:
-        """Take bytes from the client, and tell the owner. Return whether they completed a frame. Raises:
-        SessionError."""
+    def feed(self, data: bytes) -> int:
+        """Take bytes from the client, and tell the owner. Return how many events they were. Raises: SessionError."""
         try:
             self._connection.receive_data(data)
         except ngh2.NGH2Error as error:
@@ -116,11 +118,11 @@ class Http2Session:
             self.is_over = self._is_broken = True
             raise SessionError(str(error), INTERNAL_ERROR) from None
 
-    def tell(self) -> bool:
-        """Tell the owner what has happened since. Return whether anything has."""
+    def tell(self) -> int:
+        """Tell the owner what has happened since. Return how many events that were."""
         events, owner = self._connection.events(), self._owner
         if not events or owner is None:
-            return False
+            return 0
         # Requests that were reset in the same read are not begun.
         closed = (
             {event.stream_id for event in events if isinstance(event, ngh2.StreamClosed)} if len(events) > 1 else ()
@@ -133,6 +135,8 @@ class Http2Session:
                 if not event.data and not event.end_stream:
                     owner.control_frame()
                 owner.stream_data(event.stream_id, event.data, event.end_stream)
+            elif isinstance(event, ngh2.WindowUpdated):
+                owner.window_updated()
             elif isinstance(event, ngh2.StreamClosed):
                 owner.stream_closed(event.stream_id)
             elif isinstance(event, ngh2.TrailersReceived):
@@ -143,7 +147,7 @@ class Http2Session:
                 self.is_over = True
             elif isinstance(event, _CONTROL):
                 owner.control_frame()
-        return True
+        return len(events)
 
     def close(self) -> None:
         """Tell the owner no more, and do not refer to it: its connection is lost, and no cycle may be left."""
