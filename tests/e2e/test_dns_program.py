@@ -230,6 +230,44 @@ def test_a_large_transfer_to_a_slow_reader_is_whole(
     assert records == 26_002
 
 
+def test_an_alias_to_a_name_of_others_is_followed_for_those_who_may_recurse(
+    program: Start, free_port: Callable[[], int], tmp_path: Path
+) -> None:
+    elsewhere, port = free_port(), free_port()
+    (tmp_path / "elsewhere").mkdir()
+    program(
+        config=config(
+            elsewhere,
+            dns={"www.elsewhere.net": {"CNAME": "cdn.elsewhere.net"}, "cdn.elsewhere.net": {"A": "198.51.100.7"}},
+        ),
+        cwd=tmp_path / "elsewhere",
+    )
+    records = {
+        "shop.home": {"CNAME": "www.elsewhere.net"},
+        "*.wild.home": {"CNAME": "shop.home"},
+        "gone.home": {"CNAME": "none.elsewhere.net"},
+        "me.home": {"CNAME": "localhost"},
+        "lost.home": {"CNAME": "printer.local"},
+    }
+    forward = {"resolvers": [f"127.0.0.1:{elsewhere}"], "allow": "127.0.0.1"}
+    program(config=config(port, dns=records, dns_forward=forward))
+
+    def ask(name: str, source: str = "127.0.0.1", *, by_tcp: bool = False) -> tuple[str, list[str]]:
+        asking = dns.query.tcp if by_tcp else dns.query.udp
+        reply = asking(dns.message.make_query(name, "A"), "127.0.0.1", port=port, source=source, timeout=5)
+        return dns.rcode.to_text(reply.rcode()), [str(one) for rrset in reply.answer for one in rrset]
+
+    chain = ["www.elsewhere.net.", "cdn.elsewhere.net.", "198.51.100.7"]
+    for by_tcp in (False, True):
+        for _ in range(2):  # the second time from the cache
+            assert ask("shop.home", by_tcp=by_tcp) == ("NOERROR", chain)
+        assert ask("any.wild.home", by_tcp=by_tcp) == ("NOERROR", ["shop.home.", *chain])
+        assert ask("gone.home", by_tcp=by_tcp) == ("NXDOMAIN", ["none.elsewhere.net."])
+        assert ask("me.home", by_tcp=by_tcp) == ("NOERROR", ["localhost.", "127.0.0.1"])
+        assert ask("lost.home", by_tcp=by_tcp) == ("NXDOMAIN", ["printer.local."])
+        assert ask("shop.home", "127.0.0.2", by_tcp=by_tcp) == ("NOERROR", ["www.elsewhere.net."])
+
+
 class ForgetfulResolver:
     """A resolver on 127.0.0.1 that loses the first datagram about each name."""
 

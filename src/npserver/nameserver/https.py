@@ -58,11 +58,11 @@ class DnsOverHttps:
         server.queries["https"][0] += 1
         processor = self._policy.only or self._policy.choose(exchange.client_ip)
         reply = processor.respond(data, exchange.client_ip, 0.0, server.wall)
-        if reply is Action.RECURSE and server.resolver_client is not None:
+        if reply is Action.RECURSE:
             query = parse_query(data)
             assert isinstance(query, Query)
             exchange.source = _NoSource()
-            server.resolver_client.ask(query, lambda answer: self._deliver(exchange, data, answer), by_stream=True)
+            server.resolve(processor, query, lambda answer: self._deliver(exchange, data, answer), by_stream=True)
             return
         server.log("https", exchange.client_ip, data, reply if isinstance(reply, bytes) else None)
         if isinstance(reply, bytes):

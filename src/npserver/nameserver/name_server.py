@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from npserver.dns.message import codes
 from npserver.dns.message.cookies import CookieJar
 from npserver.dns.message.name import to_text
-from npserver.dns.message.query import name_end
+from npserver.dns.message.query import Query, name_end
+from npserver.dns.zone.lookup import look_up
 from npserver.dns.zone.responder import Responder, Tallies
 from npserver.dns.zone.tables import FindAddresses, Tables
 from npserver.nameserver.query_processor import QueryProcessor
+from npserver.nameserver.resolver.completion import complete, query_for
 from npserver.nameserver.resolver.local_names import LocalNames
+from npserver.nameserver.resolver.messages import fail
 from npserver.nameserver.udp_query_processor import UdpQueryProcessor
 
 if TYPE_CHECKING:
@@ -52,6 +55,10 @@ class NameServer:
         self.tallies: Tallies = {}
         #: The client networks and the responder of each view; the last view, without networks, is for all clients.
         self.views = [(networks, Responder(tables, self.tallies)) for networks, tables in views]
+        #: The responders of clients that may recurse, by view.
+        self._recursive = [
+            Responder(tables, self.tallies, is_recursive=True) for _, tables in views if resolver_client is not None
+        ]
         self._find_addresses = find_addresses
         self.resolver_client = resolver_client
         self.recursion_clients = recursion_clients  # who may query names outside our zones
@@ -114,11 +121,37 @@ class NameServer:
         self.access_log.query(transport=transport, client=client, name=name, type=kind, rcode=rcode)
 
     def _refresh(self) -> None:
-        for _, responder in self.views:
+        for view, (_, responder) in enumerate(self.views):
             if responder.tables.upstream_sets and responder.tables.refresh(self._find_addresses):
                 responder.clear()
+                if self._recursive:
+                    self._recursive[view].clear()
                 for processor in self._udp_processors:
                     processor.forget()
+
+    def responder(self, view: int, may_recurse: bool) -> Responder:
+        """Return the responder of a view's clients."""
+        return self._recursive[view] if may_recurse and self._recursive else self.views[view][1]
+
+    def resolve(
+        self, processor: QueryProcessor, query: Query, deliver: Callable[[bytes], None], *, by_stream: bool = False
+    ) -> None:
+        """Answer a query that leads outside our zones, and call `deliver` with the reply, now or later."""
+        client = self.resolver_client
+        if client is None:
+            deliver(fail(query, codes.REFUSED))
+            return
+        sections = look_up(processor.responder.tables, query.key, query.qtype)
+        if sections is None or not sections.outside:
+            client.ask(query, deliver, by_stream=by_stream)
+            return
+        further = query_for(query, sections.outside)
+        local = self.local_names and self.local_names.answer(further.key, further.question[-4:])
+        if local:
+            reply = local.full_heads[query.head_index]
+            deliver(complete(query, sections.answer, further.data[:2] + reply + further.question + local.bodies[0]))
+            return
+        client.ask(further, lambda reply: deliver(complete(query, sections.answer, reply)), by_stream=by_stream)
 
     def make(
         self, kind: type[P], responder: Responder, limiter: RateLimiter | None, may_recurse: bool, may_transfer: bool
@@ -183,7 +216,9 @@ class AccessPolicy(Generic[P]):
         key = (view, may_recurse, may_transfer)
         processor = self._processors.get(key)
         if processor is None:
-            processor = self._processors[key] = self._make(server.views[view][1], may_recurse, may_transfer)
+            processor = self._processors[key] = self._make(
+                server.responder(view, may_recurse), may_recurse, may_transfer
+            )
         return processor
 
 

@@ -102,13 +102,9 @@ class QueryProcessor:
                 return Action.TRANSFER
             answer = self.responder.answer(query.key, query.question[-4:], minimal_any=self.minimal_any)
             if answer is None:
-                if self.may_recurse and query.recursion_desired and query.qtype not in (codes.AXFR, codes.IXFR):
-                    local = self.local_names
-                    answer = None if local is None else local.answer(query.key, query.question[-4:])
-                    if answer is None:
-                        return Action.RECURSE
-                else:
-                    answer = self.responder.refusal(query.qtype, codes.REFUSED)
+                answer = self._answer_outside(query)
+                if answer is None:
+                    return Action.RECURSE
         shape = query.head_index + 4 * self.may_recurse
         if self.limiter is not None and not is_proved:
             verdict = self.limiter.judge(client, answer.rate_limit_key, now)
@@ -118,6 +114,17 @@ class QueryProcessor:
         reply = b"".join((data[:2], answer.full_heads[shape], query.question, next(answer.body_cycle), opt))
         limit = MAX_MESSAGE_BYTES if not self.is_datagram else edns[0] if edns is not None else MAX_PLAIN_UDP_BYTES
         return reply if len(reply) <= limit else shortened(data, query.end, shape, answer, opt, limit)
+
+    def _answer_outside(self, query: Query) -> CompiledAnswer | None:
+        """Return the answer to a query that leads outside our zones; None if the resolvers are to be asked."""
+        tail = query.question[-4:]
+        partial = self.responder.partial_answer(query.key, tail)
+        if self.may_recurse and query.recursion_desired and query.qtype not in (codes.AXFR, codes.IXFR):
+            local = None
+            if self.local_names is not None and (partial is None or not partial.outside):  # no alias of ours
+                local = self.local_names.answer(query.key, tail)
+            return None if local is None else partial or local
+        return partial or self.responder.refusal(query.qtype, codes.REFUSED)
 
 
 def shortened(data: bytes, end: int, shape: int, answer: CompiledAnswer, opt: bytes, limit: int) -> bytes:

@@ -228,9 +228,9 @@ class DnsConnection(asyncio.Protocol):
                 log.info("sending zone %s to %s (allow_transfer)", to_text(query.key), self._client)
                 processor.responder.tally(query.qtype, codes.NOERROR)[0] += 1
                 self._transfer = transfer(processor.responder.tables, query)
-            elif server.resolver_client is not None:
+            else:
                 self._waiting += 1
-                server.resolver_client.ask(query, lambda answer: self._deliver(front, data, answer), by_stream=True)
+                server.resolve(processor, query, lambda answer: self._deliver(front, data, answer), by_stream=True)
             return b""
         server.log(front.transport, self._client, data, reply)
         return reply

@@ -81,16 +81,16 @@ class DnsOverUdp:
         else:
             reply = processor.respond(data, host, self._now(), self._server.wall)
             if reply is Action.RECURSE:
-                self._recurse(data, client, socket)
+                self._recurse(processor, data, client, socket)
                 return None
         answer = reply if isinstance(reply, bytes) else None
         if self._server.access_log is not None:
             self._server.log("udp", host, data, answer)
         return answer
 
-    def _recurse(self, data: bytes, client: Client, socket: DatagramSocket) -> None:
+    def _recurse(self, processor: UdpQueryProcessor, data: bytes, client: Client, socket: DatagramSocket) -> None:
         query = parse_query(data)
-        if not isinstance(query, Query) or self._server.resolver_client is None:
+        if not isinstance(query, Query):
             return
         limit = MAX_PLAIN_UDP_BYTES if query.edns is None else query.edns[0]
 
@@ -100,4 +100,4 @@ class DnsOverUdp:
             socket.send(reply, client)
             self._server.log("udp", str(client[0]), data, reply)
 
-        self._server.resolver_client.ask(query, deliver)
+        self._server.resolve(processor, query, deliver)

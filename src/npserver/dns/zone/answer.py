@@ -39,6 +39,7 @@ class CompiledAnswer:
         "bodies",
         "body_cycle",
         "full_heads",
+        "outside",
         "rate_limit_key",
         "tally",
         "truncated_heads",
@@ -57,6 +58,8 @@ class CompiledAnswer:
         self.without_additional: tuple[Heads, bytes] | None = None
         self.rate_limit_key = rate_limit_key
         self.tally = tally
+        #: For an answer that ends outside our zones: `Sections.outside`.
+        self.outside: bytes | None = None
 
     def __repr__(self) -> str:
         return f"<CompiledAnswer {self.rate_limit_key!r} {len(self.bodies[0])} bytes>"
@@ -69,6 +72,7 @@ def compile_answer(
     flags = QR | (AA if sections.is_authoritative else 0) | sections.rcode & 0xF
     bodies, counts = _bodies(sections, suffix, name_bytes)
     answer = CompiledAnswer(flags, counts, bodies, rate_limit_key, tally)
+    answer.outside = sections.outside
     if sections.additional and not sections.needs_additional:
         less = Sections(sections.rcode, sections.is_authoritative, sections.answer, sections.authority)
         short, short_counts = _bodies(less, suffix, name_bytes)

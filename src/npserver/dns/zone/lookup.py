@@ -51,6 +51,8 @@ class Sections:
     authority: list[Records] = field(default_factory=list)
     additional: list[Records] = field(default_factory=list)
     needs_additional: bool = False  # holds glue: a reply without it must be truncated (RFC 9471)
+    #: The name outside our zones, or in a delegated one, with which the aliases end; b"" for the name asked for itself.
+    outside: bytes | None = None
 
 
 #: The status of a name and the node that decides it; None if it is foreign.
@@ -115,10 +117,12 @@ def look_up(
         status, node = found or find(tables, key)
         found = None
         if node is None:
+            sections.outside = key
             return sections if sections.answer else None
         if rtype == codes.DS:
             status, node = _parent_side(status, node, key)
         if status is NameStatus.DELEGATED:
+            sections.outside = key if sections.answer else b""
             _refer(sections, node)
             break
         zone = node.zone

@@ -37,14 +37,17 @@ class Responder:
     Args:
         tables: of the view.
         tallies: shared by the responders of all views.
+        is_recursive: whether it is for clients for whom answers that end outside our zones are completed.
     """
 
-    __slots__ = ("_shared", "answers", "refusals", "tables", "tallies")
+    __slots__ = ("_is_recursive", "_leading_out", "_shared", "answers", "refusals", "tables", "tallies")
 
-    def __init__(self, tables: Tables, tallies: Tallies) -> None:
+    def __init__(self, tables: Tables, tallies: Tallies, *, is_recursive: bool = False) -> None:
         self.tables = tables
+        self._is_recursive = is_recursive
         self.tallies = tallies
         self.answers: dict[bytes, CompiledAnswer] = {}  # by lower-case name, type and class
+        self._leading_out: dict[bytes, CompiledAnswer] = {}  # as `answers`, those that end outside our zones
         self._shared: dict[tuple[object, ...], CompiledAnswer] = {}
         self.refusals: dict[tuple[str, int], CompiledAnswer] = {}
 
@@ -54,6 +57,7 @@ class Responder:
     def clear(self) -> None:
         """Drop all cached answers, after the tables have changed."""
         self.answers.clear()
+        self._leading_out.clear()
         self._shared.clear()
 
     def refusal(self, rtype: int, rcode: int) -> CompiledAnswer:
@@ -73,7 +77,7 @@ class Responder:
     def answer(
         self, key: bytes, type_and_class: bytes, *, minimal_any: bool = False
     ) -> CompiledAnswer | None:  # hot: dns-missing
-        """Return the answer to a question; None if the name is in none of our zones.
+        """Return the answer to a question; None if the name is in none of our zones, or if resolvers are to be asked.
 
         Args:
             key: the name in lower case, ending in its first zero byte.
@@ -97,7 +101,12 @@ class Responder:
                     denial = self._shared.get((node.zone, len(key), ~rtype))
             if denial is not None:
                 return denial
-        return self._find(key, type_and_class, minimal_any)
+        answer = self._find(key, type_and_class, minimal_any)
+        return None if answer is not None and answer.outside is not None and self._is_recursive else answer
+
+    def partial_answer(self, key: bytes, type_and_class: bytes) -> CompiledAnswer | None:
+        """Return the answer that ends outside our zones as it is: aliases alone, or a referral. Raises: ValueError."""
+        return self._find(key, type_and_class, False)
 
     def _find(self, key: bytes, type_and_class: bytes, minimal_any: bool) -> CompiledAnswer | None:
         """Return an answer by a full lookup, from the shared ones if the name itself does not exist."""
@@ -140,7 +149,7 @@ class Responder:
         place = key + type_and_class
         if rtype == codes.ANY:  # differs by transport, so processors must not find it by the question alone
             place += b"minimal" if minimal_any else b"full"
-        answer = self.answers.get(place)
+        answer = self.answers.get(place) or self._leading_out.get(place)
         if answer is None:
             records = node.sets.get(rtype)
             if (
@@ -154,9 +163,10 @@ class Responder:
                 sections = look_up(self.tables, key, rtype, minimal_any=minimal_any) or Sections()
                 sections.is_authoritative &= type_and_class[3] == codes.CLASS_IN  # RFC 1034 §4.3.2: never for QCLASS=*
                 answer = compile_answer(sections, key, len(key), key, self.tally(rtype, sections.rcode))
-            if len(self.answers) >= MAX_ANSWERS:
-                self.answers.clear()
-            self.answers[place] = answer
+            answers = self.answers if answer.outside is None or not self._is_recursive else self._leading_out
+            if len(answers) >= MAX_ANSWERS:
+                answers.clear()
+            answers[place] = answer
         return answer
 
     def _share(

@@ -1,0 +1,59 @@
+"""Answers that end outside our zones, for clients that may recurse and for others (RFC 1034 §4.3.1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dns.flags
+import dns.message
+import pytest
+
+from npserver.dns.message.cookies import CookieJar
+from npserver.dns.zone.responder import Responder
+from npserver.dns.zone.tables import Tables
+from npserver.nameserver.query_processor import Action
+from npserver.nameserver.udp_query_processor import UdpQueryProcessor
+from tests.stage.nameserver import ODDITIES, show, tables_of
+
+
+@pytest.fixture(scope="module")
+def tables() -> Tables:
+    return tables_of(ODDITIES)
+
+
+class TestCompletion:
+    """RFC 1034 §4.3.1: what leads outside our zones is completed for clients that may recurse."""
+
+    def respond(self, tables: Tables, name: str, kind: str = "A", *, is_recursive: bool = True, rd: bool = True) -> Any:
+        processor = UdpQueryProcessor(
+            Responder(tables, {}, is_recursive=is_recursive), CookieJar(b"k" * 16), may_recurse=is_recursive
+        )
+        query = dns.message.make_query(name, kind, flags=dns.flags.RD if rd else 0)
+        replies = [processor.respond(query.to_wire(), "192.0.2.1", 0.0, 0.0) for _ in range(12)]  # past every cache
+        assert len(set(replies)) == 1
+        return dns.message.from_wire(replies[0]) if isinstance(replies[0], bytes) else replies[0]
+
+    @pytest.mark.parametrize("name", ["ext.example.com", "host.sub.example.com", "tosub.example.com"])
+    def test_names_of_others_are_asked_for(self, tables: Tables, name: str) -> None:
+        assert self.respond(tables, name) is Action.RECURSE
+        assert self.respond(tables, name, "AAAA") is Action.RECURSE
+
+    @pytest.mark.parametrize("name", ["ext.example.com", "host.sub.example.com", "tosub.example.com"])
+    def test_others_get_what_we_have(self, tables: Tables, name: str) -> None:
+        shown = show(self.respond(tables, name, rd=False))
+        expected = show(self.respond(tables, name, is_recursive=False, rd=False))
+        assert (shown[0], shown[2:]) == (expected[0], expected[2:])
+        assert shown[2] or shown[3]
+
+    @pytest.mark.parametrize(
+        ("name", "kind"),
+        [
+            ("ext.example.com", "CNAME"),
+            ("toother.example.com", "A"),
+            ("dangling.example.com", "A"),
+            ("loop1.example.com", "A"),
+            ("sub.example.com", "DS"),
+        ],
+    )
+    def test_what_ends_in_our_zones_is_answered(self, tables: Tables, name: str, kind: str) -> None:
+        assert not isinstance(self.respond(tables, name, kind), Action)
