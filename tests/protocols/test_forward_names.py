@@ -6,6 +6,7 @@ Covers `forward.postgres` and `forward.stream_router`.
 from __future__ import annotations
 
 import asyncio
+import smtplib
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.protocols.forwarding import ask, connect, named, refused, serve, stream_server, streams
+from tests.protocols.forwarding import DEADLINE_S, ask, connect, named, refused, serve, stream_server, streams
 
 SSL_REQUEST = bytes.fromhex("0000000804d2162f")  # PostgreSQL
 
@@ -92,6 +93,81 @@ async def test_a_hello_byte_by_byte_and_one_that_never_comes(certificates: Calla
             writer.write(b"\x16\x03\x01")
             with suppress(ConnectionError):
                 assert await reader.read() == b""  # within timeouts.tls_handshake
+
+
+async def banner(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Speak first, as servers of SMTP, SSH and MySQL do."""
+    writer.write(b"220 mail.example ESMTP\r\n")
+    while line := await reader.readline():
+        writer.write(b"221 bye\r\n" if line == b"QUIT\r\n" else b"250 " + line)
+
+
+def mail_rules(mail: int, **default: Any) -> list[dict[str, Any]]:
+    return [
+        {"forward_to": "tcp://127.0.0.1:9", "sni": "web.example.com"},
+        {"forward_to": f"tcp://127.0.0.1:{mail}", **default},
+    ]
+
+
+@pytest.mark.parametrize("tls_handshake", ["10s", "1ms"])
+async def test_a_client_that_waits_for_the_server_to_speak_gets_the_rule_without_a_name(tls_handshake: str) -> None:
+    async with stream_server(banner) as mail:
+        rules = mail_rules(mail, sni_timeout="20ms")
+        async with serve(streams(rules, timeouts={"tls_handshake": tls_handshake})) as server:
+            code, _ = await asyncio.to_thread(smtp_greeting, server.addresses["in"].port)
+            assert code == 250
+
+
+def smtp_greeting(port: int) -> tuple[int, bytes]:
+    """Greet a mail server with the standard library's client, which waits for the banner."""
+    with smtplib.SMTP("127.0.0.1", port, timeout=DEADLINE_S) as client:
+        return client.noop()
+
+
+async def test_that_client_gets_it_by_default_well_before_the_handshake_would_time_out() -> None:
+    async with stream_server(banner) as mail:
+        async with serve(streams(mail_rules(mail))) as server:
+            async with connect(server) as (reader, _):  # within DEADLINE_S, half of timeouts.tls_handshake
+                assert await reader.readline() == b"220 mail.example ESMTP\r\n"
+
+
+async def test_with_sni_timeout_0_such_a_client_is_closed() -> None:
+    async with stream_server(banner) as mail:
+        rules = mail_rules(mail, sni_timeout=0)
+        async with serve(streams(rules, timeouts={"tls_handshake": "300ms"})) as server:
+            async with connect(server) as (reader, _):
+                with suppress(ConnectionError):
+                    assert await reader.read() == b""
+
+
+async def test_a_client_that_has_begun_a_hello_is_not_silent(certificates: Callable[..., Any]) -> None:
+    certificate = certificates("web.example.com")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate.cert, certificate.key)
+    async with stream_server(banner) as mail, stream_server(named(b"web "), ssl=context) as web:
+        rules = mail_rules(mail, sni_timeout="20ms")
+        rules[0]["forward_to"] = f"tcp://127.0.0.1:{web}"
+        async with serve(streams(rules)) as server:
+            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            tls = certificate.client().wrap_bio(incoming, outgoing, server_hostname="web.example.com")
+            with pytest.raises(ssl.SSLWantReadError):
+                tls.do_handshake()
+            hello = outgoing.read()
+            async with connect(server) as (slow, writer), connect(server) as (silent, _):
+                writer.write(hello[:7])
+                assert await silent.readline() == b"220 mail.example ESMTP\r\n"  # so the time is over
+                writer.write(hello[7:])
+                assert await slow.readexactly(1) == b"\x16"
+
+
+@pytest.mark.parametrize("sent", [b"", b"\0", b"\x16\x03\x01", b"EHLO me\r\n"])
+async def test_a_client_that_ends_its_side_gets_the_rule_without_a_name(sent: bytes) -> None:
+    async with stream_server(named(b"plain ")) as plain:
+        async with serve(streams(mail_rules(plain))) as server:
+            async with connect(server) as (reader, writer):
+                writer.write(sent)
+                writer.write_eof()
+                assert await reader.read() == b"plain " + sent
 
 
 @pytest.mark.parametrize("gss_first", [False, True])

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 STREAM_TIMEOUT_S = 300.0
 DATAGRAM_TIMEOUT_S = 60.0
+SILENT_S = 1.0  # default of `sni_timeout`
 MAX_UDP_PAYLOAD = 65_507  # what IPv4 leaves of 65,535 bytes
 
 
@@ -53,9 +54,12 @@ def compile_forward_front(
         settings = _settings(report, path, rule, is_relay=is_stream and to_stream)
         forward = Forward(context, settings, upstream, _gauge(listener, rule))
         if is_stream:
-            streams.append(StreamRoute((StreamForward if to_stream else MessageForward)(forward), names, networks))
+            front = (StreamForward if to_stream else MessageForward)(forward)
+            silent_s = SILENT_S if rule.sni_timeout is None else float(rule.sni_timeout)
+            streams.append(StreamRoute(front, names, networks, silent_s))
         else:
             datagrams.append(DatagramRoute(forward, networks))
+    _check_sni_timeouts(report, rules, has_names=any(route.names for route in streams))
     if datagrams:
         return DatagramForward(context, listener.key, tuple(datagrams), _most_sessions(report))
     if len(streams) == 1 and not streams[0].names and streams[0].networks is None:
@@ -140,6 +144,14 @@ def _names(report: Report, path: Path, listener: Listener, rule: ForwardRule) ->
             wanted = "a server name such as db.example.com or *.example.com"
             report.error((*path, "sni"), f"expected {wanted}, got {clip(name)}")
     return tuple(name.lower().rstrip(".") for name in names)
+
+
+def _check_sni_timeouts(report: Report, rules: list[tuple[int, Rule]], *, has_names: bool) -> None:
+    """Report `sni_timeout` where no client is without a rule, or where the rule is not for silent clients."""
+    for index, rule in rules:
+        if isinstance(rule, ForwardRule) and rule.sni_timeout is not None and (rule.sni or not has_names):
+            why = "this rule has `sni`, and silent clients get the rule without" if rule.sni else "no rule has `sni`"
+            report.warn(("dispatch", index, "sni_timeout"), f"no effect: {why}".replace("`", '"'))
 
 
 def _gauge(listener: Listener, rule: ForwardRule) -> str:

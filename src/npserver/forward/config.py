@@ -49,6 +49,13 @@ class ForwardRule(Rule, tag_field="handler", tag="forward", frozen=True, kw_only
     sni: Annotated[
         OneOrMany | None, D("TLS server names (SNI) this rule applies to, with `*.` wildcards; TLS is not terminated")
     ] = None
+    sni_timeout: Annotated[
+        Seconds | None,
+        D(
+            "on a listener with `sni` rules: serve a client that has sent nothing for this time by this rule, "
+            "which has no `sni`; 0: wait for `timeouts.tls_handshake`, then close; default: 1 s"
+        ),
+    ] = None
     from_: Annotated[OneOrMany, D("client networks this rule applies to; default: all", needs="networks")] = field(
         default_factory=list, name="from"
     )

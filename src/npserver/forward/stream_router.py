@@ -3,7 +3,8 @@
 `StreamRouter` is the front. If a server name decides, a `PrereadConnection` reads the ClientHello (RFC 8446 §4.1.2)
 without terminating TLS, then hands the connection and all bytes read to the front of the chosen rule. A PostgreSQL
 client sends an SSLRequest first and waits for the answer: the answer is sent here, and `forward.postgres.PostgresEnd`
-then sends an SSLRequest to the target.
+then sends an SSLRequest to the target. A client that sends nothing may wait for the server to speak first (SMTP, SSH,
+MySQL): after a while it gets the rule without a server name.
 """
 
 from __future__ import annotations
@@ -41,12 +42,14 @@ class StreamRoute:
     """One forward rule of the listener, and which connections it applies to.
 
     `networks`: the clients' networks (None: all clients). `names`: the TLS server names in lower case (none: all
-    connections, with or without TLS).
+    connections, with or without TLS). `silent_s`: seconds after which a rule without names serves a client that has
+    sent nothing; 0: never.
     """
 
     front: StreamForward | MessageForward
     names: tuple[str, ...] = ()
     networks: Networks | None = None
+    silent_s: float = 0.0
 
 
 class StreamRouter:
@@ -91,8 +94,8 @@ class StreamRouter:
 class PrereadConnection(asyncio.Protocol):
     """A new connection until its rule is known: reads the ClientHello, then hands the connection over."""
 
-    __slots__ = ("__weakref__", "_candidates", "_is_postgres", "_proxied", "_reader", "_router", "_start", "deadline",
-                 "listener", "transport")  # fmt: skip
+    __slots__ = ("__weakref__", "_candidates", "_closes_at", "_has_spoken", "_is_postgres", "_proxied", "_reader",
+                 "_router", "_start", "deadline", "listener", "transport")  # fmt: skip
 
     transport: asyncio.Transport
 
@@ -100,6 +103,8 @@ class PrereadConnection(asyncio.Protocol):
         self._router = router
         self.listener = listener
         self.deadline = float("inf")
+        self._closes_at = float("inf")
+        self._has_spoken = False
         self._candidates: list[StreamRoute] = []
         self._proxied: tuple[Endpoint, Endpoint] | None = None
         self._start = b""  # bytes received that may still be PostgreSQL encryption requests
@@ -120,14 +125,19 @@ class PrereadConnection(asyncio.Protocol):
         self._candidates = self._router.candidates(client[0])
         if any(route.names for route in self._candidates):
             context = self._router.context
-            self.deadline = context.loop.time() + self._router.hello_timeout_s
+            now = context.loop.time()
+            self.deadline = self._closes_at = now + self._router.hello_timeout_s
+            if (route := self._default()) is not None and route.silent_s:
+                self.deadline = min(self._closes_at, now + route.silent_s)
             context.sweeper.watched.add(self)
             context.connections.add(self)
         else:
-            self._hand_over(self._router.choose(self._candidates, ""))
+            self._serve(self._default())
 
     def data_received(self, data: bytes) -> None:
         """Called by asyncio with the client's bytes: hand the connection over once the ClientHello is complete."""
+        self._has_spoken = True
+        self.deadline = self._closes_at
         if not self._is_postgres and not self._reader.data:
             self._start += data
             if (rest := self._after_requests()) is None:
@@ -139,7 +149,7 @@ class PrereadConnection(asyncio.Protocol):
             log.debug("%s: %s", self.listener.listener.name, error)
             hello = ClientHello()  # not TLS, or malformed: treated as a client that sends no server name
         if hello is not None:
-            self._hand_over(self._router.choose(self._candidates, hello.server_name))
+            self._serve(self._router.choose(self._candidates, hello.server_name))
 
     def _after_requests(self) -> bytes | None:
         """Answer PostgreSQL encryption requests and return the bytes that follow; None if more bytes are needed."""
@@ -154,18 +164,30 @@ class PrereadConnection(asyncio.Protocol):
         return None if asks is None else self._start
 
     def eof_received(self) -> bool:
-        """Called by asyncio when the client half-closes before its rule is known: close the connection."""
-        return False
+        """Called by asyncio when the client half-closes before its rule is known: no server name will come."""
+        route = self._default()
+        if route is None or self._is_postgres:
+            return False
+        return bool(self._hand_over(route).eof_received())
 
     def connection_lost(self, error: Exception | None) -> None:
         """Called by asyncio when the client's connection has closed."""
         self._forget()
 
     def expire(self, now: float) -> None:
-        """Close a connection without a complete ClientHello in time; called by the deadline sweeper."""
+        """Serve a silent client by the rule without a server name; close a connection without a complete ClientHello.
+
+        Called by the deadline sweeper.
+        """
+        name, route = self.listener.listener.name, self._default()
+        if route is not None and route.silent_s and not self._has_spoken:
+            log.debug("%s: client sent nothing for %g s (sni_timeout): using the rule without sni", name,
+                      route.silent_s)  # fmt: skip
+            self._hand_over(route)
+            return
         log.debug(
             "%s: closing connection: no complete ClientHello within %g s (timeouts.tls_handshake)",
-            self.listener.listener.name, self._router.hello_timeout_s,
+            name, self._router.hello_timeout_s,
         )  # fmt: skip
         self.deadline = float("inf")
         self.transport.abort()
@@ -174,12 +196,22 @@ class PrereadConnection(asyncio.Protocol):
         """Close at shutdown: nothing has been relayed yet."""
         self.transport.abort()
 
-    def _hand_over(self, route: StreamRoute | None) -> None:
-        self._forget()
-        if route is None:
-            log.debug("%s: closing connection: no forward rule matches (from, sni)", self.listener.listener.name)
-            self.transport.abort()
+    def _default(self) -> StreamRoute | None:
+        """Return the rule for a client that names no server."""
+        return self._router.choose(self._candidates, "")
+
+    def _serve(self, route: StreamRoute | None) -> None:
+        """Hand the connection over to its rule; close it if there is none."""
+        if route is not None:
+            self._hand_over(route)
             return
+        self._forget()
+        log.debug("%s: closing connection: no forward rule matches (from, sni)", self.listener.listener.name)
+        self.transport.abort()
+
+    def _hand_over(self, route: StreamRoute) -> asyncio.Protocol:
+        """Give the connection and all bytes read to the front of a rule; return its protocol there."""
+        self._forget()
         front: StreamFront = route.front
         if self._is_postgres and isinstance(front, StreamForward):
             front = PostgresForward(front.forward)
@@ -188,8 +220,9 @@ class PrereadConnection(asyncio.Protocol):
             cast("PrereadConnection", protocol).proxied(*self._proxied)
         self.transport.set_protocol(protocol)
         protocol.connection_made(self.transport)
-        if read := bytes(self._reader.data):
+        if read := self._start + bytes(self._reader.data):
             protocol.data_received(read)
+        return protocol
 
     def _forget(self) -> None:
         self._router.context.sweeper.watched.discard(self)

@@ -127,6 +127,7 @@ def _tables(compilation: Compilation) -> list[Tables]:
             has_upstream=lambda path, name: (
                 find_upstream(compilation, (*at, *path), Address("upstream", name)) is not None
             ),
+            warn=lambda path, message: report.warn((*at, *path), message),
         )
         return compile_tables(records, settings, lambda path, message: report.error((*at, *path), message))
 

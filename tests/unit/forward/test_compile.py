@@ -122,6 +122,9 @@ def test_what_cannot_work_is_an_error(listen: str, rule: dict[str, Any], message
         (TCP, {"forward_to": "tcp://db:1", "framing": "line"}, "no effect between two streams"),
         (UDP, {"forward_to": "udp://db:1", "mode": "stream"}, "no effect between datagram sockets"),
         (UDP, {"forward_to": "udp://db:1", "framing": "line"}, "no effect between datagram sockets"),
+        (TCP, {"forward_to": "tcp://db:1", "sni_timeout": 2}, 'no effect: no rule has "sni"'),
+        (UDP, {"forward_to": "udp://db:1", "sni_timeout": 2}, 'no effect: no rule has "sni"'),
+        (TCP, {"forward_to": "tcp://db:1", "sni": "a", "sni_timeout": 2}, 'no effect: this rule has "sni"'),
     ],
 )
 def test_what_has_no_effect_is_a_warning(listen: str, rule: dict[str, Any], message: str) -> None:

@@ -69,6 +69,14 @@ WRONG = [
     (config(dns_forward={"resolvers": ["9.9.9.9"], "local_zones": ["a b"]}), "expected a domain name, got 'a b'"),
     (config({"allow_transfer": "nowhere"}), "unknown network 'nowhere'"),
     (config({"allow": "10.0.0.1/8"}), "did you mean 10.0.0.0/8?"),
+    (
+        config(dns={"a.lan": {"TXT": ["ok", '"v=spf1 -all"']}}),
+        'warning: TXT: the quotes are part of the text; without them it is "v=spf1 -all"',
+    ),
+    (
+        config(dns_views=[{"from": "10.0.0.0/8", "dns": {"a.lan": {"TXT": {"text": ['"a"']}}}}]),
+        "warning: TXT: the quotes are part of the text",
+    ),
     (config(dns={}), 'handler "dns" has nothing to answer'),
 ]
 

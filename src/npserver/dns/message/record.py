@@ -6,6 +6,7 @@ is called by `dns.zone.compile` for each value. All errors are ValueErrors with 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from ipaddress import AddressValueError, IPv6Address
@@ -30,6 +31,7 @@ _TTL = regex(r"(\d+)([smhdw]?)")
 _TTL_FACTORS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _GENERIC_TYPE = regex(r"TYPE([0-9]{1,5})")
 _OCTETS = {str(number): number for number in range(256)}
+_QUOTED = regex(r'"([^"]*)"')
 _WORD = regex(r'(?:[^\s"]|"[^"]*")+')
 
 Value = object
@@ -145,6 +147,17 @@ def _txt(value: Value) -> bytes:
     if not data:
         raise ValueError("expected text, got an empty list")
     return data
+
+
+def quotes_in(value: Value) -> str | None:
+    """Return advice on a TXT value that was pasted from a zone file with its quotes; None if it has none."""
+    text = value.get("text") if isinstance(value, dict) else value
+    for one in text if isinstance(text, list) else [text]:
+        if isinstance(one, str) and len(one) > 1 and one[0] == one[-1] == '"':
+            strings = _QUOTED.findall(one)
+            wanted = {"text": strings} if len(strings) > 1 else one[1:-1]
+            return f"the quotes are part of the text; without them it is {json.dumps(wanted, ensure_ascii=False)[:200]}"
+    return None
 
 
 def _soa(value: Value) -> bytes:

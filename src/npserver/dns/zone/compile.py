@@ -12,7 +12,7 @@ from zlib import crc32
 
 from npserver.dns.message import codes
 from npserver.dns.message.name import ROOT, WILDCARD, parent, parse_owner
-from npserver.dns.message.record import PARSED_TYPES, parse_data, parse_ipv4, parse_ttl, parse_type
+from npserver.dns.message.record import PARSED_TYPES, parse_data, parse_ipv4, parse_ttl, parse_type, quotes_in
 from npserver.dns.zone.apexes import choose_apexes
 from npserver.dns.zone.reverse import is_local, reverse_key
 from npserver.dns.zone.tables import NO_SETS, Node, RecordSet, RecordSets, Tables, UpstreamSet, Zone
@@ -41,12 +41,14 @@ class Settings:
         zones: keys of the apexes that the config names.
         auto_ptr: whether to make PTR records from addresses.
         has_upstream: whether there is an upstream for `upstream://` addresses.
+        warn: called with each value that is valid, but hardly meant.
     """
 
     ttl: int
     zones: Sequence[bytes] = ()
     auto_ptr: bool = False
     has_upstream: HasUpstream = lambda path, name: False
+    warn: ReportProblem = lambda path, message: None
 
 
 def compile_tables(records: Mapping[str, Mapping[str, object]], settings: Settings, report: ReportProblem) -> Tables:
@@ -132,6 +134,8 @@ class _Compilation:
             if one in data:
                 self.report(place, f"{type_text}: {clip(item)} is given twice")
             data[one] = None
+            if rtype == codes.TXT and (advice := quotes_in(item)):
+                self.settings.warn(place, f"TXT: {advice}")
         if sum(map(len, data)) + 12 * len(data) > MAX_SET_BYTES:
             self.report(path, f"the {len(data)} records are more than a message can hold ({MAX_SET_BYTES} bytes)")
         if data:

@@ -8,7 +8,7 @@ import dns.rdata
 import pytest
 
 from npserver.dns.message import codes
-from npserver.dns.message.record import parse_data, parse_ttl, parse_type
+from npserver.dns.message.record import parse_data, parse_ttl, parse_type, quotes_in
 
 GOOD: list[tuple[str, Any, str]] = [
     ("A", "192.0.2.1", "192.0.2.1"),
@@ -130,3 +130,21 @@ def test_types_that_records_cannot_have(text: str) -> None:
 
 def test_types_are_known_in_any_case_and_by_number() -> None:
     assert parse_type("aaaa") == parse_type("TYPE28") == codes.AAAA
+
+
+@pytest.mark.parametrize(
+    ("value", "advice"),
+    [
+        ('"v=spf1 -all"', '"v=spf1 -all"'),
+        ('"v=DKIM1; p=MIGf" "MA0G"', '{"text": ["v=DKIM1; p=MIGf", "MA0G"]}'),
+        ({"text": ['"one"', "two"]}, '"one"'),
+        ('""', '""'),
+        ("v=spf1 -all", None),
+        ('says "hello" to all', None),
+        ('"', None),
+        ({"text": "plain"}, None),
+    ],
+)
+def test_a_txt_pasted_with_its_quotes_is_advised_on(value: object, advice: str | None) -> None:
+    found = quotes_in(value)
+    assert found == (advice and f"the quotes are part of the text; without them it is {advice}")
