@@ -73,12 +73,14 @@ def test_socket_of_the_service_manager_is_used(free_port: Callable[[], int], tmp
             pass_fds=[bound.fileno()], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
             env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "LISTEN_FDS": "1"},
         )  # fmt: skip
-    try:
-        assert get(port) == (200, b"activated")  # queued until it is served
-    finally:
-        process.terminate()
-        errors = process.communicate(timeout=20)[1]
-    assert process.returncode == 0, errors
+        try:
+            assert get(port) == (200, b"activated")  # queued until it is served
+        finally:
+            process.terminate()
+            errors = process.communicate(timeout=20)[1]
+        assert process.returncode == 0, errors
+        with socket.create_connection(("127.0.0.1", port), 10):
+            bound.accept()[0].close()  # it still takes clients, which wait for the next start
 
 
 @WORKERS

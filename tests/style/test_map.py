@@ -46,6 +46,7 @@ COVERED_BY = {
     "listen.stream_acceptor": "unit/listen/test_live_listener.py",
     "listen.datagrams": "protocols/test_forward_sessions.py",
     "listen.first_bytes": "protocols/test_one_shot.py",
+    "listen.last_connections": "e2e/test_process_last_connections.py",
     "listen.port_owner": "unit/listen/test_binding.py",
     "listen.proxy_header": "protocols/test_proxy_accept.py",
     "nameserver.https": "protocols/test_dns_https.py",

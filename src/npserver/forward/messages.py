@@ -50,6 +50,7 @@ class MessageConnection(asyncio.Protocol):
                  "proxied_from", "session", "transport")  # fmt: skip
 
     transport: asyncio.Transport
+    awaits_request = False
 
     def __init__(self, forward: Forward, listener: Live) -> None:
         settings = forward.settings

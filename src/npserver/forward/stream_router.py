@@ -98,6 +98,7 @@ class PrereadConnection(asyncio.Protocol):
                  "_router", "_start", "deadline", "listener", "transport")  # fmt: skip
 
     transport: asyncio.Transport
+    awaits_request = True
 
     def __init__(self, router: StreamRouter, listener: Live) -> None:
         self._router = router

@@ -66,6 +66,7 @@ class ForwardedConnection(Relay):
     """The relay between a client's connection and its target's."""
 
     client_class = ClientEnd
+    awaits_request = False
 
     __slots__ = ("_attempt", "_failure", "forward", "listener", "proxied_from", "session")
 

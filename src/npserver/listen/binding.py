@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from npserver.address import Address
 from npserver.errors import StartError
+from npserver.listen.last_connections import take_no_more
 
 if TYPE_CHECKING:
     from npserver.listen.listener import Listener
@@ -31,12 +32,18 @@ SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 class Binding:
     """The open sockets of a listener: `sockets[n]` are those of worker n, one for each address of the host."""
 
-    __slots__ = ("_identity", "key", "listener", "sockets")
+    __slots__ = ("_identity", "_is_inherited", "key", "listener", "sockets")
 
     def __init__(
-        self, listener: Listener, sockets: list[tuple[socket.socket, ...]], *, owns_file: bool = False
+        self,
+        listener: Listener,
+        sockets: list[tuple[socket.socket, ...]],
+        *,
+        owns_file: bool = False,
+        is_inherited: bool = False,
     ) -> None:
         self.key = listener.key
+        self._is_inherited = is_inherited  # the service manager keeps the sockets open
         self.listener = listener
         self.sockets = sockets
         self._identity = _file_identity(listener.address.path) if owns_file else None
@@ -61,6 +68,12 @@ class Binding:
         if listener.address.is_unix and listener.mode is not None and listener.mode != self.listener.mode:
             os.chmod(listener.address.path, listener.mode)
         self.listener = listener
+
+    def take_no_more(self) -> None:
+        """Let no further client connect: the listener ends, and the processes that serve it accept those that have."""
+        if not self._is_inherited:
+            for one in {one for group in self.sockets for one in group}:
+                take_no_more(one)
 
     def close(self, *, unlink: bool = True) -> None:
         """Close the sockets. With `unlink` the file of a Unix socket is removed, unless it was replaced."""
@@ -91,7 +104,7 @@ def bind(
     address = listener.address
     try:
         if adopted := _adopt(listener, inherited):
-            return Binding(listener, [adopted] * workers)
+            return Binding(listener, [adopted] * workers, is_inherited=True)
         if address.is_unix:
             return Binding(listener, [(_bind_unix(listener),)] * workers, owns_file=True)
         return Binding(listener, _bind_inet(listener, workers, own_ports))

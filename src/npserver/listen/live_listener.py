@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from npserver.listen.first_bytes import DeferredAcceptor
+from npserver.listen.last_connections import has_queued
 from npserver.net.poller import POLLER
 from npserver.net.socket_options import tune
 
@@ -46,15 +47,15 @@ class LiveListener:
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         """Accept clients on duplicates of `sockets`; the caller keeps its own."""
-        self._sockets = sockets
-        self._acceptors = [await self._accept_on(one) for one in sockets]
+        self._sockets = [one.dup() for one in sockets]
+        await self._accept_on_all()
 
     async def replace(self, listener: Listener, front: StreamFront | DatagramFront) -> None:
         """Apply a reloaded config. Established connections stay, and use the new front for their next request."""
         before, self.listener, self.front = self.listener, listener, front
         if (before.accepts_proxy is None) != (listener.accepts_proxy is None):
             old = self._acceptors
-            await self.start(self._sockets)
+            await self._accept_on_all()
             for acceptor in old:
                 acceptor.close()
 
@@ -63,6 +64,17 @@ class LiveListener:
         acceptors, self._acceptors = self._acceptors, []
         for acceptor in acceptors:
             acceptor.close()
+        for one in self._sockets:
+            one.close()
+        self._sockets = ()
+
+    @property
+    def has_queued(self) -> bool:
+        """Whether a client has connected that is not accepted yet."""
+        return has_queued(self._sockets)
+
+    async def _accept_on_all(self) -> None:
+        self._acceptors = [await self._accept_on(one) for one in self._sockets]
 
     async def _accept_on(self, bound: socket.socket) -> SocketAcceptor:
         listener, loop = self.listener, self.context.loop
@@ -123,7 +135,7 @@ def accept_factory(live: Accepting, accept: Callable[..., asyncio.BaseProtocol])
         if listener.server_tls is None:
             return accept()
         return TlsServer(
-            live.context,
+            live,
             listener.server_tls,
             accept,
             timeout_s=listener.handshake_timeout_s,

@@ -31,6 +31,8 @@ class ProxyAccept(asyncio.Protocol):
 
     __slots__ = ("_accept", "_live", "_transport", "_wire", "deadline")
 
+    awaits_request = True
+
     def __init__(self, live: Accepting, accept: Callable[[], asyncio.BaseProtocol]) -> None:
         """Create it. `accept` makes the next protocol."""
         self._live = live
@@ -38,6 +40,20 @@ class ProxyAccept(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._wire = b""
         self.deadline = NEVER
+
+    @property
+    def listener(self) -> Accepting:
+        """The listener that accepted the connection."""
+        return self._live
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """The client's transport."""
+        return self._transport
+
+    def shut_down(self) -> None:
+        """Close at shutdown: no header has come."""
+        self._abort()
 
     def __repr__(self) -> str:
         return f"<ProxyAccept {self._live.listener.name} {len(self._wire)} bytes>"
@@ -55,6 +71,7 @@ class ProxyAccept(asyncio.Protocol):
             return
         self.deadline = context.loop.time() + listener.proxy_header_timeout_s
         context.sweeper.watched.add(self)
+        context.connections.add(self)
 
     def data_received(self, data: bytes) -> None:
         """Called by asyncio with received data: parse the header."""
@@ -98,6 +115,7 @@ class ProxyAccept(asyncio.Protocol):
     def _forget(self) -> None:
         self.deadline = NEVER
         self._live.context.sweeper.watched.discard(self)
+        self._live.context.connections.discard(self)
 
     def _peer(self) -> str:
         peer = cast("asyncio.Transport", self._transport).get_extra_info("peername")

@@ -72,6 +72,7 @@ class DnsConnection(asyncio.Protocol):
 
     def __init__(self, front: DnsOverStream, listener: Live) -> None:
         self.listener = listener
+        self.awaits_request = True
         self._front = front
         self._context: Context = front.server.context
         # connection
@@ -168,6 +169,7 @@ class DnsConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Called by asyncio with the client's bytes: answer each complete query."""
+        self.awaits_request = False
         self._buffer = self._buffer + data if self._buffer else data
         self._proceed()
 

@@ -62,6 +62,7 @@ class Bindings:
         for key, binding in self.current.items():
             if key not in prepared:
                 self._removed |= dict.fromkeys([address.port for address in binding.addresses], monotonic())
+                binding.take_no_more()
                 binding.close()
         for listener in listeners:
             try:
@@ -88,7 +89,8 @@ class Bindings:
                         one.close()
 
     def close(self) -> None:
-        """Close all sockets and remove the files of Unix sockets."""
+        """Let no further client connect, close all sockets, and remove the files of Unix sockets."""
         for binding in self.current.values():
+            binding.take_no_more()
             binding.close()
         self.current = {}

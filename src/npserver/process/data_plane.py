@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from npserver.listen.live_listener import LiveListener
@@ -29,11 +29,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("npserver.server")
 
-#: Each listener's sockets in this process, by the listener's key.
-Sockets = Mapping[str, tuple[socket.socket, ...]]
+Sockets = tuple[socket.socket, ...]  # of one listener in this process
 
-_LAST_ACCEPTS_S = 0.05  # accepting continues this long after the sockets are closed: first bytes may be under way
-_FIRST_REQUEST_S = 0.1  # time for the connections accepted last to send their first request
+_HANDSHAKES_S = 0.1  # accepting continues this long after no client can begin to connect: handshakes are under way
+_QUEUE_WITHIN_S = 0.5  # then until no connection is queued, but no longer
+_TRANSPORTS_S = 0.005  # until the connections accepted last have their transports
+_FIRST_REQUEST_S = 1.0  # time for clients that have connected to send their first request
 _POLL_S = 0.02  # how often a drain checks for connections that are still open
 
 
@@ -56,7 +57,7 @@ class DataPlane:
         self.context = context
         self.runtime: Runtime | None = None
         self.live: dict[str, LiveListener] = {}
-        self.sockets: dict[str, tuple[socket.socket, ...]] = {}
+        self.sockets: dict[str, Sockets] = {}
         self.services = ServiceRunner() if runs_services else None
 
     def __repr__(self) -> str:
@@ -66,8 +67,9 @@ class DataPlane:
         """Compile a config for this process. Raises: ConfigError."""
         return compile_config(document, self.context)
 
-    async def activate(self, runtime: Runtime, sockets: Sockets) -> None:
-        """Make `runtime` the active config. `sockets` are the sockets of its listeners that this process serves.
+    async def activate(self, runtime: Runtime, sockets: Mapping[str, Sockets]) -> None:
+        """Make `runtime` the active config. `sockets` are the sockets of its listeners that this process serves, by
+        the listener's key.
 
         The sockets of removed listeners are closed, and their connections drained.
         """
@@ -82,31 +84,38 @@ class DataPlane:
         ]
         _close(self.sockets[key] for key in self.sockets.keys() - listeners.keys())
         self.sockets = dict(sockets)
-        for key, listener in listeners.items():
-            if key in self.live:
-                await self.live[key].replace(listener, runtime.fronts[key])
-            else:
-                self.live[key] = LiveListener(listener, runtime.fronts[key], self.context)
-                await self.live[key].start(sockets[key])
         for live in removed:
-            spawn(
-                self._drain_removed(live, (old or runtime).document.config.timeouts.shutdown),
-                f"draining {live!r}",
-                None,
-            )
+            if live.listener.key in listeners:  # its sockets stay: what waits there is for its successor
+                live.stop()
+        fault: Exception | None = None
+        for key, listener in listeners.items():
+            try:
+                if key in self.live:
+                    await self.live[key].replace(listener, runtime.fronts[key])
+                else:
+                    self.live[key] = LiveListener(listener, runtime.fronts[key], self.context)
+                    await self.live[key].start(sockets[key])
+            except Exception as error:  # the others are not affected
+                fault = error
+        timeout_s = (old or runtime).document.config.timeouts.shutdown
+        for live in removed:
+            spawn(self._drain_removed(live, timeout_s), f"draining {live!r}", None)
         if self.services is not None:
             await self.services.replace(runtime.services)
         if old is not None:
             old.close()
+        if fault is not None:
+            raise fault
 
     async def drain(self, timeout_s: float) -> None:
         """Stop accepting, close the listening sockets, and wait up to `timeout_s` for open connections to finish."""
         self.context.draining = True
+        deadline = self.context.loop.time() + timeout_s
         _close(self.sockets.values())
-        await self._accept_queued(self.live.values())
+        await self._accept_last(self.live.values())
         if self.services is not None:
             await self.services.replace(())
-        await self._drain(None, timeout_s)
+        await self._drain(None, timeout_s, deadline)
 
     def close(self) -> None:
         """Abort the remaining connections and release everything."""
@@ -123,26 +132,33 @@ class DataPlane:
         self.context.access_log.close()
 
     async def _drain_removed(self, live: LiveListener, timeout_s: float) -> None:
-        await self._accept_queued([live])
-        await self._drain(live, timeout_s)
+        deadline = self.context.loop.time() + timeout_s
+        await self._accept_last([live])
+        await self._drain(live, timeout_s, deadline)
         for connection in self._connections(live):
             _abort(connection)
 
-    async def _accept_queued(self, listeners: Iterable[LiveListener]) -> None:
-        """Accept the connections that are already queued, stop accepting, and give them time to send a request."""
-        await asyncio.sleep(_LAST_ACCEPTS_S)
+    async def _accept_last(self, listeners: Collection[LiveListener]) -> None:
+        """Accept the connections that have begun or are queued, then stop accepting."""
+        deadline = self.context.loop.time() + _HANDSHAKES_S + _QUEUE_WITHIN_S
+        pause_s = _HANDSHAKES_S
+        while pause_s or (any(live.has_queued for live in listeners) and self.context.loop.time() < deadline):
+            await asyncio.sleep(pause_s)
+            pause_s = 0.0
         for live in listeners:
             live.stop()
-        await asyncio.sleep(_LAST_ACCEPTS_S / 10)  # until the connections accepted last have their transports
-        if self.context.connections:
-            await asyncio.sleep(_FIRST_REQUEST_S)
+        await asyncio.sleep(_TRANSPORTS_S)
 
-    async def _drain(self, live: LiveListener | None, timeout_s: float) -> None:
-        deadline = self.context.loop.time() + timeout_s
+    async def _drain(self, live: LiveListener | None, timeout_s: float, deadline: float) -> None:
+        """Give clients without a request yet a moment to send it, then close each connection when it is idle."""
+        loop = self.context.loop
+        patience = min(loop.time() + _FIRST_REQUEST_S, deadline)
         while connections := self._connections(live):
-            for connection in connections:
-                connection.shut_down()  # repeated: a connection that was busy before may be idle now
-            if self.context.loop.time() >= deadline:
+            if loop.time() >= patience or not any(one.awaits_request for one in connections):
+                patience = 0.0
+                for connection in connections:
+                    connection.shut_down()  # repeated: a connection that was busy before may be idle now
+            if loop.time() >= deadline:
                 if timeout_s:
                     count = "1 connection" if len(connections) == 1 else f"{len(connections)} connections"
                     log.warning("%s aborted after %g s (timeouts.shutdown)", count, timeout_s)
@@ -155,7 +171,7 @@ class DataPlane:
         return [one for one in connections if live is None or getattr(one, "listener", None) is live]
 
 
-def _close(groups: Iterable[tuple[socket.socket, ...]]) -> None:
+def _close(groups: Iterable[Sockets]) -> None:
     for group in groups:
         for one in group:
             one.close()

@@ -29,8 +29,8 @@ class Context(Struct, eq=False):
     access_log: AccessLog
     pubsub: PubSub
     made: dict[object, Any] = field(default_factory=dict)  # the values of `PerProcess` constants
-    #: Open client connections of all protocols, each with `listener`, `transport` and `shut_down()`, which closes it
-    #: after the requests in progress.
+    #: Open client connections of all protocols, each with `listener`, `transport`, `awaits_request`, whether its first
+    #: request is yet to come, and `shut_down()`, which closes it after the requests in progress.
     connections: set[Any] = field(default_factory=set)
     draining: bool = False  # the process is shutting down: no connection is kept for another request
     wall_clock: Callable[[], float] = time.time  # seconds since 1970

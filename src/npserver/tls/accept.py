@@ -17,7 +17,7 @@ from npserver.tls.client_hello import HelloError, HelloReader, quick_server_name
 from npserver.tls.stream import TlsStream
 
 if TYPE_CHECKING:
-    from npserver.runtime.context import Context
+    from npserver.runtime.front import Live
     from npserver.tls.certificates import LoadedCertificate, ServerTls
 
 log = logging.getLogger("npserver.tls")
@@ -36,11 +36,11 @@ class TlsServer(TlsStream):
     """The TLS stream of a client's connection."""
 
     __slots__ = ("_accept", "_certificate", "_context", "_head", "_hello", "_is_refused", "_proxied", "_settings",
-                 "_speaks_http", "_timeout_s", "deadline")  # fmt: skip
+                 "_speaks_http", "_timeout_s", "deadline", "listener")  # fmt: skip
 
     def __init__(
         self,
-        context: Context,
+        listener: Live,
         settings: ServerTls,
         accept: Callable[[str | None], asyncio.BaseProtocol],
         *,
@@ -49,7 +49,8 @@ class TlsServer(TlsStream):
     ) -> None:
         """Create it. After the handshake `accept` makes the protocol above, given the name that ALPN selected."""
         super().__init__()
-        self._context = context
+        self.listener = listener
+        self._context = listener.context
         self._settings = settings
         self._accept = accept
         self._timeout_s = timeout_s
@@ -69,6 +70,21 @@ class TlsServer(TlsStream):
         super().connection_made(transport)
         self.deadline = self._context.loop.time() + self._timeout_s
         self._context.sweeper.watched.add(self)
+        self._context.connections.add(self)
+
+    @property
+    def awaits_request(self) -> bool:
+        """Whether the handshake may still lead to a request."""
+        return not self._is_refused
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """The transport of the bytes below TLS."""
+        return self._raw
+
+    def shut_down(self) -> None:
+        """Close at shutdown: the handshake is not complete."""
+        self.abort()
 
     def expire(self, now: float) -> None:
         """Called by the deadline sweeper: the handshake took longer than `timeouts.tls_handshake`."""
@@ -133,6 +149,7 @@ class TlsServer(TlsStream):
     def _forget(self) -> None:
         self.deadline = NEVER
         self._context.sweeper.watched.discard(self)
+        self._context.connections.discard(self)
 
     def _refuse(self, data: bytes) -> None:
         """Respond to a client that does not speak TLS, and close."""

@@ -89,7 +89,7 @@ class Served:
         self.listener = Listener(uri, "web", parse_listen(uri), 16, "command line")
         self.binding = bind(self.listener, 1)
         self.bound = self.binding.sockets[0]
-        self.context: Any = SimpleNamespace(loop=asyncio.get_running_loop(), made={})
+        self.context: Any = SimpleNamespace(loop=asyncio.get_running_loop(), made={}, connections=set())
         self.live = LiveListener(self.listener, Front(b"one"), self.context)
 
     async def connect(self, **options: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

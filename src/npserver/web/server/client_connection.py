@@ -95,6 +95,11 @@ class ClientConnection(asyncio.Protocol):
         raise NotImplementedError
 
     @property
+    def awaits_request(self) -> bool:
+        """Whether the first request is yet to come, or incomplete."""
+        return not self.requests
+
+    @property
     def local(self) -> tuple[str, int]:
         """The address and port the client reached; "" and 0 for a Unix socket."""
         if self._local is None:

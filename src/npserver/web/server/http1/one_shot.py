@@ -81,6 +81,8 @@ class _Rest(asyncio.Protocol):
 
     __slots__ = ("_context", "_timeout_s", "_unsent", "deadline", "listener", "transport")
 
+    awaits_request = False
+
     def __init__(self, front: FrontRole, listener: Live, unsent: bytes) -> None:
         self._context = front.context
         self._timeout_s = front.timeouts.write

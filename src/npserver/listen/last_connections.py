@@ -1,0 +1,54 @@
+"""The last connections of a listener that ends: none begins any more, and those that have begun are accepted.
+
+When the last descriptor of a listening socket is closed, the kernel resets the connections that wait in its queue, and
+those whose handshake is under way. The owner of the sockets (`process.bindings`) therefore calls `take_no_more`; the
+processes that serve them accept until `has_queued` finds nothing, and close.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import select
+import socket
+import struct
+import sys
+from collections.abc import Iterable
+
+_SO_ATTACH_FILTER = 26  # asm-generic/socket.h
+_SYN, _ACK = 0x02, 0x10
+
+#: A classic BPF program (linux/filter.h) over the TCP header: drops segments with SYN and without ACK.
+_DROP_SYN = b"".join(
+    struct.pack("=HBBI", *instruction)
+    for instruction in (
+        (0x30, 0, 0, 13),  # A = the byte of flags
+        (0x54, 0, 0, _SYN | _ACK),  # A &= SYN | ACK
+        (0x15, 0, 1, _SYN),  # if A == SYN
+        (0x06, 0, 0, 0),  # drop
+        (0x06, 0, 0, 0xFFFFFFFF),  # else pass the whole segment
+    )
+)
+
+
+def take_no_more(listening: socket.socket) -> None:
+    """Drop the SYN of each further client of a listening TCP socket, where the system can: Linux.
+
+    A client sends its SYN again after a second: it then reaches whoever listens, or is refused. Connections that have
+    begun are not affected.
+    """
+    if sys.platform != "linux" or listening.family == socket.AF_UNIX or listening.type != socket.SOCK_STREAM:
+        return
+    program = array.array("B", _DROP_SYN)
+    address, size = program.buffer_info()
+    with contextlib.suppress(OSError):  # some sandboxes have no filters: clients that connect now are reset
+        listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", size // 8, address))
+
+
+def has_queued(sockets: Iterable[socket.socket]) -> bool:
+    """Return whether a connection waits to be accepted on one of these sockets; those of datagrams are left out."""
+    poll = select.poll()
+    for one in sockets:
+        if one.type == socket.SOCK_STREAM and one.fileno() >= 0:
+            poll.register(one.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
