@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from npserver.errors import clip
 from npserver.guess import get_close_matches
+from npserver.idn import to_ascii
 from npserver.regex import regex
 
 HTTP, BYTES, DATAGRAMS, DNS = "http", "bytes", "datagrams", "dns"
@@ -241,12 +242,10 @@ def _ipv6(uri: str, text: str) -> str:
 def _host(uri: str, text: str) -> str:
     if text in {"", "*"}:
         return text
-    if not text.isascii():
-        try:
-            text = text.encode("idna").decode("ascii")
-        except UnicodeError as error:
-            raise ValueError(f"{clip(text)} is not a valid host name in {clip(uri)}") from error
-    host = text.lower().removesuffix(".")
+    try:
+        host = to_ascii(text).lower().removesuffix(".")
+    except ValueError as error:
+        raise ValueError(f"{clip(text)} is not a valid host name in {clip(uri)}") from error
     labels = host.split(".")
     if labels[-1].isdigit():  # RFC 3696 §2: no top-level domain is all digits, so this can only be IPv4
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import signal
 import socket
 import subprocess
@@ -140,6 +141,27 @@ def test_curl_resolves_over_https(
     program(config=parts)
     doh = ["--doh-url", f"https://127.0.0.1:{https}/dns-query", "--doh-insecure"]
     assert "found" in run("curl", "-sS", "--max-time", "10", *doh, f"http://shop.test:{app}/")
+
+
+@needs("curl", "dig")
+def test_names_beyond_ascii_are_those_that_clients_ask_for(
+    program: Start, free_port: Callable[[], int], certificates: Callable[..., Any]
+) -> None:
+    """curl and dig encode the names themselves (IDNA 2008)."""
+    port, https = free_port(), free_port()
+    certificate = certificates("xn--strae-oqa.home")
+    parts = config(port, tls=certificate.config, dns={"straße.home": {"A": "192.168.1.10"}})
+    parts["listen"].append({"name": "h", "uri": f"https://127.0.0.1:{https}"})
+    parts["dispatch"].append({"listener": "h", "host": "straße.home", "handler": "respond", "body": "found"})
+    program(config=parts)
+    utf8 = {**os.environ, "LC_ALL": "C.UTF-8"}
+
+    def run_in_utf8(*command: str) -> str:
+        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True, env=utf8).stdout.strip()
+
+    assert run_in_utf8("dig", "@127.0.0.1", "-p", str(port), "+idnin", "+short", "straße.home") == "192.168.1.10"
+    url = ["--connect-to", f"::127.0.0.1:{https}", "--cacert", certificate.ca, "https://straße.home/"]
+    assert run_in_utf8("curl", "-sS", "--max-time", "10", *url) == "found"
 
 
 def test_a_stub_resolver_finds_names(program: Start, free_port: Callable[[], int]) -> None:

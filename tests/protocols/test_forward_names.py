@@ -64,6 +64,29 @@ async def test_rules_are_chosen_by_server_name(certificates: Callable[..., Any],
             assert await reader.readexactly(11) == b"through TLS"
 
 
+async def test_names_beyond_ascii_are_those_that_clients_send(certificates: Callable[..., Any]) -> None:
+    """Both in the ClientHello of a client and in ours to a target."""
+    certificate = certificates("xn--strae-oqa.example")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate.cert, certificate.key)
+    async with stream_server(named(b"named "), ssl=context) as target, stream_server(named(b"plain ")) as plain:
+        to_target = {
+            "forward_to": f"ssl://127.0.0.1:{target}",
+            "tls": {"server_name": "straße.example", "ca": str(certificate.ca)},
+        }
+        async with serve(streams([to_target])) as server:
+            async with connect(server) as (reader, _):
+                assert await reader.readexactly(6) == b"named "
+        rules = [
+            {"forward_to": f"tcp://127.0.0.1:{target}", "sni": "Straße.example"},
+            {"forward_to": f"tcp://127.0.0.1:{plain}"},
+        ]
+        async with serve(streams(rules)) as server:
+            options = {"ssl": certificate.client(), "server_hostname": "xn--strae-oqa.example"}
+            async with connect(server, **options) as (reader, _):
+                assert await reader.readexactly(6) == b"named "
+
+
 async def test_what_names_no_server_gets_the_default(certificates: Callable[..., Any]) -> None:
     async with named_routes(certificates) as (server, context):
         assert await ask(server, b"GET / HTTP/1.0\r\n\r\n") == b"plain GET / HTTP/1.0\r\n\r\n"

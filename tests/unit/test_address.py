@@ -29,6 +29,7 @@ from npserver.address import (
         ("http://[0:0::0001]:80", Address("http", "::1", 80)),
         ("ssl://[fe80::1%eth0]:993", Address("ssl", "fe80::1%eth0", 993)),
         ("http://bücher.example:80", Address("http", "xn--bcher-kva.example", 80)),
+        ("http://straße.home:80", Address("http", "xn--strae-oqa.home", 80)),
         ("unix:///tmp/app.sock", Address("unix", path="/tmp/app.sock")),
         ("unix://./app.sock", Address("unix", path="./app.sock")),
         ("unixgram:///run/log", Address("unixgram", path="/run/log")),

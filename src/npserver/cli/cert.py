@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from npserver.errors import clip
+from npserver.idn import to_ascii
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -183,8 +184,8 @@ def _general_name(text: str) -> x509.GeneralName:
     except ValueError:
         pass
     try:
-        name = text.lower().encode("idna").decode("ascii") if not text.isascii() else text.lower()
-    except UnicodeError:
+        name = to_ascii(text.lower())
+    except ValueError:
         name = ""
     labels = name.removeprefix("*.").removesuffix(".").split(".")
     if not all(label and label.replace("-", "").replace("_", "").isalnum() for label in labels):

@@ -15,6 +15,7 @@ from npserver.forward.messages import MessageForward
 from npserver.forward.session import Forward, ForwardSettings
 from npserver.forward.stream_router import StreamRoute, StreamRouter
 from npserver.forward.streams import StreamForward
+from npserver.idn import to_ascii
 from npserver.upstream.compile import find_upstream, single_target, with_tls
 from npserver.upstream.config import UpstreamTls
 from npserver.web.config import Rule
@@ -139,11 +140,16 @@ def _names(report: Report, path: Path, listener: Listener, rule: ForwardRule) ->
     if names and (not listener.address.is_stream or listener.address.is_tls):
         uri = clip(str(listener.address))
         report.error((*path, "sni"), f"{uri} shows no server name: listen on tcp or unix, TLS passes through")
+    found = []
     for name in names:
         if not name or "*" in name.removeprefix("*."):
             wanted = "a server name such as db.example.com or *.example.com"
             report.error((*path, "sni"), f"expected {wanted}, got {clip(name)}")
-    return tuple(name.lower().rstrip(".") for name in names)
+        try:
+            found.append(to_ascii(name).lower().rstrip("."))
+        except ValueError as error:
+            report.error((*path, "sni"), f"{clip(name)} is {error}")
+    return tuple(found)
 
 
 def _check_sni_timeouts(report: Report, rules: list[tuple[int, Rule]], *, has_names: bool) -> None:

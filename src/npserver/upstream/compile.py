@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from npserver.address import BYTES, DATAGRAMS, HTTP, Address, parse_target, schemes_reaching
 from npserver.errors import clip
 from npserver.guess import get_close_matches
+from npserver.idn import to_ascii
 from npserver.runtime.compilation import PerCompilation
 from npserver.tls.store import CERTIFICATES
 from npserver.upstream.config import HealthCheck, TargetSection, UpstreamSection, UpstreamTls
@@ -163,6 +164,11 @@ class _ClientTls:
         self._config = config
         self._context: ssl.SSLContext | None = None
         self._is_made = False
+        self._server_name = config.server_name
+        try:
+            self._server_name = config.server_name and to_ascii(config.server_name)
+        except ValueError as error:
+            compilation.report.error((*path, "server_name"), f"{clip(config.server_name)} is {error}")
 
     def add_to(self, settings: TargetSettings) -> TargetSettings:
         """Return the settings of a target, with TLS if its scheme asks for it."""
@@ -174,7 +180,7 @@ class _ClientTls:
 
             self._context = client_context(self._compilation, self._path, self._config)
             self._is_made = True
-        server_name = self._config.server_name or address.host
+        server_name = self._server_name or address.host
         return replace(settings, tls=self._context, server_name=server_name, tls_identity=self._identity(server_name))
 
     def _identity(self, server_name: str) -> str:

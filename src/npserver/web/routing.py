@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from npserver.errors import BadRequest, clip
 from npserver.http.request_target import canonical_path, parse_authority
+from npserver.idn import to_ascii
 from npserver.regex import regex
 
 T = TypeVar("T")
@@ -65,9 +66,8 @@ def parse_host(text: str) -> str:
     if "*" in name:
         raise ValueError(f"host {clip(text)}: a star is allowed only as the first label, as in '*.example.com'")
     try:
-        ascii_name = name.encode("idna").decode("ascii") if not name.isascii() else name
-        host = parse_authority(ascii_name.encode("ascii"))
-    except (BadRequest, UnicodeError) as error:
+        host = parse_authority(to_ascii(name).encode("ascii"))
+    except (BadRequest, ValueError) as error:
         raise ValueError(f"host {clip(text)}: {error}") from None
     return f"*.{host}" if text.startswith("*.") else host
 

@@ -107,6 +107,8 @@ def test_a_balancer_of_its_own() -> None:
         (UDP, {"forward_to": "udp://db:1", "sni": "a.example"}, "shows no server name"),
         (TCP, {"forward_to": "tcp://db:1", "sni": "a.*.example"}, "expected a server name"),
         (TCP, {"forward_to": "tcp://db:1", "sni": [""]}, "expected a server name"),
+        (TCP, {"forward_to": "tcp://db:1", "sni": "-ü.example"}, "not a valid internationalized domain name"),
+        (TCP, {"forward_to": "ssl://db:1", "tls": {"server_name": "-ü.example"}}, "not a valid internationalized"),
     ],
 )
 def test_what_cannot_work_is_an_error(listen: str, rule: dict[str, Any], message: str) -> None:

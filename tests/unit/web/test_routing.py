@@ -52,6 +52,7 @@ class TestPatterns:
             ("example.com.", "example.com"),
             ("*.Example.com", "*.example.com"),
             ("bücher.example", "xn--bcher-kva.example"),
+            ("*.Straße.example", "*.xn--strae-oqa.example"),
             ("[::1]", "[::1]"),
             ("*", ""),
         ],

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from npserver.errors import clip
+from npserver.idn import to_ascii
 from npserver.regex import regex
 
 ROOT = b"\0"
@@ -53,9 +54,13 @@ def _parse(text: str, label_form: re.Pattern[bytes]) -> bytes:
         return b"".join([_LENGTHS[len(label)] + label for label in encoded.split(b".")]) + ROOT
     if text == ".":
         return ROOT
+    try:
+        ascii_text = to_ascii(text)
+    except ValueError as error:
+        raise ValueError(f"{clip(text)} is {error}") from None
     wire = b""
-    for label in text.removesuffix(".").split("."):
-        raw = _ascii(label, text)
+    for label in ascii_text.removesuffix(".").split("."):
+        raw = label.encode()
         if not label_form.fullmatch(raw):
             raise ValueError(f"expected a domain name, got {clip(text)}" + ("" if raw else ": a label is empty"))
         if len(raw) > MAX_LABEL_BYTES:
@@ -64,16 +69,6 @@ def _parse(text: str, label_form: re.Pattern[bytes]) -> bytes:
     if len(wire) >= MAX_NAME_BYTES:
         raise ValueError(f"the name {clip(text)} is longer than {MAX_NAME_BYTES} bytes")
     return wire + ROOT
-
-
-def _ascii(label: str, text: str) -> bytes:
-    """Return a label in wire form: one beyond ASCII is encoded by IDNA (RFC 3490 §4.1)."""
-    if label.isascii():
-        return label.encode()
-    try:
-        return label.encode("idna")
-    except UnicodeError as error:
-        raise ValueError(f"{clip(text)} is not a valid internationalized domain name: {error}") from None
 
 
 def to_text(wire: bytes) -> str:

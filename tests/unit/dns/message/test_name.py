@@ -19,6 +19,8 @@ from npserver.dns.message.name import ROOT, labels, parent, parse_host, parse_ow
         ("*.a", b"\1*\1a\0"),
         ("0/25.2.0.192.in-addr.arpa", b"\x040/25\x012\x010\x03192\x07in-addr\x04arpa\0"),
         ("bücher.example", b"\x0dxn--bcher-kva\x07example\0"),
+        ("Straße.home", b"\x0dxn--strae-oqa\x04home\0"),
+        ("*.straße。home", b"\1*\x0dxn--strae-oqa\x04home\0"),
     ],
 )
 def test_owner_names_are_parsed(text: str, wire: bytes) -> None:
