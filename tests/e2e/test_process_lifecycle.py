@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from npserver.process.signals import SAME_STOP_S
 from tests.stage.asking import Asking, SlowUpstream, get, is_alive, refuses, worker_pids
 from tests.stage.program import Program
 
@@ -79,6 +80,19 @@ class TestStart:
         )
         program("-workers", "0", listens=[f"http://127.0.0.1:{port}"])
         assert get(port) == (200, b"found")
+
+    @pytest.mark.parametrize(
+        ("words", "start"),
+        [
+            (["help"], "npserver: web server,"),
+            (["help", "check"], "usage: npserver check"),
+            (["version"], "npserver "),
+        ],
+    )
+    def test_help_and_version_are_understood_as_words(self, program: Start, words: list[str], start: str) -> None:
+        one = program(*words, wait=False)
+        assert one.wait_exit() == 0
+        assert one.output.startswith(start)
 
     def test_pidfile_lasts_as_long_as_the_program(
         self, program: Start, tmp_path: Path, free_port: Callable[[], int]
@@ -217,7 +231,9 @@ class TestStop:
         asking = Asking(port, "/slow")
         slow.take_request()
         one.send_signal(signal.SIGTERM)
-        one.wait_until(lambda: refuses(port), "refusal of new connections")
+        one.wait_for("shutting down")
+        later = time.monotonic() + SAME_STOP_S
+        one.wait_until(lambda: time.monotonic() > later, "the time after which a signal is another one")
         one.send_signal(signal.SIGTERM)
         assert one.wait_exit(5) == 128 + signal.SIGTERM
         assert asking.finish() is None

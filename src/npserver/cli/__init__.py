@@ -18,6 +18,8 @@ COMMANDS = {
     "hash-password": "npserver.cli.hashpassword",
 }
 
+_AS_OPTIONS = {"help": "-help", "version": "-version"}
+
 FAILED = 1
 USAGE = 2
 INTERRUPTED = 130
@@ -30,6 +32,10 @@ def main(words: list[str] | None = None) -> int:
     from npserver.errors import ConfigError, StartError
 
     words = sys.argv[1:] if words is None else words
+    if words and words[0] in _AS_OPTIONS:
+        words = [_AS_OPTIONS[words[0]], *words[1:]]
+    if words[:1] == ["-help"]:
+        words = [*words[1:2], "-help"] if words[1:2] and words[1] in COMMANDS else ["-help"]  # `npserver help check`
     name, rest = (words[0], words[1:]) if words and words[0] in COMMANDS else ("", words)
     try:
         module = import_module(COMMANDS.get(name, "npserver.cli.serve"))

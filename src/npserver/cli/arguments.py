@@ -6,9 +6,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from msgspec import Struct
 
 from npserver.address import Address, parse_listen
+from npserver.cli.hints import option_hint, word_hint
 from npserver.errors import NpserverError, clip
 from npserver.guess import get_close_matches
 
@@ -105,7 +108,7 @@ def parse_arguments(words: list[str]) -> Arguments:
             arguments.listeners.append(_listener(word))
             continue
         spelling, equals, value = word.partition("=")
-        name = _option(spelling)
+        name = _option(spelling, value, rest)
         if name in _FLAGS:
             if equals:
                 raise UsageError(f"{spelling} takes no value, got {clip(value)}")
@@ -151,24 +154,28 @@ def _listener(word: str) -> ListenerArgument:
 
         if word.isalpha() and (close := get_close_matches(word, COMMANDS, 1)):
             raise UsageError(f"unknown command {clip(word)}, did you mean {close[0]!r}?") from None
+        if meant := word_hint(word):
+            raise UsageError(meant) from None
         raise UsageError(str(error)) from None
 
 
-def _option(spelling: str) -> str:
+def _option(spelling: str, value: str, rest: Iterator[str]) -> str:
     name = spelling[2:] if spelling.startswith("--") else spelling[1:]
     known = [*_VALUES, *_FLAGS]
     if name in known and spelling not in ("--c", "--L", "--v", "--h"):
         return name
+    if meant := option_hint(spelling, value or next(rest, "")):
+        raise UsageError(meant)
     close = get_close_matches(name, [one for one in known if len(one) > 1], 1, 0.5)
     hint = f", did you mean -{close[0]}?" if close else ", see npserver -help"
     raise UsageError(f"unknown option {clip(spelling)}{hint}")
 
 
-def _next_value(spelling: str, rest: object) -> str:
-    value = next(rest, None)  # type: ignore[call-overload]
+def _next_value(spelling: str, rest: Iterator[str]) -> str:
+    value = next(rest, None)
     if value is None or (value.startswith("-") and value != "-"):
         raise UsageError(f"{spelling} requires a value")
-    return str(value)
+    return value
 
 
 def _number(spelling: str, target: str, value: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -27,7 +28,8 @@ def print_banner(runtime: Runtime, bindings: dict[str, Binding], workers: int) -
         for problem in runtime.warnings:
             log.warning("%s", problem)
         return
-    print(make_banner(runtime, bindings, workers, colour=wants_colour()), end="", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # the terminal was closed
+        print(make_banner(runtime, bindings, workers, colour=wants_colour()), end="", file=sys.stderr, flush=True)
 
 
 def wants_colour() -> bool:

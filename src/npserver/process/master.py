@@ -29,6 +29,7 @@ from npserver.process.message_channel import ChannelClosed, MessageChannel
 from npserver.process.options import RunOptions
 from npserver.process.privileged import PrivilegedSteps
 from npserver.process.reload import ActiveConfig, Reloader
+from npserver.process.signals import SAME_STOP_S, Terminal
 from npserver.runtime.scoreboard import Scoreboard
 from npserver.tls.store import CertificateStore
 
@@ -62,6 +63,8 @@ class Master:
         self._is_announced = False
         self._next_certificate_check = time.monotonic() + privileged.PERIOD_S
         # Stopping
+        self._terminal = Terminal()
+        self._stopped_at = 0.0  # by a signal
         self._stop_deadline: float | None = None
         self._failed = False
         self._status: int | None = None  # the exit status, once all children have exited
@@ -146,6 +149,8 @@ class Master:
             for number in self._wakeup[0].recv(4096):
                 if number in (signal.SIGTERM, signal.SIGINT):
                     self._stop(number)
+                elif number == signal.SIGHUP and self._terminal.is_closed:
+                    self._stop_with_terminal()
                 elif number == signal.SIGHUP:
                     self.reload()
                 elif number == signal.SIGUSR1:
@@ -157,13 +162,22 @@ class Master:
 
     def _stop(self, number: int) -> None:
         """Shut down gracefully on the first signal, immediately on the second."""
+        now = time.monotonic()
         if self._stop_deadline is not None:
+            if now < self._stopped_at + SAME_STOP_S:
+                return
             log.warning("second signal: exiting immediately")
             self._status = 128 + number
             return
+        self._stopped_at = now
         timeout_s = self._active.document.config.timeouts.shutdown
         log.info("shutting down: waiting up to %g s for active requests (timeouts.shutdown)", timeout_s)
         self._stop_children(timeout_s)
+
+    def _stop_with_terminal(self) -> None:
+        if self._stop_deadline is None:
+            log.info("the terminal was closed")
+            self._stop(signal.SIGHUP)
 
     def _stop_children(self, timeout_s: float) -> None:
         systemd.notify("STOPPING=1")

@@ -20,6 +20,7 @@ from npserver.process.limits import find_identity
 from npserver.process.loop import new_loop
 from npserver.process.options import WATCH_PERIOD_S, RunOptions
 from npserver.process.reload_outcome import ReloadOutcome, switch_error, unchangeable
+from npserver.process.signals import SAME_STOP_S, Terminal
 from npserver.runtime.pubsub import PubSub
 from npserver.runtime.scoreboard import Directory, Scoreboard
 from npserver.runtime.tasks import spawn
@@ -108,7 +109,8 @@ class _Runner:
         self._single = SingleProcess(options.document)
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
-        self._signal = 0
+        self._stopped_at = 0.0  # by a signal
+        self._signal = 0  # the second one
         self._reloading = asyncio.Lock()
         self._control: socket.socket | None = None
 
@@ -118,7 +120,7 @@ class _Runner:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop_by_signal, number)
         # These come before anything is served: without a handler the signal would end the process.
-        loop.add_signal_handler(signal.SIGHUP, lambda: spawn(self._reload(), "reload", None))
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up, Terminal())
         loop.add_signal_handler(signal.SIGUSR1, self._single.data_plane.context.access_log.reopen)
         async with self._reloading:
             runtime = await self._single.start()
@@ -155,13 +157,23 @@ class _Runner:
 
     def _stop_by_signal(self, number: int) -> None:
         """Shut down gracefully on the first signal, immediately on the second."""
-        self._signal = number
+        now = asyncio.get_running_loop().time()
         if self._stop.is_set():
-            self._stop_now.set()
+            if now >= self._stopped_at + SAME_STOP_S:
+                self._signal = number
+                self._stop_now.set()
         else:
+            self._stopped_at = now
             timeout_s = self._single.document.config.timeouts.shutdown
             log.info("shutting down: waiting up to %g s for active requests (timeouts.shutdown)", timeout_s)
             self._stop.set()
+
+    def _hang_up(self, terminal: Terminal) -> None:
+        if not terminal.is_closed:
+            spawn(self._reload(), "reload", None)
+        elif not self._stop.is_set():
+            log.info("the terminal was closed")
+            self._stop_by_signal(signal.SIGHUP)
 
     async def _reload(self) -> ReloadOutcome:
         """Read the config again and switch to it."""

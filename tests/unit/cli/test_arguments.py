@@ -1,6 +1,11 @@
-"""The command line: any order, both dashes, `-to` with the listener before it, and errors that name the remedy."""
+"""The command line: any order, both dashes, `-to` with the listener before it, and errors that name the remedy.
+
+Covers `cli.hints`.
+"""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 
@@ -72,6 +77,16 @@ def test_help_is_asked_for(line: str) -> None:
         ("-to a:1", "-to 'a:1' has no listener: give one before it, such as tcp://:3307"),
         ("http://:80 http://:80", "listener 'http://:80' is given twice"),
         ("chek", "unknown command 'chek', did you mean 'check'?"),
+        ("--port 80", "there is no '--port': a listener is a URI, here http://:80"),
+        ("-p=81", "there is no '-p': a listener is a URI, here http://:81"),
+        ("--bind", "there is no '--bind': a listener is a URI, here http://:8080"),
+        ("-d site", "there is no '-d': the directory to serve is -root site"),
+        ("--directory", "there is no '--directory': the directory to serve is -root DIR"),
+        ("--upstream a:1", "there is no '--upstream': the target of a listener is -to a:1 after its URI"),
+        ("--tls", "there is no '--tls': TLS is https://:443 or ssl://:PORT with -cert FILE -key FILE"),
+        ("-f a.json", "there is no '-f': the config file is -config a.json"),
+        ("start", "there is no command 'start': npserver serves when it is given a URI or -config FILE"),
+        ("stop", "there is no command 'stop': a server stops by SIGTERM (kill PID, or systemctl stop)"),
     ],
 )
 def test_errors_are_one_line_with_the_remedy(line: str, message: str) -> None:
@@ -86,3 +101,17 @@ def test_faulty_uris_are_one_line(word: str) -> None:
         parse_arguments([word])
     assert "\n" not in str(raised.value)
     assert "\x1b" not in str(raised.value)
+
+
+def test_a_directory_or_file_is_told_how_to_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "public").mkdir()
+    (tmp_path / "site.json").write_text("{}")
+    for word, message in (
+        ("./public", "'./public' is a directory: to serve its files, run npserver http://:8080 -root ./public"),
+        ("site.json", "'site.json' is a file: if it is the config, run npserver -config site.json"),
+        ("missing", "scheme missing in 'missing', expected as in 'http://missing'"),
+    ):
+        with pytest.raises(UsageError) as raised:
+            parse(word)
+        assert str(raised.value) == message
