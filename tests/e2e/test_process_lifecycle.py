@@ -1,6 +1,6 @@
 """Start, stop, death and replacement of the program's processes, by the real program.
 
-Covers `process.child`, `process.children`, `process.master` and `process.single_process`.
+Covers `process.child`, `process.children`, `process.master`, `process.single_process` and `process.title`.
 """
 
 from __future__ import annotations
@@ -73,6 +73,26 @@ class TestStart:
             assert caller.recv(100) == b"the other"
             taken.close()
 
+    @pytest.mark.skipif("sys.platform != 'linux'", reason="titles are written by way of /proc")
+    def test_processes_have_titles(self, program: Start, free_port: Callable[[], int]) -> None:
+        config = {"listen": [f"http://127.0.0.1:{free_port()}"], "workers": 2}
+        one = program(config=config)
+        one.wait_for("npserver 1")
+
+        def title(pid: int) -> str:
+            return Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0")
+
+        assert title(one.process.pid) == f"npserver: master {one.config_file}"
+        titles = ["npserver: controller", "npserver: worker 0", "npserver: worker 1"]
+        assert sorted(map(title, one.children())) == titles
+        for pid in (one.process.pid, *one.children()):
+            assert Path(f"/proc/{pid}/comm").read_text() == "npserver\n", "as `top` shows it"
+
+    @pytest.mark.skipif("sys.platform != 'linux'", reason="titles are written by way of /proc")
+    def test_a_single_process_has_a_title(self, program: Start, free_port: Callable[[], int]) -> None:
+        one = program(f"http://127.0.0.1:{free_port()}", "-workers", "0")
+        assert Path(f"/proc/{one.process.pid}/cmdline").read_text().rstrip("\0") == "npserver: one process"
+
     def test_config_json_here_is_found(self, program: Start, tmp_path: Path, free_port: Callable[[], int]) -> None:
         port = free_port()
         (tmp_path / "config.json").write_text(
@@ -140,6 +160,23 @@ class TestRefusedStart:
         assert second.wait_exit() == 1
         assert f"port {port} is in use by" in second.errors
         assert f"(pid {first.process.pid})" in second.errors
+
+    @WORKERS
+    def test_second_start_with_the_same_config(
+        self, program: Start, free_port: Callable[[], int], workers: int
+    ) -> None:
+        config = {"listen": [f"http://127.0.0.1:{free_port()}"], "workers": workers}
+        first = program(config=config)
+        first.wait_for("npserver 1")
+        second = program(config=config, wait=False)
+        assert second.wait_exit() == 1
+        file = re.escape(str(first.config_file))
+        assert re.fullmatch(
+            rf"npserver: another npserver runs with {file} already \(pid {first.process.pid}\): "
+            rf"`npserver reload -config {file}` makes it read the file again; end it before you start another "
+            rf"\(listener .* in use by npserver \(pid {first.process.pid}\): .*\)\n",
+            second.errors,
+        )
 
     def test_earlier_listeners_are_released(self, program: Start, socket_dir: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,67 @@ def test_socket_of_the_service_manager_is_used(free_port: Callable[[], int], tmp
         assert process.returncode == 0, errors
         with socket.create_connection(("127.0.0.1", port), 10):
             bound.accept()[0].close()  # it still takes clients, which wait for the next start
+
+
+@needs("systemd-analyze")
+def test_the_unit_of_the_docs_is_accepted_by_systemd(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "operations.md").read_text()
+    unit = text[text.index("[Unit]") : text.index("```", text.index("[Unit]"))]
+    (tmp_path / "npserver.service").write_text(unit.replace("/opt/npserver/bin/npserver", sys.executable))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", str(tmp_path / "npserver.service")],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    lines = [line for line in done.stderr.splitlines() if "npserver" in line]
+    assert (done.returncode, lines) == (0, [])
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not all(directory.stat().st_mode & 0o001 for directory in (ROOT, *ROOT.parents)),
+    reason="needs root, and a checkout below directories that every user may enter",
+)
+@WORKERS
+def test_root_reloads_a_server_of_another_user_in_its_runtime_directory(
+    free_port: Callable[[], int], socket_dir: Path, workers: int
+) -> None:
+    """As in the systemd unit of the docs, with `DynamicUser` and `PrivateTmp`."""
+    port, config = free_port(), socket_dir / "a.json"
+    config.write_text(json.dumps(saying("old", port, workers)))
+    socket_dir.chmod(0o755)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "npserver"]
+    with tempfile.TemporaryDirectory(prefix="npserver-test-", dir="/run") as runtime:
+        os.chown(runtime, 65534, 65534)
+        process = subprocess.Popen(
+            [*command, "-config", str(config)], user=65534, group=65534, extra_groups=[], cwd="/",
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            env={**environment, "RUNTIME_DIRECTORY": runtime},
+        )  # fmt: skip
+        try:
+            assert process.stderr is not None
+            assert process.stderr.readline().startswith("npserver 1")
+            config.write_text(json.dumps(saying("new", port, workers)))
+            done = subprocess.run(
+                [*command, "reload", "-config", str(config)],
+                env=environment, capture_output=True, text=True, timeout=60, check=False,
+            )  # fmt: skip
+            assert (done.returncode, done.stdout, done.stderr) == (0, "reloaded\n", "")
+            assert get(port) == (200, b"new")
+        finally:
+            process.terminate()
+            process.communicate(timeout=20)
+        assert os.listdir(runtime) == []
+
+
+@WORKERS
+def test_a_control_socket_without_a_place_is_told(
+    program: Start, free_port: Callable[[], int], socket_dir: Path, workers: int
+) -> None:
+    (socket_dir / "file").touch()
+    directory = str(socket_dir / "file" / "below")
+    one = program(config=saying("here", port := free_port(), workers), env={"RUNTIME_DIRECTORY": directory})
+    assert get(port) == (200, b"here")
+    one.wait_for(rf"no control socket at {directory}/npserver-\w+\.sock: not a directory; .* SIGHUP reloads it")
 
 
 @WORKERS

@@ -25,6 +25,7 @@ PACKAGES = {
     "redis-cli": "redis-tools",
     "redis-server": "redis-server",
     "socat": "socat",
+    "systemd-analyze": "systemd",
 }
 #: Other names that a program goes by.
 NAMES = {"chromium": ("chromium", "chromium-browser", "google-chrome")}

@@ -73,6 +73,7 @@ COVERED_BY = {
     "process.reload_outcome": "e2e/test_process_reload.py",
     "process.signals": "e2e/test_process_signals.py",
     "process.single_process": "e2e/test_process_lifecycle.py",
+    "process.title": "e2e/test_process_lifecycle.py",
     "program.compile": "protocols/test_one_shot.py",
     "program.runtime": "e2e/test_process_reload.py",
     "runtime.compilation": "unit/listen/test_compile.py",

@@ -17,6 +17,7 @@ from npserver.process.data_plane import DataPlane, make_context
 from npserver.process.loop import new_loop
 from npserver.process.message_channel import ChannelClosed, Message, MessageChannel
 from npserver.process.reload_outcome import switch_error
+from npserver.process.title import set_title
 from npserver.runtime.pubsub import PubSub
 from npserver.runtime.tasks import spawn
 from npserver.tls.store import CERTIFICATES, CertificateStore
@@ -59,6 +60,7 @@ def run_child(setup: ChildSetup) -> int:
     """Serve until told to stop. Return the exit status."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)  # a terminal sends them to all processes; only the master acts on them
+    set_title(f"npserver: {name_role(setup.role)}")
     loop = new_loop()
     asyncio.set_event_loop(loop)
     try:

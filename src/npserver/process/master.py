@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from npserver.process import preload, privileged, systemd
+from npserver.process import control_socket, preload, privileged, systemd
 from npserver.process.bindings import Bindings
 from npserver.process.child import ChildSetup, name_role
 from npserver.process.children import HANDLED_SIGNALS, Child, Children
@@ -30,6 +30,7 @@ from npserver.process.options import RunOptions
 from npserver.process.privileged import PrivilegedSteps
 from npserver.process.reload import ActiveConfig, Reloader
 from npserver.process.signals import SAME_STOP_S, Terminal
+from npserver.process.title import set_title
 from npserver.runtime.scoreboard import Scoreboard
 from npserver.tls.store import CertificateStore
 
@@ -73,8 +74,10 @@ class Master:
         """Serve until told to stop. Return the exit status. Raises: StartError when a socket cannot be bound."""
         bindings, listeners = self._active.bindings, self._active.runtime.listeners
         self._catch_signals()
+        set_title(f"npserver: master {self._options.source.file}".rstrip())
         try:
-            bindings.commit(bindings.prepare(listeners), listeners)
+            with control_socket.explaining_second_start(self._options.source.file):
+                bindings.commit(bindings.prepare(listeners), listeners)
             if self._options.source.file:
                 self._control.open(self._options.source.file)
             if self._privileged is not None:

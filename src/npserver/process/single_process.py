@@ -21,6 +21,7 @@ from npserver.process.loop import new_loop
 from npserver.process.options import WATCH_PERIOD_S, RunOptions
 from npserver.process.reload_outcome import ReloadOutcome, switch_error, unchangeable
 from npserver.process.signals import SAME_STOP_S, Terminal
+from npserver.process.title import set_title
 from npserver.runtime.pubsub import PubSub
 from npserver.runtime.scoreboard import Directory, Scoreboard
 from npserver.runtime.tasks import spawn
@@ -123,14 +124,16 @@ class _Runner:
         loop.add_signal_handler(signal.SIGHUP, self._hang_up, Terminal())
         loop.add_signal_handler(signal.SIGUSR1, self._single.data_plane.context.access_log.reopen)
         async with self._reloading:
-            runtime = await self._single.start()
+            set_title(f"npserver: one process {options.source.file}".rstrip())
+            with control_socket.explaining_second_start(options.source.file):
+                runtime = await self._single.start()
+            if options.source.file and (opened := control_socket.open_control(options.source.file)) is not None:
+                self._control = opened
+                loop.add_reader(opened, self._accept_caller, opened)
             if identity is not None:
                 if identity.user != os.geteuid():
                     preload.import_all()
                 identity.assume()
-        if options.source.file and (opened := control_socket.open_control(options.source.file)) is not None:
-            self._control = opened
-            loop.add_reader(opened, self._accept_caller, opened)
         watching = spawn(self._watch(), "watching the config", None) if options.watch else None
         options.announce(runtime, self._single.bindings.current)
         systemd.notify("READY=1")
