@@ -77,6 +77,10 @@ WRONG = [
         config(dns_views=[{"from": "10.0.0.0/8", "dns": {"a.lan": {"TXT": {"text": ['"a"']}}}}]),
         "warning: TXT: the quotes are part of the text",
     ),
+    (
+        config(dns={"a.lan": {"CAA": {"tag": "issue", "value": '"ca.example"'}}}),
+        'warning: CAA: the quotes are part of the text; without them it is "ca.example"',
+    ),
     (config(dns={}), 'handler "dns" has nothing to answer'),
 ]
 

@@ -150,8 +150,8 @@ def _txt(value: Value) -> bytes:
 
 
 def quotes_in(value: Value) -> str | None:
-    """Return advice on a TXT value that was pasted from a zone file with its quotes; None if it has none."""
-    text = value.get("text") if isinstance(value, dict) else value
+    """Return advice on the text of TXT or CAA that was pasted from a zone file with its quotes; None if it has none."""
+    text = value.get("text", value.get("value")) if isinstance(value, dict) else value
     for one in text if isinstance(text, list) else [text]:
         if isinstance(one, str) and len(one) > 1 and one[0] == one[-1] == '"':
             strings = _QUOTED.findall(one)

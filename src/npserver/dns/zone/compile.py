@@ -134,8 +134,8 @@ class _Compilation:
             if one in data:
                 self.report(place, f"{type_text}: {clip(item)} is given twice")
             data[one] = None
-            if rtype == codes.TXT and (advice := quotes_in(item)):
-                self.settings.warn(place, f"TXT: {advice}")
+            if rtype in (codes.TXT, codes.CAA) and (advice := quotes_in(item)):
+                self.settings.warn(place, f"{type_text}: {advice}")
         if sum(map(len, data)) + 12 * len(data) > MAX_SET_BYTES:
             self.report(path, f"the {len(data)} records are more than a message can hold ({MAX_SET_BYTES} bytes)")
         if data:

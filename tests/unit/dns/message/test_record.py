@@ -143,6 +143,7 @@ def test_types_are_known_in_any_case_and_by_number() -> None:
         ('says "hello" to all', None),
         ('"', None),
         ({"text": "plain"}, None),
+        ('0 issue "ca.example"', None),
     ],
 )
 def test_a_txt_pasted_with_its_quotes_is_advised_on(value: object, advice: str | None) -> None:
