@@ -5,6 +5,7 @@ Covers `process.privileged`.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -102,11 +103,17 @@ def test_log_in_a_directory_of_roots(program: Start, free_port: Callable[[], int
     assert log.stat().st_uid == 65534
 
 
-def test_an_unknown_user_keeps_it_from_starting(program: Start, free_port: Callable[[], int]) -> None:
-    one = program(config=answering(free_port(), 1, user="nobody-at-all"), wait=False)
-    assert one.wait_exit() == 1
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("command", [[], ["check"]])
+def test_an_unknown_user_is_an_error_at_the_start_and_for_check(
+    program: Start, free_port: Callable[[], int], tmp_path: Path, command: list[str], workers: int
+) -> None:
+    file = tmp_path / "a.json"
+    file.write_text(json.dumps(answering(free_port(), workers, user="nobody-at-all", group="none-at-all")))
+    one = program(*command, "-config", str(file), wait=False)
+    assert one.wait_exit() == 2
     assert re.fullmatch(
-        r"npserver: \S+npserver\.json:\d+:\d+: unknown user 'nobody-at-all': "
-        r"create it, or name an existing one\n",
+        r"\S+a\.json:1:\d+: unknown user 'nobody-at-all': create it, or name an existing one\n"
+        r"\S+a\.json:1:\d+: unknown group 'none-at-all': create it, or name an existing one\n",
         one.errors,
     )

@@ -75,6 +75,7 @@ COVERED_BY = {
     "process.single_process": "e2e/test_process_lifecycle.py",
     "process.title": "e2e/test_process_lifecycle.py",
     "program.compile": "protocols/test_one_shot.py",
+    "program.identity": "unit/process/test_limits.py",
     "program.runtime": "e2e/test_process_reload.py",
     "runtime.compilation": "unit/listen/test_compile.py",
     "tls.accept": "protocols/test_tls.py",

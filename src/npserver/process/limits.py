@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import grp
 import math
 import os
-import pwd
 import resource
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from npserver.errors import StartError, clip
+from npserver.config.report import Report
+from npserver.errors import StartError
+from npserver.program.identity import check_identity, find_group, find_user
 
 if TYPE_CHECKING:
     from npserver.config.document import Document
@@ -61,28 +61,21 @@ class Identity(Struct, frozen=True):
 def find_identity(document: Document) -> Identity | None:
     """Return the identity that the config's `user` and `group` name; None when it names neither.
 
-    Raises: StartError for an unknown name, and for another user unless npserver was started as root.
+    Raises: ConfigError for an unknown name, StartError for another user unless npserver was started as root.
     """
     config = document.config
     if config.user is None and config.group is None:
         return None
+    report = Report(document)
+    check_identity(report)
+    report.raise_errors()
     user, group, name = os.geteuid(), os.getegid(), ""
     if config.user is not None:
-        try:
-            entry = pwd.getpwuid(int(config.user)) if config.user.isdigit() else pwd.getpwnam(config.user)
-        except KeyError:
-            raise _unknown(document, "user", config.user) from None
+        entry = find_user(config.user)
         user, group, name = entry.pw_uid, entry.pw_gid, entry.pw_name
     if config.group is not None:
-        try:
-            group = (grp.getgrgid(int(config.group)) if config.group.isdigit() else grp.getgrnam(config.group)).gr_gid
-        except KeyError:
-            raise _unknown(document, "group", config.group) from None
+        group = find_group(config.group)
     if os.geteuid() != 0 and (user, group) != (os.geteuid(), os.getegid()):
         key = "user" if config.user is not None else "group"
         raise StartError(f'{document.place((key,))}: "{key}" requires root: start npserver as root, or remove the key')
     return Identity(user, group, name)
-
-
-def _unknown(document: Document, key: str, name: str) -> StartError:
-    return StartError(f"{document.place((key,))}: unknown {key} {clip(name)}: create it, or name an existing one")

@@ -39,6 +39,10 @@ def compile_config(document: Document, context: Context) -> Runtime:
     try:
         check_networks(report)
         _check_logging(report)
+        if report.document.config.user is not None or report.document.config.group is not None:
+            from npserver.program.identity import check_identity
+
+            check_identity(report)
         listeners = compile_listeners(compilation)
         rules = assign_rules(report, listeners)
         _compile_upstreams(compilation)

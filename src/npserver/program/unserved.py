@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from npserver.address import Address
+from npserver.listen.config import Listen
 from npserver.listen.listener import Listener
 from npserver.nameserver.config import DnsRule
 from npserver.program.kinds import kind_of
@@ -15,6 +16,8 @@ from npserver.program.kinds import kind_of
 if TYPE_CHECKING:
     from npserver.program.assignment import Assignment
     from npserver.runtime.compilation import Compilation
+
+_TLS_SCHEMES = ("https://", "ssl://")
 
 
 def check_unserved(compilation: Compilation, rules: Assignment) -> None:
@@ -27,6 +30,9 @@ def check_unserved(compilation: Compilation, rules: Assignment) -> None:
             from npserver.web.compile import compile_http_front
 
             compile_http_front(compilation, nowhere, [(index, rule)], kind_of).close()
+    listens = [one if isinstance(one, Listen) else Listen(uri=one) for one in config.listen]
+    if config.tls and not any(one.tls is None and one.uri.lower().startswith(_TLS_SCHEMES) for one in listens):
+        compilation.report.warn(("tls",), "'tls' is not used: no listener is https:// or ssl://, or each has its own")
     if (config.dns or config.dns_views) and not any(isinstance(rule, DnsRule) for rule in config.dispatch):
         from npserver.nameserver.compile import NAME_SERVER
 

@@ -118,7 +118,7 @@ MIXED = """{
   "limits": { "max_body_size": "64 apples" },
   "dispatch": [
     { "handler": "sttic" },
-    { "listener": "http://:8081", "handler": "static", "root": "./nowhere" },
+    { "listener": "http://:8081", "handler": "static", "root": "./config.json" },
     { "listener": "http://:8081", "handler": "proxy", "path": "/a/**", "proxy_pass": "upstream://ap" },
     { "listener": "http://:8081", "handler": "proxy", "path": "/b/**", "root": "x", "proxy_pass": "ftp://127.0.0.1:1" },
   ]
@@ -137,7 +137,7 @@ def test_faults_of_the_text_hide_none_of_its_meaning(place: Path, capsys: pytest
         '"workrs"',
         '"64',
         '"sttic',
-        '"./nowhere',
+        '"./config.json',
         '"upstream:',
         '"root": "x"',
         '"ftp',

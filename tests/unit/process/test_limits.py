@@ -1,4 +1,7 @@
-"""Limits of the operating system, and the user and group of the process."""
+"""Limits of the operating system, and the user and group of the process.
+
+Covers `program.identity`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import resource
 import pytest
 
 from npserver.config.load import load_text
-from npserver.errors import StartError
+from npserver.errors import ConfigError, StartError
 from npserver.process import limits
 from npserver.process.limits import Identity, find_identity, raise_descriptor_limit, usable_cpus
 
@@ -44,7 +47,7 @@ def test_without_user_and_group_nobody_else_is_assumed() -> None:
     ],
 )
 def test_an_unknown_user_or_group_is_named_with_its_place(text: str, message: str) -> None:
-    with pytest.raises(StartError, match=message):
+    with pytest.raises(ConfigError, match=message):
         identity(text)
 
 

@@ -50,3 +50,17 @@ def test_records_that_no_rule_answers_from_are_named_and_looked_at(key: str, rec
     found = problems(f'{{{listen}, "{key}": {records}}}')
     assert any(f"'{key}' is not used: no rule has handler 'dns'" in one for one in found), found
     assert any("nonsense" in one for one in found), found
+
+
+@pytest.mark.parametrize(
+    ("listen", "is_unused"),
+    [
+        ('"http://127.0.0.1:0"', True),
+        ('{"uri": "https://127.0.0.1:0", "tls": {"cert": "own.crt", "key": "own.key"}}', True),
+        ('"HTTPS://127.0.0.1:0"', False),
+        ('"http://127.0.0.1:0", "ssl://127.0.0.1:0"', False),
+    ],
+)
+def test_a_tls_section_that_no_listener_uses_is_named(listen: str, is_unused: bool) -> None:
+    found = problems(f'{{"listen": [{listen}], "tls": {{"cert": "no.crt", "key": "no.key"}}}}')
+    assert any("'tls' is not used" in one for one in found) is is_unused, found

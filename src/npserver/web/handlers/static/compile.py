@@ -71,9 +71,11 @@ def _prefix(rule: StaticRule) -> str:
 
 
 def _check_root(report: Report, path: Path, name: str, directory: str) -> None:
-    """Check the directory. A missing one may be created later: a server starts without it, `npserver check` fails."""
+    """Check the directory. A missing one may be created later: a server starts without it."""
     if not os.path.exists(directory):
-        report.check_error((*path, "root"), f"'root': {clip(name)} does not exist yet")
+        report.warn(
+            (*path, "root"), f"'root': {clip(name)} does not exist yet: requests are answered with 404 until then"
+        )
     elif not os.path.isdir(directory):
         report.error((*path, "root"), f"'root': {clip(name)} is not a directory")
     elif not os.access(directory, os.R_OK | os.X_OK):
