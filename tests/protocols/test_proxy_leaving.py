@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
 import pytest
 
 import npserver
+from tests.conftest import Certificate
 from tests.protocols.proxying import Client, Connection, Origin, get, ok, post, until
 
 
@@ -77,3 +81,49 @@ async def test_abort_on_close_leaves_clients_that_stay_alone() -> None:
         patient.may_answer.set()
         for _ in range(2):
             assert (await client.ask(get()))[2] == b"worth waiting for"
+
+
+@pytest.mark.parametrize("http2", [False, True], ids=["HTTP/1.1", "HTTP/2"])
+async def test_a_request_refused_while_its_upstream_is_dialled_leaves_no_connection(
+    certificates: Callable[..., Certificate], http2: bool
+) -> None:
+    """Its body is too long; the TLS handshake of the upstream is complete only after that was answered."""
+    certificate = certificates()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.cert, certificate.key)
+    ended = asyncio.Event()
+
+    class Upstream(asyncio.Protocol):
+        def connection_lost(self, error: Exception | None) -> None:
+            ended.set()
+
+    async def body() -> AsyncIterator[bytes]:
+        for _ in range(5):
+            yield bytes(5000)
+            await asyncio.sleep(0.01)
+
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+        config = {
+            "listen": [{"name": "in", "uri": "https://127.0.0.1:0"}],
+            "tls": certificate.config,
+            "dispatch": [
+                {
+                    "handler": "proxy",
+                    "proxy_pass": f"https://localhost:{listening.getsockname()[1]}",
+                    "tls": {"ca": str(certificate.ca)},
+                    "max_body_size": 10_000,
+                    "keepalive": False,
+                }
+            ],
+        }
+        async with npserver.serve(config, shutdown_s=0) as server:
+            url = f"https://localhost:{server.addresses['in'].port}/"
+            async with httpx.AsyncClient(http1=not http2, http2=http2, verify=certificate.client()) as client:
+                answer = await client.post(url, content=body())
+            assert answer.status_code == 413
+            accepted, _ = await loop.sock_accept(listening)
+            await loop.connect_accepted_socket(Upstream, accepted, ssl=context)
+            async with asyncio.timeout(10):
+                await ended.wait()

@@ -170,6 +170,9 @@ class ExchangeBase(Struct, Generic[C], eq=False):
             self.body.lose(str(error))
         if self.is_gone:
             return
+        source, self.source = self.source, None
+        if source is not None:
+            source.cancel()  # it may not have asked for the body yet
         if self.status:
             self.abort(str(error))
         else:

@@ -22,9 +22,20 @@ class RequestBody(Generic[E]):
     # done             all of it has been received
     # received         bytes of it so far
     # is_continue_due  the client waits for 100 (Continue)
+    # _lost_reason     why the rest will not come; "" while it may
     # _held            received before there was a sink, or while the sink had paused
 
-    __slots__ = ("_exchange", "_held", "_is_paused", "_limit", "_sink", "done", "is_continue_due", "received")
+    __slots__ = (
+        "_exchange",
+        "_held",
+        "_is_paused",
+        "_limit",
+        "_lost_reason",
+        "_sink",
+        "done",
+        "is_continue_due",
+        "received",
+    )
 
     def __init__(self, exchange: E) -> None:
         self._exchange: E = exchange
@@ -32,6 +43,7 @@ class RequestBody(Generic[E]):
         self._sink: BodySink | None = None
         self._held: list[bytes] = []
         self._is_paused = False
+        self._lost_reason = ""
         self.is_continue_due = exchange.request.expects_continue
         self.done = False
         self.received = 0
@@ -59,6 +71,10 @@ class RequestBody(Generic[E]):
         sink = self._sink
         if sink is None:
             return
+        if self._lost_reason:
+            self._sink = None
+            sink.body_lost(self._lost_reason)
+            return
         try:
             if self._held:
                 pieces, self._held = self._held, []
@@ -76,7 +92,8 @@ class RequestBody(Generic[E]):
         """Called when the sink has taken all that was held."""
 
     def lose(self, reason: str) -> None:
-        """Tell the sink that the rest will not come."""
+        """Tell the sink that the rest will not come; one that asks for it later is told then."""
+        self._lost_reason = reason
         sink, self._sink = self._sink, None
         self._held.clear()
         if sink is not None:

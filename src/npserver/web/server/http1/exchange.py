@@ -103,6 +103,8 @@ class Http1Exchange(Http1Response, eq=False):
             self._file.resume()
         if self.source is not None:
             self.source.resume()
+        if self.body is not None:
+            self.body.keep_time()
 
     # ── the ends of an exchange ──
 

@@ -58,7 +58,7 @@ class Http1Body(RequestBody["Http1ExchangeRole"]):
             self._deliver()
         elif sum(map(len, self._held)) > MAX_HELD_BYTES:
             self._exchange.connection.pause_reading()
-        self._keep_time()
+        self.keep_time()
 
     def _unframe(self, data: bytes) -> bytes:
         if self._decoder is None:
@@ -87,14 +87,14 @@ class Http1Body(RequestBody["Http1ExchangeRole"]):
         self._deliver()
         if not self._exchange.is_gone:
             self._exchange.connection.resume_reading()
-            self._keep_time()
+            self.keep_time()
 
     def pause(self) -> None:
         """Give the sink no more for now."""
         if not self.done:
             self._is_paused = True
             self._exchange.connection.pause_reading()
-            self._keep_time()
+            self.keep_time()
 
     def resume(self) -> None:
         """Continue to give the body to the sink."""
@@ -103,7 +103,7 @@ class Http1Body(RequestBody["Http1ExchangeRole"]):
             self._deliver()
             if not self._exchange.is_gone and not self._is_paused:
                 self._exchange.connection.resume_reading()
-                self._keep_time()
+                self.keep_time()
 
     def discard(self) -> None:
         """Read and drop the rest, to keep the connection."""
@@ -111,9 +111,9 @@ class Http1Body(RequestBody["Http1ExchangeRole"]):
         self._held.clear()
         self.is_discarded = True
         self._exchange.connection.resume_reading()
-        self._keep_time()
+        self.keep_time()
 
-    def _keep_time(self) -> None:
+    def keep_time(self) -> None:
         """Time the client only while the server waits for it."""
         connection = self._exchange.connection
         if not self._exchange.is_gone and not connection.is_write_paused:
