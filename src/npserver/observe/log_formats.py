@@ -143,8 +143,10 @@ class Json:
         reason: str,
     ) -> str:  # fmt: skip
         """Return the line of a forwarded connection or session."""
+        client_ip, client_port = _split_endpoint(client)
         return self._line({
-            "type": "session", "kind": kind, "listener": listener, "client": client, "target": target,
+            "type": "session", "kind": kind, "listener": listener, "client_ip": client_ip, "client_port": client_port,
+            "target": target,
             "received_bytes": received, "sent_bytes": sent, "duration_ms": round(duration_s * 1000, 3),
             "reason": reason,
         })  # fmt: skip
@@ -152,7 +154,7 @@ class Json:
     def query(self, transport: str, client: str, name: str, type: str, rcode: str) -> str:
         """Return the line of a DNS query."""
         return self._line({
-            "type": "query", "transport": transport, "client": client, "name": name, "qtype": type, "rcode": rcode
+            "type": "query", "transport": transport, "client_ip": client, "name": name, "qtype": type, "rcode": rcode
         })  # fmt: skip
 
     def _line(self, entry: dict[str, object]) -> str:
@@ -221,6 +223,14 @@ def size(count: int) -> str:
     if count < 1000 << 20:
         return f"{count / (1 << 20):.1f} MB"
     return f"{count / (1 << 30):.1f} GB"
+
+
+def _split_endpoint(client: str) -> tuple[str, int]:
+    """Return address and port of `192.0.2.7:4711` or `[2001:db8::7]:4711`; a Unix socket has port 0."""
+    host, colon, port = client.rpartition(":")
+    if not colon or client.startswith("/") or not port.isdecimal():
+        return client, 0
+    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def _pretty_parts(request: Request) -> tuple[str, str]:

@@ -116,6 +116,32 @@ class TestForms:
         log.close()
         assert len(found) == count
 
+    @pytest.mark.parametrize(
+        ("client", "ip", "port"),
+        [
+            ("192.0.2.7:4711", "192.0.2.7", 4711),
+            ("[2001:db8::7]:4711", "2001:db8::7", 4711),
+            ("/run/app:80", "/run/app:80", 0),
+            ("unix", "unix", 0),
+        ],
+    )
+    def test_json_entries_of_all_types_have_one_name_for_the_client(
+        self, loop: asyncio.AbstractEventLoop, file: Path, client: str, ip: str, port: int
+    ) -> None:
+        log = AccessLog(Logging(format="json", access_log=str(file), dns_queries=True), loop)
+        log.session(
+            kind="tcp", listener="db", client=client, target="tcp://db:3306", received=5, sent=6, duration_s=1.5,
+            reason="idle",
+        )  # fmt: skip
+        log.query(transport="udp", client="192.0.2.7", name="a.", type="A", rcode="NOERROR")
+        logged(log, request("/"))
+        session, query, http = map(json.loads, lines(log, file))
+        log.close()
+        assert (session["client_ip"], session["client_port"]) == (ip, port)
+        assert query["client_ip"] == "192.0.2.7"
+        assert http["client_ip"] == "203.0.113.9"
+        assert not any("client" in entry for entry in (session, query, http))
+
     @pytest.mark.parametrize("form", ["pretty", "json", "combined"])
     def test_control_characters_are_escaped(self, loop: asyncio.AbstractEventLoop, file: Path, form: Any) -> None:
         """FIELD: log injection by CR LF and ESC (CVE-2020-7694)."""
