@@ -160,7 +160,7 @@ class TestDeadlines:
         client.server.pass_time(11)
         client.read()
         assert (answer.status, answer.reset) == (408, NO_ERROR)
-        assert handler.calls == ["lost: request body stalled"]
+        assert handler.calls == ["lost: request body stalled", "cancel"]
 
     def test_a_body_that_nobody_awaits_is_not_timed(self) -> None:
         _, client = begin(timeouts=Timeouts(body=30))

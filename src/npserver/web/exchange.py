@@ -68,7 +68,7 @@ class ResponseSource(Protocol):
         """Continue: the client's buffer has room again."""
 
     def cancel(self) -> None:
-        """The client is gone or too slow: stop, release everything, do not touch the exchange again."""
+        """The client is gone or too slow, or its request refused: release everything, leave the exchange alone."""
 
 
 class PrivateUpstream(Protocol):
