@@ -126,6 +126,14 @@ class UpstreamError(NpserverError):
         self.key = key
 
 
+def reason_of(error: BaseException) -> str:
+    """Return why something failed, in lower case: `connection refused`, not `[Errno 111] Connection refused`."""
+    text = getattr(error, "strerror", None) or str(error)
+    if not text:
+        return "timed out" if isinstance(error, TimeoutError) else type(error).__name__
+    return text if text[1:2].isupper() else text[:1].lower() + text[1:]
+
+
 def clip(value: object, limit: int = 60) -> str:
     """Return `repr(value)`, cut to about `limit` characters, to quote a value from a peer or a config in a message."""
     text = repr(value)

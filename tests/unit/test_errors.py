@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from npserver.errors import BadRequest, BadResponse, ConfigError, NpserverError, Problem, ProtocolError, Severity, clip
+from npserver.errors import (
+    BadRequest,
+    BadResponse,
+    ConfigError,
+    NpserverError,
+    Problem,
+    ProtocolError,
+    Severity,
+    clip,
+    reason_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -40,3 +50,18 @@ def test_a_protocol_error_has_a_class_and_a_status() -> None:
 )
 def test_values_are_quoted_and_cut(value: object, text: str) -> None:
     assert clip(value) == text
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ConnectionRefusedError(111, "Connection refused"), "connection refused"),
+        (OSError(2, "No such file or directory", "a.pem"), "no such file or directory"),
+        (OSError("Unexpected end"), "unexpected end"),
+        (ValueError("TLS is not spoken"), "TLS is not spoken"),
+        (TimeoutError(), "timed out"),
+        (EOFError(), "EOFError"),
+    ],
+)
+def test_errors_of_the_system_are_told_without_their_number(error: Exception, reason: str) -> None:
+    assert reason_of(error) == reason

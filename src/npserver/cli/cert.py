@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from npserver.errors import clip
+from npserver.errors import clip, reason_of
 from npserver.idn import to_ascii
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def main(words: list[str]) -> int:
     try:
         _make(names or list(DEFAULT_NAMES), directory, wants_authority=wants_authority)
     except (OSError, ValueError) as error:
-        print(f"npserver cert: {error}", file=sys.stderr)
+        print(f"npserver cert: {_explain(error)}", file=sys.stderr)
         return 1
     return 0
 
@@ -118,6 +118,11 @@ def load_authority(cert: Path, key: Path) -> Authority:
     _write(cert, _pem(certificate), 0o644)
     _write(key, _key_pem(private), 0o600)
     return Authority(certificate, private)
+
+
+def _explain(error: Exception) -> str:
+    file = getattr(error, "filename", None)
+    return f"{file}: {reason_of(error)}" if file else reason_of(error)
 
 
 def _make(names: list[str], directory: Path, *, wants_authority: bool) -> None:

@@ -8,7 +8,7 @@ import sys
 
 from npserver.cli.arguments import UsageError, parse_arguments
 from npserver.cli.serve import DEFAULT_CONFIG
-from npserver.errors import clip
+from npserver.errors import clip, reason_of
 from npserver.process.control_socket import ask_reload
 
 HELP = """\
@@ -57,7 +57,7 @@ def _signal(path: str) -> int:
         with open(path, encoding="ascii") as file:
             os.kill(int(file.read()), signal.SIGHUP)
     except (OSError, ValueError) as error:
-        print(f"npserver reload: cannot signal the server of -pidfile {path}: {error}", file=sys.stderr)
+        print(f"npserver reload: cannot signal the server of -pidfile {path}: {reason_of(error)}", file=sys.stderr)
         return 1
     print("SIGHUP sent; the server logs the outcome of the reload")
     return 0

@@ -69,7 +69,7 @@ class TargetSocket:
                 sock = self._connect_now(target.address)
             except OSError as error:
                 self._reason = f"{target.uri}: {explain(error)}"
-                session.target_failed(str(error))
+                session.target_failed(explain(error))
                 continue
             if sock is not None:
                 self._start(sock)

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from npserver.errors import reason_of
 from npserver.networks import plain_ip
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class OpenSocket:
         try:
             self._sock.sendto(data, client)
         except OSError as error:
-            log.debug("%s: datagram to %s dropped: %s", self.live.listener.name, client, error)
+            log.debug("%s: datagram to %s dropped: %s", self.live.listener.name, client, reason_of(error))
 
     # ── bound to all addresses: the client is (address, port, socket address, local address) ──
 
@@ -158,7 +159,7 @@ class OpenSocket:
         try:
             self._sock.sendmsg((data,), client[3], 0, client[2])  # type: ignore[arg-type]
         except OSError as error:
-            log.debug("%s: datagram to %s dropped: %s", self.live.listener.name, client[:2], error)
+            log.debug("%s: datagram to %s dropped: %s", self.live.listener.name, client[:2], reason_of(error))
 
     def _take_proxied(self, data: bytes, peer: Client) -> None:
         from npserver.net.proxy_protocol import parse_datagram
@@ -193,7 +194,7 @@ class OpenSocket:
 
     def _fault(self, error: Exception) -> None:
         if isinstance(error, OSError):
-            log.debug("%s: receiving a datagram failed: %s", self.live.listener.name, error)
+            log.debug("%s: receiving a datagram failed: %s", self.live.listener.name, reason_of(error))
         else:  # an error with one datagram must not end the listener
             log.error("%s: error while serving a datagram", self.live.listener.name, exc_info=error)
 

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from npserver.errors import Phase, UpstreamError
+from npserver.errors import Phase, UpstreamError, reason_of
 from npserver.net.dialer import explain
 from npserver.net.resolver import RESOLVER
 
@@ -42,7 +42,7 @@ async def connect(context: Context, address: Address, timeout_s: float) -> socke
             hosts = await RESOLVER.of(context).resolve(address.host)
     except OSError as error:
         raise UpstreamError(
-            f"{address}: host {address.host} does not resolve: {error}", str(address), Phase.RESOLVE
+            f"{address}: host {address.host} does not resolve: {reason_of(error)}", str(address), Phase.RESOLVE
         ) from error
     try:
         return _connect_ip(hosts, address.port)

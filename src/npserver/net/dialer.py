@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from npserver.address import Address
-from npserver.errors import Phase, UpstreamError
+from npserver.errors import Phase, UpstreamError, reason_of
 from npserver.net.resolver import RESOLVER, Resolver
 from npserver.net.socket_options import tune
 
@@ -118,7 +118,7 @@ async def _connect(
             found = await resolver.resolve(address.host)
         except OSError as error:
             raise UpstreamError(
-                f"{address}: host {address.host} does not resolve: {error}", str(address), Phase.RESOLVE
+                f"{address}: host {address.host} does not resolve: {reason_of(error)}", str(address), Phase.RESOLVE
             ) from error
     try:
         if len(found) == 1:

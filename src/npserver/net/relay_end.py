@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from npserver.errors import reason_of
 from npserver.net.socket_stream import SocketStream
 from npserver.net.splice import Splice
 from npserver.net.unread import read_unread
@@ -325,4 +326,8 @@ def _discard(data: bytes) -> None:
 
 
 def _describe(error: BaseException | None, name: str) -> str:
-    return f"reset by {name}" if isinstance(error, ConnectionError) else f"{name}: {error}"
+    return (
+        f"reset by {name}"
+        if isinstance(error, ConnectionError)
+        else f"{name}: {reason_of(error) if error else 'closed'}"
+    )

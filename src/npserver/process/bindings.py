@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from npserver.errors import StartError
+from npserver.errors import StartError, reason_of
 from npserver.listen.binding import Binding, bind
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Bindings:
             try:
                 prepared[listener.key].relisten(listener)
             except OSError as error:
-                reason = (error.strerror or str(error)).lower()
+                reason = reason_of(error)
                 faults.append(f"listener {listener.name!r} ({listener.place}): cannot apply mode or backlog: {reason}")
         self.current = prepared
         return faults

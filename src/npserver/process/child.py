@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from npserver.errors import ConfigError, NpserverError
+from npserver.errors import ConfigError, NpserverError, reason_of
 from npserver.process.data_plane import DataPlane, make_context
 from npserver.process.loop import new_loop
 from npserver.process.message_channel import ChannelClosed, Message, MessageChannel
@@ -66,7 +66,7 @@ def run_child(setup: ChildSetup) -> int:
     try:
         return loop.run_until_complete(ChildProcess(setup, loop).run())
     except (NpserverError, OSError) as error:
-        for line in str(error).splitlines():
+        for line in reason_of(error).splitlines():
             log.error("%s: %s", name_role(setup.role), line)
         return 1
 

@@ -20,7 +20,7 @@ from hashlib import sha256
 
 import msgspec
 
-from npserver.errors import StartError
+from npserver.errors import StartError, reason_of
 from npserver.process.reload_outcome import ReloadOutcome
 
 log = logging.getLogger("npserver.server")
@@ -67,7 +67,7 @@ def open_control(config_file: str) -> socket.socket | None:
     except OSError as error:
         log.warning(
             "no control socket at %s: %s; `npserver reload -config` cannot reach this server, SIGHUP reloads it",
-            path, (error.strerror or str(error)).lower(),
+            path, reason_of(error),
         )  # fmt: skip
         return None
 

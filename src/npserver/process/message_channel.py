@@ -15,6 +15,8 @@ import struct
 from collections import deque
 from typing import Any
 
+from npserver.errors import reason_of
+
 _HEAD = struct.Struct("!IH")
 _READ_BYTES = 256 << 10
 MAX_DESCRIPTORS = 250  # Linux allows 253 per sendmsg (SCM_MAX_FD)
@@ -75,7 +77,7 @@ class MessageChannel:
             except BlockingIOError:
                 return
             except OSError as error:
-                raise ChannelClosed(str(error)) from error
+                raise ChannelClosed(reason_of(error)) from error
             for number in descriptors:
                 os.close(number)
             if sent < len(data):

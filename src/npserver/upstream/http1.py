@@ -14,7 +14,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, cast
 
-from npserver.errors import BadResponse, Phase, UpstreamError
+from npserver.errors import BadResponse, Phase, UpstreamError, reason_of
 from npserver.http.chunked import ChunkedDecoder
 from npserver.http.request import BY_LENGTH, CHUNKED, NO_BODY, UNTIL_CLOSE
 from npserver.http.response_parser import MAX_HEAD_BYTES, ResponseHead, check_partial_response_head, read_response_head
@@ -194,7 +194,7 @@ class HttpClient(asyncio.Protocol):
             return
         phase = Phase.RECEIVE if self.is_request_done else Phase.SEND
         when = "within the response" if self.is_answered else "without a response"
-        cause = f" ({error})" if error is not None else ""
+        cause = f" ({reason_of(error)})" if error is not None else ""
         self._fail(f"connection closed {when}{cause}", phase)
 
     def pause_writing(self) -> None:

@@ -89,7 +89,7 @@ class TestCert:
             (["-out"], 2, "unknown or incomplete option '-out'"),
             (["a/b"], 1, "'a/b' is neither a host name nor an IP address"),
             (["a..b"], 1, "'a..b' is neither a host name nor an IP address"),
-            (["-out", "/dev/null/x"], 1, "Not a directory"),
+            (["-out", "/dev/null/x"], 1, "not a directory"),
         ],
     )
     def test_misuse_is_told_and_leaves_no_file(

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from npserver.dns.message import codes
+from npserver.errors import reason_of
 from npserver.nameserver.resolver.messages import (
     Key,
     is_failure,
@@ -101,7 +102,7 @@ class Question:
             try:
                 self._send(number)
             except OSError as error:
-                self._give_up(number, str(error))
+                self._give_up(number, reason_of(error))
                 continue
             self._turn += 1
             self._timer = self._asker.loop.call_later(self._wait_s, self._expire, number)
@@ -153,7 +154,7 @@ class Question:
         try:
             self._send(number)
         except OSError as error:
-            self._fail(number, str(error))
+            self._fail(number, reason_of(error))
 
     def _expire(self, number: int) -> None:
         self._asker.failed(number, "no answer in time (dns_forward.timeout)")
@@ -191,7 +192,8 @@ class Question:
                 writer.write(len(sent).to_bytes(2, "big") + sent)
                 data = await reader.readexactly(int.from_bytes(await reader.readexactly(2), "big"))
         except (OSError, EOFError) as error:
-            self._stream_lost(number, str(error) or "no answer over TCP in time (dns_forward.timeout)")
+            late = "no answer over TCP in time (dns_forward.timeout)"
+            self._stream_lost(number, reason_of(error) if str(error) else late)
             return
         finally:
             if writer is not None:
@@ -281,7 +283,7 @@ class _Attempt:
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
-            self._question.lost(self._number, str(error))
+            self._question.lost(self._number, reason_of(error))
             return
         if not self._question.took(self._number, self._sent, data):
             self._strays += 1
