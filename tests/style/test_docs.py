@@ -26,7 +26,7 @@ _LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 #: What an example cannot have here: the files and users of a real machine.
 _OF_THE_MACHINE = re.compile(
-    r"cannot read|no such|no directory|does not exist|not a directory|not found|no permission|no user|no group",
+    r"cannot read|no such|no directory|does not exist|not a directory|not found|no permission|unknown (user|group)",
     re.IGNORECASE,
 )
 

@@ -15,6 +15,14 @@ from npserver.web.config import Rule
 class ForwardRule(Rule, tag_field="handler", tag="forward", frozen=True, kw_only=True):
     """Relay TCP or TLS connections, Unix sockets and UDP sessions without interpreting their content."""
 
+    listener: Annotated[
+        OneOrMany | None,
+        D(
+            "names or URIs of the listeners this rule applies to; "
+            "default: the tcp, udp and unixgram listeners that no rule names",
+            needs="listen",
+        ),
+    ] = None
     forward_to: Annotated[
         str,
         D(

@@ -18,6 +18,14 @@ class DnsRule(HttpRule, tag_field="handler", tag="dns", frozen=True, kw_only=Tru
 
     uses_dns_ports: ClassVar[bool] = True
 
+    listener: Annotated[
+        OneOrMany | None,
+        D(
+            "names or URIs of the listeners this rule applies to; "
+            "default: the tcp and udp listeners that no rule names",
+            needs="listen",
+        ),
+    ] = None
     path: Annotated[str, D("URL path of DNS over HTTPS")] = "/dns-query"
     public: Annotated[bool, D("allow listening on all interfaces; answers over UDP are then rate-limited")] = False
     allow_transfer: Annotated[

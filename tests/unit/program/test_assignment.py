@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 
 from npserver.cli.overrides import from_arguments
+from npserver.config.shape import section_keys
+from npserver.forward.config import ForwardRule
 from npserver.listen.compile import compile_listeners
+from npserver.nameserver.config import DnsRule
 from npserver.program.assignment import assign_rules, speaks_http
 from npserver.runtime.compilation import Compilation
+from npserver.web.config import Rule
 from tests.stage.assigned import Assigned, config
 from tests.stage.worker import make_context
 
@@ -53,6 +57,20 @@ class TestRules:
         )
         assert assigned.problems == []
         assert assigned.indices == {"http://:80": [-1], "tcp://:1": [0], "tcp://:2": [1], "unix:///tmp/a": [-1]}
+
+    @pytest.mark.parametrize(
+        ("rule", "section"),
+        [('{"handler": "forward", "forward_to": "tcp://x:1"}', ForwardRule), ('{"handler": "dns"}', DnsRule)],
+    )
+    def test_the_reference_says_which_listeners_a_rule_takes_by_default(self, rule: str, section: type[Rule]) -> None:
+        uris = [
+            "http://127.0.0.1:1", "tcp://127.0.0.1:2", "udp://127.0.0.1:3", "unix:///tmp/a", "unixgram:///tmp/b"
+        ]  # fmt: skip
+        assigned = Assigned(config(",\n".join(f'"{uri}"' for uri in uris), rule))
+        taken = [uri.partition(":")[0] for uri in uris if assigned.indices.get(uri) == [0]]
+        named = ", ".join(taken[:-1]) + f" and {taken[-1]}"
+        meaning = section_keys(section)["listener"].description
+        assert meaning.endswith(f"default: the {named} listeners that no rule names")
 
     def test_dns_over_https_only_where_it_is_asked_for(self) -> None:
         listen = '"udp://127.0.0.1:53",\n"http://:80"'
