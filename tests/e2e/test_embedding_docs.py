@@ -17,7 +17,7 @@ _BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 EXAMPLES = _BLOCK.findall((ROOT / "docs" / "embedding.md").read_text(encoding="utf-8"))
 OUTPUTS = [
     r"hello from 127\.0\.0\.1\n",
-    r"config:\d+:\d+: unknown key 'dispach', did you mean 'dispatch'\?\n",
+    r"config:\d+:\d+: unknown key 'dispach' in the config; did you mean 'dispatch'\?\n",
     r"data\n",
 ]
 
