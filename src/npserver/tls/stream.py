@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Any, cast
 
 from npserver.runtime.protocols import fill
+from npserver.runtime.transports import write_pieces
 
 RECORD_BYTES = 1 << 14  # of plaintext, the most that one read returns (RFC 8446 §5.1)
 CHUNK_BYTES = 4 * RECORD_BYTES  # encrypted at a time: still in the processor's cache when it is copied
@@ -202,7 +203,7 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
             size = write(data[:CHUNK_BYTES])
             sealed.append(read())
             data = data[size:]
-        self._raw.writelines(sealed)
+        write_pieces(self._raw, sealed)
 
     def _flush(self) -> None:
         if self._outgoing.pending:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from npserver.errors import UpstreamError
 from npserver.observe.request_record import RequestRecord
+from npserver.runtime.transports import write_pieces
 from npserver.web.handlers.proxy.call import ProxyCall
 from npserver.web.server.http1.answer import whole_answer
 
@@ -86,7 +87,7 @@ class DirectCall(ProxyCall, eq=False, kw_only=True):
         if isinstance(answer, bytes):
             connection.transport.write(answer)
         else:
-            connection.transport.writelines(answer)
+            write_pieces(connection.transport, answer)
         if self.started:
             duration_s, uri = monotonic() - self.started, target.uri  # type: ignore[union-attr]
             scheme, size = connection.scheme, len(body)

@@ -16,6 +16,7 @@ from npserver.errors import BadRequest
 from npserver.http.request import NO_BODY, Request
 from npserver.http.request_parser import check_partial_head, first_fault
 from npserver.runtime.deadlines import NEVER
+from npserver.runtime.transports import write_pieces
 from npserver.web.server.client_connection import LINGER_S, ClientConnection
 from npserver.web.server.http1.answer import prepared_answer, refusal
 from npserver.web.server.http1.exchange import Http1Exchange
@@ -294,7 +295,7 @@ class Http1Connection(ClientConnection):
         if isinstance(answer, bytes):
             self.transport.write(answer)
         else:
-            self.transport.writelines(answer)
+            write_pieces(self.transport, answer)
         if is_last:
             self.leave(request)
         return True

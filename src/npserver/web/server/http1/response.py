@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from npserver.http.chunked import LAST_CHUNK, chunk
+from npserver.runtime.transports import write_pieces
 from npserver.web.server.exchange_base import ExchangeBase
 from npserver.web.server.http1.answer import CLOSE_LINE, KEEP_LINE, STATUS_LINES, whole_answer
 from npserver.web.server.http1.request_body import Http1Body
@@ -71,7 +72,7 @@ class Http1Response(ExchangeBase["Http1ConnectionRole"], eq=False):
         if type(answer) is bytes:
             connection.transport.write(answer)
         else:
-            connection.transport.writelines(answer)  # type: ignore[arg-type]
+            write_pieces(connection.transport, answer)  # type: ignore[arg-type]
         if not is_simple:
             self._answered()
             return
