@@ -5,10 +5,12 @@ It runs here in a directory of its own with pins that need no network and a stan
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -109,10 +111,35 @@ def test_failed_pins_are_tried_again(checkout: Path) -> None:
     finish(launch(checkout))
     (checkout / "requirements.txt").write_text("not a requirement at all\n")
     start = launch(checkout)
-    assert "could not install the requirements" in start.communicate(timeout=50)[1]
+    said = start.communicate(timeout=50)[1]
+    assert "could not install the requirements" in said
+    assert "npserver:   python3 -m pip download --require-hashes -r requirements.txt -d wheels\n" in said
+    assert f"and copy the directory wheels to {checkout}\n" in said
     assert start.returncode == 1
     (checkout / "requirements.txt").write_text("# right again\n")
     assert finish(launch(checkout))[1] == "npserver: bringing .venv up to date (once)\n"
+
+
+def test_without_network_the_wheels_are_taken_from_a_directory(checkout: Path) -> None:
+    finish(launch(checkout))
+    wheel = checkout / "wheels" / "npserver_tiny-1.0-py3-none-any.whl"
+    wheel.parent.mkdir()
+    info = "npserver_tiny-1.0.dist-info"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("npserver_tiny.py", "")
+        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: npserver-tiny\nVersion: 1.0\n")
+        archive.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(f"{info}/RECORD", "")
+    pin = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    (checkout / "requirements.txt").write_text(f"npserver-tiny==1.0 --hash=sha256:{pin}\n")
+    try:
+        assert finish(launch(checkout))[1] == "npserver: bringing .venv up to date (once)\n"
+        assert list((checkout / ".venv").glob("lib/*/site-packages/npserver_tiny.py"))
+    finally:
+        shutil.rmtree(wheel.parent)
+        (checkout / "requirements.txt").write_text("# nothing\n")
 
 
 @pytest.mark.skipif(not SYSTEM_PYTHON, reason="needs a system with Python 3.11 or newer (apt-get install python3)")
