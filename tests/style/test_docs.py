@@ -123,3 +123,16 @@ def test_modules_named_exist(page: Path) -> None:
 def test_python_examples_compile() -> None:
     for example in examples("python"):
         compile(example.text, str(example), "exec")
+
+
+def test_our_words_for_those_of_others_exist() -> None:
+    """The third column of the table names keys, handlers, values and commands."""
+    text = (ROOT / "docs" / "coming-from-nginx-or-caddy.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ")[2] for line in text.splitlines() if line.startswith("| ") and line.count(" | ") == 2]
+    words = {word for row in rows for word in re.findall(r"`([a-z_-]+)`", row)}
+    reference = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    known = set(re.findall(r"^\| `(\w+)`", reference, re.MULTILINE)) | set(re.findall(r'`"([\w-]+)"`', reference))
+    known |= {match.lower() for match in re.findall(r"^## Handler (\w+)", reference, re.MULTILINE)}
+    others = {"alias", "handle_path"}  # named for comparison
+    assert len(words) > 50
+    assert words - known - others == set()
