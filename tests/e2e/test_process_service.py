@@ -97,9 +97,12 @@ def test_the_unit_of_the_docs_is_accepted_by_systemd(tmp_path: Path) -> None:
     assert (done.returncode, lines) == (0, [])
 
 
+INTERPRETER = Path(sys.executable).resolve()
+
+
 @pytest.mark.skipif(
-    os.geteuid() != 0 or not all(directory.stat().st_mode & 0o001 for directory in (ROOT, *ROOT.parents)),
-    reason="needs root, and a checkout below directories that every user may enter",
+    os.geteuid() != 0 or not all(one.stat().st_mode & 0o001 for one in (ROOT, *ROOT.parents, *INTERPRETER.parents)),
+    reason="needs root, and a checkout and a Python below directories that every user may enter",
 )
 @WORKERS
 def test_root_reloads_a_server_of_another_user_in_its_runtime_directory(

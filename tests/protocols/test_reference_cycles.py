@@ -32,7 +32,8 @@ HOST = "127.0.0.1"
 GROUP = 8  # kinds tried at once; one by one if any of them leaves something
 TRANSPORT = "asyncio.selector_events._SelectorSocketTransport"
 OF_TRANSPORTS = {
-    TRANSPORT, "socket.socket", "asyncio.trsock.TransportSocket", "builtins.dict", "builtins.tuple", "builtins.method"
+    TRANSPORT, "socket.socket", "asyncio.trsock.TransportSocket", "builtins.dict", "builtins.tuple", "builtins.method",
+    "collections.deque"
 }  # fmt: skip
 UPGRADE = b"GET /app/upgrade HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 
