@@ -46,12 +46,12 @@ class Master:
     def __init__(self, options: RunOptions) -> None:
         self._options = options
         document = options.document
-        self._identity = find_identity(document)
         board = Scoreboard(options.workers, os.urandom(16))
         certificates = CertificateStore()
+        runtime = dry_run(document, board.directory, certificates)
+        self._identity = find_identity(document)
         changes_user = self._identity is not None and self._identity.user != os.geteuid()
         self._privileged = PrivilegedSteps(self._identity, certificates) if self._identity and changes_user else None
-        runtime = dry_run(document, board.directory, certificates)
         certificates.make_spares()
         bindings = Bindings(options.workers, systemd.inherited_sockets())
         self._active = ActiveConfig(document, runtime, bindings, board, certificates)

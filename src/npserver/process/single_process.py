@@ -117,7 +117,6 @@ class _Runner:
 
     async def run(self) -> int:
         options, loop = self._options, asyncio.get_running_loop()
-        identity = find_identity(options.document)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop_by_signal, number)
         # These come before anything is served: without a handler the signal would end the process.
@@ -127,6 +126,11 @@ class _Runner:
             set_title(f"npserver: one process {options.source.file}".rstrip())
             with control_socket.explaining_second_start(options.source.file):
                 runtime = await self._single.start()
+            try:
+                identity = find_identity(options.document)
+            except StartError:
+                self._single.close()
+                raise
             if options.source.file and (opened := control_socket.open_control(options.source.file)) is not None:
                 self._control = opened
                 loop.add_reader(opened, self._accept_caller, opened)
