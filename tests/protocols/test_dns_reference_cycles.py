@@ -19,6 +19,7 @@ import dns.message
 import dns.rrset
 import pytest
 
+from tests.stage.ports import free_port
 from tests.stage.uncollected import Uncollected
 
 CLIENTS = 12
@@ -66,9 +67,11 @@ class Servers:
     """The server under test, its resolver, and a target of forwards."""
 
     def __init__(self, loop: str) -> None:
-        self.resolvers = [socketserver.ThreadingUDPServer((HOST, 0), Udp)]
-        port = self.resolvers[0].server_address[1]
-        self.resolvers.append(socketserver.ThreadingTCPServer((HOST, port), Tcp))  # type: ignore[arg-type]
+        port = free_port()
+        self.resolvers = [
+            socketserver.ThreadingUDPServer((HOST, port), Udp),
+            socketserver.ThreadingTCPServer((HOST, port), Tcp),
+        ]
         for one in self.resolvers:
             threading.Thread(target=one.serve_forever, args=(0.05,), daemon=True).start()
         forward = {"resolvers": [f"{HOST}:{port}"], "timeout": 0.05, "total_timeout": 0.15}

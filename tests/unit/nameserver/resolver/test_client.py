@@ -24,7 +24,7 @@ async def stage() -> AsyncIterator[Stage]:
 
 
 async def test_an_answer_comes_back_as_asked(stage: Stage) -> None:
-    client = await stage.client(plain)
+    client = await stage.client(plain, timeout_s=3)
     reply = await ask(client, query("wWw.Example.NET", 4711, use_edns=0))
     assert reply.id == 4711
     assert reply.question[0].name.to_text() == "wWw.Example.NET."
@@ -33,21 +33,21 @@ async def test_an_answer_comes_back_as_asked(stage: Stage) -> None:
 
 
 async def test_answers_are_cached(stage: Stage) -> None:
-    client = await stage.client(plain)
+    client = await stage.client(plain, timeout_s=3)
     for name in ("www.example.net", "WWW.example.net"):
         assert is_good(await ask(client, query(name)))
     assert len(stage.resolvers[0].asked) == 1
 
 
 async def test_equal_questions_under_way_are_asked_once(stage: Stage) -> None:
-    client = await stage.client(plain)
+    client = await stage.client(plain, timeout_s=3)
     replies = await asyncio.gather(*[ask(client, query(number=number)) for number in range(10)])
     assert [reply.id for reply in replies] == list(range(10))
     assert len(stage.resolvers[0].asked) == 1
 
 
 async def test_any_number_of_equal_questions_join_one(stage: Stage) -> None:
-    client = await stage.client(plain)
+    client = await stage.client(plain, timeout_s=3)
     replies = await asyncio.gather(*[ask(client, query(number=number)) for number in range(1000)])
     assert [reply.id for reply in replies] == list(range(1000))
     assert all(map(is_good, replies))
