@@ -109,13 +109,13 @@ def test_an_unknown_user_is_an_error_at_the_start_and_for_check(
     program: Start, free_port: Callable[[], int], tmp_path: Path, command: list[str], workers: int
 ) -> None:
     file = tmp_path / "a.json"
-    more = {"group": "none-at-all", "logging": {"access_log": "/none/at/all"}}
+    more = {"group": "none-at-all", "networks": {"lan": ["10.0.0.0/99"]}}
     file.write_text(json.dumps(answering(free_port(), workers, user="nobody-at-all", **more)))
     one = program(*command, "-config", str(file), wait=False)
     assert one.wait_exit() == 2
     assert re.fullmatch(
         r"\S+a\.json:1:\d+: unknown user 'nobody-at-all': create it, or name an existing one\n"
         r"\S+a\.json:1:\d+: unknown group 'none-at-all': create it, or name an existing one\n"
-        r"\S+a\.json:1:\d+: no directory '/none/at' to write the access log to\n",
+        r"\S+a\.json:1:\d+: network '10\.0\.0\.0/99'.*\n",
         one.errors,
     )
