@@ -170,3 +170,34 @@ def test_sessions_and_queries_are_logged(program: Start, free_port: Callable[[],
     assert entries["session"]["received_bytes"] == entries["session"]["sent_bytes"] == 5
     assert entries["query"]["name"].rstrip(".") == "a.test"
     assert entries["query"]["rcode"] == "NOERROR"
+
+
+@pytest.mark.parametrize("gives_ids", [False, True])
+def test_every_request_has_an_id_where_that_is_asked_for(
+    program: Start, free_port: Callable[[], int], backends: Backends, gives_ids: bool
+) -> None:
+    """Also those answered from memory, passed on, or refused; on an error page it is the same."""
+    port = free_port()
+    text = config(port, format="json", request_ids=gives_ids)
+    text["dispatch"].append({"handler": "proxy", "path": "/app", "proxy_pass": f"http://127.0.0.1:{backends.http()}"})
+    text["dispatch"].append({"handler": "respond", "path": "/denied", "deny": "127.0.0.1"})
+    one = program(config=text)
+    get(port, "/")
+    get(port, "/app")
+    with socket.create_connection(("127.0.0.1", port), 10) as client:
+        client.sendall(b"GET /bad HTTP/9\r\n\r\n")
+        assert client.recv(4096)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", "/denied", headers={"Accept": "application/json"})
+    page = json.loads(connection.getresponse().read())
+    connection.close()
+    one.wait_until(lambda: one.output.count('"type":"request"') == 4, "four lines")
+    entries = [json.loads(line) for line in one.output.splitlines()]
+    ids = {entry["target"]: entry["request_id"] for entry in entries}
+    if gives_ids:
+        assert len(set(ids.values())) == 4
+        assert all(re.fullmatch("[0-9a-f]{32}", one_id) for one_id in ids.values())
+        assert page["request_id"] == ids["/denied"]
+    else:
+        assert set(ids.values()) == {""}
+        assert "request_id" not in page

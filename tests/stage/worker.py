@@ -31,6 +31,7 @@ class SilentLog:
     """An access log that is off."""
 
     enabled = False
+    gives_ids = False
 
 
 def make_context(

@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING
 
 from npserver.observe.log_file import LogFile
-from npserver.observe.log_formats import FORMATS
+from npserver.observe.log_formats import FORMATS, Format, WithIds
 
 if TYPE_CHECKING:
     from npserver.observe.config import Logging
@@ -25,7 +25,7 @@ MAX_LINES = 256  # about 32 KB; they are written without waiting for the timer
 class AccessLog:
     """The access log of one process."""
 
-    __slots__ = ("_file", "_formats", "_lines", "_loop", "_timer", "enabled", "queries")
+    __slots__ = ("_file", "_formats", "_lines", "_loop", "_timer", "enabled", "gives_ids", "queries")
 
     def __init__(self, config: Logging, loop: asyncio.AbstractEventLoop, directory: str = ".") -> None:
         self._loop = loop
@@ -41,7 +41,10 @@ class AccessLog:
         self.flush()
         self.queries = self.enabled and config.dns_queries
         self._file.open(name if name in ("stdout", "stderr", "off") else os.path.join(directory, name))
-        self._formats = FORMATS[config.format](self._file.is_coloured)
+        self._formats: Format = FORMATS[config.format](self._file.is_coloured)
+        self.gives_ids = config.request_ids
+        if self.gives_ids:
+            self._formats = WithIds(self._formats)
 
     # ── events ──
 

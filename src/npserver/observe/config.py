@@ -16,6 +16,13 @@ class LogOutput(Section, frozen=True, kw_only=True):
         Literal["pretty", "json", "combined"], D("format of the access log; `json` is the format of the server log too")
     ] = "pretty"
     access_log: Annotated[str, D("destination of the access log: `stdout`, `stderr`, `off` or a file")] = "stdout"
+    request_ids: Annotated[
+        bool,
+        D(
+            "give every request an id, in JSON access logs and on error pages; "
+            "without it only requests have one whose rule uses `$request_id`"
+        ),
+    ] = False
     dns_queries: Annotated[bool, D("write DNS queries to the access log")] = False
     level: Annotated[Level, D("lowest level that is written, for the areas that have no level of their own")] = "info"
 

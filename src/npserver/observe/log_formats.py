@@ -6,6 +6,7 @@ cannot express the event. Values that a client controls are escaped by `observe.
 
 from __future__ import annotations
 
+import os
 import time
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
@@ -203,6 +204,21 @@ class Combined:
     def query(self, transport: str, client: str, name: str, type: str, rcode: str) -> str:
         """Return "": this format has HTTP requests only."""
         return ""
+
+
+class WithIds:
+    """Any format, with an id for each request that has none yet (`logging.request_ids`)."""
+
+    def __init__(self, inner: Format) -> None:
+        self.session = inner.session
+        self.query = inner.query
+        self._request = inner.request
+
+    def request(self, record: RequestRecord) -> str:
+        """Return the line of a finished request."""
+        if not record.request_id:
+            record.request_id = os.urandom(16).hex()
+        return self._request(record)
 
 
 FORMATS: dict[str, Callable[[bool], Format]] = {"pretty": Pretty, "json": Json, "combined": Combined}

@@ -103,6 +103,11 @@ class ExchangeBase(Struct, Generic[C], eq=False):
         kept[key] = connection
 
     @property
+    def _told_id(self) -> str:
+        """The id, if the rule has used it or all requests have one (`logging.request_ids`); else empty."""
+        return self.request_id if self.context.access_log.gives_ids else self._request_id
+
+    @property
     def request_id(self) -> str:
         """32 random hexadecimal digits."""
         if not self._request_id:
@@ -189,7 +194,7 @@ class ExchangeBase(Struct, Generic[C], eq=False):
         front.finished(
             RequestRecord(
                 self.client_ip, self.request, self.connection.scheme, status, received, self.sent,
-                time.monotonic() - self.started, self.upstream, self._request_id, self.user,
+                time.monotonic() - self.started, self.upstream, self._told_id, self.user,
             )
         )  # fmt: skip
 
@@ -225,7 +230,7 @@ class ExchangeBase(Struct, Generic[C], eq=False):
             if page is not None:
                 break
         else:
-            page = error_pages.render(status, self.request.fields.get(b"accept", b""), self._request_id)
+            page = error_pages.render(status, self.request.fields.get(b"accept", b""), self._told_id)
         self.respond(status, fields + page[0], page[1])
 
     def respond(self, status: int, fields: bytes = b"", body: bytes = b"") -> None:
