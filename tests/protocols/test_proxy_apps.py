@@ -175,6 +175,53 @@ class TestSticky:
                     assert "srv=" in moved.headers["set-cookie"]
                     assert (await client.get("/")).text == moved.text
 
+    async def test_upstreams_of_one_host_have_cookies_of_their_own(self) -> None:
+        async def name(connection: Connection) -> None:
+            while await connection.head():
+                await connection.send(ok(b"%d" % connection.origin.port))
+
+        async with Origin(name) as one, Origin(name) as two, Origin(name) as three, Origin(name) as four:
+            config = {
+                "listen": [{"name": "in", "uri": "http://127.0.0.1:0"}],
+                "upstreams": {
+                    "a": {"targets": [one.url, two.url], "sticky": {}},
+                    "b": {"targets": [three.url, four.url], "sticky": {}},
+                },
+                "dispatch": [
+                    {"handler": "proxy", "proxy_pass": "upstream://a"},
+                    {"handler": "proxy", "path": "/b", "proxy_pass": "upstream://b"},
+                ],
+            }
+            async with (
+                npserver.serve(config, shutdown_s=0) as server,
+                httpx.AsyncClient(base_url=server.url()) as client,
+            ):
+                seen = {path: {(await client.get(path)).text for _ in range(4)} for path in ("/", "/b")}
+                seen["/"] |= {(await client.get("/")).text for _ in range(4)}
+            assert {path: len(targets) for path, targets in seen.items()} == {"/": 1, "/b": 1}
+
+
+class TestCookies:
+    @pytest.mark.parametrize(("rewrite", "is_kept"), [(True, False), ("host", True), (False, True)])
+    async def test_one_application_below_two_rules_keeps_its_session(self, rewrite: Any, is_kept: bool) -> None:
+        async def session(connection: Connection) -> None:
+            while head := await connection.head():
+                known = b"\r\ncookie: session=1" in head.lower()
+                await connection.send(ok(b"known" if known else b"new", b"Set-Cookie: session=1; Path=/\r\n"))
+
+        async with Origin(session) as origin:
+            rule = {"handler": "proxy", "proxy_pass": origin.url, "strip_prefix": True, "rewrite_cookies": rewrite}
+            config = {
+                "listen": [{"name": "in", "uri": "http://127.0.0.1:0"}],
+                "dispatch": [{**rule, "path": "/api/**"}, {**rule, "path": "/ws/**"}],
+            }
+            async with (
+                npserver.serve(config, shutdown_s=0) as server,
+                httpx.AsyncClient(base_url=server.url()) as client,
+            ):
+                answers = [(await client.get(path)).text for path in ("/api/x", "/api/y", "/ws/x")]
+        assert answers == ["new", "known", "known" if is_kept else "new"]
+
 
 class TestProxyHeader:
     """Targets with `send_proxy` are told the client's address and the address that it reached."""

@@ -23,7 +23,6 @@ PURE_PARTS = {
     "upstream.balancers",
     "upstream.health_state",
     "upstream.retry",
-    "upstream.sticky",
     "web.handlers.proxy.relocation",
     "web.handlers.proxy.request_head",
     "web.handlers.proxy.upgrade",

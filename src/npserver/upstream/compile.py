@@ -14,6 +14,7 @@ from npserver.tls.store import CERTIFICATES
 from npserver.upstream.config import HealthCheck, TargetSection, UpstreamSection, UpstreamTls
 from npserver.upstream.group import Upstream
 from npserver.upstream.health_state import parse_statuses
+from npserver.upstream.sticky import cookie_fault, cookie_name
 from npserver.upstream.target import Target, TargetSettings
 
 if TYPE_CHECKING:
@@ -33,7 +34,21 @@ def _compile_all(compilation: Compilation) -> dict[str, Upstream]:
         upstream = _compile(compilation, ("upstreams", name), name, config)
         if upstream is not None:
             compiled[name] = upstream
+    _check_cookie_names(compilation)
     return compiled
+
+
+def _check_cookie_names(compilation: Compilation) -> None:
+    """Refuse equal names: on one host, each upstream would overwrite the other's cookie."""
+    names: dict[bytes, str] = {}
+    for name, config in compilation.config.upstreams.items():
+        if config.sticky is not None and not cookie_fault(config.sticky):
+            first = names.setdefault(cookie_name(config.sticky, name), name)
+            if first != name:
+                message = (
+                    f"upstream {clip(first)} has the same cookie: give each its own name, or none, which does that"
+                )
+                compilation.report.error(("upstreams", name, "sticky"), message)
 
 
 #: The upstreams of the config by name, without those that have no valid target.
@@ -92,6 +107,8 @@ def _compile(compilation: Compilation, path: Path, name: str, config: UpstreamSe
     if not any(target.section.weight and not target.section.backup for target in targets):
         report.warn((*path, "targets"), f"upstream {clip(name)} has only targets that are a backup or have weight 0")
     upstream = Upstream(context, name, config, targets)
+    if config.sticky is not None and (fault := cookie_fault(config.sticky)):
+        report.error((*path, "sticky"), fault)
     if config.health_check is not None and _check_health_check(report, path, config.health_check, schemes):
         from npserver.upstream.health_checks import HealthChecks
 

@@ -55,8 +55,15 @@ class HealthCheck(Section, frozen=True, kw_only=True):
 class Sticky(Section, frozen=True, kw_only=True):
     """Sticky sessions: a cookie keeps a client on its target."""
 
-    cookie: Annotated[str, D("name of the cookie that names the client's target")] = "npserver_target"
+    cookie: Annotated[
+        str | None,
+        D("name of the cookie that names the client's target; default: `npserver_target_` and the upstream's name"),
+    ] = None
     max_age: Annotated[Seconds | None, D("lifetime of the cookie; default: until the browser is closed")] = None
+    same_site: Annotated[
+        Literal["lax", "strict", "none"],
+        D("the cookie's SameSite attribute: whether browsers send it with requests from other sites"),
+    ] = "lax"
     secure: Annotated[bool, D("set the cookie's Secure attribute: browsers send it over HTTPS only")] = False
 
 

@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from npserver.errors import clip
+from npserver.regex import regex
+
+if TYPE_CHECKING:
+    from npserver.upstream.config import Sticky
+
+_NAME = regex(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
 def cookie_value(identity: str) -> bytes:
@@ -21,8 +30,33 @@ def find_cookie(cookies: bytes, name: bytes) -> bytes | None:
     return None
 
 
-def cookie_line(name: str, value: bytes, max_age_s: float | None, *, secure: bool) -> bytes:
+def cookie_name(sticky: Sticky, upstream: str) -> bytes:
+    """Return the name of an upstream's cookie: by default one of its own, as a host may have several upstreams."""
+    if sticky.cookie is not None:
+        return sticky.cookie.encode("ascii")
+    text = "".join(one if (one.isalnum() and one.isascii()) or one in "-_." else "-" for one in upstream)
+    if text != upstream:  # others may become the same text
+        text += "-" + cookie_value(upstream)[:8].decode()
+    return b"npserver_target_%b" % text.encode()
+
+
+def cookie_fault(sticky: Sticky) -> str:
+    """Return why browsers would not accept the cookie (RFC 6265bis §4.1.3, §5.5), and what to do; "" if they do."""
+    name = sticky.cookie
+    if name is not None and not _NAME.fullmatch(name):
+        return f"the name of a cookie has letters, digits and !#$%&'*+-.^_`|~, got {clip(name)}"
+    if name is not None and name.lower().startswith(("__host-", "__secure-")) and not sticky.secure:
+        return f"browsers refuse a cookie named {clip(name)} without 'secure': true"
+    if sticky.same_site == "none" and not sticky.secure:
+        return "browsers refuse a cookie with 'same_site' none without 'secure': true"
+    return ""
+
+
+def cookie_line(name: bytes, value: bytes, sticky: Sticky) -> bytes:
     """Return the Set-Cookie field line, with its CRLF."""
-    age = f"; Max-Age={int(max_age_s)}" if max_age_s is not None else ""
-    flag = "; Secure" if secure else ""
-    return b"Set-Cookie: %b=%b; Path=/; HttpOnly; SameSite=Lax%b\r\n" % (name.encode(), value, (age + flag).encode())
+    text = f"; Path=/; HttpOnly; SameSite={sticky.same_site.capitalize()}"
+    if sticky.max_age is not None:
+        text += f"; Max-Age={int(sticky.max_age)}"
+    if sticky.secure:
+        text += "; Secure"
+    return b"Set-Cookie: %b=%b%b\r\n" % (name, value, text.encode())

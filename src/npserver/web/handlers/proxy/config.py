@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from npserver.config.section import D, HeaderMap, Section
 from npserver.config.units import Seconds, Size
@@ -39,6 +39,20 @@ class ProxyRule(HttpRule, tag_field="handler", tag="proxy", frozen=True, kw_only
     rewrite: Annotated[
         dict[str, str], D("replacements in the request path, by regular expression; `$1` stands for the first group")
     ] = {}
+    rewrite_location: Annotated[
+        Literal["host"] | bool,
+        D(
+            "change `Location`, `Content-Location` and `Refresh` of responses back to what the client knows; `host`: "
+            "only the target's own host, not paths"
+        ),
+    ] = True
+    rewrite_cookies: Annotated[
+        Literal["host"] | bool,
+        D(
+            "change the Path and Domain of the upstream's cookies to what the client knows; `host`: only a Domain that "
+            "is the target's host, so that cookies with `Path=/` reach all rules"
+        ),
+    ] = True
     preserve_host: Annotated[bool, D("send the client's Host header instead of the target's")] = False
     forwarded: Annotated[bool, D("send `Forwarded` (RFC 7239) in addition to `X-Forwarded-*`")] = False
     headers: Annotated[

@@ -17,7 +17,7 @@ from npserver.http.memo import Memo
 from npserver.http.request import Request
 from npserver.http.request_target import canonical_path
 from npserver.http.response_parser import ResponseHead
-from npserver.upstream.sticky import cookie_line, find_cookie
+from npserver.upstream.sticky import cookie_line, cookie_name, find_cookie
 from npserver.web.handlers.proxy.relocation import Relocation
 from npserver.web.handlers.proxy.request_head import (
     forwarded_line,
@@ -80,10 +80,12 @@ class Proxy:
         self.settings = settings
         self.retry = upstream.retry
         self.sticky = upstream.section.sticky
-        self._sticky_name = self.sticky.cookie.encode("ascii") if self.sticky else b""
+        self._sticky_name = cookie_name(self.sticky, upstream.name) if self.sticky else b""
+        rule = settings.rule
         self._relocation = Relocation(
-            self.settings.base.encode("ascii"), self.settings.strip.encode("ascii"), not settings.rule.preserve_host
-        )
+            self.settings.base.encode("ascii"), self.settings.strip.encode("ascii"), not rule.preserve_host,
+            rule.rewrite_location, rule.rewrite_cookies,
+        )  # fmt: skip
         self._keeps_path = not (self.settings.base or self.settings.strip or self.settings.rewrites)
         #: The target of all requests, if the upstream has only one and no sticky cookie.
         self.only_target = upstream.only_target if self.sticky is None else None
@@ -141,7 +143,7 @@ class Proxy:
             cookie = find_cookie(exchange.request.fields.get(b"cookie", b""), self._sticky_name)
             if cookie != target.cookie:
                 sticky = self.sticky
-                fields += cookie_line(sticky.cookie, target.cookie, sticky.max_age, secure=sticky.secure)
+                fields += cookie_line(self._sticky_name, target.cookie, sticky)
         return fields
 
     def _write_head(

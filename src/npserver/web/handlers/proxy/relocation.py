@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from npserver.regex import regex
 
 _ABSOLUTE = regex(rb"(?:https?:)?//([^/?#]*)([^\r\n]*)", re.IGNORECASE)
 _REFRESH = regex(rb"(\d+\s*[;,]\s*url\s*=\s*[\"']?)(.*)", re.IGNORECASE)
+_HOST_COOKIE = regex(rb"[ \t]*__host-", re.IGNORECASE)
 _COOKIE_ATTRIBUTE = regex(rb"(;[ \t]*)(path|domain)[ \t]*=[ \t]*([^;]*)", re.IGNORECASE)
 
 
@@ -22,6 +24,8 @@ class Relocation:
     base: bytes = b""  # path that the proxy prepends to the path of requests
     prefix: bytes = b""  # path that the proxy removes from the path of requests
     rewrites_host: bool = True  # whether the upstream received its own name as Host, not the client's
+    locations: bool | Literal["host"] = True  # whether references are rewritten; "host": without their paths
+    cookies: bool | Literal["host"] = True  # whether cookies are; "host": without their paths
 
     def rewrite(self, fields: bytes, authority: bytes, client_authority: bytes) -> bytes:
         """Rewrite the location and cookie lines in a block of field lines.
@@ -34,28 +38,32 @@ class Relocation:
         for index, line in enumerate(lines):
             name, _, value = line.partition(b":")
             key = name.lower()
-            if key in (b"location", b"content-location"):
+            if key == b"set-cookie":
+                if self.cookies:
+                    lines[index] = name + b":" + self.cookie(value, authority)
+            elif not self.locations:
+                continue
+            elif key in (b"location", b"content-location"):
                 lines[index] = name + b": " + self.location(value.strip(b" \t"), authority, client_authority)
             elif key == b"refresh" and (match := _REFRESH.fullmatch(value.strip(b" \t"))):
                 lines[index] = name + b": " + match[1] + self.location(match[2], authority, client_authority)
-            elif key == b"set-cookie":
-                lines[index] = name + b":" + self.cookie(value, authority)
         return b"\r\n".join(lines)
 
     def location(self, value: bytes, authority: bytes, client_authority: bytes) -> bytes:
         """Return a URI reference for the client: one to the target itself becomes a path on this server."""
+        maps = self.path if self.locations is True else _as_it_is
         if value[:1] == b"/" and value[:2] != b"//":
-            return self.path(value)
+            return maps(value)
         match = _ABSOLUTE.fullmatch(value)
         if match is None:
             return value  # relative to the path of the request: needs no change
         host = match[1].lower()
         rest = match[2] if match[2][:1] == b"/" else b"/" + match[2]
         if self.rewrites_host and host == authority.lower():
-            path = self.path(rest)
+            path = maps(rest)
             return path if path[:2] != b"//" else value  # `//name` would refer to another host
         if host == client_authority.lower() and match[2]:
-            return value[: match.start(2)] + self.path(rest)
+            return value[: match.start(2)] + maps(rest)
         return value
 
     def path(self, path: bytes) -> bytes:
@@ -69,7 +77,11 @@ class Relocation:
         return path
 
     def cookie(self, value: bytes, authority: bytes) -> bytes:
-        """Return a Set-Cookie value with its path mapped, and without a Domain that is the target's host."""
+        """Return a Set-Cookie value with its path mapped, and without a Domain that is the target's host.
+
+        Browsers accept a cookie named `__Host-` only with the path `/` (RFC 6265bis §4.1.3.2): it keeps that.
+        """
+        maps = self.path if self.cookies is True and not _HOST_COOKIE.match(value) else None
         host = authority.rpartition(b":")[0] if authority[-1:] != b"]" and b":" in authority else authority
 
         def attribute(match: re.Match[bytes]) -> bytes:
@@ -77,12 +89,16 @@ class Relocation:
             if match[2].lower() == b"domain":
                 is_ours = self.rewrites_host and text.lower().lstrip(b".") == host.lower()
                 return b"" if is_ours else match[0]
-            if text[:1] != b"/":
+            if maps is None or text[:1] != b"/":
                 return match[0]
-            path = self.path(text)
+            path = maps(text)
             return match[1] + match[2] + b"=" + (path.rstrip(b"/") if text == b"/" and self.prefix else path)
 
         return _COOKIE_ATTRIBUTE.sub(attribute, value)
+
+
+def _as_it_is(path: bytes) -> bytes:
+    return path
 
 
 def _is_below(path: bytes, prefix: bytes) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from npserver.web.handlers.proxy.relocation import Relocation
@@ -61,10 +63,29 @@ def test_with_the_clients_host_preserved_the_targets_address_is_not_ours() -> No
         (b"", b" a=b; Domain=.APP", b" a=b"),
         (b"", b" a=b; Domain=site.test", b" a=b; Domain=site.test"),
         (b"/api", b" a=path=/x; X=y", b" a=path=/x; X=y"),
+        (b"/api", b" __Host-a=b; Path=/; Secure", b" __Host-a=b; Path=/; Secure"),
+        (b"/api", b" __hOST-a=b; Secure; Path=/", b" __hOST-a=b; Secure; Path=/"),
+        (b"/api", b" __Secure-a=b; Path=/; Secure", b" __Secure-a=b; Path=/api; Secure"),
     ],
 )
 def test_a_cookie_is_rewritten_for_the_client(prefix: bytes, value: bytes, seen: bytes) -> None:
     assert Relocation(b"", prefix).cookie(value, APP) == seen
+
+
+FIELDS = b"Location: http://app:8000/x\r\nContent-Location: /y\r\nSet-Cookie: a=b; Path=/; Domain=app\r\n"
+
+
+@pytest.mark.parametrize(
+    ("locations", "cookies", "seen"),
+    [
+        (True, True, b"Location: /p/x\r\nContent-Location: /p/y\r\nSet-Cookie: a=b; Path=/p\r\n"),
+        ("host", "host", b"Location: /x\r\nContent-Location: /y\r\nSet-Cookie: a=b; Path=/\r\n"),
+        (False, False, FIELDS),
+        (False, True, FIELDS[: FIELDS.index(b"Set")] + b"Set-Cookie: a=b; Path=/p\r\n"),
+    ],
+)
+def test_rewriting_is_switched_off_or_to_hosts_alone(locations: Any, cookies: Any, seen: bytes) -> None:
+    assert Relocation(b"", b"/p", locations=locations, cookies=cookies).rewrite(FIELDS, APP, SITE) == seen
 
 
 def test_domain_of_an_ipv6_target() -> None:
