@@ -6,10 +6,13 @@ Covers `listen.last_connections`.
 from __future__ import annotations
 
 import errno
+import os
 import select
 import signal
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -19,7 +22,7 @@ from typing import Any
 import pytest
 
 from npserver.listen.last_connections import has_queued, take_no_more
-from tests.stage.program import Program
+from tests.stage.program import ROOT, Program
 
 Start = Callable[..., Program]
 CLIENTS = 24
@@ -176,3 +179,27 @@ def test_no_connection_begins_and_those_that_have_begun_go_on(host: str) -> None
         poll.register(late, select.POLLOUT)
         assert poll.poll(10_000), "it sends its SYN again after a second"
         assert late.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED
+
+
+@ON_LINUX
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("kind", ["http", "unix"])
+def test_a_removed_listener_takes_nobody_once_the_reload_is_told(
+    program: Start, free_port: Callable[[], int], socket_dir: Path, kind: str, workers: int
+) -> None:
+    port, web = free_port(), free_port()
+    place: Any = str(socket_dir / "a.sock") if kind == "unix" else ("127.0.0.1", port)
+    uri = f"unix://{place}" if kind == "unix" else f"http://127.0.0.1:{port}"
+    config = {"listen": [uri, f"http://127.0.0.1:{web}"], "workers": workers, "dispatch": [{"handler": "respond"}]}
+    one = program(config=config)
+    one.wait_for("npserver 1")
+    one.configure({**config, "listen": config["listen"][1:]})
+    done = subprocess.run(
+        [sys.executable, "-m", "npserver", "reload", "-config", str(one.config_file)],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    with socket.socket(socket.AF_UNIX if kind == "unix" else socket.AF_INET) as client:
+        client.settimeout(10)
+        with pytest.raises((ConnectionRefusedError, FileNotFoundError)):
+            client.connect(place)
+    assert done.stdout == "reloaded\n"
