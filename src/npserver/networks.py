@@ -12,6 +12,8 @@ from typing import Protocol
 
 Network = IPv4Network | IPv6Network
 
+UNIX_PEER = "unix:"  # the address of clients of Unix sockets
+
 MAX_CACHED_ADDRESSES = 4096  # look-ups kept; most clients come back before this many others have come
 
 
@@ -48,11 +50,15 @@ class AddressSet(Protocol):
 
 
 class Networks:
-    """An immutable set of networks. `"192.0.2.7" in networks` costs one dict look-up for a cached address."""
+    """An immutable set of networks. `"192.0.2.7" in networks` costs one dict look-up for a cached address.
 
-    __slots__ = ("_cache", "_masks", "networks")
+    `has_unix`: whether the clients of Unix sockets are in it.
+    """
 
-    def __init__(self, networks: Iterable[Network]) -> None:
+    __slots__ = ("_cache", "_masks", "has_unix", "networks")
+
+    def __init__(self, networks: Iterable[Network], *, has_unix: bool = False) -> None:
+        self.has_unix = has_unix
         self.networks: tuple[Network, ...] = tuple(dict.fromkeys(networks))
         # Per IP version and prefix length: the right shift that drops the host bits, and the networks so shifted.
         self._masks: dict[int, list[tuple[int, frozenset[int]]]] = {4: [], 6: []}
@@ -65,21 +71,21 @@ class Networks:
         self._cache: dict[str, bool] = {}
 
     def __contains__(self, ip: str) -> bool:
-        """Return whether `ip` is in one of the networks; false if it is no IP address (the peer of a Unix socket)."""
+        """Return whether `ip` is in one of the networks; `UNIX_PEER` or "" is if `has_unix`."""
         known = self._cache.get(ip)
         return known if known is not None else self._look_up(ip)
 
     def __bool__(self) -> bool:
-        return bool(self.networks)
+        return bool(self.networks) or self.has_unix
 
     def __repr__(self) -> str:
-        return f"Networks({', '.join(map(str, self.networks))})"
+        return f"Networks({', '.join([*map(str, self.networks), *[UNIX_PEER] * self.has_unix])})"
 
     def _look_up(self, ip: str) -> bool:
         try:
             address = ip_address(plain_ip(ip))
         except ValueError:
-            return False
+            return self.has_unix and ip in (UNIX_PEER, "")
         number = int(address)
         if address.version == 6 and number >> 32 == 0xFFFF:  # IPv4-mapped, written in hexadecimal
             number &= 0xFFFFFFFF

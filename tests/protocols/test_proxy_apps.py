@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ import uvicorn
 import npserver
 from npserver.net.proxy_protocol import parse_header
 from tests.protocols.proxying import Connection, Origin, Stage, answering, get, ok, until
-from tests.stage.programs import needs_localhost
+from tests.stage.programs import needs, needs_localhost
 
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
@@ -199,6 +200,58 @@ class TestSticky:
                 seen = {path: {(await client.get(path)).text for _ in range(4)} for path in ("/", "/b")}
                 seen["/"] |= {(await client.get("/")).text for _ in range(4)}
             assert {path: len(targets) for path, targets in seen.items()} == {"/": 1, "/b": 1}
+
+
+class TestUnixSocketListener:
+    @pytest.mark.parametrize(("trusted", "seen"), [("unix:", b"203.0.113.9"), ("127.0.0.1", b"")])
+    async def test_a_proxy_at_a_unix_socket_is_trusted_where_the_config_says_so(
+        self, socket_dir: Path, trusted: str, seen: bytes
+    ) -> None:
+        async with Origin(answering(ok())) as origin:
+            config = {
+                "listen": [{"name": "in", "uri": f"unix://{socket_dir}/web"}],
+                "trusted_proxies": trusted,
+                "dispatch": [{"listener": "in", "handler": "proxy", "proxy_pass": origin.url}],
+            }
+            async with npserver.serve(config, shutdown_s=0):
+                transport = httpx.AsyncHTTPTransport(uds=f"{socket_dir}/web")
+                async with httpx.AsyncClient(transport=transport, base_url="http://site.test") as client:
+                    answer = await client.get("/", headers={"X-Forwarded-For": "203.0.113.9"})
+            assert answer.status_code == 200
+            line = b"\r\nX-Forwarded-For: " + seen + b"\r\n"
+            assert (line in origin.seen) is bool(seen)
+            assert b"unix:" not in origin.seen
+
+
+@needs("nginx")
+async def test_nginx_compresses_its_answers_behind_us(tmp_path: Path, free_port: Callable[[], int]) -> None:
+    """With Via it would not: `gzip_proxied` is off by default."""
+    port = free_port()
+    (tmp_path / "page.html").write_text("words " * 1000)
+    (tmp_path / "nginx.conf").write_text(
+        f"daemon off; master_process off; pid {tmp_path}/pid; error_log stderr;\n"
+        f"events {{}} http {{ access_log off; client_body_temp_path {tmp_path}; proxy_temp_path {tmp_path};\n"
+        f"fastcgi_temp_path {tmp_path}; uwsgi_temp_path {tmp_path}; scgi_temp_path {tmp_path};\n"
+        f"types {{ text/html html; }} gzip on; server {{ listen 127.0.0.1:{port}; root {tmp_path}; }} }}\n"
+    )
+    nginx = subprocess.Popen(["nginx", "-c", str(tmp_path / "nginx.conf"), "-p", str(tmp_path)])
+    try:
+        async with Stage(f"http://127.0.0.1:{port}") as stage, Stage(f"http://127.0.0.1:{port}", via=True) as with_via:
+            sizes = []
+            for one in (stage, with_via):
+                async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{one.port}") as client:
+                    for _ in range(100):
+                        answer = await client.get("/page.html", headers={"Accept-Encoding": "gzip"})
+                        if answer.status_code == 200:
+                            break
+                        await asyncio.sleep(0.05)
+                assert answer.text == "words " * 1000
+                sizes.append(answer.num_bytes_downloaded)
+        assert sizes[0] < 200
+        assert sizes[1] == 6000
+    finally:
+        nginx.terminate()
+        nginx.wait(10)
 
 
 class TestCookies:

@@ -26,7 +26,7 @@ class TestRequestHead:
                 b"User-Agent: y",
                 b"X-Forwarded-Host: site.test",
                 b"X-Forwarded-Proto: http",
-                b"Via: 1.1 npserver",
+                b"CDN-Loop: npserver",
                 b"X-Forwarded-For: 127.0.0.1",
                 b"X-Real-IP: 127.0.0.1",
                 b"",
@@ -74,9 +74,16 @@ class TestRequestHead:
             assert origin.seen.count(b"\r\nHost:") == 1
             assert b"\r\nHost: other\r\n" in origin.seen
 
+    async def test_via_is_sent_where_asked(self) -> None:
+        """RFC 9110 §7.6.3."""
+        async with Origin(answering(ok())) as origin, Stage(origin.url, via=True) as stage:
+            await stage.ask(get("/", "Via: 1.0 other\r\n"))
+            assert b"\r\nVia: 1.0 other\r\n" in origin.seen
+            assert b"\r\nVia: 1.1 npserver\r\n" in origin.seen
+
     async def test_loop_is_found(self) -> None:
         async with Origin(answering(ok())) as origin, Stage(origin.url) as stage:
-            status, _, _ = await stage.ask(get("/", "Via: " + ", ".join(["1.1 npserver"] * 8) + "\r\n"))
+            status, _, _ = await stage.ask(get("/", "CDN-Loop: " + ", ".join(["npserver"] * 8) + "\r\n"))
             assert status == 508
             assert origin.seen == b""
 

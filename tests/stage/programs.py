@@ -20,6 +20,7 @@ PACKAGES = {
     "kdig": "knot-dnsutils",
     "nc": "netcat-openbsd",
     "nghttp": "nghttp2-client",
+    "nginx": "nginx",
     "nsd": "nsd",
     "openssl": "openssl",
     "redis-cli": "redis-tools",

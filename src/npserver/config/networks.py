@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from npserver.errors import clip
 from npserver.guess import get_close_matches
-from npserver.networks import Network, Networks, parse_network
+from npserver.networks import UNIX_PEER, Network, Networks, parse_network
 
 if TYPE_CHECKING:
     from npserver.config.report import Path, Report
@@ -20,15 +20,21 @@ def compile_networks(report: Report, path: Path, names: str | list[str]) -> Netw
     if not names:
         return None
     found: list[Network] = []
-    for place, name in [(path, names)] if isinstance(names, str) else [((*path, i), n) for i, n in enumerate(names)]:
-        found += _named(report, place, name)
-    return Networks(found)
+    places = [(path, names)] if isinstance(names, str) else [((*path, i), n) for i, n in enumerate(names)]
+    for place, name in places:
+        if name != UNIX_PEER:
+            found += _named(report, place, name)
+    known = report.document.config.networks
+    has_unix = any(name == UNIX_PEER or UNIX_PEER in known.get(name, ()) for _, name in places)
+    return Networks(found, has_unix=has_unix)
 
 
 def check_networks(report: Report) -> None:
     """Report every text under `networks` that is not a network, used or not."""
     for name, texts in report.document.config.networks.items():
         for index, text in enumerate(texts):
+            if text == UNIX_PEER:
+                continue
             try:
                 parse_network(text)
             except ValueError as error:

@@ -54,12 +54,17 @@ class Config(Section, frozen=True, kw_only=True):
         dict[str, UpstreamSection], D("groups of targets, by name; rules refer to them as `upstream://name`")
     ] = {}
     networks: Annotated[
-        dict[str, list[str]], D("lists of networks in CIDR notation, by name, for `allow`, `deny` and other keys")
+        dict[str, list[str]],
+        D(
+            "lists of networks in CIDR notation, by name, for `allow`, `deny` and other keys; `unix:` stands for the "
+            "clients of Unix sockets"
+        ),
     ] = {}
     trusted_proxies: Annotated[
         OneOrMany,
         D(
-            "networks of the proxies in front of npserver: only their `Forwarded` and `X-Forwarded-*` fields are used",
+            "networks of the proxies in front of npserver, `unix:` for those that connect to Unix sockets: only their "
+            "`Forwarded` and `X-Forwarded-*` fields are used",
             needs="networks",
         ),
     ] = []

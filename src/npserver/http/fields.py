@@ -29,7 +29,7 @@ NOT_FORWARDED = frozenset(
 #: Table for `bytes.translate`: 1 for each octet that is forbidden in a head (RFC 9110 §5.5), else 0.
 CONTROLS = bytes([octet != 9 and (octet < 0x20 or octet == 0x7F) for octet in range(256)])
 CONTROL = "control character, bare CR or bare LF in the request's head"  # the error message for one of them
-_SIGNIFICANT = SINGLETONS | SELECTIVE | NOT_FORWARDED | {b"accept-encoding", b"via"}
+_SIGNIFICANT = SINGLETONS | SELECTIVE | NOT_FORWARDED | {b"accept-encoding", b"cdn-loop", b"via"}
 
 _MAX_CACHED_NAME_BYTES = 64
 _MAX_CACHED_LINES = 1024  # looked up for each line of each head; a larger table would not fit the CPU caches

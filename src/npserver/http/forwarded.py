@@ -11,6 +11,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
 from npserver.http.field_names import fold
+from npserver.networks import UNIX_PEER
 from npserver.regex import regex
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def forwarded_element(client_ip: str, scheme: str, host: str) -> bytes:
         scheme: the scheme it used.
         host: the authority it named, if any.
     """
-    if client_ip in ("", "unix:"):
+    if client_ip in ("", UNIX_PEER):
         node = "unknown"
     else:
         node = f'"[{client_ip}]"' if ":" in client_ip else client_ip

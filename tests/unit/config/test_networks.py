@@ -25,6 +25,18 @@ class TestConfig:
         assert [ip in found for ip in ("10.1.1.1", "2001:db8::9", "192.0.2.1", "192.0.2.2")] == [True] * 3 + [False]
         assert report.problems == []
 
+    def test_clients_of_unix_sockets_are_in_a_network_that_says_so(self) -> None:
+        config = Config(networks={"local": ["127.0.0.0/8", "unix:"]})
+        report = Report(Document(config, "npserver.json", places=parse("{}").places))
+        check_networks(report)
+        for names in ("unix:", ["10.0.0.0/8", "unix:"], "local"):
+            found = compile_networks(report, ("allow",), names)
+            assert found is not None and found
+            assert "unix:" in found
+        others = compile_networks(report, ("allow",), "10.0.0.0/8")
+        assert others is not None and "unix:" not in others
+        assert report.problems == []
+
     def test_where_nothing_is_named_there_is_no_set(self) -> None:
         assert compile_networks(self.report(), ("allow",), []) is None
 

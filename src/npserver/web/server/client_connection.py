@@ -9,6 +9,7 @@ import asyncio
 from itertools import count
 from typing import TYPE_CHECKING, cast
 
+from npserver.networks import UNIX_PEER
 from npserver.runtime.deadlines import NEVER
 from npserver.web.server.connection_limits import ConnectionCount
 
@@ -70,7 +71,7 @@ class ClientConnection(asyncio.Protocol):
             if isinstance(peer, tuple):
                 self.client_ip, self.client_port = peer[0].removeprefix("::ffff:"), peer[1]
             else:
-                self.client_ip = "unix:"
+                self.client_ip = UNIX_PEER
         if self.scheme == "https":
             self.is_misdirected = transport.get_extra_info("misdirected")
         self._count = ConnectionCount(self.front, self.context.row, self.client_ip)

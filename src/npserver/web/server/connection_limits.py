@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from npserver.networks import UNIX_PEER
+
 if TYPE_CHECKING:
     from npserver.runtime.scoreboard import Row
     from npserver.web.server.roles import FrontRole
@@ -57,7 +59,7 @@ def has_room(front: FrontRole, row: Row, client_ip: str) -> bool:
 
 def _cells(front: FrontRole, row: Row, client_ip: str) -> tuple[int, int] | None:
     """Return the scoreboard cells of a client address; None if its connections are not limited."""
-    if not front.timeouts.max_connections_per_ip or client_ip == "unix:":
+    if not front.timeouts.max_connections_per_ip or client_ip == UNIX_PEER:
         return None
     if front.trusted is not None and client_ip in front.trusted:
         return None  # a trusted proxy carries the connections of many clients

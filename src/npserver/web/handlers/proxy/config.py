@@ -55,6 +55,10 @@ class ProxyRule(HttpRule, tag_field="handler", tag="proxy", frozen=True, kw_only
     ] = True
     preserve_host: Annotated[bool, D("send the client's Host header instead of the target's")] = False
     forwarded: Annotated[bool, D("send `Forwarded` (RFC 7239) in addition to `X-Forwarded-*`")] = False
+    via: Annotated[
+        bool,
+        D("send `Via` (RFC 9110 §7.6.3); nginx then does not compress its answers unless its `gzip_proxied` says so"),
+    ] = False
     headers: Annotated[
         HeaderMap, D("changes to the request header; a value of null removes a field, a name like `+Via` adds one")
     ] = {}

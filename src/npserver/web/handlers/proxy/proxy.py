@@ -26,6 +26,7 @@ from npserver.web.handlers.proxy.request_head import (
     trusted_fields,
     untrusted_fields,
     upgrade_of,
+    via_line,
 )
 
 if TYPE_CHECKING:
@@ -168,6 +169,8 @@ class Proxy:
             fields += trusted_fields(request, prepared, scheme, client_ip, nearest_ip)
         else:
             fields += untrusted_fields(request, prepared, scheme, client_ip)
+        if settings.rule.via:
+            fields += via_line(request)
         if settings.rule.forwarded:
             fields += forwarded_line(request, scheme, nearest_ip)
         if changes is not None:

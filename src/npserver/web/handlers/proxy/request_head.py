@@ -18,8 +18,9 @@ from npserver.http.forwarded import client_scheme, forwarded_element, is_identit
 from npserver.http.memo import Memo
 from npserver.http.request import BY_LENGTH, CHUNKED, NO_BODY, HeaderBlock, Request
 from npserver.http.request_parser import connection_options
+from npserver.networks import UNIX_PEER
 
-PSEUDONYM = b"npserver"  # our name in Via (RFC 9110 §7.6.3)
+PSEUDONYM = b"npserver"  # our name in CDN-Loop (RFC 8586 §2) and Via (RFC 9110 §7.6.3)
 MAX_LOOPS = 8  # a request that has passed this server so often is in a loop of proxies
 
 _PLAIN_OPTIONS = frozenset((b"", b"keep-alive", b"close"))
@@ -48,7 +49,7 @@ class ForwardedFields(Struct, frozen=True, eq=False):
     kept: bytes  # the lines forwarded for a client that is not a trusted proxy, each with its CRLF
     named: frozenset[bytes]  # the fields that Connection names, which are not forwarded
     takes_trailers: bool  # whether TE names trailers
-    is_loop: bool  # whether Via names us `MAX_LOOPS` times or more
+    is_loop: bool  # whether CDN-Loop or Via names us `MAX_LOOPS` times or more
     binds_connection: bool  # whether it authenticates the connection (`http.connection_auth`)
 
 
@@ -62,7 +63,7 @@ def _prepare(block: HeaderBlock) -> ForwardedFields:
         b"".join([line + b"\r\n" for line in kept]),
         named,
         b"trailers" in fields.get(b"te", b"").lower(),
-        fields.get(b"via", b"").count(b" " + PSEUDONYM) >= MAX_LOOPS,
+        max(fields.get(name, b"").count(PSEUDONYM) for name in (b"cdn-loop", b"via")) >= MAX_LOOPS,
         any(map(uses_connection_auth, credentials)),
     )
 
@@ -86,7 +87,7 @@ def untrusted_fields(request: Request, prepared: ForwardedFields, scheme: str, c
         client_ip: the client's address.
     """
     # hot: proxy-varied
-    own = _own_lines[request.authority, scheme, client_ip, request.minor_version, request.is_http2]
+    own = _own_lines[request.authority, scheme, client_ip]
     if request.cookie and b"cookie" not in prepared.named:
         return b"".join((prepared.kept, request.cookie, b"\r\n", own))
     return prepared.kept + own
@@ -117,14 +118,20 @@ def trusted_fields(request: Request, prepared: ForwardedFields, scheme: str, cli
     if b"forwarded" in fields:
         kept.append(b"Forwarded: " + fields[b"forwarded"])
     chain = fields.get(b"x-forwarded-for")
-    hops = chain + b", " + nearest_ip.encode() if chain else nearest_ip.encode()
-    kept.append(_client_lines(hops, client_ip, request.minor_version, is_http2=request.is_http2))
+    hops = [one for one in (chain, address_of(nearest_ip)) if one]
+    kept.append(_client_lines(b", ".join(hops), client_ip))
     return b"\r\n".join(kept)
 
 
 def forwarded_line(request: Request, scheme: str, nearest_ip: str) -> bytes:
     """Return a field line with our own element of Forwarded (RFC 7239 §4)."""
     return b"Forwarded: " + forwarded_element(nearest_ip, scheme, request.authority) + b"\r\n"
+
+
+def via_line(request: Request) -> bytes:
+    """Return our line of Via (RFC 9110 §7.6.3)."""
+    version = b"2.0" if request.is_http2 else b"1.%d" % request.minor_version
+    return b"Via: %b %b\r\n" % (version, PSEUDONYM)
 
 
 def framing_lines(request: Request, prepared: ForwardedFields, *, close: bool, upgrade: bytes) -> bytes:
@@ -172,20 +179,32 @@ def upgrade_of(request: Request) -> bytes:
     return b", ".join([one for one in protocols if one and not one.startswith((b"h2", b"http/"))])
 
 
-def _client_lines(hops: bytes, client_ip: str, minor_version: int, *, is_http2: bool) -> bytes:
-    """Return the lines Via, X-Forwarded-For and X-Real-IP. `hops`: the chain, ending in who sent us the request."""
-    version = b"2.0" if is_http2 else b"1.%d" % minor_version
-    return b"Via: %b %b\r\nX-Forwarded-For: %b\r\nX-Real-IP: %b\r\n" % (version, PSEUDONYM, hops, client_ip.encode())
+def address_of(client_ip: str) -> bytes:
+    """Return an address for a chain; empty for the peer of a Unix socket, which has none."""
+    return b"" if client_ip == UNIX_PEER else client_ip.encode()
 
 
-def _write_own(key: tuple[str, str, str, int, bool]) -> bytes:
-    authority, scheme, client_ip, minor_version, is_http2 = key
+def _client_lines(hops: bytes, client_ip: str) -> bytes:
+    """Return the lines CDN-Loop, X-Forwarded-For and X-Real-IP. `hops`: the chain, ending in who sent us the request.
+
+    Loops are found by CDN-Loop rather than Via, because nginx does not compress answers to requests with Via.
+    """
+    lines = b"CDN-Loop: %b\r\n" % PSEUDONYM
+    if hops:
+        lines += b"X-Forwarded-For: %b\r\n" % hops
+    if address := address_of(client_ip):
+        lines += b"X-Real-IP: %b\r\n" % address
+    return lines
+
+
+def _write_own(key: tuple[str, str, str]) -> bytes:
+    authority, scheme, client_ip = key
     host = f"X-Forwarded-Host: {authority}\r\n" if authority else ""
     start = f"{host}X-Forwarded-Proto: {scheme}\r\n".encode("latin-1")
-    return start + _client_lines(client_ip.encode(), client_ip, minor_version, is_http2=is_http2)
+    return start + _client_lines(address_of(client_ip), client_ip)
 
 
-#: Our own lines by authority, scheme, client address, minor version, and whether the request came by HTTP/2.
+#: Our own lines by authority, scheme and client address.
 _own_lines = Memo(_write_own, 4096)
 
 

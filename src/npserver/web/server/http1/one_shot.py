@@ -12,6 +12,7 @@ import socket
 from typing import TYPE_CHECKING, cast
 
 from npserver.errors import BadRequest
+from npserver.networks import UNIX_PEER
 from npserver.runtime.deadlines import NEVER
 from npserver.web.server.connection_limits import has_room
 from npserver.web.server.http1.answer import prepared_answer
@@ -46,7 +47,7 @@ def try_answer(front: FrontRole, acceptor: DeferredAcceptor, sock: socket.Socket
     if found is None or found[0].keep_alive or not found[0].is_plain:
         _hand_to_event_loop(acceptor, sock, data)
         return
-    client_ip = peer[0].removeprefix("::ffff:") if isinstance(peer, tuple) else "unix:"
+    client_ip = peer[0].removeprefix("::ffff:") if isinstance(peer, tuple) else UNIX_PEER
     row = front.context.row
     answer = (
         prepared_answer(front, *found, client_ip, "http", is_last=True) if has_room(front, row, client_ip) else None

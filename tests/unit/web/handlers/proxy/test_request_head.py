@@ -42,7 +42,7 @@ def framing(one: Request, *, close: bool = False, upgrade: bytes = b"") -> list[
 class TestUntrustedClient:
     def test_its_identity_fields_are_replaced(self) -> None:
         assert untrusted(request(b"Accept: */*", *CLAIMS)) == [
-            b"Accept: */*", b"X-Forwarded-Host: app.example", b"X-Forwarded-Proto: http", b"Via: 1.1 npserver",
+            b"Accept: */*", b"X-Forwarded-Host: app.example", b"X-Forwarded-Proto: http", b"CDN-Loop: npserver",
             b"X-Forwarded-For: 192.0.2.1", b"X-Real-IP: 192.0.2.1",
         ]  # fmt: skip
 
@@ -58,17 +58,26 @@ class TestUntrustedClient:
         assert lines[0] == b"X-End: 2"
         assert b"X-Hop: 1" not in lines
 
-    def test_http_1_0_in_via(self) -> None:
-        assert b"Via: 1.0 npserver" in untrusted(request(version=b"1.0"))
+    def test_a_client_of_a_unix_socket_has_no_address(self) -> None:
+        one = request(b"X-Forwarded-For: 203.0.113.1")
+        lines = untrusted_fields(one, prepare_fields(one.block), "http", "unix:")
+        assert b"X-Forwarded-For" not in lines
+        assert b"X-Real-IP" not in lines
 
 
 class TestTrustedProxy:
     def test_its_claims_are_kept_and_its_chain_is_extended(self) -> None:
         assert trusted(request(b"Accept: */*", *CLAIMS)) == [
             b"Accept: */*", b"X-Forwarded-Proto: https", b"X-Forwarded-Host: app.example",
-            b"Forwarded: for=203.0.113.1;proto=https", b"Via: 1.1 npserver",
+            b"Forwarded: for=203.0.113.1;proto=https", b"CDN-Loop: npserver",
             b"X-Forwarded-For: 203.0.113.1, 10.0.0.1", b"X-Real-IP: 203.0.113.1",
         ]  # fmt: skip
+
+    def test_one_at_a_unix_socket_adds_nothing_to_the_chain(self) -> None:
+        one = request(b"X-Forwarded-For: 203.0.113.1")
+        lines = trusted_fields(one, prepare_fields(one.block), "http", "203.0.113.1", "unix:").splitlines()
+        assert b"X-Forwarded-For: 203.0.113.1" in lines
+        assert b"X-Real-IP: 203.0.113.1" in lines
 
     def test_what_it_does_not_say_is_added(self) -> None:
         assert trusted(request())[:2] == [b"X-Forwarded-Proto: http", b"X-Forwarded-Host: app.example"]
@@ -110,9 +119,11 @@ class TestFraming:
         assert upgrade_of(request(b"Connection: upgrade", b"Upgrade: websocket", b"Content-Length: 1")) == b""
 
 
-def test_a_loop_is_found_in_via() -> None:
+@pytest.mark.parametrize("line", [b"CDN-Loop: npserver", b"Via: 1.1 npserver"])
+def test_a_loop_is_found(line: bytes) -> None:
+    """RFC 8586 §2, RFC 9110 §7.6.3."""
     for count in (MAX_LOOPS - 1, MAX_LOOPS):
-        one = request(*[b"Via: 1.1 npserver"] * count)
+        one = request(*[line] * count)
         assert prepare_fields(one.block).is_loop is (count == MAX_LOOPS)
 
 
