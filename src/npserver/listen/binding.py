@@ -69,6 +69,12 @@ class Binding:
             os.chmod(listener.address.path, listener.mode)
         self.listener = listener
 
+    def listen(self) -> None:
+        """Let clients connect, after a `bind` that did not. Raises: OSError."""
+        if self.listener.address.is_stream:
+            for one in {one for group in self.sockets for one in group}:
+                one.listen(self.listener.backlog)
+
     def take_no_more(self) -> None:
         """Let no further client connect: the listener ends, and the processes that serve it accept those that have."""
         if not self._is_inherited:
@@ -92,12 +98,14 @@ def bind(
     *,
     own_ports: frozenset[int] | set[int] = frozenset(),
     inherited: Sequence[socket.socket] = (),
+    listens: bool = True,
 ) -> Binding:
     """Bind `listener` for `workers` processes.
 
     Args:
         own_ports: ports on which this program listens already: they are shared, not reported as in use.
         inherited: sockets bound by the service manager (systemd socket activation).
+        listens: whether clients can connect already; if not, they are refused until `Binding.listen` is called.
 
     Raises: StartError with the listener, its place in the config and the remedy.
     """
@@ -106,8 +114,16 @@ def bind(
         if adopted := _adopt(listener, inherited):
             return Binding(listener, [adopted] * workers, is_inherited=True)
         if address.is_unix:
-            return Binding(listener, [(_bind_unix(listener),)] * workers, owns_file=True)
-        return Binding(listener, _bind_inet(listener, workers, own_ports))
+            binding = Binding(listener, [(_bind_unix(listener),)] * workers, owns_file=True)
+        else:
+            binding = Binding(listener, _bind_inet(listener, workers, own_ports))
+        if listens:
+            try:
+                binding.listen()
+            except OSError:
+                binding.close()
+                raise
+        return binding
     except OSError as error:
         raise StartError(f"listener {listener.name!r} ({listener.place}): {explain(error, address)}") from error
 
@@ -177,9 +193,6 @@ def _bind_inet(
                     column[number] = _open(first.family, kind, first.getsockname(), dual=not address.host, shared=True)
                     opened.append(column[number])
             columns.append(column)
-        if kind is socket.SOCK_STREAM:
-            for one in opened:
-                one.listen(listener.backlog)
     except OSError:
         for one in opened:
             one.close()
@@ -240,8 +253,6 @@ def _bind_unix(listener: Listener) -> socket.socket:
         one.bind(path)
         if listener.mode is not None:
             os.chmod(path, listener.mode)
-        if listener.address.is_stream:
-            one.listen(listener.backlog)
     except OSError:
         one.close()
         raise

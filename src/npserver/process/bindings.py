@@ -30,6 +30,9 @@ class Bindings:
     def prepare(self, listeners: Iterable[Listener]) -> dict[str, Binding]:
         """Bind the listeners that are not bound yet. Return the bindings of all `listeners` by key.
 
+        Clients can connect at once at the start; to those that a reload adds, when they are committed: a reload that is
+        abandoned has taken no client.
+
         Raises: StartError, with the new bindings closed again.
         """
         prepared: dict[str, Binding] = {}
@@ -38,7 +41,7 @@ class Bindings:
         try:
             for listener in listeners:
                 binding = self.current.get(listener.key) or bind(
-                    listener, self._workers, own_ports=ports, inherited=self._inherited
+                    listener, self._workers, own_ports=ports, inherited=self._inherited, listens=not self.current
                 )
                 prepared[listener.key] = binding
                 ports |= {address.port for address in binding.addresses}
@@ -65,11 +68,14 @@ class Bindings:
                 binding.take_no_more()
                 binding.close()
         for listener in listeners:
+            binding = prepared[listener.key]
             try:
-                prepared[listener.key].relisten(listener)
+                if listener.key not in self.current:
+                    binding.listen()
+                binding.relisten(listener)
             except OSError as error:
                 reason = reason_of(error)
-                faults.append(f"listener {listener.name!r} ({listener.place}): cannot apply mode or backlog: {reason}")
+                faults.append(f"listener {listener.name!r} ({listener.place}): its sockets cannot be changed: {reason}")
         self.current = prepared
         return faults
 

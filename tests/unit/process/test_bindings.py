@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -45,3 +47,33 @@ def test_a_removed_socket_is_kept_only_for_a_while(
         bindings.commit({}, [])
         with pytest.raises(StartError, match="in use"):
             bindings.prepare([one])
+
+
+@pytest.mark.parametrize("is_unix", [False, True])
+@pytest.mark.parametrize("is_used", [False, True])
+def test_a_listener_of_a_reload_takes_nobody_before_it_is_committed(
+    free_port: Callable[[], int], socket_dir: Path, is_unix: bool, is_used: bool
+) -> None:
+    """Clients that connect to one of a config that is then abandoned would be reset."""
+    bindings, old = Bindings(2), listener(free_port())
+    bindings.commit(bindings.prepare([old]), [old])
+    uri = f"unix://{socket_dir}/a" if is_unix else f"http://127.0.0.1:{free_port()}"
+    new = Listener(uri, uri, parse_listen(uri), 64, "npserver.json:4:15")
+    place = new.address.path if is_unix else ("127.0.0.1", new.address.port)
+
+    def connect() -> None:
+        with socket.socket(socket.AF_UNIX if is_unix else socket.AF_INET) as client:
+            client.settimeout(10)
+            client.connect(place)
+
+    prepared = bindings.prepare([old, new])
+    with pytest.raises(ConnectionRefusedError):
+        connect()
+    if is_used:
+        assert bindings.commit(prepared, [old, new]) == []
+        connect()
+    else:
+        bindings.abandon(prepared)
+        with pytest.raises((ConnectionRefusedError, FileNotFoundError)):
+            connect()
+    bindings.close()
