@@ -19,6 +19,7 @@ import dns.message
 import dns.query
 import h2.config
 import h2.connection
+import h2.exceptions
 import h2.settings
 import pytest
 import trustme
@@ -215,7 +216,8 @@ def http2(path: str, *events: type, method: str = "GET", window: int = 65535, ti
         for _ in range(times):
             stream = one.request(path, method, ends=body < 0)
             if body >= 0:
-                one.h2.send_data(stream, bytes(body), end_stream=body == 4)
+                with contextlib.suppress(h2.exceptions.StreamClosedError):  # it is refused already
+                    one.h2.send_data(stream, bytes(body), end_stream=body == 4)
                 one.flush()
         one.read_until(*events)
         if resets:

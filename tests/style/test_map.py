@@ -27,7 +27,6 @@ COVERED_BY = {
     "cli.serve": "e2e/test_one_liners.py",
     "config.decode": "unit/config/test_load.py",
     "config.extensions": "e2e/test_extending.py",
-    "config.section": "unit/config/test_shape.py",
     "dns.zone.answer": "conformance/test_dns_answers.py",
     "dns.zone.lookup": "conformance/test_dns_answers.py",
     "dns.zone.public_suffix": "unit/dns/zone/test_apexes.py",

@@ -13,7 +13,7 @@ from msgspec import Struct, field
 
 from npserver.config.jsonc import Path
 from npserver.config.schema import Config
-from npserver.config.section import Section
+from npserver.config.section import NO_LIMIT, Section
 from npserver.config.shape import (
     Choice,
     Either,
@@ -27,7 +27,7 @@ from npserver.config.shape import (
     describe,
     section_keys,
 )
-from npserver.config.units import parse_seconds, parse_size
+from npserver.config.units import MAX_SECONDS, MAX_SIZE, Seconds, Size, parse_seconds, parse_size
 from npserver.errors import clip
 from npserver.guess import get_close_matches
 from npserver.web.config import HttpRule
@@ -98,7 +98,7 @@ class ConfigDecoder(Struct):
     def _scalar(self, value: Any, shape: Scalar, path: Path) -> Any:
         if (parse := _PARSERS.get(shape.kind)) is not None:
             try:
-                return parse(value)
+                return parse(value) or self._zero(value, shape, path)
             except ValueError as error:
                 return self._fault(path, f"{_name(path)}: {error}")
         if not _takes(shape, value):
@@ -109,6 +109,17 @@ class ConfigDecoder(Struct):
         if shape.kind is Kind.TEXT and "\0" in value:
             return self._fault(path, f"{_name(path)}: NUL in {clip(value)}")
         return value
+
+    def _zero(self, value: Any, shape: Scalar, path: Path) -> Any:
+        """Return what a size or a time of 0 stands for; it is a fault where it would switch off what cannot be off."""
+        if not shape.zero:
+            return self._fault(
+                path, f"{_name(path)}: must be above 0, got {clip(value)}; without it the default applies"
+            )
+        largest = shape.zero == NO_LIMIT
+        if shape.kind is Kind.SIZE:
+            return Size(MAX_SIZE if largest else 0)
+        return Seconds(MAX_SECONDS if largest else 0)
 
     def _choice(self, value: Any, values: tuple[str | int, ...], shape: Shape, path: Path) -> Any:
         if isinstance(value, (str, int)) and not isinstance(value, bool) and value in values:

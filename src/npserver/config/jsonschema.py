@@ -109,6 +109,8 @@ def _node(shape: Shape, definitions: Node) -> Node:
                 node["minimum"] = low
             if high is not None:
                 node["maximum"] = high
+            if kind in (Kind.SIZE, Kind.SECONDS) and not shape.zero:
+                node["not"] = {"const": 0}
             return node
         case Choice(values):
             return {"enum": list(values)}

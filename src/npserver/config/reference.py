@@ -37,6 +37,8 @@ are errors; `npserver check` says everything that is wrong at once, each as `fil
 
 - **size**: bytes as a whole number, or text with a suffix: `65536`, `"64k"`, `"10m"`, `"1g"` (powers of 1024).
 - **time**: seconds as a number, or text with a suffix: `10`, `"500ms"`, `"5m"`, `"2h"`, `"7d"`.
+- **0** as a limit or time means "no limit", where the key's description says so; where it says something else, that.
+  A size or time whose description does not name 0 must be above it.
 - **names of files** start at the config file's directory if there is such a file, else at the working directory; the
   access log is made in the config file's directory.
 - **networks** are names from `networks`, CIDR texts such as `10.0.0.0/8`, or single addresses.

@@ -69,7 +69,9 @@ class Config(Section, frozen=True, kw_only=True):
         ),
     ] = []
     dns: Annotated[DnsZone, D("DNS records, by owner name", opaque=RECORDS)] = {}
-    dns_ttl: Annotated[int, D("TTL in seconds of records that have none of their own", ge=0, le=2**31 - 1)] = 300
+    dns_ttl: Annotated[
+        int, D("TTL in seconds of records that have none of their own", zero="they are not cached", ge=0, le=2**31 - 1)
+    ] = 300
     dns_zones: Annotated[list[str], D("apex names of the zones served; default: derived from the names in `dns`")] = []
     dns_views: Annotated[
         list[DnsView], D("other records for clients of some networks; the first view that matches is used")

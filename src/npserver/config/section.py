@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from msgspec import Meta, Struct
 
+NO_LIMIT = "no limit"
+
 
 def D(  # noqa: N802 - reads as a keyword beside each type
-    text: str, ge: int | None = None, le: int | None = None, *, needs: str = "", opaque: str = ""
+    text: str, ge: int | None = None, le: int | None = None, *, zero: str = "", needs: str = "", opaque: str = ""
 ) -> Meta:
     """Describe one key: what it sets, with its unit, and the bounds of a number.
 
     Args:
+        zero: what 0 means, which is added to the description. `NO_LIMIT`: a size or time is then not limited. A size or
+            time without `zero` must be above 0.
         needs: the section of the config without which the value may mean nothing, such as one whose entries it names.
         opaque: for an object of objects that the decoder takes as they are; says in an error what each must be.
     """
-    return Meta(description=text, ge=ge, le=le, extra={"needs": needs, "opaque": opaque})
+    return Meta(description=text, ge=ge, le=le, extra={"zero": zero, "needs": needs, "opaque": opaque})
 
 
 HIDDEN = Meta(extra={"hidden": True})  # marks an attribute that is not a key of the config

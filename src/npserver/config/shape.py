@@ -32,11 +32,12 @@ class Kind(Enum):
 
 
 class Scalar(Struct, frozen=True):
-    """A single value; `low` and `high` bound whole numbers."""
+    """A single value; `low` and `high` bound whole numbers, `zero` says what 0 means for a size or a time."""
 
     kind: Kind
     low: int | None = None
     high: int | None = None
+    zero: str = ""  # see `config.section.D`
 
 
 NULL = Scalar(Kind.NULL)
@@ -125,10 +126,12 @@ def make_key(name: str, attribute: str, annotation: Any, *, required: bool, defa
     """Make a key from its annotation. Raises: KeyError for a type that keys cannot have."""
     meta = _meta(annotation)
     extra = meta.extra or {}
-    shape = _shape(annotation, _bound(meta.ge), _bound(meta.le))
+    zero = extra.get("zero", "")
+    shape = _shape(annotation, _bound(meta.ge), _bound(meta.le), zero)
     if (opaque := extra.get("opaque")) and isinstance(shape, Table):
         shape = Table(shape.value, opaque)
-    return Key(name, attribute, shape, meta.description or "", extra.get("needs", ""), required, default)
+    description = f"{meta.description or ''}{f'; 0: {zero}' if zero else ''}"
+    return Key(name, attribute, shape, description, extra.get("needs", ""), required, default)
 
 
 def describe(shape: Shape) -> str:
@@ -193,10 +196,10 @@ def _bound(value: float | None) -> int | None:
     return None if value is None else int(value)
 
 
-def _shape(annotation: Any, low: int | None = None, high: int | None = None) -> Shape:
+def _shape(annotation: Any, low: int | None = None, high: int | None = None, zero: str = "") -> Shape:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _shape(arguments[0], low, high)
+        return _shape(arguments[0], low, high, zero)
     if origin is Literal:
         return Choice(arguments)
     if origin is list:
@@ -204,10 +207,11 @@ def _shape(annotation: Any, low: int | None = None, high: int | None = None) -> 
     if origin is dict:
         return Table(_shape(arguments[1]))
     if origin in {Union, types.UnionType}:
-        return _either([_shape(argument, low, high) if argument is not type(None) else NULL for argument in arguments])
+        options = [argument for argument in arguments if argument is not type(None)]
+        return _either([_shape(one, low, high, zero) for one in options] + [NULL] * (len(options) < len(arguments)))
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return SectionShape(annotation)
-    return Scalar(_KINDS[annotation], low, high)
+    return Scalar(_KINDS[annotation], low, high, zero if annotation in (Size, Seconds) else "")
 
 
 def _either(options: list[Shape]) -> Shape:

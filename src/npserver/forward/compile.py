@@ -98,8 +98,6 @@ def _upstream(compilation: Compilation, path: Path, rule: ForwardRule) -> Upstre
 def _settings(report: Report, path: Path, rule: ForwardRule, *, is_relay: bool) -> ForwardSettings:
     config = report.document.config
     default_s = STREAM_TIMEOUT_S if is_relay else DATAGRAM_TIMEOUT_S
-    if rule.timeout is not None and not rule.timeout:
-        report.error((*path, "timeout"), "must be above 0")
     name = f"dispatch[{path[1]}]"
     return ForwardSettings(
         rule,
@@ -127,9 +125,7 @@ def _check_form(report: Report, path: Path, rule: ForwardRule, from_stream: bool
             report.warn((*path, "framing"), "no effect between datagram sockets: datagrams keep their boundaries")
     elif rule.framing != "raw" and rule.mode == "stream":
         report.error((*path, "framing"), f'"framing": "{rule.framing}" needs "mode": "datagram"')
-    if not rule.max_message_size:
-        report.error((*path, "max_message_size"), "must be above 0")
-    elif not (from_stream and to_stream) and rule.max_message_size > MAX_UDP_PAYLOAD:
+    if not (from_stream and to_stream) and rule.max_message_size > MAX_UDP_PAYLOAD:
         report.error((*path, "max_message_size"), f"no datagram is longer than {MAX_UDP_PAYLOAD} bytes")
     if rule.send_proxy == "v1" and not to_stream:
         report.error((*path, "send_proxy"), 'datagrams carry PROXY headers of version 2 only: "send_proxy": "v2"')

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import field
 
-from npserver.config.section import D, OneOrMany
+from npserver.config.section import NO_LIMIT, D, OneOrMany
 from npserver.config.units import Seconds, Size
 from npserver.upstream.config import Balance, UpstreamTls
 from npserver.web.config import Rule
@@ -41,9 +41,12 @@ class ForwardRule(Rule, tag_field="handler", tag="forward", frozen=True, kw_only
     max_message_size: Annotated[Size, D("longest message in bytes")] = Size(65507)
     timeout: Annotated[
         Seconds | None,
-        D("close after this time without data in either direction; default: 300 s between streams, else 60 s"),
+        D(
+            "close after this time without data in either direction; default: 300 s between streams, else 60 s",
+            zero=NO_LIMIT,
+        ),
     ] = None
-    connect_timeout: Annotated[Seconds, D("time limit for connecting to a target")] = Seconds(5)
+    connect_timeout: Annotated[Seconds, D("time limit for connecting to a target", zero=NO_LIMIT)] = Seconds(5)
     max_connections: Annotated[
         int, D("maximum number of connections or sessions over all workers; 0: `limits.max_connections`", ge=0)
     ] = 0
@@ -61,7 +64,8 @@ class ForwardRule(Rule, tag_field="handler", tag="forward", frozen=True, kw_only
         Seconds | None,
         D(
             "on a listener with `sni` rules: serve a client that has sent nothing for this time by this rule, "
-            "which has no `sni`; 0: wait for `timeouts.tls_handshake`, then close; default: 1 s"
+            "which has no `sni`; default: 1 s",
+            zero="wait for `timeouts.tls_handshake`, then close",
         ),
     ] = None
     from_: Annotated[OneOrMany, D("client networks this rule applies to; default: all", needs="networks")] = field(

@@ -209,8 +209,6 @@ def _resolver_client(
             report.error((*at, index), str(error))
     if not settings.resolvers:
         report.error(at, "expected the addresses of resolvers, got an empty list")
-    if not settings.timeout:
-        report.error(("dns_forward", "timeout"), "expected more than 0: no resolver can answer in no time")
     if settings.total_timeout < settings.timeout:
         report.error(
             ("dns_forward", "total_timeout"),

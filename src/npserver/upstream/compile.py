@@ -160,8 +160,6 @@ def _check_health_check(report: Report, path: Path, check: HealthCheck, schemes:
             report.error(place, "health checks of datagram targets connect over TCP and require 'port'")
     elif check.type == "http" and not _HTTP_TARGETS.issuperset(schemes):
         report.error((*place, "type"), "checks of type 'http' require http, https or unix targets")
-    if not check.interval:
-        report.error((*place, "interval"), "must be above 0")
     try:
         parse_statuses(check.expect.status)
     except ValueError as error:

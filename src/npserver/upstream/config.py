@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import field
 
-from npserver.config.section import D, Section
+from npserver.config.section import NO_LIMIT, D, Section
 from npserver.config.units import Seconds
 
 Balance = Literal["round-robin", "random", "ip-hash", "conn-hash", "least-conn", "two-choices"]
@@ -89,19 +89,27 @@ class UpstreamSection(Section, frozen=True, kw_only=True):
     ] = None
     sticky: Annotated[Sticky | None, D("send a client's requests to the same target by means of a cookie")] = None
     slow_start: Annotated[
-        Seconds, D("time over which a target that is available again is brought up to its full share of the traffic")
+        Seconds,
+        D(
+            "time over which a target that is available again is brought up to its full share of the traffic",
+            zero="at once",
+        ),
     ] = Seconds(0)
-    proxy_timeout_seconds: Annotated[Seconds, D("time limit for connecting to a target")] = Seconds(5)
+    proxy_timeout_seconds: Annotated[Seconds, D("time limit for connecting to a target", zero=NO_LIMIT)] = Seconds(5)
     retry_timeout_seconds: Annotated[
-        Seconds, D("how long a target stays out of rotation after a failed connection")
+        Seconds, D("how long a target stays out of rotation after a failed connection", zero="none")
     ] = Seconds(30)
-    retries: Annotated[int, D("number of further targets tried for one request", ge=0, le=100)] = 2
+    retries: Annotated[int, D("number of further targets tried for one request", ge=0, le=100, zero="none")] = 2
     retry_on: Annotated[
         list[Literal["connect", "send", "timeout", "502", "503", "504"]],
         D("failures after which an idempotent request is sent to another target"),
     ] = field(default_factory=lambda: ["connect", "send"])
     resolve_interval: Annotated[Seconds, D("time between two DNS lookups of the targets' host names")] = Seconds(30)
     keepalive: Annotated[bool, D("reuse connections to the targets for later requests")] = True
-    keepalive_pool_size: Annotated[int, D("maximum number of idle connections kept, per target and worker", ge=0)] = 64
-    keepalive_idle_timeout: Annotated[Seconds, D("time after which an idle connection is closed")] = Seconds(55)
+    keepalive_pool_size: Annotated[
+        int, D("maximum number of idle connections kept, per target and worker", ge=0, zero="none")
+    ] = 64
+    keepalive_idle_timeout: Annotated[Seconds, D("time after which an idle connection is closed", zero=NO_LIMIT)] = (
+        Seconds(55)
+    )
     tls: Annotated[UpstreamTls, D("TLS settings for https and ssl targets")] = UpstreamTls()

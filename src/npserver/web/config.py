@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import field
 
-from npserver.config.section import HIDDEN, D, HeaderMap, OneOrMany, Section
+from npserver.config.section import HIDDEN, NO_LIMIT, D, HeaderMap, OneOrMany, Section
 from npserver.config.units import Seconds, Size
 from npserver.web.middleware.basic_auth.config import BasicAuth
 
@@ -20,8 +20,8 @@ class Compression(Section, frozen=True, kw_only=True):
     codings: Annotated[list[Literal["zstd", "br", "gzip"]], D("content codings to use, most preferred first")] = field(
         default_factory=lambda: ["zstd", "br", "gzip"]
     )
-    min_size: Annotated[Size, D("smallest file that is compressed")] = Size(256)
-    max_size: Annotated[Size, D("largest file that is compressed")] = Size(5 << 20)
+    min_size: Annotated[Size, D("smallest file that is compressed", zero="all")] = Size(256)
+    max_size: Annotated[Size, D("largest file that is compressed", zero="none")] = Size(5 << 20)
     types: Annotated[
         list[str], D("further media types to compress besides the built-in ones; `text/*` stands for all of a kind")
     ] = []
@@ -54,7 +54,8 @@ class HttpRule(Rule, frozen=True, kw_only=True):
     ] = {}
     basic_auth: Annotated[BasicAuth | None, D("ask for a user name and password (HTTP Basic authentication)")] = None
     max_body_size: Annotated[
-        Size | None, D("largest request body; larger ones are answered with 413; default: `limits.max_body_size`")
+        Size | None,
+        D("largest request body; larger ones are answered with 413; default: `limits.max_body_size`", zero=NO_LIMIT),
     ] = None
     error_pages: Annotated[
         dict[str, str], D('files sent as error pages, by status ("404") or class ("5xx"); besides the global ones')
@@ -71,15 +72,26 @@ class AnswerRule(HttpRule, frozen=True, kw_only=True):
 class Timeouts(Section, frozen=True, kw_only=True):
     """Time limits for clients."""
 
-    header: Annotated[Seconds, D("from the first to the last byte of a request head")] = Seconds(10)
-    body: Annotated[Seconds, D("between two reads of a request body")] = Seconds(30)
-    idle: Annotated[Seconds, D("how long an idle connection is kept open for the next request")] = Seconds(60)
-    write: Annotated[Seconds, D("how long a client may read nothing of a response being sent")] = Seconds(60)
-    tls_handshake: Annotated[Seconds, D("from accepting a connection to the end of the TLS handshake")] = Seconds(10)
-    proxy_header: Annotated[Seconds, D("from accepting a connection to a complete PROXY protocol header")] = Seconds(5)
+    header: Annotated[Seconds, D("from the first to the last byte of a request head", zero=NO_LIMIT)] = Seconds(10)
+    body: Annotated[Seconds, D("between two reads of a request body", zero=NO_LIMIT)] = Seconds(30)
+    idle: Annotated[Seconds, D("how long an idle connection is kept open for the next request", zero=NO_LIMIT)] = (
+        Seconds(60)
+    )
+    write: Annotated[Seconds, D("how long a client may read nothing of a response being sent", zero=NO_LIMIT)] = (
+        Seconds(60)
+    )
+    tls_handshake: Annotated[
+        Seconds, D("from accepting a connection to the end of the TLS handshake", zero=NO_LIMIT)
+    ] = Seconds(10)
+    proxy_header: Annotated[
+        Seconds, D("from accepting a connection to a complete PROXY protocol header", zero=NO_LIMIT)
+    ] = Seconds(5)
     shutdown: Annotated[
         Seconds,
-        D("how long active requests may take to finish at a shutdown, or after a reload removed their listener"),
+        D(
+            "how long active requests may take to finish at a shutdown, or after a reload removed their listener",
+            zero="they are cut off at once",
+        ),
     ] = Seconds(30)
     max_connections_per_ip: Annotated[
         int, D("maximum number of connections from one client address, over all workers; 0: no limit", ge=0)
@@ -89,7 +101,9 @@ class Timeouts(Section, frozen=True, kw_only=True):
 class Limits(Section, frozen=True, kw_only=True):
     """Limits for clients."""
 
-    max_body_size: Annotated[Size, D("largest request body; larger ones are answered with 413")] = Size(64 << 20)
+    max_body_size: Annotated[Size, D("largest request body; larger ones are answered with 413", zero=NO_LIMIT)] = Size(
+        64 << 20
+    )
     max_url_size: Annotated[Size, D("longest request target (path and query); longer ones are answered with 414")] = (
         Size(8192)
     )
@@ -124,7 +138,8 @@ class Limits(Section, frozen=True, kw_only=True):
         Size,
         D(
             "HTTP/2: bytes of answers that clients leave unread, over all connections of a worker; beyond it the "
-            "connection that holds the most is closed"
+            "connection that holds the most is closed",
+            zero=NO_LIMIT,
         ),
     ] = Size(256 << 20)
     http2_window: Annotated[

@@ -26,7 +26,7 @@ def accepts(node: dict[str, Any], value: Any) -> bool:
     """Validate by the part of JSON Schema that ours uses; anything else in it fails the test."""
     known = {
         "$ref", "description", "default", "examples", "anyOf", "oneOf", "type", "enum", "const", "minimum", "maximum",
-        "pattern", "items", "properties", "required", "additionalProperties", "$schema", "title", "$defs",
+        "pattern", "items", "properties", "required", "additionalProperties", "$schema", "title", "$defs", "not",
     }  # fmt: skip
     assert node.keys() <= known
     if "$ref" in node:
@@ -34,6 +34,8 @@ def accepts(node: dict[str, Any], value: Any) -> bool:
     if "anyOf" in node and not any(accepts(one, value) for one in node["anyOf"]):
         return False
     if "oneOf" in node and sum(accepts(one, value) for one in node["oneOf"]) != 1:
+        return False
+    if "not" in node and accepts(node["not"], value):
         return False
     if "const" in node and value != node["const"]:
         return False

@@ -57,7 +57,7 @@ WRONG = [
     (config(dns_forward=["9.9.9.9:99999"]), "expected a port from 1 to 65535"),
     (config(dns_forward=[]), "expected the addresses of resolvers, got an empty list"),
     (config(dns_forward={"resolvers": ["9.9.9.9"], "allow": "nowhere"}), "unknown network 'nowhere'"),
-    (config(dns_forward={"resolvers": ["9.9.9.9"], "timeout": 0}), "expected more than 0"),
+    (config(dns_forward={"resolvers": ["9.9.9.9"], "timeout": 0}), "must be above 0"),
     (
         config(dns_forward={"resolvers": ["9.9.9.9"], "timeout": 3, "total_timeout": "2s"}),
         "expected at least timeout (3 s), got 2 s",

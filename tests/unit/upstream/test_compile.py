@@ -51,7 +51,6 @@ def compiled(targets: list[Any], **settings: Any) -> Upstream:
             {"targets": [TCP], "health_check": {"type": "http"}}, '"http"',
             "checks of type 'http' require http, https or unix targets",
         ),
-        ({"targets": [HTTP], "health_check": {"interval": 0}}, "0", "must be above 0"),
         ({"targets": [HTTP], "health_check": {"path": "x"}}, '"x"', "must start with '/', got 'x'"),
         (
             {"targets": [HTTP], "health_check": {"expect": {"status": "2xx"}}}, '"2xx"',

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from npserver.config.section import D, HeaderMap, Section
+from npserver.config.section import NO_LIMIT, D, HeaderMap, Section
 from npserver.config.units import Seconds, Size
 from npserver.upstream.config import Balance, UpstreamTls
 from npserver.web.config import HttpRule
@@ -16,14 +16,19 @@ class ProxyTimeouts(Section, frozen=True, kw_only=True):
     """Time limits for the upstream."""
 
     connect: Annotated[
-        Seconds | None, D("time limit for connecting to a target; default: the upstream's `proxy_timeout_seconds`")
+        Seconds | None,
+        D("time limit for connecting to a target; default: the upstream's `proxy_timeout_seconds`", zero=NO_LIMIT),
     ] = None
-    send: Annotated[Seconds, D("how long the upstream may read nothing of a request being sent")] = Seconds(60)
-    response: Annotated[Seconds, D("from the end of the request to the first byte of the response")] = Seconds(60)
-    read: Annotated[Seconds, D("between two reads of the response")] = Seconds(60)
-    tunnel_idle: Annotated[Seconds, D("how long a tunnel (WebSocket) may carry no data in either direction")] = Seconds(
-        3600
+    send: Annotated[Seconds, D("how long the upstream may read nothing of a request being sent", zero=NO_LIMIT)] = (
+        Seconds(60)
     )
+    response: Annotated[Seconds, D("from the end of the request to the first byte of the response", zero=NO_LIMIT)] = (
+        Seconds(60)
+    )
+    read: Annotated[Seconds, D("between two reads of the response", zero=NO_LIMIT)] = Seconds(60)
+    tunnel_idle: Annotated[
+        Seconds, D("how long a tunnel (WebSocket) may carry no data in either direction", zero=NO_LIMIT)
+    ] = Seconds(3600)
 
 
 class ProxyRule(HttpRule, tag_field="handler", tag="proxy", frozen=True, kw_only=True):
@@ -62,18 +67,20 @@ class ProxyRule(HttpRule, tag_field="handler", tag="proxy", frozen=True, kw_only
     headers: Annotated[
         HeaderMap, D("changes to the request header; a value of null removes a field, a name like `+Via` adds one")
     ] = {}
-    timeout: Annotated[Seconds | None, D("sets both `timeouts.response` and `timeouts.read`")] = None
+    timeout: Annotated[Seconds | None, D("sets both `timeouts.response` and `timeouts.read`", zero=NO_LIMIT)] = None
     timeouts: Annotated[ProxyTimeouts, D("time limits for the upstream")] = ProxyTimeouts()
     balance: Annotated[Balance | None, D("load-balancing method; default: the upstream's")] = None
     retries: Annotated[
-        int | None, D("number of further targets tried for one request; default: the upstream's", ge=0, le=100)
+        int | None,
+        D("number of further targets tried for one request; default: the upstream's", ge=0, le=100, zero="none"),
     ] = None
     keepalive: Annotated[bool | None, D("reuse connections to the targets; default: the upstream's")] = None
     keepalive_pool_size: Annotated[
-        int | None, D("maximum number of idle connections kept, per target and worker; default: the upstream's", ge=0)
+        int | None,
+        D("maximum number of idle connections kept, per target and worker; default: the upstream's", ge=0, zero="none"),
     ] = None
     keepalive_idle_timeout: Annotated[
-        Seconds | None, D("time after which an idle connection is closed; default: the upstream's")
+        Seconds | None, D("time after which an idle connection is closed; default: the upstream's", zero=NO_LIMIT)
     ] = None
     tls: Annotated[UpstreamTls | None, D("TLS settings for https targets; default: the upstream's")] = None
     buffer_size: Annotated[Size, D("bytes buffered per direction before reading from the sender is paused")] = Size(

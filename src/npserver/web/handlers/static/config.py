@@ -38,8 +38,12 @@ class StaticRule(AnswerRule, tag_field="handler", tag="static", frozen=True, kw_
 class FileCache(Section, frozen=True, kw_only=True):
     """The in-memory cache of small static files; each worker has its own."""
 
-    max_size: Annotated[Size, D("memory for all cached files; 0 disables the cache")] = Size(64 << 20)
-    max_file_size: Annotated[Size, D("largest file that is cached")] = Size(64 << 10)
+    max_size: Annotated[Size, D("memory for all cached files", zero="nothing is cached")] = Size(64 << 20)
+    max_file_size: Annotated[Size, D("largest file that is cached", zero="none")] = Size(64 << 10)
     check_interval: Annotated[
-        Seconds, D("how long cached file metadata is trusted before the file is checked again")
+        Seconds,
+        D(
+            "how long cached file metadata is trusted before the file is checked again",
+            zero="it is checked for each request",
+        ),
     ] = Seconds(1)
