@@ -164,12 +164,15 @@ class StaticHandler:
         if path.endswith("/"):
             for name in self._settings.index:
                 status = root.stat(path + name)
+                if status is FileError.FORBIDDEN:
+                    return FileError.FORBIDDEN  # the directory may not be searched
                 if not isinstance(status, FileError) and stat.S_ISREG(status.st_mode):
                     return self._files.entry(path + name, status)
         return _Directory(path)
 
     def _try_files(self, exchange: Exchange, path: str, attempts: int) -> None:
         found: Entry | _Directory | FileError = FileError.MISSING
+        error = FileError.MISSING
         for candidate in self._settings.try_files:
             if isinstance(candidate, int):
                 exchange.fail(candidate)
@@ -187,7 +190,9 @@ class StaticHandler:
                 if name == path + "/":
                     found = _Directory(path)  # `$path/`: redirect the client there, for relative links to work
                 break
-            found = FileError.MISSING
+            if found is FileError.FORBIDDEN:
+                error = FileError.FORBIDDEN
+            found = error
         self._answer_found(exchange, found, attempts)
 
     def _fail(self, exchange: Exchange, error: FileError, attempts: int) -> None:
@@ -198,6 +203,8 @@ class StaticHandler:
             if isinstance(found, Entry):
                 self._answer(exchange, found, attempts)
                 return
+            if found is FileError.FORBIDDEN:
+                error = FileError.FORBIDDEN
         exchange.fail(error.status, error.reason, settings.keys.get(error, ""))
 
     def _add_slash(self, exchange: Exchange) -> None:
@@ -283,7 +290,7 @@ class StaticHandler:
 
     def _retry(self, exchange: Exchange, error: FileError, attempts: int) -> None:
         """Serve a request again because its file has changed, or fail it after too many attempts."""
-        if attempts > 1 and error is not FileError.BUSY:
+        if attempts > 1 and error is not FileError.BUSY and error is not FileError.FORBIDDEN:
             self._serve(exchange, attempts - 1)
         else:
             exchange.fail(error.status, error.reason)

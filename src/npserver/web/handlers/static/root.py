@@ -7,9 +7,12 @@ a link or directory that is replaced between check and open cannot lead outside.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import stat
 from enum import Enum
+
+log = logging.getLogger("npserver.http")
 
 #: Opening must not block on a FIFO or acquire a controlling terminal, and child programs must not inherit the file.
 _OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -59,8 +62,9 @@ def is_hidden(path: str) -> bool:
 
 
 def file_error_of(error: OSError) -> FileError:
-    """Return the `FileError` of a failed system call."""
+    """Return the `FileError` of a failed system call; what may not be read is logged, with the name in the error."""
     if isinstance(error, PermissionError):
+        log.info("403: cannot read %s: permission denied (root)", error.filename)
         return FileError.FORBIDDEN
     return FileError.BUSY if error.errno in _BUSY else FileError.MISSING
 
