@@ -6,9 +6,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from npserver.errors import BadRequest
 from npserver.http.conditional import CONDITIONAL_FIELDS, evaluate, is_range_wanted
 from npserver.http.negotiation import IDENTITY, choose_media_type, rank_codings
 from npserver.http.ranges import parse_ranges
+from npserver.http.request_target import canonical_path, parse_target, path_with_slashes
 from npserver.web.handlers.static.root import decode_path
 from npserver.web.middleware.basic_auth.check import parse_basic
 from npserver.web.routing import Pattern, Router, parse_host, parse_pattern
@@ -121,3 +123,15 @@ def test_finding_takes_as_many_steps_with_many_rules_as_with_few(count: int) -> 
     assert routes.find("h", "/service7/a/b") == 7
     assert len(routes._any.prefixes) == count - 1
     assert routes._any.longest <= len("/service9999")
+
+
+@given(st.text(alphabet="/.a%2eEfF;b", max_size=20))
+def test_repeated_slashes_that_are_kept_lead_to_the_same_path(text: str) -> None:
+    """RFC 3986 §6.2.2.3: what is forwarded is what was routed, whatever reads it later."""
+    try:
+        _, path, *_ = parse_target(b"/" + text.encode())
+    except BadRequest:
+        return
+    kept = path_with_slashes("/" + text, path)
+    assert canonical_path(kept.encode()) == path
+    assert not kept.startswith("//")

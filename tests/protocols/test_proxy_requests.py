@@ -104,6 +104,17 @@ class TestPath:
             ("", {"rewrite": {"^/old/(.*)$": "/new/$1"}}, "/old/x?q", "/new/x?q"),
             ("", {"rewrite": {"^/u/(\\d+)$": "/user?id=$1"}}, "/u/7?x=y", "/user?id=7&x=y"),
             ("", {"rewrite": {"^/a": "/b", "^/b": "/c"}}, "/a", "/b"),
+            ("", {}, "/a//b///c//", "/a/b/c/"),
+            ("", {"merge_slashes": False}, "/a//b///c//?q//", "/a//b///c//?q//"),
+            ("", {"merge_slashes": False}, "/unsafe/http://x.test//y%2e.jpg", "/unsafe/http://x.test//y..jpg"),
+            ("", {"merge_slashes": False}, "//x.test//a", "/x.test//a"),
+            ("", {"merge_slashes": False}, "/a//./b", "/a//b"),
+            ("", {"merge_slashes": False}, "/a//../b", "/b"),
+            ("", {"merge_slashes": False}, "/a/b//../c", "/a/c"),
+            ("/base", {"merge_slashes": False}, "/a//b", "/base/a//b"),
+            ("", {"path": "/api/**", "strip_prefix": True, "merge_slashes": False}, "/api//x//y", "/x//y"),
+            ("", {"path": "/a/b/**", "strip_prefix": True, "merge_slashes": False}, "/a//b//x//y", "/x/y"),
+            ("", {"rewrite": {"^/old/(.*)$": "/new//$1"}, "merge_slashes": False}, "/old/x//y", "/new//x//y"),
         ],
     )
     async def test_a_path_is_mapped(self, base: str, rule: dict[str, object], asked: str, passed: str) -> None:

@@ -13,6 +13,7 @@ import re
 from npserver.errors import BadRequest, clip
 
 _PLAIN = re.compile(rb"(?:/[A-Za-z0-9\-_~!$&'()*+,=:@][A-Za-z0-9\-._~!$&'()*+,=:@]*)*/?")  # matches in linear time
+_SLASHES = re.compile("//+")
 _ESCAPE = re.compile(rb"%(..?)?", re.DOTALL)
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _NOT_ASCII = re.compile(rb"[\x80-\xff]")
@@ -46,7 +47,20 @@ def parse_target(target: bytes) -> RequestTarget:
     return text, canonical_path(path), _NOT_ASCII.sub(_encode, query).decode("ascii"), bool(mark), authority
 
 
-def canonical_path(path: bytes) -> str:
+def path_with_slashes(target: str, path: str) -> str:
+    """Return the path of a target in origin form as `canonical_path` does, but with repeated slashes kept.
+
+    `path`: the canonical path. It is returned where both would be taken for different paths (`/a//../b`), so that what
+    is forwarded is what was routed. Repeated slashes at the start are merged: `//name` refers to another host.
+    """
+    sent = target.partition("?")[0]
+    if "//" not in sent or sent[:1] != "/":
+        return path
+    kept = "/" + canonical_path(sent.encode("latin-1"), merge_slashes=False).lstrip("/")
+    return kept if _SLASHES.sub("/", kept) == path else path
+
+
+def canonical_path(path: bytes, *, merge_slashes: bool = True) -> str:
     """Return the canonical form of an absolute path. Raises: BadRequest if servers would disagree about it."""
     if _PLAIN.fullmatch(path):
         return path.decode("ascii")
@@ -55,7 +69,7 @@ def canonical_path(path: bytes) -> str:
     text = _NOT_ASCII.sub(_encode, _ESCAPE.sub(_normalize_escape, path)).decode("ascii")
     kept: list[str] = []
     segments = text.split("/")[1:]
-    for segment in segments:
+    for index, segment in enumerate(segments):
         bare = segment.partition(";")[0]
         if bare != segment and bare in (".", ".."):
             raise BadRequest("dot segment with parameters in the path")
@@ -66,6 +80,8 @@ def canonical_path(path: bytes) -> str:
         elif segment not in ("", "."):
             if "%" in segment and any(part.partition(";")[0] == ".." for part in _HIDDEN_SLASH.split(segment)):
                 raise BadRequest("encoded dot segment in the path")
+            kept.append(segment)
+        elif not segment and not merge_slashes and index < len(segments) - 1:
             kept.append(segment)
     is_directory = segments[-1] in ("", ".", "..")
     return "/" + "/".join(kept) + ("/" if is_directory and kept else "")

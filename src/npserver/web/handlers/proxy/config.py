@@ -41,6 +41,10 @@ class ProxyRule(HttpRule, tag_field="handler", tag="proxy", frozen=True, kw_only
     strip_prefix: Annotated[
         bool | str, D("remove the rule's path prefix from the request path, or the prefix given here")
     ] = False
+    merge_slashes: Annotated[
+        bool,
+        D("merge repeated slashes in the request path; `false` forwards them, for keys of S3 and URLs within a path"),
+    ] = True
     rewrite: Annotated[
         dict[str, str], D("replacements in the request path, by regular expression; `$1` stands for the first group")
     ] = {}

@@ -15,7 +15,7 @@ from msgspec import Struct
 from npserver.errors import BadRequest
 from npserver.http.memo import Memo
 from npserver.http.request import Request
-from npserver.http.request_target import canonical_path
+from npserver.http.request_target import canonical_path, path_with_slashes
 from npserver.http.response_parser import ResponseHead
 from npserver.upstream.sticky import cookie_line, cookie_name, find_cookie
 from npserver.web.handlers.proxy.relocation import Relocation
@@ -87,7 +87,7 @@ class Proxy:
             self.settings.base.encode("ascii"), self.settings.strip.encode("ascii"), not rule.preserve_host,
             rule.rewrite_location, rule.rewrite_cookies,
         )  # fmt: skip
-        self._keeps_path = not (self.settings.base or self.settings.strip or self.settings.rewrites)
+        self._keeps_path = rule.merge_slashes and not (settings.base or settings.strip or settings.rewrites)
         #: The target of all requests, if the upstream has only one and no sticky cookie.
         self.only_target = upstream.only_target if self.sticky is None else None
         changes = self.settings.changes
@@ -183,14 +183,16 @@ class Proxy:
         settings = self.settings
         path = request.path
         query = f"?{request.query}" if request.has_query else ""
-        strip = settings.strip
+        strip, merges = settings.strip, settings.rule.merge_slashes
+        if not merges and (kept := path_with_slashes(request.target, path)).startswith(f"{strip}/"):
+            path = kept
         if strip and path.startswith(strip) and path[len(strip) : len(strip) + 1] in ("", "/"):
-            path = path[len(strip) :] or "/"
+            path = "/" + path[len(strip) :].lstrip("/")
         for pattern, replacement in settings.rewrites:
             new_path, count = pattern.subn(replacement, path, count=1)
             if count:
                 new_path, mark, added = new_path.partition("?")
-                path = canonical_path(new_path.encode("utf-8"))
+                path = canonical_path(new_path.encode("utf-8"), merge_slashes=merges)
                 if mark:
                     query = f"?{added}&{request.query}" if request.query else f"?{added}"
                 break
