@@ -79,6 +79,15 @@ class TestAnswer:
             await client.send(get("/", "TE: trailers\r\nConnection: close, TE\r\n"))
             assert (await client.rest()).endswith(b"2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n")
 
+    @pytest.mark.parametrize("connection", ["", "Connection: Upgrade\r\n"])
+    async def test_426_tells_what_to_upgrade_to_rfc9110_15_5_22(self, connection: str) -> None:
+        answer = f"HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket\r\n{connection}Content-Length: 0\r\n\r\n"
+        async with Origin(answering(answer.encode())) as origin, Stage(origin.url) as stage:
+            status, head, _ = await stage.ask(get())
+            assert status == 426
+            assert b"\r\nUpgrade: websocket\r\n" in head
+            assert b"\r\nConnection: Upgrade\r\n" in head
+
     async def test_interim_answers_are_passed_on_rfc9110_15_2(self) -> None:
         answer = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 102 P\r\n\r\n" + ok()
         async with Origin(answering(answer)) as origin, Stage(origin.url) as stage:

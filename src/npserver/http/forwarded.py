@@ -47,6 +47,8 @@ def client_address(peer_ip: str, fields: dict[bytes, bytes], trusted: AddressSet
         return peer_ip
     nearest = peer_ip
     for hop in reversed(hops[-MAX_HOPS:]):
+        if not hop.strip():
+            continue  # an empty element of a list means nothing (RFC 9110 §5.6.1.2)
         address = parse_hop(hop)
         if address is None:
             return nearest

@@ -154,6 +154,8 @@ def parse_response_head(head: bytes) -> ResponseHead:
         keep_alive = keep_alive and b"close" not in options
         if b"upgrade" in options:
             upgrade = read.get(b"upgrade", b"").lower()
+    if status == 426 and (protocols := read.get(b"upgrade")):  # it tells the client nothing else (RFC 9110 §15.5.22)
+        fields += b"Upgrade: %b\r\nConnection: Upgrade\r\n" % protocols
     body_bytes = 0 if framing is NO_BODY else length if length is not None else -1
     is_plain = not needs_rewrite and not binds_connection and status not in _NOT_PLAIN
     return ResponseHead(
