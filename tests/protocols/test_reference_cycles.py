@@ -155,15 +155,15 @@ def talk(*requests: bytes, name: str = "web", awaited: int = 1, cut: bool = Fals
     """Return a client that sends each request, and reads `awaited` bytes at least after each; then it leaves."""
 
     def client(servers: Servers) -> None:
-        connection = servers.connect(
-            name, servers.client if name in ("secure", "dns-ssl") or name.startswith("ssl") else None
-        )
-        for request in requests:
-            connection.sendall(request)
-            left = awaited
-            while left > 0 and (data := connection.recv(65536)):
-                left -= len(data)
-        reset(connection) if cut else connection.close()
+        context = servers.client if name in ("secure", "dns-ssl") or name.startswith("ssl") else None
+        with servers.connect(name, context) as connection:
+            for request in requests:
+                connection.sendall(request)
+                left = awaited
+                while left > 0 and (data := connection.recv(65536)):
+                    left -= len(data)
+            if cut:
+                reset(connection)
 
     return client
 
@@ -213,17 +213,16 @@ def http2(path: str, *events: type, method: str = "GET", window: int = 65535, ti
 
     def client(servers: Servers) -> None:
         one = Http2Client(servers, window)
-        for _ in range(times):
-            stream = one.request(path, method, ends=body < 0)
-            if body >= 0:
-                with contextlib.suppress(h2.exceptions.StreamClosedError):  # it is refused already
+        with one.socket, contextlib.suppress(h2.exceptions.StreamClosedError):  # the server may have been quicker
+            for _ in range(times):
+                stream = one.request(path, method, ends=body < 0)
+                if body >= 0:
                     one.h2.send_data(stream, bytes(body), end_stream=body == 4)
+                    one.flush()
+            one.read_until(*events)
+            if resets:
+                one.h2.reset_stream(stream)
                 one.flush()
-        one.read_until(*events)
-        if resets:
-            one.h2.reset_stream(stream)
-            one.flush()
-        one.socket.close()
 
     return client
 
