@@ -6,7 +6,6 @@ import json
 import re
 import socket
 import ssl
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import h2.connection
 import pytest
 
 from tests.stage.program import Program
+from tests.stage.waiting import wait_until
 
 DEADLINE_S = 10.0
 
@@ -45,11 +45,12 @@ def answer(port: int, data: bytes) -> bytes:
 
 def lines(log: Path, count: int) -> list[str]:
     """Return the lines of the log, once there are `count`."""
-    deadline = time.monotonic() + DEADLINE_S
-    while len(found := log.read_text().splitlines()) < count:
-        assert time.monotonic() < deadline, found
-        time.sleep(0.02)
-    return found
+
+    def found() -> list[str]:
+        lines = log.read_text().splitlines()
+        return lines if len(lines) >= count else []
+
+    return wait_until(found, f"{count} lines in the log", DEADLINE_S, log.read_text)
 
 
 @pytest.mark.parametrize("form", ["pretty", "json", "combined"])

@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pytest
 
 from tests.stage.asking import get
 from tests.stage.program import ROOT
+from tests.stage.waiting import wait_until
 
 DEADLINE_S = 20.0
 
@@ -29,13 +29,15 @@ def start(closed: str, *words: str, cwd: Path) -> subprocess.Popen[bytes]:
 
 
 def answers(port: int) -> int:
-    deadline = time.monotonic() + DEADLINE_S
-    while True:
+    """Return the status of an answer, once there is one."""
+
+    def status() -> int:
         try:
             return get(port, "/index.html")[0]
         except OSError:
-            assert time.monotonic() < deadline, "it does not serve"
-            time.sleep(0.02)
+            return 0
+
+    return wait_until(status, "answer", DEADLINE_S)
 
 
 @pytest.mark.parametrize("workers", [2, 0])

@@ -10,7 +10,6 @@ import ssl
 import struct
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -36,7 +35,12 @@ class LoginHandler(BaseHTTPRequestHandler):
     def setup(self) -> None:
         super().setup()
         self.user = ""
+        self.ended = threading.Event()
         self.server.handlers.append(self)  # type: ignore[attr-defined]
+
+    def finish(self) -> None:
+        super().finish()
+        self.ended.set()
 
     def do_GET(self) -> None:
         scheme, _, token = self.headers.get("Authorization", "").partition(" ")
@@ -150,10 +154,7 @@ def test_a_private_connection_ends_with_its_client(
     with httpx.Client(verify=ssl.create_default_context(cafile=ca)) as alice:
         assert ask(alice, url, "Negotiate alice") == (200, "alice")
         (connection,) = [one for one in upstream.handlers if one.user == "alice"]
-    deadline = time.monotonic() + 10
-    while not connection.wfile.closed and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert connection.wfile.closed
+    assert connection.ended.wait(10)
 
 
 @needs("curl")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -89,13 +89,6 @@ def test_every_kind_of_answer_arrives(port: int) -> None:
         if wrong := [one for one in found if one != expected]:
             lost[kind] = f"{len(wrong)} of {TRIES}, such as {wrong[0]}"
     assert not lost
-
-
-@pytest.fixture
-def slow() -> Iterator[SlowUpstream]:
-    upstream = SlowUpstream()
-    yield upstream
-    upstream.close()
 
 
 @LOOPS

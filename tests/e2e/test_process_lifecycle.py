@@ -11,7 +11,7 @@ import re
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,6 @@ from tests.stage.program import Program
 
 Start = Callable[..., Program]
 WORKERS = pytest.mark.parametrize("workers", [0, 2])
-
-
-@pytest.fixture
-def slow() -> Iterator[SlowUpstream]:
-    upstream = SlowUpstream()
-    yield upstream
-    upstream.close()
 
 
 class TestStart:

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import termios
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,13 +23,6 @@ from tests.stage.program import ROOT, Program
 
 Start = Callable[..., Program]
 WORKERS = pytest.mark.parametrize("workers", [0, 2])
-
-
-@pytest.fixture
-def slow() -> Iterator[SlowUpstream]:
-    upstream = SlowUpstream()
-    yield upstream
-    upstream.close()
 
 
 @WORKERS

@@ -131,10 +131,28 @@ def _read_all(sock: socket.socket) -> bytes:
 
 # ── upstreams that are killed ──
 
-# Answers each connection's one request after a moment; every request seen is a line in a file before it is answered.
+# Every request seen is a line in a file before it is answered. Each is answered once a further one has come, until the
+# standard input ends: one is in flight whenever this process is killed.
 UPSTREAM = """
-import os, socket, sys, threading, time
+import os, socket, sys, threading
 port, path = int(sys.argv[1]), sys.argv[2]
+lock, waiting, is_over = threading.Lock(), [], threading.Event()
+def wait_for_another():
+    mine = threading.Event()
+    with lock:
+        while waiting:
+            waiting.pop().set()
+        if is_over.is_set():
+            return
+        waiting.append(mine)
+    mine.wait()
+def release():
+    sys.stdin.read()
+    with lock:
+        is_over.set()
+        while waiting:
+            waiting.pop().set()
+threading.Thread(target=release, daemon=True).start()
 log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 def serve(connection):
     data = b""
@@ -150,9 +168,10 @@ def serve(connection):
                 data += connection.recv(65536)
             data = data[4:]
         os.write(log, b" ".join(head.split(b" ")[:2]) + b"\\n")
-        time.sleep(0.01)  # a request takes a while: one is in flight whenever this process is killed
+        wait_for_another()
         connection.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok")
 server = socket.create_server(("127.0.0.1", port), backlog=100)
+print("listening", flush=True)
 while True:
     threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
 """
@@ -168,16 +187,25 @@ class Killed:
 
     def start(self) -> None:
         command = [sys.executable, "-S", "-c", UPSTREAM, str(self.port), str(self.log)]
-        self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        end = time.monotonic() + 10
-        while refuses(self.port):
-            assert time.monotonic() < end, "the upstream does not start"
-            time.sleep(0.005)  # polling with a deadline
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == b"listening\n"
+
+    def release(self) -> None:
+        """Let it answer at once from now on."""
+        assert self.process is not None
+        assert self.process.stdin is not None
+        self.process.stdin.close()
 
     def kill(self) -> None:
         if self.process is not None:
             self.process.kill()
             self.process.wait()
+            for stream in (self.process.stdin, self.process.stdout):
+                assert stream is not None
+                stream.close()
 
     @property
     def seen(self) -> list[str]:
@@ -249,6 +277,8 @@ def test_killed_upstreams_lose_and_repeat_nothing_wrongly(
         killed.start()
     for each in load:
         each.is_over.set()
+    for upstream in upstreams:
+        upstream.release()
     for each in load:
         each.join(20)
         assert not each.is_alive()
@@ -271,6 +301,7 @@ def test_load_of_targets_is_right_after_a_worker_was_killed(
 ) -> None:
     """`max_connections` counts over all workers; what a worker held that died is given back."""
     port = free_port()
+    upstreams[0].release()
     target = {"uri": f"http://127.0.0.1:{upstreams[0].port}", "max_connections": 1}
     one = program(
         config={

@@ -261,18 +261,6 @@ async def cancelled(task: asyncio.Task[None]) -> None:
         await task
 
 
-def is_closed(one: socket.socket) -> bool:
-    """Read what has come, which may fill the window; return whether the other side has closed."""
-    try:
-        while one.recv(1 << 20):
-            pass
-    except BlockingIOError:
-        return False
-    except OSError:
-        pass
-    return True
-
-
 async def listen(play: Play, *, is_tls: bool) -> tuple[socket.socket, asyncio.Task[None]]:
     server = socket.create_server((HOST, 0), backlog=500)
     server.setblocking(False)
@@ -323,10 +311,13 @@ async def run(directory: Path, chance: random.Random) -> list[str]:
             *(play.http2_client(ports["secure"], an_http2_script(chance), trust) for _ in range(CLIENTS // 5)),
         )
         await asyncio.sleep(SILENCE_S)
-        until = loop.time() + END_S
-        while loop.time() < until and not all(is_closed(one) for _, one in play.open):
-            await asyncio.sleep(0.1)
-        left = [name for name, one in play.open if not is_closed(one)]
+        left: list[str] = []
+        ends = {loop.create_task(drain(one)): name for name, one in play.open}
+        if ends:
+            _, open_ends = await asyncio.wait(ends, timeout=END_S)
+            left = [ends[task] for task in open_ends]
+            for task in open_ends:
+                await cancelled(task)
         for name, reader, writer in play.streams:
             try:
                 async with asyncio.timeout(END_S):

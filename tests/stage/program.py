@@ -9,11 +9,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
+
+from tests.stage.waiting import wait_until
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
@@ -83,13 +84,7 @@ class Program:
 
     def wait_until(self, is_so: Callable[[], T | None], what: str, deadline_s: float = 10.0) -> T:
         """Wait until `is_so()` returns something true, and return it."""
-        end = time.monotonic() + deadline_s
-        while True:
-            if found := is_so():
-                return found
-            if time.monotonic() > end:
-                raise AssertionError(f"no {what} within {deadline_s} s\n{self._story()}")
-            time.sleep(0.01)  # polling with a deadline; the condition, not the pause, decides
+        return wait_until(is_so, what, deadline_s, self._story)
 
     # ── what happens to it ──
 

@@ -157,12 +157,17 @@ def describe(shape: Shape) -> str:
 def key_references(*structs: type[Section]) -> dict[str, set[str]]:
     """Return the names of all keys of sections and their parts that need another section, by that section."""
     found: dict[str, set[str]] = {}
-    seen: set[type[Section]] = set()
-    for part in [part for struct in structs for part in _sections_of(SectionShape(struct), seen)]:
+    for part in all_sections(*structs):
         for key in section_keys(part).values():
             if key.needs:
                 found.setdefault(key.needs, set()).add(key.name)
     return found
+
+
+def all_sections(*structs: type[Section]) -> list[type[Section]]:
+    """Return sections and all their parts, each once."""
+    seen: set[type[Section]] = set()
+    return [part for struct in structs for part in _sections_of(SectionShape(struct), seen)]
 
 
 def _sections_of(shape: Shape, seen: set[type[Section]]) -> Iterator[type[Section]]:

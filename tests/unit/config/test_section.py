@@ -6,7 +6,6 @@ Covers `config.section` with `config.shape` and `config.decode`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -16,7 +15,7 @@ import npserver
 from npserver.config.load import load_text
 from npserver.config.schema import Config
 from npserver.config.section import NO_LIMIT, Section
-from npserver.config.shape import Either, Key, Kind, Many, Scalar, SectionShape, Shape, Table, Tagged, section_keys
+from npserver.config.shape import Either, Key, Kind, Scalar, all_sections, section_keys
 from npserver.config.units import MAX_SECONDS, MAX_SIZE
 from npserver.errors import ConfigError
 from npserver.web.handlers.proxy.config import ProxyTimeouts
@@ -25,36 +24,13 @@ from npserver.web.handlers.proxy.config import ProxyTimeouts
 LIMITS = (Kind.SIZE, Kind.SECONDS)
 
 
-def all_keys(struct: type[Section], seen: set[type[Section]]) -> Iterator[tuple[type[Section], Key]]:
-    if struct in seen:
-        return
-    seen.add(struct)
-    for key in section_keys(struct).values():
-        yield struct, key
-        for part in structs(key.shape):
-            yield from all_keys(part, seen)
-
-
-def structs(shape: Shape) -> Iterator[type[Section]]:
-    match shape:
-        case SectionShape(struct):
-            yield struct
-        case Many(inner) | Table(inner):
-            yield from structs(inner)
-        case Either(options):
-            for option in options:
-                yield from structs(option)
-        case Tagged(_, parts):
-            for part in parts.values():
-                yield part.struct
-
-
 def scalar(key: Key) -> Scalar | None:
     options = key.shape.options if isinstance(key.shape, Either) else (key.shape,)
     return next((one for one in options if isinstance(one, Scalar) and one.kind in (*LIMITS, Kind.WHOLE)), None)
 
 
-KEYS = [(struct, key, shape) for struct, key in all_keys(Config, set()) if (shape := scalar(key)) is not None]
+KEYS = [(struct, key, shape) for struct in all_sections(Config) for key in section_keys(struct).values()
+        if (shape := scalar(key)) is not None]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -5,22 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
-from collections.abc import AsyncIterator
 
 import dns.flags
 import dns.message
 import pytest
 
 from tests.stage.resolvers import Stage, ask, is_good, plain, query, silent
-
-
-@pytest.fixture
-async def stage() -> AsyncIterator[Stage]:
-    stage = Stage()
-    yield stage
-    stage.context.sweeper.close()
-    for resolver in stage.started:
-        resolver.stop()
 
 
 async def test_an_answer_comes_back_as_asked(stage: Stage) -> None:

@@ -28,6 +28,10 @@ def respond(
     return dns.message.from_wire(reply) if isinstance(reply, bytes) else reply
 
 
+def reverse(*addresses: str) -> list[str]:
+    return [dns.reversename.from_address(address).to_text() for address in addresses]
+
+
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("name", ["localhost", "LOCALHOST", "app.localhost", "a.b.localhost"])
 def test_localhost_has_the_loopback_addresses(name: str, stream: bool) -> None:  # RFC 6761 §6.3
@@ -39,29 +43,16 @@ def test_localhost_has_the_loopback_addresses(name: str, stream: bool) -> None: 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 def test_the_loopback_addresses_have_a_name(address: str) -> None:
-    assert str(respond(dns.reversename.from_address(address).to_text(), "PTR").answer[0][0]) == "localhost."
+    assert str(respond(*reverse(address), "PTR").answer[0][0]) == "localhost."
 
 
 @pytest.mark.parametrize(
     "name",
     [
         *("printer.local", "x.test", "x.invalid", "x.onion", "x.alt", "x.home.arpa"),
-        *(
-            dns.reversename.from_address(address).to_text()
-            for address in (
-                *(
-                    "10.1.2.3",
-                    "172.16.0.1",
-                    "172.31.255.255",
-                    "192.168.7.7",
-                    "169.254.1.1",
-                    "100.64.0.1",
-                    "100.127.1.1",
-                ),
-                *("0.1.2.3", "127.0.0.2", "192.0.2.1", "198.51.100.1", "203.0.113.1"),
-                *("fd12::1", "fe80::1", "febf::1", "2001:db8::1"),
-            )
-        ),
+        *reverse("10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.7.7", "169.254.1.1", "100.64.0.1", "100.127.1.1"),
+        *reverse("0.1.2.3", "127.0.0.2", "192.0.2.1", "198.51.100.1", "203.0.113.1"),
+        *reverse("fd12::1", "fe80::1", "febf::1", "2001:db8::1"),
     ],
 )
 def test_other_local_names_do_not_exist(name: str) -> None:
@@ -75,18 +66,7 @@ def test_other_local_names_do_not_exist(name: str) -> None:
     "name",
     [
         *("www.example.com", "local.example.com", "ip-10-0-0-1.ec2.internal", "arpa", "."),
-        *(
-            dns.reversename.from_address(address).to_text()
-            for address in (
-                "8.8.8.8",
-                "172.32.0.1",
-                "172.15.0.1",
-                "100.63.0.1",
-                "100.128.0.1",
-                "192.169.0.1",
-                "2600::1",
-            )
-        ),
+        *reverse("8.8.8.8", "172.32.0.1", "172.15.0.1", "100.63.0.1", "100.128.0.1", "192.169.0.1", "2600::1"),
     ],
 )
 def test_names_of_others_go_to_the_resolvers(name: str) -> None:

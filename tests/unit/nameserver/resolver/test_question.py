@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import dns.flags
@@ -13,15 +13,6 @@ import pytest
 
 from npserver.nameserver.resolver import question as module
 from tests.stage.resolvers import Answer, Resolver, Stage, answered, ask, failing, is_good, plain, query, silent
-
-
-@pytest.fixture
-async def stage() -> AsyncIterator[Stage]:
-    stage = Stage()
-    yield stage
-    stage.context.sweeper.close()
-    for resolver in stage.started:
-        resolver.stop()
 
 
 async def test_ids_and_ports_differ(stage: Stage) -> None:  # RFC 5452 §9.2
