@@ -135,6 +135,11 @@ def reason_of(error: BaseException) -> str:
 
 
 def clip(value: object, limit: int = 60) -> str:
-    """Return `repr(value)`, cut to about `limit` characters, to quote a value from a peer or a config in a message."""
-    text = repr(value)
+    """Return `repr(value)`, cut to about `limit` characters, to quote a value from a peer or a config in a message.
+
+    null, true and false are shown as JSON has them.
+    """
+    if value is None:
+        return "null"
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= limit else f"{text[:limit]}..."

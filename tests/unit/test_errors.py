@@ -65,3 +65,8 @@ def test_values_are_quoted_and_cut(value: object, text: str) -> None:
 )
 def test_errors_of_the_system_are_told_without_their_number(error: Exception, reason: str) -> None:
     assert reason_of(error) == reason
+
+
+@pytest.mark.parametrize(("value", "text"), [(None, "null"), (True, "true"), (False, "false"), (0, "0"), ("x", "'x'")])
+def test_values_are_quoted_in_the_words_of_json(value: object, text: str) -> None:
+    assert clip(value) == text

@@ -63,6 +63,8 @@ class ConfigDecoder(Struct):
                 return self._choice(value, values, shape, path)
             case Either(options):
                 for option in options:
+                    if isinstance(option, Choice) and _takes(option, value):
+                        return self._choice(value, option.values, shape, path)
                     if _takes(option, value):
                         return self.convert(value, option, path)
             case Many(item):

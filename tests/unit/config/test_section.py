@@ -59,6 +59,11 @@ def test_without_a_limit_is_the_largest_that_is_possible() -> None:
     [
         ({"limits": {"max_url_size": 0}}, "a.json:1:29: 'max_url_size': must be above 0, got 0"),
         ({"limits": {"max_header_size": "0k"}}, "a.json:1:32: 'max_header_size': must be above 0, got '0k'"),
+        ({"timeouts": {"header": None}}, "got null"),
+        (
+            {"dispatch": [{"handler": "proxy", "proxy_pass": "http://a", "rewrite_cookies": "hosts"}]},
+            "'rewrite_cookies': expected one of \"host\" or true or false, got 'hosts'; did you mean 'host'?",
+        ),
         ({"dns_forward": {"resolvers": ["9.9.9.9"], "timeout": "0s"}}, "must be above 0, got '0s'"),
         (
             {"dispatch": [{"handler": "forward", "forward_to": "tcp://a:1", "buffer_size": 0}]},
@@ -66,7 +71,7 @@ def test_without_a_limit_is_the_largest_that_is_possible() -> None:
         ),
     ],
 )
-def test_0_is_refused_where_it_would_break_the_site(config: dict[str, Any], place: str) -> None:
+def test_what_would_break_the_site_is_refused_at_its_place(config: dict[str, Any], place: str) -> None:
     with pytest.raises(ConfigError) as caught:
         decoded(config)
     assert place in str(caught.value)

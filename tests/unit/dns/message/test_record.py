@@ -67,7 +67,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("CNAME", "a" * 64 + ".b", "expected a domain name|longer than 63 bytes"),
     ("CNAME", ".".join(["a" * 60] * 5), "longer than 255 bytes"),
     ("CNAME", ".", "expected a host name, got '.'"),
-    ("CNAME", None, "expected text, got None"),
+    ("CNAME", None, "expected text, got null"),
     ("NS", {"hots": "a"}, "unknown key 'hots', expected host"),
     ("NS", {}, "host is missing"),
     ("MX", {"priority": 65_536, "host": "a"}, "expected priority from 0 to 65535, got 65536"),

@@ -42,7 +42,7 @@ def test_parameters_stand_in_the_order_of_their_keys() -> None:
         ({"alpn": ""}, "alpn: expected text or a list of text, got ''"),
         ({"alpn": ["a" * 256]}, "alpn: a protocol name is longer than 255 bytes"),
         ({"port": 70_000}, "port: expected a port, got 70000"),
-        ({"port": True}, "port: expected a port, got True"),
+        ({"port": True}, "port: expected a port, got true"),
         ({"no-default-alpn": 1}, "no-default-alpn: expected true, got 1"),
         ({"no-default-alpn": True}, "no-default-alpn requires alpn"),
         ({"ech": "no base64"}, "ech: expected base64"),
