@@ -130,6 +130,18 @@ class TestCurl:
         assert site.curl(*version, "--http1.1", f"{site.url}/say") == b"1.1"
         assert site.curl(*version, "--no-alpn", f"{site.url}/say") == b"1.1"
 
+    @needs("openssl")
+    @pytest.mark.parametrize(
+        ("offered", "said"),
+        [("acme-tls/1", "alert no application protocol"), ("acme-tls/1,h2", "ALPN protocol: h2")],
+    )
+    def test_openssl_is_told_that_no_protocol_is_common(self, site: Site, offered: str, said: str) -> None:
+        """RFC 7301 §3.2."""
+        command = ["openssl", "s_client", "-connect", f"127.0.0.1:{site.port}", "-alpn", offered]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
+        assert said in done.stdout + done.stderr
+        assert (done.returncode == 0) == said.startswith("ALPN")
+
 
 @needs_localhost
 async def test_many_requests_share_a_connection(site: Site) -> None:

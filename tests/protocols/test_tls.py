@@ -131,6 +131,79 @@ class TestNames:
             assert (await ask(port, client(one.ca), "one.example")).names == ("two.example",)
 
 
+class TestProtocols:
+    """RFC 7301 §3.2: the server selects a protocol of the client's list, or ends the handshake with an alert."""
+
+    @pytest.mark.parametrize("count", [1, 2])
+    @pytest.mark.parametrize(
+        ("http2", "offered", "selected"),
+        [
+            (True, ["h2", "http/1.1"], "h2"),
+            (True, ["h2"], "h2"),
+            (True, ["http/1.0", "http/1.1"], "http/1.1"),
+            (False, ["h2", "http/1.1"], "http/1.1"),
+            (True, [], None),
+            (False, [], None),
+        ],
+    )
+    async def test_a_common_protocol_is_selected(
+        self, certificates: Callable[..., Any], http2: bool, offered: list[str], selected: str | None, count: int
+    ) -> None:
+        """The list is looked at here, or there is none."""
+        entries = [certificates(f"n{n}.example") for n in range(count)]
+        async with https([one.config | {"http2": http2} for one in entries]) as port:
+            assert (await self.shake(port, client(entries[0].ca), offered)).tls.selected_alpn_protocol() == selected
+
+    @pytest.mark.parametrize("count", [1, 2])
+    @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+    @pytest.mark.parametrize(
+        ("http2", "offered"),
+        [
+            (True, ["http/1.0"]),
+            (True, ["acme-tls/1"]),
+            (True, ["h3", "spdy/3", "H2", "xh2"]),
+            (False, ["h2"]),
+            (True, [f"made-up-protocol/{number}" for number in range(900)]),  # a list in two records
+        ],
+    )
+    async def test_without_a_common_protocol_the_handshake_ends(
+        self, certificates: Callable[..., Any], http2: bool, offered: list[str], version: ssl.TLSVersion, count: int,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:  # fmt: skip
+        caplog.set_level(logging.DEBUG, "npserver.tls")
+        entries = [certificates(f"n{n}.example") for n in range(count)]
+        context = client(entries[0].ca, minimum_version=version, maximum_version=version)
+        async with https([one.config | {"http2": http2} for one in entries]) as port:
+            with pytest.raises(ssl.SSLError, match=r"(?i)alert.no.application.protocol"):
+                await self.shake(port, context, offered)
+        ours = "h2, http/1.1" if http2 else "http/1.1"
+        (record,) = [one for one in caplog.records if "no common ALPN protocol" in one.getMessage()]
+        assert f"the client offers '{offered[0]}" in record.getMessage()
+        assert record.getMessage().endswith(f", the server {ours} (http2)")
+        assert record.levelno == logging.DEBUG
+
+    async def test_a_listener_that_may_carry_anything_ignores_the_list(self, certificates: Callable[..., Any]) -> None:
+        issued = certificates()
+        rule = {"listener": "any", "handler": "forward", "forward_to": "tcp://127.0.0.1:1"}
+        listen = [{"name": "any", "uri": "ssl://127.0.0.1:0"}]
+        for offered in (["postgresql"], ["h2", "http/1.1"], ["dot"]):
+            async with https(issued.config, listen=listen, dispatch=[rule]) as port:
+                assert (await self.shake(port, client(issued.ca), offered)).tls.selected_alpn_protocol() is None
+
+    @staticmethod
+    async def shake(port: int, context: ssl.SSLContext, offered: list[str]) -> MemoryTls:
+        """Complete a handshake with this list of protocols, and close."""
+        context.set_alpn_protocols(offered)
+        wire = MemoryTls(context, "n0.example", None)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                await wire.shake(reader, writer)
+        finally:
+            writer.close()
+        return wire
+
+
 class TestClientCertificates:
     """Mutual TLS (RFC 8446 §4.3.2)."""
 

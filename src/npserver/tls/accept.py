@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from npserver.errors import clip
 from npserver.runtime.deadlines import NEVER
-from npserver.tls.client_hello import HelloError, HelloReader, quick_server_name
+from npserver.tls.client_hello import HelloError, HelloReader, offered_protocols, quick_server_name
 from npserver.tls.stream import TlsStream
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ log = logging.getLogger("npserver.tls")
 REFUSAL_S = 2.0  # how long a client that sent plain HTTP may take to close after the response
 
 _HANDSHAKE = 22  # content type of a client's first TLS record (RFC 8446 §5.1)
+_HTTP1 = b"\x08http/1.1"  # as it is in a list of ALPN protocols
+_NO_APPLICATION_PROTOCOL = bytes.fromhex("15 0303 0002 02 78")  # a record with this fatal alert (RFC 8446 §6)
 _ADVICE = b"This port speaks HTTPS, and a plain HTTP request was sent to it. Use https:// instead.\n"
 _PLAIN_HTTP = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"
@@ -128,6 +130,10 @@ class TlsServer(TlsStream):
         """Start the handshake with all data received so far."""
         self._hello = None
         self._certificate = certificate
+        if self._speaks_http and _HTTP1 not in data and (fault := _alpn_fault(certificate, data)):
+            self._raw.write(_NO_APPLICATION_PROTOCOL)
+            self._fail(HelloError(fault))
+            return
         tls = certificate.context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         tls.sni = server_name  # type: ignore[attr-defined]  # for the variable `$sni`
         self._begin(tls)
@@ -168,3 +174,15 @@ class TlsServer(TlsStream):
     def _peer(self) -> str:
         peer = self._proxied[0] if self._proxied is not None else self._raw.get_extra_info("peername")
         return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix:"
+
+
+def _alpn_fault(certificate: LoadedCertificate, data: bytes) -> str:
+    """Return why the handshake must end (RFC 7301 §3.2: no common protocol); "" if it may go on.
+
+    OpenSSL would end it, but Python's ssl has it go on without a protocol.
+    """
+    theirs = offered_protocols(data)
+    ours = ("h2", "http/1.1") if certificate.settings.http2 else ("http/1.1",)
+    if not theirs or not set(ours).isdisjoint(theirs):
+        return ""
+    return f"no common ALPN protocol: the client offers {clip(', '.join(theirs))}, the server {', '.join(ours)} (http2)"

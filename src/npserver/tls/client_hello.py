@@ -19,6 +19,7 @@ _HANDSHAKE = 22  # content type of a record
 _CLIENT_HELLO = 1  # type of a handshake message
 _SERVER_NAME = 0  # extension
 _ALPN = 16  # extension
+_ALPN_TYPE = _ALPN.to_bytes(2, "big")
 _HOST_NAME = 0  # type of a server name
 
 #: PostgreSQL's SSLRequest and GSSENCRequest (its protocol's message formats): a length of 8, then a code.
@@ -71,6 +72,17 @@ def quick_server_name(data: bytes) -> str | None:
         return "" if at == end else None
     except (IndexError, struct.error, HelloError):
         return None
+
+
+def offered_protocols(data: bytes) -> tuple[str, ...]:
+    """Return the ALPN protocols of a complete ClientHello; () if it has none, or is not one."""
+    if _ALPN_TYPE not in data:
+        return ()
+    try:
+        hello = HelloReader().feed(data)
+    except HelloError:
+        return ()
+    return hello.protocols if hello is not None else ()
 
 
 class HelloReader:

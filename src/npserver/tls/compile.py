@@ -27,7 +27,7 @@ def server_context(
 ) -> ServerTls | None:
     """Load the certificates of a listener. Return None, with errors in the report, if one cannot be used.
 
-    `speaks_http` allows HTTP/2 to be offered: an `ssl` listener may carry other protocols.
+    `speaks_http` lets HTTP be offered by ALPN: what an `ssl` listener carries is not known, and it offers nothing.
     """
     report = compilation.report
     entries = [(path, tls)] if isinstance(tls, Tls) else [((*path, index), one) for index, one in enumerate(tls)]
@@ -37,7 +37,7 @@ def server_context(
     named: list[tuple[LoadedCertificate, list[str]]] = []
     taken: dict[str, str] = {}
     for place, entry in entries:
-        loaded = _load(compilation, place, entry, http2=entry.http2 and speaks_http)
+        loaded = _load(compilation, place, entry, speaks_http=speaks_http)
         if loaded is None:
             continue
         names = _names(report, place, entry) if entry.names else list(loaded.certificate.names)
@@ -74,7 +74,7 @@ def client_context(compilation: Compilation, path: Path, tls: UpstreamTls) -> ss
     return None
 
 
-def _load(compilation: Compilation, path: Path, entry: Tls, *, http2: bool) -> LoadedCertificate | None:
+def _load(compilation: Compilation, path: Path, entry: Tls, *, speaks_http: bool) -> LoadedCertificate | None:
     """Load one certificate."""
     report = compilation.report
     cert = _file(compilation, (*path, "cert"), entry.cert)
@@ -82,7 +82,8 @@ def _load(compilation: Compilation, path: Path, entry: Tls, *, http2: bool) -> L
     client_ca = _file(compilation, (*path, "client_ca"), entry.client_ca) if entry.client_ca is not None else None
     if cert is None or key is None or (entry.client_ca is not None and client_ca is None):
         return None
-    settings = CertificateSettings(cert, key, client_ca, entry.client_auth, entry.min_version, http2)
+    http2 = entry.http2 and speaks_http
+    settings = CertificateSettings(cert, key, client_ca, entry.client_auth, entry.min_version, http2, speaks_http)
     try:
         loaded = CERTIFICATES.of(compilation.context).load(settings)
     except (OSError, ValueError) as error:

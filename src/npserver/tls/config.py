@@ -39,3 +39,4 @@ class CertificateSettings(Struct, frozen=True):
     client_auth: Literal["require", "request"] = "require"
     min_version: Literal["1.2", "1.3"] = "1.2"
     http2: bool = False  # offered by ALPN
+    http1: bool = False  # offered by ALPN; without either, the ALPN of clients is ignored

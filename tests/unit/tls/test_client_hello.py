@@ -14,6 +14,7 @@ from npserver.tls.client_hello import (
     HelloError,
     HelloReader,
     is_postgres_request,
+    offered_protocols,
     quick_server_name,
 )
 
@@ -55,6 +56,22 @@ def made_hello(extensions: bytes | None = b"", *, message: int = 1) -> bytes:
 def records(message: bytes, size: int = 1 << 14) -> bytes:
     parts = [message[start : start + size] for start in range(0, len(message), size)]
     return b"".join(b"\x16\x03\x01" + vector(2, part) for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("wire", "protocols"),
+    [
+        (real_hello("app.example", ["h2", "http/1.1"]), ("h2", "http/1.1")),
+        (real_hello("app.example"), ()),
+        (made_hello(extension(16, vector(2, vector(1, b"acme-tls/1")))), ("acme-tls/1",)),
+        (made_hello(extension(16, vector(2, b""))), ()),
+        (made_hello(extension(16, vector(2, vector(1, b"")))), ()),  # not a ClientHello, RFC 7301 §3.1
+        (real_hello("app.example", ["h2"])[:-1], ()),
+        (b"\x16\0\x10", ()),
+    ],
+)
+def test_the_protocols_of_a_complete_hello_are_found(wire: bytes, protocols: tuple[str, ...]) -> None:
+    assert offered_protocols(wire) == protocols
 
 
 def read(wire: bytes) -> ClientHello | None:
