@@ -33,7 +33,7 @@ PURE_PARTS = {
 #: From the bottom up; each entry is a module or package below `npserver`, with all that lies in it. The longest entry
 #: that fits a module counts; `config.py` of any folder is a section.
 LAYERS = [
-    {"__version__", "errors", "address", "networks", "regex", "guess", "idn"},
+    {"__version__", "errors", "address", "networks", "regex", "guess", "idn", "host_hints"},
     {"http", "dns", *PURE_PARTS},
     {"*.config", "config.section", "config.units"},
     {"config"},

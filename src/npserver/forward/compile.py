@@ -15,6 +15,7 @@ from npserver.forward.messages import MessageForward
 from npserver.forward.session import Forward, ForwardSettings
 from npserver.forward.stream_router import StreamRoute, StreamRouter
 from npserver.forward.streams import StreamForward
+from npserver.host_hints import hint_at_host
 from npserver.idn import to_ascii
 from npserver.upstream.compile import find_upstream, single_target, with_tls
 from npserver.upstream.config import UpstreamTls
@@ -141,6 +142,8 @@ def _names(report: Report, path: Path, listener: Listener, rule: ForwardRule) ->
         if not name or "*" in name.removeprefix("*."):
             wanted = "a server name such as db.example.com or *.example.com"
             report.error((*path, "sni"), f"expected {wanted}, got {clip(name)}")
+        elif hint := hint_at_host("sni", name, ignores_port=False):
+            report.warn((*path, "sni"), hint)
         try:
             found.append(to_ascii(name).lower().rstrip("."))
         except ValueError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from npserver.host_hints import hint_at_host
 from npserver.runtime.compilation import Compilation, PerCompilation
 from npserver.web.compile_route import compile_route
 from npserver.web.config import HttpRule, Rule
@@ -48,6 +49,9 @@ def compile_http_front(
     router: Router[Route] = Router(entries)
     for unused, first in router.duplicates:
         _warn_unused(compilation, places[id(unused)], places[id(first)])
+    for index, rule in rules:
+        if kind_of(rule).has_paths_below:
+            _hint_at_exact_paths(report, index, made[index], router)
     if listener.server_tls is not None and listener.server_tls.offers_http2:
         from npserver.web.server.http2 import connection  # noqa: F401 - before the fork, and before the first client
     _check_window(report, config.limits)
@@ -93,11 +97,29 @@ def _hosts(report: Report, path: Path, rule: HttpRule) -> list[str]:
         return [""]
     found: list[str] = []
     for place, text in enumerate([rule.host] if isinstance(rule.host, str) else rule.host):
+        where = (*path, "host", place) if isinstance(rule.host, list) else (*path, "host")
         try:
             found.append(parse_host(text))
         except ValueError as error:
-            report.error((*path, "host", place) if isinstance(rule.host, list) else (*path, "host"), str(error))
+            report.error(where, str(error))
+            continue
+        if hint := hint_at_host("host", text, ignores_port=True):
+            report.warn(where, hint)
     return list(dict.fromkeys(found))
+
+
+def _hint_at_exact_paths(report: Report, index: int, entries: list[Entry], router: Router[Route]) -> None:
+    """Warn of `/api/` without a star, in a rule that serves paths, unless another rule has `/api/**`."""
+    for host, pattern, _ in entries:
+        path = pattern.path
+        if pattern.is_prefix or not path.endswith("/"):
+            continue
+        below = router.find(host.replace("*", "\0"), f"{path}\0")  # a name and a path that no other pattern has
+        if below is None or below.prefix != path[:-1]:
+            report.warn(
+                (*rule_path(index), "path"),
+                f'\'path\': "{path}" is this path alone, without those below it: for all of them, write "{path}**"',
+            )
 
 
 def _warn_unused(compilation: Compilation, unused: int, first: int) -> None:

@@ -67,7 +67,10 @@ def parse_host(text: str) -> str:
         raise ValueError(f"host {clip(text)}: a star is allowed only as the first label, as in '*.example.com'")
     try:
         host = parse_authority(to_ascii(name).encode("ascii"))
-    except (BadRequest, ValueError) as error:
+    except BadRequest:
+        hint = "; several names are written as a list" if len(name.replace(",", " ").split()) > 1 else ""
+        raise ValueError(f"host {clip(text)} is not a valid host name{hint}") from None
+    except ValueError as error:
         raise ValueError(f"host {clip(text)}: {error}") from None
     return f"*.{host}" if text.startswith("*.") else host
 

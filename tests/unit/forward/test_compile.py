@@ -126,6 +126,9 @@ def test_what_cannot_work_is_an_error(listen: str, rule: dict[str, Any], message
         (TCP, {"forward_to": "tcp://db:1", "sni_timeout": 2}, 'no effect: no rule has "sni"'),
         (UDP, {"forward_to": "udp://db:1", "sni_timeout": 2}, 'no effect: no rule has "sni"'),
         (TCP, {"forward_to": "tcp://db:1", "sni": "a", "sni_timeout": 2}, 'no effect: this rule has "sni"'),
+        (TCP, {"forward_to": "tcp://db:1", "sni": "_"}, "for any, as in nginx, leave 'sni' out"),
+        (TCP, {"forward_to": "tcp://db:1", "sni": ["a.b", ".c.d"]}, 'write ["c.d", "*.c.d"]'),
+        (TCP, {"forward_to": "tcp://db:1", "sni": "a.b:443"}, "server names have no port, write 'a.b'"),
     ],
 )
 def test_what_has_no_effect_is_a_warning(listen: str, rule: dict[str, Any], message: str) -> None:

@@ -46,7 +46,11 @@ def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Check]:
     [
         ({"handler": "respond", "path": "api"}, "must start with a slash"),
         ({"handler": "respond", "path": "/*/x"}, "a star is allowed only at the end"),
-        ({"handler": "respond", "host": "a b"}, "host 'a b'"),
+        ({"handler": "respond", "host": "~^www"}, "host '~^www' is not a valid host name"),
+        (
+            {"handler": "respond", "host": "a b"},
+            "host 'a b' is not a valid host name; several names are written",
+        ),
         ({"handler": "respond", "body": "$hots"}, "did you mean $host?"),
         ({"handler": "respond", "content_type": "a\r\nb"}, "is not a valid media type"),
         ({"handler": "redirect", "to": "https://$hots"}, "did you mean $host?"),
@@ -88,6 +92,51 @@ def test_a_rule_that_can_never_match_is_named(check: Check) -> None:
     )
     assert len(problems) == 1
     assert "this rule is never used: the rule at config:6:" in problems[0]
+
+
+@pytest.mark.parametrize(
+    ("path", "wanted"), [("/", "/**"), ("/api/", "/api/**")], ids=["the path of all", "a path below"]
+)
+@pytest.mark.parametrize(
+    "handler",
+    [{"handler": "static"}, {"handler": "proxy", "proxy_pass": "http://127.0.0.1:8000"}],
+    ids=["static", "proxy"],
+)
+def test_a_path_that_ends_in_a_slash_is_hinted_at_with_the_star_it_lacks(
+    check: Check, handler: dict[str, Any], path: str, wanted: str
+) -> None:
+    problems = check({"path": path, **handler}, listen=["http://127.0.0.1:0", "http://127.0.0.1:1"])
+    meaning = "is this path alone, without those below it: for all of them, write"
+    assert problems == [f'config:8:12: warning: \'path\': "{path}" {meaning} "{wanted}"']
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        [{"path": "/", "handler": "static"}, {"path": "/**", "handler": "respond"}],
+        [{"path": "/", "host": "*.a.b", "handler": "static"}, {"path": "/*", "handler": "respond"}],
+        [{"path": "/api/", "host": "a.b", "handler": "static"}, {"path": "/api/**", "handler": "respond"}],
+        [{"path": "/", "handler": "redirect", "to": "/x"}, {"path": "/x/", "handler": "respond"}],
+    ],
+    ids=["the others have a rule", "with a wildcard", "with a host", "answers made here"],
+)
+def test_a_path_that_ends_in_a_slash_is_meant_where_another_rule_has_the_others(
+    check: Check, rules: list[dict[str, Any]]
+) -> None:
+    assert check(*rules) == []
+
+
+def test_a_rule_for_one_path_is_hinted_at_where_only_wider_rules_have_the_others(check: Check) -> None:
+    problems = check({"path": "/api/", "handler": "static"}, {"path": "/**", "handler": "static"})
+    assert len(problems) == 1
+    assert 'write "/api/**"' in problems[0]
+
+
+def test_a_host_that_is_no_name_of_a_host_is_hinted_at_in_its_place(check: Check) -> None:
+    problems = check({"handler": "respond", "host": ["a.b", ".c.d"]}, {"handler": "respond", "host": "_"})
+    assert [problem.split("warning: ")[0] for problem in problems] == ["config:10:5: ", "config:15:12: "]
+    assert 'write ["c.d", "*.c.d"]' in problems[0]
+    assert "leave 'host' out" in problems[1]
 
 
 def test_all_mistakes_are_named_at_once(check: Check) -> None:

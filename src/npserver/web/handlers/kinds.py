@@ -48,6 +48,8 @@ class HandlerKind(Struct, Generic[R], frozen=True):
     targets: Callable[[R], Iterable[str]] = _no_targets
     #: What it serves, in the words of `address.SCHEMES`.
     protocols: frozenset[str] = frozenset({HTTP})
+    #: Whether it serves one path and those below it, so that a `path` that ends in a slash is likely meant with a star.
+    has_paths_below: bool = False
     log_area: str = "http"  # of `observe.config.AREAS`
 
     @property
@@ -75,6 +77,7 @@ HANDLERS = (
         StaticRule,
         lambda rule: f"files from {rule.root}",
         "npserver.web.handlers.static.compile:compile_static",
+        has_paths_below=True,
         log_area="static",
     ),
     HandlerKind(
@@ -82,6 +85,7 @@ HANDLERS = (
         lambda rule: f"proxy to {rule.proxy_pass}",
         "npserver.web.handlers.proxy.compile:compile_proxy",
         targets=lambda rule: [rule.proxy_pass],
+        has_paths_below=True,
         log_area="proxy",
     ),
     HandlerKind(
