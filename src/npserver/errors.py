@@ -137,9 +137,11 @@ def reason_of(error: BaseException) -> str:
 def clip(value: object, limit: int = 60) -> str:
     """Return `repr(value)`, cut to about `limit` characters, to quote a value from a peer or a config in a message.
 
-    null, true and false are shown as JSON has them.
+    null, true and false are shown as JSON has them; of objects and lists only the type is said.
     """
     if value is None:
         return "null"
+    if isinstance(value, (dict, list)):
+        return "an object" if isinstance(value, dict) else "a list"
     text = str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= limit else f"{text[:limit]}..."

@@ -67,6 +67,9 @@ def test_errors_of_the_system_are_told_without_their_number(error: Exception, re
     assert reason_of(error) == reason
 
 
-@pytest.mark.parametrize(("value", "text"), [(None, "null"), (True, "true"), (False, "false"), (0, "0"), ("x", "'x'")])
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "null"), (True, "true"), (False, "false"), (0, "0"), ("x", "'x'"), ([None], "a list"), ({}, "an object")],
+)
 def test_values_are_quoted_in_the_words_of_json(value: object, text: str) -> None:
     assert clip(value) == text

@@ -184,7 +184,7 @@ class ConfigDecoder(Struct):
             return self._extension(value, chosen, shape, path)
         expected = ", ".join(f'"{name}"' for name in options)
         if tag in value:
-            return self._fault((*path, tag), f"unknown {tag} {clip(chosen)}; expected one of {expected}")
+            return self._fault((*path, tag), f"{tag!r}: expected one of {expected}, got {clip(chosen)}")
         telling = [name for name, part in options.items() if _own_keys(part, options) & value.keys()]
         expected = f'"{telling[0]}"?' if len(telling) == 1 else f"one of {expected}"
         mean = "did you mean " if len(telling) == 1 else "expected "
@@ -217,8 +217,7 @@ class ConfigDecoder(Struct):
         return f"unknown key {clip(name)} in {_owner(struct, path)}{hint}"
 
     def _unexpected(self, value: Any, shape: Shape, path: Path) -> None:
-        got = "an object" if isinstance(value, dict) else "a list" if isinstance(value, list) else _json(value)
-        return self._fault(path, f"{_name(path)}: expected {describe(shape)}, got {got}")
+        return self._fault(path, f"{_name(path)}: expected {describe(shape)}, got {clip(value)}")
 
     def _fault(self, path: Path, message: str, *, is_key: bool = False) -> None:
         self.faults.append(Fault(path, message, is_key))
@@ -270,14 +269,6 @@ def _owner(struct: type[Section], path: Path) -> str:
     if tag := struct.__struct_config__.tag:
         return f"handler {str(tag)!r}"
     return _name(path)
-
-
-def _json(value: Any) -> str:
-    return (
-        {True: "true", False: "false", None: "null"}[value]
-        if value is None or value is True or value is False
-        else clip(value)
-    )
 
 
 def _handlers() -> dict[str, SectionShape]:

@@ -141,17 +141,48 @@ def describe(shape: Shape) -> str:
             return f"a whole number from {low} {'up' if high is None else f'to {high}'}"
         case Scalar(kind):
             return kind.value
-        case Choice(values):
-            texts = [f'"{value}"' if isinstance(value, str) else str(value) for value in values]
-            return f"one of {', '.join(texts)}"
-        case Many(Scalar(Kind.TEXT)):
-            return "a list of strings"
-        case Many():
-            return "a list"
+        case Choice(values) if len(values) > 1:
+            return f"one of {', '.join(_words(shape))}"
+        case Many(item):
+            return f"a list of {_plural(item)}"
         case Either(options):
-            return " or ".join(describe(option) for option in options if option != NULL)
+            kept = [option for option in options if option != NULL]
+            if len(kept) == 1:
+                return describe(kept[0])
+            *first, last = [word for option in kept for word in _words(option)]
+            return f"{', '.join(first)} or {last}"
+        case Choice():
+            return _words(shape)[0]
         case _:
             return "an object"
+
+
+def _words(shape: Shape) -> list[str]:
+    """Return the words for each of the few values that a shape accepts, else those for all."""
+    match shape:
+        case Choice(values):
+            return [f'"{value}"' if isinstance(value, str) else str(value) for value in values]
+        case Scalar(Kind.TRUTH):
+            return ["true", "false"]
+        case _:
+            return [describe(shape)]
+
+
+def _plural(shape: Shape) -> str:
+    """Return the words for the items of a list."""
+    match shape:
+        case Scalar(Kind.TEXT):
+            return "strings"
+        case Scalar(Kind.WHOLE):
+            return "whole numbers"
+        case Scalar() | Choice():
+            return ", ".join(_words(shape))
+        case Either(options):
+            return " or ".join(_plural(option) for option in options if option != NULL)
+        case Many():
+            return "lists"
+        case _:
+            return "objects"
 
 
 def key_references(*structs: type[Section]) -> dict[str, set[str]]:

@@ -139,6 +139,8 @@ def explain(error: Exception) -> str:
         reason = (error.reason or str(error)).upper()
         if "KEY_VALUES_MISMATCH" in reason or "KEY_TYPE_MISMATCH" in reason:
             return "the private key does not belong to the certificate"
+        if "NO_CERTIFICATE_ASSIGNED" in reason:
+            return "the private key does not belong to the certificate: it is of another type than the certificate's"
         if "NO_START_LINE" in reason or "PEM LIB" in reason or "BAD_BASE64" in reason or "ASN1" in reason:
             return "not a usable PEM file"
         if "NO_CERTIFICATE_OR_CRL_FOUND" in reason:

@@ -69,7 +69,7 @@ def client_context(compilation: Compilation, path: Path, tls: UpstreamTls) -> ss
             files=CERTIFICATES.of(compilation.context).files,
         )
     except (OSError, ValueError) as error:
-        name = "cert" if tls.cert is not None else "ca"
+        name = "ca" if tls.cert is None or _is_about_authorities(error) else "cert"
         report.error((*path, name), f"{clip(files[name])} cannot be used: {explain(error)}")
     return None
 
@@ -115,7 +115,12 @@ def _faulty(error: Exception) -> str:
     """Return the config key of the file that `error` is about."""
     if isinstance(error, CertificateError):
         return "cert"
-    return "client_ca" if "NO_CERTIFICATE" in str(error).upper() else "key"
+    return "client_ca" if _is_about_authorities(error) else "key"
+
+
+def _is_about_authorities(error: Exception) -> bool:
+    """Whether OpenSSL found no certificate in a file with those of authorities."""
+    return "NO_CERTIFICATE_OR_CRL_FOUND" in str(error).upper()
 
 
 def _check_validity(report: Report, path: Path, loaded: LoadedCertificate, entry: Tls) -> None:

@@ -5,14 +5,17 @@ Covers `config.decode`.
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
+from npserver.config.decode import ConfigDecoder
 from npserver.config.document import Document
 from npserver.config.load import load, load_text
 from npserver.config.schema import Config
+from npserver.config.shape import Key, all_sections, describe, section_keys
 from npserver.config.units import Seconds, Size
 from npserver.errors import ConfigError
 from npserver.forward.config import ForwardRule
@@ -28,6 +31,13 @@ def problems(text: str) -> list[str]:
     with pytest.raises(ConfigError) as error:
         load_text(text, "c.json")
     return [str(problem) for problem in error.value.problems]
+
+
+#: A value of each JSON type, and the words for it in messages.
+WRONG = [(None, "null"), (True, "true"), ({}, "an object"), ([], "a list"), (1.5, "1.5"), (-7, "-7"), ("?!", "'?!'")]
+EVERY_KEY = {
+    f"{section.__name__}.{name}": key for section in all_sections(Config) for name, key in section_keys(section).items()
+}
 
 
 def one_problem(text: str) -> str:
@@ -138,7 +148,7 @@ class TestWrong:
             ),
             ('{"dispatch": [{"proxy_pass": "x"}]}', '1:15: a rule needs "handler"; did you mean "proxy"?'),
             ('{"dispatch": [{"path": "/"}]}', 'a rule needs "handler"; expected one of "static", "proxy", "forward"'),
-            ('{"dispatch": [{"handler": 5}]}', '1:27: unknown handler 5; expected one of "static"'),
+            ('{"dispatch": [{"handler": 5}]}', '1:27: \'handler\': expected one of "static", "proxy"'),
             ('{"dispatch": ["static"]}', "1:15: 'dispatch': expected an object, got 'static'"),
             (
                 '{"dispatch": [{"handler": "redirect", "to": "/", "status": 200}]}',
@@ -209,3 +219,23 @@ class TestFiles:
         assert document.resolve("here") == "here"
         assert document.resolve("nowhere") == "nowhere"
         assert document.resolve(str(tmp_path / "here")) == str(tmp_path / "here")
+
+
+@pytest.mark.parametrize("key", EVERY_KEY.values(), ids=EVERY_KEY)
+def test_a_value_of_the_wrong_type_is_told_with_what_the_key_takes(key: Key) -> None:
+    refused = 0
+    for value, words in WRONG:
+        decoder = ConfigDecoder()
+        decoder.convert(value, key.shape, (key.name,))
+        for fault in decoder.faults:
+            if not fault.is_key:
+                refused += 1
+                assert fault.message == f"{key.name!r}: expected {describe(key.shape)}, got {words}"
+    assert refused >= 4
+
+
+@pytest.mark.parametrize(("value", "words"), WRONG[:-1], ids=[words for _, words in WRONG[:-1]])
+def test_a_handler_of_the_wrong_type_is_told_with_all_there_are(value: object, words: str) -> None:
+    text = json.dumps({"dispatch": [{"handler": value}]})
+    known = '"static", "proxy", "forward", "dns", "redirect", "respond", "status"'
+    assert one_problem(text) == f"c.json:1:27: 'handler': expected one of {known}, got {words}"

@@ -62,7 +62,7 @@ def test_without_a_limit_is_the_largest_that_is_possible() -> None:
         ({"timeouts": {"header": None}}, "got null"),
         (
             {"dispatch": [{"handler": "proxy", "proxy_pass": "http://a", "rewrite_cookies": "hosts"}]},
-            "'rewrite_cookies': expected one of \"host\" or true or false, got 'hosts'; did you mean 'host'?",
+            "'rewrite_cookies': expected \"host\", true or false, got 'hosts'; did you mean 'host'?",
         ),
         ({"dns_forward": {"resolvers": ["9.9.9.9"], "timeout": "0s"}}, "must be above 0, got '0s'"),
         (

@@ -69,12 +69,25 @@ def test_keys_have_their_descriptions_and_defaults() -> None:
         ("table", Table(Scalar(Kind.WHOLE)), "an object"),
         ("choice", Choice(("a", "b")), 'one of "a", "b"'),
         ("several", Either((Scalar(Kind.TEXT), Many(Scalar(Kind.TEXT)), NULL)), "a string or a list of strings"),
-        ("tagged", Many(Tagged("kind", {"one": SectionShape(One), "two": SectionShape(Two)})), "a list"),
+        ("tagged", Many(Tagged("kind", {"one": SectionShape(One), "two": SectionShape(Two)})), "a list of objects"),
     ],
 )
 def test_each_annotation_has_its_shape_and_words(key: str, shape: Shape, description: str) -> None:
     assert KEYS[key].shape == shape
     assert describe(shape) == description
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ((Scalar(Kind.TRUTH), Scalar(Kind.TEXT)), "true, false or a string"),
+        ((Choice(("host",)), Scalar(Kind.TRUTH)), '"host", true or false'),
+        ((Many(Either((Scalar(Kind.WHOLE), Scalar(Kind.TEXT)))), NULL), "a list of whole numbers or strings"),
+        ((Many(Choice(("a", "b"))), NULL), 'a list of "a", "b"'),
+    ],
+)
+def test_the_words_for_one_of_several_shapes_are_a_list(options: tuple[Shape, ...], words: str) -> None:
+    assert describe(Either(options)) == words
 
 
 def test_a_number_without_an_upper_bound_goes_up() -> None:

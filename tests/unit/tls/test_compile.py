@@ -52,6 +52,9 @@ def directory(certificates: Callable[..., Any], tmp_path: Path, authority: trust
         odd = authority.issue_cert(f"{name}.example", **dates)
         (here / f"{name}.crt").write_bytes(odd.cert_chain_pems[0].bytes())
         odd.private_key_pem.write_to_path(str(here / f"{name}.key"))
+    rsa = authority.issue_cert("one.example", key_type=trustme.KeyType.RSA)
+    (here / "rsa.crt").write_bytes(rsa.cert_chain_pems[0].bytes())
+    rsa.private_key_pem.write_to_path(str(here / "rsa.key"))
     key: Any = load_pem_private_key((here / "one.key").read_bytes(), None)
     locked = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
     (here / "locked.key").write_bytes(locked)
@@ -75,6 +78,7 @@ def said(found: Compilation) -> list[str]:
 
 NO_PEM = "cannot be used: no PEM certificate (-----BEGIN CERTIFICATE-----) in it"
 MISMATCH = "cannot be used: the private key does not belong to the certificate"
+OTHER_TYPE = f"{MISMATCH}: it is of another type than the certificate's"
 LOCKED = (
     "cannot be used: the private key is encrypted: npserver cannot ask for a password, decrypt it with openssl pkey"
 )
@@ -109,6 +113,9 @@ class TestListeners:
             (tls("one", cert="one.key"), [f"2: 'one.key' {NO_PEM}"]),
             (tls("one", key="empty.key"), ["3: 'empty.key' cannot be used: not a usable PEM file"]),
             (tls("one", key="two.key"), [f"3: 'two.key' {MISMATCH}"]),
+            (tls("one", key="rsa.key"), [f"3: 'rsa.key' {OTHER_TYPE}"]),
+            (tls("rsa", key="one.key"), [f"3: 'one.key' {OTHER_TYPE}"]),
+            (tls("rsa", key="one.key", client_ca="ca.crt"), [f"3: 'one.key' {OTHER_TYPE}"]),
             (tls("one", key="locked.key"), [f"3: 'locked.key' {LOCKED}"]),
             (tls("one", client_ca="none.crt"), ["4: cannot read 'none.crt': no such file or directory"]),
             (tls("one", client_ca="text.crt"), [f"4: 'text.crt' {NO_PEM}"]),
@@ -180,6 +187,8 @@ class TestUpstreams:
             (UpstreamTls(ca="none.crt"), "5: cannot read 'none.crt': no such file or directory"),
             (UpstreamTls(ca="text.crt"), f"5: 'text.crt' {NO_PEM}"),
             (UpstreamTls(cert="one.crt", key="two.key"), f"2: 'one.crt' {MISMATCH}"),
+            (UpstreamTls(cert="one.crt", key="rsa.key"), f"2: 'one.crt' {OTHER_TYPE}"),
+            (UpstreamTls(ca="text.crt", cert="one.crt", key="one.key"), f"5: 'text.crt' {NO_PEM}"),
             (UpstreamTls(key="one.key"), "3: 'key' requires 'cert'"),
             (UpstreamTls(cert="one.crt"), "2: 'one.crt' cannot be used: not a usable PEM file"),
         ],
