@@ -126,6 +126,7 @@ COVERED_BY = {
     "web.server.http2.unread": "protocols/test_http2_flow.py",
     "web.server.http2.session": "conformance/test_rfc9113_frames.py",
     "web.server.request_body": "protocols/test_http2_flow.py",
+    "web.slash_redirect": "protocols/test_slash_redirect.py",
 }
 
 #: Modules without any test of their own. The list may only shrink.

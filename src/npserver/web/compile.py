@@ -13,6 +13,7 @@ from npserver.web.exchange import Route
 from npserver.web.handlers.kinds import HandlerKind
 from npserver.web.routing import Pattern, Router, parse_host, parse_pattern
 from npserver.web.server.front import HttpFront
+from npserver.web.slash_redirect import slash_redirects
 from npserver.web.trusted_proxies import TRUSTED_PROXIES
 
 if TYPE_CHECKING:
@@ -46,9 +47,10 @@ def compile_http_front(
             made[index] = _compile_entries(compilation, index, rule, kind_of)
         entries += made[index]
         places.update({id(route): index for _, _, route in made[index]})
-    router: Router[Route] = Router(entries)
+    router: Router[Route] = Router([*entries, *slash_redirects(entries)])
     for unused, first in router.duplicates:
-        _warn_unused(compilation, places[id(unused)], places[id(first)])
+        if id(unused) in places:  # not a redirect that a rule stands in for
+            _warn_unused(compilation, places[id(unused)], places[id(first)])
     for index, rule in rules:
         if kind_of(rule).has_paths_below:
             _hint_at_exact_paths(report, index, made[index], router)

@@ -14,6 +14,7 @@ from npserver.upstream.response_sink import ClientSettings
 from npserver.web.handlers.proxy.handler import ProxyHandler
 from npserver.web.handlers.proxy.proxy import Proxy, ProxySettings
 from npserver.web.middleware.headers.changes import compile_changes
+from npserver.web.routing import Pattern, parse_pattern
 from npserver.web.trusted_proxies import TRUSTED_PROXIES
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def compile_proxy(compilation: Compilation, path: Path, rule: ProxyRule) -> Prox
             changes=changes,
         ),
     )
-    return ProxyHandler(proxy)
+    return ProxyHandler(proxy, redirects_to_slash=_redirects_to_slash(rule, strip))
 
 
 def _find_upstream(compilation: Compilation, path: Path, rule: ProxyRule) -> Upstream | None:
@@ -104,10 +105,20 @@ def _compile_base(report: Report, path: Path, rule: ProxyRule) -> str:
 def _compile_strip(report: Report, path: Path, rule: ProxyRule) -> str:
     if isinstance(rule.strip_prefix, str):
         return _canonical(report, (*path, "strip_prefix"), rule.strip_prefix).rstrip("/")
-    if rule.strip_prefix:
-        prefix = rule.path.rstrip("*").rstrip("/")
-        return _canonical(report, (*path, "path"), prefix or "/").rstrip("/")
-    return ""
+    return _path(rule).path.rstrip("/") if rule.strip_prefix else ""
+
+
+def _path(rule: ProxyRule) -> Pattern:
+    try:
+        return parse_pattern(rule.path)
+    except ValueError:
+        return Pattern("", True)  # reported where the route is compiled
+
+
+def _redirects_to_slash(rule: ProxyRule, strip: str) -> bool:
+    """Whether the application's root is what clients reach by the path of the rule without the slash at its end."""
+    pattern = _path(rule)
+    return rule.redirect_to_slash and pattern.is_prefix and pattern.path == strip != ""
 
 
 def _canonical(report: Report, path: Path, text: str) -> str:

@@ -41,6 +41,13 @@ class ProxyRule(HttpRule, tag_field="handler", tag="proxy", frozen=True, kw_only
     strip_prefix: Annotated[
         bool | str, D("remove the rule's path prefix from the request path, or the prefix given here")
     ] = False
+    redirect_to_slash: Annotated[
+        bool,
+        D(
+            "where `strip_prefix` removes the prefix of `path`: redirect GET and HEAD requests for the prefix alone to "
+            "the prefix with a slash, so that relative links work"
+        ),
+    ] = True
     merge_slashes: Annotated[
         bool,
         D("merge repeated slashes in the request path; `false` forwards them, for keys of S3 and URLs within a path"),

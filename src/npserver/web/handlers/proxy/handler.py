@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 class ProxyHandler:
     """Forwards the requests of a rule to its upstream."""
 
-    __slots__ = ("direct", "proxy")
+    __slots__ = ("direct", "proxy", "redirects_to_slash")
 
-    def __init__(self, proxy: Proxy) -> None:
+    def __init__(self, proxy: Proxy, *, redirects_to_slash: bool = False) -> None:
         self.proxy = proxy
+        #: Whether requests for the rule's path without a slash at its end are redirected: see `web.slash_redirect`.
+        self.redirects_to_slash = redirects_to_slash
         #: Called for plain requests: `_forward_directly`, if the rule allows it.
         self.direct = self._forward_directly if proxy.is_direct else None
 
