@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
@@ -71,3 +73,43 @@ def test_curl_follows_redirects_and_reads_answers(url: str, tmp_path: Path, publ
     assert curl("-L", f"{url}/old/thing?x", cwd=tmp_path) == (public / "sub" / "page.html").read_bytes()
     assert curl(f"{url}/ip", cwd=tmp_path).decode() == f"127.0.0.1 {url.partition(':')[0]}\n"
     assert b"301" in curl("-I", f"{url}/sub", cwd=tmp_path)
+
+
+@pytest.mark.parametrize("size", [11, 300_000])
+def test_workers_and_reloads_agree_on_the_tag_of_content(
+    program: Callable[..., Program], free_port: Callable[[], int], tmp_path: Path, size: int
+) -> None:
+    """RFC 9110 §8.8.3: whichever worker is asked, and whatever a build sets as the modification time of all files."""
+
+    def put(content: bytes) -> None:
+        (tmp_path / "new").write_bytes(content)
+        os.utime(tmp_path / "new", (1, 1))
+        os.replace(tmp_path / "new", tmp_path / "app.js")
+
+    def tags() -> set[str]:
+        """Return the tags that a dozen connections get: both workers are met, but for once in two thousand times."""
+        found = set()
+        for _ in range(12):
+            with urlopen(f"http://127.0.0.1:{port}/app.js", timeout=20) as reply:
+                found.add(reply.headers["ETag"])
+                assert "Last-Modified" not in reply.headers
+        return found
+
+    def settled_tag() -> str | None:
+        """Return the tag, once it is no longer that of a file written just now."""
+        found = tags()
+        return found.pop() if len(found) == 1 and not any(tag.endswith('-c"') for tag in found) else None
+
+    port = free_port()
+    put(b"a" * size)
+    config = {"listen": [f"http://127.0.0.1:{port}"], "workers": 2, "file_cache": {"check_interval": 0}}
+    running = program(config=config | {"dispatch": [{"handler": "static", "root": str(tmp_path)}]})
+    first = running.wait_until(settled_tag, "one tag")
+    running.send_signal(signal.SIGHUP)
+    running.wait_for("reloaded")
+    assert tags() == {first}
+    put(b"b" * size)
+    assert first not in tags()
+    assert running.wait_until(settled_tag, "one tag") != first
+    put(b"a" * size)
+    assert running.wait_until(settled_tag, "one tag") == first

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from npserver.web.handlers.static import files
+from npserver.web.handlers.static import files, validators
 from tests.stage.site import TEXT
 
 
@@ -22,4 +22,5 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take every file for one that has not been touched for long."""
-    monkeypatch.setattr(files, "UNSETTLED_NS", -(10**18))
+    for module in (files, validators):
+        monkeypatch.setattr(module, "UNSETTLED_NS", -(10**18))

@@ -104,6 +104,7 @@ COVERED_BY = {
     "web.handlers.static.handler": "conformance/test_rfc9110_static.py",
     "web.handlers.static.listing": "protocols/test_listing.py",
     "web.handlers.static.root": "protocols/test_static_paths.py",
+    "web.handlers.static.validators": "protocols/test_static_validators.py",
     "web.handlers.status.compile": "unit/web/test_compile.py",
     "web.middleware.basic_auth.compile": "unit/web/test_compile.py",
     "web.middleware.basic_auth.check": "protocols/test_http_rules.py",

@@ -24,32 +24,32 @@ class Outcome(Enum):
     FAILED = "failed"  # 412
 
 
-def evaluate(fields: dict[bytes, bytes], etag: bytes, modified_s: int) -> Outcome:
+def evaluate(fields: dict[bytes, bytes], etag: bytes, modified_s: int | None) -> Outcome:
     """Evaluate the preconditions of a GET or HEAD request in the order of RFC 9110 §13.2.2.
 
     Args:
         fields: the request's fields by lower-case name.
         etag: the strong entity tag of the selected representation, with its quotes.
-        modified_s: its Last-Modified date, in seconds since 1970.
+        modified_s: its Last-Modified date, in seconds since 1970; None if it has none, so that dates are ignored.
     """
     if (value := fields.get(b"if-match")) is not None:
         if not _matches_strongly(value, etag):
             return Outcome.FAILED
     elif (value := fields.get(b"if-unmodified-since")) is not None:
         date = _read_date(value)
-        if date is not None and modified_s > date:
+        if date is not None and modified_s is not None and modified_s > date:
             return Outcome.FAILED
     if (value := fields.get(b"if-none-match")) is not None:
         if value == etag or _matches_weakly(value, etag):
             return Outcome.NOT_MODIFIED
     elif (value := fields.get(b"if-modified-since")) is not None:
         date = _read_date(value)
-        if date is not None and modified_s <= date:
+        if date is not None and modified_s is not None and modified_s <= date:
             return Outcome.NOT_MODIFIED
     return Outcome.PROCEED
 
 
-def is_range_wanted(if_range: bytes | None, etag: bytes, modified_s: int, now_s: float) -> bool:
+def is_range_wanted(if_range: bytes | None, etag: bytes, modified_s: int | None, now_s: float) -> bool:
     """Return whether a Range field is to be honoured, given the value of If-Range, if any (RFC 9110 §13.1.5).
 
     A Last-Modified date is a strong validator only if it lies at least a second in the past (§8.8.2.2).
@@ -57,14 +57,14 @@ def is_range_wanted(if_range: bytes | None, etag: bytes, modified_s: int, now_s:
     Args:
         if_range: the field's value; None if it was not sent.
         etag: the strong entity tag of the selected representation, with its quotes.
-        modified_s: its Last-Modified date, in seconds since 1970.
+        modified_s: its Last-Modified date, in seconds since 1970; None if it has none, so that no date matches.
         now_s: the time of day, in seconds since 1970.
     """
     if if_range is None:
         return True
     if if_range.startswith((b'"', b"W/")):
         return if_range == etag
-    return _read_date(if_range) == modified_s and modified_s + 1 <= now_s
+    return modified_s is not None and _read_date(if_range) == modified_s and modified_s + 1 <= now_s
 
 
 def _matches_strongly(value: bytes, etag: bytes) -> bool:

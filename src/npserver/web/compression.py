@@ -68,16 +68,20 @@ class Compressions:
         `done` is called in the event loop; for small bodies before this returns. A call with the key of a compression
         in progress shares its result.
         """
-        waiting = self._waiting.get(key)
-        if waiting is not None:
-            waiting.append(done)
-            return
         compress = compressor(coding)
 
         def work() -> bytes | None:
             data = read()
             return None if data is None else compress(data)
 
+        self.run(key, size, work, done)
+
+    def run(self, key: object, size: int, work: Read, done: Done) -> None:
+        """Do other work on about `size` bytes in the same way."""
+        waiting = self._waiting.get(key)
+        if waiting is not None:
+            waiting.append(done)
+            return
         if size <= LOOP_BYTES:
             done(work())
             return
@@ -90,7 +94,7 @@ class Compressions:
         if future.cancelled():
             return
         if (error := future.exception()) is not None and not isinstance(error, OSError):
-            log.error("cannot compress %s", key, exc_info=error)
+            log.error("cannot read or compress %s", key, exc_info=error)
         result = None if error is not None else future.result()
         for done in waiting:
             done(result)

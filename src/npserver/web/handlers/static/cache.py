@@ -38,7 +38,7 @@ class Representation:
         self, coding: str, etag: bytes, content_type: bytes, untyped_fields: bytes, not_modified_fields: bytes
     ) -> None:
         self.coding = coding
-        self.etag = etag
+        self.etag = etag  # b"" until the content of its file has been digested
         self.fields = content_type + untyped_fields
         self.untyped_fields = untyped_fields  # without Content-Type
         self.not_modified_fields = not_modified_fields  # the fields of a 304 response
@@ -69,7 +69,7 @@ class Entry:
         self.path = path  # below the root
         self.identity = identity
         self.content_type = content_type
-        self.modified_s = 0  # Last-Modified
+        self.modified_s: int | None = None  # Last-Modified
         self.siblings = NO_SIBLINGS
         self.codings: tuple[str, ...] = ()  # that it may be compressed to
         self.by_coding: dict[str, Representation] = {}  # made so far

@@ -28,6 +28,7 @@ from npserver.web.handlers.static.cache import (
     Siblings,
 )
 from npserver.web.handlers.static.root import FileError, FileIdentity, Root, file_identity
+from npserver.web.handlers.static.validators import UNSETTLED_NS, EntityTags, digest_file, modification_date
 
 if TYPE_CHECKING:
     from npserver.web.config import Compression
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 5  # to read a file that changes while it is read
 DIRECTORY_CACHE_SIZE = 1024  # directories whose identity is cached
-DATE_LATE_NS = 1_000_000_000  # Date lags by up to a second, and Last-Modified may not be later (RFC 9110 §8.8.2.1)
-UNSETTLED_NS = 50_000_000  # a later change within this time may leave the same timestamps
 
 
 class FileSettings(Struct, frozen=True):
@@ -63,7 +62,7 @@ class FileSettings(Struct, frozen=True):
 class Files:
     """One rule's files."""
 
-    __slots__ = ("_cache", "_cache_line", "_directories", "_settings", "table")
+    __slots__ = ("_cache", "_cache_line", "_directories", "_settings", "_tags", "table")
 
     def __init__(self, settings: FileSettings, cache: RepresentationCache) -> None:
         self._settings = settings
@@ -71,6 +70,7 @@ class Files:
         self._cache = cache
         self._cache_line = f"Cache-Control: {cache_control}\r\n".encode("latin-1") if cache_control else b""
         self._directories: dict[str, tuple[float, FileIdentity]] = {}  # by path: until when they are trusted, identity
+        self._tags = EntityTags()
         self.table = EntryTable()
 
     def __repr__(self) -> str:
@@ -145,7 +145,7 @@ class Files:
             self._cache.drop(entry)
             return opened
         file, status = opened
-        if file_identity(status) != self._expected_identity(entry, representation):
+        if file_identity(status) != self.source(entry, representation)[1]:
             os.close(file)
             self._cache.drop(entry)
             return FileError.CHANGING
@@ -163,6 +163,30 @@ class Files:
             return _read_unchanged(opened[0], entry.identity)
         finally:
             os.close(opened[0])
+
+    def source(self, entry: Entry, representation: Representation) -> tuple[str, FileIdentity]:
+        """Return path and identity of the file that a representation is read or compressed from."""
+        if representation.coding == IDENTITY or not representation.path:
+            return entry.path, entry.identity
+        identity = entry.siblings.identities[list(SUFFIXES).index(representation.coding)]
+        assert identity is not None
+        return representation.path, identity
+
+    def digest(self, path: str, identity: FileIdentity) -> bytes | None:
+        """Return the digest of a file's content; None if its identity is another. May be called in a thread."""
+        opened = self._settings.root.open_again(path)
+        if isinstance(opened, FileError):
+            return None
+        try:
+            return digest_file(opened[0], identity)
+        finally:
+            os.close(opened[0])
+
+    def keep_digest(self, entry: Entry, identity: FileIdentity, digest: bytes | None) -> None:
+        """Keep the digest of a file for entity tags, and drop the entry that had none."""
+        if digest is not None:
+            self._tags.keep(identity, digest)
+        self._cache.drop(entry)
 
     # ── making entries ──
 
@@ -190,16 +214,13 @@ class Files:
         finally:
             os.close(file)
         now_ns = time.time_ns()
-        entry.modified_s = max(0, min(status.st_mtime_ns, now_ns - DATE_LATE_NS) // 1_000_000_000)
+        entry.modified_s = modification_date(status, now_ns)
         entry.siblings = siblings
         limits = settings.compression
         if limits.min_size <= status.st_size <= limits.max_size and settings.media.is_compressible(entry.content_type):
             entry.codings = settings.codings
-        plain = self._file_representation(entry, IDENTITY, status)
+        plain = self._file_representation(entry, IDENTITY, status, body)
         plain.path = path
-        plain.size = status.st_size
-        if body is not None:
-            plain.keep(body)
         entry.by_coding[IDENTITY] = plain
         self._add_siblings(entry)
         if now_ns - status.st_ctime_ns > UNSETTLED_NS:
@@ -221,11 +242,8 @@ class Files:
                 os.close(file)
             if file_identity(status) != known or (body is None and self._fits_cache(status.st_size)):
                 continue
-            representation = self._file_representation(entry, coding, status)
+            representation = self._file_representation(entry, coding, status, body)
             representation.path = entry.path + suffix
-            representation.size = status.st_size
-            if body is not None:
-                representation.keep(body)
             entry.by_coding[coding] = representation
 
     def _find_siblings(self, path: str, status: os.stat_result, entry: Entry | None) -> Siblings:
@@ -272,11 +290,6 @@ class Files:
         self._directories[directory] = (now + self._settings.file_cache.check_interval, file_identity(status))
         return file_identity(status)
 
-    def _expected_identity(self, entry: Entry, representation: Representation) -> FileIdentity | None:
-        if representation.coding == IDENTITY:
-            return entry.identity
-        return entry.siblings.identities[list(SUFFIXES).index(representation.coding)]
-
     def _fits_cache(self, size: int) -> bool:
         return size <= self._settings.file_cache.max_file_size and self._cache.can_keep(size)
 
@@ -286,22 +299,30 @@ class Files:
 
     # ── making representations ──
 
-    def _file_representation(self, entry: Entry, coding: str, status: os.stat_result) -> Representation:
+    def _file_representation(
+        self, entry: Entry, coding: str, status: os.stat_result, body: bytes | None
+    ) -> Representation:
+        opaque = self._tags.opaque(status, body, time.time_ns())
         suffix = b"" if coding == IDENTITY else b"-" + coding.encode()
-        return self._compose(entry, coding, b'"%x-%x%b"' % (max(status.st_mtime_ns, 0), status.st_size, suffix))
+        representation = self._compose(entry, coding, b'"%b%b"' % (opaque, suffix) if opaque else b"")
+        representation.size = status.st_size
+        if body is not None:
+            representation.keep(body)
+        return representation
 
     def _compressed_representation(self, entry: Entry, coding: str) -> Representation:
         plain = entry.by_coding[IDENTITY].etag
-        return self._compose(entry, coding, b'%b-%b"' % (plain[:-1], coding.encode()))
+        return self._compose(entry, coding, b'%b-%b"' % (plain[:-1], coding.encode()) if plain else b"")
 
     def _compose(self, entry: Entry, coding: str, etag: bytes) -> Representation:
         """Return a representation with its fields. All representations of a file have `Vary` if there are several."""
         is_varied = bool(entry.codings) or any(entry.siblings.identities) or coding != IDENTITY
         vary = b"Vary: Accept-Encoding\r\n" if is_varied else b""
         tag = b"ETag: %b\r\n" % etag
+        dated = b"" if entry.modified_s is None else b"Last-Modified: %b\r\n" % format_date(entry.modified_s).encode()
         untyped = b"".join(
             (
-                b"Last-Modified: %b\r\n" % format_date(entry.modified_s).encode(),
+                dated,
                 tag,
                 b"Accept-Ranges: bytes\r\n" if coding == IDENTITY else b"Content-Encoding: %b\r\n" % coding.encode(),
                 vary,

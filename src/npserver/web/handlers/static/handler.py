@@ -237,6 +237,9 @@ class StaticHandler:
         if representation is None:
             exchange.fail(406, fields=b"Vary: Accept-Encoding\r\n")
             return
+        if not representation.etag:
+            self._digest(exchange, entry, representation, attempts)
+            return
         if not fields.keys().isdisjoint(CONDITIONAL_FIELDS):
             outcome = evaluate(fields, representation.etag, entry.modified_s)
             if outcome is Outcome.NOT_MODIFIED:
@@ -294,6 +297,16 @@ class StaticHandler:
             self._serve(exchange, attempts - 1)
         else:
             exchange.fail(error.status, error.reason)
+
+    def _digest(self, exchange: Exchange, entry: Entry, representation: Representation, attempts: int) -> None:
+        """Serve a request again once the content that its entity tag is made of has been digested."""
+        path, identity = self._files.source(entry, representation)
+
+        def done(digest: bytes | None) -> None:
+            self._files.keep_digest(entry, identity, digest)
+            self._retry(exchange, FileError.CHANGING, attempts)
+
+        self._compressions.run((path, identity), identity[2], lambda: self._files.digest(path, identity), done)
 
     def _compress(
         self, exchange: Exchange, entry: Entry, representation: Representation, ranking: tuple[str, ...], attempts: int
