@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ import uvicorn
 import npserver
 from npserver.net.proxy_protocol import parse_header
 from tests.protocols.proxying import Connection, Origin, Stage, answering, get, ok, until
+from tests.stage.nginx import running_nginx
 from tests.stage.programs import needs, needs_localhost
 
 Receive = Callable[[], Awaitable[Any]]
@@ -224,34 +224,19 @@ class TestUnixSocketListener:
 
 
 @needs("nginx")
-async def test_nginx_compresses_its_answers_behind_us(tmp_path: Path, free_port: Callable[[], int]) -> None:
+async def test_nginx_compresses_its_answers_behind_us(tmp_path: Path) -> None:
     """With Via it would not: `gzip_proxied` is off by default."""
-    port = free_port()
     (tmp_path / "page.html").write_text("words " * 1000)
-    (tmp_path / "nginx.conf").write_text(
-        f"daemon off; master_process off; pid {tmp_path}/pid; error_log stderr;\n"
-        f"events {{}} http {{ access_log off; client_body_temp_path {tmp_path}; proxy_temp_path {tmp_path};\n"
-        f"fastcgi_temp_path {tmp_path}; uwsgi_temp_path {tmp_path}; scgi_temp_path {tmp_path};\n"
-        f"types {{ text/html html; }} gzip on; server {{ listen 127.0.0.1:{port}; root {tmp_path}; }} }}\n"
-    )
-    nginx = subprocess.Popen(["nginx", "-c", str(tmp_path / "nginx.conf"), "-p", str(tmp_path)])
-    try:
-        async with Stage(f"http://127.0.0.1:{port}") as stage, Stage(f"http://127.0.0.1:{port}", via=True) as with_via:
+    with running_nginx(tmp_path, "gzip on;") as url:
+        async with Stage(url) as stage, Stage(url, via=True) as with_via:
             sizes = []
             for one in (stage, with_via):
                 async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{one.port}") as client:
-                    for _ in range(100):
-                        answer = await client.get("/page.html", headers={"Accept-Encoding": "gzip"})
-                        if answer.status_code == 200:
-                            break
-                        await asyncio.sleep(0.05)
+                    answer = await client.get("/page.html", headers={"Accept-Encoding": "gzip"})
                 assert answer.text == "words " * 1000
                 sizes.append(answer.num_bytes_downloaded)
-        assert sizes[0] < 200
-        assert sizes[1] == 6000
-    finally:
-        nginx.terminate()
-        nginx.wait(10)
+    assert sizes[0] < 200
+    assert sizes[1] == 6000
 
 
 class TestCookies:

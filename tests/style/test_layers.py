@@ -23,6 +23,7 @@ PURE_PARTS = {
     "upstream.balancers",
     "upstream.health_state",
     "upstream.retry",
+    "web.handlers.proxy.references",
     "web.handlers.proxy.relocation",
     "web.handlers.proxy.request_head",
     "web.handlers.proxy.upgrade",

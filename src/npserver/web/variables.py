@@ -1,8 +1,8 @@
 """Templates: text in the config with `$variables` that are replaced by values of the request.
 
 The compilers of handlers and `web.middleware.headers` call `compile_template`; the compiled template is called for each
-request. `$name` and `${name}` are variables, `$$` is a dollar sign. CR, LF and NUL are removed from values, so that
-they cannot end a header line.
+request. `$name` and `${name}` are variables, `$header.name` is a field of the request's header, and `$$` is a dollar
+sign. CR, LF and NUL are removed from values, so that they cannot end a header line.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 #: A compiled template, or the value of one variable.
 Template = Callable[["Exchange"], str]
 
-_REFERENCE = regex(r"\$(?:(\$)|([A-Za-z_]\w*)|\{(\w*)\})?", re.ASCII)
+_REFERENCE = regex(r"\$(?:(\$)|(header\.[\w-]+|[A-Za-z_]\w*)|\{([\w.-]*)\})?", re.ASCII)
+_HEADER = "header."
 _CLEANED = {0: None, 10: None, 13: None}
 _SUBJECT_KEYS = {
     "commonName": "CN", "organizationName": "O", "organizationalUnitName": "OU", "countryName": "C",
@@ -102,12 +103,23 @@ def compile_template(text: str, others: Mapping[str, Template] | None = None) ->
 def _variable(name: str, known: Mapping[str, Template], text: str) -> Template:
     variable = known.get(name)
     if variable is None:
+        if name.startswith(_HEADER) and (field := name[len(_HEADER) :]) and "." not in field:
+            return _header_field(field.lower().encode())
         if not name:
             raise ValueError(f"a dollar sign without a name in {clip(text)}; write $$ for the sign itself")
-        guesses = get_close_matches(name, known, 1)
-        hint = f", did you mean ${guesses[0]}?" if guesses else f"; there are ${', $'.join(sorted(known))}"
+        if name.startswith("http_"):  # as nginx names them
+            guesses = [_HEADER + name[5:].replace("_", "-")]
+        else:
+            guesses = get_close_matches(name, known, 1)
+        names = sorted((*known, f"{_HEADER}name-of-a-field"))
+        hint = f", did you mean ${guesses[0]}?" if guesses else f"; there are ${', $'.join(names)}"
         raise ValueError(f"no variable ${name}{hint}")
     return variable
+
+
+def _header_field(name: bytes) -> Template:
+    """Return a template of a field's value, "" for a field that the request does not have. `name`: in lower case."""
+    return lambda exchange: exchange.request.fields.get(name, b"").decode("utf-8", "replace")
 
 
 def _joined(pieces: list[str | Template]) -> Template:

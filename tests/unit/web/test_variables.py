@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from npserver.http.request import HeaderBlock
 from npserver.web.variables import VARIABLES, compile_template, is_constant
-from tests.stage.exchanges import exchange
+from tests.stage.exchanges import VALUES, exchange
 
 
 class FakeTls:
@@ -32,10 +33,13 @@ class FakeTls:
         ("$time", "Sun, 06 Nov 1994 08:49:37 GMT"),
         ("$request_id$upstream", "f" * 32 + "http://10.0.0.1"),
         ("[$sni$tls_version$tls_client_subject]", "[]"),
+        ("[$header.user-agent|${header.X-Names}.html|$header.missing]", "[test|é, b.html|]"),
+        ("$header.broken", "a\ufffd"),
     ],
 )
 def test_variables_are_filled_in(text: str, value: str) -> None:
-    assert compile_template(text)(exchange()) == value
+    lines = [b"User-Agent: test", "X-Names: é".encode(), b"x-names:b", b"Broken: a\xff"]
+    assert compile_template(text)(exchange(block=HeaderBlock(lines, (), VALUES))) == value
 
 
 def test_tls_variables_are_filled_in() -> None:
@@ -53,6 +57,9 @@ def test_a_query_without_question_mark_is_empty() -> None:
     [
         ("$hots", r"no variable \$hots, did you mean \$host\?"),
         ("${nothing_like_it}", "there are"),
+        ("$http_user_agent", r"did you mean \$header.user-agent\?"),
+        ("$header", r"no variable \$header"),
+        ("${header.}", r"no variable \$header\."),
         ("costs 5$", r"write \$\$"),
         ("${", r"write \$\$"),
     ],

@@ -58,8 +58,8 @@ class ProxyRule(HttpRule, tag_field="handler", tag="proxy", frozen=True, kw_only
     rewrite_location: Annotated[
         Literal["host"] | bool,
         D(
-            "change `Location`, `Content-Location` and `Refresh` of responses back to what the client knows; `host`: "
-            "only the target's own host, not paths"
+            "change `Location`, `Content-Location` and `Refresh` of responses to what the client knows, and the URIs "
+            "in `Destination` and `If` of WebDAV requests to what the upstream knows; `host`: only the host, not paths"
         ),
     ] = True
     rewrite_cookies: Annotated[

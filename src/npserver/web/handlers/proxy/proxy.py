@@ -18,6 +18,7 @@ from npserver.http.request import Request
 from npserver.http.request_target import canonical_path, path_with_slashes
 from npserver.http.response_parser import ResponseHead
 from npserver.upstream.sticky import cookie_line, cookie_name, find_cookie
+from npserver.web.handlers.proxy.references import References
 from npserver.web.handlers.proxy.relocation import Relocation
 from npserver.web.handlers.proxy.request_head import (
     forwarded_line,
@@ -169,6 +170,8 @@ class Proxy:
             fields += trusted_fields(request, prepared, scheme, client_ip, nearest_ip)
         else:
             fields += untrusted_fields(request, prepared, scheme, client_ip)
+        if prepared.has_references and settings.rule.rewrite_location:
+            fields = self._references(request, scheme, target).rewrite(fields)
         if settings.rule.via:
             fields += via_line(request)
         if settings.rule.forwarded:
@@ -182,11 +185,16 @@ class Proxy:
         """Return the request target for an upstream with other paths than the client's."""
         settings = self.settings
         path = request.path
-        query = f"?{request.query}" if request.has_query else ""
-        strip, merges = settings.strip, settings.rule.merge_slashes
-        if not merges and (kept := path_with_slashes(request.target, path)).startswith(f"{strip}/"):
+        merges = settings.rule.merge_slashes
+        if not merges and (kept := path_with_slashes(request.target, path)).startswith(f"{settings.strip}/"):
             path = kept
-        if strip and path.startswith(strip) and path[len(strip) : len(strip) + 1] in ("", "/"):
+        return self._map_path(path, f"?{request.query}" if request.has_query else "")
+
+    def _map_path(self, path: str, query: str = "") -> str:
+        """Return the upstream's path and query for those of the client."""
+        settings = self.settings
+        strip, merges = settings.strip, settings.rule.merge_slashes
+        if strip and _is_below(path, strip):
             path = "/" + path[len(strip) :].lstrip("/")
         for pattern, replacement in settings.rewrites:
             new_path, count = pattern.subn(replacement, path, count=1)
@@ -194,6 +202,24 @@ class Proxy:
                 new_path, mark, added = new_path.partition("?")
                 path = canonical_path(new_path.encode("utf-8"), merge_slashes=merges)
                 if mark:
-                    query = f"?{added}&{request.query}" if request.query else f"?{added}"
+                    query = f"?{added}&{query[1:]}" if query[1:] else f"?{added}"
                 break
         return settings.base + path + query
+
+    def _references(self, request: Request, scheme: str, target: Target) -> References:
+        """Return what changes the URIs in a request's fields to those that the upstream knows."""
+        rule, strip = self.settings.rule, self.settings.strip
+        authority = request.authority.encode("latin-1")
+
+        def path(known: str) -> str:
+            if rule.rewrite_location == "host":
+                return known
+            return self._map_path(known) if not strip or _is_below(known, strip) else ""
+
+        host = authority if rule.preserve_host and authority else target.authority.encode("ascii")
+        origin = (b"https://" if target.tls is not None else b"http://") + host
+        return References(scheme, authority, origin, path, rule.merge_slashes)
+
+
+def _is_below(path: str, prefix: str) -> bool:
+    return path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/")

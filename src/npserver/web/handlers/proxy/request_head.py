@@ -19,6 +19,7 @@ from npserver.http.memo import Memo
 from npserver.http.request import BY_LENGTH, CHUNKED, NO_BODY, HeaderBlock, Request
 from npserver.http.request_parser import connection_options
 from npserver.networks import UNIX_PEER
+from npserver.web.handlers.proxy.references import REFERRING
 
 PSEUDONYM = b"npserver"  # our name in CDN-Loop (RFC 8586 §2) and Via (RFC 9110 §7.6.3)
 MAX_LOOPS = 8  # a request that has passed this server so often is in a loop of proxies
@@ -50,6 +51,7 @@ class ForwardedFields(Struct, frozen=True, eq=False):
     named: frozenset[bytes]  # the fields that Connection names, which are not forwarded
     takes_trailers: bool  # whether TE names trailers
     is_loop: bool  # whether CDN-Loop or Via names us `MAX_LOOPS` times or more
+    has_references: bool  # whether it has fields with URIs of the server (`web.handlers.proxy.references`)
     binds_connection: bool  # whether it authenticates the connection (`http.connection_auth`)
 
 
@@ -64,6 +66,7 @@ def _prepare(block: HeaderBlock) -> ForwardedFields:
         named,
         b"trailers" in fields.get(b"te", b"").lower(),
         max(fields.get(name, b"").count(PSEUDONYM) for name in (b"cdn-loop", b"via")) >= MAX_LOOPS,
+        any(key in REFERRING for _, key in lines),
         any(map(uses_connection_auth, credentials)),
     )
 
