@@ -25,6 +25,7 @@ REFUSED = [
     (b"GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n", 400),
     (b"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", 405),
     (b"GET /\x1b[31m HTTP/1.1\r\nHost: a\r\n", 408),
+    (b'\x1b[31m"\x9b / HTTP/1.1\r\nHost: \x1b[31m"\r\nUser-Agent: \x1b[31m"\r\n\r\n', 400),
     (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2000\r\n\r\n", 413),
     (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
     (b"GET / HTTP/1.1\r\nHost: a\r\nExpect: x\r\n\r\n", 417),
@@ -76,7 +77,38 @@ def test_of_http1(program: Callable[..., Program], free_port: Callable[[], int],
         assert all(one["client_ip"] == "127.0.0.1" and one["sent_bytes"] for one in entries)
     else:
         assert [int(re.search(r" (\d{3}) ", line)[1]) for line in found] == expected  # type: ignore[index]
-    assert not any("\x1b" in line for line in found)
+    assert "".join(found).isprintable()
+    if form == "combined":
+        assert any(r'"\x1b[31m\"\x9b / HTTP/1.1" 400 ' in line for line in found)
+
+
+@pytest.mark.parametrize("form", ["pretty", "json", "combined"])
+def test_utf8_is_readable(
+    program: Callable[..., Program], free_port: Callable[[], int], tmp_path: Path, form: str
+) -> None:
+    """Of answered and of refused requests; control characters and bytes that are not UTF-8 are escaped."""
+    port = free_port()
+    config = {
+        "listen": [f"http://127.0.0.1:{port}"],
+        "dispatch": [{"handler": "respond", "body": "x"}],
+        "workers": 1,
+        "logging": {"access_log": str(tmp_path / "log"), "format": form},
+    }
+    program(config=config)
+    names = b"Connection: close\r\nUser-Agent: \xe6\x9d\xb1\xe4\xba\xac \xc2\x9b\xe9\r\nReferer: http://x/\xc3\xbc\xe2\x80\xae\r\n"
+    for host in (b"Host: a\r\n", b"Host: a\r\nHost: b\r\n"):
+        answer(port, b"GET /\xc3\xbc?q=\xc3\x9c\xff HTTP/1.1\r\n" + host + names + b"\r\n")
+    for line in lines(tmp_path / "log", 2):
+        assert line.isprintable()
+        if form == "json":
+            entry = json.loads(line)
+            assert (entry["target"], entry["user_agent"], entry["referer"]) == (
+                "/ü?q=Ü\xff", "東京 \x9b\xe9", "http://x/ü\u202e"
+            )  # fmt: skip
+        else:
+            assert r"/ü?q=Ü\xff " in line
+        if form == "combined":
+            assert line.endswith(r'"http://x/ü\u202e" "東京 \x9b\xe9"')
 
 
 def test_of_http2(

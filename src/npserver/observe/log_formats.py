@@ -11,7 +11,7 @@ import time
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
-from npserver.observe.escape import escape_control, escape_quoted
+from npserver.observe.escape import decode, decode_latin1, escape_control, escape_quoted, replace_surrogates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,13 +164,13 @@ class Json:
     def _describe(self, request: Request) -> tuple[str, str]:
         head = {
             "method": request.method,
-            "host": request.authority,
-            "target": request.target,
+            "host": replace_surrogates(decode_latin1(request.authority)),
+            "target": replace_surrogates(decode_latin1(request.target)),
             "protocol": request.protocol,
         }
         tail = {
-            "referer": request.fields.get(b"referer", b"").decode("latin-1"),
-            "user_agent": request.fields.get(b"user-agent", b"").decode("latin-1"),
+            "referer": replace_surrogates(decode(request.fields.get(b"referer", b""))),
+            "user_agent": replace_surrogates(decode(request.fields.get(b"user-agent", b""))),
         }
         return self._quote(head)[1:-1], self._quote(tail)[1:-1]
 
@@ -253,13 +253,13 @@ def _pretty_parts(request: Request) -> tuple[str, str]:
     target = request.target
     if target.startswith("/"):
         target = request.authority + target
-    return f"{request.method} {escape_control(target)}", ""
+    return f"{escape_control(request.method)} {escape_control(decode_latin1(target))}", ""
 
 
 def _combined_parts(request: Request) -> tuple[str, str]:
-    referer = escape_quoted(request.fields.get(b"referer", b"-").decode("latin-1"))
-    agent = escape_quoted(request.fields.get(b"user-agent", b"-").decode("latin-1"))
-    line = f"{request.method} {escape_quoted(request.target)} {request.protocol}"
+    referer = escape_quoted(decode(request.fields.get(b"referer", b"-")))
+    agent = escape_quoted(decode(request.fields.get(b"user-agent", b"-")))
+    line = f"{escape_quoted(request.method)} {escape_quoted(decode_latin1(request.target))} {request.protocol}"
     return f'"{line}"', f'"{referer}" "{agent}"'
 
 

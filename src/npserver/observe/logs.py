@@ -15,7 +15,7 @@ import time
 from typing import TextIO
 
 from npserver.observe.config import AREAS, Logging
-from npserver.observe.escape import escape_control
+from npserver.observe.escape import escape_control, replace_surrogates
 
 TRACE = 5  # below DEBUG: every step of an exchange
 LEVELS = {
@@ -114,7 +114,7 @@ class JsonFormatter(logging.Formatter):
             "time": f"{seconds}.{int(record.msecs):03}Z",
             "level": _NAMES.get(record.levelno, record.levelname.lower()),
             "area": area_of(record.name),
-            "message": record.getMessage(),
+            "message": replace_surrogates(record.getMessage()),  # of file names that are not UTF-8
             "pid": record.process,
         }
         if record.exc_info:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import sys
 import threading
 
@@ -58,6 +59,14 @@ def test_json_is_one_object_per_line(stream: io.StringIO) -> None:
     assert entry["level"] == "error"
     assert entry["area"] == "server"
     assert "ValueError: why" in entry["error"]
+
+
+@pytest.mark.parametrize(("form", "shown"), [("json", "cannot read /caf\\u00e9"), ("pretty", r"cannot read /caf\xe9")])
+def test_a_file_name_may_be_any_bytes(stream: io.StringIO, form: str, shown: str) -> None:
+    """RFC 8259 §8.2: no surrogate stands alone in JSON; strict readers refuse it."""
+    logs.configure(Logging(format=form), stream)  # type: ignore[arg-type]
+    logging.getLogger("npserver.http").error("cannot read %s", os.fsdecode(b"/caf\xe9"))
+    assert shown in stream.getvalue()
 
 
 def test_colour_only_on_a_terminal(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
