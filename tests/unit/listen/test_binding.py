@@ -108,6 +108,17 @@ class TestInet:
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port_of(one)), 5)
 
+    def test_ipv6_alone_and_ipv4_alone_share_a_port(
+        self, bound: Callable[..., Binding], free_port: Callable[[], int]
+    ) -> None:
+        port = free_port()
+        both = {"::1": bound(f"http://[::]:{port}"), "127.0.0.1": bound(f"http://0.0.0.0:{port}")}
+        for host, one in both.items():
+            with socket.create_connection((host, port), 5) as client:
+                taken, peer = one.sockets[0][0].accept()
+                assert peer[:2] == client.getsockname()[:2]
+                taken.close()
+
     def test_host_name_listens_on_all_its_addresses(
         self, bound: Callable[..., Binding], free_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch
     ) -> None:
