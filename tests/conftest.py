@@ -186,10 +186,10 @@ def certificates(authority: trustme.CA, tmp_path: Path) -> Callable[..., Certifi
     """Return `certificates(*names)`, which issues for host names and addresses, by default localhost and loopback."""
     count = 0
 
-    def issue(*names: str) -> Certificate:
+    def issue(*names: str, **more: Any) -> Certificate:
         nonlocal count
         count += 1
-        issued = authority.issue_cert(*(names or ("localhost", "127.0.0.1", "::1")))
+        issued = authority.issue_cert(*(names or ("localhost", "127.0.0.1", "::1")), **more)
         certificate = Certificate(*(tmp_path / f"tls{count}.{part}" for part in ("crt", "key", "ca")))
         certificate.cert.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
         issued.private_key_pem.write_to_path(str(certificate.key))

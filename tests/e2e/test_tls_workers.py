@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from tests.stage.asking import worker_pids
 from tests.stage.program import Program
@@ -25,8 +26,8 @@ from tests.stage.tls import Reply, ask, client
 CONNECTIONS = 12  # the chance that all of them meet the same of two workers is one in two thousand
 
 
-async def ask_often(port: int, context: ssl.SSLContext, session: Any) -> list[Reply]:
-    return [await ask(port, context, session=session) for _ in range(CONNECTIONS)]
+async def ask_often(port: int, context: ssl.SSLContext, session: Any, name: str = "localhost") -> list[Reply]:
+    return [await ask(port, context, name, session=session) for _ in range(CONNECTIONS)]
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -118,3 +119,22 @@ def test_certificates_of_a_reload_are_resumed_at_any_worker(
         for name in names:
             for owner, session in sessions.items():
                 assert {reply.is_resumed for reply in ask_as(name, session)} == {name == owner}, (name, owner)
+
+
+@pytest.mark.parametrize("key", ["RSA", "ECDSA"])
+def test_a_second_type_of_key_that_a_reload_adds_is_used_by_all_workers(
+    program: Callable[..., Program], public: Path, free_port: Callable[[], int], certificates: Callable[..., Any],
+    key: str,
+) -> None:  # fmt: skip
+    port = free_port()
+    rsa, ecdsa = certificates("a.example", key_type=trustme.KeyType.RSA), certificates("a.example")
+    context = client(rsa.ca, maximum_version=ssl.TLSVersion.TLSv1_2)
+    context.set_ciphers(f"ECDHE-{key}-AES128-GCM-SHA256")
+    config = {"listen": [f"https://127.0.0.1:{port}"], "tls": [rsa.config], "workers": 2}
+    running = program(config=config)
+    running.configure({**config, "tls": [rsa.config, ecdsa.config]})
+    running.send_signal(signal.SIGHUP)
+    running.wait_for("config reloaded")
+    first = asyncio.run(ask(port, context, "a.example"))
+    replies = asyncio.run(ask_often(port, context, first.tls.session, "a.example"))
+    assert [reply.is_resumed for reply in replies] == [True] * CONNECTIONS

@@ -20,16 +20,20 @@ CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
 class LoadedCertificate:
-    """A certificate with its private key in an SSL context, which is updated or replaced when the files change."""
+    """A certificate with its private key in an SSL context, which is updated or replaced when the files change.
 
-    __slots__ = ("_files", "certificate", "context", "problem", "settings", "states")
+    With `alternatives` in its settings, the context holds a certificate for each type of key. OpenSSL uses the first in
+    the order of its signature algorithms that the client can verify: ECDSA before RSA.
+    """
+
+    __slots__ = ("_files", "_key_kinds", "certificate", "context", "problem", "settings", "states")
 
     def __init__(self, settings: CertificateSettings, files: TlsFiles, context: ssl.SSLContext | None = None) -> None:
         """Load the files into `context`, or into a new one. Raises: OSError, ssl.SSLError, CertificateError."""
         self.settings = settings
         self._files = files
         self.states = self._read_states()
-        self.certificate, self.context = _load(settings, files, context)
+        self.certificate, self._key_kinds, self.context = _load(settings, files, context)
         self.problem = ""  # the reason if the present files cannot be used
 
     def __repr__(self) -> str:
@@ -45,23 +49,22 @@ class LoadedCertificate:
         if states == self.states:
             return False
         self.states = states  # files that cannot be used are not loaded again and again
-        old = self.certificate
         try:
-            self.certificate, context = _load(self.settings, self._files)
-            if self.certificate.key_kind == old.key_kind and self.settings.client_ca is None:
-                _load_chain(self.context, self.settings.cert, self.settings.key, self._files)
+            certificate, key_kinds, context = _load(self.settings, self._files)
+            if key_kinds == self._key_kinds and self.settings.client_ca is None:
+                _load_chains(self.context, self.settings, self._files)
             else:
                 self.context = context
+            self.certificate, self._key_kinds = certificate, key_kinds
             self.problem = ""
         except (OSError, ValueError) as error:
-            self.certificate = old
             self.problem = explain(error)
         return True
 
     def _read_states(self) -> tuple[FileState, ...]:
         settings = self.settings
-        files = [settings.cert, settings.key, *((settings.client_ca,) if settings.client_ca else ())]
-        return tuple(map(self._files.state, files))
+        files = [file for pair in _pairs(settings) for file in pair]
+        return tuple(map(self._files.state, [*files, settings.client_ca] if settings.client_ca else files))
 
 
 class ServerTls:
@@ -153,20 +156,32 @@ def explain(error: Exception) -> str:
 
 def _load(
     settings: CertificateSettings, files: TlsFiles, context: ssl.SSLContext | None = None
-) -> tuple[Certificate, ssl.SSLContext]:
-    certificate = parse_pem(files.read(settings.cert))
+) -> tuple[Certificate, list[str], ssl.SSLContext]:
+    """Return the certificate, the types of the keys of all, and the context."""
+    certificates = [parse_pem(files.read(cert)) for cert, _ in _pairs(settings)]
     context = context or ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3 if settings.min_version == "1.3" else ssl.TLSVersion.TLSv1_2
     context.set_ciphers(CIPHERS)
     context.options |= ssl.OP_NO_RENEGOTIATION
     if settings.http1:
         context.set_alpn_protocols(["h2", "http/1.1"] if settings.http2 else ["http/1.1"])
-    _load_chain(context, settings.cert, settings.key, files)
+    _load_chains(context, settings, files)
     if settings.client_ca is not None:
         with files.readable(settings.client_ca) as client_ca:
             context.load_verify_locations(cafile=client_ca)
         context.verify_mode = ssl.CERT_REQUIRED if settings.client_auth == "require" else ssl.CERT_OPTIONAL
-    return certificate, context
+    return certificates[0], [one.key_kind for one in certificates], context
+
+
+def _pairs(settings: CertificateSettings) -> list[tuple[str, str]]:
+    """Return the files of all certificates and keys."""
+    return [(settings.cert, settings.key), *settings.alternatives]
+
+
+def _load_chains(context: ssl.SSLContext, settings: CertificateSettings, files: TlsFiles) -> None:
+    """Load all certificates with their keys. The context has a place for each type of key."""
+    for cert, key in _pairs(settings):
+        _load_chain(context, cert, key, files)
 
 
 def _load_chain(context: ssl.SSLContext, cert: str, key: str, files: TlsFiles) -> None:

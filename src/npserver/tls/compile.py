@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from npserver.errors import clip
 from npserver.tls import certificates
 from npserver.tls.certificates import LoadedCertificate, ServerTls, explain
+from npserver.tls.combination import NamedCertificate, combine
 from npserver.tls.config import CertificateSettings, Tls
 from npserver.tls.store import CERTIFICATES
 from npserver.tls.x509 import CertificateError
@@ -34,16 +35,14 @@ def server_context(
     if not entries:
         report.error(path, "a list of certificates must not be empty")
         return None
-    named: list[tuple[LoadedCertificate, list[str]]] = []
-    taken: dict[str, str] = {}
+    named: list[NamedCertificate] = []
     for place, entry in entries:
         loaded = _load(compilation, place, entry, speaks_http=speaks_http)
-        if loaded is None:
-            continue
-        names = _names(report, place, entry) if entry.names else list(loaded.certificate.names)
-        _check_names(report, place, names, taken, entry)
-        named.append((loaded, names))
-    return ServerTls(named) if len(named) == len(entries) else None
+        if loaded is not None:
+            names = _names(report, place, entry) if entry.names else list(loaded.certificate.names)
+            named.append(NamedCertificate(place, entry.cert, loaded, names))
+    found = combine(report, CERTIFICATES.of(compilation.context), named)
+    return ServerTls(found) if len(named) == len(entries) else None
 
 
 def client_context(compilation: Compilation, path: Path, tls: UpstreamTls) -> ssl.SSLContext | None:
@@ -144,11 +143,3 @@ def _names(report: Report, path: Path, entry: Tls) -> list[str]:
             continue
         names.append(name)
     return names
-
-
-def _check_names(report: Report, path: Path, names: list[str], taken: dict[str, str], entry: Tls) -> None:
-    """Warn of a certificate that is never chosen because an earlier one has all its names."""
-    if names and all(name in taken for name in names):
-        report.warn(path, f"{clip(entry.cert)} is never used: {taken[names[0]]} has all of its names")
-    for name in names:
-        taken.setdefault(name, clip(entry.cert))

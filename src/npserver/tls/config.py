@@ -40,3 +40,5 @@ class CertificateSettings(Struct, frozen=True):
     min_version: Literal["1.2", "1.3"] = "1.2"
     http2: bool = False  # offered by ALPN
     http1: bool = False  # offered by ALPN; without either, the ALPN of clients is ignored
+    #: Certificate and key files for the same names with other types of keys, for clients that cannot use the first.
+    alternatives: tuple[tuple[str, str], ...] = ()

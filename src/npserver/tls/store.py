@@ -11,7 +11,7 @@ import ssl
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from msgspec import to_builtins
+from msgspec import convert, to_builtins
 
 from npserver.runtime.context import PerProcess
 from npserver.tls.config import CertificateSettings
@@ -65,7 +65,7 @@ class CertificateStore:
 
     def take_places(self, places: Iterable[tuple[dict[str, Any], int]]) -> None:
         """Use the spares that the master has chosen."""
-        self._places = {CertificateSettings(**settings): place for settings, place in places}
+        self._places = {convert(settings, CertificateSettings): place for settings, place in places}
 
     def refresh(self) -> list[LoadedCertificate]:
         """Load all certificates again whose files have changed, and return these."""

@@ -45,7 +45,8 @@ class CertificateWatch:
         """Load the certificates whose files have changed, log it, and tell all processes."""
         files = self._store.files
         changed = [one for one in self._store.refresh() if not files.is_supplied(one.settings.cert)]
-        by_file = {one.settings.cert: one for one in changed}  # https and ssl listeners load a file separately
+        # https and ssl listeners load a file separately, and again where it is used together with another one
+        by_file = {one.settings.cert: one for one in changed if not one.settings.alternatives}
         for one in by_file.values():
             announce(one)
         if changed:
