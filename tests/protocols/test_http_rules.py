@@ -93,6 +93,17 @@ class TestRespond:
             assert (await running.ask("/who", "POST", b"x", Host="h:1")).body == b"POST 127.0.0.1 h$"
             assert (await running.ask("/nothing")).status == 404
 
+    @pytest.mark.parametrize(("status", "phrase"), [(299, ""), (450, ""), (599, ""), (425, "Too Early")])
+    async def test_a_status_that_is_not_known_has_an_empty_phrase_rfc9112_4(self, status: int, phrase: str) -> None:
+        """The space before the phrase is sent all the same."""
+        async with site({"handler": "respond", "status": status, "body": "x"}) as running:
+            client = await running.connect()
+            client.writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            line, _, rest = (await client.at_end()).partition(b"\r\n")
+            client.close()
+        assert line.decode() == f"HTTP/1.1 {status} {phrase}"
+        assert rest.endswith(b"\r\n\r\nx")
+
 
 class TestResponseHeaders:
     async def test_they_are_changed_on_every_kind_of_answer(self, public: Path) -> None:

@@ -88,6 +88,25 @@ class TestAnswer:
             assert b"\r\nUpgrade: websocket\r\n" in head
             assert b"\r\nConnection: Upgrade\r\n" in head
 
+    @pytest.mark.parametrize(
+        ("line", "sent"),
+        [
+            (b"299", b"HTTP/1.1 299 \r\n"),
+            (b"299 ", b"HTTP/1.1 299 \r\n"),
+            (b"520 Web Server Is Returning an Unknown Error", b"HTTP/1.1 520 \r\n"),
+            (b"999 x", b"HTTP/1.1 999 \r\n"),
+            (b"404", b"HTTP/1.1 404 Not Found\r\n"),
+        ],
+    )
+    async def test_a_status_that_is_not_known_has_an_empty_phrase_rfc9112_4(self, line: bytes, sent: bytes) -> None:
+        answer = b"HTTP/1.1 %b\r\nContent-Length: 2\r\n\r\nok" % line
+        async with Origin(answering(answer)) as origin, Stage(origin.url) as stage:
+            client = await stage.client()
+            for _ in range(2):
+                _, head, body = await client.ask(get())
+                assert head.startswith(sent)
+                assert body == b"ok"
+
     async def test_interim_answers_are_passed_on_rfc9110_15_2(self) -> None:
         answer = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 102 P\r\n\r\n" + ok()
         async with Origin(answering(answer)) as origin, Stage(origin.url) as stage:

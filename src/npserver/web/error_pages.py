@@ -32,12 +32,12 @@ small{{opacity:.5}}</style>
 """
 
 
-def phrase(status: int) -> str:
-    """Return the reason phrase of a status code (RFC 9110 §15); "Error" if it has none."""
+def phrase(status: int, default: str = "Error") -> str:
+    """Return the reason phrase of a status code (RFC 9110 §15); `default` if it has none."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:
-        return "Error"
+        return default
 
 
 def render(status: int, accept: bytes, request_id: str) -> tuple[bytes, bytes]:

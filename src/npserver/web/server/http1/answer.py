@@ -31,10 +31,10 @@ Answer = bytes | tuple[bytes, bytes]
 
 
 class _StatusLines(dict[int, bytes]):
-    """Status lines by code, each made when first asked for."""
+    """Status lines by code, each made when first asked for. A code without a phrase has an empty one (RFC 9112 §4)."""
 
     def __missing__(self, status: int) -> bytes:
-        line = self[status] = f"HTTP/1.1 {status} {error_pages.phrase(status)}\r\n".encode()
+        line = self[status] = f"HTTP/1.1 {status} {error_pages.phrase(status, '')}\r\n".encode()
         return line
 
 
