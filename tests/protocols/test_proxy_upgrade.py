@@ -1,13 +1,16 @@
 """Upgrades and tunnels (RFC 9110 §7.8, RFC 6455).
 
-Covers `web.handlers.proxy.tunnel` and `web.handlers.proxy.upgrade`.
+Covers `web.handlers.proxy.refused_upgrade`, `web.handlers.proxy.tunnel` and `web.handlers.proxy.upgrade`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from hashlib import sha1
+from typing import Any
 
 import pytest
 import websockets
@@ -218,3 +221,88 @@ class TestWebSocketLibrary:
                     await (await client.ping())
                 assert client.close_code == 1000
                 await until(lambda: stage.loads == [0])
+
+
+@asynccontextmanager
+async def careful_application(body: bytes = b"Cross origin websockets not allowed") -> AsyncIterator[str]:
+    """Serve WebSockets to pages of the same origin only, as Tornado does for Jupyter; yield the URL."""
+
+    async def handler(connection: ServerConnection) -> None:
+        await connection.send("welcome")
+
+    def check_origin(connection: ServerConnection, request: websockets.Request) -> websockets.Response | None:
+        if request.headers["Origin"].partition("://")[2] == request.headers["Host"]:
+            return None
+        return connection.respond(403, body.decode())
+
+    async with serve(handler, "127.0.0.1", 0, process_request=check_origin) as server:
+        yield f"http://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if "preserve_host" in record.getMessage()]
+
+
+class TestOrigin:
+    """RFC 6455 §10.2: applications compare Origin with Host."""
+
+    @staticmethod
+    async def open(stage: Stage, origin: str = "") -> str:
+        """Open a WebSocket as a page of the client's site does. Return the first message, or the status."""
+        site = f"127.0.0.1:{stage.port}"
+        try:
+            async with connect(f"ws://{site}/ws", origin=websockets.Origin(origin or f"http://{site}")) as websocket:
+                return str(await asyncio.wait_for(websocket.recv(), WAIT_S))
+        except websockets.InvalidStatus as error:
+            return str(error.response.status_code)
+
+    @pytest.mark.parametrize("body", [b"no", b"no" * 100_000], ids=["in one read", "in many"])
+    async def test_a_refusal_for_our_host_names_the_key_once(
+        self, caplog: pytest.LogCaptureFixture, body: bytes
+    ) -> None:
+        async with careful_application(body) as url, Stage(url) as stage:
+            assert [await self.open(stage) for _ in range(3)] == ["403"] * 3
+            (line,) = told(caplog)
+            assert line == (
+                f"dispatch[0] proxy: {url} answered a WebSocket request with 403, likely because its Origin "
+                f"'http://127.0.0.1:{stage.port}' is not the Host '{url[7:]}' that was sent; "
+                '"preserve_host": true sends the client\'s Host (logged once per rule and worker)'
+            )
+
+    @pytest.mark.parametrize("rule", [{"preserve_host": True}, {"headers": {"Host": "$authority"}}])
+    async def test_the_clients_host_is_accepted(self, caplog: pytest.LogCaptureFixture, rule: dict[str, Any]) -> None:
+        async with careful_application() as url, Stage(url, **rule) as stage:
+            assert await self.open(stage) == "welcome"
+            assert await self.open(stage, "http://evil.example") == "403"
+            assert told(caplog) == []
+
+    async def test_a_page_of_another_site_is_refused_without_advice(self, caplog: pytest.LogCaptureFixture) -> None:
+        async with careful_application() as url, Stage(url) as stage:
+            assert await self.open(stage, "http://evil.example") == "403"
+            assert told(caplog) == []
+
+    @pytest.mark.parametrize(
+        ("status", "origin", "is_told"),
+        [
+            (403, "http://site.test", True),
+            (404, "http://site.test", True),
+            (403, "http://SITE.test:80", True),
+            (401, "http://site.test", False),
+            (426, "http://site.test", False),
+            (500, "http://site.test", False),
+            (403, "http://site.test:81", False),
+            (403, "null", False),
+            (403, "", False),
+        ],
+    )
+    async def test_the_answer_and_the_origin_decide(
+        self, caplog: pytest.LogCaptureFixture, status: int, origin: str, is_told: bool
+    ) -> None:
+        async def script(connection: Connection) -> None:
+            await connection.head()
+            await connection.send(b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % status)
+
+        line = f"Origin: {origin}\r\n" if origin else ""
+        async with Origin(script) as upstream, Stage(upstream.url) as stage:
+            assert (await stage.ask(UPGRADE.replace(b"Upgrade:", line.encode() + b"Upgrade:")))[0] == status
+        assert bool(told(caplog)) is is_told

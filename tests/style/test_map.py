@@ -96,6 +96,7 @@ COVERED_BY = {
     "web.handlers.proxy.handler": "protocols/test_proxy_requests.py",
     "web.handlers.proxy.proxy": "protocols/test_proxy_requests.py",
     "web.handlers.proxy.references": "protocols/test_proxy_webdav.py",
+    "web.handlers.proxy.refused_upgrade": "protocols/test_proxy_upgrade.py",
     "web.handlers.proxy.tunnel": "protocols/test_proxy_upgrade.py",
     "web.handlers.proxy.upload": "protocols/test_proxy_requests.py",
     "web.handlers.redirect.compile": "unit/web/test_compile.py",

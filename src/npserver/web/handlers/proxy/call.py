@@ -21,6 +21,7 @@ from npserver.upstream.connection_state import IDLE
 from npserver.upstream.http1 import HttpClient
 from npserver.upstream.retry import RETRIED_STATUSES, classify, is_stale
 from npserver.web.handlers.proxy.proxy import ForwardedHead, Proxy
+from npserver.web.handlers.proxy.refused_upgrade import upgrade_refused
 from npserver.web.handlers.proxy.request_head import prepare_fields, upgrade_of
 from npserver.web.handlers.proxy.tunnel import open_tunnel
 from npserver.web.handlers.proxy.upgrade import switch_fault
@@ -210,6 +211,8 @@ class ProxyCall(Struct, eq=False):
         status = head.status
         if status in RETRIED_STATUSES and self._retry_for_status(status):
             return
+        if status >= 400 and exchange.request.upgrade:
+            upgrade_refused(proxy, exchange, self.head, status)
         self.is_over = True
         if self.upload is not None:
             self._stop_upload()
@@ -231,6 +234,8 @@ class ProxyCall(Struct, eq=False):
         assert target is not None
         if head.status in RETRIED_STATUSES and self._retry_for_status(head.status):
             return
+        if head.status >= 400 and self.exchange.request.upgrade:
+            upgrade_refused(self.proxy, self.exchange, self.head, head.status)
         self.is_started = True
         fields = head.fields
         if head.needs_rewrite or self.proxy.sticky is not None:

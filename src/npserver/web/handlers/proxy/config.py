@@ -69,7 +69,13 @@ class ProxyRule(HttpRule, tag_field="handler", tag="proxy", frozen=True, kw_only
             "is the target's host, so that cookies with `Path=/` reach all rules"
         ),
     ] = True
-    preserve_host: Annotated[bool, D("send the client's Host header instead of the target's")] = False
+    preserve_host: Annotated[
+        bool,
+        D(
+            "send the client's Host header instead of the target's: applications that compare it with Origin need it, "
+            "such as Jupyter and code-server for WebSockets"
+        ),
+    ] = False
     forwarded: Annotated[bool, D("send `Forwarded` (RFC 7239) in addition to `X-Forwarded-*`")] = False
     via: Annotated[
         bool,

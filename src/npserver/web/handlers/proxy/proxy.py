@@ -96,6 +96,7 @@ class Proxy:
         self._keeps_heads = self.settings.trusted is None and (changes is None or changes.is_fixed)
         #: Whether plain requests may be forwarded without an exchange.
         self.is_direct = self._keeps_heads and self.sticky is None
+        self.has_logged_refusal = False  # by `refused_upgrade`
 
     def __repr__(self) -> str:
         return f"<Proxy {self.upstream!r}>"

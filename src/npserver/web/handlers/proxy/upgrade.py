@@ -1,4 +1,4 @@
-"""Validation of 101 responses of upstreams (RFC 9110 §7.8, RFC 6455 §4.1). Pure.
+"""Validation of 101 responses of upstreams (RFC 9110 §7.8, RFC 6455 §4.1), and a reason why there was none. Pure.
 
 A connection becomes a tunnel only after this check: an unrequested 101 would let a client send requests to the
 upstream that bypass all rules.
@@ -14,7 +14,12 @@ from npserver.http.request import Request
 from npserver.http.response_parser import ResponseHead
 from npserver.regex import regex
 
+#: The statuses by which servers refuse a WebSocket whose Origin is not their own (RFC 6455 §4.2.2 has 403).
+_REFUSALS = frozenset((400, 403, 404, 421))
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_HOST = regex(rb"^host:[ \t]*([^\r]*?)[ \t]*\r$", re.IGNORECASE | re.MULTILINE)
 _ACCEPT = regex(rb"^sec-websocket-accept:[ \t]*([^\r]*?)[ \t]*\r$", re.IGNORECASE | re.MULTILINE)
 
 
@@ -34,3 +39,25 @@ def switch_fault(request: Request, asked: bytes, head: ResponseHead) -> str:
         if _ACCEPT.findall(head.fields) != [expected]:
             return "101 response with a wrong Sec-WebSocket-Accept"
     return ""
+
+
+def foreign_host(request: Request, head: bytes, status: int) -> str:
+    """Return the Host for which an upstream likely refused a WebSocket, or "".
+
+    A browser's page and its WebSocket have the same origin for the client, but not for an application that compares
+    Origin with another Host than the client sent, as Jupyter and code-server do (RFC 6455 §10.2).
+
+    Args:
+        request: the client's.
+        head: as it was forwarded.
+        status: of the answer.
+    """
+    origin = request.fields.get(b"origin", b"").decode("latin-1").lower()
+    if status not in _REFUSALS or not origin:
+        return ""
+    scheme, _, own = origin.partition("://")
+    port = _DEFAULT_PORTS.get(scheme, "")
+    sent = [host.decode("latin-1") for host in _HOST.findall(head)]
+    if not sent or request.authority.lower().removesuffix(port) != own.removesuffix(port):
+        return ""
+    return "" if sent[0].lower().removesuffix(port) == own.removesuffix(port) else sent[0]
