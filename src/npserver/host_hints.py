@@ -1,6 +1,6 @@
 """Hints at patterns of host names that match other hosts than expected, or none: nginx's words, ports, several in one.
 
-Pure. `web.compile` asks it about `host`, `forward.compile` about `sni`.
+Pure. `web.compile` asks it about `host`, `forward.compile` about `sni`, `tls.compile` about `names`.
 """
 
 from __future__ import annotations

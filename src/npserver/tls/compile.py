@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from npserver.errors import clip
+from npserver.host_hints import hint_at_host
+from npserver.idn import to_ascii
 from npserver.tls import certificates
 from npserver.tls.certificates import LoadedCertificate, ServerTls, explain
 from npserver.tls.combination import NamedCertificate, combine
@@ -136,10 +138,19 @@ def _names(report: Report, path: Path, entry: Tls) -> list[str]:
     """Return the server names that the config lists for a certificate."""
     names = []
     for index, text in enumerate(entry.names):
-        name = text.lower().removesuffix(".")
-        labels = name.removeprefix("*.").split(".")
-        if not all(labels) or "*" in name.removeprefix("*.") or not name.isascii() or "/" in name or ":" in name:
-            report.error((*path, "names", index), f"expected a host name or `*.` and one, got {clip(text)}")
+        place = (*path, "names", index)
+        try:
+            name = to_ascii(text).lower().removesuffix(".")
+        except ValueError as error:
+            report.error(place, f"{clip(text)} is {error}")
             continue
+        labels = name.removeprefix("*.").split(".")
+        if not all(labels) or "*" in name.removeprefix("*.") or "/" in name or ":" in name:
+            report.error(place, f"expected a host name or `*.` and one, got {clip(text)}")
+            continue
+        if name == "_":
+            report.warn(place, "'names': '_' is the name of no host: for all other names, put the certificate first")
+        elif hint := hint_at_host("names", text, ignores_port=False):
+            report.warn(place, hint)
         names.append(name)
     return names

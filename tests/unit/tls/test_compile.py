@@ -78,6 +78,7 @@ def said(found: Compilation) -> list[str]:
 
 NO_PEM = "cannot be used: no PEM certificate (-----BEGIN CERTIFICATE-----) in it"
 MISMATCH = "cannot be used: the private key does not belong to the certificate"
+NO_IDN = "is not a valid internationalized domain name: label must not start or end with a hyphen"
 OTHER_TYPE = f"{MISMATCH}: it is of another type than the certificate's"
 LOCKED = (
     "cannot be used: the private key is encrypted: npserver cannot ask for a password, decrypt it with openssl pkey"
@@ -121,6 +122,7 @@ class TestListeners:
             (tls("one", client_ca="text.crt"), [f"4: 'text.crt' {NO_PEM}"]),
             (tls("one", names=["*.*.example"]), ["1: expected a host name or `*.` and one, got '*.*.example'"]),
             (tls("one", names=["https://x"]), ["1: expected a host name or `*.` and one, got 'https://x'"]),
+            (tls("one", names=["-ü"]), [f"1: '-ü' {NO_IDN}"]),
             ([], ["1: a list of certificates must not be empty"]),
         ],
     )  # fmt: skip
@@ -146,6 +148,27 @@ class TestListeners:
         assert server_context(found, ("tls",), tls(name)) is not None
         assert [(words in str(problem), problem.severity) for problem in found.report.problems] == [(True, severity)]
         found.report.raise_errors()
+
+    def test_names_are_those_that_clients_send(self, directory: Path) -> None:
+        found = compilation(directory)
+        made = server_context(found, ("tls",), [tls("one"), tls("two", names=["*.Straße.home", "Bücher.example."])])
+        assert made is not None and said(found) == []
+        for name in ("a.xn--strae-oqa.home", "xn--bcher-kva.example"):
+            assert made.choose(name).certificate.names == ("two.example",)
+
+    @pytest.mark.parametrize(
+        ("name", "hint"),
+        [
+            ("_", "is the name of no host: for all other names, put the certificate first"),
+            ("a.b,c.d", 'is taken for one name: write a list, ["a.b", "c.d"]'),
+            ("~www", "matches nothing: it cannot be the name of a host"),
+        ],
+    )
+    def test_a_name_that_no_client_sends_is_hinted_at(self, directory: Path, name: str, hint: str) -> None:
+        found = compilation(directory)
+        assert server_context(found, ("tls",), tls("one", names=["a", name])) is not None
+        assert said(found) == [f"1: 'names': {name!r} {hint}"]
+        assert found.report.problems[0].severity is Severity.WARNING
 
     def test_a_certificate_hidden_by_an_earlier_one_is_named(self, directory: Path) -> None:
         found = compilation(directory)

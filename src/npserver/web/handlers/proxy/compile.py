@@ -103,9 +103,19 @@ def _compile_base(report: Report, path: Path, rule: ProxyRule) -> str:
 
 
 def _compile_strip(report: Report, path: Path, rule: ProxyRule) -> str:
-    if isinstance(rule.strip_prefix, str):
-        return _canonical(report, (*path, "strip_prefix"), rule.strip_prefix).rstrip("/")
-    return _path(rule).path.rstrip("/") if rule.strip_prefix else ""
+    if not isinstance(rule.strip_prefix, str):
+        return _path(rule).path.rstrip("/") if rule.strip_prefix else ""
+    place = (*path, "strip_prefix")
+    try:
+        strip = parse_pattern(rule.strip_prefix).path.rstrip("/")
+    except ValueError as error:
+        report.error(place, str(error))
+        return ""
+    pattern = _path(rule)
+    is_below = pattern.is_prefix and strip.startswith(f"{pattern.path}/")
+    if not is_below and not f"{pattern.path}/".startswith(f"{strip}/"):
+        report.warn(place, f"'strip_prefix': no path of {pattern} begins with {clip(strip)}")
+    return strip
 
 
 def _path(rule: ProxyRule) -> Pattern:

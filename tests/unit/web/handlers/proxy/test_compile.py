@@ -41,7 +41,12 @@ HTTP = "http://127.0.0.1:8000"
         ({"proxy_pass": "upstream://app"}, {"app": {"targets": ["tcp://a:1"]}}, "speak tcp, not HTTP"),
         ({"proxy_pass": HTTP, "rewrite": {"(": "x"}}, {}, "bad regular expression"),
         ({"proxy_pass": HTTP, "rewrite": {"^/(a)": "/$2"}}, {}, "$2 does not refer to a group"),
-        ({"proxy_pass": HTTP, "strip_prefix": "api"}, {}, "a path starts with '/'"),
+        ({"proxy_pass": HTTP, "strip_prefix": "api"}, {}, "path 'api' must start with a slash"),
+        ({"proxy_pass": HTTP, "strip_prefix": "/a?b"}, {}, "must not contain a query"),
+        ({"proxy_pass": HTTP, "strip_prefix": "/a*/b"}, {}, "a star is allowed only at the end"),
+        ({"proxy_pass": HTTP, "strip_prefix": "/b", "path": "/a/**"}, {}, "no path of /a/** begins with '/b'"),
+        ({"proxy_pass": HTTP, "strip_prefix": "/ap", "path": "/api/**"}, {}, "no path of /api/** begins with '/ap'"),
+        ({"proxy_pass": HTTP, "strip_prefix": "/a/b", "path": "/a"}, {}, "no path of /a begins with '/a/b'"),
         ({"proxy_pass": HTTP, "headers": {"Content-Length": "5"}}, {}, "Content-Length"),
         ({"proxy_pass": HTTP, "headers": {"X": "$nothing"}}, {}, "nothing"),
         ({"proxy_pass": "upstream://app"}, {"app": {"targets": []}}, "has no targets"),
@@ -50,6 +55,23 @@ HTTP = "http://127.0.0.1:8000"
 def test_mistakes_are_told(rule: dict[str, Any], upstreams: dict[str, Any], message: str) -> None:
     _, problems = compiled(rule, upstreams)
     assert any(message in problem for problem in problems), problems
+
+
+@pytest.mark.parametrize(
+    ("rule", "strip"),
+    [
+        ({"path": "/a/b/**", "strip_prefix": "/a"}, "/a"),
+        ({"path": "/a/**", "strip_prefix": "/a/b/"}, "/a/b"),
+        ({"path": "/a/**", "strip_prefix": "/a/**"}, "/a"),
+        ({"path": "/**", "strip_prefix": "/a b"}, "/a%20b"),
+        ({"path": "/a b/**", "strip_prefix": True}, "/a%20b"),
+        ({"path": "/a", "strip_prefix": True}, "/a"),
+        ({"path": "/**", "strip_prefix": "/"}, ""),
+        ({"path": "/**", "strip_prefix": True}, ""),
+    ],
+)
+def test_a_prefix_is_written_as_paths_of_rules_are(rule: dict[str, Any], strip: str) -> None:
+    assert settings({"proxy_pass": HTTP, **rule}).settings.strip == strip
 
 
 def test_each_mistake_is_told_once() -> None:
