@@ -146,6 +146,7 @@ async def test_a_websocket_at_the_prefix_is_not_redirected() -> None:
     """Browsers follow no redirect of a WebSocket."""
     async with asking(MOUNTED) as client:
         assert await outcome(client, "/app", Connection="Upgrade", Upgrade="websocket") == "GET /"
+        assert await outcome(client, "/app", Connection="Upgrade", Upgrade="h2c") == "301 /app/"  # curl --http2
 
 
 @needs_localhost

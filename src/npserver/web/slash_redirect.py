@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class SlashRedirect:
-    """Redirects GET and HEAD requests; others, and upgrades, are left to the rule's handler.
+    """Redirects GET and HEAD requests; others, and WebSockets, are left to the rule's handler.
 
     Browsers follow no redirect of a WebSocket, and programs often none of a POST: they have no relative links either.
     """
@@ -37,7 +37,7 @@ class SlashRedirect:
     def handle(self, exchange: Exchange) -> None:
         """Redirect, or pass the exchange on."""
         request = exchange.request
-        if request.method not in ("GET", "HEAD") or request.upgrade:
+        if request.method not in ("GET", "HEAD") or b"websocket" in request.upgrade:
             self._handler.handle(exchange)
             return
         query = f"?{request.query}" if request.has_query else ""
