@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import signal
 import subprocess
@@ -59,6 +60,16 @@ def test_curl_downloads_resumes_and_decompresses(url: str, tmp_path: Path, publi
     assert (tmp_path / "part").read_bytes() == CONTENT
     assert curl("--compressed", f"{url}/app.css", cwd=tmp_path) == (public / "app.css").read_bytes()
     assert b"multipart/byteranges" in curl("-i", "-r", "0-0,-1", f"{url}/large.bin", cwd=tmp_path)
+
+
+def test_curl_decodes_an_image_in_gzip_or_saves_the_file(url: str, tmp_path: Path, public: Path) -> None:
+    svg = b'<svg xmlns="http://www.w3.org/2000/svg"/>'
+    (public / "a.svgz").write_bytes(gzip.compress(svg))
+    assert curl("--compressed", f"{url}/a.svgz", cwd=tmp_path) == svg
+    curl("-O", f"{url}/a.svgz", cwd=tmp_path)
+    assert (tmp_path / "a.svgz").read_bytes() == (public / "a.svgz").read_bytes()
+    said = curl("-o", os.devnull, "-w", "%{content_type}", f"{url}/a.svgz", cwd=tmp_path)
+    assert said == b"image/svg+xml; charset=utf-8"
 
 
 def test_curl_revalidates_its_copy(url: str, tmp_path: Path) -> None:

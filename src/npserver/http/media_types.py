@@ -73,7 +73,7 @@ application/vnd.oasis.opendocument.presentation odp
 application/vnd.oasis.opendocument.graphics odg
 application/vnd.visio     vsd vsdx
 application/zip           zip
-application/gzip          gz tgz
+application/gzip          gz tgz svgz
 application/x-bzip2       bz2 tbz
 application/x-xz          xz txz
 application/zstd          zst tzst
@@ -211,6 +211,9 @@ _TEXT = """
     application/x-ndjson application/manifest+json application/graphql image/svg+xml
 """
 _CHARSET = "; charset=utf-8"
+#: Formats that are another one in a content coding, by extension: the coding, and the type of the decoded content.
+_CODED = {"svgz": ("gzip", "image/svg+xml; charset=utf-8")}
+_CODED_TYPES = {"application/gzip", "image/svg+xml"}  # that leave such a format what it is; others are overrides
 #: File names without extension that are known to be text.
 _NAMES = dict.fromkeys(
     ["readme", "license", "licence", "copying", "changelog", "authors", "makefile", "dockerfile", "notice", "install"],
@@ -237,12 +240,18 @@ class MediaTypes:
         compressed: media types to compress in addition to the built-in ones; `font/*` means all that begin so.
     """
 
-    __slots__ = ("_compressed", "_prefixes", "_table", "_text")
+    __slots__ = ("_coded", "_compressed", "_prefixes", "_table", "_text")
 
     def __init__(self, overrides: Iterable[Mapping[str, str]] = (), compressed: Iterable[str] = ()) -> None:
         self._table = _read_table()
         for mapping in overrides:
             self._table.update({extension.lower().removeprefix("."): value for extension, value in mapping.items()})
+        self._coded = {
+            extension: coded
+            for extension, coded in _CODED.items()
+            if self._table[extension].partition(";")[0].rstrip() in _CODED_TYPES
+        }
+        self._table.update(dict.fromkeys(self._coded, "application/gzip"))
         compressed = [media_type.lower() for media_type in compressed]
         self._compressed = frozenset(_COMPRESSIBLE.split()).union(compressed)
         self._text = frozenset(_TEXT.split())
@@ -257,6 +266,10 @@ class MediaTypes:
         if ";" not in media_type and (media_type.startswith("text/") or media_type in self._text):
             return media_type + _CHARSET
         return media_type
+
+    def coded(self, name: str) -> tuple[str, str] | None:
+        """Return coding and decoded media type of a file that is in a content coding by its format, else None."""
+        return self._coded.get(name.rpartition("/")[2].rpartition(".")[2].lower())
 
     def is_compressible(self, content_type: str) -> bool:
         """Return whether content of this type is worth compressing."""

@@ -45,6 +45,25 @@ def test_an_extension_has_its_media_type(name: str, content_type: str, is_compre
     assert types.is_compressible(content_type) is is_compressible
 
 
+@pytest.mark.parametrize(
+    ("override", "content_type", "coded"),
+    [
+        ({}, "application/gzip", ("gzip", "image/svg+xml; charset=utf-8")),
+        ({"svgz": "image/svg+xml"}, "application/gzip", ("gzip", "image/svg+xml; charset=utf-8")),
+        ({".SVGZ": "application/octet-stream"}, "application/octet-stream", None),
+    ],
+)
+def test_svgz_is_svg_in_gzip_unless_it_is_overridden(
+    override: dict[str, str], content_type: str, coded: tuple[str, str] | None
+) -> None:
+    """The registration of image/svg+xml: files named so are compressed with gzip, and sent with Content-Encoding."""
+    types = MediaTypes([override])
+    assert types.of("/dir/a.SVGZ") == content_type
+    assert types.coded("/dir/a.SVGZ") == coded
+    for name in ("/a.svg", "/a.tgz", "/a.json.gz", "/a.svg.gz", "/a.svgz/b", "/a", "/"):
+        assert types.coded(name) is None
+
+
 def test_no_extension_is_listed_twice() -> None:
     words = [line.split()[1:] if line[:1] != " " else line.split() for line in media_types._EXTENSIONS.splitlines()]
     extensions = [word for line in words for word in line]

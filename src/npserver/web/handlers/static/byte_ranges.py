@@ -19,9 +19,7 @@ _BLOCK_BYTES = 128 << 10  # read and written at once
 _TURN_BLOCKS = 16  # written before the event loop runs other callbacks
 
 
-def respond_parts(
-    exchange: Exchange, representation: Representation, content_type: str, parts: list[ByteRange], body: bytes
-) -> None:
+def respond_parts(exchange: Exchange, representation: Representation, parts: list[ByteRange], body: bytes) -> None:
     """Respond with parts of a representation in memory."""
     size = len(body)
     if len(parts) == 1:
@@ -29,13 +27,13 @@ def respond_parts(
         fields = b"%bContent-Range: %b\r\n" % (representation.fields, part.content_range(size))
         exchange.respond(206, fields, body[part.offset : part.offset + part.length])
         return
-    fields, heads, tail = _multipart(representation, content_type, parts, size)
+    fields, heads, tail = _multipart(representation, parts, size)
     pieces = [head + body[part.offset : part.offset + part.length] for head, part in zip(heads, parts, strict=True)]
     exchange.respond(206, fields, b"".join(pieces) + tail)
 
 
 def send_parts(
-    exchange: Exchange, representation: Representation, content_type: str, parts: list[ByteRange], file: int, size: int
+    exchange: Exchange, representation: Representation, parts: list[ByteRange], file: int, size: int
 ) -> None:
     """Respond with parts of an open file of `size` bytes. The response closes the file."""
     if len(parts) == 1:
@@ -43,20 +41,18 @@ def send_parts(
         fields = b"%bContent-Range: %b\r\n" % (representation.fields, part.content_range(size))
         exchange.send_file(206, fields, file, part.offset, part.length)
         return
-    fields, heads, tail = _multipart(representation, content_type, parts, size)
+    fields, heads, tail = _multipart(representation, parts, size)
     length = sum([len(head) + part.length for head, part in zip(heads, parts, strict=True)]) + len(tail)
     source = PartsSource(exchange, file, list(zip(heads, parts, strict=True)), tail)
     exchange.start(206, fields, length, source)
     source.produce()
 
 
-def _multipart(
-    representation: Representation, content_type: str, parts: list[ByteRange], size: int
-) -> tuple[bytes, list[bytes], bytes]:
+def _multipart(representation: Representation, parts: list[ByteRange], size: int) -> tuple[bytes, list[bytes], bytes]:
     """Return the fields of a multipart response, the text before each part, and the text after the last."""
     boundary = os.urandom(16).hex().encode()  # random, so that no file can contain it
     fields = b"Content-Type: multipart/byteranges; boundary=%b\r\n%b" % (boundary, representation.untyped_fields)
-    return fields, *multipart_heads(parts, size, content_type.encode("latin-1"), boundary)
+    return fields, *multipart_heads(parts, size, representation.content_type.encode("latin-1"), boundary)
 
 
 class PartsSource:

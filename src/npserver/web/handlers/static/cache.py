@@ -29,17 +29,18 @@ NO_SIBLINGS = Siblings(None, ())
 class Representation:
     """One representation of a file, plain or compressed: its header fields and, if kept in memory, its body."""
 
-    __slots__ = ("body", "coding", "etag", "fields", "is_in_memory", "not_modified_fields", "path", "size",
-                 "untyped_fields")  # fmt: skip
+    __slots__ = ("body", "coding", "content_type", "etag", "fields", "is_in_memory", "not_modified_fields", "path",
+                 "size", "untyped_fields")  # fmt: skip
 
     status = 200
 
     def __init__(
-        self, coding: str, etag: bytes, content_type: bytes, untyped_fields: bytes, not_modified_fields: bytes
+        self, coding: str, etag: bytes, content_type: str, untyped_fields: bytes, not_modified_fields: bytes
     ) -> None:
         self.coding = coding
         self.etag = etag  # b"" until the content of its file has been digested
-        self.fields = content_type + untyped_fields
+        self.content_type = content_type
+        self.fields = b"Content-Type: %b\r\n%b" % (content_type.encode("latin-1"), untyped_fields)
         self.untyped_fields = untyped_fields  # without Content-Type
         self.not_modified_fields = not_modified_fields  # the fields of a 304 response
         self.body = b""  # if `is_in_memory`
@@ -60,15 +61,23 @@ class Entry:
     """A file as it was when last checked."""
 
     __slots__ = (
-        "by_coding", "by_ranking", "bytes", "codings", "content_type", "fresh_until", "identity", "keys", "modified_s",
-        "path", "siblings", "table", "used",
+        "by_coding", "by_ranking", "bytes", "coded", "codings", "content_type", "fresh_until", "identity", "keys",
+        "modified_s", "path", "siblings", "table", "used",
     )  # fmt: skip
 
-    def __init__(self, table: EntryTable, path: str, identity: FileIdentity, content_type: str) -> None:
+    def __init__(
+        self,
+        table: EntryTable,
+        path: str,
+        identity: FileIdentity,
+        content_type: str,
+        coded: tuple[str, str] | None = None,
+    ) -> None:
         self.table = table
         self.path = path  # below the root
         self.identity = identity
-        self.content_type = content_type
+        self.content_type = content_type  # of the file's bytes
+        self.coded = coded  # `MediaTypes.coded`
         self.modified_s: int | None = None  # Last-Modified
         self.siblings = NO_SIBLINGS
         self.codings: tuple[str, ...] = ()  # that it may be compressed to

@@ -55,8 +55,8 @@ class FileSettings(Struct, frozen=True):
     @property
     def offered(self) -> tuple[str, ...]:
         """The content codings that may be sent, preferred first."""
-        others = [coding for coding in SUFFIXES if coding not in self.codings] if self.rule.precompressed else []
-        return (*self.codings, *others)
+        others = SUFFIXES if self.rule.precompressed else ("gzip",)  # files may be in gzip by their format
+        return (*self.codings, *[coding for coding in others if coding not in self.codings])
 
 
 class Files:
@@ -105,6 +105,8 @@ class Files:
         One without a body and a path has yet to be compressed. If compressing did not make the file smaller, that
         coding is chosen again only for a client that refuses the plain file.
         """
+        if entry.coded is not None and entry.coded[0] in ranking:
+            return entry.by_coding[entry.coded[0]]
         for coding in ranking:
             representation = entry.by_coding.get(coding)
             if representation is None:
@@ -166,7 +168,7 @@ class Files:
 
     def source(self, entry: Entry, representation: Representation) -> tuple[str, FileIdentity]:
         """Return path and identity of the file that a representation is read or compressed from."""
-        if representation.coding == IDENTITY or not representation.path:
+        if representation.path in ("", entry.path):
             return entry.path, entry.identity
         identity = entry.siblings.identities[list(SUFFIXES).index(representation.coding)]
         assert identity is not None
@@ -205,7 +207,8 @@ class Files:
             return opened
         file, status = opened
         try:
-            entry = Entry(self.table, path, file_identity(status), settings.media.of(path))
+            media = settings.media
+            entry = Entry(self.table, path, file_identity(status), media.of(path), media.coded(path))
             body = None
             if self._fits_cache(status.st_size):
                 body = _read_unchanged(file, entry.identity)
@@ -217,11 +220,11 @@ class Files:
         entry.modified_s = modification_date(status, now_ns)
         entry.siblings = siblings
         limits = settings.compression
-        if limits.min_size <= status.st_size <= limits.max_size and settings.media.is_compressible(entry.content_type):
+        if entry.coded is not None:
+            entry.by_coding[entry.coded[0]] = self._file_representation(entry, path, entry.coded[0], status, body)
+        elif limits.min_size <= status.st_size <= limits.max_size and media.is_compressible(entry.content_type):
             entry.codings = settings.codings
-        plain = self._file_representation(entry, IDENTITY, status, body)
-        plain.path = path
-        entry.by_coding[IDENTITY] = plain
+        entry.by_coding[IDENTITY] = self._file_representation(entry, path, IDENTITY, status, body)
         self._add_siblings(entry)
         if now_ns - status.st_ctime_ns > UNSETTLED_NS:
             self._cache.keep(entry)
@@ -242,9 +245,7 @@ class Files:
                 os.close(file)
             if file_identity(status) != known or (body is None and self._fits_cache(status.st_size)):
                 continue
-            representation = self._file_representation(entry, coding, status, body)
-            representation.path = entry.path + suffix
-            entry.by_coding[coding] = representation
+            entry.by_coding[coding] = self._file_representation(entry, entry.path + suffix, coding, status, body)
 
     def _find_siblings(self, path: str, status: os.stat_result, entry: Entry | None) -> Siblings:
         """Find the pre-compressed variants of a file that are not older than it.
@@ -252,7 +253,7 @@ class Files:
         While the directory is unchanged since `entry` was made, none can have been added or removed: only those
         already known are checked again.
         """
-        if not self._settings.rule.precompressed:
+        if not self._settings.rule.precompressed or self._settings.media.coded(path) is not None:
             return NO_SIBLINGS
         directory = self._directory_identity(path[: path.rindex("/") + 1])
         known = entry.siblings if entry is not None and entry.siblings.directory == directory else None
@@ -300,11 +301,12 @@ class Files:
     # ── making representations ──
 
     def _file_representation(
-        self, entry: Entry, coding: str, status: os.stat_result, body: bytes | None
+        self, entry: Entry, path: str, coding: str, status: os.stat_result, body: bytes | None
     ) -> Representation:
         opaque = self._tags.opaque(status, body, time.time_ns())
         suffix = b"" if coding == IDENTITY else b"-" + coding.encode()
         representation = self._compose(entry, coding, b'"%b%b"' % (opaque, suffix) if opaque else b"")
+        representation.path = path
         representation.size = status.st_size
         if body is not None:
             representation.keep(body)
@@ -316,7 +318,8 @@ class Files:
 
     def _compose(self, entry: Entry, coding: str, etag: bytes) -> Representation:
         """Return a representation with its fields. All representations of a file have `Vary` if there are several."""
-        is_varied = bool(entry.codings) or any(entry.siblings.identities) or coding != IDENTITY
+        coded_as, decoded_type = entry.coded or ("", "")
+        is_varied = bool(coded_as or entry.codings) or any(entry.siblings.identities) or coding != IDENTITY
         vary = b"Vary: Accept-Encoding\r\n" if is_varied else b""
         tag = b"ETag: %b\r\n" % etag
         dated = b"" if entry.modified_s is None else b"Last-Modified: %b\r\n" % format_date(entry.modified_s).encode()
@@ -324,13 +327,14 @@ class Files:
             (
                 dated,
                 tag,
-                b"Accept-Ranges: bytes\r\n" if coding == IDENTITY else b"Content-Encoding: %b\r\n" % coding.encode(),
+                b"Accept-Ranges: bytes\r\n" if coding in (IDENTITY, coded_as) else b"",
+                b"" if coding == IDENTITY else b"Content-Encoding: %b\r\n" % coding.encode(),
                 vary,
                 self._cache_line,
             )
         )
-        typed = b"Content-Type: %b\r\n" % entry.content_type.encode("latin-1")
-        return Representation(coding, etag, typed, untyped, tag + vary + self._cache_line)
+        content_type = decoded_type if coding == coded_as else entry.content_type
+        return Representation(coding, etag, content_type, untyped, tag + vary + self._cache_line)
 
 
 def _read_unchanged(file: int, expected: FileIdentity) -> bytes | None:

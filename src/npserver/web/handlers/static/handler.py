@@ -37,6 +37,7 @@ RANKING_CACHE_SIZE = 512  # Accept-Encoding values whose ranking of codings is c
 MAX_CACHED_RANKING_BYTES = 256  # longer Accept-Encoding values are not cached
 
 _UNRANKED = ("", "")  # no ranking of codings
+_UNASKED = (IDENTITY, "gzip")  # the ranking without Accept-Encoding: any coding is acceptable (RFC 9110 §12.5.3)
 
 
 class StaticSettings(Struct, frozen=True):
@@ -218,7 +219,8 @@ class StaticHandler:
     def _rank(self, accept_encoding: bytes | None) -> tuple[str, ...]:
         ranking = self._rankings.get(accept_encoding)
         if ranking is None:
-            ranking = rank_codings(accept_encoding, self._settings.files.offered)
+            offered = self._settings.files.offered
+            ranking = _UNASKED if accept_encoding is None else rank_codings(accept_encoding, offered)
             if len(accept_encoding or b"") <= MAX_CACHED_RANKING_BYTES:
                 if len(self._rankings) >= RANKING_CACHE_SIZE:
                     self._rankings.clear()
@@ -231,7 +233,7 @@ class StaticHandler:
         ranking = self._rank(request.accept_encoding)
         fields = request.fields
         wanted = fields.get(b"range") if request.method == "GET" else None  # RFC 9110 §14.2: defined for GET only
-        if wanted is not None and IDENTITY in ranking:
+        if wanted is not None and IDENTITY in ranking and entry.coded is None:
             ranking = (IDENTITY,)  # compressed output may differ the next time, so ranges of it would not fit together
         representation = self._files.choose(entry, ranking)
         if representation is None:
@@ -248,7 +250,7 @@ class StaticHandler:
             if outcome is Outcome.FAILED:
                 exchange.fail(412)
                 return
-        if wanted is not None and representation.coding == IDENTITY:
+        if wanted is not None and representation.path == entry.path:
             now_s = self._context.wall_clock()
             if is_range_wanted(fields.get(b"if-range"), representation.etag, entry.modified_s, now_s):
                 parts = parse_ranges(wanted, representation.size, self._settings.max_ranges)
@@ -277,9 +279,9 @@ class StaticHandler:
         if not parts:
             exchange.fail(416, fields=b"Content-Range: %b\r\n" % unsatisfied_range(representation.size))
         elif representation.is_in_memory:
-            respond_parts(exchange, representation, entry.content_type, parts, representation.body)
+            respond_parts(exchange, representation, parts, representation.body)
         elif (opened := self._open(exchange, entry, representation, attempts)) is not None:
-            send_parts(exchange, representation, entry.content_type, parts, *opened)
+            send_parts(exchange, representation, parts, *opened)
 
     def _open(
         self, exchange: Exchange, entry: Entry, representation: Representation, attempts: int

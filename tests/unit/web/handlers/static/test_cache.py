@@ -20,7 +20,7 @@ class TestCache:
 
     def entry(self, table: EntryTable, name: str, size: int) -> Entry:
         entry = Entry(table, name, IDENTITY, "text/plain")
-        plain = Representation("identity", b'"a"', b"", b"", b"")
+        plain = Representation("identity", b'"a"', "text/plain", b"", b"")
         plain.body = b"x" * size
         entry.by_coding["identity"] = plain
         return entry
