@@ -71,27 +71,34 @@ class ProtocolError(NpserverError):
         message: what is wrong, for the log.
         status: the HTTP status to answer the client with.
         key: the config key of the limit that was exceeded, if any; for the log.
+        rfc: the section of the standard that was broken, where no config key decides; for the log.
     """
 
-    def __init__(self, message: str, status: int, key: str = "") -> None:
+    def __init__(self, message: str, status: int, key: str = "", *, rfc: str = "") -> None:
         super().__init__(message)
         self.status = status
         self.key = key
+        self.rfc = rfc
+
+    @property
+    def decided_by(self) -> str:
+        """The config key that decided, else the section of the standard."""
+        return self.key or self.rfc
 
 
 class BadRequest(ProtocolError):
     """The client sent a request that cannot be served. `fields`: complete lines that its answer must have."""
 
-    def __init__(self, message: str, status: int = 400, key: str = "", *, fields: bytes = b"") -> None:
-        super().__init__(message, status, key)
+    def __init__(self, message: str, status: int = 400, key: str = "", *, rfc: str = "", fields: bytes = b"") -> None:
+        super().__init__(message, status, key, rfc=rfc)
         self.fields = fields
 
 
 class BadResponse(ProtocolError):
     """The upstream sent a response that cannot be forwarded."""
 
-    def __init__(self, message: str, status: int = 502, key: str = "") -> None:
-        super().__init__(message, status, key)
+    def __init__(self, message: str, status: int = 502, key: str = "", *, rfc: str = "") -> None:
+        super().__init__(message, status, key, rfc=rfc)
 
 
 class Phase(Enum):

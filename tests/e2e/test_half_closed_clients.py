@@ -93,6 +93,23 @@ def test_every_kind_of_answer_arrives(port: int) -> None:
 
 @LOOPS
 @WORKERS
+def test_half_a_body_is_refused_at_once(
+    program: Callable[..., Program], free_port: Callable[[], int], loop: str, workers: int
+) -> None:
+    """RFC 9112 §8, and not after `timeouts.body`."""
+    port = free_port()
+    with socket.create_server(("127.0.0.1", 0), backlog=2 * TRIES) as silent:
+        rule = {"handler": "proxy", "proxy_pass": f"http://127.0.0.1:{silent.getsockname()[1]}"}
+        program(
+            config={"listen": [f"http://127.0.0.1:{port}"], "workers": workers, "dispatch": [rule]},
+            env={"NPSERVER_LOOP": "asyncio"} if loop == "asyncio" else {},
+        )
+        half = get("/x", "Content-Length: 5\r\n", method="POST") + b"hi"
+        assert [statuses(port, half) for _ in range(TRIES)] == [[400]] * TRIES
+
+
+@LOOPS
+@WORKERS
 def test_requests_behind_a_slow_one_are_answered_after_the_end(
     program: Callable[..., Program],
     free_port: Callable[[], int],

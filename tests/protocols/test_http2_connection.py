@@ -317,7 +317,7 @@ class TestEnd:
     def test_a_misdirected_request_is_told_so(self) -> None:
         """RFC 9110 §15.5.20, for each request."""
         handler, client = begin()
-        client.connection.is_misdirected = lambda host: host == "closed.example"
+        client.connection.misdirected_by = lambda host: "tls[1].client_ca" if host == "closed.example" else ""
         assert client.request([*GET[:3], (":authority", "closed.example")]).status == 421
         assert client.request(GET) == Answer()
         assert len(handler.exchanges) == 1

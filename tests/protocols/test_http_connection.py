@@ -335,6 +335,8 @@ class TestEnds:
         assert client.received.startswith(b"HTTP/1.1 500")
         assert client.is_ended
         assert "boom" in caplog.text
+        line = "500 for GET / from 192.0.2.1: internal error (dispatch)"
+        assert [record.levelname for record in caplog.records if record.getMessage() == line] == ["ERROR"]
 
     def test_draining_closes_after_the_answer(self) -> None:
         server, handler, client = held()

@@ -321,6 +321,6 @@ class TestResponseSide:
         assert raw.index(b"Mark: inner") < raw.index(b"Mark: outer")
 
     def test_a_page_stands_in_for_the_built_in_one(self, version: str) -> None:
-        asked = Asked(version, Answering(lambda exchange: exchange.fail(404)), Pages())
+        asked = Asked(version, Answering(lambda exchange: exchange.fail(404, "gone")), Pages())
         assert (asked.status, asked.body) == (404, b"sorry")
-        assert Asked(version, Answering(lambda exchange: exchange.fail(410)), Pages()).body != b"sorry"
+        assert Asked(version, Answering(lambda exchange: exchange.fail(410, "gone")), Pages()).body != b"sorry"

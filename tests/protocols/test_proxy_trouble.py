@@ -47,7 +47,7 @@ class TestNoAnswer:
             with caplog.at_level(logging.WARNING):
                 stage.pass_time(2)
                 assert (await client.answer())[0] == 504
-            assert "(timeout)" in caplog.text
+            assert "(dispatch[0].timeout)" in caplog.text
 
     async def test_stalled_body_truncates_the_answer(self) -> None:
         async def script(connection: Connection) -> None:

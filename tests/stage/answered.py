@@ -27,6 +27,6 @@ class Answered:
         """Keep the answer."""
         self.status, self.fields, self.body = status, fields, body
 
-    def fail(self, status: int, reason: str = "", key: str = "", fields: bytes = b"") -> None:
+    def fail(self, status: int, reason: str, key: str = "", fields: bytes = b"", *, level: int | None = None) -> None:
         """Keep the answer, with the reason instead of an error page."""
         self.status, self.fields, self.reason = status, fields, reason

@@ -40,6 +40,7 @@ class Program:
     ) -> None:
         self.directory = directory
         self.config_file: Path | None = None
+        self._read = 0  # characters of stderr before `forget_errors`
         if config is not None:
             self.config_file = directory / "npserver.json"
             self.configure(config)
@@ -80,6 +81,21 @@ class Program:
             lambda: re.search(pattern, self.output, re.MULTILINE) or re.search(pattern, self.errors, re.MULTILINE),
             f"output matching {pattern!r}",
             deadline_s,
+        )
+
+    def forget_errors(self) -> None:
+        """Let `new_errors` begin here."""
+        self._read = len(self.errors)
+
+    @property
+    def new_errors(self) -> str:
+        """Return what was written to stderr since `forget_errors`."""
+        return self.errors[self._read :]
+
+    def wait_for_new(self, pattern: str, deadline_s: float = 10.0) -> re.Match[str]:
+        """Wait until stderr holds a match since `forget_errors`."""
+        return self.wait_until(
+            lambda: re.search(pattern, self.new_errors, re.MULTILINE), f"new line matching {pattern!r}", deadline_s
         )
 
     def wait_until(self, is_so: Callable[[], T | None], what: str, deadline_s: float = 10.0) -> T:

@@ -129,6 +129,7 @@ COVERED_BY = {
     "web.server.http2.request_body": "protocols/test_http2_flow.py",
     "web.server.http2.unread": "protocols/test_http2_flow.py",
     "web.server.http2.session": "conformance/test_rfc9113_frames.py",
+    "web.server.refusals": "e2e/test_refusals_are_logged.py",
     "web.server.request_body": "protocols/test_http2_flow.py",
     "web.slash_redirect": "protocols/test_slash_redirect.py",
 }

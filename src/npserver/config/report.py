@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 Path = tuple[str | int, ...]
 
 
+def key_of(path: Path) -> str:
+    """Return a path as log lines write it: `dispatch[3].root`."""
+    return "".join([f"[{part}]" if isinstance(part, int) else f".{part}" for part in path])[1:]
+
+
 class Report:
     """The problems found so far. A compiler that reports one continues, so that all are found in one run."""
 

@@ -86,7 +86,7 @@ class ChunkedDecoder:
             if self._state is _State.DATA_END:
                 ending = data[position : position + 2]
                 if ending != b"\r\n"[: len(ending)]:
-                    raise self._error("chunk data is longer than the chunk size")
+                    raise self._error("chunk data is longer than the chunk size", rfc="RFC 9112 §7.1")
                 if len(ending) < 2:
                     self._buffer = ending
                     break
@@ -108,17 +108,17 @@ class ChunkedDecoder:
     def _keep_partial_line(self, line: bytes) -> None:
         limit = MAX_LINE_BYTES if self._state is _State.SIZE else MAX_TRAILER_BYTES - len(self.trailers)
         if len(line) > limit or b"\n" in line or b"\r" in line[:-1]:
-            raise self._error(f"bad {self._state.value} line in a chunked body: {clip(line)}")
+            raise self._error(f"bad {self._state.value} line in a chunked body: {clip(line)}", rfc="RFC 9112 §7.1")
         self._buffer = line
 
     def _read_size(self, line: bytes) -> None:
         match = _SIZE_LINE.fullmatch(line)
         if match is None or len(line) > MAX_LINE_BYTES:
-            raise self._error(f"bad chunk size {clip(line)}")
+            raise self._error(f"bad chunk size {clip(line)}", rfc="RFC 9112 §7.1")
         if len(match[1]) < len(line):
             self._overhead += len(line)
             if self._overhead > MAX_OVERHEAD_BYTES:
-                raise self._error("too many chunk extensions")
+                raise self._error("too many chunk extensions", rfc="RFC 9112 §7.1.1")
         self._left = int(match[1], 16)
         self._state = _State.DATA if self._left else _State.TRAILERS
 
@@ -130,7 +130,7 @@ class ChunkedDecoder:
         match = _TRAILER.fullmatch(line)
         self._overhead += len(line)
         if match is None or self._overhead > MAX_OVERHEAD_BYTES or len(self.trailers) + len(line) > MAX_TRAILER_BYTES:
-            raise self._error(f"bad trailer {clip(line)}")
+            raise self._error(f"bad trailer {clip(line)}", rfc="RFC 9112 §7.1.2")
         if not is_forbidden_trailer(match[1].lower()):
             self.trailers += line + b"\r\n"
         return False

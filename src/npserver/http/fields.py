@@ -38,7 +38,7 @@ _MAX_CACHED_LINES = 1024  # looked up for each line of each head; a larger table
 def check_text(line: bytes) -> None:
     """Check that a line holds no octet that is forbidden in a head (RFC 9110 §5.5). Raises: BadRequest."""
     if line.translate(CONTROLS).find(1) >= 0:
-        raise BadRequest(CONTROL)
+        raise BadRequest(CONTROL, rfc="RFC 9110 §5.5")
 
 
 def parse_field(line: bytes) -> tuple[bytes, bytes]:
@@ -46,7 +46,7 @@ def parse_field(line: bytes) -> tuple[bytes, bytes]:
     check_text(line)
     name, colon, value = line.partition(b":")
     if not colon and _TOKEN.fullmatch(name):
-        raise BadRequest(f"header line without a colon: {clip(line)}")
+        raise BadRequest(f"header line without a colon: {clip(line)}", rfc="RFC 9112 §5")
     return read_field_name(name), value.strip(b" \t")
 
 
@@ -61,7 +61,7 @@ def join_fields(lines: Iterable[bytes]) -> dict[bytes, bytes]:
     for key, value in map(parse_field, lines):
         if key in fields:
             if key in SINGLETONS:
-                raise BadRequest(f"two {key.decode()} fields")
+                raise BadRequest(f"two {key.decode()} fields", rfc="RFC 9110 §5.3")
             fields[key] += (b"; " if key == b"cookie" else b", ") + value
         else:
             fields[key] = value
@@ -82,7 +82,7 @@ def select_significant(lines: Iterable[bytes], *, use_cache: bool = True) -> tup
 def read_field_name(name: bytes) -> bytes:
     """Return a field name in lower case. Raises: BadRequest if it is not a token (RFC 9110 §5.1)."""
     if not _TOKEN.fullmatch(name):
-        raise BadRequest(f"bad field name {clip(name)}")
+        raise BadRequest(f"bad field name {clip(name)}", rfc="RFC 9110 §5.1")
     return name.lower()
 
 

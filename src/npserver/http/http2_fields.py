@@ -51,7 +51,7 @@ def read_request(fields: Fields, has_body: bool, limits: HeadLimits) -> Request:
             continue
         if name in read:
             if name in SINGLETONS:
-                raise BadRequest(f"two {name.decode()} fields")
+                raise BadRequest(f"two {name.decode()} fields", rfc="RFC 9110 §5.3")
             read[name] += b", " + value
         else:
             read[name] = value
@@ -71,7 +71,7 @@ def _make_request(
 ) -> Request:
     method = METHODS.get(pseudo[b":method"]) or read_method(pseudo[b":method"])
     if pseudo[b":scheme"] not in _SCHEMES:
-        raise BadRequest(f"bad scheme {clip(pseudo[b':scheme'])}")
+        raise BadRequest(f"bad scheme {clip(pseudo[b':scheme'])}", rfc="RFC 9113 §8.3.1")
     if len(pseudo[b":path"]) > limits.url_bytes:
         raise BadRequest(f"request target of more than {limits.url_bytes} bytes", 414, "limits.max_url_size")
     text, path, query, has_query, _authority = parse_target(pseudo[b":path"])
@@ -84,7 +84,7 @@ def _make_request(
     expects_continue = False
     if b"expect" in fields:
         if fields[b"expect"].lower() != b"100-continue":
-            raise BadRequest(f"unknown expectation {clip(fields[b'expect'])}", 417)
+            raise BadRequest(f"unknown expectation {clip(fields[b'expect'])}", 417, rfc="RFC 9110 §10.1.1")
         expects_continue = has_body
     values = HeadValues(
         True, host, authority.decode("ascii"), framing, length, True,
@@ -107,10 +107,10 @@ def _find_authority(pseudo: dict[bytes, bytes], fields: dict[bytes, bytes]) -> b
     if authority is None or host is None:
         found = host if authority is None else authority
         if not found:
-            raise BadRequest("neither :authority nor Host")
+            raise BadRequest("neither :authority nor Host", rfc="RFC 9113 §8.3.1")
         return found
     if authority.lower() != host.lower():
-        raise BadRequest(f":authority {clip(authority)} but Host {clip(host)}")
+        raise BadRequest(f":authority {clip(authority)} but Host {clip(host)}", rfc="RFC 9113 §8.3.1")
     return authority
 
 
@@ -123,7 +123,7 @@ def _find_framing(fields: dict[bytes, bytes], has_body: bool) -> tuple[Framing, 
     """
     text = fields.get(b"content-length")
     if text is not None and not _LENGTH.fullmatch(text):
-        raise BadRequest(f"bad Content-Length {clip(text)}")
+        raise BadRequest(f"bad Content-Length {clip(text)}", rfc="RFC 9110 §8.6")
     if not has_body:
         return Framing.NONE, 0
     return (Framing.LENGTH, int(text)) if text is not None and int(text) else (Framing.CHUNKED, 0)

@@ -64,7 +64,7 @@ def parse_head(head: bytes, limits: HeadLimits) -> Request:
                 cookie = b""
                 block = _read_block(head[end:], minor_version)
             elif cookie.translate(CONTROLS).find(1) >= 0:
-                raise BadRequest(CONTROL)
+                raise BadRequest(CONTROL, rfc="RFC 9110 §5.5")
     else:
         if head.count(b"\r\n") > limits.fields + 2:
             raise BadRequest(f"more than {limits.fields} header fields", 431, "limits.max_headers")
@@ -111,7 +111,7 @@ def check_partial_head(data: bytes, checked: int, limits: HeadLimits) -> None:
     Raises: BadRequest if no acceptable head can begin so.
     """
     if _BARE_LF.search(data, checked):
-        raise BadRequest("bare LF in the request's head")
+        raise BadRequest("bare LF in the request's head", rfc="RFC 9112 §2.2")
     if len(data) > limits.head_bytes:
         raise BadRequest(f"request head of more than {limits.head_bytes} bytes", 431, "limits.max_header_size")
     longest_line = limits.url_bytes + 64
@@ -136,18 +136,18 @@ def _parse_request_line(line: bytes, url_bytes: int) -> tuple[str, bool, Request
     check_text(line)
     words = line.split(b" ")
     if len(words) != 3 or b"\t" in line:
-        raise BadRequest(f"bad request line {clip(line)}")
+        raise BadRequest(f"bad request line {clip(line)}", rfc="RFC 9112 §3")
     method, target, version = words
     if len(target) > url_bytes:
         raise BadRequest(f"request target of more than {url_bytes} bytes", 414, "limits.max_url_size")
     minor_version = _VERSIONS.get(version)
     if minor_version is None:
         if _VERSION.fullmatch(version):
-            raise BadRequest(f"HTTP version {clip(version)} is not supported", 505)
-        raise BadRequest(f"bad HTTP version {clip(version)}")
+            raise BadRequest(f"HTTP version {clip(version)} is not supported", 505, rfc="RFC 9110 §15.6.6")
+        raise BadRequest(f"bad HTTP version {clip(version)}", rfc="RFC 9112 §2.3")
     name = METHODS.get(method) or read_method(method)
     if target == b"*" and name != "OPTIONS":
-        raise BadRequest("request target * is for OPTIONS only")
+        raise BadRequest("request target * is for OPTIONS only", rfc="RFC 9112 §3.2.4")
     return name, name in IDEMPOTENT, parse_target(target), minor_version
 
 
@@ -159,10 +159,15 @@ _request_lines: Memo[bytes, tuple[str, bool, RequestTarget, int]] = Memo(
 def read_method(method: bytes) -> str:
     """Return a method that is not in `METHODS`. Raises: BadRequest if it is malformed (400) or not supported (405)."""
     if not _TOKEN.fullmatch(method) or len(method) > 32:
-        raise BadRequest(f"bad method {clip(method)}")
+        raise BadRequest(f"bad method {clip(method)}", rfc="RFC 9112 §3.1")
     name = method.decode("ascii")
     if name in ("CONNECT", "TRACE"):
-        raise BadRequest(f"method {name} is not supported", 405, fields=_ALLOW)
+        raise BadRequest(
+            f"method {name} is not supported",
+            405,
+            rfc="RFC 9110 §9.3.6" if name == "CONNECT" else "RFC 9110 §9.3.8",
+            fields=_ALLOW,
+        )
     return name
 
 
@@ -171,7 +176,7 @@ def _read_values(significant: tuple[bytes, ...], minor_version: int) -> HeadValu
     fields = join_fields(significant)
     authority = fields.get(b"host")
     if authority is None and minor_version:
-        raise BadRequest("no Host field")
+        raise BadRequest("no Host field", rfc="RFC 9112 §3.2")
     framing, length = _find_framing(fields, minor_version)
     keep_alive, upgrade = minor_version == 1, b""
     if b"connection" in fields:
@@ -185,7 +190,7 @@ def _read_values(significant: tuple[bytes, ...], minor_version: int) -> HeadValu
     expects_continue = False
     if b"expect" in fields and minor_version:
         if fields[b"expect"].lower() != b"100-continue":
-            raise BadRequest(f"unknown expectation {clip(fields[b'expect'])}", 417)
+            raise BadRequest(f"unknown expectation {clip(fields[b'expect'])}", 417, rfc="RFC 9110 §10.1.1")
         expects_continue = framing is not NO_BODY
     is_plain = (
         framing is NO_BODY and not upgrade and fields.keys().isdisjoint(SELECTIVE)
@@ -213,7 +218,7 @@ def _find_host(values: HeadValues, authority: bytes) -> tuple[str, str]:
     if authority:
         return parse_authority(authority), authority.decode("ascii")  # RFC 9112 §3.2.2: it takes precedence over Host
     if values.has_host:
-        raise BadRequest("empty Host field")
+        raise BadRequest("empty Host field", rfc="RFC 9112 §3.2")
     return "", ""
 
 
@@ -226,19 +231,21 @@ def _find_framing(fields: dict[bytes, bytes], minor_version: int) -> tuple[Frami
     length = fields.get(b"content-length")
     if coding is not None:
         if length is not None:
-            raise BadRequest("both Transfer-Encoding and Content-Length")
+            raise BadRequest("both Transfer-Encoding and Content-Length", rfc="RFC 9112 §6.1")
         if not minor_version:
-            raise BadRequest("Transfer-Encoding in HTTP/1.0")
+            raise BadRequest("Transfer-Encoding in HTTP/1.0", rfc="RFC 9112 §6.1")
         if coding.lower() != b"chunked":
             codings = [one.strip(b" \t") for one in coding.lower().split(b",")]
             if codings.count(b"chunked") > 1 or codings[-1] != b"chunked" or not all(map(_TOKEN.fullmatch, codings)):
-                raise BadRequest(f"bad Transfer-Encoding {clip(coding)}")  # without chunked at its end it has none
-            raise BadRequest(f"unknown transfer coding {clip(coding)}", 501)
+                raise BadRequest(
+                    f"bad Transfer-Encoding {clip(coding)}", rfc="RFC 9112 §6.3"
+                )  # without chunked at its end it has none
+            raise BadRequest(f"unknown transfer coding {clip(coding)}", 501, rfc="RFC 9112 §6.1")
         return CHUNKED, 0
     if length is None:
         return NO_BODY, 0
     if not _LENGTH.fullmatch(length):
-        raise BadRequest(f"bad Content-Length {clip(length)}")
+        raise BadRequest(f"bad Content-Length {clip(length)}", rfc="RFC 9110 §8.6")
     return (BY_LENGTH, int(length)) if int(length) else (NO_BODY, 0)
 
 

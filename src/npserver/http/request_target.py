@@ -37,13 +37,13 @@ def parse_target(target: bytes) -> RequestTarget:
             return text, "*", "", False, b""
         match = _ABSOLUTE.fullmatch(target)
         if match is None or not match[2]:
-            raise BadRequest(f"request target {clip(target)} is neither a path nor an http(s) URI")
+            raise BadRequest(f"request target {clip(target)} is neither a path nor an http(s) URI", rfc="RFC 9112 §3.2")
         authority, target = match[2], match[3]
         if target[:1] != b"/":
             target = b"/" + target
     path, mark, query = target.partition(b"?")
     if b"#" in target:
-        raise BadRequest("fragment in the request target")
+        raise BadRequest("fragment in the request target", rfc="RFC 9112 §3.2")
     return text, canonical_path(path), _NOT_ASCII.sub(_encode, query).decode("ascii"), bool(mark), authority
 
 
@@ -65,21 +65,21 @@ def canonical_path(path: bytes, *, merge_slashes: bool = True) -> str:
     if _PLAIN.fullmatch(path):
         return path.decode("ascii")
     if b"\\" in path:
-        raise BadRequest("backslash in the path")
+        raise BadRequest("backslash in the path", rfc="RFC 3986 §3.3")
     text = _NOT_ASCII.sub(_encode, _ESCAPE.sub(_normalize_escape, path)).decode("ascii")
     kept: list[str] = []
     segments = text.split("/")[1:]
     for index, segment in enumerate(segments):
         bare = segment.partition(";")[0]
         if bare != segment and bare in (".", ".."):
-            raise BadRequest("dot segment with parameters in the path")
+            raise BadRequest("dot segment with parameters in the path", rfc="RFC 3986 §7.3")
         if segment == "..":
             if not kept:
-                raise BadRequest("dot segments lead above the root of the path")
+                raise BadRequest("dot segments lead above the root of the path", rfc="RFC 3986 §5.2.4")
             kept.pop()
         elif segment not in ("", "."):
             if "%" in segment and any(part.partition(";")[0] == ".." for part in _HIDDEN_SLASH.split(segment)):
-                raise BadRequest("encoded dot segment in the path")
+                raise BadRequest("encoded dot segment in the path", rfc="RFC 3986 §7.3")
             kept.append(segment)
         elif not segment and not merge_slashes and index < len(segments) - 1:
             kept.append(segment)
@@ -94,10 +94,10 @@ def parse_authority(authority: bytes) -> str:
     """
     match = _AUTHORITY.fullmatch(authority) if len(authority) <= _LONGEST_AUTHORITY else None
     if match is None or not match[1] or int(match[2] or 0) > 65535:
-        raise BadRequest(f"bad host {clip(authority)}")
+        raise BadRequest(f"bad host {clip(authority)}", rfc="RFC 9110 §4.2.1")
     host = match[1].decode("ascii").lower().removesuffix(".")
     if not host:
-        raise BadRequest(f"bad host {clip(authority)}")
+        raise BadRequest(f"bad host {clip(authority)}", rfc="RFC 9110 §4.2.1")
     return host
 
 
@@ -111,7 +111,7 @@ def _normalize_escape(match: re.Match[bytes]) -> bytes:
             raise ValueError
         octet = int(match[1], 16)
     except (ValueError, TypeError):
-        raise BadRequest("bad percent encoding in the path") from None
+        raise BadRequest("bad percent encoding in the path", rfc="RFC 3986 §2.1") from None
     if octet == 0:
-        raise BadRequest("NUL in the path")
+        raise BadRequest("NUL in the path", rfc="RFC 3986 §7.3")
     return bytes((octet,)) if octet in _UNRESERVED else b"%%%02X" % octet

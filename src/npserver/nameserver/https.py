@@ -36,21 +36,25 @@ class DnsOverHttps:
         if request.method in ("GET", "HEAD"):
             match = _PARAMETER.search(request.query)
             if match is None:
-                exchange.fail(400, "expected a query parameter dns in base64url")
+                exchange.fail(400, "expected a query parameter dns in base64url, RFC 8484 §4.1")
                 return
             try:
                 text = match[1]
                 self.answer(exchange, base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
             except binascii.Error:
-                exchange.fail(400, "query parameter dns is not valid base64url")
+                exchange.fail(400, "query parameter dns is not valid base64url, RFC 8484 §4.1")
         elif request.method == "POST":
             kind = request.fields.get(b"content-type", b"").partition(b";")[0].strip().lower()
             if kind != MEDIA_TYPE:
-                exchange.fail(415, "expected application/dns-message", fields=b"Accept: application/dns-message\r\n")
+                exchange.fail(
+                    415,
+                    "expected application/dns-message, RFC 8484 §4.1",
+                    fields=b"Accept: application/dns-message\r\n",
+                )
                 return
             exchange.receive(_Body(self, exchange))
         else:
-            exchange.fail(405, "expected GET or POST", fields=b"Allow: GET, HEAD, POST\r\n")
+            exchange.fail(405, "expected GET or POST, RFC 8484 §4.1", fields=b"Allow: GET, HEAD, POST\r\n")
 
     def answer(self, exchange: Exchange, data: bytes) -> None:
         """Answer a DNS message: now, or once a resolver has answered."""
@@ -68,7 +72,7 @@ class DnsOverHttps:
         if isinstance(reply, bytes):
             self._send(exchange, reply)
         else:
-            exchange.fail(400, "the message is not a DNS query")
+            exchange.fail(400, "the message is not a DNS query, RFC 8484 §4.1")
 
     def _deliver(self, exchange: Exchange, data: bytes, reply: bytes) -> None:
         self._server.log("https", exchange.client_ip, data, reply)
@@ -98,7 +102,7 @@ class _Body:
         self._data += data
         if len(self._data) > MAX_QUERY_BYTES:
             self._data = None
-            self._exchange.fail(413, "a DNS message has at most 65535 bytes")
+            self._exchange.fail(413, "a DNS message has at most 65535 bytes, RFC 8484 §6")
 
     def body_end(self, trailers: bytes) -> None:
         """Answer the complete message."""

@@ -95,9 +95,10 @@ class TlsServer(TlsStream):
         self.abort()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return also `misdirected`: None, or a function that says whether requests for a host must be refused here."""
-        if name == "misdirected":
-            return self._is_misdirected if self._settings.verifies_differently else None
+        """Return also `misdirected_by`: None, or a function that says by which config key requests for a host must be
+        refused here."""
+        if name == "misdirected_by":
+            return self._misdirected_by if self._settings.verifies_differently else None
         return super().get_extra_info(name, default)
 
     def _receive_handshake(self, data: bytes) -> None:
@@ -159,17 +160,20 @@ class TlsServer(TlsStream):
 
     def _refuse(self, data: bytes) -> None:
         """Respond to a client that does not speak TLS, and close."""
-        log.debug("%s: expected a TLS handshake, got %s", self._peer(), clip(data))
+        is_http = self._speaks_http and data[:1].isalpha()
+        answer = "400 for" if is_http else "closing"
+        name = self.listener.listener.name
+        log.debug("%s %s: expected a TLS handshake, got %s (listen: %s)", answer, self._peer(), clip(data), name)
         self._is_refused = True
-        if self._speaks_http and data[:1].isalpha():
+        if is_http:
             self._raw.write(_PLAIN_HTTP)
             self._raw.write_eof()  # the client closes first, so that no reset overtakes the response
             self.deadline = self._context.loop.time() + REFUSAL_S
         else:
             self.abort()
 
-    def _is_misdirected(self, host: str) -> bool:
-        return self._certificate is not None and self._settings.is_misdirected(self._certificate, host)
+    def _misdirected_by(self, host: str) -> str:
+        return self._settings.misdirected_by(self._certificate, host) if self._certificate is not None else ""
 
     def _peer(self) -> str:
         peer = self._proxied[0] if self._proxied is not None else self._raw.get_extra_info("peername")

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+from msgspec.structs import replace
 
 from npserver.tls.config import CertificateSettings
 from npserver.tls.files import FileState, TlsFiles
@@ -70,10 +72,15 @@ class LoadedCertificate:
 class ServerTls:
     """The certificates of a listener, chosen by the server name in the ClientHello; the first is the default."""
 
-    __slots__ = ("_by_name", "_wildcards", "certificates", "default", "verifies_differently")
+    __slots__ = ("_by_name", "_keys", "_wildcards", "certificates", "default", "verifies_differently")
 
-    def __init__(self, certificates: Iterable[tuple[LoadedCertificate, Iterable[str]]]) -> None:
-        """Create it from certificates and the server names of each."""
+    def __init__(
+        self,
+        certificates: Iterable[tuple[LoadedCertificate, Iterable[str]]],
+        keys: Mapping[CertificateSettings, str],
+    ) -> None:
+        """Create it from certificates and the server names of each. `keys`: their config keys by settings."""
+        self._keys = keys
         named = list(certificates)
         self.certificates = tuple(one for one, _ in named)
         self.default = self.certificates[0]
@@ -103,16 +110,17 @@ class ServerTls:
             found = self._wildcards.get(name.partition(".")[2], self.default)
         return found
 
-    def is_misdirected(self, used: LoadedCertificate, host: str) -> bool:
-        """Return whether a request for `host` must be refused on a connection with certificate `used`.
+    def misdirected_by(self, used: LoadedCertificate, host: str) -> str:
+        """Return the config key by which a request for `host` must be refused on a connection with certificate `used`.
 
         It must if the certificate of `host` asks for client certificates in another way: a client could avoid showing
-        one by naming another server in the handshake (421, RFC 9110 §15.5.20).
+        one by naming another server in the handshake (421, RFC 9110 §15.5.20). "" if it need not.
         """
-        if not self.verifies_differently:
-            return False
         wanted = self.choose(host).settings
-        return (wanted.client_ca, wanted.client_auth) != (used.settings.client_ca, used.settings.client_auth)
+        for name in ("client_ca", "client_auth"):
+            if getattr(wanted, name) != getattr(used.settings, name):
+                return f"{self._keys[replace(wanted, alternatives=())]}.{name}"
+        return ""
 
 
 def client_context(

@@ -7,6 +7,7 @@ import ssl
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from npserver.config.report import key_of
 from npserver.errors import clip
 from npserver.host_hints import hint_at_host
 from npserver.idn import to_ascii
@@ -44,7 +45,8 @@ def server_context(
             names = _names(report, place, entry) if entry.names else list(loaded.certificate.names)
             named.append(NamedCertificate(place, entry.cert, loaded, names))
     found = combine(report, CERTIFICATES.of(compilation.context), named)
-    return ServerTls(found) if len(named) == len(entries) else None
+    keys = {one.loaded.settings: key_of(one.path) for one in named}
+    return ServerTls(found, keys) if len(named) == len(entries) else None
 
 
 def client_context(compilation: Compilation, path: Path, tls: UpstreamTls) -> ssl.SSLContext | None:

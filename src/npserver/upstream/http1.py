@@ -222,7 +222,7 @@ class HttpClient(asyncio.Protocol):
         elif self.state is READING_BODY:
             self._fail(f"no data received for {settings.read_timeout_s:g} s", Phase.RECEIVE, settings.read_key)
         elif self.is_write_paused:
-            self._fail(f"no data accepted for {settings.send_timeout_s:g} s", Phase.SEND, "timeouts.send")
+            self._fail(f"no data accepted for {settings.send_timeout_s:g} s", Phase.SEND, settings.send_key)
         else:
             self._fail(f"no response for {settings.response_timeout_s:g} s", Phase.RECEIVE, settings.response_key)
 

@@ -55,5 +55,6 @@ class ClientSettings:
     pool_size: int = 64  # 0: never kept
     pool_idle_s: float = 55.0
     buffer_size: int = 64 << 10  # bytes of a request held before the client is made to wait
-    response_key: str = "timeouts.response"  # the config keys behind the times, for the log
+    send_key: str = "timeouts.send"  # the config keys behind the times, for the log
+    response_key: str = "timeouts.response"
     read_key: str = "timeouts.read"

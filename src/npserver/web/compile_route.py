@@ -36,7 +36,8 @@ def compile_route(
         handler,
         compilation.config.limits.max_body_size if limit is None else limit,
         middleware,
-        max_body_key="limits.max_body_size" if limit is None else f"{rule_key(path)}.max_body_size",
+        key=rule_key(path),
+        max_body_key="limits.max_body_size" if limit is None else rule_key(path, "max_body_size"),
         prefix=pattern.path if pattern.is_prefix else "",
         aborts_on_close=getattr(rule, "abort_on_close", False),
     )

@@ -152,8 +152,11 @@ class Exchange(Protocol):
     def respond(self, status: int, fields: bytes = b"", body: bytes = b"") -> None:
         """Answer whole. On HEAD and 304 the body is measured, not sent."""
 
-    def fail(self, status: int, reason: str = "", key: str = "", fields: bytes = b"") -> None:
-        """Answer with an error page (by Accept, `error_pages`). `reason` and the config's `key` go to the log only."""
+    def fail(self, status: int, reason: str, key: str = "", fields: bytes = b"", *, level: int | None = None) -> None:
+        """Answer with an error page (by Accept, `error_pages`), and log it at `level`, by default one for the status.
+
+        `reason` and `key`, the config key that decided, go to the log only. Without a key the rule has decided.
+        """
 
     def send_file(self, status: int, fields: bytes, file: int, offset: int, length: int) -> None:
         """Answer with `length` bytes of the open descriptor `file` from `offset`, by sendfile(2) where possible.
@@ -193,7 +196,7 @@ class Refusal(Struct, frozen=True):
 
     status: int
     reason: str  # for the log
-    key: str  # the config key that decided, for the log
+    key: str  # the config key that decided, for the log; "" for the rule
     fields: bytes = b""  # added to the error page's, such as Retry-After
 
 
@@ -278,6 +281,7 @@ class Route(Struct, frozen=True):
     name: str  # for logs: "dispatch[3] proxy /api/**"
     handler: Handler
     max_body_size: int
+    key: str = "dispatch"  # the config key of the rule, for the log: "dispatch[3]"
     max_body_key: str = "limits.max_body_size"  # the config key of that limit, for the log
     prefix: str = ""  # the pattern without its star: "/api" for "/api/**", "" for "/**"
     aborts_on_close: bool = False  # a client that ends its side of an HTTP/1.1 connection is taken to be gone
@@ -300,6 +304,7 @@ def make_route(
     max_body_size: int,
     middleware: tuple[Middleware, ...] = (),
     *,
+    key: str = "dispatch",
     max_body_key: str = "limits.max_body_size",
     prefix: str = "",
     aborts_on_close: bool = False,
@@ -313,6 +318,7 @@ def make_route(
         name=name,
         handler=handler,
         max_body_size=max_body_size,
+        key=key,
         max_body_key=max_body_key,
         prefix=prefix,
         aborts_on_close=aborts_on_close,

@@ -33,8 +33,8 @@ class ClientConnection(asyncio.Protocol):
     # private_upstreams  connections to upstreams that carry this client's requests only, by the pool of their target
 
     __slots__ = (
-        "_count", "_local", "client_ip", "client_port", "context", "deadline", "front", "id", "is_misdirected",
-        "is_write_paused", "listener", "private_upstreams",
+        "_count", "_local", "client_ip", "client_port", "context", "deadline", "front", "id", "is_write_paused",
+        "listener", "misdirected_by", "private_upstreams",
         "read_all", "requests", "scheme", "transport", "unsent",
     )  # fmt: skip
 
@@ -53,7 +53,7 @@ class ClientConnection(asyncio.Protocol):
         self.read_all = False  # the client has ended its side
         self.unsent = 0
         self.private_upstreams: dict[object, PrivateUpstream] | None = None
-        self.is_misdirected: Callable[[str], bool] | None = None  # see `tls.accept`
+        self.misdirected_by: Callable[[str], str] | None = None  # see `tls.accept`
         self._count: ConnectionCount | None = None
         self._local: tuple[str, int] | None = None
 
@@ -73,7 +73,7 @@ class ClientConnection(asyncio.Protocol):
             else:
                 self.client_ip = UNIX_PEER
         if self.scheme == "https":
-            self.is_misdirected = transport.get_extra_info("misdirected")
+            self.misdirected_by = transport.get_extra_info("misdirected_by")
         self._count = ConnectionCount(self.front, self.context.row, self.client_ip)
         self.context.connections.add(self)
         self.context.sweeper.watched.add(self)

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from msgspec import Struct
 
+from npserver.errors import clip
 from npserver.http.request import Request
 from npserver.observe.request_record import RequestRecord
 from npserver.runtime.context import Context
 from npserver.web import error_pages
 from npserver.web.exchange import Exchange, ResponseSource, ResponseStart, Route
 from npserver.web.server.file_source import FileSource
+from npserver.web.server.refusals import level_of, log_refusal
 from npserver.web.server.response_filters import ResponseFilters
 
 if TYPE_CHECKING:
@@ -169,6 +171,18 @@ class ExchangeBase(Struct, Generic[C], eq=False):
         else:
             self.fail(500, "internal error")
 
+    def refuse_misdirected(self) -> bool:
+        """Answer 421 if the host asks for other client certificates than the connection has shown.
+
+        Return whether it was answered.
+        """
+        connection, host = self.connection, self.request.host
+        if connection.misdirected_by is None or not (key := connection.misdirected_by(host)):
+            return False
+        reason = f"{clip(host)} asks for other client certificates than the connection, RFC 9110 §15.5.20"
+        self.fail(421, reason, key)
+        return True
+
     def refuse_body(self, error: BadRequest) -> None:
         """Answer a body that is faulty, too long or stalled, if that is still possible."""
         if self.body is not None:
@@ -181,7 +195,7 @@ class ExchangeBase(Struct, Generic[C], eq=False):
         if self.status:
             self.abort(str(error))
         else:
-            self.fail(error.status, str(error), error.key)
+            self.fail(error.status, str(error), error.decided_by)
 
     def _finished(self, status: int, received: int = 0) -> None:
         """Count the request, and log it."""
@@ -219,12 +233,12 @@ class ExchangeBase(Struct, Generic[C], eq=False):
         if self.body is not None:
             self.body.resume()
 
-    def fail(self, status: int, reason: str = "", key: str = "", fields: bytes = b"") -> None:
+    def fail(self, status: int, reason: str, key: str = "", fields: bytes = b"", *, level: int | None = None) -> None:
         """Answer with an error page; the reason and the config's key go to the log."""
-        if reason:
-            level = logging.WARNING if status >= 500 else logging.INFO if key else logging.DEBUG
-            log.log(level, "%d for %s %s from %s: %s%s", status, self.request.method, self.request.path, self.client_ip,
-                    reason, f" ({key})" if key else "")  # fmt: skip
+        if self.is_gone or self.status:
+            return
+        level = level_of(status) if level is None else level
+        log_refusal(status, lambda: self.request, self.client_ip, reason, key or self.route.key, level)
         for failure in self.route.failures:
             page = failure(cast("Exchange", self), status)
             if page is not None:

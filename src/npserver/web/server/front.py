@@ -58,7 +58,7 @@ class Unrouted:
 
     def handle(self, exchange: Exchange) -> None:
         """Answer 404."""
-        exchange.fail(404, "no rule matches")
+        exchange.fail(404, "no rule matches the host and the path")
 
 
 class ServerOptions:

@@ -77,6 +77,8 @@ class ConnectionRole(Protocol):
     context: Context
     transport: asyncio.Transport
     private_upstreams: dict[object, PrivateUpstream] | None
+    #: Returns the config key by which a host asks for other client certificates; "" if it does not (`tls.accept`).
+    misdirected_by: Callable[[str], str] | None
 
     @property
     def local(self) -> tuple[str, int]:
@@ -155,7 +157,6 @@ class Http1ConnectionRole(ConnectionRole, Protocol):
     requests: int
     is_reading: bool
     is_write_paused: bool
-    is_misdirected: Callable[[str], bool] | None  # whether a host asks for other client certificates (`tls.accept`)
 
     @property
     def exchange(self) -> object:

@@ -74,7 +74,7 @@ class ProxyCall(Struct, eq=False):
                 self.head = proxy.compose(exchange, target)
             except BadRequest as error:
                 self._end()
-                exchange.fail(error.status, str(error), error.key or "rewrite")
+                exchange.fail(error.status, str(error), error.key or f"{proxy.settings.key}.rewrite")
                 return
         self.attempts += 1
         self.target = target
@@ -350,17 +350,18 @@ class ProxyCall(Struct, eq=False):
 
     def fail_without_target(self, error: UpstreamError | None = None) -> None:
         """Answer 503, with the time after which a target may be available again."""
-        upstream = self.proxy.upstream
+        upstream, key = self.proxy.upstream, self.proxy.settings.upstream_key
         reason = f"no target of upstream {upstream.name} left"
         if error is not None:
             reason += f"; last error: {error}"
         self._end()
-        self.exchange.fail(503, reason, f"upstreams.{upstream.name}", b"Retry-After: %d\r\n" % upstream.retry_after_s())
+        self.exchange.fail(503, reason, key, b"Retry-After: %d\r\n" % upstream.retry_after_s())
 
     def _fail(self, error: UpstreamError) -> None:
         """Answer 502, or 504 after a timeout."""
         self._end()
-        self.exchange.fail(504 if error.timeout else 502, f"upstream {error}", error.key or "proxy_pass")
+        key = error.key or f"{self.proxy.settings.key}.proxy_pass"
+        self.exchange.fail(504 if error.timeout else 502, f"upstream {error}", key)
 
     def _keep_private(self, client: HttpClient) -> None:
         """Keep a connection that the client has authenticated for its next request, if it is still open."""

@@ -11,6 +11,7 @@ from npserver.http.request_target import canonical_path
 from npserver.regex import regex
 from npserver.upstream.compile import find_upstream, single_target, with_tls
 from npserver.upstream.response_sink import ClientSettings
+from npserver.web.checks import rule_key
 from npserver.web.handlers.proxy.handler import ProxyHandler
 from npserver.web.handlers.proxy.proxy import Proxy, ProxySettings
 from npserver.web.middleware.headers.changes import compile_changes
@@ -49,13 +50,17 @@ def compile_proxy(compilation: Compilation, path: Path, rule: ProxyRule) -> Prox
         keepalive_idle_timeout=rule.keepalive_idle_timeout,
         proxy_timeout_seconds=rule.timeouts.connect,
     )
-    has_own_timeout = rule.timeouts.connect is not None or upstream.name not in compilation.config.upstreams
+    is_named = upstream.name in compilation.config.upstreams
     proxy = Proxy(
         upstream,
         ProxySettings(
             rule,
-            client=_client_settings(rule, upstream),
-            connect_key="timeouts.connect" if has_own_timeout else f"upstreams.{upstream.name}.proxy_timeout_seconds",
+            client=_client_settings(path, rule, upstream),
+            key=rule_key(path),
+            upstream_key=f"upstreams.{upstream.name}" if is_named else rule_key(path, "proxy_pass"),
+            connect_key=rule_key(path, "timeouts", "connect")
+            if rule.timeouts.connect is not None or not is_named
+            else f"upstreams.{upstream.name}.proxy_timeout_seconds",
             base=base,
             strip=strip,
             rewrites=rewrites,
@@ -160,7 +165,7 @@ def _compile_rewrites(report: Report, path: Path, rule: ProxyRule) -> tuple[tupl
     return tuple(rewrites)
 
 
-def _client_settings(rule: ProxyRule, upstream: Upstream) -> ClientSettings:
+def _client_settings(path: Path, rule: ProxyRule, upstream: Upstream) -> ClientSettings:
     section = upstream.section
     # A PROXY header speaks for one client only: connections that begin with one are not kept for others.
     is_kept = section.keepalive and not any(target.section.send_proxy for target in upstream.targets)
@@ -173,6 +178,7 @@ def _client_settings(rule: ProxyRule, upstream: Upstream) -> ClientSettings:
         pool_size=section.keepalive_pool_size if is_kept else 0,
         pool_idle_s=float(section.keepalive_idle_timeout),
         buffer_size=rule.buffer_size,
-        response_key="timeouts.response" if common is None else "timeout",
-        read_key="timeouts.read" if common is None else "timeout",
+        send_key=rule_key(path, "timeouts", "send"),
+        response_key=rule_key(path, *(("timeouts", "response") if common is None else ("timeout",))),
+        read_key=rule_key(path, *(("timeouts", "read") if common is None else ("timeout",))),
     )

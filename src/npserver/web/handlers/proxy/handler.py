@@ -57,7 +57,7 @@ class ProxyHandler:
         # hot: proxy-small
         proxy, front = self.proxy, connection.front
         requests = connection.requests + 1
-        if not request.keep_alive or requests >= front.max_requests or connection.is_misdirected is not None:
+        if not request.keep_alive or requests >= front.max_requests or connection.misdirected_by is not None:
             return False
         if connection.private_upstreams is not None:
             return False

@@ -57,7 +57,9 @@ class ProxySettings:
 
     rule: ProxyRule
     client: ClientSettings
-    connect_key: str  # the config key of the time limit for connecting, for the log
+    key: str  # config keys, for the log: of the rule, of its upstream, and of the time limit for connecting
+    upstream_key: str
+    connect_key: str
     base: str  # path of the target's URI, prepended to the path of the request
     strip: str  # path removed from the start first
     rewrites: tuple[tuple[re.Pattern[str], str], ...]
@@ -156,7 +158,7 @@ class Proxy:
         settings, changes = self.settings, self.settings.changes
         prepared = prepare_fields(request.block)
         if prepared.is_loop:
-            raise BadRequest("the request has passed this server before: a loop", 508, "proxy_pass")
+            raise BadRequest("the request has passed this server before: a loop", 508, f"{settings.key}.proxy_pass")
         if self._keeps_path:
             line = _request_lines[request.method, request.path, request.query, request.has_query]
         else:

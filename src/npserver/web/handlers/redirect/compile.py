@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from npserver.errors import clip
 from npserver.regex import regex
-from npserver.web.checks import CONTROL
+from npserver.web.checks import CONTROL, rule_key
 from npserver.web.handlers.redirect.config import RedirectRule
 from npserver.web.handlers.redirect.handler import RedirectHandler
 from npserver.web.variables import compile_template, variable_names
@@ -35,4 +35,5 @@ def compile_redirect(compilation: Compilation, path: Path, rule: RedirectRule) -
         rule.status,
         is_local=_OWN_PATH.match(rule.to) is not None,
         needs_host=not variable_names(rule.to).isdisjoint({"host", "authority"}),
+        key=rule_key(path, "to"),
     )

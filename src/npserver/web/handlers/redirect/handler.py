@@ -18,12 +18,14 @@ class RedirectHandler:
         template: makes the value of Location.
         is_local: whether the template is a path; the redirect then stays on this origin, whatever its variables are.
         needs_host: whether the template uses the host, which an HTTP/1.0 request may lack.
+        key: the config key of the template, for the log.
     """
 
-    __slots__ = ("_is_local", "_needs_host", "_status", "_template")
+    __slots__ = ("_is_local", "_key", "_needs_host", "_status", "_template")
 
-    def __init__(self, template: Template, status: int, *, is_local: bool, needs_host: bool) -> None:
+    def __init__(self, template: Template, status: int, *, is_local: bool, needs_host: bool, key: str = "") -> None:
         self._template = template
+        self._key = key
         self._status = status
         self._is_local = is_local
         self._needs_host = needs_host
@@ -31,7 +33,7 @@ class RedirectHandler:
     def handle(self, exchange: Exchange) -> None:
         """Respond with the redirect, or 400 if the host is needed and missing."""
         if self._needs_host and not exchange.request.host:
-            exchange.fail(400, "the redirect needs a host, but the request has none")
+            exchange.fail(400, "the redirect needs a host, but the request has none", self._key)
             return
         location = self._template(exchange)
         if self._is_local and location[1:2] in ("/", "\\"):

@@ -1,4 +1,4 @@
-"""The handler of `respond` rules, and the one for requests that no rule matches."""
+"""The handler of `respond` rules."""
 
 from __future__ import annotations
 
@@ -35,13 +35,3 @@ class RespondHandler:
     def prepared(self, _: Request) -> RespondHandler | None:
         """Return itself as the prepared response if it is the same for every request and has a body."""
         return self if self.body else None
-
-
-class NotFoundHandler:
-    """Answers requests that no rule matches."""
-
-    __slots__ = ()
-
-    def handle(self, exchange: Exchange) -> None:
-        """Answer 404."""
-        exchange.fail(404)

@@ -10,6 +10,7 @@ from npserver.errors import clip
 from npserver.http.media_types import MediaTypes
 from npserver.regex import regex
 from npserver.runtime.compilation import PerCompilation
+from npserver.web.checks import rule_key
 from npserver.web.config import Compression
 from npserver.web.handlers.static.cache import RepresentationCache
 from npserver.web.handlers.static.files import FileSettings
@@ -56,7 +57,7 @@ def compile_static(compilation: Compilation, path: Path, rule: StaticRule) -> St
         try_files=_try_files(report, path, rule, prefix),
         is_path_enough=all(variable_names(text) <= {"path"} for text in rule.try_files),
         max_ranges=config.limits.max_ranges,
-        keys={FileError.OUTSIDE: f"{path[0]}[{path[-1]}].follow_symlinks"},
+        keys={error: rule_key(path, _deciding_key(error, rule)) for error in FileError},
     )
     return StaticHandler(compilation.context, settings, _CACHE.of(compilation))
 
@@ -68,6 +69,21 @@ def _prefix(rule: StaticRule) -> str:
     except ValueError:
         return ""  # reported where the route is compiled
     return pattern.path if pattern.is_prefix else ""
+
+
+def _deciding_key(error: FileError, rule: StaticRule) -> str:
+    """Return the key of a rule that decides that a file cannot be served, for the log."""
+    match error:
+        case FileError.HIDDEN:
+            return "dotfiles"
+        case FileError.UNLISTED:
+            return "browse"
+        case FileError.OUTSIDE:
+            return "follow_symlinks"
+        case FileError.MISSING:
+            return "fallback" if rule.fallback else "try_files" if rule.try_files else "root"
+        case _:
+            return "root"
 
 
 def _check_root(report: Report, path: Path, name: str, directory: str) -> None:

@@ -7,6 +7,7 @@ file itself is checked again after `file_cache.check_interval`. Follows RFC 9110
 
 from __future__ import annotations
 
+import logging
 import stat
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -117,7 +118,7 @@ class StaticHandler:
             if request.method == "OPTIONS":
                 exchange.respond(204, ALLOW)
             else:
-                exchange.fail(405, fields=ALLOW)
+                exchange.fail(405, "files can only be read", fields=ALLOW)
             return
         entry = self._by_request.get(request.path)
         if entry is not None and entry.fresh_until > monotonic():
@@ -144,14 +145,14 @@ class StaticHandler:
         elif not found.path.endswith("/"):
             self._add_slash(exchange)
         elif self._listing is not None:
-            self._listing.respond(exchange, found.path)
+            self._listing.respond(exchange, found.path, self._refuse)
         else:
-            self._fail(exchange, FileError.MISSING, attempts)
+            self._fail(exchange, FileError.UNLISTED, attempts)
 
     def _find(self, path: str) -> Entry | _Directory | FileError:
         """Find the file at a path below the root, or the index file of a directory."""
         if not self._settings.rule.dotfiles and is_hidden(path):
-            return FileError.MISSING
+            return FileError.HIDDEN
         root = self._settings.files.root
         status = root.stat(path)
         if isinstance(status, FileError):
@@ -176,7 +177,8 @@ class StaticHandler:
         error = FileError.MISSING
         for candidate in self._settings.try_files:
             if isinstance(candidate, int):
-                exchange.fail(candidate)
+                key = self._settings.keys[FileError.MISSING]
+                exchange.fail(candidate, "none of the files to try exists", key, level=logging.DEBUG)
                 return
             try:
                 text = canonical_path(candidate(exchange).encode("utf-8"))
@@ -199,14 +201,19 @@ class StaticHandler:
     def _fail(self, exchange: Exchange, error: FileError, attempts: int) -> None:
         """Respond with the fallback file if nothing was found and there is one, else with an error."""
         settings = self._settings
-        if error is FileError.MISSING and settings.fallback:
+        if error.status == 404 and settings.fallback:
             found = self._find(settings.fallback)
             if isinstance(found, Entry):
                 self._answer(exchange, found, attempts)
                 return
             if found is FileError.FORBIDDEN:
                 error = FileError.FORBIDDEN
-        exchange.fail(error.status, error.reason, settings.keys.get(error, ""))
+        self._refuse(exchange, error)
+
+    def _refuse(self, exchange: Exchange, error: FileError) -> None:
+        """Respond with an error. What may not be read is logged with its name already, at a higher level."""
+        level = logging.DEBUG if error is FileError.FORBIDDEN else None
+        exchange.fail(error.status, error.reason, self._settings.keys[error], level=level)
 
     def _add_slash(self, exchange: Exchange) -> None:
         """Redirect to the path with a slash. That is on this origin: a canonical path starts with a single slash."""
@@ -237,7 +244,8 @@ class StaticHandler:
             ranking = (IDENTITY,)  # compressed output may differ the next time, so ranges of it would not fit together
         representation = self._files.choose(entry, ranking)
         if representation is None:
-            exchange.fail(406, fields=b"Vary: Accept-Encoding\r\n")
+            reason = "no content coding of the file is accepted, RFC 9110 §12.5.3"
+            exchange.fail(406, reason, fields=b"Vary: Accept-Encoding\r\n")
             return
         if not representation.etag:
             self._digest(exchange, entry, representation, attempts)
@@ -248,7 +256,7 @@ class StaticHandler:
                 exchange.respond(304, representation.not_modified_fields)
                 return
             if outcome is Outcome.FAILED:
-                exchange.fail(412)
+                exchange.fail(412, "the file has changed, RFC 9110 §13.1")
                 return
         if wanted is not None and representation.path == entry.path:
             now_s = self._context.wall_clock()
@@ -277,7 +285,8 @@ class StaticHandler:
         self, exchange: Exchange, entry: Entry, representation: Representation, parts: list[ByteRange], attempts: int
     ) -> None:
         if not parts:
-            exchange.fail(416, fields=b"Content-Range: %b\r\n" % unsatisfied_range(representation.size))
+            reason = f"no range lies within the {representation.size} bytes of the file, RFC 9110 §14.1.2"
+            exchange.fail(416, reason, fields=b"Content-Range: %b\r\n" % unsatisfied_range(representation.size))
         elif representation.is_in_memory:
             respond_parts(exchange, representation, parts, representation.body)
         elif (opened := self._open(exchange, entry, representation, attempts)) is not None:
@@ -298,7 +307,7 @@ class StaticHandler:
         if attempts > 1 and error is not FileError.BUSY and error is not FileError.FORBIDDEN:
             self._serve(exchange, attempts - 1)
         else:
-            exchange.fail(error.status, error.reason)
+            self._refuse(exchange, error)
 
     def _digest(self, exchange: Exchange, entry: Entry, representation: Representation, attempts: int) -> None:
         """Serve a request again once the content that its entity tag is made of has been digested."""

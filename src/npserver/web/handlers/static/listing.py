@@ -21,6 +21,8 @@ from npserver.regex import regex
 from npserver.web.handlers.static.root import FileError, Root, file_error_of, is_hidden
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from npserver.web.exchange import Exchange
 
 log = logging.getLogger("npserver.static")
@@ -131,8 +133,11 @@ class Listing:
         self._root = root
         self._shows_hidden = shows_hidden
 
-    def respond(self, exchange: Exchange, path: str) -> None:
-        """Respond with the listing of the directory `path` (below the root, ending in a slash) once it is read."""
+    def respond(self, exchange: Exchange, path: str, refuse: Callable[[Exchange, FileError], None]) -> None:
+        """Respond with the listing of the directory `path` (below the root, ending in a slash) once it is read.
+
+        `refuse` answers if it cannot be read.
+        """
         request = exchange.request
         is_json = choose_media_type(request.fields.get(b"accept"), _MEDIA_TYPES) == _MEDIA_TYPES[1]
         ordering = BY_NAME if is_json else Ordering.of(request.query)
@@ -142,11 +147,11 @@ class Listing:
                 return
             if (error := future.exception()) is not None:
                 log.error("cannot list directory %s", path, exc_info=error)
-                exchange.fail(500)
+                exchange.fail(500, "internal error while listing a directory")
                 return
             items = future.result()
             if isinstance(items, FileError):
-                exchange.fail(items.status, items.reason)
+                refuse(exchange, items)
             else:
                 exchange.respond(200, *render(items, request.path, None if is_json else ordering))
 

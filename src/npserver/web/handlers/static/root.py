@@ -26,13 +26,15 @@ FileIdentity = tuple[int, int, int, int, int]
 class FileError(Enum):
     """The reason why a file cannot be served, with the HTTP status to answer."""
 
-    MISSING = 404
-    FORBIDDEN = 403
+    MISSING = 404, "there is no such file"
+    HIDDEN = 404, "a name in the path starts with a dot"
+    UNLISTED = 404, "the directory has no index file"
+    FORBIDDEN = 403, "permission denied"
     OUTSIDE = 403, "the path leaves the root by a symbolic link"
     CHANGING = 503, "the file keeps changing"
     BUSY = 503, "out of descriptors or memory"
 
-    def __init__(self, status: int, reason: str = "") -> None:
+    def __init__(self, status: int, reason: str) -> None:
         self.status = status
         self.reason = reason
 

@@ -46,7 +46,7 @@ class PasswordCheck(Middleware):
         """Let the request pass, answer 401, or check the password first."""
         value = exchange.request.fields.get(b"authorization")
         if value is None:
-            self._refuse(exchange, "")
+            exchange.fail(401, "no credentials", self._key, self._challenge)
             return
         digest = blake2b(value, key=self._secret, digest_size=32).digest()
         user = self._good.get(digest)
@@ -59,7 +59,7 @@ class PasswordCheck(Middleware):
             return
         login = parse_basic(value)
         if login is None:
-            self._refuse(exchange, "no Basic credentials")
+            exchange.fail(401, "no Basic credentials", self._key, self._challenge)
         elif len(self._checks) >= MAX_CHECKS:
             exchange.fail(503, "too many passwords to check", self._key, b"Retry-After: 1\r\n")
         else:
@@ -90,7 +90,7 @@ class PasswordCheck(Middleware):
                     one.user = user
                     one.proceed()
                 else:
-                    self._refuse(one, "wrong name or password")
+                    one.fail(401, "wrong name or password", self._key, self._challenge)
 
         loop = exchange.context.loop
         loop.run_in_executor(self._executor, self._verify, user, password).add_done_callback(done)
@@ -103,9 +103,6 @@ class PasswordCheck(Middleware):
             other.verify(password)
             break
         return False
-
-    def _refuse(self, exchange: Exchange, reason: str) -> None:
-        exchange.fail(401, reason, fields=self._challenge)
 
 
 def parse_basic(value: bytes) -> tuple[str, str] | None:

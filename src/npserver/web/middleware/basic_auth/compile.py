@@ -32,4 +32,4 @@ def compile_basic_auth(compilation: Compilation, path: Path, rule: HttpRule) -> 
         report.warn((*path, "basic_auth", "users"), "'users' is empty: nobody can come in")
     if CONTROL.search(auth.realm):
         report.error((*path, "basic_auth", "realm"), "'realm' holds a control character")
-    return PasswordCheck(users, auth.realm, f"{rule_key(path)}.basic_auth")
+    return PasswordCheck(users, auth.realm, rule_key(path, "basic_auth"))

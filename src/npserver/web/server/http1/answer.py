@@ -6,20 +6,18 @@ whether the answer is the connection's last (RFC 9112 §9.3).
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from npserver.http.memo import Memo
 from npserver.observe.request_record import RequestRecord
 from npserver.web import error_pages
+from npserver.web.server.refusals import refuse
 
 if TYPE_CHECKING:
     from npserver.errors import BadRequest
     from npserver.http.request import Request
     from npserver.web.exchange import Route
     from npserver.web.server.roles import FrontRole
-
-log = logging.getLogger("npserver.http")
 
 JOINED_BYTES = 4096  # a longer body goes out as a buffer of its own: copying it would cost more
 MAX_COMPOSED = 256  # answers kept as they are sent, for the second that their Date is right
@@ -94,14 +92,11 @@ def refusal(
 
     The connection is closed after it. `data`: what has been received of the request; `fields`: added to the answer's.
     """
-    level = logging.INFO if error.key else logging.DEBUG
-    log.log(level, "%d to %s: %s%s", error.status, client_ip, error, f" ({error.key})" if error.key else "")
-    page_fields, body = error_pages.render(error.status, b"", "")
-    fields += error.fields
-    if front.context.access_log.enabled:
+
+    def asked() -> Request:
         from npserver.http.refused_request import refused_request
 
-        front.finished(RequestRecord(client_ip, refused_request(data), scheme, error.status, 0, len(body)))
-    else:
-        front.count(error.status, len(body))
+        return refused_request(data)
+
+    page_fields, body = refuse(front, client_ip, scheme, error, asked)
     return b"".join((front.starts[error.status], fields, page_fields, LENGTH_LINES[len(body)], CLOSE_LINE, body))

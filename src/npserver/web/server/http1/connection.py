@@ -280,7 +280,7 @@ class Http1Connection(ClientConnection):
     def _answer_prepared(self, request: Request, route: Route, rest: bytes) -> bool:
         """Answer a plain request from memory; `rest` follows it. Return False if it takes an exchange."""
         # hot: static-small
-        if self.is_misdirected is not None:
+        if self.misdirected_by is not None:
             return False
         front, context = self.front, self.context
         requests = self.requests + 1
@@ -310,7 +310,7 @@ class Http1Connection(ClientConnection):
             self, context, request, route, self.client_ip, monotonic() if context.access_log.enabled else 0.0
         )
         if (
-            self.front.trusted is not None or self.is_misdirected is not None or request.framing is not NO_BODY or rest
+            self.front.trusted is not None or self.misdirected_by is not None or request.framing is not NO_BODY or rest
         ) and not exchange.admit(rest):  # fmt: skip
             return
         exchange.run()

@@ -35,11 +35,10 @@ class Http1Exchange(Http1Response, eq=False):
         `rest`: what has come after the head.
         """
         connection, request = self.connection, self.request
-        trusted, is_misdirected = connection.front.trusted, connection.is_misdirected
+        trusted = connection.front.trusted
         if trusted is not None and self.client_ip in trusted:
             self.client_ip = client_address(self.client_ip, request.fields, trusted)
-        if is_misdirected is not None and is_misdirected(request.host):
-            self.fail(421, f"{request.host} asks for other client certificates than this connection was made for")
+        if self.refuse_misdirected():
             return False
         if request.framing is NO_BODY:
             if rest:
@@ -53,6 +52,8 @@ class Http1Exchange(Http1Response, eq=False):
             return False
         if rest:
             self.feed(rest)
+        if connection.read_all and not self.is_gone and not self.body.done:
+            self._refuse_cut_body()
         return not self.is_gone
 
     def feed(self, data: bytes) -> None:
@@ -75,9 +76,12 @@ class Http1Exchange(Http1Response, eq=False):
     def eof_received(self) -> None:
         """The client has ended its side: an incomplete body is an error."""
         if self.body is not None and not self.body.done:
-            self.refuse_body(BadRequest("client closed within the request body"))
+            self._refuse_cut_body()
         elif self.route.aborts_on_close:
             self.connection.transport.abort()
+
+    def _refuse_cut_body(self) -> None:
+        self.refuse_body(BadRequest("client closed within the request body", rfc="RFC 9112 §8"))
 
     def connection_lost(self) -> None:
         """The client is gone: cancel everything, and log the request."""

@@ -72,7 +72,7 @@ class Http1Body(RequestBody["Http1ExchangeRole"]):
         self._count(len(payload))
         if self.is_discarded:
             if self.received > MAX_DISCARDED_BYTES and not self.done:
-                raise BadRequest("unwanted request body too large to skip", 413)
+                raise BadRequest("unwanted request body too large to skip", 413, rfc="RFC 9112 §9.3")
         elif payload:
             self._held.append(payload)
         return rest

@@ -17,14 +17,13 @@ from npserver.http.forwarded import client_address
 from npserver.http.http2_fields import field_list, trailer_lines
 from npserver.http.refused_request import refused_http2_request
 from npserver.http.request import Fields
-from npserver.observe.request_record import RequestRecord
 from npserver.runtime.deadlines import NEVER
-from npserver.web import error_pages
 from npserver.web.server.client_connection import LINGER_S, ClientConnection
 from npserver.web.server.http2.allowance import UPDATE_BYTES, UPDATES_PER_PIECE, UPDATES_PER_REQUEST, Allowance
 from npserver.web.server.http2.exchange import Http2Exchange
 from npserver.web.server.http2.session import ENHANCE_YOUR_CALM, NO_ERROR, Http2Session, SessionError
 from npserver.web.server.http2.unread import UNREAD
+from npserver.web.server.refusals import refuse
 
 if TYPE_CHECKING:
     from npserver.runtime.front import Live
@@ -228,9 +227,7 @@ class Http2Connection(ClientConnection):
         )  # fmt: skip
         if front.trusted is not None and self.client_ip in front.trusted:
             exchange.client_ip = client_address(self.client_ip, request.fields, front.trusted)
-        if self.is_misdirected is not None and self.is_misdirected(request.host):
-            exchange.fail(421, f"{request.host} asks for other client certificates than this connection was made for")
-        elif not has_body or exchange.expect_body():
+        if not exchange.refuse_misdirected() and (not has_body or exchange.expect_body()):
             exchange.run()
         if self.requests >= front.max_requests or self.context.draining:
             self.shut_down()
@@ -285,15 +282,8 @@ class Http2Connection(ClientConnection):
     def _refuse(self, stream_id: int, received: Fields, error: BadRequest, *, has_body: bool) -> None:
         """Answer a request that is refused, without an exchange."""
         front = self.front
-        level = logging.INFO if error.key else logging.DEBUG
-        log.log(level, "%d to %s: %s%s", error.status, self.client_ip, error, f" ({error.key})" if error.key else "")
-        fields, body = error_pages.render(error.status, b"", "")
-        if self.context.access_log.enabled:
-            request = refused_http2_request(received)
-            front.finished(RequestRecord(self.client_ip, request, self.scheme, error.status, 0, len(body)))
-        else:
-            front.count(error.status, len(body))
-        head = ((b":status", b"%d" % error.status), *field_list(front.common_fields + error.fields + fields))
+        fields, body = refuse(front, self.client_ip, self.scheme, error, lambda: refused_http2_request(received))
+        head = ((b":status", b"%d" % error.status), *field_list(front.common_fields + fields))
         self.session.respond(stream_id, (*head, (b"content-length", b"%d" % len(body))), body)
         if has_body:
             self._refused.add(stream_id)

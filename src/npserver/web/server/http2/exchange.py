@@ -59,7 +59,7 @@ class Http2Exchange(ExchangeBase["Http2ConnectionRole"], eq=False, kw_only=True)
         try:
             self.body.check_length()
         except BadRequest as error:
-            self.fail(error.status, str(error), error.key)
+            self.fail(error.status, str(error), error.decided_by)
             return False
         return True
 

@@ -93,9 +93,9 @@ def test_a_rule_overrides_its_upstream() -> None:
 
 def test_times_come_with_their_keys() -> None:
     client = settings({"proxy_pass": HTTP, "timeout": "2m"}).settings.client
-    assert (client.response_timeout_s, client.read_timeout_s, client.response_key) == (120, 120, "timeout")
+    assert (client.response_timeout_s, client.read_timeout_s, client.response_key) == (120, 120, "dispatch[0].timeout")
     client = settings({"proxy_pass": HTTP, "timeouts": {"response": 5, "read": "1m"}}).settings.client
-    assert (client.response_timeout_s, client.read_timeout_s, client.read_key) == (5, 60, "timeouts.read")
+    assert (client.response_timeout_s, client.read_timeout_s, client.read_key) == (5, 60, "dispatch[0].timeouts.read")
     upstreams = {"app": {"targets": [HTTP], "proxy_timeout_seconds": 3}}
     proxy = settings({"proxy_pass": "upstream://app"}, upstreams)
     assert (proxy.upstream.section.proxy_timeout_seconds, proxy.settings.connect_key) == (
@@ -103,7 +103,10 @@ def test_times_come_with_their_keys() -> None:
         "upstreams.app.proxy_timeout_seconds",
     )
     proxy = settings({"proxy_pass": "upstream://app", "timeouts": {"connect": 1}}, upstreams)
-    assert (proxy.upstream.section.proxy_timeout_seconds, proxy.settings.connect_key) == (1, "timeouts.connect")
+    assert (proxy.upstream.section.proxy_timeout_seconds, proxy.settings.connect_key) == (
+        1,
+        "dispatch[0].timeouts.connect",
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from npserver.web.handlers.respond.handler import NotFoundHandler, RespondHandler
+from npserver.web.handlers.respond.handler import RespondHandler
 from npserver.web.variables import compile_template
 from tests.stage.answered import Answered
 
@@ -42,7 +42,3 @@ def test_an_answer_without_body_has_no_content_type(status: int, constant: str |
     assert (answer.status, answer.fields, answer.body) == (status, b"", b"")
     request: Any = None
     assert handler.prepared(request) is None
-
-
-def test_a_request_that_no_rule_is_for_is_not_found() -> None:
-    assert answered(NotFoundHandler()).status == 404
