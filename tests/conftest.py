@@ -29,6 +29,8 @@ import pytest
 from npserver.observe.config import AREAS
 from tests.stage import ports
 
+os.environ.pop("PYTHONUNBUFFERED", None)  # of some containers and CI systems; the program is tested as users start it
+
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 if TYPE_CHECKING:  # heavy to import: a unit test alone starts without them

@@ -1,6 +1,6 @@
-"""A start with standard streams closed (`>&-`): it serves as ever, and writes to no descriptor that is something else.
+"""Standard streams that are closed: at the start (`>&-`), or later, when a terminal or the reader of a pipe goes.
 
-Covers `cli.standard_streams`.
+It serves as ever, and writes to no descriptor that is something else. Covers `cli.standard_streams`.
 """
 
 from __future__ import annotations
@@ -66,3 +66,54 @@ def test_commands_end_with_their_own_status(closed: str, tmp_path: Path) -> None
         process = start(closed, *words, cwd=tmp_path)
         _, errors = process.communicate(timeout=DEADLINE_S)
         assert (process.returncode, b"Traceback" in errors) == (status, False)
+
+
+def children(pid: int) -> set[int]:
+    """Return the process ids of controller and workers."""
+    return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
+
+def test_a_worker_is_replaced_when_nobody_reads_the_log(free_port: Callable[[], int], public: Path) -> None:
+    """As after `npserver ... 2>&1 | logger`, when the logger has ended."""
+    port = free_port()
+    with start("", f"http://127.0.0.1:{port}", "-root", str(public), "-workers", "2", cwd=public) as process:
+        assert process.stderr is not None
+        try:
+            assert answers(port) == 200
+            process.stderr.close()
+            before = children(process.pid)
+            for pid in before:
+                os.kill(pid, signal.SIGKILL)
+            wait_until(lambda: len(children(process.pid) - before) == len(before), "new processes", DEADLINE_S)
+            assert answers(port) == 200
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(DEADLINE_S)
+        assert process.returncode == 0
+
+
+@pytest.mark.parametrize("words", [["schema"], ["-version"], ["check", "bad.json"]], ids=" ".join)
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_command_whose_output_nobody_reads_ends_quietly(words: list[str], stream: str, tmp_path: Path) -> None:
+    """As by `npserver schema | head -1`."""
+    (tmp_path / "bad.json").write_text('{"lisen": []}')
+    reading, writing = os.pipe()
+    os.close(reading)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: writing}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(
+        [sys.executable, "-m", "npserver", *words], cwd=tmp_path, env=environment, timeout=DEADLINE_S, check=False,
+        **pipes,
+    )  # fmt: skip
+    os.close(writing)
+    is_lost = (words[0] == "check") == (stream == "stderr")
+    assert done.returncode == (1 if is_lost else 2 if words[0] == "check" else 0)
+    if stream == "stdout" and words[0] != "check":
+        assert done.stderr == b""
+
+
+def test_output_to_a_full_disk_is_an_error(tmp_path: Path) -> None:
+    process = start(">/dev/full", "-version", cwd=tmp_path)
+    _, errors = process.communicate(timeout=DEADLINE_S)
+    message = b"npserver: cannot write to standard output: No space left on device\n"
+    assert (process.returncode, errors) == (1, message)

@@ -56,7 +56,7 @@ class Program:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONUNBUFFERED": "1", **environment},
+                env={**os.environ, "PYTHONPATH": str(ROOT / "src"), **environment},
                 start_new_session=True,
             )
 

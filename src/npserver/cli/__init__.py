@@ -6,7 +6,7 @@ import gc
 import sys
 from importlib import import_module
 
-from npserver.cli.standard_streams import open_closed_streams
+from npserver.cli.standard_streams import flush_streams, open_closed_streams
 
 #: The module of each command; its `main(words)` runs the command and returns the exit status.
 COMMANDS = {
@@ -29,9 +29,16 @@ def main(words: list[str] | None = None) -> int:
     """Run npserver with `words` as its arguments. Return the exit status: 1 cannot start, 2 invalid usage or config."""
     gc.disable()  # a start makes hardly any garbage
     open_closed_streams()
+    try:
+        status = _run(sys.argv[1:] if words is None else words)
+    except BrokenPipeError:  # `npserver schema | head`
+        status = FAILED
+    return status if flush_streams() else status or FAILED
+
+
+def _run(words: list[str]) -> int:
     from npserver.errors import ConfigError, StartError
 
-    words = sys.argv[1:] if words is None else words
     if words and words[0] in _AS_OPTIONS:
         words = [_AS_OPTIONS[words[0]], *words[1:]]
     if words[:1] == ["-help"]:
@@ -47,9 +54,6 @@ def main(words: list[str] | None = None) -> int:
         return USAGE
     except StartError as error:
         print(f"npserver: {error}", file=sys.stderr)
-        return FAILED
-    except BrokenPipeError:  # `npserver schema | head`
-        sys.stderr.close()
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -78,8 +78,9 @@ class Children:
     def fork(self, child: Child) -> None:
         """Start the process of `child`."""
         ours, theirs = MessageChannel.pair()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):  # a closed terminal or pipe: what is left for it is nobody's loss
+                stream.flush()
         signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)  # the child must not run the master's handlers
         try:
             pid = os.fork()
