@@ -1,7 +1,13 @@
-"""Write several pieces at once to an asyncio transport, with backpressure on every Python.
+"""Write several pieces at once to an asyncio transport, on every Python.
 
-The standard loop's `writelines` of 3.12.0 to 3.12.8, 3.13.0 and 3.13.1 never pauses the protocol (CVE-2024-12254): a
-client that reads nothing would be sent everything, into memory. There the pieces are joined.
+The standard loop's `writelines` has faults, from Python 3.12 on, where it has a method of its own:
+
+- 3.12.0 to 3.12.8, 3.13.0 and 3.13.1: it never pauses the protocol (CVE-2024-12254). A client that reads nothing would
+  be sent everything, into memory.
+- 3.12, 3.13.0 to 3.13.9 and 3.14.0: after the connection is lost it makes the loop watch the descriptor (CPython
+  gh-136234). The next connection with that number would not be served.
+
+There the pieces are joined.
 """
 
 from __future__ import annotations
@@ -10,13 +16,13 @@ import asyncio
 import sys
 from collections.abc import Sequence
 
-_MENDED = {(3, 12): 9, (3, 13): 2}  # the first release whose `writelines` pauses
+_MENDED = {(3, 13): 10, (3, 14): 1}  # the first release without these faults
 
 
-def is_unbounded(version: Sequence[int]) -> bool:
-    """Return whether `writelines` of this version of Python writes without bound."""
+def has_faults(version: Sequence[int]) -> bool:
+    """Return whether `writelines` of this version of Python has one of these faults."""
     major, minor, micro = version[:3]
-    return micro < _MENDED.get((major, minor), 0)
+    return (major, minor) == (3, 12) or micro < _MENDED.get((major, minor), 0)
 
 
 def _write_joined(transport: asyncio.WriteTransport, pieces: Sequence[bytes]) -> None:
@@ -27,4 +33,4 @@ def _write_lines(transport: asyncio.WriteTransport, pieces: Sequence[bytes]) -> 
     transport.writelines(pieces)
 
 
-write_pieces = _write_joined if is_unbounded(sys.version_info[:3]) else _write_lines
+write_pieces = _write_joined if has_faults(sys.version_info[:3]) else _write_lines

@@ -1,29 +1,34 @@
-"""A client that reads nothing is not sent everything, into memory: CVE-2024-12254, with the loops of every Python."""
+"""Answers in several pieces, by the loops of every Python: to a client that reads nothing, and to one that has gone."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
+import struct
 from collections.abc import Callable
 
 import pytest
 import uvloop
 
 import npserver
-from npserver.runtime.transports import is_unbounded
+from npserver.runtime.transports import has_faults
 from tests.conftest import Certificate
 
 
 @pytest.mark.parametrize(
-    ("version", "unbounded"),
-    [((3, 11, 2), False), ((3, 12, 0), True), ((3, 12, 8), True), ((3, 12, 9), False), ((3, 13, 1), True),
-     ((3, 13, 2), False), ((3, 14, 0), False)],
+    ("version", "faults"),
+    [((3, 11, 2), False), ((3, 12, 0), True), ((3, 12, 13), True), ((3, 13, 1), True), ((3, 13, 5), True),
+     ((3, 13, 10), False), ((3, 14, 0), True), ((3, 14, 1), False), ((3, 15, 0), False)],
 )  # fmt: skip
-def test_the_versions_that_write_without_bound(version: tuple[int, int, int], unbounded: bool) -> None:
-    assert is_unbounded(version) is unbounded
+def test_the_versions_whose_writelines_has_faults(version: tuple[int, int, int], faults: bool) -> None:
+    assert has_faults(version) is faults
 
 
-@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+LOOPS = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+
+
+@LOOPS
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_client_that_reads_nothing_slows_the_upstream_down(
     certificates: Callable[..., Certificate], loop: Callable[[], asyncio.AbstractEventLoop], scheme: str
@@ -67,3 +72,32 @@ def test_a_client_that_reads_nothing_slows_the_upstream_down(
     with asyncio.Runner(loop_factory=loop) as runner:
         runner.run(stall())
     assert sent < 100_000_000
+
+
+@LOOPS
+def test_clients_that_leave_amid_answers_take_no_connection_along(
+    loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    """CPython gh-136234: the descriptor of a lost connection was watched on, and the next client with it not served."""
+    body = "x" * 200_000
+
+    async def ask() -> list[bytes]:
+        config = {"listen": ["http://127.0.0.1:0"], "dispatch": [{"handler": "respond", "body": body}]}
+        async with npserver.serve(config, shutdown_s=0) as server:
+            address = ("127.0.0.1", int(server.url().rpartition(":")[2]))
+            for _ in range(4):
+                with socket.create_connection(address, 10) as client:  # the server has no turn until it has gone
+                    client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 3)
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            answers = []
+            for _ in range(8):
+                reader, writer = await asyncio.open_connection(*address)
+                writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                async with asyncio.timeout(10):
+                    answers.append(await reader.read())
+                writer.close()
+            return answers
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        answers = runner.run(ask())
+    assert [len(answer.partition(b"\r\n\r\n")[2]) for answer in answers] == [len(body)] * 8
