@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.stage.program import Program
-from tests.stage.programs import needs, needs_localhost
+from tests.stage.programs import half_closing, needs, needs_localhost
 
 Start = Callable[..., Program]
 Ports = Callable[[], int]
@@ -71,6 +71,7 @@ def forwards(pairs: dict[str, tuple[str, str]], **more: Any) -> dict[str, Any]:
 # ── all pairs, by socat ──
 
 
+@needs_localhost
 @pytest.mark.parametrize("incoming", SCHEMES)
 @needs("socat")
 def test_every_target_behind_a_listener(
@@ -130,6 +131,7 @@ def test_every_target_behind_a_listener(
 # ── protocols people use ──
 
 
+@needs_localhost
 @needs("redis-server", "redis-cli")
 def test_redis_over_tcp_unix_and_tls(
     program: Start, peer: Callable[..., Any], free_port: Ports, socket_dir: Path, certificates: Any
@@ -157,14 +159,16 @@ def test_redis_over_tcp_unix_and_tls(
     assert say("redis-cli", "-p", str(plain), "dbsize") == b"5001\n"
 
 
-@needs("socat", "nc")
-def test_a_file_sent_by_nc_arrives_with_its_end(program: Start, peer: Callable[..., Any], free_port: Ports) -> None:
-    """`nc -N` ends its side when the file has ended; the checksum comes back on the other."""
+@pytest.mark.parametrize("netcat", [pytest.param(name, marks=needs("socat", name)) for name in ("nc", "ncat")])
+def test_a_file_sent_by_netcat_arrives_with_its_end(
+    program: Start, peer: Callable[..., Any], free_port: Ports, netcat: str
+) -> None:
+    """It ends its side when the file has ended; the checksum comes back on the other."""
     back, front = free_port(), free_port()
     peer("socat", f"TCP-LISTEN:{back},bind=127.0.0.1,reuseaddr,fork", "SYSTEM:sha256sum")
     program(f"tcp://127.0.0.1:{front}", "-to", f"127.0.0.1:{back}")
     data = random.Random(7).randbytes(8 << 20)
-    answer = say("nc", "-N", "127.0.0.1", str(front), data=data)
+    answer = say(*half_closing(netcat), "127.0.0.1", str(front), data=data)
     assert (
         answer.split()[0]
         == subprocess.run(["sha256sum"], input=data, capture_output=True, check=True).stdout.split()[0]

@@ -28,6 +28,8 @@ from tests.stage.browser import REPORT, browser, reports
 from tests.stage.program import Program
 from tests.stage.programs import needs, needs_localhost
 
+pytestmark = needs_localhost
+
 CONTENT = bytes(range(256)) * 40_000  # 10 MB
 Start = Callable[..., Program]
 
@@ -143,7 +145,6 @@ class TestCurl:
         assert (done.returncode == 0) == said.startswith("ALPN")
 
 
-@needs_localhost
 async def test_many_requests_share_a_connection(site: Site) -> None:
     """Large and small, up and down, over one connection."""
     async with site.client(limits=httpx.Limits(max_connections=1)) as client:
@@ -221,7 +222,6 @@ def test_an_answer_under_way_is_finished_at_shutdown(site: Site) -> None:
     assert site.program.wait_exit() == 0
 
 
-@needs_localhost
 async def test_a_connection_finds_the_new_rules_after_a_reload(site: Site) -> None:
     """A connection goes on, and finds the new rules."""
     async with site.client(limits=httpx.Limits(max_connections=1)) as client:

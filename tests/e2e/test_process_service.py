@@ -216,9 +216,9 @@ def test_json_logs_have_no_table(program: Start, free_port: Callable[[], int]) -
     assert all(json.loads(line)["message"] for line in one.errors.splitlines())
 
 
-@needs("curl", "dig", "nc")
+@needs("curl", "dig", "nc", "ncat")
 def test_demo_shows_what_it_promises(tmp_path: Path) -> None:
-    """Every command of the table is run as it is printed."""
+    """Every command of the table is run as it is printed, and where `nc` is Ncat too."""
     process = subprocess.Popen(
         [sys.executable, "-m", "npserver", "demo"],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -253,8 +253,9 @@ def test_demo_shows_what_it_promises(tmp_path: Path) -> None:
                 break
         assert [what for what, _ in rows[1:]] == list(expected)
         running = [
-            (what, subprocess.Popen(["bash", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL))
+            (what, subprocess.Popen(["bash", "-c", variant], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL))
             for what, command in rows[1:]
+            for variant in {command, command.replace("| nc ", "| ncat ")}
         ]
         for what, one in running:
             assert expected[what] in one.communicate(timeout=20)[0].decode(errors="replace"), what

@@ -20,6 +20,7 @@ import pytest
 
 from tests.stage.asking import Asking, SlowUpstream, get, refuses
 from tests.stage.program import ROOT, Program
+from tests.stage.programs import needs_terminals
 
 Start = Callable[..., Program]
 WORKERS = pytest.mark.parametrize("workers", [0, 2])
@@ -45,6 +46,7 @@ def test_signals_in_the_same_instant_are_one(
     assert one.wait_exit() == 0
 
 
+@needs_terminals
 @WORKERS
 @pytest.mark.parametrize("has_config", [False, True])
 @pytest.mark.parametrize("is_nohup", [False, True])

@@ -21,6 +21,7 @@ import pytest
 from npserver.web.middleware.basic_auth.passwords import SALT_BYTES, hash_password
 from tests.stage.backends import Backends
 from tests.stage.program import ROOT, Program
+from tests.stage.programs import needs_localhost
 
 Start = Callable[..., Program]
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -62,6 +63,7 @@ def ask(port: int, path: str, **fields: str) -> tuple[int, str | None, bytes]:
 
 
 @AS_ROOT
+@needs_localhost
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_user_needs_nothing_of_the_programs_directory(
     socket_dir: Path,

@@ -15,6 +15,7 @@ import pytest
 import npserver
 from tests.conftest import Certificate
 from tests.protocols.proxying import Client, Connection, Origin, get, ok, post, until
+from tests.stage.programs import needs_localhost
 
 
 class Patient:
@@ -83,6 +84,7 @@ async def test_abort_on_close_leaves_clients_that_stay_alone() -> None:
             assert (await client.ask(get()))[2] == b"worth waiting for"
 
 
+@needs_localhost
 @pytest.mark.parametrize("http2", [False, True], ids=["HTTP/1.1", "HTTP/2"])
 async def test_a_request_refused_while_its_upstream_is_dialled_leaves_no_connection(
     certificates: Callable[..., Certificate], http2: bool

@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import os
+import pty
 import shutil
 import socket
+import subprocess
+from functools import cache
 
 import pytest
 
@@ -19,6 +22,7 @@ PACKAGES = {
     "h2load": "nghttp2-client",
     "kdig": "knot-dnsutils",
     "nc": "netcat-openbsd",
+    "ncat": "ncat",
     "nghttp": "nghttp2-client",
     "nginx": "nginx",
     "nsd": "nsd",
@@ -36,9 +40,16 @@ def find(program: str) -> str | None:
     """Return the path of a program of `PACKAGES`, also of one that only root has in its PATH."""
     path = f"{os.environ.get('PATH', os.defpath)}{os.pathsep}/usr/sbin"
     for name in NAMES.get(program, (program,)):
-        if found := shutil.which(name, path=path):
+        found = shutil.which(name, path=path)
+        if found and (program not in NAMES or _runs(found)):
             return found
     return None
+
+
+@cache
+def _runs(path: str) -> bool:
+    """Whether the program tells its version. Ubuntu's chromium may be a script that says to install a snap."""
+    return subprocess.run([path, "--version"], capture_output=True, timeout=60, check=False).returncode == 0
 
 
 def needs(*programs: str) -> pytest.MarkDecorator:
@@ -46,6 +57,15 @@ def needs(*programs: str) -> pytest.MarkDecorator:
     absent = [program for program in programs if find(program) is None]
     packages = " ".join(dict.fromkeys(PACKAGES[program] for program in programs if program in absent))
     return pytest.mark.skipif(bool(absent), reason=f"needs {', '.join(absent)} (apt-get install {packages})")
+
+
+def half_closing(netcat: str) -> list[str]:
+    """Return the command of a netcat that ends its side once its input has ended; which one it is, its help tells."""
+    done = subprocess.run([netcat, "-h"], capture_output=True, text=True, timeout=60, check=False)
+    text = done.stdout + done.stderr
+    if "Ncat" in text or "BusyBox" in text:  # they always do
+        return [netcat]
+    return [netcat, "-N"] if "-N" in text else [netcat, "-q", "10"]  # OpenBSD's, and the traditional one
 
 
 def _resolves(name: str) -> bool:
@@ -60,3 +80,17 @@ def _resolves(name: str) -> bool:
 needs_localhost = pytest.mark.skipif(
     not _resolves("localhost"), reason="needs the name localhost (add `127.0.0.1 localhost` to /etc/hosts)"
 )
+
+
+def _has_terminals() -> bool:
+    try:
+        ends = pty.openpty()
+    except OSError:
+        return False
+    for end in ends:
+        os.close(end)
+    return True
+
+
+#: The mark of tests that open a terminal.
+needs_terminals = pytest.mark.skipif(not _has_terminals(), reason="needs pseudo-terminals (mount devpts at /dev/pts)")

@@ -183,7 +183,7 @@ def things_to_try(ports: dict[str, int], directory: Path) -> list[tuple[str, str
         ("HTTP over a Unix socket", f"curl --unix-socket {directory}/web.sock http://localhost/hello"),
         ("TCP forward", f"echo hello | nc -w 1 127.0.0.1 {ports['tcp']}"),
         ("TCP to UDP", f"echo hello | nc -w 1 127.0.0.1 {ports['translate']}"),
-        ("UDP to TCP", f"echo hello | nc -u -w 1 127.0.0.1 {ports['game']}"),
+        ("UDP to TCP", f"(echo hello; sleep 1) | nc -u -w 1 127.0.0.1 {ports['game']}"),
         ("DNS", f"dig @127.0.0.1 -p {ports['dns']} app.demo +noall +answer"),
         ("DNS over TCP", f"dig @127.0.0.1 -p {ports['dns']} +tcp demo MX +short"),
         ("counters", f"curl '{web}/status?format=json'"),
