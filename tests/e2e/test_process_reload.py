@@ -240,6 +240,21 @@ class TestReload:
         one.configure(saying("the new one", port, workers=workers))
         one.wait_until(lambda: get(port) == (200, b"the new one"), "the new answer")
 
+    def test_a_watched_file_may_keep_its_time_and_size(
+        self, program: Start, free_port: Callable[[], int], workers: int
+    ) -> None:
+        """Nix gives all files the same time, and links to another one."""
+        port = free_port()
+        one = program("-watch", config=saying("old", port, workers=workers))
+        one.wait_for("npserver 1")
+        assert one.config_file is not None
+        before = one.config_file.stat()
+        new = one.config_file.with_name("other.json")
+        new.write_text(one.config_file.read_text().replace("old", "new"))
+        os.utime(new, ns=(before.st_atime_ns, before.st_mtime_ns))
+        new.replace(one.config_file)
+        one.wait_until(lambda: get(port) == (200, b"new"), "the new answer")
+
     def test_unchangeable_keys_are_told(self, program: Start, free_port: Callable[[], int], workers: int) -> None:
         port = free_port()
         one = program(config=saying("old", port, workers=workers))

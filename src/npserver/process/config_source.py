@@ -26,10 +26,13 @@ class ConfigSource(Struct, frozen=True):
         """Return the config of `text`, which `read` returned, amended by the command line. Raises: ConfigError."""
         return self.amend(load_text(text, self.file) if self.file else Document(Config(), COMMAND_LINE))
 
-    def changed_at(self) -> tuple[int, int] | None:
-        """Return the file's modification time in nanoseconds and its size; None if there is no such file."""
+    def state(self) -> tuple[int, int, int] | None:
+        """Return a value that changes with the file; None if there is no such file.
+
+        A new file may have the time and size of the old one (Nix, archives), but not its inode.
+        """
         try:
             status = os.stat(self.file)
         except OSError:
             return None
-        return (status.st_mtime_ns, status.st_size)
+        return (status.st_mtime_ns, status.st_ino, status.st_size)

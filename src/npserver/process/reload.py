@@ -96,7 +96,7 @@ class Reloader:
         self._privileged = privileged
         self._on_finished = on_finished  # called with the outcome of each reload
         self._is_stopped = False
-        self._changed_at = options.source.changed_at()
+        self._seen = options.source.state()
         self._next_file_check = time.monotonic() + WATCH_PERIOD_S
         # The reload in progress
         self._pending: Reload | None = None
@@ -111,7 +111,7 @@ class Reloader:
             return
         systemd.notify("RELOADING=1")
         active = self._active
-        self._changed_at = self._source.changed_at()
+        self._seen = self._source.state()
         directory = Directory()
         directory.names.update(active.board.directory.names)
         try:
@@ -155,8 +155,8 @@ class Reloader:
                 self._abandon(pending, ["a process did not compile the config in time"])
         if self._watches_file and now >= self._next_file_check:
             self._next_file_check = now + WATCH_PERIOD_S
-            changed_at = self._source.changed_at()
-            if changed_at is not None and changed_at != self._changed_at:
+            state = self._source.state()
+            if state is not None and state != self._seen:
                 self.start()
 
     def due_times(self) -> list[float]:

@@ -203,12 +203,12 @@ class _Runner:
             return outcome
 
     async def _watch(self) -> None:
-        seen = self._options.source.changed_at()
+        seen = self._options.source.state()
         while True:
             await asyncio.sleep(WATCH_PERIOD_S)
-            changed_at = self._options.source.changed_at()
-            if changed_at is not None and changed_at != seen:
-                seen = changed_at
+            state = self._options.source.state()
+            if state is not None and state != seen:
+                seen = state
                 await self._reload()
 
     def _accept_caller(self, opened: socket.socket) -> None:

@@ -33,7 +33,7 @@ def test_without_a_file_there_is_the_command_line() -> None:
     source = ConfigSource("")
     assert source.read() == ""
     assert source.document("").file == COMMAND_LINE
-    assert source.changed_at() is None
+    assert source.state() is None
 
 
 def test_a_file_that_cannot_be_read_is_a_config_error(tmp_path: Path) -> None:
@@ -41,10 +41,15 @@ def test_a_file_that_cannot_be_read_is_a_config_error(tmp_path: Path) -> None:
         ConfigSource(str(tmp_path / "none.json")).read()
 
 
-def test_a_changed_file_is_seen_by_its_time_and_size(tmp_path: Path) -> None:
-    file = tmp_path / "a.json"
+def test_a_changed_file_is_seen_by_its_time_size_or_inode(tmp_path: Path) -> None:
+    file, new = tmp_path / "a.json", tmp_path / "b.json"
     source = ConfigSource(str(file))
-    assert source.changed_at() is None
-    file.write_text("{}")
-    os.utime(file, ns=(1, 5))
-    assert source.changed_at() == (5, 2)
+    assert source.state() is None
+    found = []
+    for text, time_ns in (("{}", 5), ("{}", 6), ("[]\n", 6), ("{}\n", 6)):
+        new.write_text(text)
+        os.utime(new, ns=(1, time_ns))
+        new.replace(file)
+        found.append(source.state())
+        assert source.state() == found[-1]
+    assert len(set(found)) == 4

@@ -1,7 +1,7 @@
 """Validators of files (RFC 9110 §8.8): the modification date, and the opaque part of the entity tag.
 
 A modification time in whole seconds was set by a program, which may set the same for all files: Nix sets 1, Cloud
-Native Buildpacks 1980, npm 1985, reproducible builds SOURCE_DATE_EPOCH. It does not tell contents of one size apart,
+Native Buildpacks 1980, archives of npm 1985, others SOURCE_DATE_EPOCH. It does not tell contents of one size apart,
 so that the tag is a digest of the content: equal on all machines, and after a copy. Used by
 `web.handlers.static.files`.
 """
