@@ -38,6 +38,8 @@ if TYPE_CHECKING:  # heavy to import: a unit test alone starts without them
 
     from tests.stage.backends import Backends
     from tests.stage.program import Program
+#: Files whose coroutine tests run on the event loop that users get too.
+ON_BOTH_LOOPS = ("test_forward_", "test_resolver", "test_dialer", "test_health", "test_proxy_buffering", "test_spool")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -60,12 +62,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Run coroutine tests on asyncio's event loop, and those of relays and datagrams on the one that users get too.
+    """Run coroutine tests on asyncio's event loop, and those of `ON_BOTH_LOOPS` on the one that users get too.
 
     Other tests of sockets choose their loops themselves, or run the whole program.
     """
     factories = {"asyncio": asyncio.new_event_loop}
-    if not item.path.name.startswith(("test_forward_", "test_resolver", "test_dialer", "test_health")):
+    if not item.path.name.startswith(ON_BOTH_LOOPS):
         return factories
     with contextlib.suppress(ImportError):
         factories["uvloop"] = importlib.import_module("uvloop").new_event_loop

@@ -35,6 +35,12 @@ KINDS: dict[str, tuple[bytes, list[int]]] = {
     "proxied": (get("/app/x"), [200]),
     "proxied, closing": (get("/app/x", "Connection: close\r\n"), [200]),
     "proxied upload": (get("/app/x", "Content-Length: 2\r\n", method="POST") + b"hi", [200]),
+    "half an upload": (get("/app/x", "Content-Length: 9\r\n", method="POST") + b"hi", [400]),
+    "half a chunked upload": (get("/app/x", "Transfer-Encoding: chunked\r\n", method="POST") + b"2\r\nhi\r\n", [400]),
+    "pipelined, with half an upload": (
+        get("/app/x") + get("/app/x", "Content-Length: 9\r\n", method="POST") + b"hi",
+        [200, 400],
+    ),
     "pipelined": (get("/index.html") * 3, [200, 200, 200]),
     "pipelined, mixed": (get("/nix") + get("/app/x") + get("/index.html") * 2 + get("/old"), [404, 200, 200, 200, 308]),
     "pipelined, with half a head": (get("/index.html") * 2 + b"GET /half HTTP/1.1\r\nHos", [200, 200]),

@@ -1,5 +1,7 @@
 """Upstreams that misbehave: silent, slow, early, truncating, garbage, closing. What the client gets, what is tried
 again, which connections are kept; every byte that an upstream saw is looked at (RFC 9112 §9).
+
+Covers `web.handlers.proxy.connect` too.
 """
 
 from __future__ import annotations
@@ -155,7 +157,7 @@ class TestNoAnswer:
         async def broken(*_: object, **__: object) -> None:
             raise RuntimeError("a fault of ours")
 
-        monkeypatch.setattr("npserver.web.handlers.proxy.call.dial", broken)
+        monkeypatch.setattr("npserver.web.handlers.proxy.connect.dial", broken)
         async with Stage("http://127.0.0.1:1") as stage:
             client = await stage.client()
             for _ in range(2):  # the connection is kept

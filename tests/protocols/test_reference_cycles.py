@@ -83,6 +83,13 @@ class Servers:
             {"handler": "static", "root": str(public)},
             {"handler": "proxy", "path": "/app/**", "proxy_pass": f"http://{HOST}:{plain}"},
             {"handler": "proxy", "path": "/tls/**", "proxy_pass": f"https://{HOST}:{secure}", "tls": tls},
+            {
+                "handler": "proxy",
+                "path": "/buffered/**",
+                "proxy_pass": f"http://{HOST}:{plain}",
+                "request_buffering": {"memory": 2},
+                "response_buffering": {"memory": 0, "file": LARGE // 2},
+            },
             {"handler": "proxy", "path": "/none/**", "proxy_pass": f"http://{HOST}:{closed}"},
             {
                 "handler": "proxy",
@@ -273,7 +280,7 @@ KINDS: dict[str, Callable[[Servers], None]] = {
     "certificate refused": untrusting,
     "upload refused": talk(post("/small.html", 100_000_000, b"x")),
 }
-for prefix in ("/app", "/tls"):
+for prefix in ("/app", "/tls", "/buffered"):
     upgrade, part = UPGRADE.replace(b"/app", prefix.encode()), post(f"{prefix}/silent", 1000, b"x" * 10)
     for name in ("web", "secure"):
         KINDS |= {

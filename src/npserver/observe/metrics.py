@@ -53,6 +53,7 @@ FAMILIES = [
     _family(r"http\.connections", "http_connections_total", "Client connections accepted."),
     _family(r"http\.rejected_connections", "http_rejected_connections_total", "Client connections over a limit."),
     _family(r"http\.received_bytes", "http_received_bytes_total", "Bytes of request bodies."),
+    _family(r"http\.spooled_bytes", "http_spooled_bytes_total", "Bytes of bodies that were buffered in files."),
     _family(r"http\.sent_bytes", "http_sent_bytes_total", "Bytes of response bodies."),
     _family(r"gauge\.http\.connections", "http_connections", "Client connections open now.", "gauge"),
     _family(r"forward\.sessions", "forward_sessions_total", "Forwarded connections and sessions begun."),

@@ -14,21 +14,22 @@ from msgspec import Struct
 from npserver.errors import BadRequest, Phase, UpstreamError
 from npserver.http.request import BY_LENGTH
 from npserver.http.response_parser import ResponseHead
-from npserver.net.dialer import dial
-from npserver.net.proxy_protocol import encode_v1, encode_v2
 from npserver.runtime.tasks import spawn
 from npserver.upstream.connection_state import IDLE
-from npserver.upstream.http1 import HttpClient
 from npserver.upstream.retry import RETRIED_STATUSES, classify, is_stale
+from npserver.web.handlers.proxy.connect import connect
 from npserver.web.handlers.proxy.proxy import ForwardedHead, Proxy
 from npserver.web.handlers.proxy.refused_upgrade import upgrade_refused
 from npserver.web.handlers.proxy.request_head import prepare_fields, upgrade_of
+from npserver.web.handlers.proxy.response_buffer import ResponseBuffer
 from npserver.web.handlers.proxy.tunnel import open_tunnel
 from npserver.web.handlers.proxy.upgrade import switch_fault
 
 if TYPE_CHECKING:
+    from npserver.upstream.http1 import HttpClient
     from npserver.upstream.target import Target
     from npserver.web.exchange import Exchange
+    from npserver.web.handlers.proxy.buffered_upload import BufferedUpload
     from npserver.web.handlers.proxy.upload import Upload
 
 
@@ -39,6 +40,7 @@ class ProxyCall(Struct, eq=False):
     # head                of the request as it is forwarded
     # target, client      of the current attempt; None between attempts
     # upload              the request's body, if it has one
+    # output              where the response's body goes, once it has started: the exchange, or a buffer before it
     # is_started          whether the response head has been sent to the client
     # is_over             whether the exchange has been answered or has failed
 
@@ -51,12 +53,22 @@ class ProxyCall(Struct, eq=False):
     attempts: int = 0
     is_started: bool = False
     is_over: bool = False
-    upload: Upload | None = None
+    upload: Upload | BufferedUpload | None = None
+    output: Exchange | ResponseBuffer | None = None
 
     def __repr__(self) -> str:
         return f"<ProxyCall {self.exchange!r} target={self.target!r} attempts={self.attempts}>"
 
     # ── attempts ──
+
+    def start(self) -> None:
+        """Choose a target and send the request."""
+        # hot: proxy-small
+        target = self.proxy.only_target or self.proxy.choose(self.exchange, ())
+        if target is not None:
+            self.use(target)
+        else:
+            self.fail_without_target()
 
     def use(self, target: Target, *, fresh: bool = False) -> None:
         """Send the request to `target`, over an idle connection if there is one and `fresh` is not set."""
@@ -71,7 +83,7 @@ class ProxyCall(Struct, eq=False):
             self.head = kept.head
         else:
             try:
-                self.head = proxy.compose(exchange, target)
+                self.head = proxy.compose(exchange, target, self.upload.length if self.upload is not None else None)
             except BadRequest as error:
                 self._end()
                 exchange.fail(error.status, str(error), error.key or f"{proxy.settings.key}.rewrite")
@@ -98,25 +110,12 @@ class ProxyCall(Struct, eq=False):
         spawn(self._dial(target), f"connecting to {target.uri}", self._dial_failed)
 
     async def _dial(self, target: Target) -> None:
-        settings, context = self.proxy.settings, self.exchange.context
         try:
-            _, client = await dial(
-                context,
-                target.address,
-                lambda: HttpClient(context, target, settings.client),
-                timeout_s=self.proxy.upstream.section.proxy_timeout_seconds,
-                tls=target.tls,
-                server_name=target.server_name,
-                key=settings.connect_key,
-            )
+            client = await connect(self.proxy, self.exchange, target)
         except UpstreamError as error:
-            target.connect_failed(str(error))
             if not self.is_over:
                 self._try_again(error, target, sent=False)
             return
-        target.connect_succeeded()
-        if target.section.send_proxy is not None:
-            client.write(_proxy_header(self.exchange, target.section.send_proxy))
         if self.is_over:
             client.return_to_pool()
         else:
@@ -124,16 +123,8 @@ class ProxyCall(Struct, eq=False):
 
     def _dial_failed(self, error: BaseException) -> None:
         """Called when connecting has ended with an unexpected exception: answer 500, or break off."""
-        if self.is_over:
-            return
-        client, self.client = self.client, None
-        if client is not None:
-            client.abandon()
-        self._end()
-        if self.is_started:
-            self.exchange.abort("internal error")
-        else:
-            self.exchange.fail(500, "internal error while connecting to an upstream")
+        if not self.is_over:
+            self._break_off(500, "internal error while connecting to an upstream")
 
     def _send(self, client: HttpClient) -> None:
         # hot: proxy-small
@@ -165,8 +156,8 @@ class ProxyCall(Struct, eq=False):
             self._fail(error)
 
     def _is_repeatable(self) -> bool:
-        """Return whether the request may be sent again, and all of its body that was sent is still in memory."""
-        return self.upload.replay is not None if self.upload is not None else self.exchange.request.is_idempotent
+        """Return whether the request may be sent again, and all of its body that was sent is still there."""
+        return self.upload.is_repeatable if self.upload is not None else self.exchange.request.is_idempotent
 
     # ── the request's body ──
 
@@ -183,6 +174,10 @@ class ProxyCall(Struct, eq=False):
     def upload_lost(self) -> None:
         """Called when the client has broken off its request body; the exchange is already ending."""
         self.cancel()
+
+    def upload_failed(self, status: int, reason: str, key: str) -> None:
+        """Called when the request body cannot be buffered."""
+        self._break_off(status, reason, key)
 
     # ── the response: upstream to client ──
 
@@ -241,11 +236,17 @@ class ProxyCall(Struct, eq=False):
         if head.needs_rewrite or self.proxy.sticky is not None:
             fields = self.proxy.response_fields(self.exchange, target, head)
         length = head.length if head.framing is BY_LENGTH else None
-        self.exchange.start(head.status, fields, length, self)
+        exchange, spool = self.exchange, self.proxy.settings.response_spool
+        if spool is None:
+            self.output = exchange
+            exchange.start(head.status, fields, length, self)
+        else:
+            self.output = buffer = ResponseBuffer(exchange, self, spool)
+            exchange.start(head.status, fields, length, buffer)
 
     def response_data(self, data: bytes) -> None:
         """Called with the next data of the body."""
-        self.exchange.write(data)
+        self.output.write(data)  # type: ignore[union-attr]  # it has started
 
     def response_end(self, trailers: bytes) -> None:
         """Called when the response is complete."""
@@ -253,7 +254,8 @@ class ProxyCall(Struct, eq=False):
         if client is not None and client.is_private:
             self._keep_private(client)
         self._end()
-        self.exchange.finish(trailers)
+        assert self.output is not None
+        self.output.finish(trailers)
 
     def response_switch(self, head: ResponseHead, early: bytes) -> None:
         """Called for a 101 response: the connection becomes a tunnel."""
@@ -289,7 +291,8 @@ class ProxyCall(Struct, eq=False):
         if self.is_started:
             target.count_failure()
             self._end()
-            self.exchange.abort(f"upstream {error}")
+            assert self.output is not None
+            self.output.abort(f"upstream {error}")
             return
         if self.upload is not None:
             self.upload.hold()
@@ -363,6 +366,17 @@ class ProxyCall(Struct, eq=False):
         key = error.key or f"{self.proxy.settings.key}.proxy_pass"
         self.exchange.fail(504 if error.timeout else 502, f"upstream {error}", key)
 
+    def _break_off(self, status: int, reason: str, key: str = "") -> None:
+        """End after a fault on this side: answer with the status, or break off a response that has started."""
+        client, self.client = self.client, None
+        if client is not None:
+            client.abandon()
+        self._end()
+        if self.is_started:
+            self.exchange.abort(reason)
+        else:
+            self.exchange.fail(status, reason, key)
+
     def _keep_private(self, client: HttpClient) -> None:
         """Keep a connection that the client has authenticated for its next request, if it is still open."""
         if client.state is IDLE:
@@ -384,11 +398,3 @@ class ProxyCall(Struct, eq=False):
         if target is not None:
             self.target = None
             target.release()
-
-
-def _proxy_header(exchange: Exchange, version: str) -> bytes:
-    """Return the PROXY protocol header, with the client's address and the address that it connected to."""
-    if not exchange.client_port:  # a Unix socket
-        return encode_v1(None, None) if version == "v1" else encode_v2(None, None)
-    source = exchange.client_ip, exchange.client_port
-    return encode_v1(source, exchange.local) if version == "v1" else encode_v2(source, exchange.local)

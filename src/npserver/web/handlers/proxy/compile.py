@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,10 @@ from npserver.regex import regex
 from npserver.upstream.compile import find_upstream, single_target, with_tls
 from npserver.upstream.response_sink import ClientSettings
 from npserver.web.checks import rule_key
+from npserver.web.handlers.proxy.config import RequestBuffering, ResponseBuffering
 from npserver.web.handlers.proxy.handler import ProxyHandler
 from npserver.web.handlers.proxy.proxy import Proxy, ProxySettings
+from npserver.web.handlers.proxy.spool import SpoolSettings
 from npserver.web.middleware.headers.changes import compile_changes
 from npserver.web.routing import Pattern, parse_pattern
 from npserver.web.trusted_proxies import TRUSTED_PROXIES
@@ -66,6 +69,8 @@ def compile_proxy(compilation: Compilation, path: Path, rule: ProxyRule) -> Prox
             rewrites=rewrites,
             trusted=TRUSTED_PROXIES.of(compilation),
             changes=changes,
+            request_spool=_compile_spool(compilation, (*path, "request_buffering"), rule.request_buffering),
+            response_spool=_compile_spool(compilation, (*path, "response_buffering"), rule.response_buffering),
         ),
     )
     return ProxyHandler(proxy, redirects_to_slash=_redirects_to_slash(rule, strip))
@@ -163,6 +168,29 @@ def _compile_rewrites(report: Report, path: Path, rule: ProxyRule) -> tuple[tupl
             continue
         rewrites.append((compiled, template))
     return tuple(rewrites)
+
+
+def _compile_spool(
+    compilation: Compilation, path: Path, buffering: bool | RequestBuffering | ResponseBuffering
+) -> SpoolSettings | None:
+    if buffering is False:
+        return None
+    if buffering is True:
+        buffering = ResponseBuffering() if path[-1] == "response_buffering" else RequestBuffering()
+    directory = buffering.directory
+    if directory is not None:
+        directory = compilation.document.resolve(directory)
+        if not os.path.isdir(directory):
+            compilation.report.error(
+                (*path, "directory"), f"'directory': {clip(buffering.directory)} is not a directory; make it first"
+            )
+        elif not os.access(directory, os.W_OK | os.X_OK):
+            compilation.report.warn(
+                (*path, "directory"), f"'directory': no permission to make files in {clip(buffering.directory)}"
+            )
+    file_bytes = int(buffering.file) if isinstance(buffering, ResponseBuffering) else None
+    counter = compilation.context.row.slot("http.spooled_bytes")
+    return SpoolSettings(int(buffering.memory), directory, rule_key(path), counter, file_bytes)
 
 
 def _client_settings(path: Path, rule: ProxyRule, upstream: Upstream) -> ClientSettings:

@@ -31,6 +31,25 @@ class ProxyTimeouts(Section, frozen=True, kw_only=True):
     ] = Seconds(3600)
 
 
+class RequestBuffering(Section, frozen=True, kw_only=True):
+    """Where request bodies wait until they are whole."""
+
+    memory: Annotated[Size, D("bytes of each body kept in memory; the rest goes to a file", zero="none")] = Size(
+        256 << 10
+    )
+    directory: Annotated[
+        str | None, D("directory of the files, which have no names; default: the system's, `$TMPDIR` or `/tmp`")
+    ] = None
+
+
+class ResponseBuffering(RequestBuffering, frozen=True, kw_only=True):
+    """Where responses wait for clients that are slower than the upstream."""
+
+    file: Annotated[
+        Size, D("bytes of each response kept in a file; then the upstream is made to wait", zero="no file is used")
+    ] = Size(1 << 30)
+
+
 class ProxyRule(HttpRule, tag_field="handler", tag="proxy", frozen=True, kw_only=True):
     """Forward requests to an upstream (reverse proxy)."""
 
@@ -103,4 +122,12 @@ class ProxyRule(HttpRule, tag_field="handler", tag="proxy", frozen=True, kw_only
     buffer_size: Annotated[Size, D("bytes buffered per direction before reading from the sender is paused")] = Size(
         64 << 10
     )
+    request_buffering: Annotated[
+        bool | RequestBuffering,
+        D("receive the whole request body before a target is chosen, and send it with Content-Length"),
+    ] = False
+    response_buffering: Annotated[
+        bool | ResponseBuffering,
+        D("take responses from the upstream as fast as it sends, and keep what the client has not read yet"),
+    ] = False
     abort_on_close: Annotated[bool, D("cancel the upstream request when the client half-closes its connection")] = False

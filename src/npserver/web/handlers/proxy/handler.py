@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from npserver.errors import BadRequest
 from npserver.http.request import NO_BODY
 from npserver.runtime.deadlines import NEVER
+from npserver.web.handlers.proxy.buffered_upload import BufferedUpload
 from npserver.web.handlers.proxy.call import ProxyCall
 from npserver.web.handlers.proxy.direct import NO_EXCHANGE, DirectCall
 from npserver.web.handlers.proxy.proxy import ForwardedHead
@@ -43,14 +44,15 @@ class ProxyHandler:
         proxy = self.proxy
         call = ProxyCall(proxy, exchange)
         request = exchange.request
-        if not request.is_plain and request.framing is not NO_BODY:
-            call.upload = Upload(exchange, call, proxy.settings.rule.buffer_size, proxy.settings.changes)
         exchange.source = call
-        target = proxy.only_target or proxy.choose(exchange, ())
-        if target is not None:
-            call.use(target)
-        else:
-            call.fail_without_target()
+        if not request.is_plain and request.framing is not NO_BODY:
+            settings = proxy.settings
+            if settings.request_spool is not None:
+                call.upload = upload = BufferedUpload(exchange, call, settings.request_spool)
+                upload.receive()  # it starts the call
+                return
+            call.upload = Upload(exchange, call, settings.rule.buffer_size, settings.changes)
+        call.start()
 
     def _forward_directly(self, connection: DirectConnectionRole, request: Request, route: Route) -> bool:
         """Forward a plain request without an exchange. Return False if it needs an exchange."""

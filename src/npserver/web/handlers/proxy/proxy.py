@@ -29,6 +29,7 @@ from npserver.web.handlers.proxy.request_head import (
     upgrade_of,
     via_line,
 )
+from npserver.web.middleware.headers.changes import remove_fields
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from npserver.upstream.target import Target
     from npserver.web.exchange import Exchange
     from npserver.web.handlers.proxy.config import ProxyRule
+    from npserver.web.handlers.proxy.spool import SpoolSettings
     from npserver.web.middleware.headers.changes import FieldChanges
 
 
@@ -65,6 +67,8 @@ class ProxySettings:
     rewrites: tuple[tuple[re.Pattern[str], str], ...]
     trusted: AddressSet | None
     changes: FieldChanges | None  # the rule's `headers`
+    request_spool: SpoolSettings | None = None  # where request bodies are buffered; None: they are passed on
+    response_spool: SpoolSettings | None = None  # likewise for responses
 
 
 class ForwardedHead(Struct, eq=False):
@@ -122,11 +126,14 @@ class Proxy:
                     return target
         return self.upstream.pick(exchange.client_ip, exchange.connection_id, tried)
 
-    def compose(self, exchange: Exchange, target: Target) -> bytes:
-        """Return the head to forward for an exchange. Raises: BadRequest if the request cannot be forwarded."""
-        if self._keeps_heads:
+    def compose(self, exchange: Exchange, target: Target, length: int | None = None) -> bytes:
+        """Return the head to forward for an exchange. `length`: of a body that was buffered, in bytes.
+
+        Raises: BadRequest if the request cannot be forwarded.
+        """
+        if self._keeps_heads and length is None:
             return self.compose_kept(exchange.request, exchange.scheme, exchange.client_ip, target)
-        return self._write_head(exchange.request, exchange.scheme, exchange.client_ip, target, exchange)
+        return self._write_head(exchange.request, exchange.scheme, exchange.client_ip, target, exchange, length)
 
     def compose_kept(self, request: Request, scheme: str, client_ip: str, target: Target) -> bytes:
         """Return a head that depends on the arguments alone, and cache it in the request. Raises: BadRequest.
@@ -152,7 +159,13 @@ class Proxy:
         return fields
 
     def _write_head(
-        self, request: Request, scheme: str, client_ip: str, target: Target, exchange: Exchange | None
+        self,
+        request: Request,
+        scheme: str,
+        client_ip: str,
+        target: Target,
+        exchange: Exchange | None,
+        length: int | None = None,
     ) -> bytes:
         # hot: proxy-varied
         settings, changes = self.settings, self.settings.changes
@@ -182,7 +195,10 @@ class Proxy:
         if changes is not None:
             fields = changes.apply_fixed(fields) if exchange is None else changes.apply(exchange, fields)
         upgrade = upgrade_of(request) if request.upgrade else b""
-        return line + fields + framing_lines(request, prepared, close=not settings.client.pool_size, upgrade=upgrade)
+        close = not settings.client.pool_size
+        if length is not None:
+            fields = remove_fields(fields, b"trailer".__eq__)
+        return line + fields + framing_lines(request, prepared, close=close, upgrade=upgrade, length=length)
 
     def _request_target(self, request: Request) -> str:
         """Return the request target for an upstream with other paths than the client's."""
@@ -221,7 +237,7 @@ class Proxy:
 
         host = authority if rule.preserve_host and authority else target.authority.encode("ascii")
         origin = (b"https://" if target.tls is not None else b"http://") + host
-        return References(scheme, authority, origin, path, rule.merge_slashes)
+        return References(scheme, authority, origin, path, f"{self.settings.key}.rewrite_location", rule.merge_slashes)
 
 
 def _is_below(path: str, prefix: str) -> bool:

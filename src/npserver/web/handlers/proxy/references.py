@@ -33,6 +33,7 @@ class References:
         client_authority: host and port that the client requested.
         origin: the scheme and authority as the upstream knows them: `http://10.0.0.1:8080`.
         path: returns the upstream's path for a canonical one of the client; "" for one that the rule does not reach.
+        key: the config key, for the log.
         merge_slashes: whether repeated slashes are merged in paths.
     """
 
@@ -40,6 +41,7 @@ class References:
     client_authority: bytes
     origin: bytes
     path: Callable[[str], str]
+    key: str
     merge_slashes: bool = True
 
     def rewrite(self, fields: bytes) -> bytes:
@@ -68,11 +70,11 @@ class References:
             start, rest = self.origin, match[3] if match[3][:1] == b"/" else b"/" + match[3]
         path, mark, query = rest.partition(b"?")
         if b"#" in rest:
-            raise BadRequest(f"fragment in {clip(uri)}", key="rewrite_location")
+            raise BadRequest(f"fragment in {clip(uri)}", key=self.key)
         try:
             known = canonical_path(path, merge_slashes=self.merge_slashes)
         except BadRequest as error:
-            raise BadRequest(f"{error} of {clip(uri)}", key="rewrite_location") from None
+            raise BadRequest(f"{error} of {clip(uri)}", key=self.key) from None
         mapped = self.path(known)
         if not mapped:
             return b"%b://%b%b" % (self.client_scheme.encode(), self.client_authority, rest)

@@ -137,7 +137,9 @@ def via_line(request: Request) -> bytes:
     return b"Via: %b %b\r\n" % (version, PSEUDONYM)
 
 
-def framing_lines(request: Request, prepared: ForwardedFields, *, close: bool, upgrade: bytes) -> bytes:
+def framing_lines(
+    request: Request, prepared: ForwardedFields, *, close: bool, upgrade: bytes, length: int | None = None
+) -> bytes:
     """Return the framing and connection fields, and the end of the head.
 
     Args:
@@ -145,17 +147,20 @@ def framing_lines(request: Request, prepared: ForwardedFields, *, close: bool, u
         prepared: its header block.
         close: whether the connection to the upstream is for this request alone.
         upgrade: the protocols to ask for (`upgrade_of`); empty for none.
+        length: of a body that is already there, in bytes; None: it is framed as by the client.
     """
     # hot: proxy-varied
     if request.framing is NO_BODY and not close and not upgrade and not prepared.takes_trailers:
         return b"Content-Length: 0\r\n\r\n" if request.method in _BODY_EXPECTED else b"\r\n"
-    if request.framing is BY_LENGTH:
+    if length is not None:
+        lines = b"Content-Length: %d\r\n" % length
+    elif request.framing is BY_LENGTH:
         lines = b"Content-Length: %d\r\n" % request.length
     elif request.framing is CHUNKED:
         lines = b"Transfer-Encoding: chunked\r\n"
     else:
         lines = b"Content-Length: 0\r\n" if request.method in _BODY_EXPECTED else b""
-    if request.expects_continue:
+    if request.expects_continue and length is None:
         lines += b"Expect: 100-continue\r\n"
     options = []
     if upgrade:

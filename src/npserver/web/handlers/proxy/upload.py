@@ -6,7 +6,7 @@ it in memory while the request may have to be repeated.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from npserver.http.chunked import LAST_CHUNK, chunk
 from npserver.http.request import CHUNKED
@@ -57,6 +57,14 @@ class Upload:
         self.client: HttpClient | None = None
         self.replay: list[bytes] | None = [] if exchange.request.is_idempotent else None
         self.deadline = NEVER
+
+    #: Bytes to announce to the upstream in place of the client's framing: none, the body is passed on as it arrives.
+    length: ClassVar[None] = None
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether the request may be sent again, and all of its body that was sent is still in memory."""
+        return self.replay is not None
 
     # ── called by the owner ──
 

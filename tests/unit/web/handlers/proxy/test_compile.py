@@ -50,6 +50,8 @@ HTTP = "http://127.0.0.1:8000"
         ({"proxy_pass": HTTP, "headers": {"Content-Length": "5"}}, {}, "Content-Length"),
         ({"proxy_pass": HTTP, "headers": {"X": "$nothing"}}, {}, "nothing"),
         ({"proxy_pass": "upstream://app"}, {"app": {"targets": []}}, "has no targets"),
+        ({"proxy_pass": HTTP, "request_buffering": {"directory": "/nix/spool"}}, {}, "'/nix/spool' is not a directory"),
+        ({"proxy_pass": HTTP, "response_buffering": {"directory": "/dev/null"}}, {}, "'/dev/null' is not a directory"),
     ],
 )
 def test_mistakes_are_told(rule: dict[str, Any], upstreams: dict[str, Any], message: str) -> None:
