@@ -13,9 +13,12 @@ from npserver.http.fields import CONTROL
 
 SOURCE = Path(__file__).parents[2] / "src" / "npserver"
 #: What raises or answers a refusal: the name called, and the places of its status, its reason and its key.
-CALLS = {"fail": (0, 1, 2), "Refusal": (0, 1, 2), "BadRequest": (1, 0, 2), "_error": (1, 0, 2)}
-#: Reasons that were made elsewhere, by one of `CALLS` or a member of `FileError`, and are passed on.
-PASSED_ON = {"str(error)", "refusal.reason", "error.reason"}
+CALLS = {
+    "fail": (0, 1, 2), "_break_off": (0, 1, 2), "upload_failed": (0, 1, 2), "Refusal": (0, 1, 2),
+    "BadRequest": (1, 0, 2), "_error": (1, 0, 2),
+}  # fmt: skip
+_PASSING_ON = {"_break_off", "upload_failed"}  # methods that take a reason for `fail`
+_PASSED_ON = {"str(error)", "refusal.reason", "error.reason"}
 
 
 class Site(Struct, frozen=True):
@@ -25,6 +28,7 @@ class Site(Struct, frozen=True):
     call: ast.Call
     reason: ast.expr | None
     pattern: str  # a regular expression that the reason matches; "" if it is passed on, or cannot be told
+    is_passed_on: bool  # whether the reason was made at another site, or is a member's of `FileError`
 
     @property
     def authority(self) -> str:
@@ -38,16 +42,15 @@ class Site(Struct, frozen=True):
 def sites(path: Path) -> Iterator[Site]:
     """Yield the refusals of a module of HTTP."""
     tree = ast.parse(path.read_text())
-    names = _assigned(tree)
-    scopes = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    found: dict[ast.Call, dict[str, ast.expr]] = {}  # the calls with the names known there, the innermost scope last
-    for scope in scopes:
-        names_here = names | _assigned(scope)
-        found |= {node: names_here for node in ast.walk(scope) if isinstance(node, ast.Call) and _is_refusal(node)}
-    for call, known in found.items():
+    found: dict[ast.Call, ast.FunctionDef] = {}  # the calls with the function that they are in, the innermost
+    for scope in ast.walk(tree):
+        if isinstance(scope, ast.FunctionDef):
+            found |= {node: scope for node in ast.walk(scope) if isinstance(node, ast.Call) and _is_refusal(node)}
+    for call, scope in found.items():
         reason = _reason(call)
         place = f"{path.relative_to(SOURCE) if path.is_relative_to(SOURCE) else path.name}:{call.lineno}"
-        yield Site(place, call, reason, "" if reason is None else _pattern(reason, known))
+        pattern = "" if reason is None else _pattern(reason, _assigned(scope))
+        yield Site(place, call, reason, pattern, reason is not None and _is_passed_on(reason, scope))
 
 
 def modules() -> list[Path]:
@@ -62,6 +65,8 @@ def _name(call: ast.Call) -> str:
 
 def _is_refusal(call: ast.Call) -> bool:
     name = _name(call)
+    if name in _PASSING_ON and len(call.args) < 2:
+        return False  # another function of that name
     return name in CALLS and not (name == "fail" and isinstance(call.func, ast.Name))
 
 
@@ -70,6 +75,12 @@ def _reason(call: ast.Call) -> ast.expr | None:
     if len(call.args) > place:
         return call.args[place]
     return next((one.value for one in call.keywords if one.arg in ("reason", "message")), None)
+
+
+def _is_passed_on(reason: ast.expr, scope: ast.FunctionDef) -> bool:
+    if isinstance(reason, ast.Name) and scope.name in CALLS:
+        return reason.id in [one.arg for one in scope.args.args]
+    return ast.unparse(reason) in _PASSED_ON
 
 
 def _assigned(scope: ast.AST) -> dict[str, ast.expr]:

@@ -17,6 +17,7 @@ NOT_PROVOKED = {
     "internal error": "an error of ours: tests/protocols/test_http_connection.py",
     "internal error while connecting to an upstream": "an error of ours",
     "internal error while listing a directory": "an error of ours",
+    "the request body cannot be kept: no space left on device": "tests/e2e/test_buffering_program.py",
     "unwanted request body too large to skip": "comes after the answer: the connection is closed",
     "neither :authority nor Host": "the HTTP/2 library resets the stream before",
     FileError.CHANGING.reason: "takes a file that changes in each of several attempts",
@@ -48,7 +49,10 @@ class Refusing:
             {"handler": "respond", "path": "/respond"},
             {"handler": "proxy", "path": "/dead", "proxy_pass": f"http://127.0.0.1:{upstreams['dead']}"},
             {"handler": "proxy", "path": "/down", "proxy_pass": "upstream://down"},
-            {"handler": "proxy", "path": "/garbage", "proxy_pass": f"http://127.0.0.1:{upstreams['garbage']}"},
+            {"handler": "proxy", "path": "/garbage", "proxy_pass": f"http://127.0.0.1:{upstreams['faulty']}"},
+            {"handler": "proxy", "path": "/cut", "proxy_pass": f"http://127.0.0.1:{upstreams['faulty']}"},
+            {"handler": "proxy", "path": "/stalled", "proxy_pass": f"http://127.0.0.1:{upstreams['faulty']}",
+             "timeouts": {"read": "200ms"}},
             {"handler": "proxy", "path": "/silent", "proxy_pass": f"http://127.0.0.1:{upstreams['silent']}",
              "timeouts": {"response": "200ms"}},
             {"handler": "proxy", "path": "/handshake", "proxy_pass": f"https://127.0.0.1:{upstreams['silent']}",
@@ -125,6 +129,9 @@ class Refusing:
             ("GET", "/down", {}, b"", 503, "no target of upstream down left.*", "upstreams.down"),
             self._case("GET", "/dead", 508, "the request has passed this server before: a loop", loop,
                        key="proxy_pass"),
+            self._case("MOVE", "/dead", 400, r"fragment in b'/a#b'", {"destination": "/a#b"}, key="rewrite_location"),
+            self._case("MOVE", "/dead", 400, r"bad percent encoding in the path of b'/%zz'", {"destination": "/%zz"},
+                       key="rewrite_location"),
             self._case("GET", "/rewritten", 400, "bad percent encoding in the path", key="rewrite"),
             ("GET", "/", many, b"", 431, "more than 20 header fields", "limits.max_headers"),
             ("GET", "/", {"x": "y" * 5000}, b"", 431, "request head of more than 4096 bytes", "limits.max_header_size"),
@@ -138,6 +145,13 @@ class Refusing:
             ("GET", "/..", {}, b"", 400, "dot segments lead above the root of the path", "RFC 3986 §5.2.4"),
             ("GET", "/a\\b", {}, b"", 400, "backslash in the path", "RFC 3986 §3.3"),
         ]  # fmt: skip
+
+    def cut_short(self) -> list[tuple[str, str, str]]:
+        """Return paths whose answers begin, the reason why they do not end, and what decided."""
+        return [
+            ("/cut", "upstream .*: connection closed within the response", self.key("/cut", "proxy_pass")),
+            ("/stalled", "upstream .*: no data received for 0.2 s", self.key("/stalled", "timeouts.read")),
+        ]
 
     def _case(
         self, method: str, target: str, status: int, reason: str, fields: dict[str, str] | None = None, *,

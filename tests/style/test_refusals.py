@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stage.refusals import PASSED_ON, SOURCE, Site, modules, sites
+from tests.stage.refusals import SOURCE, Site, modules, sites
 
 #: Where error pages are made: by `Exchange.fail`, and for requests without an exchange. Both log.
 MAKERS_OF_PAGES = {"web/server/exchange_base.py", "web/server/refusals.py"}
@@ -19,7 +19,7 @@ def faults(site: Site) -> Iterator[str]:
     """Yield what is missing at a refusal."""
     if site.reason is None or ast.unparse(site.reason) in ("''", "f''"):
         yield f"{site.place}: no reason"
-    elif not site.pattern and ast.unparse(site.reason) not in PASSED_ON:
+    elif not site.pattern and not site.is_passed_on:
         yield f"{site.place}: the reason {ast.unparse(site.reason)} cannot be told from the source: write it there"
     name = ast.unparse(site.call.func).rpartition(".")[2]
     if name in ("BadRequest", "_error") and not site.authority:
@@ -61,6 +61,7 @@ def test_refusals_are_found() -> None:
         ("Refusal(403, '', key)", ["no reason"]),
         ("exchange.respond(404, b'', b'')", ["a refusal goes through fail()"]),
         ("error_pages.render(404, b'', '')", ["an error page is made where nothing is logged"]),
+        ("self._break_off(500, told)", ["the reason told cannot be told from the source: write it there"]),
         ("exchange.fail(404, 'bad')", []),
         ("exchange.fail(404, str(error), error.key)", []),
         ("raise BadRequest('bad', rfc='RFC 9110')", []),

@@ -193,7 +193,7 @@ class HttpClient(asyncio.Protocol):
         if self.state is CLOSED or self.state is SWITCHED:
             return
         phase = Phase.RECEIVE if self.is_request_done else Phase.SEND
-        when = "within the response" if self.is_answered else "without a response"
+        when = "within the response" if self.is_answered or self.state is READING_BODY else "without a response"
         cause = f" ({reason_of(error)})" if error is not None else ""
         self._fail(f"connection closed {when}{cause}", phase)
 

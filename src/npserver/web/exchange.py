@@ -9,6 +9,7 @@ later. The same holds for middleware: `Middleware.request` answers, or calls `Ex
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -176,8 +177,11 @@ class Exchange(Protocol):
     def finish(self, trailers: bytes = b"") -> None:
         """The started response is complete. Sending less than `length` is an error and closes the connection."""
 
-    def abort(self, reason: str) -> None:
-        """Close the connection, or reset the stream, so that the client sees a truncated answer."""
+    def abort(self, reason: str, key: str = "", *, level: int = logging.DEBUG) -> None:
+        """Close the connection, or reset the stream, so that the client sees a truncated answer.
+
+        `reason` and `key` go to the log as those of `fail` do.
+        """
 
     def switch(self, fields: bytes) -> tuple[asyncio.Transport, bytes]:
         """Answer 101 and hand the connection over: its transport (paused reading) and what came after the head.

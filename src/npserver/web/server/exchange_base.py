@@ -193,7 +193,7 @@ class ExchangeBase(Struct, Generic[C], eq=False):
         if source is not None:
             source.cancel()  # it may not have asked for the body yet
         if self.status:
-            self.abort(str(error))
+            self.abort(str(error), error.decided_by, level=level_of(error.status))
         else:
             self.fail(error.status, str(error), error.decided_by)
 
@@ -304,9 +304,13 @@ class ExchangeBase(Struct, Generic[C], eq=False):
                 self._send_data(data)
         self._send_end(trailers)
 
-    def abort(self, reason: str) -> None:
+    def abort(self, reason: str, key: str = "", *, level: int = logging.DEBUG) -> None:
         """End so that the client sees a truncated answer."""
         raise NotImplementedError
+
+    def _log_abort(self, reason: str, key: str, level: int) -> None:
+        status = self.status or 499
+        log_refusal(status, lambda: self.request, self.client_ip, reason, key or self.route.key, level, is_cut=True)
 
     # ── response filters ──
 

@@ -1,4 +1,4 @@
-"""Refusals: the one place where a request that is answered with an error gets its line in the server log.
+"""Refusals: the one place where a request that is answered with an error, or not to the end, gets its line in the log.
 
 Called by `web.server.exchange_base` for requests that have an exchange, and by the connections of both versions of HTTP
 for those that are refused before they have one. Each line names the status, the request, the client, the reason, and
@@ -39,18 +39,27 @@ def level_of(status: int) -> int:
 
 
 def log_refusal(
-    status: int, asked: Callable[[], Request], client_ip: str, reason: str, decided_by: str, level: int
+    status: int,
+    asked: Callable[[], Request],
+    client_ip: str,
+    reason: str,
+    decided_by: str,
+    level: int,
+    *,
+    is_cut: bool = False,
 ) -> None:
     """Log why a request is refused.
 
     Args:
         asked: returns the request; called only if the line is logged.
         decided_by: the config key or the rule that decided, else the section of the standard.
+        is_cut: whether the answer of that status has begun, and is cut short.
     """
     if log.isEnabledFor(level):
         request = asked()
         method, path = _clip(request.method, MAX_METHOD), _clip(request.path, MAX_PATH)
-        log.log(level, "%d for %s %s from %s: %s (%s)", status, method, path, client_ip, reason, decided_by)
+        cut = " cut short" if is_cut else ""
+        log.log(level, "%d for %s %s from %s%s: %s (%s)", status, method, path, client_ip, cut, reason, decided_by)
 
 
 def refuse(

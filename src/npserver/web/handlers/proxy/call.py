@@ -7,6 +7,7 @@ the response source of the exchange: data is passed on as it arrives, and a slow
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -292,7 +293,7 @@ class ProxyCall(Struct, eq=False):
             target.count_failure()
             self._end()
             assert self.output is not None
-            self.output.abort(f"upstream {error}")
+            self.output.abort(f"upstream {error}", self.proxy.settings.key_of(error), level=logging.WARNING)
             return
         if self.upload is not None:
             self.upload.hold()
@@ -363,8 +364,7 @@ class ProxyCall(Struct, eq=False):
     def _fail(self, error: UpstreamError) -> None:
         """Answer 502, or 504 after a timeout."""
         self._end()
-        key = error.key or f"{self.proxy.settings.key}.proxy_pass"
-        self.exchange.fail(504 if error.timeout else 502, f"upstream {error}", key)
+        self.exchange.fail(504 if error.timeout else 502, f"upstream {error}", self.proxy.settings.key_of(error))
 
     def _break_off(self, status: int, reason: str, key: str = "") -> None:
         """End after a fault on this side: answer with the status, or break off a response that has started."""
@@ -373,7 +373,7 @@ class ProxyCall(Struct, eq=False):
             client.abandon()
         self._end()
         if self.is_started:
-            self.exchange.abort(reason)
+            self.exchange.abort(reason, key)
         else:
             self.exchange.fail(status, reason, key)
 

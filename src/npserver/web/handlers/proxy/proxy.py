@@ -34,6 +34,7 @@ from npserver.web.middleware.headers.changes import remove_fields
 if TYPE_CHECKING:
     from collections.abc import Container
 
+    from npserver.errors import UpstreamError
     from npserver.networks import AddressSet
     from npserver.upstream.group import Upstream
     from npserver.upstream.response_sink import ClientSettings
@@ -69,6 +70,10 @@ class ProxySettings:
     changes: FieldChanges | None  # the rule's `headers`
     request_spool: SpoolSettings | None = None  # where request bodies are buffered; None: they are passed on
     response_spool: SpoolSettings | None = None  # likewise for responses
+
+    def key_of(self, error: UpstreamError) -> str:
+        """Return the config key that decided: of the time limit that passed, else of the target."""
+        return error.key or f"{self.key}.proxy_pass"
 
 
 class ForwardedHead(Struct, eq=False):

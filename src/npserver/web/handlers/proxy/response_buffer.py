@@ -68,11 +68,11 @@ class ResponseBuffer:
         self._trailers = trailers
         self._write_on()
 
-    def abort(self, reason: str) -> None:
+    def abort(self, reason: str, key: str, *, level: int) -> None:
         """The response has broken off: so does the client's."""
         self._sender = None
         self._spool.close()
-        self._exchange.abort(reason)
+        self._exchange.abort(reason, key, level=level)
 
     # ── called by the exchange, as the source of the response ──
 
@@ -100,7 +100,8 @@ class ResponseBuffer:
                 self._exchange.write(data)
         except OSError as error:
             self.cancel()
-            self._exchange.abort(f"the buffered response cannot be read: {reason_of(error)}")
+            reason = f"the buffered response cannot be read: {reason_of(error)}"
+            self._exchange.abort(reason, self._key, level=logging.WARNING)
             return
         if self._trailers is not None and not self._is_paused and self._spool.is_read:
             self._spool.close()

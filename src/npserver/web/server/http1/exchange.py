@@ -16,8 +16,6 @@ from npserver.web.exchange import ResponseStart
 from npserver.web.server.http1.request_body import Http1Body
 from npserver.web.server.http1.response import Http1Response
 
-log = logging.getLogger("npserver.http")
-
 
 class Http1Exchange(Http1Response, eq=False):
     """One request and its response."""
@@ -112,12 +110,12 @@ class Http1Exchange(Http1Response, eq=False):
 
     # ── the ends of an exchange ──
 
-    def abort(self, reason: str) -> None:
+    def abort(self, reason: str, key: str = "", *, level: int = logging.DEBUG) -> None:
         """Close so that the client sees a truncated answer."""
         connection = self.connection
         if connection.exchange is not self:
             return
-        log.debug("aborting %r of %s: %s", self, self.client_ip, reason)
+        self._log_abort(reason, key, level)
         self.source = None
         connection.drop_exchange()
         if self.body is not None:

@@ -183,10 +183,6 @@ class Http1Response(ExchangeBase["Http1ConnectionRole"], eq=False):
         ):
             self.keep = False
 
-    def abort(self, reason: str) -> None:
-        """Close so that the client sees a truncated answer."""
-        raise NotImplementedError
-
     def _answered(self) -> None:
         """The response is written."""
         raise NotImplementedError

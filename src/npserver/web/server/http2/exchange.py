@@ -183,11 +183,11 @@ class Http2Exchange(ExchangeBase["Http2ConnectionRole"], eq=False, kw_only=True)
         self.session.finish(self.stream_id, field_list(trailers) if not self._is_bodyless else ())
         self._answered()
 
-    def abort(self, reason: str) -> None:
+    def abort(self, reason: str, key: str = "", *, level: int = logging.DEBUG) -> None:
         """Reset the stream, so that the client sees a truncated response."""
         if self.is_gone:
             return
-        log.debug("aborting %r of %s: %s", self, self.client_ip, reason)
+        self._log_abort(reason, key, level)
         self._end(reason)
         self.connection.cut(self.stream_id, INTERNAL_ERROR)
 
