@@ -160,7 +160,7 @@ def test_a_private_connection_ends_with_its_client(
 @needs("curl")
 def test_curl_logs_in_by_ntlm(serve: Callable[..., tuple[str, Any]], upstream: LoginServer, tmp_path: Path) -> None:
     if b"NTLM" not in subprocess.run(["curl", "-V"], capture_output=True).stdout:
-        pytest.skip("curl was built without NTLM (apt-get install curl)")
+        pytest.skip("curl was built without NTLM")
     url, ca = serve([upstream])
     command = ["curl", "-sS", "--http1.1", "--cacert", str(ca), "--ntlm", "-u", "joe:secret", url, url]
     done = subprocess.run(command, capture_output=True, timeout=30, check=True)

@@ -17,6 +17,7 @@ import pytest
 
 from tests.stage.program import Program
 from tests.stage.programs import half_closing, needs, needs_localhost
+from tests.stage.waiting import wait_until
 
 Start = Callable[..., Program]
 Ports = Callable[[], int]
@@ -58,6 +59,16 @@ def wait_listening(port: int) -> None:
             time.sleep(0.01)  # polling with a deadline
 
 
+def is_bound(port: int) -> bool:
+    """Return whether a program receives datagrams on this port of 127.0.0.1."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
+
+
 def forwards(pairs: dict[str, tuple[str, str]], **more: Any) -> dict[str, Any]:
     """A config of forwards: name to listener and target."""
     return {
@@ -78,7 +89,7 @@ def test_every_target_behind_a_listener(
     incoming: str, program: Start, peer: Callable[..., Any], free_port: Ports, socket_dir: Path, certificates: Any
 ) -> None:
     certificate = certificates("localhost", "127.0.0.1")
-    ports = {scheme: free_port() for scheme in SCHEMES}
+    ports = {scheme: free_port() for scheme in [*SCHEMES, "datagrams"]}
     keys = f"cert={certificate.cert},key={certificate.key},verify=0"
     targets = {
         "tcp": (f"tcp://127.0.0.1:{ports['tcp']}", f"TCP-LISTEN:{ports['tcp']},bind=127.0.0.1,reuseaddr,fork"),
@@ -90,11 +101,16 @@ def test_every_target_behind_a_listener(
             f"OPENSSL-LISTEN:{ports['ssl']},bind=127.0.0.1,reuseaddr,{keys},fork",
         ),
         "pool": ("upstream://pool", ""),
-        "datagrams": ("upstream://datagrams", ""),
+        "datagrams": ("upstream://datagrams", f"UDP-RECVFROM:{ports['datagrams']},bind=127.0.0.1,fork"),
     }
     pools = {
         "pool": {"targets": [f"tcp://127.0.0.1:{free_port()}", targets["tcp"][0]]},  # the first refuses
-        "datagrams": {"targets": [targets["udp"][0], {"uri": f"udp://127.0.0.1:{free_port()}", "backup": True}]},
+        "datagrams": {
+            "targets": [
+                f"udp://127.0.0.1:{ports['datagrams']}",
+                {"uri": f"udp://127.0.0.1:{free_port()}", "backup": True},
+            ]
+        },
     }
     for _, address in targets.values():
         if address:
@@ -118,6 +134,12 @@ def test_every_target_behind_a_listener(
     next(rule for rule in config["dispatch"] if rule["listener"] == "ssl")["tls"] = {"ca": str(certificate.ca)}
     for scheme in ("tcp", "ssl"):
         wait_listening(ports[scheme])
+    for name in (
+        "udp",
+        "datagrams",
+    ):  # socat reads one datagram for each program it runs, so each has a socat of its own
+        wait_until(lambda name=name: is_bound(ports[name]), f"socat for {name}", DEADLINE_S)
+    wait_until(lambda: Path(f"{socket_dir}/upg").exists(), "socat for unixgram", DEADLINE_S)
     one = program(config=config)
     with ThreadPoolExecutor() as pool:
         talking = {

@@ -125,11 +125,19 @@ def test_a_client_that_has_connected_has_time_for_its_first_request(
     config = {"listen": [f"http://127.0.0.1:{port}"], "workers": workers, "dispatch": [{"handler": "respond"}]}
     one = program(config=config)
     one.wait_for("npserver 1")
-    with socket.create_connection(("127.0.0.1", port), 10) as client:
+    request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    with (
+        socket.create_connection(("127.0.0.1", port), 10) as client,
+        socket.create_connection(("127.0.0.1", port), 10) as busy,
+    ):
         client.sendall(first)
         one.send_signal(signal.SIGTERM)
-        one.wait_for("shutting down")
-        client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[len(first) :])
+        answer = b""
+        while b"Connection: close\r\n" not in answer:  # until the worker has been told
+            busy.sendall(request)
+            answer = busy.recv(4096)
+            assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        client.sendall(request[len(first) :])
         answer = b"".join(iter(lambda: client.recv(4096), b""))
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"Connection: close\r\n" in answer

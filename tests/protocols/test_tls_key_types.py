@@ -51,8 +51,8 @@ async def signature_type(port: int, *options: str) -> str:
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
     said, complained = await asyncio.wait_for(process.communicate(b""), 10)
-    found = re.search(rb"Peer signature type: ([A-Z]+)", said) or re.search(rb"alert number (\d+)", complained)
-    return found[1].decode() if found else ""
+    found = re.search(rb"Peer signature type: ([A-Za-z]+)", said) or re.search(rb"alert number (\d+)", complained)
+    return found[1].decode().upper() if found else ""  # since OpenSSL 3.6: rsa_pss_rsae_sha256
 
 
 @needs("openssl")
