@@ -264,7 +264,8 @@ async def test_sessions_live_through_a_reload() -> None:
             assert await two.receive() == b"new"
 
 
-async def test_clients_by_network_and_those_not_let_in() -> None:
+async def test_clients_by_network_and_those_not_let_in(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", "npserver.forward")
     with udp_server(lambda _: b"lan") as (lan, _), udp_server(lambda _: b"other") as (other, _):
         rule = one_forward("udp://127.0.0.1:0", f"udp://127.0.0.1:{other}", deny="127.0.0.3")
         rule["dispatch"].append({**rule["dispatch"][0], "forward_to": f"udp://127.0.0.1:{lan}", "from": "127.0.0.2"})
@@ -281,6 +282,16 @@ async def test_clients_by_network_and_those_not_let_in() -> None:
                     assert await other_client.receive() == b"other"
                 with pytest.raises(BlockingIOError):
                     client.sock.recv(100)
+    assert "client 127.0.0.3 refused (dispatch[1].deny)" in caplog.messages
+
+
+async def test_a_client_that_no_rule_is_for_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", "npserver.forward")
+    with udp_server() as (port, _), udp() as client:
+        rule = one_forward("udp://127.0.0.1:0", f"udp://127.0.0.1:{port}", **{"from": "192.0.2.0/24"})
+        async with serve(rule) as server:
+            client.to(port_of(server)).send(b"?")
+            await until(lambda: "client 127.0.0.1 refused: no forward rule matches (from)" in caplog.text)
 
 
 async def test_unix_datagram_sockets_are_forwarded(socket_dir: Path) -> None:
@@ -304,8 +315,9 @@ async def test_unix_datagram_sockets_are_forwarded(socket_dir: Path) -> None:
         one.close()
 
 
-async def test_proxy_headers_of_datagrams_in_and_out() -> None:
+async def test_proxy_headers_of_datagrams_in_and_out(caplog: pytest.LogCaptureFixture) -> None:
     """PROXY protocol §2.2, each datagram with a header of version 2."""
+    caplog.set_level("DEBUG", "npserver.server")
     with udp_server() as (port, received), udp() as client:
         rule = one_forward(
             "udp://127.0.0.1:0", f"udp://127.0.0.1:{port}", send_proxy="v2", listener={"accept_proxy": "127.0.0.1"}
@@ -314,6 +326,7 @@ async def test_proxy_headers_of_datagrams_in_and_out() -> None:
             addresses = socket.inet_aton("192.0.2.7") + socket.inet_aton("192.0.2.1") + struct.pack("!HH", 4711, 53)
             header = b"\r\n\r\n\0\r\nQUIT\n\x21\x12\0\x0c" + addresses
             client.to(port_of(server)).send(b"without a header")
+            await until(lambda: "dropped: no PROXY header of version 2 (accept_proxy)" in caplog.text)
             client.send(header + b"hello")
             answer = await client.receive()
     assert answer == received[0][0]

@@ -145,21 +145,24 @@ async def test_no_more_connections_than_allowed(caplog: pytest.LogCaptureFixture
 
 
 @pytest.mark.parametrize(
-    ("rule", "admitted"),
+    ("rule", "decided_by"),
     [
-        ({"allow": "127.0.0.0/8"}, True),
-        ({"allow": ["10.0.0.0/8", "home"]}, True),
-        ({"allow": "10.0.0.0/8"}, False),
-        ({"deny": "home"}, False),
-        ({"deny": "10.0.0.0/8"}, True),
-        ({"allow": "home", "deny": "127.0.0.1"}, False),
+        ({"allow": "127.0.0.0/8"}, ""),
+        ({"allow": ["10.0.0.0/8", "home"]}, ""),
+        ({"allow": "10.0.0.0/8"}, "allow"),
+        ({"deny": "home"}, "deny"),
+        ({"deny": "10.0.0.0/8"}, ""),
+        ({"allow": "home", "deny": "127.0.0.1"}, "deny"),
     ],
 )
-async def test_networks_let_in(rule: dict[str, Any], admitted: bool) -> None:
+async def test_networks_let_in(rule: dict[str, Any], decided_by: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", "npserver.forward")
     async with stream_server(echo) as port:
         one = streams([{"forward_to": f"tcp://127.0.0.1:{port}", **rule}], networks={"home": ["127.0.0.0/8"]})
         async with serve(one) as server:
-            assert await refused(server) is not admitted
+            assert await refused(server) is bool(decided_by)
+    lines = [record.getMessage() for record in caplog.records if "refused" in record.getMessage()]
+    assert lines == [f"client 127.0.0.1 refused (dispatch[0].{decided_by})"] * bool(decided_by)
 
 
 async def test_established_connections_live_through_a_reload() -> None:

@@ -112,10 +112,12 @@ class TestHttp:
 class TestRefused:
     """Not one byte of an answer."""
 
-    async def test_peer_that_is_not_permitted(self) -> None:
+    async def test_peer_that_is_not_permitted(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level("DEBUG", "npserver.server")
         async with serve(accept=["192.0.2.0/24"]) as port:
             assert await talk(port, V1 + REQUEST) == b""
             assert await talk(port, REQUEST) == b""
+        assert [" refused (accept_proxy)" in line for line in caplog.messages if "refused" in line] == [True, True]
 
     @pytest.mark.parametrize(
         "wire",
@@ -128,10 +130,14 @@ class TestRefused:
             b"PROXY " + b"x" * 200,
         ],
     )
-    async def test_a_header_that_is_none_ends_the_connection(self, wire: bytes) -> None:
+    async def test_a_header_that_is_none_ends_the_connection(
+        self, wire: bytes, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("DEBUG", "npserver.server")
         async with serve() as port:
             assert await talk(port, wire) == b""
             assert body(await talk(port, V1 + REQUEST))
+        assert [line.endswith(" (accept_proxy)") for line in caplog.messages if "refused" in line] == [True]
 
     @pytest.mark.parametrize("wire", [b"", V1[:-1], V2[:14], V2[:-1]])
     async def test_header_that_is_not_finished(self, wire: bytes) -> None:

@@ -218,11 +218,15 @@ class DatagramForward:
         ip = plain_ip(str(client[0]))
         forward = self._choose(ip)
         if forward is None:
+            log.debug("%s: client %s refused: no forward rule matches (from)", socket.live.listener.name, ip)
             return None
-        if not forward.admits(ip):
+        if key := forward.refused_by(ip):
+            log.debug("client %s refused (%s)", ip, key)
             forward.count_refused()
             return None
         if not self._make_room(table, forward):
+            key = forward.settings.max_connections_key
+            log.debug("client %s refused: no session can make room for another (%s)", ip, key)
             forward.count_refused()
             return None
         opened = forward.begin(socket.live, (ip, int(str(client[1]))), socket.local(client))

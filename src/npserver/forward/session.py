@@ -73,12 +73,15 @@ class Forward:
     def __repr__(self) -> str:
         return f"<Forward {self.settings.name} to {self.upstream.name} open={self._total(self.rule_slot)}>"
 
-    def admits(self, ip: str) -> bool:
-        """Whether `allow` and `deny` admit clients at `ip`; "" for Unix sockets, which are in no network."""
+    def refused_by(self, ip: str) -> str:
+        """Return the config key that keeps clients at `ip` out; "" if they are admitted.
+
+        `ip` is "" for Unix sockets, which are in no network.
+        """
         settings = self.settings
         if settings.deny is not None and ip in settings.deny:
-            return False
-        return settings.allow is None or ip in settings.allow
+            return f"{settings.name}.deny"
+        return "" if settings.allow is None or ip in settings.allow else f"{settings.name}.allow"
 
     def is_full(self) -> bool:
         """Whether all workers together have `max_connections` sessions open."""
@@ -105,8 +108,8 @@ class Forward:
 
         `local`: the address the client connected to, if a PROXY header named it.
         """
-        if not self.admits(client[0]):
-            log.debug("%s: client %s refused (allow, deny)", self.settings.name, client[0])
+        if key := self.refused_by(client[0]):
+            log.debug("client %s refused (%s)", client[0], key)
         elif self.is_full():
             log.warning(
                 "%s: client %s refused: %d sessions are open (%s)",

@@ -166,9 +166,11 @@ class OpenSocket:
 
         accepts = self.live.listener.accepts_proxy
         if accepts is None or not accepts(str(peer[0])):
-            return  # others may not send datagrams
+            log.debug("%s: datagram from %s dropped (accept_proxy)", self.live.listener.name, peer[:2])
+            return
         if (parsed := parse_datagram(data)) is None:
-            log.debug("%s: datagram from %s without a PROXY header dropped", self.live.listener.name, peer[:2])
+            name = self.live.listener.name
+            log.debug("%s: datagram from %s dropped: no PROXY header of version 2 (accept_proxy)", name, peer[:2])
             return
         source, payload = parsed
         client = peer if source is None else (source[0], source[1], *peer[2:])

@@ -66,7 +66,7 @@ class ProxyAccept(asyncio.Protocol):
         permitted = listener.accepts_proxy
         # access to a Unix socket is controlled by its file permissions
         if permitted is None or (isinstance(peer, tuple) and not permitted(peer[0])):
-            log.debug("%s: connection from %s refused: not in accept_proxy", listener.name, self._peer())
+            log.debug("%s: connection from %s refused (accept_proxy)", listener.name, self._peer())
             self._transport.abort()
             return
         self.deadline = context.loop.time() + listener.proxy_header_timeout_s
@@ -81,7 +81,10 @@ class ProxyAccept(asyncio.Protocol):
         try:
             header = parse_header(self._wire)
         except ProxyHeaderError as error:
-            log.debug("%s: %s: %s", self._peer(), error, clip(self._wire))
+            name = self._live.listener.name
+            log.debug(
+                "%s: connection from %s refused: %s: %s (accept_proxy)", name, self._peer(), error, clip(self._wire)
+            )
             self._abort()
             return
         if header is not None:

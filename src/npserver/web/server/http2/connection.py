@@ -176,7 +176,7 @@ class Http2Connection(ClientConnection):
                 if events > TURN_EVENTS:
                     break
         except SessionError as error:
-            log.debug("closing %s: %s", self.client_ip, error)
+            log.debug("closing connection from %s: %s (RFC 9113 §5.4.1)", self.client_ip, error)
             self.end(error.code)
             return
         finally:
