@@ -359,13 +359,15 @@ class TestTransfer:
         connection.send(framed("sub.example.com", "AXFR"))
         assert [reply.rcode() for reply in connection.replies()] == [9]  # NOTAUTH
 
-    def test_transfers_are_only_for_those_allowed(self) -> None:
+    def test_transfers_are_only_for_those_allowed(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level("DEBUG", "npserver.dns")
         stage = Stage()
         stage.live.front = copy(stage.front)
-        stage.live.front.policy = stage.server.policy(QueryProcessor)
+        stage.live.front.policy = stage.server.policy(QueryProcessor, key="dispatch[0]")
         connection = stage.connect()
         connection.send(framed("example.com", "AXFR"))
         assert [reply.rcode() for reply in connection.replies()] == [5]
+        assert caplog.messages == ["transfer of zone example.com. refused to 192.0.2.1 (dispatch[0].allow_transfer)"]
 
 
 class TestReload:

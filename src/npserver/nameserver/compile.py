@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from npserver.address import Address
 from npserver.config.networks import compile_networks
+from npserver.config.report import key_of
 from npserver.dns.message import codes
 from npserver.dns.message.name import labels, parse_owner, to_text
 from npserver.dns.zone.compile import Settings, compile_tables
@@ -56,7 +57,7 @@ def compile_dns_front(
     deny = compile_networks(report, (*path, "deny"), dns.deny)
     if not listener.address.is_stream:
         limiter = RateLimiter(dns.rate_limit, dns.rate_limit_slip) if dns.public and dns.rate_limit else None
-        return DnsOverUdp(server.policy(UdpQueryProcessor, allow=allow, deny=deny, limiter=limiter))
+        return DnsOverUdp(server.policy(UdpQueryProcessor, allow=allow, deny=deny, limiter=limiter, key=key_of(path)))
     config = report.document.config
     return DnsOverStream(
         server.policy(
@@ -64,6 +65,7 @@ def compile_dns_front(
             allow=allow,
             deny=deny,
             transfer_clients=compile_networks(report, (*path, "allow_transfer"), dns.allow_transfer),
+            key=key_of(path),
         ),
         "tls" if listener.address.is_tls else "tcp",
         timeout_s=float(dns.timeout),

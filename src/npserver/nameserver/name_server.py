@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import weakref
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from npserver.nameserver.response_rate_limit import RateLimiter
     from npserver.networks import Networks
     from npserver.runtime.context import Context
+
+log = logging.getLogger("npserver.dns")
 
 TICK_S = 0.5  # interval at which counters are written to the scoreboard and answers follow target health
 TRANSPORTS = ("udp", "tcp", "tls", "https")
@@ -87,9 +90,13 @@ class NameServer:
         deny: Networks | None = None,
         transfer_clients: Networks | None = None,
         limiter: RateLimiter | None = None,
+        key: str = "dispatch",
     ) -> AccessPolicy[P]:
-        """Create the access policy of a front. `limiter` is used over UDP, `transfer_clients` over streams."""
-        return AccessPolicy(self, kind, allow, deny, transfer_clients, limiter)
+        """Create the access policy of a front. `limiter` is used over UDP, `transfer_clients` over streams.
+
+        `key`: the config key of the rule, for the log.
+        """
+        return AccessPolicy(self, kind, allow, deny, transfer_clients, limiter, key)
 
     def tick(self) -> None:
         """Write the counters to the scoreboard and update answers that depend on target health."""
@@ -181,8 +188,10 @@ class AccessPolicy(Generic[P]):
         deny: Networks | None,
         transfer_clients: Networks | None,
         limiter: RateLimiter | None,
+        key: str,
     ) -> None:
         self.server = server
+        self.key = key
         self._allow = allow
         self._deny = deny
         self._transfer_clients = transfer_clients
@@ -203,8 +212,10 @@ class AccessPolicy(Generic[P]):
 
     def choose(self, client: str) -> P:
         """Return the processor of a client."""
-        if (self._allow is not None and client not in self._allow) or (self._deny is not None and client in self._deny):
-            return self._refusing
+        if self._deny is not None and client in self._deny:
+            return self._refuse(client, "deny")
+        if self._allow is not None and client not in self._allow:
+            return self._refuse(client, "allow")
         server = self.server
         may_recurse = server.recursion_clients is not None and client in server.recursion_clients
         may_transfer = self._transfer_clients is not None and client in self._transfer_clients
@@ -220,6 +231,10 @@ class AccessPolicy(Generic[P]):
                 server.responder(view, may_recurse), may_recurse, may_transfer
             )
         return processor
+
+    def _refuse(self, client: str, name: str) -> P:
+        log.debug("query of client %s refused (%s.%s)", client, self.key, name)
+        return self._refusing
 
 
 class _Ticker:

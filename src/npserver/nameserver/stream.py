@@ -235,6 +235,11 @@ class DnsConnection(asyncio.Protocol):
                 server.resolve(processor, query, lambda answer: self._deliver(front, data, answer), by_stream=True)
             return b""
         server.log(front.transport, self._client, data, reply)
+        if reply is not None and reply[3] & 0xF == codes.REFUSED and not processor.may_transfer:
+            query = parse_query(data)
+            if isinstance(query, Query) and query.qtype == codes.AXFR:
+                zone, key = to_text(query.key), front.policy.key
+                log.debug("transfer of zone %s refused to %s (%s.allow_transfer)", zone, self._client, key)
         return reply
 
     def _deliver(self, front: DnsOverStream, data: bytes, reply: bytes) -> None:

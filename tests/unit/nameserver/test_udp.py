@@ -173,13 +173,17 @@ class TestViews:
 
 
 class TestAccess:
-    def test_only_allowed_clients_are_answered(self) -> None:
-        stage = Stage(allow=networks("10.0.0.0/8"))
+    def test_only_allowed_clients_are_answered(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level("DEBUG", "npserver.dns")
+        stage = Stage(allow=networks("10.0.0.0/8"), key="dispatch[2]")
         assert [stage.answer("mx1.example.com", one) for one in ("10.0.0.1", "192.0.2.1")] == ["192.0.2.4", "REFUSED"]
+        assert caplog.messages == ["query of client 192.0.2.1 refused (dispatch[2].allow)"]
 
-    def test_denied_clients_are_refused(self) -> None:
-        stage = Stage(deny=networks("10.0.0.0/8"))
+    def test_denied_clients_are_refused(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level("DEBUG", "npserver.dns")
+        stage = Stage(deny=networks("10.0.0.0/8"), key="dispatch[2]")
         assert [stage.answer("mx1.example.com", one) for one in ("10.0.0.1", "192.0.2.1")] == ["REFUSED", "192.0.2.4"]
+        assert caplog.messages == ["query of client 10.0.0.1 refused (dispatch[2].deny)"]
 
     def test_the_refused_are_not_relayed(self) -> None:
         stage = Stage(deny=networks("10.0.0.0/8"), recursion_clients=networks("10.0.0.0/8"))
