@@ -6,59 +6,13 @@ Covers `web.server.client_connection`, `web.server.connection_limits`, `web.serv
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from npserver.web.config import Limits, Timeouts
 from npserver.web.exchange import Exchange
 from npserver.web.server.http1.state import State
-from tests.protocols.memory import Client, Server
-
-GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n"
-
-
-class Held:
-    """Keeps its exchanges for the test to answer."""
-
-    def __init__(self) -> None:
-        self.exchanges: list[Exchange] = []
-
-    def handle(self, exchange: Exchange) -> None:
-        self.exchanges.append(exchange)
-
-
-class Recorder:
-    """A body sink and a source that write down what they are told."""
-
-    def __init__(self) -> None:
-        self.events: list[str] = []
-        self.body = b""
-
-    def body_data(self, data: bytes) -> None:
-        self.body += data
-
-    def body_end(self, trailers: bytes) -> None:
-        self.events.append("end")
-
-    def body_lost(self, reason: str) -> None:
-        self.events.append(f"lost: {reason}")
-
-    def pause(self) -> None:
-        self.events.append("pause")
-
-    def resume(self) -> None:
-        self.events.append("resume")
-
-    def cancel(self) -> None:
-        self.events.append("cancel")
-
-
-def held(**settings: Any) -> tuple[Server, Held, Client]:
-    handler = Held()
-    server = Server(handler, **settings)
-    return server, handler, server.connect()
+from tests.protocols.holding import GET, POST, Held, Recorder, held
+from tests.protocols.memory import Server
 
 
 def test_cached_head_in_pieces_leaves_nothing_behind() -> None:
@@ -74,92 +28,6 @@ def test_cached_head_in_pieces_leaves_nothing_behind() -> None:
         server.loop.settle()
     assert client.received.count(b"HTTP/1.1 200 ") == 6
     assert not client.is_ended
-
-
-class TestTimeouts:
-    def test_idle_connection_is_closed_without_a_word(self) -> None:
-        server, _, client = held(timeouts=Timeouts(idle=60))
-        server.pass_time(59)
-        assert not client.is_ended
-        server.pass_time(2)
-        assert client.is_ended
-        assert client.received == b""
-
-    def test_slow_head_gets_408(self) -> None:
-        server, _, client = held(timeouts=Timeouts(header=10))
-        client.send(b"GET / HTT")
-        for _ in range(5):
-            server.pass_time(2)
-            client.send(b"P")  # a drip does not renew the time for the whole head
-        server.pass_time(1)
-        assert client.received.startswith(b"HTTP/1.1 408 ")
-        assert client.is_ended
-
-    def test_stalled_body_gets_408(self) -> None:
-        server, handler, client = held(timeouts=Timeouts(body=30))
-        client.send(POST + b"12")
-        sink = Recorder()
-        handler.exchanges[0].receive(sink)
-        for _ in range(4):
-            server.pass_time(20)
-            client.send(b"x")  # each read renews the time: long uploads are not cut
-        assert not client.is_ended
-        server.pass_time(31)
-        assert client.received.startswith(b"HTTP/1.1 408 ")
-        assert sink.events == ["lost: request body stalled"]
-        assert client.is_ended
-
-    def test_body_that_the_handler_holds_back_is_not_timed(self) -> None:
-        server, handler, client = held(timeouts=Timeouts(body=30))
-        client.send(POST + b"12")
-        handler.exchanges[0].receive(Recorder())
-        handler.exchanges[0].pause_receiving()
-        server.pass_time(1000)
-        assert not client.is_ended
-
-    def test_handler_may_take_its_time(self) -> None:
-        server, handler, client = held()
-        client.send(GET)
-        server.pass_time(1000)
-        handler.exchanges[0].respond(200, b"", b"late")
-        assert client.received.endswith(b"late")
-
-    def test_client_that_takes_nothing_is_cut_off(self) -> None:
-        server, handler, client = held(timeouts=Timeouts(write=60))
-        client.send(GET)
-        source = Recorder()
-        client.transport.is_stalled = True
-        handler.exchanges[0].start(200, b"", 1_000_000, source)
-        handler.exchanges[0].write(b"x" * 100_000)
-        assert source.events == ["pause"]
-        server.pass_time(59)
-        del client.transport.unsent[:10]  # it takes a little: the time starts again
-        server.pass_time(2)
-        assert not client.transport.is_closed
-        server.pass_time(61)
-        assert client.transport.is_aborted
-        assert source.events == ["pause", "cancel"]
-
-    def test_last_answer_may_be_taken_slowly(self) -> None:
-        server, handler, client = held(timeouts=Timeouts(write=60))
-        client.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-        client.transport.is_stalled = True
-        handler.exchanges[0].respond(200, b"", b"x" * 100_000)
-        for _ in range(5):
-            del client.transport.unsent[:1000]
-            server.pass_time(61)
-            assert not client.transport.is_aborted
-        server.pass_time(61)
-        assert client.transport.is_aborted
-
-    def test_refused_client_that_goes_on_sending_is_cut_off(self) -> None:
-        server, _, client = held()
-        client.send(b"nonsense\r\n\r\n")
-        assert client.transport.has_eof
-        assert not client.transport.is_closed
-        client.send(b"more")
-        server.pass_time(3)
-        assert client.transport.is_closed
 
 
 class TestBackpressure:

@@ -56,10 +56,12 @@ def file(tmp_path: Path) -> Path:
 
 
 @asynccontextmanager
-async def serving(handler: Any, tls: ssl.SSLContext | None = None) -> AsyncIterator[tuple[int, Context]]:
+async def serving(
+    handler: Any, tls: ssl.SSLContext | None = None, **timeouts: Any
+) -> AsyncIterator[tuple[int, Context]]:
     loop = asyncio.get_running_loop()
     context = make_context(loop)
-    front = HttpFront(OneRoute(make_route("test", handler, 1 << 20)), context, Limits(), Timeouts())
+    front = HttpFront(OneRoute(make_route("test", handler, 1 << 20)), context, Limits(), Timeouts(**timeouts))
     live = LiveListener(
         Listener("k", "web", Address("https" if tls else "http", "127.0.0.1"), 16, "test"), front, context
     )
@@ -161,5 +163,27 @@ def test_slow_reader_gets_everything_and_others_are_served(run: Any, file: Path)
             rest = await reader.read(-1)
             assert len(rest) > SIZE
             writer.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("kernel", [True, False], ids=["sendfile", "copied"])
+@pytest.mark.parametrize("body", [b"", b"01234", b"0123456789"], ids=["none", "half", "whole"])
+def test_a_client_that_reads_nothing_is_cut_off_whatever_it_sends(
+    run: Any, file: Path, kernel: bool, body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its body, which nobody asked for, comes while the file waits: the time for reading runs on (`timeouts.write`)."""
+    monkeypatch.setattr(FileSender, "uses_kernel", kernel and FileSender.uses_kernel)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with socket.socket() as client:
+            client.setblocking(False)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            async with serving(Sender(file), write=0.3) as (port, _):  # it waits for the end of all connections
+                await loop.sock_connect(client, ("127.0.0.1", port))
+                await loop.sock_sendall(client, b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n")
+                await loop.sock_recv(client, 1)
+                await loop.sock_sendall(client, body)
 
     run(main())

@@ -114,8 +114,8 @@ class Http1Body(RequestBody["Http1ExchangeRole"]):
         self.keep_time()
 
     def keep_time(self) -> None:
-        """Time the client only while the server waits for it."""
+        """Time the client only while the server waits for it to send; the time to read what is sent goes first."""
         connection = self._exchange.connection
-        if not self._exchange.is_gone and not connection.is_write_paused:
+        if not (self._exchange.is_gone or connection.is_write_paused or self._exchange.unsent_bytes):
             is_awaited = not self.done and connection.is_reading and (self.is_wanted or self.is_discarded)
             connection.await_body(is_awaited)
