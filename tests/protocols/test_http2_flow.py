@@ -151,6 +151,36 @@ class TestFlowControl:
         client.send(frames.DataFrame(stream, b" back", flags=["END_STREAM"]))
         assert (handler.body, handler.calls) == (b"held back", ["end"])
 
+    def test_window_comes_back_when_a_sink_resumes_that_paused_at_the_last_piece(self) -> None:
+        """The client has sent all that its window allows: it cannot send more to be told of the window."""
+
+        size, taken = 262_144, 0
+
+        class Pausing:
+            def body_data(self, data: bytes) -> None:
+                nonlocal taken
+                taken += len(data)
+                if taken == size:
+                    exchange.pause_receiving()
+
+            def body_end(self, trailers: bytes) -> None:
+                pass
+
+            def body_lost(self, reason: str) -> None:
+                pass
+
+        handler, client = begin()
+        stream, _ = client.begin(POST)
+        exchange = handler.exchanges[0]
+        client.send(*[frames.DataFrame(stream, bytes(16_384)) for _ in range(16)])
+        exchange.receive(Pausing())  # it takes all at once
+        client.read()
+        client.frames.clear()
+        exchange.resume_receiving()
+        client.read()
+        windows = [one.window_increment for one in client.of(frames.WindowUpdateFrame) if one.stream_id == stream]
+        assert windows == [size]
+
     def test_window_comes_back_when_a_stream_is_broken_off(self) -> None:
         """Bytes received on it no longer count against the connection's window."""
         _, client = begin(max_body_size=1 << 30)

@@ -1,6 +1,6 @@
-"""Bodies that a proxy rule buffers: requests until they are whole, responses for clients that read slowly.
+"""Requests whose bodies a proxy rule buffers until they are whole.
 
-Covers `web.handlers.proxy.buffered_upload` and `web.handlers.proxy.response_buffer`.
+Covers `web.handlers.proxy.buffered_upload`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ import httpx
 import msgspec
 import pytest
 
-import npserver
-from tests.protocols.proxying import WAIT_S, Client, Connection, Origin, Stage, answering, get, ok, post, silent, until
+from tests.protocols.buffering import LARGE, secure
+from tests.protocols.proxying import WAIT_S, Client, Connection, Origin, Stage, ok, post, silent, until
 
-LARGE = bytes(range(256)) * 12_000  # 3 MB
 CHUNKED = b"%b / HTTP/1.1\r\nHost: site.test\r\nTransfer-Encoding: chunked\r\n%b\r\n"
 
 
@@ -64,307 +63,168 @@ def wsgi() -> Iterator[str]:
             thread.join()
 
 
-def secure(certificates: Callable[..., Any], url: str, **keys: Any) -> Any:
-    """Serve a proxy rule over TLS."""
-    issued = certificates()
-    tls = {"cert": str(issued.cert), "key": str(issued.key)}
-    listener = {"name": "in", "uri": "https://127.0.0.1:0", "tls": tls}
-    rule = {"handler": "proxy", "proxy_pass": url, **keys}
-    return npserver.serve({"listen": [listener], "dispatch": [rule]}, shutdown_s=0)
+@pytest.mark.parametrize("http2", [False, True], ids=["http1", "http2"])
+@pytest.mark.parametrize(("buffering", "body"), [(False, b""), (True, b"one two"), ({"memory": 1}, b"one two")])
+async def test_a_wsgi_application_gets_uploads_without_a_length(
+    certificates: Callable[..., Any], http2: bool, buffering: Any, body: bytes
+) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"one "
+        yield b"two"
+
+    with wsgi() as url:
+        async with secure(certificates, url, request_buffering=buffering) as server:
+            async with httpx.AsyncClient(base_url=server.url(), verify=False, http2=http2) as client:
+                answer = await client.post("/", content=pieces())
+    assert (answer.status_code, answer.content) == (200, body)
 
 
-class TestRequests:
-    @pytest.mark.parametrize("http2", [False, True], ids=["http1", "http2"])
-    @pytest.mark.parametrize(("buffering", "body"), [(False, b""), (True, b"one two"), ({"memory": 1}, b"one two")])
-    async def test_a_wsgi_application_gets_uploads_without_a_length(
-        self, certificates: Callable[..., Any], http2: bool, buffering: Any, body: bytes
-    ) -> None:
-        async def pieces() -> AsyncIterator[bytes]:
-            yield b"one "
-            yield b"two"
-
-        with wsgi() as url:
-            async with secure(certificates, url, request_buffering=buffering) as server:
-                async with httpx.AsyncClient(base_url=server.url(), verify=False, http2=http2) as client:
-                    answer = await client.post("/", content=pieces())
-        assert (answer.status_code, answer.content) == (200, body)
-
-    @pytest.mark.parametrize("memory", [0, 1000, 1 << 30])
-    async def test_no_connection_is_made_before_the_body_is_whole(self, tmp_path: Path, memory: int) -> None:
-        async with Origin(echo) as origin:
-            buffering = {"memory": memory, "directory": str(tmp_path)}
-            async with Stage(origin.url, request_buffering=buffering) as stage:
-                client = await stage.client()
-                request = post(LARGE)
-                await client.send(request[:-10])
-                await until(lambda: stage.front.context.connections)
-                for _ in range(3):
-                    await stage.ask(post(b"quick"))  # others do not wait
-                assert len(origin.connections) == 1
-                assert stage.loads == [0]
-                assert list(tmp_path.iterdir()) == []
-                await client.send(request[-10:])
-                assert (await client.answer())[2] == echoed(LARGE)
-
-    @pytest.mark.parametrize("memory", [0, 7, 1 << 30])
-    async def test_equal_heads_may_have_bodies_of_different_lengths(self, memory: int) -> None:
-        async with Origin(echo) as origin, Stage(origin.url, request_buffering={"memory": memory}) as stage:
+@pytest.mark.parametrize("memory", [0, 1000, 1 << 30])
+async def test_no_connection_is_made_before_the_body_is_whole(tmp_path: Path, memory: int) -> None:
+    async with Origin(echo) as origin:
+        buffering = {"memory": memory, "directory": str(tmp_path)}
+        async with Stage(origin.url, request_buffering=buffering) as stage:
             client = await stage.client()
-            bodies = [b"", b"a", b"bcd", LARGE, b"efghijklm", b""]
-            for _ in range(2):
-                for body in bodies:
-                    assert (await client.ask(chunked(*([body] if body else []))))[2] == echoed(body)
-            await client.send(b"".join([chunked(body) for body in bodies if body]))  # pipelined
-            for body in bodies:
-                if body:
-                    assert (await client.answer())[2] == echoed(body)
-            assert b"chunked" not in origin.seen.lower()
+            request = post(LARGE)
+            await client.send(request[:-10])
+            await until(lambda: stage.front.context.connections)
+            for _ in range(3):
+                await stage.ask(post(b"quick"))  # others do not wait
             assert len(origin.connections) == 1
+            assert stage.loads == [0]
+            assert list(tmp_path.iterdir()) == []
+            await client.send(request[-10:])
+            assert (await client.answer())[2] == echoed(LARGE)
 
-    async def test_an_expected_100_is_sent_here(self) -> None:
-        async with Origin(echo) as origin, Stage(origin.url, request_buffering=True) as stage:
+
+@pytest.mark.parametrize("memory", [0, 7, 1 << 30])
+async def test_equal_heads_may_have_bodies_of_different_lengths(memory: int) -> None:
+    async with Origin(echo) as origin, Stage(origin.url, request_buffering={"memory": memory}) as stage:
+        client = await stage.client()
+        bodies = [b"", b"a", b"bcd", LARGE, b"efghijklm", b""]
+        for _ in range(2):
+            for body in bodies:
+                assert (await client.ask(chunked(*([body] if body else []))))[2] == echoed(body)
+        await client.send(b"".join([chunked(body) for body in bodies if body]))  # pipelined
+        for body in bodies:
+            if body:
+                assert (await client.answer())[2] == echoed(body)
+        assert b"chunked" not in origin.seen.lower()
+        assert len(origin.connections) == 1
+
+
+@pytest.mark.parametrize("memory", [0, 1000, 1 << 30])
+async def test_large_ones_over_http2_too(certificates: Callable[..., Any], memory: int) -> None:
+    """The client goes on when the file has taken what filled its window (RFC 9113 §5.2)."""
+    async with Origin(echo) as origin:
+        async with (
+            secure(certificates, origin.url, request_buffering={"memory": memory}) as server,
+            httpx.AsyncClient(base_url=server.url(), verify=False, http2=True) as client,
+        ):
+            async with asyncio.timeout(WAIT_S):
+                assert (await client.put("/", content=LARGE)).content == echoed(LARGE)
+
+
+async def test_an_expected_100_is_sent_here() -> None:
+    async with Origin(echo) as origin, Stage(origin.url, request_buffering=True) as stage:
+        client = await stage.client()
+        await client.send(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
+        assert (await client.head()).startswith(b"HTTP/1.1 100 ")
+        assert origin.connections == []
+        await client.send(b"body")
+        assert (await client.answer())[2] == echoed(b"body")
+        assert b"expect" not in origin.seen.lower()
+
+
+async def test_trailers_are_dropped_with_their_announcement() -> None:
+    """A body with a length has none (RFC 9112 §7.1.2)."""
+    async with Origin(echo) as origin, Stage(origin.url, request_buffering=True) as stage:
+        data = chunked(b"body", fields=b"Trailer: X-Sum\r\nX-Kept: 1\r\n", trailers=b"X-Sum: 1\r\n")
+        assert (await stage.ask(data))[2] == echoed(b"body")
+        assert b"X-Kept: 1\r\n" in origin.seen
+        assert b"X-Sum" not in origin.seen
+
+
+@pytest.mark.parametrize(("method", "status"), [(b"PUT", 200), (b"POST", 502)])
+async def test_a_whole_body_is_sent_to_another_target_where_the_method_allows(
+    tmp_path: Path, method: bytes, status: int
+) -> None:
+    """RFC 9110 §9.2.2."""
+
+    async def cut(connection: Connection) -> None:
+        await connection.head()
+        await connection.exactly(len(LARGE))
+
+    async with Origin(cut) as first, Origin(echo) as second:
+        upstreams = {"app": {"targets": [first.url, {"uri": second.url, "backup": True}]}}
+        buffering = {"memory": 1000, "directory": str(tmp_path)}
+        config = {"upstreams": upstreams}
+        async with Stage("upstream://app", config=config, request_buffering=buffering) as stage:
+            answer = await stage.ask(chunked(LARGE, method=method))
+        assert answer[0] == status
+        assert first.connections
+        assert (answer[2] == echoed(LARGE)) is (status == 200)
+        assert len(second.connections) == (status == 200)
+
+
+async def test_a_slow_upstream_gets_it_as_it_reads(tmp_path: Path) -> None:
+    gate = asyncio.Event()
+
+    async def slow(connection: Connection) -> None:
+        await connection.head()
+        await gate.wait()
+        body = await connection.exactly(len(LARGE) * 4)
+        await connection.send(ok(echoed(body)))
+
+    async with Origin(slow) as origin:
+        buffering = {"memory": 1000, "directory": str(tmp_path)}
+        async with Stage(origin.url, request_buffering=buffering) as stage:
             client = await stage.client()
-            await client.send(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
-            assert (await client.head()).startswith(b"HTTP/1.1 100 ")
+            await client.send(post(LARGE * 4))
+            await until(lambda: origin.connections)
+            gate.set()
+            assert (await client.answer())[2] == echoed(LARGE * 4)
+
+
+@pytest.mark.parametrize("memory", [0, 1 << 30])
+async def test_a_client_that_leaves_reaches_no_upstream(tmp_path: Path, memory: int) -> None:
+    async with Origin(echo) as origin:
+        buffering = {"memory": memory, "directory": str(tmp_path)}
+        async with Stage(origin.url, request_buffering=buffering) as stage:
+            for leave in (Client.close, Client.reset):
+                client = await stage.client()
+                await client.send(post(LARGE)[:-1])
+                leave(client)
+            await until(lambda: not stage.context.connections)
             assert origin.connections == []
-            await client.send(b"body")
-            assert (await client.answer())[2] == echoed(b"body")
-            assert b"expect" not in origin.seen.lower()
-
-    async def test_trailers_are_dropped_with_their_announcement(self) -> None:
-        """A body with a length has none (RFC 9112 §7.1.2)."""
-        async with Origin(echo) as origin, Stage(origin.url, request_buffering=True) as stage:
-            data = chunked(b"body", fields=b"Trailer: X-Sum\r\nX-Kept: 1\r\n", trailers=b"X-Sum: 1\r\n")
-            assert (await stage.ask(data))[2] == echoed(b"body")
-            assert b"X-Kept: 1\r\n" in origin.seen
-            assert b"X-Sum" not in origin.seen
-
-    @pytest.mark.parametrize(("method", "status"), [(b"PUT", 200), (b"POST", 502)])
-    async def test_a_whole_body_is_sent_to_another_target_where_the_method_allows(
-        self, tmp_path: Path, method: bytes, status: int
-    ) -> None:
-        """RFC 9110 §9.2.2."""
-
-        async def cut(connection: Connection) -> None:
-            await connection.head()
-            await connection.exactly(len(LARGE))
-
-        async with Origin(cut) as first, Origin(echo) as second:
-            upstreams = {"app": {"targets": [first.url, {"uri": second.url, "backup": True}]}}
-            buffering = {"memory": 1000, "directory": str(tmp_path)}
-            config = {"upstreams": upstreams}
-            async with Stage("upstream://app", config=config, request_buffering=buffering) as stage:
-                answer = await stage.ask(chunked(LARGE, method=method))
-            assert answer[0] == status
-            assert first.connections
-            assert (answer[2] == echoed(LARGE)) is (status == 200)
-            assert len(second.connections) == (status == 200)
-
-    async def test_a_slow_upstream_gets_it_as_it_reads(self, tmp_path: Path) -> None:
-        gate = asyncio.Event()
-
-        async def slow(connection: Connection) -> None:
-            await connection.head()
-            await gate.wait()
-            body = await connection.exactly(len(LARGE) * 4)
-            await connection.send(ok(echoed(body)))
-
-        async with Origin(slow) as origin:
-            buffering = {"memory": 1000, "directory": str(tmp_path)}
-            async with Stage(origin.url, request_buffering=buffering) as stage:
-                client = await stage.client()
-                await client.send(post(LARGE * 4))
-                await until(lambda: origin.connections)
-                gate.set()
-                assert (await client.answer())[2] == echoed(LARGE * 4)
-
-    @pytest.mark.parametrize("memory", [0, 1 << 30])
-    async def test_a_client_that_leaves_reaches_no_upstream(self, tmp_path: Path, memory: int) -> None:
-        async with Origin(echo) as origin:
-            buffering = {"memory": memory, "directory": str(tmp_path)}
-            async with Stage(origin.url, request_buffering=buffering) as stage:
-                for leave in (Client.close, Client.reset):
-                    client = await stage.client()
-                    await client.send(post(LARGE)[:-1])
-                    leave(client)
-                await until(lambda: not stage.context.connections)
-                assert origin.connections == []
-                assert stage.loads == [0]
-
-    async def test_a_body_over_the_limit_reaches_no_upstream(self) -> None:
-        async with Origin(echo) as origin, Stage(origin.url, request_buffering=True) as stage:
-            stage.route = msgspec.structs.replace(stage.route, max_body_size=1000)
-            status, _, _ = await stage.ask(chunked(bytes(1001)))
-            assert status == 413
-            assert origin.connections == []
-
-    async def test_an_unreachable_upstream_is_a_502(self) -> None:
-        async with Origin(echo) as origin:
-            pass
-        async with Stage(origin.url, request_buffering=True) as stage:
-            assert (await stage.ask(chunked(b"x")))[0] == 502
-
-    async def test_a_file_that_cannot_be_written_is_an_error(self, tmp_path: Path, caplog: Any) -> None:
-        spool = tmp_path / "spool"
-        spool.mkdir()
-        async with Origin(echo) as origin:
-            buffering = {"memory": 10, "directory": str(spool)}
-            async with Stage(origin.url, request_buffering=buffering) as stage:
-                spool.rmdir()
-                assert (await stage.ask(post(LARGE)))[0] == 500
-                assert "no such file or directory (dispatch[0].request_buffering)" in caplog.text
-                assert (await stage.ask(post(bytes(10))))[0] == 200
+            assert stage.loads == [0]
 
 
-class TestResponses:
-    @pytest.mark.parametrize("memory", [0, 100_000, 1 << 30])
-    @pytest.mark.parametrize("is_chunked", [False, True])
-    async def test_the_upstream_is_done_before_a_slow_client(
-        self, tmp_path: Path, memory: int, is_chunked: bool
-    ) -> None:
-        body = LARGE * 6
+async def test_a_body_over_the_limit_reaches_no_upstream() -> None:
+    async with Origin(echo) as origin, Stage(origin.url, request_buffering=True) as stage:
+        stage.route = msgspec.structs.replace(stage.route, max_body_size=1000)
+        status, _, _ = await stage.ask(chunked(bytes(1001)))
+        assert status == 413
+        assert origin.connections == []
 
-        async def script(connection: Connection) -> None:
-            while await connection.head():
-                if is_chunked:
-                    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-                    await connection.send(head + b"%x\r\n%b\r\n0\r\nX-Sum: 1\r\n\r\n" % (len(body), body))
-                else:
-                    await connection.send(ok(body))
 
-        async with Origin(script) as origin:
-            buffering = {"memory": memory, "directory": str(tmp_path)}
-            async with Stage(origin.url, response_buffering=buffering) as stage:
-                client = await stage.client()
-                client.writer.transport.pause_reading()
-                await client.send(get(fields="TE: trailers\r\nConnection: TE\r\n"))
-                await until(lambda: origin.connections)
-                await until(lambda: stage.loads == [0])  # the target is released
-                await until(lambda: stage.proxy.upstream.targets[0].pool.idle)
-                assert list(tmp_path.iterdir()) == []
-                client.writer.transport.resume_reading()
-                status, _, got = await client.answer()
-                assert (status, got == body) == (200, True)
-                assert len(origin.connections) == 1
-                assert (await client.ask(get()))[2] == body
+async def test_an_unreachable_upstream_is_a_502() -> None:
+    async with Origin(echo) as origin:
+        pass
+    async with Stage(origin.url, request_buffering=True) as stage:
+        assert (await stage.ask(chunked(b"x")))[0] == 502
 
-    @pytest.mark.parametrize("memory", [0, 100_000, 1 << 30])
-    async def test_over_http2_too(self, certificates: Callable[..., Any], tmp_path: Path, memory: int) -> None:
-        done = asyncio.Event()
 
-        async def script(connection: Connection) -> None:
-            await connection.head()
-            await connection.send(ok(LARGE * 6))
-            done.set()
-            await connection.head()
-
-        async with Origin(script) as origin:
-            buffering = {"memory": memory, "directory": str(tmp_path)}
-            async with (
-                secure(certificates, origin.url, response_buffering=buffering) as server,
-                httpx.AsyncClient(base_url=server.url(), verify=False, http2=True) as client,
-                client.stream("GET", "/") as answer,
-            ):
-                async with asyncio.timeout(WAIT_S):
-                    await done.wait()  # the client has read the head alone
-                assert await answer.aread() == LARGE * 6
-
-    async def test_a_client_that_keeps_up_gets_each_piece_at_once(self) -> None:
-        turn = asyncio.Event()
-
-        async def events(connection: Connection) -> None:
-            await connection.head()
-            await connection.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 0\n\n")
-            for number in range(1, 4):
-                await turn.wait()
-                turn.clear()
-                await connection.send(b"data: %d\n\n" % number)
-
-        async with Origin(events) as origin, Stage(origin.url, response_buffering=True) as stage:
-            client = await stage.client()
-            await client.send(get())
-            await client.head()
-            for number in range(4):
-                assert b"data: %d\n\n" % number in await client.reader.readuntil(b"\n\n")
-                turn.set()
-
-    @pytest.mark.parametrize("file", [0, 1 << 20])
-    async def test_the_upstream_waits_when_the_file_is_full(self, tmp_path: Path, file: int) -> None:
-        sent = 0
-
-        async def endless(connection: Connection) -> None:
-            nonlocal sent
-            await connection.head()
-            await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (len(LARGE) * 20))
-            for _ in range(20):
-                await connection.send(LARGE)
-                sent += 1
-
-        async with Origin(endless) as origin:
-            buffering = {"memory": 1000, "file": file, "directory": str(tmp_path)}
-            async with Stage(origin.url, response_buffering=buffering) as stage:
-                client = await stage.client()
-                client.writer.transport.pause_reading()
-                await client.send(get())
-                await until(lambda: stage.loads == [1])
-                connection = next(iter(stage.context.connections))
-                await until(lambda: getattr(connection.exchange.source, "_is_held", False))
-                assert sent < 20
-                client.writer.transport.resume_reading()
-                assert (await client.answer())[2] == LARGE * 20
-                assert sent == 20
-
-    @pytest.mark.parametrize("is_reset", [False, True])
-    async def test_a_client_that_leaves_frees_the_upstream(self, tmp_path: Path, is_reset: bool) -> None:
-        async def endless(connection: Connection) -> None:
-            await connection.head()
-            await connection.send(b"HTTP/1.1 200 OK\r\n\r\n")
-            while True:
-                await connection.send(LARGE)
-
-        async with Origin(endless) as origin:
-            buffering = {"memory": 0, "file": 1 << 20, "directory": str(tmp_path)}
-            async with Stage(origin.url, response_buffering=buffering) as stage:
-                client = await stage.client()
-                await client.send(get())
-                await client.head()
-                client.reset() if is_reset else client.close()
-                await until(lambda: stage.loads == [0])
-                await until(lambda: not stage.context.connections)
-
-    async def test_a_response_that_breaks_off_is_cut_for_the_client(self, tmp_path: Path) -> None:
-        """RFC 9112 §8: the client must see that it is incomplete."""
-
-        async def cut(connection: Connection) -> None:
-            await connection.head()
-            await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(LARGE) * 10, LARGE * 2))
-
-        async with Origin(cut) as origin:
-            buffering = {"memory": 0, "directory": str(tmp_path)}
-            async with Stage(origin.url, response_buffering=buffering) as stage:
-                client = await stage.client()
-                await client.send(get())
-                await client.head()
-                with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
-                    await client.reader.readexactly(len(LARGE) * 10)
-
-    async def test_without_a_file_it_is_kept_in_memory_and_the_upstream_waits(
-        self, tmp_path: Path, caplog: Any
-    ) -> None:
-        spool = tmp_path / "spool"
-        spool.mkdir()
-        async with Origin(answering(ok(LARGE * 5))) as origin:
-            buffering = {"memory": 10, "directory": str(spool)}
-            async with Stage(origin.url, response_buffering=buffering) as stage:
-                spool.rmdir()
-                client = await stage.client()
-                client.writer.transport.pause_reading()
-                await client.send(get())
-                await until(lambda: "(dispatch[0].response_buffering)" in caplog.text)
-                assert stage.loads == [1]
-                client.writer.transport.resume_reading()
-                assert (await client.answer())[2] == LARGE * 5
-                assert caplog.text.count("(dispatch[0].response_buffering)") == 1
+async def test_a_file_that_cannot_be_written_is_an_error(tmp_path: Path, caplog: Any) -> None:
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    async with Origin(echo) as origin:
+        buffering = {"memory": 10, "directory": str(spool)}
+        async with Stage(origin.url, request_buffering=buffering) as stage:
+            spool.rmdir()
+            assert (await stage.ask(post(LARGE)))[0] == 500
+            assert "no such file or directory (dispatch[0].request_buffering)" in caplog.text
+            assert (await stage.ask(post(bytes(10))))[0] == 200
 
 
 async def test_an_upstream_that_reads_nothing_meets_its_timeout(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ COVERED_BY = {
     "web.handlers.proxy.references": "protocols/test_proxy_webdav.py",
     "web.handlers.proxy.refused_upgrade": "protocols/test_proxy_upgrade.py",
     "web.handlers.proxy.connect": "protocols/test_proxy_trouble.py",
-    "web.handlers.proxy.response_buffer": "protocols/test_proxy_buffering.py",
+    "web.handlers.proxy.response_buffer": "protocols/test_proxy_buffering_responses.py",
     "web.handlers.proxy.tunnel": "protocols/test_proxy_upgrade.py",
     "web.handlers.proxy.upload": "protocols/test_proxy_requests.py",
     "web.handlers.redirect.compile": "unit/web/test_compile.py",

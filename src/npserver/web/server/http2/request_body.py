@@ -75,6 +75,8 @@ class Http2Body(RequestBody["Http2ExchangeRole"]):
         if self._is_paused:
             self._is_paused = False
             self._deliver()
+            if not self._is_paused:
+                self._taken()  # also what the sink had taken when it paused
             self._exchange.keep_body_time()
 
     def lose(self, reason: str) -> None:
