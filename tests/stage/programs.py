@@ -27,6 +27,7 @@ PACKAGES = {
     "nginx": "nginx",
     "nsd": "nsd",
     "openssl": "openssl",
+    "pebble": "pebble",
     "redis-cli": "redis-tools",
     "redis-server": "redis-server",
     "socat": "socat",
