@@ -18,6 +18,7 @@ SOURCE = Path(__file__).parents[2] / "src"
 PURE_PARTS = {
     "forward.framing",
     "net.proxy_protocol",
+    "tls.acme.schedule",
     "tls.client_hello",
     "tls.x509",
     "upstream.balancers",
