@@ -41,7 +41,7 @@ def answers(port: int) -> int:
 
 
 @pytest.mark.parametrize("workers", [2, 0])
-@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&-", "<&- >&- 2>&-", ">/dev/full", "2>/dev/full"])
 def test_it_serves(closed: str, workers: int, free_port: Callable[[], int], public: Path, tmp_path: Path) -> None:
     port = free_port()
     (tmp_path / "c.json").write_text(
