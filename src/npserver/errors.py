@@ -3,6 +3,7 @@
 NpserverError
   ConfigError        the config is invalid; carries all problems found
   StartError         a valid config cannot be started: a port in use, a missing permission
+  StoreError         the store cannot be read or written: a full disk, a missing permission
   ProtocolError      a peer broke the protocol; carries the status that the client is answered with
     BadRequest         the client did
     BadResponse        the upstream did
@@ -62,6 +63,10 @@ class ConfigError(NpserverError):
 
 class StartError(NpserverError):
     """The server cannot start. The message is one line: the listener, its position in the config, and what to do."""
+
+
+class StoreError(NpserverError):
+    """The store cannot be read or written. The message is one line: the file, the reason, what to do. No contents."""
 
 
 class ProtocolError(NpserverError):

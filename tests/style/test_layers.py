@@ -18,6 +18,7 @@ SOURCE = Path(__file__).parents[2] / "src"
 PURE_PARTS = {
     "forward.framing",
     "net.proxy_protocol",
+    "store.keys",
     "tls.acme.schedule",
     "tls.client_hello",
     "tls.x509",
@@ -40,6 +41,7 @@ LAYERS = [
     {"*.config", "config.section", "config.units"},
     {"config"},
     {"runtime", "observe"},
+    {"store"},
     {"tls"},
     {"net"},
     {"listen", "upstream"},

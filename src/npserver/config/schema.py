@@ -46,6 +46,13 @@ class Config(Section, frozen=True, kw_only=True):
     ] = None
     user: Annotated[str | None, D("user to switch to after binding the sockets; needs a start as root")] = None
     group: Annotated[str | None, D("group to switch to after binding the sockets; default: the user's group")] = None
+    store: Annotated[
+        str | None,
+        D(
+            "directory of what outlives a restart, such as certificates that npserver makes; default: systemd's "
+            "`$STATE_DIRECTORY`, else /var/lib/npserver for root, `~/.local/state/npserver` for other users"
+        ),
+    ] = None
     dispatch: Annotated[
         list[AnyRule],
         D("the rules: what to do with requests and connections"),

@@ -9,6 +9,7 @@ import msgspec
 
 from npserver.process.data_plane import make_context
 from npserver.program.compile import compile_config
+from npserver.runtime.compilation import MAY_WRITE
 from npserver.runtime.pubsub import PubSub
 from npserver.runtime.scoreboard import Directory, Scoreboard
 from npserver.tls.store import CERTIFICATES
@@ -23,7 +24,8 @@ def dry_run(document: Document, directory: Directory, certificates: CertificateS
     """Compile `document` and return the result, already closed: its listeners, warnings and summary can be used.
 
     Scoreboard slots are allocated in `directory`: every process that compiles the same config allocates the same
-    ones. Certificates are loaded into `certificates`, which processes forked later inherit.
+    ones. Certificates are loaded into `certificates`, which processes forked later inherit; without it nothing is
+    written to the store.
 
     Raises: ConfigError.
     """
@@ -36,6 +38,8 @@ def dry_run(document: Document, directory: Directory, certificates: CertificateS
         context = make_context(loop, -1, board, PubSub(), quiet)
         if certificates is not None:
             CERTIFICATES.put(context, certificates)
+        else:
+            MAY_WRITE.put(context, value=False)
         runtime = compile_config(document, context)
         runtime.close()
         context.sweeper.close()

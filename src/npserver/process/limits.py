@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from npserver.config.identity import check_identity, find_group, find_user
 from npserver.config.report import Report
 from npserver.errors import StartError
-from npserver.program.identity import check_identity, find_group, find_user
 
 if TYPE_CHECKING:
     from npserver.config.document import Document

@@ -40,7 +40,7 @@ def compile_config(document: Document, context: Context) -> Runtime:
         check_networks(report)
         _check_logging(report)
         if report.document.config.user is not None or report.document.config.group is not None:
-            from npserver.program.identity import check_identity
+            from npserver.config.identity import check_identity
 
             check_identity(report)
         listeners = compile_listeners(compilation)

@@ -33,6 +33,11 @@ def check_unserved(compilation: Compilation, rules: Assignment) -> None:
     listens = [one if isinstance(one, Listen) else Listen(uri=one) for one in config.listen]
     if config.tls and not any(one.tls is None and one.uri.lower().startswith(_TLS_SCHEMES) for one in listens):
         compilation.report.warn(("tls",), "'tls' is not used: no listener is https:// or ssl://, or each has its own")
+    if config.store is not None:
+        from npserver.store.compile import STORE
+
+        if STORE not in compilation.made:
+            compilation.report.warn(("store",), "'store' is not used: nothing in this config is kept over a restart")
     if (config.dns or config.dns_views) and not any(isinstance(rule, DnsRule) for rule in config.dispatch):
         from npserver.nameserver.compile import NAME_SERVER
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from npserver.config.report import Report
+from npserver.runtime.context import PerProcess
 
 if TYPE_CHECKING:
     from npserver.config.document import Document
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from npserver.runtime.front import Service
 
 T = TypeVar("T")
+
+#: Whether compilers may write to disk, such as to the store: in a check they may not.
+MAY_WRITE = PerProcess(lambda context: True)
 
 
 class Compilation:

@@ -1,6 +1,6 @@
 """Limits of the operating system, and the user and group of the process.
 
-Covers `program.identity`.
+Covers `config.identity`.
 """
 
 from __future__ import annotations
