@@ -178,4 +178,4 @@ class TestCheck:
         rsa, ecdsa = certificates("a.example", key_type=RSA), certificates("a.example")
         (never,) = self.said(rsa.config, ecdsa.config | settings)
         assert "is never used" in never
-        assert never.endswith("with the same client_ca, client_auth, min_version and http2 both are used")
+        assert never.endswith("with the same client_ca, client_auth, client_crl, min_version and http2 both are used")

@@ -21,6 +21,8 @@ PURE_PARTS = {
     "store.keys",
     "tls.acme.schedule",
     "tls.client_hello",
+    "tls.der",
+    "tls.revocation",
     "tls.x509",
     "upstream.balancers",
     "upstream.health_state",

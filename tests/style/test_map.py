@@ -80,6 +80,7 @@ COVERED_BY = {
     "tls.accept": "protocols/test_tls.py",
     "tls.certificates": "protocols/test_tls.py",
     "tls.combination": "protocols/test_tls_key_types.py",
+    "tls.der": "unit/tls/test_revocation.py",
     "tls.store": "e2e/test_tls_workers.py",
     "tls.stream": "protocols/test_tls_streams.py",
     "tls.watch": "protocols/test_tls_streams.py",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ log = logging.getLogger("npserver.tls")
 REFUSAL_S = 2.0  # how long a client that sent plain HTTP may take to close after the response
 
 _HANDSHAKE = 22  # content type of a client's first TLS record (RFC 8446 §5.1)
+#: Codes of OpenSSL's X509_verify for a revoked certificate, and for revocation lists that are missing or not usable.
+_REVOCATION_CODES = frozenset({3, 5, 8, 11, 12, 15, 16, 23, 33, 35, 44, 54})
 _HTTP1 = b"\x08http/1.1"  # as it is in a list of ALPN protocols
 _NO_APPLICATION_PROTOCOL = bytes.fromhex("15 0303 0002 02 78")  # a record with this fatal alert (RFC 8446 §6)
 _ADVICE = b"This port speaks HTTPS, and a plain HTTP request was sent to it. Use https:// instead.\n"
@@ -151,7 +154,7 @@ class TlsServer(TlsStream):
     def _lost(self, error: Exception | None) -> None:
         self._forget()
         if error is not None:
-            log.debug("%s: TLS handshake failed: %s", self._peer(), error)
+            log.debug("%s: TLS handshake failed: %s%s", self._peer(), error, _deciding_key(error))
 
     def _forget(self) -> None:
         self.deadline = NEVER
@@ -178,6 +181,14 @@ class TlsServer(TlsStream):
     def _peer(self) -> str:
         peer = self._proxied[0] if self._proxied is not None else self._raw.get_extra_info("peername")
         return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix:"
+
+
+def _deciding_key(error: Exception) -> str:
+    """Return the key by which a client's certificate was refused, in parentheses; "" for other errors."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return " (client_crl)" if error.verify_code in _REVOCATION_CODES else " (client_ca)"
+    is_missing = isinstance(error, ssl.SSLError) and error.reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE"
+    return " (client_auth)" if is_missing else ""
 
 
 def _alpn_fault(certificate: LoadedCertificate, data: bytes) -> str:

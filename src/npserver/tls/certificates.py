@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from npserver.tls.config import CertificateSettings
 from npserver.tls.files import FileState, TlsFiles
+from npserver.tls.revocation import RevocationList, parse_lists
 from npserver.tls.x509 import Certificate, parse_pem
 
 #: TLS 1.2 only with forward secrecy and authenticated encryption (RFC 9325 §4.2); TLS 1.3 has nothing else.
@@ -28,15 +29,19 @@ class LoadedCertificate:
     the order of its signature algorithms that the client can verify: ECDSA before RSA.
     """
 
-    __slots__ = ("_files", "_key_kinds", "certificate", "context", "problem", "settings", "states")
+    __slots__ = ("_files", "_key_kinds", "certificate", "changed_file", "context", "problem", "revocation_lists",
+                 "settings", "states")  # fmt: skip
 
     def __init__(self, settings: CertificateSettings, files: TlsFiles, context: ssl.SSLContext | None = None) -> None:
         """Load the files into `context`, or into a new one. Raises: OSError, ssl.SSLError, CertificateError."""
         self.settings = settings
         self._files = files
         self.states = self._read_states()
+        #: The revocation lists of `client_crl`, with their files.
+        self.revocation_lists = _read_lists(settings, files)
         self.certificate, self._key_kinds, self.context = _load(settings, files, context)
         self.problem = ""  # the reason if the present files cannot be used
+        self.changed_file = ""  # the first of the files that had changed at the last refresh
 
     def __repr__(self) -> str:
         return f"<LoadedCertificate {self.settings.cert} {','.join(self.certificate.names)}>"
@@ -45,28 +50,36 @@ class LoadedCertificate:
         """Load the files again if they have changed. If they cannot be used, the old certificate stays.
 
         A renewed certificate is loaded into the old context, so that clients can resume their sessions. Where the kind
-        of key changes, or clients show certificates, a new context is made. Return whether the files have changed.
+        of key changes, or clients show certificates, a new context is made: OpenSSL does not verify a client again that
+        resumes a session, and a new context has new ticket keys, so that none can be resumed. Return whether the files
+        have changed.
         """
         states = self._read_states()
         if states == self.states:
             return False
+        pairs = zip(self._all_files(), states, self.states, strict=True)
+        self.changed_file = next(file for file, state, before in pairs if state != before)
         self.states = states  # files that cannot be used are not loaded again and again
         try:
+            lists = _read_lists(self.settings, self._files)
             certificate, key_kinds, context = _load(self.settings, self._files)
             if key_kinds == self._key_kinds and self.settings.client_ca is None:
                 _load_chains(self.context, self.settings, self._files)
             else:
                 self.context = context
-            self.certificate, self._key_kinds = certificate, key_kinds
+            self.certificate, self._key_kinds, self.revocation_lists = certificate, key_kinds, lists
             self.problem = ""
         except (OSError, ValueError) as error:
             self.problem = explain(error)
         return True
 
-    def _read_states(self) -> tuple[FileState, ...]:
+    def _all_files(self) -> list[str]:
         settings = self.settings
         files = [file for pair in _pairs(settings) for file in pair]
-        return tuple(map(self._files.state, [*files, settings.client_ca] if settings.client_ca else files))
+        return [*files, *([settings.client_ca] if settings.client_ca else []), *settings.client_crl]
+
+    def _read_states(self) -> tuple[FileState, ...]:
+        return tuple(map(self._files.state, self._all_files()))
 
 
 class ServerTls:
@@ -92,7 +105,8 @@ class ServerTls:
                     self._wildcards.setdefault(name[2:], one)
                 else:
                     self._by_name.setdefault(name, one)
-        asked = {(one.settings.client_ca, one.settings.client_auth) for one in self.certificates}
+        settings = [one.settings for one in self.certificates]
+        asked = {(one.client_ca, one.client_auth, one.client_crl) for one in settings}
         self.verifies_differently = len(asked) > 1
 
     def __repr__(self) -> str:
@@ -117,7 +131,7 @@ class ServerTls:
         one by naming another server in the handshake (421, RFC 9110 §15.5.20). "" if it need not.
         """
         wanted = self.choose(host).settings
-        for name in ("client_ca", "client_auth"):
+        for name in ("client_ca", "client_auth", "client_crl"):
             if getattr(wanted, name) != getattr(used.settings, name):
                 return f"{self._keys[replace(wanted, alternatives=())]}.{name}"
         return ""
@@ -178,7 +192,16 @@ def _load(
         with files.readable(settings.client_ca) as client_ca:
             context.load_verify_locations(cafile=client_ca)
         context.verify_mode = ssl.CERT_REQUIRED if settings.client_auth == "require" else ssl.CERT_OPTIONAL
+        for crl in settings.client_crl:
+            with files.readable(crl) as file:
+                context.load_verify_locations(cafile=file)
+            context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
     return certificates[0], [one.key_kind for one in certificates], context
+
+
+def _read_lists(settings: CertificateSettings, files: TlsFiles) -> list[tuple[str, RevocationList]]:
+    """Return the revocation lists of all files, each with its file. Raises: OSError, RevocationError."""
+    return [(file, found) for file in settings.client_crl for found in parse_lists(files.read(file), file)]
 
 
 def _pairs(settings: CertificateSettings) -> list[tuple[str, str]]:

@@ -57,7 +57,8 @@ def _add(report: Report, one: NamedCertificate, users: dict[str, list[NamedCerti
         others = users[one.names[0]]
         reason = f"{clip(one.cert)} is never used: {clip(others[0].cert)} has all of its names"
         if _has_other_key(one, others):
-            reason += " and other settings: with the same client_ca, client_auth, min_version and http2 both are used"
+            keys = "client_ca, client_auth, client_crl, min_version and http2"
+            reason += f" and other settings: with the same {keys} both are used"
         report.warn(one.path, reason)
 
 

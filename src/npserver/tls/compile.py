@@ -15,12 +15,16 @@ from npserver.tls import certificates
 from npserver.tls.certificates import LoadedCertificate, ServerTls, explain
 from npserver.tls.combination import NamedCertificate, combine
 from npserver.tls.config import CertificateSettings, Tls
+from npserver.tls.revocation import RevocationError, parse_authorities
 from npserver.tls.store import CERTIFICATES
 from npserver.tls.x509 import CertificateError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from npserver.config.report import Path, Report
     from npserver.runtime.compilation import Compilation
+    from npserver.tls.revocation import Authority
     from npserver.upstream.config import UpstreamTls
 
 EXPIRY_NOTICE = timedelta(days=7)  # warned of; programs that renew certificates do so 30 days before
@@ -83,12 +87,18 @@ def _load(compilation: Compilation, path: Path, entry: Tls, *, speaks_http: bool
     cert = _file(compilation, (*path, "cert"), entry.cert)
     key = _file(compilation, (*path, "key"), entry.key)
     client_ca = _file(compilation, (*path, "client_ca"), entry.client_ca) if entry.client_ca is not None else None
-    if cert is None or key is None or (entry.client_ca is not None and client_ca is None):
+    crls = {file: place for place, file in _revocation_files(compilation, path, entry)}
+    if cert is None or key is None or (entry.client_ca is not None and client_ca is None) or None in crls:
         return None
     http2 = entry.http2 and speaks_http
-    settings = CertificateSettings(cert, key, client_ca, entry.client_auth, entry.min_version, http2, speaks_http)
+    settings = CertificateSettings(
+        cert, key, client_ca, entry.client_auth, entry.min_version, http2, speaks_http, tuple(filter(None, crls))
+    )
     try:
         loaded = CERTIFICATES.of(compilation.context).load(settings)
+    except RevocationError as error:
+        report.error(crls[error.file], f"{clip(os.path.basename(error.file))} cannot be used: {error}")
+        return None
     except (OSError, ValueError) as error:
         name = _faulty(error)
         report.error((*path, name), f"{clip(getattr(entry, name))} cannot be used: {explain(error)}")
@@ -97,7 +107,25 @@ def _load(compilation: Compilation, path: Path, entry: Tls, *, speaks_http: bool
         reason = f"the changed files of {clip(entry.cert)} cannot be used, the old certificate stays"
         report.check_error((*path, "cert"), f"{reason}: {loaded.problem}")
     _check_validity(report, (*path, "cert"), loaded, entry)
+    if client_ca is not None:
+        _check_revocation(compilation, path, loaded, crls)
     return loaded
+
+
+def _revocation_files(compilation: Compilation, path: Path, entry: Tls) -> list[tuple[Path, str | None]]:
+    """Return the files of `client_crl` with their places; None, with an error in the report, for those not readable."""
+    place = (*path, "client_crl")
+    if not entry.client_crl:
+        return []
+    if entry.client_ca is None:
+        compilation.report.error(
+            place, "'client_crl' requires 'client_ca': without it no client certificate is asked for"
+        )
+        return []
+    if isinstance(entry.client_crl, str):
+        return [(place, _file(compilation, place, entry.client_crl))]
+    places = [((*place, index), name) for index, name in enumerate(entry.client_crl)]
+    return [(one, _file(compilation, one, name)) for one, name in places]
 
 
 def _file(compilation: Compilation, path: Path, name: str) -> str | None:
@@ -134,6 +162,46 @@ def _check_validity(report: Report, path: Path, loaded: LoadedCertificate, entry
         report.check_error(path, f"{clip(entry.cert)} is not valid before {certificate.not_before:%Y-%m-%d %H:%M} UTC")
     elif certificate.not_after - now < EXPIRY_NOTICE:
         report.warn(path, f"{clip(entry.cert)} expires on {certificate.not_after:%Y-%m-%d %H:%M} UTC")
+
+
+def _check_revocation(
+    compilation: Compilation, path: Path, loaded: LoadedCertificate, places: Mapping[str | None, Path]
+) -> None:
+    """Report the revocation lists because of which OpenSSL refuses clients that have done nothing wrong."""
+    report, now, client_ca = compilation.report, datetime.now(UTC), loaded.settings.client_ca
+    if client_ca is None or not loaded.revocation_lists:
+        return
+    authorities = parse_authorities(CERTIFICATES.of(compilation.context).files.read(client_ca))
+    strangers = False
+    for file, found in loaded.revocation_lists:
+        place, name, until, notice_at = places[file], clip(os.path.basename(file)), found.next_update, found.notice_at
+        consequence = f"all clients of {clip(found.issuer)} are refused"
+        if until is not None and until <= now:
+            report.check_error(
+                place, f"{name} expired on {until:%Y-%m-%d %H:%M} UTC: {consequence}; fetch its successor"
+            )
+        elif found.issued > now:
+            report.check_error(place, f"{name} is not valid before {found.issued:%Y-%m-%d %H:%M} UTC: {consequence}")
+        elif until is not None and notice_at is not None and notice_at <= now:
+            report.warn(place, f"{name} expires on {until:%Y-%m-%d %H:%M} UTC: from then on {consequence}")
+        if not any(one.is_issuer_of(found) for one in authorities):
+            strangers = True
+            has_name = found.issuer in {one.name for one in authorities}
+            fault = "signed with another key than the authority in" if has_name else "which is not an authority in"
+            reason = f"{name} is a list by {clip(found.issuer)}, {fault} 'client_ca'"
+            report.warn(place, f"{reason}: it only counts for clients that send this authority's certificate along")
+    if not strangers:
+        _check_all_have_lists(report, (*path, "client_crl"), authorities, loaded)
+
+
+def _check_all_have_lists(report: Report, path: Path, authorities: list[Authority], loaded: LoadedCertificate) -> None:
+    """Warn of authorities without a list. A root whose intermediates are there, too, issues no client certificates."""
+    roots = {one.issuer for one in authorities if one.issuer != one.name}
+    for one in authorities:
+        if one.name not in roots and not any(one.is_issuer_of(found) for _, found in loaded.revocation_lists):
+            report.warn(
+                path, f"no list by {clip(one.name)}, an authority in 'client_ca': all of its clients are refused"
+            )
 
 
 def _names(report: Report, path: Path, entry: Tls) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from msgspec import Struct
 
-from npserver.config.section import D, Section
+from npserver.config.section import D, OneOrMany, Section
 
 
 class Tls(Section, frozen=True, kw_only=True):
@@ -26,6 +26,13 @@ class Tls(Section, frozen=True, kw_only=True):
         Literal["require", "request"],
         D("`require` refuses clients without a certificate, `request` only asks for one; needs `client_ca`"),
     ] = "require"
+    client_crl: Annotated[
+        OneOrMany,
+        D(
+            "PEM files with the revocation lists (CRLs) of the CAs in `client_ca`; clients whose certificate is on one "
+            "are refused, as are all clients of a CA without a list or with an expired one; default: none is looked at"
+        ),
+    ] = []
     min_version: Annotated[Literal["1.2", "1.3"], D("oldest TLS version accepted")] = "1.2"
     http2: Annotated[bool, D("offer HTTP/2 by ALPN on https listeners")] = True
 
@@ -40,5 +47,6 @@ class CertificateSettings(Struct, frozen=True):
     min_version: Literal["1.2", "1.3"] = "1.2"
     http2: bool = False  # offered by ALPN
     http1: bool = False  # offered by ALPN; without either, the ALPN of clients is ignored
+    client_crl: tuple[str, ...] = ()
     #: Certificate and key files for the same names with other types of keys, for clients that cannot use the first.
     alternatives: tuple[tuple[str, str], ...] = ()

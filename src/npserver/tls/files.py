@@ -8,6 +8,7 @@ files themselves.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
@@ -53,12 +54,15 @@ class TlsFiles:
         return found
 
     def read(self, file: str) -> bytes:
-        """Return the content of `file`, an absolute path. Raises: OSError."""
+        """Return the content of `file`, an absolute path. Raises: OSError, also for a file above MAX_FILE_BYTES."""
         self.used.add(file)
         if file in self._supplied:
             return self._supplied[file][1]
         with open(file, "rb") as stream:
-            return stream.read(MAX_FILE_BYTES)
+            data = stream.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
+            raise OSError(errno.EFBIG, f"larger than {MAX_FILE_BYTES} bytes")
+        return data
 
     def state(self, file: str) -> FileState:
         """Return the state of `file`; zeros if it does not exist or is not visible."""

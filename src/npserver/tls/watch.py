@@ -8,14 +8,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from npserver.errors import clip
 from npserver.runtime.context import PerProcess
 from npserver.tls.store import CERTIFICATES, CertificateStore
 
 if TYPE_CHECKING:
     from npserver.runtime.context import Context
     from npserver.tls.certificates import LoadedCertificate
+    from npserver.tls.revocation import RevocationList
 
 log = logging.getLogger("npserver.tls")
 
@@ -26,10 +29,11 @@ PERIOD_S = 2.0  # between two checks of the files
 class CertificateWatch:
     """The service that watches the files, in the controller."""
 
-    __slots__ = ("_context", "_store")
+    __slots__ = ("_context", "_looked_at", "_store")
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._looked_at = self._now()
         self._store: CertificateStore = CERTIFICATES.of(context)
 
     def __repr__(self) -> str:
@@ -42,15 +46,28 @@ class CertificateWatch:
             self.look()
 
     def look(self) -> None:
-        """Load the certificates whose files have changed, log it, and tell all processes."""
+        """Load the certificates whose files have changed, log it, and tell all processes.
+
+        A revocation list that expires changes nothing in its file: the log says so when the time has come.
+        """
         files = self._store.files
         changed = [one for one in self._store.refresh() if not files.is_supplied(one.settings.cert)]
         # https and ssl listeners load a file separately, and again where it is used together with another one
-        by_file = {one.settings.cert: one for one in changed if not one.settings.alternatives}
+        by_file = {one.changed_file: one for one in changed if not one.settings.alternatives}
         for one in by_file.values():
             announce(one)
         if changed:
             self._context.pubsub.publish(TOPIC, [one.settings.cert for one in changed])
+        now, before = self._now(), self._looked_at
+        self._looked_at = now
+        for file, found in {pair for one in self._store.loaded.values() for pair in one.revocation_lists}:
+            if found.next_update is not None and before < found.next_update <= now:
+                warn_of_expired(file, found)
+            elif found.notice_at is not None and before < found.notice_at <= now:
+                log.warning("%s expires on %s: from then on %s (client_crl)", file, found.next_update, _refused(found))
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._context.wall_clock(), UTC)
 
 
 def _follow(context: Context) -> Callable[[], None]:
@@ -69,6 +86,25 @@ FOLLOWING = PerProcess(_follow)
 def announce(changed: LoadedCertificate) -> None:
     """Log the result of loading a certificate whose files have changed."""
     if changed.problem:
-        log.warning("%s changed but cannot be used, the old one stays: %s", changed.settings.cert, changed.problem)
+        log.warning("%s changed but cannot be used, the old one stays: %s", changed.changed_file, changed.problem)
     else:
-        log.info("%s changed and was loaded, valid until %s", changed.settings.cert, changed.certificate.not_after)
+        until = changed.certificate.not_after
+        if changed.changed_file in changed.settings.client_crl:
+            until = min(
+                [found.next_update or datetime.max.replace(tzinfo=UTC) for _, found in changed.revocation_lists]
+            )
+        log.info("%s changed and was loaded, valid until %s", changed.changed_file, until)
+        for file, found in changed.revocation_lists:
+            if found.next_update is not None and found.next_update <= datetime.now(UTC):
+                warn_of_expired(file, found)
+
+
+def warn_of_expired(file: str, found: RevocationList) -> None:
+    """Log that a revocation list has expired."""
+    log.warning(
+        "%s expired on %s: %s until its successor is there (client_crl)", file, found.next_update, _refused(found)
+    )
+
+
+def _refused(found: RevocationList) -> str:
+    return f"all clients of {clip(found.issuer)} are refused"
