@@ -15,6 +15,7 @@ from npserver.dns.message import codes
 from npserver.dns.message.cookies import CookieJar
 from npserver.dns.message.name import to_text
 from npserver.dns.message.query import Query, name_end
+from npserver.dns.zone.added_texts import AddedTexts
 from npserver.dns.zone.lookup import look_up
 from npserver.dns.zone.responder import Responder, Tallies
 from npserver.dns.zone.tables import FindAddresses, Tables
@@ -23,6 +24,7 @@ from npserver.nameserver.resolver.completion import complete, query_for
 from npserver.nameserver.resolver.local_names import LocalNames
 from npserver.nameserver.resolver.messages import fail
 from npserver.nameserver.udp_query_processor import UdpQueryProcessor
+from npserver.tls.acme.answers import ANSWERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -76,7 +78,9 @@ class NameServer:
         self._type_slots = {name: row.slot(f"dns.type.{name}") for name in (*codes.TYPES, "other")}
         self._rcode_slots = {name: row.slot(f"dns.rcode.{name}") for name in codes.RCODE_NAMES.values()}
         self._udp_processors: weakref.WeakSet[UdpQueryProcessor] = weakref.WeakSet()
+        self._added_texts = [AddedTexts(tables) for _, tables in views]
         self._refresh()
+        ANSWERS.of(context).follow(self._answer_challenges)
         context.sweeper.watched.add(_Ticker(self))
 
     def __repr__(self) -> str:
@@ -130,11 +134,22 @@ class NameServer:
     def _refresh(self) -> None:
         for view, (_, responder) in enumerate(self.views):
             if responder.tables.upstream_sets and responder.tables.refresh(self._find_addresses):
-                responder.clear()
-                if self._recursive:
-                    self._recursive[view].clear()
-                for processor in self._udp_processors:
-                    processor.forget()
+                self._forget(view)
+
+    def _answer_challenges(self) -> None:
+        """Add the answers to a CA's challenges to the zones, in place of those before."""
+        texts = ANSWERS.of(self.context).answers.dns
+        for view, added in enumerate(self._added_texts):
+            if added.replace(texts):
+                self._forget(view)
+
+    def _forget(self, view: int) -> None:
+        """Drop the answers that were made of a view's tables as they were."""
+        self.views[view][1].clear()
+        if self._recursive:
+            self._recursive[view].clear()
+        for processor in self._udp_processors:
+            processor.forget()
 
     def responder(self, view: int, may_recurse: bool) -> Responder:
         """Return the responder of a view's clients."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from npserver.errors import clip
 from npserver.runtime.deadlines import NEVER
+from npserver.tls.acme.answers import ALPN, ANSWERS
 from npserver.tls.client_hello import HelloError, HelloReader, offered_protocols, quick_server_name
 from npserver.tls.stream import TlsStream
 
@@ -29,6 +30,7 @@ _HANDSHAKE = 22  # content type of a client's first TLS record (RFC 8446 §5.1)
 #: Codes of OpenSSL's X509_verify for a revoked certificate, and for revocation lists that are missing or not usable.
 _REVOCATION_CODES = frozenset({3, 5, 8, 11, 12, 15, 16, 23, 33, 35, 44, 54})
 _HTTP1 = b"\x08http/1.1"  # as it is in a list of ALPN protocols
+_ACME = bytes((len(ALPN),)) + ALPN.encode()
 _NO_APPLICATION_PROTOCOL = bytes.fromhex("15 0303 0002 02 78")  # a record with this fatal alert (RFC 8446 §6)
 _ADVICE = b"This port speaks HTTPS, and a plain HTTP request was sent to it. Use https:// instead.\n"
 _PLAIN_HTTP = (
@@ -134,11 +136,14 @@ class TlsServer(TlsStream):
         """Start the handshake with all data received so far."""
         self._hello = None
         self._certificate = certificate
-        if self._speaks_http and _HTTP1 not in data and (fault := _alpn_fault(certificate, data)):
+        context = certificate.context
+        if _ACME in data and (challenged := ANSWERS.of(self._context).tls_context(server_name)) is not None:
+            context = challenged
+        elif self._speaks_http and _HTTP1 not in data and (fault := _alpn_fault(certificate, data)):
             self._raw.write(_NO_APPLICATION_PROTOCOL)
             self._fail(HelloError(fault))
             return
-        tls = certificate.context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         tls.sni = server_name  # type: ignore[attr-defined]  # for the variable `$sni`
         self._begin(tls)
         self._shake(data)
@@ -146,7 +151,10 @@ class TlsServer(TlsStream):
     def _secured(self) -> asyncio.Protocol:
         self._forget()
         assert self._tls is not None
-        protocol = self._accept(self._tls.selected_alpn_protocol())
+        alpn = self._tls.selected_alpn_protocol()
+        if alpn == ALPN:
+            return ChallengeEnd()
+        protocol = self._accept(alpn)
         if self._proxied is not None and (tell := getattr(protocol, "proxied", None)) is not None:
             tell(*self._proxied)
         return protocol  # type: ignore[return-value]
@@ -189,6 +197,14 @@ def _deciding_key(error: Exception) -> str:
         return " (client_crl)" if error.verify_code in _REVOCATION_CODES else " (client_ca)"
     is_missing = isinstance(error, ssl.SSLError) and error.reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE"
     return " (client_auth)" if is_missing else ""
+
+
+class ChallengeEnd(asyncio.Protocol):
+    """The protocol after a handshake that answered a challenge: the CA has seen all (RFC 8737 §3)."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Close."""
+        transport.close()
 
 
 def _alpn_fault(certificate: LoadedCertificate, data: bytes) -> str:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from npserver.host_hints import hint_at_host
 from npserver.runtime.compilation import Compilation, PerCompilation
+from npserver.tls.acme.answers import ANSWERS
+from npserver.web.challenges import ChallengeRouter
 from npserver.web.compile_route import compile_route
 from npserver.web.config import HttpRule, Rule
-from npserver.web.exchange import Route
+from npserver.web.exchange import Route, make_route
 from npserver.web.handlers.kinds import HandlerKind
 from npserver.web.routing import Pattern, Router, parse_host, parse_pattern
-from npserver.web.server.front import HttpFront
+from npserver.web.server.front import HttpFront, Unrouted
 from npserver.web.slash_redirect import slash_redirects
 from npserver.web.trusted_proxies import TRUSTED_PROXIES
 
@@ -58,8 +60,9 @@ def compile_http_front(
         from npserver.web.server.http2 import connection  # noqa: F401 - before the fork, and before the first client
     _check_window(report, config.limits)
     name = config.server_header
+    unrouted = make_route("unrouted", Unrouted(), config.limits.max_body_size)
     return HttpFront(
-        router,
+        ChallengeRouter(router, unrouted, ANSWERS.of(compilation.context)),
         compilation.context,
         config.limits,
         config.timeouts,

@@ -133,6 +133,9 @@ class Exchange(Protocol):
     def proceed(self) -> None:
         """Let the next middleware have the request, or the handler after the last one. Call it once per middleware."""
 
+    def reroute(self, route: Route) -> None:
+        """Let another route answer: its gates and middleware see the request first. Called by handlers."""
+
     @property
     def is_gone(self) -> bool:
         """Whether the exchange is over: the client is gone, or it has been answered."""

@@ -189,7 +189,7 @@ class _Compilation:
             if key in apexes:
                 self._link_parent(tables, key)
             else:
-                _attach(nodes, key)
+                attach(nodes, key)
         self._set_serials(tables)
         tables.upstream_sets += [
             UpstreamSet(nodes[key], rtype, ttl, upstream) for key, rtype, ttl, upstream in self.upstream_sets
@@ -204,7 +204,7 @@ class _Compilation:
             above = parent(above)
             if above in tables.zones:
                 direct = parent(key)
-                tables.zones[key].parent = _attach(tables.nodes, direct).zone
+                tables.zones[key].parent = attach(tables.nodes, direct).zone
                 return
 
     def _soa(self, key: bytes, of_name: dict[int, RecordSet]) -> RecordSet:
@@ -236,7 +236,7 @@ class _Compilation:
             zone.apex.sets = {codes.SOA: zone.soa, **zone.apex.sets}
 
 
-def _attach(nodes: dict[bytes, Node], key: bytes) -> Node:  # hot: dns-load
+def attach(nodes: dict[bytes, Node], key: bytes) -> Node:  # hot: dns-load
     """Return the node of a name, with the zone and cut of the node above. Nodes that are missing are made."""
     node = nodes.get(key)
     if node is None:
@@ -245,7 +245,7 @@ def _attach(nodes: dict[bytes, Node], key: bytes) -> Node:  # hot: dns-load
         return node
     above = nodes.get(key[key[0] + 1 :])
     if above is None or not above.is_attached:
-        above = _attach(nodes, key[key[0] + 1 :])
+        above = attach(nodes, key[key[0] + 1 :])
     node.zone = above.zone
     node.cut = above.cut or (node if codes.NS in node.sets else None)
     node.is_attached = True

@@ -147,6 +147,12 @@ class ExchangeBase(Struct, Generic[C], eq=False):
             return
         self.proceed()
 
+    def reroute(self, route: Route) -> None:
+        """Let another route answer."""
+        self.route = route
+        self._stage = 0
+        self.run()
+
     def proceed(self) -> None:
         """Let the next middleware have the request, or the handler after the last one."""
         route, stage = self.route, self._stage
