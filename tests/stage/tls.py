@@ -40,7 +40,13 @@ def client(ca: Path | str, **settings: Any) -> ssl.SSLContext:
 
 
 async def ask(
-    port: int, context: ssl.SSLContext, name: str = "localhost", *, host: str = "", session: Any = None
+    port: int,
+    context: ssl.SSLContext,
+    name: str = "localhost",
+    *,
+    host: str = "",
+    session: Any = None,
+    fields: str = "",
 ) -> Reply:
     """Send one request over one connection."""
     wire = MemoryTls(context, name, session)
@@ -48,7 +54,7 @@ async def ask(
     try:
         async with asyncio.timeout(DEADLINE_S):
             await wire.shake(reader, writer)
-            wire.tls.write(f"GET / HTTP/1.1\r\nHost: {host or name}\r\nConnection: close\r\n\r\n".encode())
+            wire.tls.write(f"GET / HTTP/1.1\r\nHost: {host or name}\r\nConnection: close\r\n{fields}\r\n".encode())
             answer = await wire.read_all(reader, writer)
     finally:
         writer.close()

@@ -92,6 +92,7 @@ COVERED_BY = {
     "web.challenges": "protocols/test_challenges.py",
     "web.compile_route": "unit/web/test_compile.py",
     "web.checks": "unit/web/test_compile.py",
+    "web.client_certificate": "protocols/test_tls_client_variables.py",
     "web.compression": "protocols/test_static_compressing.py",
     "web.exchange": "protocols/test_middleware.py",
     "web.handlers.kinds": "unit/program/test_kinds.py",

@@ -15,6 +15,7 @@ from npserver.errors import clip
 from npserver.guess import get_close_matches
 from npserver.http.dates import format_date
 from npserver.regex import regex
+from npserver.web import client_certificate
 
 if TYPE_CHECKING:
     from npserver.web.exchange import Exchange
@@ -25,23 +26,11 @@ Template = Callable[["Exchange"], str]
 _REFERENCE = regex(r"\$(?:(\$)|(header\.[\w-]+|[A-Za-z_]\w*)|\{([\w.-]*)\})?", re.ASCII)
 _HEADER = "header."
 _CLEANED = {0: None, 10: None, 13: None}
-_SUBJECT_KEYS = {
-    "commonName": "CN", "organizationName": "O", "organizationalUnitName": "OU", "countryName": "C",
-    "localityName": "L", "stateOrProvinceName": "ST",
-}  # fmt: skip
 
 
 def _query(exchange: Exchange) -> str:
     request = exchange.request
     return f"?{request.query}" if request.has_query else ""
-
-
-def _client_subject(exchange: Exchange) -> str:
-    """Return the subject of a verified client certificate, such as `CN=joe,O=Example`."""
-    tls: Any = exchange.tls
-    certificate = tls.getpeercert() if tls is not None else None
-    parts = [part for rdn in certificate.get("subject", ()) for part in rdn] if certificate else []
-    return ",".join([f"{_SUBJECT_KEYS.get(key, key)}={value}" for key, value in parts])
 
 
 def _tls_version(exchange: Exchange) -> str:
@@ -68,7 +57,11 @@ VARIABLES: Mapping[str, Template] = {
     "request_id": lambda exchange: exchange.request_id,
     "upstream": lambda exchange: exchange.upstream,
     "time": lambda exchange: format_date(exchange.context.wall_clock()),
-    "tls_client_subject": _client_subject,
+    "tls_client_subject": client_certificate.subject,
+    "tls_client_fingerprint": client_certificate.fingerprint,
+    "tls_client_san": client_certificate.alternative_names,
+    "tls_client_serial": client_certificate.serial,
+    "tls_client_cert": client_certificate.escaped_pem,
     "tls_version": _tls_version,
     "sni": _sni,
 }
