@@ -110,6 +110,18 @@ class TestAnswers:
             assert answer.status == 403
         assert client.end == (NO_ERROR, stream)
 
+    def test_uploads_answered_before_their_empty_last_frame_end_no_connection(self) -> None:
+        """Clients of asyncio end a body by a frame of its own; one with the length that was said is whole before it."""
+        handler, client = begin()
+        for _ in range(2 * MAX_CUT_UPLOADS):
+            stream, answer = client.begin([*POST, ("content-length", "4")])
+            client.send(frames.DataFrame(stream, b"body"))
+            handler.exchanges[-1].respond(200, b"", b"thanks")
+            client.read()
+            assert (answer.status, answer.body, answer.has_ended) == (200, b"thanks", True)
+            client.send(frames.DataFrame(stream, b"", flags=["END_STREAM"]))
+        assert client.end is None
+
 
 class TestDeadlines:
     def test_an_idle_connection_ends(self) -> None:

@@ -41,7 +41,7 @@ class Site(Struct, frozen=True):
 
 def sites(path: Path) -> Iterator[Site]:
     """Yield the refusals of a module of HTTP."""
-    tree = ast.parse(path.read_text())
+    tree = _parse(path.read_text())
     found: dict[ast.Call, ast.FunctionDef] = {}  # the calls with the function that they are in, the innermost
     for scope in ast.walk(tree):
         if isinstance(scope, ast.FunctionDef):
@@ -51,6 +51,14 @@ def sites(path: Path) -> Iterator[Site]:
         place = f"{path.relative_to(SOURCE) if path.is_relative_to(SOURCE) else path.name}:{call.lineno}"
         pattern = "" if reason is None else _pattern(reason, _assigned(scope))
         yield Site(place, call, reason, pattern, reason is not None and _is_passed_on(reason, scope))
+
+
+def _parse(source: str) -> ast.Module:
+    """Parse; once more if another thread did so too, to write a traceback: Python 3.11.2 fails then (gh-106905)."""
+    try:
+        return ast.parse(source)
+    except SystemError:
+        return ast.parse(source)
 
 
 def modules() -> list[Path]:

@@ -246,8 +246,8 @@ class Http2ConnectionRole(ConnectionRole, Protocol):
     def sending(self, exchange: Http2ExchangeRole) -> None:
         """The session has got something to send for this exchange."""
 
-    def cut(self, stream_id: int, code: int) -> None:
-        """Reset a stream."""
+    def cut(self, stream_id: int, code: int, *, is_whole: bool = False) -> None:
+        """Reset a stream. `is_whole`: no more of the request's body is to come."""
 
     def flush_soon(self) -> None:
         """Send what the session holds when the loop comes round."""

@@ -311,11 +311,11 @@ class Http2Connection(ClientConnection):
         self._sending.add(exchange)
         self.flush_soon()
 
-    def cut(self, stream_id: int, code: int) -> None:
-        """Reset a stream."""
+    def cut(self, stream_id: int, code: int, *, is_whole: bool = False) -> None:
+        """Reset a stream. `is_whole`: no more of the request's body is to come."""
         self.session.reset(stream_id, code)
         self.flush_soon()
-        if code == NO_ERROR:
+        if code == NO_ERROR and not is_whole:
             self._cut_uploads += 1
             if self._cut_uploads >= MAX_CUT_UPLOADS:
                 self.shut_down()

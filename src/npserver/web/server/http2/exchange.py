@@ -95,7 +95,9 @@ class Http2Exchange(ExchangeBase["Http2ConnectionRole"], eq=False, kw_only=True)
             self._write_deadline = NEVER
             self._set_deadline()
             if self.is_gone and self.body is not None and not self.body.done:
-                self.connection.cut(self.stream_id, NO_ERROR)  # answered before the request was complete (§8.1)
+                # Answered before the request's end (§8.1); that may be only an empty frame after a whole body.
+                is_whole = 0 < self.body.received == self.request.length
+                self.connection.cut(self.stream_id, NO_ERROR, is_whole=is_whole)
             return True
         taken = self.sent - unsent
         if taken > self.taken or self._write_deadline is NEVER:
