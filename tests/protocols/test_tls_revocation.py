@@ -127,6 +127,25 @@ async def test_a_client_that_is_revoked_later_cannot_resume_its_session(
         assert (await ask(port, ann, session=again.tls.session)).is_resumed
 
 
+async def test_a_session_outlives_the_renewal_of_the_certificate(
+    certificates: Callable[..., Any], staff: ClientAuthority, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """Its client has been verified by the same authority and list."""
+    monkeypatch.setattr(tls_watch, "PERIOD_S", 0.01)
+    caplog.set_level(logging.INFO, "npserver.tls")
+    issued, renewed = certificates("old.example"), certificates("new.example")
+    staff.revoke("joe")
+    ann = staff.client("ann", issued.ca)
+    async with https(guarded(issued, staff)) as port:
+        first = await ask(port, ann)
+        for part in ("cert", "key"):
+            getattr(renewed, part).replace(getattr(issued, part))
+        await until_said(caplog, "changed and was loaded")
+        assert (await ask(port, ann, session=first.tls.session)).is_resumed
+        assert (await ask(port, ann)).names == ("new.example",)
+
+
 async def test_a_changed_list_that_cannot_be_used_lets_nobody_in(
     certificates: Callable[..., Any], staff: ClientAuthority, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,

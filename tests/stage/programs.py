@@ -26,6 +26,7 @@ PACKAGES = {
     "nghttp": "nghttp2-client",
     "nginx": "nginx",
     "nsd": "nsd",
+    "faketime": "faketime",
     "openssl": "openssl",
     "pebble": "pebble",
     "redis-cli": "redis-tools",

@@ -53,7 +53,7 @@ class ChildSetup(Struct, frozen=True):
     sockets: dict[str, tuple[socket.socket, ...]]
     published: dict[str, Any]  # the latest value of each topic
     identity: Identity | None
-    certificates: CertificateStore  # with the session ticket keys, which all workers share
+    certificates: CertificateStore  # with the secrets of session tickets, which all workers share
 
 
 def run_child(setup: ChildSetup) -> int:
@@ -167,7 +167,6 @@ class ChildProcess:
     def _prepare(self, message: Message) -> None:
         """First step of a reload: compile the config and report the result. Slot numbers come from the master."""
         self.setup.board.directory.names.update(message["slots"])
-        self.setup.certificates.take_places(message["places"])
         try:
             document = self.setup.source.document(message["text"])
             self._prepared = document, self.data_plane.compile(document)

@@ -32,7 +32,7 @@ from npserver.process.reload import ActiveConfig, Reloader
 from npserver.process.signals import SAME_STOP_S, Terminal
 from npserver.process.title import set_title
 from npserver.runtime.scoreboard import Scoreboard
-from npserver.tls.store import CertificateStore
+from npserver.tls.store import TICKETS_TOPIC, CertificateStore
 
 log = logging.getLogger("npserver.server")
 
@@ -52,7 +52,6 @@ class Master:
         self._identity = find_identity(document)
         changes_user = self._identity is not None and self._identity.user != os.geteuid()
         self._privileged = PrivilegedSteps(self._identity, certificates) if self._identity and changes_user else None
-        certificates.make_spares()
         bindings = Bindings(options.workers, systemd.inherited_sockets())
         self._active = ActiveConfig(document, runtime, bindings, board, certificates)
         self._selector = selectors.DefaultSelector()
@@ -278,6 +277,8 @@ class Master:
                 self._child_ready(child)
             elif message["kind"] == "published":
                 self._news[message["topic"]] = message["value"]
+                if message["topic"] == TICKETS_TOPIC:
+                    self._active.certificates.take_secrets(message["value"])  # and forget the older ones
                 self._children.broadcast(message, but=child)
             elif message["kind"] == "prepared":
                 self._reloader.child_prepared(child, message["error"])

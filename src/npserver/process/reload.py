@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
@@ -60,7 +60,6 @@ class Reload(Struct):
     bindings: dict[str, Binding]
     new_keys: frozenset[str]  # of the listeners that were bound for it
     slots: dict[str, int]  # of the scoreboard, by name
-    places: list[tuple[dict[str, Any], int]]  # of certificates: `tls.store.CertificateStore.places`
     awaited: set[Child] = field(default_factory=set)
     deadline: float = field(default_factory=lambda: time.monotonic() + PREPARE_WITHIN_S)
     # Once all children have compiled it
@@ -75,7 +74,7 @@ class Reload(Struct):
             for key in sorted(self.new_keys):
                 sockets = self.bindings[key].sockets[child.role]
                 child.send({"kind": "sockets", "key": key}, [one.fileno() for one in sockets])
-        child.send({"kind": "prepare", "text": self.text, "slots": self.slots, "places": self.places})
+        child.send({"kind": "prepare", "text": self.text, "slots": self.slots})
 
 
 class Reloader:
@@ -123,8 +122,7 @@ class Reloader:
             self._finish(ReloadOutcome(str(error).splitlines()))
             return
         new_keys = frozenset(bindings.keys() - active.bindings.current.keys())
-        places = active.certificates.places()
-        self._pending = Reload(text, document, runtime, bindings, new_keys, directory.names, places)
+        self._pending = Reload(text, document, runtime, bindings, new_keys, directory.names)
         if self._privileged is not None:
             self._privileged.create_log(document)
             self._children.broadcast(self._privileged.certificate_files())

@@ -136,7 +136,7 @@ class TlsServer(TlsStream):
         """Start the handshake with all data received so far."""
         self._hello = None
         self._certificate = certificate
-        context = certificate.context
+        context = certificate.context_for(data)
         if _ACME in data and (challenged := ANSWERS.of(self._context).tls_context(server_name)) is not None:
             context = challenged
         elif self._speaks_http and _HTTP1 not in data and (fault := _alpn_fault(certificate, data)):

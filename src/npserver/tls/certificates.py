@@ -8,6 +8,7 @@ CVE-2025-23419), and each verifies clients by its own settings.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import ssl
 from collections.abc import Iterable, Mapping
 
@@ -16,6 +17,7 @@ from msgspec.structs import replace
 from npserver.tls.config import CertificateSettings
 from npserver.tls.files import FileState, TlsFiles
 from npserver.tls.revocation import RevocationList, parse_lists
+from npserver.tls.ticket_keys import NAME_BYTES, TicketSecrets, derive, set_keys
 from npserver.tls.x509 import Certificate, parse_pem
 
 #: TLS 1.2 only with forward secrecy and authenticated encryption (RFC 9325 §4.2); TLS 1.3 has nothing else.
@@ -29,29 +31,53 @@ class LoadedCertificate:
     the order of its signature algorithms that the client can verify: ECDSA before RSA.
     """
 
-    __slots__ = ("_files", "_key_kinds", "certificate", "changed_file", "context", "problem", "revocation_lists",
-                 "settings", "states")  # fmt: skip
+    __slots__ = ("_files", "_identity", "_key_kinds", "_old_context", "_old_keys", "_secrets", "certificate",
+                 "changed_file", "context", "problem", "revocation_lists", "settings", "states")  # fmt: skip
 
-    def __init__(self, settings: CertificateSettings, files: TlsFiles, context: ssl.SSLContext | None = None) -> None:
-        """Load the files into `context`, or into a new one. Raises: OSError, ssl.SSLError, CertificateError."""
+    def __init__(self, settings: CertificateSettings, files: TlsFiles, secrets: TicketSecrets) -> None:
+        """Load the files. Raises: OSError, ssl.SSLError, CertificateError, RevocationError."""
         self.settings = settings
         self._files = files
         self.states = self._read_states()
         #: The revocation lists of `client_crl`, with their files.
         self.revocation_lists = _read_lists(settings, files)
-        self.certificate, self._key_kinds, self.context = _load(settings, files, context)
+        self.certificate, self._key_kinds, self.context = _load(settings, files)
+        self._identity = _identify(settings, files)
+        self._old_keys = b""  # of tickets that are still accepted; b"": there are none
+        self._old_context: ssl.SSLContext | None = None  # made for the first of these tickets
+        self.set_ticket_keys(secrets)
         self.problem = ""  # the reason if the present files cannot be used
         self.changed_file = ""  # the first of the files that had changed at the last refresh
 
     def __repr__(self) -> str:
         return f"<LoadedCertificate {self.settings.cert} {','.join(self.certificate.names)}>"
 
+    def context_for(self, hello: bytes) -> ssl.SSLContext:
+        """Return the context for a ClientHello: if it brings a ticket of the previous keys, the one that has these."""
+        if not self._old_keys or self._old_keys[:NAME_BYTES] not in hello:
+            return self.context
+        if self._old_context is None:
+            with contextlib.suppress(OSError, ValueError):
+                _, _, context = _load(self.settings, self._files)
+                self._old_context = context if set_keys(context, self._old_keys) else None
+        return self._old_context or self.context
+
+    def set_ticket_keys(self, secrets: TicketSecrets, *, is_renewal: bool = False) -> None:
+        """Set the ticket keys. Where Python does not let them be set, a renewal makes a context, which has others."""
+        self._secrets = secrets
+        self._old_context = None
+        if set_keys(self.context, derive(secrets.current, self._identity)):
+            self._old_keys = derive(secrets.previous, self._identity) if secrets.previous else b""
+        elif is_renewal:
+            with contextlib.suppress(OSError, ValueError):
+                _, _, self.context = _load(self.settings, self._files)
+
     def refresh(self) -> bool:
         """Load the files again if they have changed. If they cannot be used, the old certificate stays.
 
         A renewed certificate is loaded into the old context, so that clients can resume their sessions. Where the kind
-        of key changes, or clients show certificates, a new context is made: OpenSSL does not verify a client again that
-        resumes a session, and a new context has new ticket keys, so that none can be resumed. Return whether the files
+        of key changes, or clients show certificates, a new context is made. OpenSSL does not verify a client again that
+        resumes a session: after a change of `client_ca` or `client_crl` the keys are others. Return whether the files
         have changed.
         """
         states = self._read_states()
@@ -68,6 +94,8 @@ class LoadedCertificate:
             else:
                 self.context = context
             self.certificate, self._key_kinds, self.revocation_lists = certificate, key_kinds, lists
+            self._identity = _identify(self.settings, self._files)
+            self.set_ticket_keys(self._secrets)
             self.problem = ""
         except (OSError, ValueError) as error:
             self.problem = explain(error)
@@ -176,12 +204,10 @@ def explain(error: Exception) -> str:
     return str(error)
 
 
-def _load(
-    settings: CertificateSettings, files: TlsFiles, context: ssl.SSLContext | None = None
-) -> tuple[Certificate, list[str], ssl.SSLContext]:
+def _load(settings: CertificateSettings, files: TlsFiles) -> tuple[Certificate, list[str], ssl.SSLContext]:
     """Return the certificate, the types of the keys of all, and the context."""
     certificates = [parse_pem(files.read(cert)) for cert, _ in _pairs(settings)]
-    context = context or ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3 if settings.min_version == "1.3" else ssl.TLSVersion.TLSv1_2
     context.set_ciphers(CIPHERS)
     context.options |= ssl.OP_NO_RENEGOTIATION
@@ -197,6 +223,14 @@ def _load(
                 context.load_verify_locations(cafile=file)
             context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
     return certificates[0], [one.key_kind for one in certificates], context
+
+
+def _identify(settings: CertificateSettings, files: TlsFiles) -> bytes:
+    """Return a digest that differs for other settings, and for other contents of the files that verify clients."""
+    digest = hashlib.sha256(repr(settings).encode())
+    for file in filter(None, (settings.client_ca, *settings.client_crl)):
+        digest.update(hashlib.sha256(files.read(file)).digest())
+    return digest.digest()
 
 
 def _read_lists(settings: CertificateSettings, files: TlsFiles) -> list[tuple[str, RevocationList]]:

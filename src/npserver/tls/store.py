@@ -1,38 +1,34 @@
-"""The certificates of a process, kept by their settings across reloads, with SSL contexts shared by all workers.
+"""The certificates of a process, kept by their settings across reloads, and the secrets of their session tickets.
 
-The keys of session tickets are made with an SSL context. The master loads all certificates before it forks, so that all
-workers hold the same keys, and a client can resume its session at any of them. For certificates that come with a reload
-it makes spare contexts before the fork, and tells its children which spare is for which certificate.
+The secrets are the same in all processes, so that a client can resume its session at any worker: children inherit the
+master's, and get each new one by `TICKETS_TOPIC`.
 """
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from msgspec import convert, to_builtins
 
 from npserver.runtime.context import PerProcess
-from npserver.tls.config import CertificateSettings
 from npserver.tls.files import TlsFiles
+from npserver.tls.ticket_keys import TicketSecrets
 
 if TYPE_CHECKING:
     from npserver.tls.certificates import LoadedCertificate
+    from npserver.tls.config import CertificateSettings
 
-SPARES = 8  # certificates that reloads can add before workers no longer share their ticket keys; 0.5 ms each to make
+TICKETS_TOPIC = "tls:tickets"  # its values are the secrets of session tickets, of `CertificateStore.next_secrets`
 
 
 class CertificateStore:
     """The loaded certificates of one process, by their settings."""
 
-    __slots__ = ("_places", "_spares", "files", "loaded")
+    __slots__ = ("files", "loaded", "secrets")
 
     def __init__(self) -> None:
         self.files = TlsFiles()
-        #: The spare context of each certificate. Two never share one: a session of one would be valid for the other.
-        self._places: dict[CertificateSettings, int] = {}
-        self._spares: dict[int, ssl.SSLContext] = {}
+        self.secrets = TicketSecrets()
         self.loaded: dict[CertificateSettings, LoadedCertificate] = {}
 
     def __repr__(self) -> str:
@@ -41,35 +37,33 @@ class CertificateStore:
     def load(self, settings: CertificateSettings) -> LoadedCertificate:
         """Return the certificate with these settings, from its present files, or from the last ones that were usable.
 
-        Raises: OSError, ssl.SSLError, CertificateError.
+        Raises: OSError, ssl.SSLError, CertificateError, RevocationError.
         """
         found = self.loaded.get(settings)
         if found is None:
             from npserver.tls.certificates import LoadedCertificate  # only where it is used: a start is shorter without
 
-            place = self._places.setdefault(settings, len(self._places))
-            found = self.loaded[settings] = LoadedCertificate(settings, self.files, self._spares.pop(place, None))
+            found = self.loaded[settings] = LoadedCertificate(settings, self.files, self.secrets)
         else:
             found.refresh()
         return found
 
-    def make_spares(self) -> None:
-        """Make spare contexts; called once by the master before it forks. Without TLS there are none."""
-        if self.loaded:
-            first = len(self._places)
-            self._spares = {first + number: ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) for number in range(SPARES)}
-
-    def places(self) -> list[tuple[dict[str, Any], int]]:
-        """Return the spare of each certificate, for `take_places` in the children."""
-        return [(to_builtins(settings), place) for settings, place in self._places.items()]
-
-    def take_places(self, places: Iterable[tuple[dict[str, Any], int]]) -> None:
-        """Use the spares that the master has chosen."""
-        self._places = {convert(settings, CertificateSettings): place for settings, place in places}
-
     def refresh(self) -> list[LoadedCertificate]:
         """Load all certificates again whose files have changed, and return these."""
         return [one for one in self.loaded.values() if one.refresh()]
+
+    def next_secrets(self, now: float) -> dict[str, Any] | None:
+        """Return the secrets to publish, as JSON can express them; None if the present ones are not old enough."""
+        found: dict[str, Any] = to_builtins(self.secrets.successor(now))
+        return found if self.secrets.is_due(now) else None
+
+    def take_secrets(self, value: dict[str, Any]) -> None:
+        """Use the secrets that the controller has published."""
+        secrets = convert(value, TicketSecrets)
+        if secrets != self.secrets:
+            self.secrets = secrets
+            for one in self.loaded.values():
+                one.set_ticket_keys(secrets, is_renewal=True)
 
 
 #: The certificates of a process; the children get the master's.

@@ -1,6 +1,7 @@
 """Uses renewed certificates without a restart: the controller watches the files, and every process loads them again.
 
-Open connections keep their certificate; new connections get the new one.
+Open connections keep their certificate; new connections get the new one. The controller also replaces the secrets of
+session tickets, in all processes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from npserver.errors import clip
 from npserver.runtime.context import PerProcess
-from npserver.tls.store import CERTIFICATES, CertificateStore
+from npserver.tls.store import CERTIFICATES, TICKETS_TOPIC, CertificateStore
 
 if TYPE_CHECKING:
     from npserver.runtime.context import Context
@@ -35,6 +36,7 @@ class CertificateWatch:
         self._context = context
         self._looked_at = self._now()
         self._store: CertificateStore = CERTIFICATES.of(context)
+        FOLLOWING.of(context)
 
     def __repr__(self) -> str:
         return f"<CertificateWatch {self._store}>"
@@ -46,9 +48,10 @@ class CertificateWatch:
             self.look()
 
     def look(self) -> None:
-        """Load the certificates whose files have changed, log it, and tell all processes.
+        """Load the certificates whose files have changed, log it, and tell all processes. See to what is due by time.
 
-        A revocation list that expires changes nothing in its file: the log says so when the time has come.
+        The secrets of session tickets are replaced daily. A revocation list that expires changes nothing in its file:
+        the log says so when the time has come.
         """
         files = self._store.files
         changed = [one for one in self._store.refresh() if not files.is_supplied(one.settings.cert)]
@@ -58,6 +61,9 @@ class CertificateWatch:
             announce(one)
         if changed:
             self._context.pubsub.publish(TOPIC, [one.settings.cert for one in changed])
+        if (secrets := self._store.next_secrets(self._context.wall_clock())) is not None:
+            self._context.pubsub.publish(TICKETS_TOPIC, secrets)
+            log.info("session ticket keys replaced; tickets of the previous keys are accepted until the next change")
         now, before = self._now(), self._looked_at
         self._looked_at = now
         for file, found in {pair for one in self._store.loaded.values() for pair in one.revocation_lists}:
@@ -76,10 +82,11 @@ def _follow(context: Context) -> Callable[[], None]:
     def refresh(value: Any) -> None:
         store.refresh()
 
+    context.pubsub.subscribe(TICKETS_TOPIC, store.take_secrets)
     return context.pubsub.subscribe(TOPIC, refresh)
 
 
-#: The subscription of a process, which loads certificates again when the controller publishes a change.
+#: The subscriptions of a process, which loads certificates again and takes new secrets when the controller says so.
 FOLLOWING = PerProcess(_follow)
 
 
