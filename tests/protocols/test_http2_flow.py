@@ -181,6 +181,19 @@ class TestFlowControl:
         windows = [one.window_increment for one in client.of(frames.WindowUpdateFrame) if one.stream_id == stream]
         assert windows == [size]
 
+    def test_a_body_of_known_length_ends_with_its_last_byte(self) -> None:
+        """Not with the empty frame that may follow: the upstream has all of it, and may answer before."""
+        handler, client = begin(receives=True)
+        stream, answer = client.begin([*POST, ("content-length", "8")])
+        client.send(frames.DataFrame(stream, b"whole"))
+        assert handler.calls == []
+        client.send(frames.DataFrame(stream, b"ody"))
+        assert (handler.body, handler.calls) == (b"wholeody", ["end"])
+        client.send(frames.DataFrame(stream, b"", flags=["END_STREAM"]))
+        handler.exchanges[0].respond(200, b"", b"thanks")
+        client.read()
+        assert (answer.status, answer.body, answer.reset, handler.calls) == (200, b"thanks", None, ["end"])
+
     def test_window_comes_back_when_a_stream_is_broken_off(self) -> None:
         """Bytes received on it no longer count against the connection's window."""
         _, client = begin(max_body_size=1 << 30)

@@ -94,10 +94,9 @@ class Http2Exchange(ExchangeBase["Http2ConnectionRole"], eq=False, kw_only=True)
         if not unsent and is_drained and not self.is_paused:
             self._write_deadline = NEVER
             self._set_deadline()
-            if self.is_gone and self.body is not None and not self.body.done:
+            if self.is_gone and self.body is not None and not self.body.has_ended:
                 # Answered before the request's end (§8.1); that may be only an empty frame after a whole body.
-                is_whole = 0 < self.body.received == self.request.length
-                self.connection.cut(self.stream_id, NO_ERROR, is_whole=is_whole)
+                self.connection.cut(self.stream_id, NO_ERROR, is_whole=self.body.done)
             return True
         taken = self.sent - unsent
         if taken > self.taken or self._write_deadline is NEVER:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from npserver.http.request import BY_LENGTH
 from npserver.web.server.request_body import RequestBody
 
 if TYPE_CHECKING:
@@ -19,13 +20,15 @@ _CONTINUE = ((b":status", b"100"),)
 class Http2Body(RequestBody["Http2ExchangeRole"]):
     """A body in DATA frames."""
 
+    # has_ended        the client has ended the stream: a body of known length is done before, with its last byte
     # _unacknowledged  bytes for which the client has got no new window yet
     # _is_lost         the rest is not wanted
 
-    __slots__ = ("_is_lost", "_trailers", "_unacknowledged")
+    __slots__ = ("_is_lost", "_trailers", "_unacknowledged", "has_ended")
 
     def __init__(self, exchange: Http2ExchangeRole) -> None:
         super().__init__(exchange)
+        self.has_ended = False
         self._unacknowledged = 0
         self._trailers = b""
         self._is_lost = False
@@ -43,6 +46,7 @@ class Http2Body(RequestBody["Http2ExchangeRole"]):
     def feed(self, data: bytes, *, has_ended: bool, trailers: bytes = b"") -> None:
         """Take a piece. Raises: BadRequest (413) for too long a body."""
         self._unacknowledged += len(data)
+        self.has_ended = has_ended
         if self._is_lost:  # the client gets no new window until the stream is closed
             self.received += len(data)
             return
@@ -50,7 +54,8 @@ class Http2Body(RequestBody["Http2ExchangeRole"]):
         if data:
             self._held.append(data)
         self._trailers = trailers
-        self.done = has_ended
+        request = self._exchange.request
+        self.done = has_ended or (request.framing is BY_LENGTH and self.received == request.length)
         if not self._is_paused:
             self._deliver()
 
