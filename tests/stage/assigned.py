@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from npserver.config.load import load_text
+from npserver.listen.certificates import add_certificates
 from npserver.listen.compile import compile_listeners
 from npserver.program.assignment import assign_rules
-from npserver.runtime.compilation import Compilation
+from npserver.program.hosts import hosts_of
+from npserver.runtime.compilation import MAY_WRITE, Compilation
 from tests.stage.worker import make_context
 
 
@@ -14,9 +16,13 @@ class Assigned:
 
     def __init__(self, text: str) -> None:
         compilation = Compilation(load_text(text, "c.json"), make_context())
+        MAY_WRITE.put(compilation.context, value=False)
         self.report = compilation.report
         self.listeners = compile_listeners(compilation)
         self.rules = assign_rules(self.report, self.listeners)
+        self.listeners = add_certificates(
+            compilation, self.listeners, lambda one: hosts_of(rule for _, rule in self.rules[one.key])
+        )
 
     @property
     def problems(self) -> list[str]:

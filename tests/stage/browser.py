@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,14 +21,15 @@ REPORT = "<script>const report = text => fetch('/report/' + encodeURIComponent(t
 
 
 @contextmanager
-def browser(url: str, profile: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run Chromium on a page."""
+def browser(url: str, profile: Path, *options: str, home: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """Run Chromium on a page. `home`: its home directory, with the certificates that it trusts."""
     chromium = find("chromium")
     assert chromium is not None
     process = subprocess.Popen(
         [chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
          "--autoplay-policy=no-user-gesture-required", f"--user-data-dir={profile}", *options, url],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
+        env={**os.environ, "HOME": str(home)} if home is not None else None,
     )  # fmt: skip
     try:
         yield process

@@ -16,6 +16,7 @@ import pytest
 
 #: Program to the Debian package that has it.
 PACKAGES = {
+    "certutil": "libnss3-tools",
     "chromium": "chromium",
     "curl": "curl",
     "dig": "bind9-dnsutils",

@@ -1,25 +1,28 @@
-"""`npserver cert`: create a certificate for testing, self-signed or signed by a local certificate authority."""
+"""`npserver cert`: create a certificate for testing, or print the root of the local authority (`cli.root`)."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from npserver.errors import clip, reason_of
-from npserver.idn import to_ascii
-
-if TYPE_CHECKING:
-    from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from npserver.tls.authority import (
+    CLOCK_SKEW,
+    ROOT_LIFE,
+    Authority,
+    issue,
+    key_pem,
+    load_authority,
+    make_authority,
+    pem,
+)
 
 USAGE = """\
 usage: npserver cert [NAME...] [-ca] [-out DIR]
+       npserver cert -root [-config FILE | -store DIR]
 
 Create testsite.crt and testsite.key, a certificate for testing that servers and clients can use.
 
@@ -27,19 +30,17 @@ Create testsite.crt and testsite.key, a certificate for testing that servers and
   -ca        sign it with a local certificate authority, ca.crt and ca.key, which is created on first use;
              without -ca the certificate is self-signed
   -out DIR   directory to write the files to (default: the working directory)
+
+With -root, print the root of the local authority, which signs the certificates of "tls": "internal", and how each
+system is told to trust it. The root goes to the standard output, all else to the standard error:
+
+  npserver cert -root > npserver-root.crt
+
+  -config FILE  the config whose store has the root (default: the store of a config that names none)
+  -store DIR    the directory of the store
 """
 DEFAULT_NAMES = ("localhost", "127.0.0.1", "::1")
 LIFE = timedelta(days=397)  # the longest that browsers accept
-CA_LIFE = timedelta(days=3650)
-CLOCK_SKEW = timedelta(hours=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Authority:
-    """A certificate authority."""
-
-    certificate: x509.Certificate
-    key: EllipticCurvePrivateKey
 
 
 def main(words: list[str]) -> int:
@@ -47,6 +48,10 @@ def main(words: list[str]) -> int:
     if words in (["-help"], ["--help"], ["-h"]):
         print(USAGE, end="")
         return 0
+    if "-root" in words or "--root" in words:
+        from npserver.cli import root
+
+        return root.main([word for word in words if word.lstrip("-") != "root"], USAGE)
     names: list[str] = []
     directory, wants_authority = Path(), False
     rest = iter(words)
@@ -73,51 +78,25 @@ def write_certificate(names: Sequence[str], cert: Path, key: Path, authority: Au
 
     Return the end of its validity. Raises: OSError; ValueError for a name that is not valid.
     """
-    from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import ExtendedKeyUsageOID
-
-    private = ec.generate_private_key(ec.SECP256R1())
-    subject = _name(names[0])
-    purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-    certificate = _sign(
-        subject,
-        private,
-        authority,
-        LIFE,
-        [
-            (x509.BasicConstraints(ca=False, path_length=None), True),
-            (x509.SubjectAlternativeName([_general_name(name) for name in names]), False),
-            (x509.ExtendedKeyUsage(purposes), False),
-        ],
-    )
-    _write(cert, _pem(certificate), 0o644)
-    _write(key, _key_pem(private), 0o600)
+    now = datetime.now(UTC)
+    certificate, private = issue(names, authority, now - CLOCK_SKEW, now + LIFE, common_name=names[0], for_clients=True)
+    _write(cert, pem(certificate), 0o644)
+    _write(key, key_pem(private), 0o600)
     return certificate.not_valid_after_utc
 
 
-def load_authority(cert: Path, key: Path) -> Authority:
-    """Load a local certificate authority, or create it if `cert` does not exist. Raises: OSError, ValueError."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
+def open_authority(cert: Path, key: Path) -> Authority:
+    """Load an authority for testing, or create it if `cert` does not exist. Raises: OSError, ValueError."""
     if cert.exists():
-        private = serialization.load_pem_private_key(key.read_bytes(), None)
-        if not isinstance(private, ec.EllipticCurvePrivateKey):
-            raise ValueError(f"{key} is not a key made by npserver cert -ca: choose another directory with -out")
-        return Authority(x509.load_pem_x509_certificate(cert.read_bytes()), private)
-    private = ec.generate_private_key(ec.SECP256R1())
-    usage = x509.KeyUsage(
-        digital_signature=True, key_cert_sign=True, crl_sign=True, content_commitment=False, key_encipherment=False,
-        data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
-    )  # fmt: skip
-    subject = _name("npserver test authority")
-    limits = x509.BasicConstraints(ca=True, path_length=0)
-    certificate = _sign(subject, private, None, CA_LIFE, [(limits, True), (usage, True)])
-    _write(cert, _pem(certificate), 0o644)
-    _write(key, _key_pem(private), 0o600)
-    return Authority(certificate, private)
+        try:
+            return load_authority(cert.read_bytes(), key.read_bytes())
+        except ValueError as error:
+            raise ValueError(f"{cert} with {key}: {error}: choose another directory with -out") from error
+    now = datetime.now(UTC)
+    made = make_authority("npserver test authority", now - CLOCK_SKEW, now + ROOT_LIFE, only_local=False)
+    _write(cert, made.pem, 0o644)
+    _write(key, made.key_pem, 0o600)
+    return made
 
 
 def _explain(error: Exception) -> str:
@@ -128,7 +107,7 @@ def _explain(error: Exception) -> str:
 def _make(names: list[str], directory: Path, *, wants_authority: bool) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     cert, key, ca = directory / "testsite.crt", directory / "testsite.key", directory / "ca.crt"
-    authority = load_authority(ca, directory / "ca.key") if wants_authority else None
+    authority = open_authority(ca, directory / "ca.key") if wants_authority else None
     until = write_certificate(names, cert, key, authority)
     signer = f"signed by {ca}" if authority else "self-signed"
     trusted = ca if authority else cert
@@ -141,73 +120,6 @@ def _make(names: list[str], directory: Path, *, wants_authority: bool) -> None:
         print(f"trust:  add {ca} to the authorities of your browser or system; keep ca.key secret")
     else:
         print("        browsers show a warning: the certificate is not signed by an authority they trust")
-
-
-def _sign(
-    subject: x509.Name,
-    private: EllipticCurvePrivateKey,
-    authority: Authority | None,
-    life: timedelta,
-    extensions: list[tuple[x509.ExtensionType, bool]],
-) -> x509.Certificate:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
-
-    now = datetime.now(UTC)
-    signer = authority.key if authority else private
-    until = now + life
-    if authority:
-        until = min(until, authority.certificate.not_valid_after_utc)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(authority.certificate.subject if authority else subject)
-        .public_key(private.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - CLOCK_SKEW)
-        .not_valid_after(until)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(private.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
-    )
-    for extension, is_critical in extensions:
-        builder = builder.add_extension(extension, critical=is_critical)
-    return builder.sign(signer, hashes.SHA256())
-
-
-def _name(text: str) -> x509.Name:
-    from cryptography import x509
-    from cryptography.x509.oid import NameOID
-
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text[:64])])
-
-
-def _general_name(text: str) -> x509.GeneralName:
-    from cryptography import x509
-
-    try:
-        return x509.IPAddress(ip_address(text.strip("[]")))
-    except ValueError:
-        pass
-    try:
-        name = to_ascii(text.lower())
-    except ValueError:
-        name = ""
-    labels = name.removeprefix("*.").removesuffix(".").split(".")
-    if not all(label and label.replace("-", "").replace("_", "").isalnum() for label in labels):
-        raise ValueError(f"{clip(text)} is neither a host name nor an IP address")
-    return x509.DNSName(name)
-
-
-def _pem(certificate: x509.Certificate) -> bytes:
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    return certificate.public_bytes(Encoding.PEM)
-
-
-def _key_pem(key: EllipticCurvePrivateKey) -> bytes:
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def _write(file: Path, data: bytes, mode: int) -> None:

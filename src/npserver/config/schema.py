@@ -8,7 +8,7 @@ reference in `docs/` are generated from them. No behaviour lives here.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import field
 
@@ -37,7 +37,11 @@ class Config(Section, frozen=True, kw_only=True):
     )
     listen: Annotated[list[str | Listen], D("the addresses to accept clients on, as URIs or objects", needs="tls")] = []
     tls: Annotated[
-        Tls | list[Tls] | None, D("certificates of all https and ssl listeners; SNI decides between several")
+        Literal["internal"] | Tls | list[Tls] | None,
+        D(
+            "certificates of all https and ssl listeners; SNI decides between several; `internal`: of npserver's own "
+            "local authority"
+        ),
     ] = None
     backlog: Annotated[int, D("length of the kernel's accept queue, per listener and worker", ge=1, le=65535)] = 2048
     workers: Annotated[

@@ -1,4 +1,4 @@
-"""Compiles `listen`: the addresses to bind, their certificates, and conflicts between entries."""
+"""Compiles `listen`: the addresses to bind and conflicts between entries. `listen.certificates` adds certificates."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from npserver.config.report import Path, Report
     from npserver.config.schema import Config
     from npserver.runtime.compilation import Compilation
-    from npserver.tls.certificates import ServerTls
 
 _LOOPBACKS = frozenset({"127.0.0.1", "::1"})
 
@@ -25,7 +24,6 @@ _LOOPBACKS = frozenset({"127.0.0.1", "::1"})
 def compile_listeners(compilation: Compilation) -> dict[int, Listener]:
     """Compile all entries of `listen`, by their index; those with errors are left out."""
     report, config = compilation.report, compilation.config
-    certificates = _Certificates(compilation)
     taken = _Taken(report)
     listeners = {}
     if not config.listen:
@@ -39,7 +37,7 @@ def compile_listeners(compilation: Compilation) -> dict[int, Listener]:
         _check_keys(report, ("listen", index), entry, address)
         if taken.conflicts(("listen", index), entry, address):
             continue
-        listeners[index] = _listener(report, index, entry, address, certificates, taken)
+        listeners[index] = _listener(report, index, entry, address, taken)
     return listeners
 
 
@@ -52,9 +50,7 @@ def entries(config: Config) -> Iterator[tuple[int, Listen, Path]]:
             yield index, Listen(uri=entry), ("listen", index)
 
 
-def _listener(
-    report: Report, index: int, entry: Listen, address: Address, certificates: _Certificates, taken: _Taken
-) -> Listener:
+def _listener(report: Report, index: int, entry: Listen, address: Address, taken: _Taken) -> Listener:
     document, path = report.document, ("listen", index)
     timeouts = document.config.timeouts
     networks = compile_networks(report, (*path, "accept_proxy"), entry.accept_proxy) if entry.accept_proxy else None
@@ -66,7 +62,6 @@ def _listener(
         place=document.place(path),
         mode=_mode(report, (*path, "mode"), entry.mode),
         accepts_proxy=None if networks is None else networks.__contains__,
-        server_tls=certificates.context(path, entry, address) if address.is_tls else None,
         handshake_timeout_s=timeouts.tls_handshake,
         proxy_header_timeout_s=timeouts.proxy_header,
     )
@@ -103,33 +98,6 @@ def _mode(report: Report, path: Path, text: str | None) -> int | None:
         return int(text, 8)
     report.error(path, f"'mode': expected octal permissions such as \"0660\", got {clip(text)}")
     return None
-
-
-class _Certificates:
-    """The TLS contexts made so far: the global `tls` is loaded once for all listeners that use it."""
-
-    def __init__(self, compilation: Compilation) -> None:
-        self._compilation = compilation
-        self._shared: dict[bool, ServerTls | None] = {}  # by whether they are for HTTP
-
-    def context(self, path: Path, entry: Listen, address: Address) -> ServerTls | None:
-        """Return the TLS settings of a listener; None, with an error in the report, if they cannot be made."""
-        from npserver.tls.compile import server_context
-
-        speaks_http = address.scheme == "https"
-        shared = self._compilation.config.tls
-        if entry.tls is not None:
-            return server_context(self._compilation, (*path, "tls"), entry.tls, speaks_http=speaks_http)
-        if not shared:
-            self._compilation.report.error(
-                path,
-                f'{clip(entry.uri)} needs a certificate: add "tls": {{"cert": "fullchain.pem", "key": "privkey.pem"}} '
-                "to the config, or start with -cert FILE -key FILE",
-            )
-            return None
-        if speaks_http not in self._shared:
-            self._shared[speaks_http] = server_context(self._compilation, ("tls",), shared, speaks_http=speaks_http)
-        return self._shared[speaks_http]
 
 
 class _Claim(Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from npserver.config.section import D, OneOrMany, Section
 from npserver.tls.config import Tls
@@ -22,7 +22,9 @@ class Listen(Section, frozen=True, kw_only=True):
     backlog: Annotated[
         int | None, D("length of the kernel's accept queue; default: the global `backlog`", ge=1, le=65535)
     ] = None
-    tls: Annotated[Tls | list[Tls] | None, D("certificates of this listener; default: the global `tls`")] = None
+    tls: Annotated[
+        Literal["internal"] | Tls | list[Tls] | None, D("certificates of this listener; default: the global `tls`")
+    ] = None
     mode: Annotated[str | None, D('permissions of a Unix socket, in octal: "0660"')] = None
     accept_proxy: Annotated[
         OneOrMany | None,

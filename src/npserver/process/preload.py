@@ -18,9 +18,11 @@ from npserver.dns.zone.public_suffix import registered_labels
 #: Modules of other packages that functions of npserver and of the standard library import when they run. Some exist
 #: only in certain versions of Python, or are optional.
 EXTERNAL = (
-    "asyncio.staggered", "backports.zstd", "brotli", "compression.zstd", "concurrent.futures.thread", "ctypes",
-    "difflib", "encodings.ascii", "encodings.idna", "encodings.latin_1", "idna.uts46data", "isal.igzip_lib", "json",
-    "msgspec._utils", "tempfile", "traceback", "urllib.parse", "uvloop", "zlib",
+    "asyncio.staggered", "backports.zstd", "brotli", "compression.zstd", "concurrent.futures.thread",
+    "cryptography.hazmat.primitives.asymmetric.ec", "cryptography.hazmat.primitives.serialization",
+    "cryptography.x509.oid", "ctypes", "difflib", "encodings.ascii", "encodings.idna", "encodings.latin_1",
+    "idna.uts46data", "isal.igzip_lib", "json", "msgspec._utils", "tempfile", "traceback", "urllib.parse", "uvloop",
+    "zlib",
 )  # fmt: skip
 
 _NOT_SERVING = "npserver.cli"  # the command line, with `npserver.__main__`

@@ -36,8 +36,12 @@ class PrivilegedSteps:
         return {"kind": "files", "files": self._certificates.files.contents()}
 
     def check_certificates(self) -> list[Message]:
-        """Look for changed certificate files. Return the messages that make the children load them."""
-        changed = self._certificates.refresh()
+        """Look for changed certificate files. Return the messages that make the children load them.
+
+        Those of the store, which the children's user owns, the controller sees itself.
+        """
+        files = self._certificates.files
+        changed = [one for one in self._certificates.refresh() if not files.is_in_store(one.settings.cert)]
         if not changed:
             return []
         from npserver.tls import watch as tls_watch

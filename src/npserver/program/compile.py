@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 from npserver.config.networks import check_networks
 from npserver.errors import clip
+from npserver.listen.certificates import add_certificates
 from npserver.listen.compile import compile_listeners
 from npserver.program.assignment import assign_rules, speaks_http
+from npserver.program.hosts import hosts_of
 from npserver.program.kinds import kind_of
 from npserver.program.runtime import Runtime
 from npserver.program.summary import summarise
@@ -45,6 +47,9 @@ def compile_config(document: Document, context: Context) -> Runtime:
             check_identity(report)
         listeners = compile_listeners(compilation)
         rules = assign_rules(report, listeners)
+        listeners = add_certificates(
+            compilation, listeners, lambda listener: hosts_of(rule for _, rule in rules[listener.key])
+        )
         _compile_upstreams(compilation)
         for listener in listeners.values():
             if front := _compile_front(compilation, listener, rules[listener.key]):

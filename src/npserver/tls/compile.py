@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import ssl
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Literal
 
 from npserver.config.report import key_of
 from npserver.errors import clip
@@ -15,42 +16,61 @@ from npserver.tls import certificates
 from npserver.tls.certificates import LoadedCertificate, ServerTls, explain
 from npserver.tls.combination import NamedCertificate, combine
 from npserver.tls.config import CertificateSettings, Tls
+from npserver.tls.local_names import is_ip_address, is_local_name
 from npserver.tls.revocation import RevocationError, parse_authorities
 from npserver.tls.store import CERTIFICATES
 from npserver.tls.x509 import CertificateError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from npserver.config.report import Path, Report
     from npserver.runtime.compilation import Compilation
     from npserver.tls.revocation import Authority
     from npserver.upstream.config import UpstreamTls
 
+MIN_LIFE_S = 10.0  # of certificates of the local authority, a third of which must be ample to renew them
 EXPIRY_NOTICE = timedelta(days=7)  # warned of; programs that renew certificates do so 30 days before
 
 
 def server_context(
-    compilation: Compilation, path: Path, tls: Tls | list[Tls], *, speaks_http: bool = False
+    compilation: Compilation,
+    path: Path,
+    tls: Literal["internal"] | Tls | list[Tls],
+    hosts: Sequence[str] = (),
+    *,
+    speaks_http: bool = False,
 ) -> ServerTls | None:
     """Load the certificates of a listener. Return None, with errors in the report, if one cannot be used.
 
-    `speaks_http` lets HTTP be offered by ALPN: what an `ssl` listener carries is not known, and it offers nothing.
+    `hosts` are those of its rules; "" stands for any. `speaks_http` lets HTTP be offered by ALPN: what an `ssl`
+    listener carries is not known, and it offers nothing.
     """
     report = compilation.report
+    if isinstance(tls, str):
+        tls = Tls(internal=True)
     entries = [(path, tls)] if isinstance(tls, Tls) else [((*path, index), one) for index, one in enumerate(tls)]
     if not entries:
         report.error(path, "a list of certificates must not be empty")
         return None
-    named: list[NamedCertificate] = []
-    for place, entry in entries:
-        loaded = _load(compilation, place, entry, speaks_http=speaks_http)
-        if loaded is not None:
-            names = _names(report, place, entry) if entry.names else list(loaded.certificate.names)
-            named.append(NamedCertificate(place, entry.cert, loaded, names))
+    made: dict[int, list[NamedCertificate]] = {}  # by the index of the entry
+    for index, (place, entry) in enumerate(entries):
+        if not entry.internal:
+            loaded = _load(compilation, place, entry, _files(compilation, place, entry), speaks_http=speaks_http)
+            if loaded is not None:
+                names = _names(report, place, entry) if entry.names else list(loaded.certificate.names)
+                made[index] = [NamedCertificate(place, str(entry.cert), loaded, names)]
+    taken = {name for certificates in made.values() for one in certificates for name in one.names}
+    for index, (place, entry) in enumerate(entries):
+        if entry.internal:
+            rest = [host for host in hosts if host not in taken]
+            own = _internal(compilation, place, entry, rest or ([] if hosts else [""]), speaks_http=speaks_http)
+            if own is not None:
+                made[index] = own
+    named = [one for index in sorted(made) for one in made[index]]
     found = combine(report, CERTIFICATES.of(compilation.context), named)
     keys = {one.loaded.settings: key_of(one.path) for one in named}
-    return ServerTls(found, keys) if len(named) == len(entries) else None
+    return ServerTls(found, keys) if named and len(made) == len(entries) else None
 
 
 def client_context(compilation: Compilation, path: Path, tls: UpstreamTls) -> ssl.SSLContext | None:
@@ -81,11 +101,60 @@ def client_context(compilation: Compilation, path: Path, tls: UpstreamTls) -> ss
     return None
 
 
-def _load(compilation: Compilation, path: Path, entry: Tls, *, speaks_http: bool) -> LoadedCertificate | None:
-    """Load one certificate."""
+def _internal(
+    compilation: Compilation, path: Path, entry: Tls, hosts: Sequence[str], *, speaks_http: bool
+) -> list[NamedCertificate] | None:
+    """Return the certificates of the local authority for an entry: one for its local names, one for others."""
+    from npserver.tls.internal import internal_file
+    from npserver.tls.local_authority import Wanted
+
     report = compilation.report
+    for key in ("cert", "key"):
+        if getattr(entry, key) is not None:
+            report.error((*path, key), f"'{key}' has no effect with 'internal': leave one of them out")
+            return None
+    if entry.internal_life < MIN_LIFE_S:
+        report.error((*path, "internal_life"), f"'internal_life': expected {MIN_LIFE_S:g} s or more")
+        return None
+    names = _names(report, path, entry) if entry.names else [host for host in hosts if host]
+    of_machine = not entry.names and "" in hosts
+    local = [name for name in names if is_local_name(name)]
+    others = [name for name in names if name not in local]
+    found = []
+    for group, with_machine in ((local, of_machine), (others, False)):
+        if not group and not with_machine:
+            continue
+        file = internal_file(compilation, path, Wanted(tuple(group), with_machine, entry.internal_life))
+        loaded = None if file is None else _load(compilation, path, entry, (file, file), speaks_http=speaks_http)
+        if loaded is None:
+            return None
+        # A client that asks for an IP address sends no server name
+        has_address = with_machine or any(map(is_ip_address, group))
+        served = [*(loaded.certificate.names if with_machine else group), *([""] if has_address else [])]
+        found.append(NamedCertificate(path, "the local authority's", loaded, list(dict.fromkeys(served))))
+    if not found:
+        report.warn(path, "'internal' has no effect: other certificates have the hosts of all rules")
+    return found
+
+
+def _files(compilation: Compilation, path: Path, entry: Tls) -> tuple[str, str] | None:
+    """Return the files of a certificate and its key; None, with errors in the report, if one is missing."""
+    if entry.cert is None or entry.key is None:
+        missing = [f'"{name}"' for name in ("cert", "key") if getattr(entry, name) is None]
+        hint = ', or "internal": true' if len(missing) == 2 else ""
+        compilation.report.error(path, f"'tls' needs {' and '.join(missing)}{hint}")
+        return None
     cert = _file(compilation, (*path, "cert"), entry.cert)
     key = _file(compilation, (*path, "key"), entry.key)
+    return None if cert is None or key is None else (cert, key)
+
+
+def _load(
+    compilation: Compilation, path: Path, entry: Tls, pair: tuple[str, str] | None, *, speaks_http: bool
+) -> LoadedCertificate | None:
+    """Load one certificate from the files of it and of its key."""
+    report = compilation.report
+    cert, key = pair or (None, None)
     client_ca = _file(compilation, (*path, "client_ca"), entry.client_ca) if entry.client_ca is not None else None
     crls = {file: place for place, file in _revocation_files(compilation, path, entry)}
     if cert is None or key is None or (entry.client_ca is not None and client_ca is None) or None in crls:
@@ -101,12 +170,13 @@ def _load(compilation: Compilation, path: Path, entry: Tls, *, speaks_http: bool
         return None
     except (OSError, ValueError) as error:
         name = _faulty(error)
-        report.error((*path, name), f"{clip(getattr(entry, name))} cannot be used: {explain(error)}")
+        report.error((*path, name), f"{clip(getattr(entry, name) or cert)} cannot be used: {explain(error)}")
         return None
     if loaded.problem:
-        reason = f"the changed files of {clip(entry.cert)} cannot be used, the old certificate stays"
+        reason = f"the changed files of {clip(entry.cert or cert)} cannot be used, the old certificate stays"
         report.check_error((*path, "cert"), f"{reason}: {loaded.problem}")
-    _check_validity(report, (*path, "cert"), loaded, entry)
+    if not entry.internal:
+        _check_validity(report, (*path, "cert"), loaded, entry)
     if client_ca is not None:
         _check_revocation(compilation, path, loaded, crls)
     return loaded
@@ -209,6 +279,9 @@ def _names(report: Report, path: Path, entry: Tls) -> list[str]:
     names = []
     for index, text in enumerate(entry.names):
         place = (*path, "names", index)
+        if entry.internal and is_ip_address(text):
+            names.append(str(ip_address(text)))
+            continue
         try:
             name = to_ascii(text).lower().removesuffix(".")
         except ValueError as error:

@@ -9,15 +9,26 @@ from typing import Annotated, Literal
 from msgspec import Struct
 
 from npserver.config.section import D, OneOrMany, Section
+from npserver.config.units import Seconds
 
 
 class Tls(Section, frozen=True, kw_only=True):
     """A certificate, and the TLS settings of the connections that use it (RFC 8446)."""
 
-    cert: Annotated[str, D("PEM file with the certificate, followed by its chain")]
-    key: Annotated[str, D("PEM file with the certificate's private key")]
+    cert: Annotated[str | None, D("PEM file with the certificate, followed by its chain")] = None
+    key: Annotated[str | None, D("PEM file with the certificate's private key")] = None
+    internal: Annotated[
+        bool, D("a certificate of npserver's own local authority, made and renewed by itself, instead of `cert`")
+    ] = False
+    internal_life: Annotated[
+        Seconds, D("life of that certificate, 10 s or more; it is renewed after two thirds of it")
+    ] = Seconds(7 * 86400)
     names: Annotated[
-        list[str], D("server names (SNI) this certificate is used for, with `*.` wildcards; default: the names in it")
+        list[str],
+        D(
+            "server names (SNI) this certificate is used for, with `*.` wildcards; default: the names in it, with "
+            "`internal` the hosts of the listener's rules"
+        ),
     ] = []
     client_ca: Annotated[
         str | None, D("PEM file with the CAs that client certificates must be signed by; default: none is asked for")

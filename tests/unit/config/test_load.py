@@ -101,7 +101,7 @@ class TestWrong:
   "listen": [{"name": "web", "url": "http://:80"}, 5],
   "backlog": 0,
   "backlog": 1,
-  "tls": {"cert": "x"},
+  "tls": {"cert": 5},
   "dispatch": [
     {"handler": "proxy", "root": "x"},
     {"handler": "statick"},
@@ -113,7 +113,7 @@ class TestWrong:
             "c.json:3:30: unknown key 'url' in 'listen'; did you mean 'uri'?",
             "c.json:3:52: 'listen': expected a string or an object, got 5",
             "c.json:5:3: key 'backlog' is given twice in the same object",
-            "c.json:6:3: 'tls' needs \"key\"",
+            "c.json:6:19: 'cert': expected a string, got 5",
             "c.json:8:5: handler 'proxy' needs \"proxy_pass\"",
             "c.json:8:26: 'root' belongs to handler 'static', not 'proxy'",
             "c.json:9:17: unknown handler 'statick'; did you mean 'static'?",

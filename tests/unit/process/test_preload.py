@@ -49,3 +49,5 @@ def is_installed(name: str) -> bool:
         return find_spec(name) is not None
     except ModuleNotFoundError:  # of the package that it is in
         return False
+    except ValueError:  # cryptography puts objects of its own in the place of some modules
+        return name in sys.modules

@@ -27,6 +27,9 @@ class Store:
     def contents(self) -> dict[str, str]:
         return {"site.key": "a key"}
 
+    def is_in_store(self, file: str) -> bool:
+        return file.startswith("/store/")
+
     def refresh(self) -> list[Any]:
         return self.changed
 
@@ -81,3 +84,8 @@ def test_children_hear_of_changed_certificates_only(monkeypatch: pytest.MonkeyPa
     assert files == {"kind": "files", "files": {"site.key": "a key"}}
     assert published == {"kind": "published", "topic": tls_watch.TOPIC, "value": ["site.crt"]}
     assert announced == [changed]
+
+
+def test_children_see_changes_in_the_store_themselves() -> None:
+    changed = SimpleNamespace(settings=SimpleNamespace(cert="/store/site.pem"))
+    assert steps(changed).check_certificates() == []

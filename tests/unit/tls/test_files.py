@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from npserver.errors import StoreError
 from npserver.tls.certificates import client_context
 from npserver.tls.config import CertificateSettings
 from npserver.tls.files import TlsFiles
@@ -89,3 +90,27 @@ def test_unreadable_files_are_left_out(tmp_path: Path) -> None:
         files.read(str(tmp_path / "none"))
     assert files.contents() == {}
     assert files.state(str(tmp_path / "none")) == (0, 0, 0)
+
+
+def test_files_of_the_store_are_read_by_its_rules_and_not_supplied(tmp_path: Path) -> None:
+    """The children's user owns them: a link in the store must not have the master read other files for children."""
+    (tmp_path / "secret").write_text("root's")
+    files = TlsFiles()
+    values = {"a.pem": b"value"}
+
+    def read(key: str) -> bytes | None:
+        if key == "bad.pem":
+            raise StoreError("not a file of the directory's owner")
+        return values.get(key)
+
+    files.add_store(str(tmp_path), read)
+    assert files.read(f"{tmp_path}/a.pem") == b"value"
+    with files.readable(f"{tmp_path}/a.pem") as copy:
+        assert Path(copy).read_bytes() == b"value"
+    assert files.contents() == {}
+    with pytest.raises(OSError, match="not a file of the directory's owner"):
+        files.read(f"{tmp_path}/bad.pem")
+    with pytest.raises(FileNotFoundError):
+        files.read(f"{tmp_path}/secret")
+    assert files.is_in_store(f"{tmp_path}/a.pem")
+    assert not files.is_in_store(f"{tmp_path}.other/a.pem")

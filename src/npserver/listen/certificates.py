@@ -1,0 +1,93 @@
+"""Adds the certificates to compiled listeners, once their rules are known: the hosts of the rules are names for them.
+
+A listener without `tls` whose names are all local gets certificates of the local authority by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from msgspec.structs import replace
+
+from npserver.errors import clip
+from npserver.listen.compile import entries
+
+if TYPE_CHECKING:
+    from npserver.address import Address
+    from npserver.config.report import Path
+    from npserver.listen.config import Listen
+    from npserver.listen.listener import Listener
+    from npserver.runtime.compilation import Compilation
+    from npserver.tls.certificates import ServerTls
+    from npserver.tls.config import Tls
+
+
+def add_certificates(
+    compilation: Compilation, listeners: dict[int, Listener], hosts_of: Callable[[Listener], Sequence[str]]
+) -> dict[int, Listener]:
+    """Return the listeners with the certificates of those that speak TLS; errors are reported.
+
+    Args:
+        listeners: by their index in `listen`.
+        hosts_of: returns the host patterns of a listener's rules; "" stands for a rule for any host.
+    """
+    shared = _Shared(compilation)
+    found = dict(listeners)
+    for index, entry, _ in entries(compilation.config):
+        listener = listeners.get(index)
+        if listener is not None and listener.address.is_tls:
+            server_tls = shared.of(("listen", index), entry, listener.address, tuple(hosts_of(listener)))
+            found[index] = replace(listener, server_tls=server_tls)
+    return found
+
+
+class _Shared:
+    """The certificates made so far: the global `tls` is loaded once for all listeners that use it alike."""
+
+    def __init__(self, compilation: Compilation) -> None:
+        self._compilation = compilation
+        self._made: dict[tuple[bool, tuple[str, ...]], ServerTls | None] = {}  # by whether they are for HTTP, and hosts
+
+    def of(self, path: Path, entry: Listen, address: Address, hosts: tuple[str, ...]) -> ServerTls | None:
+        """Return the TLS settings of a listener; None, with an error in the report, if they cannot be made."""
+        from npserver.tls.compile import server_context
+
+        compilation, speaks_http = self._compilation, address.scheme == "https"
+        shared = compilation.config.tls
+        if entry.tls is not None:
+            return server_context(compilation, (*path, "tls"), entry.tls, hosts, speaks_http=speaks_http)
+        if not shared:
+            if fault := _not_local(address, hosts):
+                compilation.report.error(
+                    path,
+                    f'{clip(entry.uri)} needs a certificate: add "tls": {{"cert": "fullchain.pem", '
+                    '"key": "privkey.pem"} to the config, or start with -cert FILE -key FILE; '
+                    f'"tls": "internal" makes one that only clients trust which know our root ({fault})',
+                )
+                return None
+            return server_context(compilation, path, "internal", hosts, speaks_http=speaks_http)
+        key = speaks_http, hosts if _uses_hosts(shared) else ()
+        if key not in self._made:
+            self._made[key] = server_context(compilation, ("tls",), shared, hosts, speaks_http=speaks_http)
+        return self._made[key]
+
+
+def _uses_hosts(tls: Literal["internal"] | Tls | list[Tls]) -> bool:
+    if isinstance(tls, str):
+        return True
+    return any(one.internal for one in (tls if isinstance(tls, list) else [tls]))
+
+
+def _not_local(address: Address, hosts: Sequence[str]) -> str:
+    """Return why a listener does not get certificates of the local authority by itself; "" if it does."""
+    from npserver.tls.local_names import is_local_name
+
+    for host in hosts:
+        if host and not is_local_name(host):
+            return f"{clip(host)} is not a local name"
+    if hosts and all(hosts):
+        return ""
+    if address.host and not address.is_wildcard and is_local_name(address.host):
+        return ""
+    return "it is not made by itself, as neither the rules nor the listener's address name local hosts"

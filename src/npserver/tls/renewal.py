@@ -1,0 +1,81 @@
+"""Renews the certificates of the local authority, in the controller, and has `tls.watch` load them everywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from npserver.errors import NpserverError, reason_of
+from npserver.runtime.context import PerProcess
+from npserver.tls.local_authority import LocalAuthority, Wanted
+from npserver.tls.watch import CertificateWatch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from npserver.runtime.context import Context
+
+log = logging.getLogger("npserver.tls")
+
+PERIOD_S = 1.0  # between two looks at the clock, which may be set at any time
+LONGEST_PAUSE_S = 60.0  # after an attempt
+
+#: The certificates that the log has told of.
+_TOLD: PerProcess[set[str]] = PerProcess(lambda context: set())
+
+
+class LocalRenewal:
+    """The service that renews them."""
+
+    __slots__ = ("_authority", "_context", "_failures", "_next_try", "_wanted")
+
+    def __init__(self, context: Context, authority: LocalAuthority, wanted: Mapping[str, Wanted]) -> None:
+        """Create it for the certificates `wanted`, by their keys in the store."""
+        self._context = context
+        self._authority = authority
+        self._wanted = wanted
+        self._next_try: dict[str, float] = {}  # by key, in the loop's time
+        self._failures: dict[str, str] = {}  # the last reason logged, by key
+
+    def __repr__(self) -> str:
+        return f"<LocalRenewal {' '.join(self._wanted)}>"
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        told = _TOLD.of(self._context)
+        for key, one in self._wanted.items():
+            if key not in told:
+                told.add(key)
+                names = ", ".join(one.all_names())
+                log.info(
+                    "certificate of the local authority (tls.internal) for %s; trust it: npserver cert -root", names
+                )
+        try:
+            await self._authority.forget(set(self._wanted), self._context.wall_clock())
+        except NpserverError as error:
+            log.warning("old certificates of the local authority cannot be removed: %s", reason_of(error))
+        while True:
+            await asyncio.sleep(PERIOD_S)
+            await self.look()
+
+    async def look(self) -> None:
+        """Renew each certificate that is due."""
+        is_renewed = False
+        for key, one in self._wanted.items():
+            now, loop_now = self._context.wall_clock(), self._context.loop.time()
+            if loop_now < self._next_try.get(key, loop_now):
+                continue
+            try:
+                if await self._authority.is_due(one, now):
+                    self._next_try[key] = loop_now + min(one.life_s / 20, LONGEST_PAUSE_S)
+                    await self._authority.renew(one, now)
+                    is_renewed = True
+                self._failures.pop(key, None)
+            except (NpserverError, ValueError) as error:
+                self._next_try[key] = loop_now + LONGEST_PAUSE_S
+                if self._failures.get(key) != (reason := reason_of(error)):
+                    self._failures[key] = reason
+                    log.warning("certificate for %s not renewed (tls.internal): %s", ", ".join(one.all_names()), reason)
+        if is_renewed:
+            CertificateWatch(self._context).look()
