@@ -22,6 +22,15 @@ from npserver.tls.x509 import Certificate, parse_pem
 
 #: TLS 1.2 only with forward secrecy and authenticated encryption (RFC 9325 §4.2); TLS 1.3 has nothing else.
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+MAX_PASSPHRASE_BYTES = 1024  # the limit of OpenSSL
+
+
+class PassphraseError(ValueError):
+    """A private key is encrypted, and there is no passphrase for it, or none that decrypts it."""
+
+    def __init__(self, message: str, *, is_given: bool) -> None:
+        super().__init__(message)
+        self.is_given = is_given  # the passphrase's file is at fault; else there is none
 
 
 class LoadedCertificate:
@@ -103,7 +112,7 @@ class LoadedCertificate:
 
     def _all_files(self) -> list[str]:
         settings = self.settings
-        files = [file for pair in _pairs(settings) for file in pair]
+        files = [file for chain in _chains(settings) for file in chain if file is not None]
         return [*files, *([settings.client_ca] if settings.client_ca else []), *settings.client_crl]
 
     def _read_states(self) -> tuple[FileState, ...]:
@@ -169,11 +178,12 @@ def client_context(
     ca: str | None = None,
     cert: str | None = None,
     key: str | None = None,
+    key_passphrase: str | None = None,
     *,
     insecure: bool = False,
     files: TlsFiles | None = None,
 ) -> ssl.SSLContext:
-    """Return the SSL context for connections to upstreams. Raises: OSError, ssl.SSLError."""
+    """Return the SSL context for connections to upstreams. Raises: OSError, ssl.SSLError, PassphraseError."""
     files = files or TlsFiles()
     with files.readable(ca) if ca is not None else contextlib.nullcontext() as trusted:
         context = ssl.create_default_context(cafile=trusted)
@@ -182,7 +192,7 @@ def client_context(
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     if cert is not None:
-        _load_chain(context, cert, key or cert, files)
+        _load_chain(context, cert, key or cert, key_passphrase, files)
     return context
 
 
@@ -206,7 +216,7 @@ def explain(error: Exception) -> str:
 
 def _load(settings: CertificateSettings, files: TlsFiles) -> tuple[Certificate, list[str], ssl.SSLContext]:
     """Return the certificate, the types of the keys of all, and the context."""
-    certificates = [parse_pem(files.read(cert)) for cert, _ in _pairs(settings)]
+    certificates = [parse_pem(files.read(cert)) for cert, _, _ in _chains(settings)]
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3 if settings.min_version == "1.3" else ssl.TLSVersion.TLSv1_2
     context.set_ciphers(CIPHERS)
@@ -238,22 +248,43 @@ def _read_lists(settings: CertificateSettings, files: TlsFiles) -> list[tuple[st
     return [(file, found) for file in settings.client_crl for found in parse_lists(files.read(file), file)]
 
 
-def _pairs(settings: CertificateSettings) -> list[tuple[str, str]]:
-    """Return the files of all certificates and keys."""
-    return [(settings.cert, settings.key), *settings.alternatives]
+def _chains(settings: CertificateSettings) -> list[tuple[str, str, str | None]]:
+    """Return the files of all certificates, keys and passphrases."""
+    return [(settings.cert, settings.key, settings.key_passphrase), *settings.alternatives]
 
 
 def _load_chains(context: ssl.SSLContext, settings: CertificateSettings, files: TlsFiles) -> None:
     """Load all certificates with their keys. The context has a place for each type of key."""
-    for cert, key in _pairs(settings):
-        _load_chain(context, cert, key, files)
+    for cert, key, passphrase in _chains(settings):
+        _load_chain(context, cert, key, passphrase, files)
 
 
-def _load_chain(context: ssl.SSLContext, cert: str, key: str, files: TlsFiles) -> None:
+def _load_chain(context: ssl.SSLContext, cert: str, key: str, passphrase: str | None, files: TlsFiles) -> None:
+    was_asked = False
+
+    def answer() -> bytes:
+        """Called by OpenSSL for an encrypted key, instead of asking for the passphrase on the terminal."""
+        nonlocal was_asked
+        was_asked = True
+        if passphrase is None:
+            message = "the private key is encrypted: 'key_passphrase' must name a file with its passphrase"
+            raise PassphraseError(message, is_given=False)
+        line = files.read(passphrase).partition(b"\n")[0].removesuffix(b"\r")
+        if len(line) > MAX_PASSPHRASE_BYTES:
+            raise PassphraseError(f"its first line is longer than {MAX_PASSPHRASE_BYTES} bytes", is_given=True)
+        return line
+
     with files.readable(cert) as chain, files.readable(key) as secret:
-        context.load_cert_chain(chain, secret, _no_password)
+        try:
+            context.load_cert_chain(chain, secret, answer)
+        except ssl.SSLError as error:
+            if was_asked and not _is_mismatch(error):
+                message = "its first line is not the passphrase of the private key"
+                raise PassphraseError(message, is_given=True) from None
+            raise
 
 
-def _no_password() -> str:
-    """Called by OpenSSL for an encrypted key, instead of asking for the password on the terminal."""
-    raise ValueError("the private key is encrypted: npserver cannot ask for a password, decrypt it with openssl pkey")
+def _is_mismatch(error: ssl.SSLError) -> bool:
+    """Return whether the private key could be read and does not belong to the certificate."""
+    reason = (error.reason or str(error)).upper()
+    return any(words in reason for words in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"))

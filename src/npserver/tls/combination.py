@@ -69,18 +69,19 @@ def _has_other_key(one: NamedCertificate, others: list[NamedCertificate]) -> boo
 def _has_same_settings(one: NamedCertificate, other: NamedCertificate) -> bool:
     """Whether two certificates differ in their files only: a client that chooses one must not choose its settings."""
     settings, wanted = one.loaded.settings, other.loaded.settings
-    return replace(settings, cert=wanted.cert, key=wanted.key) == wanted
+    return replace(settings, cert=wanted.cert, key=wanted.key, key_passphrase=wanted.key_passphrase) == wanted
 
 
 def _entries(
     report: Report, store: CertificateStore, one: NamedCertificate, users: dict[str, list[NamedCertificate]]
 ) -> Iterator[tuple[LoadedCertificate, list[str]]]:
     """Return the combinations that begin with a certificate, and the certificate itself."""
-    combined: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    combined: dict[tuple[tuple[str, str, str | None], ...], list[str]] = {}
     for name in one.names:
         first, *others = users[name]
         if first is one and others:
-            files = tuple([(other.loaded.settings.cert, other.loaded.settings.key) for other in others])
+            settings = [other.loaded.settings for other in others]
+            files = tuple([(other.cert, other.key, other.key_passphrase) for other in settings])
             combined.setdefault(files, []).append(name)
     for files, names in combined.items():
         try:

@@ -13,20 +13,20 @@ from npserver.errors import clip
 from npserver.host_hints import hint_at_host
 from npserver.idn import to_ascii
 from npserver.tls import certificates
-from npserver.tls.certificates import LoadedCertificate, ServerTls, explain
+from npserver.tls.certificates import LoadedCertificate, PassphraseError, ServerTls, explain
 from npserver.tls.combination import NamedCertificate, combine
 from npserver.tls.config import CertificateSettings, Tls
 from npserver.tls.local_names import is_ip_address, is_local_name
-from npserver.tls.revocation import RevocationError, parse_authorities
+from npserver.tls.revocation import RevocationError
+from npserver.tls.revocation_check import check_revocation
 from npserver.tls.store import CERTIFICATES
 from npserver.tls.x509 import CertificateError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from npserver.config.report import Path, Report
     from npserver.runtime.compilation import Compilation
-    from npserver.tls.revocation import Authority
     from npserver.upstream.config import UpstreamTls
 
 MIN_LIFE_S = 10.0  # of certificates of the local authority, a third of which must be ample to renew them
@@ -76,10 +76,13 @@ def server_context(
 def client_context(compilation: Compilation, path: Path, tls: UpstreamTls) -> ssl.SSLContext | None:
     """Return the SSL context for https and ssl targets; None, with errors in the report, if it cannot be made."""
     report = compilation.report
-    files = {"ca": tls.ca, "cert": tls.cert, "key": tls.key}
+    files = {"ca": tls.ca, "cert": tls.cert, "key": tls.key, "key_passphrase": tls.key_passphrase}
     found = {name: _file(compilation, (*path, name), file) for name, file in files.items() if file is not None}
     if tls.key is not None and tls.cert is None:
         report.error((*path, "key"), "'key' requires 'cert'")
+        return None
+    if tls.key_passphrase is not None and tls.cert is None:
+        report.error((*path, "key_passphrase"), "'key_passphrase' requires 'cert' and 'key'")
         return None
     if tls.insecure:
         if tls.ca is not None:
@@ -88,13 +91,20 @@ def client_context(compilation: Compilation, path: Path, tls: UpstreamTls) -> ss
     if None in found.values():
         return None
     try:
-        return certificates.client_context(
+        context = certificates.client_context(
             found.get("ca"),
             found.get("cert"),
             found.get("key"),
+            found.get("key_passphrase"),
             insecure=tls.insecure,
             files=CERTIFICATES.of(compilation.context).files,
         )
+        if (key := found.get("key") or found.get("cert")) is not None:
+            _check_passphrase(compilation, path, tls, key)
+        return context
+    except PassphraseError as error:
+        name = "key_passphrase" if error.is_given else "key" if tls.key is not None else "cert"
+        report.error((*path, name), f"{clip(files[name])} cannot be used: {error}")
     except (OSError, ValueError) as error:
         name = "ca" if tls.cert is None or _is_about_authorities(error) else "cert"
         report.error((*path, name), f"{clip(files[name])} cannot be used: {explain(error)}")
@@ -109,7 +119,7 @@ def _internal(
     from npserver.tls.local_authority import Wanted
 
     report = compilation.report
-    for key in ("cert", "key"):
+    for key in ("cert", "key", "key_passphrase"):
         if getattr(entry, key) is not None:
             report.error((*path, key), f"'{key}' has no effect with 'internal': leave one of them out")
             return None
@@ -155,13 +165,23 @@ def _load(
     """Load one certificate from the files of it and of its key."""
     report = compilation.report
     cert, key = pair or (None, None)
-    client_ca = _file(compilation, (*path, "client_ca"), entry.client_ca) if entry.client_ca is not None else None
+    named = {"client_ca": entry.client_ca, "key_passphrase": entry.key_passphrase}
+    wanted = {name: file for name, file in named.items() if file is not None}
+    found = {name: _file(compilation, (*path, name), file) for name, file in wanted.items()}
+    files = {name: file for name, file in found.items() if file is not None}
     crls = {file: place for place, file in _revocation_files(compilation, path, entry)}
-    if cert is None or key is None or (entry.client_ca is not None and client_ca is None) or None in crls:
+    if cert is None or key is None or len(files) < len(wanted) or None in crls:
         return None
-    http2 = entry.http2 and speaks_http
     settings = CertificateSettings(
-        cert, key, client_ca, entry.client_auth, entry.min_version, http2, speaks_http, tuple(filter(None, crls))
+        cert,
+        key,
+        files.get("client_ca"),
+        entry.client_auth,
+        entry.min_version,
+        entry.http2 and speaks_http,
+        speaks_http,
+        tuple(filter(None, crls)),
+        files.get("key_passphrase"),
     )
     try:
         loaded = CERTIFICATES.of(compilation.context).load(settings)
@@ -177,9 +197,19 @@ def _load(
         report.check_error((*path, "cert"), f"{reason}: {loaded.problem}")
     if not entry.internal:
         _check_validity(report, (*path, "cert"), loaded, entry)
-    if client_ca is not None:
-        _check_revocation(compilation, path, loaded, crls)
+        _check_passphrase(compilation, path, entry, key)
+    if entry.client_ca is not None:
+        check_revocation(compilation, path, loaded, crls)
     return loaded
+
+
+def _check_passphrase(compilation: Compilation, path: Path, entry: Tls | UpstreamTls, key: str) -> None:
+    """Warn of a passphrase for a key that is not encrypted."""
+    if entry.key_passphrase is not None and b"ENCRYPTED" not in CERTIFICATES.of(compilation.context).files.read(key):
+        place = (*path, "key_passphrase")
+        compilation.report.warn(
+            place, f"'key_passphrase' is not needed: {clip(entry.key or entry.cert)} is not encrypted"
+        )
 
 
 def _revocation_files(compilation: Compilation, path: Path, entry: Tls) -> list[tuple[Path, str | None]]:
@@ -216,6 +246,8 @@ def _faulty(error: Exception) -> str:
     """Return the config key of the file that `error` is about."""
     if isinstance(error, CertificateError):
         return "cert"
+    if isinstance(error, PassphraseError) and error.is_given:
+        return "key_passphrase"
     return "client_ca" if _is_about_authorities(error) else "key"
 
 
@@ -232,46 +264,6 @@ def _check_validity(report: Report, path: Path, loaded: LoadedCertificate, entry
         report.check_error(path, f"{clip(entry.cert)} is not valid before {certificate.not_before:%Y-%m-%d %H:%M} UTC")
     elif certificate.not_after - now < EXPIRY_NOTICE:
         report.warn(path, f"{clip(entry.cert)} expires on {certificate.not_after:%Y-%m-%d %H:%M} UTC")
-
-
-def _check_revocation(
-    compilation: Compilation, path: Path, loaded: LoadedCertificate, places: Mapping[str | None, Path]
-) -> None:
-    """Report the revocation lists because of which OpenSSL refuses clients that have done nothing wrong."""
-    report, now, client_ca = compilation.report, datetime.now(UTC), loaded.settings.client_ca
-    if client_ca is None or not loaded.revocation_lists:
-        return
-    authorities = parse_authorities(CERTIFICATES.of(compilation.context).files.read(client_ca))
-    strangers = False
-    for file, found in loaded.revocation_lists:
-        place, name, until, notice_at = places[file], clip(os.path.basename(file)), found.next_update, found.notice_at
-        consequence = f"all clients of {clip(found.issuer)} are refused"
-        if until is not None and until <= now:
-            report.check_error(
-                place, f"{name} expired on {until:%Y-%m-%d %H:%M} UTC: {consequence}; fetch its successor"
-            )
-        elif found.issued > now:
-            report.check_error(place, f"{name} is not valid before {found.issued:%Y-%m-%d %H:%M} UTC: {consequence}")
-        elif until is not None and notice_at is not None and notice_at <= now:
-            report.warn(place, f"{name} expires on {until:%Y-%m-%d %H:%M} UTC: from then on {consequence}")
-        if not any(one.is_issuer_of(found) for one in authorities):
-            strangers = True
-            has_name = found.issuer in {one.name for one in authorities}
-            fault = "signed with another key than the authority in" if has_name else "which is not an authority in"
-            reason = f"{name} is a list by {clip(found.issuer)}, {fault} 'client_ca'"
-            report.warn(place, f"{reason}: it only counts for clients that send this authority's certificate along")
-    if not strangers:
-        _check_all_have_lists(report, (*path, "client_crl"), authorities, loaded)
-
-
-def _check_all_have_lists(report: Report, path: Path, authorities: list[Authority], loaded: LoadedCertificate) -> None:
-    """Warn of authorities without a list. A root whose intermediates are there, too, issues no client certificates."""
-    roots = {one.issuer for one in authorities if one.issuer != one.name}
-    for one in authorities:
-        if one.name not in roots and not any(one.is_issuer_of(found) for _, found in loaded.revocation_lists):
-            report.warn(
-                path, f"no list by {clip(one.name)}, an authority in 'client_ca': all of its clients are refused"
-            )
 
 
 def _names(report: Report, path: Path, entry: Tls) -> list[str]:

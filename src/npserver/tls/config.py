@@ -17,6 +17,9 @@ class Tls(Section, frozen=True, kw_only=True):
 
     cert: Annotated[str | None, D("PEM file with the certificate, followed by its chain")] = None
     key: Annotated[str | None, D("PEM file with the certificate's private key")] = None
+    key_passphrase: Annotated[
+        str | None, D("file whose first line is the passphrase of `key`; default: the key is not encrypted")
+    ] = None
     internal: Annotated[
         bool, D("a certificate of npserver's own local authority, made and renewed by itself, instead of `cert`")
     ] = False
@@ -59,5 +62,7 @@ class CertificateSettings(Struct, frozen=True):
     http2: bool = False  # offered by ALPN
     http1: bool = False  # offered by ALPN; without either, the ALPN of clients is ignored
     client_crl: tuple[str, ...] = ()
-    #: Certificate and key files for the same names with other types of keys, for clients that cannot use the first.
-    alternatives: tuple[tuple[str, str], ...] = ()
+    key_passphrase: str | None = None
+    #: Certificate, key and passphrase files for the same names with other types of keys, for clients that cannot use
+    #: the first.
+    alternatives: tuple[tuple[str, str, str | None], ...] = ()

@@ -202,5 +202,5 @@ class _ClientTls:
         """Return a text that differs for different TLS settings, and for changed contents of the files they name."""
         config, document = self._config, self._compilation.document
         files = CERTIFICATES.of(self._compilation.context).files
-        named = [document.resolve(name) for name in (config.ca, config.cert, config.key) if name]
+        named = [document.resolve(name) for name in (config.ca, config.cert, config.key, config.key_passphrase) if name]
         return repr((server_name, config, [files.state(name) for name in named]))

@@ -76,6 +76,9 @@ class UpstreamTls(Section, frozen=True, kw_only=True):
     ] = None
     cert: Annotated[str | None, D("PEM file with the client certificate shown to the targets")] = None
     key: Annotated[str | None, D("PEM file with the private key of the client certificate")] = None
+    key_passphrase: Annotated[
+        str | None, D("file whose first line is the passphrase of `key`; default: the key is not encrypted")
+    ] = None
     insecure: Annotated[bool, D("do not verify the targets' certificates: traffic can be intercepted")] = False
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import ssl
 from collections.abc import Callable
@@ -32,7 +31,6 @@ from npserver.runtime.scoreboard import Directory
 from npserver.tls.compile import client_context, server_context
 from npserver.tls.config import Tls
 from npserver.upstream.config import UpstreamTls
-from tests.stage.authority import ClientAuthority
 from tests.stage.worker import make_context
 
 
@@ -58,14 +56,20 @@ def directory(certificates: Callable[..., Any], tmp_path: Path, authority: trust
     (here / "rsa.crt").write_bytes(rsa.cert_chain_pems[0].bytes())
     rsa.private_key_pem.write_to_path(str(here / "rsa.key"))
     key: Any = load_pem_private_key((here / "one.key").read_bytes(), None)
-    locked = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
-    (here / "locked.key").write_bytes(locked)
+    secret = BestAvailableEncryption(b"secret")
+    (here / "locked.key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, secret))
+    old = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, secret)
+    (here / "old.key").write_bytes(old)
+    (here / "both.pem").write_bytes((here / "one.crt").read_bytes() + old)
+    passphrases = {"right": "secret", "lines": "secret\r\n2nd\n", "wrong": "Secret\n", "empty": "", "long": "x" * 1025}
+    for name, text in passphrases.items():
+        (here / f"{name}.pass").write_text(text, newline="")
     return here
 
 
 def compilation(directory: Path, context: Context | None = None) -> Compilation:
     """The compilation of a config whose keys stand in these lines."""
-    text = '{"tls": {\n"cert": 1,\n"key": 1,\n"client_ca": 1,\n"ca": 1,\n"client_crl": 1}}'
+    text = '{"tls": {\n"cert": 1,\n"key": 1,\n"client_ca": 1,\n"ca": 1,\n"client_crl": 1,\n"key_passphrase": 1}}'
     document = Document(Config(), "npserver.json", str(directory), parse(text).places)
     return Compilation(document, context or make_context())
 
@@ -82,9 +86,8 @@ NO_PEM = "cannot be used: no PEM certificate (-----BEGIN CERTIFICATE-----) in it
 MISMATCH = "cannot be used: the private key does not belong to the certificate"
 NO_IDN = "is not a valid internationalized domain name: label must not start or end with a hyphen"
 OTHER_TYPE = f"{MISMATCH}: it is of another type than the certificate's"
-LOCKED = (
-    "cannot be used: the private key is encrypted: npserver cannot ask for a password, decrypt it with openssl pkey"
-)
+LOCKED = "cannot be used: the private key is encrypted: 'key_passphrase' must name a file with its passphrase"
+NOT_IT = "cannot be used: its first line is not the passphrase of the private key"
 
 
 class TestListeners:
@@ -120,6 +123,15 @@ class TestListeners:
             (tls("rsa", key="one.key"), [f"3: 'one.key' {OTHER_TYPE}"]),
             (tls("rsa", key="one.key", client_ca="ca.crt"), [f"3: 'one.key' {OTHER_TYPE}"]),
             (tls("one", key="locked.key"), [f"3: 'locked.key' {LOCKED}"]),
+            (tls("one", key="old.key"), [f"3: 'old.key' {LOCKED}"]),
+            (tls("one", key="locked.key", key_passphrase="wrong.pass"), [f"7: 'wrong.pass' {NOT_IT}"]),
+            (tls("one", key="old.key", key_passphrase="wrong.pass"), [f"7: 'wrong.pass' {NOT_IT}"]),
+            (tls("one", key="locked.key", key_passphrase="empty.pass"), [f"7: 'empty.pass' {NOT_IT}"]),
+            (tls("one", key="locked.key", key_passphrase="long.pass"),
+             ["7: 'long.pass' cannot be used: its first line is longer than 1024 bytes"]),
+            (tls("one", key="locked.key", key_passphrase="none.pass"),
+             ["7: cannot read 'none.pass': no such file or directory"]),
+            (tls("two", key="locked.key", key_passphrase="right.pass"), [f"3: 'locked.key' {MISMATCH}"]),
             (tls("one", client_ca="none.crt"), ["4: cannot read 'none.crt': no such file or directory"]),
             (tls("one", client_ca="text.crt"), [f"4: 'text.crt' {NO_PEM}"]),
             (tls("one", names=["*.*.example"]), ["1: expected a host name or `*.` and one, got '*.*.example'"]),
@@ -133,6 +145,30 @@ class TestListeners:
         server_context(found, ("tls",), entry)
         assert said(found) == message
         assert {problem.severity for problem in found.report.problems} == {Severity.ERROR}
+
+    @pytest.mark.parametrize("key", ["locked.key", "old.key"])
+    @pytest.mark.parametrize("passphrase", ["right.pass", "lines.pass"])
+    def test_an_encrypted_key_is_decrypted(self, directory: Path, key: str, passphrase: str) -> None:
+        found = compilation(directory)
+        assert server_context(found, ("tls",), tls("one", key=key, key_passphrase=passphrase)) is not None
+        assert said(found) == []
+
+    def test_a_passphrase_without_use_is_named(self, directory: Path) -> None:
+        found = compilation(directory)
+        assert server_context(found, ("tls",), tls("one", key_passphrase="wrong.pass")) is not None
+        assert said(found) == ["7: 'key_passphrase' is not needed: 'one.key' is not encrypted"]
+        assert found.report.problems[0].severity is Severity.WARNING
+
+    def test_keys_of_several_types_have_a_passphrase_each(self, directory: Path) -> None:
+        """For one name: the client chooses between them."""
+        key: Any = load_pem_private_key((directory / "rsa.key").read_bytes(), None)
+        other = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"other"))
+        (directory / "rsa.key").write_bytes(other)
+        (directory / "other.pass").write_text("other\n")
+        found, one = compilation(directory), tls("one", key="locked.key", key_passphrase="right.pass")
+        made = server_context(found, ("tls",), [one, tls("rsa", key_passphrase="other.pass")])
+        assert said(found) == []
+        assert made is not None and len(made.choose("one.example").settings.alternatives) == 1
 
     @pytest.mark.parametrize(
         ("name", "words", "severity"),
@@ -189,111 +225,6 @@ class TestListeners:
         assert second.report.problems[0].severity is Severity.CHECK_ERROR
 
 
-class TestRevocation:
-    """The `client_crl` of listeners: the lists that make OpenSSL refuse clients are named."""
-
-    @pytest.fixture
-    def staff(self, directory: Path) -> ClientAuthority:
-        return ClientAuthority(directory)
-
-    @staticmethod
-    def compile(directory: Path, **entry: Any) -> tuple[list[str], set[Severity]]:
-        """Return the messages, and how severe they are."""
-        found = compilation(directory)
-        server_context(
-            found, ("tls",), tls("one", **{"client_ca": "Staff-CA.ca", "client_crl": "Staff-CA.crl"} | entry)
-        )
-        return said(found), {problem.severity for problem in found.report.problems}
-
-    def test_a_list_in_use_is_no_problem(self, directory: Path, staff: ClientAuthority) -> None:
-        staff.revoke()
-        assert self.compile(directory) == ([], set())
-        assert self.compile(directory, client_crl=["Staff-CA.crl", "Staff-CA.crl"]) == ([], set())
-
-    @pytest.mark.parametrize(
-        ("entry", "message"),
-        [
-            ({"client_crl": "none.crl"}, "6: cannot read 'none.crl': no such file or directory"),
-            ({"client_crl": ["none.crl"]}, "6: cannot read 'none.crl': no such file or directory"),
-            ({"client_ca": None},
-             "6: 'client_crl' requires 'client_ca': without it no client certificate is asked for"),
-            ({"client_crl": "text.crt"},
-             "6: 'text.crt' cannot be used: no PEM revocation list (-----BEGIN X509 CRL-----) in it"),
-            ({"client_crl": ["Staff-CA.crl", "ca.crt"]},
-             "6: 'ca.crt' cannot be used: there is a certificate in it, which belongs to client_ca"),
-        ],
-    )  # fmt: skip
-    def test_files_that_cannot_be_used_are_named(
-        self, directory: Path, staff: ClientAuthority, entry: Any, message: str
-    ) -> None:
-        staff.revoke()
-        assert self.compile(directory, **entry) == ([message], {Severity.ERROR})
-
-    def test_a_file_that_is_too_large_is_named(self, directory: Path, staff: ClientAuthority) -> None:
-        (directory / "Staff-CA.crl").write_bytes(staff.revocation_list() + b" " * (4 << 20))
-        assert self.compile(directory)[0] == ["6: cannot read 'Staff-CA.crl': larger than 4194304 bytes"]
-
-    @pytest.mark.parametrize(
-        ("issued", "until", "message", "severity"),
-        [
-            (-3, -1, "'Staff-CA.crl' expired on {until} UTC: {refused}; fetch its successor", Severity.CHECK_ERROR),
-            (1, 3, "'Staff-CA.crl' is not valid before {issued} UTC: {refused}", Severity.CHECK_ERROR),
-            (-9, 1, "'Staff-CA.crl' expires on {until} UTC: from then on {refused}", Severity.WARNING),
-        ],
-    )
-    def test_a_list_out_of_date_is_named(
-        self, directory: Path, staff: ClientAuthority, issued: int, until: int, message: str, severity: Severity
-    ) -> None:
-        """A server that ran yesterday starts today; a check says that a new list must be fetched."""
-        now = datetime.now(UTC)
-        dates = {"issued": now + timedelta(days=issued), "until": now + timedelta(days=until)}
-        staff.revoke(**dates)
-        texts = {name: f"{date:%Y-%m-%d %H:%M}" for name, date in dates.items()}
-        (found,), severities = self.compile(directory)
-        assert severities == {severity}
-        assert re.sub(r"'O=Staff CA.*?(?= are)", "X", found) == f"6: {message}".format(
-            **texts, refused="all clients of X are refused"
-        )
-
-    def test_lists_of_other_authorities_are_named(self, directory: Path, staff: ClientAuthority) -> None:
-        partners = ClientAuthority(directory, "Partner CA")
-        staff.revoke()
-        partners.revoke()
-        (found,), severities = self.compile(directory, client_crl="Partner-CA.crl")
-        assert found.startswith("6: 'Partner-CA.crl' is a list by 'O=Partner CA,")
-        assert found.endswith(
-            "which is not an authority in 'client_ca': it only counts for clients that send this authority's "
-            "certificate along"
-        )
-        assert severities == {Severity.WARNING}
-
-    def test_a_list_signed_with_another_key_is_named(self, directory: Path) -> None:
-        """An authority that has got a new key needs a new list."""
-        old, new = (trustme.CA(organization_name="Staff", organization_unit_name="HQ") for _ in range(2))
-        (directory / "new.ca").write_bytes(new.cert_pem.bytes())
-        (directory / "old.crl").write_bytes(ClientAuthority(directory, authority=old).revocation_list())
-        (found,), severities = self.compile(directory, client_ca="new.ca", client_crl="old.crl")
-        assert "is a list by 'O=Staff,OU=HQ', signed with another key than the authority in 'client_ca'" in found
-        assert severities == {Severity.WARNING}
-
-    def test_authorities_without_a_list_are_named(self, directory: Path, staff: ClientAuthority) -> None:
-        ClientAuthority(directory, "Partner CA")
-        staff.revoke()
-        both = [(directory / f"{name}-CA.ca").read_text() for name in ("Staff", "Partner")]
-        (directory / "both.ca").write_text("".join(both))
-        (found,), severities = self.compile(directory, client_ca="both.ca")
-        assert found.startswith("6: no list by 'O=Partner CA,")
-        assert found.endswith("an authority in 'client_ca': all of its clients are refused")
-        assert severities == {Severity.WARNING}
-
-    def test_a_root_needs_no_list_beside_its_intermediate(self, directory: Path) -> None:
-        root = trustme.CA(organization_name="Root")
-        below = root.create_child_ca()
-        (directory / "both.ca").write_bytes(root.cert_pem.bytes() + below.cert_pem.bytes())
-        (directory / "below.crl").write_bytes(ClientAuthority(directory, authority=below).revocation_list())
-        assert self.compile(directory, client_ca="both.ca", client_crl="below.crl") == ([], set())
-
-
 class TestUpstreams:
     """The `tls` of upstreams."""
 
@@ -304,6 +235,17 @@ class TestUpstreams:
         assert made.verify_mode is ssl.CERT_REQUIRED
         assert len(made.get_ca_certs()) == 1
         assert said(found) == []
+
+    @pytest.mark.parametrize("files", [{"cert": "one.crt", "key": "locked.key"}, {"cert": "both.pem"}])
+    def test_an_encrypted_key_is_decrypted(self, directory: Path, files: dict[str, str]) -> None:
+        found = compilation(directory)
+        assert client_context(found, ("tls",), UpstreamTls(**files, key_passphrase="right.pass")) is not None
+        assert said(found) == []
+
+    def test_a_passphrase_without_use_is_named(self, directory: Path) -> None:
+        found, entry = compilation(directory), UpstreamTls(cert="one.crt", key="one.key", key_passphrase="right.pass")
+        assert client_context(found, ("tls",), entry) is not None
+        assert said(found) == ["7: 'key_passphrase' is not needed: 'one.key' is not encrypted"]
 
     def test_insecure_is_warned_of(self, directory: Path) -> None:
         found = compilation(directory)
@@ -320,6 +262,12 @@ class TestUpstreams:
             (UpstreamTls(cert="one.crt", key="rsa.key"), f"2: 'one.crt' {OTHER_TYPE}"),
             (UpstreamTls(ca="text.crt", cert="one.crt", key="one.key"), f"5: 'text.crt' {NO_PEM}"),
             (UpstreamTls(key="one.key"), "3: 'key' requires 'cert'"),
+            (UpstreamTls(key_passphrase="right.pass"), "7: 'key_passphrase' requires 'cert' and 'key'"),
+            (UpstreamTls(cert="one.crt", key="locked.key"), f"3: 'locked.key' {LOCKED}"),
+            (UpstreamTls(cert="both.pem"), f"2: 'both.pem' {LOCKED}"),
+            (UpstreamTls(cert="one.crt", key="locked.key", key_passphrase="wrong.pass"), f"7: 'wrong.pass' {NOT_IT}"),
+            (UpstreamTls(cert="one.crt", key="locked.key", key_passphrase="none.pass"),
+             "7: cannot read 'none.pass': no such file or directory"),
             (UpstreamTls(cert="one.crt"), "2: 'one.crt' cannot be used: not a usable PEM file"),
         ],
     )  # fmt: skip

@@ -111,6 +111,10 @@ def test_a_second_start_uses_what_the_first_made(tmp_path: Path) -> None:
         (Tls(cert="x"), "'tls' needs \"key\""),
         (Tls(key="x"), "'tls' needs \"cert\""),
         (Tls(internal=True, cert="x"), "'cert' has no effect with 'internal': leave one of them out"),
+        (
+            Tls(internal=True, key_passphrase="x"),
+            "'key_passphrase' has no effect with 'internal': leave one of them out",
+        ),
         (Tls(internal=True, internal_life=5), "'internal_life': expected 10 s or more"),
         (Tls(internal=True, names=["a b.home"]), "'a b.home' is neither a host name nor an IP address"),
     ],
