@@ -47,6 +47,8 @@ def main(words: list[str]) -> int:
 def check(file: str) -> tuple[list[Problem], list[tuple[str, str]]]:
     """Load and compile a config as the server does. Return the warnings, and each rule's listener and summary.
 
+    With TLS the last entry is about its key exchange, which depends on the system's OpenSSL.
+
     Raises: ConfigError, with all errors and warnings.
     """
     from npserver.config.load import load
@@ -61,7 +63,12 @@ def check(file: str) -> tuple[list[Problem], list[tuple[str, str]]]:
     runtime = dry_run(document, Directory())
     if any(problem.severity is Severity.CHECK_ERROR for problem in runtime.warnings):
         raise ConfigError([_as_error(problem) for problem in runtime.warnings])
-    return list(runtime.warnings), list(runtime.summary)
+    served = list(runtime.summary)
+    if any(listener.server_tls is not None for listener in runtime.listeners):
+        from npserver.tls.groups import describe_groups
+
+        served.append(("TLS", describe_groups()))
+    return list(runtime.warnings), served
 
 
 def _errors_in_valid_part(valid_part: object) -> list[Problem]:

@@ -10,6 +10,7 @@ import pytest
 import trustme
 
 from npserver.cli import main
+from npserver.tls.groups import describe_groups
 
 # ruff: noqa: E501 - configs stand as people write them
 
@@ -57,6 +58,7 @@ def test_the_full_sample_is_good(place: Path, capsys: pytest.CaptureFixture[str]
         "  sidecar tcp://:9000          forward to udp://statsd.internal:8125\n"
         "  gameproxy udp://:27015       forward to tcp://gameserver.internal:27015\n"
         "  unix:///tmp/app.sock         /**  files from ./public\n"
+        f"  TLS                          {describe_groups()}\n"
     )
 
 
