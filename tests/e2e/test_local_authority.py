@@ -15,6 +15,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ import pytest
 
 from npserver.cli.root import NICKNAME, TRUST
 from tests.stage.browser import REPORT, browser, reports
+from tests.stage.clock import Clock
 from tests.stage.program import Program
 from tests.stage.programs import find, needs
 from tests.stage.waiting import wait_until
@@ -153,15 +155,51 @@ def test_it_is_renewed_without_a_restart(
     assert re.search(r"info  tls: .*/nas\.home-\w+\.pem changed and was loaded, valid until", one.errors)
 
 
+@needs("faketime", "openssl")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_clock_jumps(program: Start, free_port: Callable[[], int], tmp_path: Path, workers: int) -> None:
+    """A year forward, and back: what is shown is valid at each time, by the same root."""
+    port, clock = free_port(), Clock(tmp_path)
+    one = program(config=config(port, tmp_path, workers=workers), env=clock.environment)
+    root = root_of(one, tmp_path / "root.crt")
+    before = root.read_bytes()
+
+    def is_valid(offset_s: int) -> bool:
+        """Whether OpenSSL, which lives at that time, trusts every worker."""
+        words = [
+            "openssl",
+            "s_client",
+            "-connect",
+            f"127.0.0.1:{port}",
+            "-servername",
+            "nas.home",
+            "-CAfile",
+            str(root),
+        ]
+        when = ["-attime", str(int(time.time()) + offset_s), "-verify_return_error", "-brief"]
+        for _ in range(6):
+            done = subprocess.run([*words, *when], input=b"", capture_output=True, timeout=20)
+            if b"Verification: OK" not in done.stderr:
+                return False
+        return True
+
+    assert is_valid(0)
+    for offset, offset_s in (("+365d", 365 * 86400), ("+0", 0), ("-3d", -3 * 86400), ("+20d", 20 * 86400)):
+        clock.set(offset)
+        one.wait_until(lambda offset_s=offset_s: is_valid(offset_s), f"certificates valid at {offset}", 30.0)
+    assert root_of(one, root).read_bytes() == before
+
+
 @AS_ROOT
-def test_with_another_user_the_store_is_theirs(program: Start, free_port: Callable[[], int]) -> None:
+@pytest.mark.parametrize("workers", [0, 2])
+def test_with_another_user_the_store_is_theirs(program: Start, free_port: Callable[[], int], workers: int) -> None:
     """Root makes it; the controller, which runs as that user, renews, and the log says so once."""
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
         directory = Path(name)
         directory.chmod(0o755)
         port = free_port()
         tls = {"internal": True, "internal_life": "10s"}
-        one = program(config=config(port, directory, tls=tls, user="nobody"))
+        one = program(config=config(port, directory, tls=tls, user="nobody", workers=workers))
         root = root_of(one, directory / "root.crt")
         assert {path.stat().st_uid for path in (directory / "store").rglob("*")} == {65534}
         assert (directory / "store").stat().st_mode & 0o777 == 0o700
@@ -169,9 +207,10 @@ def test_with_another_user_the_store_is_theirs(program: Start, free_port: Callab
         one.wait_until(lambda: serial(port, root) != first, "a renewed certificate", 30.0)
         one.wait_for("changed and was loaded")
         assert one.errors.count("changed and was loaded") == 1
-        for child in one.children():
-            os.kill(child, signal.SIGKILL)
-        one.wait_until(lambda: len(one.children()) == 3, "children again")
+        if workers:
+            for child in one.children():
+                os.kill(child, signal.SIGKILL)
+            one.wait_until(lambda: len(one.children()) == workers + 1, "children again")
         serial(port, root)
         one.stop()
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.stage.asking import worker_pids
+from tests.stage.clock import Clock
 from tests.stage.program import Program
 from tests.stage.programs import needs
 
@@ -23,30 +24,6 @@ pytestmark = needs("openssl", "faketime")
 
 CONNECTIONS = 12  # the chance that all of them meet the same of two workers is one in two thousand
 CHANGED = "session ticket keys replaced"
-
-
-class Clock:
-    """The clock of a program, by libfaketime; time between two events is still measured by the real one."""
-
-    def __init__(self, directory: Path) -> None:
-        self._file = directory / "clock"
-        self.set("+0")
-
-    def set(self, offset: str) -> None:
-        """Move the clock by so much, such as `+23h`, from now."""
-        fresh = self._file.with_suffix(".new")
-        fresh.write_text(f"{offset}\n")
-        fresh.replace(self._file)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        (library,) = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
-        return {
-            "LD_PRELOAD": str(library),
-            "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        }
 
 
 class Client:

@@ -23,13 +23,14 @@ from npserver.tls.store import CERTIFICATES
 from npserver.tls.x509 import CertificateError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from npserver.config.report import Path, Report
     from npserver.runtime.compilation import Compilation
     from npserver.upstream.config import UpstreamTls
 
 MIN_LIFE_S = 10.0  # of certificates of the local authority, a third of which must be ample to renew them
+MAX_NAMES = 100  # in one of them: clients read the whole certificate at each full handshake
 EXPIRY_NOTICE = timedelta(days=7)  # warned of; programs that renew certificates do so 30 days before
 
 
@@ -128,12 +129,8 @@ def _internal(
         return None
     names = _names(report, path, entry) if entry.names else [host for host in hosts if host]
     of_machine = not entry.names and "" in hosts
-    local = [name for name in names if is_local_name(name)]
-    others = [name for name in names if name not in local]
     found = []
-    for group, with_machine in ((local, of_machine), (others, False)):
-        if not group and not with_machine:
-            continue
+    for group, with_machine in _groups(names, of_machine=of_machine):
         file = internal_file(compilation, path, Wanted(tuple(group), with_machine, entry.internal_life))
         loaded = None if file is None else _load(compilation, path, entry, (file, file), speaks_http=speaks_http)
         if loaded is None:
@@ -145,6 +142,17 @@ def _internal(
     if not found:
         report.warn(path, "'internal' has no effect: other certificates have the hosts of all rules")
     return found
+
+
+def _groups(names: Sequence[str], *, of_machine: bool) -> Iterator[tuple[list[str], bool]]:
+    """Yield the names of each certificate, and whether it is for this machine too: local names have their own."""
+    local = [name for name in names if is_local_name(name)]
+    known = set(local)
+    others = [name for name in names if name not in known]
+    for group in (local, others):
+        for start in range(0, max(len(group), of_machine), MAX_NAMES):
+            yield group[start : start + MAX_NAMES], of_machine
+            of_machine = False
 
 
 def _files(compilation: Compilation, path: Path, entry: Tls) -> tuple[str, str] | None:

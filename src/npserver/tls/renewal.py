@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("npserver.tls")
 
 PERIOD_S = 1.0  # between two looks at the clock, which may be set at any time
-LONGEST_PAUSE_S = 60.0  # after an attempt
+PAUSE_S = 10.0  # after an attempt that was no use: it failed, or its root ends so soon that the new one is due as well
 
 #: The certificates that the log has told of.
 _TOLD: PerProcess[set[str]] = PerProcess(lambda context: set())
@@ -68,12 +68,13 @@ class LocalRenewal:
                 continue
             try:
                 if await self._authority.is_due(one, now):
-                    self._next_try[key] = loop_now + min(one.life_s / 20, LONGEST_PAUSE_S)
                     await self._authority.renew(one, now)
                     is_renewed = True
+                    if await self._authority.is_due(one, now):
+                        self._next_try[key] = loop_now + PAUSE_S
                 self._failures.pop(key, None)
             except (NpserverError, ValueError) as error:
-                self._next_try[key] = loop_now + LONGEST_PAUSE_S
+                self._next_try[key] = loop_now + PAUSE_S
                 if self._failures.get(key) != (reason := reason_of(error)):
                     self._failures[key] = reason
                     log.warning("certificate for %s not renewed (tls.internal): %s", ", ".join(one.all_names()), reason)

@@ -62,6 +62,19 @@ def test_names_of_the_public_have_a_certificate_of_another_root(tmp_path: Path) 
     ]  # fmt: skip
 
 
+def test_many_names_have_several_certificates(tmp_path: Path) -> None:
+    hosts = [f"h{number}.home" for number in range(120)]
+    made = Made(tmp_path, "internal", *hosts, "example.com", "")
+    assert made.problems == []
+    assert made.names("h5.home")[:100] == tuple(hosts[:100])
+    assert "localhost" in made.names("h5.home")
+    assert made.names("h110.home") == tuple(hosts[100:])
+    assert made.names("example.com") == ("example.com",)
+    machine = Made(tmp_path, "internal", "example.com", "")
+    assert machine.names("example.com") == ("example.com",)
+    assert "localhost" in machine.names("")
+
+
 def test_given_names_replace_the_hosts(tmp_path: Path) -> None:
     made = Made(tmp_path, Tls(internal=True, names=["Straße.home", "10.0.0.1", "fd00:0::1"]), "nas.home")
     assert made.names("xn--strae-oqa.home") == ("xn--strae-oqa.home", "10.0.0.1")
