@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from tests.stage.programs import needs
 
 pytestmark = needs("openssl")
 
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 CONNECTIONS = 12  # the chance that all of them meet the same of two workers is one in two thousand
 
 
@@ -30,11 +32,19 @@ def connect(port: int, client: Path, version: str, *more: str) -> str:
     return (done.stdout + done.stderr).decode(errors="replace")
 
 
-@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
-@pytest.mark.parametrize("scheme", ["https", "ssl"])
+@pytest.mark.parametrize(
+    ("scheme", "version", "user"),
+    [
+        ("https", "-tls1_2", None),
+        ("https", "-tls1_3", None),
+        ("ssl", "-tls1_2", None),
+        ("ssl", "-tls1_3", None),
+        pytest.param("https", "-tls1_3", "nobody", marks=AS_ROOT),
+    ],
+)
 def test_a_revoked_client_is_refused_by_all_workers(
     program: Callable[..., Program], free_port: Callable[[], int], certificates: Callable[..., Any],
-    backends: Backends, tmp_path: Path, scheme: str, version: str,
+    backends: Backends, tmp_path: Path, scheme: str, version: str, user: str | None,
 ) -> None:  # fmt: skip
     """In a full handshake and with its session; without a reload, and at workers that are started later."""
     port, staff, issued, session = free_port(), ClientAuthority(tmp_path), certificates(), tmp_path / "session"
@@ -46,6 +56,7 @@ def test_a_revoked_client_is_refused_by_all_workers(
             "listen": [listener],
             "tls": {**issued.config, "client_ca": str(staff.ca), "client_crl": [str(staff.revoke())]},
             "workers": 2,
+            **({"user": user} if user else {}),  # whose processes cannot read the list
             "dispatch": [rule if scheme == "ssl" else {"handler": "respond", "body": "served"}],
         }
     )

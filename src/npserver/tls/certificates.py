@@ -50,8 +50,9 @@ class LoadedCertificate:
         self.states = self._read_states()
         #: The revocation lists of `client_crl`, with their files.
         self.revocation_lists = _read_lists(settings, files)
-        self.certificate, self._key_kinds, self.context = _load(settings, files)
+        # Before the files are loaded: if one changes meanwhile, the next refresh makes other ticket keys
         self._identity = _identify(settings, files)
+        self.certificate, self._key_kinds, self.context = _load(settings, files)
         self._old_keys = b""  # of tickets that are still accepted; b"": there are none
         self._old_context: ssl.SSLContext | None = None  # made for the first of these tickets
         self.set_ticket_keys(secrets)
@@ -97,13 +98,14 @@ class LoadedCertificate:
         self.states = states  # files that cannot be used are not loaded again and again
         try:
             lists = _read_lists(self.settings, self._files)
+            identity = _identify(self.settings, self._files)  # before the files are loaded, as above
             certificate, key_kinds, context = _load(self.settings, self._files)
             if key_kinds == self._key_kinds and self.settings.client_ca is None:
                 _load_chains(self.context, self.settings, self._files)
             else:
                 self.context = context
             self.certificate, self._key_kinds, self.revocation_lists = certificate, key_kinds, lists
-            self._identity = _identify(self.settings, self._files)
+            self._identity = identity
             self.set_ticket_keys(self._secrets)
             self.problem = ""
         except (OSError, ValueError) as error:

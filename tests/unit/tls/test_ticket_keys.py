@@ -7,14 +7,17 @@ import hmac
 import json
 import ssl
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from npserver.tls import certificates as tls_certificates
 from npserver.tls import ticket_keys
 from npserver.tls.config import CertificateSettings
 from npserver.tls.store import CertificateStore
 from npserver.tls.ticket_keys import ROTATION_S, TicketSecrets, derive, get_keys, set_keys
+from tests.stage.authority import ClientAuthority
 
 SECRET, IDENTITY = b"s" * 32, b"i" * 32
 
@@ -111,6 +114,29 @@ def test_a_ticket_of_the_previous_keys_chooses_their_context(certificates: Calla
     store.take_secrets(next_of(store))
     assert one.context_for(b"hello" + first[:16]) is one.context, "two changes ago"
     assert get_keys(one.context_for(b"hello" + second[:16])) == second
+
+
+def test_a_list_that_changes_while_it_is_loaded_changes_the_keys_at_the_next_look(
+    certificates: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sessions of a context with the old list must not be resumed at one with the new list."""
+    staff, store, load = ClientAuthority(tmp_path), CertificateStore(), tls_certificates._load
+    staff.issue("joe")
+    files = {"client_ca": str(staff.ca), "client_crl": (str(staff.revoke()),)}
+    one = store.load(settings_of(certificates(), **files))
+
+    def load_in_a_race(*arguments: Any) -> Any:
+        loaded = load(*arguments)
+        staff.revoke("joe")
+        return loaded
+
+    staff.revoke()
+    with monkeypatch.context() as patched:
+        patched.setattr(tls_certificates, "_load", load_in_a_race)
+        assert store.refresh() == [one]
+    with_old_list = get_keys(one.context)
+    assert store.refresh() == [one]
+    assert get_keys(one.context) != with_old_list
 
 
 @pytest.mark.usefixtures("unknown_python")
