@@ -51,6 +51,7 @@ commands:
   schema                 print the config's JSON Schema, for editors
   demo                   run a demo of all handlers, with commands to try
   cert [NAME...]         create a certificate for testing
+  cert -root             print the root of the local authority, to trust it
   hash-password          hash a password for "basic_auth"
 
 examples:

@@ -47,7 +47,8 @@ def main(words: list[str]) -> int:
 def check(file: str) -> tuple[list[Problem], list[tuple[str, str]]]:
     """Load and compile a config as the server does. Return the warnings, and each rule's listener and summary.
 
-    With TLS the last entry is about its key exchange, which depends on the system's OpenSSL.
+    With TLS the last entries are about certificates that the start would make, and about the key exchange, which
+    depends on the system's OpenSSL.
 
     Raises: ConfigError, with all errors and warnings.
     """
@@ -66,7 +67,11 @@ def check(file: str) -> tuple[list[Problem], list[tuple[str, str]]]:
     served = list(runtime.summary)
     if any(listener.server_tls is not None for listener in runtime.listeners):
         from npserver.tls.groups import describe_groups
+        from npserver.tls.renewal import LocalRenewal
 
+        for service in runtime.services:
+            if isinstance(service, LocalRenewal):
+                served += [("TLS", f"certificate of the local authority for {names}") for names in service.describe()]
         served.append(("TLS", describe_groups()))
     return list(runtime.warnings), served
 

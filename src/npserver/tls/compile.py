@@ -64,7 +64,7 @@ def server_context(
     taken = {name for certificates in made.values() for one in certificates for name in one.names}
     for index, (place, entry) in enumerate(entries):
         if entry.internal:
-            rest = [host for host in hosts if host not in taken]
+            rest = [host for host in hosts if host not in taken and f"*.{host.partition('.')[2]}" not in taken]
             own = _internal(compilation, place, entry, rest or ([] if hosts else [""]), speaks_http=speaks_http)
             if own is not None:
                 made[index] = own

@@ -41,6 +41,10 @@ class LocalRenewal:
     def __repr__(self) -> str:
         return f"<LocalRenewal {' '.join(self._wanted)}>"
 
+    def describe(self) -> list[str]:
+        """Return the names of each certificate, as text."""
+        return [", ".join(one.all_names()) for one in self._wanted.values()]
+
     async def run(self) -> None:
         """Run until cancelled."""
         told = _TOLD.of(self._context)

@@ -62,6 +62,15 @@ def test_the_full_sample_is_good(place: Path, capsys: pytest.CaptureFixture[str]
     )
 
 
+def test_certificates_that_a_start_would_make_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "config.json"
+    rule = '{"handler": "respond", "host": ["nas.home", "localhost"], "body": "x"}'
+    file.write_text(f'{{"listen": ["https://:443"], "store": "store", "dispatch": [{rule}]}}')
+    assert main(["check", str(file)]) == 0
+    assert "  TLS            certificate of the local authority for nas.home, localhost\n" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == [file]
+
+
 @pytest.mark.parametrize("name", ["sidecar", "game-proxy", "websocket", "split-horizon", "database-tunnel"])
 def test_the_other_examples_are_good(place: Path, name: str) -> None:
     text = (EXAMPLES / f"{name}.json").read_text(encoding="utf-8")

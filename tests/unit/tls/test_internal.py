@@ -96,6 +96,14 @@ def test_beside_other_certificates_it_has_the_rest(tmp_path: Path, certificates:
     ]
 
 
+def test_what_a_wildcard_has_is_not_taken_from_it(tmp_path: Path, certificates: Callable[..., Any]) -> None:
+    one = certificates("*.example.com")
+    entries = [Tls(internal=True), Tls(cert=str(one.cert), key=str(one.key))]
+    made = Made(tmp_path, entries, "www.example.com", "example.com", "a.b.example.com")
+    assert made.names("www.example.com") == ("*.example.com",)
+    assert made.names("example.com") == made.names("a.b.example.com") == ("example.com", "a.b.example.com")
+
+
 def test_a_check_writes_nothing_and_knows_all_the_same(tmp_path: Path) -> None:
     made = Made(tmp_path, "internal", "nas.home", may_write=False)
     assert made.names("") == ("nas.home",)
