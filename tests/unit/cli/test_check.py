@@ -67,7 +67,7 @@ def test_certificates_that_a_start_would_make_are_listed(tmp_path: Path, capsys:
     rule = '{"handler": "respond", "host": ["nas.home", "localhost"], "body": "x"}'
     file.write_text(f'{{"listen": ["https://:443"], "store": "store", "dispatch": [{rule}]}}')
     assert main(["check", str(file)]) == 0
-    assert "  TLS            certificate of the local authority for nas.home, localhost\n" in capsys.readouterr().out
+    assert "  TLS           certificate of the local authority for nas.home, localhost\n" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == [file]
 
 
