@@ -213,6 +213,12 @@ def test_with_another_user_the_store_is_theirs(program: Start, free_port: Callab
             one.wait_until(lambda: len(one.children()) == workers + 1, "children again")
         serial(port, root)
         one.stop()
+        for path in (directory / "store", *(directory / "store").rglob("*")):
+            os.chown(path, 0, 0)  # as systemd does at each start
+        one = program(config=config(port, directory, tls=tls, user="nobody", workers=workers))
+        serial(port, root)
+        assert {path.stat().st_uid for path in (directory / "store").rglob("*")} == {65534}
+        one.stop()
 
 
 def test_killed_at_any_time_the_next_start_goes_on(
@@ -221,7 +227,7 @@ def test_killed_at_any_time_the_next_start_goes_on(
     """SIGKILL of everything as soon as each of the files appears; the root that was seen first stays."""
     port, store = free_port(), tmp_path / "store"
     first = b""
-    for pattern in (".lock", "authority/*", "authority/certificates/*", "authority/certificates/*"):
+    for pattern in (".npserver.lock", "authority/*", "authority/certificates/*", "authority/certificates/*"):
         one = program(config=config(port, tmp_path), wait=False)
         wait_until(lambda wanted=pattern: list(store.glob(wanted)), f"a file {pattern}", 20.0)
         one.kill()

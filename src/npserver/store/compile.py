@@ -15,7 +15,7 @@ from npserver.config.report import Path
 from npserver.errors import Severity, StoreError, clip
 from npserver.runtime.compilation import MAY_WRITE, PerCompilation
 from npserver.store.directory import DirectoryStore
-from npserver.store.files import StoreFiles
+from npserver.store.files import StoreFiles, is_roots
 
 if TYPE_CHECKING:
     from npserver.config.document import Document
@@ -97,17 +97,15 @@ def _problems(directory: str, owner: tuple[int, int] | None) -> Iterator[tuple[S
         yield Severity.ERROR, f"{shown} is not a directory: name one, or remove the file"
         return
     user = owner[0] if owner is not None else os.geteuid()
-    if status.st_uid != user and (owner is not None or user != 0):
-        is_adopted = owner is not None and status.st_uid == 0 and not os.listdir(directory)
-        if not is_adopted:
-            yield (
-                Severity.ERROR,
-                (
-                    f"{shown} belongs to user {status.st_uid}, but npserver runs as user {user}: "
-                    f"chown -R {user} {directory}, or name another directory"
-                ),
-            )
-            return
+    if status.st_uid != user and (owner is not None or user != 0) and (owner is None or not is_roots(directory)):
+        yield (
+            Severity.ERROR,
+            (
+                f"{shown} belongs to user {status.st_uid}, but npserver runs as user {user}: "
+                f"chown -R {user} {directory}, or name another directory"
+            ),
+        )
+        return
     if status.st_mode & 0o077:
         mode = stat.S_IMODE(status.st_mode)
         yield Severity.WARNING, f"{shown} is open to other users (mode {mode:04o}): chmod 700 {directory}"

@@ -1,8 +1,8 @@
 """The files of a store: reads and writes them, blocking. `store.directory` calls it, mostly in threads.
 
 Each value is a file. It is written under another name, with fsync, and renamed: a reader sees the old value or the new
-one. Writers take turns by a lock on the file `.lock`, all threads and all processes that share the directory. No
-symbolic link below the directory is followed, and root reads only files of the directory's owner: it may hold the
+one. Writers take turns by a lock on the file `.npserver.lock`, all threads and all processes that share the directory.
+No symbolic link below the directory is followed, and root reads only files of the directory's owner: it may hold the
 files of a less trusted user.
 """
 
@@ -25,7 +25,7 @@ FileState = tuple[int, int, int]
 TURN_WITHIN_S = 10.0  # how long to wait for another writer, which takes milliseconds
 _POLL_S = 0.002
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_NEW, _TURN = ".new", ".lock"
+_NEW, _TURN = ".new", ".npserver.lock"
 
 
 class StoreFiles:
@@ -48,7 +48,7 @@ class StoreFiles:
         return os.path.join(self.directory, *split_key(key))
 
     def make(self) -> None:
-        """Make the directory if it does not exist, and give it to its owner if it is empty. Raises: StoreError."""
+        """Make the directory if it does not exist; root's is given to its owner. Raises: StoreError."""
         with self._explained():
             try:
                 os.makedirs(self.directory, 0o700)
@@ -59,8 +59,8 @@ class StoreFiles:
                 _sync(os.path.dirname(self.directory))
             if self.owner is None or os.geteuid() != 0:
                 return
-            if is_new or (os.stat(self.directory).st_uid == 0 and not os.listdir(self.directory)):
-                os.chown(self.directory, *self.owner)
+            if is_new or is_roots(self.directory):
+                _give_tree(self.directory, self.owner)
 
     def read(self, key: str) -> bytes | None:
         """Return a value; None if there is none. Raises: StoreError."""
@@ -135,6 +135,17 @@ class StoreFiles:
             yield
         except OSError as error:
             raise StoreError(f"{os.path.join(self.directory, key)}: {reason_of(error)} (store)") from error
+
+
+def is_roots(directory: str) -> bool:
+    """Whether a directory belongs to root, and is empty or a store. Raises: OSError.
+
+    A service manager makes the state directory for root, and gives all that is in it back to root at each start.
+    """
+    if os.stat(directory).st_uid != 0:
+        return False
+    names = os.listdir(directory)
+    return not names or _TURN in names
 
 
 @contextlib.contextmanager
@@ -238,6 +249,19 @@ def _give(root: int, descriptor: int) -> None:
     if os.geteuid() == 0:
         status = os.fstat(root)
         os.fchown(descriptor, status.st_uid, status.st_gid)
+
+
+def _give_tree(directory: str, owner: tuple[int, int]) -> None:
+    """Give a directory of root with all that is in it to its owner; itself last, so that nobody interferes.
+
+    Links are left alone, as are files with several names: they may be files of others.
+    """
+    for _, folders, names, opened in os.fwalk(directory, topdown=False, follow_symlinks=False):
+        for name in (*folders, *names):
+            status = os.stat(name, dir_fd=opened, follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode) or (stat.S_ISREG(status.st_mode) and status.st_nlink == 1):
+                os.chown(name, *owner, dir_fd=opened, follow_symlinks=False)
+    os.chown(directory, *owner)
 
 
 def _sync(directory: str) -> None:

@@ -99,6 +99,9 @@ class TestDirectory:
             "chown -R 65534 DIR/state, or name another directory"
         )
         assert problems(context, short, store="state", user="nobody") == [expected]
+        (short / "state/.npserver.lock").touch()
+        assert problems(context, short, store="state", user="nobody") == [], "and a store"
+        (short / "state/.npserver.lock").unlink()
         os.chown(short / "state", 65534, 65534)
         assert problems(context, short, store="state", user="nobody") == []
         assert problems(context, short, store="state") == [], "root may use any"

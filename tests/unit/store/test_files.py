@@ -22,7 +22,7 @@ def test_only_the_owner_can_read_what_is_written(tmp_path: Path) -> None:
     modes = {path.relative_to(tmp_path).as_posix(): stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}
     modes.pop("new")
     assert modes == {
-        "new/store": 0o700, "new/store/.lock": 0o600, "new/store/a": 0o700, "new/store/a/b": 0o700,
+        "new/store": 0o700, "new/store/.npserver.lock": 0o600, "new/store/a": 0o700, "new/store/a/b": 0o700,
         "new/store/a/b/key.pem": 0o600,
     }  # fmt: skip
     assert files.path("a/b/key.pem") == str(tmp_path / "new/store/a/b/key.pem")
@@ -46,6 +46,34 @@ def test_root_makes_it_for_its_owner(tmp_path: Path) -> None:
     assert {path.stat().st_uid for path in (tmp_path / "store").rglob("*")} == {65534}
     StoreFiles(str(tmp_path / "store")).write("a/c", b"1")  # by another command of root
     assert (tmp_path / "store/a/c").stat().st_uid == 65534
+
+
+@AS_ROOT
+def test_a_store_that_was_given_back_to_root_is_given_to_its_owner(tmp_path: Path) -> None:
+    """As systemd does at each start with the state directory of a unit that runs as root."""
+    store = tmp_path / "store"
+    files = StoreFiles(str(store), (65534, 65534))
+    files.write("a/b", b"1")
+    for name in ("hard", "linked", "outside"):
+        (tmp_path / name).write_text("root's")
+    os.link(tmp_path / "hard", store / "a/hard")
+    os.symlink(tmp_path / "linked", store / "a/link")
+    os.symlink(tmp_path, store / "a/folder")
+    for path in (store, *store.rglob("*")):
+        os.chown(path, 0, 0, follow_symlinks=False)
+    files.make()
+    owners = {path.name: path.lstat().st_uid for path in (store, *store.rglob("*"))}
+    assert owners.pop("hard") == owners.pop("link") == owners.pop("folder") == 0
+    assert set(owners.values()) == {65534}
+    assert {(tmp_path / name).stat().st_uid for name in ("hard", "linked", "outside")} == {0}
+
+
+@AS_ROOT
+def test_no_other_directory_of_root_is_given_away(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/passwd").touch()
+    StoreFiles(str(tmp_path / "etc"), (65534, 65534)).make()
+    assert {path.stat().st_uid for path in (tmp_path / "etc", tmp_path / "etc/passwd")} == {0}
 
 
 @AS_ROOT
@@ -98,7 +126,7 @@ def test_a_full_disk_leaves_the_old_value(tmp_path: Path) -> None:
         assert one.do("swap", "a/key.pem", "old", "n" * 5000).startswith("StoreError")
         assert one.do("put", "a/key.pem", "new") is None
         assert one.do("get", "a/key.pem") == "new"
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "a"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".npserver.lock", "a"]
 
 
 def test_a_writer_that_hangs_is_not_waited_for_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,8 +26,8 @@ def test_names_of_hosts_and_addresses_are_keys(key: str) -> None:
 @pytest.mark.parametrize(
     "key",
     [
-        "", "/", "/etc/passwd", "..", "../x", "a/../b", "a//b", "a/", ".lock", "a/.new", "a\\b", "a\0b", "a b", "-x",
-        "ä", "a\n", "a/" + "x" * 201, "a/" * 500 + "a",
+        "", "/", "/etc/passwd", "..", "../x", "a/../b", "a//b", "a/", ".npserver.lock", "a/.new", "a\\b", "a\0b", "a b",
+        "-x", "ä", "a\n", "a/" + "x" * 201, "a/" * 500 + "a",
     ],
 )  # fmt: skip
 def test_a_key_cannot_leave_the_directory(key: str) -> None:
