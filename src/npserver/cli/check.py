@@ -54,6 +54,7 @@ def check(file: str) -> tuple[list[Problem], list[tuple[str, str]]]:
     """
     from npserver.config.load import load
     from npserver.process.dry_run import dry_run
+    from npserver.program.services import has_tls_targets
     from npserver.runtime.scoreboard import Directory
 
     try:
@@ -65,7 +66,7 @@ def check(file: str) -> tuple[list[Problem], list[tuple[str, str]]]:
     if any(problem.severity is Severity.CHECK_ERROR for problem in runtime.warnings):
         raise ConfigError([_as_error(problem) for problem in runtime.warnings])
     served = list(runtime.summary)
-    if any(listener.server_tls is not None for listener in runtime.listeners):
+    if has_tls_targets(document.config) or any(listener.server_tls is not None for listener in runtime.listeners):
         from npserver.tls.groups import describe_groups
         from npserver.tls.renewal import LocalRenewal
 

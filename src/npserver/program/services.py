@@ -34,18 +34,29 @@ def compile_services(compilation: Compilation) -> tuple[Service, ...]:
 
 def resolve_intervals(config: Config) -> dict[str, float]:
     """Return the seconds between two lookups of the host of each target; the shortest of several intervals counts."""
-    wanted: list[tuple[str, float]] = []
-    for upstream in config.upstreams.values():
-        uris = [target.uri if isinstance(target, TargetSection) else target for target in upstream.targets]
-        wanted += [(uri, upstream.resolve_interval) for uri in uris]
-    for rule in config.dispatch:
-        wanted += [(uri, RESOLVE_INTERVAL_S) for uri in kind_of(rule).targets(rule)]
     intervals: dict[str, float] = {}
-    for uri, interval_s in wanted:
+    for uri, interval_s in _targets(config):
         address = _parsed(uri)
         if address is not None and not address.is_unix and address.scheme != "upstream":
             intervals[address.host] = min(interval_s, intervals.get(address.host, interval_s))
     return intervals
+
+
+def has_tls_targets(config: Config) -> bool:
+    """Return whether a target is reached over TLS."""
+    addresses = [_parsed(uri) for uri, _ in _targets(config)]
+    return any(address is not None and address.is_tls for address in addresses)
+
+
+def _targets(config: Config) -> list[tuple[str, float]]:
+    """Return the URIs of all targets, each with the seconds between two lookups of its host."""
+    found: list[tuple[str, float]] = []
+    for upstream in config.upstreams.values():
+        uris = [target.uri if isinstance(target, TargetSection) else target for target in upstream.targets]
+        found += [(uri, upstream.resolve_interval) for uri in uris]
+    for rule in config.dispatch:
+        found += [(uri, RESOLVE_INTERVAL_S) for uri in kind_of(rule).targets(rule)]
+    return found
 
 
 def _parsed(uri: str) -> Address | None:

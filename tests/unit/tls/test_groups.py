@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import ssl
 import subprocess
@@ -72,10 +73,27 @@ def test_the_systems_configuration_counts(tmp_path: Path, certificates: Callable
     assert "; not X25519MLKEM768: " in done.stdout
 
 
-def test_without_tls_nothing_is_said(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text('{"listen": ["http://:1"]}')
+@pytest.mark.parametrize(
+    ("target", "is_said"),
+    [
+        ("http://127.0.0.1:2", False),
+        ("https://127.0.0.1:2", True),
+        ("upstream://plain", False),
+        ("upstream://secure", True),
+    ],
+)
+def test_they_are_named_where_tls_is_used(tmp_path: Path, target: str, is_said: bool) -> None:
+    """Also if only a target is reached over TLS."""
+    scheme = "https" if "secure" in target else "http"
+    name = target.removeprefix("upstream://")
+    config = {
+        "listen": ["http://:1"],
+        "upstreams": {name: {"targets": [f"{scheme}://127.0.0.1:3"]}} if target.startswith("upstream") else {},
+        "dispatch": [{"handler": "proxy", "proxy_pass": target}],
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
     done = subprocess.run(
         [sys.executable, "-m", "npserver", "check"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert "key exchange" not in done.stdout
+    assert ("  key exchange by " in done.stdout) == is_said
