@@ -32,29 +32,31 @@ def add_certificates(
         listeners: by their index in `listen`.
         hosts_of: returns the host patterns of a listener's rules; "" stands for a rule for any host.
     """
-    shared = _Shared(compilation)
+    shared = _Shared(compilation, hosts_of)
     found = dict(listeners)
     for index, entry, _ in entries(compilation.config):
         listener = listeners.get(index)
         if listener is not None and listener.address.is_tls:
-            server_tls = shared.of(("listen", index), entry, listener.address, tuple(hosts_of(listener)))
-            found[index] = replace(listener, server_tls=server_tls)
+            found[index] = replace(listener, server_tls=shared.of(("listen", index), entry, listener))
     return found
 
 
 class _Shared:
     """The certificates made so far: the global `tls` is loaded once for all listeners that use it alike."""
 
-    def __init__(self, compilation: Compilation) -> None:
+    def __init__(self, compilation: Compilation, hosts_of: Callable[[Listener], Sequence[str]]) -> None:
         self._compilation = compilation
+        self._hosts_of = hosts_of
         self._made: dict[tuple[bool, tuple[str, ...]], ServerTls | None] = {}  # by whether they are for HTTP, and hosts
 
-    def of(self, path: Path, entry: Listen, address: Address, hosts: tuple[str, ...]) -> ServerTls | None:
+    def of(self, path: Path, entry: Listen, listener: Listener) -> ServerTls | None:
         """Return the TLS settings of a listener; None, with an error in the report, if they cannot be made."""
         from npserver.tls.compile import server_context
 
-        compilation, speaks_http = self._compilation, address.scheme == "https"
-        shared = compilation.config.tls
+        compilation, address = self._compilation, listener.address
+        speaks_http, shared = address.scheme == "https", compilation.config.tls
+        # With certificates in files nobody asks for the hosts, which can be many
+        hosts = tuple(self._hosts_of(listener)) if _uses_hosts(entry.tls or shared) else ()
         if entry.tls is not None:
             return server_context(compilation, (*path, "tls"), entry.tls, hosts, speaks_http=speaks_http)
         if not shared:
@@ -67,14 +69,15 @@ class _Shared:
                 )
                 return None
             return server_context(compilation, path, "internal", hosts, speaks_http=speaks_http)
-        key = speaks_http, hosts if _uses_hosts(shared) else ()
+        key = speaks_http, hosts
         if key not in self._made:
             self._made[key] = server_context(compilation, ("tls",), shared, hosts, speaks_http=speaks_http)
         return self._made[key]
 
 
-def _uses_hosts(tls: Literal["internal"] | Tls | list[Tls]) -> bool:
-    if isinstance(tls, str):
+def _uses_hosts(tls: Literal["internal"] | Tls | list[Tls] | None) -> bool:
+    """Whether certificates are made for the hosts of rules; without `tls` they may be."""
+    if not tls or isinstance(tls, str):
         return True
     return any(one.internal for one in (tls if isinstance(tls, list) else [tls]))
 

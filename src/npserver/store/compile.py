@@ -98,17 +98,14 @@ def _problems(directory: str, owner: tuple[int, int] | None) -> Iterator[tuple[S
         return
     user = owner[0] if owner is not None else os.geteuid()
     if status.st_uid != user and (owner is not None or user != 0) and (owner is None or not is_roots(directory)):
-        yield (
-            Severity.ERROR,
-            (
-                f"{shown} belongs to user {status.st_uid}, but npserver runs as user {user}: "
-                f"chown -R {user} {directory}, or name another directory"
-            ),
-        )
+        reason = f"belongs to user {status.st_uid}, but npserver runs as user {user}"
+        yield Severity.ERROR, f"{shown} {reason}: chown -R {user} {directory}, or name another directory"
         return
     if status.st_mode & 0o077:
         mode = stat.S_IMODE(status.st_mode)
-        yield Severity.WARNING, f"{shown} is open to other users (mode {mode:04o}): chmod 700 {directory}"
+        is_systemds = directory in os.environ.get("STATE_DIRECTORY", "").split(":")
+        remedy = "StateDirectoryMode=0700 in the systemd unit" if is_systemds else f"chmod 700 {directory}"
+        yield Severity.WARNING, f"{shown} is open to other users (mode {mode:04o}): {remedy}"
     if status.st_uid == os.geteuid() and not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
         yield Severity.ERROR, f"{shown} cannot be written: chmod 700 {directory}, or mount it writable"
     yield from _hidden_folders(shown, os.path.dirname(directory), owner)

@@ -83,11 +83,19 @@ class TestDirectory:
         expected = "'store': 'DIR/state/below' cannot be used: Not a directory"
         assert problems(context, short, store="state/below") == [expected]
 
-    async def test_other_users_must_not_look_into_it(self, context: Context, short: Path) -> None:
+    async def test_other_users_must_not_look_into_it(
+        self, context: Context, short: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         (short / "state").mkdir()
         (short / "state").chmod(0o755)
         expected = "'store': 'DIR/state' is open to other users (mode 0755): chmod 700 DIR/state"
         assert problems(context, short, store="state") == [expected]
+
+        monkeypatch.setenv("STATE_DIRECTORY", f"{short}/state:{short}/other")
+        expected = (
+            "'store': 'DIR/state' is open to other users (mode 0755): StateDirectoryMode=0700 in the systemd unit"
+        )
+        assert problems(context, short) == [expected]
 
     @AS_ROOT
     async def test_it_must_belong_to_the_user(self, context: Context, short: Path) -> None:
