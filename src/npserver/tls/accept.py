@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from npserver.errors import clip
 from npserver.runtime.deadlines import NEVER
-from npserver.tls.acme.answers import ALPN, ANSWERS
+from npserver.tls.acme.answers import ANSWERS
+from npserver.tls.acme.challenges import ALPN_PROTOCOL
 from npserver.tls.client_hello import HelloError, HelloReader, offered_protocols, quick_server_name
 from npserver.tls.stream import TlsStream
 
@@ -30,7 +31,7 @@ _HANDSHAKE = 22  # content type of a client's first TLS record (RFC 8446 §5.1)
 #: Codes of OpenSSL's X509_verify for a revoked certificate, and for revocation lists that are missing or not usable.
 _REVOCATION_CODES = frozenset({3, 5, 8, 11, 12, 15, 16, 23, 33, 35, 44, 54})
 _HTTP1 = b"\x08http/1.1"  # as it is in a list of ALPN protocols
-_ACME = bytes((len(ALPN),)) + ALPN.encode()
+_ACME = bytes((len(ALPN_PROTOCOL),)) + ALPN_PROTOCOL.encode()
 _NO_APPLICATION_PROTOCOL = bytes.fromhex("15 0303 0002 02 78")  # a record with this fatal alert (RFC 8446 §6)
 _ADVICE = b"This port speaks HTTPS, and a plain HTTP request was sent to it. Use https:// instead.\n"
 _PLAIN_HTTP = (
@@ -152,7 +153,7 @@ class TlsServer(TlsStream):
         self._forget()
         assert self._tls is not None
         alpn = self._tls.selected_alpn_protocol()
-        if alpn == ALPN:
+        if alpn == ALPN_PROTOCOL:
             return ChallengeEnd()
         protocol = self._accept(alpn)
         if self._proxied is not None and (tell := getattr(protocol, "proxied", None)) is not None:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from npserver.tls.acme.challenges import HTTP_PREFIX
+
 if TYPE_CHECKING:
     from npserver.tls.acme.answers import ChallengeAnswers
     from npserver.web.exchange import Exchange, Route
     from npserver.web.routing import Router
 
-PREFIX = "/.well-known/acme-challenge/"
 _FIELDS = b"Content-Type: application/octet-stream\r\n"
 
 
@@ -36,7 +37,7 @@ class ChallengeRouter:
     def find(self, host: str, path: str) -> Route | None:
         """Return the route for a lower-case host and a canonical path; None if no rule matches."""
         route = self._router.find(host, path)
-        if not path.startswith(PREFIX):
+        if not path.startswith(HTTP_PREFIX):
             return route
         otherwise = route or self._unrouted
         handler = ChallengeHandler(self._answers, otherwise)
@@ -58,7 +59,7 @@ class ChallengeHandler:
     def handle(self, exchange: Exchange) -> None:
         """Answer."""
         request = exchange.request
-        authorization = self._answers.answers.http.get(request.path.removeprefix(PREFIX))
+        authorization = self._answers.answers.http.get(request.path.removeprefix(HTTP_PREFIX))
         if authorization is None or request.method not in ("GET", "HEAD"):
             exchange.reroute(self._otherwise)
         else:

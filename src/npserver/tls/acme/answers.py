@@ -15,6 +15,7 @@ from msgspec import Struct, convert, field, to_builtins
 
 from npserver.runtime.agreement import Agreement
 from npserver.runtime.context import PerProcess
+from npserver.tls.acme.challenges import ALPN_PROTOCOL
 from npserver.tls.files import TlsFiles
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from npserver.runtime.context import Context
 
 TOPIC = "acme:answers"
-ALPN = "acme-tls/1"  # RFC 8737 §6.2
 
 
 class Answers(Struct, frozen=True):
@@ -79,7 +79,7 @@ def _context(pem: str) -> ssl.SSLContext:
     import ssl  # only where it is used: a start is shorter without
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.set_alpn_protocols([ALPN])
+    context.set_alpn_protocols([ALPN_PROTOCOL])
     files = TlsFiles()
     files.supply({"challenge": ((0, 0, 0), b64encode(pem.encode()).decode())})
     with files.readable("challenge") as path:
