@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import npserver
+from npserver.process.preload import ORDERING
 
 SOURCE = Path(npserver.__file__).parent
 
@@ -41,7 +42,7 @@ def test_whatever_a_function_imports_when_it_runs_is_loaded() -> None:
     assert late <= set(loaded)
     modules = {".".join(path.relative_to(SOURCE.parent).with_suffix("").parts) for path in SOURCE.rglob("*.py")}
     names = {name.removesuffix(".__init__") for name in modules if not name.startswith("npserver.cli")}
-    assert names - set(loaded) == {"npserver.__main__"}
+    assert names - set(loaded) == {"npserver.__main__", *ORDERING}
 
 
 def is_installed(name: str) -> bool:

@@ -1,0 +1,135 @@
+"""The account at a CA: its key, made once and kept by the caller, and its registration (RFC 8555 §7.3).
+
+Blocking functions run in the threads of `tls.acme.transport`. Whoever orders holds a lock of the store: two programs
+with one store would make two keys.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import msgspec
+from acme import errors, messages
+from acme.client import ClientV2
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from josepy.errors import Error as JoseError
+from josepy.jwk import JWKEC
+
+from npserver.errors import clip
+from npserver.regex import regex
+from npserver.tls.acme.problems import AcmeError
+from npserver.tls.acme.settings import AcmeSettings
+
+_MAC_KEY = regex(r"[A-Za-z0-9_-]+={0,2}")  # the decoder skips what is not base64url
+
+
+class AccountStore(Protocol):
+    """Where accounts are kept: private keys among them, so that nobody else may read it."""
+
+    async def get(self, name: str) -> bytes | None:
+        """Return the value of a name."""
+        ...
+
+    async def put(self, name: str, value: bytes) -> None:
+        """Set the value of a name, so that it outlives a crash from here on."""
+        ...
+
+
+class Account(msgspec.Struct):
+    """One account, as it is kept in JSON."""
+
+    directory: str
+    key: str  # PEM; secret
+    url: str = ""  # empty until it is registered
+    email: str = ""  # as it was last registered
+
+    def __repr__(self) -> str:
+        return f"<Account {self.url or self.directory}>"  # without the key
+
+    def jwk(self) -> JWKEC:
+        """Return its key, to sign with."""
+        return JWKEC(key=serialization.load_pem_private_key(self.key.encode(), None))
+
+
+def store_name(directory: str) -> str:
+    """Return the name under which the account at a CA is kept: one for each URL of a directory."""
+    return f"acme/accounts/{urlsplit(directory).hostname}-{hashlib.sha256(directory.encode()).hexdigest()[:12]}"
+
+
+async def load_account(store: AccountStore, directory: str) -> Account:
+    """Return the account that is kept, or else one with a new key, which is kept before anybody uses it.
+
+    Raises: AcmeError if what is kept is damaged; to make another account then would hide the loss.
+    """
+    name = store_name(directory)
+    kept = await store.get(name)
+    if kept is not None:
+        try:
+            account = msgspec.json.decode(kept, type=Account)
+            account.jwk()
+        except (msgspec.MsgspecError, ValueError, TypeError):
+            # the exception may quote what was read: the key
+            raise AcmeError(f"the account {name} in the store is damaged: remove it", kind="settings") from None
+        return account
+    key = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    account = Account(directory, key.decode())
+    await save_account(store, account)
+    return account
+
+
+async def save_account(store: AccountStore, account: Account) -> None:
+    """Keep an account."""
+    await store.put(store_name(account.directory), msgspec.json.encode(account))
+
+
+def register(client: ClientV2, account: Account, settings: AcmeSettings) -> None:
+    """Make `client` use the account; register it where it is not, and change its address where that has changed.
+
+    Configuring a CA agrees to its terms of service. Sets `url` and `email`. Blocks.
+    Raises: AcmeError, and the errors of `acme`.
+    """
+    if not account.url:
+        account.url, account.email = _new_account(client, account, settings), settings.email
+    client.net.account = messages.RegistrationResource(body=messages.Registration(), uri=account.url)
+    if account.email != settings.email:
+        contact = (f"mailto:{settings.email}",) if settings.email else ()
+        client.net.post(
+            account.url, messages.UpdateRegistration(contact=contact), new_nonce_url=client.directory["newNonce"]
+        )
+        account.email = settings.email
+
+
+def _new_account(client: ClientV2, account: Account, settings: AcmeSettings) -> str:
+    """Return the URL of the account with this key, a new one if the CA knows none (RFC 8555 §7.3, §7.3.1)."""
+    binding = None
+    if settings.eab_key_id:
+        try:
+            if not _MAC_KEY.fullmatch(settings.eab_key):
+                raise ValueError
+            key = account.jwk().public_key()
+            binding = messages.ExternalAccountBinding.from_data(
+                key, settings.eab_key_id, settings.eab_key, client.directory
+            )
+        except (ValueError, JoseError):
+            raise AcmeError("the external account's MAC key is not base64url", kind="settings") from None
+    elif client.external_account_required():
+        raise AcmeError(
+            f"{clip(settings.directory)} requires an external account: configure its key id and MAC key",
+            kind="externalAccountRequired",
+        )
+    request = messages.NewRegistration.from_data(
+        email=settings.email or None, external_account_binding=binding, terms_of_service_agreed=True
+    )
+    client.net.account = None
+    try:
+        url = client.new_account(request).uri
+    except errors.ConflictError as error:  # it was registered before, and only the answer was lost
+        url = error.location
+    if not isinstance(url, str) or not url.startswith("https://"):
+        raise AcmeError("the CA names no URL of the new account", kind="malformedAnswer")
+    return url
