@@ -110,13 +110,20 @@ class LocalAuthority:
         value = await self._compute(lambda: make_leaf(authority, names, wanted.life_s, now))
         await self._store.compare_and_swap(wanted.key, before, value)
 
-    async def is_due(self, wanted: Wanted, now: float) -> bool:
-        """Whether the certificate should be renewed: two thirds of its life are over, the clock or the names changed,
-        its value or its root are gone or damaged."""
+    async def window(self, wanted: Wanted, now: float) -> tuple[float, float] | None:
+        """Return from when until when the certificate need not be renewed; None if it should be.
+
+        It should be when two thirds of its life are over, when the clock or its names have changed, and when its value
+        or its root are gone or damaged.
+        """
         leaf, root = await self._store.get(wanted.key), await self._store.get(wanted.root)
         if leaf is None or root is None or not is_usable(leaf, wanted.all_names(), now):
-            return True
-        return _fingerprint(root) != _root_of(leaf) or now >= renewal_time(parse_pem(leaf))
+            return None
+        certificate = parse_pem(leaf)
+        renewed_at = renewal_time(certificate)
+        if _fingerprint(root) != _root_of(leaf) or now >= renewed_at:
+            return None
+        return certificate.not_before.timestamp(), renewed_at
 
     async def forget(self, kept: set[str], now: float) -> None:
         """Remove certificates that have expired and are not among the `kept` keys. Raises: StoreError."""

@@ -6,6 +6,8 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from npserver.errors import NpserverError, reason_of
 from npserver.runtime.context import PerProcess
 from npserver.tls.local_authority import LocalAuthority, Wanted
@@ -20,21 +22,32 @@ log = logging.getLogger("npserver.tls")
 
 PERIOD_S = 1.0  # between two looks at the clock, which may be set at any time
 PAUSE_S = 10.0  # after an attempt that was no use: it failed, or its root ends so soon that the new one is due as well
+TRUSTED_S = 30.0  # how long what was read from the store is taken to be there still
 
 #: The certificates that the log has told of.
 _TOLD: PerProcess[set[str]] = PerProcess(lambda context: set())
 
 
+class Good(Struct, frozen=True):
+    """A certificate in the store that need not be renewed."""
+
+    begin: float  # from this time on
+    end: float  # until this time
+    names: tuple[str, ...]
+    trusted_until: float  # in the loop's time: then the store is read again
+
+
 class LocalRenewal:
     """The service that renews them."""
 
-    __slots__ = ("_authority", "_context", "_failures", "_next_try", "_wanted")
+    __slots__ = ("_authority", "_context", "_failures", "_good", "_next_try", "_wanted")
 
     def __init__(self, context: Context, authority: LocalAuthority, wanted: Mapping[str, Wanted]) -> None:
         """Create it for the certificates `wanted`, by their keys in the store."""
         self._context = context
         self._authority = authority
         self._wanted = wanted
+        self._good: dict[str, Good] = {}  # by key
         self._next_try: dict[str, float] = {}  # by key, in the loop's time
         self._failures: dict[str, str] = {}  # the last reason logged, by key
 
@@ -68,14 +81,17 @@ class LocalRenewal:
         is_renewed = False
         for key, one in self._wanted.items():
             now, loop_now = self._context.wall_clock(), self._context.loop.time()
-            if loop_now < self._next_try.get(key, loop_now):
+            if self._is_good(one, now, loop_now) or loop_now < self._next_try.get(key, loop_now):
                 continue
             try:
-                if await self._authority.is_due(one, now):
+                if (window := await self._authority.window(one, now)) is None:
                     await self._authority.renew(one, now)
                     is_renewed = True
-                    if await self._authority.is_due(one, now):
-                        self._next_try[key] = loop_now + PAUSE_S
+                    window = await self._authority.window(one, now)
+                if window is None:
+                    self._next_try[key] = loop_now + PAUSE_S
+                else:
+                    self._good[key] = Good(*window, one.all_names(), loop_now + TRUSTED_S)
                 self._failures.pop(key, None)
             except (NpserverError, ValueError) as error:
                 self._next_try[key] = loop_now + PAUSE_S
@@ -84,3 +100,10 @@ class LocalRenewal:
                     log.warning("certificate for %s not renewed (tls.internal): %s", ", ".join(one.all_names()), reason)
         if is_renewed:
             CertificateWatch(self._context).look()
+
+    def _is_good(self, wanted: Wanted, now: float, loop_now: float) -> bool:
+        """Whether a certificate was found good a short while ago, and neither the clock nor its names say otherwise."""
+        good = self._good.get(wanted.key)
+        if good is None or loop_now >= good.trusted_until:
+            return False
+        return good.begin <= now < good.end and good.names == wanted.all_names()

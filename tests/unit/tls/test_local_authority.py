@@ -41,7 +41,7 @@ class Kept:
         return finish(self.authority.ensure(wanted, now))
 
     def is_due(self, now: float, wanted: Wanted = WANTED) -> bool:
-        return finish(self.authority.is_due(wanted, now))
+        return finish(self.authority.window(wanted, now)) is None
 
     def value(self, key: str = WANTED.key) -> bytes:
         value = self.files.read(key)

@@ -10,7 +10,7 @@ import pytest
 
 from npserver.store.directory import DirectoryStore
 from npserver.store.files import StoreFiles
-from npserver.tls import renewal
+from npserver.tls import local_authority, renewal
 from npserver.tls.local_authority import LOCAL_ROOT, LocalAuthority, Wanted
 from npserver.tls.renewal import LocalRenewal
 from npserver.tls.x509 import parse_pem
@@ -52,6 +52,39 @@ async def test_it_follows_the_clock(tmp_path: Path, caplog: pytest.LogCaptureFix
         files.write(LOCAL_ROOT, root)
         assert await end_after(NOW + 5 * DAY_S) == 7 * DAY_S
         assert repr(service) == f"<LocalRenewal {WANTED.key}>"
+
+
+async def test_a_good_certificate_is_not_read_each_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But the clock and the machine's addresses are looked at, and after half a minute the store."""
+    async with running_context() as context:
+        files, clock, passed, addresses = StoreFiles(str(tmp_path)), [NOW], [0.0], ["10.0.0.1"]
+        monkeypatch.setattr(local_authority, "machine_names", lambda: tuple(addresses))
+        context.wall_clock = lambda: clock[0]
+        context.loop = type("Loop", (), {"time": lambda self: passed[0]})()
+        wanted = Wanted((), True, 7 * DAY_S)
+        authority = LocalAuthority(DirectoryStore(files))
+        await authority.ensure(wanted, NOW)
+        service = LocalRenewal(context, authority, {wanted.key: wanted})
+        await service.look()
+
+        def is_new(before: bytes | None) -> bool:
+            return files.read(wanted.key) != before
+
+        files.write(wanted.key, b"damaged")
+        passed[0] += renewal.TRUSTED_S - 1
+        await service.look()
+        assert not is_new(b"damaged")
+        passed[0] += 1
+        await service.look()
+        assert is_new(b"damaged")
+        before = files.read(wanted.key)
+        addresses[0] = "10.0.0.2"
+        await service.look()
+        assert is_new(before)
+        before = files.read(wanted.key)
+        clock[0] += 5 * DAY_S
+        await service.look()
+        assert is_new(before)
 
 
 async def test_an_attempt_is_not_repeated_at_once(tmp_path: Path) -> None:
