@@ -65,7 +65,8 @@ class _Shared:
                     path,
                     f'{clip(entry.uri)} needs a certificate: add "tls": {{"cert": "fullchain.pem", '
                     '"key": "privkey.pem"} to the config, or start with -cert FILE -key FILE; '
-                    f'"tls": "internal" makes one that only clients trust which know our root ({fault})',
+                    'or add "tls": "internal", for a certificate of the local authority, '
+                    f"which is not used by itself here: {fault}",
                 )
                 return None
             return server_context(compilation, path, "internal", hosts, speaks_http=speaks_http)
@@ -93,4 +94,4 @@ def _not_local(address: Address, hosts: Sequence[str]) -> str:
         return ""
     if address.host and not address.is_wildcard and is_local_name(address.host):
         return ""
-    return "it is not made by itself, as neither the rules nor the listener's address name local hosts"
+    return "not all rules have a host, and the listener's address is not a local one"
