@@ -205,5 +205,9 @@ FAILURES: dict[str, tuple[Answer, str, str]] = {
         "malformedAnswer",
         "redirects: status 302",
     ),
-    "unavailable": (always(response(503, b"<html>")), "malformedAnswer", "with status 503 cannot be understood"),
+    "unavailable": (
+        always(response(503, b"<html>")),
+        "httpError",
+        "the CA answers with status 503 and gives no reason",
+    ),
 }

@@ -15,7 +15,7 @@ from npserver.tls.acme.client import AcmeClient, order_from_any
 from npserver.tls.acme.problems import AcmeError
 from npserver.tls.acme.schedule import Window
 from tests.stage.acme import NAME, PublishingSolver
-from tests.stage.faulty_ca import FaultyCa, Request, always, changed, response, running_faulty_ca
+from tests.stage.faulty_ca import Answer, FaultyCa, Request, always, changed, response, running_faulty_ca
 from tests.stage.pebble import Pebble
 from tests.stage.programs import needs
 
@@ -37,8 +37,8 @@ class TestSeveralCas:
         assert issued.directory == pebble.url
         (line,) = (one.message for one in caplog.records if one.name == "npserver.tls")
         assert line == (
-            f"no certificate of {ca.url} for {NAME!r}: placing the order: the CA's answer with status 503 cannot be "
-            f"understood (ClientError); asking {pebble.url}"
+            f"no certificate of {ca.url} for {NAME!r}: placing the order: the CA answers with status 503 and gives "
+            f"no reason; asking {pebble.url}"
         )
 
     async def test_the_next_is_not_asked_where_a_name_is_wrong(
@@ -92,12 +92,15 @@ class TestProfiles:
         offered: dict[str, str] | None,
         message: str,
     ) -> None:
-        if offered:
-            ca.answers["/dir"] = changed(ca, lambda one: one["meta"].update(profiles=offered))
+        ca.answers["/dir"] = changed(ca, lambda one: one["meta"].update(profiles=offered))
         with pytest.raises(AcmeError, match=message) as caught:
             await client(profile="shortlived").order([NAME], solver)
         assert caught.value.kind == "settings"
         assert ca.paths() == ["/dir"]
+
+
+def without_renewal_information(ca: FaultyCa) -> Answer:
+    return changed(ca, lambda one: one.pop("renewalInfo", None))
 
 
 class TestRenewalInformation:
@@ -139,7 +142,7 @@ class TestRenewalInformation:
         assert (caught.value.status, caught.value.retry_after_s) == (503, 300)
 
     async def test_without_it_there_is_no_window(self, ca: FaultyCa, client: Callable[..., AcmeClient]) -> None:
-        ca.answers.clear()
+        ca.answers["/dir"] = without_renewal_information(ca)
         assert await client().renewal_window("a.b") == (None, None)
 
     async def test_the_order_of_a_renewal_says_what_it_replaces(
@@ -167,6 +170,6 @@ class TestRenewalInformation:
     async def test_a_ca_without_it_is_not_told_what_an_order_replaces(
         self, ca: FaultyCa, client: Callable[..., AcmeClient], solver: PublishingSolver
     ) -> None:
-        ca.answers.clear()
+        ca.answers["/dir"] = without_renewal_information(ca)
         await client().order([NAME], solver, replaces="a.b")
         assert ["replaces" in one.payload for one in ca.seen if one.path == "/order-plz"] == [False]

@@ -15,11 +15,11 @@ import pytest
 import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.verification import PolicyBuilder, Store
 
 from npserver.tls.acme.account import Account, store_name
-from npserver.tls.acme.certificate import IssuedCertificate
+from npserver.tls.acme.certificate import IssuedCertificate, PrivateKey, make_key
 from npserver.tls.acme.challenges import Challenge, ChallengeKind
 from npserver.tls.acme.client import AcmeClient
 from npserver.tls.acme.problems import AcmeError, NameProblem
@@ -39,6 +39,10 @@ def client(pebble: Pebble, directory: Path, **more: Any) -> AcmeClient:
     return AcmeClient(settings(pebble, **more), store(directory / "store"))
 
 
+def pem_of(key: PrivateKey) -> str:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
 def leaf_of(issued: IssuedCertificate) -> x509.Certificate:
     return x509.load_pem_x509_certificates(issued.chain)[0]
 
@@ -55,6 +59,9 @@ def verify(issued: IssuedCertificate, pebble: Pebble, name: str) -> None:
     leaf, *chain = x509.load_pem_x509_certificates(issued.chain)
     PolicyBuilder().store(roots).build_server_verifier(subject).verify(leaf, chain)
     assert load_pem_private_key(issued.key, None).public_key() == leaf.public_key()
+
+
+WITH_RSA = {"directory": "x", "key": pem_of(make_key(KeyType.RSA2048))}
 
 
 class TestChallenges:
@@ -134,11 +141,18 @@ async def test_the_key_is_of_the_type_configured(
 
 
 class TestAccount:
-    async def test_it_is_made_once_and_kept(self, pebble: Pebble, tmp_path: Path, serving: Serving) -> None:
+    async def test_it_is_made_once_and_kept(
+        self, pebble: Pebble, tmp_path: Path, serving: Serving, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("INFO")
         before = registrations(pebble)
         async with proving(pebble, serving) as solver:
             issued = [await client(pebble, tmp_path).order(["www.example.test"], solver) for _ in range(2)]
         assert registrations(pebble) == before + 1
+        terms = (
+            f"account registered at {pebble.url}, whose terms of service are data:text/plain,Do%20what%20thou%20wilt"
+        )
+        assert [one.message for one in caplog.records if one.name == "npserver.tls"] == [terms]
         assert self.kept(pebble, tmp_path).url.startswith("https://")
         assert leaf_of(issued[0]).public_key() != leaf_of(issued[1]).public_key()
 
@@ -181,7 +195,11 @@ class TestAccount:
             await client(pebble, tmp_path).order(["www.example.test"], solver)
         assert self.kept(pebble, tmp_path).url == url
 
-    @pytest.mark.parametrize("kept", [b"", b"{", b'{"directory": "x", "key": "PRIVATE"}', b"\xff" * 100])
+    @pytest.mark.parametrize(
+        "kept",
+        [b"", b"{", b'{"directory": "x", "key": "PRIVATE"}', b"\xff" * 100, json.dumps(WITH_RSA).encode()],
+        ids=["empty", "cut off", "no key", "no text", "a key of RSA"],
+    )
     async def test_a_damaged_one_is_an_error_and_stays(
         self, pebble: Pebble, tmp_path: Path, serving: Serving, kept: bytes
     ) -> None:

@@ -51,7 +51,10 @@ class Account(msgspec.Struct):
 
     def jwk(self) -> JWKEC:
         """Return its key, to sign with."""
-        return JWKEC(key=serialization.load_pem_private_key(self.key.encode(), None))
+        key = serialization.load_pem_private_key(self.key.encode(), None)
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+            raise ValueError("not a key of P-256")
+        return JWKEC(key=key)
 
 
 def store_name(directory: str) -> str:

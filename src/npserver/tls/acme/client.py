@@ -152,6 +152,9 @@ class _Order:
         await self._calls.run("registering the account", register, self._client, self._account, self._settings)
         if before != (self._account.url, self._account.email):
             await save_account(self._store, self._account)
+        if before[0] != self._account.url:
+            terms = plain(getattr(getattr(self._client.directory, "meta", None), "terms_of_service", None)) or "none"
+            log.info("account registered at %s, whose terms of service are %s", self._settings.directory, terms)
 
     async def _begin(self, replaces: str) -> tuple[str, messages.Order]:
         """Return the URL of the new order, and the order."""

@@ -29,7 +29,8 @@ class AcmeError(NpserverError):
     Args:
         message: what failed, for the log; without keys, whatever happened.
         kind: the type of the CA's problem document without its prefix, such as `rateLimited`, or one of ours:
-            `unreachable` (no answer), `malformedAnswer`, `wrongCertificate`, `noChallenge`, `settings`.
+            `unreachable` (no answer), `httpError` (an answer without a problem document), `malformedAnswer`,
+            `wrongCertificate`, `noChallenge`, `settings`.
         detail: what the CA says about it.
         names: the problems of single names.
         status: the HTTP status of the CA's answer, 0 without one.

@@ -219,6 +219,8 @@ class Calls:
         """Return the exception for an answer that is none of the protocol. Its text is left out: it may be anything."""
         status, kind = self._network.status, "malformedAnswer"
         message = f"{what}: the CA's answer with status {status} cannot be understood ({type(error).__name__})"
+        if status >= 400:
+            kind, message = "httpError", f"{what}: the CA answers with status {status} and gives no reason"
         return AcmeError(message, kind=kind, status=status, retry_after_s=self._network.retry_after_s)
 
 
