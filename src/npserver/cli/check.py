@@ -67,12 +67,15 @@ def check(file: str) -> tuple[list[Problem], list[tuple[str, str]]]:
         raise ConfigError([_as_error(problem) for problem in runtime.warnings])
     served = list(runtime.summary)
     if has_tls_targets(document.config) or any(listener.server_tls is not None for listener in runtime.listeners):
+        from npserver.tls.acme.service import AcmeService
         from npserver.tls.groups import describe_groups
         from npserver.tls.renewal import LocalRenewal
 
         for service in runtime.services:
             if isinstance(service, LocalRenewal):
                 served += [("TLS", f"certificate of the local authority for {names}") for names in service.describe()]
+            elif isinstance(service, AcmeService):
+                served += [("TLS", text) for text in service.describe()]
         served.append(("TLS", describe_groups()))
     return list(runtime.warnings), served
 

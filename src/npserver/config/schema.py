@@ -37,10 +37,10 @@ class Config(Section, frozen=True, kw_only=True):
     )
     listen: Annotated[list[str | Listen], D("the addresses to accept clients on, as URIs or objects", needs="tls")] = []
     tls: Annotated[
-        Literal["internal"] | Tls | list[Tls] | None,
+        Literal["auto", "internal"] | Tls | list[Tls] | None,
         D(
             "certificates of all https and ssl listeners; SNI decides between several; `internal`: of npserver's own "
-            "local authority"
+            "local authority, `auto`: of Let's Encrypt, by ACME"
         ),
     ] = None
     backlog: Annotated[int, D("length of the kernel's accept queue, per listener and worker", ge=1, le=65535)] = 2048

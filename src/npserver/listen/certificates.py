@@ -76,11 +76,11 @@ class _Shared:
         return self._made[key]
 
 
-def _uses_hosts(tls: Literal["internal"] | Tls | list[Tls] | None) -> bool:
+def _uses_hosts(tls: Literal["auto", "internal"] | Tls | list[Tls] | None) -> bool:
     """Whether certificates are made for the hosts of rules; without `tls` they may be."""
     if not tls or isinstance(tls, str):
         return True
-    return any(one.internal for one in (tls if isinstance(tls, list) else [tls]))
+    return any(one.internal or one.acme is not None for one in (tls if isinstance(tls, list) else [tls]))
 
 
 def _not_local(address: Address, hosts: Sequence[str]) -> str:

@@ -23,7 +23,8 @@ class Listen(Section, frozen=True, kw_only=True):
         int | None, D("length of the kernel's accept queue; default: the global `backlog`", ge=1, le=65535)
     ] = None
     tls: Annotated[
-        Literal["internal"] | Tls | list[Tls] | None, D("certificates of this listener; default: the global `tls`")
+        Literal["auto", "internal"] | Tls | list[Tls] | None,
+        D("certificates of this listener; default: the global `tls`"),
     ] = None
     mode: Annotated[str | None, D('permissions of a Unix socket, in octal: "0660"')] = None
     accept_proxy: Annotated[

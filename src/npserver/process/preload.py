@@ -29,7 +29,7 @@ _NOT_SERVING = "npserver.cli"  # the command line, with `npserver.__main__`
 #: Takes 280 ms and 20 MB. The one process that orders certificates imports it while it may read it.
 ORDERING = frozenset(
     f"npserver.tls.acme.{name}"
-    for name in ("account", "alpn_certificate", "authorization", "certificate", "client", "transport")
+    for name in ("account", "alpn_certificate", "authorization", "certificate", "client", "solver", "transport")
 )
 
 

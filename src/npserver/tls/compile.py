@@ -13,6 +13,7 @@ from npserver.errors import clip
 from npserver.host_hints import hint_at_host
 from npserver.idn import to_ascii
 from npserver.tls import certificates
+from npserver.tls.acme.config import Acme
 from npserver.tls.certificates import LoadedCertificate, PassphraseError, ServerTls, explain
 from npserver.tls.combination import NamedCertificate, combine
 from npserver.tls.config import CertificateSettings, Tls
@@ -37,7 +38,7 @@ EXPIRY_NOTICE = timedelta(days=7)  # warned of; programs that renew certificates
 def server_context(
     compilation: Compilation,
     path: Path,
-    tls: Literal["internal"] | Tls | list[Tls],
+    tls: Literal["auto", "internal"] | Tls | list[Tls],
     hosts: Sequence[str] = (),
     *,
     speaks_http: bool = False,
@@ -49,14 +50,18 @@ def server_context(
     """
     report = compilation.report
     if isinstance(tls, str):
-        tls = Tls(internal=True)
+        tls = Tls(internal=True) if tls == "internal" else Tls(acme=Acme())
     entries = [(path, tls)] if isinstance(tls, Tls) else [((*path, index), one) for index, one in enumerate(tls)]
     if not entries:
         report.error(path, "a list of certificates must not be empty")
         return None
     made: dict[int, list[NamedCertificate]] = {}  # by the index of the entry
     for index, (place, entry) in enumerate(entries):
-        if not entry.internal:
+        if entry.acme is not None:
+            issued = _acme(compilation, place, entry, hosts, speaks_http=speaks_http)
+            if issued is not None:
+                made[index] = issued
+        elif not entry.internal:
             loaded = _load(compilation, place, entry, _files(compilation, place, entry), speaks_http=speaks_http)
             if loaded is not None:
                 names = _names(report, place, entry) if entry.names else list(loaded.certificate.names)
@@ -144,6 +149,29 @@ def _internal(
     return found
 
 
+def _acme(
+    compilation: Compilation, path: Path, entry: Tls, hosts: Sequence[str], *, speaks_http: bool
+) -> list[NamedCertificate] | None:
+    """Return the certificates of a CA for an entry: one for each name that no wildcard among them covers."""
+    from npserver.tls.acme.compile import acme_files
+
+    for key in ("cert", "key", "key_passphrase", "internal"):
+        if getattr(entry, key):
+            compilation.report.error((*path, key), f"'{key}' has no effect with 'acme': leave one of them out")
+            return None
+    assert entry.acme is not None
+    names = _names(compilation.report, path, entry) if entry.names else [host for host in hosts if host]
+    files = acme_files(compilation, path, entry.acme, names, of_hosts=not entry.names)
+    found = []
+    for name, file in files or ():
+        loaded = _load(compilation, path, entry, (file, file), speaks_http=speaks_http)
+        if loaded is None:
+            return None
+        served = [name, *([""] if is_ip_address(name) else [])]
+        found.append(NamedCertificate(path, f"the CA's for {name}", loaded, served))
+    return found or None
+
+
 def _groups(names: Sequence[str], *, of_machine: bool) -> Iterator[tuple[list[str], bool]]:
     """Yield the names of each certificate, and whether it is for this machine too: local names have their own."""
     local = [name for name in names if is_local_name(name)]
@@ -203,7 +231,7 @@ def _load(
     if loaded.problem:
         reason = f"the changed files of {clip(entry.cert or cert)} cannot be used, the old certificate stays"
         report.check_error((*path, "cert"), f"{reason}: {loaded.problem}")
-    if not entry.internal:
+    if not entry.internal and entry.acme is None:
         _check_validity(report, (*path, "cert"), loaded, entry)
         _check_passphrase(compilation, path, entry, key)
     if entry.client_ca is not None:

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from npserver.config.section import D, OneOrMany, Section
 from npserver.config.units import Seconds
+from npserver.tls.acme.config import Acme
 
 
 class Tls(Section, frozen=True, kw_only=True):
@@ -26,11 +27,12 @@ class Tls(Section, frozen=True, kw_only=True):
     internal_life: Annotated[
         Seconds, D("life of that certificate, 10 s or more; it is renewed after two thirds of it")
     ] = Seconds(7 * 86400)
+    acme: Annotated[Acme | None, D("certificates from a CA, ordered and renewed by itself, instead of `cert`")] = None
     names: Annotated[
         list[str],
         D(
             "server names (SNI) this certificate is used for, with `*.` wildcards; default: the names in it, with "
-            "`internal` the hosts of the listener's rules"
+            "`internal` and `acme` the hosts of the listener's rules"
         ),
     ] = []
     client_ca: Annotated[

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def internal_file(compilation: Compilation, path: Path, wanted: Wanted) -> str | None:
     """Return the file with the certificate and its key; None, with errors in the report, if there can be none."""
-    store, inline = STORE.of(compilation), _INLINE.of(compilation)
+    store, inline = STORE.of(compilation), INLINE.of(compilation)
     if store is None or inline is None:
         return None
     context, report = compilation.context, compilation.report
@@ -57,6 +57,7 @@ def _inline(compilation: Compilation) -> Store | None:
     return DirectoryStore(store.files, in_threads=False) if may_write else TrialStore(store.files)
 
 
-_INLINE: PerCompilation[Store | None] = PerCompilation(_inline)
+#: The store for use without an event loop.
+INLINE: PerCompilation[Store | None] = PerCompilation(_inline)
 #: The certificates of the config, by their keys in the store.
 _RENEWED: PerCompilation[dict[str, Wanted]] = PerCompilation(lambda _: {})
