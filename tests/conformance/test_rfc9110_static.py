@@ -21,6 +21,7 @@ except ImportError:
     from backports import zstd
 
 TEXT = b"".join(b"line %d of some text that compresses well\n" % number for number in range(2000))
+BEFORE_S = 1_700_000_000.5  # of files that are new, Last-Modified follows Date for a second
 DECODE: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.decompress,
     "br": brotli.decompress,
@@ -37,6 +38,8 @@ def root(tmp_path: Path) -> Path:
     (directory / "tiny.css").write_bytes(b"a{}")
     (directory / "noise.css").write_bytes(os.urandom(4000))
     (directory / "picture.png").write_bytes(TEXT[:5000])
+    for file in directory.iterdir():
+        os.utime(file, (BEFORE_S, BEFORE_S))
     return directory
 
 
