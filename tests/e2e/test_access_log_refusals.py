@@ -51,7 +51,7 @@ def lines(log: Path, count: int) -> list[str]:
         lines = log.read_text().splitlines()
         return lines if len(lines) >= count else []
 
-    return wait_until(found, f"{count} lines in the log", DEADLINE_S, log.read_text)
+    return wait_until(found, f"{count} lines in the log", DEADLINE_S, log.read_text, directory=log.parent)
 
 
 @pytest.mark.parametrize("form", ["pretty", "json", "combined"])

@@ -84,7 +84,12 @@ def test_a_worker_is_replaced_when_nobody_reads_the_log(free_port: Callable[[], 
             before = children(process.pid)
             for pid in before:
                 os.kill(pid, signal.SIGKILL)
-            wait_until(lambda: len(children(process.pid) - before) == len(before), "new processes", DEADLINE_S)
+            wait_until(
+                lambda: len(children(process.pid) - before) == len(before),
+                "new processes",
+                DEADLINE_S,
+                process=process.pid,
+            )
             assert answers(port) == 200
         finally:
             process.send_signal(signal.SIGTERM)

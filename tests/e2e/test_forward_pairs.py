@@ -6,7 +6,6 @@ import os
 import random
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.stage.asking import refuses
 from tests.stage.program import Program
 from tests.stage.programs import half_closing, needs, needs_localhost
 from tests.stage.waiting import wait_until
@@ -49,14 +49,7 @@ def say(*command: str, data: bytes = b"", **options: Any) -> bytes:
 
 
 def wait_listening(port: int) -> None:
-    end = time.monotonic() + DEADLINE_S
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        except OSError:
-            assert time.monotonic() < end, f"nothing listens on {port}"
-            time.sleep(0.01)  # polling with a deadline
+    wait_until(lambda: not refuses(port), f"program that listens on {port}", DEADLINE_S)
 
 
 def is_bound(port: int) -> bool:
@@ -139,7 +132,7 @@ def test_every_target_behind_a_listener(
         "datagrams",
     ):  # socat reads one datagram for each program it runs, so each has a socat of its own
         wait_until(lambda name=name: is_bound(ports[name]), f"socat for {name}", DEADLINE_S)
-    wait_until(lambda: Path(f"{socket_dir}/upg").exists(), "socat for unixgram", DEADLINE_S)
+    wait_until(lambda: Path(f"{socket_dir}/upg").exists(), "socat for unixgram", DEADLINE_S, directory=socket_dir)
     one = program(config=config)
     with ThreadPoolExecutor() as pool:
         talking = {

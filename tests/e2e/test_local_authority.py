@@ -229,7 +229,7 @@ def test_killed_at_any_time_the_next_start_goes_on(
     first = b""
     for pattern in (".npserver.lock", "authority/*", "authority/certificates/*", "authority/certificates/*"):
         one = program(config=config(port, tmp_path), wait=False)
-        wait_until(lambda wanted=pattern: list(store.glob(wanted)), f"a file {pattern}", 20.0)
+        wait_until(lambda wanted=pattern: list(store.glob(wanted)), f"a file {pattern}", 20.0, process=one.process.pid)
         one.kill()
         root = store / "authority/local-names.pem"
         if root.exists():

@@ -83,7 +83,10 @@ def test_a_process_that_is_killed_leaves_a_whole_value(tmp_path: Path) -> None:
                 assert writer.do("fill", "a/site.pem", size) == "begun"
                 before = (tmp_path / "a/site.pem").stat().st_ino
                 for _ in range(number % 4):
-                    wait_until(lambda old=before: (tmp_path / "a/site.pem").stat().st_ino != old, "another value")
+                    site = tmp_path / "a/site.pem"
+                    wait_until(
+                        lambda file=site, old=before: file.stat().st_ino != old, "another value", directory=site.parent
+                    )
                 writer.process.send_signal(signal.SIGKILL)
                 writer.process.wait()
             value = reader.do("get", "a/site.pem")

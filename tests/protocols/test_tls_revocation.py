@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import ssl
 from collections.abc import Callable
@@ -16,12 +15,12 @@ from npserver.tls import watch as tls_watch
 from npserver.tls.config import CertificateSettings
 from npserver.tls.store import CERTIFICATES
 from npserver.tls.watch import CertificateWatch
+from tests.protocols.proxying import until
 from tests.stage.authority import ClientAuthority
 from tests.stage.backends import Backends
 from tests.stage.tls import ask, https
 from tests.stage.worker import make_context
 
-DEADLINE_S = 10.0
 REFUSED = (ssl.SSLError, ConnectionResetError)
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 
@@ -203,6 +202,4 @@ async def test_no_way_around_by_the_host_header(certificates: Callable[..., Any]
 
 
 async def until_said(caplog: pytest.LogCaptureFixture, text: str) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while text not in caplog.text:
-            await asyncio.sleep(0.01)
+    await until(lambda: text in caplog.text)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import subprocess
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from npserver.nameserver.query_processor import QueryProcessor
 from npserver.nameserver.response_rate_limit import RateLimiter
 from npserver.nameserver.udp_query_processor import UdpQueryProcessor
 from tests.stage.programs import find
+from tests.stage.waiting import wait_until
 
 SOA = {
     "mname": "ns1.example.com",
@@ -190,13 +190,13 @@ remote-control:
         self._process.communicate(timeout=10)
 
     def _wait(self) -> None:
-        end = time.monotonic() + 10
-        while time.monotonic() < end:
-            assert self._process.poll() is None, "nsd did not start"
-            try:
-                self._socket.send(self._probe)
-                self._socket.recv(65_535)
-                return
-            except ConnectionRefusedError:
-                time.sleep(0.01)  # polling with a deadline
-        raise AssertionError("nsd does not answer")
+        wait_until(self._answers, "answer of nsd", process=self._process.pid)
+
+    def _answers(self) -> bool:
+        assert self._process.poll() is None, "nsd did not start"
+        try:
+            self._socket.send(self._probe)
+            self._socket.recv(65_535)
+        except ConnectionRefusedError:
+            return False
+        return True

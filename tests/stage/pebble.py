@@ -75,7 +75,7 @@ class Pebble:
                 stderr=subprocess.STDOUT,
                 env={"PATH": os.environ.get("PATH", os.defpath), **ENVIRONMENT, **environment},
             )
-        wait_until(self._listens, "pebble that listens", story=lambda: self.log)
+        wait_until(self._listens, "pebble that listens", story=lambda: self.log, process=self._process.pid)
 
     def __repr__(self) -> str:
         return f"<Pebble {self.url} returncode={self._process.poll()}>"

@@ -77,7 +77,7 @@ class Program:
 
     def wait_for(self, pattern: str, deadline_s: float = 10.0) -> re.Match[str]:
         """Wait until stdout or stderr holds a match of the regular expression `pattern`."""
-        return self.wait_until(
+        return self._wait_for_output(
             lambda: re.search(pattern, self.output, re.MULTILINE) or re.search(pattern, self.errors, re.MULTILINE),
             f"output matching {pattern!r}",
             deadline_s,
@@ -94,13 +94,13 @@ class Program:
 
     def wait_for_new(self, pattern: str, deadline_s: float = 10.0) -> re.Match[str]:
         """Wait until stderr holds a match since `forget_errors`."""
-        return self.wait_until(
+        return self._wait_for_output(
             lambda: re.search(pattern, self.new_errors, re.MULTILINE), f"new line matching {pattern!r}", deadline_s
         )
 
     def wait_until(self, is_so: Callable[[], T | None], what: str, deadline_s: float = 10.0) -> T:
         """Wait until `is_so()` returns something true, and return it."""
-        return wait_until(is_so, what, deadline_s, self._story)
+        return wait_until(is_so, what, deadline_s, self._story, process=self.process.pid)
 
     # ── what happens to it ──
 
@@ -151,6 +151,9 @@ class Program:
         self.process.wait()
 
     # ── private ──
+
+    def _wait_for_output(self, is_so: Callable[[], T | None], what: str, deadline_s: float) -> T:
+        return wait_until(is_so, what, deadline_s, self._story, directory=self.directory)
 
     def _is_ready_or_dead(self) -> bool:
         return self.process.poll() is not None or all(map(_is_bound, self.listens))
