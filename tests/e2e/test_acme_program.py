@@ -5,9 +5,12 @@ Covers `tls.acme.service` and `tls.acme.compile`.
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import socket
 import ssl
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from typing import Any
 import pytest
 import trustme
 
+import npserver
 from tests.stage.asking import refuses
 from tests.stage.pebble import Pebble, running_pebble
 from tests.stage.program import Program
@@ -22,6 +26,7 @@ from tests.stage.programs import needs
 
 pytestmark = needs("pebble")
 
+SOURCE = Path(npserver.__file__).parents[1]
 Start = Callable[..., Program]
 ISSUED = r"certificate for {} issued by https://127"
 
@@ -115,6 +120,33 @@ def test_it_is_kept_over_restarts_and_kills(program: Start, pebble: Pebble, tmp_
         one = program(config=made)
         assert issuer_at(pebble.tls_port, "web.example.test", root).startswith("Pebble")
         assert pebble.log.count("Added order") == orders
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_it_is_ordered_by_another_user_and_read_by_root_for_the_workers(program: Start, pebble: Pebble) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        one = program(config={**config(pebble, directory, "web.example.test"), "user": "nobody"})
+        one.wait_for(ISSUED.format("web.example.test"), 30)
+        root = pebble.root()
+        one.wait_until(lambda: _is_pebbles(pebble, "web.example.test", root), "the certificate of the CA")
+        assert {path.stat().st_uid for path in (directory / "store").rglob("*")} == {65534}
+        one.stop()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_that_user_need_not_be_able_to_read_the_program(program: Start, pebble: Pebble, workers: int) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        directory, copy = Path(name), Path(name) / "program"
+        directory.chmod(0o755)
+        shutil.copytree(SOURCE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        copy.chmod(0o700)
+        made = {**config(pebble, directory, "web.example.test", workers=workers), "user": "nobody"}
+        one = program(config=made, cwd=directory, env={"PYTHONPATH": str(copy)})
+        one.wait_for(ISSUED.format("web.example.test"), 30)
+        one.stop()
 
 
 def test_a_host_that_a_reload_adds_gets_one(program: Start, pebble: Pebble, tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ from typing import Any
 import npserver
 from npserver.store.directory import DirectoryStore
 from npserver.store.files import StoreFiles
-from npserver.tls.acme.alpn_certificate import make_alpn_certificate
-from npserver.tls.acme.answers import ANSWERS, Answers, ChallengeAnswers
+from npserver.tls.acme.answers import ANSWERS, ChallengeAnswers
 from npserver.tls.acme.challenges import Challenge, ChallengeKind
 from npserver.tls.acme.settings import AcmeSettings, Limits
+from npserver.tls.acme.solver import WorkerSolver
 from tests.stage.pebble import Pebble
 
 ALIASES = {"_acme-challenge.alias.example.test": "alias.elsewhere.test"}
@@ -34,15 +34,14 @@ MAC_KEY = "c2VjcmV0LW1hYy1rZXktb2YtYW4tZXh0ZXJuYWwtYWNjb3VudC1vZi1hLXRlc3Q"  # o
 LIMITS = Limits(request_s=15, order_s=40, poll_s=0.05)
 
 
-class PublishingSolver:
+class PublishingSolver(WorkerSolver):
     """Publishes answers in a running npserver.
 
     Attributes: `preferred` (the kinds, the best first), `spoil` (whether what is shown is wrong), `events`.
     """
 
     def __init__(self, answers: ChallengeAnswers, preferred: Sequence[ChallengeKind]) -> None:
-        self._answers = answers
-        self._due: list[Challenge] = []
+        super().__init__(answers, {}, ALIASES)
         self.preferred = preferred
         self.spoil = False
         self.events: list[str] = []
@@ -52,26 +51,16 @@ class PublishingSolver:
 
     async def present(self, challenge: Challenge) -> None:
         self.events.append(f"+{challenge.name}")
-        self._due.append(challenge)
-        await self._publish()
+        await super().present(_spoiled(challenge) if self.spoil else challenge)
 
     async def withdraw(self, challenge: Challenge) -> None:
         self.events.append(f"-{challenge.name}")
-        self._due.remove(challenge)
-        await self._publish()
+        for shown in (challenge, _spoiled(challenge)):
+            await super().withdraw(shown)
 
-    async def _publish(self) -> None:
-        http, tls, texts = {}, {}, dict[str, list[str]]()
-        for one in self._due:
-            spoiled = Challenge(one.kind, one.name, one.token, f"{one.token}.wrong") if self.spoil else one
-            match one.kind:
-                case ChallengeKind.HTTP_01:
-                    http[one.token] = spoiled.http_body.decode()
-                case ChallengeKind.TLS_ALPN_01:
-                    tls[one.server_name] = b"".join(make_alpn_certificate(spoiled)).decode()
-                case ChallengeKind.DNS_01:
-                    texts.setdefault(ALIASES.get(one.dns_name, one.dns_name), []).append(spoiled.dns_value)
-        assert await self._answers.publish(Answers(http=http, tls=tls, dns=texts), 10) == []
+
+def _spoiled(challenge: Challenge) -> Challenge:
+    return Challenge(challenge.kind, challenge.name, challenge.token, f"{challenge.token}.wrong")
 
 
 @asynccontextmanager
@@ -97,7 +86,7 @@ async def proving(pebble: Pebble, tls: dict[str, str], *preferred: ChallengeKind
 
 def settings(pebble: Pebble, **more: Any) -> AcmeSettings:
     """Return the settings for an account at this pebble."""
-    return AcmeSettings(**{"directory": pebble.url, "ca_file": str(pebble.ca), "limits": LIMITS, **more})
+    return AcmeSettings(**{"directory": pebble.url, "ca": pebble.ca.read_text(), "limits": LIMITS, **more})
 
 
 def store(directory: Path) -> DirectoryStore:

@@ -83,7 +83,7 @@ class Master:
                 self._privileged.create_log(self._active.document)
             import_loop()
             if self._privileged is not None:
-                preload.import_all()
+                preload.import_all(self._active.runtime.services)
             gc.freeze()  # objects made so far are shared with the children: a collection would copy their pages
             gc.enable()
             for child in self._children:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import pkgutil
+from collections.abc import Iterable
 from importlib import import_module
 
 import npserver
 from npserver.config import extensions
 from npserver.dns.zone.public_suffix import registered_labels
+from npserver.runtime.front import Service
 
 #: Modules of other packages that functions of npserver and of the standard library import when they run. Some exist
 #: only in certain versions of Python, or are optional.
@@ -26,19 +28,31 @@ EXTERNAL = (
 )  # fmt: skip
 
 _NOT_SERVING = "npserver.cli"  # the command line, with `npserver.__main__`
-#: Takes 280 ms and 20 MB. The one process that orders certificates imports it while it may read it.
+#: Takes 280 ms and 20 MB: imported where the config orders certificates, see `tls.acme.service`.
 ORDERING = frozenset(
     f"npserver.tls.acme.{name}"
-    for name in ("account", "alpn_certificate", "authorization", "certificate", "client", "solver", "transport")
+    for name in (
+        "account",
+        "alpn_certificate",
+        "authorization",
+        "certificate",
+        "client",
+        "manager",
+        "solver",
+        "transport",
+    )
 )
 
 
-def import_all() -> None:
-    """Import all modules of npserver but the command line's and `ORDERING`, what they need, and all extensions."""
+def import_all(services: Iterable[Service] = ()) -> None:
+    """Import all modules of npserver but the command line's and `ORDERING`, what they need, and all extensions.
+
+    `services`: of the config; the modules that these import when they run are imported as well.
+    """
     for module in pkgutil.walk_packages(npserver.__path__, "npserver.", onerror=lambda name: None):
         if not module.name.startswith(_NOT_SERVING) and module.name not in {"npserver.__main__", *ORDERING}:
             _import(module.name)
-    for name in EXTERNAL:
+    for name in (*EXTERNAL, *(name for one in services for name in getattr(one, "imports", ()))):
         _import(name)
     registered_labels([b"co", b"uk"])  # reads the list of public suffixes from its package
     extensions.faults()  # imports them; faults are reported for those that the config uses

@@ -136,7 +136,7 @@ class _Runner:
                 loop.add_reader(opened, self._accept_caller, opened)
             if identity is not None:
                 if identity.user != os.geteuid():
-                    preload.import_all()
+                    preload.import_all(runtime.services)
                 identity.assume()
         watching = spawn(self._watch(), "watching the config", None) if options.watch else None
         options.announce(runtime, self._single.bindings.current)

@@ -13,6 +13,7 @@ from npserver.errors import clip
 from npserver.host_hints import hint_at_host
 from npserver.idn import to_ascii
 from npserver.tls import certificates
+from npserver.tls.acme.answers import ANSWERS
 from npserver.tls.acme.config import Acme
 from npserver.tls.certificates import LoadedCertificate, PassphraseError, ServerTls, explain
 from npserver.tls.combination import NamedCertificate, combine
@@ -49,6 +50,7 @@ def server_context(
     listener carries is not known, and it offers nothing.
     """
     report = compilation.report
+    ANSWERS.of(compilation.context)  # of challenges, which handshakes look for: made in all processes alike
     if isinstance(tls, str):
         tls = Tls(internal=True) if tls == "internal" else Tls(acme=Acme())
     entries = [(path, tls)] if isinstance(tls, Tls) else [((*path, index), one) for index, one in enumerate(tls)]
@@ -161,7 +163,18 @@ def _acme(
             return None
     assert entry.acme is not None
     names = _names(compilation.report, path, entry) if entry.names else [host for host in hosts if host]
-    files = acme_files(compilation, path, entry.acme, names, of_hosts=not entry.names)
+    ca = ""
+    if entry.acme.ca is not None:
+        file = _file(compilation, (*path, "acme", "ca"), entry.acme.ca)
+        if file is None:
+            return None
+        ca = CERTIFICATES.of(compilation.context).files.read(file).decode("ascii", "replace")
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=ca)
+        except (ssl.SSLError, ValueError):
+            compilation.report.error((*path, "acme", "ca"), f"{clip(entry.acme.ca)} holds no certificate in PEM")
+            return None
+    files = acme_files(compilation, path, entry.acme, names, ca, of_hosts=not entry.names)
     found = []
     for name, file in files or ():
         loaded = _load(compilation, path, entry, (file, file), speaks_http=speaks_http)

@@ -303,5 +303,5 @@ class TestTime:
         self, ca: FaultyCa, client: Callable[..., AcmeClient], solver: PublishingSolver
     ) -> None:
         with pytest.raises(AcmeError, match=r"^reading the directory: the CA cannot be reached: .*certificate verify"):
-            await client(ca_file="").order([NAME], solver)
+            await client(ca="").order([NAME], solver)
         assert ca.seen == []

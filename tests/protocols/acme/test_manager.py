@@ -145,7 +145,7 @@ async def test_the_next_ca_is_asked_when_one_is_down(
         down = kept.client(directory=f"https://127.0.0.1:{free_port()}/dir")
         await kept.look(one, down, kept.client())
         assert (await kept.state(one)).directory == pebble.url
-        assert "asking the next CA" in caplog.text
+        assert f"; asking {pebble.url}" in caplog.text
 
 
 async def test_a_window_of_the_ca_moves_the_renewal(

@@ -1,7 +1,7 @@
 """The account at a CA: its key, made once and kept by the caller, and its registration (RFC 8555 §7.3).
 
-Blocking functions run in the threads of `tls.acme.transport`. Whoever orders holds a lock of the store: two programs
-with one store would make two keys.
+Blocking functions run in the threads of `tls.acme.transport`. Programs that share a store use one account: whoever
+comes first makes its key.
 """
 
 from __future__ import annotations
@@ -35,6 +35,10 @@ class AccountStore(Protocol):
 
     async def put(self, name: str, value: bytes) -> None:
         """Set the value of a name, so that it outlives a crash from here on."""
+        ...
+
+    async def compare_and_swap(self, name: str, expected: bytes | None, value: bytes | None) -> bool:
+        """Do so if it still has the expected value. Return whether it had."""
         ...
 
 
@@ -81,8 +85,9 @@ async def load_account(store: AccountStore, directory: str) -> Account:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     account = Account(directory, key.decode())
-    await save_account(store, account)
-    return account
+    if await store.compare_and_swap(name, None, msgspec.json.encode(account)):
+        return account
+    return await load_account(store, directory)  # another program with this store was faster
 
 
 async def save_account(store: AccountStore, account: Account) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+import time
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from typing import Any, TypeVar
@@ -26,7 +27,7 @@ from npserver.tls.acme.authorization import Authorization, Pending, choose, fail
 from npserver.tls.acme.certificate import IssuedCertificate, check_chain, make_key, make_request
 from npserver.tls.acme.challenges import Solver, is_address
 from npserver.tls.acme.problems import MAX_NAMES, AcmeError, plain
-from npserver.tls.acme.schedule import Window
+from npserver.tls.acme.schedule import OrderBudget, Window
 from npserver.tls.acme.settings import AcmeSettings
 from npserver.tls.acme.transport import Calls, Network, run_in_thread
 
@@ -58,6 +59,7 @@ class AcmeClient:
         self._settings = settings
         self._store = store
         self._registering = asyncio.Lock()  # orders that begin at once use one account
+        self._budget = OrderBudget()
 
     def __repr__(self) -> str:
         return f"<AcmeClient {self.directory}>"
@@ -76,6 +78,9 @@ class AcmeClient:
         """
         if not names or len(names) > MAX_NAMES:
             raise AcmeError(f"a certificate has between 1 and {MAX_NAMES} names, not {len(names)}", kind="settings")
+        if wait_s := self._budget.wait_s(time.time()):
+            raise AcmeError("as many orders as the CA allows were placed", kind="rateLimited", retry_after_s=wait_s)
+        self._budget.spend(time.time())
         limits = self._settings.limits
         try:
             async with asyncio.timeout(limits.order_s):
@@ -266,9 +271,9 @@ class _Order:
 async def _connect(settings: AcmeSettings, account: Account) -> tuple[Calls, ClientV2]:
     """Return a client that has read the CA's directory."""
     try:
-        trust = ssl.create_default_context(cafile=settings.ca_file or None)
+        trust = ssl.create_default_context(cadata=settings.ca or None)
     except (OSError, ssl.SSLError) as error:
-        raise AcmeError(f"cannot use {clip(settings.ca_file)}: {reason_of(error)}", kind="settings") from None
+        raise AcmeError(f"cannot use the authorities of 'ca': {reason_of(error)}", kind="settings") from None
     network = Network(account.jwk(), trust, settings.limits)
     calls = Calls(network, settings.limits)
 

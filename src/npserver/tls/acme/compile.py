@@ -14,7 +14,6 @@ from npserver.errors import NpserverError, clip, reason_of
 from npserver.runtime.compilation import MAY_WRITE, PerCompilation
 from npserver.store.compile import STORE
 from npserver.store.directory import finish
-from npserver.tls.acme.answers import ANSWERS
 from npserver.tls.acme.challenges import is_address
 from npserver.tls.acme.config import LETS_ENCRYPT
 from npserver.tls.acme.reach import REACH
@@ -39,11 +38,12 @@ STAND_IN_S = 90 * 86400.0  # life of the certificate that is used until the CA h
 
 
 def acme_files(
-    compilation: Compilation, path: Path, acme: Acme, names: Sequence[str], *, of_hosts: bool
+    compilation: Compilation, path: Path, acme: Acme, names: Sequence[str], ca: str, *, of_hosts: bool
 ) -> list[tuple[str, str]] | None:
     """Return a name and its file for each certificate; None, with errors in the report, if there can be none.
 
-    `of_hosts`: the names are the hosts of rules. Those that no public CA certifies are left out then.
+    `ca`: the content of that file. `of_hosts`: the names are the hosts of rules. Those that no public CA certifies are
+    left out then.
     """
     report = compilation.report
     store = STORE.of(compilation)
@@ -62,10 +62,9 @@ def acme_files(
         kinds[name] = reach.kinds(name, acme.challenge)
         if not kinds[name]:
             report.error((*path, "acme"), f"no challenge can work for {clip(name)}: {_why(reach, name, acme)}")
-    settings = _settings(compilation, (*path, "acme"), acme, directories)
+    settings = _settings(report, (*path, "acme"), acme, directories, ca)
     if store is None or settings is None or not all(kinds.get(name) for name in names):
         return None
-    ANSWERS.of(compilation.context)  # made here, in all processes alike
     orders, found = _ORDERS.of(compilation), []
     for name in _certified(names):
         wanted = Wanted(name.replace("*", "_"), (name,), key_of((*path, "acme")))
@@ -86,26 +85,15 @@ def _certified(names: Sequence[str]) -> list[str]:
 
 
 def _settings(
-    compilation: Compilation, path: Path, acme: Acme, directories: list[str]
+    report: Report, path: Path, acme: Acme, directories: list[str], ca: str
 ) -> tuple[AcmeSettings, ...] | None:
     """Return the settings of each CA; None, with errors in the report, if they are wrong."""
-    report = compilation.report
-    is_good = _check(report, path, acme, directories)
-    ca = None
-    if acme.ca is not None:
-        ca = compilation.document.resolve(acme.ca)
-        try:
-            with open(ca, "rb"):
-                pass
-        except OSError as error:
-            report.error((*path, "ca"), f"cannot read {clip(acme.ca)}: {reason_of(error)}")
-            is_good = False
-    if not is_good:
+    if not _check(report, path, acme, directories):
         return None
     return tuple(
         AcmeSettings(
             directory=one, email=acme.email, eab_key_id=acme.eab_key_id, eab_key=acme.eab_key, profile=acme.profile,
-            key_type=KeyType(acme.key_type), ca_file=ca or "",
+            key_type=KeyType(acme.key_type), ca=ca,
         )
         for one in directories
     )  # fmt: skip

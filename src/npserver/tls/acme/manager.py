@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from npserver.errors import StoreError
+from npserver.tls.acme.client import AcmeClient, order_from_any
 from npserver.tls.acme.problems import AcmeError
 from npserver.tls.acme.schedule import (
-    OrderBudget,
     ask_again_s,
     wait_s,
 )
@@ -27,9 +27,7 @@ from npserver.tls.acme.state import State, Wanted
 
 if TYPE_CHECKING:
     from npserver.store.interface import Store
-    from npserver.tls.acme.certificate import IssuedCertificate
     from npserver.tls.acme.challenges import Solver
-    from npserver.tls.acme.client import AcmeClient
 
 log = logging.getLogger("npserver.tls")
 
@@ -63,7 +61,6 @@ class Manager:
         self._solver = solver
         self._changed = changed
         self._clock = clock
-        self._budgets: dict[str, OrderBudget] = {}  # by directory
         self._ordering = asyncio.Semaphore(AT_ONCE)
 
     def __repr__(self) -> str:
@@ -111,7 +108,9 @@ class Manager:
             if state.due_at(now) > now:
                 return state
             try:
-                issued = await self._order(wanted, state, clients)
+                issued = await order_from_any(
+                    clients, wanted.names, self._solver, replaces=state.id, issued_by=state.directory
+                )
             except AcmeError as error:
                 failures = state.failures.after(self._clock(), random.random(), error.retry_after_s)
                 state = msgspec.structs.replace(state, failures=failures, error=str(error))
@@ -130,27 +129,6 @@ class Manager:
                 )  # fmt: skip
             await self._save(wanted, state)
             return state
-
-    async def _order(self, wanted: Wanted, state: State, clients: Sequence[AcmeClient]) -> IssuedCertificate:
-        """Order it from the first CA that issues it. Raises: AcmeError of the last one."""
-        last: AcmeError | None = None
-        for client in clients:
-            budget = self._budgets.setdefault(client.directory, OrderBudget())
-            if wait := budget.wait_s(self._clock()):
-                last = AcmeError("the CA's limit of orders is used up", kind="rateLimited", retry_after_s=wait)
-                continue
-            budget.spend(self._clock())
-            try:
-                replaces = state.id if state.directory == client.directory else ""
-                return await client.order(wanted.names, self._solver, replaces=replaces)
-            except AcmeError as error:
-                last = error
-                if not error.is_of_ca:
-                    break
-                if client is not clients[-1]:
-                    log.warning("%s issues no certificate: %s; asking the next CA", client.directory, error)
-        assert last is not None
-        raise last
 
     async def _ask(self, wanted: Wanted, state: State, clients: Sequence[AcmeClient]) -> State:
         """Ask the CA when to renew the certificate (RFC 9773)."""

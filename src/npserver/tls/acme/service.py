@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from npserver.errors import reason_of
 from npserver.tls.acme.answers import ANSWERS
 from npserver.tls.watch import CertificateWatch
 
@@ -35,6 +36,9 @@ class Order(Struct, frozen=True):
 class AcmeService:
     """The service."""
 
+    #: What `run` imports; loaded before privileges go, as the user may be unable to read the program's directory.
+    imports = tuple(f"npserver.tls.acme.{name}" for name in ("client", "manager", "solver"))
+
     __slots__ = ("_context", "_orders", "_store")
 
     def __init__(self, context: Context, store: Store, orders: Mapping[str, Order]) -> None:
@@ -55,9 +59,13 @@ class AcmeService:
 
     async def run(self) -> None:
         """Run until cancelled."""
-        client = await asyncio.to_thread(importlib.import_module, "npserver.tls.acme.client")
-        manager = await asyncio.to_thread(importlib.import_module, "npserver.tls.acme.manager")
-        solver = await asyncio.to_thread(importlib.import_module, "npserver.tls.acme.solver")
+        try:
+            client, manager, solver = await asyncio.to_thread(lambda: [*map(importlib.import_module, self.imports)])
+        except (ImportError, PermissionError) as error:
+            log.error(
+                "certificates cannot be ordered before a restart: the user may not read npserver (%s)", reason_of(error)
+            )
+            return
         clients = {
             settings: client.AcmeClient(settings, self._store)
             for settings in dict.fromkeys(one for order in self._orders.values() for one in order.settings)

@@ -6,7 +6,7 @@ from enum import Enum
 
 from msgspec import Struct
 
-LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
+from npserver.tls.acme.config import LETS_ENCRYPT
 
 
 class KeyType(Enum):
@@ -38,7 +38,7 @@ class AcmeSettings(Struct, frozen=True):
     eab_key: str = ""  # its MAC key in base64url; secret
     profile: str = ""  # draft-ietf-acme-profiles; empty: the CA's default
     key_type: KeyType = KeyType.EC256
-    ca_file: str = ""  # PEM: who has signed the CA's own https certificate; empty: who the system trusts
+    ca: str = ""  # PEM: who has signed the CA's own https certificate; empty: who the system trusts
     limits: Limits = Limits()
 
     def __repr__(self) -> str:

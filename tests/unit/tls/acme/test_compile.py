@@ -76,6 +76,7 @@ def test_local_hosts_are_left_out(tmp_path: Path) -> None:
         ({"directory": []}, {}, "'directory' names no CA"),
         ({"eab_key_id": "kid"}, {}, "needs 'eab_key' as well"),
         ({"ca": "missing.pem"}, {}, "cannot read 'missing.pem'"),
+        ({"ca": "/dev/null"}, {}, "'/dev/null' holds no certificate in PEM"),
         ({}, {"entry": {"internal": True}}, "'internal' has no effect with 'acme'"),
         ({"challenge": ["ftp"]}, {}, "challenge"),
     ],
