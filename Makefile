@@ -7,9 +7,9 @@ STAMP  := $(VENV)/.dev-requirements
 
 .PHONY: test lint types format bench fuzz docs pins clean
 
-# Two at a time; one file or test is quicker by `.venv/bin/python -m pytest tests/unit/...`.
+# Four at a time, as they wait more than they compute; one file or test is quicker by `.venv/bin/python -m pytest tests/unit/...`.
 test: lint types
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

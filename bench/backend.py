@@ -1,21 +1,31 @@
-"""Backends of relays and tunnels: echoes and a source of bytes. Each is a process on the load's core.
+"""Backends of relays, tunnels and scripts: echoes, a source of bytes, a FastCGI server, nghttpd as a gRPC server.
 
-python -m bench.backend tcp|udp|websocket|source PORT
+Each is a process of its own, on the load's core:
+
+python -m bench.backend tcp|udp|websocket|source|fastcgi|grpc PORT
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 import sys
 from typing import Any
 
 import uvloop
+
+from bench import material
 
 SWITCH = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
 )
 PIECE = bytes(256 << 10)
+#: The record that ends a request to a FastCGI server, and an answer of 1 KB to it.
+END_OF_STDIN = b"\1\5\0\1\0\0\0\0"
+OUTPUT = b"X-Powered-By: PHP/8.4\r\nContent-type: text/html; charset=UTF-8\r\n\r\n" + b"x" * 1024
+ANSWER = b"\1\6\0\1" + len(OUTPUT).to_bytes(2) + b"\0\0" + OUTPUT + b"\1\3\0\1\0\x08\0\0" + bytes(8)
 
 
 class Echo(asyncio.Protocol):
@@ -45,6 +55,15 @@ class WebSocketEcho(Echo):
         elif data.endswith(b"\r\n\r\n"):
             self.is_open = True
             self.transport.write(SWITCH)
+
+
+class Script(Echo):
+    """Answers FastCGI requests, which it does not read, over kept connections."""
+
+    def data_received(self, data: bytes) -> None:
+        """Answer at the end of a request."""
+        if data.endswith(END_OF_STDIN):
+            self.transport.write(ANSWER)
 
 
 class Source(asyncio.Protocol):
@@ -88,10 +107,18 @@ async def serve(kind: str, port: int) -> None:
     if kind == "udp":
         await loop.create_datagram_endpoint(DatagramEcho, ("127.0.0.1", port))
     else:
-        factory = {"tcp": Echo, "websocket": WebSocketEcho, "source": Source}[kind]
+        factory = {"tcp": Echo, "websocket": WebSocketEcho, "source": Source, "fastcgi": Script}[kind]
         await loop.create_server(factory, "127.0.0.1", port, backlog=4096)
     await asyncio.Event().wait()
 
 
+def serve_grpc(port: int) -> None:
+    """Become an nghttpd that answers each call with a message of 100 bytes and trailers."""
+    nghttpd = shutil.which("nghttpd", path=f"{os.environ['PATH']}:/usr/sbin") or "nghttpd"
+    os.execv(nghttpd, [nghttpd, "--no-tls", "--trailer", "grpc-status: 0", "-d", str(material.GRPC), str(port)])
+
+
 if __name__ == "__main__":
+    if sys.argv[1] == "grpc":
+        serve_grpc(int(sys.argv[2]))
     uvloop.run(serve(sys.argv[1], int(sys.argv[2])))

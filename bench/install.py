@@ -13,7 +13,15 @@ import sys
 from bench.peers import ALL, PEERS
 
 #: Load generators and what else is needed: program to Debian package.
-TOOLS = {"wrk": "wrk", "h2load": "nghttp2-client", "dnsperf": "dnsperf", "taskset": "util-linux", "openssl": "openssl"}
+TOOLS = {
+    "wrk": "wrk",
+    "h2load": "nghttp2-client",
+    "nghttpd": "nghttp2-server",
+    "gtlsclient": "ngtcp2-client",
+    "dnsperf": "dnsperf",
+    "taskset": "util-linux",
+    "openssl": "openssl",
+}
 
 
 def install(wanted: set[str]) -> None:

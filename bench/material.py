@@ -17,6 +17,7 @@ from bench.machine import RUN
 
 FOLDER = RUN / "material"
 SITE = FOLDER / "site"
+GRPC = FOLDER / "grpc"  # answers of calls by their paths, and `call`, the message that is sent
 SEED = 20_261_101
 
 VARIED_FILES = 1000
@@ -41,6 +42,8 @@ LANGUAGES = ["en-US,en;q=0.9", "de-DE,de;q=0.9,en;q=0.8", "fr", "ja,en-US;q=0.7,
 
 def prepare() -> None:
     """Make the files that are missing."""
+    _page()
+    _calls()
     marker = FOLDER / f"made-{SEED}"
     if marker.exists():
         return
@@ -71,6 +74,24 @@ def _files(rng: random.Random) -> None:
     (SITE / "scripts").mkdir(exist_ok=True)
     for number in range(SCRIPTS):
         (SITE / "scripts" / f"{number:04}.js").write_text(_script(rng, lines))
+
+
+def _calls() -> None:
+    """Write the messages of a call, with the prefix that gRPC gives each."""
+    message = b"\0" + (100).to_bytes(4, "big") + b"m" * 100
+    (GRPC / "bench.Calls").mkdir(parents=True, exist_ok=True)
+    (GRPC / "bench.Calls" / "Unary").write_bytes(message)
+    (GRPC / "call").write_bytes(message)
+
+
+def _page() -> None:
+    """Make the page whose compression is measured, and a script; they came later, and the others stay as they are."""
+    page = SITE / "page.txt"
+    SITE.mkdir(parents=True, exist_ok=True)
+    (SITE / "index.php").touch()
+    if not page.exists():
+        rng = random.Random(SEED)
+        page.write_text(_script(rng, [_line_of_script(rng) for _ in range(4000)])[: 100 << 10])
 
 
 def _line_of_script(rng: random.Random) -> str:

@@ -57,7 +57,7 @@ class Workload:
     contenders: Mapping[str, Contender]
     targets: Mapping[str, float] = field(default_factory=dict)  # least ratio to each
     is_ready: Callable[[int], bool] = answers_http
-    backend: str = ""  # "http" (nginx) or a kind of `bench.backend`
+    backend: str = ""  # "http" or "h2c" (nginx), or a kind of `bench.backend`
     is_less_better: bool = False
     note: str = ""
 
@@ -110,8 +110,9 @@ class Trial:
         workload, contender = self._workload, self.contender
         places = dict(contender.places())
         try:
-            if workload.backend == "http":
-                backend = Server("nginx", "backend", is_ready=answers_http, core=LOAD_CORE)
+            if workload.backend in ("http", "h2c"):
+                role, is_ready = ("backend", answers_http) if workload.backend == "http" else ("backend-h2c", accepts)
+                backend = Server("nginx", role, is_ready=is_ready, core=LOAD_CORE)
                 self.backend = self._stack.enter_context(backend)
             elif workload.backend:
                 self.backend = self._stack.enter_context(Backend(workload.backend))

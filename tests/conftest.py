@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import itertools
 import logging
 import os
 import shutil
@@ -38,8 +39,20 @@ if TYPE_CHECKING:  # heavy to import: a unit test alone starts without them
 
     from tests.stage.backends import Backends
     from tests.stage.program import Program
+_STORES: pytest.StashKey[Path] = pytest.StashKey()
+_NUMBERS = itertools.count()
 #: Files whose coroutine tests run on the event loop that users get too.
-ON_BOTH_LOOPS = ("test_forward_", "test_resolver", "test_dialer", "test_health", "test_proxy_buffering", "test_spool")
+ON_BOTH_LOOPS = (
+    "test_forward_",
+    "test_resolver",
+    "test_dialer",
+    "test_health",
+    "test_proxy_buffering",
+    "test_spool",
+    "test_fastcgi",
+    "test_http2_upstream",
+    "test_http3",
+)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -62,6 +75,18 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.config.pluginmanager.unregister(name="hypothesispytest")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Give the session a directory for the stores of configs that name none."""
+    config.stash[_STORES] = Path(tempfile.mkdtemp(prefix="npserver-stores-"))
+    config.stash[_STORES].chmod(0o755)  # for programs that become another user
+    os.environ["STATE_DIRECTORY"] = str(config.stash[_STORES] / "session")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove the stores."""
+    shutil.rmtree(config.stash[_STORES], ignore_errors=True)
+
+
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -75,6 +100,15 @@ def pytest_asyncio_loop_factories(
     with contextlib.suppress(ImportError):
         factories["uvloop"] = importlib.import_module("uvloop").new_event_loop
     return factories
+
+
+@pytest.fixture(autouse=True)
+def own_store(request: pytest.FixtureRequest) -> None:
+    """Give each test a store of its own, where its config names none: not that of this machine, nor of another test.
+
+    Another may leave it to another user. The directory is made by who uses it.
+    """
+    os.environ["STATE_DIRECTORY"] = str(request.config.stash[_STORES] / str(next(_NUMBERS)))
 
 
 @pytest.fixture(autouse=True)

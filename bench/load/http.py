@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from pathlib import Path
 
 from bench.load import Load, run
 
 WARM_UP_REQUESTS = 500
+STREAMS = 2000  # requests of one connection over HTTP/3
 SCRIPT = Path(__file__).with_name("wrk.lua")
 
 
@@ -53,6 +55,34 @@ def wrk(
 def _some(url: str) -> Load:
     _, took, used = run(["h2load", "--h1", "-t1", "-c8", f"-n{WARM_UP_REQUESTS}", url])
     return Load(WARM_UP_REQUESTS, took, generator_cpu_s=used)
+
+
+def h2load(
+    url: str, seconds: float, *, connections: int = 16, streams: int = 10, arguments: tuple[str, ...] = ()
+) -> Load:
+    """Request `url` repeatedly over HTTP/2, with that many streams at once on each connection."""
+    if seconds < 1:
+        amount = [f"-n{WARM_UP_REQUESTS}"]
+    else:
+        amount = [f"-D{round(seconds)}"]
+    output, took, used = run(["h2load", "-t1", f"-c{connections}", f"-m{streams}", *amount, *arguments, url])
+    numbers = re.search(r"(\d+) done, (\d+) succeeded, (\d+) failed", output)
+    finished = re.search(r"finished in ([\d.]+)(m?s|us)", output)
+    if numbers is None or finished is None:
+        raise RuntimeError(f"h2load said {output[-2000:]}")
+    took = float(finished[1]) * {"s": 1.0, "ms": 1e-3, "us": 1e-6}[finished[2]]
+    return Load(int(numbers[2]), took, int(numbers[3]), generator_cpu_s=used)
+
+
+def gtlsclient(url: str, seconds: float) -> Load:
+    """Request `url` repeatedly over HTTP/3, on one connection after another, as often as its client can at once."""
+    host, _, port = url.removeprefix("https://").partition("/")[0].partition(":")
+    command = ["gtlsclient", "-q", "--exit-on-all-streams-close", "--no-quic-dump", "--no-http-dump"]
+    count, took, used = 0, 0.0, 0.0
+    while took < seconds:
+        _, more, cpu = run([*command, f"-n{STREAMS}", host, port, url])
+        count, took, used = count + STREAMS, took + more, used + cpu
+    return Load(count, took, generator_cpu_s=used)
 
 
 def steady(url: str, seconds: float, rate: float, connections: int = 32) -> Load:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from bench.trial import Workload
-from bench.workloads import dns, forward, proxy, static, whole
+from bench.workloads import dns, edge, forward, http2, proxy, static, whole
 
 GROUPS: dict[str, tuple[Workload, ...]] = {
     "Static files": static.WORKLOADS,
     "Reverse proxy": proxy.WORKLOADS,
+    "HTTP/2 and HTTP/3": http2.WORKLOADS,
+    "The edge": edge.WORKLOADS,
     "Forwarding": forward.WORKLOADS,
     "DNS": dns.WORKLOADS,
     "The whole": whole.WORKLOADS,

@@ -1,4 +1,4 @@
-"""Workloads of the reverse proxy and of WebSockets."""
+"""Workloads of the reverse proxy, of FastCGI and of WebSockets."""
 
 from __future__ import annotations
 
@@ -42,9 +42,21 @@ WORKLOADS = (
         PEERS, {"nginx": 1.0}, backend="http",
     ),
     Workload(
+        "edge-compress", "100 KB answers, compressed with gzip", REQUESTS,
+        lambda trial: trial.loaded(
+            lambda seconds: wrk(trial.url("/page"), seconds, connections=8, fields={"Accept-Encoding": "gzip"})
+        ),
+        {name: Contender(name, "compress") for name in ("npserver", "nginx", "caddy")}, {"nginx": 1.5}, backend="http",
+    ),
+    Workload(
         "proxy-latency", "99th percentile at a steady rate", "microseconds", _steady,
         PEERS, {"nginx": 1.0}, backend="http", is_less_better=True,
         note=f"{STEADY_RATE:,.0f} requests a second, whatever the server does: some 70 % of what nginx can do here.",
+    ),
+    Workload(
+        "fastcgi", "1 KB answers of a script by FastCGI", REQUESTS,
+        lambda trial: trial.loaded(lambda seconds: wrk(trial.url("/index.php?page=1"), seconds)),
+        {name: Contender(name, "fastcgi") for name in ("npserver", "nginx")}, {"nginx": 0.5}, accepts, "fastcgi",
     ),
     Workload(
         "websocket", "WebSocket echo, 125-byte messages", "messages per CPU second",

@@ -40,6 +40,7 @@ SCHEMES = {
     for scheme in (
         Scheme("http", frozenset({HTTP, DNS}), frozenset({HTTP}), has_path=True, default_port=80),
         Scheme("https", frozenset({HTTP, DNS}), frozenset({HTTP}), is_tls=True, has_path=True, default_port=443),
+        Scheme("h2c", frozenset(), frozenset({HTTP}), has_path=True, default_port=80),
         Scheme("tcp", frozenset({BYTES, DNS}), frozenset({BYTES}), dns_port=53),
         Scheme("udp", frozenset({DATAGRAMS, DNS}), frozenset({DATAGRAMS}), is_stream=False, dns_port=53),
         Scheme("ssl", frozenset({HTTP, BYTES, DNS}), frozenset({BYTES}), is_tls=True, dns_port=853),
@@ -68,10 +69,22 @@ _TLS = frozenset(name for name, scheme in SCHEMES.items() if scheme.is_tls)
 _UNIX = frozenset(name for name, scheme in SCHEMES.items() if scheme.is_unix)
 
 #: Names that other programs use for our schemes.
-_OTHER_NAMES = {"ws": "http", "wss": "https", "tls": "ssl", "tcp4": "tcp", "tcp6": "tcp", "udp4": "udp", "udp6": "udp"}
+_OTHER_NAMES = {
+    "ws": "http",
+    "wss": "https",
+    "tls": "ssl",
+    "fcgi": "tcp",
+    "fastcgi": "tcp",
+    "grpc": "h2c",
+    "tcp4": "tcp",
+    "tcp6": "tcp",
+    "udp4": "udp",
+    "udp6": "udp",
+}
 _MAX_UNIX_PATH_BYTES = 107  # sun_path of Linux holds 108 with its final NUL
 _SCHEME = regex(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _LABEL = regex(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+_USER = regex(r"^((?!unix)(?:[a-z0-9.+-]*:)?/*).+@", re.IGNORECASE | re.DOTALL)
 _BLANK = regex(r"[\x00-\x20\x7f]")
 _ADDRESS_ONLY = regex(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._*-]*)(?::\d+)?")
 
@@ -125,12 +138,12 @@ def parse_listen(uri: str, default_port: int | None = None) -> Address:
         return Address(scheme, path=_unix_path(uri, rest))
     authority, path = _split_path(uri, rest)
     if path not in {"", "/"}:
-        raise ValueError(f'a listener has no path, got {clip(path)} in {clip(uri)}; give it to a rule as "path"')
+        raise ValueError(f'a listener has no path, got {clip(path)} in {quote_uri(uri)}; give it to a rule as "path"')
     host, port = _host_and_port(uri, authority)
     if port is None:
         port = SCHEMES[scheme].default_port or default_port
     if port is None:
-        raise ValueError(f"port missing in {clip(uri)}, expected as in '{scheme}://{authority}:8080'")
+        raise ValueError(f"port missing in {quote_uri(uri)}, expected as in '{scheme}://{authority}:8080'")
     return Address(scheme, "" if host == "*" else host, port)
 
 
@@ -152,19 +165,19 @@ def parse_target(
     authority, path = _split_path(uri, rest)
     if scheme == "upstream":
         if not authority:
-            raise ValueError(f"name of the upstream missing in {clip(uri)}, expected as in 'upstream://pool'")
+            raise ValueError(f"name of the upstream missing in {quote_uri(uri)}, expected as in 'upstream://pool'")
         return Address(scheme, authority, path=path)
     if path and not SCHEMES[scheme].has_path:
         if path != "/":
-            raise ValueError(f"{scheme} addresses have no path, got {clip(path)} in {clip(uri)}")
+            raise ValueError(f"{scheme} addresses have no path, got {clip(path)} in {quote_uri(uri)}")
         path = ""
     host, port = _host_and_port(uri, authority)
     if port is None:
         port = SCHEMES[scheme].default_port or default_port
     if not host or host == "*":
-        raise ValueError(f"host missing in {clip(uri)}, expected as in '{scheme}://127.0.0.1:{port or 8080}'")
+        raise ValueError(f"host missing in {quote_uri(uri)}, expected as in '{scheme}://127.0.0.1:{port or 8080}'")
     if not port:
-        raise ValueError(f"port {'0' if port == 0 else 'missing'} in {clip(uri)}, expected 1 to 65535")
+        raise ValueError(f"port {'0' if port == 0 else 'missing'} in {quote_uri(uri)}, expected 1 to 65535")
     return Address(scheme, host, port, path)
 
 
@@ -175,37 +188,44 @@ def _split_scheme(uri: str, default: str, schemes: tuple[str, ...], likely: str)
             return scheme, match[2]
         close = _OTHER_NAMES.get(scheme) or next(iter(get_close_matches(scheme, schemes, 1)), "")
         hint = f"did you mean '{close}://'?" if close in schemes else f"expected one of {', '.join(schemes)}"
-        raise ValueError(f"unknown scheme {clip(match[1])} in {clip(uri)}; {hint}")
+        raise ValueError(f"unknown scheme {clip(match[1])} in {quote_uri(uri)}; {hint}")
     if default and "://" not in uri:
         return default, uri
     if uri.startswith(("unix:", "unixgram:", "/")):
         scheme, path = uri.split(":", 1) if ":" in uri else ("unix", uri)
-        raise ValueError(f"expected '{scheme}:///{path.lstrip('/')}', got {clip(uri)}")
+        raise ValueError(f"expected '{scheme}:///{path.lstrip('/')}', got {quote_uri(uri)}")
     example = f":{uri}" if uri.isdigit() else uri if uri and _ADDRESS_ONLY.fullmatch(uri) else "127.0.0.1:8080"
-    raise ValueError(f"scheme missing in {clip(uri)}, expected as in '{likely}://{example}'")
+    raise ValueError(f"scheme missing in {quote_uri(uri)}, expected as in '{likely}://{example}'")
+
+
+def quote_uri(uri: str) -> str:
+    """Return a URI for a message, without a user name and password: those of others have them."""
+    return clip(_USER.sub(r"\1...@", uri))
 
 
 def _split_path(uri: str, rest: str) -> tuple[str, str]:
     authority, slash, path = rest.partition("/")
     for mark, name in (("?", "query"), ("#", "fragment")):
         if mark in rest:
-            raise ValueError(f"an address has no {name}, got '{mark}' in {clip(uri)}")
+            raise ValueError(f"an address has no {name}, got '{mark}' in {quote_uri(uri)}")
     if "@" in authority:
-        raise ValueError(f"an address has no user name, got '@' in {clip(uri)}")
+        raise ValueError(f"an address has no user name, got '@' in {quote_uri(uri)}")
     if _BLANK.search(rest):
-        raise ValueError(f"blank or control character in {clip(uri)}")
+        raise ValueError(f"blank or control character in {quote_uri(uri)}")
     return authority, slash + path
 
 
 def _unix_path(uri: str, path: str) -> str:
     if not path.startswith(("/", "./", "../")):
-        raise ValueError(f"the path of a socket must be absolute, got {clip(uri)}; expected as in 'unix:///{path}'")
+        raise ValueError(
+            f"the path of a socket must be absolute, got {quote_uri(uri)}; expected as in 'unix:///{path}'"
+        )
     if "\0" in path:
-        raise ValueError(f"NUL in the path of {clip(uri)}")
+        raise ValueError(f"NUL in the path of {quote_uri(uri)}")
     if path.endswith("/"):
-        raise ValueError(f"the path of a socket must not end in '/', got {clip(uri)}")
+        raise ValueError(f"the path of a socket must not end in '/', got {quote_uri(uri)}")
     if (size := len(path.encode(errors="surrogateescape"))) > _MAX_UNIX_PATH_BYTES:
-        raise ValueError(f"socket path of {size} bytes, at most {_MAX_UNIX_PATH_BYTES} are possible: {clip(uri)}")
+        raise ValueError(f"socket path of {size} bytes, at most {_MAX_UNIX_PATH_BYTES} are possible: {quote_uri(uri)}")
     return path
 
 
@@ -214,21 +234,21 @@ def _host_and_port(uri: str, authority: str) -> tuple[str, int | None]:
     if authority.startswith("["):
         inside, bracket, tail = authority[1:].partition("]")
         if not bracket:
-            raise ValueError(f"']' missing in {clip(uri)}")
+            raise ValueError(f"']' missing in {quote_uri(uri)}")
         if tail and not tail.startswith(":"):
-            raise ValueError(f"expected ':' and a port after ']', got {clip(tail)} in {clip(uri)}")
+            raise ValueError(f"expected ':' and a port after ']', got {clip(tail)} in {quote_uri(uri)}")
         return _ipv6(uri, inside), _port(uri, tail[1:]) if tail else None
     if authority.count(":") > 1:
-        raise ValueError(f"IPv6 addresses stand in brackets, as in '[::1]:8080', got {clip(uri)}")
+        raise ValueError(f"IPv6 addresses stand in brackets, as in '[::1]:8080', got {quote_uri(uri)}")
     host, colon, port = authority.partition(":")
     return _host(uri, host), _port(uri, port) if colon else None
 
 
 def _port(uri: str, text: str) -> int:
     if not (text.isascii() and text.isdigit()):
-        raise ValueError(f"expected a port from 0 to 65535, got {clip(text)} in {clip(uri)}")
+        raise ValueError(f"expected a port from 0 to 65535, got {clip(text)} in {quote_uri(uri)}")
     if len(text) > 5 or int(text) > 65535:
-        raise ValueError(f"port {clip(text)} is out of range, at most 65535 is possible: {clip(uri)}")
+        raise ValueError(f"port {clip(text)} is out of range, at most 65535 is possible: {quote_uri(uri)}")
     return int(text)
 
 
@@ -236,7 +256,7 @@ def _ipv6(uri: str, text: str) -> str:
     try:
         return str(ipaddress.IPv6Address(text))
     except ValueError as error:
-        raise ValueError(f"{clip(text)} is not a valid IPv6 address in {clip(uri)}") from error
+        raise ValueError(f"{clip(text)} is not a valid IPv6 address in {quote_uri(uri)}") from error
 
 
 def _host(uri: str, text: str) -> str:
@@ -245,13 +265,13 @@ def _host(uri: str, text: str) -> str:
     try:
         host = to_ascii(text).lower().removesuffix(".")
     except ValueError as error:
-        raise ValueError(f"{clip(text)} is not a valid host name in {clip(uri)}") from error
+        raise ValueError(f"{clip(text)} is not a valid host name in {quote_uri(uri)}") from error
     labels = host.split(".")
     if labels[-1].isdigit():  # RFC 3696 §2: no top-level domain is all digits, so this can only be IPv4
         try:
             return str(ipaddress.IPv4Address(host))
         except ValueError as error:
-            raise ValueError(f"{clip(text)} is not a valid IPv4 address in {clip(uri)}") from error
+            raise ValueError(f"{clip(text)} is not a valid IPv4 address in {quote_uri(uri)}") from error
     if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
-        raise ValueError(f"{clip(text)} is not a valid host name in {clip(uri)}")
+        raise ValueError(f"{clip(text)} is not a valid host name in {quote_uri(uri)}")
     return host

@@ -34,7 +34,7 @@ class Server:
     @property
     def addresses(self) -> dict[str, Address]:
         """The address of each listener, by its name or else its URI. Port 0 is replaced by the port chosen for it."""
-        bindings = self._single.bindings.current.values()
+        bindings = [one for one in self._single.bindings.current.values() if not one.listener.port_of]
         return {binding.listener.name: binding.addresses[0] for binding in bindings}
 
     def url(self, name: str | None = None) -> str:
@@ -91,7 +91,7 @@ class serve:  # noqa: N801 - reads as a verb: `async with serve(config) as serve
 
 def _document(config: ConfigLike, *, access_log: str) -> Document:
     if isinstance(config, dict):
-        document = load_text(json.dumps(config, indent=1), "config")
+        document = load_text(json.dumps(config, indent=1), "config", has_file=False)
     elif isinstance(config, Document):
         document = config
     else:

@@ -125,6 +125,10 @@ class UpstreamError(NpserverError):
         reused: whether the connection came from the pool, so that the target may have closed it meanwhile.
         timeout: whether a deadline passed.
         key: the config key of that deadline; for the log.
+
+    Attributes:
+        unprocessed: whether the target says that it has not processed the request (HTTP/2, RFC 9113 §8.7).
+        going_away: whether it says so because it ends the connection, not because it refuses the request.
     """
 
     def __init__(
@@ -136,6 +140,8 @@ class UpstreamError(NpserverError):
         self.reused = reused
         self.timeout = timeout
         self.key = key
+        self.unprocessed = False
+        self.going_away = False
 
 
 def reason_of(error: BaseException) -> str:

@@ -7,12 +7,14 @@ as dual-stack sockets report IPv4 peers, is treated as the IPv4 address. Pure.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Protocol
 
 Network = IPv4Network | IPv6Network
 
 UNIX_PEER = "unix:"  # the address of clients of Unix sockets
+
+CLIENT_PREFIX = 64  # of an IPv6 address: a client has such a network, and can use any address of it
 
 MAX_CACHED_ADDRESSES = 4096  # look-ups kept; most clients come back before this many others have come
 
@@ -43,10 +45,37 @@ def plain_ip(text: str) -> str:
     return text[7:] if text.startswith("::ffff:") and "." in text else text
 
 
+def client_network(ip: str) -> str:
+    """Return what is one client: the IPv4 address itself, or the /64 of an IPv6 one; "" for no IP address."""
+    try:
+        address = ip_address(ip.partition("%")[0])
+    except ValueError:
+        return ""
+    if not isinstance(address, IPv6Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    host_bits = 128 - CLIENT_PREFIX
+    return f"{IPv6Address(int(address) >> host_bits << host_bits)}/{CLIENT_PREFIX}"
+
+
 class AddressSet(Protocol):
     """A set of IP addresses. `Networks` is the one that the config compiles to."""
 
     def __contains__(self, ip: str, /) -> bool: ...
+
+
+class NetworkSet:
+    """The addresses of a name that come from data: `current` is replaced while it is in use."""
+
+    __slots__ = ("current", "name")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.current: AddressSet = Networks(())
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
 
 
 class Networks:
@@ -56,6 +85,8 @@ class Networks:
     """
 
     __slots__ = ("_cache", "_masks", "has_unix", "networks")
+
+    sets: tuple[NetworkSet, ...] = ()  # of `ChangingNetworks`
 
     def __init__(self, networks: Iterable[Network], *, has_unix: bool = False) -> None:
         self.has_unix = has_unix
@@ -81,6 +112,17 @@ class Networks:
     def __repr__(self) -> str:
         return f"Networks({', '.join([*map(str, self.networks), *[UNIX_PEER] * self.has_unix])})"
 
+    def includes(self, other: Networks) -> bool:
+        """Return whether all addresses of `other` are surely in this one, now and later."""
+        return (
+            (self.has_unix or not other.has_unix)
+            and set(other.sets) <= set(self.sets)
+            and all(
+                any(one.version == wide.version and one.subnet_of(wide) for wide in self.networks)  # type: ignore[arg-type]
+                for one in other.networks
+            )
+        )
+
     def _look_up(self, ip: str) -> bool:
         try:
             address = ip_address(plain_ip(ip))
@@ -97,3 +139,23 @@ class Networks:
             self._cache.clear()
         self._cache[ip] = found
         return found
+
+
+class ChangingNetworks(Networks):
+    """Networks, and sets that change while they are in use. `networks` has those that do not change."""
+
+    __slots__ = ("sets",)
+
+    def __init__(self, networks: Iterable[Network], sets: Iterable[NetworkSet], *, has_unix: bool = False) -> None:
+        super().__init__(networks, has_unix=has_unix)
+        self.sets = tuple(dict.fromkeys(sets))
+
+    def __contains__(self, ip: str) -> bool:
+        """Return whether `ip` is in one of the networks, or in one of the sets at present."""
+        return super().__contains__(ip) or any(ip in one.current for one in self.sets)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        return f"ChangingNetworks({', '.join([*map(str, self.networks), *[one.name for one in self.sets]])})"

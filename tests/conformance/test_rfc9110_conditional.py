@@ -119,6 +119,13 @@ PRECONDITIONS: list[tuple[str, dict[str, str], int]] = [
 ]
 
 
+async def settled_tag(served: Site, path: str) -> str:
+    """Return the entity tag of a file that has not just changed: it is a digest, not of the time of the change."""
+    while (tag := (await served.ask(path))["ETag"]).endswith('-c"'):
+        pass
+    return tag
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize(
     ("section", "fields", "status"), PRECONDITIONS, ids=[f"{row[0]} {row[1]} {row[2]}" for row in PRECONDITIONS]
@@ -127,8 +134,8 @@ async def test_preconditions_decide_the_status(
     served: Site, section: str, fields: dict[str, str], status: int, method: str
 ) -> None:
     for path in ("/f.txt", "/big.bin"):
-        first = await served.ask(path)
-        sent = {name: value.replace("TAG", first["ETag"]) for name, value in fields.items()}
+        tag = await settled_tag(served, path)
+        sent = {name: value.replace("TAG", tag) for name, value in fields.items()}
         reply = await served.ask(path, method, **sent)
         if method == "HEAD" and status == 206:
             status = 200  # Range is defined for GET only (§14.2)

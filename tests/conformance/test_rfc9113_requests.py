@@ -157,9 +157,10 @@ class TestSection8:
         client.send(frames.DataFrame(stream, b"x", flags=["END_STREAM"]))
         assert answer.body == b"x"
 
-    def test_8_6_upgrade_is_refused(self) -> None:
-        """Extended CONNECT (RFC 8441) is not offered: browsers open another connection for a WebSocket."""
+    def test_8_6_extended_connect_instead_of_upgrade(self) -> None:
+        """RFC 8441 §3: it is offered; §4: only CONNECT may have `:protocol`."""
         client = connect()
-        assert 8 not in client.frames[0].settings
-        fields = [(":method", "CONNECT"), (":protocol", "websocket"), *GET[1:]]
-        assert client.request(fields).reset == PROTOCOL_ERROR
+        assert client.frames[0].settings[8] == 1
+        fields = [(":method", "CONNECT"), (":protocol", "webtransport"), *GET[1:]]
+        assert client.request(fields).status == 501
+        assert client.request([GET[0], (":protocol", "websocket"), *GET[1:]]).reset == PROTOCOL_ERROR

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.stage.asking import SlowUpstream
+from tests.stage.faulty_ca import FaultyCa, faulty_ca_in_thread
+from tests.stage.pebble import Pebble, running_pebble
 
 
 @pytest.fixture
@@ -15,3 +19,17 @@ def slow() -> Iterator[SlowUpstream]:
     upstream = SlowUpstream()
     yield upstream
     upstream.close()
+
+
+@pytest.fixture(scope="module")
+def pebble(tmp_path_factory: pytest.TempPathFactory, authority: trustme.CA) -> Iterator[Pebble]:
+    """Yield a CA, one for each module."""
+    with running_pebble(tmp_path_factory.mktemp("ca") / "pebble", authority) as running:
+        yield running
+
+
+@pytest.fixture
+def ca(pebble: Pebble, authority: trustme.CA, tmp_path: Path) -> Iterator[FaultyCa]:
+    """Yield a `FaultyCa` before the pebble."""
+    with faulty_ca_in_thread(pebble, authority, tmp_path) as one:
+        yield one

@@ -16,7 +16,7 @@ import pytest
 from tests.stage.program import Program
 from tests.stage.waiting import wait_until
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 
 #: Requests that are refused, and their statuses.
 REFUSED = [

@@ -8,19 +8,23 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
-import ssl
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import trustme
 
 import npserver
+from tests.stage.acme_program import (
+    ISSUED,
+    certificate_at,
+    config,
+    is_trusted,
+    is_trusted_everywhere,
+    wait_trusted,
+)
 from tests.stage.asking import refuses
-from tests.stage.pebble import Pebble, running_pebble
+from tests.stage.pebble import Pebble
 from tests.stage.program import Program
 from tests.stage.programs import needs
 
@@ -28,42 +32,6 @@ pytestmark = needs("pebble")
 
 SOURCE = Path(npserver.__file__).parents[1]
 Start = Callable[..., Program]
-ISSUED = r"certificate for {} issued by https://127"
-
-
-@pytest.fixture(scope="module")
-def pebble(tmp_path_factory: pytest.TempPathFactory, authority: trustme.CA) -> Iterator[Pebble]:
-    with running_pebble(tmp_path_factory.mktemp("ca") / "pebble", authority) as running:
-        yield running
-
-
-def config(pebble: Pebble, tmp_path: Path, *hosts: str, workers: int = 2, **acme: Any) -> dict[str, Any]:
-    rules = [{"handler": "respond", "host": host, "body": host} for host in hosts]
-    web = ["http", "https"]
-    return {
-        "workers": workers,
-        "store": str(tmp_path / "store"),
-        "listen": [
-            {"name": "http", "uri": f"http://127.0.0.1:{pebble.http_port}"},
-            {"name": "https", "uri": f"https://127.0.0.1:{pebble.tls_port}"},
-            {"name": "dns", "uri": f"udp://127.0.0.1:{pebble.dns_port}"},
-        ],
-        "tls": {"acme": {"directory": pebble.url, "ca": str(pebble.ca), "email": "me@example.test", **acme}},
-        "dns_zones": ["example.test"],
-        "dns": {"example.test": {"A": "127.0.0.1"}, "*.example.test": {"A": "127.0.0.1"}},
-        "dispatch": [*({**rule, "listener": web} for rule in rules), {"listener": "dns", "handler": "dns"}],
-    }
-
-
-def issuer_at(port: int, name: str, root: str | None) -> str:
-    """Shake hands with the server; return the common name of the issuer. Without a root nothing is verified."""
-    context = ssl.create_default_context(cadata=root) if root else ssl._create_unverified_context()
-    with (
-        socket.create_connection(("127.0.0.1", port), 5) as plain,
-        context.wrap_socket(plain, server_hostname=name) as secure,
-    ):
-        certificate: Any = secure.getpeercert()
-        return dict(part[0] for part in certificate["issuer"])["commonName"] if root else ""
 
 
 @pytest.mark.parametrize(
@@ -80,17 +48,7 @@ def test_every_worker_answers_and_gets_the_certificate(
 ) -> None:
     one = program(config=config(pebble, tmp_path, host, challenge=[kind]))
     one.wait_for(ISSUED.format(host.replace("*", r"\*")), 30)
-    root, name = pebble.root(), host.replace("*", "any")
-    one.wait_until(lambda: _is_pebbles(pebble, name, root), "the certificate of the CA")
-    for _ in range(20):  # of either worker
-        assert issuer_at(pebble.tls_port, name, root).startswith("Pebble")
-
-
-def _is_pebbles(pebble: Pebble, name: str, root: str) -> bool:
-    try:
-        return issuer_at(pebble.tls_port, name, root).startswith("Pebble")
-    except ssl.SSLError:
-        return False
+    wait_trusted(one, pebble, host.replace("*", "any"))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -100,8 +58,7 @@ def test_a_zone_of_ours_is_all_that_a_wildcard_needs(
     """And names below it, such as that of another rule, have the wildcard's."""
     one = program(config=config(pebble, tmp_path, "*.example.test", "other.example.test", workers=workers))
     one.wait_for(ISSUED.format(r"\*\.example\.test"), 30)
-    root = pebble.root()
-    one.wait_until(lambda: _is_pebbles(pebble, "other.example.test", root), "the certificate of the CA")
+    wait_trusted(one, pebble, "other.example.test")
     assert "certificate for other" not in one.errors
 
 
@@ -116,10 +73,10 @@ def test_it_is_kept_over_restarts_and_kills(program: Start, pebble: Pebble, tmp_
             one.wait_until(lambda: refuses(pebble.tls_port), "the end of the workers")
         else:
             one.stop()
-        orders = pebble.log.count("Added order")
+        before = pebble.orders()
         one = program(config=made)
-        assert issuer_at(pebble.tls_port, "web.example.test", root).startswith("Pebble")
-        assert pebble.log.count("Added order") == orders
+        assert is_trusted_everywhere(pebble.tls_port, "web.example.test", root)
+        assert pebble.orders() == before
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -129,8 +86,7 @@ def test_it_is_ordered_by_another_user_and_read_by_root_for_the_workers(program:
         directory.chmod(0o755)
         one = program(config={**config(pebble, directory, "web.example.test"), "user": "nobody"})
         one.wait_for(ISSUED.format("web.example.test"), 30)
-        root = pebble.root()
-        one.wait_until(lambda: _is_pebbles(pebble, "web.example.test", root), "the certificate of the CA")
+        wait_trusted(one, pebble, "web.example.test")
         assert {path.stat().st_uid for path in (directory / "store").rglob("*")} == {65534}
         one.stop()
 
@@ -155,9 +111,8 @@ def test_a_host_that_a_reload_adds_gets_one(program: Start, pebble: Pebble, tmp_
     one.configure(config(pebble, tmp_path, "web.example.test", "new.example.test"))
     one.send_signal(signal.SIGHUP)
     one.wait_for(ISSUED.format("new.example.test"), 30)
-    root = pebble.root()
-    one.wait_until(lambda: _is_pebbles(pebble, "new.example.test", root), "the certificate of the CA")
-    assert issuer_at(pebble.tls_port, "web.example.test", root).startswith("Pebble")
+    wait_trusted(one, pebble, "new.example.test")
+    assert is_trusted(pebble.tls_port, "web.example.test", pebble.root())
 
 
 def test_a_ca_that_is_down_delays_no_start(
@@ -165,7 +120,7 @@ def test_a_ca_that_is_down_delays_no_start(
 ) -> None:
     """A certificate of the local authority stands in, and the log says so once, with the key."""
     one = program(config=config(pebble, tmp_path, "web.example.test", directory=f"https://127.0.0.1:{free_port()}/dir"))
-    issuer_at(pebble.tls_port, "web.example.test", None)
+    assert certificate_at(pebble.tls_port, "web.example.test")
     one.wait_for(r"no certificate for web\.example\.test: .*next attempt in \d min \(tls\.acme\)", 30)
     assert one.errors.count("one of the local authority is used (tls.acme)") == 1
     assert "PRIVATE" not in one.errors

@@ -201,7 +201,7 @@ def test_views_transfers_and_resolvers_together(program: Start, free_port: Calla
 
     def ask(name: str, source: str, *, by_tcp: bool = False) -> str:
         asking = dns.query.tcp if by_tcp else dns.query.udp
-        reply = asking(dns.message.make_query(name, "A"), "127.0.0.1", port=port, source=source, timeout=5)
+        reply = asking(dns.message.make_query(name, "A"), "127.0.0.1", port=port, source=source, timeout=20)
         return str(reply.answer[-1][0]) if reply.answer else dns.rcode.to_text(reply.rcode())
 
     for by_tcp in (False, True):
@@ -211,10 +211,10 @@ def test_views_transfers_and_resolvers_together(program: Start, free_port: Calla
         assert ask("none.elsewhere.net", "127.0.0.1", by_tcp=by_tcp) == "NXDOMAIN"
         assert ask("www.elsewhere.net", "127.0.0.2", by_tcp=by_tcp) == "REFUSED"
     zone = dns.zone.Zone("example.com")
-    dns.query.inbound_xfr("127.0.0.1", zone, port=port, source="127.0.0.1", timeout=5)
+    dns.query.inbound_xfr("127.0.0.1", zone, port=port, source="127.0.0.1", timeout=20)
     assert {str(name) for name in zone} == {"@", "www"}
     with pytest.raises(dns.xfr.TransferError, match="REFUSED"):
-        dns.query.inbound_xfr("127.0.0.1", dns.zone.Zone("example.com"), port=port, source="127.0.0.2", timeout=5)
+        dns.query.inbound_xfr("127.0.0.1", dns.zone.Zone("example.com"), port=port, source="127.0.0.2", timeout=20)
 
 
 @pytest.mark.parametrize("is_tls", [False, True], ids=["tcp", "tls"])
@@ -278,7 +278,7 @@ def test_an_alias_to_a_name_of_others_is_followed_for_those_who_may_recurse(
 
     def ask(name: str, source: str = "127.0.0.1", *, by_tcp: bool = False) -> tuple[str, list[str]]:
         asking = dns.query.tcp if by_tcp else dns.query.udp
-        reply = asking(dns.message.make_query(name, "A"), "127.0.0.1", port=port, source=source, timeout=5)
+        reply = asking(dns.message.make_query(name, "A"), "127.0.0.1", port=port, source=source, timeout=20)
         return dns.rcode.to_text(reply.rcode()), [str(one) for rrset in reply.answer for one in rrset]
 
     chain = ["www.elsewhere.net.", "cdn.elsewhere.net.", "198.51.100.7"]
@@ -360,7 +360,7 @@ def test_addresses_of_healthy_targets_only(program: Start, free_port: Callable[[
     query = dns.message.make_query("app.local", "A")
 
     def addresses() -> set[str]:
-        reply = dns.query.udp(query, "127.0.0.1", port=port, timeout=5)
+        reply = dns.query.udp(query, "127.0.0.1", port=port, timeout=20)
         assert reply.answer[0].ttl == 5
         return {str(one) for one in reply.answer[0]}
 
@@ -373,7 +373,7 @@ def test_a_reload_changes_the_answers(program: Start, free_port: Callable[[], in
     query = dns.message.make_query("redis.local", "A")
 
     def answer() -> str:
-        return str(dns.query.udp(query, "127.0.0.1", port=port, timeout=5).answer[0][0])
+        return str(dns.query.udp(query, "127.0.0.1", port=port, timeout=20).answer[0][0])
 
     assert answer() == "192.168.11.2"
     running.configure(config(port, dns={"redis.local": {"A": "192.168.11.99"}}))
@@ -388,7 +388,7 @@ def test_a_reload_changes_the_answers(program: Start, free_port: Callable[[], in
 def test_queries_are_logged_when_asked_for(program: Start, free_port: Callable[[], int]) -> None:
     port = free_port()
     running = program(config=config(port, logging={"dns_queries": True, "access_log": "stdout"}))
-    dns.query.udp(dns.message.make_query("redis.local", "AAAA"), "127.0.0.1", port=port, timeout=5)
+    dns.query.udp(dns.message.make_query("redis.local", "AAAA"), "127.0.0.1", port=port, timeout=20)
     line = running.wait_for("redis.local.*").group()
     assert "AAAA" in line
     assert "NOERROR" in line

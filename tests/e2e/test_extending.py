@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import ssl
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from typing import Any
 import httpx
 import pytest
 
+from npserver.web.middleware.order import MIDDLEWARE
 from tests.stage.asking import get
 from tests.stage.program import ROOT, Program
 
@@ -147,10 +149,10 @@ class TestHandler:
 
 
 class TestMiddleware:
-    """The key `maintenance`."""
+    """The key `closed_file`."""
 
     @pytest.fixture(autouse=True)
-    def maintenance(self, packages: Path) -> None:
+    def closed_file(self, packages: Path) -> None:
         install(packages, example(1))
 
     def config(self, **keys: object) -> str:
@@ -180,22 +182,22 @@ class TestMiddleware:
         with httpx.Client(http1=version == "HTTP/1.1", http2=version == "HTTP/2", verify=trust) as client:
             first = client.get(url)
             assert (first.http_version, first.status_code, first.text) == (version, 200, "in service")
-            (tmp_path / "maintenance.flag").touch()
+            (tmp_path / "closed.flag").touch()
             refused = client.get(url)
             assert (refused.http_version, refused.status_code) == (version, 503)
             assert refused.headers["retry-after"] == "60"
-            (tmp_path / "maintenance.flag").unlink()
+            (tmp_path / "closed.flag").unlink()
             assert client.get(url).text == "in service"
 
     @pytest.mark.parametrize(
         ("keys", "message"),
         [
             (
-                {"maintenence": "x"},
-                ":10:4: unknown key 'maintenence' in handler 'respond'; did you mean 'maintenance'?",
+                {"closed_fiel": "x"},
+                ":10:4: unknown key 'closed_fiel' in handler 'respond'; did you mean 'closed_file'?",
             ),
-            ({"maintenance": 3}, ":9:19: 'maintenance': expected a string, got 3"),
-            ({"maintenance": ""}, ":9:19: 'maintenance' must be the name of a file"),
+            ({"closed_file": 3}, ":9:19: 'closed_file': expected a string, got 3"),
+            ({"closed_file": ""}, ":9:19: 'closed_file' must be the name of a file"),
         ],
     )
     def test_a_check_knows_its_key(
@@ -208,10 +210,10 @@ class TestMiddleware:
 
     def test_the_schema_has_its_key_in_every_http_rule(self, environment: dict[str, str], tmp_path: Path) -> None:
         definitions = json.loads(run(environment, tmp_path, "schema").stdout)["$defs"]
-        assert definitions["StaticRule"]["properties"]["maintenance"]["type"] == "string"
-        assert "maintenance" in definitions["ProxyRule"]["properties"]
-        assert "maintenance" not in definitions["ForwardRule"]["properties"]
-        assert "| `maintenance` | string |" in run(environment, tmp_path, "schema", "-markdown").stdout
+        assert definitions["StaticRule"]["properties"]["closed_file"]["type"] == "string"
+        assert "closed_file" in definitions["ProxyRule"]["properties"]
+        assert "closed_file" not in definitions["ForwardRule"]["properties"]
+        assert "| `closed_file` | string |" in run(environment, tmp_path, "schema", "-markdown").stdout
 
     @pytest.mark.parametrize(
         ("source", "reason"),
@@ -223,9 +225,9 @@ class TestMiddleware:
     def test_a_broken_package_gives_one_clear_line(
         self, source: str, reason: str, packages: Path, environment: dict[str, str], tmp_path: Path
     ) -> None:
-        project = example(1)["pyproject.toml"].replace("npserver_maintenance:MAINTENANCE", "m:X")
-        project = project.replace("npserver_maintenance", "m").replace("maintenance =", "upkeep =")
-        project = project.replace("npserver-maintenance", "npserver-upkeep")
+        project = example(1)["pyproject.toml"].replace("npserver_closed_file:CLOSED_FILE", "m:X")
+        project = project.replace("npserver_closed_file", "m").replace("closed_file =", "upkeep =")
+        project = project.replace("npserver-closed-file", "npserver-upkeep")
         install(packages, {"pyproject.toml": project, "m.py": source})
         (tmp_path / "c.json").write_text(
             '{"dispatch": [{"handler": "status", "upkeep": 1}], "listen": ["http://:8080"]}'
@@ -235,17 +237,52 @@ class TestMiddleware:
             f"c.json:1:37: middleware 'upkeep' of package npserver-upkeep 1.0{reason}"
         ]
 
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_a_package_that_fails_at_a_reload_changes_nothing(
+        self,
+        workers: int,
+        program: Callable[..., Program],
+        free_port: Callable[[], int],
+        environment: dict[str, str],
+        packages: Path,
+        tmp_path: Path,
+    ) -> None:
+        broken = packages / "npserver_closed_file.py"
+        source = broken.read_text()
+        head = "def compile_closed_file(compilation, path, file):\n"
+        assert head in source
+        broken.write_text(
+            source.replace(head, f"{head}    raise RuntimeError('a fault')\n\n\ndef never(path, file):\n")
+        )
+        port = free_port()
+        config = {"listen": [f"http://127.0.0.1:{port}"], "workers": workers}
+
+        def answering(body: str, **keys: str) -> dict[str, object]:
+            return {**config, "dispatch": [{"handler": "respond", "body": body, **keys}]}
+
+        one = program(config=answering("first"), env=environment)
+        one.configure(answering("second", closed_file="closed.flag"))
+        refused = run(environment, tmp_path, "reload", "-config", "npserver.json")
+        assert (refused.returncode, "RuntimeError('a fault')" in refused.stderr) == (1, True), refused.stderr
+        one.wait_for("internal error while compiling the new config")
+        assert get(port) == (200, b"first")
+        one.configure(answering("third"))
+        assert run(environment, tmp_path, "reload", "-config", "npserver.json").returncode == 0
+        assert get(port) == (200, b"third")
+        one.send_signal(signal.SIGTERM)
+        assert one.wait_exit() == 0  # the log has a traceback
+
 
 def test_a_place_next_to_unknown_middleware_is_an_error(
     packages: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
     files = example(1)
-    files["npserver_maintenance.py"] = files["npserver_maintenance.py"].replace('after="networks"', 'before="nets"')
+    files["npserver_closed_file.py"] = files["npserver_closed_file.py"].replace('after="networks"', 'before="nets"')
     install(packages, files)
     (tmp_path / "c.json").write_text(_CONFIG.findall(_PAGE)[1])
     checked = run(environment, tmp_path, "check", "c.json")
-    order = "headers, error_pages, networks, basic_auth"
-    expected = f"c.json:3:77: middleware 'maintenance' is to stand next to 'nets', which is none of {order}"
+    order = ", ".join([kind.name for kind in MIDDLEWARE])
+    expected = f"c.json:3:77: middleware 'closed_file' is to stand next to 'nets', which is none of {order}"
     assert checked.stderr.splitlines() == [expected]
 
 
@@ -288,7 +325,7 @@ def test_a_key_that_npserver_has_cannot_be_claimed(
     key: str, packages: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
     files = example(1)
-    project = files["pyproject.toml"].replace("maintenance =", f"{key} =")
+    project = files["pyproject.toml"].replace("closed_file =", f"{key} =")
     install(packages, {**files, "pyproject.toml": project})
     (tmp_path / "c.json").write_text(
         '{"dispatch": [{"handler": "status", "allow": "127.0.0.1"}], "listen": ["http://:8080"]}'
@@ -303,7 +340,7 @@ def test_a_key_that_npserver_has_cannot_be_claimed(
 
 def test_middleware_has_one_place(packages: Path, environment: dict[str, str], tmp_path: Path) -> None:
     files = example(1)
-    source = files["npserver_maintenance.py"].replace('after="networks"', 'before="headers", after="networks"')
-    install(packages, {**files, "npserver_maintenance.py": source})
+    source = files["npserver_closed_file.py"].replace('after="networks"', 'before="headers", after="networks"')
+    install(packages, {**files, "npserver_closed_file.py": source})
     (tmp_path / "c.json").write_text(_CONFIG.findall(_PAGE)[1])
     assert "give it 'before' or 'after', not both" in run(environment, tmp_path, "check", "c.json").stderr

@@ -31,7 +31,7 @@ LISTENERS = {
     "sidecar": "tcp://:9000",
     "gameproxy": "udp://:27015",
 }
-TIMEOUT_S = 10.0
+TIMEOUT_S = 30.0
 
 
 @dataclass(slots=True)

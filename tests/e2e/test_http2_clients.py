@@ -24,7 +24,7 @@ import httpx
 import pytest
 
 from tests.stage.backends import Backends
-from tests.stage.browser import REPORT, browser, reports
+from tests.stage.browser import REPORT, browser, reports, requests
 from tests.stage.program import Program
 from tests.stage.programs import needs, needs_localhost
 
@@ -188,7 +188,7 @@ def test_h2load_loses_no_request(site: Site) -> None:
 @needs("chromium")
 @pytest.mark.timeout(90)
 def test_chromium_loads_a_page_and_a_websocket(site: Site, tmp_path: Path) -> None:
-    """A page with much in it over HTTP/2, and a WebSocket, which takes a connection of its own."""
+    """A page with much in it over HTTP/2, and a WebSocket over the same connection (RFC 8441)."""
     for number in range(40):
         (site.directory / f"{number}.css").write_text(f".x{number} {{ color: rgb({number}, 2, 3) }}\n")
     links = "".join(f'<link rel="stylesheet" href="{number}.css">' for number in range(40))
@@ -204,8 +204,15 @@ def test_chromium_loads_a_page_and_a_websocket(site: Site, tmp_path: Path) -> No
         }});
         </script>"""
     )
-    with browser(f"{site.url}/", tmp_path / "profile", "--ignore-certificate-errors"):
+    net_log = tmp_path / "net.json"
+    options = ("--ignore-certificate-errors", f"--log-net-log={net_log}")
+    with browser(f"{site.url}/", tmp_path / "profile", *options):
         assert reports(site.program) == ["40 1 h2 40 hello"]
+    assert ":protocol: websocket" in net_log.read_text()
+    site.program.wait_until(
+        lambda: [one["protocol"] for one in requests(site.program) if one["target"] == "/ws/x"] == ["HTTP/2.0"],
+        "the end of the WebSocket",
+    )
 
 
 @needs("curl")
@@ -263,7 +270,7 @@ def test_where_it_is_not_offered(
 
 
 def test_http2_is_not_spoken_without_tls(program: Start, free_port: Callable[[], int]) -> None:
-    """RFC 9113 §3.3: nobody can know of it; the preface is refused as what it is to HTTP/1.1."""
+    """RFC 9113 §3.3: unless a listener has it (tests/e2e/test_http2_without_tls.py), the preface is refused."""
     port = free_port()
     program(f"http://127.0.0.1:{port}")
     with socket.create_connection(("127.0.0.1", port), 10) as client:

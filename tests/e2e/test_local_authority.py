@@ -23,8 +23,7 @@ from typing import Any
 import httpx
 import pytest
 
-from npserver.cli.root import NICKNAME, TRUST
-from tests.stage.browser import REPORT, browser, reports
+from tests.stage.browser import REPORT, browser, load_failure, reports
 from tests.stage.clock import Clock
 from tests.stage.program import Program
 from tests.stage.programs import find, needs
@@ -48,13 +47,18 @@ def config(port: int, directory: Path, **extra: Any) -> dict[str, Any]:
 
 def root_of(one: Program, to: Path) -> Path:
     """Write what `npserver cert -root` prints into a file."""
+    to.write_bytes(ask_for_roots(one)[0])
+    return to
+
+
+def ask_for_roots(one: Program) -> tuple[bytes, str]:
+    """Return what `npserver cert -root` prints, and what it tells beside it."""
     done = subprocess.run(
         [sys.executable, "-m", "npserver", "cert", "-root", "-config", str(one.config_file)],
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")}, capture_output=True, timeout=20,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    to.write_bytes(done.stdout)
-    return to
+    return done.stdout, done.stderr.decode()
 
 
 def serial(port: int, root: Path, name: str = "nas.home") -> str:
@@ -79,19 +83,22 @@ def test_curl_and_openssl_trust_the_root(program: Start, free_port: Callable[[],
     assert b"Verification: OK" in done.stderr, done.stderr
     done = subprocess.run([*client, *verify], input=b"", capture_output=True, timeout=30)
     assert b"verify error" in done.stderr, "without the root it is not trusted"
-    one.wait_for(r"local authority \(tls.internal\) for nas.home, localhost; trust it: npserver cert -root")
+    one.wait_for(
+        r"local authority \(tls.internal\) for nas.home, localhost; trust it: npserver cert -root local -store "
+    )
 
 
 @needs("chromium", "certutil")
 @pytest.mark.timeout(120)
-def test_chromium_trusts_the_root_and_loads_a_page(
+def test_chromium_trusts_the_root_and_loads_a_page_over_http2(
     program: Start, free_port: Callable[[], int], tmp_path: Path
 ) -> None:
     """With the command that `npserver cert -root` tells, in a home directory of its own."""
     port, site, home = free_port(), tmp_path / "site", tmp_path / "home"
     site.mkdir()
     (site / "index.html").write_text(
-        f"<!doctype html>{REPORT} report(isSecureContext + ' ' + location.protocol)</script>"
+        f"<!doctype html>{REPORT} const [page] = performance.getEntriesByType('navigation');"
+        "report(isSecureContext + ' ' + location.protocol + ' ' + page.nextHopProtocol)</script>"
     )
     rules = [
         {"handler": "static", "host": "localhost", "root": str(site)},
@@ -99,14 +106,15 @@ def test_chromium_trusts_the_root_and_loads_a_page(
     ]
     one = program(config=config(port, tmp_path, dispatch=rules, workers=1, logging={"format": "json"}))
     root = root_of(one, tmp_path / "npserver-root.crt")
-    database, certutil = home / ".pki/nssdb", find("certutil")
+    url, database, certutil = f"https://localhost:{port}/", home / ".pki/nssdb", find("certutil")
     database.mkdir(parents=True)
     subprocess.run([str(certutil), "-d", f"sql:{database}", "-N", "--empty-password"], check=True, timeout=30)
-    (command,) = re.findall(r"^Chromium, Linux +(.*)$", TRUST.format(nickname=NICKNAME), re.MULTILINE)
+    assert load_failure(url, tmp_path / "other profile", home) == "net::ERR_CERT_AUTHORITY_INVALID"
+    (command,) = re.findall(r"^  Chromium, Linux +(.*)$", ask_for_roots(one)[1], re.MULTILINE)
     environment = {**os.environ, "HOME": str(home)}
     subprocess.run(command, shell=True, check=True, timeout=30, cwd=root.parent, env=environment)
-    with browser(f"https://localhost:{port}/", tmp_path / "profile", home=home):
-        assert reports(one) == ["true https:"]
+    with browser(url, tmp_path / "profile", home=home):
+        assert reports(one) == ["true https: h2"]
 
 
 def test_a_restart_keeps_root_and_certificate(program: Start, free_port: Callable[[], int], tmp_path: Path) -> None:
@@ -155,7 +163,7 @@ def test_it_is_renewed_without_a_restart(
     assert re.search(r"info  tls: .*/nas\.home-\w+\.pem changed and was loaded, valid until", one.errors)
 
 
-@needs("faketime", "openssl")
+@needs("openssl")
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_clock_jumps(program: Start, free_port: Callable[[], int], tmp_path: Path, workers: int) -> None:
     """A year forward, and back: what is shown is valid at each time, by the same root."""

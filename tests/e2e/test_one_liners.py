@@ -24,7 +24,7 @@ from tests.stage.program import ROOT, Program
 from tests.stage.programs import needs_localhost
 
 Start = Callable[..., Program]
-TIMEOUT_S = 10.0
+TIMEOUT_S = 30.0
 
 
 def run(program: Start, line: str, places: dict[str, str] | None = None, **options: Any) -> Program:

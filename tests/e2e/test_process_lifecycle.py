@@ -60,7 +60,7 @@ class TestStart:
             caller.sendall(b"hello")
             assert caller.recv(100) == b"hello"
         with socket.create_connection(("127.0.0.1", second), 5) as caller, slow:
-            slow.settimeout(5)
+            slow.settimeout(30)
             taken, _ = slow.accept()
             taken.sendall(b"the other")
             assert caller.recv(100) == b"the other"

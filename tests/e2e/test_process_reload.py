@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from websockets.sync.client import connect
 
+from npserver.runtime.scoreboard import SLOTS
 from tests.stage.asking import get, is_alive, refuses, worker_pids
 from tests.stage.program import ROOT, Program
 
@@ -112,7 +113,10 @@ class TestReload:
         self, program: Start, free_port: Callable[[], int], workers: int
     ) -> None:
         port = free_port()
-        one = program(config=saying("old", port, workers=workers))
+        config = saying("old", port, workers=workers)
+        conditional = {"handler": "respond", "path": "/x", "match": {"method": "GET"}}  # a front of another class
+        config["dispatch"].append(conditional)
+        one = program(config=config)
         with socket.create_connection(("127.0.0.1", port), 5) as caller:
 
             def ask() -> bytes:
@@ -167,6 +171,23 @@ class TestReload:
         reload_by_signal(one)
         assert re.search(r"npserver\.json:3:\d+: .*dipatch", one.errors)
         assert re.search(r"npserver\.json:4:\d+: .*backlog", one.errors)
+        assert "reload failed: keeping the current configuration" in one.errors
+        assert get(port) == (200, b"old")
+        one.configure(saying("new", port, workers=workers))
+        reload_by_signal(one)
+        one.wait_until(lambda: get(port) == (200, b"new"), "the new answer")
+
+    def test_a_config_with_too_many_counters_changes_nothing(
+        self, program: Start, free_port: Callable[[], int], workers: int
+    ) -> None:
+        port = free_port()
+        one = program(config=saying("old", port, workers=workers))
+        full = saying("new", port, workers=workers)
+        limited = {"handler": "respond", "body": "new", "rate_limit": "9/s"}
+        full["dispatch"] += [{"path": f"/{number}", **limited} for number in range(SLOTS // 2)]
+        one.configure(full)
+        reload_by_signal(one)
+        assert f"more than {SLOTS} counters of rules, limits and upstreams" in one.errors
         assert "reload failed: keeping the current configuration" in one.errors
         assert get(port) == (200, b"old")
         one.configure(saying("new", port, workers=workers))

@@ -231,6 +231,7 @@ def test_demo_shows_what_it_promises(tmp_path: Path) -> None:
         "directory listing": "forest.txt",
         "proxy, balanced over three apps": '"served_by": "app',
         "WebSocket, proxied": "hello from app",
+        "script, by FastCGI": "the script is /scripts/hello.php",
         "redirect": "Location: ",
         "fixed response": "hello 127.0.0.1",
         "TLS": "hello 127.0.0.1",

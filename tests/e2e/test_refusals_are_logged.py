@@ -28,7 +28,7 @@ from tests.stage.program import Program
 from tests.stage.refusals import modules, sites
 from tests.stage.refused import GET, HTTP1_ONLY, HTTP2_ONLY, MAX_CONNECTIONS, MISDIRECTED, NOT_PROVOKED, RAW, Refusing
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 
 
 class Faulty(socketserver.BaseRequestHandler):
@@ -38,6 +38,9 @@ class Faulty(socketserver.BaseRequestHandler):
         path = self.request.recv(65536).split()[1]
         if path == b"/garbage":
             self.request.sendall(b"nonsense\r\n\r\n")
+            return
+        if path == b"/teapot":
+            self.request.sendall(b"HTTP/1.1 418 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             return
         self.request.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
         if path == b"/stalled":

@@ -16,28 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    PrivateFormat,
-    load_pem_private_key,
-)
 
 from tests.stage.program import ROOT, Program
+from tests.stage.secrets import lock
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-
-
-def lock(key: Path, passphrase: str) -> Path:
-    """Encrypt a key file; return a file with the passphrase, which only its owner may read."""
-    plain: Any = load_pem_private_key(key.read_bytes(), None)
-    secret = BestAvailableEncryption(passphrase.encode())
-    file = key.with_suffix(".pass")
-    for path, content in ((key, plain.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, secret)), (file, b"")):
-        path.write_bytes(content)
-        path.chmod(0o600)
-    file.write_text(f"{passphrase}\n")
-    return file
 
 
 @pytest.mark.parametrize("user", [pytest.param("nobody", marks=AS_ROOT), None])

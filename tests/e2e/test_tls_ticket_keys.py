@@ -20,7 +20,7 @@ from tests.stage.clock import Clock
 from tests.stage.program import Program
 from tests.stage.programs import needs
 
-pytestmark = needs("openssl", "faketime")
+pytestmark = needs("openssl")
 
 CONNECTIONS = 12  # the chance that all of them meet the same of two workers is one in two thousand
 CHANGED = "session ticket keys replaced"

@@ -64,6 +64,27 @@ def test_a_session_is_resumed_at_any_worker(
     assert is_resumed_everywhere()
 
 
+def test_a_certificate_that_is_renewed_while_the_controller_dies_is_used(
+    program: Callable[..., Program], public: Path, free_port: Callable[[], int], certificates: Callable[..., Any]
+) -> None:
+    """The next controller begins with the new one: it sees no change, and the workers would keep the old one."""
+    port, issued, renewed = free_port(), certificates(), certificates("renewed.example")
+    context = client(issued.ca)
+    running = program(config={"listen": [f"https://127.0.0.1:{port}"], "tls": issued.config, "workers": 2})
+    running.wait_for("npserver 1")
+    controller = max(running.children())  # it was forked last
+    os.kill(controller, signal.SIGSTOP)
+    for old, new in ((issued.cert, renewed.cert), (issued.key, renewed.key)):
+        shutil.copy(new, f"{old}.new")
+        os.replace(f"{old}.new", old)
+    os.kill(controller, signal.SIGKILL)
+
+    def is_renewed_everywhere() -> bool:
+        return all(reply.names == ("renewed.example",) for reply in asyncio.run(ask_often(port, context, None)))
+
+    running.wait_until(is_renewed_everywhere, "the new certificate at all workers")
+
+
 @needs("openssl")
 def test_openssl_resumes(
     program: Callable[..., Program], public: Path, free_port: Callable[[], int], certificates: Callable[..., Any]

@@ -69,11 +69,13 @@ def test_mutants_of_the_examples_compile_or_say_why(sample: Any, data: st.DataOb
 @given(st.data())
 def test_rules_of_every_handler_compile_or_say_why(data: st.DataObject) -> None:
     """Rules with random values for random keys that their handler has."""
-    handler = data.draw(st.sampled_from(["static", "proxy", "forward", "dns", "redirect", "respond", "status"]))
-    node = SCHEMA[f"{handler.capitalize()}Rule"]
-    rule: dict[str, Any] = {"proxy": {"proxy_pass": "http://a"}, "forward": {"forward_to": "tcp://a:1"}}.get(
-        handler, {}
+    handler = data.draw(
+        st.sampled_from(["static", "proxy", "fastcgi", "forward", "dns", "redirect", "respond", "status"])
     )
+    node = SCHEMA[f"{handler.capitalize()}Rule"]
+    rule: dict[str, Any] = {
+        "proxy": {"proxy_pass": "http://a"}, "fastcgi": {"to": "unix:///a"}, "forward": {"forward_to": "tcp://a:1"}
+    }.get(handler, {})  # fmt: skip
     rule = {**rule, "handler": handler, "to": "/"} if handler == "redirect" else {**rule, "handler": handler}
     for key in data.draw(st.lists(st.sampled_from(sorted(node["properties"])), max_size=4, unique=True)):
         if key != "handler":

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fuzz.dns_query as target
+import fuzz.dns_signed as signed
 
 SEEDS = target.seeds()
 
@@ -58,3 +59,10 @@ def test_case_makes_no_difference_and_comes_back(word: str) -> None:
         return answer[:12] + answer[len(data) :]
 
     assert reply(word) == reply(word.lower())
+
+
+@given(st.sampled_from(signed.seeds()), st.data())
+@settings(max_examples=300)
+def test_signed_messages_with_a_byte_changed(seed: bytes, draw: st.DataObject) -> None:
+    place = draw.draw(st.integers(0, len(seed) - 1))
+    signed.check(seed[:place] + draw.draw(st.binary(max_size=2)) + seed[place + 1 :])

@@ -1,4 +1,4 @@
-"""Feeds bytes of responses to the real upstream connection (`upstream.http1`), without sockets."""
+"""Feeds bytes of responses to the real upstream connections (`upstream.http1`, `upstream.fastcgi`), without sockets."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ class Answer:
     end: str = ""
     is_kept: bool = False
     reason: str = ""
+    errors: bytes = b""
 
 
 class RecordingSink:
@@ -69,11 +70,18 @@ class RecordingSink:
         assert not self.answer.end
         self.answer.end, self.answer.reason = "lost", str(error)
 
+    def error_output(self, data: bytes, offset: int) -> None:
+        assert data
+        assert offset == len(self.answer.errors)
+        self.answer.errors += data
+
     def request_pause(self) -> None: ...
     def request_resume(self) -> None: ...
 
 
-def read_answer(pieces: Iterable[bytes], *, is_head: bool = False) -> Answer:
+def read_answer(
+    pieces: Iterable[bytes], *, is_head: bool = False, client_type: type[HttpClient] = HttpClient
+) -> Answer:
     """Send a request, feed the pieces, end the connection; return the response. `is_head`: of a HEAD request."""
     loop: Any = MemoryLoop()
     context = make_context(loop)
@@ -81,7 +89,7 @@ def read_answer(pieces: Iterable[bytes], *, is_head: bool = False) -> Answer:
     target = Target(
         context, "app", TargetSettings(TargetSection(uri="http://127.0.0.1"), Address("http", "127.0.0.1", 80))
     )
-    client = HttpClient(context, target, settings)
+    client = client_type(context, target, settings)
     transport = MemoryTransport(client, loop, ("127.0.0.1", 80))
     client.connection_made(transport)
     sink = RecordingSink()
@@ -104,12 +112,15 @@ def read_answer(pieces: Iterable[bytes], *, is_head: bool = False) -> Answer:
     return sink.answer
 
 
-def same_answer(pieces: list[bytes], whole: list[bytes], *, is_head: bool) -> Answer:
+def same_answer(
+    pieces: list[bytes], whole: list[bytes], *, is_head: bool, client_type: type[HttpClient] = HttpClient
+) -> Answer:
     """Assert that a response is reported the same in both ways of arriving; return that of the whole bytes.
 
     A lost answer may have been passed on up to different places.
     """
-    one, other = read_answer(pieces, is_head=is_head), read_answer(whole, is_head=is_head)
+    one = read_answer(pieces, is_head=is_head, client_type=client_type)
+    other = read_answer(whole, is_head=is_head, client_type=client_type)
     if "lost" in (one.end, other.end):
         assert (one.end, one.is_kept) == (other.end, other.is_kept), (one, other)
     else:

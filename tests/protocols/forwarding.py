@@ -12,7 +12,7 @@ from typing import Any
 
 import npserver
 
-DEADLINE_S = 5
+DEADLINE_S = 20.0
 Answer = Callable[[bytes], bytes | None]
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

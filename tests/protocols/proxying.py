@@ -21,14 +21,15 @@ from npserver.listen.listener import Listener
 from npserver.listen.live_listener import LiveListener
 from npserver.runtime.compilation import Compilation
 from npserver.upstream.compile import UPSTREAMS
-from npserver.web.exchange import Route, make_route
+from npserver.web.exchange import Handler, Route, make_route
 from npserver.web.handlers.proxy.compile import compile_proxy
+from npserver.web.handlers.proxy.proxy import Proxy
 from npserver.web.server.front import HttpFront
 from tests.stage.worker import make_context
 
 T = TypeVar("T")
 
-WAIT_S = 5.0
+WAIT_S = 20.0
 
 
 class Connection:
@@ -239,12 +240,8 @@ class Stage:
         compilation = Compilation(document, self.context)
         UPSTREAMS.of(compilation)
         self.services = compilation.services
-        rule: Any = document.config.dispatch[0]
-        proxy = compile_proxy(compilation, ("dispatch", 0), rule)
-        compilation.report.raise_errors()
-        assert proxy is not None
-        self.proxy = proxy.proxy
-        self.route = make_route("dispatch[0] proxy", proxy, 64 << 20)
+        handler, self.proxy = self.compile(compilation, document.config.dispatch[0])
+        self.route = make_route(f"dispatch[0] {self.rule['handler']}", handler, 64 << 20)
         self.front = HttpFront(
             self,
             self.context,
@@ -258,6 +255,13 @@ class Stage:
         self.port = self.server.sockets[0].getsockname()[1]
         return self
 
+    def compile(self, compilation: Compilation, rule: Any) -> tuple[Handler, Proxy]:
+        """Return the handler of the rule, and what speaks to its upstream."""
+        handler = compile_proxy(compilation, ("dispatch", 0), rule)
+        compilation.report.raise_errors()
+        assert handler is not None
+        return handler, handler.proxy
+
     def find(self, host: str, path: str) -> Route:
         """Return the one route, as a router does."""
         return self.route
@@ -269,6 +273,8 @@ class Stage:
         for target in self.proxy.upstream.targets:
             for idle in list(target.pool.idle):
                 idle.close()
+            for connection in list(getattr(target.pool, "connections", ())):
+                connection.abort()
         for connection in list(self.context.connections):
             connection.transport.abort()
         self.context.sweeper.close()
@@ -276,6 +282,16 @@ class Stage:
 
     async def client(self) -> Client:
         client = Client(*await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 20))
+        self._clients.append(client)
+        return client
+
+    async def slow_client(self) -> Client:
+        """Return a client whose system takes little that it does not read."""
+        one = socket.socket()
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        one.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(one, ("127.0.0.1", self.port))
+        client = Client(*await asyncio.open_connection(sock=one, limit=65536))
         self._clients.append(client)
         return client
 

@@ -25,7 +25,7 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "uvloop": uvloop.new_event_loop,
     "asyncio": asyncio.new_event_loop,
 }
-DEADLINE_S = 10
+DEADLINE_S = 30.0
 
 Play = Callable[["Stage"], Awaitable[None]]
 

@@ -1,6 +1,6 @@
 """Answers to a CA's challenges: over HTTP (RFC 8555 §8.3), in TLS handshakes (RFC 8737), by DNS (RFC 8555 §8.4).
 
-Covers `web.challenges`, `dns.zone.added_texts` and `tls.acme.answers`.
+Covers `web.challenges`, `dns.zone.added_texts` and `tls.acme.answering.answers`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import httpx
 import pytest
 
 import npserver
-from npserver.tls.acme.answers import ANSWERS, Answers
+from npserver.tls.acme.answering.answers import ANSWERS, Answers
 
 HTTP = Answers(http={"token": "token.thumbprint"})
 PATH = "/.well-known/acme-challenge/token"
@@ -68,6 +68,19 @@ async def status_of(server: npserver.Server, path: str = PATH, method: str = "GE
 
 
 class TestHttp:
+    @pytest.mark.parametrize("conditions", [{"match": {"method": "GET"}}, {"from": "127.0.0.1"}])
+    async def test_a_token_comes_before_rules_with_conditions(
+        self, certificates: Callable[..., Any], conditions: dict[str, Any]
+    ) -> None:
+        rule = {"handler": "respond", "body": "rule", **conditions}
+        async with serving(certificates, rule, {"handler": "respond", "body": "other"}) as (server, answers):
+            assert await status_of(server) == (200, "rule")
+            answers.answers = HTTP
+            for _ in range(3):
+                assert await status_of(server) == (200, "token.thumbprint")
+            assert await status_of(server, http2=True) == (200, "token.thumbprint")
+            assert (await status_of(server, method="POST"))[1] == ("other" if "match" in conditions else "rule")
+
     @pytest.mark.parametrize("options", [{}, {"http2": True}], ids=["http1", "http2"])
     async def test_a_token_is_answered_before_all_rules(
         self, certificates: Callable[..., Any], options: dict[str, Any]
@@ -192,6 +205,25 @@ class TestDns:
             assert await self._ask(server, names[1]) == ("NXDOMAIN", [])
             assert await answers.publish(Answers(), 5) == []
             await unchanged()
+
+    @pytest.mark.parametrize("wild", [{"A": "192.0.2.7", "TXT": "any"}, {"CNAME": "example.test"}])
+    async def test_a_wildcard_goes_on_to_answer_for_the_name_above(
+        self, certificates: Callable[..., Any], wild: dict[str, str]
+    ) -> None:
+        """The TXT record makes the name exist, which would end the wildcard's answers for it."""
+        zones = {**ZONES, "dns": {**ZONES["dns"], "*.example.test": wild}}
+        async with serving(certificates, **zones) as (server, answers):
+            names = ["photos.example.test", "a.photos.example.test", "a._acme-challenge.photos.example.test"]
+            asked = [(name, kind) for name in names for kind in ("A", "TXT", "MX")]
+            before = [await self._ask(server, *one) for one in asked]
+            assert before[0][1]
+            await answers.publish(Answers(dns={"_acme-challenge.photos.example.test": ["text"]}), 5)
+            assert await self._ask(server, "_acme-challenge.photos.example.test") == ("NOERROR", ["text"])
+            assert [await self._ask(server, *one) for one in asked] == before
+            own = await self._ask(server, "_acme-challenge.photos.example.test", "A")
+            assert own == ("NOERROR", [wild["A"]] if "A" in wild else [])
+            await answers.publish(Answers(), 5)
+            assert [await self._ask(server, *one) for one in asked] == before
 
     async def test_names_that_are_answered_elsewhere_are_left_alone(self, certificates: Callable[..., Any]) -> None:
         names = ["_acme-challenge.alias.example.test", "_acme-challenge.sub.example.test", "_acme-challenge.other.test"]

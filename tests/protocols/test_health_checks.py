@@ -1,9 +1,14 @@
-"""Active health checks against real and misbehaving targets: initial state, rise and fall, another port."""
+"""Active health checks against real and misbehaving targets: initial state, rise and fall, another port.
+
+Covers `upstream.check_request`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,6 +17,7 @@ from npserver.upstream.health_checks import HealthChecks
 from npserver.upstream.health_state import Health
 from tests.protocols.proxying import Connection, Origin, Stage, answering, get, ok, silent, until
 from tests.stage.ports import free_port
+from tests.stage.programs import needs_localhost
 
 CHUNKED = b"HTTP/1.1 200 O\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nwe\r\n2\r\nll\r\n0\r\n\r\n"
 ILL = b"HTTP/1.1 503 F\r\nContent-Length: 0\r\n\r\n"
@@ -40,6 +46,18 @@ class TestOneCheck:
             assert origin.seen.startswith(b"GET /healthz?a HTTP/1.1\r\nHost: app.test\r\n")
             assert b"\r\nConnection: close\r\n" in origin.seen
 
+    async def test_asks_with_the_method_and_header_fields_given(self) -> None:
+        async with Origin(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")) as origin:
+            fields = {"Authorization": "Bearer s3cret", "user-agent": "probe"}
+            assert await verdict(origin, method="HEAD", headers=fields) == ""
+            assert origin.seen.startswith(b"HEAD / HTTP/1.1\r\nHost: 127.0.0.1:")
+            assert b"\r\nAuthorization: Bearer s3cret\r\n" in origin.seen
+            assert b"\r\nuser-agent: probe\r\n" in origin.seen
+            assert b"npserver-health" not in origin.seen
+        async with Origin(answering(ok())) as origin:
+            assert await verdict(origin, method="POST", path="/ping") == ""
+            assert b"\r\nContent-Length: 0\r\n" in origin.seen
+
     @pytest.mark.parametrize(
         ("answer", "expect", "fault"),
         [
@@ -50,6 +68,14 @@ class TestOneCheck:
             (ok(b"all is well"), {"body": "well"}, ""),
             (ok(b"all is ill"), {"body": "well"}, "'well' not in the body"),
             (CHUNKED, {"body": "well"}, ""),
+            (CHUNKED, {"body_regex": "^w.*l$"}, ""),
+            (ok(b'{"state": "up"}'), {"body_regex": r'"state":\s*"up"'}, ""),
+            (
+                ok(b'{"state": "down"}'),
+                {"body_regex": r'"state":\s*"up"'},
+                "in the body (health_check.expect.body_regex)",
+            ),
+            (ok(b"a" * 100_000 + b"well"), {"body_regex": "well"}, "no match of 'well' in the body"),
             (ok(b"a" * 100_000 + b"well"), {"body": "well"}, "not in the body"),
             (b"garbage\r\n\r\n", {}, "not an HTTP response|bad status line"),
             (b"", {}, "closed without a response"),
@@ -73,6 +99,25 @@ class TestOneCheck:
     async def test_a_refused_connection_is_a_failure(self) -> None:
         async with stage(f"http://127.0.0.1:{free_port()}") as one:
             assert "refused" in await checks(one).check(one.proxy.upstream.targets[0])
+
+    @needs_localhost
+    @pytest.mark.filterwarnings("ignore")  # servers of the standard library say so when a client turns away
+    async def test_https_targets_are_checked_over_tls(self, certificates: Callable[..., Any]) -> None:
+        issued = certificates("localhost")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(issued.cert, issued.key)
+        origin = Origin(answering(ok()))
+        origin.server = await asyncio.start_server(origin._accept, "127.0.0.1", 0, ssl=context)
+        origin.port = origin.server.sockets[0].getsockname()[1]
+        try:
+            for tls, fault in (({"ca": str(issued.ca)}, ""), ({}, "certificate")):
+                upstream = {"targets": [f"https://localhost:{origin.port}"], "health_check": {}, "tls": tls}
+                async with Stage("upstream://app", config={"upstreams": {"app": upstream}}) as one:
+                    found = await checks(one).check(one.proxy.upstream.targets[0])
+                    assert fault in found
+                    assert bool(found) is bool(fault)
+        finally:
+            await origin.close()
 
     async def test_a_tcp_target_is_well_when_it_accepts(self) -> None:
         async with Origin(silent) as origin:

@@ -8,7 +8,8 @@ import pytest
 from hyperframe import frame as frames
 
 from npserver.web.config import Limits, Timeouts
-from npserver.web.server.http2.connection import MAX_CUT_UPLOADS
+from npserver.web.server.client_connection import LINGER_S
+from npserver.web.server.stream_connection import MAX_CUT_UPLOADS
 from tests.stage.http2 import GET, POST, Answer, Client, Keeper, begin, head, server
 
 NO_ERROR, INTERNAL_ERROR, CANCEL, ENHANCE_YOUR_CALM = 0, 2, 8, 11
@@ -89,6 +90,28 @@ class TestAnswers:
         assert client.request(GET).status == 500
         assert client.request(GET).status == 500
 
+    def test_an_answer_kept_in_memory_takes_no_handler(self) -> None:
+        """Unless the client's certificate may decide about it: the handler sees that, a prepared answer does not."""
+
+        class Page:
+            status, fields, body = 200, b"X: y\r\n", b"kept"
+
+        class Kept(Keeper):
+            def prepared(self, request: Any, page: Page = Page()) -> Page:  # noqa: B008 - one for all
+                return page
+
+        handler = Kept()
+        client = Client(server(handler))
+        for _ in range(2):
+            answer = client.request(GET)
+            assert (answer.status, answer["x"], answer["content-length"], answer.body) == (200, "y", "4", b"kept")
+        assert handler.exchanges == []
+        client.request([*GET, ("range", "bytes=0-1")])
+        assert len(handler.exchanges) == 1
+        client.connection.misdirected_by = lambda host: ""
+        client.request(GET)
+        assert len(handler.exchanges) == 2
+
     def test_an_answer_may_come_before_the_body(self) -> None:
         """§8.1: the rest of the request is not waited for."""
         handler, client = begin()
@@ -100,6 +123,28 @@ class TestAnswers:
         client.send(frames.DataFrame(stream, b"under way"))
         assert client.request(GET) == Answer()
         assert len(handler.exchanges) == 2
+
+    def test_a_small_rest_of_the_body_may_still_come(self) -> None:
+        """curl sends head and body apart, and fails if the stream is reset in between."""
+        handler, client = begin()
+        sized = [*POST, ("content-length", "100")]
+        for _ in range(2 * MAX_CUT_UPLOADS):
+            stream, answer = client.begin(sized)
+            handler.exchanges[-1].respond(200, b"", b"yes")
+            client.read()
+            assert (answer.status, answer.has_ended, answer.reset) == (200, True, None)
+            client.send(frames.DataFrame(stream, bytes(100), flags=["END_STREAM"]))
+            assert (answer.reset, client.connection.streams, client.end) == (None, {}, None)
+
+    def test_a_small_rest_that_does_not_come_is_waited_for_briefly(self) -> None:
+        handler, client = begin()
+        _, answer = client.begin([*POST, ("content-length", "100")])
+        handler.exchanges[0].respond(200)
+        client.read()
+        assert answer.reset is None
+        client.server.pass_time(LINGER_S + 1)
+        client.read()
+        assert (answer.reset, client.connection.streams) == (NO_ERROR, {})
 
     def test_many_such_end_the_connection_in_good_order(self) -> None:
         handler, client = begin()

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from hyperframe import frame as frames
 
+from npserver.http.http2_allowance import Allowance
 from npserver.web.config import Limits
-from npserver.web.server.http2.allowance import Allowance
 from npserver.web.server.http2.exchange import ALL_HIGH_BYTES, HIGH_BYTES
 from npserver.web.server.http2.unread import UNREAD
 from tests.stage.http2 import GET, POST, Client, Keeper, begin, head, server
@@ -207,7 +207,7 @@ class TestFlowControl:
 class TestBodies:
     def test_too_long_by_its_own_account(self) -> None:
         handler, client = begin(max_body_size=10)
-        _, answer = client.begin([*POST, ("content-length", "11")])
+        _, answer = client.begin([*POST, ("content-length", "100000")])
         assert (answer.status, answer.reset, handler.exchanges) == (413, NO_ERROR, [])
 
     def test_a_body_too_long_is_refused(self) -> None:

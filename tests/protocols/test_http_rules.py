@@ -223,9 +223,9 @@ class TestBasicAuth:
         rule = {"handler": "respond", "body": "in", "basic_auth": {"users": {"joe": quick_hash("pw")}}}
         async with site(rule, {"handler": "respond", "path": "/open"}) as running:
             waiting = [asyncio.create_task(running.ask("/", Authorization=basic("joe", f"guess{n}"))) for n in range(5)]
-            done, pending = await asyncio.wait(waiting, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+            done, pending = await asyncio.wait(waiting, timeout=20, return_when=asyncio.FIRST_COMPLETED)
             while len(done) < 3:
-                more, pending = await asyncio.wait(pending, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+                more, pending = await asyncio.wait(pending, timeout=20, return_when=asyncio.FIRST_COMPLETED)
                 done |= more
             assert {task.result().status for task in done} == {503}
             assert (await running.ask("/open")).status == 200  # the loop is free meanwhile

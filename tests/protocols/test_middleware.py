@@ -1,6 +1,6 @@
 """Middleware around a handler over HTTP/1.1 and HTTP/2: requests that wait, responses that are changed.
 
-Covers `web.exchange`.
+Covers `web.exchange` and `web.server.exchange_peer`.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ RESPOND = {"handler": "respond", "body": "$client_ip $client_port $remote_ip $lo
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 SOURCE, DESTINATION = ("192.0.2.7", 4711), ("198.51.100.2", 443)
 V1, V2 = encode_v1(SOURCE, DESTINATION), encode_v2(SOURCE, DESTINATION)
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 
 
 @asynccontextmanager

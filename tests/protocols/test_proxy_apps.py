@@ -290,7 +290,7 @@ class TestProxyHeader:
     async def _ask(host: str, port: int, before: bytes = b"") -> tuple[str, int]:
         reader, writer = await asyncio.open_connection(host, port)
         writer.write(before + get("/", "Connection: close\r\n"))
-        assert b" 200 " in await asyncio.wait_for(reader.readline(), 5)
+        assert b" 200 " in await asyncio.wait_for(reader.readline(), 30)
         name = writer.get_extra_info("sockname")
         writer.close()
         return name[0], name[1]
@@ -320,7 +320,7 @@ class TestProxyHeader:
         async with self._told(version, f"unix://{socket_dir}/s") as (_, headers):
             reader, writer = await asyncio.open_unix_connection(socket_dir / "s")
             writer.write(get("/", "Connection: close\r\n"))
-            assert b" 200 " in await asyncio.wait_for(reader.readline(), 5)
+            assert b" 200 " in await asyncio.wait_for(reader.readline(), 30)
             writer.close()
         assert (headers[0].source, headers[0].destination) == (None, None)
 

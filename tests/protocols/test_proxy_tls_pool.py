@@ -68,7 +68,7 @@ def rules(origin: TlsOrigin, **tls: dict[str, Any]) -> dict[str, Any]:
 async def ask(server: npserver.Server, path: str) -> tuple[int, str]:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.addresses["in"].port)
     writer.write(get(path, "Connection: close\r\n"))
-    head, _, body = (await asyncio.wait_for(reader.read(), 5)).partition(b"\r\n\r\n")
+    head, _, body = (await asyncio.wait_for(reader.read(), 30)).partition(b"\r\n\r\n")
     writer.close()
     return int(head[9:12]), body.decode() if head[9:12] == b"200" else ""
 

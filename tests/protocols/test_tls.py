@@ -19,7 +19,7 @@ import trustme
 import npserver
 from tests.stage.tls import RESPOND, MemoryTls, ask, client, https
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 
 
 async def raw(port: int, data: bytes, *, ends: bool = False) -> bytes:

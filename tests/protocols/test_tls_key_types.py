@@ -51,7 +51,7 @@ async def signature_type(port: int, *options: str) -> str:
     command = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-servername", "a.example", *options]
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
-    said, complained = await asyncio.wait_for(process.communicate(b""), 10)
+    said, complained = await asyncio.wait_for(process.communicate(b""), 30)
     found = re.search(rb"Peer signature type: ([A-Za-z]+)", said) or re.search(rb"alert number (\d+)", complained)
     return found[1].decode().upper() if found else ""  # since OpenSSL 3.6: rsa_pss_rsae_sha256
 

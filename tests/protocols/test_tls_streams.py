@@ -25,7 +25,7 @@ from tests.stage.dialing import call, serving
 from tests.stage.tls import ask, client, https
 from tests.stage.worker import running_context
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 
 
 class TestRenewal:

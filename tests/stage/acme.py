@@ -14,10 +14,11 @@ from typing import Any
 import npserver
 from npserver.store.directory import DirectoryStore
 from npserver.store.files import StoreFiles
-from npserver.tls.acme.answers import ANSWERS, ChallengeAnswers
+from npserver.tls.acme.answering.answers import ANSWERS, ChallengeAnswers
+from npserver.tls.acme.answering.solver import WorkerSolver
 from npserver.tls.acme.challenges import Challenge, ChallengeKind
+from npserver.tls.acme.dns.places import Places
 from npserver.tls.acme.settings import AcmeSettings, Limits
-from npserver.tls.acme.solver import WorkerSolver
 from tests.stage.pebble import Pebble
 
 ALIASES = {"_acme-challenge.alias.example.test": "alias.elsewhere.test"}
@@ -30,6 +31,7 @@ ZONES: dict[str, Any] = {
     "dns_zones": ["example.test", "elsewhere.test"],
 }
 NAME = "www.example.test"
+PLACES = {record: Places(record, (name,)) for record, name in ALIASES.items()}
 MAC_KEY = "c2VjcmV0LW1hYy1rZXktb2YtYW4tZXh0ZXJuYWwtYWNjb3VudC1vZi1hLXRlc3Q"  # of the external account `kid`
 LIMITS = Limits(request_s=15, order_s=40, poll_s=0.05)
 
@@ -41,7 +43,7 @@ class PublishingSolver(WorkerSolver):
     """
 
     def __init__(self, answers: ChallengeAnswers, preferred: Sequence[ChallengeKind]) -> None:
-        super().__init__(answers, {}, ALIASES)
+        super().__init__(answers, {}, PLACES)
         self.preferred = preferred
         self.spoil = False
         self.events: list[str] = []

@@ -18,6 +18,7 @@ from websockets.asyncio.server import serve as serve_websocket
 T = TypeVar("T")
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 HOST = "127.0.0.1"
+ACCEPT_STEPS = 10  # of the loop, in which a connection that was accepted before its server closed begins to be served
 
 
 class Backends:
@@ -111,6 +112,8 @@ class Backends:
 
         async def close() -> None:
             server.close()
+            for _ in range(ACCEPT_STEPS):
+                await asyncio.sleep(0)
             for task in list(tasks):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -20,15 +20,22 @@ BROWSER_S = 45.0
 REPORT = "<script>const report = text => fetch('/report/' + encodeURIComponent(text)).catch(() => {});"
 
 
+def load_failure(url: str, profile: Path, home: Path) -> str:
+    """Return why Chromium, with this home directory, does not load a page."""
+    options = ("--enable-logging=stderr", "--dump-dom")
+    done = subprocess.run(
+        _command(url, profile, *options), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=BROWSER_S,
+        env={**os.environ, "HOME": str(home)},
+    )  # fmt: skip
+    return done.stderr.partition("Page load failed: ")[2].partition("\n")[0]
+
+
 @contextmanager
 def browser(url: str, profile: Path, *options: str, home: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """Run Chromium on a page. `home`: its home directory, with the certificates that it trusts."""
-    chromium = find("chromium")
-    assert chromium is not None
     process = subprocess.Popen(
-        [chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-         "--autoplay-policy=no-user-gesture-required", f"--user-data-dir={profile}", *options, url],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
+        _command(url, profile, *options), start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         env={**os.environ, "HOME": str(home)} if home is not None else None,
     )  # fmt: skip
     try:
@@ -40,6 +47,16 @@ def browser(url: str, profile: Path, *options: str, home: Path | None = None) ->
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
+
+
+def _command(url: str, profile: Path, *options: str) -> list[str]:
+    chromium = find("chromium")
+    assert chromium is not None
+    fixed = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run")
+    return [
+        *(chromium, *fixed, "--autoplay-policy=no-user-gesture-required"),
+        *(f"--user-data-dir={profile}", *options, url),
+    ]
 
 
 def requests(one: Program) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from npserver.address import Address, parse_target
 from npserver.net.dialer import dial
 from npserver.runtime.context import Context
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 
 
 class Ear(asyncio.Protocol):

@@ -9,9 +9,11 @@ import asyncio
 import contextlib
 import json
 import ssl
+import threading
 from base64 import urlsafe_b64decode
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,6 +124,27 @@ async def running_faulty_ca(pebble: Pebble, authority: trustme.CA, directory: Pa
     async with server:
         yield ca
         await ca.close()
+
+
+@contextmanager
+def faulty_ca_in_thread(pebble: Pebble, authority: trustme.CA, directory: Path) -> Iterator[FaultyCa]:
+    """The same for tests without an event loop. `answers` are called in another thread than the test's."""
+    begun: Future[tuple[FaultyCa, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+
+    async def serve() -> None:
+        end = asyncio.Event()
+        async with running_faulty_ca(pebble, authority, directory) as ca:
+            begun.set_result((ca, asyncio.get_running_loop(), end))
+            await end.wait()
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    ca, loop, end = begun.result(10)
+    try:
+        yield ca
+    finally:
+        loop.call_soon_threadsafe(end.set)
+        thread.join()
 
 
 def response(status: int, body: bytes | str | dict[str, Any] = b"", **fields: str) -> bytes:

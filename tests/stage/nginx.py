@@ -13,8 +13,11 @@ _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
 @contextmanager
-def running_nginx(directory: Path, server: str, *, http: str = "") -> Iterator[str]:
-    """Run nginx with `directory` for its files; yield its URL. `server`, `http`: directives of these blocks."""
+def running_nginx(directory: Path, server: str, *, http: str = "", listen: str = "") -> Iterator[str]:
+    """Run nginx with `directory` for its files; yield its URL.
+
+    `server`, `http`: directives of these blocks. `listen`: what the listener is besides, such as `ssl http2`.
+    """
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         temporary = "".join([f"{name}_temp_path {directory}/{name};\n" for name in _TEMPORARY])
@@ -22,7 +25,7 @@ def running_nginx(directory: Path, server: str, *, http: str = "") -> Iterator[s
         config.write_text(
             f"daemon off; user {getpass.getuser()}; pid {directory}/pid; error_log stderr; events {{}}\n"
             f"http {{ access_log off; types {{ text/html html; }}\n{temporary}{http}\n"
-            f"server {{ listen 127.0.0.1:{port}; root {directory}; {server} }} }}\n"
+            f"server {{ listen 127.0.0.1:{port} {listen}; root {directory}; {server} }} }}\n"
         )
         descriptor = listener.fileno()
         process = subprocess.Popen(

@@ -44,6 +44,7 @@ class Pebble:
         authority: trustme.CA,
         environment: Mapping[str, str],
         external_accounts: Mapping[str, str],
+        life_s: int,
     ) -> None:
         self.port, self.management_port, self.http_port, self.tls_port, self.dns_port = (free_port() for _ in range(5))
         directory.mkdir()
@@ -64,6 +65,8 @@ class Pebble:
             "externalAccountBindingRequired": bool(external_accounts),
             "externalAccountMACKeys": dict(external_accounts),
         }
+        if life_s:
+            settings["certificateValidityPeriod"] = life_s
         (directory / "config.json").write_text(json.dumps({"pebble": settings}))
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -89,6 +92,10 @@ class Pebble:
     def log(self) -> str:
         """Everything that it has written so far."""
         return self._log.read_text(errors="replace")
+
+    def orders(self) -> int:
+        """Return how many orders were placed."""
+        return self.log.count("Added order")
 
     def root(self) -> str:
         """Return the root certificate of what it issues, in PEM; each pebble has one of its own."""
@@ -116,14 +123,16 @@ def running_pebble(
     directory: Path,
     authority: trustme.CA,
     external_accounts: Mapping[str, str] | None = None,
+    life_s: int = 0,
     **environment: str,
 ) -> Iterator[Pebble]:
     """Run pebble with files in `directory`, which must not exist yet.
 
     `external_accounts`: key identifiers to MAC keys in base64url; where there are any, accounts need one.
+    `life_s`: of the certificates, in seconds; by default five years.
     `environment`: variables of pebble, such as `PEBBLE_WFE_NONCEREJECT="50"`.
     """
-    pebble = Pebble(directory, authority, environment, external_accounts or {})
+    pebble = Pebble(directory, authority, environment, external_accounts or {}, life_s)
     try:
         yield pebble
     finally:

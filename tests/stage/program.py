@@ -75,7 +75,7 @@ class Program:
         """Return everything written to stderr so far."""
         return self._stderr.read_text(errors="replace")
 
-    def wait_for(self, pattern: str, deadline_s: float = 10.0) -> re.Match[str]:
+    def wait_for(self, pattern: str, deadline_s: float = 30.0) -> re.Match[str]:
         """Wait until stdout or stderr holds a match of the regular expression `pattern`."""
         return self._wait_for_output(
             lambda: re.search(pattern, self.output, re.MULTILINE) or re.search(pattern, self.errors, re.MULTILINE),
@@ -92,13 +92,13 @@ class Program:
         """Return what was written to stderr since `forget_errors`."""
         return self.errors[self._read :]
 
-    def wait_for_new(self, pattern: str, deadline_s: float = 10.0) -> re.Match[str]:
+    def wait_for_new(self, pattern: str, deadline_s: float = 30.0) -> re.Match[str]:
         """Wait until stderr holds a match since `forget_errors`."""
         return self._wait_for_output(
             lambda: re.search(pattern, self.new_errors, re.MULTILINE), f"new line matching {pattern!r}", deadline_s
         )
 
-    def wait_until(self, is_so: Callable[[], T | None], what: str, deadline_s: float = 10.0) -> T:
+    def wait_until(self, is_so: Callable[[], T | None], what: str, deadline_s: float = 30.0) -> T:
         """Wait until `is_so()` returns something true, and return it."""
         return wait_until(is_so, what, deadline_s, self._story, process=self.process.pid)
 

@@ -20,23 +20,32 @@ PACKAGES = {
     "chromium": "chromium",
     "curl": "curl",
     "dig": "bind9-dnsutils",
+    "gtlsclient": "ngtcp2-client",
     "h2load": "nghttp2-client",
+    "htpasswd": "apache2-utils",
     "kdig": "knot-dnsutils",
+    "named": "bind9",
     "nc": "netcat-openbsd",
     "ncat": "ncat",
     "nghttp": "nghttp2-client",
+    "nghttpd": "nghttp2-server",
     "nginx": "nginx",
     "nsd": "nsd",
-    "faketime": "faketime",
     "openssl": "openssl",
     "pebble": "pebble",
+    "php-cgi": "php-cgi",
+    "php-fpm": "php-fpm",
     "redis-cli": "redis-tools",
     "redis-server": "redis-server",
     "socat": "socat",
     "systemd-analyze": "systemd",
+    "tsig-keygen": "bind9",
 }
 #: Other names that a program goes by.
-NAMES = {"chromium": ("chromium", "chromium-browser", "google-chrome")}
+NAMES = {
+    "chromium": ("chromium", "chromium-browser", "google-chrome"),
+    "php-fpm": ("php-fpm", *[f"php-fpm8.{minor}" for minor in range(9, 0, -1)]),
+}
 
 
 def find(program: str) -> str | None:

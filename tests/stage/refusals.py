@@ -12,12 +12,12 @@ from msgspec import Struct
 from npserver.http.fields import CONTROL
 
 SOURCE = Path(__file__).parents[2] / "src" / "npserver"
-#: What raises or answers a refusal: the name called, and the places of its status, its reason and its key.
+#: What raises or answers a refusal: the name called, and the places of its status (-1: none), its reason and its key.
 CALLS = {
     "fail": (0, 1, 2), "_break_off": (0, 1, 2), "upload_failed": (0, 1, 2), "Refusal": (0, 1, 2),
-    "BadRequest": (1, 0, 2), "_error": (1, 0, 2),
+    "BadRequest": (1, 0, 2), "_error": (1, 0, 2), "give_up": (-1, 0, 1),
 }  # fmt: skip
-_PASSING_ON = {"_break_off", "upload_failed"}  # methods that take a reason for `fail`
+_PASSING_ON = {"_break_off", "upload_failed", "give_up"}  # methods that take a reason for `fail`
 _PASSED_ON = {"str(error)", "refusal.reason", "error.reason"}
 
 
@@ -63,7 +63,8 @@ def _parse(source: str) -> ast.Module:
 
 def modules() -> list[Path]:
     """Return the modules that may refuse HTTP requests."""
-    found = [*(SOURCE / "http").rglob("*.py"), *(SOURCE / "web").rglob("*.py"), SOURCE / "nameserver" / "https.py"]
+    others = [SOURCE / "nameserver" / "https.py", SOURCE / "upstream" / "waiting_queue.py"]
+    found = [*(SOURCE / "http").rglob("*.py"), *(SOURCE / "web").rglob("*.py"), *others]
     return sorted(path for path in found if path.name != "response_parser.py")
 
 

@@ -14,12 +14,21 @@ MAX_CONNECTIONS = 12
 
 #: Reasons that no request can provoke at will.
 NOT_PROVOKED = {
+    "too many requests at once": "takes requests in progress: tests/e2e/test_max_requests.py",
+    "too many requests of the client at once": "takes requests in progress: tests/e2e/test_max_requests.py",
     "internal error": "an error of ours: tests/protocols/test_http_connection.py",
     "internal error while connecting to an upstream": "an error of ours",
+    "internal error while connecting to the authorization server": "an error of ours",
     "internal error while listing a directory": "an error of ours",
     "the request body cannot be kept: no space left on device": "tests/e2e/test_buffering_program.py",
+    "the script is no longer there": "takes a script that is removed meanwhile: tests/protocols/test_fastcgi.py",
     "unwanted request body too large to skip": "comes after the answer: the connection is closed",
+    "the queue of upstream app is full: 1 wait": "takes another request that waits: tests/e2e/test_waiting.py",
+    "the server shuts down, and no target of upstream app was free": "tests/e2e/test_waiting.py",
     "neither :authority nor Host": "the HTTP/2 library resets the stream before",
+    "path of more than 1024 characters, which no regular expression is compared with": (
+        "takes a larger max_url_size: tests/protocols/test_matching.py"
+    ),
     FileError.CHANGING.reason: "takes a file that changes in each of several attempts",
     FileError.BUSY.reason: "takes a system without descriptors or memory",
 }
@@ -39,16 +48,21 @@ class Refusing:
             {"handler": "static", "path": "/browse/**", "root": str(root), "browse": True},
             {"handler": "static", "path": "/tried/**", "root": str(root), "try_files": ["$path", "=404"]},
             {"handler": "static", "path": "/spa/**", "root": str(root), "fallback": "none.html"},
-            {"handler": "status", "path": "/status"},
+            {"handler": "status", "path": "/status", "rate_limit": "two"},
             {"handler": "dns", "path": "/dns-query", "listener": ["web", "secure"], "max_body_size": "1m"},
             {"handler": "redirect", "path": "/moved", "to": "https://$host/"},
+            {"handler": "respond", "path": "/auth-dead", "forward_auth": {"to": f"http://127.0.0.1:{upstreams['dead']}"}},
             {"handler": "respond", "path": "/denied", "deny": ["127.0.0.0/8"]},
             {"handler": "respond", "path": "/allowed", "allow": ["10.0.0.0/8"]},
             {"handler": "respond", "path": "/private", "basic_auth": {"users": {"alice": HASH}}},
+            {"handler": "respond", "path": "/shared", "cors": {"origins": "https://a.test"}},
+            {"handler": "respond", "path": "/worked-on", "maintenance": True},
             {"handler": "respond", "path": "/small", "max_body_size": 10},
             {"handler": "respond", "path": "/respond"},
+            {"handler": "respond", "path": "/limited", "rate_limit": "two"},
             {"handler": "proxy", "path": "/dead", "proxy_pass": f"http://127.0.0.1:{upstreams['dead']}"},
             {"handler": "proxy", "path": "/down", "proxy_pass": "upstream://down"},
+            {"handler": "proxy", "path": "/waited", "proxy_pass": "upstream://waited"},
             {"handler": "proxy", "path": "/garbage", "proxy_pass": f"http://127.0.0.1:{upstreams['faulty']}"},
             {"handler": "proxy", "path": "/cut", "proxy_pass": f"http://127.0.0.1:{upstreams['faulty']}"},
             {"handler": "proxy", "path": "/stalled", "proxy_pass": f"http://127.0.0.1:{upstreams['faulty']}",
@@ -59,15 +73,32 @@ class Refusing:
              "timeouts": {"connect": "200ms"}},
             {"handler": "proxy", "path": "/rewritten", "proxy_pass": f"http://127.0.0.1:{upstreams['dead']}",
              "rewrite": {"^/rewritten": "/%zz"}},
+            {"handler": "respond", "path": "/token", "jwt": {"secret": "x" * 32, "audience": "app"}},
+            {"handler": "respond", "path": "/keyless",
+             "jwt": {"keys": f"http://127.0.0.1:{upstreams['dead']}/keys", "audience": "app"}},
+            {"handler": "respond", "path": "/auth-down", "forward_auth": {"to": "upstream://down"}},
+            {"handler": "respond", "path": "/auth-teapot",
+             "forward_auth": {"to": f"http://127.0.0.1:{upstreams['faulty']}", "path": "/teapot"}},
+            {"handler": "respond", "path": "/auth-large", "forward_auth": {
+                "to": f"http://127.0.0.1:{upstreams['faulty']}", "path": "/large", "max_answer_size": 5}},
+            {"handler": "respond", "path": "/auth-silent",
+             "forward_auth": {"to": f"http://127.0.0.1:{upstreams['silent']}", "timeout": "200ms"}},
+            {"handler": "proxy", "path": "/cached", "proxy_pass": f"http://127.0.0.1:{upstreams['dead']}",
+             "cache": True},
+            {"handler": "fastcgi", "path": "/php/**", "to": f"tcp://127.0.0.1:{upstreams['faulty']}",
+             "root": str(root), "index": "a.php", "fallback": None},
+            {"handler": "proxy", "path": "/h2c", "proxy_pass": f"h2c://127.0.0.1:{upstreams['dead']}"},
         ]  # fmt: skip
         self.config = {
             "listen": [{"name": "web", "uri": f"http://127.0.0.1:{port}"}, {"name": "secure", "uri": f"https://127.0.0.1:{secure_port}"}],
             "tls": tls,
             "workers": 1,
             "dns": {"a.test": {"A": "127.0.0.1"}},
+            "rate_limits": {"two": {"rate": "2/h", "methods": ["POST"]}},  # which both versions of HTTP use up together
             "dispatch": self.rules,
             "upstreams": {
-                "down": {"targets": [f"http://127.0.0.1:{upstreams['dead']}", f"http://127.0.0.2:{upstreams['dead']}"]}
+                "down": {"targets": [f"http://127.0.0.1:{upstreams['dead']}", f"http://127.0.0.2:{upstreams['dead']}"]},
+                "waited": {"targets": [f"http://127.0.0.1:{upstreams['dead']}"], "wait": "10ms"},
             },
             "limits": {
                 "max_body_size": 1000, "max_url_size": 1000, "max_headers": 20, "max_header_size": "4k",
@@ -93,6 +124,7 @@ class Refusing:
         return [
             ("GET", "/nowhere", {}, b"", 404, "no rule matches the host and the path", "dispatch"),
             self._case("POST", "/status", 405, "the status page can only be read"),
+            self._case("POST", "/limited", 429, "over the rate limit", key="rate_limit, rate_limits.two"),
             self._case("GET", "/status?format=xml", 400, r"\?format= must be html, json or prometheus"),
             self._case("GET", "/dns-query", 400, "expected a query parameter dns in base64url, RFC 8484 §4.1"),
             self._case("GET", "/dns-query?dns=A", 400, "query parameter dns is not valid base64url, RFC 8484 §4.1"),
@@ -103,9 +135,27 @@ class Refusing:
                        {"content-type": "application/dns-message"}, body=bytes(65600)),
             self._case("GET", "/denied", 403, "client address is denied", key="deny"),
             self._case("GET", "/allowed", 403, "client address is not allowed", key="allow"),
+            self._case("GET", "/worked-on", 503, "the site is under maintenance", key="maintenance"),
+            self._case("OPTIONS", "/shared", 403, "the origin of the preflight is not allowed",
+                       {"origin": "https://b.test", "access-control-request-method": "PUT"}, key="cors.origins"),
             self._case("GET", "/private", 401, "no credentials", key="basic_auth"),
             self._case("GET", "/private", 401, "no Basic credentials", {"authorization": "Bearer x"}, key="basic_auth"),
             self._case("GET", "/private", 401, "wrong name or password", login, key="basic_auth"),
+            self._case("GET", "/token", 401, "no token", key="jwt"),
+            self._case("GET", "/token", 401, "token refused: it is not a signed token", {"authorization": "Bearer x"},
+                       key="jwt"),
+            self._case("GET", "/keyless", 503, "the keys of the issuer are not known yet",
+                       {"authorization": "Bearer x"}, key="jwt.keys"),
+            self._case("GET", "/auth-dead", 502, "authorization server .*: connection refused", key="forward_auth.to"),
+            self._case("GET", "/auth-dead", 508, "the request has passed this server before: a loop", loop,
+                       key="forward_auth.to"),
+            self._case("GET", "/auth-down", 503, "no target of the authorization server left.*",
+                       key="forward_auth.to"),
+            self._case("GET", "/auth-teapot", 502, "authorization server answered 418", key="forward_auth.to"),
+            self._case("GET", "/auth-large", 502, "authorization server answered with more than 5 bytes",
+                       key="forward_auth.max_answer_size"),
+            self._case("GET", "/auth-silent", 504, "no answer of the authorization server within 0.2 s",
+                       key="forward_auth.timeout"),
             self._case("POST", "/small", 413, "request body of 20 bytes", body=bytes(20), key="max_body_size"),
             ("POST", "/respond", {}, bytes(2000), 413, "request body of 2000 bytes", "limits.max_body_size"),
             self._case("PUT", "/files/a.png", 405, "files can only be read"),
@@ -127,12 +177,18 @@ class Refusing:
             self._case("GET", "/silent", 504, "upstream .*: no response for 0.2 s", key="timeouts.response"),
             self._case("GET", "/handshake", 504, "upstream .* within 0.2 s", key="timeouts.connect"),
             ("GET", "/down", {}, b"", 503, "no target of upstream down left.*", "upstreams.down"),
+            ("GET", "/waited", {}, b"", 503, "no target of upstream waited was free within 0.01 s.*",
+             "upstreams.waited.wait"),
             self._case("GET", "/dead", 508, "the request has passed this server before: a loop", loop,
                        key="proxy_pass"),
             self._case("MOVE", "/dead", 400, r"fragment in b'/a#b'", {"destination": "/a#b"}, key="rewrite_location"),
             self._case("MOVE", "/dead", 400, r"bad percent encoding in the path of b'/%zz'", {"destination": "/%zz"},
                        key="rewrite_location"),
             self._case("GET", "/rewritten", 400, "bad percent encoding in the path", key="rewrite"),
+            self._case("GET", "/cached", 504, "not in the cache, and only-if-cached, RFC 9111 §5.2.1.7",
+                       {"cache-control": "only-if-cached"}),
+            self._case("GET", "/php/none", 404, FileError.MISSING.reason, key="root"),
+            self._case("GET", "/php/secret.txt", 403, FileError.FORBIDDEN.reason, key="root"),
             ("GET", "/", many, b"", 431, "more than 20 header fields", "limits.max_headers"),
             ("GET", "/", {"x": "y" * 5000}, b"", 431, "request head of more than 4096 bytes", "limits.max_header_size"),
             ("GET", "/" + "a" * 1500, {}, b"", 414, "request target of more than 1000 bytes", "limits.max_url_size"),
@@ -194,9 +250,13 @@ HTTP1_ONLY: list[tuple[str, int, str, str]] = [
     (CHUNKED + "1" * 300, 400, "bad size line in a chunked body: .*", "RFC 9112 §7.1"),
     (CHUNKED + f"1;{'x' * 250}\r\ny\r\n" * 70, 400, "too many chunk extensions", "RFC 9112 §7.1.1"),
     (CHUNKED + "0\r\nx\r\n\r\n", 400, "bad trailer b'x'", "RFC 9112 §7.1.2"),
+    ("GET /h2c HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: chat\r\n\r\n", 501,
+     "no upgrade but a WebSocket to h2c targets", "RFC 9113 §8.6"),
     ("GET / HTTP/1.1\r\n", 408, "request head not complete in time", "timeouts.header"),
     (RAW + "Content-Length: 9\r\n\r\nx", 408, "request body stalled", "timeouts.body"),
     ("GET /moved HTTP/1.0\r\n\r\n", 400, "the redirect needs a host, but the request has none", "dispatch[6].to"),
+    ("GET /auth-dead HTTP/1.0\r\n\r\n", 400, "the authorization server needs a host, but the request has none",
+     "dispatch[7].forward_auth"),
 ]  # fmt: skip
 
 MISDIRECTED = (
@@ -204,6 +264,8 @@ MISDIRECTED = (
 )  # fmt: skip
 GET = [(":method", "GET"), (":scheme", "https"), (":path", "/nowhere")]
 POST = [(":method", "POST"), (":scheme", "https"), (":path", "/silent"), (":authority", "a")]
+CONNECT = [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "https"), (":path", "/respond"),
+           (":authority", "a")]  # fmt: skip
 #: Field lists and DATA that only a client of HTTP/2 can send: whether that is all, status, reason, what decided.
 HTTP2_ONLY: list[tuple[list[tuple[str, str]], bytes, bool, int, str, str]] = [
     ([GET[0], (":scheme", "ftp"), *GET[2:], (":authority", "a")], b"", True, 400, "bad scheme b'ftp'",
@@ -214,6 +276,9 @@ HTTP2_ONLY: list[tuple[list[tuple[str, str]], bytes, bool, int, str, str]] = [
      "two content-type fields", "RFC 9110 §5.3"),
     ([*GET, (":authority", "closed.example")], b"", True, 421,
      *MISDIRECTED),
+    (CONNECT, b"", True, 400, "a WebSocket whose stream has ended", "RFC 8441 §5"),
+    ([CONNECT[0], (":protocol", "x"), *CONNECT[2:]], b"", False, 501, "protocol b'x' is not supported", "RFC 9220 §3"),
+    (CONNECT, b"", False, 400, "a WebSocket was asked for, and answered with 200", "RFC 8441 §5"),
     (POST, bytes(2000), True, 413, "request body too large", "limits.max_body_size"),
     (POST, b"x", False, 408, "request body stalled", "timeouts.body"),
 ]  # fmt: skip

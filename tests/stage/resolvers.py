@@ -103,7 +103,7 @@ def query(name: str = "www.example.net", number: int = 7, **options: Any) -> Que
 async def ask(client: ResolverClient, asked: Query, *, by_stream: bool = False) -> dns.message.Message:
     future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
     client.ask(asked, future.set_result, by_stream=by_stream)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         return dns.message.from_wire(await future)
 
 

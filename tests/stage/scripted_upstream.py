@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import ssl
 import threading
+
+from websockets.utils import accept_key
 
 HOST = "127.0.0.1"
 LARGE = 4_000_000  # bytes of a large answer
@@ -50,17 +53,32 @@ class Upstream:
             connection.recv(1)  # until the other side leaves
             return False
         elif path == b"upgrade":
-            connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+            key = re.search(rb"sec-websocket-key: (.+)\r", head, re.IGNORECASE)
+            accept = b"Sec-WebSocket-Accept: %b\r\n" % accept_key(key[1].decode()).encode() if key else b""
+            connection.sendall(b"HTTP/1.1 101 Hello\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n%b\r\n" % accept)
             while data := connection.recv(65536):
                 connection.sendall(data)
             return False
         elif path == b"login":
             connection.sendall(b"HTTP/1.1 401 No\r\nWWW-Authenticate: NTLM\r\nContent-Length: 0\r\n\r\n")
         else:
-            while b"content-length: 4\r\n" in head.lower() and not connection.recv(4):
+            if not read_body(connection, head.lower()):
                 return False
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nsmall")
         return True
+
+
+def read_body(connection: socket.socket, head: bytes) -> bool:
+    """Read a small body, of 4 bytes or in chunks: bytes left over would be the next request. Return whether it came."""
+    body = b""
+    while (b"content-length: 4\r\n" in head and len(body) < 4) or (
+        b"transfer-encoding: chunked\r\n" in head and not body.endswith(b"0\r\n\r\n")
+    ):
+        piece = connection.recv(1)
+        if not piece:
+            return False
+        body += piece
+    return True
 
 
 def read_head(connection: socket.socket) -> bytes:

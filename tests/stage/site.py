@@ -10,7 +10,7 @@ from typing import Any
 
 from npserver.embed import Server, serve
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 TEXT = b"some text that compresses well\n" * 4000  # what the sites of the tests hold
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import npserver
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 RESPOND = {"handler": "respond", "body": "$host $sni $tls_version $tls_client_subject"}
 
 

@@ -25,7 +25,7 @@ _EVENTS_BYTES = 64 << 10
 def wait_until(
     is_so: Callable[[], T | None],
     what: str,
-    deadline_s: float = 10.0,
+    deadline_s: float = 30.0,
     story: Callable[[], str] = lambda: "",
     *,
     directory: Path | None = None,

@@ -17,6 +17,9 @@ SOURCE = Path(__file__).parents[2] / "src"
 #: Pure modules that lie in a folder of the applications or of the floors: their grammar, their decisions.
 PURE_PARTS = {
     "forward.framing",
+    "limits.client_key",
+    "limits.log_pace",
+    "limits.rate",
     "net.proxy_protocol",
     "store.keys",
     "tls.acme.schedule",
@@ -25,25 +28,32 @@ PURE_PARTS = {
     "tls.revocation",
     "tls.x509",
     "upstream.balancers",
+    "upstream.fastcgi_records",
     "upstream.health_state",
     "upstream.retry",
     "web.handlers.proxy.references",
     "web.handlers.proxy.relocation",
     "web.handlers.proxy.request_head",
     "web.handlers.proxy.upgrade",
+    "web.middleware.basic_auth.htpasswd",
+    "web.middleware.jwt.key_set",
+    "web.middleware.jwt.token",
     "web.middleware.basic_auth.passwords",
+    "web.matching.path_regex",
+    "web.matching.values",
     "web.routing",
 }
 
 #: From the bottom up; each entry is a module or package below `npserver`, with all that lies in it. The longest entry
 #: that fits a module counts; `config.py` of any folder is a section.
 LAYERS = [
-    {"__version__", "errors", "address", "networks", "regex", "guess", "idn", "host_hints"},
+    {"__version__", "errors", "address", "networks", "regex", "regex_bounds", "guess", "idn", "host_hints"},
     {"http", "dns", *PURE_PARTS},
     {"*.config", "config.section", "config.units"},
     {"config"},
-    {"runtime", "observe"},
+    {"runtime", "observe", "limits"},
     {"store"},
+    {"network_sets"},
     {"tls"},
     {"net"},
     {"listen", "upstream"},

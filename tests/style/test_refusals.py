@@ -62,6 +62,7 @@ def test_refusals_are_found() -> None:
         ("exchange.respond(404, b'', b'')", ["a refusal goes through fail()"]),
         ("error_pages.render(404, b'', '')", ["an error page is made where nothing is logged"]),
         ("self._break_off(500, told)", ["the reason told cannot be told from the source: write it there"]),
+        ("waiter.give_up(told, key)", ["the reason told cannot be told from the source: write it there"]),
         ("exchange.fail(404, 'bad')", []),
         ("exchange.fail(404, str(error), error.key)", []),
         ("raise BadRequest('bad', rfc='RFC 9110')", []),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 LONGEST = 400  # lines of a source file; HOUSE.md aims at 150
+FULLEST = 25  # modules of a package
 
 FORBIDDEN = {
     "a note to self": re.compile(rb"\b(?:TODO|FIXME|XXX)\b"),
@@ -41,6 +43,13 @@ def test_there_are_files() -> None:
 def test_modules_are_small(path: Path) -> None:
     lines = len(path.read_bytes().splitlines())
     assert lines <= LONGEST, f"{lines} lines: what two things is it?"
+
+
+def test_packages_are_small() -> None:
+    modules = Counter(path.parent for path in FILES if path.suffix == ".py" and path.is_relative_to(ROOT / "src"))
+    assert modules
+    full = {str(folder.relative_to(ROOT)): number for folder, number in modules.items() if number > FULLEST}
+    assert full == {}, "what packages is it?"
 
 
 def test_nothing_is_left_behind() -> None:

@@ -69,6 +69,10 @@ def test_defaults_stand_in_for_what_is_missing() -> None:
     ("uri", "message"),
     [
         ("htpp://:80", "unknown scheme 'htpp' in 'htpp://:80'; did you mean 'http://'?"),
+        (
+            "h2c://:80",
+            "unknown scheme 'h2c' in 'h2c://:80'; expected one of http, https, tcp, udp, ssl, unix, unixgram",
+        ),
         ("wss://:80", "unknown scheme 'wss' in 'wss://:80'; did you mean 'https://'?"),
         ("gopher9://:80", "expected one of http, https, tcp, udp, ssl, unix, unixgram"),
         ("upstream://pool", "unknown scheme 'upstream' in 'upstream://pool'"),
@@ -95,6 +99,9 @@ def test_defaults_stand_in_for_what_is_missing() -> None:
         ("http://a b:80", "blank or control character"),
         ("http://a\x00b:80", "blank or control character"),
         ("http://user@host:80", "an address has no user name"),
+        ("http://joe:secret@host:80", "an address has no user name, got '@' in 'http://...@host:80'"),
+        ("postgres://joe:a/s@db", "unknown scheme 'postgres' in 'postgres://...@db'"),
+        ("joe:secret@host:80", "scheme missing in 'joe:...@host:80'"),
         ("http://:80/x", "a listener has no path, got '/x'"),
         ("http://:80?x", "an address has no query"),
         ("http://:80#x", "an address has no fragment"),
@@ -161,7 +168,7 @@ def test_listeners_serve_the_protocols_of_their_scheme(protocols: tuple[str, ...
 @pytest.mark.parametrize(
     ("protocols", "expected"),
     [
-        ((HTTP,), {"http", "https", "unix", "upstream"}),
+        ((HTTP,), {"http", "https", "h2c", "unix", "upstream"}),
         ((BYTES,), {"tcp", "ssl", "unix", "upstream"}),
         ((DATAGRAMS,), {"udp", "unixgram", "upstream"}),
     ],

@@ -27,7 +27,7 @@ async def get(url: str) -> bytes:
     assert match is not None
     reader, writer = await asyncio.open_connection(match[1] or match[2], int(match[3]))
     writer.write(b"GET / HTTP/1.0\r\n\r\n")
-    data = await asyncio.wait_for(reader.read(), 10)
+    data = await asyncio.wait_for(reader.read(), 30)
     writer.close()
     return data.rpartition(b"\r\n\r\n")[2]
 
@@ -121,7 +121,7 @@ async def test_exchange_in_flight_is_finished() -> None:
     target = f"http://127.0.0.1:{upstream.sockets[0].getsockname()[1]}"
     async with npserver.serve({**HELLO, "dispatch": [{"handler": "proxy", "proxy_pass": target}]}) as server:
         asking = asyncio.create_task(get(server.url()))
-        await asyncio.wait_for(asked.wait(), 10)
+        await asyncio.wait_for(asked.wait(), 30)
         asyncio.get_running_loop().call_later(0.05, answer.set)
     assert await asking == b"slow"
     upstream.close()

@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from npserver.networks import MAX_CACHED_ADDRESSES, Networks, parse_network, plain_ip
+from npserver.networks import MAX_CACHED_ADDRESSES, Networks, client_network, parse_network, plain_ip
 
 
 def networks(*texts: str) -> Networks:
@@ -90,3 +90,20 @@ def test_malformed_networks_are_refused(text: str, message: str) -> None:
 )
 def test_an_address_is_written_plainly(text: str, plain: str) -> None:
     assert plain_ip(text) == plain
+
+
+@pytest.mark.parametrize(
+    ("ip", "client"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("::ffff:c000:207", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("unix:", ""),
+        ("unix", ""),
+        ("", ""),
+    ],
+)
+def test_an_address_belongs_to_a_client(ip: str, client: str) -> None:
+    assert client_network(ip) == client

@@ -12,6 +12,10 @@ from npserver.cli.standard_streams import flush_streams, open_closed_streams
 COMMANDS = {
     "check": "npserver.cli.check",
     "reload": "npserver.cli.reload",
+    "purge": "npserver.cli.purge",
+    "bans": "npserver.cli.bans",
+    "ban": "npserver.cli.ban",
+    "unban": "npserver.cli.unban",
     "schema": "npserver.cli.schema",
     "demo": "npserver.cli.demo",
     "cert": "npserver.cli.cert",

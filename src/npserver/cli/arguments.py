@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from npserver.address import Address, parse_listen
+from npserver.address import HTTP, Address, parse_listen, schemes_serving
 from npserver.cli.hints import option_hint, word_hint
 from npserver.errors import NpserverError, clip
 from npserver.guess import get_close_matches
@@ -34,7 +34,12 @@ options:
                          times, the load is balanced over the targets
   -root DIR              serve the files in this directory
                          (default: ./public, else ./html, else a welcome page)
+  -php SOCKET            run the PHP scripts in it by PHP-FPM at this socket,
+                         or at HOST:PORT
   -cert FILE, -key FILE  certificate and private key (PEM) for https and ssl
+  -acme EMAIL            get a certificate of Let's Encrypt for each -host, and
+                         renew it (-acme auto: without an address)
+  -host NAME             name for -acme; may be given several times
   -config FILE           config file; listeners and options given with it
                          are added to it or override it
   -workers N             number of worker processes
@@ -48,6 +53,8 @@ options:
 commands:
   check [-config FILE]   report all errors and warnings in a config file
   reload [-config FILE]  make the running server reload its config file
+  bans [-config FILE]    list the clients that are banned, and why; see also: npserver ban, npserver unban
+  purge URL              remove responses from the cache of proxy rules
   schema                 print the config's JSON Schema, for editors
   demo                   run a demo of all handlers, with commands to try
   cert [NAME...]         create a certificate for testing
@@ -56,7 +63,9 @@ commands:
 
 examples:
   npserver http://:8080 -root ./site
+  npserver http://:8080 -root ./site -php /run/php/php-fpm.sock
   npserver https://:443 http://:80 -cert fullchain.pem -key privkey.pem
+  npserver https://:443 http://:80 -acme me@example.com -host example.com
   npserver tcp://:3307 -to dbserver.internal:3306
   npserver http://:8080 -to http://127.0.0.1:3000 -to http://127.0.0.1:3001
 """
@@ -81,7 +90,10 @@ class Arguments(Struct):
     config: str | None = None
     cert: str | None = None
     key: str | None = None
+    acme: str | None = None  # the address; "auto": none
+    hosts: list[str] = []
     root: str | None = None
+    php: str | None = None
     backlog: int | None = None
     workers: int | None = None
     pidfile: str | None = None
@@ -94,6 +106,7 @@ _FLAGS = {"watch": "watch", "version": "version", "v": "version", "help": "help"
 _VALUES = {
     "config": "config", "cert": "cert", "key": "key", "root": "root", "pidfile": "pidfile",
     "c": "backlog", "backlog": "backlog", "workers": "workers", "to": "to", "L": "to",
+    "acme": "acme", "host": "host", "php": "php",
 }  # fmt: skip
 _NUMBERS = {"backlog": (1, 65535), "workers": (0, 1024)}
 
@@ -121,6 +134,9 @@ def parse_arguments(words: list[str]) -> Arguments:
         if target == "to":
             (arguments.listeners[-1].targets if arguments.listeners else early_targets).append(value)
             continue
+        if target == "host":
+            arguments.hosts.append(_host(value))
+            continue
         if target in given:
             raise UsageError(f"{spelling} is given twice")
         given.add(target)
@@ -140,11 +156,43 @@ def _check(arguments: Arguments, early_targets: list[str]) -> None:
     if (arguments.cert is None) != (arguments.key is None):
         missing = "-key" if arguments.key is None else "-cert"
         raise UsageError(f"{missing} is missing: -cert and -key must be given together")
+    _check_acme(arguments)
+    if arguments.php is not None and not any(_takes_php(listener) for listener in arguments.listeners):
+        raise UsageError("-php needs a listener that speaks HTTP and has no -to, such as http://:8080")
     seen: set[str] = set()
     for listener in arguments.listeners:
         if listener.uri in seen:
             raise UsageError(f"listener {clip(listener.uri)} is given twice")
         seen.add(listener.uri)
+
+
+def _takes_php(listener: ListenerArgument) -> bool:
+    return listener.address.scheme in schemes_serving(HTTP) and not listener.targets
+
+
+def _check_acme(arguments: Arguments) -> None:
+    """Check the options about certificates of a CA. Raises: UsageError."""
+    if arguments.acme is None:
+        if arguments.hosts:
+            raise UsageError(
+                f"-host {clip(arguments.hosts[0])} is a name for -acme EMAIL, which is missing: "
+                "a listener is a URI, here http://127.0.0.1:80"
+            )
+        return
+    if arguments.cert is not None:
+        raise UsageError("-acme and -cert exclude each other: leave one of them out")
+    if "@" not in arguments.acme and arguments.acme != "auto":
+        raise UsageError(f"-acme expects an address such as me@example.com, or auto, got {clip(arguments.acme)}")
+    if not arguments.hosts and arguments.config is None:
+        raise UsageError("-host is missing: -acme orders a certificate for each name given by -host NAME")
+
+
+def _host(value: str) -> str:
+    if "," in value:
+        raise UsageError(f"-host expects one name, got {clip(value)}: repeat -host for each")
+    if "://" in value or "/" in value:
+        raise UsageError(f"-host expects a name such as example.com, got {clip(value)}")
+    return value
 
 
 def _listener(word: str) -> ListenerArgument:

@@ -22,7 +22,7 @@ from npserver.tls.authority import (
 
 USAGE = """\
 usage: npserver cert [NAME...] [-ca] [-out DIR]
-       npserver cert -root [-config FILE | -store DIR]
+       npserver cert -root [local | other] [-config FILE | -store DIR]
 
 Create testsite.crt and testsite.key, a certificate for testing that servers and clients can use.
 
@@ -34,8 +34,10 @@ Create testsite.crt and testsite.key, a certificate for testing that servers and
 With -root, print the root of the local authority, which signs the certificates of "tls": "internal", and how each
 system is told to trust it. The root goes to the standard output, all else to the standard error:
 
-  npserver cert -root > npserver-root.crt
+  npserver cert -root local > npserver-root.crt
 
+  local         the root for local names only
+  other         the root for all other names only, which exists if a config has asked for "internal" ones of such names
   -config FILE  the config whose store has the root (default: the store of a config that names none)
   -store DIR    the directory of the store
 """
@@ -51,7 +53,7 @@ def main(words: list[str]) -> int:
     if "-root" in words or "--root" in words:
         from npserver.cli import root
 
-        return root.main([word for word in words if word.lstrip("-") != "root"], USAGE)
+        return root.main(words, USAGE)
     names: list[str] = []
     directory, wants_authority = Path(), False
     rest = iter(words)

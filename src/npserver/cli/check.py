@@ -12,7 +12,8 @@ USAGE = """\
 usage: npserver check [-config FILE]
 
 Report all errors and warnings in a config file (default: config.json), each with its line and column.
-The exit status is 0 if the config can be served, 2 if it has errors.
+The exit status is 0 if there are no errors, 2 if there are. Some errors keep no server from starting, which warns
+of them: a certificate that has expired, a root of the local authority that is damaged.
 """
 DEFAULT_CONFIG = "config.json"
 GOOD, BAD = 0, 2
@@ -47,8 +48,8 @@ def main(words: list[str]) -> int:
 def check(file: str) -> tuple[list[Problem], list[tuple[str, str]]]:
     """Load and compile a config as the server does. Return the warnings, and each rule's listener and summary.
 
-    With TLS the last entries are about certificates that the start would make, and about the key exchange, which
-    depends on the system's OpenSSL.
+    Then come the names that rules publish. With TLS the last entries are about certificates that the start would make,
+    and about the key exchange, which depends on the system's OpenSSL.
 
     Raises: ConfigError, with all errors and warnings.
     """
@@ -65,16 +66,14 @@ def check(file: str) -> tuple[list[Problem], list[tuple[str, str]]]:
     runtime = dry_run(document, Directory())
     if any(problem.severity is Severity.CHECK_ERROR for problem in runtime.warnings):
         raise ConfigError([_as_error(problem) for problem in runtime.warnings])
-    served = list(runtime.summary)
+    served = [*runtime.summary, *[("DNS", text) for text in document.compiled.get("publishes", ())]]
     if has_tls_targets(document.config) or any(listener.server_tls is not None for listener in runtime.listeners):
         from npserver.tls.acme.service import AcmeService
         from npserver.tls.groups import describe_groups
         from npserver.tls.renewal import LocalRenewal
 
         for service in runtime.services:
-            if isinstance(service, LocalRenewal):
-                served += [("TLS", f"certificate of the local authority for {names}") for names in service.describe()]
-            elif isinstance(service, AcmeService):
+            if isinstance(service, LocalRenewal | AcmeService):
                 served += [("TLS", text) for text in service.describe()]
         served.append(("TLS", describe_groups()))
     return list(runtime.warnings), served

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from npserver.cli.banner import wants_colour
-from npserver.cli.samples import HttpApp, TcpEcho, UdpEcho
+from npserver.cli.samples import HttpApp, ScriptServer, TcpEcho, UdpEcho
 from npserver.errors import StartError, clip
 
 HELP = """\
@@ -105,8 +105,8 @@ async def _run(directory: Path) -> int:
 
 # ── config and commands ──
 
-#: Names of the ports: the sample servers', then the listeners'.
-_PORTS = ("app1", "app2", "app3", "tcp_echo", "udp_echo", "web", "tls", "tcp", "translate", "game", "dns")
+#: Names of the ports, the sample servers' and the listeners'.
+_PORTS = ("app1", "app2", "app3", "tcp_echo", "udp_echo", "web", "tls", "tcp", "translate", "game", "dns", "scripts")
 
 
 def make_config(ports: dict[str, int], directory: Path) -> dict[str, Any]:
@@ -135,6 +135,12 @@ def make_config(ports: dict[str, int], directory: Path) -> dict[str, Any]:
             {"handler": "static", "path": "/photos/**", "root": f"{directory}/photos", "browse": True},
             {"handler": "proxy", "path": "/api/**", "proxy_pass": "upstream://apps"},
             {"handler": "proxy", "path": "/ws/**", "proxy_pass": "upstream://apps"},
+            {
+                "handler": "fastcgi",
+                "path": "/scripts/**",
+                "root": f"{directory}/scripts",
+                "to": f"tcp://127.0.0.1:{ports['scripts']}",
+            },
             {"handler": "redirect", "path": "/old", "to": "/"},
             {"handler": "respond", "path": "/hello", "body": "hello $client_ip\n"},
             {"handler": "status", "path": "/status"},
@@ -177,6 +183,7 @@ def things_to_try(ports: dict[str, int], directory: Path) -> list[tuple[str, str
         ("directory listing", f"curl {web}/photos/"),
         ("proxy, balanced over three apps", f"curl {web}/api/hello    # several times"),
         ("WebSocket, proxied", f"curl -isN -m 1 {upgrade} {web}/ws/echo"),
+        ("script, by FastCGI", f"curl {web}/scripts/hello.php"),
         ("redirect", f"curl -i {web}/old"),
         ("fixed response", f"curl {web}/hello"),
         ("TLS", f"curl -k https://127.0.0.1:{ports['tls']}/hello"),
@@ -207,6 +214,8 @@ def _write_files(directory: Path) -> None:
     (directory / "photos").mkdir()
     for name in ("beach.txt", "forest.txt", "mountains.txt"):
         (directory / "photos" / name).write_text(f"imagine {name.removesuffix('.txt')} here\n")
+    (directory / "scripts").mkdir()
+    (directory / "scripts" / "hello.php").write_text("<?php echo 'hello';\n")
     write_certificate(["localhost", "127.0.0.1"], directory / "demo.crt", directory / "demo.key")
 
 
@@ -217,6 +226,8 @@ async def _start_samples(loop: asyncio.AbstractEventLoop) -> dict[str, int]:
         name = f"app{number + 1}"
         server = await loop.create_server(lambda name=name: HttpApp(name), "127.0.0.1", 0)  # type: ignore[misc]
         ports[name] = server.sockets[0].getsockname()[1]
+    server = await loop.create_server(ScriptServer, "127.0.0.1", 0)
+    ports["scripts"] = server.sockets[0].getsockname()[1]
     server = await loop.create_server(TcpEcho, "127.0.0.1", 0)
     ports["tcp_echo"] = server.sockets[0].getsockname()[1]
     transport, _ = await loop.create_datagram_endpoint(UdpEcho, ("127.0.0.1", 0))

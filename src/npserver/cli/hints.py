@@ -10,10 +10,12 @@ _SERVES = "npserver serves when it is given a URI or -config FILE"
 _STOPS = "a server stops by SIGTERM (kill PID, or systemctl stop)"
 _WORDS = {"start": _SERVES, "run": _SERVES, "serve": _SERVES, "stop": _STOPS, "restart": _STOPS, "quit": _STOPS}
 
-_PORT = frozenset({"port", "p", "listen", "l", "bind", "b", "host", "H", "address", "addr", "a"})
+_PORT = frozenset({"port", "p", "listen", "l", "bind", "b", "H", "address", "addr", "a"})
 _ROOT = frozenset({"directory", "dir", "d", "docroot", "document-root", "public", "path", "folder"})
 _TARGET = frozenset({"proxy", "upstream", "target", "backend", "forward", "from"})
 _TLS = frozenset({"tls", "ssl", "https", "secure"})
+_ACME = frozenset({"auto", "autocert", "domain", "domains", "email", "letsencrypt", "server-name", "servername"})
+_PHP = frozenset({"fastcgi", "fcgi", "fpm", "php-fpm"})
 _CONFIG = frozenset({"conf", "cfg", "file", "f"})
 
 
@@ -42,6 +44,10 @@ def option_hint(spelling: str, value: str) -> str | None:
         return f"there is no {clip(spelling)}: the target of a listener is -to {_shown(value, 'URI')} after its URI"
     if name in _TLS:
         return f"there is no {clip(spelling)}: TLS is https://:443 or ssl://:PORT with -cert FILE -key FILE"
+    if name in _ACME:
+        return f"there is no {clip(spelling)}: a certificate of Let's Encrypt is -acme EMAIL -host NAME"
+    if name in _PHP:
+        return f"there is no {clip(spelling)}: PHP scripts are run by -php {_shown(value, 'SOCKET')} beside -root DIR"
     if name in _CONFIG:
         return f"there is no {clip(spelling)}: the config file is -config {_shown(value, 'FILE')}"
     return None

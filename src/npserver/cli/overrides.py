@@ -7,15 +7,17 @@ from typing import Any
 
 import msgspec
 
-from npserver.address import DATAGRAMS, HTTP, HTTP_ONLY, schemes_reaching, schemes_serving
+from npserver.address import DATAGRAMS, HTTP, HTTP_ONLY, parse_listen, schemes_reaching, schemes_serving
 from npserver.config.document import COMMAND_LINE, Document
 from npserver.config.jsonc import Path
 from npserver.config.schema import AnyRule, Config
 from npserver.errors import ConfigError, Problem
 from npserver.forward.config import ForwardRule
 from npserver.listen.config import Listen
+from npserver.tls.acme.config import Acme
 from npserver.tls.config import Tls
 from npserver.upstream.config import UpstreamSection
+from npserver.web.handlers.fastcgi.config import FastcgiRule
 from npserver.web.handlers.proxy.config import ProxyRule
 
 
@@ -24,20 +26,27 @@ def from_arguments(
     *,
     cert: str | None = None,
     key: str | None = None,
+    acme: str | None = None,
+    hosts: Sequence[str] = (),
     root: str | None = None,
+    php: str | None = None,
     backlog: int | None = None,
     workers: int | None = None,
     base: Document | None = None,
 ) -> Document:
     """Return the config that a command line describes. `listeners` are the URIs, each with its `-to` targets.
 
-    A listener with several targets gets an upstream that balances the load over them. With `base`, the config of a
-    file, listeners are added to it and settings override its own.
+    A listener with several targets gets an upstream that balances the load over them. `acme` asks for certificates of
+    Let's Encrypt for the names in `hosts`, or without any for the hosts of the rules: it is the address for the CA, or
+    "auto" for none. `php` is the FastCGI server that runs the PHP scripts of HTTP listeners without targets. With
+    `base`, the config of a file, listeners are added to it and settings override its own.
 
     Raises: ConfigError for a setting with an invalid value.
     """
     base = base or Document(Config(), COMMAND_LINE)
     changes = _settings(cert, key, {"root": root, "backlog": backlog, "workers": workers})
+    if acme is not None:
+        changes["tls"] = Tls(acme=Acme(email="" if acme == "auto" else acme), names=list(hosts))
     changed: set[Path] = {(name,) for name in changes}
     listen: list[str | Listen] = list(base.config.listen)
     dispatch: list[AnyRule] = list(base.config.dispatch)
@@ -45,6 +54,10 @@ def from_arguments(
     for uri, targets in listeners:
         changed.add(("listen", len(listen)))
         listen.append(uri)
+        if php is not None and not targets and uri.partition("://")[0].lower() in schemes_serving(HTTP):
+            changed.add(("dispatch", len(dispatch)))
+            scripts = FastcgiRule(listener=uri, to=_target("tcp", php))
+            dispatch.append(scripts if root is None else msgspec.structs.replace(scripts, root=root))
         if targets:
             changed.add(("dispatch", len(dispatch)))
             rule, upstream = _rule(uri, targets, f"command-line-{len(listen)}")
@@ -52,8 +65,17 @@ def from_arguments(
             if upstream is not None:
                 changed.add(("upstreams", name := f"command-line-{len(listen)}"))
                 upstreams[name] = upstream
+    if acme is not None and not any(map(_is_tls, listen)):
+        raise ConfigError([Problem("-acme requires a listener for TLS, such as https://:443", COMMAND_LINE)])
     config = msgspec.structs.replace(base.config, listen=listen, dispatch=dispatch, upstreams=upstreams, **changes)
     return msgspec.structs.replace(base, config=config, from_arguments=base.from_arguments | changed)
+
+
+def _is_tls(entry: str | Listen) -> bool:
+    try:
+        return parse_listen(entry if isinstance(entry, str) else entry.uri).is_tls
+    except ValueError:
+        return False  # reported where listeners are compiled
 
 
 def _settings(cert: str | None, key: str | None, others: dict[str, str | int | None]) -> dict[str, Any]:

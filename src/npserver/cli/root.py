@@ -7,46 +7,67 @@ import sys
 from npserver.errors import NpserverError, clip
 from npserver.store.files import StoreFiles
 
-NICKNAME = "npserver local authority"
-TRUST = """\
-trust it on   put the root into a file first:  npserver cert -root > npserver-root.crt
-
-Debian, Ubuntu   sudo cp npserver-root.crt /usr/local/share/ca-certificates/ && sudo update-ca-certificates
-Fedora, RHEL     sudo cp npserver-root.crt /etc/pki/ca-trust/source/anchors/ && sudo update-ca-trust
-macOS            sudo security add-trusted-cert -d -r trustRoot -k /Library/Keychains/System.keychain npserver-root.crt
-Windows          certutil -addstore -f Root npserver-root.crt          (as administrator)
-Chromium, Linux  certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n "{nickname}" -i npserver-root.crt
-Firefox          certutil -d sql:PROFILE -A -t C,, -n "{nickname}" -i npserver-root.crt
-                 (PROFILE: about:support, "Profile Directory")
-                 certutil is in libnss3-tools on Debian, in nss-tools on Fedora
-curl, once       curl --cacert npserver-root.crt https://...
+#: How each kind of root is called, by its word in `-root`: for which names it is, its file, and its name in NSS.
+KINDS = {
+    "local": ("local names", "npserver-root.crt", "npserver local authority"),
+    "other": ("all other names", "npserver-other-root.crt", "npserver local authority, other names"),
+}
+TRUST = """
+trust the root for {names}: put it into a file
+  {command} > {file}
+and then
+  Debian, Ubuntu   sudo cp {file} /usr/local/share/ca-certificates/ && sudo update-ca-certificates
+  Fedora, RHEL     sudo cp {file} /etc/pki/ca-trust/source/anchors/ && sudo update-ca-trust
+  macOS            sudo security add-trusted-cert -d -r trustRoot -k /Library/Keychains/System.keychain {file}
+  Windows          certutil -addstore -f Root {file}          (as administrator)
+  Chromium, Linux  certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n "{nickname}" -i {file}
+  Firefox          certutil -d sql:PROFILE -A -t C,, -n "{nickname}" -i {file}
+                   (PROFILE: about:support, "Profile Directory")
+                   certutil is in libnss3-tools on Debian, in nss-tools on Fedora
+  curl, once       curl --cacert {file} https://...
 """
 
 
 def main(words: list[str], usage: str) -> int:
-    """Print the roots in the store that `words` name. Return the exit status."""
+    """Print the roots that `words` name, with a command for each system. Return the exit status."""
+    from npserver.tls.local_authority import ROOTS, root_command
+
+    chosen, rest = _split(words)
     try:
-        directory = _directory(words)
-    except LookupError:
-        print(usage, end="", file=sys.stderr)
+        directory = _directory(rest)
+        roots = _read_roots(StoreFiles(directory), chosen)
+    except LookupError as error:
+        print(f"npserver cert: {error.args[0]}\n{usage}", end="", file=sys.stderr)
         return 2
-    try:
-        roots = _read_roots(StoreFiles(directory))
     except NpserverError as error:
         print(f"npserver cert: {error}", file=sys.stderr)
         return 1
     if not roots:
+        which = f"root for {KINDS[chosen[0]][0]}" if len(chosen) == 1 else "root"
+        cause = '"tls": "internal" for such names' if chosen == ["other"] else 'local names or "tls": "internal"'
         print(
-            f"npserver cert: no root in {directory}: it is made at the first start of a config with local names or "
-            '"tls": "internal"; -config FILE or -store DIR name another store',
+            f"npserver cert: no {which} in {directory}: it is made at the first start of a config with {cause}; "
+            "-config FILE or -store DIR name another store",
             file=sys.stderr,
         )
         return 1
-    for kind, certificate in roots:
+    for word, certificate in roots.items():
         print(certificate.decode(), end="", flush=True)
-        print(f"this is the root for {kind}, of the store in {directory}", file=sys.stderr)
-    print(TRUST.format(nickname=NICKNAME), end="", file=sys.stderr)
+        print(f"this is the root for {KINDS[word][0]}, of the store in {directory}", file=sys.stderr)
+    for word in roots:
+        names, file, nickname = KINDS[word]
+        command = root_command(ROOTS[word], directory)
+        print(TRUST.format(names=names, command=command, file=file, nickname=nickname), end="", file=sys.stderr)
     return 0
+
+
+def _split(words: list[str]) -> tuple[list[str], list[str]]:
+    """Return the roots to print, which `-root` names, and the words beside it."""
+    at = next(index for index, word in enumerate(words) if word in ("-root", "--root"))
+    before, after = words[:at], words[at + 1 :]
+    if after and after[0] in KINDS:
+        return after[:1], before + after[1:]
+    return list(KINDS), before + after
 
 
 def _directory(words: list[str]) -> str:
@@ -63,20 +84,20 @@ def _directory(words: list[str]) -> str:
             return store_directory(load(file))
         case ["-store" | "--store", directory]:
             return store_directory(Document(Config(store=directory), COMMAND_LINE))
-    raise LookupError(clip(" ".join(words)))
+    raise LookupError(f"-root takes local, other, -config FILE or -store DIR, got {clip(' '.join(words))}")
 
 
-def _read_roots(files: StoreFiles) -> list[tuple[str, bytes]]:
-    """Return the certificate of each root, with the names that it may sign. Raises: StoreError, AuthorityError."""
-    from npserver.tls.local_authority import LOCAL_ROOT, OTHER_ROOT, certificate_of, damaged
+def _read_roots(files: StoreFiles, chosen: list[str]) -> dict[str, bytes]:
+    """Return the certificate of each chosen root that there is. Raises: StoreError, AuthorityError."""
+    from npserver.tls.local_authority import ROOTS, certificate_of, damaged
     from npserver.tls.x509 import CertificateError
 
-    found = []
-    for key, kind in ((LOCAL_ROOT, "local names"), (OTHER_ROOT, "all other names")):
-        value = files.read(key)
+    found = {}
+    for word in chosen:
+        value = files.read(ROOTS[word])
         if value is not None:
             try:
-                found.append((kind, certificate_of(value)))
+                found[word] = certificate_of(value)
             except CertificateError as error:
-                raise damaged(files.path(key), str(error)) from error
+                raise damaged(files.path(ROOTS[word]), str(error)) from error
     return found

@@ -1,4 +1,4 @@
-"""Sample servers that the demo proxies and forwards to: an HTTP app with a WebSocket echo, TCP and UDP echo servers.
+"""Sample servers that the demo proxies and forwards to: an HTTP app with a WebSocket echo, FastCGI, TCP and UDP.
 
 They handle only what well-behaved clients send.
 """
@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from base64 import b64encode
-from hashlib import sha1
 from typing import cast
 
-_WEBSOCKET_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 §1.3
+from npserver.http.extended_connect import accept_value
+from npserver.upstream.fastcgi_records import PARAMS, STDIN
+
 _MAX_HEAD = 64 << 10
 
 
@@ -57,10 +57,9 @@ class HttpApp(asyncio.Protocol):
 
     def _begin_websocket(self, fields: dict[str, str]) -> None:
         key = fields.get("sec-websocket-key", "").encode()
-        accept = b64encode(sha1(key + _WEBSOCKET_GUID, usedforsecurity=False).digest())
         self._transport.write(
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+            b"Sec-WebSocket-Accept: " + accept_value(key) + b"\r\n\r\n"
         )
         self._is_websocket = True
         greeting = f"hello from {self._name}".encode()
@@ -93,6 +92,41 @@ def _take_frame(data: bytes) -> tuple[int, bytes, bytes] | None:
     mask = data[start : start + 4]
     payload = bytes(byte ^ mask[index % 4] for index, byte in enumerate(data[start + 4 : end]))
     return data[0], payload, data[end:]
+
+
+class ScriptServer(asyncio.Protocol):
+    """A FastCGI server that answers each request with the name of the script to run, instead of running it."""
+
+    def __init__(self) -> None:
+        self._data = b""
+        self._params = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by asyncio when npserver has connected."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Called by asyncio with data received: records, the last of which is an empty one of STDIN."""
+        self._data += data
+        while len(self._data) >= 8:
+            kind, length = self._data[1], int.from_bytes(self._data[4:6])
+            end = 8 + length + self._data[6]
+            if len(self._data) < end:
+                return
+            content, self._data = self._data[8 : 8 + length], self._data[end:]
+            if kind == PARAMS:
+                self._params += content
+            elif kind == STDIN and not content:
+                self._answer()
+                return
+
+    def _answer(self) -> None:
+        start = self._params.index(b"SCRIPT_NAME") + len(b"SCRIPT_NAME")
+        size = self._params[start - len(b"SCRIPT_NAME") - 1]
+        text = b"Content-Type: text/plain\r\n\r\nthe script is %b\n" % self._params[start : start + size]
+        self._transport.write(b"\1\6\0\1" + len(text).to_bytes(2) + b"\0\0" + text)  # STDOUT
+        self._transport.write(b"\1\3\0\1\0\10\0\0" + bytes(8))  # END_REQUEST
+        self._transport.close()
 
 
 class TcpEcho(asyncio.Protocol):

@@ -53,6 +53,7 @@ class ConfigDecoder(Struct):
     kept: dict[Path, list[int]] = field(default_factory=dict)
     #: The first keys of the paths of all that is gone with its name.
     gone: set[str] = field(default_factory=set)
+    is_secret: bool = False  # what is being converted
 
     def convert(self, value: Any, shape: Shape, path: Path) -> Any:
         """Return `value` as the schema's type; None, with a fault recorded, if it cannot be converted."""
@@ -66,6 +67,8 @@ class ConfigDecoder(Struct):
                     if isinstance(option, Choice) and _takes(option, value):
                         return self._choice(value, option.values, shape, path)
                     if _takes(option, value):
+                        if isinstance(option, Scalar):
+                            return self._scalar(value, option, path, shape)
                         return self.convert(value, option, path)
             case Many(item):
                 if isinstance(value, list):
@@ -97,26 +100,29 @@ class ConfigDecoder(Struct):
                 self.gone.add(str(path[0]))
         return items
 
-    def _scalar(self, value: Any, shape: Scalar, path: Path) -> Any:
+    def _scalar(self, value: Any, shape: Scalar, path: Path, whole: Shape | None = None) -> Any:
+        """Convert a single value. `whole`: the shape of the key, of which `shape` is one option."""
         if (parse := _PARSERS.get(shape.kind)) is not None:
             try:
                 return parse(value) or self._zero(value, shape, path)
             except ValueError as error:
+                if whole is not None and str(error).startswith("expected "):
+                    return self._unexpected(value, whole, path)
                 return self._fault(path, f"{_name(path)}: {error}")
         if not _takes(shape, value):
             return self._unexpected(value, shape, path)
         low, high = shape.low, shape.high
         if (low is not None and value < low) or (high is not None and value > high):
-            return self._unexpected(value, shape, path)
+            return self._unexpected(value, whole or shape, path)
         if shape.kind is Kind.TEXT and "\0" in value:
-            return self._fault(path, f"{_name(path)}: NUL in {clip(value)}")
+            return self._fault(path, f"{_name(path)}: NUL in {'it' if self.is_secret else clip(value)}")
         return value
 
     def _zero(self, value: Any, shape: Scalar, path: Path) -> Any:
         """Return what a size or a time of 0 stands for; it is a fault where it would switch off what cannot be off."""
         if not shape.zero:
             return self._fault(
-                path, f"{_name(path)}: must be above 0, got {clip(value)}; without it the default applies"
+                path, f"{_name(path)}: must be above 0, got {self._quote(value)}; without it the default applies"
             )
         largest = shape.zero == NO_LIMIT
         if shape.kind is Kind.SIZE:
@@ -126,14 +132,17 @@ class ConfigDecoder(Struct):
     def _choice(self, value: Any, values: tuple[str | int, ...], shape: Shape, path: Path) -> Any:
         if isinstance(value, (str, int)) and not isinstance(value, bool) and value in values:
             return value
-        hint = did_you_mean(value, [str(one) for one in values]) if isinstance(value, str) else ""
-        return self._fault(path, f"{_name(path)}: expected {describe(shape)}, got {clip(value)}{hint}")
+        hint = ""
+        if isinstance(value, str):
+            known = [str(one) for one in values]
+            hint = "; write it without quotes" if value in known else did_you_mean(value, known)
+        return self._fault(path, f"{_name(path)}: expected {describe(shape)}, got {self._quote(value)}{hint}")
 
     def _opaque(self, value: dict[str, Any], expected: str, path: Path) -> dict[str, Any]:
         """Take objects as they are: another module knows their forms, and there may be a great many."""
         for name, one in value.items():
             if type(one) is not dict:
-                self._fault((*path, name), f"{clip(name)}: expected {expected}, got {clip(one)}")
+                self._fault((*path, name), f"{clip(name)}: expected {expected}, got {self._quote(one)}")
         return value
 
     def _part(self, value: dict[str, Any], struct: type[Section], path: Path, tag: str = "") -> Any:
@@ -143,7 +152,11 @@ class ConfigDecoder(Struct):
         for name, one in value.items():
             if (key := keys.get(name)) is not None:
                 faults_before = len(self.faults)
+                outer, self.is_secret = self.is_secret, self.is_secret or key.is_secret
                 converted = self.convert(one, key.shape, (*path, name))
+                self.is_secret = outer
+                if key.empty and one in ([], ""):
+                    self._fault((*path, name), f"{clip(name)} names nothing: leave it out for {key.empty}")
                 if converted is not None or len(self.faults) == faults_before:
                     attributes[key.attribute] = converted
                 elif len(path) == 0:
@@ -184,7 +197,7 @@ class ConfigDecoder(Struct):
             return self._extension(value, chosen, shape, path)
         expected = ", ".join(f'"{name}"' for name in options)
         if tag in value:
-            return self._fault((*path, tag), f"{tag!r}: expected one of {expected}, got {clip(chosen)}")
+            return self._fault((*path, tag), f"{tag!r}: expected one of {expected}, got {self._quote(chosen)}")
         telling = [name for name, part in options.items() if _own_keys(part, options) & value.keys()]
         expected = f'"{telling[0]}"?' if len(telling) == 1 else f"one of {expected}"
         mean = "did you mean " if len(telling) == 1 else "expected "
@@ -204,7 +217,7 @@ class ConfigDecoder(Struct):
         known = [*shape.options, *extensions.names(tag)]
         expected = ", ".join(f'"{name}"' for name in known)
         hint = did_you_mean(chosen, known) or f"; expected one of {expected}"
-        return self._fault((*path, tag), f"unknown {tag} {clip(chosen)}{hint}")
+        return self._fault((*path, tag), f"unknown {tag} {self._quote(chosen)}{hint}")
 
     def _unknown_key(self, name: str, keys: list[str], struct: type[Section], path: Path) -> str:
         others = _other_handlers(name, struct)
@@ -213,11 +226,16 @@ class ConfigDecoder(Struct):
             return f"{clip(name)} belongs to handler {' and '.join(map(repr, others))}, not {str(own)!r}"
         if struct is Config and (sections := _sections_with(name)):
             return f"{clip(name)} belongs inside {' or '.join(f'{section!r}' for section in sections)}"
+        if name in struct.elsewhere:
+            return f"unknown key {clip(name)} in {_owner(struct, path)}; {struct.elsewhere[name]}"
         hint = did_you_mean(name, [*keys, "handler"] if struct.__struct_config__.tag else keys)
         return f"unknown key {clip(name)} in {_owner(struct, path)}{hint}"
 
+    def _quote(self, value: Any) -> str:
+        return "something else, which is secret and not shown" if self.is_secret else clip(value)
+
     def _unexpected(self, value: Any, shape: Shape, path: Path) -> None:
-        return self._fault(path, f"{_name(path)}: expected {describe(shape)}, got {clip(value)}")
+        return self._fault(path, f"{_name(path)}: expected {describe(shape)}, got {self._quote(value)}")
 
     def _fault(self, path: Path, message: str, *, is_key: bool = False) -> None:
         self.faults.append(Fault(path, message, is_key))

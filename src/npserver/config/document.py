@@ -30,6 +30,9 @@ class Document(Struct, frozen=True, eq=False):
     #: Of a text with faults, see `config.decode`: which items lists have kept, and sections that lack something.
     kept: dict[Path, list[int]] = field(default_factory=dict)
     gone: frozenset[str] = frozenset()
+    #: The paths of objects that lack a key because it is faulty: an error about the whole object may be another's echo.
+    lacking: frozenset[Path] = frozenset()
+    has_file: bool = False  # `file` names one
     #: What compilers made of parts that hold no live object, by its own keys: the master makes it for all children.
     compiled: dict[str, Any] = field(default_factory=dict)
 
@@ -53,15 +56,34 @@ class Document(Struct, frozen=True, eq=False):
     def resolve(self, name: str) -> str:
         """Return the path of a file that the config names.
 
-        Relative ones start at the config file's directory if there is such a file, else at the working directory.
+        Relative ones start at the config file's directory if there is such a file, else at the working directory. A
+        worker that starts later has the same path, whatever has become of the file.
         """
-        beside = os.path.join(self.directory, name)
-        return beside if os.path.exists(beside) else name
+        key = f"path:{name}"
+        path: str | None = self.compiled.get(key)
+        if path is None:
+            beside = os.path.join(self.directory, name)
+            path = self.compiled[key] = beside if os.path.exists(beside) else name
+        return path
+
+    def read(self, name: str, max_bytes: int) -> bytes:
+        """Return the content of a file that the config names; of one that is too long, one byte more than allowed.
+
+        It is read once: a worker that starts later has the same, whatever has become of the file. Raises: OSError.
+        """
+        key = f"file:{max_bytes}:{name}"
+        content: bytes | None = self.compiled.get(key)
+        if content is None:
+            with open(self.resolve(name), "rb") as file:
+                content = self.compiled[key] = file.read(max_bytes + 1)
+        return content
 
     def is_doubtful(self, path: Path) -> bool:
         """Whether something wrong at `path` may only follow from a fault that has taken away what it names."""
         if len(path) == 1 and path[0] in self.gone:
             return True  # such as a list that is empty now
+        if self._original(path) in self.lacking:
+            return True  # such as one that needs the faulty key
         from npserver.config.shape import key_references
 
         references = key_references(type(self.config), *{type(rule) for rule in self.config.dispatch})

@@ -23,6 +23,7 @@ Path = tuple[str | int, ...]
 
 MAX_DEPTH = 64
 _PLACED_DEPTH = 2  # values up to this depth have their places kept
+_MAX_QUOTED = 16  # characters of a token in a message
 _MAX_DIGITS = 400  # longer than any finite float needs; also below the interpreter's own limit for whole numbers
 
 # Possessive are single characters only: of groups, Python 3.11.2 (Debian 12) gets that wrong.
@@ -160,7 +161,7 @@ class _Parser:
         name, end = self._string(at)
         end = self.skip(end)
         if self._text[end : end + 1] != ":":
-            raise JsonError(f"expected ':' after the key {clip(name)}, got {self.token(end)}", end)
+            raise JsonError(f"expected ':' after {_quote_key(name)}, got {self.token(end)}", end)
         return name, self.skip(end + 1)
 
     def skip(self, at: int) -> int:
@@ -176,7 +177,7 @@ class _Parser:
         if at >= len(self._text):
             return "the end of the file"
         if match := _SCALAR.match(self._text, at) or _WORD.match(self._text, at):
-            return clip(match[0])
+            return _quote(match[0])
         if self._text[at] == '"':
             return "a string"
         if self._text[at] == "#":
@@ -269,7 +270,7 @@ class _Parser:
             raise JsonError("strings stand in double quotes, got a single one", at)
         if character and character in "-+.0123456789":
             word = _WORD.match(self._text, at)
-            raise JsonError(f"{clip(word[0] if word else character)} is not a JSON number", at)
+            raise JsonError(f"{_quote(word[0] if word else character)} is not a JSON number", at)
         self.skip(at)
         raise JsonError(f"expected a value, got {self.token(at)}", at)
 
@@ -282,6 +283,18 @@ class _Parser:
         if character != '"':
             raise JsonError(f"control character {clip(character)} in a string, write '\\u{ord(character):04x}'", end)
         return _unescape(self._text[at + 1 : end], at + 1), end + 1
+
+
+def _quote(token: str) -> str:
+    """Return a token for a message. A long one is not shown: it may be a secret that lacks a quote or a comma."""
+    if len(token) <= _MAX_QUOTED:
+        return clip(token)
+    return "a string" if token[0] == '"' else f"a word of {len(token)} characters"
+
+
+def _quote_key(name: str) -> str:
+    """Return a key that lacks its value, for a message; a long one may be a value, without its key."""
+    return f"the key {clip(name)}" if len(name) <= _MAX_QUOTED * 2 else "this key"
 
 
 def _number(match: re.Match[str], at: int) -> int | float:

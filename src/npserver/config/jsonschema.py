@@ -96,7 +96,9 @@ def _object(struct: type[Section], definitions: Node, tag: tuple[str, str] | Non
 
 def _property(key: Key, definitions: Node) -> Node:
     node = {"description": key.description, **_node(key.shape, definitions)}
-    if not key.required and key.default is not None:
+    if key.empty:
+        node |= {"minItems": 1, "minLength": 1}
+    if not key.required and key.default is not None and not (key.empty and not key.default):
         node["default"] = plain(key.default)
     return node
 

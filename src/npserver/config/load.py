@@ -47,7 +47,7 @@ def read(file: str) -> str:
         raise ConfigError([Problem(message, file, line, column)]) from error
 
 
-def load_text(text: str, file: str) -> Document:
+def load_text(text: str, file: str, *, has_file: bool = True) -> Document:
     """Load a config from `text`; `file` is where it comes from. Raises: ConfigError with everything that is wrong."""
     from npserver.config.decode import ConfigDecoder
     from npserver.config.shape import SectionShape
@@ -65,9 +65,10 @@ def load_text(text: str, file: str) -> Document:
     decoder = ConfigDecoder()
     config = decoder.convert(parsed.value, SectionShape(Config), ())
     problems += [_problem(fault, places, file) for fault in decoder.faults]
-    document = Document(config or Config(), file, os.path.dirname(file) or ".", places)
+    document = Document(config or Config(), file, os.path.dirname(file) or ".", places, has_file=has_file)
     if problems:
-        rest = msgspec.structs.replace(document, kept=decoder.kept, gone=frozenset(decoder.gone))
+        lacking = frozenset(fault.path[:-1] for fault in decoder.faults if len(fault.path) > 2)
+        rest = msgspec.structs.replace(document, kept=decoder.kept, gone=frozenset(decoder.gone), lacking=lacking)
         raise ConfigError(sorted(problems, key=lambda problem: (problem.line, problem.column)), rest)
     return document
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from npserver.config.report import placed
 from npserver.errors import clip
 from npserver.guess import get_close_matches
-from npserver.networks import UNIX_PEER, Network, Networks, parse_network
+from npserver.networks import UNIX_PEER, ChangingNetworks, Network, Networks, parse_network
 
 if TYPE_CHECKING:
     from npserver.config.report import Path, Report
+    from npserver.network_sets.config import NetworkSource
 
 
 def compile_networks(report: Report, path: Path, names: str | list[str]) -> Networks | None:
@@ -20,19 +22,30 @@ def compile_networks(report: Report, path: Path, names: str | list[str]) -> Netw
     if not names:
         return None
     found: list[Network] = []
-    places = [(path, names)] if isinstance(names, str) else [((*path, i), n) for i, n in enumerate(names)]
+    places = placed(path, names)
     for place, name in places:
         if name != UNIX_PEER:
             found += _named(report, place, name)
     known = report.document.config.networks
-    has_unix = any(name == UNIX_PEER or UNIX_PEER in known.get(name, ()) for _, name in places)
-    return Networks(found, has_unix=has_unix)
+    has_unix = any(name == UNIX_PEER or UNIX_PEER in _texts(known.get(name, [])) for _, name in places)
+    sets = [report.network_sets[name] for _, name in places if name in report.network_sets]
+    report.unused_learnt.difference_update(one.name for one in sets)
+    return ChangingNetworks(found, sets, has_unix=has_unix) if sets else Networks(found, has_unix=has_unix)
+
+
+def warn_of_banned(report: Report, path: Path, names: str | list[str]) -> None:
+    """Warn of networks that learn in `allow`, which would let in those who are banned, and nobody else."""
+    for place, name in placed(path, names):
+        if getattr(report.document.config.networks.get(name), "learn", None) is not None:
+            report.warn(place, f"{clip(name)} has the clients that are banned, nobody else is let in: use 'deny'")
 
 
 def check_networks(report: Report) -> None:
-    """Report every text under `networks` that is not a network, used or not."""
+    """Report every text under `networks` that is not a network, used or not, and names that are no names."""
     for name, texts in report.document.config.networks.items():
-        for index, text in enumerate(texts):
+        if not name or name == UNIX_PEER or _parsed(name) is not None:
+            report.error(("networks", name), f"a name must not be empty or an address, got {clip(name)}")
+        for index, text in enumerate(_texts(texts)):
             if text == UNIX_PEER:
                 continue
             try:
@@ -44,7 +57,7 @@ def check_networks(report: Report) -> None:
 def _named(report: Report, path: Path, name: str) -> list[Network]:
     known = report.document.config.networks
     if name in known:
-        return [network for text in known[name] if (network := _parsed(text)) is not None]
+        return [network for text in _texts(known[name]) if (network := _parsed(text)) is not None]
     try:
         return [parse_network(name)]
     except ValueError as error:
@@ -55,6 +68,11 @@ def _named(report: Report, path: Path, name: str) -> list[Network]:
             hint = f", did you mean {close[0]!r}?" if close else "" if known else ' (no "networks" are defined)'
             report.error(path, f"unknown network {clip(name)}{hint}")
     return []
+
+
+def _texts(entry: list[str] | NetworkSource) -> list[str]:
+    """Return the networks that the config itself has."""
+    return entry if isinstance(entry, list) else []
 
 
 def _parsed(text: str) -> Network | None:

@@ -8,6 +8,7 @@ from npserver.errors import ConfigError, Problem, Severity
 
 if TYPE_CHECKING:
     from npserver.config.document import Document
+    from npserver.networks import NetworkSet
 
 #: Where in the config something stands: keys and list indices, as ("dispatch", 3, "root").
 Path = tuple[str | int, ...]
@@ -18,14 +19,22 @@ def key_of(path: Path) -> str:
     return "".join([f"[{part}]" if isinstance(part, int) else f".{part}" for part in path])[1:]
 
 
+def placed(path: Path, value: str | list[str]) -> list[tuple[Path, str]]:
+    """Return the texts of a key that takes one text or a list, each with its own path."""
+    return [(path, value)] if isinstance(value, str) else [((*path, index), text) for index, text in enumerate(value)]
+
+
 class Report:
     """The problems found so far. A compiler that reports one continues, so that all are found in one run."""
 
-    __slots__ = ("document", "problems")
+    __slots__ = ("document", "network_sets", "problems", "unused_learnt")
 
     def __init__(self, document: Document) -> None:
         self.document = document
         self.problems: list[Problem] = []
+        #: The `networks` that come from data, by name: made by `network_sets.compile`.
+        self.network_sets: dict[str, NetworkSet] = {}
+        self.unused_learnt: set[str] = set()  # the names of those that learn, and that no key has named yet
 
     def error(self, path: Path, message: str) -> None:
         """Something that keeps the config from being used."""
@@ -50,7 +59,7 @@ class Report:
             raise ConfigError(sorted(self.problems, key=lambda problem: (problem.file, problem.line, problem.column)))
 
     def _add(self, path: Path, message: str, severity: Severity) -> None:
-        if self.document.gone and self.document.is_doubtful(path):
+        if (self.document.gone or self.document.lacking) and self.document.is_doubtful(path):
             return
         line, column = self.document.position(path)
         problem = Problem(message, self.document.origin(path), line, column, severity)

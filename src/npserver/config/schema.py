@@ -14,19 +14,25 @@ from msgspec import field
 
 from npserver.config.section import D, OneOrMany, Section
 from npserver.forward.config import ForwardRule
+from npserver.limits.config import RateLimit
 from npserver.listen.config import Listen
 from npserver.nameserver.config import RECORDS, DnsForward, DnsRule, DnsView, DnsZone
+from npserver.nameserver.publish.config import PublicAddress
+from npserver.network_sets.config import NetworkSource
 from npserver.observe.config import Logging
 from npserver.tls.config import Tls
 from npserver.upstream.config import UpstreamSection
-from npserver.web.config import Compression, Limits, Timeouts
+from npserver.web.config import GlobalCompression, Limits, Timeouts
+from npserver.web.handlers.fastcgi.config import FastcgiRule
 from npserver.web.handlers.proxy.config import ProxyRule
 from npserver.web.handlers.redirect.config import RedirectRule
 from npserver.web.handlers.respond.config import RespondRule
 from npserver.web.handlers.static.config import FileCache, StaticRule
 from npserver.web.handlers.status.config import StatusRule
+from npserver.web.maps.config import Map
+from npserver.web.middleware.error_pages.config import ErrorPage
 
-AnyRule = StaticRule | ProxyRule | ForwardRule | DnsRule | RedirectRule | RespondRule | StatusRule
+AnyRule = StaticRule | ProxyRule | FastcgiRule | ForwardRule | DnsRule | RedirectRule | RespondRule | StatusRule
 
 
 class Config(Section, frozen=True, kw_only=True):
@@ -65,11 +71,15 @@ class Config(Section, frozen=True, kw_only=True):
         dict[str, UpstreamSection], D("groups of targets, by name; rules refer to them as `upstream://name`")
     ] = {}
     networks: Annotated[
-        dict[str, list[str]],
+        dict[str, list[str] | NetworkSource],
         D(
             "lists of networks in CIDR notation, by name, for `allow`, `deny` and other keys; `unix:` stands for the "
-            "clients of Unix sockets"
+            "clients of Unix sockets; an object names a list in a file or at a URL, or a database of countries"
         ),
+    ] = {}
+    rate_limits: Annotated[
+        dict[str, RateLimit],
+        D("rate limits, by name, for `rate_limit` of rules: all rules that name one share what is counted"),
     ] = {}
     trusted_proxies: Annotated[
         OneOrMany,
@@ -88,16 +98,31 @@ class Config(Section, frozen=True, kw_only=True):
         list[DnsView], D("other records for clients of some networks; the first view that matches is used")
     ] = []
     dns_auto_ptr: Annotated[bool, D("create PTR records from the A and AAAA records")] = False
+    public_address: Annotated[
+        OneOrMany | PublicAddress,
+        D(
+            "addresses at which clients on the internet reach this machine, for `publish`: IP addresses, or "
+            "`interface` for the global ones of its interfaces; [] if there is none"
+        ),
+    ] = "interface"
     dns_forward: Annotated[
         DnsForward | list[str] | None, D("recursive resolvers that answer queries for names outside the zones served")
     ] = None
     timeouts: Annotated[Timeouts, D("time limits for clients")] = Timeouts()
     limits: Annotated[Limits, D("limits on sizes and numbers, for clients")] = Limits()
     logging: Annotated[Logging, D("access log and server log")] = Logging()
-    gzip: Annotated[bool | Compression, D("compression of static files; `false` switches it off")] = True
+    gzip: Annotated[
+        bool | GlobalCompression,
+        D("compression of static files, with `proxied` of proxied answers too; `false` switches it off"),
+    ] = True
     file_cache: Annotated[FileCache, D("in-memory cache of small static files")] = FileCache()
     mime: Annotated[dict[str, str], D('additional media types, by file extension: {"wasm": "application/wasm"}')] = {}
-    error_pages: Annotated[dict[str, str], D('files sent as error pages, by status ("404") or class ("5xx")')] = {}
+    maps: Annotated[
+        dict[str, Map], D("variables that are looked up by others, by name: `backend` is `$map.backend` in texts")
+    ] = {}
+    error_pages: Annotated[
+        dict[str, str | ErrorPage], D('files sent as error pages, by status ("404") or class ("5xx")')
+    ] = {}
     server_header: Annotated[str | bool, D("value of the Server header; `false` omits it, `true` means `npserver`")] = (
         "npserver"
     )

@@ -93,6 +93,8 @@ class Key(Struct, frozen=True):
     description: str
     needs: str  # the section without which the value may mean nothing
     required: bool
+    is_secret: bool  # the value itself is: messages do not quote it
+    empty: str  # what applies without the key; not "": an empty value is a fault
     default: Any  # what stands in for an absent key that is not required
 
 
@@ -131,7 +133,8 @@ def make_key(name: str, attribute: str, annotation: Any, *, required: bool, defa
     if (opaque := extra.get("opaque")) and isinstance(shape, Table):
         shape = Table(shape.value, opaque)
     description = f"{meta.description or ''}{f'; 0: {zero}' if zero else ''}"
-    return Key(name, attribute, shape, description, extra.get("needs", ""), required, default)
+    needs, is_secret, empty = extra.get("needs", ""), extra.get("secret", False), extra.get("empty", "")
+    return Key(name, attribute, shape, description, needs, required, is_secret, empty, default)
 
 
 def describe(shape: Shape) -> str:
@@ -247,6 +250,8 @@ def _shape(annotation: Any, low: int | None = None, high: int | None = None, zer
         return _either([_shape(one, low, high, zero) for one in options] + [NULL] * (len(options) < len(arguments)))
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return SectionShape(annotation)
+    if annotation is str:
+        low = high = None  # bounds of a number that may be written as text too
     return Scalar(_KINDS[annotation], low, high, zero if annotation in (Size, Seconds) else "")
 
 

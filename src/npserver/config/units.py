@@ -18,6 +18,8 @@ _TIME_FACTORS = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 
 MAX_SIZE = 1 << 50  # 1 PiB: more is a slip of the pen
 MAX_SECONDS = 10 * 366 * 86400.0  # ten years; also what timers and sockets can still represent
 
+_PERCENT = regex(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)\s*%")
+
 
 class Size(int):
     """A number of bytes: a whole number, or text with a suffix ``k m g t`` (powers of 1024)."""
@@ -53,3 +55,11 @@ def parse_seconds(value: object) -> Seconds:
     if not span >= 0:  # false for NaN too
         raise ValueError(f'expected a time such as 10, "500ms" or "5m", got {clip(value)}')
     return Seconds(span)
+
+
+def parse_percent(value: str) -> float:
+    """Read a share such as "5%"; return it as a part of 1. Raises: ValueError for anything else than 0 to 100 %."""
+    match = _PERCENT.fullmatch(value.strip())
+    if match is None or float(match[1]) > 100:
+        raise ValueError(f'expected a share from "0%" to "100%", got {clip(value)}')
+    return float(match[1]) / 100

@@ -17,6 +17,8 @@ from npserver.forward.stream_router import StreamRoute, StreamRouter
 from npserver.forward.streams import StreamForward
 from npserver.host_hints import hint_at_host
 from npserver.idn import to_ascii
+from npserver.limits.compile import CompiledLimit, compile_limit
+from npserver.network_sets.events import LEARNING
 from npserver.upstream.compile import find_upstream, single_target, with_tls
 from npserver.upstream.config import UpstreamTls
 from npserver.web.config import Rule
@@ -53,9 +55,14 @@ def compile_forward_front(
             continue
         to_stream = upstream.targets[0].address.is_stream
         _check_form(report, path, rule, is_stream, to_stream)
-        settings = _settings(report, path, rule, is_relay=is_stream and to_stream)
-        forward = Forward(context, settings, upstream, _gauge(listener, rule))
-        if is_stream:
+        limit = _limit(compilation, path, rule)
+        settings = _settings(report, path, rule, limit, is_relay=is_stream and to_stream)
+        limiter = None
+        if limit is not None:
+            limiter = limit.limiter(compilation, limit.client_key, is_of_datagrams=not is_stream)
+        forward = Forward(context, settings, upstream, _gauge(listener, rule), limiter)
+        if is_stream:  # whoever sends a datagram may have forged its address
+            forward.on_limited = LEARNING.of(compilation).hook("limited")
             front = (StreamForward if to_stream else MessageForward)(forward)
             silent_s = SILENT_S if rule.sni_timeout is None else float(rule.sni_timeout)
             streams.append(StreamRoute(front, names, networks, silent_s))
@@ -93,10 +100,34 @@ def _upstream(compilation: Compilation, path: Path, rule: ForwardRule) -> Upstre
         return None
     if rule.tls != UpstreamTls():
         upstream = with_tls(compilation, (*path, "tls"), upstream, rule.tls)
-    return upstream.with_keys(balance=rule.balance)
+    upstream = upstream.with_keys(balance=rule.balance)
+    key = "forward_to" if rule.balance is None else "balance"
+    if upstream.section.balance == "hash":
+        report.error((*path, key), "a forward has no requests to hash: set 'balance' \"ip-hash\" in this rule")
+    if upstream.section.balance == "least-time":
+        report.error((*path, key), "a forward has no responses to time: set 'balance' \"least-conn\" in this rule")
+    return upstream
 
 
-def _settings(report: Report, path: Path, rule: ForwardRule, *, is_relay: bool) -> ForwardSettings:
+def _limit(compilation: Compilation, path: Path, rule: ForwardRule) -> CompiledLimit | None:
+    """Compile `rate_limit`, and report what connections do not have: methods, a status, other keys than an address."""
+    identity = ("forward", rule.listener, rule.sni, rule.from_, rule.forward_to)
+    limit = compile_limit(compilation, (*path, "rate_limit"), rule.rate_limit, identity)
+    if limit is None:
+        return None
+    report, section, place = compilation.report, limit.section, limit.place
+    if section.key != "$client_ip":
+        report.error((*place, "key"), f"a forward counts by $client_ip only, got {clip(section.key)}")
+    if place[0] != "rate_limits":  # an entry may be meant for HTTP rules too
+        for key, is_set in (("methods", section.methods), ("status", section.status != 429)):
+            if is_set:
+                report.warn((*place, key), "no effect: a forward closes the connection")
+    return limit
+
+
+def _settings(
+    report: Report, path: Path, rule: ForwardRule, limit: CompiledLimit | None, *, is_relay: bool
+) -> ForwardSettings:
     config = report.document.config
     default_s = STREAM_TIMEOUT_S if is_relay else DATAGRAM_TIMEOUT_S
     name = f"dispatch[{path[1]}]"
@@ -109,6 +140,8 @@ def _settings(report: Report, path: Path, rule: ForwardRule, *, is_relay: bool) 
         max_message_size=min(rule.max_message_size, MAX_LENGTHS[rule.framing]),
         allow=compile_networks(report, (*path, "allow"), rule.allow),
         deny=compile_networks(report, (*path, "deny"), rule.deny),
+        rate_limit_key=limit.decided_by if limit is not None else "",
+        is_rate_dry_run=limit is not None and limit.section.dry_run,
     )
 
 

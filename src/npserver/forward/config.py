@@ -8,6 +8,7 @@ from msgspec import field
 
 from npserver.config.section import NO_LIMIT, D, OneOrMany
 from npserver.config.units import Seconds, Size
+from npserver.limits.config import RateLimit
 from npserver.upstream.config import Balance, UpstreamTls
 from npserver.web.config import Rule
 
@@ -50,6 +51,14 @@ class ForwardRule(Rule, tag_field="handler", tag="forward", frozen=True, kw_only
     max_connections: Annotated[
         int, D("maximum number of connections or sessions over all workers; 0: `limits.max_connections`", ge=0)
     ] = 0
+    rate_limit: Annotated[
+        str | RateLimit | None,
+        D(
+            "how often each client may connect, or begin a UDP session: a rate such as `5/s`, a name from "
+            "`rate_limits`, or an object; further connections are closed at once",
+            needs="rate_limits",
+        ),
+    ] = None
     buffer_size: Annotated[Size, D("bytes buffered per direction before reading from the sender is paused")] = Size(
         64 << 10
     )
@@ -60,6 +69,9 @@ class ForwardRule(Rule, tag_field="handler", tag="forward", frozen=True, kw_only
     sni: Annotated[
         OneOrMany | None, D("TLS server names (SNI) this rule applies to, with `*.` wildcards; TLS is not terminated")
     ] = None
+    publish: Annotated[
+        bool, D("make A and AAAA records of `sni` in a zone of ours, and PTR with `dns_auto_ptr`; those of `dns` win")
+    ] = False
     sni_timeout: Annotated[
         Seconds | None,
         D(
@@ -68,8 +80,8 @@ class ForwardRule(Rule, tag_field="handler", tag="forward", frozen=True, kw_only
             zero="wait for `timeouts.tls_handshake`, then close",
         ),
     ] = None
-    from_: Annotated[OneOrMany, D("client networks this rule applies to; default: all", needs="networks")] = field(
-        default_factory=list, name="from"
-    )
+    from_: Annotated[
+        OneOrMany, D("client networks this rule applies to; default: all", needs="networks", empty="all clients")
+    ] = field(default_factory=list, name="from")
     balance: Annotated[Balance | None, D("load-balancing method; default: the upstream's")] = None
     tls: Annotated[UpstreamTls, D("TLS settings for ssl targets")] = UpstreamTls()

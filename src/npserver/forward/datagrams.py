@@ -224,6 +224,9 @@ class DatagramForward:
             log.debug("client %s refused (%s)", ip, key)
             forward.count_refused()
             return None
+        if forward.is_over_rate(ip):
+            forward.count_refused()
+            return None
         if not self._make_room(table, forward):
             key = forward.settings.max_connections_key
             log.debug("client %s refused: no session can make room for another (%s)", ip, key)

@@ -15,8 +15,10 @@ from npserver.networks import plain_ip
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from npserver.forward.config import ForwardRule
+    from npserver.limits.limiter import RateLimiter
     from npserver.networks import Networks
     from npserver.runtime.context import Context
     from npserver.runtime.front import Live
@@ -43,17 +45,28 @@ class ForwardSettings:
     max_message_size: int  # bytes
     allow: Networks | None
     deny: Networks | None
+    rate_limit_key: str = ""  # the config keys of the rate limit, for the log
+    is_rate_dry_run: bool = False
 
 
 class Forward:
     """A forward rule: its settings, its upstream, its counters."""
 
     __slots__ = ("_failed_slot", "_gauge_slot", "_received_slot", "_refused_slot", "_sent_slot", "_sessions_slot",
-                 "_share", "_slots", "_total", "context", "rule_slot", "sends_header", "settings",
-                 "upstream")  # fmt: skip
+                 "_share", "_slots", "_total", "context", "limiter", "on_limited", "rule_slot", "sends_header",
+                 "settings", "upstream")  # fmt: skip
 
-    def __init__(self, context: Context, settings: ForwardSettings, upstream: Upstream, gauge: str) -> None:
+    def __init__(
+        self,
+        context: Context,
+        settings: ForwardSettings,
+        upstream: Upstream,
+        gauge: str,
+        limiter: RateLimiter | None = None,
+    ) -> None:
         """Create the rule. `gauge` identifies its count of open sessions on the scoreboard, also across reloads."""
+        self.limiter = limiter
+        self.on_limited: Callable[[str], None] | None = None  # called with a client that is refused for its rate
         self.context = context
         self.settings = settings
         self.upstream = upstream
@@ -82,6 +95,21 @@ class Forward:
         if settings.deny is not None and ip in settings.deny:
             return f"{settings.name}.deny"
         return "" if settings.allow is None or ip in settings.allow else f"{settings.name}.allow"
+
+    def is_over_rate(self, ip: str) -> bool:
+        """Count a new client at `ip`; return whether it is over the rate limit, and log that it is."""
+        limiter, settings = self.limiter, self.settings
+        if limiter is None or not limiter.take(ip):
+            return False
+        level = limiter.count_limited()
+        if settings.is_rate_dry_run:
+            key = settings.rate_limit_key
+            log.log(level, "%s: client %s is over the rate limit, and passes (%s.dry_run)", settings.name, ip, key)
+            return False
+        if self.on_limited is not None:
+            self.on_limited(ip)
+        log.log(level, "%s: client %s refused: over the rate limit (%s)", settings.name, ip, settings.rate_limit_key)
+        return True
 
     def is_full(self) -> bool:
         """Whether all workers together have `max_connections` sessions open."""
@@ -115,7 +143,7 @@ class Forward:
                 "%s: client %s refused: %d sessions are open (%s)",
                 self.settings.name, client[0], self.settings.max_connections, self.settings.max_connections_key,
             )  # fmt: skip
-        else:
+        elif not self.is_over_rate(client[0]):
             return self.begin(live, client, local)
         self.count_refused()
         return None
@@ -161,16 +189,20 @@ class Session:
         upstream = self.forward.upstream
         target = upstream.only_target
         if target is None or self.tried:
-            self._release()
+            self.release()
             if len(self.tried) > upstream.retry.retries:
                 return None
             target = upstream.pick(self.client[0], self.id, self.tried)
             if target is None:
                 return None
         self.tried.add(target)
+        self.take(target)
+        return target
+
+    def take(self, target: Target) -> None:
+        """Acquire a target."""
         target.acquire()
         self.target = target
-        return target
 
     def target_failed(self, reason: str) -> None:
         """Report that the target could not be reached."""
@@ -210,7 +242,7 @@ class Session:
         """Release the target, update the counters and write the access-log line. Called once."""
         forward = self.forward
         uri = self.target.uri if self.target else ""
-        self._release()
+        self.release()
         forward.closed(received, sent)
         context = forward.context
         if context.access_log.enabled:
@@ -225,7 +257,7 @@ class Session:
                 reason=reason,
             )
 
-    def _release(self) -> None:
+    def release(self) -> None:
         if self.target is not None:
             self.target.release()
             self.target = None

@@ -21,7 +21,9 @@ from npserver.net.resolver import RESOLVER
 from npserver.runtime.deadlines import NEVER, PERIOD_S
 
 if TYPE_CHECKING:
+    from npserver.forward.waiting_connection import WaitingConnection
     from npserver.runtime.front import Live
+    from npserver.upstream.target import Target
 
 
 log = logging.getLogger("npserver.forward")
@@ -68,7 +70,7 @@ class ForwardedConnection(Relay):
     client_class = ClientEnd
     awaits_request = False
 
-    __slots__ = ("_attempt", "_failure", "forward", "listener", "proxied_from", "session")
+    __slots__ = ("_attempt", "_failure", "_waiting", "forward", "listener", "proxied_from", "session")
 
     def __init__(self, forward: Forward, listener: Live) -> None:
         settings = forward.settings
@@ -81,6 +83,7 @@ class ForwardedConnection(Relay):
         self.session: Session | None = None
         self._attempt: Attempt | asyncio.Task[Any] | None = None  # the connection attempt in progress
         self._failure = "no target is available"  # why the last attempt failed
+        self._waiting: WaitingConnection | None = None  # its place in the queue, if the upstream has `wait`
 
     @property
     def transport(self) -> asyncio.Transport:
@@ -118,24 +121,44 @@ class ForwardedConnection(Relay):
         if self._attempt is not None:
             self._attempt.cancel()
             self._attempt = None
+        if self._waiting is not None:
+            self._waiting.leave()
+            self._waiting = None
         if self.session is not None:
             kind = self.listener.listener.address.scheme
             self.session.end(kind, self.client.received, self.target.received, self.reason)
 
     def _connect(self, session: Session) -> None:
-        """Connect to the next target.
+        """Connect to the next target, or wait for one."""
+        queue = self.forward.upstream.queue
+        if queue is not None:
+            from npserver.forward.waiting_connection import WaitingConnection
 
-        The common case, a resolved address without TLS, steps the loop's own coroutine and creates no task.
-        """
+            if self._waiting is None:
+                self._waiting = WaitingConnection(self, session, queue)
+            self._waiting.enter()
+            return
         target = session.next_target()
         if target is None:
             session.unreachable(self._failure)
-            self.reason = "target unreachable"
-            self.client.reset()
+            self.give_up(session)
             return
+        self.connect_to(session, target)
+
+    def give_up(self, session: Session) -> None:
+        """Close the client's connection: there is no target for it."""
+        self.reason = "target unreachable"
+        self.client.reset()
+
+    def connect_to(self, session: Session, target: Target, within_s: float = NEVER) -> None:
+        """Connect to a target that the session has acquired, within `connect_timeout`, or less if `within_s` is less.
+
+        The common case, a resolved address without TLS, steps the loop's own coroutine and creates no task.
+        """
         if self.forward.sends_header:
             self.preface = session.proxy_header()
-        context, address, timeout_s = self.context, target.address, self.forward.settings.rule.connect_timeout
+        context, address = self.context, target.address
+        timeout_s = min(self.forward.settings.rule.connect_timeout, within_s)
         hosts = None if target.tls or address.is_unix else RESOLVER.of(context).known(address.host)
         if hosts is not None and len(hosts) == 1:
             self.deadline = context.sweeper.now + timeout_s + PERIOD_S
@@ -189,6 +212,8 @@ class ForwardedConnection(Relay):
         if session is None or self.is_over:
             return
         self._failure = reason
+        if self._waiting is not None:
+            self._waiting.failure = reason
         session.target_failed(reason)
         self._connect(session)
 

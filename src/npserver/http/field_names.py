@@ -7,6 +7,10 @@ application trusts must therefore not arrive under any other spelling (RFC 3875 
 
 from __future__ import annotations
 
+from npserver.regex import regex
+
+#: A token (RFC 9110 §5.6.2), as the names of fields, methods and cookies are.
+TOKEN = regex(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _ALIKE = bytes([octet if octet < 0x80 and chr(octet).isalnum() else 0x2D for octet in range(256)])
 
 

@@ -5,12 +5,11 @@ These fields are believed only if they come from a trusted proxy; those of any o
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
-from npserver.http.field_names import fold
+from npserver.http.field_names import TOKEN, fold
 from npserver.networks import UNIX_PEER
 from npserver.regex import regex
 
@@ -109,7 +108,7 @@ def forwarded_element(client_ip: str, scheme: str, host: str) -> bytes:
         node = f'"[{client_ip}]"' if ":" in client_ip else client_ip
     text = f"for={node};proto={scheme}"
     if host:
-        text += f";host={host}" if re.fullmatch(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", host) else f';host="{host}"'
+        text += f";host={host}" if TOKEN.fullmatch(host) else f';host="{host}"'
     return text.encode("latin-1")
 
 

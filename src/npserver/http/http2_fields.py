@@ -8,14 +8,19 @@ that `http.request_parser` makes of a head, with the same limits. Called by `web
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from npserver.errors import BadRequest, clip
 from npserver.http.chunked import is_forbidden_trailer
+from npserver.http.extended_connect import read_connect
 from npserver.http.fields import SELECTIVE, SINGLETONS, select_significant
 from npserver.http.request import Fields, Framing, HeaderBlock, HeadValues, Request
 from npserver.http.request_parser import IDEMPOTENT, METHODS, HeadLimits, read_method
 from npserver.http.request_target import parse_authority, parse_target
 from npserver.regex import regex
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FIELD_OVERHEAD_BYTES = 32  # added per field in SETTINGS_MAX_HEADER_LIST_SIZE (§6.5.2)
 _LINE_OVERHEAD_BYTES = 4  # colon, space and CRLF, so that limits mean the same as for HTTP/1
@@ -23,18 +28,19 @@ _MAX_CACHED_BLOCK_BYTES = 2048
 _LENGTH = regex(rb"[0-9]{1,18}")
 _SCHEMES = frozenset({b"https", b"http"})  # gateways may send their client's scheme
 #: Connection-specific fields, which HTTP/2 forbids (§8.2.2).
-_CONNECTION_FIELDS = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
+CONNECTION_FIELDS = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
 
 
-def read_request(fields: Fields, has_body: bool, limits: HeadLimits) -> Request:
+def read_request(fields: Fields, has_body: bool, limits: HeadLimits, chance: Callable[[int], bytes]) -> Request:
     """Return the request that a HEADERS frame holds.
 
     Args:
         fields: the frame's fields, pseudo-header fields first.
         has_body: whether the stream goes on after the frame.
         limits: as for HTTP/1.
+        chance: returns random bytes, as many as asked for.
 
-    Raises: BadRequest with the status to answer: 400, 405, 414, 417 or 431.
+    Raises: BadRequest with the status to answer: 400, 405, 414, 417, 431 or 501.
     """
     pseudo: dict[bytes, bytes] = {}
     read: dict[bytes, bytes] = {}
@@ -63,13 +69,23 @@ def read_request(fields: Fields, has_body: bool, limits: HeadLimits) -> Request:
         raise BadRequest(f"request head of more than {limits.head_bytes} bytes", 431, "limits.max_header_size")
     if len(lines) > limits.fields:
         raise BadRequest(f"more than {limits.fields} header fields", 431, "limits.max_headers")
-    return _make_request(pseudo, read, lines, has_body, limits)
+    return _make_request(pseudo, read, lines, has_body, limits, chance)
 
 
 def _make_request(
-    pseudo: dict[bytes, bytes], fields: dict[bytes, bytes], lines: list[bytes], has_body: bool, limits: HeadLimits
+    pseudo: dict[bytes, bytes],
+    fields: dict[bytes, bytes],
+    lines: list[bytes],
+    has_body: bool,
+    limits: HeadLimits,
+    chance: Callable[[int], bytes],
 ) -> Request:
-    method = METHODS.get(pseudo[b":method"]) or read_method(pseudo[b":method"])
+    upgrade = b""
+    if b":protocol" in pseudo:  # the HTTP/2 library allows it for CONNECT alone
+        method, upgrade = "GET", read_connect(pseudo[b":protocol"], fields, lines, chance(16), has_ended=not has_body)
+        has_body = False
+    else:
+        method = METHODS.get(pseudo[b":method"]) or read_method(pseudo[b":method"])
     if pseudo[b":scheme"] not in _SCHEMES:
         raise BadRequest(f"bad scheme {clip(pseudo[b':scheme'])}", rfc="RFC 9113 §8.3.1")
     if len(pseudo[b":path"]) > limits.url_bytes:
@@ -88,13 +104,14 @@ def _make_request(
         expects_continue = has_body
     values = HeadValues(
         True, host, authority.decode("ascii"), framing, length, True,
-        not has_body and fields.keys().isdisjoint(SELECTIVE), expects_continue, b"", fields.get(b"accept-encoding"),
+        not (has_body or upgrade) and fields.keys().isdisjoint(SELECTIVE), expects_continue, upgrade,
+        fields.get(b"accept-encoding"),
     )  # fmt: skip
     return Request(
         method, text, path, query, has_query, 1, host, values.authority,
         HeaderBlock(lines, select_significant(lines, use_cache=False), values), b"", framing, length, True,
-        method in IDEMPOTENT, method == "GET" and values.is_plain, expects_continue, b"", values.accept_encoding,
-        is_http2=True, known_fields=fields,
+        method in IDEMPOTENT, method == "GET" and values.is_plain, expects_continue, upgrade, values.accept_encoding,
+        is_http2=True, is_connect=bool(upgrade), known_fields=fields,
     )  # fmt: skip
 
 
@@ -149,7 +166,7 @@ def _make_list(block: bytes) -> Fields:
     for line in block.split(b"\r\n"):
         name, colon, value = line.partition(b":")
         key = name.lower()
-        if colon and key not in _CONNECTION_FIELDS:
+        if colon and key not in CONNECTION_FIELDS:
             found.append((key, value.strip(b" \t")))
     return tuple(found)
 

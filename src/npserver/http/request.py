@@ -2,7 +2,7 @@
 
 Made by `http.request_parser` (RFC 9112) and `http.http2_fields` (RFC 9113). Requests are shared: a head that comes
 again yields the same `Request`. Nothing in one may be changed but the caches `HeaderBlock.forwarded`,
-`Request.known_fields` and `Request.handler_cache`.
+`HeaderBlock.variables`, `Request.known_fields` and `Request.handler_cache`.
 """
 
 from __future__ import annotations
@@ -53,6 +53,9 @@ class HeaderBlock(Struct, eq=False):
     values: HeadValues
     has_cookie: bool = False  # whether `lines` holds a Cookie line
     forwarded: object = None  # cache of `web.handlers.proxy.request_head.prepare_fields`
+    variables: object = None  # cache of `web.handlers.fastcgi.params`
+    #: Fields set by our middleware, as `http.field_names.fold` names them. Lines of other spellings have been removed.
+    own: frozenset[bytes] = frozenset()
 
 
 class Request(Struct, eq=False):
@@ -67,7 +70,7 @@ class Request(Struct, eq=False):
     path: str
     query: str  # without the question mark
     has_query: bool
-    minor_version: int  # 0 or 1; 1 for HTTP/2 too, which has all features of HTTP/1.1
+    minor_version: int  # 0 or 1; 1 for HTTP/2 and HTTP/3 too, which have all features of HTTP/1.1
     host: str  # lower case, without port and trailing dot; "" when an HTTP/1.0 request names none
     authority: str  # as sent, with its port
     block: HeaderBlock
@@ -81,6 +84,8 @@ class Request(Struct, eq=False):
     upgrade: bytes = b""  # the Upgrade field's value in lower case, if Connection names it
     accept_encoding: bytes | None = None
     is_http2: bool = False
+    is_connect: bool = False  # it is an extended CONNECT, see `http.extended_connect`
+    is_http3: bool = False
     known_fields: dict[bytes, bytes] | None = None  # cache of `fields`
     handler_cache: object = None  # for the handler's own use: its results for this request
 
@@ -103,7 +108,9 @@ class Request(Struct, eq=False):
     @property
     def protocol(self) -> str:
         """The protocol version as logs and CGI write it: `HTTP/1.1`."""
-        return "HTTP/2.0" if self.is_http2 else f"HTTP/1.{self.minor_version}"
+        if self.is_http2 or self.is_http3:
+            return "HTTP/2.0" if self.is_http2 else "HTTP/3.0"
+        return f"HTTP/1.{self.minor_version}"
 
     @property
     def raw_fields(self) -> Fields:

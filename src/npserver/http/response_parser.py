@@ -28,7 +28,7 @@ _DATE = regex(rb"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2
 _LINE_OCTETS = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])
 
 #: Statuses whose responses are not plain: they have no body, or the request may be retried on another target.
-_NOT_PLAIN = frozenset({204, 304, 502, 503, 504})
+_NOT_PLAIN = frozenset({204, 304, *range(500, 600)})
 _CONNECTION_OPTIONS = frozenset({b"close", b"keep-alive", b"upgrade"})
 
 # The roles of fields.
@@ -94,7 +94,7 @@ class ResponseHead(Struct, eq=False):
     keep_alive: bool
     body_bytes: int = -1  # of a response to any method but HEAD; -1: not known in advance
     needs_rewrite: bool = False  # `fields` holds a Location, Content-Location, Refresh or Set-Cookie
-    is_plain: bool = False  # has a body, and needs neither rewriting nor, by its status, a retry
+    is_plain: bool = False  # has a body, and needs neither rewriting nor, by its status, more than passing on
     binds_connection: bool = False  # offers authentication of the connection (`http.connection_auth`)
     upgrade: bytes = b""  # the Upgrade field's value in lower case, if Connection names it
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 BALANCES_PORTS = sys.platform.startswith("linux")  # the kernel balances between SO_REUSEPORT sockets
 
+QUIC = "quic"  # scheme of the UDP sockets of a listener with `http3`
+
 SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 
 
@@ -57,7 +59,7 @@ class Binding:
         address = self.listener.address
         if address.is_unix:
             return [address]
-        names = [one.getsockname() for one in self.sockets[0]]
+        names = [one.getsockname() for one in self.sockets[0] if one.family != socket.AF_UNIX]
         return [replace(address, host=address.host and name[0].lower(), port=name[1]) for name in names]
 
     def relisten(self, listener: Listener) -> None:
@@ -112,11 +114,14 @@ def bind(
     address = listener.address
     try:
         if adopted := _adopt(listener, inherited):
-            return Binding(listener, [adopted] * workers, is_inherited=True)
+            return Binding(listener, _share(listener, adopted, workers), is_inherited=True)
         if address.is_unix:
             binding = Binding(listener, [(_bind_unix(listener),)] * workers, owns_file=True)
         else:
-            binding = Binding(listener, _bind_inet(listener, workers, own_ports))
+            sockets = _bind_inet(listener, workers, own_ports)
+            if listener.address.scheme == QUIC and workers > 1:
+                sockets = _add_handover(sockets) if BALANCES_PORTS else _share(listener, sockets[0], workers)
+            binding = Binding(listener, sockets)
         if listens:
             try:
                 binding.listen()
@@ -198,6 +203,24 @@ def _bind_inet(
             one.close()
         raise
     return [tuple(column[number] for column in columns) for number in range(workers)]
+
+
+def _share(listener: Listener, sockets: tuple[socket.socket, ...], workers: int) -> list[tuple[socket.socket, ...]]:
+    """Return the sockets of each worker where there are not some for each of them.
+
+    All share these; of QUIC one worker has them alone, as the kernel would give each datagram of a client to another.
+    """
+    if listener.address.scheme == QUIC:
+        return [sockets, *[()] * (workers - 1)]
+    return [sockets] * workers
+
+
+def _add_handover(sockets: list[tuple[socket.socket, ...]]) -> list[tuple[socket.socket, ...]]:
+    """Add the sockets by which workers hand each other datagrams of QUIC."""
+    from npserver.listen.quic.handover import HandoverSockets
+
+    handover = HandoverSockets(len(sockets))
+    return [(*own, *handover.sockets(worker)) for worker, own in enumerate(sockets)]
 
 
 def _places(address: Address, kind: socket.SocketKind) -> list[tuple[socket.AddressFamily, SocketAddress]]:

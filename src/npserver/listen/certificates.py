@@ -6,6 +6,7 @@ A listener without `tls` whose names are all local gets certificates of the loca
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
 from msgspec.structs import replace
@@ -37,8 +38,35 @@ def add_certificates(
     for index, entry, _ in entries(compilation.config):
         listener = listeners.get(index)
         if listener is not None and listener.address.is_tls:
-            found[index] = replace(listener, server_tls=shared.of(("listen", index), entry, listener))
+            made = shared.of(("listen", index), entry, listener)
+            found[index] = replace(listener, server_tls=made)
+            if entry.http3 and made is not None:
+                _check_http3(compilation, ("listen", index, "http3"), made)
+    if any(one.address.is_tls for one in listeners.values()):
+        from npserver.tls.acme.dns.zone_use import warn_of_unused_zones
+
+        warn_of_unused_zones(compilation)
     return found
+
+
+def _check_http3(compilation: Compilation, path: Path, made: ServerTls) -> None:
+    """Report certificates that cannot be used with HTTP/3."""
+    if find_spec("qh3") is None:
+        return  # reported where listeners are compiled
+    from npserver.listen.quic.keys import keys_of
+
+    for one in made.certificates:
+        if one.settings.client_ca is not None:
+            compilation.report.error(
+                path,
+                "'http3' with 'client_ca': client certificates cannot be asked for over HTTP/3, leave 'http3' out or "
+                "use another listener for these hosts",
+            )
+            return
+        try:
+            keys_of(one)
+        except (OSError, ValueError) as error:
+            compilation.report.error(path, f"'http3': {clip(one.settings.cert)} cannot be used: {_reason(error)}")
 
 
 class _Shared:
@@ -65,6 +93,7 @@ class _Shared:
                     path,
                     f'{clip(entry.uri)} needs a certificate: add "tls": {{"cert": "fullchain.pem", '
                     '"key": "privkey.pem"} to the config, or start with -cert FILE -key FILE; '
+                    'or add "tls": "auto", or start with -acme EMAIL -host NAME, for one of Let\'s Encrypt; '
                     'or add "tls": "internal", for a certificate of the local authority, '
                     f"which is not used by itself here: {fault}",
                 )
@@ -74,6 +103,12 @@ class _Shared:
         if key not in self._made:
             self._made[key] = server_context(compilation, ("tls",), shared, hosts, speaks_http=speaks_http)
         return self._made[key]
+
+
+def _reason(error: Exception) -> str:
+    from npserver.tls.certificates import explain
+
+    return explain(error)
 
 
 def _uses_hosts(tls: Literal["auto", "internal"] | Tls | list[Tls] | None) -> bool:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from npserver.address import SCHEMES, Address, parse_listen
+from npserver.address import HTTP, SCHEMES, Address, parse_listen
 from npserver.config.networks import compile_networks
 from npserver.errors import clip
 from npserver.listen.config import Listen
 from npserver.listen.listener import Listener
+from npserver.network_sets.events import LEARNING
 
 if TYPE_CHECKING:
     from npserver.config.report import Path, Report
@@ -37,7 +39,7 @@ def compile_listeners(compilation: Compilation) -> dict[int, Listener]:
         _check_keys(report, ("listen", index), entry, address)
         if taken.conflicts(("listen", index), entry, address):
             continue
-        listeners[index] = _listener(report, index, entry, address, taken)
+        listeners[index] = _listener(compilation, index, entry, address, taken)
     return listeners
 
 
@@ -50,7 +52,8 @@ def entries(config: Config) -> Iterator[tuple[int, Listen, Path]]:
             yield index, Listen(uri=entry), ("listen", index)
 
 
-def _listener(report: Report, index: int, entry: Listen, address: Address, taken: _Taken) -> Listener:
+def _listener(compilation: Compilation, index: int, entry: Listen, address: Address, taken: _Taken) -> Listener:
+    report = compilation.report
     document, path = report.document, ("listen", index)
     timeouts = document.config.timeouts
     networks = compile_networks(report, (*path, "accept_proxy"), entry.accept_proxy) if entry.accept_proxy else None
@@ -60,10 +63,13 @@ def _listener(report: Report, index: int, entry: Listen, address: Address, taken
         address=address,
         backlog=entry.backlog or document.config.backlog,
         place=document.place(path),
+        plain_http2=entry.http2,
         mode=_mode(report, (*path, "mode"), entry.mode),
+        http3=entry.http3 and _has_quic(),
         accepts_proxy=None if networks is None else networks.__contains__,
         handshake_timeout_s=timeouts.tls_handshake,
         proxy_header_timeout_s=timeouts.proxy_header,
+        on_strange_peer=LEARNING.of(compilation).hook("proxy") if networks is not None else None,
     )
 
 
@@ -82,13 +88,33 @@ def _check_keys(report: Report, path: Path, entry: Listen, address: Address) -> 
     """Report keys that have no effect on this kind of listener."""
     if entry.mode is not None and not address.is_unix:
         report.error((*path, "mode"), f"'mode' is for Unix sockets, not for {clip(entry.uri)}")
+    if entry.http2 and (address.is_tls or HTTP not in SCHEMES[address.scheme].serves):
+        hint = ", which offers HTTP/2 by itself" if address.scheme == "https" else "; use http://"
+        report.error((*path, "http2"), f"'http2' has no effect on {clip(entry.uri)}{hint}")
     if entry.tls is not None and not address.is_tls:
         secure = "https" if address.scheme == "http" else "ssl"
         report.error((*path, "tls"), f"'tls' has no effect on {clip(entry.uri)}; use {secure}://")
     if entry.accept_proxy is not None and address.scheme == "unixgram":
         report.error((*path, "accept_proxy"), "the PROXY protocol is not defined for unixgram")
+    if entry.http3:
+        _check_http3(report, (*path, "http3"), entry, address)
     if entry.name == "":
         report.error((*path, "name"), "a name must not be empty")
+
+
+def _has_quic() -> bool:
+    """Whether the optional library of HTTP/3 is installed."""
+    return find_spec("qh3") is not None
+
+
+def _check_http3(report: Report, path: Path, entry: Listen, address: Address) -> None:
+    """Report what `http3` cannot be used with; certificates are checked in `listen.certificates`."""
+    if address.scheme != "https":
+        report.error(path, f"'http3' is for https listeners, not for {clip(entry.uri)}")
+    if entry.accept_proxy is not None:
+        report.error(path, "'http3' with 'accept_proxy': the PROXY protocol is not defined for HTTP/3, leave one out")
+    if not _has_quic():
+        report.error(path, "'http3' needs the package qh3: pip install 'npserver[http3]'")
 
 
 def _mode(report: Report, path: Path, text: str | None) -> int | None:
@@ -121,10 +147,18 @@ class _Taken:
         if entry.name is not None and (other := self._names.setdefault(entry.name, path)) != path:
             self._report.error((*path, "name"), f"two listeners are named {clip(entry.name)}, see {place(other)}")
             return True
+        kinds = ["stream" if address.is_stream else "datagram"]
+        if entry.http3:
+            kinds.append("datagram")
+        return any(self._claims_already(kind, path, entry, address) for kind in kinds)
+
+    def _claims_already(self, kind: str, path: Path, entry: Listen, address: Address) -> bool:
+        """Report whether another listener has this address already, for TCP, UDP or as a Unix socket."""
+        place = self._report.document.place
         if address.is_unix:
             claims = self._claims.setdefault(("unix", address.path), [])
         else:
-            claims = self._claims.setdefault(("stream" if address.is_stream else "datagram", address.port), [])
+            claims = self._claims.setdefault((kind, address.port), [])
         if address.is_unix or address.port:
             for claim in claims:
                 if address.is_unix or _overlap(address.host, claim.address.host):

@@ -26,6 +26,19 @@ class Listen(Section, frozen=True, kw_only=True):
         Literal["auto", "internal"] | Tls | list[Tls] | None,
         D("certificates of this listener; default: the global `tls`"),
     ] = None
+    http2: Annotated[
+        bool,
+        D(
+            "also serve HTTP/2 without TLS (h2c) to clients that begin with it, on `http` listeners and Unix sockets; "
+            "`https` listeners offer HTTP/2 by the `http2` of their `tls`"
+        ),
+    ] = False
+    http3: Annotated[
+        bool,
+        D(
+            "https: serve HTTP/3 too, on the UDP port of the same number; takes qh3 (`pip install 'npserver[http3]'`)",
+        ),
+    ] = False
     mode: Annotated[str | None, D('permissions of a Unix socket, in octal: "0660"')] = None
     accept_proxy: Annotated[
         OneOrMany | None,

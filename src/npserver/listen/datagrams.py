@@ -8,10 +8,11 @@ reader callback, not by asyncio's datagram endpoint: 9.5 instead of 11.2 µs a d
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from npserver.errors import reason_of
@@ -35,6 +36,12 @@ _IP_PKTINFO: int | None = getattr(socket, "IP_PKTINFO", 8 if sys.platform == "li
 _IPV6_PKTINFO: int | None = getattr(socket, "IPV6_PKTINFO", None)
 _IPV6_RECVPKTINFO: int | None = getattr(socket, "IPV6_RECVPKTINFO", None)
 
+MAX_RUN = 50  # datagrams sent by one system call; Linux takes 64
+MAX_RUN_BYTES = 60_000
+_SOL_UDP, _UDP_SEGMENT = 17, 103  # linux/udp.h
+#: Errors of kernels, network cards and sandboxes that do not have UDP_SEGMENT.
+_NO_SEGMENTS = frozenset({errno.EIO, errno.EINVAL, errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.EPERM})
+
 Control = tuple[tuple[int, int, bytes], ...]
 
 
@@ -46,7 +53,7 @@ def open_socket(context: Context, live: Accepting, sock: socket.socket) -> OpenS
 class OpenSocket:
     """A listening datagram socket: a `runtime.front.DatagramSocket`."""
 
-    __slots__ = ("_batch", "_context", "_known", "_sock", "live", "name", "send")
+    __slots__ = ("_batch", "_context", "_known", "_lacks_segments", "_sock", "live", "name", "send")
 
     #: Send a datagram to a client, from the address it wrote to; dropped if the kernel's send buffer is full.
     send: Callable[[bytes, Client], None]
@@ -57,6 +64,7 @@ class OpenSocket:
         self.live = live
         self._sock = sock
         self._known: dict[tuple[Any, ...], Client] = {}
+        self._lacks_segments = sys.platform != "linux"
         self.name = sock.getsockname()
         if sock.family == getattr(socket, "AF_UNIX", None):
             read, self.send = self._read_unix, self._send_unix
@@ -88,6 +96,27 @@ class OpenSocket:
                 return socket.inet_ntop(socket.AF_INET, data[4:8]), self.name[1]
             return plain_ip(socket.inet_ntop(socket.AF_INET6, data[:16])), self.name[1]
         return plain_ip(self.name[0]), self.name[1]
+
+    def send_run(self, run: Sequence[bytes], client: Client) -> None:
+        """Send datagrams of one size, the last of which may be shorter, in one system call where the system can.
+
+        Linux: udp(7), UDP_SEGMENT. At most `MAX_RUN` datagrams and `MAX_RUN_BYTES` bytes.
+        """
+        if len(run) > 1 and not self._lacks_segments:
+            is_any = len(client) == 4 and isinstance(client[3], tuple)
+            control = [(_SOL_UDP, _UDP_SEGMENT, len(run[0]).to_bytes(2, sys.byteorder))]
+            try:
+                if is_any:
+                    self._sock.sendmsg(run, (*control, *client[3]), 0, client[2])  # type: ignore[misc,arg-type]
+                else:
+                    self._sock.sendmsg(run, control, 0, client)
+                return
+            except BlockingIOError:
+                return  # dropped
+            except OSError as error:
+                self._lacks_segments = error.errno in _NO_SEGMENTS
+        for data in run:
+            self.send(data, client)
 
     def close(self) -> None:
         """Stop reading and close the socket; later sends are dropped."""

@@ -23,6 +23,16 @@ class Listener(Struct, frozen=True):
     place: str  # where it is configured, for messages: "npserver.json:3:15" or "command line"
     mode: int | None = None  # permissions of a Unix socket
     accepts_proxy: Callable[[str], bool] | None = None  # whether a peer must send a PROXY header; None: none may
+    plain_http2: bool = False  # clients may speak HTTP/2 without TLS
+    http3: bool = False
+    port_of: str = ""  # the key of the listener whose port it has, if its own is 0
     server_tls: ServerTls | None = None  # its certificates, chosen by server name
     handshake_timeout_s: float = 10.0
     proxy_header_timeout_s: float = 5.0
+    #: Called with the address of a peer from which no PROXY header is accepted; None: nobody wants to know.
+    on_strange_peer: Callable[[str], None] | None = None
+
+    @property
+    def offers_http2(self) -> bool:
+        """Whether clients can speak HTTP/2, with TLS or without."""
+        return self.plain_http2 or (self.server_tls is not None and self.server_tls.offers_http2)

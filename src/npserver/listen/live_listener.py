@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from npserver.listen.binding import QUIC
 from npserver.listen.first_bytes import DeferredAcceptor
 from npserver.listen.last_connections import has_queued
 from npserver.net.poller import POLLER
@@ -16,6 +17,7 @@ from npserver.net.socket_options import tune
 
 if TYPE_CHECKING:
     from npserver.listen.listener import Listener
+    from npserver.listen.quic.endpoint import QuicEndpoint, QuicFront
     from npserver.listen.roles import Accepting
     from npserver.runtime.context import Context
     from npserver.runtime.front import DatagramFront, StreamFront
@@ -53,6 +55,11 @@ class LiveListener:
     async def replace(self, listener: Listener, front: StreamFront | DatagramFront) -> None:
         """Apply a reloaded config. Established connections stay, and use the new front for their next request."""
         before, self.listener, self.front = self.listener, listener, front
+        if listener.address.scheme == QUIC:
+            for endpoint in self._acceptors:
+                cast("QuicEndpoint", endpoint).replaced()
+            if not self._acceptors:
+                await self._accept_on_all()
         if (before.accepts_proxy is None) != (listener.accepts_proxy is None):
             old = self._acceptors
             await self._accept_on_all()
@@ -74,6 +81,14 @@ class LiveListener:
         return has_queued(self._sockets)
 
     async def _accept_on_all(self) -> None:
+        if self.listener.address.scheme == QUIC:
+            from npserver.listen.quic.endpoint import QuicEndpoint  # imported only where it is used
+
+            if self._sockets:
+                self._acceptors = [QuicEndpoint(self, self.context, [one.dup() for one in self._sockets])]
+            else:  # another worker has them
+                cast("QuicFront", self.front).opened(self.listener.address.port)
+            return
         self._acceptors = [await self._accept_on(one) for one in self._sockets]
 
     async def _accept_on(self, bound: socket.socket) -> SocketAcceptor:

@@ -67,6 +67,8 @@ class ProxyAccept(asyncio.Protocol):
         # access to a Unix socket is controlled by its file permissions
         if permitted is None or (isinstance(peer, tuple) and not permitted(peer[0])):
             log.debug("%s: connection from %s refused (accept_proxy)", listener.name, self._peer())
+            if listener.on_strange_peer is not None and isinstance(peer, tuple):
+                listener.on_strange_peer(peer[0])
             self._transport.abort()
             return
         self.deadline = context.loop.time() + listener.proxy_header_timeout_s

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
@@ -10,13 +10,14 @@ from npserver.address import Address
 from npserver.config.networks import compile_networks
 from npserver.config.report import key_of
 from npserver.dns.message import codes
-from npserver.dns.message.name import labels, parse_owner, to_text
-from npserver.dns.zone.compile import Settings, compile_tables
+from npserver.dns.message.name import labels, to_text
 from npserver.dns.zone.tables import Tables
 from npserver.errors import clip
+from npserver.limits.rate import parse_rate
 from npserver.nameserver.config import DnsForward, DnsRule
 from npserver.nameserver.https import DnsOverHttps
 from npserver.nameserver.name_server import NameServer
+from npserver.nameserver.publish.publication import PUBLICATION
 from npserver.nameserver.query_processor import QueryProcessor
 from npserver.nameserver.resolver.client import ResolverClient
 from npserver.nameserver.resolver.local_names import parse_local_zone
@@ -24,10 +25,14 @@ from npserver.nameserver.response_rate_limit import RateLimiter
 from npserver.nameserver.stream import DnsOverStream
 from npserver.nameserver.udp import DnsOverUdp
 from npserver.nameserver.udp_query_processor import UdpQueryProcessor
+from npserver.nameserver.zones import Added, compile_views, named_zones
 from npserver.net.resolver import RESOLVER
+from npserver.network_sets.events import LEARNING
 from npserver.networks import Networks
 from npserver.runtime.compilation import PerCompilation
+from npserver.tls.acme.caa import CERTIFIED
 from npserver.upstream.compile import UPSTREAMS, find_upstream
+from npserver.web.matching.config import Match
 
 if TYPE_CHECKING:
     from npserver.config.document import Document
@@ -52,14 +57,15 @@ def compile_dns_front(
     index, dns = rules[0]
     assert isinstance(dns, DnsRule)
     path: Path = ("dispatch", index)
+    _check_conditions(report, path, listener, dns)
     server = NAME_SERVER.of(compilation)
     allow = compile_networks(report, (*path, "allow"), dns.allow)
     deny = compile_networks(report, (*path, "deny"), dns.deny)
     if not listener.address.is_stream:
-        limiter = RateLimiter(dns.rate_limit, dns.rate_limit_slip) if dns.public and dns.rate_limit else None
+        limiter = _limiter(report, path, dns)
         return DnsOverUdp(server.policy(UdpQueryProcessor, allow=allow, deny=deny, limiter=limiter, key=key_of(path)))
     config = report.document.config
-    return DnsOverStream(
+    front = DnsOverStream(
         server.policy(
             QueryProcessor,
             allow=allow,
@@ -73,6 +79,34 @@ def compile_dns_front(
         max_connections=config.limits.max_connections,
         max_connections_per_ip=config.timeouts.max_connections_per_ip,
     )
+    learning = LEARNING.of(compilation)
+    front.on_limited, server.on_question = learning.hook("limited"), learning.hook("dns")
+    return front
+
+
+def _check_conditions(report: Report, path: Path, listener: Listener, dns: DnsRule) -> None:
+    """Report conditions on HTTP requests, which a listener of another protocol has not."""
+    given = {"match": dns.match != Match(), "from": dns.from_, "not": dns.not_, "path_regex": dns.path_regex}
+    uri = clip(str(listener.address))
+    for key, value in given.items():
+        if value:
+            report.error((*path, key), f"{key!r} is of HTTP requests, and {uri} carries none: write 'allow' or 'deny'")
+
+
+def _limiter(report: Report, path: Path, dns: DnsRule) -> RateLimiter | None:
+    """Return the limit of answers over UDP; None on listeners that are not public."""
+    rate, window_s = dns.rate_limit, 1.0
+    if isinstance(rate, str):
+        try:
+            parsed = parse_rate(rate)
+        except ValueError as error:
+            report.error((*path, "rate_limit"), str(error))
+            return None
+        if parsed is None:
+            report.error((*path, "rate_limit"), f"a public name server needs a limit above 0, got {clip(rate)}")
+            return None
+        rate, window_s = parsed.count, parsed.span_ns / 10**9
+    return RateLimiter(rate, dns.rate_limit_slip, window_s) if dns.public else None
 
 
 def compile_doh(compilation: Compilation, path: Path, rule: DnsRule) -> Handler:
@@ -81,15 +115,28 @@ def compile_doh(compilation: Compilation, path: Path, rule: DnsRule) -> Handler:
         compilation.report.warn(
             (*path, "allow_transfer"), "no effect over HTTPS: zones are transferred over tcp and ssl"
         )
-    return DnsOverHttps(NAME_SERVER.of(compilation).policy(QueryProcessor))
+    server = NAME_SERVER.of(compilation)
+    server.on_question = LEARNING.of(compilation).hook("dns")
+    return DnsOverHttps(server.policy(QueryProcessor))
 
 
 def _compile(compilation: Compilation) -> NameServer:
     report, config, context = compilation.report, compilation.config, compilation.context
     upstreams = UPSTREAMS.of(compilation)
-    tables = compilation.document.compiled.get("dns")
-    if tables is None:
-        tables = compilation.document.compiled["dns"] = _tables(compilation)
+    publication = PUBLICATION.of(compilation)
+    if publication is None:
+        tables = compilation.document.compiled.get("dns")
+        if tables is None:
+            tables = compilation.document.compiled["dns"] = _tables(compilation, ())
+    else:
+        from npserver.nameserver.publish.compile import build_published
+
+        state, built = build_published(compilation, publication, lambda added: _tables(compilation, added))
+        tables = built.tables
+    if certified := CERTIFIED.of(compilation):
+        from npserver.nameserver.caa import check_caa
+
+        check_caa(report, certified, tables[-1])
     views: list[tuple[Networks | None, Tables]] = []
     for index, view in enumerate(config.dns_views):
         at: Path = ("dns_views", index, "from")
@@ -100,8 +147,12 @@ def _compile(compilation: Compilation) -> NameServer:
     views.append((None, tables[-1]))
     resolver_client, recursion_clients, forwarded_local = _resolver_client(report, context)
     if not config.dns and not config.dns_views and not config.dns_zones and resolver_client is None:
-        report.warn((), 'handler "dns" has nothing to answer: there is no "dns" section')
-    return NameServer(
+        report.warn(
+            (),
+            'handler "dns" has nothing to answer: give it records in "dns", the name of a zone in "dns_zones", or '
+            'resolvers in "dns_forward"',
+        )
+    server = NameServer(
         context,
         views,
         resolver_client,
@@ -110,45 +161,28 @@ def _compile(compilation: Compilation) -> NameServer:
         find_addresses=lambda name, kind: _addresses(context, upstreams[name], kind) if name in upstreams else (),
         logs_queries=config.logging.dns_queries,
     )
+    if publication is not None and context.worker >= 0:  # the controller has no clients
+        from npserver.nameserver.publish.following import Following
+
+        server.following = Following(context, server, publication, state, built)
+    return server
 
 
 #: The name server of a config: one for all of its listeners.
 NAME_SERVER = PerCompilation(_compile)
 
 
-def _tables(compilation: Compilation) -> list[Tables]:
-    """Return the tables of the views, then the global ones. They hold nothing of one process."""
+def _tables(compilation: Compilation, added: Added) -> list[Tables]:
+    """Return the tables of the views, then the global ones, with these records added; what is wrong is reported."""
     report, config = compilation.report, compilation.config
-    zones = _zones(report, config.dns_zones)
-
-    def compile_at(at: Path, records: Mapping[str, Mapping[str, object]]) -> Tables:
-        settings = Settings(
-            config.dns_ttl,
-            zones,
-            auto_ptr=config.dns_auto_ptr,
-            has_upstream=lambda path, name: (
-                find_upstream(compilation, (*at, *path), Address("upstream", name)) is not None
-            ),
-            warn=lambda path, message: report.warn((*at, *path), message),
-        )
-        return compile_tables(records, settings, lambda path, message: report.error((*at, *path), message))
-
-    views = [compile_at(("dns_views", index, "dns"), view.dns) for index, view in enumerate(config.dns_views)]
-    return [*views, compile_at(("dns",), config.dns)]
-
-
-def _zones(report: Report, names: Sequence[str]) -> list[bytes]:
-    found: list[bytes] = []
-    for index, name in enumerate(names):
-        try:
-            key = parse_owner(name).lower()
-        except ValueError as error:
-            report.error(("dns_zones", index), str(error))
-            continue
-        if key in found:
-            report.error(("dns_zones", index), f"{clip(name)} is given twice")
-        found.append(key)
-    return found
+    return compile_views(
+        config,
+        named_zones(report, config.dns_zones),
+        added,
+        has_upstream=lambda path, name: find_upstream(compilation, path, Address("upstream", name)) is not None,
+        report=report.error,
+        warn=report.warn,
+    )
 
 
 def describe_zones(document: Document) -> str:

@@ -17,6 +17,7 @@ class DnsRule(HttpRule, tag_field="handler", tag="dns", frozen=True, kw_only=Tru
     """Answer DNS queries from the `dns` section, over UDP, TCP, TLS (ssl listeners) or HTTPS (RFC 8484)."""
 
     uses_dns_ports: ClassVar[bool] = True
+    limits_requests: ClassVar[bool] = False
 
     listener: Annotated[
         OneOrMany | None,
@@ -35,8 +36,13 @@ class DnsRule(HttpRule, tag_field="handler", tag="dns", frozen=True, kw_only=Tru
         Seconds, D("close a TCP or TLS connection after this time without a query and with nothing left to send")
     ] = Seconds(10)
     rate_limit: Annotated[
-        int, D("identical answers per second to one client network (/24 or /56) on public UDP listeners", ge=1)
-    ] = 20
+        int | str,
+        D(
+            "identical answers to one client network (/24 or /56) on public UDP listeners: a number per second, or a "
+            "rate such as `100/m`",
+            ge=1,
+        ),
+    ] = 20  # type: ignore[assignment]  # it limits answers, not requests
     rate_limit_slip: Annotated[
         int, D("send every Nth rate-limited answer truncated (TC) instead of dropping it; 0 drops all", ge=0)
     ] = 2

@@ -61,6 +61,8 @@ class DnsOverHttps:
         server = self._server
         server.queries["https"][0] += 1
         processor = self._policy.only or self._policy.choose(exchange.client_ip)
+        if server.on_question is not None:
+            server.on_question(exchange.client_ip)
         reply = processor.respond(data, exchange.client_ip, 0.0, server.wall)
         if reply is Action.RECURSE:
             query = parse_query(data)

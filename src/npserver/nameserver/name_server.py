@@ -24,10 +24,10 @@ from npserver.nameserver.resolver.completion import complete, query_for
 from npserver.nameserver.resolver.local_names import LocalNames
 from npserver.nameserver.resolver.messages import fail
 from npserver.nameserver.udp_query_processor import UdpQueryProcessor
-from npserver.tls.acme.answers import ANSWERS
+from npserver.tls.acme.answering.answers import ANSWERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from npserver.nameserver.resolver.client import ResolverClient
     from npserver.nameserver.response_rate_limit import RateLimiter
@@ -69,6 +69,7 @@ class NameServer:
         self.recursion_clients = recursion_clients  # who may query names outside our zones
         #: Answers for names that the resolvers are not asked for.
         self.local_names = None if resolver_client is None else LocalNames(forwarded_local, self.tallies)
+        self.on_question: Callable[[str], None] | None = None  # called with who asks over a stream or HTTPS
         self.access_log = context.access_log if logs_queries else None
         self.jar = CookieJar(context.row.board.cells_seed)  # the same secret in all processes
         self.wall = time.time()  # time of day, updated every `TICK_S`, for cookies
@@ -79,6 +80,8 @@ class NameServer:
         self._rcode_slots = {name: row.slot(f"dns.rcode.{name}") for name in codes.RCODE_NAMES.values()}
         self._udp_processors: weakref.WeakSet[UdpQueryProcessor] = weakref.WeakSet()
         self._added_texts = [AddedTexts(tables) for _, tables in views]
+        #: Replaces the tables when the addresses of published names change (`nameserver.publish`).
+        self.following: object | None = None
         self._refresh()
         ANSWERS.of(context).follow(self._answer_challenges)
         context.sweeper.watched.add(_Ticker(self))
@@ -130,6 +133,29 @@ class NameServer:
             name, kind = to_text(data[12:end]), codes.type_name(int.from_bytes(data[end : end + 2], "big"))
         rcode = "dropped" if reply is None else codes.rcode_name(reply[3] & 0xF)
         self.access_log.query(transport=transport, client=client, name=name, type=kind, rcode=rcode)
+
+    def replace_tables(self, tables: Sequence[Tables]) -> None:
+        """Answer from other tables of the views from now on."""
+        texts = ANSWERS.of(self.context).answers.dns
+        for view, new in enumerate(tables):
+            new.refresh(self._find_addresses)
+            self._added_texts[view] = AddedTexts(new)
+            self._added_texts[view].replace(texts)
+            self.views[view][1].tables = new
+            if self._recursive:
+                self._recursive[view].tables = new
+            self._forget(view)
+
+    def set_serials(self, numbers: Mapping[str, int]) -> None:
+        """Set the serials of these zones, in all views."""
+        from npserver.nameserver.publish.serials import set_serials  # few configs publish names
+
+        texts = ANSWERS.of(self.context).answers.dns
+        for view, added in enumerate(self._added_texts):
+            added.replace({})
+            set_serials([self.views[view][1].tables], numbers)
+            added.replace(texts)
+            self._forget(view)
 
     def _refresh(self) -> None:
         for view, (_, responder) in enumerate(self.views):

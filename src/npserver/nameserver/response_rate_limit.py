@@ -1,4 +1,4 @@
-"""Response rate limiting (RRL), as in BIND and NSD: limit equal answers per second and client network.
+"""Response rate limiting (RRL), as in BIND and NSD: limit equal answers in a time and to a client network.
 
 It keeps the server from amplifying traffic to forged sender addresses. Answers are counted per network (/24, /56)
 and answer; every Nth answer above the rate (`rate_limit_slip`) is sent truncated, so that a real client retries over
@@ -12,7 +12,6 @@ from ipaddress import IPv6Address
 
 MAX_ACCOUNTS = 50_000  # per generation; a full generation replaces the older one
 _MAX_NETWORKS = 10_000
-_WINDOW_S = 1.0
 
 
 class Verdict(Enum):
@@ -26,24 +25,25 @@ class Verdict(Enum):
 class RateLimiter:
     """The counts of answers per client network in one process."""
 
-    __slots__ = ("_accounts", "_networks", "_older", "rate", "slip")
+    __slots__ = ("_accounts", "_networks", "_older", "_window_s", "rate", "slip")
 
-    def __init__(self, rate: int, slip: int) -> None:
+    def __init__(self, rate: int, slip: int, window_s: float = 1.0) -> None:
         self.rate = rate
+        self._window_s = window_s
         self.slip = slip
-        #: Per client network and answer: start of the current one-second window, answers in it.
+        #: Per client network and answer: start of the current window, answers in it.
         self._accounts: dict[tuple[str, bytes], list[float]] = {}
         self._older = self._accounts
         self._networks: dict[str, str] = {}
 
     def __repr__(self) -> str:
-        return f"<RateLimiter {self.rate}/s, {len(self._accounts)} accounts>"
+        return f"<RateLimiter {self.rate} in {self._window_s:g} s, {len(self._accounts)} accounts>"
 
     def judge(self, client: str, label: bytes, now: float) -> Verdict:  # hot: dns-hits
         """Count an answer and return whether it is sent, truncated or dropped."""
         key = (self._networks.get(client) or self._network(client), label)
         account = self._accounts.get(key) or self._account(key, now)
-        if now - account[0] >= _WINDOW_S:
+        if now - account[0] >= self._window_s:
             account[0] = now
             account[1] = 1
             return Verdict.SEND

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, cast
 
 from npserver.dns.message import codes
@@ -52,6 +52,7 @@ class DnsOverStream:
         self.write_timeout_s = write_timeout_s
         self.max_connections = max_connections
         self.max_connections_per_ip = max_connections_per_ip
+        self.on_limited: Callable[[str], None] | None = None  # called with a client that has too many connections
         row = self.server.context.row
         self.gauge = row.slot("gauge.dns.connections")
 
@@ -222,6 +223,8 @@ class DnsConnection(asyncio.Protocol):
         server = front.server
         server.queries[front.transport][0] += 1
         processor = front.policy.only or front.policy.choose(self._client)
+        if server.on_question is not None:
+            server.on_question(self._client)
         reply = processor.respond(data, self._client, 0.0, server.wall)
         if isinstance(reply, Action):
             query = parse_query(data)
@@ -298,6 +301,8 @@ class DnsConnection(asyncio.Protocol):
                     "closing connection from %s: it has more than %d connections (timeouts.max_connections_per_ip)",
                     self._client, front.max_connections_per_ip,
                 )  # fmt: skip
+                if front.on_limited is not None:
+                    front.on_limited(self._client)
                 return False
         if row.board.total(front.gauge) > front.max_connections:
             log.debug(

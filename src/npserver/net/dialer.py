@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from npserver.runtime.context import Context
 
 STAGGER_S = 0.25  # between the starts of two attempts (RFC 8305 §5)
+FULL_PAUSE_S, LONGEST_FULL_PAUSE_S = 0.005, 0.1  # before a Unix socket whose queue was full is tried again; doubled
 
 _UNKNOWN_ISSUER = "; `tls.ca` names the authority to trust"
 _OTHER_NAME = "; `tls.server_name` sets the name to expect"
@@ -110,7 +111,7 @@ async def _connect(
 ) -> tuple[asyncio.Transport, asyncio.Protocol]:
     loop = context.loop
     if address.is_unix:
-        return await loop.create_unix_connection(factory, address.path)
+        return await _connect_unix(loop, factory, address.path)
     resolver = RESOLVER.of(context)
     found = resolver.known(address.host)
     if found is None:
@@ -135,6 +136,27 @@ async def _connect(
         with suppress(OSError):
             tune(connection, connection.getpeername()[0])
     return transport, protocol
+
+
+async def _connect_unix(
+    loop: asyncio.AbstractEventLoop, factory: Callable[[], asyncio.Protocol], path: str
+) -> tuple[asyncio.Transport, asyncio.Protocol]:
+    """Connect to a Unix socket. While its queue is full, which the kernel tells at once (unix(7)), try again."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.setblocking(False)
+        pause_s = FULL_PAUSE_S
+        while True:
+            try:
+                connection.connect(path)
+                break
+            except BlockingIOError:
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, LONGEST_FULL_PAUSE_S)
+        return await loop.create_unix_connection(factory, sock=connection)
+    except BaseException:
+        connection.close()
+        raise
 
 
 def keep_alive(transport: asyncio.BaseTransport) -> None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _TARGET = rf"(?P<upstream>.+?)\.(?P<target>(?:{'|'.join(TARGET_SCHEMES)})://.+)"
 
+_NAME = r"(?P<upstream>.+)"
+
 
 @dataclass(frozen=True, slots=True)
 class Family:
@@ -54,8 +56,33 @@ FAMILIES = [
     _family(r"http\.rejected_connections", "http_rejected_connections_total", "Client connections over a limit."),
     _family(r"http\.received_bytes", "http_received_bytes_total", "Bytes of request bodies."),
     _family(r"http\.spooled_bytes", "http_spooled_bytes_total", "Bytes of bodies that were buffered in files."),
+    _family(r"http\.fastcgi\.error_bytes", "http_fastcgi_error_bytes_total", "Bytes of error output of scripts."),
+    _family(r"http\.maintenance", "http_maintenance_responses_total", "Requests refused by `maintenance`."),
+    _family(r"http\.preflights\.(?P<result>\w+)", "http_preflights_total", "Preflights answered by `cors`."),
+    _family(r"http\.compressed\.responses", "http_compressed_responses_total", "Proxied responses compressed."),
+    _family(r"http\.compressed\.read_bytes", "http_compressed_read_bytes_total", "Their bytes before compression."),
+    _family(r"http\.compressed\.sent_bytes", "http_compressed_sent_bytes_total", "Their bytes after compression."),
     _family(r"http\.sent_bytes", "http_sent_bytes_total", "Bytes of response bodies."),
+    _family(r"http\.mirror\.sent", "http_mirror_sent_total", "Copies of requests that were answered."),
+    _family(r"http\.mirror\.dropped", "http_mirror_dropped_total", "Copies that were not sent: over a limit."),
+    _family(r"http\.mirror\.failed", "http_mirror_failed_total", "Copies that were not answered."),
     _family(r"gauge\.http\.connections", "http_connections", "Client connections open now.", "gauge"),
+    _family(r"quic\.connections", "quic_connections_opened_total", "Handshakes of HTTP/3 begun."),
+    _family(r"quic\.retries", "quic_retries_total", "Clients of HTTP/3 asked to validate their address (Retry)."),
+    _family(r"quic\.version_negotiations", "quic_version_negotiations_total", "Clients told our version of QUIC."),
+    _family(r"quic\.handed_on", "quic_handed_on_total", "Datagrams handed to the worker of their connection."),
+    _family(r"quic\.strays", "quic_strays_total", "Datagrams dropped: of no connection, or over a limit."),
+    _family(r"gauge\.quic\.connections", "quic_connections", "Connections of HTTP/3 open now.", "gauge"),
+    _family(r"jwt\.(?P<result>\w+)", "jwt_total", "Tokens that clients have shown, by result."),
+    _family(r"forward_auth\.(?P<result>\w+)", "forward_auth_total", "Requests asked about, by result."),
+    _family(r"bandwidth\.(?P<rule>.+)\.waits", "bandwidth_waits_total", "Waits for the bandwidth of a rule."),
+    _family(r"gauge\.max_requests\.(?P<rule>.+)", "max_requests_in_progress", "In progress by rule.", "gauge"),
+    _family(r"max_requests\.(?P<rule>.+)\.refused", "max_requests_refused_total", "Over a rule's max_requests."),
+    _family(r"limits\.(?P<limit>.+)\.allowed", "rate_limit_allowed_total", "Within a rate limit."),
+    _family(r"limits\.(?P<limit>.+)\.limited", "rate_limit_limited_total", "Over a rate limit: refused, or dry_run."),
+    _family(r"limits\.evicted", "rate_limit_evicted_total", "Keys forgotten before their time: rate_limit_keys."),
+    _family(r"networks\.bans\.(?P<event>\w+)", "networks_bans_total", "Clients banned, by event."),
+    _family(r"networks\.lifted_bans", "networks_lifted_bans_total", "Bans that have ended."),
     _family(r"forward\.sessions", "forward_sessions_total", "Forwarded connections and sessions begun."),
     _family(r"forward\.refused", "forward_refused_total", "Clients turned away: over a limit, or of no rule."),
     _family(r"forward\.failed", "forward_failed_total", "Clients for whom no target could be reached."),
@@ -68,18 +95,39 @@ FAMILIES = [
         "Connections and sessions of one rule now.",
         "gauge",
     ),
+    _family(r"tls\.on_demand\.asks\.(?P<answer>\w+)", "tls_on_demand_asks_total", "Names asked about, by answer."),
+    _family(r"tls\.on_demand\.orders", "tls_on_demand_orders_total", "Attempts to get a certificate on demand."),
+    _family(r"tls\.on_demand\.waits", "tls_on_demand_waits_total", "Handshakes that waited for a certificate."),
+    _family(r"tls\.on_demand\.late", "tls_on_demand_late_total", "Handshakes that waited in vain."),
+    _family(r"tls\.on_demand\.overflows", "tls_on_demand_overflows_total", "Handshakes that could not wait."),
+    _family(r"gauge\.tls\.on_demand\.waiting", "tls_on_demand_waiting", "Handshakes that wait now.", "gauge"),
     _family(r"gauge\.dns\.connections", "dns_connections", "Clients connected for DNS over TCP or TLS.", "gauge"),
     _family(r"dns\.queries\.(?P<transport>\w+)", "dns_queries_total", "DNS queries by transport."),
     _family(r"dns\.rcode\.(?P<rcode>\w+)", "dns_responses_total", "DNS answers by response code."),
     _family(r"dns\.type\.(?P<type>\w+)", "dns_questions_total", "DNS questions by type."),
+    _family(r"cache\.bytes\.(?P<directory>/.+)", "cache_bytes", "Bytes of stored responses.", "gauge"),
+    _family(r"cache\.entries\.(?P<directory>/.+)", "cache_entries", "Stored responses.", "gauge"),
+    _family(r"cache\.(?P<result>\w+)", "cache_total", "What became of requests and responses in caches."),
     _family(rf"upstream\.{_TARGET}\.requests", "upstream_requests_total", "Requests and connections sent to a target."),
     _family(rf"upstream\.{_TARGET}\.failures", "upstream_failures_total", "Failures of a target."),
+    _family(rf"upstream\.{_TARGET}\.errors", "upstream_errors_total", "Failures, and responses with status 5xx."),
+    _family(rf"upstream\.{_TARGET}\.ejections", "upstream_ejections_total", "Ejections for such errors."),
+    _family(rf"upstream\.{_NAME}\.retries", "upstream_retries_total", "Retries, with a budget."),
+    _family(rf"upstream\.{_NAME}\.retries_refused", "upstream_retries_refused_total", "Retries beyond the budget."),
+    _family(rf"upstream\.{_NAME}\.waits", "upstream_waits_total", "Requests and connections that waited for a target."),
+    _family(rf"upstream\.{_NAME}\.wait_timeouts", "upstream_wait_timeouts_total", "Those that waited in vain."),
+    _family(rf"upstream\.{_NAME}\.queue_overflows", "upstream_queue_overflows_total", "Those that could not wait."),
+    _family(rf"gauge\.upstream\.{_NAME}\.waiting", "upstream_waiting", "Those that wait now.", "gauge"),
     _family(rf"gauge\.upstream\.{_TARGET}\.active", "upstream_active", "Requests and connections in flight.", "gauge"),
+    _family(rf"gauge\.upstream\.{_TARGET}\.http2_connections", "upstream_http2_connections", "To targets.", "gauge"),
+    _family(rf"gauge\.upstream\.{_TARGET}\.http2_streams", "upstream_http2_streams", "Requests on them.", "gauge"),
     _family(rf"health\.{_TARGET}(?<!\.since)", "upstream_health", "1 healthy, 0 not checked, -1 unhealthy.", "gauge"),
 ]
 
 #: Slots that hold internal state and are not shown.
-_HIDDEN = regex(rf"health\.{_TARGET}\.since|server\.started")
+_HIDDEN = regex(
+    rf"health\.{_TARGET}\.(?:since|checked|ejected)|server\.started|budget\..+|gauge\.taken\..+|gauge\.upstream\..+\.waiting_since"
+)
 
 
 def samples(board: Scoreboard) -> list[Sample]:

@@ -23,6 +23,6 @@ class RequestRecord(Struct, eq=False):
     received: int
     sent: int
     duration_s: float = 0.0
-    upstream: str = ""  # the URI of the target that answered
+    upstream: str = ""  # the URI of the target that answered, or "cache"
     request_id: str = ""
     user: str = ""  # who logged in

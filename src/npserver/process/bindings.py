@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from npserver.errors import StartError, reason_of
 from npserver.listen.binding import Binding, bind
 
@@ -41,7 +43,11 @@ class Bindings:
         try:
             for listener in listeners:
                 binding = self.current.get(listener.key) or bind(
-                    listener, self._workers, own_ports=ports, inherited=self._inherited, listens=not self.current
+                    _with_port(listener, prepared),
+                    self._workers,
+                    own_ports=ports,
+                    inherited=self._inherited,
+                    listens=not self.current,
                 )
                 prepared[listener.key] = binding
                 ports |= {address.port for address in binding.addresses}
@@ -100,3 +106,11 @@ class Bindings:
             binding.take_no_more()
             binding.close()
         self.current = {}
+
+
+def _with_port(listener: Listener, prepared: dict[str, Binding]) -> Listener:
+    """Return the listener with the port of the one that it shares it with, if the kernel has chosen that."""
+    if not listener.port_of or listener.address.port:
+        return listener
+    port = prepared[listener.port_of].addresses[0].port
+    return replace(listener, address=replace(listener.address, port=port))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from npserver.errors import ConfigError, NpserverError, reason_of
+from npserver.network_sets.source import SUPPLIED
 from npserver.process.data_plane import DataPlane, make_context
 from npserver.process.loop import new_loop
 from npserver.process.message_channel import ChannelClosed, Message, MessageChannel
@@ -77,10 +78,11 @@ class ChildProcess:
     def __init__(self, setup: ChildSetup, loop: asyncio.AbstractEventLoop) -> None:
         self.setup = setup
         self.loop = loop
-        self.pubsub = PubSub(self._send_published)
+        self.pubsub = PubSub(self._send_published, self._send_told)
         self.pubsub.latest.update(setup.published)
         context = make_context(loop, setup.role, setup.board, self.pubsub, setup.document)
         CERTIFICATES.put(context, setup.certificates)
+        SUPPLIED.put(context, setup.certificates.files)
         self.data_plane = DataPlane(context, runs_services=setup.role == CONTROLLER)
         self.document = setup.document
         self._stop = asyncio.Event()
@@ -131,6 +133,9 @@ class ChildProcess:
     def _send_published(self, topic: str, value: Any) -> None:
         self._send({"kind": "published", "topic": topic, "value": value})
 
+    def _send_told(self, role: int, topic: str, value: Any) -> None:
+        self._send({"kind": "told", "role": role, "topic": topic, "value": value})
+
     def _read(self) -> None:
         try:
             messages = self.setup.channel.receive()
@@ -146,6 +151,8 @@ class ChildProcess:
         kind = message["kind"]
         if kind == "published":
             self.pubsub.deliver(message["topic"], message["value"])
+        elif kind == "told":
+            self.pubsub.hear(message["topic"], message["value"])
         elif kind == "sockets":
             self._new_sockets[message["key"]] = tuple(socket.socket(fileno=number) for number in descriptors)
         elif kind == "files":

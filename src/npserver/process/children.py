@@ -135,6 +135,12 @@ class Children:
             if child is not but:
                 child.send(message)
 
+    def send_to(self, role: int, message: Message) -> None:
+        """Send a message to the child of a role, if it has a process."""
+        for child in self._all:
+            if child.role == role:
+                child.send(message)
+
     def kill(self) -> None:
         """Kill all children and wait for their exit."""
         for child in self.alive:

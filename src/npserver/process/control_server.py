@@ -7,6 +7,7 @@ import selectors
 import socket
 from collections.abc import Callable
 
+from npserver.network_sets.states import BanAnswer
 from npserver.process import control_socket
 from npserver.process.reload_outcome import ReloadOutcome
 
@@ -14,9 +15,15 @@ from npserver.process.reload_outcome import ReloadOutcome
 class ControlServer:
     """Accepts callers, and keeps those that have asked for a reload until `answer` tells them its outcome."""
 
-    __slots__ = ("_callers", "_request_reload", "_selector", "_socket", "is_stopping")
+    __slots__ = ("_answer_bans", "_callers", "_request_reload", "_selector", "_socket", "is_stopping")
 
-    def __init__(self, selector: selectors.BaseSelector, request_reload: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        selector: selectors.BaseSelector,
+        request_reload: Callable[[], None],
+        answer_bans: Callable[[str], BanAnswer],
+    ) -> None:
+        self._answer_bans = answer_bans
         self._selector = selector  # its keys' data are called with the event mask
         self._request_reload = request_reload
         self._socket: socket.socket | None = None
@@ -57,10 +64,12 @@ class ControlServer:
     def _read_request(self, caller: socket.socket) -> None:
         self._selector.unregister(caller)
         try:
-            request = caller.recv(len(control_socket.REQUEST))
+            request = caller.recv(control_socket.MAX_REQUEST)
         except OSError:
             request = b""
-        if request != control_socket.REQUEST:
+        if request.startswith(control_socket.BAN_REQUESTS) and not self.is_stopping:
+            control_socket.answer(caller, self._answer_bans(request.decode("utf-8", "replace")))
+        elif request != control_socket.REQUEST:
             control_socket.answer(caller, ReloadOutcome([control_socket.UNKNOWN_REQUEST]))
         elif self.is_stopping:
             control_socket.answer(caller, ReloadOutcome([control_socket.STOPPING]))

@@ -21,11 +21,14 @@ from hashlib import sha256
 import msgspec
 
 from npserver.errors import StartError, reason_of
+from npserver.network_sets.states import BanAnswer
 from npserver.process.reload_outcome import ReloadOutcome
 
 log = logging.getLogger("npserver.server")
 
 REQUEST = b"reload\n"
+BAN_REQUESTS = (b"bans\n", b"ban ", b"unban ")  # what a request about bans begins with
+MAX_REQUEST = 256
 ANSWER_WITHIN_S = 70.0  # more than both steps of a reload take at most
 STOPPING = "the server is stopping"
 UNKNOWN_REQUEST = "unknown request on the control socket"
@@ -121,8 +124,8 @@ def close_control(control: socket.socket) -> None:
         os.unlink(path)
 
 
-def answer(caller: socket.socket, outcome: ReloadOutcome) -> None:
-    """Tell a caller the outcome of its reload, and close the connection."""
+def answer(caller: socket.socket, outcome: ReloadOutcome | BanAnswer) -> None:
+    """Tell a caller the outcome, and close the connection."""
     with contextlib.suppress(OSError), caller:
         caller.settimeout(1.0)
         caller.sendall(msgspec.json.encode(outcome))
@@ -130,14 +133,25 @@ def answer(caller: socket.socket, outcome: ReloadOutcome) -> None:
 
 def ask_reload(config_file: str) -> ReloadOutcome:
     """Ask the running server to reload. Return the outcome. Raises: OSError when no server with this config answers."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
-        caller.settimeout(ANSWER_WITHIN_S)
-        _connect(caller, _places(config_file))
-        caller.sendall(REQUEST)
-        data = b"".join(iter(lambda: caller.recv(65_536), b""))
+    data = _ask(config_file, REQUEST)
     if not data:
         return ReloadOutcome(["the server closed the connection without an answer"])
     return msgspec.json.decode(data, type=ReloadOutcome)
+
+
+def ask_bans(config_file: str, request: str) -> BanAnswer:
+    """Ask the running server about bans: `bans`, `ban ADDRESS` or `unban ADDRESS`. Raises: OSError."""
+    data = _ask(config_file, f"{request}\n".encode())
+    return msgspec.json.decode(data, type=BanAnswer) if data else BanAnswer(error=STOPPING)
+
+
+def _ask(config_file: str, request: bytes) -> bytes:
+    """Return the answer to a request; b"" if the server closes the connection without one. Raises: OSError."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
+        caller.settimeout(ANSWER_WITHIN_S)
+        _connect(caller, _places(config_file))
+        caller.sendall(request)
+        return b"".join(iter(lambda: caller.recv(65_536), b""))
 
 
 def _connect(caller: socket.socket, paths: list[str]) -> None:

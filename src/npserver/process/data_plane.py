@@ -80,7 +80,7 @@ class DataPlane:
         removed = [
             self.live.pop(key)
             for key, live in list(self.live.items())
-            if key not in listeners or type(live.front) is not type(runtime.fronts[key])
+            if key not in listeners or not _is_same_kind(live.front, runtime.fronts[key])
         ]
         _close(self.sockets[key] for key in self.sockets.keys() - listeners.keys())
         self.sockets = dict(sockets)
@@ -97,6 +97,8 @@ class DataPlane:
                     await self.live[key].start(sockets[key])
             except Exception as error:  # the others are not affected
                 fault = error
+        for activate in runtime.activations:
+            activate()
         timeout_s = (old or runtime).document.config.timeouts.shutdown
         for live in removed:
             spawn(self._drain_removed(live, timeout_s), f"draining {live!r}", None)
@@ -110,7 +112,7 @@ class DataPlane:
     async def drain(self, timeout_s: float) -> None:
         """Stop accepting, close the listening sockets, and wait up to `timeout_s` for open connections to finish."""
         self.context.draining = True
-        deadline = self.context.loop.time() + timeout_s
+        deadline = self.context.ends_at = self.context.loop.time() + timeout_s
         _close(self.sockets.values())
         await self._accept_last(self.live.values())
         if self.services is not None:
@@ -169,6 +171,11 @@ class DataPlane:
         """Return the open connections: all, or those of one listener."""
         connections = self.context.connections
         return [one for one in connections if live is None or getattr(one, "listener", None) is live]
+
+
+def _is_same_kind(one: object, other: object) -> bool:
+    """Whether connections of one front can go on with another: rules with conditions need a special HTTP front."""
+    return isinstance(one, type(other)) or isinstance(other, type(one))
 
 
 def _close(groups: Iterable[Sockets]) -> None:

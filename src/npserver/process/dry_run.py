@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from npserver.network_sets.source import SUPPLIED
 from npserver.process.data_plane import make_context
 from npserver.program.compile import compile_config
 from npserver.runtime.compilation import MAY_WRITE
@@ -31,13 +32,14 @@ def dry_run(document: Document, directory: Directory, certificates: CertificateS
     """
     logging = msgspec.structs.replace(document.config.logging, access_log="off")
     quiet = msgspec.structs.replace(document, config=msgspec.structs.replace(document.config, logging=logging))
-    board = Scoreboard(0, b"dry run")
+    board = Scoreboard(0, b"dry run", rate_limit_keys=1)
     board.directory = directory
     loop = asyncio.new_event_loop()  # never run
     try:
         context = make_context(loop, -1, board, PubSub(), quiet)
         if certificates is not None:
             CERTIFICATES.put(context, certificates)
+            SUPPLIED.put(context, certificates.files)
         else:
             MAY_WRITE.put(context, value=False)
         runtime = compile_config(document, context)

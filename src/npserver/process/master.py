@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from npserver.network_sets.states import BanAnswer
 from npserver.process import control_socket, preload, privileged, systemd
 from npserver.process.bindings import Bindings
 from npserver.process.child import ChildSetup, name_role
@@ -46,7 +47,7 @@ class Master:
     def __init__(self, options: RunOptions) -> None:
         self._options = options
         document = options.document
-        board = Scoreboard(options.workers, os.urandom(16))
+        board = Scoreboard(options.workers, os.urandom(16), rate_limit_keys=document.config.limits.rate_limit_keys)
         certificates = CertificateStore()
         runtime = dry_run(document, board.directory, certificates)
         self._identity = find_identity(document)
@@ -58,7 +59,7 @@ class Master:
         self._wakeup = socket.socketpair()
         self._news: dict[str, Any] = {}  # the latest value of each topic, for children forked later
         self._children = Children(options.workers, board, self._setup_for, self._leave_master)
-        self._control = ControlServer(self._selector, self.reload)
+        self._control = ControlServer(self._selector, self.reload, self._answer_bans)
         self._reloader = Reloader(self._active, options, self._children, self._privileged, self._control.answer)
         self._is_announced = False
         self._next_certificate_check = time.monotonic() + privileged.PERIOD_S
@@ -99,6 +100,14 @@ class Master:
     def reload(self) -> None:
         """Read the config again and switch all processes to it, or keep the current one if any of them cannot."""
         self._reloader.start()
+
+    def _answer_bans(self, request: str) -> BanAnswer:
+        from npserver.network_sets.commands import answer_ban_command
+
+        def tell(role: int, topic: str, value: Any) -> None:
+            self._children.send_to(role, {"kind": "told", "role": role, "topic": topic, "value": value})
+
+        return answer_ban_command(request, self._news, tell)
 
     # ── main loop ──
 
@@ -280,6 +289,8 @@ class Master:
                 if message["topic"] == TICKETS_TOPIC:
                     self._active.certificates.take_secrets(message["value"])  # and forget the older ones
                 self._children.broadcast(message, but=child)
+            elif message["kind"] == "told":
+                self._children.send_to(message["role"], message)
             elif message["kind"] == "prepared":
                 self._reloader.child_prepared(child, message["error"])
             elif message["kind"] == "committed":

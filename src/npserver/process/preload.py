@@ -20,11 +20,11 @@ from npserver.runtime.front import Service
 #: Modules of other packages that functions of npserver and of the standard library import when they run. Some exist
 #: only in certain versions of Python, or are optional.
 EXTERNAL = (
-    "asyncio.staggered", "backports.zstd", "brotli", "compression.zstd", "concurrent.futures.thread",
-    "cryptography.hazmat.primitives.asymmetric.ec", "cryptography.hazmat.primitives.serialization",
-    "cryptography.x509.oid", "ctypes", "difflib", "email.utils", "encodings.ascii", "encodings.idna",
-    "encodings.latin_1", "idna.uts46data", "isal.igzip_lib", "json", "msgspec._utils", "tempfile", "traceback",
-    "urllib.parse", "uvloop", "zlib",
+    "_multiprocessing", "asyncio.staggered", "backports.zstd", "brotli", "compression.zstd",
+    "concurrent.futures.thread", "cryptography.hazmat.primitives.asymmetric.ec",
+    "cryptography.hazmat.primitives.serialization", "cryptography.x509.oid", "ctypes", "difflib", "email.utils",
+    "encodings.ascii", "encodings.idna", "encodings.latin_1", "idna.uts46data", "isal.igzip_lib",
+    "isal.isal_zlib", "json", "maxminddb", "msgspec._utils", "tempfile", "traceback", "urllib.parse", "uvloop", "zlib",
 )  # fmt: skip
 
 _NOT_SERVING = "npserver.cli"  # the command line, with `npserver.__main__`
@@ -32,14 +32,15 @@ _NOT_SERVING = "npserver.cli"  # the command line, with `npserver.__main__`
 ORDERING = frozenset(
     f"npserver.tls.acme.{name}"
     for name in (
-        "account",
-        "alpn_certificate",
-        "authorization",
-        "certificate",
-        "client",
+        "answering.alpn_certificate",
+        "answering.solver",
+        "client.account",
+        "client.acme_client",
+        "client.authorization",
+        "client.certificate",
+        "client.transport",
         "manager",
-        "solver",
-        "transport",
+        "on_demand.keeper",
     )
 )
 

@@ -121,6 +121,10 @@ class Reloader:
         except (ConfigError, StartError) as error:
             self._finish(ReloadOutcome(str(error).splitlines()))
             return
+        except Exception as error:  # any failure must leave the running config in use
+            log.exception("internal error while compiling the new config")
+            self._finish(ReloadOutcome([repr(error)]))
+            return
         new_keys = frozenset(bindings.keys() - active.bindings.current.keys())
         self._pending = Reload(text, document, runtime, bindings, new_keys, directory.names)
         if self._privileged is not None:

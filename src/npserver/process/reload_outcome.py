@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from npserver.config.report import key_of
+
 if TYPE_CHECKING:
     from npserver.config.document import Document
+    from npserver.config.report import Path
 
 log = logging.getLogger("npserver.server")
 
@@ -48,8 +51,12 @@ def switch_error(error: Exception) -> str:
 
 def unchangeable(old: Document, new: Document) -> list[str]:
     """Return a warning for each changed key that a reload cannot apply."""
+    changed: list[Path] = [
+        (key,) for key in ("workers", "user", "group") if getattr(new.config, key) != getattr(old.config, key)
+    ]
+    if new.config.limits.rate_limit_keys != old.config.limits.rate_limit_keys:
+        changed.append(("limits", "rate_limit_keys"))
     return [
-        f'{new.place((key,))}: "{key}" cannot be changed by a reload: restart npserver to apply it'
-        for key in ("workers", "user", "group")
-        if getattr(new.config, key) != getattr(old.config, key)
+        f'{new.place(path)}: "{key_of(path)}" cannot be changed by a reload: restart npserver to apply it'
+        for path in changed
     ]

@@ -41,7 +41,7 @@ class SingleProcess:
     def __init__(self, document: Document) -> None:
         self.document = document
         self.bindings = Bindings(1, systemd.inherited_sockets())
-        board = Scoreboard(1, os.urandom(16))
+        board = Scoreboard(1, os.urandom(16), rate_limit_keys=document.config.limits.rate_limit_keys)
         context = make_context(asyncio.get_running_loop(), 0, board, PubSub(), document)
         self.data_plane = DataPlane(context, runs_services=True)
 
@@ -220,9 +220,16 @@ class _Runner:
         caller.setblocking(False)
         try:
             async with asyncio.timeout(1.0):
-                request = await asyncio.get_running_loop().sock_recv(caller, len(control_socket.REQUEST))
+                request = await asyncio.get_running_loop().sock_recv(caller, control_socket.MAX_REQUEST)
         except (OSError, TimeoutError):
             request = b""
+        if request.startswith(control_socket.BAN_REQUESTS):
+            from npserver.network_sets.commands import answer_ban_command
+
+            pubsub = self._single.data_plane.context.pubsub
+            line = request.decode("utf-8", "replace")
+            control_socket.answer(caller, answer_ban_command(line, pubsub.latest, pubsub.tell))
+            return
         is_known = request == control_socket.REQUEST
         unknown = ReloadOutcome([control_socket.UNKNOWN_REQUEST])
         control_socket.answer(caller, await self._reload() if is_known else unknown)

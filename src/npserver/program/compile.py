@@ -13,19 +13,26 @@ from npserver.config.networks import check_networks
 from npserver.errors import clip
 from npserver.listen.certificates import add_certificates
 from npserver.listen.compile import compile_listeners
+from npserver.network_sets.states import forgetting
 from npserver.program.assignment import assign_rules, speaks_http
 from npserver.program.hosts import hosts_of
+from npserver.program.http3 import add_http3
 from npserver.program.kinds import kind_of
 from npserver.program.runtime import Runtime
-from npserver.program.summary import summarise
+from npserver.program.summary import label_listener, summarise
 from npserver.program.unserved import check_unserved
 from npserver.runtime.compilation import Compilation
+from npserver.runtime.public_addresses import TOPIC, forget_addresses
+from npserver.runtime.pubsub import Withdrawing
 from npserver.web.handlers.kinds import load
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from npserver.config.document import Document
     from npserver.config.report import Report
     from npserver.listen.listener import Listener
+    from npserver.program.assignment import Assignment
     from npserver.runtime.context import Context
     from npserver.runtime.front import DatagramFront, StreamFront
     from npserver.web.config import Rule
@@ -40,6 +47,16 @@ def compile_config(document: Document, context: Context) -> Runtime:
     fronts: dict[str, StreamFront | DatagramFront] = {}
     try:
         check_networks(report)
+        if any(not isinstance(entry, list) for entry in compilation.config.networks.values()):
+            from npserver.network_sets.compile import compile_network_sets
+
+            compile_network_sets(compilation)
+        else:
+            compilation.services += forgetting(context.pubsub)
+        if report.document.config.rate_limits:
+            from npserver.limits.compile import check_rate_limits
+
+            check_rate_limits(compilation)
         _check_logging(report)
         if report.document.config.user is not None or report.document.config.group is not None:
             from npserver.config.identity import check_identity
@@ -50,24 +67,52 @@ def compile_config(document: Document, context: Context) -> Runtime:
         listeners = add_certificates(
             compilation, listeners, lambda listener: hosts_of(rule for _, rule in rules[listener.key])
         )
+        _prepare_published(compilation, listeners.values(), rules)
         _compile_upstreams(compilation)
         for listener in listeners.values():
             if front := _compile_front(compilation, listener, rules[listener.key]):
                 fronts[listener.key] = front
+        quic = add_http3(listeners.values(), fronts)
         check_unserved(compilation, rules)
+        for name in report.unused_learnt:
+            report.warn(("networks", name), f"nothing is refused: name {clip(name)} in 'deny', 'from' or another key")
         report.raise_errors()
+        if report.network_sets:
+            from npserver.network_sets.learning import check_events
+
+            check_events(compilation)
     except BaseException:
         for front in fronts.values():
             front.close()
         raise
     return Runtime(
         document=document,
-        listeners=tuple(listeners.values()),
+        listeners=(*listeners.values(), *quic),
         fronts=fronts,
         services=compile_services(compilation),
         warnings=tuple(report.warnings),
-        summary=summarise(listeners.values(), rules, document),
+        summary=(
+            *summarise(listeners.values(), rules, document),
+            *[(label_listener(one), "HTTP/3, with the same rules") for one in quic],
+        ),
+        activations=tuple(compilation.activations),
     )
+
+
+def _prepare_published(compilation: Compilation, listeners: Iterable[Listener], rules: Assignment) -> None:
+    """Find the names that rules publish, before the name server compiles its zones."""
+    if any(getattr(rule, "publish", False) for rule in compilation.config.dispatch):
+        from npserver.nameserver.publish.compile import prepare
+
+        prepare(compilation, listeners, rules)
+        return
+    if compilation.config.public_address != "interface":
+        from npserver.nameserver.publish.addresses import compile_sources
+
+        compile_sources(compilation.report)
+        compilation.report.warn(("public_address",), "'public_address' is not used: no rule has 'publish'")
+    if compilation.context.pubsub.latest.get(TOPIC):
+        compilation.services.append(Withdrawing(compilation.context.pubsub, forget_addresses))
 
 
 def _compile_upstreams(compilation: Compilation) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from npserver.config.document import Document
     from npserver.errors import Problem
     from npserver.listen.listener import Listener
@@ -22,6 +24,7 @@ class Runtime(Struct, frozen=True):
     services: tuple[Service, ...]  # for the controller to run
     warnings: tuple[Problem, ...]
     summary: tuple[tuple[str, str], ...]  # per rule: listener, what it does; for the table at the start
+    activations: tuple[Callable[[], None], ...] = ()  # called when it has become the active config
 
     def close(self) -> None:
         """Another runtime has taken over."""

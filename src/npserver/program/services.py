@@ -8,6 +8,8 @@ from npserver.address import Address, parse_target
 from npserver.program.kinds import kind_of
 from npserver.tls.store import CERTIFICATES
 from npserver.upstream.config import TargetSection
+from npserver.web.config import HttpRule
+from npserver.web.middleware.order import middleware_targets
 
 if TYPE_CHECKING:
     from npserver.config.schema import Config
@@ -56,6 +58,8 @@ def _targets(config: Config) -> list[tuple[str, float]]:
         found += [(uri, upstream.resolve_interval) for uri in uris]
     for rule in config.dispatch:
         found += [(uri, RESOLVE_INTERVAL_S) for uri in kind_of(rule).targets(rule)]
+        if isinstance(rule, HttpRule):
+            found += [(uri, RESOLVE_INTERVAL_S) for uri in middleware_targets(rule)]
     return found
 
 

@@ -49,4 +49,13 @@ def describe_rule(rule: Rule, *, is_default: bool = False) -> str:
     if not kind.is_http or not isinstance(rule, HttpRule):
         return what
     hosts = [rule.host] if isinstance(rule.host, str) else rule.host or [""]
-    return f"{', '.join(host + rule.path for host in hosts)}  {what}"
+    named = f"{rule.name}: " if rule.name else ""
+    return f"{named}{', '.join(host + rule.path for host in hosts)}{_conditions(rule)}  {what}"
+
+
+def _conditions(rule: HttpRule) -> str:
+    """Name the conditions of a rule besides host and path."""
+    keys = [name for name in ("method", "header", "query", "cookie", "protocol") if getattr(rule.match, name)]
+    others = {"from": rule.from_, "not": rule.not_, "path_regex": rule.path_regex}
+    keys += [name for name, value in others.items() if value]
+    return f" if {', '.join(keys)}" if keys else ""

@@ -27,13 +27,14 @@ MAY_WRITE = PerProcess(lambda context: True)
 class Compilation:
     """One compilation of the config in `document`, for the process of `context`."""
 
-    __slots__ = ("context", "document", "made", "report", "services")
+    __slots__ = ("activations", "context", "document", "made", "report", "services")
 
     def __init__(self, document: Document, context: Context) -> None:
         self.document = document
         self.context = context
         self.report = Report(document)
         self.services: list[Service] = []  # added by compilers, run by the controller
+        self.activations: list[Callable[[], None]] = []  # called when the config has become the active one
         self.made: dict[object, Any] = {}  # values of `PerCompilation` constants
 
     @property
@@ -61,3 +62,7 @@ class PerCompilation(Generic[T]):
             made[self] = self._make(compilation)
         value: T = made[self]
         return value
+
+    def put(self, compilation: Compilation, value: T) -> None:
+        """Set a value that another compiler has made, before it is first used."""
+        compilation.made[self] = value

@@ -33,6 +33,7 @@ class Context(Struct, eq=False):
     #: request is yet to come, and `shut_down()`, which closes it after the requests in progress.
     connections: set[Any] = field(default_factory=set)
     draining: bool = False  # the process is shutting down: no connection is kept for another request
+    ends_at: float = float("inf")  # loop time at which a shutdown aborts what is still in progress
     wall_clock: Callable[[], float] = time.time  # seconds since 1970
 
 

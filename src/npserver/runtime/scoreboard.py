@@ -10,9 +10,18 @@ from __future__ import annotations
 import mmap
 from hashlib import blake2b
 
+from npserver.errors import ConfigError, Problem, clip
+from npserver.limits.in_progress import InProgress
+from npserver.limits.table import DEFAULT_KEYS, RateTable
+from npserver.runtime.connection_ids import ConnectionIds
+
 SLOTS = 16_384  # named slots of a row; pages never written take no memory
 CELLS = 8_192  # hashed cells of a row, half of them for each of two hashes
 _WIDTH = SLOTS + CELLS
+_FULL = (
+    "more than {} counters of rules, limits and upstreams, the next one is {}: let rules share limits by "
+    "'rate_limits', or restart npserver, as the counters of former configs stay"
+)
 
 
 class Directory:
@@ -24,24 +33,37 @@ class Directory:
         self.names: dict[str, int] = {}
 
     def slot(self, name: str) -> int:
-        """Return the slot of `name`, a new one on first use. Raises: OverflowError if none is left."""
-        number = self.names.setdefault(name, len(self.names))
-        if number >= SLOTS:
-            raise OverflowError(f"scoreboard full at {name!r}")
+        """Return the slot of `name`, a new one on first use. Raises: ConfigError if none is left."""
+        number = self.names.get(name)
+        if number is None:
+            number = len(self.names)
+            if number >= SLOTS:
+                raise ConfigError([Problem(_FULL.format(SLOTS, clip(name)))])
+            self.names[name] = number
         return number
 
 
 class Scoreboard:
-    """The shared memory. Row 0 belongs to the controller, row n + 1 to worker n."""
+    """The shared memory. Row 0 belongs to the controller, row n + 1 to worker n.
 
-    __slots__ = ("_memory", "cells_seed", "directory", "rows")
+    `rates`: the table of rate limits; `datagram_rates`: of those of datagrams, whose senders may be forged: a flood of
+    them fills a table of its own; `in_progress`: requests in progress by client; `connection_ids`: of QUIC.
+    """
 
-    def __init__(self, workers: int, seed: bytes) -> None:
+    __slots__ = (
+        "_memory", "cells_seed", "connection_ids", "datagram_rates", "directory", "in_progress", "rates", "rows",
+    )  # fmt: skip
+
+    def __init__(self, workers: int, seed: bytes, *, rate_limit_keys: int = DEFAULT_KEYS) -> None:
         self._memory = mmap.mmap(-1, (workers + 1) * _WIDTH * 8)
         view = memoryview(self._memory).cast("q")
         self.rows = [view[start : start + _WIDTH] for start in range(0, (workers + 1) * _WIDTH, _WIDTH)]
         self.directory = Directory()
         self.cells_seed = seed
+        self.datagram_rates = RateTable(rate_limit_keys, seed, is_shared=workers > 1)
+        self.in_progress = InProgress(workers + 1)
+        self.rates = RateTable(rate_limit_keys, seed, is_shared=workers > 1)
+        self.connection_ids = ConnectionIds(workers)
 
     def total(self, slot: int) -> int:
         """Return the sum of a slot over all rows."""
@@ -53,6 +75,11 @@ class Scoreboard:
 
     def clear_gauges(self, worker: int, slots: list[int]) -> None:
         """Reset the gauges and hashed cells of a worker that has ended; its counters stay."""
+        self.rates.recover()
+        self.datagram_rates.recover()
+        self.in_progress.clear(worker + 1)
+        if worker >= 0:
+            self.connection_ids.clear(worker)
         row = self.rows[worker + 1]
         for slot in slots:
             row[slot] = 0

@@ -52,13 +52,14 @@ def _compile(compilation: Compilation) -> DirectoryStore | None:
         compilation.report.error(PATH, 'no home directory to keep things in: write "store": "DIR"')
         return None
     owner = _owner(compilation.config)
-    found = list(_problems(directory, owner))
+    may_write = MAY_WRITE.of(compilation.context)
+    found = list(_problems(directory, owner, may_write=may_write))
     for severity, message in found:
         (compilation.report.error if severity is Severity.ERROR else compilation.report.warn)(PATH, message)
     if any(severity is Severity.ERROR for severity, _ in found):
         return None
     store = DirectoryStore(StoreFiles(directory, owner))
-    if MAY_WRITE.of(compilation.context):
+    if may_write:
         try:
             store.files.make()
         except StoreError as error:
@@ -82,8 +83,8 @@ def _owner(config: Config) -> tuple[int, int] | None:
         return None  # reported by `config.identity`
 
 
-def _problems(directory: str, owner: tuple[int, int] | None) -> Iterator[tuple[Severity, str]]:
-    """Yield what is wrong with the directory, as it is."""
+def _problems(directory: str, owner: tuple[int, int] | None, *, may_write: bool) -> Iterator[tuple[Severity, str]]:
+    """Yield what is wrong with the directory, as it is. `may_write`: it is to be used, not only looked at."""
     shown = f"'store': {clip(directory)}"
     try:
         status = os.stat(directory)
@@ -97,7 +98,15 @@ def _problems(directory: str, owner: tuple[int, int] | None) -> Iterator[tuple[S
         yield Severity.ERROR, f"{shown} is not a directory: name one, or remove the file"
         return
     user = owner[0] if owner is not None else os.geteuid()
-    if status.st_uid != user and (owner is not None or user != 0) and (owner is None or not is_roots(directory)):
+    if owner is None and user == 0 != status.st_uid:
+        # root checks configs of servers that other users run, such as the DynamicUser of a systemd unit
+        belongs = f"{shown} belongs to user {status.st_uid}, who can replace the keys in it"
+        remedy = f'write the "user" that npserver runs as, chown -R 0 {directory}, or name another directory'
+        if may_write:
+            yield Severity.ERROR, f"{belongs}, but npserver runs as root: {remedy}"
+            return
+        yield Severity.WARNING, f"{belongs}: a server that root starts does not use it: {remedy}"
+    elif status.st_uid != user and (owner is None or not is_roots(directory)):
         reason = f"belongs to user {status.st_uid}, but npserver runs as user {user}"
         yield Severity.ERROR, f"{shown} {reason}: chown -R {user} {directory}, or name another directory"
         return

@@ -116,7 +116,7 @@ class StoreFiles:
             if time.monotonic() > end:
                 held = f"another process has written to it for {TURN_WITHIN_S:g} s"
                 raise StoreError(
-                    f"{self.directory}: {held}: end the one that hangs, see `fuser {self.directory}/{_TURN}`"
+                    f"{self.directory}: {held}: end the one that hangs, see `fuser {self.directory}/{_TURN}` (store)"
                 )
             time.sleep(_POLL_S)
 

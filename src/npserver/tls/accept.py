@@ -14,9 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from npserver.errors import clip
 from npserver.runtime.deadlines import NEVER
-from npserver.tls.acme.answers import ANSWERS
+from npserver.tls.acme.answering.answers import ANSWERS
 from npserver.tls.acme.challenges import ALPN_PROTOCOL
-from npserver.tls.client_hello import HelloError, HelloReader, offered_protocols, quick_server_name
+from npserver.tls.client_hello import (
+    MAX_WIRE_BYTES,
+    HelloError,
+    HelloReader,
+    offered_protocols,
+    quick_server_name,
+)
 from npserver.tls.stream import TlsStream
 
 if TYPE_CHECKING:
@@ -43,8 +49,8 @@ _PLAIN_HTTP = (
 class TlsServer(TlsStream):
     """The TLS stream of a client's connection."""
 
-    __slots__ = ("_accept", "_certificate", "_context", "_head", "_hello", "_is_refused", "_proxied", "_settings",
-                 "_speaks_http", "_timeout_s", "deadline", "listener")  # fmt: skip
+    __slots__ = ("_accept", "_awaited", "_certificate", "_context", "_head", "_hello", "_is_refused", "_proxied",
+                 "_settings", "_speaks_http", "_timeout_s", "deadline", "listener")  # fmt: skip
 
     def __init__(
         self,
@@ -65,6 +71,7 @@ class TlsServer(TlsStream):
         self._speaks_http = speaks_http
         self._certificate: LoadedCertificate | None = None
         self._hello: HelloReader | None = None
+        self._awaited = ""  # the server name whose certificate is waited for
         self._proxied: tuple[tuple[str, int], tuple[str, int]] | None = None
         self._is_refused = False
         self.deadline = NEVER
@@ -95,7 +102,13 @@ class TlsServer(TlsStream):
         self.abort()
 
     def expire(self, now: float) -> None:
-        """Called by the deadline sweeper: the handshake took longer than `timeouts.tls_handshake`."""
+        """Called by the deadline sweeper: the handshake took longer than `timeouts.tls_handshake`, or has waited."""
+        if self._awaited:
+            key = self._settings.stop_waiting(self._awaited, self, is_late=True)
+            wait_s = self._settings.wait_s
+            log.debug("%s: no certificate for %s within %g s (%s)", self._peer(), self._awaited, wait_s, key)
+            self.decided(is_there=False)
+            return
         if not self._is_refused:
             log.debug("%s: TLS handshake not complete in time (timeouts.tls_handshake)", self._peer())
         self.abort()
@@ -133,9 +146,12 @@ class TlsServer(TlsStream):
         elif hello is not None:
             self._begin_with(self._settings.choose(hello.server_name), hello.server_name, bytes(self._hello.data))
 
-    def _begin_with(self, certificate: LoadedCertificate, server_name: str, data: bytes) -> None:
-        """Start the handshake with all data received so far."""
+    def _begin_with(self, certificate: LoadedCertificate | None, server_name: str, data: bytes) -> None:
+        """Start the handshake with all data received so far. Without a certificate it has to wait for one."""
         self._hello = None
+        if certificate is None:
+            self._await_certificate(server_name, data)
+            return
         self._certificate = certificate
         context = certificate.context_for(data)
         if _ACME in data and (challenged := ANSWERS.of(self._context).tls_context(server_name)) is not None:
@@ -148,6 +164,28 @@ class TlsServer(TlsStream):
         tls.sni = server_name  # type: ignore[attr-defined]  # for the variable `$sni`
         self._begin(tls)
         self._shake(data)
+
+    def _await_certificate(self, server_name: str, data: bytes) -> None:
+        """Wait for the certificate of a server name; what the client sends meanwhile is kept."""
+        if _ACME in data:  # of the CA, which wants the answer to a challenge
+            self._begin_with(self._settings.default, server_name, data)
+            return
+        self._hello = _HeldHello(self._raw, data)
+        self._awaited = server_name
+        self.deadline = self._context.loop.time() + self._settings.wait_s
+        self._settings.wait(server_name, self, self._peer().rpartition(":")[0])
+
+    def decided(self, *, is_there: bool) -> None:
+        """Called when the certificate that was waited for is there, or known not to come: go on."""
+        server_name, self._awaited = self._awaited, ""
+        held = self._hello
+        if self._is_closing or not isinstance(held, _HeldHello):
+            return
+        self.deadline = self._context.loop.time() + self._timeout_s
+        held.release()
+        settings = self._settings
+        certificate = settings.load(server_name) if is_there else settings.present(server_name)
+        self._begin_with(certificate, server_name, bytes(held.data))
 
     def _secured(self) -> asyncio.Protocol:
         self._forget()
@@ -162,8 +200,13 @@ class TlsServer(TlsStream):
 
     def _lost(self, error: Exception | None) -> None:
         self._forget()
+        if self._awaited:
+            self._settings.stop_waiting(self._awaited, self, is_late=False)
+            self._awaited = ""
         if error is not None:
             log.debug("%s: TLS handshake failed: %s%s", self._peer(), error, _deciding_key(error))
+            if isinstance(error, ssl.SSLError) and not _is_from_client(error):
+                self._tell_failure()
 
     def _forget(self) -> None:
         self.deadline = NEVER
@@ -177,12 +220,17 @@ class TlsServer(TlsStream):
         name = self.listener.listener.name
         log.debug("%s %s: expected a TLS handshake, got %s (listen: %s)", answer, self._peer(), clip(data), name)
         self._is_refused = True
-        if is_http:
+        if is_http:  # an honest mistake
             self._raw.write(_PLAIN_HTTP)
             self._raw.write_eof()  # the client closes first, so that no reset overtakes the response
             self.deadline = self._context.loop.time() + REFUSAL_S
         else:
+            self._tell_failure()
             self.abort()
+
+    def _tell_failure(self) -> None:
+        if self._settings.on_failure is not None:
+            self._settings.on_failure(self._peer().rpartition(":")[0])
 
     def _misdirected_by(self, host: str) -> str:
         return self._settings.misdirected_by(self._certificate, host) if self._certificate is not None else ""
@@ -190,6 +238,37 @@ class TlsServer(TlsStream):
     def _peer(self) -> str:
         peer = self._proxied[0] if self._proxied is not None else self._raw.get_extra_info("peername")
         return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix:"
+
+
+class _HeldHello(HelloReader):
+    """A ClientHello that waits for its certificate, with what the client sends after it; the client has to wait, too,
+    once that is as much as a ClientHello may have.
+    """
+
+    __slots__ = ("_is_paused", "_raw")
+
+    def __init__(self, raw: asyncio.Transport, data: bytes) -> None:
+        super().__init__()
+        self.data += data
+        self._raw = raw
+        self._is_paused = False
+
+    def feed(self, data: bytes) -> None:
+        """Keep data for later."""
+        self.data += data
+        if len(self.data) > MAX_WIRE_BYTES and not self._is_paused:
+            self._is_paused = True
+            self._raw.pause_reading()
+
+    def release(self) -> None:
+        """Read on."""
+        if self._is_paused:
+            self._raw.resume_reading()
+
+
+def _is_from_client(error: ssl.SSLError) -> bool:
+    """Whether the client ended the handshake: it does not trust our certificate, or has closed the connection."""
+    return "_ALERT_" in (error.reason or "") or isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
 
 
 def _deciding_key(error: Exception) -> str:

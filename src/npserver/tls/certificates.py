@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
 
 from msgspec.structs import replace
 
@@ -41,23 +42,25 @@ class LoadedCertificate:
     """
 
     __slots__ = ("_files", "_identity", "_key_kinds", "_old_context", "_old_keys", "_secrets", "certificate",
-                 "changed_file", "context", "problem", "revocation_lists", "settings", "states")  # fmt: skip
+                 "changed_file", "context", "derived", "fault", "revocation_lists", "settings", "states")  # fmt: skip
 
     def __init__(self, settings: CertificateSettings, files: TlsFiles, secrets: TicketSecrets) -> None:
         """Load the files. Raises: OSError, ssl.SSLError, CertificateError, RevocationError."""
         self.settings = settings
         self._files = files
-        self.states = self._read_states()
+        self.states = self._read_states()  # before the files: if one changes meanwhile, the next refresh loads it
+        present = files.snapshot(self._all_files())
         #: The revocation lists of `client_crl`, with their files.
-        self.revocation_lists = _read_lists(settings, files)
-        # Before the files are loaded: if one changes meanwhile, the next refresh makes other ticket keys
-        self._identity = _identify(settings, files)
-        self.certificate, self._key_kinds, self.context = _load(settings, files)
+        self.revocation_lists = _read_lists(settings, present)
+        self._identity = _identify(settings, present)
+        self.certificate, self._key_kinds, self.context = _load(settings, present)
         self._old_keys = b""  # of tickets that are still accepted; b"": there are none
         self._old_context: ssl.SSLContext | None = None  # made for the first of these tickets
         self.set_ticket_keys(secrets)
-        self.problem = ""  # the reason if the present files cannot be used
+        #: Why the present files cannot be used.
+        self.fault: OSError | ValueError | None = None
         self.changed_file = ""  # the first of the files that had changed at the last refresh
+        self.derived: Any = None  # what `listen.quic.keys` has made of the files
 
     def __repr__(self) -> str:
         return f"<LoadedCertificate {self.settings.cert} {','.join(self.certificate.names)}>"
@@ -97,20 +100,38 @@ class LoadedCertificate:
         self.changed_file = next(file for file, state, before in pairs if state != before)
         self.states = states  # files that cannot be used are not loaded again and again
         try:
-            lists = _read_lists(self.settings, self._files)
-            identity = _identify(self.settings, self._files)  # before the files are loaded, as above
-            certificate, key_kinds, context = _load(self.settings, self._files)
+            present = self._files.snapshot(self._all_files())  # what `_load` has tried is what the context in use gets
+            lists = _read_lists(self.settings, present)
+            identity = _identify(self.settings, present)
+            certificate, key_kinds, context = _load(self.settings, present)
             if key_kinds == self._key_kinds and self.settings.client_ca is None:
-                _load_chains(self.context, self.settings, self._files)
+                _load_chains(self.context, self.settings, present)
             else:
                 self.context = context
             self.certificate, self._key_kinds, self.revocation_lists = certificate, key_kinds, lists
             self._identity = identity
             self.set_ticket_keys(self._secrets)
-            self.problem = ""
+            self.derived = None
+            self.fault = None
         except (OSError, ValueError) as error:
-            self.problem = explain(error)
+            self.fault = error
         return True
+
+    def read_chains(self) -> list[tuple[bytes, bytes, bytes | None]]:
+        """Return the contents of the files of each certificate: chain, private key and passphrase. Raises: OSError."""
+        return [
+            (
+                self._files.read(cert),
+                self._files.read(key),
+                _passphrase(passphrase, self._files) if passphrase else None,
+            )
+            for cert, key, passphrase in _chains(self.settings)
+        ]
+
+    @property
+    def problem(self) -> str:
+        """The reason why the present files cannot be used, in words for the operator; "" if they can."""
+        return explain(self.fault) if self.fault is not None else ""
 
     def _all_files(self) -> list[str]:
         settings = self.settings
@@ -121,10 +142,26 @@ class LoadedCertificate:
         return tuple(map(self._files.state, self._all_files()))
 
 
+class Waiter(Protocol):
+    """A handshake that waits for a certificate: `tls.accept.TlsServer`."""
+
+    def decided(self, *, is_there: bool) -> None:
+        """Called when it is known whether there is a certificate. It does not wait any more then."""
+
+
 class ServerTls:
     """The certificates of a listener, chosen by the server name in the ClientHello; the first is the default."""
 
-    __slots__ = ("_by_name", "_keys", "_wildcards", "certificates", "default", "verifies_differently")
+    __slots__ = (
+        "_by_name",
+        "_keys",
+        "_wildcards",
+        "certificates",
+        "default",
+        "on_failure",
+        "verifies_differently",
+        "wait_s",
+    )
 
     def __init__(
         self,
@@ -147,6 +184,8 @@ class ServerTls:
         settings = [one.settings for one in self.certificates]
         asked = {(one.client_ca, one.client_auth, one.client_crl) for one in settings}
         self.verifies_differently = len(asked) > 1
+        self.on_failure: Callable[[str], None] | None = None  # called with the address of a client that broke TLS
+        self.wait_s = 0.0  # how long a handshake waits for its certificate; only on demand does it
 
     def __repr__(self) -> str:
         return f"<ServerTls {' '.join(map(repr, self.certificates))}>"
@@ -156,12 +195,31 @@ class ServerTls:
         """Whether any of the certificates is used with HTTP/2."""
         return any(one.settings.http2 for one in self.certificates)
 
-    def choose(self, name: str) -> LoadedCertificate:
-        """Return the certificate of a server name, of a wildcard (for one label, RFC 9525 §6.3), or the default."""
+    def choose(self, name: str) -> LoadedCertificate | None:
+        """Return the certificate of a server name, of a wildcard (for one label, RFC 9525 §6.3), or the default.
+
+        None if the handshake should wait: see `wait`.
+        """
         found = self._by_name.get(name)
         if found is None:
             found = self._wildcards.get(name.partition(".")[2], self.default)
         return found
+
+    def present(self, name: str) -> LoadedCertificate:
+        """Return the certificate of a server name or the default, whichever there is now."""
+        return self.choose(name) or self.default
+
+    def load(self, name: str) -> LoadedCertificate:
+        """Return the certificate of a server name that was waited for, or the default."""
+        return self.present(name)
+
+    def wait(self, name: str, waiter: Waiter, address: str) -> None:
+        """Have a handshake wait for a certificate, until its `decided` is called. `address`: the client's."""
+        raise NotImplementedError
+
+    def stop_waiting(self, name: str, waiter: Waiter, *, is_late: bool) -> str:
+        """Forget a handshake that waits. Return the config key of the time that it may wait."""
+        raise NotImplementedError
 
     def misdirected_by(self, used: LoadedCertificate, host: str) -> str:
         """Return the config key by which a request for `host` must be refused on a connection with certificate `used`.
@@ -169,11 +227,15 @@ class ServerTls:
         It must if the certificate of `host` asks for client certificates in another way: a client could avoid showing
         one by naming another server in the handshake (421, RFC 9110 §15.5.20). "" if it need not.
         """
-        wanted = self.choose(host).settings
+        wanted = self.present(host).settings
         for name in ("client_ca", "client_auth", "client_crl"):
             if getattr(wanted, name) != getattr(used.settings, name):
-                return f"{self._keys[replace(wanted, alternatives=())]}.{name}"
+                return f"{self._key_of(wanted)}.{name}"
         return ""
+
+    def _key_of(self, settings: CertificateSettings) -> str:
+        """Return the config key of a certificate."""
+        return self._keys[replace(settings, alternatives=())]
 
 
 def client_context(
@@ -271,7 +333,7 @@ def _load_chain(context: ssl.SSLContext, cert: str, key: str, passphrase: str | 
         if passphrase is None:
             message = "the private key is encrypted: 'key_passphrase' must name a file with its passphrase"
             raise PassphraseError(message, is_given=False)
-        line = files.read(passphrase).partition(b"\n")[0].removesuffix(b"\r")
+        line = _passphrase(passphrase, files)
         if len(line) > MAX_PASSPHRASE_BYTES:
             raise PassphraseError(f"its first line is longer than {MAX_PASSPHRASE_BYTES} bytes", is_given=True)
         return line
@@ -284,6 +346,10 @@ def _load_chain(context: ssl.SSLContext, cert: str, key: str, passphrase: str | 
                 message = "its first line is not the passphrase of the private key"
                 raise PassphraseError(message, is_given=True) from None
             raise
+
+
+def _passphrase(file: str, files: TlsFiles) -> bytes:
+    return files.read(file).partition(b"\n")[0].removesuffix(b"\r")
 
 
 def _is_mismatch(error: ssl.SSLError) -> bool:

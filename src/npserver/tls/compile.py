@@ -8,31 +8,35 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Literal
 
+from msgspec.structs import replace
+
 from npserver.config.report import key_of
 from npserver.errors import clip
 from npserver.host_hints import hint_at_host
 from npserver.idn import to_ascii
+from npserver.network_sets.events import LEARNING
 from npserver.tls import certificates
-from npserver.tls.acme.answers import ANSWERS
+from npserver.tls.acme.answering.answers import ANSWERS
 from npserver.tls.acme.config import Acme
 from npserver.tls.certificates import LoadedCertificate, PassphraseError, ServerTls, explain
 from npserver.tls.combination import NamedCertificate, combine
 from npserver.tls.config import CertificateSettings, Tls
-from npserver.tls.local_names import is_ip_address, is_local_name
+from npserver.tls.local_names import is_ip_address, is_local_name, normal_name
+from npserver.tls.named_file import named_file
 from npserver.tls.revocation import RevocationError
-from npserver.tls.revocation_check import check_revocation
+from npserver.tls.revocation_check import check_revocation, revocation_files
+from npserver.tls.states import STATES
 from npserver.tls.store import CERTIFICATES
 from npserver.tls.x509 import CertificateError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from npserver.config.report import Path, Report
     from npserver.runtime.compilation import Compilation
     from npserver.upstream.config import UpstreamTls
 
 MIN_LIFE_S = 10.0  # of certificates of the local authority, a third of which must be ample to renew them
-MAX_NAMES = 100  # in one of them: clients read the whole certificate at each full handshake
 EXPIRY_NOTICE = timedelta(days=7)  # warned of; programs that renew certificates do so 30 days before
 
 
@@ -57,35 +61,58 @@ def server_context(
     if not entries:
         report.error(path, "a list of certificates must not be empty")
         return None
+    hosts = [normal_name(host) for host in hosts]
+    has_rest = any(one.internal and one.acme is None and not one.names for _, one in entries)
+    taken = {name for _, entry in entries for name in entry.names}  # an entry with a fault has its names all the same
     made: dict[int, list[NamedCertificate]] = {}  # by the index of the entry
-    for index, (place, entry) in enumerate(entries):
+    for index in sorted(range(len(entries)), key=lambda index: _turn(entries[index][1])):
+        place, entry = entries[index]
+        rest = [host for host in hosts if host not in taken and f"*.{host.partition('.')[2]}" not in taken]
+        own: list[NamedCertificate] | None = None
         if entry.acme is not None:
-            issued = _acme(compilation, place, entry, hosts, speaks_http=speaks_http)
-            if issued is not None:
-                made[index] = issued
-        elif not entry.internal:
+            own = _acme(compilation, place, entry, rest, hosts, speaks_http=speaks_http, with_local=not has_rest)
+        elif entry.internal:
+            rest = rest or ([] if hosts else [""])
+            own = _internal(compilation, place, entry, rest, speaks_http=speaks_http)
+        else:
             loaded = _load(compilation, place, entry, _files(compilation, place, entry), speaks_http=speaks_http)
             if loaded is not None:
                 names = _names(report, place, entry) if entry.names else list(loaded.certificate.names)
-                made[index] = [NamedCertificate(place, str(entry.cert), loaded, names)]
-    taken = {name for certificates in made.values() for one in certificates for name in one.names}
-    for index, (place, entry) in enumerate(entries):
-        if entry.internal:
-            rest = [host for host in hosts if host not in taken and f"*.{host.partition('.')[2]}" not in taken]
-            own = _internal(compilation, place, entry, rest or ([] if hosts else [""]), speaks_http=speaks_http)
-            if own is not None:
-                made[index] = own
+                own = [NamedCertificate(place, str(entry.cert), loaded, names)]
+                STATES.of(compilation).loaded[loaded.settings.cert] = ("file", loaded)
+        if own is not None:
+            made[index] = own
+            taken.update(name for one in own for name in one.names if name)
     named = [one for index in sorted(made) for one in made[index]]
+    demands = [place for place, entry in entries if entry.acme is not None and entry.acme.on_demand is not None]
+    for place in demands[1:]:
+        report.error(
+            (*place, "acme", "on_demand"), "only one entry of a list can have 'on_demand': the first gets all names"
+        )
+        return None
     found = combine(report, CERTIFICATES.of(compilation.context), named)
     keys = {one.loaded.settings: key_of(one.path) for one in named}
-    return ServerTls(found, keys) if named and len(made) == len(entries) else None
+    if not named or len(made) < len(entries):
+        return None
+    if demands:
+        from npserver.tls.acme.on_demand.compile import ENTRIES
+        from npserver.tls.acme.on_demand.server_tls import OnDemandTls
+
+        (place,) = demands
+        entry_on_demand = ENTRIES.of(compilation)[key_of((*place, "acme", "on_demand"))]
+        template = next(one.loaded.settings for one in named if one.path == place)
+        server_tls: ServerTls = OnDemandTls(found, keys, compilation.context, entry_on_demand, template)
+    else:
+        server_tls = ServerTls(found, keys)
+    server_tls.on_failure = LEARNING.of(compilation).hook("tls")
+    return server_tls
 
 
 def client_context(compilation: Compilation, path: Path, tls: UpstreamTls) -> ssl.SSLContext | None:
     """Return the SSL context for https and ssl targets; None, with errors in the report, if it cannot be made."""
     report = compilation.report
     files = {"ca": tls.ca, "cert": tls.cert, "key": tls.key, "key_passphrase": tls.key_passphrase}
-    found = {name: _file(compilation, (*path, name), file) for name, file in files.items() if file is not None}
+    found = {name: named_file(compilation, (*path, name), file) for name, file in files.items() if file is not None}
     if tls.key is not None and tls.cert is None:
         report.error((*path, "key"), "'key' requires 'cert'")
         return None
@@ -123,7 +150,7 @@ def _internal(
     compilation: Compilation, path: Path, entry: Tls, hosts: Sequence[str], *, speaks_http: bool
 ) -> list[NamedCertificate] | None:
     """Return the certificates of the local authority for an entry: one for its local names, one for others."""
-    from npserver.tls.internal import internal_file
+    from npserver.tls.internal import internal_file, name_groups
     from npserver.tls.local_authority import Wanted
 
     report = compilation.report
@@ -137,11 +164,12 @@ def _internal(
     names = _names(report, path, entry) if entry.names else [host for host in hosts if host]
     of_machine = not entry.names and "" in hosts
     found = []
-    for group, with_machine in _groups(names, of_machine=of_machine):
+    for group, with_machine in name_groups(names, of_machine=of_machine):
         file = internal_file(compilation, path, Wanted(tuple(group), with_machine, entry.internal_life))
         loaded = None if file is None else _load(compilation, path, entry, (file, file), speaks_http=speaks_http)
         if loaded is None:
             return None
+        STATES.of(compilation).loaded[loaded.settings.cert] = ("internal", loaded)
         # A client that asks for an IP address sends no server name
         has_address = with_machine or any(map(is_ip_address, group))
         served = [*(loaded.certificate.names if with_machine else group), *([""] if has_address else [])]
@@ -152,9 +180,20 @@ def _internal(
 
 
 def _acme(
-    compilation: Compilation, path: Path, entry: Tls, hosts: Sequence[str], *, speaks_http: bool
+    compilation: Compilation,
+    path: Path,
+    entry: Tls,
+    rest: Sequence[str],
+    hosts: Sequence[str],
+    *,
+    speaks_http: bool,
+    with_local: bool,
 ) -> list[NamedCertificate] | None:
-    """Return the certificates of a CA for an entry: one for each name that no wildcard among them covers."""
+    """Return the certificates of a CA for an entry: one for each name that no wildcard among them covers.
+
+    `rest` are the hosts of rules that no other entry has, of all `hosts`. `with_local`: those of them that no public CA
+    certifies have certificates of the local authority, else another entry has them.
+    """
     from npserver.tls.acme.compile import acme_files
 
     for key in ("cert", "key", "key_passphrase", "internal"):
@@ -162,10 +201,33 @@ def _acme(
             compilation.report.error((*path, key), f"'{key}' has no effect with 'acme': leave one of them out")
             return None
     assert entry.acme is not None
-    names = _names(compilation.report, path, entry) if entry.names else [host for host in hosts if host]
+    local: list[NamedCertificate] = []
+    if entry.names:
+        names = [normal_name(name) for name in _names(compilation.report, path, entry)]
+    else:
+        names = [host for host in rest if host]
+        of_authority = [name for name in names if is_local_name(name)] if entry.acme.is_public else []
+        if of_authority:
+            names = [name for name in names if not is_local_name(name)]
+        if of_authority and with_local:
+            made = _internal(
+                compilation, path, replace(entry, acme=None, internal=True), of_authority, speaks_http=speaks_http
+            )
+            if made is None:
+                return None
+            local = made
+        if not names and entry.acme.on_demand is None and any(hosts):
+            why = "other certificates have the hosts of all rules"
+            if local:
+                why = (
+                    f"no public CA certifies {clip(of_authority[0])}, which has a certificate of the local authority; "
+                    'write "internal" for it, or give a rule another host'
+                )
+            compilation.report.warn(path, f"'acme' has no effect: {why}")
+            return local
     ca = ""
     if entry.acme.ca is not None:
-        file = _file(compilation, (*path, "acme", "ca"), entry.acme.ca)
+        file = named_file(compilation, (*path, "acme", "ca"), entry.acme.ca)
         if file is None:
             return None
         ca = CERTIFICATES.of(compilation.context).files.read(file).decode("ascii", "replace")
@@ -175,25 +237,35 @@ def _acme(
             compilation.report.error((*path, "acme", "ca"), f"{clip(entry.acme.ca)} holds no certificate in PEM")
             return None
     files = acme_files(compilation, path, entry.acme, names, ca, of_hosts=not entry.names)
+    if files == []:  # all are ordered on demand: the first needs a certificate for clients without one
+        stand_in = _stand_in(compilation, path, entry, speaks_http=speaks_http)
+        return None if stand_in is None else [*stand_in, *local]
     found = []
-    for name, file in files or ():
+    for group, file in files or ():
         loaded = _load(compilation, path, entry, (file, file), speaks_http=speaks_http)
         if loaded is None:
             return None
-        served = [name, *([""] if is_ip_address(name) else [])]
-        found.append(NamedCertificate(path, f"the CA's for {name}", loaded, served))
-    return found or None
+        served = [*group, *([""] if any(map(is_ip_address, group)) else [])]
+        found.append(NamedCertificate(path, f"the CA's for {', '.join(group)}", loaded, served))
+    return [*found, *local] if found else None
 
 
-def _groups(names: Sequence[str], *, of_machine: bool) -> Iterator[tuple[list[str], bool]]:
-    """Yield the names of each certificate, and whether it is for this machine too: local names have their own."""
-    local = [name for name in names if is_local_name(name)]
-    known = set(local)
-    others = [name for name in names if name not in known]
-    for group in (local, others):
-        for start in range(0, max(len(group), of_machine), MAX_NAMES):
-            yield group[start : start + MAX_NAMES], of_machine
-            of_machine = False
+def _stand_in(compilation: Compilation, path: Path, entry: Tls, *, speaks_http: bool) -> list[NamedCertificate] | None:
+    """Return a certificate of the local authority for an entry without names of its own. It is for none: clients whose
+    name has no certificate get it.
+    """
+    from npserver.tls.acme.compile import default_file
+
+    file = default_file(compilation, path)
+    loaded = None if file is None else _load(compilation, path, entry, (file, file), speaks_http=speaks_http)
+    return None if loaded is None else [NamedCertificate(path, "the local authority's", loaded, [])]
+
+
+def _turn(entry: Tls) -> int:
+    """Return when an entry is compiled: those that take the hosts which no other entry has come last."""
+    if entry.names or (entry.acme is None and not entry.internal):
+        return 0
+    return 1 if entry.acme is not None else 2
 
 
 def _files(compilation: Compilation, path: Path, entry: Tls) -> tuple[str, str] | None:
@@ -203,8 +275,8 @@ def _files(compilation: Compilation, path: Path, entry: Tls) -> tuple[str, str] 
         hint = ', or "internal": true' if len(missing) == 2 else ""
         compilation.report.error(path, f"'tls' needs {' and '.join(missing)}{hint}")
         return None
-    cert = _file(compilation, (*path, "cert"), entry.cert)
-    key = _file(compilation, (*path, "key"), entry.key)
+    cert = named_file(compilation, (*path, "cert"), entry.cert)
+    key = named_file(compilation, (*path, "key"), entry.key)
     return None if cert is None or key is None else (cert, key)
 
 
@@ -216,9 +288,9 @@ def _load(
     cert, key = pair or (None, None)
     named = {"client_ca": entry.client_ca, "key_passphrase": entry.key_passphrase}
     wanted = {name: file for name, file in named.items() if file is not None}
-    found = {name: _file(compilation, (*path, name), file) for name, file in wanted.items()}
+    found = {name: named_file(compilation, (*path, name), file) for name, file in wanted.items()}
     files = {name: file for name, file in found.items() if file is not None}
-    crls = {file: place for place, file in _revocation_files(compilation, path, entry)}
+    crls = {file: place for place, file in revocation_files(compilation, path, entry)}
     if cert is None or key is None or len(files) < len(wanted) or None in crls:
         return None
     settings = CertificateSettings(
@@ -234,16 +306,14 @@ def _load(
     )
     try:
         loaded = CERTIFICATES.of(compilation.context).load(settings)
-    except RevocationError as error:
-        report.error(crls[error.file], f"{clip(os.path.basename(error.file))} cannot be used: {error}")
-        return None
     except (OSError, ValueError) as error:
-        name = _faulty(error)
-        report.error((*path, name), f"{clip(getattr(entry, name) or cert)} cannot be used: {explain(error)}")
+        place, file = _faulty(error, path, entry, crls)
+        report.error(place, f"{clip(file or cert)} cannot be used: {explain(error)}")
         return None
-    if loaded.problem:
-        reason = f"the changed files of {clip(entry.cert or cert)} cannot be used, the old certificate stays"
-        report.check_error((*path, "cert"), f"{reason}: {loaded.problem}")
+    if loaded.fault is not None:
+        place, file = _faulty(loaded.fault, path, entry, crls)
+        reason = f"{clip(file or cert)} changed and cannot be used, what was loaded before stays"
+        report.check_error(place, f"{reason}: {loaded.problem}")
     if not entry.internal and entry.acme is None:
         _check_validity(report, (*path, "cert"), loaded, entry)
         _check_passphrase(compilation, path, entry, key)
@@ -261,43 +331,20 @@ def _check_passphrase(compilation: Compilation, path: Path, entry: Tls | Upstrea
         )
 
 
-def _revocation_files(compilation: Compilation, path: Path, entry: Tls) -> list[tuple[Path, str | None]]:
-    """Return the files of `client_crl` with their places; None, with an error in the report, for those not readable."""
-    place = (*path, "client_crl")
-    if not entry.client_crl:
-        return []
-    if entry.client_ca is None:
-        compilation.report.error(
-            place, "'client_crl' requires 'client_ca': without it no client certificate is asked for"
-        )
-        return []
-    if isinstance(entry.client_crl, str):
-        return [(place, _file(compilation, place, entry.client_crl))]
-    places = [((*place, index), name) for index, name in enumerate(entry.client_crl)]
-    return [(one, _file(compilation, one, name)) for one, name in places]
-
-
-def _file(compilation: Compilation, path: Path, name: str) -> str | None:
-    """Return the absolute path of a file; None, with an error in the report, if it cannot be read."""
-    document, files = compilation.document, CERTIFICATES.of(compilation.context).files
-    # A process without permission to read the file may have been supplied with it, by the path that the master found.
-    beside = os.path.abspath(os.path.join(document.directory, name))
-    file = beside if files.is_supplied(beside) else os.path.abspath(document.resolve(name))
-    try:
-        files.read(file)
-        return file
-    except OSError as error:
-        compilation.report.error(path, f"cannot read {clip(name)}: {explain(error)}")
-        return None
-
-
-def _faulty(error: Exception) -> str:
-    """Return the config key of the file that `error` is about."""
+def _faulty(
+    error: OSError | ValueError, path: Path, entry: Tls | UpstreamTls, crls: dict[str | None, Path]
+) -> tuple[Path, str | None]:
+    """Return the place in the config of the file that `error` is about, and the file as it stands there."""
+    if isinstance(error, RevocationError):
+        return crls[error.file], os.path.basename(error.file)
+    name = "key"
     if isinstance(error, CertificateError):
-        return "cert"
-    if isinstance(error, PassphraseError) and error.is_given:
-        return "key_passphrase"
-    return "client_ca" if _is_about_authorities(error) else "key"
+        name = "cert"
+    elif isinstance(error, PassphraseError) and error.is_given:
+        name = "key_passphrase"
+    elif _is_about_authorities(error):
+        name = "client_ca"
+    return (*path, name), getattr(entry, name)
 
 
 def _is_about_authorities(error: Exception) -> bool:
@@ -320,7 +367,7 @@ def _names(report: Report, path: Path, entry: Tls) -> list[str]:
     names = []
     for index, text in enumerate(entry.names):
         place = (*path, "names", index)
-        if entry.internal and is_ip_address(text):
+        if (entry.internal or entry.acme is not None) and is_ip_address(text):
             names.append(str(ip_address(text)))
             continue
         try:

@@ -32,7 +32,7 @@ class Tls(Section, frozen=True, kw_only=True):
         list[str],
         D(
             "server names (SNI) this certificate is used for, with `*.` wildcards; default: the names in it, with "
-            "`internal` and `acme` the hosts of the listener's rules"
+            "`internal` and `acme` the hosts of the listener's rules that no other entry has"
         ),
     ] = []
     client_ca: Annotated[

@@ -14,7 +14,7 @@ import contextlib
 import errno
 import os
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from npserver.errors import StoreError
 
@@ -47,6 +47,10 @@ class TlsFiles:
             changed, inode, size = state
             self._supplied[file] = (changed, inode, size), b64decode(text)
 
+    def put(self, file: str, data: bytes) -> None:
+        """Use this content of `file` from now on: it is made in this process, and need not be on disk."""
+        self._supplied[file] = (0, 0, len(data)), data
+
     def is_supplied(self, file: str) -> bool:
         """Whether the contents of `file`, an absolute path, were supplied."""
         return file in self._supplied
@@ -70,6 +74,16 @@ class TlsFiles:
                 continue
             with contextlib.suppress(OSError):
                 found[file] = self.state(file), b64encode(self.read(file)).decode()
+        return found
+
+    def snapshot(self, files: Iterable[str]) -> TlsFiles:
+        """Return these files as they are now: replaced meanwhile, they stay the same for whoever reads them twice.
+
+        Raises: OSError.
+        """
+        found = TlsFiles()
+        for file in files:
+            found._supplied[file] = self.state(file), self.read(file)
         return found
 
     def read(self, file: str) -> bytes:

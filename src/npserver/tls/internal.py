@@ -5,7 +5,6 @@ In a check nothing is written: what is not in the store is made in memory and fo
 
 from __future__ import annotations
 
-from base64 import b64encode
 from typing import TYPE_CHECKING
 
 from npserver.errors import NpserverError, reason_of
@@ -14,13 +13,19 @@ from npserver.store.compile import STORE
 from npserver.store.directory import DirectoryStore, finish
 from npserver.store.trial import TrialStore
 from npserver.tls.local_authority import LocalAuthority, Wanted
+from npserver.tls.local_names import is_local_name
 from npserver.tls.renewal import LocalRenewal
+from npserver.tls.states import STATES
 from npserver.tls.store import CERTIFICATES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from npserver.config.report import Path
     from npserver.runtime.compilation import Compilation
     from npserver.store.interface import Store
+
+MAX_NAMES = 100  # in a certificate: clients read the whole certificate at each full handshake
 
 
 def internal_file(compilation: Compilation, path: Path, wanted: Wanted) -> str | None:
@@ -37,15 +42,27 @@ def internal_file(compilation: Compilation, path: Path, wanted: Wanted) -> str |
             report.check_error(path, fault)
         if not MAY_WRITE.of(context):
             value = finish(inline.get(wanted.key)) or b""
-            files.supply({file: ((0, 0, len(value)), b64encode(value).decode())})
+            files.put(file, value)
     except (NpserverError, ValueError) as error:
         report.error(path, reason_of(error))
         return None
     renewed = _RENEWED.of(compilation)
     if not renewed:
-        compilation.services.append(LocalRenewal(context, LocalAuthority(store), renewed))
+        compilation.services.append(LocalRenewal(context, LocalAuthority(store), renewed, STATES.of(compilation)))
     renewed[wanted.key] = wanted
+    STATES.of(compilation).awaited.add(file)
     return file
+
+
+def name_groups(names: Sequence[str], *, of_machine: bool) -> Iterator[tuple[list[str], bool]]:
+    """Yield the names of each certificate, and whether it is for this machine too: local names have their own."""
+    local = [name for name in names if is_local_name(name)]
+    known = set(local)
+    others = [name for name in names if name not in known]
+    for group in (local, others):
+        for start in range(0, max(len(group), of_machine), MAX_NAMES):
+            yield group[start : start + MAX_NAMES], of_machine
+            of_machine = False
 
 
 def _inline(compilation: Compilation) -> Store | None:

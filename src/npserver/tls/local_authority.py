@@ -16,6 +16,7 @@ import binascii
 import hashlib
 import logging
 import re
+import shlex
 import socket
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -38,6 +39,8 @@ log = logging.getLogger("npserver.tls")
 T = TypeVar("T")
 
 LOCAL_ROOT, OTHER_ROOT = "authority/local-names.pem", "authority/all-names.pem"
+#: The words for the roots in `npserver cert -root`.
+ROOTS = {"local": LOCAL_ROOT, "other": OTHER_ROOT}
 LEAVES = "authority/certificates/"
 #: Clocks of small machines begin at 1970 until they are set. A root made before this time is good after it, too.
 _RELEASED = datetime(2026, 11, 1, tzinfo=UTC)
@@ -86,6 +89,14 @@ class LocalAuthority:
 
     def __repr__(self) -> str:
         return f"<LocalAuthority {self._store!r}>"
+
+    def place(self, key: str) -> str:
+        """Return the file of a key, as the store has it."""
+        return _place(self._store, key)
+
+    def command(self, root: str) -> str:
+        """Return the command that prints a root of this store."""
+        return root_command(root, _directory(self._store))
 
     async def ensure(self, wanted: Wanted, now: float) -> str:
         """Have a certificate in the store that can be used; make the root and the certificate if need be.
@@ -138,9 +149,9 @@ class LocalAuthority:
     async def _root(self, key: str, now: float) -> Authority:
         value = await self._store.get(key)
         if value is None:
-            if await self._store.list(LEAVES) and key == LOCAL_ROOT:
+            if key == LOCAL_ROOT and await self._has_local_leaf():
                 log.warning("the root of the local authority is gone from the store (%s): a new one is made", key)
-                log.warning("clients have to trust the new root, unless you restore the old one: npserver cert -root")
+                log.warning("clients have to trust the new root, unless you restore the old one: %s", self.command(key))
             made = await self._compute(lambda: make_root(key, now))
             await self._store.compare_and_swap(key, None, made)
             value = await self._store.get(key) or made  # that of another process, if it was faster
@@ -153,6 +164,14 @@ class LocalAuthority:
                 "is right, remove the file; a new root is then made, which clients have to trust"
             )
         return authority
+
+    async def _has_local_leaf(self) -> bool:
+        """Return whether the root of local names has signed one of the certificates in the store."""
+        for key in await self._store.list(LEAVES):
+            names = _names_of(await self._store.get(key) or b"")
+            if names and all(map(is_local_name, names)):
+                return True
+        return False
 
     async def _compute(self, work: Callable[[], T]) -> T:
         return await asyncio.to_thread(work) if self._in_threads else work()
@@ -231,8 +250,22 @@ def damaged(place: str, reason: str) -> AuthorityError:
     )
 
 
+def root_command(root: str, directory: str) -> str:
+    """Return the command that prints a root of the store in a directory, whoever calls it, and from wherever.
+
+    Which store a config has depends on the user and the environment of the server, where it does not say so.
+    """
+    (word,) = [word for word, key in ROOTS.items() if key == root]
+    return f"npserver cert -root {word}" + (f" -store {shlex.quote(directory)}" if directory else "")
+
+
+def _directory(store: Store) -> str:
+    directory: str = getattr(getattr(store, "files", None), "directory", "")
+    return directory
+
+
 def _place(store: Store, key: str) -> str:
-    directory = getattr(getattr(store, "files", None), "directory", "")
+    directory = _directory(store)
     return f"{directory}/{key}" if directory else key
 
 

@@ -11,6 +11,7 @@ from msgspec import Struct
 from npserver.errors import NpserverError, reason_of
 from npserver.runtime.context import PerProcess
 from npserver.tls.local_authority import LocalAuthority, Wanted
+from npserver.tls.states import CertificateStates, Renewal
 from npserver.tls.watch import CertificateWatch
 
 if TYPE_CHECKING:
@@ -40,13 +41,20 @@ class Good(Struct, frozen=True):
 class LocalRenewal:
     """The service that renews them."""
 
-    __slots__ = ("_authority", "_context", "_failures", "_good", "_next_try", "_wanted")
+    __slots__ = ("_authority", "_context", "_failures", "_good", "_next_try", "_states", "_wanted")
 
-    def __init__(self, context: Context, authority: LocalAuthority, wanted: Mapping[str, Wanted]) -> None:
-        """Create it for the certificates `wanted`, by their keys in the store."""
+    def __init__(
+        self,
+        context: Context,
+        authority: LocalAuthority,
+        wanted: Mapping[str, Wanted],
+        states: CertificateStates | None = None,
+    ) -> None:
+        """Create it for the certificates `wanted`, by their keys in the store. It reports to `states`."""
         self._context = context
         self._authority = authority
         self._wanted = wanted
+        self._states = states or CertificateStates()
         self._good: dict[str, Good] = {}  # by key
         self._next_try: dict[str, float] = {}  # by key, in the loop's time
         self._failures: dict[str, str] = {}  # the last reason logged, by key
@@ -55,8 +63,8 @@ class LocalRenewal:
         return f"<LocalRenewal {' '.join(self._wanted)}>"
 
     def describe(self) -> list[str]:
-        """Return the names of each certificate, as text."""
-        return [", ".join(one.all_names()) for one in self._wanted.values()]
+        """Return what is renewed, as text."""
+        return [f"certificate of the local authority for {', '.join(one.all_names())}" for one in self._wanted.values()]
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -66,15 +74,16 @@ class LocalRenewal:
                 told.add(key)
                 names = ", ".join(one.all_names())
                 log.info(
-                    "certificate of the local authority (tls.internal) for %s; trust it: npserver cert -root", names
-                )
+                    "certificate of the local authority (tls.internal) for %s; trust it: %s",
+                    names, self._authority.command(one.root),
+                )  # fmt: skip
         try:
             await self._authority.forget(set(self._wanted), self._context.wall_clock())
         except NpserverError as error:
             log.warning("old certificates of the local authority cannot be removed: %s", reason_of(error))
         while True:
-            await asyncio.sleep(PERIOD_S)
             await self.look()
+            await asyncio.sleep(PERIOD_S)
 
     async def look(self) -> None:
         """Renew each certificate that is due."""
@@ -92,14 +101,24 @@ class LocalRenewal:
                     self._next_try[key] = loop_now + PAUSE_S
                 else:
                     self._good[key] = Good(*window, one.all_names(), loop_now + TRUSTED_S)
+                    self._report(key, window[1])
                 self._failures.pop(key, None)
             except (NpserverError, ValueError) as error:
                 self._next_try[key] = loop_now + PAUSE_S
-                if self._failures.get(key) != (reason := reason_of(error)):
+                reason = reason_of(error)
+                self._report(key, now + PAUSE_S, reason)
+                if self._failures.get(key) != reason:
                     self._failures[key] = reason
                     log.warning("certificate for %s not renewed (tls.internal): %s", ", ".join(one.all_names()), reason)
         if is_renewed:
             CertificateWatch(self._context).look()
+
+    def _report(self, key: str, renew_at: float, error: str = "") -> None:
+        """Tell the status page how a renewal stands."""
+        file = self._authority.place(key)
+        before = self._states.renewals.get(file)
+        failures = (before.failures if before is not None else 0) + 1 if error else 0
+        self._states.report_renewal(file, Renewal(renew_at, failures, error))
 
     def _is_good(self, wanted: Wanted, now: float, loop_now: float) -> bool:
         """Whether a certificate was found good a short while ago, and neither the clock nor its names say otherwise."""

@@ -9,7 +9,9 @@ import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from npserver.config.report import placed
 from npserver.errors import clip
+from npserver.tls.named_file import named_file
 from npserver.tls.revocation import parse_authorities
 from npserver.tls.store import CERTIFICATES
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from npserver.config.report import Path, Report
     from npserver.runtime.compilation import Compilation
     from npserver.tls.certificates import LoadedCertificate
+    from npserver.tls.config import Tls
     from npserver.tls.revocation import Authority
 
 
@@ -60,3 +63,16 @@ def _check_all_have_lists(report: Report, path: Path, authorities: list[Authorit
             report.warn(
                 path, f"no list by {clip(one.name)}, an authority in 'client_ca': all of its clients are refused"
             )
+
+
+def revocation_files(compilation: Compilation, path: Path, entry: Tls) -> list[tuple[Path, str | None]]:
+    """Return the files of `client_crl` with their places; None, with an error in the report, for those not readable."""
+    place = (*path, "client_crl")
+    if not entry.client_crl:
+        return []
+    if entry.client_ca is None:
+        compilation.report.error(
+            place, "'client_crl' requires 'client_ca': without it no client certificate is asked for"
+        )
+        return []
+    return [(one, named_file(compilation, one, name)) for one, name in placed(place, entry.client_crl)]

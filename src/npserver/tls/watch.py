@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("npserver.tls")
 
-TOPIC = "tls:changed"  # its values are lists of certificate paths
+TOPIC = "tls:changed"  # its values are lists of certificate paths; each has all certificates looked at
 PERIOD_S = 2.0  # between two checks of the files
 
 
@@ -43,6 +43,8 @@ class CertificateWatch:
 
     async def run(self) -> None:
         """Run until cancelled."""
+        self.look()
+        self._context.pubsub.publish(TOPIC, [])  # a controller that died may have told nobody of a change
         while True:
             await asyncio.sleep(PERIOD_S)
             self.look()

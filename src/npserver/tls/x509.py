@@ -1,4 +1,4 @@
-"""Reads the names, the validity and the key type of a server's own certificate (RFC 5280 §4.1).
+"""Reads the names, the issuer, the validity and the key type of a server's own certificate (RFC 5280 §4.1).
 
 Pure. A cryptography package would take longer to import than all else at a start. Nothing is verified here: OpenSSL
 does that.
@@ -13,7 +13,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from npserver.regex import regex
-from npserver.tls.der import OID, SEQUENCE, SET, DerError, children, expect, extension, only, time_at
+from npserver.tls.der import OID, SEQUENCE, SET, DerError, children, expect, extension, name_text, only, time_at
 
 _PEM = regex(rb"-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----\s(.+?)-----END ", re.DOTALL)
 
@@ -35,6 +35,7 @@ class Certificate(Struct, frozen=True):
     not_before: datetime
     not_after: datetime
     key_kind: str  # RSA, EC, Ed25519, Ed448, or the key's object identifier
+    issuer: str  # its distinguished name
 
 
 def parse_pem(data: bytes) -> Certificate:
@@ -67,7 +68,8 @@ def _parse(data: bytes) -> Certificate:
     kind = expect(key, 0, OID).hex()
     extensions = next((content for tag, content in fields[6:] if tag == _EXTENSIONS), b"")
     names = _alternative_names(extensions) or _common_name(expect(fields, 4, SEQUENCE))
-    return Certificate(names, time_at(validity, 0), time_at(validity, 1), _KEY_KINDS.get(kind, kind))
+    issuer = name_text(expect(fields, 2, SEQUENCE))
+    return Certificate(names, time_at(validity, 0), time_at(validity, 1), _KEY_KINDS.get(kind, kind), issuer)
 
 
 def _alternative_names(extensions: bytes) -> tuple[str, ...]:

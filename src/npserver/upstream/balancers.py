@@ -33,6 +33,10 @@ class Candidate(Protocol):
     def load(self) -> int:
         """The number of active connections and requests over all workers."""
 
+    @property
+    def response_time_s(self) -> float:
+        """The time that the target has lately taken to respond, as this worker has measured it; 0: not known."""
+
 
 C = TypeVar("C", bound=Candidate)
 
@@ -105,6 +109,30 @@ class LeastLoad:
         return equals[0] if len(equals) == 1 else self._turns.choose(equals, key)
 
 
+class LeastTime:
+    """Shortest expected wait: the response time, times the requests that would then be active, relative to the weight.
+
+    A target whose time is not known is taken for as fast as the fastest one.
+    """
+
+    __slots__ = ("_turns",)
+
+    def __init__(self) -> None:
+        self._turns = RoundRobin()
+
+    def choose(self, candidates: Sequence[C], key: bytes) -> C:
+        """Return a candidate with the shortest expected wait; equal ones take turns."""
+        times = [one.response_time_s for one in candidates]
+        fastest = min([time for time in times if time], default=1.0)
+        waits = [
+            (time or fastest) * (one.load + 1) / one.effective_weight
+            for one, time in zip(candidates, times, strict=True)
+        ]
+        least = min(waits)
+        equals = [one for one, wait in zip(candidates, waits, strict=True) if wait == least]
+        return equals[0] if len(equals) == 1 else self._turns.choose(equals, key)
+
+
 class TwoChoices:
     """The power of two choices: the less loaded of two random targets.
 
@@ -163,7 +191,9 @@ def make_balancer(name: str, random: Callable[[], float]) -> Balancer:
         "random": lambda: Random(random),
         "ip-hash": RendezvousHash,
         "conn-hash": RendezvousHash,
+        "hash": RendezvousHash,
         "least-conn": LeastLoad,
+        "least-time": LeastTime,
         "two-choices": lambda: TwoChoices(random),
     }
     return makers[name]()

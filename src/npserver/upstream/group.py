@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
+from npserver.config.units import parse_percent
 from npserver.net.resolver import RESOLVER
 from npserver.upstream.balancers import Balancer, make_balancer
 from npserver.upstream.health_state import Health, ramp
 from npserver.upstream.retry import RetryPolicy
-from npserver.upstream.target import Target
+from npserver.upstream.target import PROBE_AFTER_S, Target
+from npserver.upstream.waiting_queue import WaitingQueue, queue_of
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -23,26 +25,52 @@ if TYPE_CHECKING:
     from npserver.runtime.context import Context
     from npserver.upstream.config import UpstreamSection
 
-#: If no target is available, each target that only failed to connect is tried again this long after its failure: an
-#: application that was restarted is reachable after a second, not only after `retry_timeout_seconds`.
-PROBE_AFTER_S = 1.0
+DEFAULT_QUEUE = 100  # requests and connections that may wait
 
 
 class Upstream:
     """A named group of targets, or the single target whose address stands in a rule."""
 
-    def __init__(self, context: Context, name: str, section: UpstreamSection, targets: tuple[Target, ...]) -> None:
-        """Create it. `section` has the keys of the config or their defaults; its targets are those in `targets`."""
+    def __init__(
+        self,
+        context: Context,
+        name: str,
+        section: UpstreamSection,
+        targets: tuple[Target, ...],
+        base: Upstream | None = None,
+    ) -> None:
+        """Create it.
+
+        Args:
+            context: of the process.
+            name: the name in the config, or the URI of a single target.
+            section: the keys of the config or their defaults; its targets are those in `targets`.
+            targets: in the order of the config.
+            base: the upstream of the config whose keys a rule overrides.
+        """
         self.context = context
         self.name = name
         self.section = section
         self.targets = targets
         self.retry = RetryPolicy(section.retries, frozenset(section.retry_on))
+        if section.retry_budget is not None:
+            from npserver.upstream.retry_budget import BudgetedRetry, RetryBudget
+
+            budget = RetryBudget(context, name, targets, budget_share(section.retry_budget))
+            self.retry = BudgetedRetry(section.retries, self.retry.retry_on, budget=budget)
         self._balancer: Balancer = make_balancer(section.balance, random.random)
         self._time = context.loop.time
         self._primary = tuple(one for one in targets if not one.section.backup and one.section.weight)
         self._backup = tuple(one for one in targets if one.section.backup and one.section.weight)
-        self._single = targets[0] if len(targets) == 1 else None
+        self._base = base
+        #: Where requests wait for a target; None if they do not.
+        self.queue: WaitingQueue | None = None
+        if section.wait:
+            self.queue = queue_of(context, name)
+            for one in targets:
+                one.queue = self.queue
+        # the only target is always tried, unless requests can wait until it is reachable again
+        self._single = targets[0] if len(targets) == 1 and not section.wait else None
         #: The target of all requests, if it is the only one and has neither health checks nor `max_connections`.
         self.only_target: Target | None = None
         if self._single and not self._single.settings.is_checked and not self._single.max_connections:
@@ -55,12 +83,15 @@ class Upstream:
     def with_keys(self, **keys: Any) -> Upstream:
         """Return an upstream of the same targets with other values of some keys, as a rule overrides them."""
         changes = {key: value for key, value in keys.items() if value not in (None, getattr(self.section, key))}
-        return Upstream(self.context, self.name, replace(self.section, **changes), self.targets) if changes else self
+        section = replace(self.section, **changes)
+        return Upstream(self.context, self.name, section, self.targets, self.base) if changes else self
 
-    def pick(self, client_ip: str, connection_id: int, tried: Container[Target] = ()) -> Target | None:
+    def pick(
+        self, client_ip: str, connection_id: int, tried: Container[Target] = (), key: bytes = b""
+    ) -> Target | None:
         """Return a target that is up, below its `max_connections` and not in `tried`; None if there is none.
 
-        The caller counts the request with `Target.acquire`.
+        `key`: for `balance` `hash`; empty: the address. The caller counts the request with `Target.acquire`.
         """
         single = self._single
         if single is not None:
@@ -75,7 +106,8 @@ class Upstream:
             return usable[0]
         if self.section.slow_start:
             self._apply_slow_start(usable, now)
-        key = connection_id.to_bytes(8, "little") if self.section.balance == "conn-hash" else client_ip.encode()
+        if not key:
+            key = connection_id.to_bytes(8, "little") if self.section.balance == "conn-hash" else client_ip.encode()
         return self._balancer.choose(usable, key)
 
     def pick_sticky(self, cookie: bytes) -> Target | None:
@@ -85,12 +117,53 @@ class Upstream:
             return None
         return target
 
+    @property
+    def base(self) -> Upstream:
+        """The upstream as the config has it, without the keys that a rule overrides."""
+        return self._base or self
+
+    @property
+    def active(self) -> Upstream:
+        """The upstream of the active config, for requests and connections that wait; this one if it is of that config.
+
+        It is without the keys of a rule. A rule with TLS settings stays with its own upstream.
+        """
+        current: Upstream | None = self.queue.current if self.queue is not None else None
+        return self if current is None or current is self.base else current
+
+    @property
+    def pool_size(self) -> int:
+        """The number of idle connections that a worker keeps to each target.
+
+        A PROXY header speaks for one client only: connections that begin with one are not kept for others.
+        """
+        section = self.section
+        is_kept = section.keepalive and not any(target.section.send_proxy for target in self.targets)
+        return section.keepalive_pool_size if is_kept else 0
+
+    @property
+    def most_waiting(self) -> int:
+        """The number of requests and connections that may wait, over all workers."""
+        return DEFAULT_QUEUE if self.section.queue is None else self.section.queue
+
     def retry_after_s(self) -> int:
         """Return the Retry-After of a 503 response: whole seconds until a target may be available again."""
         check = self.section.health_check
         if check and all(one.health is Health.DOWN for one in self.targets):
             return max(1, ceil(check.interval))
         return max(1, ceil(PROBE_AFTER_S))
+
+    def why_no_target(self) -> str:
+        """Return what keeps the targets from being used, for the end of a log message; "" if it is none of this."""
+        down = sum(one.health is Health.DOWN for one in self.targets)
+        full = sum(one.is_full() for one in self.targets if one.health is not Health.DOWN)
+        reasons = []
+        if full:
+            hint = "" if self.section.wait else ": 'wait' lets requests wait"
+            reasons.append(f"{full} of {len(self.targets)} at max_connections{hint}")
+        if down:
+            reasons.append(f"{down} of {len(self.targets)} unhealthy or ejected")
+        return f" ({', '.join(reasons)})" if reasons else ""
 
     def healthy_addresses(self) -> list[str]:
         """Return the IP addresses of all targets that are up, for DNS answers. Host names count as last resolved."""
@@ -124,3 +197,11 @@ class Upstream:
             healthy_since = one.controller_slots[one.health_since_slot] / 1000 or float("-inf")
             since_s = now - max(one.state.recovered_at, healthy_since)
             one.effective_weight = one.section.weight * ramp(since_s, self.section.slow_start)
+
+
+def budget_share(text: str) -> float:
+    """Return the value of `retry_budget` as a part of 1; 0 for an invalid one, which the compiler reports."""
+    try:
+        return parse_percent(text)
+    except ValueError:
+        return 0.0

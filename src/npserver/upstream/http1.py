@@ -3,7 +3,6 @@
 Used by `web.handlers.proxy.call` and `upstream.health_checks`. They drive it with `begin`, `write` and `end`, or with
 `send_request`; it reports the response to the request's `ResponseSink`. It creates no tasks, futures or timers: the
 deadline sweeper enforces its timeouts.
-
 A connection returns to its pool if request and response are complete, no data follows the response, and both sides keep
 the connection alive. It returns before the sink is notified, so that the next request can use it.
 """
@@ -12,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from npserver.errors import BadResponse, Phase, UpstreamError, reason_of
 from npserver.http.chunked import ChunkedDecoder
@@ -52,6 +51,7 @@ class HttpClient(asyncio.Protocol):
         "_remaining", "_scanned", "_sink", "_sweeper", "_time", "deadline", "is_answered", "is_private",
         "is_request_done", "is_write_paused", "requests", "settings", "state", "target", "transport", "write",
     )  # fmt: skip
+    frames_bodies: ClassVar[bool] = True  # in chunks: that is for the owner
 
     def __init__(self, context: Context, target: TargetRole, settings: ClientSettings) -> None:
         self._context = context
@@ -109,8 +109,8 @@ class HttpClient(asyncio.Protocol):
         write = self.write
         write(head)
 
-    def end(self, data: bytes = b"") -> None:
-        """Complete the request's body, with this last data."""
+    def end(self, data: bytes = b"", trailers: bytes = b"") -> None:
+        """Complete the request's body, with this last data, which has the trailers in it."""
         if data:
             self.write(data)
         self.is_request_done = True

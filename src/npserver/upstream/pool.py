@@ -34,10 +34,11 @@ class Pool(Generic[C]):
     def __repr__(self) -> str:
         return f"<Pool idle={len(self.idle)}>"
 
-    def take_checked(self) -> C | None:
+    def take_checked(self, *, is_upgrade: bool = False) -> C | None:
         """Take a connection after checking that the target has not closed it or sent anything; None if there is none.
 
-        For requests that cannot be sent again. Connections that fail the check are closed.
+        For requests that cannot be sent again. Connections that fail the check are closed. `is_upgrade`: the request
+        asks for another protocol, which takes HTTP/1.1.
         """
         idle = self.idle
         while idle:

@@ -58,3 +58,5 @@ class ClientSettings:
     send_key: str = "timeouts.send"  # the config keys behind the times, for the log
     response_key: str = "timeouts.response"
     read_key: str = "timeouts.read"
+    #: Those of gRPC calls over HTTP/2, with one time: without data in either direction.
+    streaming: ClientSettings | None = None

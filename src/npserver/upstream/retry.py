@@ -6,9 +6,6 @@ from dataclasses import dataclass
 
 from npserver.errors import Phase
 
-#: Response statuses that `retry_on` can name.
-RETRIED_STATUSES = frozenset({502, 503, 504})
-
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
@@ -18,7 +15,7 @@ class RetryPolicy:
     retry_on: frozenset[str] = frozenset({"connect", "send"})
 
     def allows(self, failure: str, attempts: int, *, repeatable: bool, sent: bool) -> bool:
-        """Return whether another target may be tried.
+        """Return whether another target may be tried, if there is one, and `spend` agrees.
 
         Args:
             failure: the failure as `retry_on` names it: `connect`, `send`, `timeout`, or a status.
@@ -29,6 +26,14 @@ class RetryPolicy:
         if attempts > self.retries or failure not in self.retry_on:
             return False
         return repeatable or not sent
+
+    def has_budget(self) -> bool:
+        """Return whether the upstream may be sent a retry now."""
+        return True
+
+    def spend(self) -> bool:
+        """Count a retry for which there is a target. Return whether it may be sent there."""
+        return True
 
 
 def classify(phase: Phase, *, timeout: bool) -> str:

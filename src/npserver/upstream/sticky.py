@@ -6,12 +6,10 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from npserver.errors import clip
-from npserver.regex import regex
+from npserver.http.field_names import TOKEN
 
 if TYPE_CHECKING:
     from npserver.upstream.config import Sticky
-
-_NAME = regex(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
 def cookie_value(identity: str) -> bytes:
@@ -43,7 +41,7 @@ def cookie_name(sticky: Sticky, upstream: str) -> bytes:
 def cookie_fault(sticky: Sticky) -> str:
     """Return why browsers would not accept the cookie (RFC 6265bis §4.1.3, §5.5), and what to do; "" if they do."""
     name = sticky.cookie
-    if name is not None and not _NAME.fullmatch(name):
+    if name is not None and not TOKEN.fullmatch(name):
         return f"the name of a cookie has letters, digits and !#$%&'*+-.^_`|~, got {clip(name)}"
     if name is not None and name.lower().startswith(("__host-", "__secure-")) and not sticky.secure:
         return f"browsers refuse a cookie named {clip(name)} without 'secure': true"

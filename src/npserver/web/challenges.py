@@ -12,9 +12,9 @@ from msgspec.structs import replace
 from npserver.tls.acme.challenges import HTTP_PREFIX
 
 if TYPE_CHECKING:
-    from npserver.tls.acme.answers import ChallengeAnswers
+    from npserver.tls.acme.answering.answers import ChallengeAnswers
     from npserver.web.exchange import Exchange, Route
-    from npserver.web.routing import Router
+    from npserver.web.server.roles import RouterRole
 
 _FIELDS = b"Content-Type: application/octet-stream\r\n"
 
@@ -29,7 +29,7 @@ class ChallengeRouter:
 
     __slots__ = ("_answers", "_router", "_unrouted")
 
-    def __init__(self, router: Router[Route], unrouted: Route, answers: ChallengeAnswers) -> None:
+    def __init__(self, router: RouterRole, unrouted: Route, answers: ChallengeAnswers) -> None:
         self._router = router
         self._unrouted = unrouted
         self._answers = answers
@@ -43,7 +43,7 @@ class ChallengeRouter:
         handler = ChallengeHandler(self._answers, otherwise)
         return replace(
             otherwise, handler=handler, gates=(), requests=(), responses=(), failures=(), change_fields=None,
-            prepared=None, direct=None, is_guarded=False,
+            prepared=None, direct=None, is_guarded=False, by_head=None, by_address=None,
         )  # fmt: skip
 
 

@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+
+from npserver.config.report import placed
+from npserver.errors import clip
 from npserver.host_hints import hint_at_host
+from npserver.network_sets.events import LEARNING
 from npserver.runtime.compilation import Compilation, PerCompilation
-from npserver.tls.acme.answers import ANSWERS
+from npserver.tls.acme.answering.answers import ANSWERS
 from npserver.web.challenges import ChallengeRouter
+from npserver.web.checks import CONTROL
 from npserver.web.compile_route import compile_route
 from npserver.web.config import HttpRule, Rule
 from npserver.web.exchange import Route, make_route
 from npserver.web.handlers.kinds import HandlerKind
+from npserver.web.maps.compile import MAPS
+from npserver.web.matching.config import Match
 from npserver.web.routing import Pattern, Router, parse_host, parse_pattern
+from npserver.web.scan_watch import scan_watch
 from npserver.web.server.front import HttpFront, Unrouted
 from npserver.web.slash_redirect import slash_redirects
 from npserver.web.trusted_proxies import TRUSTED_PROXIES
 
 if TYPE_CHECKING:
+    import re
+
     from npserver.config.report import Path, Report
     from npserver.listen.listener import Listener
     from npserver.web.config import Limits
+    from npserver.web.exchange import Middleware
+    from npserver.web.matching.conditions import Conditions
+    from npserver.web.matching.router import MatchingRouter
+    from npserver.web.server.roles import RouterRole
 
 MIN_WINDOW_BYTES = 16 << 10  # a DATA frame's
 MAX_WINDOW_BYTES = 511 << 20  # four times that is what RFC 9113 §6.9.1 allows
@@ -29,7 +44,18 @@ MAX_WINDOW_BYTES = 511 << 20  # four times that is what RFC 9113 §6.9.1 allows
 KindOf = Callable[[Rule], HandlerKind[Any]]
 Entry = tuple[str, Pattern, Route]  # of a router: host, path, and where both lead
 
-_ENTRIES: PerCompilation[dict[int, list[Entry]]] = PerCompilation(lambda _: {})  # by a rule's index in `dispatch`
+
+class Compiled(Struct, frozen=True):
+    """A rule, compiled."""
+
+    entries: list[Entry]
+    has_conditions: bool = False
+    conditions: Conditions | None = None
+    path_regex: re.Pattern[str] | None = None
+
+
+_RULES: PerCompilation[dict[int, Compiled]] = PerCompilation(lambda _: {})  # by a rule's index in `dispatch`
+_NAMES: PerCompilation[dict[str, Path]] = PerCompilation(lambda _: {})  # places of the names of rules
 _UNUSED: PerCompilation[set[int]] = PerCompilation(lambda _: set())  # rules already warned of
 
 
@@ -41,34 +67,61 @@ def compile_http_front(
     `kind_of` finds the kind of a rule: `program.kinds` knows those that are not in `web.handlers.kinds` too.
     """
     report, config = compilation.report, compilation.config
-    made = _ENTRIES.of(compilation)
+    made = _RULES.of(compilation)
+    MAPS.of(compilation)  # those that no rule uses are checked too
     entries: list[Entry] = []
     places: dict[int, int] = {}  # rule's index by its route's identity
     for index, rule in rules:
         if index not in made or index < 0:
-            made[index] = _compile_entries(compilation, index, rule, kind_of)
-        entries += made[index]
-        places.update({id(route): index for _, _, route in made[index]})
+            made[index] = _compile_rule(compilation, index, rule, kind_of)
+        entries += made[index].entries
+        places.update({id(route): index for _, _, route in made[index].entries})
+    middleware = (*scan_watch(compilation), *_global_error_pages(compilation))
+    unrouted = make_route("unrouted", Unrouted(), config.limits.max_body_size, middleware)
     router: Router[Route] = Router([*entries, *slash_redirects(entries)])
-    for unused, first in router.duplicates:
+    has_conditions = any(made[index].has_conditions for index, _ in rules)
+    chosen: RouterRole = router
+    duplicates = router.duplicates
+    if has_conditions:
+        matching = _matching_router(compilation, listener, [index for index, _ in rules], unrouted)
+        chosen, duplicates = matching, matching.duplicates
+    for unused, first in duplicates:
         if id(unused) in places:  # not a redirect that a rule stands in for
             _warn_unused(compilation, places[id(unused)], places[id(first)])
     for index, rule in rules:
         if kind_of(rule).has_paths_below:
-            _hint_at_exact_paths(report, index, made[index], router)
-    if listener.server_tls is not None and listener.server_tls.offers_http2:
+            _hint_at_exact_paths(report, index, made[index].entries, router)
+    if listener.offers_http2:
         from npserver.web.server.http2 import connection  # noqa: F401 - before the fork, and before the first client
     _check_window(report, config.limits)
     name = config.server_header
-    unrouted = make_route("unrouted", Unrouted(), config.limits.max_body_size)
-    return HttpFront(
-        ChallengeRouter(router, unrouted, ANSWERS.of(compilation.context)),
+    kind = HttpFront
+    if has_conditions:
+        from npserver.web.matching.front import MatchingFront
+
+        kind = MatchingFront
+    front = kind(
+        ChallengeRouter(chosen, unrouted, ANSWERS.of(compilation.context)),
         compilation.context,
         config.limits,
         config.timeouts,
         server_header=name if isinstance(name, str) else "npserver" if name else "",
         trusted=TRUSTED_PROXIES.of(compilation),
     )
+    learning = LEARNING.of(compilation)
+    front.unrouted = unrouted
+    front.plain_http2 = listener.plain_http2
+    front.on_bad_request, front.on_limited = learning.hook("scan"), learning.hook("limited")
+    return front
+
+
+def _global_error_pages(compilation: Compilation) -> tuple[Middleware, ...]:
+    """Return the error pages for requests that no rule matches; nothing if the config has none."""
+    if not compilation.config.error_pages:
+        return ()
+    from npserver.web.middleware.error_pages.compile import GLOBAL_PAGES, ErrorPages
+
+    return (ErrorPages(GLOBAL_PAGES.of(compilation)),)
 
 
 def rule_path(index: int) -> Path:
@@ -76,17 +129,62 @@ def rule_path(index: int) -> Path:
     return ("dispatch", index) if index >= 0 else ("root",)
 
 
-def _compile_entries(compilation: Compilation, index: int, rule: Rule, kind_of: KindOf) -> list[Entry]:
-    """Return a rule's entries in a router: one per host."""
+def _compile_rule(compilation: Compilation, index: int, rule: Rule, kind_of: KindOf) -> Compiled:
+    """Compile a rule; its entries in a router are one per host."""
     assert isinstance(rule, HttpRule)  # `program.assignment` lets no other rules come here
     report = compilation.report
     path = rule_path(index)
     pattern = _pattern(report, path, rule)
     hosts = _hosts(report, path, rule)
+    if rule.name is not None:
+        _check_name(compilation, path, rule.name)
     route = compile_route(compilation, index, rule, pattern or Pattern("", True), kind_of)
+    conditions = path_regex = None
+    has_conditions = pattern is not None and bool(pattern.rest)
+    if rule.path_regex is not None or rule.from_ or rule.not_ or rule.match != Match():
+        from npserver.web.matching.compile import compile_conditions, compile_regex
+
+        has_conditions = True
+        conditions = compile_conditions(report, path, rule)
+        path_regex = compile_regex(report, path, rule)
+        if path_regex is not None and pattern is not None and not pattern.is_prefix:
+            report.error((*path, "path_regex"), "'path_regex' beside an exact 'path': leave out one of them")
     if pattern is None or route is None:
-        return []
-    return [(host, pattern, route) for host in hosts]
+        return Compiled([])
+    patterns = [pattern]
+    if (paths := getattr(route.handler, "paths", None)) is not None:  # a handler of certain paths
+        has_others = getattr(route.handler, "has_others", False)
+        patterns = [Pattern(one, False) for one in paths] + ([pattern] if has_others else [])
+    return Compiled([(host, one, route) for host in hosts for one in patterns], has_conditions, conditions, path_regex)
+
+
+def _matching_router(
+    compilation: Compilation, listener: Listener, indices: Iterable[int], unrouted: Route
+) -> MatchingRouter:
+    """Make the router of a listener where rules have conditions."""
+    from npserver.web.matching.compile import check_listener
+    from npserver.web.matching.router import MatchingRouter
+    from npserver.web.matching.router import Rule as Tried
+
+    made = _RULES.of(compilation)
+    tried = []
+    for index in indices:
+        compiled = made[index]
+        if compiled.conditions is not None:
+            check_listener(compilation.report, rule_path(index), compiled.conditions, listener)
+        for host, pattern, route in compiled.entries:
+            slash = next((redirect for _, _, redirect in slash_redirects([(host, pattern, route)])), route)
+            tried.append(Tried(host, pattern, route, slash, compiled.conditions, compiled.path_regex))
+    return MatchingRouter(tried, "https" if listener.address.is_tls else "http", unrouted)
+
+
+def _check_name(compilation: Compilation, path: Path, name: str) -> None:
+    if not name or CONTROL.search(name):
+        compilation.report.error((*path, "name"), f"{clip(name)} is not a name: write some visible characters")
+    first = _NAMES.of(compilation).setdefault(name, path)
+    if first != path:
+        where = compilation.document.place(first)
+        compilation.report.error((*path, "name"), f"the rule at {where} has the name {clip(name)} already")
 
 
 def _pattern(report: Report, path: Path, rule: HttpRule) -> Pattern | None:
@@ -101,8 +199,7 @@ def _hosts(report: Report, path: Path, rule: HttpRule) -> list[str]:
     if rule.host is None:
         return [""]
     found: list[str] = []
-    for place, text in enumerate([rule.host] if isinstance(rule.host, str) else rule.host):
-        where = (*path, "host", place) if isinstance(rule.host, list) else (*path, "host")
+    for where, text in placed((*path, "host"), rule.host):
         try:
             found.append(parse_host(text))
         except ValueError as error:
@@ -129,12 +226,17 @@ def _hint_at_exact_paths(report: Report, index: int, entries: list[Entry], route
 
 def _warn_unused(compilation: Compilation, unused: int, first: int) -> None:
     """Warn once of a rule that can never match."""
-    warned = _UNUSED.of(compilation)
+    warned, made = _UNUSED.of(compilation), _RULES.of(compilation)
     if unused not in warned:
         warned.add(unused)
         where = compilation.document.place(rule_path(first))
+        why = ""
+        if made[first].conditions is not None or made[first].path_regex is not None:
+            why = ", and conditions that hold wherever those of this rule do"
+        elif made[unused].conditions is not None or made[unused].path_regex is not None:
+            why = " and no conditions: put this rule before it"
         compilation.report.warn(
-            rule_path(unused), f"this rule is never used: the rule at {where} has the same host and path"
+            rule_path(unused), f"this rule is never used: the rule at {where} has the same host and path{why}"
         )
 
 

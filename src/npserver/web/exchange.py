@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from msgspec import Struct
 
@@ -92,6 +92,7 @@ class Exchange(Protocol):
     client_ip: str  # the client's, from trusted proxies or the PROXY protocol where configured
     upstream: str  # set by the proxy for the access log: the target's URI
     user: str  # set by basic_auth for the access log
+    status: int  # of the answer; 0 until it has begun
     #: Set by a handler that answers later: told when the client goes before `start`. `start` sets it too.
     source: ResponseSource | None
 
@@ -140,10 +141,16 @@ class Exchange(Protocol):
     def is_gone(self) -> bool:
         """Whether the exchange is over: the client is gone, or it has been answered."""
 
+    def watch_end(self, ended: Callable[[], None]) -> None:
+        """Have `ended` called once when the exchange is over: answered, given up, or its tunnel closed."""
+
     # ── the request's body ──
 
     def receive(self, sink: BodySink) -> None:
         """Start giving the body to `sink` (100 Continue is sent if awaited). Bodies not received are discarded."""
+
+    def allow_silence(self) -> None:
+        """Let the client pause within its body for as long as it likes over HTTP/2: the handler times it."""
 
     def pause_receiving(self) -> None:
         """Give `sink` no more for now; the client is made to wait."""
@@ -177,6 +184,9 @@ class Exchange(Protocol):
     def write(self, data: bytes) -> None:
         """Send a piece of a started response. Kept until sent; heed `source.pause`."""
 
+    def flush(self) -> None:
+        """Send what the response filters have kept of the pieces so far."""
+
     def finish(self, trailers: bytes = b"") -> None:
         """The started response is complete. Sending less than `length` is an error and closes the connection."""
 
@@ -205,6 +215,8 @@ class Refusal(Struct, frozen=True):
     reason: str  # for the log
     key: str  # the config key that decided, for the log; "" for the rule
     fields: bytes = b""  # added to the error page's, such as Retry-After
+    #: Called once, when the refusal is answered: counts it, and returns the level of its line in the log.
+    answered: Callable[[], int] | None = None
 
 
 class ResponseStart(Struct):
@@ -223,6 +235,8 @@ class ResponseFilter:
     follow only if `start` returned True.
     """
 
+    is_paced: ClassVar[bool] = False  # it makes the source wait: long bodies are to come in pieces
+
     def interim(self, status: int, fields: bytes) -> bytes:
         """Return the field lines of an interim response (1xx)."""
         return fields
@@ -237,6 +251,10 @@ class ResponseFilter:
     def data(self, data: bytes) -> bytes:
         """Return the bytes to send for a piece of the body; they may be none."""
         return data
+
+    def flush(self) -> bytes:
+        """Return the bytes to send of what `data` has kept: called by `Exchange.flush`."""
+        return b""
 
     def end(self, trailers: bytes) -> tuple[bytes, bytes]:
         """The body is complete. Return the bytes still to send, and the trailers."""
@@ -257,7 +275,8 @@ class Middleware:
     def gate(self, client_ip: str, request: Request) -> Refusal | None:
         """Return None to let the request pass, or the refusal that answers it.
 
-        A request that is refused without an exchange is asked about again with one: count refusals in `failure`.
+        A request that is refused without an exchange is asked about again with one: count refusals in
+        `Refusal.answered`. One that passes is not asked about again.
         """
         return None
 
@@ -289,6 +308,7 @@ class Route(Struct, frozen=True):
     handler: Handler
     max_body_size: int
     key: str = "dispatch"  # the config key of the rule, for the log: "dispatch[3]"
+    rule_name: str = ""  # the rule's `name`, for the log
     max_body_key: str = "limits.max_body_size"  # the config key of that limit, for the log
     prefix: str = ""  # the pattern without its star: "/api" for "/api/**", "" for "/**"
     aborts_on_close: bool = False  # a client that ends its side of an HTTP/1.1 connection is taken to be gone
@@ -303,6 +323,11 @@ class Route(Struct, frozen=True):
     #: Passes a plain request on without an exchange; returns False if it takes one. None: it always does.
     direct: Callable[..., bool] | None = None  # called with (connection, request, route)
     is_guarded: bool = False  # it has gates or request sides
+    #: Of a route that stands for several with conditions (`web.matching`): returns the one of a request, which may
+    #: still depend on the client's address.
+    by_head: Callable[[Request], Route] | None = None
+    #: Returns the route for a client's address; None: it is the same for all.
+    by_address: Callable[[str], Route] | None = None
 
 
 def make_route(
@@ -312,6 +337,7 @@ def make_route(
     middleware: tuple[Middleware, ...] = (),
     *,
     key: str = "dispatch",
+    rule_name: str = "",
     max_body_key: str = "limits.max_body_size",
     prefix: str = "",
     aborts_on_close: bool = False,
@@ -326,6 +352,7 @@ def make_route(
         handler=handler,
         max_body_size=max_body_size,
         key=key,
+        rule_name=rule_name,
         max_body_key=max_body_key,
         prefix=prefix,
         aborts_on_close=aborts_on_close,

@@ -3,14 +3,15 @@
 `web.compile` makes one router per listener; `web.server.front` calls it once per distinct request head. Pure.
 
 A pattern is a path that matches exactly (`/health`) or, with a star at its end, everything below (`/api/**` and
-`/api/*` match `/api`, `/api/` and `/api/v1/x`). Hosts are exact names, wildcards (`*.example.com`, any depth) or any.
-The host comes first: the rules of the exact name are tried, then those of the longest matching wildcard, of shorter
-ones, and last those of any host.
+`/api/*` match `/api`, `/api/` and `/api/v1/x`). A star within it stands for one segment (`/users/*/avatar`): the index
+holds such a pattern as a prefix up to its first star, and `web.matching` compares the rest. Hosts are exact names,
+wildcards (`*.example.com`, any depth) or any. The host comes first: the rules of the exact name are tried, then those
+of the longest matching wildcard, of shorter ones, and last those of any host.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
 from msgspec import Struct
@@ -28,13 +29,38 @@ _NOT_IN_TARGET = regex(rb"[^A-Za-z0-9\-._~/%:@!$&'()+,;=\[\]|\\]")  # not allowe
 
 
 class Pattern(Struct, frozen=True):
-    """A compiled path pattern. `path` is canonical; a prefix has no slash at its end, or is empty to match all."""
+    """A compiled path pattern. `path` is canonical; a prefix has no slash at its end, or is empty to match all.
+
+    A pattern with a star within is a prefix, followed by `rest`: its segments from the first star on.
+    """
 
     path: str
     is_prefix: bool
+    rest: tuple[str, ...] = ()  # "*" stands for any one segment, "**" at the end for all that follow
 
     def __str__(self) -> str:
-        return f"{self.path}/**" if self.is_prefix else self.path
+        return "/".join((self.path, *self.rest)) if self.rest else f"{self.path}/**" if self.is_prefix else self.path
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The place among patterns of the same `path`: those that sort first are more specific."""
+        if not self.rest:
+            return (2,)
+        ranks = [2 if one == "**" else one == "*" for one in self.rest]
+        return (*ranks,) if ranks[-1] == 2 else (*ranks, -1)
+
+    def has(self, path: str) -> bool:
+        """Return whether `rest` matches a canonical path that begins with this prefix."""
+        if not self.rest:
+            return True
+        wanted = self.rest
+        found = path[len(self.path) + 1 :].split("/")
+        if wanted[-1] == "**":
+            wanted = wanted[:-1]
+            found = found[: len(wanted)]
+        return len(found) == len(wanted) and all(
+            here == there or (there == "*" and here != "") for here, there in zip(found, wanted, strict=True)
+        )
 
 
 def parse_pattern(text: str) -> Pattern:
@@ -45,8 +71,13 @@ def parse_pattern(text: str) -> Pattern:
         raise ValueError(f"path {clip(text)} must start with a slash")
     star = next((star for star in _STARS if text.endswith(star)), "")
     path = text[: len(text) - len(star)] if star else text
+    if "/*/" in f"{path}/":
+        return _parse_starred(text, path, is_open=bool(star))
     if "*" in path:
-        raise ValueError(f"path {clip(text)}: a star is allowed only at the end, as in '/api/**'")
+        raise ValueError(
+            f"path {clip(text)}: a star stands for a whole segment, as in '/users/*/avatar', or for all below, as in "
+            "'/api/**'; for anything else there is 'path_regex'"
+        )
     if "?" in path or "#" in path:
         raise ValueError(f"path {clip(text)} must not contain a query or a fragment")
     try:
@@ -56,6 +87,26 @@ def parse_pattern(text: str) -> Pattern:
     if star:
         canonical = canonical.rstrip("/")
     return Pattern(canonical, bool(star))
+
+
+def _parse_starred(text: str, path: str, *, is_open: bool) -> Pattern:
+    """Parse a pattern with a star before its end. Raises: ValueError."""
+    stand_in = "\uffff"  # no path has it: what is left of it shows where the stars were
+    starred = "/".join([stand_in if part == "*" else part for part in path.split("/")])
+    if "*" in starred or stand_in in path:
+        raise ValueError(
+            f"path {clip(text)}: a star stands for a whole segment, as in '/users/*/avatar'; for a part of one there "
+            "is 'path_regex'"
+        )
+    canonical = parse_pattern(starred).path.split("/")
+    mark = "".join([f"%{octet:02X}" for octet in stand_in.encode()])
+    segments = ["*" if part == mark else part for part in canonical]
+    if segments.count("*") != path.split("/").count("*"):
+        raise ValueError(f"path {clip(text)}: dot segments must not follow a star")
+    first = segments.index("*")
+    if is_open and segments[-1] == "":
+        segments.pop()
+    return Pattern("/".join(segments[:first]), True, (*segments[first:], *(["**"] * is_open)))
 
 
 def parse_host(text: str) -> str:
@@ -101,6 +152,20 @@ class _Paths(Generic[T]):
             value = prefixes.get(path)
             if value is not None or not path:
                 return value
+            path = path[: max(path.rfind("/"), 0)]
+
+    def find_all(self, path: str) -> Iterator[T]:
+        """Return the values of all patterns that match, the most specific first."""
+        if (value := self.exact.get(path)) is not None:
+            yield value
+        if len(path) > self.longest:  # cut at the end of a segment, as `find` does
+            at = self.longest if path[self.longest] == "/" else path.rfind("/", 0, self.longest)
+            path = path[: max(at, 0)]
+        while True:
+            if (value := self.prefixes.get(path)) is not None:
+                yield value
+            if not path:
+                return
             path = path[: max(path.rfind("/"), 0)]
 
 
@@ -149,3 +214,14 @@ class Router(Generic[T]):
                     return value
                 dot = host.find(".", dot + 1)
         return self._any.find(path)
+
+    def find_all(self, host: str, path: str) -> Iterator[T]:
+        """Return the values of all patterns that match, the most specific first, as `find` returns the first."""
+        if (paths := self._hosts.get(host)) is not None:
+            yield from paths.find_all(path)
+        dot = host.find(".")
+        while dot >= 0:
+            if (paths := self._wildcards.get(host[dot:])) is not None:
+                yield from paths.find_all(path)
+            dot = host.find(".", dot + 1)
+        yield from self._any.find_all(path)

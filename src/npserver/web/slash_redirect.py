@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     Entry = tuple[str, Pattern, Route]
 
+_SAFE = frozenset({"GET", "HEAD"})
+
 
 class SlashRedirect:
     """Redirects GET and HEAD requests; others, and WebSockets, are left to the rule's handler.
@@ -37,11 +39,21 @@ class SlashRedirect:
     def handle(self, exchange: Exchange) -> None:
         """Redirect, or pass the exchange on."""
         request = exchange.request
-        if request.method not in ("GET", "HEAD") or b"websocket" in request.upgrade:
+        if request.method not in _SAFE or b"websocket" in request.upgrade:
             self._handler.handle(exchange)
             return
-        query = f"?{request.query}" if request.has_query else ""
-        exchange.respond(301, f"Location: {request.path}/{query}\r\n".encode("latin-1"))
+        add_slash(exchange)
+
+
+def add_slash(exchange: Exchange) -> None:
+    """Redirect to the path with a slash, for relative links to work.
+
+    That is on this origin: a canonical path starts with a single slash.
+    """
+    request = exchange.request
+    query = f"?{request.query}" if request.has_query else ""
+    status = 301 if request.method in _SAFE else 308  # which keeps method and body
+    exchange.respond(status, f"Location: {request.path}/{query}\r\n".encode("latin-1"))
 
 
 def slash_redirects(entries: Iterable[Entry]) -> Iterator[Entry]:
@@ -51,7 +63,7 @@ def slash_redirects(entries: Iterable[Entry]) -> Iterator[Entry]:
     """
     seen: set[tuple[str, Pattern]] = set()
     for host, pattern, route in entries:
-        if pattern.is_prefix and pattern.path and (host, pattern) not in seen:
+        if pattern.is_prefix and pattern.path and not pattern.rest and (host, pattern) not in seen:
             seen.add((host, pattern))
             if getattr(route.handler, "redirects_to_slash", False):
                 yield host, Pattern(pattern.path, False), _with_redirect(route)

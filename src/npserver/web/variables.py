@@ -1,8 +1,10 @@
 """Templates: text in the config with `$variables` that are replaced by values of the request.
 
 The compilers of handlers and `web.middleware.headers` call `compile_template`; the compiled template is called for each
-request. `$name` and `${name}` are variables, `$header.name` is a field of the request's header, and `$$` is a dollar
-sign. CR, LF and NUL are removed from values, so that they cannot end a header line.
+request. `$name` and `${name}` are variables, `$header.name` is a field of the request's header, `$cookie.name` a
+cookie, `$query.name` a parameter of the query, `$jwt.name` a claim of its token, and `$$` a dollar sign. Control
+characters are removed from values, so that they cannot end a header line; `web.escaping` escapes them for URLs and
+pages.
 """
 
 from __future__ import annotations
@@ -16,16 +18,23 @@ from npserver.guess import get_close_matches
 from npserver.http.dates import format_date
 from npserver.regex import regex
 from npserver.web import client_certificate
+from npserver.web.matching.conditions import Asked
+from npserver.web.signed_in import claim_text, claims_of
 
 if TYPE_CHECKING:
+    from npserver.web.escaping import Escape
     from npserver.web.exchange import Exchange
 
 #: A compiled template, or the value of one variable.
 Template = Callable[["Exchange"], str]
 
-_REFERENCE = regex(r"\$(?:(\$)|(header\.[\w-]+|[A-Za-z_]\w*)|\{([\w.-]*)\})?", re.ASCII)
+_REFERENCE = regex(r"\$(?:(\$)|((?:header|cookie|query|map|jwt)\.[\w-]+|[A-Za-z_]\w*)|\{([\w.-]*)\})?", re.ASCII)
 _HEADER = "header."
-_CLEANED = {0: None, 10: None, 13: None}
+_COOKIE = "cookie."
+_PARAMETER = "query."
+_JWT = "jwt."
+_NONE = ("",)
+_CLEANED = dict.fromkeys([*range(9), *range(10, 32), 127])  # a tab may stand in a field
 
 
 def _query(exchange: Exchange) -> str:
@@ -77,8 +86,12 @@ def variable_names(text: str) -> set[str]:
     return {match[2] or match[3] or "" for match in _REFERENCE.finditer(text) if not match[1]}
 
 
-def compile_template(text: str, others: Mapping[str, Template] | None = None) -> Template:
-    """Compile a text with variables. `others` are additional variables, or replace known ones.
+def compile_template(text: str, others: Mapping[str, Template] | None = None, escape: Escape | None = None) -> Template:
+    """Compile a text with variables.
+
+    Args:
+        others: additional variables; they may replace known ones.
+        escape: escapes the values of variables for the place of the text; None: a header field, or plain text.
 
     Raises: ValueError for a variable that does not exist.
     """
@@ -87,10 +100,19 @@ def compile_template(text: str, others: Mapping[str, Template] | None = None) ->
     end = 0
     for match in _REFERENCE.finditer(text):
         pieces.append(text[end : match.start()])
-        pieces.append("$" if match[1] else _variable(match[2] or match[3] or "", known, text))
+        pieces.append("$" if match[1] else _escaped(match[2] or match[3] or "", known, text, escape))
         end = match.end()
     pieces.append(text[end:])
     return _joined(pieces)
+
+
+def _escaped(name: str, known: Mapping[str, Template], text: str, escape: Escape | None) -> Template:
+    """Return a variable whose values are cleaned, and escaped for their place."""
+    variable = _variable(name, known, text)
+    change = escape(name) if escape is not None else None
+    if change is None:
+        return lambda exchange: variable(exchange).translate(_CLEANED)
+    return lambda exchange: change(variable(exchange).translate(_CLEANED))
 
 
 def _variable(name: str, known: Mapping[str, Template], text: str) -> Template:
@@ -98,13 +120,22 @@ def _variable(name: str, known: Mapping[str, Template], text: str) -> Template:
     if variable is None:
         if name.startswith(_HEADER) and (field := name[len(_HEADER) :]) and "." not in field:
             return _header_field(field.lower().encode())
+        if name.startswith(_COOKIE) and name != _COOKIE:
+            return _cookie(name[len(_COOKIE) :])
+        if name.startswith(_PARAMETER) and name != _PARAMETER:
+            return _parameter(name[len(_PARAMETER) :])
+        if name.startswith(_JWT) and (claim := name[len(_JWT) :]):
+            return _claim(claim)
         if not name:
             raise ValueError(f"a dollar sign without a name in {clip(text)}; write $$ for the sign itself")
         if name.startswith("http_"):  # as nginx names them
             guesses = [_HEADER + name[5:].replace("_", "-")]
+        elif name.startswith(("cookie_", "arg_")):
+            kind, _, rest = name.partition("_")
+            guesses = [(_COOKIE if kind == "cookie" else _PARAMETER) + rest]
         else:
             guesses = get_close_matches(name, known, 1)
-        names = sorted((*known, f"{_HEADER}name-of-a-field"))
+        names = sorted((*known, f"{_HEADER}name-of-a-field", f"{_COOKIE}name", f"{_PARAMETER}name"))
         hint = f", did you mean ${guesses[0]}?" if guesses else f"; there are ${', $'.join(names)}"
         raise ValueError(f"no variable ${name}{hint}")
     return variable
@@ -113,6 +144,21 @@ def _variable(name: str, known: Mapping[str, Template], text: str) -> Template:
 def _header_field(name: bytes) -> Template:
     """Return a template of a field's value, "" for a field that the request does not have. `name`: in lower case."""
     return lambda exchange: exchange.request.fields.get(name, b"").decode("utf-8", "replace")
+
+
+def _cookie(name: str) -> Template:
+    """Return a template of a cookie's value, the first if there are several; "" if there is none."""
+    return lambda exchange: Asked(exchange.request, exchange.scheme).cookies.get(name, _NONE)[0]
+
+
+def _parameter(name: str) -> Template:
+    """Return a template of a decoded parameter of the query, the first if there are several; "" if there is none."""
+    return lambda exchange: Asked(exchange.request, exchange.scheme).parameters.get(name, _NONE)[0]
+
+
+def _claim(name: str) -> Template:
+    """Return a template of a claim of the request's token, "" for one that it does not have (`jwt` of a rule)."""
+    return lambda exchange: claim_text(claims_of(exchange.request), name)
 
 
 def _joined(pieces: list[str | Template]) -> Template:
@@ -128,6 +174,6 @@ def _joined(pieces: list[str | Template]) -> Template:
         return lambda _: constant
 
     def fill_in(exchange: Exchange) -> str:
-        return "".join([piece if isinstance(piece, str) else piece(exchange).translate(_CLEANED) for piece in merged])
+        return "".join([piece if isinstance(piece, str) else piece(exchange) for piece in merged])
 
     return fill_in

@@ -6,10 +6,13 @@ serving  the value of `tls` that npserver has while it has no certificate of the
 ca       a `FaultyCa` before the pebble
 solver   answers challenges over HTTP, in an npserver at the ports where the pebble looks
 client   a function: `client(**settings)`, whose CA is the faulty one
+kept     managers that keep certificates valid, with a clock that the test moves
+serve    a function: `serve(application, **on_demand)` serves https with certificates on demand, without a CA
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,9 +21,12 @@ import pytest
 import trustme
 
 from npserver.tls.acme.challenges import ChallengeKind
-from npserver.tls.acme.client import AcmeClient
+from npserver.tls.acme.client.acme_client import AcmeClient
 from tests.stage.acme import MAC_KEY, PublishingSolver, proving, settings, store
 from tests.stage.faulty_ca import FaultyCa, running_faulty_ca
+from tests.stage.keeping import Kept, keeping
+from tests.stage.on_demand import Serve
+from tests.stage.on_demand import serving as serving_on_demand
 from tests.stage.pebble import Pebble, running_pebble
 
 
@@ -60,3 +66,16 @@ def client(pebble: Pebble, ca: FaultyCa, tmp_path: Path) -> Callable[..., AcmeCl
         return AcmeClient(settings(pebble, **{"directory": ca.url, **more}), store(tmp_path / "store"))
 
     return make
+
+
+@pytest.fixture
+async def kept(pebble: Pebble, tmp_path: Path, certificates: Callable[..., Any]) -> AsyncIterator[Kept]:
+    async with keeping(pebble, tmp_path, certificates) as one:
+        yield one
+
+
+@pytest.fixture
+def serve(tmp_path: Path, certificates: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> Serve:
+    """Return `serve(application, **on_demand)`, an async context manager."""
+    caplog.set_level(logging.DEBUG, "npserver")
+    return lambda application, **on_demand: serving_on_demand(application, tmp_path, certificates, **on_demand)

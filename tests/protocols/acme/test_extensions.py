@@ -1,6 +1,6 @@
 """What only some CAs have: several of them in order, profiles, renewal information (RFC 9773).
 
-Covers `tls.acme.client`.
+Covers `tls.acme.client.acme_client`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from npserver.tls.acme.client import AcmeClient, order_from_any
+from npserver.tls.acme.client.acme_client import AcmeClient, order_from_any
 from npserver.tls.acme.problems import AcmeError
 from npserver.tls.acme.schedule import Window
 from tests.stage.acme import NAME, PublishingSolver

@@ -1,6 +1,6 @@
 """Certificates from a real CA: pebble asks, npserver answers its challenges.
 
-Covers `tls.acme.client` and `tls.acme.account`.
+Covers `tls.acme.client.acme_client` and `tls.acme.client.account`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.verification import PolicyBuilder, Store
 
-from npserver.tls.acme.account import Account, store_name
-from npserver.tls.acme.certificate import IssuedCertificate, PrivateKey, make_key
 from npserver.tls.acme.challenges import Challenge, ChallengeKind
-from npserver.tls.acme.client import AcmeClient
+from npserver.tls.acme.client.account import Account, store_name
+from npserver.tls.acme.client.acme_client import AcmeClient
+from npserver.tls.acme.client.certificate import IssuedCertificate, PrivateKey, make_key
 from npserver.tls.acme.problems import AcmeError, NameProblem
 from npserver.tls.acme.settings import AcmeSettings, KeyType
 from tests.stage.acme import MAC_KEY, PublishingSolver, proving, settings, store
+from tests.stage.faulty_ca import changed, running_faulty_ca
 from tests.stage.pebble import Pebble, running_pebble
 from tests.stage.programs import needs
 
@@ -225,6 +226,9 @@ def vars_of(account: Account) -> dict[str, str]:
     return {name: getattr(account, name) for name in account.__struct_fields__}
 
 
+REFUSES = "^registering the account: the CA refuses the external account:"
+
+
 class TestExternalAccount:
     async def test_with_its_key_the_account_is_registered(
         self, strict: Pebble, tmp_path: Path, serving: Serving
@@ -236,12 +240,11 @@ class TestExternalAccount:
     @pytest.mark.parametrize(
         ("given", "message"),
         [
-            ({}, "requires an external account: configure its key id and MAC key"),
-            ({"eab_key_id": "kid", "eab_key": "not base64url!"}, "the external account's MAC key is not base64url"),
-            ({"eab_key_id": "kid", "eab_key": "d3Jvbmc"}, "registering the account: the CA refuses"),
-            ({"eab_key_id": "other", "eab_key": MAC_KEY}, "registering the account: the CA refuses"),
+            ({}, "requires an external account: write its 'eab_key_id' and 'eab_key'$"),
+            ({"eab_key_id": "kid", "eab_key": "d3Jvbmc"}, f"{REFUSES} .*: are 'eab_key_id' and 'eab_key' right\\?$"),
+            ({"eab_key_id": "other", "eab_key": MAC_KEY}, f"{REFUSES} .*: are 'eab_key_id' and 'eab_key' right\\?$"),
         ],
-        ids=["none", "no base64", "wrong key", "wrong key id"],
+        ids=["none", "wrong key", "wrong key id"],
     )
     async def test_without_it_the_error_says_what_to_do(
         self, strict: Pebble, tmp_path: Path, serving: Serving, given: dict[str, str], message: str
@@ -250,6 +253,34 @@ class TestExternalAccount:
             with pytest.raises(AcmeError, match=message) as caught:
                 await client(strict, tmp_path, **given).order(["www.example.test"], solver)
         assert given.get("eab_key", MAC_KEY) not in str(caught.value)
+
+    async def test_a_ca_that_requires_none_is_not_told_of_it(
+        self, pebble: Pebble, tmp_path: Path, serving: Serving
+    ) -> None:
+        """It would refuse the key id, which is that of another CA in `directory`."""
+        async with proving(pebble, serving) as solver:
+            one = client(pebble, tmp_path, eab_key_id="kid", eab_key=MAC_KEY)
+            verify(await one.order(["www.example.test"], solver), pebble, "www.example.test")
+
+    @pytest.mark.parametrize("has_key", [True, False])
+    async def test_that_it_is_required_need_not_be_in_the_directory(
+        self, strict: Pebble, tmp_path: Path, serving: Serving, authority: trustme.CA, has_key: bool
+    ) -> None:
+        """RFC 8555 §7.1.1: the field is optional. The CA then refuses the first registration."""
+        key = {"eab_key_id": "kid", "eab_key": MAC_KEY} if has_key else {}
+        async with proving(strict, serving) as solver, running_faulty_ca(strict, authority, tmp_path) as ca:
+            ca.answers["/dir"] = changed(ca, lambda one: one["meta"].pop("externalAccountRequired"))
+            one = AcmeClient(settings(strict, directory=ca.url, **key), store(tmp_path / "store"))
+            if has_key:
+                await one.order(["www.example.test"], solver)
+            else:
+                with pytest.raises(
+                    AcmeError, match=r"requires an external account: write its 'eab_key_id' and"
+                ) as caught:
+                    await one.order(["www.example.test"], solver)
+                assert caught.value.kind == "externalAccountRequired"
+            sent = ["externalAccountBinding" in one.payload for one in ca.seen if one.path == "/sign-me-up"]
+        assert sent == [False, True] if has_key else [False]
 
 
 async def test_a_wrong_answer_is_an_error_that_names_the_name_and_the_reason(

@@ -49,6 +49,12 @@ def test_every_other_option_is_read() -> None:
     assert (arguments.watch, arguments.pidfile) == (True, "p")
 
 
+def test_certificates_of_a_ca_are_asked_for() -> None:
+    arguments = parse("https://:443 -host a.example http://:80 -acme=me@a.example --host=*.a.example")
+    assert (arguments.acme, arguments.hosts) == ("me@a.example", ["a.example", "*.a.example"])
+    assert parse("-config a.json -acme auto").hosts == [], "the names are those of the file's rules"
+
+
 @pytest.mark.parametrize("line", ["-version", "--version", "-v"])
 def test_the_version_is_asked_for(line: str) -> None:
     assert parse(line).version
@@ -83,7 +89,45 @@ def test_help_is_asked_for(line: str) -> None:
         ("-d site", "there is no '-d': the directory to serve is -root site"),
         ("--directory", "there is no '--directory': the directory to serve is -root DIR"),
         ("--upstream a:1", "there is no '--upstream': the target of a listener is -to a:1 after its URI"),
+        ("-fpm /run/a", "there is no '-fpm': PHP scripts are run by -php /run/a beside -root DIR"),
+        ("-php /run/a", "-php needs a listener that speaks HTTP and has no -to, such as http://:8080"),
+        (
+            "tcp://:1 http://:80 -to a:1 -php /run/a",
+            "-php needs a listener that speaks HTTP and has no -to, such as http://:8080",
+        ),
         ("--tls", "there is no '--tls': TLS is https://:443 or ssl://:PORT with -cert FILE -key FILE"),
+        ("--domain a.example", "there is no '--domain': a certificate of Let's Encrypt is -acme EMAIL -host NAME"),
+        ("--email me@a.example", "there is no '--email': a certificate of Let's Encrypt is -acme EMAIL -host NAME"),
+        (
+            "https://:443 -acme me@a.example",
+            "-host is missing: -acme orders a certificate for each name given by -host NAME",
+        ),
+        ("https://:443 -host a.example -acme", "-acme requires a value"),
+        ("https://:443 -acme -host a.example", "-acme requires a value"),
+        (
+            "https://:443 -acme a.example -host a.example",
+            "-acme expects an address such as me@example.com, or auto, got 'a.example'",
+        ),
+        (
+            "https://:443 -acme auto -acme auto -host a.example",
+            "-acme is given twice",
+        ),
+        (
+            "https://:443 -acme auto -host a.example,b.example",
+            "-host expects one name, got 'a.example,b.example': repeat -host for each",
+        ),
+        (
+            "https://:443 -acme auto -host https://a.example",
+            "-host expects a name such as example.com, got 'https://a.example'",
+        ),
+        (
+            "https://:443 -acme auto -host a.example -cert a -key b",
+            "-acme and -cert exclude each other: leave one of them out",
+        ),
+        (
+            "http://:8080 -host 127.0.0.1",
+            "-host '127.0.0.1' is a name for -acme EMAIL, which is missing: a listener is a URI, here http://127.0.0.1:80",
+        ),
         ("-f a.json", "there is no '-f': the config file is -config a.json"),
         ("start", "there is no command 'start': npserver serves when it is given a URI or -config FILE"),
         ("stop", "there is no command 'stop': a server stops by SIGTERM (kill PID, or systemctl stop)"),

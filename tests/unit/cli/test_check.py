@@ -207,3 +207,34 @@ def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["schema", "-markdown"]) == 0
     assert capsys.readouterr().out.startswith("# Configuration reference")
     assert main(["schema", "-bogus"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "place_of_it"),
+    [
+        ("jwt", '{"keys": ["a.pem"]}', "'keys': expected a string, got a list"),
+        ("jwt", '{"kyes": "a.pem"}', "unknown key 'kyes' in 'jwt'; did you mean 'keys'?"),
+        ("not", '{"path": "/x"}', "unknown key 'path' in 'not'"),
+        ("networks", '{"a": {"file": ["a.txt"]}}', "'file': expected a string, got a list"),
+        ("networks", '{"a": {"learn": {"login": 5.5}}}', "'login': expected a string or a whole number, got 5.5"),
+    ],
+)
+def test_a_faulty_key_is_one_error_without_an_echo(
+    place: Path, capsys: pytest.CaptureFixture[str], key: str, value: str, place_of_it: str
+) -> None:
+    rule = '{"handler": "respond"' + (f', "{key}": {value}}}' if key != "networks" else "}")
+    top = f', "networks": {value}' if key == "networks" else ""
+    (place / "config.json").write_text(f'{{"listen": ["http://127.0.0.1:0"], "dispatch": [{rule}]{top}}}')
+    assert main(["check"]) == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.endswith(place_of_it)
+
+
+def test_an_error_in_another_object_is_no_echo(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rules = '{"handler": "respond", "path": "/a", "jwt": {"kyes": "a.pem"}}, {"handler": "respond", "jwt": {}}'
+    (place / "config.json").write_text(f'{{"listen": ["http://127.0.0.1:0"], "dispatch": [{rules}]}}')
+    assert main(["check"]) == 2
+    assert [line.split(": ", 1)[1] for line in capsys.readouterr().err.splitlines()] == [
+        "unknown key 'kyes' in 'jwt'; did you mean 'keys'?",
+        "'jwt' needs either 'keys' or 'secret'",
+    ]

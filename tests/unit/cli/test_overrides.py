@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from npserver.cli.overrides import from_arguments
 from npserver.config.load import load_text
-from npserver.errors import ConfigError
+from npserver.errors import ConfigError, Severity
 from npserver.forward.config import ForwardRule
+from npserver.process.dry_run import dry_run
+from npserver.runtime.scoreboard import Directory
+from npserver.tls.acme.config import Acme
+from npserver.tls.acme.service import AcmeService
 from npserver.tls.config import Tls
+from npserver.web.handlers.fastcgi.config import FastcgiRule
 from npserver.web.handlers.proxy.config import ProxyRule
 
 
@@ -33,6 +41,25 @@ class TestArguments:
         config = from_arguments([(uri, [to])]).config
         assert config.listen == [uri]
         assert config.dispatch == [rule]
+
+    @pytest.mark.parametrize(
+        ("php", "to"),
+        [
+            ("/run/php.sock", "unix:///run/php.sock"),
+            ("php:9000", "tcp://php:9000"),
+            ("tcp://php:9000", "tcp://php:9000"),
+        ],
+    )
+    def test_php_makes_a_rule_of_each_listener_without_a_target(self, php: str, to: str) -> None:
+        listeners = [("http://:80", []), ("https://:443", ["a:1"]), ("tcp://:1", []), ("unix:///a", [])]
+        config = from_arguments(listeners, php=php, root="site").config
+        assert config.dispatch == [
+            FastcgiRule(listener="http://:80", to=to, root="site"),
+            ProxyRule(listener="https://:443", proxy_pass="http://a:1"),
+            FastcgiRule(listener="unix:///a", to=to, root="site"),
+        ]
+        (rule,) = from_arguments([("http://:80", [])], php=php).config.dispatch
+        assert rule == FastcgiRule(listener="http://:80", to=to)
 
     def test_several_targets_share_the_load(self) -> None:
         config = from_arguments([("tcp://:1", ["a:1", "b:1"])]).config
@@ -66,3 +93,70 @@ class TestArguments:
             "command line: 'workers': expected a whole number from 0 to 1024, got -1",
             "command line: -cert requires -key",
         ]
+
+
+class TestAcme:
+    """`-acme EMAIL -host NAME`."""
+
+    LISTENERS = (("https://:443", ()), ("http://:80", ()))
+
+    @pytest.mark.parametrize(("acme", "email"), [("me@a.example", "me@a.example"), ("auto", "")])
+    def test_it_is_the_key_acme_of_tls(self, acme: str, email: str) -> None:
+        document = from_arguments(self.LISTENERS, acme=acme, hosts=["a.example", "b.example"])
+        assert document.config.tls == Tls(acme=Acme(email=email), names=["a.example", "b.example"])
+        assert document.place(("tls", "names", 0)) == "command line"
+
+    def test_that_orders_a_certificate_for_each_name(self, tmp_path: Path) -> None:
+        base = load_text(json.dumps({"store": str(tmp_path / "store")}), "c.json")
+        document = from_arguments(self.LISTENERS, acme="auto", hosts=["a.example.org", "b.example.org"], base=base)
+        (service,) = [one for one in dry_run(document, Directory()).services if isinstance(one, AcmeService)]
+        directory = "https://acme-v02.api.letsencrypt.org/directory"
+        assert service.describe() == [
+            f"certificate for {name} by {directory} (tls-alpn, http)" for name in ("a.example.org", "b.example.org")
+        ]
+
+    def test_it_overrides_the_certificates_of_a_file(self) -> None:
+        base = load_text('{"listen": ["https://:443"], "tls": {"cert": "a", "key": "b"}}', "c.json")
+        assert from_arguments([], acme="auto", hosts=["a.example"], base=base).config.tls == Tls(
+            acme=Acme(), names=["a.example"]
+        )
+
+    @pytest.mark.parametrize(
+        ("uris", "hosts", "message"),
+        [
+            (["http://:80"], ["a.example"], "-acme requires a listener for TLS, such as https://:443"),
+            (["https://:443"], [], "'acme' finds no names: give a rule a 'host', or write 'names'"),
+            (["https://:443"], ["a b.example"], "expected a domain name, got 'a b.example'"),
+            (
+                ["https://:443"],
+                ["nas.home"],
+                "no public CA certifies 'nas.home': use \"internal\" for it (in a config ",
+            ),
+            (["https://:443"], ["*.a.example"], "no challenge can work for '*.a.example': a wildcard needs"),
+            (["https://:8443"], ["a.example"], "no challenge can work for 'a.example': there is no http listener on"),
+        ],
+    )
+    def test_what_cannot_work_is_refused(self, uris: list[str], hosts: list[str], message: str, tmp_path: Path) -> None:
+        base = load_text(json.dumps({"store": str(tmp_path / "store")}), "c.json")
+        with pytest.raises(ConfigError) as error:
+            dry_run(from_arguments([(uri, ()) for uri in uris], acme="auto", hosts=hosts, base=base), Directory())
+        (problem,) = [one for one in error.value.problems if one.severity is Severity.ERROR]
+        assert str(problem).startswith(f"command line: {message}")
+
+    def test_a_remedy_that_no_option_has_is_for_a_config_file(self, tmp_path: Path) -> None:
+        """Also where the command line adds to a file; not if the file itself asks for the certificate."""
+        asking = json.dumps({
+            "store": str(tmp_path / "store"), "listen": ["https://127.0.0.1:8443"], "tls": {"acme": {}},
+            "dispatch": [{"handler": "respond", "host": "a.example"}],
+        })  # fmt: skip
+        base = load_text(asking, "c.json")
+        remedy = 'if these ports are forwarded here, write "challenge": ["http"] or ["tls-alpn"]'
+        in_a_file = " (in a config file, which -config names: the command line has no option for it)"
+        for document, end in (
+            (from_arguments([], acme="auto", hosts=["a.example"], base=base), remedy + in_a_file),
+            (base, remedy),
+        ):
+            with pytest.raises(ConfigError) as error:
+                dry_run(document, Directory())
+            (problem,) = error.value.problems
+            assert problem.message.endswith(end)

@@ -27,6 +27,7 @@ def accepts(node: dict[str, Any], value: Any) -> bool:
     known = {
         "$ref", "description", "default", "examples", "anyOf", "oneOf", "type", "enum", "const", "minimum", "maximum",
         "pattern", "items", "properties", "required", "additionalProperties", "$schema", "title", "$defs", "not",
+        "minItems", "minLength",
     }  # fmt: skip
     assert node.keys() <= known
     if "$ref" in node:
@@ -46,6 +47,8 @@ def accepts(node: dict[str, Any], value: Any) -> bool:
     if isinstance(value, (int, float)) and not node.get("minimum", value) <= value <= node.get("maximum", value):
         return False
     if isinstance(value, str) and "pattern" in node and not re.search(node["pattern"], value):
+        return False
+    if isinstance(value, (list, str)) and not value and ("minItems" in node or "minLength" in node):
         return False
     if isinstance(value, list):
         return all(accepts(node.get("items", {}), one) for one in value)
@@ -116,3 +119,9 @@ def test_every_key_is_described_with_its_default() -> None:
 def test_the_defaults_fit_the_schema() -> None:
     defaults = plain(Config())
     assert accepts(SCHEMA, {key: plain(value) for key, value in defaults.items()})
+
+
+@pytest.mark.parametrize("value", [[], "", ["office"], "office"])
+def test_a_list_that_must_name_something(value: list[str] | str) -> None:
+    for key in ("allow", "from"):
+        assert accepts(SCHEMA, {"dispatch": [{"handler": "respond", key: value}]}) is bool(value)

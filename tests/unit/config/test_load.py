@@ -22,7 +22,7 @@ from npserver.forward.config import ForwardRule
 from npserver.listen.config import Listen
 from npserver.tls.config import Tls
 from npserver.upstream.config import TargetSection, UpstreamSection
-from npserver.web.config import Compression
+from npserver.web.config import GlobalCompression
 from npserver.web.handlers.static.config import StaticRule
 
 
@@ -75,7 +75,7 @@ class TestGood:
         assert isinstance(config.limits.max_body_size, Size)
         assert (config.timeouts.idle, config.timeouts.header) == (300, 2.5)
         assert isinstance(config.timeouts.idle, Seconds)
-        assert config.gzip == Compression(min_size=Size(1))
+        assert config.gzip == GlobalCompression(min_size=Size(1))
         assert config.server_header is False
         assert config.upstreams == {
             "p": UpstreamSection(targets=["http://a:1", TargetSection(uri="http://b:1", weight=3)])
@@ -115,7 +115,7 @@ class TestWrong:
             "c.json:5:3: key 'backlog' is given twice in the same object",
             "c.json:6:19: 'cert': expected a string, got 5",
             "c.json:8:5: handler 'proxy' needs \"proxy_pass\"",
-            "c.json:8:26: 'root' belongs to handler 'static', not 'proxy'",
+            "c.json:8:26: 'root' belongs to handler 'static' and 'fastcgi', not 'proxy'",
             "c.json:9:17: unknown handler 'statick'; did you mean 'static'?",
             "c.json:10:27: unknown key 'rot' in handler 'static'; did you mean 'root'?",
         ]  # fmt: skip
@@ -147,7 +147,7 @@ class TestWrong:
                 "got 'round-robbin'; did you mean 'round-robin'?",
             ),
             ('{"dispatch": [{"proxy_pass": "x"}]}', '1:15: a rule needs "handler"; did you mean "proxy"?'),
-            ('{"dispatch": [{"path": "/"}]}', 'a rule needs "handler"; expected one of "static", "proxy", "forward"'),
+            ('{"dispatch": [{"path": "/"}]}', 'a rule needs "handler"; expected one of "static", "proxy", "fastcgi"'),
             ('{"dispatch": [{"handler": 5}]}', '1:27: \'handler\': expected one of "static", "proxy"'),
             ('{"dispatch": ["static"]}', "1:15: 'dispatch': expected an object, got 'static'"),
             (
@@ -157,15 +157,19 @@ class TestWrong:
             ('{"dispatch": [{"handler": "respond", "status": 600}]}', "from 200 to 599, got 600"),
             (
                 '{"dispatch": [{"handler": "static", "retries": 1}]}',
-                "1:37: 'retries' belongs to handler 'proxy', not 'static'",
+                "1:37: 'retries' belongs to handler 'proxy' and 'fastcgi', not 'static'",
             ),
             (
                 '{"dispatch": [{"handler": "dns", "buffer_size": 1}]}',
-                "'buffer_size' belongs to handler 'proxy' and 'forward', not 'dns'",
+                "'buffer_size' belongs to handler 'proxy' and 'fastcgi' and 'forward', not 'dns'",
             ),
             (
                 '{"dispatch": [{"handler": "static", "Root": "x"}]}',
                 "unknown key 'Root' in handler 'static'; did you mean 'root'?",
+            ),
+            (
+                '{"tls": {"acme": {"domains": ["example.com"]}}}',
+                "1:19: unknown key 'domains' in 'acme'; the names of certificates are the hosts of the rules, or stand",
             ),
         ],
     )
@@ -237,5 +241,5 @@ def test_a_value_of_the_wrong_type_is_told_with_what_the_key_takes(key: Key) -> 
 @pytest.mark.parametrize(("value", "words"), WRONG[:-1], ids=[words for _, words in WRONG[:-1]])
 def test_a_handler_of_the_wrong_type_is_told_with_all_there_are(value: object, words: str) -> None:
     text = json.dumps({"dispatch": [{"handler": value}]})
-    known = '"static", "proxy", "forward", "dns", "redirect", "respond", "status"'
+    known = '"static", "proxy", "fastcgi", "forward", "dns", "redirect", "respond", "status"'
     assert one_problem(text) == f"c.json:1:27: 'handler': expected one of {known}, got {words}"

@@ -56,6 +56,13 @@ class TestConfig:
             "npserver.json:3:7: network '10.0.0.1/8': has bits set beyond its prefix, did you mean 10.0.0.0/8?"
         ]
 
+    def test_a_name_that_would_hide_an_address_is_an_error(self) -> None:
+        names = ["", "10.0.0.0/8", "192.0.2.1", "::1", "unix:", "team:a", "office/2", "365"]
+        report = Report(Document(Config(networks={name: ["192.0.2.0/24"] for name in names}), "a.json"))
+        check_networks(report)
+        refused = [problem.message.rpartition(" ")[2].strip("'") for problem in report.problems]
+        assert refused == ["", "10.0.0.0/8", "192.0.2.1", "::1", "unix:"]
+
     def test_a_list_where_everything_is_wrong_lets_nobody_in(self) -> None:
         report = self.report()
         found = compile_networks(report, ("allow",), ["300.0.0.0/8"])

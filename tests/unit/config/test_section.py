@@ -77,6 +77,32 @@ def test_what_would_break_the_site_is_refused_at_its_place(config: dict[str, Any
     assert place in str(caught.value)
 
 
+EMPTY = [
+    ("allow", [], "'allow' names nothing: leave it out for all clients"),
+    ("allow", "", "'allow' names nothing: leave it out for all clients"),
+    ("from", [], "'from' names nothing: leave it out for all clients"),
+    ("match", {"method": []}, "'method' names nothing: leave it out for all methods"),
+    ("match", {"protocol": []}, "'protocol' names nothing: leave it out for all protocols"),
+    ("not", {"method": "GET", "from": []}, "'from' names nothing: leave it out for all clients"),
+    ("rate_limit", {"rate": "5/m", "methods": []}, "'methods' names nothing: leave it out for all methods"),
+    ("jwt", {"keys": "k", "algorithms": []}, "'algorithms' names nothing: leave it out for those that fit the keys"),
+    ("jwt", {"keys": "k", "issuer": ""}, "'issuer' names nothing: leave it out for any issuer"),
+    ("jwt", {"keys": "k", "audience": []}, "'audience' names nothing: leave it out for any audience"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "message"), EMPTY)
+def test_a_list_that_names_nobody_does_not_mean_everybody(key: str, value: Any, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        decoded({"dispatch": [{"handler": "respond", key: value}]})
+    assert message in str(caught.value)
+
+
+def test_a_forward_with_an_empty_list_is_refused() -> None:
+    with pytest.raises(ConfigError, match="'from' names nothing: leave it out for all clients"):
+        decoded({"dispatch": [{"handler": "forward", "forward_to": "tcp://a:1", "from": []}]})
+
+
 async def test_a_site_without_limits_works() -> None:
     """Every limit and time of 0 that is accepted, at once: requests, uploads, proxied ones."""
     zeros = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from npserver.config.units import MAX_SECONDS, MAX_SIZE, Seconds, Size, parse_seconds, parse_size
+from npserver.config.units import MAX_SECONDS, MAX_SIZE, Seconds, Size, parse_percent, parse_seconds, parse_size
 
 
 @pytest.mark.parametrize(
@@ -70,3 +70,10 @@ def test_what_is_no_time_is_refused(value: object) -> None:
 def test_times_out_of_range_are_refused(value: object) -> None:
     with pytest.raises(ValueError, match="time out of range, at most 3660d"):
         parse_seconds(value)
+
+
+def test_shares() -> None:
+    assert [parse_percent(text) for text in ("0%", "5%", " 12.5 % ", "100%")] == [0.0, 0.05, 0.125, 1.0]
+    for wrong in ("", "5", "%", "-1%", "101%", "1e1%", "5%%", "½%"):
+        with pytest.raises(ValueError, match='expected a share from "0%" to "100%", got'):
+            parse_percent(wrong)

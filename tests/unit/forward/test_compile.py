@@ -101,6 +101,9 @@ def test_a_balancer_of_its_own() -> None:
         (TCP, {"forward_to": "upstream://mixed"}, "all be streams or all be datagrams"),
         (TCP, {"forward_to": "tcp://db:1", "allow": "offce"}, "unknown network 'offce', did you mean 'office'"),
         (TCP, {"forward_to": "udp://db:1", "mode": "stream", "framing": "line"}, 'needs "mode": "datagram"'),
+        (TCP, {"forward_to": "tcp://db:1", "rate_limit": "5"}, 'expected a rate such as "10/s"'),
+        (UDP, {"forward_to": "udp://db:1", "rate_limit": "ap"}, "unknown rate limit 'ap', did you mean 'app'"),
+        (TCP, {"forward_to": "tcp://db:1", "rate_limit": "app"}, "a forward counts by $client_ip only, got '$host'"),
         (TCP, {"forward_to": "udp://db:1", "max_message_size": "1m"}, "no datagram is longer than 65507"),
         (UDP, {"forward_to": "udp://db:1", "send_proxy": "v1"}, '"send_proxy": "v2"'),
         (UDP, {"forward_to": "udp://db:1", "sni": "a.example"}, "shows no server name"),
@@ -112,7 +115,13 @@ def test_a_balancer_of_its_own() -> None:
 )
 def test_what_cannot_work_is_an_error(listen: str, rule: dict[str, Any], message: str) -> None:
     upstreams = {"pool": {"targets": ["tcp://a:1"]}, "mixed": {"targets": ["tcp://a:1", "udp://a:1"]}}
-    _, errors, _ = compiled(listen, rule, upstreams=upstreams, networks={"office": ["10.0.0.0/8"]})
+    _, errors, _ = compiled(
+        listen,
+        rule,
+        upstreams=upstreams,
+        networks={"office": ["10.0.0.0/8"]},
+        rate_limits={"app": {"rate": "1/s", "key": "$host"}},
+    )
     assert [error for error in errors if message in error], errors
 
 
@@ -122,6 +131,9 @@ def test_what_cannot_work_is_an_error(listen: str, rule: dict[str, Any], message
         (TCP, {"forward_to": "tcp://db:1", "mode": "datagram"}, "no effect between two streams"),
         (TCP, {"forward_to": "tcp://db:1", "framing": "line"}, "no effect between two streams"),
         (UDP, {"forward_to": "udp://db:1", "mode": "stream"}, "no effect between datagram sockets"),
+        (TCP, {"forward_to": "tcp://db:1", "rate_limit": "0"}, "a rate of '0' is no limit"),
+        (TCP, {"forward_to": "tcp://db:1", "rate_limit": {"rate": "1/s", "methods": ["GET"]}}, "closes the connection"),
+        (TCP, {"forward_to": "tcp://db:1", "rate_limit": {"rate": "1/s", "status": 503}}, "closes the connection"),
         (UDP, {"forward_to": "udp://db:1", "framing": "line"}, "no effect between datagram sockets"),
         (TCP, {"forward_to": "tcp://db:1", "sni_timeout": 2}, 'no effect: no rule has "sni"'),
         (UDP, {"forward_to": "udp://db:1", "sni_timeout": 2}, 'no effect: no rule has "sni"'),
@@ -150,3 +162,13 @@ def test_rules_told_apart_share_a_listener_and_the_others_are_named() -> None:
     assert [route.front.forward.upstream.name for route in front.routes] == ["tcp://a:1", "tcp://b:1", "tcp://c:1"]
     assert not errors
     assert [warning for warning in warnings if "never used" in warning]
+
+
+def test_a_forward_cannot_hash_or_time_what_only_requests_have() -> None:
+    pool = {"targets": ["tcp://db:1", "tcp://db:2"], "balance": "hash", "hash": "$header.x-user"}
+    rule = {"forward_to": "upstream://pool"}
+    _, errors, _ = compiled(TCP, rule, upstreams={"pool": pool})
+    assert errors == ["a forward has no requests to hash: set 'balance' \"ip-hash\" in this rule"]
+    _, errors, _ = compiled(TCP, {**rule, "balance": "least-time"}, upstreams={"pool": pool})
+    assert errors == ["a forward has no responses to time: set 'balance' \"least-conn\" in this rule"]
+    assert not compiled(TCP, {**rule, "balance": "ip-hash"}, upstreams={"pool": pool})[1]

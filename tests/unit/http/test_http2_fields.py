@@ -27,7 +27,7 @@ GET: Fields = ((b":method", b"GET"), (b":scheme", b"https"), (b":path", b"/a?b")
 )
 def test_requests_equal_those_of_http_1(fields: Fields) -> None:
     """Handlers see the same request; upstreams get the same head."""
-    found = read_request((*GET, *fields), False, LIMITS)
+    found = read_request((*GET, *fields), False, LIMITS, bytes)
     pairs = [pair for pair in fields if pair[0] not in (b"cookie", b"host")]
     if cookies := [value for name, value in fields if name == b"cookie"]:
         pairs.append((b"cookie", b"; ".join(cookies)))
@@ -57,7 +57,7 @@ def test_requests_equal_those_of_http_1(fields: Fields) -> None:
     ],
 )
 def test_a_body_is_framed_by_length_or_end(fields: Fields, has_body: bool, framing: Framing, length: int) -> None:
-    request = read_request((*GET, *fields), has_body, LIMITS)
+    request = read_request((*GET, *fields), has_body, LIMITS, bytes)
     assert (request.framing, request.length) == (framing, length)
 
 

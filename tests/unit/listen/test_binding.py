@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from npserver.address import parse_listen
+from npserver.address import Address, parse_listen
 from npserver.errors import StartError
 from npserver.listen import binding
 from npserver.listen.binding import Binding, bind
@@ -43,6 +43,36 @@ def bound() -> Iterator[Callable[..., Binding]]:
 
 def port_of(one: Binding) -> int:
     return one.addresses[0].port
+
+
+class TestQuic:
+    """Datagrams of a client have to come to one worker."""
+
+    def bound(self, workers: int) -> Binding:
+        address = Address("quic", "127.0.0.1", 0)
+        return bind(Listener("quic", "web", address, 16, "test"), workers)
+
+    @linux
+    def test_workers_have_sockets_of_their_own_and_ways_to_the_others(self) -> None:
+        made = self.bound(2)
+        (first, *_), (second, *_) = made.sockets
+        assert first.getsockname() == second.getsockname()
+        assert [len(one) for one in made.sockets] == [4, 4]  # UDP, our receiver, a sender to each
+        made.close()
+
+    def test_one_worker_has_a_socket_of_the_service_manager(self) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as inherited:
+            inherited.bind(("127.0.0.1", 0))
+            address = Address("quic", "127.0.0.1", inherited.getsockname()[1])
+            made = bind(Listener("quic", "web", address, 16, "test"), 2, inherited=[inherited])
+            assert made.sockets == [(inherited,), ()]
+
+    def test_one_worker_has_the_only_socket(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(binding, "BALANCES_PORTS", False)
+        made = self.bound(3)
+        assert [len(one) for one in made.sockets] == [1, 0, 0]
+        assert len(made.addresses) == 1
+        made.close()
 
 
 class TestInet:

@@ -1,4 +1,7 @@
-"""Listeners of the config: what can be listened on, and what is in the way of another."""
+"""Listeners of the config: what can be listened on, and what is in the way of another.
+
+Covers `listen.listener`.
+"""
 
 from __future__ import annotations
 
@@ -87,6 +90,26 @@ class TestListeners:
                 '{"uri": "http://:80", "tls": {"cert": "c", "key": "k"}}',
                 "c.json:2:30: 'tls' has no effect on 'http://:80'; use https://",
             ),
+            (
+                '{"uri": "ssl://:853", "tls": "internal", "http2": true}',
+                "c.json:2:51: 'http2' has no effect on 'ssl://:853'; use http://",
+            ),
+            (
+                '{"uri": "https://:443", "http2": true, "tls": "internal"}',
+                "c.json:2:34: 'http2' has no effect on 'https://:443', which offers HTTP/2 by itself",
+            ),
+            (
+                '{"uri": "http://:80", "http3": true}',
+                "c.json:2:32: 'http3' is for https listeners, not for 'http://:80'",
+            ),
+            (
+                '{"uri": "https://:443", "http3": true, "tls": "internal", "accept_proxy": "10.0.0.0/8"}',
+                "c.json:2:34: 'http3' with 'accept_proxy': the PROXY protocol is not defined for HTTP/3",
+            ),
+            (
+                '{"uri": "https://:443", "http3": true, "tls": "internal"}, "udp://:443"',
+                "c.json:2:60: port 443 bound twice: 'udp://:443' overlaps 'https://:443'",
+            ),
             ('"https://:443"', "c.json:2:1: 'https://:443' needs a certificate: add \"tls\""),
             ('{"uri": "http://:80", "accept_proxy": "lan"}', "c.json:2:39: unknown network 'lan'"),
         ],
@@ -95,6 +118,12 @@ class TestListeners:
         found = Assigned(config(listen, "")).problems
         assert len(found) == 1, found
         assert found[0].startswith(problem) or problem in found[0]
+
+    def test_http3_needs_its_library(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("npserver.listen.compile.find_spec", lambda name: None)
+        monkeypatch.setattr("npserver.listen.certificates.find_spec", lambda name: None)
+        (problem,) = Assigned(config('{"uri": "https://:443", "http3": true, "tls": "internal"}', "")).problems
+        assert problem == "c.json:2:34: 'http3' needs the package qh3: pip install 'npserver[http3]'"
 
     @pytest.mark.parametrize(
         ("one", "other"),

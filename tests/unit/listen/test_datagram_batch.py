@@ -24,7 +24,7 @@ class Pair:
         for client in self.clients:
             client.bind((host, 0))
             client.connect(self.server.getsockname())
-            client.settimeout(5)
+            client.settimeout(30)
 
     def close(self) -> None:
         for one in (self.server, *self.clients):

@@ -99,7 +99,7 @@ class Served:
 
     async def word(self, **options: Any) -> bytes:
         reader, writer = await self.connect(**options)
-        word = await asyncio.wait_for(reader.read(100), 5)
+        word = await asyncio.wait_for(reader.read(100), 30)
         writer.close()
         return word
 
@@ -112,7 +112,7 @@ async def serving(uri: str = "tcp://127.0.0.1:0") -> AsyncIterator[Served]:
     one.live.stop()
     one.binding.close()
     if (own := one.context.made.get(POLLER)) is not None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while repr(own) != "<Poller 0>":  # the clients' ends are under way
                 await asyncio.sleep(0.001)
         own.close()
@@ -141,7 +141,7 @@ async def test_stopped_listener_leaves_connections_queued_for_the_next() -> None
         await asyncio.sleep(0.01)
         reader, writer = await one.connect()
         await one.live.start(one.bound)
-        assert await asyncio.wait_for(reader.read(100), 5) == b"one"
+        assert await asyncio.wait_for(reader.read(100), 30) == b"one"
         writer.close()
 
 
@@ -153,7 +153,7 @@ async def test_new_front_for_new_connections_only() -> None:
         await one.live.replace(one.listener, Front(b"two"))
         assert await one.word() == b"two"
         writer.write(b"still here")
-        assert await asyncio.wait_for(reader.read(100), 5) == b"still here"
+        assert await asyncio.wait_for(reader.read(100), 30) == b"still here"
         writer.close()
 
 
@@ -166,9 +166,9 @@ async def test_proxy_headers_demanded_by_a_new_config() -> None:
         await one.live.replace(replace(one.listener, accepts_proxy=lambda _peer: True), Front(b"two"))
         asking, answering = await one.connect()
         answering.write(b"PROXY TCP4 192.0.2.7 192.0.2.8 1234 80\r\n")
-        assert await asyncio.wait_for(asking.read(100), 5) == b"two"
+        assert await asyncio.wait_for(asking.read(100), 30) == b"two"
         writer.write(b"as before")
-        assert await asyncio.wait_for(reader.read(100), 5) == b"as before"
+        assert await asyncio.wait_for(reader.read(100), 30) == b"as before"
         for each in (writer, answering):
             each.close()
 
@@ -179,7 +179,7 @@ async def test_faulty_front_does_not_end_the_listener(caplog: pytest.LogCaptureF
         one.live.front = Front(b"")
         reader, writer = await one.connect()
         with pytest.raises(ConnectionResetError):
-            assert await asyncio.wait_for(reader.read(100), 5) == b""
+            assert await asyncio.wait_for(reader.read(100), 30) == b""
             raise ConnectionResetError
         writer.close()
         assert "error while accepting on web" in caplog.text
@@ -202,7 +202,7 @@ async def test_running_out_of_descriptors_is_survived() -> None:
                     await loop.sock_connect(caller, one.bound[0].getsockname())
                 spent_s = await processor_s()
         assert spent_s < 0.15
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while True:
                 try:
                     if await one.word() == b"one":

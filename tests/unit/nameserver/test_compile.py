@@ -1,4 +1,7 @@
-"""DNS rules and records compiled, and the messages about what is wrong with them, each with its place."""
+"""DNS rules and records compiled, and the messages about what is wrong with them, each with its place.
+
+Covers `nameserver.zones`.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +84,10 @@ WRONG = [
         config(dns={"a.lan": {"CAA": {"tag": "issue", "value": '"ca.example"'}}}),
         'warning: CAA: the quotes are part of the text; without them it is "ca.example"',
     ),
-    (config(dns={}), 'handler "dns" has nothing to answer'),
+    (
+        config(dns={}),
+        'handler "dns" has nothing to answer: give it records in "dns", the name of a zone in "dns_zones", or',
+    ),
 ]
 
 
@@ -166,3 +172,21 @@ def test_addresses_come_from_upstreams() -> None:
     (node,) = [node for node in front._server.views[0][1].tables.nodes.values() if to_text(node.key) == "a.lan."]
     assert node.sets[1] == (5, (bytes((10, 0, 0, 1)), bytes((10, 0, 0, 2))))
     assert node.sets[28][1][0].hex().startswith("fd00")
+
+
+@pytest.mark.parametrize(("rate", "count", "window_s"), [(7, 7, 1.0), ("7/s", 7, 1.0), ("100/m", 100, 60.0)])
+def test_the_limit_of_answers_is_a_number_or_a_rate(rate: int | str, count: int, window_s: float) -> None:
+    parts = config({"listener": "u", "public": True, "rate_limit": rate}, listen=[{"name": "u", "uri": "udp://:5300"}])
+    (udp,) = dry_run(load_text(json.dumps(parts), "file"), Directory()).fronts.values()
+    assert isinstance(udp, DnsOverUdp)
+    assert udp._policy.only is not None
+    assert repr(udp._policy.only.limiter) == f"<RateLimiter {count} in {window_s:g} s, 0 accounts>"
+
+
+@pytest.mark.parametrize(
+    ("rate", "message"), [("fast", "expected a rate such as"), ("0", "needs a limit above 0"), (0, "expected")]
+)
+def test_a_faulty_limit_of_answers_is_told(rate: int | str, message: str) -> None:
+    parts = config({"listener": "u", "public": True, "rate_limit": rate}, listen=[{"name": "u", "uri": "udp://:5300"}])
+    (found,) = check(parts)
+    assert message in found

@@ -26,6 +26,13 @@ class TestRateLimit:
         assert self.judge(limiter, 3, now=0.9) == "rrr"
         assert self.judge(limiter, 3, now=1.0) == "eer"
 
+    def test_a_rate_may_have_another_time(self) -> None:
+        limiter = RateLimiter(2, 0, 60.0)
+        assert self.judge(limiter, 3) == "eer"
+        assert self.judge(limiter, 1, now=59.9) == "r"
+        assert self.judge(limiter, 3, now=60.0) == "eer"
+        assert repr(limiter) == "<RateLimiter 2 in 60 s, 1 accounts>"
+
     @pytest.mark.parametrize(
         ("first", "second", "together"),
         [

@@ -136,6 +136,25 @@ class TestFailures:
             error = await failure(context, f"tcp://db.test:{port}")
         assert str(error) == f"tcp://db.test:{port}: connection refused (127.0.0.1, 127.0.0.2)"
 
+    async def test_a_unix_socket_whose_queue_is_full_is_waited_for(self, socket_dir: Path) -> None:
+        """As that of PHP-FPM is while all its processes are busy; the kernel makes no connection wait."""
+        async with running_context() as context:
+            with socket.socket(socket.AF_UNIX) as listening:
+                listening.bind(str(socket_dir / "s"))
+                listening.listen(0)
+                first = await call(context, f"unix://{socket_dir}/s")
+                error = await failure(context, f"unix://{socket_dir}/s", timeout_s=0.02, key="timeouts.connect")
+                assert (error.phase, error.timeout, error.key) == (Phase.DIAL, True, "timeouts.connect")
+                second = asyncio.create_task(call(context, f"unix://{socket_dir}/s"))
+                await asyncio.sleep(0)
+                accepted = listening.accept()[0]
+                ear = await asyncio.wait_for(second, 30)
+                first.transport.close()
+                with accepted, listening.accept()[0] as other:
+                    other.sendall(b"hello")
+                    assert await ear.hears(5) == b"hello"
+                    ear.transport.close()
+
     async def test_a_missing_socket_is_told(self, socket_dir: Path) -> None:
         async with running_context() as context:
             error = await failure(context, f"unix://{socket_dir}/none")

@@ -207,7 +207,7 @@ class TestResolution:
         pubsub.subscribe("resolved:db.test", lambda values: published.set())
         service = Resolution(pubsub, {"db.test": 0.01, "127.0.0.1": 30.0, "": 30.0})
         running = asyncio.ensure_future(service.run())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await published.wait()
             while len(names.asked) < 3:
                 await asyncio.sleep(0.005)

@@ -19,7 +19,7 @@ async def outcome(port: int, protocol: Made) -> Exception | None:
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Exception | None] = loop.create_future()
     CoroutineStepper(loop.create_connection(lambda: protocol, "127.0.0.1", port), done.set_result).start()
-    return await asyncio.wait_for(done, 10)
+    return await asyncio.wait_for(done, 30)
 
 
 async def test_it_connects() -> None:
@@ -47,6 +47,6 @@ async def test_given_up_it_closes_what_was_opened_and_tells_nobody() -> None:
         opening.cancel()
         inside, _ = await loop.sock_accept(server)
         with inside:
-            assert await asyncio.wait_for(loop.sock_recv(inside, 1), 10) == b""
+            assert await asyncio.wait_for(loop.sock_recv(inside, 1), 30) == b""
     assert told == []
     assert protocol.transport is None

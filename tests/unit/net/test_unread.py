@@ -13,7 +13,7 @@ import uvloop
 
 from npserver.net.unread import read_unread, unsent_bytes
 
-DEADLINE_S = 10
+DEADLINE_S = 30.0
 
 
 class Writer(asyncio.Protocol):

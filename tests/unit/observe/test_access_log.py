@@ -175,7 +175,7 @@ class TestWriting:
             log = AccessLog(Logging(access_log=str(file)), asyncio.get_running_loop())
             logged(log, request())
             assert file.read_text() == ""
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while not file.read_text():
                     await asyncio.sleep(0)
             log.close()

@@ -30,6 +30,7 @@ def late_imports() -> Iterator[str]:
                     yield from (name.name for name in node.names)
                 elif isinstance(node, ast.ImportFrom):
                     yield str(node.module)
+                    yield from (f"{node.module}.{name.name}" for name in node.names)
 
 
 def test_whatever_a_function_imports_when_it_runs_is_loaded() -> None:

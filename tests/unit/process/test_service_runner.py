@@ -38,10 +38,10 @@ class Failing(Steady):
 async def test_services_are_replaced() -> None:
     services, old, new = ServiceRunner(), Steady(), Steady()
     await services.replace([old])
-    await asyncio.wait_for(old.started.wait(), 5)
+    await asyncio.wait_for(old.started.wait(), 30)
     await services.replace([new])
     assert old.cancelled.is_set()
-    await asyncio.wait_for(new.started.wait(), 5)
+    await asyncio.wait_for(new.started.wait(), 30)
     await services.replace([])
     assert new.cancelled.is_set()
     assert (old.starts, new.starts) == (1, 1)
@@ -54,7 +54,7 @@ async def test_a_failing_service_is_restarted_after_growing_pauses(
     monkeypatch.setattr(service_runner, "LONGEST_PAUSE_S", 0.002)
     services, failing = ServiceRunner(), Failing()
     await services.replace([failing])
-    await asyncio.wait_for(failing.started.wait(), 5)
+    await asyncio.wait_for(failing.started.wait(), 30)
     await services.replace([])
     pauses = [record.args[1] for record in caplog.records if record.args]  # type: ignore[index]
     assert pauses == [0.001, 0.002, 0.002]

@@ -26,7 +26,7 @@ def test_states_go_to_the_service_manager(monkeypatch: pytest.MonkeyPatch, socke
     path = socket_dir / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(path))
-        manager.settimeout(5)
+        manager.settimeout(30)
         monkeypatch.setenv("NOTIFY_SOCKET", str(path))
         notify("READY=1", "STATUS=fine")
         assert manager.recv(1000) == b"READY=1\nSTATUS=fine"
@@ -40,7 +40,7 @@ def test_an_abstract_socket_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     name = f"npserver-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind("\0" + name)
-        manager.settimeout(5)
+        manager.settimeout(30)
         monkeypatch.setenv("NOTIFY_SOCKET", "@" + name)
         notify("STOPPING=1")
         assert manager.recv(1000) == b"STOPPING=1"

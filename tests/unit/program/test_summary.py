@@ -34,6 +34,20 @@ def test_the_summary_says_what_each_listener_does() -> None:
     )
 
 
+def test_the_summary_tells_of_names_and_conditions() -> None:
+    assigned = Assigned(
+        config(
+            '{"name": "web", "uri": "http://:80"}',
+            '{"handler": "redirect", "to": "/s", "name": "old", "match": {"query": {"a": true}, "method": "GET"}},\n'
+            '{"handler": "redirect", "to": "/t", "from": "10.0.0.0/8", "not": {"method": "GET"}, "path_regex": "/a"}',
+        )
+    )
+    assert [what for _, what in summarise(assigned.listeners.values(), assigned.rules)] == [
+        "old: /** if method, query  redirect to /s",
+        "/** if from, not, path_regex  redirect to /t",
+    ]
+
+
 def test_the_summary_names_the_zones_and_says_which_are_derived() -> None:
     text = (
         '{"listen": [{"name": "u", "uri": "udp://127.0.0.1:53"}], "dispatch": [{"listener": "u", "handler": "dns"}],'

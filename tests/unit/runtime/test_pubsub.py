@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from npserver.runtime.pubsub import PubSub
+from npserver.runtime.pubsub import CONTROLLER, PubSub
 
 
 def test_a_subscriber_gets_the_latest_value_and_each_new_one() -> None:
@@ -49,3 +49,21 @@ def test_a_subscriber_may_end_it_while_it_is_told() -> None:
     pubsub.publish("a", 1)
     pubsub.publish("a", 2)
     assert heard == [1, 1, 2]
+
+
+def test_what_is_told_goes_to_one_process_and_is_not_kept() -> None:
+    sent: list[tuple[int, str, Any]] = []
+    heard: list[Any] = []
+    pubsub = PubSub(None, lambda process, topic, value: sent.append((process, topic, value)))
+    pubsub.subscribe("a", heard.append)
+    pubsub.tell(CONTROLLER, "a", 1)
+    pubsub.hear("a", 2)
+    assert (sent, heard, pubsub.latest) == ([(-1, "a", 1)], [2], {})
+
+
+def test_a_single_process_tells_itself() -> None:
+    pubsub, heard = PubSub(), []
+    pubsub.subscribe("a", heard.append)
+    pubsub.tell(CONTROLLER, "a", 1)
+    pubsub.tell(0, "a", 2)
+    assert (heard, pubsub.latest) == ([1, 2], {})

@@ -20,7 +20,7 @@ async def test_a_task_runs_to_its_end_though_nobody_holds_it() -> None:
         ended.set()
 
     spawn(work(), "test work", None)
-    await asyncio.wait_for(ended.wait(), 5)
+    await asyncio.wait_for(ended.wait(), 30)
 
 
 async def test_a_failure_is_logged_with_what_failed(caplog: pytest.LogCaptureFixture) -> None:

@@ -112,7 +112,22 @@ class TestDirectory:
         (short / "state/.npserver.lock").unlink()
         os.chown(short / "state", 65534, 65534)
         assert problems(context, short, store="state", user="nobody") == []
-        assert problems(context, short, store="state") == [], "root may use any"
+
+    @AS_ROOT
+    async def test_root_uses_none_of_another_user(self, context: Context, short: Path) -> None:
+        """That user could replace the keys. A check only warns: systemd may start the server as that user."""
+        (short / "state").mkdir(0o700)
+        os.chown(short / "state", 65534, 65534)
+        belongs = "'store': 'DIR/state' belongs to user 65534, who can replace the keys in it"
+        remedy = 'write the "user" that npserver runs as, chown -R 0 DIR/state, or name another directory'
+        assert problems(context, short, store="state", may_write=True) == [
+            f"{belongs}, but npserver runs as root: {remedy}"
+        ]
+        assert problems(context, short, store="state") == [
+            f"{belongs}: a server that root starts does not use it: {remedy}"
+        ]
+        assert not list((short / "state").iterdir())
+        assert problems(context, short, store="state", user="nobody", may_write=True) == []
 
     @AS_ROOT
     async def test_the_user_must_reach_it(self, context: Context, short: Path) -> None:

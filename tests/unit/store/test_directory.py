@@ -12,7 +12,7 @@ from npserver.store.files import StoreFiles
 from npserver.store.interface import Store
 from npserver.store.lock_file import try_lock
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 
 
 def made(directory: Path, *, in_threads: bool = True) -> Store:

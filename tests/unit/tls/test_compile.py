@@ -1,4 +1,7 @@
-"""Certificates in the config: what is wrong with them is said where they stand."""
+"""Certificates in the config: what is wrong with them is said where they stand.
+
+Covers `tls.named_file`.
+"""
 
 from __future__ import annotations
 
@@ -87,6 +90,10 @@ MISMATCH = "cannot be used: the private key does not belong to the certificate"
 NO_IDN = "is not a valid internationalized domain name: label must not start or end with a hyphen"
 OTHER_TYPE = f"{MISMATCH}: it is of another type than the certificate's"
 LOCKED = "cannot be used: the private key is encrypted: 'key_passphrase' must name a file with its passphrase"
+NO_PASSPHRASE = (
+    "cannot read the file (not shown: if this is the passphrase itself, write it into a file): "
+    "no such file or directory"
+)
 NOT_IT = "cannot be used: its first line is not the passphrase of the private key"
 
 
@@ -115,6 +122,8 @@ class TestListeners:
             (tls("none"), ["2: cannot read 'none.crt': no such file or directory",
                            "3: cannot read 'none.key': no such file or directory"]),
             (tls("one", key="."), ["3: cannot read '.': is a directory"]),
+            (tls("one", key="-----BEGIN EC PRIVATE KEY-----\nMHcC"),
+             ["3: cannot read this: expected the name of a file, got the content of one: no such file or directory"]),
             (tls("text", key="one.key"), [f"2: 'text.crt' {NO_PEM}"]),
             (tls("one", cert="one.key"), [f"2: 'one.key' {NO_PEM}"]),
             (tls("one", key="empty.key"), ["3: 'empty.key' cannot be used: not a usable PEM file"]),
@@ -130,7 +139,7 @@ class TestListeners:
             (tls("one", key="locked.key", key_passphrase="long.pass"),
              ["7: 'long.pass' cannot be used: its first line is longer than 1024 bytes"]),
             (tls("one", key="locked.key", key_passphrase="none.pass"),
-             ["7: cannot read 'none.pass': no such file or directory"]),
+             [f"7: {NO_PASSPHRASE}"]),
             (tls("two", key="locked.key", key_passphrase="right.pass"), [f"3: 'locked.key' {MISMATCH}"]),
             (tls("one", client_ca="none.crt"), ["4: cannot read 'none.crt': no such file or directory"]),
             (tls("one", client_ca="text.crt"), [f"4: 'text.crt' {NO_PEM}"]),
@@ -168,7 +177,7 @@ class TestListeners:
         found, one = compilation(directory), tls("one", key="locked.key", key_passphrase="right.pass")
         made = server_context(found, ("tls",), [one, tls("rsa", key_passphrase="other.pass")])
         assert said(found) == []
-        assert made is not None and len(made.choose("one.example").settings.alternatives) == 1
+        assert made is not None and len(made.present("one.example").settings.alternatives) == 1
 
     @pytest.mark.parametrize(
         ("name", "words", "severity"),
@@ -192,7 +201,7 @@ class TestListeners:
         made = server_context(found, ("tls",), [tls("one"), tls("two", names=["*.Straße.home", "Bücher.example."])])
         assert made is not None and said(found) == []
         for name in ("a.xn--strae-oqa.home", "xn--bcher-kva.example"):
-            assert made.choose(name).certificate.names == ("two.example",)
+            assert made.present(name).certificate.names == ("two.example",)
 
     @pytest.mark.parametrize(
         ("name", "hint"),
@@ -221,7 +230,9 @@ class TestListeners:
         second = compilation(directory, first.context)
         again = server_context(second, ("tls",), tls("one"))
         assert made is not None and again is not None and again.default is made.default
-        assert "cannot be used, the old certificate stays: not a usable PEM file" in said(second)[0]
+        assert said(second) == [
+            "3: 'one.key' changed and cannot be used, what was loaded before stays: not a usable PEM file"
+        ]
         assert second.report.problems[0].severity is Severity.CHECK_ERROR
 
 
@@ -266,8 +277,7 @@ class TestUpstreams:
             (UpstreamTls(cert="one.crt", key="locked.key"), f"3: 'locked.key' {LOCKED}"),
             (UpstreamTls(cert="both.pem"), f"2: 'both.pem' {LOCKED}"),
             (UpstreamTls(cert="one.crt", key="locked.key", key_passphrase="wrong.pass"), f"7: 'wrong.pass' {NOT_IT}"),
-            (UpstreamTls(cert="one.crt", key="locked.key", key_passphrase="none.pass"),
-             "7: cannot read 'none.pass': no such file or directory"),
+            (UpstreamTls(cert="one.crt", key="locked.key", key_passphrase="none.pass"), f"7: {NO_PASSPHRASE}"),
             (UpstreamTls(cert="one.crt"), "2: 'one.crt' cannot be used: not a usable PEM file"),
         ],
     )  # fmt: skip

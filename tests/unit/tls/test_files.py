@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import ssl
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from npserver.errors import StoreError
 from npserver.tls.certificates import client_context
@@ -53,6 +56,49 @@ def test_newer_supplies_are_taken_over(certificates: Callable[..., Any]) -> None
     assert identity.refresh()
     assert identity.problem == ""
     assert identity.certificate.names == ("two.test",)
+
+
+@pytest.mark.parametrize("number", range(1, 7))
+def test_files_that_are_replaced_while_they_are_loaded_break_no_handshake(authority: trustme.CA, number: int) -> None:
+    """The chain of one certificate and the key of the other, in the context that is in use, would be a server's end."""
+    pems = [
+        b"".join(blob.bytes() for blob in issued.cert_chain_pems) + issued.private_key_pem.bytes()
+        for issued in (authority.issue_cert(name) for name in ("one.test", "two.test", "three.test"))
+    ]
+    reads, now = 0, pems[0]
+
+    def read(_: str) -> bytes:
+        nonlocal reads, now
+        reads += 1
+        now = pems[2] if reads >= number else now
+        return now
+
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "a.pem"
+        file.write_text("1")
+        store = CertificateStore()
+        store.files.add_store(directory, read)
+        reads = -100
+        identity = store.load(CertificateSettings(str(file), str(file)))
+        reads, now = 0, pems[1]
+        file.write_text("22")
+        assert identity.refresh()
+    assert identity.problem == ""
+    assert shakes_hands(identity.context, authority) == set(identity.certificate.names) <= {"two.test", "three.test"}
+
+
+def shakes_hands(server: ssl.SSLContext, authority: trustme.CA) -> set[str]:
+    """Return the names that a client is shown."""
+    client = ssl.create_default_context()
+    client.check_hostname = False
+    authority.configure_trust(client)
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = [client.wrap_bio(back, there), server.wrap_bio(there, back, server_side=True)]
+    for end in ends * 3:
+        with contextlib.suppress(ssl.SSLWantReadError):
+            end.do_handshake()
+    certificate: Any = ends[0].getpeercert()
+    return {value for _, value in certificate["subjectAltName"]}
 
 
 def test_client_context_from_what_was_supplied(certificates: Callable[..., Any]) -> None:

@@ -36,7 +36,7 @@ class Made:
 
     def names(self, server_name: str) -> tuple[str, ...]:
         assert self.tls is not None, self.problems
-        return self.tls.choose(server_name).certificate.names
+        return self.tls.present(server_name).certificate.names
 
 
 def test_the_hosts_of_the_rules_are_the_names(tmp_path: Path) -> None:

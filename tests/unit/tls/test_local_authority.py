@@ -154,9 +154,17 @@ def test_a_lost_root_is_made_again_with_a_warning(kept: Kept, caplog: pytest.Log
         kept.ensure()
     assert caplog.messages == [
         "the root of the local authority is gone from the store (authority/local-names.pem): a new one is made",
-        "clients have to trust the new root, unless you restore the old one: npserver cert -root",
+        f"clients have to trust the new root, unless you restore the old one: {kept.authority.command(LOCAL_ROOT)}",
     ]
+    assert caplog.messages[1].endswith(f": npserver cert -root local -store {kept.directory}")
     assert kept.value() != before, "it is signed by the new root"
+
+
+def test_the_first_root_of_local_names_is_no_lost_one(kept: Kept, caplog: pytest.LogCaptureFixture) -> None:
+    """Where the store has certificates of other names, such as those used until a CA has issued its own."""
+    kept.ensure(wanted=Wanted(("www.example.com",), False, DAY_S))
+    kept.ensure()
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize("damage", [b"", b"garbage"])

@@ -106,7 +106,7 @@ async def test_the_log_tells_once_of_each_certificate(
 ) -> None:
     monkeypatch.setattr(renewal, "PERIOD_S", 0.0)
     async with running_context() as context:
-        authority = LocalAuthority(DirectoryStore(StoreFiles(str(tmp_path))))
+        authority = LocalAuthority(DirectoryStore(StoreFiles(str(tmp_path / "a store"))))
         for _ in range(2):  # a start, and a reload
             looked = asyncio.Event()
             service = LocalRenewal(context, authority, {WANTED.key: WANTED})
@@ -119,6 +119,7 @@ async def test_the_log_tells_once_of_each_certificate(
                 running = asyncio.create_task(service.run())
                 await looked.wait()
                 running.cancel()
+        command = f"npserver cert -root local -store '{tmp_path}/a store'"
         assert caplog.messages == [
-            "certificate of the local authority (tls.internal) for nas.home; trust it: npserver cert -root"
+            f"certificate of the local authority (tls.internal) for nas.home; trust it: {command}"
         ]

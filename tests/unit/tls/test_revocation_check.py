@@ -17,6 +17,7 @@ from npserver.config.jsonc import parse
 from npserver.config.schema import Config
 from npserver.errors import Severity
 from npserver.runtime.compilation import Compilation
+from npserver.runtime.context import Context
 from npserver.tls.compile import server_context
 from npserver.tls.config import Tls
 from tests.stage.authority import ClientAuthority
@@ -40,15 +41,29 @@ def staff(directory: Path) -> ClientAuthority:
     return ClientAuthority(directory)
 
 
-def compile_lists(directory: Path, **entry: Any) -> tuple[list[str], set[Severity]]:
-    """Return the messages, and how severe they are."""
+def compile_lists(directory: Path, context: Context | None = None, **entry: Any) -> tuple[list[str], set[Severity]]:
+    """Return the messages, and how severe they are. `context`: that of a config before, for a reload."""
     text = '{"tls": {\n"client_crl": 1}}'
     document = Document(Config(), "npserver.json", str(directory), parse(text).places)
-    found = Compilation(document, make_context())
+    found = Compilation(document, context or make_context())
     keys = {"cert": "one.crt", "key": "one.key", "client_ca": "Staff-CA.ca", "client_crl": "Staff-CA.crl", **entry}
     server_context(found, ("tls",), Tls(**keys))
     problems = found.report.problems
     return [f"{one.line}: {one.message}" for one in problems], {one.severity for one in problems}
+
+
+def test_a_reload_names_the_list_that_was_changed_into_something_unusable(
+    directory: Path, staff: ClientAuthority
+) -> None:
+    staff.revoke()
+    context = make_context()
+    assert compile_lists(directory, context) == ([], set())
+    (directory / "Staff-CA.crl").write_text("hello, this is no list")
+    (message,), severities = compile_lists(directory, context)
+    assert message.startswith(
+        "2: 'Staff-CA.crl' changed and cannot be used, what was loaded before stays: no PEM revoc"
+    )
+    assert severities == {Severity.CHECK_ERROR}
 
 
 def test_a_list_in_use_is_no_problem(directory: Path, staff: ClientAuthority) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from npserver.upstream.balancers import (
     LeastLoad,
+    LeastTime,
     Random,
     RendezvousHash,
     RoundRobin,
@@ -24,6 +25,7 @@ class Candidate:
     identity: str
     effective_weight: float = 1.0
     load: int = 0
+    response_time_s: float = 0.0
 
     @property
     def hash_seed(self) -> int:
@@ -52,6 +54,27 @@ class TestRoundRobin:
         names(balancer, three, 4)
         names(balancer, three[:2], 100)
         assert Counter(names(balancer, three, 30)) == {0: 10, 1: 10, 2: 10}
+
+
+class TestLeastTime:
+    def choice(self, *of: tuple[float, int, float]) -> int:
+        """Return the index of the choice among targets with these response times, loads and weights."""
+        among = [Candidate(f"{number}", weight, load, time) for number, (time, load, weight) in enumerate(of)]
+        return among.index(LeastTime().choose(among, b""))
+
+    def test_the_expected_wait_decides(self) -> None:
+        assert self.choice((0.2, 0, 1), (0.1, 0, 1)) == 1
+        assert self.choice((0.2, 0, 1), (0.1, 1, 1), (0.05, 4, 1)) == 0
+        assert self.choice((0.2, 0, 1), (0.1, 2, 1)) == 0
+        assert self.choice((0.2, 0, 4), (0.1, 0, 1)) == 0
+
+    def test_one_that_is_not_known_is_as_the_fastest(self) -> None:
+        assert self.choice((0.2, 0, 1), (0.1, 1, 1), (0, 0, 1)) == 2
+        assert self.choice((0.2, 0, 1), (0.1, 0, 1), (0, 1, 1)) == 1
+
+    def test_equals_take_turns(self) -> None:
+        balancer, among = LeastTime(), candidates(1, 1, 1)
+        assert [among.index(balancer.choose(among, b"")) for _ in range(4)] == [0, 1, 2, 0]
 
 
 class TestChance:

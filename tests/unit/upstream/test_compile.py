@@ -46,12 +46,64 @@ def compiled(targets: list[Any], **settings: Any) -> Upstream:
             {"targets": [HTTP, {"uri": HTTPS, "send_proxy": "v1"}]}, '"v1"',
             f"'send_proxy' cannot be used with https targets, got '{HTTPS}'",
         ),
+        (
+            {"targets": [{"uri": "h2c://a:1", "send_proxy": "v1"}]}, '"v1"',
+            "'send_proxy' cannot be used with h2c targets, got 'h2c://a:1'",
+        ),
+        ({"targets": [HTTP], "health": {}}, "{}", "'health' has no effect: the last target"),
+        ({"targets": [HTTP, HTTPS], "health": {"errors": "50"}}, '"50"', "expected a share from"),
+        ({"targets": [HTTP, HTTPS], "health": {"errors": "0%"}}, '"0%"', "'errors' must be above 0%"),
+        ({"targets": [HTTP], "retry_budget": "101%"}, '"101%"', 'expected a share from "0%" to "100%", got'),
+        ({"targets": [HTTP], "retry_budget": "9%", "retries": 0}, '"9%"', "no effect: 'retries' is 0"),
+        ({"targets": [HTTP], "balance": "hash"}, '"hash"', "'balance' \"hash\" needs 'hash', what to hash"),
+        ({"targets": [HTTP], "queue": 10}, "10", "'queue' has no effect: set 'wait'"),
+        (
+            {"targets": [HTTP], "wait": "1s", "retry_timeout_seconds": 0}, '"1s"',
+            "'wait' needs 'retry_timeout_seconds' above 0",
+        ),
+        ({"targets": [UDP], "wait": "1s"}, '"1s"', "'wait' has no effect: datagrams do not wait"),
         ({"targets": [UDP], "health_check": {}}, "{}", "connect over TCP and require 'port'"),
         (
             {"targets": [TCP], "health_check": {"type": "http"}}, '"http"',
-            "checks of type 'http' require http, https or unix targets",
+            "checks of type 'http' require http, https, h2c or unix targets",
         ),
-        ({"targets": [HTTP], "health_check": {"path": "x"}}, '"x"', "must start with '/', got 'x'"),
+        ({"targets": [HTTP], "health_check": {"path": "x"}}, '"x"', "must start with '/'"),
+        ({"targets": [HTTP], "health_check": {"path": "/ x"}}, '"/ x"', "without spaces and control characters"),
+        ({"targets": [HTTP], "health_check": {"method": "GE T"}}, '"GE T"', "not a method of a check: 'GE T'"),
+        ({"targets": [HTTP], "health_check": {"method": "CONNECT"}}, '"CONNECT"', "not a method of a check"),
+        ({"targets": [HTTP], "health_check": {"host": "a b"}}, '"a b"', "not a host: 'a b'"),
+        ({"targets": [HTTP], "health_check": {"headers": {"A B": "x"}}}, '"x"', "'A B' is not a header name"),
+        ({"targets": [HTTP], "health_check": {"headers": {"Host": "x"}}}, '"x"', "Host cannot be set: use 'host'"),
+        ({"targets": [HTTP], "health_check": {"headers": {"A": "s\r\nB: c"}}}, '"s', "the value of A has control char"),
+        (
+            {"targets": [HTTP], "health_check": {"method": "HEAD", "expect": {"body": "ok"}}}, '{"body"',
+            "the answer to HEAD has no body: use GET",
+        ),
+        ({"targets": [HTTP], "health_check": {"expect": {"body_regex": "("}}}, '"("', "is not a regular expression"),
+        (
+            {"targets": [HTTP], "health_check": {"expect": {"body_regex": "(a+)+$"}}}, '"(a+)+$"',
+            "regular expression '(a+)+$': it may take forever: a repeat within a repeat",
+        ),
+        ({"targets": [HTTP], "health_check": {"expect": {"body_regex": r"\u00e9"}}}, r'"\\u00e9"', "bad escape"),
+        ({"targets": [TCP], "health_check": {"headers": {"A": "x"}}}, '{"A"', "the check only connects"),
+        (
+            {"targets": [HTTP], "health_check": {"type": "tcp", "method": "HEAD"}}, '"HEAD"',
+            "'method' has no effect: the check only connects",
+        ),
+        (
+            {"targets": [HTTP], "health_check": {"service": "shop.Orders"}}, '"shop.Orders"',
+            "'service' has no effect: it is of grpc checks; set 'type' to \"grpc\"",
+        ),
+        (
+            {"targets": [HTTP], "health_check": {"type": "grpc", "path": "/healthz"}}, '"/healthz"',
+            "'path' has no effect: it is of http checks; remove it, or use 'service'",
+        ),
+        ({"targets": [TCP], "health_check": {"type": "grpc", "method": "HEAD"}}, '"HEAD"', "'method' has no effect"),
+        ({"targets": [HTTP], "health_check": {"type": "grpc", "headers": {"A": "x"}}}, '{"A"', "'headers' has no"),
+        ({"targets": [HTTP], "health_check": {"type": "grpc", "expect": {"status": 200}}}, '{"status"', "'expect' has"),
+        ({"targets": [HTTP], "health_check": {"type": "grpc", "service": "é" * 513}}, '"', "at most 1024 bytes"),
+        ({"targets": [HTTP], "health_check": {"type": "fastcgi"}}, '"fastcgi"', "require tcp or unix targets"),
+        ({"targets": [UDP], "health_check": {"type": "grpc"}}, '{"type"', "connect over TCP and require 'port'"),
         (
             {"targets": [HTTP], "health_check": {"expect": {"status": "2xx"}}}, '"2xx"',
             "expected a status such as 200 or a range such as \"200-399\", got '2xx'",
@@ -71,6 +123,63 @@ def test_mistakes_are_told_at_their_place(settings: dict[str, Any], at: str, mes
     assert message in problem.message
     text = json.dumps({"upstreams": {"app": settings}})
     assert text[problem.column - 1 :].startswith(at)
+
+
+@pytest.mark.parametrize(
+    ("settings", "at", "message"),
+    [
+        ({"targets": [HTTP], "hash": "$path"}, '"$path"', "'hash' has no effect: 'balance' is \"round-robin\""),
+        (
+            {"targets": [HTTP, HTTPS], "wait": "5s"}, '"5s"',
+            "'wait' is not longer than 'proxy_timeout_seconds': a target that takes no connections uses it up",
+        ),
+        ({"targets": [HTTP], "tls": {"ca": "ca.pem"}}, '{"ca"', "'tls' has no effect: no target is https or ssl"),
+        ({"targets": ["ssl://a:1"], "tls": {"http2": True}}, "true", "'http2' has no effect: no target is https"),
+        ({"targets": [HTTPS], "http2": {"max_age": "1h"}}, "{", "'http2' has no effect: no target is h2c"),
+        (
+            {"targets": ["h2c://a:1"], "http2": {"ping_interval": 0, "ping_timeout": 5}}, "5",
+            "'ping_timeout' has no effect: 'ping_interval' is 0",
+        ),
+        (
+            {"targets": [HTTP], "health_check": {"type": "tcp", "path": "/ok"}}, '"/ok"',
+            "'path' has no effect: the check only connects",
+        ),
+        (
+            {"targets": [TCP], "health_check": {"expect": {"body": "ok"}}}, '{"body"',
+            "'expect' has no effect: the check only connects",
+        ),
+    ],
+)  # fmt: skip
+def test_what_has_no_effect_or_a_bad_one_is_warned_of(settings: dict[str, Any], at: str, message: str) -> None:
+    compilation = compilation_of(app=settings)
+    UPSTREAMS.of(compilation)
+    (problem,) = compilation.report.problems
+    assert problem.severity is Severity.WARNING
+    assert message in problem.message
+    assert json.dumps({"upstreams": {"app": settings}})[problem.column - 1 :].startswith(at)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"targets": [HTTP], "wait": "5s"},
+        {"targets": [HTTP, HTTPS], "wait": "6s"},
+        {"targets": [HTTP, HTTPS], "wait": "1s", "proxy_timeout_seconds": "500ms"},
+        {"targets": [HTTP, HTTPS]},
+    ],
+)
+def test_a_wait_that_leaves_time_for_other_targets_is_fine(settings: dict[str, Any]) -> None:
+    compilation = compilation_of(app=settings)
+    UPSTREAMS.of(compilation)
+    assert compilation.report.problems == []
+
+
+def test_what_a_rule_uses_has_an_effect() -> None:
+    rule = {"handler": "proxy", "proxy_pass": "upstream://app", "balance": "hash"}
+    config = {"upstreams": {"app": {"targets": [HTTP], "hash": "$path"}}, "dispatch": [rule]}
+    compilation = Compilation(load_text(json.dumps(config), "test.json"), make_context())
+    UPSTREAMS.of(compilation)
+    assert compilation.report.problems == []
 
 
 @pytest.mark.parametrize("target", [{"uri": HTTP, "backup": True}, {"uri": HTTP, "weight": 0}])
@@ -133,3 +242,16 @@ def test_health_checks_are_a_service() -> None:
     (service,) = compilation.services
     assert isinstance(service, HealthChecks)
     assert repr(service) == "<HealthChecks app>"
+
+
+def test_grpc_checks_have_tls_of_their_own_and_what_is_wrong_with_it_is_told_once() -> None:
+    upstream = {"targets": [HTTPS], "health_check": {"type": "grpc"}, "tls": {"insecure": True}}
+    compilation = compilation_of(app=upstream)
+    UPSTREAMS.of(compilation)
+    (problem,) = compilation.report.problems
+    assert "upstream certificates are not verified" in problem.message
+    upstream["tls"] = {"ca": "/none"}
+    compilation = compilation_of(app=upstream)
+    UPSTREAMS.of(compilation)
+    (problem,) = compilation.report.problems
+    assert problem.severity is Severity.ERROR

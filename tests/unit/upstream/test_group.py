@@ -16,7 +16,7 @@ from npserver.upstream.compile import UPSTREAMS, single_target
 from npserver.upstream.config import HealthCheck, TargetSection, UpstreamSection
 from npserver.upstream.group import Upstream
 from npserver.upstream.health_state import Health
-from npserver.upstream.target import POOLS, Target
+from npserver.upstream.target import MEMORY_S, POOLS, Target, TargetState
 from tests.stage.worker import StillLoop, make_context
 
 
@@ -169,6 +169,17 @@ class TestChecks:
 
 
 class TestLimits:
+    def test_the_log_says_why_no_target_is_left(self, bed: Bed) -> None:
+        limited = [TargetSection(uri=uri, max_connections=1) for uri in (A, B)]
+        one = bed.upstream(*limited, C, health_check=HealthCheck())
+        assert one.why_no_target() == ""
+        for target in one.targets[:2]:
+            target.acquire()
+        one.targets[2].controller_slots[one.targets[2].health_slot] = Health.DOWN
+        left = " (2 of 3 at max_connections: 'wait' lets requests wait, 1 of 3 unhealthy or ejected)"
+        assert one.why_no_target() == left
+        assert "'wait'" not in bed.upstream(*limited, C, health_check=HealthCheck(), wait=1).why_no_target()
+
     def test_max_connections_counts_over_all_workers(self) -> None:
         bed = Bed(2)
         limited = TargetSection(uri=A, max_connections=2)
@@ -225,3 +236,21 @@ def test_single_targets_of_several_rules_share_their_pool(bed: Bed) -> None:
 
 def _check() -> Any:
     return HealthCheck()
+
+
+class TestResponseTime:
+    def test_a_longer_time_counts_at_once_a_shorter_one_by_and_by(self) -> None:
+        state = TargetState()
+        assert state.response_time_s(100) == 0
+        state.observe(0.1, 100)
+        assert state.response_time_s(100) == pytest.approx(0.1)
+        state.observe(0.5, 100)
+        assert state.response_time_s(100) == pytest.approx(0.5)
+        state.observe(0.1, 101)
+        assert 0.4 < state.response_time_s(101) < 0.5
+
+    def test_it_decays_until_the_target_is_tried_again(self) -> None:
+        state = TargetState()
+        state.observe(1.0, 100)
+        assert state.response_time_s(100 + MEMORY_S) == pytest.approx(0.368, abs=0.001)
+        assert 0 < state.response_time_s(100 + 10 * MEMORY_S) < 0.001

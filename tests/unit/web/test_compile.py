@@ -2,7 +2,10 @@
 
 Covers `web.compile_route`, `web.checks`, `web.handlers.redirect.compile`, `web.handlers.respond.compile`,
 `web.handlers.static.compile`, `web.handlers.status.compile`, `web.middleware.basic_auth.compile`,
-`web.middleware.headers.compile`, `web.middleware.networks.compile` and `web.middleware.order`.
+`web.middleware.compress.compile`,
+`web.middleware.cors.compile`, `web.middleware.headers.compile`,
+`web.middleware.maintenance.compile`, `web.middleware.networks.compile`,
+`web.middleware.security_headers.compile` and `web.middleware.order`.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from npserver.config.load import load_text
 from npserver.errors import ConfigError
 from npserver.process.dry_run import dry_run
 from npserver.runtime.scoreboard import Directory
+from npserver.web.config import Compression
+from npserver.web.handlers.static.compile import _compression
 
 Check = Callable[..., list[str]]
 
@@ -45,7 +50,8 @@ def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Check]:
     ("rule", "message"),
     [
         ({"handler": "respond", "path": "api"}, "must start with a slash"),
-        ({"handler": "respond", "path": "/*/x"}, "a star is allowed only at the end"),
+        ({"handler": "respond", "path": "/x*/x"}, "a star stands for a whole segment"),
+        ({"handler": "respond", "path": "/*/x*"}, "a star stands for a whole segment"),
         ({"handler": "respond", "host": "~^www"}, "host '~^www' is not a valid host name"),
         (
             {"handler": "respond", "host": "a b"},
@@ -55,6 +61,49 @@ def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Check]:
         ({"handler": "respond", "content_type": "a\r\nb"}, "is not a valid media type"),
         ({"handler": "redirect", "to": "https://$hots"}, "did you mean $host?"),
         ({"handler": "redirect", "to": ""}, "is not a URL"),
+        ({"handler": "respond", "security_headers": {"csp": "a\nb"}}, "is not a valid header value"),
+        ({"handler": "respond", "security_headers": {"referrer": ""}}, "null sends none"),
+        ({"handler": "respond", "security_headers": {"hsts": 0, "hsts_subdomains": True}}, "says nothing"),
+        ({"handler": "respond", "security_headers": {"frame": "allow"}}, "frame"),
+        ({"handler": "respond", "security_headers": "stric"}, "strict"),
+        ({"handler": "respond", "cors": {}}, "origins"),
+        ({"handler": "respond", "cors": {"origins": []}}, "'origins' is empty"),
+        (
+            {"handler": "respond", "cors": {"origins": "https://a.*.test"}},
+            "is not an origin; write scheme, host and port alone, with a star only before a domain, such as 'https://*.app",
+        ),
+        ({"handler": "respond", "cors": {"origins": "https://a.test:99999"}}, "port 99999 is out of range"),
+        ({"handler": "respond", "cors": {"origins": "http://[::1]:0"}}, "port 0 is out of range"),
+        ({"handler": "respond", "cors": {"origins": "https://a.example/"}}, "alone, such as 'https://a.example'"),
+        ({"handler": "respond", "cors": {"origins": ["a.example"]}}, "'a.example' is not an origin"),
+        ({"handler": "respond", "cors": {"origins": ["https://a*.example"]}}, "is not an origin"),
+        ({"handler": "respond", "cors": {"origins": "https://a.example:443"}}, "leave out the default port"),
+        (
+            {"handler": "respond", "cors": {"origins": "https://a.example"}, "match": {"method": ["GET", "PUT"]}},
+            "does not name OPTIONS; add it",
+        ),
+        ({"handler": "respond", "cors": {"origins": "null"}}, "sandboxed pages"),
+        ({"handler": "respond", "cors": {"origins": ["*", "https://a.example"]}}, "the others say nothing"),
+        ({"handler": "respond", "cors": {"origins": "*", "credentials": True}}, "any page on the web"),
+        (
+            {"handler": "respond", "cors": {"origins": "https://a.example", "credentials": True, "expose": "*"}},
+            "name the fields",
+        ),
+        ({"handler": "respond", "cors": {"origins": "https://a.example", "methods": "put"}}, "write 'PUT'"),
+        ({"handler": "respond", "cors": {"origins": "https://a.example", "headers": ["A, B"]}}, "several as a list"),
+        ({"handler": "respond", "maintenance": {"page": "none.html"}}, "none.html"),
+        ({"handler": "respond", "maintenance": {"file": "public"}}, "'public' is a directory, which always exists"),
+        ({"handler": "respond", "maintenance": {"file": "none/down"}}, "the directory of 'none/down' does not exist"),
+        ({"handler": "respond", "maintenance": {"except": "ofice"}}, "unknown network 'ofice'"),
+        ({"handler": "respond", "maintenance": {"enabled": False, "except": "ofice"}}, "unknown network 'ofice'"),
+        ({"handler": "respond", "maintenance": {"pages": "x"}}, "did you mean 'page'?"),
+        (
+            {"handler": "proxy", "proxy_pass": "http://127.0.0.1:1", "gzip": {"types": ["pdf"]}},
+            "'pdf' is not a media type; write \"application/pdf\"",
+        ),
+        ({"handler": "proxy", "proxy_pass": "http://127.0.0.1:1", "gzip": {"codings": []}}, "nothing is compressed"),
+        ({"handler": "proxy", "proxy_pass": "http://127.0.0.1:1", "gzip": {"max_size": 1}}, "unknown key 'max_size'"),
+        ({"handler": "proxy", "proxy_pass": "http://127.0.0.1:1", "gzip": "yes"}, "gzip"),
         ({"handler": "respond", "response_headers": {"a b": "x"}}, "is not a valid header name"),
         ({"handler": "respond", "headers": {"Content-Length": "1"}}, "set by the server itself"),
         (
@@ -62,7 +111,10 @@ def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Check]:
             "header Server is set by the server itself (server_header)",
         ),
         ({"handler": "respond", "headers": {"+Date": "now"}}, "header Date is set by the server itself"),
-        ({"handler": "respond", "basic_auth": {"users": {"joe": "secret"}}}, "is no password hash"),
+        (
+            {"handler": "respond", "basic_auth": {"users": {"joe": "secret"}}},
+            "user 'joe': not a password hash (not shown",
+        ),
         ({"handler": "respond", "basic_auth": {"users": {}}}, "nobody can come in"),
         ({"handler": "respond", "allow": "hoem"}, "unknown network 'hoem'"),
         ({"handler": "respond", "error_pages": {"404": "none.html"}}, "No such file"),
@@ -82,6 +134,28 @@ def test_each_mistake_is_named_once_and_in_its_place(check: Check, rule: dict[st
     assert len(problems) == 1, problems
     assert message in problems[0]
     assert problems[0].startswith("config:")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("headers", {"X-User": "$jwt.sub"}),
+        ("response_headers", {"X-A": ["a", "b $jwt.sub"]}),
+        ("body", "for $jwt.sub"),
+    ],
+)
+def test_a_claim_without_a_token_is_told(check: Check, key: str, value: Any) -> None:
+    rule = {"handler": "respond", key: value}
+    (problem,) = check(rule)
+    assert problem.endswith("warning: the rule has no 'jwt': $jwt.sub is always empty")
+    assert check({**rule, "jwt": {"secret": "x" * 32, "audience": "a"}}) == []
+
+
+def test_a_claim_for_a_script_is_told(check: Check) -> None:
+    (problem,) = [
+        one for one in check({"handler": "fastcgi", "to": "unix:///x", "env": {"A": "$jwt.a"}}) if "jwt" in one
+    ]
+    assert problem.endswith("warning: the rule has no 'jwt': $jwt.a is always empty")
 
 
 def test_a_rule_that_can_never_match_is_named(check: Check) -> None:
@@ -156,3 +230,11 @@ def test_a_good_config_has_nothing_to_say(check: Check) -> None:
         {"handler": "status"},
     ]
     assert check(*rules[:2], rules[3]) == []
+
+
+@pytest.mark.parametrize(("own", "is_on"), [(True, True), (False, False), (None, False)])
+def test_gzip_of_a_static_rule_counts_more_than_the_global_one(own: bool | None, is_on: bool) -> None:
+    default = Compression(enabled=False, codings=["br"])
+    found = _compression(own, default)
+    assert found.enabled is is_on
+    assert found.codings == ["br"] or own is False

@@ -39,7 +39,22 @@ class TestPatterns:
         assert parse_pattern(text) == Pattern(path, is_prefix)
 
     @pytest.mark.parametrize(
-        "text", ["", "api", "/a*", "/*/b", "/a/***", "*.php", "/a?b", "/a#b", "/../a", "/a\\b", "/%00"]
+        ("text", "path", "rest"),
+        [
+            ("/users/*/avatar", "/users", ("*", "avatar")),
+            ("/*/b", "", ("*", "b")),
+            ("/a/*/b/**", "/a", ("*", "b", "**")),
+            ("/a/*/*", "/a", ("*", "**")),
+            ("/a//*/%7e/", "/a", ("*", "~", "")),
+            ("/ü/*/x y", "/%C3%BC", ("*", "x%20y")),
+        ],
+    )
+    def test_a_star_within_is_one_segment(self, text: str, path: str, rest: tuple[str, ...]) -> None:
+        assert parse_pattern(text) == Pattern(path, True, rest)
+
+    @pytest.mark.parametrize(
+        "text",
+        ["", "api", "/a*", "/*/b*", "/a/***", "/*/../b", "/*/\\x", "*.php", "/a?b", "/a#b", "/../a", "/a\\b", "/%00"],
     )
     def test_what_is_no_pattern_says_why(self, text: str) -> None:
         with pytest.raises(ValueError, match="path"):
@@ -64,6 +79,43 @@ class TestPatterns:
     def test_what_is_no_host_says_why(self, text: str) -> None:
         with pytest.raises(ValueError, match="host"):
             parse_host(text)
+
+
+class TestStars:
+    @pytest.mark.parametrize(
+        ("pattern", "path", "has"),
+        [
+            ("/users/*/avatar", "/users/joe/avatar", True),
+            ("/users/*/avatar", "/users/a%2Fb/avatar", True),
+            ("/users/*/avatar", "/users//avatar", False),
+            ("/users/*/avatar", "/users/joe/x/avatar", False),
+            ("/users/*/avatar", "/users/joe/avatar/", False),
+            ("/users/*/avatar", "/users/joe/avatar/x", False),
+            ("/users/*/avatar", "/users/joe", False),
+            ("/users/*/avatar", "/users", False),
+            ("/users/*/avatar", "/users/avatar", False),
+            ("/users/*/files/**", "/users/joe/files", True),
+            ("/users/*/files/**", "/users/joe/files/a/b", True),
+            ("/users/*/files/**", "/users/joe/filesystem", False),
+            ("/users/*/**", "/users/joe", True),
+            ("/users/*/**", "/users/", False),
+            ("/*/x", "/a/x", True),
+        ],
+    )
+    def test_a_path_fits_or_not(self, pattern: str, path: str, has: bool) -> None:
+        assert parse_pattern(pattern).has(path) is has
+
+    def test_the_more_specific_comes_first(self) -> None:
+        ordered = ["/a/*/b", "/a/*/b/**", "/a/*/*/c", "/a/*/**", "/a/**"]
+        patterns = [parse_pattern(one) for one in reversed(ordered)]
+        assert [str(one) for one in sorted(patterns, key=lambda one: one.order)] == ordered
+
+
+class TestAll:
+    def test_all_that_match_come_in_order(self) -> None:
+        rules = ["h.x|/a/b", "h.x|/a/**", "*.x|/**", "|/a/b", "|/**", "|/other"]
+        assert [*router(*rules).find_all("h.x", "/a/b")] == rules[:5]
+        assert [*router(*rules).find_all("h.x", "/a/b/" + "c/" * 100)] == ["h.x|/a/**", "*.x|/**", "|/**"]
 
 
 class TestPaths:

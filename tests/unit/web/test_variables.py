@@ -42,6 +42,22 @@ def test_variables_are_filled_in(text: str, value: str) -> None:
     assert compile_template(text)(exchange(block=HeaderBlock(lines, (), VALUES))) == value
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("$query.a", "1 2é"),
+        ("${query.b}|$query.c|$query.missing|${query.d.e}", "first|||dotted"),
+        ("$query.a.html", "1 2é.html"),
+        ("$query.nul", "xSet-Cookie: y\t"),
+        ("$cookie.sid|${cookie.SID}|$cookie.quoted|$cookie.missing", "one|two|a b|"),
+    ],
+)
+def test_cookies_and_parameters_are_filled_in(text: str, value: str) -> None:
+    lines = [b'Cookie: sid=one; SID=two; sid=three; quoted="a b"; broken']
+    query = "a=1+2%c3%A9&b=first&b=second&c&d%2Ee=dotted&nul=x%0d%0aSet-Cookie:+y%00%09%1b%7f"
+    assert compile_template(text)(exchange(block=HeaderBlock(lines, (), VALUES), query=query)) == value
+
+
 def test_tls_variables_are_filled_in() -> None:
     template = compile_template("$sni $tls_version $tls_client_subject")
     assert template(exchange(tls=FakeTls())) == "example.com TLSv1.3 O=Example,CN=joe"
@@ -58,6 +74,9 @@ def test_a_query_without_question_mark_is_empty() -> None:
         ("$hots", r"no variable \$hots, did you mean \$host\?"),
         ("${nothing_like_it}", "there are"),
         ("$http_user_agent", r"did you mean \$header.user-agent\?"),
+        ("$cookie_sid", r"did you mean \$cookie.sid\?"),
+        ("$arg_page", r"did you mean \$query.page\?"),
+        ("${cookie.}", r"no variable \$cookie\."),
         ("$header", r"no variable \$header"),
         ("${header.}", r"no variable \$header\."),
         ("costs 5$", r"write \$\$"),

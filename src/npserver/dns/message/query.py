@@ -73,6 +73,11 @@ def parse_query(data: bytes) -> Query | bytes | None:
     return query if len(data) == query.end else error_reply(data, codes.FORMERR)
 
 
+def make_question(number: int, key: bytes, qtype: int) -> bytes:
+    """Return a query with id `number` for a name, to a server that has it: recursion is not desired."""
+    return _HEADER.pack(number, 0, 1, 0, 0, 0) + key + qtype.to_bytes(2, "big") + codes.CLASS_IN.to_bytes(2, "big")
+
+
 def name_end(data: bytes, position: int) -> int | None:
     """Return the position after the name at `position` in a question; None if it is malformed.
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 TTL_S = 0  # the next challenge has another text
 
+_NOT_BESIDE_TEXTS = (codes.TXT, codes.CNAME)  # of what a wildcard has
+
 
 class AddedTexts:
     """The records added to the tables of one view."""
@@ -65,7 +67,19 @@ class AddedTexts:
         self._made += missing
         node = attach(tables.nodes, key)
         self._before.append((node, NO_SETS if missing else node.sets))
+        if (wildcard := tables.nodes[above].wildcard) is not None:
+            self._go_on(missing, wildcard)
         ttl, data = node.sets.get(codes.TXT, (TTL_S, ()))
         added = tuple([bytes((len(value),)) + value.encode("ascii") for value in values])
         node.sets = {**node.sets, codes.TXT: (min(ttl, TTL_S), (*data, *added))}
         return True
+
+    def _go_on(self, missing: Sequence[bytes], wildcard: Node) -> None:
+        """Let a wildcard go on to answer for the names that are made: names that exist are none of its (RFC 4592 §2.2).
+
+        `missing`: the name with the texts, which has no others, then those above it.
+        """
+        for number, key in enumerate(missing):
+            made, sets = self._tables.nodes[key], wildcard.sets
+            made.sets = sets if number else {rtype: sets[rtype] for rtype in sets if rtype not in _NOT_BESIDE_TEXTS}
+            made.wildcard = wildcard

@@ -37,7 +37,7 @@ def choose_apexes(
     apexes.update([key for key, of_name in sets.items() if codes.SOA in of_name])
     served = sorted([key for key, of_name in sets.items() if codes.NS in of_name], key=len)
     for key in served:  # the topmost NS marks an apex, those below it mark cuts
-        if not _is_covered(key, apexes):
+        if not is_covered(key, apexes):
             apexes.add(key)
     standalone = set(standalone)
     derived: set[bytes] = set()
@@ -48,19 +48,19 @@ def choose_apexes(
         above = key[key[0] + 1 :]
         covered = parents.get(above) if above else False
         if covered is None:
-            covered = parents[above] = _is_covered(above, apexes)
+            covered = parents[above] = is_covered(above, apexes)
         if not covered:
             apex = _derive(key)
             derived.add(apex)
             parents[above] = len(apex) <= len(above)
     apexes |= derived
-    alone = [key for key in standalone if not _is_covered(key, apexes)]
+    alone = [key for key in standalone if not is_covered(key, apexes)]
     derived.update(alone)
     apexes.update(alone)
     return apexes, derived
 
 
-def _is_covered(key: bytes, apexes: set[bytes]) -> bool:
+def is_covered(key: bytes, apexes: set[bytes]) -> bool:
     """Return whether one of the zones holds the name."""
     return any(name in apexes for name in ancestors(key))
 

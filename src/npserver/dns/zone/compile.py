@@ -7,13 +7,14 @@ by `nameserver.compile`, once per view.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from zlib import crc32
 
 from npserver.dns.message import codes
 from npserver.dns.message.name import ROOT, WILDCARD, parent, parse_owner
 from npserver.dns.message.record import PARSED_TYPES, parse_data, parse_ipv4, parse_ttl, parse_type, quotes_in
-from npserver.dns.zone.apexes import choose_apexes
+from npserver.dns.zone.apexes import choose_apexes, is_covered
 from npserver.dns.zone.reverse import is_local, reverse_key
 from npserver.dns.zone.tables import NO_SETS, Node, RecordSet, RecordSets, Tables, UpstreamSet, Zone
 from npserver.errors import clip
@@ -40,6 +41,7 @@ class Settings:
         ttl: default TTL in seconds.
         zones: keys of the apexes that the config names.
         auto_ptr: whether to make PTR records from addresses.
+        added: further record sets, by name: of names in zones of ours, where the config has none of their type.
         has_upstream: whether there is an upstream for `upstream://` addresses.
         warn: called with each value that is valid, but hardly meant.
     """
@@ -47,6 +49,7 @@ class Settings:
     ttl: int
     zones: Sequence[bytes] = ()
     auto_ptr: bool = False
+    added: Mapping[bytes, RecordSets] = field(default_factory=dict)
     has_upstream: HasUpstream = lambda path, name: False
     warn: ReportProblem = lambda path, message: None
 
@@ -80,6 +83,8 @@ class _Compilation:
                 continue
             spelled[key] = text
             self._add_name(text, key, of_name)
+        if self.settings.added:
+            self._add_to_zones({key: records[text].get("TTL") for key, text in spelled.items()})
         if self.settings.auto_ptr:
             self._add_reverse()
         return self._build()
@@ -152,6 +157,21 @@ class _Compilation:
                 (text, "CNAME"), f"a name with a CNAME can have no other records, but has {others[0]} (RFC 1034 §3.6.2)"
             )
 
+    def _add_to_zones(self, ttls: Mapping[bytes, object]) -> None:
+        """Add the record sets of `Settings.added`. `ttls`: what the config says of names, for all of their records."""
+        apexes, _ = choose_apexes(self.settings.zones, self.sets, ())
+        of_upstreams = {(key, rtype) for key, rtype, _, _ in self.upstream_sets}
+        for key, added in self.settings.added.items():
+            if not is_covered(key, apexes) or codes.CNAME in self.sets.get(key, NO_SETS):
+                continue
+            sets = self.sets.setdefault(key, {})
+            ttl: int | None = None
+            with suppress(ValueError):
+                ttl = parse_ttl(ttls.get(key))
+            for rtype, (default_ttl, data) in added.items():
+                if rtype not in sets and (key, rtype) not in of_upstreams:
+                    sets[rtype] = (default_ttl if ttl is None else ttl, data)
+
     def _add_reverse(self) -> None:
         """Add PTR records for all addresses whose reverse names are not in the config."""
         found: dict[bytes, dict[bytes, int]] = {}
@@ -221,19 +241,22 @@ class _Compilation:
 
     def _set_serials(self, tables: Tables) -> None:
         """Derive the serials of default SOAs from the zones' content: equal in all processes, new after each change."""
-        made = {key: zone for key, zone in tables.zones.items() if codes.SOA not in zone.apex.sets}
+        made = {key: zone for key, zone in tables.zones.items() if zone.has_generated_soa}
         if not made:
             return
-        sums = dict.fromkeys(tables.zones, 0)
-        for key, node in tables.nodes.items():
-            seed = crc32(key)
-            for rtype, (ttl, data) in node.sets.items():
-                sums[node.zone.key] += crc32(b"".join(data), seed ^ rtype ^ ttl << 8)
+        sums = content_sums(tables)
         for key, zone in made.items():
-            ttl, (soa,) = zone.soa
-            serial = (sums[key] & 0xFFFFFFFF) or 1
-            zone.soa = (ttl, (soa[:-20] + serial.to_bytes(4, "big") + soa[-16:],))
-            zone.apex.sets = {codes.SOA: zone.soa, **zone.apex.sets}
+            zone.set_serial((sums[key] & 0xFFFFFFFF) or 1)
+
+
+def content_sums(tables: Tables) -> dict[bytes, int]:
+    """Return a checksum of the content of each zone, equal in all processes."""
+    sums = dict.fromkeys(tables.zones, 0)
+    for key, node in tables.nodes.items():
+        seed = crc32(key)
+        for rtype, (ttl, data) in node.sets.items():
+            sums[node.zone.key] += crc32(b"".join(data), seed ^ rtype ^ ttl << 8)
+    return sums
 
 
 def attach(nodes: dict[bytes, Node], key: bytes) -> Node:  # hot: dns-load

@@ -36,16 +36,26 @@ class Node:
 class Zone:
     """A zone: its apex and SOA. Its nodes refer to it."""
 
-    __slots__ = ("apex", "key", "parent", "soa")
+    __slots__ = ("apex", "has_generated_soa", "key", "parent", "soa")
 
     def __init__(self, apex: Node, soa: RecordSet) -> None:
         self.apex = apex
         self.key = apex.key
         self.soa = soa
+        self.has_generated_soa = codes.SOA not in apex.sets  # the config gives none
         self.parent: Zone | None = None  # the zone above, if it is ours too
 
     def __repr__(self) -> str:
         return f"<Zone {self.key!r}>"
+
+    def set_serial(self, serial: int) -> None:
+        """Set the serial of the SOA record."""
+        ttl, (soa,) = self.soa
+        self.soa = (ttl, (soa[:-20] + serial.to_bytes(4, "big") + soa[-16:],))
+        self.apex.sets = {
+            codes.SOA: self.soa,
+            **{rtype: one for rtype, one in self.apex.sets.items() if rtype != codes.SOA},
+        }
 
     @property
     def negative_ttl(self) -> int:

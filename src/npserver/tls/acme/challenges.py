@@ -1,7 +1,8 @@
 """What each kind of challenge asks for: the material that a server shows to the CA, and who provides it.
 
 HTTP-01 and DNS-01 are RFC 8555 §8.3 and §8.4, addresses as names are RFC 8738. The certificate of TLS-ALPN-01 is made
-by `tls.acme.alpn_certificate`, which imports `cryptography`; this module imports nothing: every process may use it.
+by `tls.acme.answering.alpn_certificate`, which imports `cryptography`; this module imports nothing: every process may
+use it.
 """
 
 from __future__ import annotations
@@ -30,6 +31,11 @@ class ChallengeKind(Enum):
     TLS_ALPN_01 = "tls-alpn-01"
     HTTP_01 = "http-01"
     DNS_01 = "dns-01"
+
+    @property
+    def key(self) -> str:
+        """Its word in the key `challenge`."""
+        return self.value.removesuffix("-01")
 
 
 class Challenge(Struct, frozen=True):
@@ -81,8 +87,23 @@ class Solver(Protocol):
         """Show an answer; return when the CA would find it at every server and worker. Raises: AcmeError."""
         ...
 
+    def goes_to_others(self, challenge: Challenge) -> bool:
+        """Whether the answer outlives this process, with others, such as another name server."""
+        ...
+
+    def hint(self, challenge: Challenge) -> str:
+        """Return what to look at if the CA has not found an answer; "" if there is nothing to say."""
+        ...
+
     async def withdraw(self, challenge: Challenge) -> None:
         """Take an answer back. It may not have been shown: `present` may have been interrupted."""
+        ...
+
+    async def take_back(self, record: str, text: str) -> None:
+        """Remove a TXT record that a process which was killed has left with others, if it is there.
+
+        `record`: the name that the CA asks for.
+        """
         ...
 
 

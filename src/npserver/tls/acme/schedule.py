@@ -1,7 +1,8 @@
 """Decides when a certificate is renewed, when to ask the CA about it, and when to try again after a failure.
 
 Pure: the clock and chance are arguments. Times are seconds since 1970 of a wall clock that may jump: every decision is
-made again at each call, from times that were stored, so that a jump costs at most one call.
+made again at each call, from times that were stored, so that a jump costs at most one call. A stored time that the
+clock cannot have come from, as it lies too far ahead, is from before the clock was put back, and counts as past.
 
 Renewal information is RFC 9773 (ARI). Without it a certificate is renewed at two thirds of its life, whether that is 6
 days or 398. The back-off stays below the limits of Let's Encrypt, which are the strictest of the public CAs: 5 failed
@@ -17,6 +18,7 @@ from msgspec import Struct
 
 RENEW_AT = 2 / 3  # of the life
 RENEW_BEFORE = 0.9  # of the life: no window of a CA postpones a renewal past it
+EARLY = 0.1  # of the life: a renewal within it is an early one, the next of which has to wait
 
 DAY_S = 86_400.0
 ASK_AGAIN_S = 6 * 3600.0  # RFC 9773 §4.3.2: when the answer has no Retry-After
@@ -76,6 +78,11 @@ def wait_s(at: float, now: float, most_s: float = 3600.0) -> float:
     return min(max(0.0, at - now), most_s)
 
 
+def is_to_ask(ask_at: float, now: float) -> bool:
+    """Whether the CA is to be asked about a certificate; `ask_at` was at most `ASK_AGAIN_MAX_S` ahead when stored."""
+    return not now < ask_at <= now + ASK_AGAIN_MAX_S
+
+
 def ask_again_s(retry_after_s: float | None) -> float:
     """Return in how many seconds to ask the CA about a certificate again (RFC 9773 §4.3.2)."""
     if retry_after_s is None:
@@ -84,7 +91,7 @@ def ask_again_s(retry_after_s: float | None) -> float:
 
 
 class Failures(Struct, frozen=True):
-    """The failed attempts in a row for one certificate, as they are stored."""
+    """The failed attempts in a row for one certificate, or its early renewals, as they are stored."""
 
     count: int = 0
     last: float = 0.0  # when the latest attempt failed
@@ -99,11 +106,10 @@ class Failures(Struct, frozen=True):
         return Failures(self.count + 1, now, delay)
 
     def next_try(self, now: float) -> float:
-        """Return when the next attempt may begin.
-
-        A failure that lies in the future, as the clock was put back since, counts as one of now.
-        """
-        return min(self.last, now) + self.delay_s if self.count else now
+        """Return when the next attempt may begin: now, if the clock was put back far past the latest failure."""
+        if not self.count or self.last > now + self.delay_s:
+            return now
+        return min(self.last + self.delay_s, now + LAST_RETRY_S * (1 + JITTER))  # it may have been put back a little
 
 
 class OrderBudget:

@@ -6,6 +6,7 @@ from enum import Enum
 
 from msgspec import Struct
 
+from npserver.regex import regex
 from npserver.tls.acme.config import LETS_ENCRYPT
 
 
@@ -29,12 +30,20 @@ class Limits(Struct, frozen=True):
     poll_max_s: float = 15.0  # between looks, also if the CA says more
 
 
+_BASE64URL = regex(r"[A-Za-z0-9_-]+={0,2}")  # the decoder skips all else
+
+
+def is_mac_key(text: str) -> bool:
+    """Whether this is the MAC key of an external account, in base64url (RFC 8555 §7.3.4)."""
+    return _BASE64URL.fullmatch(text) is not None and len(text.rstrip("=")) % 4 != 1
+
+
 class AcmeSettings(Struct, frozen=True):
     """A CA and our account there."""
 
     directory: str = LETS_ENCRYPT  # the URL of its directory (RFC 8555 §7.1.1)
     email: str = ""
-    eab_key_id: str = ""  # of an external account binding (RFC 8555 §7.3.4), if the CA requires one
+    eab_key_id: str = ""  # of an external account (RFC 8555 §7.3.4), for CAs that require one
     eab_key: str = ""  # its MAC key in base64url; secret
     profile: str = ""  # draft-ietf-acme-profiles; empty: the CA's default
     key_type: KeyType = KeyType.EC256

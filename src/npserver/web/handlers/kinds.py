@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from npserver.address import HTTP
 from npserver.web.config import Rule
+from npserver.web.handlers.fastcgi.config import FastcgiRule
 from npserver.web.handlers.proxy.config import ProxyRule
 from npserver.web.handlers.redirect.config import RedirectRule
 from npserver.web.handlers.respond.config import RespondRule
@@ -82,15 +83,23 @@ HANDLERS = (
     ),
     HandlerKind(
         ProxyRule,
-        lambda rule: f"proxy to {rule.proxy_pass}",
+        lambda rule: f"proxy to {', '.join([rule.proxy_pass, *rule.split])}",
         "npserver.web.handlers.proxy.compile:compile_proxy",
-        targets=lambda rule: [rule.proxy_pass],
+        targets=lambda rule: [rule.proxy_pass, *rule.split, *([rule.mirror.to] if rule.mirror else ())],
+        has_paths_below=True,
+        log_area="proxy",
+    ),
+    HandlerKind(
+        FastcgiRule,
+        lambda rule: f"scripts and files from {rule.root}, FastCGI to {rule.to}",
+        "npserver.web.handlers.fastcgi.compile:compile_fastcgi",
+        targets=lambda rule: [rule.to],
         has_paths_below=True,
         log_area="proxy",
     ),
     HandlerKind(
         RedirectRule,
-        lambda rule: f"redirect to {rule.to}",
+        lambda rule: f"redirect to {rule.to}" if rule.to is not None else "redirects of moved paths",
         "npserver.web.handlers.redirect.compile:compile_redirect",
     ),
     HandlerKind(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from npserver.networks import UNIX_PEER
 from npserver.runtime.deadlines import NEVER
-from npserver.web.server.connection_limits import ConnectionCount
+from npserver.web.server.connection_limits import PER_IP, ConnectionCount
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +77,20 @@ class ClientConnection(asyncio.Protocol):
         self._count = ConnectionCount(self.front, self.context.row, self.client_ip)
         self.context.connections.add(self)
         self.context.sweeper.watched.add(self)
-        return self._count.limit_reached()
+        limit = self._count.limit_reached()
+        if limit == PER_IP and self.front.on_limited is not None:
+            self.front.on_limited(self.client_ip)
+        return limit
+
+    def follow(self, before: ClientConnection) -> None:
+        """Take the place of a connection that has turned out to be another protocol's, and its transport."""
+        self.transport, self.id, self.listener = before.transport, before.id, before.listener
+        self.client_ip, self.client_port, self._local = before.client_ip, before.client_port, before._local
+        self._count, before._count = before._count, None
+        before.release()
+        self.context.connections.add(self)
+        self.context.sweeper.watched.add(self)
+        self.transport.set_protocol(self)
 
     def release(self) -> None:
         """Stop counting the connection, and close what belongs to it."""

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from npserver.runtime.scoreboard import Row
     from npserver.web.server.roles import FrontRole
 
+PER_IP = "timeouts.max_connections_per_ip"
+
 
 class ConnectionCount:
     """Counts one connection on the scoreboard until `release`."""
@@ -35,7 +37,7 @@ class ConnectionCount:
         if row.board.total(front.connections_slot) > front.limits.max_connections:
             key = "limits.max_connections"
         elif self._cells is not None and row.cell_total(self._cells) > front.timeouts.max_connections_per_ip:
-            key = "timeouts.max_connections_per_ip"
+            key = PER_IP
         if key:
             row.slots[front.rejected_slot] += 1
         return key

@@ -8,9 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
-
-from msgspec import Struct
+from typing import TYPE_CHECKING, Generic, cast
 
 from npserver.errors import clip
 from npserver.http.request import Request
@@ -18,34 +16,36 @@ from npserver.observe.request_record import RequestRecord
 from npserver.runtime.context import Context
 from npserver.web import error_pages
 from npserver.web.exchange import Exchange, ResponseSource, ResponseStart, Route
+from npserver.web.grpc_status import failure_fields, is_grpc
+from npserver.web.server.bytes_source import PIECE_BYTES, BytesSource
+from npserver.web.server.exchange_peer import C, ExchangePeer
 from npserver.web.server.file_source import FileSource
-from npserver.web.server.refusals import level_of, log_refusal
+from npserver.web.server.refusals import decided_by, level_of, log_refusal
 from npserver.web.server.response_filters import ResponseFilters
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from npserver.errors import BadRequest
-    from npserver.web.exchange import BodySink, PrivateUpstream
-    from npserver.web.server.roles import BodyRole, ConnectionRole
+    from npserver.web.exchange import BodySink
+    from npserver.web.server.roles import BodyRole
 
 log = logging.getLogger("npserver.http")
 
-C = TypeVar("C", bound="ConnectionRole")
 
-
-class ExchangeBase(Struct, Generic[C], eq=False):
+class ExchangeBase(ExchangePeer[C], Generic[C], eq=False):
     """One request and its response."""
 
     # body       the request's; None if there is none, and once the exchange is over
     # status     0 until answered
     # sent       bytes of the response's body
-    # started    when, by the monotonic clock; 0 if nothing is logged
+    # started    when, by the monotonic clock; 0 if nothing is logged, below 0 if only the end is watched
     # _stage     how many request sides of middleware have had the request
+    # _watchers  called at the end
     # _filters   the response sides of middleware, while a response passes them
     # _is_filtered   a whole response has passed them
 
-    connection: C
     context: Context
     request: Request
     route: Route
@@ -59,50 +59,12 @@ class ExchangeBase(Struct, Generic[C], eq=False):
     source: ResponseSource | None = None
     _request_id: str = ""
     _stage: int = 0
+    _watchers: tuple[Callable[[], None], ...] = ()
     _filters: ResponseFilters | None = None
     _is_filtered: bool = False
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.request.method} {self.request.path} {self.status or 'unanswered'}>"
-
-    @property
-    def client_port(self) -> int:
-        """The connection's source port."""
-        return self.connection.client_port
-
-    @property
-    def peer_ip(self) -> str:
-        """The address of the connection's other end."""
-        return self.connection.client_ip
-
-    @property
-    def scheme(self) -> str:
-        """The client's scheme: "http" or "https"."""
-        return self.connection.scheme
-
-    @property
-    def local(self) -> tuple[str, int]:
-        """The address and port the client reached."""
-        return self.connection.local
-
-    @property
-    def connection_id(self) -> int:
-        """The same for all exchanges of a connection."""
-        return self.connection.id
-
-    @property
-    def private_upstreams(self) -> dict[object, Any] | None:
-        """The connections to upstreams that carry this client's requests only."""
-        return self.connection.private_upstreams
-
-    def keep_upstream(self, key: object, connection: PrivateUpstream) -> None:
-        """Keep a connection for later requests of this client only."""
-        kept = self.connection.private_upstreams
-        if kept is None:
-            kept = self.connection.private_upstreams = {}
-        if (older := kept.get(key)) is not None:
-            older.close()
-        kept[key] = connection
 
     @property
     def _told_id(self) -> str:
@@ -115,12 +77,6 @@ class ExchangeBase(Struct, Generic[C], eq=False):
         if not self._request_id:
             self._request_id = os.urandom(16).hex()
         return self._request_id
-
-    @property
-    def tls(self) -> object | None:
-        """The connection's `ssl.SSLObject`."""
-        found: object | None = self.connection.transport.get_extra_info("ssl_object")
-        return found
 
     @property
     def is_gone(self) -> bool:
@@ -139,7 +95,11 @@ class ExchangeBase(Struct, Generic[C], eq=False):
                 return
             for gate in route.gates:
                 if (refusal := gate(self.client_ip, self.request)) is not None:
-                    self.fail(refusal.status, refusal.reason, refusal.key, refusal.fields)
+                    if refusal.answered is not None:
+                        level = refusal.answered()
+                    else:
+                        level = min(level_of(refusal.status), logging.INFO)  # a 503 too: a rule keeps the client out
+                    self.fail(refusal.status, refusal.reason, refusal.key, refusal.fields, level=level)
                     return
         except Exception:
             log.exception("error in %s", route.name)
@@ -203,12 +163,21 @@ class ExchangeBase(Struct, Generic[C], eq=False):
         else:
             self.fail(error.status, str(error), error.decided_by)
 
+    def watch_end(self, ended: Callable[[], None]) -> None:
+        """Have `ended` called once when the exchange is over."""
+        self._watchers += (ended,)
+        self.started = self.started or -1.0  # the shortest way of a whole answer would not come by `_finished`
+
     def _finished(self, status: int, received: int = 0) -> None:
         """Count the request, and log it."""
         if self.body is not None:
             received = received or self.body.received
         front = self.connection.front
-        if not self.started:
+        if self._watchers:
+            watchers, self._watchers = self._watchers, ()
+            for ended in watchers:
+                ended()
+        if self.started <= 0:
             front.count(status, self.sent, received)
             return
         front.finished(
@@ -240,11 +209,14 @@ class ExchangeBase(Struct, Generic[C], eq=False):
             self.body.resume()
 
     def fail(self, status: int, reason: str, key: str = "", fields: bytes = b"", *, level: int | None = None) -> None:
-        """Answer with an error page; the reason and the config's key go to the log."""
+        """Answer with an error page, or as gRPC does; the reason and the config's key go to the log."""
         if self.is_gone or self.status:
             return
         level = level_of(status) if level is None else level
-        log_refusal(status, lambda: self.request, self.client_ip, reason, key or self.route.key, level)
+        log_refusal(status, lambda: self.request, self.client_ip, reason, decided_by(self.route, key), level)
+        if self.request.is_http2 and is_grpc(self.request):
+            self.respond(200, fields + failure_fields(status))
+            return
         for failure in self.route.failures:
             page = failure(cast("Exchange", self), status)
             if page is not None:
@@ -256,6 +228,9 @@ class ExchangeBase(Struct, Generic[C], eq=False):
     def respond(self, status: int, fields: bytes = b"", body: bytes = b"") -> None:
         """Answer whole."""
         raise NotImplementedError
+
+    def allow_silence(self) -> None:
+        """Let the client pause within its body for as long as it likes: the handler times it."""
 
     def inform(self, status: int, fields: bytes) -> None:
         """Send an interim response before the real one."""
@@ -284,9 +259,7 @@ class ExchangeBase(Struct, Generic[C], eq=False):
             filters = self._response_filters()
             head = filters.start(self._response_start(status, fields, length))
             if filters.wants_body:
-                self.source = source = FileSource(cast("Exchange", self), file, offset, length)
-                self._send_start(head.status, head.fields, head.length)
-                source.copy()
+                self._stream(head, FileSource(cast("Exchange", self), file, offset, length))
                 return
             status, fields = head.status, head.fields
         self._send_file(status, fields, file, offset, length)
@@ -297,6 +270,11 @@ class ExchangeBase(Struct, Generic[C], eq=False):
         if self._filters is not None:
             data = self._filters.data(data)
         if data:
+            self._send_data(data)
+
+    def flush(self) -> None:
+        """Send what the response filters have kept."""
+        if self._filters is not None and not self.is_gone and (data := self._filters.flush()):
             self._send_data(data)
 
     def finish(self, trailers: bytes = b"") -> None:
@@ -316,7 +294,9 @@ class ExchangeBase(Struct, Generic[C], eq=False):
 
     def _log_abort(self, reason: str, key: str, level: int) -> None:
         status = self.status or 499
-        log_refusal(status, lambda: self.request, self.client_ip, reason, key or self.route.key, level, is_cut=True)
+        log_refusal(
+            status, lambda: self.request, self.client_ip, reason, decided_by(self.route, key), level, is_cut=True
+        )
 
     # ── response filters ──
 
@@ -324,17 +304,25 @@ class ExchangeBase(Struct, Generic[C], eq=False):
         """Answer whole, through the filters."""
         filters = self._response_filters()
         head = filters.start(self._response_start(status, fields, len(body)))
+        if len(body) > PIECE_BYTES and filters.is_paced:
+            self._stream(head, BytesSource(cast("Exchange", self), body))
+            return
         trailers = b""
         if filters.wants_body:
             body, trailers = filters.end_after(body)
         self._filters = None
         self._is_filtered = True
-        if not trailers:
+        if trailers or (head.length is None and not head.has_body):  # HEAD: the length that GET has is not known
+            self._send_start(head.status, head.fields, None)
+            self._send_data(body)
+            self._send_end(trailers)
+        else:
             self.respond(head.status, head.fields, body)
-            return
-        self._send_start(head.status, head.fields, None)
-        self._send_data(body)
-        self._send_end(trailers)
+
+    def _stream(self, head: ResponseStart, source: FileSource | BytesSource) -> None:
+        self.source = source
+        self._send_start(head.status, head.fields, head.length)
+        source.copy()
 
     def _response_start(self, status: int, fields: bytes, length: int | None) -> ResponseStart:
         return ResponseStart(status, fields, length, self.request.method != "HEAD" and status not in (204, 304))

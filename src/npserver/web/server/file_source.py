@@ -13,7 +13,8 @@ from npserver.web.file_state import is_overwritten
 if TYPE_CHECKING:
     from npserver.web.exchange import Exchange
 
-PIECE_BYTES = 32 << 10
+PIECE_BYTES = 32 << 10  # read at once for response filters, which may take long for each or send them at a pace
+LARGE_PIECE_BYTES = 128 << 10  # where nothing stands between file and client; each piece costs some system calls
 TURN_BYTES = 1 << 20  # sent before the event loop serves other connections
 
 
@@ -21,9 +22,22 @@ class FileSource:
     """One file being sent. If the file is overwritten meanwhile, the client gets a truncated response, not a
     mixture."""
 
-    __slots__ = ("_exchange", "_file", "_is_due", "_is_first", "_is_paused", "_left", "_offset", "_status")
+    __slots__ = (
+        "_exchange",
+        "_file",
+        "_is_due",
+        "_is_first",
+        "_is_paused",
+        "_left",
+        "_offset",
+        "_piece_bytes",
+        "_status",
+    )
 
-    def __init__(self, exchange: Exchange, file: int, offset: int, length: int) -> None:
+    def __init__(
+        self, exchange: Exchange, file: int, offset: int, length: int, *, piece_bytes: int = PIECE_BYTES
+    ) -> None:
+        self._piece_bytes = piece_bytes
         self._exchange = exchange
         self._file = file
         self._status = os.fstat(file)
@@ -59,7 +73,7 @@ class FileSource:
                 exchange.context.loop.call_soon(self.copy)
                 return
             try:
-                data = os.pread(self._file, min(self._left, PIECE_BYTES), self._offset)
+                data = os.pread(self._file, min(self._left, self._piece_bytes), self._offset)
                 if not self._is_first and is_overwritten(self._file, self._status):
                     self._break_off("file was overwritten while being sent")
                     return

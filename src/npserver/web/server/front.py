@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from npserver.web.server.http1.connection import Http1Connection
 from npserver.web.server.http1.one_shot import try_answer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from socket import SocketType
 
     from npserver.listen.first_bytes import DeferredAcceptor
@@ -38,6 +40,7 @@ CACHED_HEADS = 1024  # per generation; two are kept
 SEEN_HEADS = 4096  # hashes of heads seen once: only heads that come again are cached
 CACHED_ROUTES = 4096  # of hosts and paths
 CACHED_HEAD_BYTES = 4096  # longer heads are not cached
+ALT_SVC_S = 86400  # how long clients may remember that HTTP/3 is served
 
 
 class _Starts(dict[int, bytes]):
@@ -94,13 +97,18 @@ class HttpFront:
         self.idle_s = timeouts.idle + PERIOD_S  # measured from the last sweep
         self.trusted = trusted
         self.unrouted = make_route("unrouted", Unrouted(), limits.max_body_size)
+        self.plain_http2 = False  # clients may speak HTTP/2 without TLS
+        self.on_bad_request: Callable[[str], None] | None = None  # called with the client's address
+        self.on_limited: Callable[[str], None] | None = None  # as well
         self.options = make_route("options", ServerOptions(), limits.max_body_size)
         self._routes: Memo[tuple[str, str], Route] = Memo(
             lambda place: self.options if place[1] == "*" else router.find(*place) or self.unrouted, CACHED_ROUTES
         )
         self._server_line = b"Server: " + server_header.encode("latin-1") + b"\r\n" if server_header else b""
-        self.common_fields = b""  # Date and Server
+        self._alt_svc = b""  # the line of Alt-Svc, once HTTP/3 is served
+        self.common_fields = b""  # Date, Server and Alt-Svc
         self.composed: dict[Prepared, bytes] = {}  # answers from memory as they are sent this second
+        self.composed_heads: dict[Prepared, Fields] = {}  # their heads over HTTP/2
         self.starts = _Starts(self)  # by status: the status line with the common fields
         self.deadline = 0.0
         self.expire(context.loop.time())
@@ -110,6 +118,7 @@ class HttpFront:
         self._caches_heads = caches_heads
         self._older_heads: dict[bytes, tuple[Request, Route]] = {}
         self._field_lists: dict[Fields, tuple[Request, Route]] = {}  # cached heads of HTTP/2
+        self._http3_lists: dict[Fields, tuple[Request, Route]] = {}
         self._seen: set[int] = set()
         row = context.row
         self._tallies = row.tallies
@@ -165,7 +174,7 @@ class HttpFront:
             return found
         from npserver.http.http2_fields import read_request
 
-        request = read_request(fields, has_body, self.head_limits)
+        request = read_request(fields, has_body, self.head_limits, os.urandom)
         found = request, self._routes[request.host, request.path]
         if not has_body and self._caches_heads and seen_before(self._seen, hash(fields), SEEN_HEADS):
             if len(self._field_lists) >= CACHED_HEADS:
@@ -173,6 +182,26 @@ class HttpFront:
             if sum(len(name) + len(value) for name, value in fields) <= CACHED_HEAD_BYTES:
                 self._field_lists[fields] = found
         return found
+
+    def find_http3(self, fields: Fields, has_body: bool) -> tuple[Request, Route]:
+        """Do the same for the field list of an HTTP/3 request. Raises: BadRequest."""
+        if not has_body and (found := self._http3_lists.get(fields)) is not None:
+            return found
+        from npserver.http.http3_fields import read_http3_request
+
+        request = read_http3_request(fields, has_body, self.head_limits, os.urandom)
+        found = request, self._routes[request.host, request.path]
+        if not has_body and self._caches_heads and seen_before(self._seen, hash(fields), SEEN_HEADS):
+            if len(self._http3_lists) >= CACHED_HEADS:
+                self._http3_lists.clear()
+            if sum(len(name) + len(value) for name, value in fields) <= CACHED_HEAD_BYTES:
+                self._http3_lists[fields] = found
+        return found
+
+    def offer_http3(self, port: int) -> None:
+        """Tell the clients of HTTP/1.1 and HTTP/2 from now on that HTTP/3 is served on `port` (Alt-Svc, RFC 7838)."""
+        self._alt_svc = b'Alt-Svc: h3=":%d"; ma=%d\r\n' % (port, ALT_SVC_S)
+        self.expire(self.context.loop.time())
 
     def count(self, status: int, sent: int, received: int = 0) -> None:
         """Count a finished request: its status, and the bytes of both bodies."""
@@ -193,6 +222,7 @@ class HttpFront:
         """Renew the Date and Server lines; called by the deadline sweeper once a second."""
         wall = time.time()
         self.deadline = now + 1.0 - wall % 1.0
-        self.common_fields = b"Date: " + format_date(wall).encode() + b"\r\n" + self._server_line
+        self.common_fields = b"Date: " + format_date(wall).encode() + b"\r\n" + self._server_line + self._alt_svc
         self.starts.clear()
         self.composed.clear()
+        self.composed_heads.clear()

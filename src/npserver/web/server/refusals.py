@@ -11,12 +11,14 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from npserver.errors import clip
 from npserver.observe.request_record import RequestRecord
 from npserver.web import error_pages
 
 if TYPE_CHECKING:
     from npserver.errors import BadRequest
     from npserver.http.request import Request
+    from npserver.web.exchange import Route
     from npserver.web.server.roles import FrontRole
 
 log = logging.getLogger("npserver.http")
@@ -25,6 +27,9 @@ MAX_PATH = 200  # characters of a path in the log
 MAX_METHOD = 32
 #: Statuses that clients cause every day, by what they ask for or how they ask.
 _EVERYDAY = frozenset({400, 401, 404, 405, 406, 412, 415, 416, 417, 421, 501, 505})
+
+#: What bytes that are no request, or a head over the limits, are answered with before there is an exchange.
+_SCANS = frozenset({400, 414, 431})
 
 
 def level_of(status: int) -> int:
@@ -36,6 +41,12 @@ def level_of(status: int) -> int:
     if status in _EVERYDAY:
         return logging.DEBUG
     return logging.INFO if status < 500 else logging.ERROR if status == 500 else logging.WARNING
+
+
+def decided_by(route: Route, key: str) -> str:
+    """Return what a line names: the key that decided, else that of the rule, and the rule's name if it has one."""
+    key = key or route.key
+    return f"{key}, rule {clip(route.rule_name)}" if route.rule_name else key
 
 
 def log_refusal(
@@ -70,6 +81,8 @@ def refuse(
     `asked` returns as much of the request as can be told; called only if something is logged.
     """
     status = error.status
+    if status in _SCANS and front.on_bad_request is not None:
+        front.on_bad_request(client_ip)
     level = min(level_of(status), logging.INFO)  # a 503 too: the client has gone over a limit
     log_refusal(status, asked, client_ip, str(error), error.decided_by, level)
     fields, body = error_pages.render(status, b"", "")

@@ -93,7 +93,7 @@ class RequestBody(Generic[E]):
 
     def lose(self, reason: str) -> None:
         """Tell the sink that the rest will not come; one that asks for it later is told then."""
-        self._lost_reason = reason
+        self._lost_reason = self._lost_reason or reason
         sink, self._sink = self._sink, None
         self._held.clear()
         if sink is not None:

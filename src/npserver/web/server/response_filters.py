@@ -26,6 +26,11 @@ class ResponseFilters:
         """Whether the body has to pass `data` and `end`."""
         return bool(self._of_body)
 
+    @property
+    def is_paced(self) -> bool:
+        """Whether the body is to pass in pieces, as one of the filters makes their source wait."""
+        return any(one.is_paced for one in self._of_body)
+
     def interim(self, status: int, fields: bytes) -> bytes:
         """Pass an interim response; return its field lines."""
         for one in self._all:
@@ -44,6 +49,14 @@ class ResponseFilters:
                 break
             data = one.data(data)
         return data
+
+    def flush(self) -> bytes:
+        """Return what the filters have kept, each passed through those after it."""
+        rest = b""
+        for one in self._of_body:
+            passed = one.data(rest) if rest else b""
+            rest = passed + one.flush()
+        return rest
 
     def end(self, trailers: bytes) -> tuple[bytes, bytes]:
         """Pass the end; return the bytes still to be sent, and the trailers."""

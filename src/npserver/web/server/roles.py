@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from npserver.runtime.front import StreamFront
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from npserver.errors import BadRequest
     from npserver.http.request import Fields, Request
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from npserver.web.config import Limits, Timeouts
     from npserver.web.exchange import BodySink, Prepared, PrivateUpstream, Route
     from npserver.web.server.http1.state import State
-    from npserver.web.server.http2.session import Http2Session
 
 
 class RouterRole(Protocol):
@@ -45,6 +44,10 @@ class FrontRole(StreamFront, Protocol):
     common_fields: bytes  # the Date and Server lines of this second
     heads: dict[bytes, tuple[Request, Route]]  # requests and their routes, by the bytes of their heads
     composed: dict[Prepared, bytes]  # answers from memory as they are sent this second, on connections that are kept
+    plain_http2: bool  # clients may speak HTTP/2 without TLS
+    composed_heads: dict[Prepared, Fields]  # their heads over HTTP/2
+    on_bad_request: Callable[[str], None] | None  # called with the address of a client whose bytes are no request
+    on_limited: Callable[[str], None] | None  # called with that of one whose connection is over a limit of its own
     connections_slot: int  # places on the scoreboard
     accepted_slot: int
     rejected_slot: int
@@ -59,11 +62,22 @@ class FrontRole(StreamFront, Protocol):
     def find_http2(self, fields: Fields, has_body: bool) -> tuple[Request, Route]:
         """Do the same for the field list of an HTTP/2 request. Raises: BadRequest."""
 
+    def find_http3(self, fields: Fields, has_body: bool) -> tuple[Request, Route]:
+        """Do the same for the field list of an HTTP/3 request. Raises: BadRequest."""
+
     def count(self, status: int, sent: int, received: int = 0) -> None:
         """Count a finished request: its status, and the bytes of both bodies."""
 
     def finished(self, record: RequestRecord) -> None:
         """Count a finished request, and log it."""
+
+
+class Http3FrontRole(Protocol):
+    """The front of QUIC sockets as its connections see it: `web.server.http3.front.Http3Front`."""
+
+    @property
+    def http(self) -> FrontRole:
+        """The front of the listener's TCP sockets."""
 
 
 class ConnectionRole(Protocol):
@@ -209,6 +223,35 @@ class DirectConnectionRole(Http1ConnectionRole, Protocol):
         """Return an exchange that takes the place of the call that stood in for it."""
 
 
+class StreamSession(Protocol):
+    """The frames of a connection as its exchanges see it: `web.server.http2.session`, `web.server.http3.session`."""
+
+    def inform(self, stream_id: int, fields: Sequence[tuple[bytes, bytes]]) -> None:
+        """Send an interim response."""
+
+    def respond(self, stream_id: int, fields: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
+        """Send a whole response."""
+
+    def start(self, stream_id: int, fields: Sequence[tuple[bytes, bytes]]) -> None:
+        """Send the head of a response; its body follows."""
+
+    def write(self, stream_id: int, data: bytes) -> None:
+        """Send a piece of a body as soon as the client's window allows."""
+
+    def finish(self, stream_id: int, trailers: Fields) -> None:
+        """End a response."""
+
+    def acknowledge(self, stream_id: int, amount: int) -> None:
+        """Give the client new window for `amount` bytes of a request's body that are used."""
+
+    def unsent(self, stream_id: int) -> int:
+        """Return the bytes of a response's body that are not sent yet."""
+
+    @property
+    def all_unsent(self) -> int:
+        """Bytes of all responses' bodies that are not sent yet."""
+
+
 class Http2ExchangeRole(Protocol):
     """An exchange as the parts of an HTTP/2 exchange see it."""
 
@@ -216,7 +259,7 @@ class Http2ExchangeRole(Protocol):
     route: Route
     status: int
     stream_id: int
-    session: Http2Session
+    session: StreamSession
 
     @property
     def is_gone(self) -> bool:
@@ -240,7 +283,7 @@ class Http2ConnectionRole(ConnectionRole, Protocol):
     """An HTTP/2 connection as its exchanges see it."""
 
     @property
-    def session(self) -> Http2Session:
+    def session(self) -> StreamSession:
         """The connection's frames."""
 
     def sending(self, exchange: Http2ExchangeRole) -> None:

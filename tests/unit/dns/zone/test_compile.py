@@ -190,3 +190,46 @@ def test_empty_non_terminals_exist_up_to_the_zone_above() -> None:  # RFC 8020
         *("local.", "x.local.", "b.local.", "a.b.local.", "z.a.b.local.", "r.local.", "q.r.local.", "p.q.r.local.")
     }
     assert zone(tables, "z.a.b.local").parent is zone(tables, "local")
+
+
+class TestAddedSets:
+    """Records that are not of the config: those of the config win, type by type."""
+
+    RECORDS: ClassVar[Records] = {
+        "example.com": {"NS": "ns.example.com"},
+        "both.example.com": {"A": "192.0.2.1", "TTL": 60},
+        "alias.example.com": {"CNAME": "both.example.com"},
+        "pool.example.com": {"A": "upstream://pool"},
+    }
+
+    def sets(self, name: str, **settings: Any) -> dict[int, Any] | None:
+        key = parse_owner(name)
+        added = {key: {codes.A: (300, (b"\3\3\3\3",)), codes.AAAA: (300, (b"\4" * 16,))}}
+        tables = tables_of(self.RECORDS, added=added, has_upstream=lambda path, upstream: True, **settings)
+        node = tables.nodes.get(key)
+        return None if node is None else dict(node.sets)
+
+    def test_a_new_name_has_all_of_them(self) -> None:
+        assert self.sets("a.new.example.com") == {codes.A: (300, (b"\3\3\3\3",)), codes.AAAA: (300, (b"\4" * 16,))}
+        assert (self.sets("*.example.com") or {}).keys() == {codes.A, codes.AAAA}
+
+    def test_a_type_that_the_config_gives_is_kept_and_its_ttl_is_that_of_all(self) -> None:
+        assert self.sets("both.example.com") == {codes.A: (60, (b"\xc0\0\2\1",)), codes.AAAA: (60, (b"\4" * 16,))}
+
+    def test_addresses_of_an_upstream_are_given_by_the_config(self) -> None:
+        assert (self.sets("pool.example.com") or {}).keys() == {codes.AAAA}
+
+    def test_an_alias_has_no_other_records(self) -> None:
+        assert (self.sets("alias.example.com") or {}).keys() == {codes.CNAME}
+
+    def test_the_apex_keeps_its_own(self) -> None:
+        assert (self.sets("example.com") or {}).keys() == {codes.SOA, codes.NS, codes.A, codes.AAAA}
+
+    def test_a_name_outside_all_zones_makes_none(self) -> None:
+        assert self.sets("www.example.org") is None
+        assert self.sets("www.example.org", zones=[parse_owner("org")]) is not None
+
+    def test_ptr_records_are_made_of_them(self) -> None:
+        key = parse_owner("new.example.com")
+        tables = tables_of({"example.com": {"NS": "n.a"}}, added={key: {codes.A: (300, (b"\3\3\3\3",))}}, auto_ptr=True)
+        assert tables.nodes[parse_owner("3.3.3.3.in-addr.arpa")].sets[codes.PTR] == (300, (key,))

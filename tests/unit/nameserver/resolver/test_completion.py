@@ -129,3 +129,16 @@ def test_any_cut_or_changed_reply_is_answered() -> None:
             changed = complete(asked, ALIASES, good[:at] + bytes((value,)) + good[at + 1 :])
             assert changed[:2] == asked.data[:2]
             assert changed[12 : asked.end] == asked.question
+
+
+def test_names_that_are_chains_of_pointers_fail() -> None:
+    """A reply of 64 KiB full of records that lead into one chain took seconds."""
+    asked = query("TXT")
+    further = query_for(asked, TARGET).data
+    start = len(further) + 11
+    chain = b"\0\0" + b"".join((0xC000 | at).to_bytes(2, "big") for at in (start, *range(start + 2, start + 400, 2)))
+    fixed = b"\0\x10\0\1\0\0\0\0"
+    records = b"\0" + fixed + len(chain).to_bytes(2, "big") + chain
+    records += (0xC000 | start + 400).to_bytes(2, "big") + fixed + b"\0\1\0"
+    reply = further[:2] + b"\x81\x80\0\1\0\2\0\0\0\0" + further[12:] + records
+    assert dns.message.from_wire(complete(asked, ALIASES, reply)).rcode() == dns.rcode.SERVFAIL

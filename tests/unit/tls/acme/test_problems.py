@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from npserver.tls.acme.problems import AcmeError, NameProblem, kind_of, plain
-from npserver.tls.acme.settings import AcmeSettings
+from npserver.tls.acme.settings import AcmeSettings, is_mac_key
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,17 @@ def test_another_ca_is_asked_unless_a_name_or_the_config_is_wrong(
 
 def test_a_problem_names_its_name_and_quotes_the_ca() -> None:
     assert str(NameProblem("a.test", "dns", "no \x1b name")) == "a.test: 'no \\x1b name' (dns)"
+
+
+@pytest.mark.parametrize(
+    ("text", "is_key"),
+    [
+        *(("d3Jvbmc", True), ("d3Jvbmc=", True), ("-_-_", True)),
+        *(("d3Jv+/==", False), ("d3Jvb", False), ("!!!", False), ("", False)),
+    ],
+)
+def test_mac_keys_are_base64url(text: str, is_key: bool) -> None:
+    assert is_mac_key(text) is is_key
 
 
 def test_settings_show_no_key() -> None:

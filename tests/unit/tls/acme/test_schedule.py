@@ -14,6 +14,7 @@ from npserver.tls.acme.schedule import (
     ask_again_s,
     certificate_id,
     chance_of,
+    is_to_ask,
     renew_at,
     retry_after_s,
     wait_s,
@@ -111,9 +112,19 @@ def test_jitter_only_adds() -> None:
 
 
 def test_a_clock_that_is_put_back_does_not_postpone_the_next_attempt() -> None:
+    """Not at any time: one that was as far away at each look would never be made before the clock is there again."""
     failures = Failures().after(NOW, 0.0)
     year_before = NOW - 365 * DAY_S
-    assert failures.next_try(year_before) == year_before + 300
+    assert failures.next_try(year_before) == year_before
+    assert Failures().after(year_before, 0.0).next_try(year_before + 1) == year_before + 300
+    assert failures.next_try(NOW - 2) == NOW + 300, "a correction of the time is no jump"
+
+
+def test_a_clock_that_is_put_back_does_not_keep_the_ca_from_being_asked() -> None:
+    assert not is_to_ask(NOW + 60, NOW)
+    assert not is_to_ask(NOW + DAY_S, NOW)
+    assert is_to_ask(NOW - 60, NOW)
+    assert is_to_ask(NOW + 365 * DAY_S, NOW)
 
 
 def test_nobody_sleeps_past_a_jump_of_the_clock_for_more_than_an_hour() -> None:

@@ -85,3 +85,29 @@ def test_interim_responses_and_the_end_before_time_reach_every_filter() -> None:
     passed.cancel()
     assert first.is_cancelled
     assert second.is_cancelled
+
+
+class Keeping(ResponseFilter):
+    """Keeps everything until it is flushed."""
+
+    def __init__(self) -> None:
+        self.kept = b""
+
+    def start(self, head: ResponseStart) -> bool:
+        return True
+
+    def data(self, data: bytes) -> bytes:
+        self.kept += data
+        return b""
+
+    def flush(self) -> bytes:
+        kept, self.kept = self.kept, b""
+        return kept
+
+
+def test_what_a_filter_has_kept_passes_those_after_it_when_it_is_flushed() -> None:
+    passing = filters(Wrapping(b"<", b">"), Keeping(), Keeping())
+    passing.start(ResponseStart(200, b"", None, True))
+    assert passing.data(b"a") == b""
+    assert passing.flush() == b"<a>"
+    assert passing.flush() == b""

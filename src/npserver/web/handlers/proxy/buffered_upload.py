@@ -13,7 +13,7 @@ from npserver.errors import reason_of
 from npserver.web.handlers.proxy.spool import Spool
 
 if TYPE_CHECKING:
-    from npserver.upstream.http1 import HttpClient
+    from npserver.upstream.client import UpstreamClient
     from npserver.web.exchange import Exchange
     from npserver.web.handlers.proxy.spool import SpoolSettings
 
@@ -50,7 +50,7 @@ class BufferedUpload:
         self._key = settings.key
         self._spool = Spool(exchange.context, settings, self._spool_changed, keeps=True)
         self._is_paused = self._is_over = False
-        self.client: HttpClient | None = None
+        self.client: UpstreamClient | None = None
 
     @property
     def length(self) -> int:
@@ -62,13 +62,18 @@ class BufferedUpload:
         """Whether the request may be sent again: all of its body is kept."""
         return self._exchange.request.is_idempotent
 
+    @property
+    def can_resend(self) -> bool:
+        """Whether all of the body is kept."""
+        return True
+
     # ── called by the owner ──
 
     def receive(self) -> None:
         """Start to receive the body."""
         self._exchange.receive(self)
 
-    def send(self, client: HttpClient, head: bytes) -> None:
+    def send(self, client: UpstreamClient, head: bytes) -> None:
         """Send the head and the body over `client`, after its `begin`."""
         self.client = client
         self._spool.rewind()

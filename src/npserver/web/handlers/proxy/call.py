@@ -17,17 +17,20 @@ from npserver.http.request import BY_LENGTH
 from npserver.http.response_parser import ResponseHead
 from npserver.runtime.tasks import spawn
 from npserver.upstream.connection_state import IDLE
-from npserver.upstream.retry import RETRIED_STATUSES, classify, is_stale
-from npserver.web.handlers.proxy.connect import connect
+from npserver.upstream.retry import classify, is_stale
+from npserver.web.handlers.proxy.connect import connect, connect_for
 from npserver.web.handlers.proxy.proxy import ForwardedHead, Proxy
 from npserver.web.handlers.proxy.refused_upgrade import upgrade_refused
 from npserver.web.handlers.proxy.request_head import prepare_fields, upgrade_of
+from npserver.web.handlers.proxy.resend import target_again
 from npserver.web.handlers.proxy.response_buffer import ResponseBuffer
 from npserver.web.handlers.proxy.tunnel import open_tunnel
 from npserver.web.handlers.proxy.upgrade import switch_fault
 
 if TYPE_CHECKING:
-    from npserver.upstream.http1 import HttpClient
+    from collections.abc import Awaitable
+
+    from npserver.upstream.client import UpstreamClient
     from npserver.upstream.target import Target
     from npserver.web.exchange import Exchange
     from npserver.web.handlers.proxy.buffered_upload import BufferedUpload
@@ -48,7 +51,7 @@ class ProxyCall(Struct, eq=False):
     proxy: Proxy
     exchange: Exchange
     target: Target | None = None
-    client: HttpClient | None = None
+    client: UpstreamClient | None = None
     head: bytes = b""
     tried: frozenset[Target] | tuple[()] = ()
     attempts: int = 0
@@ -96,7 +99,7 @@ class ProxyCall(Struct, eq=False):
         exchange.upstream = target.uri
         private = exchange.private_upstreams
         if private and not fresh and (own := private.pop(target.pool, None)) is not None and own.state is IDLE:
-            self._send(own)
+            self.send(own)
             return
         idle = target.pool.idle
         if idle and not fresh:
@@ -104,30 +107,29 @@ class ProxyCall(Struct, eq=False):
                 self.client = idle.pop()
                 self.client.send_request(self, proxy.settings.client, self.head)
                 return
-            client = idle.pop() if request.is_idempotent else target.pool.take_checked()
+            upgrade = bool(request.upgrade)
+            is_safe = request.is_idempotent and not upgrade
+            client = idle.pop() if is_safe else target.pool.take_checked(is_upgrade=upgrade)
             if client is not None:
-                self._send(client)
+                self.send(client)
                 return
-        spawn(self._dial(target), f"connecting to {target.uri}", self._dial_failed)
+        spawn(connect_for(self, target), f"connecting to {target.uri}", self._dial_failed)
 
-    async def _dial(self, target: Target) -> None:
-        try:
-            client = await connect(self.proxy, self.exchange, target)
-        except UpstreamError as error:
-            if not self.is_over:
-                self._try_again(error, target, sent=False)
-            return
-        if self.is_over:
-            client.return_to_pool()
-        else:
-            self._send(client)
+    def connect(self, target: Target) -> Awaitable[UpstreamClient]:
+        """Open a connection to a target. Raises: UpstreamError."""
+        return connect(self.proxy, self.exchange, target, self.left_s())
+
+    def left_s(self) -> float:
+        """Return what is left of `wait` for connecting, in seconds; 0 without it."""
+        return 0.0
 
     def _dial_failed(self, error: BaseException) -> None:
         """Called when connecting has ended with an unexpected exception: answer 500, or break off."""
         if not self.is_over:
             self._break_off(500, "internal error while connecting to an upstream")
 
-    def _send(self, client: HttpClient) -> None:
+    def send(self, client: UpstreamClient) -> None:
+        """Send the request over a connection."""
         # hot: proxy-small
         self.client = client
         upload = self.upload
@@ -140,7 +142,7 @@ class ProxyCall(Struct, eq=False):
         else:
             upload.send(client, self.head)
 
-    def _try_again(self, error: UpstreamError, target: Target, *, sent: bool) -> None:
+    def try_again(self, error: UpstreamError, target: Target, *, sent: bool) -> None:
         """Try another target after an attempt that got no response, or fail the exchange."""
         self._release()
         failure = classify(error.phase, timeout=error.timeout)
@@ -149,9 +151,9 @@ class ProxyCall(Struct, eq=False):
             return
         self.tried = frozenset((*self.tried, target))
         next_target = self.proxy.choose(self.exchange, self.tried)
-        if next_target is not None:
+        if next_target is not None and self.proxy.retry.spend():
             self.use(next_target)
-        elif len(self.proxy.upstream.targets) > 1:
+        elif next_target is None and len(self.proxy.upstream.targets) > 1:
             self.fail_without_target(error)
         else:
             self._fail(error)
@@ -205,7 +207,7 @@ class ProxyCall(Struct, eq=False):
             exchange.respond(head.status, head.fields, body)
             return
         status = head.status
-        if status in RETRIED_STATUSES and self._retry_for_status(status):
+        if status >= 500 and self._retry_for_status(status):
             return
         if status >= 400 and exchange.request.upgrade:
             upgrade_refused(proxy, exchange, self.head, status)
@@ -228,7 +230,7 @@ class ProxyCall(Struct, eq=False):
         """Called with the head of a response whose body follows."""
         target = self.target
         assert target is not None
-        if head.status in RETRIED_STATUSES and self._retry_for_status(head.status):
+        if head.status >= 500 and self._retry_for_status(head.status):
             return
         if head.status >= 400 and self.exchange.request.upgrade:
             upgrade_refused(self.proxy, self.exchange, self.head, head.status)
@@ -260,10 +262,9 @@ class ProxyCall(Struct, eq=False):
 
     def response_switch(self, head: ResponseHead, early: bytes) -> None:
         """Called for a 101 response: the connection becomes a tunnel."""
-        client, target, exchange = self.client, self.target, self.exchange
+        client, target, exchange, self.client = self.client, self.target, self.exchange, None
         assert client is not None
         assert target is not None
-        self.client = None
         fault = switch_fault(exchange.request, upgrade_of(exchange.request), head)
         if fault:
             client.transport.abort()
@@ -273,22 +274,14 @@ class ProxyCall(Struct, eq=False):
         self.is_over = True
         self._stop_upload()
         self.target = None  # it stays acquired until the tunnel ends
-        open_tunnel(
-            exchange,
-            head.fields + b"Upgrade: " + head.upgrade + b"\r\n",
-            client.transport,
-            early,
-            idle_s=self.proxy.settings.rule.timeouts.tunnel_idle,
-            buffer_size=self.proxy.settings.rule.buffer_size,
-            on_end=target.release,
-        )
+        fields = head.fields + b"Upgrade: " + head.upgrade + b"\r\n"
+        open_tunnel(exchange, fields, client.transport, early, self.proxy.settings.rule, target.release)
 
     def response_lost(self, error: UpstreamError) -> None:
         """Called when the connection failed before the response was complete."""
-        client, target = self.client, self.target
+        client, target, self.client = self.client, self.target, None
         assert client is not None
         assert target is not None
-        self.client = None
         if self.is_started:
             target.count_failure()
             self._end()
@@ -297,6 +290,11 @@ class ProxyCall(Struct, eq=False):
             return
         if self.upload is not None:
             self.upload.hold()
+        if error.unprocessed:
+            self._release()
+            if (next_target := target_again(self, error, target)) is not None:
+                self.use(next_target)
+                return
         answered, repeatable = client.is_answered, self._is_repeatable()
         if is_stale(reused=error.reused, answered=answered, timeout=error.timeout, repeatable=repeatable, sent=True):
             self._release()
@@ -307,22 +305,21 @@ class ProxyCall(Struct, eq=False):
         if answered:
             self._fail(error)
         else:
-            self._try_again(error, target, sent=True)
+            self.try_again(error, target, sent=True)
 
     def _retry_for_status(self, status: int) -> bool:
-        """Send the request to another target after a 502, 503 or 504. Return False if that is not possible."""
+        """Count a 5xx. Return whether the request is sent to another target, as `retry_on` asks for it."""
+        assert self.target is not None
+        self.target.count_error()
         if not self.proxy.retry.allows(str(status), self.attempts, repeatable=self._is_repeatable(), sent=True):
             return False
-        assert self.target is not None
         tried = frozenset((*self.tried, self.target))
         next_target = self.proxy.choose(self.exchange, tried)
-        if next_target is None:
+        if next_target is None or not self.proxy.retry.spend():
             return False
         self.tried = tried
-        self.target.count_failure()
-        client, self.client = self.client, None
-        if client is not None:
-            client.abandon()
+        self.target.slots[self.target.failures_slot] += 1
+        self._abandon()
         if self.upload is not None:
             self.upload.hold()
         self._release()
@@ -345,21 +342,22 @@ class ProxyCall(Struct, eq=False):
         """Called when the client has disconnected."""
         if self.is_over:
             return
-        client, self.client = self.client, None
+        self._abandon()
         self._end()
-        if client is not None:
-            client.abandon()
 
     # ── the end ──
 
     def fail_without_target(self, error: UpstreamError | None = None) -> None:
-        """Answer 503, with the time after which a target may be available again."""
-        upstream, key = self.proxy.upstream, self.proxy.settings.upstream_key
-        reason = f"no target of upstream {upstream.name} left"
+        """Answer 503: there is no target, or none is left that has not failed."""
+        reason = f"no target of upstream {self.proxy.upstream.name} left{self.proxy.upstream.why_no_target()}"
         if error is not None:
             reason += f"; last error: {error}"
+        self.give_up(reason, self.proxy.settings.upstream_key)
+
+    def give_up(self, reason: str, key: str) -> None:
+        """Answer 503, with the time after which a target may be available again."""
         self._end()
-        self.exchange.fail(503, reason, key, b"Retry-After: %d\r\n" % upstream.retry_after_s())
+        self.exchange.fail(503, reason, key, b"Retry-After: %d\r\n" % self.proxy.upstream.retry_after_s())
 
     def _fail(self, error: UpstreamError) -> None:
         """Answer 502, or 504 after a timeout."""
@@ -368,19 +366,22 @@ class ProxyCall(Struct, eq=False):
 
     def _break_off(self, status: int, reason: str, key: str = "") -> None:
         """End after a fault on this side: answer with the status, or break off a response that has started."""
-        client, self.client = self.client, None
-        if client is not None:
-            client.abandon()
+        self._abandon()
         self._end()
         if self.is_started:
             self.exchange.abort(reason, key)
         else:
             self.exchange.fail(status, reason, key)
 
-    def _keep_private(self, client: HttpClient) -> None:
+    def _keep_private(self, client: UpstreamClient) -> None:
         """Keep a connection that the client has authenticated for its next request, if it is still open."""
         if client.state is IDLE:
             self.exchange.keep_upstream(client.target.pool, client)
+
+    def _abandon(self) -> None:
+        client, self.client = self.client, None
+        if client is not None:
+            client.abandon()
 
     def _end(self) -> None:
         """Stop the upload and release the target."""
@@ -394,7 +395,6 @@ class ProxyCall(Struct, eq=False):
             self.upload = None  # it refers to this call: no cycle may be left
 
     def _release(self) -> None:
-        target = self.target
+        target, self.target = self.target, None
         if target is not None:
-            self.target = None
             target.release()

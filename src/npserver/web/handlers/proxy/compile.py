@@ -2,50 +2,102 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from typing import TYPE_CHECKING
 
-from npserver.address import HTTP, SCHEMES, parse_target, schemes_reaching
+from msgspec.structs import replace
+
+from npserver.address import SCHEMES, parse_target
+from npserver.config.units import parse_percent
 from npserver.errors import BadRequest, clip
 from npserver.http.request_target import canonical_path
 from npserver.regex import regex
-from npserver.upstream.compile import find_upstream, single_target, with_tls
+from npserver.runtime.compilation import PerCompilation
 from npserver.upstream.response_sink import ClientSettings
 from npserver.web.checks import rule_key
 from npserver.web.handlers.proxy.config import RequestBuffering, ResponseBuffering
 from npserver.web.handlers.proxy.handler import ProxyHandler
 from npserver.web.handlers.proxy.proxy import Proxy, ProxySettings
 from npserver.web.handlers.proxy.spool import SpoolSettings
+from npserver.web.http_upstream import http_upstream
+from npserver.web.maps.compile import MAPS
 from npserver.web.middleware.headers.changes import compile_changes
 from npserver.web.routing import Pattern, parse_pattern
 from npserver.web.trusted_proxies import TRUSTED_PROXIES
+from npserver.web.variables import compile_template, is_constant, variable_names
 
 if TYPE_CHECKING:
     from npserver.config.report import Path, Report
     from npserver.runtime.compilation import Compilation
     from npserver.upstream.group import Upstream
-    from npserver.web.handlers.proxy.config import ProxyRule
+    from npserver.web.handlers.proxy.cache.handler import CacheHandler
+    from npserver.web.handlers.proxy.config import MirrorSection, ProxyRule
+    from npserver.web.handlers.proxy.mirror import Mirror
+    from npserver.web.handlers.proxy.split import SplitHandler
+    from npserver.web.variables import Template
+
+#: Where the copies of each rule go, whichever part of a `split` the requests do.
+_MIRRORS: PerCompilation[dict[Path, Mirror | None]] = PerCompilation(lambda _: {})
 
 _PLACE = regex(r"\$(\d)|\\(?![1-9])")
-_HTTP_TARGETS = schemes_reaching(HTTP)
 
 
-def compile_proxy(compilation: Compilation, path: Path, rule: ProxyRule) -> ProxyHandler | None:
+def compile_proxy(
+    compilation: Compilation, path: Path, rule: ProxyRule
+) -> ProxyHandler | CacheHandler | SplitHandler | None:
     """Make the handler of a proxy rule; None if it has errors, which stand in the report."""
+    compile_part = compile_one if rule.cache is False else _compile_cached
+    handler = compile_part(compilation, path, rule, (*path, "proxy_pass"))
+    if rule.split:
+        from npserver.web.handlers.proxy.split import compile_split
+
+        return compile_split(compilation, path, rule, handler, compile_part)
+    if rule.split_by != "$client_ip":
+        compilation.report.error((*path, "split_by"), "'split_by' has no effect without 'split'")
+    return handler
+
+
+def _compile_cached(compilation: Compilation, path: Path, rule: ProxyRule, place: Path) -> CacheHandler | None:
+    """Make the handler for one upstream of a rule with a cache."""
+    from npserver.web.handlers.proxy.cache.compile import compile_cache
+
+    handler = compile_one(compilation, path, rule, place)
+    return None if handler is None else compile_cache(compilation, path, rule, handler)
+
+
+def compile_one(compilation: Compilation, path: Path, rule: ProxyRule, place: Path) -> ProxyHandler | None:
+    """Make the handler for one upstream of a rule, the rule's `proxy_pass`, which stands at `place`."""
     report = compilation.report
-    found = _find_upstream(compilation, path, rule)
-    base = _compile_base(report, path, rule)
+    found = http_upstream(compilation, place, rule.proxy_pass, rule.tls)
+    base = _compile_base(report, place, rule)
     strip = _compile_strip(report, path, rule)
     rewrites = _compile_rewrites(report, path, rule)
     try:
-        changes = compile_changes(rule.headers, for_application=True)
+        changes = compile_changes(rule.headers, MAPS.of(compilation), for_application=True)
     except ValueError as error:
         report.error((*path, "headers"), str(error))
         return None
     if found is None:
         return None
-    upstream = found.with_keys(
+    upstream = with_keys_of(rule, found)
+    settings = compile_settings(compilation, path, place, rule, upstream)
+    proxy = Proxy(upstream, dataclasses.replace(settings, base=base, strip=strip, rewrites=rewrites, changes=changes))
+    redirects = _redirects_to_slash(rule, strip)
+    if upstream.queue is None and rule.mirror is None and not proxy.is_timed:
+        return ProxyHandler(proxy, redirects_to_slash=redirects)
+    from npserver.web.handlers.proxy.general_handler import GeneralHandler
+
+    mirrors = _MIRRORS.of(compilation)
+    if rule.mirror is not None and path not in mirrors:
+        mirrors[path] = _compile_mirror(compilation, path, rule, rule.mirror)
+    return GeneralHandler(proxy, redirects_to_slash=redirects, mirror=mirrors.get(path))
+
+
+def with_keys_of(rule: ProxyRule, upstream: Upstream) -> Upstream:
+    """Return an upstream with the keys that a rule has in place of its own."""
+    return upstream.with_keys(
         balance=rule.balance,
         retries=rule.retries,
         keepalive=rule.keepalive,
@@ -53,55 +105,79 @@ def compile_proxy(compilation: Compilation, path: Path, rule: ProxyRule) -> Prox
         keepalive_idle_timeout=rule.keepalive_idle_timeout,
         proxy_timeout_seconds=rule.timeouts.connect,
     )
+
+
+def compile_settings(
+    compilation: Compilation, path: Path, place: Path, rule: ProxyRule, upstream: Upstream
+) -> ProxySettings:
+    """Make the settings of a rule towards one upstream, which stands at `place`, but for paths and header changes."""
     is_named = upstream.name in compilation.config.upstreams
-    proxy = Proxy(
-        upstream,
-        ProxySettings(
-            rule,
-            client=_client_settings(path, rule, upstream),
-            key=rule_key(path),
-            upstream_key=f"upstreams.{upstream.name}" if is_named else rule_key(path, "proxy_pass"),
-            connect_key=rule_key(path, "timeouts", "connect")
-            if rule.timeouts.connect is not None or not is_named
-            else f"upstreams.{upstream.name}.proxy_timeout_seconds",
-            base=base,
-            strip=strip,
-            rewrites=rewrites,
-            trusted=TRUSTED_PROXIES.of(compilation),
-            changes=changes,
-            request_spool=_compile_spool(compilation, (*path, "request_buffering"), rule.request_buffering),
-            response_spool=_compile_spool(compilation, (*path, "response_buffering"), rule.response_buffering),
-        ),
+    return ProxySettings(
+        rule,
+        client=_client_settings(path, rule, upstream),
+        key=rule_key(path),
+        pass_key=rule_key(*_key_of(path, place)),
+        upstream_key=f"upstreams.{upstream.name}" if is_named else rule_key(*_key_of(path, place)),
+        connect_key=rule_key(path, "timeouts", "connect")
+        if rule.timeouts.connect is not None or not is_named
+        else f"upstreams.{upstream.name}.proxy_timeout_seconds",
+        trusted=TRUSTED_PROXIES.of(compilation),
+        hash_of=_compile_hash(compilation, path, upstream),
+        request_spool=compile_spool(compilation, (*path, "request_buffering"), rule.request_buffering),
+        response_spool=compile_spool(compilation, (*path, "response_buffering"), rule.response_buffering),
     )
-    return ProxyHandler(proxy, redirects_to_slash=_redirects_to_slash(rule, strip))
 
 
-def _find_upstream(compilation: Compilation, path: Path, rule: ProxyRule) -> Upstream | None:
-    report = compilation.report
-    place = (*path, "proxy_pass")
+def _compile_mirror(compilation: Compilation, path: Path, rule: ProxyRule, section: MirrorSection) -> Mirror | None:
+    """Make what sends the copies of a rule's requests; None if it has errors, which stand in the report."""
+    from npserver.web.handlers.proxy.mirror import Mirror
+
+    report, place = compilation.report, (*path, "mirror", "to")
+    handler = compile_one(compilation, path, replace(rule, proxy_pass=section.to, mirror=None), place)
     try:
-        address = parse_target(rule.proxy_pass, likely_scheme="http")
+        share = parse_percent(section.share)
     except ValueError as error:
-        report.error(place, str(error))
+        report.error((*path, "mirror", "share"), str(error))
         return None
-    if address.scheme != "upstream":
-        if address.scheme not in _HTTP_TARGETS:
-            report.error(place, f"expected an http, https or unix target, or upstream://name, got {clip(str(address))}")
-            return None
-        return single_target(compilation, place, address, tls=rule.tls)
-    upstream = find_upstream(compilation, place, address)
-    if upstream is None:
+    if not share:
+        report.error((*path, "mirror", "share"), "nothing is copied with a share of 0%: raise it, or remove 'mirror'")
+    if handler is None:
         return None
-    others = sorted({target.address.scheme for target in upstream.targets} - _HTTP_TARGETS)
-    if others:
-        report.error(place, f"the targets of upstream {upstream.name!r} speak {', '.join(others)}, not HTTP")
-        return None
-    if rule.tls is not None:
-        return with_tls(compilation, (*path, "tls"), upstream, rule.tls)
-    return upstream
+    if section.to == rule.proxy_pass:
+        report.warn(place, f"{clip(section.to)} is 'proxy_pass' too: it gets each copied request twice")
+    if any(target.section.send_proxy for target in handler.proxy.upstream.targets):
+        report.error(place, "copies cannot be sent to targets with 'send_proxy'")
+    return Mirror(handler.proxy, section, share, rule_key(path, "mirror"))
 
 
-def _compile_base(report: Report, path: Path, rule: ProxyRule) -> str:
+def _compile_hash(compilation: Compilation, path: Path, upstream: Upstream) -> Template | None:
+    """Return what an upstream with `balance` `hash` hashes; None for other ones."""
+    text, place = upstream.section.hash, ("upstreams", upstream.name, "hash")
+    if upstream.section.balance != "hash":
+        return None
+    if text is None:  # a rule has asked for it
+        if upstream.base.section.balance != "hash":
+            message = f'"hash" needs \'hash\' of upstream {clip(upstream.name)}: what to hash, such as "$header.x-user"'
+            compilation.report.error((*path, "balance"), message)
+        return None
+    try:
+        template = compile_template(text, MAPS.of(compilation))
+    except ValueError as error:
+        compilation.report.error(place, str(error))
+        return None
+    if is_constant(text):
+        compilation.report.error(place, f"all requests would go to one target: {clip(text)} has no $variable")
+    elif "upstream" in variable_names(text):
+        compilation.report.error(place, "$upstream is empty: it is the target, which is chosen by this")
+    return template
+
+
+def _key_of(path: Path, place: Path) -> tuple[Path, str]:
+    """Return the rule and the key of it in which an upstream stands: `proxy_pass` or `split`."""
+    return path, str(place[len(path)])
+
+
+def _compile_base(report: Report, place: Path, rule: ProxyRule) -> str:
     """Return the path of `proxy_pass`, without a slash at its end."""
     try:
         address = parse_target(rule.proxy_pass, likely_scheme="http")
@@ -109,7 +185,7 @@ def _compile_base(report: Report, path: Path, rule: ProxyRule) -> str:
         return ""  # reported already
     if not SCHEMES[address.scheme].has_path:
         return ""
-    return _canonical(report, (*path, "proxy_pass"), address.path or "/").rstrip("/")
+    return _canonical(report, place, address.path or "/").rstrip("/")
 
 
 def _compile_strip(report: Report, path: Path, rule: ProxyRule) -> str:
@@ -170,9 +246,10 @@ def _compile_rewrites(report: Report, path: Path, rule: ProxyRule) -> tuple[tupl
     return tuple(rewrites)
 
 
-def _compile_spool(
+def compile_spool(
     compilation: Compilation, path: Path, buffering: bool | RequestBuffering | ResponseBuffering
 ) -> SpoolSettings | None:
+    """Make the settings of `request_buffering` or `response_buffering`, which stands at `path`; None if it is false."""
     if buffering is False:
         return None
     if buffering is True:
@@ -194,19 +271,26 @@ def _compile_spool(
 
 
 def _client_settings(path: Path, rule: ProxyRule, upstream: Upstream) -> ClientSettings:
-    section = upstream.section
-    # A PROXY header speaks for one client only: connections that begin with one are not kept for others.
-    is_kept = section.keepalive and not any(target.section.send_proxy for target in upstream.targets)
     times = rule.timeouts
     common = rule.timeout
+    tunnel_idle_s, tunnel_key = float(times.tunnel_idle), rule_key(path, "timeouts", "tunnel_idle")
     return ClientSettings(
         send_timeout_s=float(times.send),
         response_timeout_s=float(times.response if common is None else common),
         read_timeout_s=float(times.read if common is None else common),
-        pool_size=section.keepalive_pool_size if is_kept else 0,
-        pool_idle_s=float(section.keepalive_idle_timeout),
+        pool_size=upstream.pool_size,
+        pool_idle_s=float(upstream.section.keepalive_idle_timeout),
         buffer_size=rule.buffer_size,
         send_key=rule_key(path, "timeouts", "send"),
         response_key=rule_key(path, *(("timeouts", "response") if common is None else ("timeout",))),
         read_key=rule_key(path, *(("timeouts", "read") if common is None else ("timeout",))),
+        streaming=ClientSettings(
+            send_timeout_s=tunnel_idle_s,
+            response_timeout_s=tunnel_idle_s,
+            read_timeout_s=tunnel_idle_s,
+            buffer_size=rule.buffer_size,
+            read_key=tunnel_key,
+        )
+        if any(target.settings.http2 is not None for target in upstream.targets)
+        else None,
     )

@@ -9,10 +9,11 @@ from typing import Annotated, Literal
 from npserver.config.section import NO_LIMIT, D, HeaderMap, Section
 from npserver.config.units import Seconds, Size
 from npserver.upstream.config import Balance, UpstreamTls
-from npserver.web.config import HttpRule
+from npserver.web.config import HttpRule, ProxiedCompression
+from npserver.web.handlers.proxy.cache.config import ResponseCache
 
 
-class ProxyTimeouts(Section, frozen=True, kw_only=True):
+class UpstreamTimeouts(Section, frozen=True, kw_only=True):
     """Time limits for the upstream."""
 
     connect: Annotated[
@@ -26,8 +27,13 @@ class ProxyTimeouts(Section, frozen=True, kw_only=True):
         Seconds(60)
     )
     read: Annotated[Seconds, D("between two reads of the response", zero=NO_LIMIT)] = Seconds(60)
+
+
+class ProxyTimeouts(UpstreamTimeouts, frozen=True, kw_only=True):
+    """Time limits for the upstream."""
+
     tunnel_idle: Annotated[
-        Seconds, D("how long a tunnel (WebSocket) may carry no data in either direction", zero=NO_LIMIT)
+        Seconds, D("how long a tunnel (WebSocket) or a gRPC call may carry no data in either direction", zero=NO_LIMIT)
     ] = Seconds(3600)
 
 
@@ -50,13 +56,40 @@ class ResponseBuffering(RequestBuffering, frozen=True, kw_only=True):
     ] = Size(1 << 30)
 
 
+class MirrorSection(Section, frozen=True, kw_only=True):
+    """Copies of requests, whose answers are thrown away."""
+
+    to: Annotated[
+        str, D("target of the copies: an `http`, `https`, `h2c` or `unix` URI, or `upstream://name`", needs="upstreams")
+    ]
+    share: Annotated[str, D("share of the requests that are copied, chosen at random")] = "100%"
+    max_body: Annotated[Size, D("largest body of a request that is copied", zero="only requests without one")] = Size(
+        64 << 10
+    )
+    max_requests: Annotated[int, D("copies of the rule on their way at once, per worker; more are dropped", ge=1)] = 100
+    timeout: Annotated[Seconds, D("time limit for a copy and its answer")] = Seconds(30)
+
+
 class ProxyRule(HttpRule, tag_field="handler", tag="proxy", frozen=True, kw_only=True):
     """Forward requests to an upstream (reverse proxy)."""
 
     proxy_pass: Annotated[
         str,
-        D("target: an `http`, `https` or `unix` URI, with or without a path, or `upstream://name`", needs="upstreams"),
+        D(
+            "target: an `http`, `https`, `h2c` or `unix` URI, with or without a path, or `upstream://name`",
+            needs="upstreams",
+        ),
     ]
+    split: Annotated[
+        dict[str, str],
+        D('shares of the clients that go to other upstreams: `{"upstream://new": "5%"}`; `proxy_pass` gets the rest'),
+    ] = {}
+    split_by: Annotated[
+        str, D("what keeps a client with its upstream, with `$variables`; the address of the client where it is empty")
+    ] = "$client_ip"
+    mirror: Annotated[
+        MirrorSection | None, D("send copies of requests to another upstream too, and throw its answers away")
+    ] = None
     strip_prefix: Annotated[
         bool | str, D("remove the rule's path prefix from the request path, or the prefix given here")
     ] = False
@@ -129,5 +162,15 @@ class ProxyRule(HttpRule, tag_field="handler", tag="proxy", frozen=True, kw_only
     response_buffering: Annotated[
         bool | ResponseBuffering,
         D("take responses from the upstream as fast as it sends, and keep what the client has not read yet"),
+    ] = False
+    gzip: Annotated[
+        bool | ProxiedCompression | None,
+        D(
+            "compress the answers that the upstream has not compressed, with zstd, Brotli or gzip; default: `proxied` "
+            "of the global `gzip`"
+        ),
+    ] = None
+    cache: Annotated[
+        bool | ResponseCache, D("store the upstream's responses, and answer further clients with them (RFC 9111)")
     ] = False
     abort_on_close: Annotated[bool, D("cancel the upstream request when the client half-closes its connection")] = False

@@ -64,12 +64,12 @@ class ProxyHandler:
         if connection.private_upstreams is not None:
             return False
         client_ip = connection.client_ip
-        for gate in route.gates:
-            if gate(client_ip, request) is not None:
-                return False
         target = proxy.only_target or proxy.upstream.pick(client_ip, connection.id)
         if target is None:
             return False
+        for gate in route.gates:  # the last that may want an exchange: a request that passes them is counted
+            if gate(client_ip, request) is not None:
+                return False
         started = monotonic() if front.context.access_log.enabled else 0.0
         call = DirectCall(proxy, NO_EXCHANGE, connection=connection, request=request, route=route, started=started)
         connection.requests = requests

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from npserver.web.handlers.proxy.config import ProxyRule
     from npserver.web.handlers.proxy.spool import SpoolSettings
     from npserver.web.middleware.headers.changes import FieldChanges
+    from npserver.web.variables import Template
 
 
 def _write_request_line(of: tuple[str, str, str, bool]) -> bytes:
@@ -60,20 +61,22 @@ class ProxySettings:
 
     rule: ProxyRule
     client: ClientSettings
-    key: str  # config keys, for the log: of the rule, of its upstream, and of the time limit for connecting
+    key: str  # config keys, for the log: of the rule, the one that names its upstream, the upstream's own, and that
+    pass_key: str  # of the time limit for connecting
     upstream_key: str
     connect_key: str
-    base: str  # path of the target's URI, prepended to the path of the request
-    strip: str  # path removed from the start first
-    rewrites: tuple[tuple[re.Pattern[str], str], ...]
     trusted: AddressSet | None
-    changes: FieldChanges | None  # the rule's `headers`
+    base: str = ""  # path of the target's URI, prepended to the path of the request
+    strip: str = ""  # path removed from the start first
+    rewrites: tuple[tuple[re.Pattern[str], str], ...] = ()
+    changes: FieldChanges | None = None  # the rule's `headers`
+    hash_of: Template | None = None  # what the upstream's `balance` `hash` is of
     request_spool: SpoolSettings | None = None  # where request bodies are buffered; None: they are passed on
     response_spool: SpoolSettings | None = None  # likewise for responses
 
     def key_of(self, error: UpstreamError) -> str:
         """Return the config key that decided: of the time limit that passed, else of the target."""
-        return error.key or f"{self.key}.proxy_pass"
+        return error.key or self.pass_key
 
 
 class ForwardedHead(Struct, eq=False):
@@ -101,35 +104,46 @@ class Proxy:
         )  # fmt: skip
         self._keeps_path = rule.merge_slashes and not (settings.base or settings.strip or settings.rewrites)
         #: The target of all requests, if the upstream has only one and no sticky cookie.
-        self.only_target = upstream.only_target if self.sticky is None else None
+        self.only_target = upstream.only_target if self.sticky is None and upstream.queue is None else None
         changes = self.settings.changes
         #: Whether heads depend on the request, the target and the client only, and can be cached.
         self._keeps_heads = self.settings.trusted is None and (changes is None or changes.is_fixed)
         #: Whether plain requests may be forwarded without an exchange.
-        self.is_direct = self._keeps_heads and self.sticky is None
+        self.is_direct = (
+            self._keeps_heads and self.sticky is None and upstream.queue is None and settings.hash_of is None
+        )
+        #: Whether the times of responses are measured.
+        self.is_timed = upstream.section.balance == "least-time" and len(upstream.targets) > 1
         self.has_logged_refusal = False  # by `refused_upgrade`
 
     def __repr__(self) -> str:
         return f"<Proxy {self.upstream!r}>"
 
-    def choose(self, exchange: Exchange, tried: Container[Target]) -> Target | None:
+    def choose(self, exchange: Exchange, tried: Container[Target], upstream: Upstream | None = None) -> Target | None:
         """Return the target for a request; None if there is none.
 
         It is the target where the client has authenticated its connection, else the one that the request's cookie
-        names, else the balancer's choice.
+        names, else the balancer's choice. `upstream`: that of a later config, for a request that has waited.
         """
+        upstream = upstream or self.upstream
         private = exchange.private_upstreams
         if private is not None:
-            for one in self.upstream.targets:
+            for one in upstream.targets:
                 if one.pool in private and one not in tried:
                     return one
         if self.sticky is not None:
             cookie = find_cookie(exchange.request.fields.get(b"cookie", b""), self._sticky_name)
             if cookie is not None:
-                target = self.upstream.pick_sticky(cookie)
+                target = upstream.pick_sticky(cookie)
                 if target is not None and target not in tried:
                     return target
-        return self.upstream.pick(exchange.client_ip, exchange.connection_id, tried)
+        return self.pick(exchange, tried, upstream)
+
+    def pick(self, exchange: Exchange, tried: Container[Target], upstream: Upstream) -> Target | None:
+        """Return the balancer's choice for a request; None if there is no target."""
+        hash_of = self.settings.hash_of
+        key = hash_of(exchange).encode("utf-8", "replace") if hash_of is not None else b""
+        return upstream.pick(exchange.client_ip, exchange.connection_id, tried, key)
 
     def compose(self, exchange: Exchange, target: Target, length: int | None = None) -> bytes:
         """Return the head to forward for an exchange. `length`: of a body that was buffered, in bytes.
@@ -138,6 +152,10 @@ class Proxy:
         """
         if self._keeps_heads and length is None:
             return self.compose_kept(exchange.request, exchange.scheme, exchange.client_ip, target)
+        return self._write_head(exchange.request, exchange.scheme, exchange.client_ip, target, exchange, length)
+
+    def compose_copy(self, exchange: Exchange, target: Target, length: int | None) -> bytes:
+        """Return the head of a copy of a request, as `compose`, past the cache, which is the request's own."""
         return self._write_head(exchange.request, exchange.scheme, exchange.client_ip, target, exchange, length)
 
     def compose_kept(self, request: Request, scheme: str, client_ip: str, target: Target) -> bytes:
@@ -176,7 +194,7 @@ class Proxy:
         settings, changes = self.settings, self.settings.changes
         prepared = prepare_fields(request.block)
         if prepared.is_loop:
-            raise BadRequest("the request has passed this server before: a loop", 508, f"{settings.key}.proxy_pass")
+            raise BadRequest("the request has passed this server before: a loop", 508, settings.pass_key)
         if self._keeps_path:
             line = _request_lines[request.method, request.path, request.query, request.has_query]
         else:
@@ -199,7 +217,7 @@ class Proxy:
             fields += forwarded_line(request, scheme, nearest_ip)
         if changes is not None:
             fields = changes.apply_fixed(fields) if exchange is None else changes.apply(exchange, fields)
-        upgrade = upgrade_of(request) if request.upgrade else b""
+        upgrade = _upgrade_for(request, target) if request.upgrade else b""
         close = not settings.client.pool_size
         if length is not None:
             fields = remove_fields(fields, b"trailer".__eq__)
@@ -243,6 +261,14 @@ class Proxy:
         host = authority if rule.preserve_host and authority else target.authority.encode("ascii")
         origin = (b"https://" if target.tls is not None else b"http://") + host
         return References(scheme, authority, origin, path, f"{self.settings.key}.rewrite_location", rule.merge_slashes)
+
+
+def _upgrade_for(request: Request, target: Target) -> bytes:
+    """Return the value of Upgrade to forward to a target; empty for none. Raises: BadRequest."""
+    upgrade = upgrade_of(request)
+    if upgrade and upgrade != b"websocket" and target.address.scheme == "h2c":
+        raise BadRequest("no upgrade but a WebSocket to h2c targets", 501, "RFC 9113 §8.6")
+    return upgrade
 
 
 def _is_below(path: str, prefix: str) -> bool:

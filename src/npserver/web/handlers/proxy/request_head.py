@@ -59,7 +59,11 @@ def _prepare(block: HeaderBlock) -> ForwardedFields:
     fields = join_fields(block.significant)
     named = connection_options(fields.get(b"connection", b"")) - _PLAIN_OPTIONS
     lines = _with_keys(block.lines)
-    kept = [line for line, key in lines if _role(key) == _PASS and key not in named]
+    if block.own:
+        own = block.own
+        kept = [line for line, key in lines if fold(key) in own or (_role(key) == _PASS and key not in named)]
+    else:
+        kept = [line for line, key in lines if _role(key) == _PASS and key not in named]
     credentials = [line.partition(b":")[2] for line, key in lines if key == b"authorization"]
     return ForwardedFields(
         b"".join([line + b"\r\n" for line in kept]),
@@ -108,11 +112,11 @@ def trusted_fields(request: Request, prepared: ForwardedFields, scheme: str, cli
         client_ip: the address of the client behind the proxy.
         nearest_ip: the proxy's address.
     """
-    fields = request.fields
+    fields, own = request.fields, request.block.own
     kept = []
     for line, key in _with_keys(request.lines):
         role = _role(key)
-        if role == _IDENTITY or (role == _PASS and key not in prepared.named):
+        if role == _IDENTITY or (role == _PASS and key not in prepared.named) or fold(key) in own:
             kept.append(line)
     if b"x-forwarded-proto" not in fields:
         kept.append(b"X-Forwarded-Proto: " + (client_scheme(fields) or scheme).encode())
@@ -133,7 +137,7 @@ def forwarded_line(request: Request, scheme: str, nearest_ip: str) -> bytes:
 
 def via_line(request: Request) -> bytes:
     """Return our line of Via (RFC 9110 §7.6.3)."""
-    version = b"2.0" if request.is_http2 else b"1.%d" % request.minor_version
+    version = b"2.0" if request.is_http2 else b"3.0" if request.is_http3 else b"1.%d" % request.minor_version
     return b"Via: %b %b\r\n" % (version, PSEUDONYM)
 
 

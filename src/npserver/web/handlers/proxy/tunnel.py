@@ -10,6 +10,7 @@ from npserver.net.relay import Relay
 
 if TYPE_CHECKING:
     from npserver.web.exchange import Exchange
+    from npserver.web.handlers.proxy.config import ProxyRule
 
 
 def open_tunnel(
@@ -17,9 +18,7 @@ def open_tunnel(
     fields: bytes,
     upstream: asyncio.Transport,
     early: bytes,
-    *,
-    idle_s: float,
-    buffer_size: int,
+    rule: ProxyRule,
     on_end: Callable[[], None],
 ) -> None:
     """Answer 101 with `fields` and join the transports. `early` is what the upstream sent after its 101.
@@ -31,6 +30,12 @@ def open_tunnel(
         exchange.switched_closed(relay.client.received, relay.target.received, relay.reason)
         on_end()
 
-    relay = Relay(exchange.context, timeout_s=idle_s, buffer_size=buffer_size, on_end=ended)
+    relay = Relay(
+        exchange.context,
+        timeout_s=rule.timeouts.tunnel_idle,
+        buffer_size=rule.buffer_size,
+        on_end=ended,
+        splices=not exchange.request.is_connect and upstream.get_extra_info("socket") is not None,
+    )
     client, early_client = exchange.switch(fields)
     relay.adopt(client, upstream, early_client, early)

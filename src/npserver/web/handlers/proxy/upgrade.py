@@ -7,9 +7,8 @@ upstream that bypass all rules.
 from __future__ import annotations
 
 import re
-from base64 import b64encode
-from hashlib import sha1
 
+from npserver.http.extended_connect import KEY, accept_value
 from npserver.http.request import Request
 from npserver.http.response_parser import ResponseHead
 from npserver.regex import regex
@@ -18,7 +17,6 @@ from npserver.regex import regex
 _REFUSALS = frozenset((400, 403, 404, 421))
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
-_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _HOST = regex(rb"^host:[ \t]*([^\r]*?)[ \t]*\r$", re.IGNORECASE | re.MULTILINE)
 _ACCEPT = regex(rb"^sec-websocket-accept:[ \t]*([^\r]*?)[ \t]*\r$", re.IGNORECASE | re.MULTILINE)
 
@@ -33,11 +31,9 @@ def switch_fault(request: Request, asked: bytes, head: ResponseHead) -> str:
     wanted = {one.strip() for one in asked.split(b",")}
     if not wanted.issuperset(answered):
         return "101 response with a protocol that was not requested"
-    key = request.fields.get(b"sec-websocket-key")
-    if b"websocket" in answered and key is not None:
-        expected = b64encode(sha1(key + _GUID, usedforsecurity=False).digest())
-        if _ACCEPT.findall(head.fields) != [expected]:
-            return "101 response with a wrong Sec-WebSocket-Accept"
+    key = request.fields.get(KEY)
+    if b"websocket" in answered and key is not None and _ACCEPT.findall(head.fields) != [accept_value(key)]:
+        return "101 response with a wrong Sec-WebSocket-Accept"
     return ""
 
 

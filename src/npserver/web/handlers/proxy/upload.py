@@ -9,11 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from npserver.http.chunked import LAST_CHUNK, chunk
+from npserver.http.field_names import fold
 from npserver.http.request import CHUNKED
 from npserver.runtime.deadlines import NEVER
+from npserver.web.grpc_status import is_grpc
+from npserver.web.middleware.headers.changes import remove_fields
 
 if TYPE_CHECKING:
-    from npserver.upstream.http1 import HttpClient
+    from npserver.upstream.client import UpstreamClient
     from npserver.web.exchange import Exchange
     from npserver.web.middleware.headers.changes import FieldChanges
 
@@ -36,7 +39,7 @@ class Upload:
     # _unsent      the head of the request, until it is sent with the first data
 
     __slots__ = (
-        "_changes", "_exchange", "_is_chunked", "_is_done", "_is_receiving", "_limit_bytes", "_owner", "_size",
+        "_changes", "_exchange", "_frames_chunks", "_is_done", "_is_receiving", "_limit_bytes", "_owner", "_size",
         "_trailers", "_unsent", "client", "deadline", "replay",
     )  # fmt: skip
 
@@ -48,13 +51,13 @@ class Upload:
         self._owner = owner
         self._limit_bytes = limit_bytes
         self._changes = changes
-        self._is_chunked = exchange.request.framing is CHUNKED
+        self._frames_chunks = exchange.request.framing is CHUNKED
         self._is_receiving = False
         self._is_done = False
         self._trailers = b""
         self._unsent = b""
         self._size = 0
-        self.client: HttpClient | None = None
+        self.client: UpstreamClient | None = None
         self.replay: list[bytes] | None = [] if exchange.request.is_idempotent else None
         self.deadline = NEVER
 
@@ -64,24 +67,32 @@ class Upload:
     @property
     def is_repeatable(self) -> bool:
         """Whether the request may be sent again, and all of its body that was sent is still in memory."""
+        return self.replay is not None and self._exchange.request.is_idempotent
+
+    @property
+    def can_resend(self) -> bool:
+        """Whether all of the body that was sent is still in memory."""
         return self.replay is not None
 
     # ── called by the owner ──
 
-    def send(self, client: HttpClient, head: bytes) -> None:
+    def send(self, client: UpstreamClient, head: bytes) -> None:
         """Send the head and the body received so far over `client`, after its `begin`, then the rest as it arrives."""
         self.client = client
+        self._frames_chunks = client.frames_bodies and self._exchange.request.framing is CHUNKED
         if self._is_receiving:
             self._unsent = head
             self._send_again()
         elif self._exchange.request.expects_continue:
             client.write(head)
             self.deadline = self._exchange.context.loop.time() + CONTINUE_S
+            self._keep_for(client)
             self._exchange.context.sweeper.watched.add(self)
             return
         else:
             self._unsent = head
             self._is_receiving = True
+            self._keep_for(client)
             self._exchange.receive(self)
         if self._unsent and self.client is client:  # no data has arrived yet
             self._unsent = b""
@@ -124,7 +135,7 @@ class Upload:
         """Called with the next data of the body."""
         if self.replay is not None:
             self._size += len(data)
-            if self._size > self._limit_bytes:
+            if self._size > self._limit_bytes or (self.client is not None and self.client.is_answered):
                 self.replay = None
             else:
                 self.replay.append(data)
@@ -135,6 +146,8 @@ class Upload:
         """Called when the body is complete."""
         self._is_done = True
         self._trailers = trailers if self._changes is None else self._changes.clean(trailers)
+        if self._trailers and (own := self._exchange.request.block.own):
+            self._trailers = remove_fields(self._trailers, lambda name: fold(name) in own)
         if self.client is not None:
             self._write_end(self.client)
 
@@ -150,6 +163,18 @@ class Upload:
 
     # ── private ──
 
+    def _keep_for(self, client: UpstreamClient) -> None:
+        """Keep the data for a target that can say that it has not processed the request, whatever its method.
+
+        A gRPC call over HTTP/2 is timed by `upstream.http2.stream`, in both directions together.
+        """
+        if client.frames_bodies:
+            return
+        if self.replay is None:
+            self.replay = []
+        if is_grpc(self._exchange.request):
+            self._exchange.allow_silence()
+
     def _send_again(self) -> None:
         assert self.replay is not None  # else there would be no further attempt
         assert self.client is not None
@@ -160,19 +185,19 @@ class Upload:
         else:
             self._exchange.resume_receiving()
 
-    def _write(self, client: HttpClient, data: bytes) -> None:
-        if self._is_chunked:
+    def _write(self, client: UpstreamClient, data: bytes) -> None:
+        if self._frames_chunks:
             data = chunk(data)
         if self._unsent:
             data = self._unsent + data
             self._unsent = b""
         client.write(data)
 
-    def _write_end(self, client: HttpClient) -> None:
+    def _write_end(self, client: UpstreamClient) -> None:
         data, self._unsent = self._unsent, b""
-        if self._is_chunked:
+        if self._frames_chunks:
             data += LAST_CHUNK + self._trailers + b"\r\n"
-        client.end(data)
+        client.end(data, self._trailers)
 
     def _stop_waiting(self) -> None:
         if self.deadline is not NEVER:

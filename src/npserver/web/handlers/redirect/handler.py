@@ -3,12 +3,48 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from npserver.web.exchange import Exchange
     from npserver.web.variables import Template
 
 _SLASHES = "/\\"
+_IN_URLS = "".join(map(chr, range(0x21, 0x7F)))
+
+
+class MovedHandler:
+    """Redirects by a table.
+
+    Args:
+        by_path: the redirects by canonical path.
+        others: the redirect of all other paths of the rule; None if the rule is for those of the table alone.
+    """
+
+    __slots__ = ("_by_path", "has_others", "paths")
+
+    def __init__(self, by_path: Mapping[str, RedirectHandler], others: RedirectHandler | None) -> None:
+        self._by_path: Mapping[str, RedirectHandler] = by_path
+        if others is not None:
+            self._by_path = _WithOthers(by_path, others)
+        #: The paths that the rule is for, besides its own `path` if `has_others`.
+        self.paths = tuple(by_path)
+        self.has_others = others is not None
+
+    def handle(self, exchange: Exchange) -> None:
+        """Respond with the redirect of the request's path."""
+        self._by_path[exchange.request.path].handle(exchange)
+
+
+class _WithOthers(dict[str, "RedirectHandler"]):
+    def __init__(self, by_path: Mapping[str, RedirectHandler], others: RedirectHandler) -> None:
+        super().__init__(by_path)
+        self._others = others
+
+    def __missing__(self, path: str) -> RedirectHandler:
+        return self._others
 
 
 class RedirectHandler:
@@ -38,4 +74,6 @@ class RedirectHandler:
         location = self._template(exchange)
         if self._is_local and location[1:2] in ("/", "\\"):
             location = "/" + location.lstrip(_SLASHES)  # `//evil.example` and `/\evil.example` name other hosts
+        if not location.isascii() or " " in location:  # as they may stand in the config; no URL has them
+            location = quote(location, safe=_IN_URLS, errors="replace")
         exchange.respond(self._status, b"Location: %b\r\n" % location.encode("utf-8", "replace"))

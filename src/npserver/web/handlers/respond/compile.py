@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from npserver.errors import clip
 from npserver.web.checks import CONTROL
+from npserver.web.escaping import escape_for
 from npserver.web.handlers.respond.config import RespondRule
 from npserver.web.handlers.respond.handler import RespondHandler
+from npserver.web.maps.compile import MAPS
 from npserver.web.variables import compile_template, is_constant
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ def compile_respond(compilation: Compilation, path: Path, rule: RespondRule) -> 
         report.error((*path, "content_type"), f"'content_type': {clip(rule.content_type)} is not a valid media type")
         return None
     try:
-        template = compile_template(rule.body)
+        template = compile_template(rule.body, MAPS.of(compilation), escape=escape_for(rule.content_type))
     except ValueError as error:
         report.error((*path, "body"), f"'body': {error}")
         return None

@@ -6,22 +6,29 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from npserver.errors import clip
 from npserver.http.media_types import MediaTypes
 from npserver.regex import regex
 from npserver.runtime.compilation import PerCompilation
 from npserver.web.checks import rule_key
 from npserver.web.config import Compression
+from npserver.web.escaping import for_url
 from npserver.web.handlers.static.cache import RepresentationCache
 from npserver.web.handlers.static.files import FileSettings
 from npserver.web.handlers.static.handler import StaticHandler, StaticSettings
 from npserver.web.handlers.static.root import FileError, Root
+from npserver.web.maps.compile import MAPS
 from npserver.web.routing import parse_pattern
 from npserver.web.variables import Template, compile_template, variable_names
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from npserver.config.report import Path, Report
     from npserver.runtime.compilation import Compilation
+    from npserver.web.config import HttpRule
     from npserver.web.handlers.static.config import StaticRule
 
 _CACHE = PerCompilation(lambda compilation: RepresentationCache(compilation.config.file_cache.max_size))
@@ -32,7 +39,7 @@ _MEDIA_TYPE = regex(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(\s*;[\x20-\x7e]*)?", re.ASCII)
 def compile_static(compilation: Compilation, path: Path, rule: StaticRule) -> StaticHandler | None:
     """Make the handler of a static rule."""
     report, document, config = compilation.report, compilation.document, compilation.config
-    prefix = _prefix(rule)
+    prefix = prefix_of(rule)
     directory = document.resolve(rule.root)
     _check_root(report, path, rule.root, directory)
     if rule.cache_control is not None and not _VALUE.fullmatch(rule.cache_control):
@@ -54,7 +61,7 @@ def compile_static(compilation: Compilation, path: Path, rule: StaticRule) -> St
         prefix=prefix,
         index=_index(report, path, rule),
         fallback="/" + rule.fallback.lstrip("/") if rule.fallback else "",
-        try_files=_try_files(report, path, rule, prefix),
+        try_files=_try_files(report, path, rule, prefix, MAPS.of(compilation)),
         is_path_enough=all(variable_names(text) <= {"path"} for text in rule.try_files),
         max_ranges=config.limits.max_ranges,
         keys={error: rule_key(path, _deciding_key(error, rule)) for error in FileError},
@@ -62,7 +69,7 @@ def compile_static(compilation: Compilation, path: Path, rule: StaticRule) -> St
     return StaticHandler(compilation.context, settings, _CACHE.of(compilation))
 
 
-def _prefix(rule: StaticRule) -> str:
+def prefix_of(rule: HttpRule) -> str:
     """Return the part of the request's path that the rule takes off: its own path without the star."""
     try:
         pattern = parse_pattern(rule.path)
@@ -111,7 +118,7 @@ def _compression(own: bool | Compression | None, default: bool | Compression) ->
     if own is None:
         return default if isinstance(default, Compression) else Compression(enabled=default)
     if own and isinstance(default, Compression):
-        return default
+        return replace(default, enabled=True)
     return Compression(enabled=own)
 
 
@@ -123,7 +130,9 @@ def _index(report: Report, path: Path, rule: StaticRule) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _try_files(report: Report, path: Path, rule: StaticRule, prefix: str) -> tuple[Template | int, ...]:
+def _try_files(
+    report: Report, path: Path, rule: StaticRule, prefix: str, maps: Mapping[str, Template]
+) -> tuple[Template | int, ...]:
     candidates: list[Template | int] = []
     cut = len(prefix)
     for place, text in enumerate(rule.try_files):
@@ -139,7 +148,8 @@ def _try_files(report: Report, path: Path, rule: StaticRule, prefix: str) -> tup
         try:
             template = compile_template(
                 text if text.startswith(("/", "$")) else f"/{text}",
-                {"path": lambda exchange: exchange.request.path[cut:] or "/"},
+                {**maps, "path": lambda exchange: exchange.request.path[cut:] or "/"},
+                for_url,
             )
         except ValueError as error:
             report.error(where, f"'try_files': {error}")

@@ -24,6 +24,7 @@ from npserver.web.handlers.static.byte_ranges import respond_parts, send_parts
 from npserver.web.handlers.static.cache import Entry, Representation, RepresentationCache
 from npserver.web.handlers.static.files import ATTEMPTS, Files, FileSettings
 from npserver.web.handlers.static.root import FileError, decode_path, is_hidden
+from npserver.web.slash_redirect import add_slash
 
 if TYPE_CHECKING:
     from npserver.http.request import Request
@@ -143,7 +144,7 @@ class StaticHandler:
         elif isinstance(found, FileError):
             self._fail(exchange, found, attempts)
         elif not found.path.endswith("/"):
-            self._add_slash(exchange)
+            add_slash(exchange)
         elif self._listing is not None:
             self._listing.respond(exchange, found.path, self._refuse)
         else:
@@ -161,7 +162,7 @@ class StaticHandler:
             return self._files.entry(path, status)
         if not stat.S_ISDIR(status.st_mode):
             return FileError.MISSING
-        if not root.has_directory(path):
+        if not root.has(path):
             return FileError.OUTSIDE
         if path.endswith("/"):
             for name in self._settings.index:
@@ -214,12 +215,6 @@ class StaticHandler:
         """Respond with an error. What may not be read is logged with its name already, at a higher level."""
         level = logging.DEBUG if error is FileError.FORBIDDEN else None
         exchange.fail(error.status, error.reason, self._settings.keys[error], level=level)
-
-    def _add_slash(self, exchange: Exchange) -> None:
-        """Redirect to the path with a slash. That is on this origin: a canonical path starts with a single slash."""
-        request = exchange.request
-        query = f"?{request.query}" if request.has_query else ""
-        exchange.respond(301, f"Location: {request.path}/{query}\r\n".encode("latin-1"))
 
     # ── choosing and sending a representation ──
 

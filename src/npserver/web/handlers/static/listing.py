@@ -172,7 +172,7 @@ class Listing:
             return None
         try:
             status = one.stat()
-            is_link_inside = not one.is_symlink() or self._root.has_directory(path + one.name)
+            is_link_inside = not one.is_symlink() or self._root.has(path + one.name)
         except OSError:
             return None
         is_directory = stat.S_ISDIR(status.st_mode)

@@ -115,8 +115,8 @@ class Root:
         os.close(file)
         return FileError.MISSING
 
-    def has_directory(self, path: str) -> bool:
-        """Return whether the directory `path` lies below the root."""
+    def has(self, path: str) -> bool:
+        """Return whether the directory or file `path` lies below the root."""
         return self.follow_symlinks or self._holds(os.path.realpath(self.directory + path))
 
     def _is_inside(self, path: str, file: int, status: os.stat_result) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from npserver.tls.states import PUBLISHER
 from npserver.web.handlers.status.handler import StatusHandler
 
 if TYPE_CHECKING:
@@ -13,5 +14,6 @@ if TYPE_CHECKING:
 
 
 def compile_status(compilation: Compilation, path: Path, rule: StatusRule) -> StatusHandler:
-    """Make the handler of a status rule."""
+    """Make the handler of a status rule, and have the states of certificates published for it."""
+    PUBLISHER.of(compilation)
     return StatusHandler(compilation.context)

@@ -1,7 +1,8 @@
 """The handler of `status` rules: shows npserver's counters as a page, as JSON and as Prometheus metrics.
 
 Each worker shows the counters of all, since they share the scoreboard. The start time is kept on the scoreboard too, so
-it survives reloads and restarts of workers.
+it survives reloads and restarts of workers. The controller publishes the states of certificates
+and the public addresses.
 """
 
 from __future__ import annotations
@@ -13,12 +14,20 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from npserver import __version__
+from npserver.network_sets.states import known_states
 from npserver.observe import metrics
+from npserver.runtime.public_addresses import public_addresses
+from npserver.tls.states import published
+from npserver.web.handlers.status.addresses import address_samples, address_table, addresses_as_json
+from npserver.web.handlers.status.certificates import certificate_samples, certificate_table, certificates_as_json
+from npserver.web.handlers.status.network_sets import network_samples, network_table, networks_as_json
 
 if TYPE_CHECKING:
     from npserver.observe.metrics import Sample
     from npserver.runtime.context import Context
+    from npserver.runtime.public_addresses import KnownAddress
     from npserver.runtime.scoreboard import Scoreboard
+    from npserver.tls.states import PublishedStates
     from npserver.web.exchange import Exchange
 
 _FIELDS = b"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
@@ -32,20 +41,23 @@ body {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem }}
 table {{ border-collapse: collapse; width: 100%; margin-bottom: 2rem }}
 td, th {{ text-align: left; padding: .2rem .6rem; border-bottom: 1px solid #8884 }}
 td:last-child, th:last-child {{ text-align: right; font-variant-numeric: tabular-nums }}
+td {{ overflow-wrap: anywhere }}
+td.error {{ text-align: left; color: light-dark(#a00, #f88) }}
 </style></head><body><h1>npserver {version}</h1>
 <p>Up for {uptime}. Also as <a href="?format=json">JSON</a> and <a href="?format=prometheus">Prometheus metrics</a>.</p>
-{tables}</body></html>
+{states}{tables}</body></html>
 """
 
 
 class StatusHandler:
     """Answers the requests of a `status` rule."""
 
-    __slots__ = ("_board", "_row", "_started_slot")
+    __slots__ = ("_board", "_pubsub", "_row", "_started_slot")
 
     def __init__(self, context: Context) -> None:
         self._row = row = context.row
         self._board: Scoreboard = row.board
+        self._pubsub = context.pubsub
         self._started_slot = row.slot("server.started")
         if not row.slots[self._started_slot]:
             row.slots[self._started_slot] = int(time.time())
@@ -58,13 +70,14 @@ class StatusHandler:
             return
         form = parse_qs(request.query).get("format", [""])[0] or _accepted(request.fields.get(b"accept", b""))
         self._row.publish()  # those of other workers may be one sweep old
-        samples = metrics.samples(self._board)
+        samples, states = metrics.samples(self._board), published(self._pubsub)
         if form == "html":
-            self._answer(exchange, "text/html; charset=utf-8", self._page(samples), _PAGE_FIELDS)
+            self._answer(exchange, "text/html; charset=utf-8", self._page(samples, states), _PAGE_FIELDS)
         elif form == "json":
-            self._answer(exchange, "application/json", self._json(samples))
+            self._answer(exchange, "application/json", self._json(samples, states))
         elif form == "prometheus":
-            self._answer(exchange, metrics.CONTENT_TYPE, self._prometheus(samples))
+            text = self._prometheus([*samples, *certificate_samples(states), *self._others()])
+            self._answer(exchange, metrics.CONTENT_TYPE, text)
         else:
             exchange.fail(400, "?format= must be html, json or prometheus")
 
@@ -87,23 +100,42 @@ class StatusHandler:
             f"npserver_uptime_seconds {self.uptime_s}\n{metrics.prometheus(samples)}"
         )
 
-    def _json(self, samples: list[Sample]) -> str:
+    def _json(self, samples: list[Sample], states: PublishedStates) -> str:
         families: dict[str, object] = {}
-        for sample in samples:
+        for sample in (*samples, *certificate_samples(states), *self._others()):
             if sample.labels:
                 entry = families.setdefault(sample.family.name, [])
                 assert isinstance(entry, list)
                 entry.append({**dict(sample.labels), "value": sample.value})
             else:
                 families[sample.family.name] = sample.value
-        return json.dumps({"version": __version__, "uptime_seconds": self.uptime_s, "metrics": families}, indent=1)
+        content = {
+            "version": __version__,
+            "uptime_seconds": self.uptime_s,
+            "metrics": families,
+            "certificates": certificates_as_json(states),
+            "public_addresses": addresses_as_json(self._addresses()),
+            "networks": networks_as_json(known_states(self._pubsub)),
+        }
+        return json.dumps(content, indent=1)
 
-    def _page(self, samples: list[Sample]) -> str:
+    def _page(self, samples: list[Sample], states: PublishedStates) -> str:
         groups: dict[str, list[Sample]] = {}
         for sample in samples:
             groups.setdefault(sample.family.name.split("_")[1], []).append(sample)
         tables = "".join(f"<h2>{escape(area)}</h2><table>{_rows(group)}</table>\n" for area, group in groups.items())
-        return _PAGE.format(version=__version__, uptime=_span(self.uptime_s), tables=tables)
+        states_known = certificate_table(states) + address_table(self._addresses())
+        states_known += network_table(known_states(self._pubsub))
+        return _PAGE.format(version=__version__, uptime=_span(self.uptime_s), states=states_known, tables=tables)
+
+    def _others(self) -> list[Sample]:
+        return [
+            *address_samples(self._addresses()),
+            *network_samples(known_states(self._pubsub)),
+        ]
+
+    def _addresses(self) -> tuple[KnownAddress, ...]:
+        return public_addresses(self._pubsub)
 
 
 def _rows(group: list[Sample]) -> str:

@@ -11,7 +11,7 @@ import binascii
 import logging
 import os
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
     from npserver.web.exchange import Exchange
-    from npserver.web.middleware.basic_auth.passwords import PasswordHash
+    from npserver.web.middleware.basic_auth.htpasswd import StoredHash
+    from npserver.web.middleware.basic_auth.password_file import PasswordFile
 
 log = logging.getLogger("npserver.http")
 
@@ -32,9 +33,20 @@ MAX_CHECKS = 64  # passwords being checked or waiting for it; more are turned aw
 class PasswordCheck(Middleware):
     """Lets clients pass by name and password."""
 
-    def __init__(self, users: Mapping[str, PasswordHash], realm: str, key: str = "") -> None:
+    def __init__(
+        self,
+        users: Mapping[str, StoredHash],
+        realm: str,
+        key: str = "",
+        file: PasswordFile | None = None,
+        on_failure: Callable[[str], None] | None = None,  # called with the address of a client whose login failed
+    ) -> None:
+        self._on_failure = on_failure
         quoted = realm.replace("\\", "\\\\").replace('"', '\\"')
-        self._users = dict(users)
+        self._users = self._own = dict(users)
+        self._file = file
+        self._decoy = _slowest(self._users)
+        self._known: dict[str, StoredHash] = {}  # the users of the file that are among `_users`
         self._challenge = f'WWW-Authenticate: Basic realm="{quoted}", charset="UTF-8"\r\n'.encode()
         self._key = key
         self._secret = os.urandom(32)
@@ -48,6 +60,8 @@ class PasswordCheck(Middleware):
         if value is None:
             exchange.fail(401, "no credentials", self._key, self._challenge)
             return
+        if self._file is not None and self._file.users is not self._known:
+            self._take_users(self._file.users)
         digest = blake2b(value, key=self._secret, digest_size=32).digest()
         user = self._good.get(digest)
         if user is not None:
@@ -65,25 +79,36 @@ class PasswordCheck(Middleware):
         else:
             self._check(exchange, digest, *login)
 
+    def _take_users(self, users: dict[str, StoredHash]) -> None:
+        """Use the users of the file, which has changed, and accept nothing any more by what it was before."""
+        self._known = users
+        self._users = {**users, **self._own}
+        self._decoy = _slowest(self._users)
+        self._good = {}
+        self._checks = {}
+
     def _check(self, exchange: Exchange, digest: bytes, user: str, password: str) -> None:
-        self._checks[digest] = [exchange]
+        good, checks = self._good, self._checks
+        checks[digest] = [exchange]
         if self._executor is None:
             from concurrent.futures import ThreadPoolExecutor
 
             self._executor = ThreadPoolExecutor(1, "npserver-passwords")  # one: a flood of guesses takes one core
 
         def done(future: asyncio.Future[bool]) -> None:
-            waiting = self._checks.pop(digest)
+            waiting = checks.pop(digest)
             if future.cancelled():
                 return
             if (error := future.exception()) is not None:
                 log.error("cannot check a password", exc_info=error)
             is_good = error is None and future.result()
             if is_good:
-                if len(self._good) >= CACHED_LOGINS:
-                    del self._good[next(iter(self._good))]
-                self._good[digest] = user
+                if len(good) >= CACHED_LOGINS:
+                    del good[next(iter(good))]
+                good[digest] = user
             for one in waiting:
+                if error is None and not is_good and self._on_failure is not None:
+                    self._on_failure(one.client_ip)
                 if one.is_gone:
                     continue
                 if is_good:
@@ -93,16 +118,22 @@ class PasswordCheck(Middleware):
                     one.fail(401, "wrong name or password", self._key, self._challenge)
 
         loop = exchange.context.loop
-        loop.run_in_executor(self._executor, self._verify, user, password).add_done_callback(done)
+        loop.run_in_executor(self._executor, _verify, self._users.get(user), self._decoy, password).add_done_callback(
+            done
+        )
 
-    def _verify(self, user: str, password: str) -> bool:
-        stored = self._users.get(user)
-        if stored is not None:
-            return stored.verify(password)
-        for other in self._users.values():  # so that an unknown name takes as long as a known one
-            other.verify(password)
-            break
-        return False
+
+def _verify(stored: StoredHash | None, decoy: StoredHash | None, password: str) -> bool:
+    if stored is not None:
+        return stored.verify(password)
+    if decoy is not None:  # so that an unknown name takes as long as a known one
+        decoy.verify(password)
+    return False
+
+
+def _slowest(users: Mapping[str, StoredHash]) -> StoredHash | None:
+    """Return a hash of the kind that takes the longest to check; None if there are no users."""
+    return max(users.values(), key=lambda stored: stored.rank, default=None)
 
 
 def parse_basic(value: bytes) -> tuple[str, str] | None:

@@ -12,7 +12,6 @@ import hmac
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
 
-from npserver.errors import clip
 from npserver.regex import regex
 
 LOG_N = 15
@@ -35,9 +34,21 @@ class PasswordHash:
     salt: bytes
     digest: bytes
 
+    @property
+    def settings(self) -> str:
+        """The cost of one check."""
+        return f"ln={self.log_n},r={self.block_size},p={self.parallelism}"
+
+    @property
+    def rank(self) -> int:
+        """The rank of its kind by the time that a check takes, as of `basic_auth.htpasswd.StoredHash`."""
+        return 100 + self.log_n
+
     def __str__(self) -> str:
-        settings = f"ln={self.log_n},r={self.block_size},p={self.parallelism}"
-        return f"$scrypt${settings}${_encode(self.salt)}${_encode(self.digest)}"
+        return f"$scrypt${self.settings}${_encode(self.salt)}${_encode(self.digest)}"
+
+    def __repr__(self) -> str:
+        return f"<PasswordHash {self.settings}>"  # without the hash
 
     def verify(self, password: str) -> bool:
         """Tell whether this is the password. Slow, and safe to call in a thread."""
@@ -55,7 +66,7 @@ def parse_hash(text: str) -> PasswordHash:
     """Read a hash. Raises: ValueError saying how to make one."""
     match = _FORMAT.fullmatch(text)
     if match is None:
-        raise ValueError(f"{clip(text, 20)} is no password hash; `npserver hash-password` makes one")
+        raise ValueError("not a password hash (not shown: it may be the password): `npserver hash-password` makes one")
     log_n, block_size, parallelism = int(match[1]), int(match[2]), int(match[3])
     if not (1 <= log_n <= MAX_LOG_N and block_size >= 1 and parallelism >= 1):
         raise ValueError(f"password hash with parameters out of range: {match[1]}, {match[2]}, {match[3]}")

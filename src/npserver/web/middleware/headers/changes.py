@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, cast
 
 from npserver.errors import clip
-from npserver.http.field_names import fold
+from npserver.http.field_names import TOKEN, fold
 from npserver.regex import regex
 from npserver.web.variables import Template, compile_template, is_constant
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 #: Whether the field of a name in lower case is removed.
 IsRemoved = Callable[[bytes], bool]
 
-_TOKEN = regex(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROL = regex(r"[\x00-\x08\x0a-\x1f\x7f]")
 #: Fields that frame a message or belong to one connection are the server's (RFC 9110 §7.6.1).
 _RESERVED = frozenset({"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"})
@@ -53,6 +52,19 @@ class FieldChanges:
         values = [(name, template(exchange).strip().encode("utf-8", "replace")) for name, template in self._added]
         return self._changed(block, [pair for pair in values if pair[1]])
 
+    def sets(self, names: frozenset[bytes]) -> bool:
+        """Return whether one of the fields with these lower-case names is set or added."""
+        return not names.isdisjoint([name.lower() for name, _ in self._added])
+
+    def on_fields(self, exchange: Exchange, fields: dict[bytes, bytes]) -> dict[bytes, bytes]:
+        """Return fields by lower-case name with the changes made for this exchange; equal names joined by ", "."""
+        found = {name: value for name, value in fields.items() if not self._is_removed(name)}
+        for name, template in self._added:
+            key, value = name.lower(), template(exchange).strip().encode("utf-8", "replace")
+            if value:
+                found[key] = found[key] + b", " + value if key in found else value
+        return found
+
     def apply_fixed(self, block: bytes) -> bytes:
         """Return the field lines with the changes made; only if `is_fixed`."""
         # hot: static-small
@@ -71,12 +83,17 @@ class FieldChanges:
 
 
 def compile_changes(
-    changes: Mapping[str, str | list[str] | None], *, for_application: bool = False
+    changes: Mapping[str, str | list[str] | None],
+    variables: Mapping[str, Template] | None = None,
+    *,
+    for_application: bool = False,
 ) -> FieldChanges | None:
     """Compile changes: `Name` sets, `+Name` adds, a value of None removes. Return None if there are none.
 
-    `for_application`: the changes are to requests. A field that is set or removed is then removed in every spelling
-    that an application may take for it (`http.field_names`), and one that is added in every other spelling.
+    Args:
+        variables: additional ones for the values.
+        for_application: the changes are to requests. A field that is set or removed is then removed in every spelling
+            that an application may take for it (`http.field_names`), and one that is added in every other spelling.
 
     Raises: ValueError naming the field that cannot be changed so.
     """
@@ -93,7 +110,7 @@ def compile_changes(
         for text in texts:
             if _CONTROL.search(text):
                 raise ValueError(f"control character in the value of header {name}")
-            added.append((name.encode("ascii"), _named(name, text)))
+            added.append((name.encode("ascii"), _named(name, text, variables)))
             is_fixed = is_fixed and is_constant(text)
     if not removed and not added:
         return None
@@ -125,7 +142,7 @@ def remove_fields(block: bytes, is_removed: IsRemoved) -> bytes:
 
 
 def _check_name(name: str) -> None:
-    if not _TOKEN.fullmatch(name):
+    if not TOKEN.fullmatch(name):
         raise ValueError(f"{clip(name)} is not a valid header name")
     if name.lower() in _RESERVED:
         raise ValueError(f"header {name} is set by the server itself")
@@ -133,9 +150,9 @@ def _check_name(name: str) -> None:
         raise ValueError(f"header {name} is set by the server itself{key}")
 
 
-def _named(name: str, text: str) -> Template:
+def _named(name: str, text: str, variables: Mapping[str, Template] | None) -> Template:
     try:
-        return compile_template(text)
+        return compile_template(text, variables)
     except ValueError as error:
         raise ValueError(f"header {name}: {error}") from None
 

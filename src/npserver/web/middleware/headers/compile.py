@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from npserver.web.config import AnswerRule
 from npserver.web.exchange import Middleware, ResponseFilter, ResponseStart
+from npserver.web.maps.compile import MAPS
 from npserver.web.middleware.headers.changes import FieldChanges, compile_changes
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def compile_headers(compilation: Compilation, path: Path, rule: HttpRule) -> Mid
     others = rule.headers if isinstance(rule, AnswerRule) else {}
     key = "response_headers" if rule.response_headers else "headers"
     try:
-        changes = compile_changes({**rule.response_headers, **others})
+        changes = compile_changes({**rule.response_headers, **others}, MAPS.of(compilation))
     except ValueError as error:
         compilation.report.error((*path, key), f"'{key}': {error}")
         return None

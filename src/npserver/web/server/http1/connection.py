@@ -20,6 +20,7 @@ from npserver.runtime.transports import write_pieces
 from npserver.web.server.client_connection import LINGER_S, ClientConnection
 from npserver.web.server.http1.answer import prepared_answer, refusal
 from npserver.web.server.http1.exchange import Http1Exchange
+from npserver.web.server.http1.prior_knowledge import PREFACE_HEAD, speaks_http2
 from npserver.web.server.http1.state import BODY, CLOSED, CLOSING, HANDLER, HEAD, IDLE, SWITCHED, WRITING
 
 if TYPE_CHECKING:
@@ -222,7 +223,8 @@ class Http1Connection(ClientConnection):
                 try:
                     found = front.find(head)
                 except BadRequest as error:
-                    self._refuse(first_fault(head, front.head_limits, error), head)
+                    if head != PREFACE_HEAD or not speaks_http2(self, data):
+                        self._refuse(first_fault(head, front.head_limits, error), head)
                     return
             request, route = found
             if route.prepared is not None and request.is_plain and self._answer_prepared(request, route, rest):

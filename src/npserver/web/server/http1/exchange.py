@@ -36,6 +36,8 @@ class Http1Exchange(Http1Response, eq=False):
         trusted = connection.front.trusted
         if trusted is not None and self.client_ip in trusted:
             self.client_ip = client_address(self.client_ip, request.fields, trusted)
+        if self.route.by_address is not None:
+            self.route = self.route.by_address(self.client_ip)
         if self.refuse_misdirected():
             return False
         if request.framing is NO_BODY:

@@ -1,6 +1,7 @@
 """One client connection over HTTP/2 (RFC 9113): bytes in, many exchanges at once, bytes out.
 
-Made by `web.server.front.HttpFront` for connections that have agreed on `h2` in the TLS handshake. It owns the
+Made by `web.server.front.HttpFront` for connections that have agreed on `h2` in the TLS handshake, and by
+`web.server.http1.connection` for those without TLS whose client begins with HTTP/2. It owns the
 transport and the session (`web.server.http2.session`); each stream's exchange (`web.server.http2.exchange`) owns
 everything about its request. What handlers write waits in the session until the client's windows and the transport take
 it: the connection pulls it from there."""
@@ -14,20 +15,19 @@ from typing import TYPE_CHECKING, cast
 
 from npserver.errors import BadRequest
 from npserver.http.forwarded import client_address
-from npserver.http.http2_fields import field_list, trailer_lines
+from npserver.http.http2_allowance import UPDATE_BYTES, UPDATES_PER_PIECE, UPDATES_PER_REQUEST, Allowance
 from npserver.http.refused_request import refused_http2_request
 from npserver.http.request import Fields
 from npserver.runtime.deadlines import NEVER
-from npserver.web.server.client_connection import LINGER_S, ClientConnection
-from npserver.web.server.http2.allowance import UPDATE_BYTES, UPDATES_PER_PIECE, UPDATES_PER_REQUEST, Allowance
+from npserver.web.server.client_connection import LINGER_S
 from npserver.web.server.http2.exchange import Http2Exchange
 from npserver.web.server.http2.session import ENHANCE_YOUR_CALM, NO_ERROR, Http2Session, SessionError
-from npserver.web.server.http2.unread import UNREAD
-from npserver.web.server.refusals import refuse
+from npserver.web.server.stream_connection import StreamConnection
 
 if TYPE_CHECKING:
     from npserver.runtime.front import Live
     from npserver.web.server import roles
+    from npserver.web.server.client_connection import ClientConnection
     from npserver.web.server.roles import FrontRole
 
 log = logging.getLogger("npserver.http")
@@ -36,63 +36,52 @@ PIECE_BYTES = 64 << 10  # written to the transport at once
 TURN_BYTES = 1 << 20  # sent before the event loop serves other connections
 FED_BYTES = 16 << 10  # given to the session at once
 TURN_EVENTS = 1000  # then the event loop serves other connections
-MAX_CUT_UPLOADS = 16  # requests answered before they were complete; then GOAWAY asks for a new connection
 
 
-class Http2Connection(ClientConnection):
+class Http2Connection(StreamConnection):
     """A client's connection."""
 
-    # streams      exchanges of streams that are not closed yet
-    # is_leaving   no new streams are served; the connection closes when the present ones have ended
-    # is_ended     GOAWAY is sent; bytes that still come are dropped
-    # _sending     exchanges of which the session may hold bytes that the client has not read
     # _refused     streams answered without an exchange, of which the client owes the rest of the request
-    # _resets      allowance for streams that the client resets
-    # _controls    allowance for frames that carry no request
     # _updates     allowance for WINDOW_UPDATE frames
     # _unfed       bytes that wait for this connection's next turn
-    # unread       see `web.server.http2.unread`
 
-    __slots__ = (
-        "_all_unread", "_controls", "_cut_uploads", "_is_feeding", "_is_flush_due", "_is_greeted", "_refused",
-        "_resets", "_sending", "_unfed", "_updates", "is_ended", "is_leaving", "session", "streams", "unread",
-    )  # fmt: skip
+    __slots__ = ("_is_feeding", "_is_flush_due", "_is_greeted", "_refused", "_unfed", "_updates")
+
+    FLOOD_CODE = ENHANCE_YOUR_CALM
+
+    session: Http2Session
 
     def __init__(self, listener: Live) -> None:
-        super().__init__(listener)
+        super().__init__(listener, cast("FrontRole", listener.front))
         limits = self.front.limits
         self.session = Http2Session(self, limits, self.front.head_limits)
-        self.streams: dict[int, Http2Exchange] = {}
-        self.is_leaving = False
-        self.is_ended = False
-        self._sending: set[roles.Http2ExchangeRole] = set()
         self._refused: set[int] = set()
-        self._cut_uploads = 0
-        self._resets = Allowance(limits.max_resets, self.context.sweeper.now)
-        self._controls = Allowance(limits.max_control_frames, self.context.sweeper.now)
         self._updates = Allowance(limits.max_window_updates, self.context.sweeper.now)
-        self._all_unread = UNREAD.of(self.context)
-        self.unread = 0
         self._unfed = b""
         self._is_greeted = False  # its SETTINGS have come
         self._is_feeding = False  # flushed at the end of it
         self._is_flush_due = False
-
-    def __repr__(self) -> str:
-        state = "ended" if self.is_ended else "leaving" if self.is_leaving else "open"
-        return f"<Http2Connection {self.id} {self.client_ip} {state} requests={self.requests}>"
 
     # ── the connection's life ──
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio when a client has connected and its TLS handshake is complete."""
         limit = self.admit(transport)
-        # Until its first request the client is timed by `timeouts.header`, as within a head.
-        self.deadline = self.context.loop.time() + self.front.timeouts.header
-        self.flush()
+        self._greet()
         if limit:
             log.info("refusing connection from %s: %s exceeded", self.client_ip, limit)
             self.end(ENHANCE_YOUR_CALM)
+
+    def begin(self, before: ClientConnection, data: bytes) -> None:
+        """Take the place of an HTTP/1.1 connection whose client began with `data`, which is HTTP/2 (§3.3)."""
+        self.follow(before)
+        self._greet()
+        self.data_received(data)
+
+    def _greet(self) -> None:
+        # Until its first request the client is timed by `timeouts.header`, as within a head.
+        self.deadline = self.context.loop.time() + self.front.timeouts.header
+        self.flush()
 
     def connection_lost(self, error: Exception | None) -> None:
         """Called by asyncio when the connection is closed."""
@@ -154,11 +143,8 @@ class Http2Connection(ClientConnection):
         return False
 
     def _close_streams(self) -> None:
-        self._sending.clear()
         self._refused.clear()
-        streams, self.streams = self.streams, {}
-        for exchange in streams.values():
-            exchange.closed()
+        super()._close_streams()
 
     # ── reading ──
 
@@ -177,6 +163,8 @@ class Http2Connection(ClientConnection):
                     break
         except SessionError as error:
             log.debug("closing connection from %s: %s (RFC 9113 §5.4.1)", self.client_ip, error)
+            if error.code == ENHANCE_YOUR_CALM:
+                self._tell_of_flood()
             self.end(error.code)
             return
         finally:
@@ -227,8 +215,10 @@ class Http2Connection(ClientConnection):
         )  # fmt: skip
         if front.trusted is not None and self.client_ip in front.trusted:
             exchange.client_ip = client_address(self.client_ip, request.fields, front.trusted)
+        if route.by_address is not None:
+            exchange.route = route.by_address(exchange.client_ip)
         if not exchange.refuse_misdirected() and (not has_body or exchange.expect_body()):
-            exchange.run()
+            exchange.begin()
         if self.requests >= front.max_requests or self.context.draining:
             self.shut_down()
 
@@ -239,12 +229,6 @@ class Http2Connection(ClientConnection):
             exchange.feed(data, has_ended=has_ended)
         else:
             self.session.acknowledge(stream_id, len(data))
-
-    def stream_trailers(self, stream_id: int, fields: Fields) -> None:
-        """A request has ended, with trailers."""
-        exchange = self.streams.get(stream_id)
-        if exchange is not None:
-            exchange.feed(b"", has_ended=True, trailers=trailer_lines(fields))
 
     def stream_closed(self, stream_id: int) -> None:
         """A stream is closed; one without our response was reset by the client (CVE-2023-44487, CVE-2025-8671)."""
@@ -281,24 +265,11 @@ class Http2Connection(ClientConnection):
 
     def _refuse(self, stream_id: int, received: Fields, error: BadRequest, *, has_body: bool) -> None:
         """Answer a request that is refused, without an exchange."""
-        front = self.front
-        fields, body = refuse(front, self.client_ip, self.scheme, error, lambda: refused_http2_request(received))
-        head = ((b":status", b"%d" % error.status), *field_list(front.common_fields + fields))
-        self.session.respond(stream_id, (*head, (b"content-length", b"%d" % len(body))), body)
+        self._respond_refused(stream_id, error, lambda: refused_http2_request(received))
         if has_body:
             self._refused.add(stream_id)
 
-    def _refuse_flood(self, key: str) -> None:
-        if not self.is_ended:
-            log.info("closing connection from %s: %s exceeded", self.client_ip, key)
-            self.end(ENHANCE_YOUR_CALM)
-
-    def refuse_unread(self) -> None:
-        """Close: of all connections, this one holds the most that its client does not read."""
-        log.warning(
-            "closing connection from %s: it leaves the most unread of all that clients were sent (limits.max_unread)",
-            self.client_ip,
-        )
+    def _end_unread(self) -> None:
         self.is_ended = True
         self._close_streams()
         self.transport.abort()
@@ -316,9 +287,7 @@ class Http2Connection(ClientConnection):
         self.session.reset(stream_id, code)
         self.flush_soon()
         if code == NO_ERROR and not is_whole:
-            self._cut_uploads += 1
-            if self._cut_uploads >= MAX_CUT_UPLOADS:
-                self.shut_down()
+            self._upload_cut()
 
     def flush_soon(self) -> None:
         """Send in the next turn of the event loop, together with what is written until then."""

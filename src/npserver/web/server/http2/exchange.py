@@ -13,14 +13,21 @@ from typing import TYPE_CHECKING, cast
 from npserver.errors import BadRequest
 from npserver.http.http2_fields import field_list
 from npserver.runtime.deadlines import NEVER
+from npserver.web.exchange import ResponseStart
+from npserver.web.server.client_connection import LINGER_S
 from npserver.web.server.exchange_base import ExchangeBase
-from npserver.web.server.file_source import FileSource
-from npserver.web.server.http2.request_body import Http2Body
-from npserver.web.server.http2.session import CANCEL, INTERNAL_ERROR, NO_ERROR, Http2Session
+from npserver.web.server.file_source import LARGE_PIECE_BYTES, FileSource
+from npserver.web.server.http1.answer import MAX_COMPOSED
+from npserver.web.server.http2.request_body import ANSWERED, Http2Body
+from npserver.web.server.http2.session import CANCEL, INTERNAL_ERROR, NO_ERROR
+from npserver.web.server.http2.stream_transport import StreamTransport
+from npserver.web.server.roles import StreamSession
 
 if TYPE_CHECKING:
-    from npserver.http.request import Fields
-    from npserver.web.exchange import Exchange
+    from collections.abc import Callable
+
+    from npserver.http.request import Fields, Request
+    from npserver.web.exchange import Exchange, Prepared
     from npserver.web.server.roles import Http2ConnectionRole  # noqa: F401 - named in a string
 
 log = logging.getLogger("npserver.http")
@@ -36,11 +43,13 @@ class Http2Exchange(ExchangeBase["Http2ConnectionRole"], eq=False, kw_only=True)
     # is_gone          answered, or the client is gone
     # deadline         when the client must have sent or read more; checked by the deadline sweeper
     # is_paused        the source has been paused
+    # tunnel           the stream, of a request for a WebSocket
     # taken            bytes of the body that had left the session at the last check
     # _left            bytes still to be written of a response of known length
 
     body: Http2Body | None = None
-    session: Http2Session
+    tunnel: StreamTransport | None = None
+    session: StreamSession
     stream_id: int
     is_gone: bool = False
     is_paused: bool = False
@@ -49,12 +58,16 @@ class Http2Exchange(ExchangeBase["Http2ConnectionRole"], eq=False, kw_only=True)
     _body_deadline: float = NEVER
     _write_deadline: float = NEVER
     _is_bodyless: bool = False
+    _may_be_silent: bool = False
     _left: int | None = None
 
     # ── the connection's calls ──
 
     def expect_body(self) -> bool:
         """Expect a body. Return whether it may come: one whose length is over the limit is refused unread."""
+        if self.request.is_connect:
+            self.tunnel = StreamTransport(self)
+            return True
         self.body = Http2Body(self)
         try:
             self.body.check_length()
@@ -63,9 +76,21 @@ class Http2Exchange(ExchangeBase["Http2ConnectionRole"], eq=False, kw_only=True)
             return False
         return True
 
+    def begin(self) -> None:
+        """Answer from memory if that is possible, else pass the request to the handler."""
+        prepare = self.route.prepared
+        if (
+            prepare is None or not self.request.is_plain
+            or self.connection.misdirected_by is not None  # the client's certificate may decide
+            or not self._answer_prepared(prepare)
+        ):  # fmt: skip
+            self.run()
+
     def feed(self, data: bytes, *, has_ended: bool, trailers: bytes = b"") -> None:
         """A piece of the body has come, or its end."""
         if self.body is None:
+            if self.tunnel is not None:
+                self.tunnel.feed(data, has_ended=has_ended)
             return
         try:
             self.body.feed(data, has_ended=has_ended, trailers=trailers)
@@ -76,13 +101,19 @@ class Http2Exchange(ExchangeBase["Http2ConnectionRole"], eq=False, kw_only=True)
 
     def closed(self) -> bool:
         """The stream is closed. Return whether it was reset before its response was complete."""
+        if self.tunnel is not None and self.tunnel.is_open:
+            return self.tunnel.stream_closed()
         is_cut = not self.is_gone
         self._end("client gone")
+        if self.tunnel is not None:
+            self.tunnel.drop()
+            self.tunnel = None
         if self.body is not None:
-            self.body.lose("answered")
+            self.body.lose(ANSWERED)
             self.body = None
-        self._body_deadline = self._write_deadline = NEVER
-        self._set_deadline()
+        if self.deadline is not NEVER:
+            self._body_deadline = self._write_deadline = NEVER
+            self._set_deadline()
         return is_cut
 
     def look(self, *, is_drained: bool) -> bool:
@@ -90,13 +121,22 @@ class Http2Exchange(ExchangeBase["Http2ConnectionRole"], eq=False, kw_only=True)
 
         `is_drained`: the transport has got all that the client's windows allow.
         """
+        if self.tunnel is not None and self.tunnel.is_open:
+            return self.tunnel.look(is_drained=is_drained)
         unsent = self.session.unsent(self.stream_id)
         if not unsent and is_drained and not self.is_paused:
             self._write_deadline = NEVER
             self._set_deadline()
             if self.is_gone and self.body is not None and not self.body.has_ended:
-                # Answered before the request's end (§8.1); that may be only an empty frame after a whole body.
-                self.connection.cut(self.stream_id, NO_ERROR, is_whole=self.body.done)
+                # Answered before the request's end (§8.1); that may be only an empty frame after a whole body. What
+                # is under way already is waited for: curl takes the reset for an error before it has sent all.
+                if self.body.is_nearly_there and not self.body.done:
+                    self._body_deadline = self.context.loop.time() + LINGER_S
+                    self._set_deadline()
+                else:
+                    self.connection.cut(self.stream_id, NO_ERROR, is_whole=self.body.done)
+            elif self.tunnel is not None and not self.tunnel.has_eof:
+                self.connection.cut(self.stream_id, NO_ERROR, is_whole=True)
             return True
         taken = self.sent - unsent
         if taken > self.taken or self._write_deadline is NEVER:
@@ -113,7 +153,10 @@ class Http2Exchange(ExchangeBase["Http2ConnectionRole"], eq=False, kw_only=True)
         """Called by the deadline sweeper: the client neither sends the body nor reads the response."""
         if self._body_deadline <= now:
             self._body_deadline = NEVER
-            self.refuse_body(BadRequest("request body stalled", 408, "timeouts.body"))
+            if self.is_gone:
+                self.connection.cut(self.stream_id, NO_ERROR)
+            else:
+                self.refuse_body(BadRequest("request body stalled", 408, "timeouts.body"))
         if self._write_deadline <= now:
             log.info("resetting a stream of %s: client read nothing for %g s (timeouts.write)", self.client_ip,
                      self.connection.front.timeouts.write)  # fmt: skip
@@ -124,16 +167,24 @@ class Http2Exchange(ExchangeBase["Http2ConnectionRole"], eq=False, kw_only=True)
 
     def keep_body_time(self) -> None:
         """Start, renew or stop the timeout of a client that owes the rest of a body."""
-        is_awaited = not self.is_gone and self.body is not None and self.body.is_awaited
+        is_awaited = not self.is_gone and self.body is not None and self.body.is_awaited and not self._may_be_silent
         timeouts = self.connection.front.timeouts
         self._body_deadline = self.context.loop.time() + timeouts.body if is_awaited else NEVER
         self._set_deadline()
+
+    def allow_silence(self) -> None:
+        """Let the client pause within its body for as long as it likes: the handler times it."""
+        self._may_be_silent = True
+        self.keep_body_time()
 
     # ── the response ──
 
     def respond(self, status: int, fields: bytes = b"", body: bytes = b"") -> None:
         """Answer whole."""
         if self.is_gone or self.status:
+            return
+        if self.tunnel is not None and status < 300:
+            self._refuse_tunnel(status)
             return
         if self.route.responses and not self._is_filtered:
             self._respond_filtered(status, fields, body)
@@ -146,7 +197,7 @@ class Http2Exchange(ExchangeBase["Http2ConnectionRole"], eq=False, kw_only=True)
         self._answered()
 
     def _send_file(self, status: int, fields: bytes, file: int, offset: int, length: int) -> None:
-        self.source = source = FileSource(cast("Exchange", self), file, offset, length)
+        self.source = source = FileSource(cast("Exchange", self), file, offset, length, piece_bytes=LARGE_PIECE_BYTES)
         self._send_start(status, fields, length)
         if self._is_bodyless:
             source.cancel()
@@ -159,6 +210,9 @@ class Http2Exchange(ExchangeBase["Http2ConnectionRole"], eq=False, kw_only=True)
         self.connection.flush_soon()
 
     def _send_start(self, status: int, fields: bytes, length: int | None) -> None:
+        if self.tunnel is not None and status < 300:
+            self._refuse_tunnel(status)
+            return
         self.session.start(self.stream_id, self._compose(status, fields, length))
         self._left = length
         self._sending()
@@ -177,6 +231,7 @@ class Http2Exchange(ExchangeBase["Http2ConnectionRole"], eq=False, kw_only=True)
 
     def _send_end(self, trailers: bytes) -> None:
         if self.is_gone:
+            self.source = None
             return
         if self._left and not self._is_bodyless:
             self.abort("response shorter than its length")
@@ -193,14 +248,62 @@ class Http2Exchange(ExchangeBase["Http2ConnectionRole"], eq=False, kw_only=True)
         self.connection.cut(self.stream_id, INTERNAL_ERROR)
 
     def switch(self, fields: bytes) -> tuple[asyncio.Transport, bytes]:
-        """HTTP/2 has no Upgrade (§8.6)."""
-        raise RuntimeError("an HTTP/2 connection is not handed over")
+        """Answer the request for a WebSocket with 200, and hand the stream over (RFC 8441 §5)."""
+        tunnel = self.tunnel
+        if tunnel is None:
+            raise RuntimeError("an HTTP/2 connection is not handed over")
+        self.source = None
+        if self.route.responses:
+            fields = self._response_filters().start(ResponseStart(101, fields, None, has_body=False)).fields
+        early = tunnel.open()
+        head = self._compose(200, fields, None)
+        self.session.start(self.stream_id, tuple([field for field in head if field[0] != b"sec-websocket-accept"]))
+        self.connection.sending(self)
+        return tunnel, early
 
     def switched_closed(self, received: int, sent: int, reason: str) -> None:
-        """See `switch`."""
-        raise RuntimeError("an HTTP/2 connection is not handed over")
+        """The tunnel has ended: log the request."""
+        self.sent = sent
+        self.is_gone = True
+        self.tunnel = None
+        self._finished(self.status, received)
 
     # ── private ──
+
+    def _refuse_tunnel(self, status: int) -> None:
+        """Answer a request for a WebSocket that has got a page: a client would take that for the tunnel."""
+        source = self.source
+        reason = f"a WebSocket was asked for, and answered with {status}"
+        self.fail(502 if self.upstream else 400, reason, "RFC 8441 §5")
+        self.source = source
+        self.context.loop.call_soon(self._cancel_source)
+
+    def _cancel_source(self) -> None:
+        """Stop the source of a response that is not sent, unless it has ended."""
+        source, self.source = self.source, None
+        if source is not None:
+            source.cancel()
+
+    def _answer_prepared(self, prepare: Callable[[Request], Prepared | None]) -> bool:
+        """Send the answer that the route keeps in memory. Return False if there is none, or a gate refuses it."""
+        request, front = self.request, self.connection.front
+        prepared = prepare(request)
+        if prepared is None:
+            return False
+        for gate in self.route.gates:
+            if gate(self.client_ip, request) is not None:
+                return False
+        body = prepared.body
+        head = front.composed_heads.get(prepared)
+        if head is None:
+            head = self._compose(prepared.status, prepared.fields, len(body))
+            if len(front.composed_heads) < MAX_COMPOSED:
+                front.composed_heads[prepared] = head
+        self.status = prepared.status
+        self.sent = len(body)
+        self.session.respond(self.stream_id, head, body)
+        self._answered()
+        return True
 
     def _compose(self, status: int, fields: bytes, length: int | None) -> Fields:
         """Compose the head of a response (§8.3.2)."""
@@ -230,7 +333,7 @@ class Http2Exchange(ExchangeBase["Http2ConnectionRole"], eq=False, kw_only=True)
         self.source = None
         self._finished(self.status)
         if self.body is not None and not self.body.done:
-            self.body.lose("answered")
+            self.body.lose(ANSWERED)
             self.keep_body_time()
         self.connection.sending(self)
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from npserver.web.exchange import BodySink
     from npserver.web.server.roles import Http2ExchangeRole
 
+ANSWERED = "answered"  # why the rest is not wanted
+SMALL_REST_BYTES = 16 << 10  # no more than the smallest window (limits.http2_window): it can be sent at once
 _CONTINUE = ((b":status", b"100"),)
 
 
@@ -42,6 +44,16 @@ class Http2Body(RequestBody["Http2ExchangeRole"]):
     def is_awaited(self) -> bool:
         """Whether the server waits for the client's next piece."""
         return not self.done and self._sink is not None and not self._is_paused
+
+    @property
+    def is_nearly_there(self) -> bool:
+        """Whether the client likely has sent the rest of a body that the answer did not wait for."""
+        request = self._exchange.request
+        return (
+            self._lost_reason == ANSWERED
+            and request.framing is BY_LENGTH
+            and request.length - self.received <= SMALL_REST_BYTES
+        )
 
     def feed(self, data: bytes, *, has_ended: bool, trailers: bytes = b"") -> None:
         """Take a piece. Raises: BadRequest (413) for too long a body."""

@@ -9,6 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 import ngh2
+from ngh2 import (
+    ConnectionClosed,
+    DataReceived,
+    PingAcknowledged,
+    RequestReceived,
+    StreamClosed,
+    TrailersReceived,
+    WindowUpdated,
+)
 
 from npserver.http.http2_fields import FIELD_OVERHEAD_BYTES
 from npserver.http.request import Fields
@@ -90,6 +99,7 @@ class Http2Session:
                 ngh2.Setting.INITIAL_WINDOW_SIZE: limits.http2_window,
                 ngh2.Setting.MAX_HEADER_LIST_SIZE: head_limits.head_bytes + head_limits.fields * FIELD_OVERHEAD_BYTES,
                 ngh2.Setting.NO_RFC7540_PRIORITIES: 1,
+                ngh2.Setting.ENABLE_CONNECT_PROTOCOL: 1,
             }
         )
         self._connection.set_local_window_size(4 * limits.http2_window)  # limits the memory that bodies take
@@ -124,26 +134,24 @@ class Http2Session:
         if not events or owner is None:
             return 0
         # Requests that were reset in the same read are not begun.
-        closed = (
-            {event.stream_id for event in events if isinstance(event, ngh2.StreamClosed)} if len(events) > 1 else ()
-        )
+        closed = {event.stream_id for event in events if type(event) is StreamClosed} if len(events) > 1 else ()
         for event in events:
-            if isinstance(event, ngh2.RequestReceived):
+            if type(event) is RequestReceived:
                 if event.stream_id not in closed:
                     owner.stream_opened(event.stream_id, event.headers, not event.end_stream)
-            elif isinstance(event, ngh2.DataReceived):
+            elif type(event) is StreamClosed:
+                owner.stream_closed(event.stream_id)
+            elif type(event) is DataReceived:
                 if not event.data and not event.end_stream:
                     owner.control_frame()
                 owner.stream_data(event.stream_id, event.data, event.end_stream)
-            elif isinstance(event, ngh2.WindowUpdated):
+            elif type(event) is WindowUpdated:
                 owner.window_updated()
-            elif isinstance(event, ngh2.StreamClosed):
-                owner.stream_closed(event.stream_id)
-            elif isinstance(event, ngh2.TrailersReceived):
+            elif type(event) is TrailersReceived:
                 owner.stream_trailers(event.stream_id, event.headers)
-            elif isinstance(event, ngh2.PingAcknowledged):
+            elif type(event) is PingAcknowledged:
                 owner.shutdown_noticed()
-            elif isinstance(event, ngh2.ConnectionClosed):
+            elif type(event) is ConnectionClosed:
                 self.is_over = True
             elif isinstance(event, _CONTROL):
                 owner.control_frame()

@@ -20,7 +20,7 @@ def compiled(rule: dict[str, Any], upstreams: dict[str, Any] | None = None) -> t
     compilation = Compilation(document, make_context())
     config: Any = document.config.dispatch[0]
     handler = compile_proxy(compilation, ("dispatch", 0), config)
-    return handler and handler.proxy, [problem.message for problem in compilation.report.problems]
+    return getattr(handler, "proxy", None), [problem.message for problem in compilation.report.problems]
 
 
 def settings(rule: dict[str, Any], upstreams: dict[str, Any] | None = None) -> Proxy:
@@ -36,20 +36,65 @@ HTTP = "http://127.0.0.1:8000"
 @pytest.mark.parametrize(
     ("rule", "upstreams", "message"),
     [
-        ({"proxy_pass": "tcp://a:1"}, {}, "expected an http, https or unix target"),
+        ({"proxy_pass": "tcp://a:1"}, {}, "expected an http, https, h2c or unix target"),
         ({"proxy_pass": "upstream://aap"}, {"app": {"targets": [HTTP]}}, "did you mean 'app'"),
         ({"proxy_pass": "upstream://app"}, {"app": {"targets": ["tcp://a:1"]}}, "speak tcp, not HTTP"),
         ({"proxy_pass": HTTP, "rewrite": {"(": "x"}}, {}, "bad regular expression"),
         ({"proxy_pass": HTTP, "rewrite": {"^/(a)": "/$2"}}, {}, "$2 does not refer to a group"),
         ({"proxy_pass": HTTP, "strip_prefix": "api"}, {}, "path 'api' must start with a slash"),
         ({"proxy_pass": HTTP, "strip_prefix": "/a?b"}, {}, "must not contain a query"),
-        ({"proxy_pass": HTTP, "strip_prefix": "/a*/b"}, {}, "a star is allowed only at the end"),
+        ({"proxy_pass": HTTP, "strip_prefix": "/a*/b"}, {}, "a star stands for a whole segment"),
         ({"proxy_pass": HTTP, "strip_prefix": "/b", "path": "/a/**"}, {}, "no path of /a/** begins with '/b'"),
         ({"proxy_pass": HTTP, "strip_prefix": "/ap", "path": "/api/**"}, {}, "no path of /api/** begins with '/ap'"),
         ({"proxy_pass": HTTP, "strip_prefix": "/a/b", "path": "/a"}, {}, "no path of /a begins with '/a/b'"),
         ({"proxy_pass": HTTP, "headers": {"Content-Length": "5"}}, {}, "Content-Length"),
         ({"proxy_pass": HTTP, "headers": {"X": "$nothing"}}, {}, "nothing"),
         ({"proxy_pass": "upstream://app"}, {"app": {"targets": []}}, "has no targets"),
+        (
+            {"proxy_pass": "upstream://app", "balance": "hash"},
+            {"app": {"targets": [HTTP]}},
+            "needs 'hash' of upstream 'app'",
+        ),
+        (
+            {"proxy_pass": "upstream://app"},
+            {"app": {"targets": [HTTP], "balance": "hash", "hash": "x"}},
+            "all requests would go to one target: 'x' has no $variable",
+        ),
+        (
+            {"proxy_pass": "upstream://app"},
+            {"app": {"targets": [HTTP], "balance": "hash", "hash": "$upstream"}},
+            "$upstream is empty: it is the target, which is chosen by this",
+        ),
+        (
+            {"proxy_pass": "upstream://app"},
+            {"app": {"targets": [HTTP], "balance": "hash", "hash": "$header"}},
+            "no variable $header",
+        ),
+        ({"proxy_pass": HTTP, "split": {"upstream://app": "5%"}}, {}, "unknown upstream 'app'"),
+        ({"proxy_pass": HTTP, "split": {HTTP: "5%"}}, {}, "is 'proxy_pass' too, which gets the rest"),
+        ({"proxy_pass": HTTP, "split": {HTTP + "1": "5"}}, {}, "expected a share"),
+        (
+            {"proxy_pass": HTTP, "split": {HTTP + "1": "60%", HTTP + "2": "41%"}},
+            {},
+            "101% together: more than there is",
+        ),
+        ({"proxy_pass": HTTP, "split": {HTTP + "1": "5%"}, "split_by": "$nothing"}, {}, "no variable $nothing"),
+        ({"proxy_pass": HTTP, "split": {HTTP + "1": "5%"}, "split_by": "x"}, {}, "all clients would get the same"),
+        (
+            {"proxy_pass": HTTP, "split": {HTTP + "1": "5%"}, "split_by": "$host$upstream"},
+            {},
+            "$upstream is empty: it is the target, which is chosen later",
+        ),
+        ({"proxy_pass": HTTP, "split_by": "$host"}, {}, "'split_by' has no effect without 'split'"),
+        ({"proxy_pass": HTTP, "mirror": {"to": "upstream://app"}}, {}, "unknown upstream 'app'"),
+        ({"proxy_pass": HTTP, "mirror": {"to": HTTP}}, {}, "is 'proxy_pass' too: it gets each copied request twice"),
+        ({"proxy_pass": HTTP, "mirror": {"to": HTTP, "share": "x"}}, {}, "expected a share"),
+        ({"proxy_pass": HTTP, "mirror": {"to": HTTP, "share": "0%"}}, {}, "nothing is copied with a share of 0%"),
+        (
+            {"proxy_pass": HTTP, "mirror": {"to": "upstream://app"}},
+            {"app": {"targets": [{"uri": HTTP, "send_proxy": "v1"}]}},
+            "copies cannot be sent to targets with 'send_proxy'",
+        ),
         ({"proxy_pass": HTTP, "request_buffering": {"directory": "/nix/spool"}}, {}, "'/nix/spool' is not a directory"),
         ({"proxy_pass": HTTP, "response_buffering": {"directory": "/dev/null"}}, {}, "'/dev/null' is not a directory"),
     ],

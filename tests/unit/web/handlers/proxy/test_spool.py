@@ -51,7 +51,7 @@ class Told:
         self.event.set()
 
     async def wait(self) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await self.event.wait()
         self.event.clear()
 

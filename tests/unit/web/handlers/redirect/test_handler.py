@@ -36,3 +36,16 @@ def test_a_redirect_that_needs_the_host_is_refused_without_one() -> None:
     assert answer.status == 400
     assert "host" in answer.reason
     assert redirected("/x", Answered(host="")).status == 308
+
+
+@pytest.mark.parametrize(
+    ("to", "location"),
+    [
+        ("/a b", b"/a%20b"),
+        ("/\u00e4?q=%20", b"/%C3%A4?q=%20"),
+        ("/a%2Fb#\u00e4", b"/a%2Fb#%C3%A4"),
+        ("/[a]|b", b"/[a]|b"),
+    ],
+)
+def test_what_no_url_has_is_escaped(to: str, location: bytes) -> None:
+    assert redirected(to, Answered()).fields == b"Location: %b\r\n" % location

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from npserver.runtime.context import Context
+from npserver.runtime.pubsub import PubSub
 from npserver.runtime.scoreboard import Scoreboard
 from npserver.web.exchange import Exchange
 from npserver.web.handlers.status.handler import StatusHandler
@@ -25,7 +26,7 @@ def board() -> Scoreboard:
 
 
 def ask(board: Scoreboard, **request: Any) -> Answered:
-    handler = StatusHandler(cast("Context", SimpleNamespace(row=board.row(0))))
+    handler = StatusHandler(cast("Context", SimpleNamespace(row=board.row(0), pubsub=PubSub())))
     answered = Answered(**request)
     handler.handle(cast("Exchange", answered))
     return answered
@@ -70,9 +71,9 @@ def test_unknown_forms_are_refused(board: Scoreboard) -> None:
 
 
 def test_the_start_outlives_a_reload(board: Scoreboard) -> None:
-    handler = StatusHandler(cast("Context", SimpleNamespace(row=board.row(0))))
+    handler = StatusHandler(cast("Context", SimpleNamespace(row=board.row(0), pubsub=PubSub())))
     row = board.row(0)
     row.slots[row.slot("server.started")] -= 90_061
-    again = StatusHandler(cast("Context", SimpleNamespace(row=board.row(0))))
+    again = StatusHandler(cast("Context", SimpleNamespace(row=board.row(0), pubsub=PubSub())))
     assert again.uptime_s == handler.uptime_s >= 90_061
     assert "Up for 1 d 1:01:0" in ask(board, query="format=html").body.decode()

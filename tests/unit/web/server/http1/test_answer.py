@@ -29,6 +29,8 @@ class Front:
         self.composed: dict[object, bytes] = {}
         self.counted: list[tuple[int, int]] = []
         self.records: list[RequestRecord] = []
+        self.bad_clients: list[str] = []
+        self.on_bad_request = self.bad_clients.append
 
     def count(self, status: int, sent: int, received: int = 0) -> None:
         self.counted.append((status, sent))
@@ -148,6 +150,7 @@ def test_bytes_that_are_no_request_get_a_plain_page_and_the_end() -> None:
     assert b"Content-Length: %d" % len(body) in head
     assert body == b"400 Bad Request\n"
     assert front.counted == [(400, len(body))]
+    assert front.bad_clients == ["192.0.2.1"]
 
 
 def test_bytes_that_are_no_request_have_a_record() -> None:

@@ -1,0 +1,91 @@
+"""`npserver bans`, `npserver ban` and `npserver unban`: list the bans of a running server, make and lift them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from npserver.cli.check import DEFAULT_CONFIG
+from npserver.errors import clip
+from npserver.process.control_socket import ask_bans
+
+HELP = """\
+usage: npserver bans [-config FILE]
+       npserver ban [-config FILE] ADDRESS
+       npserver unban [-config FILE] ADDRESS
+
+List the clients that a running server bans by its networks with "learn"; ban a client, or lift its ban. Of an IPv6
+address the /64 is meant.
+
+  -config FILE    the server that runs with this config file (default: config.json)
+"""
+DONE, FAILED, USAGE = 0, 1, 2
+WITHIN_S = 2.0  # for the controller to do what it was told
+POLL_S = 0.02
+
+
+def main(words: list[str]) -> int:
+    """List. Return the exit status: 0 done, 1 failed, 2 invalid usage."""
+    return run("bans", words)
+
+
+def run(command: str, words: list[str]) -> int:
+    """Run one of the three commands. Return the exit status."""
+    if words in (["-help"], ["--help"], ["-h"]):
+        print(HELP, end="")
+        return DONE
+    config, addresses = DEFAULT_CONFIG, []
+    rest = iter(words)
+    for word in rest:
+        if word in ("-config", "--config"):
+            config = next(rest, "")
+        elif word.startswith("-"):
+            return _misused(command, f"unknown option {clip(word)}")
+        else:
+            addresses.append(word)
+    if len(addresses) != (command != "bans") or not config:
+        return _misused(command, "expected one address" if command != "bans" else "takes no address")
+    try:
+        answer = ask_bans(config, " ".join([command, *addresses]))
+        is_done = bool(answer.error) or command == "bans" or _is_done(config, command, addresses[0])
+    except OSError:
+        print(f"npserver {command}: no running server uses the config {config}", file=sys.stderr)
+        return FAILED
+    if answer.error:
+        print(f"npserver {command}: {answer.error}", file=sys.stderr)
+        return FAILED
+    if not is_done:
+        why = ": networks of 'except' and of 'trusted_proxies' are never banned" if command == "ban" else ""
+        print(f"npserver {command}: not done within {WITHIN_S:g} s{why}", file=sys.stderr)
+        return FAILED
+    if command == "bans":
+        for ban in answer.bans:
+            print(_line(ban))
+        print(f"{len(answer.bans)} {'client is' if len(answer.bans) == 1 else 'clients are'} banned")
+    else:
+        print("banned" if command == "ban" else "no longer banned")
+    return DONE
+
+
+def _is_done(config: str, command: str, address: str) -> bool:
+    """Wait until the controller has done it; False if it does not."""
+    from npserver.networks import client_network
+
+    client, end = client_network(address.partition("/")[0]), time.monotonic() + WITHIN_S
+    while time.monotonic() < end:
+        is_banned = any(ban["client"] == client for ban in ask_bans(config, "bans").bans)
+        if is_banned == (command == "ban"):
+            return True
+        time.sleep(POLL_S)
+    return False
+
+
+def _line(ban: dict[str, Any]) -> str:
+    until = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(ban["until"]))
+    return f"{ban['client']}  {ban['network']}  {ban['event']}  until {until}"
+
+
+def _misused(command: str, message: str) -> int:
+    print(f"npserver {command}: {message}\n\n{HELP}", end="", file=sys.stderr)
+    return USAGE

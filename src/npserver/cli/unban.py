@@ -1,0 +1,10 @@
+"""`npserver unban`: see `cli.bans`."""
+
+from __future__ import annotations
+
+from npserver.cli.bans import run
+
+
+def main(words: list[str]) -> int:
+    """Run it. Return the exit status: 0 done, 1 failed, 2 invalid usage."""
+    return run("unban", words)

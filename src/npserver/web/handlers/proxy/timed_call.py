@@ -1,0 +1,67 @@
+"""Proxied requests whose response time is measured, for upstreams with `balance` `least-time`.
+
+Made by `web.handlers.proxy.general_handler`. The time is from the choice of the target, connecting included, to the
+head of the response. An attempt that fails counts as `FAILURE_S` at the least: a target that fails fast is not fast.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from npserver.web.handlers.proxy.call import ProxyCall
+from npserver.web.handlers.proxy.waiting_call import WaitingCall
+
+if TYPE_CHECKING:
+    from npserver.errors import UpstreamError
+    from npserver.http.response_parser import ResponseHead
+    from npserver.upstream.target import Target
+
+FAILURE_S = 1.0
+
+
+class Timed(ProxyCall, eq=False):
+    """What times the attempts of a request; the calls below have it before `ProxyCall` or `WaitingCall`."""
+
+    # adds no fields, so that it can be one of two bases: `sent_at` is one of the calls below
+
+    if TYPE_CHECKING:
+        sent_at: float = 0.0  # by the monotonic clock
+
+    def use(self, target: Target, *, fresh: bool = False) -> None:
+        """Send the request to `target`."""
+        self.sent_at = monotonic()
+        super().use(target, fresh=fresh)
+
+    def response_whole(self, head: ResponseHead, body: bytes) -> None:
+        """Called with a complete response that arrived in one read."""
+        _observe(self.target, self.sent_at, is_failure=head.status >= 500)
+        super().response_whole(head, body)
+
+    def response_start(self, head: ResponseHead) -> None:
+        """Called with the head of a response whose body follows."""
+        _observe(self.target, self.sent_at, is_failure=head.status >= 500)
+        super().response_start(head)
+
+    def response_lost(self, error: UpstreamError) -> None:
+        """Called when the connection failed before the response was complete."""
+        _observe(self.target, self.sent_at, is_failure=True)
+        super().response_lost(error)
+
+
+class TimedCall(Timed, eq=False):
+    """One request to an upstream, whose attempts are timed."""
+
+    sent_at: float = 0.0
+
+
+class TimedWaitingCall(Timed, WaitingCall, eq=False):
+    """The same for a request that can wait."""
+
+    sent_at: float = 0.0
+
+
+def _observe(target: Target | None, sent_at: float, *, is_failure: bool) -> None:
+    if target is not None:
+        took_s = monotonic() - sent_at
+        target.state.observe(max(took_s, FAILURE_S) if is_failure else took_s, monotonic())

@@ -1,0 +1,101 @@
+"""The certificates on the status page: as a table, as JSON, and as metrics. `tls.states` tells what is known of each.
+
+Names, issuers and errors may come from a CA: the page escapes them, JSON and the metrics quote them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from html import escape
+from typing import TYPE_CHECKING
+
+from npserver.observe.metrics import Family, Sample
+
+if TYPE_CHECKING:
+    from npserver.tls.states import CertificateState, PublishedStates
+
+
+def _family(name: str, help: str) -> Family:
+    return Family(f"npserver_{name}", "gauge", help)
+
+
+_ALL = _family("certificates", "Certificates of listeners, those that are not shown one by one included.")
+_ALL_FAILING = _family("certificates_failing", "Certificates of listeners whose last renewal failed.")
+_ISSUED = _family("certificate_issued_timestamp_seconds", "Time from which a certificate is valid, 0: not issued yet.")
+_EXPIRES = _family("certificate_expires_timestamp_seconds", "Time when a certificate expires, 0: not issued yet.")
+_RENEWAL = _family("certificate_renewal_timestamp_seconds", "Time of the next attempt to renew a certificate.")
+_FAILURES = _family("certificate_failures", "Attempts to renew a certificate that failed in a row.")
+
+_SOURCES = {"acme": "CA", "internal": "local authority", "file": "file"}
+
+
+def certificate_samples(states: PublishedStates) -> Iterator[Sample]:
+    """Yield the metrics, those of one family after another."""
+    by_source = sorted(states.counts.items())
+    yield from (Sample(_ALL, (("source", source),), count.all) for source, count in by_source)
+    yield from (Sample(_ALL_FAILING, (("source", source),), count.failing) for source, count in by_source)
+    # Of two with the same labels, such as for listeners with other settings, the first is the more urgent
+    labelled = {_labels(one): one for one in reversed(states.shown)}
+    for labels, one in labelled.items():
+        yield Sample(_ISSUED, (*labels, ("issuer", one.issuer)), int(one.issued))
+    yield from (Sample(_EXPIRES, labels, int(one.expires)) for labels, one in labelled.items())
+    yield from (Sample(_RENEWAL, labels, int(one.renew_at)) for labels, one in labelled.items() if one.renew_at)
+    yield from (Sample(_FAILURES, labels, one.failures) for labels, one in labelled.items())
+
+
+def certificates_as_json(states: PublishedStates) -> list[dict[str, object]]:
+    """Return what JSON tells of each certificate; times are in ISO 8601, or null."""
+    return [
+        {
+            "names": list(one.names),
+            "more_names": one.more_names,
+            "source": one.source,
+            "issuer": one.issuer or None,
+            "file": one.file or None,
+            "issued": _iso(one.issued),
+            "expires": _iso(one.expires),
+            "renew_at": _iso(one.renew_at),
+            "failures": one.failures,
+            "error": one.error or None,
+        }
+        for one in states.shown
+    ]
+
+
+def certificate_table(states: PublishedStates) -> str:
+    """Return the table in HTML, with how many certificates are left out; "" without certificates."""
+    if not states.counts:
+        return ""
+    rows = "".join(map(_row, states.shown))
+    count = sum(count.all for count in states.counts.values())
+    failing = sum(count.failing for count in states.counts.values())
+    left_out = count - len(states.shown)
+    note = f"<p>{left_out:,} more, which are less urgent, are not shown.</p>" if left_out else ""
+    title = f"certificates: {count:,}" + (f", failing: {failing:,}" if failing else "")
+    heads = "".join(
+        f"<th>{head}</th>" for head in ("for", "from", "issued (UTC)", "expires (UTC)", "next attempt (UTC)")
+    )
+    return f"<h2>{title}</h2><table><tr>{heads}</tr>{rows}</table>{note}\n"
+
+
+def _row(one: CertificateState) -> str:
+    names = ", ".join(one.names) + (f" and {one.more_names} more" if one.more_names else "")
+    origin = f"{_SOURCES[one.source]}: {one.file or one.issuer}" if one.file or one.issuer else _SOURCES[one.source]
+    times = "".join(f"<td>{_day(at)}</td>" for at in (one.issued, one.expires, one.renew_at))
+    failed = "changed, and not loaded: " if one.source == "file" else f"failed attempts: {one.failures}; the last: "
+    error = f'<tr><td colspan="5" class="error">{failed}{escape(one.error)}</td></tr>' if one.failures else ""
+    return f"<tr><td>{escape(names)}</td><td>{escape(origin)}</td>{times}</tr>{error}"
+
+
+def _labels(one: CertificateState) -> tuple[tuple[str, str], ...]:
+    names = " ".join(one.names) + (f" +{one.more_names}" if one.more_names else "")
+    return ("names", names), ("source", one.source), *((("file", one.file),) if one.file else ())
+
+
+def _iso(seconds: float) -> str | None:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds)) if seconds else None
+
+
+def _day(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.gmtime(seconds)) if seconds else "-"

@@ -1,0 +1,212 @@
+"""Flow of HTTP/3 in both directions: bodies that a handler does not take, answers that a client does not read.
+
+Covers listen.quic.paths.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from npserver.listen.datagrams import open_socket
+from npserver.listen.quic.paths import ClientPaths
+from npserver.web.config import Limits
+from npserver.web.server.http3 import frames
+from npserver.web.server.http3.frames import varint
+from npserver.web.server.http3.sections import headers_frame
+from tests.stage.quic_memory import Client
+
+WINDOW = 32 << 10
+GET = [(b":method", b"GET"), (b":scheme", b"https"), (b":authority", b"localhost"), (b":path", b"/")]
+POST = [(b":method", b"POST"), *GET[1:]]
+
+
+class Keeper:
+    """A handler that keeps its exchanges, and takes bodies when it is told to."""
+
+    def __init__(self) -> None:
+        self.exchanges: list[Any] = []
+        self.received = 0
+        self.has_ended = False
+        self.is_paused = False
+
+    def handle(self, exchange: Any) -> None:
+        self.exchanges.append(exchange)
+
+    def body_data(self, data: bytes) -> None:
+        self.received += len(data)
+
+    def body_end(self, trailers: bytes) -> None:
+        self.has_ended = True
+
+    def body_lost(self, reason: str) -> None:
+        """Note nothing."""
+
+    def pause(self) -> None:
+        self.is_paused = True
+
+    def resume(self) -> None:
+        self.is_paused = False
+
+    def cancel(self) -> None:
+        """Do nothing."""
+
+
+def begin(**limits: Any) -> tuple[Keeper, Client]:
+    handler = Keeper()
+    return handler, Client(handler, limits=Limits(http2_window=WINDOW, **limits), max_body_size=10 << 20)
+
+
+def test_a_body_is_held_until_the_handler_takes_it() -> None:
+    handler, client = begin()
+    body = bytes(1 << 20)
+    client.http.send_headers(0, [*POST, (b"content-length", b"%d" % len(body))])
+    client.http.send_data(0, body, end_stream=True)
+    client.exchange()
+    (exchange,) = handler.exchanges
+    (connection,) = client.endpoint.http
+    held = sum(map(len, exchange.body._held))
+    assert client.connection.quic.is_held
+    assert 2 * WINDOW < held <= 2 * WINDOW + 4 * WINDOW
+    assert client.quic._streams[0].sender.highest_offset <= held + 5 * WINDOW
+    exchange.receive(handler)
+    exchange.pause_receiving()
+    client.exchange()
+    assert handler.received == held
+    assert not handler.has_ended
+    exchange.resume_receiving()
+    for _ in range(40):
+        client.exchange()
+    assert (handler.received, handler.has_ended, client.connection.quic.is_held) == (len(body), True, False)
+    assert connection.session._unacknowledged == 0
+    exchange.respond(200)
+    client.exchange()
+    client.end()
+
+
+def test_a_body_that_nobody_wants_does_not_hold_others() -> None:
+    handler, client = begin()
+    client.http.send_headers(0, POST)
+    client.http.send_data(0, bytes(20 << 10), end_stream=False)
+    client.exchange()
+    handler.exchanges[0].respond(413, b"", b"no")
+    client.exchange()
+    client.http.send_headers(4, POST)
+    client.http.send_data(4, bytes(200 << 10), end_stream=True)
+    client.exchange()
+    handler.exchanges[1].receive(handler)
+    for _ in range(20):
+        client.exchange()
+    assert (handler.received, handler.has_ended) == (200 << 10, True)
+    client.end()
+
+
+def test_the_source_of_an_answer_is_paused_while_the_client_reads_nothing() -> None:
+    handler, client = begin()
+    client.http.send_headers(0, GET, end_stream=True)
+    client.exchange()
+    (exchange,) = handler.exchanges
+    exchange.start(200, b"", None, handler)
+    written = 0
+    while not handler.is_paused:
+        exchange.write(bytes(16 << 10))
+        written += 16 << 10
+        client.loop.settle()
+    assert 128 << 10 <= written <= 256 << 10
+    for _ in range(40):
+        client.pass_time(0.05)  # acknowledgements, pacing
+        client.exchange()
+    assert not handler.is_paused
+    exchange.finish()
+    client.exchange()
+    client.end()
+
+
+def test_of_all_that_clients_leave_unread_the_most_is_given_up() -> None:
+    handler, client = begin(max_unread=100_000)
+    client.http.send_headers(0, GET, end_stream=True)
+    client.exchange()
+    (exchange,) = handler.exchanges
+    exchange.start(200, b"", None, handler)
+    for _ in range(10):
+        exchange.write(bytes(16 << 10))
+    client.loop.settle()
+    assert client.connection.is_closed
+    assert exchange.is_gone
+    client.end()
+
+
+def test_datagrams_out_of_order_count_as_unread() -> None:
+    _, client = begin(max_unread=1 << 20)
+    offset = 10
+    for _ in range(200):
+        client.frames(b"\x06" + (0x80000000 | offset).to_bytes(4, "big") + b"\x44\x00" + bytes(1024))  # CRYPTO
+        offset += 1024
+        if client.connection.is_closed:
+            break
+    assert client.connection.is_closed
+    assert 60 << 10 < offset < 100 << 10
+    client.end()
+
+
+def test_a_stream_that_goes_on_after_it_was_stopped_ends_the_connection() -> None:
+    handler, client = begin()
+    start = headers_frame(tuple(POST)) + varint(frames.DATA) + varint(1 << 30)
+    client.frames(b"\x0a\x00" + varint(len(start)) + start)
+    handler.exchanges[0].respond(413, b"", b"no")
+    client.loop.settle()
+    offset = len(start)
+    for _ in range(400):
+        client.frames(b"\x0e\x00" + (0x80000000 | offset).to_bytes(4, "big") + b"\x44\x00" + bytes(1024))
+        offset += 1024
+        if client.connection.is_closed:
+            break
+    assert client.connection.is_closed
+    client.end()
+
+
+class Cork:
+    """A socket that notes what is sent together."""
+
+    def __init__(self) -> None:
+        self.runs: list[list[int]] = []
+
+    def send_run(self, run: list[bytes], client: Any) -> None:
+        self.runs.append([len(data) for data in run])
+
+
+def test_datagrams_of_one_size_go_out_together() -> None:
+    cork: Any = Cork()
+    paths = ClientPaths(("192.0.2.1", 1), cork)
+    for size in (1200, 1200, 1200, 30, 1200, 30, 40, 1200):
+        paths.send(bytes(size), paths.peer)
+    paths.send(b"nowhere", ("192.0.2.2", 1))
+    paths.flush()
+    assert cork.runs == [[1200, 1200, 1200, 30], [1200, 30], [40], [1200]]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::"])
+@pytest.mark.parametrize("lacks", [False, True])
+async def test_a_run_arrives_as_datagrams(host: str, lacks: bool) -> None:
+    loop = asyncio.get_running_loop()
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+    bound.bind((host, 0))
+    arrived = loop.create_future()
+    front = SimpleNamespace(datagram=lambda data, client, sock: arrived.set_result(client))
+    live: Any = SimpleNamespace(listener=SimpleNamespace(name="q", accepts_proxy=None), front=front)
+    context: Any = SimpleNamespace(loop=loop)
+    opened = open_socket(context, live, bound)
+    opened._lacks_segments = opened._lacks_segments or lacks
+    with socket.socket(bound.family, socket.SOCK_DGRAM) as client:
+        client.setblocking(False)
+        client.connect(("::1" if ":" in host else "127.0.0.1", opened.name[1]))
+        client.send(b"hello")
+        sender = await asyncio.wait_for(arrived, 30)
+        opened.send_run([b"a" * 100, b"b" * 100, b"c" * 7], sender)
+        received = [await asyncio.wait_for(loop.sock_recv(client, 2000), 30) for _ in range(3)]
+    opened.close()
+    assert received == [b"a" * 100, b"b" * 100, b"c" * 7]
