@@ -11,9 +11,10 @@ import asyncio
 from typing import Any
 
 import pytest
+from hyperframe import frame as frames
 
-from tests.protocols.proxying import Origin, Stage, answering, get, ok, post, silent, until
-from tests.stage.http2_origin import Http2Origin, Received, echo
+from tests.protocols.proxying import Connection, Origin, Stage, answering, get, ok, post, silent, until
+from tests.stage.http2_origin import Http2Origin, RawStream, Received, echo, h2c
 
 CHUNKED_POST = b"POST /up HTTP/1.1\r\nHost: site.test\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -189,11 +190,56 @@ class TestConnections:
             upstreams = {"app": {"targets": [origin.url], "http2": {"max_age": "1h"}}}
             async with Stage("upstream://app", config={"upstreams": upstreams}) as stage:
                 await stage.ask(get())
-                pool(stage).connections[0]._opened_at -= 3600
+                pool(stage).connections[0]._leaves_at -= 3601
                 await stage.ask(get())
                 await until(lambda: origin.connections[0].is_lost)
                 assert (await stage.ask(get()))[0] == 200
                 assert len(origin.connections) == 2
+
+    async def test_old_connections_that_are_never_idle_get_no_more_requests(self) -> None:
+        async def handler(request: Received) -> None:
+            if request[":path"] == "/long":
+                await released.wait()
+            await request.respond(b"ok")
+
+        released = asyncio.Event()
+        async with Http2Origin(handler) as origin:
+            upstreams = {"app": {"targets": [origin.url], "http2": {"max_age": "1h"}}}
+            async with Stage("upstream://app", config={"upstreams": upstreams}) as stage:
+                client = await stage.client()
+                await client.send(get("/long"))
+                await until(lambda: origin.requests)
+                pool(stage).connections[0]._leaves_at -= 3601
+                for _ in range(3):
+                    assert (await stage.ask(get()))[0] == 200
+                assert [one.connection for one in origin.requests] == [origin.connections[at] for at in (0, 0, 1, 1)]
+                released.set()
+                assert (await client.answer())[2] == b"ok"
+                await until(lambda: origin.connections[0].is_lost)
+                assert origin.connections[0].went_away == 0
+
+    async def test_a_connection_without_stream_numbers_gets_no_more_requests(self) -> None:
+        """RFC 9113 §5.1.1: after 2^30 requests, for which the session that has none left is played."""
+
+        class Exhausted:
+            def __init__(self, session: Any) -> None:
+                self.session = session
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(self.session, name)
+
+            def open(self, fields: Any, *, has_ended: bool) -> int:
+                return 0
+
+        async with Http2Origin(echo) as origin, Stage(origin.url) as stage:
+            await stage.ask(get())
+            (connection,) = pool(stage).connections
+            connection.session = Exhausted(connection.session)
+            for body in (b"", b"x"):
+                assert (await stage.ask(post(body)))[0] == 200
+            await until(lambda: origin.connections[0].is_lost)
+            assert len(origin.connections) == 2
+            assert stage.loads == [0]
 
     async def test_a_silent_target_is_asked_and_given_up(self) -> None:
         async def handler(request: Received) -> None:
@@ -229,6 +275,24 @@ class TestConnections:
         async with Http2Origin(echo, settings={3: 0}) as origin, Stage(origin.url) as stage:
             assert (await stage.ask(get()))[0] == 502
             assert origin.requests == []
+
+    async def test_those_that_wait_for_connections_of_others_wait_once(self) -> None:
+        """The target allows one request a connection, and takes two thirds of the time limit for each connection."""
+
+        async def serve(connection: Connection) -> None:
+            stream, settled = RawStream(connection), asyncio.Event()
+            asyncio.get_running_loop().call_later(2, settled.set)
+            await settled.wait()
+            await stream.greet({3: 1})
+            await stream.until(frames.GoAwayFrame)
+
+        async with Origin(serve) as origin, Stage(h2c(origin), retries=0, timeouts={"connect": 3}) as stage:
+            asked = [asyncio.create_task(stage.ask(get())) for _ in range(3)]
+            ended, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+            assert [one.result()[0] for one in ended] == [504]
+            assert len(origin.connections) == 2
+            for one in asked:
+                one.cancel()
 
     async def test_all_that_wait_for_a_connection_fail_together(self) -> None:
         async with Origin(silent) as origin:

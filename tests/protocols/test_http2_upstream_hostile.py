@@ -111,6 +111,7 @@ BAD_CONNECTIONS = {
     "head over twice the limits": head([*OK, *LARGE], "END_STREAM"),
     "CONTINUATION flood": frames.HeadersFrame(1, b"\x88").serialize() + frames.ContinuationFrame(1).serialize() * 100,
     "SETTINGS flood": frames.SettingsFrame(0, settings={3: 100}).serialize() * 200,
+    "GOAWAY flood": frames.GoAwayFrame(0, 2**31 - 1, error_code=2).serialize() * 200,
     "PING flood": frames.PingFrame(0).serialize() * 200,
     "WINDOW_UPDATE flood": frames.WindowUpdateFrame(0, 1).serialize() * 200,
     "empty DATA flood": head(OK) + frames.DataFrame(1, b"").serialize() * 500,
@@ -123,6 +124,8 @@ BAD_CONNECTIONS = {
 async def test_bad_connection_ends(
     sent: bytes, caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest
 ) -> None:
+    caplog.set_level(logging.INFO, "npserver.upstream")
+
     async def script(stream: RawStream) -> None:
         if len(origin.connections) == 1:
             await stream.request()
@@ -148,6 +151,7 @@ async def test_bad_connection_ends(
             assert [target.slots[slot] for slot in target.http2_slots] == [1, 0]
     if "flood" in request.node.callspec.id and "CONTINUATION" not in request.node.callspec.id:
         assert caplog.text.count("(upstreams.app.http2.max_control_frames)") == 2  # the connection, and the request
+    assert caplog.text.count("ends a connection: INTERNAL_ERROR") == ("GOAWAY" in request.node.callspec.id)
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 

@@ -106,6 +106,29 @@ async def test_a_client_that_does_not_read_holds_up_its_target_alone() -> None:
         await until(lambda: stage.loads == [0])
 
 
+async def test_a_target_that_goes_on_after_the_end_is_not_kept_in_memory() -> None:
+    """The client leaves while it is slow: the tunnel ends, the target sends on until its stream is reset."""
+
+    async def handler(request: Received) -> None:
+        request.head(200)
+        while request.reset is None:
+            await request.data(b"x" * (1 << 20))
+            sent.append(1 << 20)
+
+    sent: list[int] = []
+    async with Http2Origin(handler, settings=TUNNELS) as origin, Stage(origin.url) as stage:
+        client = await stage.slow_client()
+        await client.send(get("/socket", FIELDS))
+        await client.head()
+        tunnel = stage.proxy.upstream.targets[0].pool.connections[0].streams[1].transport
+        await until(lambda: not tunnel.is_reading() and tunnel._held)
+        tunnel.close()
+        before = sum(sent)
+        await until(lambda: sum(sent) >= before + (4 << 20))
+        assert not tunnel._held
+        assert await until(lambda: origin.requests[0].reset) == 8
+
+
 @pytest.mark.parametrize("code", [0, 8])
 async def test_the_target_ends_it(code: int) -> None:
     async def handler(request: Received) -> None:

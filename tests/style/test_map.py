@@ -136,7 +136,6 @@ COVERED_BY = {
     "upstream.fastcgi": "conformance/test_fastcgi_responses.py",
     "upstream.grpc_check": "protocols/test_grpc_health_checks.py",
     "upstream.health_checks": "protocols/test_health_checks.py",
-    "http.http2_upstream": "protocols/test_http2_upstream.py",
     "upstream.http2.connection": "protocols/test_http2_upstream.py",
     "upstream.http2.dialing": "protocols/test_http2_upstream.py",
     "upstream.http2.pool": "protocols/test_http2_upstream.py",

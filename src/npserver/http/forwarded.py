@@ -5,11 +5,11 @@ These fields are believed only if they come from a trusted proxy; those of any o
 
 from __future__ import annotations
 
-from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
 from npserver.http.field_names import TOKEN, fold
+from npserver.http.memo import Memo, is_short
 from npserver.networks import UNIX_PEER
 from npserver.regex import regex
 
@@ -70,9 +70,12 @@ def _values(forwarded: bytes, name: bytes) -> list[bytes]:
     return [quoted or plain for key, quoted, plain in _PAIR.findall(forwarded) if key.lower() == name]
 
 
-@lru_cache(maxsize=4096)
 def parse_hop(hop: bytes) -> str | None:
     """Return an entry of a chain as a canonical IP address without port; None for any other (`unknown`, `_hidden`)."""
+    return _hops[hop]
+
+
+def _parse_hop(hop: bytes) -> str | None:
     text = hop.strip(b' \t"').decode("latin-1")
     if text.startswith("["):
         text, bracket, port = text[1:].partition("]")
@@ -94,6 +97,9 @@ def parse_hop(hop: bytes) -> str | None:
     return str(address)
 
 
+_hops: Memo[bytes, str | None] = Memo(_parse_hop, 4096, is_short)
+
+
 def forwarded_element(client_ip: str, scheme: str, host: str) -> bytes:
     """Return an element of a Forwarded field (RFC 7239 §4).
 
@@ -112,8 +118,14 @@ def forwarded_element(client_ip: str, scheme: str, host: str) -> bytes:
     return text.encode("latin-1")
 
 
-@lru_cache(maxsize=1024)
 def is_identity(name: bytes) -> bool:
     """Return whether the field `name`, in lower case, tells who the client is, or may be taken for one that does."""
+    return _identities[name]
+
+
+def _is_identity(name: bytes) -> bool:
     folded = fold(name)
     return folded.startswith(b"x-forwarded-") or folded in (b"x-real-ip", b"forwarded")
+
+
+_identities = Memo(_is_identity, 1024, is_short)

@@ -12,7 +12,7 @@ from msgspec import Struct
 from npserver.errors import BadResponse
 from npserver.http.extended_connect import KEY, WEBSOCKET
 from npserver.http.http2_fields import FIELD_OVERHEAD_BYTES, field_list, trailer_lines
-from npserver.http.memo import MemoOnSecondUse
+from npserver.http.memo import SHORT_HEAD_BYTES, MemoOnSecondUse, are_short
 from npserver.http.request import Fields
 from npserver.http.response_parser import MAX_FIELDS, MAX_HEAD_BYTES, ResponseHead, read_response_head
 
@@ -61,7 +61,7 @@ def _make_request_head(of: tuple[bytes, bytes]) -> RequestHead:
 
 
 #: Heads of requests by the bytes composed and the scheme.
-_heads = MemoOnSecondUse(_make_request_head, 1024)
+_heads = MemoOnSecondUse(_make_request_head, 1024, lambda of: len(of[0]) <= SHORT_HEAD_BYTES)
 
 
 def is_grpc_type(content_type: bytes) -> bool:
@@ -85,7 +85,7 @@ def _make_response(fields: Fields) -> ResponseHead:
 
 
 #: Heads of responses by their field lists: a target answers many requests of a second in the same way.
-_responses = MemoOnSecondUse(_make_response, 256)
+_responses = MemoOnSecondUse(_make_response, 256, are_short)
 
 
 def read_trailers(fields: Fields) -> bytes:

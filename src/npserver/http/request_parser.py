@@ -8,13 +8,12 @@ Hosts.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
 from msgspec import Struct
 
 from npserver.errors import BadRequest, clip
 from npserver.http.fields import CONTROL, CONTROLS, SELECTIVE, check_text, join_fields, select_significant
-from npserver.http.memo import Memo, MemoOnSecondUse
+from npserver.http.memo import Memo, MemoOnSecondUse, is_short
 from npserver.http.request import BY_LENGTH, CHUNKED, NO_BODY, Framing, HeaderBlock, HeadValues, Request
 from npserver.http.request_target import RequestTarget, parse_authority, parse_target
 
@@ -249,7 +248,11 @@ def _find_framing(fields: dict[bytes, bytes], minor_version: int) -> tuple[Frami
     return (BY_LENGTH, int(length)) if int(length) else (NO_BODY, 0)
 
 
-@lru_cache(maxsize=256)
 def connection_options(value: bytes) -> frozenset[bytes]:
     """Return the options of a Connection field in lower case (RFC 9110 §7.6.1)."""
-    return frozenset(option.strip(b" \t") for option in value.lower().split(b","))
+    return _connection_options[value]
+
+
+_connection_options: Memo[bytes, frozenset[bytes]] = Memo(
+    lambda value: frozenset([option.strip(b" \t") for option in value.lower().split(b",")]), 256, is_short
+)

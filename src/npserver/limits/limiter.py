@@ -10,7 +10,7 @@ from __future__ import annotations
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
-from npserver.http.memo import Memo
+from npserver.http.memo import Memo, is_short
 from npserver.limits.log_pace import LogPace
 from npserver.limits.table import LOCK_S, WAYS
 
@@ -57,7 +57,7 @@ class RateLimiter:
         self._release = table.release
         self._interval_ns = rate.interval_ns
         self._burst_ns = rate.span_ns
-        self._places: Memo[str, list[int]] = Memo(self._place, MAX_PLACES)
+        self._places: Memo[str, list[int]] = Memo(self._place, MAX_PLACES, is_short)
         self._row = row
         self._tallies = row.tallies
         self._allowed = row.tally(f"limits.{name}.allowed")

@@ -11,6 +11,7 @@ import time
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
+from npserver.http.memo import SHORT_HEAD_BYTES
 from npserver.observe.escape import decode, decode_latin1, escape_control, escape_quoted, replace_surrogates
 
 if TYPE_CHECKING:
@@ -74,9 +75,11 @@ class HeadParts:
         # hot: static-log
         parts = self._known.get(id(request))
         if parts is None:
-            if len(self._known) >= MAX_CACHED:
-                self._known.clear()
-            parts = self._known[id(request)] = (*self._make(request), request)
+            parts = *self._make(request), request
+            if sum([len(line) for line in request.block.lines]) + len(request.target) <= SHORT_HEAD_BYTES:
+                if len(self._known) >= MAX_CACHED:
+                    self._known.clear()
+                self._known[id(request)] = parts
         return parts
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from npserver.http.memo import Memo, MemoOnSecondUse, seen_before
+from npserver.http.memo import SHORT, SHORT_HEAD_BYTES, Memo, MemoOnSecondUse, are_short, is_short, seen_before
 
 
 def test_a_value_is_computed_once() -> None:
@@ -45,3 +45,18 @@ def test_the_set_of_seen_keys_is_bounded() -> None:
     assert not seen_before(seen, 2, 2)
     assert not seen_before(seen, 3, 2), "a full set is cleared first"
     assert seen == {3}
+
+
+def test_what_does_not_fit_is_not_stored() -> None:
+    asked: list[str] = []
+    for kind in (Memo, MemoOnSecondUse):
+        memo = kind[str, int](lambda key: asked.append(key) or len(key), 2, is_short)
+        assert [memo["x" * SHORT], memo["x" * SHORT], memo["y" * (SHORT + 1)], memo["y" * (SHORT + 1)]] == [
+            SHORT, SHORT, SHORT + 1, SHORT + 1,
+        ]  # fmt: skip
+        assert list(memo) == ["x" * SHORT]
+
+
+def test_short_heads() -> None:
+    assert are_short([(b"a", b"x" * (SHORT_HEAD_BYTES - 1))])
+    assert not are_short([(b"a", b"x" * (SHORT_HEAD_BYTES - 2)), (b"b", b"y")])

@@ -22,7 +22,7 @@ from npserver.observe import access_log, log_file
 from npserver.observe.access_log import AccessLog
 from npserver.observe.config import Logging
 from npserver.observe.log_file import LogFile
-from npserver.observe.log_formats import size
+from npserver.observe.log_formats import HeadParts, size
 from npserver.observe.request_record import RequestRecord
 
 VALUES = HeadValues(True, "example.com", "example.com:8080", NO_BODY, 0, True, True, False, b"", None)
@@ -59,6 +59,16 @@ def file(tmp_path: Path) -> Path:
 def lines(log: AccessLog, file: Path) -> list[str]:
     log.flush()
     return file.read_text().splitlines()
+
+
+def test_only_short_heads_are_remembered() -> None:
+    """The number of those that are is bounded, and so must be the size of each."""
+    made: list[str] = []
+    parts = HeadParts(lambda one: made.append(one.target) or ("", ""))
+    for one in (request("/a"), request(f"/{'a' * 5000}")):
+        for _ in range(2):
+            parts.of(one)
+    assert [len(target) for target in made] == [2, 5001, 5001]
 
 
 class TestForms:

@@ -50,13 +50,14 @@ class Http2Connection(asyncio.Protocol):
     # streams       the requests that are going on
     # reserved      streams that have been given out, and have not ended
     # is_leaving    no more requests are begun; the connection closes when the present ones have ended
+    # _leaves_at    when the next request is the last one (`http2.max_age`); _has_gone: a GOAWAY has come
     # _unsettled    streams with a head that is not passed on yet; _blocked: those that wait until more is sent
 
     __slots__ = (
-        "_blocked", "_controls", "_is_closed", "_is_counted", "_is_feeding", "_is_flush_due", "_is_write_paused",
-        "_opened_at", "_pool", "_sweeper", "_unsettled", "_updates", "client_settings", "context", "deadline",
-        "has_tunnels", "is_leaving", "liveness", "max_head_bytes", "max_streams", "ready", "reserved", "scheme",
-        "session", "settings", "streams", "target", "transport",
+        "_blocked", "_controls", "_has_gone", "_is_closed", "_is_counted", "_is_feeding", "_is_flush_due",
+        "_is_write_paused", "_leaves_at", "_pool", "_sweeper", "_unsettled", "_updates", "client_settings", "context",
+        "deadline", "has_tunnels", "is_leaving", "liveness", "max_head_bytes", "max_streams", "ready", "reserved",
+        "scheme", "session", "settings", "streams", "target", "transport",
     )  # fmt: skip
 
     def __init__(
@@ -78,14 +79,14 @@ class Http2Connection(asyncio.Protocol):
         self.is_leaving = self.has_tunnels = False
         self.deadline = NEVER
         self.liveness = Liveness(http2.ping_interval_s, now)
-        self._opened_at = now
+        self._leaves_at = now + http2.max_age_s if http2.max_age_s else NEVER
         self._pool = pool
         self._sweeper = context.sweeper
         self._controls = Allowance(http2.max_control_frames, now)
         self._updates = Allowance(http2.max_control_frames, now)
         self._unsettled: list[Http2Stream] = []
         self._blocked: set[Http2Stream] = set()
-        self._is_closed = self._is_counted = False
+        self._has_gone = self._is_closed = self._is_counted = False
         self._is_write_paused = self._is_feeding = self._is_flush_due = False
 
     def __repr__(self) -> str:
@@ -171,6 +172,8 @@ class Http2Connection(asyncio.Protocol):
         self._sweeper.watched.add(stream)
         self._updates.earn(UPDATES_PER_REQUEST)
         self.target.count_stream(1)
+        if self._sweeper.now >= self._leaves_at:
+            self.leave()
 
     def blocked(self, stream: Http2Stream) -> None:
         """A stream waits until more of its request is sent."""
@@ -192,7 +195,7 @@ class Http2Connection(asyncio.Protocol):
             return
         self.deadline = self._sweeper.now + self.client_settings.pool_idle_s + PERIOD_S
         is_kept = self._pool.keeps(self, self.client_settings.pool_size) and not self.is_leaving
-        if not is_kept or self.context.draining or self._is_old():
+        if not is_kept or self.context.draining:
             self.context.loop.call_soon(self._leave_if_idle)  # not within the work of the stream
 
     def flush_soon(self) -> None:
@@ -261,8 +264,8 @@ class Http2Connection(asyncio.Protocol):
         """A stream is closed; one without its whole response has failed."""
         stream = self.streams.get(stream_id)
         if stream is not None:
-            stream.settle()
-            stream.closed(code, by_target=by_target, is_leaving=self.is_leaving)
+            self._call(stream, Http2Stream.settle)
+            self._call(stream, Http2Stream.closed, code, by_target=by_target, is_leaving=self.is_leaving)
 
     def window_updated(self) -> None:
         """The target has opened a window; more often than what it was sent explains is a flood."""
@@ -276,13 +279,14 @@ class Http2Connection(asyncio.Protocol):
 
     def went_away(self, last_stream_id: int, code: int, text: bytes) -> None:
         """The target ends the connection: streams after the last one have not been processed (§6.8)."""
-        if code != NO_ERROR:
+        if code != NO_ERROR and not self._has_gone:
             log.info("%s ends a connection: %s%s", self.target.uri, code_name(code), f" {clip(text)}" if text else "")
-        self.is_leaving = True
+        self._has_gone = self.is_leaving = True
         self._pool.forget(self)
+        self.control_frame()
         for stream in [one for number, one in self.streams.items() if number > last_stream_id]:
-            stream.settle()
-            stream.closed(REFUSED_STREAM, by_target=True, is_leaving=True)
+            self._call(stream, Http2Stream.settle)
+            self._call(stream, Http2Stream.closed, REFUSED_STREAM, by_target=True, is_leaving=True)
         if not self.reserved:
             self.context.loop.call_soon(self._leave_if_idle)
 
@@ -320,32 +324,24 @@ class Http2Connection(asyncio.Protocol):
         stream = self.streams.get(stream_id)
         if stream is None:
             return False
-        try:
-            take(stream, *arguments)
-        except Exception as error:
-            self._stream_failed(stream, error)
+        self._call(stream, take, *arguments)
         return True
 
-    def _stream_failed(self, stream: Http2Stream, error: Exception) -> None:
-        """Called with an error in a stream, which must not reach the other streams."""
-        if isinstance(error, BadResponse):
+    def _call(self, stream: Http2Stream, take: Callable[..., None], *arguments: Any, **keywords: Any) -> None:
+        """Call a method of a stream; an error in it ends that stream alone."""
+        try:
+            take(stream, *arguments, **keywords)
+        except BadResponse as error:
             stream.fail(str(error), code=PROTOCOL_ERROR)
-        else:
-            log.error("error in %r", stream, exc_info=error)
+        except Exception:
+            log.exception("error in %r", stream)
             stream.fail("internal error", code=INTERNAL_ERROR)
 
     def _settle(self) -> None:
         """Pass on the heads that have arrived without the end of their responses."""
         unsettled, self._unsettled = self._unsettled, []
         for stream in unsettled:
-            try:
-                stream.settle()
-            except Exception as error:
-                self._stream_failed(stream, error)
-
-    def _is_old(self) -> bool:
-        age_s = self.settings.max_age_s
-        return bool(age_s) and self._sweeper.now >= self._opened_at + age_s
+            self._call(stream, Http2Stream.settle)
 
     def _leave_if_idle(self) -> None:
         if not self.reserved and not self._is_closed:
@@ -381,10 +377,7 @@ class Http2Connection(asyncio.Protocol):
         else:
             self.transport.close()
         for stream in list(self.streams.values()):
-            try:
-                stream.fail(reason, key=key, is_timeout=is_timeout)
-            except Exception:
-                log.exception("error in %r", stream)
+            self._call(stream, Http2Stream.fail, reason, key=key, is_timeout=is_timeout)
         if not self.ready.done():
             uri = self.target.uri
             self.ready.set_exception(UpstreamError(f"{uri}: {reason}", uri, Phase.DIAL, key=key))

@@ -56,10 +56,12 @@ def protocol_factory(context: Context, target: Target, settings: ClientSettings)
 async def open_stream(context: Context, target: Target, settings: ClientSettings, timeout_s: float, key: str) -> Any:
     """Return a stream for a request, over a connection that is there or a new one. Raises: UpstreamError.
 
-    It is an HTTP/1.1 connection if the target has chosen that. `key`: the config key of the time limit, for the log.
+    It is an HTTP/1.1 connection if the target has chosen that. The time limit is for all waiting for the connections of
+    others together, and for one of its own. `key`: the config key of the limit, for the log.
     """
     pool = cast("Http2Pool", target.pool)
     is_shared = bool(settings.pool_size)
+    waits_until = context.loop.time() + timeout_s
     while is_shared and not pool.is_http1:
         stream = pool.take(is_reused=False)
         if stream is not None:
@@ -68,7 +70,7 @@ async def open_stream(context: Context, target: Target, settings: ClientSettings
         if dialing is None:
             break
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout_at(waits_until):
                 await asyncio.shield(dialing)
         except TimeoutError:
             raise _timeout(target, timeout_s, key) from None

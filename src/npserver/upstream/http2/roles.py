@@ -60,6 +60,9 @@ class StreamOwner(Protocol):
     def target(self) -> TargetRole:
         """The target that it leads to."""
 
+    def leave(self) -> None:
+        """Begin no more requests, and close once the present ones have ended."""
+
     def opened(self, stream: Any) -> None:
         """A stream has begun its request."""
 

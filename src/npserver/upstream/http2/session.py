@@ -178,13 +178,8 @@ class Http2ClientSession:
 
     # ── requests ──
 
-    @property
-    def can_open(self) -> bool:
-        """Whether requests can be begun: the target has not sent GOAWAY, and stream identifiers are left."""
-        return not self.is_over and self._connection.can_send_request
-
     def open(self, fields: Fields, *, has_ended: bool) -> int:
-        """Begin a request. Return its stream; 0 if the session has ended meanwhile."""
+        """Begin a request. Return its stream; 0 if the session has ended, or has no numbers left."""
         try:
             return self._connection.send_request(fields, end_stream=has_ended)
         except ngh2.NGH2Error:

@@ -69,10 +69,8 @@ class Http2Stream:
         self.deadline = NEVER
         self.is_private = False  # as a client's own it would be kept for its next request; a stream is not
         self.is_request_done = True
-        self.is_answered = False
-        self.is_write_paused = False
-        self._is_idle_timed = False
-        self._is_paused = False
+        self.is_answered = self.is_write_paused = False
+        self._is_idle_timed = self._is_paused = False
         self._sink: ResponseSink | None = None
         self._head: ResponseHead | None = None
         self._pieces: list[bytes] = []
@@ -335,9 +333,10 @@ class Http2Stream:
             connection.flush_soon()
         else:
             self.id = _REFUSED
+            connection.leave()
             connection.context.loop.call_soon(self._fail_unsent)
 
-    def _fail_unsent(self) -> None:  # the connection has ended after the pool gave it out
+    def _fail_unsent(self) -> None:
         if self._sink is not None:
             reason = "the connection has ended, the request was not sent"
             self.fail(reason, failure=Failure(reason, is_unprocessed=True, is_leaving=True))

@@ -83,7 +83,9 @@ class UpstreamTunnel(TunnelTransport):
         """Ignore a response, which has come already."""
 
     def response_data(self, data: bytes) -> None:
-        """Called with data from the target."""
+        """Called with data from the target; what comes after `close` is dropped."""
+        if self._is_closing:
+            return
         if self._is_reading and not self._held and self._protocol is not None:
             self._protocol.data_received(data)
         else:

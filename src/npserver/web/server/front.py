@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from npserver.http.dates import format_date
-from npserver.http.memo import Memo, seen_before
+from npserver.http.memo import Memo, are_short, is_short, seen_before
 from npserver.http.request import NO_BODY, Fields, Request
 from npserver.http.request_parser import HeadLimits, parse_head
 from npserver.runtime.deadlines import PERIOD_S
@@ -102,7 +102,9 @@ class HttpFront:
         self.on_limited: Callable[[str], None] | None = None  # as well
         self.options = make_route("options", ServerOptions(), limits.max_body_size)
         self._routes: Memo[tuple[str, str], Route] = Memo(
-            lambda place: self.options if place[1] == "*" else router.find(*place) or self.unrouted, CACHED_ROUTES
+            lambda place: self.options if place[1] == "*" else router.find(*place) or self.unrouted,
+            CACHED_ROUTES,
+            lambda place: is_short(place[1]),
         )
         self._server_line = b"Server: " + server_header.encode("latin-1") + b"\r\n" if server_header else b""
         self._alt_svc = b""  # the line of Alt-Svc, once HTTP/3 is served
@@ -179,7 +181,7 @@ class HttpFront:
         if not has_body and self._caches_heads and seen_before(self._seen, hash(fields), SEEN_HEADS):
             if len(self._field_lists) >= CACHED_HEADS:
                 self._field_lists.clear()
-            if sum(len(name) + len(value) for name, value in fields) <= CACHED_HEAD_BYTES:
+            if are_short(fields):
                 self._field_lists[fields] = found
         return found
 
@@ -194,7 +196,7 @@ class HttpFront:
         if not has_body and self._caches_heads and seen_before(self._seen, hash(fields), SEEN_HEADS):
             if len(self._http3_lists) >= CACHED_HEADS:
                 self._http3_lists.clear()
-            if sum(len(name) + len(value) for name, value in fields) <= CACHED_HEAD_BYTES:
+            if are_short(fields):
                 self._http3_lists[fields] = found
         return found
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from npserver.http.fields import NOT_FORWARDED, join_fields
 from npserver.http.forwarded import client_scheme, is_identity
-from npserver.http.memo import Memo
+from npserver.http.memo import Memo, is_short
 from npserver.http.request import BY_LENGTH, HeaderBlock
 from npserver.regex import regex
 from npserver.upstream.fastcgi_records import write_pair
@@ -50,7 +50,7 @@ def _variable_of(name: bytes) -> bytes:
     return b"HTTP_" + name.upper().replace(b"-", b"_")
 
 
-_variables = Memo(_variable_of, 512)
+_variables = Memo(_variable_of, 512, is_short)
 
 
 class Params:

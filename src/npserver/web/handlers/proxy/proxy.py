@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from npserver.errors import BadRequest
-from npserver.http.memo import Memo
+from npserver.http.memo import SHORT, Memo
 from npserver.http.request import Request
 from npserver.http.request_target import canonical_path, path_with_slashes
 from npserver.http.response_parser import ResponseHead
@@ -52,7 +52,7 @@ def _write_request_line(of: tuple[str, str, str, bool]) -> bytes:
 
 
 #: Request lines for upstreams with the same paths as the client's, by method, path, query, and whether it has one.
-_request_lines = Memo(_write_request_line, 2048)
+_request_lines = Memo(_write_request_line, 2048, lambda of: len(of[1]) + len(of[2]) <= SHORT)
 
 
 @dataclass(frozen=True, slots=True)
