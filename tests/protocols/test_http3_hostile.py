@@ -191,6 +191,15 @@ class TestFloods:
             assert client.closed is not None and client.closed.error_code == frames.EXCESSIVE_LOAD
             client.close()
 
+    async def test_streams_that_end_before_their_type(self, tmp_path: Path) -> None:
+        async with serving([HELLO], tmp_path, limits={"max_control_frames": 50}) as server:
+            client = await bare(server.port)
+            for number in range(100):
+                client.raw(CONTROL + 4 * number, b"" if number % 2 else b"\x40", has_ended=True)
+            await client.until(lambda: client.closed is not None)
+            assert client.closed is not None and client.closed.error_code == frames.EXCESSIVE_LOAD
+            client.close()
+
     async def test_streams_are_limited(self, tmp_path: Path) -> None:
         async with serving([HELLO], tmp_path, limits={"max_streams": 3}) as server, connected(server.port) as client:
             assert client.quic._remote_max_streams_bidi == 3

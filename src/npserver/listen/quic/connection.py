@@ -193,7 +193,6 @@ class QuicConnection:
         self.quic.close(code, reason, of_transport=of_transport)
         self._lost()
         self.flush_soon()
-        self._endpoint.connection_closed()
 
     def flush_soon(self) -> None:
         """Send in the next turn of the event loop, together with what is written until then."""
@@ -341,7 +340,6 @@ class QuicConnection:
             self._stop_waiting()
             self._lost()
             self.flush_soon()
-            self._endpoint.connection_closed()
 
     def terminated(self, code: int, reason: str) -> None:
         """Nothing more is sent."""
@@ -377,6 +375,7 @@ class QuicConnection:
         if not self._is_shaken:
             self._forget_handshake()
         application.connection_lost()
+        self._endpoint.connection_closed()
 
     def _forget_handshake(self) -> None:
         self.deadline = NEVER

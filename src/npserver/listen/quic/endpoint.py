@@ -59,13 +59,14 @@ class QuicEndpoint:
 
     # settings     for new connections
     # _by_id       connections by connection id
+    # _open        how many of them still carry something
     # _shaking     handshakes in progress
     # _receiver    the socket by which other workers hand datagrams on; None with one worker
     # _senders     those to all workers
 
     __slots__ = (
-        "_by_id", "_connections", "_handed_slot", "_is_closing", "_negotiated_slot", "_open_slot", "_receiver",
-        "_resets_left", "_resets_s", "_retry_slot", "_senders", "_shaking", "_sockets", "_stray_slot", "_tokens",
+        "_by_id", "_connections", "_handed_slot", "_is_closing", "_is_finishing", "_negotiated_slot", "_open",
+        "_open_slot", "_receiver", "_resets_left", "_resets_s", "_retry_slot", "_senders", "_shaking", "_sockets", "_stray_slot", "_tokens",
         "_total_slot", "context", "live", "settings",
     )  # fmt: skip
 
@@ -76,8 +77,8 @@ class QuicEndpoint:
         self.settings = self._make_settings()
         self._by_id: dict[bytes, QuicConnection] = {}
         self._connections: set[QuicConnection] = set()
-        self._shaking = 0
-        self._is_closing = False
+        self._open = self._shaking = 0
+        self._is_closing = self._is_finishing = False
         self._tokens = QuicTokens(context.row.board.cells_seed)
         self._resets_s, self._resets_left = 0.0, 0
         row = context.row
@@ -120,18 +121,18 @@ class QuicEndpoint:
             self._close_if_over()
 
     def connection_closed(self) -> None:
-        """A connection carries nothing any more."""
-        if self._is_closing:
+        """A connection carries nothing any more: called once for each."""
+        self._open -= 1
+        if self._is_closing and not self._open:
             self.context.loop.call_soon(self._close_if_over)
 
     def _close_if_over(self) -> None:
         """Close the sockets after the last connection. Those that are closed may have a last datagram to send."""
-        if not self._is_closing or not self._sockets or not all(one.is_closed for one in self._connections):
+        if not self._is_closing or self._is_finishing or self._open:
             return
+        self._is_finishing = True
         for connection in list(self._connections):
             connection.finish()
-        if not self._sockets:
-            return
         for one in self._sockets:
             one.close()
         self._sockets = []
@@ -203,6 +204,7 @@ class QuicEndpoint:
         if self._shaking >= MANY_HANDSHAKES * front.max_handshakes or not front.has_room(peer[0]):
             self._count(self._stray_slot)
             return
+        self._open += 1
         self._shaking += 1
         self._count(self._open_slot)
         self._count(self._total_slot)
@@ -300,10 +302,9 @@ class QuicEndpoint:
 
     def remove(self, connection: QuicConnection) -> None:
         """The connection is over."""
-        if connection in self._connections:
-            self._connections.discard(connection)
-            self.context.row.slots[self._open_slot] -= 1
-            self._close_if_over()
+        self._connections.discard(connection)
+        self.context.row.slots[self._open_slot] -= 1
+        self._close_if_over()
 
     def _count(self, slot: int) -> None:
         self.context.row.slots[slot] += 1

@@ -61,6 +61,10 @@ class ClientStreams:
         data = rest + data
         if kind < 0:
             kind, at = read_varint(data, 0)
+            if kind < 0 and has_ended:  # before its type (§6.2): nothing of it may be left
+                self._open.pop(stream_id, None)
+                session.control_frame()
+                return
             if kind < 0:
                 self._open[stream_id] = (-1, data)
                 return
