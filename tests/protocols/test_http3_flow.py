@@ -1,6 +1,6 @@
 """Flow of HTTP/3 in both directions: bodies that a handler does not take, answers that a client does not read.
 
-Covers listen.quic.paths.
+Covers listen.quic.paths, web.server.http3.incomplete_heads.
 """
 
 from __future__ import annotations
@@ -150,6 +150,64 @@ def test_datagrams_out_of_order_count_as_unread() -> None:
             break
     assert client.connection.is_closed
     assert 60 << 10 < offset < 100 << 10
+    client.end()
+
+
+def begin_head(client: Client, stream: int, size: int) -> None:
+    """Send the beginning of a head, as much of it as is to be held."""
+    client.quic.send_stream_data(stream, varint(frames.HEADERS) + varint(size + 1) + bytes(size))
+    client.exchange()
+
+
+def test_incomplete_heads_count_as_unread() -> None:
+    handler, client = begin(max_unread=1 << 20)
+    client.http.send_headers(0, GET, end_stream=True)
+    client.exchange()
+    for stream in range(4, 4 * 30, 4):
+        begin_head(client, stream, 50_000)
+    assert client.connection.is_closed
+    assert handler.exchanges[0].is_gone
+    client.end()
+
+
+def test_a_head_that_does_not_come_resets_its_stream() -> None:
+    handler, client = begin()
+    client.http.send_headers(0, GET, end_stream=True)
+    client.exchange()  # its answer does not come either: the connection is not idle
+    (connection,) = client.endpoint.http
+    limit_s, sweeper = client.server.front.timeouts.header, client.server.context.sweeper
+    begin_head(client, 4, 1000)
+    client.loop.now += limit_s / 2
+    begin_head(client, 8, 2000)
+    heads = connection.session.heads
+    assert (heads.size, heads in sweeper.watched) == (3000 + 6, True)
+    client.loop.now += limit_s / 2 + 0.1
+    heads.expire(client.loop.now)
+    client.exchange()
+    assert heads.size == 2000 + 3
+    assert heads.deadline == pytest.approx(client.loop.now + limit_s / 2, abs=1.0)
+    client.loop.now = heads.deadline
+    heads.expire(client.loop.now)
+    client.exchange()
+    assert (heads.size, heads in sweeper.watched, client.connection.is_closed) == (0, False, False)
+    handler.exchanges[0].respond(200, b"", b"yes")
+    client.exchange()
+    client.end()
+
+
+def test_a_head_in_pieces_is_counted_until_it_is_whole() -> None:
+    handler, client = begin()
+    (connection,) = client.endpoint.http
+    heads = connection.session.heads
+    head = headers_frame(tuple(POST))
+    for at in range(len(head) - 1):
+        client.quic.send_stream_data(0, head[at : at + 1])
+        client.exchange()
+    assert heads.size > 0
+    client.quic.send_stream_data(0, head[-1:] + b"\0\3yes")
+    client.exchange()
+    assert (len(handler.exchanges), heads.size, heads._streams) == (1, 0, {})
+    assert heads not in client.server.context.sweeper.watched
     client.end()
 
 

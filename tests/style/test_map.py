@@ -258,6 +258,7 @@ COVERED_BY = {
     "web.server.http3.connection": "protocols/test_http3_server.py",
     "web.server.http3.exchange": "protocols/test_http3_server.py",
     "web.server.http3.front": "protocols/test_http3_server.py",
+    "web.server.http3.incomplete_heads": "protocols/test_http3_flow.py",
     "web.server.http3.request_stream": "unit/web/server/http3/test_frames.py",
     "web.server.http3.sections": "unit/web/server/http3/test_frames.py",
     "web.server.http3.session": "protocols/test_http3_hostile.py",

@@ -66,8 +66,8 @@ class QuicEndpoint:
 
     __slots__ = (
         "_by_id", "_connections", "_handed_slot", "_is_closing", "_is_finishing", "_negotiated_slot", "_open",
-        "_open_slot", "_receiver", "_resets_left", "_resets_s", "_retry_slot", "_senders", "_shaking", "_sockets", "_stray_slot", "_tokens",
-        "_total_slot", "context", "live", "settings",
+        "_open_slot", "_receiver", "_resets_left", "_resets_s", "_retry_slot", "_senders", "_shaking", "_sockets",
+        "_stray_slot", "_tokens", "_total_slot", "context", "live", "settings",
     )  # fmt: skip
 
     def __init__(self, live: Accepting, context: Context, sockets: Sequence[socket.socket]) -> None:

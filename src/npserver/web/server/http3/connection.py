@@ -250,6 +250,7 @@ class Http3Connection(StreamConnection):
         held = quic.quic.unsent() + quic.quic.unacknowledged if self._sending or self.unread else 0
         if quic.unexplained > FREE_BYTES:
             held += HELD_FOR_BYTE * (quic.unexplained - FREE_BYTES)
+        held += self.session.heads.size
         if held or self.unread:
             self._all_unread.set(self, held, self.front.limits.max_unread)
         if self._sending:

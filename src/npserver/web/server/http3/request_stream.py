@@ -22,12 +22,14 @@ class RequestStream:
     # length          Content-Length
     # unacknowledged  bytes of the body that are passed on and not used yet
     # unwanted        bytes that came after we had stopped the stream
+    # blocked         bytes of its field section that waits for the dynamic table
+    # held            of both that and `buffer`, as far as counted: see `web.server.http3.incomplete_heads`
     # is_told         the owner knows of the request
     # is_closed       the owner has been told that it is closed
 
     __slots__ = (
-        "at", "begin", "buffer", "has_ended", "id", "is_closed", "is_data", "is_told", "left", "length", "received",
-        "state", "trailers", "unacknowledged", "unwanted",
+        "at", "begin", "blocked", "buffer", "has_ended", "held", "id", "is_closed", "is_data", "is_told", "left",
+        "length", "received", "state", "trailers", "unacknowledged", "unwanted",
     )  # fmt: skip
 
     def __init__(self, stream_id: int) -> None:
@@ -44,6 +46,7 @@ class RequestStream:
         self.trailers: Fields | None = None
         self.unacknowledged = 0
         self.unwanted = 0
+        self.blocked = self.held = 0
         self.is_told = False
         self.is_closed = False
 

@@ -15,6 +15,7 @@ from npserver.http.http3_fields import content_length, find_fault, find_trailer_
 from npserver.web.server.http3 import frames
 from npserver.web.server.http3.client_streams import ClientStreams, SessionError
 from npserver.web.server.http3.frames import frame, varint
+from npserver.web.server.http3.incomplete_heads import IncompleteHeads
 from npserver.web.server.http3.request_stream import BODY, DONE, HEAD, RequestStream
 from npserver.web.server.http3.sections import headers_frame
 
@@ -63,7 +64,7 @@ class Http3Session:
 
     __slots__ = (
         "_blocked", "_client_streams", "_control_id", "_decoder", "_decoder_id", "_max_section", "_owner", "_quic",
-        "_streams", "_unacknowledged", "_window", "next_id",
+        "_streams", "_unacknowledged", "_window", "heads", "next_id",
     )  # fmt: skip
 
     def __init__(self, owner: Streams, quic: QuicConnection, limits: Limits, head_limits: HeadLimits) -> None:
@@ -75,6 +76,7 @@ class Http3Session:
         self._decoder = _hazmat.QpackDecoder(TABLE_BYTES, BLOCKED_STREAMS, max_field_section_size=self._max_section)
         self._streams: dict[int, RequestStream] = {}
         self._client_streams = ClientStreams(quic)
+        self.heads = IncompleteHeads(quic, self._fail_stream)
         self._blocked: dict[int, int] = {}
         self._unacknowledged = 0
         self.next_id = 0
@@ -112,10 +114,8 @@ class Http3Session:
             self._drop(stream, len(data))
             return
         stream.buffer = stream.buffer + data if stream.buffer else data
-        if stream_id in self._blocked:
-            if len(stream.buffer) > MAX_BLOCKED_BYTES:
-                raise SessionError("a stream waits too long for the dynamic table", frames.EXCESSIVE_LOAD)
-            return
+        if len(stream.buffer) > MAX_BLOCKED_BYTES and stream_id in self._blocked:
+            raise SessionError("a stream waits too long for the dynamic table", frames.EXCESSIVE_LOAD)
         self._read(stream)
 
     def _begin(self, stream_id: int) -> RequestStream:
@@ -159,13 +159,14 @@ class Http3Session:
         """Tell the owner no more: its connection is lost."""
         self._owner = None
         self._streams.clear()
+        self.heads.close()
 
     # ── request streams ──
 
     def _read(self, stream: RequestStream) -> None:
         """Read the frames that are complete, and the pieces of others that need not be."""
         owner = self._owner
-        while owner is not None and stream.state != DONE:
+        while owner is not None and stream.state != DONE and stream.id not in self._blocked:
             if stream.left:
                 if not stream.has_unread:
                     break
@@ -188,9 +189,7 @@ class Http3Session:
                 if len(section) < size:
                     stream.unread_frame()
                     break
-                if not self._decode(stream, section):
-                    stream.compact()
-                    return
+                self._decode(stream, section)
             elif kind in frames.HTTP2_TYPES or kind in frames.CONTROL_TYPES or kind == frames.PUSH_PROMISE:
                 raise SessionError(f"frame of type 0x{kind:x} on a request stream", frames.FRAME_UNEXPECTED)
             else:
@@ -198,7 +197,9 @@ class Http3Session:
                 owner.control_frame()
             owner = self._owner
         stream.compact()
-        if stream.has_ended and stream.state != DONE:
+        if stream.state == HEAD or stream.buffer or stream.held:
+            self.heads.note(stream)
+        if stream.has_ended and stream.state != DONE and stream.id not in self._blocked:
             self._finish_reading(stream)
 
     def _read_payload(self, stream: RequestStream, owner: Streams) -> None:
@@ -225,21 +226,20 @@ class Http3Session:
             self._fail_stream(stream, frames.REQUEST_INCOMPLETE)
         elif stream.length is not None and stream.received != stream.length:
             self._fail_stream(stream, frames.MESSAGE_ERROR)
-        else:
-            trailers = stream.trailers
+        elif self._owner is not None:
             stream.state = DONE
-            if self._owner is not None and trailers is not None:
-                self._owner.stream_trailers(stream.id, trailers)
-            elif self._owner is not None:
+            if stream.trailers is not None:
+                self._owner.stream_trailers(stream.id, stream.trailers)
+            else:
                 self._owner.stream_body(stream.id, b"", True)
 
-    def _decode(self, stream: RequestStream, section: bytes) -> bool:
-        """Decompress a field section. Return whether reading goes on."""
+    def _decode(self, stream: RequestStream, section: bytes) -> None:
+        """Decompress a field section, or let it wait for the dynamic table."""
         try:
             instructions, fields = self._decoder.feed_header(stream.id, section)
         except _hazmat.StreamBlocked:
-            self._blocked[stream.id] = len(section)
-            return False
+            self._blocked[stream.id] = stream.blocked = len(section)
+            return
         except _hazmat.HeaderTooLarge:
             raise SessionError("a field section over the limit", frames.EXCESSIVE_LOAD) from None
         except Exception:
@@ -247,7 +247,6 @@ class Http3Session:
         if instructions:
             self._quic.quic.send(self._decoder_id, instructions)
         self._take_section(stream, tuple(fields))
-        return stream.state != DONE
 
     def _take_section(self, stream: RequestStream, fields: Fields) -> None:
         owner = self._owner
@@ -282,8 +281,8 @@ class Http3Session:
         """Tell the owner that a stream is closed, and read no more of it."""
         if self._blocked.pop(stream.id, None) is not None:
             self._quic.quic.send(self._decoder_id, frames.stream_cancellation(stream.id))
-        stream.state = DONE
-        stream.buffer, stream.at = b"", 0
+        stream.state, stream.buffer, stream.at, stream.blocked = DONE, b"", 0, 0
+        self.heads.note(stream)
         self._release(stream)
         if not stream.is_closed:
             stream.is_closed = True
@@ -314,9 +313,9 @@ class Http3Session:
                 self._quic.quic.send(self._decoder_id, instructions)
             stream = self._streams.get(stream_id)
             if stream is not None and stream.state != DONE:
+                stream.blocked = 0
                 self._take_section(stream, tuple(fields))
-                if stream.state != DONE:
-                    self._read(stream)
+                self._read(stream)
 
     def control_frame(self) -> None:
         """Count a frame without a request."""
