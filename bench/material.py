@@ -134,6 +134,16 @@ def requests(rng: random.Random, paths: Sequence[str]) -> bytes:
     return b"".join(made)
 
 
+def varied_urls() -> Path:
+    """Return the file of the URLs of the varied requests, a line each, which a query tells apart."""
+    path = FOLDER / "urls-static"
+    if not path.exists():
+        heads = (FOLDER / "requests-static").read_text().split("\0")[:-1]
+        urls = [f"https://bench.test{head.split(' ', 2)[1]}?{number}\n" for number, head in enumerate(heads)]
+        path.write_text("".join(urls))
+    return path
+
+
 def routed_requests(count: int) -> Path:
     """Return the file of requests for `count` rules; the number of different paths does not depend on `count`."""
     path = FOLDER / f"requests-of-{ROUTED_PATHS}-paths-by-{count}-rules"

@@ -58,14 +58,24 @@ def _some(url: str) -> Load:
 
 
 def h2load(
-    url: str, seconds: float, *, connections: int = 16, streams: int = 10, arguments: tuple[str, ...] = ()
+    url: str,
+    seconds: float,
+    *,
+    connections: int = 16,
+    streams: int = 10,
+    arguments: tuple[str, ...] = (),
+    urls: Path | None = None,
 ) -> Load:
-    """Request `url` repeatedly over HTTP/2, with that many streams at once on each connection."""
+    """Request `url` repeatedly over HTTP/2, with that many streams at once on each connection.
+
+    `urls`: a file of others to request in turn, of the server of `url`.
+    """
     if seconds < 1:
         amount = [f"-n{WARM_UP_REQUESTS}"]
     else:
         amount = [f"-D{round(seconds)}"]
-    output, took, used = run(["h2load", "-t1", f"-c{connections}", f"-m{streams}", *amount, *arguments, url])
+    what = [url] if urls is None else [f"--input-file={urls}", f"--base={url}"]
+    output, took, used = run(["h2load", "-t1", f"-c{connections}", f"-m{streams}", *amount, *arguments, *what])
     numbers = re.search(r"(\d+) done, (\d+) succeeded, (\d+) failed", output)
     finished = re.search(r"finished in ([\d.]+)(m?s|us)", output)
     if numbers is None or finished is None:

@@ -23,6 +23,13 @@ WORKLOADS = (
         FILES, {"nginx": 1.5}, accepts,
     ),
     Workload(
+        "h2-varied", "files of 1-20 KB by popularity over HTTP/2, each with a query of its own", REQUESTS,
+        lambda trial: trial.loaded(
+            lambda seconds: h2load(trial.url("/", "https"), seconds, urls=material.varied_urls())
+        ),
+        FILES, {"nginx": 1.1}, accepts,
+    ),
+    Workload(
         "h2c-small", "1 KB file over HTTP/2 without TLS", REQUESTS,
         lambda trial: trial.loaded(lambda seconds: h2load(trial.url("/small.html"), seconds)),
         PLAIN, {"nginx": 1.5, "caddy": 3.0}, accepts,

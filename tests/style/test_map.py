@@ -236,7 +236,6 @@ COVERED_BY = {
     "web.signed_in": "protocols/test_sign_in_server.py",
     "web.server.client_connection": "protocols/test_http_connection.py",
     "web.server.exchange_base": "protocols/test_http_connection.py",
-    "web.server.front": "protocols/test_http_connection.py",
     "web.server.http1.connection": "protocols/test_http_connection.py",
     "web.server.http1.exchange": "protocols/test_http_connection.py",
     "web.server.http1.prior_knowledge": "e2e/test_http2_without_tls.py",

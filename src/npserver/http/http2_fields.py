@@ -14,13 +14,14 @@ from npserver.errors import BadRequest, clip
 from npserver.http.chunked import is_forbidden_trailer
 from npserver.http.extended_connect import read_connect
 from npserver.http.fields import SELECTIVE, SINGLETONS, select_significant
+from npserver.http.memo import SHORT_HEAD_BYTES, MemoOnSecondUse
 from npserver.http.request import Fields, Framing, HeaderBlock, HeadValues, Request
 from npserver.http.request_parser import IDEMPOTENT, METHODS, HeadLimits, read_method
 from npserver.http.request_target import parse_authority, parse_target
 from npserver.regex import regex
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 FIELD_OVERHEAD_BYTES = 32  # added per field in SETTINGS_MAX_HEADER_LIST_SIZE (§6.5.2)
 _LINE_OVERHEAD_BYTES = 4  # colon, space and CRLF, so that limits mean the same as for HTTP/1
@@ -42,19 +43,53 @@ def read_request(fields: Fields, has_body: bool, limits: HeadLimits, chance: Cal
 
     Raises: BadRequest with the status to answer: 400, 405, 414, 417, 431 or 501.
     """
+    # hot: h2-varied
     pseudo: dict[bytes, bytes] = {}
-    read: dict[bytes, bytes] = {}
-    lines: list[bytes] = []
+    rest: list[tuple[bytes, bytes]] = []
     cookies: list[bytes] = []
     size = 0
-    for name, value in fields:
+    for field in fields:
+        name, value = field
         size += len(name) + len(value) + _LINE_OVERHEAD_BYTES
         if name[:1] == b":":
             pseudo[name] = value
-            continue
-        if name == b"cookie":
+        elif name == b"cookie":
             cookies.append(value)
-            continue
+        else:
+            rest.append(field)
+    if size > limits.head_bytes:
+        raise BadRequest(f"request head of more than {limits.head_bytes} bytes", 431, "limits.max_header_size")
+    if len(rest) + bool(cookies) > limits.fields:
+        raise BadRequest(f"more than {limits.fields} header fields", 431, "limits.max_headers")
+    upgrade = b""
+    if b":protocol" in pseudo:  # the HTTP/2 library allows it for CONNECT alone
+        read, lines = _read_fields(rest)
+        upgrade = read_connect(pseudo[b":protocol"], read, lines, chance(16), has_ended=not has_body)
+        method, has_body = "GET", False
+        block = _make_block(read, lines, pseudo.get(b":authority"), upgrade, has_body=False)
+    else:
+        method = METHODS.get(pseudo[b":method"]) or read_method(pseudo[b":method"])
+        key = tuple(rest), pseudo.get(b":authority"), has_body
+        block = _blocks[key] if size <= SHORT_HEAD_BYTES else _read_block(key)
+    if pseudo[b":scheme"] not in _SCHEMES:
+        raise BadRequest(f"bad scheme {clip(pseudo[b':scheme'])}", rfc="RFC 9113 §8.3.1")
+    if len(pseudo[b":path"]) > limits.url_bytes:
+        raise BadRequest(f"request target of more than {limits.url_bytes} bytes", 414, "limits.max_url_size")
+    text, path, query, has_query, _authority = parse_target(pseudo[b":path"])
+    values = block.values
+    return Request(
+        method, text, path, query, has_query, 1, values.host, values.authority, block,
+        b"cookie: " + b"; ".join(cookies) if cookies else b"",  # RFC 9113 §8.2.3: may be split into several fields
+        values.framing, values.length, True, method in IDEMPOTENT, method == "GET" and values.is_plain,
+        values.expects_continue, upgrade, values.accept_encoding, is_http2=True, is_connect=bool(upgrade),
+    )  # fmt: skip
+
+
+def _read_fields(fields: Iterable[tuple[bytes, bytes]]) -> tuple[dict[bytes, bytes], list[bytes]]:
+    """Return fields other than Cookie by name, and as field lines. Raises: BadRequest for two of a singleton."""
+    read: dict[bytes, bytes] = {}
+    lines: list[bytes] = []
+    for name, value in fields:
         if name in read:
             if name in SINGLETONS:
                 raise BadRequest(f"two {name.decode()} fields", rfc="RFC 9110 §5.3")
@@ -62,36 +97,23 @@ def read_request(fields: Fields, has_body: bool, limits: HeadLimits, chance: Cal
         else:
             read[name] = value
         lines.append(b"%b: %b" % (name, value))
-    if cookies:  # RFC 9113 §8.2.3: may be split into several fields
-        read[b"cookie"] = cookie = b"; ".join(cookies)
-        lines.append(b"cookie: " + cookie)
-    if size > limits.head_bytes:
-        raise BadRequest(f"request head of more than {limits.head_bytes} bytes", 431, "limits.max_header_size")
-    if len(lines) > limits.fields:
-        raise BadRequest(f"more than {limits.fields} header fields", 431, "limits.max_headers")
-    return _make_request(pseudo, read, lines, has_body, limits, chance)
+    return read, lines
 
 
-def _make_request(
-    pseudo: dict[bytes, bytes],
-    fields: dict[bytes, bytes],
-    lines: list[bytes],
-    has_body: bool,
-    limits: HeadLimits,
-    chance: Callable[[int], bytes],
-) -> Request:
-    upgrade = b""
-    if b":protocol" in pseudo:  # the HTTP/2 library allows it for CONNECT alone
-        method, upgrade = "GET", read_connect(pseudo[b":protocol"], fields, lines, chance(16), has_ended=not has_body)
-        has_body = False
-    else:
-        method = METHODS.get(pseudo[b":method"]) or read_method(pseudo[b":method"])
-    if pseudo[b":scheme"] not in _SCHEMES:
-        raise BadRequest(f"bad scheme {clip(pseudo[b':scheme'])}", rfc="RFC 9113 §8.3.1")
-    if len(pseudo[b":path"]) > limits.url_bytes:
-        raise BadRequest(f"request target of more than {limits.url_bytes} bytes", 414, "limits.max_url_size")
-    text, path, query, has_query, _authority = parse_target(pseudo[b":path"])
-    authority = _find_authority(pseudo, fields)
+def _read_block(of: tuple[Fields, bytes | None, bool]) -> HeaderBlock:
+    """Return the block of fields other than Cookie, an authority, and whether a body follows. Raises: BadRequest."""
+    fields, authority, has_body = of
+    return _make_block(*_read_fields(fields), authority, has_body=has_body)
+
+
+#: Header blocks: of requests with other paths and cookies, too.
+_blocks = MemoOnSecondUse(_read_block, 1024)
+
+
+def _make_block(
+    fields: dict[bytes, bytes], lines: list[bytes], authority: bytes | None, upgrade: bytes = b"", *, has_body: bool
+) -> HeaderBlock:
+    authority = _find_authority(authority, fields.get(b"host"))
     host = parse_authority(authority)
     if b"host" not in fields:  # needed to forward the request over HTTP/1 (§8.3.1)
         fields[b"host"] = authority
@@ -107,20 +129,14 @@ def _make_request(
         not (has_body or upgrade) and fields.keys().isdisjoint(SELECTIVE), expects_continue, upgrade,
         fields.get(b"accept-encoding"),
     )  # fmt: skip
-    return Request(
-        method, text, path, query, has_query, 1, host, values.authority,
-        HeaderBlock(lines, select_significant(lines, use_cache=False), values), b"", framing, length, True,
-        method in IDEMPOTENT, method == "GET" and values.is_plain, expects_continue, upgrade, values.accept_encoding,
-        is_http2=True, is_connect=bool(upgrade), known_fields=fields,
-    )  # fmt: skip
+    return HeaderBlock(lines, select_significant(lines, use_cache=False), values, known_fields=fields)
 
 
-def _find_authority(pseudo: dict[bytes, bytes], fields: dict[bytes, bytes]) -> bytes:
+def _find_authority(authority: bytes | None, host: bytes | None) -> bytes:
     """Return the authority (§8.3.1): `:authority`, or Host if there is none.
 
     Raises: BadRequest if there is neither, or the two differ.
     """
-    authority, host = pseudo.get(b":authority"), fields.get(b"host")
     if authority is None or host is None:
         found = host if authority is None else authority
         if not found:

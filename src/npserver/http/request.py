@@ -2,7 +2,7 @@
 
 Made by `http.request_parser` (RFC 9112) and `http.http2_fields` (RFC 9113). Requests are shared: a head that comes
 again yields the same `Request`. Nothing in one may be changed but the caches `HeaderBlock.forwarded`,
-`HeaderBlock.variables`, `Request.known_fields` and `Request.handler_cache`.
+`HeaderBlock.variables`, `HeaderBlock.known_fields`, `Request.known_fields` and `Request.handler_cache`.
 """
 
 from __future__ import annotations
@@ -46,16 +46,25 @@ class HeadValues(Struct, eq=False):
 
 
 class HeaderBlock(Struct, eq=False):
-    """The field lines of a head, for HTTP/1 without the Cookie line; shared by all requests whose lines are equal."""
+    """The field lines of a head without the Cookie line; shared by all requests whose other lines are equal."""
 
     lines: list[bytes]  # as sent, without CRLF; for HTTP/2 without pseudo-header fields, but with Host
     significant: tuple[bytes, ...]  # the lines of significant fields (`http.fields`)
     values: HeadValues
-    has_cookie: bool = False  # whether `lines` holds a Cookie line
+    has_cookie: bool = False  # whether `lines` holds Cookie lines all the same, as HTTP/1 with several of them does
     forwarded: object = None  # cache of `web.handlers.proxy.request_head.prepare_fields`
     variables: object = None  # cache of `web.handlers.fastcgi.params`
     #: Fields set by our middleware, as `http.field_names.fold` names them. Lines of other spellings have been removed.
     own: frozenset[bytes] = frozenset()
+    known_fields: dict[bytes, bytes] | None = None  # cache of `fields`
+
+    @property
+    def fields(self) -> dict[bytes, bytes]:
+        """The values of `lines` by lower-case field name, as in `Request.fields`. Made at the first call."""
+        fields = self.known_fields
+        if fields is None:
+            fields = self.known_fields = join_fields(self.lines)
+        return fields
 
 
 class Request(Struct, eq=False):
@@ -102,7 +111,10 @@ class Request(Struct, eq=False):
         """
         fields = self.known_fields
         if fields is None:
-            fields = self.known_fields = join_fields(self.lines)
+            fields = self.block.fields
+            if self.cookie:
+                fields = {**fields, b"cookie": self.cookie.partition(b":")[2].strip(b" \t")}
+            self.known_fields = fields
         return fields
 
     @property

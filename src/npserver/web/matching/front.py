@@ -25,11 +25,11 @@ class MatchingFront(HttpFront):
 
     def find_http2(self, fields: Fields, has_body: bool) -> tuple[Request, Route]:
         """Do the same for the field list of an HTTP/2 request. Raises: BadRequest."""
-        return _choose(super().find_http2(fields, has_body), fields, self._field_lists)
+        return _choose(super().find_http2(fields, has_body), fields, self._field_lists[has_body])
 
     def find_http3(self, fields: Fields, has_body: bool) -> tuple[Request, Route]:
         """Do the same for the field list of an HTTP/3 request. Raises: BadRequest."""
-        return _choose(super().find_http3(fields, has_body), fields, self._http3_lists)
+        return _choose(super().find_http3(fields, has_body), fields, self._http3_lists[has_body])
 
 
 def _choose(found: tuple[Request, Route], head: K, cache: dict[K, tuple[Request, Route]]) -> tuple[Request, Route]:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from npserver.web.exchange import Exchange, Prepared
     from npserver.web.server.roles import RouterRole
 
+    ReadRequest = Callable[[Fields, bool, HeadLimits, Callable[[int], bytes]], Request]
+
 log = logging.getLogger("npserver.http")
 
 CACHED_HEADS = 1024  # per generation; two are kept
@@ -119,8 +121,9 @@ class HttpFront:
         self.head_limits = HeadLimits(limits.max_url_size, limits.max_headers, limits.max_header_size)
         self._caches_heads = caches_heads
         self._older_heads: dict[bytes, tuple[Request, Route]] = {}
-        self._field_lists: dict[Fields, tuple[Request, Route]] = {}  # cached heads of HTTP/2
-        self._http3_lists: dict[Fields, tuple[Request, Route]] = {}
+        #: Cached heads of HTTP/2 and HTTP/3: those without a body, and those with one.
+        self._field_lists: tuple[dict[Fields, tuple[Request, Route]], ...] = ({}, {})
+        self._http3_lists: tuple[dict[Fields, tuple[Request, Route]], ...] = ({}, {})
         self._seen: set[int] = set()
         row = context.row
         self._tallies = row.tallies
@@ -172,32 +175,33 @@ class HttpFront:
 
     def find_http2(self, fields: Fields, has_body: bool) -> tuple[Request, Route]:
         """Do the same for the field list of an HTTP/2 request. Raises: BadRequest."""
-        if not has_body and (found := self._field_lists.get(fields)) is not None:
-            return found
-        from npserver.http.http2_fields import read_request
+        # hot: h2-varied
+        found = self._field_lists[has_body].get(fields)
+        if found is None:
+            from npserver.http.http2_fields import read_request
 
-        request = read_request(fields, has_body, self.head_limits, os.urandom)
-        found = request, self._routes[request.host, request.path]
-        if not has_body and self._caches_heads and seen_before(self._seen, hash(fields), SEEN_HEADS):
-            if len(self._field_lists) >= CACHED_HEADS:
-                self._field_lists.clear()
-            if are_short(fields):
-                self._field_lists[fields] = found
+            found = self._read_list(read_request, self._field_lists[has_body], fields, has_body)
         return found
 
     def find_http3(self, fields: Fields, has_body: bool) -> tuple[Request, Route]:
         """Do the same for the field list of an HTTP/3 request. Raises: BadRequest."""
-        if not has_body and (found := self._http3_lists.get(fields)) is not None:
-            return found
-        from npserver.http.http3_fields import read_http3_request
+        found = self._http3_lists[has_body].get(fields)
+        if found is None:
+            from npserver.http.http3_fields import read_http3_request
 
-        request = read_http3_request(fields, has_body, self.head_limits, os.urandom)
+            found = self._read_list(read_http3_request, self._http3_lists[has_body], fields, has_body)
+        return found
+
+    def _read_list(
+        self, read: ReadRequest, known: dict[Fields, tuple[Request, Route]], fields: Fields, has_body: bool
+    ) -> tuple[Request, Route]:
+        request = read(fields, has_body, self.head_limits, os.urandom)
         found = request, self._routes[request.host, request.path]
-        if not has_body and self._caches_heads and seen_before(self._seen, hash(fields), SEEN_HEADS):
-            if len(self._http3_lists) >= CACHED_HEADS:
-                self._http3_lists.clear()
+        if self._caches_heads and not request.is_connect and seen_before(self._seen, hash(fields), SEEN_HEADS):
+            if len(known) >= CACHED_HEADS:
+                known.clear()
             if are_short(fields):
-                self._http3_lists[fields] = found
+                known[fields] = found
         return found
 
     def offer_http3(self, port: int) -> None:

@@ -31,7 +31,7 @@ def fill_request(request: Request, etag: bytes, modified: bytes) -> Request:
         lines.append(b"If-Modified-Since: " + modified)
     return replace(
         request,
-        block=replace(block, lines=lines, significant=significant, forwarded=None),
+        block=replace(block, lines=lines, significant=significant, forwarded=None, variables=None, known_fields=None),
         is_plain=not etag and not modified,
         known_fields=None,
         handler_cache=None,
