@@ -357,3 +357,12 @@ class TestFloods:
         assert [allowance.spend(0.0) for _ in range(61)] == [True] * 60 + [False]
         assert [allowance.spend(2.0), allowance.spend(2.0)] == [True, False]
         assert [allowance.spend(1e6) for _ in range(61)] == [True] * 60 + [False]
+
+    def test_what_is_earned_is_spent_up_to_the_limit(self) -> None:
+        allowance = Allowance(60, 0.0)
+        for _ in range(30):
+            allowance.spend(0.0)
+        allowance.earned += 10
+        assert [allowance.spend(0.0) for _ in range(41)] == [True] * 40 + [False]
+        allowance.earned += 1000
+        assert [allowance.spend(0.0) for _ in range(61)] == [True] * 60 + [False]

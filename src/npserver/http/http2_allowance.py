@@ -9,22 +9,23 @@ UPDATE_BYTES = 512
 
 
 class Allowance:
-    """A rate limit: a number per minute, of which a full minute's can be saved up."""
+    """A rate limit: a number per minute, of which a full minute's can be saved up.
 
-    __slots__ = ("_left", "_limit", "_seen_s")
+    `earned` is added to what is left at the next `spend`; whoever does what explains more frames adds to it.
+    """
+
+    __slots__ = ("_left", "_limit", "_seen_s", "earned")
 
     def __init__(self, limit: int, now: float) -> None:
+        self.earned = 0
         self._limit = limit
         self._left = float(limit)
         self._seen_s = now
 
     def spend(self, now: float) -> bool:
         """Take one. Return whether there was one left. `now`: monotonic seconds."""
-        self._left = min(self._limit, self._left + (now - self._seen_s) * self._limit / 60)
+        left = self._left + self.earned + (now - self._seen_s) * self._limit / 60
+        self._left = min(self._limit, left) - 1
         self._seen_s = now
-        self._left -= 1
+        self.earned = 0
         return self._left >= 0
-
-    def earn(self, number: int) -> None:
-        """Add to what is left."""
-        self._left = min(self._limit, self._left + number)

@@ -170,14 +170,14 @@ class Http2Connection(asyncio.Protocol):
             self.deadline = self.liveness.due_at()
         self.streams[stream.id] = stream
         self._sweeper.watched.add(stream)
-        self._updates.earn(UPDATES_PER_REQUEST)
+        self._updates.earned += UPDATES_PER_REQUEST
         self.target.count_stream(1)
         if self._sweeper.now >= self._leaves_at:
             self.leave()
 
     def blocked(self, stream: Http2Stream) -> None:
         """A stream waits until more of its request is sent."""
-        self._updates.earn(UPDATES_PER_PIECE)
+        self._updates.earned += UPDATES_PER_PIECE
         self._blocked.add(stream)
 
     def settle_later(self, stream: Http2Stream) -> None:
@@ -226,7 +226,7 @@ class Http2Connection(asyncio.Protocol):
             self._end(PROTOCOL_ERROR, f"broke HTTP/2: {error}")
             return
         if sent:
-            self._updates.earn(sent // UPDATE_BYTES)
+            self._updates.earned += sent // UPDATE_BYTES
         if self._blocked:
             blocked, self._blocked = self._blocked, set()
             for stream in blocked:
@@ -320,7 +320,7 @@ class Http2Connection(asyncio.Protocol):
     def _give(self, stream_id: int, take: Callable[..., None], *arguments: Any) -> bool:
         """Let a stream take what has come. Return whether there is one; an error in it does not reach the others."""
         self.liveness.spoke()
-        self._controls.earn(2)  # targets measure the path with PINGs while they send (gRPC's do)
+        self._controls.earned += 2  # targets measure the path with PINGs while they send (gRPC's do)
         stream = self.streams.get(stream_id)
         if stream is None:
             return False

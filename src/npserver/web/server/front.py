@@ -112,7 +112,8 @@ class HttpFront:
         self._alt_svc = b""  # the line of Alt-Svc, once HTTP/3 is served
         self.common_fields = b""  # Date, Server and Alt-Svc
         self.composed: dict[Prepared, bytes] = {}  # answers from memory as they are sent this second
-        self.composed_heads: dict[Prepared, Fields] = {}  # their heads over HTTP/2
+        #: Heads of this second's answers over HTTP/2: by what is kept in memory, or by status, field lines and length.
+        self.composed_heads: dict[Prepared | tuple[int, bytes, int | None], Fields] = {}
         self.starts = _Starts(self)  # by status: the status line with the common fields
         self.deadline = 0.0
         self.expire(context.loop.time())

@@ -45,7 +45,8 @@ class FrontRole(StreamFront, Protocol):
     heads: dict[bytes, tuple[Request, Route]]  # requests and their routes, by the bytes of their heads
     composed: dict[Prepared, bytes]  # answers from memory as they are sent this second, on connections that are kept
     plain_http2: bool  # clients may speak HTTP/2 without TLS
-    composed_heads: dict[Prepared, Fields]  # their heads over HTTP/2
+    #: Heads of this second's answers over HTTP/2: by what is kept in memory, or by status, field lines and length.
+    composed_heads: dict[Prepared | tuple[int, bytes, int | None], Fields]
     on_bad_request: Callable[[str], None] | None  # called with the address of a client whose bytes are no request
     on_limited: Callable[[str], None] | None  # called with that of one whose connection is over a limit of its own
     connections_slot: int  # places on the scoreboard

@@ -201,7 +201,7 @@ class Http2Connection(StreamConnection):
         if front is not self.listener.front:
             front = self.front = cast("FrontRole", self.listener.front)  # a reload has put a new one in place
         self.requests += 1
-        self._updates.earn(UPDATES_PER_REQUEST)
+        self._updates.earned += UPDATES_PER_REQUEST
         self._keep_time(NEVER)
         try:
             request, route = front.find_http2(fields, has_body)
@@ -278,7 +278,7 @@ class Http2Connection(StreamConnection):
 
     def sending(self, exchange: roles.Http2ExchangeRole) -> None:
         """The session has something to send for this exchange."""
-        self._updates.earn(UPDATES_PER_PIECE)
+        self._updates.earned += UPDATES_PER_PIECE
         self._sending.add(exchange)
         self.flush_soon()
 
@@ -318,7 +318,7 @@ class Http2Connection(StreamConnection):
             self.end(error.code)
             return
         if sent:
-            self._updates.earn(sent // UPDATE_BYTES)
+            self._updates.earned += sent // UPDATE_BYTES
         if self._sending or self.unread:
             self._all_unread.set(self, session.all_unsent, self.front.limits.max_unread)
         if self._sending or self._refused:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from npserver.errors import BadRequest
 from npserver.http.http2_fields import field_list
+from npserver.http.memo import SHORT_HEAD_BYTES
 from npserver.runtime.deadlines import NEVER
 from npserver.web.exchange import ResponseStart
 from npserver.web.server.client_connection import LINGER_S
@@ -306,15 +307,22 @@ class Http2Exchange(ExchangeBase["Http2ConnectionRole"], eq=False, kw_only=True)
         return True
 
     def _compose(self, status: int, fields: bytes, length: int | None) -> Fields:
-        """Compose the head of a response (§8.3.2)."""
+        """Return the head of a response (§8.3.2); one that is sent again within the second is composed once."""
+        # hot: h2-small, h2-proxy
         self.status = status
         self._is_bodyless = self.request.method == "HEAD" or status == 204 or status == 304
         if self.route.change_fields is not None:
             fields = self.route.change_fields(fields)
-        head = ((b":status", b"%d" % status), *field_list(self.connection.front.common_fields), *field_list(fields))
-        if length is None or status == 204 or status == 304:
-            return head
-        return *head, (b"content-length", b"%d" % length)
+        front = self.connection.front
+        key = status, fields, length
+        head = front.composed_heads.get(key)
+        if head is None:
+            head = ((b":status", b"%d" % status), *field_list(front.common_fields), *field_list(fields))
+            if length is not None and status != 204 and status != 304:
+                head = *head, (b"content-length", b"%d" % length)
+            if len(front.composed_heads) < MAX_COMPOSED and len(fields) <= SHORT_HEAD_BYTES:
+                front.composed_heads[key] = head
+        return head
 
     def _sending(self) -> None:
         """A piece is in the session: pause the source if that is enough for now."""
