@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aioquic.quic.events import ConnectionTerminated, StreamDataReceived
 
 from npserver.listen.datagrams import open_socket
 from npserver.listen.quic.paths import ClientPaths
@@ -208,6 +209,78 @@ def test_a_head_in_pieces_is_counted_until_it_is_whole() -> None:
     client.exchange()
     assert (len(handler.exchanges), heads.size, heads._streams) == (1, 0, {})
     assert heads not in client.server.context.sweeper.watched
+    client.end()
+
+
+def hold(client: Client) -> None:
+    """Begin an upload, and send as much of it as is held."""
+    client.http.send_headers(0, [*POST, (b"content-length", b"%d" % (1 << 20))])
+    client.http.send_data(0, bytes(1 << 20), end_stream=True)
+    client.exchange()
+    assert client.connection.quic.is_held
+
+
+@pytest.mark.parametrize("how", ["closes", "vanishes"])
+def test_a_client_that_leaves_while_its_body_is_held(how: str) -> None:
+    handler, client = begin()
+    hold(client)
+    (exchange,) = handler.exchanges
+    if how == "closes":
+        client.quic.close(error_code=frames.NO_ERROR)
+        client.exchange()
+    else:
+        client.pass_time(61.0)
+    assert (client.connection.is_closed, exchange.is_gone) == (True, True)
+    client.end()
+
+
+def test_events_without_windows_count_as_unread_while_they_are_held() -> None:
+    _, client = begin(max_unread=1 << 20)
+    hold(client)
+    for _ in range(2000):
+        client.frames(b"\x31\x00" * 10)  # empty DATAGRAM frames
+        if client.connection.is_closed:
+            break
+    assert client.connection.is_closed
+    client.end()
+
+
+def test_packets_that_a_client_does_not_acknowledge_count_as_unread() -> None:
+    _, client = begin(max_unread=1 << 20)
+    for number in range(8000):
+        client.frames(b"\x1a" + number.to_bytes(8, "big"))  # PATH_CHALLENGE, which elicits a PATH_RESPONSE
+        client.sent.clear()
+        if client.connection.is_closed:
+            break
+    assert client.connection.is_closed
+    client.end()
+
+
+@pytest.mark.parametrize("how", ["shutdown", "idle"])
+def test_an_idle_connection_ends_with_the_number_of_its_requests(how: str) -> None:
+    """So that a client knows of a request that it sent meanwhile that it was not served."""
+    handler, client = begin()
+    for stream in (0, 4):
+        client.http.send_headers(stream, GET, end_stream=True)
+        client.exchange()
+        handler.exchanges[-1].respond(200, b"", b"yes")
+        client.exchange()
+    (connection,) = client.endpoint.http
+    client.pass_time(1.0)
+    client.exchange()
+    connection.shut_down() if how == "shutdown" else connection.expire(client.loop.now)
+    client.loop.settle()
+    events = []
+    for datagram in client.sent:
+        client.quic.receive_datagram(datagram, ("127.0.0.1", 443), client.loop.now)
+        while (event := client.quic.next_event()) is not None:
+            events.append(event)
+    told = [event.data for event in events if isinstance(event, StreamDataReceived)]
+    assert told == [frames.frame(frames.GOAWAY, varint(8))]
+    client.quic.handle_timer(client.loop.now + 10)
+    closed = client.quic.next_event()
+    assert isinstance(closed, ConnectionTerminated)
+    assert closed.error_code == frames.NO_ERROR
     client.end()
 
 

@@ -234,7 +234,7 @@ class QuicConnection:
 
     def _drain(self) -> None:
         if not self._is_over:
-            self.quic.drain()
+            self.unexplained = max(0, self.unexplained - self.quic.drain())
             self.flush_soon()
 
     # ── timers ──

@@ -36,6 +36,7 @@ CONNECTION_ID_BYTES = 8
 _INITIAL_SALT = bytes.fromhex("38762cf7f55934b34d179ae6a4c80cadccbb7f0a")  # of version 1
 ERRORS = (RuntimeError, ValueError)  # of the library's state
 TOO_LITTLE = "capacity exhausted"
+_GONE = frozenset({"draining", "terminated"})  # states of the library
 _ACK_DELAY_S = 0.025
 _CRYPTO_ERROR = 0x100
 _DECODE_ERROR = 50  # TLS alert
@@ -84,6 +85,7 @@ class LibraryConnection(QuicConnection):
         self.host_cid = own_id
         self._owner: Owner | None = owner
         self.is_held = False
+        self.waiting = 0  # events that the library keeps while they are held
         self._settings = settings
         self._reset_token = reset_token
         self.cipher = ""
@@ -99,9 +101,10 @@ class LibraryConnection(QuicConnection):
     def receive(self, data: bytes, peer: Peer, now: float) -> int:
         if self._handshake_complete:
             try:
-                self.core.receive_datagram(data, peer, now)
+                report = self.core.receive_datagram(data, peer, now)
             except ERRORS as error:
                 raise TransportError(str(error)) from error
+            self.waiting += report[5]
             return self.drain()
         try:
             if self._core is None:
@@ -151,13 +154,14 @@ class LibraryConnection(QuicConnection):
         self._tell_handshake()
 
     def drain(self) -> int:
-        """Pass the library's events on."""
+        """Pass the library's events on. When the client is gone, nothing is held any more."""
         owner, core, size = self._owner, self._core, 0
         if owner is None or core is None:
             return 0
-        while not self.is_held:
+        while not self.is_held or core.state in _GONE:
             event = core.next_event()
             if event is None:
+                self.waiting = 0
                 break
             kind = event[0]
             if kind == "stream_data":

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from npserver.listen.quic.keys import QuicKey
     from npserver.listen.quic.roles import Owner, Peer, TransportSettings
 
+EVENT_BYTES = 4  # of what a client sends, for each event that waits: see `web.server.http3.connection.HELD_FOR_BYTE`
+UNACKNOWLEDGED = 8  # times the congestion window
+
 
 class QuicTransport:
     """The QUIC state of one connection of a client."""
@@ -164,6 +167,20 @@ class QuicTransport:
         """Bytes that were sent, and not acknowledged yet."""
         core = self._connection.core
         return 0 if core is None else core.bytes_in_flight
+
+    @property
+    def excess(self) -> int:
+        """A rough account, in bytes that were received, of what the library keeps for a client that abuses it.
+
+        That is: events while they are held, such as those of DATAGRAM and STOP_SENDING frames, for which there are no
+        windows; and our packets that a client makes us send and never acknowledges, far beyond the congestion window.
+        """
+        connection = self._connection
+        core = connection.core
+        if core is None:
+            return 0
+        beyond: int = core.bytes_in_flight - UNACKNOWLEDGED * core.congestion_window
+        return EVENT_BYTES * connection.waiting + max(0, beyond)
 
     @property
     def cipher(self) -> str:

@@ -82,17 +82,20 @@ class Http3Connection(StreamConnection):
         """Close after the present streams, or at once if there are none (§5.2)."""
         if self.is_leaving or self.is_ended:
             return
+        if not self.streams:
+            self.end(frames.NO_ERROR)
         self.is_leaving = True
         if self.streams:
             self.session.go_away()
             self.flush_soon()
-        else:
-            self.end(frames.NO_ERROR)
 
     def end(self, code: int, reason: str = "") -> None:
         """Close the connection, and end its streams."""
         if not self.is_ended:
             self.is_ended = True
+            if code == frames.NO_ERROR and not self.is_leaving:  # requests under way may be sent again (§5.2)
+                self.session.go_away()
+                self.quic.flush()
             self.quic.close(code, reason)
 
     def expire(self, now: float) -> None:
@@ -248,8 +251,8 @@ class Http3Connection(StreamConnection):
             return
         quic = self.quic
         held = quic.quic.unsent() + quic.quic.unacknowledged if self._sending or self.unread else 0
-        if quic.unexplained > FREE_BYTES:
-            held += HELD_FOR_BYTE * (quic.unexplained - FREE_BYTES)
+        if (unexplained := quic.unexplained + quic.quic.excess) > FREE_BYTES:
+            held += HELD_FOR_BYTE * (unexplained - FREE_BYTES)
         held += self.session.heads.size
         if held or self.unread:
             self._all_unread.set(self, held, self.front.limits.max_unread)
