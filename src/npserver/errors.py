@@ -129,6 +129,7 @@ class UpstreamError(NpserverError):
     Attributes:
         unprocessed: whether the target says that it has not processed the request (HTTP/2, RFC 9113 §8.7).
         going_away: whether it says so because it ends the connection, not because it refuses the request.
+        unserved: whether it does not take such requests at all, which is no failure of the target.
     """
 
     def __init__(
@@ -142,6 +143,7 @@ class UpstreamError(NpserverError):
         self.key = key
         self.unprocessed = False
         self.going_away = False
+        self.unserved = False
 
 
 def reason_of(error: BaseException) -> str:

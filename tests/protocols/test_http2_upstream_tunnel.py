@@ -174,4 +174,6 @@ async def test_target_that_takes_none() -> None:
     async with Http2Origin(echo) as origin, Stage(origin.url) as stage:
         assert (await stage.ask(get("/socket", FIELDS)))[0] == 502
         assert origin.requests == []
+        (target,) = stage.proxy.upstream.targets
+        assert target.slots[target.failures_slot] == 0  # else clients could have it ejected
         assert stage.loads == [0]

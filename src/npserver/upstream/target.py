@@ -27,6 +27,7 @@ from npserver.upstream.sticky import cookie_value
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from npserver.errors import UpstreamError
     from npserver.runtime.context import Context
     from npserver.upstream.config import TargetSection
     from npserver.upstream.http1 import HttpClient
@@ -240,8 +241,10 @@ class Target:
         """End a reservation: the request has been counted by `acquire`, or has come to nothing."""
         self.slots[self.active_slot] -= 1
 
-    def count_failure(self) -> None:
-        """Count a failure after the connection was made. The target is not marked down."""
+    def count_failure(self, error: UpstreamError | None = None) -> None:
+        """Count a failure after the connection was made, unless `error` is none of the target's. It is not marked down."""
+        if error is not None and error.unserved:
+            return
         self.slots[self.failures_slot] += 1
         self.count_error()
 

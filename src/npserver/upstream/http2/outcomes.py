@@ -30,6 +30,11 @@ class Failure(NamedTuple):
     is_unprocessed: bool = False  # the target says that it has not processed the request
     is_leaving: bool = False  # because it ends the connection
     is_bad: bool = False  # its response breaks the rules
+    is_unserved: bool = False  # it takes no requests of the kind
+
+
+#: The target takes no WebSockets: its SETTINGS are without SETTINGS_ENABLE_CONNECT_PROTOCOL.
+NO_TUNNELS = Failure("the target takes no WebSockets over HTTP/2 (RFC 8441)", is_unserved=True)
 
 
 def code_name(code: int) -> str:

@@ -20,7 +20,7 @@ from npserver.http.http2_upstream import read_request_head, read_response, read_
 from npserver.http.response_parser import ResponseHead
 from npserver.runtime.deadlines import NEVER, PERIOD_S
 from npserver.upstream.connection_state import AWAITING_HEAD, CLOSED, IDLE, READING_BODY
-from npserver.upstream.http2.outcomes import CANCEL, NO_ERROR, Failure, failure_of, head_too_large
+from npserver.upstream.http2.outcomes import CANCEL, NO_ERROR, NO_TUNNELS, Failure, failure_of, head_too_large
 from npserver.upstream.http2.tunnel import UpstreamTunnel, switched_head
 from npserver.upstream.response_sink import ClientSettings
 
@@ -282,6 +282,7 @@ class Http2Stream:
             error.timeout = is_timeout
             if failure is not None:
                 error.unprocessed, error.going_away = failure.is_unprocessed, failure.is_leaving
+                error.unserved = failure.is_unserved
             sink.response_lost(error)
 
     # ── called by the sweeper ──
@@ -351,7 +352,7 @@ class Http2Stream:
     def _refuse_tunnel(self) -> None:
         """Fail a request for a WebSocket of a target that takes none (SETTINGS_ENABLE_CONNECT_PROTOCOL)."""
         self.is_answered = True  # it is not sent to others
-        self.fail("the target takes no WebSockets over HTTP/2 (RFC 8441)")
+        self.fail(NO_TUNNELS.reason, failure=NO_TUNNELS)
 
     def _switch(self, head: ResponseHead) -> None:
         """The target has agreed to a WebSocket: the stream becomes a tunnel, which the relay times."""

@@ -301,7 +301,7 @@ class ProxyCall(Struct, eq=False):
             self.attempts -= 1
             self.use(target, fresh=True)
             return
-        target.count_failure()
+        target.count_failure(error)
         if answered:
             self._fail(error)
         else:
