@@ -12,7 +12,15 @@ from npserver.web.config import Limits, Timeouts
 from npserver.web.exchange import Exchange
 from npserver.web.server.http1.state import State
 from tests.protocols.holding import GET, POST, Held, Recorder, held
-from tests.protocols.memory import Server
+from tests.protocols.memory import Client, Server
+
+CHUNKED_POST = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def count_of(client: Client, status_class: int) -> int:
+    """Return how many requests were counted with a status such as 2xx."""
+    front = client.server.front
+    return front._tallies[front._class_tallies[status_class]]
 
 
 def test_cached_head_in_pieces_leaves_nothing_behind() -> None:
@@ -89,6 +97,49 @@ class TestBackpressure:
             if not client.transport.is_paused:
                 client.send(GET * 100)
         assert client.transport.is_paused
+
+
+class TestUnwantedBody:
+    """The rest of a body that comes after the answer, of a request that is not answered twice and counted once."""
+
+    def test_one_that_is_too_long_ends_the_connection_but_not_the_answer(self) -> None:
+        _, handler, client = held()
+        client.send(CHUNKED_POST)
+        handler.exchanges[0].respond(507, b"", b"full")
+        client.send(b"20000\r\n" + b"x" * 0x11000)
+        assert client.received.endswith(b"\r\n\r\nfull")
+        assert client.is_ended
+        assert not client.transport.is_closed  # a reset would take the answer with it
+        assert count_of(client, 5) == 1
+
+    def test_one_that_is_badly_framed(self) -> None:
+        _, handler, client = held()
+        client.send(CHUNKED_POST)
+        handler.exchanges[0].respond(200, b"", b"ok")
+        client.send(b"no chunk\r\n")
+        assert (client.is_ended, count_of(client, 2), count_of(client, 4)) == (True, 1, 0)
+
+    def test_one_that_stalls(self) -> None:
+        server, handler, client = held(timeouts=Timeouts(body=30))
+        client.send(CHUNKED_POST)
+        handler.exchanges[0].respond(200, b"", b"ok")
+        server.pass_time(31)
+        assert (client.is_ended, count_of(client, 2)) == (True, 1)
+
+    def test_a_client_that_leaves_within_it(self) -> None:
+        server, handler, client = held()
+        client.send(CHUNKED_POST)
+        handler.exchanges[0].respond(200, b"", b"ok")
+        client.transport.abort()
+        server.loop.settle()
+        assert count_of(client, 2) == 1
+
+    def test_a_client_that_ends_its_side_within_it(self) -> None:
+        _, handler, client = held()
+        client.send(CHUNKED_POST)
+        handler.exchanges[0].respond(200, b"", b"ok")
+        client.end()
+        assert (client.is_ended, count_of(client, 2)) == (True, 1)
 
 
 class TestOrder:

@@ -71,6 +71,11 @@ class Http1Exchange(Http1Response, eq=False):
     def refuse_body(self, error: BadRequest) -> None:
         """Answer a body that is faulty, too long or stalled, if that is still possible, and close."""
         self.keep = False
+        if self.body is not None and self.body.is_discarded:  # the request is answered, counted and logged
+            self.body = None
+            self.connection.drop_exchange()
+            self.connection.linger()
+            return
         super().refuse_body(error)
 
     def eof_received(self) -> None:
@@ -84,7 +89,9 @@ class Http1Exchange(Http1Response, eq=False):
         self.refuse_body(BadRequest("client closed within the request body", rfc="RFC 9112 §8"))
 
     def connection_lost(self) -> None:
-        """The client is gone: cancel everything, and log the request."""
+        """The client is gone: cancel everything, and log the request, if that has not been done."""
+        if self.body is not None and self.body.is_discarded:
+            return
         if self.body is not None:
             self.body.lose("client gone")
         if self._file is not None:
