@@ -234,6 +234,24 @@ def test_a_client_that_leaves_while_its_body_is_held(how: str) -> None:
     client.end()
 
 
+def test_a_closed_connection_is_forgotten_soon_however_slow_its_client_was() -> None:
+    _, client = begin()
+    for _ in range(4):
+        client.connection.quic.ping()
+        client.connection.flush()
+        client.loop.now += 25.0  # its timeout is then more than 40 s
+        client.exchange()
+    client.quic.close(error_code=frames.NO_ERROR)
+    client.exchange()
+    connection, sweeper = client.connection, client.server.context.sweeper
+    assert (connection.is_closed, client.endpoint.removed, connection in sweeper.watched) == (True, 0, True)
+    assert client.endpoint.http[0] not in sweeper.watched
+    client.loop.now = connection.deadline
+    connection.expire(client.loop.now)
+    assert client.endpoint.removed == 1
+    client.end()
+
+
 def test_events_without_windows_count_as_unread_while_they_are_held() -> None:
     _, client = begin(max_unread=1 << 20)
     hold(client)

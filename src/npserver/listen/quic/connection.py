@@ -36,6 +36,7 @@ _CERTIFICATE_UNKNOWN = 0x100 + 80  # TLS alert internal_error
 EARLY_S = 0.0005  # timers may wake up so much before their time
 TURN_DATAGRAMS = MAX_RUN  # sent before the event loop serves other connections
 MAX_HANDSHAKE_BYTES = 64 << 10  # from the client until the handshake is complete
+CLOSED_S = 5.0  # that a closed connection is known at most: three PTOs (RFC 9000 §10.2) can be made long by its client
 NO_APPLICATION = NoApplication()
 _DATAGRAM_BYTES = 48  # of each datagram that need no explanation: headers, and frames such as ACK
 _ANSWERED_BYTES = 64  # of what comes, that each datagram of ours explains: acknowledgements
@@ -45,7 +46,7 @@ _STREAM_EXTRA = 16  # a sixteenth of what streams bring may come twice
 class QuicConnection:
     """A client's connection. Until its handshake is complete, it is one of the process's connections itself."""
 
-    # deadline        of the handshake; checked by the deadline sweeper
+    # deadline        of the handshake, and of the end after the close; checked by the deadline sweeper
     # unexplained     bytes received for which the library may still hold memory, by a rough account
     # _ids            our connection ids that the client may use
     # _received       bytes until the handshake is complete
@@ -130,9 +131,7 @@ class QuicConnection:
         else:
             self._received += len(data)
             if self._received > MAX_HANDSHAKE_BYTES and not self._is_closed:
-                log.debug(
-                    "closing connection from %s: %d bytes without a handshake", self.paths.peer[0], self._received
-                )
+                log.debug("closing connection from %s: %d bytes without a handshake", client[0], self._received)
                 self.abort()
                 return
         self.flush_soon()
@@ -154,9 +153,11 @@ class QuicConnection:
             self._end()
 
     def expire(self, now: float) -> None:
-        """Called by the deadline sweeper: the handshake took too long, or has waited too long for its certificate."""
+        """Called by the deadline sweeper: the handshake or the end took too long, or the certificate has not come."""
         settings = self.listener.listener.server_tls
-        if self._is_waiting and settings is not None:
+        if self._is_closed:
+            self._end()
+        elif self._is_waiting and settings is not None:
             key = settings.stop_waiting(self.server_name, self, is_late=True)
             log.debug("%s: no certificate for %s within %g s (%s)", self, self.server_name, settings.wait_s, key)
             self.decided(is_there=False)
@@ -189,10 +190,8 @@ class QuicConnection:
         """Close: streams end at once, and the client is told the code."""
         if self._is_closed:
             return
-        self._stop_waiting()
         self.quic.close(code, reason, of_transport=of_transport)
         self._lost()
-        self.flush_soon()
 
     def flush_soon(self) -> None:
         """Send in the next turn of the event loop, together with what is written until then."""
@@ -337,9 +336,7 @@ class QuicConnection:
         """The client has closed the connection, or broken the protocol; the library answers what still comes."""
         log.debug("connection from %s closed: code 0x%x %s", self.paths.peer[0], code, clip(reason))
         if not self._is_closed:
-            self._stop_waiting()
             self._lost()
-            self.flush_soon()
 
     def terminated(self, code: int, reason: str) -> None:
         """Nothing more is sent."""
@@ -369,12 +366,16 @@ class QuicConnection:
             settings.stop_waiting(self.server_name, self, is_late=False)
 
     def _lost(self) -> None:
+        self._stop_waiting()
         self._is_closed = True
         self.quic.is_held = False
         application, self._application = self._application, NO_APPLICATION
         if not self._is_shaken:
             self._forget_handshake()
+        self.deadline = self.context.loop.time() + CLOSED_S
+        self.context.sweeper.watched.add(self)
         application.connection_lost()
+        self.flush_soon()
         self._endpoint.connection_closed()
 
     def _forget_handshake(self) -> None:
@@ -389,8 +390,8 @@ class QuicConnection:
             return
         self._is_over = True
         if not self._is_closed:
-            self._stop_waiting()
             self._lost()
+        self.context.sweeper.watched.discard(self)
         self._wake_up.cancel()
         for connection_id in self._ids:
             self._endpoint.discard_id(connection_id)
