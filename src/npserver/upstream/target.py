@@ -242,7 +242,7 @@ class Target:
         self.slots[self.active_slot] -= 1
 
     def count_failure(self, error: UpstreamError | None = None) -> None:
-        """Count a failure after the connection was made, unless `error` is none of the target's. It is not marked down."""
+        """Count a failure once the connection was made, unless `error` is none of the target's; not marked down."""
         if error is not None and error.unserved:
             return
         self.slots[self.failures_slot] += 1
