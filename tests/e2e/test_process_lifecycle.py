@@ -300,6 +300,7 @@ class TestStop:
         assert one.wait_exit(5) == 0
         assert asking.finish() is None
         assert "1 connection aborted after 0.3 s (timeouts.shutdown)" in one.errors
+        assert re.search(r" GET \S+/slow 499 ", one.output)  # what is cut off is logged, too
 
     def test_nobody_outlives_the_master(self, program: Start, free_port: Callable[[], int]) -> None:
         port = free_port()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -115,6 +116,7 @@ def test_tunnel_that_does_not_end_is_cut_off_at_the_shutdown_deadline(
         assert one.wait_exit(10) == 0, one.errors
         assert time.monotonic() - before >= 0.3
     assert "1 connection aborted after 0.3 s (timeouts.shutdown)" in one.errors
+    assert re.search(r" GET \S+/ws 101 ", one.output)
 
 
 def _send_all(sock: socket.socket, data: bytes) -> None:

@@ -35,6 +35,7 @@ _HANDSHAKES_S = 0.1  # accepting continues this long after no client can begin t
 _QUEUE_WITHIN_S = 0.5  # then until no connection is queued, but no longer
 _TRANSPORTS_S = 0.005  # until the connections accepted last have their transports
 _FIRST_REQUEST_S = 1.0  # time for clients that have connected to send their first request
+_TURNS_OF_ENDS = 20  # of the loop: one for each callback by which the end of a client becomes that of its tunnel
 _POLL_S = 0.02  # how often a drain checks for connections that are still open
 
 
@@ -118,6 +119,7 @@ class DataPlane:
         if self.services is not None:
             await self.services.replace(())
         await self._drain(None, timeout_s, deadline)
+        await self._abort_rest()
 
     def close(self) -> None:
         """Abort the remaining connections and release everything."""
@@ -166,6 +168,14 @@ class DataPlane:
                     log.warning("%s aborted after %g s (timeouts.shutdown)", count, timeout_s)
                 return
             await asyncio.sleep(_POLL_S)
+
+    async def _abort_rest(self) -> None:
+        """Abort the connections that are left, and give each request and tunnel the time to be counted and logged."""
+        connections = list(self.context.connections)
+        for connection in connections:
+            _abort(connection)
+        for _ in range(_TURNS_OF_ENDS if connections else 0):
+            await asyncio.sleep(0)
 
     def _connections(self, live: LiveListener | None) -> list[Any]:
         """Return the open connections: all, or those of one listener."""
