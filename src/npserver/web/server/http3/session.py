@@ -58,7 +58,7 @@ class Http3Session:
     """The HTTP/3 state of one connection."""
 
     # _streams         request streams that are not finished
-    # _blocked         streams that wait for the table
+    # _blocked         streams that wait for the table; in the library, also those that are over
     # _unacknowledged  bytes of bodies that were passed on and not used yet
     # next_id          of the request streams that have not begun, the first
 
@@ -77,7 +77,7 @@ class Http3Session:
         self._streams: dict[int, RequestStream] = {}
         self._client_streams = ClientStreams(quic)
         self.heads = IncompleteHeads(quic, self._fail_stream)
-        self._blocked: dict[int, int] = {}
+        self._blocked: dict[int, RequestStream] = {}
         self._unacknowledged = 0
         self.next_id = 0
         self._control_id = self._decoder_id = -1
@@ -238,7 +238,7 @@ class Http3Session:
         try:
             instructions, fields = self._decoder.feed_header(stream.id, section)
         except _hazmat.StreamBlocked:
-            self._blocked[stream.id] = stream.blocked = len(section)
+            self._blocked[stream.id], stream.blocked = stream, len(section)
             return
         except _hazmat.HeaderTooLarge:
             raise SessionError("a field section over the limit", frames.EXCESSIVE_LOAD) from None
@@ -279,9 +279,9 @@ class Http3Session:
 
     def _end(self, stream: RequestStream) -> None:
         """Tell the owner that a stream is closed, and read no more of it."""
-        if self._blocked.pop(stream.id, None) is not None:
+        if stream.id in self._blocked and not stream.is_closed:
             self._quic.quic.send(self._decoder_id, frames.stream_cancellation(stream.id))
-        stream.state, stream.buffer, stream.at, stream.blocked = DONE, b"", 0, 0
+        stream.state, stream.buffer, stream.at = DONE, b"", 0
         self.heads.note(stream)
         self._release(stream)
         if not stream.is_closed:
@@ -308,14 +308,13 @@ class Http3Session:
                 continue
             except Exception:
                 raise SessionError("a field section cannot be read", frames.QPACK_DECOMPRESSION_FAILED) from None
-            self._blocked.pop(stream_id, None)
-            if instructions:
+            stream = self._blocked.pop(stream_id)
+            stream.blocked = 0
+            if instructions and not stream.is_closed:
                 self._quic.quic.send(self._decoder_id, instructions)
-            stream = self._streams.get(stream_id)
-            if stream is not None and stream.state != DONE:
-                stream.blocked = 0
+            if stream.state != DONE:
                 self._take_section(stream, tuple(fields))
-                self._read(stream)
+            self._read(stream)
 
     def control_frame(self) -> None:
         """Count a frame without a request."""
