@@ -12,11 +12,12 @@ from tempfile import TemporaryDirectory
 
 from fuzz.driver import run
 from npserver.network_sets.database import Databases
-from npserver.network_sets.source import DataError, Source, parse_list
+from npserver.network_sets.source import NetworksSource, parse_list
 from npserver.network_sets.stored import decode, encode
+from npserver.sources.source import DataError
 from tests.stage.countries import country, write_countries
 
-LIST = Source("url", "https://example.net/", 1 << 20, 1000)
+LIST = NetworksSource("url", "https://example.net/", 1 << 20, max_networks=1000)
 ADDRESSES = ("127.0.0.1", "2001:db8::1", "255.255.255.255", "::", "unix:", "")
 
 

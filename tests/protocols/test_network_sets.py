@@ -1,7 +1,7 @@
 """Networks from files, URLs and databases in a running server: what changes, and what does not.
 
-Covers `network_sets.service`, `network_sets.sets`, `network_sets.states`, `network_sets.stored` and
-`web.handlers.status.network_sets`.
+Covers `network_sets.service`, `network_sets.sets`, `network_sets.states`, `network_sets.stored`, `sources.following`,
+`sources.states` and `web.handlers.status.network_sets`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import dns.asyncquery
 import dns.message
 import pytest
 
-from npserver.network_sets import service
+from npserver.sources import following
 from tests.stage.countries import country, write_countries
 from tests.stage.site import Site, site
 
@@ -31,8 +31,8 @@ RULES = [
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "LOOK_S", 0.02)
-    monkeypatch.setattr(service, "AGAIN_S", 0.02)
+    monkeypatch.setattr(following, "LOOK_S", 0.02)
+    monkeypatch.setattr(following, "AGAIN_S", 0.02)
 
 
 @asynccontextmanager

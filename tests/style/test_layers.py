@@ -53,6 +53,7 @@ LAYERS = [
     {"config"},
     {"runtime", "observe", "limits"},
     {"store"},
+    {"sources"},
     {"network_sets"},
     {"tls"},
     {"net"},

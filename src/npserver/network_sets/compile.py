@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from npserver.errors import StoreError, clip
 from npserver.network_sets.config import NetworkSource
 from npserver.network_sets.learning import compile_learnt
 from npserver.network_sets.service import NetworkService
 from npserver.network_sets.sets import SETS, DataSet
-from npserver.network_sets.source import SUPPLIED, DataError, Source, parse_database, parse_list, read_file
+from npserver.network_sets.source import NetworksSource, parse_database, parse_list
 from npserver.network_sets.states import forgetting
 from npserver.network_sets.stored import decode
-from npserver.runtime.http_get import is_http_url
+from npserver.sources.compile import check_refresh, check_url
+from npserver.sources.source import SUPPLIED, DataError, read_file
 from npserver.store.compile import STORE
 from npserver.store.interface import MAX_VALUE_BYTES
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from npserver.runtime.compilation import Compilation
 
 MAX_DATABASE_BYTES = 32 << 20
-MIN_REFRESH_S = 1.0
-POLITE_REFRESH_S = 60.0
 _KINDS = ("file", "url", "mmdb", "learn")
 _ONLY_WITH = {
     "country": "mmdb",
@@ -64,7 +62,7 @@ def compile_network_sets(compilation: Compilation) -> None:
         compilation.services.append(NetworkService(compilation.context, store, made))
 
 
-def _source(report: Report, path: Path, entry: NetworkSource) -> Source | None:
+def _source(report: Report, path: Path, entry: NetworkSource) -> NetworksSource | None:
     """Return where the networks come from; None with errors in the report."""
     given = [kind for kind in _KINDS if getattr(entry, kind) is not None]
     if len(given) != 1:
@@ -84,7 +82,10 @@ def _source(report: Report, path: Path, entry: NetworkSource) -> Source | None:
             report.error((*path, key), f"{key!r} has no effect with 'learn': it belongs to {owner}; see 'max_bans'")
     most = MAX_DATABASE_BYTES if kind == "mmdb" else MAX_VALUE_BYTES
     if kind == "url":
-        _check_url(report, path, entry)
+        url = entry.url or ""
+        check_url(report, (*path, "url"), url)
+        is_local = url.startswith("http://127.")
+        check_refresh(report, (*path, "refresh"), float(entry.refresh), is_local=is_local)
         if entry.max_size is not None and entry.max_size > MAX_VALUE_BYTES:
             report.error((*path, "max_size"), f"the store keeps {MAX_VALUE_BYTES} bytes of a list at most")
     if kind == "mmdb":
@@ -94,7 +95,7 @@ def _source(report: Report, path: Path, entry: NetworkSource) -> Source | None:
     if kind == "learn":
         return None  # `network_sets.learning` makes it
     place = str(getattr(entry, kind))
-    return Source(
+    return NetworksSource(
         kind=kind,
         place=place if kind == "url" else os.path.abspath(os.path.join(report.document.directory, place)),
         max_bytes=most if entry.max_size is None else int(entry.max_size),
@@ -105,18 +106,6 @@ def _source(report: Report, path: Path, entry: NetworkSource) -> Source | None:
         refresh_s=float(entry.refresh),
         timeout_s=float(entry.timeout),
     )
-
-
-def _check_url(report: Report, path: Path, entry: NetworkSource) -> None:
-    url = entry.url or ""
-    if not is_http_url(url):
-        report.error((*path, "url"), "'url': expected a URL such as https://www.example.net/ips.txt, without user name")
-    elif url.startswith("http://") and (urlsplit(url).hostname or "") not in ("localhost", "127.0.0.1", "::1"):
-        report.warn((*path, "url"), "'url': a list that comes over http can be forged on its way: use https")
-    if entry.refresh < MIN_REFRESH_S:
-        report.error((*path, "refresh"), f"'refresh': expected {MIN_REFRESH_S:g} s or more")
-    elif entry.refresh < POLITE_REFRESH_S and not url.startswith("http://127."):
-        report.warn((*path, "refresh"), f"'refresh': servers refuse callers who ask every {entry.refresh:g} s")
 
 
 def _check_choice(report: Report, path: Path, entry: NetworkSource) -> None:

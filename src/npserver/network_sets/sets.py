@@ -12,9 +12,10 @@ from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, Any
 
 from npserver.network_sets.database import Database, Databases
-from npserver.network_sets.source import DataError, Source, parse_database
+from npserver.network_sets.source import NetworksSource, parse_database
 from npserver.networks import Networks, NetworkSet, parse_network
 from npserver.runtime.context import PerProcess
+from npserver.sources.source import DataError
 
 if TYPE_CHECKING:
     from npserver.runtime.context import Context
@@ -27,13 +28,23 @@ class DataSet(NetworkSet):
 
     __slots__ = ("_stamp", "at", "databases", "size", "source")
 
-    def __init__(self, name: str, source: Source, databases: Databases) -> None:
+    def __init__(self, name: str, source: NetworksSource, databases: Databases) -> None:
         super().__init__(name)
         self.source = source
         self.databases = databases
         self.at = 0.0
         self.size = 0
         self._stamp: Any = None  # of the data in force
+
+    @property
+    def key(self) -> str:
+        """Where it stands in the config."""
+        return f"networks.{self.name}"
+
+    @property
+    def source_key(self) -> str:
+        """The key that names the file or the URL."""
+        return f"networks.{self.name}.{self.source.kind}"
 
     def use_list(self, networks: tuple[Any, ...], at: float) -> None:
         """Put a list in force."""
@@ -79,7 +90,7 @@ class DataSets:
         self._databases = Databases()
         self._sets: dict[tuple[object, ...], DataSet] = {}
 
-    def find(self, name: str, source: Source) -> DataSet:
+    def find(self, name: str, source: NetworksSource) -> DataSet:
         """Return the set of a name, which follows what the controller publishes."""
         key = name, source.digest, source.choice
         found = self._sets.get(key)

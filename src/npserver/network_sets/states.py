@@ -4,26 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from msgspec import MsgspecError, Struct, convert, to_builtins
+from msgspec import Struct
 
 from npserver.runtime.pubsub import Withdrawing
+from npserver.sources.states import NETWORKS, SetState, publish_states, published_states
 
 if TYPE_CHECKING:
     from npserver.runtime.pubsub import PubSub
 
-TOPIC = "networks:states"
 BAN_TOPICS = "networks:bans:"  # the topics of networks that learn begin with it: all bans in force
 DATA_TOPICS = "networks:data:"  # the topics of the data begin with it
-
-
-class SetState(Struct, frozen=True):
-    """What people are told of the networks of one name."""
-
-    name: str
-    source: str  # a path, or the host of a URL
-    size: int  # networks of a list, nodes of a database
-    at: float  # the date of the data: when a list was written or fetched, a database built; 0: there is none yet
-    error: str = ""  # why it is not newer
 
 
 class BanAnswer(Struct, frozen=True):
@@ -31,19 +21,6 @@ class BanAnswer(Struct, frozen=True):
 
     bans: list[dict[str, Any]] = []  # in force, each with its `network`
     error: str = ""
-
-
-def publish_states(pubsub: PubSub, states: list[SetState]) -> None:
-    """Tell all processes."""
-    pubsub.publish(TOPIC, to_builtins(states))
-
-
-def published_states(pubsub: PubSub) -> list[SetState]:
-    """Return those that were published last."""
-    try:
-        return convert(pubsub.latest.get(TOPIC) or [], list[SetState])
-    except MsgspecError:
-        return []
 
 
 def ban_states(pubsub: PubSub) -> list[SetState]:
@@ -56,7 +33,7 @@ def ban_states(pubsub: PubSub) -> list[SetState]:
 
 def known_states(pubsub: PubSub) -> list[SetState]:
     """Return the states of all names."""
-    return published_states(pubsub) + ban_states(pubsub)
+    return published_states(pubsub, NETWORKS) + ban_states(pubsub)
 
 
 def published_bans(latest: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
@@ -84,7 +61,7 @@ def forget(pubsub: PubSub, kept: frozenset[str] = frozenset()) -> None:
 def forgetting(pubsub: PubSub, *, has_sets: bool = False, has_learnt: bool = False) -> list[Withdrawing]:
     """Return the services that withdraw what a former config has published, if this one has no such networks."""
     found = []
-    if not has_sets and pubsub.latest.get(TOPIC):
+    if not has_sets and pubsub.latest.get(NETWORKS):
         found.append(Withdrawing(pubsub, _forget_all))
     if not has_learnt and published_bans(pubsub.latest):
         found.append(Withdrawing(pubsub, forget_bans))
@@ -93,4 +70,4 @@ def forgetting(pubsub: PubSub, *, has_sets: bool = False, has_learnt: bool = Fal
 
 def _forget_all(pubsub: PubSub) -> None:
     forget(pubsub)
-    publish_states(pubsub, [])
+    publish_states(pubsub, NETWORKS, [])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from npserver.network_sets.source import DataError, parse_list
+from npserver.network_sets.source import parse_list
+from npserver.sources.source import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from npserver.network_sets.source import Source
+    from npserver.network_sets.source import NetworksSource
     from npserver.networks import Network
 
 _HEAD = b"# "
@@ -20,7 +21,7 @@ def encode(networks: Iterable[Network], at: float) -> bytes:
     return _HEAD + b"%d\n" % at + "".join([f"{network}\n" for network in networks]).encode("ascii")
 
 
-def decode(value: bytes, source: Source) -> tuple[tuple[Network, ...], float] | None:
+def decode(value: bytes, source: NetworksSource) -> tuple[tuple[Network, ...], float] | None:
     """Return the list and its date; None if it is damaged, or more than the config allows now."""
     first = value.partition(b"\n")[0].removeprefix(_HEAD)
     try:

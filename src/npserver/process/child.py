@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from npserver.errors import ConfigError, NpserverError, reason_of
-from npserver.network_sets.source import SUPPLIED
 from npserver.process.data_plane import DataPlane, make_context
 from npserver.process.loop import new_loop
 from npserver.process.message_channel import ChannelClosed, Message, MessageChannel
@@ -21,6 +20,7 @@ from npserver.process.reload_outcome import switch_error
 from npserver.process.title import set_title
 from npserver.runtime.pubsub import PubSub
 from npserver.runtime.tasks import spawn
+from npserver.sources.source import SUPPLIED
 from npserver.tls.store import CERTIFICATES, CertificateStore
 
 if TYPE_CHECKING:

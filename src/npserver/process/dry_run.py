@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from npserver.network_sets.source import SUPPLIED
 from npserver.process.data_plane import make_context
 from npserver.program.compile import compile_config
 from npserver.runtime.compilation import MAY_WRITE
 from npserver.runtime.pubsub import PubSub
 from npserver.runtime.scoreboard import Directory, Scoreboard
+from npserver.sources.source import SUPPLIED
 from npserver.tls.store import CERTIFICATES
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What `check` says of networks that come from data."""
+"""What `check` says of networks that come from data, and of their URLs (`sources.compile`)."""
 
 from __future__ import annotations
 

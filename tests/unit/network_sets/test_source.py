@@ -1,4 +1,4 @@
-"""Lists of networks."""
+"""Networks from data: what a list may hold, and where it comes from (`sources.source`)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from npserver.network_sets.source import DataError, Source, parse_list, read_file, stamp_of
+from npserver.network_sets.source import NetworksSource, parse_list
 from npserver.network_sets.stored import decode, encode
 from npserver.networks import parse_network
+from npserver.sources.source import DataError, read_file, stamp_of
 
-LIST = Source("url", "https://example.net/secret-path", 1000, 3)
+LIST = NetworksSource("url", "https://example.net/secret-path", 1000, max_networks=3)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,7 @@ def test_a_url_is_shown_without_its_path() -> None:
 
 
 def test_a_file_is_bounded(tmp_path: Path) -> None:
-    source = Source("file", str(tmp_path / "list"), 10, 10)
+    source = NetworksSource("file", str(tmp_path / "list"), 10, max_networks=10)
     assert stamp_of(source) is None
     with pytest.raises(DataError, match="cannot read"):
         read_file(source)
@@ -76,4 +77,5 @@ def test_a_file_is_bounded(tmp_path: Path) -> None:
 
 
 def test_sources_are_told_apart_by_what_is_read() -> None:
-    assert len({Source("file", "/a", 1).digest, Source("mmdb", "/a", 1).digest, Source("file", "/b", 1).digest}) == 3
+    places = [("file", "/a"), ("mmdb", "/a"), ("file", "/b")]
+    assert len({NetworksSource(kind, place, 1).digest for kind, place in places}) == 3

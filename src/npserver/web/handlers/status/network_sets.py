@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from npserver.observe.metrics import Family, Sample
 
 if TYPE_CHECKING:
-    from npserver.network_sets.states import SetState
+    from npserver.sources.states import SetState
 
 _SIZE = Family("npserver_networks_size", "gauge", "Networks in a list, nodes of a database.")
 _AT = Family("npserver_networks_timestamp_seconds", "gauge", "Time that the networks are of; 0: there are none yet.")
