@@ -79,6 +79,15 @@ CONTROL_ERRORS = {
     "a priority of no request": (
         b"\0" + frame(frames.SETTINGS, b"") + frame(frames.PRIORITY_UPDATE, b"\3u=1"), frames.ID_ERROR,
     ),
+    "a priority of a stream over the limit": (
+        b"\0" + frame(frames.SETTINGS, b"") + frame(frames.PRIORITY_UPDATE, b"\x80\x01\x00\x00u=1"), frames.ID_ERROR,
+    ),
+    "a priority of nothing": (
+        b"\0" + frame(frames.SETTINGS, b"") + frame(frames.PRIORITY_UPDATE, b""), frames.FRAME_ERROR,
+    ),
+    "a priority that ends within the stream's number": (
+        b"\0" + frame(frames.SETTINGS, b"") + frame(frames.PRIORITY_UPDATE, b"\x80\0"), frames.FRAME_ERROR,
+    ),
     "the priority of a push": (
         b"\0" + frame(frames.SETTINGS, b"") + frame(frames.PUSH_PRIORITY_UPDATE, b"\0u=1"), frames.ID_ERROR,
     ),

@@ -102,9 +102,13 @@ class Endpoint:
 class Client:
     """One connection, from the client's side."""
 
-    def __init__(self, handler: Any, *, shakes: bool = True, server_name: str = "localhost", **settings: Any) -> None:
+    def __init__(
+        self, handler: Any, *, shakes: bool = True, server_name: str = "localhost", max_data: int = 1 << 20,
+        max_stream_data: int = 1 << 20, **settings: Any,
+    ) -> None:  # fmt: skip
         self.server = Server(handler, **settings)
         self.loop = self.server.loop = self.server.context.loop = TimedLoop()  # type: ignore[assignment]
+        self.server.context.sweeper._loop = self.loop
         self.endpoint = Endpoint(self.server)
         self.sent: list[bytes] = []
         self.socket: Any = SimpleNamespace(
@@ -112,7 +116,12 @@ class Client:
         )
         self.quic = AioquicConnection(
             configuration=QuicConfiguration(
-                is_client=True, alpn_protocols=["h3"], verify_mode=ssl.CERT_NONE, server_name=server_name
+                is_client=True,
+                alpn_protocols=["h3"],
+                verify_mode=ssl.CERT_NONE,
+                server_name=server_name,
+                max_data=max_data,
+                max_stream_data=max_stream_data,
             )
         )
         self.quic.connect(("127.0.0.1", 443), self.loop.now)
@@ -140,14 +149,17 @@ class Client:
             received, self.sent = self.sent, []
             for datagram in received:
                 self.quic.receive_datagram(datagram, ("127.0.0.1", 443), self.loop.now)
-            while self.quic.next_event() is not None:
-                pass
+            while (event := self.quic.next_event()) is not None:
+                self.take_event(event)
             sent = self.quic.datagrams_to_send(self.loop.now)
             for datagram, _ in sent:
                 self.datagram(datagram)
             if not sent and not self.sent:
                 return
             self.loop.now += 0.001
+
+    def take_event(self, event: Any) -> None:
+        """Note nothing: for subclasses."""
 
     def datagram(self, data: bytes, client: tuple[str, int] = PEER) -> None:
         """Give the server a datagram."""

@@ -42,6 +42,7 @@ PURE_PARTS = {
     "web.matching.path_regex",
     "web.matching.values",
     "web.routing",
+    "web.server.http3.priority",
 }
 
 #: From the bottom up; each entry is a module or package below `npserver`, with all that lies in it. The longest entry

@@ -65,8 +65,7 @@ class QuicConnection:
     ) -> None:  # fmt: skip
         """Create it. `first_id`: the destination of the Initial packet that it begins with."""
         self._endpoint = endpoint
-        self.context = endpoint.context
-        self.listener = endpoint.live
+        self.context, self.listener = endpoint.context, endpoint.live
         self.paths = ClientPaths(client, socket)
         self._ids = {own_id, first_id}
         self._original_id, self._own_id = first_id, own_id
@@ -75,11 +74,9 @@ class QuicConnection:
         self._is_waiting = False  # for its certificate
         self._is_shaken = False  # the handshake is complete
         self._is_closed = False  # by us or by the client; the library may still answer stray packets
-        self._is_over = False
-        self._is_flush_due = False
-        self._received = 0
+        self._is_over = self._is_flush_due = False
         self._wake_up = WakeUp(self.context.loop, self._wake)
-        self.server_name, self.unexplained = "", 0
+        self.server_name, self.unexplained, self._received = "", 0, 0
         self.deadline = self.context.loop.time() + self.listener.listener.handshake_timeout_s
         self.quic = QuicTransport(
             self, endpoint.settings,
@@ -204,9 +201,12 @@ class QuicConnection:
         self._is_flush_due = False
         if self._is_over:
             return
-        now, take, sent, is_drained = self.context.loop.time(), self.quic.take, 0, False
+        now, take, fill = self.context.loop.time(), self.quic.take, self._application.fill
+        sent, filled, is_drained = 0, 0, False
         try:
             while sent < TURN_DATAGRAMS:
+                if sent == filled:
+                    filled += fill()
                 datagram = take(now)
                 if datagram is None:
                     is_drained = True

@@ -19,6 +19,7 @@ from qh3.quic.tls_bridge import QuicTlsBridge, QuicTlsBridgeError
 from npserver.listen.quic import packets
 from npserver.listen.quic.packets import VERSION_1
 from npserver.listen.quic.roles import HelloInfo, Owner, Peer, TransportError, TransportSettings
+from npserver.listen.quic.send_windows import CREDIT_EVENTS, SendWindows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,6 +89,7 @@ class LibraryConnection(QuicConnection):
         self.waiting = 0  # events that the library keeps while they are held
         self._settings = settings
         self._reset_token = reset_token
+        self.windows = SendWindows()
         self.cipher = ""
 
     @property
@@ -100,11 +102,16 @@ class LibraryConnection(QuicConnection):
 
     def receive(self, data: bytes, peer: Peer, now: float) -> int:
         if self._handshake_complete:
+            windows = self.windows
+            if windows.unsent:
+                windows.count(self.unsent())
             try:
                 report = self.core.receive_datagram(data, peer, now)
             except ERRORS as error:
                 raise TransportError(str(error)) from error
             self.waiting += report[5]
+            if windows.unsent:
+                windows.unsent = self.unsent()  # STOP_SENDING makes the library drop what it holds of a stream
             return self.drain()
         try:
             if self._core is None:
@@ -167,7 +174,10 @@ class LibraryConnection(QuicConnection):
             if kind == "stream_data":
                 size += len(event[2])
                 owner.stream_data(event[1], event[2], event[3])
+            elif kind in CREDIT_EVENTS:
+                self.windows.take(event)
             elif kind == "stream_finished":
+                self.windows.streams.pop(event[1], None)
                 owner.stream_finished(event[1])
             elif kind == "stream_reset":
                 owner.stream_reset(event[1], event[2])
@@ -188,6 +198,14 @@ class LibraryConnection(QuicConnection):
             elif kind == "connection_terminated":
                 owner.terminated(event[1], event[3].decode("utf-8", "replace"))
                 break
+        return size
+
+    def unsent(self, stream_id: int | None = None) -> int:
+        core = self._core
+        try:
+            size: int = 0 if core is None else core.get_send_buffer_size(stream_id)
+        except ERRORS:
+            return 0
         return size
 
     def forget(self) -> None:
@@ -270,6 +288,7 @@ class LibraryConnection(QuicConnection):
             schedule = done.tls.key_schedule
             self.cipher = schedule.cipher_suite.name if schedule is not None else "?"
             protocol = done.tls.alpn_negotiated or ""
+            self.windows.begin(done.remote_transport_parameters)
             self._events.clear()
             self._tls = None  # nothing of it is needed any more: it is most of the memory
             self._owner.handshake_completed(protocol)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from npserver.runtime.front import Client
 
 Peer = tuple[str, int]  # address and port
+NOTHING_WAITS = 1 << 30  # datagrams: more than any
 
 
 class TransportError(Exception):
@@ -103,6 +104,9 @@ class Application(Protocol):
     def stream_finished(self, stream_id: int) -> None:
         """Both sides of a stream are complete."""
 
+    def fill(self) -> int:
+        """Give the library what is to be sent next. Return how many datagrams can be sent before the next call."""
+
     def flushed(self, *, is_drained: bool) -> None:
         """Something was sent. `is_drained`: all that the client's windows and the path allow."""
 
@@ -127,6 +131,10 @@ class NoApplication:
 
     def stream_finished(self, stream_id: int) -> None:
         """Do nothing."""
+
+    def fill(self) -> int:
+        """Nothing waits."""
+        return NOTHING_WAITS
 
     def flushed(self, *, is_drained: bool) -> None:
         """Do nothing."""

@@ -15,6 +15,7 @@ from npserver.listen.quic.roles import TransportError
 if TYPE_CHECKING:
     from npserver.listen.quic.keys import QuicKey
     from npserver.listen.quic.roles import Owner, Peer, TransportSettings
+    from npserver.listen.quic.send_windows import SendWindows
 
 EVENT_BYTES = 4  # of what a client sends, for each event that waits: see `web.server.http3.connection.HELD_FOR_BYTE`
 UNACKNOWLEDGED = 8  # times the congestion window
@@ -23,7 +24,9 @@ UNACKNOWLEDGED = 8  # times the congestion window
 class QuicTransport:
     """The QUIC state of one connection of a client."""
 
-    __slots__ = ("_connection",)
+    # max_streams  that the client may have open at once
+
+    __slots__ = ("_connection", "max_streams")
 
     def __init__(
         self,
@@ -43,6 +46,7 @@ class QuicTransport:
             own_id: the connection id that we choose.
         """
         self._connection = LibraryConnection(owner, settings, original_id, retry_id, own_id, reset_token)
+        self.max_streams = settings.max_streams
 
     @property
     def is_held(self) -> bool:
@@ -120,19 +124,23 @@ class QuicTransport:
             return None
         return number
 
-    def send(self, stream_id: int, data: bytes, *, has_ended: bool = False) -> None:
+    def send(self, stream_id: int, data: bytes | bytearray, *, has_ended: bool = False) -> None:
         """Send bytes on a stream as soon as the client's windows allow."""
         try:
             self._connection.require_core().send_stream(stream_id, data, has_ended)
         except ERRORS:
-            pass
+            return
+        self._connection.windows.unsent += len(data)
 
     def reset(self, stream_id: int, code: int) -> None:
         """Send no more on a stream."""
+        connection = self._connection
+        connection.windows.count(connection.unsent())
         try:
-            self._connection.require_core().reset_stream(stream_id, code)
+            connection.require_core().reset_stream(stream_id, code)
         except ERRORS:
-            pass
+            return
+        connection.windows.unsent = connection.unsent()
 
     def stop(self, stream_id: int, code: int) -> None:
         """Ask the client to send no more on a stream."""
@@ -150,11 +158,18 @@ class QuicTransport:
 
     def unsent(self, stream_id: int | None = None) -> int:
         """Return the bytes that were not sent yet, of a stream or of all."""
-        core = self._connection.core
-        try:
-            return 0 if core is None else core.get_send_buffer_size(stream_id)
-        except ERRORS:
-            return 0
+        return self._connection.unsent(stream_id)
+
+    @property
+    def windows(self) -> SendWindows:
+        """The client's limits, and our account of them as of now."""
+        connection = self._connection
+        connection.windows.count(connection.unsent())
+        return connection.windows
+
+    def stream_limit(self, stream_id: int) -> int:
+        """Return the bytes that the client allows on a stream that it has opened, from the stream's beginning."""
+        return self._connection.windows.stream(stream_id)
 
     @property
     def active_peer(self) -> Peer | None:

@@ -252,6 +252,10 @@ class StreamSession(Protocol):
     def all_unsent(self) -> int:
         """Bytes of all responses' bodies that are not sent yet."""
 
+    def progress(self, stream_id: int) -> int:
+        """Return how many bytes were sent on the connection, if this response waits for others; 0 if it does not, as
+        what holds it up is the client's window of its stream."""
+
 
 class Http2ExchangeRole(Protocol):
     """An exchange as the parts of an HTTP/2 exchange see it."""

@@ -35,6 +35,7 @@ log = logging.getLogger("npserver.http")
 
 HIGH_BYTES = 128 << 10  # of one response in the session; then its source is paused
 LOW_BYTES = 32 << 10  # then its source resumes; with many responses on a connection, it is also where each is paused
+LEAST_BYTES = 16 << 10  # then its source resumes whatever others hold: it must not run out where others may go instead
 ALL_HIGH_BYTES = 1 << 20  # of all responses of a connection in the session
 
 
@@ -46,6 +47,7 @@ class Http2Exchange(ExchangeBase["Http2ConnectionRole"], eq=False, kw_only=True)
     # is_paused        the source has been paused
     # tunnel           the stream, of a request for a WebSocket
     # taken            bytes of the body that had left the session at the last check
+    # _progress        what the session said of others at the last check, if this response was waiting for them
     # _left            bytes still to be written of a response of known length
 
     body: Http2Body | None = None
@@ -55,6 +57,7 @@ class Http2Exchange(ExchangeBase["Http2ConnectionRole"], eq=False, kw_only=True)
     is_gone: bool = False
     is_paused: bool = False
     taken: int = 0
+    _progress: int = 0
     deadline: float = NEVER
     _body_deadline: float = NEVER
     _write_deadline: float = NEVER
@@ -139,12 +142,16 @@ class Http2Exchange(ExchangeBase["Http2ConnectionRole"], eq=False, kw_only=True)
             elif self.tunnel is not None and not self.tunnel.has_eof:
                 self.connection.cut(self.stream_id, NO_ERROR, is_whole=True)
             return True
-        taken = self.sent - unsent
-        if taken > self.taken or self._write_deadline is NEVER:
-            self.taken = taken
+        taken, progress = self.sent - unsent, self.session.progress(self.stream_id)
+        if taken > self.taken or progress > self._progress or self._write_deadline is NEVER:
+            self.taken, self._progress = taken, progress
             self._write_deadline = self.context.loop.time() + self.connection.front.timeouts.write
             self._set_deadline()
-        if self.is_paused and unsent <= LOW_BYTES and (not unsent or self.session.all_unsent < ALL_HIGH_BYTES):
+        if (
+            self.is_paused
+            and unsent <= LOW_BYTES
+            and (unsent <= LEAST_BYTES or self.session.all_unsent < ALL_HIGH_BYTES)
+        ):
             self.is_paused = False
             if self.source is not None:
                 self.source.resume()

@@ -76,7 +76,9 @@ class Streams(Protocol):
 class Http2Session:
     """The HTTP/2 state of one connection."""
 
-    __slots__ = ("_connection", "_is_broken", "_owner", "is_over")
+    # _written  bytes of responses' bodies
+
+    __slots__ = ("_connection", "_is_broken", "_owner", "_written", "is_over")
 
     def __init__(self, owner: Streams, limits: Limits, head_limits: HeadLimits) -> None:
         # Up to twice the limits is answered with 431; beyond that the connection ends.
@@ -92,6 +94,7 @@ class Http2Session:
             max_inbound_header_count=fields,
         )
         self._owner: Streams | None = owner
+        self._written = 0
         self._connection = ngh2.Connection(ngh2.Role.SERVER, config)
         self._connection.initiate_connection(
             {
@@ -181,6 +184,7 @@ class Http2Session:
             if body:
                 connection.send_response(stream_id, fields)
                 connection.send_data(stream_id, body, end_stream=True)
+                self._written += len(body)
             else:
                 connection.send_response(stream_id, fields, end_stream=True)
         except ngh2.NGH2Error:
@@ -193,6 +197,7 @@ class Http2Session:
     def write(self, stream_id: int, data: bytes) -> None:
         """Send a piece of a body as soon as the client's window allows."""
         self._try(self._connection.send_data, stream_id, data)
+        self._written += len(data)
 
     def finish(self, stream_id: int, trailers: Fields) -> None:
         """End a response."""
@@ -213,6 +218,15 @@ class Http2Session:
     def all_unsent(self) -> int:
         """Bytes of all responses' bodies that are not sent yet."""
         return self._connection.queued_body_size()
+
+    def progress(self, stream_id: int) -> int:
+        """Return how many bytes were sent on the connection, if this response waits for others; 0 if it does not."""
+        connection = self._connection
+        try:
+            is_waiting = connection.queued_body_size(stream_id) and connection.stream_remote_window_size(stream_id) > 0
+        except ngh2.NGH2Error:
+            return 0  # see the module's opening
+        return self._written - connection.queued_body_size() if is_waiting else 0
 
     # ── the end ──
 

@@ -30,6 +30,9 @@ class SessionRole(Protocol):
     def control_frame(self) -> None:
         """A frame has come."""
 
+    def priority_update(self, stream_id: int, field: bytes) -> None:
+        """PRIORITY_UPDATE has come for a request. Raises: SessionError."""
+
     def encoder_data(self, data: bytes) -> None:
         """Instructions for the dynamic table have come. Raises: SessionError."""
 
@@ -136,8 +139,9 @@ class ClientStreams:
             if kind == frames.MAX_PUSH_ID:
                 self._max_push_id = value
         elif kind == frames.PRIORITY_UPDATE:
-            value, _ = read_varint(payload, 0)
-            if value < 0 or value & 3:
-                raise SessionError("PRIORITY_UPDATE for what is no request", frames.ID_ERROR)
+            value, end = read_varint(payload, 0)
+            if value < 0:
+                raise SessionError("PRIORITY_UPDATE without a stream", frames.FRAME_ERROR)
+            session.priority_update(value, payload[end:])
         elif kind == frames.PUSH_PRIORITY_UPDATE:
-            raise SessionError("PRIORITY_UPDATE for a push", frames.ID_ERROR)
+            raise SessionError("PRIORITY_UPDATE for a push", frames.ID_ERROR)  # there are none

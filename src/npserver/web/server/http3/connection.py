@@ -245,12 +245,16 @@ class Http3Connection(StreamConnection):
         """Send in the next turn of the event loop, together with what is written until then."""
         self.quic.flush_soon()
 
+    def fill(self) -> int:
+        """Give the library what is to be sent next. Return how many datagrams can be sent before the next call."""
+        return self.session.queue.fill()
+
     def flushed(self, *, is_drained: bool) -> None:
         """Called when something was sent: resume the exchanges that waited for it."""
         if self.is_ended:
             return
         quic = self.quic
-        held = quic.quic.unsent() + quic.quic.unacknowledged if self._sending or self.unread else 0
+        held = self.session.all_unsent + quic.quic.unacknowledged if self._sending or self.unread else 0
         if (unexplained := quic.unexplained + quic.quic.excess) > FREE_BYTES:
             held += HELD_FOR_BYTE * (unexplained - FREE_BYTES)
         held += self.session.heads.size
@@ -260,6 +264,8 @@ class Http3Connection(StreamConnection):
             for exchange in list(self._sending):
                 if exchange.look(is_drained=is_drained):
                     self._sending.discard(exchange)
+        if self.session.queue.end_turn():
+            self.flush_soon()
         if self.is_leaving and not self._is_lingering and not self.is_ended:
             self._leave()
 

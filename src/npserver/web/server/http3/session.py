@@ -16,12 +16,11 @@ from npserver.web.server.http3 import frames
 from npserver.web.server.http3.client_streams import ClientStreams, SessionError
 from npserver.web.server.http3.frames import frame, varint
 from npserver.web.server.http3.incomplete_heads import IncompleteHeads
+from npserver.web.server.http3.priority import priority_field
 from npserver.web.server.http3.request_stream import BODY, DONE, HEAD, RequestStream
-from npserver.web.server.http3.sections import headers_frame
+from npserver.web.server.http3.responses import Responses
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from npserver.http.request import Fields
     from npserver.http.request_parser import HeadLimits
     from npserver.listen.quic.connection import QuicConnection
@@ -54,31 +53,32 @@ class Streams(Protocol):
         """A frame without a request has come."""
 
 
-class Http3Session:
+class Http3Session(Responses):
     """The HTTP/3 state of one connection."""
 
     # _streams         request streams that are not finished
     # _blocked         streams that wait for the table; in the library, also those that are over
     # _unacknowledged  bytes of bodies that were passed on and not used yet
+    # _finished        number of request streams that are over
     # next_id          of the request streams that have not begun, the first
 
     __slots__ = (
-        "_blocked", "_client_streams", "_control_id", "_decoder", "_decoder_id", "_max_section", "_owner", "_quic",
+        "_blocked", "_client_streams", "_control_id", "_decoder", "_decoder_id", "_finished", "_max_section", "_owner",
         "_streams", "_unacknowledged", "_window", "heads", "next_id",
     )  # fmt: skip
 
     def __init__(self, owner: Streams, quic: QuicConnection, limits: Limits, head_limits: HeadLimits) -> None:
+        super().__init__(quic)
         # Up to twice the limits is answered with 431; beyond that the connection ends.
         self._max_section = 2 * (head_limits.head_bytes + head_limits.fields * FIELD_OVERHEAD_BYTES)
         self._owner: Streams | None = owner
-        self._quic = quic
         self._window = 2 * limits.http2_window
         self._decoder = _hazmat.QpackDecoder(TABLE_BYTES, BLOCKED_STREAMS, max_field_section_size=self._max_section)
         self._streams: dict[int, RequestStream] = {}
         self._client_streams = ClientStreams(quic)
         self.heads = IncompleteHeads(quic, self._fail_stream)
         self._blocked: dict[int, RequestStream] = {}
-        self._unacknowledged = 0
+        self._unacknowledged = self._finished = 0
         self.next_id = 0
         self._control_id = self._decoder_id = -1
         self._open(head_limits)
@@ -150,6 +150,9 @@ class Http3Session:
     def stream_finished(self, stream_id: int) -> None:
         """The client has all of a stream, and we have all of its."""
         stream = self._streams.pop(stream_id, None)
+        if not stream_id & 2:
+            self._finished += 1
+            self.queue.drop(stream_id)
         if stream is not None:
             self._release(stream)
             if not stream.is_closed and self._owner is not None:
@@ -270,6 +273,7 @@ class Http3Session:
             return
         stream.state = BODY if has_body else DONE
         stream.is_told = True
+        self.queue.open(stream.id, priority_field(fields))
         owner.stream_opened(stream.id, fields, has_body)
 
     def _fail_stream(self, stream: RequestStream, code: int) -> None:
@@ -282,6 +286,7 @@ class Http3Session:
         if stream.id in self._blocked and not stream.is_closed:
             self._quic.quic.send(self._decoder_id, frames.stream_cancellation(stream.id))
         stream.state, stream.buffer, stream.at = DONE, b"", 0
+        self.queue.drop(stream.id)
         self.heads.note(stream)
         self._release(stream)
         if not stream.is_closed:
@@ -321,6 +326,12 @@ class Http3Session:
         if self._owner is not None:
             self._owner.control_frame()
 
+    def priority_update(self, stream_id: int, field: bytes) -> None:
+        """Take the priority of a request that may not have begun yet (RFC 9218 §7.2). Raises: SessionError."""
+        if stream_id & 3 or stream_id >= 4 * (self._quic.quic.max_streams + self._finished):
+            raise SessionError("PRIORITY_UPDATE for what is no request", frames.ID_ERROR)
+        self.queue.update(stream_id, field)
+
     # ── flow control of requests ──
 
     def _count(self, stream: RequestStream, size: int) -> None:
@@ -345,34 +356,12 @@ class Http3Session:
         if self._unacknowledged <= self._window // 2:
             self._quic.hold(is_held=False)
 
-    # ── responses ──
-
-    def inform(self, stream_id: int, fields: Sequence[tuple[bytes, bytes]]) -> None:
-        """Send an interim response."""
-        self._quic.quic.send(stream_id, headers_frame(tuple(fields)))
-
-    def respond(self, stream_id: int, fields: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
-        """Send a whole response."""
-        data = headers_frame(tuple(fields))
-        if body:
-            data = b"".join((data, varint(frames.DATA), varint(len(body)), body))
-        self._quic.quic.send(stream_id, data, has_ended=True)
-
-    def start(self, stream_id: int, fields: Sequence[tuple[bytes, bytes]]) -> None:
-        """Send the head of a response; its body follows."""
-        self._quic.quic.send(stream_id, headers_frame(tuple(fields)))
-
-    def write(self, stream_id: int, data: bytes) -> None:
-        """Send a piece of a body as soon as the client's window allows."""
-        self._quic.quic.send(stream_id, frame(frames.DATA, data))
-
-    def finish(self, stream_id: int, trailers: Sequence[tuple[bytes, bytes]]) -> None:
-        """End a response."""
-        self._quic.quic.send(stream_id, headers_frame(tuple(trailers)) if trailers else b"", has_ended=True)
+    # ── responses; most of it is in `web.server.http3.responses` ──
 
     def reset(self, stream_id: int, code: int) -> None:
         """Reset a stream."""
         transport, stream = self._quic.quic, self._streams.get(stream_id)
+        self.queue.drop(stream_id)
         transport.reset(stream_id, code)
         if stream is None or not stream.has_ended:
             transport.stop(stream_id, code)
@@ -383,15 +372,6 @@ class Http3Session:
         if stream is not None and not stream.has_ended:
             self._quic.quic.stop(stream_id, frames.NO_ERROR)
             stream.state = DONE
-
-    def unsent(self, stream_id: int) -> int:
-        """Return the bytes of a response that are not sent yet."""
-        return self._quic.quic.unsent(stream_id)
-
-    @property
-    def all_unsent(self) -> int:
-        """Bytes of all responses that are not sent yet."""
-        return self._quic.quic.unsent()
 
     def go_away(self) -> None:
         """Send GOAWAY: serve the requests that have begun and no others (§5.2)."""
