@@ -127,9 +127,9 @@ def show(message: dns.message.Message) -> Shown:
 
 
 class Nsd:
-    """A real NSD on a free port of 127.0.0.1 that serves the zones of `tables`."""
+    """A real NSD on a free port of 127.0.0.1 that serves the zones of `tables`, and those of zone files, by name."""
 
-    def __init__(self, tables: Tables, directory: Path, port: int) -> None:
+    def __init__(self, tables: Tables, directory: Path, port: int, files: Mapping[str, Path] = {}) -> None:
         self.port = port
         config = f"""server:
   ip-address: 127.0.0.1@{port}
@@ -164,6 +164,8 @@ remote-control:
             ]
             (directory / f"{name}zone").write_text("".join(lines))
             config += f'zone:\n  name: "{name}"\n  zonefile: "{name}zone"\n'
+        for name, file in files.items():
+            config += f'zone:\n  name: "{name}"\n  zonefile: "{file}"\n'
         (directory / "nsd.conf").write_text(config)
         self._process = subprocess.Popen(
             [find("nsd") or "nsd", "-d", "-c", str(directory / "nsd.conf")], stderr=subprocess.PIPE

@@ -76,7 +76,7 @@ COVERED_BY = {
     "nameserver.query_processor": "conformance/test_dns_answers.py",
     "nameserver.stream": "protocols/test_dns_stream.py",
     "nameserver.udp_query_processor": "unit/nameserver/test_udp.py",
-    "nameserver.zones": "unit/nameserver/test_compile.py",
+    "nameserver.views": "unit/nameserver/test_compile.py",
     "net.connect": "unit/net/test_socket_stream.py",
     "net.datagram_link": "protocols/test_forward_sessions.py",
     "net.poller": "unit/net/test_socket_stream.py",

@@ -16,7 +16,7 @@ from npserver.config.section import D, OneOrMany, Section
 from npserver.forward.config import ForwardRule
 from npserver.limits.config import RateLimit
 from npserver.listen.config import Listen
-from npserver.nameserver.config import RECORDS, DnsForward, DnsRule, DnsView, DnsZone
+from npserver.nameserver.config import RECORDS, DnsForward, DnsRule, DnsView, DnsZone, DnsZoneSection
 from npserver.nameserver.publish.config import PublicAddress
 from npserver.network_sets.config import NetworkSource
 from npserver.observe.config import Logging
@@ -93,7 +93,10 @@ class Config(Section, frozen=True, kw_only=True):
     dns_ttl: Annotated[
         int, D("TTL in seconds of records that have none of their own", zero="they are not cached", ge=0, le=2**31 - 1)
     ] = 300
-    dns_zones: Annotated[list[str], D("apex names of the zones served; default: derived from the names in `dns`")] = []
+    dns_zones: Annotated[
+        list[str | DnsZoneSection],
+        D("the zones served, as names of apexes or objects; default: derived from the names in `dns`"),
+    ] = []
     dns_views: Annotated[
         list[DnsView], D("other records for clients of some networks; the first view that matches is used")
     ] = []

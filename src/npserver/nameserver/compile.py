@@ -25,7 +25,8 @@ from npserver.nameserver.response_rate_limit import RateLimiter
 from npserver.nameserver.stream import DnsOverStream
 from npserver.nameserver.udp import DnsOverUdp
 from npserver.nameserver.udp_query_processor import UdpQueryProcessor
-from npserver.nameserver.zones import Added, compile_views, named_zones
+from npserver.nameserver.views import Added, compile_views
+from npserver.nameserver.zones.compile import ZONES
 from npserver.net.resolver import RESOLVER
 from npserver.network_sets.events import LEARNING
 from npserver.networks import Networks
@@ -177,7 +178,7 @@ def _tables(compilation: Compilation, added: Added) -> list[Tables]:
     report, config = compilation.report, compilation.config
     return compile_views(
         config,
-        named_zones(report, config.dns_zones),
+        ZONES.of(compilation),
         added,
         has_upstream=lambda path, name: find_upstream(compilation, path, Address("upstream", name)) is not None,
         report=report.error,

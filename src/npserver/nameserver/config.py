@@ -67,6 +67,16 @@ class DnsView(Section, frozen=True, kw_only=True):
     ]
 
 
+class DnsZoneSection(Section, frozen=True, kw_only=True):
+    """A zone that is served."""
+
+    name: Annotated[str, D("apex of the zone, such as `example.com`")]
+    file: Annotated[
+        str | None,
+        D("zone file (RFC 1035 §5) with all records of the zone; `dns` and the views then have none in it"),
+    ] = None
+
+
 class DnsForward(Section, frozen=True, kw_only=True):
     """Recursive resolvers for names outside the zones served, and the clients that may use them."""
 

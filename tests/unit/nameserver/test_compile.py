@@ -1,6 +1,6 @@
 """DNS rules and records compiled, and the messages about what is wrong with them, each with its place.
 
-Covers `nameserver.zones`.
+Covers `nameserver.views`.
 """
 
 from __future__ import annotations

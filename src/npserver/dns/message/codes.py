@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 A, NS, CNAME, SOA, PTR, HINFO, MX, TXT, AAAA, SRV, OPT, DS = 1, 2, 5, 6, 12, 13, 15, 16, 28, 33, 41, 43
-SVCB, HTTPS, IXFR, AXFR, ANY, CAA = 64, 65, 251, 252, 255, 257
+LOC, NAPTR, DNAME, SSHFP, RRSIG, NSEC, DNSKEY, NSEC3, NSEC3PARAM, TLSA = 29, 35, 39, 44, 46, 47, 48, 50, 51, 52
+CDS, CDNSKEY, OPENPGPKEY, SVCB, HTTPS, IXFR, AXFR, ANY, URI, CAA = 59, 60, 61, 64, 65, 251, 252, 255, 256, 257
 
 #: Types with a name: in the config, in logs, and as counters.
 TYPES = {
@@ -16,13 +17,27 @@ TYPES = {
     "MX": MX,
     "TXT": TXT,
     "AAAA": AAAA,
+    "LOC": LOC,
     "SRV": SRV,
+    "NAPTR": NAPTR,
+    "DNAME": DNAME,
     "DS": DS,
+    "SSHFP": SSHFP,
+    "RRSIG": RRSIG,
+    "NSEC": NSEC,
+    "DNSKEY": DNSKEY,
+    "NSEC3": NSEC3,
+    "NSEC3PARAM": NSEC3PARAM,
+    "TLSA": TLSA,
+    "CDS": CDS,
+    "CDNSKEY": CDNSKEY,
+    "OPENPGPKEY": OPENPGPKEY,
     "SVCB": SVCB,
     "HTTPS": HTTPS,
     "IXFR": IXFR,
     "AXFR": AXFR,
     "ANY": ANY,
+    "URI": URI,
     "CAA": CAA,
 }
 TYPE_NAMES = {number: name for name, number in TYPES.items()}

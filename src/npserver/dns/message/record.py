@@ -27,6 +27,11 @@ COMPRESSIBLE = {codes.NS: 0, codes.CNAME: 0, codes.PTR: 0, codes.MX: 2}
 #: offset of the target's name.
 ADDRESSED = {codes.NS: 0, codes.MX: 2, codes.SRV: 6, codes.SVCB: 2, codes.HTTPS: 2}
 
+#: Given as zone files have them.
+_RARE_TYPES = (
+    codes.LOC, codes.NAPTR, codes.DS, codes.SSHFP, codes.TLSA, codes.OPENPGPKEY, codes.URI
+)  # fmt: skip
+
 _TTL = regex(r"(\d+)([smhdw]?)")
 _TTL_FACTORS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _GENERIC_TYPE = regex(r"TYPE([0-9]{1,5})")
@@ -225,6 +230,26 @@ def _svcb(value: Value) -> bytes:
     return priority + parse_host(fields.get("target")) + parse_params(given)
 
 
+def _by_library(rtype: int) -> Callable[[Value], bytes]:
+    """Return the parser of a type that is rare, and whose data is given as zone files have it."""
+
+    def parse(value: Value) -> bytes:
+        if not isinstance(value, str):
+            raise ValueError(f"expected text as in a zone file, got {clip(value)}")
+        import dns.exception  # few configs have such records
+        import dns.name
+        import dns.rdata
+
+        try:
+            return bytes(
+                dns.rdata.from_text("IN", codes.TYPE_NAMES[rtype], value, dns.name.root, False).to_wire() or b""
+            )
+        except (dns.exception.DNSException, ValueError, OverflowError) as error:
+            raise ValueError(f"{error or type(error).__name__}, got {clip(value)}") from None
+
+    return parse
+
+
 def _generic(text: str) -> bytes:
     r"""Return the data in generic notation, `\# length hexadecimal` (RFC 3597 §5)."""
     parts = text.split()
@@ -251,6 +276,7 @@ _PARSERS: dict[int, Callable[[Value], bytes]] = {
     codes.CAA: _caa,
     codes.SVCB: _svcb,
     codes.HTTPS: _svcb,
+    **{rtype: _by_library(rtype) for rtype in _RARE_TYPES},
 }
 #: The types that the config can name, by name.
 PARSED_TYPES = {codes.TYPE_NAMES[number]: number for number in _PARSERS}

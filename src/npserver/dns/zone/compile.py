@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from zlib import crc32
 
 from npserver.dns.message import codes
-from npserver.dns.message.name import ROOT, WILDCARD, parent, parse_owner
+from npserver.dns.message.name import ROOT, WILDCARD, parent, parse_owner, to_text
 from npserver.dns.message.record import PARSED_TYPES, parse_data, parse_ipv4, parse_ttl, parse_type, quotes_in
 from npserver.dns.zone.apexes import choose_apexes, is_covered
 from npserver.dns.zone.reverse import is_local, reverse_key
-from npserver.dns.zone.tables import NO_SETS, Node, RecordSet, RecordSets, Tables, UpstreamSet, Zone
+from npserver.dns.zone.tables import NO_SETS, Node, RecordSet, RecordSets, Tables, UpstreamSet, Zone, ancestors
 from npserver.errors import clip
 from npserver.guess import get_close_matches
 
@@ -40,6 +40,8 @@ class Settings:
     Args:
         ttl: default TTL in seconds.
         zones: keys of the apexes that the config names.
+        elsewhere: those of them whose records are not in the config, with what to call the place where they are.
+        content: the records of these zones, by name.
         auto_ptr: whether to make PTR records from addresses.
         added: further record sets, by name: of names in zones of ours, where the config has none of their type.
         has_upstream: whether there is an upstream for `upstream://` addresses.
@@ -48,6 +50,8 @@ class Settings:
 
     ttl: int
     zones: Sequence[bytes] = ()
+    elsewhere: Mapping[bytes, str] = field(default_factory=dict)
+    content: Mapping[bytes, RecordSets] = field(default_factory=dict)
     auto_ptr: bool = False
     added: Mapping[bytes, RecordSets] = field(default_factory=dict)
     has_upstream: HasUpstream = lambda path, name: False
@@ -82,12 +86,25 @@ class _Compilation:
                 self.report((text,), f"{clip(text)} is the same name as {clip(spelled[key])}")
                 continue
             spelled[key] = text
+            if self.settings.elsewhere and self._is_elsewhere(text, key):
+                continue
             self._add_name(text, key, of_name)
+        self.sets.update({key: dict(of_name) for key, of_name in self.settings.content.items()})
         if self.settings.added:
             self._add_to_zones({key: records[text].get("TTL") for key, text in spelled.items()})
         if self.settings.auto_ptr:
             self._add_reverse()
         return self._build()
+
+    def _is_elsewhere(self, text: str, key: bytes) -> bool:
+        """Whether a name is in a zone whose records are not in the config; that is reported."""
+        for above in ancestors(key):
+            if above in self.settings.zones:
+                place = self.settings.elsewhere.get(above)
+                if place is not None:
+                    self.report((text,), f"the records of the zone {to_text(above)} are in {place}: write it there")
+                return place is not None
+        return False
 
     def _add_name(self, text: str, key: bytes, of_name: Mapping[str, object]) -> None:  # hot: dns-load
         ttl = self.settings.ttl

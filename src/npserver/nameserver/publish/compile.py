@@ -20,7 +20,7 @@ from npserver.nameserver.publish.publication import PUBLICATION
 from npserver.nameserver.publish.serials import serials_of, set_serials
 from npserver.nameserver.publish.state import STATE, STORE_KEY, Published, decode
 from npserver.nameserver.publish.zones import BuiltZones, CompileViews, Publication
-from npserver.nameserver.zones import named_zones
+from npserver.nameserver.zones.compile import ZONES
 from npserver.networks import parse_network
 from npserver.runtime.compilation import PerCompilation
 from npserver.runtime.public_addresses import INTERFACE
@@ -68,7 +68,7 @@ def prepare(
     plan = Plan(tuple(names), tuple(_views(compilation, name_servers)), min(config.dns_ttl, MAX_TTL_S))
     sources = replace(sources, needs_private=plan.needs_machine_addresses())
     _SOURCES.put(compilation, sources)
-    publication = Publication(plan, config, named_zones(report, config.dns_zones))
+    publication = Publication(plan, config, ZONES.of(compilation))
     PUBLICATION.put(compilation, publication)
     maker.check_certificates()
     store = STORE.of(compilation)

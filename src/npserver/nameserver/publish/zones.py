@@ -18,12 +18,13 @@ from npserver.dns.zone.reverse import reverse_key
 from npserver.nameserver.publish.plan import Plan
 from npserver.nameserver.publish.records import Records, caa_of, has_caa, records_for, show_records, show_reverse
 from npserver.nameserver.publish.serials import digests, given_serials, serials_of, set_serials
-from npserver.nameserver.zones import Added, compile_views
+from npserver.nameserver.views import Added, compile_views
 
 if TYPE_CHECKING:
     from npserver.config.schema import Config
     from npserver.dns.zone.tables import Tables
     from npserver.nameserver.publish.state import Published
+    from npserver.nameserver.zones.compile import Zones
 
 #: Compiles the tables of all views with these records added.
 CompileViews = Callable[[Added], list["Tables"]]
@@ -43,7 +44,7 @@ class Publication:
 
     __slots__ = ("_aliases", "_caa", "_config", "_zones", "known", "plan")
 
-    def __init__(self, plan: Plan, config: Config, zones: Sequence[bytes]) -> None:
+    def __init__(self, plan: Plan, config: Config, zones: Zones) -> None:
         self.plan = plan
         #: What the first zones were built of, with their digests and given serials.
         self.known: tuple[Published, dict[str, int], dict[str, int]] | None = None

@@ -77,7 +77,8 @@ def zones_of(config: Config) -> OurZones:
                 sets[key] = {kind: (0, ()) for kind in (codes.SOA, codes.NS) if codes.TYPE_NAMES[kind] in kinds}
             if "CNAME" in kinds and (target := _target(kinds["CNAME"])) is not None:
                 cnames[key] = tuple(dict.fromkeys((*cnames.get(key, ()), target)))
-    named = [key for key in map(_key, config.dns_zones) if key is not None]
+    names = [one if isinstance(one, str) else one.name for one in config.dns_zones]
+    named = [key for key in map(_key, names) if key is not None]
     apexes, _ = choose_apexes(named, {**dict.fromkeys(named, NO_SETS), **sets}, ())
     cuts = frozenset(key for key, of_name in sets.items() if codes.NS in of_name and key not in apexes)
     return OurZones(frozenset(apexes), cuts, cnames)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from npserver.dns.message.name import parse_owner
 from npserver.dns.zone.compile import HasUpstream, ReportProblem, Settings, compile_tables
 from npserver.dns.zone.tables import RecordSets, Tables
-from npserver.errors import clip
 
 if TYPE_CHECKING:
-    from npserver.config.report import Path, Report
+    from npserver.config.report import Path
     from npserver.config.schema import Config
+    from npserver.nameserver.zones.compile import Zones
 
 T = TypeVar("T")
 
@@ -22,7 +21,7 @@ Added = Sequence[Mapping[bytes, RecordSets]]
 
 def compile_views(
     config: Config,
-    zones: Sequence[bytes],
+    zones: Zones,
     added: Added,
     *,
     has_upstream: HasUpstream,
@@ -32,7 +31,7 @@ def compile_views(
     """Return the tables of the views, then those of all other clients. They hold nothing of one process.
 
     Args:
-        zones: the apexes that the config names.
+        zones: that the config names, with the records of those that are not in it.
         added: () if there is nothing to add.
         has_upstream, report, warn: as those of `dns.zone.compile`; paths begin at the config.
     """
@@ -41,28 +40,15 @@ def compile_views(
     for index, (at, records) in enumerate([*sections, (("dns",), config.dns)]):
         settings = Settings(
             config.dns_ttl,
-            zones,
+            zones.apexes,
+            elsewhere=zones.sources,
+            content=zones.sets,
             auto_ptr=config.dns_auto_ptr,
             added=added[index] if added else {},
             has_upstream=_below(at, has_upstream),
             warn=_below(at, warn),
         )
         found.append(compile_tables(records, settings, _below(at, report)))
-    return found
-
-
-def named_zones(report: Report, names: Sequence[str]) -> list[bytes]:
-    """Return the apexes of `dns_zones`; what is wrong with them is reported."""
-    found: list[bytes] = []
-    for index, name in enumerate(names):
-        try:
-            key = parse_owner(name).lower()
-        except ValueError as error:
-            report.error(("dns_zones", index), str(error))
-            continue
-        if key in found:
-            report.error(("dns_zones", index), f"{clip(name)} is given twice")
-        found.append(key)
     return found
 
 

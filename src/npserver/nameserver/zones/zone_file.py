@@ -1,0 +1,184 @@
+"""Zone files (RFC 1035 §5): read into record sets, with the place of each fault.
+
+The grammar is dnspython's. `$INCLUDE` is done here: names of files are relative to the file they stand in, loops and
+depths are bounded, and a fault in an included file has its place there. Records are given in wire form, as
+`dns.zone.compile` makes them of the config.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from dns.exception import DNSException
+from msgspec import Struct, field
+
+from npserver.dns.message import codes
+from npserver.dns.message.name import to_text
+from npserver.errors import clip
+from npserver.regex import regex
+
+if TYPE_CHECKING:
+    from npserver.dns.zone.tables import RecordSet
+
+MAX_INCLUDES = 100  # files of one zone
+MAX_DEPTH = 8  # of files that include others
+MAX_GENERATED = 1 << 16  # records of one $GENERATE
+#: What DNSSEC makes; a zone that another program has signed would be served without knowing that it is.
+SIGNED_TYPES = frozenset({codes.RRSIG, codes.NSEC, codes.NSEC3, codes.NSEC3PARAM, codes.DNSKEY})
+
+_INCLUDE = regex(r'\$INCLUDE[ \t]+(?:"([^"]*)"|([^\s;"]+))(?:[ \t]+([^\s;]+))?[ \t]*(?:;.*)?', re.IGNORECASE)
+_ORIGIN = regex(r"\$ORIGIN[ \t]+([^\s;]+)", re.IGNORECASE)
+_GENERATE = regex(r"\$GENERATE[ \t]+([0-9]+)-([0-9]+)(?:/([0-9]+))?", re.IGNORECASE)
+_OWNER = regex(r"([^\s;$\"()]+\.)[ \t]")
+_BESIDE_CNAME = frozenset({codes.NSEC, codes.RRSIG, codes.DNSKEY, 25})  # 25: KEY (RFC 4034 §3, RFC 3007 §2)
+_FAULTS = (DNSException, ValueError, OverflowError)
+_PLACE = regex(r"<string>:([0-9]+): (.*)", re.DOTALL)
+
+#: Returns the content of a file. Raises: OSError.
+ReadFile = Callable[[str], bytes]
+
+
+class ZoneFileError(Exception):
+    """A zone file cannot be used. The message begins with the file and line."""
+
+
+class ZoneRecords(Struct):
+    """The records of a zone, and the files that they are from."""
+
+    sets: dict[bytes, dict[int, RecordSet]]
+    files: list[str]
+    notes: list[str] = field(default_factory=list)  # what is valid, and left out
+
+
+def read_zone_file(path: str, apex: bytes, read: ReadFile) -> ZoneRecords:
+    """Return the records of a zone. `apex`: in lower case. Raises: ZoneFileError."""
+    import dns.name  # few configs have zone files
+
+    origin = dns.name.from_wire(apex, 0)[0]
+    text = _Text(read)
+    text.add(path, origin)
+    zone = text.parse(origin)
+    found: dict[bytes, dict[int, RecordSet]] = {}
+    left_out: dict[str, None] = {}
+    for name, node in zone.nodes.items():
+        key = name.to_wire().lower()
+        of_name = found.setdefault(key, {})
+        for records in node.rdatasets:
+            if records.rdtype in SIGNED_TYPES:
+                left_out[codes.type_name(records.rdtype)] = None
+                continue
+            data = tuple(dict.fromkeys([one.to_wire() for one in records]))
+            of_name[int(records.rdtype)] = records.ttl, data
+        if not of_name:
+            del found[key]
+    if codes.SOA not in found.get(apex, {}):
+        raise ZoneFileError(f"{path}: no SOA record of {to_text(apex)}")
+    notes = [f"{', '.join(left_out)} records are left out: the zone is not signed here"] if left_out else []
+    return ZoneRecords(found, text.files, [f"{path}: {note}" for note in notes] + text.outside(origin))
+
+
+def _parse(lines: list[str], origin: Any) -> Any:
+    import dns.zone
+
+    text = "".join([f"{line} \n" for line in lines])  # after a blank the line that a fault is reported for is right
+    return dns.zone.from_text(text, origin, relativize=False, check_origin=False, transaction_setup=_check_aliases)
+
+
+def _check_aliases(transaction: Any) -> None:
+    """Have the parser say at which line a name gets a CNAME beside other records."""
+    import dns.exception
+
+    def check(within: Any, name: Any, records: Any) -> None:
+        node = within.get_node(name)
+        others = [one for one in node.rdatasets if one.rdtype not in _BESIDE_CNAME] if node is not None else []
+        is_alias = records.rdtype == codes.CNAME
+        if records.rdtype not in _BESIDE_CNAME and any((one.rdtype == codes.CNAME) != is_alias for one in others):
+            raise dns.exception.SyntaxError(  # type: ignore[no-untyped-call]
+                f"{name} has a CNAME and other records"
+            )
+
+    transaction.check_put_rdataset(check)
+
+
+class _Text:
+    """The lines of a zone file with those of the files that it includes, and where each stands."""
+
+    def __init__(self, read: ReadFile) -> None:
+        self.lines: list[str] = []
+        self.files: list[str] = []
+        self._read = read
+        self._places: list[tuple[str, int]] = []
+
+    def add(self, path: str, origin: object, within: tuple[str, ...] = ()) -> None:
+        """Add the lines of a file. `within`: the files that include it. Raises: ZoneFileError."""
+        import dns.exception
+        import dns.name
+
+        try:
+            content = self._read(path).decode("utf-8")
+        except OSError as error:
+            raise ZoneFileError(f"{_at(within)}cannot read {clip(path)}: {error.strerror}") from None
+        except UnicodeDecodeError as error:
+            raise ZoneFileError(f"{path}: not text in UTF-8 (byte {error.start})") from None
+        if path not in self.files:
+            self.files.append(path)
+        for number, line in enumerate(content.splitlines(), 1):
+            here = f"{path}:{number}"
+            if (found := _INCLUDE.fullmatch(line)) is not None:
+                name, new_origin = found[1] or found[2], found[3]
+                place = os.path.join(os.path.dirname(path), name)
+                if place in (path, *within) or len(within) >= MAX_DEPTH or len(self.files) > MAX_INCLUDES:
+                    raise ZoneFileError(f"{here}: $INCLUDE of {clip(name)}: a loop, or too many files")
+                inner = origin
+                try:
+                    inner = origin if new_origin is None else dns.name.from_text(new_origin, origin)  # type: ignore[arg-type]
+                except dns.exception.DNSException as error:
+                    raise ZoneFileError(f"{here}: {error}") from None
+                self._append(f"$ORIGIN {inner}", path, number)
+                self.add(place, inner, (path, *within))
+                line = f"$ORIGIN {origin}"
+            elif (found := _ORIGIN.match(line)) is not None:
+                try:
+                    origin = dns.name.from_text(found[1], origin)  # type: ignore[arg-type]
+                except dns.exception.DNSException as error:
+                    raise ZoneFileError(f"{here}: {error}") from None
+            elif (found := _GENERATE.match(line)) is not None:
+                count = (int(found[2]) - int(found[1])) // max(1, int(found[3] or 1)) + 1
+                if count > MAX_GENERATED:
+                    raise ZoneFileError(f"{here}: $GENERATE of {count} records, at most {MAX_GENERATED} are possible")
+            self._append(line, path, number)
+
+    def _append(self, line: str, path: str, number: int) -> None:
+        self.lines.append(line)
+        self._places.append((path, number))
+
+    def parse(self, origin: Any) -> Any:
+        """Return the lines as a zone of dnspython. Raises: ZoneFileError."""
+        try:
+            return _parse(self.lines, origin)
+        except _FAULTS as error:
+            found = _PLACE.fullmatch(str(error))
+            if found is None:
+                raise ZoneFileError(f"{self.files[0]}: {error or type(error).__name__}") from None
+            number = min(int(found[1]), len(self.lines))
+            try:  # the parser is in the next line already when a line ends too early
+                _parse(self.lines[: number - 1], origin)
+            except _FAULTS:
+                number -= 1
+            path, line = self._places[number - 1]
+            raise ZoneFileError(f"{path}:{line}: {found[2]}") from None
+
+    def outside(self, origin: Any) -> list[str]:
+        """Return a note for each absolute owner outside the zone, which the parser leaves out."""
+        apex = str(origin).lower()
+        suffix = f".{apex}" if apex != "." else "."
+        found = [(at, owner[1]) for at, line in enumerate(self.lines) if (owner := _OWNER.match(line)) is not None]
+        places = [(self._places[at], name) for at, name in found if not f".{name.lower()}".endswith(suffix)]
+        return [f"{path}:{line}: {clip(name)} is not in the zone, and left out" for (path, line), name in places[:20]]
+
+
+def _at(within: tuple[str, ...]) -> str:
+    return f"{within[0]}: $INCLUDE: " if within else ""

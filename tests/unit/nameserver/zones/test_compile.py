@@ -1,0 +1,76 @@
+"""`dns_zones` compiled: names and objects, and the messages about what is wrong, each with its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.nameserver.test_compile import check, config
+
+HEAD = "$TTL 300\n@ SOA ns hostmaster 5 3600 600 604800 300\n"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "example.zone"
+    path.write_text(HEAD + "www A 10.0.0.1\n")
+    return path
+
+
+def of_file(file: Path, **parts: Any) -> dict[str, Any]:
+    return config(**{"dns": {}, "dns_zones": [{"name": "example.test", "file": str(file)}], **parts})
+
+
+def test_names_and_objects_may_stand_together(file: Path) -> None:
+    zones = ["a.test", {"name": "b.test"}, {"name": "example.test", "file": str(file)}]
+    assert check(of_file(file, dns_zones=zones, dns={"x.a.test": {"A": "10.0.0.1"}})) == []
+
+
+@pytest.mark.parametrize(
+    ("zones", "message"),
+    [
+        ([{"name": "a b"}], "expected a domain name, got 'a b'"),
+        (["lan", {"name": "LAN."}], "'LAN.' is given twice"),
+        ([{"file": "x"}], "name"),
+        ([{"name": "a.test", "fil": "x"}], "did you mean 'file'"),
+        ([{"name": "a.test", "file": "gone.zone"}], "cannot read 'gone.zone': No such file"),
+        ([7], "'dns_zones': expected a string or an object, got 7"),
+    ],
+)
+def test_what_is_wrong_is_said(zones: Any, message: str) -> None:
+    assert any(message in one for one in check(config(dns_zones=zones))), check(config(dns_zones=zones))
+
+
+def test_faults_of_a_file_have_their_place_in_it(file: Path) -> None:
+    file.write_text(HEAD + "www A 10.0.0.x\n")
+    (said,) = check(of_file(file))
+    assert f"{file}:3: Text input is malformed." in said
+
+
+def test_records_of_the_zone_stand_in_its_file_alone(file: Path) -> None:
+    records = {"www.example.test": {"A": "10.0.0.9"}, "other.test": {"A": "10.0.0.9"}}
+    views = [{"from": "10.0.0.0/8", "dns": {"a.b.example.test": {"A": "10.0.0.9"}}}]
+    said = check(of_file(file, dns=records, dns_views=views))
+    assert len(said) == 2
+    for one in said:
+        assert "the records of the zone example.test. are in the file" in one
+        assert "(dns_zones[0].file): write it there" in one
+
+
+def test_a_zone_of_its_own_below_may_be_in_the_config(file: Path) -> None:
+    zones = [{"name": "example.test", "file": str(file)}, "sub.example.test"]
+    assert check(of_file(file, dns_zones=zones, dns={"x.sub.example.test": {"A": "10.0.0.9"}})) == []
+
+
+def test_a_set_that_fits_no_message(file: Path) -> None:
+    file.write_text(HEAD + "".join(f"big TXT {number:04}{'x' * 200}\n" for number in range(400)))
+    (said,) = check(of_file(file))
+    assert "big.example.test.: more records than a message can hold (60000 bytes)" in said
+
+
+def test_what_is_left_out_is_a_warning(file: Path) -> None:
+    file.write_text(HEAD + "a.elsewhere. A 10.0.0.1\n")
+    (said,) = check(of_file(file))
+    assert f"{file}:3: 'a.elsewhere.' is not in the zone, and left out" in said
