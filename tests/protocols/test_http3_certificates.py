@@ -119,6 +119,25 @@ def test_a_client_that_leaves_meanwhile(tmp_path: Path) -> None:
     assert settings.waiters == []
 
 
+@pytest.mark.parametrize("what", ["in time", "late", "left"])
+def test_a_reload_meanwhile(tmp_path: Path, what: str) -> None:
+    """The handshake goes on with the settings that it waits with; those after the reload do not know it."""
+    settings = Waiting(certificate(), load(tmp_path / "late.pem", "late.test"))
+    made = client(settings, "late.test")
+    shake(made)
+    live = made.endpoint.live
+    live.listener = replace(live.listener, server_tls=ServerTls([(certificate(), ["localhost"])], {}))
+    (waiter,) = settings.waiters
+    if what == "in time":
+        waiter.decided(is_there=True)
+    elif what == "late":
+        made.connection.expire(made.loop.now)
+    made.exchange()
+    assert len(made.endpoint.http) == (what != "left")
+    made.end()
+    assert settings.waiters == ([waiter] if what == "in time" else [])
+
+
 def test_a_certificate_whose_files_are_broken(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     loaded = load(tmp_path / "a.pem", "a.test")
     (tmp_path / "a.pem").write_text("nothing")

@@ -52,8 +52,8 @@ class QuicConnection:
     # _received       bytes until the handshake is complete
 
     __slots__ = (
-        "_application", "_certificate", "_endpoint", "_ids", "_is_closed", "_is_flush_due", "_is_over", "_is_shaken",
-        "_is_waiting", "_original_id", "_own_id", "_received", "_wake_up", "context", "deadline", "listener", "paths",
+        "_application", "_awaited", "_certificate", "_endpoint", "_ids", "_is_closed", "_is_flush_due", "_is_over",
+        "_is_shaken", "_original_id", "_own_id", "_received", "_wake_up", "context", "deadline", "listener", "paths",
         "quic", "server_name", "unexplained",
     )  # fmt: skip
 
@@ -71,7 +71,7 @@ class QuicConnection:
         self._original_id, self._own_id = first_id, own_id
         self._application: Application = NO_APPLICATION
         self._certificate: LoadedCertificate | None = None
-        self._is_waiting = False  # for its certificate
+        self._awaited: ServerTls | None = None  # by which it waits for its certificate, whatever a reload puts in place
         self._is_shaken = False  # the handshake is complete
         self._is_closed = False  # by us or by the client; the library may still answer stray packets
         self._is_over = self._is_flush_due = False
@@ -151,10 +151,10 @@ class QuicConnection:
 
     def expire(self, now: float) -> None:
         """Called by the deadline sweeper: the handshake or the end took too long, or the certificate has not come."""
-        settings = self.listener.listener.server_tls
+        settings = self._awaited
         if self._is_closed:
             self._end()
-        elif self._is_waiting and settings is not None:
+        elif settings is not None:
             key = settings.stop_waiting(self.server_name, self, is_late=True)
             log.debug("%s: no certificate for %s within %g s (%s)", self, self.server_name, settings.wait_s, key)
             self.decided(is_there=False)
@@ -261,17 +261,16 @@ class QuicConnection:
         certificate = settings.choose(hello.server_name)
         if certificate is not None:
             return self._key_of(certificate, hello.signature_algorithms)
-        self._is_waiting = True
+        self._awaited = settings
         self.deadline = self.context.loop.time() + settings.wait_s
         settings.wait(hello.server_name, self, str(self.paths.peer[0]))
         return None
 
     def decided(self, *, is_there: bool) -> None:
         """Called when the certificate that was waited for is there, or known not to come: go on."""
-        settings = self.listener.listener.server_tls
-        if not self._is_waiting or self._is_closed or settings is None:
+        settings, self._awaited = self._awaited, None
+        if self._is_closed or settings is None:
             return
-        self._is_waiting = False
         self.deadline = self.context.loop.time() + self.listener.listener.handshake_timeout_s
         certificate = settings.load(self.server_name) if is_there else settings.present(self.server_name)
         key = self._key_of(certificate, ())
@@ -360,9 +359,8 @@ class QuicConnection:
             self.paths.flush()
 
     def _stop_waiting(self) -> None:
-        settings: ServerTls | None = self.listener.listener.server_tls
-        if self._is_waiting and settings is not None:
-            self._is_waiting = False
+        settings, self._awaited = self._awaited, None
+        if settings is not None:
             settings.stop_waiting(self.server_name, self, is_late=False)
 
     def _lost(self) -> None:
