@@ -76,6 +76,8 @@ _OTHER_NAMES = {
     "fcgi": "tcp",
     "fastcgi": "tcp",
     "grpc": "h2c",
+    "grpcs": "https",
+    "h2s": "https",
     "tcp4": "tcp",
     "tcp6": "tcp",
     "udp4": "udp",

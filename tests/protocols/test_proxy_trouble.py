@@ -165,14 +165,23 @@ class TestNoAnswer:
             assert stage.loads == [0]
         assert "a fault of ours" in caplog.text
 
-    async def test_a_target_that_wants_tls_is_told(self, caplog: pytest.LogCaptureFixture) -> None:
+    @pytest.mark.parametrize(
+        ("answer", "hint"),
+        [
+            (b"\x15\x03\x01\x00\x02\x02\x46", "(TLS: is the target https?)"),
+            (b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x80", "(HTTP/2: is the target h2c?)"),
+        ],
+    )
+    async def test_a_target_that_speaks_something_else_is_told(
+        self, answer: bytes, hint: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
         async def script(connection: Connection) -> None:
             await connection.head()
-            await connection.send(b"\x15\x03\x01\x00\x02\x02\x46")
+            await connection.send(answer)
 
         async with Origin(script) as origin, Stage(origin.url) as stage:
             assert (await stage.ask(get()))[0] == 502
-        assert "is the target https?" in caplog.text
+        assert hint in caplog.text
 
 
 class TestFailOver:

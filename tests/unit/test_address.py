@@ -73,6 +73,8 @@ def test_defaults_stand_in_for_what_is_missing() -> None:
             "h2c://:80",
             "unknown scheme 'h2c' in 'h2c://:80'; expected one of http, https, tcp, udp, ssl, unix, unixgram",
         ),
+        ("grpcs://:80", "unknown scheme 'grpcs' in 'grpcs://:80'; did you mean 'https://'?"),
+        ("h2s://:80", "unknown scheme 'h2s' in 'h2s://:80'; did you mean 'https://'?"),
         ("wss://:80", "unknown scheme 'wss' in 'wss://:80'; did you mean 'https://'?"),
         ("gopher9://:80", "expected one of http, https, tcp, udp, ssl, unix, unixgram"),
         ("upstream://pool", "unknown scheme 'upstream' in 'upstream://pool'"),

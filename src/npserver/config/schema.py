@@ -38,6 +38,11 @@ AnyRule = StaticRule | ProxyRule | FastcgiRule | ForwardRule | DnsRule | Redirec
 class Config(Section, frozen=True, kw_only=True):
     """The config file."""
 
+    elsewhere = {
+        "http2": 'it is a key of a listener, { "uri": "http://:8080", "http2": true }, of \'tls\', and of upstreams',
+        "http3": 'it is a key of a listener: { "uri": "https://:443", "http3": true }',
+    }
+
     schema_: Annotated[str | None, D("URL or file of the JSON Schema, for editors; npserver ignores it")] = field(
         default=None, name="$schema"
     )

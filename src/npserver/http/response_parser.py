@@ -21,6 +21,8 @@ MAX_FIELDS = 256
 TLS_ALERT = b"\x15\x03"  # how a TLS server answers plain HTTP: a record of type alert (RFC 8446 §5.1)
 MAX_CACHED_HEAD_BYTES = 4096  # longer heads are not cached
 
+#: How a server of HTTP/2 begins: a frame of type SETTINGS (RFC 9113 §3.4).
+_SETTINGS = regex(rb"\x00[\x00-\xff]{2}\x04\x00\x00{4}")
 _TOKEN = regex(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _LENGTH = regex(rb"[0-9]{1,18}")
 _STATUS_LINE = regex(rb"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?")
@@ -121,6 +123,8 @@ def check_partial_response_head(data: bytes, checked: int = 0) -> None:
         raise BadResponse(f"response head of more than {MAX_HEAD_BYTES} bytes")
     if not b"HTTP/1."[: len(data)].startswith(data[:7]):
         hint = " (TLS: is the target https?)" if data.startswith(TLS_ALERT) else ""
+        if _SETTINGS.match(data):
+            hint = " (HTTP/2: is the target h2c?)"
         raise BadResponse(f"not an HTTP response: {clip(data[:40])}{hint}")
     if data.count(b"\n", checked) != data.count(b"\r\n", max(checked - 1, 0)):
         raise BadResponse("bare LF in the response's head")

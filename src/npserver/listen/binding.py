@@ -144,7 +144,8 @@ def explain(error: OSError, address: Address) -> str:
 
         owner = name_port_owner(address.port, is_stream=address.is_stream)
         by = f" by {owner}" if owner else ""
-        return f"port {address.port} is in use{by}: end that program, or choose another port"
+        port = f"port {address.port}" if address.is_stream else f"UDP port {address.port}"
+        return f"{port} is in use{by}: end that program, or choose another port"
     if error.errno in (errno.EACCES, errno.EPERM) and address.port < 1024:
         return (
             f'port {address.port} needs privileges: run as root (and set "user"), give Python the capability '

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from npserver.config.schema import Config
     from npserver.runtime.compilation import Compilation
 
+QUIC_REQUIREMENT = "qh3>=2.1,<2.2"  # as in pyproject.toml, under `http3`
 _LOOPBACKS = frozenset({"127.0.0.1", "::1"})
 
 
@@ -114,7 +117,8 @@ def _check_http3(report: Report, path: Path, entry: Listen, address: Address) ->
     if entry.accept_proxy is not None:
         report.error(path, "'http3' with 'accept_proxy': the PROXY protocol is not defined for HTTP/3, leave one out")
     if not _has_quic():
-        report.error(path, "'http3' needs the package qh3: pip install 'npserver[http3]'")
+        python = shlex.quote(sys.executable)
+        report.error(path, f"'http3' needs the package qh3: {python} -m pip install {shlex.quote(QUIC_REQUIREMENT)}")
 
 
 def _mode(report: Report, path: Path, text: str | None) -> int | None:
@@ -148,7 +152,7 @@ class _Taken:
             self._report.error((*path, "name"), f"two listeners are named {clip(entry.name)}, see {place(other)}")
             return True
         kinds = ["stream" if address.is_stream else "datagram"]
-        if entry.http3:
+        if entry.http3 and address.scheme == "https":
             kinds.append("datagram")
         return any(self._claims_already(kind, path, entry, address) for kind in kinds)
 

@@ -36,7 +36,7 @@ class Listen(Section, frozen=True, kw_only=True):
     http3: Annotated[
         bool,
         D(
-            "https: serve HTTP/3 too, on the UDP port of the same number; takes qh3 (`pip install 'npserver[http3]'`)",
+            "https: serve HTTP/3 too, on the UDP port of the same number; takes the package qh3",
         ),
     ] = False
     mode: Annotated[str | None, D('permissions of a Unix socket, in octal: "0660"')] = None

@@ -119,8 +119,18 @@ FAMILIES = [
     _family(rf"upstream\.{_NAME}\.queue_overflows", "upstream_queue_overflows_total", "Those that could not wait."),
     _family(rf"gauge\.upstream\.{_NAME}\.waiting", "upstream_waiting", "Those that wait now.", "gauge"),
     _family(rf"gauge\.upstream\.{_TARGET}\.active", "upstream_active", "Requests and connections in flight.", "gauge"),
-    _family(rf"gauge\.upstream\.{_TARGET}\.http2_connections", "upstream_http2_connections", "To targets.", "gauge"),
-    _family(rf"gauge\.upstream\.{_TARGET}\.http2_streams", "upstream_http2_streams", "Requests on them.", "gauge"),
+    _family(
+        rf"gauge\.upstream\.{_TARGET}\.http2_connections",
+        "upstream_http2_connections",
+        "Connections to a target over HTTP/2.",
+        "gauge",
+    ),
+    _family(
+        rf"gauge\.upstream\.{_TARGET}\.http2_streams",
+        "upstream_http2_streams",
+        "Requests in flight over HTTP/2.",
+        "gauge",
+    ),
     _family(rf"health\.{_TARGET}(?<!\.since)", "upstream_health", "1 healthy, 0 not checked, -1 unhealthy.", "gauge"),
 ]
 

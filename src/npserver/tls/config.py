@@ -16,6 +16,8 @@ from npserver.tls.acme.config import Acme
 class Tls(Section, frozen=True, kw_only=True):
     """A certificate, and the TLS settings of the connections that use it (RFC 8446)."""
 
+    elsewhere = {"http3": 'it is a key of the listener: { "uri": "https://:443", "http3": true }'}
+
     cert: Annotated[str | None, D("PEM file with the certificate, followed by its chain")] = None
     key: Annotated[str | None, D("PEM file with the certificate's private key")] = None
     key_passphrase: Annotated[

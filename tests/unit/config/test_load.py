@@ -171,6 +171,13 @@ class TestWrong:
                 '{"tls": {"acme": {"domains": ["example.com"]}}}',
                 "1:19: unknown key 'domains' in 'acme'; the names of certificates are the hosts of the rules, or stand",
             ),
+            ('{"tls": {"http3": true}}', "1:10: unknown key 'http3' in 'tls'; it is a key of the listener"),
+            ('{"http3": true}', "1:2: unknown key 'http3' in the config; it is a key of a listener"),
+            ('{"http2": true}', "1:2: unknown key 'http2' in the config; it is a key of a listener"),
+            (
+                '{"dispatch": [{"handler": "proxy", "proxy_pass": "https://a", "http2": true}]}',
+                "1:63: unknown key 'http2' in handler 'proxy'; targets are \"h2c://host:port\", or https with",
+            ),
         ],
     )
     def test_each_mistake_has_its_message(self, text: str, message: str) -> None:

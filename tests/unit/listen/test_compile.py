@@ -5,14 +5,18 @@ Covers `listen.listener`.
 
 from __future__ import annotations
 
+import shlex
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from npserver.config.load import load_text
-from npserver.listen.compile import compile_listeners
+from npserver.listen.compile import QUIC_REQUIREMENT, compile_listeners
 from npserver.runtime.compilation import Compilation
 from tests.stage.assigned import Assigned, config
+from tests.stage.program import ROOT
 from tests.stage.worker import make_context
 
 
@@ -103,6 +107,10 @@ class TestListeners:
                 "c.json:2:32: 'http3' is for https listeners, not for 'http://:80'",
             ),
             (
+                '{"uri": "unix:///tmp/a", "http3": true}',
+                "c.json:2:35: 'http3' is for https listeners, not for 'unix:///tmp/a'",
+            ),
+            (
                 '{"uri": "https://:443", "http3": true, "tls": "internal", "accept_proxy": "10.0.0.0/8"}',
                 "c.json:2:34: 'http3' with 'accept_proxy': the PROXY protocol is not defined for HTTP/3",
             ),
@@ -123,7 +131,10 @@ class TestListeners:
         monkeypatch.setattr("npserver.listen.compile.find_spec", lambda name: None)
         monkeypatch.setattr("npserver.listen.certificates.find_spec", lambda name: None)
         (problem,) = Assigned(config('{"uri": "https://:443", "http3": true, "tls": "internal"}', "")).problems
-        assert problem == "c.json:2:34: 'http3' needs the package qh3: pip install 'npserver[http3]'"
+        python = shlex.quote(sys.executable)
+        assert problem == f"c.json:2:34: 'http3' needs the package qh3: {python} -m pip install '{QUIC_REQUIREMENT}'"
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+        assert project["optional-dependencies"]["http3"] == [QUIC_REQUIREMENT]
 
     @pytest.mark.parametrize(
         ("one", "other"),

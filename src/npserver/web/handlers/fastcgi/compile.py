@@ -8,6 +8,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from npserver.address import parse_target
+from npserver.config.identity import find_group, find_user
 from npserver.config.report import placed
 from npserver.errors import clip
 from npserver.guess import get_close_matches
@@ -29,6 +30,7 @@ from npserver.web.variables import Template, compile_template, variable_names
 
 if TYPE_CHECKING:
     from npserver.config.report import Path, Report
+    from npserver.config.schema import Config
     from npserver.runtime.compilation import Compilation
     from npserver.upstream.group import Upstream
     from npserver.web.handlers.fastcgi.config import FastcgiRule
@@ -91,7 +93,7 @@ def _compile_upstream(compilation: Compilation, place: Path, uri: str) -> Upstre
             report.error(place, f"expected a tcp or unix target, or upstream://name, got {clip(str(address))}")
             return None
         if address.is_unix:
-            _check_socket(report, place, address.path)
+            _check_socket(report, place, address.path, compilation.config)
         return single_target(compilation, place, address)
     if address.path not in ("", "/"):
         report.error(place, f"a FastCGI server has no path, got {clip(address.path)}")
@@ -114,8 +116,8 @@ def _compile_upstream(compilation: Compilation, place: Path, uri: str) -> Upstre
     return upstream
 
 
-def _check_socket(report: Report, place: Path, path: str) -> None:
-    """Warn of a socket that does not exist; its server may be started later."""
+def _check_socket(report: Report, place: Path, path: str, config: Config) -> None:
+    """Warn of a socket that does not exist, as its server may start later, and of one that npserver may not use."""
     directory, name = os.path.split(path)
     if not os.path.exists(path):
         try:
@@ -125,8 +127,25 @@ def _check_socket(report: Report, place: Path, path: str) -> None:
         close = get_close_matches(name, sockets, 1)
         hint = f"; did you mean {os.path.join(directory, close[0])!r}?" if close else ""
         report.warn(place, f"there is no socket {clip(path)} yet: requests are answered with 502 until then{hint}")
-    elif not os.access(path, os.W_OK):
+    elif not stat.S_ISSOCK(os.stat(path).st_mode):
+        report.error(place, f"{clip(path)} is not a socket: name the one that PHP-FPM listens at, 'listen' of its pool")
+    elif not _may_connect(config, path):
         report.warn(place, f"no permission to connect to {clip(path)}: add npserver's user to the group of the socket")
+
+
+def _may_connect(config: Config, path: str) -> bool:
+    """Return whether the mode of a socket lets npserver connect, as its `user` if root checks the config."""
+    if os.geteuid() or config.user is None:
+        return os.access(path, os.W_OK)
+    try:
+        user = find_user(config.user)
+        group = user.pw_gid if config.group is None else find_group(config.group)
+    except ValueError:
+        return True  # reported by `config.identity`
+    status, groups = os.stat(path), os.getgrouplist(user.pw_name, group)
+    is_owner = status.st_uid == user.pw_uid
+    bit = stat.S_IWUSR if is_owner else stat.S_IWGRP if status.st_gid in groups else stat.S_IWOTH
+    return not user.pw_uid or bool(status.st_mode & bit)
 
 
 def _check_keepalive(report: Report, path: Path, rule: FastcgiRule) -> None:

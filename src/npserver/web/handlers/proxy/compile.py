@@ -50,6 +50,7 @@ def compile_proxy(
     """Make the handler of a proxy rule; None if it has errors, which stand in the report."""
     compile_part = compile_one if rule.cache is False else _compile_cached
     handler = compile_part(compilation, path, rule, (*path, "proxy_pass"))
+    _check_tls(compilation, path, rule)
     if rule.split:
         from npserver.web.handlers.proxy.split import compile_split
 
@@ -57,6 +58,13 @@ def compile_proxy(
     if rule.split_by != "$client_ip":
         compilation.report.error((*path, "split_by"), "'split_by' has no effect without 'split'")
     return handler
+
+
+def _check_tls(compilation: Compilation, path: Path, rule: ProxyRule) -> None:
+    """Warn of `tls` that no target of the rule uses. That of a named upstream decides itself what it is for."""
+    targets = [rule.proxy_pass, *rule.split, *([rule.mirror.to] if rule.mirror else [])]
+    if rule.tls is not None and not any(target.lower().startswith(("https:", "upstream:")) for target in targets):
+        compilation.report.warn((*path, "tls"), f"'tls' has no effect: {clip(rule.proxy_pass)} is not https")
 
 
 def _compile_cached(compilation: Compilation, path: Path, rule: ProxyRule, place: Path) -> CacheHandler | None:

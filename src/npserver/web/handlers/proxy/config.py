@@ -73,6 +73,8 @@ class MirrorSection(Section, frozen=True, kw_only=True):
 class ProxyRule(HttpRule, tag_field="handler", tag="proxy", frozen=True, kw_only=True):
     """Forward requests to an upstream (reverse proxy)."""
 
+    elsewhere = {"http2": 'targets are "h2c://host:port", or https with "tls": { "http2": true }'}
+
     proxy_pass: Annotated[
         str,
         D(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import socket
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from tests.stage.exchanges import exchange
 from tests.stage.fastcgi import PARAMS, pairs, records
 from tests.stage.worker import make_context
 
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+NOBODY, NOGROUP = pwd.getpwnam("nobody")[2:4]
 UNIX, TCP = "unix:///run/php.sock", "tcp://127.0.0.1:9000"
 
 
@@ -51,6 +55,7 @@ def compiled(rule: dict[str, Any], root: Path, **config: Any) -> tuple[FastcgiHa
         ({"to": "upstream://php"}, {"targets": [UNIX], "health_check": {}}, 'set \'type\' to "fastcgi" or "tcp"'),
         ({"to": "upstream://php", "balance": "hash"}, {"targets": [TCP]}, "needs 'hash' of upstream 'php'"),
         ({"to": "unix:///none/php.sock"}, None, "there is no socket '/none/php.sock' yet"),
+        ({"to": "unix:///dev/null"}, None, "'/dev/null' is not a socket"),
         ({"keepalive_pool_size": 5}, None, "'keepalive_pool_size' has no effect: set 'keepalive' to true"),
         ({"keepalive_time": 5}, None, "'keepalive_time' has no effect"),
         ({"root": "none"}, None, "does not exist yet"),
@@ -154,3 +159,21 @@ def test_the_server_may_know_the_scripts_by_another_path(named: str | None, know
 def test_the_values_of_variables_are_secret(tmp_path: Path) -> None:
     _, problems = compiled({"env": {"DB_PASSWORD": "hunter2 $nothing"}}, tmp_path)
     assert "hunter2" not in "".join(problems)
+
+
+@AS_ROOT
+@pytest.mark.parametrize(
+    ("owner", "mode", "may"),
+    [((0, 0), 0o600, False), ((0, 0), 0o666, True), ((NOBODY, 0), 0o600, True), ((0, NOGROUP), 0o660, True),
+     ((0, NOGROUP), 0o606, False)],
+)  # fmt: skip
+def test_root_checks_the_socket_for_the_user_of_the_config(
+    owner: tuple[int, int], mode: int, may: bool, socket_dir: Path, tmp_path: Path
+) -> None:
+    path = socket_dir / "fpm.sock"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        os.chown(path, *owner)
+        path.chmod(mode)
+        _, problems = compiled({"to": f"unix://{path}"}, tmp_path, user=str(NOBODY), group=str(NOGROUP))
+    assert ["no permission to connect" in problem for problem in problems] == ([] if may else [True])

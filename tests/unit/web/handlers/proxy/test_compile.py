@@ -86,6 +86,7 @@ HTTP = "http://127.0.0.1:8000"
             "$upstream is empty: it is the target, which is chosen later",
         ),
         ({"proxy_pass": HTTP, "split_by": "$host"}, {}, "'split_by' has no effect without 'split'"),
+        ({"proxy_pass": HTTP, "tls": {"http2": True}}, {}, f"'tls' has no effect: '{HTTP}' is not https"),
         ({"proxy_pass": HTTP, "mirror": {"to": "upstream://app"}}, {}, "unknown upstream 'app'"),
         ({"proxy_pass": HTTP, "mirror": {"to": HTTP}}, {}, "is 'proxy_pass' too: it gets each copied request twice"),
         ({"proxy_pass": HTTP, "mirror": {"to": HTTP, "share": "x"}}, {}, "expected a share"),
