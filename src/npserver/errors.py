@@ -127,7 +127,7 @@ class UpstreamError(NpserverError):
         key: the config key of that deadline; for the log.
 
     Attributes:
-        unprocessed: whether the target says that it has not processed the request (HTTP/2, RFC 9113 §8.7).
+        unprocessed: whether the target says that it has not processed the request (RFC 9113 §8.7, FastCGI §5.5).
         going_away: whether it says so because it ends the connection, not because it refuses the request.
         unserved: whether it does not take such requests at all, which is no failure of the target.
     """

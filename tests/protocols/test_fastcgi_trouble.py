@@ -99,6 +99,23 @@ class TestTrouble:
                 assert (await stage.ask(get()))[0] in (502, 503)
                 assert len(one.connections) + len(two.connections) == 3
 
+    async def test_a_request_that_was_not_processed_is_sent_again_whatever_it_is(self, root: Path) -> None:
+        async with Origin(serving(end(0, 2))) as busy, Origin(serving(page())) as other:
+            targets = [f"tcp://127.0.0.1:{origin.port}" for origin in (busy, other)]
+            async with ScriptStage("upstream://p", root, config={"upstreams": {"p": {"targets": targets}}}) as stage:
+                for _ in range(4):
+                    assert (await stage.ask(post(b"x")))[0] == 200
+                assert len(busy.connections) >= 1
+                assert len(other.connections) == 4
+
+    @pytest.mark.parametrize("answer", [record(3, bytes(4)), end(0, 9)], ids=["short", "status"])
+    async def test_a_request_whose_end_is_garbled_is_not_sent_again(self, root: Path, answer: bytes) -> None:
+        async with Origin(serving(answer)) as one, Origin(serving(answer)) as two:
+            targets = [f"tcp://127.0.0.1:{origin.port}" for origin in (one, two)]
+            async with ScriptStage("upstream://p", root, config={"upstreams": {"p": {"targets": targets}}}) as stage:
+                assert (await stage.ask(get()))[0] == 502
+                assert len(one.connections) + len(two.connections) == 1
+
 
 class TestErrorOutput:
     async def test_it_is_logged_with_the_request_and_the_key(

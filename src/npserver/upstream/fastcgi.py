@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, cast
 
-from npserver.errors import BadResponse, Phase
+from npserver.errors import BadResponse, Phase, UpstreamError
 from npserver.http.cgi_response import find_head_end, read_cgi_head
 from npserver.http.request import BY_LENGTH, NO_BODY
 from npserver.upstream.connection_state import AWAITING_HEAD, CLOSED, IDLE, READING_BODY
@@ -198,7 +198,7 @@ class FastcgiClient(HttpClient):
         if refusal := refusal_of(content):
             if output:
                 self._take_output(output)
-            self._fail(f"the FastCGI server refuses the request: {refusal}", Phase.SEND)
+            self._refused(refusal)
         elif sink is None:
             self._release(is_clean=is_clean)
         elif state is AWAITING_HEAD:
@@ -221,6 +221,17 @@ class FastcgiClient(HttpClient):
                 sink.response_end(b"")
             elif self._sink is None and self.state is READING_BODY:
                 self._release(is_clean=is_clean)
+
+    def _refused(self, reason: str) -> None:
+        """Fail: the server says that it has not processed the request."""
+        sink, uri = self._sink, self.target.uri
+        self._mark_closed()
+        self.transport.abort()
+        if sink is not None:
+            text = f"{uri}: the FastCGI server refuses the request: {reason}"
+            error = UpstreamError(text, uri, Phase.SEND, reused=self.requests > 1)
+            error.unprocessed = not self.is_answered
+            sink.response_lost(error)
 
     def _whole_body(self, head: ResponseHead, body: bytes) -> bytes:
         if self._is_head_request or head.framing is NO_BODY:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from struct import Struct
 
-from npserver.errors import clip
+from npserver.errors import BadResponse, clip
 
 VERSION = 1
 REQUEST_ID = 1  # of all our requests
@@ -101,11 +101,16 @@ def write_stdin(data: bytes) -> bytes:
 
 
 def refusal_of(content: bytes) -> str:
-    """Return why the request of an END_REQUEST record was not processed; empty if it was."""
+    """Return why the request of an END_REQUEST record was not processed; empty if it was.
+
+    Raises: BadResponse if the record does not say that.
+    """
     if len(content) != _END.size:
-        return f"END_REQUEST has {len(content)} bytes"
+        raise BadResponse(f"END_REQUEST has {len(content)} bytes")
     status = _END.unpack(content)[1]
-    return _REFUSALS.get(status, f"protocol status {status}") if status else ""
+    if status and status not in _REFUSALS:
+        raise BadResponse(f"END_REQUEST with protocol status {status}")
+    return _REFUSALS[status] if status else ""
 
 
 class RecordReader:

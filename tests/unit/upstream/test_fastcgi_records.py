@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from npserver.errors import BadResponse
 from npserver.upstream.fastcgi_records import (
     MAX_CONTENT_BYTES,
     RecordReader,
@@ -106,10 +107,19 @@ class TestResponses:
             (end(0, 1)[8:], "it takes one request per connection"),
             (end(0, 2)[8:], "it is overloaded"),
             (end(0, 3)[8:], "it does not know the role of a responder"),
-            (end(0, 9)[8:], "protocol status 9"),
-            (b"", "END_REQUEST has 0 bytes"),
-            (bytes(9), "END_REQUEST has 9 bytes"),
         ],
     )
     def test_the_end_tells_whether_a_request_was_processed_5_5(self, content: bytes, reason: str) -> None:
         assert refusal_of(content) == reason
+
+    @pytest.mark.parametrize(
+        ("content", "fault"),
+        [
+            (end(0, 9)[8:], "END_REQUEST with protocol status 9"),
+            (b"", "END_REQUEST has 0 bytes"),
+            (bytes(9), "END_REQUEST has 9 bytes"),
+        ],
+    )
+    def test_an_end_that_does_not_tell_it_is_a_fault(self, content: bytes, fault: str) -> None:
+        with pytest.raises(BadResponse, match=fault):
+            refusal_of(content)
