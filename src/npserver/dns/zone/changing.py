@@ -1,0 +1,83 @@
+"""Changes the tables of a view in place, while they are served: record sets that come and go, and what follows.
+
+Names between a new one and its zone come to exist, and go with it (RFC 4592 §2.2.2); wildcards and cuts are noted at
+other names. Answers that were made before are dropped by the caller. Pure.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from npserver.dns.message import codes
+from npserver.dns.message.name import ROOT, WILDCARD, parent
+from npserver.dns.zone.compile import attach
+from npserver.dns.zone.content import SetChange
+from npserver.dns.zone.tables import Node, Tables
+
+
+class TableChanger:
+    """Changes the tables of one view."""
+
+    # _children  how many names are directly below each name
+
+    __slots__ = ("_children", "_tables")
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._children = Counter([parent(key) for key in tables.nodes if key != ROOT])
+
+    def __repr__(self) -> str:
+        return f"<TableChanger of {len(self._tables.nodes)} names>"
+
+    def apply(self, apex: bytes, changes: Iterable[SetChange]) -> None:
+        """Make changes in the zone of an apex, which is in the tables."""
+        tables = self._tables
+        zone = tables.zones[apex]
+        cuts_changed = False
+        for one in changes:
+            node = tables.nodes.get(one.name)
+            if one.after is not None:
+                node = self._with_node(one.name) if node is None else node
+                node.sets = {**node.sets, one.rtype: one.after}
+            elif node is not None:
+                node.sets = {rtype: records for rtype, records in node.sets.items() if rtype != one.rtype}
+                if not node.sets:
+                    self._remove(node)
+            if one.rtype == codes.SOA and one.name == apex and one.after is not None:
+                zone.soa = one.after
+                zone.has_generated_soa = False
+            cuts_changed = cuts_changed or (one.rtype == codes.NS and one.name != apex)
+        if cuts_changed:
+            self._set_cuts(apex)
+
+    def _with_node(self, key: bytes) -> Node:
+        """Make the node of a name, and those above it that are missing."""
+        tables, missing = self._tables, key
+        while missing not in tables.nodes:
+            self._children[parent(missing)] += 1
+            missing = parent(missing)
+        tables.longest_key = max(tables.longest_key, len(key))
+        return attach(tables.nodes, key)
+
+    def _remove(self, node: Node) -> None:
+        """Remove a node without records, and those above it that were there for it alone."""
+        nodes = self._tables.nodes
+        while not node.sets and not self._children[node.key] and node is not node.zone.apex:
+            above = nodes[parent(node.key)]
+            del nodes[node.key]
+            del self._children[node.key]
+            self._children[above.key] -= 1
+            if node.key.startswith(WILDCARD):
+                above.wildcard = None
+            node = above
+
+    def _set_cuts(self, apex: bytes) -> None:
+        """Note the cuts of a zone anew at all of its names."""
+        nodes = self._tables.nodes
+        zone = self._tables.zones[apex]
+        of_zone = [node for node in nodes.values() if node.zone is zone and node is not zone.apex]
+        for node in sorted(of_zone, key=lambda node: len(node.key)):
+            above = nodes[parent(node.key)]
+            inherited = above.cut if above.zone is zone else None
+            node.cut = inherited or (node if codes.NS in node.sets else None)
