@@ -139,7 +139,7 @@ def test_failures_have_statuses_of_grpc(
     program: Start, free_port: Callable[[], int], servers: list[GrpcProcess]
 ) -> None:
     port = free_port()
-    program(config=config(port, servers, rate_limit={"rate": "2/1m"}))
+    one = program(config=config(port, servers, rate_limit={"rate": "2/1m"}))
     with Stub(port) as stub:
         method = stub.channel.unary_unary
         assert code_of(lambda: method("/down.Service/Any")(b"")) is Status.UNAVAILABLE
@@ -148,6 +148,13 @@ def test_failures_have_statuses_of_grpc(
         assert code_of(lambda: method("/test.Calls/Unknown")(b"")) is Status.UNIMPLEMENTED
         codes = [code_of(lambda: stub.unary(b"1")) for _ in range(4)]
         assert codes[-1] is Status.RESOURCE_EXHAUSTED
+    for line in (
+        "/down.Service/Any 502 ",
+        "/other.Service/Any 404 ",
+        "/test.Calls/Denied 403 ",
+        "/test.Calls/Unary 429 ",
+    ):
+        one.wait_until(lambda line=line: line in one.output, line)  # in the log with the status that explains them
 
 
 def test_killed_servers(

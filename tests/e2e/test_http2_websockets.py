@@ -124,6 +124,9 @@ def test_what_is_no_websocket_gets_no_2xx(site: Site, path: str, status: str) ->
         other.send("x")
         assert other.recv() == "x"
         assert talk.ask("/say")[0] == "200"
+    if path == "/page/say":
+        target = f"upstream http://127.0.0.1:{site.port}: a WebSocket was asked for, and answered with 200"
+        assert f"{target} (dispatch[4])" in site.program.errors
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ class ExchangeBase(ExchangePeer[C], Generic[C], eq=False):
     # _watchers  called at the end
     # _filters   the response sides of middleware, while a response passes them
     # _is_filtered   a whole response has passed them
+    # _failure   status of a failed call of gRPC, which is answered with 200: it is counted and logged with this one
 
     context: Context
     request: Request
@@ -62,6 +63,7 @@ class ExchangeBase(ExchangePeer[C], Generic[C], eq=False):
     _watchers: tuple[Callable[[], None], ...] = ()
     _filters: ResponseFilters | None = None
     _is_filtered: bool = False
+    _failure: int = 0
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.request.method} {self.request.path} {self.status or 'unanswered'}>"
@@ -170,6 +172,7 @@ class ExchangeBase(ExchangePeer[C], Generic[C], eq=False):
 
     def _finished(self, status: int, received: int = 0) -> None:
         """Count the request, and log it."""
+        status = self._failure or status
         if self.body is not None:
             received = received or self.body.received
         front = self.connection.front
@@ -215,6 +218,7 @@ class ExchangeBase(ExchangePeer[C], Generic[C], eq=False):
         level = level_of(status) if level is None else level
         log_refusal(status, lambda: self.request, self.client_ip, reason, decided_by(self.route, key), level)
         if self.request.is_http2 and is_grpc(self.request):
+            self._failure = status
             self.respond(200, fields + failure_fields(status))
             return
         for failure in self.route.failures:

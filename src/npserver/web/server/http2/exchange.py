@@ -282,7 +282,10 @@ class Http2Exchange(ExchangeBase["Http2ConnectionRole"], eq=False, kw_only=True)
         """Answer a request for a WebSocket that has got a page: a client would take that for the tunnel."""
         source = self.source
         reason = f"a WebSocket was asked for, and answered with {status}"
-        self.fail(502 if self.upstream else 400, reason, "RFC 8441 §5")
+        if self.upstream:
+            self.fail(502, f"upstream {self.upstream}: {reason}")
+        else:
+            self.fail(400, reason, "RFC 8441 §5")
         self.source = source
         self.context.loop.call_soon(self._cancel_source)
 
