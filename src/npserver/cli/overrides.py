@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,7 +57,7 @@ def from_arguments(
         listen.append(uri)
         if php is not None and not targets and uri.partition("://")[0].lower() in schemes_serving(HTTP):
             changed.add(("dispatch", len(dispatch)))
-            scripts = FastcgiRule(listener=uri, to=_target("tcp", php))
+            scripts = FastcgiRule(listener=uri, to=_fastcgi_server(php))
             dispatch.append(scripts if root is None else msgspec.structs.replace(scripts, root=root))
         if targets:
             changed.add(("dispatch", len(dispatch)))
@@ -109,6 +110,12 @@ def _rule(uri: str, targets: Sequence[str], name: str) -> tuple[AnyRule, Upstrea
     if target in HTTP_ONLY or (speaks_http and target in schemes_reaching(HTTP)):
         return ProxyRule(listener=uri, proxy_pass=destination), upstream
     return ForwardRule(listener=uri, forward_to=destination), upstream
+
+
+def _fastcgi_server(php: str) -> str:
+    """Return the URI of a FastCGI server; what has a slash is the path of its socket, relative ones included."""
+    path = php.removeprefix("unix:")  # as nginx writes it
+    return f"unix://{os.path.abspath(path)}" if "/" in path and "://" not in php else _target("tcp", php)
 
 
 def _target(scheme: str, to: str) -> str:

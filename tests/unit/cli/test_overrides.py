@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,8 @@ class TestArguments:
         ("php", "to"),
         [
             ("/run/php.sock", "unix:///run/php.sock"),
+            ("unix:/run/php.sock", "unix:///run/php.sock"),
+            ("run/php.sock", f"unix://{os.getcwd()}/run/php.sock"),
             ("php:9000", "tcp://php:9000"),
             ("tcp://php:9000", "tcp://php:9000"),
         ],

@@ -128,7 +128,7 @@ def _check_socket(report: Report, place: Path, path: str, config: Config) -> Non
         hint = f"; did you mean {os.path.join(directory, close[0])!r}?" if close else ""
         report.warn(place, f"there is no socket {clip(path)} yet: requests are answered with 502 until then{hint}")
     elif not stat.S_ISSOCK(os.stat(path).st_mode):
-        report.error(place, f"{clip(path)} is not a socket: name the one that PHP-FPM listens at, 'listen' of its pool")
+        report.check_error(place, f"{clip(path)} is not a socket: name that of PHP-FPM, 'listen' of its pool")
     elif not _may_connect(config, path):
         report.warn(place, f"no permission to connect to {clip(path)}: add npserver's user to the group of the socket")
 
