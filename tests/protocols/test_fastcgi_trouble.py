@@ -132,6 +132,18 @@ class TestErrorOutput:
             r"PHP message: PHP Warning:  \x1b[31mx\nStack trace:\n#0 {main} (dispatch[0].max_error_output)"
         )
 
+    async def test_a_script_that_php_does_not_find_is_told_with_the_directory(
+        self, root: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        answer = record(STDERR, b"Primary script unknown") + page()
+        async with Origin(serving(answer)) as origin, ScriptStage(origin, root, script_root="/srv/elsewhere") as stage:
+            assert (await stage.ask(get("/a.php")))[0] == 200
+        (line,) = [one.getMessage() for one in caplog.records]
+        assert line.endswith(
+            ": Primary script unknown: it finds no such file below '/srv/elsewhere', or may not read it "
+            "(dispatch[0].script_root)"
+        )
+
     @pytest.mark.parametrize(("limit", "lines"), [(0, 0), (100, 1), (150, 2)])
     async def test_a_flood_of_it_is_cut(
         self, root: Path, limit: int, lines: int, caplog: pytest.LogCaptureFixture

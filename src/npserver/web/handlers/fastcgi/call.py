@@ -7,8 +7,10 @@ Made by `web.handlers.fastcgi.handler`. Choosing targets, retrying, waiting and 
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING, cast
 
+from npserver.errors import clip
 from npserver.observe.escape import decode, decode_latin1, escape_control
 from npserver.upstream.fastcgi import FastcgiClient
 from npserver.web.handlers.proxy.call import ProxyCall
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from npserver.web.handlers.fastcgi.gateway import Gateway
 
 log = logging.getLogger("npserver.upstream")
+
+_UNKNOWN_SCRIPT = "Primary script unknown"  # how PHP-FPM tells that SCRIPT_FILENAME leads to no file for it
 
 
 class FastcgiUpload(Upload):
@@ -89,6 +93,9 @@ class FastcgiCall(ProxyCall, eq=False):
             return
         request, key = self.exchange.request, f"{gateway.settings.key}.max_error_output"
         text = decode(data[:room]).strip().replace("\r\n", "\n").replace("\n", "\\n")
+        if text == _UNKNOWN_SCRIPT:
+            root, key = os.fsdecode(gateway.params.root), f"{gateway.settings.key}.script_root"
+            text += f": it finds no such file below {clip(root)}, or may not read it"
         log.warning(
             "error output of %s %s from %s: %s%s (%s)",
             request.method, escape_control(decode_latin1(request.path)), self.exchange.upstream, escape_control(text),

@@ -45,7 +45,7 @@ class Gateway(Proxy):
         """
         Proxy.__init__(self, upstream, settings)
         self._scripts = scripts
-        self._params = params
+        self.params = params
         self.max_age_s = max_age_s
         self.error_bytes = error_bytes
         self.error_counter = error_counter
@@ -58,5 +58,5 @@ class Gateway(Proxy):
         script = self._scripts.find(exchange.request.path)
         if not isinstance(script, Script):
             raise BadRequest("the script is no longer there", 404, f"{self.settings.key}.root")
-        params = self._params.write(exchange, script, length)
+        params = self.params.write(exchange, script, length)
         return write_head(params, keep=bool(self.settings.client.pool_size))

@@ -62,10 +62,10 @@ class Params:
         trusted: the proxies whose fields about their clients are believed; None if there are none.
     """
 
-    __slots__ = ("_env", "_of_client", "_of_server", "_of_target", "_root", "_trusted", "_trusting")
+    __slots__ = ("_env", "_of_client", "_of_server", "_of_target", "_trusted", "_trusting", "root")
 
     def __init__(self, root: bytes, env: Mapping[bytes, Template], trusted: AddressSet | None) -> None:
-        self._root = root
+        self.root = root
         self._env = env
         self._trusted = trusted
         self._trusting = object()  # stands for us in caches of what trusted proxies have sent
@@ -107,10 +107,10 @@ class Params:
 
     def _write_script(self, script: Script) -> bytes:
         variables = {
-            b"SCRIPT_FILENAME": self._root + script.file,
+            b"SCRIPT_FILENAME": self.root + script.file,
             b"SCRIPT_NAME": script.name,
             b"PATH_INFO": script.info,
-            b"DOCUMENT_ROOT": self._root,
+            b"DOCUMENT_ROOT": self.root,
             b"DOCUMENT_URI": script.name,
         }
         script.variables = self._write(variables)
