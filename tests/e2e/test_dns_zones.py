@@ -1,13 +1,19 @@
-"""The whole program with zones that are not in its config: zone files, by AXFR and UDP, with two workers."""
+"""The whole program with zones that are not in its config: zone files, by AXFR and UDP, with two workers.
+
+Covers `nameserver.zones.messages`, `nameserver.zones.replica`, `nameserver.zones.service`, `nameserver.zones.states`.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import dns.message
 import dns.query
+import dns.rcode
 import dns.zone
 
 from tests.conformance.test_dns_zone_files import ZONE
@@ -40,3 +46,64 @@ def test_a_zone_file_is_served_whole(program: Start, free_port: Callable[[], int
     for name, kind in (("www.example.com", "A"), ("a.wild.example.com", "TXT"), ("_443._tcp.example.com", "TLSA")):
         reply = dns.query.udp(dns.message.make_query(name, kind), "127.0.0.1", port=port, timeout=20)
         assert reply.answer, name
+
+
+def serial(port: int) -> int:
+    reply = dns.query.udp(dns.message.make_query("example.com", "SOA"), "127.0.0.1", port=port, timeout=20)
+    return reply.answer[0][0].serial
+
+
+def addresses(port: int, name: str) -> set[str]:
+    """Return what several workers answer: each question comes from another port."""
+    found = set()
+    for _ in range(20):
+        reply = dns.query.udp(dns.message.make_query(name, "A"), "127.0.0.1", port=port, timeout=20)
+        found |= {str(one) for records in reply.answer for one in records} or {dns.rcode.to_text(reply.rcode())}
+    return found
+
+
+def test_a_zone_file_is_followed(program: Start, free_port: Callable[[], int], tmp_path: Path) -> None:
+    """By all workers, one that starts later and a restart too; the serial only grows, and a fault changes nothing."""
+    file, included = tmp_path / "example.com.zone", tmp_path / "more"
+    included.write_text("more A 10.1.1.1\n")
+    text = ZONE.replace("2026010101", "{}") + "$INCLUDE more\nx A 10.0.0.{}\n"
+    file.write_text(text.format(5, 1))
+    port = free_port()
+    parts = config(port, dns_zones=[{"name": "example.com", "file": str(file)}], store=str(tmp_path / "store"))
+    one = program(config=parts)
+    assert (serial(port), addresses(port, "x.example.com")) == (5, {"10.0.0.1"})
+
+    file.write_text(text.format(9, 2))
+    one.wait_until(lambda: addresses(port, "x.example.com") == {"10.0.0.2"}, "the new records")
+    assert serial(port) == 9
+
+    file.write_text(text.format(9, 3) + "y A 10.0.0.9\n")  # the serial stays
+    one.wait_until(lambda: addresses(port, "x.example.com") == {"10.0.0.3"}, "the next records")
+    assert (serial(port), addresses(port, "y.example.com")) == (10, {"10.0.0.9"})
+    one.wait_until(lambda: "serial 10, as the file has 9, which is not newer: raise it there" in one.errors, "advice")
+
+    file.write_text(text.format(20, 4) + "y A 10.0.0.x\n")
+    line = len(text.splitlines()) + 1
+    one.wait_until(
+        lambda: f"{file}:{line}: Text input is malformed.; the zone example.com. stays" in one.errors, "fault"
+    )
+    assert (serial(port), addresses(port, "x.example.com")) == (10, {"10.0.0.3"})
+
+    included.write_text("more A 10.1.1.2\n")
+    file.write_text(text.format(11, 3))
+    one.wait_until(lambda: addresses(port, "more.example.com") == {"10.1.1.2"}, "what is included")
+    assert addresses(port, "y.example.com") == {"NXDOMAIN"}
+
+    for killed in one.children():  # the controller, too
+        os.kill(killed, signal.SIGKILL)
+        one.wait_until(lambda: len(one.children()) == 3 and killed not in one.children(), "its successor")  # noqa: B023
+    one.wait_until(lambda: addresses(port, "more.example.com") == {"10.1.1.2"}, "its records")
+    assert addresses(port, "x.example.com") == {"10.0.0.3"}
+
+    included.write_text("more A 10.1.1.3\n")
+    one.wait_until(lambda: addresses(port, "more.example.com") == {"10.1.1.3"}, "what is included")
+    assert serial(port) == 12
+    one.stop()
+    one = program(config=parts)
+    one.wait_until(lambda: serial(port) == 12, "the serial of the last run")
+    assert addresses(port, "more.example.com") == {"10.1.1.3"}

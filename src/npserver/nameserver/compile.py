@@ -162,6 +162,10 @@ def _compile(compilation: Compilation) -> NameServer:
         find_addresses=lambda name, kind: _addresses(context, upstreams[name], kind) if name in upstreams else (),
         logs_queries=config.logging.dns_queries,
     )
+    if (changing := ZONES.of(compilation).changing) and context.worker >= 0:
+        from npserver.nameserver.zones.replica import ZoneReplicas
+
+        server.replicas = ZoneReplicas(context, changing, server.change_zone)
     if publication is not None and context.worker >= 0:  # the controller has no clients
         from npserver.nameserver.publish.following import Following
 

@@ -29,8 +29,11 @@ from npserver.tls.acme.answering.answers import ANSWERS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from npserver.dns.zone.changing import TableChanger
+    from npserver.dns.zone.content import SetChange
     from npserver.nameserver.resolver.client import ResolverClient
     from npserver.nameserver.response_rate_limit import RateLimiter
+    from npserver.nameserver.zones.replica import ZoneReplicas
     from npserver.networks import Networks
     from npserver.runtime.context import Context
 
@@ -82,6 +85,9 @@ class NameServer:
         self._added_texts = [AddedTexts(tables) for _, tables in views]
         #: Replaces the tables when the addresses of published names change (`nameserver.publish`).
         self.following: object | None = None
+        #: The zones that change, of those that serve them (`nameserver.zones`), and what changes the tables of views.
+        self.replicas: ZoneReplicas | None = None
+        self._changers: dict[int, TableChanger] = {}
         self._refresh()
         ANSWERS.of(context).follow(self._answer_challenges)
         context.sweeper.watched.add(_Ticker(self))
@@ -144,6 +150,22 @@ class NameServer:
             self.views[view][1].tables = new
             if self._recursive:
                 self._recursive[view].tables = new
+            self._forget(view)
+
+    def change_zone(self, apex: bytes, changes: Sequence[SetChange]) -> None:
+        """Change the records of a zone, in all views."""
+        from npserver.dns.zone.changing import TableChanger  # few configs have zones that change
+
+        texts = ANSWERS.of(self.context).answers.dns
+        for view, (_, responder) in enumerate(self.views):
+            if apex not in responder.tables.zones:
+                continue
+            self._added_texts[view].replace({})
+            changer = self._changers.get(view)
+            if changer is None or changer.tables is not responder.tables:
+                changer = self._changers[view] = TableChanger(responder.tables)
+            changer.apply(apex, changes)
+            self._added_texts[view].replace(texts)
             self._forget(view)
 
     def set_serials(self, numbers: Mapping[str, int]) -> None:

@@ -21,18 +21,18 @@ class TableChanger:
 
     # _children  how many names are directly below each name
 
-    __slots__ = ("_children", "_tables")
+    __slots__ = ("_children", "tables")
 
     def __init__(self, tables: Tables) -> None:
-        self._tables = tables
+        self.tables = tables
         self._children = Counter([parent(key) for key in tables.nodes if key != ROOT])
 
     def __repr__(self) -> str:
-        return f"<TableChanger of {len(self._tables.nodes)} names>"
+        return f"<TableChanger of {len(self.tables.nodes)} names>"
 
     def apply(self, apex: bytes, changes: Iterable[SetChange]) -> None:
         """Make changes in the zone of an apex, which is in the tables."""
-        tables = self._tables
+        tables = self.tables
         zone = tables.zones[apex]
         cuts_changed = False
         for one in changes:
@@ -53,7 +53,7 @@ class TableChanger:
 
     def _with_node(self, key: bytes) -> Node:
         """Make the node of a name, and those above it that are missing."""
-        tables, missing = self._tables, key
+        tables, missing = self.tables, key
         while missing not in tables.nodes:
             self._children[parent(missing)] += 1
             missing = parent(missing)
@@ -62,7 +62,7 @@ class TableChanger:
 
     def _remove(self, node: Node) -> None:
         """Remove a node without records, and those above it that were there for it alone."""
-        nodes = self._tables.nodes
+        nodes = self.tables.nodes
         while not node.sets and not self._children[node.key] and node is not node.zone.apex:
             above = nodes[parent(node.key)]
             del nodes[node.key]
@@ -74,8 +74,8 @@ class TableChanger:
 
     def _set_cuts(self, apex: bytes) -> None:
         """Note the cuts of a zone anew at all of its names."""
-        nodes = self._tables.nodes
-        zone = self._tables.zones[apex]
+        nodes = self.tables.nodes
+        zone = self.tables.zones[apex]
         of_zone = [node for node in nodes.values() if node.zone is zone and node is not zone.apex]
         for node in sorted(of_zone, key=lambda node: len(node.key)):
             above = nodes[parent(node.key)]

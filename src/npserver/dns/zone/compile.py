@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from zlib import crc32
 
 from npserver.dns.message import codes
-from npserver.dns.message.name import ROOT, WILDCARD, parent, parse_owner, to_text
+from npserver.dns.message.name import ROOT, WILDCARD, parent, parse_owner
 from npserver.dns.message.record import PARSED_TYPES, parse_data, parse_ipv4, parse_ttl, parse_type, quotes_in
 from npserver.dns.zone.apexes import choose_apexes, is_covered
 from npserver.dns.zone.reverse import is_local, reverse_key
@@ -86,7 +86,8 @@ class _Compilation:
                 self.report((text,), f"{clip(text)} is the same name as {clip(spelled[key])}")
                 continue
             spelled[key] = text
-            if self.settings.elsewhere and self._is_elsewhere(text, key):
+            if (place := self._place_of(key)) is not None:
+                self.report((text,), f"the records of its zone are in {place}: write it there")
                 continue
             self._add_name(text, key, of_name)
         self.sets.update({key: dict(of_name) for key, of_name in self.settings.content.items()})
@@ -96,15 +97,14 @@ class _Compilation:
             self._add_reverse()
         return self._build()
 
-    def _is_elsewhere(self, text: str, key: bytes) -> bool:
-        """Whether a name is in a zone whose records are not in the config; that is reported."""
+    def _place_of(self, key: bytes) -> str | None:
+        """Return what to call the place of a name's zone, if its records are not in the config."""
+        if not self.settings.elsewhere:
+            return None
         for above in ancestors(key):
             if above in self.settings.zones:
-                place = self.settings.elsewhere.get(above)
-                if place is not None:
-                    self.report((text,), f"the records of the zone {to_text(above)} are in {place}: write it there")
-                return place is not None
-        return False
+                return self.settings.elsewhere.get(above)
+        return None
 
     def _add_name(self, text: str, key: bytes, of_name: Mapping[str, object]) -> None:  # hot: dns-load
         ttl = self.settings.ttl
@@ -180,6 +180,8 @@ class _Compilation:
         of_upstreams = {(key, rtype) for key, rtype, _, _ in self.upstream_sets}
         for key, added in self.settings.added.items():
             if not is_covered(key, apexes) or codes.CNAME in self.sets.get(key, NO_SETS):
+                continue
+            if self._place_of(key) is not None:
                 continue
             sets = self.sets.setdefault(key, {})
             ttl: int | None = None

@@ -39,8 +39,8 @@ def _records(tables: Tables, zone: Zone) -> Iterator[Records]:
     """Yield the record sets of a zone in the order of a transfer."""
     soa = Records(zone.key, codes.SOA, *zone.soa)
     yield soa
-    for node in tables.zone_nodes(zone):
-        for rtype, records in node.sets.items():
+    for key, sets in [(node.key, node.sets) for node in tables.zone_nodes(zone)]:  # as they are now: they may change
+        for rtype, records in sets.items():
             if rtype != codes.SOA:
-                yield Records(node.key, rtype, *records)
+                yield Records(key, rtype, *records)
     yield soa

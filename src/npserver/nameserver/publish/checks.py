@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from npserver.nameserver.publish.addresses import AddressSources
     from npserver.nameserver.publish.plan import Plan
     from npserver.nameserver.publish.state import Published
+    from npserver.nameserver.zones.compile import Zones
 
 MAX_SHOWN_ZONES = 5
 
@@ -30,10 +31,15 @@ def check_records(
     state: Published,
     tables: Sequence[Tables],
     paths: Mapping[bytes, Path],
+    zones: Zones,
 ) -> None:
     """Report what is wrong with each name."""
     for name in plan.names:
         path = paths[name.key]
+        if (place := zones.place_of(name.key)) is not None:
+            where = f"the records of its zone are in {place}: write those of the name there, without 'publish'"
+            report.error(path, f"'publish': {clip(name.text)} cannot be published, as {where}")
+            continue
         holders = [one for one in tables if name.key in one.nodes]
         if not holders:
             report.error(path, f"'publish': {clip(name.text)} is in none of our zones{_zones(tables, name)}")

@@ -94,7 +94,15 @@ def build_published(
         known = told if told is not None else _stored(compilation)
         state = replace(known, **sources.look(known, context.wall_clock()))
         built = publication.build(state, {}, compile_anew)
-        check_records(compilation.report, publication.plan, sources, state, built.tables, _PATHS.of(compilation))
+        check_records(
+            compilation.report,
+            publication.plan,
+            sources,
+            state,
+            built.tables,
+            _PATHS.of(compilation),
+            ZONES.of(compilation),
+        )
         shared = document.compiled["published"] = state, built
         document.compiled["dns"] = built.tables
         document.compiled["publishes"] = publication.describe(built.tables, will_ask=bool(sources.urls))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -9,15 +10,23 @@ from msgspec import Struct, field
 
 from npserver.dns.message.name import parse_owner, to_text
 from npserver.dns.zone.compile import MAX_SET_BYTES
+from npserver.dns.zone.content import Content, version_of
+from npserver.dns.zone.tables import ancestors
 from npserver.errors import clip
 from npserver.nameserver.config import DnsZoneSection
 from npserver.runtime.compilation import PerCompilation
+from npserver.sources.source import SUPPLIED, Source, read_file
+from npserver.store.compile import STORE
 
 if TYPE_CHECKING:
     from npserver.config.report import Path, Report
     from npserver.dns.zone.tables import RecordSets
-    from npserver.nameserver.zones.zone_file import ZoneRecords
+    from npserver.nameserver.zones.service import FileZone
+    from npserver.nameserver.zones.zone_file import ReadFile, ZoneRecords
     from npserver.runtime.compilation import Compilation
+    from npserver.runtime.context import Context
+
+MAX_FILE_BYTES = 1 << 30
 
 
 class Zones(Struct, frozen=True):
@@ -26,6 +35,11 @@ class Zones(Struct, frozen=True):
     apexes: list[bytes]  # in lower case
     sources: dict[bytes, str] = field(default_factory=dict)  # of zones whose records are elsewhere: what to call that
     sets: Mapping[bytes, RecordSets] = field(default_factory=dict)  # their records, by name
+    changing: Mapping[bytes, Content] = field(default_factory=dict)  # the records of those that may change, by apex
+
+    def place_of(self, key: bytes) -> str | None:
+        """Return what to call the place of the records of a name's zone; None if they are in the config."""
+        return next((self.sources.get(above) for above in ancestors(key) if above in self.apexes), None)
 
 
 def _compile(compilation: Compilation) -> Zones:
@@ -33,6 +47,7 @@ def _compile(compilation: Compilation) -> Zones:
     apexes: list[bytes] = []
     sources: dict[bytes, str] = {}
     sets: dict[bytes, RecordSets] = {}
+    files: dict[bytes, FileZone] = {}
     for index, one in enumerate(config.dns_zones):
         section = DnsZoneSection(name=one) if isinstance(one, str) else one
         path: Path = ("dns_zones", index) if isinstance(one, str) else ("dns_zones", index, "name")
@@ -49,8 +64,19 @@ def _compile(compilation: Compilation) -> Zones:
             sources[apex] = f"the file {clip(section.file)} (dns_zones[{index}].file)"
             records = _read(compilation, ("dns_zones", index, "file"), apex, section.file)
             if records is not None:
+                from npserver.nameserver.zones.service import FileZone  # it needs dnspython
+
                 sets.update(records.sets)
-    return Zones(apexes, sources, sets)
+                files[apex] = FileZone(
+                    apex, next(iter(records.files)), f"dns_zones[{index}].file", records.sets, dict(records.files),
+                    version_of(records.sets),
+                )  # fmt: skip
+    if files and (store := STORE.of(compilation)) is not None:
+        from npserver.nameserver.zones.service import ZoneService
+
+        context = compilation.context
+        compilation.services.append(ZoneService(context, store, [*files.values()], reader(context)))
+    return Zones(apexes, sources, sets, {apex: one.content for apex, one in files.items()})
 
 
 #: The zones of a config.
@@ -66,7 +92,7 @@ def _read(compilation: Compilation, path: Path, apex: bytes, name: str) -> ZoneR
         from npserver.nameserver.zones.zone_file import ZoneFileError, read_zone_file
 
         try:
-            records = read_zone_file(document.resolve(name), apex, _content)
+            records = read_zone_file(os.path.abspath(document.resolve(name)), apex, reader(compilation.context))
         except ZoneFileError as error:
             compilation.report.error(path, str(error))
             return None
@@ -77,9 +103,16 @@ def _read(compilation: Compilation, path: Path, apex: bytes, name: str) -> ZoneR
     return records
 
 
-def _content(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()
+def reader(context: Context) -> ReadFile:
+    """Return what reads zone files: the master supplies those that this process may not read."""
+    files = SUPPLIED.of(context)
+
+    def read(path: str) -> bytes:
+        if files is not None:
+            files.used.add(path)
+        return read_file(Source("file", path, MAX_FILE_BYTES), files)[1]
+
+    return read
 
 
 def _check_sizes(report: Report, path: Path, records: ZoneRecords) -> None:

@@ -19,6 +19,7 @@ from npserver.dns.message import codes
 from npserver.dns.message.name import to_text
 from npserver.errors import clip
 from npserver.regex import regex
+from npserver.sources.source import DataError
 
 if TYPE_CHECKING:
     from npserver.dns.zone.tables import RecordSet
@@ -37,8 +38,21 @@ _BESIDE_CNAME = frozenset({codes.NSEC, codes.RRSIG, codes.DNSKEY, 25})  # 25: KE
 _FAULTS = (DNSException, ValueError, OverflowError)
 _PLACE = regex(r"<string>:([0-9]+): (.*)", re.DOTALL)
 
-#: Returns the content of a file. Raises: OSError.
+#: Returns the content of a file. Raises: DataError.
 ReadFile = Callable[[str], bytes]
+
+
+#: Modification time in ns, inode and size of a file; None if it is not there.
+Stamp = tuple[int, int, int] | None
+
+
+def stamp_of(file: str) -> Stamp:
+    """Return the state of a file."""
+    try:
+        found = os.stat(file)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size
 
 
 class ZoneFileError(Exception):
@@ -49,7 +63,7 @@ class ZoneRecords(Struct):
     """The records of a zone, and the files that they are from."""
 
     sets: dict[bytes, dict[int, RecordSet]]
-    files: list[str]
+    files: dict[str, Stamp]  # with their states before they were read
     notes: list[str] = field(default_factory=list)  # what is valid, and left out
 
 
@@ -108,7 +122,7 @@ class _Text:
 
     def __init__(self, read: ReadFile) -> None:
         self.lines: list[str] = []
-        self.files: list[str] = []
+        self.files: dict[str, Stamp] = {}
         self._read = read
         self._places: list[tuple[str, int]] = []
 
@@ -117,14 +131,14 @@ class _Text:
         import dns.exception
         import dns.name
 
+        stamp = stamp_of(path)
         try:
             content = self._read(path).decode("utf-8")
-        except OSError as error:
-            raise ZoneFileError(f"{_at(within)}cannot read {clip(path)}: {error.strerror}") from None
+        except DataError as error:
+            raise ZoneFileError(f"{_at(within)}{error}") from None
         except UnicodeDecodeError as error:
             raise ZoneFileError(f"{path}: not text in UTF-8 (byte {error.start})") from None
-        if path not in self.files:
-            self.files.append(path)
+        self.files.setdefault(path, stamp)
         for number, line in enumerate(content.splitlines(), 1):
             here = f"{path}:{number}"
             if (found := _INCLUDE.fullmatch(line)) is not None:
@@ -162,7 +176,7 @@ class _Text:
         except _FAULTS as error:
             found = _PLACE.fullmatch(str(error))
             if found is None:
-                raise ZoneFileError(f"{self.files[0]}: {error or type(error).__name__}") from None
+                raise ZoneFileError(f"{next(iter(self.files))}: {error or type(error).__name__}") from None
             number = min(int(found[1]), len(self.lines))
             try:  # the parser is in the next line already when a line ends too early
                 _parse(self.lines[: number - 1], origin)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.nameserver.test_compile import check, config
+from tests.unit.nameserver.test_compile import LISTEN, check, config
 
 HEAD = "$TTL 300\n@ SOA ns hostmaster 5 3600 600 604800 300\n"
 
@@ -35,7 +35,7 @@ def test_names_and_objects_may_stand_together(file: Path) -> None:
         (["lan", {"name": "LAN."}], "'LAN.' is given twice"),
         ([{"file": "x"}], "name"),
         ([{"name": "a.test", "fil": "x"}], "did you mean 'file'"),
-        ([{"name": "a.test", "file": "gone.zone"}], "cannot read 'gone.zone': No such file"),
+        ([{"name": "a.test", "file": "gone.zone"}], "gone.zone': no such file or directory"),
         ([7], "'dns_zones': expected a string or an object, got 7"),
     ],
 )
@@ -55,7 +55,7 @@ def test_records_of_the_zone_stand_in_its_file_alone(file: Path) -> None:
     said = check(of_file(file, dns=records, dns_views=views))
     assert len(said) == 2
     for one in said:
-        assert "the records of the zone example.test. are in the file" in one
+        assert "the records of its zone are in the file" in one
         assert "(dns_zones[0].file): write it there" in one
 
 
@@ -74,3 +74,13 @@ def test_what_is_left_out_is_a_warning(file: Path) -> None:
     file.write_text(HEAD + "a.elsewhere. A 10.0.0.1\n")
     (said,) = check(of_file(file))
     assert f"{file}:3: 'a.elsewhere.' is not in the zone, and left out" in said
+
+
+def test_names_of_such_a_zone_are_not_published(file: Path) -> None:
+    parts = of_file(file, listen=[*LISTEN, {"name": "w", "uri": "http://127.0.0.1:8080"}])
+    parts["dispatch"].append({"listener": "w", "host": "web.example.test", "handler": "respond", "publish": True})
+    said = check(parts)
+    assert any(
+        "'publish': 'web.example.test' cannot be published, as the records of its zone are in the file" in one
+        for one in said
+    ), said

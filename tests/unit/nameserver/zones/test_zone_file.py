@@ -9,16 +9,24 @@ import pytest
 from npserver.dns.message import codes
 from npserver.dns.message.name import parse_owner, to_text
 from npserver.nameserver.zones.zone_file import MAX_DEPTH, ZoneFileError, ZoneRecords, read_zone_file
+from npserver.sources.source import DataError
 
 HEAD = "$TTL 300\n@ SOA ns hostmaster 5 3600 600 604800 300\n"
 APEX = parse_owner("example.test")
+
+
+def read_bytes(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from None
 
 
 def read(directory: Path, **texts: str) -> ZoneRecords:
     """Read the zone of the file `zone`; the others are beside it."""
     for name, text in texts.items():
         (directory / name).write_text(text)
-    return read_zone_file(str(directory / "zone"), APEX, lambda path: Path(path).read_bytes())
+    return read_zone_file(str(directory / "zone"), APEX, read_bytes)
 
 
 def fault(directory: Path, **texts: str) -> str:

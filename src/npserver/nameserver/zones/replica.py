@@ -1,0 +1,116 @@
+"""The zones of a worker that change while they are served: takes the changes that the controller publishes."""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from msgspec import convert
+
+from npserver.dns.zone.content import Content, SetChange, ZoneChange, apply, content_size, differences, version_of
+from npserver.nameserver.zones.messages import ASK, WHOLE, Asked, Whole, as_message, read_published, topic_of
+from npserver.runtime.pubsub import CONTROLLER
+
+if TYPE_CHECKING:
+    from npserver.runtime.context import Context
+
+#: Called with an apex and changes: makes them in the tables of all views.
+ChangeTables = Callable[[bytes, tuple[SetChange, ...]], None]
+
+
+class ZoneReplica:
+    """One zone in one process."""
+
+    # version  of the controller's zone; at first what `version_of` says of the content
+    # history  the changes that have led to the content, the oldest first; together no larger than the zone
+
+    __slots__ = ("apex", "content", "history", "version")
+
+    def __init__(self, apex: bytes, content: Content) -> None:
+        self.apex = apex
+        self.content = content
+        self.version = version_of(content)
+        self.history: deque[ZoneChange] = deque()
+
+    def __repr__(self) -> str:
+        return f"<ZoneReplica {self.apex!r} version={self.version}>"
+
+    def take(self, change: ZoneChange, version: int) -> None:
+        """Go on to the content after a change."""
+        self.content = apply(self.content, change.sets)
+        self.version = version
+        self.history.append(change)
+        trim(self.history, self.content)
+
+
+def trim(history: deque[ZoneChange], content: Content) -> None:
+    """Forget the oldest changes, as long as all together are larger than the zone, which would be sent instead."""
+    sizes = [one.size for one in history]
+    total, most = sum(sizes), content_size(content)
+    for size in sizes:
+        if total <= most:
+            return
+        history.popleft()
+        total -= size
+
+
+class ZoneReplicas:
+    """The zones of one process. The name server keeps it."""
+
+    __slots__ = ("__weakref__", "_change_tables", "_context", "_ends", "zones")
+
+    def __init__(self, context: Context, contents: Mapping[bytes, Content], change_tables: ChangeTables) -> None:
+        """Begin with the contents that the tables were compiled of. `change_tables`: a method; it is held weakly."""
+        self._context = context
+        self.zones = {apex: ZoneReplica(apex, content) for apex, content in contents.items()}
+        self._change_tables = weakref.WeakMethod(change_tables)
+        pubsub, own = context.pubsub, weakref.ref(self)
+        self._ends = [pubsub.subscribe(WHOLE, partial(_call, own, None))]
+        self._ends += [pubsub.subscribe(topic_of(apex), partial(_call, own, apex)) for apex in self.zones]
+        weakref.finalize(self, _end, self._ends)
+
+    def __repr__(self) -> str:
+        return f"<ZoneReplicas {list(self.zones.values())}>"
+
+    def heard(self, apex: bytes, message: Any) -> None:
+        """Take a change that was published, or ask for the zone if it does not follow what is here."""
+        zone, published = self.zones[apex], read_published(message)
+        if published.after == zone.version:
+            return
+        if published.before == zone.version:
+            change = published.read()
+            zone.take(change, published.after)
+            self._change(apex, change.sets)
+        else:
+            asked = Asked(self._context.worker, apex.hex())
+            self._context.pubsub.tell(CONTROLLER, ASK, as_message(asked))
+
+    def told(self, message: Any) -> None:
+        """Take a whole zone."""
+        whole = convert(message, Whole)
+        zone = self.zones.get(bytes.fromhex(whole.apex))
+        if zone is None or zone.version == whole.version:
+            return
+        content, history = whole.read()
+        changes = differences(zone.content, content)
+        zone.content, zone.version, zone.history = content, whole.version, deque(history)
+        self._change(zone.apex, changes)
+
+    def _change(self, apex: bytes, changes: tuple[SetChange, ...]) -> None:
+        change_tables = self._change_tables()
+        if change_tables is not None and changes:
+            change_tables(apex, changes)
+
+
+def _call(own: weakref.ref[ZoneReplicas], apex: bytes | None, message: Any) -> None:
+    replicas = own()
+    if replicas is not None and message is not None:
+        replicas.told(message) if apex is None else replicas.heard(apex, message)
+
+
+def _end(ends: list[Callable[[], None]]) -> None:
+    for end in ends:
+        end()
