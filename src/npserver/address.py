@@ -18,6 +18,7 @@ from npserver.idn import to_ascii
 from npserver.regex import regex
 
 HTTP, BYTES, DATAGRAMS, DNS = "http", "bytes", "datagrams", "dns"
+QUIC = "quic"  # the scheme of DNS over QUIC, and of the UDP sockets of listeners with `http3`
 
 
 class Scheme(Struct, frozen=True):
@@ -25,7 +26,7 @@ class Scheme(Struct, frozen=True):
 
     name: str
     serves: frozenset[str]  # protocols a listener can serve: HTTP, BYTES, DATAGRAMS, DNS; empty: cannot listen
-    reaches: frozenset[str]  # protocols a target can be spoken to in
+    reaches: frozenset[str]  # protocols a target can be spoken to in; empty: cannot be a target
     is_stream: bool = True
     is_tls: bool = False
     is_unix: bool = False
@@ -44,6 +45,7 @@ SCHEMES = {
         Scheme("tcp", frozenset({BYTES, DNS}), frozenset({BYTES}), dns_port=53),
         Scheme("udp", frozenset({DATAGRAMS, DNS}), frozenset({DATAGRAMS}), is_stream=False, dns_port=53),
         Scheme("ssl", frozenset({HTTP, BYTES, DNS}), frozenset({BYTES}), is_tls=True, dns_port=853),
+        Scheme(QUIC, frozenset({DNS}), frozenset(), is_stream=False, is_tls=True, dns_port=853),
         Scheme("unix", frozenset({HTTP, BYTES}), frozenset({HTTP, BYTES}), is_unix=True),
         Scheme("unixgram", frozenset({DATAGRAMS}), frozenset({DATAGRAMS}), is_stream=False, is_unix=True),
         Scheme("upstream", frozenset(), frozenset({HTTP, BYTES, DATAGRAMS}), is_stream=False, has_path=True),
@@ -62,7 +64,7 @@ def schemes_reaching(*protocols: str) -> frozenset[str]:
 
 
 LISTEN_SCHEMES = tuple(name for name, scheme in SCHEMES.items() if scheme.serves)
-TARGET_SCHEMES = tuple(SCHEMES)
+TARGET_SCHEMES = tuple(name for name, scheme in SCHEMES.items() if scheme.reaches)
 HTTP_ONLY = schemes_serving(HTTP) - schemes_serving(BYTES, DATAGRAMS)  # http and https
 _STREAM = frozenset(name for name, scheme in SCHEMES.items() if scheme.is_stream)
 _TLS = frozenset(name for name, scheme in SCHEMES.items() if scheme.is_tls)
@@ -73,6 +75,8 @@ _OTHER_NAMES = {
     "ws": "http",
     "wss": "https",
     "tls": "ssl",
+    "dot": "ssl",
+    "doq": "quic",
     "fcgi": "tcp",
     "fastcgi": "tcp",
     "grpc": "h2c",

@@ -91,20 +91,22 @@ def test_the_records_of_the_full_example(program: Start, free_port: Callable[[],
 def test_every_transport_answers_alike(
     program: Start, free_port: Callable[[], int], certificates: Callable[..., Any], workers: int
 ) -> None:
-    plain, tls, https = free_port(), free_port(), free_port()
+    plain, tls, https, quic = free_port(), free_port(), free_port(), free_port()
     certificate = certificates()
     parts = config(plain, tls=certificate.config, workers=workers)
     parts["listen"] += [
         {"name": "s", "uri": f"ssl://127.0.0.1:{tls}"},
+        {"name": "q", "uri": f"quic://127.0.0.1:{quic}"},
         {"name": "h", "uri": f"https://127.0.0.1:{https}"},
     ]
-    parts["dispatch"] += [{"listener": "s", "handler": "dns"}, {"listener": "h", "handler": "dns"}]
+    parts["dispatch"] += [{"listener": ["s", "q"], "handler": "dns"}, {"listener": "h", "handler": "dns"}]
     program(config=parts)
     ca = f"+tls-ca={certificate.ca}"
     for transport, port in (
         (["+notcp"], plain),
         (["+tcp"], plain),
         (["+tls", ca, "+tls-hostname=localhost"], tls),
+        ([ca, "+tls-hostname=localhost", "+quic"], quic),  # the last option names the transport
         (["+https", ca, "+tls-hostname=localhost"], https),  # RFC 8484 over HTTP/2, by POST
         (["+https=/dns-query", "+https-get", ca, "+tls-hostname=localhost"], https),
     ):

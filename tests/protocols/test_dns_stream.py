@@ -1,6 +1,6 @@
 """DNS over TCP and TLS (RFC 7766, RFC 7858, RFC 5936): framing in any pieces, pipelining, limits in time and memory.
 
-Covers `dns.zone.transfer`.
+Covers `dns.zone.transfer`, `nameserver.stream_front`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from npserver.nameserver.name_server import NameServer
 from npserver.nameserver.query_processor import QueryProcessor
 from npserver.nameserver.resolver.messages import fail
 from npserver.nameserver.stream import MAX_WAITING, DnsConnection, DnsOverStream
+from npserver.nameserver.stream_front import StreamSettings
 from npserver.networks import Networks, parse_network
 from tests.protocols.memory import MemoryLoop, MemoryTransport
 from tests.stage.nameserver import ODDITIES, tables_of
@@ -66,8 +67,7 @@ class Stage:
         resolver_client: Any = self.resolver_client
         self.server = NameServer(self.context, [(None, tables_of(records))], resolver_client, EVERYBODY)
         policy = self.server.policy(QueryProcessor, transfer_clients=EVERYBODY)
-        limits = {"max_connections": most, "max_connections_per_ip": per_ip}
-        self.front = DnsOverStream(policy, "tcp", timeout_s=timeout_s, write_timeout_s=write_timeout_s, **limits)
+        self.front = DnsOverStream(policy, "tcp", StreamSettings(timeout_s, write_timeout_s, most, per_ip))
         listener = Listener("tcp://127.0.0.1:53", "dns", Address("tcp", "127.0.0.1", 53), 16, "test")
         self.live = LiveListener(listener, self.front, self.context)
 

@@ -144,7 +144,7 @@ def test_a_certificate_whose_files_are_broken(tmp_path: Path, caplog: pytest.Log
     made = client(ServerTls([(loaded, ["a.test"])], {}), "a.test")
     assert shake(made) == ()
     assert made.connection.is_closed
-    assert "no HTTP/3 with " in caplog.text
+    assert "no QUIC with " in caplog.text
     made.end()
     caplog.clear()
     again = client(ServerTls([(loaded, ["a.test"])], {}), "a.test")

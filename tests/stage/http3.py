@@ -74,12 +74,20 @@ class Client:
 
     def __init__(
         self, port: int, *, host: str = "127.0.0.1", path: Path3 | None = None, destination: bytes = b"",
-        **settings: Any,
+        protocol: str = "h3", source: str = "", **settings: Any,
     ) -> None:  # fmt: skip
-        """Create it. `destination`: of its first packet; the client then has no connection ids of its own."""
+        """Create it.
+
+        Args:
+            destination: of its first packet; the client then has no connection ids of its own.
+            protocol: by ALPN; "" for none.
+            source: the address that it sends from.
+        """
         settings.setdefault("server_name", "localhost")
-        configuration = QuicConfiguration(is_client=True, alpn_protocols=["h3"], verify_mode=ssl.CERT_NONE, **settings)
+        offered = [protocol] if protocol else None
+        configuration = QuicConfiguration(is_client=True, alpn_protocols=offered, verify_mode=ssl.CERT_NONE, **settings)
         self.server = (host, port)
+        self._source = source or host
         self.path_out, self.path_in = path or Path3(), path or Path3()
         self.quic = QuicConnection(configuration=configuration)
         if destination:  # which aioquic does not do by itself
@@ -87,7 +95,7 @@ class Client:
             self.quic._peer_cid.cid = self.quic._original_destination_connection_id = destination
             configuration.connection_id_length = 0
             self.quic._replenish_connection_ids = lambda: None
-        self.http: H3Connection | None = H3Connection(self.quic)
+        self.http = H3Connection(self.quic) if protocol == "h3" else None
         self.answers: dict[int, Answer] = {}
         self.events: list[Any] = []
         self.closed: quic_events.ConnectionTerminated | None = None
@@ -206,7 +214,7 @@ class Client:
         made = socket.socket(socket.AF_INET6 if ":" in self.server[0] else socket.AF_INET, socket.SOCK_DGRAM)
         made.setblocking(False)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 21)
-        made.bind((self.server[0], 0))
+        made.bind((self._source, 0))
         self._loop.add_reader(made, self._read)
         return made
 

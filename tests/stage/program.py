@@ -20,7 +20,7 @@ T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 START_S = 20.0  # deadlines are generous: they only bound what a broken program costs
 STOP_S = 15.0
-_URI = re.compile(r"(?:https?|tcp|udp|ssl|unix|unixgram)://")
+_URI = re.compile(r"(?:https?|tcp|udp|ssl|quic|unix|unixgram)://")
 
 
 class Program:
@@ -187,7 +187,7 @@ def _is_bound(uri: str) -> bool:
     if parts.scheme in ("unix", "unixgram"):
         return Path(parts.path).is_socket()
     port = parts.port or {"http": 80, "https": 443}[parts.scheme]
-    kind = socket.SOCK_DGRAM if parts.scheme == "udp" else socket.SOCK_STREAM
+    kind = socket.SOCK_DGRAM if parts.scheme in ("udp", "quic") else socket.SOCK_STREAM
     family = socket.AF_INET6 if (parts.hostname or "").count(":") else socket.AF_INET
     with socket.socket(family, kind) as probe:
         if kind is socket.SOCK_STREAM:

@@ -61,18 +61,21 @@ class Endpoint:
 
     def __init__(self, server: Server) -> None:
         self.context = server.context
-        front = Http3Front(server.front)
+        front = self.make_front(server)
         settings = ServerTls([(certificate(), ["localhost"])], {certificate().settings: "tls"})
         listener = Listener("q", "web", Address("quic", "127.0.0.1", 443), 16, "test", server_tls=settings)
         self.live: Any = LiveListener(listener, front, self.context)
         self.settings = make_settings(
             keys_of(certificate())[0], idle_s=60.0, max_streams=front.max_streams,
-            stream_window=front.stream_window, protocols=("h3",),
+            stream_window=front.stream_window, protocols=front.protocols,
         )  # fmt: skip
         self.ids: dict[bytes, QuicConnection] = {}
         self.shaking = 0
         self.removed = 0
-        self.http: list[Http3Connection] = []
+        self.http: list[Any] = []  # what speaks over its connections
+
+    def make_front(self, server: Server) -> Any:
+        return Http3Front(server.front)
 
     def reset_token(self, connection_id: bytes) -> bytes:
         return bytes(16)
@@ -102,6 +105,9 @@ class Endpoint:
 class Client:
     """One connection, from the client's side."""
 
+    protocol = "h3"
+    make_endpoint = Endpoint
+
     def __init__(
         self, handler: Any, *, shakes: bool = True, server_name: str = "localhost", max_data: int = 1 << 20,
         max_stream_data: int = 1 << 20, **settings: Any,
@@ -109,7 +115,7 @@ class Client:
         self.server = Server(handler, **settings)
         self.loop = self.server.loop = self.server.context.loop = TimedLoop()  # type: ignore[assignment]
         self.server.context.sweeper._loop = self.loop
-        self.endpoint = Endpoint(self.server)
+        self.endpoint = self.make_endpoint(self.server)
         self.sent: list[bytes] = []
         self.socket: Any = SimpleNamespace(
             send_run=lambda run, client: self.sent.extend(run), local=lambda client: ("127.0.0.1", 443)
@@ -117,7 +123,7 @@ class Client:
         self.quic = AioquicConnection(
             configuration=QuicConfiguration(
                 is_client=True,
-                alpn_protocols=["h3"],
+                alpn_protocols=[self.protocol],
                 verify_mode=ssl.CERT_NONE,
                 server_name=server_name,
                 max_data=max_data,
@@ -139,8 +145,9 @@ class Client:
                 self.datagram(datagram)
             self.exchange()
             assert self.endpoint.http, "no handshake"
-            self.http = H3Connection(self.quic)
-            self.exchange()
+            if self.protocol == "h3":
+                self.http = H3Connection(self.quic)
+                self.exchange()
 
     def exchange(self) -> None:
         """Pass datagrams to and fro while there are any."""

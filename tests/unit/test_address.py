@@ -71,12 +71,12 @@ def test_defaults_stand_in_for_what_is_missing() -> None:
         ("htpp://:80", "unknown scheme 'htpp' in 'htpp://:80'; did you mean 'http://'?"),
         (
             "h2c://:80",
-            "unknown scheme 'h2c' in 'h2c://:80'; expected one of http, https, tcp, udp, ssl, unix, unixgram",
+            "unknown scheme 'h2c' in 'h2c://:80'; expected one of http, https, tcp, udp, ssl, quic, unix, unixgram",
         ),
         ("grpcs://:80", "unknown scheme 'grpcs' in 'grpcs://:80'; did you mean 'https://'?"),
         ("h2s://:80", "unknown scheme 'h2s' in 'h2s://:80'; did you mean 'https://'?"),
         ("wss://:80", "unknown scheme 'wss' in 'wss://:80'; did you mean 'https://'?"),
-        ("gopher9://:80", "expected one of http, https, tcp, udp, ssl, unix, unixgram"),
+        ("gopher9://:80", "expected one of http, https, tcp, udp, ssl, quic, unix, unixgram"),
         ("upstream://pool", "unknown scheme 'upstream' in 'upstream://pool'"),
         (":8080", "scheme missing in ':8080', expected as in 'http://:8080'"),
         ("8080", "expected as in 'http://:8080'"),
@@ -160,7 +160,7 @@ def test_wildcard_addresses_are_known() -> None:
         ((HTTP,), {"http", "https", "ssl", "unix"}),
         ((BYTES,), {"tcp", "ssl", "unix"}),
         ((DATAGRAMS,), {"udp", "unixgram"}),
-        ((DNS,), {"http", "https", "tcp", "ssl", "udp"}),
+        ((DNS,), {"http", "https", "tcp", "ssl", "udp", "quic"}),
     ],
 )
 def test_listeners_serve_the_protocols_of_their_scheme(protocols: tuple[str, ...], expected: set[str]) -> None:

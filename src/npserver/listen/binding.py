@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from npserver.address import Address
+from npserver.address import QUIC, Address
 from npserver.errors import StartError
 from npserver.listen.last_connections import take_no_more
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from npserver.listen.listener import Listener
 
 BALANCES_PORTS = sys.platform.startswith("linux")  # the kernel balances between SO_REUSEPORT sockets
-
-QUIC = "quic"  # scheme of the UDP sockets of a listener with `http3`
 
 SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec.structs import replace
 
+from npserver.address import QUIC
 from npserver.errors import clip
 from npserver.listen.compile import entries
 
@@ -40,8 +41,8 @@ def add_certificates(
         if listener is not None and listener.address.is_tls:
             made = shared.of(("listen", index), entry, listener)
             found[index] = replace(listener, server_tls=made)
-            if entry.http3 and made is not None:
-                _check_http3(compilation, ("listen", index, "http3"), made)
+            if made is not None and (entry.http3 or listener.address.scheme == QUIC):
+                _check_quic(compilation, ("listen", index), entry, made)
     if any(one.address.is_tls for one in listeners.values()):
         from npserver.tls.acme.dns.zone_use import warn_of_unused_zones
 
@@ -49,24 +50,28 @@ def add_certificates(
     return found
 
 
-def _check_http3(compilation: Compilation, path: Path, made: ServerTls) -> None:
-    """Report certificates that cannot be used with HTTP/3."""
+def _check_quic(compilation: Compilation, path: Path, entry: Listen, made: ServerTls) -> None:
+    """Report certificates that cannot be used with HTTP/3 or DNS over QUIC."""
     if find_spec("qh3") is None:
         return  # reported where listeners are compiled
     from npserver.listen.quic.keys import keys_of
 
+    what = clip(entry.uri)
+    if entry.http3:
+        path, what = (*path, "http3"), "'http3'"
     for one in made.certificates:
         if one.settings.client_ca is not None:
+            other, remedy = "QUIC", "listen on ssl://"
+            if entry.http3:
+                other, remedy = "HTTP/3", "leave 'http3' out or use another listener for these hosts"
             compilation.report.error(
-                path,
-                "'http3' with 'client_ca': client certificates cannot be asked for over HTTP/3, leave 'http3' out or "
-                "use another listener for these hosts",
+                path, f"{what} with 'client_ca': client certificates cannot be asked for over {other}, {remedy}"
             )
             return
         try:
             keys_of(one)
         except (OSError, ValueError) as error:
-            compilation.report.error(path, f"'http3': {clip(one.settings.cert)} cannot be used: {_reason(error)}")
+            compilation.report.error(path, f"{what}: {clip(one.settings.cert)} cannot be used: {_reason(error)}")
 
 
 class _Shared:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from npserver.address import HTTP, SCHEMES, Address, parse_listen
+from npserver.address import HTTP, QUIC, SCHEMES, Address, parse_listen
 from npserver.config.networks import compile_networks
 from npserver.errors import clip
 from npserver.listen.config import Listen
@@ -40,6 +40,9 @@ def compile_listeners(compilation: Compilation) -> dict[int, Listener]:
             report.error(path, str(error))
             continue
         _check_keys(report, ("listen", index), entry, address)
+        if address.scheme == QUIC and not _has_quic():
+            report.error(path, "DNS over QUIC needs the package qh3: pip install 'npserver[http3]'")
+            continue
         if taken.conflicts(("listen", index), entry, address):
             continue
         listeners[index] = _listener(compilation, index, entry, address, taken)
@@ -68,7 +71,7 @@ def _listener(compilation: Compilation, index: int, entry: Listen, address: Addr
         place=document.place(path),
         plain_http2=entry.http2,
         mode=_mode(report, (*path, "mode"), entry.mode),
-        http3=entry.http3 and _has_quic(),
+        http3=entry.http3 and address.scheme == "https" and _has_quic(),
         accepts_proxy=None if networks is None else networks.__contains__,
         handshake_timeout_s=timeouts.tls_handshake,
         proxy_header_timeout_s=timeouts.proxy_header,
@@ -99,6 +102,8 @@ def _check_keys(report: Report, path: Path, entry: Listen, address: Address) -> 
         report.error((*path, "tls"), f"'tls' has no effect on {clip(entry.uri)}; use {secure}://")
     if entry.accept_proxy is not None and address.scheme == "unixgram":
         report.error((*path, "accept_proxy"), "the PROXY protocol is not defined for unixgram")
+    if entry.accept_proxy is not None and address.scheme == QUIC:
+        report.error((*path, "accept_proxy"), "the PROXY protocol is not defined for QUIC")
     if entry.http3:
         _check_http3(report, (*path, "http3"), entry, address)
     if entry.name == "":
@@ -106,7 +111,7 @@ def _check_keys(report: Report, path: Path, entry: Listen, address: Address) -> 
 
 
 def _has_quic() -> bool:
-    """Whether the optional library of HTTP/3 is installed."""
+    """Whether the optional library of HTTP/3 and DNS over QUIC is installed."""
     return find_spec("qh3") is not None
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from npserver.listen.binding import QUIC
+from npserver.address import QUIC
 from npserver.listen.first_bytes import DeferredAcceptor
 from npserver.listen.last_connections import has_queued
 from npserver.net.poller import POLLER

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
-from npserver.address import Address
+from npserver.address import QUIC, Address
 from npserver.config.networks import compile_networks
 from npserver.config.report import key_of
 from npserver.dns.message import codes
@@ -23,6 +23,7 @@ from npserver.nameserver.resolver.client import ResolverClient
 from npserver.nameserver.resolver.local_names import parse_local_zone
 from npserver.nameserver.response_rate_limit import RateLimiter
 from npserver.nameserver.stream import DnsOverStream
+from npserver.nameserver.stream_front import StreamSettings
 from npserver.nameserver.udp import DnsOverUdp
 from npserver.nameserver.udp_query_processor import UdpQueryProcessor
 from npserver.nameserver.views import Added, compile_views
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from npserver.config.document import Document
     from npserver.config.report import Path, Report
     from npserver.listen.listener import Listener
+    from npserver.nameserver.quic.front import DnsOverQuic
     from npserver.runtime.compilation import Compilation
     from npserver.runtime.context import Context
     from npserver.runtime.front import DatagramFront, StreamFront
@@ -53,7 +55,7 @@ MAX_SHOWN_ZONES = 20  # in the summary of a config
 def compile_dns_front(
     compilation: Compilation, listener: Listener, rules: list[tuple[int, Rule]]
 ) -> StreamFront | DatagramFront | None:
-    """Compile the front of a `udp`, `tcp` or `ssl` listener from its rule, which has its index in `dispatch`."""
+    """Compile the front of a listener that does not speak HTTP from its rule, which has its index in `dispatch`."""
     report = compilation.report
     index, dns = rules[0]
     assert isinstance(dns, DnsRule)
@@ -62,24 +64,25 @@ def compile_dns_front(
     server = NAME_SERVER.of(compilation)
     allow = compile_networks(report, (*path, "allow"), dns.allow)
     deny = compile_networks(report, (*path, "deny"), dns.deny)
-    if not listener.address.is_stream:
+    address = listener.address
+    if address.scheme != QUIC and not address.is_stream:
         limiter = _limiter(report, path, dns)
         return DnsOverUdp(server.policy(UdpQueryProcessor, allow=allow, deny=deny, limiter=limiter, key=key_of(path)))
-    config = report.document.config
-    front = DnsOverStream(
-        server.policy(
-            QueryProcessor,
-            allow=allow,
-            deny=deny,
-            transfer_clients=compile_networks(report, (*path, "allow_transfer"), dns.allow_transfer),
-            key=key_of(path),
-        ),
-        "tls" if listener.address.is_tls else "tcp",
-        timeout_s=float(dns.timeout),
-        write_timeout_s=float(config.timeouts.write),
-        max_connections=config.limits.max_connections,
-        max_connections_per_ip=config.timeouts.max_connections_per_ip,
-    )
+    transfer_clients = compile_networks(report, (*path, "allow_transfer"), dns.allow_transfer)
+    policy = server.policy(QueryProcessor, allow=allow, deny=deny, transfer_clients=transfer_clients, key=key_of(path))
+    limits, timeouts = compilation.config.limits, compilation.config.timeouts
+    settings = StreamSettings(
+        float(dns.timeout), float(timeouts.write), limits.max_connections, timeouts.max_connections_per_ip,
+        limits.max_resets, limits.max_unread,
+    )  # fmt: skip
+    front: DnsOverStream | DnsOverQuic
+    if address.scheme == QUIC:
+        from npserver.listen.quic import endpoint  # noqa: F401 - before the fork, and before the first client
+        from npserver.nameserver.quic.front import DnsOverQuic  # imported only where it is used
+
+        front = DnsOverQuic(policy, settings, limits)
+    else:
+        front = DnsOverStream(policy, "tls" if address.is_tls else "tcp", settings)
     learning = LEARNING.of(compilation)
     front.on_limited, server.on_question = learning.hook("limited"), learning.hook("dns")
     return front
@@ -114,7 +117,7 @@ def compile_doh(compilation: Compilation, path: Path, rule: DnsRule) -> Handler:
     """Compile the handler of a `dns` rule on a listener that speaks HTTP; guards obey its `allow` and `deny`."""
     if rule.allow_transfer:
         compilation.report.warn(
-            (*path, "allow_transfer"), "no effect over HTTPS: zones are transferred over tcp and ssl"
+            (*path, "allow_transfer"), "no effect over HTTPS: zones are transferred over tcp, ssl and quic"
         )
     server = NAME_SERVER.of(compilation)
     server.on_question = LEARNING.of(compilation).hook("dns")

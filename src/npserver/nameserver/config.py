@@ -14,7 +14,7 @@ from npserver.web.config import HttpRule
 
 
 class DnsRule(HttpRule, tag_field="handler", tag="dns", frozen=True, kw_only=True):
-    """Answer DNS queries from the `dns` section, over UDP, TCP, TLS (ssl listeners) or HTTPS (RFC 8484)."""
+    """Answer DNS queries from the `dns` section, over UDP, TCP, TLS (ssl listeners), QUIC or HTTPS (RFC 8484)."""
 
     uses_dns_ports: ClassVar[bool] = True
     limits_requests: ClassVar[bool] = False
@@ -23,17 +23,17 @@ class DnsRule(HttpRule, tag_field="handler", tag="dns", frozen=True, kw_only=Tru
         OneOrMany | None,
         D(
             "names or URIs of the listeners this rule applies to; "
-            "default: the tcp and udp listeners that no rule names",
+            "default: the tcp, udp and quic listeners that no rule names",
             needs="listen",
         ),
     ] = None
     path: Annotated[str, D("URL path of DNS over HTTPS")] = "/dns-query"
     public: Annotated[bool, D("allow listening on all interfaces; answers over UDP are then rate-limited")] = False
     allow_transfer: Annotated[
-        OneOrMany, D("networks that may transfer zones (AXFR) over TCP or TLS; default: none", needs="networks")
+        OneOrMany, D("networks that may transfer zones (AXFR) over TCP, TLS or QUIC; default: none", needs="networks")
     ] = []
     timeout: Annotated[
-        Seconds, D("close a TCP or TLS connection after this time without a query and with nothing left to send")
+        Seconds, D("close a TCP, TLS or QUIC connection after this time without a query and with nothing left to send")
     ] = Seconds(10)
     rate_limit: Annotated[
         int | str,

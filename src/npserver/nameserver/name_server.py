@@ -1,4 +1,4 @@
-"""The name server of a config: views, resolvers, cookies and counters shared by its UDP, TCP, TLS and HTTPS fronts.
+"""The name server of a config: views, resolvers, cookies and counters that its fronts share.
 
 `nameserver.compile` creates one per config. Each front gets an `AccessPolicy` from it, which chooses the
 `nameserver.query_processor.QueryProcessor` of each client.
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("npserver.dns")
 
 TICK_S = 0.5  # interval at which counters are written to the scoreboard and answers follow target health
-TRANSPORTS = ("udp", "tcp", "tls", "https")
+TRANSPORTS = ("udp", "tcp", "tls", "https", "doq")
 
 P = TypeVar("P", bound=QueryProcessor)
 

@@ -1,4 +1,4 @@
-"""Turn a query's bytes into a reply's bytes: the policy shared by DNS over UDP, TCP, TLS and HTTPS.
+"""Turn a query's bytes into a reply's bytes: the policy shared by DNS over UDP, TCP, TLS, QUIC and HTTPS.
 
 A processor answers clients of one view over one transport. It holds what these clients may ask for: recursion, zone
 transfers. `QueryProcessor` makes all checks in turn; `nameserver.udp_query_processor` adds a fast path for UDP. Pure:

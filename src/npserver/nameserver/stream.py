@@ -9,20 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
-from npserver.dns.message import codes
-from npserver.dns.message.name import to_text
-from npserver.dns.message.query import Query, parse_query
-from npserver.dns.zone.transfer import transfer
-from npserver.nameserver.query_processor import Action, QueryProcessor
+from npserver.nameserver.stream_front import ConnectionCount, DnsStreamFront
 from npserver.net.unread import unsent_bytes
 from npserver.networks import plain_ip
 from npserver.runtime.deadlines import NEVER
 
 if TYPE_CHECKING:
-    from npserver.nameserver.name_server import AccessPolicy
     from npserver.runtime.context import Context
     from npserver.runtime.front import Live
 
@@ -32,40 +27,12 @@ MAX_WAITING = 32  # queries of a connection that await a resolver; reading pause
 MAX_JOINED_BYTES = 64 << 10  # replies are written together up to this size
 
 
-class DnsOverStream:
+class DnsOverStream(DnsStreamFront):
     """The front of a `tcp` or `ssl` listener with handler `dns`."""
-
-    def __init__(
-        self,
-        policy: AccessPolicy[QueryProcessor],
-        transport: str,
-        *,
-        timeout_s: float,
-        write_timeout_s: float,
-        max_connections: int,
-        max_connections_per_ip: int,
-    ) -> None:
-        self.policy = policy
-        self.server = policy.server
-        self.transport = transport
-        self.timeout_s = timeout_s
-        self.write_timeout_s = write_timeout_s
-        self.max_connections = max_connections
-        self.max_connections_per_ip = max_connections_per_ip
-        self.on_limited: Callable[[str], None] | None = None  # called with a client that has too many connections
-        row = self.server.context.row
-        self.gauge = row.slot("gauge.dns.connections")
-
-    def __repr__(self) -> str:
-        return f"<DnsOverStream {self.transport} {self.server!r}>"
 
     def accept(self, live: Live, alpn: str | None = None) -> asyncio.Protocol:
         """Create the protocol of a new connection."""
         return DnsConnection(self, live)
-
-    def close(self) -> None:
-        """Flush the counters when another front takes over; open connections use it from their next query on."""
-        self.server.flush()
 
 
 class DnsConnection(asyncio.Protocol):
@@ -81,8 +48,7 @@ class DnsConnection(asyncio.Protocol):
         self.transport: asyncio.Transport
         self._client = ""
         self._proxied = ""
-        self._cells: tuple[int, int] | None = None
-        self._is_counted = False
+        self._count: ConnectionCount | None = None
         self._buffer = b""
         self._is_closing = False  # answer the queries received, then close
         self._is_choked = False  # the write buffer is full
@@ -107,7 +73,8 @@ class DnsConnection(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
         self._client = self._proxied or (plain_ip(peer[0]) if isinstance(peer, tuple) and peer else "")
-        if not self._count():
+        self._count = ConnectionCount(self._front, self._client)
+        if self._count.is_over(self._client):
             self.transport.abort()
             return
         self._context.connections.add(self)
@@ -121,10 +88,8 @@ class DnsConnection(asyncio.Protocol):
         self._transfer = None
         self._buffer = b""
         self._is_closing = True
-        if self._is_counted:
-            slots = self._context.row.slots
-            for slot in (self._front.gauge, *(self._cells or ())):
-                slots[slot] -= 1
+        if self._count is not None:
+            self._count.release()
 
     def eof_received(self) -> bool:
         """Called by asyncio when the client half-closes: answer the queries received, then close."""
@@ -147,12 +112,12 @@ class DnsConnection(asyncio.Protocol):
             self._set_deadline()
         elif unsent and (before is None or unsent < before):
             self._await_reader(now, unsent)
-        elif unsent and now < self._read_at + self._front.write_timeout_s:
+        elif unsent and now < self._read_at + self._front.settings.write_timeout_s:
             self._await_reader(self._read_at, unsent)
         else:
             if unsent:
                 log.info("closing connection from %s: client read nothing for %g s (timeouts.write)", self._client,
-                         self._front.write_timeout_s)  # fmt: skip
+                         self._front.settings.write_timeout_s)  # fmt: skip
             self.transport.abort()
 
     def pause_writing(self) -> None:
@@ -220,40 +185,24 @@ class DnsConnection(asyncio.Protocol):
         front = self.listener.front
         if not isinstance(front, DnsOverStream):  # a reload gave the listener to another handler
             return None
-        server = front.server
-        server.queries[front.transport][0] += 1
-        processor = front.policy.only or front.policy.choose(self._client)
-        if server.on_question is not None:
-            server.on_question(self._client)
-        reply = processor.respond(data, self._client, 0.0, server.wall)
-        if isinstance(reply, Action):
-            query = parse_query(data)
-            assert isinstance(query, Query)
-            if reply is Action.TRANSFER:
-                log.info("sending zone %s to %s (allow_transfer)", to_text(query.key), self._client)
-                processor.responder.tally(query.qtype, codes.NOERROR)[0] += 1
-                self._transfer = transfer(processor.responder.tables, query)
-            else:
-                self._waiting += 1
-                server.resolve(processor, query, lambda answer: self._deliver(front, data, answer), by_stream=True)
-            return b""
-        server.log(front.transport, self._client, data, reply)
-        if reply is not None and reply[3] & 0xF == codes.REFUSED and not processor.may_transfer:
-            query = parse_query(data)
-            if isinstance(query, Query) and query.qtype == codes.AXFR:
-                zone, key = to_text(query.key), front.policy.key
-                log.debug("transfer of zone %s refused to %s (%s.allow_transfer)", zone, self._client, key)
-        return reply
+        return front.answer(data, self._client, self)
 
-    def _deliver(self, front: DnsOverStream, data: bytes, reply: bytes) -> None:
+    def wait(self) -> None:
+        """A resolver is asked."""
+        self._waiting += 1
+
+    def deliver(self, reply: bytes) -> None:
         """Send a resolver's answer to the client."""
         self._waiting -= 1
-        front.server.log(front.transport, self._client, data, reply)
         if self.transport.is_closing():
             return
         self._write(len(reply).to_bytes(2, "big") + reply)
         self._set_deadline()
         self._proceed()
+
+    def transfer(self, messages: Iterator[bytes]) -> None:
+        """Send a zone, as fast as the client reads it."""
+        self._transfer = messages
 
     def _send_transfer(self) -> None:
         while self._transfer is not None and not self._is_choked and not self.transport.is_closing():
@@ -269,14 +218,14 @@ class DnsConnection(asyncio.Protocol):
         """Start the idle timeout, unless the client has to read first."""
         if not self._is_choked:
             self._unsent = None
-            self.deadline = self._context.loop.time() + self._front.timeout_s
+            self.deadline = self._context.loop.time() + self._front.settings.timeout_s
 
     def _await_reader(self, read_at: float, unsent: int) -> None:
         """Look again later whether the client, last seen to read at `read_at`, has read some of `unsent` bytes."""
-        front = self._front
+        settings = self._front.settings
         self._unsent, self._read_at = unsent, read_at
         now = self._context.loop.time()
-        self.deadline = min(now + front.timeout_s, max(now, read_at + front.write_timeout_s))
+        self.deadline = min(now + settings.timeout_s, max(now, read_at + settings.write_timeout_s))
 
     def _write(self, data: bytes) -> None:
         if data and not self.transport.is_closing():
@@ -285,29 +234,3 @@ class DnsConnection(asyncio.Protocol):
     def _end_if_idle(self) -> None:
         if self._is_closing and not self._waiting and not self._must_wait() and not self.transport.is_closing():
             self.transport.close()
-
-    def _count(self) -> bool:
-        """Count this connection; return False if it exceeds a limit."""
-        front, row = self._front, self._context.row
-        slots = row.slots
-        self._is_counted = True
-        slots[front.gauge] += 1
-        if front.max_connections_per_ip:
-            self._cells = row.cells(self._client.encode())
-            for cell in self._cells:
-                slots[cell] += 1
-            if row.cell_total(self._cells) > front.max_connections_per_ip:
-                log.debug(
-                    "closing connection from %s: it has more than %d connections (timeouts.max_connections_per_ip)",
-                    self._client, front.max_connections_per_ip,
-                )  # fmt: skip
-                if front.on_limited is not None:
-                    front.on_limited(self._client)
-                return False
-        if row.board.total(front.gauge) > front.max_connections:
-            log.debug(
-                "closing connection from %s: more than %d DNS connections are open (limits.max_connections)",
-                self._client, front.max_connections,
-            )  # fmt: skip
-            return False
-        return True

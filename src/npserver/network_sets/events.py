@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 EVENTS = {
     "login": "a rule with 'basic_auth', 'jwt' or 'forward_auth'",
     "scan": "a listener that speaks HTTP",
-    "limited": "a listener that speaks HTTP, a name server over TCP or TLS, or a TCP forward with 'rate_limit'",
-    "dns": "a name server over TCP, TLS or HTTPS",
+    "limited": "a listener that speaks HTTP, a name server over TCP, TLS or QUIC, or a TCP forward with 'rate_limit'",
+    "dns": "a name server over TCP, TLS, QUIC or HTTPS",
     "tls": "a listener with TLS",
     "proxy": "a listener with 'accept_proxy'",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from npserver.address import HTTP, HTTP_ONLY, schemes_serving
+from npserver.address import HTTP, HTTP_ONLY, QUIC, schemes_serving
 from npserver.errors import clip
 from npserver.forward.config import ForwardRule
 from npserver.listen.compile import entries
@@ -111,7 +111,7 @@ def _fits(report: Report, index: int, rule: Rule, listener: Listener) -> bool:
         instead = "ssl" if scheme == "https" else "tcp"
         report.error(path, f"handler 'forward' cannot serve {uri}: listen on {instead}://, or use handler 'proxy'")
     elif isinstance(rule, DnsRule):
-        report.error(path, f"handler 'dns' cannot serve {uri}: listen on udp, tcp, ssl or https")
+        report.error(path, f"handler 'dns' cannot serve {uri}: listen on udp, tcp, ssl, quic or https")
     else:
         remedy = "use handler 'forward' or 'dns'" if scheme != "tcp" else "listen on http://, or use handler 'forward'"
         report.error(path, f"handler {kind.name!r} speaks HTTP and cannot serve {uri}: {remedy}")
@@ -187,8 +187,9 @@ def _give_default(report: Report, place: int, listener: Listener, rules: list[tu
     if listener.address.scheme in _HTTP:
         rules.append((-1, default_rule(report)))
         return
-    report.error(
-        ("listen", place),
-        f"nothing to do for {clip(str(listener.address))}: add -to HOST:PORT after it, "
-        'or a rule {"handler": "forward", "listener": ..., "forward_to": ...}',
-    )
+    remedy = 'add -to HOST:PORT after it, or a rule {"handler": "forward", "listener": ..., "forward_to": ...}'
+    if listener.address.scheme == QUIC:
+        remedy = (
+            'it serves DNS over QUIC, add a rule {"handler": "dns", "listener": ...}; HTTP/3 is "http3" of https://'
+        )
+    report.error(("listen", place), f"nothing to do for {clip(str(listener.address))}: {remedy}")

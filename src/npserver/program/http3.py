@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from npserver.listen.binding import QUIC
+from npserver.address import QUIC
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -198,17 +198,23 @@ class Limits(Section, frozen=True, kw_only=True):
     max_handshakes: Annotated[
         int,
         D(
-            "HTTP/3: handshakes in progress in a worker from which on new clients must first show that they receive at "
+            "QUIC: handshakes in progress in a worker from which on new clients must first show that they receive at "
             "their address; from ten times that on, they get no answer",
             ge=1,
             le=2**20,
         ),
     ] = 100
     max_streams: Annotated[
-        int, D("HTTP/2, HTTP/3: maximum number of simultaneous requests on a connection", ge=1, le=2**31 - 1)
+        int,
+        D("HTTP/2, HTTP/3, DNS over QUIC: maximum number of simultaneous requests on a connection", ge=1, le=2**31 - 1),
     ] = 100
     max_resets: Annotated[
-        int, D("HTTP/2, HTTP/3: stream resets allowed per minute before the connection is closed", ge=1, le=2**31 - 1)
+        int,
+        D(
+            "HTTP/2, HTTP/3, DNS over QUIC: stream resets allowed per minute before the connection is closed",
+            ge=1,
+            le=2**31 - 1,
+        ),
     ] = 500
     max_control_frames: Annotated[
         int,
@@ -230,8 +236,9 @@ class Limits(Section, frozen=True, kw_only=True):
     max_unread: Annotated[
         Size,
         D(
-            "HTTP/2, HTTP/3: bytes of answers that clients leave unread, over all connections of a worker; beyond it "
-            "the connection that holds the most is closed; HTTP/3 adds 24 bytes for each that came out of order",
+            "HTTP/2, HTTP/3, DNS over QUIC: bytes of answers that clients leave unread, over all connections of a "
+            "worker; beyond it the connection that holds the most is closed; QUIC adds 24 bytes for each that came out "
+            "of order",
             zero=NO_LIMIT,
         ),
     ] = Size(256 << 20)

@@ -124,7 +124,7 @@ def test_events_that_cannot_happen_are_warned_of() -> None:
     warnings = check({"learn": dict.fromkeys(EVENTS, 5)})
     assert [one.partition(": warning: ")[2] for one in warnings] == [
         "'login' cannot happen here: it takes a rule with 'basic_auth', 'jwt' or 'forward_auth'",
-        "'dns' cannot happen here: it takes a name server over TCP, TLS or HTTPS",
+        "'dns' cannot happen here: it takes a name server over TCP, TLS, QUIC or HTTPS",
         "'tls' cannot happen here: it takes a listener with TLS",
         "'proxy' cannot happen here: it takes a listener with 'accept_proxy'",
     ]

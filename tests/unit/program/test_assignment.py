@@ -64,7 +64,8 @@ class TestRules:
     )
     def test_the_reference_says_which_listeners_a_rule_takes_by_default(self, rule: str, section: type[Rule]) -> None:
         uris = [
-            "http://127.0.0.1:1", "tcp://127.0.0.1:2", "udp://127.0.0.1:3", "unix:///tmp/a", "unixgram:///tmp/b"
+            "http://127.0.0.1:1", "tcp://127.0.0.1:2", "udp://127.0.0.1:3", "quic://127.0.0.1:4", "unix:///tmp/a",
+            "unixgram:///tmp/b",
         ]  # fmt: skip
         assigned = Assigned(config(",\n".join(f'"{uri}"' for uri in uris), rule))
         taken = [uri.partition(":")[0] for uri in uris if assigned.indices.get(uri) == [0]]
@@ -124,7 +125,7 @@ class TestRules:
             (
                 '"unixgram:///tmp/a"',
                 '{"handler": "dns", "listener": "unixgram:///tmp/a"}',
-                "c.json:4:1: handler 'dns' cannot serve 'unixgram:///tmp/a': listen on udp, tcp, ssl or https",
+                "c.json:4:1: handler 'dns' cannot serve 'unixgram:///tmp/a': listen on udp, tcp, ssl, quic or https",
             ),
             (
                 '"udp://:53"',
@@ -132,6 +133,17 @@ class TestRules:
                 "c.json:4:1: DNS on 'udp://:53' would answer everybody",
             ),
             ('"tcp://[::]:53"', '{"handler": "dns"}', "c.json:4:1: DNS on 'tcp://[::]:53' would answer everybody"),
+            ('"quic://:853"', '{"handler": "dns"}', "c.json:4:1: DNS on 'quic://:853' would answer everybody"),
+            (
+                '"quic://127.0.0.1:853"',
+                "",
+                "c.json:2:1: nothing to do for 'quic://127.0.0.1:853': it serves DNS over QUIC, add a rule",
+            ),
+            (
+                '"quic://127.0.0.1:853"',
+                '{"handler": "forward", "listener": "quic://127.0.0.1:853", "forward_to": "udp://x:1"}',
+                "c.json:4:1: handler 'forward' cannot serve 'quic://127.0.0.1:853'",
+            ),
             (
                 '"unix:///tmp/a"',
                 (

@@ -256,7 +256,7 @@ class QuicConnection:
     def hello_received(self, hello: HelloInfo) -> QuicKey | None:
         """Choose the certificate by the server name; wait for one that is not there."""
         settings = self.listener.listener.server_tls
-        assert settings is not None  # the config's check lets no other listener have `http3`
+        assert settings is not None  # the config's check lets no other listener use QUIC
         self.server_name = hello.server_name
         certificate = settings.choose(hello.server_name)
         if certificate is not None:
@@ -284,7 +284,7 @@ class QuicConnection:
             keys = keys_of(certificate)
         except (OSError, ValueError) as error:
             name, file = self.listener.listener.name, clip(certificate.settings.cert)
-            log.log(level, "%s: no HTTP/3 with %s: %s", name, file, explain(error))
+            log.log(level, "%s: no QUIC with %s: %s", name, file, explain(error))
             self.close(_CERTIFICATE_UNKNOWN, of_transport=True)
             return None
         self._certificate = certificate

@@ -1,9 +1,9 @@
-"""The UDP sockets of a listener with `http3`: finds the connection of each datagram, and begins connections.
+"""The UDP sockets of a QUIC listener: finds the connection of each datagram, and begins connections.
 
-Connections stay here, whatever a reload changes: `live.front` is asked for what speaks over a new one. A datagram of a
-connection that another worker has is handed on (`listen.quic.handover`). While many handshakes are in progress, clients
-must first show that they receive at their address (Retry, RFC 9000 §8.1). Datagrams that belong to nothing are dropped
-without a word in the log, and counted.
+A listener with `http3` has them, and one of DNS over QUIC. Connections stay here, whatever a reload changes:
+`live.front` is asked for what speaks over a new one. A datagram of a connection that another worker has is handed on
+(`listen.quic.handover`). While many handshakes are in progress, clients must first show that they receive at their
+address (Retry, RFC 9000 §8.1). Datagrams that belong to nothing are dropped without a word in the log, and counted.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MAX_RESET_BYTES = 42
 
 
 class QuicFront(Protocol):
-    """What `live.front` is for this listener: `web.server.http3.front.Http3Front`."""
+    """What `live.front` is for this listener: `web.server.http3.front.Http3Front` or `nameserver.quic.front`'s."""
 
     protocols: tuple[str, ...]  # ALPN
     max_streams: int
@@ -311,7 +311,7 @@ class QuicEndpoint:
 
     def _make_settings(self) -> TransportSettings:
         front, server_tls = self._front, self.live.listener.server_tls
-        assert server_tls is not None  # the config's check lets no other listener have `http3`
+        assert server_tls is not None  # the config's check lets no other listener use QUIC
         return make_settings(
             keys_of(server_tls.default)[0],
             idle_s=front.idle_s,

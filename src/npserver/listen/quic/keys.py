@@ -73,7 +73,7 @@ def _make(cert: bytes, key: bytes, passphrase: bytes | None) -> QuicKey:
     try:
         own = tls.load_pem_private_key(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     except Exception as error:  # the library has no documented errors for it
-        raise ValueError(f"this type of private key cannot be used for HTTP/3: {error}") from error
+        raise ValueError(f"this type of private key cannot be used for QUIC: {error}") from error
     chain = tls.load_pem_x509_certificates(b"".join([one.public_bytes(Encoding.PEM) for one in certificates]))
     return QuicKey(chain[0], chain[1:], own, _algorithms(own))
 
@@ -85,4 +85,4 @@ def _algorithms(key: Any) -> tuple[int, ...]:
         return _BY_CURVE[key.curve_type]
     if isinstance(key, Ed25519PrivateKey):
         return (tls.SignatureAlgorithm.ED25519,)
-    raise ValueError("this type of private key cannot be used for HTTP/3: use ECDSA (P-256) or RSA")
+    raise ValueError("this type of private key cannot be used for QUIC: use ECDSA (P-256) or RSA")

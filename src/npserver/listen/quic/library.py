@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 MAX_PACKET_BYTES = 1200  # sent: what every path carries (RFC 9000 §14)
 MAX_UDP_PAYLOAD_BYTES = 1500  # received; clients are told so
 MAX_HELLO_BYTES = 16 << 10
-MAX_UNIDIRECTIONAL_STREAMS = 16  # HTTP/3 needs three
+MAX_UNIDIRECTIONAL_STREAMS = 16  # HTTP/3 needs three; DNS over QUIC refuses them
 MAX_DATAGRAM_FRAME_BYTES = 65_536  # the library's parser needs it, for clients that offer DATAGRAM frames (RFC 9221)
 MAX_PATHS = 4  # addresses that the library keeps of a connection; it forgets none
 CONNECTION_IDS = 2  # in use at once: one, and a spare one to which a client moves

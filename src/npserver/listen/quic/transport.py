@@ -1,6 +1,6 @@
 """The QUIC library behind an adapter: packets, recovery, flow control, streams and TLS (RFC 9000, 9001, 9002).
 
-qh3 does no I/O: datagrams are fed in and taken out. Imported only where a listener has `http3`. What happened is told
+qh3 does no I/O: datagrams are fed in and taken out. Imported only where a listener uses QUIC. What happened is told
 to the owner, `listen.quic.connection`, by the calls of `Owner`. The library grants a client new window for all that it
 has handed out as events: while `is_held` is set, events stay in the library, and so its windows bound what it holds.
 """

@@ -52,7 +52,7 @@ def _reach(compilation: Compilation) -> Reach:
     addresses = list(_addresses(config))
     return Reach(
         has_http=any(one.scheme == "http" and one.port == 80 for one in addresses),
-        has_tls=any(one.is_tls and one.port == 443 for one in addresses),
+        has_tls=any(one.is_tls and one.is_stream and one.port == 443 for one in addresses),
         zones=zones_of(config),
     )
 

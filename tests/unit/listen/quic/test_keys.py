@@ -87,7 +87,7 @@ def test_keys_that_http3_cannot_use(tmp_path: Path) -> None:
     listen = f'{{"uri": "https://:443", "http3": true, "tls": {{"cert": "{file}", "key": "{file}"}}}}'
     (problem,) = [one for one in Assigned(config(listen, "")).problems if "warning" not in one]
     assert problem.startswith("c.json:2:34: 'http3': ")
-    assert "this type of private key cannot be used for HTTP/3" in problem
+    assert "this type of private key cannot be used for QUIC" in problem
 
 
 def test_client_certificates_cannot_be_asked_for(certificates: Callable[..., Certificate]) -> None:
