@@ -114,6 +114,23 @@ class TestWorkers:
             assert answer.body == b"at last"
         assert one.wait_exit() == 0
 
+    def test_counters_of_what_a_reload_adds_are_its_own(self, program: Start, free_port: Callable[[], int]) -> None:
+        port, status = free_port(), free_port()
+        one = program(config=config(port, status))
+        made = config(port, status)
+        made["upstreams"] = {"app": {"targets": [f"http://127.0.0.1:{status}"]}}
+        made["dispatch"].insert(
+            0, {"handler": "proxy", "path": "/app/**", "listener": "status", "proxy_pass": "upstream://app",
+                "strip_prefix": True}
+        )  # fmt: skip
+        one.configure(made)
+        reload(one)
+        for _ in range(20):
+            assert get(status, "/app/")[0] == 200
+        one.wait_until(lambda: metric(status, "npserver_upstream_requests_total") == 20, "the counts of both workers")
+        assert metric(status, "npserver_quic_connections") == 0
+        assert metric(status, "npserver_quic_connections_opened_total") == 0
+
     async def test_a_worker_that_dies(self, program: Start, free_port: Callable[[], int]) -> None:
         """Its connections end by stateless resets of the one that follows it, and clients are served again."""
         port, status = free_port(), free_port()
@@ -127,6 +144,7 @@ class TestWorkers:
             client.begin(fields=[("x-long", "x" * 100)])
             token = client.quic._peer_cid.stateless_reset_token
             await client.until(lambda: token is not None and client.last.endswith(token))  # aioquic does not look
+            assert metric(status, "npserver_quic_connections") == 0
             async with connected(port) as next_one:
                 assert (await next_one.request()).body == b"hello"
 

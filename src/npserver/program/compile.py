@@ -16,7 +16,7 @@ from npserver.listen.compile import compile_listeners
 from npserver.network_sets.states import forgetting
 from npserver.program.assignment import assign_rules, speaks_http
 from npserver.program.hosts import hosts_of
-from npserver.program.http3 import add_http3
+from npserver.program.http3 import add_http3, name_counters
 from npserver.program.kinds import kind_of
 from npserver.program.runtime import Runtime
 from npserver.program.summary import label_listener, summarise
@@ -73,6 +73,7 @@ def compile_config(document: Document, context: Context) -> Runtime:
             if front := _compile_front(compilation, listener, rules[listener.key]):
                 fronts[listener.key] = front
         quic = add_http3(listeners.values(), fronts)
+        name_counters((*listeners.values(), *quic), context.row)
         check_unserved(compilation, rules)
         for name in report.unused_learnt:
             report.warn(("networks", name), f"nothing is refused: name {clip(name)} in 'deny', 'from' or another key")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from npserver.listen.listener import Listener
     from npserver.runtime.front import DatagramFront, StreamFront
+    from npserver.runtime.scoreboard import Row
 
 
 def add_http3(listeners: Iterable[Listener], fronts: dict[str, StreamFront | DatagramFront]) -> list[Listener]:
@@ -32,3 +33,12 @@ def add_http3(listeners: Iterable[Listener], fronts: dict[str, StreamFront | Dat
         fronts[made.key] = Http3Front(front)
         found.append(made)
     return found
+
+
+def name_counters(listeners: Iterable[Listener], row: Row) -> None:
+    """Give the counters of QUIC their slots if a listener uses it, the same ones in each process."""
+    if any(listener.address.scheme == QUIC for listener in listeners):
+        from npserver.listen.quic.endpoint import COUNTERS
+
+        for name in COUNTERS:
+            row.slot(name)

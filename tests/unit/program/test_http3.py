@@ -9,6 +9,7 @@ import pytest
 
 from npserver.config.load import load_text
 from npserver.errors import ConfigError
+from npserver.listen.quic.endpoint import COUNTERS
 from npserver.program.compile import compile_config
 from npserver.web.server.http3.front import Http3Front
 from tests.stage.worker import make_context
@@ -19,10 +20,12 @@ CONFIG = (
 
 
 def test_a_listener_with_http3_has_two_sockets() -> None:
-    runtime = compile_config(load_text(CONFIG % ', "http3": true', "c.json"), make_context())
+    context = make_context()
+    runtime = compile_config(load_text(CONFIG % ', "http3": true', "c.json"), context)
     _, secure, quic = runtime.listeners
     assert (quic.key, str(quic.address), quic.port_of) == ("https://:443 over QUIC", "quic://:443", secure.key)
     assert quic.server_tls is secure.server_tls
+    assert set(COUNTERS) <= context.row.board.directory.names.keys()  # before the fork: the same slots in all processes
     front = runtime.fronts[quic.key]
     assert isinstance(front, Http3Front)
     assert front.http is runtime.fronts[secure.key]

@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     from npserver.runtime.context import Context
     from npserver.runtime.front import Client
 
+#: Names of the counters. They get their slots when the master compiles the config (`program.http3`). Here, in a worker,
+#: it is too late: the master would give the same slots to what a reload adds.
+COUNTERS = (
+    "gauge.quic.connections", "quic.connections", "quic.retries", "quic.version_negotiations", "quic.handed_on",
+    "quic.strays",
+)  # fmt: skip
 MANY_HANDSHAKES = 10  # times `limits.max_handshakes`: further clients are not answered
 RESETS_PER_S = 50  # stateless resets
 MIN_RESET_TRIGGER_BYTES = 43  # a reset is shorter than what it answers, so that two servers cannot go on for ever
@@ -81,13 +87,10 @@ class QuicEndpoint:
         self._is_closing = self._is_finishing = False
         self._tokens = QuicTokens(context.row.board.cells_seed)
         self._resets_s, self._resets_left = 0.0, 0
-        row = context.row
-        self._open_slot = row.slot("gauge.quic.connections")
-        self._total_slot = row.slot("quic.connections")
-        self._retry_slot = row.slot("quic.retries")
-        self._negotiated_slot = row.slot("quic.version_negotiations")
-        self._handed_slot = row.slot("quic.handed_on")
-        self._stray_slot = row.slot("quic.strays")
+        (
+            self._open_slot, self._total_slot, self._retry_slot, self._negotiated_slot, self._handed_slot,
+            self._stray_slot,
+        ) = [context.row.slot(name) for name in COUNTERS]  # fmt: skip
         udp, others = split(sockets)
         self._receiver = others[0] if others else None
         self._senders = others[1:]
