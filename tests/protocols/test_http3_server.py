@@ -303,4 +303,5 @@ class TestTheEnd:
                 await client.until(lambda: upstream.heads)
                 await server.running._single.stop()
                 await client.until(lambda: client.closed is not None)
+                assert client.closed is not None and client.closed.error_code == 0x100  # H3_NO_ERROR
             upstream.may_read.set()

@@ -138,9 +138,9 @@ class QuicConnection:
         if not self._is_shaken:
             self.close(CONNECTION_REFUSED, of_transport=True)
 
-    def abort(self) -> None:
-        """Close at once, and remember nothing."""
-        self.close(NO_ERROR, of_transport=not self._is_shaken)
+    def abort(self, code: int = NO_ERROR) -> None:
+        """Close at once, and remember nothing. `code`: the application's own for no error."""
+        self.close(code if self._is_shaken else NO_ERROR, of_transport=not self._is_shaken)
         self.finish()
 
     def finish(self) -> None:

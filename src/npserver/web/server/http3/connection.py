@@ -305,7 +305,7 @@ class QuicInfo:
 
     def abort(self) -> None:
         """Close at once."""
-        self._quic.abort()
+        self._quic.abort(frames.NO_ERROR)
 
     def is_closing(self) -> bool:
         """Whether nothing is sent any more."""
