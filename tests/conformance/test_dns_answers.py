@@ -18,9 +18,11 @@ import pytest
 from npserver.dns.message.cookies import CookieJar
 from npserver.dns.zone.responder import Responder
 from npserver.dns.zone.tables import Tables
-from npserver.nameserver.query_processor import Action, QueryProcessor
+from npserver.nameserver.query_processor import Action, QueryProcessor, TransferRequest
 from npserver.nameserver.response_rate_limit import RateLimiter
+from npserver.nameserver.transfers.access import AccessList, TransferAccess
 from npserver.nameserver.udp_query_processor import UdpQueryProcessor
+from npserver.networks import Networks, parse_network
 from tests.stage.nameserver import ODDITIES, ask, processor_of, show, tables_of
 
 SOA = "example.com. 120 SOA ns1.example.com. hostmaster.example.com. 7 3600 600 604800 120"
@@ -335,10 +337,10 @@ class TestActions:
         assert not reply_of(processor_of(tables), "web.example.com", "A").flags & dns.flags.RA
 
     def test_only_a_stream_that_may_transfer_does(self, tables: Tables) -> None:
-        assert (
-            self.respond(processor_of(tables, stream=True, may_transfer=True), "example.com", "AXFR") is Action.TRANSFER
-        )
-        assert isinstance(self.respond(processor_of(tables, may_transfer=True), "example.com", "AXFR"), bytes)
+        everybody = TransferAccess(AccessList("", Networks([parse_network("0.0.0.0/0")])))
+        stream = processor_of(tables, stream=True, transfers=everybody)
+        assert isinstance(self.respond(stream, "example.com", "AXFR"), TransferRequest)
+        assert isinstance(self.respond(processor_of(tables, transfers=everybody), "example.com", "AXFR"), bytes)
         assert isinstance(self.respond(processor_of(tables, stream=True), "example.com", "AXFR"), bytes)
 
 

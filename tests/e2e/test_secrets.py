@@ -34,6 +34,7 @@ pytestmark = needs("pebble")
 MAC_KEY = "dGhlLW1hYy1rZXktb2YtYW4tZXh0ZXJuYWwtYWNjb3VudC1vZi1hLXByb2dyYW0"
 URL_KEY = "the-key-in-the-url-of-a-service-that-tells-addresses"
 TSIG_KEY = "dGhlLXRzaWcta2V5LW9mLWEtbmFtZS1zZXJ2ZXItdGhhdC1pcy1kb3du"
+XFR_KEY = "dGhlLWtleS10aGF0LXRyYW5zZmVycy1vZi16b25lcy1hcmUtc2lnbmVk"
 PASSWORD, PASSPHRASE = "the-password-of-joe-himself", "the-passphrase-of-a-private-key"
 CHECK_TOKEN = "the-token-that-health-checks-show"
 DATABASE_PASSWORD = "the-password-of-a-database-that-scripts-are-told"
@@ -43,6 +44,7 @@ HASH = hash_password(PASSWORD, b"0123456789abcdef")
 PLANTED = {
     "Acme.eab_key",
     "BasicAuth.users",
+    "DnsKey.secret",
     "DnsUpdate.key",
     "FastcgiRule.env",
     "HealthCheck.headers",
@@ -139,6 +141,8 @@ def test_no_secret_is_said(
             urlsafe_b64decode(f"{MAC_KEY}=="),
             TSIG_KEY.encode(),
             urlsafe_b64decode(TSIG_KEY),
+            XFR_KEY.encode(),
+            urlsafe_b64decode(XFR_KEY),
             HASH.rpartition("$")[2].encode(),
             CHECK_TOKEN.encode(),
             DATABASE_PASSWORD.encode(),
@@ -189,6 +193,7 @@ def config(pebble: Pebble, directory: Path, encrypted: dict[str, str], client: A
             }
         },
         "dns": {f"{name}.example.test": {"A": "127.0.0.1"} for name in ("web", "published")},
+        "dns_keys": {"xfr": {"secret": XFR_KEY}},
         "public_address": {"ask": f"http://127.0.0.1:{closed_port}/?key={URL_KEY}"},
         "dispatch": [
             {"handler": "respond", "listener": ["http", "https"], "body": "x"},
@@ -207,7 +212,7 @@ def config(pebble: Pebble, directory: Path, encrypted: dict[str, str], client: A
                 "root": str(directory), "fallback": "x.php", "env": {"PASSWORD": DATABASE_PASSWORD},
             },
             {"handler": "status", "listener": "http"},
-            {"handler": "dns", "listener": "dns"},
+            {"handler": "dns", "listener": "dns", "allow_transfer": "key:xfr"},
         ],
     }  # fmt: skip
 

@@ -1,6 +1,6 @@
 """DNS over TCP and TLS (RFC 7766, RFC 7858, RFC 5936): framing in any pieces, pipelining, limits in time and memory.
 
-Covers `dns.zone.transfer`, `nameserver.stream_front`.
+Covers `nameserver.stream_front`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from npserver.nameserver.query_processor import QueryProcessor
 from npserver.nameserver.resolver.messages import fail
 from npserver.nameserver.stream import MAX_WAITING, DnsConnection, DnsOverStream
 from npserver.nameserver.stream_front import StreamSettings
+from npserver.nameserver.transfers.access import AccessList, TransferAccess
 from npserver.networks import Networks, parse_network
 from tests.protocols.memory import MemoryLoop, MemoryTransport
 from tests.stage.nameserver import ODDITIES, tables_of
@@ -66,7 +67,7 @@ class Stage:
         self.resolver_client = LateResolverClient()
         resolver_client: Any = self.resolver_client
         self.server = NameServer(self.context, [(None, tables_of(records))], resolver_client, EVERYBODY)
-        policy = self.server.policy(QueryProcessor, transfer_clients=EVERYBODY)
+        policy = self.server.policy(QueryProcessor, transfers=TransferAccess(AccessList("", EVERYBODY)))
         self.front = DnsOverStream(policy, "tcp", StreamSettings(timeout_s, write_timeout_s, most, per_ip))
         listener = Listener("tcp://127.0.0.1:53", "dns", Address("tcp", "127.0.0.1", 53), 16, "test")
         self.live = LiveListener(listener, self.front, self.context)
@@ -340,14 +341,14 @@ class TestTransfer:
         connection = Stage({f"host{n}.lan": {"A": "192.0.2.1"} for n in range(20_000)}).connect()
         connection.transport.is_stalled = True
         connection.send(framed("lan", "AXFR", 1) + framed("host1.lan", "A", 2))
-        assert len(connection.transport.unsent) < 120_000
+        assert len(connection.transport.unsent) < 140_000
         while connection.transport.unsent:
             connection.transport.unstall()
             connection.transport.is_stalled = True
         replies = connection.replies()
         assert replies[-1].id == 2
         assert sum(len(rrset) for reply in replies[:-1] for rrset in reply.answer) == 20_002
-        assert len(replies) > 20
+        assert 6 < len(replies) < 12  # as few as hold all records
 
     def test_many_transfers_follow_each_other(self) -> None:
         connection = Stage({"a.lan": {"A": "192.0.2.1"}}).connect()

@@ -10,6 +10,7 @@ from npserver.nameserver.query_processor import QueryProcessor
 from npserver.nameserver.quic.connection import DoqConnection
 from npserver.nameserver.quic.front import DnsOverQuic
 from npserver.nameserver.stream_front import StreamSettings
+from npserver.nameserver.transfers.access import AccessList, TransferAccess
 from npserver.networks import Networks, parse_network
 from npserver.web.config import Limits
 from tests.protocols.memory import Server
@@ -25,7 +26,8 @@ class DoqEndpoint(Endpoint):
 
     def make_front(self, server: Server) -> Any:
         name_server = NameServer(self.context, [(None, tables_of(RECORDS))])
-        policy = name_server.policy(QueryProcessor, transfer_clients=Networks([parse_network("0.0.0.0/0")]))
+        everybody = AccessList("", Networks([parse_network("0.0.0.0/0")]))
+        policy = name_server.policy(QueryProcessor, transfers=TransferAccess(everybody))
         return DnsOverQuic(policy, StreamSettings(10.0, 60.0, 100, 0, 500, 1 << 28), Limits())
 
     def accept(self, connection: Any, protocol: str) -> Application:

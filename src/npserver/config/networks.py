@@ -14,15 +14,18 @@ if TYPE_CHECKING:
     from npserver.network_sets.config import NetworkSource
 
 
-def compile_networks(report: Report, path: Path, names: str | list[str]) -> Networks | None:
+def compile_networks(
+    report: Report, path: Path, names: str | list[str], *, except_prefix: str | None = None
+) -> Networks | None:
     """Make the set of all networks in `names`: names from `networks`, or CIDR texts. None when none is named.
 
-    What is wrong stands in `report` at `path` (or its item); the rest is used.
+    What is wrong stands in `report` at `path` (or its item); the rest is used. Texts that begin with `except_prefix`
+    are no networks.
     """
-    if not names:
+    places = [one for one in placed(path, names) if except_prefix is None or not one[1].startswith(except_prefix)]
+    if not names or not places:
         return None
     found: list[Network] = []
-    places = placed(path, names)
     for place, name in places:
         if name != UNIX_PEER:
             found += _named(report, place, name)

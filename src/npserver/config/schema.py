@@ -16,7 +16,7 @@ from npserver.config.section import D, OneOrMany, Section
 from npserver.forward.config import ForwardRule
 from npserver.limits.config import RateLimit
 from npserver.listen.config import Listen
-from npserver.nameserver.config import RECORDS, DnsForward, DnsRule, DnsView, DnsZone, DnsZoneSection
+from npserver.nameserver.config import RECORDS, DnsForward, DnsKey, DnsRule, DnsView, DnsZone, DnsZoneSection
 from npserver.nameserver.publish.config import PublicAddress
 from npserver.network_sets.config import NetworkSource
 from npserver.observe.config import Logging
@@ -105,6 +105,10 @@ class Config(Section, frozen=True, kw_only=True):
     dns_views: Annotated[
         list[DnsView], D("other records for clients of some networks; the first view that matches is used")
     ] = []
+    dns_keys: Annotated[
+        dict[str, DnsKey],
+        D("keys that sign messages between name servers, by the name that both sides have for them (TSIG)"),
+    ] = {}
     dns_auto_ptr: Annotated[bool, D("create PTR records from the A and AAAA records")] = False
     public_address: Annotated[
         OneOrMany | PublicAddress,

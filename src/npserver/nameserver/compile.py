@@ -24,6 +24,9 @@ from npserver.nameserver.resolver.local_names import parse_local_zone
 from npserver.nameserver.response_rate_limit import RateLimiter
 from npserver.nameserver.stream import DnsOverStream
 from npserver.nameserver.stream_front import StreamSettings
+from npserver.nameserver.transfers.access import TransferAccess
+from npserver.nameserver.transfers.compile import ZONE_ACCESS, compile_access
+from npserver.nameserver.transfers.keys import DNS_KEYS
 from npserver.nameserver.udp import DnsOverUdp
 from npserver.nameserver.udp_query_processor import UdpQueryProcessor
 from npserver.nameserver.views import Added, compile_views
@@ -64,12 +67,18 @@ def compile_dns_front(
     server = NAME_SERVER.of(compilation)
     allow = compile_networks(report, (*path, "allow"), dns.allow)
     deny = compile_networks(report, (*path, "deny"), dns.deny)
+    transfers = TransferAccess(
+        compile_access(compilation, (*path, "allow_transfer"), dns.allow_transfer), ZONE_ACCESS.of(compilation)
+    )
     address = listener.address
     if address.scheme != QUIC and not address.is_stream:
         limiter = _limiter(report, path, dns)
-        return DnsOverUdp(server.policy(UdpQueryProcessor, allow=allow, deny=deny, limiter=limiter, key=key_of(path)))
-    transfer_clients = compile_networks(report, (*path, "allow_transfer"), dns.allow_transfer)
-    policy = server.policy(QueryProcessor, allow=allow, deny=deny, transfer_clients=transfer_clients, key=key_of(path))
+        return DnsOverUdp(
+            server.policy(
+                UdpQueryProcessor, allow=allow, deny=deny, transfers=transfers, limiter=limiter, key=key_of(path)
+            )
+        )
+    policy = server.policy(QueryProcessor, allow=allow, deny=deny, transfers=transfers, key=key_of(path))
     limits, timeouts = compilation.config.limits, compilation.config.timeouts
     settings = StreamSettings(
         float(dns.timeout), float(timeouts.write), limits.max_connections, timeouts.max_connections_per_ip,
@@ -164,11 +173,13 @@ def _compile(compilation: Compilation) -> NameServer:
         forwarded_local=forwarded_local,
         find_addresses=lambda name, kind: _addresses(context, upstreams[name], kind) if name in upstreams else (),
         logs_queries=config.logging.dns_queries,
+        keys=DNS_KEYS.of(compilation),
     )
     if (changing := ZONES.of(compilation).changing) and context.worker >= 0:
         from npserver.nameserver.zones.replica import ZoneReplicas
 
         server.replicas = ZoneReplicas(context, changing, server.change_zone)
+        server.peers.history = server.replicas.history
     if publication is not None and context.worker >= 0:  # the controller has no clients
         from npserver.nameserver.publish.following import Following
 

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import field
 
@@ -30,7 +30,12 @@ class DnsRule(HttpRule, tag_field="handler", tag="dns", frozen=True, kw_only=Tru
     path: Annotated[str, D("URL path of DNS over HTTPS")] = "/dns-query"
     public: Annotated[bool, D("allow listening on all interfaces; answers over UDP are then rate-limited")] = False
     allow_transfer: Annotated[
-        OneOrMany, D("networks that may transfer zones (AXFR) over TCP, TLS or QUIC; default: none", needs="networks")
+        OneOrMany,
+        D(
+            "networks that may transfer zones (AXFR, IXFR), or `key:NAME` for requests signed by a key of `dns_keys`; "
+            "default: none",
+            needs="networks",
+        ),
     ] = []
     timeout: Annotated[
         Seconds, D("close a TCP, TLS or QUIC connection after this time without a query and with nothing left to send")
@@ -67,6 +72,19 @@ class DnsView(Section, frozen=True, kw_only=True):
     ]
 
 
+class DnsKey(Section, frozen=True, kw_only=True):
+    """A key that this server and others sign messages with (TSIG, RFC 8945)."""
+
+    secret: Annotated[str, D("the secret, in base64; or write `file`", secret=True)] = ""
+    file: Annotated[
+        str | None, D("file with the secret, in base64 or as `tsig-keygen` writes it, then with the algorithm")
+    ] = None
+    algorithm: Annotated[
+        Literal["hmac-sha256", "hmac-sha384", "hmac-sha512"] | None,
+        D("the key's algorithm; default: that in `file`, else hmac-sha256"),
+    ] = None
+
+
 class DnsZoneSection(Section, frozen=True, kw_only=True):
     """A zone that is served."""
 
@@ -74,6 +92,14 @@ class DnsZoneSection(Section, frozen=True, kw_only=True):
     file: Annotated[
         str | None,
         D("zone file (RFC 1035 §5) with all records of the zone; `dns` and the views then have none in it"),
+    ] = None
+    allow_transfer: Annotated[
+        OneOrMany | None,
+        D(
+            "networks that may transfer the zone, or `key:NAME` for requests signed by a key of `dns_keys`; [] for "
+            "nobody; default: `allow_transfer` of the rule",
+            needs="networks",
+        ),
     ] = None
 
 

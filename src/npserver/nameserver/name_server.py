@@ -19,7 +19,7 @@ from npserver.dns.zone.added_texts import AddedTexts
 from npserver.dns.zone.lookup import look_up
 from npserver.dns.zone.responder import Responder, Tallies
 from npserver.dns.zone.tables import FindAddresses, Tables
-from npserver.nameserver.query_processor import QueryProcessor
+from npserver.nameserver.query_processor import Peers, QueryProcessor
 from npserver.nameserver.resolver.completion import complete, query_for
 from npserver.nameserver.resolver.local_names import LocalNames
 from npserver.nameserver.resolver.messages import fail
@@ -29,10 +29,12 @@ from npserver.tls.acme.answering.answers import ANSWERS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from npserver.dns.message.tsig import TsigKey
     from npserver.dns.zone.changing import TableChanger
     from npserver.dns.zone.content import SetChange
     from npserver.nameserver.resolver.client import ResolverClient
     from npserver.nameserver.response_rate_limit import RateLimiter
+    from npserver.nameserver.transfers.access import TransferAccess
     from npserver.nameserver.zones.replica import ZoneReplicas
     from npserver.networks import Networks
     from npserver.runtime.context import Context
@@ -58,6 +60,7 @@ class NameServer:
         forwarded_local: frozenset[bytes] = frozenset(),
         find_addresses: FindAddresses = lambda upstream, kind: (),
         logs_queries: bool = False,
+        keys: Mapping[bytes, TsigKey] = {},
     ) -> None:
         self.context = context
         self.tallies: Tallies = {}
@@ -67,6 +70,7 @@ class NameServer:
         self._recursive = [
             Responder(tables, self.tallies, is_recursive=True) for _, tables in views if resolver_client is not None
         ]
+        self.peers = Peers(keys)  # other name servers
         self._find_addresses = find_addresses
         self.resolver_client = resolver_client
         self.recursion_clients = recursion_clients  # who may query names outside our zones
@@ -101,15 +105,15 @@ class NameServer:
         *,
         allow: Networks | None = None,
         deny: Networks | None = None,
-        transfer_clients: Networks | None = None,
+        transfers: TransferAccess | None = None,
         limiter: RateLimiter | None = None,
         key: str = "dispatch",
     ) -> AccessPolicy[P]:
-        """Create the access policy of a front. `limiter` is used over UDP, `transfer_clients` over streams.
+        """Create the access policy of a front. `limiter` is used over UDP.
 
         `key`: the config key of the rule, for the log.
         """
-        return AccessPolicy(self, kind, allow, deny, transfer_clients, limiter, key)
+        return AccessPolicy(self, kind, allow, deny, transfers, limiter, key)
 
     def tick(self) -> None:
         """Write the counters to the scoreboard and update answers that depend on target health."""
@@ -208,6 +212,9 @@ class NameServer:
     ) -> None:
         """Answer a query that leads outside our zones, and call `deliver` with the reply, now or later."""
         client = self.resolver_client
+        if query.is_signed:
+            unsigned = deliver
+            deliver = lambda reply: unsigned(processor.sign(query, reply, self.wall))  # noqa: E731
         if client is None:
             deliver(fail(query, codes.REFUSED))
             return
@@ -224,16 +231,22 @@ class NameServer:
         client.ask(further, lambda reply: deliver(complete(query, sections.answer, reply)), by_stream=by_stream)
 
     def make(
-        self, kind: type[P], responder: Responder, limiter: RateLimiter | None, may_recurse: bool, may_transfer: bool
+        self,
+        kind: type[P],
+        responder: Responder,
+        limiter: RateLimiter | None,
+        transfers: TransferAccess | None,
+        may_recurse: bool,
     ) -> P:
         """Create a query processor."""
         processor = kind(
             responder,
             self.jar,
             may_recurse=may_recurse,
-            may_transfer=may_transfer,
             limiter=limiter,
             local_names=self.local_names if may_recurse else None,
+            transfers=transfers,
+            peers=self.peers,
         )
         if isinstance(processor, UdpQueryProcessor):
             self._udp_processors.add(processor)
@@ -249,7 +262,7 @@ class AccessPolicy(Generic[P]):
         kind: type[P],
         allow: Networks | None,
         deny: Networks | None,
-        transfer_clients: Networks | None,
+        transfers: TransferAccess | None,
         limiter: RateLimiter | None,
         key: str,
     ) -> None:
@@ -257,19 +270,12 @@ class AccessPolicy(Generic[P]):
         self.key = key
         self._allow = allow
         self._deny = deny
-        self._transfer_clients = transfer_clients
-        self._make: Callable[[Responder, bool, bool], P] = lambda responder, may_recurse, may_transfer: server.make(
-            kind, responder, limiter, may_recurse, may_transfer
+        self._make: Callable[[Responder, bool], P] = lambda responder, may_recurse: server.make(
+            kind, responder, limiter, transfers, may_recurse
         )
-        self._refusing = self._make(Responder(Tables(), server.tallies), False, False)
-        self._processors: dict[tuple[int, bool, bool], P] = {}
-        is_same_for_all = (
-            len(server.views) == 1
-            and server.recursion_clients is None
-            and allow is None
-            and deny is None
-            and transfer_clients is None
-        )
+        self._refusing = server.make(kind, Responder(Tables(), server.tallies), limiter, None, False)
+        self._processors: dict[tuple[int, bool], P] = {}
+        is_same_for_all = len(server.views) == 1 and server.recursion_clients is None and allow is None and deny is None
         #: The processor of all clients, if all have the same view and rights.
         self.only: P | None = self.choose("") if is_same_for_all else None
 
@@ -281,18 +287,15 @@ class AccessPolicy(Generic[P]):
             return self._refuse(client, "allow")
         server = self.server
         may_recurse = server.recursion_clients is not None and client in server.recursion_clients
-        may_transfer = self._transfer_clients is not None and client in self._transfer_clients
         view = 0
         for networks, _ in server.views:
             if networks is None or client in networks:
                 break
             view += 1
-        key = (view, may_recurse, may_transfer)
+        key = (view, may_recurse)
         processor = self._processors.get(key)
         if processor is None:
-            processor = self._processors[key] = self._make(
-                server.responder(view, may_recurse), may_recurse, may_transfer
-            )
+            processor = self._processors[key] = self._make(server.responder(view, may_recurse), may_recurse)
         return processor
 
     def _refuse(self, client: str, name: str) -> P:

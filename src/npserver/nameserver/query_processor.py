@@ -7,29 +7,59 @@ client address and time are arguments.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from enum import Enum
 from typing import ClassVar
+
+from msgspec import Struct
 
 from npserver.dns.message import codes
 from npserver.dns.message.cookies import CookieJar
 from npserver.dns.message.edns import MAX_PLAIN_UDP_BYTES, OPT_BADVERS, OPT_REPLIES, opt_with_cookie
-from npserver.dns.message.header import HEADER_BYTES, MAX_MESSAGE_BYTES, error_reply
+from npserver.dns.message.header import AA, HEADER_BYTES, MAX_MESSAGE_BYTES, error_reply
 from npserver.dns.message.query import Query, parse_query
+from npserver.dns.message.tsig import StreamSigner, TsigError, TsigKey, refusal, verify
 from npserver.dns.zone.answer import CompiledAnswer
+from npserver.dns.zone.content import ZoneChange
 from npserver.dns.zone.responder import Responder
+from npserver.dns.zone.transfer import incremental_datagram
 from npserver.nameserver.resolver.local_names import LocalNames
 from npserver.nameserver.response_rate_limit import RateLimiter, Verdict
+from npserver.nameserver.transfers.access import TransferAccess
 
 
 class Action(Enum):
     """A task for the front, for a query that a single reply from the zones does not answer."""
 
     RECURSE = "recurse"  # ask the resolvers of `dns_forward`
-    TRANSFER = "transfer"  # send the whole zone (AXFR)
 
 
-#: A reply's bytes, an action of the front, or None: send nothing.
-Reply = bytes | Action | None
+class TransferRequest(Struct, frozen=True):
+    """A task for the front as well: to send the messages of a zone, or of its changes."""
+
+    query: Query
+
+
+_TRANSFERS = frozenset({codes.AXFR, codes.IXFR})
+
+#: A reply's bytes, a task of the front, or None: send nothing.
+Reply = bytes | Action | TransferRequest | None
+
+
+class Peers(Struct):
+    """What name servers may do here that others may not: the same for all processors of a name server.
+
+    `history` returns the changes of a zone, by its apex, the oldest first. `notified` is called with the apex, the
+    client and the name of the key of a NOTIFY, and returns whether it is heeded.
+    """
+
+    keys: Mapping[bytes, TsigKey] = {}
+    history: Callable[[bytes], Sequence[ZoneChange]] = lambda apex: ()
+    notified: Callable[[bytes, str, bytes | None], bool] = lambda apex, client, key: False
+
+
+NO_PEERS = Peers()
 
 
 class QueryProcessor:
@@ -43,9 +73,10 @@ class QueryProcessor:
         "limiter",
         "local_names",
         "may_recurse",
-        "may_transfer",
         "minimal_any",
+        "peers",
         "responder",
+        "transfers",
     )
 
     def __init__(
@@ -54,15 +85,17 @@ class QueryProcessor:
         jar: CookieJar,
         *,
         may_recurse: bool = False,
-        may_transfer: bool = False,
         limiter: RateLimiter | None = None,
         local_names: LocalNames | None = None,
+        transfers: TransferAccess | None = None,
+        peers: Peers = NO_PEERS,
     ) -> None:
         self.responder = responder
         self.local_names = local_names
         self.jar = jar
         self.may_recurse = may_recurse
-        self.may_transfer = may_transfer
+        self.transfers = transfers  # None: nobody may transfer zones
+        self.peers = peers
         self.limiter = limiter
         self.minimal_any = self.is_datagram and limiter is not None  # RFC 8482: where senders can be forged
 
@@ -75,16 +108,78 @@ class QueryProcessor:
         if query is None:
             return None
         if isinstance(query, Query):
-            return self.reply(query, client, now, wall)
-        refusal = self.responder.refusal(0, query[3] & 0xF)
-        if self.limiter is not None and self.limiter.judge(client, refusal.rate_limit_key, now) is not Verdict.SEND:
-            return None  # DROP or SLIP: the refusal is a header only, as short as a truncated answer
-        refusal.tally[0] += 1
-        return query
+            return (self._reply_signed if query.is_signed else self.reply)(query, client, now, wall)
+        return self._limited(query, client, now)
+
+    def _limited(self, reply: bytes, client: str, now: float, rtype: int = 0) -> bytes | None:
+        """Return a reply that is no compiled answer, and count it, if the client's rate limit lets it through."""
+        refused = self.responder.refusal(rtype, reply[3] & 0xF)
+        if self.limiter is not None and self.limiter.judge(client, refused.rate_limit_key, now) is not Verdict.SEND:
+            return None  # DROP or SLIP: the refusal is no longer than a truncated answer
+        refused.tally[0] += 1
+        return reply
+
+    def _reply_signed(self, query: Query, client: str, now: float, wall: float) -> Reply:
+        """Return the signed reply to a signed query, or what is wrong with its signature (RFC 8945 §5.2)."""
+        data, keys = query.data, self.peers.keys
+        try:
+            found = verify(data, keys, int(wall))
+        except TsigError as failure:
+            head = error_reply(data, codes.NOTAUTH)
+            reply = head[:4] + b"\0\1" + head[6:] + query.question
+            return self._limited(refusal(reply, failure, keys, int(wall)), client, now, query.qtype)
+        except ValueError:
+            return self._limited(error_reply(data, codes.FORMERR), client, now)
+        plain = replace(
+            query,
+            data=data[:2] + found.message(data)[2:],
+            is_signed=False,
+            signature=StreamSigner(keys[found.name], found.mac),
+        )
+        answer = self.reply(plain, client, now, wall)
+        return plain.signature.sign(answer, int(wall)) if isinstance(answer, bytes) and plain.signature else answer
+
+    def sign(self, query: Query, reply: bytes, wall: float) -> bytes:
+        """Return the reply that another server has given to a query, signed if the query is."""
+        if not query.is_signed:
+            return reply
+        found = verify(query.data, self.peers.keys, int(wall))
+        return StreamSigner(self.peers.keys[found.name], found.mac).sign(reply, int(wall))
+
+    def _reply_to_notify(self, query: Query, client: str, now: float) -> bytes | None:
+        """Return the reply to a NOTIFY (RFC 1996 §3.7-3.11)."""
+        key = query.signature.key_name if query.signature is not None else None
+        is_heeded = query.qtype == codes.SOA and self.peers.notified(query.key, client, key)
+        reply = bytearray(error_reply(query.data, codes.NOERROR if is_heeded else codes.REFUSED))
+        if is_heeded:
+            reply[2] |= AA >> 8
+            reply[5] = 1
+            reply += query.question
+        return self._limited(bytes(reply), client, now, query.qtype)
+
+    def _transfer(self, query: Query, client: str) -> TransferRequest | bytes | None:
+        """Return how to answer AXFR or IXFR; None if the client may not transfer the zone."""
+        key = query.signature.key_name if query.signature is not None else None
+        if self.transfers is None or not self.transfers.of_zone(query.key).allows(client, key):
+            return None
+        if not self.is_datagram:
+            return TransferRequest(query)
+        if query.qtype == codes.AXFR:  # RFC 5936 §4.2: over TCP alone
+            return None
+        history = self.peers.history(query.key)
+        return incremental_datagram(self.responder.tables, query, history, self._size_limit(query))
+
+    def _size_limit(self, query: Query) -> int:
+        """Return how many bytes the reply to a query may have, with its signature."""
+        if not self.is_datagram:
+            return MAX_MESSAGE_BYTES
+        return MAX_PLAIN_UDP_BYTES if query.edns is None else query.edns[0]
 
     def reply(self, query: Query, client: str, now: float, wall: float) -> Reply:
         """Return the reply to a well-formed query."""
         data, edns = query.data, query.edns
+        if query.opcode:
+            return self._reply_to_notify(query, client, now)
         opt, is_proved = b"", False
         answer: CompiledAnswer | None = None
         if edns is not None:
@@ -98,8 +193,8 @@ class QueryProcessor:
                     return error_reply(data, codes.FORMERR)
                 opt, is_proved = opt_with_cookie(do, baked[0]), baked[1]
         if answer is None:
-            if query.qtype == codes.AXFR and self.may_transfer:
-                return Action.TRANSFER
+            if query.qtype in _TRANSFERS and (transfer := self._transfer(query, client)) is not None:
+                return self._limited(transfer, client, now, query.qtype) if isinstance(transfer, bytes) else transfer
             answer = self.responder.answer(query.key, query.question[-4:], minimal_any=self.minimal_any)
             if answer is None:
                 answer = self._answer_outside(query)
@@ -112,7 +207,7 @@ class QueryProcessor:
                 return None if verdict is Verdict.DROP else truncated(data, query.end, shape, answer, opt)
         answer.tally[0] += 1
         reply = b"".join((data[:2], answer.full_heads[shape], query.question, next(answer.body_cycle), opt))
-        limit = MAX_MESSAGE_BYTES if not self.is_datagram else edns[0] if edns is not None else MAX_PLAIN_UDP_BYTES
+        limit = self._size_limit(query) - (query.signature.size if query.signature is not None else 0)
         return reply if len(reply) <= limit else shortened(data, query.end, shape, answer, opt, limit)
 
     def _answer_outside(self, query: Query) -> CompiledAnswer | None:

@@ -16,7 +16,7 @@ from npserver.dns.message.name import to_text
 from npserver.dns.message.padding import pad, wants_padding
 from npserver.dns.message.query import Query, parse_query
 from npserver.dns.zone.transfer import transfer
-from npserver.nameserver.query_processor import Action, QueryProcessor
+from npserver.nameserver.query_processor import Action, QueryProcessor, TransferRequest
 
 if TYPE_CHECKING:
     from npserver.nameserver.name_server import AccessPolicy
@@ -76,27 +76,45 @@ class DnsStreamFront:
         if server.on_question is not None:
             server.on_question(client)
         reply = processor.respond(data, client, 0.0, server.wall)
+        if isinstance(reply, TransferRequest):
+            self._transfer(reply.query, processor, client, asker)
+            return b""
         if isinstance(reply, Action):
-            self._act(reply, processor, data, client, asker)
+            self._recurse(processor, data, client, asker)
             return b""
         server.log(self.transport, client, data, reply)
         if reply is None:
             return None
-        if reply[3] & 0xF == codes.REFUSED and not processor.may_transfer:
-            query = parse_query(data)
-            if isinstance(query, Query) and query.qtype == codes.AXFR:
-                zone, key = to_text(query.key), self.policy.key
-                log.debug("transfer of zone %s refused to %s (%s.allow_transfer)", zone, client, key)
+        if reply[3] & 0xF == codes.REFUSED:
+            self._log_refused(processor, data, client)
         return self._padded(data, reply)
 
-    def _act(self, action: Action, processor: QueryProcessor, data: bytes, client: str, asker: Asker) -> None:
+    def _transfer(self, query: Query, processor: QueryProcessor, client: str, asker: Asker) -> None:
+        key = query.signature.key_name if query.signature is not None else None
+        by = client if key is None else f"{client}, key {to_text(key)[:-1]}"
+        what = "changes of zone" if query.qtype == codes.IXFR else "zone"
+        log.info("sending %s %s to %s (%s)", what, to_text(query.key), by, self._place(processor, query))
+        processor.responder.tally(query.qtype, codes.NOERROR)[0] += 1
+        messages = transfer(processor.responder.tables, query, processor.peers.history(query.key))
+        if (signature := query.signature) is not None:
+            server = self.server
+            messages = (signature.sign(message, int(server.wall)) for message in messages)
+        asker.transfer(messages)
+
+    def _log_refused(self, processor: QueryProcessor, data: bytes, client: str) -> None:
+        query = parse_query(data)
+        if isinstance(query, Query) and query.qtype in (codes.AXFR, codes.IXFR):
+            place = self._place(processor, query)
+            log.debug("transfer of zone %s refused to %s (%s)", to_text(query.key), client, place)
+
+    def _place(self, processor: QueryProcessor, query: Query) -> str:
+        """Return the config key that says who may transfer a zone."""
+        transfers = processor.transfers
+        return f"{self.policy.key}.allow_transfer" if transfers is None else transfers.of_zone(query.key).place
+
+    def _recurse(self, processor: QueryProcessor, data: bytes, client: str, asker: Asker) -> None:
         query = parse_query(data)
         assert isinstance(query, Query)
-        if action is Action.TRANSFER:
-            log.info("sending zone %s to %s (allow_transfer)", to_text(query.key), client)
-            processor.responder.tally(query.qtype, codes.NOERROR)[0] += 1
-            asker.transfer(transfer(processor.responder.tables, query))
-            return
         server = self.server
 
         def deliver(reply: bytes) -> None:
@@ -107,7 +125,10 @@ class DnsStreamFront:
         server.resolve(processor, query, deliver, by_stream=True)
 
     def _padded(self, data: bytes, reply: bytes) -> bytes:
-        return pad(reply) if self.transport in ENCRYPTED and wants_padding(data) else reply
+        if self.transport not in ENCRYPTED or not wants_padding(data):
+            return reply
+        query = parse_query(data)
+        return reply if isinstance(query, Query) and query.is_signed else pad(reply)  # a signature is of the whole
 
 
 class ConnectionCount:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from npserver.dns.message.edns import MAX_PLAIN_UDP_BYTES
+from npserver.dns.message.header import OPCODE_MASK, OPCODE_SHIFT
 from npserver.dns.message.query import Query, parse_query
 from npserver.nameserver.query_processor import Action
 from npserver.nameserver.resolver.messages import truncate
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from npserver.nameserver.name_server import AccessPolicy
     from npserver.nameserver.udp_query_processor import UdpQueryProcessor
     from npserver.runtime.front import Client, DatagramSocket
+
+_NO_RECORDS = bytes(6)  # the counts of a query's records in its header
+_OPCODE = OPCODE_MASK << OPCODE_SHIFT >> 8  # its bits in byte 2 of the header
 
 
 class DnsOverUdp:
@@ -62,8 +66,8 @@ class DnsOverUdp:
                 tally[0] += 1
                 answers.append(data[:2] + turn())
             else:
-                # The reply depends on the client only by the query's OPT record; with ARCOUNT 0 there is none.
-                host = str(client(len(answers))[0]) if data[11:12] != b"\0" else ""
+                # The reply to a question without any records does not depend on the client.
+                host = "" if data[6:12] == _NO_RECORDS and not data[2] & _OPCODE else str(client(len(answers))[0])
                 reply = processor.respond(data, host, 0.0, self._server.wall)
                 answers.append(reply if isinstance(reply, bytes) else None)
         return answers

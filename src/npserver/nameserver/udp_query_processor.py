@@ -17,9 +17,10 @@ from npserver.dns.message.edns import MAX_PLAIN_UDP_BYTES, OPT_REPLIES, opt_with
 from npserver.dns.message.header import HEADER_BYTES
 from npserver.dns.zone.answer import CompiledAnswer
 from npserver.dns.zone.responder import Responder
-from npserver.nameserver.query_processor import QueryProcessor, Reply, shortened, truncated
+from npserver.nameserver.query_processor import NO_PEERS, Peers, QueryProcessor, Reply, shortened, truncated
 from npserver.nameserver.resolver.local_names import LocalNames
 from npserver.nameserver.response_rate_limit import RateLimiter, Verdict
+from npserver.nameserver.transfers.access import TransferAccess
 
 MAX_REPLIES = 16_384  # cached replies; a full cache is cleared
 MAX_OPTS = 4096
@@ -54,17 +55,19 @@ class UdpQueryProcessor(QueryProcessor):
         jar: CookieJar,
         *,
         may_recurse: bool = False,
-        may_transfer: bool = False,
         limiter: RateLimiter | None = None,
         local_names: LocalNames | None = None,
+        transfers: TransferAccess | None = None,
+        peers: Peers = NO_PEERS,
     ) -> None:
         super().__init__(
             responder,
             jar,
             may_recurse=may_recurse,
-            may_transfer=may_transfer,
             limiter=limiter,
             local_names=local_names,
+            transfers=transfers,
+            peers=peers,
         )
         #: By the query without its id: a function that returns the replies without ids in turn, and their counter.
         self.replies: dict[bytes, tuple[Callable[[], bytes], list[int]]] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 A, NS, CNAME, SOA, PTR, HINFO, MX, TXT, AAAA, SRV, OPT, DS = 1, 2, 5, 6, 12, 13, 15, 16, 28, 33, 41, 43
 LOC, NAPTR, DNAME, SSHFP, RRSIG, NSEC, DNSKEY, NSEC3, NSEC3PARAM, TLSA = 29, 35, 39, 44, 46, 47, 48, 50, 51, 52
 CDS, CDNSKEY, OPENPGPKEY, SVCB, HTTPS, IXFR, AXFR, ANY, URI, CAA = 59, 60, 61, 64, 65, 251, 252, 255, 256, 257
+TSIG = 250
 
 #: Types with a name: in the config, in logs, and as counters.
 TYPES = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from struct import Struct
+from typing import Protocol
 
 from npserver.dns.message import codes
 from npserver.dns.message.edns import Edns, parse_opt
@@ -15,6 +16,21 @@ from npserver.dns.message.header import HEADER_BYTES, OPCODE_MASK, OPCODE_SHIFT,
 from npserver.dns.message.name import MAX_LABEL_BYTES, MAX_NAME_BYTES
 
 _HEADER = Struct("!HHHHHH")
+
+
+class Signature(Protocol):
+    """How the replies to a request are signed: see `dns.message.tsig`."""
+
+    @property
+    def key_name(self) -> bytes:
+        """The name of the key, in lower case."""
+
+    @property
+    def size(self) -> int:
+        """How many bytes it adds to a message."""
+
+    def sign(self, reply: bytes, now: int) -> bytes:
+        """Return the reply with its signature. `now`: seconds since 1970."""
 
 
 @dataclass(slots=True)
@@ -28,6 +44,9 @@ class Query:
     qclass: int
     recursion_desired: bool
     edns: Edns | None = None
+    opcode: int = codes.OPCODE_QUERY
+    is_signed: bool = False  # the last record is a TSIG record
+    signature: Signature | None = None  # that of a request that was verified; `data` is without it then
 
     @property
     def question(self) -> bytes:
@@ -51,11 +70,12 @@ def parse_query(data: bytes) -> Query | bytes | None:
     if flags & QR:
         return None
     opcode = flags >> OPCODE_SHIFT & OPCODE_MASK
-    if opcode in (codes.OPCODE_NOTIFY, codes.OPCODE_UPDATE):
+    if opcode == codes.OPCODE_UPDATE:
         return error_reply(data, codes.REFUSED)
-    if opcode != codes.OPCODE_QUERY:
+    if opcode not in (codes.OPCODE_QUERY, codes.OPCODE_NOTIFY):
         return error_reply(data, codes.NOTIMP)
-    if questions != 1 or answers or authority > 1:  # IXFR has a SOA in its authority section (RFC 1995 §3)
+    # IXFR has an SOA in its authority section (RFC 1995 §3), NOTIFY in its answer section (RFC 1996 §3.7)
+    if questions != 1 or authority > 1 or answers > (opcode == codes.OPCODE_NOTIFY):
         return error_reply(data, codes.FORMERR)
     end = name_end(data, HEADER_BYTES)
     if end is None or end + 4 > len(data):
@@ -67,9 +87,10 @@ def parse_query(data: bytes) -> Query | bytes | None:
         int.from_bytes(data[end : end + 2], "big"),
         int.from_bytes(data[end + 2 : end + 4], "big"),
         bool(flags & RD),
+        opcode=opcode,
     )
-    if authority or additional:
-        return query if _read_records(query, authority, additional) else error_reply(data, codes.FORMERR)
+    if answers or authority or additional:
+        return query if _read_records(query, answers + authority, additional) else error_reply(data, codes.FORMERR)
     return query if len(data) == query.end else error_reply(data, codes.FORMERR)
 
 
@@ -94,22 +115,30 @@ def name_end(data: bytes, position: int) -> int | None:
     return None
 
 
-def _read_records(query: Query, authority: int, additional: int) -> bool:
-    """Skip the records after the question and read OPT among them; false if any is malformed (RFC 6891 §6.1.1)."""
+def _read_records(query: Query, before: int, additional: int) -> bool:
+    """Skip the records after the question and read OPT among them; false if any is malformed (RFC 6891 §6.1.1).
+
+    `before`: the number of records before the additional section. A TSIG record must be the last one (RFC 8945 §5.1).
+    """
     data = query.data
     position = query.end
-    for number in range(authority + additional):
+    for number in range(before + additional):
         end = record_name_end(data, position)
         if end is None or end + 10 > len(data):
             return False
         after = end + 10 + int.from_bytes(data[end + 8 : end + 10], "big")
         if after > len(data):
             return False
-        if int.from_bytes(data[end : end + 2], "big") == codes.OPT:
+        rtype = int.from_bytes(data[end : end + 2], "big")
+        if rtype == codes.OPT:
             edns = parse_opt(data[position:after])
-            if edns is None or query.edns is not None or number < authority:
+            if edns is None or query.edns is not None or number < before:
                 return False
             query.edns = edns
+        elif rtype == codes.TSIG:
+            if number < max(before, before + additional - 1):
+                return False
+            query.is_signed = True
         position = after
     return position == len(data)
 

@@ -11,6 +11,7 @@ as it was signed (2), error (2), length of other data (2), other data.
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from collections.abc import Mapping
 from struct import Struct, error, pack
@@ -23,7 +24,7 @@ from npserver.dns.message.name import to_text
 from npserver.dns.message.query import name_end, record_name_end
 from npserver.dns.message.sections import read_name
 
-TSIG = 250  # the record type
+TSIG = codes.TSIG  # the record type
 FUDGE_S = 300  # RFC 8945 §10: how far the clocks may be apart
 MAX_UNSIGNED = 99  # RFC 8945 §5.3.1: messages of a stream in a row without a signature
 MIN_MAC_BYTES = 10  # RFC 8945 §5.2.2.1
@@ -131,7 +132,7 @@ def verify(message: bytes, keys: Mapping[bytes, TsigKey], now: int, *, request_m
 
 
 class StreamSigner:
-    """Signs the messages of one reply, such as a transfer (RFC 8945 §5.3.1), all of them."""
+    """Signs the messages of one reply, such as a transfer (RFC 8945 §5.3.1), all of them. A `query.Signature`."""
 
     __slots__ = ("_is_first", "_key", "_mac")
 
@@ -142,6 +143,18 @@ class StreamSigner:
 
     def __repr__(self) -> str:
         return f"<StreamSigner {self._key}>"
+
+    @property
+    def key_name(self) -> bytes:
+        """The name of the key, in lower case."""
+        return self._key.name
+
+    @property
+    def size(self) -> int:
+        """How many bytes the record has that is added to a message."""
+        name, algorithm = self._key.name, self._key.algorithm
+        mac_bytes = hashlib.new(ALGORITHMS[algorithm]).digest_size
+        return len(name) + _RECORD.size + len(algorithm) + 2 + _TIMES.size + 2 + mac_bytes + 6
 
     def sign(self, message: bytes, now: int) -> bytes:
         """Return the next message with its signature."""

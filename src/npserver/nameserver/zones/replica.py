@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +74,11 @@ class ZoneReplicas:
 
     def __repr__(self) -> str:
         return f"<ZoneReplicas {list(self.zones.values())}>"
+
+    def history(self, apex: bytes) -> Sequence[ZoneChange]:
+        """Return the changes that have led to a zone, the oldest first; none if it does not change."""
+        zone = self.zones.get(apex)
+        return zone.history if zone is not None else ()
 
     def heard(self, apex: bytes, message: Any) -> None:
         """Take a change that was published, or ask for the zone if it does not follow what is here."""

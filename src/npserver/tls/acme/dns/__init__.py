@@ -5,5 +5,4 @@ places          the places of a name's record: our zones, the name of `dns_alias
 compile         the keys `dns_alias` and `dns_update`
 update_server   a name server that takes updates
 updater         adds records there, and removes them, by signed updates (RFC 2136)
-tsig_file       the file with the key of these
 """

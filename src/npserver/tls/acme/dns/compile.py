@@ -8,9 +8,9 @@ from npserver.address import parse_target
 from npserver.config.report import placed
 from npserver.dns.message.name import parse_owner, to_text
 from npserver.dns.message.tsig import ALGORITHMS, TsigKey
+from npserver.dns.message.tsig_file import KeyText, parse_file, parse_secret
 from npserver.errors import clip
 from npserver.tls.acme.dns.places import Places, find_places
-from npserver.tls.acme.dns.tsig_file import KeyText, parse_file, parse_secret
 from npserver.tls.acme.dns.update_server import UpdateServer
 from npserver.tls.named_file import named_file
 from npserver.tls.store import CERTIFICATES

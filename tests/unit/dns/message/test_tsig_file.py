@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from npserver.tls.acme.dns.tsig_file import KeyText, parse_file, parse_secret
+from npserver.dns.message.tsig_file import KeyText, parse_file, parse_secret
 from tests.stage.programs import find, needs
 
 BIND = """

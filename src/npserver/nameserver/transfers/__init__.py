@@ -1,0 +1,1 @@
+"""Zones between name servers: who may transfer ours, and by which keys."""

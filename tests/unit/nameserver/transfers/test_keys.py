@@ -1,0 +1,88 @@
+"""`dns_keys` and `key:NAME` of `allow_transfer`: what is accepted, and the messages about what is wrong.
+
+Covers `nameserver.transfers.compile`.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from npserver.config.load import load_text
+from npserver.nameserver.stream import DnsOverStream
+from npserver.process.dry_run import dry_run
+from npserver.runtime.scoreboard import Directory
+from tests.unit.nameserver.test_compile import check, config
+
+SECRET = b64encode(b"0123456789abcdef0123456789abcdef").decode()
+XFR = {"xfr": {"secret": SECRET}}
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    (config(dns_keys={"xfr": {}}), "dns_keys: a key needs 'secret' or 'file'"),
+    (config(dns_keys={"xfr": {"secret": SECRET, "file": "x"}}), "both 'secret' and 'file' are given: leave one"),
+    (config(dns_keys={"xfr": {"secret": "??"}}), "'secret': expected the secret in base64"),
+    (config(dns_keys={"xfr": {"file": "missing"}}), "cannot read 'missing'"),
+    (config(dns_keys={"a b": {"secret": SECRET}}), "the name of a key is a domain name: expected a domain name"),
+    (config(dns_keys={"xfr": {"secret": SECRET}, "XFR.": {"secret": SECRET}}), "'XFR.' is given twice"),
+    (config(dns_keys={"xfr": {"secret": "c2hvcnQ="}}), "warning: the secret has 5 bytes, which can be guessed"),
+    (config({"allow_transfer": "key:xfr"}), "unknown key 'xfr' (no \"dns_keys\" are defined)"),
+    (config({"allow_transfer": ["key:xrf"]}, dns_keys=XFR), "unknown key 'xrf', did you mean 'xfr'?"),
+    (config({"allow_transfer": ["key:xfr", "10.0.0.1/8"]}, dns_keys=XFR), "did you mean 10.0.0.0/8?"),
+    (
+        config(dns_zones=[{"name": "a.lan", "allow_transfer": ["key:xfr", "key:", "office"]}], dns_keys=XFR),
+        "unknown network 'office'",
+    ),
+    (config(dns_zones=[{"name": "a.lan", "allow_transfer": "key:"}], dns_keys=XFR), "unknown key ''"),
+]
+
+
+@pytest.mark.parametrize(("parts", "message"), WRONG, ids=[case[1] for case in WRONG])
+def test_each_mistake_has_its_message(parts: dict[str, Any], message: str) -> None:
+    said = check(parts)
+    assert any(message.removeprefix("dns_keys: ") in one for one in said), said
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "message"),
+    [
+        ('key "other" { algorithm hmac-sha256; secret "%s"; };', {}, "the key in the file is called 'other'"),
+        ('key "xfr" { algorithm hmac-md5; secret "%s"; };', {}, "the algorithm 'hmac-md5' is not supported"),
+        (
+            'key "xfr" { algorithm hmac-sha256; secret "%s"; };',
+            {"algorithm": "hmac-sha512"},
+            "'algorithm' is hmac-sha512, but 'file' says 'hmac-sha256'",
+        ),
+        ('key "xfr" { algorithm hmac-sha256; secret "%s"; };', {}, ""),
+        ('key "XFR." { algorithm hmac-sha512; secret "%s"; };', {"algorithm": "hmac-sha512"}, ""),
+        ("%s\n", {}, ""),
+    ],
+)
+def test_files_of_keys_are_read(tmp_path: Path, text: str, more: dict[str, Any], message: str) -> None:
+    (tmp_path / "xfr.key").write_text(text % SECRET)
+    said = check(config(dns_keys={"xfr": {"file": str(tmp_path / "xfr.key"), **more}}))
+    assert [message in one for one in said] == ([True] if message else [])
+    assert SECRET not in str(said)
+
+
+def test_zones_have_lists_of_their_own() -> None:
+    zones = ["a.lan", {"name": "B.lan", "allow_transfer": "key:xfr"}, {"name": "c.lan", "allow_transfer": []}]
+    parts = config({"allow_transfer": ["10.0.0.0/8", "key:XFR."]}, dns_zones=zones, dns_keys=XFR)
+    runtime = dry_run(load_text(json.dumps(parts), "file"), Directory())
+    (front,) = [front for front in runtime.fronts.values() if isinstance(front, DnsOverStream)]
+    assert front.policy.only is not None
+    access = front.policy.only.transfers
+    assert access is not None
+
+    def allowed(zone: bytes, client: str, key: bytes | None = None) -> bool:
+        return access.of_zone(zone).allows(client, key)
+
+    a, b, c = (bytes((1,)) + name + b"\3lan\0" for name in (b"a", b"b", b"c"))
+    assert [allowed(a, "10.1.1.1"), allowed(a, "192.0.2.1"), allowed(a, "192.0.2.1", b"\3xfr\0")] == [True, False, True]
+    assert [allowed(b, "10.1.1.1"), allowed(b, "192.0.2.1", b"\3xfr\0")] == [False, True]
+    assert [allowed(c, "10.1.1.1"), allowed(c, "192.0.2.1", b"\3xfr\0")] == [False, False]
+    assert access.of_zone(a).place == "dispatch[0].allow_transfer"
+    assert access.of_zone(b).place == "dns_zones[1].allow_transfer"
