@@ -1,8 +1,8 @@
-"""Backends of relays, tunnels and scripts: echoes, a source of bytes, a FastCGI server, nghttpd as a gRPC server.
+"""Backends of relays, tunnels and scripts: echoes, a source of bytes, a resolver, a FastCGI server, nghttpd for gRPC.
 
 Each is a process of its own, on the load's core:
 
-python -m bench.backend tcp|udp|websocket|source|fastcgi|grpc PORT
+python -m bench.backend tcp|udp|dns|websocket|source|fastcgi|grpc PORT
 """
 
 from __future__ import annotations
@@ -101,11 +101,23 @@ class DatagramEcho(asyncio.DatagramProtocol):
         self.transport.sendto(data, addr)
 
 
+class Resolver(DatagramEcho):
+    """Answers each DNS query, which has no EDNS, with the same address."""
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        """Answer a query."""
+        head = data[:2] + b"\x81\x80\0\1\0\1\0\0\0\0"
+        self.transport.sendto(head + data[12:] + b"\xc0\x0c\0\1\0\1\0\0\1\x2c\0\4\xc6\x33\x64\7", addr)
+
+
+DATAGRAMS = {"udp": DatagramEcho, "dns": Resolver}
+
+
 async def serve(kind: str, port: int) -> None:
     """Serve until killed."""
     loop = asyncio.get_running_loop()
-    if kind == "udp":
-        await loop.create_datagram_endpoint(DatagramEcho, ("127.0.0.1", port))
+    if kind in DATAGRAMS:
+        await loop.create_datagram_endpoint(DATAGRAMS[kind], ("127.0.0.1", port))
     else:
         factory = {"tcp": Echo, "websocket": WebSocketEcho, "source": Source, "fastcgi": Script}[kind]
         await loop.create_server(factory, "127.0.0.1", port, backlog=4096)

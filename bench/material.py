@@ -174,6 +174,15 @@ def records(count: int) -> str:
     return json.dumps(zone)
 
 
+def block_list(count: int) -> Path:
+    """Return a hosts file of `count` names."""
+    path = FOLDER / f"hosts-{count}"
+    if not path.exists():
+        names = "".join(f"0.0.0.0 a{n:x}.ads{n % 5000}.example\n" for n in range(count))
+        path.write_text("127.0.0.1 localhost\n" + names)
+    return path
+
+
 def _dns(rng: random.Random) -> None:
     hits = [f"host{rng.randrange(DNS_NAMES)}.bench.test A\n" for _ in range(20_000)]
     (FOLDER / "queries-hits").write_text("".join(hits))

@@ -74,7 +74,7 @@ class Backend:
     def __init__(self, kind: str) -> None:
         self.port = free_port()
         self._command = pinned(LOAD_CORE, [sys.executable, "-m", "bench.backend", kind, str(self.port)])
-        self._is_up = is_udp_bound if kind == "udp" else accepts
+        self._is_up = is_udp_bound if kind in ("udp", "dns") else accepts
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(self._command, cwd=ROOT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 from bench import material
@@ -26,6 +27,11 @@ def _many() -> Mapping[str, str]:
 
 PEERS = {name: Contender(name, "dns", _few) for name in ("npserver", "nsd", "knot")}
 BIG = {name: Contender(name, "dns", _many) for name in ("npserver", "nsd", "knot")}
+
+
+def _blocking() -> Mapping[str, str]:
+    hosts = str(material.block_list(1_000_000))
+    return {"block": json.dumps({"lists": [hosts], "allow": ["good.test"], "block": ["bad.test"]})}
 
 
 def _start(trial: Trial) -> Figure:
@@ -67,5 +73,16 @@ WORKLOADS = (
     Workload(
         "dns-load", "start with 100,000 names", "milliseconds to the first answer", _start, BIG, {}, answers_dns,
         is_less_better=True,
+    ),
+    Workload(
+        "dns-block", "names that resolvers are asked for, with a block list of 1,000,000 names", QUERIES,
+        lambda trial: trial.loaded(
+            lambda seconds: dnsperf(trial.port, material.FOLDER / "queries-missing", seconds)
+        ),
+        {
+            "npserver": Contender("npserver", "dns-forward", _blocking),
+            "npserver without lists": Contender("npserver", "dns-forward", lambda: {"block": "[]"}),
+        },
+        {"npserver without lists": 0.85}, answers_dns, backend="dns",
     ),
 )  # fmt: skip

@@ -1,7 +1,7 @@
 """Networks from files, URLs and databases in a running server: what changes, and what does not.
 
 Covers `network_sets.service`, `network_sets.sets`, `network_sets.states`, `network_sets.stored`, `sources.following`,
-`sources.states` and `web.handlers.status.network_sets`.
+`sources.states` and `web.handlers.status.data_states`.
 """
 
 from __future__ import annotations

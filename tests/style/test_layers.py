@@ -17,6 +17,8 @@ SOURCE = Path(__file__).parents[2] / "src"
 #: Pure modules that lie in a folder of the applications or of the floors: their grammar, their decisions.
 PURE_PARTS = {
     "forward.framing",
+    "nameserver.blocking.answers",
+    "nameserver.blocking.list_format",
     "limits.client_key",
     "limits.log_pace",
     "limits.rate",

@@ -16,6 +16,7 @@ from npserver.config.section import D, OneOrMany, Section
 from npserver.forward.config import ForwardRule
 from npserver.limits.config import RateLimit
 from npserver.listen.config import Listen
+from npserver.nameserver.blocking.config import DnsBlock
 from npserver.nameserver.config import RECORDS, DnsForward, DnsKey, DnsRule, DnsView, DnsZone, DnsZoneSection
 from npserver.nameserver.publish.config import PublicAddress
 from npserver.network_sets.config import NetworkSource
@@ -119,6 +120,13 @@ class Config(Section, frozen=True, kw_only=True):
     ] = "interface"
     dns_forward: Annotated[
         DnsForward | list[str] | None, D("recursive resolvers that answer queries for names outside the zones served")
+    ] = None
+    dns_block: Annotated[
+        DnsBlock | list[DnsBlock] | None,
+        D(
+            "names that are not resolved: block lists from files and URLs; of several entries, the first whose `from` "
+            "has the client is used"
+        ),
     ] = None
     timeouts: Annotated[Timeouts, D("time limits for clients")] = Timeouts()
     limits: Annotated[Limits, D("limits on sizes and numbers, for clients")] = Limits()

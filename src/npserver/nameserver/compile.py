@@ -34,7 +34,7 @@ from npserver.nameserver.zones.compile import ZONES
 from npserver.net.resolver import RESOLVER
 from npserver.network_sets.events import LEARNING
 from npserver.networks import Networks
-from npserver.runtime.compilation import PerCompilation
+from npserver.runtime.compilation import MAY_WRITE, PerCompilation
 from npserver.tls.acme.caa import CERTIFIED
 from npserver.upstream.compile import UPSTREAMS, find_upstream
 from npserver.web.matching.config import Match
@@ -165,6 +165,13 @@ def _compile(compilation: Compilation) -> NameServer:
             'handler "dns" has nothing to answer: give it records in "dns", the name of a zone in "dns_zones", or '
             'resolvers in "dns_forward"',
         )
+    blocking = None
+    if config.dns_block is not None:
+        from npserver.nameserver.blocking.checks import check_own_names
+        from npserver.nameserver.blocking.compile import BLOCKING
+
+        blocking = BLOCKING.of(compilation)
+        check_own_names(report, blocking, tables, with_lists=not MAY_WRITE.of(context))
     server = NameServer(
         context,
         views,
@@ -174,6 +181,7 @@ def _compile(compilation: Compilation) -> NameServer:
         find_addresses=lambda name, kind: _addresses(context, upstreams[name], kind) if name in upstreams else (),
         logs_queries=config.logging.dns_queries,
         keys=DNS_KEYS.of(compilation),
+        blocking=blocking,
     )
     if (changing := ZONES.of(compilation).changing) and context.worker >= 0:
         from npserver.nameserver.zones.replica import ZoneReplicas

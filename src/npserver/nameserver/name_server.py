@@ -19,6 +19,7 @@ from npserver.dns.zone.added_texts import AddedTexts
 from npserver.dns.zone.lookup import look_up
 from npserver.dns.zone.responder import Responder, Tallies
 from npserver.dns.zone.tables import FindAddresses, Tables
+from npserver.nameserver.blocking.answers import BlockedReply
 from npserver.nameserver.query_processor import Peers, QueryProcessor
 from npserver.nameserver.resolver.completion import complete, query_for
 from npserver.nameserver.resolver.local_names import LocalNames
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from npserver.dns.message.tsig import TsigKey
     from npserver.dns.zone.changing import TableChanger
     from npserver.dns.zone.content import SetChange
+    from npserver.nameserver.blocking.blocker import Blocker, Blocking
     from npserver.nameserver.resolver.client import ResolverClient
     from npserver.nameserver.response_rate_limit import RateLimiter
     from npserver.nameserver.transfers.access import TransferAccess
@@ -61,6 +63,7 @@ class NameServer:
         find_addresses: FindAddresses = lambda upstream, kind: (),
         logs_queries: bool = False,
         keys: Mapping[bytes, TsigKey] = {},
+        blocking: Blocking | None = None,
     ) -> None:
         self.context = context
         self.tallies: Tallies = {}
@@ -73,6 +76,7 @@ class NameServer:
         self.peers = Peers(keys)  # other name servers
         self._find_addresses = find_addresses
         self.resolver_client = resolver_client
+        self.blocking = blocking  # which names the resolvers are not asked for
         self.recursion_clients = recursion_clients  # who may query names outside our zones
         #: Answers for names that the resolvers are not asked for.
         self.local_names = None if resolver_client is None else LocalNames(forwarded_local, self.tallies)
@@ -142,7 +146,8 @@ class NameServer:
         if end is not None and end + 2 <= len(data):
             name, kind = to_text(data[12:end]), codes.type_name(int.from_bytes(data[end : end + 2], "big"))
         rcode = "dropped" if reply is None else codes.rcode_name(reply[3] & 0xF)
-        self.access_log.query(transport=transport, client=client, name=name, type=kind, rcode=rcode)
+        key = reply.key if isinstance(reply, BlockedReply) else ""
+        self.access_log.query(transport=transport, client=client, name=name, type=kind, rcode=rcode, blocked_by=key)
 
     def replace_tables(self, tables: Sequence[Tables]) -> None:
         """Answer from other tables of the views from now on."""
@@ -218,17 +223,26 @@ class NameServer:
         if client is None:
             deliver(fail(query, codes.REFUSED))
             return
+        asked, finish = query, deliver
         sections = look_up(processor.responder.tables, query.key, query.qtype)
-        if sections is None or not sections.outside:
-            client.ask(query, deliver, by_stream=by_stream)
-            return
-        further = query_for(query, sections.outside)
-        local = self.local_names and self.local_names.answer(further.key, further.question[-4:])
-        if local:
-            reply = local.full_heads[query.head_index]
-            deliver(complete(query, sections.answer, further.data[:2] + reply + further.question + local.bodies[0]))
-            return
-        client.ask(further, lambda reply: deliver(complete(query, sections.answer, reply)), by_stream=by_stream)
+        if sections is not None and sections.outside:
+            aliases = sections.answer
+            asked = query_for(query, sections.outside)
+
+            def finish(reply: bytes) -> None:
+                deliver(complete(query, aliases, reply))
+
+            local = self.local_names and self.local_names.answer(asked.key, asked.question[-4:])
+            if local:
+                reply = local.full_heads[query.head_index]
+                finish(asked.data[:2] + reply + asked.question + local.bodies[0])
+                return
+        if processor.blocker is not None:
+            guarded = processor.blocker.guard(query, asked.key, finish, deliver)
+            if guarded is None:
+                return
+            finish = guarded
+        client.ask(asked, finish, by_stream=by_stream)
 
     def make(
         self,
@@ -237,6 +251,7 @@ class NameServer:
         limiter: RateLimiter | None,
         transfers: TransferAccess | None,
         may_recurse: bool,
+        blocker: Blocker | None,
     ) -> P:
         """Create a query processor."""
         processor = kind(
@@ -248,6 +263,7 @@ class NameServer:
             transfers=transfers,
             peers=self.peers,
         )
+        processor.blocker = blocker
         if isinstance(processor, UdpQueryProcessor):
             self._udp_processors.add(processor)
         return processor
@@ -270,11 +286,11 @@ class AccessPolicy(Generic[P]):
         self.key = key
         self._allow = allow
         self._deny = deny
-        self._make: Callable[[Responder, bool], P] = lambda responder, may_recurse: server.make(
-            kind, responder, limiter, transfers, may_recurse
+        self._make: Callable[[Responder, bool, Blocker | None], P] = lambda responder, may_recurse, blocker: (
+            server.make(kind, responder, limiter, transfers, may_recurse, blocker)
         )
-        self._refusing = server.make(kind, Responder(Tables(), server.tallies), limiter, None, False)
-        self._processors: dict[tuple[int, bool], P] = {}
+        self._refusing = server.make(kind, Responder(Tables(), server.tallies), limiter, None, False, None)
+        self._processors: dict[tuple[int, bool, Blocker | None], P] = {}
         is_same_for_all = len(server.views) == 1 and server.recursion_clients is None and allow is None and deny is None
         #: The processor of all clients, if all have the same view and rights.
         self.only: P | None = self.choose("") if is_same_for_all else None
@@ -292,10 +308,11 @@ class AccessPolicy(Generic[P]):
             if networks is None or client in networks:
                 break
             view += 1
-        key = (view, may_recurse)
+        blocker = server.blocking.choose(client) if may_recurse and server.blocking is not None else None
+        key = (view, may_recurse, blocker)
         processor = self._processors.get(key)
         if processor is None:
-            processor = self._processors[key] = self._make(server.responder(view, may_recurse), may_recurse)
+            processor = self._processors[key] = self._make(server.responder(view, may_recurse), may_recurse, blocker)
         return processor
 
     def _refuse(self, client: str, name: str) -> P:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from msgspec import Struct
 
@@ -27,6 +27,9 @@ from npserver.dns.zone.transfer import incremental_datagram
 from npserver.nameserver.resolver.local_names import LocalNames
 from npserver.nameserver.response_rate_limit import RateLimiter, Verdict
 from npserver.nameserver.transfers.access import TransferAccess
+
+if TYPE_CHECKING:
+    from npserver.nameserver.blocking.blocker import Blocker
 
 
 class Action(Enum):
@@ -69,6 +72,7 @@ class QueryProcessor:
 
     __slots__ = (
         "__weakref__",
+        "blocker",
         "jar",
         "limiter",
         "local_names",
@@ -97,6 +101,7 @@ class QueryProcessor:
         self.transfers = transfers  # None: nobody may transfer zones
         self.peers = peers
         self.limiter = limiter
+        self.blocker: Blocker | None = None  # of queries for the resolvers, set by `NameServer.make`
         self.minimal_any = self.is_datagram and limiter is not None  # RFC 8482: where senders can be forged
 
     def __repr__(self) -> str:

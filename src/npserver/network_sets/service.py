@@ -13,7 +13,7 @@ from npserver.network_sets.states import forget
 from npserver.network_sets.stored import encode
 from npserver.networks import Networks
 from npserver.sources.following import Following
-from npserver.sources.source import SUPPLIED
+from npserver.sources.source import SUPPLIED, FileStamp
 from npserver.sources.states import NETWORKS, SetState, publish_states
 
 if TYPE_CHECKING:
@@ -46,12 +46,12 @@ class NetworkService(Following[DataSet, Found]):
         self.tell()
         await self.follow()
 
-    def parse(self, one: DataSet, data: bytes, at: float) -> Found:
+    def parse(self, one: DataSet, data: bytes, stamp: FileStamp | None) -> Found:
         """Read a list or a database. Raises: DataError."""
         if one.source.kind != "mmdb":
             return parse_list(data, one.source)
         found = parse_database(one.databases, data, one.source)
-        return found, database_message(found, data, at)
+        return found, database_message(found, data, stamp.modified_at if stamp is not None else 0.0)
 
     async def take(self, one: DataSet, found: Found, at: float) -> None:
         """Put what was read in force everywhere, and keep the list of a URL."""

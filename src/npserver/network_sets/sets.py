@@ -42,6 +42,11 @@ class DataSet(NetworkSet):
         return f"networks.{self.name}"
 
     @property
+    def section_key(self) -> str:
+        """The key of the section that has its limits."""
+        return self.key
+
+    @property
     def source_key(self) -> str:
         """The key that names the file or the URL."""
         return f"networks.{self.name}.{self.source.kind}"

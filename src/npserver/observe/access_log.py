@@ -70,10 +70,10 @@ class AccessLog:
         if self.enabled:
             self._add(self._formats.session(kind, listener, client, target, received, sent, duration_s, reason))
 
-    def query(self, *, transport: str, client: str, name: str, type: str, rcode: str) -> None:
-        """Log an answered DNS query, if `logging.dns_queries` is on."""
+    def query(self, *, transport: str, client: str, name: str, type: str, rcode: str, blocked_by: str = "") -> None:
+        """Log an answered DNS query, if `logging.dns_queries` is on. `blocked_by`: the key that has decided so."""
         if self.queries:
-            self._add(self._formats.query(transport, client, name, type, rcode))
+            self._add(self._formats.query(transport, client, name, type, rcode, blocked_by))
 
     # ── writing ──
 

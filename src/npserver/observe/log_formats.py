@@ -37,7 +37,7 @@ class Format(Protocol):
     ) -> str:  # fmt: skip
         """Return the line of a forwarded connection or session."""
 
-    def query(self, transport: str, client: str, name: str, type: str, rcode: str) -> str:
+    def query(self, transport: str, client: str, name: str, type: str, rcode: str, blocked_by: str = "") -> str:
         """Return the line of a DNS query."""
 
 
@@ -113,9 +113,11 @@ class Pretty:
         bytes_moved = f"{size(received)} in, {size(sent)} out"
         return f"{clock} {client} {kind} {listener} -> {target or '-'} {bytes_moved}, {duration_s:.1f} s{tail}\n"
 
-    def query(self, transport: str, client: str, name: str, type: str, rcode: str) -> str:
+    def query(self, transport: str, client: str, name: str, type: str, rcode: str, blocked_by: str = "") -> str:
         """Return the line of a DNS query."""
-        return f"{self._clock.text(time.time())} {client} dns {transport} {escape_control(name)} {type} {rcode}\n"
+        why = f" blocked by {blocked_by}" if blocked_by else ""
+        at = self._clock.text(time.time())
+        return f"{at} {client} dns {transport} {escape_control(name)} {type} {rcode}{why}\n"
 
 
 class Json:
@@ -155,11 +157,12 @@ class Json:
             "reason": reason,
         })  # fmt: skip
 
-    def query(self, transport: str, client: str, name: str, type: str, rcode: str) -> str:
+    def query(self, transport: str, client: str, name: str, type: str, rcode: str, blocked_by: str = "") -> str:
         """Return the line of a DNS query."""
-        return self._line({
+        entry: dict[str, object] = {
             "type": "query", "transport": transport, "client_ip": client, "name": name, "qtype": type, "rcode": rcode
-        })  # fmt: skip
+        }  # fmt: skip
+        return self._line({**entry, "blocked_by": blocked_by} if blocked_by else entry)
 
     def _line(self, entry: dict[str, object]) -> str:
         return self._quote({"time": self._now(), **entry}) + "\n"
@@ -204,7 +207,7 @@ class Combined:
         """Return "": this format has HTTP requests only."""
         return ""
 
-    def query(self, transport: str, client: str, name: str, type: str, rcode: str) -> str:
+    def query(self, transport: str, client: str, name: str, type: str, rcode: str, blocked_by: str = "") -> str:
         """Return "": this format has HTTP requests only."""
         return ""
 

@@ -104,6 +104,10 @@ FAMILIES = [
     _family(r"gauge\.dns\.connections", "dns_connections", "Clients connected for DNS over TCP or TLS.", "gauge"),
     _family(r"dns\.queries\.(?P<transport>\w+)", "dns_queries_total", "DNS queries by transport."),
     _family(r"dns\.rcode\.(?P<rcode>\w+)", "dns_responses_total", "DNS answers by response code."),
+    _family(r"dns\.blocked\.(?P<answer>\w+)", "dns_blocked_total", "DNS queries blocked, by answer."),
+    _family(
+        r"dns\.block_lists\.(?P<list>\S+) (?P<source>.+)", "dns_block_list_hits_total", "DNS queries blocked, by list."
+    ),
     _family(r"dns\.type\.(?P<type>\w+)", "dns_questions_total", "DNS questions by type."),
     _family(r"cache\.bytes\.(?P<directory>/.+)", "cache_bytes", "Bytes of stored responses.", "gauge"),
     _family(r"cache\.entries\.(?P<directory>/.+)", "cache_entries", "Stored responses.", "gauge"),

@@ -17,6 +17,7 @@ from npserver.net.poller import POLLER
 from npserver.observe.access_log import AccessLog
 from npserver.process.service_runner import ServiceRunner
 from npserver.program.compile import compile_config
+from npserver.runtime.compilation import RUNS_SERVICES
 from npserver.runtime.context import Context
 from npserver.runtime.deadlines import Sweeper
 from npserver.runtime.tasks import spawn
@@ -56,6 +57,7 @@ class DataPlane:
 
     def __init__(self, context: Context, *, runs_services: bool) -> None:
         self.context = context
+        RUNS_SERVICES.put(context, value=runs_services)
         self.runtime: Runtime | None = None
         self.live: dict[str, LiveListener] = {}
         self.sockets: dict[str, Sockets] = {}

@@ -24,6 +24,7 @@ from npserver.program.unserved import check_unserved
 from npserver.runtime.compilation import Compilation
 from npserver.runtime.public_addresses import TOPIC, forget_addresses
 from npserver.runtime.pubsub import Withdrawing
+from npserver.sources.states import BLOCK_LISTS
 from npserver.web.handlers.kinds import load
 
 if TYPE_CHECKING:
@@ -69,6 +70,10 @@ def compile_config(document: Document, context: Context) -> Runtime:
         )
         _prepare_published(compilation, listeners.values(), rules)
         _compile_upstreams(compilation)
+        if compilation.config.dns_block is not None or context.pubsub.latest.get(BLOCK_LISTS):
+            from npserver.nameserver.blocking.compile import BLOCKING
+
+            BLOCKING.of(compilation)
         for listener in listeners.values():
             if front := _compile_front(compilation, listener, rules[listener.key]):
                 fronts[listener.key] = front

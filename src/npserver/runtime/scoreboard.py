@@ -14,6 +14,7 @@ from npserver.errors import ConfigError, Problem, clip
 from npserver.limits.in_progress import InProgress
 from npserver.limits.table import DEFAULT_KEYS, RateTable
 from npserver.runtime.connection_ids import ConnectionIds
+from npserver.runtime.shared_file import SharedFile
 
 SLOTS = 16_384  # named slots of a row; pages never written take no memory
 CELLS = 8_192  # hashed cells of a row, half of them for each of two hashes
@@ -47,11 +48,13 @@ class Scoreboard:
     """The shared memory. Row 0 belongs to the controller, row n + 1 to worker n.
 
     `rates`: the table of rate limits; `datagram_rates`: of those of datagrams, whose senders may be forged: a flood of
-    them fills a table of its own; `in_progress`: requests in progress by client; `connection_ids`: of QUIC.
+    them fills a table of its own; `in_progress`: requests in progress by client; `connection_ids`: of QUIC;
+    `shared_file`: memory that the controller fills.
     """
 
     __slots__ = (
         "_memory", "cells_seed", "connection_ids", "datagram_rates", "directory", "in_progress", "rates", "rows",
+        "shared_file",
     )  # fmt: skip
 
     def __init__(self, workers: int, seed: bytes, *, rate_limit_keys: int = DEFAULT_KEYS) -> None:
@@ -64,6 +67,7 @@ class Scoreboard:
         self.in_progress = InProgress(workers + 1)
         self.rates = RateTable(rate_limit_keys, seed, is_shared=workers > 1)
         self.connection_ids = ConnectionIds(workers)
+        self.shared_file = SharedFile()
 
     def total(self, slot: int) -> int:
         """Return the sum of a slot over all rows."""

@@ -40,6 +40,10 @@ class Followed(Protocol):
         """Where it stands in the config, such as networks.cdn."""
 
     @property
+    def section_key(self) -> str:
+        """The key of the section that has its limits."""
+
+    @property
     def source_key(self) -> str:
         """The key that names the file or the URL, such as networks.cdn.url."""
 
@@ -52,12 +56,14 @@ class Following(Generic[One, Found]):
     """The part of a service that is the same for all kinds of data. A kind overrides `parse`, `take` and `tell`."""
 
     missing = "there is none yet"  # what the log says as long as there is no data
+    at_once = 4  # so many are fetched, or read, at the same time
 
     def __init__(self, context: Context, followed: Sequence[One], files: SuppliedFiles | None = None) -> None:
         self.context = context
         self.followed = followed
         self.errors: dict[str, str] = {}  # why the data in force is not newer, by key
         self._files = files
+        self._turns = asyncio.Semaphore(self.at_once)
         self._stamps: dict[str, FileStamp | None] = {}  # of files as they were last looked at
 
     def __repr__(self) -> str:
@@ -65,8 +71,8 @@ class Following(Generic[One, Found]):
 
     # ── what a kind of data overrides ──
 
-    def parse(self, one: One, data: bytes, at: float) -> Found:
-        """Read data, in a thread. Raises: DataError."""
+    def parse(self, one: One, data: bytes, stamp: FileStamp | None) -> Found:
+        """Read data, in a thread. `stamp`: of the file; None for a URL. Raises: DataError."""
         raise NotImplementedError
 
     async def take(self, one: One, found: Found, at: float) -> None:
@@ -107,11 +113,12 @@ class Following(Generic[One, Found]):
     async def _fetch(self, one: One) -> Found:
         """Return what a URL has. Raises: DataError."""
         source = one.source
-        try:
-            body = await get(parse_url(source.place), timeout_s=source.timeout_s, max_bytes=source.max_bytes)
-        except NoAnswer as error:
-            raise DataError(f"{error} ({one.key}.timeout)" if error.is_late else str(error)) from None
-        return await asyncio.to_thread(self.parse, one, body, self.context.wall_clock())
+        async with self._turns:
+            try:
+                body = await get(parse_url(source.place), timeout_s=source.timeout_s, max_bytes=source.max_bytes)
+            except NoAnswer as error:
+                raise DataError(f"{error} ({one.section_key}.timeout)" if error.is_late else str(error)) from None
+            return await asyncio.to_thread(self.parse, one, body, None)
 
     async def _watch(self, one: One) -> None:
         self._stamps[one.key] = None
@@ -125,7 +132,8 @@ class Following(Generic[One, Found]):
 
     async def _reread(self, one: One) -> None:
         try:
-            at, found = await asyncio.to_thread(self._read, one)
+            async with self._turns:
+                at, found = await asyncio.to_thread(self._read, one)
         except DataError as error:
             self._fail(one, str(error))
         else:
@@ -134,7 +142,7 @@ class Following(Generic[One, Found]):
     def _read(self, one: One) -> tuple[float, Found]:
         """Return the date and the content of a file that has changed; in a thread. Raises: DataError."""
         stamp, data = read_file(one.source, self._files)
-        return stamp.modified_at, self.parse(one, data, stamp.modified_at)
+        return stamp.modified_at, self.parse(one, data, stamp)
 
     async def _take(self, one: One, found: Found, at: float) -> None:
         self.errors.pop(one.key, None)

@@ -30,7 +30,8 @@ class QueryLog:
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def query(self, *, transport: str, client: str, name: str, type: str, rcode: str) -> None:
+    def query(self, *, transport: str, client: str, name: str, type: str, rcode: str, blocked_by: str) -> None:
+        assert not blocked_by
         self.lines.append(f"{transport} {client} {name} {type} {rcode}")
 
 

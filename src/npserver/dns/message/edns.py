@@ -14,6 +14,8 @@ from npserver.dns.message.codes import OPT
 MAX_UDP_BYTES = 1232
 MAX_PLAIN_UDP_BYTES = 512  # of a UDP reply to a query without EDNS (RFC 1035 §4.2.1)
 COOKIE_OPTION = 10  # RFC 7873 §4
+ERROR_OPTION = 15  # extended DNS errors, RFC 8914 §2
+BLOCKED = 15  # RFC 8914 §4.16
 DO = 0x8000
 
 _FIXED = Struct("!BHHBBHH")
@@ -50,6 +52,13 @@ def parse_opt(record: bytes) -> Edns | None:
         return None
     limit = MAX_PLAIN_UDP_BYTES if size < MAX_PLAIN_UDP_BYTES else min(size, MAX_UDP_BYTES)
     return limit, flags >> 15, version, cookie
+
+
+def opt_with_error(do: int, code: int) -> bytes:
+    """Return the OPT record of a reply with an extended error (RFC 8914 §2). `do`: 0 or 1."""
+    return (
+        _FIXED.pack(0, OPT, MAX_UDP_BYTES, 0, 0, do << 15, 6) + _OPTION.pack(ERROR_OPTION, 2) + code.to_bytes(2, "big")
+    )
 
 
 def opt_with_cookie(do: int, cookie: bytes) -> bytes:

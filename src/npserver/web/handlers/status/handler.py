@@ -17,16 +17,25 @@ from npserver import __version__
 from npserver.network_sets.states import known_states
 from npserver.observe import metrics
 from npserver.runtime.public_addresses import public_addresses
+from npserver.sources import states as sources
+from npserver.sources.states import published_states
 from npserver.tls.states import published
 from npserver.web.handlers.status.addresses import address_samples, address_table, addresses_as_json
 from npserver.web.handlers.status.certificates import certificate_samples, certificate_table, certificates_as_json
-from npserver.web.handlers.status.network_sets import network_samples, network_table, networks_as_json
+from npserver.web.handlers.status.data_states import (
+    BLOCK_LISTS,
+    NETWORKS,
+    state_samples,
+    state_table,
+    states_as_json,
+)
 
 if TYPE_CHECKING:
     from npserver.observe.metrics import Sample
     from npserver.runtime.context import Context
     from npserver.runtime.public_addresses import KnownAddress
     from npserver.runtime.scoreboard import Scoreboard
+    from npserver.sources.states import SetState
     from npserver.tls.states import PublishedStates
     from npserver.web.exchange import Exchange
 
@@ -115,7 +124,8 @@ class StatusHandler:
             "metrics": families,
             "certificates": certificates_as_json(states),
             "public_addresses": addresses_as_json(self._addresses()),
-            "networks": networks_as_json(known_states(self._pubsub)),
+            "networks": states_as_json(known_states(self._pubsub)),
+            "block_lists": states_as_json(self._block_lists()),
         }
         return json.dumps(content, indent=1)
 
@@ -125,14 +135,19 @@ class StatusHandler:
             groups.setdefault(sample.family.name.split("_")[1], []).append(sample)
         tables = "".join(f"<h2>{escape(area)}</h2><table>{_rows(group)}</table>\n" for area, group in groups.items())
         states_known = certificate_table(states) + address_table(self._addresses())
-        states_known += network_table(known_states(self._pubsub))
+        states_known += state_table(NETWORKS, known_states(self._pubsub))
+        states_known += state_table(BLOCK_LISTS, self._block_lists())
         return _PAGE.format(version=__version__, uptime=_span(self.uptime_s), states=states_known, tables=tables)
 
     def _others(self) -> list[Sample]:
         return [
             *address_samples(self._addresses()),
-            *network_samples(known_states(self._pubsub)),
+            *state_samples(NETWORKS, known_states(self._pubsub)),
+            *state_samples(BLOCK_LISTS, self._block_lists()),
         ]
+
+    def _block_lists(self) -> list[SetState]:
+        return published_states(self._pubsub, sources.BLOCK_LISTS)
 
     def _addresses(self) -> tuple[KnownAddress, ...]:
         return public_addresses(self._pubsub)
