@@ -52,6 +52,8 @@ ON_BOTH_LOOPS = (
     "test_fastcgi",
     "test_http2_upstream",
     "test_http3",
+    "test_doq.py",
+    "test_doq_hostile",
 )
 
 

@@ -14,6 +14,7 @@ from npserver.config.units import Seconds
 from npserver.dns.message.query import Query, parse_query
 from npserver.nameserver.config import DnsForward
 from npserver.nameserver.resolver.client import ResolverClient
+from tests.stage.ports import free_port
 from tests.stage.worker import make_context
 
 Answer = Callable[["Resolver", dns.message.Message], list[bytes]]
@@ -53,8 +54,8 @@ class Resolver(asyncio.DatagramProtocol):
 
     async def start(self) -> Resolver:
         loop = asyncio.get_running_loop()
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.address = ("127.0.0.1", self._server.sockets[0].getsockname()[1])
+        self.address = ("127.0.0.1", free_port())
+        self._server = await asyncio.start_server(self._serve, *self.address)
         self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=self.address)
         return self
 
