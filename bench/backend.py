@@ -102,12 +102,13 @@ class DatagramEcho(asyncio.DatagramProtocol):
 
 
 class Resolver(DatagramEcho):
-    """Answers each DNS query, which has no EDNS, with the same address."""
+    """Answers each DNS query, whose EDNS has no options, with the same address."""
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
         """Answer a query."""
         head = data[:2] + b"\x81\x80\0\1\0\1\0\0\0\0"
-        self.transport.sendto(head + data[12:] + b"\xc0\x0c\0\1\0\1\0\0\1\x2c\0\4\xc6\x33\x64\7", addr)
+        question = data[12 : len(data) - 11 * data[11]]
+        self.transport.sendto(head + question + b"\xc0\x0c\0\1\0\1\0\0\1\x2c\0\4\xc6\x33\x64\7", addr)
 
 
 DATAGRAMS = {"udp": DatagramEcho, "dns": Resolver}

@@ -1,7 +1,7 @@
 """Fuzzes the reading of resolvers' replies: `make fuzz ARGS="dns_reply --seconds 60"`.
 
 Oracle: any bytes are no reply, or are cached, passed on and appended to aliases as a well-formed message with the id
-and question of the query.
+and question of the query, told to other processes as they are, and kept within the bounds of their time.
 """
 
 from __future__ import annotations
@@ -14,16 +14,9 @@ from npserver.dns.message import codes
 from npserver.dns.message.name import parse_host
 from npserver.dns.message.query import Query, parse_query
 from npserver.dns.zone.lookup import Records
+from npserver.nameserver.resolver.answer import Lifetimes, read_answer, unpack
 from npserver.nameserver.resolver.completion import complete, query_for
-from npserver.nameserver.resolver.messages import (
-    Cache,
-    address_to,
-    is_header_alone,
-    key_of,
-    make_query,
-    match_reply,
-    ttl_offsets,
-)
+from npserver.nameserver.resolver.messages import is_header_alone, make_query, match_reply, ttl_offsets
 
 TARGET = parse_host("www.elsewhere.net")
 ALIASES = [Records(None, codes.CNAME, 300, (TARGET,))]
@@ -38,6 +31,7 @@ def _query() -> Query:
 QUERY = _query()
 FURTHER = query_for(QUERY, TARGET)
 SENT = make_query(FURTHER, 0x1234)
+LIFETIMES = Lifetimes()
 
 
 def check(data: bytes) -> None:
@@ -49,14 +43,18 @@ def check(data: bytes) -> None:
     assert data.startswith(reply)
     assert ttl_offsets(reply) is not None
     assert match_reply(SENT, reply) == reply
-    cache = Cache(1)
-    cache.put(key_of(FURTHER), reply, 0.0)
-    known = cache.get(key_of(FURTHER), 0.0)
-    assert known in (None, reply)
-    for query, answer in ((FURTHER, address_to(FURTHER, reply)), (QUERY, complete(QUERY, ALIASES, reply))):
-        assert answer[:2] == query.data[:2]
-        assert answer[12 : query.end] == query.question
-        assert ttl_offsets(answer) is not None, "what clients get is malformed"
+    answer = read_answer(FURTHER, reply, 100.0, LIFETIMES)
+    if answer is None:
+        return
+    assert 100.0 <= answer.until <= 100.0 + LIFETIMES.max_s
+    assert unpack(answer.pack(), FURTHER.question) == answer
+    if answer.rcode > 0xF:
+        return
+    given = [answer.reply(FURTHER, now, is_stale=is_stale) for now in (100.0, 131.0) for is_stale in (False, True)]
+    for query, message in [*[(FURTHER, one) for one in given], (QUERY, complete(QUERY, ALIASES, given[0]))]:
+        assert message[:2] == query.data[:2]
+        assert message[12 : query.end] == query.question
+        assert ttl_offsets(message) is not None, "what clients get is malformed"
 
 
 def seeds() -> list[bytes]:

@@ -78,6 +78,8 @@ ALL = {
         ),
         Peer("socat", ["socat"], ["socat", "-V"], _NUMBER, "socat"),
         Peer("nsd", ["nsd", "-d", "-c", "@config@"], ["nsd", "-v"], _NUMBER, "nsd"),
+        Peer("dnsmasq", ["dnsmasq", "-k", "-C", "@config@"], ["dnsmasq", "-v"], _NUMBER, "dnsmasq-base"),
+        Peer("unbound", ["unbound", "-d", "-c", "@config@"], ["unbound", "-V"], _NUMBER, "unbound"),
         Peer("knot", ["knotd", "-c", "@config@"], ["knotd", "-V"], _NUMBER, "knot"),
         Peer("uvicorn", [f"{_BIN}/uvicorn"], [f"{_BIN}/uvicorn", "--version"], _NUMBER, "pip:uvicorn"),
         Peer(

@@ -27,6 +27,7 @@ def _many() -> Mapping[str, str]:
 
 PEERS = {name: Contender(name, "dns", _few) for name in ("npserver", "nsd", "knot")}
 BIG = {name: Contender(name, "dns", _many) for name in ("npserver", "nsd", "knot")}
+RESOLVERS = {name: Contender(name, "resolver") for name in ("npserver", "dnsmasq", "unbound")}
 
 
 def _blocking() -> Mapping[str, str]:
@@ -62,6 +63,13 @@ WORKLOADS = (
             lambda seconds: dnsperf(trial.port, material.FOLDER / "queries-missing", seconds)
         ),
         PEERS, {"nsd": 0.6}, answers_dns,
+    ),
+    Workload(
+        "dns-forward-hit", "A records of 1,000 names of a resolver, from the cache", QUERIES,
+        lambda trial: trial.loaded(
+            lambda seconds: dnsperf(trial.port, material.FOLDER / "queries-hits", seconds)
+        ),
+        RESOLVERS, {"dnsmasq": 0.6, "unbound": 0.5}, answers_dns, backend="dns",
     ),
     Workload(
         "dns-many", "A records of 100,000 names", QUERIES,

@@ -25,8 +25,7 @@ class LateResolvers:
     def __init__(self) -> None:
         self.asked: list[tuple[Query, Callable[[bytes], None]]] = []
 
-    def ask(self, query: Query, deliver: Callable[[bytes], None], *, by_stream: bool = False) -> None:
-        assert by_stream
+    def ask(self, query: Query, deliver: Callable[[bytes], None]) -> None:
         self.asked.append((query, deliver))
 
 

@@ -38,8 +38,7 @@ class LateResolverClient:
         self.asked: list[tuple[Query, Callable[[bytes], None]]] = []
         self.is_immediate = False
 
-    def ask(self, query: Query, deliver: Callable[[bytes], None], *, by_stream: bool = False) -> None:
-        assert by_stream
+    def ask(self, query: Query, deliver: Callable[[bytes], None]) -> None:
         if self.is_immediate:
             deliver(fail(query, 0))
         else:

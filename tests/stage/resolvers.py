@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import ssl
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import dns.flags
@@ -12,10 +13,14 @@ import dns.rrset
 
 from npserver.config.units import Seconds
 from npserver.dns.message.query import Query, parse_query
-from npserver.nameserver.config import DnsForward
-from npserver.nameserver.resolver.client import ResolverClient
+from npserver.nameserver.resolver.address import ResolverAddress
+from npserver.nameserver.resolver.client import Group, ResolverClient
+from npserver.nameserver.resolver.config import DnsForward
+from npserver.nameserver.resolver.resolver import Resolver as LiveResolver
 from tests.stage.ports import free_port
 from tests.stage.worker import make_context
+
+DEADLINE_S = 20.0
 
 Answer = Callable[["Resolver", dns.message.Message], list[bytes]]
 
@@ -78,6 +83,80 @@ class Resolver(asyncio.DatagramProtocol):
         writer.close()
 
 
+async def until(is_so: Callable[[], object]) -> None:
+    """Wait until something is so."""
+    async with asyncio.timeout(DEADLINE_S):
+        while not is_so():
+            await asyncio.sleep(0)
+
+
+class StreamResolver:
+    """A resolver over TCP or TLS, whose connections a script serves."""
+
+    def __init__(self, script: Script, tls: ssl.SSLContext | None = None) -> None:
+        self.script = script
+        self.tls = tls
+        self.asked: list[dns.message.Message] = []
+        self.connections = 0
+        self.open = 0
+        self.port = 0
+        self.faults: list[BaseException] = []
+
+    async def start(self, port: int = 0) -> StreamResolver:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, ssl=self.tls)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    def stop(self) -> None:
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self.open += 1
+        try:
+            await self.script(StreamTalk(self, reader, writer))
+        except (EOFError, OSError):
+            pass
+        except BaseException as error:
+            self.faults.append(error)
+            raise
+        finally:
+            self.open -= 1
+            writer.close()
+
+
+class StreamTalk:
+    """One connection of a `StreamResolver`."""
+
+    def __init__(self, resolver: StreamResolver, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.resolver = resolver
+        self.reader = reader
+        self.writer = writer
+
+    async def question(self) -> dns.message.Message:
+        """Return the next question. Raises: EOFError."""
+        size = int.from_bytes(await self.reader.readexactly(2), "big")
+        found = dns.message.from_wire(await self.reader.readexactly(size))
+        self.resolver.asked.append(found)
+        return found
+
+    def send(self, *replies: bytes) -> None:
+        self.writer.write(b"".join([len(reply).to_bytes(2, "big") + reply for reply in replies]))
+
+    def cut(self) -> None:
+        """Close the connection at once."""
+        self.writer.transport.abort()
+
+
+Script = Callable[[StreamTalk], Awaitable[None]]
+
+
+async def serve(talk: StreamTalk) -> None:
+    """Answer all questions."""
+    while True:
+        talk.send(answered(await talk.question()))
+
+
 class Stage:
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -90,9 +169,24 @@ class Stage:
     ) -> ResolverClient:
         self.resolvers = [await Resolver(answer, by_stream).start() for answer in answers]
         self.started += self.resolvers
-        addresses = tuple(resolver.address for resolver in self.resolvers)
+        addresses = [ResolverAddress("udp", *resolver.address) for resolver in self.resolvers]
+        return self.client_of(*addresses, timeout_s=timeout_s, total_s=total_s, **settings)
+
+    def client_of(
+        self,
+        *addresses: ResolverAddress,
+        tls: ssl.SSLContext | None = None,
+        timeout_s: float = 5,
+        total_s: float = 20,
+        **settings: Any,
+    ) -> ResolverClient:
+        """Return a client of resolvers that are there."""
+        self.live = tuple(LiveResolver(self.context, address, tls, "dns_forward") for address in addresses)
         times = {"timeout": Seconds(timeout_s), "total_timeout": Seconds(total_s)}
-        return ResolverClient(self.context, addresses, DnsForward(resolvers=[], cache_size=10, **times, **settings))
+        whole = DnsForward(resolvers=[], **{"cache_size": 10, "failure_ttl": Seconds(0), **times, **settings})
+        client = ResolverClient(self.context, Group(self.live, repr(addresses).encode()), {}, whole)
+        client.activate()
+        return client
 
 
 def query(name: str = "www.example.net", number: int = 7, **options: Any) -> Query:
@@ -101,10 +195,10 @@ def query(name: str = "www.example.net", number: int = 7, **options: Any) -> Que
     return found
 
 
-async def ask(client: ResolverClient, asked: Query, *, by_stream: bool = False) -> dns.message.Message:
+async def ask(client: ResolverClient, asked: Query) -> dns.message.Message:
     future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-    client.ask(asked, future.set_result, by_stream=by_stream)
-    async with asyncio.timeout(20):
+    client.ask(asked, future.set_result)
+    async with asyncio.timeout(DEADLINE_S):
         return dns.message.from_wire(await future)
 
 

@@ -17,8 +17,9 @@ from npserver.forward.config import ForwardRule
 from npserver.limits.config import RateLimit
 from npserver.listen.config import Listen
 from npserver.nameserver.blocking.config import DnsBlock
-from npserver.nameserver.config import RECORDS, DnsForward, DnsKey, DnsRule, DnsView, DnsZone, DnsZoneSection
+from npserver.nameserver.config import RECORDS, DnsKey, DnsRule, DnsView, DnsZone, DnsZoneSection
 from npserver.nameserver.publish.config import PublicAddress
+from npserver.nameserver.resolver.config import DnsForward, ResolverSection
 from npserver.network_sets.config import NetworkSource
 from npserver.observe.config import Logging
 from npserver.tls.config import Tls
@@ -119,7 +120,8 @@ class Config(Section, frozen=True, kw_only=True):
         ),
     ] = "interface"
     dns_forward: Annotated[
-        DnsForward | list[str] | None, D("recursive resolvers that answer queries for names outside the zones served")
+        DnsForward | list[str | ResolverSection] | None,
+        D("recursive resolvers that answer queries for names outside the zones served"),
     ] = None
     dns_block: Annotated[
         DnsBlock | list[DnsBlock] | None,

@@ -14,13 +14,11 @@ from npserver.dns.message.name import labels, to_text
 from npserver.dns.zone.tables import Tables
 from npserver.errors import clip
 from npserver.limits.rate import parse_rate
-from npserver.nameserver.config import DnsForward, DnsRule
+from npserver.nameserver.config import DnsRule
 from npserver.nameserver.https import DnsOverHttps
 from npserver.nameserver.name_server import NameServer
 from npserver.nameserver.publish.publication import PUBLICATION
 from npserver.nameserver.query_processor import QueryProcessor
-from npserver.nameserver.resolver.client import ResolverClient
-from npserver.nameserver.resolver.local_names import parse_local_zone
 from npserver.nameserver.response_rate_limit import RateLimiter
 from npserver.nameserver.stream import DnsOverStream
 from npserver.nameserver.stream_front import StreamSettings
@@ -51,7 +49,6 @@ if TYPE_CHECKING:
     from npserver.web.config import Rule
     from npserver.web.exchange import Handler
 
-RESOLVER_PORT = 53
 MAX_SHOWN_ZONES = 20  # in the summary of a config
 
 
@@ -158,8 +155,12 @@ def _compile(compilation: Compilation) -> NameServer:
             report.error(at, "a view needs the networks it is for")
         views.append((networks or Networks([]), tables[index]))
     views.append((None, tables[-1]))
-    resolver_client, recursion_clients, forwarded_local = _resolver_client(report, context)
-    if not config.dns and not config.dns_views and not config.dns_zones and resolver_client is None:
+    forwarding = None
+    if config.dns_forward is not None:
+        from npserver.nameserver.resolver.compile import compile_forwarding
+
+        forwarding = compile_forwarding(compilation, frozenset(tables[-1].zones))
+    if not config.dns and not config.dns_views and not config.dns_zones and forwarding is None:
         report.warn(
             (),
             'handler "dns" has nothing to answer: give it records in "dns", the name of a zone in "dns_zones", or '
@@ -175,9 +176,9 @@ def _compile(compilation: Compilation) -> NameServer:
     server = NameServer(
         context,
         views,
-        resolver_client,
-        recursion_clients,
-        forwarded_local=forwarded_local,
+        forwarding.client if forwarding is not None else None,
+        forwarding.clients if forwarding is not None else None,
+        forwarded_local=forwarding.local if forwarding is not None else frozenset(),
         find_addresses=lambda name, kind: _addresses(context, upstreams[name], kind) if name in upstreams else (),
         logs_queries=config.logging.dns_queries,
         keys=DNS_KEYS.of(compilation),
@@ -247,63 +248,3 @@ def _addresses(context: Context, upstream: Upstream, kind: int) -> list[bytes]:
 def _packed(addresses: Sequence[str], of_kind: type[IPv4Address | IPv6Address]) -> list[bytes]:
     found = [ip_address(text.partition("%")[0]) for text in addresses]
     return [address.packed for address in dict.fromkeys(found) if isinstance(address, of_kind)]
-
-
-# ── resolvers ──
-
-
-def _resolver_client(
-    report: Report, context: Context
-) -> tuple[ResolverClient | None, Networks | None, frozenset[bytes]]:
-    """Return the client of the resolvers, who may use it, and the local names that it may be asked for."""
-    settings = report.document.config.dns_forward
-    if settings is None:
-        return None, None, frozenset()
-    if isinstance(settings, list):
-        at: Path = ("dns_forward",)
-        settings = DnsForward(resolvers=settings)
-    else:
-        at = ("dns_forward", "resolvers")
-    resolvers = []
-    for index, text in enumerate(settings.resolvers):
-        try:
-            resolvers.append(_resolver(text))
-        except ValueError as error:
-            report.error((*at, index), str(error))
-    if not settings.resolvers:
-        report.error(at, "expected the addresses of resolvers, got an empty list")
-    if settings.total_timeout < settings.timeout:
-        report.error(
-            ("dns_forward", "total_timeout"),
-            f"expected at least timeout ({settings.timeout:g} s), got {settings.total_timeout:g} s",
-        )
-    forwarded_local: set[bytes] = set()
-    for index, name in enumerate(settings.local_zones):
-        try:
-            forwarded_local.add(parse_local_zone(name))
-        except ValueError as error:
-            report.error(("dns_forward", "local_zones", index), str(error))
-    recursion_clients = compile_networks(report, ("dns_forward", "allow"), settings.allow)
-    if not resolvers:
-        return None, None, frozenset()
-    resolver_client = ResolverClient(context, tuple(resolvers), settings)
-    return resolver_client, recursion_clients or Networks([]), frozenset(forwarded_local)
-
-
-def _resolver(text: str) -> tuple[str, int]:
-    """Read `9.9.9.9`, `2620:fe::fe`, `[2620:fe::fe]:5353`, `udp://1.1.1.1:53`."""
-    host, port = text.removeprefix("udp://"), str(RESOLVER_PORT)
-    if host.startswith("["):
-        host, _, rest = host[1:].partition("]")
-        port = rest.removeprefix(":") or port
-    elif host.count(":") == 1:
-        host, _, port = host.partition(":")
-    try:
-        address = str(ip_address(host))
-    except ValueError:
-        raise ValueError(
-            f"expected a resolver's IP address such as 9.9.9.9 or [2620:fe::fe]:53, got {clip(text)}"
-        ) from None
-    if not port.isdigit() or not 1 <= int(port) <= 65_535:
-        raise ValueError(f"expected a port from 1 to 65535, got {clip(text)}")
-    return address, int(port)

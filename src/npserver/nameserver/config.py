@@ -101,38 +101,3 @@ class DnsZoneSection(Section, frozen=True, kw_only=True):
             needs="networks",
         ),
     ] = None
-
-
-class DnsForward(Section, frozen=True, kw_only=True):
-    """Recursive resolvers for names outside the zones served, and the clients that may use them."""
-
-    resolvers: Annotated[list[str], D("addresses of the resolvers: `9.9.9.9`, `[2620:fe::fe]:53`, `udp://1.1.1.1:53`")]
-    allow: Annotated[
-        OneOrMany, D("client networks whose queries are forwarded; others are refused", needs="networks")
-    ] = field(
-        default_factory=lambda: ["127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"]
-    )
-    timeout: Annotated[
-        Seconds,
-        D("time to wait for a resolver's answer before asking the next one, doubled in each round of all resolvers"),
-    ] = Seconds(0.4)
-    total_timeout: Annotated[Seconds, D("answer SERVFAIL if no resolver has answered in this time")] = Seconds(8)
-    max_sockets: Annotated[
-        int,
-        D(
-            "sockets open to resolvers per worker, at most a quarter of the process's file descriptors; "
-            "further questions wait for one",
-            ge=1,
-        ),
-    ] = 128
-    max_waiting: Annotated[
-        int, D("queries per worker that may wait for resolvers at once; further ones get SERVFAIL", ge=1)
-    ] = 5000
-    local_zones: Annotated[
-        list[str],
-        D(
-            "local domains that the resolvers know, such as `corp.local` or `168.192.in-addr.arpa`; "
-            "all other local names are answered without asking them"
-        ),
-    ] = []
-    cache_size: Annotated[int, D("number of answers cached per worker; 0 disables the cache", ge=0)] = 1000

@@ -68,7 +68,7 @@ class DnsOverHttps:
             query = parse_query(data)
             assert isinstance(query, Query)
             exchange.source = _NoSource()
-            server.resolve(processor, query, lambda answer: self._deliver(exchange, data, answer), by_stream=True)
+            server.resolve(processor, query, lambda answer: self._deliver(exchange, data, answer))
             return
         server.log("https", exchange.client_ip, data, reply if isinstance(reply, bytes) else None)
         if isinstance(reply, bytes):

@@ -212,9 +212,7 @@ class NameServer:
         """Return the responder of a view's clients."""
         return self._recursive[view] if may_recurse and self._recursive else self.views[view][1]
 
-    def resolve(
-        self, processor: QueryProcessor, query: Query, deliver: Callable[[bytes], None], *, by_stream: bool = False
-    ) -> None:
+    def resolve(self, processor: QueryProcessor, query: Query, deliver: Callable[[bytes], None]) -> None:
         """Answer a query that leads outside our zones, and call `deliver` with the reply, now or later."""
         client = self.resolver_client
         if query.is_signed:
@@ -242,7 +240,7 @@ class NameServer:
             if guarded is None:
                 return
             finish = guarded
-        client.ask(asked, finish, by_stream=by_stream)
+        client.ask(asked, finish)
 
     def make(
         self,

@@ -122,7 +122,7 @@ class DnsStreamFront:
             asker.deliver(self._padded(data, reply))
 
         asker.wait()
-        server.resolve(processor, query, deliver, by_stream=True)
+        server.resolve(processor, query, deliver)
 
     def _padded(self, data: bytes, reply: bytes) -> bytes:
         if self.transport not in ENCRYPTED or not wants_padding(data):

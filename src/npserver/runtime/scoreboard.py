@@ -15,9 +15,11 @@ from npserver.limits.in_progress import InProgress
 from npserver.limits.table import DEFAULT_KEYS, RateTable
 from npserver.runtime.connection_ids import ConnectionIds
 from npserver.runtime.shared_file import SharedFile
+from npserver.runtime.shared_values import SharedValues
 
 SLOTS = 16_384  # named slots of a row; pages never written take no memory
 CELLS = 8_192  # hashed cells of a row, half of them for each of two hashes
+ANSWERS = 16_384  # of resolvers, 1 KiB each
 _WIDTH = SLOTS + CELLS
 _FULL = (
     "more than {} counters of rules, limits and upstreams, the next one is {}: let rules share limits by "
@@ -49,12 +51,12 @@ class Scoreboard:
 
     `rates`: the table of rate limits; `datagram_rates`: of those of datagrams, whose senders may be forged: a flood of
     them fills a table of its own; `in_progress`: requests in progress by client; `connection_ids`: of QUIC;
-    `shared_file`: memory that the controller fills.
+    `shared_file`: memory that the controller fills; `answers`: of resolvers, by question.
     """
 
     __slots__ = (
-        "_memory", "cells_seed", "connection_ids", "datagram_rates", "directory", "in_progress", "rates", "rows",
-        "shared_file",
+        "_memory", "answers", "cells_seed", "connection_ids", "datagram_rates", "directory", "in_progress", "rates",
+        "rows", "shared_file",
     )  # fmt: skip
 
     def __init__(self, workers: int, seed: bytes, *, rate_limit_keys: int = DEFAULT_KEYS) -> None:
@@ -62,6 +64,7 @@ class Scoreboard:
         view = memoryview(self._memory).cast("q")
         self.rows = [view[start : start + _WIDTH] for start in range(0, (workers + 1) * _WIDTH, _WIDTH)]
         self.directory = Directory()
+        self.answers = SharedValues(ANSWERS, seed)
         self.cells_seed = seed
         self.datagram_rates = RateTable(rate_limit_keys, seed, is_shared=workers > 1)
         self.in_progress = InProgress(workers + 1)

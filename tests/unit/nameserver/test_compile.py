@@ -56,20 +56,6 @@ WRONG = [
     (config(dns_views=[{"from": [], "dns": {}}]), "a view needs the networks it is for"),
     (config(dns_views=[{"from": "hoem", "dns": {}}], networks={"home": ["10.0.0.0/8"]}), "did you mean 'home'?"),
     (config(dns_views=[{"from": "10.0.0.0/8", "dns": {"x": {"AAAA": "1"}}}]), "expected an IPv6 address"),
-    (config(dns_forward=["dns.google"]), "expected a resolver's IP address such as 9.9.9.9"),
-    (config(dns_forward=["9.9.9.9:99999"]), "expected a port from 1 to 65535"),
-    (config(dns_forward=[]), "expected the addresses of resolvers, got an empty list"),
-    (config(dns_forward={"resolvers": ["9.9.9.9"], "allow": "nowhere"}), "unknown network 'nowhere'"),
-    (config(dns_forward={"resolvers": ["9.9.9.9"], "timeout": 0}), "must be above 0"),
-    (
-        config(dns_forward={"resolvers": ["9.9.9.9"], "timeout": 3, "total_timeout": "2s"}),
-        "expected at least timeout (3 s), got 2 s",
-    ),
-    (
-        config(dns_forward={"resolvers": ["9.9.9.9"], "local_zones": ["example.com"]}),
-        "'example.com' is not a local name: it is forwarded without this",
-    ),
-    (config(dns_forward={"resolvers": ["9.9.9.9"], "local_zones": ["a b"]}), "expected a domain name, got 'a b'"),
     (config({"allow_transfer": "nowhere"}), "unknown network 'nowhere'"),
     (config({"allow": "10.0.0.1/8"}), "did you mean 10.0.0.0/8?"),
     (
@@ -138,26 +124,6 @@ def test_the_fronts_share_one_name_server() -> None:
     assert isinstance(udp, DnsOverUdp)
     assert isinstance(tcp, DnsOverStream)
     assert udp._server is tcp.server
-
-
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [
-        ("9.9.9.9", ("9.9.9.9", 53)),
-        ("9.9.9.9:5353", ("9.9.9.9", 5353)),
-        ("udp://1.1.1.1:53", ("1.1.1.1", 53)),
-        ("2620:fe::fe", ("2620:fe::fe", 53)),
-        ("[2620:FE::fe]:5353", ("2620:fe::fe", 5353)),
-        ("udp://[2620:fe::fe]", ("2620:fe::fe", 53)),
-    ],
-)
-def test_resolvers_are_named_by_address_and_port(text: str, address: tuple[str, int]) -> None:
-    runtime = dry_run(load_text(json.dumps(config(dns_forward=[text])), "file"), Directory())
-    front = next(iter(runtime.fronts.values()))
-    assert isinstance(front, DnsOverUdp)
-    resolver_client = front._server.resolver_client
-    assert resolver_client is not None
-    assert resolver_client.resolvers == (address,)
 
 
 def test_addresses_come_from_upstreams() -> None:

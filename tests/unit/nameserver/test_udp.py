@@ -41,8 +41,7 @@ class Resolvers:
     def __init__(self) -> None:
         self.size = 0
 
-    def ask(self, query: Query, deliver: Callable[[bytes], None], *, by_stream: bool = False) -> None:
-        assert not by_stream
+    def ask(self, query: Query, deliver: Callable[[bytes], None]) -> None:
         deliver(fail(query, 0) + bytes(self.size))
 
 

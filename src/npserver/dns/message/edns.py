@@ -14,6 +14,8 @@ from npserver.dns.message.codes import OPT
 MAX_UDP_BYTES = 1232
 MAX_PLAIN_UDP_BYTES = 512  # of a UDP reply to a query without EDNS (RFC 1035 §4.2.1)
 COOKIE_OPTION = 10  # RFC 7873 §4
+SUBNET_OPTION = 8  # RFC 7871 §6
+PADDING_OPTION = 12  # RFC 7830
 ERROR_OPTION = 15  # extended DNS errors, RFC 8914 §2
 BLOCKED = 15  # RFC 8914 §4.16
 DO = 0x8000
@@ -54,11 +56,39 @@ def parse_opt(record: bytes) -> Edns | None:
     return limit, flags >> 15, version, cookie
 
 
+def make_opt(do: int, options: bytes) -> bytes:
+    """Return the OPT record of a message with these options. `do`: 0 or 1; `options`: in wire form."""
+    return _FIXED.pack(0, OPT, MAX_UDP_BYTES, 0, 0, do << 15, len(options)) + options
+
+
+def make_option(code: int, data: bytes) -> bytes:
+    """Return an option in wire form."""
+    return _OPTION.pack(code, len(data)) + data
+
+
+def extended_error(code: int, text: str = "") -> bytes:
+    """Return an option that says why an answer is as it is (RFC 8914 §2); `text` is for people."""
+    return make_option(ERROR_OPTION, code.to_bytes(2, "big") + text.encode())
+
+
+def select_options(options: bytes, codes: frozenset[int]) -> bytes:
+    """Return those of the options, in wire form, that have these codes. Malformed ones end the list."""
+    found = b""
+    position = 0
+    while position + 4 <= len(options):
+        code, length = _OPTION.unpack_from(options, position)
+        end = position + 4 + length
+        if end > len(options):
+            break
+        if code in codes:
+            found += options[position:end]
+        position = end
+    return found
+
+
 def opt_with_error(do: int, code: int) -> bytes:
     """Return the OPT record of a reply with an extended error (RFC 8914 §2). `do`: 0 or 1."""
-    return (
-        _FIXED.pack(0, OPT, MAX_UDP_BYTES, 0, 0, do << 15, 6) + _OPTION.pack(ERROR_OPTION, 2) + code.to_bytes(2, "big")
-    )
+    return make_opt(do, extended_error(code))
 
 
 def opt_with_cookie(do: int, cookie: bytes) -> bytes:

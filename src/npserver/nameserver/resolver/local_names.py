@@ -53,9 +53,14 @@ _RECORDS: dict[str, dict[str, object]] = {
 def parse_local_zone(name: str) -> bytes:
     """Return the key of a local name that is to be forwarded all the same. Raises: ValueError."""
     key = parse_owner(name).lower()
-    if not any(above in _tables().zones for above in ancestors(key)):
+    if not is_local(key):
         raise ValueError(f"{clip(name)} is not a local name: it is forwarded without this")
     return key
+
+
+def is_local(key: bytes) -> bool:
+    """Return whether a name in lower case is a local one."""
+    return any(above in _tables().zones for above in ancestors(key))
 
 
 class LocalNames:

@@ -1,40 +1,81 @@
-"""The messages exchanged with resolvers: make queries, check replies, cache them. Pure.
+"""The messages exchanged with resolvers: make queries, check replies. Pure.
 
-Used by `nameserver.resolver.client` and `nameserver.resolver.question`. A reply is accepted only if its id, question
-and format are right (RFC 5452 §9); bytes after its records are ignored. TTLs count down while a reply is cached.
+Used by `nameserver.resolver.question`. A reply is accepted only if its id, question and format are right (RFC 5452 §9);
+bytes after its records are ignored. Clients' own replies that need no resolver are made here too.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from struct import pack
 
 from npserver.dns.message import codes
-from npserver.dns.message.edns import OPT_REPLIES
+from npserver.dns.message.edns import (
+    OPT_REPLIES,
+    PADDING_OPTION,
+    SUBNET_OPTION,
+    extended_error,
+    make_opt,
+    make_option,
+    select_options,
+)
 from npserver.dns.message.header import HEADER_BYTES, QR, TC
 from npserver.dns.message.query import Query, name_end, record_name_end
 
-MAX_CACHED_S = 86_400
-_AD, _CD = 0x20, 0x10  # in the second byte of the flags (RFC 4035 §3.2)
-
-#: Identifies an answer: question in lower case, AD and CD flags, DO bit (-1 without EDNS).
-Key = tuple[bytes, int, int]
-
-
-def key_of(query: Query) -> Key:
-    """Return the cache key of a query; queries with equal keys get equal answers."""
-    edns = query.edns
-    return query.key + query.question[-4:], query.data[3] & (_AD | _CD), -1 if edns is None else edns[1]
+AD, CD = 0x20, 0x10  # in the second byte of the flags (RFC 4035 §3.2)
+PADDED_BYTES = 128  # encrypted queries are padded to a multiple of that (RFC 8467 §4.1)
+_FIXED_OPT_BYTES = 11
+_SUBNET = frozenset({SUBNET_OPTION})
 
 
-def make_query(query: Query, number: int, *, with_edns: bool = True) -> bytes:
-    """Return a query to a resolver with id `number` and RD set.
+def make_query(
+    query: Query, number: int, *, with_edns: bool = True, subnet: bytes = b"", is_padded: bool = False
+) -> bytes:
+    """Return a query to a resolver for the client's question, with id `number` and RD set.
 
-    It has EDNS, without options, if the client sent EDNS and `with_edns` is set.
+    AD asks whether the answer is authentic (RFC 6840 §5.7), CD and DO are the client's. Of its EDNS options none is
+    passed on but `subnet`, an option in wire form, or empty.
     """
-    edns = query.edns if with_edns else None
-    head = pack("!HBBHHHH", number, 1, query.data[3] & (_AD | _CD), 1, 0, 0, edns is not None)
-    return head + query.question + (OPT_REPLIES[edns[1]] if edns is not None else b"")
+    head = pack("!HBBHHHH", number, 1, AD | query.data[3] & CD, 1, 0, 0, with_edns)
+    if not with_edns:
+        return head + query.question
+    do = wants_dnssec(query)
+    size = HEADER_BYTES + len(query.question) + _FIXED_OPT_BYTES + len(subnet)
+    padding = make_option(PADDING_OPTION, bytes(-(size + 4) % PADDED_BYTES)) if is_padded else b""
+    return head + query.question + (make_opt(do, subnet + padding) if subnet or padding else OPT_REPLIES[do])
+
+
+def wants_dnssec(query: Query) -> int:
+    """Return the DO bit of the client, 0 or 1."""
+    return 0 if query.edns is None else query.edns[1]
+
+
+def client_subnet(query: Query) -> bytes:
+    """Return the option EDNS Client Subnet of a client's query, in wire form; empty if there is none."""
+    data, position = query.data, query.end
+    if query.edns is None:
+        return b""
+    while position < len(data):
+        end = record_name_end(data, position)
+        if end is None:
+            break
+        position = end + 10 + int.from_bytes(data[end + 8 : end + 10], "big")
+        if int.from_bytes(data[end : end + 2], "big") == codes.OPT:
+            return select_options(data[end + 10 : position], _SUBNET)
+    return b""
+
+
+def mix_case(message: bytes, bits: int) -> bytes:
+    """Return a query with the letters of its name in upper or lower case, by the bits of a random number."""
+    data = bytearray(message)
+    position = HEADER_BYTES
+    while length := data[position]:
+        for at in range(position + 1, position + 1 + length):
+            letter = data[at] | 0x20
+            if 0x61 <= letter <= 0x7A:
+                data[at] = letter & ~0x20 if bits & 1 else letter
+                bits >>= 1
+        position += length + 1
+    return bytes(data)
 
 
 def match_reply(sent: bytes, data: bytes) -> bytes | None:
@@ -44,8 +85,14 @@ def match_reply(sent: bytes, data: bytes) -> bytes | None:
     end = name_end(data, HEADER_BYTES)
     if end is None or data[HEADER_BYTES : end + 4].lower() != sent[HEADER_BYTES : end + 4].lower():
         return None
-    walked = _walk(data)
+    walked = walk(data)
     return None if walked is None else data[: walked[1]]
+
+
+def has_same_case(sent: bytes, reply: bytes) -> bool:
+    """Return whether a matching reply has the name of the question letter by letter."""
+    end = name_end(sent, HEADER_BYTES)
+    return reply[HEADER_BYTES:end] == sent[HEADER_BYTES:end]
 
 
 def is_header_alone(sent: bytes, data: bytes) -> bool:
@@ -53,26 +100,25 @@ def is_header_alone(sent: bytes, data: bytes) -> bool:
     return len(data) >= HEADER_BYTES and data[:2] == sent[:2] and data[2] & QR >> 8 > 0 and not any(data[4:12])
 
 
-def is_failure(data: bytes) -> bool:
-    """Whether a reply reports a failure of this resolver, so that another one should be asked."""
-    return data[3] & 0xF in (codes.SERVFAIL, codes.REFUSED, codes.NOTIMP, codes.FORMERR)
-
-
 def is_truncated(data: bytes) -> bool:
     """Whether a reply is truncated and should be asked for over TCP."""
     return bool(data[2] & TC >> 8)
 
 
-def address_to(query: Query, reply: bytes) -> bytes:
-    """Return a reply with the id of the client's query and its spelling of the name."""
-    return query.data[:2] + reply[2:HEADER_BYTES] + query.question + reply[query.end :]
+def fail(query: Query, rcode: int, options: bytes = b"") -> bytes:
+    """Return a reply without records, with the flags QR, RA and the query's RD and CD.
 
-
-def fail(query: Query, rcode: int) -> bytes:
-    """Return a reply without records, with the flags QR, RA and the query's RD."""
+    `options`: of EDNS, in wire form, for clients that have it.
+    """
     edns = query.edns
-    head = query.data[:2] + bytes((0x80 | query.data[2] & 1, 0x80 | rcode))
-    return head + pack("!HHHH", 1, 0, 0, edns is not None) + query.question + (OPT_REPLIES[edns[1]] if edns else b"")
+    head = query.data[:2] + bytes((0x80 | query.data[2] & 1, 0x80 | query.data[3] & CD | rcode))
+    opt = b"" if edns is None else make_opt(edns[1], options) if options else OPT_REPLIES[edns[1]]
+    return head + pack("!HHHH", 1, 0, 0, edns is not None) + query.question + opt
+
+
+def fail_because(query: Query, rcode: int, code: int, text: str = "") -> bytes:
+    """Return a reply without records that says why, by the code of an extended error (RFC 8914)."""
+    return fail(query, rcode, extended_error(code, text))
 
 
 def truncate(query: Query) -> bytes:
@@ -83,11 +129,11 @@ def truncate(query: Query) -> bytes:
 
 def ttl_offsets(data: bytes) -> list[int] | None:
     """Return the offsets of the records' TTLs (except OPT) in a message; None if it is malformed."""
-    walked = _walk(data)
+    walked = walk(data)
     return walked[0] if walked is not None and walked[1] == len(data) else None
 
 
-def _walk(data: bytes) -> tuple[list[int], int] | None:
+def walk(data: bytes) -> tuple[list[int], int] | None:
     """Return the offsets of the TTLs (except OPT) and the end of the last record; None if the message is malformed."""
     end = name_end(data, HEADER_BYTES)
     if end is None:
@@ -105,56 +151,7 @@ def _walk(data: bytes) -> tuple[list[int], int] | None:
 
 
 def shortest_ttl(data: bytes) -> int:
-    """Return how many seconds a reply may be cached: its shortest TTL, 0 for failures and replies without records.
-
-    A negative reply may be cached as long as its SOA record says.
-    """
+    """Return how many seconds a reply may be cached: its shortest TTL, 0 for failures and replies without records."""
     if data[3] & 0xF not in (codes.NOERROR, codes.NXDOMAIN):
         return 0
     return min([int.from_bytes(data[at : at + 4], "big") for at in ttl_offsets(data) or ()], default=0)
-
-
-@dataclass(slots=True)
-class _Entry:
-    data: bytes
-    since: float
-    until: float
-    offsets: list[int]
-
-
-class Cache:
-    """Cache of positive answers from resolvers; a full cache drops the oldest entry."""
-
-    __slots__ = ("_entries", "size")
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self._entries: dict[Key, _Entry] = {}
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def put(self, key: Key, reply: bytes, now: float) -> None:
-        """Cache a reply checked by `match_reply`, if it is a positive answer that may be cached."""
-        ttl = shortest_ttl(reply)
-        if not self.size or not ttl or reply[3] & 0xF or is_truncated(reply) or reply[6:8] == b"\0\0":
-            return
-        self._entries.pop(key, None)
-        while len(self._entries) >= self.size:
-            del self._entries[next(iter(self._entries))]
-        self._entries[key] = _Entry(reply, now, now + min(ttl, MAX_CACHED_S), ttl_offsets(reply) or [])
-
-    def get(self, key: Key, now: float) -> bytes | None:
-        """Return a cached reply with its TTLs counted down."""
-        entry = self._entries.get(key)
-        if entry is None:
-            return None
-        if now >= entry.until:
-            del self._entries[key]
-            return None
-        age = int(now - entry.since)
-        data = bytearray(entry.data)
-        for at in entry.offsets:
-            ttl = int.from_bytes(data[at : at + 4], "big")
-            data[at : at + 4] = max(0, ttl - age).to_bytes(4, "big")
-        return bytes(data)

@@ -9,10 +9,26 @@ from typing import Any
 
 import dns.flags
 import dns.message
+import dns.rrset
 import pytest
 
-from npserver.nameserver.resolver import question as module
-from tests.stage.resolvers import Answer, Resolver, Stage, answered, ask, failing, is_good, plain, query, silent
+from npserver.nameserver.resolver import attempts as module
+from npserver.nameserver.resolver import channel
+from npserver.nameserver.resolver.resolver import DOWN_AFTER
+from tests.stage.resolvers import (
+    DEADLINE_S,
+    Answer,
+    Resolver,
+    Stage,
+    answered,
+    ask,
+    failing,
+    is_good,
+    plain,
+    query,
+    silent,
+    until,
+)
 
 
 async def test_ids_and_ports_differ(stage: Stage) -> None:  # RFC 5452 §9.2
@@ -51,15 +67,45 @@ async def test_too_many_forged_replies_give_the_socket_up(stage: Stage) -> None:
     assert len(stage.resolvers[1].asked) == 1
 
 
-@pytest.mark.parametrize(
-    "first", [silent, failing(2), failing(5), failing(4)], ids=["silent", "servfail", "refused", "notimp"]
+FIRST = pytest.mark.parametrize(
+    ("first", "is_at_fault"),
+    [(silent, True), (failing(5), True), (failing(2), False), (failing(4), False)],
+    ids=["silent", "refused", "servfail", "notimp"],
 )
-async def test_the_next_resolver_is_asked(stage: Stage, first: Answer) -> None:
+
+
+@FIRST
+async def test_the_next_resolver_is_asked(stage: Stage, first: Answer, is_at_fault: bool) -> None:
+    """A resolver that fails whatever is asked loses its place; one that cannot resolve a name does not."""
     client = await stage.client(first, plain)
-    assert is_good(await ask(client, query()))
+    for number in range(DOWN_AFTER):
+        assert is_good(await ask(client, query(f"n{number}.example.net")))
+    before = len(stage.resolvers[0].asked)
+    assert before >= DOWN_AFTER
+    assert stage.live[0].is_down is is_at_fault
     assert is_good(await ask(client, query("other.example.net")))
-    assert len(stage.resolvers[0].asked) == 1  # the one that failed has lost its place
-    assert len(stage.resolvers[1].asked) == 2
+    assert (len(stage.resolvers[0].asked) == before) is is_at_fault
+    assert len(stage.resolvers[1].asked) == DOWN_AFTER + 1
+
+
+async def test_a_resolver_that_was_down_is_tried_and_comes_back(stage: Stage) -> None:
+    """Nobody waits for the trial: the question of the client goes to the other resolver."""
+    is_there = False
+
+    def first(resolver: Resolver, asked: dns.message.Message) -> list[bytes]:
+        return [answered(asked)] if is_there else []
+
+    client = await stage.client(first, plain)
+    for number in range(DOWN_AFTER):
+        assert is_good(await ask(client, query(f"n{number}.example.net")))
+    is_there = True
+    stage.live[0].probe_at = stage.loop.time()
+    asked = len(stage.resolvers[0].asked)
+    assert is_good(await ask(client, query("trial.example.net")))
+    await until(lambda: not stage.live[0].is_down)
+    assert len(stage.resolvers[0].asked) == asked + 1
+    assert is_good(await ask(client, query("back.example.net")))
+    assert stage.resolvers[0].asked[-1].question[0].name.to_text().lower() == "back.example.net."
 
 
 async def test_a_resolver_that_is_not_there(stage: Stage) -> None:
@@ -95,31 +141,25 @@ def truncated(resolver: Resolver, asked: dns.message.Message) -> list[bytes]:
     return [answered(asked, flags=dns.flags.TC)]
 
 
-async def test_truncation_is_the_clients_business_over_udp(stage: Stage) -> None:
+async def test_a_truncated_answer_is_asked_for_over_tcp(stage: Stage) -> None:
     client = await stage.client(truncated)
-    assert (await ask(client, query())).flags & dns.flags.TC
-    assert stage.resolvers[0].asked_by_stream == 0
-
-
-async def test_truncation_is_ours_for_streams(stage: Stage) -> None:
-    client = await stage.client(truncated)
-    assert is_good(await ask(client, query(), by_stream=True))
+    assert is_good(await ask(client, query()))
     assert stage.resolvers[0].asked_by_stream == 1
 
 
 @pytest.mark.parametrize("by_stream", [silent, lambda resolver, asked: [b"\0\0" + answered(asked)[2:]]])
 async def test_a_stream_that_fails_is_servfail(stage: Stage, by_stream: Answer) -> None:
     client = await stage.client(truncated, by_stream=by_stream)
-    assert (await ask(client, query(), by_stream=True)).rcode() == 2
+    assert (await ask(client, query())).rcode() == 2
 
 
 async def test_an_unexpected_error_is_servfail(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def broken(*_: object) -> None:
+    async def broken(*_: object, **options: object) -> None:
         raise RuntimeError("a fault of ours")
 
     client = await stage.client(truncated)
-    monkeypatch.setattr(asyncio, "open_connection", broken)
-    assert (await ask(client, query(), by_stream=True)).rcode() == 2
+    monkeypatch.setattr(channel, "dial", broken)
+    assert (await ask(client, query())).rcode() == 2
 
 
 async def test_a_lost_datagram_is_sent_again_to_the_only_resolver(stage: Stage) -> None:
@@ -135,7 +175,7 @@ async def test_no_name_of_200_is_lost_where_every_tenth_datagram_is(stage: Stage
     def lossy(resolver: Resolver, asked: dns.message.Message) -> list[bytes]:
         return [] if chance.random() < 0.19 else [answered(asked)]  # a tenth of the questions, and of the answers
 
-    client = await stage.client(lossy, timeout_s=0.02)
+    client = await stage.client(lossy, timeout_s=0.02, total_s=DEADLINE_S)
     replies = await asyncio.gather(*[ask(client, query(f"n{number}.example.net")) for number in range(200)])
     assert sum(map(is_good, replies)) == 200
     assert len(stage.resolvers[0].asked) > 210
@@ -190,13 +230,11 @@ async def test_a_header_alone_is_a_failure_at_once(stage: Stage, rcode: int) -> 
     assert (await ask(client, query())).rcode() == 2
 
 
-async def test_a_header_alone_that_is_truncated_is_passed_on(stage: Stage) -> None:
+async def test_a_header_alone_that_is_truncated_is_asked_for_over_tcp(stage: Stage) -> None:
     def header(resolver: Resolver, asked: dns.message.Message) -> list[bytes]:
         return [asked.to_wire()[:2] + b"\x83\x80" + bytes(8)]
 
-    client = await stage.client(header, timeout_s=5)
-    assert (await ask(client, query())).flags & dns.flags.TC
-    assert is_good(await ask(client, query(), by_stream=True))
+    assert is_good(await ask(await stage.client(header, timeout_s=5), query()))
 
 
 @pytest.mark.parametrize("header_alone", [False, True])
@@ -211,10 +249,87 @@ async def test_a_resolver_without_edns_is_asked_without(stage: Stage, header_alo
     assert [one.edns for one in stage.resolvers[0].asked] == [0, -1]
 
 
-async def test_edns_is_asked_with_only_for_clients_that_speak_it(stage: Stage) -> None:
+async def test_dnssec_records_are_asked_for_only_for_clients_that_want_them(stage: Stage) -> None:
     client = await stage.client(plain)
     assert (await ask(client, query())).edns == -1
     assert (await ask(client, query(use_edns=0, want_dnssec=True))).edns == 0
     first, second = stage.resolvers[0].asked
-    assert first.edns == -1
+    assert first.edns == second.edns == 0
+    assert not first.ednsflags & dns.flags.DO
     assert second.ednsflags & dns.flags.DO
+
+
+# ── names in random case ──
+
+
+def in_lower_case(resolver: Resolver, asked: dns.message.Message) -> list[bytes]:
+    reply = answered(asked)
+    end = reply.index(b"\0", 12)
+    return [reply[:12] + reply[12:end].lower() + reply[end:]]
+
+
+async def test_names_are_asked_for_in_random_case(stage: Stage) -> None:
+    client = await stage.client(plain)
+    for number in range(5):
+        assert is_good(await ask(client, query(f"name{number}.long-enough.example.net")))
+    assert stage.live[0].has_case
+    assert len({one.question[0].name.to_text()[:4] for one in stage.resolvers[0].asked}) > 1
+    client = await stage.client(plain, random_case=False)
+    assert is_good(await ask(client, query()))
+    assert stage.resolvers[0].asked[0].question[0].name.to_text() == "www.example.net."
+
+
+async def test_a_resolver_that_loses_the_case_is_asked_over_tcp_and_then_without(stage: Stage) -> None:
+    client = await stage.client(in_lower_case, by_stream=in_lower_case, timeout_s=5)
+    assert is_good(await ask(client, query("long-enough.example.net")))
+    assert stage.resolvers[0].asked_by_stream == 1
+    assert not stage.live[0].has_case
+    assert is_good(await ask(client, query("another.example.net")))
+    assert (len(stage.resolvers[0].asked), stage.resolvers[0].asked_by_stream) == (2, 1)
+    assert stage.resolvers[0].asked[1].question[0].name.to_text() == "another.example.net."
+
+
+async def test_a_forged_answer_in_another_case_changes_nothing(stage: Stage) -> None:
+    """Who guesses port and id, but not the case, has the question asked over TCP, where the case is right."""
+
+    def forged(resolver: Resolver, asked: dns.message.Message) -> list[bytes]:
+        return [in_lower_case(resolver, asked)[0].replace(bytes([198, 51, 100, 7]), bytes([6, 6, 6, 6]))]
+
+    client = await stage.client(forged, timeout_s=5)
+    assert is_good(await ask(client, query("long-enough.example.net")))
+    assert stage.live[0].has_case
+    assert stage.resolvers[0].asked_by_stream == 1
+
+
+async def test_a_resolver_without_tcp_that_loses_the_case_is_asked_without(stage: Stage) -> None:
+    client = await stage.client(in_lower_case, timeout_s=5)
+    stage.resolvers[0]._server.close()
+    await stage.resolvers[0]._server.wait_closed()
+    assert is_good(await ask(client, query("long-enough.example.net")))
+    assert not stage.live[0].has_case
+
+
+# ── what is no answer to this question ──
+
+
+@pytest.mark.parametrize("name", ["other.example.net", "example.net"])
+async def test_records_of_other_names_are_passed_over(stage: Stage, name: str) -> None:
+    def answer(resolver: Resolver, asked: dns.message.Message) -> list[bytes]:
+        false = dns.message.make_response(asked, recursion_available=True)
+        false.answer.append(dns.rrset.from_text(name + ".", 60, "IN", "A", "6.6.6.6"))
+        return [false.to_wire(), answered(asked)]
+
+    assert is_good(await ask(await stage.client(answer, timeout_s=5), query()))
+
+
+async def test_a_weird_question_does_not_cost_a_resolver_its_edns(stage: Stage) -> None:
+    """It refuses a type however it is asked; all others are still asked for with EDNS."""
+
+    def picky(resolver: Resolver, asked: dns.message.Message) -> list[bytes]:
+        is_weird = asked.question[0].name.to_text().lower().startswith("weird")
+        return [answered(asked, rcode=4)] if is_weird else [answered(asked)]
+
+    client = await stage.client(picky, timeout_s=5)
+    assert (await ask(client, query("weird.example.net"))).rcode() == 4
+    assert is_good(await ask(client, query()))
+    assert [one.edns for one in stage.resolvers[0].asked] == [0, -1, 0]
