@@ -188,6 +188,10 @@ def _compile(compilation: Compilation) -> NameServer:
         from npserver.nameserver.zones.replica import ZoneReplicas
 
         server.replicas = ZoneReplicas(context, changing, server.change_zone)
+        if updated := ZONES.of(compilation).updated:
+            from npserver.nameserver.updates.updater import Updater
+
+            server.peers.updated, server.updater = updated, Updater(context)
         server.peers.history = server.replicas.history
     if publication is not None and context.worker >= 0:  # the controller has no clients
         from npserver.nameserver.publish.following import Following

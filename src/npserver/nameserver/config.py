@@ -85,6 +85,22 @@ class DnsKey(Section, frozen=True, kw_only=True):
     ] = None
 
 
+class ZoneUpdates(Section, frozen=True, kw_only=True):
+    """What the holder of a key may change in a zone (RFC 2136)."""
+
+    key: Annotated[OneOrMany, D("names of keys of `dns_keys` that sign the updates")]
+    names: Annotated[
+        OneOrMany,
+        D("names that may be changed: `nas.example.com`, `*.dyn.example.com` for all below, `self` for the name of "
+          "the key; default: all of the zone"),
+    ] = []  # fmt: skip
+    types: Annotated[
+        OneOrMany,
+        D("types of records that may be changed, such as `A`; `any` for all; default: all but SOA, NS, DS, DNAME, CDS "
+          "and CDNSKEY"),
+    ] = []  # fmt: skip
+
+
 class DnsZoneSection(Section, frozen=True, kw_only=True):
     """A zone that is served."""
 
@@ -101,3 +117,6 @@ class DnsZoneSection(Section, frozen=True, kw_only=True):
             needs="networks",
         ),
     ] = None
+    updates: Annotated[
+        list[ZoneUpdates], D("who may update the zone, by signed messages (RFC 2136); without any, nobody may")
+    ] = []

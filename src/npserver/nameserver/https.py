@@ -6,8 +6,10 @@ import base64
 import binascii
 from typing import TYPE_CHECKING
 
+from npserver.dns.message import codes
+from npserver.dns.message.header import error_reply
 from npserver.dns.message.query import Query, parse_query
-from npserver.nameserver.query_processor import Action, QueryProcessor
+from npserver.nameserver.query_processor import Action, QueryProcessor, UpdateRequest
 from npserver.nameserver.resolver.messages import shortest_ttl
 from npserver.regex import regex
 
@@ -70,6 +72,8 @@ class DnsOverHttps:
             exchange.source = _NoSource()
             server.resolve(processor, query, lambda answer: self._deliver(exchange, data, answer))
             return
+        if isinstance(reply, UpdateRequest):
+            reply = error_reply(data, codes.REFUSED)  # they are taken over udp, tcp, ssl and quic
         server.log("https", exchange.client_ip, data, reply if isinstance(reply, bytes) else None)
         if isinstance(reply, bytes):
             self._send(exchange, reply)

@@ -34,9 +34,11 @@ if TYPE_CHECKING:
     from npserver.dns.zone.changing import TableChanger
     from npserver.dns.zone.content import SetChange
     from npserver.nameserver.blocking.blocker import Blocker, Blocking
+    from npserver.nameserver.query_processor import UpdateRequest
     from npserver.nameserver.resolver.client import ResolverClient
     from npserver.nameserver.response_rate_limit import RateLimiter
     from npserver.nameserver.transfers.access import TransferAccess
+    from npserver.nameserver.updates.updater import Updater
     from npserver.nameserver.zones.replica import ZoneReplicas
     from npserver.networks import Networks
     from npserver.runtime.context import Context
@@ -96,6 +98,7 @@ class NameServer:
         #: The zones that change, of those that serve them (`nameserver.zones`), and what changes the tables of views.
         self.replicas: ZoneReplicas | None = None
         self._changers: dict[int, TableChanger] = {}
+        self.updater: Updater | None = None  # of zones with `updates`
         self._refresh()
         ANSWERS.of(context).follow(self._answer_challenges)
         context.sweeper.watched.add(_Ticker(self))
@@ -241,6 +244,11 @@ class NameServer:
                 return
             finish = guarded
         client.ask(asked, finish)
+
+    def update(self, request: UpdateRequest, client: str, deliver: Callable[[bytes], None]) -> None:
+        """Have a zone updated, and call `deliver` with the reply."""
+        assert self.updater is not None
+        self.updater.ask(request, client, deliver)
 
     def make(
         self,

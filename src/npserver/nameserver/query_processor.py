@@ -17,8 +17,16 @@ from msgspec import Struct
 from npserver.dns.message import codes
 from npserver.dns.message.cookies import CookieJar
 from npserver.dns.message.edns import MAX_PLAIN_UDP_BYTES, OPT_BADVERS, OPT_REPLIES, opt_with_cookie
-from npserver.dns.message.header import AA, HEADER_BYTES, MAX_MESSAGE_BYTES, error_reply
-from npserver.dns.message.query import Query, parse_query
+from npserver.dns.message.header import (
+    AA,
+    HEADER_BYTES,
+    MAX_MESSAGE_BYTES,
+    OPCODE_MASK,
+    OPCODE_SHIFT,
+    QR,
+    error_reply,
+)
+from npserver.dns.message.query import Query, name_end, parse_query
 from npserver.dns.message.tsig import StreamSigner, TsigError, TsigKey, refusal, verify
 from npserver.dns.zone.answer import CompiledAnswer
 from npserver.dns.zone.content import ZoneChange
@@ -44,22 +52,34 @@ class TransferRequest(Struct, frozen=True):
     query: Query
 
 
+class UpdateRequest(Struct, frozen=True):
+    """A task for the front as well: to have a zone updated (RFC 2136), by a key that may update it."""
+
+    data: bytes  # the message without its signature
+    zone: bytes  # in lower case
+    signature: StreamSigner  # of the reply
+
+
+#: Byte 2 of the header: the bits that say what a message is, and what they are in an update.
+_OPCODE, _UPDATE = (QR | OPCODE_MASK << OPCODE_SHIFT) >> 8, codes.OPCODE_UPDATE << OPCODE_SHIFT >> 8
 _TRANSFERS = frozenset({codes.AXFR, codes.IXFR})
 
 #: A reply's bytes, a task of the front, or None: send nothing.
-Reply = bytes | Action | TransferRequest | None
+Reply = bytes | Action | TransferRequest | UpdateRequest | None
 
 
 class Peers(Struct):
     """What name servers may do here that others may not: the same for all processors of a name server.
 
     `history` returns the changes of a zone, by its apex, the oldest first. `notified` is called with the apex, the
-    client and the name of the key of a NOTIFY, and returns whether it is heeded.
+    client and the name of the key of a NOTIFY, and returns whether it is heeded. `updated`: the zones that may be
+    updated, by apex.
     """
 
     keys: Mapping[bytes, TsigKey] = {}
     history: Callable[[bytes], Sequence[ZoneChange]] = lambda apex: ()
     notified: Callable[[bytes, str, bytes | None], bool] = lambda apex, client, key: False
+    updated: frozenset[bytes] = frozenset()
 
 
 NO_PEERS = Peers()
@@ -109,6 +129,8 @@ class QueryProcessor:
 
     def respond(self, data: bytes, client: str, now: float, wall: float) -> Reply:
         """Return the reply to a message. `now`: monotonic clock, `wall`: time of day, both in seconds."""
+        if self.peers.updated and len(data) >= HEADER_BYTES and data[2] & _OPCODE == _UPDATE:
+            return self._reply_to_update(data, client, now, wall)
         query = parse_query(data)
         if query is None:
             return None
@@ -143,6 +165,22 @@ class QueryProcessor:
         )
         answer = self.reply(plain, client, now, wall)
         return plain.signature.sign(answer, int(wall)) if isinstance(answer, bytes) and plain.signature else answer
+
+    def _reply_to_update(self, data: bytes, client: str, now: float, wall: float) -> Reply:
+        """Return the request to update a zone, or why it is refused before it is read (RFC 2136 §3.1, §3.3)."""
+        end, keys = name_end(data, HEADER_BYTES), self.peers.keys
+        try:
+            found = verify(data, keys, int(wall))
+        except TsigError as failure:
+            if not failure.code:  # it is not signed
+                return self._limited(error_reply(data, codes.REFUSED), client, now)
+            return self._limited(refusal(error_reply(data, codes.NOTAUTH), failure, keys, int(wall)), client, now)
+        except ValueError:
+            return self._limited(error_reply(data, codes.FORMERR), client, now)
+        signer, zone = StreamSigner(keys[found.name], found.mac), data[HEADER_BYTES:end].lower()
+        if end is None or zone not in self.peers.updated:
+            return self._limited(signer.sign(error_reply(data, codes.REFUSED), int(wall)), client, now)
+        return UpdateRequest(data[:2] + found.message(data)[2:], zone, signer)
 
     def sign(self, query: Query, reply: bytes, wall: float) -> bytes:
         """Return the reply that another server has given to a query, signed if the query is."""

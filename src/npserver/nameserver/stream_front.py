@@ -16,7 +16,7 @@ from npserver.dns.message.name import to_text
 from npserver.dns.message.padding import pad, wants_padding
 from npserver.dns.message.query import Query, parse_query
 from npserver.dns.zone.transfer import transfer
-from npserver.nameserver.query_processor import Action, QueryProcessor, TransferRequest
+from npserver.nameserver.query_processor import Action, QueryProcessor, TransferRequest, UpdateRequest
 
 if TYPE_CHECKING:
     from npserver.nameserver.name_server import AccessPolicy
@@ -79,6 +79,9 @@ class DnsStreamFront:
         if isinstance(reply, TransferRequest):
             self._transfer(reply.query, processor, client, asker)
             return b""
+        if isinstance(reply, UpdateRequest):
+            self._update(reply, data, client, asker)
+            return b""
         if isinstance(reply, Action):
             self._recurse(processor, data, client, asker)
             return b""
@@ -100,6 +103,16 @@ class DnsStreamFront:
             server = self.server
             messages = (signature.sign(message, int(server.wall)) for message in messages)
         asker.transfer(messages)
+
+    def _update(self, request: UpdateRequest, data: bytes, client: str, asker: Asker) -> None:
+        server = self.server
+
+        def deliver(reply: bytes) -> None:
+            server.log(self.transport, client, data, reply)
+            asker.deliver(reply)
+
+        asker.wait()
+        server.update(request, client, deliver)
 
     def _log_refused(self, processor: QueryProcessor, data: bytes, client: str) -> None:
         query = parse_query(data)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from npserver.dns.message.edns import MAX_PLAIN_UDP_BYTES
 from npserver.dns.message.header import OPCODE_MASK, OPCODE_SHIFT
 from npserver.dns.message.query import Query, parse_query
-from npserver.nameserver.query_processor import Action
+from npserver.nameserver.query_processor import Action, UpdateRequest
 from npserver.nameserver.resolver.messages import truncate
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ class DnsOverUdp:
                 # The reply to a question without any records does not depend on the client.
                 host = "" if data[6:12] == _NO_RECORDS and not data[2] & _OPCODE else str(client(len(answers))[0])
                 reply = processor.respond(data, host, 0.0, self._server.wall)
+                if isinstance(reply, UpdateRequest):
+                    self._update(reply, data, client(len(answers)), socket)
                 answers.append(reply if isinstance(reply, bytes) else None)
         return answers
 
@@ -87,10 +89,20 @@ class DnsOverUdp:
             if reply is Action.RECURSE:
                 self._recurse(processor, data, client, socket)
                 return None
+            if isinstance(reply, UpdateRequest):
+                self._update(reply, data, client, socket)
+                return None
         answer = reply if isinstance(reply, bytes) else None
         if self._server.access_log is not None:
             self._server.log("udp", host, data, answer)
         return answer
+
+    def _update(self, request: UpdateRequest, data: bytes, client: Client, socket: DatagramSocket) -> None:
+        def deliver(reply: bytes) -> None:
+            socket.send(reply, client)
+            self._server.log("udp", str(client[0]), data, reply)
+
+        self._server.update(request, str(client[0]), deliver)
 
     def _recurse(self, processor: UdpQueryProcessor, data: bytes, client: Client, socket: DatagramSocket) -> None:
         query = parse_query(data)

@@ -9,20 +9,25 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 
 from npserver.dns.message.name import parse_owner, to_text
-from npserver.dns.zone.compile import MAX_SET_BYTES
+from npserver.dns.zone.compile import MAX_SET_BYTES, Settings, compile_tables
 from npserver.dns.zone.content import Content, version_of
 from npserver.dns.zone.tables import ancestors
-from npserver.errors import clip
+from npserver.errors import StoreError, clip
 from npserver.nameserver.config import DnsZoneSection
+from npserver.nameserver.updates.compile import compile_policies
+from npserver.nameserver.zones.messages import decode_kept, decode_updated
 from npserver.runtime.compilation import PerCompilation
 from npserver.sources.source import SUPPLIED, Source, read_file
+from npserver.store.compile import PATH as STORE_PATH
 from npserver.store.compile import STORE
+from npserver.store.directory import DirectoryStore, finish
 
 if TYPE_CHECKING:
     from npserver.config.report import Path, Report
     from npserver.dns.zone.tables import RecordSets
-    from npserver.nameserver.zones.service import FileZone
-    from npserver.nameserver.zones.zone_file import ReadFile, ZoneRecords
+    from npserver.nameserver.updates.policy import Policy
+    from npserver.nameserver.zones.service import ChangingZone
+    from npserver.nameserver.zones.zone_file import ReadFile, Stamp, ZoneRecords
     from npserver.runtime.compilation import Compilation
     from npserver.runtime.context import Context
 
@@ -35,11 +40,14 @@ class Zones(Struct, frozen=True):
     apexes: list[bytes]  # in lower case
     sources: dict[bytes, str] = field(default_factory=dict)  # of zones whose records are elsewhere: what to call that
     sets: Mapping[bytes, RecordSets] = field(default_factory=dict)  # their records, by name
-    changing: Mapping[bytes, Content] = field(default_factory=dict)  # the records of those that may change, by apex
+    #: The records of those that may change, by apex: those of their files or the config, and what is served at first.
+    changing: Mapping[bytes, tuple[Content, Content]] = field(default_factory=dict)
+    updated: frozenset[bytes] = frozenset()  # the apexes of those that may be updated
 
     def place_of(self, key: bytes) -> str | None:
-        """Return what to call the place of the records of a name's zone; None if they are in the config."""
-        return next((self.sources.get(above) for above in ancestors(key) if above in self.apexes), None)
+        """Return what to call the place of the records of a name's zone; None if they are in the config alone."""
+        apex = next((above for above in ancestors(key) if above in self.apexes), b"")
+        return self.sources.get(apex, "the config and updates of it" if apex in self.updated else None)
 
 
 def _compile(compilation: Compilation) -> Zones:
@@ -47,7 +55,9 @@ def _compile(compilation: Compilation) -> Zones:
     apexes: list[bytes] = []
     sources: dict[bytes, str] = {}
     sets: dict[bytes, RecordSets] = {}
-    files: dict[bytes, FileZone] = {}
+    changing: dict[bytes, ChangingZone] = {}
+    policies: dict[bytes, list[Policy]] = {}
+    of_config: list[tuple[int, bytes]] = []
     for index, one in enumerate(config.dns_zones):
         section = DnsZoneSection(name=one) if isinstance(one, str) else one
         path: Path = ("dns_zones", index) if isinstance(one, str) else ("dns_zones", index, "name")
@@ -63,24 +73,66 @@ def _compile(compilation: Compilation) -> Zones:
         if section.file is not None:
             sources[apex] = f"the file {clip(section.file)} (dns_zones[{index}].file)"
             records = _read(compilation, ("dns_zones", index, "file"), apex, section.file)
-            if records is not None:
-                from npserver.nameserver.zones.service import FileZone  # it needs dnspython
-
-                sets.update(records.sets)
-                files[apex] = FileZone(
-                    apex, next(iter(records.files)), f"dns_zones[{index}].file", records.sets, dict(records.files),
-                    version_of(records.sets),
-                )  # fmt: skip
-    if files and (store := STORE.of(compilation)) is not None:
+            if records is None:
+                continue
+            sets.update(records.sets)
+            changing[apex] = _changing(index, apex, records.sets, records.files)
+        if section.updates:
+            policies[apex] = compile_policies(compilation, ("dns_zones", index, "updates"), apex, section.updates)
+            if apex not in changing:
+                of_config.append((index, apex))
+    for index, apex in of_config:
+        changing[apex] = _changing(index, apex, _records_of(compilation, apex, apexes), {})
+    if changing and (store := STORE.of(compilation)) is not None:
         from npserver.nameserver.zones.service import ZoneService
 
         context = compilation.context
-        compilation.services.append(ZoneService(context, store, [*files.values()], reader(context)))
-    return Zones(apexes, sources, sets, {apex: one.content for apex, one in files.items()})
+        for zone in changing.values():
+            _resume(compilation, store, zone)
+        service = ZoneService(context, store, [*changing.values()], reader(context))
+        compilation.services.append(service)
+        if policies:
+            from npserver.nameserver.updates.service import UpdateService
+
+            compilation.services.append(UpdateService(context, service, policies))
+    contents = {apex: (one.base, one.content) for apex, one in changing.items()}
+    return Zones(apexes, sources, sets, contents, frozenset(policies))
 
 
 #: The zones of a config.
 ZONES = PerCompilation(_compile)
+
+
+def _changing(index: int, apex: bytes, base: Content, files: Mapping[str, Stamp]) -> ChangingZone:
+    from npserver.nameserver.zones.service import ChangingZone  # it needs dnspython
+
+    return ChangingZone(apex, f"dns_zones[{index}]", base, version_of(base), next(iter(files), ""), dict(files))
+
+
+def _resume(compilation: Compilation, store: DirectoryStore, zone: ChangingZone) -> None:
+    """Begin with the serial and the updates of the last run, which the store has; they are read once."""
+    from npserver.nameserver.zones.service import resumed
+
+    key = f"resumed zone:{zone.name}"
+    content: Content | None = compilation.document.compiled.get(key)
+    if content is None:
+        reading = DirectoryStore(store.files, in_threads=False)
+        try:
+            kept = decode_kept(finish(reading.get(zone.store_key)))
+            updated = decode_updated(finish(reading.get(zone.updates_store_key)))
+        except StoreError as error:
+            compilation.report.warn(STORE_PATH, f"serial and updates of {zone.name} are not known: {error}")
+            return
+        content = compilation.document.compiled[key] = resumed(zone.base, zone.apex, kept, updated)
+    zone.content, zone.version = content, version_of(content)
+
+
+def _records_of(compilation: Compilation, apex: bytes, apexes: list[bytes]) -> Content:
+    """Return the records that the config has of a zone, for all clients but those of views."""
+    config = compilation.config
+    tables = compile_tables(config.dns, Settings(config.dns_ttl, apexes), lambda path, message: None)
+    zone = tables.zones[apex]
+    return {node.key: dict(node.sets) for node in tables.nodes.values() if node.zone is zone and node.sets}
 
 
 def _read(compilation: Compilation, path: Path, apex: bytes, name: str) -> ZoneRecords | None:

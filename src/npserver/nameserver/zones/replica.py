@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 from msgspec import convert
 
 from npserver.dns.zone.content import Content, SetChange, ZoneChange, apply, content_size, differences, version_of
-from npserver.nameserver.zones.messages import ASK, WHOLE, Asked, Whole, as_message, read_published, topic_of
+from npserver.nameserver.zones.messages import (
+    ASK,
+    WHOLE,
+    Asked,
+    Whole,
+    as_message,
+    read_published,
+    taken_slot,
+    topic_of,
+)
 from npserver.runtime.pubsub import CONTROLLER
 
 if TYPE_CHECKING:
@@ -60,13 +69,22 @@ def trim(history: deque[ZoneChange], content: Content) -> None:
 class ZoneReplicas:
     """The zones of one process. The name server keeps it."""
 
-    __slots__ = ("__weakref__", "_change_tables", "_context", "_ends", "zones")
+    __slots__ = ("__weakref__", "_change_tables", "_context", "_ends", "_slot", "zones")
 
-    def __init__(self, context: Context, contents: Mapping[bytes, Content], change_tables: ChangeTables) -> None:
-        """Begin with the contents that the tables were compiled of. `change_tables`: a method; it is held weakly."""
+    def __init__(
+        self, context: Context, contents: Mapping[bytes, tuple[Content, Content]], change_tables: ChangeTables
+    ) -> None:
+        """Begin with the contents that the tables were compiled of, and go on to those that are served at first.
+
+        `change_tables`: a method; it is held weakly.
+        """
         self._context = context
-        self.zones = {apex: ZoneReplica(apex, content) for apex, content in contents.items()}
+        self.zones = {apex: ZoneReplica(apex, content) for apex, (_, content) in contents.items()}
         self._change_tables = weakref.WeakMethod(change_tables)
+        for apex, (base, content) in contents.items():
+            if changes := differences(base, content):
+                change_tables(apex, changes)
+        self._slot = taken_slot(context)
         pubsub, own = context.pubsub, weakref.ref(self)
         self._ends = [pubsub.subscribe(WHOLE, partial(_call, own, None))]
         self._ends += [pubsub.subscribe(topic_of(apex), partial(_call, own, apex)) for apex in self.zones]
@@ -105,6 +123,8 @@ class ZoneReplicas:
         self._change(zone.apex, changes)
 
     def _change(self, apex: bytes, changes: tuple[SetChange, ...]) -> None:
+        slots, version = self._context.row.slots, self.zones[apex].version
+        slots[self._slot] = max(slots[self._slot], version)
         change_tables = self._change_tables()
         if change_tables is not None and changes:
             change_tables(apex, changes)

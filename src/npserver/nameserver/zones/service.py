@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, convert, field
 
+from npserver.dns.message import codes
 from npserver.dns.message.name import to_text
 from npserver.dns.zone.content import (
     Content,
+    SetChange,
     ZoneChange,
     apply,
     differences,
@@ -36,7 +38,10 @@ from npserver.nameserver.zones.messages import (
     Whole,
     as_message,
     decode_kept,
+    decode_updated,
     encode_kept,
+    encode_updated,
+    taken_slot,
     topic_of,
 )
 from npserver.nameserver.zones.replica import trim
@@ -53,19 +58,42 @@ if TYPE_CHECKING:
 log = logging.getLogger("npserver.dns")
 
 LOOK_S = 2.0  # between two looks at the files
+AGREE_S = 0.005  # between two looks at what the workers have taken
 
 
-class FileZone(Struct):
-    """A zone of a file."""
+class ChangingZone(Struct):
+    """A zone that changes: by its file, or by updates."""
+
+    # base     the records of the file, or of the config
+    # updated  what updates have made of them
+    # content  what is served: both together
+    # version  of the content, for the workers
+    # lock     held by whoever makes a change
 
     apex: bytes
-    file: str  # the path
-    key: str  # of the config, such as dns_zones[0].file
-    content: Content
-    files: dict[str, Stamp]  # it and those that it includes, as they were when they were read
+    path: str  # of the config, such as dns_zones[0]
+    base: Content
     version: int
+    file: str = ""  # the path; empty if the records are in the config
+    files: dict[str, Stamp] = field(default_factory=dict)  # it and those that it includes, as they were when read
+    updated: tuple[SetChange, ...] = ()
+    content: Content = field(default_factory=dict)
     history: deque[ZoneChange] = field(default_factory=deque)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     error: str = ""  # why the file is not in force
+
+    def __post_init__(self) -> None:
+        self.content = self.content or self.base
+
+    @property
+    def key(self) -> str:
+        """The key that names the file."""
+        return f"{self.path}.file"
+
+    @property
+    def updates_key(self) -> str:
+        """The key that says who may update it."""
+        return f"{self.path}.updates"
 
     @property
     def name(self) -> str:
@@ -77,17 +105,24 @@ class FileZone(Struct):
         """Where the store keeps the serial."""
         return f"dns/zones/{sha256(self.apex).hexdigest()[:32]}"
 
+    @property
+    def updates_store_key(self) -> str:
+        """Where the store keeps what updates have made."""
+        return f"dns/updates/{sha256(self.apex).hexdigest()[:32]}"
+
 
 class ZoneService:
     """The service."""
 
-    __slots__ = ("_context", "_read", "_store", "_version", "_zones")
+    __slots__ = ("_context", "_read", "_slot", "_store", "_version", "_zones", "is_begun")
 
-    def __init__(self, context: Context, store: Store, zones: Sequence[FileZone], read: ReadFile) -> None:
+    def __init__(self, context: Context, store: Store, zones: Sequence[ChangingZone], read: ReadFile) -> None:
         self._context = context
         self._store = store
         self._zones = {zone.apex: zone for zone in zones}
         self._read = read
+        self._slot = taken_slot(context)
+        self.is_begun = asyncio.Event()
         self._version = time.time_ns()  # a new controller does not repeat the versions of its predecessor
 
     def __repr__(self) -> str:
@@ -98,20 +133,24 @@ class ZoneService:
         end = self._context.pubsub.subscribe(ASK, self._asked)
         try:
             for zone in self._zones.values():
-                records = await self._reread(zone) if self._has_changed(zone) else None
-                await self._begin(zone, records.sets if records is not None else zone.content)
+                async with zone.lock:
+                    records = await self._reread(zone) if self._has_changed(zone) else None
+                    await self._begin(zone, records.sets if records is not None else zone.base)
             self._tell()
+            self.is_begun.set()
             while True:
                 await asyncio.sleep(LOOK_S)
                 for zone in self._zones.values():
-                    if self._has_changed(zone) and (records := await self._reread(zone)) is not None:
-                        await self._take(zone, records)
+                    if self._has_changed(zone):
+                        async with zone.lock:
+                            if (records := await self._reread(zone)) is not None:
+                                await self._take(zone, records)
         finally:
             end()
 
     # ── changes ──
 
-    async def change(self, zone: FileZone, content: Content) -> None:
+    async def change(self, zone: ChangingZone, content: Content) -> None:
         """Serve another content from now on, with a serial that is newer than the last one."""
         if not differences(zone.content, content):
             return
@@ -122,23 +161,44 @@ class ZoneService:
         await self._keep(zone, content)  # before anybody sees it
         self._publish(zone, content)
 
-    async def _begin(self, zone: FileZone, content: Content) -> None:
+    def find(self, apex: bytes) -> ChangingZone | None:
+        """Return a zone."""
+        return self._zones.get(apex)
+
+    async def change_by_update(self, zone: ChangingZone, content: Content) -> None:
+        """Serve what an update has made of a zone, whose lock is held. Raises: StoreError if it cannot be kept."""
+        changes = differences(zone.base, content)
+        updated = tuple([one for one in changes if (one.name, one.rtype) != (zone.apex, codes.SOA)])
+        await self._store.put(zone.updates_store_key, encode_updated(updated))
+        zone.updated = updated
+        await self.change(zone, content)
+
+    async def agreed(self, limit_s: float) -> list[int]:
+        """Wait until all workers serve the last change. Return the numbers of those that do not after `limit_s`."""
+        loop, rows = self._context.loop, self._context.row.board.rows[1:]  # the first is the controller's
+        end = loop.time() + limit_s
+        while True:
+            late = [number for number, row in enumerate(rows) if row[self._slot] < self._version]
+            if not late or loop.time() > end:
+                return late
+            await asyncio.sleep(AGREE_S)
+
+    async def _begin(self, zone: ChangingZone, base: Content) -> None:
         """Go on from the serial of the last run, and let workers with another content ask for this one."""
         kept = None
         try:
+            zone.updated = decode_updated(await self._store.get(zone.updates_store_key))
             kept = decode_kept(await self._store.get(zone.store_key))
         except StoreError as error:
-            log.warning("the serial of %s of the last run is not known (store): %s", zone.name, error)
-        if kept is not None and not is_newer(serial_of(content, zone.apex), kept[0]):
-            serial = kept[0] if kept[1] == _digest(content, zone.apex) else next_serial(kept[0])
-            content = with_serial(content, zone.apex, serial)
+            log.warning("serial and updates of %s of the last run are not known (store): %s", zone.name, error)
+        zone.base, content = base, resumed(base, zone.apex, kept, zone.updated)
         if kept != (serial_of(content, zone.apex), _digest(content, zone.apex)):
             await self._keep(zone, content)
         has_told = self._context.pubsub.latest.get(topic_of(zone.apex)) is not None  # of a former config or controller
         if has_told or differences(zone.content, content):
             self._publish(zone, content)
 
-    def _publish(self, zone: FileZone, content: Content) -> None:
+    def _publish(self, zone: ChangingZone, content: Content) -> None:
         """Tell all processes of a content."""
         serials = serial_of(zone.content, zone.apex), serial_of(content, zone.apex)
         change = ZoneChange(*serials, differences(zone.content, content))
@@ -149,7 +209,7 @@ class ZoneService:
         published = Published.of(before, zone.version, change)
         self._context.pubsub.publish(topic_of(zone.apex), as_message(published))
 
-    async def _keep(self, zone: FileZone, content: Content) -> None:
+    async def _keep(self, zone: ChangingZone, content: Content) -> None:
         try:
             await self._store.put(
                 zone.store_key, encode_kept(serial_of(content, zone.apex), _digest(content, zone.apex))
@@ -167,7 +227,7 @@ class ZoneService:
 
     # ── files ──
 
-    def _has_changed(self, zone: FileZone) -> bool:
+    def _has_changed(self, zone: ChangingZone) -> bool:
         """Return whether one of its files is not as it was when it was read, or looked at last."""
         changed = False
         for file, stamp in zone.files.items():
@@ -176,7 +236,7 @@ class ZoneService:
                 changed = True
         return changed
 
-    async def _reread(self, zone: FileZone) -> ZoneRecords | None:
+    async def _reread(self, zone: ChangingZone) -> ZoneRecords | None:
         """Return what the file has now; None if it cannot be used."""
         try:
             records = await asyncio.to_thread(read_zone_file, zone.file, zone.apex, self._read)
@@ -191,10 +251,11 @@ class ZoneService:
             log.warning("%s (%s)", note, zone.key)
         return records
 
-    async def _take(self, zone: FileZone, records: ZoneRecords) -> None:
+    async def _take(self, zone: ChangingZone, records: ZoneRecords) -> None:
         """Serve what a file has now."""
         before, given = zone.version, serial_of(records.sets, zone.apex)
-        await self.change(zone, records.sets)
+        zone.base = records.sets
+        await self.change(zone, apply(zone.base, zone.updated))
         if zone.version != before:
             serial = serial_of(zone.content, zone.apex)
             instead = "" if serial == given else f", as the file has {given}, which is not newer: raise it there"
@@ -202,13 +263,25 @@ class ZoneService:
         self._tell()
 
     def _tell(self) -> None:
-        publish_states(
-            self._context.pubsub,
-            [
-                ZoneState(zone.name, zone.file, serial_of(zone.content, zone.apex), len(zone.content), zone.error)
-                for zone in self._zones.values()
-            ],
-        )
+        publish_states(self._context.pubsub, [_state(zone) for zone in self._zones.values()])
+
+
+def _state(zone: ChangingZone) -> ZoneState:
+    source = zone.file or zone.updates_key
+    return ZoneState(zone.name, source, serial_of(zone.content, zone.apex), len(zone.content), zone.error)
+
+
+def resumed(base: Content, apex: bytes, kept: tuple[int, bytes] | None, updated: tuple[SetChange, ...]) -> Content:
+    """Return what is served of the records of a file or the config, after what the store has kept.
+
+    Args:
+        kept: the last serial, and the digest of what had it; None if there is none.
+        updated: what updates have made.
+    """
+    content = apply(base, updated)
+    if kept is None or is_newer(serial_of(content, apex), kept[0]):
+        return content
+    return with_serial(content, apex, kept[0] if kept[1] == _digest(content, apex) else next_serial(kept[0]))
 
 
 def _digest(content: Content, apex: bytes) -> bytes:

@@ -84,3 +84,31 @@ def test_names_of_such_a_zone_are_not_published(file: Path) -> None:
         "'publish': 'web.example.test' cannot be published, as the records of its zone are in the file" in one
         for one in said
     ), said
+
+
+KEYS = {"dhcp": {"secret": "c2VjcmV0LW9mLWEtdGVzdC10aGF0LWlzLWxvbmctZW5vdWdo"}}
+
+
+@pytest.mark.parametrize(
+    ("updates", "message"),
+    [
+        ([{"key": "dhpc"}], "unknown key 'dhpc', did you mean 'dhcp'?"),
+        ([{"key": []}], "expected the name of a key, got an empty list: nobody could update the zone"),
+        ([{"key": "dhcp", "names": ["a.example.test", "b.test"]}], "'b.test' is not in the zone"),
+        ([{"key": "dhcp", "types": "AAAAA"}], "unknown record type 'AAAAA'"),
+        ([{"names": "self"}], "'updates' needs \"key\""),
+        ({"key": "dhcp"}, "expected a list"),
+    ],
+)
+def test_what_is_wrong_with_updates_is_said(tmp_path: Path, updates: Any, message: str) -> None:
+    zones = [{"name": "example.test", "updates": updates}]
+    said = check(config(dns_zones=zones, dns_keys=KEYS, store=str(tmp_path / "store")))
+    assert any(message in one for one in said), said
+
+
+def test_a_zone_that_is_updated_is_not_published(tmp_path: Path) -> None:
+    zones = [{"name": "example.test", "updates": [{"key": "dhcp"}]}]
+    listen = [*LISTEN, {"name": "w", "uri": "http://127.0.0.1:8080"}]
+    parts = config(dns_zones=zones, dns_keys=KEYS, listen=listen, store=str(tmp_path / "store"))
+    parts["dispatch"].append({"listener": "w", "host": "web.example.test", "handler": "respond", "publish": True})
+    assert any("as the records of its zone are in the config and updates of it" in one for one in check(parts))
