@@ -23,7 +23,7 @@ from npserver.nameserver.blocking.checks import check_entries, check_limits
 from npserver.nameserver.blocking.config import DnsBlock
 from npserver.nameserver.blocking.kept import recall
 from npserver.nameserver.blocking.service import BlockListService
-from npserver.runtime.compilation import MAY_WRITE, RUNS_SERVICES, PerCompilation
+from npserver.runtime.compilation import READS_LARGE_DATA, RUNS_SERVICES, PerCompilation
 from npserver.runtime.pubsub import Withdrawing
 from npserver.sources.compile import check_url
 from npserver.sources.source import DataError, read_file, stamp_of
@@ -181,7 +181,7 @@ def _lists(compilation: Compilation, path: Path, entry: DnsBlock, work: Work) ->
 def _look_at(compilation: Compilation, place: Path, text: str, one: BlockList, work: Work) -> None:
     """Read a list in a check, and once at a start. While the server runs, its service reads them."""
     context, report = compilation.context, compilation.report
-    is_check, runs = not MAY_WRITE.of(context), RUNS_SERVICES.of(context)
+    is_check, runs = READS_LARGE_DATA.of(context), RUNS_SERVICES.of(context)
     is_start = runs and not LISTS.of(context).is_served and not one.at
     if one.source.kind == "file" and not is_start:
         if stamp_of(one.source) is None:
