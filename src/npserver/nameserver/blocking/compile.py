@@ -13,6 +13,7 @@ from npserver.config.networks import compile_networks
 from npserver.config.report import key_of, placed
 from npserver.dns.message import codes
 from npserver.dns.message.name import ROOT, parse_owner, to_text
+from npserver.dns.zone.public_suffix import is_registry
 from npserver.dns.zone.tables import ancestors
 from npserver.errors import StoreError, clip
 from npserver.guess import get_close_matches
@@ -60,6 +61,8 @@ def _compile(compilation: Compilation) -> Blocking:
     if isinstance(given, list):
         placed_entries = [(("dns_block", index), one) for index, one in enumerate(given)]
     check_entries(report, placed_entries)
+    if RUNS_SERVICES.of(compilation.context):
+        is_registry(b"co.uk")  # reads the list of public suffixes, which another user may be unable to do later
     work, entries = Work(), []
     for path, entry in placed_entries:
         networks = compile_networks(report, (*path, "from"), entry.from_)
