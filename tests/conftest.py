@@ -54,6 +54,7 @@ ON_BOTH_LOOPS = (
     "test_http3",
     "test_doq.py",
     "test_doq_hostile",
+    "test_dns_peers",
 )
 
 

@@ -10,6 +10,7 @@ from msgspec import field
 
 from npserver.config.section import D, OneOrMany, Section
 from npserver.config.units import Seconds
+from npserver.upstream.config import UpstreamTls
 from npserver.web.config import HttpRule
 
 
@@ -101,6 +102,23 @@ class ZoneUpdates(Section, frozen=True, kw_only=True):
     ] = []  # fmt: skip
 
 
+class DnsPrimary(Section, frozen=True, kw_only=True):
+    """A name server that a zone is transferred from."""
+
+    address: Annotated[
+        str, D("IP address, such as `203.0.113.5` or `[2001:db8::5]:53`; default port: 53, over TLS 853")
+    ]
+    key: Annotated[str | None, D("key of `dns_keys` that signs questions and answers", needs="dns_keys")] = None
+    tls: Annotated[bool | UpstreamTls, D("transfer over TLS (RFC 9103), whose certificate is verified")] = False
+
+
+class DnsNotify(Section, frozen=True, kw_only=True):
+    """A name server that is told of changes."""
+
+    address: Annotated[str, D("IP address, such as `203.0.113.5` or `[2001:db8::5]:53`")]
+    key: Annotated[str | None, D("key of `dns_keys` that signs the messages (TSIG)", needs="dns_keys")] = None
+
+
 class DnsZoneSection(Section, frozen=True, kw_only=True):
     """A zone that is served."""
 
@@ -109,6 +127,17 @@ class DnsZoneSection(Section, frozen=True, kw_only=True):
         str | None,
         D("zone file (RFC 1035 §5) with all records of the zone; `dns` and the views then have none in it"),
     ] = None
+    primary: Annotated[
+        str | DnsPrimary | list[str | DnsPrimary] | None,
+        D(
+            "name server that the zone is transferred from, by IP address or object, or several, asked in turn; "
+            "`dns` and the views then have no records in the zone"
+        ),
+    ] = None
+    notify: Annotated[
+        str | DnsNotify | list[str | DnsNotify],
+        D("name servers that are told of each change of the zone (NOTIFY), by IP address or object"),
+    ] = []
     allow_transfer: Annotated[
         OneOrMany | None,
         D(

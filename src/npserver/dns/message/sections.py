@@ -43,19 +43,24 @@ class Record(Struct, frozen=True):
     data: bytes
 
 
-def read_records(data: bytes, sections: int = 3) -> Iterator[Record]:
-    """Yield the records of the first `sections` sections of a message with one question. Raises: ValueError."""
+def read_records(data: bytes, sections: int = 3, *, needs_question: bool = True) -> Iterator[Record]:
+    """Yield the records of the first `sections` sections of a message with one question. Raises: ValueError.
+
+    Later messages of a transfer may be without the question (RFC 5936 §2.2.1).
+    """
     try:
-        yield from _records(data, sections)
+        yield from _records(data, sections, needs_question)
     except IndexError:
         raise ValueError("the message is cut off") from None
 
 
-def _records(data: bytes, sections: int) -> Iterator[Record]:
-    position = name_end(data, HEADER_BYTES)
-    if position is None or data[4:6] != b"\0\1":
-        raise ValueError("malformed question")
-    position += 4
+def _records(data: bytes, sections: int, needs_question: bool) -> Iterator[Record]:
+    position = HEADER_BYTES
+    if needs_question or data[4:6] != b"\0\0":
+        question_end = name_end(data, HEADER_BYTES)
+        if question_end is None or data[4:6] != b"\0\1":
+            raise ValueError("malformed question")
+        position = question_end + 4
     for section in range(sections):
         count_at = 6 + 2 * section
         for _ in range(int.from_bytes(data[count_at : count_at + 2], "big")):

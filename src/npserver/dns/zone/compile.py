@@ -260,7 +260,11 @@ class _Compilation:
 
     def _set_serials(self, tables: Tables) -> None:
         """Derive the serials of default SOAs from the zones' content: equal in all processes, new after each change."""
-        made = {key: zone for key, zone in tables.zones.items() if zone.has_generated_soa}
+        made = {
+            key: zone
+            for key, zone in tables.zones.items()
+            if zone.has_generated_soa and key not in self.settings.elsewhere  # those are not served without an SOA
+        }
         if not made:
             return
         sums = content_sums(tables)

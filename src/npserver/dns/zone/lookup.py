@@ -116,7 +116,7 @@ def look_up(
     while True:
         status, node = found or find(tables, key)
         found = None
-        if node is None:
+        if node is None or not node.zone.is_served:
             sections.outside = key
             return sections if sections.answer else None
         if rtype == codes.DS:

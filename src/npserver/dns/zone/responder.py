@@ -116,6 +116,8 @@ class Responder:
             return self.refusal(rtype, codes.REFUSED)
         if node is None:
             return None
+        if not node.zone.is_served:
+            return self.refusal(rtype, codes.SERVFAIL)
         if rtype in (codes.AXFR, codes.IXFR):
             return self.refusal(rtype, codes.REFUSED)
         sets = node.sets

@@ -48,6 +48,11 @@ class Zone:
     def __repr__(self) -> str:
         return f"<Zone {self.key!r}>"
 
+    @property
+    def is_served(self) -> bool:
+        """Whether it has records: a zone of another server may not have been transferred yet, or have expired."""
+        return codes.SOA in self.apex.sets
+
     def set_serial(self, serial: int) -> None:
         """Set the serial of the SOA record."""
         ttl, (soa,) = self.soa

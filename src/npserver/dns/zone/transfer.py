@@ -29,8 +29,8 @@ def transfer(tables: Tables, query: Query, history: Sequence[ZoneChange] = ()) -
     they are of the zone as it is now. If the name asked for is not an apex, the only message is a reply with NOTAUTH.
     """
     zone = tables.zones.get(query.key)
-    if zone is None:  # RFC 5936 §2.2.1
-        return iter([_error(query, codes.NOTAUTH)])
+    if zone is None or not zone.is_served:  # RFC 5936 §2.2.1
+        return iter([_error(query, codes.NOTAUTH if zone is None else codes.SERVFAIL)])
     if query.qtype == codes.IXFR:
         try:
             serial = client_serial(query)
@@ -48,8 +48,8 @@ def incremental_datagram(tables: Tables, query: Query, history: Sequence[ZoneCha
     `limit`: of the message in bytes, with its signature.
     """
     zone = tables.zones.get(query.key)
-    if zone is None:
-        return _error(query, codes.NOTAUTH)
+    if zone is None or not zone.is_served:
+        return _error(query, codes.NOTAUTH if zone is None else codes.SERVFAIL)
     try:
         serial = client_serial(query)
     except ValueError:

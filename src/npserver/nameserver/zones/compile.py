@@ -14,7 +14,9 @@ from npserver.dns.zone.content import Content, version_of
 from npserver.dns.zone.tables import ancestors
 from npserver.errors import StoreError, clip
 from npserver.nameserver.config import DnsZoneSection
+from npserver.nameserver.transfers.peers import Peer, compile_notified
 from npserver.nameserver.updates.compile import compile_policies
+from npserver.nameserver.zones.elsewhere import add_services, compile_secondary
 from npserver.nameserver.zones.messages import decode_kept, decode_updated
 from npserver.runtime.compilation import PerCompilation
 from npserver.sources.source import SUPPLIED, Source, read_file
@@ -25,6 +27,7 @@ from npserver.store.directory import DirectoryStore, finish
 if TYPE_CHECKING:
     from npserver.config.report import Path, Report
     from npserver.dns.zone.tables import RecordSets
+    from npserver.nameserver.transfers.secondary import SecondaryZone
     from npserver.nameserver.updates.policy import Policy
     from npserver.nameserver.zones.service import ChangingZone
     from npserver.nameserver.zones.zone_file import ReadFile, Stamp, ZoneRecords
@@ -43,6 +46,7 @@ class Zones(Struct, frozen=True):
     #: The records of those that may change, by apex: those of their files or the config, and what is served at first.
     changing: Mapping[bytes, tuple[Content, Content]] = field(default_factory=dict)
     updated: frozenset[bytes] = frozenset()  # the apexes of those that may be updated
+    primaries: Mapping[bytes, list[Peer]] = field(default_factory=dict)  # of those that are transferred from others
 
     def place_of(self, key: bytes) -> str | None:
         """Return what to call the place of the records of a name's zone; None if they are in the config alone."""
@@ -58,9 +62,12 @@ def _compile(compilation: Compilation) -> Zones:
     changing: dict[bytes, ChangingZone] = {}
     policies: dict[bytes, list[Policy]] = {}
     of_config: list[tuple[int, bytes]] = []
+    secondaries: dict[bytes, SecondaryZone] = {}
+    notified: dict[bytes, list[Peer]] = {}
     for index, one in enumerate(config.dns_zones):
         section = DnsZoneSection(name=one) if isinstance(one, str) else one
-        path: Path = ("dns_zones", index) if isinstance(one, str) else ("dns_zones", index, "name")
+        place: Path = ("dns_zones", index)
+        path: Path = place if isinstance(one, str) else (*place, "name")
         try:
             apex = parse_owner(section.name).lower()
         except ValueError as error:
@@ -70,6 +77,17 @@ def _compile(compilation: Compilation) -> Zones:
             report.error(path, f"{clip(section.name)} is given twice")
             continue
         apexes.append(apex)
+        if section.notify != [] and (peers := compile_notified(compilation, (*place, "notify"), section.notify)):
+            notified[apex] = peers
+        if section.primary is not None:
+            sources[apex] = f"the primary server (dns_zones[{index}].primary)"
+            if section.file is not None:
+                report.error((*place, "primary"), "a zone has 'file' or 'primary': leave one of them out")
+            if section.updates:
+                report.error((*place, "updates"), "'updates' has no effect with 'primary': that server takes updates")
+            secondaries[apex] = compile_secondary(compilation, place, apex, section.primary)
+            sets.update(secondaries[apex].content)
+            continue
         if section.file is not None:
             sources[apex] = f"the file {clip(section.file)} (dns_zones[{index}].file)"
             records = _read(compilation, ("dns_zones", index, "file"), apex, section.file)
@@ -95,8 +113,11 @@ def _compile(compilation: Compilation) -> Zones:
             from npserver.nameserver.updates.service import UpdateService
 
             compilation.services.append(UpdateService(context, service, policies))
+    add_services(compilation, secondaries, notified)
     contents = {apex: (one.base, one.content) for apex, one in changing.items()}
-    return Zones(apexes, sources, sets, contents, frozenset(policies))
+    contents |= {apex: (one.content, one.content) for apex, one in secondaries.items()}
+    primaries = {apex: one.primaries for apex, one in secondaries.items()}
+    return Zones(apexes, sources, sets, contents, frozenset(policies), primaries)
 
 
 #: The zones of a config.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from msgspec import convert
+from msgspec import Struct, convert
 
 from npserver.dns.zone.content import Content, SetChange, ZoneChange, apply, content_size, differences, version_of
 from npserver.nameserver.zones.messages import (
@@ -21,6 +21,7 @@ from npserver.nameserver.zones.messages import (
     taken_slot,
     topic_of,
 )
+from npserver.runtime.context import PerProcess
 from npserver.runtime.pubsub import CONTROLLER
 
 if TYPE_CHECKING:
@@ -28,6 +29,19 @@ if TYPE_CHECKING:
 
 #: Called with an apex and changes: makes them in the tables of all views.
 ChangeTables = Callable[[bytes, tuple[SetChange, ...]], None]
+
+
+class Held(Struct, eq=False):
+    """What a process has of a zone, for the next config: what is transferred from elsewhere is not read anew."""
+
+    content: Content
+    version: int
+    history: deque[ZoneChange]
+    checked_at: float = 0.0
+
+
+#: By apex.
+HELD: PerProcess[dict[bytes, Held]] = PerProcess(lambda context: {})
 
 
 class ZoneReplica:
@@ -51,7 +65,10 @@ class ZoneReplica:
         """Go on to the content after a change."""
         self.content = apply(self.content, change.sets)
         self.version = version
-        self.history.append(change)
+        if change.from_serial and change.to_serial:
+            self.history.append(change)
+        else:  # it has come, or expired
+            self.history.clear()
         trim(self.history, self.content)
 
 
@@ -79,7 +96,7 @@ class ZoneReplicas:
         `change_tables`: a method; it is held weakly.
         """
         self._context = context
-        self.zones = {apex: ZoneReplica(apex, content) for apex, (_, content) in contents.items()}
+        self.zones = {apex: self._begin(apex, content) for apex, (_, content) in contents.items()}
         self._change_tables = weakref.WeakMethod(change_tables)
         for apex, (base, content) in contents.items():
             if changes := differences(base, content):
@@ -92,6 +109,12 @@ class ZoneReplicas:
 
     def __repr__(self) -> str:
         return f"<ZoneReplicas {list(self.zones.values())}>"
+
+    def _begin(self, apex: bytes, content: Content) -> ZoneReplica:
+        zone, held = ZoneReplica(apex, content), HELD.of(self._context).get(apex)
+        if held is not None and held.content is content:
+            zone.version, zone.history = held.version, deque(held.history)
+        return zone
 
     def history(self, apex: bytes) -> Sequence[ZoneChange]:
         """Return the changes that have led to a zone, the oldest first; none if it does not change."""
@@ -125,6 +148,9 @@ class ZoneReplicas:
     def _change(self, apex: bytes, changes: tuple[SetChange, ...]) -> None:
         slots, version = self._context.row.slots, self.zones[apex].version
         slots[self._slot] = max(slots[self._slot], version)
+        zone, held = self.zones[apex], HELD.of(self._context)
+        checked_at = held[apex].checked_at if apex in held else 0.0
+        held[apex] = Held(zone.content, zone.version, zone.history, checked_at)
         change_tables = self._change_tables()
         if change_tables is not None and changes:
             change_tables(apex, changes)

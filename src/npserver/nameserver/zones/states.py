@@ -10,26 +10,32 @@ if TYPE_CHECKING:
     from npserver.runtime.pubsub import PubSub
 
 TOPIC = "dns:zones:states"
+SECONDARIES = "dns:zones:secondaries"  # of those that are transferred from primaries
 
 
 class ZoneState(Struct, frozen=True):
     """What people are told of a zone."""
 
     name: str
-    source: str  # the path of its file
+    source: str  # the path of its file, or the address of its primary
     serial: int
     names: int
     error: str = ""  # why it is not newer
+    next_at: float = 0.0  # when the primary is asked again, in seconds since 1970; 0 for zones of ours
+    checked_at: float = 0.0  # when the primary confirmed it last
 
 
-def publish_states(pubsub: PubSub, states: list[ZoneState]) -> None:
+def publish_states(pubsub: PubSub, states: list[ZoneState], topic: str = TOPIC) -> None:
     """Tell all processes."""
-    pubsub.publish(TOPIC, to_builtins(states))
+    pubsub.publish(topic, to_builtins(states))
 
 
 def published_states(pubsub: PubSub) -> list[ZoneState]:
     """Return those that were published last."""
-    try:
-        return convert(pubsub.latest.get(TOPIC) or [], list[ZoneState])
-    except MsgspecError:
-        return []
+    found: list[ZoneState] = []
+    for topic in (TOPIC, SECONDARIES):
+        try:
+            found += convert(pubsub.latest.get(topic) or [], list[ZoneState])
+        except MsgspecError:
+            continue
+    return found

@@ -1,6 +1,6 @@
 """`dns_keys` and `key:NAME` of `allow_transfer`: what is accepted, and the messages about what is wrong.
 
-Covers `nameserver.transfers.compile`.
+Covers `nameserver.transfers.compile`, `nameserver.transfers.peers`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,21 @@ import pytest
 
 from npserver.config.load import load_text
 from npserver.nameserver.stream import DnsOverStream
+from npserver.nameserver.transfers.peers import compile_primaries
 from npserver.process.dry_run import dry_run
+from npserver.runtime.compilation import Compilation
 from npserver.runtime.scoreboard import Directory
+from tests.protocols.memory import MemoryLoop
+from tests.stage.worker import make_context
 from tests.unit.nameserver.test_compile import check, config
 
 SECRET = b64encode(b"0123456789abcdef0123456789abcdef").decode()
 XFR = {"xfr": {"secret": SECRET}}
+
+
+def zone(**keys: Any) -> dict[str, Any]:
+    return config(dns_zones=[{"name": "b.lan", **keys}], dns_keys=XFR)
+
 
 WRONG: list[tuple[dict[str, Any], str]] = [
     (config(dns_keys={"xfr": {}}), "dns_keys: a key needs 'secret' or 'file'"),
@@ -37,6 +46,19 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         "unknown network 'office'",
     ),
     (config(dns_zones=[{"name": "a.lan", "allow_transfer": "key:"}], dns_keys=XFR), "unknown key ''"),
+    (zone(primary="ns.example"), "expected the IP address of a name server, such as 203.0.113.5"),
+    (zone(primary="10.0.0.1:99999"), "expected a port from 1 to 65535, got '10.0.0.1:99999'"),
+    (zone(primary=[]), "expected the addresses of primary servers, got an empty list"),
+    (zone(primary=["10.0.0.1", {"address": "10.0.0.2", "key": "xf"}]), "unknown key 'xf', did you mean 'xfr'?"),
+    (zone(primary={"address": "10.0.0.1", "tls": {"ca": "missing"}}), "cannot read 'missing'"),
+    (zone(primary="10.0.0.1", updates=[{"key": "xfr"}]), "'updates' has no effect with 'primary': that server takes"),
+    (zone(primary="10.0.0.1", file="x"), "a zone has 'file' or 'primary': leave one of them out"),
+    (zone(notify="ns.example"), "expected the IP address of a name server"),
+    (zone(notify=["10.0.0.1", {"address": "10.0.0.2", "key": "xf"}]), "unknown key 'xf', did you mean 'xfr'?"),
+    (
+        config(dns_zones=[{"name": "lan", "primary": "10.0.0.1"}], dns={"a.lan": {"A": "10.0.0.1"}}),
+        "the records of its zone are in the primary server (dns_zones[0].primary): write it there",
+    ),
 ]
 
 
@@ -86,3 +108,22 @@ def test_zones_have_lists_of_their_own() -> None:
     assert [allowed(c, "10.1.1.1"), allowed(c, "192.0.2.1", b"\3xfr\0")] == [False, False]
     assert access.of_zone(a).place == "dispatch[0].allow_transfer"
     assert access.of_zone(b).place == "dns_zones[1].allow_transfer"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("203.0.113.5", [("203.0.113.5", 53, None, False)]),
+        ("203.0.113.5:5353", [("203.0.113.5", 5353, None, False)]),
+        ("2001:DB8::5", [("2001:db8::5", 53, None, False)]),
+        (["[2001:db8::5]:54", "10.0.0.1"], [("2001:db8::5", 54, None, False), ("10.0.0.1", 53, None, False)]),
+        ({"address": "10.0.0.1", "key": "XFR", "tls": True}, [("10.0.0.1", 853, b"\3xfr\0", True)]),
+        ({"address": "10.0.0.1:5", "tls": {"insecure": True}}, [("10.0.0.1", 5, None, True)]),
+    ],
+)
+def test_primaries_are_named_by_address(given: Any, expected: list[object]) -> None:
+    document = load_text(json.dumps(zone(primary=given)), "file")
+    section: Any = document.config.dns_zones[0]
+    compilation = Compilation(document, make_context(MemoryLoop()))
+    found = compile_primaries(compilation, ("dns_zones", 0, "primary"), section.primary)
+    assert [(one.address, one.port, one.key and one.key.name, one.tls is not None) for one in found] == expected

@@ -1,0 +1,143 @@
+"""Tells secondaries of changes (NOTIFY, RFC 1996), in the controller: after each change, and at start.
+
+A message is sent again until it is answered, with growing pauses. Changes that come meanwhile are told by one message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from npserver.dns.message import codes
+from npserver.dns.message.name import to_text
+from npserver.dns.message.notify import make_notify, notify_rcode
+from npserver.dns.message.tsig import TsigError, sign, verify
+from npserver.errors import reason_of
+from npserver.nameserver.transfers.peers import Peer
+from npserver.nameserver.zones.messages import topic_of
+
+if TYPE_CHECKING:
+    from npserver.runtime.context import Context
+
+log = logging.getLogger("npserver.dns")
+
+NO_ANSWER = "no answer"
+WAITS_S = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)  # for an answer, before the message is sent again
+SETTLE_S = 0.25  # after a change, until all workers serve it: a secondary asks at once
+MAX_TARGETS = 100  # that are told at a time
+
+
+class NotifyService:
+    """The service. `targets`: whom to tell of which zone, by apex."""
+
+    __slots__ = ("_context", "_due", "_targets", "_turns")
+
+    def __init__(self, context: Context, targets: Mapping[bytes, Sequence[Peer]]) -> None:
+        self._context = context
+        self._targets = targets
+        self._due: dict[bytes, list[asyncio.Event]] = {apex: [] for apex in targets}
+        self._turns = asyncio.Semaphore(MAX_TARGETS)
+
+    def __repr__(self) -> str:
+        return f"<NotifyService of {len(self._targets)} zones>"
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        ends = []
+        try:
+            async with asyncio.TaskGroup() as group:
+                for apex, peers in self._targets.items():
+                    for peer in peers:
+                        due = asyncio.Event()
+                        due.set()
+                        self._due[apex].append(due)
+                        group.create_task(self._keep_telling(apex, peer, due))
+                    ends.append(self._context.pubsub.subscribe(topic_of(apex), partial(self._changed, apex)))
+        finally:
+            for end in ends:
+                end()
+
+    def _changed(self, apex: bytes, message: Any) -> None:
+        for due in self._due[apex]:
+            due.set()
+
+    async def _keep_telling(self, apex: bytes, peer: Peer, due: asyncio.Event) -> None:
+        failure = ""
+        while True:
+            await due.wait()
+            await asyncio.sleep(SETTLE_S)
+            async with self._turns:
+                reason = await self._tell(apex, peer, due)
+            if reason and reason != failure:
+                name = to_text(apex)
+                log.warning("%s is not told of the changes of zone %s: %s (%s)", peer, name, reason, peer.place)
+            failure = reason
+
+    async def _tell(self, apex: bytes, peer: Peer, due: asyncio.Event) -> str:
+        """Send a message until it is answered; return why it was in vain, or "" if it was not."""
+        reason = NO_ANSWER
+        for wait_s in WAITS_S:
+            due.clear()
+            try:
+                reason = await self._send(apex, peer, wait_s)
+            except OSError as error:
+                reason = reason_of(error)
+                await asyncio.sleep(wait_s)
+                continue
+            if reason != NO_ANSWER:
+                break
+        return reason
+
+    async def _send(self, apex: bytes, peer: Peer, wait_s: float) -> str:
+        """Send one message, and return the reason why it is not heeded, or ""."""
+        message, mac = make_notify(secrets.randbelow(1 << 16), apex), b""
+        sent = message
+        if peer.key is not None:
+            sent, mac = sign(message, peer.key, int(self._context.wall_clock()))
+        replies: asyncio.Queue[bytes] = asyncio.Queue(16)
+        transport, _ = await self._context.loop.create_datagram_endpoint(
+            lambda: _Replies(replies), remote_addr=(peer.address, peer.port)
+        )
+        try:
+            transport.sendto(sent)
+            async with asyncio.timeout(wait_s):
+                while True:
+                    reply = await replies.get()
+                    rcode = notify_rcode(message, reply)
+                    if rcode is not None and (peer.key is None or self._is_signed(peer, reply, mac)):
+                        return "" if rcode == codes.NOERROR else f"it refuses ({codes.rcode_name(rcode)})"
+        except TimeoutError:
+            return NO_ANSWER
+        finally:
+            transport.close()
+
+    def _is_signed(self, peer: Peer, reply: bytes, mac: bytes) -> bool:
+        """Whether a reply is the server's; one that refuses may be without a signature."""
+        assert peer.key is not None
+        try:
+            verify(reply, {peer.key.name: peer.key}, int(self._context.wall_clock()), request_mac=mac)
+        except TsigError as error:
+            return bool(reply[3] & 0xF) and (error.is_told or error.tsig is None)
+        except ValueError:
+            return False
+        return True
+
+
+class _Replies(asyncio.DatagramProtocol):
+    """Takes the datagrams of one socket."""
+
+    def __init__(self, queue: asyncio.Queue[bytes]) -> None:
+        self._queue = queue
+
+    def datagram_received(self, data: bytes, addr: object) -> None:
+        """Called by asyncio."""
+        with contextlib.suppress(asyncio.QueueFull):
+            self._queue.put_nowait(data)
+
+    def error_received(self, exc: Exception) -> None:
+        """Called by asyncio when the port is closed: the message is sent again later."""

@@ -1,0 +1,66 @@
+"""Compiles zones that other servers have to do with: `primary`, and the services for it and for `notify`."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from npserver.dns.zone.content import Content, version_of
+from npserver.errors import StoreError
+from npserver.nameserver.transfers.kept import KeptZone
+from npserver.nameserver.transfers.peers import Peer, compile_primaries
+from npserver.nameserver.transfers.secondary import SecondaryZone
+from npserver.nameserver.transfers.timers import Timers
+from npserver.nameserver.zones.replica import HELD
+from npserver.store.compile import STORE
+
+if TYPE_CHECKING:
+    from npserver.config.report import Path
+    from npserver.nameserver.config import DnsPrimary
+    from npserver.runtime.compilation import Compilation
+
+
+def compile_secondary(
+    compilation: Compilation, path: Path, apex: bytes, given: str | DnsPrimary | list[str | DnsPrimary]
+) -> SecondaryZone:
+    """Return a zone that is transferred from primaries, with the records that are known of it. `path`: of the zone."""
+    primaries = compile_primaries(compilation, (*path, "primary"), given)
+    key, kept, held = f"dns_zones[{path[-1]}].primary", KeptZone(apex), HELD.of(compilation.context).get(apex)
+    if held is not None:
+        history = deque(held.history)
+        return SecondaryZone(apex, key, primaries, kept, held.content, held.version, held.checked_at, history)
+    content, checked_at = _kept(compilation, path, apex, kept)
+    return SecondaryZone(apex, key, primaries, kept, content, version_of(content), checked_at)
+
+
+def _kept(compilation: Compilation, path: Path, apex: bytes, kept: KeptZone) -> tuple[Content, float]:
+    """Return the records of the last run, unless they have expired, and when they were confirmed."""
+    store = STORE.of(compilation)
+    if store is None:
+        return {}, 0.0
+    try:
+        found = kept.read(store.files.read)
+    except StoreError as error:
+        compilation.report.warn((*path, "primary"), f"the zone of the last run is not known: {error}")
+        return {}, 0.0
+    if found is None:
+        return {}, 0.0
+    content, checked_at = found
+    is_over = checked_at + Timers.of(content, apex).expire_s < compilation.context.wall_clock()
+    return ({} if is_over else content), checked_at
+
+
+def add_services(
+    compilation: Compilation, secondaries: Mapping[bytes, SecondaryZone], notified: Mapping[bytes, Sequence[Peer]]
+) -> None:
+    """Add the services that transfer zones, and that tell others of changes."""
+    context = compilation.context
+    if secondaries and (store := STORE.of(compilation)) is not None:
+        from npserver.nameserver.transfers.secondaries import SecondaryService
+
+        compilation.services.append(SecondaryService(context, store, [*secondaries.values()]))
+    if notified:
+        from npserver.nameserver.transfers.notifying import NotifyService
+
+        compilation.services.append(NotifyService(context, notified))
