@@ -20,6 +20,7 @@ PACKAGES = {
     "chromium": "chromium",
     "curl": "curl",
     "dig": "bind9-dnsutils",
+    "dnsmasq": "dnsmasq-base",
     "gtlsclient": "ngtcp2-client",
     "h2load": "nghttp2-client",
     "htpasswd": "apache2-utils",
@@ -40,6 +41,7 @@ PACKAGES = {
     "socat": "socat",
     "systemd-analyze": "systemd",
     "tsig-keygen": "bind9",
+    "unbound": "unbound",
 }
 #: Other names that a program goes by.
 NAMES = {
