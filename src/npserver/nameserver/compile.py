@@ -179,6 +179,7 @@ def _compile(compilation: Compilation) -> NameServer:
         forwarding.client if forwarding is not None else None,
         forwarding.clients if forwarding is not None else None,
         forwarded_local=forwarding.local if forwarding is not None else frozenset(),
+        discovery=forwarding.discovery if forwarding is not None else None,
         find_addresses=lambda name, kind: _addresses(context, upstreams[name], kind) if name in upstreams else (),
         logs_queries=config.logging.dns_queries,
         keys=DNS_KEYS.of(compilation),

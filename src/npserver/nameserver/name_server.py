@@ -62,6 +62,7 @@ class NameServer:
         recursion_clients: Networks | None = None,
         *,
         forwarded_local: frozenset[bytes] = frozenset(),
+        discovery: Mapping[str, Mapping[str, object]] | None = None,
         find_addresses: FindAddresses = lambda upstream, kind: (),
         logs_queries: bool = False,
         keys: Mapping[bytes, TsigKey] = {},
@@ -81,7 +82,7 @@ class NameServer:
         self.blocking = blocking  # which names the resolvers are not asked for
         self.recursion_clients = recursion_clients  # who may query names outside our zones
         #: Answers for names that the resolvers are not asked for.
-        self.local_names = None if resolver_client is None else LocalNames(forwarded_local, self.tallies)
+        self.local_names = None if resolver_client is None else LocalNames(forwarded_local, self.tallies, discovery)
         self.on_question: Callable[[str], None] | None = None  # called with who asks over a stream or HTTPS
         self.access_log = context.access_log if logs_queries else None
         self.jar = CookieJar(context.row.board.cells_seed)  # the same secret in all processes
@@ -270,6 +271,7 @@ class NameServer:
             peers=self.peers,
         )
         processor.blocker = blocker
+        processor.is_prohibited = self.resolver_client is not None and not may_recurse
         if isinstance(processor, UdpQueryProcessor):
             self._udp_processors.add(processor)
         return processor
@@ -296,6 +298,7 @@ class AccessPolicy(Generic[P]):
             server.make(kind, responder, limiter, transfers, may_recurse, blocker)
         )
         self._refusing = server.make(kind, Responder(Tables(), server.tallies), limiter, None, False, None)
+        self._refusing.is_prohibited = True
         self._processors: dict[tuple[int, bool, Blocker | None], P] = {}
         is_same_for_all = len(server.views) == 1 and server.recursion_clients is None and allow is None and deny is None
         #: The processor of all clients, if all have the same view and rights.

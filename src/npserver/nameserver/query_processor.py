@@ -16,7 +16,14 @@ from msgspec import Struct
 
 from npserver.dns.message import codes
 from npserver.dns.message.cookies import CookieJar
-from npserver.dns.message.edns import MAX_PLAIN_UDP_BYTES, OPT_BADVERS, OPT_REPLIES, opt_with_cookie
+from npserver.dns.message.edns import (
+    MAX_PLAIN_UDP_BYTES,
+    OPT_BADVERS,
+    OPT_REPLIES,
+    add_option,
+    extended_error,
+    opt_with_cookie,
+)
 from npserver.dns.message.header import (
     AA,
     HEADER_BYTES,
@@ -38,6 +45,9 @@ from npserver.nameserver.transfers.access import TransferAccess
 
 if TYPE_CHECKING:
     from npserver.nameserver.blocking.blocker import Blocker
+
+
+_PROHIBITED, _NOT_AUTHORITATIVE = map(extended_error, (codes.EDE_PROHIBITED, codes.EDE_NOT_AUTHORITATIVE))
 
 
 class Action(Enum):
@@ -93,6 +103,7 @@ class QueryProcessor:
     __slots__ = (
         "__weakref__",
         "blocker",
+        "is_prohibited",
         "jar",
         "limiter",
         "local_names",
@@ -122,6 +133,7 @@ class QueryProcessor:
         self.peers = peers
         self.limiter = limiter
         self.blocker: Blocker | None = None  # of queries for the resolvers, set by `NameServer.make`
+        self.is_prohibited = False  # its clients may not ask for what is refused; else nobody may
         self.minimal_any = self.is_datagram and limiter is not None  # RFC 8482: where senders can be forged
 
     def __repr__(self) -> str:
@@ -243,6 +255,8 @@ class QueryProcessor:
                 answer = self._answer_outside(query)
                 if answer is None:
                     return Action.RECURSE
+                if opt and answer is self.responder.refusal(query.qtype, codes.REFUSED):
+                    opt = add_option(opt, _PROHIBITED if self.is_prohibited else _NOT_AUTHORITATIVE)
         shape = query.head_index + 4 * self.may_recurse
         if self.limiter is not None and not is_proved:
             verdict = self.limiter.judge(client, answer.rate_limit_key, now)

@@ -6,6 +6,7 @@ import gc
 from collections.abc import Callable
 from typing import Any
 
+import dns.edns
 import dns.flags
 import dns.message
 import pytest
@@ -112,6 +113,29 @@ def test_answers_go_back_to_the_asker(logs: bool) -> None:
         assert stage.answer("www.other.test", "192.0.2.2") == "198.51.100.2"
         assert stage.answer("missing.example.com", "192.0.2.2") == "NXDOMAIN"
         assert stage.answer("google.com", "192.0.2.2") == "REFUSED"
+
+
+def test_a_refusal_says_why_to_those_who_speak_edns() -> None:  # RFC 8914
+    cookie = dns.edns.CookieOption(b"12345678", b"")
+    stage = Stage(recursion_clients=networks("192.0.2.0/24"), deny=networks("198.51.100.0/24"))
+    for client, name, options, expected in (
+        ("203.0.113.1", "google.com", [], ["EDE 18 (Prohibited)"]),  # it may not use the resolvers
+        ("198.51.100.1", "mx1.example.com", [], ["EDE 18 (Prohibited)"]),
+        ("203.0.113.1", "mx1.example.com", [], []),
+        ("203.0.113.1", "google.com", [cookie], ["COOKIE", "EDE 18 (Prohibited)"]),
+    ):
+        reply = stage.ask(name, client=client, use_edns=0, options=options)
+        assert reply is not None
+        shown = ["COOKIE" if one.otype == dns.edns.COOKIE else str(one) for one in reply.options]
+        assert shown == expected
+    stage.server.resolver_client = None
+    stage.front = DnsOverUdp(stage.server.policy(UdpQueryProcessor))
+    reply = stage.ask("google.com", use_edns=0, flags=0)
+    assert reply is not None
+    assert (reply.rcode(), [str(one) for one in reply.options]) == (5, ["EDE 20 (Not Authoritative)"])
+    reply = stage.ask("google.com", client="203.0.113.1")
+    assert reply is not None
+    assert (reply.rcode(), reply.edns) == (5, -1)
 
 
 @pytest.mark.parametrize("data", [b"", b"x" * 11, b"\0\1\x81\0" + bytes(8)])

@@ -71,6 +71,12 @@ def extended_error(code: int, text: str = "") -> bytes:
     return make_option(ERROR_OPTION, code.to_bytes(2, "big") + text.encode())
 
 
+def add_option(opt: bytes, option: bytes) -> bytes:
+    """Return an OPT record with one more option, in wire form."""
+    length = len(opt) - _FIXED.size + len(option)
+    return opt[: _FIXED.size - 2] + length.to_bytes(2, "big") + opt[_FIXED.size :] + option
+
+
 def select_options(options: bytes, codes: frozenset[int]) -> bytes:
     """Return those of the options, in wire form, that have these codes. Malformed ones end the list."""
     found = b""

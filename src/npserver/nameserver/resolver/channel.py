@@ -31,6 +31,8 @@ log = logging.getLogger("npserver.dns")
 DIAL_S = 5.0
 PAUSE_S, LONGEST_PAUSE_S = 0.25, 8.0  # after an attempt to connect that failed; doubled each time
 MAX_SENDS = 3  # of a question, on as many connections
+#: Keys that an error of a connection names, and what is written for a resolver instead.
+_KEYS = {"`tls.ca`": "`ca`", "`tls.server_name` sets": "`server_name`, or what follows `#`, is"}
 SILENT_S = 0.3  # a connection may be silent for that time after a question
 
 
@@ -186,7 +188,10 @@ class Channel:
             )
         except UpstreamError as error:
             self._task = None
-            self._fail_all(str(error).removeprefix(f"{host}: "))
+            reason = str(error).removeprefix(f"{host}: ")
+            for key, ours in _KEYS.items():
+                reason = reason.replace(key, ours)
+            self._fail_all(reason)
             return
         self._task = None
         if not connection.is_closed:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
 from hashlib import blake2b
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from npserver.address import parse_listen
 from npserver.config.networks import compile_networks
 from npserver.config.report import key_of
 from npserver.dns.message.name import ROOT, parse_owner
 from npserver.dns.zone.tables import ancestors
 from npserver.errors import clip
-from npserver.listen.compile import entries
-from npserver.nameserver.config import DnsRule
 from npserver.nameserver.resolver.address import ResolverAddress, parse_resolver
 from npserver.nameserver.resolver.client import Group, ResolverClient
 from npserver.nameserver.resolver.config import DnsForward, ResolverSection
+from npserver.nameserver.resolver.discovery import discovery_records, dns_listeners
 from npserver.nameserver.resolver.local_names import is_local, parse_local_zone
 from npserver.nameserver.resolver.resolver import RESOLVERS, Resolver
 from npserver.networks import Networks
@@ -43,6 +40,7 @@ class Forwarding(Struct, frozen=True, eq=False):
     client: ResolverClient
     clients: Networks  # who may use it
     local: frozenset[bytes]  # the local names that the resolvers may be asked for
+    discovery: dict[str, dict[str, object]]  # records of our encrypted listeners
 
 
 def compile_forwarding(compilation: Compilation, served: frozenset[bytes]) -> Forwarding | None:
@@ -80,7 +78,7 @@ def compile_forwarding(compilation: Compilation, served: frozenset[bytes]) -> Fo
         return None
     client = ResolverClient(compilation.context, default, zones, settings)
     compilation.activations.append(client.activate)
-    return Forwarding(client, clients or Networks([]), frozenset(local))
+    return Forwarding(client, clients or Networks([]), frozenset(local), discovery_records(compilation.config))
 
 
 def _check(report: Report, at: Path, settings: DnsForward) -> None:
@@ -176,14 +174,14 @@ class _Compiler:
         state = ""
         if address.is_tls:
             from npserver.tls.compile import client_context
+            from npserver.tls.named_file import named_file
 
             tls = client_context(compilation, place, UpstreamTls(ca=address.ca or None))
             if tls is None:
                 return None
             tls.set_alpn_protocols([_ALPN[address.scheme]])
-            if address.ca:
-                files = CERTIFICATES.of(compilation.context).files
-                state = repr(files.state(compilation.document.resolve(address.ca)))
+            if address.ca and (file := named_file(compilation, (*place, "ca"), address.ca)) is not None:
+                state = repr(CERTIFICATES.of(compilation.context).files.state(file))
         return RESOLVERS.of(compilation.context).get(address, tls, state, key_of(place)), state
 
     def _own_addresses(self) -> frozenset[tuple[str, str, int]]:
@@ -194,16 +192,8 @@ class _Compiler:
 
 
 def _listened(compilation: Compilation) -> list[tuple[str, str, int]]:
-    config = compilation.config
-    rules = [rule for rule in config.dispatch if isinstance(rule, DnsRule)]
     found = []
-    for _, entry, _ in entries(config):
-        if not any(_is_for(rule.listener, (entry.name, entry.uri)) for rule in rules):
-            continue
-        try:
-            address = parse_listen(entry.uri, 53 if not entry.uri.startswith("ssl") else 853)
-        except ValueError:  # it is reported elsewhere
-            continue
+    for _, address, _ in dns_listeners(compilation.config):
         hosts = [address.host]
         if address.is_wildcard:
             hosts = ["127.0.0.1", "::1", *[str(one.ip) for one in interface_addresses()]]
@@ -214,9 +204,3 @@ def _listened(compilation: Compilation) -> list[tuple[str, str, int]]:
             except ValueError:  # a host name
                 continue
     return found
-
-
-def _is_for(listener: Sequence[str] | str | None, names: tuple[str | None, str]) -> bool:
-    if listener is None:
-        return True
-    return any(name in names for name in ([listener] if isinstance(listener, str) else listener))

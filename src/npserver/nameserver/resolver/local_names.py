@@ -9,6 +9,7 @@ resolvers of cloud providers have names below it. Used by
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from npserver.dns.zone.compile import Settings, compile_tables
 from npserver.dns.zone.responder import Responder, Tallies
 from npserver.dns.zone.tables import Tables, ancestors
 from npserver.errors import clip
+from npserver.nameserver.resolver.discovery import NAME as DISCOVERY
 
 if TYPE_CHECKING:
     from npserver.dns.zone.answer import CompiledAnswer
@@ -47,6 +49,7 @@ _RECORDS: dict[str, dict[str, object]] = {
     "*.localhost": _LOOPBACK,
     "1.0.0.127.in-addr.arpa": {"PTR": "localhost"},
     f"1.{'0.' * 31}ip6.arpa": {"PTR": "localhost"},
+    f"unused.{DISCOVERY}": {"TXT": "for the name above to exist"},  # it has no other records (RFC 9462 §6.4)
 }
 
 
@@ -69,13 +72,16 @@ class LocalNames:
     Args:
         forwarded: keys of the local names that, with all names below them, the resolvers are asked for.
         tallies: counts the answers.
+        discovery: the records of `nameserver.resolver.discovery`.
     """
 
     __slots__ = ("_forwarded", "_responder")
 
-    def __init__(self, forwarded: frozenset[bytes], tallies: Tallies) -> None:
+    def __init__(
+        self, forwarded: frozenset[bytes], tallies: Tallies, discovery: Mapping[str, Mapping[str, object]] | None = None
+    ) -> None:
         self._forwarded = forwarded
-        self._responder = Responder(_tables(), tallies)
+        self._responder = Responder(_compile_tables(discovery) if discovery else _tables(), tallies)
 
     def __repr__(self) -> str:
         return f"<LocalNames without {len(self._forwarded)} forwarded>"
@@ -90,10 +96,16 @@ class LocalNames:
 
 @cache
 def _tables() -> Tables:
-    """Return the tables of all local zones, each with the SOA and NS of RFC 6303 §3."""
+    """Return the tables of all local zones without records of listeners."""
+    return _compile_tables({})
+
+
+def _compile_tables(more: Mapping[str, Mapping[str, object]]) -> Tables:
+    """Return the tables of all local zones, each with the SOA and NS of RFC 6303 §3, and with more records."""
     times = {"serial": 1, "refresh": 3600, "retry": 1200, "expire": 604_800, "minimum": TTL_S}
     records = {
         zone: {"SOA": {"mname": zone, "rname": "nobody.invalid", **times}, "NS": zone, **_RECORDS.get(zone, {})}
         for zone in LOCAL_ZONES
     }
-    return compile_tables({**_RECORDS, **records}, Settings(TTL_S), lambda path, message: None)
+    whole = {**_RECORDS, **records, **{name: dict(one) for name, one in more.items()}}
+    return compile_tables(whole, Settings(TTL_S), lambda path, message: None)
