@@ -41,7 +41,7 @@ def compile_listeners(compilation: Compilation) -> dict[int, Listener]:
             continue
         _check_keys(report, ("listen", index), entry, address)
         if address.scheme == QUIC and not _has_quic():
-            report.error(path, "DNS over QUIC needs the package qh3: pip install 'npserver[http3]'")
+            report.error(path, f"DNS over QUIC {_needs_quic()}")
             continue
         if taken.conflicts(("listen", index), entry, address):
             continue
@@ -115,6 +115,12 @@ def _has_quic() -> bool:
     return find_spec("qh3") is not None
 
 
+def _needs_quic() -> str:
+    """Return how to install it, into the environment that this runs in."""
+    command = f"{shlex.quote(sys.executable)} -m pip install {shlex.quote(QUIC_REQUIREMENT)}"
+    return f"needs the package qh3: {command}"
+
+
 def _check_http3(report: Report, path: Path, entry: Listen, address: Address) -> None:
     """Report what `http3` cannot be used with; certificates are checked in `listen.certificates`."""
     if address.scheme != "https":
@@ -122,8 +128,7 @@ def _check_http3(report: Report, path: Path, entry: Listen, address: Address) ->
     if entry.accept_proxy is not None:
         report.error(path, "'http3' with 'accept_proxy': the PROXY protocol is not defined for HTTP/3, leave one out")
     if not _has_quic():
-        python = shlex.quote(sys.executable)
-        report.error(path, f"'http3' needs the package qh3: {python} -m pip install {shlex.quote(QUIC_REQUIREMENT)}")
+        report.error(path, f"'http3' {_needs_quic()}")
 
 
 def _mode(report: Report, path: Path, text: str | None) -> int | None:
