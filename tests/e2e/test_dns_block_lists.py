@@ -5,6 +5,7 @@ Covers `nameserver.blocking.service` and what the status page shows of it.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import dns.asyncquery
 import dns.edns
 import dns.message
 import dns.query
@@ -94,18 +96,22 @@ def setup(free_port: Callable[[], int], resolver: AnyResolver, tmp_path: Path) -
 def test_a_blocked_name_is_blocked_over_every_transport(
     program: Start, free_port: Callable[[], int], setup: Setup, resolver: AnyResolver, certificates: Callable[..., Any]
 ) -> None:
-    tls, https = free_port(), free_port()
+    tls, https, quic = free_port(), free_port(), free_port()
     certificate = certificates("localhost")
     config = setup.config({"block": "ads.example"}, tls=certificate.config)
     config["listen"] += [
         {"name": "s", "uri": f"ssl://127.0.0.1:{tls}"},
         {"name": "h", "uri": f"https://127.0.0.1:{https}"},
+        {"name": "q", "uri": f"quic://127.0.0.1:{quic}"},
     ]
-    config["dispatch"] = [{"listener": ["u", "t", "s", "h"], "handler": "dns"}]
+    config["dispatch"] = [{"listener": ["u", "t", "s", "h", "q"], "handler": "dns"}]
     program(config=config).wait_ready()
     url, kind = f"https://localhost:{https}/dns-query", {"Content-Type": "application/dns-message"}
+    how: dict[str, Any] = {
+        "port": quic, "verify": str(certificate.ca), "server_hostname": "localhost", "timeout": 20
+    }  # fmt: skip
     trust = ssl.create_default_context(cafile=str(certificate.ca))
-    query = dns.message.make_query("X.ads.Example", "A", use_edns=0)
+    query = dns.message.make_query("X.ads.Example", "A", use_edns=0, pad=128)
     passed = dns.message.make_query("fine.example", "A", use_edns=0)
     asking: list[Callable[[dns.message.Message], dns.message.Message]] = [
         lambda one: dns.query.udp(one, "127.0.0.1", port=setup.port, timeout=20),
@@ -114,6 +120,7 @@ def test_a_blocked_name_is_blocked_over_every_transport(
         lambda one: dns.message.from_wire(
             httpx.post(url, content=one.to_wire(), headers=kind, verify=trust, timeout=20).content
         ),
+        lambda one: asyncio.run(dns.asyncquery.quic(one, "127.0.0.1", **how)),
     ]
     for ask in asking:
         for _ in range(4):

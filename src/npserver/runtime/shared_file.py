@@ -29,9 +29,9 @@ class SharedFile:
 
     def __init__(self) -> None:
         self._growing = threading.Lock()
-        if hasattr(os, "memfd_create"):
+        try:
             self._descriptor = os.memfd_create("npserver")
-        else:
+        except (AttributeError, OSError):  # another system than Linux, or a sandbox
             with tempfile.TemporaryFile() as file:
                 self._descriptor = os.dup(file.fileno())
 

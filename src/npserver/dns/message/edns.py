@@ -17,7 +17,6 @@ COOKIE_OPTION = 10  # RFC 7873 §4
 SUBNET_OPTION = 8  # RFC 7871 §6
 PADDING_OPTION = 12  # RFC 7830
 ERROR_OPTION = 15  # extended DNS errors, RFC 8914 §2
-BLOCKED = 15  # RFC 8914 §4.16
 DO = 0x8000
 
 _FIXED = Struct("!BHHBBHH")
@@ -90,11 +89,6 @@ def select_options(options: bytes, codes: frozenset[int]) -> bytes:
             found += options[position:end]
         position = end
     return found
-
-
-def opt_with_error(do: int, code: int) -> bytes:
-    """Return the OPT record of a reply with an extended error (RFC 8914 §2). `do`: 0 or 1."""
-    return make_opt(do, extended_error(code))
 
 
 def opt_with_cookie(do: int, cookie: bytes) -> bytes:

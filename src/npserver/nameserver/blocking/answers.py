@@ -8,7 +8,7 @@ from struct import pack
 from msgspec import Struct
 
 from npserver.dns.message import codes
-from npserver.dns.message.edns import BLOCKED, opt_with_error
+from npserver.dns.message.edns import extended_error, make_opt
 from npserver.dns.message.header import QR, RA, RD
 from npserver.dns.message.name import parse_host
 from npserver.dns.message.query import Query
@@ -57,7 +57,7 @@ def make_reply(query: Query, action: Action, answer: BlockedAnswer) -> bytes:
     edns = query.edns
     flags = QR | RA | (RD if query.recursion_desired else 0) | rcode
     head = query.data[:2] + pack("!HHHHH", flags, 1, *counts, edns is not None)
-    opt = b"" if edns is None else opt_with_error(edns[1], BLOCKED)
+    opt = b"" if edns is None else make_opt(edns[1], extended_error(codes.EDE_BLOCKED))
     return b"".join((head, query.question, records, opt))
 
 

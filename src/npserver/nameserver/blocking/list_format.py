@@ -77,6 +77,7 @@ _POLICIES = {
     b"rpz-passthru.": Action.PASS,
     b"rpz-drop.": Action.REFUSE,
 }
+_OWN_NAME = b"localhost.localdomain"  # hosts files begin with it
 _TYPES = frozenset(b"cname soa ns a aaaa txt mx srv ptr dname caa svcb https".split())
 
 
@@ -174,7 +175,9 @@ class ListReader:
     def _add(self, names: list[bytes], action: Action, extent: Extent) -> None:
         if max(map(len, names)) > MAX_NAME_CHARACTERS:
             names = [name for name in names if len(name) <= MAX_NAME_CHARACTERS]
-        if extent is not Extent.SELF and (broad := set(filter(self._is_suffix, names))):
+        if extent is Extent.SELF and _OWN_NAME in names:
+            names = [name for name in names if name != _OWN_NAME]
+        elif extent is not Extent.SELF and (broad := set(filter(self._is_suffix, names))):
             self.broad_count += len(broad)
             self.broad += sorted([name.decode() for name in broad])[: MAX_SHOWN - len(self.broad)]
             names = [name for name in names if name not in broad]
@@ -198,6 +201,8 @@ class ListReader:
         if not words:
             return True
         first = words[0]
+        if _ADDRESS.fullmatch(first) and len(words) > 1 and not any(b"." in word for word in words[1:]):
+            return True  # a name of this machine or network, with which hosts files begin
         if _NULL_ADDRESS.fullmatch(first) and len(words) > 1:
             return sum([self._add_host(word) for word in words[1:]]) == len(words) - 1
         if len(words) == 1:
@@ -208,7 +213,7 @@ class ListReader:
 
     def _add_host(self, word: bytes) -> bool:
         """Add a name of a hosts file. Those of this machine, which hosts files begin with, are no names to block."""
-        if b"." not in word or _ADDRESS.fullmatch(word) or word == b"localhost.localdomain":
+        if b"." not in word or _ADDRESS.fullmatch(word):
             return True
         return self._add_one(word, Action.BLOCK, Extent.SELF)
 

@@ -61,6 +61,24 @@ def test_names_are_found_in_each_form(text: str, kind: Kind, names: str) -> None
     assert reader.unread == []
 
 
+def test_what_hosts_files_begin_with_is_neither_blocked_nor_told_of() -> None:
+    begin = """127.0.0.1 localhost
+127.0.0.1 localhost.localdomain
+127.0.0.1 local
+255.255.255.255 broadcasthost
+::1 localhost
+::1 ip6-localhost ip6-loopback
+fe80::1%lo0 localhost
+ff00::0 ip6-localnet
+ff02::1 ip6-allnodes
+127.0.1.1 myhost myhost.localdomain
+0.0.0.0 0.0.0.0
+"""
+    reader = read(begin + "0.0.0.0 a.example\n")
+    assert says(reader, (BLOCK, SELF), ["a.example", "myhost.localdomain"])
+    assert reader.remarks() == []
+
+
 def test_names_beyond_ascii_are_those_that_clients_ask_for() -> None:
     assert says(read("bücher.example\nSTRASSE.example\n||straße.example^\n"), (BLOCK, TREE), [
         "xn--bcher-kva.example", "strasse.example", "xn--strae-oqa.example"
