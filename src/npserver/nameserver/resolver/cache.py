@@ -7,6 +7,7 @@ answer, unless it was asked for since: names that are asked for once do not driv
 
 from __future__ import annotations
 
+import weakref
 from struct import error as StructError  # noqa: N812 - an exception
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ MAX_SPARED = 8  # answers in use that are passed over while the oldest is looked
 class Cache:
     """The cache of one process."""
 
-    __slots__ = ("_answers", "_bytes", "_shared", "size", "stale_s")
+    __slots__ = ("__weakref__", "_answers", "_bytes", "_shared", "size", "stale_s")
 
     def __init__(self, shared: SharedValues | None = None, size: int = 0) -> None:
         self.size = size  # number of answers in the table of this worker; 0: nothing is cached
@@ -99,5 +100,22 @@ class Cache:
             self._bytes -= answer.size
 
 
-#: The cache of a process: it outlives the configs, whose keys differ if their resolvers do.
-CACHE = PerProcess(lambda context: Cache(context.row.board.answers))
+class CacheOfProcess:
+    """The cache of a process: it outlives a config if the next one has resolvers, too."""
+
+    __slots__ = ("_cache", "_shared")
+
+    def __init__(self, shared: SharedValues) -> None:
+        self._shared = shared
+        self._cache: weakref.ref[Cache] | None = None
+
+    def get(self) -> Cache:
+        """Return the cache; it lasts as long as somebody holds it."""
+        found = self._cache() if self._cache is not None else None
+        if found is None:
+            found = Cache(self._shared)
+            self._cache = weakref.ref(found)
+        return found
+
+
+CACHE = PerProcess(lambda context: CacheOfProcess(context.row.board.answers))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("npserver.dns")
 
 DIAL_S = 5.0
-PAUSE_S, LONGEST_PAUSE_S = 0.25, 8.0  # after an attempt to connect that failed; doubled each time
+PAUSE_S, LONGEST_PAUSE_S = 0.25, 4.0  # after an attempt to connect that failed; doubled each time
 MAX_SENDS = 3  # of a question, on as many connections
 #: Keys that an error of a connection names, and what is written for a resolver instead.
 _KEYS = {"`tls.ca`": "`ca`", "`tls.server_name` sets": "`server_name`, or what follows `#`, is"}

@@ -76,7 +76,7 @@ class ResolverClient:
         if most != resource.RLIM_INFINITY:
             self._max_sockets = max(1, min(settings.max_sockets, most // MIN_LEFT_DESCRIPTORS))
         self._size = settings.cache_size
-        self._cache = CACHE.of(context)
+        self._cache = CACHE.of(context).get()
         self._lifetimes = Lifetimes(int(settings.min_ttl), int(settings.max_ttl), int(settings.max_negative_ttl))
         self._failure_s = float(settings.failure_ttl)
         self._stale_s = float(settings.stale)

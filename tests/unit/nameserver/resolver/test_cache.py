@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dns.message
 
-from npserver.dns.message.query import Query, parse_query
+from npserver.dns.message.query import Query
 from npserver.nameserver.resolver.answer import Answer, Lifetimes, cache_key, failure, read_answer
-from npserver.nameserver.resolver.cache import MAX_ANSWER_BYTES, MEAN_ANSWER_BYTES, Cache
+from npserver.nameserver.resolver.cache import MAX_ANSWER_BYTES, MEAN_ANSWER_BYTES, Cache, CacheOfProcess
 from npserver.nameserver.resolver.messages import make_query
 from npserver.runtime.shared_values import SharedValues
 from tests.stage.resolvers import answered, query
@@ -122,5 +122,10 @@ def test_what_has_no_lifetime_is_not_cached() -> None:
     assert len(cache) == 0
 
 
-def test_queries_are_parsed() -> None:
-    assert isinstance(parse_query(make_query(query(), 1)), Query)
+def test_the_cache_of_a_process_lasts_as_long_as_a_config_has_it() -> None:
+    of_process = CacheOfProcess(SharedValues(4, b"seed"))
+    cache = of_process.get()
+    assert of_process.get() is cache
+    cache.size = 7
+    del cache
+    assert of_process.get().size == 0
