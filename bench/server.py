@@ -171,6 +171,20 @@ def answers_dns(port: int) -> bool:
         return answer[:2] == b"\x12\x34" and answer[3] & 15 == 0 and answer[7] == 1
 
 
+def blocks_dns(port: int) -> bool:
+    """Return whether `port` answers that a name of `material.block_list` does not exist: the list is in force."""
+    query = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x02a7\x04ads7\x07example\x00\x00\x01\x00\x01"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.settimeout(0.2)
+        try:
+            probe.connect(("127.0.0.1", port))
+            probe.send(query)
+            answer = probe.recv(512)
+        except OSError:
+            return False
+        return answer[:2] == b"\x12\x34" and answer[3] & 15 == 3
+
+
 def is_udp_bound(port: int) -> bool:
     """Return whether a process holds the UDP port."""
     wanted = f"0100007F:{port:04X}"

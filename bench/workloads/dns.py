@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from bench import material
 from bench.load.dns import dnsperf
-from bench.server import answers_dns
+from bench.server import answers_dns, blocks_dns
 from bench.trial import Contender, Figure, Trial, Workload
 
 QUERIES = "queries per CPU second"
@@ -32,7 +32,14 @@ RESOLVERS = {name: Contender(name, "resolver") for name in ("npserver", "dnsmasq
 
 def _blocking() -> Mapping[str, str]:
     hosts = str(material.block_list(1_000_000))
-    return {"block": json.dumps({"lists": [hosts], "allow": ["good.test"], "block": ["bad.test"]})}
+    return {"block": json.dumps({"lists": [hosts], "allow": ["good.test"], "block": ["bad.test"]}), "records": "{}"}
+
+
+def _resolving() -> Mapping[str, str]:
+    return {
+        "block": "null",
+        "records": json.dumps({"example": {"TXT": "a zone, so that the names below do not exist"}}),
+    }
 
 
 def _start(trial: Trial) -> Figure:
@@ -89,8 +96,8 @@ WORKLOADS = (
         ),
         {
             "npserver": Contender("npserver", "dns-forward", _blocking),
-            "npserver without lists": Contender("npserver", "dns-forward", lambda: {"block": "[]"}),
+            "npserver without lists": Contender("npserver", "dns-forward", _resolving),
         },
-        {"npserver without lists": 0.85}, answers_dns, backend="dns",
+        {"npserver without lists": 0.85}, blocks_dns, backend="dns",
     ),
 )  # fmt: skip

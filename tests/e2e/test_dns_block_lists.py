@@ -191,6 +191,26 @@ def test_files_are_followed_by_all_workers_and_bad_ones_change_nothing(
     assert setup.metric("npserver_dns_blocked_total") == setup.metric("npserver_dns_block_list_hits_total") > 0
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_file_that_only_root_may_read_is_that_of_the_start(
+    program: Start, setup: Setup, server: ListServer, tmp_path: Path, socket_dir: Path
+) -> None:
+    socket_dir.chmod(0o755)
+    hosts = tmp_path / "hosts.txt"  # in a directory of root's alone
+    hosts.write_text("one.example\n")
+    server.lists["/a"] = b"||a.example^\n||com^\n"
+    entry = {"lists": [str(hosts), f"{server.url}/a"]}
+    running = program(config=setup.config(entry, user="nobody", store=str(socket_dir / "store")))
+    setup.until(running, "one.example", "NXDOMAIN")
+    setup.until(running, "a.example", "NXDOMAIN")
+    hosts.write_text("two.example\n")
+    running.send_signal(signal.SIGHUP)
+    running.wait_for(
+        r"dns_block\.lists\[0\]: cannot read .*permission denied: let the user of the server read it; .* stay"
+    )
+    assert setup.ask_all("one.example") == {"NXDOMAIN"}
+
+
 def test_a_url_is_fetched_and_its_last_good_list_outlives_a_restart(
     program: Start, setup: Setup, server: ListServer
 ) -> None:

@@ -48,7 +48,7 @@ class AnyResolver:
             query = dns.message.from_wire(data)
             reply = dns.message.make_response(query, recursion_available=True)
             name = query.question[0].name
-            self.asked.append(name.to_text())
+            self.asked.append(name.to_text().lower())  # resolvers are asked in random case
             while (target := self.aliases.get(name.to_text().lower())) is not None:
                 reply.answer.append(dns.rrset.from_text(name, 60, "IN", "CNAME", target))
                 name = dns.name.from_text(target)

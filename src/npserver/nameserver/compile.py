@@ -32,7 +32,7 @@ from npserver.nameserver.zones.compile import ZONES
 from npserver.net.resolver import RESOLVER
 from npserver.network_sets.events import LEARNING
 from npserver.networks import Networks
-from npserver.runtime.compilation import MAY_WRITE, PerCompilation
+from npserver.runtime.compilation import READS_LARGE_DATA, PerCompilation
 from npserver.tls.acme.caa import CERTIFIED
 from npserver.upstream.compile import UPSTREAMS, find_upstream
 from npserver.web.matching.config import Match
@@ -172,7 +172,7 @@ def _compile(compilation: Compilation) -> NameServer:
         from npserver.nameserver.blocking.compile import BLOCKING
 
         blocking = BLOCKING.of(compilation)
-        check_own_names(report, blocking, tables, with_lists=not MAY_WRITE.of(context))
+        check_own_names(report, blocking, tables, with_lists=READS_LARGE_DATA.of(context))
     server = NameServer(
         context,
         views,

@@ -9,7 +9,7 @@ import msgspec
 
 from npserver.process.data_plane import make_context
 from npserver.program.compile import compile_config
-from npserver.runtime.compilation import MAY_WRITE
+from npserver.runtime.compilation import MAY_WRITE, READS_LARGE_DATA
 from npserver.runtime.pubsub import PubSub
 from npserver.runtime.scoreboard import Directory, Scoreboard
 from npserver.sources.source import SUPPLIED
@@ -21,12 +21,18 @@ if TYPE_CHECKING:
     from npserver.tls.store import CertificateStore
 
 
-def dry_run(document: Document, directory: Directory, certificates: CertificateStore | None = None) -> Runtime:
+def dry_run(
+    document: Document,
+    directory: Directory,
+    certificates: CertificateStore | None = None,
+    *,
+    reads_large_data: bool = True,
+) -> Runtime:
     """Compile `document` and return the result, already closed: its listeners, warnings and summary can be used.
 
     Scoreboard slots are allocated in `directory`: every process that compiles the same config allocates the same
     ones. Certificates are loaded into `certificates`, which processes forked later inherit; without it nothing is
-    written to the store.
+    written to the store, and with `reads_large_data` even block lists are read.
 
     Raises: ConfigError.
     """
@@ -42,6 +48,7 @@ def dry_run(document: Document, directory: Directory, certificates: CertificateS
             SUPPLIED.put(context, certificates.files)
         else:
             MAY_WRITE.put(context, value=False)
+            READS_LARGE_DATA.put(context, value=reads_large_data)
         runtime = compile_config(document, context)
         runtime.close()
         context.sweeper.close()

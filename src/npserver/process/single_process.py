@@ -58,7 +58,7 @@ class SingleProcess:
 
     async def reload(self, document: Document) -> ReloadOutcome:
         """Switch to another config. Raises: ConfigError, StartError: the old config stays in use."""
-        dry_run(document, Directory())  # a faulty config must not affect the running one
+        dry_run(document, Directory(), reads_large_data=False)  # a faulty config must not affect the running one
         runtime = self.data_plane.compile(document)
         try:
             prepared = self.bindings.prepare(runtime.listeners)

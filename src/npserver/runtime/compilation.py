@@ -23,6 +23,9 @@ T = TypeVar("T")
 #: Whether compilers may write to disk, such as to the store: in a check they may not.
 MAY_WRITE = PerProcess(lambda context: True)
 
+#: Whether data that takes long to read is read to say what is wrong with it: in `npserver check` it is.
+READS_LARGE_DATA = PerProcess(lambda context: False)
+
 #: Whether services of the config run in this process: in the controller, or in a process that is all there is.
 RUNS_SERVICES = PerProcess(lambda context: False)
 

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from npserver.dns.message import codes
-from npserver.dns.message.name import to_text
-from npserver.dns.zone.tables import ancestors
+from npserver.dns.message.name import ROOT, to_text
 from npserver.nameserver.blocking.answers import BlockedAnswer, BlockedReply, make_reply, targets
 from npserver.nameserver.blocking.list_format import Action
 from npserver.nameserver.blocking.table import hashes_of
@@ -91,13 +90,15 @@ class Blocker:
         `allow` wins, then `block`, then exceptions of any list, then the lists in their order.
         """
         if self._allow or self._block:
-            names = list(ancestors(name))
-            for one in names:
-                if one in self._allow:
-                    return Verdict(Action.PASS, self._allow[one], one)
-            for one in names:
-                if one in self._block:
-                    return Verdict(Action.BLOCK, self._block[one], one, self._own_slot)
+            blocked, above = b"", name
+            while above != ROOT:
+                if above in self._allow:
+                    return Verdict(Action.PASS, self._allow[above], above)
+                if not blocked and above in self._block:
+                    blocked = above
+                above = above[above[0] + 1 :]
+            if blocked:
+                return Verdict(Action.BLOCK, self._block[blocked], blocked, self._own_slot)
         hashes = hashes_of(name)
         first: Verdict | None = None
         for used in self.lists:

@@ -13,6 +13,7 @@ from npserver.config.networks import compile_networks
 from npserver.config.report import key_of, placed
 from npserver.dns.message import codes
 from npserver.dns.message.name import ROOT, parse_owner, to_text
+from npserver.dns.zone.public_suffix import is_registry
 from npserver.dns.zone.tables import ancestors
 from npserver.errors import StoreError, clip
 from npserver.guess import get_close_matches
@@ -23,7 +24,7 @@ from npserver.nameserver.blocking.checks import check_entries, check_limits
 from npserver.nameserver.blocking.config import DnsBlock
 from npserver.nameserver.blocking.kept import recall
 from npserver.nameserver.blocking.service import BlockListService
-from npserver.runtime.compilation import MAY_WRITE, RUNS_SERVICES, PerCompilation
+from npserver.runtime.compilation import READS_LARGE_DATA, RUNS_SERVICES, PerCompilation
 from npserver.runtime.pubsub import Withdrawing
 from npserver.sources.compile import check_url
 from npserver.sources.source import DataError, read_file, stamp_of
@@ -60,6 +61,8 @@ def _compile(compilation: Compilation) -> Blocking:
     if isinstance(given, list):
         placed_entries = [(("dns_block", index), one) for index, one in enumerate(given)]
     check_entries(report, placed_entries)
+    if RUNS_SERVICES.of(compilation.context):
+        is_registry(b"co.uk")  # reads the list of public suffixes, which another user may be unable to do later
     work, entries = Work(), []
     for path, entry in placed_entries:
         networks = compile_networks(report, (*path, "from"), entry.from_)
@@ -181,7 +184,7 @@ def _lists(compilation: Compilation, path: Path, entry: DnsBlock, work: Work) ->
 def _look_at(compilation: Compilation, place: Path, text: str, one: BlockList, work: Work) -> None:
     """Read a list in a check, and once at a start. While the server runs, its service reads them."""
     context, report = compilation.context, compilation.report
-    is_check, runs = not MAY_WRITE.of(context), RUNS_SERVICES.of(context)
+    is_check, runs = READS_LARGE_DATA.of(context), RUNS_SERVICES.of(context)
     is_start = runs and not LISTS.of(context).is_served and not one.at
     if one.source.kind == "file" and not is_start:
         if stamp_of(one.source) is None:
