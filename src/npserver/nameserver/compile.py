@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from npserver.dns.message.name import labels, to_text
 from npserver.dns.zone.tables import Tables
 from npserver.errors import clip
 from npserver.limits.rate import parse_rate
-from npserver.nameserver.config import DnsRule
+from npserver.nameserver.config import DnsRule, DnsZoneSection
 from npserver.nameserver.https import DnsOverHttps
 from npserver.nameserver.name_server import NameServer
 from npserver.nameserver.publish.publication import PUBLICATION
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from npserver.config.document import Document
     from npserver.config.report import Path, Report
     from npserver.listen.listener import Listener
+    from npserver.nameserver.dnssec.signer import Signer
     from npserver.nameserver.quic.front import DnsOverQuic
     from npserver.runtime.compilation import Compilation
     from npserver.runtime.context import Context
@@ -184,6 +185,7 @@ def _compile(compilation: Compilation) -> NameServer:
         logs_queries=config.logging.dns_queries,
         keys=DNS_KEYS.of(compilation),
         blocking=blocking,
+        signer=_signer(compilation, tables),
     )
     if (changing := ZONES.of(compilation).changing) and context.worker >= 0:
         from npserver.nameserver.zones.replica import ZoneReplicas
@@ -203,6 +205,15 @@ def _compile(compilation: Compilation) -> NameServer:
 
         server.following = Following(context, server, publication, state, built)
     return server
+
+
+def _signer(compilation: Compilation, tables: Sequence[Tables]) -> Signer | None:
+    """Return what signs zones, if the config has any to sign."""
+    if not any(isinstance(one, DnsZoneSection) and one.dnssec for one in compilation.config.dns_zones):
+        return None
+    from npserver.nameserver.dnssec.compile import compile_signer
+
+    return compile_signer(compilation, tables, ZONES.of(compilation).apexes)
 
 
 #: The name server of a config: one for all of its listeners.
@@ -229,14 +240,20 @@ def describe_zones(document: Document) -> str:
     named = dict.fromkeys([key for one in tables for key in one.zones if key not in derived])
     parts = []
     if named:
-        parts.append(f"of zones {_names(list(named))}")
+        parts.append(f"of zones {_names(list(named), document.compiled.get('dnssec', {}))}")
     if derived:
         parts.append(f"of zones derived from names: {_names(list(derived))}")
     return " " + "; ".join(parts) if parts else ""
 
 
-def _names(keys: list[bytes]) -> str:
-    shown = ", ".join([to_text(key).removesuffix(".") or "." for key in sorted(keys, key=labels)[:MAX_SHOWN_ZONES]])
+def _names(keys: list[bytes], notes: Mapping[bytes, str] = {}) -> str:
+    """Return the names of zones, with what there is to say of them in brackets."""
+    shown = ", ".join(
+        [
+            (to_text(key).removesuffix(".") or ".") + (f" ({notes[key]})" if key in notes else "")
+            for key in sorted(keys, key=labels)[:MAX_SHOWN_ZONES]
+        ]
+    )
     return f"{shown} and {len(keys) - MAX_SHOWN_ZONES} more" if len(keys) > MAX_SHOWN_ZONES else shown
 
 

@@ -119,6 +119,34 @@ class DnsNotify(Section, frozen=True, kw_only=True):
     key: Annotated[str | None, D("key of `dns_keys` that signs the messages (TSIG)", needs="dns_keys")] = None
 
 
+class Dnssec(Section, frozen=True, kw_only=True):
+    """How a zone is signed (DNSSEC)."""
+
+    keys: Annotated[
+        Literal["csk", "ksk-zsk"],
+        D("`csk`: one key signs everything; `ksk-zsk`: one key signs the keys, and another one the records"),
+    ] = "csk"
+    algorithm: Annotated[Literal["ecdsap256", "ed25519"], D("algorithm of the keys (13 or 15)")] = "ecdsap256"
+    denial: Annotated[
+        Literal["nsec", "nsec3"],
+        D("proofs that names do not exist: `nsec`, which tell a zone's names, or `nsec3`, which tell their hashes"),
+    ] = "nsec"
+    signature_life: Annotated[
+        Seconds, D("time for which signatures are valid, in whole days; they are renewed after a third of it")
+    ] = Seconds(14 * 86_400)
+    roll: Annotated[
+        str,
+        D("age at which a new key replaces the `csk` or `ksk`, such as `365d`; `manual`: `npserver dns roll` does it"),
+    ] = "manual"
+    roll_zsk: Annotated[str, D("the same for the `zsk`")] = "manual"
+    ds_ttl: Annotated[Seconds, D("TTL of the DS record at the parent: how long resolvers may know a former one")] = (
+        Seconds(86_400)
+    )
+    withdraw: Annotated[
+        bool, D("ask the parent to remove the DS record (RFC 8078 §4): do so before you leave out `dnssec`")
+    ] = False
+
+
 class DnsZoneSection(Section, frozen=True, kw_only=True):
     """A zone that is served."""
 
@@ -149,3 +177,4 @@ class DnsZoneSection(Section, frozen=True, kw_only=True):
     updates: Annotated[
         list[ZoneUpdates], D("who may update the zone, by signed messages (RFC 2136); without any, nobody may")
     ] = []
+    dnssec: Annotated[bool | Dnssec, D("sign the zone: `true`, or an object with settings")] = False

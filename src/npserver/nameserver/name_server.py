@@ -16,7 +16,6 @@ from npserver.dns.message.cookies import CookieJar
 from npserver.dns.message.name import to_text
 from npserver.dns.message.query import Query, name_end
 from npserver.dns.zone.added_texts import AddedTexts
-from npserver.dns.zone.lookup import look_up
 from npserver.dns.zone.responder import Responder, Tallies
 from npserver.dns.zone.tables import FindAddresses, Tables
 from npserver.nameserver.blocking.answers import BlockedReply
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from npserver.dns.zone.changing import TableChanger
     from npserver.dns.zone.content import SetChange
     from npserver.nameserver.blocking.blocker import Blocker, Blocking
+    from npserver.nameserver.dnssec.signer import Signer
     from npserver.nameserver.query_processor import UpdateRequest
     from npserver.nameserver.resolver.client import ResolverClient
     from npserver.nameserver.response_rate_limit import RateLimiter
@@ -67,9 +67,13 @@ class NameServer:
         logs_queries: bool = False,
         keys: Mapping[bytes, TsigKey] = {},
         blocking: Blocking | None = None,
+        signer: Signer | None = None,
     ) -> None:
         self.context = context
         self.tallies: Tallies = {}
+        self._signer = signer
+        if signer is not None:
+            signer.attach([tables for _, tables in views])
         #: The client networks and the responder of each view; the last view, without networks, is for all clients.
         self.views = [(networks, Responder(tables, self.tallies)) for networks, tables in views]
         #: The responders of clients that may recurse, by view.
@@ -77,6 +81,9 @@ class NameServer:
             Responder(tables, self.tallies, is_recursive=True) for _, tables in views if resolver_client is not None
         ]
         self.peers = Peers(keys)  # other name servers
+        if signer is not None:
+            for responder in (*[one for _, one in self.views], *self._recursive):
+                signer.secure(responder)
         self._find_addresses = find_addresses
         self.resolver_client = resolver_client
         self.blocking = blocking  # which names the resolvers are not asked for
@@ -100,8 +107,12 @@ class NameServer:
         self.replicas: ZoneReplicas | None = None
         self._changers: dict[int, TableChanger] = {}
         self.updater: Updater | None = None  # of zones with `updates`
+        self._signatures_slot = row.slot("dns.signatures")
+        self._signatures_counted = 0
         self._refresh()
         ANSWERS.of(context).follow(self._answer_challenges)
+        if signer is not None:
+            signer.follow(self._sign_anew)
         context.sweeper.watched.add(_Ticker(self))
 
     def __repr__(self) -> str:
@@ -128,6 +139,8 @@ class NameServer:
         self.wall = time.time()
         self.flush()
         self._refresh()
+        if self._signer is not None and self._signer.is_outdated():
+            self._sign_anew()
 
     def flush(self) -> None:
         """Write the counters to the scoreboard."""
@@ -140,6 +153,10 @@ class NameServer:
         for transport, tally in self.queries.items():
             slots[self._transport_slots[transport]] += tally[0]
             tally[0] = 0
+        if self._signer is not None:
+            made = self._signer.made
+            slots[self._signatures_slot] += made - self._signatures_counted
+            self._signatures_counted = made
 
     def log(self, transport: str, client: str, data: bytes, reply: bytes | None) -> None:
         """Write a query and its response code to the access log if `logging.dns_queries` is on."""
@@ -156,13 +173,15 @@ class NameServer:
     def replace_tables(self, tables: Sequence[Tables]) -> None:
         """Answer from other tables of the views from now on."""
         texts = ANSWERS.of(self.context).answers.dns
+        if self._signer is not None:
+            self._signer.attach(tables)
         for view, new in enumerate(tables):
             new.refresh(self._find_addresses)
             self._added_texts[view] = AddedTexts(new)
             self._added_texts[view].replace(texts)
-            self.views[view][1].tables = new
+            self.views[view][1].replace_tables(new)
             if self._recursive:
-                self._recursive[view].tables = new
+                self._recursive[view].replace_tables(new)
             self._forget(view)
 
     def change_zone(self, apex: bytes, changes: Sequence[SetChange]) -> None:
@@ -178,6 +197,8 @@ class NameServer:
             if changer is None or changer.tables is not responder.tables:
                 changer = self._changers[view] = TableChanger(responder.tables)
             changer.apply(apex, changes)
+            if (signing := responder.tables.zones[apex].signing) is not None:
+                signing.sign_apex()
             self._added_texts[view].replace(texts)
             self._forget(view)
 
@@ -189,6 +210,17 @@ class NameServer:
         for view, added in enumerate(self._added_texts):
             added.replace({})
             set_serials([self.views[view][1].tables], numbers)
+            added.replace(texts)
+            self._forget(view)
+
+    def _sign_anew(self) -> None:
+        """Sign with the keys and the day of the moment."""
+        assert self._signer is not None
+        texts = ANSWERS.of(self.context).answers.dns
+        for added in self._added_texts:
+            added.replace({})
+        self._signer.attach([responder.tables for _, responder in self.views])
+        for view, added in enumerate(self._added_texts):
             added.replace(texts)
             self._forget(view)
 
@@ -226,7 +258,7 @@ class NameServer:
             deliver(fail(query, codes.REFUSED))
             return
         asked, finish = query, deliver
-        sections = look_up(processor.responder.tables, query.key, query.qtype)
+        sections = processor.look_up(query)
         if sections is not None and sections.outside:
             aliases = sections.answer
             asked = query_for(query, sections.outside)

@@ -37,6 +37,7 @@ from npserver.dns.message.query import Query, name_end, parse_query
 from npserver.dns.message.tsig import StreamSigner, TsigError, TsigKey, refusal, verify
 from npserver.dns.zone.answer import CompiledAnswer
 from npserver.dns.zone.content import ZoneChange
+from npserver.dns.zone.lookup import Sections
 from npserver.dns.zone.responder import Responder
 from npserver.dns.zone.transfer import incremental_datagram
 from npserver.nameserver.resolver.local_names import LocalNames
@@ -237,9 +238,12 @@ class QueryProcessor:
             return self._reply_to_notify(query, client, now)
         opt, is_proved = b"", False
         answer: CompiledAnswer | None = None
+        responder = self.responder
         if edns is not None:
             _, do, version, cookie = edns
             opt = OPT_REPLIES[do]
+            if do:
+                responder = responder.secure
             if version:  # RFC 6891 §6.1.3
                 answer, opt = self.responder.refusal(query.qtype, codes.BADVERS), OPT_BADVERS
             elif cookie is not None:
@@ -250,9 +254,9 @@ class QueryProcessor:
         if answer is None:
             if query.qtype in _TRANSFERS and (transfer := self._transfer(query, client)) is not None:
                 return self._limited(transfer, client, now, query.qtype) if isinstance(transfer, bytes) else transfer
-            answer = self.responder.answer(query.key, query.question[-4:], minimal_any=self.minimal_any)
+            answer = responder.answer(query.key, query.question[-4:], minimal_any=self.minimal_any)
             if answer is None:
-                answer = self._answer_outside(query)
+                answer = self._answer_outside(query, responder)
                 if answer is None:
                     return Action.RECURSE
                 if opt and answer is self.responder.refusal(query.qtype, codes.REFUSED):
@@ -267,10 +271,15 @@ class QueryProcessor:
         limit = self._size_limit(query) - (query.signature.size if query.signature is not None else 0)
         return reply if len(reply) <= limit else shortened(data, query.end, shape, answer, opt, limit)
 
-    def _answer_outside(self, query: Query) -> CompiledAnswer | None:
+    def look_up(self, query: Query) -> Sections | None:
+        """Return the sections of the answer from our zones; None if the name is in none of them."""
+        responder = self.responder.secure if query.edns is not None and query.edns[1] else self.responder
+        return responder.look_up(query.key, query.qtype)
+
+    def _answer_outside(self, query: Query, responder: Responder) -> CompiledAnswer | None:
         """Return the answer to a query that leads outside our zones; None if the resolvers are to be asked."""
         tail = query.question[-4:]
-        partial = self.responder.partial_answer(query.key, tail)
+        partial = responder.partial_answer(query.key, tail)
         if self.may_recurse and query.recursion_desired and query.qtype not in (codes.AXFR, codes.IXFR):
             local = None
             if self.local_names is not None and (partial is None or not partial.outside):  # no alias of ours

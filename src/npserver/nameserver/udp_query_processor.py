@@ -38,8 +38,9 @@ SHAPES = {
 }
 _PLAIN_OPT_BYTES = 11  # without options
 
-#: From a query's OPT record: largest reply in bytes, the reply's OPT record, whether a cookie proves the address.
-Opt = tuple[int, bytes, bool]
+#: From a query's OPT record: largest reply in bytes, the reply's OPT record, whether a cookie proves the address, the
+#: responder for queries with its DO bit.
+Opt = tuple[int, bytes, bool, Responder]
 
 
 class UdpQueryProcessor(QueryProcessor):
@@ -97,17 +98,17 @@ class UdpQueryProcessor(QueryProcessor):
                 read = self._read_opt(record, client, wall)
             if read is None:
                 return super().respond(data, client, now, wall)
-            limit, opt, is_proved = read
+            limit, opt, is_proved, responder = read
         elif len(data) == after:
-            limit, opt, is_proved = MAX_PLAIN_UDP_BYTES, b"", False
+            limit, opt, is_proved, responder = MAX_PLAIN_UDP_BYTES, b"", False, self.responder
         else:
             return super().respond(data, client, now, wall)
         key = data[HEADER_BYTES:end].lower()
         tail = data[end:after]
-        answer = known = self.responder.answers.get(key + tail)
+        answer = known = responder.answers.get(key + tail)
         if answer is None:
             try:
-                answer = self.responder.answer(key, tail, minimal_any=self.minimal_any)
+                answer = responder.answer(key, tail, minimal_any=self.minimal_any)
             except ValueError:  # a zero byte in a label, or not a name
                 return super().respond(data, client, now, wall)
             if answer is None:
@@ -133,12 +134,13 @@ class UdpQueryProcessor(QueryProcessor):
         if edns is None or edns[2]:
             return None
         limit, do, _, cookie = edns
-        opt: Opt = (limit, OPT_REPLIES[do], False)
+        responder = self.responder.secure if do else self.responder
+        opt: Opt = (limit, OPT_REPLIES[do], False, responder)
         if cookie is not None:
             baked = self.jar.answer(cookie, client, int(wall))
             if baked is None:
                 return None
-            opt = (limit, opt_with_cookie(do, baked[0]), baked[1])
+            opt = (limit, opt_with_cookie(do, baked[0]), baked[1], responder)
         if len(self._opts) >= MAX_OPTS or wall >= self._opts_until:
             self._opts.clear()
             self._opts_until = wall + COOKIE_S

@@ -117,6 +117,7 @@ FAMILIES = [
         r"dns\.block_lists\.(?P<list>\S+) (?P<source>.+)", "dns_block_list_hits_total", "DNS queries blocked, by list."
     ),
     _family(r"dns\.type\.(?P<type>\w+)", "dns_questions_total", "DNS questions by type."),
+    _family(r"dns\.signatures", "dns_signatures_total", "Signatures made for signed zones."),
     _family(r"cache\.bytes\.(?P<directory>/.+)", "cache_bytes", "Bytes of stored responses.", "gauge"),
     _family(r"cache\.entries\.(?P<directory>/.+)", "cache_entries", "Stored responses.", "gauge"),
     _family(r"cache\.(?P<result>\w+)", "cache_total", "What became of requests and responses in caches."),

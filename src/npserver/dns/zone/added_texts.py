@@ -47,7 +47,9 @@ class AddedTexts:
         for node, sets in reversed(self._before):
             node.sets = sets
         for key in self._made:
-            del self._tables.nodes[key]
+            node = self._tables.nodes.pop(key)
+            if (signing := node.zone.signing) is not None:
+                signing.remove(node)
         self._before.clear()
         self._made.clear()
 
@@ -66,6 +68,9 @@ class AddedTexts:
         tables.longest_key = max(tables.longest_key, len(key))
         self._made += missing
         node = attach(tables.nodes, key)
+        if (signing := node.zone.signing) is not None:
+            for one in missing:
+                signing.add(tables.nodes[one])
         self._before.append((node, NO_SETS if missing else node.sets))
         if (wildcard := tables.nodes[above].wildcard) is not None:
             self._go_on(missing, wildcard)

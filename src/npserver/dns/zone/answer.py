@@ -114,11 +114,19 @@ def heads(flags: int, counts: Counts) -> Heads:
 
 
 def _bodies(sections: Sections, suffix: bytes, name_bytes: int) -> tuple[tuple[bytes, ...], Counts]:
-    orders = [sections.answer]
-    if sections.answer:
-        last = sections.answer[-1]
+    answer = sections.answer
+    orders = [answer]
+    if answer:
+        index = len(answer) - 1
+        if answer[index].rtype == codes.RRSIG and index:  # signs those before it
+            index -= 1
+        last = answer[index]
         orders = [
-            [*sections.answer[:-1], Records(last.owner, last.rtype, last.ttl, last.data[at:] + last.data[:at])]
+            [
+                *answer[:index],
+                Records(last.owner, last.rtype, last.ttl, last.data[at:] + last.data[:at]),
+                *answer[index + 1 :],
+            ]
             for at in _rotation(last.rtype, len(last.data))
         ]
     bodies = []

@@ -45,20 +45,24 @@ class TableChanger:
                 if not node.sets:
                     self._remove(node)
             if one.rtype == codes.SOA and one.name == apex and one.after is not None:
-                zone.soa = one.after
-                zone.has_generated_soa = False
+                zone.set_soa(one.after)
             cuts_changed = cuts_changed or (one.rtype == codes.NS and one.name != apex)
         if cuts_changed:
             self._set_cuts(apex)
 
     def _with_node(self, key: bytes) -> Node:
         """Make the node of a name, and those above it that are missing."""
-        tables, missing = self.tables, key
-        while missing not in tables.nodes:
-            self._children[parent(missing)] += 1
-            missing = parent(missing)
+        tables, name, missing = self.tables, key, []
+        while name not in tables.nodes:
+            missing.append(name)
+            name = parent(name)
+            self._children[name] += 1
         tables.longest_key = max(tables.longest_key, len(key))
-        return attach(tables.nodes, key)
+        node = attach(tables.nodes, key)
+        if (signing := node.zone.signing) is not None:
+            for name in missing:
+                signing.add(tables.nodes[name])
+        return node
 
     def _remove(self, node: Node) -> None:
         """Remove a node without records, and those above it that were there for it alone."""
@@ -66,6 +70,8 @@ class TableChanger:
         while not node.sets and not self._children[node.key] and node is not node.zone.apex:
             above = nodes[parent(node.key)]
             del nodes[node.key]
+            if (signing := node.zone.signing) is not None:
+                signing.remove(node)
             del self._children[node.key]
             self._children[above.key] -= 1
             if node.key.startswith(WILDCARD):
@@ -81,3 +87,5 @@ class TableChanger:
             above = nodes[parent(node.key)]
             inherited = above.cut if above.zone is zone else None
             node.cut = inherited or (node if codes.NS in node.sets else None)
+        if zone.signing is not None:
+            zone.signing.forget_names()

@@ -7,14 +7,17 @@ are cached by `dns.zone.responder`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
 from npserver.dns.message import codes
-from npserver.dns.message.name import MAX_LABEL_BYTES, MAX_NAME_BYTES, ROOT
+from npserver.dns.message.name import MAX_LABEL_BYTES, MAX_NAME_BYTES, ROOT, parent
 from npserver.dns.message.record import ADDRESSED
 from npserver.dns.zone.tables import NO_SETS, Node, RecordSet, Tables, Zone
 
+#: Types that names of signed zones have by being signed.
+MADE_BY_SIGNING = frozenset({codes.RRSIG, codes.NSEC})
 MAX_ALIASES = 16  # followed in a chain of CNAMEs; the client asks for the rest itself
 
 #: The HINFO that a public server answers ANY with, instead of all records (RFC 8482 §4.2).
@@ -33,12 +36,26 @@ class NameStatus(Enum):
 
 @dataclass(slots=True)
 class Records:
-    """A record set in a reply. An `owner` of None stands for the name asked for."""
+    """A record set in a reply. An `owner` of None stands for the name asked for.
+
+    `source`: the node of the zone that vouches for the set; none for what is not signed: delegations and glue.
+    """
 
     owner: bytes | None
     rtype: int
     ttl: int
     data: tuple[bytes, ...]
+    source: Node | None = field(default=None, compare=False)
+
+
+class Claim(Enum):
+    """What a signed answer has to prove of a name, beside its records (RFC 4035 §3.1.3, §3.1.4)."""
+
+    NO_TYPE = "no type"  # it exists without the type
+    MISSING = "missing"  # it does not exist
+    EXPANDED = "expanded"  # a wildcard stands for it, as it does not exist
+    EXPANDED_NO_TYPE = "expanded, no type"  # a wildcard stands for it, without the type
+    NO_DS = "no DS"  # it is delegated to a zone that is not signed
 
 
 @dataclass(slots=True)
@@ -53,6 +70,8 @@ class Sections:
     needs_additional: bool = False  # holds glue: a reply without it must be truncated (RFC 9471)
     #: The name outside our zones, or in a delegated one, with which the aliases end; b"" for the name asked for itself.
     outside: bytes | None = None
+    #: Each with the name that it is about, and the node that decided about it.
+    claims: list[tuple[Claim, bytes, Node]] = field(default_factory=list, compare=False)
 
 
 #: The status of a name and the node that decides it; None if it is foreign.
@@ -120,7 +139,7 @@ def look_up(
             sections.outside = key
             return sections if sections.answer else None
         if rtype == codes.DS:
-            status, node = _parent_side(status, node, key)
+            status, node = _parent_side(tables, status, node, key)
         if status is NameStatus.DELEGATED:
             sections.outside = key if sections.answer else b""
             _refer(sections, node)
@@ -129,39 +148,66 @@ def look_up(
         if status is NameStatus.MISSING:
             sections.rcode = codes.NXDOMAIN
             sections.authority.append(_denial(zone))
+            sections.claims.append((Claim.MISSING, key, node))
             break
         alias = node.sets.get(codes.CNAME)
-        if alias is not None:  # applies to all types asked for
+        is_expanded = status is NameStatus.WILDCARD
+        if alias is not None and (zone.signing is None or rtype not in zone.signing.own_types):
             if node in seen or len(seen) >= MAX_ALIASES:
                 break
             seen.add(node)
-            sections.answer.append(Records(owner, codes.CNAME, *alias))
+            sections.answer.append(Records(owner, codes.CNAME, *alias, node))
+            if is_expanded:
+                sections.claims.append((Claim.EXPANDED, key, node))
             if rtype in (codes.CNAME, codes.ANY):
                 break
             owner = key = alias[1][0].lower()
             continue
-        if rtype == codes.ANY and node.sets:
-            every = [(codes.HINFO, MINIMAL_ANY)] if minimal_any else node.sets.items()
-            sections.answer += [Records(owner, one, *records) for one, records in every]
-        elif (records := node.sets.get(rtype)) is not None:
-            sections.answer.append(Records(owner, rtype, *records))
+        found_sets = _sets(node, rtype, minimal_any=minimal_any)
+        if found_sets:
+            sections.answer += [Records(owner, one, *records, node) for one, records in found_sets]
+            if is_expanded:
+                sections.claims.append((Claim.EXPANDED, key, node))
         else:
             sections.authority.append(_denial(zone))
+            sections.claims.append((Claim.EXPANDED_NO_TYPE if is_expanded else Claim.NO_TYPE, key, node))
         break
     if rtype != codes.ANY:
         _add_addresses(tables, sections, asked)
     return sections
 
 
-def _parent_side(status: NameStatus, node: Node, key: bytes) -> tuple[NameStatus, Node]:
+def _sets(node: Node, rtype: int, *, minimal_any: bool) -> Sequence[tuple[int, RecordSet]]:
+    """Return the record sets of a name that answer a type."""
+    sets = node.sets
+    if (records := sets.get(rtype)) is not None:
+        return [(rtype, records)]
+    signing = node.zone.signing
+    if rtype == codes.ANY:
+        if minimal_any and sets:  # of a signed zone, one set that its signatures hold for (RFC 8482 §4.1)
+            return [next(iter(sets.items())) if signing is not None else (codes.HINFO, MINIMAL_ANY)]
+        return list(sets.items())
+    if signing is None:
+        return ()
+    if rtype == codes.RRSIG:
+        return [(rtype, one) for one in signing.signatures_at(node)]
+    if rtype == codes.NSEC and (denial := signing.own_denial(node.key)) is not None:
+        return [(rtype, denial)]
+    return ()
+
+
+def _parent_side(tables: Tables, status: NameStatus, node: Node, key: bytes) -> tuple[NameStatus, Node]:
     """Return the status of a name for DS, which the zone above a cut answers, if it is ours (RFC 4035 §3.1.4.1)."""
     if node.key != key:
         return status, node
     if status is NameStatus.DELEGATED:
         return NameStatus.EXISTS, node
-    if status is NameStatus.EXISTS and node is node.zone.apex and node.zone.parent is not None:
-        above = Node(node.key, NO_SETS)
-        above.zone = node.zone.parent
+    zone = node.zone
+    if status is NameStatus.EXISTS and node is zone.apex and zone.parent is not None:
+        if (cut := tables.nodes[parent(key)].cut) is not None:
+            return NameStatus.DELEGATED, cut
+        above = Node(node.key, NO_SETS if zone.ds is None else {codes.DS: zone.ds})
+        above.zone = zone.parent
         return NameStatus.EXISTS, above
     return status, node
 
@@ -171,11 +217,13 @@ def _refer(sections: Sections, cut: Node) -> None:
     sections.is_authoritative = bool(sections.answer)
     sections.needs_additional = True
     sections.authority.append(Records(cut.key, codes.NS, *cut.sets[codes.NS]))
+    if cut.zone.signing is not None:
+        sections.claims.append((Claim.NO_DS, cut.key, cut))
 
 
 def _denial(zone: Zone) -> Records:
     """Return the SOA for a negative answer (RFC 2308 §3)."""
-    return Records(zone.key, codes.SOA, zone.negative_ttl, zone.soa[1])
+    return Records(zone.key, codes.SOA, zone.negative_ttl, zone.soa[1], zone.apex)
 
 
 def _add_addresses(tables: Tables, sections: Sections, asked: bytes) -> None:
@@ -196,7 +244,8 @@ def _add_addresses(tables: Tables, sections: Sections, asked: bytes) -> None:
                 records = node.sets.get(rtype)
                 if records is not None and (target, rtype) not in present:
                     present.add((target, rtype))
-                    sections.additional.append(Records(target, rtype, *records))
+                    source = node if node.cut is None else None
+                    sections.additional.append(Records(target, rtype, *records, source))
 
 
 def _target(data: bytes) -> bytes:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from npserver.dns.message import codes
 from npserver.dns.message.name import ROOT, parent
@@ -36,7 +37,7 @@ class Node:
 class Zone:
     """A zone: its apex and SOA. Its nodes refer to it."""
 
-    __slots__ = ("apex", "has_generated_soa", "key", "parent", "soa")
+    __slots__ = ("_serial_offset", "apex", "ds", "has_generated_soa", "key", "parent", "signing", "soa")
 
     def __init__(self, apex: Node, soa: RecordSet) -> None:
         self.apex = apex
@@ -44,6 +45,9 @@ class Zone:
         self.soa = soa
         self.has_generated_soa = codes.SOA not in apex.sets  # the config gives none
         self.parent: Zone | None = None  # the zone above, if it is ours too
+        self.signing: Signing | None = None  # if the zone is signed
+        self.ds: RecordSet | None = None  # the DS records that the zone above has of this one, if both are ours
+        self._serial_offset = 0
 
     def __repr__(self) -> str:
         return f"<Zone {self.key!r}>"
@@ -53,10 +57,28 @@ class Zone:
         """Whether it has records: a zone of another server may not have been transferred yet, or have expired."""
         return codes.SOA in self.apex.sets
 
+    @property
+    def serial(self) -> int:
+        """The serial of the zone's content. That of the SOA record is larger in a signed zone."""
+        return int.from_bytes(self.soa[1][0][-20:-16], "big") - self._serial_offset & 0xFFFFFFFF
+
+    def set_serial_offset(self, offset: int) -> None:
+        """Set what the serial of the SOA record is larger by: it rises when the zone is signed anew."""
+        serial = self.serial
+        self._serial_offset = offset
+        self.set_serial(serial)
+
+    def set_soa(self, records: RecordSet) -> None:
+        """Set the SOA record of the zone's content, which has one from now on."""
+        self.soa = records
+        self.has_generated_soa = False
+        self.set_serial(int.from_bytes(records[1][0][-20:-16], "big"))
+
     def set_serial(self, serial: int) -> None:
-        """Set the serial of the SOA record."""
+        """Set the serial of the zone's content."""
         ttl, (soa,) = self.soa
-        self.soa = (ttl, (soa[:-20] + serial.to_bytes(4, "big") + soa[-16:],))
+        shown = serial + self._serial_offset & 0xFFFFFFFF
+        self.soa = (ttl, (soa[:-20] + shown.to_bytes(4, "big") + soa[-16:],))
         self.apex.sets = {
             codes.SOA: self.soa,
             **{rtype: one for rtype, one in self.apex.sets.items() if rtype != codes.SOA},
@@ -124,3 +146,75 @@ def ancestors(key: bytes) -> Iterator[bytes]:
         yield key
         key = parent(key)
     yield ROOT
+
+
+# ── signed zones ──
+
+#: The owner and the data of an NSEC or NSEC3 record.
+Denial = tuple[bytes, bytes]
+
+
+class Denials(Protocol):
+    """The chain of a zone's NSEC or NSEC3 records."""
+
+    rtype: int
+
+    def place(self, name: bytes, encloser: bytes) -> int:
+        """Return a number that is equal for all missing names with that closest encloser and the same proof."""
+
+    def of_name(self, name: bytes) -> Denial:
+        """Return the record that tells the types of a name that exists, or that it has none."""
+
+    def no_closer(self, name: bytes, encloser: bytes) -> list[Denial]:
+        """Return the records that prove that no name between a missing one and its closest encloser exists."""
+
+    def missing(self, name: bytes, encloser: bytes) -> list[Denial]:
+        """Return the records that prove that neither a name nor a wildcard for it exists (RFC 4035 §3.1.3.2)."""
+
+    def wildcard_without_type(self, name: bytes, wildcard: bytes) -> list[Denial]:
+        """Return the records that prove that a wildcard stands for a name, and tell its types (§3.1.3.4)."""
+
+    def every(self) -> Iterator[Denial]:
+        """Yield all records."""
+
+    def add(self, node: Node) -> None:
+        """Put a new name in its place."""
+
+    def remove(self, node: Node) -> None:
+        """Take a name away."""
+
+
+class Signing(Protocol):
+    """What signs a zone: `dns.zone.signing.ZoneSigning`."""
+
+    @property
+    def chain(self) -> Denials:
+        """The NSEC or NSEC3 records."""
+
+    @property
+    def own_types(self) -> Collection[int]:
+        """The types that each name has by being signed, beside a CNAME too (RFC 4034 §3, §4)."""
+
+    def sign(self, owner: bytes, rtype: int, records: RecordSet) -> tuple[bytes, ...]:
+        """Return the data of the RRSIG records of a record set, which has the TTL that it has in the zone."""
+
+    def sign_apex(self) -> None:
+        """Put what is published of the keys at the apex; again after a change of the zone's records."""
+
+    def denial_set(self, denial: Denial) -> RecordSet:
+        """Return an NSEC or NSEC3 record as a record set."""
+
+    def own_denial(self, name: bytes) -> RecordSet | None:
+        """Return the NSEC record of a name that exists, if it has one."""
+
+    def signatures_at(self, node: Node) -> list[RecordSet]:
+        """Return the RRSIG records of all record sets of a name, by the TTLs of these."""
+
+    def add(self, node: Node) -> None:
+        """Note a name that was added to the tables."""
+
+    def remove(self, node: Node) -> None:
+        """Note a name that was removed from the tables."""
+
+    def forget_names(self) -> None:
+        """Note that names are delegated which were not, or the reverse."""

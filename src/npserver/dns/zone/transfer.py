@@ -7,6 +7,7 @@ whole zone if they are not known, or larger than it. Over UDP the differences ar
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain as chained
 from struct import pack
 
 from npserver.dns.message import codes
@@ -17,6 +18,7 @@ from npserver.dns.message.sections import AUTHORITY, read_records
 from npserver.dns.zone.answer import BodyWriter
 from npserver.dns.zone.content import SetChange, ZoneChange, chain, is_newer
 from npserver.dns.zone.lookup import Records
+from npserver.dns.zone.signed_transfer import signed_records
 from npserver.dns.zone.tables import RecordSet, Tables, Zone
 
 _RECORD_BYTES = 12  # of a record besides its name and its data, at most
@@ -89,6 +91,8 @@ def _differences(tables: Tables, zone: Zone, serial: int, history: Sequence[Zone
     soa = Records(zone.key, codes.SOA, *zone.soa)
     if serial == ours or is_newer(serial, ours):
         return iter([soa])  # RFC 1995 §2: there is nothing newer
+    if zone.signing is not None:  # what the signatures were is not known
+        return None
     changes = list(chain(history, serial) or ())
     if not changes or changes[-1].to_serial != ours:
         return None
@@ -141,6 +145,8 @@ def _is_smaller(tables: Tables, zone: Zone, size: int) -> bool:
 def _records(tables: Tables, zone: Zone) -> Iterator[Records]:
     """Return the record sets of a zone, as they are now, in the order of a transfer (RFC 5936 §2.2)."""
     soa = Records(zone.key, codes.SOA, *zone.soa)
+    if zone.signing is not None:
+        return chained([soa], signed_records(tables, zone, zone.signing), [soa])
     found = [(node.key, node.sets) for node in tables.nodes.values() if node.zone is zone and node.sets]
 
     def generate() -> Iterator[Records]:

@@ -11,10 +11,9 @@ from zlib import crc32
 
 from npserver.dns.message.name import to_text
 from npserver.dns.zone.compile import content_sums
-from npserver.dns.zone.tables import Tables, Zone
+from npserver.dns.zone.tables import Tables
 from npserver.nameserver.publish.state import Serial
 
-_SERIAL_BYTES = slice(-20, -16)  # in the data of an SOA record
 FIRST = 1  # of a zone that the controller has not told of yet: every other one is larger
 
 
@@ -35,7 +34,7 @@ def given_serials(views: Sequence[Tables], keys: Collection[bytes]) -> dict[str,
         for key in keys & tables.zones.keys():
             zone = tables.zones[key]
             if not zone.has_generated_soa:
-                found[to_text(key)] = max(found.get(to_text(key), 0), _serial(zone))
+                found[to_text(key)] = max(found.get(to_text(key), 0), zone.serial)
     return found
 
 
@@ -77,9 +76,5 @@ def set_serials(views: Sequence[Tables], numbers: Mapping[str, int]) -> None:
     for tables in views:
         for key, zone in tables.zones.items():
             number = numbers.get(to_text(key))
-            if number is not None and number != _serial(zone):
+            if number is not None and number != zone.serial:
                 zone.set_serial(number)
-
-
-def _serial(zone: Zone) -> int:
-    return int.from_bytes(zone.soa[1][0][_SERIAL_BYTES], "big")
