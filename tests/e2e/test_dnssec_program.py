@@ -16,10 +16,12 @@ import dns.name
 import dns.query
 import pytest
 
+from npserver.cli.dns import main
 from tests.stage.ports import free_port
 from tests.stage.program import Program
 from tests.stage.programs import find, needs
 from tests.stage.signing import SIGNED_ODDITIES, SIGNED_ZONES, UNREACHABLE, Unbound, questions
+from tests.stage.waiting import wait_until
 
 Start = Callable[..., Program]
 ALIASES = ("toplain.example.com", "ext.example.com")  # that lead to zones that are not signed
@@ -137,3 +139,17 @@ def test_keys_stay_over_a_restart(program: Start, tmp_path: Path) -> None:
     first.stop()
     program(config=wanted)
     assert anchors(port, ("example.com",)) == before
+
+
+def test_all_workers_take_a_new_key(program: Start, tmp_path: Path) -> None:
+    port = free_port()
+    zones = [{"name": "example.com", "dnssec": {"keys": "ksk-zsk"}}]
+    running = program(config=config(port, tmp_path / "store", zones, {"example.com": {"NS": "ns.elsewhere.net"}}))
+    assert main(["roll", "example.com", "-zsk", "-config", str(running.config_file)]) == 0
+
+    def keys() -> int:
+        reply = dns.query.tcp(dns.message.make_query("example.com", "DNSKEY"), "127.0.0.1", port=port, timeout=20)
+        return len(reply.answer[0])
+
+    wait_until(lambda: all(keys() == 3 for _ in range(10)), "new key in all workers")
+    assert main(["roll", "example.com", "-zsk", "-config", str(running.config_file)]) == 1

@@ -13,6 +13,7 @@ COMMANDS = {
     "check": "npserver.cli.check",
     "reload": "npserver.cli.reload",
     "purge": "npserver.cli.purge",
+    "dns": "npserver.cli.dns",
     "bans": "npserver.cli.bans",
     "ban": "npserver.cli.ban",
     "unban": "npserver.cli.unban",
