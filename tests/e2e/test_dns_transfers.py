@@ -33,8 +33,10 @@ class Primary:
         self.write(1)
         keys = ["key:xfr", "key:long.example"]
         entry = {"name": "example.com", "file": str(self.file), "allow_transfer": keys, **zone}
-        parts = config(port, dns_zones=[entry], dns_keys=KEYS, store=str(directory / "store"))
-        self.program = start(config=parts)
+        self.parts = config(port, dns_zones=[entry], dns_keys=KEYS, store=str(directory / "store"))
+        own = directory / "primary"
+        own.mkdir()
+        self.program = start(config=self.parts, cwd=own)
 
     def write(self, number: int) -> None:
         self.file.write_text(TEXT.format(number, number))

@@ -11,6 +11,7 @@ import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import dns.message
@@ -26,9 +27,13 @@ from npserver.dns.zone.incoming import Received, TransferError
 from npserver.dns.zone.transfer import transfer
 from npserver.nameserver.transfers import client, notifying
 from npserver.nameserver.transfers.client import fetch
+from npserver.nameserver.transfers.kept import KeptZone
 from npserver.nameserver.transfers.notifying import NotifyService
 from npserver.nameserver.transfers.peers import Peer
+from npserver.nameserver.transfers.secondary import Secondary, SecondaryZone
 from npserver.nameserver.zones.messages import topic_of
+from npserver.store.directory import DirectoryStore
+from npserver.store.files import StoreFiles
 from tests.stage.nameserver import ask, processor_of
 from tests.stage.worker import make_context
 from tests.unit.dns.zone.test_incoming import message, normal, record, soa
@@ -226,10 +231,40 @@ class TestSigned:
                 await get(peer, None, KEY)
 
 
+async def test_a_zone_that_nobody_confirms_expires(
+    free_port: Callable[[], int], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    context = make_context(asyncio.get_running_loop())
+    now = [1_000_000.0]
+    context.wall_clock = lambda: now[0]
+    peer = Peer("127.0.0.1", free_port(), "dns_zones[0].primary")
+    zone = SecondaryZone(APEX, "dns_zones[0].primary", [peer], KeptZone(APEX), FIRST, 1, now[0])
+    served: list[Content] = []
+
+    def publish(zone: SecondaryZone, content: Content) -> None:
+        zone.content = content
+        served.append(content)
+
+    store = DirectoryStore(StoreFiles(str(tmp_path)))
+    one = Secondary(context, store, zone, publish, lambda: None, asyncio.Semaphore())
+    pauses = []
+    for passed in (0, 604_000, 604_799, 604_801):  # the SOA says a week
+        now[0] = 1_000_000.0 + passed
+        pauses.append(await one._refresh())
+    assert pauses == [600, 600, 1, 8]
+    assert served == [{}]
+    assert zone.serial == 0
+    assert "zone example.test. has expired, no primary has confirmed it for 604800 s: " in caplog.text
+    async with primary(right) as (_, there):
+        zone.primaries = [there]
+        assert await one._refresh() == 3600
+    assert normal(zone.content) == normal(SECOND)
+
+
 # ── NOTIFY ──
 
 
-class Secondary(asyncio.DatagramProtocol):
+class Listening(asyncio.DatagramProtocol):
     """A server that answers NOTIFYs as it is told to."""
 
     def __init__(self, answer: Callable[[dns.message.Message], bytes | None]) -> None:
@@ -261,9 +296,9 @@ def good(notify: dns.message.Message) -> bytes:
 @contextlib.asynccontextmanager
 async def notified(
     answer: Callable[[dns.message.Message], bytes | None], key: TsigKey | None = None
-) -> AsyncIterator[tuple[Secondary, Any]]:
+) -> AsyncIterator[tuple[Listening, Any]]:
     loop = asyncio.get_running_loop()
-    transport, secondary = await loop.create_datagram_endpoint(lambda: Secondary(answer), ("127.0.0.1", 0))
+    transport, secondary = await loop.create_datagram_endpoint(lambda: Listening(answer), ("127.0.0.1", 0))
     context = make_context(loop)
     peer = Peer("127.0.0.1", transport.get_extra_info("sockname")[1], "dns_zones[0].notify", key)
     service = NotifyService(context, {APEX: [peer]})

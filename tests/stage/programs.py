@@ -25,6 +25,7 @@ PACKAGES = {
     "h2load": "nghttp2-client",
     "htpasswd": "apache2-utils",
     "kdig": "knot-dnsutils",
+    "knotd": "knot",
     "ldns-verify-zone": "ldnsutils",
     "named": "bind9",
     "nc": "netcat-openbsd",

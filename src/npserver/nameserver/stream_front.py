@@ -59,7 +59,9 @@ class DnsStreamFront:
         self.transport = transport
         self.settings = settings
         self.on_limited: Callable[[str], None] | None = None  # called with a client that is over a limit
-        self.gauge = self.server.context.row.slot("gauge.dns.connections")
+        row = self.server.context.row
+        self.gauge = row.slot("gauge.dns.connections")
+        self._transfer_slots = {name: row.slot(f"dns.transfers.{name}") for name in ("sent", "refused")}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.transport} {self.server!r}>"
@@ -98,6 +100,7 @@ class DnsStreamFront:
         what = "changes of zone" if query.qtype == codes.IXFR else "zone"
         log.info("sending %s %s to %s (%s)", what, to_text(query.key), by, self._place(processor, query))
         processor.responder.tally(query.qtype, codes.NOERROR)[0] += 1
+        self.server.context.row.slots[self._transfer_slots["sent"]] += 1
         messages = transfer(processor.responder.tables, query, processor.peers.history(query.key))
         if (signature := query.signature) is not None:
             server = self.server
@@ -118,6 +121,7 @@ class DnsStreamFront:
         query = parse_query(data)
         if isinstance(query, Query) and query.qtype in (codes.AXFR, codes.IXFR):
             place = self._place(processor, query)
+            self.server.context.row.slots[self._transfer_slots["refused"]] += 1
             log.debug("transfer of zone %s refused to %s (%s)", to_text(query.key), client, place)
 
     def _place(self, processor: QueryProcessor, query: Query) -> str:

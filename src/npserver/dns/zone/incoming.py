@@ -67,7 +67,7 @@ class TransferReader:
     def __init__(self, apex: bytes, request: bytes, content: Content | None = None, serial: int = 0) -> None:
         self._apex = apex
         self._request = request
-        self._base: Mapping[bytes, Mapping[int, RecordSet]] = content or {}
+        self._base: Content = content or {}
         self._is_ixfr = content is not None
         self._serial = serial
         self._state = _State.BEGIN
@@ -207,7 +207,7 @@ class TransferReader:
     def _received(self) -> Received:
         soa = self._soa
         self._sets(self._apex)[codes.SOA] = (soa.ttl, {soa.data: None})
-        content: Content = {name: dict(sets) for name, sets in self._base.items() if name not in self._names}
+        content = {name: sets for name, sets in self._base.items() if name not in self._names}  # shared, if unchanged
         for name, sets in self._names.items():
             if sets:
                 content[name] = {rtype: (ttl, tuple(data)) for rtype, (ttl, data) in sets.items()}

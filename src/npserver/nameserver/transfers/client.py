@@ -131,6 +131,7 @@ class _Session:
         while True:
             message, verify_end = take(await self._receive())
             found = reader.take(message)
+            await asyncio.sleep(0)  # what has come already does not keep the controller from all else
             if found is not None:
                 verify_end()
                 return found

@@ -51,7 +51,8 @@ class NotifyHearing:
         address = plain_ip(client)
         if address not in addresses and key not in self._keys[apex]:
             return False
-        now = self._context.loop.time()
+        row, now = self._context.row, self._context.loop.time()
+        row.slots[row.slot("dns.notify.received")] += 1
         pause_s = self._next_at.get(apex, 0.0) - now
         if pause_s <= 0:
             self._next_at[apex] = now + PAUSE_S

@@ -15,8 +15,9 @@ from msgspec import MsgspecError, Struct
 from msgspec.msgpack import decode as unpack
 from msgspec.msgpack import encode as pack
 
-from npserver.dns.zone.content import Content, decode_content, encode_content
+from npserver.dns.zone.content import Content, decode_content, encode_content, version_of
 from npserver.errors import StoreError
+from npserver.runtime.context import PerProcess
 from npserver.store.interface import MAX_VALUE_BYTES
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class KeptZone:
     def __init__(self, apex: bytes) -> None:
         self._key = f"dns/secondaries/{sha256(apex).hexdigest()[:32]}"
         self._head: _Head | None = None
+        self.version = 0  # of the content that is kept, as this process counts them
 
     def __repr__(self) -> str:
         return f"<KeptZone {self._key}>"
@@ -65,7 +67,7 @@ class KeptZone:
             content = decode_content(zlib.decompress(packed))
         except (MsgspecError, zlib.error) as error:
             raise StoreError(f"the records are damaged: {error}") from None
-        self._head = head
+        self._head, self.version = head, version_of(content)
         return content, head.checked_at
 
     async def write(self, store: Store, content: Content, checked_at: float) -> None:
@@ -85,3 +87,7 @@ class KeptZone:
     async def _put_head(self, store: Store, head: _Head) -> None:
         await store.put(self._key, pack(head))
         self._head = head
+
+
+#: The places of the zones of a process, by apex: they outlive a config.
+KEPT: PerProcess[dict[bytes, KeptZone]] = PerProcess(lambda context: {})

@@ -19,7 +19,7 @@ from npserver.dns.message.notify import make_notify, notify_rcode
 from npserver.dns.message.tsig import TsigError, sign, verify
 from npserver.errors import reason_of
 from npserver.nameserver.transfers.peers import Peer
-from npserver.nameserver.zones.messages import topic_of
+from npserver.nameserver.zones.messages import read_published, taken_slot, topic_of
 
 if TYPE_CHECKING:
     from npserver.runtime.context import Context
@@ -28,20 +28,23 @@ log = logging.getLogger("npserver.dns")
 
 NO_ANSWER = "no answer"
 WAITS_S = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)  # for an answer, before the message is sent again
-SETTLE_S = 0.25  # after a change, until all workers serve it: a secondary asks at once
+SETTLE_S = 0.1  # after a change, and between two looks whether all workers serve it: a secondary asks at once
+SERVED_WITHIN_S = 5.0
 MAX_TARGETS = 100  # that are told at a time
 
 
 class NotifyService:
     """The service. `targets`: whom to tell of which zone, by apex."""
 
-    __slots__ = ("_context", "_due", "_targets", "_turns")
+    __slots__ = ("_context", "_due", "_slot", "_targets", "_turns", "_versions")
 
     def __init__(self, context: Context, targets: Mapping[bytes, Sequence[Peer]]) -> None:
         self._context = context
         self._targets = targets
         self._due: dict[bytes, list[asyncio.Event]] = {apex: [] for apex in targets}
         self._turns = asyncio.Semaphore(MAX_TARGETS)
+        self._versions: dict[bytes, int] = {}  # of the last changes
+        self._slot = taken_slot(context)
 
     def __repr__(self) -> str:
         return f"<NotifyService of {len(self._targets)} zones>"
@@ -63,6 +66,8 @@ class NotifyService:
                 end()
 
     def _changed(self, apex: bytes, message: Any) -> None:
+        if message is not None:
+            self._versions[apex] = read_published(message).after
         for due in self._due[apex]:
             due.set()
 
@@ -70,13 +75,25 @@ class NotifyService:
         failure = ""
         while True:
             await due.wait()
-            await asyncio.sleep(SETTLE_S)
+            await self._settle(apex)
             async with self._turns:
                 reason = await self._tell(apex, peer, due)
+            row = self._context.row
+            row.slots[row.slot("dns.notify.failed" if reason else "dns.notify.sent")] += 1
             if reason and reason != failure:
                 name = to_text(apex)
                 log.warning("%s is not told of the changes of zone %s: %s (%s)", peer, name, reason, peer.place)
             failure = reason
+
+    async def _settle(self, apex: bytes) -> None:
+        """Wait until all workers serve the last change."""
+        loop, version = self._context.loop, self._versions.get(apex, 0)
+        end = loop.time() + SERVED_WITHIN_S
+        while True:
+            await asyncio.sleep(SETTLE_S)
+            late = any(row[self._slot] < version for row in self._context.row.board.rows[1:])
+            if not late or loop.time() > end:
+                return
 
     async def _tell(self, apex: bytes, peer: Peer, due: asyncio.Event) -> str:
         """Send a message until it is answered; return why it was in vain, or "" if it was not."""

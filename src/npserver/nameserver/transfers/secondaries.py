@@ -22,7 +22,7 @@ from npserver.nameserver.zones.messages import (
     topic_of,
 )
 from npserver.nameserver.zones.replica import HELD, Held, trim
-from npserver.nameserver.zones.states import SECONDARIES, ZoneState, publish_states
+from npserver.runtime.zone_states import SECONDARIES, ZoneState, publish_states
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

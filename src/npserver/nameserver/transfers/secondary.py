@@ -48,6 +48,7 @@ class SecondaryZone(Struct, eq=False):
     history: deque[ZoneChange] = field(default_factory=deque)
     error: str = ""  # why it was not transferred last
     source: str = ""  # the primary that it is from
+    base: Content = field(default_factory=dict)  # that the tables of the workers are compiled of
     next_at: float = 0.0  # when a primary is asked again, in seconds since 1970
 
     @property
@@ -88,7 +89,6 @@ class Secondary:
         self._notified = asyncio.Event()
         self._preferred = ""  # the address of the primary that has sent NOTIFY
         self._failures = 0  # in a row
-        self._kept_version = zone.version if zone.content else 0  # of what the store has
         self._kept_at = 0.0  # loop time
         self._store_failure = ""
 
@@ -163,6 +163,7 @@ class Secondary:
                 received = await fetch(peer, zone.apex, zone.content or None, self._context.wall_clock)
             except TransferError as error:
                 errors.append(f"{peer}: {error}")
+                self._count("failed")
                 continue
             if received.content is not None:
                 zone.source = str(peer)
@@ -177,11 +178,16 @@ class Secondary:
             zone.error = text
         return answered
 
+    def _count(self, result: str) -> None:
+        row = self._context.row
+        row.slots[row.slot(f"dns.transfers.{result}")] += 1
+
     def _take(self, received: Received) -> None:
         zone = self.zone
         assert received.content is not None
         before = zone.serial
         self._publish(zone, received.content)
+        self._count("received")
         how = "its changes" if received.is_incremental else "the whole zone"
         log.info("zone %s has serial %d, before %d: %s from %s (%s)", zone.name, zone.serial, before, how, zone.source,
                  zone.key)  # fmt: skip
@@ -191,7 +197,7 @@ class Secondary:
     # ── the store ──
 
     def _is_kept_late(self) -> bool:
-        return bool(self.zone.content) and self._kept_version != self.zone.version
+        return bool(self.zone.content) and self.zone.kept.version != self.zone.version
 
     async def _keep(self) -> None:
         """Keep what has changed, unless that was done just now."""
@@ -205,7 +211,7 @@ class Secondary:
             elif not self._kept_at or loop.time() >= self._kept_at + KEEP_S:
                 version, self._kept_at = zone.version, loop.time()
                 await zone.kept.write(self._store, zone.content, zone.checked_at)
-                self._kept_version = version
+                zone.kept.version = version
         except StoreError as error:
             failure = str(error)
         if failure and failure != self._store_failure:

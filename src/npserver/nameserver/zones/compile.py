@@ -86,7 +86,7 @@ def _compile(compilation: Compilation) -> Zones:
             if section.updates:
                 report.error((*place, "updates"), "'updates' has no effect with 'primary': that server takes updates")
             secondaries[apex] = compile_secondary(compilation, place, apex, section.primary)
-            sets.update(secondaries[apex].content)
+            sets.update(secondaries[apex].base)
             continue
         if section.file is not None:
             sources[apex] = f"the file {clip(section.file)} (dns_zones[{index}].file)"
@@ -115,7 +115,7 @@ def _compile(compilation: Compilation) -> Zones:
             compilation.services.append(UpdateService(context, service, policies))
     add_services(compilation, secondaries, notified)
     contents = {apex: (one.base, one.content) for apex, one in changing.items()}
-    contents |= {apex: (one.content, one.content) for apex, one in secondaries.items()}
+    contents |= {apex: (one.base, one.content) for apex, one in secondaries.items()}
     primaries = {apex: one.primaries for apex, one in secondaries.items()}
     return Zones(apexes, sources, sets, contents, frozenset(policies), primaries)
 

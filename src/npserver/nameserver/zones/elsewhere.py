@@ -6,13 +6,16 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from npserver.dns.message.name import to_text
 from npserver.dns.zone.content import Content, version_of
 from npserver.errors import StoreError
-from npserver.nameserver.transfers.kept import KeptZone
+from npserver.nameserver.transfers.kept import KEPT, KeptZone
 from npserver.nameserver.transfers.peers import Peer, compile_primaries
 from npserver.nameserver.transfers.secondary import SecondaryZone
 from npserver.nameserver.transfers.timers import Timers
 from npserver.nameserver.zones.replica import HELD
+from npserver.runtime.pubsub import Withdrawing
+from npserver.runtime.zone_states import SECONDARIES, forget_secondaries
 from npserver.store.compile import STORE
 
 if TYPE_CHECKING:
@@ -20,18 +23,28 @@ if TYPE_CHECKING:
     from npserver.nameserver.config import DnsPrimary
     from npserver.runtime.compilation import Compilation
 
+_COUNTERS = (
+    *("dns.transfers.received", "dns.transfers.failed"),
+    *("dns.notify.received", "dns.notify.sent", "dns.notify.failed"),
+)
+
 
 def compile_secondary(
     compilation: Compilation, path: Path, apex: bytes, given: str | DnsPrimary | list[str | DnsPrimary]
 ) -> SecondaryZone:
     """Return a zone that is transferred from primaries, with the records that are known of it. `path`: of the zone."""
     primaries = compile_primaries(compilation, (*path, "primary"), given)
-    key, kept, held = f"dns_zones[{path[-1]}].primary", KeptZone(apex), HELD.of(compilation.context).get(apex)
+    key, held = f"dns_zones[{path[-1]}].primary", HELD.of(compilation.context).get(apex)
+    kept = KEPT.of(compilation.context).setdefault(apex, KeptZone(apex))
     if held is not None:
         history = deque(held.history)
-        return SecondaryZone(apex, key, primaries, kept, held.content, held.version, held.checked_at, history)
-    content, checked_at = _kept(compilation, path, apex, kept)
-    return SecondaryZone(apex, key, primaries, kept, content, version_of(content), checked_at)
+        zone = SecondaryZone(apex, key, primaries, kept, held.content, held.version, held.checked_at, history)
+    else:
+        content, checked_at = _kept(compilation, path, apex, kept)
+        zone = SecondaryZone(apex, key, primaries, kept, content, version_of(content), checked_at)
+    # The tables are compiled once for all processes, of what is known then.
+    zone.base = compilation.document.compiled.setdefault(f"secondary zone:{to_text(apex)}", zone.content)
+    return zone
 
 
 def _kept(compilation: Compilation, path: Path, apex: bytes, kept: KeptZone) -> tuple[Content, float]:
@@ -56,11 +69,30 @@ def add_services(
 ) -> None:
     """Add the services that transfer zones, and that tell others of changes."""
     context = compilation.context
+    if secondaries or notified:
+        for name in _COUNTERS:  # what the controller counts is shown by workers, who have to know of it
+            context.row.slot(name)
     if secondaries and (store := STORE.of(compilation)) is not None:
         from npserver.nameserver.transfers.secondaries import SecondaryService
 
         compilation.services.append(SecondaryService(context, store, [*secondaries.values()]))
+    elif context.pubsub.latest.get(SECONDARIES):
+        compilation.services.append(Withdrawing(context.pubsub, forget_secondaries))
     if notified:
+        _check_notified(compilation, notified)
         from npserver.nameserver.transfers.notifying import NotifyService
 
         compilation.services.append(NotifyService(context, notified))
+
+
+def _check_notified(compilation: Compilation, notified: Mapping[bytes, Sequence[Peer]]) -> None:
+    """Warn of servers that are told of changes, but may not transfer them."""
+    config = compilation.config
+    is_allowed = any(getattr(rule, "allow_transfer", None) for rule in config.dispatch)
+    for peers in notified.values():
+        index = int(peers[0].place.partition("[")[2].partition("]")[0])
+        zone = config.dns_zones[index]
+        allowed = None if isinstance(zone, str) else zone.allow_transfer
+        if not allowed and (allowed is not None or not is_allowed):
+            message = "those that are told of changes may not transfer them: write 'allow_transfer'"
+            compilation.report.warn(("dns_zones", index, "notify"), message)

@@ -45,8 +45,8 @@ from npserver.nameserver.zones.messages import (
     topic_of,
 )
 from npserver.nameserver.zones.replica import trim
-from npserver.nameserver.zones.states import ZoneState, publish_states
 from npserver.nameserver.zones.zone_file import Stamp, ZoneFileError, read_zone_file, stamp_of
+from npserver.runtime.zone_states import ZoneState, publish_states
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -53,6 +53,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (zone(primary={"address": "10.0.0.1", "tls": {"ca": "missing"}}), "cannot read 'missing'"),
     (zone(primary="10.0.0.1", updates=[{"key": "xfr"}]), "'updates' has no effect with 'primary': that server takes"),
     (zone(primary="10.0.0.1", file="x"), "a zone has 'file' or 'primary': leave one of them out"),
+    (zone(notify="10.0.0.1"), "warning: those that are told of changes may not transfer them: write 'allow_transfer'"),
+    (zone(notify="10.0.0.1", allow_transfer=[]), "those that are told of changes may not transfer them"),
     (zone(notify="ns.example"), "expected the IP address of a name server"),
     (zone(notify=["10.0.0.1", {"address": "10.0.0.2", "key": "xf"}]), "unknown key 'xf', did you mean 'xfr'?"),
     (

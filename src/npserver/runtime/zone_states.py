@@ -30,7 +30,7 @@ def publish_states(pubsub: PubSub, states: list[ZoneState], topic: str = TOPIC) 
     pubsub.publish(topic, to_builtins(states))
 
 
-def published_states(pubsub: PubSub) -> list[ZoneState]:
+def published_zones(pubsub: PubSub) -> list[ZoneState]:
     """Return those that were published last."""
     found: list[ZoneState] = []
     for topic in (TOPIC, SECONDARIES):
@@ -39,3 +39,8 @@ def published_states(pubsub: PubSub) -> list[ZoneState]:
         except MsgspecError:
             continue
     return found
+
+
+def forget_secondaries(pubsub: PubSub) -> None:
+    """Tell all processes that no zone is transferred from a primary any more."""
+    publish_states(pubsub, [], SECONDARIES)

@@ -1,0 +1,66 @@
+"""The DNS zones that change while they are served, on the status page: as a table, as JSON, and as metrics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+from npserver.observe.metrics import Family, Sample
+
+if TYPE_CHECKING:
+    from npserver.runtime.zone_states import ZoneState
+
+_SERIAL = Family("npserver_dns_zone_serial", "gauge", "Serial of a zone; 0: it was not transferred, or expired.")
+_NAMES = Family("npserver_dns_zone_names", "gauge", "Names in a zone.")
+_FAILED = Family("npserver_dns_zone_failed", "gauge", "1: the zone is not up to date, as its file or primary failed.")
+_CHECKED = Family(
+    "npserver_dns_zone_confirmed_timestamp_seconds", "gauge", "Time at which a primary last confirmed a zone; 0: never."
+)
+
+
+def zone_samples(states: Sequence[ZoneState]) -> Iterator[Sample]:
+    """Yield the metrics."""
+    for one in states:
+        yield Sample(_SERIAL, (("zone", one.name),), one.serial)
+    for one in states:
+        yield Sample(_NAMES, (("zone", one.name),), one.names)
+    for one in states:
+        yield Sample(_FAILED, (("zone", one.name),), int(bool(one.error)))
+    for one in states:
+        if one.next_at:
+            yield Sample(_CHECKED, (("zone", one.name),), int(one.checked_at))
+
+
+def zones_as_json(states: Sequence[ZoneState]) -> list[dict[str, object]]:
+    """Return what JSON tells of each zone; times are in ISO 8601."""
+    form = "%Y-%m-%dT%H:%M:%SZ"
+    return [
+        {
+            "name": one.name,
+            "source": one.source,
+            "serial": one.serial,
+            "names": one.names,
+            "confirmed": _time(one.checked_at, form) or None,
+            "next_refresh": _time(one.next_at, form) or None,
+            "error": one.error or None,
+        }
+        for one in states
+    ]
+
+
+def zone_table(states: Sequence[ZoneState]) -> str:
+    """Return the table in HTML; "" without such zones."""
+    rows = "".join(
+        f"<tr><td>{escape(one.name)}</td><td>{escape(one.source)}</td>"
+        f'<td class="error">{escape(one.error)}</td><td>{_time(one.next_at, "%H:%M:%S UTC")}</td>'
+        f"<td>{one.names:,}</td><td>{one.serial}</td></tr>"
+        for one in states
+    )
+    heads = "<tr><th>Zone</th><th>from</th><th>last error</th><th>next refresh</th><th>names</th><th>serial</th></tr>"
+    return f"<h2>zones</h2><table>{heads}{rows}</table>\n" if rows else ""
+
+
+def _time(at: float, form: str) -> str:
+    return time.strftime(form, time.gmtime(at)) if at else ""
