@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("npserver.dns")
 
 MAX_WAITING = 32  # queries of a connection that await a resolver; reading pauses until one is answered
+TURN_S = 0.005  # for which a zone is sent before others have their turn
 MAX_JOINED_BYTES = 64 << 10  # replies are written together up to this size
 
 
@@ -205,12 +206,18 @@ class DnsConnection(asyncio.Protocol):
         self._transfer = messages
 
     def _send_transfer(self) -> None:
+        """Send messages of a zone; others have their turn after a while, as messages may have to be signed."""
+        loop = self._context.loop
+        until = loop.time() + TURN_S
         while self._transfer is not None and not self._is_choked and not self.transport.is_closing():
             message = next(self._transfer, None)
             if message is None:
                 self._transfer = None
-            else:
-                self._write(len(message).to_bytes(2, "big") + message)
+                return
+            self._write(len(message).to_bytes(2, "big") + message)
+            if loop.time() > until:
+                loop.call_soon(self._proceed)
+                return
 
     # ── private ──
 

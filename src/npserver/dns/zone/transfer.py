@@ -21,6 +21,7 @@ from npserver.dns.zone.lookup import Records
 from npserver.dns.zone.signed_transfer import signed_records
 from npserver.dns.zone.tables import RecordSet, Tables, Zone
 
+_SIGNED_MESSAGE_BYTES = 16_384  # of one message of a signed zone: its signatures take some milliseconds
 _RECORD_BYTES = 12  # of a record besides its name and its data, at most
 
 
@@ -40,7 +41,9 @@ def transfer(tables: Tables, query: Query, history: Sequence[ZoneChange] = ()) -
             return iter([_error(query, codes.FORMERR)])
         if (found := _differences(tables, zone, serial, history)) is not None:
             return _messages(query, found, MAX_MESSAGE_BYTES)
-    return _messages(query, _records(tables, zone), MAX_MESSAGE_BYTES)
+    return _messages(
+        query, _records(tables, zone), MAX_MESSAGE_BYTES if zone.signing is None else _SIGNED_MESSAGE_BYTES
+    )
 
 
 def incremental_datagram(tables: Tables, query: Query, history: Sequence[ZoneChange], limit: int) -> bytes:

@@ -75,6 +75,7 @@ class Signer:
                     signing = zone.signing = ZoneSigning(
                         tables, zone, self._keys[apex], signatures, denial=one.denial, life_days=one.life_days
                     )
+                    signing.prepare()  # once, before the workers are forked
                 signing.use(self._keys[apex], self.day)
 
     def secure(self, responder: Responder) -> None:
