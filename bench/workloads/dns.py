@@ -26,6 +26,7 @@ def _many() -> Mapping[str, str]:
 
 
 PEERS = {name: Contender(name, "dns", _few) for name in ("npserver", "nsd", "knot")}
+SIGNED = {name: Contender(name, "dns-signed", _few) for name in ("npserver", "knot")}
 BIG = {name: Contender(name, "dns", _many) for name in ("npserver", "nsd", "knot")}
 RESOLVERS = {name: Contender(name, "resolver") for name in ("npserver", "dnsmasq", "unbound")}
 
@@ -77,6 +78,20 @@ WORKLOADS = (
             lambda seconds: dnsperf(trial.port, material.FOLDER / "queries-hits", seconds)
         ),
         RESOLVERS, {"dnsmasq": 0.6, "unbound": 0.5}, answers_dns, backend="dns",
+    ),
+    Workload(
+        "dns-signed", "A records of 1,000 names of a signed zone, with signatures (DO)", QUERIES,
+        lambda trial: trial.loaded(
+            lambda seconds: dnsperf(trial.port, material.FOLDER / "queries-hits", seconds, options=["-D"])
+        ),
+        SIGNED, {"knot": 0.7}, answers_dns,
+    ),
+    Workload(
+        "dns-signed-missing", "names of it that do not exist, each a new one, with proofs (DO)", QUERIES,
+        lambda trial: trial.loaded(
+            lambda seconds: dnsperf(trial.port, material.FOLDER / "queries-missing", seconds, options=["-D"])
+        ),
+        SIGNED, {}, answers_dns,
     ),
     Workload(
         "dns-many", "A records of 100,000 names", QUERIES,
