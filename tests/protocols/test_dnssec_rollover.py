@@ -1,6 +1,7 @@
 """Roll-overs and renewals of signatures with a clock that is moved: whatever caches may know is valid at each time.
 
-Covers `nameserver.dnssec.service` and `nameserver.dnssec.signer`.
+Covers `nameserver.dnssec.service`, `nameserver.dnssec.signer`, `runtime.signed_zone_states` and
+`web.handlers.status.signed_zones`.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ from npserver.nameserver.dnssec.signer import SignedZone, Signer
 from npserver.nameserver.dnssec.state import ZoneState, decode, encode, first_state, store_key
 from npserver.nameserver.name_server import NameServer
 from npserver.nameserver.query_processor import QueryProcessor
+from npserver.runtime.signed_zone_states import forget_signed, published_signed
 from npserver.store.directory import DirectoryStore
 from npserver.store.files import StoreFiles
+from npserver.web.handlers.status.signed_zones import signed_as_json, signed_samples, signed_table
 from tests.stage.nameserver import ask, tables_of
 from tests.stage.signing import NOW
 from tests.stage.worker import running_context
@@ -231,3 +234,22 @@ async def test_two_programs_that_share_a_store_take_each_step_once(tmp_path: Pat
         one.now += 3 * HOUR
         await asyncio.gather(one.service.look(), other.look(), one.service.look(), other.look())
         assert decode(one.store.files.read(store_key(APEX)) or b"").version == version + 1
+
+
+async def test_the_status_page_tells_of_keys_and_steps(tmp_path: Path) -> None:
+    async with running_context() as context:
+        primary = Primary(context, tmp_path)
+        await primary.move(0.0)
+        (waiting,) = signed_as_json(published_signed(context.pubsub))
+        assert waiting["next_step"] == "the parent is asked for the DS record of the new key"
+        assert waiting["awaits_parent_since"] is None
+        await primary.move(2 * DAY)
+        states = published_signed(context.pubsub)
+        (awaiting,) = signed_as_json(states)
+        assert awaiting["awaits_parent_since"] == "2027-01-17T08:00:00Z"
+        assert awaiting["next_step"] is None
+        assert [one.value for one in signed_samples(states)] == [1, int(NOW + 2 * DAY)]
+        assert "csk" in signed_table(states)
+        assert "PRIVATE" not in str(context.pubsub.latest)
+        forget_signed(context.pubsub)
+        assert signed_table(published_signed(context.pubsub)) == ""

@@ -33,6 +33,8 @@ from npserver.net.resolver import RESOLVER
 from npserver.network_sets.events import LEARNING
 from npserver.networks import Networks
 from npserver.runtime.compilation import READS_LARGE_DATA, PerCompilation
+from npserver.runtime.pubsub import Withdrawing
+from npserver.runtime.signed_zone_states import forget_signed, published_signed
 from npserver.tls.acme.caa import CERTIFIED
 from npserver.upstream.compile import UPSTREAMS, find_upstream
 from npserver.web.matching.config import Match
@@ -210,6 +212,9 @@ def _compile(compilation: Compilation) -> NameServer:
 def _signer(compilation: Compilation, tables: Sequence[Tables]) -> Signer | None:
     """Return what signs zones, if the config has any to sign."""
     if not any(isinstance(one, DnsZoneSection) and one.dnssec for one in compilation.config.dns_zones):
+        pubsub = compilation.context.pubsub
+        if published_signed(pubsub):  # by a former config
+            compilation.services.append(Withdrawing(pubsub, forget_signed))
         return None
     from npserver.nameserver.dnssec.compile import compile_signer
 

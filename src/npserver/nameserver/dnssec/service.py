@@ -24,6 +24,7 @@ from npserver.nameserver.dnssec.rollover import (
 )
 from npserver.nameserver.dnssec.signer import TOPIC
 from npserver.nameserver.dnssec.state import PREFIX, Role, ZoneState, decode, encode, store_key
+from npserver.runtime.signed_zone_states import SignedZoneState, publish_signed, published_signed
 
 if TYPE_CHECKING:
     from npserver.runtime.context import Context
@@ -90,8 +91,13 @@ class DnssecService:
                     self._failures[apex] = str(error)
                     log.error("keys of zone %s: %s (dnssec)", to_text(apex), error)
         versions = {to_text(apex): state.version for apex, state in self._states.items()}
-        if versions != self._context.pubsub.latest.get(TOPIC):
-            self._context.pubsub.publish(TOPIC, versions)
+        pubsub = self._context.pubsub
+        if versions != pubsub.latest.get(TOPIC):
+            pubsub.publish(TOPIC, versions)
+        now = self._context.wall_clock()
+        told = [_shown(self._zones[apex], state, now) for apex, state in self._states.items()]
+        if told != published_signed(pubsub):
+            publish_signed(pubsub, told)
 
     async def _watch(self) -> None:
         while True:
@@ -129,6 +135,18 @@ class DnssecService:
             "`npserver dns roll %s -ds-seen` tells that it is there (dnssec)",
             name, time.strftime("%Y-%m-%d", time.gmtime(awaited.ds_asked_at)), name, name,
         )  # fmt: skip
+
+
+def _shown(zone: KeptZone, state: ZoneState, now: float) -> SignedZoneState:
+    """Return what people are told of a zone."""
+    awaited, step = awaits_ds(state), next_step(state, zone.timing, now)
+    return SignedZoneState(
+        to_text(zone.apex)[:-1] or ".",
+        tuple([f"{one.role} {one.load()[1].tag}" for one in state.keys]),
+        awaited.ds_asked_at if awaited is not None else 0.0,
+        step.text if step is not None else "",
+        step.at if step is not None else 0.0,
+    )
 
 
 def _due(zone: KeptZone, state: ZoneState, now: float) -> tuple[str, ZoneState] | None:

@@ -17,6 +17,7 @@ from npserver import __version__
 from npserver.network_sets.states import known_states
 from npserver.observe import metrics
 from npserver.runtime.public_addresses import public_addresses
+from npserver.runtime.signed_zone_states import published_signed
 from npserver.runtime.zone_states import published_zones
 from npserver.sources import states as sources
 from npserver.sources.states import published_states
@@ -30,6 +31,7 @@ from npserver.web.handlers.status.data_states import (
     state_table,
     states_as_json,
 )
+from npserver.web.handlers.status.signed_zones import signed_as_json, signed_samples, signed_table
 from npserver.web.handlers.status.zones import zone_samples, zone_table, zones_as_json
 
 if TYPE_CHECKING:
@@ -129,6 +131,7 @@ class StatusHandler:
             "networks": states_as_json(known_states(self._pubsub)),
             "block_lists": states_as_json(self._block_lists()),
             "zones": zones_as_json(published_zones(self._pubsub)),
+            "signed_zones": signed_as_json(published_signed(self._pubsub)),
         }
         return json.dumps(content, indent=1)
 
@@ -140,6 +143,7 @@ class StatusHandler:
         states_known = certificate_table(states) + address_table(self._addresses())
         states_known += state_table(NETWORKS, known_states(self._pubsub))
         states_known += state_table(BLOCK_LISTS, self._block_lists()) + zone_table(published_zones(self._pubsub))
+        states_known += signed_table(published_signed(self._pubsub))
         return _PAGE.format(version=__version__, uptime=_span(self.uptime_s), states=states_known, tables=tables)
 
     def _others(self) -> list[Sample]:
@@ -148,6 +152,7 @@ class StatusHandler:
             *state_samples(NETWORKS, known_states(self._pubsub)),
             *state_samples(BLOCK_LISTS, self._block_lists()),
             *zone_samples(published_zones(self._pubsub)),
+            *signed_samples(published_signed(self._pubsub)),
         ]
 
     def _block_lists(self) -> list[SetState]:

@@ -1,0 +1,56 @@
+"""The signed DNS zones on the status page: as a table, as JSON, and as metrics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+from npserver.observe.metrics import Family, Sample
+
+if TYPE_CHECKING:
+    from npserver.runtime.signed_zone_states import SignedZoneState
+
+_KEYS = Family("npserver_dns_signed_zone_keys", "gauge", "Keys of a signed zone, with those that are new or leave.")
+_AWAITED = Family(
+    "npserver_dns_signed_zone_awaits_parent_timestamp_seconds", "gauge",
+    "Time since which the parent of a signed zone is to have another DS record; 0: it has the right one.",
+)  # fmt: skip
+
+
+def signed_samples(states: Sequence[SignedZoneState]) -> Iterator[Sample]:
+    """Yield the metrics."""
+    for one in states:
+        yield Sample(_KEYS, (("zone", one.name),), len(one.keys))
+    for one in states:
+        yield Sample(_AWAITED, (("zone", one.name),), int(one.awaits_parent_since))
+
+
+def signed_as_json(states: Sequence[SignedZoneState]) -> list[dict[str, object]]:
+    """Return what JSON tells of each zone; times are in ISO 8601."""
+    return [
+        {
+            "name": one.name,
+            "keys": list(one.keys),
+            "awaits_parent_since": _time(one.awaits_parent_since) or None,
+            "next_step": one.step or None,
+            "next_step_at": _time(one.step_at) or None,
+        }
+        for one in states
+    ]
+
+
+def signed_table(states: Sequence[SignedZoneState]) -> str:
+    """Return the table in HTML; "" without such zones."""
+    rows = "".join(
+        f"<tr><td>{escape(one.name)}</td><td>{escape(', '.join(one.keys))}</td>"
+        f"<td>{_time(one.awaits_parent_since)}</td><td>{escape(one.step)}</td><td>{_time(one.step_at)}</td></tr>"
+        for one in states
+    )
+    heads = "<tr><th>Signed zone</th><th>keys</th><th>parent awaited since</th><th>next step</th><th>at</th></tr>"
+    return f"<h2>signed zones</h2><table>{heads}{rows}</table>\n" if rows else ""
+
+
+def _time(at: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at)) if at else ""
