@@ -79,7 +79,10 @@ def _check_ttls(data: bytes) -> None:
     at = 12
     for number, count in enumerate(unpack("!HHHH", data[4:12])):
         for _ in range(count):
-            at = record_name_end(data, at) or len(data)
+            end = record_name_end(data, at)
+            if end is None or end + (4 if not number else 10) > len(data):
+                raise UpdateError(codes.FORMERR, "a name that points elsewhere")  # dnspython lets more of them pass
+            at = end
             if not number:  # the zone
                 at += 4
                 continue

@@ -142,7 +142,9 @@ class _Text:
         for number, line in enumerate(content.splitlines(), 1):
             here = f"{path}:{number}"
             if (found := _INCLUDE.fullmatch(line)) is not None:
-                name, new_origin = found[1] or found[2], found[3]
+                name, new_origin = found[1] or found[2] or "", found[3]
+                if not name or "\0" in name:
+                    raise ZoneFileError(f"{here}: $INCLUDE of {clip(name)}: expected the name of a file")
                 place = os.path.join(os.path.dirname(path), name)
                 if place in (path, *within) or len(within) >= MAX_DEPTH or len(self.files) > MAX_INCLUDES:
                     raise ZoneFileError(f"{here}: $INCLUDE of {clip(name)}: a loop, or too many files")

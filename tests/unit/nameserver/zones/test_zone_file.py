@@ -83,6 +83,8 @@ FAULTS = {
     "a..b A 1.2.3.4": "zone:3: A DNS label is empty.",
     "$ORIGIN a..b": "zone:3: A DNS label is empty.",
     "$INCLUDE gone": "zone: $INCLUDE: cannot read",
+    '$INCLUDE ""': "zone:3: $INCLUDE of '': expected the name of a file",
+    "$INCLUDE a\0b": "zone:3: $INCLUDE of 'a\\x00b': expected the name of a file",
     "$INCLUDE zone": "zone:3: $INCLUDE of 'zone': a loop, or too many files",
     "$INCLUDE other a..b": "zone:3: A DNS label is empty.",
     "$GENERATE 0-999999999 h$ A 10.0.0.1": "zone:3: $GENERATE of 1000000000 records, at most 65536 are possible",
