@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from npserver.errors import BadRequest, BadResponse
@@ -35,6 +35,7 @@ RECORDS = st.one_of(
 
 
 @settings(max_examples=300)
+@example([record(STDOUT, b"Content-Type: text/plain\r\n\r\nok") + record(3, bytes(7))], [20, 45], True)
 @given(
     st.lists(st.sampled_from(WIRES), min_size=1, max_size=3), st.lists(st.integers(0, 400), max_size=6), st.booleans()
 )

@@ -31,6 +31,7 @@ KNOWN = {
         ("Tls.key", "Tls.key_passphrase", "UpstreamTls.key", "UpstreamTls.key_passphrase"), "a file's name"
     ),
     "Acme.eab_key_id": "sent to the CA, and public",
+    **dict.fromkeys(("DnsNotify.key", "DnsPrimary.key", "ZoneUpdates.key"), "the name of a key, which is public"),
     "DnsUpdate.key_file": "a file's name",
     "DnsUpdate.key_name": "sent to the name server, and public",
     "Jwt.keys": "a URL or a file's name",

@@ -55,4 +55,5 @@ def dry_run(
         context.access_log.close()
     finally:
         loop.close()
+        board.shared_file.close()  # the board is freed late, as it is part of a cycle
     return runtime

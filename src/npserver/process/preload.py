@@ -22,8 +22,8 @@ from npserver.runtime.front import Service
 EXTERNAL = (
     "_multiprocessing", "asyncio.staggered", "backports.zstd", "brotli", "compression.zstd",
     "concurrent.futures.thread", "cryptography.hazmat.primitives.asymmetric.ec",
-    "cryptography.hazmat.primitives.serialization", "cryptography.x509.oid", "ctypes", "difflib", "email.utils",
-    "encodings.ascii", "encodings.idna", "encodings.latin_1", "idna.uts46data", "isal.igzip_lib",
+    "cryptography.hazmat.primitives.serialization", "cryptography.x509.oid", "ctypes", "difflib", "dns.zone",
+    "email.utils", "encodings.ascii", "encodings.idna", "encodings.latin_1", "idna.uts46data", "isal.igzip_lib",
     "isal.isal_zlib", "json", "maxminddb", "msgspec._utils", "tempfile", "traceback", "urllib.parse", "uvloop", "zlib",
 )  # fmt: skip
 

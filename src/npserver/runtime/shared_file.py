@@ -23,7 +23,7 @@ class Region(Struct, frozen=True):
 
 
 class SharedFile:
-    """The file. It closes its descriptor when nothing refers to it any more; what is mapped stays."""
+    """The file. Its descriptor is closed with it, or when nothing refers to it any more; what is mapped stays."""
 
     __slots__ = ("_descriptor", "_growing")
 
@@ -36,7 +36,13 @@ class SharedFile:
                 self._descriptor = os.dup(file.fileno())
 
     def __del__(self) -> None:
-        os.close(self._descriptor)
+        self.close()
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def __repr__(self) -> str:
         return f"<SharedFile {os.fstat(self._descriptor).st_size} bytes>"

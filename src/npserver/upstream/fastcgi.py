@@ -195,7 +195,13 @@ class FastcgiClient(HttpClient):
     def _end_request(self, content: bytes, output: bytes, *, is_clean: bool) -> None:
         """Process END_REQUEST and the output just before it. `is_clean`: no record follows it."""
         sink, state = self._sink, self.state
-        if refusal := refusal_of(content):
+        try:
+            refusal = refusal_of(content)
+        except BadResponse:
+            if output:  # it may be the whole response to HEAD
+                self._take_output(output)
+            raise
+        if refusal:
             if output:
                 self._take_output(output)
             self._refused(refusal)

@@ -242,7 +242,7 @@ def test_a_value_of_the_wrong_type_is_told_with_what_the_key_takes(key: Key) -> 
             if not fault.is_key:
                 refused += 1
                 assert fault.message == f"{key.name!r}: expected {describe(key.shape)}, got {words}"
-    assert refused >= 4
+    assert refused >= 3  # of a key that takes text, an object, a list or null
 
 
 @pytest.mark.parametrize(("value", "words"), WRONG[:-1], ids=[words for _, words in WRONG[:-1]])

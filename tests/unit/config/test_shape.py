@@ -96,6 +96,7 @@ def test_a_number_without_an_upper_bound_goes_up() -> None:
 
 def test_keys_that_name_entries_of_another_section_are_marked() -> None:
     assert key_references(Config) == {
+        "dns_keys": {"key"},
         "listen": {"listener"},
         "networks": {"accept_proxy", "allow", "allow_transfer", "deny", "except", "from", "trusted_proxies"},
         "rate_limits": {"rate_limit"},
