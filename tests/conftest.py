@@ -155,6 +155,8 @@ def program(tmp_path: Path) -> Iterator[Callable[..., Program]]:
         wait: bool = True,
     ) -> Program:
         one = Program(list(arguments), cwd or tmp_path, config, env or {}, listens)
+        if wait and one.has_found_its_port_in_use():  # by a resolver beside it, whose questions leave from random ports
+            one = Program(list(arguments), cwd or tmp_path, config, env or {}, listens)
         started.append(one)
         if wait:
             one.wait_ready()

@@ -120,6 +120,11 @@ class Program:
         self.wait_until(self._is_ready_or_dead, "bound listeners", START_S)
         assert self.process.poll() is None, f"npserver ended at the start\n{self._story()}"
 
+    def has_found_its_port_in_use(self) -> bool:
+        """Return whether it has ended because another program had its port."""
+        self.wait_until(self._is_ready_or_dead, "bound listeners", START_S)
+        return self.process.poll() is not None and "is in use: end that program" in self.errors
+
     def children(self) -> list[int]:
         """Return the process ids of controller and workers."""
         listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
