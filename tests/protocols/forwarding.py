@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import npserver
+from tests.stage.serving import forgiving
 
 DEADLINE_S = 20.0
 Answer = Callable[[bytes], bytes | None]
@@ -25,6 +26,10 @@ async def stream_server(talk: Talk, **options: Any) -> AsyncIterator[int]:
     tasks: set[asyncio.Task[None]] = set()
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
         try:
             with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError, ssl.SSLError):
                 await talk(reader, writer)
@@ -33,12 +38,7 @@ async def stream_server(talk: Talk, **options: Any) -> AsyncIterator[int]:
             with suppress(ConnectionError, ssl.SSLError, TimeoutError):
                 await asyncio.wait_for(writer.wait_closed(), 1)
 
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(converse(reader, writer))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-
-    server = await asyncio.start_server(accept, "127.0.0.1", options.pop("port", 0), **options)
+    server = await asyncio.start_server(forgiving(converse), "127.0.0.1", options.pop("port", 0), **options)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

@@ -25,6 +25,7 @@ from npserver.web.exchange import Handler, Route, make_route
 from npserver.web.handlers.proxy.compile import compile_proxy
 from npserver.web.handlers.proxy.proxy import Proxy
 from npserver.web.server.front import HttpFront
+from tests.stage.serving import forgiving
 from tests.stage.worker import make_context
 
 T = TypeVar("T")
@@ -105,7 +106,7 @@ class Origin:
         return self
 
     async def open(self, port: int = 0) -> None:
-        self.server = await asyncio.start_server(self._accept, "127.0.0.1", port)
+        self.server = await asyncio.start_server(forgiving(self._accept), "127.0.0.1", port)
         self.port = self.server.sockets[0].getsockname()[1]
 
     async def __aexit__(self, *_: object) -> None:

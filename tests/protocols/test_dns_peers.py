@@ -35,6 +35,7 @@ from npserver.nameserver.zones.messages import topic_of
 from npserver.store.directory import DirectoryStore
 from npserver.store.files import StoreFiles
 from tests.stage.nameserver import ask, processor_of
+from tests.stage.serving import forgiving
 from tests.stage.worker import make_context
 from tests.unit.dns.zone.test_incoming import message, normal, record, soa
 from tests.unit.dns.zone.test_transfer import APEX, change, changed, content_of, tables_of
@@ -95,7 +96,7 @@ def plain(query: Query) -> bytes:
 @contextlib.asynccontextmanager
 async def primary(answer: Answer, **options: Any) -> AsyncIterator[tuple[FakePrimary, Peer]]:
     fake = FakePrimary(answer, **options)
-    server = await asyncio.start_server(fake.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(forgiving(fake.serve), "127.0.0.1", 0)
     try:
         yield fake, Peer("127.0.0.1", server.sockets[0].getsockname()[1], "dns_zones[0].primary")
     finally:

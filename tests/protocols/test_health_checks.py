@@ -18,6 +18,7 @@ from npserver.upstream.health_state import Health
 from tests.protocols.proxying import Connection, Origin, Stage, answering, get, ok, silent, until
 from tests.stage.ports import free_port
 from tests.stage.programs import needs_localhost
+from tests.stage.serving import forgiving
 
 CHUNKED = b"HTTP/1.1 200 O\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nwe\r\n2\r\nll\r\n0\r\n\r\n"
 ILL = b"HTTP/1.1 503 F\r\nContent-Length: 0\r\n\r\n"
@@ -107,7 +108,7 @@ class TestOneCheck:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(issued.cert, issued.key)
         origin = Origin(answering(ok()))
-        origin.server = await asyncio.start_server(origin._accept, "127.0.0.1", 0, ssl=context)
+        origin.server = await asyncio.start_server(forgiving(origin._accept), "127.0.0.1", 0, ssl=context)
         origin.port = origin.server.sockets[0].getsockname()[1]
         try:
             for tls, fault in (({"ca": str(issued.ca)}, ""), ({}, "certificate")):

@@ -12,6 +12,7 @@ import trustme
 
 from tests.protocols.proxying import Connection, Origin, Stage, get, ok, post
 from tests.stage.http2_origin import Http2Origin, echo
+from tests.stage.serving import forgiving
 
 SWITCH = b"HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n"
 
@@ -43,7 +44,7 @@ class Http1Origin(Origin):
         self.context = context
 
     async def open(self, port: int = 0) -> None:
-        self.server = await asyncio.start_server(self._accept, "127.0.0.1", port, ssl=self.context)
+        self.server = await asyncio.start_server(forgiving(self._accept), "127.0.0.1", port, ssl=self.context)
         self.port = self.server.sockets[0].getsockname()[1]
 
     @staticmethod

@@ -19,6 +19,7 @@ from npserver.address import Address
 from npserver.listen.listener import Listener
 from npserver.listen.live_listener import LiveListener
 from tests.stage.http3 import Client, Path3, Server, connected, serving
+from tests.stage.serving import forgiving
 from tests.stage.worker import make_context
 
 HELLO = {"handler": "respond", "path": "/", "body": "hello"}
@@ -42,7 +43,7 @@ class Upstream:
         self.heads: list[bytes] = []
 
     async def __aenter__(self) -> Upstream:
-        self.server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.server = await asyncio.start_server(forgiving(self._serve), "127.0.0.1", 0)
         self.port = self.server.sockets[0].getsockname()[1]
         return self
 

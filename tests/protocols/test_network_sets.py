@@ -19,6 +19,7 @@ import pytest
 
 from npserver.sources import following
 from tests.stage.countries import country, write_countries
+from tests.stage.serving import forgiving
 from tests.stage.site import Site, site
 
 RULES = [
@@ -82,7 +83,6 @@ class Lists:
         await reader.readuntil(b"\r\n\r\n")
         self.count += 1
         writer.write(self.answer)
-        writer.close()
 
     def say(self, body: str, status: int = 200) -> None:
         self.answer = f"HTTP/1.1 {status} x\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
@@ -91,7 +91,7 @@ class Lists:
 @pytest.fixture
 async def lists() -> AsyncIterator[Lists]:
     found = Lists()
-    server = await asyncio.start_server(found.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(forgiving(found.serve), "127.0.0.1", 0)
     async with server:
         found.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/ips?token=secret"
         yield found

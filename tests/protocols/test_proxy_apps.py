@@ -19,6 +19,7 @@ from npserver.net.proxy_protocol import parse_header
 from tests.protocols.proxying import Connection, Origin, Stage, answering, get, ok, until
 from tests.stage.nginx import running_nginx
 from tests.stage.programs import needs, needs_localhost
+from tests.stage.serving import forgiving
 
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
@@ -95,7 +96,7 @@ class TestUnix:
             await writer.drain()
             writer.close()
 
-        server = await asyncio.start_unix_server(serve, path)
+        server = await asyncio.start_unix_server(forgiving(serve), path)
         async with server, Stage(f"unix://{path}") as stage:
             assert (await stage.ask(get()))[2] == b"unix"
 
@@ -121,7 +122,7 @@ class TestTls:
                 writer.write(ok(b"secret"))
             writer.close()
 
-        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+        server = await asyncio.start_server(forgiving(serve), "127.0.0.1", 0, ssl=context)
         port = server.sockets[0].getsockname()[1]
         if directory_ca:
             tls = {"ca": str(tmp_path / "ca.pem"), **tls}

@@ -14,6 +14,7 @@ import trustme
 import npserver
 from tests.protocols.proxying import Connection, Origin, get, ok
 from tests.stage.programs import needs_localhost
+from tests.stage.serving import forgiving
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # servers of the standard library say so when a client turns away
 
@@ -29,7 +30,7 @@ class TlsOrigin(Origin):
         ca.configure_trust(self.context)
 
     async def open(self, port: int = 0) -> None:
-        self.server = await asyncio.start_server(self._accept, "127.0.0.1", port, ssl=self.context)
+        self.server = await asyncio.start_server(forgiving(self._accept), "127.0.0.1", port, ssl=self.context)
         self.port = self.server.sockets[0].getsockname()[1]
 
     @staticmethod

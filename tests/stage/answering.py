@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from npserver.runtime.http_get import Url, parse_url
+from tests.stage.serving import forgiving
 
 
 @asynccontextmanager
@@ -21,21 +22,16 @@ async def answering(
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         requests.append(await reader.readuntil(b"\r\n\r\n"))
-        try:
-            for piece in pieces:
-                writer.write(piece)
-                await writer.drain()
-            if stays:
-                await ended.wait()
-        except ConnectionError:
-            pass  # it has read enough
-        finally:
-            writer.close()
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+        if stays:
+            await ended.wait()
 
     if path is not None:
-        server, url = await asyncio.start_unix_server(serve, path), f"unix://{path}:/may"
+        server, url = await asyncio.start_unix_server(forgiving(serve), path), f"unix://{path}:/may"
     else:
-        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+        server = await asyncio.start_server(forgiving(serve), "127.0.0.1", 0, ssl=tls)
         url = f"http{'s' if tls else ''}://127.0.0.1:{server.sockets[0].getsockname()[1]}/may"
     async with server:
         yield parse_url(url), requests

@@ -15,6 +15,8 @@ import h11
 from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as serve_websocket
 
+from tests.stage.serving import forgiving
+
 T = TypeVar("T")
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 HOST = "127.0.0.1"
@@ -106,9 +108,9 @@ class Backends:
                 writer.close()
 
         if path is not None:
-            server = await asyncio.start_unix_server(guarded, path)
+            server = await asyncio.start_unix_server(forgiving(guarded), path)
         else:
-            server = await asyncio.start_server(guarded, HOST, port)
+            server = await asyncio.start_server(forgiving(guarded), HOST, port)
 
         async def close() -> None:
             server.close()

@@ -11,6 +11,7 @@ from typing import Any
 from npserver.address import Address, parse_target
 from npserver.net.dialer import dial
 from npserver.runtime.context import Context
+from tests.stage.serving import forgiving
 
 DEADLINE_S = 30.0
 
@@ -112,9 +113,9 @@ async def serving(
             tasks.discard(task)
 
     if path:
-        server = await asyncio.start_unix_server(guarded, path, **options)
+        server = await asyncio.start_unix_server(forgiving(guarded), path, **options)
     else:
-        server = await asyncio.start_server(guarded, host, port, **options)
+        server = await asyncio.start_server(forgiving(guarded), host, port, **options)
     try:
         yield 0 if path else int(server.sockets[0].getsockname()[1])
     finally:

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.stage.serving import forgiving
+
 if TYPE_CHECKING:
     import trustme
 
@@ -119,7 +121,7 @@ async def running_faulty_ca(pebble: Pebble, authority: trustme.CA, directory: Pa
     with issued.private_key_and_cert_chain_pem.tempfile(str(directory)) as file:
         context.load_cert_chain(file)
     ca = FaultyCa(pebble)
-    server = await asyncio.start_server(ca.serve, "127.0.0.1", 0, ssl=context)
+    server = await asyncio.start_server(forgiving(ca.serve), "127.0.0.1", 0, ssl=context)
     ca.url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/dir"
     async with server:
         yield ca

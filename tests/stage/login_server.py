@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
+from tests.stage.serving import forgiving
+
 COOKIE = "_session"
 
 
@@ -26,7 +28,7 @@ class LoginServer:
         self.url = ""
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(forgiving(self._serve), "127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         self._writers: set[asyncio.StreamWriter] = set()
         return self
@@ -46,11 +48,8 @@ class LoginServer:
                 body = await reader.readexactly(int(fields.get("content-length", "0")))
                 method, target, _ = line.split(" ")
                 writer.write(self._answer(method, target, fields, body.decode()))
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
         finally:
             self._writers.discard(writer)
-            writer.close()
 
     def _answer(self, method: str, target: str, fields: dict[str, str], body: str) -> bytes:
         url = urlsplit(target)

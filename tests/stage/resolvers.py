@@ -18,6 +18,7 @@ from npserver.nameserver.resolver.client import Group, ResolverClient
 from npserver.nameserver.resolver.config import DnsForward
 from npserver.nameserver.resolver.resolver import Resolver as LiveResolver
 from tests.stage.ports import free_port
+from tests.stage.serving import forgiving
 from tests.stage.worker import make_context
 
 DEADLINE_S = 20.0
@@ -60,7 +61,7 @@ class Resolver(asyncio.DatagramProtocol):
     async def start(self) -> Resolver:
         loop = asyncio.get_running_loop()
         self.address = ("127.0.0.1", free_port())
-        self._server = await asyncio.start_server(self._serve, *self.address)
+        self._server = await asyncio.start_server(forgiving(self._serve), *self.address)
         self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=self.address)
         return self
 
@@ -103,7 +104,7 @@ class StreamResolver:
         self.faults: list[BaseException] = []
 
     async def start(self, port: int = 0) -> StreamResolver:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, ssl=self.tls)
+        self._server = await asyncio.start_server(forgiving(self._serve), "127.0.0.1", port, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

@@ -15,6 +15,7 @@ import pytest
 import npserver
 from npserver.errors import ConfigError, StartError
 from tests.stage.program import ROOT
+from tests.stage.serving import forgiving
 
 HELLO: dict[str, Any] = {
     "listen": [{"name": "web", "uri": "http://127.0.0.1:0"}],
@@ -117,7 +118,7 @@ async def test_exchange_in_flight_is_finished() -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nslow")
         writer.close()
 
-    upstream = await asyncio.start_server(slow, "127.0.0.1", 0)
+    upstream = await asyncio.start_server(forgiving(slow), "127.0.0.1", 0)
     target = f"http://127.0.0.1:{upstream.sockets[0].getsockname()[1]}"
     async with npserver.serve({**HELLO, "dispatch": [{"handler": "proxy", "proxy_pass": target}]}) as server:
         asking = asyncio.create_task(get(server.url()))

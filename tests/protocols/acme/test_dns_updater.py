@@ -27,6 +27,7 @@ from npserver.tls.acme.problems import AcmeError
 from tests.stage.named import KEYS, REFUSED, UPDATED, Named, running_named
 from tests.stage.ports import free_port
 from tests.stage.programs import needs
+from tests.stage.serving import forgiving
 
 NAME = f"_acme-challenge.{UPDATED}"
 
@@ -154,7 +155,7 @@ async def answering(answer: Answer, ends: Callable[[asyncio.StreamWriter], Await
         await released.wait()
         writer.close()
 
-    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    listening = await asyncio.start_server(forgiving(serve), "127.0.0.1", 0)
     try:
         yield listening.sockets[0].getsockname()[1]
     finally:

@@ -14,6 +14,7 @@ import uvloop
 import npserver
 from npserver.runtime.transports import has_faults
 from tests.conftest import Certificate
+from tests.stage.serving import forgiving
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ def test_a_client_that_reads_nothing_slows_the_upstream_down(
             writer.close()
 
     async def stall() -> None:
-        upstream = await asyncio.start_server(endless, "127.0.0.1", 0)
+        upstream = await asyncio.start_server(forgiving(endless), "127.0.0.1", 0)
         target = f"http://127.0.0.1:{upstream.sockets[0].getsockname()[1]}"
         config = {
             "listen": [{"name": "in", "uri": f"{scheme}://127.0.0.1:0"}],
