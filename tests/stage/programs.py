@@ -16,6 +16,7 @@ import pytest
 
 #: Program to the Debian package that has it.
 PACKAGES = {
+    "certbot": "python3-certbot-dns-rfc2136",
     "certutil": "libnss3-tools",
     "chromium": "chromium",
     "curl": "curl",
@@ -25,6 +26,7 @@ PACKAGES = {
     "h2load": "nghttp2-client",
     "htpasswd": "apache2-utils",
     "kdig": "knot-dnsutils",
+    "kea-dhcp-ddns": "kea-dhcp-ddns-server",
     "knotd": "knot",
     "ldns-verify-zone": "ldnsutils",
     "named": "bind9",

@@ -29,7 +29,7 @@ ADDRESSED = {codes.NS: 0, codes.MX: 2, codes.SRV: 6, codes.SVCB: 2, codes.HTTPS:
 
 #: Given as zone files have them.
 _RARE_TYPES = (
-    codes.LOC, codes.NAPTR, codes.DS, codes.SSHFP, codes.TLSA, codes.OPENPGPKEY, codes.URI
+    codes.LOC, codes.NAPTR, codes.DS, codes.SSHFP, codes.DHCID, codes.TLSA, codes.OPENPGPKEY, codes.URI
 )  # fmt: skip
 
 _TTL = regex(r"(\d+)([smhdw]?)")

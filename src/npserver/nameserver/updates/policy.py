@@ -15,6 +15,8 @@ SELF = "self"  # in `names`: the name that the key is called by
 ANY = "any"  # in `types`
 #: Types that lead elsewhere, or are of the whole zone: a rule without `types` does not allow them.
 OF_ZONES = frozenset({codes.SOA, codes.NS, codes.DS, codes.DNAME, codes.CDS, codes.CDNSKEY})
+#: Types that updates have, and the config has no form for.
+_OTHERS = {codes.type_name(number): number for number in (codes.HINFO, codes.DNAME, codes.CDS, codes.CDNSKEY)}
 
 
 class Names(Struct, frozen=True):
@@ -83,4 +85,4 @@ def parse_types(texts: Iterable[str]) -> frozenset[int] | None:
         return None
     if ANY in texts:
         return frozenset()
-    return frozenset([parse_type(text) for text in texts])
+    return frozenset([_OTHERS.get(text.upper()) or parse_type(text) for text in texts])

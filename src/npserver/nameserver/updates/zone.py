@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from npserver.dns.message import codes
-from npserver.dns.message.name import WILDCARD
+from npserver.dns.message.name import WILDCARD, to_text
 from npserver.dns.message.update import CLASS_NONE
 from npserver.dns.zone.compile import MAX_SET_BYTES
 from npserver.dns.zone.content import Content, is_newer, next_serial, serial_of, with_serial
@@ -39,7 +39,7 @@ def update(content: Content, apex: bytes, asked: Update, may_change: MayChange) 
             raise UpdateError(codes.REFUSED, f"{codes.type_name(one.rtype)} records are made by signing")
         types = content.get(one.name, {}).keys() - {codes.SOA, codes.NS} if one.rtype == codes.ANY else {one.rtype}
         if not all(may_change(one.name, rtype) for rtype in types):
-            raise UpdateError(codes.REFUSED, f"no rule allows {codes.type_name(one.rtype)} of this name")
+            raise UpdateError(codes.REFUSED, f"no rule allows {codes.type_name(one.rtype)} of {to_text(one.name)[:-1]}")
     changed = dict(content)
     for one in asked.changes:
         changed[one.name] = _change(changed, apex, one)
@@ -69,20 +69,22 @@ def check_prerequisites(content: Content, apex: bytes, prerequisites: Iterable[R
             raise UpdateError(codes.FORMERR, "data in a prerequisite that needs none")
         is_wanted = one.rclass == codes.CLASS_ANY
         if one.rtype == codes.ANY:
-            is_there = one.name in content
-            if is_there != is_wanted:
-                raise UpdateError(codes.NXDOMAIN if is_wanted else YXDOMAIN, "a name is in use, or is not")
-        elif (one.rtype in content.get(one.name, {})) != is_wanted:
-            raise UpdateError(NXRRSET if is_wanted else YXRRSET, "a record set exists, or does not")
+            rcode = codes.NXDOMAIN if is_wanted else YXDOMAIN
+            is_there, what = one.name in content, "records"
+        else:
+            rcode = NXRRSET if is_wanted else YXRRSET
+            is_there, what = one.rtype in content.get(one.name, {}), f"{codes.type_name(one.rtype)} records"
+        if is_there != is_wanted:
+            raise UpdateError(rcode, f"{to_text(one.name)[:-1]} has {'no ' if is_wanted else ''}{what}")
     for (name, rtype), data in exact.items():
         found = content.get(name, {}).get(rtype)
         if found is None or {_folded(rtype, one) for one in found[1]} != data:
-            raise UpdateError(NXRRSET, "a record set has other records")
+            raise UpdateError(NXRRSET, f"{to_text(name)[:-1]} has other {codes.type_name(rtype)} records")
 
 
 def _check_in_zone(name: bytes, apex: bytes) -> None:
     if apex not in ancestors(name):
-        raise UpdateError(NOTZONE, "a name outside the zone")
+        raise UpdateError(NOTZONE, f"{to_text(name)[:-1]} is not in the zone")
 
 
 def _change(content: Content, apex: bytes, one: Record) -> Sets:

@@ -55,6 +55,7 @@ GOOD: list[tuple[str, Any, str]] = [
     ("URI", '10 1 "ftp://a.example/"', '10 1 "ftp://a.example/"'),
     ("LOC", "52 22 23 N 4 53 32 E -2m 0m 10000m 10m", "52 22 23.000 N 4 53 32.000 E -2.00m 0.00m 10000.00m 10.00m"),
     ("OPENPGPKEY", "mDMEXEcE", "mDMEXEcE"),
+    ("DHCID", "AAIBY2/AuCccgoJbsaxcQc9TUapptP69", "AAIBY2/AuCccgoJbsaxcQc9TUapptP69"),
     ("A", "\\# 4 C0000201", "192.0.2.1"),
     ("TYPE65280", "\\# 4 0A 00 0001", "\\# 4 0a000001"),
     ("TYPE65280", "\\# 0", "\\# 0"),

@@ -48,6 +48,8 @@ def test_names(names: list[str], name: str, allowed: bool) -> None:
         (["NS"], codes.NS, True),
         (["any"], codes.NS, True),
         (["TYPE49"], 49, True),
+        (["DHCID"], 49, True),
+        (["CDS"], codes.CDS, True),
     ],
 )
 def test_types(types: list[str], rtype: int, allowed: bool) -> None:
