@@ -285,3 +285,24 @@ def test_we_ask_ourselves_over_tls_and_https(
             assert not reply.flags & dns.flags.AA
         assert ask(port, "none.www.example.net").rcode() == dns.rcode.NXDOMAIN
         started.stop()
+
+
+@needs("dnsmasq", "kdig")
+def test_no_name_of_the_internet_leads_into_the_network(
+    program: Start, free_port: Callable[[], int], tmp_path: Path
+) -> None:
+    port = free_port()
+    lines = ["address=/evil.example/192.168.1.1", "address=/home.example/192.168.1.2", "address=/good.example/9.9.9.9"]
+    server = ["@127.0.0.1", "-p", str(port)]
+    with Dnsmasq(tmp_path / "dnsmasq", lines) as upstream:
+        resolvers = {"resolvers": [f"127.0.0.1:{upstream.port}"], "rebind_allow": ["home.example"]}
+        started = program(config=config(port, {**resolvers, "rebind_protection": "all"}))
+        shown = run("kdig", *server, "+edns", "www.evil.example", "A")
+        assert "status: NOERROR" in shown
+        assert "ANSWER: 0" in shown
+        assert "15 (Blocked): 'private address (dns_forward.rebind_protection)'" in shown
+        assert run("kdig", *server, "+short", "nas.home.example", "A") == "192.168.1.2"
+        assert run("kdig", *server, "+short", "www.good.example", "A") == "9.9.9.9"
+        started.wait_for(
+            r"www.evil.example. has a private address, says resolver .*: refused \(dns_forward.rebind_protection\)"
+        )

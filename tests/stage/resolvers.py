@@ -179,13 +179,16 @@ class Stage:
         tls: ssl.SSLContext | None = None,
         timeout_s: float = 5,
         total_s: float = 20,
+        is_guarded: bool = False,
+        unguarded: frozenset[bytes] = frozenset(),
         **settings: Any,
     ) -> ResolverClient:
-        """Return a client of resolvers that are there."""
+        """Return a client of resolvers that are there. `is_guarded`: their answers must not have private addresses."""
         self.live = tuple(LiveResolver(self.context, address, tls, "dns_forward") for address in addresses)
         times = {"timeout": Seconds(timeout_s), "total_timeout": Seconds(total_s)}
         whole = DnsForward(resolvers=[], **{"cache_size": 10, "failure_ttl": Seconds(0), **times, **settings})
-        client = ResolverClient(self.context, Group(self.live, repr(addresses).encode()), {}, whole)
+        group = Group(self.live, repr(addresses).encode(), frozenset(self.live if is_guarded else ()))
+        client = ResolverClient(self.context, group, {}, whole, unguarded)
         client.activate()
         return client
 

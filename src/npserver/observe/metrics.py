@@ -110,6 +110,11 @@ FAMILIES = [
         "dns_resolver_milliseconds_total",
         "Time that a resolver took for its answers.",
     ),
+    _family(
+        r"dns\.resolver\.(?P<resolver>.+)\.private_addresses",
+        "dns_resolver_private_addresses_total",
+        "Answers of a resolver with private addresses that were refused.",
+    ),
     _family(r"dns\.queries\.(?P<transport>\w+)", "dns_queries_total", "DNS queries by transport."),
     _family(r"dns\.rcode\.(?P<rcode>\w+)", "dns_responses_total", "DNS answers by response code."),
     _family(r"dns\.blocked\.(?P<answer>\w+)", "dns_blocked_total", "DNS queries blocked, by answer."),

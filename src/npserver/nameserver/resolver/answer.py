@@ -17,9 +17,11 @@ from npserver.dns.message.name import parent
 from npserver.dns.message.query import Query, name_end, record_name_end
 from npserver.dns.message.sections import ANSWER, AUTHORITY, Record, read_records
 from npserver.nameserver.resolver.messages import AD, CD, walk, wants_dnssec
+from npserver.nameserver.resolver.rebinding import leads_inside
 
 STALE_TTL_S = 30  # of answers after their end (RFC 8767 §4)
 MAX_TTL_S = 0x7FFF_FFFF  # a larger one is 0 (RFC 2181 §8)
+_REBINDING = extended_error(codes.EDE_BLOCKED, "private address (dns_forward.rebind_protection)")
 _PASSED_ON = frozenset({ERROR_OPTION, SUBNET_OPTION})
 _PACKED = Struct("!ddHBHH")
 _STALE = {
@@ -53,6 +55,7 @@ class Answer:
     hits: int = 0  # how often it was asked for since it came into the cache
     is_wanted: bool = False  # it was asked for since it was last passed over in a full cache
     is_refreshing: bool = False  # a new one is being asked for
+    is_refused: bool = False  # it had private addresses, and has no records now; known to the worker that asked
     retry_at: float = 0.0  # until then it is given after its end without asking again
     _age: int = 0
     _aged: bytes = b""
@@ -130,8 +133,14 @@ def failure(query: Query, rcode: int, options: bytes) -> Answer:
     return Answer(rcode, False, query.end, (0, 0, 0), b"", [], options)
 
 
-def read_answer(query: Query, reply: bytes, now: float, lifetimes: Lifetimes) -> Answer | None:
-    """Return the answer in a reply checked by `match_reply`; None if its records are not about the question."""
+def read_answer(
+    query: Query, reply: bytes, now: float, lifetimes: Lifetimes, *, refuses_private: bool = False
+) -> Answer | None:
+    """Return the answer in a reply checked by `match_reply`; None if its records are not about the question.
+
+    `refuses_private`: an answer with private addresses is replaced by one that says so and has no records, for as long
+    as it was to be cached.
+    """
     split = _without_opt(reply)
     if split is None:
         return None
@@ -152,6 +161,9 @@ def read_answer(query: Query, reply: bytes, now: float, lifetimes: Lifetimes) ->
     if not answer.is_failure:
         ttl = _adjust_ttls(query, names, records, body, answer, lifetimes)
         answer.until = now + ttl
+    if refuses_private and leads_inside(records):
+        until = answer.until
+        return Answer(codes.NOERROR, False, start, (0, 0, 0), b"", [], _REBINDING, now, until, is_refused=True)
     answer.records = bytes(body)
     return answer
 

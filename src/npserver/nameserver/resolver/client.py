@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import resource
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -45,6 +45,7 @@ class Group(Struct, frozen=True, eq=False):
 
     resolvers: tuple[Resolver, ...]
     identity: bytes  # the same for groups whose answers are interchangeable
+    guarded: frozenset[Resolver] = frozenset()  # those whose answers must not have private addresses
 
     def order(self, now: float) -> list[Resolver]:
         """Return the resolvers in the order to ask them: those that are down last."""
@@ -62,9 +63,19 @@ class ResolverClient:
     """Asks the configured resolvers and caches their answers."""
 
     def __init__(
-        self, context: Context, default: Group | None, zones: dict[bytes, Group], settings: DnsForward
+        self,
+        context: Context,
+        default: Group | None,
+        zones: dict[bytes, Group],
+        settings: DnsForward,
+        unguarded: frozenset[bytes] = frozenset(),
     ) -> None:
-        """Create it. `default`: for names outside the domains in `zones`; None: they are refused."""
+        """Create it.
+
+        Args:
+            default: for names outside the domains in `zones`; None: they are refused.
+            unguarded: domains that may have private addresses, whoever answers.
+        """
         self.loop = context.loop
         self.default = default
         self.zones = zones
@@ -82,6 +93,7 @@ class ResolverClient:
         self._stale_s = float(settings.stale)
         self._prefetches = settings.prefetch
         self._random_case = settings.random_case
+        self._unguarded = unguarded
         self._passes_subnet = settings.ecs == "pass"
         self._pending: dict[bytes, Question] = {}
         self._queue: deque[Question] = deque()  # questions in progress that have no socket yet
@@ -173,8 +185,14 @@ class ResolverClient:
         if probe is not None:
             probe.delay_probe()
             if probe is not order[0]:
-                self._start(self._new(query, b"", [probe], subnet, lambda question, answer: None))
-        return self._new(query, key, order, subnet, done)
+                self._start(self._new(query, b"", [probe], subnet, (), lambda question, answer: None))
+        return self._new(query, key, order, subnet, self._guarded(query, group), done)
+
+    def _guarded(self, query: Query, group: Group) -> Container[Resolver]:
+        """Return the resolvers whose answers to this query must not have private addresses."""
+        if group.guarded and self._unguarded and not self._unguarded.isdisjoint(ancestors(query.key)):
+            return ()
+        return group.guarded
 
     def _new(
         self,
@@ -182,6 +200,7 @@ class ResolverClient:
         key: bytes,
         order: Sequence[Resolver],
         subnet: bytes,
+        guarded: Container[Resolver],
         done: Callable[[Question, Answer | None], None],
     ) -> Question:
         question = Question(
@@ -194,6 +213,7 @@ class ResolverClient:
             timeout_s=self._timeout_s,
             random_case=self._random_case,
             subnet=subnet,
+            guarded=guarded,
         )
         question.limit(self._total_s)
         return question

@@ -54,7 +54,7 @@ def compile_forwarding(compilation: Compilation, served: frozenset[bytes]) -> Fo
         settings = DnsForward(resolvers=settings)
     _check(report, at, settings)
     compiler = _Compiler(compilation, settings)
-    default = compiler.group(at, settings.resolvers) if settings.resolvers else None
+    default = compiler.group(at, settings.resolvers, is_default=True) if settings.resolvers else None
     local = _local_zones(report, settings)
     zones: dict[bytes, Group] = {}
     for name, resolvers in settings.zones.items():
@@ -76,7 +76,7 @@ def compile_forwarding(compilation: Compilation, served: frozenset[bytes]) -> Fo
     clients = compile_networks(report, ("dns_forward", "allow"), settings.allow)
     if default is None and not zones:
         return None
-    client = ResolverClient(compilation.context, default, zones, settings)
+    client = ResolverClient(compilation.context, default, zones, settings, compiler.unguarded | local)
     compilation.activations.append(client.activate)
     return Forwarding(client, clients or Networks([]), frozenset(local), discovery_records(compilation.config))
 
@@ -94,12 +94,22 @@ def _check(report: Report, at: Path, settings: DnsForward) -> None:
             ("dns_forward", "min_ttl"),
             f"expected at most max_ttl ({settings.max_ttl:g} s), got {settings.min_ttl:g} s",
         )
+    if settings.rebind_allow and settings.rebind_protection == "off":
+        report.error(
+            ("dns_forward", "rebind_allow"),
+            "'rebind_allow' has no effect: 'rebind_protection' is off; remove one of them",
+        )
     for name in ("stale", "prefetch"):
         if getattr(settings, name) and not settings.cache_size:
             report.error(("dns_forward", name), f"'{name}' has no effect: 'cache_size' is 0; remove one of them")
 
 
-def _zone(report: Report, place: Path, name: str) -> bytes | None:
+def _zone(
+    report: Report,
+    place: Path,
+    name: str,
+    of_root: str = "the root is all names: write their resolvers into 'resolvers'",
+) -> bytes | None:
     """Return the key of a domain; None, with an error in the report, if it is none."""
     if name.startswith("*."):
         report.error(place, f"write {clip(name[2:])}: names below a domain are included, got {clip(name)}")
@@ -110,9 +120,22 @@ def _zone(report: Report, place: Path, name: str) -> bytes | None:
         report.error(place, str(error))
         return None
     if key == ROOT:
-        report.error(place, "the root is all names: write their resolvers into 'resolvers'")
+        report.error(place, of_root)
         return None
     return key
+
+
+def _unguarded(report: Report, settings: DnsForward) -> frozenset[bytes]:
+    """Return the keys of the domains that may have private addresses."""
+    found: set[bytes] = set()
+    for index, name in enumerate(settings.rebind_allow):
+        place: Path = ("dns_forward", "rebind_allow", index)
+        key = _zone(report, place, name, 'the root is all names: write "rebind_protection": "off"')
+        if key is not None:
+            if key in found:
+                report.error(place, f"duplicate domain {clip(name)}")
+            found.add(key)
+    return frozenset(found)
 
 
 def _local_zones(report: Report, settings: DnsForward) -> set[bytes]:
@@ -132,9 +155,14 @@ class _Compiler:
         self._compilation = compilation
         self._settings = settings
         self._own: frozenset[tuple[str, str, int]] | None = None
+        #: The domains of `rebind_allow`.
+        self.unguarded = _unguarded(compilation.report, settings)
 
-    def group(self, path: Path, resolvers: Resolvers) -> Group | None:
-        """Compile the resolvers of a domain; None, with errors in the report, if one cannot be used."""
+    def group(self, path: Path, resolvers: Resolvers, *, is_default: bool = False) -> Group | None:
+        """Compile the resolvers of a domain; None, with errors in the report, if one cannot be used.
+
+        `is_default`: they are those of all other domains, whose answers are guarded.
+        """
         report, settings = self._compilation.report, self._settings
         found: dict[ResolverAddress, tuple[Resolver, str]] = {}
         has_fault = False
@@ -163,9 +191,12 @@ class _Compiler:
                         found[address] = resolver
         if not found or has_fault:
             return None
+        group = tuple([one for one, _ in found.values()])
+        protection = settings.rebind_protection if is_default else "off"
+        guarded = frozenset([one for one in group if protection == "all" or (protection == "public" and one.is_public)])
         means = repr((list(found), [state for _, state in found.values()], settings.min_ttl, settings.max_ttl,
-                      settings.max_negative_ttl))  # fmt: skip
-        return Group(tuple([one for one, _ in found.values()]), blake2b(means.encode(), digest_size=8).digest())
+                      settings.max_negative_ttl, guarded and (protection, sorted(self.unguarded))))  # fmt: skip
+        return Group(group, blake2b(means.encode(), digest_size=8).digest(), guarded)
 
     def _resolver(self, place: Path, address: ResolverAddress) -> tuple[Resolver, str] | None:
         """Return a resolver, and the state of the file of its CAs; None, with errors, if it cannot be asked."""

@@ -88,6 +88,17 @@ class DnsForward(Section, frozen=True, kw_only=True):
         Literal["strip", "pass"],
         D("EDNS Client Subnet of queries: not sent to resolvers, or passed on, with answers cached for each subnet"),
     ] = "strip"
+    rebind_protection: Annotated[
+        Literal["public", "all", "off"],
+        D(
+            "answers with private addresses to public names are replaced by empty ones: `public`: those of resolvers "
+            "that have a public address; `all`: of all resolvers; `off`: of none. Domains in `zones` are not protected"
+        ),
+    ] = "public"
+    rebind_allow: Annotated[
+        list[str],
+        D("domains that may have private addresses, with all names below them, such as `home.example.com`"),
+    ] = field(default_factory=list)
     cache_size: Annotated[
         int, D("number of answers cached per worker, and shared by all workers", ge=0, zero="no cache")
     ] = 10_000

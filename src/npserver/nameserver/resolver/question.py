@@ -9,7 +9,7 @@ asked for again over TCP. Owned by `nameserver.resolver.client`.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import TYPE_CHECKING
 
 from npserver.dns.message import codes
@@ -46,9 +46,9 @@ class Question:
     """A question in progress and the clients that wait for its answer."""
 
     __slots__ = (
-        "_attempts", "_case_missed", "_done", "_end", "_last", "_lifetimes", "_loop", "_order", "_random_case",
-        "_sockets", "_streams", "_subnet", "_timeout_s", "_timer", "_turn", "_wait_s", "_without_edns", "is_done",
-        "key", "query", "reason", "stale", "waiting",
+        "_attempts", "_case_missed", "_done", "_end", "_guarded", "_last", "_lifetimes", "_loop", "_order",
+        "_random_case", "_sockets", "_streams", "_subnet", "_timeout_s", "_timer", "_turn", "_wait_s", "_without_edns",
+        "is_done", "key", "query", "reason", "stale", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -63,7 +63,9 @@ class Question:
         timeout_s: float,
         random_case: bool = True,
         subnet: bytes = b"",
+        guarded: Container[Resolver] = (),
     ) -> None:
+        """Create it. `guarded`: the resolvers whose answers must not have private addresses."""
         self.query = query
         self.key = key
         self.waiting: list[tuple[Query, Deliver]] = []
@@ -77,6 +79,7 @@ class Question:
         self._timeout_s = timeout_s
         self._random_case = random_case
         self._subnet = subnet
+        self._guarded = guarded
         self._order = list(order)  # the resolvers that have not failed, in the order to ask them
         self._turn = 0  # place in `_order` of the resolver to ask next
         self._wait_s = timeout_s
@@ -141,9 +144,13 @@ class Question:
                 return True
         elif is_truncated(reply):
             return False
-        answer = read_answer(self.query, reply, self._loop.time(), self._lifetimes)
+        answer = read_answer(
+            self.query, reply, self._loop.time(), self._lifetimes, refuses_private=resolver in self._guarded
+        )
         if answer is None:
             return False
+        if answer.is_refused:
+            resolver.led_inside(self.query.key)
         if resolver in self._case_missed and not has_same_case(sent, reply):
             resolver.does_not_keep_case()
         if answer.is_failure:

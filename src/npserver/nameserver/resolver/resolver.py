@@ -9,10 +9,15 @@ resolve a name (SERVFAIL) says nothing about it either: the name may be at fault
 from __future__ import annotations
 
 import logging
+from ipaddress import ip_address
+from time import monotonic_ns
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
+from npserver.dns.message.name import to_text
+from npserver.limits.log_pace import LogPace
 from npserver.nameserver.resolver.channel import Channel
+from npserver.nameserver.resolver.rebinding import is_private
 from npserver.runtime.context import PerProcess
 
 if TYPE_CHECKING:
@@ -34,8 +39,8 @@ class Resolver:
     """One resolver of one process."""
 
     __slots__ = (
-        "__weakref__", "_asked", "_context", "_failed", "_judged_at", "_milliseconds", "_pause_s", "address", "channel",
-        "failures", "has_case", "key", "probe_at", "with_edns_at",
+        "__weakref__", "_asked", "_context", "_failed", "_judged_at", "_milliseconds", "_pace", "_pause_s", "_refused",
+        "address", "channel", "failures", "has_case", "key", "probe_at", "with_edns_at",
     )  # fmt: skip
 
     def __init__(self, context: Context, address: ResolverAddress, tls: ssl.SSLContext | None, key: str) -> None:
@@ -53,9 +58,10 @@ class Resolver:
         self._judged_at = 0.0  # when it last answered, or failed
         slot = context.row.slot
         name = f"dns.resolver.{address}"
-        self._asked, self._failed, self._milliseconds = (
-            slot(f"{name}.questions"), slot(f"{name}.failures"), slot(f"{name}.milliseconds")
-        )  # fmt: skip
+        self._asked, self._failed, self._milliseconds, self._refused = (
+            slot(f"{name}.{kind}") for kind in ("questions", "failures", "milliseconds", "private_addresses")
+        )
+        self._pace = LogPace()
 
     def __repr__(self) -> str:
         return f"<Resolver {self.address}{' down' if self.is_down else ''}>"
@@ -64,6 +70,11 @@ class Resolver:
     def is_down(self) -> bool:
         """Whether it has failed so often that the others are asked first."""
         return self.failures >= DOWN_AFTER
+
+    @property
+    def is_public(self) -> bool:
+        """Whether it is on the internet, by its address."""
+        return not is_private(ip_address(self.address.host).packed)
 
     @property
     def is_datagram(self) -> bool:
@@ -95,6 +106,16 @@ class Resolver:
         if self.is_down and not was_down:
             log.warning("resolver %s is down (%s): %s", self.address, self.key, reason)
             self.delay_probe()
+
+    def led_inside(self, name: bytes) -> None:
+        """Count an answer with a private address to a public name."""
+        self._context.row.slots[self._refused] += 1
+        log.log(
+            self._pace.level(monotonic_ns()),
+            "%s has a private address, says resolver %s: refused (dns_forward.rebind_protection)",
+            to_text(name),
+            self.address,
+        )
 
     def delay_probe(self) -> None:
         """Try a resolver that is down no sooner than after a pause, which doubles each time."""

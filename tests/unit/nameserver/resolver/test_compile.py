@@ -36,6 +36,12 @@ def forward(**parts: Any) -> dict[str, Any]:
         (forward(cache_size=0, stale="1h"), "'stale' has no effect: 'cache_size' is 0"),
         (forward(cache_size=0, prefetch=True), "'prefetch' has no effect: 'cache_size' is 0"),
         (forward(ecs="drop"), 'expected one of "strip", "pass"'),
+        (forward(rebind_protection="on"), 'expected one of "public", "all", "off"'),
+        (forward(rebind_protection="off", rebind_allow=["a.example"]), "'rebind_allow' has no effect"),
+        (forward(rebind_allow=["*.a.example"]), "write 'a.example': names below a domain are included"),
+        (forward(rebind_allow=["a.example", "A.example."]), "duplicate domain 'A.example.'"),
+        (forward(rebind_allow=["."]), 'the root is all names: write "rebind_protection": "off"'),
+        (forward(rebind_allow=["a b"]), "expected a domain name, got 'a b'"),
         (forward(resolvers=["9.9.9.9", "udp://9.9.9.9:53"]), "duplicate resolver 'udp://9.9.9.9:53'"),
         (forward(resolvers=["127.0.0.1:5300"]), "'udp://127.0.0.1:5300' is this server itself"),
         (forward(resolvers=["tcp://127.0.0.1:5300"]), "'tcp://127.0.0.1:5300' is this server itself"),
@@ -124,6 +130,34 @@ def test_equal_groups_share_their_answers_and_others_do_not() -> None:
     assert one and same and other and bounded
     assert one.identity == same.identity
     assert len({one.identity, other.identity, bounded.identity}) == 3
+
+
+@pytest.mark.parametrize(
+    ("protection", "guarded"),
+    [("public", ["udp://9.9.9.9:53"]), ("all", ["udp://192.168.1.1:53", "udp://9.9.9.9:53"]), ("off", [])],
+)
+def test_which_resolvers_are_guarded(protection: str, guarded: list[str]) -> None:
+    parts = forward(
+        resolvers=["192.168.1.1", "9.9.9.9"], zones={"corp.example": ["9.9.9.9"]}, rebind_protection=protection
+    )
+    client = client_of(parts)
+    assert client.default is not None
+    assert sorted(str(one.address) for one in client.default.guarded) == guarded
+    assert client.zones[b"\4corp\7example\0"].guarded == frozenset()
+
+
+def test_domains_that_may_have_private_addresses() -> None:
+    client = client_of(forward(rebind_allow=["Home.example."], local_zones=["corp.local"]))
+    assert client._unguarded == {b"\4home\7example\0", b"\4corp\5local\0"}
+
+
+def test_answers_are_kept_apart_by_what_is_guarded() -> None:
+    """A reload that protects names, or allows one, must not go on with the answers from before."""
+    found = [
+        client_of(forward(**parts)).default
+        for parts in ({}, {"rebind_protection": "off"}, {"rebind_allow": ["home.example"]})
+    ]
+    assert len({one.identity for one in found if one is not None}) == 3
 
 
 def test_resolvers_over_tls_trust_the_named_authority(certificates: Callable[..., Any]) -> None:
