@@ -296,6 +296,7 @@ COVERED_BY = {
     "web.server.file_source": "protocols/test_http2_flow.py",
     "web.server.http2.request_body": "protocols/test_http2_flow.py",
     "web.server.http2.unread": "protocols/test_http2_flow.py",
+    "web.server.http2.response_head": "protocols/test_proxy_plain_streams.py",
     "web.server.http3.client_streams": "protocols/test_http3_hostile.py",
     "web.server.http3.connection": "protocols/test_http3_server.py",
     "web.server.http3.exchange": "protocols/test_http3_server.py",

@@ -322,6 +322,7 @@ class Route(Struct, frozen=True):
     prepared: Callable[[Request], Prepared | None] | None = None
     #: Passes a plain request on without an exchange; returns False if it takes one. None: it always does.
     direct: Callable[..., bool] | None = None  # called with (connection, request, route)
+    direct_stream: Callable[..., bool] | None = None  # over HTTP/2, with (connection, stream_id, request, route)
     is_guarded: bool = False  # it has gates or request sides
     #: Of a route that stands for several with conditions (`web.matching`): returns the one of a request, which may
     #: still depend on the client's address.
@@ -363,6 +364,7 @@ def make_route(
         change_fields=_composed(changes),
         prepared=None if requests or responses else getattr(handler, "prepared", None),
         direct=None if requests or responses else getattr(handler, "direct", None),
+        direct_stream=None if requests or responses else getattr(handler, "direct_stream", None),
         is_guarded=bool(gates or requests),
     )
 

@@ -257,7 +257,27 @@ class StreamSession(Protocol):
         what holds it up is the client's window of its stream."""
 
 
-class Http2ExchangeRole(Protocol):
+class StreamRole(Protocol):
+    """A request over HTTP/2 or HTTP/3 as its connection sees it: an exchange, or a call that stands in for one."""
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it has been answered, or the client is gone."""
+
+    def feed(self, data: bytes, *, has_ended: bool, trailers: bytes = b"") -> None:
+        """A piece of the body has come, or its end."""
+
+    def closed(self) -> bool:
+        """The stream is closed. Return whether it was reset before its response was complete."""
+
+    def look(self, *, is_drained: bool) -> bool:
+        """See what the client has taken. Return whether there is nothing left to take.
+
+        `is_drained`: the transport has got all that the client's windows allow.
+        """
+
+
+class Http2ExchangeRole(StreamRole, Protocol):
     """An exchange as the parts of an HTTP/2 exchange see it."""
 
     request: Request
@@ -267,15 +287,11 @@ class Http2ExchangeRole(Protocol):
     session: StreamSession
 
     @property
-    def is_gone(self) -> bool:
-        """Whether the exchange is over."""
-
-    @property
     def connection(self) -> Http2ConnectionRole:
         """The connection that the request came over."""
 
-    def look(self, *, is_drained: bool) -> bool:
-        """See what the client has taken. Return whether there is nothing left to take."""
+    def answered(self, status: int, sent: int) -> None:
+        """Take over a response that was answered without an exchange, and waits for the client."""
 
     def keep_body_time(self) -> None:
         """Start, renew or stop the timeout of a client that owes the rest of a body."""
@@ -291,7 +307,7 @@ class Http2ConnectionRole(ConnectionRole, Protocol):
     def session(self) -> StreamSession:
         """The connection's frames."""
 
-    def sending(self, exchange: Http2ExchangeRole) -> None:
+    def sending(self, exchange: StreamRole) -> None:
         """The session has got something to send for this exchange."""
 
     def cut(self, stream_id: int, code: int, *, is_whole: bool = False) -> None:
@@ -299,3 +315,12 @@ class Http2ConnectionRole(ConnectionRole, Protocol):
 
     def flush_soon(self) -> None:
         """Send what the session holds when the loop comes round."""
+
+
+class DirectStreamsRole(Http2ConnectionRole, Protocol):
+    """An HTTP/2 connection as a handler sees it that can answer without an exchange."""
+
+    streams: dict[int, StreamRole]
+
+    def exchange_for(self, stream_id: int, request: Request, route: Route, started: float) -> Http2ExchangeRole:
+        """Return an exchange that takes the place of the call that stood in for it."""

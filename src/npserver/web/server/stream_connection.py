@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from npserver.errors import BadRequest
     from npserver.http.request import Fields, Request
     from npserver.runtime.front import Live
-    from npserver.web.server.http2.exchange import Http2Exchange
-    from npserver.web.server.roles import FrontRole, Http2ExchangeRole, StreamSession
+    from npserver.web.server.roles import FrontRole, StreamRole, StreamSession
 
 log = logging.getLogger("npserver.http")
 
@@ -52,12 +51,12 @@ class StreamConnection(ClientConnection):
         super().__init__(listener)
         self.front = front
         limits, now = front.limits, self.context.sweeper.now
-        self.streams: dict[int, Http2Exchange] = {}
+        self.streams: dict[int, StreamRole] = {}
         self.is_leaving = False
         self.is_ended = False
         self.unread = 0
         self._all_unread = UNREAD.of(self.context)
-        self._sending: set[Http2ExchangeRole] = set()
+        self._sending: set[StreamRole] = set()
         self._cut_uploads = 0
         self._resets = Allowance(limits.max_resets, now)
         self._controls = Allowance(limits.max_control_frames, now)

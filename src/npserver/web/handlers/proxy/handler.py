@@ -1,4 +1,4 @@
-"""The handler of `proxy` rules: starts a `ProxyCall` or a `DirectCall` for each request."""
+"""The handler of `proxy` rules: starts a `ProxyCall`, a `DirectCall` or a `DirectStream` for each request."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from npserver.http.request import NO_BODY
 from npserver.runtime.deadlines import NEVER
 from npserver.web.handlers.proxy.buffered_upload import BufferedUpload
 from npserver.web.handlers.proxy.call import ProxyCall
-from npserver.web.handlers.proxy.direct import NO_EXCHANGE, DirectCall
+from npserver.web.handlers.proxy.direct import NO_EXCHANGE, DirectCall, DirectStream
 from npserver.web.handlers.proxy.proxy import ForwardedHead
 from npserver.web.handlers.proxy.request_head import prepare_fields
 from npserver.web.handlers.proxy.upload import Upload
@@ -18,22 +18,24 @@ from npserver.web.server.http1.state import HANDLER
 
 if TYPE_CHECKING:
     from npserver.http.request import Request
+    from npserver.upstream.target import Target
     from npserver.web.exchange import Exchange, Route
     from npserver.web.handlers.proxy.proxy import Proxy
-    from npserver.web.server.roles import DirectConnectionRole
+    from npserver.web.server.roles import DirectConnectionRole, DirectStreamsRole
 
 
 class ProxyHandler:
     """Forwards the requests of a rule to its upstream."""
 
-    __slots__ = ("direct", "proxy", "redirects_to_slash")
+    __slots__ = ("direct", "direct_stream", "proxy", "redirects_to_slash")
 
     def __init__(self, proxy: Proxy, *, redirects_to_slash: bool = False) -> None:
         self.proxy = proxy
         #: Whether requests for the rule's path without a slash at its end are redirected: see `web.slash_redirect`.
         self.redirects_to_slash = redirects_to_slash
-        #: Called for plain requests: `_forward_directly`, if the rule allows it.
+        #: Called for plain requests over HTTP/1.1 and HTTP/2, if the rule allows it: see `Route`.
         self.direct = self._forward_directly if proxy.is_direct else None
+        self.direct_stream = self._forward_stream if proxy.is_direct else None
 
     def __repr__(self) -> str:
         return f"<ProxyHandler {self.proxy.upstream!r}>"
@@ -76,27 +78,55 @@ class ProxyHandler:
         connection.state = HANDLER
         connection.deadline = NEVER
         connection.exchange = call  # type: ignore[misc]  # it has the methods of an exchange that are called for a request without a body
-        idle, kept = target.pool.idle, request.handler_cache
-        if (
-            idle and type(kept) is ForwardedHead
-            and kept.proxy is proxy and kept.target is target and kept.client_ip == client_ip
-        ):  # fmt: skip
-            head = kept.head
-        else:
-            try:
-                may_share = idle and not prepare_fields(request.block).binds_connection
-                head = proxy.compose_kept(request, connection.scheme, client_ip, target) if may_share else b""
-            except BadRequest:
-                head = b""  # the exchange reports the error
-            if not head:
-                call.fall_back()
-                call.use(target)
-                return True
-        call.head = head
-        call.target = target
-        call.attempts = 1
-        target.slots[target.active_slot] += 1  # what `acquire` does, written out
-        target.tallies[target.requests_tally] += 1
-        client = call.client = idle.pop()
-        client.send_request(call, proxy.settings.client, head)
+        _send(proxy, call, request, connection.scheme, client_ip, target)
         return True
+
+    def _forward_stream(self, connection: DirectStreamsRole, stream_id: int, request: Request, route: Route) -> bool:
+        """Do the same for a request over HTTP/2."""
+        # hot: h2-proxy
+        proxy, client_ip = self.proxy, connection.client_ip
+        if connection.misdirected_by is not None or connection.private_upstreams is not None:
+            return False
+        target = proxy.only_target or proxy.upstream.pick(client_ip, connection.id)
+        if target is None:
+            return False
+        for gate in route.gates:
+            if gate(client_ip, request) is not None:
+                return False
+        started = monotonic() if connection.context.access_log.enabled else 0.0
+        call = connection.streams[stream_id] = DirectStream(
+            proxy, NO_EXCHANGE, connection=connection, stream_id=stream_id, request=request, route=route,
+            started=started,
+        )  # fmt: skip
+        _send(proxy, call, request, connection.scheme, client_ip, target)
+        return True
+
+
+def _send(
+    proxy: Proxy, call: DirectCall | DirectStream, request: Request, scheme: str, client_ip: str, target: Target
+) -> None:
+    """Send a request over an idle connection to its target; without one, let the call fall back."""
+    # hot: proxy-small, h2-proxy
+    idle, kept = target.pool.idle, request.handler_cache
+    if (
+        idle and type(kept) is ForwardedHead
+        and kept.proxy is proxy and kept.target is target and kept.client_ip == client_ip
+    ):  # fmt: skip
+        head = kept.head
+    else:
+        try:
+            may_share = idle and not prepare_fields(request.block).binds_connection
+            head = proxy.compose_kept(request, scheme, client_ip, target) if may_share else b""
+        except BadRequest:
+            head = b""  # the exchange reports the error
+        if not head:
+            call.fall_back()
+            call.use(target)
+            return
+    call.head = head
+    call.target = target
+    call.attempts = 1
+    target.slots[target.active_slot] += 1  # what `acquire` does, written out
+    target.tallies[target.requests_tally] += 1
+    client = call.client = idle.pop()
+    client.send_request(call, proxy.settings.client, head)

@@ -25,7 +25,9 @@ from npserver.web.server.http2.session import ENHANCE_YOUR_CALM, NO_ERROR, Http2
 from npserver.web.server.stream_connection import StreamConnection
 
 if TYPE_CHECKING:
+    from npserver.http.request import Request
     from npserver.runtime.front import Live
+    from npserver.web.exchange import Route
     from npserver.web.server import roles
     from npserver.web.server.client_connection import ClientConnection
     from npserver.web.server.roles import FrontRole
@@ -208,19 +210,29 @@ class Http2Connection(StreamConnection):
         except BadRequest as error:
             self._refuse(stream_id, fields, error, has_body=has_body)
             return
-        context = self.context
+        direct = route.direct_stream
+        if direct is None or not request.is_plain or not direct(self, stream_id, request, route):
+            self._begin(stream_id, request, route, has_body=has_body)
+        if self.requests >= front.max_requests or self.context.draining:
+            self.shut_down()
+
+    def exchange_for(self, stream_id: int, request: Request, route: Route, started: float) -> Http2Exchange:
+        """Make the exchange of a stream; it takes the place of a call that stood in for it (`Route.direct_stream`)."""
         exchange = self.streams[stream_id] = Http2Exchange(
-            self, context, request, route, self.client_ip, monotonic() if context.access_log.enabled else 0.0,
-            session=self.session, stream_id=stream_id,
-        )  # fmt: skip
+            self, self.context, request, route, self.client_ip, started, session=self.session, stream_id=stream_id
+        )
+        return exchange
+
+    def _begin(self, stream_id: int, request: Request, route: Route, *, has_body: bool) -> None:
+        front = self.front
+        started = monotonic() if self.context.access_log.enabled else 0.0
+        exchange = self.exchange_for(stream_id, request, route, started)
         if front.trusted is not None and self.client_ip in front.trusted:
             exchange.client_ip = client_address(self.client_ip, request.fields, front.trusted)
         if route.by_address is not None:
             exchange.route = route.by_address(exchange.client_ip)
         if not exchange.refuse_misdirected() and (not has_body or exchange.expect_body()):
             exchange.begin()
-        if self.requests >= front.max_requests or self.context.draining:
-            self.shut_down()
 
     def stream_data(self, stream_id: int, data: bytes, has_ended: bool) -> None:
         """A piece of a request's body has come."""
@@ -276,7 +288,7 @@ class Http2Connection(StreamConnection):
 
     # ── writing ──
 
-    def sending(self, exchange: roles.Http2ExchangeRole) -> None:
+    def sending(self, exchange: roles.StreamRole) -> None:
         """The session has something to send for this exchange."""
         self._updates.earned += UPDATES_PER_PIECE
         self._sending.add(exchange)

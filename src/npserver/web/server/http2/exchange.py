@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, cast
 
 from npserver.errors import BadRequest
 from npserver.http.http2_fields import field_list
-from npserver.http.memo import SHORT_HEAD_BYTES
 from npserver.runtime.deadlines import NEVER
 from npserver.web.exchange import ResponseStart
 from npserver.web.server.client_connection import LINGER_S
@@ -20,6 +19,7 @@ from npserver.web.server.exchange_base import ExchangeBase
 from npserver.web.server.file_source import LARGE_PIECE_BYTES, FileSource
 from npserver.web.server.http1.answer import MAX_COMPOSED
 from npserver.web.server.http2.request_body import ANSWERED, Http2Body
+from npserver.web.server.http2.response_head import compose_head
 from npserver.web.server.http2.session import CANCEL, INTERNAL_ERROR, NO_ERROR
 from npserver.web.server.http2.stream_transport import StreamTransport
 from npserver.web.server.roles import StreamSession
@@ -89,6 +89,15 @@ class Http2Exchange(ExchangeBase["Http2ConnectionRole"], eq=False, kw_only=True)
             or not self._answer_prepared(prepare)
         ):  # fmt: skip
             self.run()
+
+    def answered(self, status: int, sent: int) -> None:
+        """Take over a response that was answered, counted and logged without an exchange, and waits for the client.
+
+        `sent`: bytes of its body.
+        """
+        self.is_gone = True
+        self.status = status
+        self.sent = sent
 
     def feed(self, data: bytes, *, has_ended: bool, trailers: bytes = b"") -> None:
         """A piece of the body has come, or its end."""
@@ -317,22 +326,13 @@ class Http2Exchange(ExchangeBase["Http2ConnectionRole"], eq=False, kw_only=True)
         return True
 
     def _compose(self, status: int, fields: bytes, length: int | None) -> Fields:
-        """Return the head of a response (§8.3.2); one that is sent again within the second is composed once."""
+        """Return the head of the response."""
         # hot: h2-small, h2-proxy
         self.status = status
         self._is_bodyless = self.request.method == "HEAD" or status == 204 or status == 304
         if self.route.change_fields is not None:
             fields = self.route.change_fields(fields)
-        front = self.connection.front
-        key = status, fields, length
-        head = front.composed_heads.get(key)
-        if head is None:
-            head = ((b":status", b"%d" % status), *field_list(front.common_fields), *field_list(fields))
-            if length is not None and status != 204 and status != 304:
-                head = *head, (b"content-length", b"%d" % length)
-            if len(front.composed_heads) < MAX_COMPOSED and len(fields) <= SHORT_HEAD_BYTES:
-                front.composed_heads[key] = head
-        return head
+        return compose_head(self.connection.front, status, fields, length)
 
     def _sending(self) -> None:
         """A piece is in the session: pause the source if that is enough for now."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from npserver.http.request import Fields, Request
     from npserver.listen.quic.connection import QuicConnection
     from npserver.runtime.front import Client, Live
-    from npserver.web.server.roles import Http2ExchangeRole, Http3FrontRole
+    from npserver.web.server.roles import Http3FrontRole, StreamRole
 
 log = logging.getLogger("npserver.http")
 
@@ -226,7 +226,7 @@ class Http3Connection(StreamConnection):
 
     # ── writing ──
 
-    def sending(self, exchange: Http2ExchangeRole) -> None:
+    def sending(self, exchange: StreamRole) -> None:
         """The library has something to send for this exchange."""
         self._sending.add(exchange)
         self.quic.flush_soon()
