@@ -75,7 +75,7 @@ def test_a_ca_that_hangs_at_any_step_keeps_nobody_waiting(
         steps.at.clear()
         one.send_signal(signal.SIGHUP)
         for host in hosts.values():
-            one.wait_for(ISSUED.format(host), 25)
+            one.wait_for(ISSUED.format(host), 30)
     assert "no certificate for order.example.test: " not in one.errors
     steps.at[("new.example.test", "authorisation")] = never
     one.configure(config(pebble, tmp_path, *hosts.values(), "new.example.test", directory=ca.url))

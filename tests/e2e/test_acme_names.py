@@ -120,7 +120,7 @@ def test_addresses_of_both_families_have_one_certificate(
 
     def is_shown(address: str) -> bool:
         try:
-            with socket.create_connection((address, pebble.tls_port), 10) as plain:
+            with socket.create_connection((address, pebble.tls_port), 30) as plain:
                 context.wrap_socket(plain, server_hostname=address).close()
         except ssl.SSLCertVerificationError:
             return False
@@ -154,7 +154,7 @@ def test_rules_that_refuse_everybody_answer_the_ca(program: Start, plain: Pebble
     one = program(config=made)
     for guard, host in hosts.items():
         one.wait_for(ISSUED.format(host), 30)
-        connection = HTTPConnection("127.0.0.1", plain.http_port, timeout=10)
+        connection = HTTPConnection("127.0.0.1", plain.http_port, timeout=30)
         connection.request("GET", "/.well-known/acme-challenge/other", headers={"Host": host})
         with closing(connection):
             assert connection.getresponse().status == {"redirect": 308, "password": 401}.get(guard, 403)
@@ -169,7 +169,7 @@ def test_a_server_that_is_full_tells_the_ca_so_and_tries_again_later(
     with ExitStack() as full:
         one.wait_ready()
         for _ in range(3):
-            full.enter_context(socket.create_connection(("127.0.0.1", plain.http_port), 10)).sendall(b"GET / HT")
+            full.enter_context(socket.create_connection(("127.0.0.1", plain.http_port), 30)).sendall(b"GET / HT")
         one.wait_for(rf"no certificate for {NAME}: the CA could not validate {NAME}: .*503.*; next attempt in", 30)
     clock.set("+10m")
     one.wait_for(ISSUED.format(NAME), 30)
@@ -195,6 +195,6 @@ def hello(port: int, context: ssl.SSLContext) -> socket.socket:
     out = ssl.MemoryBIO()
     with suppress(ssl.SSLWantReadError):
         context.wrap_bio(ssl.MemoryBIO(), out, server_hostname=NAME).do_handshake()
-    connection = socket.create_connection(("127.0.0.1", port), 10)
+    connection = socket.create_connection(("127.0.0.1", port), 30)
     connection.sendall(out.read())
     return connection

@@ -120,7 +120,7 @@ def test_nothing_is_kept_for_a_client_that_is_ahead(
         {"handler": "status", "path": "/status"},
     ]
     one = program(config={"listen": [f"http://127.0.0.1:{port}"], "workers": 1, "dispatch": rules})
-    with socket.create_connection(("127.0.0.1", port), 10) as client:
+    with socket.create_connection(("127.0.0.1", port), 30) as client:
         client.sendall(b"GET /app HTTP/1.1\r\nHost: a\r\n\r\n")
         received = 0
         while received < 200_000:

@@ -98,7 +98,7 @@ def upstream() -> Iterator[Upstream]:
 
 def is_cached(upstream: Upstream, port: int, path: str, fields: Fields) -> bool:
     """Whether the second of two equal requests is answered without the upstream."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     for _ in range(2):
         connection.request("GET", path, headers=fields)
         connection.getresponse().read()

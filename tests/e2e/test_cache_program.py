@@ -186,7 +186,7 @@ def test_the_cache_lives_through_a_reload_and_one_in_memory_ends_with_the_server
     assert upstream.seen["/a"] == 1
     one.wait_until(lambda: not is_hit(port, "/a"), "a rule that has changed to begin anew")
     one.send_signal(signal.SIGTERM)
-    assert one.wait_exit(10) == 0, one.errors
+    assert one.wait_exit() == 0, one.errors
     assert not directory.exists()
     assert refuses(port)
 
@@ -205,7 +205,7 @@ def test_a_cache_on_disk_survives_restarts_and_is_purged(
         ask(port, path)
         one.wait_until(lambda path=path: is_hit(port, path), "a hit")
     one.send_signal(signal.SIGTERM)
-    assert one.wait_exit(10) == 0
+    assert one.wait_exit() == 0
     two = program(config=config(port, upstream, cache))
     assert all(is_hit(port, path) for path in paths)
 

@@ -62,7 +62,7 @@ class Stage:
 
     def text(self, form: str) -> str:
         """Return the page in a form; by a connection of its own, so that any worker may answer."""
-        connection = HTTPConnection("127.0.0.1", self.pebble.http_port, timeout=10)
+        connection = HTTPConnection("127.0.0.1", self.pebble.http_port, timeout=30)
         connection.request("GET", f"/status?format={form}")
         with closing(connection):
             return connection.getresponse().read().decode()

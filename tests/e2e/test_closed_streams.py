@@ -18,7 +18,7 @@ from tests.stage.asking import get
 from tests.stage.program import ROOT
 from tests.stage.waiting import wait_until
 
-DEADLINE_S = 20.0
+DEADLINE_S = 30.0
 
 
 def start(closed: str, *words: str, cwd: Path) -> subprocess.Popen[bytes]:

@@ -154,7 +154,7 @@ def test_a_private_connection_ends_with_its_client(
     with httpx.Client(verify=ssl.create_default_context(cafile=ca)) as alice:
         assert ask(alice, url, "Negotiate alice") == (200, "alice")
         (connection,) = [one for one in upstream.handlers if one.user == "alice"]
-    assert connection.ended.wait(10)
+    assert connection.ended.wait(30)
 
 
 @needs("curl")

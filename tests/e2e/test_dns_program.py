@@ -321,7 +321,7 @@ class ForgetfulResolver:
     def close(self) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.sendto(b"", self._sock.getsockname())
-        self._thread.join(10)
+        self._thread.join(30)
         self._sock.close()
 
 
@@ -331,7 +331,7 @@ def test_lost_datagrams_are_no_lost_names_and_local_names_stay(program: Start, f
         program(config=config(port, dns_forward=[resolver.address]))
 
         def ask(name: str) -> dns.message.Message:
-            return dns.query.udp(dns.message.make_query(name, "A"), "127.0.0.1", port=port, timeout=10)
+            return dns.query.udp(dns.message.make_query(name, "A"), "127.0.0.1", port=port, timeout=30)
 
         for number in range(3):
             assert str(ask(f"n{number}.elsewhere.net").answer[0][0]) == "198.51.100.7"

@@ -43,7 +43,7 @@ def test_the_example_of_the_readme(tmp_path: Path) -> None:
     ) as process:
         assert process.stdout is not None
         try:
-            with urllib.request.urlopen(process.stdout.readline().strip(), timeout=10) as response:
+            with urllib.request.urlopen(process.stdout.readline().strip(), timeout=30) as response:
                 assert response.read() == b"hello"
         finally:
             process.kill()

@@ -78,19 +78,19 @@ def test_sidecar_ends_tls_and_sends_each_line_of_metrics_as_a_datagram(
         },
     )
     one = program(config=text, listens=[f"https://127.0.0.1:{web}", f"tcp://127.0.0.1:{metrics}"])
-    with socket.create_connection(("127.0.0.1", web), 10) as client:
+    with socket.create_connection(("127.0.0.1", web), 30) as client:
         with certificate.client().wrap_socket(client, server_hostname="localhost") as secure:
             secure.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             answer = b"".join(iter(lambda: secure.recv(4096), b""))
     assert answer.startswith(b"HTTP/1.1 200 ")
-    with socket.create_connection(("127.0.0.1", metrics), 10) as client:
+    with socket.create_connection(("127.0.0.1", metrics), 30) as client:
         client.sendall(b"a:1|c\nb:2|c\nc:")
         one.wait_until(lambda: len(received) == 2, "two metrics")
         client.sendall(b"3|c\n")
         one.wait_until(lambda: len(received) == 3, "the third")
     assert [data.rstrip(b"\n") for data in received] == [b"a:1|c", b"b:2|c", b"c:3|c"]
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(10)
+        client.settimeout(30)
         client.connect(str(socket_dir / "app.sock"))
         client.sendall(b"hello")
         assert client.recv(100) == b"hello"

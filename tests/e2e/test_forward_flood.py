@@ -35,7 +35,7 @@ def test_a_hundred_thousand_clients_leave_room_for_others(
     port = free_port()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as target:
         target.bind(("127.0.0.1", 0))
-        target.settimeout(10)
+        target.settimeout(30)
         one = program(
             config={
                 "workers": 2,
@@ -72,7 +72,7 @@ def test_a_hundred_thousand_clients_leave_room_for_others(
         assert before < most <= before + SESSIONS * 3 // 2
         assert resident_kib(workers) < early_kib + 4096, "memory grows by more than 50 bytes a client"
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-            client.settimeout(10)
+            client.settimeout(30)
             client.connect(("127.0.0.1", port))
             client.send(b"still there?")
             data, session = target.recvfrom(100)

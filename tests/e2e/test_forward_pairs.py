@@ -21,7 +21,7 @@ from tests.stage.waiting import wait_until
 
 Start = Callable[..., Program]
 Ports = Callable[[], int]
-DEADLINE_S = 15
+DEADLINE_S = 30.0
 SCHEMES = ["tcp", "udp", "unix", "unixgram", "ssl"]
 
 

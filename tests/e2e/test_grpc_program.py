@@ -91,7 +91,7 @@ def test_bidirectional_stream_outlives_time_limits_and_reloads(
 
         def messages() -> Iterator[bytes]:
             yield b"first"
-            go_on.wait(10)
+            go_on.wait(30)
             yield b"second"
 
         answers = stub.both(messages())
@@ -112,7 +112,7 @@ def test_tunnel_idle_ends_silent_calls(
     program(config=config(port, servers, timeouts={"tunnel_idle": 0.3}))
     with Stub(port) as stub:
         with pytest.raises(grpc.RpcError) as failed:
-            stub.hang(b"1", timeout=10)
+            stub.hang(b"1", timeout=30)
         assert failed.value.details() == "HTTP status 504"  # type: ignore[attr-defined]
         assert failed.value.code() is Status.DEADLINE_EXCEEDED  # type: ignore[attr-defined]
         wait_until(lambda: begun(*[one.log for one in servers])["ended 1"], "the call is cancelled at the server")
@@ -171,7 +171,7 @@ def test_killed_servers(
                 first.kill()
             if number == CALLS // 2:
                 servers.append(GrpcProcess(first.port, tmp_path / "calls-2"))
-            answered[number] = code_of(lambda: stub.unary(b"%d" % number, timeout=10))
+            answered[number] = code_of(lambda: stub.unary(b"%d" % number, timeout=30))
 
         many(call)
         counted = begun(*[one.log for one in servers])

@@ -51,7 +51,7 @@ KINDS: dict[str, tuple[bytes, list[int]]] = {
 
 def statuses(port: int, data: bytes) -> list[int]:
     """Send `data` and the FIN in one go; return the statuses of all that is answered."""
-    with socket.create_connection(("127.0.0.1", port), 10) as client:
+    with socket.create_connection(("127.0.0.1", port), 30) as client:
         if data:
             client.sendall(data)
         client.shutdown(socket.SHUT_WR)
@@ -134,7 +134,7 @@ def test_requests_behind_a_slow_one_are_answered_after_the_end(
         config={"listen": [f"http://127.0.0.1:{port}"], "workers": workers, "dispatch": rules},
         env={"NPSERVER_LOOP": "asyncio"} if loop == "asyncio" else {},
     )
-    with socket.create_connection(("127.0.0.1", port), 10) as client:
+    with socket.create_connection(("127.0.0.1", port), 30) as client:
         client.sendall(get("/slow") + get("/index.html") * 2 + get("/nix"))
         slow.take_request()
         client.shutdown(socket.SHUT_WR)

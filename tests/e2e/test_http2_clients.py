@@ -237,7 +237,7 @@ async def test_a_connection_finds_the_new_rules_after_a_reload(site: Site) -> No
         site.program.configure(site.config)
         site.program.send_signal(signal.SIGHUP)
         site.program.wait_for("config reloaded")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while (response := await client.get("/say")).text != "new":  # the worker hears of it a moment later
                 assert response.text.startswith("localhost")
         assert response.http_version == "HTTP/2"
@@ -264,7 +264,7 @@ def test_where_it_is_not_offered(
     )
     context = certificate.client()
     context.set_alpn_protocols(["h2", "http/1.1"])
-    with socket.create_connection(("127.0.0.1", port), 10) as plain:
+    with socket.create_connection(("127.0.0.1", port), 30) as plain:
         with context.wrap_socket(plain, server_hostname="localhost") as secure:
             assert secure.selected_alpn_protocol() == selected
 
@@ -273,7 +273,7 @@ def test_http2_is_not_spoken_without_tls(program: Start, free_port: Callable[[],
     """RFC 9113 §3.3: unless a listener has it (tests/e2e/test_http2_without_tls.py), the preface is refused."""
     port = free_port()
     program(f"http://127.0.0.1:{port}")
-    with socket.create_connection(("127.0.0.1", port), 10) as client:
+    with socket.create_connection(("127.0.0.1", port), 30) as client:
         client.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9))
         assert client.makefile("rb").read().startswith(b"HTTP/1.1 505 ")
 
@@ -292,7 +292,7 @@ def test_no_stream_gets_around_client_certificates(
     )
     context = opened.client()
     context.set_alpn_protocols(["h2"])
-    with socket.create_connection(("127.0.0.1", port), 10) as plain:
+    with socket.create_connection(("127.0.0.1", port), 30) as plain:
         with context.wrap_socket(plain, server_hostname="open.example") as secure:
             peer = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
             peer.initiate_connection()
@@ -322,7 +322,7 @@ def test_a_flood_of_window_updates_leaves_others_their_turn(site: Site) -> None:
 
     def flood() -> None:
         while not ended.is_set() and time.monotonic() < until:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", site.port), 5) as plain:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", site.port), 30) as plain:
                 with context.wrap_socket(plain, server_hostname="localhost") as client:
                     client.sendall(greeting)
                     while not ended.is_set() and time.monotonic() < until:

@@ -42,7 +42,7 @@ class Nghttpd:
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(30)
 
 
 def is_listening(port: int) -> bool:
@@ -98,7 +98,7 @@ def config(port: int, servers: list[Nghttpd], tmp_path: Path, **keys: Any) -> di
 
 
 def is_hit(url: str) -> bool:
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=30) as answer:
         return "hit" in answer.headers["Cache-Status"]
 
 
@@ -117,7 +117,7 @@ def test_features_of_rules(
         assert get(port, path) == (200, TEXT)
     assert get(port, "/large.bin") == (200, LARGE)
     request = urllib.request.Request(f"http://127.0.0.1:{port}/zipped/page.html", headers={"Accept-Encoding": "gzip"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=30) as answer:
         assert answer.headers["Content-Encoding"] == "gzip"
         assert gzip.decompress(answer.read()) == TEXT
     assert get(port, "/denied/page.html")[0] == 502  # its 404 is neither a yes nor a no
@@ -177,7 +177,7 @@ def test_websockets_over_http2(program: Start, free_port: Callable[[], int], bac
     with connect(f"ws://127.0.0.1:{port}/socket") as socket:
         for message in ("who", "text", b"x" * 1_000_000):
             socket.send(message)
-            assert socket.recv(10) == ("ws" if message == "who" else message)
+            assert socket.recv(timeout=30) == ("ws" if message == "who" else message)
     assert socket.close_code == 1000
 
 

@@ -57,7 +57,7 @@ class Site:
 
     @contextmanager
     def talk(self) -> Iterator[Talk]:
-        with socket.create_connection(("127.0.0.1", self.port), 10) as client:
+        with socket.create_connection(("127.0.0.1", self.port), 30) as client:
             yield Talk(client)
 
 

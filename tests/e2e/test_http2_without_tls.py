@@ -47,7 +47,7 @@ def config(port: int, public: Path, **extra: Any) -> dict[str, Any]:
 
 
 def connect(port: int) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), 10)
+    return socket.create_connection(("127.0.0.1", port), 30)
 
 
 @needs("curl")
@@ -113,7 +113,7 @@ def test_on_a_unix_socket_and_behind_a_load_balancer(
         client.sendall(b"PROXY TCP4 192.0.2.7 192.0.2.8 4000 80\r\n")
         assert Talk(client).ask("/say") == ("200", b"a.test http 192.0.2.7")
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(10)
+        client.settimeout(30)
         client.connect(f"{socket_dir}/s")
         assert Talk(client).ask("/say", 9) == ("200", b"a.test http unix:")
 

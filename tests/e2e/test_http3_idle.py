@@ -29,7 +29,7 @@ CONNECTIONS = int(os.environ.get("NPSERVER_IDLE", "400"))
 ON_A_SOCKET = AT_ONCE = 50
 MAX_BYTES = 64 << 10  # of the worker's memory for each connection
 GROWTH = 1.25  # of that memory, when as many connections as were closed are opened again
-DEADLINE_S = 20.0
+DEADLINE_S = 30.0
 QUIET_S = 0.01  # without a datagram: the server has said everything
 
 

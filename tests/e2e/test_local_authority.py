@@ -64,7 +64,7 @@ def ask_for_roots(one: Program) -> tuple[bytes, str]:
 def serial(port: int, root: Path, name: str = "nas.home") -> str:
     """Return the serial number of the certificate that a client, which trusts the root alone, is shown."""
     context = ssl.create_default_context(cafile=str(root))
-    with socket.create_connection(("127.0.0.1", port), 10) as raw:
+    with socket.create_connection(("127.0.0.1", port), 30) as raw:
         with context.wrap_socket(raw, server_hostname=name) as secure:
             return str((secure.getpeercert() or {})["serialNumber"])
 

@@ -36,7 +36,7 @@ def test_websockets_canaries_and_reads_go_where_the_rules_say(
     running = program(config=config)
     with connect(f"ws://127.0.0.1:{port}/chat") as socket:
         socket.send("hello")
-        assert socket.recv(timeout=10) == "hello"
+        assert socket.recv(timeout=30) == "hello"
         for _ in range(12):
             assert curl(port) == "read"
             assert curl(port, "-b", "a=b; beta=1x") == "canary"
@@ -48,4 +48,4 @@ def test_websockets_canaries_and_reads_go_where_the_rules_say(
         running.wait_until(lambda: {curl(port, "-b", "beta=1x") for _ in range(12)} == {"read"}, "the new rules")
         running.wait_until(lambda: {curl(port, "-b", "beta=2") for _ in range(12)} == {"canary"}, "the new cookie")
         socket.send("still here")
-        assert socket.recv(timeout=10) == "still here"
+        assert socket.recv(timeout=30) == "still here"

@@ -20,7 +20,7 @@ def answers(port: int, path: str) -> set[bytes]:
     """Return the different answers on many connections."""
     found = set()
     for _ in range(CONNECTIONS):
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
             client.sendall(f"GET {path} HTTP/1.0\r\nHost: a\r\n\r\n".encode())
             data = b""
             while piece := client.recv(65536):

@@ -38,7 +38,7 @@ def ask(port: int, count: int, path: str = "/") -> None:
 
 
 def get(port: int, path: str, accept: str = "*/*") -> str:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         connection.request("GET", path, headers={"User-Agent": "test", "Accept": accept, "Connection": "close"})
         response = connection.getresponse()
@@ -127,7 +127,7 @@ def test_any_worker_counts_for_all(program: Start, free_port: Callable[[], int])
         found = re.search(r'^npserver_http_responses_total\{class="2xx"\} (\d+)$', metrics, re.MULTILINE)
         return found is not None and int(found[1]) >= 25
 
-    one.wait_until(has_all, "what each worker has counted by its next sweep", 2)
+    one.wait_until(has_all, "what each worker has counted by its next sweep")
     for _ in range(5):
         assert has_all()
     page = get(port, "/status", "text/html")
@@ -184,10 +184,10 @@ def test_every_request_has_an_id_where_that_is_asked_for(
     one = program(config=text)
     get(port, "/")
     get(port, "/app")
-    with socket.create_connection(("127.0.0.1", port), 10) as client:
+    with socket.create_connection(("127.0.0.1", port), 30) as client:
         client.sendall(b"GET /bad HTTP/9\r\n\r\n")
         assert client.recv(4096)
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     connection.request("GET", "/denied", headers={"Accept": "application/json"})
     page = json.loads(connection.getresponse().read())
     connection.close()

@@ -127,8 +127,8 @@ def test_a_client_that_has_connected_has_time_for_its_first_request(
     one.wait_for("npserver 1")
     request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
     with (
-        socket.create_connection(("127.0.0.1", port), 10) as client,
-        socket.create_connection(("127.0.0.1", port), 10) as busy,
+        socket.create_connection(("127.0.0.1", port), 30) as client,
+        socket.create_connection(("127.0.0.1", port), 30) as busy,
     ):
         client.sendall(first)
         one.send_signal(signal.SIGTERM)
@@ -156,7 +156,7 @@ def test_a_handshake_under_way_is_completed_and_its_request_answered(
     }
     one = program(config=config)
     one.wait_for("npserver 1")
-    with socket.create_connection(("127.0.0.1", port), 10) as client:
+    with socket.create_connection(("127.0.0.1", port), 30) as client:
         one.send_signal(signal.SIGTERM)
         one.wait_for("shutting down")
         with certificate.client().wrap_socket(client, server_hostname="localhost") as secure:
@@ -179,7 +179,7 @@ def test_no_connection_begins_and_those_that_have_begun_go_on(host: str) -> None
             accepted, _ = listening.accept()
             with accepted:
                 early.sendall(b"hello")
-                accepted.settimeout(10)
+                accepted.settimeout(30)
                 assert accepted.recv(10) == b"hello"
             assert not has_queued([listening])
             listening.close()
@@ -207,7 +207,7 @@ def test_a_removed_listener_takes_nobody_once_the_reload_is_told(
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
     with socket.socket(socket.AF_UNIX if kind == "unix" else socket.AF_INET) as client:
-        client.settimeout(10)
+        client.settimeout(30)
         with pytest.raises((ConnectionRefusedError, FileNotFoundError)):
             client.connect(place)
     assert done.stdout == "reloaded\n"

@@ -56,10 +56,10 @@ class TestStart:
             f"tcp://127.0.0.1:{second}", f"-L=tcp://127.0.0.1:{slow.getsockname()[1]}", "-workers", "1",
         )  # fmt: skip
         assert get(web)[0] == 200
-        with socket.create_connection(("127.0.0.1", first), 5) as caller:
+        with socket.create_connection(("127.0.0.1", first), 30) as caller:
             caller.sendall(b"hello")
             assert caller.recv(100) == b"hello"
-        with socket.create_connection(("127.0.0.1", second), 5) as caller, slow:
+        with socket.create_connection(("127.0.0.1", second), 30) as caller, slow:
             slow.settimeout(30)
             taken, _ = slow.accept()
             taken.sendall(b"the other")
@@ -122,7 +122,7 @@ class TestStart:
         one = program(f"unix://{path}", "-workers", "2")
         one.wait_for("npserver 1")
         with socket.socket(socket.AF_UNIX) as caller:
-            caller.settimeout(10)
+            caller.settimeout(30)
             caller.connect(str(path))
             caller.sendall(b"GET /app.css HTTP/1.0\r\n\r\n")
             assert caller.recv(100).startswith(b"HTTP/1.1 200 ")
@@ -244,7 +244,7 @@ class TestStop:
     ) -> None:
         port = free_port()
         one = program(config=proxied(port, 9, workers))
-        idle = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        idle = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         idle.request("GET", "/")
         assert idle.getresponse().read() == b"up"
         before = time.monotonic()
@@ -265,7 +265,7 @@ class TestStop:
         later = time.monotonic() + SAME_STOP_S
         one.wait_until(lambda: time.monotonic() > later, "the time after which a signal is another one")
         one.send_signal(signal.SIGTERM)
-        assert one.wait_exit(5) == 128 + signal.SIGTERM
+        assert one.wait_exit() == 128 + signal.SIGTERM
         assert asking.finish() is None
         assert "Traceback" not in one.errors
 
@@ -297,7 +297,7 @@ class TestStop:
         asking = Asking(port, "/slow")
         slow.take_request()
         one.send_signal(signal.SIGTERM)
-        assert one.wait_exit(5) == 0
+        assert one.wait_exit() == 0
         assert asking.finish() is None
         assert "1 connection aborted after 0.3 s (timeouts.shutdown)" in one.errors
         assert re.search(r" GET \S+/slow 499 ", one.output)  # what is cut off is logged, too
@@ -321,7 +321,7 @@ class TestDeath:
         one.wait_for("npserver 1")
         (victim,) = worker_pids(one)
         os.kill(victim, signal.SIGSTOP)  # what connects now stays in the queue
-        callers = [socket.create_connection(("127.0.0.1", port), 5) for _ in range(20)]
+        callers = [socket.create_connection(("127.0.0.1", port), 30) for _ in range(20)]
         for caller in callers:
             caller.sendall(b"GET / HTTP/1.0\r\n\r\n")
         before = time.monotonic()
@@ -359,7 +359,7 @@ class TestDeath:
         config = proxied(port, 9, 1, timeouts={"max_connections_per_ip": 3})
         one = program(config=config)
         one.wait_for("npserver 1")
-        held = [http.client.HTTPConnection("127.0.0.1", port, timeout=10) for _ in range(3)]
+        held = [http.client.HTTPConnection("127.0.0.1", port, timeout=30) for _ in range(3)]
         for connection in held:
             connection.request("GET", "/")
             assert connection.getresponse().read() == b"up"

@@ -65,7 +65,7 @@ def test_keys_that_only_root_may_read(
     one = program(config=config)
 
     def ask() -> tuple[bytes, Any]:
-        with socket.create_connection(("127.0.0.1", port), 10) as raw:
+        with socket.create_connection(("127.0.0.1", port), 30) as raw:
             with certificate.client().wrap_socket(raw, server_hostname="localhost") as secure:
                 secure.sendall(b"GET / HTTP/1.0\r\n\r\n")
                 data = b"".join(iter(lambda: secure.recv(4096), b""))

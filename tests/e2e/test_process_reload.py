@@ -89,10 +89,10 @@ def test_asked_for_as_soon_as_sockets_are_bound(tmp_path: Path, free_port: Calla
             lines.append(line)
             if "config reloaded" in line:
                 break
-        assert "config reloaded" in "".join(lines), (lines, process.wait(10))
+        assert "config reloaded" in "".join(lines), (lines, process.wait(30))
         assert get(port) == (200, b"here")
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(30) == 0
 
 
 @WORKERS
@@ -117,7 +117,7 @@ class TestReload:
         conditional = {"handler": "respond", "path": "/x", "match": {"method": "GET"}}  # a front of another class
         config["dispatch"].append(conditional)
         one = program(config=config)
-        with socket.create_connection(("127.0.0.1", port), 5) as caller:
+        with socket.create_connection(("127.0.0.1", port), 30) as caller:
 
             def ask() -> bytes:
                 caller.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -138,12 +138,12 @@ class TestReload:
         one = program(config=config)
         with connect(f"ws://127.0.0.1:{port}/ws") as websocket:
             websocket.send("before")
-            assert websocket.recv(10) == "before"
+            assert websocket.recv(timeout=30) == "before"
             one.configure(saying("new", port, workers=workers))  # without the WebSocket's rule
             reload_by_signal(one)
             one.wait_until(lambda: get(port) == (200, b"new"), "the new answer")
             websocket.send("after")
-            assert websocket.recv(10) == "after"
+            assert websocket.recv(timeout=30) == "after"
 
     def test_tcp_forward_lives_on(
         self, program: Start, backends: Any, free_port: Callable[[], int], workers: int
@@ -154,7 +154,7 @@ class TestReload:
         echo = f"tcp://127.0.0.1:{backends.tcp_echo()}"
         config["dispatch"].append({"listener": "raw", "handler": "forward", "forward_to": echo})
         one = program(config=config)
-        with socket.create_connection(("127.0.0.1", port), 5) as caller:
+        with socket.create_connection(("127.0.0.1", port), 30) as caller:
             caller.sendall(b"before")
             assert caller.recv(100) == b"before"
             config["dispatch"][0]["body"] = "new"
@@ -231,8 +231,8 @@ class TestReload:
     ) -> None:
         old, kept = free_port(), free_port()
         one = program(config=saying("one", old, kept, workers=workers))
-        with socket.create_connection(("127.0.0.1", old), 5) as caller:
-            caller.settimeout(10)
+        with socket.create_connection(("127.0.0.1", old), 30) as caller:
+            caller.settimeout(30)
             caller.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             assert caller.recv(4096).endswith(b"one")
             one.configure(saying("two", kept, workers=workers))
@@ -325,7 +325,7 @@ class TestProcesses:
             one.send_signal(signal.SIGHUP)
             answers = set()
             for _ in range(20):
-                with socket.create_connection(("127.0.0.1", port), 5) as caller:
+                with socket.create_connection(("127.0.0.1", port), 30) as caller:
                     caller.settimeout(0.1)
                     caller.sendall(b"GET / HTTP/1.0\r\n\r\n")
                     try:

@@ -40,7 +40,7 @@ def notified(socket_dir: Path) -> Iterator[socket.socket]:
     """The service manager's end."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(socket_dir / "notify"))
-        manager.settimeout(10)
+        manager.settimeout(30)
         yield manager
 
 
@@ -80,7 +80,7 @@ def test_socket_of_the_service_manager_is_used(free_port: Callable[[], int], tmp
             process.terminate()
             errors = process.communicate(timeout=20)[1]
         assert process.returncode == 0, errors
-        with socket.create_connection(("127.0.0.1", port), 10):
+        with socket.create_connection(("127.0.0.1", port), 30):
             bound.accept()[0].close()  # it still takes clients, which wait for the next start
 
 

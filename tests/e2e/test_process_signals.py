@@ -76,7 +76,7 @@ def test_a_closed_terminal_stops_it_except_under_nohup(
             if is_nohup:
                 assert get(port)[0] == 200
                 process.terminate()
-            assert process.wait(15) == 0
+            assert process.wait(30) == 0
             assert refuses(port)
         finally:
             process.kill()

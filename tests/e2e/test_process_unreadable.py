@@ -53,7 +53,7 @@ def private_copy(tmp_path: Path) -> Path:
 
 def ask(port: int, path: str, **fields: str) -> tuple[int, str | None, bytes]:
     """Return status, coding and body of a response."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in fields.items()})
         response = connection.getresponse()
@@ -106,7 +106,7 @@ def test_the_user_needs_nothing_of_the_programs_directory(
             assert (status, used) == (200, coding), name
     assert ask(plain, "/missing")[0] == 404
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.settimeout(10)
+        client.settimeout(30)
         client.sendto(b"hello", ("127.0.0.1", udp))
         assert client.recv(100) == b"hello"
 

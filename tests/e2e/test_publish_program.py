@@ -105,7 +105,7 @@ class Site:
     def zone(self) -> dns.zone.Zone:
         """Return the zone by AXFR."""
         zone = dns.zone.Zone("example.com.")
-        dns.query.inbound_xfr("127.0.0.1", zone, port=self.port, timeout=10)
+        dns.query.inbound_xfr("127.0.0.1", zone, port=self.port, timeout=30)
         return zone
 
     def serial(self) -> int:
@@ -123,7 +123,7 @@ def site(tmp_path: Path, free_port: Callable[[], int]) -> Site:
 
 
 def until(one: Program, is_so: Callable[[], bool], what: str) -> None:
-    one.wait_until(is_so, what, 15)
+    one.wait_until(is_so, what)
 
 
 @needs("dig")
@@ -201,7 +201,7 @@ def told(one: Program, site: Site) -> int:
     """Return the serial, once the controller has told both workers of one."""
     one.wait_for("public address: ")
     stored = Path(site.parts["store"]) / "dns" / "published"
-    one.wait_until(stored.exists, "the stored serials", 10)
+    one.wait_until(stored.exists, "the stored serials")
 
     def is_known() -> bool:
         number = json.loads(stored.read_text())["serials"]["example.com."]["number"]

@@ -195,7 +195,7 @@ def test_forwards_limit_connections_and_sessions(
 
 
 def _echoes(port: int) -> bool:
-    with socket.create_connection(("127.0.0.1", port), 10) as client:
+    with socket.create_connection(("127.0.0.1", port), 30) as client:
         try:
             client.sendall(b"hello")
             return client.recv(100) == b"hello"

@@ -87,7 +87,7 @@ def test_streams_of_every_kind_live_on(
             while (message := messages.get()) is not None:
                 yield message
 
-        with socket.create_connection(("127.0.0.1", ports["web"]), 10) as client, Stub(ports["web"]) as stub:
+        with socket.create_connection(("127.0.0.1", ports["web"]), 30) as client, Stub(ports["web"]) as stub:
             websocket = WebSocket(Talk(client), "/ws/x")
             assert websocket.status == "200"
             answers, number = stub.both(sent()), 0

@@ -77,7 +77,7 @@ def run(*words: str, config: Path) -> str:
 
 def shake_hands(port: int, name: str) -> None:
     context = ssl._create_unverified_context()
-    with socket.create_connection(("127.0.0.1", port), 10) as plain:
+    with socket.create_connection(("127.0.0.1", port), 30) as plain:
         with context.wrap_socket(plain, server_hostname=name) as secure:
             secure.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             assert secure.recv(100).startswith(b"HTTP/1.1")

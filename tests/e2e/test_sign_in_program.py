@@ -130,7 +130,7 @@ class Hesitating(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.is_asked.set()
-        self.may_answer.wait(10)
+        self.may_answer.wait(30)
         self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -145,11 +145,11 @@ def test_a_shutdown_waits_for_the_answer(program: Callable[..., Program], free_p
         threading.Thread(target=server.serve_forever, daemon=True).start()
         rule = {"handler": "respond", "body": "in", "forward_auth": {"to": f"http://127.0.0.1:{server.server_port}"}}
         one = program(config={"listen": [f"http://127.0.0.1:{port}"], "workers": 2, "dispatch": [rule]})
-        asking = others.submit(httpx.get, f"http://127.0.0.1:{port}/", timeout=10)
-        assert Hesitating.is_asked.wait(10)
+        asking = others.submit(httpx.get, f"http://127.0.0.1:{port}/", timeout=30)
+        assert Hesitating.is_asked.wait(30)
         one.send_signal(signal.SIGTERM)
         one.wait_for("shutting down")
         Hesitating.may_answer.set()
-        assert asking.result(10).text == "in"
+        assert asking.result(30).text == "in"
         assert one.wait_exit() == 0
         server.shutdown()

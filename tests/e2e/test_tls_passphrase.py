@@ -51,7 +51,7 @@ def test_encrypted_keys_of_server_and_client(
 
     def ask() -> tuple[str, str]:
         """Return the body, and the serial number of the server's certificate."""
-        with socket.create_connection(("127.0.0.1", front), 10) as raw:
+        with socket.create_connection(("127.0.0.1", front), 30) as raw:
             with site.client().wrap_socket(raw, server_hostname="localhost") as secure:
                 secure.sendall(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")
                 answer = b"".join(iter(lambda: secure.recv(4096), b""))

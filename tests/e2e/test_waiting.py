@@ -149,7 +149,7 @@ def test_the_newest_is_turned_away_when_the_queue_is_full_and_the_oldest_when_it
     site.program.wait_until(lambda: target.seen, "the first request")
     second = Asking(port, "/late")
     site.until_waiting(1)
-    with socket.create_connection(("127.0.0.1", port), 10) as third:
+    with socket.create_connection(("127.0.0.1", port), 30) as third:
         third.sendall(b"GET /shed HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         answer = third.makefile("rb").read()
     assert answer.startswith(b"HTTP/1.1 503 ")
@@ -243,7 +243,7 @@ def test_a_websocket_waits_until_another_has_ended(
         asked = Asking(port)  # is no WebSocket: the target answers it by 426
         site.until_waiting(1)
         first.send("a")
-        assert first.recv(10) == "a"
+        assert first.recv(timeout=30) == "a"
         assert asked.answer is None
     answered = asked.finish()
     assert answered is not None

@@ -13,7 +13,7 @@ from typing import Any
 import npserver
 from tests.stage.serving import forgiving
 
-DEADLINE_S = 20.0
+DEADLINE_S = 30.0
 Answer = Callable[[bytes], bytes | None]
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

@@ -38,14 +38,14 @@ async def status(site: Site, path: str, address: str = BAD, **fields: str) -> in
 
 
 async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not await is_so():
             await asyncio.sleep(0.01)
 
 
 async def at_end(reader: asyncio.StreamReader) -> bytes:
     """Return what comes until the server closes, or resets, a connection."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         try:
             return await reader.read()
         except ConnectionError:

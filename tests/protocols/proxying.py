@@ -30,7 +30,7 @@ from tests.stage.worker import make_context
 
 T = TypeVar("T")
 
-WAIT_S = 20.0
+WAIT_S = 30.0
 
 
 class Connection:

@@ -43,7 +43,7 @@ async def test_a_connection_that_is_open_is_refused_at_its_next_request(tmp_path
 
 def shake_hands(port: int, context: ssl.SSLContext) -> None:
     """Do it as most clients do: with an alert when it fails, which asyncio does not send."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10, source_address=(BAD, 0)) as raw:
+    with socket.create_connection(("127.0.0.1", port), timeout=30, source_address=(BAD, 0)) as raw:
         context.wrap_socket(raw, server_hostname="localhost").close()
 
 

@@ -31,7 +31,7 @@ async def test_requests_over_a_rate_limit(tmp_path: Path) -> None:
 
 
 async def test_forwarded_connections_over_a_rate_limit(tmp_path: Path) -> None:
-    async with asyncio.timeout(10), learning({"limited": 2}, tmp_path=tmp_path) as target:
+    async with asyncio.timeout(30), learning({"limited": 2}, tmp_path=tmp_path) as target:
         networks = {"n": {"learn": {"limited": 2}, "except": GOOD}}
         forward = {
             "handler": "forward", "listener": "f", "forward_to": f"tcp://127.0.0.1:{target.port}", "rate_limit": "1/h",
@@ -101,7 +101,7 @@ async def test_more_connections_than_a_client_may_have(tmp_path: Path) -> None:
         "dns": {"a.test": {"A": "192.0.2.1"}},
         "dispatch": [GATE, {"handler": "dns", "listener": "dns"}],
     }
-    async with asyncio.timeout(10), serve(config, shutdown_s=0.2) as server:
+    async with asyncio.timeout(30), serve(config, shutdown_s=0.2) as server:
         found, port = Site(server), int(server.url("dns").rpartition(":")[2])
         for address, refused in ((BAD, b"HTTP/1.1 503 "), ("127.0.0.8", b"")):
             first = await connect(found, address)

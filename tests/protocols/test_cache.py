@@ -43,7 +43,7 @@ async def test_a_request_that_comes_often_is_answered_by_the_present_response(tm
     async with caching(tmp_path) as one:
 
         async def ask_until(body: bytes, age: str) -> None:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while ((found := await one.ask()).body, found.field("Age")) != (body, age):
                     assert found.status == 200
 

@@ -88,13 +88,13 @@ class TestHttp:
         async with serving(certificates) as (server, answers):
             for _ in range(3):
                 assert (await status_of(server, **options))[0] == 308
-            assert await answers.publish(HTTP, 5) == []
+            assert await answers.publish(HTTP, 30) == []
             for _ in range(3):
                 assert await status_of(server, **options) == (200, "token.thumbprint")
             assert await status_of(server, method="HEAD", **options) == (200, "")
             assert (await status_of(server, method="POST", **options))[0] == 308
             assert (await status_of(server, PATH + "x", **options))[0] == 308
-            assert await answers.publish(Answers(), 5) == []
+            assert await answers.publish(Answers(), 30) == []
             for _ in range(3):
                 assert (await status_of(server, **options))[0] == 308
 
@@ -104,7 +104,7 @@ class TestHttp:
         rule = {"handler": "respond", "body": "rule", "response_headers": {"X-Rule": "1"}}
         for guard, status in (({}, 200), ({"deny": "127.0.0.1"}, 403)):
             async with serving(certificates, {**rule, **guard}) as (server, answers):
-                await answers.publish(HTTP, 5)
+                await answers.publish(HTTP, 30)
                 async with httpx.AsyncClient(base_url=server.url("web")) as client:
                     due, other = await client.get(PATH), await client.get(PATH + "x")
             assert (due.status_code, due.text, "x-rule" in due.headers) == (200, "token.thumbprint", False)
@@ -112,14 +112,14 @@ class TestHttp:
 
     async def test_without_a_rule_other_tokens_are_missing(self, certificates: Callable[..., Any]) -> None:
         async with serving(certificates, {"handler": "respond", "path": "/elsewhere"}) as (server, answers):
-            await answers.publish(HTTP, 5)
+            await answers.publish(HTTP, 30)
             assert await status_of(server) == (200, "token.thumbprint")
             assert (await status_of(server, PATH + "x"))[0] == 404
 
     async def test_answers_live_through_a_reload(self, certificates: Callable[..., Any]) -> None:
         config = {"listen": [{"name": "web", "uri": "http://127.0.0.1:0"}], "dispatch": []}
         async with npserver.serve(config, shutdown_s=0) as server:
-            await ANSWERS.of(server._single.data_plane.context).publish(HTTP, 5)
+            await ANSWERS.of(server._single.data_plane.context).publish(HTTP, 30)
             await server.reload({**config, "dispatch": [{"handler": "respond", "path": "/new", "body": "new"}]})
             assert await status_of(server, "/new") == (200, "new")
             assert await status_of(server) == (200, "token.thumbprint")
@@ -134,7 +134,7 @@ class TestTls:
         context.set_alpn_protocols(protocols)
         port = server.addresses[name].port
         with (
-            socket.create_connection(("127.0.0.1", port), 5) as plain,
+            socket.create_connection(("127.0.0.1", port), 30) as plain,
             context.wrap_socket(plain, server_hostname=host) as secure,
         ):
             if protocols == ["acme-tls/1"]:
@@ -147,7 +147,7 @@ class TestTls:
         pem = made.cert.read_text() + made.key.read_text()
         der = ssl.PEM_cert_to_DER_cert(made.cert.read_text())
         async with serving(certificates) as (server, answers):
-            await answers.publish(Answers(tls={"challenged.test": pem}), 5)
+            await answers.publish(Answers(tls={"challenged.test": pem}), 30)
 
             async def shake(host: str, protocols: list[str]) -> tuple[bytes | None, str | None]:
                 return await asyncio.to_thread(self._shake, server, name, host, protocols)
@@ -158,7 +158,7 @@ class TestTls:
             assert usual[0] not in (None, der)
             assert await shake("challenged.test", ["http/1.1"]) == usual
             assert pem not in repr(answers)
-            await answers.publish(Answers(), 5)
+            await answers.publish(Answers(), 30)
             if name == "secure":
                 with pytest.raises(ssl.SSLError, match=r"(?i)no.application.protocol"):
                     await shake("challenged.test", ["acme-tls/1"])
@@ -192,7 +192,7 @@ class TestDns:
             await unchanged()
             texts = {name: ["one", "two"] for name in names} | {"_acme-challenge.KEPT.example.test.": ["more"]}
             for _ in range(2):
-                assert await answers.publish(Answers(dns=texts), 5) == []
+                assert await answers.publish(Answers(dns=texts), 30) == []
                 for _ in range(3):
                     for name in names:
                         assert await self._ask(server, name) == ("NOERROR", ["one", "two"])
@@ -200,10 +200,10 @@ class TestDns:
                     assert await self._ask(server, names[0], "A") == ("NOERROR", [])
                     kept = await self._ask(server, "_acme-challenge.kept.example.test")
                     assert kept == ("NOERROR", ["kept", "more"])
-            assert await answers.publish(Answers(dns={names[0]: ["three"]}), 5) == []
+            assert await answers.publish(Answers(dns={names[0]: ["three"]}), 30) == []
             assert await self._ask(server, names[0]) == ("NOERROR", ["three"])
             assert await self._ask(server, names[1]) == ("NXDOMAIN", [])
-            assert await answers.publish(Answers(), 5) == []
+            assert await answers.publish(Answers(), 30) == []
             await unchanged()
 
     @pytest.mark.parametrize("wild", [{"A": "192.0.2.7", "TXT": "any"}, {"CNAME": "example.test"}])
@@ -217,26 +217,26 @@ class TestDns:
             asked = [(name, kind) for name in names for kind in ("A", "TXT", "MX")]
             before = [await self._ask(server, *one) for one in asked]
             assert before[0][1]
-            await answers.publish(Answers(dns={"_acme-challenge.photos.example.test": ["text"]}), 5)
+            await answers.publish(Answers(dns={"_acme-challenge.photos.example.test": ["text"]}), 30)
             assert await self._ask(server, "_acme-challenge.photos.example.test") == ("NOERROR", ["text"])
             assert [await self._ask(server, *one) for one in asked] == before
             own = await self._ask(server, "_acme-challenge.photos.example.test", "A")
             assert own == ("NOERROR", [wild["A"]] if "A" in wild else [])
-            await answers.publish(Answers(), 5)
+            await answers.publish(Answers(), 30)
             assert [await self._ask(server, *one) for one in asked] == before
 
     async def test_names_that_are_answered_elsewhere_are_left_alone(self, certificates: Callable[..., Any]) -> None:
         names = ["_acme-challenge.alias.example.test", "_acme-challenge.sub.example.test", "_acme-challenge.other.test"]
         async with serving(certificates, **ZONES) as (server, answers):
             before = [await self._ask(server, name) for name in names]
-            await answers.publish(Answers(dns={name: ["text"] for name in names}), 5)
+            await answers.publish(Answers(dns={name: ["text"] for name in names}), 30)
             assert [await self._ask(server, name) for name in names] == before
 
     async def test_every_view_has_them_also_after_a_reload(self, certificates: Callable[..., Any]) -> None:
         config = {**ZONES, "dns_views": [{"from": "127.0.0.0/8", "dns": {"example.test": {"A": "10.0.0.1"}}}]}
         async with serving(certificates, **config) as (server, answers):
             name = "_acme-challenge.example.test"
-            await answers.publish(Answers(dns={name: ["text"]}), 5)
+            await answers.publish(Answers(dns={name: ["text"]}), 30)
             assert await self._ask(server, name) == ("NOERROR", ["text"])
             document = server._single.document
             await server.reload(document)

@@ -110,7 +110,7 @@ class Servers:
             one.server_close()
 
     def connect(self, name: str) -> socket.socket:
-        return socket.create_connection((HOST, self.server.ports[name]), 10)
+        return socket.create_connection((HOST, self.server.ports[name]), 30)
 
 
 Client = Callable[[Servers], None]
@@ -120,7 +120,7 @@ def over_udp(name: str) -> Client:
     def client(servers: Servers) -> None:
         query = dns.message.make_query(name.format(next(NUMBERS)), "A", use_edns=0).to_wire()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
-            one.settimeout(10)
+            one.settimeout(30)
             one.sendto(query, (HOST, servers.server.ports["udp"]))
             assert one.recv(65_536)[:2] == query[:2]
 

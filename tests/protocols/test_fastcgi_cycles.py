@@ -43,7 +43,7 @@ class ScriptServers:
 
     def connect(self, name: str, context: ssl.SSLContext | None = None) -> socket.socket:
         """Return a connection to a listener."""
-        return socket.create_connection((HOST, self.ports[name]), 10)
+        return socket.create_connection((HOST, self.ports[name]), 30)
 
     def close(self) -> None:
         with self.server:

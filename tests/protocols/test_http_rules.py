@@ -219,7 +219,7 @@ class TestBasicAuth:
     async def test_a_flood_of_guesses_is_turned_away(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(check, "MAX_CHECKS", 2)
         gate = threading.Event()
-        monkeypatch.setattr(PasswordHash, "verify", lambda self, password: gate.wait(10) and False)
+        monkeypatch.setattr(PasswordHash, "verify", lambda self, password: gate.wait(30) and False)
         rule = {"handler": "respond", "body": "in", "basic_auth": {"users": {"joe": quick_hash("pw")}}}
         async with site(rule, {"handler": "respond", "path": "/open"}) as running:
             waiting = [asyncio.create_task(running.ask("/", Authorization=basic("joe", f"guess{n}"))) for n in range(5)]

@@ -47,7 +47,7 @@ async def ask(site: Site, path: str = "/", address: str = "127.0.0.1") -> bytes:
     """Ask from an address."""
     reader, writer = await asyncio.open_connection("127.0.0.1", site.port, local_addr=(address, 0))
     writer.write(f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         answer = await reader.read()
     writer.close()
     return answer.partition(b"\r\n\r\n")[2] if answer.startswith(b"HTTP/1.1 200") else answer[9:12]
@@ -59,13 +59,13 @@ async def state(site: Site) -> dict[str, Any]:
 
 
 async def until(site: Site, expected: bytes, address: str = "127.0.0.1") -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await ask(site, "/", address) != expected:
             await asyncio.sleep(0.01)
 
 
 async def until_error(site: Site, part: str) -> dict[str, Any]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while part not in ((found := await state(site))["error"] or ""):
             await asyncio.sleep(0.01)
     return found
@@ -215,7 +215,7 @@ async def test_they_count_for_proxies_and_forwards_too(tmp_path: Path, free_port
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
             writer.write(head)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 return (await reader.read()).decode().rpartition("\r\n\r\n")[2]
         except ConnectionError:
             return "closed"
@@ -226,7 +226,7 @@ async def test_they_count_for_proxies_and_forwards_too(tmp_path: Path, free_port
         assert await told(port) == "127.0.0.1"
         assert await told(relay) in ("", "closed")  # no rule for the client
         path.write_text("127.0.0.1\n")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while await told(port) != "198.51.100.1":
                 await asyncio.sleep(0.01)
         assert await told(relay) == "198.51.100.1"
@@ -256,7 +256,7 @@ async def test_they_count_for_views_and_the_proxy_protocol_too(tmp_path: Path, f
         async def told() -> bytes:
             reader, writer = await asyncio.open_connection("127.0.0.1", found.port)
             writer.write(b"PROXY TCP4 198.51.100.1 192.0.2.2 1 80\r\nGET / HTTP/1.0\r\n\r\n")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 answer = await reader.read()
             writer.close()
             return answer.rpartition(b"\r\n\r\n")[2]
@@ -264,7 +264,7 @@ async def test_they_count_for_views_and_the_proxy_protocol_too(tmp_path: Path, f
         assert await resolved() == "192.0.2.10"
         assert await told() != b"198.51.100.1"
         path.write_text("127.0.0.1\n")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while await resolved() != "10.0.0.10":
                 await asyncio.sleep(0.01)
         assert await told() == b"198.51.100.1"
@@ -282,6 +282,6 @@ async def test_a_reload_replaces_the_source_and_forgets_the_old_one(tmp_path: Pa
         one.write_text("127.0.0.1\n127.0.0.2\n")
         await found.server.reload({"listen": listen, "networks": {"n": ["127.0.0.1"]}, "dispatch": RULES})
         assert [await ask(found), await ask(found, "/", "127.0.0.2")] == [b"in", b"out"]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while json.loads(await ask(found, "/status?format=json"))["networks"]:
                 await asyncio.sleep(0.01)

@@ -227,7 +227,7 @@ async def test_client_that_reads_slowly_gets_all(root: Path, settled: list[bytes
             settled.clear()
             loop = asyncio.get_running_loop()
             got = b""
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while piece := await loop.sock_recv(caller, 4096):
                     got += piece
                     await asyncio.sleep(0)

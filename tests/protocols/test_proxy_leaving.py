@@ -127,5 +127,5 @@ async def test_a_request_refused_while_its_upstream_is_dialled_leaves_no_connect
             assert answer.status_code == 413
             accepted, _ = await loop.sock_accept(listening)
             await loop.connect_accepted_socket(Upstream, accepted, ssl=context)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 await ended.wait()

@@ -63,7 +63,7 @@ class Questions:
 
     async def wait(self, name: str, rtype: str, *expected: str) -> None:
         """Wait until the answer is as expected."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while await self.ask(name, rtype) != list(expected):
                 await asyncio.sleep(0.01)
 
@@ -105,12 +105,12 @@ async def test_another_network_is_published_to_its_clients(tmp_path: Path, machi
 async def test_the_answer_to_a_challenge_stays_over_a_change(tmp_path: Path, machine: Machine) -> None:
     async with serving(tmp_path) as (server, questions):
         answers = ANSWERS.of(server._single.data_plane.context)
-        await answers.publish(Answers(dns={"_acme-challenge.photos.example.com": ["text"]}), 10)
+        await answers.publish(Answers(dns={"_acme-challenge.photos.example.com": ["text"]}), 30)
         await questions.wait("_acme-challenge.photos.example.com", "TXT", '"text"')
         machine.found = ("127.0.0.1", "10.0.0.7", "2a00:2::7")
         await questions.wait("photos.example.com", "AAAA", "2a00:2::7")
         assert await questions.ask("_acme-challenge.photos.example.com", "TXT") == ['"text"']
-        await answers.publish(Answers(), 10)
+        await answers.publish(Answers(), 30)
         assert await questions.ask("_acme-challenge.photos.example.com", "TXT") == ["NXDOMAIN"]
 
 
@@ -144,7 +144,7 @@ async def test_in_another_network_the_public_address_is_asked_for_at_once(tmp_pa
 async def known_since(server: npserver.Server) -> list[float]:
     """Return the times since when the public addresses are known, once the controller has told of them."""
     state = STATE.of(server._single.data_plane.context)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while state.value is None:
             await asyncio.sleep(0.01)
     return [one.since for one in state.value.public]
@@ -165,6 +165,6 @@ async def test_a_store_that_cannot_be_written_is_told_of_once(
         told = [one.getMessage() for one in caplog.records if "not kept over a restart (store)" in one.getMessage()]
         assert len(told) == 1
         (tmp_path / "store" / "dns").unlink()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not (tmp_path / "store" / "dns" / "published").exists():
                 await asyncio.sleep(0.01)

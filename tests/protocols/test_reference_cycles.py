@@ -154,7 +154,7 @@ class Servers:
 
     def connect(self, name: str, context: ssl.SSLContext | None = None) -> socket.socket:
         """Return a connection to a listener."""
-        plain = socket.create_connection((HOST, self.ports[name]), 10)
+        plain = socket.create_connection((HOST, self.ports[name]), 30)
         return plain if context is None else context.wrap_socket(plain, server_hostname="localhost")
 
 
@@ -248,7 +248,7 @@ def datagrams(name: str, data: bytes = b"\0\5hello", *, answered: bool = True) -
 
     def client(servers: Servers) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
-            one.settimeout(10)
+            one.settimeout(30)
             one.sendto(data, (HOST, servers.ports[name]))
             if answered:
                 one.recv(65536)

@@ -29,7 +29,7 @@ async def metric(running: Site, name: str) -> int:
 
 
 async def until(running: Site, name: str, value: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await metric(running, name) != value:
             await asyncio.sleep(0.01)
 

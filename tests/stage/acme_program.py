@@ -40,7 +40,7 @@ def config(pebble: Pebble, home: Path, /, *hosts: str, workers: int = 2, **acme:
 def certificate_at(port: int, name: str) -> bytes:
     """Shake hands with the server; return the certificate that it shows, whoever signed it, in DER."""
     context = ssl._create_unverified_context()
-    with socket.create_connection(("127.0.0.1", port), 10) as plain:
+    with socket.create_connection(("127.0.0.1", port), 30) as plain:
         with context.wrap_socket(plain, server_hostname=name) as secure:
             return secure.getpeercert(binary_form=True) or b""
 
@@ -49,7 +49,7 @@ def is_trusted(port: int, name: str, root: str) -> bool:
     """Whether a client that trusts `root` alone is content with the server's certificate."""
     context = ssl.create_default_context(cadata=root)
     try:
-        with socket.create_connection(("127.0.0.1", port), 10) as plain:
+        with socket.create_connection(("127.0.0.1", port), 30) as plain:
             context.wrap_socket(plain, server_hostname=name).close()
     except ssl.SSLCertVerificationError:
         return False
@@ -103,7 +103,7 @@ class SteadyClient:
             self.asked += 1
 
     def _ask(self) -> None:
-        with socket.create_connection(("127.0.0.1", self._port), 10) as plain:
+        with socket.create_connection(("127.0.0.1", self._port), 30) as plain:
             with self._context.wrap_socket(plain, server_hostname=self._name) as secure:
                 self.certificates.add(secure.getpeercert(binary_form=True) or b"")
                 secure.sendall(f"GET / HTTP/1.1\r\nHost: {self._name}\r\nConnection: close\r\n\r\n".encode())

@@ -11,7 +11,7 @@ from tests.stage.program import Program
 
 
 def get(port: int, path: str = "/", host: str = "127.0.0.1") -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection(host, port, timeout=10)
+    connection = http.client.HTTPConnection(host, port, timeout=30)
     try:
         connection.request("GET", path)
         response = connection.getresponse()
@@ -25,13 +25,13 @@ class SlowUpstream:
 
     def __init__(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
-        self.listener.settimeout(10)
+        self.listener.settimeout(30)
         self.port = self.listener.getsockname()[1]
         self.connection: socket.socket | None = None
 
     def take_request(self) -> None:
         self.connection, _ = self.listener.accept()
-        self.connection.settimeout(10)
+        self.connection.settimeout(30)
         data = b""
         while b"\r\n\r\n" not in data:
             data += self.connection.recv(4096)
@@ -62,14 +62,14 @@ class Asking(threading.Thread):
             self.answer = None
 
     def finish(self) -> tuple[int, bytes] | None:
-        self.join(10)
+        self.join(30)
         assert not self.is_alive()
         return self.answer
 
 
 def refuses(port: int) -> bool:
     try:
-        socket.create_connection(("127.0.0.1", port), 5).close()
+        socket.create_connection(("127.0.0.1", port), 30).close()
     except ConnectionRefusedError:
         return True
     except ConnectionResetError:  # it was closed during the handshake

@@ -38,12 +38,12 @@ class Backends:
     def __exit__(self, *_: object) -> None:
         self.call(self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
+        self._thread.join(30)
         self._loop.close()
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` on the servers' loop and return its result."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
 
     # ── the servers ──
 

@@ -43,7 +43,7 @@ def browser(url: str, profile: Path, *options: str, home: Path | None = None) ->
     finally:
         process.terminate()
         try:
-            process.communicate(timeout=15)
+            process.communicate(timeout=30)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()

@@ -82,7 +82,7 @@ async def call(
 ) -> Ear:
     """Connect by `dial`; return the protocol that is connected."""
     target = parse_target(address) if isinstance(address, str) else address
-    more.setdefault("timeout_s", 5.0)
+    more.setdefault("timeout_s", 30.0)
     transport, ear = await dial(context, target, lambda: Ear(keeps_open=keeps_open), tls=tls, **more)
     assert ear.transport is transport
     return ear

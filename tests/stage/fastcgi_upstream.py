@@ -26,7 +26,7 @@ class FastcgiUpstream(Upstream):
 
     def _serve(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError), connection:
-            connection.settimeout(10)
+            connection.settimeout(30)
             request = b""
             while data := connection.recv(65536):
                 request += data

@@ -109,7 +109,7 @@ class FaultyCa:
     async def close(self) -> None:
         """Wait until all clients have closed their connections."""
         if self._connections:
-            await asyncio.wait(self._connections, timeout=10)
+            await asyncio.wait(self._connections, timeout=30)
         assert not self._connections, "connections that no client has closed"
 
 
@@ -141,7 +141,7 @@ def faulty_ca_in_thread(pebble: Pebble, authority: trustme.CA, directory: Path) 
 
     thread = threading.Thread(target=asyncio.run, args=(serve(),))
     thread.start()
-    ca, loop, end = begun.result(10)
+    ca, loop, end = begun.result(30)
     try:
         yield ca
     finally:

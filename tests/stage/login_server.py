@@ -94,9 +94,9 @@ def login_server_in_thread(script: str = "") -> Iterator[LoginServer]:
 
     thread = threading.Thread(target=asyncio.run, args=(run(),), daemon=True)
     thread.start()
-    assert is_up.wait(10)
+    assert is_up.wait(30)
     try:
         yield server
     finally:
         loops[0].call_soon_threadsafe(is_over.set)
-        thread.join(10)
+        thread.join(30)

@@ -95,7 +95,7 @@ class Named:
     def stop(self) -> None:
         """End the process."""
         self._process.terminate()
-        self._process.wait(10)
+        self._process.wait(30)
 
     def start(self) -> None:
         """Start it again."""

@@ -173,7 +173,7 @@ remote-control:
         self._probe = dns.message.make_query("example.com", "SOA", id=0xFFFF).to_wire()
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.connect(("127.0.0.1", port))
-        self._socket.settimeout(10)
+        self._socket.settimeout(30)
         self._wait()
 
     def ask(self, data: bytes) -> bytes | None:
@@ -189,7 +189,7 @@ remote-control:
         """End the process."""
         self._socket.close()
         self._process.terminate()
-        self._process.communicate(timeout=10)
+        self._process.communicate(timeout=30)
 
     def _wait(self) -> None:
         wait_until(self._answers, "answer of nsd", process=self._process.pid)

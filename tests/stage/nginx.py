@@ -37,4 +37,4 @@ def running_nginx(directory: Path, server: str, *, http: str = "", listen: str =
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(30)

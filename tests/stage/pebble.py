@@ -101,13 +101,13 @@ class Pebble:
         """Return the root certificate of what it issues, in PEM; each pebble has one of its own."""
         context = ssl.create_default_context(cafile=str(self.ca))
         url = f"https://127.0.0.1:{self.management_port}/roots/0"
-        with urllib.request.urlopen(url, context=context, timeout=10) as answer:
+        with urllib.request.urlopen(url, context=context, timeout=30) as answer:
             return str(answer.read().decode())
 
     def close(self) -> None:
         """End the process."""
         self._process.terminate()
-        self._process.wait(10)
+        self._process.wait(30)
 
     def _listens(self) -> bool:
         assert self._process.poll() is None, f"pebble did not start\n{self.log}"

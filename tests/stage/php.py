@@ -109,7 +109,7 @@ class Fpm:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         """End it: at once by SIGTERM, after its requests by SIGQUIT."""
         self.process.send_signal(number)
-        self.process.wait(10)
+        self.process.wait(30)
 
     def _story(self) -> str:
         return (self.directory / "fpm.out").read_text()
@@ -137,4 +137,4 @@ def running_php_cgi(directory: Path, max_requests: int) -> Iterator[str]:
         yield f"unix://{path}"
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(30)

@@ -21,7 +21,7 @@ from tests.stage.ports import free_port
 from tests.stage.serving import forgiving
 from tests.stage.worker import make_context
 
-DEADLINE_S = 20.0
+DEADLINE_S = 30.0
 
 Answer = Callable[["Resolver", dns.message.Message], list[bytes]]
 

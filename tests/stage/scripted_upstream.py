@@ -37,7 +37,7 @@ class Upstream:
             connection = stack.enter_context(plain)
             if self._context is not None:
                 connection = stack.enter_context(self._context.wrap_socket(plain, server_side=True))
-            connection.settimeout(10)
+            connection.settimeout(30)
             while head := read_head(connection):
                 if not self._answer(connection, head):
                     return

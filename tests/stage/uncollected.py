@@ -69,7 +69,7 @@ class Uncollected:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.communicate(timeout=10)
+        self.process.communicate(timeout=30)
 
     def count(self) -> Counter[str]:
         """Return the types of the objects that cycles held since the last call, with their numbers."""

@@ -89,7 +89,7 @@ def test_recovery_waits_for_a_living_holder(monkeypatch: pytest.MonkeyPatch) -> 
     recovering = threading.Thread(target=table.recover)
     recovering.start()
     table.release()
-    recovering.join(10)
+    recovering.join(30)
     assert table.acquire(False) and not table.acquire(False)
 
 

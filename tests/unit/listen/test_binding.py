@@ -117,7 +117,7 @@ class TestInet:
     def test_no_host_is_ipv4_and_ipv6(self, bound: Callable[..., Binding]) -> None:
         one = bound("http://:0", 2)
         for host in ("127.0.0.1", "::1"):
-            socket.create_connection((host, port_of(one)), 5).close()
+            socket.create_connection((host, port_of(one)), 30).close()
         assert str(one.addresses[0]) == f"http://:{port_of(one)}"
 
     def test_without_ipv6_no_host_is_ipv4(self, bound: Callable[..., Binding], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,13 +130,13 @@ class TestInet:
 
         monkeypatch.setattr(binding.socket, "socket", without_ipv6)
         one = bound("http://:0", 2)
-        socket.create_connection(("127.0.0.1", port_of(one)), 5).close()
+        socket.create_connection(("127.0.0.1", port_of(one)), 30).close()
 
     def test_ipv6_address_is_ipv6_only(self, bound: Callable[..., Binding]) -> None:
         one = bound("http://[::]:0")
-        socket.create_connection(("::1", port_of(one)), 5).close()
+        socket.create_connection(("::1", port_of(one)), 30).close()
         with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", port_of(one)), 5)
+            socket.create_connection(("127.0.0.1", port_of(one)), 30)
 
     def test_ipv6_alone_and_ipv4_alone_share_a_port(
         self, bound: Callable[..., Binding], free_port: Callable[[], int]
@@ -144,7 +144,7 @@ class TestInet:
         port = free_port()
         both = {"::1": bound(f"http://[::]:{port}"), "127.0.0.1": bound(f"http://0.0.0.0:{port}")}
         for host, one in both.items():
-            with socket.create_connection((host, port), 5) as client:
+            with socket.create_connection((host, port), 30) as client:
                 taken, peer = one.sockets[0][0].accept()
                 assert peer[:2] == client.getsockname()[:2]
                 taken.close()

@@ -63,7 +63,7 @@ def test_a_listener_of_a_reload_takes_nobody_before_it_is_committed(
 
     def connect() -> None:
         with socket.socket(socket.AF_UNIX if is_unix else socket.AF_INET) as client:
-            client.settimeout(10)
+            client.settimeout(30)
             client.connect(place)
 
     prepared = bindings.prepare([old, new])

@@ -19,7 +19,7 @@ from tests.stage.answering import answering
 from tests.stage.serving import forgiving
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
-LIMITS: Any = {"timeout_s": 10, "max_bytes": 1000}
+LIMITS: Any = {"timeout_s": 30, "max_bytes": 1000}
 
 
 @pytest.mark.parametrize(
@@ -75,13 +75,13 @@ async def test_the_status_is_that_of_the_answer_itself(status: int) -> None:
         else:
             with pytest.raises(NoAnswer, match=rf"^status {status} instead of 200$"):
                 await get(url, **LIMITS)
-        assert await get_status(url, timeout_s=10) == status
+        assert await get_status(url, timeout_s=30) == status
 
 
 @pytest.mark.parametrize("rest", [b"Content-Length: 9\r\n\r\nyes", b"Transfer-Encoding: chunked\r\n\r\nno chunk\r\n"])
 async def test_the_status_counts_whatever_comes_of_the_body(rest: bytes) -> None:
     async with answering(OK + rest) as (url, _):
-        assert await get_status(url, timeout_s=10) == 200
+        assert await get_status(url, timeout_s=30) == 200
     async with answering(OK + rest, stays=True) as (url, _):
         assert await get_status(url, timeout_s=0.1) == 200
 
@@ -103,7 +103,7 @@ async def test_of_a_huge_body_little_is_read_for_the_status() -> None:
 
     async with await asyncio.start_server(forgiving(serve), "127.0.0.1", 0) as server:
         url = parse_url(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-        assert await get_status(url, timeout_s=10) == 200
+        assert await get_status(url, timeout_s=30) == 200
     assert len(taken) < 512  # what the kernel's buffers hold
 
 

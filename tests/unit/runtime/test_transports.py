@@ -87,14 +87,14 @@ def test_clients_that_leave_amid_answers_take_no_connection_along(
         async with npserver.serve(config, shutdown_s=0) as server:
             address = ("127.0.0.1", int(server.url().rpartition(":")[2]))
             for _ in range(4):
-                with socket.create_connection(address, 10) as client:  # the server has no turn until it has gone
+                with socket.create_connection(address, 30) as client:  # the server has no turn until it has gone
                     client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 3)
                     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             answers = []
             for _ in range(8):
                 reader, writer = await asyncio.open_connection(*address)
                 writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(30):
                     answers.append(await reader.read())
                 writer.close()
             return answers

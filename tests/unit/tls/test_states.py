@@ -108,7 +108,7 @@ class Publishing:
 
     async def names(self, count: int) -> list[str]:
         """Wait for a publication, and return the names in it."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while self.count < count:
                 await asyncio.sleep(0)
         return [one.names[0] for one in published(self.pubsub).shown]

@@ -12,7 +12,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
 
 async def test_an_address_in_plain_text_is_one() -> None:
     async with answering(OK + b"\r\n  9.9.9.9\r\n") as (url, requests):
-        assert await ask(f"{url.address}{url.target}?form=text", 4, 10) == "9.9.9.9"
+        assert await ask(f"{url.address}{url.target}?form=text", 4, 30) == "9.9.9.9"
     assert requests[0].startswith(b"GET /may?form=text HTTP/1.1\r\n")
 
 
@@ -39,7 +39,7 @@ async def test_an_address_in_plain_text_is_one() -> None:
 async def test_anything_else_is_none_with_the_reason(pieces: tuple[bytes, ...], reason: str) -> None:
     async with answering(*pieces) as (url, _):
         with pytest.raises(AskingError) as error:
-            await ask(str(url.address), 4, 10)
+            await ask(str(url.address), 4, 30)
     assert reason in str(error.value)
 
 
@@ -52,5 +52,5 @@ async def test_a_server_that_does_not_go_on_has_a_time_limit() -> None:
 async def test_a_server_without_addresses_of_the_version_is_none() -> None:
     async with answering(OK + b"\r\n9.9.9.9") as (url, requests):
         with pytest.raises(AskingError):
-            await ask(str(url.address), 6, 10)
+            await ask(str(url.address), 6, 30)
         assert requests == []
