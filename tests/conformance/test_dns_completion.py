@@ -6,12 +6,15 @@ from typing import Any
 
 import dns.flags
 import dns.message
+import dns.rrset
 import pytest
 
 from npserver.dns.message.cookies import CookieJar
+from npserver.dns.message.query import Query, parse_query
 from npserver.dns.zone.responder import Responder
 from npserver.dns.zone.tables import Tables
 from npserver.nameserver.query_processor import Action
+from npserver.nameserver.resolver.completion import complete
 from npserver.nameserver.udp_query_processor import UdpQueryProcessor
 from tests.stage.nameserver import ODDITIES, show, tables_of
 
@@ -32,6 +35,21 @@ class TestCompletion:
         replies = [processor.respond(query.to_wire(), "192.0.2.1", 0.0, 0.0) for _ in range(12)]  # past every cache
         assert len(set(replies)) == 1
         return dns.message.from_wire(replies[0]) if isinstance(replies[0], bytes) else replies[0]
+
+    def test_names_below_a_dname_to_others_are_asked_for(self) -> None:
+        tables = tables_of({"out.example.com": {"DNAME": "elsewhere.net"}, "example.com": {"NS": "ns.elsewhere.net"}})
+        assert self.respond(tables, "x.out.example.com") is Action.RECURSE
+        reply = self.respond(tables, "x.out.example.com", is_recursive=False)
+        assert [one.rdtype.name for one in reply.answer] == ["DNAME", "CNAME"]
+        query = parse_query(dns.message.make_query("x.out.example.com", "A").to_wire())
+        assert isinstance(query, Query)
+        aliases = Responder(tables, {}).look_up(query.key, query.qtype)
+        assert aliases is not None
+        assert aliases.outside == b"\1x\x09elsewhere\3net\0"
+        answer = dns.message.make_response(dns.message.make_query("x.elsewhere.net", "A"))
+        answer.answer.append(dns.rrset.from_text("x.elsewhere.net.", 9, "IN", "A", "192.0.2.9"))
+        whole = dns.message.from_wire(complete(query, aliases.answer, answer.to_wire()))
+        assert [(one.rdtype.name, one.ttl) for one in whole.answer] == [("DNAME", 300), ("CNAME", 300), ("A", 9)]
 
     @pytest.mark.parametrize("name", ["ext.example.com", "host.sub.example.com", "tosub.example.com"])
     def test_names_of_others_are_asked_for(self, tables: Tables, name: str) -> None:

@@ -45,8 +45,9 @@ RECORDS = (
     ("NS", "ns3.elsewhere.net."),
     ("MX", "10 mx.example.com."), ("SOA", "ns1.example.com. h.example.com. 5 1 1 1 1"),
     ("SOA", "ns1.example.com. h.example.com. 4000 1 1 1 1"), ("SRV", "0 0 1 A.example.com."),
+    ("DNAME", "a.example.com."), ("DNAME", "elsewhere.net."),
 )  # fmt: skip
-TYPES = ("A", "TXT", "CNAME", "NS", "SOA", "MX", "ANY")
+TYPES = ("A", "TXT", "CNAME", "NS", "SOA", "MX", "DNAME", "ANY")
 
 
 def message_of(chance: random.Random) -> dns.update.UpdateMessage:
@@ -67,6 +68,8 @@ def message_of(chance: random.Random) -> dns.update.UpdateMessage:
             made.present(name, rtype, data)
     for _ in range(chance.randint(1, 4)):
         name, (rtype, data) = chance.choice(NAMES), chance.choice(RECORDS)
+        if (name, rtype) == ("@", "DNAME"):
+            continue  # BIND then refuses MX records, whose names are below it
         what = chance.randrange(6)
         if what < 3:
             made.add(name, chance.choice((60, 300)), rtype, data)

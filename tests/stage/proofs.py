@@ -40,6 +40,8 @@ def check(reply: dns.message.Message, apexes: list[dns.name.Name], keys: Callabl
             if zone is None or is_cut or (section is reply.additional and (is_referral or _below_cut(rrset, reply))):
                 continue
             signatures = reply.get_rrset(section, rrset.name, rrset.rdclass, rt.RRSIG, rrset.rdtype)
+            if signatures is None and _is_made(rrset, reply):
+                continue
             if signatures is None:
                 raise Bogus(f"{rrset.name} {rt.to_text(rrset.rdtype)} is not signed")
             zone = signatures[0].signer
@@ -59,7 +61,7 @@ def check(reply: dns.message.Message, apexes: list[dns.name.Name], keys: Callabl
             return
         seen.add(name)
     zone = _zone_of(name, apexes, kind)
-    if zone is None or kind in (rt.RRSIG, rt.ANY):
+    if zone is None or kind in (rt.RRSIG, rt.ANY) or _is_too_long(name, reply):
         return
     ends = any(one.rdtype in (rt.SOA, rt.NS) for one in reply.authority) or reply.rcode()
     if name != question.name and not ends and reply.get_rrset(reply.answer, name, question.rdclass, kind) is None:
@@ -70,6 +72,32 @@ def check(reply: dns.message.Message, apexes: list[dns.name.Name], keys: Callabl
         _proved_missing(reply, name, zone)
     elif reply.get_rrset(reply.answer, name, question.rdclass, kind) is None:
         _proved_without(reply, name, kind, zone)
+
+
+def _is_made(alias: dns.rrset.RRset, reply: dns.message.Message) -> bool:
+    """Whether a CNAME is made of a DNAME of the answer, whose signature is checked as that of all records."""
+    if alias.rdtype != rt.CNAME:
+        return False
+    return any(one.rdtype == rt.DNAME and _stands_for(one, alias.name, alias[0].target) for one in reply.answer)
+
+
+def _is_too_long(name: dns.name.Name, reply: dns.message.Message) -> bool:
+    """Whether the answer is that a DNAME leads to a name that is too long."""
+    if reply.rcode() != dns.rcode.YXDOMAIN:
+        return False
+    if not any(one.rdtype == rt.DNAME and _stands_for(one, name, None) for one in reply.answer):
+        raise Bogus(f"{name}: no DNAME makes it too long")
+    return True
+
+
+def _stands_for(redirection: dns.rrset.RRset, name: dns.name.Name, target: dns.name.Name | None) -> bool:
+    """Whether a DNAME leads a name to a target (RFC 6672 §2.2); None: to one that is too long."""
+    if not name.is_subdomain(redirection.name) or name == redirection.name:
+        return False
+    try:
+        return name.relativize(redirection.name).concatenate(redirection[0].target) == target
+    except dns.name.NameTooLong:
+        return target is None
 
 
 def _validate(rrset: Any, signatures: Any, zone: dns.name.Name, keys: Any, now: float) -> None:
@@ -169,8 +197,9 @@ def _nsec3(
 
 def _covers(one: dns.rrset.RRset, name: dns.name.Name) -> bool:
     own, following = one.name, one[0].next
-    if name.is_subdomain(own) and name != own and rt.NS in (types := _types(one[0].windows)) and rt.SOA not in types:
-        return False  # of the zone above a cut (RFC 6840 §4.1)
+    types = _types(one[0].windows)
+    if name.is_subdomain(own) and name != own and ((rt.NS in types and rt.SOA not in types) or rt.DNAME in types):
+        return False  # of the zone above a cut, or above a DNAME (RFC 6840 §4.1)
     return own < name < following if own < following else (own < name or name < following)
 
 

@@ -50,6 +50,9 @@ SIGNED_ODDITIES: dict[str, dict[str, Any]] = {
     "naptr.example.com": {"NAPTR": '10 20 "u" "E2U+sip" "!^.*$!sip:a@Example.com!" Up.Example.COM.'},
     "a.*.star.example.com": {"TXT": "below a wildcard without records"},
     f"{'n' * 63}.{'o' * 63}.{'p' * 63}.{'q' * 49}.example.com": {"A": "192.0.2.50"},
+    "dn.example.com": {"DNAME": "wild.example.com", "TXT": "beside it"},
+    "dn.other.test": {"DNAME": "example.com"},
+    "todn.example.com": {"CNAME": "x.dn.example.com"},
     "*.ent2.deep.example.com": {"TXT": "x"},
 }
 #: Delegated to servers that nobody runs.

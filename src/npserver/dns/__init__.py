@@ -10,7 +10,8 @@ rtype        the number of a record type; *qtype*, *qclass*: those of a question
 record set   TTL and data of all records of one name and type (an RRset)
 node         a name that exists, with its record sets; a node without any is an empty non-terminal
 zone         an apex and the nodes below it
-cut          a node with NS records below an apex: the names at and below it are delegated to other servers
+cut          a node with NS records below an apex: the names at and below it are delegated to other servers; or a node
+             with a DNAME: names below it stand for those below another name
 tables       all nodes and zones that the clients of one view see
 sections     the records that a lookup found; *answer*: the same compiled to bytes
 tally        a count of answers, in a list of one number

@@ -267,6 +267,7 @@ _PARSERS: dict[int, Callable[[Value], bytes]] = {
     codes.A: parse_ipv4,
     codes.AAAA: parse_ipv6,
     codes.CNAME: _host,
+    codes.DNAME: _host,
     codes.NS: _host,
     codes.PTR: _host,
     codes.MX: _mx,

@@ -63,7 +63,7 @@ class AddedTexts:
             above = parent(above)
         if not missing and codes.CNAME in tables.nodes[key].sets:
             return False
-        if tables.nodes[above].cut is not None:
+        if (tables.nodes[above].cut_below if missing else tables.nodes[above].cut) is not None:
             return False
         tables.longest_key = max(tables.longest_key, len(key))
         self._made += missing

@@ -46,7 +46,7 @@ class TableChanger:
                     self._remove(node)
             if one.rtype == codes.SOA and one.name == apex and one.after is not None:
                 zone.set_soa(one.after)
-            cuts_changed = cuts_changed or (one.rtype == codes.NS and one.name != apex)
+            cuts_changed = cuts_changed or one.rtype == codes.DNAME or (one.rtype == codes.NS and one.name != apex)
         if cuts_changed:
             self._set_cuts(apex)
 
@@ -74,7 +74,7 @@ class TableChanger:
                 signing.remove(node)
             del self._children[node.key]
             self._children[above.key] -= 1
-            if node.key.startswith(WILDCARD):
+            if above.wildcard is node:
                 above.wildcard = None
             node = above
 
@@ -82,10 +82,11 @@ class TableChanger:
         """Note the cuts of a zone anew at all of its names."""
         nodes = self.tables.nodes
         zone = self.tables.zones[apex]
-        of_zone = [node for node in nodes.values() if node.zone is zone and node is not zone.apex]
+        of_zone = [node for node in nodes.values() if node.zone is zone]
         for node in sorted(of_zone, key=lambda node: len(node.key)):
-            above = nodes[parent(node.key)]
-            inherited = above.cut if above.zone is zone else None
-            node.cut = inherited or (node if codes.NS in node.sets else None)
+            node.wildcard = node if codes.DNAME in node.sets else nodes.get(WILDCARD + node.key)
+            if node is not zone.apex:
+                inherited = nodes[parent(node.key)].cut_below
+                node.cut = inherited or (node if codes.NS in node.sets else None)
         if zone.signing is not None:
             zone.signing.forget_names()

@@ -71,6 +71,7 @@ class _Compilation:
         self.report = report
         self.sets: dict[bytes, dict[int, RecordSet]] = {}
         self.upstream_sets: list[tuple[bytes, int, int, str]] = []
+        self.redirections: set[bytes] = set()  # the names with a DNAME
         self.standalone: list[bytes] = []  # reverse names of public addresses, each a zone of its own
 
     def run(self, records: Mapping[str, Mapping[str, object]]) -> Tables:
@@ -90,12 +91,19 @@ class _Compilation:
                 self.report((text,), f"the records of its zone are in {place}: write it there")
                 continue
             self._add_name(text, key, of_name)
+        if self._note_redirections():
+            self._check_redirections(spelled)
         self.sets.update({key: dict(of_name) for key, of_name in self.settings.content.items()})
+        self._note_redirections()
         if self.settings.added:
             self._add_to_zones({key: records[text].get("TTL") for key, text in spelled.items()})
         if self.settings.auto_ptr:
             self._add_reverse()
         return self._build()
+
+    def _note_redirections(self) -> bool:
+        self.redirections.update([key for key, sets in self.sets.items() if codes.DNAME in sets])
+        return bool(self.redirections)
 
     def _place_of(self, key: bytes) -> str | None:
         """Return what to call the place of a name's zone, if its records are not in the config."""
@@ -122,7 +130,7 @@ class _Compilation:
                     self.report((text, "A"), f"A: {error}")
             elif type_text != "TTL":
                 self._add_set(text, key, type_text, value, ttl)
-        if codes.CNAME in sets or codes.SOA in sets:
+        if codes.CNAME in sets or codes.SOA in sets or codes.DNAME in sets:
             self._check_single(text, of_name, sets)
         if codes.NS in sets and key.startswith(WILDCARD):
             self.report((text, "NS"), "a wildcard cannot delegate (RFC 4592 §4.2)")
@@ -164,8 +172,8 @@ class _Compilation:
             self.sets[key][rtype] = (ttl, tuple(data))
 
     def _check_single(self, text: str, of_name: Mapping[str, object], sets: RecordSets) -> None:
-        """Check that a name has one CNAME and no other records, and at most one SOA (RFC 1034 §3.6.2)."""
-        for rtype in (codes.CNAME, codes.SOA):
+        """Check that a name has one CNAME and no other records, and at most one SOA (RFC 1034 §3.6.2) and DNAME."""
+        for rtype in (codes.CNAME, codes.SOA, codes.DNAME):
             if rtype in sets and len(sets[rtype][1]) > 1:
                 self.report((text, codes.type_name(rtype)), f"{codes.type_name(rtype)}: a name can have only one")
         others = [name for name in of_name if name.upper() not in ("CNAME", "TTL")]
@@ -173,6 +181,33 @@ class _Compilation:
             self.report(
                 (text, "CNAME"), f"a name with a CNAME can have no other records, but has {others[0]} (RFC 1034 §3.6.2)"
             )
+
+    def _check_redirections(self, spelled: Mapping[bytes, str]) -> None:
+        """Check that no name of the config lies below one with a DNAME, and that no delegation has one."""
+        apexes, _ = choose_apexes(self.settings.zones, self.sets, ())
+        for key, sets in self.sets.items():
+            if (owner := self._redirection_of(key)) is not None:
+                problem = (
+                    f"{clip(spelled[key])} lies below {clip(spelled[owner])}, and its DNAME stands for all names below"
+                )
+                self.report((spelled[key],), f"{problem}: leave one of them out (RFC 6672 §2.4)")
+            if codes.DNAME not in sets:
+                continue
+            path: Path = (spelled[key], "DNAME")
+            if codes.NS in sets and key not in apexes:
+                self.report(path, "DNAME: beside NS records it can be at the apex of a zone alone (RFC 6672 §2.4)")
+            for target in sets[codes.DNAME][1]:
+                if key in ancestors(target.lower()):
+                    self.settings.warn(path, "DNAME: it leads to names below itself, which do not end")
+            if key.startswith(WILDCARD):
+                message = "DNAME: it stands for no other names than those below '*' itself (RFC 6672 §3.3)"
+                self.settings.warn(path, message)
+
+    def _redirection_of(self, key: bytes) -> bytes | None:
+        """Return the name with a DNAME that a name lies below."""
+        if not self.redirections or key == ROOT:
+            return None
+        return next((above for above in ancestors(parent(key)) if above in self.redirections), None)
 
     def _add_to_zones(self, ttls: Mapping[bytes, object]) -> None:
         """Add the record sets of `Settings.added`. `ttls`: what the config says of names, for all of their records."""
@@ -205,7 +240,7 @@ class _Compilation:
                     if not is_local(address):
                         self.standalone.append(reverse)
         for reverse, names in found.items():
-            if reverse not in self.sets:
+            if reverse not in self.sets and self._redirection_of(reverse) is None:
                 self.sets[reverse] = {codes.PTR: (min(names.values()), tuple(names))}
 
     # ── nodes and zones ──
@@ -223,6 +258,8 @@ class _Compilation:
         for key in apexes:
             nodes[key].zone = zone = Zone(nodes[key], self._soa(key, sets[key]))
             nodes[key].is_attached = True
+            if codes.DNAME in nodes[key].sets:
+                nodes[key].wildcard = nodes[key]
             tables.zones[key] = zone
         for key in list(nodes):
             if key in apexes:
@@ -293,8 +330,10 @@ def attach(nodes: dict[bytes, Node], key: bytes) -> Node:  # hot: dns-load
     if above is None or not above.is_attached:
         above = attach(nodes, key[key[0] + 1 :])
     node.zone = above.zone
-    node.cut = above.cut or (node if codes.NS in node.sets else None)
+    node.cut = above.cut or (above if above.wildcard is above else node if codes.NS in node.sets else None)
     node.is_attached = True
-    if key.startswith(WILDCARD):
+    if codes.DNAME in node.sets:
+        node.wildcard = node
+    if key.startswith(WILDCARD) and above.wildcard is not above:
         above.wildcard = node
     return node

@@ -33,7 +33,7 @@ def members(tables: Tables, zone: Zone) -> Iterator[Node]:
         if node.zone is zone and (node.cut is None or node.cut is node):
             yield node
     for child in tables.zones.values():
-        if child.parent is zone and tables.nodes[parent(child.key)].cut is None:
+        if child.parent is zone and tables.nodes[parent(child.key)].cut_below is None:
             yield child.apex
 
 

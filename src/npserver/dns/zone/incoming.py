@@ -220,6 +220,8 @@ class TransferReader:
 def _check_name(name: bytes, sets: Mapping[int, RecordSet]) -> None:
     if codes.CNAME in sets and (len(sets) > 1 or len(sets[codes.CNAME][1]) > 1):
         raise TransferError(f"{to_text(name)} has a CNAME and other records")
+    if codes.DNAME in sets and len(sets[codes.DNAME][1]) > 1:
+        raise TransferError(f"{to_text(name)} has several DNAME records")
     for rtype, (_, data) in sets.items():
         if sum(map(len, data)) + 12 * len(data) > MAX_SET_BYTES:
             raise TransferError(f"{to_text(name)}: more {codes.type_name(rtype)} records than a message can hold")

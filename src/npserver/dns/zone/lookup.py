@@ -1,8 +1,8 @@
 """The lookup of RFC 1034 §4.3.2 in the tables, which yields the sections of an answer.
 
-It follows wildcards (RFC 4592) and aliases through all our zones (RFC 6604), refers to other servers at cuts, and adds
-the SOA to negative answers (RFC 2308). `find` tells the status of a name, `look_up` gathers the sections. Pure; results
-are cached by `dns.zone.responder`.
+It follows wildcards (RFC 4592) and aliases through all our zones (RFC 6604, RFC 6672), refers to other servers at cuts,
+and adds the SOA to negative answers (RFC 2308). `find` tells the status of a name, `look_up` gathers the sections.
+Pure; results are cached by `dns.zone.responder`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class NameStatus(Enum):
     WILDCARD = "wildcard"  # does not exist, but a wildcard matches it
     MISSING = "missing"  # does not exist in our zone
     DELEGATED = "delegated"  # at or below a cut
+    REDIRECTED = "redirected"  # below a name with a DNAME
     FOREIGN = "foreign"  # in none of our zones
 
 
@@ -91,7 +92,7 @@ def find(tables: Tables, key: bytes) -> Found:  # hot: dns-missing
     nodes = tables.nodes
     node = nodes.get(key)
     if node is not None:
-        return (NameStatus.EXISTS if node.cut is None else NameStatus.DELEGATED), node.cut or node
+        return (NameStatus.EXISTS, node) if node.cut is None else _beyond(node.cut)
     last = len(key) - 1
     if last >= MAX_NAME_BYTES:
         raise ValueError("name too long")
@@ -107,11 +108,17 @@ def find(tables: Tables, key: bytes) -> Found:  # hot: dns-missing
         above = nodes.get(key[position:])
         if above is not None:
             if above.cut is not None:
-                return NameStatus.DELEGATED, above.cut
-            return (NameStatus.MISSING, above) if above.wildcard is None else (NameStatus.WILDCARD, above.wildcard)
+                return _beyond(above.cut)
+            if above.wildcard is None:
+                return NameStatus.MISSING, above
+            return (NameStatus.REDIRECTED if above.wildcard is above else NameStatus.WILDCARD), above.wildcard
     if position != last:
         raise ValueError("malformed name")
     return NameStatus.FOREIGN, None
+
+
+def _beyond(cut: Node) -> Found:
+    return (NameStatus.DELEGATED if cut.is_delegated else NameStatus.REDIRECTED), cut
 
 
 def look_up(
@@ -144,6 +151,12 @@ def look_up(
             sections.outside = key if sections.answer else b""
             _refer(sections, node)
             break
+        if status is NameStatus.REDIRECTED:
+            redirected = _redirect(sections, owner, key, node, rtype)
+            if redirected is None:
+                break
+            owner = key = redirected
+            continue
         zone = node.zone
         if status is NameStatus.MISSING:
             sections.rcode = codes.NXDOMAIN
@@ -177,6 +190,24 @@ def look_up(
     return sections
 
 
+def _redirect(sections: Sections, owner: bytes | None, key: bytes, node: Node, rtype: int) -> bytes | None:
+    """Add the DNAME of a node above a name, and the CNAME made of it; return the name that leads to (RFC 6672 §3.2).
+
+    None: the answer ends here, with YXDOMAIN if that name is too long (§2.2).
+    """
+    ttl, data = node.sets[codes.DNAME]
+    answer = sections.answer
+    if not any(one.rtype == codes.DNAME and one.source is node for one in answer):
+        answer.append(Records(node.key, codes.DNAME, ttl, data[:1], node))
+    target = key[: -len(node.key)] + data[0]
+    if len(target) > MAX_NAME_BYTES:
+        sections.rcode = codes.YXDOMAIN
+        return None
+    answer.append(Records(owner, codes.CNAME, ttl, (target,)))
+    is_endless = target.lower().endswith(node.key) or sum([one.rtype == codes.CNAME for one in answer]) >= MAX_ALIASES
+    return None if is_endless or rtype == codes.CNAME else target.lower()
+
+
 def _sets(node: Node, rtype: int, *, minimal_any: bool) -> Sequence[tuple[int, RecordSet]]:
     """Return the record sets of a name that answer a type."""
     sets = node.sets
@@ -204,8 +235,8 @@ def _parent_side(tables: Tables, status: NameStatus, node: Node, key: bytes) -> 
         return NameStatus.EXISTS, node
     zone = node.zone
     if status is NameStatus.EXISTS and node is zone.apex and zone.parent is not None:
-        if (cut := tables.nodes[parent(key)].cut) is not None:
-            return NameStatus.DELEGATED, cut
+        if (cut := tables.nodes[parent(key)].cut_below) is not None:
+            return (NameStatus.DELEGATED if cut.is_delegated else NameStatus.REDIRECTED), cut
         above = Node(node.key, NO_SETS if zone.ds is None else {codes.DS: zone.ds})
         above.zone = zone.parent
         return NameStatus.EXISTS, above

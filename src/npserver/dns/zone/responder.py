@@ -18,6 +18,7 @@ from npserver.dns.zone.lookup import MADE_BY_SIGNING, NameStatus, Sections, find
 from npserver.dns.zone.tables import Node, Tables
 
 MAX_ANSWERS = 200_000  # kept in each of the caches; some 500 bytes each
+MAX_REDIRECTED = 10_000  # answers kept for names below DNAMEs, of which there are as many as clients make up
 #: The types that are answered from a node's record sets alone, by the bytes of type and class (IN) in a question.
 _PLAIN = {
     pack("!HH", rtype, codes.CLASS_IN): rtype
@@ -43,7 +44,17 @@ class Responder:
         is_recursive: whether it is for clients for whom answers that end outside our zones are completed.
     """
 
-    __slots__ = ("_leading_out", "_shared", "answers", "is_recursive", "refusals", "secure", "tables", "tallies")
+    __slots__ = (
+        "_leading_out",
+        "_redirected",
+        "_shared",
+        "answers",
+        "is_recursive",
+        "refusals",
+        "secure",
+        "tables",
+        "tallies",
+    )
 
     max_answers: ClassVar[int] = MAX_ANSWERS  # kept in each of the caches
 
@@ -56,6 +67,7 @@ class Responder:
         self.answers: dict[bytes, CompiledAnswer] = {}  # by lower-case name, type and class
         self._leading_out: dict[bytes, CompiledAnswer] = {}  # as `answers`, those that end outside our zones
         self._shared: dict[tuple[object, ...], CompiledAnswer] = {}
+        self._redirected: dict[bytes, CompiledAnswer] = {}  # as `answers`, of names below a DNAME
         self.refusals: dict[tuple[str, int], CompiledAnswer] = {}
 
     def __repr__(self) -> str:
@@ -71,6 +83,7 @@ class Responder:
         self.answers.clear()
         self._leading_out.clear()
         self._shared.clear()
+        self._redirected.clear()
         if self.secure is not self:
             self.secure.clear()
 
@@ -139,6 +152,8 @@ class Responder:
             return self.refusal(rtype, codes.SERVFAIL)
         if rtype in (codes.AXFR, codes.IXFR):
             return self.refusal(rtype, codes.REFUSED)
+        if status is NameStatus.REDIRECTED:
+            return self._redirect(node, key, type_and_class, rtype)
         sets = node.sets
         is_itself = status is NameStatus.EXISTS or node.key == key
         if is_itself and (rtype in sets or codes.CNAME in sets or rtype in _OWN):
@@ -191,6 +206,20 @@ class Responder:
             if len(answers) >= self.max_answers:
                 answers.clear()
             answers[place] = answer
+        return answer
+
+    def _redirect(self, node: Node, key: bytes, type_and_class: bytes, rtype: int) -> CompiledAnswer:
+        """Return the answer for a name below a DNAME, which is of this name alone; they are counted as one."""
+        place = key + type_and_class
+        answer = self._redirected.get(place)
+        if answer is None:
+            sections = look_up(self.tables, key, rtype, (NameStatus.REDIRECTED, node)) or Sections()
+            sections.is_authoritative &= type_and_class[3] == codes.CLASS_IN
+            tally = self.tally(rtype, sections.rcode)
+            answer = compile_answer(self._complete(sections), key, len(key), node.key, tally)
+            if len(self._redirected) >= MAX_REDIRECTED:
+                self._redirected.clear()
+            self._redirected[place] = answer
         return answer
 
     def _is_single(self, node: Node, rtype: int) -> bool:

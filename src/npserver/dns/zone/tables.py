@@ -26,12 +26,24 @@ class Node:
     def __init__(self, key: bytes, sets: RecordSets) -> None:
         self.key = key
         self.sets = sets
-        self.wildcard: Node | None = None  # the `*` directly below
-        self.cut: Node | None = None  # the cut at or above this name, if it is delegated
+        #: What stands for missing names below: the `*` directly below, or this node itself, if it has a DNAME.
+        self.wildcard: Node | None = None
+        #: The cut that this name is of: the delegation at or above it, or the DNAME above it.
+        self.cut: Node | None = None
         self.is_attached = False  # whether zone and cut are set
 
     def __repr__(self) -> str:
         return f"<Node {self.key!r} {[codes.type_name(rtype) for rtype in self.sets]}>"
+
+    @property
+    def cut_below(self) -> Node | None:
+        """The cut that the names below this one are of, in its zone."""
+        return self.cut or (self if self.wildcard is self else None)
+
+    @property
+    def is_delegated(self) -> bool:
+        """Whether this node, which is a cut, is a delegation; else it has a DNAME."""
+        return self.cut is self
 
 
 class Zone:

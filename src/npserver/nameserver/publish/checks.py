@@ -47,11 +47,13 @@ def check_records(
         for one in holders:
             node = one.nodes[name.key]
             if node.cut is not None:
-                report.error(
-                    path,
-                    f"'publish': {clip(name.text)} is delegated by the NS records of {_plain(node.cut.key)} "
-                    "to other name servers: remove them, or 'publish'",
-                )
+                owner = _plain(node.cut.key)
+                is_elsewhere = f"lies below the DNAME of {owner}: remove it, or 'publish'"
+                if node.cut.is_delegated:
+                    is_elsewhere = (
+                        f"is delegated by the NS records of {owner} to other name servers: remove them, or 'publish'"
+                    )
+                report.error(path, f"'publish': {clip(name.text)} {is_elsewhere}")
             elif codes.CNAME in node.sets:
                 report.warn(path, f"'publish' makes nothing for {clip(name.text)}, which has a CNAME record in 'dns'")
         if not any(one.nodes[name.key].cut or codes.CNAME in one.nodes[name.key].sets for one in holders):

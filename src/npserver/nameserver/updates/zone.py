@@ -105,8 +105,8 @@ def _add(sets: Sets, apex: bytes, one: Record) -> Sets:
         raise UpdateError(codes.FORMERR, "a record without data")
     if codes.CNAME in sets if one.rtype != codes.CNAME else any(rtype != codes.CNAME for rtype in sets):
         return sets  # §3.4.2.2: silently ignored
-    if one.rtype == codes.NS and one.name.startswith(WILDCARD):
-        return sets  # a wildcard cannot delegate (RFC 4592 §4.2)
+    if one.rtype in (codes.NS, codes.DNAME) and one.name.startswith(WILDCARD):
+        return sets  # a wildcard cannot delegate (RFC 4592 §4.2), nor should it redirect (RFC 6672 §3.3)
     if one.rtype == codes.SOA and not (
         one.name == apex and is_newer(_serial(one.data), _serial(sets[codes.SOA][1][0]))
     ):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dns.exception import DNSException
@@ -35,6 +36,7 @@ _ORIGIN = regex(r"\$ORIGIN[ \t]+([^\s;]+)", re.IGNORECASE)
 _GENERATE = regex(r"\$GENERATE[ \t]+([0-9]+)-([0-9]+)(?:/([0-9]+))?", re.IGNORECASE)
 _OWNER = regex(r"([^\s;$\"()]+\.)[ \t]")
 _BESIDE_CNAME = frozenset({codes.NSEC, codes.RRSIG, codes.DNSKEY, 25})  # 25: KEY (RFC 4034 §3, RFC 3007 §2)
+_SINGLE = frozenset({codes.CNAME, codes.DNAME})  # a name has one of them at most
 _FAULTS = (DNSException, ValueError, OverflowError)
 _PLACE = regex(r"<string>:([0-9]+): (.*)", re.DOTALL)
 
@@ -94,19 +96,53 @@ def read_zone_file(path: str, apex: bytes, read: ReadFile) -> ZoneRecords:
     return ZoneRecords(found, text.files, [f"{path}: {note}" for note in notes] + text.outside(origin))
 
 
-def _parse(lines: list[str], origin: Any) -> Any:
+class _Fault(Struct, frozen=True):
+    """What is wrong with a record, which the parser accepts."""
+
+    name: Any
+    rtype: int | None  # None: with any of the name
+    text: str
+
+
+def _fault_of(zone: Any) -> _Fault | None:
+    """Return what is wrong with the DNAME records of a zone (RFC 6672 §2.4)."""
+    owners = {name for name, node in zone.nodes.items() if node.get_rdataset(zone.rdclass, codes.DNAME) is not None}
+    if not owners:
+        return None
+    for name in owners:
+        if name != zone.origin and zone.nodes[name].get_rdataset(zone.rdclass, codes.NS) is not None:
+            return _Fault(name, codes.DNAME, f"{name} has a DNAME and NS records: it can have both at the apex alone")
+    for name in zone.nodes:
+        above = name
+        while above != zone.origin:
+            above = above.parent()
+            if above in owners:
+                return _Fault(name, None, f"{name} lies below {above}, and its DNAME stands for all names below")
+    return None
+
+
+def _parse(lines: list[str], origin: Any, fault: _Fault | None = None) -> Any:
     import dns.zone
 
     text = "".join([f"{line} \n" for line in lines])  # after a blank the line that a fault is reported for is right
-    return dns.zone.from_text(text, origin, relativize=False, check_origin=False, transaction_setup=_check_aliases)
+    setup = partial(_check_aliases, fault=fault)
+    return dns.zone.from_text(text, origin, relativize=False, check_origin=False, transaction_setup=setup)
 
 
-def _check_aliases(transaction: Any) -> None:
-    """Have the parser say at which line a name gets a CNAME beside other records."""
+def _check_aliases(transaction: Any, fault: _Fault | None) -> None:
+    """Have the parser say at which line a name gets a CNAME beside other records, or a record that is a fault."""
     import dns.exception
 
     def check(within: Any, name: Any, records: Any) -> None:
+        if fault is not None and name == fault.name and fault.rtype in (None, records.rdtype):
+            raise dns.exception.SyntaxError(fault.text)  # type: ignore[no-untyped-call]
         node = within.get_node(name)
+        known = node.get_rdataset(records.rdclass, records.rdtype) if node is not None else None
+        if known is not None and records.rdtype in _SINGLE and known != records:
+            kind = codes.type_name(records.rdtype)
+            raise dns.exception.SyntaxError(  # type: ignore[no-untyped-call]
+                f"{name} has several {kind} records"
+            )
         others = [one for one in node.rdatasets if one.rdtype not in _BESIDE_CNAME] if node is not None else []
         is_alias = records.rdtype == codes.CNAME
         if records.rdtype not in _BESIDE_CNAME and any((one.rdtype == codes.CNAME) != is_alias for one in others):
@@ -173,15 +209,18 @@ class _Text:
 
     def parse(self, origin: Any) -> Any:
         """Return the lines as a zone of dnspython. Raises: ZoneFileError."""
+        fault: _Fault | None = None
         try:
-            return _parse(self.lines, origin)
+            zone = _parse(self.lines, origin)
+            fault = _fault_of(zone)
+            return zone if fault is None else _parse(self.lines, origin, fault)
         except _FAULTS as error:
             found = _PLACE.fullmatch(str(error))
             if found is None:
                 raise ZoneFileError(f"{next(iter(self.files))}: {error or type(error).__name__}") from None
             number = min(int(found[1]), len(self.lines))
             try:  # the parser is in the next line already when a line ends too early
-                _parse(self.lines[: number - 1], origin)
+                _parse(self.lines[: number - 1], origin, fault)
             except _FAULTS:
                 number -= 1
             path, line = self._places[number - 1]

@@ -26,6 +26,7 @@ DATA = {
     codes.TXT: [b"\1x"],
     codes.NS: [b"\2ns\7example\4test\0", b"\1x\1a\7example\4test\0"],
     codes.CNAME: [NAMES[0]],
+    codes.DNAME: [NAMES[1]],
 }
 
 

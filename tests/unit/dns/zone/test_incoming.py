@@ -103,6 +103,9 @@ WRONG = {
     "x.example.test. has a CNAME and other records": [
         message(REQUEST, soa(1), A, record(codes.CNAME, NAMES[0]), soa(1))
     ],
+    "x.example.test. has several DNAME records": [
+        message(REQUEST, soa(1), record(codes.DNAME, NAMES[0]), record(codes.DNAME, NAMES[1]), soa(1))
+    ],
     "a CNAME and other records": [
         message(REQUEST, soa(1), record(codes.CNAME, NAMES[0]), record(codes.CNAME, NAMES[1]), soa(1))
     ],

@@ -221,6 +221,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         "'photos.example.com' is delegated by the NS records of photos.example.com to other name servers",
     ),
     (
+        config(dns={"example.com": {"DNAME": "example.org"}}),
+        "'photos.example.com' lies below the DNAME of example.com: remove it, or 'publish'",
+    ),
+    (
         config(listen=["http://:80"], dispatch=[RULE]),
         "'publish' needs a name server: add a rule with handler 'dns', and a udp and a tcp listener for it",
     ),

@@ -78,6 +78,15 @@ FAULTS = {
     "$FOO x": "zone:3: zone file directive '$FOO' is not allowed",
     "b A 10.0.0.1\nb CNAME a": "zone:4: b.example.test. has a CNAME and other records",
     "b CNAME a\nb A 10.0.0.1": "zone:4: b.example.test. has a CNAME and other records",
+    "b DNAME a\nb CNAME a": "zone:4: b.example.test. has a CNAME and other records",
+    "b DNAME a\nb NS a": "zone:3: b.example.test. has a DNAME and NS records: it can have both at the apex alone",
+    "b DNAME a\nb TXT x\n1.2.b TXT y": (
+        "zone:5: 1.2.b.example.test. lies below b.example.test., and its DNAME stands for all names below"
+    ),
+    "2.b TXT y\nb DNAME a": "zone:3: 2.b.example.test. lies below b.example.test., and its DNAME stands for",
+    "@ DNAME example.net.": "zone:4: ok.example.test. lies below example.test., and its DNAME",
+    "b DNAME a\nb DNAME c": "zone:4: b.example.test. has several DNAME records",
+    "b CNAME a\nb CNAME c": "zone:4: b.example.test. has several CNAME records",
     "b CH A 1.2.3.4": "zone:3: RR class is not zone's class",
     "b SSHFP 1 1 zz": "zone:3: Non-hexadecimal digit found",
     "a..b A 1.2.3.4": "zone:3: A DNS label is empty.",
