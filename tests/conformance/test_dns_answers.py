@@ -19,11 +19,10 @@ from npserver.dns.message.cookies import CookieJar
 from npserver.dns.zone.responder import Responder
 from npserver.dns.zone.tables import Tables
 from npserver.nameserver.query_processor import Action, QueryProcessor, TransferRequest
-from npserver.nameserver.response_rate_limit import RateLimiter
 from npserver.nameserver.transfers.access import AccessList, TransferAccess
 from npserver.nameserver.udp_query_processor import UdpQueryProcessor
 from npserver.networks import Networks, parse_network
-from tests.stage.nameserver import ODDITIES, ask, processor_of, show, tables_of
+from tests.stage.nameserver import ODDITIES, ask, limiter_of, processor_of, show, tables_of
 
 SOA = "example.com. 120 SOA ns1.example.com. hostmaster.example.com. 7 3600 600 604800 120"
 CHILD_SOA = "child." + SOA
@@ -184,7 +183,7 @@ class TestAny:
     def test_any_over_public_udp_gets_a_minimal_answer(self, tables: Tables, name: str) -> None:
         responder = Responder(tables, {})
         everything = QueryProcessor(responder, CookieJar(b"k"))
-        minimal = UdpQueryProcessor(responder, CookieJar(b"k"), limiter=RateLimiter(1000, 2))
+        minimal = UdpQueryProcessor(responder, CookieJar(b"k"), limiter=limiter_of(1000, 2))
         for processor in (everything, minimal, everything, minimal):  # that share their answers
             reply = reply_of(processor, name, "ANY")
             is_minimal = [str(rrset[0]) for rrset in reply.answer] == ['"RFC8482" ""']
@@ -276,7 +275,7 @@ class TestEdns:
         assert again.options == (option,)
 
     def test_a_client_with_a_valid_cookie_is_not_rate_limited(self, tables: Tables) -> None:
-        processor = processor_of(tables, limiter=RateLimiter(1, 0))
+        processor = processor_of(tables, limiter=limiter_of(1, 0))
         first = reply_of(processor, "web.example.com", "A", options=[dns.edns.CookieOption(b"client--", b"")])
         proved = dns.message.make_query("web.example.com", "A", options=list(first.options)).to_wire()
         forged = dns.message.make_query("web.example.com", "A").to_wire()
@@ -299,17 +298,17 @@ class TestLimit:
         ids=["hit", "miss", "refused", "badvers", "formerr"],
     )
     def test_replies_above_the_limit_are_dropped(self, tables: Tables, query: bytes) -> None:
-        processor = processor_of(tables, limiter=RateLimiter(3, 0))
+        processor = processor_of(tables, limiter=limiter_of(3, 0))
         assert [ask(processor, query) is not None for _ in range(6)] == [True] * 3 + [False] * 3
         assert ask(processor, query, "198.51.100.1") is not None
 
     def test_random_names_count_as_one(self, tables: Tables) -> None:
-        processor = processor_of(tables, limiter=RateLimiter(3, 0))
+        processor = processor_of(tables, limiter=limiter_of(3, 0))
         queries = [dns.message.make_query(f"x{number}.example.com", "A").to_wire() for number in range(6)]
         assert [ask(processor, query) is not None for query in queries] == [True] * 3 + [False] * 3
 
     def test_with_slip_limited_replies_are_truncated(self, tables: Tables) -> None:
-        processor = processor_of(tables, limiter=RateLimiter(1, 1))
+        processor = processor_of(tables, limiter=limiter_of(1, 1))
         replies = [reply_of(processor, "web.example.com", "A") for _ in range(2)]
         assert [bool(reply.flags & dns.flags.TC) for reply in replies] == [False, True]
         assert not replies[1].answer

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,10 @@ import dns.flags
 import dns.message
 import dns.query
 import dns.rcode
-import dns.rrset
 import httpx
 import pytest
 
+from tests.stage.counting_resolver import CountingResolver
 from tests.stage.program import Program
 from tests.stage.programs import needs
 from tests.stage.unbound import Dnsmasq, Unbound
@@ -142,36 +141,6 @@ def test_a_resolver_that_dies_is_replaced_by_the_next_and_comes_back(
         is_back = lambda: ask(port, f"again{next(numbers)}.example.net").rcode() == dns.rcode.NXDOMAIN  # noqa: E731
         started.wait_until(is_back, "question to the first resolver")
         started.wait_for("answers again")
-
-
-class CountingResolver:
-    """A resolver on 127.0.0.1 that answers all names and counts the queries for each."""
-
-    def __init__(self, address: str = "198.51.100.7") -> None:
-        self.asked: list[str] = []
-        self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._sock.bind(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self._sock.getsockname()[1]}"
-        self._answer = address
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        while True:
-            data, client = self._sock.recvfrom(2048)
-            if not data:
-                return
-            query = dns.message.from_wire(data)
-            self.asked.append(query.question[0].name.to_text().lower())
-            reply = dns.message.make_response(query, recursion_available=True)
-            reply.answer.append(dns.rrset.from_text(query.question[0].name, 600, "IN", "A", self._answer))
-            self._sock.sendto(reply.to_wire(), client)
-
-    def close(self) -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            sock.sendto(b"", self._sock.getsockname())
-        self._thread.join(20)
-        self._sock.close()
 
 
 @pytest.fixture

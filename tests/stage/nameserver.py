@@ -20,6 +20,7 @@ from npserver.dns.zone.tables import Tables
 from npserver.nameserver.query_processor import QueryProcessor
 from npserver.nameserver.response_rate_limit import RateLimiter
 from npserver.nameserver.udp_query_processor import UdpQueryProcessor
+from npserver.runtime.scoreboard import Scoreboard
 from tests.stage.programs import find
 from tests.stage.waiting import wait_until
 
@@ -98,9 +99,14 @@ def tables_of(records: Mapping[str, Mapping[str, object]], **settings: Any) -> T
     return tables
 
 
+def limiter_of(rate: int, slip: int, window_s: float = 1.0, *, keys: int = 1000) -> RateLimiter:
+    """Return a limit of answers in a table of its own, which has place for so many keys."""
+    return RateLimiter(Scoreboard(1, b"k" * 16, rate_limit_keys=keys).row(0), rate, slip, window_s)
+
+
 def processor_of(tables: Tables, *, stream: bool = False, **settings: Any) -> QueryProcessor:
     """Return the query processor of these tables for UDP, or for a stream."""
-    limiter = settings.pop("limiter", None) or (RateLimiter(1000, 2) if settings.pop("public", False) else None)
+    limiter = settings.pop("limiter", None) or (limiter_of(1000, 2) if settings.pop("public", False) else None)
     kind = QueryProcessor if stream else UdpQueryProcessor
     return kind(Responder(tables, {}), CookieJar(b"k" * 16), limiter=limiter, **settings)
 

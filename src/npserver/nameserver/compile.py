@@ -72,7 +72,7 @@ def compile_dns_front(
     )
     address = listener.address
     if address.scheme != QUIC and not address.is_stream:
-        limiter = _limiter(report, path, dns)
+        limiter = _limiter(compilation, path, dns, str(address))
         return DnsOverUdp(
             server.policy(
                 UdpQueryProcessor, allow=allow, deny=deny, transfers=transfers, limiter=limiter, key=key_of(path)
@@ -106,9 +106,9 @@ def _check_conditions(report: Report, path: Path, listener: Listener, dns: DnsRu
             report.error((*path, key), f"{key!r} is of HTTP requests, and {uri} carries none: write 'allow' or 'deny'")
 
 
-def _limiter(report: Report, path: Path, dns: DnsRule) -> RateLimiter | None:
+def _limiter(compilation: Compilation, path: Path, dns: DnsRule, listener: str) -> RateLimiter | None:
     """Return the limit of answers over UDP; None on listeners that are not public."""
-    rate, window_s = dns.rate_limit, 1.0
+    report, rate, window_s = compilation.report, dns.rate_limit, 1.0
     if isinstance(rate, str):
         try:
             parsed = parse_rate(rate)
@@ -119,7 +119,9 @@ def _limiter(report: Report, path: Path, dns: DnsRule) -> RateLimiter | None:
             report.error((*path, "rate_limit"), f"a public name server needs a limit above 0, got {clip(rate)}")
             return None
         rate, window_s = parsed.count, parsed.span_ns / 10**9
-    return RateLimiter(rate, dns.rate_limit_slip, window_s) if dns.public else None
+    if not dns.public:
+        return None
+    return RateLimiter(compilation.context.row, rate, dns.rate_limit_slip, window_s, listener)
 
 
 def compile_doh(compilation: Compilation, path: Path, rule: DnsRule) -> Handler:

@@ -41,6 +41,7 @@ from npserver.dns.zone.lookup import Sections
 from npserver.dns.zone.responder import Responder
 from npserver.dns.zone.transfer import incremental_datagram
 from npserver.nameserver.resolver.local_names import LocalNames
+from npserver.nameserver.resolver.messages import truncate
 from npserver.nameserver.response_rate_limit import RateLimiter, Verdict
 from npserver.nameserver.transfers.access import TransferAccess
 
@@ -73,6 +74,7 @@ class UpdateRequest(Struct, frozen=True):
 
 #: Byte 2 of the header: the bits that say what a message is, and what they are in an update.
 _OPCODE, _UPDATE = (QR | OPCODE_MASK << OPCODE_SHIFT) >> 8, codes.OPCODE_UPDATE << OPCODE_SHIFT >> 8
+_RECURSED = b"\xff"  # no name begins so: what answers of resolvers are counted by, with the name asked for
 _TRANSFERS = frozenset({codes.AXFR, codes.IXFR})
 
 #: A reply's bytes, a task of the front, or None: send nothing.
@@ -258,7 +260,7 @@ class QueryProcessor:
             if answer is None:
                 answer = self._answer_outside(query, responder)
                 if answer is None:
-                    return Action.RECURSE
+                    return self._recurse(query, client, now, is_proved)
                 if opt and answer is self.responder.refusal(query.qtype, codes.REFUSED):
                     opt = add_option(opt, _PROHIBITED if self.is_prohibited else _NOT_AUTHORITATIVE)
         shape = query.head_index + 4 * self.may_recurse
@@ -270,6 +272,14 @@ class QueryProcessor:
         reply = b"".join((data[:2], answer.full_heads[shape], query.question, next(answer.body_cycle), opt))
         limit = self._size_limit(query) - (query.signature.size if query.signature is not None else 0)
         return reply if len(reply) <= limit else shortened(data, query.end, shape, answer, opt, limit)
+
+    def _recurse(self, query: Query, client: str, now: float, is_proved: bool) -> Action | bytes | None:
+        """Return that the resolvers are to be asked, if the client's rate limit lets the answer through."""
+        if self.limiter is not None and not is_proved:
+            verdict = self.limiter.judge(client, _RECURSED + query.key, now)
+            if verdict is not Verdict.SEND:
+                return None if verdict is Verdict.DROP else truncate(query)
+        return Action.RECURSE
 
     def look_up(self, query: Query) -> Sections | None:
         """Return the sections of the answer from our zones; None if the name is in none of them."""

@@ -1,17 +1,28 @@
 """Response rate limiting (RRL), as in BIND and NSD: limit equal answers in a time and to a client network.
 
 It keeps the server from amplifying traffic to forged sender addresses. Answers are counted per network (/24, /56)
-and answer; every Nth answer above the rate (`rate_limit_slip`) is sent truncated, so that a real client retries over
-TCP. Pure: the time is an argument.
+and answer, over all workers: in the table of `limits.table` for what may be forged. Every Nth answer above the rate
+(`rate_limit_slip`) is sent truncated, so that a real client retries over TCP. The time is an argument.
+
+A cell of the table holds when the window of an account ends, in nanoseconds, and in the lowest bits of that the number
+of answers in it.
 """
 
 from __future__ import annotations
 
 from enum import Enum
 from ipaddress import IPv6Address
+from typing import TYPE_CHECKING
 
-MAX_ACCOUNTS = 50_000  # per generation; a full generation replaces the older one
+from npserver.limits.table import LOCK_S, WAYS
+
+if TYPE_CHECKING:
+    from npserver.runtime.scoreboard import Row
+
+MAX_PLACES = 50_000  # accounts whose place in the table a process remembers
 _MAX_NETWORKS = 10_000
+_MAX_COUNT_BITS = 30
+_PRECISION = 64  # a window is shorter than it should be by such a part of it at most
 
 
 class Verdict(Enum):
@@ -23,42 +34,69 @@ class Verdict(Enum):
 
 
 class RateLimiter:
-    """The counts of answers per client network in one process."""
+    """A limit in one process. Limiters with the same `identity` share what is counted, over all processes."""
 
-    __slots__ = ("_accounts", "_networks", "_older", "_window_s", "rate", "slip")
+    __slots__ = (
+        "_acquire", "_cells", "_count_mask", "_evicted", "_identity", "_networks", "_places", "_release", "_row",
+        "_table", "_window_ns", "rate", "slip",
+    )  # fmt: skip
 
-    def __init__(self, rate: int, slip: int, window_s: float = 1.0) -> None:
-        self.rate = rate
-        self._window_s = window_s
+    def __init__(self, row: Row, rate: int, slip: int, window_s: float = 1.0, identity: str = "") -> None:
         self.slip = slip
-        #: Per client network and answer: start of the current window, answers in it.
-        self._accounts: dict[tuple[str, bytes], list[float]] = {}
-        self._older = self._accounts
+        self._row = row
+        self._evicted = row.slot("limits.evicted")
+        self._table = table = row.board.datagram_rates
+        self._cells = table.cells
+        self._acquire = table.acquire
+        self._release = table.release
+        self._window_ns = int(window_s * 10**9)
+        bits = min((self._window_ns // _PRECISION).bit_length() - 1, _MAX_COUNT_BITS)
+        self._count_mask = (1 << bits) - 1
+        self.rate = min(rate, self._count_mask >> 1)
+        self._identity = f"dns answers {rate} {window_s} {identity}\0".encode()
+        #: Tag, and index of the cell, of accounts: per client network and answer.
+        self._places: dict[tuple[str, bytes], list[int]] = {}
         self._networks: dict[str, str] = {}
 
     def __repr__(self) -> str:
-        return f"<RateLimiter {self.rate} in {self._window_s:g} s, {len(self._accounts)} accounts>"
+        return f"<RateLimiter {self.rate} in {self._window_ns / 10**9:g} s>"
 
     def judge(self, client: str, label: bytes, now: float) -> Verdict:  # hot: dns-hits
-        """Count an answer and return whether it is sent, truncated or dropped."""
+        """Count an answer and return whether it is sent, truncated or dropped. `now`: monotonic, in seconds."""
         key = (self._networks.get(client) or self._network(client), label)
-        account = self._accounts.get(key) or self._account(key, now)
-        if now - account[0] >= self._window_s:
-            account[0] = now
-            account[1] = 1
-            return Verdict.SEND
-        account[1] += 1
-        excess = account[1] - self.rate
+        place = self._places.get(key) or self._place(key)
+        tag, index = place
+        cells, mask, time = self._cells, self._count_mask, int(now * 10**9)
+        has_lock = self._acquire(True, LOCK_S)
+        try:
+            if cells[index] != tag:
+                index = place[1] = self._find(tag, index, time)
+            account = cells[index + WAYS]
+            if account & ~mask <= time:
+                account = time + self._window_ns & ~mask
+            if account & mask < mask:
+                account += 1
+            cells[index + WAYS] = account
+        finally:
+            if has_lock:
+                self._release()
+        excess = (account & mask) - self.rate
         if excess <= 0:
             return Verdict.SEND
         return Verdict.SLIP if self.slip and excess % self.slip == 0 else Verdict.DROP
 
-    def _account(self, key: tuple[str, bytes], now: float) -> list[float]:
-        account = self._older.pop(key, None) if self._older is not self._accounts else None
-        if len(self._accounts) >= MAX_ACCOUNTS:
-            self._older, self._accounts = self._accounts, {}
-        self._accounts[key] = account = account or [now, 0]
-        return account
+    def _place(self, key: tuple[str, bytes]) -> list[int]:
+        if len(self._places) >= MAX_PLACES:
+            self._places.clear()
+        network, label = key
+        self._places[key] = place = list(self._table.address(self._identity + network.encode() + b"\0" + label))
+        return place
+
+    def _find(self, tag: int, index: int, now_ns: int) -> int:
+        found, has_evicted = self._table.find(tag, index, now_ns)
+        if has_evicted:
+            self._row.slots[self._evicted] += 1
+        return found
 
     def _network(self, client: str) -> str:
         if ":" in client:

@@ -14,12 +14,11 @@ import pytest
 from npserver.dns.message.query import Query
 from npserver.nameserver.name_server import NameServer
 from npserver.nameserver.resolver.messages import fail
-from npserver.nameserver.response_rate_limit import RateLimiter
 from npserver.nameserver.udp import DnsOverUdp
 from npserver.nameserver.udp_query_processor import UdpQueryProcessor
 from npserver.networks import Networks, parse_network
 from tests.protocols.memory import MemoryLoop
-from tests.stage.nameserver import ODDITIES, tables_of
+from tests.stage.nameserver import ODDITIES, limiter_of, tables_of
 from tests.stage.worker import make_context
 
 
@@ -214,7 +213,7 @@ class TestAccess:
         assert stage.answer("google.com", "10.0.0.1") == "REFUSED"
 
     def test_a_client_above_its_rate_is_limited(self) -> None:
-        stage = Stage(limiter=RateLimiter(2, 0))
+        stage = Stage(limiter=limiter_of(2, 0))
         assert [stage.answer("mx1.example.com", "192.0.2.1") for _ in range(4)] == ["192.0.2.4"] * 2 + ["dropped"] * 2
         stage.loop.now += 1
         assert stage.answer("mx1.example.com", "192.0.2.1") == "192.0.2.4"
