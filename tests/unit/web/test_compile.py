@@ -91,6 +91,10 @@ def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Check]:
         ),
         ({"handler": "respond", "cors": {"origins": "https://a.example", "methods": "put"}}, "write 'PUT'"),
         ({"handler": "respond", "cors": {"origins": "https://a.example", "headers": ["A, B"]}}, "several as a list"),
+        *[
+            ({"handler": "respond", "cors": {"origins": "https://a.example", key: ["GET", "ä"]}}, "'ä' is not a valid")
+            for key in ("methods", "headers", "expose")
+        ],
         ({"handler": "respond", "maintenance": {"page": "none.html"}}, "none.html"),
         ({"handler": "respond", "maintenance": {"file": "public"}}, "'public' is a directory, which always exists"),
         ({"handler": "respond", "maintenance": {"file": "none/down"}}, "the directory of 'none/down' does not exist"),

@@ -37,14 +37,15 @@ def compile_cors(compilation: Compilation, path: Path, rule: HttpRule) -> CorsPo
     for where, origin in placed((*place, "origins"), section.origins):
         if fault := _fault(origin):
             report.error(where, fault)
-    for key in ("methods", "headers", "expose"):
-        _check_names(report, (*place, key), key, getattr(section, key))
+    methods, headers, expose = [
+        _names(report, (*place, key), key, getattr(section, key)) for key in ("methods", "headers", "expose")
+    ]
     if section.credentials and ALL in origins:
         report.error(
             (*place, "credentials"),
             "'credentials': not with the origin \"*\", as any page on the web could act as the user; name the origins",
         )
-    if section.credentials and ALL in _list(section.expose):
+    if section.credentials and ALL in expose:
         report.error(
             (*place, "expose"), "'expose': browsers know no \"*\" together with 'credentials'; name the fields"
         )
@@ -53,7 +54,7 @@ def compile_cors(compilation: Compilation, path: Path, rule: HttpRule) -> CorsPo
     _check_match(report, (*path, "match", "method"), rule)
     known = [origin.lower() for origin in origins if not _fault(origin)]
     return CorsPolicy(
-        compilation.context, Origins(known), _list(section.methods), _list(section.headers), _list(section.expose),
+        compilation.context, Origins(known), methods, headers, expose,
         math.ceil(section.max_age) if math.isfinite(section.max_age) else 0, rule_key(path, "cors", "origins"),
         credentials=section.credentials,
     )  # fmt: skip
@@ -89,10 +90,15 @@ def _fault(origin: str) -> str:
     return ""
 
 
-def _check_names(report: Report, place: Path, key: str, value: str | list[str]) -> None:
+def _names(report: Report, place: Path, key: str, value: str | list[str]) -> list[str]:
+    """Return the methods or header names of a key that are some. The others stand in the report."""
+    found = []
     for where, name in placed(place, value):
         if not TOKEN.fullmatch(name):
             what = "method" if key == "methods" else "header name"
             report.error(where, f"'{key}': {clip(name)} is not a valid {what}; write several as a list")
-        elif key == "methods" and name != name.upper():
+            continue
+        found.append(name)
+        if key == "methods" and name != name.upper():
             report.error(where, f"'methods': {clip(name)}: methods are in upper case; write {name.upper()!r}")
+    return found
