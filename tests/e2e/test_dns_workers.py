@@ -98,14 +98,18 @@ def test_a_limited_answer_of_a_resolver_may_be_truncated(
     assert sum(bool(one.answer) for one in replies) == 5
 
 
-def test_a_cookie_of_one_worker_is_believed_by_all(program: Start, free_port: Callable[[], int]) -> None:
+@pytest.mark.parametrize("name", ["www.lan", "www.example.net"])
+def test_a_cookie_of_one_worker_is_believed_by_all(
+    program: Start, free_port: Callable[[], int], resolver: CountingResolver, name: str
+) -> None:
     """Who has one is not limited, also after a reload (RFC 7873, RFC 9018)."""
     port = free_port()
-    parts = config(port, {"public": True, "rate_limit": "1/h", "rate_limit_slip": 0})
+    rule = {"public": True, "rate_limit": "1/h", "rate_limit_slip": 0}
+    parts = config(port, rule, dns_forward={"resolvers": [resolver.address]})
     started = program(config=parts)
-    asked = dns.message.make_query("www.lan", "A", options=[dns.edns.CookieOption(b"client--", b"")])
+    asked = dns.message.make_query(name, "A", options=[dns.edns.CookieOption(b"client--", b"")])
     first = dns.query.udp(asked, "127.0.0.1", port=port, timeout=20)
-    proved = dns.message.make_query("www.lan", "A", options=list(first.options))
+    proved = dns.message.make_query(name, "A", options=list(first.options))
     for turn in range(2):
         replies = answered(port, proved, turn)
         assert len(replies) == CLIENTS

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from npserver.dns.message.edns import MAX_PLAIN_UDP_BYTES
+from npserver.dns.message.edns import COOKIE_OPTION, MAX_PLAIN_UDP_BYTES, make_option
 from npserver.dns.message.header import OPCODE_MASK, OPCODE_SHIFT
 from npserver.dns.message.query import Query, parse_query
 from npserver.nameserver.query_processor import Action, UpdateRequest
-from npserver.nameserver.resolver.messages import truncate
+from npserver.nameserver.resolver.messages import truncate, with_option
 
 if TYPE_CHECKING:
     from npserver.nameserver.name_server import AccessPolicy
@@ -104,16 +104,25 @@ class DnsOverUdp:
 
         self._server.update(request, str(client[0]), deliver)
 
+    def _cookie(self, processor: UdpQueryProcessor, query: Query, client: Client) -> bytes:
+        """Return the option with the server cookie for the client (RFC 7873 §5.2); empty if it has not sent its own."""
+        sent = query.edns[3] if query.edns is not None and not query.is_signed else None
+        baked = processor.jar.answer(sent, str(client[0]), int(self._server.wall)) if sent is not None else None
+        return make_option(COOKIE_OPTION, baked[0]) if baked is not None else b""
+
     def _recurse(self, processor: UdpQueryProcessor, data: bytes, client: Client, socket: DatagramSocket) -> None:
         query = parse_query(data)
         if not isinstance(query, Query):
             return
-        limit = MAX_PLAIN_UDP_BYTES if query.edns is None else query.edns[0]
+        limit, cookie = MAX_PLAIN_UDP_BYTES, b""
+        if query.edns is not None:
+            limit = query.edns[0]
+            cookie = self._cookie(processor, query, client)
 
         def deliver(reply: bytes) -> None:
-            if len(reply) > limit:
+            if len(reply) + len(cookie) > limit:
                 reply = truncate(query)
-            socket.send(reply, client)
+            socket.send(with_option(reply, cookie) if cookie else reply, client)
             self._server.log("udp", str(client[0]), data, reply)
 
         self._server.resolve(processor, query, deliver)

@@ -42,7 +42,13 @@ class Resolvers:
         self.size = 0
 
     def ask(self, query: Query, deliver: Callable[[bytes], None]) -> None:
-        deliver(fail(query, 0) + bytes(self.size))
+        reply = fail(query, 0)
+        if self.size and query.edns is not None:  # OPT is the last record
+            head, opt = reply[:-11], reply[-11:]
+            record = b"\0\0\x10\0\1" + bytes(4) + (self.size - 11).to_bytes(2, "big") + bytes(self.size - 11)
+            deliver(head[:10] + b"\0\2" + head[12:] + record + opt)
+        else:
+            deliver(reply + bytes(self.size))
 
 
 class Stage:
@@ -239,6 +245,23 @@ class TestRelay:
         assert reply is not None
         assert reply.flags & dns.flags.TC
         assert len(stage.sent[0][0]) <= limit
+
+    @pytest.mark.parametrize(("size", "is_truncated"), [(0, False), (600 - 12 - 16 - 11 - 28, False), (600 - 66, True)])
+    def test_clients_get_a_cookie(self, size: int, is_truncated: bool) -> None:
+        """RFC 7873 §5.2, also where there is place for the answer, but not for the cookie."""
+        stage = Stage(recursion_clients=networks("10.0.0.0/8"))
+        stage.resolvers.size = size
+        cookie = dns.edns.CookieOption(b"client--", b"")
+        reply = stage.ask("google.com", client="10.0.0.1", payload=600, options=[cookie])
+        assert reply is not None
+        assert bool(reply.flags & dns.flags.TC) is is_truncated
+        assert len(stage.sent[0][0]) <= 600
+        (baked,) = reply.options
+        assert isinstance(baked, dns.edns.CookieOption)
+        assert (baked.client, len(baked.server)) == (b"client--", 16)
+        again = stage.ask("google.com", client="10.0.0.1", payload=600, options=[baked])
+        assert again is not None
+        assert again.options == (baked,)
 
 
 def test_queries_are_logged() -> None:
