@@ -43,6 +43,11 @@ class ResolverAddress(Struct, frozen=True):
         """Whether the connection is encrypted."""
         return self.scheme in ("tls", "https")
 
+    @property
+    def is_secure(self) -> bool:
+        """Whether nobody on the way can change its answers: it is verified, or on this machine."""
+        return self.is_tls or ip_address(self.host).is_loopback
+
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         name = f"#{self.server_name}" if self.server_name not in ("", self.host) else ""

@@ -46,6 +46,7 @@ class Group(Struct, frozen=True, eq=False):
     resolvers: tuple[Resolver, ...]
     identity: bytes  # the same for groups whose answers are interchangeable
     guarded: frozenset[Resolver] = frozenset()  # those whose answers must not have private addresses
+    trusted: frozenset[Resolver] = frozenset()  # those whose AD flag is believed
 
     def order(self, now: float) -> list[Resolver]:
         """Return the resolvers in the order to ask them: those that are down last."""
@@ -185,8 +186,8 @@ class ResolverClient:
         if probe is not None:
             probe.delay_probe()
             if probe is not order[0]:
-                self._start(self._new(query, b"", [probe], subnet, (), lambda question, answer: None))
-        return self._new(query, key, order, subnet, self._guarded(query, group), done)
+                self._start(self._new(query, b"", [probe], subnet, group, lambda question, answer: None))
+        return self._new(query, key, order, subnet, group, done)
 
     def _guarded(self, query: Query, group: Group) -> Container[Resolver]:
         """Return the resolvers whose answers to this query must not have private addresses."""
@@ -200,7 +201,7 @@ class ResolverClient:
         key: bytes,
         order: Sequence[Resolver],
         subnet: bytes,
-        guarded: Container[Resolver],
+        group: Group,
         done: Callable[[Question, Answer | None], None],
     ) -> Question:
         question = Question(
@@ -213,7 +214,8 @@ class ResolverClient:
             timeout_s=self._timeout_s,
             random_case=self._random_case,
             subnet=subnet,
-            guarded=guarded,
+            guarded=self._guarded(query, group),
+            trusted=group.trusted,
         )
         question.limit(self._total_s)
         return question

@@ -165,6 +165,7 @@ class _Compiler:
         """
         report, settings = self._compilation.report, self._settings
         found: dict[ResolverAddress, tuple[Resolver, str]] = {}
+        trusted: set[Resolver] = set()
         has_fault = False
         for index, entry in enumerate(resolvers):
             place: Path = (*path, index)
@@ -189,14 +190,17 @@ class _Compiler:
                     has_fault = has_fault or resolver is None
                     if resolver is not None:
                         found[address] = resolver
+                        if address.is_secure if section.trust_ad is None else section.trust_ad:
+                            trusted.add(resolver[0])
         if not found or has_fault:
             return None
         group = tuple([one for one, _ in found.values()])
         protection = settings.rebind_protection if is_default else "off"
         guarded = frozenset([one for one in group if protection == "all" or (protection == "public" and one.is_public)])
         means = repr((list(found), [state for _, state in found.values()], settings.min_ttl, settings.max_ttl,
-                      settings.max_negative_ttl, guarded and (protection, sorted(self.unguarded))))  # fmt: skip
-        return Group(group, blake2b(means.encode(), digest_size=8).digest(), guarded)
+                      settings.max_negative_ttl, guarded and (protection, sorted(self.unguarded)),
+                      [one in trusted for one in group]))  # fmt: skip
+        return Group(group, blake2b(means.encode(), digest_size=8).digest(), guarded, frozenset(trusted))
 
     def _resolver(self, place: Path, address: ResolverAddress) -> tuple[Resolver, str] | None:
         """Return a resolver, and the state of the file of its CAs; None, with errors, if it cannot be asked."""

@@ -23,6 +23,13 @@ class ResolverSection(Section, frozen=True, kw_only=True):
     ca: Annotated[
         str | None, D("PEM file with the CAs trusted for a `tls` or `https` resolver; default: the system's")
     ] = None
+    trust_ad: Annotated[
+        bool | None,
+        D(
+            "believe the resolver's AD flag, which says that it has validated an answer (DNSSEC), and show it to "
+            "clients; default: if it is asked over TLS or HTTPS, or is on this machine"
+        ),
+    ] = None
 
 
 Resolvers = list[str | ResolverSection]

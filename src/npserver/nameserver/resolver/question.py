@@ -47,8 +47,8 @@ class Question:
 
     __slots__ = (
         "_attempts", "_case_missed", "_done", "_end", "_guarded", "_last", "_lifetimes", "_loop", "_order",
-        "_random_case", "_sockets", "_streams", "_subnet", "_timeout_s", "_timer", "_turn", "_wait_s", "_without_edns",
-        "is_done", "key", "query", "reason", "stale", "waiting",
+        "_random_case", "_sockets", "_streams", "_subnet", "_timeout_s", "_timer", "_trusted", "_turn", "_wait_s",
+        "_without_edns", "is_done", "key", "query", "reason", "stale", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -64,8 +64,14 @@ class Question:
         random_case: bool = True,
         subnet: bytes = b"",
         guarded: Container[Resolver] = (),
+        trusted: Container[Resolver] = (),
     ) -> None:
-        """Create it. `guarded`: the resolvers whose answers must not have private addresses."""
+        """Create it.
+
+        Args:
+            guarded: the resolvers whose answers must not have private addresses.
+            trusted: those whose AD flag is believed.
+        """
         self.query = query
         self.key = key
         self.waiting: list[tuple[Query, Deliver]] = []
@@ -80,6 +86,7 @@ class Question:
         self._random_case = random_case
         self._subnet = subnet
         self._guarded = guarded
+        self._trusted = trusted
         self._order = list(order)  # the resolvers that have not failed, in the order to ask them
         self._turn = 0  # place in `_order` of the resolver to ask next
         self._wait_s = timeout_s
@@ -149,6 +156,7 @@ class Question:
         )
         if answer is None:
             return False
+        answer.is_authentic = answer.is_authentic and resolver in self._trusted
         if answer.is_refused:
             resolver.led_inside(self.query.key)
         if resolver in self._case_missed and not has_same_case(sent, reply):

@@ -146,18 +146,34 @@ def test_which_resolvers_are_guarded(protection: str, guarded: list[str]) -> Non
     assert client.zones[b"\4corp\7example\0"].guarded == frozenset()
 
 
+def test_whose_ad_flag_is_believed() -> None:
+    """Nobody on the way can have set it, or the config says so."""
+    resolvers = ["9.9.9.9", "tcp://192.168.1.1", "127.0.0.1:5301", "[::1]:5301", "tls://9.9.9.9", "https://1.1.1.1",
+                 {"uri": "192.168.1.1", "trust_ad": True}, {"uri": "tls://1.1.1.1", "trust_ad": False}]  # fmt: skip
+    default = client_of(forward(resolvers=resolvers)).default
+    assert default is not None
+    assert sorted(str(one.address) for one in default.trusted) == [
+        "https://1.1.1.1:443", "tls://9.9.9.9:853", "udp://127.0.0.1:5301", "udp://192.168.1.1:53", "udp://[::1]:5301",
+    ]  # fmt: skip
+
+
 def test_domains_that_may_have_private_addresses() -> None:
     client = client_of(forward(rebind_allow=["Home.example."], local_zones=["corp.local"]))
     assert client._unguarded == {b"\4home\7example\0", b"\4corp\5local\0"}
 
 
-def test_answers_are_kept_apart_by_what_is_guarded() -> None:
-    """A reload that protects names, or allows one, must not go on with the answers from before."""
+def test_answers_are_kept_apart_by_what_is_guarded_and_trusted() -> None:
+    """A reload that protects names, or allows one, or trusts a resolver, must not go on with the answers from before."""
     found = [
         client_of(forward(**parts)).default
-        for parts in ({}, {"rebind_protection": "off"}, {"rebind_allow": ["home.example"]})
+        for parts in (
+            {},
+            {"resolvers": [{"uri": "9.9.9.9", "trust_ad": True}]},
+            {"rebind_protection": "off"},
+            {"rebind_allow": ["home.example"]},
+        )
     ]
-    assert len({one.identity for one in found if one is not None}) == 3
+    assert len({one.identity for one in found if one is not None}) == 4
 
 
 def test_resolvers_over_tls_trust_the_named_authority(certificates: Callable[..., Any]) -> None:
