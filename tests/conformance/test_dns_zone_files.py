@@ -73,7 +73,8 @@ def processor(file: Path) -> QueryProcessor:
     records = read_zone_file(str(file), apex, lambda path: Path(path).read_bytes())
     assert records.notes == []
     problems: list[object] = []
-    tables = compile_tables({}, Settings(300, [apex], content=records.sets), lambda *problem: problems.append(problem))
+    settings = Settings(300, [apex], contents={apex: records.sets})
+    tables = compile_tables({}, settings, lambda *problem: problems.append(problem))
     assert problems == []
     assert [to_text(key) for key in tables.zones] == ["example.com."]
     return processor_of(tables)

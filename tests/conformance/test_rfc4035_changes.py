@@ -73,7 +73,7 @@ def test_names_that_come_and_go(denial: str) -> None:
     address, servers = (300, (b"\1\2\3\4",)), (300, (b"\2ns\x09elsewhere\3net\0",))
 
     def change(name: str, rtype: int, old: Any, new: Any) -> None:
-        changer.apply(apex, [SetChange(parse_owner(f"{name}.example.com"), rtype, old, new)])
+        changer.apply(apex, [SetChange(parse_owner(f"{name}.example.com"), rtype, old, new)], {})
 
     change("d.c", codes.A, None, address)
     assert check_all(stage)["d.c", "A"] == 1

@@ -222,15 +222,51 @@ key "xfr" { algorithm hmac-sha256; secret "%secret%"; };
 """
 
 
+class SigningKnot(Knot):
+    """Knot as a primary that signs the zone by one key, with NSEC."""
+
+    common = Knot.common.replace(
+        "zone:\n",
+        """policy:
+  - id: one
+    single-type-signing: on
+    algorithm: ecdsap256sha256
+    nsec3: off
+    nsec3-iterations: 0
+    nsec3-salt-length: 0
+    cds-cdnskey-publish: none
+zone:
+""",
+    )
+    as_primary = (
+        "    notify: other\n    zonefile-load: difference-no-serial\n    journal-content: all\n    zonefile-sync: -1\n"
+        "    dnssec-signing: on\n    dnssec-policy: one\n"
+    )
+
+
+class HashingKnot(SigningKnot):
+    """The same with NSEC3."""
+
+    common = SigningKnot.common.replace("nsec3: off", "nsec3: on")
+
+
+class SigningBind(Bind):
+    """BIND as a primary that signs the zone by one key, with NSEC."""
+
+    as_primary = Bind.as_primary.replace("ixfr-from", "dnssec-policy default;\n    inline-signing yes;\n    ixfr-from")
+
+
 SERVERS: dict[str, type[ZoneServer]] = {"nsd": Nsd, "knotd": Knot, "named": Bind}
+#: Those that sign, as primaries.
+SIGNERS: dict[str, type[ZoneServer]] = {"knot-nsec": SigningKnot, "knot-nsec3": HashingKnot, "bind": SigningBind}
 
 
 @contextmanager
 def running(
     program: str, directory: Path, port: int, other: int, secret: str, zone: str | None = None
 ) -> Iterator[ZoneServer]:
-    """Run one of `SERVERS`: a primary if it has a zone, else a secondary."""
-    server = SERVERS[program](directory, port, other, secret, zone)
+    """Run one of `SERVERS` or `SIGNERS`: a primary if it has a zone, else a secondary."""
+    server = {**SERVERS, **SIGNERS}[program](directory, port, other, secret, zone)
     try:
         yield server
     finally:

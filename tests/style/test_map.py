@@ -32,6 +32,8 @@ COVERED_BY = {
     "dns.zone.answer": "conformance/test_dns_answers.py",
     "dns.zone.lookup": "conformance/test_dns_answers.py",
     "dns.zone.denial": "conformance/test_rfc4035.py",
+    "dns.zone.given_denial": "conformance/test_rfc4035_presigned.py",
+    "dns.zone.presigned": "conformance/test_rfc4035_presigned.py",
     "dns.zone.signed_responder": "conformance/test_rfc4035.py",
     "dns.zone.signed_transfer": "e2e/test_dnssec_program.py",
     "dns.zone.signing": "conformance/test_rfc4035.py",

@@ -17,6 +17,7 @@ from npserver.dns.message.name import to_text
 from npserver.dns.message.query import Query, name_end
 from npserver.dns.zone.added_texts import AddedTexts
 from npserver.dns.zone.responder import Responder, Tallies
+from npserver.dns.zone.signed_responder import secure
 from npserver.dns.zone.tables import FindAddresses, Tables
 from npserver.nameserver.blocking.answers import BlockedReply
 from npserver.nameserver.query_processor import Peers, QueryProcessor
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from npserver.dns.message.tsig import TsigKey
     from npserver.dns.zone.changing import TableChanger
-    from npserver.dns.zone.content import SetChange
+    from npserver.dns.zone.content import Content, SetChange
     from npserver.nameserver.blocking.blocker import Blocker, Blocking
     from npserver.nameserver.dnssec.signer import Signer
     from npserver.nameserver.query_processor import UpdateRequest
@@ -81,9 +82,8 @@ class NameServer:
             Responder(tables, self.tallies, is_recursive=True) for _, tables in views if resolver_client is not None
         ]
         self.peers = Peers(keys)  # other name servers
-        if signer is not None:
-            for responder in (*[one for _, one in self.views], *self._recursive):
-                signer.secure(responder)
+        for responder in (*[one for _, one in self.views], *self._recursive):
+            secure(responder)
         self._find_addresses = find_addresses
         self.resolver_client = resolver_client
         self.blocking = blocking  # which names the resolvers are not asked for
@@ -184,8 +184,8 @@ class NameServer:
                 self._recursive[view].replace_tables(new)
             self._forget(view)
 
-    def change_zone(self, apex: bytes, changes: Sequence[SetChange]) -> None:
-        """Change the records of a zone, in all views."""
+    def change_zone(self, apex: bytes, changes: Sequence[SetChange], content: Content) -> None:
+        """Change the records of a zone, in all views. `content`: that the changes lead to."""
         from npserver.dns.zone.changing import TableChanger  # few configs have zones that change
 
         texts = ANSWERS.of(self.context).answers.dns
@@ -196,7 +196,7 @@ class NameServer:
             changer = self._changers.get(view)
             if changer is None or changer.tables is not responder.tables:
                 changer = self._changers[view] = TableChanger(responder.tables)
-            changer.apply(apex, changes)
+            changer.apply(apex, changes, content)
             if (signing := responder.tables.zones[apex].signing) is not None:
                 signing.sign_apex()
             self._added_texts[view].replace(texts)
@@ -238,9 +238,9 @@ class NameServer:
 
     def _forget(self, view: int) -> None:
         """Drop the answers that were made of a view's tables as they were."""
-        self.views[view][1].clear()
-        if self._recursive:
-            self._recursive[view].clear()
+        for responder in (self.views[view][1], *self._recursive[view : view + 1]):
+            secure(responder)
+            responder.clear()
         for processor in self._udp_processors:
             processor.forget()
 

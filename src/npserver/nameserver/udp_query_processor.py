@@ -78,8 +78,9 @@ class UdpQueryProcessor(QueryProcessor):
         self._shapes = {head: shape + 4 * may_recurse for head, shape in SHAPES.items()}
 
     def forget(self) -> None:
-        """Clear the cached replies after the zone tables have changed."""
+        """Clear the cached replies after the zone tables have changed, and who answers: a zone may be signed now."""
         self.replies.clear()
+        self._opts.clear()
 
     def respond(self, data: bytes, client: str, now: float, wall: float) -> Reply:  # hot: dns-varied, dns-missing
         """Return the reply to a message, the same as `QueryProcessor.respond`."""

@@ -42,7 +42,7 @@ def compile_views(
             config.dns_ttl,
             zones.apexes,
             elsewhere=zones.sources,
-            content=zones.sets,
+            contents=zones.contents,
             auto_ptr=config.dns_auto_ptr,
             added=added[index] if added else {},
             has_upstream=_below(at, has_upstream),

@@ -6,9 +6,13 @@ copies the bytes (RFC 3597).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from npserver.dns.message import codes
+from npserver.dns.message.dnssec import SHA1_HASH
 from npserver.dns.message.query import name_end
 
+_RRSIG_FIXED = 18  # bytes before the signer's name (RFC 4034 §3.1)
 _SIZES = {codes.A: 4, codes.AAAA: 16}
 #: Bytes before the names in the data, the number of names, and of the bytes after them; None if there may be any.
 _NAMES: dict[int, tuple[int, int, int | None]] = {
@@ -33,6 +37,8 @@ def has_form(rtype: int, data: bytes) -> bool:
     size = _SIZES.get(rtype)
     if size is not None:
         return len(data) == size
+    if rtype in _SIGNED:
+        return _SIGNED[rtype](data)
     if rtype == codes.TXT:
         return _are_strings(data)
     form = _NAMES.get(rtype)
@@ -46,6 +52,46 @@ def has_form(rtype: int, data: bytes) -> bool:
             return False
         position = end
     return after is None or len(data) - position == after
+
+
+def _is_rrsig(data: bytes) -> bool:
+    end = name_end(data, _RRSIG_FIXED) if len(data) > _RRSIG_FIXED else None
+    return end is not None and end < len(data)
+
+
+def _is_nsec(data: bytes) -> bool:
+    end = name_end(data, 0)
+    return end is not None and _is_bitmap(data[end:])
+
+
+def _is_nsec3(data: bytes) -> bool:
+    """RFC 5155 §3.2, with hashes of SHA-1, as there are no others."""
+    if len(data) < 6 or data[0] != SHA1_HASH:
+        return False
+    position = 5 + data[4]
+    return data[position : position + 1] == b"\x14" and len(data) >= position + 21 and _is_bitmap(data[position + 21 :])
+
+
+def _is_bitmap(data: bytes) -> bool:
+    """Whether data are types, in windows that rise (RFC 4034 §4.1.2)."""
+    position, window = 0, -1
+    while position + 2 < len(data):
+        if data[position] <= window or not 0 < data[position + 1] <= 32:
+            return False
+        window = data[position]
+        position += 2 + data[position + 1]
+    return position == len(data)
+
+
+#: What is read of the records of signed zones.
+_SIGNED: dict[int, Callable[[bytes], bool]] = {
+    codes.RRSIG: _is_rrsig,
+    codes.NSEC: _is_nsec,
+    codes.NSEC3: _is_nsec3,
+    codes.NSEC3PARAM: lambda data: len(data) >= 5 and len(data) == 5 + data[4],
+    codes.DNSKEY: lambda data: len(data) > 4,
+    codes.DS: lambda data: len(data) > 4,
+}
 
 
 def _are_strings(data: bytes) -> bool:

@@ -114,9 +114,12 @@ def type_bitmap(types: Iterable[int]) -> bytes:
     return b"".join([bytes((window, len(bits))) + bits for window, bits in windows.items()])
 
 
-def nsec3_hash(name: bytes) -> bytes:
-    """Return the hash of a name, without salt and further iterations (RFC 5155 §5, RFC 9276 §3.1)."""
-    return sha1(name, usedforsecurity=False).digest()
+def nsec3_hash(name: bytes, salt: bytes = b"", iterations: int = 0) -> bytes:
+    """Return the hash of a name (RFC 5155 §5); by default without salt and further iterations (RFC 9276 §3.1)."""
+    digest = sha1(name + salt, usedforsecurity=False).digest()
+    for _ in range(iterations):
+        digest = sha1(digest + salt, usedforsecurity=False).digest()
+    return digest
 
 
 def nsec3_owner(digest: bytes, zone: bytes) -> bytes:

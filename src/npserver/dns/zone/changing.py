@@ -7,13 +7,14 @@ other names. Answers that were made before are dropped by the caller. Pure.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from npserver.dns.message import codes
 from npserver.dns.message.name import ROOT, WILDCARD, parent
 from npserver.dns.zone.compile import attach
-from npserver.dns.zone.content import SetChange
-from npserver.dns.zone.tables import Node, Tables
+from npserver.dns.zone.content import Content, SetChange
+from npserver.dns.zone.presigned import attach_proofs, is_proof
+from npserver.dns.zone.tables import Node, Tables, ancestors
 
 
 class TableChanger:
@@ -30,12 +31,14 @@ class TableChanger:
     def __repr__(self) -> str:
         return f"<TableChanger of {len(self.tables.nodes)} names>"
 
-    def apply(self, apex: bytes, changes: Iterable[SetChange]) -> None:
-        """Make changes in the zone of an apex, which is in the tables."""
+    def apply(self, apex: bytes, changes: Sequence[SetChange], content: Content) -> None:
+        """Make changes in the zone of an apex, which is in the tables. `content`: that they lead to."""
         tables = self.tables
         zone = tables.zones[apex]
         cuts_changed = False
         for one in changes:
+            if is_proof(one.rtype) or next(above for above in ancestors(one.name) if above in tables.zones) != apex:
+                continue  # it has no node, or the zone below that is ours too decides about it
             node = tables.nodes.get(one.name)
             if one.after is not None:
                 node = self._with_node(one.name) if node is None else node
@@ -49,6 +52,7 @@ class TableChanger:
             cuts_changed = cuts_changed or one.rtype == codes.DNAME or (one.rtype == codes.NS and one.name != apex)
         if cuts_changed:
             self._set_cuts(apex)
+        attach_proofs(tables, zone, content, changes)
 
     def _with_node(self, key: bytes) -> Node:
         """Make the node of a name, and those above it that are missing."""

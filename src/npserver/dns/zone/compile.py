@@ -15,6 +15,8 @@ from npserver.dns.message import codes
 from npserver.dns.message.name import ROOT, WILDCARD, parent, parse_owner
 from npserver.dns.message.record import PARSED_TYPES, parse_data, parse_ipv4, parse_ttl, parse_type, quotes_in
 from npserver.dns.zone.apexes import choose_apexes, is_covered
+from npserver.dns.zone.content import Content
+from npserver.dns.zone.presigned import attach_proofs, without_proofs
 from npserver.dns.zone.reverse import is_local, reverse_key
 from npserver.dns.zone.tables import NO_SETS, Node, RecordSet, RecordSets, Tables, UpstreamSet, Zone, ancestors
 from npserver.errors import clip
@@ -41,7 +43,7 @@ class Settings:
         ttl: default TTL in seconds.
         zones: keys of the apexes that the config names.
         elsewhere: those of them whose records are not in the config, with what to call the place where they are.
-        content: the records of these zones, by name.
+        contents: the records of these zones, by apex.
         auto_ptr: whether to make PTR records from addresses.
         added: further record sets, by name: of names in zones of ours, where the config has none of their type.
         has_upstream: whether there is an upstream for `upstream://` addresses.
@@ -51,7 +53,7 @@ class Settings:
     ttl: int
     zones: Sequence[bytes] = ()
     elsewhere: Mapping[bytes, str] = field(default_factory=dict)
-    content: Mapping[bytes, RecordSets] = field(default_factory=dict)
+    contents: Mapping[bytes, Content] = field(default_factory=dict)
     auto_ptr: bool = False
     added: Mapping[bytes, RecordSets] = field(default_factory=dict)
     has_upstream: HasUpstream = lambda path, name: False
@@ -93,7 +95,8 @@ class _Compilation:
             self._add_name(text, key, of_name)
         if self._note_redirections():
             self._check_redirections(spelled)
-        self.sets.update({key: dict(of_name) for key, of_name in self.settings.content.items()})
+        for apex, content in self.settings.contents.items():
+            self._add_content(apex, content)
         self._note_redirections()
         if self.settings.added:
             self._add_to_zones({key: records[text].get("TTL") for key, text in spelled.items()})
@@ -104,6 +107,13 @@ class _Compilation:
     def _note_redirections(self) -> bool:
         self.redirections.update([key for key, sets in self.sets.items() if codes.DNAME in sets])
         return bool(self.redirections)
+
+    def _add_content(self, apex: bytes, content: Content) -> None:
+        """Add the records of a zone that are not in the config, but those of names in another zone of ours below."""
+        below = [one for one in self.settings.zones if len(one) > len(apex) and apex in ancestors(one)]
+        for key, of_name in without_proofs(content).items():
+            if not below or not any(one in below for one in ancestors(key)):
+                self.sets[key] = dict(of_name)
 
     def _place_of(self, key: bytes) -> str | None:
         """Return what to call the place of a name's zone, if its records are not in the config."""
@@ -271,6 +281,8 @@ class _Compilation:
             UpstreamSet(nodes[key], rtype, ttl, upstream) for key, rtype, ttl, upstream in self.upstream_sets
         ]
         tables.longest_key = max(map(len, nodes), default=1)
+        for key, content in self.settings.contents.items():
+            attach_proofs(tables, tables.zones[key], content)
         return tables
 
     def _link_parent(self, tables: Tables, key: bytes) -> None:

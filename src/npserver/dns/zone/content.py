@@ -16,11 +16,26 @@ from msgspec.msgpack import encode as pack
 from npserver.dns.message import codes
 from npserver.dns.zone.tables import RecordSet, RecordSets
 
-#: The record sets of a zone, by name in lower case.
+#: The record sets of a zone, by name in lower case, and by type; signatures are by `signature_type`.
 Content = dict[bytes, dict[int, RecordSet]]
 
 _SERIAL = slice(-20, -16)  # of the data of an SOA
 _HALF = 1 << 31
+
+
+def signature_type(rtype: int) -> int:
+    """Return the type by which a content has the signatures of record sets of a type: each has its own TTL."""
+    return rtype << 16 | codes.RRSIG
+
+
+def content_type(rtype: int, data: bytes) -> int:
+    """Return the type by which a content has a record."""
+    return signature_type(int.from_bytes(data[:2], "big")) if rtype == codes.RRSIG else rtype
+
+
+def wire_type(rtype: int) -> int:
+    """Return the type that records have in messages, by that of a content."""
+    return rtype & 0xFFFF
 
 
 class SetChange(Struct, frozen=True, array_like=True):

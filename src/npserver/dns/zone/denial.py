@@ -66,9 +66,9 @@ class NsecChain:
         """Return the index of the record that covers a missing name."""
         return self._place(name)
 
-    def of_name(self, name: bytes) -> Denial:
+    def of_name(self, name: bytes) -> list[Denial]:
         """Return the record of a name; that of the name before it, for one without records above other names."""
-        return self._record(self._place(name))
+        return [self._record(self._place(name))]
 
     def no_closer(self, name: bytes, encloser: bytes) -> list[Denial]:
         """Return the record that covers a missing name."""
@@ -80,7 +80,7 @@ class NsecChain:
 
     def wildcard_without_type(self, name: bytes, wildcard: bytes) -> list[Denial]:
         """Return the record that covers a missing name, and that of the wildcard."""
-        return [self._record(self._place(name)), self.of_name(wildcard)]
+        return [self._record(self._place(name)), *self.of_name(wildcard)]
 
     def every(self) -> Iterator[Denial]:
         """Yield all records, in the canonical order."""
@@ -146,9 +146,9 @@ class Nsec3Chain:
         """Return the index of the record that covers the next closer name."""
         return self._place(next_closer(name, encloser))
 
-    def of_name(self, name: bytes) -> Denial:
+    def of_name(self, name: bytes) -> list[Denial]:
         """Return the record of a name."""
-        return self._record(self._place(name))
+        return [self._record(self._place(name))]
 
     def no_closer(self, name: bytes, encloser: bytes) -> list[Denial]:
         """Return the record that covers the next closer name (RFC 5155 §7.2.6)."""
@@ -157,7 +157,7 @@ class Nsec3Chain:
     def missing(self, name: bytes, encloser: bytes) -> list[Denial]:
         """Return the record of the closest encloser, and those that cover what does not exist (RFC 5155 §7.2.2)."""
         return [
-            self.of_name(encloser),
+            *self.of_name(encloser),
             self._record(self._place(next_closer(name, encloser))),
             self._record(self._place(WILDCARD + encloser)),
         ]
@@ -166,9 +166,9 @@ class Nsec3Chain:
         """Return the closest encloser's record, that which covers the next closer name, the wildcard's (§7.2.5)."""
         encloser = parent(wildcard)
         return [
-            self.of_name(encloser),
+            *self.of_name(encloser),
             self._record(self._place(next_closer(name, encloser))),
-            self.of_name(wildcard),
+            *self.of_name(wildcard),
         ]
 
     def every(self) -> Iterator[Denial]:

@@ -1,7 +1,7 @@
 """Zone transfers from a primary server: reads the messages of AXFR (RFC 5936) and IXFR (RFC 1995). Pure.
 
 Nothing of a transfer is used before its end, and nothing if anything in it is wrong. What is sent is bounded in records
-and bytes. Names outside the zone, and records that DNSSEC makes, are left out.
+and bytes. Names outside the zone are left out.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ from npserver.dns.message.header import HEADER_BYTES, OPCODE_MASK, OPCODE_SHIFT,
 from npserver.dns.message.name import to_text
 from npserver.dns.message.sections import Record, read_records
 from npserver.dns.zone.compile import MAX_SET_BYTES
-from npserver.dns.zone.content import Content, is_newer
+from npserver.dns.zone.content import Content, content_type, is_newer, wire_type
+from npserver.dns.zone.given_denial import excessive_iterations
+from npserver.dns.zone.presigned import is_signed
 from npserver.dns.zone.tables import RecordSet
 
 MAX_RECORDS = 5_000_000
 MAX_BYTES = 1 << 30  # of all messages
-#: What DNSSEC makes: the signatures of a primary are not served.
-SIGNED_TYPES = frozenset({codes.RRSIG, codes.NSEC, codes.NSEC3, codes.NSEC3PARAM, codes.DNSKEY})
+#: Types that a name with a CNAME can have beside it (RFC 4034 §3, RFC 2181 §10.1), as messages have them; 25: KEY.
+_BESIDE_CNAME = frozenset({codes.CNAME, codes.RRSIG, codes.NSEC, 25})
 
 Sets = dict[int, tuple[int, dict[bytes, None]]]  # of one name: TTL and data by type
 
@@ -76,7 +78,6 @@ class TransferReader:
         self._names: dict[bytes, Sets] = {}  # new or changed
         self._records = self._bytes = 0
         self._outside = 0
-        self._signed = False
         self._is_incremental = False
 
     def __repr__(self) -> str:
@@ -140,8 +141,6 @@ class TransferReader:
             self._base = {}
         if not owner.endswith(self._apex) or not _is_below(owner, self._apex):
             self._outside += 1
-        elif one.rtype in SIGNED_TYPES:
-            self._signed = True
         elif not has_form(one.rtype, one.data):
             raise TransferError(f"{to_text(owner)}: malformed data of a record of type {codes.type_name(one.rtype)}")
         elif self._state is _State.REMOVED:
@@ -187,22 +186,23 @@ class TransferReader:
         return found
 
     def _add(self, owner: bytes, one: Record) -> None:
-        sets = self._sets(owner)
-        known = sets.get(one.rtype)
+        sets, rtype = self._sets(owner), content_type(one.rtype, one.data)
+        known = sets.get(rtype)
         if known is None:
-            sets[one.rtype] = (one.ttl, {one.data: None})
+            sets[rtype] = (one.ttl, {one.data: None})
             return
         known[1][one.data] = None
         if known[0] != one.ttl:  # RFC 2181 §5.2: all records of a set have the same
-            sets[one.rtype] = (min(known[0], one.ttl) if not self._is_incremental else one.ttl, known[1])
+            sets[rtype] = (min(known[0], one.ttl) if not self._is_incremental else one.ttl, known[1])
 
     def _remove(self, owner: bytes, one: Record) -> None:
-        known = self._sets(owner).get(one.rtype)
+        rtype = content_type(one.rtype, one.data)
+        known = self._sets(owner).get(rtype)
         if known is None or one.data not in known[1]:
             raise TransferError(f"{to_text(owner)}: it removes a {codes.type_name(one.rtype)} record that is not there")
         del known[1][one.data]
         if not known[1]:
-            del self._names[owner][one.rtype]
+            del self._names[owner][rtype]
 
     def _received(self) -> Received:
         soa = self._soa
@@ -213,18 +213,21 @@ class TransferReader:
                 content[name] = {rtype: (ttl, tuple(data)) for rtype, (ttl, data) in sets.items()}
                 _check_name(name, content[name])
         left_out = [f"{self._outside} records outside the zone"] if self._outside else []
-        left_out += ["the signatures of the primary (DNSSEC)"] if self._signed else []
+        if is_signed(content, self._apex) and (fault := excessive_iterations(content, self._apex)):
+            raise TransferError(fault)
         return Received(content, int.from_bytes(soa.data[-20:-16], "big"), self._is_incremental, tuple(left_out))
 
 
 def _check_name(name: bytes, sets: Mapping[int, RecordSet]) -> None:
-    if codes.CNAME in sets and (len(sets) > 1 or len(sets[codes.CNAME][1]) > 1):
+    if codes.CNAME in sets and (len(sets[codes.CNAME][1]) > 1 or not {wire_type(one) for one in sets} <= _BESIDE_CNAME):
         raise TransferError(f"{to_text(name)} has a CNAME and other records")
     if codes.DNAME in sets and len(sets[codes.DNAME][1]) > 1:
         raise TransferError(f"{to_text(name)} has several DNAME records")
     for rtype, (_, data) in sets.items():
         if sum(map(len, data)) + 12 * len(data) > MAX_SET_BYTES:
-            raise TransferError(f"{to_text(name)}: more {codes.type_name(rtype)} records than a message can hold")
+            raise TransferError(
+                f"{to_text(name)}: more {codes.type_name(wire_type(rtype))} records than a message can hold"
+            )
 
 
 def _is_below(name: bytes, apex: bytes) -> bool:

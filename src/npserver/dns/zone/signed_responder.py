@@ -42,6 +42,13 @@ class SignedResponder(Responder):
         return node.zone.signing is None and super()._is_single(node, rtype)
 
 
+def secure(responder: Responder) -> None:
+    """Have a responder answer queries that ask for signatures, if any of its zones is signed."""
+    tables = responder.tables
+    if responder.secure is responder and any(zone.signing is not None for zone in tables.zones.values()):
+        responder.secure = SignedResponder(tables, responder.tallies, is_recursive=responder.is_recursive)
+
+
 def secured(sections: Sections) -> Sections:
     """Return sections with the signatures of their records, and with the proofs that they need."""
     proofs: list[Records] = []
@@ -76,7 +83,7 @@ def _denials(signing: Signing, claim: Claim, name: bytes, node: Node) -> list[De
         return chain.no_closer(name, parent(node.key))
     if claim is Claim.EXPANDED_NO_TYPE:
         return chain.wildcard_without_type(name, node.key)
-    return [chain.of_name(name)]
+    return chain.of_name(name)
 
 
 def _signed(records: Sequence[Records]) -> Iterator[Records]:
@@ -91,4 +98,5 @@ def _signed(records: Sequence[Records]) -> Iterator[Records]:
             of_zone = source.zone.soa  # in negative answers its TTL is smaller (RFC 2308 §5)
         elif one.rtype == signing.chain.rtype and one.owner is not None:
             owner = one.owner
-        yield Records(one.owner, codes.RRSIG, one.ttl, signing.sign(owner, one.rtype, of_zone))
+        if signatures := signing.sign(owner, one.rtype, of_zone):
+            yield Records(one.owner, codes.RRSIG, one.ttl, signatures)

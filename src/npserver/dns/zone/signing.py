@@ -15,10 +15,10 @@ from zlib import crc32
 
 from npserver.dns.message import codes
 from npserver.dns.message.dnssec import NSEC3_PARAMETERS, rrsig_head, signed_bytes
-from npserver.dns.zone.denial import CHAINS
+from npserver.dns.zone.denial import CHAINS, Nsec3Chain, NsecChain
 
 if TYPE_CHECKING:
-    from npserver.dns.zone.tables import Denial, Denials, Node, RecordSet, Tables, Zone
+    from npserver.dns.zone.tables import Denial, Node, RecordSet, Tables, Zone
 
 DAY_S = 86_400
 KEY_TTL_S = 3600  # of DNSKEY, CDS and CDNSKEY records: each step of a roll-over waits for it
@@ -97,6 +97,8 @@ class Signatures:
 class ZoneSigning:
     """What signs one zone in one view's tables."""
 
+    is_given = False
+
     __slots__ = ("_chain", "_denial", "_life_days", "_period_days", "_signatures", "_tables", "day", "keys", "zone")
 
     def __init__(
@@ -110,7 +112,7 @@ class ZoneSigning:
         self._denial = denial
         self._life_days = life_days
         self._period_days = max(1, int(life_days * _RENEWED_AT))
-        self._chain: Denials | None = None
+        self._chain: NsecChain | Nsec3Chain | None = None
 
     def __repr__(self) -> str:
         return f"<ZoneSigning {self.zone!r} by {[key.tag for key in self.keys.of_zone]}>"
@@ -121,7 +123,7 @@ class ZoneSigning:
         return (codes.RRSIG, codes.NSEC) if self._denial == "nsec" else (codes.RRSIG,)
 
     @property
-    def chain(self) -> Denials:
+    def chain(self) -> NsecChain | Nsec3Chain:
         """The NSEC or NSEC3 records."""
         if self._chain is None:
             self._chain = CHAINS[self._denial](self._tables, self.zone)
@@ -148,7 +150,8 @@ class ZoneSigning:
         if self._denial == "nsec3":
             apex[codes.NSEC3PARAM] = 0, (NSEC3_PARAMETERS,)
         zone.apex.sets = apex
-        zone.ds = (KEY_TTL_S, keys.ds) if keys.ds else None
+        if zone.parent is None or zone.parent.signing is None or not zone.parent.signing.is_given:
+            zone.ds = (KEY_TTL_S, keys.ds) if keys.ds else None
 
     def add(self, node: Node) -> None:
         """Note a name that was added to the tables."""
@@ -178,7 +181,7 @@ class ZoneSigning:
         """Return the NSEC record of a name that exists, if it has one."""
         if self.chain.rtype != codes.NSEC:
             return None
-        found = self.chain.of_name(name)
+        (found,) = self.chain.of_name(name)
         return self.denial_set(found) if found[0] == name else None
 
     def signatures_at(self, node: Node) -> list[RecordSet]:

@@ -174,8 +174,8 @@ class Denials(Protocol):
     def place(self, name: bytes, encloser: bytes) -> int:
         """Return a number that is equal for all missing names with that closest encloser and the same proof."""
 
-    def of_name(self, name: bytes) -> Denial:
-        """Return the record that tells the types of a name that exists, or that it has none."""
+    def of_name(self, name: bytes) -> list[Denial]:
+        """Return the records that tell the types of a name that exists, or that it has none."""
 
     def no_closer(self, name: bytes, encloser: bytes) -> list[Denial]:
         """Return the records that prove that no name between a missing one and its closest encloser exists."""
@@ -189,15 +189,13 @@ class Denials(Protocol):
     def every(self) -> Iterator[Denial]:
         """Yield all records."""
 
-    def add(self, node: Node) -> None:
-        """Put a new name in its place."""
-
-    def remove(self, node: Node) -> None:
-        """Take a name away."""
-
 
 class Signing(Protocol):
-    """What signs a zone: `dns.zone.signing.ZoneSigning`."""
+    """What signs a zone: `dns.zone.signing.ZoneSigning`, or `dns.zone.presigned.PresignedZone`."""
+
+    @property
+    def is_given(self) -> bool:
+        """Whether another server has signed it."""
 
     @property
     def chain(self) -> Denials:

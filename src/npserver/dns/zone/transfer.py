@@ -16,10 +16,11 @@ from npserver.dns.message.header import AA, HEADER_BYTES, MAX_MESSAGE_BYTES, QR,
 from npserver.dns.message.query import Query
 from npserver.dns.message.sections import AUTHORITY, read_records
 from npserver.dns.zone.answer import BodyWriter
-from npserver.dns.zone.content import SetChange, ZoneChange, chain, is_newer
+from npserver.dns.zone.content import SetChange, ZoneChange, chain, is_newer, wire_type
 from npserver.dns.zone.lookup import Records
+from npserver.dns.zone.presigned import PresignedZone
 from npserver.dns.zone.signed_transfer import signed_records
-from npserver.dns.zone.tables import RecordSet, Tables, Zone
+from npserver.dns.zone.tables import RecordSet, RecordSets, Tables, Zone
 
 _SIGNED_MESSAGE_BYTES = 16_384  # of one message of a signed zone: its signatures take some milliseconds
 _RECORD_BYTES = 12  # of a record besides its name and its data, at most
@@ -42,7 +43,9 @@ def transfer(tables: Tables, query: Query, history: Sequence[ZoneChange] = ()) -
         if (found := _differences(tables, zone, serial, history)) is not None:
             return _messages(query, found, MAX_MESSAGE_BYTES)
     return _messages(
-        query, _records(tables, zone), MAX_MESSAGE_BYTES if zone.signing is None else _SIGNED_MESSAGE_BYTES
+        query,
+        _records(tables, zone),
+        MAX_MESSAGE_BYTES if zone.signing is None or zone.signing.is_given else _SIGNED_MESSAGE_BYTES,
     )
 
 
@@ -94,7 +97,7 @@ def _differences(tables: Tables, zone: Zone, serial: int, history: Sequence[Zone
     soa = Records(zone.key, codes.SOA, *zone.soa)
     if serial == ours or is_newer(serial, ours):
         return iter([soa])  # RFC 1995 §2: there is nothing newer
-    if zone.signing is not None:  # what the signatures were is not known
+    if zone.signing is not None and not zone.signing.is_given:  # what the signatures were is not known
         return None
     changes = list(chain(history, serial) or ())
     if not changes or changes[-1].to_serial != ours:
@@ -114,11 +117,11 @@ def _sequence(apex: bytes, old: RecordSet, soa: Records, changes: Sequence[SetCh
     yield Records(apex, codes.SOA, *old)
     for one in plain:
         if one.before is not None:
-            yield Records(one.name, one.rtype, one.before[0], _without(one.before, one.after))
+            yield Records(one.name, wire_type(one.rtype), one.before[0], _without(one.before, one.after))
     yield soa
     for one in plain:
         if one.after is not None:
-            yield Records(one.name, one.rtype, one.after[0], _without(one.after, one.before))
+            yield Records(one.name, wire_type(one.rtype), one.after[0], _without(one.after, one.before))
     yield soa
 
 
@@ -137,27 +140,36 @@ def _size(records: RecordSet | None) -> int:
 def _is_smaller(tables: Tables, zone: Zone, size: int) -> bool:
     """Whether the records of a zone take less than `size` bytes; looked at are only as many as it takes to say so."""
     total = 0
-    for node in tables.nodes.values():
-        if node.zone is zone:
-            total += sum([_size(one) for one in node.sets.values()])
-            if total >= size:
-                return False
+    for _, sets in _sets_of(tables, zone):
+        total += sum([_size(one) for one in sets.values()])
+        if total >= size:
+            return False
     return True
+
+
+def _sets_of(tables: Tables, zone: Zone) -> Iterator[tuple[bytes, RecordSets]]:
+    """Yield the names of a zone with their record sets, those made of another server's signatures included."""
+    if isinstance(zone.signing, PresignedZone):
+        yield from zone.signing.content.items()
+    else:
+        for node in tables.nodes.values():
+            if node.zone is zone and node.sets:
+                yield node.key, node.sets
 
 
 def _records(tables: Tables, zone: Zone) -> Iterator[Records]:
     """Return the record sets of a zone, as they are now, in the order of a transfer (RFC 5936 §2.2)."""
     soa = Records(zone.key, codes.SOA, *zone.soa)
-    if zone.signing is not None:
+    if zone.signing is not None and not zone.signing.is_given:
         return chained([soa], signed_records(tables, zone, zone.signing), [soa])
-    found = [(node.key, node.sets) for node in tables.nodes.values() if node.zone is zone and node.sets]
+    found = list(_sets_of(tables, zone))
 
     def generate() -> Iterator[Records]:
         yield soa
         for key, sets in found:
             for rtype, records in sets.items():
                 if rtype != codes.SOA or key != zone.key:
-                    yield Records(key, rtype, *records)
+                    yield Records(key, wire_type(rtype), *records)
         yield soa
 
     return generate()

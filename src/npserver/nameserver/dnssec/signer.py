@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from npserver.dns.message.name import to_text
-from npserver.dns.zone.signed_responder import SignedResponder
 from npserver.dns.zone.signing import DAY_S, Signatures, ZoneKeys, ZoneSigning
 from npserver.errors import StoreError
 from npserver.nameserver.dnssec.state import ZoneState, decode, store_key, zone_keys
 from npserver.runtime.context import PerProcess
 
 if TYPE_CHECKING:
-    from npserver.dns.zone.responder import Responder
     from npserver.dns.zone.tables import Tables
     from npserver.runtime.context import Context
     from npserver.store.files import StoreFiles
@@ -77,12 +75,6 @@ class Signer:
                     )
                     signing.prepare()  # once, before the workers are forked
                 signing.use(self._keys[apex], self.day)
-
-    def secure(self, responder: Responder) -> None:
-        """Have a responder answer queries that ask for signatures."""
-        tables = responder.tables
-        if any(zone.signing is not None for zone in tables.zones.values()):
-            responder.secure = SignedResponder(tables, responder.tallies, is_recursive=responder.is_recursive)
 
     def follow(self, changed: Callable[[], None]) -> None:
         """Call a method after each change of the keys, as long as its object lives."""

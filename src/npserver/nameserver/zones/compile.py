@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
+from npserver.config.report import key_of
 from npserver.dns.message.name import parse_owner, to_text
 from npserver.dns.zone.compile import MAX_SET_BYTES, Settings, compile_tables
 from npserver.dns.zone.content import Content, version_of
+from npserver.dns.zone.presigned import is_signed
 from npserver.dns.zone.tables import ancestors
 from npserver.errors import StoreError, clip
 from npserver.nameserver.config import DnsZoneSection
@@ -26,7 +28,6 @@ from npserver.store.directory import DirectoryStore, finish
 
 if TYPE_CHECKING:
     from npserver.config.report import Path, Report
-    from npserver.dns.zone.tables import RecordSets
     from npserver.nameserver.transfers.secondary import SecondaryZone
     from npserver.nameserver.updates.policy import Policy
     from npserver.nameserver.zones.service import ChangingZone
@@ -42,7 +43,7 @@ class Zones(Struct, frozen=True):
 
     apexes: list[bytes]  # in lower case
     sources: dict[bytes, str] = field(default_factory=dict)  # of zones whose records are elsewhere: what to call that
-    sets: Mapping[bytes, RecordSets] = field(default_factory=dict)  # their records, by name
+    contents: Mapping[bytes, Content] = field(default_factory=dict)  # their records, by apex
     #: The records of those that may change, by apex: those of their files or the config, and what is served at first.
     changing: Mapping[bytes, tuple[Content, Content]] = field(default_factory=dict)
     updated: frozenset[bytes] = frozenset()  # the apexes of those that may be updated
@@ -58,7 +59,7 @@ def _compile(compilation: Compilation) -> Zones:
     report, config = compilation.report, compilation.config
     apexes: list[bytes] = []
     sources: dict[bytes, str] = {}
-    sets: dict[bytes, RecordSets] = {}
+    found: dict[bytes, Content] = {}
     changing: dict[bytes, ChangingZone] = {}
     policies: dict[bytes, list[Policy]] = {}
     of_config: list[tuple[int, bytes]] = []
@@ -86,15 +87,16 @@ def _compile(compilation: Compilation) -> Zones:
             if section.updates:
                 report.error((*place, "updates"), "'updates' has no effect with 'primary': that server takes updates")
             secondaries[apex] = compile_secondary(compilation, place, apex, section.primary)
-            sets.update(secondaries[apex].base)
+            found[apex] = secondaries[apex].base
             continue
         if section.file is not None:
             sources[apex] = f"the file {clip(section.file)} (dns_zones[{index}].file)"
             records = _read(compilation, ("dns_zones", index, "file"), apex, section.file)
             if records is None:
                 continue
-            sets.update(records.sets)
+            found[apex] = records.sets
             changing[apex] = _changing(index, apex, records.sets, records.files)
+            changing[apex].unsigned_for = _check_unsigned(report, place, section, apex, records.sets)
         if section.updates:
             policies[apex] = compile_policies(compilation, ("dns_zones", index, "updates"), apex, section.updates)
             if apex not in changing:
@@ -117,11 +119,23 @@ def _compile(compilation: Compilation) -> Zones:
     contents = {apex: (one.base, one.content) for apex, one in changing.items()}
     contents |= {apex: (one.base, one.content) for apex, one in secondaries.items()}
     primaries = {apex: one.primaries for apex, one in secondaries.items()}
-    return Zones(apexes, sources, sets, contents, frozenset(policies), primaries)
+    return Zones(apexes, sources, found, contents, frozenset(policies), primaries)
 
 
 #: The zones of a config.
 ZONES = PerCompilation(_compile)
+
+
+def _check_unsigned(report: Report, place: Path, section: DnsZoneSection, apex: bytes, content: Content) -> str:
+    """Return the key that needs a file without signatures; it is reported if the file has them."""
+    keys = [key for key, value in (("dnssec", section.dnssec), ("updates", section.updates)) if value]
+    if keys and is_signed(content, apex):
+        report.error(
+            (*place, keys[0]),
+            f"{clip(section.file or '')} is signed already (RRSIG records): leave {keys[0]!r} out, as its records are "
+            "served as they are, or take a file that is not signed",
+        )
+    return key_of((*place, keys[0])) if keys else ""
 
 
 def _changing(index: int, apex: bytes, base: Content, files: Mapping[str, Stamp]) -> ChangingZone:

@@ -27,8 +27,8 @@ from npserver.runtime.pubsub import CONTROLLER
 if TYPE_CHECKING:
     from npserver.runtime.context import Context
 
-#: Called with an apex and changes: makes them in the tables of all views.
-ChangeTables = Callable[[bytes, tuple[SetChange, ...]], None]
+#: Called with an apex, changes and the content that they lead to: makes them in the tables of all views.
+ChangeTables = Callable[[bytes, tuple[SetChange, ...], Content], None]
 
 
 class Held(Struct, eq=False):
@@ -100,7 +100,7 @@ class ZoneReplicas:
         self._change_tables = weakref.WeakMethod(change_tables)
         for apex, (base, content) in contents.items():
             if changes := differences(base, content):
-                change_tables(apex, changes)
+                change_tables(apex, changes, content)
         self._slot = taken_slot(context)
         pubsub, own = context.pubsub, weakref.ref(self)
         self._ends = [pubsub.subscribe(WHOLE, partial(_call, own, None))]
@@ -153,7 +153,7 @@ class ZoneReplicas:
         held[apex] = Held(zone.content, zone.version, zone.history, checked_at)
         change_tables = self._change_tables()
         if change_tables is not None and changes:
-            change_tables(apex, changes)
+            change_tables(apex, changes, zone.content)
 
 
 def _call(own: weakref.ref[ZoneReplicas], apex: bytes | None, message: Any) -> None:

@@ -1,7 +1,7 @@
 """The zones that change while they are served, in the controller: follows their files, and tells all processes.
 
-The serial of a zone only grows: a file that has changed without a newer serial is served with the one after the last.
-The store keeps the serials. A file that cannot be used changes nothing; the log says so once.
+The serial of a zone only grows: a file that has changed without a newer serial is served with the one after the last,
+unless it is signed. The store keeps the serials. A file that cannot be used changes nothing; the log says so once.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from npserver.dns.zone.content import (
     serial_of,
     with_serial,
 )
+from npserver.dns.zone.presigned import is_signed
 from npserver.errors import StoreError
 from npserver.nameserver.zones.messages import (
     ASK,
@@ -76,6 +77,7 @@ class ChangingZone(Struct):
     version: int
     file: str = ""  # the path; empty if the records are in the config
     files: dict[str, Stamp] = field(default_factory=dict)  # it and those that it includes, as they were when read
+    unsigned_for: str = ""  # the key for which the file must not be signed
     updated: tuple[SetChange, ...] = ()
     content: Content = field(default_factory=dict)
     history: deque[ZoneChange] = field(default_factory=deque)
@@ -151,12 +153,12 @@ class ZoneService:
     # ── changes ──
 
     async def change(self, zone: ChangingZone, content: Content) -> None:
-        """Serve another content from now on, with a serial that is newer than the last one."""
+        """Serve another content from now on, with a serial that is newer than the last one, unless that is signed."""
         if not differences(zone.content, content):
             return
         served = serial_of(zone.content, zone.apex)
         given = serial_of(content, zone.apex)
-        if not is_newer(given, served):
+        if not is_newer(given, served) and not is_signed(content, zone.apex):
             content = with_serial(content, zone.apex, next_serial(served))
         await self._keep(zone, content)  # before anybody sees it
         self._publish(zone, content)
@@ -240,6 +242,10 @@ class ZoneService:
         """Return what the file has now; None if it cannot be used."""
         try:
             records = await asyncio.to_thread(read_zone_file, zone.file, zone.apex, self._read)
+            if zone.unsigned_for and is_signed(records.sets, zone.apex):
+                raise ZoneFileError(
+                    f"{zone.file}: it is signed (RRSIG records), which does not go with {zone.unsigned_for}"
+                )
         except ZoneFileError as error:
             if zone.error != str(error):
                 log.warning("%s; the zone %s stays as it is (%s)", error, zone.name, zone.key)
@@ -253,12 +259,15 @@ class ZoneService:
 
     async def _take(self, zone: ChangingZone, records: ZoneRecords) -> None:
         """Serve what a file has now."""
-        before, given = zone.version, serial_of(records.sets, zone.apex)
+        before, served, given = zone.version, serial_of(zone.content, zone.apex), serial_of(records.sets, zone.apex)
         zone.base = records.sets
         await self.change(zone, apply(zone.base, zone.updated))
         if zone.version != before:
             serial = serial_of(zone.content, zone.apex)
             instead = "" if serial == given else f", as the file has {given}, which is not newer: raise it there"
+            if is_signed(records.sets, zone.apex) and not is_newer(given, served):
+                log.warning("zone %s has changed, but its signed serial %d is not newer than %d: secondaries will not "
+                            "fetch it (%s)", zone.name, given, served, zone.key)  # fmt: skip
             log.info("zone %s has changed: serial %d%s (%s)", zone.name, serial, instead, zone.key)
         self._tell()
 
@@ -279,7 +288,7 @@ def resumed(base: Content, apex: bytes, kept: tuple[int, bytes] | None, updated:
         updated: what updates have made.
     """
     content = apply(base, updated)
-    if kept is None or is_newer(serial_of(content, apex), kept[0]):
+    if kept is None or is_signed(content, apex) or is_newer(serial_of(content, apex), kept[0]):
         return content
     return with_serial(content, apex, kept[0] if kept[1] == _digest(content, apex) else next_serial(kept[0]))
 

@@ -18,18 +18,19 @@ from msgspec import Struct, field
 
 from npserver.dns.message import codes
 from npserver.dns.message.name import to_text
+from npserver.dns.zone.content import signature_type, wire_type
+from npserver.dns.zone.given_denial import excessive_iterations
+from npserver.dns.zone.presigned import is_proof, is_signed, without_proofs
 from npserver.errors import clip
 from npserver.regex import regex
 from npserver.sources.source import DataError
 
 if TYPE_CHECKING:
-    from npserver.dns.zone.tables import RecordSet
+    from npserver.dns.zone.content import Content
 
 MAX_INCLUDES = 100  # files of one zone
 MAX_DEPTH = 8  # of files that include others
 MAX_GENERATED = 1 << 16  # records of one $GENERATE
-#: What DNSSEC makes; a zone that another program has signed would be served without knowing that it is.
-SIGNED_TYPES = frozenset({codes.RRSIG, codes.NSEC, codes.NSEC3, codes.NSEC3PARAM, codes.DNSKEY})
 
 _INCLUDE = regex(r'\$INCLUDE[ \t]+(?:"([^"]*)"|([^\s;"]+))(?:[ \t]+([^\s;]+))?[ \t]*(?:;.*)?', re.IGNORECASE)
 _ORIGIN = regex(r"\$ORIGIN[ \t]+([^\s;]+)", re.IGNORECASE)
@@ -64,7 +65,7 @@ class ZoneFileError(Exception):
 class ZoneRecords(Struct):
     """The records of a zone, and the files that they are from."""
 
-    sets: dict[bytes, dict[int, RecordSet]]
+    sets: Content
     files: dict[str, Stamp]  # with their states before they were read
     notes: list[str] = field(default_factory=list)  # what is valid, and left out
 
@@ -77,23 +78,32 @@ def read_zone_file(path: str, apex: bytes, read: ReadFile) -> ZoneRecords:
     text = _Text(read)
     text.add(path, origin)
     zone = text.parse(origin)
-    found: dict[bytes, dict[int, RecordSet]] = {}
-    left_out: dict[str, None] = {}
+    found: Content = {}
     for name, node in zone.nodes.items():
         key = name.to_wire().lower()
         of_name = found.setdefault(key, {})
         for records in node.rdatasets:
-            if records.rdtype in SIGNED_TYPES:
-                left_out[codes.type_name(records.rdtype)] = None
-                continue
             data = tuple(dict.fromkeys([one.to_wire() for one in records]))
-            of_name[int(records.rdtype)] = records.ttl, data
+            rtype = signature_type(records.covers) if records.rdtype == codes.RRSIG else int(records.rdtype)
+            of_name[rtype] = records.ttl, data
         if not of_name:
             del found[key]
     if codes.SOA not in found.get(apex, {}):
         raise ZoneFileError(f"{path}: no SOA record of {to_text(apex)}")
-    notes = [f"{', '.join(left_out)} records are left out: the zone is not signed here"] if left_out else []
+    if is_signed(found, apex):
+        notes: list[str] = []
+        if fault := excessive_iterations(found, apex):
+            raise ZoneFileError(f"{path}: {fault}")
+    else:
+        found, notes = _without_proofs(found)
     return ZoneRecords(found, text.files, [f"{path}: {note}" for note in notes] + text.outside(origin))
+
+
+def _without_proofs(content: Content) -> tuple[Content, list[str]]:
+    """Return the records of a zone that is not signed, and a note of what is left out of them."""
+    left_out = {codes.type_name(wire_type(one)): None for sets in content.values() for one in sets if is_proof(one)}
+    notes = [f"{', '.join(left_out)} records are left out: the SOA record has no signature"] if left_out else []
+    return without_proofs(content) if left_out else content, notes
 
 
 class _Fault(Struct, frozen=True):
@@ -112,7 +122,9 @@ def _fault_of(zone: Any) -> _Fault | None:
     for name in owners:
         if name != zone.origin and zone.nodes[name].get_rdataset(zone.rdclass, codes.NS) is not None:
             return _Fault(name, codes.DNAME, f"{name} has a DNAME and NS records: it can have both at the apex alone")
-    for name in zone.nodes:
+    for name, node in zone.nodes.items():
+        if all(one.rdtype in (codes.NSEC3, codes.RRSIG) for one in node.rdatasets):
+            continue  # a hash is no name of the zone
         above = name
         while above != zone.origin:
             above = above.parent()

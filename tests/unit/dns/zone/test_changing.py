@@ -45,7 +45,7 @@ def contents() -> st.SearchStrategy[Content]:
 def compiled(content: Content, *, has_child: bool) -> Tables:
     zones = [APEX, CHILD] if has_child else [APEX]
     own = {"x.own.b.example.test": {"A": "10.0.0.1"}} if has_child else {}
-    return compile_tables(own, Settings(300, zones, content=content), lambda path, message: None)
+    return compile_tables(own, Settings(300, zones, contents={APEX: content}), lambda path, message: None)
 
 
 def answers(tables: Tables) -> dict[tuple[bytes, int], object]:
@@ -67,7 +67,7 @@ def test_tables_are_as_if_they_were_compiled_anew(one: Content, two: Content, th
     tables = compiled(one, has_child=has_child)
     changer = TableChanger(tables)
     for before, after in ((one, two), (two, three)):
-        changer.apply(APEX, differences(before, after))
+        changer.apply(APEX, differences(before, after), after)
         anew = compiled(after, has_child=has_child)
         assert answers(tables) == answers(anew)
         assert tables.nodes.keys() == anew.nodes.keys()
@@ -77,7 +77,8 @@ def test_the_serial_of_answers_is_that_of_the_change() -> None:
     content: Content = {APEX: {codes.SOA: (300, (SOA,))}}
     tables = compiled(content, has_child=False)
     newer = SOA[:-20] + (9).to_bytes(4, "big") + SOA[-16:]
-    TableChanger(tables).apply(APEX, differences(content, {APEX: {codes.SOA: (300, (newer,))}}))
+    after: Content = {APEX: {codes.SOA: (300, (newer,))}}
+    TableChanger(tables).apply(APEX, differences(content, after), after)
     sections = look_up(tables, NAMES[0], codes.A)
     assert sections is not None
     assert sections.authority[0].data == (newer,)

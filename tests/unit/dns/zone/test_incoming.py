@@ -12,7 +12,7 @@ import pytest
 
 from npserver.dns.message import codes
 from npserver.dns.message.name import parse_owner
-from npserver.dns.zone.content import Content, apply, differences, with_serial
+from npserver.dns.zone.content import Content, apply, differences, signature_type, with_serial
 from npserver.dns.zone.incoming import Received, TransferError, TransferReader
 from npserver.dns.zone.transfer import transfer
 from tests.unit.dns.zone.test_transfer import APEX, NAMES, SOA, change, changed, content_of, query_of, tables_of
@@ -164,14 +164,73 @@ def test_records_one_in_a_message_and_without_questions_are_taken() -> None:
     assert found.content[b"\1x" + APEX] == {codes.A: (300, (b"efgh",)), codes.TXT: (300, (b"\1x",))}
 
 
-def test_names_outside_the_zone_and_signatures_are_left_out() -> None:
+def test_names_outside_the_zone_are_left_out() -> None:
     others = [parse_owner(name) for name in ("www.example.org", "test", "notexample.test")]
     records = [record(codes.A, b"abcd", one) for one in others]
-    found = read([message(REQUEST, soa(1), *records, A, record(codes.RRSIG, bytes(30)), soa(1))], REQUEST)
+    found = read([message(REQUEST, soa(1), *records, A, soa(1))], REQUEST)
     assert found is not None
     assert found.content is not None
     assert sorted(found.content) == [b"\1x" + APEX, APEX]
-    assert found.left_out == ("3 records outside the zone", "the signatures of the primary (DNSSEC)")
+    assert found.left_out == ("3 records outside the zone",)
+
+
+def rrsig(rtype: int, ttl: int = 300) -> bytes:
+    return pack("!HBBIIIH", rtype, 13, 2, ttl, 2, 1, 7) + APEX + b"signature"
+
+
+def test_signatures_are_kept_by_the_type_that_they_cover() -> None:
+    signatures = [record(codes.RRSIG, rrsig(one)) for one in (codes.A, codes.TXT)]
+    proof = record(codes.NSEC, APEX + b"\0\1\x40")
+    found = read([message(REQUEST, soa(1), A, *signatures, proof, soa(1))], REQUEST)
+    assert found is not None
+    assert found.content is not None
+    name = b"\1x" + APEX
+    assert found.content[name].keys() == {codes.A, codes.NSEC, signature_type(codes.A), signature_type(codes.TXT)}
+    changes = [soa(9), soa(1), signatures[1], soa(9), record(codes.RRSIG, rrsig(codes.AAAA)), soa(9)]
+    later = read([message(IXFR, *changes)], IXFR, found.content, 1)
+    assert later is not None
+    assert later.content is not None
+    wanted = {codes.A, codes.NSEC, signature_type(codes.A), signature_type(codes.AAAA)}
+    assert later.content[name].keys() == wanted
+
+
+@pytest.mark.parametrize(
+    ("rtype", "data"),
+    [
+        (codes.RRSIG, bytes(18)),
+        (codes.RRSIG, rrsig(1)[: -len(b"signature")]),
+        (codes.RRSIG, bytes(18) + b"\3ab"),
+        (codes.NSEC, b""),
+        (codes.NSEC, APEX + b"\0"),
+        (codes.NSEC, APEX + b"\0\0"),
+        (codes.NSEC, APEX + b"\0\2\1"),
+        (codes.NSEC, APEX + b"\1\1\1\0\1\1"),
+        (codes.NSEC, APEX + b"\0\x21" + bytes(33)),
+        (codes.NSEC3, b""),
+        (codes.NSEC3, b"\2\0\0\0\0\x14" + bytes(20)),
+        (codes.NSEC3, b"\1\0\0\0\xff\x14" + bytes(20)),
+        (codes.NSEC3, b"\1\0\0\0\0\x13" + bytes(20)),
+        (codes.NSEC3, b"\1\0\0\0\0\x14" + bytes(19)),
+        (codes.NSEC3PARAM, b"\1\0\0\0"),
+        (codes.NSEC3PARAM, b"\1\0\0\0\1"),
+        (codes.DNSKEY, b"\1\0\3\x0d"),
+    ],
+)
+def test_records_of_dnssec_have_their_form(rtype: int, data: bytes) -> None:
+    with pytest.raises(TransferError, match="malformed"):
+        read([message(REQUEST, soa(1), record(rtype, data), soa(1))], REQUEST)
+
+
+def test_hashes_that_cost_too_much_are_refused() -> None:
+    signature = record(codes.RRSIG, rrsig(codes.SOA), APEX)
+    for iterations in (500, 501):
+        parameters = record(codes.NSEC3PARAM, pack("!BBHB", 1, 0, iterations, 0), APEX)
+        whole = [message(REQUEST, soa(1), signature, parameters, soa(1))]
+        if iterations == 500:
+            assert read(whole, REQUEST) is not None
+        else:
+            with pytest.raises(TransferError, match="501 iterations: at most 500"):
+                read(whole, REQUEST)
 
 
 def test_an_endless_transfer_ends(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,7 +66,7 @@ def change(before: Content, after: Content) -> ZoneChange:
 
 
 def tables_of(content: Content) -> Tables:
-    return compile_tables({}, Settings(300, [APEX], content=content), lambda path, message: None)
+    return compile_tables({}, Settings(300, [APEX], contents={APEX: content}), lambda path, message: None)
 
 
 def zone_of(content: Content) -> dns.zone.Zone:

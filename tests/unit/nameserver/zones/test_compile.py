@@ -112,3 +112,15 @@ def test_a_zone_that_is_updated_is_not_published(tmp_path: Path) -> None:
     parts = config(dns_zones=zones, dns_keys=KEYS, listen=listen, store=str(tmp_path / "store"))
     parts["dispatch"].append({"listener": "w", "host": "web.example.test", "handler": "respond", "publish": True})
     assert any("as the records of its zone are in the config and updates of it" in one for one in check(parts))
+
+
+@pytest.mark.parametrize("key", ["dnssec", "updates"])
+def test_a_signed_file_is_served_as_it_is(file: Path, key: str) -> None:
+    signature = "SOA 13 2 300 20370101000000 20260101000000 7 example.test. c2lnbmF0dXJl"
+    file.write_text(HEAD + f"@ RRSIG {signature}\n@ NS ns.elsewhere.net.\n@ NSEC @ SOA NS RRSIG NSEC\n")
+    zone = {"name": "example.test", "file": str(file)}
+    keys = {"k": {"secret": "MDEyMzQ1Njc4OWFiY2RlZg=="}}
+    assert check(of_file(file, dns_zones=[zone])) == []
+    zone[key] = True if key == "dnssec" else [{"key": "k"}]  # type: ignore[assignment]
+    (said,) = check(of_file(file, dns_zones=[zone], dns_keys=keys))
+    assert f"is signed already (RRSIG records): leave {key!r} out, as its records are served as they are" in said

@@ -130,9 +130,9 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
 
 def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     """Signatures of another program, and names of other zones."""
-    found = read(tmp_path, zone=HEAD + "@ NSEC3PARAM 1 0 0 -\nb.Other.test. A 10.0.0.1\na.EXAMPLE.test. A 10.0.0.1\n")
+    found = read(tmp_path, zone=HEAD + "@ NSEC a SOA\nb.Other.test. A 10.0.0.1\na.EXAMPLE.test. A 10.0.0.1\n")
     assert names(found) == ["example.test.", "a.example.test."]
     assert [note.replace(f"{tmp_path}/", "") for note in found.notes] == [
-        "zone: NSEC3PARAM records are left out: the zone is not signed here",
+        "zone: NSEC records are left out: the SOA record has no signature",
         "zone:4: 'b.Other.test.' is not in the zone, and left out",
     ]
