@@ -96,7 +96,7 @@ def _signed(records: Sequence[Records]) -> Iterator[Records]:
         owner, of_zone = source.key, (one.ttl, one.data)
         if one.rtype == codes.SOA:
             of_zone = source.zone.soa  # in negative answers its TTL is smaller (RFC 2308 §5)
-        elif one.rtype == signing.chain.rtype and one.owner is not None:
-            owner = one.owner
+        elif one.rtype == signing.chain.rtype and one.owner is not None and source is source.zone.apex:
+            owner = one.owner  # a proof; one that was asked for may be that of a wildcard
         if signatures := signing.sign(owner, one.rtype, of_zone):
             yield Records(one.owner, codes.RRSIG, one.ttl, signatures)
