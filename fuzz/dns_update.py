@@ -18,6 +18,7 @@ from npserver.dns.zone.content import Content, ZoneChange, apply, decode_change,
 from npserver.dns.zone.tables import ancestors
 from npserver.nameserver.updates.message import UpdateError, read_update
 from npserver.nameserver.updates.zone import update
+from npserver.nameserver.zones.overlay import changed_sets
 
 APEX = parse_owner("example.com")
 CONTENT: Content = {
@@ -47,13 +48,17 @@ def seeds() -> list[bytes]:
 def target(data: bytes) -> None:
     """One input."""
     with contextlib.suppress(UpdateError):
-        after = update(CONTENT, APEX, read_update(data), lambda name, rtype: True)
+        changes = changed_sets(CONTENT, update(CONTENT, APEX, read_update(data), lambda name, rtype: True))
+        after = apply(CONTENT, changes)
         assert len(after[APEX][codes.SOA][1]) == 1
         assert (serial_of(after, APEX) - 7) & 0xFFFFFFFF < 1 << 31
         for name, sets in after.items():
             assert APEX in ancestors(name)
             assert codes.CNAME not in sets or len(sets) == 1
-        change = ZoneChange(7, serial_of(after, APEX), differences(CONTENT, after))
+        assert {(one.name, one.rtype) for one in changes} == {
+            (one.name, one.rtype) for one in differences(CONTENT, after)
+        }
+        change = ZoneChange(7, serial_of(after, APEX), changes)
         assert apply(CONTENT, decode_change(encode_change(change)).sets) == after
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -123,35 +122,6 @@ def test_what_is_refused(program: Start, free_port: Callable[[], int], tmp_path:
         send(port, wrong, over=over)
     assert serial(port) == before
     assert addresses(port, "x.dyn.example.com") == {"NXDOMAIN"}
-
-
-def test_a_storm_that_is_killed_loses_nothing_that_was_answered(
-    program: Start, free_port: Callable[[], int], tmp_path: Path
-) -> None:
-    port = free_port()
-    one = program(config=updated(port, tmp_path))
-    answered: list[int] = []
-
-    def storm(first: int) -> None:
-        for number in range(first, 400, 4):
-            made = message()
-            made.add(f"h{number}.dyn", 60, "A", f"10.1.{number // 250}.{number % 250 + 1}")
-            try:
-                if send(port, made) == "NOERROR":
-                    answered.append(number)
-            except (OSError, EOFError, dns.exception.DNSException):
-                return
-
-    threads = [threading.Thread(target=storm, args=(first,)) for first in range(4)]
-    for thread in threads:
-        thread.start()
-    one.wait_until(lambda: len(answered) > 60, "updates")
-    one.kill()
-    for thread in threads:
-        thread.join(60)
-    program(config=updated(port, tmp_path))
-    for number in answered:
-        assert addresses(port, f"h{number}.dyn.example.com") == {f"10.1.{number // 250}.{number % 250 + 1}"}, number
 
 
 def test_updates_of_a_zone_file_outlive_its_changes(

@@ -63,10 +63,10 @@ def serial(port: int) -> int:
     return int(ask(port, "example.com", "SOA").answer[0][0].serial)
 
 
-def addresses(port: int, name: str) -> set[str]:
+def addresses(port: int, name: str, times: int = 20) -> set[str]:
     """Return what several workers answer: each question comes from another port."""
     found = set()
-    for _ in range(20):
+    for _ in range(times):
         reply = ask(port, name, "A")
         found |= {str(one) for records in reply.answer for one in records} or {dns.rcode.to_text(reply.rcode())}
     return found

@@ -9,9 +9,11 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import field
 
 from npserver.config.section import D, OneOrMany, Section
-from npserver.config.units import Seconds
+from npserver.config.units import Seconds, Size
 from npserver.upstream.config import UpstreamTls
 from npserver.web.config import HttpRule
+
+UPDATES_MAX_SIZE = Size(16 << 20)  # default of `updates_max_size`
 
 
 class DnsRule(HttpRule, tag_field="handler", tag="dns", frozen=True, kw_only=True):
@@ -177,4 +179,9 @@ class DnsZoneSection(Section, frozen=True, kw_only=True):
     updates: Annotated[
         list[ZoneUpdates], D("who may update the zone, by signed messages (RFC 2136); without any, nobody may")
     ] = []
+    updates_max_size: Annotated[
+        Size,
+        D("most that updates may make of the zone, in bytes: what would be more is refused; a name with an address "
+          "takes about 50"),
+    ] = UPDATES_MAX_SIZE  # fmt: skip
     dnssec: Annotated[bool | Dnssec, D("sign the zone: `true`, or an object with settings")] = False

@@ -57,16 +57,17 @@ class ZoneChange(Struct, frozen=True, array_like=True):
     @property
     def size(self) -> int:
         """About how many bytes its records take."""
-        return sum([_size(one.before) + _size(one.after) + len(one.name) for one in self.sets])
+        return sum([set_size(one.before) + set_size(one.after) + len(one.name) for one in self.sets])
 
 
-def _size(records: RecordSet | None) -> int:
+def set_size(records: RecordSet | None) -> int:
+    """Return about how many bytes a record set takes; 0 for None."""
     return 0 if records is None else sum([len(one) + 12 for one in records[1]])
 
 
 def content_size(content: Content) -> int:
     """Return about how many bytes the records of a zone take."""
-    return sum([len(name) + _size(one) for name, sets in content.items() for one in sets.values()])
+    return sum([len(name) + set_size(one) for name, sets in content.items() for one in sets.values()])
 
 
 def serial_of(content: Mapping[bytes, RecordSets], apex: bytes) -> int:
@@ -99,7 +100,9 @@ def differences(before: Content, after: Content) -> tuple[SetChange, ...]:
         if old is sets:
             continue
         found += [
-            SetChange(name, rtype, old.get(rtype), one) for rtype, one in sets.items() if not _equal(old, rtype, one)
+            SetChange(name, rtype, old.get(rtype), one)
+            for rtype, one in sets.items()
+            if not are_equal(old.get(rtype), one)
         ]
         found += [SetChange(name, rtype, one, None) for rtype, one in old.items() if rtype not in sets]
     for name, sets in before.items():
@@ -108,27 +111,34 @@ def differences(before: Content, after: Content) -> tuple[SetChange, ...]:
     return tuple(found)
 
 
-def _equal(sets: RecordSets, rtype: int, records: RecordSet) -> bool:
-    old = sets.get(rtype)
-    return old is not None and old[0] == records[0] and sorted(old[1]) == sorted(records[1])
+def are_equal(one: RecordSet | None, other: RecordSet | None) -> bool:
+    """Whether two record sets are the same, in whatever order."""
+    if one is None or other is None:
+        return one is other
+    return one[0] == other[0] and sorted(one[1]) == sorted(other[1])
 
 
 def apply(content: Content, changes: Iterable[SetChange]) -> Content:
     """Return the content after changes; what does not change is shared with the former one."""
     changed = dict(content)
+    apply_to(changed, changes)
+    return changed
+
+
+def apply_to(content: Content, changes: Iterable[SetChange]) -> None:
+    """Make changes in the content itself; the sets of a name that changes are replaced, as others may share them."""
     copied: set[bytes] = set()
     for one in changes:
         if one.name not in copied:
             copied.add(one.name)
-            changed[one.name] = dict(changed.get(one.name, {}))
+            content[one.name] = dict(content.get(one.name, {}))
         if one.after is None:
-            changed[one.name].pop(one.rtype, None)
+            content[one.name].pop(one.rtype, None)
         else:
-            changed[one.name][one.rtype] = one.after
+            content[one.name][one.rtype] = one.after
     for name in copied:
-        if not changed[name]:
-            del changed[name]
-    return changed
+        if not content[name]:
+            del content[name]
 
 
 def version_of(content: Content) -> int:

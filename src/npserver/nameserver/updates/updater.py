@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 ASK = "dns:updates:ask"  # told to the controller
 ANSWER = "dns:updates:answer"  # told to a worker
+BEGUN = "dns:updates:begun"  # published by a controller that has begun to listen
 MAX_WAITING = 1000  # updates of one worker
 WITHIN_S = 20.0  # the controller answers, else SERVFAIL
 
@@ -55,9 +56,10 @@ class Updater:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._numbers = itertools.count()
-        self._waiting: dict[int, tuple[UpdateRequest, Deliver, TimerHandle]] = {}
-        end = context.pubsub.subscribe(ANSWER, partial(_answered, weakref.ref(self)))
-        weakref.finalize(self, end)
+        self._waiting: dict[int, tuple[UpdateRequest, Deliver, TimerHandle, Asked]] = {}
+        for topic, call in ((ANSWER, _answered), (BEGUN, _begun)):
+            end = context.pubsub.subscribe(topic, partial(call, weakref.ref(self)))
+            weakref.finalize(self, end)
 
     def __repr__(self) -> str:
         return f"<Updater waiting={len(self._waiting)}>"
@@ -69,7 +71,6 @@ class Updater:
             return
         number = next(self._numbers)
         timer = self._context.loop.call_later(WITHIN_S, self.answered, Answered(number, codes.SERVFAIL))
-        self._waiting[number] = request, deliver, timer
         asked = Asked(
             self._context.worker,
             number,
@@ -78,13 +79,19 @@ class Updater:
             client,
             b64encode(request.data).decode(),
         )
+        self._waiting[number] = request, deliver, timer, asked
         self._context.pubsub.tell(CONTROLLER, ASK, to_builtins(asked))
+
+    def ask_again(self) -> None:
+        """Ask a new controller for what its predecessor has not answered."""
+        for *_, asked in list(self._waiting.values()):
+            self._context.pubsub.tell(CONTROLLER, ASK, to_builtins(asked))
 
     def answered(self, answer: Answered) -> None:
         """Send the reply to an update."""
         found = self._waiting.pop(answer.number, None)
         if found is not None:
-            request, deliver, timer = found
+            request, deliver, timer, _ = found
             timer.cancel()
             self._deliver(request, deliver, answer.rcode)
 
@@ -96,3 +103,9 @@ def _answered(own: weakref.ref[Updater], message: Any) -> None:
     updater = own()
     if updater is not None:
         updater.answered(convert(message, Answered))
+
+
+def _begun(own: weakref.ref[Updater], message: Any) -> None:
+    updater = own()
+    if updater is not None:
+        updater.ask_again()

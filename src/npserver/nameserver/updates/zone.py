@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from npserver.dns.message import codes
 from npserver.dns.message.name import WILDCARD, to_text
 from npserver.dns.message.update import CLASS_NONE
 from npserver.dns.zone.compile import MAX_SET_BYTES
-from npserver.dns.zone.content import Content, is_newer, next_serial, serial_of, with_serial
+from npserver.dns.zone.content import is_newer, next_serial, serial_of, with_serial
 from npserver.dns.zone.tables import RecordSet, ancestors
 from npserver.nameserver.updates.message import Record, Update, UpdateError
 
@@ -27,10 +27,11 @@ Sets = dict[int, RecordSet]
 MayChange = Callable[[bytes, int], bool]
 
 
-def update(content: Content, apex: bytes, asked: Update, may_change: MayChange) -> Content:
-    """Return the content of the zone after an update; the same object if nothing changes. Raises: UpdateError.
+def update(content: Mapping[bytes, Sets], apex: bytes, asked: Update, may_change: MayChange) -> dict[bytes, Sets]:
+    """Return the record sets that names have after an update; of those that it removes there are none.
 
-    The serial is raised unless the update gives a newer one (§3.6).
+    It is empty if nothing changes. The serial is raised unless the update gives a newer one (§3.6).
+    Names of the content without record sets do not exist. Raises: UpdateError.
     """
     check_prerequisites(content, apex, asked.prerequisites)
     for one in asked.changes:
@@ -40,22 +41,21 @@ def update(content: Content, apex: bytes, asked: Update, may_change: MayChange) 
         types = content.get(one.name, {}).keys() - {codes.SOA, codes.NS} if one.rtype == codes.ANY else {one.rtype}
         if not all(may_change(one.name, rtype) for rtype in types):
             raise UpdateError(codes.REFUSED, f"no rule allows {codes.type_name(one.rtype)} of {to_text(one.name)[:-1]}")
-    changed = dict(content)
+    changed: dict[bytes, Sets] = {}
     for one in asked.changes:
-        changed[one.name] = _change(changed, apex, one)
-    touched = {one.name for one in asked.changes}
-    if all(_shown(content.get(name, {})) == _shown(changed[name]) for name in touched):
-        return content
-    for name in touched:
-        if not changed[name]:
-            del changed[name]
+        sets = changed[one.name] if one.name in changed else content.get(one.name, {})
+        changed[one.name] = _change(sets, apex, one)
+    changed = {name: sets for name, sets in changed.items() if _shown(content.get(name, {})) != _shown(sets)}
+    if not changed:
+        return changed
     served = serial_of(content, apex)
-    if not is_newer(serial_of(changed, apex), served):
-        changed = with_serial(changed, apex, next_serial(served))
+    of_apex = {apex: changed.get(apex, content[apex])}
+    if not is_newer(serial_of(of_apex, apex), served):
+        changed |= with_serial(of_apex, apex, next_serial(served))
     return changed
 
 
-def check_prerequisites(content: Content, apex: bytes, prerequisites: Iterable[Record]) -> None:
+def check_prerequisites(content: Mapping[bytes, Sets], apex: bytes, prerequisites: Iterable[Record]) -> None:
     """Check what an update says of the zone as it is (§3.2). Raises: UpdateError."""
     exact: dict[tuple[bytes, int], set[bytes]] = {}
     for one in prerequisites:
@@ -70,7 +70,7 @@ def check_prerequisites(content: Content, apex: bytes, prerequisites: Iterable[R
         is_wanted = one.rclass == codes.CLASS_ANY
         if one.rtype == codes.ANY:
             rcode = codes.NXDOMAIN if is_wanted else YXDOMAIN
-            is_there, what = one.name in content, "records"
+            is_there, what = bool(content.get(one.name)), "records"
         else:
             rcode = NXRRSET if is_wanted else YXRRSET
             is_there, what = one.rtype in content.get(one.name, {}), f"{codes.type_name(one.rtype)} records"
@@ -87,9 +87,8 @@ def _check_in_zone(name: bytes, apex: bytes) -> None:
         raise UpdateError(NOTZONE, f"{to_text(name)[:-1]} is not in the zone")
 
 
-def _change(content: Content, apex: bytes, one: Record) -> Sets:
+def _change(sets: Sets, apex: bytes, one: Record) -> Sets:
     """Return the record sets that a name has after a change (§3.4.2)."""
-    sets = content.get(one.name, {})
     if one.rclass == codes.CLASS_IN:
         return _add(sets, apex, one)
     if one.rclass == CLASS_NONE:

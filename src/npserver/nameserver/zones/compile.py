@@ -15,11 +15,11 @@ from npserver.dns.zone.content import Content, version_of
 from npserver.dns.zone.presigned import is_signed
 from npserver.dns.zone.tables import ancestors
 from npserver.errors import StoreError, clip
-from npserver.nameserver.config import DnsZoneSection
+from npserver.nameserver.config import UPDATES_MAX_SIZE, DnsZoneSection
 from npserver.nameserver.transfers.peers import Peer, compile_notified
 from npserver.nameserver.updates.compile import compile_policies
 from npserver.nameserver.zones.elsewhere import add_services, compile_secondary
-from npserver.nameserver.zones.messages import decode_kept, decode_updated
+from npserver.nameserver.zones.messages import decode_kept
 from npserver.runtime.compilation import PerCompilation
 from npserver.sources.source import SUPPLIED, Source, read_file
 from npserver.store.compile import PATH as STORE_PATH
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from npserver.config.report import Path, Report
     from npserver.nameserver.transfers.secondary import SecondaryZone
     from npserver.nameserver.updates.policy import Policy
-    from npserver.nameserver.zones.service import ChangingZone
+    from npserver.nameserver.zones.changing_zone import ChangingZone
     from npserver.nameserver.zones.zone_file import ReadFile, Stamp, ZoneRecords
     from npserver.runtime.compilation import Compilation
     from npserver.runtime.context import Context
@@ -61,7 +61,7 @@ def _compile(compilation: Compilation) -> Zones:
     sources: dict[bytes, str] = {}
     found: dict[bytes, Content] = {}
     changing: dict[bytes, ChangingZone] = {}
-    policies: dict[bytes, list[Policy]] = {}
+    rules: dict[bytes, tuple[list[Policy], int]] = {}
     of_config: list[tuple[int, bytes]] = []
     secondaries: dict[bytes, SecondaryZone] = {}
     notified: dict[bytes, list[Peer]] = {}
@@ -97,8 +97,8 @@ def _compile(compilation: Compilation) -> Zones:
             found[apex] = records.sets
             changing[apex] = _changing(index, apex, records.sets, records.files)
             changing[apex].unsigned_for = _check_unsigned(report, place, section, apex, records.sets)
-        if section.updates:
-            policies[apex] = compile_policies(compilation, ("dns_zones", index, "updates"), apex, section.updates)
+        if (updates := _rules(compilation, index, apex, section)) is not None:
+            rules[apex] = updates
             if apex not in changing:
                 of_config.append((index, apex))
     for index, apex in of_config:
@@ -111,15 +111,16 @@ def _compile(compilation: Compilation) -> Zones:
             _resume(compilation, store, zone)
         service = ZoneService(context, store, [*changing.values()], reader(context))
         compilation.services.append(service)
-        if policies:
-            from npserver.nameserver.updates.service import UpdateService
+        if rules:
+            from npserver.nameserver.updates.service import UpdateService, ZoneRules
 
-            compilation.services.append(UpdateService(context, service, policies))
+            made = {apex: ZoneRules(*given) for apex, given in rules.items()}
+            compilation.services.append(UpdateService(context, service, made))
     add_services(compilation, secondaries, notified)
     contents = {apex: (one.base, one.content) for apex, one in changing.items()}
     contents |= {apex: (one.base, one.content) for apex, one in secondaries.items()}
     primaries = {apex: one.primaries for apex, one in secondaries.items()}
-    return Zones(apexes, sources, found, contents, frozenset(policies), primaries)
+    return Zones(apexes, sources, found, contents, frozenset(rules), primaries)
 
 
 #: The zones of a config.
@@ -139,26 +140,41 @@ def _check_unsigned(report: Report, place: Path, section: DnsZoneSection, apex: 
 
 
 def _changing(index: int, apex: bytes, base: Content, files: Mapping[str, Stamp]) -> ChangingZone:
-    from npserver.nameserver.zones.service import ChangingZone  # it needs dnspython
+    from npserver.nameserver.zones.changing_zone import ChangingZone  # it needs dnspython
 
     return ChangingZone(apex, f"dns_zones[{index}]", base, version_of(base), next(iter(files), ""), dict(files))
 
 
+def _rules(
+    compilation: Compilation, index: int, apex: bytes, section: DnsZoneSection
+) -> tuple[list[Policy], int] | None:
+    """Return who may update a zone, and how large that may be; None if nobody may."""
+    path = ("dns_zones", index)
+    if section.updates:
+        policies = compile_policies(compilation, (*path, "updates"), apex, section.updates)
+        return policies, section.updates_max_size
+    if section.updates_max_size != UPDATES_MAX_SIZE:
+        compilation.report.warn((*path, "updates_max_size"), "'updates_max_size' has no effect without 'updates'")
+    return None
+
+
 def _resume(compilation: Compilation, store: DirectoryStore, zone: ChangingZone) -> None:
     """Begin with the serial and the updates of the last run, which the store has; they are read once."""
-    from npserver.nameserver.zones.service import resumed
+    from npserver.nameserver.zones.changing_zone import newer, resumed
+    from npserver.nameserver.zones.journal import Journal
 
     key = f"resumed zone:{zone.name}"
     content: Content | None = compilation.document.compiled.get(key)
     if content is None:
         reading = DirectoryStore(store.files, in_threads=False)
+        journal = Journal(reading, zone.apex)
         try:
-            kept = decode_kept(finish(reading.get(zone.store_key)))
-            updated = decode_updated(finish(reading.get(zone.updates_store_key)))
+            overlay = finish(journal.load())
+            kept = newer(decode_kept(finish(reading.get(zone.store_key))), journal.last)
         except StoreError as error:
             compilation.report.warn(STORE_PATH, f"serial and updates of {zone.name} are not known: {error}")
             return
-        content = compilation.document.compiled[key] = resumed(zone.base, zone.apex, kept, updated)
+        content = compilation.document.compiled[key] = resumed(zone.base, zone.apex, kept, overlay)
     zone.content, zone.version = content, version_of(content)
 
 

@@ -16,14 +16,12 @@ from msgspec.msgpack import encode as pack
 from npserver.dns.message.name import to_text
 from npserver.dns.zone.content import (
     Content,
-    SetChange,
     ZoneChange,
     decode_change,
     decode_content,
     encode_change,
     encode_content,
 )
-from npserver.errors import StoreError
 
 if TYPE_CHECKING:
     from npserver.runtime.context import Context
@@ -93,22 +91,6 @@ def read_published(message: Any) -> Published:
 def taken_slot(context: Context) -> int:
     """Return the slot in which a worker says up to which version it has taken the zones."""
     return context.row.slot("gauge.taken.dns:zones")
-
-
-def encode_updated(changes: tuple[SetChange, ...]) -> bytes:
-    """Return what the store keeps of updates: the record sets that they have made or removed."""
-    return pack([(one.name, one.rtype, one.after) for one in changes])
-
-
-def decode_updated(data: bytes | None) -> tuple[SetChange, ...]:
-    """Return what was kept. Raises: StoreError if it is damaged: it must not be lost silently."""
-    if data is None:
-        return ()
-    try:
-        read = unpack(data, type=list[tuple[bytes, int, tuple[int, tuple[bytes, ...]] | None]])
-    except ValueError as error:
-        raise StoreError(f"the updates are damaged: {error}") from None
-    return tuple([SetChange(name, rtype, None, after) for name, rtype, after in read])
 
 
 def encode_kept(serial: int, digest: bytes) -> bytes:

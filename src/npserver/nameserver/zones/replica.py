@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, convert
 
-from npserver.dns.zone.content import Content, SetChange, ZoneChange, apply, content_size, differences, version_of
+from npserver.dns.zone.content import Content, SetChange, ZoneChange, apply_to, content_size, differences, version_of
+from npserver.nameserver.zones.history import ZoneHistory
 from npserver.nameserver.zones.messages import (
     ASK,
     WHOLE,
@@ -48,28 +49,27 @@ class ZoneReplica:
     """One zone in one process."""
 
     # version  of the controller's zone; at first what `version_of` says of the content
-    # history  the changes that have led to the content, the oldest first; together no larger than the zone
+    # history  the changes that have led to the content
 
-    __slots__ = ("apex", "content", "history", "version")
+    __slots__ = ("_owns_content", "apex", "content", "history", "version")
 
     def __init__(self, apex: bytes, content: Content) -> None:
         self.apex = apex
         self.content = content
         self.version = version_of(content)
-        self.history: deque[ZoneChange] = deque()
+        self._owns_content = False  # others have the first one, too
+        self.history = ZoneHistory()
 
     def __repr__(self) -> str:
         return f"<ZoneReplica {self.apex!r} version={self.version}>"
 
     def take(self, change: ZoneChange, version: int) -> None:
         """Go on to the content after a change."""
-        self.content = apply(self.content, change.sets)
+        if not self._owns_content:
+            self.content, self._owns_content = dict(self.content), True
+        apply_to(self.content, change.sets)
         self.version = version
-        if change.from_serial and change.to_serial:
-            self.history.append(change)
-        else:  # it has come, or expired
-            self.history.clear()
-        trim(self.history, self.content)
+        self.history.add(change, self.content)
 
 
 def trim(history: deque[ZoneChange], content: Content) -> None:
@@ -113,13 +113,13 @@ class ZoneReplicas:
     def _begin(self, apex: bytes, content: Content) -> ZoneReplica:
         zone, held = ZoneReplica(apex, content), HELD.of(self._context).get(apex)
         if held is not None and held.content is content:
-            zone.version, zone.history = held.version, deque(held.history)
+            zone.version, zone.history = held.version, ZoneHistory(held.history)
         return zone
 
     def history(self, apex: bytes) -> Sequence[ZoneChange]:
         """Return the changes that have led to a zone, the oldest first; none if it does not change."""
         zone = self.zones.get(apex)
-        return zone.history if zone is not None else ()
+        return zone.history.changes if zone is not None else ()
 
     def heard(self, apex: bytes, message: Any) -> None:
         """Take a change that was published, or ask for the zone if it does not follow what is here."""
@@ -142,7 +142,7 @@ class ZoneReplicas:
             return
         content, history = whole.read()
         changes = differences(zone.content, content)
-        zone.content, zone.version, zone.history = content, whole.version, deque(history)
+        zone.content, zone.version, zone.history = content, whole.version, ZoneHistory(history)
         self._change(zone.apex, changes)
 
     def _change(self, apex: bytes, changes: tuple[SetChange, ...]) -> None:
@@ -150,7 +150,7 @@ class ZoneReplicas:
         slots[self._slot] = max(slots[self._slot], version)
         zone, held = self.zones[apex], HELD.of(self._context)
         checked_at = held[apex].checked_at if apex in held else 0.0
-        held[apex] = Held(zone.content, zone.version, zone.history, checked_at)
+        held[apex] = Held(zone.content, zone.version, zone.history.changes, checked_at)
         change_tables = self._change_tables()
         if change_tables is not None and changes:
             change_tables(apex, changes, zone.content)

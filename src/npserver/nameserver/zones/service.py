@@ -9,21 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct, convert, field
+from msgspec import convert
 
-from npserver.dns.message import codes
-from npserver.dns.message.name import to_text
 from npserver.dns.zone.content import (
     Content,
-    SetChange,
     ZoneChange,
     apply,
     differences,
-    encode_content,
     is_newer,
     next_serial,
     serial_of,
@@ -31,6 +25,8 @@ from npserver.dns.zone.content import (
 )
 from npserver.dns.zone.presigned import is_signed
 from npserver.errors import StoreError
+from npserver.nameserver.zones.changing_zone import ChangingZone, Kept, newer, resumed
+from npserver.nameserver.zones.journal import Change, Cut, Journal
 from npserver.nameserver.zones.messages import (
     ASK,
     WHOLE,
@@ -39,19 +35,19 @@ from npserver.nameserver.zones.messages import (
     Whole,
     as_message,
     decode_kept,
-    decode_updated,
     encode_kept,
-    encode_updated,
     taken_slot,
     topic_of,
 )
-from npserver.nameserver.zones.replica import trim
-from npserver.nameserver.zones.zone_file import Stamp, ZoneFileError, read_zone_file, stamp_of
+from npserver.nameserver.zones.overlay import changed_sets, entries_of
+from npserver.nameserver.zones.zone_file import ZoneFileError, read_zone_file, stamp_of
 from npserver.runtime.zone_states import ZoneState, publish_states
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from npserver.dns.zone.content import SetChange
+    from npserver.dns.zone.tables import RecordSet
     from npserver.nameserver.zones.zone_file import ReadFile, ZoneRecords
     from npserver.runtime.context import Context
     from npserver.store.interface import Store
@@ -62,66 +58,24 @@ LOOK_S = 2.0  # between two looks at the files
 AGREE_S = 0.005  # between two looks at what the workers have taken
 
 
-class ChangingZone(Struct):
-    """A zone that changes: by its file, or by updates."""
-
-    # base     the records of the file, or of the config
-    # updated  what updates have made of them
-    # content  what is served: both together
-    # version  of the content, for the workers
-    # lock     held by whoever makes a change
-
-    apex: bytes
-    path: str  # of the config, such as dns_zones[0]
-    base: Content
-    version: int
-    file: str = ""  # the path; empty if the records are in the config
-    files: dict[str, Stamp] = field(default_factory=dict)  # it and those that it includes, as they were when read
-    unsigned_for: str = ""  # the key for which the file must not be signed
-    updated: tuple[SetChange, ...] = ()
-    content: Content = field(default_factory=dict)
-    history: deque[ZoneChange] = field(default_factory=deque)
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    error: str = ""  # why the file is not in force
-
-    def __post_init__(self) -> None:
-        self.content = self.content or self.base
-
-    @property
-    def key(self) -> str:
-        """The key that names the file."""
-        return f"{self.path}.file"
-
-    @property
-    def updates_key(self) -> str:
-        """The key that says who may update it."""
-        return f"{self.path}.updates"
-
-    @property
-    def name(self) -> str:
-        """The zone, for people."""
-        return to_text(self.apex)
-
-    @property
-    def store_key(self) -> str:
-        """Where the store keeps the serial."""
-        return f"dns/zones/{sha256(self.apex).hexdigest()[:32]}"
-
-    @property
-    def updates_store_key(self) -> str:
-        """Where the store keeps what updates have made."""
-        return f"dns/updates/{sha256(self.apex).hexdigest()[:32]}"
-
-
 class ZoneService:
     """The service."""
 
-    __slots__ = ("_context", "_read", "_slot", "_store", "_version", "_zones", "is_begun")
+    # _journals   of the zones' updates
+    # _replacing  journals that are written anew
+
+    __slots__ = (
+        "_context", "_has_ended", "_journals", "_read", "_replacing", "_slot", "_store", "_version", "_zones",
+        "is_begun",
+    )  # fmt: skip
 
     def __init__(self, context: Context, store: Store, zones: Sequence[ChangingZone], read: ReadFile) -> None:
         self._context = context
         self._store = store
         self._zones = {zone.apex: zone for zone in zones}
+        self._journals = {zone.apex: Journal(store, zone.apex) for zone in zones}
+        self._replacing: dict[bytes, asyncio.Future[None]] = {}
+        self._has_ended = False
         self._read = read
         self._slot = taken_slot(context)
         self.is_begun = asyncio.Event()
@@ -132,6 +86,7 @@ class ZoneService:
 
     async def run(self) -> None:
         """Run until cancelled."""
+        self._has_ended = False
         end = self._context.pubsub.subscribe(ASK, self._asked)
         try:
             for zone in self._zones.values():
@@ -149,6 +104,9 @@ class ZoneService:
                                 await self._take(zone, records)
         finally:
             end()
+            self._has_ended = True
+            if self._replacing:  # the next service reads the journals
+                await asyncio.wait([*self._replacing.values()])
 
     # ── changes ──
 
@@ -160,20 +118,37 @@ class ZoneService:
         given = serial_of(content, zone.apex)
         if not is_newer(given, served) and not is_signed(content, zone.apex):
             content = with_serial(content, zone.apex, next_serial(served))
-        await self._keep(zone, content)  # before anybody sees it
-        self._publish(zone, content)
+        changes = differences(zone.content, content)
+        await self._keep(zone, zone.kept(changes, serial_of(content, zone.apex)))  # before anybody sees it
+        self._publish(zone, changes, serial_of(content, zone.apex))
 
     def find(self, apex: bytes) -> ChangingZone | None:
         """Return a zone."""
         return self._zones.get(apex)
 
-    async def change_by_update(self, zone: ChangingZone, content: Content) -> None:
-        """Serve what an update has made of a zone, whose lock is held. Raises: StoreError if it cannot be kept."""
-        changes = differences(zone.base, content)
-        updated = tuple([one for one in changes if (one.name, one.rtype) != (zone.apex, codes.SOA)])
-        await self._store.put(zone.updates_store_key, encode_updated(updated))
-        zone.updated = updated
-        await self.change(zone, content)
+    async def change_by_update(self, zone: ChangingZone, names: Mapping[bytes, dict[int, RecordSet]]) -> None:
+        """Serve what updates have made of a zone, whose lock is held. Raises: StoreError if it cannot be kept.
+
+        `names`: those that change, with all record sets that they have then, and the SOA with a newer serial.
+        """
+        changes, journal = changed_sets(zone.content, names), self._journals[zone.apex]
+        serial = serial_of(names, zone.apex)
+        entries = entries_of(zone.base, zone.apex, changes)
+        await journal.add(Change(*zone.kept(changes, serial), tuple(entries)))
+        zone.overlay.take(entries)
+        self._publish(zone, changes, serial)
+        self._tell()
+        if journal.is_long() and zone.apex not in self._replacing and not self._has_ended:
+            replacing = asyncio.ensure_future(self._replace(zone, journal.cut(zone.overlay)))
+            self._replacing[zone.apex] = replacing
+            replacing.add_done_callback(lambda _: self._replacing.pop(zone.apex, None))
+
+    async def _replace(self, zone: ChangingZone, cut: Cut) -> None:
+        """Write the journal of a zone anew, while updates go on."""
+        try:
+            await self._journals[zone.apex].replace(cut)
+        except StoreError as error:
+            log.warning("the updates of %s are kept, but what they take in the store grows: %s", zone.name, error)
 
     async def agreed(self, limit_s: float) -> list[int]:
         """Wait until all workers serve the last change. Return the numbers of those that do not after `limit_s`."""
@@ -187,35 +162,33 @@ class ZoneService:
 
     async def _begin(self, zone: ChangingZone, base: Content) -> None:
         """Go on from the serial of the last run, and let workers with another content ask for this one."""
-        kept = None
+        journal, kept = self._journals[zone.apex], None
         try:
-            zone.updated = decode_updated(await self._store.get(zone.updates_store_key))
-            kept = decode_kept(await self._store.get(zone.store_key))
+            zone.overlay = await journal.load()
+            kept = newer(decode_kept(await self._store.get(zone.store_key)), journal.last)
+            await journal.remove_others()
         except StoreError as error:
             log.warning("serial and updates of %s of the last run are not known (store): %s", zone.name, error)
-        zone.base, content = base, resumed(base, zone.apex, kept, zone.updated)
-        if kept != (serial_of(content, zone.apex), _digest(content, zone.apex)):
-            await self._keep(zone, content)
+        content = resumed(base, zone.apex, kept, zone.overlay)
+        changes, serial = differences(zone.content, content), serial_of(content, zone.apex)
+        zone.base = base
+        if kept != (now := zone.kept(changes, serial)):
+            await self._keep(zone, now)
         has_told = self._context.pubsub.latest.get(topic_of(zone.apex)) is not None  # of a former config or controller
-        if has_told or differences(zone.content, content):
-            self._publish(zone, content)
+        if has_told or changes:
+            self._publish(zone, changes, serial)
 
-    def _publish(self, zone: ChangingZone, content: Content) -> None:
-        """Tell all processes of a content."""
-        serials = serial_of(zone.content, zone.apex), serial_of(content, zone.apex)
-        change = ZoneChange(*serials, differences(zone.content, content))
+    def _publish(self, zone: ChangingZone, changes: tuple[SetChange, ...], serial: int) -> None:
+        """Tell all processes of changes, which lead to a serial."""
+        change = ZoneChange(serial_of(zone.content, zone.apex), serial, changes)
         before, self._version = zone.version, self._version + 1
-        zone.content, zone.version = apply(zone.content, change.sets), self._version
-        zone.history.append(change)
-        trim(zone.history, zone.content)
+        zone.take(change, self._version)
         published = Published.of(before, zone.version, change)
         self._context.pubsub.publish(topic_of(zone.apex), as_message(published))
 
-    async def _keep(self, zone: ChangingZone, content: Content) -> None:
+    async def _keep(self, zone: ChangingZone, kept: Kept) -> None:
         try:
-            await self._store.put(
-                zone.store_key, encode_kept(serial_of(content, zone.apex), _digest(content, zone.apex))
-            )
+            await self._store.put(zone.store_key, encode_kept(*kept))
         except StoreError as error:
             log.warning("the serial of %s is not kept over a restart (store): %s", zone.name, error)
 
@@ -224,7 +197,7 @@ class ZoneService:
         asked = convert(message, Asked)
         zone = self._zones.get(bytes.fromhex(asked.apex))
         if zone is not None:
-            whole = Whole.of(zone.apex, zone.version, zone.content, list(zone.history))
+            whole = Whole.of(zone.apex, zone.version, zone.content, list(zone.history.changes))
             self._context.pubsub.tell(asked.worker, WHOLE, as_message(whole))
 
     # ── files ──
@@ -261,7 +234,7 @@ class ZoneService:
         """Serve what a file has now."""
         before, served, given = zone.version, serial_of(zone.content, zone.apex), serial_of(records.sets, zone.apex)
         zone.base = records.sets
-        await self.change(zone, apply(zone.base, zone.updated))
+        await self.change(zone, apply(zone.base, zone.overlay.changes()))
         if zone.version != before:
             serial = serial_of(zone.content, zone.apex)
             instead = "" if serial == given else f", as the file has {given}, which is not newer: raise it there"
@@ -278,26 +251,3 @@ class ZoneService:
 def _state(zone: ChangingZone) -> ZoneState:
     source = zone.file or zone.updates_key
     return ZoneState(zone.name, source, serial_of(zone.content, zone.apex), len(zone.content), zone.error)
-
-
-def resumed(base: Content, apex: bytes, kept: tuple[int, bytes] | None, updated: tuple[SetChange, ...]) -> Content:
-    """Return what is served of the records of a file or the config, after what the store has kept.
-
-    Args:
-        kept: the last serial, and the digest of what had it; None if there is none.
-        updated: what updates have made.
-    """
-    content = apply(base, updated)
-    if kept is None or is_signed(content, apex) or is_newer(serial_of(content, apex), kept[0]):
-        return content
-    return with_serial(content, apex, kept[0] if kept[1] == _digest(content, apex) else next_serial(kept[0]))
-
-
-def _digest(content: Content, apex: bytes) -> bytes:
-    """Return what stands for a content, whatever its serial and order are."""
-    plain = with_serial(content, apex, 0)
-    ordered = {
-        name: {rtype: (ttl, tuple(sorted(data))) for rtype, (ttl, data) in sorted(plain[name].items())}
-        for name in sorted(plain)
-    }
-    return sha256(encode_content(ordered)).digest()[:16]
