@@ -18,10 +18,9 @@ from npserver.dns.message.name import parse_owner
 from npserver.dns.zone.compile import Settings, compile_tables
 from npserver.dns.zone.tables import Tables
 from npserver.nameserver.query_processor import QueryProcessor
-from npserver.nameserver.response_rate_limit import RateLimiter
 from npserver.nameserver.zones.zone_file import read_zone_file
 from tests.conformance.test_rfc4035 import Served
-from tests.stage.nameserver import Shown, ask, processor_of, show, tables_of
+from tests.stage.nameserver import Shown, ask, limiter_of, processor_of, show, tables_of
 from tests.stage.ports import free_port
 from tests.stage.programs import needs
 from tests.stage.proofs import Bogus, check
@@ -82,7 +81,8 @@ def read(path: Path) -> Tables:
     apex = parse_owner("example.com")
     records = read_zone_file(str(path), apex, lambda name: Path(name).read_bytes())
     problems: list[object] = []
-    tables = compile_tables({}, Settings(300, [apex], content=records.sets), lambda *problem: problems.append(problem))
+    settings = Settings(300, [apex], contents={apex: records.sets})
+    tables = compile_tables({}, settings, lambda *problem: problems.append(problem))
     assert problems == []
     return tables
 
@@ -160,7 +160,7 @@ def test_answers_over_udp_are_the_same_or_truncated(processor: QueryProcessor) -
 def test_random_names_below_a_dname_are_not_kept_forever_and_counted_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("npserver.dns.zone.responder.MAX_REDIRECTED", 10)
     tables = tables_of({"d.example.test": {"DNAME": "example.net"}, "x.example.test": {"A": "192.0.2.1"}})
-    limited = processor_of(tables, limiter=RateLimiter(5, 0))
+    limited = processor_of(tables, limiter=limiter_of(5, 0))
     sent = 0
     for number in range(50):
         query = dns.message.make_query(f"n{number}.d.example.test", "A").to_wire()
