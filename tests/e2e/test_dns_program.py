@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ import httpx
 import pytest
 
 from tests.stage.backends import Backends
+from tests.stage.counting_resolver import CountingResolver
 from tests.stage.program import Program
 from tests.stage.programs import needs, needs_localhost
 
@@ -294,39 +294,8 @@ def test_an_alias_to_a_name_of_others_is_followed_for_those_who_may_recurse(
         assert ask("shop.home", "127.0.0.2", by_tcp=by_tcp) == ("NOERROR", ["www.elsewhere.net."])
 
 
-class ForgetfulResolver:
-    """A resolver on 127.0.0.1 that loses the first datagram about each name."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._sock.bind(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self._sock.getsockname()[1]}"
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        while True:
-            data, client = self._sock.recvfrom(2048)
-            if not data:
-                return
-            query = dns.message.from_wire(data)
-            name = query.question[0].name.to_text()
-            self.asked.append(name)
-            if self.asked.count(name) > 1:
-                reply = dns.message.make_response(query, recursion_available=True)
-                reply.answer.append(dns.rrset.from_text(name, 60, "IN", "A", "198.51.100.7"))
-                self._sock.sendto(reply.to_wire() + b"trailing", client)
-
-    def close(self) -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            sock.sendto(b"", self._sock.getsockname())
-        self._thread.join(30)
-        self._sock.close()
-
-
 def test_lost_datagrams_are_no_lost_names_and_local_names_stay(program: Start, free_port: Callable[[], int]) -> None:
-    resolver, port = ForgetfulResolver(), free_port()
+    resolver, port = CountingResolver(is_forgetful=True), free_port()
     try:
         program(config=config(port, dns_forward=[resolver.address]))
 

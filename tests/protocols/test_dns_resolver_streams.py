@@ -1,6 +1,6 @@
 """Resolvers over TCP and TLS that delay, reorder, lie, close in the middle, or are not who they say.
 
-Covers `nameserver.resolver.channel`, `nameserver.resolver.roles` and `nameserver.resolver.stream_connection`.
+Covers `nameserver.resolver.channel`, `nameserver.resolver.connection` and `nameserver.resolver.stream_connection`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import pytest
 from npserver.nameserver.resolver import channel
 from npserver.nameserver.resolver.address import ResolverAddress
 from npserver.nameserver.resolver.client import ResolverClient
-from npserver.nameserver.resolver.stream_connection import IDLE_S, MAX_STRAYS
+from npserver.nameserver.resolver.connection import IDLE_S
+from npserver.nameserver.resolver.stream_connection import MAX_STRAYS
 from tests.stage.resolvers import Script, Stage, StreamResolver, StreamTalk, answered, ask, is_good, query, serve, until
 
 

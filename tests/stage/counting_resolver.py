@@ -12,7 +12,9 @@ import dns.rrset
 class CountingResolver:
     """A resolver on 127.0.0.1 that answers all names and counts the queries for each."""
 
-    def __init__(self, address: str = "198.51.100.7") -> None:
+    def __init__(self, address: str = "198.51.100.7", *, is_forgetful: bool = False) -> None:
+        """Start it. `is_forgetful`: it loses the first datagram about each name."""
+        self._is_forgetful = is_forgetful
         self.may_answer = threading.Event()  # while it is clear, queries wait
         self.may_answer.set()
         self.asked: list[str] = []
@@ -29,11 +31,14 @@ class CountingResolver:
             if not data:
                 return
             query = dns.message.from_wire(data)
-            self.asked.append(query.question[0].name.to_text().lower())
+            name = query.question[0].name.to_text().lower()
+            self.asked.append(name)
+            if self._is_forgetful and self.asked.count(name) == 1:
+                continue
             self.may_answer.wait(60)
             reply = dns.message.make_response(query, recursion_available=True)
             reply.answer.append(dns.rrset.from_text(query.question[0].name, 600, "IN", "A", self._answer))
-            self._sock.sendto(reply.to_wire(), client)
+            self._sock.sendto(reply.to_wire() + b"trailing", client)
 
     def close(self) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from npserver.address import Address
 from npserver.errors import UpstreamError
-from npserver.nameserver.resolver.roles import DialledConnection
 from npserver.nameserver.resolver.stream_connection import StreamConnection
 from npserver.net.dialer import dial
 from npserver.runtime.tasks import spawn
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     import ssl
 
     from npserver.nameserver.resolver.address import ResolverAddress
-    from npserver.nameserver.resolver.roles import Exchange
+    from npserver.nameserver.resolver.connection import Exchange, ResolverConnection
     from npserver.runtime.context import Context
 
 log = logging.getLogger("npserver.dns")
@@ -52,7 +51,7 @@ class Channel:
 
     def __init__(self, context: Context, address: ResolverAddress, tls: ssl.SSLContext | None, key: str) -> None:
         self.address = address
-        self.connection: DialledConnection | None = None
+        self.connection: ResolverConnection | None = None
         self._context = context
         self._tls = tls
         self._key = key
@@ -107,7 +106,7 @@ class Channel:
 
     # ── called by the connection ──
 
-    def opened(self, connection: DialledConnection) -> None:
+    def opened(self, connection: ResolverConnection) -> None:
         """Send what waits: the connection is open."""
         self.connection = connection
         self._proceed()
@@ -131,7 +130,7 @@ class Channel:
         if self._sent.pop(exchange, False) is None:
             exchange.failed(reason, is_hard=False)
 
-    def lost(self, connection: DialledConnection, reason: str) -> None:
+    def lost(self, connection: ResolverConnection, reason: str) -> None:
         """Send the questions of a connection that is closed again, on a new one."""
         if connection is not self.connection:
             self._fail_all(reason)  # it could not be used at all
@@ -197,7 +196,7 @@ class Channel:
         if not connection.is_closed:
             connection.start()
 
-    def _factory(self) -> Callable[[], DialledConnection]:
+    def _factory(self) -> Callable[[], ResolverConnection]:
         if self.address.scheme == "https":
             from npserver.nameserver.resolver.https_connection import HttpsConnection  # HTTP/2 takes time to import
 

@@ -6,12 +6,11 @@ has status 200, the media type of DNS, and at most 65,535 bytes; what is in it i
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from npserver.dns.message.header import MAX_MESSAGE_BYTES
-from npserver.errors import clip, reason_of
-from npserver.nameserver.resolver.roles import DialledConnection
+from npserver.errors import clip
+from npserver.nameserver.resolver.connection import ResolverConnection
 from npserver.runtime.deadlines import NEVER
 from npserver.upstream.http2.outcomes import CANCEL, NO_ERROR, code_name
 from npserver.upstream.http2.session import Http2ClientSession, SessionError
@@ -21,10 +20,9 @@ if TYPE_CHECKING:
     import ssl
 
     from npserver.http.request import Fields
-    from npserver.nameserver.resolver.roles import ChannelRole, Exchange
+    from npserver.nameserver.resolver.connection import ChannelRole, Exchange
     from npserver.runtime.context import Context
 
-IDLE_S = 15.0
 MAX_STREAMS = 100
 MAX_CONTROL_FRAMES = 10_000  # on one connection, besides the answers
 MEDIA_TYPE = b"application/dns-message"
@@ -43,18 +41,13 @@ class _Stream:
         self.fault = "no response"
 
 
-class HttpsConnection(DialledConnection):
+class HttpsConnection(ResolverConnection):
     """One connection of a `nameserver.resolver.channel.Channel`."""
 
     def __init__(self, context: Context, channel: ChannelRole) -> None:
-        self.heard_at = 0.0
-        self.deadline = NEVER
-        self.is_closed = False
-        self._context = context
-        self._channel: ChannelRole | None = channel
+        super().__init__(context, channel)
         self._address = channel.address
         self._session = Http2ClientSession(self, _SETTINGS)
-        self._transport: asyncio.Transport
         self._streams: dict[int, _Stream] = {}
         self._max_streams = 1  # until the resolver's SETTINGS have come
         self._is_leaving = False  # no more questions are sent
@@ -68,21 +61,16 @@ class HttpsConnection(DialledConnection):
         """Offer the connection to its channel."""
         if self._channel is None:
             return
-        self._context.sweeper.watched.add(self)
+        self._watch()
         tls: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
         if tls is not None and tls.selected_alpn_protocol() != "h2":
             self._lose("it does not offer HTTP/2 (ALPN h2)")
             return
-        self._rest()
         self._flush()
         if self._channel is not None:
             self._channel.opened(self)
 
     # ── called by the loop ──
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called by asyncio when the TLS handshake is complete."""
-        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         """Called by asyncio with bytes of the resolver."""
@@ -103,14 +91,6 @@ class HttpsConnection(DialledConnection):
         elif self._channel is not None:
             self._channel.proceed()
         self._rest()
-
-    def eof_received(self) -> bool:
-        """Called by asyncio when the resolver has closed its side: the transport closes."""
-        return False
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """Called by asyncio when the connection is closed."""
-        self._lose(f"connection closed ({reason_of(error)})" if error is not None else "connection closed")
 
     # ── called by the channel ──
 
@@ -149,11 +129,6 @@ class HttpsConnection(DialledConnection):
                 self._flush()
                 break
         self._rest()
-
-    def close(self) -> None:
-        """Close the connection. Its channel is told nothing."""
-        self._channel = None
-        self._lose("")
 
     # ── called by the session ──
 
@@ -232,12 +207,6 @@ class HttpsConnection(DialledConnection):
         """The resolver has broken the protocol."""
         self._lose(f"broke HTTP/2: {code_name(code)}")
 
-    # ── called by the sweeper ──
-
-    def expire(self, now: float) -> None:
-        """Called when the connection has been idle for `IDLE_S`."""
-        self._lose("idle")
-
     # ── private ──
 
     def _ended(self, number: int) -> None:
@@ -267,23 +236,13 @@ class HttpsConnection(DialledConnection):
         except SessionError as error:
             self._lose(f"broke HTTP/2: {error}")
 
-    def _rest(self) -> None:
-        """Start the idle timeout if nobody waits for an answer."""
-        if not self._streams and not self.is_closed:
-            self.deadline = self._context.loop.time() + (0.0 if self._context.draining else IDLE_S)
+    def _is_awaited(self) -> bool:
+        return bool(self._streams)
 
-    def _lose(self, reason: str) -> None:
-        if self.is_closed:
-            return
-        self.is_closed = True
-        self.deadline = NEVER
-        self._context.sweeper.watched.discard(self)
+    def _end(self, reason: str) -> None:
         self._streams.clear()
         last = self._session.terminate(NO_ERROR)
         self._session.close()
         if last:
             self._transport.write(last)
         self._transport.close()
-        channel, self._channel = self._channel, None
-        if channel is not None:
-            channel.lost(self, reason)

@@ -6,34 +6,26 @@ answers may still come.
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from npserver.dns.message.header import HEADER_BYTES
-from npserver.errors import reason_of
-from npserver.nameserver.resolver.roles import DialledConnection
+from npserver.nameserver.resolver.connection import ResolverConnection
 from npserver.runtime.deadlines import NEVER
 
 if TYPE_CHECKING:
-    from npserver.nameserver.resolver.roles import ChannelRole, Exchange
+    from npserver.nameserver.resolver.connection import ChannelRole, Exchange
     from npserver.runtime.context import Context
 
-IDLE_S = 15.0  # then the connection is closed: many servers close theirs after 20 or 30 s
 MAX_IDS = 2000  # questions sent and not answered, on one connection
 MAX_STRAYS = 20  # messages that answer no question, after which the connection is closed
 
 
-class StreamConnection(DialledConnection):
+class StreamConnection(ResolverConnection):
     """One connection of a `nameserver.resolver.channel.Channel`."""
 
     def __init__(self, context: Context, channel: ChannelRole) -> None:
-        self.heard_at = 0.0
-        self.deadline = NEVER
-        self.is_closed = False
-        self._context = context
-        self._channel: ChannelRole | None = channel
-        self._transport: asyncio.Transport
+        super().__init__(context, channel)
         self._buffer = b""
         self._exchanges: dict[int, Exchange | None] = {}  # by id; None: nobody waits for the answer any more
         self._strays = 0
@@ -44,15 +36,10 @@ class StreamConnection(DialledConnection):
     def start(self) -> None:
         """Offer the connection to its channel."""
         if self._channel is not None:
-            self._context.sweeper.watched.add(self)
-            self._rest()
+            self._watch()
             self._channel.opened(self)
 
     # ── called by the loop ──
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called by asyncio when the connection is open and any TLS handshake is complete."""
-        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         """Called by asyncio with bytes of the resolver: give each complete message to its question."""
@@ -71,14 +58,6 @@ class StreamConnection(DialledConnection):
             position = end
         self._buffer = buffer[position:]
         self._rest()
-
-    def eof_received(self) -> bool:
-        """Called by asyncio when the resolver has closed its side: the transport closes."""
-        return False
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """Called by asyncio when the connection is closed."""
-        self._lose(f"connection closed ({reason_of(error)})" if error is not None else "connection closed")
 
     # ── called by the channel ──
 
@@ -103,17 +82,6 @@ class StreamConnection(DialledConnection):
             self._exchanges[number] = None
         self._rest()
 
-    def close(self) -> None:
-        """Close the connection. Its channel is told nothing."""
-        self._channel = None
-        self._lose("")
-
-    # ── called by the sweeper ──
-
-    def expire(self, now: float) -> None:
-        """Called when the connection has been idle for `IDLE_S`."""
-        self._lose("idle")
-
     # ── private ──
 
     def _take(self, data: bytes) -> None:
@@ -133,23 +101,13 @@ class StreamConnection(DialledConnection):
         if self._strays >= MAX_STRAYS:
             self._lose("answers do not match the questions")
 
-    def _rest(self) -> None:
-        """Start the idle timeout if nobody waits for an answer."""
-        if not any(self._exchanges.values()):
-            self.deadline = self._context.loop.time() + (0.0 if self._context.draining else IDLE_S)
+    def _is_awaited(self) -> bool:
+        return any(self._exchanges.values())
 
-    def _lose(self, reason: str) -> None:
-        if self.is_closed:
-            return
-        self.is_closed = True
-        self.deadline = NEVER
-        self._context.sweeper.watched.discard(self)
+    def _end(self, reason: str) -> None:
         self._exchanges.clear()
         self._buffer = b""
-        channel, self._channel = self._channel, None
         if reason == "idle":
             self._transport.close()
         else:
             self._transport.abort()
-        if channel is not None:
-            channel.lost(self, reason)

@@ -163,7 +163,7 @@ def test_domains_that_may_have_private_addresses() -> None:
 
 
 def test_answers_are_kept_apart_by_what_is_guarded_and_trusted() -> None:
-    """A reload that protects names, or allows one, or trusts a resolver, must not go on with the answers from before."""
+    """A reload that protects names, allows one or trusts a resolver must not go on with the answers from before."""
     found = [
         client_of(forward(**parts)).default
         for parts in (
