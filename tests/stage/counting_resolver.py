@@ -6,6 +6,7 @@ import socket
 import threading
 
 import dns.message
+import dns.rcode
 import dns.rrset
 
 
@@ -21,7 +22,9 @@ class CountingResolver:
         self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._sock.bind(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._sock.getsockname()[1]}"
-        self._answer = address
+        self.answer = address
+        self.ttl = 600
+        self.is_failing = False  # it answers SERVFAIL
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
 
@@ -37,7 +40,10 @@ class CountingResolver:
                 continue
             self.may_answer.wait(60)
             reply = dns.message.make_response(query, recursion_available=True)
-            reply.answer.append(dns.rrset.from_text(query.question[0].name, 600, "IN", "A", self._answer))
+            if self.is_failing:
+                reply.set_rcode(dns.rcode.SERVFAIL)
+            else:
+                reply.answer.append(dns.rrset.from_text(query.question[0].name, self.ttl, "IN", "A", self.answer))
             self._sock.sendto(reply.to_wire() + b"trailing", client)
 
     def close(self) -> None:

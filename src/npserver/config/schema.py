@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from msgspec import field
 
 from npserver.config.section import D, OneOrMany, Section
+from npserver.config.units import Seconds
 from npserver.forward.config import ForwardRule
 from npserver.limits.config import RateLimit
 from npserver.listen.config import Listen
@@ -111,6 +112,10 @@ class Config(Section, frozen=True, kw_only=True):
         dict[str, DnsKey],
         D("keys that sign messages between name servers, by the name that both sides have for them (TSIG)"),
     ] = {}
+    dns_alias_stale: Annotated[
+        Seconds,
+        D("time for which the last addresses of an ALIAS record's target are served after resolvers have failed"),
+    ] = Seconds(3600)
     dns_auto_ptr: Annotated[bool, D("create PTR records from the A and AAAA records")] = False
     public_address: Annotated[
         OneOrMany | PublicAddress,

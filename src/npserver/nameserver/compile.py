@@ -14,6 +14,7 @@ from npserver.dns.message.name import labels, to_text
 from npserver.dns.zone.tables import Tables
 from npserver.errors import clip
 from npserver.limits.rate import parse_rate
+from npserver.nameserver.aliases.compile import compile_aliases
 from npserver.nameserver.config import DnsRule, DnsZoneSection
 from npserver.nameserver.https import DnsOverHttps
 from npserver.nameserver.name_server import NameServer
@@ -171,6 +172,7 @@ def _compile(compilation: Compilation) -> NameServer:
             'handler "dns" has nothing to answer: give it records in "dns", the name of a zone in "dns_zones", or '
             'resolvers in "dns_forward"',
         )
+    aliases = compile_aliases(compilation, tables, forwarding.client if forwarding is not None else None)
     blocking = None
     if config.dns_block is not None:
         from npserver.nameserver.blocking.checks import check_own_names
@@ -190,6 +192,7 @@ def _compile(compilation: Compilation) -> NameServer:
         keys=DNS_KEYS.of(compilation),
         blocking=blocking,
         signer=_signer(compilation, tables),
+        aliases=aliases,
     )
     if (changing := ZONES.of(compilation).changing) and context.worker >= 0:
         from npserver.nameserver.zones.replica import ZoneReplicas

@@ -16,6 +16,7 @@ from npserver.dns.message.cookies import CookieJar
 from npserver.dns.message.name import to_text
 from npserver.dns.message.query import Query, name_end
 from npserver.dns.zone.added_texts import AddedTexts
+from npserver.dns.zone.aliases import refresh_aliases
 from npserver.dns.zone.responder import Responder, Tallies
 from npserver.dns.zone.signed_responder import secure
 from npserver.dns.zone.tables import FindAddresses, Tables
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from npserver.dns.message.tsig import TsigKey
     from npserver.dns.zone.changing import TableChanger
     from npserver.dns.zone.content import Content, SetChange
+    from npserver.nameserver.aliases.addresses import AliasAddresses
     from npserver.nameserver.blocking.blocker import Blocker, Blocking
     from npserver.nameserver.dnssec.signer import Signer
     from npserver.nameserver.query_processor import UpdateRequest
@@ -69,6 +71,7 @@ class NameServer:
         keys: Mapping[bytes, TsigKey] = {},
         blocking: Blocking | None = None,
         signer: Signer | None = None,
+        aliases: AliasAddresses | None = None,
     ) -> None:
         self.context = context
         self.tallies: Tallies = {}
@@ -85,6 +88,7 @@ class NameServer:
         for responder in (*[one for _, one in self.views], *self._recursive):
             secure(responder)
         self._find_addresses = find_addresses
+        self._aliases = aliases  # what ALIAS records lead to
         self.resolver_client = resolver_client
         self.blocking = blocking  # which names the resolvers are not asked for
         self.recursion_clients = recursion_clients  # who may query names outside our zones
@@ -110,6 +114,8 @@ class NameServer:
         self._signatures_slot = row.slot("dns.signatures")
         self._signatures_counted = 0
         self._refresh()
+        if aliases is not None:
+            aliases.follow(self._refresh)
         ANSWERS.of(context).follow(self._answer_challenges)
         if signer is not None:
             signer.follow(self._sign_anew)
@@ -176,7 +182,7 @@ class NameServer:
         if self._signer is not None:
             self._signer.attach(tables)
         for view, new in enumerate(tables):
-            new.refresh(self._find_addresses)
+            self._update_addresses(new)
             self._added_texts[view] = AddedTexts(new)
             self._added_texts[view].replace(texts)
             self.views[view][1].replace_tables(new)
@@ -226,8 +232,15 @@ class NameServer:
 
     def _refresh(self) -> None:
         for view, (_, responder) in enumerate(self.views):
-            if responder.tables.upstream_sets and responder.tables.refresh(self._find_addresses):
+            if self._update_addresses(responder.tables):
                 self._forget(view)
+
+    def _update_addresses(self, tables: Tables) -> bool:
+        """Update what upstreams and ALIAS records make; return whether anything has changed."""
+        changed = bool(tables.upstream_sets) and tables.refresh(self._find_addresses)
+        if tables.alias_sets:
+            changed |= refresh_aliases(tables, {} if self._aliases is None else self._aliases.known)
+        return changed
 
     def _answer_challenges(self) -> None:
         """Add the answers to a CA's challenges to the zones, in place of those before."""

@@ -29,7 +29,7 @@ RETRY_S = 2.0  # after that a name that did not resolve is looked up again
 LOOK_UP_S = 10.0  # time limit for one look-up; the system's own may be minutes
 
 #: Errors of `getaddrinfo` that mean that a name does not exist or has no address (RFC 3493 §6.1).
-_GONE = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
+GONE = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 
 
 class Unresolved(OSError):
@@ -151,7 +151,7 @@ class Resolver:
         if error is None:
             self._known[host] = done.result()
             self._expires[host] = self._loop.time() + FRESH_S
-        elif isinstance(error, socket.gaierror) and error.errno in _GONE:
+        elif isinstance(error, socket.gaierror) and error.errno in GONE:
             self._known.pop(host, None)
             self._expires.pop(host, None)
         elif host in self._known:  # an old address is better than none
@@ -213,7 +213,7 @@ class Resolution:
             reason = ""
         except OSError as error:
             reason = explain(error)
-            is_gone = isinstance(error, socket.gaierror) and error.errno in _GONE
+            is_gone = isinstance(error, socket.gaierror) and error.errno in GONE
             addresses = [] if is_gone or before is None else before[0]
         if before is not None and (sorted(before[0]), before[1]) == (sorted(addresses), reason):
             return

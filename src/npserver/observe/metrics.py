@@ -124,6 +124,7 @@ FAMILIES = [
     _family(r"dns\.transfers\.(?P<result>\w+)", "dns_transfers_total", "Transfers of zones, to others and from them."),
     _family(r"dns\.notify\.(?P<result>\w+)", "dns_notify_total", "NOTIFY messages, to others and from them."),
     _family(r"dns\.type\.(?P<type>\w+)", "dns_questions_total", "DNS questions by type."),
+    _family(r"dns\.aliases\.(?P<result>\w+)", "dns_aliases_total", "Questions for the targets of ALIAS records."),
     _family(r"dns\.signatures", "dns_signatures_total", "Signatures made for signed zones."),
     _family(r"cache\.bytes\.(?P<directory>/.+)", "cache_bytes", "Bytes of stored responses.", "gauge"),
     _family(r"cache\.entries\.(?P<directory>/.+)", "cache_entries", "Stored responses.", "gauge"),

@@ -17,8 +17,19 @@ from npserver.dns.message.record import PARSED_TYPES, parse_data, parse_ipv4, pa
 from npserver.dns.zone.apexes import choose_apexes, is_covered
 from npserver.dns.zone.content import Content
 from npserver.dns.zone.presigned import attach_proofs, without_proofs
+from npserver.dns.zone.redirections import Redirections
 from npserver.dns.zone.reverse import is_local, reverse_key
-from npserver.dns.zone.tables import NO_SETS, Node, RecordSet, RecordSets, Tables, UpstreamSet, Zone, ancestors
+from npserver.dns.zone.tables import (
+    NO_SETS,
+    AliasSet,
+    Node,
+    RecordSet,
+    RecordSets,
+    Tables,
+    UpstreamSet,
+    Zone,
+    ancestors,
+)
 from npserver.errors import clip
 from npserver.guess import get_close_matches
 
@@ -29,6 +40,7 @@ ReportProblem = Callable[[Path, str], None]
 HasUpstream = Callable[[Path, str], bool]
 
 MAX_UPSTREAM_TTL_S = 5  # of addresses that follow health checks: clients must not cache them for long
+ALIAS = "ALIAS"  # a type of ours: what it makes are A and AAAA records
 MAX_SET_BYTES = 60_000  # of one record set in wire form, so that it fits a message
 
 #: Refresh, retry and expire of an SOA made here.
@@ -73,7 +85,8 @@ class _Compilation:
         self.report = report
         self.sets: dict[bytes, dict[int, RecordSet]] = {}
         self.upstream_sets: list[tuple[bytes, int, int, str]] = []
-        self.redirections: set[bytes] = set()  # the names with a DNAME
+        self.aliases: list[tuple[bytes, bytes, int]] = []  # name, target, TTL
+        self.redirections = Redirections()
         self.standalone: list[bytes] = []  # reverse names of public addresses, each a zone of its own
 
     def run(self, records: Mapping[str, Mapping[str, object]]) -> Tables:
@@ -93,20 +106,18 @@ class _Compilation:
                 self.report((text,), f"the records of its zone are in {place}: write it there")
                 continue
             self._add_name(text, key, of_name)
-        if self._note_redirections():
-            self._check_redirections(spelled)
+        self._check_aliases(spelled, records)
+        if self.redirections.note(self.sets):
+            apexes, _ = choose_apexes(self.settings.zones, self.sets, ())
+            self.redirections.check(self.sets, spelled, apexes, self.report, self.settings.warn)
         for apex, content in self.settings.contents.items():
             self._add_content(apex, content)
-        self._note_redirections()
+        self.redirections.note(self.sets)
         if self.settings.added:
             self._add_to_zones({key: records[text].get("TTL") for key, text in spelled.items()})
         if self.settings.auto_ptr:
             self._add_reverse()
         return self._build()
-
-    def _note_redirections(self) -> bool:
-        self.redirections.update([key for key, sets in self.sets.items() if codes.DNAME in sets])
-        return bool(self.redirections)
 
     def _add_content(self, apex: bytes, content: Content) -> None:
         """Add the records of a zone that are not in the config, but those of names in another zone of ours below."""
@@ -147,10 +158,13 @@ class _Compilation:
 
     def _add_set(self, text: str, key: bytes, type_text: str, value: object, ttl: int) -> None:
         path: Path = (text, type_text)
+        if type_text.upper() == ALIAS:
+            self._add_alias(path, key, value, ttl)
+            return
         try:
             rtype = parse_type(type_text)
         except ValueError as error:
-            close = get_close_matches(type_text.upper(), [*PARSED_TYPES, "TTL"], 1)
+            close = get_close_matches(type_text.upper(), [*PARSED_TYPES, ALIAS, "TTL"], 1)
             self.report(path, f"{error}{f', did you mean {close[0]}?' if close else ''}")
             return
         if rtype in self.sets[key]:
@@ -181,6 +195,36 @@ class _Compilation:
         if data:
             self.sets[key][rtype] = (ttl, tuple(data))
 
+    def _add_alias(self, path: Path, key: bytes, value: object, ttl: int) -> None:
+        """Add an ALIAS, which makes the addresses of a name (`dns.zone.aliases`)."""
+        if isinstance(value, list):
+            self.report(path, "ALIAS: a name can have only one, got a list")
+            return
+        try:
+            target = parse_data(codes.CNAME, value).lower()
+        except ValueError as error:
+            self.report(path, f"ALIAS: {error}")
+            return
+        if target == key:
+            self.report(path, f"ALIAS: {clip(value)} is the name itself: write another one, or A and AAAA records")
+            return
+        self.aliases.append((key, target, ttl))
+
+    def _check_aliases(self, spelled: Mapping[bytes, str], records: Mapping[str, Mapping[str, object]]) -> None:
+        """Check that names with an ALIAS have no other source of addresses."""
+        seen: set[bytes] = set()
+        for key, _, _ in self.aliases:
+            text = spelled[key]
+            given = {name.upper(): name for name in records[text]}
+            path: Path = (text, given[ALIAS])
+            if key in seen:
+                self.report(path, "ALIAS is given twice")
+            seen.add(key)
+            if beside := next((given[name] for name in ("A", "AAAA", "CNAME") if name in given), None):
+                self.report(
+                    path, f"ALIAS: it makes the addresses of the name, which has {beside}: leave one of them out"
+                )
+
     def _check_single(self, text: str, of_name: Mapping[str, object], sets: RecordSets) -> None:
         """Check that a name has one CNAME and no other records, and at most one SOA (RFC 1034 §3.6.2) and DNAME."""
         for rtype in (codes.CNAME, codes.SOA, codes.DNAME):
@@ -192,37 +236,11 @@ class _Compilation:
                 (text, "CNAME"), f"a name with a CNAME can have no other records, but has {others[0]} (RFC 1034 §3.6.2)"
             )
 
-    def _check_redirections(self, spelled: Mapping[bytes, str]) -> None:
-        """Check that no name of the config lies below one with a DNAME, and that no delegation has one."""
-        apexes, _ = choose_apexes(self.settings.zones, self.sets, ())
-        for key, sets in self.sets.items():
-            if (owner := self._redirection_of(key)) is not None:
-                problem = (
-                    f"{clip(spelled[key])} lies below {clip(spelled[owner])}, and its DNAME stands for all names below"
-                )
-                self.report((spelled[key],), f"{problem}: leave one of them out (RFC 6672 §2.4)")
-            if codes.DNAME not in sets:
-                continue
-            path: Path = (spelled[key], "DNAME")
-            if codes.NS in sets and key not in apexes:
-                self.report(path, "DNAME: beside NS records it can be at the apex of a zone alone (RFC 6672 §2.4)")
-            for target in sets[codes.DNAME][1]:
-                if key in ancestors(target.lower()):
-                    self.settings.warn(path, "DNAME: it leads to names below itself, which do not end")
-            if key.startswith(WILDCARD):
-                message = "DNAME: it stands for no other names than those below '*' itself (RFC 6672 §3.3)"
-                self.settings.warn(path, message)
-
-    def _redirection_of(self, key: bytes) -> bytes | None:
-        """Return the name with a DNAME that a name lies below."""
-        if not self.redirections or key == ROOT:
-            return None
-        return next((above for above in ancestors(parent(key)) if above in self.redirections), None)
-
     def _add_to_zones(self, ttls: Mapping[bytes, object]) -> None:
         """Add the record sets of `Settings.added`. `ttls`: what the config says of names, for all of their records."""
         apexes, _ = choose_apexes(self.settings.zones, self.sets, ())
-        of_upstreams = {(key, rtype) for key, rtype, _, _ in self.upstream_sets}
+        made = {(key, rtype) for key, rtype, _, _ in self.upstream_sets}
+        made |= {(key, rtype) for key, _, _ in self.aliases for rtype in (codes.A, codes.AAAA)}
         for key, added in self.settings.added.items():
             if not is_covered(key, apexes) or codes.CNAME in self.sets.get(key, NO_SETS):
                 continue
@@ -233,7 +251,7 @@ class _Compilation:
             with suppress(ValueError):
                 ttl = parse_ttl(ttls.get(key))
             for rtype, (default_ttl, data) in added.items():
-                if rtype not in sets and (key, rtype) not in of_upstreams:
+                if rtype not in sets and (key, rtype) not in made:
                     sets[rtype] = (default_ttl if ttl is None else ttl, data)
 
     def _add_reverse(self) -> None:
@@ -250,7 +268,7 @@ class _Compilation:
                     if not is_local(address):
                         self.standalone.append(reverse)
         for reverse, names in found.items():
-            if reverse not in self.sets and self._redirection_of(reverse) is None:
+            if reverse not in self.sets and self.redirections.above(reverse) is None:
                 self.sets[reverse] = {codes.PTR: (min(names.values()), tuple(names))}
 
     # ── nodes and zones ──
@@ -280,6 +298,10 @@ class _Compilation:
         tables.upstream_sets += [
             UpstreamSet(nodes[key], rtype, ttl, upstream) for key, rtype, ttl, upstream in self.upstream_sets
         ]
+        for key, target, ttl in self.aliases:
+            node = nodes[key]
+            node.sets = {**node.sets, codes.A: (ttl, ()), codes.AAAA: (ttl, ())}  # not known yet
+            tables.alias_sets.append(AliasSet(node, target, ttl))
         tables.longest_key = max(map(len, nodes), default=1)
         for key, content in self.settings.contents.items():
             attach_proofs(tables, tables.zones[key], content)

@@ -177,6 +177,8 @@ def look_up(
             owner = key = alias[1][0].lower()
             continue
         found_sets = _sets(node, rtype, minimal_any=minimal_any)
+        if found_sets and not found_sets[0][1][1]:
+            return Sections(codes.SERVFAIL, is_authoritative=False)  # of an ALIAS whose addresses are not known
         if found_sets:
             sections.answer += [Records(owner, one, *records, node) for one, records in found_sets]
             if is_expanded:
@@ -215,9 +217,10 @@ def _sets(node: Node, rtype: int, *, minimal_any: bool) -> Sequence[tuple[int, R
         return [(rtype, records)]
     signing = node.zone.signing
     if rtype == codes.ANY:
-        if minimal_any and sets:  # of a signed zone, one set that its signatures hold for (RFC 8482 §4.1)
-            return [next(iter(sets.items())) if signing is not None else (codes.HINFO, MINIMAL_ANY)]
-        return list(sets.items())
+        found = [one for one in sets.items() if one[1][1]]
+        if minimal_any and found:  # of a signed zone, one set that its signatures hold for (RFC 8482 §4.1)
+            return [found[0] if signing is not None else (codes.HINFO, MINIMAL_ANY)]
+        return found
     if signing is None:
         return ()
     if rtype == codes.RRSIG:

@@ -196,7 +196,12 @@ class Responder:
         answer = self.answers.get(place) or self._leading_out.get(place)
         if answer is None:
             records = node.sets.get(rtype)
-            if records is not None and self._is_single(node, rtype) and type_and_class[3] == codes.CLASS_IN:
+            if (
+                records is not None
+                and records[1]
+                and self._is_single(node, rtype)
+                and type_and_class[3] == codes.CLASS_IN
+            ):
                 answer = compile_single_set(rtype, *records, key, self.tally(rtype, codes.NOERROR))
             else:
                 sections = look_up(self.tables, key, rtype, minimal_any=minimal_any) or Sections()

@@ -28,6 +28,8 @@ def signed_records(tables: Tables, zone: Zone, signing: Signing) -> Iterator[Rec
 
 def _signed(content: list[tuple[bytes, int, RecordSet, bool]], signing: Signing) -> Iterator[Records]:
     for name, rtype, (ttl, data), is_signed in content:
+        if not data:  # of an ALIAS whose addresses are not known
+            continue
         if rtype != codes.SOA:
             yield Records(name, rtype, ttl, data)
         if is_signed:

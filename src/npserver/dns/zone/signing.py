@@ -186,7 +186,7 @@ class ZoneSigning:
 
     def signatures_at(self, node: Node) -> list[RecordSet]:
         """Return the RRSIG records of all record sets of a name in the zone, by the TTLs of these."""
-        sets = list(node.sets.items())
+        sets = [one for one in node.sets.items() if one[1][1]]
         if (denial := self.own_denial(node.key)) is not None:
             sets.append((codes.NSEC, denial))
         return [(records[0], self.sign(node.key, rtype, records)) for rtype, records in sets]

@@ -113,6 +113,15 @@ class UpstreamSet:
     upstream: str
 
 
+@dataclass(slots=True)
+class AliasSet:
+    """A name that has the addresses of another one: see `dns.zone.aliases`."""
+
+    node: Node
+    target: bytes  # in lower case
+    ttl: int  # at most
+
+
 #: Returns the current addresses of the named upstream for a record type, 4 or 16 bytes each.
 FindAddresses = Callable[[str, int], Sequence[bytes]]
 
@@ -124,6 +133,7 @@ class Tables:
     nodes: dict[bytes, Node] = field(default_factory=dict)
     zones: dict[bytes, Zone] = field(default_factory=dict)
     upstream_sets: list[UpstreamSet] = field(default_factory=list)
+    alias_sets: list[AliasSet] = field(default_factory=list)
     longest_key: int = 1  # bytes of the longest name
     derived: set[bytes] = field(default_factory=set)  # apexes of the zones that the config does not name
 

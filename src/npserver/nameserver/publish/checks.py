@@ -92,9 +92,10 @@ def _check_addresses(
 
 
 def _address_types(name: PublishedName, tables: Tables) -> set[int] | None:
-    """Return which of A and AAAA a name has in a view; None if it is not in the view, or follows an upstream."""
+    """Return which of A and AAAA a name has in a view; None if it is not in the view, or has others' addresses."""
     node = tables.nodes.get(name.key)
-    if node is None or any(one.node is node for one in tables.upstream_sets):
+    changing = [*[one.node for one in tables.upstream_sets], *[one.node for one in tables.alias_sets]]
+    if node is None or node in changing:
         return None
     return {codes.A, codes.AAAA} & node.sets.keys()
 

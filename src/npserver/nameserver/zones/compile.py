@@ -183,7 +183,11 @@ def _records_of(compilation: Compilation, apex: bytes, apexes: list[bytes]) -> C
     config = compilation.config
     tables = compile_tables(config.dns, Settings(config.dns_ttl, apexes), lambda path, message: None)
     zone = tables.zones[apex]
-    return {node.key: dict(node.sets) for node in tables.nodes.values() if node.zone is zone and node.sets}
+    found = {node.key: node.sets for node in tables.nodes.values() if node.zone is zone and node.sets}
+    made = {one.node.key for one in tables.alias_sets}
+    return {
+        key: {rtype: one for rtype, one in sets.items() if key not in made or one[1]} for key, sets in found.items()
+    }
 
 
 def _read(compilation: Compilation, path: Path, apex: bytes, name: str) -> ZoneRecords | None:

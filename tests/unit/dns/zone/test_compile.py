@@ -1,4 +1,7 @@
-"""Compiled records: zones, problems with their paths, reverse names, serials, addresses from upstreams."""
+"""Compiled records: zones, problems with their paths, reverse names, serials, addresses from upstreams.
+
+Covers `dns.zone.redirections`.
+"""
 
 from __future__ import annotations
 
@@ -76,6 +79,16 @@ WRONG: list[tuple[Records, tuple[object, ...], str]] = [
         "a CNAME can have no other records, but has A",
     ),
     ({"a.b": {"CNAME": ["c.d", "e.f"]}}, ("a.b", "CNAME"), "a name can have only one"),
+    ({"a.b": {"ALIAS": "a.B"}}, ("a.b", "ALIAS"), "ALIAS: 'a.B' is the name itself: write another one"),
+    ({"a.b": {"ALIAS": ["c.d"]}}, ("a.b", "ALIAS"), "ALIAS: a name can have only one"),
+    ({"a.b": {"ALIAS": "192.0.2.1"}}, ("a.b", "ALIAS"), "ALIAS: expected a host name, got the address '192.0.2.1'"),
+    ({"a.b": {"ALIAS": {"name": "x"}}}, ("a.b", "ALIAS"), "ALIAS: unknown key 'name', expected host"),
+    ({"a.b": {"ALIAS": "c.d", "alias": "e.f"}}, ("a.b", "alias"), "ALIAS is given twice"),
+    ({"a.b": {"ALAS": "c.d"}}, ("a.b", "ALAS"), "unknown record type 'ALAS', did you mean ALIAS?"),
+    *[
+        ({"a.b": {"ALIAS": "c.d", kind: data}}, ("a.b", "ALIAS"), f"addresses of the name, which has {kind}: leave one")
+        for kind, data in (("A", "192.0.2.1"), ("AAAA", "::1"), ("a", ["192.0.2.1"]))
+    ],
     ({"a.b": {"DNAME": ["c.d", "e.f"]}}, ("a.b", "DNAME"), "DNAME: a name can have only one"),
     ({"a.b": {"CNAME": "c.d", "DNAME": "e.f"}}, ("a.b", "CNAME"), "can have no other records, but has DNAME"),
     ({"a.b": {"DNAME": "."}}, ("a.b", "DNAME"), "DNAME: expected a host name, got '.'"),
