@@ -30,7 +30,10 @@ import pytest
 from npserver.observe.config import AREAS
 from tests.stage import ports
 
-os.environ.pop("PYTHONUNBUFFERED", None)  # of some containers and CI systems; the program is tested as users start it
+# Of some containers and CI systems. The program is tested as users start it, and so often that none should compile it.
+for _name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
+    os.environ.pop(_name, None)
+sys.dont_write_bytecode = False
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
