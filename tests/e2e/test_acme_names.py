@@ -19,11 +19,11 @@ import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from npserver.web.middleware.basic_auth.passwords import SALT_BYTES, hash_password
 from tests.stage.acme import MAC_KEY
 from tests.stage.acme_program import ISSUED, certificate_at, config, state_of, wait_trusted
 from tests.stage.clock import Clock
 from tests.stage.faulty_ca import changed, faulty_ca_in_thread
+from tests.stage.passwords import quick_hash
 from tests.stage.pebble import Pebble, running_pebble
 from tests.stage.program import Program
 from tests.stage.programs import needs
@@ -136,7 +136,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory, authority: trustme.CA) -> It
         yield running
 
 
-PASSWORD = hash_password("secret", bytes(SALT_BYTES))
+PASSWORD = quick_hash("secret")
 GUARDS: dict[str, dict[str, Any]] = {
     "redirect": {"handler": "redirect", "to": "https://$host$path$query"},
     "allow": {"handler": "respond", "body": "x", "allow": "192.0.2.0/24"},

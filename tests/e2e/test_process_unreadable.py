@@ -18,8 +18,8 @@ import dns.message
 import dns.query
 import pytest
 
-from npserver.web.middleware.basic_auth.passwords import SALT_BYTES, hash_password
 from tests.stage.backends import Backends
+from tests.stage.passwords import quick_hash
 from tests.stage.program import ROOT, Program
 from tests.stage.programs import needs_localhost
 
@@ -115,7 +115,7 @@ def test_the_user_needs_nothing_of_the_programs_directory(
     config["dns"] = {"www.example.org": {"A": ["192.0.2.1"]}}
     guarded = {
         "path": "/guarded",
-        "basic_auth": {"users": {"ann": hash_password("secret", bytes(SALT_BYTES))}},
+        "basic_auth": {"users": {"ann": quick_hash("secret")}},
         "handler": "redirect",
         "to": "/",
     }

@@ -23,7 +23,7 @@ import httpx
 import pytest
 import trustme
 
-from npserver.web.middleware.basic_auth.passwords import hash_password
+from tests.stage.passwords import quick_hash
 from tests.stage.pebble import Pebble, running_pebble
 from tests.stage.program import ROOT, Program
 from tests.stage.programs import needs
@@ -39,7 +39,7 @@ PASSWORD, PASSPHRASE = "the-password-of-joe-himself", "the-passphrase-of-a-priva
 CHECK_TOKEN = "the-token-that-health-checks-show"
 DATABASE_PASSWORD = "the-password-of-a-database-that-scripts-are-told"
 TOKEN_SECRET = "the-secret-that-tokens-of-an-issuer-are-signed-with"
-HASH = hash_password(PASSWORD, b"0123456789abcdef")
+HASH = quick_hash(PASSWORD)
 #: The keys of the schema that hold a secret, each of which the config below has.
 PLANTED = {
     "Acme.eab_key",

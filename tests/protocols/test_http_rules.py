@@ -7,7 +7,6 @@ Covers `web.handlers.redirect.handler`, `web.handlers.respond.handler`, `web.mid
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import threading
 from base64 import b64encode
@@ -19,13 +18,8 @@ import pytest
 
 from npserver.web.middleware.basic_auth import check
 from npserver.web.middleware.basic_auth.passwords import PasswordHash
+from tests.stage.passwords import quick_hash
 from tests.stage.site import Site, site
-
-
-def quick_hash(password: str) -> str:
-    """A hash that costs next to nothing to check."""
-    salt = b"0123456789abcdef"
-    return str(PasswordHash(4, 8, 1, salt, hashlib.scrypt(password.encode(), salt=salt, n=16, r=8, p=1, dklen=32)))
 
 
 def basic(user: str, password: str) -> str:

@@ -19,12 +19,13 @@ import npserver
 from npserver.tls.store import CERTIFICATES
 from npserver.tls.ticket_keys import ROTATION_S, derive
 from npserver.tls.watch import CertificateWatch
-from npserver.web.middleware.basic_auth.passwords import hash_password, parse_hash
+from npserver.web.middleware.basic_auth.passwords import parse_hash
+from tests.stage.passwords import quick_hash
 from tests.stage.secrets import keys_below, leaks, lock, private_values
 
 MAC_KEY = "dGhlLW1hYy1rZXktb2YtYW4tZXh0ZXJuYWwtYWNjb3VudC1vZi1hLXByb2dyYW0"
 PASSPHRASE = "the-passphrase-of-a-private-key"
-HASH = hash_password("password", b"0123456789abcdef")
+HASH = quick_hash("password")
 _NOT_FOLLOWED = (type, types.ModuleType, types.FrameType, types.BuiltinFunctionType)
 
 
