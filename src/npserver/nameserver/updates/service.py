@@ -85,6 +85,7 @@ class UpdateService:
         self._context = context
         self._zones = zones
         self._rules = rules
+        self._failing: dict[bytes, str] = {}  # why updates of a zone cannot be kept, as the log said
         row = context.row
         self._slots = {True: row.slot("dns.updates.done"), False: row.slot("dns.updates.refused")}
 
@@ -135,9 +136,13 @@ class UpdateService:
                 try:
                     await self._zones.change_by_update(zone, draft.names)
                 except StoreError as error:
-                    log.error("updates of %s are refused, as they cannot be kept (store): %s", zone.name, error)
+                    if self._failing.get(apex) != str(error):
+                        log.error("updates of %s are refused, as they cannot be kept (store): %s", zone.name, error)
+                    self._failing[apex] = str(error)
                     rcodes = [rcode or codes.SERVFAIL for rcode in rcodes]
                 else:
+                    if self._failing.pop(apex, None) is not None:
+                        log.info("updates of %s can be kept again (store)", zone.name)
                     done = [one for one, rcode in zip(asked, rcodes, strict=False) if not rcode]
                     by = ", ".join(dict.fromkeys([f"key {_key(one)} from {one.client}" for one in done]))
                     serial = serial_of(zone.content, apex)
