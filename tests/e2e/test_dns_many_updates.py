@@ -19,7 +19,7 @@ import dns.update
 import pytest
 
 from tests.e2e.test_dns_updates import RING, message, send, updated
-from tests.e2e.test_dns_zones import addresses, serial
+from tests.e2e.test_dns_zones import addresses, controller, serial
 from tests.stage.program import Program
 
 Start = Callable[..., Program]
@@ -30,16 +30,6 @@ ZONES = ("example.com", "one.test", "two.test")
 
 def address(number: int) -> str:
     return f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
-
-
-def controller(one: Program) -> int:
-    """Return the process that makes the updates, once it has its title."""
-
-    def find() -> int | None:
-        titles = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in one.children()}
-        return next((pid for pid, title in titles.items() if b"controller" in title), None)
-
-    return one.wait_until(find, "controller")
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import dns.exception
 import dns.message
 import dns.query
 import dns.rcode
+import dns.tsigkeyring
+import dns.update
 import dns.zone
 
 from tests.conformance.test_dns_zone_files import ZONE
@@ -72,6 +75,16 @@ def addresses(port: int, name: str, times: int = 20) -> set[str]:
     return found
 
 
+def controller(one: Program) -> int:
+    """Return the process that makes the updates, once it has its title."""
+
+    def find() -> int | None:
+        titles = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in one.children()}
+        return next((pid for pid, title in titles.items() if b"controller" in title), None)
+
+    return one.wait_until(find, "controller")
+
+
 def test_a_zone_file_is_followed(program: Start, free_port: Callable[[], int], tmp_path: Path) -> None:
     """By all workers, one that starts later and a restart too; the serial only grows, and a fault changes nothing."""
     file, included = tmp_path / "example.com.zone", tmp_path / "more"
@@ -117,3 +130,55 @@ def test_a_zone_file_is_followed(program: Start, free_port: Callable[[], int], t
     one = program(config=parts)
     one.wait_until(lambda: serial(port) == 12, "the serial of the last run")
     assert addresses(port, "more.example.com") == {"10.1.1.3"}
+
+
+def test_a_zone_file_that_is_written_and_removed(program: Start, free_port: Callable[[], int], tmp_path: Path) -> None:
+    """It counts once it is whole: with all that it includes, and when nobody writes to it any more.
+
+    Without it the zone stays as it is, in the workers of another controller, too, which does not know it.
+    """
+    file = tmp_path / "example.com.zone"
+    text = "$TTL 60\n@ SOA ns h 5 3600 600 604800 60\n@ NS ns\nns A 10.0.0.1\nlast A 10.0.0.2\n"
+    file.write_text(text)
+    port = free_port()
+    zone = {"name": "example.com", "file": str(file), "updates": [{"key": "dhcp"}]}
+    keys = {"dhcp": {"secret": "c2VjcmV0LW9mLWEtdGVzdC10aGF0LWlzLWxvbmctZW5vdWdo"}}
+    one = program(config=config(port, dns_zones=[zone], dns_keys=keys, store=str(tmp_path / "store")))
+
+    file.write_text(text + "$INCLUDE more\n")
+    one.wait_for(
+        rf"{file}:6: \$INCLUDE of 'more': cannot read .*; the zone example\.com\. stays as it is \(dns_zones\[0\]\.file\)"
+    )
+    (tmp_path / "more").write_text("more A x\n")
+    one.wait_for(rf"{tmp_path}/more:1: Text input is malformed\.; the zone example\.com\. stays")
+    (tmp_path / "more").write_text("more A 10.0.0.3\n")
+    one.wait_until(lambda: addresses(port, "more.example.com") == {"10.0.0.3"}, "what is included")
+
+    end = time.monotonic() + 4.5  # as long as it takes to look at the file twice
+    with file.open("w") as writing:
+        writing.write(text.replace("last A 10.0.0.2\n", ""))
+        while time.monotonic() < end:
+            writing.write("h A 10.0.0.4\n")
+            writing.flush()
+            assert addresses(port, "last.example.com", times=1) == {"10.0.0.2"}
+        writing.write("last A 10.0.0.5\n")
+    one.wait_until(lambda: addresses(port, "last.example.com") == {"10.0.0.5"}, "the whole file")
+
+    before = serial(port)
+    file.unlink()
+    one.wait_for(r"cannot read .*: no such file or directory; the zone example\.com\. stays as it is")
+    told = one.errors.count("stays as it is")
+    os.kill(controller(one), signal.SIGKILL)
+    one.wait_until(lambda: one.errors.count("stays as it is") == told + 1, "another controller")
+    update = dns.update.UpdateMessage(
+        "example.com", keyring=dns.tsigkeyring.from_text({"dhcp": keys["dhcp"]["secret"]}), keyname="dhcp"
+    )
+    update.add("x", 60, "A", "10.0.0.9")
+    assert dns.query.tcp(update, "127.0.0.1", port=port, timeout=30).rcode() == dns.rcode.SERVFAIL
+    one.wait_for(r"updates of example\.com\. are refused until its file can be read \(dns_zones\[0\]\.file\)")
+    assert addresses(port, "last.example.com") == {"10.0.0.5"}
+    file.write_text(text.replace("10.0.0.2", "10.0.0.6"))
+    one.wait_until(lambda: addresses(port, "last.example.com") == {"10.0.0.6"}, "the file again")
+    assert serial(port) > before
+    assert dns.query.tcp(update, "127.0.0.1", port=port, timeout=30).rcode() == dns.rcode.NOERROR
+    assert addresses(port, "x.example.com") == {"10.0.0.9"}

@@ -118,6 +118,11 @@ class UpdateService:
             for one in asked:
                 self._answer(one, codes.REFUSED)
             return ()
+        if zone.is_unknown:
+            log.warning("updates of %s are refused until its file can be read (%s)", zone.name, zone.key)
+            for one in asked:
+                self._answer(one, codes.SERVFAIL)
+            return ()
         async with zone.lock:
             draft = _Draft(zone, self._rules[apex])
             rcodes: list[int] = []

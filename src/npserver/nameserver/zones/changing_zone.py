@@ -46,6 +46,7 @@ class ChangingZone(Struct):
     history: ZoneHistory = field(default_factory=ZoneHistory)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     error: str = ""  # why the file is not in force
+    is_unknown: bool = False  # a former controller has served what is not in the file any more, nor anything else
     digest: int | None = None
     owns_content: bool = False  # others have the first one, too
 

@@ -55,6 +55,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("npserver.dns")
 
 LOOK_S = 2.0  # between two looks at the files
+SETTLE_S = 0.3  # for which a file has not changed before it is read: editors write in several steps
+SETTLES = 30  # at most
 AGREE_S = 0.005  # between two looks at what the workers have taken
 
 
@@ -90,8 +92,12 @@ class ZoneService:
         end = self._context.pubsub.subscribe(ASK, self._asked)
         try:
             for zone in self._zones.values():
+                has_changed = self._has_changed(zone)
+                records = await self._reread(zone) if has_changed else None
+                if has_changed and records is None and self._has_told(zone):
+                    zone.is_unknown = True
+                    continue
                 async with zone.lock:
-                    records = await self._reread(zone) if self._has_changed(zone) else None
                     await self._begin(zone, records.sets if records is not None else zone.base)
             self._tell()
             self.is_begun.set()
@@ -99,9 +105,7 @@ class ZoneService:
                 await asyncio.sleep(LOOK_S)
                 for zone in self._zones.values():
                     if self._has_changed(zone):
-                        async with zone.lock:
-                            if (records := await self._reread(zone)) is not None:
-                                await self._take(zone, records)
+                        await self._follow(zone)
         finally:
             end()
             self._has_ended = True
@@ -174,9 +178,12 @@ class ZoneService:
         zone.base = base
         if kept != (now := zone.kept(changes, serial)):
             await self._keep(zone, now)
-        has_told = self._context.pubsub.latest.get(topic_of(zone.apex)) is not None  # of a former config or controller
-        if has_told or changes:
+        if self._has_told(zone) or changes:
             self._publish(zone, changes, serial)
+
+    def _has_told(self, zone: ChangingZone) -> bool:
+        """Return whether a former config or controller has told the workers of a zone."""
+        return self._context.pubsub.latest.get(topic_of(zone.apex)) is not None
 
     def _publish(self, zone: ChangingZone, changes: tuple[SetChange, ...], serial: int) -> None:
         """Tell all processes of changes, which lead to a serial."""
@@ -196,7 +203,7 @@ class ZoneService:
         """A worker asks for a zone."""
         asked = convert(message, Asked)
         zone = self._zones.get(bytes.fromhex(asked.apex))
-        if zone is not None:
+        if zone is not None and not zone.is_unknown:
             whole = Whole.of(zone.apex, zone.version, zone.content, list(zone.history.changes))
             self._context.pubsub.tell(asked.worker, WHOLE, as_message(whole))
 
@@ -211,6 +218,23 @@ class ZoneService:
                 changed = True
         return changed
 
+    async def _follow(self, zone: ChangingZone) -> None:
+        """Serve what a file has that has changed, once nobody writes to it any more."""
+        for _ in range(SETTLES):
+            await asyncio.sleep(SETTLE_S)
+            if not self._has_changed(zone):
+                break
+        records = await self._reread(zone)  # without the lock: a large file takes seconds, in which updates go on
+        if records is None:
+            return
+        async with zone.lock:
+            if zone.is_unknown:
+                zone.is_unknown = False
+                await self._begin(zone, records.sets)
+                self._tell()
+            else:
+                await self._take(zone, records)
+
     async def _reread(self, zone: ChangingZone) -> ZoneRecords | None:
         """Return what the file has now; None if it cannot be used."""
         try:
@@ -223,6 +247,7 @@ class ZoneService:
             if zone.error != str(error):
                 log.warning("%s; the zone %s stays as it is (%s)", error, zone.name, zone.key)
             zone.error = str(error)
+            zone.files |= error.files  # one that is missing may come
             self._tell()
             return None
         zone.files, zone.error = records.files, ""

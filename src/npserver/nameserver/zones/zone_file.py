@@ -31,10 +31,12 @@ if TYPE_CHECKING:
 MAX_INCLUDES = 100  # files of one zone
 MAX_DEPTH = 8  # of files that include others
 MAX_GENERATED = 1 << 16  # records of one $GENERATE
+MAX_GENERATED_OF_ALL = 1 << 18  # and of all in the files of a zone
 
 _INCLUDE = regex(r'\$INCLUDE[ \t]+(?:"([^"]*)"|([^\s;"]+))(?:[ \t]+([^\s;]+))?[ \t]*(?:;.*)?', re.IGNORECASE)
 _ORIGIN = regex(r"\$ORIGIN[ \t]+([^\s;]+)", re.IGNORECASE)
-_GENERATE = regex(r"\$GENERATE[ \t]+([0-9]+)-([0-9]+)(?:/([0-9]+))?", re.IGNORECASE)
+_DIRECTIVE = regex(r"\$GENERATE\b", re.IGNORECASE)
+_GENERATE = regex(r"\$GENERATE[ \t]+([0-9]{1,10})-([0-9]{1,10})(?:/([0-9]{1,10}))?[ \t]", re.IGNORECASE)
 _OWNER = regex(r"([^\s;$\"()]+\.)[ \t]")
 _BESIDE_CNAME = frozenset({codes.NSEC, codes.RRSIG, codes.DNSKEY, 25})  # 25: KEY (RFC 4034 §3, RFC 3007 §2)
 _SINGLE = frozenset({codes.CNAME, codes.DNAME})  # a name has one of them at most
@@ -59,7 +61,14 @@ def stamp_of(file: str) -> Stamp:
 
 
 class ZoneFileError(Exception):
-    """A zone file cannot be used. The message begins with the file and line."""
+    """A zone file cannot be used. The message begins with the file and line.
+
+    `files`: those that were read or are missing, with their states before.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.files: dict[str, Stamp] = {}
 
 
 class ZoneRecords(Struct):
@@ -72,10 +81,18 @@ class ZoneRecords(Struct):
 
 def read_zone_file(path: str, apex: bytes, read: ReadFile) -> ZoneRecords:
     """Return the records of a zone. `apex`: in lower case. Raises: ZoneFileError."""
+    text = _Text(read)
+    try:
+        return _read_zone(text, path, apex)
+    except ZoneFileError as error:
+        error.files = text.files
+        raise
+
+
+def _read_zone(text: _Text, path: str, apex: bytes) -> ZoneRecords:
     import dns.name  # few configs have zone files
 
     origin = dns.name.from_wire(apex, 0)[0]
-    text = _Text(read)
     text.add(path, origin)
     zone = text.parse(origin)
     found: Content = {}
@@ -133,19 +150,24 @@ def _fault_of(zone: Any) -> _Fault | None:
     return None
 
 
-def _parse(lines: list[str], origin: Any, fault: _Fault | None = None) -> Any:
+def _parse(lines: list[str], origin: Any, most: int, fault: _Fault | None = None) -> Any:
+    """Return the zone of the lines, which have at most so many records."""
     import dns.zone
 
     text = "".join([f"{line} \n" for line in lines])  # after a blank the line that a fault is reported for is right
-    setup = partial(_check_aliases, fault=fault)
+    setup = partial(_check_aliases, most=most, fault=fault)
     return dns.zone.from_text(text, origin, relativize=False, check_origin=False, transaction_setup=setup)
 
 
-def _check_aliases(transaction: Any, fault: _Fault | None) -> None:
+def _check_aliases(transaction: Any, most: int, fault: _Fault | None) -> None:
     """Have the parser say at which line a name gets a CNAME beside other records, or a record that is a fault."""
     import dns.exception
 
+    left = iter(range(most))
+
     def check(within: Any, name: Any, records: Any) -> None:
+        if next(left, None) is None:
+            raise dns.exception.SyntaxError("$GENERATE must begin its line")  # type: ignore[no-untyped-call]
         if fault is not None and name == fault.name and fault.rtype in (None, records.rdtype):
             raise dns.exception.SyntaxError(fault.text)  # type: ignore[no-untyped-call]
         node = within.get_node(name)
@@ -173,20 +195,19 @@ class _Text:
         self.files: dict[str, Stamp] = {}
         self._read = read
         self._places: list[tuple[str, int]] = []
+        self._generated = 0  # records by $GENERATE
 
-    def add(self, path: str, origin: object, within: tuple[str, ...] = ()) -> None:
-        """Add the lines of a file. `within`: the files that include it. Raises: ZoneFileError."""
-        import dns.exception
+    def add(self, path: str, origin: object, within: tuple[str, ...] = (), place: str = "") -> None:
+        """Add the lines of a file. `within`: the files that include it, `place`: where. Raises: ZoneFileError."""
         import dns.name
 
-        stamp = stamp_of(path)
+        self.files.setdefault(path, stamp_of(path))
         try:
             content = self._read(path).decode("utf-8")
         except DataError as error:
-            raise ZoneFileError(f"{_at(within)}{error}") from None
+            raise ZoneFileError(f"{place}{error}") from None
         except UnicodeDecodeError as error:
             raise ZoneFileError(f"{path}: not text in UTF-8 (byte {error.start})") from None
-        self.files.setdefault(path, stamp)
         for number, line in enumerate(content.splitlines(), 1):
             here = f"{path}:{number}"
             if (found := _INCLUDE.fullmatch(line)) is not None:
@@ -199,20 +220,20 @@ class _Text:
                 inner = origin
                 try:
                     inner = origin if new_origin is None else dns.name.from_text(new_origin, origin)  # type: ignore[arg-type]
-                except dns.exception.DNSException as error:
+                except _FAULTS as error:
                     raise ZoneFileError(f"{here}: {error}") from None
                 self._append(f"$ORIGIN {inner}", path, number)
-                self.add(place, inner, (path, *within))
+                self.add(place, inner, (path, *within), f"{here}: $INCLUDE of {clip(name)}: ")
                 line = f"$ORIGIN {origin}"
             elif (found := _ORIGIN.match(line)) is not None:
                 try:
                     origin = dns.name.from_text(found[1], origin)  # type: ignore[arg-type]
-                except dns.exception.DNSException as error:
+                except _FAULTS as error:
                     raise ZoneFileError(f"{here}: {error}") from None
-            elif (found := _GENERATE.match(line)) is not None:
-                count = (int(found[2]) - int(found[1])) // max(1, int(found[3] or 1)) + 1
-                if count > MAX_GENERATED:
-                    raise ZoneFileError(f"{here}: $GENERATE of {count} records, at most {MAX_GENERATED} are possible")
+            elif _DIRECTIVE.match(line) is not None:
+                self._generated += _generated(line, here)
+                if self._generated > MAX_GENERATED_OF_ALL:
+                    raise ZoneFileError(f"{here}: more than {MAX_GENERATED_OF_ALL} records by $GENERATE in all")
             self._append(line, path, number)
 
     def _append(self, line: str, path: str, number: int) -> None:
@@ -222,17 +243,18 @@ class _Text:
     def parse(self, origin: Any) -> Any:
         """Return the lines as a zone of dnspython. Raises: ZoneFileError."""
         fault: _Fault | None = None
+        most = len(self.lines) + self._generated
         try:
-            zone = _parse(self.lines, origin)
+            zone = _parse(self.lines, origin, most)
             fault = _fault_of(zone)
-            return zone if fault is None else _parse(self.lines, origin, fault)
+            return zone if fault is None else _parse(self.lines, origin, most, fault)
         except _FAULTS as error:
             found = _PLACE.fullmatch(str(error))
             if found is None:
                 raise ZoneFileError(f"{next(iter(self.files))}: {error or type(error).__name__}") from None
             number = min(int(found[1]), len(self.lines))
             try:  # the parser is in the next line already when a line ends too early
-                _parse(self.lines[: number - 1], origin, fault)
+                _parse(self.lines[: number - 1], origin, most, fault)
             except _FAULTS:
                 number -= 1
             path, line = self._places[number - 1]
@@ -247,5 +269,12 @@ class _Text:
         return [f"{path}:{line}: {clip(name)} is not in the zone, and left out" for (path, line), name in places[:20]]
 
 
-def _at(within: tuple[str, ...]) -> str:
-    return f"{within[0]}: $INCLUDE: " if within else ""
+def _generated(line: str, here: str) -> int:
+    """Return how many records a $GENERATE makes. Raises: ZoneFileError, if they are too many, too."""
+    found = _GENERATE.match(line)
+    if found is None:  # the parser would take a range of several lines, however large
+        raise ZoneFileError(f"{here}: expected in one line: $GENERATE, first-last or first-last/step, name, type, data")
+    count = (int(found[2]) - int(found[1])) // max(1, int(found[3] or 1)) + 1
+    if count > MAX_GENERATED:
+        raise ZoneFileError(f"{here}: $GENERATE of {count} records, at most {MAX_GENERATED} are possible")
+    return max(0, count)

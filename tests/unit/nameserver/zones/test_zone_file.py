@@ -91,13 +91,19 @@ FAULTS = {
     "b SSHFP 1 1 zz": "zone:3: Non-hexadecimal digit found",
     "a..b A 1.2.3.4": "zone:3: A DNS label is empty.",
     "$ORIGIN a..b": "zone:3: A DNS label is empty.",
-    "$INCLUDE gone": "zone: $INCLUDE: cannot read",
+    "$INCLUDE gone": "zone:3: $INCLUDE of 'gone': cannot read",
     '$INCLUDE ""': "zone:3: $INCLUDE of '': expected the name of a file",
     "$INCLUDE a\0b": "zone:3: $INCLUDE of 'a\\x00b': expected the name of a file",
     "$INCLUDE zone": "zone:3: $INCLUDE of 'zone': a loop, or too many files",
     "$INCLUDE other a..b": "zone:3: A DNS label is empty.",
     "$GENERATE 0-999999999 h$ A 10.0.0.1": "zone:3: $GENERATE of 1000000000 records, at most 65536 are possible",
     "$GENERATE 0-9999999/2000 h$ A": "zone:3:",
+    "$GENERATE 0-" + "9" * 5000 + " h$ A 10.0.0.1": "zone:3: expected in one line: $GENERATE, first-last",
+    "$GENERATE (\n0-99999999 h$ A 10.0.0.1 )": "zone:3: expected in one line: $GENERATE, first-last",
+    '$GENERATE "0-99999999" h$ A 10.0.0.1': "zone:3: expected in one line: $GENERATE, first-last",
+    "( $GENERATE 0-99999999 h$ A 10.0.0.1 )": "zone:3: $GENERATE must begin its line",
+    "(\n\n$GENERATE\n 0-99999999 h$ A 10.0.0.1 )": "zone:5: expected in one line: $GENERATE, first-last",
+    "$GENERATE 0-65535 h$ A 10.0.0.1\n" * 5: "zone:7: more than 262144 records by $GENERATE in all",
 }
 
 
@@ -117,6 +123,19 @@ def test_files_that_include_each_other(tmp_path: Path) -> None:
     texts = {f"f{number}": f"$INCLUDE f{number + 1}\n" for number in range(MAX_DEPTH + 1)}
     assert "a loop, or too many files" in fault(tmp_path, zone=HEAD + "$INCLUDE f0\n", **texts)
     assert "a loop" in fault(tmp_path, zone=HEAD + "$INCLUDE f0\n", f0="$INCLUDE f1\n", f1="$INCLUDE f0\n")
+
+
+def test_the_files_of_a_fault_are_known(tmp_path: Path) -> None:
+    """Those that are missing, too: they are waited for."""
+    (tmp_path / "zone").write_text(HEAD + "$INCLUDE a\n$INCLUDE b\n$INCLUDE c\n")
+    (tmp_path / "a").write_text("x A 10.0.0.1\n")
+    with pytest.raises(ZoneFileError) as error:
+        read_zone_file(str(tmp_path / "zone"), APEX, read_bytes)
+    assert {Path(file).name: stamp is None for file, stamp in error.value.files.items()} == {
+        "zone": False,
+        "a": False,
+        "b": True,
+    }
 
 
 def test_a_zone_without_soa(tmp_path: Path) -> None:
