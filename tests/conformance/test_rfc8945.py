@@ -15,7 +15,7 @@ import pytest
 
 from npserver.dns.message.query import Query, parse_query
 from npserver.dns.message.tsig import TsigKey
-from npserver.nameserver.query_processor import Action, Peers, QueryProcessor, TransferRequest
+from npserver.nameserver.query_processor import Peers, QueryProcessor, Recursion, TransferRequest
 from npserver.nameserver.transfers.access import AccessList, TransferAccess
 from tests.stage.nameserver import ODDITIES, ask, processor_of, tables_of
 
@@ -120,7 +120,7 @@ def test_answers_of_resolvers_are_signed_too() -> None:
     query = signed("www.elsewhere.net", "A")
     query.flags |= dns.flags.RD
     wire = query.to_wire()
-    assert target.respond(wire, "192.0.2.1", 0.0, NOW) is Action.RECURSE
+    assert isinstance(target.respond(wire, "192.0.2.1", 0.0, NOW), Recursion)
     parsed = parse_query(wire)
     assert isinstance(parsed, Query)
     answer = dns.message.make_response(dns.message.from_wire(wire, keyring=KEY))

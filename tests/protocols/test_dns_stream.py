@@ -17,6 +17,7 @@ from npserver.address import Address
 from npserver.dns.message.query import Query
 from npserver.listen.listener import Listener
 from npserver.listen.live_listener import LiveListener
+from npserver.nameserver.access_policy import AccessPolicy
 from npserver.nameserver.name_server import NameServer
 from npserver.nameserver.query_processor import QueryProcessor
 from npserver.nameserver.resolver.messages import fail
@@ -38,14 +39,15 @@ class LateResolverClient:
         self.asked: list[tuple[Query, Callable[[bytes], None]]] = []
         self.is_immediate = False
 
+    def flush(self) -> None: ...
+
     def ask(self, query: Query, deliver: Callable[[bytes], None]) -> None:
+        self.asked.append((query, deliver))
         if self.is_immediate:
-            deliver(fail(query, 0))
-        else:
-            self.asked.append((query, deliver))
+            self.answer()
 
     def answer(self) -> None:
-        query, deliver = self.asked.pop(0)
+        (query, deliver), *self.asked = self.asked
         deliver(fail(query, 0))
 
 
@@ -66,7 +68,7 @@ class Stage:
         self.resolver_client = LateResolverClient()
         resolver_client: Any = self.resolver_client
         self.server = NameServer(self.context, [(None, tables_of(records))], resolver_client, EVERYBODY)
-        policy = self.server.policy(QueryProcessor, transfers=TransferAccess(AccessList("", EVERYBODY)))
+        policy = AccessPolicy(self.server, QueryProcessor, transfers=TransferAccess(AccessList("", EVERYBODY)))
         self.front = DnsOverStream(policy, "tcp", StreamSettings(timeout_s, write_timeout_s, most, per_ip))
         listener = Listener("tcp://127.0.0.1:53", "dns", Address("tcp", "127.0.0.1", 53), 16, "test")
         self.live = LiveListener(listener, self.front, self.context)
@@ -363,7 +365,7 @@ class TestTransfer:
         caplog.set_level("DEBUG", "npserver.dns")
         stage = Stage()
         stage.live.front = copy(stage.front)
-        stage.live.front.policy = stage.server.policy(QueryProcessor, key="dispatch[0]")
+        stage.live.front.policy = AccessPolicy(stage.server, QueryProcessor, key="dispatch[0]")
         connection = stage.connect()
         connection.send(framed("example.com", "AXFR"))
         assert [reply.rcode() for reply in connection.replies()] == [5]

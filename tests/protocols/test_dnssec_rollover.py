@@ -20,6 +20,7 @@ import dns.rrset
 import pytest
 
 from npserver.dns.message.name import parse_owner
+from npserver.nameserver.access_policy import AccessPolicy
 from npserver.nameserver.dnssec.rollover import Timing, awaits_ds, begin, ds_seen
 from npserver.nameserver.dnssec.service import DnssecService, KeptZone
 from npserver.nameserver.dnssec.signer import SignedZone, Signer
@@ -56,7 +57,7 @@ class Primary:
         signer = Signer(context, self.store.files, {APEX: SignedZone(APEX, self.state)})
         self.server = NameServer(context, [(None, tables)], signer=signer)
         self.service = DnssecService(context, self.store, {APEX: KeptZone(APEX, TIMING, **kept)})
-        self.processor = self.server.policy(QueryProcessor).choose("")
+        self.processor = AccessPolicy(self.server, QueryProcessor).choose("")
 
     async def move(self, seconds: float) -> None:
         """Move the clock, and do what is due."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from npserver.listen.quic.roles import Application
+from npserver.nameserver.access_policy import AccessPolicy
 from npserver.nameserver.name_server import NameServer
 from npserver.nameserver.query_processor import QueryProcessor
 from npserver.nameserver.quic.connection import DoqConnection
@@ -27,7 +28,7 @@ class DoqEndpoint(Endpoint):
     def make_front(self, server: Server) -> Any:
         name_server = NameServer(self.context, [(None, tables_of(RECORDS))])
         everybody = AccessList("", Networks([parse_network("0.0.0.0/0")]))
-        policy = name_server.policy(QueryProcessor, transfers=TransferAccess(everybody))
+        policy = AccessPolicy(name_server, QueryProcessor, transfers=TransferAccess(everybody))
         return DnsOverQuic(policy, StreamSettings(10.0, 60.0, 100, 0, 500, 1 << 28), Limits())
 
     def accept(self, connection: Any, protocol: str) -> Application:

@@ -14,6 +14,7 @@ from npserver.dns.message.name import labels, to_text
 from npserver.dns.zone.tables import Tables
 from npserver.errors import clip
 from npserver.limits.rate import parse_rate
+from npserver.nameserver.access_policy import AccessPolicy
 from npserver.nameserver.aliases.compile import compile_aliases
 from npserver.nameserver.config import DnsRule, DnsZoneSection
 from npserver.nameserver.https import DnsOverHttps
@@ -75,11 +76,17 @@ def compile_dns_front(
     if address.scheme != QUIC and not address.is_stream:
         limiter = _limiter(compilation, path, dns, str(address))
         return DnsOverUdp(
-            server.policy(
-                UdpQueryProcessor, allow=allow, deny=deny, transfers=transfers, limiter=limiter, key=key_of(path)
+            AccessPolicy(
+                server,
+                UdpQueryProcessor,
+                allow=allow,
+                deny=deny,
+                transfers=transfers,
+                limiter=limiter,
+                key=key_of(path),
             )
         )
-    policy = server.policy(QueryProcessor, allow=allow, deny=deny, transfers=transfers, key=key_of(path))
+    policy = AccessPolicy(server, QueryProcessor, allow=allow, deny=deny, transfers=transfers, key=key_of(path))
     limits, timeouts = compilation.config.limits, compilation.config.timeouts
     settings = StreamSettings(
         float(dns.timeout), float(timeouts.write), limits.max_connections, timeouts.max_connections_per_ip,
@@ -133,7 +140,7 @@ def compile_doh(compilation: Compilation, path: Path, rule: DnsRule) -> Handler:
         )
     server = NAME_SERVER.of(compilation)
     server.on_question = LEARNING.of(compilation).hook("dns")
-    return DnsOverHttps(server.policy(QueryProcessor))
+    return DnsOverHttps(AccessPolicy(server, QueryProcessor))
 
 
 def _compile(compilation: Compilation) -> NameServer:

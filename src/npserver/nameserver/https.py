@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 from npserver.dns.message import codes
 from npserver.dns.message.header import error_reply
-from npserver.dns.message.query import Query, parse_query
-from npserver.nameserver.query_processor import Action, QueryProcessor, UpdateRequest
+from npserver.nameserver.query_processor import QueryProcessor, Recursion, UpdateRequest
 from npserver.nameserver.resolver.messages import shortest_ttl
 from npserver.regex import regex
 
 if TYPE_CHECKING:
-    from npserver.nameserver.name_server import AccessPolicy
+    from npserver.nameserver.access_policy import AccessPolicy
     from npserver.web.exchange import Exchange
 
 MEDIA_TYPE = b"application/dns-message"
@@ -66,11 +65,9 @@ class DnsOverHttps:
         if server.on_question is not None:
             server.on_question(exchange.client_ip)
         reply = processor.respond(data, exchange.client_ip, 0.0, server.wall)
-        if reply is Action.RECURSE:
-            query = parse_query(data)
-            assert isinstance(query, Query)
+        if isinstance(reply, Recursion):
             exchange.source = _NoSource()
-            server.resolve(processor, query, lambda answer: self._deliver(exchange, data, answer))
+            server.resolve(processor, reply.query, lambda answer: self._deliver(exchange, data, answer))
             return
         if isinstance(reply, UpdateRequest):
             reply = error_reply(data, codes.REFUSED)  # they are taken over udp, tcp, ssl and quic

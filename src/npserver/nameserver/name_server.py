@@ -1,7 +1,7 @@
 """The name server of a config: views, resolvers, cookies and counters that its fronts share.
 
-`nameserver.compile` creates one per config. Each front gets an `AccessPolicy` from it, which chooses the
-`nameserver.query_processor.QueryProcessor` of each client.
+`nameserver.compile` creates one per config. Each front gets a `nameserver.access_policy.AccessPolicy` of it,
+which chooses the `nameserver.query_processor.QueryProcessor` of each client.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 import weakref
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from npserver.dns.message import codes
 from npserver.dns.message.cookies import CookieJar
@@ -124,26 +124,12 @@ class NameServer:
     def __repr__(self) -> str:
         return f"<NameServer {len(self.views)} views>"
 
-    def policy(
-        self,
-        kind: type[P],
-        *,
-        allow: Networks | None = None,
-        deny: Networks | None = None,
-        transfers: TransferAccess | None = None,
-        limiter: RateLimiter | None = None,
-        key: str = "dispatch",
-    ) -> AccessPolicy[P]:
-        """Create the access policy of a front. `limiter` is used over UDP.
-
-        `key`: the config key of the rule, for the log.
-        """
-        return AccessPolicy(self, kind, allow, deny, transfers, limiter, key)
-
     def tick(self) -> None:
         """Write the counters to the scoreboard and update answers that depend on target health."""
         self.wall = time.time()
         self.flush()
+        for processor in self._udp_processors:
+            processor.drop_passing()
         self._refresh()
         if self._signer is not None and self._signer.is_outdated():
             self._sign_anew()
@@ -159,6 +145,8 @@ class NameServer:
         for transport, tally in self.queries.items():
             slots[self._transport_slots[transport]] += tally[0]
             tally[0] = 0
+        if self.resolver_client is not None:
+            self.resolver_client.flush()
         if self._signer is not None:
             made = self._signer.made
             slots[self._signatures_slot] += made - self._signatures_counted
@@ -320,58 +308,6 @@ class NameServer:
         if isinstance(processor, UdpQueryProcessor):
             self._udp_processors.add(processor)
         return processor
-
-
-class AccessPolicy(Generic[P]):
-    """Chooses the query processor of each client of one front, by view and by what the client may ask for."""
-
-    def __init__(
-        self,
-        server: NameServer,
-        kind: type[P],
-        allow: Networks | None,
-        deny: Networks | None,
-        transfers: TransferAccess | None,
-        limiter: RateLimiter | None,
-        key: str,
-    ) -> None:
-        self.server = server
-        self.key = key
-        self._allow = allow
-        self._deny = deny
-        self._make: Callable[[Responder, bool, Blocker | None], P] = lambda responder, may_recurse, blocker: (
-            server.make(kind, responder, limiter, transfers, may_recurse, blocker)
-        )
-        self._refusing = server.make(kind, Responder(Tables(), server.tallies), limiter, None, False, None)
-        self._refusing.is_prohibited = True
-        self._processors: dict[tuple[int, bool, Blocker | None], P] = {}
-        is_same_for_all = len(server.views) == 1 and server.recursion_clients is None and allow is None and deny is None
-        #: The processor of all clients, if all have the same view and rights.
-        self.only: P | None = self.choose("") if is_same_for_all else None
-
-    def choose(self, client: str) -> P:
-        """Return the processor of a client."""
-        if self._deny is not None and client in self._deny:
-            return self._refuse(client, "deny")
-        if self._allow is not None and client not in self._allow:
-            return self._refuse(client, "allow")
-        server = self.server
-        may_recurse = server.recursion_clients is not None and client in server.recursion_clients
-        view = 0
-        for networks, _ in server.views:
-            if networks is None or client in networks:
-                break
-            view += 1
-        blocker = server.blocking.choose(client) if may_recurse and server.blocking is not None else None
-        key = (view, may_recurse, blocker)
-        processor = self._processors.get(key)
-        if processor is None:
-            processor = self._processors[key] = self._make(server.responder(view, may_recurse), may_recurse, blocker)
-        return processor
-
-    def _refuse(self, client: str, name: str) -> P:
-        log.debug("query of client %s refused (%s.%s)", client, self.key, name)
-        return self._refusing
 
 
 class _Ticker:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from enum import Enum
 from typing import TYPE_CHECKING, ClassVar
 
 from msgspec import Struct
@@ -52,10 +51,10 @@ if TYPE_CHECKING:
 _PROHIBITED, _NOT_AUTHORITATIVE = map(extended_error, (codes.EDE_PROHIBITED, codes.EDE_NOT_AUTHORITATIVE))
 
 
-class Action(Enum):
-    """A task for the front, for a query that a single reply from the zones does not answer."""
+class Recursion(Struct, frozen=True):
+    """A task for the front, for a query that no reply from the zones answers: to ask the resolvers of `dns_forward`."""
 
-    RECURSE = "recurse"  # ask the resolvers of `dns_forward`
+    query: Query
 
 
 class TransferRequest(Struct, frozen=True):
@@ -78,7 +77,7 @@ _RECURSED = b"\xff"  # no name begins so: what answers of resolvers are counted 
 _TRANSFERS = frozenset({codes.AXFR, codes.IXFR})
 
 #: A reply's bytes, a task of the front, or None: send nothing.
-Reply = bytes | Action | TransferRequest | UpdateRequest | None
+Reply = bytes | Recursion | TransferRequest | UpdateRequest | None
 
 
 class Peers(Struct):
@@ -179,6 +178,8 @@ class QueryProcessor:
             signature=StreamSigner(keys[found.name], found.mac),
         )
         answer = self.reply(plain, client, now, wall)
+        if isinstance(answer, Recursion):
+            return Recursion(query)
         return plain.signature.sign(answer, int(wall)) if isinstance(answer, bytes) and plain.signature else answer
 
     def _reply_to_update(self, data: bytes, client: str, now: float, wall: float) -> Reply:
@@ -273,13 +274,13 @@ class QueryProcessor:
         limit = self._size_limit(query) - (query.signature.size if query.signature is not None else 0)
         return reply if len(reply) <= limit else shortened(data, query.end, shape, answer, opt, limit)
 
-    def _recurse(self, query: Query, client: str, now: float, is_proved: bool) -> Action | bytes | None:
+    def _recurse(self, query: Query, client: str, now: float, is_proved: bool) -> Recursion | bytes | None:
         """Return that the resolvers are to be asked, if the client's rate limit lets the answer through."""
         if self.limiter is not None and not is_proved:
             verdict = self.limiter.judge(client, _RECURSED + query.key, now)
             if verdict is not Verdict.SEND:
                 return None if verdict is Verdict.DROP else truncate(query)
-        return Action.RECURSE
+        return Recursion(query)
 
     def look_up(self, query: Query) -> Sections | None:
         """Return the sections of the answer from our zones; None if the name is in none of them."""

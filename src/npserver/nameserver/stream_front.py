@@ -16,10 +16,10 @@ from npserver.dns.message.name import to_text
 from npserver.dns.message.padding import pad, wants_padding
 from npserver.dns.message.query import Query, parse_query
 from npserver.dns.zone.transfer import transfer
-from npserver.nameserver.query_processor import Action, QueryProcessor, TransferRequest, UpdateRequest
+from npserver.nameserver.query_processor import QueryProcessor, Recursion, TransferRequest, UpdateRequest
 
 if TYPE_CHECKING:
-    from npserver.nameserver.name_server import AccessPolicy
+    from npserver.nameserver.access_policy import AccessPolicy
 
 log = logging.getLogger("npserver.dns")
 
@@ -84,8 +84,8 @@ class DnsStreamFront:
         if isinstance(reply, UpdateRequest):
             self._update(reply, data, client, asker)
             return b""
-        if isinstance(reply, Action):
-            self._recurse(processor, data, client, asker)
+        if isinstance(reply, Recursion):
+            self._recurse(processor, reply.query, client, asker)
             return b""
         server.log(self.transport, client, data, reply)
         if reply is None:
@@ -129,10 +129,8 @@ class DnsStreamFront:
         transfers = processor.transfers
         return f"{self.policy.key}.allow_transfer" if transfers is None else transfers.of_zone(query.key).place
 
-    def _recurse(self, processor: QueryProcessor, data: bytes, client: str, asker: Asker) -> None:
-        query = parse_query(data)
-        assert isinstance(query, Query)
-        server = self.server
+    def _recurse(self, processor: QueryProcessor, query: Query, client: str, asker: Asker) -> None:
+        server, data = self.server, query.data
 
         def deliver(reply: bytes) -> None:
             server.log(self.transport, client, data, reply)

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from npserver.dns.message.edns import COOKIE_OPTION, MAX_PLAIN_UDP_BYTES, make_option
 from npserver.dns.message.header import OPCODE_MASK, OPCODE_SHIFT
-from npserver.dns.message.query import Query, parse_query
-from npserver.nameserver.query_processor import Action, UpdateRequest
+from npserver.nameserver.query_processor import Recursion, UpdateRequest
+from npserver.nameserver.resolver.answer import LastingReply
 from npserver.nameserver.resolver.messages import truncate, with_option
 
 if TYPE_CHECKING:
-    from npserver.nameserver.name_server import AccessPolicy
+    from npserver.dns.message.query import Query
+    from npserver.nameserver.access_policy import AccessPolicy
     from npserver.nameserver.udp_query_processor import UdpQueryProcessor
     from npserver.runtime.front import Client, DatagramSocket
 
@@ -86,9 +87,8 @@ class DnsOverUdp:
             reply = data[:2] + turn()
         else:
             reply = processor.respond(data, host, self._now(), self._server.wall)
-            if reply is Action.RECURSE:
-                self._recurse(processor, data, client, socket)
-                return None
+            if isinstance(reply, Recursion):
+                return self._recurse(processor, reply.query, client, socket)
             if isinstance(reply, UpdateRequest):
                 self._update(reply, data, client, socket)
                 return None
@@ -110,19 +110,32 @@ class DnsOverUdp:
         baked = processor.jar.answer(sent, str(client[0]), int(self._server.wall)) if sent is not None else None
         return make_option(COOKIE_OPTION, baked[0]) if baked is not None else b""
 
-    def _recurse(self, processor: UdpQueryProcessor, data: bytes, client: Client, socket: DatagramSocket) -> None:
-        query = parse_query(data)
-        if not isinstance(query, Query):
-            return
+    def _recurse(
+        self, processor: UdpQueryProcessor, query: Query, client: Client, socket: DatagramSocket
+    ) -> bytes | None:  # hot: dns-forward-hit
+        """Return the reply, if the cache has it; else None, and send it once a resolver has answered."""
+        server, data = self._server, query.data
         limit, cookie = MAX_PLAIN_UDP_BYTES, b""
         if query.edns is not None:
             limit = query.edns[0]
             cookie = self._cookie(processor, query, client)
+        at_once: bytes | None = None
+        is_late = False
 
         def deliver(reply: bytes) -> None:
+            nonlocal at_once
             if len(reply) + len(cookie) > limit:
                 reply = truncate(query)
-            socket.send(with_option(reply, cookie) if cookie else reply, client)
-            self._server.log("udp", str(client[0]), data, reply)
+            if cookie:
+                reply = with_option(reply, cookie)
+            elif type(reply) is LastingReply and server.access_log is None:
+                processor.keep_for_now(data, reply, reply.tally)
+            server.log("udp", str(client[0]), data, reply)
+            if is_late:
+                socket.send(reply, client)
+            else:
+                at_once = reply
 
-        self._server.resolve(processor, query, deliver)
+        server.resolve(processor, query, deliver)
+        is_late = True
+        return at_once

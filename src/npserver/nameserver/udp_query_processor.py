@@ -48,7 +48,7 @@ class UdpQueryProcessor(QueryProcessor):
 
     is_datagram: ClassVar[bool] = True
 
-    __slots__ = ("_due", "_opts", "_opts_until", "_shapes", "replies")
+    __slots__ = ("_due", "_opts", "_opts_until", "_passing", "_shapes", "replies")
 
     def __init__(
         self,
@@ -72,6 +72,7 @@ class UdpQueryProcessor(QueryProcessor):
         )
         #: By the query without its id: a function that returns the replies without ids in turn, and their counter.
         self.replies: dict[bytes, tuple[Callable[[], bytes], list[int]]] = {}
+        self._passing: list[bytes] = []  # the keys of those that are dropped at the next tick
         self._due = 1
         self._opts: dict[bytes | tuple[bytes, str], Opt] = {}
         self._opts_until = 0.0  # when the cached OPT records, whose cookies age, are dropped
@@ -79,8 +80,28 @@ class UdpQueryProcessor(QueryProcessor):
 
     def forget(self) -> None:
         """Clear the cached replies after the zone tables have changed, and who answers: a zone may be signed now."""
-        self.replies.clear()
+        self._drop_replies()
         self._opts.clear()
+
+    def keep_for_now(self, data: bytes, reply: bytes, tally: list[int]) -> None:
+        """Cache the reply to a query until the next `drop_passing`."""
+        if self.limiter is not None:
+            return
+        if len(self.replies) >= MAX_REPLIES:
+            self._drop_replies()
+        query = data[2:]
+        self.replies[query] = repeat(reply[2:]).__next__, tally
+        self._passing.append(query)
+
+    def drop_passing(self) -> None:
+        """Drop the replies that `keep_for_now` has cached."""
+        passing, self._passing = self._passing, []
+        for query in passing:
+            self.replies.pop(query, None)
+
+    def _drop_replies(self) -> None:
+        self.replies.clear()
+        self._passing.clear()
 
     def respond(self, data: bytes, client: str, now: float, wall: float) -> Reply:  # hot: dns-varied, dns-missing
         """Return the reply to a message, the same as `QueryProcessor.respond`."""
@@ -152,7 +173,7 @@ class UdpQueryProcessor(QueryProcessor):
         if len(answer.bodies) > MAX_TURNS:
             return
         if len(self.replies) >= MAX_REPLIES:
-            self.replies.clear()
+            self._drop_replies()
         before = answer.full_heads[shape] + data[HEADER_BYTES:after]
         replies = [before + body + opt for body in answer.bodies]
         turn = repeat(replies[0]) if len(replies) == 1 else cycle(replies)

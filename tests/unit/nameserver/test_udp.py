@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
 from typing import Any
 
 import dns.edns
@@ -11,103 +10,11 @@ import dns.flags
 import dns.message
 import pytest
 
-from npserver.dns.message.query import Query
-from npserver.nameserver.name_server import NameServer
-from npserver.nameserver.resolver.messages import fail
+from npserver.nameserver.access_policy import AccessPolicy
 from npserver.nameserver.udp import DnsOverUdp
-from npserver.nameserver.udp_query_processor import UdpQueryProcessor
-from npserver.networks import Networks, parse_network
-from tests.protocols.memory import MemoryLoop
-from tests.stage.nameserver import ODDITIES, limiter_of, tables_of
-from tests.stage.worker import make_context
-
-
-def networks(*texts: str) -> Networks:
-    return Networks([parse_network(text) for text in texts])
-
-
-class QueryLog:
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def query(self, *, transport: str, client: str, name: str, type: str, rcode: str, blocked_by: str) -> None:
-        assert not blocked_by
-        self.lines.append(f"{transport} {client} {name} {type} {rcode}")
-
-
-class Resolvers:
-    """Answer at once; with `size` bytes of additional data."""
-
-    def __init__(self) -> None:
-        self.size = 0
-
-    def ask(self, query: Query, deliver: Callable[[bytes], None]) -> None:
-        reply = fail(query, 0)
-        if self.size and query.edns is not None:  # OPT is the last record
-            head, opt = reply[:-11], reply[-11:]
-            record = b"\0\0\x10\0\1" + bytes(4) + (self.size - 11).to_bytes(2, "big") + bytes(self.size - 11)
-            deliver(head[:10] + b"\0\2" + head[12:] + record + opt)
-        else:
-            deliver(reply + bytes(self.size))
-
-
-class Stage:
-    """A UDP front whose socket is a list."""
-
-    def __init__(
-        self, *views: Any, recursion_clients: Networks | None = None, logs: bool = False, **policy: Any
-    ) -> None:
-        self.addresses = [b"\1\1\1\1", b"\2\2\2\2"]
-        self.loop = MemoryLoop()
-        self.log = QueryLog()
-        self.context = make_context(self.loop, access_log=self.log)
-        self.resolvers = Resolvers()
-        resolvers: Any = self.resolvers
-        self.server = NameServer(
-            self.context,
-            [*views, (None, tables_of(ODDITIES))],
-            resolvers,
-            recursion_clients,
-            find_addresses=lambda upstream, kind: list(self.addresses),
-            logs_queries=logs,
-        )
-        self.front = DnsOverUdp(self.server.policy(UdpQueryProcessor, **policy))
-        self.sent: list[tuple[bytes, Any]] = []
-
-    @property
-    def live(self) -> Any:
-        raise AssertionError("DNS needs no listener")
-
-    def local(self, client: Any) -> tuple[str, int]:
-        return ("127.0.0.1", 53)
-
-    def send(self, data: bytes, client: Any) -> None:
-        self.sent.append((data, client))
-
-    def ask(self, name: str, kind: str = "A", client: str = "192.0.2.1", **options: Any) -> dns.message.Message | None:
-        self.sent.clear()
-        self.front.datagram(dns.message.make_query(name, kind, **options).to_wire(), (client, 4711), self)
-        if not self.sent:
-            return None
-        ((data, to),) = self.sent
-        assert to == (client, 4711)
-        return dns.message.from_wire(data)
-
-    def answer(self, name: str, client: str, kind: str = "A") -> str:
-        reply = self.ask(name, kind, client)
-        if reply is None:
-            return "dropped"
-        return str(reply.answer[0][0]) if reply.answer else dns.rcode.to_text(reply.rcode())
-
-    def pass_time(self, seconds: float) -> None:
-        self.loop.now += seconds
-        self.context.sweeper._sweep()
-
-    def counts(self) -> dict[str, int]:
-        self.pass_time(1)
-        board = self.context.row.board
-        found = {name: board.total(slot) for name, slot in board.directory.names.items() if name.startswith("dns.")}
-        return {name.removeprefix("dns."): count for name, count in found.items() if count}
+from npserver.nameserver.udp_query_processor import MAX_REPLIES, UdpQueryProcessor
+from tests.stage.nameserver import limiter_of, tables_of
+from tests.stage.udp_front import Stage, networks
 
 
 @pytest.mark.parametrize("logs", [False, True], ids=["fast", "logged"])
@@ -134,7 +41,7 @@ def test_a_refusal_says_why_to_those_who_speak_edns() -> None:  # RFC 8914
         shown = ["COOKIE" if one.otype == dns.edns.COOKIE else str(one) for one in reply.options]
         assert shown == expected
     stage.server.resolver_client = None
-    stage.front = DnsOverUdp(stage.server.policy(UdpQueryProcessor))
+    stage.front = DnsOverUdp(AccessPolicy(stage.server, UdpQueryProcessor))
     reply = stage.ask("google.com", use_edns=0, flags=0)
     assert reply is not None
     assert (reply.rcode(), [str(one) for one in reply.options]) == (5, ["EDE 20 (Not Authoritative)"])
@@ -171,58 +78,6 @@ def test_counts_by_type_rcode_and_transport() -> None:
     }
     stage.ask("web.example.com")
     assert stage.counts()["type.A"] == 21
-
-
-class TestViews:
-    """`dns_views`: the first match counts, the global records are for all others."""
-
-    INSIDE = (networks("10.0.0.0/8", "fd00::/8"), tables_of({"mx1.example.com": {"A": "10.0.0.1"}}))
-    DEEPER = (networks("10.1.0.0/16"), tables_of({"mx1.example.com": {"A": "10.1.0.1"}}))
-
-    @pytest.mark.parametrize(
-        ("client", "expected"),
-        [("10.0.0.9", "10.0.0.1"), ("10.1.0.9", "10.0.0.1"), ("fd00::7", "10.0.0.1"), ("192.0.2.1", "192.0.2.4")],
-    )
-    def test_the_first_view_that_matches_answers(self, client: str, expected: str) -> None:
-        stage = Stage(self.INSIDE, self.DEEPER)
-        for _ in range(20):
-            assert stage.answer("mx1.example.com", client) == expected
-
-    def test_most_specific_first_if_written_so(self) -> None:
-        stage = Stage(self.DEEPER, self.INSIDE)
-        assert [stage.answer("mx1.example.com", client) for client in ("10.1.0.9", "10.0.0.9")] == [
-            "10.1.0.1",
-            "10.0.0.1",
-        ]
-
-    def test_a_view_replaces_the_global_records(self) -> None:
-        stage = Stage(self.INSIDE)
-        assert stage.answer("www.other.test", "10.0.0.9") == "REFUSED"
-        assert stage.answer("www.other.test", "192.0.2.1") == "198.51.100.2"
-
-
-class TestAccess:
-    def test_only_allowed_clients_are_answered(self, caplog: pytest.LogCaptureFixture) -> None:
-        caplog.set_level("DEBUG", "npserver.dns")
-        stage = Stage(allow=networks("10.0.0.0/8"), key="dispatch[2]")
-        assert [stage.answer("mx1.example.com", one) for one in ("10.0.0.1", "192.0.2.1")] == ["192.0.2.4", "REFUSED"]
-        assert caplog.messages == ["query of client 192.0.2.1 refused (dispatch[2].allow)"]
-
-    def test_denied_clients_are_refused(self, caplog: pytest.LogCaptureFixture) -> None:
-        caplog.set_level("DEBUG", "npserver.dns")
-        stage = Stage(deny=networks("10.0.0.0/8"), key="dispatch[2]")
-        assert [stage.answer("mx1.example.com", one) for one in ("10.0.0.1", "192.0.2.1")] == ["REFUSED", "192.0.2.4"]
-        assert caplog.messages == ["query of client 10.0.0.1 refused (dispatch[2].deny)"]
-
-    def test_the_refused_are_not_relayed(self) -> None:
-        stage = Stage(deny=networks("10.0.0.0/8"), recursion_clients=networks("10.0.0.0/8"))
-        assert stage.answer("google.com", "10.0.0.1") == "REFUSED"
-
-    def test_a_client_above_its_rate_is_limited(self) -> None:
-        stage = Stage(limiter=limiter_of(2, 0))
-        assert [stage.answer("mx1.example.com", "192.0.2.1") for _ in range(4)] == ["192.0.2.4"] * 2 + ["dropped"] * 2
-        stage.loop.now += 1
-        assert stage.answer("mx1.example.com", "192.0.2.1") == "192.0.2.4"
 
 
 class TestRelay:
@@ -329,8 +184,70 @@ class TestBatch:
         assert batched.log.lines == single.log.lines
         assert batched.counts() == single.counts()
 
-    def test_what_resolvers_answer_goes_out_by_itself(self) -> None:
+    def test_what_resolvers_answer_later_goes_out_by_itself(self) -> None:
         stage = Stage(recursion_clients=networks("10.0.0.0/8"))
+        stage.resolvers.late = []
         data = dns.message.make_query("google.com", "A").to_wire()
         assert stage.front.answer_batch([data, b""], lambda place: ("10.0.0.1", 7 + place), stage) == [None, None]
+        assert not stage.sent
+        stage.resolvers.late[0]()
         assert [client for _, client in stage.sent] == [("10.0.0.1", 7)]
+
+    def test_what_their_cache_has_goes_out_with_the_others(self) -> None:
+        stage = Stage(recursion_clients=networks("10.0.0.0/8"))
+        data = dns.message.make_query("google.com", "A").to_wire()
+        found = stage.front.answer_batch([data, b""], lambda place: ("10.0.0.1", 7 + place), stage)
+        assert [reply is not None for reply in found] == [True, False]
+        assert not stage.sent
+
+
+class TestLastingReplies:
+    """A reply of the resolvers' cache is sent again to equal queries, until the next tick of the name server."""
+
+    def stage(self, **settings: Any) -> Stage:
+        stage = Stage(recursion_clients=networks("10.0.0.0/8"), **settings)
+        stage.resolvers.tally = [0]
+        return stage
+
+    def asked(self, stage: Stage, times: int = 3, **options: Any) -> int:
+        """Return how often the resolvers were asked for one name."""
+        before = stage.resolvers.asked
+        for number in range(times):
+            reply = stage.ask("google.com", client="10.0.0.1", id=number, **options)
+            assert reply is not None
+            assert reply.id == number
+        return stage.resolvers.asked - before
+
+    def test_it_is(self) -> None:
+        stage = self.stage()
+        assert self.asked(stage) == 1
+        assert stage.resolvers.tally == [2]
+        stage.pass_time(1)
+        assert self.asked(stage) == 1
+        assert self.asked(stage, use_edns=0) == 1
+
+    def test_each_query_is_logged_with_what_has_decided(self) -> None:
+        stage = self.stage(logs=True)
+        assert self.asked(stage) == 3
+        assert len(stage.log.lines) == 3
+
+    def test_each_is_judged_by_the_rate_limit(self) -> None:
+        assert self.asked(self.stage(limiter=limiter_of(100, 0))) == 3
+
+    def test_cookies_are_those_of_the_client(self) -> None:
+        """RFC 7873 §5.2."""
+        assert self.asked(self.stage(), options=[dns.edns.CookieOption(b"client--", b"")]) == 3
+
+    def test_clients_with_other_rights_do_not_get_it(self) -> None:
+        stage = self.stage()
+        assert self.asked(stage) == 1
+        assert stage.answer("google.com", "192.0.2.1") == "REFUSED"
+
+    def test_random_names_take_bounded_memory(self) -> None:
+        stage = self.stage()
+        for number in range(MAX_REPLIES + 10):
+            stage.ask(f"x{number}.net", client="10.0.0.1")
+        (processor,) = [one for one in stage.server._udp_processors if one.replies]
+        assert len(processor.replies) == 10
+        stage.pass_time(1)
+        assert not processor.replies

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from npserver.listen.quic.connection import QuicConnection
     from npserver.listen.quic.roles import Application
     from npserver.listen.roles import Accepting
-    from npserver.nameserver.name_server import AccessPolicy
+    from npserver.nameserver.access_policy import AccessPolicy
     from npserver.nameserver.query_processor import QueryProcessor
     from npserver.runtime.front import Client, DatagramSocket
     from npserver.web.config import Limits

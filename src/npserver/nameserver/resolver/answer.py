@@ -20,6 +20,7 @@ from npserver.nameserver.resolver.messages import AD, CD, walk, wants_dnssec
 from npserver.nameserver.resolver.rebinding import leads_inside
 
 STALE_TTL_S = 30  # of answers after their end (RFC 8767 §4)
+LASTING_S = 1.0  # a reply from the cache may be sent again for that time; its TTLs are then too long by no more
 MAX_TTL_S = 0x7FFF_FFFF  # a larger one is 0 (RFC 2181 §8)
 _REBINDING = extended_error(codes.EDE_BLOCKED, "private address (dns_forward.rebind_protection)")
 _PASSED_ON = frozenset({ERROR_OPTION, SUBNET_OPTION})
@@ -37,6 +38,15 @@ class Lifetimes:
     min_s: int = 0
     max_s: int = 86_400
     max_negative_s: int = 10_800
+
+
+class LastingReply(bytes):
+    """A reply from the cache that fronts may send again for `LASTING_S`, to queries that differ by their ids alone.
+
+    `tally`: counts the times.
+    """
+
+    tally: list[int]
 
 
 @dataclass(slots=True)

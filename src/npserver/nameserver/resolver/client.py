@@ -20,7 +20,7 @@ from msgspec import Struct
 from npserver.dns.message import codes
 from npserver.dns.message.edns import extended_error
 from npserver.dns.zone.tables import ancestors
-from npserver.nameserver.resolver.answer import Answer, Lifetimes, cache_key, failure
+from npserver.nameserver.resolver.answer import LASTING_S, Answer, LastingReply, Lifetimes, cache_key, failure
 from npserver.nameserver.resolver.cache import CACHE
 from npserver.nameserver.resolver.messages import client_subnet, fail, fail_because
 from npserver.nameserver.resolver.question import Deliver, Question
@@ -101,6 +101,7 @@ class ResolverClient:
         self._waiting = 0  # clients of all questions in progress
         self._sockets = 0
         self._is_starting = False  # whether queued questions are about to be started
+        self._repeated = [0]  # hits that fronts have answered by a `LastingReply`
         row = context.row
         self._tallies = row.tallies
         self._hits, self._misses, self._stale, self._prefetched, self._failures = (
@@ -109,6 +110,11 @@ class ResolverClient:
 
     def __repr__(self) -> str:
         return f"<ResolverClient {len(self.zones)} zones, {len(self._pending)} pending>"
+
+    def flush(self) -> None:
+        """Add what fronts have counted to the counters."""
+        self._tallies[self._hits] += self._repeated[0]
+        self._repeated[0] = 0
 
     def activate(self) -> None:
         """Give the cache of the process the size of this config, which has become the active one."""
@@ -140,7 +146,11 @@ class ResolverClient:
                 self._tallies[self._hits] += 1
                 answer.is_wanted = True
                 answer.hits += 1
-                deliver(answer.reply(query, now, _CACHED_FAILURE if answer.is_failure else b""))
+                reply = answer.reply(query, now, _CACHED_FAILURE if answer.is_failure else b"")
+                if now + LASTING_S < answer.until:
+                    reply = LastingReply(reply)
+                    reply.tally = self._repeated
+                deliver(reply)
                 if self._prefetches and answer.hits >= PREFETCH_HITS and now >= answer.since + 0.9 * (
                     answer.until - answer.since
                 ):  # fmt: skip

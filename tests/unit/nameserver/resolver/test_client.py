@@ -17,6 +17,7 @@ import pytest
 from npserver.config.units import Seconds
 from npserver.dns.message.query import Query, parse_query
 from npserver.nameserver.resolver import client as module
+from npserver.nameserver.resolver.answer import LastingReply
 from npserver.nameserver.resolver.client import RETRY_STALE_S, Group, ResolverClient
 from npserver.nameserver.resolver.config import DnsForward
 from tests.stage.resolvers import Answer, Resolver, Stage, answered, ask, failing, is_good, plain, query, silent, until
@@ -37,6 +38,26 @@ async def test_answers_are_cached(stage: Stage) -> None:
     for name in ("www.example.net", "WWW.example.net"):
         assert is_good(await ask(client, query(name)))
     assert len(stage.resolvers[0].asked) == 1
+
+
+async def test_a_reply_that_stays_right_for_a_while_may_be_sent_again(stage: Stage) -> None:
+    """Fronts that do count each as a hit."""
+    client = await stage.client(with_ttl(10), timeout_s=3)
+    clock = with_clock(client)
+    replies: list[bytes] = []
+    asked = query("www.example.net")
+    await ask(client, asked)
+    for ahead_s in (0.0, 8.5, 9.5):
+        clock.ahead_s = ahead_s
+        client.ask(asked, replies.append)
+    assert [isinstance(reply, LastingReply) for reply in replies] == [True, True, False]
+    lasting = replies[0]
+    assert isinstance(lasting, LastingReply)
+    hits = client._tallies[client._hits]
+    lasting.tally[0] += 5
+    client.flush()
+    client.flush()
+    assert client._tallies[client._hits] == hits + 5
 
 
 class Clock:

@@ -1,0 +1,94 @@
+"""Chooses the query processor of each client of a front: by view, and by what the client may ask for.
+
+Made by `nameserver.compile` for each front of a listener.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from npserver.dns.zone.responder import Responder
+from npserver.dns.zone.tables import Tables
+from npserver.nameserver.query_processor import QueryProcessor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from npserver.nameserver.blocking.blocker import Blocker
+    from npserver.nameserver.name_server import NameServer
+    from npserver.nameserver.response_rate_limit import RateLimiter
+    from npserver.nameserver.transfers.access import TransferAccess
+    from npserver.networks import Networks
+
+log = logging.getLogger("npserver.dns")
+
+MAX_CHOSEN = 4096  # clients whose processors are remembered between two ticks of the name server
+
+P = TypeVar("P", bound=QueryProcessor)
+
+
+class AccessPolicy(Generic[P]):
+    """The rights of the clients of one front."""
+
+    def __init__(
+        self,
+        server: NameServer,
+        kind: type[P],
+        *,
+        allow: Networks | None = None,
+        deny: Networks | None = None,
+        transfers: TransferAccess | None = None,
+        limiter: RateLimiter | None = None,
+        key: str = "dispatch",
+    ) -> None:
+        """Create it. `limiter` is used over UDP. `key`: the config key of the rule, for the log."""
+        self.server = server
+        self.key = key
+        self._allow = allow
+        self._deny = deny
+        self._make: Callable[[Responder, bool, Blocker | None], P] = lambda responder, may_recurse, blocker: (
+            server.make(kind, responder, limiter, transfers, may_recurse, blocker)
+        )
+        self._refusing = server.make(kind, Responder(Tables(), server.tallies), limiter, None, False, None)
+        self._refusing.is_prohibited = True
+        self._processors: dict[tuple[int, bool, Blocker | None], P] = {}
+        self._chosen: dict[str, P] = {}  # since the last tick, by client: networks may change
+        self._chosen_at = 0.0
+        is_same_for_all = len(server.views) == 1 and server.recursion_clients is None and allow is None and deny is None
+        #: The processor of all clients, if all have the same view and rights.
+        self.only: P | None = self.choose("") if is_same_for_all else None
+
+    def choose(self, client: str) -> P:
+        """Return the processor of a client."""
+        # hot: dns-forward-hit
+        if self._chosen_at != self.server.wall or len(self._chosen) >= MAX_CHOSEN:
+            self._chosen_at = self.server.wall
+            self._chosen.clear()
+        found = self._chosen.get(client)
+        if found is None:
+            found = self._chosen[client] = self._choose(client)
+        return found
+
+    def _choose(self, client: str) -> P:
+        if self._deny is not None and client in self._deny:
+            return self._refuse(client, "deny")
+        if self._allow is not None and client not in self._allow:
+            return self._refuse(client, "allow")
+        server = self.server
+        may_recurse = server.recursion_clients is not None and client in server.recursion_clients
+        view = 0
+        for networks, _ in server.views:
+            if networks is None or client in networks:
+                break
+            view += 1
+        blocker = server.blocking.choose(client) if may_recurse and server.blocking is not None else None
+        key = (view, may_recurse, blocker)
+        processor = self._processors.get(key)
+        if processor is None:
+            processor = self._processors[key] = self._make(server.responder(view, may_recurse), may_recurse, blocker)
+        return processor
+
+    def _refuse(self, client: str, name: str) -> P:
+        log.debug("query of client %s refused (%s.%s)", client, self.key, name)
+        return self._refusing

@@ -1,0 +1,77 @@
+"""Who gets answers, and from which view. Covers `nameserver.access_policy`."""
+
+from __future__ import annotations
+
+import pytest
+
+from npserver.networks import Networks
+from tests.stage.nameserver import limiter_of, tables_of
+from tests.stage.udp_front import Stage, networks
+
+
+class TestViews:
+    """`dns_views`: the first match counts, the global records are for all others."""
+
+    INSIDE = (networks("10.0.0.0/8", "fd00::/8"), tables_of({"mx1.example.com": {"A": "10.0.0.1"}}))
+    DEEPER = (networks("10.1.0.0/16"), tables_of({"mx1.example.com": {"A": "10.1.0.1"}}))
+
+    @pytest.mark.parametrize(
+        ("client", "expected"),
+        [("10.0.0.9", "10.0.0.1"), ("10.1.0.9", "10.0.0.1"), ("fd00::7", "10.0.0.1"), ("192.0.2.1", "192.0.2.4")],
+    )
+    def test_the_first_view_that_matches_answers(self, client: str, expected: str) -> None:
+        stage = Stage(self.INSIDE, self.DEEPER)
+        for _ in range(20):
+            assert stage.answer("mx1.example.com", client) == expected
+
+    def test_most_specific_first_if_written_so(self) -> None:
+        stage = Stage(self.DEEPER, self.INSIDE)
+        assert [stage.answer("mx1.example.com", client) for client in ("10.1.0.9", "10.0.0.9")] == [
+            "10.1.0.1",
+            "10.0.0.1",
+        ]
+
+    def test_a_view_replaces_the_global_records(self) -> None:
+        stage = Stage(self.INSIDE)
+        assert stage.answer("www.other.test", "10.0.0.9") == "REFUSED"
+        assert stage.answer("www.other.test", "192.0.2.1") == "198.51.100.2"
+
+
+class TestAccess:
+    def test_only_allowed_clients_are_answered(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level("DEBUG", "npserver.dns")
+        stage = Stage(allow=networks("10.0.0.0/8"), key="dispatch[2]")
+        assert [stage.answer("mx1.example.com", one) for one in ("10.0.0.1", "192.0.2.1")] == ["192.0.2.4", "REFUSED"]
+        assert caplog.messages == ["query of client 192.0.2.1 refused (dispatch[2].allow)"]
+
+    def test_denied_clients_are_refused(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level("DEBUG", "npserver.dns")
+        stage = Stage(deny=networks("10.0.0.0/8"), key="dispatch[2]")
+        assert [stage.answer("mx1.example.com", one) for one in ("10.0.0.1", "192.0.2.1")] == ["REFUSED", "192.0.2.4"]
+        assert caplog.messages == ["query of client 10.0.0.1 refused (dispatch[2].deny)"]
+
+    def test_the_refused_are_not_relayed(self) -> None:
+        stage = Stage(deny=networks("10.0.0.0/8"), recursion_clients=networks("10.0.0.0/8"))
+        assert stage.answer("google.com", "10.0.0.1") == "REFUSED"
+
+    def test_a_client_above_its_rate_is_limited(self) -> None:
+        stage = Stage(limiter=limiter_of(2, 0))
+        assert [stage.answer("mx1.example.com", "192.0.2.1") for _ in range(4)] == ["192.0.2.4"] * 2 + ["dropped"] * 2
+        stage.loop.now += 1
+        assert stage.answer("mx1.example.com", "192.0.2.1") == "192.0.2.4"
+
+
+def test_networks_may_change() -> None:
+    """The rights of a client are looked up anew after each tick."""
+
+    class Changing(Networks):
+        def __contains__(self, address: object) -> bool:
+            return self.is_inside
+
+    changing = Changing([])
+    changing.is_inside = True
+    stage = Stage(recursion_clients=changing)
+    assert stage.answer("google.com", "10.0.0.1") == "NOERROR"
+    changing.is_inside = False
+    stage.pass_time(1)
+    assert stage.answer("google.com", "10.0.0.1") == "REFUSED"
