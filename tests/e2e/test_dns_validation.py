@@ -59,7 +59,7 @@ def home(port: int, resolver: Any) -> dict[str, Any]:
     return {
         "workers": 2,
         "listen": [f"udp://127.0.0.1:{port}", f"tcp://127.0.0.1:{port}"],
-        "dns_forward": {"resolvers": [resolver], "min_ttl": "1h", "failure_ttl": "1h"},
+        "dns_forward": {"resolvers": [resolver], "min_ttl": "1h", "failure_ttl": "5m"},
         "dispatch": [{"handler": "dns"}],
     }
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from npserver.nameserver.resolver.config import Resolvers
     from npserver.runtime.compilation import Compilation
 
+MIN_FAILURE_S, MAX_FAILURE_S = 1, 300  # RFC 9520 §3.2
 _LISTENED = {"udp": "udp", "tcp": "tcp", "tls": "ssl", "https": "https"}
 _ALPN = {"tls": "dot", "https": "h2"}  # RFC 7858 §3.2, RFC 9113 §3.2
 
@@ -88,6 +89,11 @@ def _check(report: Report, at: Path, settings: DnsForward) -> None:
         report.error(
             ("dns_forward", "total_timeout"),
             f"expected at least timeout ({settings.timeout:g} s), got {settings.total_timeout:g} s",
+        )
+    if not MIN_FAILURE_S <= settings.failure_ttl <= MAX_FAILURE_S:
+        report.error(
+            ("dns_forward", "failure_ttl"),
+            f"expected {MIN_FAILURE_S} to {MAX_FAILURE_S} s (RFC 9520 §3.2), got {settings.failure_ttl:g} s",
         )
     if settings.min_ttl > settings.max_ttl:
         report.error(

@@ -120,12 +120,14 @@ class DnsForward(Section, frozen=True, kw_only=True):
         D("answers that a name or its records do not exist are cached for at most this time", zero="not at all"),
     ] = Seconds(10_800)
     failure_ttl: Annotated[
-        Seconds, D("time for which SERVFAIL is answered again, once no resolver has answered", zero="not at all")
+        Seconds,
+        D("time for which SERVFAIL is answered again, once no resolver has answered: 1 s to 5 min (RFC 9520)"),
     ] = Seconds(5)
     stale: Annotated[
         Seconds,
         D(
-            "time after its end for which an answer is still given, with a TTL of 30 s, if the resolvers do not answer",
+            "time after its end for which an answer is still given, with a TTL of 30 s, if the resolvers do not answer; "
+            "RFC 8767 proposes 1 to 3 days",
             zero="never",
         ),
     ] = Seconds(0)

@@ -32,6 +32,8 @@ def forward(**parts: Any) -> dict[str, Any]:
         (forward(timeout=3, total_timeout="2s"), "expected at least timeout (3 s), got 2 s"),
         (forward(local_zones=["example.com"]), "'example.com' is not a local name: it is forwarded without this"),
         (forward(local_zones=["a b"]), "expected a domain name, got 'a b'"),
+        (forward(failure_ttl="500ms"), "expected 1 to 300 s (RFC 9520 §3.2), got 0.5 s"),
+        (forward(failure_ttl="6m"), "expected 1 to 300 s (RFC 9520 §3.2), got 360 s"),
         (forward(min_ttl="2h", max_ttl="1h"), "expected at most max_ttl (3600 s), got 7200 s"),
         (forward(cache_size=0, stale="1h"), "'stale' has no effect: 'cache_size' is 0"),
         (forward(cache_size=0, prefetch=True), "'prefetch' has no effect: 'cache_size' is 0"),
