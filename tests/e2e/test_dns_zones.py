@@ -147,7 +147,8 @@ def test_a_zone_file_that_is_written_and_removed(program: Start, free_port: Call
 
     file.write_text(text + "$INCLUDE more\n")
     one.wait_for(
-        rf"{file}:6: \$INCLUDE of 'more': cannot read .*; the zone example\.com\. stays as it is \(dns_zones\[0\]\.file\)"
+        rf"{file}:6: \$INCLUDE of 'more': cannot read .*; "
+        r"the zone example\.com\. stays as it is \(dns_zones\[0\]\.file\)"
     )
     (tmp_path / "more").write_text("more A x\n")
     one.wait_for(rf"{tmp_path}/more:1: Text input is malformed\.; the zone example\.com\. stays")
