@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from npserver.nameserver.transfers.notifying import NotifyService
 from npserver.nameserver.transfers.peers import Peer
 from npserver.nameserver.transfers.secondary import Secondary, SecondaryZone
 from npserver.nameserver.zones.messages import topic_of
+from npserver.runtime import public_addresses
 from npserver.store.directory import DirectoryStore
 from npserver.store.files import StoreFiles
 from tests.stage.nameserver import ask, processor_of
@@ -296,13 +297,13 @@ def good(notify: dns.message.Message) -> bytes:
 
 @contextlib.asynccontextmanager
 async def notified(
-    answer: Callable[[dns.message.Message], bytes | None], key: TsigKey | None = None
+    answer: Callable[[dns.message.Message], bytes | None], key: TsigKey | None = None, signed: Sequence[bytes] = ()
 ) -> AsyncIterator[tuple[Listening, Any]]:
     loop = asyncio.get_running_loop()
     transport, secondary = await loop.create_datagram_endpoint(lambda: Listening(answer), ("127.0.0.1", 0))
     context = make_context(loop)
     peer = Peer("127.0.0.1", transport.get_extra_info("sockname")[1], "dns_zones[0].notify", key)
-    service = NotifyService(context, {APEX: [peer]})
+    service = NotifyService(context, {APEX: [peer]}, signed)
     running = asyncio.create_task(service.run())
     try:
         yield secondary, context
@@ -321,6 +322,27 @@ async def test_a_secondary_is_told_at_start_and_after_changes(key: TsigKey | Non
         first = secondary.heard[0]
         assert (first.opcode(), first.question[0].name.to_text()) == (dns.opcode.NOTIFY, "example.test.")
         assert first.had_tsig == (key is not None)
+
+
+async def test_it_is_told_of_other_keys_days_and_published_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notifying, "TAKEN_S", 0.05)
+    monkeypatch.setattr(notifying, "LOOK_S", 0.05)
+    async with notified(good, signed=[APEX]) as (secondary, context):
+        await secondary.until(1)
+        for number, (topic, message) in enumerate(
+            [
+                ("dnssec:versions", {"example.test.": 2}),
+                (public_addresses.TOPIC, {"serials": {"example.test.": {"number": 8, "digest": 1}}}),
+            ]
+        ):
+            context.pubsub.publish(topic, {})
+            context.pubsub.publish(topic, message)
+            await secondary.until(2 + number)
+            context.pubsub.publish(topic, message)  # nothing has changed
+        now = context.wall_clock()
+        context.wall_clock = lambda: now + 86_400.0
+        await secondary.until(4)
+        assert len(secondary.heard) == 4
 
 
 async def test_it_is_told_again_until_it_answers(

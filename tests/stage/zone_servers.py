@@ -22,7 +22,10 @@ ALGORITHM = "hmac-sha256"
 
 
 class ZoneServer:
-    """One of the programs on 127.0.0.1. `other`: the port of the server that is its primary, or its secondary."""
+    """One of the programs on 127.0.0.1.
+
+    `other`: the port of the server that is its primary, or its secondary. `is_keyed`: whether messages are signed.
+    """
 
     program: ClassVar[str]
     #: The arguments, with the directory in place of `{}`.
@@ -31,14 +34,20 @@ class ZoneServer:
     as_primary: ClassVar[str]
     as_secondary: ClassVar[str]
     common: ClassVar[str]
+    #: What is in the texts of the config in place of others, for messages without signatures.
+    unkeyed: ClassVar[tuple[tuple[str, str], ...]]
 
-    def __init__(self, directory: Path, port: int, other: int, secret: str, zone: str | None = None) -> None:
+    def __init__(
+        self, directory: Path, port: int, other: int, secret: str, zone: str | None = None, *, is_keyed: bool = True
+    ) -> None:
         self.directory, self.port = directory, port
         directory.mkdir()
         (directory / "db").mkdir()
         self.file = directory / "example.com.zone"
         values = {"port": port, "other": other, "secret": secret, "directory": directory, "file": self.file}
         text = self.common + (self.as_secondary if zone is None else self.as_primary)
+        for keyed, plain in () if is_keyed else self.unkeyed:
+            text = text.replace(keyed, plain)
         for name, value in values.items():
             text = text.replace(f"%{name}%", str(value))
         (directory / self.config_file).write_text(text)
@@ -102,6 +111,7 @@ class Nsd(ZoneServer):
     """NSD; as a primary it keeps differences for IXFR."""
 
     program = "nsd"
+    unkeyed = (("%other% xfr", "%other% NOKEY"), ("allow-notify: 127.0.0.1 xfr", "allow-notify: 127.0.0.1 NOKEY"))
     arguments = ("-d", "-c", "{}/nsd.conf")
     config_file = "nsd.conf"
     common = """server:
@@ -138,6 +148,7 @@ class Knot(ZoneServer):
     """Knot, which makes its journal of the differences of zone files."""
 
     program = "knotd"
+    unkeyed = (("    key: xfr\nacl", "acl"), ("    action: transfer\n", "    action: [transfer, notify]\n"))
     arguments = ("-c", "{}/knot.conf")
     config_file = "knot.conf"
     common = """server:
@@ -183,6 +194,7 @@ class Bind(ZoneServer):
     """BIND."""
 
     program = "named"
+    unkeyed = (('%other% key "xfr"', "%other%"),)
     arguments = ("-g", "-c", "{}/named.conf")
     config_file = "named.conf"
     common = """options {
@@ -263,10 +275,10 @@ SIGNERS: dict[str, type[ZoneServer]] = {"knot-nsec": SigningKnot, "knot-nsec3": 
 
 @contextmanager
 def running(
-    program: str, directory: Path, port: int, other: int, secret: str, zone: str | None = None
+    program: str, directory: Path, port: int, other: int, secret: str, zone: str | None = None, *, is_keyed: bool = True
 ) -> Iterator[ZoneServer]:
     """Run one of `SERVERS` or `SIGNERS`: a primary if it has a zone, else a secondary."""
-    server = {**SERVERS, **SIGNERS}[program](directory, port, other, secret, zone)
+    server = {**SERVERS, **SIGNERS}[program](directory, port, other, secret, zone, is_keyed=is_keyed)
     try:
         yield server
     finally:

@@ -46,6 +46,8 @@ class AddedTexts:
     def _withdraw(self) -> None:
         for node, sets in reversed(self._before):
             node.sets = sets
+            if (signing := node.zone.signing) is not None:
+                signing.untrack()
         for key in self._made:
             node = self._tables.nodes.pop(key)
             if (signing := node.zone.signing) is not None:
@@ -69,6 +71,7 @@ class AddedTexts:
         self._made += missing
         node = attach(tables.nodes, key)
         if (signing := node.zone.signing) is not None:
+            signing.untrack()
             for one in missing:
                 signing.add(tables.nodes[one])
         self._before.append((node, NO_SETS if missing else node.sets))

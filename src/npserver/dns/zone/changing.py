@@ -14,7 +14,8 @@ from npserver.dns.message.name import ROOT, WILDCARD, parent
 from npserver.dns.zone.compile import attach
 from npserver.dns.zone.content import Content, SetChange
 from npserver.dns.zone.presigned import attach_proofs, is_proof
-from npserver.dns.zone.tables import Node, Tables, ancestors
+from npserver.dns.zone.signing import ZoneSigning
+from npserver.dns.zone.tables import Node, Tables, Zone, ancestors
 
 
 class TableChanger:
@@ -35,6 +36,8 @@ class TableChanger:
         """Make changes in the zone of an apex, which is in the tables. `content`: that they lead to."""
         tables = self.tables
         zone = tables.zones[apex]
+        signing = zone.signing if isinstance(zone.signing, ZoneSigning) else None
+        observed = signing.observe(self._affected(zone, changes)) if signing is not None else None
         cuts_changed = False
         for one in changes:
             if is_proof(one.rtype) or next(above for above in ancestors(one.name) if above in tables.zones) != apex:
@@ -53,6 +56,17 @@ class TableChanger:
         if cuts_changed:
             self._set_cuts(apex)
         attach_proofs(tables, zone, content, changes)
+        if signing is not None and observed is not None:
+            signing.note(observed, "content")
+
+    def _affected(self, zone: Zone, changes: Sequence[SetChange]) -> set[bytes]:
+        """Return the names whose records, signatures and proofs changes are about."""
+        names = {above for one in changes for above in ancestors(one.name) if len(above) >= len(zone.key)}
+        cuts = [one.name for one in changes if one.rtype in (codes.NS, codes.DNAME) and one.name != zone.key]
+        if cuts:
+            keys = [node.key for node in self.tables.nodes.values() if node.zone is zone]
+            names |= {key for key in keys if any(key.endswith(cut) for cut in cuts)}
+        return names
 
     def _with_node(self, key: bytes) -> Node:
         """Make the node of a name, and those above it that are missing."""

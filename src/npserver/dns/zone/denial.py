@@ -6,6 +6,7 @@ made of their neighbours when they are needed. Used by `dns.zone.signing`.
 
 from __future__ import annotations
 
+from base64 import b32hexdecode
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -101,6 +102,26 @@ class NsecChain:
         if index < len(self._nodes) and self._nodes[index] is node:
             del self._order[index], self._nodes[index]
 
+    def owner_of(self, name: bytes) -> bytes:
+        """Return the owner of the record that a name has, or would have."""
+        return name
+
+    def at_owner(self, owner: bytes) -> bytes | None:
+        """Return the data of the record of an owner; None if it has none."""
+        order = canonical_key(owner)
+        index = bisect_left(self._order, order)
+        if index == len(self._order) or self._order[index] != order or self._is_empty(index):
+            return None
+        return self._record(index)[1]
+
+    def around(self, name: bytes) -> list[Denial]:
+        """Return the records that change when a name comes or goes: that at or before it, and the one before that."""
+        index = self._place(name)
+        before = index - 1
+        while self._is_empty(before):
+            before -= 1
+        return [self._record(index), self._record(before)]
+
     def _place(self, name: bytes) -> int:
         """Return the index of the last name at or before this one that has an NSEC record."""
         index = bisect_right(self._order, canonical_key(name)) - 1
@@ -187,6 +208,20 @@ class Nsec3Chain:
         digest = nsec3_hash(node.key)
         if self._nodes.get(digest) is node:
             del self._nodes[digest], self._hashes[bisect_left(self._hashes, digest)]
+
+    def owner_of(self, name: bytes) -> bytes:
+        """Return the owner of the record that a name has, or would have."""
+        return nsec3_owner(nsec3_hash(name), self._zone.key)
+
+    def at_owner(self, owner: bytes) -> bytes | None:
+        """Return the data of the record of an owner; None if it has none."""
+        digest = b32hexdecode(owner[1:33].upper())
+        return self._record(bisect_left(self._hashes, digest))[1] if digest in self._nodes else None
+
+    def around(self, name: bytes) -> list[Denial]:
+        """Return the records that change when a name comes or goes: that at or before it, and the one before that."""
+        index = self._place(name)
+        return [self._record(index), self._record(index - 1)]
 
     def _place(self, name: bytes) -> int:
         """Return the index of the last hash at or before that of this name."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from npserver.dns.message import codes
-from npserver.dns.zone.denial import types_of
 from npserver.dns.zone.lookup import Records
+from npserver.dns.zone.signed_journal import is_signed_at
 from npserver.dns.zone.tables import RecordSet, Signing, Tables, Zone
 
 
@@ -15,10 +15,8 @@ def signed_records(tables: Tables, zone: Zone, signing: Signing) -> Iterator[Rec
     chain = signing.chain
     content: list[tuple[bytes, int, RecordSet, bool]] = []  # name, type, records, whether they are signed
     for node in tables.zone_nodes(zone):
-        own = types_of(node, zone)
         for rtype, records in node.sets.items():
-            is_signed = node.cut is None or (node.cut is node and rtype in own and rtype != codes.NS)
-            content.append((node.key, rtype, records, is_signed))
+            content.append((node.key, rtype, records, is_signed_at(node, rtype)))
     for child in tables.zones.values():
         if child.parent is zone:
             content += _delegation(tables, child)

@@ -8,7 +8,7 @@ expire, and not all at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from zlib import crc32
@@ -16,6 +16,7 @@ from zlib import crc32
 from npserver.dns.message import codes
 from npserver.dns.message.dnssec import NSEC3_PARAMETERS, rrsig_head, signed_bytes
 from npserver.dns.zone.denial import CHAINS, Nsec3Chain, NsecChain
+from npserver.dns.zone.signed_journal import Observed, SignedJournal, SignedVersion
 
 if TYPE_CHECKING:
     from npserver.dns.zone.tables import Denial, Node, RecordSet, Tables, Zone
@@ -84,14 +85,21 @@ class Signatures:
         known = self._known.get(place)
         if known is not None and known[0] == period[0]:
             return known[1]
+        signed = self.make(zone, keys, owner, rtype, records, period)
+        self._known[place] = period[0], signed
+        return signed
+
+    def make(
+        self, zone: bytes, keys: ZoneKeys, owner: bytes, rtype: int, records: RecordSet, period: tuple[int, int, int]
+    ) -> tuple[bytes, ...]:
+        """Return the same as `of`, made anew and not kept."""
+        ttl, data = records
         found = []
         for key in keys.of_keys if rtype in _OF_KEYS else keys.of_zone:
             head = rrsig_head(rtype, key.algorithm, owner, ttl, period[1:], key.tag, zone)
             found.append(head + key.sign(signed_bytes(head, owner, rtype, ttl, data)))
         self.made += len(found)
-        signed = tuple(found)
-        self._known[place] = period[0], signed
-        return signed
+        return tuple(found)
 
 
 class ZoneSigning:
@@ -99,11 +107,32 @@ class ZoneSigning:
 
     is_given = False
 
-    __slots__ = ("_chain", "_denial", "_life_days", "_period_days", "_signatures", "_tables", "day", "keys", "zone")
+    __slots__ = (
+        "_chain",
+        "_clock",
+        "_denial",
+        "_life_days",
+        "_signatures",
+        "_tables",
+        "day",
+        "journal",
+        "keys",
+        "period_days",
+        "zone",
+    )
 
     def __init__(
-        self, tables: Tables, zone: Zone, keys: ZoneKeys, signatures: Signatures, *, denial: str, life_days: int
+        self,
+        tables: Tables,
+        zone: Zone,
+        keys: ZoneKeys,
+        signatures: Signatures,
+        *,
+        denial: str,
+        life_days: int,
+        clock: Callable[[], float] = lambda: 0.0,
     ) -> None:
+        """Begin to sign a zone. `clock`: the time of changes in seconds, of whatever origin."""
         self.zone = zone
         self.keys = keys
         self.day = 0  # since 1970
@@ -111,7 +140,9 @@ class ZoneSigning:
         self._signatures = signatures
         self._denial = denial
         self._life_days = life_days
-        self._period_days = max(1, int(life_days * _RENEWED_AT))
+        self.period_days = max(1, int(life_days * _RENEWED_AT))  # between two signatures of a record set
+        self.journal = SignedJournal()  # of the changes
+        self._clock = clock
         self._chain: NsecChain | Nsec3Chain | None = None
 
     def __repr__(self) -> str:
@@ -135,9 +166,28 @@ class ZoneSigning:
 
     def use(self, keys: ZoneKeys, day: int) -> None:
         """Sign with these keys, as of that day. The serial rises with both: secondaries then fetch what is new."""
+        causes = {"keys": keys is not self.keys, "day": day != self.day}
+        cause = " ".join([one for one, is_so in causes.items() if is_so and self.day])
+        of_keys = _OF_KEYS if causes["keys"] else ()
+        observed = self.observe([self.zone.key])
         self.keys, self.day = keys, day
         self.sign_apex()
         self.zone.set_serial_offset(keys.version + day)
+        self.note(observed, cause, of_keys)
+
+    def observe(self, names: Iterable[bytes]) -> Observed:
+        """Return the record sets of these names, all that a change is about, before it: for `note`."""
+        return Observed(self._tables, self.zone, self.chain, names)
+
+    def note(self, observed: Observed, cause: str, of_keys: Collection[int] = ()) -> None:
+        """Note what has changed since the names were observed. `of_keys`: types that other keys sign now."""
+        zone = self.zone
+        version = SignedVersion(zone.soa, zone.negative_ttl, self.keys, self.day, cause, self._clock())
+        observed.note(self.journal, self.chain, version, of_keys=of_keys)
+
+    def untrack(self) -> None:
+        """Note that the zone changes without a new serial: what secondaries have with the present one is not known."""
+        self.journal.forget()
 
     def sign_apex(self) -> None:
         """Put what is published of the keys at the apex; again after a change of the zone's records."""
@@ -169,9 +219,17 @@ class ZoneSigning:
 
     def sign(self, owner: bytes, rtype: int, records: RecordSet) -> tuple[bytes, ...]:
         """Return the data of the RRSIG records of a record set, which has the TTL that it has in the zone."""
-        start = self.day - (self.day + crc32(owner) + rtype) % self._period_days
-        period = start, start * DAY_S - _SKEW_S, (start + self._life_days) * DAY_S
-        return self._signatures.of(self.zone.key, self.keys, owner, rtype, records, period)
+        return self._signatures.of(self.zone.key, self.keys, owner, rtype, records, self.period(owner, rtype))
+
+    def sign_as_of(self, keys: ZoneKeys, day: int, owner: bytes, rtype: int, records: RecordSet) -> tuple[bytes, ...]:
+        """Return the data of the RRSIG records that a record set has had with these keys, on that day."""
+        return self._signatures.make(self.zone.key, keys, owner, rtype, records, self.period(owner, rtype, day))
+
+    def period(self, owner: bytes, rtype: int, day: int | None = None) -> tuple[int, int, int]:
+        """Return the number of the period of a record set's signatures on a day, their inception and expiration."""
+        day = self.day if day is None else day
+        start = day - (day + crc32(owner) + rtype) % self.period_days
+        return start, start * DAY_S - _SKEW_S, (start + self._life_days) * DAY_S
 
     def denial_set(self, denial: Denial) -> RecordSet:
         """Return an NSEC or NSEC3 record as a record set (RFC 9077 §3: its TTL is that of negative answers)."""

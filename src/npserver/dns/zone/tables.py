@@ -151,6 +151,8 @@ class Tables:
             else:
                 sets.pop(one.rtype, None)
             one.node.sets = sets
+            if (signing := one.node.zone.signing) is not None:
+                signing.untrack()
             changed = True
         return changed
 
@@ -229,6 +231,9 @@ class Signing(Protocol):
 
     def signatures_at(self, node: Node) -> list[RecordSet]:
         """Return the RRSIG records of all record sets of a name, by the TTLs of these."""
+
+    def untrack(self) -> None:
+        """Note that the zone changes without a new serial."""
 
     def add(self, node: Node) -> None:
         """Note a name that was added to the tables."""

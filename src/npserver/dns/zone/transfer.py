@@ -19,7 +19,9 @@ from npserver.dns.zone.answer import BodyWriter
 from npserver.dns.zone.content import SetChange, ZoneChange, chain, is_newer, wire_type
 from npserver.dns.zone.lookup import Records
 from npserver.dns.zone.presigned import PresignedZone
+from npserver.dns.zone.signed_difference import signed_difference
 from npserver.dns.zone.signed_transfer import signed_records
+from npserver.dns.zone.signing import ZoneSigning
 from npserver.dns.zone.tables import RecordSet, RecordSets, Tables, Zone
 
 _SIGNED_MESSAGE_BYTES = 16_384  # of one message of a signed zone: its signatures take some milliseconds
@@ -35,18 +37,15 @@ def transfer(tables: Tables, query: Query, history: Sequence[ZoneChange] = ()) -
     zone = tables.zones.get(query.key)
     if zone is None or not zone.is_served:  # RFC 5936 §2.2.1
         return iter([_error(query, codes.NOTAUTH if zone is None else codes.SERVFAIL)])
+    limit = _SIGNED_MESSAGE_BYTES if isinstance(zone.signing, ZoneSigning) else MAX_MESSAGE_BYTES
     if query.qtype == codes.IXFR:
         try:
             serial = client_serial(query)
         except ValueError:
             return iter([_error(query, codes.FORMERR)])
         if (found := _differences(tables, zone, serial, history)) is not None:
-            return _messages(query, found, MAX_MESSAGE_BYTES)
-    return _messages(
-        query,
-        _records(tables, zone),
-        MAX_MESSAGE_BYTES if zone.signing is None or zone.signing.is_given else _SIGNED_MESSAGE_BYTES,
-    )
+            return _messages(query, found, limit)
+    return _messages(query, _records(tables, zone), limit)
 
 
 def incremental_datagram(tables: Tables, query: Query, history: Sequence[ZoneChange], limit: int) -> bytes:
@@ -62,7 +61,9 @@ def incremental_datagram(tables: Tables, query: Query, history: Sequence[ZoneCha
         serial = client_serial(query)
     except ValueError:
         return _error(query, codes.FORMERR)
-    found = _differences(tables, zone, serial, history)
+    # signatures of many records take longer than a datagram is worth
+    is_long = isinstance(zone.signing, ZoneSigning)
+    found = None if is_long else _differences(tables, zone, serial, history)
     if found is not None:
         messages = _messages(query, found, limit)
         only = next(messages)
@@ -97,8 +98,8 @@ def _differences(tables: Tables, zone: Zone, serial: int, history: Sequence[Zone
     soa = Records(zone.key, codes.SOA, *zone.soa)
     if serial == ours or is_newer(serial, ours):
         return iter([soa])  # RFC 1995 §2: there is nothing newer
-    if zone.signing is not None and not zone.signing.is_given:  # what the signatures were is not known
-        return None
+    if isinstance(zone.signing, ZoneSigning):
+        return signed_difference(tables, zone, zone.signing, serial)
     changes = list(chain(history, serial) or ())
     if not changes or changes[-1].to_serial != ours:
         return None
@@ -160,7 +161,7 @@ def _sets_of(tables: Tables, zone: Zone) -> Iterator[tuple[bytes, RecordSets]]:
 def _records(tables: Tables, zone: Zone) -> Iterator[Records]:
     """Return the record sets of a zone, as they are now, in the order of a transfer (RFC 5936 §2.2)."""
     soa = Records(zone.key, codes.SOA, *zone.soa)
-    if zone.signing is not None and not zone.signing.is_given:
+    if isinstance(zone.signing, ZoneSigning):
         return chained([soa], signed_records(tables, zone, zone.signing), [soa])
     found = list(_sets_of(tables, zone))
 

@@ -71,8 +71,9 @@ class Signer:
                 if not isinstance(signing, ZoneSigning):
                     signatures = self._signatures.setdefault((apex, view), Signatures())
                     signing = zone.signing = ZoneSigning(
-                        tables, zone, self._keys[apex], signatures, denial=one.denial, life_days=one.life_days
-                    )
+                        tables, zone, self._keys[apex], signatures, denial=one.denial, life_days=one.life_days,
+                        clock=self._context.loop.time,
+                    )  # fmt: skip
                     signing.prepare()  # once, before the workers are forked
                 signing.use(self._keys[apex], self.day)
 

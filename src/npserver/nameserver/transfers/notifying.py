@@ -1,4 +1,6 @@
-"""Tells secondaries of changes (NOTIFY, RFC 1996), in the controller: after each change, and at start.
+"""Tells secondaries of changes (NOTIFY, RFC 1996), in the controller: after each change of a serial, and at start.
+
+Those are changes of the records, the keys, the day of the signatures, and the published names.
 
 A message is sent again until it is answered, with growing pauses. Changes that come meanwhile are told by one message.
 """
@@ -9,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +19,12 @@ from npserver.dns.message import codes
 from npserver.dns.message.name import to_text
 from npserver.dns.message.notify import make_notify, notify_rcode
 from npserver.dns.message.tsig import TsigError, sign, verify
+from npserver.dns.zone.signing import DAY_S
 from npserver.errors import reason_of
+from npserver.nameserver.dnssec.signer import TOPIC as SIGNED
 from npserver.nameserver.transfers.peers import Peer
 from npserver.nameserver.zones.messages import read_published, taken_slot, topic_of
+from npserver.runtime.public_addresses import TOPIC as PUBLISHED
 
 if TYPE_CHECKING:
     from npserver.runtime.context import Context
@@ -30,17 +35,24 @@ NO_ANSWER = "no answer"
 WAITS_S = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)  # for an answer, before the message is sent again
 SETTLE_S = 0.1  # after a change, and between two looks whether all workers serve it: a secondary asks at once
 SERVED_WITHIN_S = 5.0
+TAKEN_S = 2.0  # workers look at the clock, and compile published names, within that time
+LOOK_S = 1.0  # between two looks at the clock
 MAX_TARGETS = 100  # that are told at a time
 
 
 class NotifyService:
-    """The service. `targets`: whom to tell of which zone, by apex."""
+    """The service. `targets`: whom to tell of which zone, by apex. `signed`: those of them that are signed here."""
 
-    __slots__ = ("_context", "_due", "_slot", "_targets", "_turns", "_versions")
+    __slots__ = ("_context", "_due", "_serials", "_settled_at", "_signed", "_slot", "_targets", "_turns", "_versions")
 
-    def __init__(self, context: Context, targets: Mapping[bytes, Sequence[Peer]]) -> None:
+    def __init__(
+        self, context: Context, targets: Mapping[bytes, Sequence[Peer]], signed: Collection[bytes] = ()
+    ) -> None:
         self._context = context
         self._targets = targets
+        self._signed = signed
+        self._serials: dict[str, dict[bytes, Any]] = {}  # by topic: what stands for the serials of zones
+        self._settled_at: dict[bytes, float] = {}  # loop time from which all workers have taken a change
         self._due: dict[bytes, list[asyncio.Event]] = {apex: [] for apex in targets}
         self._turns = asyncio.Semaphore(MAX_TARGETS)
         self._versions: dict[bytes, int] = {}  # of the last changes
@@ -61,6 +73,10 @@ class NotifyService:
                         self._due[apex].append(due)
                         group.create_task(self._keep_telling(apex, peer, due))
                     ends.append(self._context.pubsub.subscribe(topic_of(apex), partial(self._changed, apex)))
+                for topic, read in ((SIGNED, _versions_in), (PUBLISHED, _serials_in)):
+                    ends.append(self._context.pubsub.subscribe(topic, partial(self._heard, topic, read)))
+                if self._signed:
+                    group.create_task(self._watch_day())
         finally:
             for end in ends:
                 end()
@@ -70,6 +86,36 @@ class NotifyService:
             self._versions[apex] = read_published(message).after
         for due in self._due[apex]:
             due.set()
+
+    def _heard(self, topic: str, read: Callable[[Any], Mapping[str, Any]], message: Any) -> None:
+        """Keys or published names have changed."""
+        found = read(message)
+        now = {apex: found[name] for apex in self._targets if (name := to_text(apex)) in found}
+        before = self._serials.get(topic)
+        self._serials[topic] = now
+        if before is not None:
+            for apex in now:
+                if before.get(apex) != now[apex]:
+                    self._changed_elsewhere(apex)
+
+    def _changed_elsewhere(self, apex: bytes) -> None:
+        """Note that a serial changes in all workers, each by its own clock."""
+        self._settled_at[apex] = self._context.loop.time() + TAKEN_S
+        for due in self._due[apex]:
+            due.set()
+
+    async def _watch_day(self) -> None:
+        """Note when signatures are those of another day."""
+        day = self._today()
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if (now := self._today()) != day:
+                day = now
+                for apex in self._signed:
+                    self._changed_elsewhere(apex)
+
+    def _today(self) -> int:
+        return int(self._context.wall_clock() // DAY_S)
 
     async def _keep_telling(self, apex: bytes, peer: Peer, due: asyncio.Event) -> None:
         failure = ""
@@ -88,6 +134,7 @@ class NotifyService:
     async def _settle(self, apex: bytes) -> None:
         """Wait until all workers serve the last change."""
         loop, version = self._context.loop, self._versions.get(apex, 0)
+        await asyncio.sleep(self._settled_at.get(apex, 0.0) - loop.time())
         end = loop.time() + SERVED_WITHIN_S
         while True:
             await asyncio.sleep(SETTLE_S)
@@ -143,6 +190,14 @@ class NotifyService:
         except ValueError:
             return False
         return True
+
+
+def _versions_in(message: Any) -> Mapping[str, Any]:
+    return message or {}
+
+
+def _serials_in(message: Any) -> Mapping[str, Any]:
+    return {name: one["number"] for name, one in ((message or {}).get("serials") or {}).items()}
 
 
 class _Replies(asyncio.DatagramProtocol):

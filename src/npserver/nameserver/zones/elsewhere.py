@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from npserver.dns.message.name import to_text
 from npserver.dns.zone.content import Content, version_of
 from npserver.errors import StoreError
+from npserver.nameserver.config import DnsZoneSection
 from npserver.nameserver.transfers.kept import KEPT, KeptZone
 from npserver.nameserver.transfers.peers import Peer, compile_primaries
 from npserver.nameserver.transfers.secondary import SecondaryZone
@@ -82,7 +83,8 @@ def add_services(
         _check_notified(compilation, notified)
         from npserver.nameserver.transfers.notifying import NotifyService
 
-        compilation.services.append(NotifyService(context, notified))
+        signed = [apex for apex, peers in notified.items() if _zone_of(compilation, peers).dnssec]
+        compilation.services.append(NotifyService(context, notified, signed))
 
 
 def _check_notified(compilation: Compilation, notified: Mapping[bytes, Sequence[Peer]]) -> None:
@@ -90,9 +92,18 @@ def _check_notified(compilation: Compilation, notified: Mapping[bytes, Sequence[
     config = compilation.config
     is_allowed = any(getattr(rule, "allow_transfer", None) for rule in config.dispatch)
     for peers in notified.values():
-        index = int(peers[0].place.partition("[")[2].partition("]")[0])
-        zone = config.dns_zones[index]
-        allowed = None if isinstance(zone, str) else zone.allow_transfer
+        allowed = _zone_of(compilation, peers).allow_transfer
         if not allowed and (allowed is not None or not is_allowed):
             message = "those that are told of changes may not transfer them: write 'allow_transfer'"
-            compilation.report.warn(("dns_zones", index, "notify"), message)
+            compilation.report.warn(("dns_zones", _index_of(peers), "notify"), message)
+
+
+def _index_of(peers: Sequence[Peer]) -> int:
+    """Return the index in `dns_zones` of the zone whose `notify` names these servers."""
+    return int(peers[0].place.partition("[")[2].partition("]")[0])
+
+
+def _zone_of(compilation: Compilation, peers: Sequence[Peer]) -> DnsZoneSection:
+    zone = compilation.config.dns_zones[_index_of(peers)]
+    assert isinstance(zone, DnsZoneSection)
+    return zone
