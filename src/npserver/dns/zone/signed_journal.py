@@ -20,8 +20,8 @@ from npserver.dns.message import codes
 from npserver.dns.zone.denial import Nsec3Chain, NsecChain
 
 if TYPE_CHECKING:
-    from npserver.dns.zone.signing import ZoneKeys
     from npserver.dns.zone.tables import Node, RecordSet, Tables, Zone
+    from npserver.dns.zone.zone_keys import ZoneKeys
 
 MAX_STEPS = 200
 MIN_SETS, SETS_PART = 1000, 4  # kept are so many changed sets, and at most a part of the zone's names

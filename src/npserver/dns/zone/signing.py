@@ -9,7 +9,6 @@ expire, and not all at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -17,6 +16,7 @@ from npserver.dns.message import codes
 from npserver.dns.message.dnssec import NSEC3_PARAMETERS, rrsig_head, signed_bytes
 from npserver.dns.zone.denial import CHAINS, Nsec3Chain, NsecChain
 from npserver.dns.zone.signed_journal import Observed, SignedJournal, SignedVersion
+from npserver.dns.zone.zone_keys import ZoneKeys
 
 if TYPE_CHECKING:
     from npserver.dns.zone.tables import Denial, Node, RecordSet, Tables, Zone
@@ -29,28 +29,6 @@ _RENEWED_AT = 5 / 14  # of their life
 _OF_KEYS = frozenset({codes.DNSKEY, codes.CDS, codes.CDNSKEY})
 #: What signing puts at the apex.
 MADE_TYPES = frozenset({codes.DNSKEY, codes.CDS, codes.CDNSKEY, codes.NSEC3PARAM})
-
-
-@dataclass(frozen=True, slots=True)
-class SigningKey:
-    """A private key, by what it does."""
-
-    algorithm: int
-    tag: int
-    sign: Callable[[bytes], bytes]  # returns the signature in DNSSEC's form
-
-
-@dataclass(frozen=True, slots=True)
-class ZoneKeys:
-    """The keys of a zone at one time, and what is published of them."""
-
-    version: int  # rises with each change of the keys, and of what they do
-    dnskeys: tuple[bytes, ...]  # data of the DNSKEY records
-    of_keys: tuple[SigningKey, ...]  # sign these
-    of_zone: tuple[SigningKey, ...]  # sign all else
-    ds: tuple[bytes, ...] = ()  # data of the DS records that a parent of ours has
-    cds: tuple[bytes, ...] = ()
-    cdnskeys: tuple[bytes, ...] = ()
 
 
 class Signatures:

@@ -151,7 +151,7 @@ class Tables:
             else:
                 sets.pop(one.rtype, None)
             one.node.sets = sets
-            if (signing := one.node.zone.signing) is not None:
+            if one.node.is_attached and (signing := one.node.zone.signing) is not None:
                 signing.untrack()
             changed = True
         return changed

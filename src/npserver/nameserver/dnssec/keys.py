@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from npserver.dns.message.dnssec import ECDSA_P256, ED25519, ENTRY_POINT, ZONE_KEY, dnskey_data, key_tag
-from npserver.dns.zone.signing import SigningKey
+from npserver.dns.zone.zone_keys import SigningKey
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from npserver.dns.message.name import to_text
-from npserver.dns.zone.signing import DAY_S, Signatures, ZoneKeys, ZoneSigning
+from npserver.dns.zone.signing import DAY_S, Signatures, ZoneSigning
+from npserver.dns.zone.zone_keys import ZoneKeys
 from npserver.errors import StoreError
 from npserver.nameserver.dnssec.state import ZoneState, decode, store_key, zone_keys
 from npserver.runtime.context import PerProcess

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from npserver.dns.message.dnssec import DELETE_CDNSKEY, DELETE_CDS, ds_data
 from npserver.dns.message.name import ROOT, to_text
-from npserver.dns.zone.signing import SigningKey, ZoneKeys
+from npserver.dns.zone.zone_keys import SigningKey, ZoneKeys
 from npserver.nameserver.dnssec.keys import load_key, make_key
 
 PREFIX = "dnssec/"
