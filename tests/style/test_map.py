@@ -35,7 +35,6 @@ COVERED_BY = {
     "dns.zone.given_denial": "conformance/test_rfc4035_presigned.py",
     "dns.zone.presigned": "conformance/test_rfc4035_presigned.py",
     "dns.zone.redirections": "unit/dns/zone/test_compile.py",
-    "dns.zone.signed_difference": "unit/dns/zone/test_signed_journal.py",
     "dns.zone.signed_responder": "conformance/test_rfc4035.py",
     "dns.zone.signed_transfer": "e2e/test_dnssec_program.py",
     "dns.zone.signing": "conformance/test_rfc4035.py",

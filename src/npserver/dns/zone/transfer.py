@@ -19,8 +19,7 @@ from npserver.dns.zone.answer import BodyWriter
 from npserver.dns.zone.content import SetChange, ZoneChange, chain, is_newer, wire_type
 from npserver.dns.zone.lookup import Records
 from npserver.dns.zone.presigned import PresignedZone
-from npserver.dns.zone.signed_difference import signed_difference
-from npserver.dns.zone.signed_transfer import signed_records
+from npserver.dns.zone.signed_transfer import signed_difference, signed_records
 from npserver.dns.zone.signing import ZoneSigning
 from npserver.dns.zone.tables import RecordSet, RecordSets, Tables, Zone
 

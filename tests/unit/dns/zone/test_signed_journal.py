@@ -1,7 +1,4 @@
-"""Incremental transfers of zones that are signed here: they lead to the zone that a whole transfer has.
-
-Covers `dns.zone.signed_journal` and `dns.zone.signed_difference`.
-"""
+"""Incremental transfers of zones that are signed here: they lead to the zone that a whole transfer has."""
 
 from __future__ import annotations
 
