@@ -139,7 +139,7 @@ def test_dig_shows_why(program: Start, setup: Setup) -> None:
     words = ["dig", "@127.0.0.1", "-p", str(setup.port), "+tries=1", "+time=20", "WWW.shop.example"]
     shown = subprocess.run(words, capture_output=True, text=True, timeout=30, check=True).stdout
     assert "status: NXDOMAIN" in shown
-    assert "EDE: 15 (Blocked)" in shown
+    assert "EDE: 15 (Blocked): (dns_block.block)" in shown
     running.wait_for(r"127\.0\.0\.1 dns udp WWW\.shop\.example\. A NXDOMAIN blocked by dns_block\.block$")
     running.wait_for(r"www\.shop\.example\. A, which leads to x\.ads\.example\., is blocked by ads\.example\. \(dns_b")
 

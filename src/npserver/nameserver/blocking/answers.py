@@ -38,8 +38,8 @@ class BlockedReply(bytes):
     key: str = ""
 
 
-def make_reply(query: Query, action: Action, answer: BlockedAnswer) -> bytes:
-    """Return the reply to a blocked query; with EDNS it says that the name is blocked (RFC 8914)."""
+def make_reply(query: Query, action: Action, answer: BlockedAnswer, reason: str = "") -> bytes:
+    """Return the reply to a blocked query; with EDNS it says that the name is blocked, and by what (RFC 8914)."""
     rcode, records, counts = codes.NOERROR, b"", (0, 0)
     addresses = answer.addresses.get(query.qtype, ()) if action is Action.BLOCK else ()
     if action is Action.REFUSE or (action is Action.BLOCK and answer.name == "refused"):
@@ -57,7 +57,7 @@ def make_reply(query: Query, action: Action, answer: BlockedAnswer) -> bytes:
     edns = query.edns
     flags = QR | RA | (RD if query.recursion_desired else 0) | rcode
     head = query.data[:2] + pack("!HHHHH", flags, 1, *counts, edns is not None)
-    opt = b"" if edns is None else make_opt(edns[1], extended_error(codes.EDE_BLOCKED))
+    opt = b"" if edns is None else make_opt(edns[1], extended_error(codes.EDE_BLOCKED, reason))
     return b"".join((head, query.question, records, opt))
 
 

@@ -7,6 +7,7 @@ do not see what one of them is told, nor the other way round.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,8 @@ log = logging.getLogger("npserver.dns")
 
 Deliver = Callable[[bytes], None]
 
+MAX_SHOWN_CHARACTERS = 60  # of the name of a list
+
 #: The names of answers that lists give, for the counters; `Action.BLOCK` has that of the config.
 _NAMES = {Action.NXDOMAIN: "nxdomain", Action.NODATA: "nodata", Action.REFUSE: "refused"}
 
@@ -41,6 +44,7 @@ class Verdict(Struct, frozen=True):
     key: str  # of the config, that has decided
     entry: bytes  # the name that is listed
     slot: int = 0  # of the counter
+    used: UsedList | None = None  # the list, if it is one
 
 
 class UsedList(Struct, frozen=True):
@@ -49,6 +53,13 @@ class UsedList(Struct, frozen=True):
     key: str
     list: BlockList
     slot: int
+
+    @property
+    def reason(self) -> str:
+        """What clients are told: the name of the file, or the host of the URL, and the key of the config."""
+        source = self.list.source
+        shown = source.shown.partition("://")[2] if source.kind == "url" else os.path.basename(source.place)
+        return f"{shown[:MAX_SHOWN_CHARACTERS]} ({self.key})"
 
 
 class Blocker:
@@ -105,7 +116,7 @@ class Blocker:
             table = used.list.table
             found = None if table is None else table.find(hashes)
             if found is not None and (first is None or found[0] is Action.EXCEPT):
-                first = Verdict(found[0], used.key, _above(name, found[1]), used.slot)
+                first = Verdict(found[0], used.key, _above(name, found[1]), used.slot, used)
                 if first.action >= Action.PASS:
                     break
         return first
@@ -147,7 +158,8 @@ class Blocker:
             leads = "" if name == query.key else f", which leads to {to_text(name)},"
             kind, entry = codes.type_name(query.qtype), to_text(verdict.entry)
             log.debug("%s %s%s is blocked by %s (%s)", to_text(query.key), kind, leads, entry, verdict.key)
-        reply = BlockedReply(make_reply(query, verdict.action, self._answer))
+        reason = verdict.key if verdict.used is None else verdict.used.reason
+        reply = BlockedReply(make_reply(query, verdict.action, self._answer, reason))
         reply.key = verdict.key
         return reply
 

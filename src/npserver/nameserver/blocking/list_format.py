@@ -204,6 +204,7 @@ class ListReader:
         if _ADDRESS.fullmatch(first) and len(words) > 1 and not any(b"." in word for word in words[1:]):
             return True  # a name of this machine or network, with which hosts files begin
         if _NULL_ADDRESS.fullmatch(first) and len(words) > 1:
+            words = text.partition(b"#")[0].split()  # in a hosts file it needs no blank before it
             return sum([self._add_host(word) for word in words[1:]]) == len(words) - 1
         if len(words) == 1:
             if first.startswith((b"$", b"@", b"|", b"/", b"<")) or _ADDRESS.fullmatch(first):

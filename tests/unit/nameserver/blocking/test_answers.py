@@ -27,7 +27,7 @@ def query(kind: str = "A", **options: object) -> Query:
 
 
 def reply(asked: Query, action: Action, name: str, addresses: dict[int, tuple[bytes, ...]]) -> dns.message.Message:
-    made = make_reply(asked, action, BlockedAnswer(name, 10, addresses))
+    made = make_reply(asked, action, BlockedAnswer(name, 10, addresses), "hosts.txt (dns_block.lists[0])")
     message = dns.message.from_wire(made)
     assert dns.message.from_wire(asked.data).is_response(message)
     assert message.flags & 0xFFF0 & ~dns.flags.RD == dns.flags.QR | dns.flags.RA
@@ -70,7 +70,7 @@ def test_with_edns_the_reply_says_that_the_name_is_blocked(do: bool) -> None:
     found = reply(query(use_edns=0, want_dnssec=do), Action.BLOCK, "nxdomain", {})
     (option,) = found.options
     assert isinstance(option, dns.edns.EDEOption)
-    assert (option.code, option.text) == (dns.edns.EDECode.BLOCKED, None)
+    assert (option.code, option.text) == (dns.edns.EDECode.BLOCKED, "hosts.txt (dns_block.lists[0])")
     assert bool(found.ednsflags & dns.flags.DO) == do
     assert reply(query(), Action.BLOCK, "nxdomain", {}).edns == -1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from array import array
 
+import dns.edns
 import dns.message
 import dns.rcode
 import dns.rrset
@@ -110,6 +111,29 @@ def test_a_blocked_name_is_not_asked_for() -> None:
     assert what == "not asked"
     assert isinstance(reply, BlockedReply)
     assert reply.key == "dns_block.lists[0]"
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "reason"),
+    [
+        ("file", "/etc/lists/ads.txt", "ads.txt (dns_block.lists[0])"),
+        ("file", f"/etc/{'x' * 200}", f"{'x' * 60} (dns_block.lists[0])"),
+        ("url", "https://lists.example/token/ads.txt", "lists.example (dns_block.lists[0])"),
+    ],
+)
+def test_clients_are_told_which_list_it_was(kind: str, place: str, reason: str) -> None:
+    """No more of it than its name: a path may tell of the machine, that of a URL may have a secret."""
+    source = ListSource(kind, place, 1)
+    one = UsedList("dns_block.lists[0]", BlockList(source, "dns_block.lists[0]", BOARD.shared_file), 0)
+    assert one.reason == reason
+    query = parse_query(dns.message.make_query("sub.ads.example", "A", use_edns=0).to_wire())
+    assert isinstance(query, Query)
+    for name, text in (("sub.ads.example", "0 (dns_block.lists[0])"), ("blocked.example", "dns_block.block")):
+        told: list[bytes] = []
+        ONE.guard(query, parse_owner(name), told.append, told.append)
+        (option,) = dns.message.from_wire(told[0]).options
+        assert isinstance(option, dns.edns.EDEOption)
+        assert option.text == text
 
 
 @pytest.mark.parametrize(

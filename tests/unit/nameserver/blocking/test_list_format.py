@@ -32,6 +32,7 @@ def says(reader: ListReader, kind: Kind, names: list[str]) -> bool:
     [
         ("0.0.0.0 a.example\n127.0.0.1\tb.example # ads\r\n:: c.example\n::1  d.example", (BLOCK, SELF), "abcd"),
         ("0.0.0.0 a.example b.example  c.example\n", (BLOCK, SELF), "abc"),
+        ("0.0.0.0 a.example#why\n0.0.0.0 b.example c.example #why\n# 0.0.0.0 d.example", (BLOCK, SELF), "abc"),
         ("127.0.0.53 a.example\n0:0:0:0:0:0:0:0 b.example\n0.0.0.0 C.EXAMPLE.\n", (BLOCK, SELF), "abc"),
         (
             "127.0.0.1 localhost\n::1 ip6-loopback\nfe80::1%lo0 localhost\n0.0.0.0 0.0.0.0\n0.0.0.0 a.example",
