@@ -124,13 +124,14 @@ class DnsOverUdp:
 
         def deliver(reply: bytes) -> None:
             nonlocal at_once
+            told = reply  # the log says what has decided, not what fits
             if len(reply) + len(cookie) > limit:
                 reply = truncate(query)
             if cookie:
                 reply = with_option(reply, cookie)
             elif type(reply) is LastingReply and server.access_log is None:
                 processor.keep_for_now(data, reply, reply.tally)
-            server.log("udp", str(client[0]), data, reply)
+            server.log("udp", str(client[0]), data, told)
             if is_late:
                 socket.send(reply, client)
             else:

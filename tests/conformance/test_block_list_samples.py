@@ -1,7 +1,7 @@
 """Lists as their publishers write them: how each begins, how its lines look, and what is blocked by it.
 
-The samples are written in the forms of lists that many use; the names are others. Covers
-`nameserver.blocking.list_format` and `nameserver.blocking.table`.
+The samples are written in the forms of lists that many use; the names are others.
+
 """
 
 from __future__ import annotations
