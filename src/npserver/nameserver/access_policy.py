@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from npserver.dns.zone.responder import Responder
 from npserver.dns.zone.tables import Tables
 from npserver.nameserver.query_processor import QueryProcessor
+from npserver.nameserver.reply_options import ReplyOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,8 +51,9 @@ class AccessPolicy(Generic[P]):
         self._make: Callable[[Responder, bool, Blocker | None], P] = lambda responder, may_recurse, blocker: (
             server.make(kind, responder, limiter, transfers, may_recurse, blocker)
         )
+        self.options = ReplyOptions()
         self._refusing = server.make(kind, Responder(Tables(), server.tallies), limiter, None, False, None)
-        self._refusing.is_prohibited = True
+        self._refusing.is_prohibited, self._refusing.options = True, self.options
         self._processors: dict[tuple[int, bool, Blocker | None], P] = {}
         self._chosen: dict[str, P] = {}  # since the last tick, by client: networks may change
         self._chosen_at = 0.0
@@ -87,6 +89,7 @@ class AccessPolicy(Generic[P]):
         processor = self._processors.get(key)
         if processor is None:
             processor = self._processors[key] = self._make(server.responder(view, may_recurse), may_recurse, blocker)
+            processor.options = self.options
         return processor
 
     def _refuse(self, client: str, name: str) -> P:

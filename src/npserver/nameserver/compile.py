@@ -21,6 +21,7 @@ from npserver.nameserver.https import DnsOverHttps
 from npserver.nameserver.name_server import NameServer
 from npserver.nameserver.publish.publication import PUBLICATION
 from npserver.nameserver.query_processor import QueryProcessor
+from npserver.nameserver.reply_options import MAX_NSID_BYTES, ReplyOptions
 from npserver.nameserver.response_rate_limit import RateLimiter
 from npserver.nameserver.stream import DnsOverStream
 from npserver.nameserver.stream_front import StreamSettings
@@ -75,18 +76,13 @@ def compile_dns_front(
     address = listener.address
     if address.scheme != QUIC and not address.is_stream:
         limiter = _limiter(compilation, path, dns, str(address))
-        return DnsOverUdp(
-            AccessPolicy(
-                server,
-                UdpQueryProcessor,
-                allow=allow,
-                deny=deny,
-                transfers=transfers,
-                limiter=limiter,
-                key=key_of(path),
-            )
+        by_datagrams = AccessPolicy(
+            server, UdpQueryProcessor, allow=allow, deny=deny, transfers=transfers, limiter=limiter, key=key_of(path)
         )
+        _set_nsid(report, path, dns, by_datagrams.options)
+        return DnsOverUdp(by_datagrams)
     policy = AccessPolicy(server, QueryProcessor, allow=allow, deny=deny, transfers=transfers, key=key_of(path))
+    _set_nsid(report, path, dns, policy.options)
     limits, timeouts = compilation.config.limits, compilation.config.timeouts
     settings = StreamSettings(
         float(dns.timeout), float(timeouts.write), limits.max_connections, timeouts.max_connections_per_ip,
@@ -103,6 +99,14 @@ def compile_dns_front(
     learning = LEARNING.of(compilation)
     front.on_limited, server.on_question = learning.hook("limited"), learning.hook("dns")
     return front
+
+
+def _set_nsid(report: Report, path: Path, dns: DnsRule, options: ReplyOptions) -> None:
+    size = len(dns.nsid.encode())
+    if size > MAX_NSID_BYTES:
+        report.error((*path, "nsid"), f"expected at most {MAX_NSID_BYTES} bytes, got {size}")
+    elif size:
+        options.set_nsid(dns.nsid)
 
 
 def _check_conditions(report: Report, path: Path, listener: Listener, dns: DnsRule) -> None:
@@ -140,7 +144,9 @@ def compile_doh(compilation: Compilation, path: Path, rule: DnsRule) -> Handler:
         )
     server = NAME_SERVER.of(compilation)
     server.on_question = LEARNING.of(compilation).hook("dns")
-    return DnsOverHttps(AccessPolicy(server, QueryProcessor))
+    policy = AccessPolicy(server, QueryProcessor)
+    _set_nsid(compilation.report, path, rule, policy.options)
+    return DnsOverHttps(policy)
 
 
 def _compile(compilation: Compilation) -> NameServer:

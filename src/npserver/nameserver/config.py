@@ -40,6 +40,9 @@ class DnsRule(HttpRule, tag_field="handler", tag="dns", frozen=True, kw_only=Tru
             needs="networks",
         ),
     ] = []
+    nsid: Annotated[
+        str, D("identifier of this server for clients that ask for it (NSID, RFC 5001), such as `fra1`; default: none")
+    ] = ""
     timeout: Annotated[
         Seconds, D("close a TCP, TLS or QUIC connection after this time without a query and with nothing left to send")
     ] = Seconds(10)

@@ -258,6 +258,7 @@ class NameServer:
         if client is None:
             deliver(fail(query, codes.REFUSED))
             return
+        deliver = processor.options.adding(query, deliver)
         asked, finish = query, deliver
         sections = processor.look_up(query)
         if sections is not None and sections.outside:

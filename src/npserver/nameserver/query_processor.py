@@ -39,6 +39,7 @@ from npserver.dns.zone.content import ZoneChange
 from npserver.dns.zone.lookup import Sections
 from npserver.dns.zone.responder import Responder
 from npserver.dns.zone.transfer import incremental_datagram
+from npserver.nameserver.reply_options import ReplyOptions
 from npserver.nameserver.resolver.local_names import LocalNames
 from npserver.nameserver.resolver.messages import truncate
 from npserver.nameserver.response_rate_limit import RateLimiter, Verdict
@@ -95,6 +96,7 @@ class Peers(Struct):
 
 
 NO_PEERS = Peers()
+NO_OPTIONS = ReplyOptions()
 
 
 class QueryProcessor:
@@ -111,6 +113,7 @@ class QueryProcessor:
         "local_names",
         "may_recurse",
         "minimal_any",
+        "options",
         "peers",
         "responder",
         "transfers",
@@ -134,6 +137,7 @@ class QueryProcessor:
         self.transfers = transfers  # None: nobody may transfer zones
         self.peers = peers
         self.limiter = limiter
+        self.options = NO_OPTIONS  # for clients that ask for them, set by `AccessPolicy`
         self.blocker: Blocker | None = None  # of queries for the resolvers, set by `NameServer.make`
         self.is_prohibited = False  # its clients may not ask for what is refused; else nobody may
         self.minimal_any = self.is_datagram and limiter is not None  # RFC 8482: where senders can be forged
@@ -243,7 +247,7 @@ class QueryProcessor:
         answer: CompiledAnswer | None = None
         responder = self.responder
         if edns is not None:
-            _, do, version, cookie = edns
+            _, do, version, cookie, asked = edns
             opt = OPT_REPLIES[do]
             if do:
                 responder = responder.secure
@@ -254,6 +258,10 @@ class QueryProcessor:
                 if baked is None:
                     return error_reply(data, codes.FORMERR)
                 opt, is_proved = opt_with_cookie(do, baked[0]), baked[1]
+            if asked and answer is None:
+                if self.options.is_wrong(asked):
+                    return self._limited(error_reply(data, codes.FORMERR), client, now, query.qtype)
+                opt = self.options.add(opt, asked)
         if answer is None:
             if query.qtype in _TRANSFERS and (transfer := self._transfer(query, client)) is not None:
                 return self._limited(transfer, client, now, query.qtype) if isinstance(transfer, bytes) else transfer

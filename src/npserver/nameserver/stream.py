@@ -12,12 +12,14 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
-from npserver.nameserver.stream_front import ConnectionCount, DnsStreamFront
+from npserver.nameserver.stream_front import ConnectionCount, DnsStreamFront, StreamSettings
 from npserver.net.unread import unsent_bytes
 from npserver.networks import plain_ip
 from npserver.runtime.deadlines import NEVER
 
 if TYPE_CHECKING:
+    from npserver.nameserver.access_policy import AccessPolicy
+    from npserver.nameserver.query_processor import QueryProcessor
     from npserver.runtime.context import Context
     from npserver.runtime.front import Live
 
@@ -25,11 +27,27 @@ log = logging.getLogger("npserver.dns")
 
 MAX_WAITING = 32  # queries of a connection that await a resolver; reading pauses until one is answered
 TURN_S = 0.005  # for which a zone is sent before others have their turn
+SHORT_AT = 0.9  # of `limits.max_connections`: from there on connections may idle for `SHORT_IDLE_S` alone
+SHORT_IDLE_S = 2.0
 MAX_JOINED_BYTES = 64 << 10  # replies are written together up to this size
 
 
 class DnsOverStream(DnsStreamFront):
     """The front of a `tcp` or `ssl` listener with handler `dns`."""
+
+    def __init__(self, policy: AccessPolicy[QueryProcessor], transport: str, settings: StreamSettings) -> None:
+        super().__init__(policy, transport, settings)
+        self.idle_s = settings.timeout_s
+        policy.options.set_idle_timeout(self.idle_s)
+
+    def connections_changed(self, total: int) -> None:
+        """Shorten the idle timeout while connections run short, and tell clients so (RFC 7828 §3.3.2)."""
+        settings = self.settings
+        is_short = total >= SHORT_AT * settings.max_connections
+        idle_s = min(SHORT_IDLE_S, settings.timeout_s) if is_short else settings.timeout_s
+        if idle_s != self.idle_s:
+            self.idle_s = idle_s
+            self.policy.options.set_idle_timeout(idle_s)
 
     def accept(self, live: Live, alpn: str | None = None) -> asyncio.Protocol:
         """Create the protocol of a new connection."""
@@ -186,6 +204,7 @@ class DnsConnection(asyncio.Protocol):
         front = self.listener.front
         if not isinstance(front, DnsOverStream):  # a reload gave the listener to another handler
             return None
+        self._front = front
         return front.answer(data, self._client, self)
 
     def wait(self) -> None:
@@ -225,7 +244,7 @@ class DnsConnection(asyncio.Protocol):
         """Start the idle timeout, unless the client has to read first."""
         if not self._is_choked:
             self._unsent = None
-            self.deadline = self._context.loop.time() + self._front.settings.timeout_s
+            self.deadline = self._context.loop.time() + self._front.idle_s
 
     def _await_reader(self, read_at: float, unsent: int) -> None:
         """Look again later whether the client, last seen to read at `read_at`, has read some of `unsent` bytes."""

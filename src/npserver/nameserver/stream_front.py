@@ -70,6 +70,9 @@ class DnsStreamFront:
         """Flush the counters when another front takes over; open connections use it from their next query on."""
         self.server.flush()
 
+    def connections_changed(self, total: int) -> None:
+        """Called with the number of connections of all workers, after one was opened or closed here."""
+
     def answer(self, data: bytes, client: str, asker: Asker) -> bytes | None:
         """Return the reply to a message; empty if it follows later; None if the message deserves none."""
         server = self.server
@@ -172,7 +175,9 @@ class ConnectionCount:
             if front.on_limited is not None:
                 front.on_limited(client)
             return True
-        if row.board.total(front.gauge) > settings.max_connections:
+        total = row.board.total(front.gauge)
+        front.connections_changed(total)
+        if total > settings.max_connections:
             log.debug(
                 "closing connection from %s: more than %d DNS connections are open (limits.max_connections)",
                 client, settings.max_connections,
@@ -187,6 +192,8 @@ class ConnectionCount:
             slots = self._front.server.context.row.slots
             for slot in (self._front.gauge, *(self._cells or ())):
                 slots[slot] -= 1
+            front = self._front
+            front.connections_changed(front.server.context.row.board.total(front.gauge))
 
 
 def has_room(front: DnsStreamFront, client: str) -> bool:

@@ -155,7 +155,7 @@ class UdpQueryProcessor(QueryProcessor):
         edns = parse_opt(record)
         if edns is None or edns[2]:
             return None
-        limit, do, _, cookie = edns
+        limit, do, _, cookie, asked = edns
         responder = self.responder.secure if do else self.responder
         opt: Opt = (limit, OPT_REPLIES[do], False, responder)
         if cookie is not None:
@@ -163,6 +163,8 @@ class UdpQueryProcessor(QueryProcessor):
             if baked is None:
                 return None
             opt = (limit, opt_with_cookie(do, baked[0]), baked[1], responder)
+        if asked:
+            opt = (limit, self.options.add(opt[1], asked), opt[2], responder)
         if len(self._opts) >= MAX_OPTS or wall >= self._opts_until:
             self._opts.clear()
             self._opts_until = wall + COOKIE_S

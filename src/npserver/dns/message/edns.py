@@ -15,6 +15,8 @@ MAX_UDP_BYTES = 1232
 MAX_PLAIN_UDP_BYTES = 512  # of a UDP reply to a query without EDNS (RFC 1035 §4.2.1)
 COOKIE_OPTION = 10  # RFC 7873 §4
 SUBNET_OPTION = 8  # RFC 7871 §6
+NSID_OPTION = 3  # RFC 5001 §2.3
+KEEPALIVE_OPTION = 11  # edns-tcp-keepalive, RFC 7828 §3.1
 PADDING_OPTION = 12  # RFC 7830
 ERROR_OPTION = 15  # extended DNS errors, RFC 8914 §2
 DO = 0x8000
@@ -28,8 +30,12 @@ OPT_BADVERS = _FIXED.pack(
     0, OPT, MAX_UDP_BYTES, 1, 0, 0, 0
 )  # rcode 16: its upper bits, here, are 1, its lower bits, in the header, 0
 
-#: The OPT of a query: size of the largest UDP reply in bytes, DO (0 or 1), version, data of the cookie option or None.
-Edns = tuple[int, int, int, bytes | None]
+#: What the options of a query ask for, as bits; a keepalive with data is wrong over streams (RFC 7828 §3.2.1).
+ASKS_NSID, ASKS_KEEPALIVE, WRONG_KEEPALIVE = 1, 2, 4
+
+#: The OPT of a query: size of the largest UDP reply in bytes, DO (0 or 1), version, data of the cookie option or None,
+#: and what its other options ask for.
+Edns = tuple[int, int, int, bytes | None, int]
 
 
 def parse_opt(record: bytes) -> Edns | None:
@@ -39,7 +45,7 @@ def parse_opt(record: bytes) -> Edns | None:
     root, rtype, size, _, version, flags, length = _FIXED.unpack_from(record)
     if root or rtype != OPT or length != len(record) - 11:
         return None
-    cookie = None
+    cookie, asked = None, 0
     position = 11
     end = len(record)
     while position < end:
@@ -49,10 +55,14 @@ def parse_opt(record: bytes) -> Edns | None:
         position += 4 + length
         if code == COOKIE_OPTION and cookie is None:
             cookie = record[position - length : position]
+        elif code == NSID_OPTION:
+            asked |= ASKS_NSID
+        elif code == KEEPALIVE_OPTION:
+            asked |= WRONG_KEEPALIVE if length else ASKS_KEEPALIVE
     if position > end:
         return None
     limit = MAX_PLAIN_UDP_BYTES if size < MAX_PLAIN_UDP_BYTES else min(size, MAX_UDP_BYTES)
-    return limit, flags >> 15, version, cookie
+    return limit, flags >> 15, version, cookie, asked
 
 
 def make_opt(do: int, options: bytes) -> bytes:

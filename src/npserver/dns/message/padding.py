@@ -6,11 +6,10 @@ Used by `nameserver.stream_front`, for clients that ask for it by a padding opti
 from __future__ import annotations
 
 from npserver.dns.message.codes import OPT
+from npserver.dns.message.edns import PADDING_OPTION, make_option
 from npserver.dns.message.header import HEADER_BYTES, MAX_MESSAGE_BYTES
 from npserver.dns.message.query import name_end, record_name_end
 
-KEEPALIVE_OPTION = 11  # edns-tcp-keepalive, RFC 7828
-PADDING_OPTION = 12
 BLOCK_BYTES = 468  # answers are multiples of it (RFC 8467 §4.1)
 
 
@@ -34,13 +33,17 @@ def wants_padding(query: bytes) -> bool:
 
 def pad(reply: bytes) -> bytes:
     """Return a reply padded to a multiple of `BLOCK_BYTES`, if its last record is OPT and it does not get too long."""
+    return with_options(reply, make_option(PADDING_OPTION, bytes(-(len(reply) + 4) % BLOCK_BYTES)))
+
+
+def with_options(reply: bytes, options: bytes) -> bytes:
+    """Return a reply with further options, if its last record is OPT and it does not get too long."""
     found = _find_opt(reply)
-    size = -(len(reply) + 4) % BLOCK_BYTES
-    if found is None or found[1] != len(reply) or len(reply) + 4 + size > MAX_MESSAGE_BYTES:
+    if found is None or found[1] != len(reply) or len(reply) + len(options) > MAX_MESSAGE_BYTES:
         return reply
     start = found[0]
-    options = reply[start:] + PADDING_OPTION.to_bytes(2, "big") + size.to_bytes(2, "big") + bytes(size)
-    return reply[: start - 2] + len(options).to_bytes(2, "big") + options
+    whole = reply[start:] + options
+    return reply[: start - 2] + len(whole).to_bytes(2, "big") + whole
 
 
 def _find_opt(data: bytes) -> tuple[int, int] | None:

@@ -11,7 +11,8 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
-from npserver.dns.message.padding import KEEPALIVE_OPTION, option_codes
+from npserver.dns.message.edns import KEEPALIVE_OPTION
+from npserver.dns.message.padding import option_codes
 from npserver.http.http2_allowance import Allowance
 from npserver.listen.quic.roles import NOTHING_WAITS
 from npserver.nameserver.quic.query_stream import QueryStream

@@ -7,7 +7,15 @@ import dns.flags
 import dns.message
 import pytest
 
-from npserver.dns.message.edns import MAX_UDP_BYTES, OPT_REPLIES, opt_with_cookie, parse_opt
+from npserver.dns.message.edns import (
+    ASKS_KEEPALIVE,
+    ASKS_NSID,
+    MAX_UDP_BYTES,
+    OPT_REPLIES,
+    WRONG_KEEPALIVE,
+    opt_with_cookie,
+    parse_opt,
+)
 
 
 def opt(payload: int = 1232, version: int = 0, flags: int = 0, options: bytes = b"") -> bytes:
@@ -23,19 +31,23 @@ COOKIE = b"\0\x0a\0\x08clientid"
 @pytest.mark.parametrize(
     ("record", "edns"),
     [
-        (opt(), (1232, 0, 0, None)),
-        (opt(4096), (1232, 0, 0, None)),
-        (opt(100), (512, 0, 0, None)),  # RFC 6891 §6.2.3: below 512 means 512
-        (opt(600), (600, 0, 0, None)),
-        (opt(flags=0x8000), (1232, 1, 0, None)),
-        (opt(version=1), (1232, 0, 1, None)),
-        (opt(options=COOKIE), (1232, 0, 0, b"clientid")),
-        (opt(options=b"\0\x0c\0\x02xx" + COOKIE), (1232, 0, 0, b"clientid")),
-        (opt(options=COOKIE + b"\0\x0a\0\x08another1"), (1232, 0, 0, b"clientid")),
-        (opt(options=b"\0\x0a\0\0"), (1232, 0, 0, b"")),
+        (opt(), (1232, 0, 0, None, 0)),
+        (opt(4096), (1232, 0, 0, None, 0)),
+        (opt(100), (512, 0, 0, None, 0)),  # RFC 6891 §6.2.3: below 512 means 512
+        (opt(600), (600, 0, 0, None, 0)),
+        (opt(flags=0x8000), (1232, 1, 0, None, 0)),
+        (opt(version=1), (1232, 0, 1, None, 0)),
+        (opt(options=COOKIE), (1232, 0, 0, b"clientid", 0)),
+        (opt(options=b"\0\x0c\0\x02xx" + COOKIE), (1232, 0, 0, b"clientid", 0)),
+        (opt(options=COOKIE + b"\0\x0a\0\x08another1"), (1232, 0, 0, b"clientid", 0)),
+        (opt(options=b"\0\x0a\0\0"), (1232, 0, 0, b"", 0)),
+        (opt(options=b"\0\x03\0\0"), (1232, 0, 0, None, ASKS_NSID)),
+        (opt(options=b"\0\x03\0\1x"), (1232, 0, 0, None, ASKS_NSID)),  # RFC 5001 §2.1: what it holds is ignored
+        (opt(options=b"\0\x0b\0\0" + COOKIE), (1232, 0, 0, b"clientid", ASKS_KEEPALIVE)),
+        (opt(options=b"\0\x0b\0\2\0\1"), (1232, 0, 0, None, WRONG_KEEPALIVE)),
     ],
 )
-def test_an_opt_record_is_parsed(record: bytes, edns: tuple[int, int, int, bytes | None]) -> None:
+def test_an_opt_record_is_parsed(record: bytes, edns: tuple[int, int, int, bytes | None, int]) -> None:
     assert parse_opt(record) == edns
 
 

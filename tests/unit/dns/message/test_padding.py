@@ -7,7 +7,8 @@ import dns.message
 import dns.rrset
 import pytest
 
-from npserver.dns.message.padding import BLOCK_BYTES, KEEPALIVE_OPTION, option_codes, pad, wants_padding
+from npserver.dns.message.edns import KEEPALIVE_OPTION
+from npserver.dns.message.padding import BLOCK_BYTES, option_codes, pad, wants_padding
 
 PADDING = dns.edns.GenericOption(dns.edns.PADDING, bytes(20))
 OTHER = dns.edns.GenericOption(65001, b"abc")

@@ -37,7 +37,7 @@ def test_a_query_with_edns() -> None:
         dns.message.make_query("a.example", "AAAA", use_edns=0, payload=900, want_dnssec=True).to_wire()
     )
     assert isinstance(query, Query)
-    assert query.edns == (900, 1, 0, None)
+    assert query.edns == (900, 1, 0, None, 0)
     assert query.head_index == 3
 
 
