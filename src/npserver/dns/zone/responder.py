@@ -20,7 +20,7 @@ from npserver.dns.zone.tables import Node, Tables
 MAX_ANSWERS = 200_000  # kept in each of the caches; some 500 bytes each
 MAX_REDIRECTED = 10_000  # answers kept for names below DNAMEs, of which there are as many as clients make up
 #: The types that are answered from a node's record sets alone, by the bytes of type and class (IN) in a question.
-_PLAIN = {
+PLAIN = {
     pack("!HH", rtype, codes.CLASS_IN): rtype
     for rtype in codes.TYPE_NAMES
     if rtype not in (codes.AXFR, codes.IXFR, codes.ANY, codes.DS, *MADE_BY_SIGNING)
@@ -112,7 +112,7 @@ class Responder:
 
         Raises: ValueError if `key` is not a valid name.
         """
-        rtype = _PLAIN.get(type_and_class)
+        rtype = PLAIN.get(type_and_class)
         if rtype is not None:  # fast path: record set exists, name does not but its parent does, or type does not
             denial = None
             node = self.tables.nodes.get(key)

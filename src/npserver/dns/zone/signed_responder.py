@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from npserver.dns.message import codes
-from npserver.dns.message.name import parent
+from npserver.dns.message.name import MAX_LABEL_BYTES, parent
 from npserver.dns.zone.lookup import Claim, NameStatus, Records, Sections
-from npserver.dns.zone.responder import Responder
+from npserver.dns.zone.responder import PLAIN, Responder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from npserver.dns.zone.answer import CompiledAnswer
     from npserver.dns.zone.tables import Denial, Node, Signing
 
 
@@ -25,6 +26,20 @@ class SignedResponder(Responder):
     __slots__ = ()
 
     max_answers: ClassVar[int] = 50_000  # some 2 KB each
+
+    def answer(
+        self, key: bytes, type_and_class: bytes, *, minimal_any: bool = False
+    ) -> CompiledAnswer | None:  # hot: dns-signed-missing
+        """Return the answer to a question, as `Responder.answer`."""
+        if key not in self.tables.nodes and (rtype := PLAIN.get(type_and_class)) is not None:
+            above = self.tables.nodes.get(key[key[0] + 1 :])  # fast path: its parent exists, and has no wildcard
+            if above is not None and above.wildcard is None and above.cut is None and key[0] <= MAX_LABEL_BYTES:
+                zone = above.zone
+                if (signing := zone.signing) is not None:
+                    place = zone, len(key), rtype, above, signing.chain.place(key, above.key)
+                    if (found := self._shared.get(place)) is not None:
+                        return found
+        return super().answer(key, type_and_class, minimal_any=minimal_any)
 
     def _place(self, place: tuple[object, ...], key: bytes, status: NameStatus, node: Node) -> tuple[object, ...]:
         signing = node.zone.signing
