@@ -108,7 +108,7 @@ def test_a_zone_file_is_followed(program: Start, free_port: Callable[[], int], t
     file.write_text(text.format(20, 4) + "y A 10.0.0.x\n")
     line = len(text.splitlines()) + 1
     one.wait_until(
-        lambda: f"{file}:{line}: Text input is malformed.; the zone example.com. stays" in one.errors, "fault"
+        lambda: f"{file}:{line}: malformed: 'y A 10.0.0.x'; the zone example.com. stays" in one.errors, "fault"
     )
     assert (serial(port), addresses(port, "x.example.com")) == (10, {"10.0.0.3"})
 
@@ -151,7 +151,7 @@ def test_a_zone_file_that_is_written_and_removed(program: Start, free_port: Call
         r"the zone example\.com\. stays as it is \(dns_zones\[0\]\.file\)"
     )
     (tmp_path / "more").write_text("more A x\n")
-    one.wait_for(rf"{tmp_path}/more:1: Text input is malformed\.; the zone example\.com\. stays")
+    one.wait_for(rf"{tmp_path}/more:1: malformed: 'more A x'; the zone example\.com\. stays")
     (tmp_path / "more").write_text("more A 10.0.0.3\n")
     one.wait_until(lambda: addresses(port, "more.example.com") == {"10.0.0.3"}, "what is included")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -69,6 +71,7 @@ def _key(compilation: Compilation, path: Path, name: bytes, section: DnsKey) -> 
             file = named_file(compilation, where, section.file)
             if file is None:
                 return None
+            _check_mode(compilation, where, section.file, file)
             text = parse_file(CERTIFICATES.of(compilation.context).files.read(file).decode("utf-8", "replace"))
         secret = parse_secret(text.secret)
     except ValueError as error:
@@ -87,6 +90,17 @@ def _key(compilation: Compilation, path: Path, name: bytes, section: DnsKey) -> 
     if len(secret) < MIN_SECRET_BYTES:
         report.warn(where, f"the secret has {len(secret)} bytes, which can be guessed: make one by tsig-keygen")
     return TsigKey(name, secret, algorithm)
+
+
+def _check_mode(compilation: Compilation, where: Path, name: str, file: str) -> None:
+    """Warn of a file that all users of the machine can read: whoever has the secret can do what the key may."""
+    try:
+        mode = stat.S_IMODE(os.stat(file).st_mode)
+    except OSError:  # the content was supplied
+        return
+    if mode & stat.S_IROTH:
+        readable = f"{clip(name)} can be read by all users of this machine (mode {mode:04o})"
+        compilation.report.warn(where, f"{readable}: chmod 600 {name}")
 
 
 def parse_name(text: str) -> bytes | None:

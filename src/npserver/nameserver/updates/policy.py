@@ -7,9 +7,11 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct
 
 from npserver.dns.message import codes
-from npserver.dns.message.name import WILDCARD, parse_owner
-from npserver.dns.message.record import parse_type
+from npserver.dns.message.name import WILDCARD, parse_owner, to_text
+from npserver.dns.message.record import PARSED_TYPES, parse_type
 from npserver.dns.zone.tables import ancestors
+from npserver.errors import clip
+from npserver.guess import get_close_matches
 
 SELF = "self"  # in `names`: the name that the key is called by
 ANY = "any"  # in `types`
@@ -68,7 +70,9 @@ def parse_names(texts: Iterable[str], apex: bytes) -> Names:
             continue
         name = parse_owner(text).lower()
         if apex not in ancestors(name):
-            raise ValueError(f"{text!r} is not in the zone")
+            zone = to_text(apex)[:-1]
+            whole = f": write the whole name, such as '{text}.{zone}'" if "." not in text.strip("*.") else ""
+            raise ValueError(f"{clip(text)} is not in the zone {zone}{whole}")
         if name.startswith(WILDCARD):
             below.add(name[len(WILDCARD) :])
         else:
@@ -85,4 +89,14 @@ def parse_types(texts: Iterable[str]) -> frozenset[int] | None:
         return None
     if ANY in texts:
         return frozenset()
-    return frozenset([_OTHERS.get(text.upper()) or parse_type(text) for text in texts])
+    return frozenset(map(_parse_type, texts))
+
+
+def _parse_type(text: str) -> int:
+    if (number := _OTHERS.get(text.upper())) is not None:
+        return number
+    try:
+        return parse_type(text)
+    except ValueError as error:
+        close = get_close_matches(text.upper(), [*PARSED_TYPES, *_OTHERS], 1)
+        raise ValueError(f"{error}, did you mean {close[0]!r}?" if close else str(error)) from None

@@ -82,10 +82,7 @@ def _compile(compilation: Compilation) -> Zones:
             notified[apex] = peers
         if section.primary is not None:
             sources[apex] = f"the primary server (dns_zones[{index}].primary)"
-            if section.file is not None:
-                report.error((*place, "primary"), "a zone has 'file' or 'primary': leave one of them out")
-            if section.updates:
-                report.error((*place, "updates"), "'updates' has no effect with 'primary': that server takes updates")
+            _check_copied(report, place, section)
             secondaries[apex] = compile_secondary(compilation, place, apex, section.primary)
             found[apex] = secondaries[apex].base
             continue
@@ -143,6 +140,16 @@ def _changing(index: int, apex: bytes, base: Content, files: Mapping[str, Stamp]
     from npserver.nameserver.zones.changing_zone import ChangingZone  # it needs dnspython
 
     return ChangingZone(apex, f"dns_zones[{index}]", base, version_of(base), next(iter(files), ""), dict(files))
+
+
+def _check_copied(report: Report, place: Path, section: DnsZoneSection) -> None:
+    """Report keys that do not go with `primary`."""
+    if section.file is not None:
+        report.error((*place, "primary"), "a zone has 'file' or 'primary': leave one of them out")
+    if section.updates:
+        report.error((*place, "updates"), "'updates' has no effect with 'primary': that server takes updates")
+    if section.updates_max_size != UPDATES_MAX_SIZE:
+        report.warn((*place, "updates_max_size"), "'updates_max_size' has no effect with 'primary'")
 
 
 def _rules(

@@ -258,7 +258,7 @@ class _Text:
             except _FAULTS:
                 number -= 1
             path, line = self._places[number - 1]
-            raise ZoneFileError(f"{path}:{line}: {found[2]}") from None
+            raise ZoneFileError(f"{path}:{line}: {_explained(found[2], self.lines[number - 1])}") from None
 
     def outside(self, origin: Any) -> list[str]:
         """Return a note for each absolute owner outside the zone, which the parser leaves out."""
@@ -267,6 +267,15 @@ class _Text:
         found = [(at, owner[1]) for at, line in enumerate(self.lines) if (owner := _OWNER.match(line)) is not None]
         places = [(self._places[at], name) for at, name in found if not f".{name.lower()}".endswith(suffix)]
         return [f"{path}:{line}: {clip(name)} is not in the zone, and left out" for (path, line), name in places[:20]]
+
+
+def _explained(message: str, line: str) -> str:
+    """Return a message of the parser, with what it does not say."""
+    if message == "Text input is malformed.":
+        return f"malformed: {clip(line.strip())}"
+    if message == "Missing default TTL value":
+        return "a record without a TTL, and none before it has one: begin the file with '$TTL 1h'"
+    return message
 
 
 def _generated(line: str, here: str) -> int:

@@ -52,6 +52,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (zone(primary=["10.0.0.1", {"address": "10.0.0.2", "key": "xf"}]), "unknown key 'xf', did you mean 'xfr'?"),
     (zone(primary={"address": "10.0.0.1", "tls": {"ca": "missing"}}), "cannot read 'missing'"),
     (zone(primary="10.0.0.1", updates=[{"key": "xfr"}]), "'updates' has no effect with 'primary': that server takes"),
+    (zone(primary="10.0.0.1", updates_max_size="1m"), "warning: 'updates_max_size' has no effect with 'primary'"),
+    (zone(updates_max_size="1m"), "warning: 'updates_max_size' has no effect without 'updates'"),
+    (zone(updates=[{"key": "xfr"}], updates_max_size=0), "'updates_max_size': must be above 0"),
     (zone(primary="10.0.0.1", file="x"), "a zone has 'file' or 'primary': leave one of them out"),
     (zone(notify="10.0.0.1"), "warning: those that are told of changes may not transfer them: write 'allow_transfer'"),
     (zone(notify="10.0.0.1", allow_transfer=[]), "those that are told of changes may not transfer them"),
@@ -70,6 +73,16 @@ def test_each_mistake_has_its_message(parts: dict[str, Any], message: str) -> No
     assert any(message.removeprefix("dns_keys: ") in one for one in said), said
 
 
+def test_a_file_that_everybody_can_read(tmp_path: Path) -> None:
+    file = tmp_path / "xfr.key"
+    file.write_text(SECRET)
+    file.chmod(0o644)
+    (said,) = check(config(dns_keys={"xfr": {"file": str(file)}}))
+    assert "can be read by all users of this machine (mode 0644): chmod 600 /" in said
+    file.chmod(0o640)
+    assert check(config(dns_keys={"xfr": {"file": str(file)}})) == []
+
+
 @pytest.mark.parametrize(
     ("text", "more", "message"),
     [
@@ -86,6 +99,7 @@ def test_each_mistake_has_its_message(parts: dict[str, Any], message: str) -> No
     ],
 )
 def test_files_of_keys_are_read(tmp_path: Path, text: str, more: dict[str, Any], message: str) -> None:
+    (tmp_path / "xfr.key").touch(0o600)
     (tmp_path / "xfr.key").write_text(text % SECRET)
     said = check(config(dns_keys={"xfr": {"file": str(tmp_path / "xfr.key"), **more}}))
     assert [message in one for one in said] == ([True] if message else [])

@@ -46,7 +46,7 @@ def test_what_is_wrong_is_said(zones: Any, message: str) -> None:
 def test_faults_of_a_file_have_their_place_in_it(file: Path) -> None:
     file.write_text(HEAD + "www A 10.0.0.x\n")
     (said,) = check(of_file(file))
-    assert f"{file}:3: Text input is malformed." in said
+    assert f"{file}:3: malformed: 'www A 10.0.0.x'" in said
 
 
 def test_records_of_the_zone_stand_in_its_file_alone(file: Path) -> None:
@@ -94,8 +94,13 @@ KEYS = {"dhcp": {"secret": "c2VjcmV0LW9mLWEtdGVzdC10aGF0LWlzLWxvbmctZW5vdWdo"}}
     [
         ([{"key": "dhpc"}], "unknown key 'dhpc', did you mean 'dhcp'?"),
         ([{"key": []}], "expected the name of a key, got an empty list: nobody could update the zone"),
-        ([{"key": "dhcp", "names": ["a.example.test", "b.test"]}], "'b.test' is not in the zone"),
-        ([{"key": "dhcp", "types": "AAAAA"}], "unknown record type 'AAAAA'"),
+        ([{"key": "dhcp", "names": ["a.example.test", "b.test"]}], "'b.test' is not in the zone example.test"),
+        (
+            [{"key": "dhcp", "names": "*.dyn"}],
+            "is not in the zone example.test: write the whole name, such as '*.dyn.ex",
+        ),
+        ([{"key": "dhcp", "types": "AAAAA"}], "unknown record type 'AAAAA', did you mean 'AAAA'?"),
+        ([{"key": "dhcp", "types": "DHCDI"}], "unknown record type 'DHCDI', did you mean 'DHCID'?"),
         ([{"names": "self"}], "'updates' needs \"key\""),
         ({"key": "dhcp"}, "expected a list"),
     ],

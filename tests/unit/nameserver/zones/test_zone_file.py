@@ -69,7 +69,7 @@ def test_included_files(tmp_path: Path) -> None:
 
 
 FAULTS = {
-    "b A 10.9.9.": "zone:3: Text input is malformed.",
+    "b A 10.9.9.": "zone:3: malformed: 'b A 10.9.9.'",
     "b A": "zone:3: expecting an identifier",
     "b MX ten a": "zone:3: expecting an integer",
     "b BLA x": "zone:3: unknown rdatatype 'BLA'",
@@ -115,7 +115,7 @@ def test_faults_have_their_place(tmp_path: Path, line: str) -> None:
 
 def test_faults_in_included_files_have_their_place_there(tmp_path: Path) -> None:
     assert fault(tmp_path, zone=HEAD + "$INCLUDE other\n", other="a A 10.0.0.1\nb A x\n") == (
-        "other:2: Text input is malformed."
+        "other:2: malformed: 'b A x'"
     )
 
 
@@ -136,6 +136,12 @@ def test_the_files_of_a_fault_are_known(tmp_path: Path) -> None:
         "a": False,
         "b": True,
     }
+
+
+def test_a_record_without_a_ttl(tmp_path: Path) -> None:
+    assert fault(tmp_path, zone="a A 10.0.0.1\n") == (
+        "zone:1: a record without a TTL, and none before it has one: begin the file with '$TTL 1h'"
+    )
 
 
 def test_a_zone_without_soa(tmp_path: Path) -> None:
