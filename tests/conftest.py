@@ -49,6 +49,7 @@ ON_BOTH_LOOPS = (
     "test_forward_",
     "test_resolver",
     "test_dialer",
+    "test_dns_resolver_",
     "test_health",
     "test_proxy_buffering",
     "test_spool",

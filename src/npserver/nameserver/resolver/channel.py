@@ -102,7 +102,8 @@ class Channel:
 
     def _is_silent(self, exchange: Exchange, now: float) -> bool:
         connection = self.connection
-        return connection is not None and connection.heard_at < exchange.sent_at < now - SILENT_S
+        # the clock of uvloop has milliseconds: what comes in that of the sending says nothing of the connection since
+        return connection is not None and connection.heard_at <= exchange.sent_at < now - SILENT_S
 
     # ── called by the connection ──
 

@@ -126,8 +126,8 @@ class DnsForward(Section, frozen=True, kw_only=True):
     stale: Annotated[
         Seconds,
         D(
-            "time after its end for which an answer is still given, with a TTL of 30 s, if the resolvers do not answer; "
-            "RFC 8767 proposes 1 to 3 days",
+            "time after its end for which an answer is still given, with a TTL of 30 s, if the resolvers do not "
+            "answer; RFC 8767 proposes 1 to 3 days",
             zero="never",
         ),
     ] = Seconds(0)
