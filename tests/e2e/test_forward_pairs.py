@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.stage.asking import refuses
+from tests.stage.ports import takes_datagrams
 from tests.stage.program import Program
 from tests.stage.programs import half_closing, needs, needs_localhost
 from tests.stage.waiting import wait_until
@@ -50,16 +51,6 @@ def say(*command: str, data: bytes = b"", **options: Any) -> bytes:
 
 def wait_listening(port: int) -> None:
     wait_until(lambda: not refuses(port), f"program that listens on {port}", DEADLINE_S)
-
-
-def is_bound(port: int) -> bool:
-    """Return whether a program receives datagrams on this port of 127.0.0.1."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return True
-    return False
 
 
 def forwards(pairs: dict[str, tuple[str, str]], **more: Any) -> dict[str, Any]:
@@ -131,7 +122,7 @@ def test_every_target_behind_a_listener(
         "udp",
         "datagrams",
     ):  # socat reads one datagram for each program it runs, so each has a socat of its own
-        wait_until(lambda name=name: is_bound(ports[name]), f"socat for {name}", DEADLINE_S)
+        wait_until(lambda name=name: takes_datagrams("127.0.0.1", ports[name]), f"socat for {name}", DEADLINE_S)
     wait_until(lambda: Path(f"{socket_dir}/upg").exists(), "socat for unixgram", DEADLINE_S, directory=socket_dir)
     one = program(config=config)
     with ThreadPoolExecutor() as pool:

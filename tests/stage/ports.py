@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 import socket
+import struct
+from pathlib import Path
 
 # Below the kernel's range for outgoing connections, so that no client socket takes a port between look and bind;
 # each process of a parallel test run has a stretch of its own, entered at a place that depends on its id.
@@ -22,6 +24,19 @@ def free_port() -> int:
         if port not in _avoided and all(_is_free(port, kind) for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)):
             return port
     raise RuntimeError("no free port")
+
+
+def takes_datagrams(host: str, port: int) -> bool:
+    """Return whether a UDP socket is bound to this address.
+
+    It is looked up: who tries to bind it has the port for a moment, in which the program that is waited for cannot.
+    """
+    family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+    packed = socket.inet_pton(family, address[0])
+    words = "".join(f"{word:08X}" for word in struct.unpack(f"={len(packed) // 4}I", packed))
+    table = Path("/proc/net/udp6" if family == socket.AF_INET6 else "/proc/net/udp")
+    rows = table.read_text().splitlines()[1:] if table.exists() else []  # some machines are without IPv6
+    return any(row.split()[1] == f"{words}:{port:04X}" for row in rows)
 
 
 #: Ports that browsers refuse to visit.

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from tests.stage.ports import takes_datagrams
 from tests.stage.waiting import wait_until
 
 T = TypeVar("T")
@@ -192,11 +193,11 @@ def _is_bound(uri: str) -> bool:
     if parts.scheme in ("unix", "unixgram"):
         return Path(parts.path).is_socket()
     port = parts.port or {"http": 80, "https": 443}[parts.scheme]
-    kind = socket.SOCK_DGRAM if parts.scheme in ("udp", "quic") else socket.SOCK_STREAM
+    if parts.scheme in ("udp", "quic"):
+        return any(takes_datagrams(host, port) for host in ([parts.hostname] if parts.hostname else ["0.0.0.0", "::"]))
     family = socket.AF_INET6 if (parts.hostname or "").count(":") else socket.AF_INET
-    with socket.socket(family, kind) as probe:
-        if kind is socket.SOCK_STREAM:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((parts.hostname or "0.0.0.0", port))
         except OSError:

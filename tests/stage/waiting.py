@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
-AGAIN_S = 0.01
+#: Until a server is asked again: at first, and at most. In between it is a part of the time waited: who waits for long
+#: would not notice sooner, and takes the time from what is waited for.
+AGAIN_S, AGAIN_MAX_S, AGAIN_PART = 0.01, 0.2, 1 / 20
 #: Changes of a directory (inotify): IN_MODIFY, IN_ATTRIB, IN_CLOSE_WRITE, IN_MOVED_FROM and _TO, IN_CREATE, IN_DELETE.
 _CHANGES = 0x002 | 0x004 | 0x008 | 0x040 | 0x080 | 0x100 | 0x200
 _EVENTS_BYTES = 64 << 10
@@ -39,13 +41,16 @@ def wait_until(
         directory: whose files make it true; they are not asked about at other times than when one has changed.
         process: the one that makes it true, if nothing in a directory tells.
     """
-    end = time.monotonic() + deadline_s
+    begun = time.monotonic()
     with _events(directory, process) as events:
         while not (found := is_so()):
-            left_s = end - time.monotonic()
+            waited_s = time.monotonic() - begun
+            left_s = deadline_s - waited_s
             if left_s <= 0:
                 raise AssertionError(f"no {what} within {deadline_s} s\n{story()}")
-            wait_s = left_s if directory is not None else min(left_s, AGAIN_S)
+            wait_s = (
+                left_s if directory is not None else min(left_s, max(AGAIN_S, min(AGAIN_MAX_S, waited_s * AGAIN_PART)))
+            )
             for descriptor, _ in events.poll(wait_s * 1000):
                 if directory is not None:
                     os.read(descriptor, _EVENTS_BYTES)
