@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ _FAMILIES = {0: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}
 
 _SCHEMES = frozenset({*HTTP_ONLY, "unix"})
 _TARGET = regex(r"/[!-~]*")
+_LOCATION = regex(rb"^location:[ \t]*([!-~]+)", re.IGNORECASE | re.MULTILINE)
 
 
 class Url(Struct, frozen=True):
@@ -59,12 +61,13 @@ class Url(Struct, frozen=True):
 class NoAnswer(NpserverError):
     """There is no answer, or none that is whole, or not the one that is wanted. The message is for the operator.
 
-    Attributes: `is_late` (the time was over).
+    Attributes: `is_late` (the time was over), `is_long` (it has more bytes than wanted).
     """
 
-    def __init__(self, message: str, *, is_late: bool = False) -> None:
+    def __init__(self, message: str, *, is_late: bool = False, is_long: bool = False) -> None:
         super().__init__(message)
         self.is_late = is_late
+        self.is_long = is_long
 
 
 def parse_url(text: str) -> Url:
@@ -107,12 +110,12 @@ async def get(url: Url, *, timeout_s: float, max_bytes: int, ip_version: int = 0
     """
     async with _answer(url, timeout_s, ip_version) as (head, reader):
         if head.status != 200:
-            raise NoAnswer(f"status {head.status} instead of 200")
+            raise NoAnswer(f"status {head.status} instead of 200{_moved(head)}")
         body = bytearray()
         async for piece in _pieces(reader, head):
             body += piece
             if len(body) > max_bytes:
-                raise NoAnswer(f"the answer is longer than {max_bytes} bytes")
+                raise NoAnswer(f"the answer is longer than {max_bytes} bytes", is_long=True)
         return bytes(body)
 
 
@@ -133,6 +136,18 @@ async def get_status(url: Url, *, timeout_s: float) -> int:
         if not status:
             raise
     return status
+
+
+def _moved(head: ResponseHead) -> str:
+    """Return where a redirect leads, without the path, for a message; "" for other answers."""
+    found = _LOCATION.search(head.fields) if 300 <= head.status < 400 else None
+    if found is None:
+        return ""
+    try:
+        place = f"at {parse_url(found[1].decode('ascii')).address}" if b"://" in found[1] else "at another path"
+    except ValueError:
+        place = "elsewhere"
+    return f": what it names is {place}, and redirects are not followed"
 
 
 @contextlib.asynccontextmanager

@@ -117,7 +117,8 @@ class Following(Generic[One, Found]):
             try:
                 body = await get(parse_url(source.place), timeout_s=source.timeout_s, max_bytes=source.max_bytes)
             except NoAnswer as error:
-                raise DataError(f"{error} ({one.section_key}.timeout)" if error.is_late else str(error)) from None
+                key = "timeout" if error.is_late else "max_size" if error.is_long else ""
+                raise DataError(f"{error} ({one.section_key}.{key})" if key else str(error)) from None
             return await asyncio.to_thread(self.parse, one, body, None)
 
     async def _watch(self, one: One) -> None:

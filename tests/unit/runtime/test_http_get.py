@@ -65,6 +65,23 @@ async def test_anything_else_is_none_with_the_reason(pieces: tuple[bytes, ...], 
     assert not error.value.is_late
 
 
+@pytest.mark.parametrize(
+    ("location", "place"),
+    [
+        ("https://user:secret@elsewhere.example/token/list.txt?key=secret", "elsewhere"),
+        ("https://elsewhere.example/token/list.txt?key=secret", "at https://elsewhere.example:443"),
+        ("/token/list.txt", "at another path"),
+        ("://", "elsewhere"),
+    ],
+)
+async def test_where_a_redirect_leads_is_told_without_secrets(location: str, place: str) -> None:
+    answer = f"HTTP/1.1 301 X\r\nlocation: {location}\r\nContent-Length: 0\r\n\r\n".encode()
+    async with answering(answer) as (url, _):
+        with pytest.raises(NoAnswer) as error:
+            await get(url, **LIMITS)
+    assert str(error.value) == f"status 301 instead of 200: what it names is {place}, and redirects are not followed"
+
+
 @pytest.mark.parametrize("status", [200, 204, 302, 404, 500])
 async def test_the_status_is_that_of_the_answer_itself(status: int) -> None:
     """No redirect is followed (RFC 9110 §15.4: following them is a choice)."""
@@ -73,7 +90,8 @@ async def test_the_status_is_that_of_the_answer_itself(status: int) -> None:
         if status == 200:
             assert await get(url, **LIMITS) == b""
         else:
-            with pytest.raises(NoAnswer, match=rf"^status {status} instead of 200$"):
+            moved = ": what it names is at http://127.0.0.1:1, and redirects are not followed" if status == 302 else ""
+            with pytest.raises(NoAnswer, match=rf"^status {status} instead of 200{moved}$"):
                 await get(url, **LIMITS)
         assert await get_status(url, timeout_s=30) == status
 
