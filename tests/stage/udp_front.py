@@ -11,6 +11,7 @@ import dns.rcode
 from npserver.dns.message.query import Query
 from npserver.nameserver.access_policy import AccessPolicy
 from npserver.nameserver.name_server import NameServer
+from npserver.nameserver.query_logging import QueryLogging
 from npserver.nameserver.resolver.answer import LastingReply
 from npserver.nameserver.resolver.messages import fail
 from npserver.nameserver.udp import DnsOverUdp
@@ -74,6 +75,7 @@ class Stage:
         self.addresses = [b"\1\1\1\1", b"\2\2\2\2"]
         self.loop = MemoryLoop()
         self.log = QueryLog()
+        log: Any = self.log
         self.context = make_context(self.loop, access_log=self.log)
         self.resolvers = Resolvers()
         resolvers: Any = self.resolvers
@@ -83,7 +85,7 @@ class Stage:
             resolvers,
             recursion_clients,
             find_addresses=lambda upstream, kind: list(self.addresses),
-            logs_queries=logs,
+            query_logging=QueryLogging(log, None) if logs else None,
         )
         self.front = DnsOverUdp(AccessPolicy(self.server, UdpQueryProcessor, **policy))
         self.sent: list[tuple[bytes, Any]] = []

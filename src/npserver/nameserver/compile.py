@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from npserver.config.report import Path, Report
     from npserver.listen.listener import Listener
     from npserver.nameserver.dnssec.signer import Signer
+    from npserver.nameserver.query_logging import QueryLogging
     from npserver.nameserver.quic.front import DnsOverQuic
     from npserver.runtime.compilation import Compilation
     from npserver.runtime.context import Context
@@ -201,7 +202,7 @@ def _compile(compilation: Compilation) -> NameServer:
         forwarded_local=forwarding.local if forwarding is not None else frozenset(),
         discovery=forwarding.discovery if forwarding is not None else None,
         find_addresses=lambda name, kind: _addresses(context, upstreams[name], kind) if name in upstreams else (),
-        logs_queries=config.logging.dns_queries,
+        query_logging=_logging(compilation),
         keys=DNS_KEYS.of(compilation),
         blocking=blocking,
         signer=_signer(compilation, tables),
@@ -225,6 +226,18 @@ def _compile(compilation: Compilation) -> NameServer:
 
         server.following = Following(context, server, publication, state, built)
     return server
+
+
+def _logging(compilation: Compilation) -> QueryLogging | None:
+    """Return what logs queries; None if no log has them."""
+    logging, access_log = compilation.config.logging, compilation.context.access_log
+    if not logging.dns_queries and logging.query_log == "off":
+        return None
+    from npserver.nameserver.query_logging import QueryLogging  # few configs log queries
+
+    return QueryLogging(
+        access_log if logging.dns_queries else None, None if logging.query_log == "off" else access_log.query_log
+    )
 
 
 def _signer(compilation: Compilation, tables: Sequence[Tables]) -> Signer | None:

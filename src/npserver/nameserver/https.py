@@ -61,24 +61,30 @@ class DnsOverHttps:
         """Answer a DNS message: now, or once a resolver has answered."""
         server = self._server
         server.queries["https"][0] += 1
+        started = server.started()
         processor = self._policy.only or self._policy.choose(exchange.client_ip)
         if server.on_question is not None:
             server.on_question(exchange.client_ip)
         reply = processor.respond(data, exchange.client_ip, 0.0, server.wall)
         if isinstance(reply, Recursion):
             exchange.source = _NoSource()
-            server.resolve(processor, reply.query, lambda answer: self._deliver(exchange, data, answer))
+            source = "cache"
+            server.resolve(
+                processor, reply.query, lambda answer: self._deliver(exchange, data, answer, started, source)
+            )
+            source = "resolvers"
             return
         if isinstance(reply, UpdateRequest):
             reply = error_reply(data, codes.REFUSED)  # they are taken over udp, tcp, ssl and quic
-        server.log("https", exchange.client_ip, data, reply if isinstance(reply, bytes) else None)
+        answer = reply if isinstance(reply, bytes) else None
+        server.log("https", exchange.client_ip, data, answer, processor, started=started)
         if isinstance(reply, bytes):
             self._send(exchange, reply)
         else:
             exchange.fail(400, "the message is not a DNS query, RFC 8484 §4.1")
 
-    def _deliver(self, exchange: Exchange, data: bytes, reply: bytes) -> None:
-        self._server.log("https", exchange.client_ip, data, reply)
+    def _deliver(self, exchange: Exchange, data: bytes, reply: bytes, started: float, source: str) -> None:
+        self._server.log("https", exchange.client_ip, data, reply, started=started, source=source)
         if not exchange.is_gone:
             self._send(exchange, reply)
 

@@ -9,18 +9,17 @@ from __future__ import annotations
 import logging
 import time
 import weakref
+from time import perf_counter
 from typing import TYPE_CHECKING, TypeVar
 
 from npserver.dns.message import codes
 from npserver.dns.message.cookies import CookieJar
-from npserver.dns.message.name import to_text
-from npserver.dns.message.query import Query, name_end
+from npserver.dns.message.query import Query
 from npserver.dns.zone.added_texts import AddedTexts
 from npserver.dns.zone.aliases import refresh_aliases
 from npserver.dns.zone.responder import Responder, Tallies
 from npserver.dns.zone.signed_responder import secure
 from npserver.dns.zone.tables import FindAddresses, Tables
-from npserver.nameserver.blocking.answers import BlockedReply
 from npserver.nameserver.query_processor import Peers, QueryProcessor
 from npserver.nameserver.resolver.completion import complete, query_for
 from npserver.nameserver.resolver.local_names import LocalNames
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from npserver.nameserver.aliases.addresses import AliasAddresses
     from npserver.nameserver.blocking.blocker import Blocker, Blocking
     from npserver.nameserver.dnssec.signer import Signer
+    from npserver.nameserver.query_logging import QueryLogging
     from npserver.nameserver.query_processor import UpdateRequest
     from npserver.nameserver.resolver.client import ResolverClient
     from npserver.nameserver.response_rate_limit import RateLimiter
@@ -67,7 +67,7 @@ class NameServer:
         forwarded_local: frozenset[bytes] = frozenset(),
         discovery: Mapping[str, Mapping[str, object]] | None = None,
         find_addresses: FindAddresses = lambda upstream, kind: (),
-        logs_queries: bool = False,
+        query_logging: QueryLogging | None = None,
         keys: Mapping[bytes, TsigKey] = {},
         blocking: Blocking | None = None,
         signer: Signer | None = None,
@@ -95,7 +95,7 @@ class NameServer:
         #: Answers for names that the resolvers are not asked for.
         self.local_names = None if resolver_client is None else LocalNames(forwarded_local, self.tallies, discovery)
         self.on_question: Callable[[str], None] | None = None  # called with who asks over a stream or HTTPS
-        self.access_log = context.access_log if logs_queries else None
+        self.query_logging = query_logging
         self.jar = CookieJar(context.row.board.cells_seed)  # the same secret in all processes
         self.wall = time.time()  # time of day, updated every `TICK_S`, for cookies
         self.queries = {transport: [0] for transport in TRANSPORTS}
@@ -152,17 +152,17 @@ class NameServer:
             slots[self._signatures_slot] += made - self._signatures_counted
             self._signatures_counted = made
 
-    def log(self, transport: str, client: str, data: bytes, reply: bytes | None) -> None:
-        """Write a query and its response code to the access log if `logging.dns_queries` is on."""
-        if self.access_log is None:
-            return
-        end = name_end(data, 12)
-        name, kind = "?", "?"
-        if end is not None and end + 2 <= len(data):
-            name, kind = to_text(data[12:end]), codes.type_name(int.from_bytes(data[end : end + 2], "big"))
-        rcode = "dropped" if reply is None else codes.rcode_name(reply[3] & 0xF)
-        key = reply.key if isinstance(reply, BlockedReply) else ""
-        self.access_log.query(transport=transport, client=client, name=name, type=kind, rcode=rcode, blocked_by=key)
+    def log(
+        self, transport: str, client: str, data: bytes, reply: bytes | None, processor: QueryProcessor | None = None,
+        *, started: float = 0.0, source: str = "",
+    ) -> None:  # fmt: skip
+        """Log a query and its answer, if queries are logged: see `nameserver.query_logging`."""
+        if self.query_logging is not None:
+            self.query_logging.log(transport, client, data, reply, processor, started, source)
+
+    def started(self) -> float:
+        """Return when a query has come, for `log`; 0 if queries are not logged."""
+        return 0.0 if self.query_logging is None else perf_counter()
 
     def replace_tables(self, tables: Sequence[Tables]) -> None:
         """Answer from other tables of the views from now on."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct
 
 from npserver.dns.message import codes
+from npserver.dns.message.header import error_reply
 from npserver.dns.message.name import to_text
 from npserver.dns.message.padding import pad, wants_padding
 from npserver.dns.message.query import Query, parse_query
@@ -77,27 +78,30 @@ class DnsStreamFront:
         """Return the reply to a message; empty if it follows later; None if the message deserves none."""
         server = self.server
         server.queries[self.transport][0] += 1
+        started = server.started()
         processor = self.policy.only or self.policy.choose(client)
         if server.on_question is not None:
             server.on_question(client)
         reply = processor.respond(data, client, 0.0, server.wall)
         if isinstance(reply, TransferRequest):
-            self._transfer(reply.query, processor, client, asker)
+            place = self._transfer(reply.query, processor, client, asker)
+            server.log(self.transport, client, data, error_reply(data, codes.NOERROR), started=started, source=place)
             return b""
         if isinstance(reply, UpdateRequest):
-            self._update(reply, data, client, asker)
+            self._update(reply, data, client, asker, started)
             return b""
         if isinstance(reply, Recursion):
-            self._recurse(processor, reply.query, client, asker)
+            self._recurse(processor, reply.query, client, asker, started)
             return b""
-        server.log(self.transport, client, data, reply)
+        server.log(self.transport, client, data, reply, processor, started=started)
         if reply is None:
             return None
         if reply[3] & 0xF == codes.REFUSED:
             self._log_refused(processor, data, client)
         return self._padded(data, reply)
 
-    def _transfer(self, query: Query, processor: QueryProcessor, client: str, asker: Asker) -> None:
+    def _transfer(self, query: Query, processor: QueryProcessor, client: str, asker: Asker) -> str:
+        """Send a zone; return the config key that allows it."""
         key = query.signature.key_name if query.signature is not None else None
         by = client if key is None else f"{client}, key {to_text(key)[:-1]}"
         what = "changes of zone" if query.qtype == codes.IXFR else "zone"
@@ -109,12 +113,13 @@ class DnsStreamFront:
             server = self.server
             messages = (signature.sign(message, int(server.wall)) for message in messages)
         asker.transfer(messages)
+        return self._place(processor, query)
 
-    def _update(self, request: UpdateRequest, data: bytes, client: str, asker: Asker) -> None:
+    def _update(self, request: UpdateRequest, data: bytes, client: str, asker: Asker, started: float) -> None:
         server = self.server
 
         def deliver(reply: bytes) -> None:
-            server.log(self.transport, client, data, reply)
+            server.log(self.transport, client, data, reply, started=started, source="updates")
             asker.deliver(reply)
 
         asker.wait()
@@ -132,15 +137,16 @@ class DnsStreamFront:
         transfers = processor.transfers
         return f"{self.policy.key}.allow_transfer" if transfers is None else transfers.of_zone(query.key).place
 
-    def _recurse(self, processor: QueryProcessor, query: Query, client: str, asker: Asker) -> None:
-        server, data = self.server, query.data
+    def _recurse(self, processor: QueryProcessor, query: Query, client: str, asker: Asker, started: float) -> None:
+        server, data, source = self.server, query.data, "cache"
 
         def deliver(reply: bytes) -> None:
-            server.log(self.transport, client, data, reply)
+            server.log(self.transport, client, data, reply, started=started, source=source)
             asker.deliver(self._padded(data, reply))
 
         asker.wait()
         server.resolve(processor, query, deliver)
+        source = "resolvers"
 
     def _padded(self, data: bytes, reply: bytes) -> bytes:
         if self.transport not in ENCRYPTED or not wants_padding(data):

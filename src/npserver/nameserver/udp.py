@@ -31,7 +31,7 @@ class DnsOverUdp:
         self._now = server.context.loop.time
         #: The processor of all clients, if answers are neither limited per client nor logged.
         self._shared = policy.only
-        if self._shared is not None and (self._shared.limiter is not None or server.access_log is not None):
+        if self._shared is not None and (self._shared.limiter is not None or server.query_logging is not None):
             self._shared = None
 
     def __repr__(self) -> str:
@@ -77,6 +77,7 @@ class DnsOverUdp:
 
     def _answer(self, data: bytes, client: Client, socket: DatagramSocket) -> bytes | None:  # hot: dns-hits
         self._queries[0] += 1
+        started = self._server.started()
         host = str(client[0])
         processor = self._policy.only or self._policy.choose(host)
         known = processor.replies.get(data[2:])
@@ -88,20 +89,21 @@ class DnsOverUdp:
         else:
             reply = processor.respond(data, host, self._now(), self._server.wall)
             if isinstance(reply, Recursion):
-                return self._recurse(processor, reply.query, client, socket)
+                return self._recurse(processor, reply.query, client, socket, started)
             if isinstance(reply, UpdateRequest):
                 self._update(reply, data, client, socket)
                 return None
         answer = reply if isinstance(reply, bytes) else None
-        if self._server.access_log is not None:
-            self._server.log("udp", host, data, answer)
+        if started:
+            self._server.log("udp", host, data, answer, processor, started=started)
         return answer
 
     def _update(self, request: UpdateRequest, data: bytes, client: Client, socket: DatagramSocket) -> None:
         def deliver(reply: bytes) -> None:
             socket.send(reply, client)
-            self._server.log("udp", str(client[0]), data, reply)
+            self._server.log("udp", str(client[0]), data, reply, started=started, source="updates")
 
+        started = self._server.started()
         self._server.update(request, str(client[0]), deliver)
 
     def _cookie(self, processor: UdpQueryProcessor, query: Query, client: Client) -> bytes:
@@ -111,7 +113,7 @@ class DnsOverUdp:
         return make_option(COOKIE_OPTION, baked[0]) if baked is not None else b""
 
     def _recurse(
-        self, processor: UdpQueryProcessor, query: Query, client: Client, socket: DatagramSocket
+        self, processor: UdpQueryProcessor, query: Query, client: Client, socket: DatagramSocket, started: float
     ) -> bytes | None:  # hot: dns-forward-hit
         """Return the reply, if the cache has it; else None, and send it once a resolver has answered."""
         server, data = self._server, query.data
@@ -129,9 +131,11 @@ class DnsOverUdp:
                 reply = truncate(query)
             if cookie:
                 reply = with_option(reply, cookie)
-            elif type(reply) is LastingReply and server.access_log is None:
+            elif type(reply) is LastingReply and not started:
                 processor.keep_for_now(data, reply, reply.tally)
-            server.log("udp", str(client[0]), data, told)
+            if started:
+                source = "resolvers" if is_late else "cache"
+                server.log("udp", str(client[0]), data, told, started=started, source=source)
             if is_late:
                 socket.send(reply, client)
             else:

@@ -23,6 +23,10 @@ class LogOutput(Section, frozen=True, kw_only=True):
             "without it only requests have one whose rule uses `$request_id`"
         ),
     ] = False
+    query_log: Annotated[
+        str,
+        D("destination of the log of DNS queries, with what decided each answer: `stdout`, `stderr`, `off` or a file"),
+    ] = "off"
     dns_queries: Annotated[bool, D("write DNS queries to the access log")] = False
     level: Annotated[Level, D("lowest level that is written, for the areas that have no level of their own")] = "info"
 

@@ -1,7 +1,7 @@
-"""The output of the access log: stdout, stderr or a file that several processes append to.
+"""The output of the access log, or of the query log: stdout, stderr or a file that several processes append to.
 
 Writing never blocks and never raises. Lines that cannot be written (disk full, a pipe that nobody reads) are dropped
-and counted; the server log reports the first failure and the recovery. `observe.access_log` passes complete lines.
+and counted; the server log reports the first failure and the recovery. `observe.line_log` passes complete lines.
 """
 
 from __future__ import annotations
@@ -26,9 +26,22 @@ _STANDARD = {"stdout": 1, "stderr": 2}
 class LogFile:
     """An open file, pipe or terminal; or none, which drops all lines."""
 
-    __slots__ = ("_descriptor", "_is_cut", "_is_failing", "_is_pipe", "_name", "_poll", "_waiting", "dropped")
+    __slots__ = (
+        "_descriptor",
+        "_is_cut",
+        "_is_failing",
+        "_is_pipe",
+        "_key",
+        "_name",
+        "_poll",
+        "_waiting",
+        "_what",
+        "dropped",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "access log", key: str = "logging.access_log") -> None:
+        """Create it without an output. `what` and `key`: of messages about it."""
+        self._what, self._key = what, key
         self._name = "off"
         self._descriptor = -1
         self._is_pipe = False
@@ -69,7 +82,7 @@ class LogFile:
                 descriptor = os.open(self._name, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
             mode = os.fstat(descriptor).st_mode
         except OSError as error:
-            log.error("cannot open the access log %s (logging.access_log): %s", clip(self._name), error.strerror)
+            log.error("cannot open the %s %s (%s): %s", self._what, clip(self._name), self._key, error.strerror)
             return
         self._release()
         self._descriptor = descriptor
@@ -97,8 +110,10 @@ class LogFile:
             if not self._is_failing:
                 self._is_failing = True
                 log.error(
-                    "cannot write to the access log %s (logging.access_log), dropping lines: %s",
+                    "cannot write to the %s %s (%s), dropping lines: %s",
+                    self._what,
                     clip(self._name),
+                    self._key,
                     error.strerror,
                 )
             self._drop(self._waiting + data)
@@ -106,7 +121,9 @@ class LogFile:
             return
         if self._is_failing:
             self._is_failing = False
-            log.warning("the access log %s can be written again, %d lines were dropped", clip(self._name), self.dropped)
+            log.warning(
+                "the %s %s can be written again, %d lines were dropped", self._what, clip(self._name), self.dropped
+            )
             self.dropped = 0
 
     def _write_file(self, data: bytes) -> None:

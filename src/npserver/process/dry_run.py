@@ -36,7 +36,7 @@ def dry_run(
 
     Raises: ConfigError.
     """
-    logging = msgspec.structs.replace(document.config.logging, access_log="off")
+    logging = msgspec.structs.replace(document.config.logging, access_log="off", query_log="off")
     quiet = msgspec.structs.replace(document, config=msgspec.structs.replace(document.config, logging=logging))
     board = Scoreboard(0, b"dry run", rate_limit_keys=1)
     board.directory = directory

@@ -10,6 +10,8 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
+from npserver.observe.line_log import STANDARD
+
 if TYPE_CHECKING:
     from npserver.config.document import Document
     from npserver.process.limits import Identity
@@ -52,17 +54,19 @@ class PrivilegedSteps:
         return [self.certificate_files(), {"kind": "published", "topic": tls_watch.TOPIC, "value": paths}]
 
     def create_log(self, document: Document) -> None:
-        """Create the access log for the children's user if it does not exist.
+        """Create the access log and the query log for the children's user if they do not exist.
 
         An existing file keeps its owner, and links are not followed: whoever can write to the directory must not be
         able to have the master give files away.
         """
-        name = document.config.logging.access_log
-        if name in ("stdout", "stderr", "off"):
-            return
+        for name in (document.config.logging.access_log, document.config.logging.query_log):
+            if name not in STANDARD:
+                self._create(os.path.join(document.directory, name))
+
+    def _create(self, path: str) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         with contextlib.suppress(OSError):  # a child that cannot open the log reports it
-            descriptor = os.open(os.path.join(document.directory, name), flags, 0o640)
+            descriptor = os.open(path, flags, 0o640)
             try:
                 os.fchown(descriptor, self._identity.user, self._identity.group)
             finally:

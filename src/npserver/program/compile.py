@@ -14,6 +14,7 @@ from npserver.errors import clip
 from npserver.listen.certificates import add_certificates
 from npserver.listen.compile import compile_listeners
 from npserver.network_sets.states import forgetting
+from npserver.observe.line_log import STANDARD
 from npserver.program.assignment import assign_rules, speaks_http
 from npserver.program.hosts import hosts_of
 from npserver.program.http3 import add_http3, name_counters
@@ -144,12 +145,16 @@ def _compile_front(
 
 
 def _check_logging(report: Report) -> None:
-    name = report.document.config.logging.access_log
-    if name in {"stdout", "stderr", "off"}:
-        return
+    logging = report.document.config.logging
+    for key, name in (("access_log", logging.access_log), ("query_log", logging.query_log)):
+        if name not in STANDARD:
+            _check_output(report, key, name)
+
+
+def _check_output(report: Report, key: str, name: str) -> None:
     file = os.path.join(report.document.directory, name)
     directory = os.path.dirname(file) or "."
     if not os.path.isdir(directory):
-        report.error(("logging", "access_log"), f"no directory {clip(directory)} to write the access log to")
+        report.error(("logging", key), f"no directory {clip(directory)} to write the {key.replace('_', ' ')} to")
     elif os.path.isdir(file) or not os.access(file if os.path.exists(file) else directory, os.W_OK):
-        report.error(("logging", "access_log"), f"no permission to write {clip(name)}")
+        report.error(("logging", key), f"no permission to write {clip(name)}")

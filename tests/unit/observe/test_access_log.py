@@ -1,6 +1,6 @@
 """The access log: its formats, its file, and what happens when it cannot be written.
 
-Covers `observe.log_file` and `observe.log_formats`.
+Covers `observe.line_log`, `observe.log_file` and `observe.log_formats`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from npserver.http.request import NO_BODY, HeaderBlock, HeadValues, Request
-from npserver.observe import access_log, log_file
+from npserver.observe import line_log, log_file
 from npserver.observe.access_log import AccessLog
 from npserver.observe.config import Logging
 from npserver.observe.log_file import LogFile
@@ -179,7 +179,7 @@ class TestForms:
 
 class TestWriting:
     def test_lines_are_gathered_until_the_timer(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(access_log, "FLUSH_S", 0.01)
+        monkeypatch.setattr(line_log, "FLUSH_S", 0.01)
 
         async def scene() -> None:
             log = AccessLog(Logging(access_log=str(file)), asyncio.get_running_loop())
@@ -194,9 +194,9 @@ class TestWriting:
 
     def test_many_lines_do_not_wait(self, loop: asyncio.AbstractEventLoop, file: Path) -> None:
         log = AccessLog(Logging(access_log=str(file)), loop)
-        for _ in range(access_log.MAX_LINES):
+        for _ in range(line_log.MAX_LINES):
             logged(log, request())
-        assert len(file.read_text().splitlines()) == access_log.MAX_LINES
+        assert len(file.read_text().splitlines()) == line_log.MAX_LINES
         log.close()
 
     def test_off_opens_and_writes_nothing(self, loop: asyncio.AbstractEventLoop) -> None:

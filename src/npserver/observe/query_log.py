@@ -1,0 +1,97 @@
+"""The query log: one line per DNS query, in a file of its own (`logging.query_log`).
+
+It says more than the lines of `logging.dns_queries` in the access log: flags, size, time, and what decided the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
+
+from npserver.observe.escape import escape_control
+from npserver.observe.line_log import LineLog
+from npserver.observe.log_formats import Clock, size
+
+if TYPE_CHECKING:
+    from npserver.observe.config import Logging
+
+
+class QueryRecord(Struct, eq=False):
+    """A DNS query and how it was answered."""
+
+    client_ip: str
+    transport: str  # `udp`, `tcp`, `tls`, `https` or `doq`
+    name: str  # with its final dot; `?` in a malformed query
+    type: str
+    rcode: str  # `dropped` if nothing was sent
+    flags: tuple[str, ...]  # of the answer, as dig writes them; and `do` of the query
+    size: int  # bytes of the answer
+    duration_s: float
+    decided_by: str  # such as `zone example.com`, `cache`, `resolvers` or a key of the config; "" if nothing had to
+
+
+class QueryFormat(Protocol):
+    """A format of the query log."""
+
+    def line(self, record: QueryRecord) -> str:
+        """Return the line of a query."""
+
+
+class Pretty:
+    """`16:07:01 192.168.1.7 udp nas.home. A NOERROR 58 B 0.1 ms (aa rd; zone home)`."""
+
+    def __init__(self, is_coloured: bool) -> None:
+        self._clock = Clock("\x1b[2m%H:%M:%S\x1b[0m" if is_coloured else "%H:%M:%S")
+
+    def line(self, record: QueryRecord) -> str:
+        """Return the line of a query."""
+        notes = "; ".join([one for one in (" ".join(record.flags), escape_control(record.decided_by)) if one])
+        return (
+            f"{self._clock.text(time.time())} {record.client_ip} {record.transport} {escape_control(record.name)} "
+            f"{record.type} {record.rcode} {size(record.size)} {record.duration_s * 1000:.1f} ms"
+            f"{f' ({notes})' if notes else ''}\n"
+        )
+
+
+class Json:
+    """One JSON object per line, with the time and the escapes of the access log in this format."""
+
+    def __init__(self, is_coloured: bool) -> None:
+        from json import JSONEncoder  # only this format needs it
+
+        self._clock = Clock("%Y-%m-%dT%H:%M:%S", is_utc=True)
+        self._quote = JSONEncoder(separators=(",", ":")).encode
+
+    def line(self, record: QueryRecord) -> str:
+        """Return the line of a query."""
+        now = time.time()
+        entry = {
+            "time": f"{self._clock.text(now)}.{int(now % 1 * 1000):03}Z", "type": "query",
+            "client_ip": record.client_ip, "transport": record.transport, "name": record.name, "qtype": record.type,
+            "rcode": record.rcode, "flags": record.flags, "sent_bytes": record.size,
+            "duration_ms": round(record.duration_s * 1000, 3), "decided_by": record.decided_by,
+        }  # fmt: skip
+        return self._quote(entry) + "\n"
+
+
+class QueryLog(LineLog):
+    """The query log of one process."""
+
+    __slots__ = ("_format",)
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop, "query log", "logging.query_log")
+        self._format: QueryFormat | None = None
+
+    def configure(self, config: Logging, directory: str) -> None:
+        """Apply the settings. `combined`, which has requests alone, is `pretty` here."""
+        self.open(config.query_log, directory)
+        self._format = (Json if config.format == "json" else Pretty)(self._file.is_coloured) if self.enabled else None
+
+    def query(self, record: QueryRecord) -> None:
+        """Log an answered query."""
+        if self.enabled and self._format is not None:
+            self.add(self._format.line(record))
