@@ -13,6 +13,7 @@ import dns.flags
 import dns.message
 import dns.query
 import dns.rcode
+import dns.rdatatype
 import httpx
 import pytest
 
@@ -275,3 +276,42 @@ def test_no_name_of_the_internet_leads_into_the_network(
         started.wait_for(
             r"www.evil.example. has a private address, says resolver .*: refused \(dns_forward.rebind_protection\)"
         )
+
+
+@needs("unbound")
+def test_clients_of_glibc_and_systemd_get_their_answers(
+    program: Start, free_port: Callable[[], int], unbound: tuple[Unbound, Any]
+) -> None:
+    """The queries of stub resolvers, as they send them.
+
+    glibc sends A and AAAA from one socket at once, without EDNS. systemd-resolved asks with DO and for datagrams of
+    64 KiB, goes over to TCP where they are truncated, and pipelines there.
+    """
+    resolver, _ = unbound
+    port = free_port()
+    program(config=config(port, [f"127.0.0.1:{resolver.port}"]))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as glibc:
+        glibc.settimeout(20)
+        glibc.connect(("127.0.0.1", port))
+        for name, rcode in (("www.example.net", 0), ("none.example.net", 3)) * 2:
+            asked = {one.id: one for one in (dns.message.make_query(name, kind) for kind in ("A", "AAAA"))}
+            for one in asked.values():
+                glibc.send(one.to_wire())
+            for _ in range(2):
+                reply = dns.message.from_wire(glibc.recv(2048))
+                query = asked.pop(reply.id)
+                assert query.is_response(reply)
+                assert (reply.rcode(), reply.edns) == (rcode, -1)
+                kind = query.question[0].rdtype
+                assert bool(reply.answer) is (rcode == 0 and kind == dns.rdatatype.A)
+    large = dns.message.make_query("long.example.net", "TXT", want_dnssec=True, payload=65_494)
+    reply = dns.query.udp(large, "127.0.0.1", port=port, timeout=20)
+    assert reply.flags & dns.flags.TC
+    assert (reply.edns, reply.ednsflags & dns.flags.DO) == (0, dns.flags.DO)
+    queries = [large, *[dns.message.make_query(f"{name}.example.net", "A", want_dnssec=True) for name in ("www", "no")]]
+    with socket.create_connection(("127.0.0.1", port), 20) as resolved:
+        wires = [one.to_wire() for one in queries]
+        resolved.sendall(b"".join([len(wire).to_bytes(2, "big") + wire for wire in wires]))
+        found = {reply.id: reply for reply, _ in (dns.query.receive_tcp(resolved, 20) for _ in queries)}
+    assert [found[one.id].rcode() for one in queries] == [0, 0, 3]
+    assert len(found[large.id].answer[0][0].strings) == 30
