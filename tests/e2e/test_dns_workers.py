@@ -17,6 +17,7 @@ import dns.query
 import httpx
 import pytest
 
+from npserver.cli.dns import main
 from tests.stage.counting_resolver import CountingResolver
 from tests.stage.program import Program
 
@@ -149,3 +150,19 @@ def test_each_worker_asks_an_equal_question_once(
     assert len(resolver.asked) == 2
     assert len(answered(port, query)) == CLIENTS
     assert len(resolver.asked) == 2
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_cache_is_emptied_by_a_command(
+    program: Start, free_port: Callable[[], int], resolver: CountingResolver, workers: int
+) -> None:
+    """Its answers have a TTL of ten minutes."""
+    port = free_port()
+    started = program(config=config(port, workers=workers, dns_forward={"resolvers": [resolver.address]}))
+    query = dns.message.make_query("www.example.net", "A")
+    assert dns.query.tcp(query, "127.0.0.1", port=port, timeout=20).answer
+    assert len(answered(port, query)) == CLIENTS
+    assert len(resolver.asked) == 1
+    assert main(["flush", "-config", str(started.config_file)]) == 0
+    started.wait_until(lambda: answered(port, query) and len(resolver.asked) > 1, "question after the flush")
+    assert 2 <= len(resolver.asked) <= 1 + max(workers, 1)

@@ -56,6 +56,7 @@ commands:
   bans [-config FILE]    list the clients that are banned, and why; see also: npserver ban, npserver unban
   purge URL              remove responses from the cache of proxy rules
   dns ds ZONE            print the DS record of a signed zone; see also: npserver dns roll
+  dns flush              empty the cache of dns_forward
   schema                 print the config's JSON Schema, for editors
   demo                   run a demo of all handlers, with commands to try
   cert [NAME...]         create a certificate for testing

@@ -1,4 +1,4 @@
-"""`npserver dns`: what the parent of a signed zone needs, and the replacement of the zone's keys.
+"""`npserver dns`: what the parent of a signed zone needs, the replacement of its keys, the cache of resolvers' answers.
 
 The keys are in the store of a config. A running server, of this machine or another one that shares the store, notices
 a change within a second; one that is started later goes on from there.
@@ -22,12 +22,15 @@ if TYPE_CHECKING:
 HELP = """\
 usage: npserver dns ds ZONE [-config FILE]
        npserver dns roll ZONE [-zsk | -ds-seen] [-config FILE]
+       npserver dns flush [-config FILE]
 
   ds      print the DS and DNSKEY records of a signed zone for its parent, as zone files have them; what its keys do
           goes to the standard error
   roll    begin to replace the key of a zone by a new one; the server takes the steps when they are due. Of a zone
           with two keys it is the one that the DS record names; its new DS record has to be given to the parent when
           the log says so
+
+  flush   have the running server forget what the resolvers of dns_forward have answered, within half a second
 
   -zsk          replace the key that signs the records, which the parent does not know
   -ds-seen      the parent has the DS record of the new key, and no other one: go on
@@ -56,8 +59,10 @@ def main(words: list[str]) -> int:
             return _misused(f"unknown option {clip(word)}")
         else:
             rest.append(word)
+    if rest == ["flush"] and not options and config:
+        return _flush(config)
     if len(rest) != 2 or rest[0] not in ("ds", "roll") or not config:
-        return _misused("expected ds or roll, and the name of a zone")
+        return _misused("expected ds or roll, and the name of a zone; or flush")
     command, zone = rest
     if options and (command == "ds" or len(options) > 1):
         return _misused(f"{options[-1]} does not belong here")
@@ -70,6 +75,23 @@ def main(words: list[str]) -> int:
         return _failed(str(error.args[0]))
     except StoreError as error:
         return _failed(str(error))
+
+
+def _flush(config: str) -> int:
+    """Empty the cache of the server that runs with a config."""
+    from npserver.config.load import load
+    from npserver.process.control_socket import ask_flush
+
+    if load(config).config.dns_forward is None:
+        return _failed(f'{config} has no "dns_forward": there is nothing to flush')
+    try:
+        outcome = ask_flush(config)
+    except OSError:
+        return _failed(f"no running server uses the config {config}")
+    if outcome.errors:
+        return _failed(outcome.errors[0])
+    print("flushed")
+    return DONE
 
 
 def _open(config: str, text: str) -> tuple[bytes, StoreFiles]:

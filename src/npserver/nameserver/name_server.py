@@ -128,6 +128,8 @@ class NameServer:
         """Write the counters to the scoreboard and update answers that depend on target health."""
         self.wall = time.time()
         self.flush()
+        if self.resolver_client is not None:
+            self.resolver_client.heed_flush()
         for processor in self._udp_processors:
             processor.drop_passing()
         self._refresh()

@@ -15,15 +15,17 @@ from npserver.process.reload_outcome import ReloadOutcome
 class ControlServer:
     """Accepts callers, and keeps those that have asked for a reload until `answer` tells them its outcome."""
 
-    __slots__ = ("_answer_bans", "_callers", "_request_reload", "_selector", "_socket", "is_stopping")
+    __slots__ = ("_answer_bans", "_callers", "_flush", "_request_reload", "_selector", "_socket", "is_stopping")
 
     def __init__(
         self,
         selector: selectors.BaseSelector,
         request_reload: Callable[[], None],
         answer_bans: Callable[[str], BanAnswer],
+        flush: Callable[[], None],
     ) -> None:
         self._answer_bans = answer_bans
+        self._flush = flush
         self._selector = selector  # its keys' data are called with the event mask
         self._request_reload = request_reload
         self._socket: socket.socket | None = None
@@ -69,6 +71,9 @@ class ControlServer:
             request = b""
         if request.startswith(control_socket.BAN_REQUESTS) and not self.is_stopping:
             control_socket.answer(caller, self._answer_bans(request.decode("utf-8", "replace")))
+        elif request == control_socket.FLUSH_REQUEST:
+            self._flush()
+            control_socket.answer(caller, ReloadOutcome())
         elif request != control_socket.REQUEST:
             control_socket.answer(caller, ReloadOutcome([control_socket.UNKNOWN_REQUEST]))
         elif self.is_stopping:

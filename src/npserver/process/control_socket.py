@@ -2,7 +2,8 @@
 
 Its path is derived from the config file's path and the user, so both sides can compute it; that of a
 systemd unit is in its runtime directory, /run/npserver, where root finds it too. The request is the line `reload`; the
-answer is the `ReloadOutcome` as JSON. Only the same user and root can connect.
+answer is the `ReloadOutcome` as JSON. The line `flush` empties the cache of `dns_forward`, and is answered likewise;
+`cli.bans` has requests of its own. Only the same user and root can connect.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from npserver.process.reload_outcome import ReloadOutcome
 log = logging.getLogger("npserver.server")
 
 REQUEST = b"reload\n"
+FLUSH_REQUEST = b"flush\n"
 BAN_REQUESTS = (b"bans\n", b"ban ", b"unban ")  # what a request about bans begins with
 MAX_REQUEST = 256
 ANSWER_WITHIN_S = 70.0  # more than both steps of a reload take at most
@@ -137,6 +139,12 @@ def ask_reload(config_file: str) -> ReloadOutcome:
     if not data:
         return ReloadOutcome(["the server closed the connection without an answer"])
     return msgspec.json.decode(data, type=ReloadOutcome)
+
+
+def ask_flush(config_file: str) -> ReloadOutcome:
+    """Ask the running server to forget what resolvers have answered. Raises: OSError when no server answers."""
+    data = _ask(config_file, FLUSH_REQUEST)
+    return msgspec.json.decode(data, type=ReloadOutcome) if data else ReloadOutcome([STOPPING])
 
 
 def ask_bans(config_file: str, request: str) -> BanAnswer:

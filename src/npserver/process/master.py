@@ -59,7 +59,7 @@ class Master:
         self._wakeup = socket.socketpair()
         self._news: dict[str, Any] = {}  # the latest value of each topic, for children forked later
         self._children = Children(options.workers, board, self._setup_for, self._leave_master)
-        self._control = ControlServer(self._selector, self.reload, self._answer_bans)
+        self._control = ControlServer(self._selector, self.reload, self._answer_bans, board.answers.forget)
         self._reloader = Reloader(self._active, options, self._children, self._privileged, self._control.answer)
         self._is_announced = False
         self._next_certificate_check = time.monotonic() + privileged.PERIOD_S

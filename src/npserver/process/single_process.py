@@ -230,6 +230,10 @@ class _Runner:
             line = request.decode("utf-8", "replace")
             control_socket.answer(caller, answer_ban_command(line, pubsub.latest, pubsub.tell))
             return
+        if request == control_socket.FLUSH_REQUEST:
+            self._single.data_plane.context.row.board.answers.forget()
+            control_socket.answer(caller, ReloadOutcome())
+            return
         is_known = request == control_socket.REQUEST
         unknown = ReloadOutcome([control_socket.UNKNOWN_REQUEST])
         control_socket.answer(caller, await self._reload() if is_known else unknown)

@@ -11,26 +11,39 @@ from __future__ import annotations
 import mmap
 from hashlib import blake2b
 from struct import Struct
+from time import monotonic
 
 CELL_BYTES = 1024
 WAYS = 4
 _HEAD = Struct("=16s8sdH")  # the key's digest, the checksum, when the value's time passes, its length
 MAX_VALUE_BYTES = CELL_BYTES - _HEAD.size
 _SUM_BYTES = 8
+_TIME = Struct("=d")
 
 
 class SharedValues:
     """The table. Times are seconds of the monotonic clock, which is the same for all processes."""
 
-    __slots__ = ("_memory", "_seed", "_sets")
+    __slots__ = ("_end", "_memory", "_seed", "_sets")
 
     def __init__(self, values: int, seed: bytes) -> None:
         self._sets = max(1, -(-values // WAYS))
-        self._memory = mmap.mmap(-1, self._sets * WAYS * CELL_BYTES)
+        self._end = self._sets * WAYS * CELL_BYTES
+        self._memory = mmap.mmap(-1, self._end + _TIME.size)
         self._seed = seed
 
     def __repr__(self) -> str:
         return f"<SharedValues {self._sets * WAYS}>"
+
+    @property
+    def forgotten_at(self) -> float:
+        """When all values were last told to be forgotten: 0 if never. What was learned before is not to be used."""
+        at: float = _TIME.unpack_from(self._memory, self._end)[0]
+        return at
+
+    def forget(self) -> None:
+        """Tell all processes to use nothing any more that was learned before now."""
+        _TIME.pack_into(self._memory, self._end, monotonic())
 
     def get(self, key: bytes, now: float) -> bytes | None:
         """Return the value of a key; None if there is none, or its time has passed."""

@@ -119,3 +119,14 @@ def test_invalid_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["-help"]) == 0
     assert capsys.readouterr().out.startswith("usage: npserver dns")
+
+
+def test_the_cache_of_no_server_is_not_flushed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stage = Stage(tmp_path)
+    assert stage.run("flush") == 1
+    assert 'c.json has no "dns_forward": there is nothing to flush' in capsys.readouterr().err
+    stage.file.write_text(json.dumps({**json.loads(stage.file.read_text()), "dns_forward": ["9.9.9.9"]}))
+    assert stage.run("flush") == 1
+    assert "no running server uses the config" in capsys.readouterr().err
+    for words in (("flush", "-zsk"), ("flush", "example.com")):
+        assert stage.run(*words) == 2

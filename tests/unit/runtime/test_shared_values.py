@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from time import monotonic
 
 from npserver.runtime.shared_values import CELL_BYTES, MAX_VALUE_BYTES, WAYS, SharedValues
 
@@ -81,3 +82,18 @@ def test_writers_at_the_same_time_leave_whole_values_or_none() -> None:
             assert status == 0
             children.pop(0)
     assert found > 0
+
+
+def test_all_processes_are_told_when_values_are_to_be_forgotten() -> None:
+    """Whoever uses them looks: the values themselves stay."""
+    values = SharedValues(8, b"seed")
+    assert values.forgotten_at == 0.0
+    values.put(b"key", b"value", 10.0)
+    before = monotonic()
+    child = os.fork()
+    if not child:
+        values.forget()
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert before <= values.forgotten_at <= monotonic()
+    assert values.get(b"key", 0.0) == b"value"

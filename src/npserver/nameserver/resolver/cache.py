@@ -25,7 +25,7 @@ MAX_SPARED = 8  # answers in use that are passed over while the oldest is looked
 class Cache:
     """The cache of one process."""
 
-    __slots__ = ("__weakref__", "_answers", "_bytes", "_shared", "size", "stale_s")
+    __slots__ = ("__weakref__", "_answers", "_bytes", "_forgotten_at", "_shared", "size", "stale_s")
 
     def __init__(self, shared: SharedValues | None = None, size: int = 0) -> None:
         self.size = size  # number of answers in the table of this worker; 0: nothing is cached
@@ -33,6 +33,7 @@ class Cache:
         self._answers: dict[bytes, Answer] = {}
         self._bytes = 0
         self._shared = shared
+        self._forgotten_at = 0.0 if shared is None else shared.forgotten_at
 
     def __repr__(self) -> str:
         return f"<Cache {len(self._answers)} of {self.size}>"
@@ -47,6 +48,13 @@ class Cache:
         while len(self._answers) > size:
             self._drop(next(iter(self._answers)))
 
+    def heed_flush(self) -> None:
+        """Drop all answers if `npserver dns flush` has said so since this was last called."""
+        if self._shared is not None and self._shared.forgotten_at != self._forgotten_at:
+            self._forgotten_at = self._shared.forgotten_at
+            self._answers.clear()
+            self._bytes = 0
+
     def find(self, key: bytes) -> Answer | None:
         """Return the answer that this worker has; it may have ended."""
         return self._answers.get(key)
@@ -54,10 +62,12 @@ class Cache:
     def find_newer(self, key: bytes, question: bytes, known: Answer | None, now: float) -> Answer | None:
         """Return the answer that any worker has, if it is newer than `known`; else that, if it is not too old."""
         data = self._shared.get(key, now) if self._shared is not None and self.size else None
-        if data is not None:
+        if data is not None and self._shared is not None:
             try:
                 answer = unpack(data, question)
             except (ValueError, StructError):
+                answer = None
+            if answer is not None and answer.since < self._shared.forgotten_at:
                 answer = None
             if answer is not None and (known is None or answer.since > known.since):
                 self._store(key, answer)

@@ -116,6 +116,10 @@ class ResolverClient:
         self._tallies[self._hits] += self._repeated[0]
         self._repeated[0] = 0
 
+    def heed_flush(self) -> None:
+        """Empty the cache if it is to be; called twice a second."""
+        self._cache.heed_flush()
+
     def activate(self) -> None:
         """Give the cache of the process the size of this config, which has become the active one."""
         self._cache.resize(self._size, self._stale_s)

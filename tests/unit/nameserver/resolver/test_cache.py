@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 import dns.message
 
 from npserver.dns.message.query import Query
@@ -129,3 +131,23 @@ def test_the_cache_of_a_process_lasts_as_long_as_a_config_has_it() -> None:
     cache.size = 7
     del cache
     assert of_process.get().size == 0
+
+
+def test_what_was_learned_before_a_flush_is_not_used() -> None:
+    """Neither that of this worker, once it heeds it, nor that of others; what is learned after is."""
+    shared = SharedValues(16, b"seed")
+    one, other = Cache(shared, 10), Cache(shared, 10)
+    now = monotonic()
+    asked = query()
+    one.put(b"old", answer_to(asked, now=now - 10))
+    other.put(b"kept", answer_to(asked, now=now - 10))
+    shared.forget()
+    assert other.find_newer(b"old", asked.question, None, now) is None
+    for each in (one, other):
+        each.heed_flush()
+        assert len(each) == 0
+    later = monotonic() + 1
+    one.put(b"new", answer_to(asked, now=later))
+    one.heed_flush()
+    assert one.find(b"new") is not None
+    assert other.find_newer(b"new", asked.question, None, later) is not None
