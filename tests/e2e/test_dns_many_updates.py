@@ -16,6 +16,7 @@ from pathlib import Path
 
 import dns.exception
 import dns.update
+import httpx
 import pytest
 
 from tests.e2e.test_dns_updates import RING, message, send, updated
@@ -202,6 +203,28 @@ def test_the_most_that_updates_may_make(program: Start, free_port: Callable[[], 
     assert send(port, made) == "NOERROR"
     assert add("x.dyn") == "NOERROR"
     assert add("y.dyn") == "REFUSED"
+
+
+def test_the_status_page_has_what_updates_have_made(
+    program: Start, free_port: Callable[[], int], tmp_path: Path
+) -> None:
+    port, status = free_port(), free_port()
+    parts = updated(port, tmp_path)
+    parts["listen"].append({"name": "status", "uri": f"http://127.0.0.1:{status}"})
+    parts["dispatch"].append({"listener": "status", "handler": "status", "path": "/status"})
+    one = program(config=parts)
+    before = serial(port)
+    for number in range(3):
+        made = message()
+        made.add(f"h{number}.dyn", 60, "A", "10.0.0.9")
+        assert send(port, made) == "NOERROR"
+
+    def shown() -> tuple[int, float]:
+        found = httpx.get(f"http://127.0.0.1:{status}/status?format=json", timeout=20).json()
+        done = {one["result"]: one["value"] for one in found["metrics"]["npserver_dns_updates_total"]}
+        return found["zones"][0]["serial"], done["done"]
+
+    one.wait_until(lambda: shown() == (before + 3, 3), "serial and counter")
 
 
 @pytest.mark.parametrize("over", ["tcp", "udp"])

@@ -122,6 +122,7 @@ FAMILIES = [
         r"dns\.block_lists\.(?P<list>\S+) (?P<source>.+)", "dns_block_list_hits_total", "DNS queries blocked, by list."
     ),
     _family(r"dns\.transfers\.(?P<result>\w+)", "dns_transfers_total", "Transfers of zones, to others and from them."),
+    _family(r"dns\.updates\.(?P<result>\w+)", "dns_updates_total", "Dynamic updates of zones, done and refused."),
     _family(r"dns\.notify\.(?P<result>\w+)", "dns_notify_total", "NOTIFY messages, to others and from them."),
     _family(r"dns\.type\.(?P<type>\w+)", "dns_questions_total", "DNS questions by type."),
     _family(r"dns\.aliases\.(?P<result>\w+)", "dns_aliases_total", "Questions for the targets of ALIAS records."),

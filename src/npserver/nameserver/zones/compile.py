@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from npserver.runtime.context import Context
 
 MAX_FILE_BYTES = 1 << 30
+MAX_UPDATES_SIZE = 1 << 30  # of `updates_max_size`
 
 
 class Zones(Struct, frozen=True):
@@ -157,6 +158,9 @@ def _rules(
 ) -> tuple[list[Policy], int] | None:
     """Return who may update a zone, and how large that may be; None if nobody may."""
     path = ("dns_zones", index)
+    if section.updates_max_size > MAX_UPDATES_SIZE:
+        most = f"expected at most {MAX_UPDATES_SIZE >> 20}m, which all processes hold in memory"
+        compilation.report.error((*path, "updates_max_size"), f"'updates_max_size': {most}")
     if section.updates:
         policies = compile_policies(compilation, (*path, "updates"), apex, section.updates)
         return policies, section.updates_max_size

@@ -63,12 +63,13 @@ AGREE_S = 0.005  # between two looks at what the workers have taken
 class ZoneService:
     """The service."""
 
-    # _journals   of the zones' updates
-    # _replacing  journals that are written anew
+    # _journals         of the zones' updates
+    # _replacing        journals that are written anew
+    # _has_told_states  whether the states of the zones are published as they are
 
     __slots__ = (
-        "_context", "_has_ended", "_journals", "_read", "_replacing", "_slot", "_store", "_version", "_zones",
-        "is_begun",
+        "_context", "_has_ended", "_has_told_states", "_journals", "_read", "_replacing", "_slot", "_store", "_version",
+        "_zones", "is_begun",
     )  # fmt: skip
 
     def __init__(self, context: Context, store: Store, zones: Sequence[ChangingZone], read: ReadFile) -> None:
@@ -78,6 +79,7 @@ class ZoneService:
         self._journals = {zone.apex: Journal(store, zone.apex) for zone in zones}
         self._replacing: dict[bytes, asyncio.Future[None]] = {}
         self._has_ended = False
+        self._has_told_states = True
         self._read = read
         self._slot = taken_slot(context)
         self.is_begun = asyncio.Event()
@@ -103,6 +105,8 @@ class ZoneService:
             self.is_begun.set()
             while True:
                 await asyncio.sleep(LOOK_S)
+                if not self._has_told_states:  # after updates, which can be many a second
+                    self._tell()
                 for zone in self._zones.values():
                     if self._has_changed(zone):
                         await self._follow(zone)
@@ -141,7 +145,7 @@ class ZoneService:
         await journal.add(Change(*zone.kept(changes, serial), tuple(entries)))
         zone.overlay.take(entries)
         self._publish(zone, changes, serial)
-        self._tell()
+        self._has_told_states = False
         if journal.is_long() and zone.apex not in self._replacing and not self._has_ended:
             replacing = asyncio.ensure_future(self._replace(zone, journal.cut(zone.overlay)))
             self._replacing[zone.apex] = replacing
@@ -270,6 +274,7 @@ class ZoneService:
         self._tell()
 
     def _tell(self) -> None:
+        self._has_told_states = True
         publish_states(self._context.pubsub, [_state(zone) for zone in self._zones.values()])
 
 

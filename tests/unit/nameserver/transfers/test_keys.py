@@ -54,6 +54,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (zone(primary="10.0.0.1", updates=[{"key": "xfr"}]), "'updates' has no effect with 'primary': that server takes"),
     (zone(primary="10.0.0.1", updates_max_size="1m"), "warning: 'updates_max_size' has no effect with 'primary'"),
     (zone(updates_max_size="1m"), "warning: 'updates_max_size' has no effect without 'updates'"),
+    (zone(updates=[{"key": "xfr"}], updates_max_size="2g"), "'updates_max_size': expected at most 1024m, which all"),
     (zone(updates=[{"key": "xfr"}], updates_max_size=0), "'updates_max_size': must be above 0"),
     (zone(primary="10.0.0.1", file="x"), "a zone has 'file' or 'primary': leave one of them out"),
     (zone(notify="10.0.0.1"), "warning: those that are told of changes may not transfer them: write 'allow_transfer'"),
