@@ -74,6 +74,7 @@ COVERED_BY = {
     "nameserver.blocking.block_list": "unit/nameserver/blocking/test_kept.py",
     "nameserver.blocking.checks": "unit/nameserver/blocking/test_compile.py",
     "nameserver.blocking.service": "e2e/test_dns_block_lists.py",
+    "nameserver.dnssec.parent": "protocols/test_dnssec_parent.py",
     "nameserver.dnssec.service": "protocols/test_dnssec_rollover.py",
     "nameserver.dnssec.signer": "protocols/test_dnssec_rollover.py",
     "nameserver.https": "protocols/test_dns_https.py",

@@ -33,7 +33,8 @@ usage: npserver dns ds ZONE [-config FILE]
   flush   have the running server forget what the resolvers of dns_forward have answered, within half a second
 
   -zsk          replace the key that signs the records, which the parent does not know
-  -ds-seen      the parent has the DS record of the new key, and no other one: go on
+  -ds-seen      the parent has the DS record of the new key: go on. The server asks the parent by itself; say it
+                where it cannot
   -config FILE  the config file of the server (default: config.json)
 
 Run it as the user of the server, or as root.

@@ -147,6 +147,12 @@ class Dnssec(Section, frozen=True, kw_only=True):
     ds_ttl: Annotated[Seconds, D("TTL of the DS record at the parent: how long resolvers may know a former one")] = (
         Seconds(86_400)
     )
+    parent: Annotated[
+        Literal["auto", "manual"] | list[str],
+        D("where the parent is asked for the DS record, before a former key goes: `auto`: at its name servers, which "
+          "the system's resolvers tell; a list: at these IP addresses; `manual`: nowhere, and "
+          "`npserver dns roll ZONE -ds-seen` says it"),
+    ] = "auto"  # fmt: skip
     withdraw: Annotated[
         bool, D("ask the parent to remove the DS record (RFC 8078 §4): do so before you leave out `dnssec`")
     ] = False

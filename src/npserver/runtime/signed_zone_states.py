@@ -20,6 +20,7 @@ class SignedZoneState(Struct, frozen=True):
     awaits_parent_since: float = 0.0  # from when the parent is to have another DS record; 0: it has the right one
     step: str = ""  # what is done next with the keys; "" if nothing is
     step_at: float = 0.0
+    parent: str = ""  # what it has said last, when it was asked for the DS record
 
 
 def publish_signed(pubsub: PubSub, states: list[SignedZoneState]) -> None:

@@ -16,10 +16,12 @@ from npserver.dns.zone.signing import DAY_S, KEY_TTL_S, MADE_TYPES
 from npserver.errors import StoreError, clip
 from npserver.nameserver.config import Dnssec, DnsZoneSection
 from npserver.nameserver.dnssec.keys import ALGORITHMS
+from npserver.nameserver.dnssec.parent import PORT, Servers
 from npserver.nameserver.dnssec.rollover import MIN_PROPAGATION_S, Timing
 from npserver.nameserver.dnssec.service import DnssecService, KeptZone
 from npserver.nameserver.dnssec.signer import SignedZone, Signer
 from npserver.nameserver.dnssec.state import ZoneState, decode, encode, first_state, store_key
+from npserver.nameserver.transfers.peers import compile_address
 from npserver.runtime.compilation import MAY_WRITE
 from npserver.store.compile import STORE
 from npserver.store.directory import DirectoryStore, finish
@@ -91,7 +93,8 @@ def compile_signer(compilation: Compilation, views: Sequence[Tables], apexes: Se
         _check_keys(compilation, path, section, state, store.files.path(store_key(apex)))
         notes.setdefault(apex, "signed, keys are made at the start" if is_new and not may_write else "signed")
         signed[apex] = SignedZone(apex, state, section.denial, life_days, section.withdraw)
-        kept[apex] = KeptZone(apex, _timing(apex, content, section, sections, views), *rolls)
+        timing, parent = _timing(apex, content, section, sections, views), _parent(compilation, path, section)
+        kept[apex] = KeptZone(apex, timing, rolls[0], rolls[1], parent)
     if not signed:
         return None
     compilation.services.append(DnssecService(context, store, kept))
@@ -176,6 +179,19 @@ def _roll_s(compilation: Compilation, path: Path, text: str) -> float | None:
             path, f'expected "manual" or the age of a key, at least {MIN_ROLL_S // DAY_S}d, got {clip(text)}'
         )
     return age_s
+
+
+def _parent(compilation: Compilation, path: Path, section: Dnssec) -> Servers | None:
+    """Return where the parent is asked; None if it is not."""
+    path = (*path, "parent")
+    if section.parent == "manual" or section.withdraw:
+        return None
+    if section.parent == "auto":
+        return Servers()
+    if not section.parent:
+        compilation.report.error(path, 'expected the addresses of name servers, or "manual"; got an empty list')
+    found = [compile_address(compilation, (*path, index), one, PORT) for index, one in enumerate(section.parent)]
+    return Servers(tuple([one for one in found if one is not None]))
 
 
 def _timing(

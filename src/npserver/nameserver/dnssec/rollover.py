@@ -65,10 +65,20 @@ def begin(state: ZoneState, role: Role) -> ZoneState:
     return state.with_keys(*state.keys, new_key(role, algorithm))
 
 
-def ds_seen(state: ZoneState, now: float) -> ZoneState:
-    """Return the state after the parent was seen to have the DS record of `awaits_ds`."""
+def ds_seen(state: ZoneState, now: float, ttl: float = 0.0) -> ZoneState:
+    """Return the state after the parent was seen to have the DS record of `awaits_ds`. `ttl`: of it, if it is known."""
     awaited = awaits_ds(state)
-    return state if awaited is None else state.with_changed(awaited, ds_seen_at=now)
+    return state if awaited is None else state.with_changed(awaited, ds_seen_at=now, ds_ttl=ttl)
+
+
+def ds_missed(state: ZoneState) -> ZoneState:
+    """Return the state after the parent was found to lack the DS record of the newest key: it is waited for again."""
+    return state.with_changed(state.entry_points()[-1], ds_seen_at=0.0)
+
+
+def ends_entry_point(state: ZoneState, step: Step) -> bool:
+    """Whether with a step an entry point goes that the parent may still have the DS record of."""
+    return len(step.after.entry_points()) < len(state.entry_points())
 
 
 def roll_due_at(state: ZoneState, role: Role, age_s: float) -> float:
@@ -98,7 +108,7 @@ def _entry_point_steps(state: ZoneState, timing: Timing, now: float) -> Iterator
             yield Step(now, "the zone above has the DS record", ds_seen(state, now))
         return
     if not is_first:
-        at = new.ds_seen_at + timing.propagation_s + timing.ds_ttl_s
+        at = new.ds_seen_at + timing.propagation_s + max(timing.ds_ttl_s, new.ds_ttl)
         if new.role == "csk":
             at = max(at, new.signs_from + timing.propagation_s + timing.max_ttl_s)
         kept = [one for one in state.keys if not one.is_entry_point or one is new]

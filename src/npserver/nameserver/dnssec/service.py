@@ -13,17 +13,21 @@ from msgspec import Struct
 
 from npserver.dns.message.name import to_text
 from npserver.errors import StoreError
+from npserver.nameserver.dnssec.parent import Said, Servers, ask_parent
 from npserver.nameserver.dnssec.rollover import (
     Timing,
     awaits_ds,
     begin,
+    ds_missed,
+    ds_seen,
+    ends_entry_point,
     in_progress,
     next_step,
     roles,
     roll_due_at,
 )
 from npserver.nameserver.dnssec.signer import TOPIC
-from npserver.nameserver.dnssec.state import PREFIX, Role, ZoneState, decode, encode, store_key
+from npserver.nameserver.dnssec.state import PREFIX, Role, StoredKey, ZoneState, decode, encode, store_key
 from npserver.runtime.signed_zone_states import SignedZoneState, publish_signed, published_signed
 
 if TYPE_CHECKING:
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("npserver.dns")
 
 LOOK_S = 30.0  # between two looks at the clock, which may be set at any time
+ASK_S = 600.0  # between two questions to a parent
 REMIND_S = 7 * 86_400.0  # between two reminders that the parent is waited for
 
 
@@ -43,6 +48,7 @@ class KeptZone(Struct, frozen=True):
     timing: Timing
     roll_s: float | None = None  # the age at which `csk` and `ksk` are replaced by themselves
     roll_zsk_s: float | None = None  # the same of `zsk`
+    parent: Servers | None = None  # where the parent is asked for the DS record; None: it is not
 
     def roll_after(self, role: Role) -> float | None:
         """Return the age at which a key of this role is replaced by itself."""
@@ -52,7 +58,7 @@ class KeptZone(Struct, frozen=True):
 class DnssecService:
     """The service."""
 
-    __slots__ = ("_changed", "_context", "_failures", "_reminded", "_states", "_store", "_zones")
+    __slots__ = ("_asked_at", "_changed", "_context", "_failures", "_reminded", "_said", "_states", "_store", "_zones")
 
     def __init__(self, context: Context, store: Store, zones: Mapping[bytes, KeptZone]) -> None:
         self._context = context
@@ -61,6 +67,8 @@ class DnssecService:
         self._states: dict[bytes, ZoneState] = {}
         self._failures: dict[bytes, str] = {}  # the last one logged
         self._reminded: dict[bytes, float] = {}
+        self._asked_at: dict[bytes, float] = {}  # loop time at which the parent of a zone was asked last
+        self._said: dict[bytes, Said] = {}  # what it has said
         self._changed = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -74,6 +82,7 @@ class DnssecService:
         """Run until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch(), name="keys of signed zones")
+            group.create_task(self._watch_parents(), name="parents of signed zones")
             while True:
                 self._changed.clear()
                 await self.look()
@@ -95,7 +104,7 @@ class DnssecService:
         if versions != pubsub.latest.get(TOPIC):
             pubsub.publish(TOPIC, versions)
         now = self._context.wall_clock()
-        told = [_shown(self._zones[apex], state, now) for apex, state in self._states.items()]
+        told = [_shown(self._zones[apex], state, now, self._said.get(apex)) for apex, state in self._states.items()]
         if told != published_signed(pubsub):
             publish_signed(pubsub, told)
 
@@ -108,6 +117,66 @@ class DnssecService:
                 log.debug("keys of signed zones are not watched: %s", error)
             await asyncio.sleep(LOOK_S)
 
+    async def _watch_parents(self) -> None:
+        while True:
+            await self.ask_parents()
+            await asyncio.sleep(LOOK_S)
+
+    async def ask_parents(self) -> None:
+        """Ask the parents that are waited for, and those whose former DS record is about to count no more."""
+        for apex, zone in self._zones.items():
+            state, now = self._states.get(apex), self._context.loop.time()
+            if zone.parent is None or state is None or not self._is_asked(zone, state):
+                self._said.pop(apex, None)
+                self._asked_at.pop(apex, None)
+            elif self._asked_at.get(apex, -ASK_S) <= now - ASK_S:
+                await self._ask_parent(zone, state)
+
+    def _is_asked(self, zone: KeptZone, state: ZoneState) -> bool:
+        """Whether the parent's DS record decides about what is done next."""
+        if zone.timing.has_our_parent:
+            return False
+        if awaits_ds(state) is not None:
+            return True
+        step = next_step(state, zone.timing, self._context.wall_clock())
+        return step is not None and ends_entry_point(state, step)
+
+    def _is_last_look(self, zone: KeptZone, state: ZoneState, now: float) -> bool:
+        """Whether a key is about to go that the parent could know alone."""
+        step = next_step(state, zone.timing, now)
+        is_due = step is not None and step.at <= now and ends_entry_point(state, step)
+        return is_due and zone.parent is not None and not zone.timing.has_our_parent
+
+    async def _ask_parent(self, zone: KeptZone, state: ZoneState) -> Said:
+        """Ask a parent, and note in the store what it says of the newest key."""
+        apex, new = zone.apex, state.entry_points()[-1]
+        assert zone.parent is not None
+        self._asked_at[apex] = self._context.loop.time()
+        before, said = self._said.get(apex), await ask_parent(apex, new.load()[0], zone.parent)
+        self._said[apex] = said
+        if before is None or said.text != before.text:
+            log.info("zone %s: asked for its DS record, the parent says: %s (dnssec)", to_text(apex), said.text)
+        if said.has_ds is not None:
+            with suppress(StoreError, ValueError):  # which `look` tells of
+                await self._note_ds(zone, new, said)
+        self._changed.set()
+        return said
+
+    async def _note_ds(self, zone: KeptZone, key: StoredKey, said: Said) -> None:
+        """Note that the parent has the DS record of a key, or has it no more. Raises: StoreError, ValueError."""
+        name = store_key(zone.apex)
+        while (value := await self._store.get(name)) is not None:
+            state = decode(value)
+            is_awaited = awaits_ds(state) is not None
+            if state.entry_points()[-1].private != key.private or is_awaited != said.has_ds:
+                return
+            after = ds_seen(state, self._context.wall_clock(), said.ttl) if said.has_ds else ds_missed(state)
+            if await self._store.compare_and_swap(name, value, encode(after)):
+                if not said.has_ds:
+                    log.error("zone %s: the former key stays, as the parent lacks the DS record of its successor: %s "
+                              "(dnssec)", to_text(zone.apex), said.text)  # fmt: skip
+                return
+
     async def _keep(self, zone: KeptZone) -> ZoneState:
         """Return the state of a zone after what is due. Raises: StoreError, ValueError."""
         key, now = store_key(zone.apex), self._context.wall_clock()
@@ -116,6 +185,10 @@ class DnssecService:
             if value is None:
                 raise ValueError("they are gone from the store: restore them from a backup")
             state = decode(value)
+            if self._is_last_look(zone, state, now):
+                said = await self._ask_parent(zone, state)
+                if said.has_ds is False:
+                    return state  # which `_ask_parent` has changed
             found = _due(zone, state, now)
             if found is None:
                 self._remind(zone, state, now)
@@ -131,13 +204,13 @@ class DnssecService:
         self._reminded[zone.apex] = now
         name = to_text(zone.apex)[:-1] or "."
         log.warning(
-            "zone %s waits since %s for a DS record at its parent: `npserver dns ds %s` shows it, and "
-            "`npserver dns roll %s -ds-seen` tells that it is there (dnssec)",
+            "zone %s waits since %s for a DS record at its parent: `npserver dns ds %s` shows it; if the parent cannot "
+            "be asked, `npserver dns roll %s -ds-seen` tells that it is there (dnssec)",
             name, time.strftime("%Y-%m-%d", time.gmtime(awaited.ds_asked_at)), name, name,
         )  # fmt: skip
 
 
-def _shown(zone: KeptZone, state: ZoneState, now: float) -> SignedZoneState:
+def _shown(zone: KeptZone, state: ZoneState, now: float, said: Said | None) -> SignedZoneState:
     """Return what people are told of a zone."""
     awaited, step = awaits_ds(state), next_step(state, zone.timing, now)
     return SignedZoneState(
@@ -146,6 +219,7 @@ def _shown(zone: KeptZone, state: ZoneState, now: float) -> SignedZoneState:
         awaited.ds_asked_at if awaited is not None else 0.0,
         step.text if step is not None else "",
         step.at if step is not None else 0.0,
+        said.text if said is not None else "",
     )
 
 

@@ -34,6 +34,7 @@ class StoredKey(Struct, frozen=True):
     signs_from: float = 0.0  # the zone's records, or the keys of a first `ksk`
     ds_asked_at: float = 0.0  # when it was ready for a DS record, and CDS and CDNSKEY asked the parent for it
     ds_seen_at: float = 0.0  # when the parent had it
+    ds_ttl: float = 0.0  # of the parent's DS records, as it was seen, in seconds; 0: not known
 
     def __repr__(self) -> str:
         return f"<StoredKey {self.role} published at {self.published_at:.0f}>"

@@ -47,7 +47,7 @@ def compile_primaries(
         section = DnsPrimary(address=one) if isinstance(one, str) else one
         at = place if isinstance(one, str) else (*place, "address")
         has_tls = section.tls is not False
-        address = _address(compilation, at, section.address, TLS_PORT if has_tls else PORT)
+        address = compile_address(compilation, at, section.address, TLS_PORT if has_tls else PORT)
         key = find_key(compilation, (*place, "key"), section.key) if section.key is not None else None
         context, name = None, None
         if has_tls:
@@ -69,7 +69,7 @@ def compile_notified(
         place = _place(path, given, index)
         section = DnsNotify(address=one) if isinstance(one, str) else one
         at = place if isinstance(one, str) else (*place, "address")
-        address = _address(compilation, at, section.address, PORT)
+        address = compile_address(compilation, at, section.address, PORT)
         key = find_key(compilation, (*place, "key"), section.key) if section.key is not None else None
         if address is not None:
             found.append(Peer(*address, key_of(path), key))
@@ -80,7 +80,7 @@ def _place(path: Path, given: object, index: int) -> Path:
     return (*path, index) if isinstance(given, list) else path
 
 
-def _address(compilation: Compilation, path: Path, text: str, default_port: int) -> tuple[str, int] | None:
+def compile_address(compilation: Compilation, path: Path, text: str, default_port: int) -> tuple[str, int] | None:
     """Read `203.0.113.5`, `203.0.113.5:5353`, `2001:db8::5`, `[2001:db8::5]:5353`."""
     host, port = text, str(default_port)
     if text.startswith("["):

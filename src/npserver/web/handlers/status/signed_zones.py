@@ -34,6 +34,7 @@ def signed_as_json(states: Sequence[SignedZoneState]) -> list[dict[str, object]]
             "name": one.name,
             "keys": list(one.keys),
             "awaits_parent_since": _time(one.awaits_parent_since) or None,
+            "parent": one.parent or None,
             "next_step": one.step or None,
             "next_step_at": _time(one.step_at) or None,
         }
@@ -45,10 +46,11 @@ def signed_table(states: Sequence[SignedZoneState]) -> str:
     """Return the table in HTML; "" without such zones."""
     rows = "".join(
         f"<tr><td>{escape(one.name)}</td><td>{escape(', '.join(one.keys))}</td>"
-        f"<td>{_time(one.awaits_parent_since)}</td><td>{escape(one.step)}</td><td>{_time(one.step_at)}</td></tr>"
+        f"<td>{_time(one.awaits_parent_since)}</td><td>{escape(one.parent)}</td><td>{escape(one.step)}</td><td>{_time(one.step_at)}</td></tr>"
         for one in states
     )
-    heads = "<tr><th>Signed zone</th><th>keys</th><th>parent awaited since</th><th>next step</th><th>at</th></tr>"
+    names = ("Signed zone", "keys", "parent awaited since", "parent", "next step", "at")
+    heads = f"<tr>{''.join([f'<th>{name}</th>' for name in names])}</tr>"
     return f"<h2>signed zones</h2><table>{heads}{rows}</table>\n" if rows else ""
 
 
