@@ -1,7 +1,7 @@
 """Whether the data of a record has the form of its type: what other servers send is served as it is. Pure.
 
-Checked are the types that this program looks into, when it answers from them or compresses names in them. Of others it
-copies the bytes (RFC 3597).
+Checked are the types that this program looks into, when it answers from them, signs them or compresses names in them,
+and whether others that it knows are long enough. Of all others it copies the bytes (RFC 3597).
 """
 
 from __future__ import annotations
@@ -25,7 +25,21 @@ _NAMES: dict[int, tuple[int, int, int | None]] = {
     codes.SOA: (0, 2, 20),
     codes.SVCB: (2, 1, None),
     codes.HTTPS: (2, 1, None),
+    3: (0, 1, 0),  # MD
+    4: (0, 1, 0),  # MF
+    7: (0, 1, 0),  # MB
+    8: (0, 1, 0),  # MG
+    9: (0, 1, 0),  # MR
+    14: (0, 2, 0),  # MINFO
+    17: (0, 2, 0),  # RP
+    18: (2, 1, 0),  # AFSDB
+    21: (2, 1, 0),  # RT
+    26: (2, 2, 0),  # PX
+    36: (2, 1, 0),  # KX
 }
+#: Types without names: how many bytes they have at least.
+_LEAST = {codes.SSHFP: 3, codes.TLSA: 4, codes.CDS: 5, codes.CDNSKEY: 5, codes.OPENPGPKEY: 1, codes.URI: 5}
+_LOC_BYTES = 16  # of version 0, the only one (RFC 1876 §2)
 #: OPT, and those that are only asked for, or stand for a whole message (RFC 6895 §3.1).
 _META = frozenset({0, codes.OPT, *range(128, 256)})
 
@@ -41,6 +55,12 @@ def has_form(rtype: int, data: bytes) -> bool:
         return _SIGNED[rtype](data)
     if rtype == codes.TXT:
         return _are_strings(data)
+    if rtype in _LEAST:
+        return len(data) >= _LEAST[rtype]
+    if rtype == codes.LOC:
+        return data[:1] != b"\0" or len(data) == _LOC_BYTES
+    if rtype == codes.NAPTR:
+        return _is_naptr(data)
     form = _NAMES.get(rtype)
     if form is None:
         return True
@@ -52,6 +72,16 @@ def has_form(rtype: int, data: bytes) -> bool:
             return False
         position = end
     return after is None or len(data) - position == after
+
+
+def _is_naptr(data: bytes) -> bool:
+    """RFC 3403 §4.1: order and preference, three strings, a name."""
+    position = 4
+    for _ in range(3):
+        if position >= len(data):
+            return False
+        position += 1 + data[position]
+    return position < len(data) and name_end(data, position) == len(data)
 
 
 def _is_rrsig(data: bytes) -> bool:

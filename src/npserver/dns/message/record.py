@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from ipaddress import AddressValueError, IPv6Address
+from struct import error as struct_error
 from struct import pack
 
 from npserver.dns.message import codes
@@ -244,6 +245,8 @@ def _by_library(rtype: int) -> Callable[[Value], bytes]:
             return bytes(
                 dns.rdata.from_text("IN", codes.TYPE_NAMES[rtype], value, dns.name.root, False).to_wire() or b""
             )
+        except struct_error:
+            raise ValueError(f"a number is too large, got {clip(value)}") from None
         except (dns.exception.DNSException, ValueError, OverflowError) as error:
             raise ValueError(f"{error or type(error).__name__}, got {clip(value)}") from None
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import re
+from bisect import bisect_left
 from collections.abc import Callable
 from functools import partial
+from struct import error as struct_error
 from typing import TYPE_CHECKING, Any
 
 from dns.exception import DNSException
@@ -248,6 +250,9 @@ class _Text:
             zone = _parse(self.lines, origin, most)
             fault = _fault_of(zone)
             return zone if fault is None else _parse(self.lines, origin, most, fault)
+        except struct_error:  # of LOC
+            path, line = self._places[self._too_large_at(origin, most)]
+            raise ZoneFileError(f"{path}:{line}: a number is too large") from None
         except _FAULTS as error:
             found = _PLACE.fullmatch(str(error))
             if found is None:
@@ -259,6 +264,20 @@ class _Text:
                 number -= 1
             path, line = self._places[number - 1]
             raise ZoneFileError(f"{path}:{line}: {_explained(found[2], self.lines[number - 1])}") from None
+
+    def _too_large_at(self, origin: Any, most: int) -> int:
+        """Return the index of the first line with a number that is too large, of which the parser tells no place."""
+
+        def is_before(count: int) -> bool:
+            try:
+                _parse(self.lines[:count], origin, most)
+            except struct_error:
+                return False
+            except _FAULTS:  # a record that is cut
+                return True
+            return True
+
+        return bisect_left(range(1, len(self.lines) + 1), True, key=lambda count: not is_before(count))
 
     def outside(self, origin: Any) -> list[str]:
         """Return a note for each absolute owner outside the zone, which the parser leaves out."""
