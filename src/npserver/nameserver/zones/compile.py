@@ -91,6 +91,7 @@ def _compile(compilation: Compilation) -> Zones:
             sources[apex] = f"the file {clip(section.file)} (dns_zones[{index}].file)"
             records = _read(compilation, ("dns_zones", index, "file"), apex, section.file)
             if records is None:
+                STORE.of(compilation)  # it would be used, if there were a zone
                 continue
             found[apex] = records.sets
             changing[apex] = _changing(index, apex, records.sets, records.files)

@@ -49,6 +49,12 @@ def test_faults_of_a_file_have_their_place_in_it(file: Path) -> None:
     assert f"{file}:3: malformed: 'www A 10.0.0.x'" in said
 
 
+def test_nothing_else_is_said_of_a_file_that_is_missing(tmp_path: Path) -> None:
+    zones = [{"name": "example.test", "file": "gone"}]
+    (said,) = check(config(dns_zones=zones, store=str(tmp_path / "store")))
+    assert "no such file or directory" in said
+
+
 def test_records_of_the_zone_stand_in_its_file_alone(file: Path) -> None:
     records = {"www.example.test": {"A": "10.0.0.9"}, "other.test": {"A": "10.0.0.9"}}
     views = [{"from": "10.0.0.0/8", "dns": {"a.b.example.test": {"A": "10.0.0.9"}}}]
