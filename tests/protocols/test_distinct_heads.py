@@ -10,8 +10,8 @@ import pytest
 
 from tests.protocols.proxying import Connection, Origin, Stage, answering, get, ok
 
-COUNT = 200
-MOST_BYTES = 2 << 20  # that may be kept of them all; one of them has 8 or 30 KB
+COUNT = 100
+MOST_BYTES = 1 << 19  # that may be kept of them all; one of them has 8 or 30 KB
 
 REQUESTS: dict[str, Callable[[int], bytes]] = {
     "path": lambda number: get(f"/{number}/{'p' * 7900}"),
