@@ -29,9 +29,9 @@ from tests.stage.ports import free_port
 from tests.stage.scripted_upstream import LARGE, Upstream
 from tests.stage.uncollected import Uncollected
 
-CLIENTS = 12
+CLIENTS = 8
 HOST = "127.0.0.1"
-GROUP = 8  # kinds tried at once; one by one if any of them leaves something
+GROUP = 12  # kinds tried at once; one by one if any of them leaves something
 TRANSPORT = "asyncio.selector_events._SelectorSocketTransport"
 OF_TRANSPORTS = {
     TRANSPORT, "socket.socket", "asyncio.trsock.TransportSocket", "builtins.dict", "builtins.tuple", "builtins.method",
@@ -384,7 +384,7 @@ def left_by(servers: Any, kinds: dict[str, Callable[[Any], None]]) -> set[str]:
 
     `servers`: with the `server` under test and its `loop`; what the clients are given.
     """
-    with ThreadPoolExecutor(4 * CLIENTS) as clients:
+    with ThreadPoolExecutor(6 * CLIENTS) as clients:
         for done in [clients.submit(kind, servers) for _ in range(CLIENTS) for kind in kinds.values()]:
             done.result(30)
     left = {name for name, number in servers.server.count().items() if number >= CLIENTS}
