@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ from npserver.nameserver.udp import DnsOverUdp
 from npserver.nameserver.udp_query_processor import UdpQueryProcessor
 from npserver.nameserver.views import Added, compile_views
 from npserver.nameserver.zones.compile import ZONES
+from npserver.nameserver.zones.config_serials import compile_serials
 from npserver.net.resolver import RESOLVER
 from npserver.network_sets.events import LEARNING
 from npserver.networks import Networks
@@ -154,6 +155,7 @@ def _compile(compilation: Compilation) -> NameServer:
     report, config, context = compilation.report, compilation.config, compilation.context
     upstreams = UPSTREAMS.of(compilation)
     publication = PUBLICATION.of(compilation)
+    published: Collection[str] = ()
     if publication is None:
         tables = compilation.document.compiled.get("dns")
         if tables is None:
@@ -162,7 +164,8 @@ def _compile(compilation: Compilation) -> NameServer:
         from npserver.nameserver.publish.compile import build_published
 
         state, built = build_published(compilation, publication, lambda added: _tables(compilation, added))
-        tables = built.tables
+        tables, published = built.tables, built.digests
+    compile_serials(compilation, tables, published)
     if certified := CERTIFIED.of(compilation):
         from npserver.nameserver.caa import check_caa
 
