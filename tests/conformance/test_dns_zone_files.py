@@ -21,7 +21,7 @@ from tests.stage.programs import needs
 pytestmark = needs("nsd")
 TYPES = (
     *("A", "AAAA", "CNAME", "MX", "TXT", "SRV", "NS", "PTR", "SOA", "CAA", "TLSA", "SSHFP", "NAPTR", "DS", "LOC"),
-    *("URI", "OPENPGPKEY", "TYPE65280", "HINFO", "ANY"),
+    *("URI", "OPENPGPKEY", "TYPE65280", "HINFO", "ANY", "DNAME"),
 )
 ZONE = """\
 $ORIGIN example.com.
@@ -53,10 +53,12 @@ child   NS ns.child
 ns.child A 192.0.2.9
 www     CNAME @
 deep.er.still TXT x
+dn      DNAME wild
 """
 NAMES = (
     *("@", "ns1", "ns2", "mx", "wild", "any.wild", "a.b.wild", "_443._tcp", "_tcp", "host", "phone", "ftp"),
     *("abc._openpgpkey", "child", "ns.child", "below.child", "www", "deep.er.still", "er.still", "missing"),
+    *("dn", "a.dn", "a.b.dn"),
 )
 
 

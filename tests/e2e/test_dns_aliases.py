@@ -101,6 +101,16 @@ def test_a_reload_keeps_the_addresses_or_asks_no_more(
     resolver.may_answer.set()
 
 
+def test_without_dns_forward_the_system_is_asked(program: Start, tmp_path: Path, resolver: CountingResolver) -> None:
+    port = free_port()
+    parts = config(port, tmp_path / "store", resolver, dns={"example.com": {"ALIAS": "localhost"}})
+    del parts["dns_forward"]
+    running = program(config=parts)
+    wait_until(lambda: addresses(port) == {"127.0.0.1"}, "the address of localhost", 30, running.errors)
+    assert ask(port).answer[0].ttl == 30
+    assert not resolver.asked
+
+
 def test_signed_zones_sign_what_they_get(program: Start, tmp_path: Path, resolver: CountingResolver) -> None:
     port = free_port()
     zones = [{"name": "example.com", "dnssec": True}]

@@ -47,6 +47,9 @@ class Resolvers:
     def flush(self) -> None:
         """Have nothing to count."""
 
+    def heed_flush(self) -> None:
+        """Have no cache."""
+
     def ask(self, query: Query, deliver: Callable[[bytes], None]) -> None:
         self.asked += 1
         reply = fail(query, 0)

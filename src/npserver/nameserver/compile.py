@@ -189,7 +189,7 @@ def _compile(compilation: Compilation) -> NameServer:
             'handler "dns" has nothing to answer: give it records in "dns", the name of a zone in "dns_zones", or '
             'resolvers in "dns_forward"',
         )
-    aliases = compile_aliases(compilation, tables, forwarding.client if forwarding is not None else None)
+    aliases = compile_aliases(compilation, tables, forwarding)
     blocking = None
     if config.dns_block is not None:
         from npserver.nameserver.blocking.checks import check_own_names

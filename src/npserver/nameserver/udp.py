@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from npserver.dns.message.edns import COOKIE_OPTION, MAX_PLAIN_UDP_BYTES, make_option
@@ -29,9 +30,10 @@ class DnsOverUdp:
         self._policy = policy
         self._queries = server.queries["udp"]
         self._now = server.context.loop.time
+        self._is_logged = server.query_logging is not None
         #: The processor of all clients, if answers are neither limited per client nor logged.
         self._shared = policy.only
-        if self._shared is not None and (self._shared.limiter is not None or server.query_logging is not None):
+        if self._shared is not None and (self._shared.limiter is not None or self._is_logged):
             self._shared = None
 
     def __repr__(self) -> str:
@@ -77,7 +79,7 @@ class DnsOverUdp:
 
     def _answer(self, data: bytes, client: Client, socket: DatagramSocket) -> bytes | None:  # hot: dns-hits
         self._queries[0] += 1
-        started = self._server.started()
+        started = perf_counter() if self._is_logged else 0.0
         host = str(client[0])
         processor = self._policy.only or self._policy.choose(host)
         known = processor.replies.get(data[2:])

@@ -12,12 +12,12 @@ from npserver.runtime.pubsub import Withdrawing
 
 if TYPE_CHECKING:
     from npserver.dns.zone.tables import Tables
-    from npserver.nameserver.resolver.client import ResolverClient
+    from npserver.nameserver.resolver.compile import Forwarding
     from npserver.runtime.compilation import Compilation
 
 
 def compile_aliases(
-    compilation: Compilation, tables: Sequence[Tables], client: ResolverClient | None
+    compilation: Compilation, tables: Sequence[Tables], forwarding: Forwarding | None
 ) -> AliasAddresses | None:
     """Return the addresses of the names that ALIAS records lead to; None without such records."""
     context = compilation.context
@@ -31,7 +31,7 @@ def compile_aliases(
     for name in ("found", "failed"):  # what the controller counts is shown by workers, who have to know of it
         context.row.slot(f"dns.aliases.{name}")
     names = {name: f"ALIAS of {to_text(one.node.key)}" for name, one in outside.items()}
-    ask = ask_system if client is None else asking(client)
+    ask = ask_system if forwarding is None else asking(forwarding.client, forwarding.local)
     stale_s = float(compilation.config.dns_alias_stale)
     compilation.services.append(AliasService(context, names, ask, stale_s))
     return ADDRESSES.of(context)

@@ -11,7 +11,7 @@ import logging
 import random
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
@@ -21,7 +21,9 @@ from npserver.dns.message.name import to_text
 from npserver.dns.message.query import Query, make_question, parse_query
 from npserver.dns.message.sections import read_records
 from npserver.dns.zone.aliases import ADDRESS_TYPES
+from npserver.dns.zone.tables import ancestors
 from npserver.nameserver.aliases.addresses import TOPIC, decode, encode
+from npserver.nameserver.resolver.local_names import is_local
 from npserver.nameserver.resolver.messages import shortest_ttl
 from npserver.net.resolver import FRESH_S, GONE, explain, look_up
 
@@ -141,10 +143,15 @@ async def ask_system(name: bytes) -> Found:
     return {rtype: _records(int(FRESH_S), [one for one in packed if len(one) == sizes[rtype]]) for rtype in sizes}
 
 
-def asking(client: ResolverClient) -> Ask:
-    """Return what asks the resolvers of `dns_forward`."""
+def asking(client: ResolverClient, forwarded: Collection[bytes] = ()) -> Ask:
+    """Return what asks the resolvers of `dns_forward`; the system is asked for local names, which stay in the network.
+
+    `forwarded`: the local names that the resolvers are asked for.
+    """
 
     async def ask(name: bytes) -> Found:
+        if is_local(name) and not any(above in forwarded for above in ancestors(name)):
+            return await ask_system(name)
         found = await asyncio.gather(*[_ask_client(client, name, rtype) for rtype in ADDRESS_TYPES])
         return dict(zip(ADDRESS_TYPES, found, strict=True))
 

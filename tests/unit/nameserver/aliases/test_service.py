@@ -176,6 +176,16 @@ async def test_the_service_of_the_next_config_begins_with_what_is_known(stage: S
     assert ADDRESSES.of(stage.context).known == {}
 
 
+async def test_local_names_stay_in_the_network(stage: Stage) -> None:
+    client = await stage.client(giving("nas.home.arpa. A 198.51.100.2"), timeout_s=1, random_case=False)
+    name = parse_owner("nas.home.arpa")
+    await asking(client)(name)
+    assert not stage.resolvers[0].asked
+    found = await asking(client, {parse_owner("home.arpa")})(name)
+    assert found[codes.A] == (0, (b"\xc6\x33\x64\x02",))
+    assert stage.resolvers[0].asked
+
+
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
