@@ -216,7 +216,7 @@ class DatagramForward:
 
     def _open(self, table: SessionTable, client: Client, socket: DatagramSocket) -> DatagramSession | None:
         ip = plain_ip(str(client[0]))
-        forward = self._choose(ip)
+        forward = self.choose(ip)
         if forward is None:
             log.debug("%s: client %s refused: no forward rule matches (from)", socket.live.listener.name, ip)
             return None
@@ -244,7 +244,8 @@ class DatagramForward:
                 return False
         return len(table.sessions) < self.most_sessions or table.evict()
 
-    def _choose(self, ip: str) -> Forward | None:
+    def choose(self, ip: str) -> Forward | None:
+        """Return the rule of clients at `ip`; None if there is none."""
         for route in self.routes:
             if route.networks is None or ip in route.networks:
                 return route.forward

@@ -25,7 +25,7 @@ class DnsOverHttps:
     """Answers the DNS query in an HTTP request."""
 
     def __init__(self, policy: AccessPolicy[QueryProcessor]) -> None:
-        self._policy = policy
+        self.policy = policy
         self._server = policy.server
 
     def __repr__(self) -> str:
@@ -62,7 +62,7 @@ class DnsOverHttps:
         server = self._server
         server.queries["https"][0] += 1
         started = server.started()
-        processor = self._policy.only or self._policy.choose(exchange.client_ip)
+        processor = self.policy.only or self.policy.choose(exchange.client_ip)
         if server.on_question is not None:
             server.on_question(exchange.client_ip)
         reply = processor.respond(data, exchange.client_ip, 0.0, server.wall)

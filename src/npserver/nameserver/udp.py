@@ -27,7 +27,7 @@ class DnsOverUdp:
 
     def __init__(self, policy: AccessPolicy[UdpQueryProcessor]) -> None:
         self._server = server = policy.server
-        self._policy = policy
+        self.policy = policy
         self._queries = server.queries["udp"]
         self._now = server.context.loop.time
         self._is_logged = server.query_logging is not None
@@ -81,7 +81,7 @@ class DnsOverUdp:
         self._queries[0] += 1
         started = perf_counter() if self._is_logged else 0.0
         host = str(client[0])
-        processor = self._policy.only or self._policy.choose(host)
+        processor = self.policy.only or self.policy.choose(host)
         known = processor.replies.get(data[2:])
         reply: object
         if known is not None:

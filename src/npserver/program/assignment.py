@@ -11,6 +11,7 @@ from npserver.listen.compile import entries
 from npserver.nameserver.config import DnsRule
 from npserver.program.default_rule import default_rule
 from npserver.program.kinds import kind_of
+from npserver.runtime.compilation import PerCompilation
 from npserver.web.config import Rule
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 #: Rules by listener key, each with its index in `dispatch`; -1 is the rule of a listener that has none.
 Assignment = dict[str, list[tuple[int, Rule]]]
+
+#: The assignment of a compilation, once `program.compile` has made it.
+ASSIGNED: PerCompilation[Assignment] = PerCompilation(lambda _: {})
 
 _HTTP = schemes_serving(HTTP)
 

@@ -15,7 +15,7 @@ from npserver.listen.certificates import add_certificates
 from npserver.listen.compile import compile_listeners
 from npserver.network_sets.states import forgetting
 from npserver.observe.line_log import STANDARD
-from npserver.program.assignment import assign_rules, speaks_http
+from npserver.program.assignment import ASSIGNED, assign_rules, speaks_http
 from npserver.program.hosts import hosts_of
 from npserver.program.http3 import add_http3, name_counters
 from npserver.program.kinds import kind_of
@@ -40,11 +40,14 @@ if TYPE_CHECKING:
     from npserver.web.config import Rule
 
 
-def compile_config(document: Document, context: Context) -> Runtime:
-    """Compile a whole config for the process that `context` is of. Raises: ConfigError with everything wrong."""
+def compile_config(document: Document, context: Context, compilation: Compilation | None = None) -> Runtime:
+    """Compile a whole config for the process that `context` is of. Raises: ConfigError with everything wrong.
+
+    `compilation`: a new one, for a caller that reads afterwards what the compilers have shared; None: it is dropped.
+    """
     from npserver.program.services import compile_services
 
-    compilation = Compilation(document, context)
+    compilation = compilation or Compilation(document, context)
     report = compilation.report
     fronts: dict[str, StreamFront | DatagramFront] = {}
     try:
@@ -66,6 +69,7 @@ def compile_config(document: Document, context: Context) -> Runtime:
             check_identity(report)
         listeners = compile_listeners(compilation)
         rules = assign_rules(report, listeners)
+        ASSIGNED.put(compilation, rules)
         listeners = add_certificates(
             compilation, listeners, lambda listener: hosts_of(rule for _, rule in rules[listener.key])
         )

@@ -54,7 +54,8 @@ class Compiled(Struct, frozen=True):
     path_regex: re.Pattern[str] | None = None
 
 
-_RULES: PerCompilation[dict[int, Compiled]] = PerCompilation(lambda _: {})  # by a rule's index in `dispatch`
+#: The compiled rules, by their index in `dispatch`.
+RULES: PerCompilation[dict[int, Compiled]] = PerCompilation(lambda _: {})
 _NAMES: PerCompilation[dict[str, Path]] = PerCompilation(lambda _: {})  # places of the names of rules
 _UNUSED: PerCompilation[set[int]] = PerCompilation(lambda _: set())  # rules already warned of
 
@@ -67,7 +68,7 @@ def compile_http_front(
     `kind_of` finds the kind of a rule: `program.kinds` knows those that are not in `web.handlers.kinds` too.
     """
     report, config = compilation.report, compilation.config
-    made = _RULES.of(compilation)
+    made = RULES.of(compilation)
     MAPS.of(compilation)  # those that no rule uses are checked too
     entries: list[Entry] = []
     places: dict[int, int] = {}  # rule's index by its route's identity
@@ -83,7 +84,7 @@ def compile_http_front(
     chosen: RouterRole = router
     duplicates = router.duplicates
     if has_conditions:
-        matching = _matching_router(compilation, listener, [index for index, _ in rules], unrouted)
+        matching = matching_router(compilation, listener, [index for index, _ in rules], unrouted)
         chosen, duplicates = matching, matching.duplicates
     for unused, first in duplicates:
         if id(unused) in places:  # not a redirect that a rule stands in for
@@ -158,7 +159,7 @@ def _compile_rule(compilation: Compilation, index: int, rule: Rule, kind_of: Kin
     return Compiled([(host, one, route) for host in hosts for one in patterns], has_conditions, conditions, path_regex)
 
 
-def _matching_router(
+def matching_router(
     compilation: Compilation, listener: Listener, indices: Iterable[int], unrouted: Route
 ) -> MatchingRouter:
     """Make the router of a listener where rules have conditions."""
@@ -166,7 +167,7 @@ def _matching_router(
     from npserver.web.matching.router import MatchingRouter
     from npserver.web.matching.router import Rule as Tried
 
-    made = _RULES.of(compilation)
+    made = RULES.of(compilation)
     tried = []
     for index in indices:
         compiled = made[index]
@@ -226,7 +227,7 @@ def _hint_at_exact_paths(report: Report, index: int, entries: list[Entry], route
 
 def _warn_unused(compilation: Compilation, unused: int, first: int) -> None:
     """Warn once of a rule that can never match."""
-    warned, made = _UNUSED.of(compilation), _RULES.of(compilation)
+    warned, made = _UNUSED.of(compilation), RULES.of(compilation)
     if unused not in warned:
         warned.add(unused)
         where = compilation.document.place(rule_path(first))

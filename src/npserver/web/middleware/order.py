@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from npserver.errors import clip
+from npserver.runtime.compilation import PerCompilation
 
 if TYPE_CHECKING:
     from npserver.config.report import Path
@@ -86,6 +87,10 @@ MIDDLEWARE = (
 )
 
 
+#: The middleware of each rule in order, with their names, by the rule's path in the config.
+NAMED: PerCompilation[dict[Path, list[tuple[str, Middleware]]]] = PerCompilation(lambda _: {})
+
+
 def middleware_targets(rule: HttpRule) -> list[str]:
     """Return the URIs of the servers that the middleware of a rule asks."""
     return [uri for kind in MIDDLEWARE for uri in kind.targets(rule)]
@@ -105,7 +110,8 @@ def compile_middleware(compilation: Compilation, path: Path, rule: HttpRule) -> 
             found.append((kind.name, None))
     if rule.added:
         _insert_added(compilation, path, rule, found)
-    return tuple(one for _, one in found if one is not None)
+    named = NAMED.of(compilation)[path] = [(name, one) for name, one in found if one is not None]
+    return tuple([one for _, one in named])
 
 
 def _is_set(value: object) -> bool:

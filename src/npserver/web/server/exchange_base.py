@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Generic, cast
 
 from npserver.errors import clip
+from npserver.http.forwarded import client_address
 from npserver.http.request import Request
 from npserver.observe.request_record import RequestRecord
 from npserver.runtime.context import Context
@@ -138,6 +139,19 @@ class ExchangeBase(ExchangePeer[C], Generic[C], eq=False):
             self.abort("internal error")
         else:
             self.fail(500, "internal error")
+
+    def find_client(self) -> bool:
+        """Find out who asks, by the fields of trusted proxies, and take the route of that address.
+
+        Return whether the exchange is to go on: 421 is answered if the host asks for other client certificates than the
+        connection has shown.
+        """
+        trusted = self.connection.front.trusted
+        if trusted is not None and self.client_ip in trusted:
+            self.client_ip = client_address(self.client_ip, self.request.fields, trusted)
+        if self.route.by_address is not None:
+            self.route = self.route.by_address(self.client_ip)
+        return not self.refuse_misdirected()
 
     def refuse_misdirected(self) -> bool:
         """Answer 421 if the host asks for other client certificates than the connection has shown.

@@ -49,10 +49,14 @@ class SplitHandler:
     def __repr__(self) -> str:
         return f"<SplitHandler {self._bounds} {self._handlers}>"
 
+    def choose(self, exchange: Exchange) -> PartHandler:
+        """Return the handler that the client belongs to."""
+        key = self._key(exchange) or exchange.client_ip
+        return self._handlers[bisect_right(self._bounds, place_of(key.encode("utf-8", "replace")))]
+
     def handle(self, exchange: Exchange) -> None:
         """Forward the request by the handler that the client belongs to."""
-        key = self._key(exchange) or exchange.client_ip
-        self._handlers[bisect_right(self._bounds, place_of(key.encode("utf-8", "replace")))].handle(exchange)
+        self.choose(exchange).handle(exchange)
 
 
 def place_of(key: bytes) -> float:

@@ -10,7 +10,6 @@ import asyncio
 import logging
 
 from npserver.errors import BadRequest
-from npserver.http.forwarded import client_address
 from npserver.http.request import NO_BODY
 from npserver.web.exchange import ResponseStart
 from npserver.web.server.http1.request_body import Http1Body
@@ -33,12 +32,7 @@ class Http1Exchange(Http1Response, eq=False):
         `rest`: what has come after the head.
         """
         connection, request = self.connection, self.request
-        trusted = connection.front.trusted
-        if trusted is not None and self.client_ip in trusted:
-            self.client_ip = client_address(self.client_ip, request.fields, trusted)
-        if self.route.by_address is not None:
-            self.route = self.route.by_address(self.client_ip)
-        if self.refuse_misdirected():
+        if not self.find_client():
             return False
         if request.framing is NO_BODY:
             if rest:

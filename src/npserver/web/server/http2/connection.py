@@ -14,7 +14,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from npserver.errors import BadRequest
-from npserver.http.forwarded import client_address
 from npserver.http.http2_allowance import UPDATE_BYTES, UPDATES_PER_PIECE, UPDATES_PER_REQUEST, Allowance
 from npserver.http.refused_request import refused_http2_request
 from npserver.http.request import Fields
@@ -224,14 +223,9 @@ class Http2Connection(StreamConnection):
         return exchange
 
     def _begin(self, stream_id: int, request: Request, route: Route, *, has_body: bool) -> None:
-        front = self.front
         started = monotonic() if self.context.access_log.enabled else 0.0
         exchange = self.exchange_for(stream_id, request, route, started)
-        if front.trusted is not None and self.client_ip in front.trusted:
-            exchange.client_ip = client_address(self.client_ip, request.fields, front.trusted)
-        if route.by_address is not None:
-            exchange.route = route.by_address(exchange.client_ip)
-        if not exchange.refuse_misdirected() and (not has_body or exchange.expect_body()):
+        if exchange.find_client() and (not has_body or exchange.expect_body()):
             exchange.begin()
 
     def stream_data(self, stream_id: int, data: bytes, has_ended: bool) -> None:

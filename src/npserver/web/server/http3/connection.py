@@ -11,7 +11,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
 from npserver.errors import BadRequest
-from npserver.http.forwarded import client_address
 from npserver.http.refused_request import refused_http2_request
 from npserver.web.server.client_connection import LINGER_S
 from npserver.web.server.http2.session import CANCEL, INTERNAL_ERROR
@@ -175,11 +174,7 @@ class Http3Connection(StreamConnection):
             self, context, request, route, self.client_ip, monotonic() if context.access_log.enabled else 0.0,
             session=self.session, stream_id=stream_id,
         )  # fmt: skip
-        if front.trusted is not None and self.client_ip in front.trusted:
-            exchange.client_ip = client_address(self.client_ip, request.fields, front.trusted)
-        if route.by_address is not None:
-            exchange.route = route.by_address(exchange.client_ip)
-        if not exchange.refuse_misdirected() and (not has_body or exchange.expect_body()):
+        if exchange.find_client() and (not has_body or exchange.expect_body()):
             exchange.begin()
         if self.requests >= front.max_requests or context.draining:
             self.shut_down()
