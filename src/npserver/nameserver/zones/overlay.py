@@ -11,9 +11,11 @@ from msgspec import Struct
 
 from npserver.dns.message import codes
 from npserver.dns.zone.content import Content, SetChange, are_equal, set_size
-from npserver.dns.zone.tables import RecordSet
+from npserver.dns.zone.tables import RecordSet, ancestors
 
 _ENTRY_BYTES = 16  # of an entry besides its name and its records, about
+#: Each name between a name and its zone takes memory, too. Those of IPv6 addresses have 34 labels, others few.
+_FREE_LABELS, _LABEL_BYTES = 24, 64
 
 
 class Entry(Struct, frozen=True, array_like=True):
@@ -26,8 +28,11 @@ class Entry(Struct, frozen=True, array_like=True):
 
     @property
     def size(self) -> int:
-        """About how many bytes it takes in the store."""
-        return len(self.name) + _ENTRY_BYTES + set_size(self.records)
+        """About how many bytes it takes in the store, and more for names of very many labels."""
+        size = len(self.name) + _ENTRY_BYTES + set_size(self.records)
+        if len(self.name) > 2 * _FREE_LABELS:
+            size += _LABEL_BYTES * max(0, sum(1 for _ in ancestors(self.name)) - _FREE_LABELS)
+        return size
 
 
 class Overlay:

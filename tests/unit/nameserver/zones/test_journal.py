@@ -17,7 +17,7 @@ from npserver.store.directory import DirectoryStore, finish
 from npserver.store.files import StoreFiles
 
 APEX = parse_owner("example.com")
-TURNS = 18
+TURNS = 12
 
 
 class Killed(Exception):

@@ -89,3 +89,14 @@ def test_the_newer_of_two_serials_counts() -> None:
     old, new = (0xFFFFFFF0, b"x"), (3, b"y")
     assert newer(old, new) == newer(new, old) == new
     assert (newer(None, old), newer(old, None), newer(None, None)) == (old, old, None)
+
+
+def test_names_of_very_many_labels_count_for_those_above_them() -> None:
+    """They make names above them exist, which take memory in all processes: 16 MiB are not many gigabytes."""
+    records = (60, (b"\n\0\0\1",))
+    usual = Entry(parse_owner("a-name-that-is-not-short.of.a.client.dyn.example.com"), codes.A, True, records)
+    assert usual.size < 100
+    reverse = Entry(parse_owner("1." * 32 + "ip6.arpa"), codes.PTR, True, records)
+    assert 700 < reverse.size < 900
+    deepest = Entry(parse_owner("a." * 120 + "example.com"), codes.A, True, records)
+    assert deepest.size > 6000
