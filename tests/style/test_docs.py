@@ -14,6 +14,7 @@ import pytest
 from npserver.cli import COMMANDS
 from npserver.cli.arguments import parse_arguments
 from npserver.cli.overrides import from_arguments
+from npserver.config.files import ConfigFiles
 from npserver.config.load import load_text
 from npserver.errors import ConfigError, Severity
 from npserver.process.dry_run import dry_run
@@ -70,6 +71,13 @@ CONFIGS = [example for example in examples("json", "jsonc") if example.page.name
 COMMAND_LINES = list(commands())
 
 
+class FilesOfAMachine(ConfigFiles):
+    """Files that are not here."""
+
+    def value(self, file: str) -> str:
+        return f"what-{Path(file).name}-has"
+
+
 def test_there_are_examples() -> None:
     assert len(CONFIGS) >= 6
     assert len(COMMAND_LINES) >= 10
@@ -77,7 +85,7 @@ def test_there_are_examples() -> None:
 
 @pytest.mark.parametrize("example", CONFIGS, ids=str)
 def test_configs_load_and_compile(example: Example) -> None:
-    document = load_text(example.text, str(example))
+    document = load_text(example.text, str(example), files=FilesOfAMachine())
     if not document.config.listen:  # a fragment
         document = from_arguments([("http://:8080", [])], base=document)
     try:

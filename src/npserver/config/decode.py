@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from npserver.config.expand import Expanded
 from npserver.config.jsonc import Path
 from npserver.config.schema import Config
 from npserver.config.section import NO_LIMIT, Section
@@ -30,7 +31,10 @@ from npserver.config.shape import (
 from npserver.config.units import MAX_SECONDS, MAX_SIZE, Seconds, Size, parse_seconds, parse_size
 from npserver.errors import clip
 from npserver.guess import get_close_matches
+from npserver.regex import regex
 from npserver.web.config import HttpRule
+
+_WHOLE = regex(r"-?(?:0|[1-9][0-9]{0,17})")
 
 
 class Fault(Struct, frozen=True):
@@ -57,6 +61,8 @@ class ConfigDecoder(Struct):
 
     def convert(self, value: Any, shape: Shape, path: Path) -> Any:
         """Return `value` as the schema's type; None, with a fault recorded, if it cannot be converted."""
+        if type(value) is Expanded:
+            value = _suited(value, shape)
         match shape:
             case Scalar():
                 return self._scalar(value, shape, path)
@@ -232,7 +238,9 @@ class ConfigDecoder(Struct):
         return f"unknown key {clip(name)} in {_owner(struct, path)}{hint}"
 
     def _quote(self, value: Any) -> str:
-        return "something else, which is secret and not shown" if self.is_secret else clip(value)
+        if self.is_secret:
+            return "something else, which is secret and not shown"
+        return f"{clip(value)}, whose value is something else" if type(value) is Expanded else clip(value)
 
     def _unexpected(self, value: Any, shape: Shape, path: Path) -> None:
         return self._fault(path, f"{_name(path)}: expected {describe(shape)}, got {self._quote(value)}")
@@ -261,19 +269,35 @@ _TYPES: dict[Kind, tuple[type, ...]] = {
 
 def _takes(shape: Shape, value: Any) -> bool:
     """Whether `value` is of the JSON type that `shape` is about, right or wrong otherwise."""
+    kind_of_value = str if type(value) is Expanded else type(value)
     match shape:
         case Scalar(Kind.ANYTHING):
             return True
         case Scalar(kind):
-            return type(value) in _TYPES[kind]
+            return kind_of_value in _TYPES[kind]
         case Choice(values):
-            return type(value) in {type(one) for one in values}
+            return kind_of_value in {type(one) for one in values}
         case Many():
             return isinstance(value, list)
         case Either(options):
             return any(_takes(option, value) for option in options)
         case _:
             return isinstance(value, dict)
+
+
+def _suited(text: Expanded, shape: Shape) -> Any:
+    """Return an expanded text as the number, `true` or `false` that it is, if `shape` takes such and no such text."""
+    options = shape.options if isinstance(shape, Either) else (shape,)
+    choices = [value for option in options if isinstance(option, Choice) for value in option.values]
+    kinds = {option.kind for option in options if isinstance(option, Scalar)}
+    if text in choices:
+        return str(text)
+    if Kind.TEXT in kinds:
+        return text
+    if Kind.TRUTH in kinds and text in ("true", "false"):
+        return text == "true"
+    takes_numbers = Kind.WHOLE in kinds or any(type(value) is int for value in choices)
+    return int(text) if takes_numbers and _WHOLE.fullmatch(text) else text
 
 
 def _name(path: Path) -> str:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
+from npserver.config.files import ConfigFiles
 from npserver.config.jsonc import Path, Places
 
 if TYPE_CHECKING:
+    from npserver.config.expand import Expander
     from npserver.config.schema import Config
 
 COMMAND_LINE = "command line"
@@ -33,6 +35,8 @@ class Document(Struct, frozen=True, eq=False):
     #: The paths of objects that lack a key because it is faulty: an error about the whole object may be another's echo.
     lacking: frozenset[Path] = frozenset()
     has_file: bool = False  # `file` names one
+    files: ConfigFiles = field(default_factory=ConfigFiles)  # the others that the config is made of
+    expander: Expander | None = None  # has the values of variables and files, which messages must not have
     #: What compilers made of parts that hold no live object, by its own keys: the master makes it for all children.
     compiled: dict[str, Any] = field(default_factory=dict)
 
@@ -47,6 +51,10 @@ class Document(Struct, frozen=True, eq=False):
     def origin(self, path: Path) -> str:
         """Return the source of the value at `path`: the name of the file, or the command line."""
         return COMMAND_LINE if self._is_argument(path) else self.file
+
+    def hide(self, message: str) -> str:
+        """Return a message without the values of variables and files, see `config.expand`."""
+        return message if self.expander is None else self.expander.hide(message)
 
     def place(self, path: Path) -> str:
         """`file:line:column` of the value at `path`, for messages."""

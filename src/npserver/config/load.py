@@ -12,44 +12,33 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from npserver.config.document import Document
+from npserver.config.files import ConfigFiles, read_text
 from npserver.config.jsonc import JsonError, Places, parse
 from npserver.config.schema import Config
 from npserver.errors import ConfigError, Problem, clip
 
 if TYPE_CHECKING:
     from npserver.config.decode import Fault
-
-MAX_FILE_BYTES = 256 << 20
+    from npserver.config.expand import Expander
 
 
 def load(file: str) -> Document:
     """Load the config in `file`. Raises: ConfigError with everything that is wrong with it."""
-    return load_text(read(file), file)
+    return load_text(read_text(file), file)
 
 
-def read(file: str) -> str:
-    """Return the text of a config file. Raises: ConfigError if it cannot be read or is not UTF-8."""
-    try:
-        with open(file, "rb") as stream:
-            data = stream.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise ConfigError([Problem(f"cannot read the config: {error.strerror or error}", file)]) from error
-    if len(data) > MAX_FILE_BYTES:
-        raise ConfigError([Problem(f"larger than {MAX_FILE_BYTES >> 20} MiB", file)])
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise ConfigError([Problem("the config is UTF-16, expected UTF-8", file, 1, 1)])
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        good = data[: error.start].decode()
-        line, column = Places(good, {}).at(len(good))
-        message = f"not UTF-8: byte {data[error.start]:#04x}"
-        raise ConfigError([Problem(message, file, line, column)]) from error
+def load_text(text: str, file: str, *, has_file: bool = True, files: ConfigFiles | None = None) -> Document:
+    """Load a config from `text`.
 
+    Args:
+        file: where the text comes from, for messages.
+        has_file: whether that is the name of a file.
+        files: reads the other files that the config names, or has what another process has read.
 
-def load_text(text: str, file: str, *, has_file: bool = True) -> Document:
-    """Load a config from `text`; `file` is where it comes from. Raises: ConfigError with everything that is wrong."""
+    Raises: ConfigError with everything that is wrong.
+    """
     from npserver.config.decode import ConfigDecoder
+    from npserver.config.expand import Expander, has_references
     from npserver.config.shape import SectionShape
 
     try:
@@ -62,17 +51,26 @@ def load_text(text: str, file: str, *, has_file: bool = True) -> Document:
         Problem(f"key {clip(name)} is given twice in the same object", file, *places.at(offset))
         for offset, name in parsed.repeated
     ]
+    directory = os.path.dirname(file) or "."
+    files = files or ConfigFiles()
+    expander = Expander(files)
+    if has_references(text):
+        expander.expand(parsed.value, directory)
     decoder = ConfigDecoder()
     config = decoder.convert(parsed.value, SectionShape(Config), ())
-    problems += [_problem(fault, places, file) for fault in decoder.faults]
-    document = Document(config or Config(), file, os.path.dirname(file) or ".", places, has_file=has_file)
+    unexpanded = {path for path, _ in expander.faults}
+    problems += [Problem(message, file, *places.value(path)) for path, message in expander.faults]
+    problems += [_problem(fault, places, file, expander) for fault in decoder.faults if fault.path not in unexpanded]
+    document = Document(config or Config(), file, directory, places, has_file=has_file, files=files, expander=expander)
     if problems:
         lacking = frozenset(fault.path[:-1] for fault in decoder.faults if len(fault.path) > 2)
         rest = msgspec.structs.replace(document, kept=decoder.kept, gone=frozenset(decoder.gone), lacking=lacking)
-        raise ConfigError(sorted(problems, key=lambda problem: (problem.line, problem.column)), rest)
+        # Where a value is missing, whatever a compiler says may follow from that.
+        valid_part = None if unexpanded else rest
+        raise ConfigError(sorted(problems, key=lambda problem: (problem.line, problem.column)), valid_part)
     return document
 
 
-def _problem(fault: Fault, places: Places, file: str) -> Problem:
+def _problem(fault: Fault, places: Places, file: str, expander: Expander) -> Problem:
     line, column = places.key(fault.path) if fault.is_key else places.value(fault.path)
-    return Problem(fault.message, file, line, column)
+    return Problem(expander.hide(fault.message), file, line, column)

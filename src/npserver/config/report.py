@@ -62,6 +62,6 @@ class Report:
         if (self.document.gone or self.document.lacking) and self.document.is_doubtful(path):
             return
         line, column = self.document.position(path)
-        problem = Problem(message, self.document.origin(path), line, column, severity)
+        problem = Problem(self.document.hide(message), self.document.origin(path), line, column, severity)
         if problem not in self.problems:
             self.problems.append(problem)

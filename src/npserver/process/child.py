@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from npserver.config.files import ConfigFiles
 from npserver.errors import ConfigError, NpserverError, reason_of
 from npserver.process.data_plane import DataPlane, make_context
 from npserver.process.loop import new_loop
@@ -175,7 +176,7 @@ class ChildProcess:
         """First step of a reload: compile the config and report the result. Slot numbers come from the master."""
         self.setup.board.directory.names.update(message["slots"])
         try:
-            document = self.setup.source.document(message["text"])
+            document = self.setup.source.document(message["text"], ConfigFiles(message["files"]))
             self._prepared = document, self.data_plane.compile(document)
         except ConfigError as error:
             self._send({"kind": "prepared", "error": str(error)})

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
+from npserver.config.files import ConfigFiles
 from npserver.errors import ConfigError, StartError
 from npserver.observe import logs
 from npserver.process import control_socket, systemd
@@ -74,7 +75,8 @@ class Reload(Struct):
             for key in sorted(self.new_keys):
                 sockets = self.bindings[key].sockets[child.role]
                 child.send({"kind": "sockets", "key": key}, [one.fileno() for one in sockets])
-        child.send({"kind": "prepare", "text": self.text, "slots": self.slots})
+        files = self.document.files.content()
+        child.send({"kind": "prepare", "text": self.text, "files": files, "slots": self.slots})
 
 
 class Reloader:
@@ -96,6 +98,7 @@ class Reloader:
         self._on_finished = on_finished  # called with the outcome of each reload
         self._is_stopped = False
         self._seen = options.source.state()
+        self._files = options.document.files  # that the config last read is made of, besides the source's
         self._next_file_check = time.monotonic() + WATCH_PERIOD_S
         # The reload in progress
         self._pending: Reload | None = None
@@ -111,11 +114,12 @@ class Reloader:
         systemd.notify("RELOADING=1")
         active = self._active
         self._seen = self._source.state()
+        self._files = ConfigFiles()
         directory = Directory()
         directory.names.update(active.board.directory.names)
         try:
             text = self._source.read()
-            document = self._source.document(text)
+            document = self._source.document(text, self._files)
             runtime = dry_run(document, directory, active.certificates)
             bindings = active.bindings.prepare(runtime.listeners)
         except (ConfigError, StartError) as error:
@@ -145,7 +149,7 @@ class Reloader:
     # ── called by the master ──
 
     def check(self, now: float) -> None:
-        """End a reload that takes too long; with `-watch`, start one when the file has changed."""
+        """End a reload that takes too long; with `-watch`, start one when a file of the config has changed."""
         pending = self._pending
         if pending is not None and now >= pending.deadline:
             if pending.is_committed:
@@ -158,7 +162,7 @@ class Reloader:
         if self._watches_file and now >= self._next_file_check:
             self._next_file_check = now + WATCH_PERIOD_S
             state = self._source.state()
-            if state is not None and state != self._seen:
+            if state is not None and (state != self._seen or self._files.has_changed()):
                 self.start()
 
     def due_times(self) -> list[float]:

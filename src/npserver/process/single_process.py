@@ -10,6 +10,7 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
+from npserver.config.files import ConfigFiles
 from npserver.errors import ConfigError, StartError
 from npserver.observe import logs
 from npserver.process import control_socket, preload, systemd
@@ -108,6 +109,7 @@ class _Runner:
     def __init__(self, options: RunOptions) -> None:
         self._options = options
         self._single = SingleProcess(options.document)
+        self._files = options.document.files  # that the config last read is made of, besides the source's
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
         self._stopped_at = 0.0  # by a signal
@@ -189,7 +191,8 @@ class _Runner:
                 return ReloadOutcome([control_socket.STOPPING])
             systemd.notify("RELOADING=1")
             try:
-                document = self._options.source.document(self._options.source.read())
+                self._files = ConfigFiles()
+                document = self._options.source.document(self._options.source.read(), self._files)
                 outcome = await self._single.reload(document)
             except (ConfigError, StartError) as error:
                 outcome = ReloadOutcome(str(error).splitlines())
@@ -207,7 +210,7 @@ class _Runner:
         while True:
             await asyncio.sleep(WATCH_PERIOD_S)
             state = self._options.source.state()
-            if state is not None and state != seen:
+            if state is not None and (state != seen or self._files.has_changed()):
                 seen = state
                 await self._reload()
 

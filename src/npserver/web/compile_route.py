@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from npserver.config.expand import template_of
 from npserver.errors import clip
 from npserver.web.checks import rule_key
 from npserver.web.exchange import make_route
@@ -57,7 +58,7 @@ def _warn_of_claims(report: Report, path: Path, rule: HttpRule) -> None:
     for key in _WITH_VARIABLES:
         value = getattr(rule, key, None)
         for place, one in value.items() if isinstance(value, dict) else [("", value)]:
-            text = " ".join(one) if isinstance(one, list) else one
+            text = " ".join(map(template_of, one)) if isinstance(one, list) else one
             if isinstance(text, str) and "jwt." in text:
                 for name in sorted(variable_names(text)):
                     if name.startswith("jwt."):

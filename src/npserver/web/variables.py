@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from npserver.config.expand import template_of
 from npserver.errors import clip
 from npserver.guess import get_close_matches
 from npserver.http.dates import format_date
@@ -83,7 +84,7 @@ def is_constant(text: str) -> bool:
 
 def variable_names(text: str) -> set[str]:
     """Return the names of the variables in a text, known or not."""
-    return {match[2] or match[3] or "" for match in _REFERENCE.finditer(text) if not match[1]}
+    return {match[2] or match[3] or "" for match in _REFERENCE.finditer(template_of(text)) if not match[1]}
 
 
 def compile_template(text: str, others: Mapping[str, Template] | None = None, escape: Escape | None = None) -> Template:
@@ -96,11 +97,12 @@ def compile_template(text: str, others: Mapping[str, Template] | None = None, es
     Raises: ValueError for a variable that does not exist.
     """
     known = {**VARIABLES, **others} if others else VARIABLES
+    written, text = text, template_of(text)
     pieces: list[str | Template] = []
     end = 0
     for match in _REFERENCE.finditer(text):
         pieces.append(text[end : match.start()])
-        pieces.append("$" if match[1] else _escaped(match[2] or match[3] or "", known, text, escape))
+        pieces.append("$" if match[1] else _escaped(match[2] or match[3] or "", known, written, escape))
         end = match.end()
     pieces.append(text[end:])
     return _joined(pieces)

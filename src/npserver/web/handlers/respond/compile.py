@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from npserver.config.expand import template_of
 from npserver.errors import clip
 from npserver.web.checks import CONTROL
 from npserver.web.escaping import escape_for
@@ -29,5 +30,5 @@ def compile_respond(compilation: Compilation, path: Path, rule: RespondRule) -> 
     except ValueError as error:
         report.error((*path, "body"), f"'body': {error}")
         return None
-    constant = rule.body.replace("$$", "$") if is_constant(rule.body) else None
+    constant = template_of(rule.body).replace("$$", "$") if is_constant(rule.body) else None
     return RespondHandler(rule.status, rule.content_type, template, constant)

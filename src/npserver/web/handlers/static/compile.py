@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from npserver.config.expand import template_of
 from npserver.errors import clip
 from npserver.http.media_types import MediaTypes
 from npserver.regex import regex
@@ -145,9 +146,10 @@ def _try_files(
             else:
                 candidates.append(int(text[1:]))
             continue
+        source = template_of(text)
         try:
             template = compile_template(
-                text if text.startswith(("/", "$")) else f"/{text}",
+                source if source.startswith(("/", "$")) else f"/{source}",
                 {**maps, "path": lambda exchange: exchange.request.path[cut:] or "/"},
                 for_url,
             )

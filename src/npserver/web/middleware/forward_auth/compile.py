@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from npserver.address import SCHEMES, parse_target
+from npserver.config.expand import template_of
 from npserver.errors import BadRequest, clip
 from npserver.http.field_names import TOKEN
 from npserver.http.fields import NOT_FORWARDED
@@ -141,7 +142,7 @@ def _compile_sign_in(
         return None
     if not _URL.fullmatch(text) or CONTROL.search(text) or " " in text:
         report.error(where, f"'sign_in': expected an http or https URL, or a path, got {clip(text)}")
-    query = text.partition("?")[2]
+    query = template_of(text).partition("?")[2]
     if raw := sorted(variable_names(query) & {"path", "query", "request_uri"}):
         report.warn(where, f"'sign_in': ${raw[0]} is not percent-encoded in a query; write $url for the requested URL")
     return template

@@ -25,6 +25,7 @@ from npserver.web.maps.compile import MAPS
 from npserver.web.variables import compile_template, variable_names
 
 if TYPE_CHECKING:
+    from npserver.config.document import Document
     from npserver.config.report import Path, Report
     from npserver.runtime.compilation import Compilation
     from npserver.web.handlers.proxy.config import ProxyRule
@@ -65,7 +66,8 @@ def compile_cache(compilation: Compilation, path: Path, rule: ProxyRule, inner: 
         )
     if store is None or (cache.key is not None and key is None):
         return None
-    namespace = blake2b(_identity(rule, cache, inner).encode(errors="surrogateescape"), digest_size=16).digest()
+    identity = _identity(compilation.document, rule, cache, inner)
+    namespace = blake2b(identity.encode(errors="surrogateescape"), digest_size=16).digest()
     return CacheHandler(
         inner, store, cache, compilation.context, namespace=namespace, key=key,
         identities=_identities(compilation, rule, cache), config_key=rule_key(path, "cache"),
@@ -97,11 +99,16 @@ def _check_match(report: Report, path: Path, rule: ProxyRule) -> None:
         report.warn((*path, "match", "protocol"), "'cache' has no effect: WebSockets are not stored")
 
 
-def _identity(rule: ProxyRule, cache: ResponseCache, inner: ProxyHandler) -> str:
-    """Return what decides the responses of a rule and who may get them: a rule that changes in it begins anew."""
+def _identity(document: Document, rule: ProxyRule, cache: ResponseCache, inner: ProxyHandler) -> str:
+    """Return what decides the responses of a rule and who may get them: a rule that changes in it begins anew.
+
+    Values of variables and files are in no `repr`, so a change of any begins all anew.
+    """
     upstream = inner.proxy.upstream
     targets = [target.uri for target in upstream.targets]
-    return f"{replace(rule, cache=False)!r} {upstream.name} {targets} {cache.key} {cache.cookies} {cache.default_ttl!r}"
+    values = document.expander.digest() if document.expander else ""
+    own = f"{replace(rule, cache=False)!r} {upstream.name} {targets} {cache.key} {cache.cookies} {cache.default_ttl!r}"
+    return f"{own} {values}" if values else own
 
 
 def _compile_key(compilation: Compilation, place: Path, cache: ResponseCache) -> Template | None:
