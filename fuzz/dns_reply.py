@@ -111,6 +111,11 @@ def seeds() -> list[bytes]:
         ["www.elsewhere.net. 60 IN HTTPS 1 . alpn=h2 ipv4hint=198.51.100.7,192.168.1.1"],
         ["www.elsewhere.net. 60 IN HTTPS 1 . ipv4hint=198.51.100.7 ipv6hint=2606:4700::1,::1"],
         ["www.elsewhere.net. 60 IN SVCB 1 a.elsewhere.net. port=853 ipv4hint=198.51.100.7"],
+        [
+            "www.elsewhere.net. 60 IN RRSIG MX 13 3 60 20300101000000 20200101000000 1 elsewhere.net. c2ln",
+            "www.elsewhere.net. 60 IN MX 10 mail.elsewhere.net.",
+            "www.elsewhere.net. 60 IN SOA ns.elsewhere.net. admin.elsewhere.net. 1 2 3 4 5",
+        ],
         ["www.elsewhere.net. 60 IN TXT 'one' 'two'", "www.elsewhere.net. 60 IN PTR www.elsewhere.net."],
     ):
         for rcode in (0, 2, 3):

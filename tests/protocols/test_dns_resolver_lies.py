@@ -206,12 +206,7 @@ IDS = [f"{number} {getattr(one, '__name__', one)}" for number, (one, _) in enume
 async def stage() -> Any:
     stage = Stage()
     yield stage
-    stage.context.sweeper.close()
-    for live in getattr(stage, "live", ()):
-        if live.channel.connection is not None:
-            live.channel.connection.close()
-    for resolver in stage.started:
-        resolver.stop()
+    stage.close()
 
 
 async def client_of(stage: Stage, *liars: Liar, **times: float) -> ResolverClient:

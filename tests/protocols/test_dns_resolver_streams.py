@@ -26,13 +26,7 @@ from tests.stage.resolvers import Script, Stage, StreamResolver, StreamTalk, ans
 async def stage() -> AsyncIterator[Stage]:
     stage = Stage()
     yield stage
-    stage.context.sweeper.close()
-    for live in getattr(stage, "live", ()):
-        if live.channel.connection is not None:
-            live.channel.connection.close()
-    for resolver in stage.started:
-        resolver.stop()
-        assert not getattr(resolver, "faults", [])
+    stage.close()
 
 
 def server_context(certificate: Any, *alpn: str) -> ssl.SSLContext:

@@ -165,6 +165,16 @@ class Stage:
         self.resolvers: list[Resolver] = []
         self.started: list[Resolver] = []
 
+    def close(self) -> None:
+        """End the resolvers, and the connections to them."""
+        self.context.sweeper.close()
+        for live in getattr(self, "live", ()):
+            if live.channel.connection is not None:
+                live.channel.connection.close()
+        for resolver in self.started:
+            resolver.stop()
+            assert not getattr(resolver, "faults", [])
+
     async def client(
         self, *answers: Answer, timeout_s: float = 0.05, total_s: float = 5, by_stream: Answer = plain, **settings: Any
     ) -> ResolverClient:

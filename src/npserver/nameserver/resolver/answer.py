@@ -15,7 +15,7 @@ from npserver.dns.message.edns import ERROR_OPTION, OPT_REPLIES, SUBNET_OPTION, 
 from npserver.dns.message.header import HEADER_BYTES
 from npserver.dns.message.name import parent
 from npserver.dns.message.query import Query, name_end, record_name_end
-from npserver.dns.message.sections import ANSWER, AUTHORITY, Record, read_records
+from npserver.dns.message.sections import ADDITIONAL, ANSWER, AUTHORITY, Record, read_records
 from npserver.nameserver.resolver.messages import AD, CD, walk, wants_dnssec
 from npserver.nameserver.resolver.rebinding import leads_inside
 
@@ -23,6 +23,7 @@ STALE_TTL_S = 30  # of answers after their end (RFC 8767 §4)
 LASTING_S = 1.0  # a reply from the cache may be sent again for that time; its TTLs are then too long by no more
 MAX_TTL_S = 0x7FFF_FFFF  # a larger one is 0 (RFC 2181 §8)
 _REBINDING = extended_error(codes.EDE_BLOCKED, "private address (dns_forward.rebind_protection)")
+_DNSSEC = frozenset({codes.RRSIG, codes.NSEC, codes.NSEC3})  # what proves other records
 _PASSED_ON = frozenset({ERROR_OPTION, SUBNET_OPTION})
 _PACKED = Struct("!ddHBHH")
 _STALE = {
@@ -160,6 +161,8 @@ def read_answer(
         records = list(read_records(message))
     except ValueError:
         return None
+    if not wants_dnssec(query) and any(one.rtype in _DNSSEC for one in records):
+        message, records, counts = _without_dnssec(query, message, records)
     walked = walk(message)
     names = _aliases(query, records)
     if walked is None or names is None:
@@ -198,6 +201,21 @@ def _without_opt(reply: bytes) -> tuple[tuple[int, int, int], int, int, bytes] |
             return (answers, authority, number - answers - authority), position, upper << 4 | rcode, options
         position = after
     return (answers, authority, additional), position, rcode, b""
+
+
+def _without_dnssec(
+    query: Query, message: bytes, records: list[Record]
+) -> tuple[bytes, list[Record], tuple[int, int, int]]:
+    """Return a message, its records and their numbers without those that a client without DO has not asked for.
+
+    RFC 4035 §3.2.1. The names of the others are no longer compressed, as they may point to what is left out.
+    """
+    asked = query.qtype
+    kept = [one for one in records if one.rtype not in _DNSSEC or asked in (one.rtype, codes.ANY)]
+    of_section = [one.section for one in kept]
+    counts = of_section.count(ANSWER), of_section.count(AUTHORITY), of_section.count(ADDITIONAL)
+    wires = [one.owner + pack("!HHIH", one.rtype, one.rclass, one.ttl, len(one.data)) + one.data for one in kept]
+    return message[:6] + pack("!HHH", *counts) + message[HEADER_BYTES : query.end] + b"".join(wires), kept, counts
 
 
 def _aliases(query: Query, records: list[Record]) -> list[bytes] | None:

@@ -14,6 +14,4 @@ async def stage() -> AsyncIterator[Stage]:
     """Yield what starts resolvers and their client, and ends them."""
     stage = Stage()
     yield stage
-    stage.context.sweeper.close()
-    for resolver in stage.started:
-        resolver.stop()
+    stage.close()

@@ -8,6 +8,7 @@ import dns.edns
 import dns.flags
 import dns.message
 import dns.rcode
+import dns.rdatatype
 import dns.rrset
 import pytest
 
@@ -220,3 +221,39 @@ def test_keys_differ_where_answers_may() -> None:
 def test_a_failure_has_no_records() -> None:
     found = shown(failure(query(), 2, b""), query())
     assert (found.rcode(), found.answer) == (2, [])
+
+
+RRSIG = "RRSIG A 13 3 300 20300101000000 20200101000000 1 example.net. c2lnbmF0dXJl"
+
+
+@pytest.mark.parametrize(
+    ("asked", "kinds"),
+    [
+        (query(), ["A", "SOA"]),
+        (query(want_dnssec=True), ["A", "RRSIG", "SOA", "NSEC"]),
+        (query(kind="RRSIG"), ["A", "RRSIG", "SOA"]),
+        (query(kind="ANY"), ["A", "RRSIG", "SOA", "NSEC"]),
+    ],
+    ids=["plain", "DO", "RRSIG", "ANY"],
+)
+def test_signatures_are_for_those_that_have_asked_for_them(asked: Query, kinds: list[str]) -> None:
+    """RFC 4035 §3.2.1, also of a resolver that sends them to all. Names that point to what is left out stay whole."""
+    message = dns.message.make_response(dns.message.from_wire(make_query(asked, 1)), recursion_available=True)
+    for section, owner, kind, data in (
+        (message.answer, "www.example.net.", *RRSIG.split(" ", 1)),
+        (message.answer, "www.example.net.", "A", "192.0.2.1"),
+        (message.authority, "a.proof.example.net.", "NSEC", "b.proof.example.net. A RRSIG NSEC"),
+        (message.authority, "proof.example.net.", "SOA", "ns.proof.example.net. a.proof.example.net. 1 2 3 4 5"),
+    ):
+        section.append(dns.rrset.from_text(owner, 300, "IN", kind, data))
+    matched = match_reply(make_query(asked, 1), message.to_wire())
+    assert matched is not None
+    answer = read_answer(asked, matched, 1000.0, Lifetimes())
+    assert answer is not None
+    assert unpack(answer.pack(), asked.question) == answer
+    found = shown(answer, asked, 1010.0)
+    rrsets = {dns.rdatatype.to_text(one.rdtype): one for one in (*found.answer, *found.authority)}
+    assert sorted(rrsets) == sorted(kinds)
+    assert {one.ttl for one in rrsets.values()} == {290}
+    soa = "proof.example.net. 290 IN SOA ns.proof.example.net. a.proof.example.net. 1 2 3 4 5"
+    assert rrsets["SOA"].to_text() == soa
