@@ -145,8 +145,8 @@ def test_the_limit_of_answers_is_a_number_or_a_rate(rate: int | str, count: int,
     parts = config({"listener": "u", "public": True, "rate_limit": rate}, listen=[{"name": "u", "uri": "udp://:5300"}])
     (udp,) = dry_run(load_text(json.dumps(parts), "file"), Directory()).fronts.values()
     assert isinstance(udp, DnsOverUdp)
-    assert udp._policy.only is not None
-    assert repr(udp._policy.only.limiter) == f"<RateLimiter {count} in {window_s:g} s>"
+    assert udp.policy.only is not None
+    assert repr(udp.policy.only.limiter) == f"<RateLimiter {count} in {window_s:g} s>"
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def ask(parts: dict[str, Any], kind: str = "SVCB", name: str = "_dns.resolver.ar
     """Ask the name server of a config over UDP, as a client that may use the resolvers."""
     runtime = dry_run(load_text(json.dumps(parts), "file"), Directory())
     front = next(one for one in runtime.fronts.values() if isinstance(one, DnsOverUdp))
-    processor = front._policy.choose("127.0.0.1")
+    processor = front.policy.choose("127.0.0.1")
     reply = processor.respond(dns.message.make_query(name, kind).to_wire(), "127.0.0.1", 0.0, 0.0)
     assert isinstance(reply, bytes)
     return dns.message.from_wire(reply)
