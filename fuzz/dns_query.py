@@ -15,6 +15,7 @@ from npserver.dns.message.cookies import CookieJar
 from npserver.dns.zone.compile import Settings, compile_tables
 from npserver.dns.zone.responder import Responder
 from npserver.nameserver.query_processor import QueryProcessor
+from npserver.nameserver.reply_options import ReplyOptions
 from npserver.nameserver.udp_query_processor import UdpQueryProcessor
 
 RECORDS: dict[str, dict[str, object]] = {
@@ -24,6 +25,10 @@ RECORDS: dict[str, dict[str, object]] = {
     "*.w.example.com": {"TXT": "wild"},
     "sub.example.com": {"NS": "ns.sub.example.com"},
     "ns.sub.example.com": {"A": "192.0.2.3"},
+    "d.example.com": {"DNAME": "w.example.com", "TXT": "beside"},
+    "l.example.com": {"DNAME": ".".join([63 * "t", 63 * "u", 63 * "v", 40 * "w"]) + ".example.com"},
+    "loop.example.com": {"DNAME": "x.loop.example.com"},
+    "alias.example.com": {"ALIAS": "elsewhere.net"},
     "deep.er.example.com": {"TXT": [f"{number:03}{'y' * 60}" for number in range(20)]},
 }
 CLIENT = "192.0.2.99"
@@ -45,6 +50,9 @@ def make_processors() -> tuple[UdpQueryProcessor, UdpQueryProcessor]:
         kind(Responder(compile_tables(RECORDS, Settings(300), _problem), {}), CookieJar(b"key"))
         for kind in (UdpQueryProcessor, _WithoutFastPath)
     ]
+    for one in processors:
+        one.options = ReplyOptions()
+        one.options.set_nsid("fuzz")
     return processors[0], processors[1]
 
 

@@ -24,6 +24,7 @@ SEEDS = [
     b'$TTL 1h\n@ SOA ns1 h 1 1h 10m 1w 2m\n@ NS ns1\nns1 A 192.0.2.1\n*.w TXT "a" b ; c\nwww CNAME @\n',
     b"$ORIGIN example.com.\n@ 60 IN SOA ns. h. ( 1\n 2 3 4 5 )\n_s._tcp SRV 0 0 1 a\na.b MX 5 c\nc NS d\n",
     b"@ 5 SOA . . 1 1 1 1 1\n$GENERATE 1-9/2 h$ A 10.0.0.$\nt TLSA 3 1 1 0a\nx TYPE65280 \\# 2 0a0b\n",
+    b"@ 5 SOA . . 1 1 1 1 1\n@ NS a\nd DNAME e.f\nx.e.f TXT x\nl LOC 52 22 23.0 N 4 53 32.0 E -2.00m 0m 1m 1m\n",
     b'@ 5 SOA . . 1 1 1 1 1\n$INCLUDE "more" sub\n$INCLUDE more\n',
 ]
 MORE = b"in A 10.0.0.1\n$ORIGIN x\ny PTR z\n"
@@ -44,7 +45,7 @@ def target(data: bytes) -> None:
     except ZoneFileError as error:
         assert str(error)
         return
-    tables = compile_tables({}, Settings(300, [APEX], content=records.sets), lambda path, message: None)
+    tables = compile_tables({}, Settings(300, [APEX], contents={APEX: records.sets}), lambda path, message: None)
     for name, sets in records.sets.items():
         assert find(tables, name)[1] is not None
         for rtype in sets:

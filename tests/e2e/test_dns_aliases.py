@@ -17,6 +17,7 @@ import dns.rcode
 import dns.rdatatype
 import pytest
 
+from npserver.cli.check import main as check
 from tests.stage.counting_resolver import CountingResolver
 from tests.stage.ports import free_port
 from tests.stage.program import Program
@@ -109,6 +110,16 @@ def test_without_dns_forward_the_system_is_asked(program: Start, tmp_path: Path,
     wait_until(lambda: addresses(port) == {"127.0.0.1"}, "the address of localhost", 30, running.errors)
     assert ask(port).answer[0].ttl == 30
     assert not resolver.asked
+
+
+def test_a_time_limit_without_such_records_has_its_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "npserver.json"
+    file.write_text(
+        '{ "listen": ["udp://127.0.0.1:5353", "tcp://127.0.0.1:5353"], "dispatch": [{ "handler": "dns" }],\n'
+        '  "dns_alias_stale": "5m", "dns": { "a.home": { "A": "10.0.0.1" } } }'
+    )
+    assert check(["-config", str(file)]) == 0
+    assert ":2:22: warning: no effect: no name in 'dns' has an ALIAS record" in capsys.readouterr().err
 
 
 def test_signed_zones_sign_what_they_get(program: Start, tmp_path: Path, resolver: CountingResolver) -> None:

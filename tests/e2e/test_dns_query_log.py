@@ -95,6 +95,8 @@ def test_each_query_has_a_line_that_says_what_decided(
     assert by_name["missing.example.com."]["flags"] == ["aa", "rd", "ra", "do"]
     assert by_name["elsewhere.example."]["sent_bytes"] > 40
     assert by_name["elsewhere.example."]["duration_ms"] > 0
+    assert dns.rcode.from_text("BADVERS") == ask(port, "www.example.com", use_edns=1).rcode()
+    assert ("udp", "www.example.com.", "A", "BADVERS", "zone example.com") in decided(file, len(wanted) + 1)
     before = len(entries(file))
     for _ in range(20):  # past what the kernel gives to either worker
         ask(port, "elsewhere.example")
@@ -170,3 +172,4 @@ def test_a_file_that_cannot_be_written_has_its_place(tmp_path: Path, capsys: pyt
     assert check(["-config", str(file)]) == 2
     assert ":2:29: no directory" in (said := capsys.readouterr().err)
     assert "to write the query log to" in said
+    assert ":2:29: warning: no effect: no rule has handler 'dns', so there are no queries" in said

@@ -153,6 +153,9 @@ def _check_logging(report: Report) -> None:
     for key, name in (("access_log", logging.access_log), ("query_log", logging.query_log)):
         if name not in STANDARD:
             _check_output(report, key, name)
+    rules = report.document.config.dispatch
+    if logging.query_log != "off" and not any(getattr(type(rule), "uses_dns_ports", False) for rule in rules):
+        report.warn(("logging", "query_log"), "no effect: no rule has handler 'dns', so there are no queries")
 
 
 def _check_output(report: Report, key: str, name: str) -> None:

@@ -10,6 +10,8 @@ from npserver.dns.zone.aliases import names_outside
 from npserver.nameserver.aliases.addresses import ADDRESSES, TOPIC, AliasAddresses, forget_aliases
 from npserver.runtime.pubsub import Withdrawing
 
+DEFAULT_STALE_S = 3600.0  # of `dns_alias_stale`
+
 if TYPE_CHECKING:
     from npserver.dns.zone.tables import Tables
     from npserver.nameserver.resolver.compile import Forwarding
@@ -21,6 +23,8 @@ def compile_aliases(
 ) -> AliasAddresses | None:
     """Return the addresses of the names that ALIAS records lead to; None without such records."""
     context = compilation.context
+    if float(compilation.config.dns_alias_stale) != DEFAULT_STALE_S and not any(table.alias_sets for table in tables):
+        compilation.report.warn(("dns_alias_stale",), "no effect: no name in 'dns' has an ALIAS record")
     outside = {name: one for table in tables for name, one in names_outside(table).items()}
     if not outside:
         if context.pubsub.latest.get(TOPIC):  # by a former config
