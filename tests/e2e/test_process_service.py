@@ -84,19 +84,6 @@ def test_socket_of_the_service_manager_is_used(free_port: Callable[[], int], tmp
             bound.accept()[0].close()  # it still takes clients, which wait for the next start
 
 
-@needs("systemd-analyze")
-def test_the_unit_of_the_docs_is_accepted_by_systemd(tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "operations.md").read_text()
-    unit = text[text.index("[Unit]") : text.index("```", text.index("[Unit]"))]
-    (tmp_path / "npserver.service").write_text(unit.replace("/opt/npserver/bin/npserver", sys.executable))
-    done = subprocess.run(
-        ["systemd-analyze", "verify", str(tmp_path / "npserver.service")],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    lines = [line for line in done.stderr.splitlines() if "npserver" in line]
-    assert (done.returncode, lines) == (0, [])
-
-
 INTERPRETER = Path(sys.executable).resolve()
 
 
