@@ -49,8 +49,8 @@ class DnsRule(HttpRule, tag_field="handler", tag="dns", frozen=True, kw_only=Tru
     rate_limit: Annotated[
         int | str,
         D(
-            "identical answers to one client network (/24 or /56) on public UDP listeners: a number per second, or a "
-            "rate such as `100/m`",
+            "identical answers to one client network (/24 or /56) on public UDP listeners, over all workers: a number "
+            "per second, or a rate such as `100/m`",
             ge=1,
         ),
     ] = 20  # type: ignore[assignment]  # it limits answers, not requests

@@ -112,7 +112,8 @@ class Resolver:
         self._context.row.slots[self._refused] += 1
         log.log(
             self._pace.level(monotonic_ns()),
-            "%s has a private address, says resolver %s: refused (dns_forward.rebind_protection)",
+            "%s has a private address, says resolver %s: refused (dns_forward.rebind_protection; rebind_allow names "
+            "domains that may)",
             to_text(name),
             self.address,
         )

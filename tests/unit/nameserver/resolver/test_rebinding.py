@@ -132,4 +132,4 @@ async def test_the_log_names_the_resolver_and_the_key(stage: Stage, caplog: Any)
     (line,) = (one.message for one in caplog.records)  # at most one in 10 s
     address = stage.live[0].address
     expected = f"www.example.net. has a private address, says resolver {address}: refused"
-    assert line == f"{expected} (dns_forward.rebind_protection)"
+    assert line == f"{expected} (dns_forward.rebind_protection; rebind_allow names domains that may)"
