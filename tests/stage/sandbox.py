@@ -2,7 +2,7 @@
 
     python -m tests.stage.sandbox UNIT [-join PID] [-bind PATH]... COMMAND
 
-As root that may mount. Emulated are: the user and its capabilities, NoNewPrivileges, UMask, LimitNOFILE; the directories,
+As root that may mount. Emulated are: the user and its capabilities, NoNewPrivileges, UMask, LimitNOFILE; directories,
 and who may write where (ProtectSystem, ProtectHome, PrivateTmp, PrivateDevices, ProtectProc, ProcSubset); system calls
 (SystemCallFilter, RestrictAddressFamilies, MemoryDenyWriteExecute, RestrictNamespaces). Not emulated: what systemd does
 by control groups and BPF, RestrictSUIDSGID, ProtectHostname. The user is nobody, whatever the unit says; each PATH is
