@@ -122,22 +122,42 @@ def test_domains_go_to_their_resolvers(
 
 
 @needs("unbound")
-def test_a_resolver_that_dies_is_replaced_by_the_next_and_comes_back(
-    program: Start, free_port: Callable[[], int], unbound: tuple[Unbound, Any], tmp_path: Path
+@pytest.mark.parametrize("scheme", ["tls", "udp", "https"])
+@pytest.mark.parametrize("hangs", [False, True], ids=["dies", "hangs"])
+def test_a_resolver_that_dies_or_hangs_is_replaced_by_the_next_and_comes_back(
+    program: Start,
+    free_port: Callable[[], int],
+    unbound: tuple[Unbound, Any],
+    tmp_path: Path,
+    hangs: bool,
+    scheme: str,
 ) -> None:
     resolver, certificate = unbound
     port = free_port()
     second = ['local-zone: "example.net." redirect', 'local-data: "example.net. 60 IN A 198.51.100.8"']
     with Unbound(tmp_path / "second", certificate, second) as other:
         ca = {"ca": str(certificate.ca)}
-        resolvers = [{"uri": f"tls://127.0.0.1:{one.tls}#dns.example", **ca} for one in (resolver, other)]
+        resolvers = [
+            {
+                "tls": {"uri": f"tls://127.0.0.1:{one.tls}#dns.example", **ca},
+                "https": {"uri": f"https://127.0.0.1:{one.https}/dns-query#dns.example", **ca},
+                "udp": f"127.0.0.1:{one.port}",
+            }[scheme]
+            for one in (resolver, other)
+        ]
         started = program(config=config(port, resolvers, workers=1))
         assert str(ask(port, "www.example.net").answer[0][0]) == "198.51.100.7"
-        resolver.kill()
+        if hangs:
+            resolver.process.send_signal(signal.SIGSTOP)
+        else:
+            resolver.kill()
         for number in range(20):
             assert str(ask(port, f"n{number}.example.net").answer[0][0]) == "198.51.100.8"
-        started.wait_for(r"resolver tls://127.0.0.1:\d+#dns.example is down \(dns_forward\[0\]\)")
-        resolver.start()
+        started.wait_for(rf"resolver {scheme}://127.0.0.1:\d+\S* is down \(dns_forward\[0\]\)")
+        if hangs:
+            resolver.process.send_signal(signal.SIGCONT)
+        else:
+            resolver.start()
         numbers = iter(range(10_000))
         is_back = lambda: ask(port, f"again{next(numbers)}.example.net").rcode() == dns.rcode.NXDOMAIN  # noqa: E731
         started.wait_until(is_back, "question to the first resolver")
