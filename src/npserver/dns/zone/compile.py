@@ -107,12 +107,11 @@ class _Compilation:
                 continue
             self._add_name(text, key, of_name)
         self._check_aliases(spelled, records)
-        if self.redirections.note(self.sets):
+        if self.redirections:
             apexes, _ = choose_apexes(self.settings.zones, self.sets, ())
             self.redirections.check(self.sets, spelled, apexes, self.report, self.settings.warn)
         for apex, content in self.settings.contents.items():
             self._add_content(apex, content)
-        self.redirections.note(self.sets)
         if self.settings.added:
             self._add_to_zones({key: records[text].get("TTL") for key, text in spelled.items()})
         if self.settings.auto_ptr:
@@ -122,6 +121,7 @@ class _Compilation:
     def _add_content(self, apex: bytes, content: Content) -> None:
         """Add the records of a zone that are not in the config, but those of names in another zone of ours below."""
         below = [one for one in self.settings.zones if len(one) > len(apex) and apex in ancestors(one)]
+        self.redirections.note(content)
         for key, of_name in without_proofs(content).items():
             if not below or not any(one in below for one in ancestors(key)):
                 self.sets[key] = dict(of_name)
@@ -143,6 +143,7 @@ class _Compilation:
             except ValueError as error:
                 self.report((text, "TTL"), str(error))
         self.sets[key] = sets = {}
+        is_plain = True
         for type_text, value in of_name.items():
             if type_text == "A" and type(value) is str and value[:1].isdigit():
                 try:
@@ -150,9 +151,13 @@ class _Compilation:
                 except ValueError as error:
                     self.report((text, "A"), f"A: {error}")
             elif type_text != "TTL":
+                is_plain = False
                 self._add_set(text, key, type_text, value, ttl)
+        if is_plain:
+            return
         if codes.CNAME in sets or codes.SOA in sets or codes.DNAME in sets:
             self._check_single(text, of_name, sets)
+            self.redirections.note({key: sets})
         if codes.NS in sets and key.startswith(WILDCARD):
             self.report((text, "NS"), "a wildcard cannot delegate (RFC 4592 §4.2)")
 

@@ -27,10 +27,12 @@ class Redirections:
     def __repr__(self) -> str:
         return f"<Redirections of {len(self._owners)} names>"
 
-    def note(self, sets: Mapping[bytes, RecordSets]) -> bool:
-        """Note the names with a DNAME among these; return whether there are any."""
-        self._owners.update([key for key, of_name in sets.items() if codes.DNAME in of_name])
+    def __bool__(self) -> bool:
         return bool(self._owners)
+
+    def note(self, sets: Mapping[bytes, RecordSets]) -> None:
+        """Note the names with a DNAME among these."""
+        self._owners.update([key for key, of_name in sets.items() if codes.DNAME in of_name])
 
     def above(self, key: bytes) -> bytes | None:
         """Return the name with a DNAME that a name lies below."""
