@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from npserver.dns.message.name import parse_owner
-from npserver.dns.message.tsig import ALGORITHMS, TsigKey
-from npserver.dns.message.tsig_file import KeyText, parse_file, parse_secret
+from npserver.dns.message.tsig import TsigKey
 from npserver.errors import clip
 from npserver.guess import get_close_matches
 from npserver.runtime.compilation import PerCompilation
-from npserver.tls.named_file import named_file
-from npserver.tls.store import CERTIFICATES
+from npserver.tls.tsig_secret import DEFAULT_ALGORITHM, is_supported, read_secret
 
 if TYPE_CHECKING:
     from npserver.config.report import Path
@@ -60,47 +56,23 @@ def find_key(compilation: Compilation, path: Path, name: str) -> TsigKey | None:
 
 def _key(compilation: Compilation, path: Path, name: bytes, section: DnsKey) -> TsigKey | None:
     report = compilation.report
-    if bool(section.secret) == (section.file is not None):
-        both = "both 'secret' and 'file' are given: leave one of them out"
-        report.error(path, both if section.secret else "a key needs 'secret' or 'file'")
+    missing = "a key needs 'secret' or 'file'"
+    read = read_secret(compilation, path, ("secret", section.secret), ("file", section.file), missing)
+    if read is None:
         return None
-    where, text = (*path, "secret"), KeyText(section.secret)
-    try:
-        if section.file is not None:
-            where = (*path, "file")
-            file = named_file(compilation, where, section.file)
-            if file is None:
-                return None
-            _check_mode(compilation, where, section.file, file)
-            text = parse_file(CERTIFICATES.of(compilation.context).files.read(file).decode("utf-8", "replace"))
-        secret = parse_secret(text.secret)
-    except ValueError as error:
-        report.error(where, f"'{where[-1]}': {error}")
-        return None
+    where, text = read.where, read.text
     if text.name and parse_name(text.name) != name:
         report.error(where, f"the key in the file is called {clip(text.name)}: both sides need the same name")
         return None
-    algorithm = section.algorithm or text.algorithm or "hmac-sha256"
+    algorithm = section.algorithm or text.algorithm or DEFAULT_ALGORITHM
     if text.algorithm and algorithm != text.algorithm:
         report.error((*path, "algorithm"), f"'algorithm' is {algorithm}, but 'file' says {clip(text.algorithm)}")
         return None
-    if algorithm not in ALGORITHMS:
-        report.error(where, f"the algorithm {clip(algorithm)} is not supported: make a key with hmac-sha256")
+    if not is_supported(compilation, where, algorithm):
         return None
-    if len(secret) < MIN_SECRET_BYTES:
-        report.warn(where, f"the secret has {len(secret)} bytes, which can be guessed: make one by tsig-keygen")
-    return TsigKey(name, secret, algorithm)
-
-
-def _check_mode(compilation: Compilation, where: Path, name: str, file: str) -> None:
-    """Warn of a file that all users of the machine can read: whoever has the secret can do what the key may."""
-    try:
-        mode = stat.S_IMODE(os.stat(file).st_mode)
-    except OSError:  # the content was supplied
-        return
-    if mode & stat.S_IROTH:
-        readable = f"{clip(name)} can be read by all users of this machine (mode {mode:04o})"
-        compilation.report.warn(where, f"{readable}: chmod 600 {name}")
+    if len(read.secret) < MIN_SECRET_BYTES:
+        report.warn(where, f"the secret has {len(read.secret)} bytes, which can be guessed: make one by tsig-keygen")
+    return TsigKey(name, read.secret, algorithm)
 
 
 def parse_name(text: str) -> bytes | None:

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 from npserver.address import parse_target
 from npserver.config.report import placed
 from npserver.dns.message.name import parse_owner, to_text
-from npserver.dns.message.tsig import ALGORITHMS, TsigKey
-from npserver.dns.message.tsig_file import KeyText, parse_file, parse_secret
+from npserver.dns.message.tsig import TsigKey
 from npserver.errors import clip
 from npserver.tls.acme.dns.places import Places, find_places
 from npserver.tls.acme.dns.update_server import UpdateServer
-from npserver.tls.named_file import named_file
-from npserver.tls.store import CERTIFICATES
+from npserver.tls.tsig_secret import DEFAULT_ALGORITHM, is_supported, read_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,37 +110,22 @@ def _zones(report: Report, path: Path, section: DnsUpdate) -> tuple[str, ...] | 
 
 def _key(compilation: Compilation, path: Path, section: DnsUpdate) -> TsigKey | None:
     report = compilation.report
-    if bool(section.key) == (section.key_file is not None):
-        what = (
-            "both 'key' and 'key_file' are given: leave one of them out" if section.key else "needs 'key_file' or 'key'"
-        )
-        report.error(path, f"'dns_update' {what}" if not section.key else what)
+    missing = "'dns_update' needs 'key_file' or 'key'"
+    read = read_secret(compilation, path, ("key", section.key), ("key_file", section.key_file), missing)
+    if read is None:
         return None
-    where, text = (*path, "key"), KeyText(section.key)
-    try:
-        if section.key_file is not None:
-            where = (*path, "key_file")
-            file = named_file(compilation, where, section.key_file)
-            if file is None:
-                return None
-            text = parse_file(CERTIFICATES.of(compilation.context).files.read(file).decode("utf-8", "replace"))
-        secret = parse_secret(text.secret)
-    except ValueError as error:
-        report.error(where, f"'{where[-1]}': {error}")
-        return None
-    name = _agreed(report, path, "key_name", section.key_name, text.name)
-    algorithm = _agreed(report, path, "algorithm", section.algorithm or "", text.algorithm)
+    name = _agreed(report, path, "key_name", section.key_name, read.text.name)
+    algorithm = _agreed(report, path, "algorithm", section.algorithm or "", read.text.algorithm)
     if name is None or algorithm is None:
         return None
     if not name:
         report.error((*path, "key_name"), "'key_name' is needed: the name that the server has for the key")
         return None
-    algorithm = algorithm or "hmac-sha256"
-    if algorithm not in ALGORITHMS:
-        report.error(where, f"the algorithm {clip(algorithm)} is not supported: make a key with hmac-sha256")
+    algorithm = algorithm or DEFAULT_ALGORITHM
+    if not is_supported(compilation, read.where, algorithm):
         return None
     try:
-        return TsigKey(parse_owner(name).lower(), secret, algorithm)
+        return TsigKey(parse_owner(name).lower(), read.secret, algorithm)
     except ValueError as error:
         report.error((*path, "key_name"), f"'key_name': {error}")
         return None
