@@ -177,7 +177,6 @@ COVERED_BY = {
     "tls.combination": "protocols/test_tls_key_types.py",
     "tls.der": "unit/tls/test_revocation.py",
     "tls.named_file": "unit/tls/test_compile.py",
-    "tls.tsig_secret": "unit/nameserver/transfers/test_keys.py",
     "tls.store": "e2e/test_tls_workers.py",
     "tls.stream": "protocols/test_tls_streams.py",
     "tls.watch": "protocols/test_tls_streams.py",

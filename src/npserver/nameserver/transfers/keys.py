@@ -10,7 +10,7 @@ from npserver.dns.message.tsig import TsigKey
 from npserver.errors import clip
 from npserver.guess import get_close_matches
 from npserver.runtime.compilation import PerCompilation
-from npserver.tls.tsig_secret import DEFAULT_ALGORITHM, is_supported, read_secret
+from npserver.tls.named_file import DEFAULT_ALGORITHM, is_supported, read_secret
 
 if TYPE_CHECKING:
     from npserver.config.report import Path

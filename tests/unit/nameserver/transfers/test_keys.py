@@ -1,6 +1,6 @@
 """`dns_keys` and `key:NAME` of `allow_transfer`: what is accepted, and the messages about what is wrong.
 
-Covers `tls.tsig_secret`, `nameserver.transfers.compile`, `nameserver.transfers.peers`.
+Covers `nameserver.transfers.compile`, `nameserver.transfers.peers`.
 """
 
 from __future__ import annotations

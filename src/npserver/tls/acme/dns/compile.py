@@ -11,7 +11,7 @@ from npserver.dns.message.tsig import TsigKey
 from npserver.errors import clip
 from npserver.tls.acme.dns.places import Places, find_places
 from npserver.tls.acme.dns.update_server import UpdateServer
-from npserver.tls.tsig_secret import DEFAULT_ALGORITHM, is_supported, read_secret
+from npserver.tls.named_file import DEFAULT_ALGORITHM, is_supported, read_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
