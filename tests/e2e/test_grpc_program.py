@@ -21,7 +21,7 @@ from tests.stage.grpc_process import GrpcProcess, Stub, begun, code_of
 from tests.stage.program import Program
 from tests.stage.waiting import wait_until
 
-CALLS = int(os.environ.get("NPSERVER_CALLS", "1000"))
+CALLS = int(os.environ.get("NPSERVER_CALLS", "300"))
 THREADS = 16
 MESSAGES = [b"m" * 1000] * 20
 Status = grpc.StatusCode

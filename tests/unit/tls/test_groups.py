@@ -49,7 +49,7 @@ def test_a_server_uses_exactly_these(
     used = []
     for name in groups._NAMES.values():
         command = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-tls1_3"]
-        command += ["-groups", OTHER_NAMES.get(name, name)]
+        command += ["-groups", OTHER_NAMES.get(name, name), "-no-CAfile", "-no-CApath", "-no-CAstore"]
         done = subprocess.run(command, input=b"", capture_output=True, timeout=20, check=False)
         if b"New, TLSv1.3" in done.stdout:
             used.append(name)
