@@ -115,6 +115,23 @@ def test_updates_wait_for_a_reload_and_for_another_controller(
     check_kept(port, answered)
 
 
+def test_updates_between_reloads_are_served_by_all_workers_before_they_are_answered(
+    program: Start, free_port: Callable[[], int], tmp_path: Path
+) -> None:
+    """The service of the former config still tells workers of the zone while it ends an update."""
+    port = free_port()
+    one = program(config=of_zones(port, tmp_path))
+    answered: list[tuple[str, int]] = []
+    refused: list[str] = []
+    with storm(port, answered, refused):
+        for turn in range(80):
+            one.send_signal(signal.SIGHUP)
+            one.wait_until(lambda: one.errors.count("config reloaded") > turn, "reload")  # noqa: B023
+    assert refused == []
+    assert "does not serve the update" not in one.errors
+    check_kept(port, answered)
+
+
 def test_a_zone_of_many_updated_names(program: Start, free_port: Callable[[], int], tmp_path: Path) -> None:
     """One more name is one small write; all workers have all, a restart too."""
     port = free_port()

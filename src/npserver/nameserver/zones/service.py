@@ -111,8 +111,11 @@ class ZoneService:
                     if self._has_changed(zone):
                         await self._follow(zone)
         finally:
-            end()
             self._has_ended = True
+            for zone in self._zones.values():
+                async with zone.lock:  # workers may ask for what an update is just making
+                    pass
+            end()
             if self._replacing:  # the next service reads the journals
                 await asyncio.wait([*self._replacing.values()])
 
