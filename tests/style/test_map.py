@@ -118,6 +118,7 @@ COVERED_BY = {
     "nameserver.zones.changing_zone": "unit/nameserver/zones/test_overlay.py",
     "nameserver.zones.history": "unit/nameserver/zones/test_overlay.py",
     "nameserver.zones.messages": "e2e/test_dns_zones.py",
+    "nameserver.zones.publisher": "e2e/test_dns_zones.py",
     "nameserver.zones.replica": "e2e/test_dns_zones.py",
     "nameserver.zones.service": "e2e/test_dns_zones.py",
     "runtime.signed_zone_states": "protocols/test_dnssec_rollover.py",

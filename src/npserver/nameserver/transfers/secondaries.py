@@ -8,20 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import MsgspecError, convert
 
-from npserver.dns.zone.content import Content, ZoneChange, apply, differences, serial_of
+from npserver.dns.zone.content import Content, ZoneChange, differences, serial_of
 from npserver.nameserver.transfers.hearing import NOTIFIED, Notified
 from npserver.nameserver.transfers.secondary import Secondary, SecondaryZone
-from npserver.nameserver.zones.messages import (
-    ASK,
-    WHOLE,
-    Asked,
-    Published,
-    Whole,
-    as_message,
-    read_published,
-    topic_of,
-)
-from npserver.nameserver.zones.replica import HELD, Held, trim
+from npserver.nameserver.zones.messages import read_published, topic_of
+from npserver.nameserver.zones.publisher import ZonePublisher
+from npserver.nameserver.zones.replica import HELD, Held
 from npserver.runtime.zone_states import SECONDARIES, ZoneState, publish_states
 
 if TYPE_CHECKING:
@@ -36,7 +28,7 @@ MAX_TRANSFERS = 10  # at a time
 class SecondaryService:
     """The service."""
 
-    __slots__ = ("_context", "_secondaries", "_version", "_zones")
+    __slots__ = ("_context", "_publisher", "_secondaries", "_zones")
 
     def __init__(self, context: Context, store: Store, zones: Sequence[SecondaryZone]) -> None:
         self._context = context
@@ -45,8 +37,8 @@ class SecondaryService:
         self._secondaries = {
             zone.apex: Secondary(context, store, zone, self._publish, self._tell, turns) for zone in zones
         }
-        # A new controller does not repeat the versions of its predecessor; those of other zones are larger.
-        self._version = time.time_ns() >> 1
+        # the versions of other zones are larger
+        self._publisher = ZonePublisher(context, self._zones.get, time.time_ns() >> 1)
 
     def __repr__(self) -> str:
         return f"<SecondaryService {', '.join(zone.name for zone in self._zones.values())}>"
@@ -54,7 +46,7 @@ class SecondaryService:
     async def run(self) -> None:
         """Run until cancelled."""
         pubsub = self._context.pubsub
-        ends = [pubsub.subscribe(ASK, self._asked), pubsub.subscribe(NOTIFIED, self._heard)]
+        ends = [self._publisher.answer(), pubsub.subscribe(NOTIFIED, self._heard)]
         try:
             self._agree()
             self._tell()
@@ -74,26 +66,10 @@ class SecondaryService:
 
     def _publish(self, zone: SecondaryZone, content: Content) -> None:
         """Tell all processes of a content."""
-        before, self._version = zone.version, self._version + 1
         to_serial = serial_of(content, zone.apex) if content else 0
-        change = ZoneChange(zone.serial, to_serial, differences(zone.content, content))
-        zone.content, zone.version = apply(zone.content, change.sets), self._version
-        if change.from_serial and change.to_serial:
-            zone.history.append(change)
-            trim(zone.history, zone.content)
-        else:
-            zone.history.clear()
-        HELD.of(self._context)[zone.apex] = Held(zone.content, zone.version, zone.history, zone.checked_at)
-        published = Published.of(before, zone.version, change)
-        self._context.pubsub.publish(topic_of(zone.apex), as_message(published))
-
-    def _asked(self, message: Any) -> None:
-        """A worker asks for a zone."""
-        asked = convert(message, Asked)
-        zone = self._zones.get(bytes.fromhex(asked.apex))
-        if zone is not None:
-            whole = Whole.of(zone.apex, zone.version, zone.content, list(zone.history))
-            self._context.pubsub.tell(asked.worker, WHOLE, as_message(whole))
+        self._publisher.publish(zone, ZoneChange(zone.serial, to_serial, differences(zone.content, content)))
+        held = Held(zone.content, zone.version, zone.history.changes, zone.checked_at)
+        HELD.of(self._context)[zone.apex] = held
 
     def _heard(self, message: Any) -> None:
         """A worker has received a NOTIFY."""

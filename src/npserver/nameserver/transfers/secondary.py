@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
 from npserver.dns.message.name import to_text
-from npserver.dns.zone.content import Content, ZoneChange, is_newer, serial_of
+from npserver.dns.zone.content import Content, ZoneChange, apply, is_newer, serial_of
 from npserver.dns.zone.incoming import Received, TransferError
 from npserver.errors import StoreError
 from npserver.nameserver.transfers.client import fetch
 from npserver.nameserver.transfers.kept import KeptZone
 from npserver.nameserver.transfers.peers import Peer
 from npserver.nameserver.transfers.timers import Timers, first_retry_s
+from npserver.nameserver.zones.history import ZoneHistory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,7 @@ class SecondaryZone(Struct, eq=False):
     content: Content
     version: int  # of the content, for the workers
     checked_at: float = 0.0  # when a primary confirmed it, in seconds since 1970
-    history: deque[ZoneChange] = field(default_factory=deque)
+    history: ZoneHistory = field(default_factory=ZoneHistory)
     error: str = ""  # why it was not transferred last
     source: str = ""  # the primary that it is from
     base: Content = field(default_factory=dict)  # that the tables of the workers are compiled of
@@ -60,6 +60,11 @@ class SecondaryZone(Struct, eq=False):
     def serial(self) -> int:
         """The serial; 0 if there is none."""
         return serial_of(self.content, self.apex) if self.content else 0
+
+    def take(self, change: ZoneChange, version: int) -> None:
+        """Go on to the zone after a change; the content before stays as it is, which may be on its way to the store."""
+        self.content, self.version = apply(self.content, change.sets), version
+        self.history.add(change, self.content)
 
 
 class Secondary:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from npserver.nameserver.transfers.kept import KEPT, KeptZone
 from npserver.nameserver.transfers.peers import Peer, compile_primaries
 from npserver.nameserver.transfers.secondary import SecondaryZone
 from npserver.nameserver.transfers.timers import Timers
+from npserver.nameserver.zones.history import ZoneHistory
 from npserver.nameserver.zones.replica import HELD
 from npserver.runtime.pubsub import Withdrawing
 from npserver.runtime.zone_states import SECONDARIES, forget_secondaries
@@ -38,7 +38,7 @@ def compile_secondary(
     key, held = f"dns_zones[{path[-1]}].primary", HELD.of(compilation.context).get(apex)
     kept = KEPT.of(compilation.context).setdefault(apex, KeptZone(apex))
     if held is not None:
-        history = deque(held.history)
+        history = ZoneHistory(held.history)
         zone = SecondaryZone(apex, key, primaries, kept, held.content, held.version, held.checked_at, history)
     else:
         content, checked_at = _kept(compilation, path, apex, kept)

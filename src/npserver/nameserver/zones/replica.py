@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, convert
 
-from npserver.dns.zone.content import Content, SetChange, ZoneChange, apply_to, content_size, differences, version_of
+from npserver.dns.zone.content import Content, SetChange, ZoneChange, apply_to, differences, version_of
 from npserver.nameserver.zones.history import ZoneHistory
 from npserver.nameserver.zones.messages import (
     ASK,
@@ -70,17 +70,6 @@ class ZoneReplica:
         apply_to(self.content, change.sets)
         self.version = version
         self.history.add(change, self.content)
-
-
-def trim(history: deque[ZoneChange], content: Content) -> None:
-    """Forget the oldest changes, as long as all together are larger than the zone, which would be sent instead."""
-    sizes = [one.size for one in history]
-    total, most = sum(sizes), content_size(content)
-    for size in sizes:
-        if total <= most:
-            return
-        history.popleft()
-        total -= size
 
 
 class ZoneReplicas:

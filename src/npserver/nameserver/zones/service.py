@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Any
-
-from msgspec import convert
+from typing import TYPE_CHECKING
 
 from npserver.dns.zone.content import (
     Content,
@@ -28,18 +26,13 @@ from npserver.errors import StoreError
 from npserver.nameserver.zones.changing_zone import ChangingZone, Kept, newer, resumed
 from npserver.nameserver.zones.journal import Change, Cut, Journal
 from npserver.nameserver.zones.messages import (
-    ASK,
-    WHOLE,
-    Asked,
-    Published,
-    Whole,
-    as_message,
     decode_kept,
     encode_kept,
     taken_slot,
     topic_of,
 )
 from npserver.nameserver.zones.overlay import changed_sets, entries_of
+from npserver.nameserver.zones.publisher import ZonePublisher
 from npserver.nameserver.zones.zone_file import ZoneFileError, read_zone_file, stamp_of
 from npserver.runtime.zone_states import ZoneState, publish_states
 
@@ -68,8 +61,8 @@ class ZoneService:
     # _has_told_states  whether the states of the zones are published as they are
 
     __slots__ = (
-        "_context", "_has_ended", "_has_told_states", "_journals", "_read", "_replacing", "_slot", "_store", "_version",
-        "_zones", "is_begun",
+        "_context", "_has_ended", "_has_told_states", "_journals", "_publisher", "_read", "_replacing", "_slot",
+        "_store", "_zones", "is_begun",
     )  # fmt: skip
 
     def __init__(self, context: Context, store: Store, zones: Sequence[ChangingZone], read: ReadFile) -> None:
@@ -83,7 +76,7 @@ class ZoneService:
         self._read = read
         self._slot = taken_slot(context)
         self.is_begun = asyncio.Event()
-        self._version = time.time_ns()  # a new controller does not repeat the versions of its predecessor
+        self._publisher = ZonePublisher(context, self._asked_for, time.time_ns())
 
     def __repr__(self) -> str:
         return f"<ZoneService {', '.join(zone.name for zone in self._zones.values())}>"
@@ -91,7 +84,7 @@ class ZoneService:
     async def run(self) -> None:
         """Run until cancelled."""
         self._has_ended = False
-        end = self._context.pubsub.subscribe(ASK, self._asked)
+        end = self._publisher.answer()
         try:
             for zone in self._zones.values():
                 has_changed = self._has_changed(zone)
@@ -166,7 +159,7 @@ class ZoneService:
         loop, rows = self._context.loop, self._context.row.board.rows[1:]  # the first is the controller's
         end = loop.time() + limit_s
         while True:
-            late = [number for number, row in enumerate(rows) if row[self._slot] < self._version]
+            late = [number for number, row in enumerate(rows) if row[self._slot] < self._publisher.version]
             if not late or loop.time() > end:
                 return late
             await asyncio.sleep(AGREE_S)
@@ -194,11 +187,7 @@ class ZoneService:
 
     def _publish(self, zone: ChangingZone, changes: tuple[SetChange, ...], serial: int) -> None:
         """Tell all processes of changes, which lead to a serial."""
-        change = ZoneChange(serial_of(zone.content, zone.apex), serial, changes)
-        before, self._version = zone.version, self._version + 1
-        zone.take(change, self._version)
-        published = Published.of(before, zone.version, change)
-        self._context.pubsub.publish(topic_of(zone.apex), as_message(published))
+        self._publisher.publish(zone, ZoneChange(serial_of(zone.content, zone.apex), serial, changes))
 
     async def _keep(self, zone: ChangingZone, kept: Kept) -> None:
         try:
@@ -206,13 +195,10 @@ class ZoneService:
         except StoreError as error:
             log.warning("the serial of %s is not kept over a restart (store): %s", zone.name, error)
 
-    def _asked(self, message: Any) -> None:
-        """A worker asks for a zone."""
-        asked = convert(message, Asked)
-        zone = self._zones.get(bytes.fromhex(asked.apex))
-        if zone is not None and not zone.is_unknown:
-            whole = Whole.of(zone.apex, zone.version, zone.content, list(zone.history.changes))
-            self._context.pubsub.tell(asked.worker, WHOLE, as_message(whole))
+    def _asked_for(self, apex: bytes) -> ChangingZone | None:
+        """Return a zone that a worker asks for."""
+        zone = self._zones.get(apex)
+        return None if zone is None or zone.is_unknown else zone
 
     # ── files ──
 
