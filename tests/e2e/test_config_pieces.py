@@ -97,6 +97,41 @@ def test_a_watched_config_is_read_again_when_a_file_of_it_changes(
     one.wait_until(lambda: get(port) == "three", "the value of the file that is there again")
 
 
+@WORKERS
+def test_included_files_come_change_and_go_in_a_running_server(
+    program: Start, free_port: Callable[[], int], tmp_path: Path, workers: int
+) -> None:
+    port, sites = free_port(), tmp_path / "sites"
+    sites.mkdir()
+
+    def site(name: str, body: str) -> str:
+        return json.dumps({"dispatch": [{"handler": "respond", "path": f"/{name}", "body": body}]})
+
+    (sites / "a.json").write_text(site("a", "one"))
+    config = {"workers": workers, "listen": [f"http://127.0.0.1:{port}"], "include": ["sites/*.json"]}
+    one = program("-watch", config=config)
+    assert one.config_file is not None
+    assert get(port, "/a") == "one"
+    replace(sites / "b.json", site("b", "two"))
+    one.wait_for("config reloaded, with 2 included files")
+    assert {(get(port, "/a"), get(port, "/b")) for _ in range(5)} == {("one", "two")}
+    replace(sites / "a.json", site("a", "three"))
+    one.wait_until(lambda: get(port, "/a") == "three", "what has changed")
+    replace(sites / "a.json", '{\n"dispatch": [5]}')
+    one.wait_for(r"sites/a\.json:2:14: 'dispatch': expected an object, got 5")
+    assert get(port, "/a") == "three"
+    assert command("check", one.config_file.name, directory=tmp_path) == (
+        2,
+        "npserver.json: 1 error, with 2 included files\nsites/a.json:2:14: 'dispatch': expected an object, got 5\n",
+    )
+    (sites / "a.json").unlink()
+    one.wait_until(lambda: "404" in get(port, "/a"), "what is gone")
+    assert get(port, "/b") == "two"
+    status, said = command("reload", "-config", one.config_file.name, directory=tmp_path)
+    assert (status, said) == (0, "reloaded, with 1 included file\n")
+    one.stop()
+
+
 def test_no_value_is_shown(program: Start, free_port: Callable[[], int], tmp_path: Path) -> None:
     """Not by `check`, nor by a reload that fails on it, nor by the status page and the log."""
     port = free_port()

@@ -77,6 +77,9 @@ class FilesOfAMachine(ConfigFiles):
     def value(self, file: str) -> str:
         return f"what-{Path(file).name}-has"
 
+    def text(self, file: str, max_bytes: int) -> str:
+        return "{}"
+
 
 def test_there_are_examples() -> None:
     assert len(CONFIGS) >= 6

@@ -6,7 +6,9 @@ import sys
 
 from msgspec.structs import replace
 
+from npserver.config.files import ConfigFiles
 from npserver.errors import ConfigError, Problem, Severity
+from npserver.process.reload_outcome import with_included
 
 USAGE = """\
 usage: npserver check [-config FILE]
@@ -28,8 +30,9 @@ def main(words: list[str]) -> int:
     if file is None:
         print(USAGE, end="", file=sys.stderr)
         return BAD
+    files = ConfigFiles()
     try:
-        problems, served = check(file)
+        problems, served = check(file, files)
     except ConfigError as error:
         problems, served = error.problems, []
     for problem in problems:
@@ -38,31 +41,31 @@ def main(words: list[str]) -> int:
     errors = len(problems) - warnings
     result = _count(errors, "error") if errors else "ok"
     also = f", {_count(warnings, 'warning')}" if warnings else ""
-    print(f"{file}: {result}{also}")
+    print(f"{file}: {result}{also}{with_included(files.included)}")
     width = max([len(listener) for listener, _ in served], default=0)
     for listener, what in served:
         print(f"  {listener:<{width}}  {what}")
     return BAD if errors else GOOD
 
 
-def check(file: str) -> tuple[list[Problem], list[tuple[str, str]]]:
+def check(file: str, files: ConfigFiles | None = None) -> tuple[list[Problem], list[tuple[str, str]]]:
     """Load and compile a config as the server does. Return the warnings, and each rule's listener and summary.
 
     Then come the names that rules publish. With TLS the last entries are about certificates that the start would make,
     and about the key exchange, which depends on the system's OpenSSL.
 
-    Raises: ConfigError, with all errors and warnings.
+    `files` reads the files that the config includes. Raises: ConfigError, with all errors and warnings.
     """
-    from npserver.config.load import load
+    from npserver.config.load import in_order, load
     from npserver.process.dry_run import dry_run
     from npserver.program.services import has_tls_targets
     from npserver.runtime.scoreboard import Directory
 
     try:
-        document = load(file)
+        document = load(file, files)
     except ConfigError as error:
         found = error.problems + _errors_in_valid_part(error.valid_part)
-        raise ConfigError(sorted(found, key=lambda problem: (problem.line, problem.column))) from error
+        raise ConfigError(in_order(found, file)) from error
     runtime = dry_run(document, Directory())
     if any(problem.severity is Severity.CHECK_ERROR for problem in runtime.warnings):
         raise ConfigError([_as_error(problem) for problem in runtime.warnings])

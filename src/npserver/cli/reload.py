@@ -10,6 +10,7 @@ from npserver.cli.arguments import UsageError, parse_arguments
 from npserver.cli.serve import DEFAULT_CONFIG
 from npserver.errors import clip, reason_of
 from npserver.process.control_socket import ask_reload
+from npserver.process.reload_outcome import with_included
 
 HELP = """\
 usage: npserver reload [-config FILE]
@@ -48,7 +49,7 @@ def main(words: list[str]) -> int:
         return 1
     for line in outcome.warnings + outcome.errors:
         print(line, file=sys.stderr)
-    print(outcome.summary if outcome.errors else "reloaded")
+    print(outcome.summary if outcome.errors else f"reloaded{with_included(outcome.included)}")
     return 1 if outcome.errors else 0
 
 

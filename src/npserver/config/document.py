@@ -42,15 +42,15 @@ class Document(Struct, frozen=True, eq=False):
 
     def position(self, path: Path) -> tuple[int, int]:
         """Line and column of the value at `path`, or of the nearest part around it; (0, 0) if none is known."""
-        return (0, 0) if self._is_argument(path) else self.places.value(self._original(path) if self.kept else path)
+        return (0, 0) if self._is_argument(path) else self.places.value(self._written(path))
 
     def key_position(self, path: Path) -> tuple[int, int]:
         """Line and column of the key at `path`, or of the nearest part around it; (0, 0) if none is known."""
-        return (0, 0) if self._is_argument(path) else self.places.key(self._original(path) if self.kept else path)
+        return (0, 0) if self._is_argument(path) else self.places.key(self._written(path))
 
     def origin(self, path: Path) -> str:
         """Return the source of the value at `path`: the name of the file, or the command line."""
-        return COMMAND_LINE if self._is_argument(path) else self.file
+        return COMMAND_LINE if self._is_argument(path) else self.places.file(self._written(path)) or self.file
 
     def hide(self, message: str) -> str:
         """Return a message without the values of variables and files, see `config.expand`."""
@@ -59,7 +59,7 @@ class Document(Struct, frozen=True, eq=False):
     def place(self, path: Path) -> str:
         """`file:line:column` of the value at `path`, for messages."""
         line, column = self.position(path)
-        return f"{self.file}:{line}:{column}" if line else self.origin(path)
+        return f"{self.origin(path)}:{line}:{column}" if line else self.origin(path)
 
     def resolve(self, name: str) -> str:
         """Return the path of a file that the config names.
@@ -96,6 +96,9 @@ class Document(Struct, frozen=True, eq=False):
 
         references = key_references(type(self.config), *{type(rule) for rule in self.config.dispatch})
         return any(not references.get(section, set()).isdisjoint(path) for section in self.gone)
+
+    def _written(self, path: Path) -> Path:
+        return self._original(path) if self.kept else path
 
     def _original(self, path: Path) -> Path:
         """Return the path in the text of the value at `path` in a config whose faulty items were removed."""

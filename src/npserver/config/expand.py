@@ -1,6 +1,6 @@
 """Expand `${NAME}`, `${NAME:-default}`, `${env:name}` and `${file:/path}` in the texts of a config.
 
-Called by `config.load` with the parsed JSON. What comes out is not expanded again: a text with a value in it is an
+Called by `config.assemble` with the parsed JSON. What comes out is not expanded again: a text with a value in it is an
 `Expanded`, which keeps apart what the config says and what was put in. `web.variables` takes values as they are,
 whatever dollar signs they have, and no message shows them: the `repr` of an `Expanded` is the text as it is written.
 
@@ -59,23 +59,27 @@ class ExpansionError(ValueError):
 class Expander:
     """Expands the texts of one config, and remembers the values: no message may have them."""
 
-    __slots__ = ("_environment", "_files", "_values", "faults")
+    __slots__ = ("_environment", "_files", "_values")
 
     def __init__(self, files: ConfigFiles, environment: Mapping[str, str] | None = None) -> None:
         """`environment`: the variables; None: those of this process."""
         self._files = files
         self._environment = os.environ if environment is None else environment
         self._values: dict[str, str] = {}  # that messages must not have, with the reference to show instead
-        self.faults: list[tuple[Path, str]] = []
 
-    def expand(self, tree: Any, directory: str) -> None:
-        """Expand all texts in parsed JSON, in place; the names of files start at `directory`."""
+    def expand(self, tree: Any, directory: str) -> list[tuple[Path, str]]:
+        """Expand all texts in parsed JSON, in place; the names of files start at `directory`.
+
+        Return what is wrong, with the paths.
+        """
+        faults: list[tuple[Path, str]] = []
         for holder, part, path in _texts(tree, ()):
             text = holder[part]
             try:
                 holder[part] = self.text(text, directory)
             except ExpansionError as error:
-                self.faults.append((path, str(error)))
+                faults.append((path, str(error)))
+        return faults
 
     def text(self, text: str, directory: str) -> str:
         """Return a text with its references replaced: an `Expanded` if it has any. Raises: ExpansionError."""

@@ -1,4 +1,4 @@
-"""The files that a config is made of: its own text, and the files that `${file:}` names.
+"""The files that a config is made of: its own text, those that `include` names, and those of `${file:}`.
 
 Each file is read once for a config. A reload sends what the master has read to the other processes: they may lack the
 permission, and all must have the same. `-watch` asks whether a file has changed since.
@@ -6,8 +6,10 @@ permission, and all must have the same. `-watch` asks whether a file has changed
 
 from __future__ import annotations
 
+import glob
 import os
 import stat
+from typing import Any
 
 from npserver.config.jsonc import Places
 from npserver.errors import ConfigError, Problem
@@ -23,17 +25,43 @@ State = tuple[int, int, int]
 class ConfigFiles:
     """The files of one config besides its main one, as they were read for it."""
 
-    __slots__ = ("_is_supplied", "_states", "_values")
+    __slots__ = ("_found", "_is_supplied", "_states", "_texts", "_values")
 
-    def __init__(self, supplied: dict[str, dict[str, str]] | None = None) -> None:
+    def __init__(self, supplied: dict[str, Any] | None = None) -> None:
         """`supplied`: what `content` of another process returned; then no file is read."""
         self._is_supplied = supplied is not None
         self._values: dict[str, str] = supplied["values"] if supplied else {}
+        self._texts: dict[str, str] = supplied["texts"] if supplied else {}  # of included files
+        self._found: dict[str, list[str]] = supplied["found"] if supplied else {}  # files by pattern
         self._states: dict[str, State | None] = {}
 
-    def content(self) -> dict[str, dict[str, str]]:
-        """Return what has been read, for another process."""
-        return {"values": self._values}
+    def content(self) -> dict[str, Any]:
+        """Return what has been read, for another process, as JSON has it."""
+        return {"values": self._values, "texts": self._texts, "found": self._found}
+
+    @property
+    def included(self) -> int:
+        """The number of included files."""
+        return len(self._texts)
+
+    def text(self, file: str, max_bytes: int) -> str:
+        """Return the text of an included file.
+
+        Raises: OSError if it cannot be read; ValueError if it is not a regular file, or too large; ConfigError if it is
+        not UTF-8.
+        """
+        if (known := self._texts.get(file)) is None:
+            known = self._texts[file] = decode_text(self._read(file, max_bytes), file)
+        return known
+
+    def find(self, pattern: str) -> list[str]:
+        """Return the files that a pattern matches, by name. Raises: OSError if its directory cannot be read."""
+        if (known := self._found.get(pattern)) is None:
+            directory = os.path.dirname(pattern) or "."
+            if not is_pattern(directory) and os.path.isdir(directory):
+                os.listdir(directory)  # `glob` would find nothing where it may not look
+            known = self._found[pattern] = sorted(glob.glob(pattern))
+        return known
 
     def value(self, file: str) -> str:
         """Return the text of a file without the newline at its end.
@@ -55,7 +83,9 @@ class ConfigFiles:
 
     def has_changed(self) -> bool:
         """Whether a file is another than the one that was read, has appeared or is gone."""
-        return any(state_of(file) != state for file, state in self._states.items())
+        return any(state_of(file) != state for file, state in self._states.items()) or any(
+            sorted(glob.glob(pattern)) != found for pattern, found in self._found.items()
+        )
 
     def _read(self, file: str, max_bytes: int) -> bytes:
         """Return the content of a regular file. Raises: OSError; ValueError for another one, or for its size."""
@@ -71,8 +101,13 @@ class ConfigFiles:
                 raise ValueError("not a regular file: name one that is")
             data = stream.read(max_bytes + 1)
         if len(data) > max_bytes:
-            raise ValueError(f"larger than {max_bytes >> 10} KiB: name another file")
+            raise ValueError(f"larger than {max_bytes >> 10:,} KiB: name another file")
         return data
+
+
+def is_pattern(name: str) -> bool:
+    """Return whether a name of files has `*`, `?` or `[`."""
+    return glob.has_magic(name)
 
 
 def state_of(file: str) -> State | None:

@@ -78,6 +78,10 @@ class Places:
             offset = _after_key(self._text, offset)
         return self.at(offset)
 
+    def file(self, path: Path) -> str:
+        """Return the file in which the value at `path` stands; "" for the only one."""
+        return ""
+
     def at(self, offset: int) -> tuple[int, int]:
         """Line and column, from 1, of the character at `offset`; (0, 0) for -1, nowhere."""
         if offset < 0:

@@ -13,18 +13,17 @@ import msgspec
 
 from npserver.config.document import Document
 from npserver.config.files import ConfigFiles, read_text
-from npserver.config.jsonc import JsonError, Places, parse
 from npserver.config.schema import Config
-from npserver.errors import ConfigError, Problem, clip
+from npserver.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
+    from npserver.config.assemble import Assembled
     from npserver.config.decode import Fault
-    from npserver.config.expand import Expander
 
 
-def load(file: str) -> Document:
-    """Load the config in `file`. Raises: ConfigError with everything that is wrong with it."""
-    return load_text(read_text(file), file)
+def load(file: str, files: ConfigFiles | None = None) -> Document:
+    """Load the config in `file`; `files` reads those that it names. Raises: ConfigError with all that is wrong."""
+    return load_text(read_text(file), file, files=files)
 
 
 def load_text(text: str, file: str, *, has_file: bool = True, files: ConfigFiles | None = None) -> Document:
@@ -37,40 +36,41 @@ def load_text(text: str, file: str, *, has_file: bool = True, files: ConfigFiles
 
     Raises: ConfigError with everything that is wrong.
     """
+    from npserver.config.assemble import assemble
     from npserver.config.decode import ConfigDecoder
-    from npserver.config.expand import Expander, has_references
     from npserver.config.shape import SectionShape
 
-    try:
-        parsed = parse(text)
-    except JsonError as error:
-        line, column = Places(text, {}).at(error.offset)
-        raise ConfigError([Problem(str(error), file, line, column)]) from error
-    places = parsed.places
-    problems = [
-        Problem(f"key {clip(name)} is given twice in the same object", file, *places.at(offset))
-        for offset, name in parsed.repeated
-    ]
-    directory = os.path.dirname(file) or "."
     files = files or ConfigFiles()
-    expander = Expander(files)
-    if has_references(text):
-        expander.expand(parsed.value, directory)
+    whole = assemble(text, file, files)
     decoder = ConfigDecoder()
-    config = decoder.convert(parsed.value, SectionShape(Config), ())
-    unexpanded = {path for path, _ in expander.faults}
-    problems += [Problem(message, file, *places.value(path)) for path, message in expander.faults]
-    problems += [_problem(fault, places, file, expander) for fault in decoder.faults if fault.path not in unexpanded]
-    document = Document(config or Config(), file, directory, places, has_file=has_file, files=files, expander=expander)
+    config = decoder.convert(whole.value, SectionShape(Config), ())
+    problems = whole.problems
+    if decoder.faults:
+        known = {(problem.file, problem.line, problem.column) for problem in problems}
+        found = [_problem(fault, whole) for fault in decoder.faults]
+        problems += [one for one in found if (one.file, one.line, one.column) not in known]
+    document = Document(
+        config or Config(),
+        file,
+        os.path.dirname(file) or ".",
+        whole.places,
+        has_file=has_file,
+        files=files,
+        expander=whole.expander,
+    )
     if problems:
         lacking = frozenset(fault.path[:-1] for fault in decoder.faults if len(fault.path) > 2)
         rest = msgspec.structs.replace(document, kept=decoder.kept, gone=frozenset(decoder.gone), lacking=lacking)
-        # Where a value is missing, whatever a compiler says may follow from that.
-        valid_part = None if unexpanded else rest
-        raise ConfigError(sorted(problems, key=lambda problem: (problem.line, problem.column)), valid_part)
+        # Where a value or a file is missing, whatever a compiler says may follow from that.
+        raise ConfigError(in_order(problems, file), rest if whole.is_whole else None)
     return document
 
 
-def _problem(fault: Fault, places: Places, file: str, expander: Expander) -> Problem:
-    line, column = places.key(fault.path) if fault.is_key else places.value(fault.path)
-    return Problem(expander.hide(fault.message), file, line, column)
+def in_order(problems: list[Problem], file: str) -> list[Problem]:
+    """Return problems in the order of the files, the main one first, and of the places in each."""
+    return sorted(problems, key=lambda one: (one.file != file, one.file, one.line, one.column))
+
+
+def _problem(fault: Fault, whole: Assembled) -> Problem:
+    line, column = whole.places.key(fault.path) if fault.is_key else whole.places.value(fault.path)
+    return Problem(whole.expander.hide(fault.message), whole.file_of(fault.path), line, column)

@@ -49,6 +49,13 @@ class Config(Section, frozen=True, kw_only=True):
     schema_: Annotated[str | None, D("URL or file of the JSON Schema, for editors; npserver ignores it")] = field(
         default=None, name="$schema"
     )
+    include: Annotated[
+        OneOrMany,
+        D(
+            "other files with parts of the config, whose lists are appended and whose objects are merged: names, or "
+            "patterns with `*`, which may match none; relative ones start at the directory of the file that has them"
+        ),
+    ] = []
     listen: Annotated[list[str | Listen], D("the addresses to accept clients on, as URIs or objects", needs="tls")] = []
     tls: Annotated[
         Literal["auto", "internal"] | Tls | list[Tls] | None,

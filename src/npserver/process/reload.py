@@ -245,7 +245,7 @@ class Reloader:
 
     def _finish_committed(self, pending: Reload) -> None:
         errors = [line for text in pending.failures.values() for line in text.splitlines()]
-        self._finish(ReloadOutcome(errors, pending.warnings, is_in_use=True))
+        self._finish(ReloadOutcome(errors, pending.warnings, is_in_use=True, included=pending.document.files.included))
 
     def _abandon(self, pending: Reload, errors: list[str]) -> None:
         self._children.broadcast({"kind": "abandon"})

@@ -22,12 +22,13 @@ class ReloadOutcome(Struct, frozen=True):
     errors: list[str] = []
     warnings: list[str] = []
     is_in_use: bool = False  # whether the new config has replaced the old one
+    included: int = 0  # the number of files that the new config includes
 
     @property
     def summary(self) -> str:
         """The outcome in one line."""
         if not self.errors:
-            return "config reloaded"
+            return f"config reloaded{with_included(self.included)}"
         if self.is_in_use:
             return "reload incomplete: the new configuration is in use, but not every process switched to it in order"
         return "reload failed: keeping the current configuration"
@@ -39,6 +40,11 @@ class ReloadOutcome(Struct, frozen=True):
         for line in self.errors:
             log.error("%s", line)
         log.log(logging.ERROR if self.errors else logging.INFO, "%s", self.summary)
+
+
+def with_included(number: int) -> str:
+    """Return how the number of included files is told after what has been done with a config."""
+    return f", with {number} included file{'' if number == 1 else 's'}" if number else ""
 
 
 def switch_error(error: Exception) -> str:

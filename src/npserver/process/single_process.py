@@ -73,7 +73,7 @@ class SingleProcess:
         except Exception as error:
             faults.append(switch_error(error))
         self.document = document
-        return ReloadOutcome(faults, warnings, is_in_use=True)
+        return ReloadOutcome(faults, warnings, is_in_use=True, included=document.files.included)
 
     async def stop(self, timeout_s: float | None = None) -> None:
         """Stop accepting, wait up to `timeout_s` (default: `timeouts.shutdown`) for open connections, close all."""
