@@ -29,6 +29,7 @@ PACKAGES = {
     "kea-dhcp-ddns": "kea-dhcp-ddns-server",
     "knotd": "knot",
     "ldns-verify-zone": "ldnsutils",
+    "logrotate": "logrotate",
     "named": "bind9",
     "nc": "netcat-openbsd",
     "ncat": "ncat",
