@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("npserver.dns")
 
 MIN_PAUSE_S, MAX_PAUSE_S = 5.0, 3600.0  # between two questions for a name, whatever its TTL
-RETRY_S = 5.0  # after a failure
+RETRY_S, HALF_RETRY_S = 5.0, 60.0  # after a failure, and after one of A or AAAA alone
 MAX_ADDRESSES = 100  # of one name and type; what a resolver sends beside them is left out
 _RD = 1  # in byte 2 of a query
 
@@ -94,13 +94,17 @@ class AliasService:
             at = (name, rtype)
             if isinstance(records, str):
                 reasons.append(records)
-                pause_s = min(pause_s, RETRY_S)
                 if at in self._known and now >= self._good_until[at] + self._stale_s:
                     del self._known[at]
+                    kind, since = codes.type_name(rtype), f"{self._stale_s:g} s (dns_alias_stale)"
+                    log.warning("%s addresses of %s are not served any more: no answer for %s (%s)",
+                                kind, to_text(name), since, place)  # fmt: skip
             else:
                 self._known[at] = records
                 self._good_until[at] = now + max(MIN_PAUSE_S, float(records[0]))
                 pause_s = min(pause_s, max(MIN_PAUSE_S, float(records[0])))
+        if reasons:
+            pause_s = min(pause_s, RETRY_S if len(reasons) == len(found) else HALF_RETRY_S)
         row = self._context.row
         row.slots[row.slot("dns.aliases.failed" if reasons else "dns.aliases.found")] += 1
         if before != self._known:

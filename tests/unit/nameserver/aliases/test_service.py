@@ -142,6 +142,12 @@ async def test_then_they_are_gone(stage: Stage, caplog: pytest.LogCaptureFixture
         await until(lambda: A in parts["known"]())
         parts["resolver"].answer = failing(dns.rcode.SERVFAIL)
         await until(lambda: not parts["known"]())
+        ended = [one for one in caplog.messages if "are not served any more" in one]
+        assert sorted(ended) == [
+            f"{kind} addresses of shops.example.net. are not served any more: no answer for 0 s (dns_alias_stale) "
+            "(ALIAS of example.com.)"
+            for kind in ("A", "AAAA")
+        ]
 
 
 async def test_one_type_can_fail_alone(stage: Stage) -> None:
