@@ -1,6 +1,7 @@
 """The whole program with zones that are not in its config: zone files, by AXFR and UDP, with two workers.
 
-Covers `nameserver.zones.messages`, `nameserver.zones.publisher`, `nameserver.zones.replica`, `nameserver.zones.service`, `runtime.zone_states`.
+Covers `nameserver.zones.messages`, `nameserver.zones.publisher`, `nameserver.zones.replica`,
+`nameserver.zones.service`, `runtime.zone_states`.
 """
 
 from __future__ import annotations

@@ -58,7 +58,18 @@ class KeptZone(Struct, frozen=True):
 class DnssecService:
     """The service."""
 
-    __slots__ = ("_asked_at", "_changed", "_context", "_failures", "_reminded", "_said", "_states", "_store", "_zones")
+    __slots__ = (
+        "_asked_at",
+        "_changed",
+        "_context",
+        "_failures",
+        "_looked",
+        "_reminded",
+        "_said",
+        "_states",
+        "_store",
+        "_zones",
+    )
 
     def __init__(self, context: Context, store: Store, zones: Mapping[bytes, KeptZone]) -> None:
         self._context = context
@@ -70,6 +81,7 @@ class DnssecService:
         self._asked_at: dict[bytes, float] = {}  # loop time at which the parent of a zone was asked last
         self._said: dict[bytes, Said] = {}  # what it has said
         self._changed = asyncio.Event()
+        self._looked = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"<DnssecService {' '.join(map(to_text, self._zones))}>"
@@ -86,6 +98,7 @@ class DnssecService:
             while True:
                 self._changed.clear()
                 await self.look()
+                self._looked.set()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), LOOK_S)
 
@@ -119,8 +132,10 @@ class DnssecService:
 
     async def _watch_parents(self) -> None:
         while True:
+            self._looked.clear()
             await self.ask_parents()
-            await asyncio.sleep(LOOK_S)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._looked.wait(), LOOK_S)
 
     async def ask_parents(self) -> None:
         """Ask the parents that are waited for, and those whose former DS record is about to count no more."""
