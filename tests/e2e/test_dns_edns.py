@@ -44,6 +44,23 @@ def test_kdig_and_dig_are_told(program: Start) -> None:
     assert "status: FORMERR" in wrong
 
 
+@needs("kdig")
+def test_over_tls_and_https(program: Start, certificates: Callable[..., Any]) -> None:
+    certificate, tls, web = certificates("127.0.0.1"), free_port(), free_port()
+    made = config(0, allow="127.0.0.0/8")
+    made["listen"] = [f"ssl://127.0.0.1:{tls}", f"https://127.0.0.1:{web}"]
+    made["tls"] = {"cert": str(certificate.cert), "key": str(certificate.key)}
+    rule = made["dispatch"][0]
+    made["dispatch"] = [{**rule, "listener": uri} for uri in made["listen"]]
+    program(config=made)
+    for port, transport in ((tls, "+tls"), (web, "+https")):
+        words = ["kdig", "@127.0.0.1", "-p", str(port), transport, "www.example.com", "A"]
+        assert '"fra1"' in run(*words, "+nsid")
+        assert "fra1" not in run(*words)
+    timeout = run("kdig", "@127.0.0.1", "-p", str(tls), "+tls", "+ednsopt=11", "www.example.com", "A")
+    assert "004B" in timeout, timeout  # 7.5 s in units of 100 ms
+
+
 def test_an_identifier_that_is_too_long_has_its_place(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "npserver.json"
     file.write_text(
