@@ -64,6 +64,7 @@ LAYERS = [
     {"web"},
     {"forward", "nameserver"},
     {"program"},
+    {"explain"},
     {"process"},
     {"embed", "cli", "__main__"},
 ]

@@ -52,6 +52,7 @@ options:
 
 commands:
   check [-config FILE]   report all errors and warnings in a config file
+  explain URL|NAME       say what would be answered, and why
   reload [-config FILE]  make the running server reload its config file
   bans [-config FILE]    list the clients that are banned, and why; see also: npserver ban, npserver unban
   purge URL              remove responses from the cache of proxy rules

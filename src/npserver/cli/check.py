@@ -13,7 +13,8 @@ from npserver.process.reload_outcome import with_included
 USAGE = """\
 usage: npserver check [-config FILE]
 
-Report all errors and warnings in a config file (default: config.json), each with its line and column.
+Report all errors and warnings in a config file (default: config.json), each with its line and column. The tests in
+"expect" are run too.
 The exit status is 0 if there are no errors, 2 if there are. Some errors keep no server from starting, which warns
 of them: a certificate that has expired, a root of the local authority that is damaged.
 """
@@ -58,6 +59,7 @@ def check(file: str, files: ConfigFiles | None = None) -> tuple[list[Problem], l
     """
     from npserver.config.load import in_order, load
     from npserver.process.dry_run import dry_run
+    from npserver.process.explaining import failed_tests
     from npserver.program.services import has_tls_targets
     from npserver.runtime.scoreboard import Directory
 
@@ -67,6 +69,9 @@ def check(file: str, files: ConfigFiles | None = None) -> tuple[list[Problem], l
         found = error.problems + _errors_in_valid_part(error.valid_part)
         raise ConfigError(in_order(found, file)) from error
     runtime = dry_run(document, Directory())
+    if failed := failed_tests(document):
+        problems = sorted([*runtime.warnings, *failed], key=lambda problem: (problem.line, problem.column))
+        raise ConfigError([_as_error(problem) for problem in problems])
     if any(problem.severity is Severity.CHECK_ERROR for problem in runtime.warnings):
         raise ConfigError([_as_error(problem) for problem in runtime.warnings])
     served = [*runtime.summary, *[("DNS", text) for text in document.compiled.get("publishes", ())]]

@@ -14,6 +14,7 @@ from msgspec import field
 
 from npserver.config.section import D, OneOrMany, Section
 from npserver.config.units import Seconds
+from npserver.explain.config import Expectation
 from npserver.forward.config import ForwardRule
 from npserver.limits.config import RateLimit
 from npserver.listen.config import Listen
@@ -142,6 +143,13 @@ class Config(Section, frozen=True, kw_only=True):
             "has the client is used"
         ),
     ] = None
+    expect: Annotated[
+        list[Expectation],
+        D(
+            "tests of this config: what clients are to get; `npserver check` and a reload fail if they get something "
+            "else"
+        ),
+    ] = []
     timeouts: Annotated[Timeouts, D("time limits for clients")] = Timeouts()
     limits: Annotated[Limits, D("limits on sizes and numbers, for clients")] = Limits()
     logging: Annotated[Logging, D("access log and server log")] = Logging()

@@ -92,6 +92,10 @@ class AccessPolicy(Generic[P]):
             processor.options = self.options
         return processor
 
+    def refuses(self, processor: QueryProcessor) -> bool:
+        """Return whether a processor is that of clients which `allow` and `deny` keep out."""
+        return processor is self._refusing
+
     def _refuse(self, client: str, name: str) -> P:
         log.debug("query of client %s refused (%s.%s)", client, self.key, name)
         return self._refusing

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from npserver.process.data_plane import make_context
 from npserver.program.compile import compile_config
-from npserver.runtime.compilation import MAY_WRITE, READS_LARGE_DATA
+from npserver.runtime.compilation import MAY_WRITE, READS_LARGE_DATA, Compilation
 from npserver.runtime.pubsub import PubSub
 from npserver.runtime.scoreboard import Directory, Scoreboard
 from npserver.sources.source import SUPPLIED
 from npserver.tls.store import CERTIFICATES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from npserver.config.document import Document
     from npserver.program.runtime import Runtime
     from npserver.tls.store import CertificateStore
@@ -36,10 +39,27 @@ def dry_run(
 
     Raises: ConfigError.
     """
+    with compiling(document, directory, certificates, reads_large_data=reads_large_data) as (_, runtime):
+        return runtime
+
+
+@contextmanager
+def compiling(
+    document: Document,
+    directory: Directory | None = None,
+    certificates: CertificateStore | None = None,
+    *,
+    reads_large_data: bool = True,
+) -> Iterator[tuple[Compilation, Runtime]]:
+    """Do the same, and give the result with what its compilers have shared: it is closed afterwards.
+
+    Raises: ConfigError.
+    """
     logging = msgspec.structs.replace(document.config.logging, access_log="off", query_log="off")
     quiet = msgspec.structs.replace(document, config=msgspec.structs.replace(document.config, logging=logging))
     board = Scoreboard(0, b"dry run", rate_limit_keys=1)
-    board.directory = directory
+    if directory is not None:
+        board.directory = directory
     loop = asyncio.new_event_loop()  # never run
     try:
         context = make_context(loop, -1, board, PubSub(), quiet)
@@ -49,11 +69,14 @@ def dry_run(
         else:
             MAY_WRITE.put(context, value=False)
             READS_LARGE_DATA.put(context, value=reads_large_data)
-        runtime = compile_config(document, context)
-        runtime.close()
-        context.sweeper.close()
-        context.access_log.close()
+        compilation = Compilation(document, context)
+        runtime = compile_config(document, context, compilation)
+        try:
+            yield compilation, runtime
+        finally:
+            runtime.close()
+            context.sweeper.close()
+            context.access_log.close()
     finally:
         loop.close()
         board.shared_file.close()  # the board is freed late, as it is part of a cycle
-    return runtime

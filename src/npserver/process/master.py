@@ -24,6 +24,7 @@ from npserver.process.child import ChildSetup, name_role
 from npserver.process.children import HANDLED_SIGNALS, Child, Children
 from npserver.process.control_server import ControlServer
 from npserver.process.dry_run import dry_run
+from npserver.process.explaining import with_failed_tests
 from npserver.process.limits import find_identity
 from npserver.process.loop import import_loop
 from npserver.process.message_channel import ChannelClosed, MessageChannel
@@ -49,7 +50,7 @@ class Master:
         document = options.document
         board = Scoreboard(options.workers, os.urandom(16), rate_limit_keys=document.config.limits.rate_limit_keys)
         certificates = CertificateStore()
-        runtime = dry_run(document, board.directory, certificates)
+        runtime = with_failed_tests(dry_run(document, board.directory, certificates))
         self._identity = find_identity(document)
         changes_user = self._identity is not None and self._identity.user != os.geteuid()
         self._privileged = PrivilegedSteps(self._identity, certificates) if self._identity and changes_user else None

@@ -20,6 +20,7 @@ from npserver.observe import logs
 from npserver.process import control_socket, systemd
 from npserver.process.child import name_role
 from npserver.process.dry_run import dry_run
+from npserver.process.explaining import refuse_failed_tests
 from npserver.process.options import WATCH_PERIOD_S
 from npserver.process.reload_outcome import ReloadOutcome, unchangeable
 from npserver.runtime.scoreboard import Directory
@@ -121,6 +122,7 @@ class Reloader:
             text = self._source.read()
             document = self._source.document(text, self._files)
             runtime = dry_run(document, directory, active.certificates)
+            refuse_failed_tests(document)
             bindings = active.bindings.prepare(runtime.listeners)
         except (ConfigError, StartError) as error:
             self._finish(ReloadOutcome(str(error).splitlines()))

@@ -17,6 +17,7 @@ from npserver.process import control_socket, preload, systemd
 from npserver.process.bindings import Bindings
 from npserver.process.data_plane import DataPlane, make_context
 from npserver.process.dry_run import dry_run
+from npserver.process.explaining import refuse_failed_tests, with_failed_tests
 from npserver.process.limits import find_identity
 from npserver.process.loop import new_loop
 from npserver.process.options import WATCH_PERIOD_S, RunOptions
@@ -60,6 +61,7 @@ class SingleProcess:
     async def reload(self, document: Document) -> ReloadOutcome:
         """Switch to another config. Raises: ConfigError, StartError: the old config stays in use."""
         dry_run(document, Directory(), reads_large_data=False)  # a faulty config must not affect the running one
+        refuse_failed_tests(document)
         runtime = self.data_plane.compile(document)
         try:
             prepared = self.bindings.prepare(runtime.listeners)
@@ -127,7 +129,7 @@ class _Runner:
         async with self._reloading:
             set_title(f"npserver: one process {options.source.file}".rstrip())
             with control_socket.explaining_second_start(options.source.file):
-                runtime = await self._single.start()
+                runtime = with_failed_tests(await self._single.start())
             try:
                 identity = find_identity(options.document)
             except StartError:

@@ -28,19 +28,19 @@ class SlashRedirect:
     Browsers follow no redirect of a WebSocket, and programs often none of a POST: they have no relative links either.
     """
 
-    __slots__ = ("_handler",)
+    __slots__ = ("handler",)
 
     def __init__(self, handler: Handler) -> None:
-        self._handler = handler
+        self.handler = handler
 
     def __repr__(self) -> str:
-        return f"<SlashRedirect {self._handler!r}>"
+        return f"<SlashRedirect {self.handler!r}>"
 
     def handle(self, exchange: Exchange) -> None:
         """Redirect, or pass the exchange on."""
         request = exchange.request
         if request.method not in _SAFE or b"websocket" in request.upgrade:
-            self._handler.handle(exchange)
+            self.handler.handle(exchange)
             return
         add_slash(exchange)
 

@@ -16,7 +16,7 @@ from npserver.web.handlers.fastcgi.call import (
     FastcgiUpload,
     FastcgiWaitingCall,
 )
-from npserver.web.handlers.fastcgi.scripts import Found, Script, Scripts
+from npserver.web.handlers.fastcgi.scripts import Found, Script, Scripts, Target
 from npserver.web.handlers.proxy.buffered_upload import BufferedUpload
 from npserver.web.handlers.static.root import FileError
 from npserver.web.slash_redirect import add_slash
@@ -24,7 +24,7 @@ from npserver.web.slash_redirect import add_slash
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from npserver.web.exchange import Exchange
+    from npserver.web.exchange import Exchange, Handler
     from npserver.web.handlers.fastcgi.gateway import Gateway
     from npserver.web.handlers.proxy.spool import SpoolSettings
     from npserver.web.handlers.static.handler import StaticHandler
@@ -41,7 +41,7 @@ class FastcgiHandler:
         keys: config keys to name in the log when there is no script and no file.
     """
 
-    __slots__ = ("_files", "_keys", "_make_call", "_scripts", "_spool", "gateway", "prepared")
+    __slots__ = ("_keys", "_make_call", "_spool", "files", "gateway", "prepared", "scripts")
 
     def __init__(
         self,
@@ -52,8 +52,8 @@ class FastcgiHandler:
         keys: Mapping[FileError, str],
     ) -> None:
         self.gateway = gateway
-        self._scripts = scripts
-        self._files = files
+        self.scripts = scripts
+        self.files = files
         self._spool = spool
         self._keys = keys
         #: Called for plain requests: a file in memory is sent without an exchange.
@@ -63,15 +63,20 @@ class FastcgiHandler:
             self._make_call = FastcgiTimedCall if gateway.upstream.queue is None else FastcgiTimedWaitingCall
 
     def __repr__(self) -> str:
-        return f"<FastcgiHandler {self._scripts!r} {self.gateway.upstream!r}>"
+        return f"<FastcgiHandler {self.scripts!r} {self.gateway.upstream!r}>"
 
     def handle(self, exchange: Exchange) -> None:
         """Run the script or send the file that the path leads to."""
-        found = self._scripts.find(exchange.request.path)
+        found = self.scripts.find(exchange.request.path)
         if type(found) is Script:
             self._run(exchange)
-        elif found is Found.FILE:
-            self._files.handle(exchange)
+        else:
+            self.answer(exchange, found, self.files)
+
+    def answer(self, exchange: Exchange, found: Target, files: Handler) -> None:
+        """Answer a request that leads to no script. `files`: sends files."""
+        if found is Found.FILE:
+            files.handle(exchange)
         elif found is Found.DIRECTORY:
             add_slash(exchange)
         elif isinstance(found, FileError):

@@ -89,6 +89,11 @@ class Scripts:
     def __repr__(self) -> str:
         return f"<Scripts {self._root}>"
 
+    @property
+    def directory(self) -> str:
+        """The directory of scripts and files, without a slash at its end."""
+        return self._root.directory
+
     def find(self, path: str) -> Target:
         """Return what the canonical path of a request leads to."""
         now = monotonic()

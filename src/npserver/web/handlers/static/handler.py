@@ -76,13 +76,13 @@ def _listing(settings: StaticSettings) -> Listing:
 class StaticHandler:
     """Serves the files of one rule."""
 
-    __slots__ = ("_by_request", "_cache", "_compressions", "_context", "_files", "_is_direct", "_listing",
-                 "_rankings", "_settings")  # fmt: skip
+    __slots__ = ("_by_request", "_compressions", "_files", "_is_direct", "_listing", "_rankings", "cache", "context",
+                 "settings")  # fmt: skip
 
     def __init__(self, context: Context, settings: StaticSettings, cache: RepresentationCache) -> None:
-        self._context = context
-        self._settings = settings
-        self._cache = cache
+        self.context = context
+        self.settings = settings
+        self.cache = cache
         self._files = Files(settings.files, cache)
         self._by_request = self._files.table.by_request
         self._is_direct = not settings.try_files  # whether a path can only lead to the file of that name
@@ -91,7 +91,7 @@ class StaticHandler:
         self._rankings: dict[bytes | None, tuple[str, ...]] = {}
 
     def __repr__(self) -> str:
-        return f"<StaticHandler {self._settings.files.root}>"
+        return f"<StaticHandler {self.settings.files.root}>"
 
     def handle(self, exchange: Exchange) -> None:
         """Respond with a file, a listing, a redirect to a directory, or an error."""
@@ -107,7 +107,7 @@ class StaticHandler:
         entry = self._by_request.get(request.path)
         if entry is not None and (
             entry.fresh_until > monotonic()
-            or (self._is_direct and self._files.is_unchanged(entry, request.path[len(self._settings.prefix) :]))
+            or (self._is_direct and self._files.is_unchanged(entry, request.path[len(self.settings.prefix) :]))
         ):
             entry.used = True
             return entry.by_ranking.get(self._rankings.get(request.accept_encoding, _UNRANKED))
@@ -125,10 +125,10 @@ class StaticHandler:
         if entry is not None and entry.fresh_until > monotonic():
             self._answer(exchange, entry, attempts)
             return
-        path = decode_path(request.path[len(self._settings.prefix) :])
+        path = decode_path(request.path[len(self.settings.prefix) :])
         if path is None:
             self._fail(exchange, FileError.MISSING, attempts)
-        elif self._settings.try_files:
+        elif self.settings.try_files:
             self._try_files(exchange, path, attempts)
         else:
             self._answer_found(exchange, self._find(path), attempts)
@@ -138,8 +138,8 @@ class StaticHandler:
     def _answer_found(self, exchange: Exchange, found: Entry | _Directory | FileError, attempts: int) -> None:
         """Respond with the file, directory or error found for the path of the request."""
         if isinstance(found, Entry):
-            if self._settings.is_path_enough:
-                self._cache.link(exchange.request.path, found)
+            if self.settings.is_path_enough:
+                self.cache.link(exchange.request.path, found)
             self._answer(exchange, found, attempts)
         elif isinstance(found, FileError):
             self._fail(exchange, found, attempts)
@@ -152,9 +152,9 @@ class StaticHandler:
 
     def _find(self, path: str) -> Entry | _Directory | FileError:
         """Find the file at a path below the root, or the index file of a directory."""
-        if not self._settings.rule.dotfiles and is_hidden(path):
+        if not self.settings.rule.dotfiles and is_hidden(path):
             return FileError.HIDDEN
-        root = self._settings.files.root
+        root = self.settings.files.root
         status = root.stat(path)
         if isinstance(status, FileError):
             return status
@@ -165,7 +165,7 @@ class StaticHandler:
         if not root.has(path):
             return FileError.OUTSIDE
         if path.endswith("/"):
-            for name in self._settings.index:
+            for name in self.settings.index:
                 status = root.stat(path + name)
                 if status is FileError.FORBIDDEN:
                     return FileError.FORBIDDEN  # the directory may not be searched
@@ -176,9 +176,9 @@ class StaticHandler:
     def _try_files(self, exchange: Exchange, path: str, attempts: int) -> None:
         found: Entry | _Directory | FileError = FileError.MISSING
         error = FileError.MISSING
-        for candidate in self._settings.try_files:
+        for candidate in self.settings.try_files:
             if isinstance(candidate, int):
-                key = self._settings.keys[FileError.MISSING]
+                key = self.settings.keys[FileError.MISSING]
                 exchange.fail(candidate, "none of the files to try exists", key, level=logging.DEBUG)
                 return
             try:
@@ -189,7 +189,7 @@ class StaticHandler:
             if name is None:
                 continue
             found = self._find(name)
-            is_listed = isinstance(found, _Directory) and name[-1] == "/" and self._settings.rule.browse
+            is_listed = isinstance(found, _Directory) and name[-1] == "/" and self.settings.rule.browse
             if isinstance(found, Entry) or is_listed:
                 if name == path + "/":
                     found = _Directory(path)  # `$path/`: redirect the client there, for relative links to work
@@ -201,7 +201,7 @@ class StaticHandler:
 
     def _fail(self, exchange: Exchange, error: FileError, attempts: int) -> None:
         """Respond with the fallback file if nothing was found and there is one, else with an error."""
-        settings = self._settings
+        settings = self.settings
         if error.status == 404 and settings.fallback:
             found = self._find(settings.fallback)
             if isinstance(found, Entry):
@@ -214,14 +214,14 @@ class StaticHandler:
     def _refuse(self, exchange: Exchange, error: FileError) -> None:
         """Respond with an error. What may not be read is logged with its name already, at a higher level."""
         level = logging.DEBUG if error is FileError.FORBIDDEN else None
-        exchange.fail(error.status, error.reason, self._settings.keys[error], level=level)
+        exchange.fail(error.status, error.reason, self.settings.keys[error], level=level)
 
     # ── choosing and sending a representation ──
 
     def _rank(self, accept_encoding: bytes | None) -> tuple[str, ...]:
         ranking = self._rankings.get(accept_encoding)
         if ranking is None:
-            offered = self._settings.files.offered
+            offered = self.settings.files.offered
             ranking = _UNASKED if accept_encoding is None else rank_codings(accept_encoding, offered)
             if len(accept_encoding or b"") <= MAX_CACHED_RANKING_BYTES:
                 if len(self._rankings) >= RANKING_CACHE_SIZE:
@@ -254,9 +254,9 @@ class StaticHandler:
                 exchange.fail(412, "the file has changed, RFC 9110 §13.1")
                 return
         if wanted is not None and representation.path == entry.path:
-            now_s = self._context.wall_clock()
+            now_s = self.context.wall_clock()
             if is_range_wanted(fields.get(b"if-range"), representation.etag, entry.modified_s, now_s):
-                parts = parse_ranges(wanted, representation.size, self._settings.max_ranges)
+                parts = parse_ranges(wanted, representation.size, self.settings.max_ranges)
                 if parts is not None:
                     self._send_parts(exchange, entry, representation, parts, attempts)
                     return
@@ -319,7 +319,7 @@ class StaticHandler:
     ) -> None:
         def done(body: bytes | None) -> None:
             if body is None:
-                self._cache.drop(entry)
+                self.cache.drop(entry)
                 self._retry(exchange, FileError.CHANGING, attempts)
                 return
             result = self._files.keep_compressed(entry, representation, body, ranking)

@@ -49,13 +49,13 @@ class AuthCheck(Middleware):
     """Lets requests pass that an authorization server lets pass."""
 
     def __init__(self, settings: AuthSettings) -> None:
-        self._settings = settings
+        self.settings = settings
         self._names = frozenset([fold(name.lower()) for name, _ in settings.copy])
         self._removed = self._names - {b"authorization"}  # what a question leaves out of the client's fields
 
     def request(self, exchange: Exchange) -> None:
         """Ask about the request."""
-        request, settings = exchange.request, self._settings
+        request, settings = exchange.request, self.settings
         key = settings.terms.key
         if not request.authority and settings.preserve_host:
             exchange.fail(400, "the authorization server needs a host, but the request has none", key)
@@ -85,7 +85,7 @@ class AuthCheck(Middleware):
         return _Cookies(fields) if fields else None
 
     def _answered(self, exchange: Exchange, head: ResponseHead, body: bytes) -> None:
-        status, settings = head.status, self._settings
+        status, settings = head.status, self.settings
         if 200 <= status < 300:
             settings.terms.count("passed")
             self._let_pass(exchange, head)
@@ -107,7 +107,7 @@ class AuthCheck(Middleware):
             exchange.fail(502, f"authorization server answered {status}", f"{settings.terms.key}.to")
 
     def _let_pass(self, exchange: Exchange, head: ResponseHead) -> None:
-        settings = self._settings
+        settings = self.settings
         found: dict[bytes, bytes] = {}
         for line in head.fields.split(b"\r\n"):
             name, _, value = line.partition(b":")

@@ -49,14 +49,14 @@ class JwtCheck(Middleware):
     """Lets clients pass by their tokens."""
 
     def __init__(self, settings: JwtSettings) -> None:
-        self._settings = settings
+        self.settings = settings
         self._names = frozenset([fold(name.lower()) for name, _ in settings.claims])
         self._keys: tuple[VerifyingKey, ...] = ()  # those that `_good` have been verified by
         self._good: dict[bytes, tuple[Mapping[str, Any], float]] = {}  # by digest: the claims, and when they end
 
     def request(self, exchange: Exchange) -> None:
         """Let the request pass, or answer 401; 503 as long as no keys are known."""
-        settings = self._settings
+        settings = self.settings
         keys = settings.source.keys if settings.source is not None else settings.keys
         if keys is not self._keys:
             self._keys = keys
@@ -94,7 +94,7 @@ class JwtCheck(Middleware):
         known = self._good.get(digest)
         if known is not None and now < known[1]:
             return known[0]
-        claims, ends_at = verify(token.decode("latin-1"), self._keys, self._settings.rules, now)
+        claims, ends_at = verify(token.decode("latin-1"), self._keys, self.settings.rules, now)
         if len(self._good) >= CACHED_TOKENS:
             del self._good[next(iter(self._good))]
         self._good[digest] = claims, ends_at

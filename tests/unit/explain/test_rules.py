@@ -1,0 +1,21 @@
+"""The rules that a request beats, with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from npserver.explain.explanation import Explanation
+from tests.stage.explained import steps
+
+Ask = Callable[..., Explanation]
+
+
+def test_rules_that_are_beaten_are_named_with_the_reason(ask: Ask) -> None:
+    found = ask("http://nas.home/api/x", client="10.0.0.1")
+    assert steps(found, "beats") == [
+        "dispatch[1]: its path /** is less specific than /api/**",
+        "dispatch[2]: its host *.home is less specific than nas.home",
+    ]
+    assert steps(found, "passed over") == ["dispatch[3]: 'match.method' does not hold"]
+    later = ask("http://x.home/", client="10.0.0.1", method="POST")
+    assert steps(later, "beats") == ["dispatch[3]: it comes later, for the same host and path"]

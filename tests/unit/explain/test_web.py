@@ -1,0 +1,78 @@
+"""HTTP requests explained: certificate, rule, status, and where each is decided.
+
+Covers `explain.compiled` and `explain.exchange`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from npserver.explain.explanation import Explanation
+from tests.stage.explained import steps
+
+Ask = Callable[..., Explanation]
+
+
+@pytest.mark.parametrize(
+    ("question", "options", "rule", "gets"),
+    [
+        ("http://nas.home/api/x", {"client": "10.0.0.1"}, "dispatch[0]", ""),
+        ("http://nas.home/api/x", {}, "dispatch[0]", 403),
+        ("http://nas.home/api", {"client": "10.0.0.1"}, "dispatch[0]", 301),  # a slash is missing
+        ("http://nas.home/", {}, "dispatch[1]", 301),
+        ("http://x.home/", {"client": "10.0.0.1"}, "dispatch[2]", 200),
+        ("http://x.home/", {}, "", 404),
+        ("http://x.home/", {"method": "POST"}, "dispatch[3]", 202),
+        ("http://files.example/", {}, "dispatch[4]", 200),
+        ("http://files.example/sub", {}, "dispatch[4]", 301),
+        ("http://files.example/../etc/passwd", {}, "", 400),
+        ("http://files.example/none", {}, "dispatch[4]", 404),
+        ("http://files.example/", {"method": "POST"}, "dispatch[4]", 405),
+        ("http://files.example/", {"headers": {"Host": "nas.home"}}, "dispatch[1]", 301),
+        ("http://files.example/page.html", {"headers": {"Accept-Encoding": "gzip"}}, "dispatch[4]", 200),
+        ("http://files.example/page.html", {"headers": {"Range": "bytes=0-1"}}, "dispatch[4]", 206),
+        ("http://files.example/page.html", {"headers": {"Range": "bytes=99999-"}}, "dispatch[4]", 416),
+        ("http://private.example/", {}, "dispatch[7]", 401),
+        ("http://cors.example/", {}, "dispatch[9]", 200),
+        ("http://busy.example/", {}, "dispatch[11]", 503),
+        ("http://php.example/index.html", {}, "dispatch[10]", 200),
+        ("http://php.example/sub", {}, "dispatch[10]", 301),
+        ("http://php.example/none", {}, "dispatch[10]", 404),
+        ("http://x/%zz", {}, "", 400),
+        ("http://none.example/", {}, "", 404),
+    ],
+)
+def test_the_rule_and_the_status(ask: Ask, question: str, options: dict[str, Any], rule: str, gets: int | str) -> None:
+    found = ask(question, **options)
+    assert (found.rule, found.gets) == (rule, gets)
+
+
+def test_each_step_has_its_place_in_the_config(ask: Ask, directory: Path) -> None:
+    found = ask("http://nas.home/api/x")
+    lines = (directory / "config.json").read_text().splitlines()
+    places = {step.kind: step.place for step in found.steps if step.place}
+    for kind, text in (("listener", '"http://:8080"'), ("networks", '"allow": "office"'), ("refused", '"allow"')):
+        file, line, column = places[kind].rsplit(":", 2)
+        assert file == str(directory / "config.json")
+        assert text in lines[int(line) - 1]
+        assert int(column) > 1
+    assert places["rule"] != places["networks"]
+
+
+def test_trusted_proxies_say_who_asks(ask: Ask) -> None:
+    found = ask("http://nas.home/api/x", client="10.9.9.9", headers={"X-Forwarded-For": "198.51.100.7"})
+    assert found.gets == 403
+    assert steps(found, "client") == ["198.51.100.7, by the fields of the trusted proxy 10.9.9.9"]
+    stranger = ask("http://nas.home/api/x", client="198.51.100.7", headers={"X-Forwarded-For": "10.0.0.1"})
+    assert stranger.gets == 403
+
+
+def test_the_certificate_follows_the_server_name(ask: Ask, directory: Path) -> None:
+    (named,) = steps(ask("https://nas.home:8443/"), "certificate")
+    assert named == f"{directory}/nas.pem for nas.home, *.home (server name 'nas.home')"
+    (default,) = steps(ask("https://other.example:8443/"), "certificate")
+    assert default.endswith("(server name 'other.example', the default: no certificate is for it)")
