@@ -14,8 +14,11 @@ from npserver.dns.message.name import ROOT, WILDCARD, parent
 from npserver.dns.zone.compile import attach
 from npserver.dns.zone.content import Content, SetChange
 from npserver.dns.zone.presigned import attach_proofs, is_proof
+from npserver.dns.zone.signed_journal import most_steps
 from npserver.dns.zone.signing import ZoneSigning
 from npserver.dns.zone.tables import Node, Tables, Zone, ancestors
+
+MAX_CUTS = 20  # that change at once, for a transfer of the changes of a signed zone alone
 
 
 class TableChanger:
@@ -37,7 +40,8 @@ class TableChanger:
         tables = self.tables
         zone = tables.zones[apex]
         signing = zone.signing if isinstance(zone.signing, ZoneSigning) else None
-        observed = signing.observe(self._affected(zone, changes)) if signing is not None else None
+        affected = self._affected(zone, changes) if signing is not None else None
+        observed = signing.observe(affected) if signing is not None and affected is not None else None
         cuts_changed = False
         for one in changes:
             if is_proof(one.rtype) or next(above for above in ancestors(one.name) if above in tables.zones) != apex:
@@ -56,13 +60,17 @@ class TableChanger:
         if cuts_changed:
             self._set_cuts(apex)
         attach_proofs(tables, zone, content, changes)
-        if signing is not None and observed is not None:
+        if signing is not None:
             signing.note(observed, "content")
 
-    def _affected(self, zone: Zone, changes: Sequence[SetChange]) -> set[bytes]:
-        """Return the names whose records, signatures and proofs changes are about."""
+    def _affected(self, zone: Zone, changes: Sequence[SetChange]) -> set[bytes] | None:
+        """Return the names whose records, signatures and proofs changes are about; None if these are too many."""
+        if len(changes) > most_steps(self.tables):
+            return None
         names = {above for one in changes for above in ancestors(one.name) if len(above) >= len(zone.key)}
         cuts = [one.name for one in changes if one.rtype in (codes.NS, codes.DNAME) and one.name != zone.key]
+        if len(cuts) > MAX_CUTS:
+            return None
         if cuts:
             keys = [node.key for node in self.tables.nodes.values() if node.zone is zone]
             names |= {key for key in keys if any(key.endswith(cut) for cut in cuts)}

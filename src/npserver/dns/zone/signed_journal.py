@@ -114,6 +114,11 @@ def _uncertain(one: SignedVersion) -> SignedVersion:
     return SignedVersion(one.soa, one.negative_ttl, one.keys, one.day, one.cause, one.at, is_certain=False)
 
 
+def most_steps(tables: Tables) -> int:
+    """Return how many changed record sets are kept: the whole zone is sent instead of more."""
+    return max(MIN_SETS, len(tables.nodes) // SETS_PART)
+
+
 class Observed:
     """The record sets of some names before a change, to be compared with those after it."""
 
@@ -159,7 +164,7 @@ class Observed:
             was, now = self._denials.get(owner), chain.at_owner(owner)
             if was != now:
                 steps[owner, chain.rtype] = SignedStep(_denial_set(ttl, was), _denial_set(ttl, now))
-        journal.note(version, steps, max(MIN_SETS, len(self._tables.nodes) // SETS_PART))
+        journal.note(version, steps, most_steps(self._tables))
 
 
 def _denial_set(ttl: int, data: bytes | None) -> tuple[RecordSet, bool] | None:

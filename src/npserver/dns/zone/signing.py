@@ -157,11 +157,18 @@ class ZoneSigning:
         """Return the record sets of these names, all that a change is about, before it: for `note`."""
         return Observed(self._tables, self.zone, self.chain, names)
 
-    def note(self, observed: Observed, cause: str, of_keys: Collection[int] = ()) -> None:
-        """Note what has changed since the names were observed. `of_keys`: types that other keys sign now."""
+    def note(self, observed: Observed | None, cause: str, of_keys: Collection[int] = ()) -> None:
+        """Note what has changed since names were observed; without them, that the zone is another one.
+
+        `of_keys`: types that other keys sign now.
+        """
         zone = self.zone
         version = SignedVersion(zone.soa, zone.negative_ttl, self.keys, self.day, cause, self._clock())
-        observed.note(self.journal, self.chain, version, of_keys=of_keys)
+        if observed is None:
+            self.journal.forget()
+            self.journal.note(version, {}, 0)
+        else:
+            observed.note(self.journal, self.chain, version, of_keys=of_keys)
 
     def untrack(self) -> None:
         """Note that the zone changes without a new serial: what secondaries have with the present one is not known."""

@@ -225,6 +225,17 @@ def test_over_udp_the_client_is_sent_to_tcp() -> None:
     assert len(reply.answer) == 1
 
 
+@pytest.mark.parametrize(("rtype", "count"), [(codes.A, 1001), (codes.NS, 21)])
+def test_a_change_of_most_of_the_zone_is_sent_whole(rtype: int, count: int) -> None:
+    zone = Zone("nsec3")
+    zone.keep()
+    zone.change(*[(f"new{number}", rtype, SETS[rtype][0]) for number in range(count)])
+    assert not changed(zone).is_incremental
+    zone.keep()
+    zone.change(("zz", codes.A, SETS[codes.A][0]))
+    assert changed(zone).is_incremental
+
+
 def test_the_journal_is_bounded() -> None:
     zone = Zone("nsec")
     zone.keep()
