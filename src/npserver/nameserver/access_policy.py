@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("npserver.dns")
 
-MAX_CHOSEN = 4096  # clients whose processors are remembered between two ticks of the name server
+MAX_CHOSEN = 4096  # clients whose processors are remembered
 
 P = TypeVar("P", bound=QueryProcessor)
 
@@ -55,8 +55,11 @@ class AccessPolicy(Generic[P]):
         self._refusing = server.make(kind, Responder(Tables(), server.tallies), limiter, None, False, None)
         self._refusing.is_prohibited, self._refusing.options = True, self.options
         self._processors: dict[tuple[int, bool, Blocker | None], P] = {}
-        self._chosen: dict[str, P] = {}  # since the last tick, by client: networks may change
-        self._chosen_at = 0.0
+        asked = [allow, deny, server.recursion_clients, *[networks for networks, _ in server.views]]
+        if server.blocking is not None:
+            asked += [networks for networks, _ in server.blocking.entries]
+        #: The processors of clients that are not refused; None: networks that change decide, at each query.
+        self._chosen: dict[str, P] | None = None if any(one is not None and one.sets for one in asked) else {}
         is_same_for_all = len(server.views) == 1 and server.recursion_clients is None and allow is None and deny is None
         #: The processor of all clients, if all have the same view and rights.
         self.only: P | None = self.choose("") if is_same_for_all else None
@@ -64,12 +67,16 @@ class AccessPolicy(Generic[P]):
     def choose(self, client: str) -> P:
         """Return the processor of a client."""
         # hot: dns-forward-hit
-        if self._chosen_at != self.server.wall or len(self._chosen) >= MAX_CHOSEN:
-            self._chosen_at = self.server.wall
-            self._chosen.clear()
-        found = self._chosen.get(client)
+        chosen = self._chosen
+        if chosen is None:
+            return self._choose(client)
+        found = chosen.get(client)
         if found is None:
-            found = self._chosen[client] = self._choose(client)
+            found = self._choose(client)
+            if found is not self._refusing:
+                if len(chosen) >= MAX_CHOSEN:
+                    chosen.clear()
+                chosen[client] = found
         return found
 
     def _choose(self, client: str) -> P:

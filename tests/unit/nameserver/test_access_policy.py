@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from npserver.networks import Networks
+from npserver.nameserver.access_policy import MAX_CHOSEN
+from npserver.networks import ChangingNetworks, NetworkSet
 from tests.stage.nameserver import limiter_of, tables_of
 from tests.stage.udp_front import Stage, networks
 
@@ -62,16 +63,19 @@ class TestAccess:
 
 
 def test_networks_may_change() -> None:
-    """The rights of a client are looked up anew after each tick."""
-
-    class Changing(Networks):
-        def __contains__(self, address: object) -> bool:
-            return self.is_inside
-
-    changing = Changing([])
-    changing.is_inside = True
-    stage = Stage(recursion_clients=changing)
+    """They decide at each query."""
+    banned = NetworkSet("banned")
+    stage = Stage(recursion_clients=networks("10.0.0.0/8"), deny=ChangingNetworks([], [banned]))
     assert stage.answer("google.com", "10.0.0.1") == "NOERROR"
-    changing.is_inside = False
-    stage.pass_time(1)
+    banned.current = networks("10.0.0.1")
     assert stage.answer("google.com", "10.0.0.1") == "REFUSED"
+    assert stage.answer("google.com", "10.0.0.2") == "NOERROR"
+
+
+def test_clients_take_bounded_memory() -> None:
+    stage = Stage(recursion_clients=networks("10.0.0.0/8"))
+    for number in range(MAX_CHOSEN + 10):
+        assert stage.answer("google.com", f"10.0.{number >> 8}.{number & 255}") == "NOERROR"
+    chosen = stage.front.policy._chosen
+    assert chosen is not None
+    assert len(chosen) == 10
