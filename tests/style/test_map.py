@@ -26,7 +26,6 @@ COVERED_BY = {
     "cli.serve": "e2e/test_one_liners.py",
     "config.decode": "unit/config/test_load.py",
     "config.extensions": "e2e/test_extending.py",
-    "config.places": "unit/config/test_assemble.py",
     "config.identity": "unit/process/test_limits.py",
     "dns.zone.added_texts": "protocols/test_challenges.py",
     "dns.zone.answer": "conformance/test_dns_answers.py",

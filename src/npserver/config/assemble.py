@@ -11,33 +11,19 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from msgspec import Struct, field
+from msgspec import Struct
 
+from npserver.config.assembled import Assembled
+from npserver.config.defaults import DEFAULTS, RULES, apply_defaults
 from npserver.config.expand import Expander, has_references
 from npserver.config.files import MAX_FILE_BYTES, ConfigFiles, is_pattern
 from npserver.config.jsonc import JsonError, Parsed, Path, Places, parse
-from npserver.config.places import MergedPlaces
 from npserver.errors import ConfigError, Problem, clip, reason_of
 
 INCLUDE = "include"
 MAX_DEPTH = 8  # of files that include others
 MAX_FILES = 10_000
 _OWN = (INCLUDE, "$schema")  # keys that each file has for itself
-
-
-class Assembled(Struct):
-    """A config as one JSON value."""
-
-    value: Any
-    file: str  # the main one
-    places: Places
-    expander: Expander
-    problems: list[Problem] = field(default_factory=list)
-    is_whole: bool = True  # whether every value and every file is there
-
-    def file_of(self, path: Path) -> str:
-        """Return the file in which the value at `path` stands."""
-        return self.places.file(path) or self.file
 
 
 class _Part(Struct):
@@ -62,6 +48,8 @@ def assemble(text: str, file: str, files: ConfigFiles) -> Assembled:
     whole = Assembled(parsed.value, file, parsed.places, Expander(files))
     assembler = _Assembler(whole, files)
     assembler.add(_Part(file, parsed.value, parsed.places, (os.path.realpath(file),)), text, parsed)
+    if isinstance(whole.value, dict) and (DEFAULTS in whole.value or RULES in whole.value):
+        apply_defaults(whole)
     return whole
 
 
@@ -92,11 +80,10 @@ class _Assembler:
 
     def _merge(self, part: _Part) -> None:
         """Add what an included file has to the whole."""
-        whole, value, places = self._whole, self._whole.value, self._whole.places
+        whole, value = self._whole, self._whole.value
         if len(part.chain) == 1:
             return
-        if not isinstance(places, MergedPlaces):
-            places = whole.places = MergedPlaces(whole.file, places)
+        places = whole.merged_places()
         number = places.add_file(part.file, part.places)
         for key, one in part.value.items():
             if key in _OWN:

@@ -36,6 +36,7 @@ class Document(Struct, frozen=True, eq=False):
     lacking: frozenset[Path] = frozenset()
     has_file: bool = False  # `file` names one
     files: ConfigFiles = field(default_factory=ConfigFiles)  # the others that the config is made of
+    unused: tuple[str, ...] = ()  # the sets in `defaults` that no rule uses
     expander: Expander | None = None  # has the values of variables and files, which messages must not have
     #: What compilers made of parts that hold no live object, by its own keys: the master makes it for all children.
     compiled: dict[str, Any] = field(default_factory=dict)
@@ -51,6 +52,10 @@ class Document(Struct, frozen=True, eq=False):
     def origin(self, path: Path) -> str:
         """Return the source of the value at `path`: the name of the file, or the command line."""
         return COMMAND_LINE if self._is_argument(path) else self.places.file(self._written(path)) or self.file
+
+    def user(self, path: Path) -> str:
+        """Return the place of the rule that has the value at `path` from `defaults`; "" for a value of its own."""
+        return "" if self._is_argument(path) else self.places.user(self._written(path))
 
     def hide(self, message: str) -> str:
         """Return a message without the values of variables and files, see `config.expand`."""

@@ -82,6 +82,10 @@ class Places:
         """Return the file in which the value at `path` stands; "" for the only one."""
         return ""
 
+    def user(self, path: Path) -> str:
+        """Return the place of the rule that has the value at `path` from elsewhere; "" for a value of its own."""
+        return ""
+
     def at(self, offset: int) -> tuple[int, int]:
         """Line and column, from 1, of the character at `offset`; (0, 0) for -1, nowhere."""
         if offset < 0:

@@ -17,7 +17,7 @@ from npserver.config.schema import Config
 from npserver.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
-    from npserver.config.assemble import Assembled
+    from npserver.config.assembled import Assembled
     from npserver.config.decode import Fault
 
 
@@ -46,9 +46,14 @@ def load_text(text: str, file: str, *, has_file: bool = True, files: ConfigFiles
     config = decoder.convert(whole.value, SectionShape(Config), ())
     problems = whole.problems
     if decoder.faults:
+        told: set[tuple[str, int, int]] = set()  # those of `defaults` are told for one rule only
         known = {(problem.file, problem.line, problem.column) for problem in problems}
-        found = [_problem(fault, whole) for fault in decoder.faults]
-        problems += [one for one in found if (one.file, one.line, one.column) not in known]
+        for fault in decoder.faults:
+            problem = _problem(fault, whole)
+            place = (problem.file, problem.line, problem.column)
+            if place not in known and not (whole.places.user(fault.path) and place in told):
+                problems.append(problem)
+                told.add(place)
     document = Document(
         config or Config(),
         file,
@@ -57,6 +62,7 @@ def load_text(text: str, file: str, *, has_file: bool = True, files: ConfigFiles
         has_file=has_file,
         files=files,
         expander=whole.expander,
+        unused=whole.unused,
     )
     if problems:
         lacking = frozenset(fault.path[:-1] for fault in decoder.faults if len(fault.path) > 2)
@@ -73,4 +79,6 @@ def in_order(problems: list[Problem], file: str) -> list[Problem]:
 
 def _problem(fault: Fault, whole: Assembled) -> Problem:
     line, column = whole.places.key(fault.path) if fault.is_key else whole.places.value(fault.path)
-    return Problem(whole.expander.hide(fault.message), whole.file_of(fault.path), line, column)
+    user = whole.places.user(fault.path)
+    message = f"{fault.message} (used by the rule at {user})" if user else fault.message
+    return Problem(whole.expander.hide(message), whole.file_of(fault.path), line, column)

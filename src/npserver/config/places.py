@@ -1,4 +1,4 @@
-"""Where the parts of a config stand that several files make up together.
+"""Where the parts of a config stand that several files make up together, and those that rules get from `defaults`.
 
 `config.assemble` merges the files: the lists of the first level are appended, its objects have the keys of all files.
 So a path of two parts tells the file.
@@ -14,7 +14,7 @@ from npserver.config.jsonc import Path, Places
 class MergedPlaces(Places):
     """The positions of the keys and values of a merged config, each in its own file."""
 
-    __slots__ = ("_files", "_items", "_keys")
+    __slots__ = ("_files", "_items", "_keys", "_moved")
 
     def __init__(self, file: str, places: Places) -> None:
         """Begin with the main file."""
@@ -22,6 +22,12 @@ class MergedPlaces(Places):
         self._files: list[tuple[str, Places]] = [(file, places)]
         self._keys: dict[Path, int] = {}  # of the first and second level: the file's number, if it is not the main one
         self._items: dict[str, tuple[list[int], list[int]]] = {}  # of lists: where each file's items start, its number
+
+        self._moved: dict[Path, Path] = {}  # keys of rules that stand in `defaults`
+
+    def add_moved(self, path: Path, stands_at: Path) -> None:
+        """Note that the value of a rule's key stands elsewhere."""
+        self._moved[path] = stands_at
 
     def add_file(self, file: str, places: Places) -> int:
         """Return the number of another file."""
@@ -52,8 +58,17 @@ class MergedPlaces(Places):
         """Return the file in which the value at `path` stands."""
         return self._files[self._locate(path)[0]][0]
 
+    def user(self, path: Path) -> str:
+        """Return the place of the rule that has the value at `path` from elsewhere; "" for a value of its own."""
+        if path[:3] not in self._moved:
+            return ""
+        line, column = self.value(path[:2])
+        return f"{self.file(path[:2])}:{line}:{column}"
+
     def _locate(self, path: Path) -> tuple[int, Path]:
         """Return the number of the file of a part, and its path there."""
+        if (moved := self._moved.get(path[:3])) is not None:
+            path = (*moved, *path[3:])
         if len(path) > 1 and isinstance(path[1], int) and (items := self._items.get(str(path[0]))) is not None:
             at = bisect_right(items[0], path[1]) - 1
             return items[1][at], (path[0], path[1] - items[0][at], *path[2:])

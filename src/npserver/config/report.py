@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from npserver.config.document import Document
     from npserver.networks import NetworkSet
 
+_USED = " (used by the rule at "
+
 #: Where in the config something stands: keys and list indices, as ("dispatch", 3, "root").
 Path = tuple[str | int, ...]
 
@@ -62,6 +64,13 @@ class Report:
         if (self.document.gone or self.document.lacking) and self.document.is_doubtful(path):
             return
         line, column = self.document.position(path)
+        if user := self.document.user(path):
+            if any(
+                (one.line, one.column, one.message.partition(_USED)[0]) == (line, column, message)
+                for one in self.problems
+            ):
+                return  # it is told for one rule only
+            message = f"{message}{_USED}{user})"
         problem = Problem(self.document.hide(message), self.document.origin(path), line, column, severity)
         if problem not in self.problems:
             self.problems.append(problem)

@@ -79,6 +79,13 @@ class Config(Section, frozen=True, kw_only=True):
             "`$STATE_DIRECTORY`, else /var/lib/npserver for root, `~/.local/state/npserver` for other users"
         ),
     ] = None
+    defaults: Annotated[
+        dict[str, dict[str, object]],
+        D(
+            "sets of keys for rules, by name: a rule with `use` has the keys of the sets that it names",
+            opaque="an object with keys of rules",
+        ),
+    ] = {}
     dispatch: Annotated[
         list[AnyRule],
         D("the rules: what to do with requests and connections"),

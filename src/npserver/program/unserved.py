@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from npserver.address import Address
+from npserver.errors import clip
 from npserver.listen.config import Listen
 from npserver.listen.listener import Listener
 from npserver.nameserver.config import DnsRule
@@ -33,6 +34,8 @@ def check_unserved(compilation: Compilation, rules: Assignment) -> None:
     listens = [one if isinstance(one, Listen) else Listen(uri=one) for one in config.listen]
     if config.tls and not any(one.tls is None and one.uri.lower().startswith(_TLS_SCHEMES) for one in listens):
         compilation.report.warn(("tls",), "'tls' is not used: no listener is https:// or ssl://, or each has its own")
+    for name in compilation.document.unused:
+        compilation.report.warn(("defaults", name), f'no rule has "use": {clip(name)}: name it in one, or remove it')
     if config.store is not None:
         from npserver.store.compile import STORE
 

@@ -53,6 +53,13 @@ class Rule(Section, frozen=True, kw_only=True):
 
     uses_dns_ports: ClassVar[bool] = False  # the default ports of its listeners are those of a name server
 
+    use: Annotated[
+        OneOrMany,
+        D(
+            "names of sets in `defaults`, whose keys the rule has: a later name wins over an earlier one, the rule's "
+            "own keys over all; values are replaced whole"
+        ),
+    ] = []
     listener: Annotated[
         OneOrMany | None,
         D("names or URIs of the listeners this rule applies to; default: all that speak HTTP", needs="listen"),

@@ -1,6 +1,6 @@
 """Configs of several files: merged, with each part at its own place.
 
-Covers `config.assemble` and `config.places`, with `config.files`.
+Covers `config.assemble` with `config.files`.
 """
 
 from __future__ import annotations

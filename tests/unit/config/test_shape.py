@@ -107,4 +107,4 @@ def test_keys_that_name_entries_of_another_section_are_marked() -> None:
 
 def test_records_are_not_looked_into() -> None:
     opaque = {name for name, key in section_keys(Config).items() if isinstance(key.shape, Table) and key.shape.opaque}
-    assert opaque == {"dns"}
+    assert opaque == {"dns", "defaults"}
