@@ -94,7 +94,7 @@ def _renewed(
     rtype = signing.chain.rtype
     sets += [(owner, rtype, signing.denial_set((owner, data))) for owner, data in signing.chain.every()]
     for name, rtype, records in sets:
-        if (name, rtype) not in steps and signing.period(name, rtype, day) != signing.period(name, rtype):
+        if (name, rtype) not in steps and signing.is_renewed(name, rtype, day):
             yield name, rtype, SignedStep((records, True), (records, True))
 
 

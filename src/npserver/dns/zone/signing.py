@@ -210,6 +210,11 @@ class ZoneSigning:
         """Return the data of the RRSIG records that a record set has had with these keys, on that day."""
         return self._signatures.make(self.zone.key, keys, owner, rtype, records, self.period(owner, rtype, day))
 
+    def is_renewed(self, owner: bytes, rtype: int, day: int) -> bool:
+        """Return whether the signatures of a record set are of another period than on a day."""
+        place = crc32(owner) + rtype
+        return self.day - (self.day + place) % self.period_days != day - (day + place) % self.period_days
+
     def period(self, owner: bytes, rtype: int, day: int | None = None) -> tuple[int, int, int]:
         """Return the number of the period of a record set's signatures on a day, their inception and expiration."""
         day = self.day if day is None else day
