@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 STAMP  := $(VENV)/.dev-requirements
 
-.PHONY: test lint types format bench fuzz docs pins clean
+.PHONY: test lint types format bench fuzz docs dist pins clean
 
 # Four at a time, as they wait more than they compute; one file or test is quicker by `.venv/bin/python -m pytest tests/unit/...`.
 test: lint types
@@ -33,6 +33,10 @@ fuzz: $(STAMP)
 # Pages and pictures generated from the code: the configuration reference, the picture in the README.
 docs: $(STAMP)
 	PYTHONPATH=src $(BIN)/python -m docs
+
+# The source distribution and the wheel, in dist/.
+dist: $(STAMP)
+	$(BIN)/python -m deploy.dist
 
 # The pinned requirements, made from pyproject.toml: the hash of every wheel, and no package index.
 PIN := $(BIN)/python -m piptools compile --quiet --generate-hashes --no-header --no-annotate --strip-extras \
