@@ -74,8 +74,9 @@ def main(words: list[str]) -> int:
     from npserver.config.load import load
     from npserver.process.explaining import explaining
 
-    with explaining(load(read.values.get("config", DEFAULT_CONFIG))) as explainer:
-        found = explainer.explain(question)
+    document = load(read.values.get("config", DEFAULT_CONFIG))
+    with explaining(document) as explainer:
+        found = explainer.explain(question).hiding(document.hide)
     print(found.as_json().decode() if read.is_json else found)
     return EXPLAINED if found.listener else NOT_TAKEN
 

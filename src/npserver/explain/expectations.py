@@ -122,4 +122,4 @@ def _failure(question: Question, found: Explanation, key: str, wanted: int | str
 
 def _problem(document: Document, path: Path, message: str) -> Problem:
     line, column = document.position(path)
-    return Problem(message, document.origin(path), line, column, Severity.CHECK_ERROR)
+    return Problem(document.hide(message), document.origin(path), line, column, Severity.CHECK_ERROR)

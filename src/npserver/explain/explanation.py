@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field, json
+from msgspec.structs import replace
+
+from npserver.regex import regex
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CLOSED = "closed"
+_SECRET = regex(rb"auth|cookie|key|secret|pass|token", re.IGNORECASE)
+
+
+def show_field(line: bytes) -> str:
+    """Return a field line as it may be shown: without the value where its name is that of a secret."""
+    name, _, value = line.partition(b":")
+    return (name + b": ..." if value.strip() and _SECRET.search(name) else line).decode("utf-8", "replace")
 
 
 class Step(Struct, frozen=True, omit_defaults=True):
@@ -37,6 +51,13 @@ class Explanation(Struct):
     def add(self, kind: str, text: str, place: str = "") -> None:
         """Add a step."""
         self.steps.append(Step(kind, text, place))
+
+    def hiding(self, hide: Callable[[str], str]) -> Explanation:
+        """Return it as it may be shown: `hide` takes the values of secrets out of a text."""
+        steps = [Step(step.kind, hide(step.text), step.place) for step in self.steps]
+        texts = {name: hide(getattr(self, name)) for name in ("shown_to", "location", "file")}
+        lists = {name: [hide(one) for one in getattr(self, name)] for name in ("to", "records", "data")}
+        return replace(self, steps=steps, **texts, **lists)
 
     @property
     def result(self) -> str:

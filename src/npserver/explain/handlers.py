@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from npserver.errors import BadRequest
-from npserver.explain.explanation import Step
+from npserver.explain.explanation import Step, show_field
 from npserver.nameserver.https import DnsOverHttps
 from npserver.web.challenges import ChallengeHandler
 from npserver.web.handlers.redirect.handler import MovedHandler, RedirectHandler
@@ -195,7 +195,7 @@ def _changes(request: Request, sent: list[bytes]) -> tuple[list[str], list[str]]
     """Return the field lines that only the forwarded head has, and the names of those that only the request has."""
     before = [line for line, _ in _lines(request.raw_fields)]
     after = set(sent)
-    added = [line.decode("utf-8", "replace") for line in sent if line not in before]
+    added = [show_field(line) for line in sent if line not in before]
     kept = {line.partition(b":")[0].lower() for line in sent}
     removed = [name.decode("latin-1") for line, name in _lines(request.raw_fields) if line not in after]
     return added, [name for name in dict.fromkeys(removed) if name.lower().encode("latin-1") not in kept]

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from npserver.errors import BadRequest, clip
 from npserver.explain.exchange import AskedConnection, AskedExchange, AskedTls
-from npserver.explain.explanation import Step
+from npserver.explain.explanation import Step, show_field
 from npserver.explain.handlers import ask_handler
 from npserver.explain.middleware import ask_request, describe_side, named_steps, show_gate
 from npserver.explain.rules import index_of, show_rule
@@ -203,4 +203,4 @@ def _show_answer(config: CompiledConfig, exchange: AskedExchange, found: Explana
 
 
 def _fields(lines: bytes) -> str:
-    return "; ".join(lines.decode("utf-8", "replace").strip("\r\n").split("\r\n"))
+    return "; ".join([show_field(line) for line in lines.strip(b"\r\n").split(b"\r\n")])

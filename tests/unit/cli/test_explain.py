@@ -39,6 +39,29 @@ def test_options_come_in_any_order_and_form(capsys: pytest.CaptureFixture[str]) 
     assert json.loads(capsys.readouterr().out)["gets"] == 202
 
 
+@pytest.mark.parametrize("form", [[], ["-json"]])
+def test_secrets_are_not_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str], form: list[str]) -> None:
+    (tmp_path / "secret").write_text('from-a-"file')
+    fields = {
+        "X-Shown": "shown",
+        "X-Upstream": "${file:secret}",
+        "Authorization": "Basic literal",
+        "X-Api-Key": "literal",
+    }
+    rule = {"handler": "proxy", "proxy_pass": "http://127.0.0.1:1", "headers": fields}
+    answered = {"host": "b", "handler": "respond", "response_headers": {"X-Token": "literal", "X-B": "${file:secret}"}}
+    (tmp_path / "config.json").write_text(json.dumps({"listen": ["http://:80"], "dispatch": [rule, answered]}))
+    for host in ("a", "b"):
+        assert main(["explain", f"http://{host}/", *form]) == 0
+    told = capsys.readouterr().out
+    assert "X-Shown: shown" in told
+    assert "X-Api-Key: ..." in told
+    assert "X-Token: ..." in told
+    assert "${file:secret}" in told
+    assert "literal" not in told
+    assert "from-a-" not in told
+
+
 def test_what_no_listener_takes_has_a_status_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "nas.home", "AAAA"]) == 1
     assert "no listener takes it" in capsys.readouterr().out
