@@ -215,9 +215,10 @@ def _dns(ask: str) -> tuple[bytes, int]:
         wire = parse_owner(to_ascii(name) if name != "." else name)
     except ValueError as error:
         raise ValueError(f"ask: {error}") from None
-    if not rtype.strip():
-        return wire, codes.A
+    rtype = rtype.strip().upper() or "A"
+    if rtype == "ANY":
+        return wire, codes.ANY
     try:
-        return wire, parse_type(rtype.strip().upper())
+        return wire, parse_type(rtype)
     except ValueError as error:
         raise ValueError(f"ask: {error}") from None

@@ -70,7 +70,7 @@ def show_certificate(
     found.add("certificate", f"{chosen.settings.cert} for {names} ({asked}{default})")
     if chosen.settings.client_ca is not None:
         must = "must" if chosen.settings.client_auth == "require" else "may"
-        found.add("certificate", f"the client {must} show a certificate of {chosen.settings.client_ca}")
+        found.add("client certificate", f"the client {must} show a certificate of {chosen.settings.client_ca}")
     return chosen
 
 
