@@ -1,7 +1,6 @@
 """Reload is a swap: connections live on, new requests see the new rules, a faulty config changes nothing.
 
-Covers `process.control_server`, `process.control_socket`, `process.reload`,
-`process.reload_outcome` and `program.runtime`.
+Covers `process.reload`, `process.reload_outcome` and `program.runtime`.
 """
 
 from __future__ import annotations

@@ -7,15 +7,9 @@ module. Modules that only declare (structs, protocols, constants) need no test.
 
 from __future__ import annotations
 
-import ast
-import re
 from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-SOURCE = ROOT / "src" / "npserver"
-TESTS = ROOT / "tests"
+from tests.style.modules import MODULES, ROOT, TESTS, is_declaration, names, text_of, unit_test_of
 
 #: Module to the file that covers it, below `tests/`.
 COVERED_BY = {
@@ -137,8 +131,11 @@ COVERED_BY = {
     "observe.log_formats": "unit/observe/test_access_log.py",
     "process.child": "e2e/test_process_lifecycle.py",
     "process.children": "e2e/test_process_lifecycle.py",
-    "process.control_server": "e2e/test_process_reload.py",
-    "process.control_socket": "e2e/test_process_reload.py",
+    "process.control.client": "e2e/test_control_socket.py",
+    "process.control.commands": "e2e/test_control_socket.py",
+    "process.control.places": "e2e/test_control_socket.py",
+    "process.control.protocol": "e2e/test_control_socket.py",
+    "process.control.server": "e2e/test_control_socket.py",
     "process.data_plane": "protocols/test_one_shot.py",
     "process.dry_run": "unit/tls/test_compile.py",
     "process.explaining": "unit/explain/test_engine.py",
@@ -327,43 +324,6 @@ COVERED_BY = {
     "web.server.refusals": "e2e/test_refusals_are_logged.py",
     "web.server.request_body": "protocols/test_http2_flow.py",
     "web.slash_redirect": "protocols/test_slash_redirect.py",
-}
-
-
-def is_declaration(path: Path) -> bool:
-    """Whether a module has no function with a body: only structs, protocols and constants."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        body = node.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) else []
-        if not all(isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant) for one in body):
-            return False
-    return True
-
-
-def unit_test_of(module: str) -> Path:
-    """Return where the test of a module lies unless the table says otherwise."""
-    *folders, name = module.split(".")
-    return TESTS.joinpath("unit", *folders, f"test_{name}.py")
-
-
-@cache
-def text_of(file: Path) -> str:
-    """Return a test file's text and that of the stage that it imports."""
-    text = file.read_text()
-    stage = set(re.findall(r"^\s*from (tests\.[\w.]+) import", text, re.MULTILINE))
-    return text + "".join(text_of(ROOT / f"{one.replace('.', '/')}.py") for one in sorted(stage))
-
-
-def names(text: str, module: str) -> bool:
-    """Whether a text has the dotted name of a module, in a docstring or an import."""
-    package, _, name = module.rpartition(".")
-    imported = rf"from npserver\.{re.escape(package)} import [^\n]*\b{name}\b"
-    return bool(re.search(rf"(?<![\w]){re.escape(module)}(?!\.?\w)|{imported}", text))
-
-
-MODULES = {
-    ".".join(path.relative_to(SOURCE).with_suffix("").parts): path
-    for path in sorted(SOURCE.rglob("*.py"))
-    if not path.name.startswith("__")
 }
 
 

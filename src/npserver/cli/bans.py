@@ -8,7 +8,7 @@ from typing import Any
 
 from npserver.cli.check import DEFAULT_CONFIG
 from npserver.errors import clip
-from npserver.process.control_socket import ask_bans
+from npserver.process.control.client import ask
 
 HELP = """\
 usage: npserver bans [-config FILE]
@@ -47,22 +47,23 @@ def run(command: str, words: list[str]) -> int:
     if len(addresses) != (command != "bans") or not config:
         return _misused(command, "expected one address" if command != "bans" else "takes no address")
     try:
-        answer = ask_bans(config, " ".join([command, *addresses]))
-        is_done = bool(answer.error) or command == "bans" or _is_done(config, command, addresses[0])
+        answer = ask(config, command, address="".join(addresses))
+        is_done = bool(answer.errors) or command == "bans" or _is_done(config, command, addresses[0])
     except OSError:
         print(f"npserver {command}: no running server uses the config {config}", file=sys.stderr)
         return FAILED
-    if answer.error:
-        print(f"npserver {command}: {answer.error}", file=sys.stderr)
+    if answer.errors:
+        print(f"npserver {command}: {answer.errors[0]}", file=sys.stderr)
         return FAILED
     if not is_done:
         why = ": networks of 'except' and of 'trusted_proxies' are never banned" if command == "ban" else ""
         print(f"npserver {command}: not done within {WITHIN_S:g} s{why}", file=sys.stderr)
         return FAILED
     if command == "bans":
-        for ban in answer.bans:
+        bans = answer.result
+        for ban in bans:
             print(_line(ban))
-        print(f"{len(answer.bans)} {'client is' if len(answer.bans) == 1 else 'clients are'} banned")
+        print(f"{len(bans)} {'client is' if len(bans) == 1 else 'clients are'} banned")
     else:
         print("banned" if command == "ban" else "no longer banned")
     return DONE
@@ -74,7 +75,7 @@ def _is_done(config: str, command: str, address: str) -> bool:
 
     client, end = client_network(address.partition("/")[0]), time.monotonic() + WITHIN_S
     while time.monotonic() < end:
-        is_banned = any(ban["client"] == client for ban in ask_bans(config, "bans").bans)
+        is_banned = any(ban["client"] == client for ban in ask(config, "bans").result or ())
         if is_banned == (command == "ban"):
             return True
         time.sleep(POLL_S)

@@ -81,12 +81,12 @@ def main(words: list[str]) -> int:
 def _flush(config: str) -> int:
     """Empty the cache of the server that runs with a config."""
     from npserver.config.load import load
-    from npserver.process.control_socket import ask_flush
+    from npserver.process.control.client import ask
 
     if load(config).config.dns_forward is None:
         return _failed(f'{config} has no "dns_forward": there is nothing to flush')
     try:
-        outcome = ask_flush(config)
+        outcome = ask(config, "flush")
     except OSError:
         return _failed(f"no running server uses the config {config}")
     if outcome.errors:

@@ -6,11 +6,13 @@ import os
 import signal
 import sys
 
+import msgspec
+
 from npserver.cli.arguments import UsageError, parse_arguments
 from npserver.cli.serve import DEFAULT_CONFIG
 from npserver.errors import clip, reason_of
-from npserver.process.control_socket import ask_reload
-from npserver.process.reload_outcome import with_included
+from npserver.process.control.client import ask, no_server
+from npserver.process.reload_outcome import ReloadOutcome, with_included
 
 HELP = """\
 usage: npserver reload [-config FILE]
@@ -39,14 +41,11 @@ def main(words: list[str]) -> int:
         return _signal(arguments.pidfile)
     config = arguments.config or DEFAULT_CONFIG
     try:
-        outcome = ask_reload(config)
+        answer = ask(config, "reload")
     except OSError:
-        print(
-            f"npserver reload: no running server uses the config {config}: start it, or name its config file with "
-            "-config (if another user runs it, send it SIGHUP)",
-            file=sys.stderr,
-        )
+        print(f"{no_server('reload', config)} (if another user runs it, send it SIGHUP)", file=sys.stderr)
         return 1
+    outcome = ReloadOutcome(answer.errors) if answer.errors else msgspec.convert(answer.result, ReloadOutcome)
     for line in outcome.warnings + outcome.errors:
         print(line, file=sys.stderr)
     print(outcome.summary if outcome.errors else f"reloaded{with_included(outcome.included)}")

@@ -72,6 +72,13 @@ class Config(Section, frozen=True, kw_only=True):
     ] = None
     user: Annotated[str | None, D("user to switch to after binding the sockets; needs a start as root")] = None
     group: Annotated[str | None, D("group to switch to after binding the sockets; default: the user's group")] = None
+    control: Annotated[
+        str | None,
+        D(
+            "Unix socket on which the server takes the commands of its user and of root, such as `npserver reload`, "
+            "besides the one that they find by themselves; a relative name starts at the config file's directory"
+        ),
+    ] = None
     store: Annotated[
         str | None,
         D(

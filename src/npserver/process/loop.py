@@ -6,6 +6,12 @@ import asyncio
 import contextlib
 import importlib
 import os
+import selectors
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
 
 KEEP_S = 1.0  # delay before the allocator is set, so that it does not slow down the start
 KEPT_BYTES = 8 << 20  # free memory kept at the end of the heap
@@ -39,6 +45,27 @@ def keep_heap() -> None:
     if mallopt is not None:
         mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
         mallopt(_M_MMAP_THRESHOLD, MAPPED_BYTES)
+
+
+class LoopSelector:
+    """The sockets of an event loop, for code that is written for `selectors`: one event for each socket."""
+
+    __slots__ = ("_loop", "_registered")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._registered: dict[socket.socket, int] = {}
+
+    def register(self, fileobj: socket.socket, events: int, data: Callable[[int], None]) -> None:
+        """Call `data` with the event when it occurs."""
+        self._registered[fileobj] = events
+        add = self._loop.add_reader if events == selectors.EVENT_READ else self._loop.add_writer
+        add(fileobj, data, events)
+
+    def unregister(self, fileobj: socket.socket) -> None:
+        """End it. Raises: KeyError if the socket is not registered."""
+        is_read = self._registered.pop(fileobj) == selectors.EVENT_READ
+        (self._loop.remove_reader if is_read else self._loop.remove_writer)(fileobj)
 
 
 def _make() -> asyncio.AbstractEventLoop:

@@ -17,12 +17,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from npserver.network_sets.states import BanAnswer
-from npserver.process import control_socket, preload, privileged, systemd
+from npserver.config.control_place import placed_control
+from npserver.process import preload, privileged, systemd
 from npserver.process.bindings import Bindings
 from npserver.process.child import ChildSetup, name_role
 from npserver.process.children import HANDLED_SIGNALS, Child, Children
-from npserver.process.control_server import ControlServer
+from npserver.process.control import places
+from npserver.process.control.commands import ServerCommands
+from npserver.process.control.server import NEVER, ControlServer
 from npserver.process.dry_run import dry_run
 from npserver.process.explaining import with_failed_tests
 from npserver.process.limits import find_identity
@@ -31,6 +33,7 @@ from npserver.process.message_channel import ChannelClosed, MessageChannel
 from npserver.process.options import RunOptions
 from npserver.process.privileged import PrivilegedSteps
 from npserver.process.reload import ActiveConfig, Reloader
+from npserver.process.reload_outcome import ReloadOutcome
 from npserver.process.signals import SAME_STOP_S, Terminal
 from npserver.process.title import set_title
 from npserver.runtime.scoreboard import Scoreboard
@@ -60,8 +63,10 @@ class Master:
         self._wakeup = socket.socketpair()
         self._news: dict[str, Any] = {}  # the latest value of each topic, for children forked later
         self._children = Children(options.workers, board, self._setup_for, self._leave_master)
-        self._control = ControlServer(self._selector, self.reload, self._answer_bans, board.answers.forget)
-        self._reloader = Reloader(self._active, options, self._children, self._privileged, self._control.answer)
+        commands = ServerCommands(board, lambda: self._news, self._tell, self._reload_for)
+        self._control = ControlServer(self._selector, commands.all())
+        self._reloader = Reloader(self._active, options, self._children, self._privileged, self._reload_finished)
+        self._awaiting_reload: list[Callable[[ReloadOutcome], None]] = []  # called with its outcome
         self._is_announced = False
         self._next_certificate_check = time.monotonic() + privileged.PERIOD_S
         # Stopping
@@ -77,10 +82,10 @@ class Master:
         self._catch_signals()
         set_title(f"npserver: master {self._options.source.file}".rstrip())
         try:
-            with control_socket.explaining_second_start(self._options.source.file):
+            with places.explaining_second_start(self._options.source.file):
                 bindings.commit(bindings.prepare(listeners), listeners)
             if self._options.source.file:
-                self._control.open(self._options.source.file)
+                self._control.open(self._options.source.file, placed_control(self._active.document))
             if self._privileged is not None:
                 self._privileged.create_log(self._active.document)
             import_loop()
@@ -102,13 +107,19 @@ class Master:
         """Read the config again and switch all processes to it, or keep the current one if any of them cannot."""
         self._reloader.start()
 
-    def _answer_bans(self, request: str) -> BanAnswer:
-        from npserver.network_sets.commands import answer_ban_command
+    def _reload_for(self, on_outcome: Callable[[ReloadOutcome], None]) -> None:
+        self._awaiting_reload.append(on_outcome)
+        self.reload()
 
-        def tell(role: int, topic: str, value: Any) -> None:
-            self._children.send_to(role, {"kind": "told", "role": role, "topic": topic, "value": value})
+    def _reload_finished(self, outcome: ReloadOutcome) -> None:
+        if outcome.is_in_use and self._options.source.file:
+            self._control.place(placed_control(self._active.document))
+        awaiting, self._awaiting_reload = self._awaiting_reload, []
+        for tell in awaiting:
+            tell(outcome)
 
-        return answer_ban_command(request, self._news, tell)
+    def _tell(self, role: int, topic: str, value: Any) -> None:
+        self._children.send_to(role, {"kind": "told", "role": role, "topic": topic, "value": value})
 
     # ── main loop ──
 
@@ -128,6 +139,7 @@ class Master:
             if not child.pid and child.restart_at <= now:
                 self._start(child)
         self._reloader.check(now)
+        self._control.expire(now)
         if self._privileged is not None and now >= self._next_certificate_check:
             self._next_certificate_check = now + privileged.PERIOD_S
             for message in self._privileged.check_certificates():
@@ -141,6 +153,8 @@ class Master:
             return max(self._stop_deadline - now, 0)
         due = [child.restart_at for child in self._children if not child.pid]
         due += self._reloader.due_times()
+        if self._control.due < NEVER:
+            due.append(self._control.due)
         if self._privileged is not None and self._active.certificates.loaded:
             due.append(self._next_certificate_check)
         return max(min(due) - now, 0) if due else None

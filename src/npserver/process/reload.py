@@ -17,8 +17,9 @@ from msgspec import Struct, field
 from npserver.config.files import ConfigFiles
 from npserver.errors import ConfigError, StartError
 from npserver.observe import logs
-from npserver.process import control_socket, systemd
+from npserver.process import systemd
 from npserver.process.child import name_role
+from npserver.process.control.protocol import STOPPING
 from npserver.process.dry_run import dry_run
 from npserver.process.explaining import refuse_failed_tests
 from npserver.process.options import WATCH_PERIOD_S
@@ -143,10 +144,10 @@ class Reloader:
         """End a reload in progress and start no other: the server is stopping."""
         self._is_stopped = True
         if self._pending is not None and self._pending.is_committed:
-            self._pending.failures[MASTER] = control_socket.STOPPING
+            self._pending.failures[MASTER] = STOPPING
             self._finish_committed(self._pending)
         elif self._pending is not None:
-            self._abandon(self._pending, [control_socket.STOPPING])
+            self._abandon(self._pending, [STOPPING])
 
     # ── called by the master ──
 

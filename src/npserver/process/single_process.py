@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import logging
 import os
 import signal
 from typing import TYPE_CHECKING
 
+from npserver.config.control_place import placed_control
 from npserver.config.files import ConfigFiles
 from npserver.errors import ConfigError, StartError
 from npserver.observe import logs
-from npserver.process import control_socket, preload, systemd
+from npserver.process import preload, systemd
 from npserver.process.bindings import Bindings
+from npserver.process.control import places
+from npserver.process.control.commands import ServerCommands
+from npserver.process.control.protocol import STOPPING
+from npserver.process.control.server import ControlServer
 from npserver.process.data_plane import DataPlane, make_context
 from npserver.process.dry_run import dry_run
 from npserver.process.explaining import refuse_failed_tests, with_failed_tests
 from npserver.process.limits import find_identity
-from npserver.process.loop import new_loop
+from npserver.process.loop import LoopSelector, new_loop
 from npserver.process.options import WATCH_PERIOD_S, RunOptions
 from npserver.process.reload_outcome import ReloadOutcome, switch_error, unchangeable
 from npserver.process.signals import SAME_STOP_S, Terminal
@@ -29,7 +33,7 @@ from npserver.runtime.scoreboard import Directory, Scoreboard
 from npserver.runtime.tasks import spawn
 
 if TYPE_CHECKING:
-    import socket
+    from collections.abc import Callable
 
     from npserver.config.document import Document
     from npserver.program.runtime import Runtime
@@ -117,7 +121,12 @@ class _Runner:
         self._stopped_at = 0.0  # by a signal
         self._signal = 0  # the second one
         self._reloading = asyncio.Lock()
-        self._control: socket.socket | None = None
+        context = self._single.data_plane.context
+        commands = ServerCommands(
+            context.row.board, lambda: context.pubsub.latest, context.pubsub.tell, self._reload_for
+        )
+        self._control = ControlServer(LoopSelector(asyncio.get_running_loop()), commands.all())
+        context.sweeper.watched.add(self._control)
 
     async def run(self) -> int:
         options, loop = self._options, asyncio.get_running_loop()
@@ -128,16 +137,15 @@ class _Runner:
         loop.add_signal_handler(signal.SIGUSR1, self._single.data_plane.context.access_log.reopen)
         async with self._reloading:
             set_title(f"npserver: one process {options.source.file}".rstrip())
-            with control_socket.explaining_second_start(options.source.file):
+            with places.explaining_second_start(options.source.file):
                 runtime = with_failed_tests(await self._single.start())
             try:
                 identity = find_identity(options.document)
             except StartError:
                 self._single.close()
                 raise
-            if options.source.file and (opened := control_socket.open_control(options.source.file)) is not None:
-                self._control = opened
-                loop.add_reader(opened, self._accept_caller, opened)
+            if options.source.file:
+                self._control.open(options.source.file, placed_control(options.document))
             if identity is not None:
                 if identity.user != os.geteuid():
                     preload.import_all(runtime.services)
@@ -149,9 +157,7 @@ class _Runner:
         systemd.notify("STOPPING=1")
         if watching is not None:
             watching.cancel()
-        if self._control is not None:
-            loop.remove_reader(self._control)
-            control_socket.close_control(self._control)
+        self._control.close()
         return await self._finish()
 
     async def _finish(self) -> int:
@@ -190,7 +196,7 @@ class _Runner:
         """Read the config again and switch to it."""
         async with self._reloading:
             if self._stop.is_set():
-                return ReloadOutcome([control_socket.STOPPING])
+                return ReloadOutcome([STOPPING])
             systemd.notify("RELOADING=1")
             try:
                 self._files = ConfigFiles()
@@ -203,6 +209,8 @@ class _Runner:
                 outcome = ReloadOutcome([repr(error)])
             if outcome.is_in_use:
                 logs.configure(self._single.document.config.logging)
+                if self._options.source.file:
+                    self._control.place(placed_control(self._single.document))
             outcome.log()
             systemd.notify("READY=1")
             return outcome
@@ -216,29 +224,8 @@ class _Runner:
                 seen = state
                 await self._reload()
 
-    def _accept_caller(self, opened: socket.socket) -> None:
-        with contextlib.suppress(BlockingIOError):
-            caller, _ = opened.accept()
-            spawn(self._serve_caller(caller), "answering `npserver reload`", lambda error: caller.close())
+    def _reload_for(self, on_outcome: Callable[[ReloadOutcome], None]) -> None:
+        async def reload() -> None:
+            on_outcome(await self._reload())
 
-    async def _serve_caller(self, caller: socket.socket) -> None:
-        caller.setblocking(False)
-        try:
-            async with asyncio.timeout(1.0):
-                request = await asyncio.get_running_loop().sock_recv(caller, control_socket.MAX_REQUEST)
-        except (OSError, TimeoutError):
-            request = b""
-        if request.startswith(control_socket.BAN_REQUESTS):
-            from npserver.network_sets.commands import answer_ban_command
-
-            pubsub = self._single.data_plane.context.pubsub
-            line = request.decode("utf-8", "replace")
-            control_socket.answer(caller, answer_ban_command(line, pubsub.latest, pubsub.tell))
-            return
-        if request == control_socket.FLUSH_REQUEST:
-            self._single.data_plane.context.row.board.answers.forget()
-            control_socket.answer(caller, ReloadOutcome())
-            return
-        is_known = request == control_socket.REQUEST
-        unknown = ReloadOutcome([control_socket.UNKNOWN_REQUEST])
-        control_socket.answer(caller, await self._reload() if is_known else unknown)
+        spawn(reload(), "reload", None)

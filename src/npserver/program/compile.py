@@ -63,6 +63,10 @@ def compile_config(document: Document, context: Context, compilation: Compilatio
 
             check_rate_limits(compilation)
         _check_logging(report)
+        if report.document.config.control is not None:
+            from npserver.config.control_place import check_control
+
+            check_control(report)
         if report.document.config.user is not None or report.document.config.group is not None:
             from npserver.config.identity import check_identity
 

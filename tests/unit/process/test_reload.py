@@ -15,7 +15,7 @@ from npserver.process.bindings import Bindings
 from npserver.process.child import CONTROLLER
 from npserver.process.children import Child, Children
 from npserver.process.config_source import ConfigSource
-from npserver.process.control_socket import STOPPING
+from npserver.process.control.protocol import STOPPING
 from npserver.process.dry_run import dry_run
 from npserver.process.message_channel import Message, MessageChannel
 from npserver.process.options import RunOptions

@@ -1,9 +1,8 @@
-"""The control socket: `npserver reload` asks a running server over it to reload, and is told the outcome.
+"""The places of the control socket, on which a running server takes commands.
 
-Its path is derived from the config file's path and the user, so both sides can compute it; that of a
-systemd unit is in its runtime directory, /run/npserver, where root finds it too. The request is the line `reload`; the
-answer is the `ReloadOutcome` as JSON. The line `flush` empties the cache of `dns_forward`, and is answered likewise;
-`cli.bans` has requests of its own. Only the same user and root can connect.
+One path is derived from the config file's path and the user, so both sides can compute it; that of a systemd unit is in
+its runtime directory, /run/npserver, where root finds it too. The key `control` names a second place. Only the same
+user and root can connect.
 """
 
 from __future__ import annotations
@@ -19,22 +18,12 @@ from collections.abc import Iterator
 from glob import glob
 from hashlib import sha256
 
-import msgspec
-
-from npserver.errors import StartError, reason_of
-from npserver.network_sets.states import BanAnswer
-from npserver.process.reload_outcome import ReloadOutcome
+from npserver.config.control_place import place_fault, placed_control
+from npserver.errors import ConfigError, StartError, reason_of
 
 log = logging.getLogger("npserver.server")
 
-REQUEST = b"reload\n"
-FLUSH_REQUEST = b"flush\n"
-BAN_REQUESTS = (b"bans\n", b"ban ", b"unban ")  # what a request about bans begins with
-MAX_REQUEST = 256
-ANSWER_WITHIN_S = 70.0  # more than both steps of a reload take at most
-STOPPING = "the server is stopping"
-UNKNOWN_REQUEST = "unknown request on the control socket"
-_BACKLOG = 4
+_BACKLOG = 128  # a caller that finds it full is refused at once
 
 
 def control_path(config_file: str) -> str:
@@ -58,10 +47,19 @@ def _directory() -> str:
     return f"/tmp/npserver-{user}"
 
 
-def _places(config_file: str) -> list[str]:
-    """Return where the control socket may be: this user's place, then in the runtime directories of systemd units."""
+def places(config_file: str) -> Iterator[str]:
+    """Yield where the control socket may be: this user's place, those in the runtime directories of systemd units, and
+    the one that the config names.
+    """
     mine = control_path(config_file)
-    return [mine, *sorted(set(glob(f"/run/npserver*/{_file_name(config_file)}")) - {mine})]
+    yield mine
+    yield from sorted(set(glob(f"/run/npserver*/{_file_name(config_file)}")) - {mine})
+    from npserver.config.load import load  # only where it is needed: a command should be fast
+
+    with contextlib.suppress(ConfigError):
+        document = load(config_file)
+        if document.config.control is not None:
+            yield placed_control(document)
 
 
 def open_control(config_file: str) -> socket.socket | None:
@@ -77,12 +75,27 @@ def open_control(config_file: str) -> socket.socket | None:
         return None
 
 
+def open_placed(path: str) -> socket.socket | None:
+    """Listen for requests at the place that the config names. Return None, and log why, if that fails."""
+    try:
+        if fault := place_fault(path):
+            raise OSError(errno.EPERM, fault)
+        return _listen(path)
+    except OSError as error:
+        log.warning("no control socket at %s (control): %s", path, reason_of(error))
+        return None
+
+
 def _open(path: str) -> socket.socket:
     directory = os.path.dirname(path)
     os.makedirs(directory, mode=0o700, exist_ok=True)
     status = os.lstat(directory)
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
         raise OSError(errno.EPERM, "another user owns the directory")  # and could replace the socket
+    return _listen(path)
+
+
+def _listen(path: str) -> socket.socket:
     if os.path.exists(path) and _server_pid(path) is not None:
         raise OSError(errno.EADDRINUSE, "another server runs with this config")
     with contextlib.suppress(FileNotFoundError):
@@ -108,7 +121,7 @@ def explaining_second_start(config_file: str) -> Iterator[None]:
     try:
         yield
     except StartError as error:
-        pid = next((one for path in _places(config_file) if (one := _server_pid(path)) is not None), None)
+        pid = next((one for path in places(config_file) if (one := _server_pid(path)) is not None), None)
         if not config_file or pid is None:
             raise
         who = f" (pid {pid})" if pid else ""
@@ -121,54 +134,9 @@ def explaining_second_start(config_file: str) -> Iterator[None]:
 def close_control(control: socket.socket) -> None:
     """Stop listening and remove the socket file."""
     path = control.getsockname()
-    control.close()
     with contextlib.suppress(OSError):
         os.unlink(path)
-
-
-def answer(caller: socket.socket, outcome: ReloadOutcome | BanAnswer) -> None:
-    """Tell a caller the outcome, and close the connection."""
-    with contextlib.suppress(OSError), caller:
-        caller.settimeout(1.0)
-        caller.sendall(msgspec.json.encode(outcome))
-
-
-def ask_reload(config_file: str) -> ReloadOutcome:
-    """Ask the running server to reload. Return the outcome. Raises: OSError when no server with this config answers."""
-    data = _ask(config_file, REQUEST)
-    if not data:
-        return ReloadOutcome(["the server closed the connection without an answer"])
-    return msgspec.json.decode(data, type=ReloadOutcome)
-
-
-def ask_flush(config_file: str) -> ReloadOutcome:
-    """Ask the running server to forget what resolvers have answered. Raises: OSError when no server answers."""
-    data = _ask(config_file, FLUSH_REQUEST)
-    return msgspec.json.decode(data, type=ReloadOutcome) if data else ReloadOutcome([STOPPING])
-
-
-def ask_bans(config_file: str, request: str) -> BanAnswer:
-    """Ask the running server about bans: `bans`, `ban ADDRESS` or `unban ADDRESS`. Raises: OSError."""
-    data = _ask(config_file, f"{request}\n".encode())
-    return msgspec.json.decode(data, type=BanAnswer) if data else BanAnswer(error=STOPPING)
-
-
-def _ask(config_file: str, request: bytes) -> bytes:
-    """Return the answer to a request; b"" if the server closes the connection without one. Raises: OSError."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
-        caller.settimeout(ANSWER_WITHIN_S)
-        _connect(caller, _places(config_file))
-        caller.sendall(request)
-        return b"".join(iter(lambda: caller.recv(65_536), b""))
-
-
-def _connect(caller: socket.socket, paths: list[str]) -> None:
-    """Connect to the first socket that is answered. Raises: OSError of the last."""
-    for path in paths[:-1]:
-        with contextlib.suppress(OSError):
-            caller.connect(path)
-            return
-    caller.connect(paths[-1])
+    control.close()
 
 
 def _server_pid(path: str) -> int | None:
