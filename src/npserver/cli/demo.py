@@ -14,6 +14,7 @@ from typing import Any
 from npserver.cli.banner import wants_colour
 from npserver.cli.samples import HttpApp, ScriptServer, TcpEcho, UdpEcho
 from npserver.errors import StartError, clip
+from npserver.web.design import BASE, OWN
 
 HELP = """\
 usage: npserver demo [-config]
@@ -31,6 +32,7 @@ _PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>npserver demo</title>
 <link rel="stylesheet" href="style.css">
+<div class="mark">np<span>server</span></div>
 <h1>npserver demo</h1>
 <p>This page is a file. <a href="/api/hello">/api/hello</a> is proxied to one of three apps: reload it to see
 another answer. <a href="/old">/old</a> redirects here, <a href="/status">/status</a> shows the counters,
@@ -50,13 +52,7 @@ another answer. <a href="/old">/old</a> redirects here, <a href="/status">/statu
 </script>
 </html>
 """
-_STYLE = (
-    """\
-:root { color-scheme: light dark }
-body { font: 1rem/1.6 system-ui, sans-serif; max-width: 40rem; margin: 3rem auto; padding: 0 1rem }
-"""
-    + "/* long enough to be worth compressing */\n" * 20
-)
+_STYLE = BASE + OWN + "\n" + "/* long enough to be worth compressing */\n" * 20
 
 
 def main(words: list[str]) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from npserver.config.schema import AnyRule
 from npserver.errors import clip
+from npserver.web.design import WORD_MARK, Design
 from npserver.web.handlers.respond.config import RespondRule
 from npserver.web.handlers.static.config import StaticRule
 
@@ -14,21 +15,13 @@ if TYPE_CHECKING:
     from npserver.config.report import Report
 
 _DIRECTORIES = ("./public", "./html")
-_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>npserver is running</title>
-<style>
-  body { font: 1rem/1.6 system-ui, sans-serif; max-width: 36rem; margin: 15vh auto; padding: 0 1rem; }
-  code { background: #8882; padding: .1em .3em; border-radius: .2em; }
-  :root { color-scheme: light dark; }
-</style>
-<h1>npserver is running</h1>
+_DESIGN = Design("body{max-width:36rem;padding-top:15vh}", is_own=True)
+_PAGE = _DESIGN.page(
+    "npserver is running",
+    f"""{WORD_MARK}<main><h1>npserver is running</h1>
 <p>There is nothing to serve yet. Put files into a directory named <code>public</code> where npserver was started,
-name another one with <code>-root DIR</code>, or write rules into <code>config.json</code>.</p>
-</html>
-"""
+name another one with <code>-root DIR</code>, or write rules into <code>config.json</code>.</p></main>""",
+)
 
 
 def default_rule(report: Report) -> AnyRule:
@@ -42,4 +35,5 @@ def default_rule(report: Report) -> AnyRule:
     for directory in _DIRECTORIES:
         if os.path.isdir(document.resolve(directory)):
             return StaticRule(root=directory)
-    return RespondRule(body=_PAGE, content_type="text/html; charset=utf-8")
+    fields: dict[str, str | list[str] | None] = {"Content-Security-Policy": _DESIGN.policy}
+    return RespondRule(body=_PAGE, content_type="text/html; charset=utf-8", response_headers=fields)

@@ -10,26 +10,19 @@ from http import HTTPStatus
 from msgspec.json import encode
 
 from npserver.http.negotiation import choose_media_type
+from npserver.web.design import Design
 
 _OFFERED = ("text/plain", "text/html", "application/json")
+_DESIGN = Design(
+    "body{max-width:30rem;padding:20vh 1rem 1rem;text-align:center}h1{font-size:4rem;font-weight:300;line-height:1;"
+    "margin:0}p{margin:.5rem}p,small{color:var(--soft)}"
+)
+_NOT_STORED = "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
 _FIELDS = {
-    media_type: f"Content-Type: {media_type}{charset}\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
-    .encode()
-    for media_type, charset in (
-        ("text/plain", "; charset=utf-8"),
-        ("text/html", "; charset=utf-8"),
-        ("application/json", ""),
-    )
-}  # fmt: skip
-_HTML = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
-<title>{status} {phrase}</title>
-<style>:root{{color-scheme:light dark}}body{{font:1rem/1.5 system-ui,sans-serif;margin:20vh auto;max-width:30rem;\
-padding:0 1rem;text-align:center}}h1{{font-size:4rem;font-weight:300;margin:0}}p{{margin:.5rem;opacity:.75}}\
-small{{opacity:.5}}</style>
-<h1>{status}</h1><p>{phrase}</p>{note}
-</html>
-"""
+    "text/plain": f"Content-Type: text/plain; charset=utf-8\r\n{_NOT_STORED}".encode(),
+    "text/html": f"Content-Type: text/html; charset=utf-8\r\n{_NOT_STORED}".encode() + _DESIGN.policy_line,
+    "application/json": f"Content-Type: application/json\r\n{_NOT_STORED}".encode(),
+}
 
 
 def phrase(status: int, default: str = "Error") -> str:
@@ -54,7 +47,7 @@ def render(status: int, accept: bytes, request_id: str) -> tuple[bytes, bytes]:
     name = phrase(status)
     if media_type == "text/html":
         note = f"<small>{request_id}</small>" if request_id else ""
-        body = _HTML.format(status=status, phrase=name, note=note)
+        body = _DESIGN.page(f"{status} {name}", f"<main><h1>{status}</h1><p>{name}</p>{note}</main>")
     elif media_type == "application/json":
         document: dict[str, object] = {"status": status, "error": name}
         if request_id:

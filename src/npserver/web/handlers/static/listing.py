@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl, quote, unquote
 
 from npserver.http.negotiation import choose_media_type
 from npserver.regex import regex
+from npserver.web.design import Design
 from npserver.web.handlers.static.root import FileError, Root, file_error_of, is_hidden
 
 if TYPE_CHECKING:
@@ -30,36 +31,25 @@ log = logging.getLogger("npserver.static")
 _MEDIA_TYPES = ("text/html", "application/json")
 MAX_ITEMS = 10_000  # shown in a listing; of the rest only the number is shown
 
+_DESIGN = Design(
+    "h1{font-size:1.2rem;font-weight:600}h1 a{text-decoration:none}ul{list-style:none;padding:0;margin:0}"
+    "li{border-top:1px solid var(--line)}"
+    "li a{display:flex;flex-wrap:wrap;gap:0 1rem;padding:.6rem .2rem;text-decoration:none;color:inherit}"
+    "li a:hover,li a:focus{background:var(--card)}"
+    ".o a{display:inline-block;padding:.6rem 1rem .6rem .2rem}"
+    ".n{flex:1 1 12rem}.d .n{font-weight:600}"
+    ".s,.t{font-variant-numeric:tabular-nums;font-size:.9rem}.s{min-width:5rem;text-align:right}"
+    ".s,.t,p{color:var(--soft)}@media(max-width:34rem){.n{flex-basis:100%}.s{min-width:0}}"
+)
 _FIELDS = (
     b"Content-Type: %b\r\nVary: Accept\r\nCache-Control: no-cache\r\nX-Content-Type-Options: nosniff\r\n"
-    b"Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'\r\n"
+    + _DESIGN.policy_line
 )
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
-<title>{title}</title>
-<style>
-:root{{color-scheme:light dark;--line:#8884}}
-body{{font:1rem/1.4 system-ui,sans-serif;max-width:50rem;margin:0 auto;padding:1rem}}
-h1{{font-size:1.2rem;font-weight:600;overflow-wrap:anywhere}}
-h1 a{{text-decoration:none}}
-ul{{list-style:none;padding:0;margin:0}}
-li{{border-top:1px solid var(--line)}}
-li a{{display:flex;flex-wrap:wrap;gap:0 1rem;padding:.6rem .2rem;text-decoration:none;color:inherit}}
-li a:hover,li a:focus{{background:#8882}}
-.o a{{display:inline-block;padding:.6rem 1rem .6rem .2rem;color:inherit}}
-.n{{flex:1 1 12rem;overflow-wrap:anywhere}}
-.d .n{{font-weight:600}}
-.s,.t{{opacity:.7;font-variant-numeric:tabular-nums;font-size:.9rem}}
-.s{{min-width:5rem;text-align:right}}
-p{{opacity:.7}}
-@media(max-width:34rem){{.n{{flex-basis:100%}}.s{{min-width:0}}}}
-</style></head>
-<body><h1>{crumbs}</h1>
+_BODY = """<h1 class="mark">{crumbs}</h1>
 <p class="o">{sorting}</p>
 <ul>
 {items}</ul>
-<p>{summary}</p></body></html>
-"""
+<p>{summary}</p>"""
 _ITEM = (
     '<li{kind}><a href="{link}"><span class="n">{name}</span>'
     '<time class="t" datetime="{iso}">{date}</time><span class="s">{size}</span></a></li>\n'
@@ -227,11 +217,8 @@ def _render_page(items: list[Item], path: str, rest: int, ordering: Ordering) ->
     summary = f"{_counted(directories, 'directory', 'directories')}, {_counted(files, 'file', 'files')}"
     if rest:
         summary += f", and {rest} more that are not shown"
-    page = _PAGE.format(
-        title=html.escape(_decoded(path)), crumbs=_crumbs(path), sorting=ordering.links(), items="".join(lines),
-        summary=summary,
-    )  # fmt: skip
-    return page.encode()
+    body = _BODY.format(crumbs=_crumbs(path), sorting=ordering.links(), items="".join(lines), summary=summary)
+    return _DESIGN.page(html.escape(_decoded(path)), body).encode()
 
 
 def _crumbs(path: str) -> str:

@@ -1,0 +1,67 @@
+"""The look of every page that npserver itself shows: one style sheet, one mark, and the policy that allows no more.
+
+Used by error pages, listings, the welcome page, the demo and the status page. Pages load nothing: style and script are
+in them, and their Content-Security-Policy names these by their hashes (CSP3 §2.3.1). Colours are those of a light or a
+dark screen, with a contrast of at least 4.5:1 (WCAG 2.2, 1.4.3). Pages of sites do not name npserver: `server_header`
+may hide it.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from hashlib import sha256
+
+#: Colours and type, which all pages share.
+BASE = (
+    ":root{color-scheme:light dark;--ink:light-dark(#1b1f24,#e8eaed);--soft:light-dark(#57606a,#a3acb5);"
+    "--ground:light-dark(#fff,#14171a);--card:light-dark(#f5f7f9,#1d2226);--line:light-dark(#d5dae0,#363d44);"
+    "--link:light-dark(#0b5cad,#82bcff)}"
+    "body{margin:0 auto;max-width:50rem;padding:1rem;background:var(--ground);color:var(--ink);"
+    "font:1rem/1.5 system-ui,sans-serif;overflow-wrap:anywhere}"
+    "a{color:var(--link)}"
+    '.mark:before{content:"";display:inline-block;width:.6em;height:.6em;margin-right:.4em;'
+    "border-radius:50% 50% 50% 0;background:var(--link)}"
+)
+#: Of the pages that are npserver's own, and name it by `WORD_MARK`.
+OWN = (
+    ".mark{font:600 1rem ui-monospace,monospace;letter-spacing:-.03em}.mark span{font-weight:400;color:var(--soft)}"
+    "h1{font-size:1.5rem;line-height:1.2}h2{font-size:1.1rem;margin:2rem 0 .5rem}"
+    "code,pre{font:.9em ui-monospace,monospace;background:var(--card);border-radius:.2rem;padding:.1em .3em}"
+    "pre{padding:.8rem;overflow:auto;white-space:pre-wrap}"
+    "button,input{font:inherit;padding:.3rem .6rem}:focus-visible{outline:2px solid var(--link);outline-offset:2px}"
+)
+WORD_MARK = '<div class="mark">np<span>server</span></div>'
+
+
+class Design:
+    """The style and the script of one kind of page.
+
+    `start`: the page as far as its title, `middle`: from there to its body. `policy`: the value of
+    Content-Security-Policy for it.
+    """
+
+    __slots__ = ("middle", "policy", "script", "start")
+
+    def __init__(self, style: str = "", *, is_own: bool = False, script: str = "") -> None:
+        css = BASE + (OWN if is_own else "") + style
+        self.start = (
+            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width,initial-scale=1"><title>'
+        )
+        self.middle = f"</title><style>{css}</style></head>\n<body>"
+        self.script = f"<script>{script}</script>" if script else ""
+        scripts = f"script-src {_hash(script)}; connect-src 'self'; " if script else ""
+        self.policy = f"default-src 'none'; style-src {_hash(css)}; {scripts}base-uri 'none'; form-action 'none'"
+
+    def page(self, title: str, body: str) -> str:
+        """Return a page; both are HTML."""
+        return f"{self.start}{title}{self.middle}{body}{self.script}</body></html>\n"
+
+    @property
+    def policy_line(self) -> bytes:
+        """The policy as a field line."""
+        return f"Content-Security-Policy: {self.policy}\r\n".encode()
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
