@@ -9,6 +9,18 @@ from npserver.config.section import D, Section
 Level = Literal["trace", "debug", "info", "warn", "error", "fatal", "off"]
 
 
+class Metrics(Section, frozen=True, kw_only=True):
+    """What the metrics of handler `status` have besides the counters."""
+
+    times: Annotated[
+        bool, D("measure how long requests take, by rule, and responses of upstreams, by target, in histograms")
+    ] = False
+    hosts: Annotated[
+        bool,
+        D("label the times of a rule by the names and patterns of its `host`; hosts that clients make up add none"),
+    ] = False
+
+
 class LogOutput(Section, frozen=True, kw_only=True):
     """The keys of `logging` that are not the level of an area."""
 

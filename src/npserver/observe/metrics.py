@@ -31,7 +31,7 @@ class Family:
     """A metric: all samples of one name."""
 
     name: str
-    kind: str  # "counter" or "gauge"
+    kind: str  # "counter", "gauge" or "histogram"
     help: str
 
 
@@ -41,7 +41,13 @@ class Sample:
 
     family: Family
     labels: tuple[tuple[str, str], ...]
-    value: int
+    value: float  # an integer but for sums of seconds
+    suffix: str = ""  # of a histogram's samples: "_bucket", "_sum" or "_count"
+
+    @property
+    def name(self) -> str:
+        """The name of the sample."""
+        return self.family.name + self.suffix
 
 
 def _family(pattern: str, name: str, help: str, kind: str = "counter") -> tuple[re.Pattern[str], Family]:
@@ -158,7 +164,7 @@ FAMILIES = [
 
 #: Slots that hold internal state and are not shown.
 _HIDDEN = regex(
-    rf"health\.{_TARGET}\.(?:since|checked|ejected)|server\.started|budget\..+|gauge\.taken\..+|gauge\.upstream\..+\.waiting_since"
+    rf"health\.{_TARGET}\.(?:since|checked|ejected)|server\.started|budget\..+|gauge\.taken\..+|npserver_\w+\t.+|gauge\.upstream\..+\.waiting_since"
 )
 
 
@@ -182,7 +188,7 @@ def _lines(taken: Iterable[Sample]) -> Iterator[str]:
             last = family
             yield f"# HELP {family.name} {family.help}\n# TYPE {family.name} {family.kind}\n"
         labels = ",".join(f'{name}="{_quote(value)}"' for name, value in sample.labels)
-        yield f"{family.name}{{{labels}}} {sample.value}\n" if labels else f"{family.name} {sample.value}\n"
+        yield f"{sample.name}{{{labels}}} {sample.value}\n" if labels else f"{sample.name} {sample.value}\n"
 
 
 def _is_shown(name: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 from hashlib import blake2b
+from typing import Protocol
 
 from npserver.errors import ConfigError, Problem, clip
 from npserver.limits.in_progress import InProgress
@@ -17,7 +18,7 @@ from npserver.runtime.connection_ids import ConnectionIds
 from npserver.runtime.shared_file import SharedFile
 from npserver.runtime.shared_values import SharedValues
 
-SLOTS = 16_384  # named slots of a row; pages never written take no memory
+SLOTS = 32_768  # named slots of a row; pages never written take no memory
 CELLS = 8_192  # hashed cells of a row, half of them for each of two hashes
 ANSWERS = 16_384  # of resolvers, 1 KiB each
 _WIDTH = SLOTS + CELLS
@@ -94,6 +95,13 @@ class Scoreboard:
             row[cell] = 0
 
 
+class Publishing(Protocol):
+    """Counts of its own that are added to slots, such as a histogram."""
+
+    def publish(self) -> None:
+        """Add the counts to the slots, and reset them."""
+
+
 class Row:
     """The row of one process.
 
@@ -101,13 +109,14 @@ class Row:
     to the slots at the next sweep of the deadline sweeper.
     """
 
-    __slots__ = ("_tally_slots", "_totals", "board", "deadline", "number", "slots", "tallies")
+    __slots__ = ("_tally_slots", "_totals", "board", "deadline", "number", "pending", "slots", "tallies")
 
     def __init__(self, board: Scoreboard, number: int) -> None:
         self.board = board
         self.number = number
         self.slots = board.rows[number]
         self.tallies: list[int] = []  # counts since the last sweep
+        self.pending: list[Publishing] = []  # have counted something since then
         self._tally_slots: dict[int, int] = {}
         self._totals: dict[int, int] = {}  # by slot: a second slot to which the same counts are added
         self.deadline = 0.0  # always passed: `expire` is called at each sweep
@@ -136,6 +145,10 @@ class Row:
                 if slot in self._totals:
                     slots[self._totals[slot]] += tallies[number]
                 tallies[number] = 0
+        if self.pending:
+            pending, self.pending = self.pending, []
+            for one in pending:
+                one.publish()
 
     def expire(self, now: float) -> None:
         """Called by the deadline sweeper: publish."""

@@ -103,7 +103,7 @@ def single_target(
     client_tls = _ClientTls(compilation, (*path[:-1], "tls"), tls or UpstreamTls())
     uri = str(Address(address.scheme, address.host, address.port, address.path if address.is_unix else ""))
     http2 = _compile_http2(address, tls or UpstreamTls(), UpstreamHttp2(), "<name>")
-    settings = TargetSettings(TargetSection(uri=uri), address, http2=http2)
+    settings = TargetSettings(TargetSection(uri=uri), address, is_timed=_is_timed(compilation, address), http2=http2)
     target = Target(context, uri, client_tls.add_to(settings))
     return Upstream(context, uri, UpstreamSection(targets=[uri]), (target,))
 
@@ -238,13 +238,25 @@ def _compile_targets(compilation: Compilation, path: Path, name: str, config: Up
             message = f"'send_proxy' cannot be used with {address.scheme} targets, got {clip(one.uri)}"
             report.error((*place, "send_proxy"), message)
         http2 = _compile_http2(address, config.tls, config.http2, name)
-        settings = TargetSettings(one, address, is_checked=is_checked, retry_timeout_s=retry_timeout_s, http2=http2)
+        settings = TargetSettings(
+            one,
+            address,
+            is_checked=is_checked,
+            retry_timeout_s=retry_timeout_s,
+            http2=http2,
+            is_timed=_is_timed(compilation, address),
+        )
         target = Target(compilation.context, name, client_tls.add_to(settings))
         if target.uri in seen:
             report.error(place, f"duplicate target {clip(target.uri)}")
             continue
         seen.add(target.uri)
         yield target
+
+
+def _is_timed(compilation: Compilation, address: Address) -> bool:
+    """Return whether the responses of a target are timed for the metrics."""
+    return compilation.config.metrics.times and address.scheme in _HTTP_TARGETS
 
 
 def _are_compatible(schemes: list[str]) -> bool:

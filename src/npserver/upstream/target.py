@@ -18,6 +18,7 @@ from weakref import WeakValueDictionary
 from npserver.address import Address
 from npserver.http.request import NO_BODY
 from npserver.http.response_parser import ResponseHead
+from npserver.observe.histogram import RESPONSE_TIMES, Histogram
 from npserver.runtime.context import PerProcess
 from npserver.upstream.balancers import hash_seed
 from npserver.upstream.health_state import Health
@@ -63,6 +64,7 @@ class TargetSettings:
     tls_identity: str = ""  # a text that differs for different TLS settings, whose connections need pools of their own
     is_checked: bool = False  # its health is known, by active checks or by the results of requests
     retry_timeout_s: float = 0.0  # how long the target is marked down after a failed connection; 0: it never is
+    is_timed: bool = False  # its responses are timed, by `metrics.times`
     http2: Http2Settings | None = None  # of connections over HTTP/2; None: it is spoken to over HTTP/1.1
 
 
@@ -103,7 +105,7 @@ class Target:
         "checked_slot", "controller_slots", "cookie", "effective_weight", "ejected_slot", "ejections_slot",
         "errors_slot", "errors_tally", "failures_slot", "hash_seed", "health_since_slot", "health_slot", "host_line",
         "http2_slots", "identity", "max_connections", "pool", "queue", "requests_slot", "requests_tally", "section",
-        "server_name", "settings", "slots", "state", "tallies", "tls", "total", "uri",
+        "server_name", "settings", "slots", "state", "tallies", "times", "tls", "total", "uri",
     )  # fmt: skip
 
     def __init__(self, context: Context, upstream: str, settings: TargetSettings) -> None:
@@ -137,6 +139,7 @@ class Target:
         #: The row of the scoreboard in which the controller writes the health of targets.
         self.controller_slots = row.board.rows[0] if settings.is_checked else _UNCHECKED
         self.total = row.board.total
+        self.times = Histogram(row, RESPONSE_TIMES, upstream, self.uri) if settings.is_timed else None
         name = f"{upstream}.{self.uri}"
         self.requests_tally = row.tally(f"upstream.{name}.requests")
         self.failures_slot = row.slot(f"upstream.{name}.failures")

@@ -21,6 +21,7 @@ from npserver.web.exchange import Route, make_route
 from npserver.web.handlers.kinds import HandlerKind
 from npserver.web.maps.compile import MAPS
 from npserver.web.matching.config import Match
+from npserver.web.request_times import request_times
 from npserver.web.routing import Pattern, Router, parse_host, parse_pattern
 from npserver.web.scan_watch import scan_watch
 from npserver.web.server.front import HttpFront, Unrouted
@@ -78,7 +79,8 @@ def compile_http_front(
         entries += made[index].entries
         places.update({id(route): index for _, _, route in made[index].entries})
     middleware = (*scan_watch(compilation), *_global_error_pages(compilation))
-    unrouted = make_route("unrouted", Unrouted(), config.limits.max_body_size, middleware)
+    times = request_times(compilation, "unrouted", [])
+    unrouted = make_route("unrouted", Unrouted(), config.limits.max_body_size, middleware, times=times)
     router: Router[Route] = Router([*entries, *slash_redirects(entries)])
     has_conditions = any(made[index].has_conditions for index, _ in rules)
     chosen: RouterRole = router
@@ -112,6 +114,7 @@ def compile_http_front(
     learning = LEARNING.of(compilation)
     front.unrouted = unrouted
     front.plain_http2 = listener.plain_http2
+    front.is_timed = config.metrics.times
     front.on_bad_request, front.on_limited = learning.hook("scan"), learning.hook("limited")
     return front
 
@@ -139,7 +142,7 @@ def _compile_rule(compilation: Compilation, index: int, rule: Rule, kind_of: Kin
     hosts = _hosts(report, path, rule)
     if rule.name is not None:
         _check_name(compilation, path, rule.name)
-    route = compile_route(compilation, index, rule, pattern or Pattern("", True), kind_of)
+    route = compile_route(compilation, index, rule, pattern or Pattern("", True), kind_of, hosts)
     conditions = path_regex = None
     has_conditions = pattern is not None and bool(pattern.rest)
     if rule.path_regex is not None or rule.from_ or rule.not_ or rule.match != Match():

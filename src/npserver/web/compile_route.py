@@ -10,6 +10,7 @@ from npserver.web.checks import rule_key
 from npserver.web.exchange import make_route
 from npserver.web.handlers.kinds import load
 from npserver.web.middleware.order import compile_middleware
+from npserver.web.request_times import request_times
 from npserver.web.scan_watch import scan_watch
 from npserver.web.variables import variable_names
 
@@ -27,9 +28,14 @@ _WITH_VARIABLES = ("headers", "response_headers", "to", "body", "split_by", "env
 
 
 def compile_route(
-    compilation: Compilation, index: int, rule: HttpRule, pattern: Pattern, kind_of: Callable[[Rule], HandlerKind[Any]]
+    compilation: Compilation,
+    index: int,
+    rule: HttpRule,
+    pattern: Pattern,
+    kind_of: Callable[[Rule], HandlerKind[Any]],
+    hosts: list[str],
 ) -> Route | None:
-    """Make a rule's route; None if it has errors, which stand in the report."""
+    """Make a rule's route; None if it has errors, which stand in the report. `hosts`: the rule's, normalised."""
     path: Path = ("dispatch", index) if index >= 0 else ("root",)
     kind = kind_of(rule)
     handler = load(kind.handler)(compilation, path, rule)
@@ -50,6 +56,7 @@ def compile_route(
         max_body_key="limits.max_body_size" if limit is None else rule_key(path, "max_body_size"),
         prefix=pattern.path if pattern.is_prefix else "",
         aborts_on_close=getattr(rule, "abort_on_close", False),
+        times=request_times(compilation, rule.name or rule_key(path), hosts),
     )
 
 

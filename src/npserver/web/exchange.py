@@ -301,6 +301,13 @@ def _overriding(middleware: tuple[Middleware, ...], side: str) -> list[Middlewar
     return [one for one in middleware if getattr(type(one), side) is not getattr(Middleware, side)]
 
 
+class RequestTimes(Protocol):
+    """Counts the requests of a rule and their times: see `web.request_times`."""
+
+    def count(self, host: str, status: int, took_s: float) -> None:
+        """Count a request to a host: the status of its response, and how long it took in seconds."""
+
+
 class Route(Struct, frozen=True):
     """A rule about HTTP requests, compiled: looked up for each request. `make_route` makes it."""
 
@@ -329,6 +336,7 @@ class Route(Struct, frozen=True):
     by_head: Callable[[Request], Route] | None = None
     #: Returns the route for a client's address; None: it is the same for all.
     by_address: Callable[[str], Route] | None = None
+    times: RequestTimes | None = None  # of its requests, by `metrics.times`
 
 
 def make_route(
@@ -342,6 +350,7 @@ def make_route(
     max_body_key: str = "limits.max_body_size",
     prefix: str = "",
     aborts_on_close: bool = False,
+    times: RequestTimes | None = None,
 ) -> Route:
     """Make a route; `middleware` in the order in which requests pass it."""
     gates = tuple([one.gate for one in _overriding(middleware, "gate")])
@@ -357,6 +366,7 @@ def make_route(
         max_body_key=max_body_key,
         prefix=prefix,
         aborts_on_close=aborts_on_close,
+        times=times,
         gates=gates,
         requests=requests,
         responses=responses,

@@ -197,10 +197,13 @@ class ExchangeBase(ExchangePeer[C], Generic[C], eq=False):
         if self.started <= 0:
             front.count(status, self.sent, received)
             return
+        took_s = time.monotonic() - self.started
+        if self.route.times is not None:
+            self.route.times.count(self.request.host, status, took_s)
         front.finished(
             RequestRecord(
                 self.client_ip, self.request, self.connection.scheme, status, received, self.sent,
-                time.monotonic() - self.started, self.upstream, self._told_id, self.user,
+                took_s, self.upstream, self._told_id, self.user,
             )
         )  # fmt: skip
 

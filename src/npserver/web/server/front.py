@@ -99,6 +99,7 @@ class HttpFront:
         self.idle_s = timeouts.idle + PERIOD_S  # measured from the last sweep
         self.trusted = trusted
         self.unrouted = make_route("unrouted", Unrouted(), limits.max_body_size)
+        self.is_timed = False  # `metrics.times`: each request is timed, as it is for the access log
         self.plain_http2 = False  # clients may speak HTTP/2 without TLS
         self.on_bad_request: Callable[[str], None] | None = None  # called with the client's address
         self.on_limited: Callable[[str], None] | None = None  # as well

@@ -40,6 +40,7 @@ class FrontRole(StreamFront, Protocol):
     head_limits: HeadLimits
     trusted: AddressSet | None  # proxies whose X-Forwarded-For is believed
     max_requests: int  # `limits.max_requests_per_connection`
+    is_timed: bool  # `metrics.times`
     idle_s: float  # `timeouts.idle` and a period of the deadline sweeper
     common_fields: bytes  # the Date and Server lines of this second
     heads: dict[bytes, tuple[Request, Route]]  # requests and their routes, by the bytes of their heads

@@ -22,6 +22,7 @@ from npserver.web.server.http2.response_head import compose_head
 if TYPE_CHECKING:
     from npserver.http.request import Request
     from npserver.http.response_parser import ResponseHead
+    from npserver.upstream.target import Target
     from npserver.web.exchange import Exchange, Route
     from npserver.web.server.roles import DirectConnectionRole, DirectStreamsRole, Http1ExchangeRole
 
@@ -31,13 +32,20 @@ NO_EXCHANGE = cast("Exchange", None)  # until it has fallen back
 class _Direct(ProxyCall, eq=False, kw_only=True):
     """A plain request to an upstream, without an exchange until it falls back."""
 
-    # started          time of the request, by the monotonic clock; 0 if there is no access log
+    # started          time of the request, by the monotonic clock; 0 without access log and `metrics.times`
+    # sent_at          the same for an attempt after the first; 0: there was none
     # has_fallen_back  whether it has an exchange and acts as an ordinary `ProxyCall`
 
     request: Request
     route: Route
     started: float
+    sent_at: float = 0.0
     has_fallen_back: bool = False
+
+    def use(self, target: Target, *, fresh: bool = False) -> None:
+        """Send the request to `target`, once it has fallen back."""
+        self.sent_at = monotonic() if self.started else 0.0
+        ProxyCall.use(self, target, fresh=fresh)
 
     def fall_back(self) -> None:
         """Create the exchange and continue as an ordinary `ProxyCall`."""
@@ -55,6 +63,7 @@ class _Direct(ProxyCall, eq=False, kw_only=True):
     def response_start(self, head: ResponseHead) -> None:
         """Fall back for a response that arrives in pieces."""
         self._ensure_exchange()
+        self._time_response()
         ProxyCall.response_start(self, head)
 
     def response_switch(self, head: ResponseHead, early: bytes) -> None:
@@ -66,6 +75,11 @@ class _Direct(ProxyCall, eq=False, kw_only=True):
         """Fall back when the connection failed before the response was complete."""
         self._ensure_exchange()
         ProxyCall.response_lost(self, error)
+
+    def _time_response(self) -> None:
+        """Count the time of a response for the metrics, if they ask for it."""
+        if self.started and self.target is not None and self.target.times is not None:
+            self.target.times.observe(monotonic() - (self.sent_at or self.started))
 
     def _ensure_exchange(self) -> None:
         if not self.has_fallen_back:
@@ -110,6 +124,7 @@ class DirectCall(_Direct, eq=False, kw_only=True):
         context = connection.context
         if self.has_fallen_back or not head.is_plain or connection.read_all or context.draining:
             self._ensure_exchange()
+            self._time_response()
             ProxyCall.response_whole(self, head, body)
             return
         target, route = self.target, self.route
@@ -125,6 +140,10 @@ class DirectCall(_Direct, eq=False, kw_only=True):
         if self.started:
             duration_s, uri = monotonic() - self.started, target.uri  # type: ignore[union-attr]
             scheme, size = connection.scheme, len(body)
+            if route.times is not None:
+                route.times.count(self.request.host, status, duration_s)
+            if target.times is not None:  # type: ignore[union-attr]
+                target.times.observe(duration_s)  # type: ignore[union-attr]
             front.finished(RequestRecord(connection.client_ip, self.request, scheme, status, 0, size, duration_s, uri))
         else:
             front.count(status, len(body))
@@ -180,6 +199,7 @@ class DirectStream(_Direct, eq=False, kw_only=True):
         # hot: h2-proxy
         if self.has_fallen_back or not head.is_plain:
             self._ensure_exchange()
+            self._time_response()
             ProxyCall.response_whole(self, head, body)
             return
         connection, target, route = self.connection, self.target, self.route
@@ -190,6 +210,8 @@ class DirectStream(_Direct, eq=False, kw_only=True):
             fields = route.change_fields(fields)
         connection.session.respond(self.stream_id, compose_head(connection.front, status, fields, size), body)
         self.answer = status, size
+        if target.times is not None:  # type: ignore[union-attr]
+            target.times.observe(monotonic() - self.started)  # type: ignore[union-attr]
         self._finished(status, size, target.uri)  # type: ignore[union-attr]
         connection.sending(self)
 
@@ -200,6 +222,8 @@ class DirectStream(_Direct, eq=False, kw_only=True):
             front.count(status, sent)
             return
         client_ip, scheme, duration_s = connection.client_ip, connection.scheme, monotonic() - self.started
+        if self.route.times is not None:
+            self.route.times.count(self.request.host, status, duration_s)
         front.finished(RequestRecord(client_ip, self.request, scheme, status, 0, sent, duration_s, uri))
 
     def _make_exchange(self) -> Exchange:

@@ -30,7 +30,8 @@ class GeneralHandler(ProxyHandler):
         if proxy.is_timed:
             self._make_call = TimedCall if proxy.upstream.queue is None else TimedWaitingCall
         self._mirror = mirror
-        self.direct = self.direct_stream = None  # all of that needs an exchange
+        if mirror is not None or proxy.is_by_time or proxy.upstream.queue is not None:
+            self.direct = self.direct_stream = None  # all of that needs an exchange
 
     def handle(self, exchange: Exchange) -> None:
         """Forward the request; one that is to be buffered waits only once its body is whole."""

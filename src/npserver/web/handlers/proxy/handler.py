@@ -72,7 +72,7 @@ class ProxyHandler:
         for gate in route.gates:  # the last that may want an exchange: a request that passes them is counted
             if gate(client_ip, request) is not None:
                 return False
-        started = monotonic() if front.context.access_log.enabled else 0.0
+        started = monotonic() if front.context.access_log.enabled or front.is_timed else 0.0
         call = DirectCall(proxy, NO_EXCHANGE, connection=connection, request=request, route=route, started=started)
         connection.requests = requests
         connection.state = HANDLER
@@ -93,7 +93,7 @@ class ProxyHandler:
         for gate in route.gates:
             if gate(client_ip, request) is not None:
                 return False
-        started = monotonic() if connection.context.access_log.enabled else 0.0
+        started = monotonic() if connection.context.access_log.enabled or connection.front.is_timed else 0.0
         call = connection.streams[stream_id] = DirectStream(
             proxy, NO_EXCHANGE, connection=connection, stream_id=stream_id, request=request, route=route,
             started=started,

@@ -112,8 +112,9 @@ class Proxy:
         self.is_direct = (
             self._keeps_heads and self.sticky is None and upstream.queue is None and settings.hash_of is None
         )
-        #: Whether the times of responses are measured.
-        self.is_timed = upstream.section.balance == "least-time" and len(upstream.targets) > 1
+        #: Whether the times of responses are measured: for `balance`, and for that or the metrics (`metrics.times`).
+        self.is_by_time = upstream.section.balance == "least-time" and len(upstream.targets) > 1
+        self.is_timed = self.is_by_time or any(target.times is not None for target in upstream.targets)
         self.has_logged_refusal = False  # by `refused_upgrade`
 
     def __repr__(self) -> str:

@@ -1,7 +1,8 @@
-"""Proxied requests whose response time is measured, for upstreams with `balance` `least-time`.
+"""Proxied requests whose response time is measured, for upstreams with `balance` `least-time` and for `metrics.times`.
 
 Made by `web.handlers.proxy.general_handler`. The time is from the choice of the target, connecting included, to the
-head of the response. An attempt that fails counts as `FAILURE_S` at the least: a target that fails fast is not fast.
+head of the response. For `balance`, an attempt that fails counts as `FAILURE_S` at the least: a target that fails fast
+is not fast.
 """
 
 from __future__ import annotations
@@ -35,17 +36,17 @@ class Timed(ProxyCall, eq=False):
 
     def response_whole(self, head: ResponseHead, body: bytes) -> None:
         """Called with a complete response that arrived in one read."""
-        _observe(self.target, self.sent_at, is_failure=head.status >= 500)
+        _observe(self, is_failure=head.status >= 500)
         super().response_whole(head, body)
 
     def response_start(self, head: ResponseHead) -> None:
         """Called with the head of a response whose body follows."""
-        _observe(self.target, self.sent_at, is_failure=head.status >= 500)
+        _observe(self, is_failure=head.status >= 500)
         super().response_start(head)
 
     def response_lost(self, error: UpstreamError) -> None:
         """Called when the connection failed before the response was complete."""
-        _observe(self.target, self.sent_at, is_failure=True)
+        _observe(self, is_failure=True, has_answered=False)
         super().response_lost(error)
 
 
@@ -61,7 +62,12 @@ class TimedWaitingCall(Timed, WaitingCall, eq=False):
     sent_at: float = 0.0
 
 
-def _observe(target: Target | None, sent_at: float, *, is_failure: bool) -> None:
-    if target is not None:
-        took_s = monotonic() - sent_at
-        target.state.observe(max(took_s, FAILURE_S) if is_failure else took_s, monotonic())
+def _observe(call: Timed, *, is_failure: bool, has_answered: bool = True) -> None:
+    target, now = call.target, monotonic()
+    if target is None:
+        return
+    took_s = now - call.sent_at
+    if has_answered and target.times is not None:
+        target.times.observe(took_s)
+    if call.proxy.is_by_time:
+        target.state.observe(max(took_s, FAILURE_S) if is_failure else took_s, now)

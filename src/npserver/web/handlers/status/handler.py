@@ -16,6 +16,7 @@ from urllib.parse import parse_qs
 from npserver import __version__
 from npserver.network_sets.states import known_states
 from npserver.observe import metrics
+from npserver.observe.histogram import histogram_samples
 from npserver.runtime.public_addresses import public_addresses
 from npserver.runtime.signed_zone_states import published_signed
 from npserver.runtime.zone_states import published_zones
@@ -89,7 +90,9 @@ class StatusHandler:
         elif form == "json":
             self._answer(exchange, "application/json", self._json(samples, states))
         elif form == "prometheus":
-            text = self._prometheus([*samples, *certificate_samples(states), *self._others()])
+            text = self._prometheus(
+                [*samples, *histogram_samples(self._board), *certificate_samples(states), *self._others()]
+            )
             self._answer(exchange, metrics.CONTENT_TYPE, text)
         else:
             exchange.fail(400, "?format= must be html, json or prometheus")
@@ -115,13 +118,13 @@ class StatusHandler:
 
     def _json(self, samples: list[Sample], states: PublishedStates) -> str:
         families: dict[str, object] = {}
-        for sample in (*samples, *certificate_samples(states), *self._others()):
+        for sample in (*samples, *histogram_samples(self._board), *certificate_samples(states), *self._others()):
             if sample.labels:
-                entry = families.setdefault(sample.family.name, [])
+                entry = families.setdefault(sample.name, [])
                 assert isinstance(entry, list)
                 entry.append({**dict(sample.labels), "value": sample.value})
             else:
-                families[sample.family.name] = sample.value
+                families[sample.name] = sample.value
         content = {
             "version": __version__,
             "uptime_seconds": self.uptime_s,

@@ -70,6 +70,8 @@ def prepared_answer(
         if gate(client_ip, request) is not None:
             return None
     status, body = prepared.status, prepared.body
+    if route.times is not None:
+        route.times.count(request.host, status, 0.0)
     if is_logged:
         front.finished(RequestRecord(client_ip, request, scheme, status, 0, len(body)))
     else:

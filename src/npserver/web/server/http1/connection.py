@@ -307,12 +307,11 @@ class Http1Connection(ClientConnection):
         self.requests += 1
         self.state = HANDLER
         self.deadline = NEVER
-        context = self.context
-        exchange = self.exchange = Http1Exchange(
-            self, context, request, route, self.client_ip, monotonic() if context.access_log.enabled else 0.0
-        )
+        context, front = self.context, self.front
+        started = monotonic() if context.access_log.enabled or front.is_timed else 0.0
+        exchange = self.exchange = Http1Exchange(self, context, request, route, self.client_ip, started)
         if (
-            self.front.trusted is not None or self.misdirected_by is not None or request.framing is not NO_BODY or rest
+            front.trusted is not None or self.misdirected_by is not None or request.framing is not NO_BODY or rest
         ) and not exchange.admit(rest):  # fmt: skip
             return
         exchange.run()

@@ -223,7 +223,7 @@ class Http2Connection(StreamConnection):
         return exchange
 
     def _begin(self, stream_id: int, request: Request, route: Route, *, has_body: bool) -> None:
-        started = monotonic() if self.context.access_log.enabled else 0.0
+        started = monotonic() if self.context.access_log.enabled or self.front.is_timed else 0.0
         exchange = self.exchange_for(stream_id, request, route, started)
         if exchange.find_client() and (not has_body or exchange.expect_body()):
             exchange.begin()

@@ -171,7 +171,8 @@ class Http3Connection(StreamConnection):
             return
         context = self.context
         exchange = self.streams[stream_id] = Http3Exchange(
-            self, context, request, route, self.client_ip, monotonic() if context.access_log.enabled else 0.0,
+            self, context, request, route, self.client_ip,
+            monotonic() if context.access_log.enabled or front.is_timed else 0.0,
             session=self.session, stream_id=stream_id,
         )  # fmt: skip
         if exchange.find_client() and (not has_body or exchange.expect_body()):

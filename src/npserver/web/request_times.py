@@ -1,0 +1,75 @@
+"""How long the requests of each rule take, and how they are answered, for the metrics (`metrics.times`).
+
+`web.compile_route` makes one for each rule; the server calls `count` at the end of a request. Without the key there
+are none, and nothing is measured for them.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import TYPE_CHECKING
+
+from npserver.observe.histogram import BOUNDS_S, REQUEST_TIMES, RESPONSES, SUM_CELL, Histogram, slot_name
+
+if TYPE_CHECKING:
+    from npserver.runtime.compilation import Compilation
+    from npserver.runtime.scoreboard import Row
+
+_CLASSES = "12345"
+
+
+class Series(Histogram):
+    """The requests of one rule, or of one of its hosts."""
+
+    __slots__ = ()
+
+    def __init__(self, row: Row, rule: str, host: str) -> None:
+        Histogram.__init__(self, row, REQUEST_TIMES, rule, host)
+        self.slots += [row.slot(slot_name(RESPONSES, rule, host, f"{digit}xx")) for digit in _CLASSES]
+        self.counts += [0] * len(_CLASSES)
+
+    def count(self, host: str, status: int, took_s: float) -> None:
+        """Count a request to a host: the status of its response, and how long it took in seconds."""
+        # hot: static-log
+        counts = self.counts
+        counts[bisect_left(BOUNDS_S, took_s)] += 1
+        counts[SUM_CELL + (status // 100 if 100 <= status < 600 else 5)] += 1
+        self.sum_s += took_s
+        if not self.is_pending:
+            self.await_publishing()
+
+
+class HostSeries:
+    """The requests of one rule, by the names and patterns of its `host`.
+
+    Those are all hosts that a series can be of: one that a client makes up is counted for the pattern that it matches.
+    """
+
+    __slots__ = ("_exact", "_patterns")
+
+    def __init__(self, row: Row, rule: str, hosts: list[str]) -> None:
+        series = {host: Series(row, rule, host) for host in hosts}
+        self._exact = {host: one for host, one in series.items() if not host.startswith("*")}
+        by_length = sorted((host for host in series if host.startswith("*")), key=len, reverse=True)
+        self._patterns = [(host[1:], series[host]) for host in by_length]
+
+    def count(self, host: str, status: int, took_s: float) -> None:
+        """Count a request, as `Series.count`."""
+        one = self._exact.get(host)
+        if one is not None:
+            one.count(host, status, took_s)
+            return
+        for suffix, one in self._patterns:
+            if host.endswith(suffix):
+                one.count(host, status, took_s)
+                return
+
+
+def request_times(compilation: Compilation, rule: str, hosts: list[str]) -> Series | HostSeries | None:
+    """Return what counts the times of a rule; None without `metrics.times`. `hosts`: the rule's, normalised."""
+    config, row = compilation.config.metrics, compilation.context.row
+    if not config.times:
+        return None
+    if config.hosts and any(hosts):
+        return HostSeries(row, rule, hosts)
+    return Series(row, rule, "")
