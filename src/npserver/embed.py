@@ -16,6 +16,7 @@ from npserver.process.single_process import SingleProcess
 
 if TYPE_CHECKING:
     from npserver.address import Address
+    from npserver.observe.config import AccessLogSection
 
 ConfigLike = dict[str, Any] | str | os.PathLike[str] | Document
 
@@ -89,7 +90,7 @@ class serve:  # noqa: N801 - reads as a verb: `async with serve(config) as serve
         await self._single.stop(self._shutdown_s)
 
 
-def _document(config: ConfigLike, *, access_log: str) -> Document:
+def _document(config: ConfigLike, *, access_log: str | list[str | AccessLogSection]) -> Document:
     if isinstance(config, dict):
         document = load_text(json.dumps(config, indent=1), "config", has_file=False)
     elif isinstance(config, Document):

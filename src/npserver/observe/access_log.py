@@ -1,4 +1,4 @@
-"""The access log: one line per request, forwarded session or DNS query.
+"""The access logs: one line per request, forwarded session or DNS query in each (`observe.access_output`).
 
 Lines are formatted by `observe.log_formats` when they are logged, and written in batches (`observe.line_log`).
 """
@@ -6,10 +6,12 @@ Lines are formatted by `observe.log_formats` when they are logged, and written i
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from npserver.observe.line_log import LineLog
-from npserver.observe.log_formats import FORMATS, Format, WithIds
+from npserver.observe.access_output import AccessOutput, Condition
+from npserver.observe.config import access_logs
 from npserver.observe.query_log import QueryLog
 
 if TYPE_CHECKING:
@@ -17,33 +19,43 @@ if TYPE_CHECKING:
     from npserver.observe.request_record import RequestRecord
 
 
-class AccessLog(LineLog):
-    """The access log of one process, and beside it the query log."""
+class AccessLog:
+    """The access logs of one process, and beside them the query log."""
 
-    __slots__ = ("_formats", "gives_ids", "queries", "query_log")
+    __slots__ = ("_loop", "_outputs", "enabled", "gives_ids", "queries", "query_log", "request")
+
+    #: Logs a finished request.
+    request: Callable[[RequestRecord], None]
 
     def __init__(self, config: Logging, loop: asyncio.AbstractEventLoop, directory: str = ".") -> None:
-        super().__init__(loop, "access log", "logging.access_log")
+        self._loop = loop
+        self._outputs: dict[str, AccessOutput] = {}  # by destination
         self.query_log = QueryLog(loop)
         self.configure(config, directory)
 
-    def configure(self, config: Logging, directory: str = ".") -> None:
-        """Apply the settings. A relative file name is resolved against `directory`."""
-        self.open(config.access_log, directory)
+    def configure(self, config: Logging, directory: str = ".", conditions: Sequence[Condition | None] = ()) -> None:
+        """Apply the settings. A relative file name is resolved against `directory`.
+
+        `conditions`: those of `only`, compiled, for each access log; without them, logs with `only` are not written.
+        """
+        logs = access_logs(config)
+        old = self._outputs
+        self._outputs = {}
+        for number, one in enumerate(logs):
+            if one.only is not None and not conditions:
+                continue  # the config is still to be compiled
+            output = old.pop(one.to, None) or AccessOutput(self._loop)
+            output.configure(one, conditions[number] if conditions else None, directory)
+            self._outputs[one.to] = output
+        for output in old.values():
+            output.close()
+        self.enabled = bool(logs)  # callers check it first, so that a disabled log costs nothing
         self.queries = self.enabled and config.dns_queries
         self.query_log.configure(config, directory)
-        self._formats: Format = FORMATS[config.format](self._file.is_coloured)
         self.gives_ids = config.request_ids
-        if self.gives_ids:
-            self._formats = WithIds(self._formats)
+        self.request = self._sole_request() if len(self._outputs) == 1 and not self.gives_ids else self._request
 
     # ── events ──
-
-    def request(self, record: RequestRecord) -> None:
-        """Log a finished request."""
-        # hot: static-log
-        if self.enabled:
-            self.add(self._formats.request(record))
 
     def session(
         self,
@@ -58,23 +70,43 @@ class AccessLog(LineLog):
         reason: str,
     ) -> None:
         """Log the end of a forwarded connection, session or tunnel. `received` bytes came from the client."""
-        if self.enabled:
-            self.add(self._formats.session(kind, listener, client, target, received, sent, duration_s, reason))
+        for output in self._outputs.values():
+            output.session(kind, listener, client, target, received, sent, duration_s, reason)
 
     def query(self, *, transport: str, client: str, name: str, type: str, rcode: str, blocked_by: str = "") -> None:
         """Log an answered DNS query, if `logging.dns_queries` is on. `blocked_by`: the key that has decided so."""
         if self.queries:
-            self.add(self._formats.query(transport, client, name, type, rcode, blocked_by))
+            for output in self._outputs.values():
+                output.query(transport, client, name, type, rcode, blocked_by)
+
+    def _sole_request(self) -> Callable[[RequestRecord], None]:
+        (output,) = self._outputs.values()
+        return output.request
+
+    def _request(self, record: RequestRecord) -> None:
+        if self.gives_ids and not record.request_id:
+            record.request_id = os.urandom(16).hex()
+        for output in self._outputs.values():
+            output.request(record)
 
     # ── writing ──
 
+    def flush(self) -> None:
+        """Write the gathered lines."""
+        for output in self._outputs.values():
+            output.flush()
+
     def reopen(self) -> None:
         """Open the files again by their names, after log rotation has moved them away."""
-        super().reopen()
+        for output in self._outputs.values():
+            output.reopen()
         self.query_log.reopen()
 
     def close(self) -> None:
         """Write the remaining lines and close the files."""
-        self.queries = False
-        super().close()
+        self.enabled = self.queries = False
+        outputs, self._outputs = self._outputs, {}
+        self.request = self._request
+        for output in outputs.values():
+            output.close()
         self.query_log.close()

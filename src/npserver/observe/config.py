@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from msgspec import field
+from msgspec.structs import replace
+
 from npserver.config.section import D, Section
 
 Level = Literal["trace", "debug", "info", "warn", "error", "fatal", "off"]
+
+
+LogFormat = Literal["pretty", "json", "combined"]
+Hidden = Literal["query", "client_ip"]
+STANDARD = frozenset({"stdout", "stderr", "off"})  # destinations that are no files
 
 
 class Metrics(Section, frozen=True, kw_only=True):
@@ -21,13 +29,41 @@ class Metrics(Section, frozen=True, kw_only=True):
     ] = False
 
 
+class AccessLogSection(Section, frozen=True, kw_only=True):
+    """One of several access logs."""
+
+    to: Annotated[str, D("destination: `stdout`, `stderr` or a file")]
+    format: Annotated[LogFormat | None, D("its format; default: `format` of `logging`")] = None
+    only: Annotated[
+        str | None,
+        D(
+            "conditions on the requests that are written, such as `status >= 400 or duration > 1s`; lines of sessions "
+            "and DNS queries are then left out",
+            empty="all requests",
+        ),
+    ] = None
+    sample: Annotated[str, D('share of the lines that are written, chosen at random, such as `"1%"`')] = "100%"
+    keep_errors: Annotated[
+        bool, D("write requests with a status of 400 and above even if `sample` leaves them out")
+    ] = False
+    hide: Annotated[list[Hidden] | None, D("parts that are not written; default: `hide` of `logging`")] = None
+
+
 class LogOutput(Section, frozen=True, kw_only=True):
     """The keys of `logging` that are not the level of an area."""
 
-    format: Annotated[
-        Literal["pretty", "json", "combined"], D("format of the access log; `json` is the format of the server log too")
-    ] = "pretty"
-    access_log: Annotated[str, D("destination of the access log: `stdout`, `stderr`, `off` or a file")] = "stdout"
+    format: Annotated[LogFormat, D("format of the access log; `json` is the format of the server log too")] = "pretty"
+    access_log: Annotated[
+        str | list[str | AccessLogSection],
+        D("destination of the access log: `stdout`, `stderr`, `off` or a file; or a list of these and of objects"),
+    ] = "stdout"
+    hide: Annotated[
+        list[Hidden],
+        D(
+            "parts that no access log has, unless it has a `hide` of its own: `query`, that of the target and of the "
+            "Referer; `client_ip`, which is masked to its network of 24 bits (IPv6: 64), in the query log too"
+        ),
+    ] = field(default_factory=list)
     request_ids: Annotated[
         bool,
         D(
@@ -59,3 +95,21 @@ class Logging(LogOutput, frozen=True, kw_only=True):
 
 #: The areas of the log: each is a key of `Logging` and the logger `npserver.<area>`.
 AREAS = tuple(key for key in Logging.__struct_fields__ if key not in LogOutput.__struct_fields__)
+
+
+def access_logs(logging: Logging) -> list[AccessLogSection]:
+    """Return the access logs, each with all of its settings; none if they are off."""
+    written = logging.access_log
+    found = []
+    for one in [written] if isinstance(written, str) else written:
+        log = AccessLogSection(to=one) if isinstance(one, str) else one
+        if log.to != "off":
+            hide = logging.hide if log.hide is None else log.hide
+            found.append(replace(log, format=log.format or logging.format, hide=hide))
+    return found
+
+
+def log_files(logging: Logging) -> list[str]:
+    """Return the names of the files that logs are written to, as the config has them."""
+    outputs = [*[one.to for one in access_logs(logging)], logging.query_log]
+    return [name for name in outputs if name not in STANDARD]

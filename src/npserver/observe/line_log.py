@@ -1,7 +1,7 @@
 """A log of lines that are gathered and written together: by a timer, or when there are many.
 
 Each process has its own, which is reopened after log rotation and reconfigured by a reload. Base of
-`observe.access_log.AccessLog` and `observe.query_log.QueryLog`; `observe.log_file` writes the lines.
+`observe.access_output.AccessOutput` and `observe.query_log.QueryLog`; `observe.log_file` writes the lines.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import os
 
+from npserver.observe.config import STANDARD
 from npserver.observe.log_file import LogFile
 
 FLUSH_S = 0.25  # a line is written within this time
 MAX_LINES = 256  # about 32 KB; they are written without waiting for the timer
-STANDARD = frozenset({"stdout", "stderr", "off"})  # what is no name of a file
 
 
 class LineLog:

@@ -1,18 +1,21 @@
 """The formats of the access log: `pretty` for people, `json` for programs, `combined` for log analysers.
 
-Each format is a class with one method per kind of event. It returns a line with its line feed, or "" if the format
+Each format is a class with one method per kind of event; `hides_query` keeps the queries of targets and of the Referer
+out of it (`hide`). It returns a line with its line feed, or "" if the format
 cannot express the event. Values that a client controls are escaped by `observe.escape`.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
+from msgspec import Struct
+
 from npserver.http.memo import SHORT_HEAD_BYTES
 from npserver.observe.escape import decode, decode_latin1, escape_control, escape_quoted, replace_surrogates
+from npserver.observe.masking import without_query
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,9 +89,9 @@ class HeadParts:
 class Pretty:
     """`16:07:01 203.0.113.9 GET example.com/a 200 1.2 KB 0.4 ms -> http://127.0.0.1:8001`."""
 
-    def __init__(self, is_coloured: bool) -> None:
+    def __init__(self, is_coloured: bool, hides_query: bool = False) -> None:
         self._clock = Clock("\x1b[2m%H:%M:%S\x1b[0m" if is_coloured else "%H:%M:%S")
-        self._parts = HeadParts(_pretty_parts)
+        self._parts = HeadParts(lambda request: _pretty_parts(_shown(request, hides_query)))
         self._statuses = {status: _coloured(status) if is_coloured else str(status) for status in range(100, 600)}
 
     def request(self, record: RequestRecord) -> str:
@@ -123,11 +126,11 @@ class Pretty:
 class Json:
     """One JSON object per line. The time is RFC 3339 in UTC, `duration_ms` has three decimals."""
 
-    def __init__(self, is_coloured: bool) -> None:
+    def __init__(self, is_coloured: bool, hides_query: bool = False) -> None:
         from json import JSONEncoder  # only this format needs it: others start faster without
 
         self._clock = Clock("%Y-%m-%dT%H:%M:%S", is_utc=True)
-        self._parts = HeadParts(self._describe)
+        self._parts = HeadParts(lambda request: self._describe(_shown(request, hides_query)))
         # Non-ASCII characters become \uNNNN: terminals also act on the C1 controls U+0080..U+009F.
         self._quote = JSONEncoder(separators=(",", ":")).encode
 
@@ -167,17 +170,14 @@ class Json:
     def _line(self, entry: dict[str, object]) -> str:
         return self._quote({"time": self._now(), **entry}) + "\n"
 
-    def _describe(self, request: Request) -> tuple[str, str]:
+    def _describe(self, shown: _Shown) -> tuple[str, str]:
         head = {
-            "method": request.method,
-            "host": replace_surrogates(decode_latin1(request.authority)),
-            "target": replace_surrogates(decode_latin1(request.target)),
-            "protocol": request.protocol,
+            "method": shown.method,
+            "host": replace_surrogates(shown.authority),
+            "target": replace_surrogates(shown.target),
+            "protocol": shown.protocol,
         }
-        tail = {
-            "referer": replace_surrogates(decode(request.fields.get(b"referer", b""))),
-            "user_agent": replace_surrogates(decode(request.fields.get(b"user-agent", b""))),
-        }
+        tail = {"referer": replace_surrogates(shown.referer), "user_agent": replace_surrogates(shown.user_agent)}
         return self._quote(head)[1:-1], self._quote(tail)[1:-1]
 
     def _now(self) -> str:
@@ -188,9 +188,9 @@ class Json:
 class Combined:
     """The combined log format of Apache and nginx. It logs HTTP requests only."""
 
-    def __init__(self, is_coloured: bool) -> None:
+    def __init__(self, is_coloured: bool, hides_query: bool = False) -> None:
         self._clock = Clock("%d/%b/%Y:%H:%M:%S %z")
-        self._parts = HeadParts(_combined_parts)
+        self._parts = HeadParts(lambda request: _combined_parts(_shown(request, hides_query)))
 
     def request(self, record: RequestRecord) -> str:
         """Return the line of a finished request."""
@@ -212,22 +212,7 @@ class Combined:
         return ""
 
 
-class WithIds:
-    """Any format, with an id for each request that has none yet (`logging.request_ids`)."""
-
-    def __init__(self, inner: Format) -> None:
-        self.session = inner.session
-        self.query = inner.query
-        self._request = inner.request
-
-    def request(self, record: RequestRecord) -> str:
-        """Return the line of a finished request."""
-        if not record.request_id:
-            record.request_id = os.urandom(16).hex()
-        return self._request(record)
-
-
-FORMATS: dict[str, Callable[[bool], Format]] = {"pretty": Pretty, "json": Json, "combined": Combined}
+FORMATS: dict[str, Callable[[bool, bool], Format]] = {"pretty": Pretty, "json": Json, "combined": Combined}
 
 
 def escape_user(user: str) -> str:
@@ -255,17 +240,33 @@ def _split_endpoint(client: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-def _pretty_parts(request: Request) -> tuple[str, str]:
-    target = request.target
-    if target.startswith("/"):
-        target = request.authority + target
-    return f"{escape_control(request.method)} {escape_control(decode_latin1(target))}", ""
+class _Shown(Struct, frozen=True):
+    """The parts of a request's head that lines have."""
+
+    method: str
+    authority: str
+    target: str
+    protocol: str
+    referer: str
+    user_agent: str
 
 
-def _combined_parts(request: Request) -> tuple[str, str]:
-    referer = escape_quoted(decode(request.fields.get(b"referer", b"-")))
-    agent = escape_quoted(decode(request.fields.get(b"user-agent", b"-")))
-    line = f"{escape_quoted(request.method)} {escape_quoted(decode_latin1(request.target))} {request.protocol}"
+def _shown(request: Request, hides_query: bool) -> _Shown:
+    target = decode_latin1(request.target)
+    referer, agent = [decode(request.fields.get(name, b"")) for name in (b"referer", b"user-agent")]
+    if hides_query:
+        target, referer = without_query(target), without_query(referer)
+    return _Shown(request.method, decode_latin1(request.authority), target, request.protocol, referer, agent)
+
+
+def _pretty_parts(shown: _Shown) -> tuple[str, str]:
+    target = shown.authority + shown.target if shown.target.startswith("/") else shown.target
+    return f"{escape_control(shown.method)} {escape_control(target)}", ""
+
+
+def _combined_parts(shown: _Shown) -> tuple[str, str]:
+    referer, agent = escape_quoted(shown.referer or "-"), escape_quoted(shown.user_agent or "-")
+    line = f"{escape_quoted(shown.method)} {escape_quoted(shown.target)} {shown.protocol}"
     return f'"{line}"', f'"{referer}" "{agent}"'
 
 

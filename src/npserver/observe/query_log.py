@@ -14,6 +14,7 @@ from msgspec import Struct
 from npserver.observe.escape import escape_control
 from npserver.observe.line_log import LineLog
 from npserver.observe.log_formats import Clock, size
+from npserver.observe.masking import mask_address
 
 if TYPE_CHECKING:
     from npserver.observe.config import Logging
@@ -80,18 +81,22 @@ class Json:
 class QueryLog(LineLog):
     """The query log of one process."""
 
-    __slots__ = ("_format",)
+    __slots__ = ("_format", "_hides_client")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop, "query log", "logging.query_log")
         self._format: QueryFormat | None = None
+        self._hides_client = False
 
     def configure(self, config: Logging, directory: str) -> None:
         """Apply the settings. `combined`, which has requests alone, is `pretty` here."""
         self.open(config.query_log, directory)
+        self._hides_client = "client_ip" in config.hide
         self._format = (Json if config.format == "json" else Pretty)(self._file.is_coloured) if self.enabled else None
 
     def query(self, record: QueryRecord) -> None:
         """Log an answered query."""
         if self.enabled and self._format is not None:
+            if self._hides_client:
+                record.client_ip = mask_address(record.client_ip)
             self.add(self._format.line(record))

@@ -77,8 +77,9 @@ class DataPlane:
         The sockets of removed listeners are closed, and their connections drained.
         """
         old, self.runtime = self.runtime, runtime
-        if old is not None:
-            self.context.access_log.configure(runtime.document.config.logging, runtime.document.directory)
+        document, conditions = runtime.document, runtime.log_conditions
+        if old is not None or conditions:
+            self.context.access_log.configure(document.config.logging, document.directory, conditions)
         listeners = {listener.key: listener for listener in runtime.listeners if listener.key in sockets}
         removed = [
             self.live.pop(key)

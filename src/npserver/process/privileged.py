@@ -10,7 +10,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from npserver.observe.line_log import STANDARD
+from npserver.observe.config import log_files
 
 if TYPE_CHECKING:
     from npserver.config.document import Document
@@ -54,14 +54,13 @@ class PrivilegedSteps:
         return [self.certificate_files(), {"kind": "published", "topic": tls_watch.TOPIC, "value": paths}]
 
     def create_log(self, document: Document) -> None:
-        """Create the access log and the query log for the children's user if they do not exist.
+        """Create the access logs and the query log for the children's user if they do not exist.
 
         An existing file keeps its owner, and links are not followed: whoever can write to the directory must not be
         able to have the master give files away.
         """
-        for name in (document.config.logging.access_log, document.config.logging.query_log):
-            if name not in STANDARD:
-                self._create(os.path.join(document.directory, name))
+        for name in log_files(document.config.logging):
+            self._create(os.path.join(document.directory, name))
 
     def _create(self, path: str) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC

@@ -6,7 +6,6 @@ at once. Compiling does not use the network, start tasks or open listening socke
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from npserver.config.networks import check_networks
@@ -14,11 +13,11 @@ from npserver.errors import clip
 from npserver.listen.certificates import add_certificates
 from npserver.listen.compile import compile_listeners
 from npserver.network_sets.states import forgetting
-from npserver.observe.line_log import STANDARD
 from npserver.program.assignment import ASSIGNED, assign_rules, speaks_http
 from npserver.program.hosts import hosts_of
 from npserver.program.http3 import add_http3, name_counters
 from npserver.program.kinds import kind_of
+from npserver.program.logs import compile_logging
 from npserver.program.runtime import Runtime
 from npserver.program.summary import label_listener, summarise
 from npserver.program.unserved import check_unserved
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from npserver.config.document import Document
-    from npserver.config.report import Report
     from npserver.listen.listener import Listener
     from npserver.program.assignment import Assignment
     from npserver.runtime.context import Context
@@ -62,7 +60,7 @@ def compile_config(document: Document, context: Context, compilation: Compilatio
             from npserver.limits.compile import check_rate_limits
 
             check_rate_limits(compilation)
-        _check_logging(report)
+        log_conditions = compile_logging(report)
         if report.document.config.control is not None:
             from npserver.config.control_place import check_control
 
@@ -110,6 +108,7 @@ def compile_config(document: Document, context: Context, compilation: Compilatio
             *summarise(listeners.values(), rules, document),
             *[(label_listener(one), "HTTP/3, with the same rules") for one in quic],
         ),
+        log_conditions=log_conditions,
         activations=tuple(compilation.activations),
     )
 
@@ -150,22 +149,3 @@ def _compile_front(
         return compile_http_front(compilation, listener, rules, kind_of)
     front: StreamFront | DatagramFront | None = load(kind_of(rules[0][1]).front)(compilation, listener, rules)
     return front
-
-
-def _check_logging(report: Report) -> None:
-    logging = report.document.config.logging
-    for key, name in (("access_log", logging.access_log), ("query_log", logging.query_log)):
-        if name not in STANDARD:
-            _check_output(report, key, name)
-    rules = report.document.config.dispatch
-    if logging.query_log != "off" and not any(getattr(type(rule), "uses_dns_ports", False) for rule in rules):
-        report.warn(("logging", "query_log"), "no effect: no rule has handler 'dns', so there are no queries")
-
-
-def _check_output(report: Report, key: str, name: str) -> None:
-    file = os.path.join(report.document.directory, name)
-    directory = os.path.dirname(file) or "."
-    if not os.path.isdir(directory):
-        report.error(("logging", key), f"no directory {clip(directory)} to write the {key.replace('_', ' ')} to")
-    elif os.path.isdir(file) or not os.access(file if os.path.exists(file) else directory, os.W_OK):
-        report.error(("logging", key), f"no permission to write {clip(name)}")

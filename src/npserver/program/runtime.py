@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from npserver.config.document import Document
     from npserver.errors import Problem
     from npserver.listen.listener import Listener
+    from npserver.observe.access_output import Condition
     from npserver.runtime.front import DatagramFront, Service, StreamFront
 
 
@@ -24,6 +25,7 @@ class Runtime(Struct, frozen=True):
     services: tuple[Service, ...]  # for the controller to run
     warnings: tuple[Problem, ...]
     summary: tuple[tuple[str, str], ...]  # per rule: listener, what it does; for the table at the start
+    log_conditions: tuple[Condition | None, ...] = ()  # `only` of each access log; empty if none has it
     activations: tuple[Callable[[], None], ...] = ()  # called when it has become the active config
 
     def close(self) -> None:

@@ -36,12 +36,16 @@ def request(target: str = "/a?b", **fields: str) -> Request:
     return one
 
 
-def logged(log: AccessLog, one: Request, **changes: Any) -> None:
+def record(one: Request, **changes: Any) -> RequestRecord:
     entry: dict[str, Any] = {
         "client_ip": "203.0.113.9", "request": one, "scheme": "http", "status": 200, "received": 0, "sent": 1234,
         "duration_s": 0.0123, "upstream": "", "request_id": "", "user": "",
     }  # fmt: skip
-    log.request(RequestRecord(**(entry | changes)))
+    return RequestRecord(**(entry | changes))
+
+
+def logged(log: AccessLog, one: Request, **changes: Any) -> None:
+    log.request(record(one, **changes))
 
 
 @pytest.fixture

@@ -1,0 +1,46 @@
+"""What `check` says of the logs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from npserver.cli.check import main as check
+
+
+def said_of(tmp_path: Path, capsys: pytest.CaptureFixture[str], logging: str, status: int = 2) -> str:
+    file = tmp_path / "npserver.json"
+    file.write_text(f'{{ "listen": ["http://127.0.0.1:8080"],\n"logging": {logging} }}')
+    assert check(["-config", str(file)]) == status
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("log", "message"),
+    [
+        ('[^"off"]', "'off' has no place in a list: leave it out"),
+        ('["stdout", { "to": ^"stdout" }]', "'stdout' is the destination of two access logs"),
+        ('["stdout", ^"./none/a.log"]', "no directory"),
+        ('[{ "to": ^"./none/a.log" }]', "to write the access log to"),
+        ("[^{}]", 'needs "to"'),
+        ('[{ "to": "a.log", "sample": ^"half" }]', 'expected a share from "0%" to "100%"'),
+        ('[{ "to": "a.log", "only": ^"status > high" }]', "'only': column 10: expected a status"),
+        ('[{ "to": "a.log", "only": ^"" }]', "names nothing"),
+        ('[{ "to": "a.log", "hide": [^"body"] }]', '"query", "client_ip"'),
+        ('[{ "to": "a.log", "format": ^"xml" }]', '"pretty", "json", "combined"'),
+    ],
+)
+def test_what_is_wrong_has_its_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], log: str, message: str
+) -> None:
+    """The place is marked."""
+    before = '"logging": { "access_log": '
+    said = said_of(tmp_path, capsys, f'{{ "access_log": {log.replace("^", "")} }}')
+    assert f":2:{len(before) + log.index('^') + 1}:" in said
+    assert message in said
+
+
+def test_a_sample_of_everything_has_no_errors_to_keep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = said_of(tmp_path, capsys, '{ "access_log": [{ "to": "a.log", "keep_errors": true }] }', 0)
+    assert "no effect: all lines are written without 'sample'" in said
