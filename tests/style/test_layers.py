@@ -50,7 +50,18 @@ PURE_PARTS = {
 #: From the bottom up; each entry is a module or package below `npserver`, with all that lies in it. The longest entry
 #: that fits a module counts; `config.py` of any folder is a section.
 LAYERS = [
-    {"__version__", "errors", "address", "networks", "regex", "regex_bounds", "guess", "idn", "host_hints"},
+    {
+        "__version__",
+        "errors",
+        "address",
+        "networks",
+        "regex",
+        "regex_bounds",
+        "guess",
+        "idn",
+        "host_hints",
+        "port_range",
+    },
     {"http", "dns", *PURE_PARTS},
     {"*.config", "config.section", "config.units"},
     {"config"},

@@ -14,6 +14,7 @@ from npserver.address import HTTP, Address, parse_listen, schemes_serving
 from npserver.cli.hints import option_hint, word_hint
 from npserver.errors import NpserverError, clip
 from npserver.guess import get_close_matches
+from npserver.port_range import first_of
 
 HELP = """\
 npserver: web server, reverse proxy, TCP/UDP/Unix forwarder and DNS server.
@@ -200,7 +201,7 @@ def _host(value: str) -> str:
 
 def _listener(word: str) -> ListenerArgument:
     try:
-        return ListenerArgument(word, parse_listen(word))
+        return ListenerArgument(word, parse_listen(first_of(word)))
     except ValueError as error:
         from npserver.cli import COMMANDS
 

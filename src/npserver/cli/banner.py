@@ -24,7 +24,8 @@ def print_banner(runtime: Runtime, bindings: dict[str, Binding], workers: int) -
     """Print the start-up table to stderr, or log the listeners if the logs are JSON."""
     if runtime.document.config.logging.format == "json":
         for binding in bindings.values():
-            log.info("serving %s", ", ".join(map(str, binding.addresses)))
+            if binding.listener.is_shown:
+                log.info("serving %s", binding.listener.ports or ", ".join(map(str, binding.addresses)))
         for problem in runtime.warnings:
             log.warning("%s", problem)
         return
@@ -44,9 +45,11 @@ def make_banner(runtime: Runtime, bindings: dict[str, Binding], workers: int, *,
     lines = [f"{bold}npserver {__version__}{plain} {dim}{processes}, {runtime.document.file}{plain}"]
     rows: list[tuple[str, str]] = []
     for binding in bindings.values():
+        if not binding.listener.is_shown:
+            continue
         label = label_listener(binding.listener)
         name = label.removesuffix(str(binding.listener.address))
-        addresses = [f"{name}{address}" for address in binding.addresses]
+        addresses = [label] if binding.listener.ports else [f"{name}{address}" for address in binding.addresses]
         summaries = [what for name, what in runtime.summary if name == label]
         height = max(len(addresses), len(summaries))
         addresses += [""] * (height - len(addresses))

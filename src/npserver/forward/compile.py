@@ -19,6 +19,7 @@ from npserver.host_hints import hint_at_host
 from npserver.idn import to_ascii
 from npserver.limits.compile import CompiledLimit, compile_limit
 from npserver.network_sets.events import LEARNING
+from npserver.port_range import PortRange, port_range
 from npserver.upstream.compile import find_upstream, single_target, with_tls
 from npserver.upstream.config import UpstreamTls
 from npserver.web.config import Rule
@@ -50,7 +51,7 @@ def compile_forward_front(
         path = ("dispatch", index)
         networks = compile_networks(report, (*path, "from"), rule.from_)
         names = _names(report, path, listener, rule)
-        upstream = _upstream(compilation, path, rule)
+        upstream = _upstream(compilation, path, rule, listener)
         if upstream is None:
             continue
         to_stream = upstream.targets[0].address.is_stream
@@ -76,11 +77,12 @@ def compile_forward_front(
     return StreamRouter(context, streams, float(report.document.config.timeouts.tls_handshake)) if streams else None
 
 
-def _upstream(compilation: Compilation, path: Path, rule: ForwardRule) -> Upstream | None:
+def _upstream(compilation: Compilation, path: Path, rule: ForwardRule, listener: Listener) -> Upstream | None:
     report = compilation.report
     place = (*path, "forward_to")
     try:
-        address = parse_target(rule.forward_to)
+        ports = port_range(rule.forward_to)
+        address = parse_target(rule.forward_to if ports is None else _one_of(ports, listener))
     except ValueError as error:
         report.error(place, str(error))
         return None
@@ -91,7 +93,7 @@ def _upstream(compilation: Compilation, path: Path, rule: ForwardRule) -> Upstre
     if address.scheme != "upstream":
         if address.path and not address.is_unix:
             report.error(place, f"the target of a forward has no path, got {clip(address.path)}")
-        return single_target(compilation, place, address, tls=rule.tls)
+        return single_target(compilation, place, address, tls=rule.tls, counted_as="" if ports is None else str(ports))
     upstream = find_upstream(compilation, place, address)
     if upstream is None:
         return None
@@ -107,6 +109,17 @@ def _upstream(compilation: Compilation, path: Path, rule: ForwardRule) -> Upstre
     if upstream.section.balance == "least-time":
         report.error((*path, key), "a forward has no responses to time: set 'balance' \"least-conn\" in this rule")
     return upstream
+
+
+def _one_of(ports: PortRange, listener: Listener) -> str:
+    """Return the target of a range for a listener: the one at the same place. Raises: ValueError."""
+    own = listener.ports
+    if own is None or own.count != ports.count:
+        raise ValueError(
+            f"{ports.count} ports in {clip(str(ports))}, and {1 if own is None else own.count} in listener "
+            f"{clip(listener.name)}: each port is forwarded to the one at the same place of the other range"
+        )
+    return ports.uri(listener.address.port - own.first)
 
 
 def _limit(compilation: Compilation, path: Path, rule: ForwardRule) -> CompiledLimit | None:
@@ -195,7 +208,7 @@ def _check_sni_timeouts(report: Report, rules: list[tuple[int, Rule]], *, has_na
 def _gauge(listener: Listener, rule: ForwardRule) -> str:
     names = [rule.sni] if isinstance(rule.sni, str) else rule.sni or []
     networks = [rule.from_] if isinstance(rule.from_, str) else rule.from_
-    return " ".join([listener.key, *names, *networks, rule.forward_to])
+    return " ".join([listener.group, *names, *networks, rule.forward_to])
 
 
 def _most_sessions(report: Report) -> int:

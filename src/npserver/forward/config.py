@@ -27,7 +27,8 @@ class ForwardRule(Rule, tag_field="handler", tag="forward", frozen=True, kw_only
     forward_to: Annotated[
         str,
         D(
-            "target to connect to: a `tcp`, `udp`, `ssl`, `unix` or `unixgram` URI, or `upstream://name`",
+            "target to connect to: a `tcp`, `udp`, `ssl`, `unix` or `unixgram` URI, or `upstream://name`; a range of "
+            "ports as large as that of the listener: each port to the one at the same place",
             needs="upstreams",
         ),
     ]

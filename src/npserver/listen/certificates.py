@@ -31,18 +31,18 @@ def add_certificates(
     """Return the listeners with the certificates of those that speak TLS; errors are reported.
 
     Args:
-        listeners: by their index in `listen`.
+        listeners: by the numbers that `entries` gives them.
         hosts_of: returns the host patterns of a listener's rules; "" stands for a rule for any host.
     """
     shared = _Shared(compilation, hosts_of)
     found = dict(listeners)
-    for index, entry, _ in entries(compilation.config):
-        listener = listeners.get(index)
+    for number, entry, path in entries(compilation.config):
+        listener = listeners.get(number)
         if listener is not None and listener.address.is_tls:
-            made = shared.of(("listen", index), entry, listener)
-            found[index] = replace(listener, server_tls=made)
+            made = shared.of(path[:2], entry, listener)
+            found[number] = replace(listener, server_tls=made)
             if made is not None and (entry.http3 or listener.address.scheme == QUIC):
-                _check_quic(compilation, ("listen", index), entry, made)
+                _check_quic(compilation, path[:2], entry, made)
     if any(one.address.is_tls for one in listeners.values()):
         from npserver.tls.acme.dns.zone_use import warn_of_unused_zones
 

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from npserver.address import HTTP, QUIC, SCHEMES, Address, parse_listen
 from npserver.config.networks import compile_networks
@@ -16,6 +17,7 @@ from npserver.errors import clip
 from npserver.listen.config import Listen
 from npserver.listen.listener import Listener
 from npserver.network_sets.events import LEARNING
+from npserver.port_range import port_range
 
 if TYPE_CHECKING:
     from npserver.config.report import Path, Report
@@ -27,45 +29,77 @@ _LOOPBACKS = frozenset({"127.0.0.1", "::1"})
 
 
 def compile_listeners(compilation: Compilation) -> dict[int, Listener]:
-    """Compile all entries of `listen`, by their index; those with errors are left out."""
+    """Compile all entries of `listen`, by the numbers that `entries` gives them; those with errors are left out."""
     report, config = compilation.report, compilation.config
     taken = _Taken(report)
     listeners = {}
     if not config.listen:
         report.error(("listen",), 'nothing to listen on, add "listen": ["http://:8080"]')
-    for index, entry, path in entries(config):
+    wrong: set[Path] = set()  # of ranges whose first conflict is told
+    for number, entry, path in entries(config):
         try:
+            ports = port_range(_written(config, path))
             address = parse_listen(entry.uri, _default_port(config, entry))
         except ValueError as error:
             report.error(path, str(error))
             continue
-        _check_keys(report, ("listen", index), entry, address)
+        _check_keys(report, path[:2], entry, address)
         if address.scheme == QUIC and not _has_quic():
             report.error(path, f"DNS over QUIC {_needs_quic()}")
             continue
-        if taken.conflicts(("listen", index), entry, address):
+        if path in wrong or taken.conflicts(path[:2], entry, address):
+            wrong.add(path)
             continue
-        listeners[index] = _listener(compilation, index, entry, address, taken)
+        listener = _listener(compilation, path, entry, address, taken)
+        listeners[number] = listener if ports is None else replace(listener, ports=ports)
     return listeners
 
 
 def entries(config: Config) -> Iterator[tuple[int, Listen, Path]]:
-    """Yield each entry of `listen`: its index, the entry as an object, and the path of its URI."""
-    for index, entry in enumerate(config.listen):
-        if isinstance(entry, Listen):
-            yield index, entry, ("listen", index, "uri")
-        else:
-            yield index, Listen(uri=entry), ("listen", index)
+    """Yield each entry of `listen`: its index, the entry as an object, and the path of its URI.
+
+    A range of ports is an entry for each port, with the path of the range; the further ones have numbers that are no
+    indices.
+    """
+    further = len(config.listen)
+    for index, listen in enumerate(config.listen):
+        entry, path = (
+            (listen, ("listen", index, "uri"))
+            if isinstance(listen, Listen)
+            else (Listen(uri=listen), ("listen", index))
+        )
+        try:
+            ports = port_range(entry.uri)
+        except ValueError:
+            ports = None  # reported where listeners are compiled
+        if ports is None:
+            yield index, entry, path
+            continue
+        yield index, replace(entry, uri=ports.uri(0)), path
+        for offset in range(1, ports.count):
+            yield further, replace(entry, uri=ports.uri(offset)), path
+            further += 1
 
 
-def _listener(compilation: Compilation, index: int, entry: Listen, address: Address, taken: _Taken) -> Listener:
+def _written(config: Config, path: Path) -> str:
+    """Return the URI at the path of an entry, as it is written."""
+    entry = config.listen[int(path[1])]
+    return entry if isinstance(entry, str) else entry.uri
+
+
+def names_of(config: Config, entry: Listen, path: Path) -> list[str]:
+    """Return the names by which rules may call an entry: its own, its URI, and that of the range it is one of."""
+    return [name for name in (entry.name, entry.uri, _written(config, path)) if name is not None]
+
+
+def _listener(compilation: Compilation, path: Path, entry: Listen, address: Address, taken: _Taken) -> Listener:
     report = compilation.report
-    document, path = report.document, ("listen", index)
+    document, written, path = report.document, _written(compilation.config, path), path[:2]
     timeouts = document.config.timeouts
     networks = compile_networks(report, (*path, "accept_proxy"), entry.accept_proxy) if entry.accept_proxy else None
     return Listener(
         key=taken.key(address),
-        name=entry.name or entry.uri,
+        name=entry.name or written,
         address=address,
         backlog=entry.backlog or document.config.backlog,
         place=document.place(path),

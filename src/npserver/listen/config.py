@@ -15,7 +15,8 @@ class Listen(Section, frozen=True, kw_only=True):
         str,
         D(
             "address, with scheme `http https tcp udp ssl quic unix unixgram`: `http://:8080` (IPv6 and IPv4; `[::]` "
-            "is IPv6 alone, `0.0.0.0` IPv4 alone), `unix:///tmp/app.sock`"
+            "is IPv6 alone, `0.0.0.0` IPv4 alone), `unix:///tmp/app.sock`; "
+            "`tcp udp ssl` may have a range of ports: `udp://:49152-49172`"
         ),
     ]
     name: Annotated[str | None, D("name for the `listener` key of rules; they can use the URI too")] = None

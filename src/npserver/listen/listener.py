@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from npserver.address import Address
+from npserver.port_range import PortRange
 
 if TYPE_CHECKING:
     from npserver.tls.certificates import ServerTls
@@ -31,6 +32,17 @@ class Listener(Struct, frozen=True):
     proxy_header_timeout_s: float = 5.0
     #: Called with the address of a peer from which no PROXY header is accepted; None: nobody wants to know.
     on_strange_peer: Callable[[str], None] | None = None
+    ports: PortRange | None = None  # the range that it is one of; they share their place, name and counters
+
+    @property
+    def group(self) -> str:
+        """What it is counted as: its key, or the range of ports that it is one of."""
+        return self.key if self.ports is None else str(self.ports)
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether it stands in tables: of a range only the first one does, for all."""
+        return self.ports is None or self.address.port == self.ports.first
 
     @property
     def offers_http2(self) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from npserver.process.data_plane import make_context
+from npserver.process.limits import check_descriptors
 from npserver.program.compile import compile_config
 from npserver.runtime.compilation import MAY_WRITE, READS_LARGE_DATA, Compilation
 from npserver.runtime.pubsub import PubSub
@@ -72,6 +73,7 @@ def compiling(
         compilation = Compilation(document, context)
         runtime = compile_config(document, context, compilation)
         try:
+            check_descriptors(document, runtime.listeners)
             yield compilation, runtime
         finally:
             runtime.close()

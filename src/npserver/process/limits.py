@@ -11,10 +11,17 @@ from msgspec import Struct
 
 from npserver.config.identity import check_identity, find_group, find_user
 from npserver.config.report import Report
-from npserver.errors import StartError
+from npserver.errors import ConfigError, Problem, StartError, clip
+from npserver.listen.compile import entries, names_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from npserver.config.document import Document
+    from npserver.listen.listener import Listener
+
+
+_OTHER_FILES = 256  # that a process has open besides its listening sockets
 
 
 def raise_descriptor_limit() -> None:
@@ -38,6 +45,30 @@ def usable_cpus() -> int:
     except (OSError, ValueError):
         pass
     return max(count, 1)
+
+
+def check_descriptors(document: Document, listeners: Sequence[Listener]) -> None:
+    """Check that a process may have the sockets of all ports open. Raises: ConfigError, at the largest range."""
+    ranges = [listener for listener in listeners if listener.ports is not None]
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if not ranges or hard == resource.RLIM_INFINITY:
+        return
+    workers = document.config.workers
+    count = max(usable_cpus() if workers is None else workers, 1)
+    if len(listeners) * count + _OTHER_FILES <= hard:
+        return
+    largest = max(ranges, key=lambda listener: listener.ports.count if listener.ports else 0)
+    ports = sum(listener.ports == largest.ports for listener in ranges)
+    index = next(
+        path[1] for _, entry, path in entries(document.config) if largest.name in names_of(document.config, entry, path)
+    )
+    line, column = document.position(("listen", index))
+    message = (
+        f"{clip(largest.name)} takes {ports} sockets for each of {count} workers, which the master has open together, "
+        f"and a process may have {hard} files open: raise the limit (LimitNOFILE of systemd), or have fewer workers or "
+        "ports"
+    )
+    raise ConfigError([Problem(message, document.origin(("listen", index)), line, column)])
 
 
 class Identity(Struct, frozen=True):

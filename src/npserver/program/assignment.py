@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from npserver.address import HTTP, HTTP_ONLY, QUIC, schemes_serving
 from npserver.errors import clip
 from npserver.forward.config import ForwardRule
-from npserver.listen.compile import entries
+from npserver.listen.compile import entries, names_of
 from npserver.nameserver.config import DnsRule
 from npserver.program.default_rule import default_rule
 from npserver.program.kinds import kind_of
@@ -39,7 +39,7 @@ def assign_rules(report: Report, listeners: dict[int, Listener]) -> Assignment:
     """Find the rules of each listener, in the order of `dispatch`. Listeners without any get a rule of their own.
 
     Args:
-        listeners: by their index in `listen`; one that is missing there had errors.
+        listeners: by the numbers that `entries` gives them; one that is missing there had errors.
     """
     dispatch = report.document.config.dispatch
     assigned: Assignment = {listener.key: [] for listener in listeners.values()}
@@ -60,31 +60,36 @@ def assign_rules(report: Report, listeners: dict[int, Listener]) -> Assignment:
                     assigned[listener.key].append((index, rule))
             if not found:
                 _report_unused(report, index, rule)
-    for place, listener in listeners.items():
+    paths = {number: path[:2] for number, _, path in entries(report.document.config)}
+    for number, listener in listeners.items():
         rules = assigned[listener.key]
         rules.sort(key=lambda item: item[0])
         _drop_shadowed(report, listener, rules)
         if not rules:
-            _give_default(report, place, listener, rules)
+            _give_default(report, paths[number], listener, rules)
     return assigned
 
 
-def _by_name(report: Report, listeners: dict[int, Listener]) -> dict[str, Listener | None]:
-    """Listeners by name, by URI as written and as understood; None stands for one with errors."""
-    names: dict[str, Listener | None] = {}
-    for index, entry, _ in entries(report.document.config):
-        listener = listeners.get(index)
-        for name in (entry.name, entry.uri, None if listener is None else str(listener.address)):
-            if name is not None and names.get(name) is None:
-                names[name] = listener
+def _by_name(report: Report, listeners: dict[int, Listener]) -> dict[str, list[Listener]]:
+    """Listeners by name, by URI as written and as understood: one, all of a range of ports, none if it has errors."""
+    names: dict[str, list[Listener]] = {}
+    config = report.document.config
+    for number, entry, path in entries(config):
+        listener = listeners.get(number)
+        understood = [] if listener is None else [str(listener.address), listener.group]
+        for name in dict.fromkeys([*names_of(config, entry, path), *understood]):
+            found = names.setdefault(name, [])
+            if listener is not None and not (found and (listener.ports is None or found[0].ports != listener.ports)):
+                found.append(listener)
     return names
 
 
-def _named(report: Report, index: int, rule: Rule, by_name: dict[str, Listener | None]) -> list[Listener]:
+def _named(report: Report, index: int, rule: Rule, by_name: dict[str, list[Listener]]) -> list[Listener]:
     names = [rule.listener] if isinstance(rule.listener, str) else rule.listener or []
     if not names:
         report.error(("dispatch", index, "listener"), "'listener' names none; leave it out for all that speak HTTP")
-    found = []
+    found: list[Listener] = []
+    keys: set[str] = set()
     for place, name in enumerate(names):
         if name not in by_name:
             path: Path = ("dispatch", index, "listener")
@@ -94,8 +99,9 @@ def _named(report: Report, index: int, rule: Rule, by_name: dict[str, Listener |
             from npserver.config.decode import did_you_mean
 
             report.error(path, f"unknown listener {clip(name)}{did_you_mean(name, by_name) or f'; known: {known}'}")
-        elif (listener := by_name[name]) is not None and listener not in found:
-            found.append(listener)
+        else:
+            found += [one for one in by_name[name] if one.key not in keys]
+            keys.update(one.key for one in by_name[name])
     return found
 
 
@@ -186,7 +192,7 @@ def _names(value: str | list[str] | None) -> frozenset[str]:
     return frozenset([value] if isinstance(value, str) else value or [])
 
 
-def _give_default(report: Report, place: int, listener: Listener, rules: list[tuple[int, Rule]]) -> None:
+def _give_default(report: Report, path: Path, listener: Listener, rules: list[tuple[int, Rule]]) -> None:
     """Give a listener without rules the default rule; for one that does not speak HTTP, report that it needs a rule."""
     if listener.address.scheme in _HTTP:
         rules.append((-1, default_rule(report)))
@@ -196,4 +202,4 @@ def _give_default(report: Report, place: int, listener: Listener, rules: list[tu
         remedy = (
             'it serves DNS over QUIC, add a rule {"handler": "dns", "listener": ...}; HTTP/3 is "http3" of https://'
         )
-    report.error(("listen", place), f"nothing to do for {clip(str(listener.address))}: {remedy}")
+    report.error(path, f"nothing to do for {clip(str(listener.address))}: {remedy}")

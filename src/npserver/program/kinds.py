@@ -8,6 +8,7 @@ from typing import Any
 from npserver.address import BYTES, DATAGRAMS, DNS
 from npserver.forward.config import ForwardRule
 from npserver.nameserver.config import DnsRule
+from npserver.port_range import first_of
 from npserver.web.config import Rule
 from npserver.web.handlers.kinds import HANDLERS, HandlerKind
 
@@ -15,7 +16,7 @@ FORWARD = HandlerKind(
     ForwardRule,
     lambda rule: f"forward to {rule.forward_to}{_only('for', rule.sni)}{_only('from', rule.from_)}",
     front="npserver.forward.compile:compile_forward_front",
-    targets=lambda rule: [rule.forward_to],
+    targets=lambda rule: [first_of(rule.forward_to)],
     protocols=frozenset({BYTES, DATAGRAMS}),
     log_area="forward",
 )

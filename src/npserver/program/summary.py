@@ -25,6 +25,8 @@ def summarise(
     """
     lines = []
     for listener in listeners:
+        if not listener.is_shown:
+            continue
         label = label_listener(listener)
         for index, rule in rules[listener.key]:
             what = describe_rule(rule, is_default=index < 0)
@@ -38,7 +40,7 @@ def summarise(
 
 def label_listener(listener: Listener) -> str:
     """Return the label of a listener: its name, if it has one, and its URI."""
-    uri = str(listener.address)
+    uri = str(listener.address if listener.ports is None else listener.ports)
     return uri if listener.name in {uri, ""} or "://" in listener.name else f"{listener.name} {uri}"
 
 

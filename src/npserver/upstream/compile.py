@@ -94,18 +94,23 @@ def single_target(
     address: Address,
     *,
     tls: UpstreamTls | None = None,
+    counted_as: str = "",
 ) -> Upstream:
     """Return an upstream of the one target whose address stands in a rule; `path` is the place of that address.
 
-    Upstreams of the same target share its load and its state, and with equal TLS settings its pool.
+    Upstreams of the same target share its load and its state, and with equal TLS settings its pool. `counted_as`: the
+    range of ports whose targets share their counters.
     """
     context = compilation.context
     client_tls = _ClientTls(compilation, (*path[:-1], "tls"), tls or UpstreamTls())
     uri = str(Address(address.scheme, address.host, address.port, address.path if address.is_unix else ""))
     http2 = _compile_http2(address, tls or UpstreamTls(), UpstreamHttp2(), "<name>")
-    settings = TargetSettings(TargetSection(uri=uri), address, is_timed=_is_timed(compilation, address), http2=http2)
-    target = Target(context, uri, client_tls.add_to(settings))
-    return Upstream(context, uri, UpstreamSection(targets=[uri]), (target,))
+    settings = TargetSettings(
+        TargetSection(uri=uri), address, is_timed=_is_timed(compilation, address), http2=http2, counted_as=counted_as
+    )
+    name = counted_as or uri
+    target = Target(context, name, client_tls.add_to(settings))
+    return Upstream(context, name, UpstreamSection(targets=[uri]), (target,))
 
 
 def with_tls(compilation: Compilation, path: Path, upstream: Upstream, tls: UpstreamTls) -> Upstream:

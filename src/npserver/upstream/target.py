@@ -65,6 +65,7 @@ class TargetSettings:
     is_checked: bool = False  # its health is known, by active checks or by the results of requests
     retry_timeout_s: float = 0.0  # how long the target is marked down after a failed connection; 0: it never is
     is_timed: bool = False  # its responses are timed, by `metrics.times`
+    counted_as: str = ""  # of the targets of a range of ports: they share the counters of this name
     http2: Http2Settings | None = None  # of connections over HTTP/2; None: it is spoken to over HTTP/1.1
 
 
@@ -139,8 +140,9 @@ class Target:
         #: The row of the scoreboard in which the controller writes the health of targets.
         self.controller_slots = row.board.rows[0] if settings.is_checked else _UNCHECKED
         self.total = row.board.total
-        self.times = Histogram(row, RESPONSE_TIMES, upstream, self.uri) if settings.is_timed else None
-        name = f"{upstream}.{self.uri}"
+        counted_as = settings.counted_as or self.uri
+        self.times = Histogram(row, RESPONSE_TIMES, upstream, counted_as) if settings.is_timed else None
+        name = f"{upstream}.{counted_as}"
         self.requests_tally = row.tally(f"upstream.{name}.requests")
         self.failures_slot = row.slot(f"upstream.{name}.failures")
         self.active_slot = row.slot(f"gauge.upstream.{name}.active")
