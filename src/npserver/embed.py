@@ -90,12 +90,14 @@ class serve:  # noqa: N801 - reads as a verb: `async with serve(config) as serve
         await self._single.stop(self._shutdown_s)
 
 
-def _document(config: ConfigLike, *, access_log: str | list[str | AccessLogSection]) -> Document:
+def load_config(config: ConfigLike) -> Document:
+    """Load a dict as in a config file, or the file of that path. Raises: ConfigError."""
     if isinstance(config, dict):
-        document = load_text(json.dumps(config, indent=1), "config", has_file=False)
-    elif isinstance(config, Document):
-        document = config
-    else:
-        document = load(os.fspath(config))
+        return load_text(json.dumps(config, indent=1), "config", has_file=False)
+    return config if isinstance(config, Document) else load(os.fspath(config))
+
+
+def _document(config: ConfigLike, *, access_log: str | list[str | AccessLogSection]) -> Document:
+    document = load_config(config)
     logging = msgspec.structs.replace(document.config.logging, access_log=access_log)
     return msgspec.structs.replace(document, config=msgspec.structs.replace(document.config, logging=logging))

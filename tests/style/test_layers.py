@@ -77,7 +77,7 @@ LAYERS = [
     {"program"},
     {"explain"},
     {"process"},
-    {"embed", "cli", "__main__"},
+    {"embed", "testing", "cli", "__main__"},
 ]
 PURE = LAYERS[0] | LAYERS[1]
 

@@ -22,12 +22,13 @@ from npserver.runtime.front import Service
 EXTERNAL = (
     "_multiprocessing", "asyncio.staggered", "backports.zstd", "brotli", "compression.zstd",
     "concurrent.futures.thread", "cryptography.hazmat.primitives.asymmetric.ec",
-    "cryptography.hazmat.primitives.serialization", "cryptography.x509.oid", "ctypes", "difflib", "dns.zone",
+    "cryptography.hazmat.primitives.serialization", "cryptography.x509.oid", "ctypes", "difflib", "dns.message",
+    "dns.rcode", "dns.zone",
     "email.utils", "encodings.ascii", "encodings.idna", "encodings.latin_1", "idna.uts46data", "isal.igzip_lib",
     "isal.isal_zlib", "json", "maxminddb", "msgspec._utils", "tempfile", "traceback", "urllib.parse", "uvloop", "zlib",
 )  # fmt: skip
 
-_NOT_SERVING = "npserver.cli"  # the command line, with `npserver.__main__`
+_NOT_SERVING = ("npserver.cli", "npserver.testing")  # the command line, with `npserver.__main__`; tests of users
 #: Takes 280 ms and 20 MB: imported where the config orders certificates, see `tls.acme.service`.
 ORDERING = frozenset(
     f"npserver.tls.acme.{name}"
