@@ -89,10 +89,14 @@ def _speaks(config: CompiledConfig, question: Question, listener: Listener) -> b
     if question.kind is Kind.HTTP:
         return is_http and address.is_tls is (question.scheme == "https")
     if question.kind is Kind.DNS:
-        from npserver.explain.names import access_policy
+        return _answers_names(config, listener)
+    return not is_http and address.scheme == question.scheme and not _answers_names(config, listener)
 
-        return access_policy(config, listener) is not None
-    return not is_http and address.scheme == question.scheme
+
+def _answers_names(config: CompiledConfig, listener: Listener) -> bool:
+    from npserver.explain.names import access_policy
+
+    return access_policy(config, listener) is not None
 
 
 def _why_not(config: CompiledConfig, question: Question, listener: Listener) -> str:
@@ -100,6 +104,8 @@ def _why_not(config: CompiledConfig, question: Question, listener: Listener) -> 
     if is_http:
         scheme = "https" if listener.address.is_tls else "http"
         return f"speaks {scheme}: ask {scheme}://"
+    if _answers_names(config, listener):
+        return "answers DNS queries: ask dns:NAME"
     if question.kind is Kind.HTTP:
         return f"does not speak HTTP: ask {listener.address.scheme}://"
     return f"is for {listener.address.scheme}://, and answers no DNS queries" if question.kind is Kind.DNS else (

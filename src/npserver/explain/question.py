@@ -84,6 +84,8 @@ def parse_question(
     """Read a question. Raises: ValueError with a message for the operator, which begins with the key that is wrong."""
     if len(ask) > MAX_ASK:
         raise ValueError(f"ask: longer than {MAX_ASK} characters")
+    if not ask.isprintable():
+        raise ValueError(f"ask: {clip(ask)} has characters that are not printable: write them as %XX")
     fields = tuple(headers.items()) if isinstance(headers, Mapping) else headers
     scheme, mark, rest = ask.partition("://")
     scheme = scheme.lower()

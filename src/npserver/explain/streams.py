@@ -10,6 +10,7 @@ from npserver.explain.handlers import names_of, show_targets
 from npserver.explain.web import show_certificate
 from npserver.forward.datagrams import DatagramForward
 from npserver.forward.stream_router import StreamRouter
+from npserver.networks import UNIX_PEER
 
 if TYPE_CHECKING:
     from npserver.explain.compiled import CompiledConfig
@@ -25,7 +26,7 @@ def explain_connection(config: CompiledConfig, question: Question, listener: Lis
     """Explain a connection, or the first datagram of a client."""
     if listener.server_tls is not None:
         show_certificate(config, listener.server_tls, question.server_name, found)
-    ip = "" if listener.address.is_unix else found.client
+    ip = "" if found.client == UNIX_PEER else found.client
     forward = _forward(config, question, listener, ip, found)
     if forward is None:
         found.gets = CLOSED

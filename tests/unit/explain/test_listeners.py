@@ -43,6 +43,7 @@ def test_the_address_leads_to_one(ask: Ask, question: str, options: dict[str, st
         ("http://nas.home:8443/", {}, "https://:8443 speaks https: ask https://"),
         ("http://nas.home:5432/", {}, "tcp://:5432 does not speak HTTP: ask tcp://"),
         ("tcp://:8080", {}, "http://:8080 speaks http: ask http://"),
+        ("udp://192.0.2.53:53", {}, "dns udp://192.0.2.53:53 answers DNS queries: ask dns:NAME"),
         ("http://nas.home:1/", {}, "no listener takes 'http://nas.home:1/'; for http:// there are: http://:8080,"),
         ("http://x/", {"listener": "none"}, "there is no listener 'none'; there are: 'http://:8080', 'admin'"),
         ("nas.home", {"listener": "echo"}, "echo udp://:7000 is for udp://, and answers no DNS queries"),

@@ -58,6 +58,8 @@ def test_the_server_name_is_the_host_unless_it_is_an_address() -> None:
         ("nas.home/x", {}, "ask: scheme missing in 'nas.home/x': write http://nas.home/x"),
         ("ftp://x", {}, "ask: unknown scheme in 'ftp://x'"),
         ("", {}, "ask: expected a URL or a name"),
+        ("http://x/\udcff", {}, "ask: 'http://x/\\udcff' has characters that are not printable: write them as %XX"),
+        ("http://x/\r\nHost: y", {}, "ask: 'http://x/\\r\\nHost: y' has characters that are not printable"),
         ("a..b", {}, "ask: "),
         ("nas.home AAA", {}, "ask: unknown record type 'AAA'"),
         ("http://x:y/", {}, "ask: expected a port"),
