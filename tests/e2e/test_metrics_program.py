@@ -1,9 +1,16 @@
-"""Metrics of the real program, read by Prometheus' own parser."""
+"""Metrics of the real program, read by Prometheus' own parser.
+
+Covers `observe.process_usage`, `observe.reload_counters` and `program.counters`.
+"""
 
 from __future__ import annotations
 
 import signal
+import socket
+import ssl
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -43,11 +50,16 @@ def scrape(port: int) -> dict[tuple[str, Labels], float]:
     return {(one.name, tuple(sorted(one.labels.items()))): one.value for family in families for one in family.samples}
 
 
-def reload(one: Program, text: dict[str, Any]) -> None:
+def series(port: int) -> set[tuple[str, Labels]]:
+    """Return all series but those of processes, which begin as they first write them."""
+    return {key for key in scrape(port) if not key[0].startswith("npserver_process_")}
+
+
+def reload(one: Program, text: dict[str, Any], outcome: str = "reloaded") -> None:
     one.configure(text)
     one.forget_errors()
     one.send_signal(signal.SIGHUP)
-    one.wait_for_new("reloaded")
+    one.wait_for_new(outcome)
 
 
 def count(port: int, name: str, **labels: str) -> float:
@@ -111,12 +123,12 @@ def test_a_thousand_hosts_of_clients_add_no_series(
 ) -> None:
     port = free_port()
     one = program(config=config(port, backends.http(), hosts=True))
-    before = set(scrape(port))
+    before = series(port)
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
         for number in range(500):
             client.get("/", headers={"Host": f"guess-{number}.test"})
             client.get("/", headers={"Host": f"guess-{number}.two.test"})
-    assert set(scrape(port)) == before
+    assert series(port) == before
     one.wait_until(lambda: count(port, f"{REQUESTS}_count", host="*.two.test") == 500, "500 times")
     one.wait_until(lambda: count(port, f"{REQUESTS}_count", host="one.test") == 0, "0 times")
 
@@ -132,3 +144,97 @@ def test_times_are_kept_by_a_reload_and_go_on(program: Start, free_port: Callabl
     reload(one, config(port, upstream, hosts=True))
     httpx.get(f"http://127.0.0.1:{port}/app/x", timeout=30)
     one.wait_until(lambda: count(port, f"{REQUESTS}_count", rule="dispatch[1]") == 2, "2 times")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_reloads_are_counted_by_outcome(program: Start, free_port: Callable[[], int], workers: int) -> None:
+    port = free_port()
+    text = {**config(port, 9), "workers": workers}
+    one = program(config=text)
+    assert scrape(port)["npserver_last_reload_timestamp_seconds", ()] == 0
+    began = int(time.time())
+    reload(one, text)
+    reload(one, {**text, "unknown": 1}, "reload failed")
+    reload(one, {**text, "unknown": 1}, "reload failed")
+    found = scrape(port)
+    outcomes = [count(port, "npserver_reloads_total", outcome=outcome) for outcome in ("ok", "incomplete", "failed")]
+    assert outcomes == [1, 0, 2]
+    assert began <= found["npserver_last_reload_timestamp_seconds", ()] <= time.time()
+
+
+def test_each_process_says_what_it_uses(program: Start, free_port: Callable[[], int]) -> None:
+    port = free_port()
+    one = program(config=config(port, 9))
+    processes = {"controller", "worker 0", "worker 1"}
+
+    def used(name: str) -> dict[str, float]:
+        return {dict(labels)["process"]: value for (found, labels), value in scrape(port).items() if found == name}
+
+    memory = one.wait_until(
+        lambda: (has := used("npserver_process_resident_memory_bytes")).keys() == processes and has, "all processes"
+    )
+    assert all(5e6 < value < 1e9 for value in memory.values())
+    assert all(0 < value < 60 for value in used("npserver_process_cpu_seconds_total").values())
+
+
+def test_lines_that_no_log_took_are_counted(program: Start, free_port: Callable[[], int]) -> None:
+    port = free_port()
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full")
+    one = program(config={**config(port, 9), "logging": {"access_log": "/dev/full"}})
+    for _ in range(10):
+        httpx.get(f"http://127.0.0.1:{port}/none", timeout=30)
+    one.wait_until(lambda: scrape(port)["npserver_log_dropped_lines_total", ()] >= 10, "the lines")
+
+
+def test_connections_to_targets_and_their_reuse_are_counted(
+    program: Start, free_port: Callable[[], int], backends: Backends
+) -> None:
+    port = free_port()
+    one = program(config={**config(port, backends.http()), "workers": 1})
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        for _ in range(10):
+            client.get("/app/x")
+    one.wait_until(lambda: count(port, "npserver_upstream_requests_total") == 10, "the requests")
+    assert count(port, "npserver_upstream_connections_total") == 1
+
+
+def test_handshakes_are_counted_by_version(
+    program: Start, free_port: Callable[[], int], certificates: Callable[..., Any]
+) -> None:
+    port, plain = free_port(), free_port()
+    certificate = certificates("localhost")
+    text = config(plain, 9)
+    one = program(
+        config={
+            **text,
+            "listen": [*text["listen"], f"https://127.0.0.1:{port}"],
+            "tls": certificate.config,
+        }
+    )
+
+    def connect(version: ssl.TLSVersion, session: ssl.SSLSession | None = None) -> ssl.SSLSession | None:
+        with (
+            socket.create_connection(("127.0.0.1", port), 30) as connection,
+            contexts[version].wrap_socket(connection, server_hostname="localhost", session=session) as tls,
+        ):
+            tls.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            while tls.recv(4096):
+                pass
+            return tls.session
+
+    contexts = {version: certificate.client() for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)}
+    for version, context in contexts.items():
+        context.maximum_version = context.minimum_version = version
+    session = connect(ssl.TLSVersion.TLSv1_3)
+    connect(ssl.TLSVersion.TLSv1_3, session)
+    connect(ssl.TLSVersion.TLSv1_2)
+    with (
+        socket.create_connection(("127.0.0.1", port), 30) as connection,
+        pytest.raises(ssl.SSLCertVerificationError),
+    ):
+        ssl.create_default_context().wrap_socket(connection, server_hostname="localhost")
+    one.wait_until(lambda: count(plain, "npserver_tls_handshake_failures_total") == 1, "the failure")
+    assert count(plain, "npserver_tls_handshakes_total", version="TLSv1.3") == 2
+    assert count(plain, "npserver_tls_handshakes_total", version="TLSv1.2") == 1
+    assert count(plain, "npserver_tls_resumed_handshakes_total") == 1

@@ -91,6 +91,11 @@ class AccessLog:
 
     # ── writing ──
 
+    @property
+    def lost(self) -> int:
+        """The lines that the logs in use could not write, those of the query log too."""
+        return sum(output.lost for output in self._outputs.values()) + self.query_log.lost
+
     def flush(self) -> None:
         """Write the gathered lines."""
         for output in self._outputs.values():

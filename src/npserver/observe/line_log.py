@@ -28,6 +28,11 @@ class LineLog:
         self._file = LogFile(what, key)
         self.enabled = False  # callers check it first, so that a disabled log costs nothing
 
+    @property
+    def lost(self) -> int:
+        """The lines of this process that could not be written."""
+        return self._file.lost
+
     def open(self, name: str, directory: str) -> None:
         """Switch to an output, once the lines before are written. A relative name is resolved against `directory`."""
         self.enabled = name != "off"

@@ -37,6 +37,7 @@ class LogFile:
         "_waiting",
         "_what",
         "dropped",
+        "lost",
     )
 
     def __init__(self, what: str = "access log", key: str = "logging.access_log") -> None:
@@ -50,6 +51,7 @@ class LogFile:
         self._is_failing = False
         self._is_cut = False  # the last line in the file is incomplete
         self.dropped = 0  # lines dropped since the last successful write
+        self.lost = 0  # and ever
 
     def __repr__(self) -> str:
         return f"<LogFile {self._name} dropped={self.dropped}>"
@@ -155,7 +157,9 @@ class LogFile:
         self._waiting = rest
 
     def _drop(self, data: bytes) -> None:
-        self.dropped += data.count(b"\n")
+        lines = data.count(b"\n")
+        self.dropped += lines
+        self.lost += lines
 
     def _release(self) -> None:
         if self._descriptor < 0:

@@ -107,6 +107,19 @@ FAMILIES = [
     _family(r"tls\.on_demand\.late", "tls_on_demand_late_total", "Handshakes that waited in vain."),
     _family(r"tls\.on_demand\.overflows", "tls_on_demand_overflows_total", "Handshakes that could not wait."),
     _family(r"gauge\.tls\.on_demand\.waiting", "tls_on_demand_waiting", "Handshakes that wait now.", "gauge"),
+    _family(r"tls\.handshakes\.(?P<version>[\w.]+)", "tls_handshakes_total", "TLS handshakes of clients by version."),
+    _family(r"tls\.resumed_handshakes", "tls_resumed_handshakes_total", "Those that resumed a session."),
+    _family(
+        r"tls\.handshake_failures", "tls_handshake_failures_total", "TLS handshakes that failed, or took too long."
+    ),
+    _family(r"server\.reloads\.(?P<outcome>\w+)", "reloads_total", "Reloads of the config by outcome."),
+    _family(
+        r"gauge\.server\.reloaded_at",
+        "last_reload_timestamp_seconds",
+        "Time of the last reload whose config is in use; 0: none since the start.",
+        "gauge",
+    ),
+    _family(r"log\.dropped_lines", "log_dropped_lines_total", "Lines of access and query log that were not written."),
     _family(r"gauge\.dns\.connections", "dns_connections", "Clients connected for DNS over TCP or TLS.", "gauge"),
     _family(r"dns\.cache\.(?P<result>\w+)", "dns_cache_total", "What became of questions for resolvers in the cache."),
     _family(r"dns\.resolver\.(?P<resolver>.+)\.questions", "dns_resolver_questions_total", "Sent to a resolver."),
@@ -137,6 +150,7 @@ FAMILIES = [
     _family(r"cache\.entries\.(?P<directory>/.+)", "cache_entries", "Stored responses.", "gauge"),
     _family(r"cache\.(?P<result>\w+)", "cache_total", "What became of requests and responses in caches."),
     _family(rf"upstream\.{_TARGET}\.requests", "upstream_requests_total", "Requests and connections sent to a target."),
+    _family(rf"upstream\.{_TARGET}\.connections", "upstream_connections_total", "Connections made to a target."),
     _family(rf"upstream\.{_TARGET}\.failures", "upstream_failures_total", "Failures of a target."),
     _family(rf"upstream\.{_TARGET}\.errors", "upstream_errors_total", "Failures, and responses with status 5xx."),
     _family(rf"upstream\.{_TARGET}\.ejections", "upstream_ejections_total", "Ejections for such errors."),
@@ -164,7 +178,7 @@ FAMILIES = [
 
 #: Slots that hold internal state and are not shown.
 _HIDDEN = regex(
-    rf"health\.{_TARGET}\.(?:since|checked|ejected)|server\.started|budget\..+|gauge\.taken\..+|npserver_\w+\t.+|gauge\.upstream\..+\.waiting_since"
+    rf"health\.{_TARGET}\.(?:since|checked|ejected)|server\.started|process\..+|gauge\.process\..+|budget\..+|gauge\.taken\..+|npserver_\w+\t.+|gauge\.upstream\..+\.waiting_since"
 )
 
 

@@ -17,6 +17,7 @@ from msgspec import Struct, field
 from npserver.config.files import ConfigFiles
 from npserver.errors import ConfigError, StartError
 from npserver.observe import logs
+from npserver.observe.reload_counters import count_reload
 from npserver.process import systemd
 from npserver.process.child import name_role
 from npserver.process.control.protocol import STOPPING
@@ -259,6 +260,7 @@ class Reloader:
         """Report the outcome to the log, the service manager and the callers of `npserver reload`."""
         self._pending = None
         outcome.log()
+        count_reload(self._active.board.row(-1), has_errors=bool(outcome.errors), is_in_use=outcome.is_in_use)
         systemd.notify("READY=1")
         self._on_finished(outcome)
         if self._is_requested_again:

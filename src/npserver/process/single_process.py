@@ -13,6 +13,7 @@ from npserver.config.control_place import placed_control
 from npserver.config.files import ConfigFiles
 from npserver.errors import ConfigError, StartError
 from npserver.observe import logs
+from npserver.observe.reload_counters import count_reload
 from npserver.process import preload, systemd
 from npserver.process.bindings import Bindings
 from npserver.process.control import places
@@ -212,6 +213,8 @@ class _Runner:
                 if self._options.source.file:
                     self._control.place(placed_control(self._single.document))
             outcome.log()
+            row = self._single.data_plane.context.row
+            count_reload(row, has_errors=bool(outcome.errors), is_in_use=outcome.is_in_use)
             systemd.notify("READY=1")
             return outcome
 

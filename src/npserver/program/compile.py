@@ -14,6 +14,7 @@ from npserver.listen.certificates import add_certificates
 from npserver.listen.compile import compile_listeners
 from npserver.network_sets.states import forgetting
 from npserver.program.assignment import ASSIGNED, assign_rules, speaks_http
+from npserver.program.counters import name_server_counters
 from npserver.program.hosts import hosts_of
 from npserver.program.http3 import add_http3, name_counters
 from npserver.program.kinds import kind_of
@@ -86,6 +87,7 @@ def compile_config(document: Document, context: Context, compilation: Compilatio
                 fronts[listener.key] = front
         quic = add_http3(listeners.values(), fronts)
         name_counters((*listeners.values(), *quic), context.row)
+        name_server_counters(listeners.values(), context.row)
         check_unserved(compilation, rules)
         for name in report.unused_learnt:
             report.warn(("networks", name), f"nothing is refused: name {clip(name)} in 'deny', 'from' or another key")

@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("npserver.tls")
 
+#: Names of the counters: of handshakes by version, of those that resumed a session, and of those that failed.
+VERSIONS = {version: f"tls.handshakes.{version}" for version in ("TLSv1.3", "TLSv1.2", "TLSv1.1", "TLSv1")}
+RESUMED = "tls.resumed_handshakes"
+HANDSHAKE_FAILURES = "tls.handshake_failures"
+
 REFUSAL_S = 2.0  # how long a client that sent plain HTTP may take to close after the response
 
 _HANDSHAKE = 22  # content type of a client's first TLS record (RFC 8446 §5.1)
@@ -111,6 +116,7 @@ class TlsServer(TlsStream):
             return
         if not self._is_refused:
             log.debug("%s: TLS handshake not complete in time (timeouts.tls_handshake)", self._peer())
+            self._count(HANDSHAKE_FAILURES)
         self.abort()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
@@ -191,6 +197,9 @@ class TlsServer(TlsStream):
         self._forget()
         assert self._tls is not None
         alpn = self._tls.selected_alpn_protocol()
+        self._count(VERSIONS.get(self._tls.version() or "", ""))
+        if self._tls.session_reused:
+            self._count(RESUMED)
         if alpn == ALPN_PROTOCOL:
             return ChallengeEnd()
         protocol = self._accept(alpn)
@@ -204,9 +213,15 @@ class TlsServer(TlsStream):
             self._settings.stop_waiting(self._awaited, self, is_late=False)
             self._awaited = ""
         if error is not None:
+            self._count(HANDSHAKE_FAILURES)
             log.debug("%s: TLS handshake failed: %s%s", self._peer(), error, _deciding_key(error))
             if isinstance(error, ssl.SSLError) and not _is_from_client(error):
                 self._tell_failure()
+
+    def _count(self, name: str) -> None:
+        row = self._context.row
+        if (slot := row.board.directory.names.get(name)) is not None:
+            row.slots[slot] += 1
 
     def _forget(self) -> None:
         self.deadline = NEVER

@@ -103,7 +103,8 @@ class Target:
 
     __slots__ = (
         "_time", "active_slot", "address", "authority", "cached_head", "cached_response", "cached_size",
-        "checked_slot", "controller_slots", "cookie", "effective_weight", "ejected_slot", "ejections_slot",
+        "checked_slot", "connections_slot", "controller_slots", "cookie", "effective_weight", "ejected_slot",
+        "ejections_slot",
         "errors_slot", "errors_tally", "failures_slot", "hash_seed", "health_since_slot", "health_slot", "host_line",
         "http2_slots", "identity", "max_connections", "pool", "queue", "requests_slot", "requests_tally", "section",
         "server_name", "settings", "slots", "state", "tallies", "times", "tls", "total", "uri",
@@ -145,6 +146,7 @@ class Target:
         name = f"{upstream}.{counted_as}"
         self.requests_tally = row.tally(f"upstream.{name}.requests")
         self.failures_slot = row.slot(f"upstream.{name}.failures")
+        self.connections_slot = row.slot(f"upstream.{name}.connections")
         self.active_slot = row.slot(f"gauge.upstream.{name}.active")
         self.requests_slot = row.slot(f"upstream.{name}.requests")
         self.errors_slot = row.slot(f"upstream.{name}.errors")
@@ -280,7 +282,8 @@ class Target:
         state.down_until = now + wait_s
 
     def connect_succeeded(self) -> None:
-        """Mark the target up again, if a failed connection had marked it down."""
+        """Count a connection, and mark the target up again, if a failed one had marked it down."""
+        self.slots[self.connections_slot] += 1
         if self.state.down_until:
             self.state.down_until = 0.0
             self.state.recovered_at = self._time()

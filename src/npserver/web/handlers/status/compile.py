@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from npserver.observe.process_usage import USAGE
 from npserver.tls.states import PUBLISHER
 from npserver.web.handlers.status.handler import StatusHandler
 
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
 
 
 def compile_status(compilation: Compilation, path: Path, rule: StatusRule) -> StatusHandler:
-    """Make the handler of a status rule, and have the states of certificates published for it."""
+    """Make the handler of a status rule. Have published for it the states of certificates, and what processes use."""
     PUBLISHER.of(compilation)
-    return StatusHandler(compilation.context)
+    context = compilation.context
+
+    def measure() -> None:
+        USAGE.of(context)
+
+    compilation.activations.append(measure)
+    return StatusHandler(context)

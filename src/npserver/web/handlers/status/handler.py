@@ -17,6 +17,7 @@ from npserver import __version__
 from npserver.network_sets.states import known_states
 from npserver.observe import metrics
 from npserver.observe.histogram import histogram_samples
+from npserver.observe.process_usage import usage_samples
 from npserver.runtime.public_addresses import public_addresses
 from npserver.runtime.signed_zone_states import published_signed
 from npserver.runtime.zone_states import published_zones
@@ -91,7 +92,13 @@ class StatusHandler:
             self._answer(exchange, "application/json", self._json(samples, states))
         elif form == "prometheus":
             text = self._prometheus(
-                [*samples, *histogram_samples(self._board), *certificate_samples(states), *self._others()]
+                [
+                    *samples,
+                    *histogram_samples(self._board),
+                    *usage_samples(self._board),
+                    *certificate_samples(states),
+                    *self._others(),
+                ]
             )
             self._answer(exchange, metrics.CONTENT_TYPE, text)
         else:
@@ -118,7 +125,13 @@ class StatusHandler:
 
     def _json(self, samples: list[Sample], states: PublishedStates) -> str:
         families: dict[str, object] = {}
-        for sample in (*samples, *histogram_samples(self._board), *certificate_samples(states), *self._others()):
+        for sample in (
+            *samples,
+            *histogram_samples(self._board),
+            *usage_samples(self._board),
+            *certificate_samples(states),
+            *self._others(),
+        ):
             if sample.labels:
                 entry = families.setdefault(sample.name, [])
                 assert isinstance(entry, list)
