@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 STAMP  := $(VENV)/.dev-requirements
 
-.PHONY: test lint types format bench fuzz docs dist pins clean
+.PHONY: test lint types format bench fuzz docs dist single pins clean
 
 # Four at a time, as they wait more than they compute; one file or test is quicker by `.venv/bin/python -m pytest tests/unit/...`.
 test: lint types
@@ -37,6 +37,10 @@ docs: $(STAMP)
 # The source distribution and the wheel, in dist/.
 dist: $(STAMP)
 	$(BIN)/python -m deploy.dist
+
+# npserver in one file, with all requirements, for machines like this one: dist/npserver-VERSION-MACHINE.
+single: $(STAMP)
+	PYTHONPATH=src $(BIN)/python -m deploy.single
 
 # The pinned requirements, made from pyproject.toml: the hash of every wheel, and no package index.
 PIN := $(BIN)/python -m piptools compile --quiet --generate-hashes --no-header --no-annotate --strip-extras \
