@@ -20,12 +20,14 @@ class Explainer:
 
     def __init__(self, compilation: Compilation, runtime: Runtime) -> None:
         self._config = CompiledConfig(compilation, runtime)
+        self._board = compilation.context.row.board
         self._asked = 0
 
     def explain(self, question: Question) -> Explanation:
         """Return what would come of a question, and why."""
         found = Explanation(str(question))
         self._asked += 1
+        self._board.rates.clear()  # no question counts for the next one
         listener = find_listener(self._config, question, found)
         if listener is None:
             return found

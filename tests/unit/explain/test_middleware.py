@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from npserver.explain.explanation import Explanation
+from npserver.testing import asking
 from tests.stage.explained import steps
 
 Ask = Callable[..., Explanation]
@@ -25,6 +26,21 @@ def test_a_preflight_is_answered(ask: Ask) -> None:
     assert found.gets == 204
     assert steps(found, "cors") == ["answers the preflight"]
     assert ask("http://cors.example/", method="OPTIONS", headers={**fields, "Origin": "https://x"}).gets == 403
+
+
+def test_questions_do_not_count_for_each_other() -> None:
+    config = {
+        "listen": ["http://:8080"],
+        "networks": {"banned": {"learn": {"scan": "3/1m", "limited": "3/1m"}}},
+        "dispatch": [
+            {"path": "/slow", "handler": "respond", "rate_limit": "2/s", "deny": "banned"},
+            {"path": "/x", "handler": "respond", "deny": "banned"},
+        ],
+    }
+    with asking(config) as question:
+        assert {question("http://a:8080/slow").gets for _ in range(20)} == {200}
+        assert {question("http://a:8080/none").gets for _ in range(20)} == {404}
+        assert question("http://a:8080/x").gets == 200
 
 
 def test_limits_are_those_of_a_server_that_has_just_started(ask: Ask) -> None:
