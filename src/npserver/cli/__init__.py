@@ -13,6 +13,7 @@ COMMANDS = {
     "check": "npserver.cli.check",
     "explain": "npserver.cli.explain",
     "reload": "npserver.cli.reload",
+    "status": "npserver.cli.running.status",
     "purge": "npserver.cli.purge",
     "dns": "npserver.cli.dns",
     "bans": "npserver.cli.bans",

@@ -55,6 +55,7 @@ commands:
   check [-config FILE]   report all errors and warnings in a config file
   explain URL|NAME       say what would be answered, and why
   reload [-config FILE]  make the running server reload its config file
+  status [-config FILE]  show the running server: processes, listeners, targets, certificates
   bans [-config FILE]    list the clients that are banned, and why; see also: npserver ban, npserver unban
   purge URL              remove responses from the cache of proxy rules
   dns ds ZONE            print the DS record of a signed zone; see also: npserver dns roll

@@ -29,7 +29,7 @@ HANDLED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1,
 class Child:
     """One child as the master sees it: its role, and its current process if it has one."""
 
-    __slots__ = ("channel", "early_exits", "is_ready", "pid", "restart_at", "role", "started_at")
+    __slots__ = ("channel", "early_exits", "is_ready", "pid", "restart_at", "role", "started_at", "starts")
 
     def __init__(self, role: int) -> None:
         self.role = role
@@ -39,6 +39,7 @@ class Child:
         self.started_at = 0.0
         self.restart_at = 0.0
         self.early_exits = 0
+        self.starts = 0  # how often it was forked
 
     def __repr__(self) -> str:
         return f"<Child {name_role(self.role)} pid={self.pid}{' ready' if self.is_ready else ''}>"
@@ -91,6 +92,7 @@ class Children:
         theirs.close()
         child.pid, child.channel, child.is_ready = pid, ours, False
         child.started_at = time.monotonic()
+        child.starts += 1
 
     def _begin_child(self, role: int, ours: MessageChannel, theirs: MessageChannel) -> None:
         try:

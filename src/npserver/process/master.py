@@ -14,7 +14,7 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from npserver.config.control_place import placed_control
@@ -24,6 +24,7 @@ from npserver.process.child import ChildSetup, name_role
 from npserver.process.children import HANDLED_SIGNALS, Child, Children
 from npserver.process.control import places
 from npserver.process.control.commands import ServerCommands
+from npserver.process.control.host import Host, ProcessState
 from npserver.process.control.server import NEVER, ControlServer
 from npserver.process.dry_run import dry_run
 from npserver.process.explaining import with_failed_tests
@@ -50,6 +51,7 @@ class Master:
 
     def __init__(self, options: RunOptions) -> None:
         self._options = options
+        self._began_at = time.monotonic()
         document = options.document
         board = Scoreboard(options.workers, os.urandom(16), rate_limit_keys=document.config.limits.rate_limit_keys)
         certificates = CertificateStore()
@@ -63,10 +65,14 @@ class Master:
         self._wakeup = socket.socketpair()
         self._news: dict[str, Any] = {}  # the latest value of each topic, for children forked later
         self._children = Children(options.workers, board, self._setup_for, self._leave_master)
-        commands = ServerCommands(board, lambda: self._news, self._tell, self._reload_for)
-        self._control = ControlServer(self._selector, commands.all())
+        self._commands = ServerCommands(
+            Host(
+                board, options.source.file, self._began_at, bindings, lambda: self._news, self._tell, self.reload,
+                lambda: self._active.runtime, lambda: list(self._processes()), lambda: self._stop_deadline is not None,
+            )
+        )  # fmt: skip
+        self._control = ControlServer(self._selector, self._commands.all())
         self._reloader = Reloader(self._active, options, self._children, self._privileged, self._reload_finished)
-        self._awaiting_reload: list[Callable[[ReloadOutcome], None]] = []  # called with its outcome
         self._is_announced = False
         self._next_certificate_check = time.monotonic() + privileged.PERIOD_S
         # Stopping
@@ -107,19 +113,20 @@ class Master:
         """Read the config again and switch all processes to it, or keep the current one if any of them cannot."""
         self._reloader.start()
 
-    def _reload_for(self, on_outcome: Callable[[ReloadOutcome], None]) -> None:
-        self._awaiting_reload.append(on_outcome)
-        self.reload()
-
     def _reload_finished(self, outcome: ReloadOutcome) -> None:
         if outcome.is_in_use and self._options.source.file:
             self._control.place(placed_control(self._active.document))
-        awaiting, self._awaiting_reload = self._awaiting_reload, []
-        for tell in awaiting:
-            tell(outcome)
+        self._commands.reload_finished(outcome)
 
     def _tell(self, role: int, topic: str, value: Any) -> None:
         self._children.send_to(role, {"kind": "told", "role": role, "topic": topic, "value": value})
+
+    def _processes(self) -> Iterator[ProcessState]:
+        now = time.monotonic()
+        yield ProcessState("master", os.getpid(), round(now - self._began_at, 1))
+        for child in self._children:
+            age_s = round(now - child.started_at, 1) if child.pid else 0.0
+            yield ProcessState(name_role(child.role), child.pid, age_s, max(0, child.starts - 1), child.is_ready)
 
     # ── main loop ──
 

@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import signal
+import time
 from typing import TYPE_CHECKING
 
 from npserver.config.control_place import placed_control
@@ -18,6 +19,7 @@ from npserver.process import preload, systemd
 from npserver.process.bindings import Bindings
 from npserver.process.control import places
 from npserver.process.control.commands import ServerCommands
+from npserver.process.control.host import Host, ProcessState
 from npserver.process.control.protocol import STOPPING
 from npserver.process.control.server import ControlServer
 from npserver.process.data_plane import DataPlane, make_context
@@ -34,8 +36,6 @@ from npserver.runtime.scoreboard import Directory, Scoreboard
 from npserver.runtime.tasks import spawn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from npserver.config.document import Document
     from npserver.program.runtime import Runtime
 
@@ -123,10 +123,16 @@ class _Runner:
         self._signal = 0  # the second one
         self._reloading = asyncio.Lock()
         context = self._single.data_plane.context
-        commands = ServerCommands(
-            context.row.board, lambda: context.pubsub.latest, context.pubsub.tell, self._reload_for
-        )
-        self._control = ControlServer(LoopSelector(asyncio.get_running_loop()), commands.all())
+        began_at = time.monotonic()
+        self._commands = ServerCommands(
+            Host(
+                context.row.board, options.source.file, began_at, self._single.bindings, lambda: context.pubsub.latest,
+                context.pubsub.tell, self._begin_reload, self._runtime,
+                lambda: [ProcessState("server", os.getpid(), round(time.monotonic() - began_at, 1))],
+                self._stop.is_set,
+            )
+        )  # fmt: skip
+        self._control = ControlServer(LoopSelector(asyncio.get_running_loop()), self._commands.all())
         context.sweeper.watched.add(self._control)
 
     async def run(self) -> int:
@@ -193,6 +199,9 @@ class _Runner:
             log.info("the terminal was closed")
             self._stop_by_signal(signal.SIGHUP)
 
+    def _begin_reload(self) -> None:
+        spawn(self._reload(), "reload", None)
+
     async def _reload(self) -> ReloadOutcome:
         """Read the config again and switch to it."""
         async with self._reloading:
@@ -216,6 +225,7 @@ class _Runner:
             row = self._single.data_plane.context.row
             count_reload(row, has_errors=bool(outcome.errors), is_in_use=outcome.is_in_use)
             systemd.notify("READY=1")
+            self._commands.reload_finished(outcome)
             return outcome
 
     async def _watch(self) -> None:
@@ -227,8 +237,7 @@ class _Runner:
                 seen = state
                 await self._reload()
 
-    def _reload_for(self, on_outcome: Callable[[ReloadOutcome], None]) -> None:
-        async def reload() -> None:
-            on_outcome(await self._reload())
-
-        spawn(reload(), "reload", None)
+    def _runtime(self) -> Runtime:
+        runtime = self._single.data_plane.runtime
+        assert runtime is not None  # the control socket is opened after the start
+        return runtime

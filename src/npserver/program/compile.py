@@ -26,6 +26,7 @@ from npserver.runtime.compilation import Compilation
 from npserver.runtime.public_addresses import TOPIC, forget_addresses
 from npserver.runtime.pubsub import Withdrawing
 from npserver.sources.states import BLOCK_LISTS
+from npserver.upstream.registry import REGISTERED, named_targets
 from npserver.web.handlers.kinds import load
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def compile_config(document: Document, context: Context, compilation: Compilatio
 
     compilation = compilation or Compilation(document, context)
     report = compilation.report
+    before = set(REGISTERED.of(context))  # of a config in use
     fronts: dict[str, StreamFront | DatagramFront] = {}
     try:
         check_networks(report)
@@ -76,6 +78,10 @@ def compile_config(document: Document, context: Context, compilation: Compilatio
         listeners = add_certificates(
             compilation, listeners, lambda listener: hosts_of(rule for _, rule in rules[listener.key])
         )
+        if any(listener.server_tls is not None for listener in listeners.values()):
+            from npserver.tls.states import PUBLISHER
+
+            PUBLISHER.of(compilation)  # any process may be asked for the states of certificates
         _prepare_published(compilation, listeners.values(), rules)
         _compile_upstreams(compilation)
         if compilation.config.dns_block is not None or context.pubsub.latest.get(BLOCK_LISTS):
@@ -111,6 +117,7 @@ def compile_config(document: Document, context: Context, compilation: Compilatio
             *[(label_listener(one), "HTTP/3, with the same rules") for one in quic],
         ),
         log_conditions=log_conditions,
+        targets=named_targets(set(REGISTERED.of(context)) - before),
         activations=tuple(compilation.activations),
     )
 

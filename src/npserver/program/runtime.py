@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from npserver.listen.listener import Listener
     from npserver.observe.access_output import Condition
     from npserver.runtime.front import DatagramFront, Service, StreamFront
+    from npserver.upstream.registry import NamedTarget
 
 
 class Runtime(Struct, frozen=True):
@@ -26,6 +27,7 @@ class Runtime(Struct, frozen=True):
     warnings: tuple[Problem, ...]
     summary: tuple[tuple[str, str], ...]  # per rule: listener, what it does; for the table at the start
     log_conditions: tuple[Condition | None, ...] = ()  # `only` of each access log; empty if none has it
+    targets: tuple[NamedTarget, ...] = ()  # of its upstreams and rules
     activations: tuple[Callable[[], None], ...] = ()  # called when it has become the active config
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from npserver.upstream.health_state import Health
+from npserver.upstream.registry import tell_reason
 
 if TYPE_CHECKING:
     from npserver.runtime.context import Context
@@ -136,6 +137,7 @@ class Ejections:
         target.slots[target.ejections_slot] += 1
         message = "target %s of upstream %s ejected for %g s: %d of its last %d requests failed (upstreams.%s.health)"
         log.warning(message, target.uri, name, self._health.eject, errors, requests, name)
+        tell_reason(self._context, name, target.uri, f"{errors} of its last {requests} requests failed")
 
     @staticmethod
     def _take_back(one: Judged) -> None:

@@ -15,6 +15,7 @@ from npserver.config.units import parse_percent
 from npserver.net.resolver import RESOLVER
 from npserver.upstream.balancers import Balancer, make_balancer
 from npserver.upstream.health_state import Health, ramp
+from npserver.upstream.registry import REGISTERED, NamedTarget
 from npserver.upstream.retry import RetryPolicy
 from npserver.upstream.target import PROBE_AFTER_S, Target
 from npserver.upstream.waiting_queue import WaitingQueue, queue_of
@@ -76,6 +77,7 @@ class Upstream:
         if self._single and not self._single.settings.is_checked and not self._single.max_connections:
             self.only_target = self._single
         self._by_cookie = {one.cookie: one for one in targets}
+        REGISTERED.of(context).add(self)
 
     def __repr__(self) -> str:
         return f"<Upstream {self.name} {self.section.balance} targets={len(self.targets)}>"
@@ -116,6 +118,12 @@ class Upstream:
         if target is None or target.state.down_until > self._time() or not self._is_usable(target, ()):
             return None
         return target
+
+    @property
+    def named(self) -> list[NamedTarget]:
+        """The targets by their names."""
+        waits = bool(self.section.wait)
+        return [NamedTarget(self.name, one.uri, one.section.weight, one.section.backup, waits) for one in self.targets]
 
     @property
     def base(self) -> Upstream:

@@ -18,6 +18,7 @@ from npserver.net.dialer import dial
 from npserver.upstream.check_request import body_fault, write_request
 from npserver.upstream.health_state import Health, HealthTrack, parse_statuses
 from npserver.upstream.http1 import HttpClient
+from npserver.upstream.registry import tell_reason
 from npserver.upstream.response_sink import ClientSettings
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class HealthChecks:
         if not track.record(not reason):
             return
         target.set_checked(track.state)
+        tell_reason(self._context, self._upstream.name, target.uri, reason)
         name = self._upstream.name
         if track.state is Health.DOWN:
             key = "" if "(health_check." in reason else f" (upstreams.{name}.health_check)"

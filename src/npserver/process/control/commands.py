@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,33 +12,28 @@ from npserver.process.control.protocol import Answer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from npserver.process.control.host import Host
     from npserver.process.control.protocol import Reply, Request
     from npserver.process.reload_outcome import ReloadOutcome
-    from npserver.runtime.scoreboard import Scoreboard
 
 
 class ServerCommands:
-    """What the commands need of the process that runs them; its methods are the commands."""
+    """The commands of one server; `all` names them."""
 
-    def __init__(
-        self,
-        board: Scoreboard,
-        latest: Callable[[], dict[str, Any]],
-        tell: Callable[[int, str, Any], None],
-        reload: Callable[[Callable[[ReloadOutcome], None]], None],
-    ) -> None:
-        """Create it.
+    __slots__ = ("_awaiting_reload", "_host", "_last_reload")
 
-        Args:
-            board: of all processes.
-            latest: returns the latest values of all topics.
-            tell: tells a process a value of a topic.
-            reload: begins a reload, and calls what it is given with the outcome.
-        """
-        self._board = board
-        self._latest = latest
-        self._tell = tell
-        self._reload = reload
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._awaiting_reload: list[Reply] = []
+        self._last_reload: dict[str, Any] | None = None
+
+    def reload_finished(self, outcome: ReloadOutcome) -> None:
+        """Answer those who have asked for a reload; called with the outcome of each."""
+        told = msgspec.to_builtins(outcome)
+        self._last_reload = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **told}
+        awaiting, self._awaiting_reload = self._awaiting_reload, []
+        for reply in awaiting:
+            reply(Answer(result=told))
 
     def all(self) -> dict[str, Callable[[Request, Reply], None]]:
         """Return the commands by name."""
@@ -46,22 +42,30 @@ class ServerCommands:
             "bans": self.run_ban,
             "flush": self.flush,
             "reload": self.reload,
+            "status": self.status,
             "unban": self.run_ban,
         }
 
     def reload(self, _request: Request, reply: Reply) -> None:
         """`reload`: the result is a `ReloadOutcome`."""
-        self._reload(lambda outcome: reply(Answer(result=msgspec.to_builtins(outcome))))
+        self._awaiting_reload.append(reply)
+        self._host.reload()
 
     def run_ban(self, request: Request, reply: Reply) -> None:
         """`bans`, and `ban` and `unban` with an `address`: the result is a list of bans."""
         from npserver.network_sets.commands import answer_ban_command
 
         address = request.arguments.get("address", "")
-        answer = answer_ban_command(f"{request.command} {address}", self._latest(), self._tell)
+        answer = answer_ban_command(f"{request.command} {address}", self._host.latest(), self._host.tell)
         reply(Answer([answer.error] if answer.error else [], answer.bans))
 
     def flush(self, _request: Request, reply: Reply) -> None:
         """`flush`: forget what resolvers have answered."""
-        self._board.answers.forget()
+        self._host.board.answers.forget()
         reply(Answer())
+
+    def status(self, _request: Request, reply: Reply) -> None:
+        """`status`: the result is what `process.control.status` says."""
+        from npserver.process.control.status import status_of
+
+        reply(Answer(result=status_of(self._host, self._last_reload)))

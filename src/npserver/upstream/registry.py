@@ -1,0 +1,66 @@
+"""All upstreams of a process, and why targets are down: for those who show or drain targets by name.
+
+An upstream registers itself when it is made. The controller publishes why a target is down, for the status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakSet
+
+from msgspec import Struct
+
+from npserver.runtime.context import PerProcess
+
+if TYPE_CHECKING:
+    from npserver.runtime.context import Context
+
+REASONS = "upstreams:reasons"  # the topic of why targets are down: texts by `key_of`
+MAX_REASONS = 1000
+MAX_TEXT = 200  # characters of a reason
+
+
+class Registered(Protocol):
+    """An upstream: `upstream.group.Upstream`."""
+
+    @property
+    def named(self) -> Sequence[NamedTarget]:
+        """Its targets."""
+
+
+#: The upstreams that are in use in this process, and those of a config before that are not freed yet.
+REGISTERED: PerProcess[WeakSet[Registered]] = PerProcess(lambda context: WeakSet())
+
+
+class NamedTarget(Struct, frozen=True):
+    """A target of a config: the upstream's name, which is `uri` for a target that stands in a rule."""
+
+    upstream: str
+    uri: str
+    weight: int = 1
+    is_backup: bool = False
+    waits: bool = False  # whether requests can wait for a target of the upstream
+
+
+def key_of(upstream: str, uri: str) -> str:
+    """Return the key of a target in published values."""
+    return f"{upstream} {uri}"
+
+
+def named_targets(upstreams: Iterable[Registered]) -> tuple[NamedTarget, ...]:
+    """Return the targets of upstreams, each once: rules with keys of their own have upstreams of the same targets."""
+    found = {(one.upstream, one.uri): one for upstream in upstreams for one in upstream.named}
+    return tuple(found[key] for key in sorted(found))
+
+
+def tell_reason(context: Context, upstream: str, uri: str, reason: str) -> None:
+    """Publish why a target is down; "": it is not. Called in the controller."""
+    pubsub = context.pubsub
+    known: dict[str, Any] = pubsub.latest.get(REASONS) or {}
+    key = key_of(upstream, uri)
+    others = {one: text for one, text in known.items() if one != key}
+    if reason:
+        others = dict(list(others.items())[-MAX_REASONS + 1 :]) | {key: reason[:MAX_TEXT]}
+    if others != known:
+        pubsub.publish(REASONS, others)
