@@ -206,10 +206,10 @@ def _listener(word: str) -> ListenerArgument:
     except ValueError as error:
         from npserver.cli import COMMANDS
 
-        if word.isalpha() and (close := get_close_matches(word, COMMANDS, 1)):
-            raise UsageError(f"unknown command {clip(word)}, did you mean {close[0]!r}?") from None
         if meant := word_hint(word):
             raise UsageError(meant) from None
+        if word.isalpha() and (close := get_close_matches(word, COMMANDS, 1)):
+            raise UsageError(f"unknown command {clip(word)}, did you mean {close[0]!r}?") from None
         raise UsageError(str(error)) from None
 
 
