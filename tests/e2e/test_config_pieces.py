@@ -151,6 +151,8 @@ def test_no_value_is_shown(program: Start, free_port: Callable[[], int], tmp_pat
     said = [get(port, "/status"), get(port, "/status/metrics"), get(port, "/x")]
     said.append(command("check", "-config", str(one.config_file), directory=tmp_path, N_SECRET=secrets[1])[1])
     assert "npserver.json: ok" in said[-1]
+    said.append(command("check", "-print", str(one.config_file), directory=tmp_path, N_SECRET=secrets[1])[1])
+    assert '"Authorization": "Bearer ${file:secret}"' in said[-1]
     for wrong in (
         {"proxy_pass": "${file:secret}"},
         {"proxy_pass": "http://${N_SECRET}/?${file:secret}"},

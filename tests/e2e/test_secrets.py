@@ -108,6 +108,8 @@ def test_no_secret_is_said(
         file = one.config_file
         said = [run("check", *words, config=file) for words in (["-config", file.name], [file.name])]
         assert "certificate for web.example.test by" in said[0]
+        said.append(run("check", "-print", file.name, config=file))
+        assert '"secret": "(secret)"' in said[-1]
         one.wait_for(r"certificate for web\.example\.test issued by", 30)
         one.wait_for(r"no certificate for down\.example\.test: ", 30)
         one.wait_for(r"no certificate for txt\.example\.test: name server", 30)

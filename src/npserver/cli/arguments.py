@@ -52,7 +52,8 @@ options:
   -help, -h              print this help
 
 commands:
-  check [-config FILE]   report all errors and warnings in a config file
+  check [-config FILE]   report all errors and warnings in a config file;
+                         -print: print it as it is understood
   explain URL|NAME       say what would be answered, and why
   reload [-config FILE]  make the running server reload its config file
   status [-config FILE]  show the running server: processes, listeners, targets, certificates

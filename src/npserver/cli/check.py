@@ -1,4 +1,4 @@
-"""`npserver check [-config FILE]`: report all errors and warnings in a config file, without serving it."""
+"""`npserver check [-print] [-config FILE]`: report all errors and warnings in a config file, without serving it."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ import sys
 
 from msgspec.structs import replace
 
-from npserver.config.files import ConfigFiles
+from npserver.config.files import ConfigFiles, read_text
 from npserver.errors import ConfigError, Problem, Severity
 from npserver.process.reload_outcome import with_included
 
 USAGE = """\
-usage: npserver check [-config FILE]
+usage: npserver check [-print] [-config FILE]
 
 Report all errors and warnings in a config file (default: config.json), each with its line and column. The tests in
-"expect" are run too.
+"expect" are run too. With -print, a config without errors is printed as it is understood: included files, values of
+variables and the keys of "use" are in it, its secrets are not.
 The exit status is 0 if there are no errors, 2 if there are. Some errors keep no server from starting, which warns
 of them: a certificate that has expired, a root of the local authority that is damaged.
 """
 DEFAULT_CONFIG = "config.json"
 GOOD, BAD = 0, 2
+_PRINT = ("-print", "--print")
 
 
 def main(words: list[str]) -> int:
@@ -27,7 +29,8 @@ def main(words: list[str]) -> int:
     if words in (["-help"], ["--help"], ["-h"]):
         print(USAGE, end="")
         return GOOD
-    file = _file(words)
+    prints = any(word in _PRINT for word in words)
+    file = _file([word for word in words if word not in _PRINT])
     if file is None:
         print(USAGE, end="", file=sys.stderr)
         return BAD
@@ -40,6 +43,12 @@ def main(words: list[str]) -> int:
         print(_as_error(problem), file=sys.stderr)
     warnings = sum(problem.severity is Severity.WARNING for problem in problems)
     errors = len(problems) - warnings
+    if prints:
+        if not errors:
+            from npserver.config.written import write_config
+
+            print(write_config(read_text(file), file, files))
+        return BAD if errors else GOOD
     result = _count(errors, "error") if errors else "ok"
     also = f", {_count(warnings, 'warning')}" if warnings else ""
     print(f"{file}: {result}{also}{with_included(files.included)}")

@@ -62,7 +62,7 @@ class ConfigDecoder(Struct):
     def convert(self, value: Any, shape: Shape, path: Path) -> Any:
         """Return `value` as the schema's type; None, with a fault recorded, if it cannot be converted."""
         if type(value) is Expanded:
-            value = _suited(value, shape)
+            value = suited(value, shape)
         match shape:
             case Scalar():
                 return self._scalar(value, shape, path)
@@ -285,7 +285,7 @@ def _takes(shape: Shape, value: Any) -> bool:
             return isinstance(value, dict)
 
 
-def _suited(text: Expanded, shape: Shape) -> Any:
+def suited(text: Expanded, shape: Shape) -> Any:
     """Return an expanded text as the number, `true` or `false` that it is, if `shape` takes such and no such text."""
     options = shape.options if isinstance(shape, Either) else (shape,)
     choices = [value for option in options if isinstance(option, Choice) for value in option.values]
