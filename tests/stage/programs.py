@@ -41,6 +41,8 @@ PACKAGES = {
     "pebble": "pebble",
     "php-cgi": "php-cgi",
     "php-fpm": "php-fpm",
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
     "redis-cli": "redis-tools",
     "redis-server": "redis-server",
     "socat": "socat",
