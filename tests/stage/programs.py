@@ -22,6 +22,7 @@ PACKAGES = {
     "curl": "curl",
     "dig": "bind9-dnsutils",
     "dnsmasq": "dnsmasq-base",
+    "fish": "fish",
     "gtlsclient": "ngtcp2-client",
     "h2load": "nghttp2-client",
     "htpasswd": "apache2-utils",
@@ -49,6 +50,7 @@ PACKAGES = {
     "systemd-analyze": "systemd",
     "tsig-keygen": "bind9",
     "unbound": "unbound",
+    "zsh": "zsh",
 }
 #: Other names that a program goes by.
 NAMES = {

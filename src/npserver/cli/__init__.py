@@ -23,6 +23,7 @@ COMMANDS = {
     "demo": "npserver.cli.demo",
     "cert": "npserver.cli.cert",
     "hash-password": "npserver.cli.hashpassword",
+    "completion": "npserver.cli.completion",
 }
 
 _AS_OPTIONS = {"help": "-help", "version": "-version"}

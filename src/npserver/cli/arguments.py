@@ -66,6 +66,7 @@ commands:
   cert [NAME...]         create a certificate for testing
   cert -root             print the root of the local authority, to trust it
   hash-password          hash a password for "basic_auth"
+  completion SHELL       print the completion of bash, zsh or fish
 
 examples:
   npserver http://:8080 -root ./site
