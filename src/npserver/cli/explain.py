@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from npserver.errors import clip
+
+if TYPE_CHECKING:
+    from npserver.config.document import Document
+    from npserver.process.live_state import LiveState
 
 HELP = """\
 usage: npserver explain URL [-from IP] [-header 'NAME: VALUE'] [-method METHOD]
@@ -28,10 +33,12 @@ has just started.
   -sni NAME          the server name in the TLS handshake (default: the host of the URL)
   -listener NAME     the name or URI of the listener, where the address leaves it open
   -config FILE       the config file (default: config.json)
+  -live              as the server that runs with this config file would do it now: with its health checks, requests in
+                     progress, bans, and networks from lists
   -json              print the explanation as JSON
 
-The exit status is 0 if it is explained, 1 if no listener takes the question, 2 if the config has errors or the usage is
-wrong.
+The exit status is 0 if it is explained, 1 if no listener takes the question or -live finds no server, 2 if the config
+has errors or the usage is wrong.
 """
 DEFAULT_CONFIG = "config.json"
 EXPLAINED, NOT_TAKEN, MISUSED = 0, 1, 2
@@ -46,6 +53,7 @@ class _Words:
     values: dict[str, str] = field(default_factory=dict)
     headers: list[tuple[str, str]] = field(default_factory=list)
     is_json: bool = False
+    is_live: bool = False
     wants_help: bool = False
 
 
@@ -74,11 +82,40 @@ def main(words: list[str]) -> int:
     from npserver.config.load import load
     from npserver.process.explaining import explaining
 
-    document = load(read.values.get("config", DEFAULT_CONFIG))
-    with explaining(document) as explainer:
+    config = read.values.get("config", DEFAULT_CONFIG)
+    document = load(config)
+    live = None
+    if read.is_live and (live := _live_state(config, document)) is None:
+        return NOT_TAKEN
+    with explaining(document, live=live) as explainer:
         found = explainer.explain(question).hiding(document.hide)
     print(found.as_json().decode() if read.is_json else found)
     return EXPLAINED if found.listener else NOT_TAKEN
+
+
+def _live_state(config: str, document: Document) -> LiveState | None:
+    """Return the state of the server that runs with a config; None, and a message on stderr, if none answers."""
+    import msgspec
+
+    from npserver.process.control.client import ask, no_server
+    from npserver.process.live_state import LiveState, digest
+
+    try:
+        answer = ask(config, "state")
+    except OSError:
+        print(no_server("explain", config), file=sys.stderr)
+        return None
+    if answer.errors:
+        print(f"npserver explain: {answer.errors[0]}", file=sys.stderr)
+        return None
+    state = msgspec.convert(answer.result, LiveState)
+    if state.config != digest(document):
+        print(
+            f"npserver explain: the running server uses another config than {config}: it has not been "
+            "reloaded since, or was started with further options; the file is explained",
+            file=sys.stderr,
+        )
+    return state
 
 
 def _read(words: list[str]) -> _Words:
@@ -94,6 +131,8 @@ def _read(words: list[str]) -> _Words:
             read.wants_help = True
         elif option == "json":
             read.is_json = True
+        elif option == "live":
+            read.is_live = True
         elif option not in _WITH_VALUE:
             raise ValueError(f"unknown option {clip(word)}")
         else:

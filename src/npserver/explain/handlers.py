@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from npserver.errors import BadRequest
 from npserver.explain.explanation import Step, show_field
 from npserver.nameserver.https import DnsOverHttps
+from npserver.upstream.health_state import Health
 from npserver.web.challenges import ChallengeHandler
 from npserver.web.handlers.redirect.handler import MovedHandler, RedirectHandler
 from npserver.web.handlers.respond.handler import RespondHandler
@@ -183,12 +184,20 @@ def show_targets(upstream: Upstream) -> str:
         return name
     shown = []
     for one in upstream.targets[:MAX_TARGETS]:
-        notes = ["backup"] * one.section.backup + [f"weight {one.section.weight}"] * (one.section.weight != 1)
+        notes = _states(one)
+        notes += ["backup"] * one.section.backup + [f"weight {one.section.weight}"] * (one.section.weight != 1)
         noted = ", ".join(notes)
         shown.append(f"{one.uri} ({noted})" if noted else one.uri)
     more = f" and {len(upstream.targets) - MAX_TARGETS} more" if len(upstream.targets) > MAX_TARGETS else ""
     how = f", by {section.balance}" if len(upstream.targets) > 1 else ""
     return f"upstream://{name}: {', '.join(shown)}{more}{how}"
+
+
+def _states(target: Target) -> list[str]:
+    """Return what keeps a target from being used; nothing at the start of a server."""
+    if target.health is Health.DOWN:
+        return ["unhealthy or ejected"]
+    return ["at max_connections"] if target.is_full() else []
 
 
 def _changes(request: Request, sent: list[bytes]) -> tuple[list[str], list[str]]:

@@ -10,6 +10,7 @@ import msgspec
 
 from npserver.process.data_plane import make_context
 from npserver.process.limits import check_descriptors
+from npserver.process.live_state import apply
 from npserver.program.compile import compile_config
 from npserver.runtime.compilation import MAY_WRITE, READS_LARGE_DATA, Compilation
 from npserver.runtime.pubsub import PubSub
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from npserver.config.document import Document
+    from npserver.process.live_state import LiveState
     from npserver.program.runtime import Runtime
     from npserver.tls.store import CertificateStore
 
@@ -51,8 +53,11 @@ def compiling(
     certificates: CertificateStore | None = None,
     *,
     reads_large_data: bool = True,
+    live: LiveState | None = None,
 ) -> Iterator[tuple[Compilation, Runtime]]:
     """Do the same, and give the result with what its compilers have shared: it is closed afterwards.
+
+    `live`: the state of a server that it is to be as if it had.
 
     Raises: ConfigError.
     """
@@ -63,7 +68,10 @@ def compiling(
         board.directory = directory
     loop = asyncio.new_event_loop()  # never run
     try:
-        context = make_context(loop, -1, board, PubSub(), quiet)
+        pubsub = PubSub()
+        if live is not None:
+            apply(live, board, pubsub)
+        context = make_context(loop, -1, board, pubsub, quiet)
         if certificates is not None:
             CERTIFICATES.put(context, certificates)
             SUPPLIED.put(context, certificates.files)

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from npserver.errors import ConfigError, Severity
 from npserver.process.dry_run import compiling
+from npserver.process.live_state import just_started
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,18 +17,24 @@ if TYPE_CHECKING:
     from npserver.config.document import Document
     from npserver.errors import Problem
     from npserver.explain.engine import Explainer
+    from npserver.process.live_state import LiveState
     from npserver.program.runtime import Runtime
 
 
 @contextmanager
-def explaining(document: Document, *, reads_large_data: bool = True) -> Iterator[Explainer]:
+def explaining(
+    document: Document, *, reads_large_data: bool = True, live: LiveState | None = None
+) -> Iterator[Explainer]:
     """Compile `document`, and give what answers questions about it. Nothing is opened or written.
 
-    With `reads_large_data` block lists are read too. Raises: ConfigError.
+    With `reads_large_data` block lists are read too. `live`: the state of a running server. Raises: ConfigError.
     """
     from npserver.explain.engine import Explainer
 
-    with compiling(document, reads_large_data=reads_large_data) as (compilation, runtime):
+    with compiling(document, reads_large_data=reads_large_data, live=live or just_started(document)) as (
+        compilation,
+        runtime,
+    ):
         yield Explainer(compilation, runtime)
 
 

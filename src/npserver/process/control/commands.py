@@ -42,6 +42,7 @@ class ServerCommands:
             "bans": self.run_ban,
             "flush": self.flush,
             "reload": self.reload,
+            "state": self.state,
             "status": self.status,
             "unban": self.run_ban,
         }
@@ -63,6 +64,13 @@ class ServerCommands:
         """`flush`: forget what resolvers have answered."""
         self._host.board.answers.forget()
         reply(Answer())
+
+    def state(self, _request: Request, reply: Reply) -> None:
+        """`state`: the result is a `LiveState`, for `npserver explain -live`."""
+        from npserver.process.live_state import collect
+
+        host = self._host
+        reply(Answer(result=msgspec.to_builtins(collect(host.board, host.latest(), host.runtime().document))))
 
     def status(self, _request: Request, reply: Reply) -> None:
         """`status`: the result is what `process.control.status` says."""
