@@ -11,6 +11,7 @@ import mmap
 import os
 import tempfile
 import threading
+import weakref
 
 from msgspec import Struct
 
@@ -25,7 +26,7 @@ class Region(Struct, frozen=True):
 class SharedFile:
     """The file. Its descriptor is closed with it, or when nothing refers to it any more; what is mapped stays."""
 
-    __slots__ = ("_descriptor", "_growing")
+    __slots__ = ("__weakref__", "_close", "_descriptor", "_growing")
 
     def __init__(self) -> None:
         self._growing = threading.Lock()
@@ -34,15 +35,12 @@ class SharedFile:
         except (AttributeError, OSError):  # another system than Linux, or a sandbox
             with tempfile.TemporaryFile() as file:
                 self._descriptor = os.dup(file.fileno())
-
-    def __del__(self) -> None:
-        self.close()
+        self._close = weakref.finalize(self, os.close, self._descriptor)
 
     def close(self) -> None:
         """Close the descriptor."""
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
+        self._close()
+        self._descriptor = -1
 
     def __repr__(self) -> str:
         return f"<SharedFile {os.fstat(self._descriptor).st_size} bytes>"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -66,3 +68,10 @@ def test_the_descriptor_is_closed_with_it() -> None:
     view = file.map(file.allocate(10))
     del file, view
     assert (len(os.listdir("/proc/self/fd")) if before else 0) == before
+
+
+def test_one_that_outlives_all_modules_ends_quietly() -> None:
+    """At the end of a process modules go first."""
+    code = "import sys; from npserver.runtime.shared_file import SharedFile; sys.kept = SharedFile()"
+    done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": "src"}, capture_output=True, check=True)
+    assert not done.stderr
