@@ -102,7 +102,7 @@ def test_a_zone_is_transferred_and_followed(program: Start, free_port: Callable[
     assert notify["received"] >= 6
     assert shown["metrics"]["npserver_dns_zone_serial"] == [{"zone": "example.com.", "value": 7}]
     page = httpx.get(f"http://127.0.0.1:{status}/status?format=html", timeout=20).text
-    assert "<h2>zones</h2>" in page
+    assert "<h2>Zones</h2>" in page
 
 
 def test_a_zone_is_served_from_the_store_until_it_expires(

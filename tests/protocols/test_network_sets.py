@@ -167,7 +167,7 @@ async def test_a_list_at_a_url_is_fetched_again_and_a_bad_answer_changes_nothing
         assert 'npserver_networks_size{name="n"} 1' in text
         assert 'npserver_networks_failed{name="n"} 0' in text
         page = (await ask(found, "/status?format=html")).decode()
-        assert "<h2>networks</h2>" in page
+        assert "<h2>Networks</h2>" in page
         assert "secret" not in text + page
     lists.say("", 500)
     async with running(entry, tmp_path / "store") as found:  # the last good one is known before the first answer

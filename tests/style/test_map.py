@@ -188,6 +188,8 @@ COVERED_BY = {
     "tls.store": "e2e/test_tls_workers.py",
     "tls.stream": "protocols/test_tls_streams.py",
     "tls.watch": "protocols/test_tls_streams.py",
+    "web.handlers.status.page": "unit/web/handlers/status/test_handler.py",
+    "web.handlers.status.processes": "unit/web/handlers/status/test_handler.py",
     "upstream.check_request": "protocols/test_health_checks.py",
     "upstream.fastcgi": "conformance/test_fastcgi_responses.py",
     "upstream.grpc_check": "protocols/test_grpc_health_checks.py",

@@ -32,12 +32,15 @@ _COLOURS = {"trace": "2", "debug": "2", "info": "36", "warn": "33", "error": "31
 
 
 def configure(config: Logging, stream: TextIO | None = None) -> None:
-    """Make `npserver.*` log as `config` says, to `stream` (default: stderr as it is now)."""
+    """Make `npserver.*` log as `config` says, to `stream` (default: stderr as it is now).
+
+    A handler with `outlives_configure` stays: the one that keeps the last errors.
+    """
     out = stream if stream is not None else sys.stderr
     handler = logging.StreamHandler(out)
     handler.setFormatter(JsonFormatter() if config.format == "json" else PrettyFormatter(is_coloured(out)))
     root = logging.getLogger("npserver")
-    root.handlers = [handler]
+    root.handlers = [handler, *[one for one in root.handlers if getattr(one, "outlives_configure", False)]]
     root.propagate = False
     root.setLevel(LEVELS[config.level])
     for area in AREAS:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from npserver.listen.live_listener import LiveListener
 from npserver.net.poller import POLLER
 from npserver.observe.access_log import AccessLog
+from npserver.observe.last_errors import keep
 from npserver.process.service_runner import ServiceRunner
 from npserver.program.compile import compile_config
 from npserver.runtime.compilation import RUNS_SERVICES
@@ -46,6 +47,7 @@ def make_context(
     """Return the context that all fronts and handlers of a process share."""
     access_log = AccessLog(document.config.logging, loop, document.directory)
     row, sweeper = board.row(worker), Sweeper(loop)
+    keep(board.last_errors, row.number)
     sweeper.watched.add(row)
     return Context(loop, worker, row, sweeper, access_log, pubsub)
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from npserver.config.control_place import placed_control
+from npserver.observe.last_errors import keep
 from npserver.process import preload, privileged, systemd
 from npserver.process.bindings import Bindings
 from npserver.process.child import ChildSetup, name_role
@@ -54,6 +55,7 @@ class Master:
         self._began_at = time.monotonic()
         document = options.document
         board = Scoreboard(options.workers, os.urandom(16), rate_limit_keys=document.config.limits.rate_limit_keys)
+        keep(board.last_errors, board.last_errors.rows - 1)
         certificates = CertificateStore()
         runtime = with_failed_tests(dry_run(document, board.directory, certificates))
         self._identity = find_identity(document)

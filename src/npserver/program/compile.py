@@ -22,11 +22,11 @@ from npserver.program.logs import compile_logging
 from npserver.program.runtime import Runtime
 from npserver.program.summary import label_listener, summarise
 from npserver.program.unserved import check_unserved
-from npserver.runtime.compilation import Compilation
+from npserver.runtime.compilation import SUMMARY, Compilation
 from npserver.runtime.public_addresses import TOPIC, forget_addresses
 from npserver.runtime.pubsub import Withdrawing
 from npserver.sources.states import BLOCK_LISTS
-from npserver.upstream.registry import REGISTERED, named_targets
+from npserver.upstream.registry import REGISTERED, TARGETS, named_targets
 from npserver.web.handlers.kinds import load
 
 if TYPE_CHECKING:
@@ -106,18 +106,20 @@ def compile_config(document: Document, context: Context, compilation: Compilatio
         for front in fronts.values():
             front.close()
         raise
+    targets = named_targets(set(REGISTERED.of(context)) - before)
+    TARGETS.of(compilation).extend(targets)
+    summary = SUMMARY.of(compilation)
+    summary += summarise(listeners.values(), rules, document)
+    summary += [(label_listener(one), "HTTP/3, with the same rules") for one in quic]
     return Runtime(
         document=document,
         listeners=(*listeners.values(), *quic),
         fronts=fronts,
         services=compile_services(compilation),
         warnings=tuple(report.warnings),
-        summary=(
-            *summarise(listeners.values(), rules, document),
-            *[(label_listener(one), "HTTP/3, with the same rules") for one in quic],
-        ),
+        summary=tuple(summary),
         log_conditions=log_conditions,
-        targets=named_targets(set(REGISTERED.of(context)) - before),
+        targets=targets,
         activations=tuple(compilation.activations),
     )
 

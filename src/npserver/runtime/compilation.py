@@ -72,3 +72,7 @@ class PerCompilation(Generic[T]):
     def put(self, compilation: Compilation, value: T) -> None:
         """Set a value that another compiler has made, before it is first used."""
         compilation.made[self] = value
+
+
+#: The listener's label and a description for each rule of each listener. It is complete when all is compiled.
+SUMMARY: PerCompilation[list[tuple[str, str]]] = PerCompilation(lambda _: [])

@@ -14,6 +14,7 @@ from typing import Protocol
 from npserver.errors import ConfigError, Problem, clip
 from npserver.limits.in_progress import InProgress
 from npserver.limits.table import DEFAULT_KEYS, RateTable
+from npserver.observe.last_errors import LastErrors
 from npserver.runtime.connection_ids import ConnectionIds
 from npserver.runtime.shared_file import SharedFile
 from npserver.runtime.shared_values import SharedValues
@@ -52,12 +53,13 @@ class Scoreboard:
 
     `rates`: the table of rate limits; `datagram_rates`: of those of datagrams, whose senders may be forged: a flood of
     them fills a table of its own; `in_progress`: requests in progress by client; `connection_ids`: of QUIC;
-    `shared_file`: memory that the controller fills; `answers`: of resolvers, by question.
+    `shared_file`: memory that the controller fills; `answers`: of resolvers, by question; `last_errors`: of the log,
+    with a row of the master's after those of the others.
     """
 
     __slots__ = (
-        "_memory", "answers", "cells_seed", "connection_ids", "datagram_rates", "directory", "in_progress", "rates",
-        "rows", "shared_file",
+        "_memory", "answers", "cells_seed", "connection_ids", "datagram_rates", "directory", "in_progress",
+        "last_errors", "rates", "rows", "shared_file",
     )  # fmt: skip
 
     def __init__(self, workers: int, seed: bytes, *, rate_limit_keys: int = DEFAULT_KEYS) -> None:
@@ -69,6 +71,7 @@ class Scoreboard:
         self.cells_seed = seed
         self.datagram_rates = RateTable(rate_limit_keys, seed, is_shared=workers > 1)
         self.in_progress = InProgress(workers + 1)
+        self.last_errors = LastErrors(workers + 2)
         self.rates = RateTable(rate_limit_keys, seed, is_shared=workers > 1)
         self.connection_ids = ConnectionIds(workers)
         self.shared_file = SharedFile()

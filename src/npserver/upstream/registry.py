@@ -11,6 +11,7 @@ from weakref import WeakSet
 
 from msgspec import Struct
 
+from npserver.runtime.compilation import PerCompilation
 from npserver.runtime.context import PerProcess
 
 if TYPE_CHECKING:
@@ -64,3 +65,7 @@ def tell_reason(context: Context, upstream: str, uri: str, reason: str) -> None:
         others = dict(list(others.items())[-MAX_REASONS + 1 :]) | {key: reason[:MAX_TEXT]}
     if others != known:
         pubsub.publish(REASONS, others)
+
+
+#: The targets of a config. It is complete when all is compiled.
+TARGETS: PerCompilation[list[NamedTarget]] = PerCompilation(lambda _: [])

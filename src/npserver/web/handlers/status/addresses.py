@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from html import escape
 from typing import TYPE_CHECKING
 
 from npserver.observe.metrics import Family, Sample
+from npserver.web.handlers.status.table import table
 
 if TYPE_CHECKING:
     from npserver.runtime.public_addresses import KnownAddress
@@ -30,13 +30,9 @@ def addresses_as_json(known: Sequence[KnownAddress]) -> list[dict[str, str]]:
 
 def address_table(known: Sequence[KnownAddress]) -> str:
     """Return the table in HTML; "" without addresses."""
-    rows = "".join(
-        f"<tr><td>{escape(one.address)}</td><td>{escape(one.shown_source)}</td>"
-        f"<td>{_time(one, '%Y-%m-%d %H:%M UTC')}</td></tr>"
-        for one in known
-    )
-    heads = "<tr><th>Public address</th><th>from</th><th>known since</th></tr>"
-    return f"<h2>public address</h2><table>{heads}{rows}</table>\n" if rows else ""
+    rows = [(one.address, one.shown_source, _time(one, "%Y-%m-%d %H:%M UTC")) for one in known]
+    shown = table(("public address", "from", "known since"), rows, 1_500)
+    return f"<h2>Public address</h2>{shown}" if shown else ""
 
 
 def _time(one: KnownAddress, form: str) -> str:

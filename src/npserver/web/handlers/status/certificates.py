@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from html import escape
 from typing import TYPE_CHECKING
 
 from npserver.observe.metrics import Family, Sample
+from npserver.web.handlers.status.table import Markup, badge, span, table, text
 
 if TYPE_CHECKING:
     from npserver.tls.states import CertificateState, PublishedStates
@@ -26,6 +26,9 @@ _ISSUED = _family("certificate_issued_timestamp_seconds", "Time from which a cer
 _EXPIRES = _family("certificate_expires_timestamp_seconds", "Time when a certificate expires, 0: not issued yet.")
 _RENEWAL = _family("certificate_renewal_timestamp_seconds", "Time of the next attempt to renew a certificate.")
 _FAILURES = _family("certificate_failures", "Attempts to renew a certificate that failed in a row.")
+
+_BUDGET = 7_000  # bytes of the table
+_LATE_S = 7 * 86400.0  # a certificate that expires before is marked, if a quarter of its time is not more
 
 _SOURCES = {"acme": "CA", "internal": "local authority", "file": "file"}
 
@@ -63,29 +66,37 @@ def certificates_as_json(states: PublishedStates) -> list[dict[str, object]]:
     ]
 
 
-def certificate_table(states: PublishedStates) -> str:
-    """Return the table in HTML, with how many certificates are left out; "" without certificates."""
+def certificate_table(states: PublishedStates, now: float) -> str:
+    """Return the table in HTML, with how many certificates are left out; "" without certificates. `now`: since 1970."""
     if not states.counts:
         return ""
-    rows = "".join(map(_row, states.shown))
     count = sum(count.all for count in states.counts.values())
     failing = sum(count.failing for count in states.counts.values())
     left_out = count - len(states.shown)
     note = f"<p>{left_out:,} more, which are less urgent, are not shown.</p>" if left_out else ""
-    title = f"certificates: {count:,}" + (f", failing: {failing:,}" if failing else "")
-    heads = "".join(
-        f"<th>{head}</th>" for head in ("for", "from", "issued (UTC)", "expires (UTC)", "next attempt (UTC)")
-    )
-    return f"<h2>{title}</h2><table><tr>{heads}</tr>{rows}</table>{note}\n"
+    title = f"{count:,} in all" + (f", failing: {failing:,}" if failing else "")
+    heads = ("for", "left", "from", "issued (UTC)", "expires (UTC)", "next attempt (UTC)", "last error")
+    rows = table(heads, [_row(one, now) for one in states.shown], _BUDGET)
+    return f'<p class="soft">{title}</p>{rows}{note}'
 
 
-def _row(one: CertificateState) -> str:
+def _row(one: CertificateState, now: float) -> tuple[str, ...]:
     names = ", ".join(one.names) + (f" and {one.more_names} more" if one.more_names else "")
     origin = f"{_SOURCES[one.source]}: {one.file or one.issuer}" if one.file or one.issuer else _SOURCES[one.source]
-    times = "".join(f"<td>{_day(at)}</td>" for at in (one.issued, one.expires, one.renew_at))
     failed = "changed, and not loaded: " if one.source == "file" else f"failed attempts: {one.failures}; the last: "
-    error = f'<tr><td colspan="5" class="error">{failed}{escape(one.error)}</td></tr>' if one.failures else ""
-    return f"<tr><td>{escape(names)}</td><td>{escape(origin)}</td>{times}</tr>{error}"
+    error = Markup(f'<span class="error">{failed}{text(one.error)}</span>') if one.failures else ""
+    return names, _left(one, now), origin, _day(one.issued), _day(one.expires), _day(one.renew_at), error
+
+
+def _left(one: CertificateState, now: float) -> Markup:
+    """Return the time until it expires; one that is close is marked."""
+    if not one.expires:
+        return badge("bad" if one.failures else "soft", "not issued yet")
+    left_s = one.expires - now
+    if left_s <= 0:
+        return badge("bad", "expired")
+    is_late = left_s < min(_LATE_S, (one.expires - one.issued) / 4)
+    return badge("bad" if is_late else "good", span(left_s))
 
 
 def _labels(one: CertificateState) -> tuple[tuple[str, str], ...]:

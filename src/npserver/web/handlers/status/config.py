@@ -12,3 +12,6 @@ class StatusRule(HttpRule, tag_field="handler", tag="status", frozen=True, kw_on
     """Show npserver's counters: as a page, as JSON, or as Prometheus metrics, by the Accept header or `?format=`."""
 
     path: Annotated[str, D("path of the page")] = "/status"
+    errors: Annotated[
+        bool, D("show the last warnings and errors of the log, which name clients, files and targets")
+    ] = True

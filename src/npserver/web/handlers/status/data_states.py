@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from html import escape
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from npserver.observe.metrics import Family, Sample
+from npserver.web.handlers.status.table import Markup, table, text
 
 if TYPE_CHECKING:
     from npserver.sources.states import SetState
@@ -27,16 +27,16 @@ class DataKind(Struct, frozen=True):
 
 
 NETWORKS = DataKind(
-    "networks",
     "Networks",
+    "networks",
     "name",
     Family("npserver_networks_size", "gauge", "Networks in a list, nodes of a database."),
     Family("npserver_networks_timestamp_seconds", "gauge", "Time that the networks are of; 0: there are none yet."),
     Family("npserver_networks_failed", "gauge", "1: the last attempt to renew the networks failed."),
 )
 BLOCK_LISTS = DataKind(
-    "block lists",
-    "Block list",
+    "Block lists",
+    "list",
     "list",
     Family("npserver_dns_block_list_names", "gauge", "Names in a block list."),
     Family("npserver_dns_block_list_timestamp_seconds", "gauge", "Time that the list is of; 0: there is none yet."),
@@ -70,14 +70,15 @@ def states_as_json(states: Sequence[SetState]) -> list[dict[str, object]]:
 
 def state_table(kind: DataKind, states: Sequence[SetState]) -> str:
     """Return the table in HTML; "" without such data."""
-    rows = "".join(
-        f"<tr><td>{escape(one.name)}</td><td>{escape(one.source)}</td>"
-        f'<td class="error">{escape(one.error)}</td><td>{one.size:,}</td>'
-        f"<td>{_time(one, '%Y-%m-%d %H:%M UTC')}</td></tr>"
-        for one in states
-    )
-    heads = f"<tr><th>{kind.column}</th><th>from</th><th>last error</th><th>entries</th><th>of</th></tr>"
-    return f"<h2>{kind.title}</h2><table>{heads}{rows}</table>\n" if rows else ""
+    rows = [
+        (one.name, one.source, _marked(one.error), one.size or "", _time(one, "%Y-%m-%d %H:%M UTC")) for one in states
+    ]
+    shown = table((kind.column, "from", "last error", "entries", "of"), rows, 2_500)
+    return f"<h2>{kind.title}</h2>{shown}" if shown else ""
+
+
+def _marked(error: str) -> Markup:
+    return Markup(f'<span class="error">{text(error)}</span>' if error else "")
 
 
 def _time(one: SetState, form: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import time
-from html import escape
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
@@ -33,49 +32,64 @@ from npserver.web.handlers.status.data_states import (
     state_table,
     states_as_json,
 )
+from npserver.web.handlers.status.history import HISTORY
+from npserver.web.handlers.status.page import (
+    DESIGN,
+    all_counters,
+    cache_table,
+    limit_table,
+    render,
+    tiles,
+    titled,
+)
+from npserver.web.handlers.status.processes import error_table, errors_as_json, listener_table, worker_table
 from npserver.web.handlers.status.signed_zones import signed_as_json, signed_samples, signed_table
+from npserver.web.handlers.status.targets import TargetState, target_states, target_table, targets_as_json
 from npserver.web.handlers.status.zones import zone_samples, zone_table, zones_as_json
 
 if TYPE_CHECKING:
+    from npserver.observe.last_errors import LoggedError
     from npserver.observe.metrics import Sample
     from npserver.runtime.context import Context
     from npserver.runtime.public_addresses import KnownAddress
     from npserver.runtime.scoreboard import Scoreboard
     from npserver.sources.states import SetState
     from npserver.tls.states import PublishedStates
+    from npserver.upstream.registry import NamedTarget
     from npserver.web.exchange import Exchange
+    from npserver.web.handlers.status.config import StatusRule
 
 _FIELDS = b"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
-_PAGE_FIELDS = b"Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'\r\n"
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<meta http-equiv="refresh" content="5"><title>npserver</title><style>
-:root {{ color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif }}
-body {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem }}
-table {{ border-collapse: collapse; width: 100%; margin-bottom: 2rem }}
-td, th {{ text-align: left; padding: .2rem .6rem; border-bottom: 1px solid #8884 }}
-td:last-child, th:last-child {{ text-align: right; font-variant-numeric: tabular-nums }}
-td {{ overflow-wrap: anywhere }}
-td.error {{ text-align: left; color: light-dark(#a00, #f88) }}
-</style></head><body><h1>npserver {version}</h1>
-<p>Up for {uptime}. Also as <a href="?format=json">JSON</a> and <a href="?format=prometheus">Prometheus metrics</a>.</p>
-{states}{tables}</body></html>
-"""
+_MAX_ERRORS = 30
 
 
 class StatusHandler:
     """Answers the requests of a `status` rule."""
 
-    __slots__ = ("_board", "_pubsub", "_row", "_started_slot")
+    __slots__ = (
+        "__weakref__", "_board", "_context", "_history", "_pubsub", "_row", "_rule", "_started_slot", "_summary",
+        "_targets",
+    )  # fmt: skip
 
-    def __init__(self, context: Context) -> None:
+    def __init__(
+        self, context: Context, rule: StatusRule, targets: list[NamedTarget], summary: list[tuple[str, str]]
+    ) -> None:
+        """`targets`, `summary`: of the config, by `upstream.registry.TARGETS` and `runtime.compilation.SUMMARY`."""
         self._row = row = context.row
+        self._context = context
+        self._rule = rule
+        self._targets = targets
+        self._summary = summary
+        self._history = HISTORY.of(context)
         self._board: Scoreboard = row.board
         self._pubsub = context.pubsub
         self._started_slot = row.slot("server.started")
         if not row.slots[self._started_slot]:
             row.slots[self._started_slot] = int(time.time())
+
+    def start(self) -> None:
+        """Take samples from now on: the config has become the active one."""
+        self._history.start(self, [f"upstream.{one.upstream}.{one.uri}.requests" for one in self._targets])
 
     def handle(self, exchange: Exchange) -> None:
         """Respond in the format that `?format=` or Accept names."""
@@ -87,7 +101,7 @@ class StatusHandler:
         self._row.publish()  # those of other workers may be one sweep old
         samples, states = metrics.samples(self._board), published(self._pubsub)
         if form == "html":
-            self._answer(exchange, "text/html; charset=utf-8", self._page(samples, states), _PAGE_FIELDS)
+            self._answer(exchange, "text/html; charset=utf-8", self._page(samples, states), DESIGN.policy_line)
         elif form == "json":
             self._answer(exchange, "application/json", self._json(samples, states))
         elif form == "prometheus":
@@ -142,6 +156,8 @@ class StatusHandler:
             "version": __version__,
             "uptime_seconds": self.uptime_s,
             "metrics": families,
+            "targets": targets_as_json(self._target_states()),
+            "errors": errors_as_json(self._errors()),
             "certificates": certificates_as_json(states),
             "public_addresses": addresses_as_json(self._addresses()),
             "networks": states_as_json(known_states(self._pubsub)),
@@ -152,15 +168,30 @@ class StatusHandler:
         return json.dumps(content, indent=1)
 
     def _page(self, samples: list[Sample], states: PublishedStates) -> str:
-        groups: dict[str, list[Sample]] = {}
-        for sample in samples:
-            groups.setdefault(sample.family.name.split("_")[1], []).append(sample)
-        tables = "".join(f"<h2>{escape(area)}</h2><table>{_rows(group)}</table>\n" for area, group in groups.items())
-        states_known = certificate_table(states) + address_table(self._addresses())
-        states_known += state_table(NETWORKS, known_states(self._pubsub))
-        states_known += state_table(BLOCK_LISTS, self._block_lists()) + zone_table(published_zones(self._pubsub))
-        states_known += signed_table(published_signed(self._pubsub))
-        return _PAGE.format(version=__version__, uptime=_span(self.uptime_s), states=states_known, tables=tables)
+        return render(__version__, _span(self.uptime_s), self.sections(samples, states))
+
+    def sections(self, samples: list[Sample], states: PublishedStates) -> dict[str, str]:
+        """Return the sections of the page, by their ids: HTML."""
+        data = state_table(NETWORKS, known_states(self._pubsub)) + state_table(BLOCK_LISTS, self._block_lists())
+        data += zone_table(published_zones(self._pubsub)) + signed_table(published_signed(self._pubsub))
+        return titled({
+            "targets": target_table(self._target_states(), self._history),
+            "traffic": tiles(samples, self._history),
+            "errors": error_table(self._errors()),
+            "certificates": certificate_table(states, time.time()),
+            "listeners": listener_table(self._summary),
+            "limits": limit_table(samples),
+            "cache": cache_table(samples),
+            "workers": worker_table(self._board),
+            "data": address_table(self._addresses()) + data,
+            "counters": all_counters(samples),
+        })  # fmt: skip
+
+    def _target_states(self) -> list[TargetState]:
+        return target_states(self._targets, self._context)
+
+    def _errors(self) -> list[LoggedError]:
+        return self._board.last_errors.read()[:_MAX_ERRORS] if self._rule.errors else []
 
     def _others(self) -> list[Sample]:
         return [
@@ -176,14 +207,6 @@ class StatusHandler:
 
     def _addresses(self) -> tuple[KnownAddress, ...]:
         return public_addresses(self._pubsub)
-
-
-def _rows(group: list[Sample]) -> str:
-    return "".join(
-        f"<tr><td>{escape(sample.family.help)}</td><td>{escape(' '.join(value for _, value in sample.labels))}</td>"
-        f"<td>{sample.value:,}</td></tr>"
-        for sample in group
-    )
 
 
 def _accepted(accept: bytes) -> str:

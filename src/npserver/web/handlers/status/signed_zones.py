@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from html import escape
 from typing import TYPE_CHECKING
 
 from npserver.observe.metrics import Family, Sample
+from npserver.web.handlers.status.table import table
 
 if TYPE_CHECKING:
     from npserver.runtime.signed_zone_states import SignedZoneState
@@ -44,14 +44,12 @@ def signed_as_json(states: Sequence[SignedZoneState]) -> list[dict[str, object]]
 
 def signed_table(states: Sequence[SignedZoneState]) -> str:
     """Return the table in HTML; "" without such zones."""
-    rows = "".join(
-        f"<tr><td>{escape(one.name)}</td><td>{escape(', '.join(one.keys))}</td>"
-        f"<td>{_time(one.awaits_parent_since)}</td><td>{escape(one.parent)}</td><td>{escape(one.step)}</td><td>{_time(one.step_at)}</td></tr>"
+    rows = [
+        (one.name, ", ".join(one.keys), _time(one.awaits_parent_since), one.parent, one.step, _time(one.step_at))
         for one in states
-    )
-    names = ("Signed zone", "keys", "parent awaited since", "parent", "next step", "at")
-    heads = f"<tr>{''.join([f'<th>{name}</th>' for name in names])}</tr>"
-    return f"<h2>signed zones</h2><table>{heads}{rows}</table>\n" if rows else ""
+    ]
+    shown = table(("signed zone", "keys", "parent awaited since", "parent", "next step", "at"), rows, 2_500)
+    return f"<h2>Signed zones</h2>{shown}" if shown else ""
 
 
 def _time(at: float) -> str:

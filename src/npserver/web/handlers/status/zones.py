@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from html import escape
 from typing import TYPE_CHECKING
 
 from npserver.observe.metrics import Family, Sample
+from npserver.web.handlers.status.table import table
 
 if TYPE_CHECKING:
     from npserver.runtime.zone_states import ZoneState
@@ -52,14 +52,12 @@ def zones_as_json(states: Sequence[ZoneState]) -> list[dict[str, object]]:
 
 def zone_table(states: Sequence[ZoneState]) -> str:
     """Return the table in HTML; "" without such zones."""
-    rows = "".join(
-        f"<tr><td>{escape(one.name)}</td><td>{escape(one.source)}</td>"
-        f'<td class="error">{escape(one.error)}</td><td>{_time(one.next_at, "%H:%M:%S UTC")}</td>'
-        f"<td>{one.names:,}</td><td>{one.serial}</td></tr>"
+    rows = [
+        (one.name, one.source, one.error, _time(one.next_at, "%H:%M:%S UTC"), one.names, str(one.serial))
         for one in states
-    )
-    heads = "<tr><th>Zone</th><th>from</th><th>last error</th><th>next refresh</th><th>names</th><th>serial</th></tr>"
-    return f"<h2>zones</h2><table>{heads}{rows}</table>\n" if rows else ""
+    ]
+    shown = table(("zone", "from", "last error", "next refresh", "names", "serial"), rows, 2_500)
+    return f"<h2>Zones</h2>{shown}" if shown else ""
 
 
 def _time(at: float, form: str) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from npserver.observe import metrics
 from npserver.tls.states import CertificateState, Count, PublishedStates, select
 from npserver.web.handlers.status.certificates import certificate_samples, certificate_table, certificates_as_json
 
 DAY_S = 86400.0
+NOW = 1_800_000_000.0 + 10 * DAY_S
 ISSUED = CertificateState(
     "acme", ("a.example", "*.a.example"), "https://ca.example/dir", "", 1_800_000_000.0, 1_800_000_000.0 + 90 * DAY_S,
     1_800_000_000.0 + 60 * DAY_S,
@@ -60,33 +63,49 @@ def test_json_has_times_in_iso_8601_or_null() -> None:
     assert (file["file"], file["renew_at"]) == ("/etc/c.pem", None)
 
 
-def test_the_table_has_the_last_error_escaped() -> None:
-    table = certificate_table(ALL)
-    assert "<h2>certificates: 3, failing: 1</h2>" in table
-    assert '<td colspan="5" class="error">failed attempts: 2; the last: no &lt;b&gt; &amp; no more</td>' in table
-    assert "<td>a.example, *.a.example</td><td>CA: https://ca.example/dir</td><td>2027-01-15 08:00</td>" in table
-    assert "<td>file: /etc/c.pem</td>" in table
+def test_the_table_has_the_days_left_and_the_last_error_escaped() -> None:
+    table = certificate_table(ALL, NOW)
+    assert "3 in all, failing: 1" in table
+    assert '<span class="error">failed attempts: 2; the last: no &lt;b&gt; &amp; no more</span>' in table
+    for cell in ("a.example, *.a.example", "CA: https://ca.example/dir", "2027-01-15 08:00", "file: /etc/c.pem"):
+        assert f">{cell}</td>" in table
+    assert re.findall('<b class="(.*?)">(.*?)</b>', table) == [
+        ("bad", "not issued yet"), ("good", "80 d"), ("good", "1147 d"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("left_s", "lifetime_s", "kind"),
+    [(8 * DAY_S, 90 * DAY_S, "good"), (6 * DAY_S, 90 * DAY_S, "bad"), (0.5 * DAY_S, DAY_S, "good"),
+     (0.2 * DAY_S, DAY_S, "bad"), (-1.0, DAY_S, "bad")],
+)  # fmt: skip
+def test_a_certificate_that_expires_soon_is_marked(left_s: float, lifetime_s: float, kind: str) -> None:
+    state = CertificateState("file", ("a",), issued=NOW + left_s - lifetime_s, expires=NOW + left_s)
+    assert f'<b class="{kind}">' in certificate_table(select([state]), NOW)
 
 
 def test_a_file_that_changed_and_cannot_be_used_is_told() -> None:
     state = CertificateState("file", ("c.example",), "CN=C", "/etc/c.pem", 1.0, 2.0, failures=1, error="truncated")
-    assert "changed, and not loaded: truncated" in certificate_table(select([state]))
+    assert "changed, and not loaded: truncated" in certificate_table(select([state]), NOW)
 
 
 def test_without_certificates_there_is_no_table() -> None:
-    assert certificate_table(PublishedStates()) == ""
+    assert certificate_table(PublishedStates(), NOW) == ""
     assert certificates_as_json(PublishedStates()) == []
     assert exposed(PublishedStates()) == []
 
 
 def test_what_is_left_out_is_counted() -> None:
     many = [CertificateState("acme", (f"{number}.example",), expires=1.0) for number in range(10_000)]
-    table = certificate_table(select(many))
-    assert table.count("<tr>") == 101
+    table = certificate_table(select(many), NOW)
+    assert len(table) < 8000
+    assert re.search(r"\d\d more are in the JSON", table)
     assert "9,900 more, which are less urgent, are not shown." in table
     assert len(exposed(select(many))) < 700
     names = tuple(f"{number}.example" for number in range(500))
-    assert "9.example and 490 more</td>" in certificate_table(select([CertificateState("file", names, expires=1.0)]))
+    assert "9.example and 490 more</td>" in certificate_table(
+        select([CertificateState("file", names, expires=1.0)]), NOW
+    )
 
 
 def test_hostile_texts_stay_texts() -> None:
@@ -94,7 +113,7 @@ def test_hostile_texts_stay_texts() -> None:
         "acme", (HOSTILE,), HOSTILE + "\n# HELP x", "", 1.0, 2.0, 3.0, failures=1, error=f"{HOSTILE}\nnpserver_x 1"
     )
     states = select([state])
-    table = certificate_table(states)
+    table = certificate_table(states, NOW)
     assert "<script" not in table
     assert table.count("&lt;script&gt;") == 3
     line = re.compile(r'(# (HELP|TYPE) .*|\w+\{(\w+="([^"\\\n]|\\[\\"n])*",?)+\} \d+)')

@@ -1,0 +1,77 @@
+"""The rules and listeners, the processes and their last errors on the status page."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from npserver.web.handlers.status.table import Markup, badge, table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from npserver.observe.last_errors import LoggedError
+    from npserver.runtime.scoreboard import Scoreboard
+
+_LEVELS = ((50, "fatal"), (40, "error"), (0, "warning"))
+_COLUMNS = (
+    ("requests", "http.requests", 1), ("connections open", "gauge.http.connections", 1),
+    ("forwards", "forward.sessions", 1), ("forwards open", "gauge.forward.sessions", 1),
+    ("CPU seconds", "process.cpu_microseconds", 10**6), ("memory, MB", "gauge.process.resident_bytes", 2**20),
+)  # fmt: skip
+
+
+def listener_table(summary: Iterable[tuple[str, str]]) -> str:
+    """Return the listeners, each with its rules in the order of the config. `summary`: listener and rule, of each."""
+    rows, last = [], ""
+    for label, what in summary:
+        place, _, rest = what.partition("  ")
+        rows.append((label if label != last else "", place if rest else "all", rest or place))
+        last = label
+    return table(("listener", "for", "rule"), rows, 9_000)
+
+
+def worker_table(board: Scoreboard) -> str:
+    """Return what each worker has done and does; columns of zeros are left out."""
+    names = board.directory.names
+    columns = [(head, names[name], size) for head, name, size in _COLUMNS if name in names]
+    columns = [column for column in columns if any(row[column[1]] for row in board.rows[1:])]
+    rows = [
+        (f"worker {number}", *[row[slot] // size or Markup("") for _, slot, size in columns])
+        for number, row in enumerate(board.rows[1:])
+    ]
+    return table(("process", *[head for head, _, _ in columns]), rows, 4_000) if columns else ""
+
+
+def error_table(errors: Sequence[LoggedError]) -> str:
+    """Return the last warnings and errors."""
+    rows = [
+        (_time(one.at), _level(one.level), one.text, f"{one.count:,} times" if one.count > 1 else "") for one in errors
+    ]
+    return table(("time (UTC)", "level", "what", "how often"), rows, 6_000)
+
+
+def errors_as_json(errors: Sequence[LoggedError]) -> list[dict[str, object]]:
+    """Return what JSON tells of each; times are in ISO 8601."""
+    return [
+        {
+            "time": f"{_time(one.at).replace(' ', 'T')}Z",
+            "level": _word(one.level),
+            "text": one.text,
+            "count": one.count,
+        }
+        for one in errors
+    ]
+
+
+def _time(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at))
+
+
+def _level(level: int) -> Markup:
+    word = _word(level)
+    return badge("soft" if word == "warning" else "bad", word)
+
+
+def _word(level: int) -> str:
+    return next(word for least, word in _LEVELS if level >= least)

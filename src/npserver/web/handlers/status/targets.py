@@ -1,0 +1,118 @@
+"""The targets of upstreams on the status page: what each one's health is, and why. Those in trouble come first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from npserver.upstream.registry import REASONS, key_of
+from npserver.web.handlers.status.table import Markup, amount, badge, chart, span, table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from npserver.runtime.context import Context
+    from npserver.upstream.registry import NamedTarget
+    from npserver.web.handlers.status.history import History
+
+HEADS = ("target", "health", "why", "per second", "active", "requests", "failures")
+_BUDGET = 16_000
+_ORDER = {"down": 0, "ejected": 1, "failing": 2, "up": 3, "not checked": 4}
+_KINDS = {"up": "good", "not checked": "soft"}
+
+
+class TargetState(Struct, frozen=True):
+    """What is known of a target."""
+
+    upstream: str
+    target: str
+    health: str  # a key of `_ORDER`
+    why: str
+    since_s: float  # for how long; 0: not known
+    active: int
+    requests: int
+    failures: int
+
+
+def target_states(targets: Iterable[NamedTarget], context: Context) -> list[TargetState]:
+    """Return the states of targets, the worst first."""
+    states = [_state(one, context) for one in targets]
+    return sorted(states, key=lambda one: (_ORDER[one.health], one.upstream, one.target))
+
+
+def _state(one: NamedTarget, context: Context) -> TargetState:
+    board, name, now = context.row.board, f"{one.upstream}.{one.uri}", context.loop.time()
+    names = board.directory.names
+
+    def total(counter: str) -> int:
+        return board.total(names[counter]) if counter in names else 0
+
+    health, why = "not checked", ""
+    if (ejected_ms := total(f"health.{name}.ejected")) > 0:
+        health = "ejected"
+        why = f"{_reason(one, context)}; for {span(ejected_ms / 1000 - now)} more (upstreams.{one.upstream}.health)"
+    elif (checked := total(f"health.{name}")) < 0:
+        health, why = "down", _reason(one, context)
+    elif (down_s := _down_s(one, context)) > 0:
+        health = "failing"
+        why = f"its last connection failed, not used for {span(down_s)} by this worker (retry_timeout_seconds)"
+    elif checked > 0:
+        health = "up"
+    changed_ms = total(f"health.{name}.since")
+    since_s = max(0.0, now - changed_ms / 1000) if changed_ms and health in ("down", "up", "ejected") else 0.0
+    return TargetState(
+        one.upstream, one.uri, health, why, since_s, max(0, total(f"gauge.upstream.{name}.active")),
+        total(f"upstream.{name}.requests"), total(f"upstream.{name}.failures"),
+    )  # fmt: skip
+
+
+def _reason(one: NamedTarget, context: Context) -> str:
+    """Return why it is down, as the controller has told it."""
+    known = context.pubsub.latest.get(REASONS)
+    reason = known.get(key_of(one.upstream, one.uri)) if isinstance(known, dict) else None
+    return reason if isinstance(reason, str) else "its checks fail"
+
+
+def _down_s(one: NamedTarget, context: Context) -> float:
+    """Return for how long this worker does not use the target after a failed connection."""
+    from npserver.upstream.target import STATES  # only where there are targets
+
+    state = STATES.of(context).get(f"{one.upstream}\0{one.uri}")
+    return state.down_until - context.loop.time() if state is not None else 0.0
+
+
+def targets_as_json(states: list[TargetState]) -> list[dict[str, object]]:
+    """Return what JSON tells of each target."""
+    return [
+        {
+            "upstream": one.upstream,
+            "target": one.target,
+            "health": one.health,
+            "why": one.why or None,
+            "since_seconds": round(one.since_s) or None,
+            "active": one.active,
+            "requests": one.requests,
+            "failures": one.failures,
+        }
+        for one in states
+    ]
+
+
+def target_table(states: list[TargetState], history: History) -> str:
+    """Return the table in HTML; "" without targets."""
+    return table(HEADS, [_row(one, history) for one in states], _BUDGET)
+
+
+def _row(one: TargetState, history: History) -> tuple[str | int, ...]:
+    name = one.target if one.upstream == one.target else f"{one.upstream} {one.target}"
+    since = f" {span(one.since_s)}" if one.since_s else ""
+    health = badge(_KINDS.get(one.health, "bad"), one.health)
+    rates = history.rates(f"upstream.{one.upstream}.{one.target}.requests", 30)
+    drawn = chart(rates, "requests per second")
+    rate = Markup(f"{amount(rates[-1])}{drawn}" if drawn else "")
+    zero = Markup("")
+    return (
+        name, Markup(f"{health}{since}"), one.why, rate, one.active or zero,
+        one.requests or zero, one.failures or zero,
+    )  # fmt: skip
