@@ -81,9 +81,12 @@ def check(file: str, files: ConfigFiles | None = None) -> tuple[list[Problem], l
     if failed := failed_tests(document):
         problems = sorted([*runtime.warnings, *failed], key=lambda problem: (problem.line, problem.column))
         raise ConfigError([_as_error(problem) for problem in problems])
+    tests = len(document.config.expect)
     if any(problem.severity is Severity.CHECK_ERROR for problem in runtime.warnings):
         raise ConfigError([_as_error(problem) for problem in runtime.warnings])
     served = [*runtime.summary, *[("DNS", text) for text in document.compiled.get("publishes", ())]]
+    if tests:
+        served.append(("expect", f"{_count(tests, 'test')}, passed"))
     if has_tls_targets(document.config) or any(listener.server_tls is not None for listener in runtime.listeners):
         from npserver.tls.acme.service import AcmeService
         from npserver.tls.groups import describe_groups

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, cast
 
 from msgspec.structs import replace
@@ -67,7 +68,8 @@ def show_certificate(
         return None
     names = ", ".join(chosen.certificate.names[:8])
     default = "" if _is_for(chosen, name) else ", the default: no certificate is for it" if name else ", the default"
-    found.add("certificate", f"{chosen.settings.cert} for {names} ({asked}{default})")
+    new = "" if os.path.exists(chosen.settings.cert) else ", made by the server"
+    found.add("certificate", f"{chosen.settings.cert} for {names} ({asked}{default}{new})")
     if chosen.settings.client_ca is not None:
         must = "must" if chosen.settings.client_auth == "require" else "may"
         found.add("client certificate", f"the client {must} show a certificate of {chosen.settings.client_ca}")

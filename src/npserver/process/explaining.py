@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -47,8 +48,11 @@ def failed_tests(document: Document) -> list[Problem]:
         return []
     from npserver.explain.expectations import asks_names, check_expectations
 
-    with explaining(document, reads_large_data=asks_names(document)) as explainer:
-        return check_expectations(document, explainer)
+    try:
+        with explaining(document, reads_large_data=asks_names(document)) as explainer:
+            return check_expectations(document, explainer)
+    finally:
+        gc.collect()  # a compiled config is full of cycles, and children are about to share what is left
 
 
 def refuse_failed_tests(document: Document) -> None:

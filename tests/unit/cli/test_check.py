@@ -238,3 +238,14 @@ def test_an_error_in_another_object_is_no_echo(place: Path, capsys: pytest.Captu
         "unknown key 'kyes' in 'jwt'; did you mean 'keys'?",
         "'jwt' needs either 'keys' or 'secret'",
     ]
+
+
+def test_tests_of_the_config_are_counted(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    test = {"ask": "http://x/", "gets": 204}
+    config = {"listen": ["http://:80"], "dispatch": [{"handler": "respond", "status": 204}], "expect": [test, test]}
+    (place / "config.json").write_text(json.dumps(config))
+    assert main(["check"]) == 0
+    assert "  expect      2 tests, passed\n" in capsys.readouterr().out
+    (place / "config.json").write_text(json.dumps({**config, "expect": [test, {**test, "gets": 200}]}))
+    assert main(["check"]) == 2
+    assert "expected the answer 200, but it is answered with 204" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from npserver.config.load import load_text
 from npserver.explain.explanation import Explanation
 from npserver.explain.question import parse_question
 from npserver.process.explaining import explaining
+from npserver.testing import asking
 from tests.stage.explained import steps
 
 Ask = Callable[..., Explanation]
@@ -54,3 +56,20 @@ def test_many_queries_meet_no_rate_limit() -> None:
     with explaining(load_text(json.dumps(config), "config")) as explainer:
         found = [explainer.explain(parse_question("a.example")).gets for _ in range(50)]
     assert set(found) == {"NOERROR"}
+
+
+def test_a_name_server_over_https_is_asked_too(directory: Path) -> None:
+    config = {
+        "listen": ["https://127.0.0.1:8443"],
+        "tls": {"cert": f"{directory}/nas.pem", "key": f"{directory}/nas.key"},
+        "dns": {"a.example": {"A": "10.0.0.1"}},
+        "dispatch": [
+            {"path": "/dns-query", "handler": "dns", "listener": "https://127.0.0.1:8443", "deny": "10.0.0.0/8"}
+        ],
+    }
+    with asking(config) as question:
+        assert question("a.example").data == ["10.0.0.1"]
+        refused = question("a.example", from_="10.1.1.1")
+        assert (refused.gets, steps(refused, "refused")) == (403, ["403: dispatch[0].deny"])
+        web = question("https://127.0.0.1:8443/dns-query")
+        assert steps(web, "name server") == ["DNS over HTTPS: ask dns:NAME for what it answers"]
