@@ -14,6 +14,7 @@ COMMANDS = {
     "explain": "npserver.cli.explain",
     "reload": "npserver.cli.reload",
     "status": "npserver.cli.running.status",
+    "upgrade": "npserver.cli.upgrade",
     "purge": "npserver.cli.purge",
     "dns": "npserver.cli.dns",
     "bans": "npserver.cli.bans",

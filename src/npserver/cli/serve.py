@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from npserver.cli.arguments import HELP, Arguments, UsageError, parse_arguments
 
 if TYPE_CHECKING:
     from npserver.config.document import Document
+    from npserver.listen.binding import Binding
+    from npserver.process.upgrade.predecessor import Predecessor
+    from npserver.program.runtime import Runtime
 
 DEFAULT_CONFIG = "config.json"
 
@@ -40,7 +44,16 @@ def main(words: list[str]) -> int:
 
 
 def _serve(arguments: Arguments) -> int:
+    from npserver.process.upgrade.predecessor import find_predecessor, telling_failure
+
+    predecessor = find_predecessor()
+    with telling_failure(predecessor):
+        return _run(arguments, predecessor)
+
+
+def _run(arguments: Arguments, predecessor: Predecessor | None) -> int:
     from npserver.cli.banner import print_banner
+    from npserver.errors import StartError
     from npserver.observe import logs
     from npserver.process.config_source import ConfigSource
     from npserver.process.limits import raise_descriptor_limit, usable_cpus
@@ -53,12 +66,18 @@ def _serve(arguments: Arguments) -> int:
     logs.log_stray_exceptions()
     workers = document.config.workers
     workers = usable_cpus() if workers is None else workers
-    options = RunOptions(
-        source, document, workers, arguments.watch,
-        lambda runtime, bindings: print_banner(runtime, bindings, workers),
-    )  # fmt: skip
-    with _pidfile(arguments.pidfile):
+    pidfile = PidFile(arguments.pidfile)
+
+    def announce(runtime: Runtime, bindings: dict[str, Binding]) -> None:
+        if predecessor is not None:
+            pidfile.take_over()
+        print_banner(runtime, bindings, workers)
+
+    options = RunOptions(source, document, workers, arguments.watch, announce, predecessor)
+    with pidfile.written(at_once=predecessor is None):
         if workers == 0:
+            if predecessor is not None:
+                raise StartError(f"{document.place(('workers',))}: an upgrade needs workers: restart npserver instead")
             from npserver.process.single_process import run_single_process
 
             return run_single_process(options)
@@ -89,25 +108,46 @@ def amend(document: Document, arguments: Arguments) -> Document:
     )
 
 
-@contextlib.contextmanager
-def _pidfile(path: str | None) -> Iterator[None]:
-    """Write the process id to a file, and remove the file at the end. Raises: StartError."""
-    from npserver.errors import StartError
+class PidFile:
+    """The file that `-pidfile` names, if it is given: it contains the process id while this program runs."""
 
-    if path is None:
-        yield
-        return
-    mine = f"{os.getpid()}\n"
-    try:
+    def __init__(self, path: str | None) -> None:
+        self._path = path
+        self._mine = f"{os.getpid()}\n"
+
+    @contextlib.contextmanager
+    def written(self, *, at_once: bool) -> Iterator[None]:
+        """Write the process id, unless it is `take_over` that does, and remove the file at the end if it still has it.
+
+        Raises: StartError.
+        """
+        from npserver.errors import StartError
+
+        if at_once and self._path is not None:
+            try:
+                self._write(self._path)
+            except OSError as error:
+                message = f"-pidfile {self._path}: {error.strerror}: name a file that npserver can write"
+                raise StartError(message) from error
+        try:
+            yield
+        finally:
+            if self._path is not None:
+                with contextlib.suppress(OSError):
+                    with open(self._path, encoding="ascii") as file:
+                        is_mine = file.read() == self._mine
+                    if is_mine:
+                        os.unlink(self._path)
+
+    def take_over(self) -> None:
+        """Write this process id over that of the program which this one has succeeded. What fails is logged."""
+        if self._path is None:
+            return
+        try:
+            self._write(self._path)
+        except OSError as error:
+            logging.getLogger("npserver.server").warning("-pidfile %s: %s", self._path, error.strerror)
+
+    def _write(self, path: str) -> None:
         with open(path, "w", encoding="ascii") as file:
-            file.write(mine)
-    except OSError as error:
-        raise StartError(f"-pidfile {path}: {error.strerror}: name a file that npserver can write") from error
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            with open(path, encoding="ascii") as file:
-                is_mine = file.read() == mine
-            if is_mine:
-                os.unlink(path)
+            file.write(self._mine)

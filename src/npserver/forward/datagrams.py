@@ -94,6 +94,7 @@ class DatagramSession:
             del self.table.sessions[self.client]
             self.release_held()
             self.connection.close()
+            self.socket.forget(self.client)
             del self.connection, self.send  # they refer to this session: no cycle may be left
             self.session.end(self.session.live.listener.address.scheme, self.received, self.sent, reason)
 
@@ -189,6 +190,11 @@ class DatagramForward:
             tables = SESSION_TABLES.of(self.context)
             self._table = tables.setdefault(self._table_key, SessionTable(self.context))
         return self._table
+
+    @property
+    def clients(self) -> list[tuple[Client, DatagramSocket]]:
+        """The clients that have a session, each with the socket it writes to."""
+        return [(client, session.socket) for client, session in self.table.sessions.items()]
 
     def datagram(self, data: bytes, client: Client, socket: DatagramSocket) -> None:  # hot: udp
         """Relay a client's datagram to its target; opens a session for a new client."""

@@ -32,7 +32,7 @@ SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 class Binding:
     """The open sockets of a listener: `sockets[n]` are those of worker n, one for each address of the host."""
 
-    __slots__ = ("_identity", "_is_inherited", "key", "listener", "sockets")
+    __slots__ = ("_identity", "is_borrowed", "is_inherited", "key", "listener", "owns_file", "sockets")
 
     def __init__(
         self,
@@ -41,9 +41,12 @@ class Binding:
         *,
         owns_file: bool = False,
         is_inherited: bool = False,
+        is_borrowed: bool = False,
     ) -> None:
         self.key = listener.key
-        self._is_inherited = is_inherited  # the service manager keeps the sockets open
+        self.is_inherited = is_inherited  # the service manager keeps the sockets open
+        self.is_borrowed = is_borrowed  # another npserver serves them too: when they are closed here, nothing ends
+        self.owns_file = owns_file
         self.listener = listener
         self.sockets = sockets
         self._identity = _file_identity(listener.address.path) if owns_file else None
@@ -58,7 +61,15 @@ class Binding:
         if address.is_unix:
             return [address]
         names = [one.getsockname() for one in self.sockets[0] if one.family != socket.AF_UNIX]
+        names = list(dict.fromkeys(names))
         return [replace(address, host=address.host and name[0].lower(), port=name[1]) for name in names]
+
+    @property
+    def handed(self) -> list[tuple[socket.socket, ...]]:
+        """The sockets of each worker that clients reach: without those by which workers hand on datagrams of QUIC."""
+        if self.listener.address.scheme != QUIC:
+            return self.sockets
+        return [tuple(one for one in group if one.family != socket.AF_UNIX) for group in self.sockets]
 
     def relisten(self, listener: Listener) -> None:
         """Apply the backlog and mode of the same listener in a new config."""
@@ -77,7 +88,7 @@ class Binding:
 
     def take_no_more(self) -> None:
         """Let no further client connect: the listener ends, and the processes that serve it accept those that have."""
-        if not self._is_inherited:
+        if not self.is_inherited and not self.is_borrowed:
             for one in {one for group in self.sockets for one in group}:
                 take_no_more(one)
 
@@ -87,7 +98,7 @@ class Binding:
             for one in group:
                 one.close()
         path = self.listener.address.path
-        if unlink and self._identity is not None and _file_identity(path) == self._identity:
+        if unlink and not self.is_borrowed and self._identity is not None and _file_identity(path) == self._identity:
             with contextlib.suppress(OSError):
                 os.unlink(path)
 
@@ -112,13 +123,13 @@ def bind(
     address = listener.address
     try:
         if adopted := _adopt(listener, inherited):
-            return Binding(listener, _share(listener, adopted, workers), is_inherited=True)
+            return Binding(listener, share_between(listener, adopted, workers), is_inherited=True)
         if address.is_unix:
             binding = Binding(listener, [(_bind_unix(listener),)] * workers, owns_file=True)
         else:
             sockets = _bind_inet(listener, workers, own_ports)
             if listener.address.scheme == QUIC and workers > 1:
-                sockets = _add_handover(sockets) if BALANCES_PORTS else _share(listener, sockets[0], workers)
+                sockets = _add_handover(sockets) if BALANCES_PORTS else share_between(listener, sockets[0], workers)
             binding = Binding(listener, sockets)
         if listens:
             try:
@@ -204,7 +215,30 @@ def _bind_inet(
     return [tuple(column[number] for column in columns) for number in range(workers)]
 
 
-def _share(listener: Listener, sockets: tuple[socket.socket, ...], workers: int) -> list[tuple[socket.socket, ...]]:
+def widen(listener: Listener, groups: list[tuple[socket.socket, ...]], workers: int) -> list[tuple[socket.socket, ...]]:
+    """Return the sockets of `workers` processes made from those of another number of them. Raises: OSError.
+
+    None may be left out: the kernel gives each its part of the clients.
+    """
+    columns: dict[object, list[socket.socket]] = {}  # by address
+    for one in dict.fromkeys(one for group in groups for one in group):
+        columns.setdefault((one.family, one.getsockname()), []).append(one)
+    found: list[tuple[socket.socket, ...]] = [()] * workers
+    for column in columns.values():
+        first = column[0]
+        dual = first.family == socket.AF_INET6 and not first.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+        while len(column) < workers:
+            column.append(_open(first.family, first.type, first.getsockname(), dual=dual, shared=True))
+            if listener.address.is_stream:
+                column[-1].listen(listener.backlog)
+        for number, one in enumerate(column):
+            found[number % workers] += (one,)
+    return _add_handover(found) if listener.address.scheme == QUIC and workers > 1 else found
+
+
+def share_between(
+    listener: Listener, sockets: tuple[socket.socket, ...], workers: int
+) -> list[tuple[socket.socket, ...]]:
     """Return the sockets of each worker where there are not some for each of them.
 
     All share these; of QUIC one worker has them alone, as the kernel would give each datagram of a client to another.

@@ -20,6 +20,7 @@ from npserver.networks import plain_ip
 
 if TYPE_CHECKING:
     from npserver.listen.datagram_batch import Batch
+    from npserver.listen.kept_clients import KeptClients
     from npserver.listen.roles import Accepting
     from npserver.runtime.context import Context
     from npserver.runtime.front import Client
@@ -53,19 +54,26 @@ def open_socket(context: Context, live: Accepting, sock: socket.socket) -> OpenS
 class OpenSocket:
     """A listening datagram socket: a `runtime.front.DatagramSocket`."""
 
-    __slots__ = ("_batch", "_context", "_known", "_lacks_segments", "_sock", "live", "name", "send")
+    __slots__ = (
+        "_batch", "_context", "_instead_of", "_kept", "_known", "_lacks_segments", "_sock", "live", "name", "send",
+    )  # fmt: skip
 
     #: Send a datagram to a client, from the address it wrote to; dropped if the kernel's send buffer is full.
     send: Callable[[bytes, Client], None]
 
-    def __init__(self, context: Context, live: Accepting, sock: socket.socket) -> None:
+    def __init__(
+        self, context: Context, live: Accepting, sock: socket.socket, instead_of: OpenSocket | None = None
+    ) -> None:
+        """Create it. `instead_of`: it is for one client of that one, which names its clients in the same way."""
         sock.setblocking(False)
         self._context = context
         self.live = live
         self._sock = sock
         self._known: dict[tuple[Any, ...], Client] = {}
         self._lacks_segments = sys.platform != "linux"
-        self.name = sock.getsockname()
+        self._instead_of = instead_of
+        self._kept: dict[Any, KeptClients] = {}  # after `leave`, by socket address
+        self.name: Any = sock.getsockname() if instead_of is None else instead_of.name
         if sock.family == getattr(socket, "AF_UNIX", None):
             read, self.send = self._read_unix, self._send_unix
         elif live.listener.accepts_proxy is not None or self.name[0] in ("0.0.0.0", "::"):
@@ -75,7 +83,7 @@ class OpenSocket:
         else:
             _widen(sock)
             read, self.send = self._read_one, self._send_one
-            if hasattr(live.front, "answer_batch"):  # DNS: replies immediately
+            if instead_of is None and hasattr(live.front, "answer_batch"):  # DNS: replies immediately
                 from npserver.listen.datagram_batch import Batch, is_possible  # only where it is used
 
                 if is_possible():
@@ -118,8 +126,40 @@ class OpenSocket:
         for data in run:
             self.send(data, client)
 
+    def leave(self, clients: Sequence[Client]) -> None:
+        """Read only what these clients send; the rest is for another program, which has the same socket.
+
+        Each gets a socket that is connected to it: the kernel prefers that one (udp(7)).
+        """
+        self._context.loop.remove_reader(self._sock)
+        if self._sock.family != getattr(socket, "AF_UNIX", None):
+            from npserver.listen.kept_clients import keep_clients
+
+            self._kept = keep_clients(
+                self._sock, clients, self.local, lambda sock: OpenSocket(self._context, self.live, sock, self)
+            )
+
+    @property
+    def has_kept(self) -> bool:
+        """Whether it reads from any client after `leave`."""
+        return bool(self._kept)
+
+    def forget(self, client: Client) -> None:
+        """Leave a client, whose session has ended, to the other program."""
+        if self._instead_of is not None:
+            self._instead_of.forget(client)
+        elif self._kept:
+            from npserver.listen.kept_clients import address_of
+
+            kept = self._kept.get(address_of(client))
+            if kept is not None and kept.discard(client):
+                del self._kept[address_of(client)]
+
     def close(self) -> None:
         """Stop reading and close the socket; later sends are dropped."""
+        for kept in self._kept.values():
+            kept.close()
+        self._kept = {}
         if self._sock.fileno() >= 0:
             self._context.loop.remove_reader(self._sock)
             self._sock.close()

@@ -16,11 +16,12 @@ from npserver.net.poller import POLLER
 from npserver.net.socket_options import tune
 
 if TYPE_CHECKING:
+    from npserver.listen.datagrams import OpenSocket
     from npserver.listen.listener import Listener
     from npserver.listen.quic.endpoint import QuicEndpoint, QuicFront
     from npserver.listen.roles import Accepting
     from npserver.runtime.context import Context
-    from npserver.runtime.front import DatagramFront, StreamFront
+    from npserver.runtime.front import Client, DatagramFront, StreamFront
 
 log = logging.getLogger("npserver.server")
 
@@ -35,7 +36,7 @@ class SocketAcceptor(Protocol):
 class LiveListener:
     """A listener in one process: its front, which a reload replaces, and the acceptors of its sockets."""
 
-    __slots__ = ("_acceptors", "_sockets", "context", "front", "listener")
+    __slots__ = ("_acceptors", "_kept", "_sockets", "context", "front", "listener")
 
     def __init__(self, listener: Listener, front: StreamFront | DatagramFront, context: Context) -> None:
         self.listener = listener
@@ -43,6 +44,7 @@ class LiveListener:
         self.context = context
         self._sockets: Sequence[socket.socket] = ()
         self._acceptors: list[SocketAcceptor] = []
+        self._kept: list[OpenSocket] = []  # those of datagrams that serve only the clients they had
 
     def __repr__(self) -> str:
         return f"<LiveListener {self.listener.name} {'serving' if self._acceptors else 'stopped'}>"
@@ -65,6 +67,30 @@ class LiveListener:
             await self._accept_on_all()
             for acceptor in old:
                 acceptor.close()
+
+    def leave(self) -> None:
+        """Serve only the present clients: another program has the sockets too, and takes those that wait."""
+        if self.listener.address.scheme == QUIC:
+            for endpoint in self._acceptors:
+                cast("QuicEndpoint", endpoint).leave()
+        elif not self.listener.address.is_stream:
+            self._kept = cast("list[OpenSocket]", self._acceptors)
+            self._acceptors = []
+            clients: Sequence[tuple[Client, object]] = getattr(self.front, "clients", ())
+            for one in self._kept:
+                one.leave([client for client, sock in clients if sock is one])
+        else:
+            self.stop()
+
+    @property
+    def has_kept(self) -> bool:
+        """Whether clients of datagrams are served after `leave`."""
+        return any(one.has_kept for one in self._kept)
+
+    def close_kept(self) -> None:
+        """End those."""
+        for one in self._kept:
+            one.close()
 
     def stop(self) -> None:
         """Stop accepting clients."""

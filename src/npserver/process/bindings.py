@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from npserver.errors import StartError, reason_of
-from npserver.listen.binding import Binding, bind
+from npserver.listen.binding import Binding, bind, explain
 
 if TYPE_CHECKING:
     from npserver.listen.listener import Listener
+    from npserver.process.upgrade.handed_sockets import HandedSockets
 
 RELEASE_WITHIN_S = 10.0  # a worker may hold a removed socket this long, to accept connections queued on it
 
@@ -21,10 +22,17 @@ RELEASE_WITHIN_S = 10.0  # a worker may hold a removed socket this long, to acce
 class Bindings:
     """The open bindings by listener key. A reload prepares the next set and then commits or abandons it."""
 
-    __slots__ = ("_inherited", "_removed", "_workers", "current")
+    __slots__ = ("_handed", "_inherited", "_removed", "_workers", "current")
 
-    def __init__(self, workers: int, inherited: Sequence[socket.socket] = ()) -> None:
+    def __init__(
+        self,
+        workers: int,
+        inherited: Sequence[socket.socket] = (),
+        handed: Mapping[str, HandedSockets] | None = None,
+    ) -> None:
+        """Create it without bindings. `handed`: sockets of the npserver that this one succeeds, by listener key."""
         self.current: dict[str, Binding] = {}
+        self._handed = dict(handed or {})
         self._workers = workers
         self._inherited = inherited
         self._removed: dict[int, float] = {}  # ports that a reload has removed, with the time
@@ -39,22 +47,58 @@ class Bindings:
         """
         prepared: dict[str, Binding] = {}
         ports = {address.port for binding in self.current.values() for address in binding.addresses}
+        ports |= {address[1] for one in self._handed.values() for address in _inet_names(one)}
         ports |= {port for port, when in self._removed.items() if when + RELEASE_WITHIN_S > monotonic()}
         try:
             for listener in listeners:
-                binding = self.current.get(listener.key) or bind(
-                    _with_port(listener, prepared),
-                    self._workers,
-                    own_ports=ports,
-                    inherited=self._inherited,
-                    listens=not self.current,
-                )
+                binding = self.current.get(listener.key) or self._open(listener, prepared, ports)
                 prepared[listener.key] = binding
                 ports |= {address.port for address in binding.addresses}
         except StartError:
             self.abandon(prepared)
             raise
         return prepared
+
+    def _open(self, listener: Listener, prepared: dict[str, Binding], ports: set[int]) -> Binding:
+        handed = self._handed.get(listener.key)
+        if handed is not None:
+            try:
+                return handed.binding(listener, self._workers)
+            except OSError as error:
+                reason = explain(error, listener.address)
+                raise StartError(f"listener {listener.name!r} ({listener.place}): {reason}") from error
+        return bind(
+            _with_port(listener, prepared),
+            self._workers,
+            own_ports=ports,
+            inherited=self._inherited,
+            listens=not self.current,
+        )
+
+    def own(self) -> None:
+        """The npserver that this one succeeds has ended its listeners: from now on nobody else serves the sockets."""
+        for binding in self.current.values():
+            binding.is_borrowed = False
+
+    def lend(self, keys: Iterable[str]) -> None:
+        """Another npserver succeeds this one, and serves the sockets of these listeners."""
+        for key in keys:
+            if key in self.current:
+                self.current[key].is_borrowed = True
+
+    def discard_handed(self) -> list[str]:
+        """Close the handed sockets of listeners that the config does not have. Return the keys of the others."""
+        used = [key for key in self._handed if key in self.current]
+        for key, handed in self._handed.items():
+            if key not in self.current:
+                handed.close()
+        self._handed = {}
+        return used
+
+    @property
+    def inherited(self) -> Sequence[socket.socket]:
+        """The sockets that the service manager has passed to this program, used or not."""
+        return self._inherited
 
     def abandon(self, prepared: dict[str, Binding]) -> None:
         """Close the bindings that `prepare` made for a config that is not used."""
@@ -106,6 +150,10 @@ class Bindings:
             binding.take_no_more()
             binding.close()
         self.current = {}
+
+
+def _inet_names(handed: HandedSockets) -> list[tuple[str, int]]:
+    return [one.getsockname()[:2] for one in handed.groups[0] if one.family != socket.AF_UNIX]
 
 
 def _with_port(listener: Listener, prepared: dict[str, Binding]) -> Listener:

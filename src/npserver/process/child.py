@@ -56,6 +56,7 @@ class ChildSetup(Struct, frozen=True):
     published: dict[str, Any]  # the latest value of each topic
     identity: Identity | None
     certificates: CertificateStore  # with the secrets of session tickets, which all workers share
+    awaits_go: bool = False  # whether a message "go" comes once the sockets are this program's: it has a predecessor
 
 
 def run_child(setup: ChildSetup) -> int:
@@ -87,6 +88,8 @@ class ChildProcess:
         self.data_plane = DataPlane(context, runs_services=setup.role == CONTROLLER)
         self.document = setup.document
         self._stop = asyncio.Event()
+        self._left: frozenset[str] | None = None  # the listeners that go on in another program when this one stops
+        self._may_go = asyncio.Event()
         self._stop_within_s = setup.document.config.timeouts.shutdown
         self._committing = asyncio.Lock()
         # A reload in progress: compiled, but not committed
@@ -101,6 +104,15 @@ class ChildProcess:
         runtime = self.data_plane.compile(self.document)
         if self.setup.identity is not None:
             self.setup.identity.assume()
+        if self.setup.awaits_go:
+            self.loop.add_signal_handler(signal.SIGTERM, self._stop_by_signal)
+            self.loop.add_reader(self.setup.channel.fileno(), self._read)
+            self._send({"kind": "compiled"})
+            await self._may_go.wait()
+            if self._stop.is_set():
+                runtime.close()
+                self.data_plane.close()
+                return 0
         await self.data_plane.activate(runtime, self.setup.sockets)
         gc.freeze()  # the compiled config is permanent: collections need not scan it
         gc.set_threshold(*_GC_THRESHOLDS)
@@ -108,9 +120,16 @@ class ChildProcess:
         self.loop.add_reader(self.setup.channel.fileno(), self._read)
         self._send({"kind": "ready"})
         await self._stop.wait()
+        if self._left is not None:
+            await self.data_plane.leave(self._left)
+            self._send({"kind": "left"})
         await self.data_plane.drain(self._stop_within_s)
         self.data_plane.close()
         return 0
+
+    def _stop_by_signal(self) -> None:
+        self._stop.set()
+        self._may_go.set()
 
     # ── messages ──
 
@@ -144,6 +163,7 @@ class ChildProcess:
             self.loop.remove_reader(self.setup.channel.fileno())
             log.warning("%s: connection to the master lost, shutting down", name_role(self.setup.role))
             self._stop.set()
+            self._may_go.set()
             return
         for message, descriptors in messages:
             self._handle(message, descriptors)
@@ -166,9 +186,14 @@ class ChildProcess:
             self._abandon()
         elif kind == "reopen":
             self.data_plane.context.access_log.reopen()
+        elif kind == "go":
+            self._may_go.set()
         elif kind == "stop":
             self._stop_within_s = message["timeout_s"]
+            if message.get("left") is not None:
+                self._left = frozenset(message["left"])
             self._stop.set()
+            self._may_go.set()
 
     # ── reload ──
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Set
 from typing import TYPE_CHECKING, Any
 
 from npserver.listen.live_listener import LiveListener
@@ -37,6 +37,7 @@ _HANDSHAKES_S = 0.1  # accepting continues this long after no client can begin t
 _QUEUE_WITHIN_S = 0.5  # then until no connection is queued, but no longer
 _TRANSPORTS_S = 0.005  # until the connections accepted last have their transports
 _FIRST_REQUEST_S = 1.0  # time for clients that have connected to send their first request
+_IDLE_S = 5.0  # at an upgrade: time for clients on idle connections to send a request that ends the connection
 _TURNS_OF_ENDS = 20  # of the loop: one for each callback by which the end of a client becomes that of its tunnel
 _POLL_S = 0.02  # how often a drain checks for connections that are still open
 
@@ -55,7 +56,7 @@ def make_context(
 class DataPlane:
     """The compiled config and the live listeners and services of one process."""
 
-    __slots__ = ("context", "live", "runtime", "services", "sockets")
+    __slots__ = ("_has_left", "context", "live", "runtime", "services", "sockets")
 
     def __init__(self, context: Context, *, runs_services: bool) -> None:
         self.context = context
@@ -63,6 +64,7 @@ class DataPlane:
         self.runtime: Runtime | None = None
         self.live: dict[str, LiveListener] = {}
         self.sockets: dict[str, Sockets] = {}
+        self._has_left = False  # whether another program serves the listeners
         self.services = ServiceRunner() if runs_services else None
 
     def __repr__(self) -> str:
@@ -115,6 +117,17 @@ class DataPlane:
         if fault is not None:
             raise fault
 
+    async def leave(self, keys: Set[str]) -> None:
+        """Serve only the present clients of these listeners: another program has their sockets and serves the others.
+
+        Services end at once, as those of the other program begin.
+        """
+        if self.services is not None:
+            await self.services.replace(())
+        self._has_left = True
+        for key in keys & self.live.keys():
+            self.live[key].leave()
+
     async def drain(self, timeout_s: float) -> None:
         """Stop accepting, close the listening sockets, and wait up to `timeout_s` for open connections to finish."""
         self.context.draining = True
@@ -130,6 +143,7 @@ class DataPlane:
         """Abort the remaining connections and release everything."""
         for live in self.live.values():
             live.stop()
+            live.close_kept()
         for connection in list(self.context.connections):
             _abort(connection)
         if self.runtime is not None:
@@ -161,14 +175,16 @@ class DataPlane:
     async def _drain(self, live: LiveListener | None, timeout_s: float, deadline: float) -> None:
         """Give clients without a request yet a moment to send it, then close each connection when it is idle."""
         loop = self.context.loop
-        patience = min(loop.time() + _FIRST_REQUEST_S, deadline)
-        while connections := self._connections(live):
-            if loop.time() >= patience or not any(one.awaits_request for one in connections):
+        patience_s = _IDLE_S if self._has_left else _FIRST_REQUEST_S
+        patience = min(loop.time() + patience_s, deadline)
+        while (connections := self._connections(live)) or (live is None and self._has_datagram_clients):
+            is_patient = self._has_left or any(one.awaits_request for one in connections)
+            if loop.time() >= patience or not is_patient:
                 patience = 0.0
                 for connection in connections:
                     connection.shut_down()  # repeated: a connection that was busy before may be idle now
             if loop.time() >= deadline:
-                if timeout_s:
+                if timeout_s and connections:
                     count = "1 connection" if len(connections) == 1 else f"{len(connections)} connections"
                     log.warning("%s aborted after %g s (timeouts.shutdown)", count, timeout_s)
                 return
@@ -181,6 +197,11 @@ class DataPlane:
             _abort(connection)
         for _ in range(_TURNS_OF_ENDS if connections else 0):
             await asyncio.sleep(0)
+
+    @property
+    def _has_datagram_clients(self) -> bool:
+        """Whether clients of datagram listeners that this process has left are still served."""
+        return any(live.has_kept for live in self.live.values())
 
     def _connections(self, live: LiveListener | None) -> list[Any]:
         """Return the open connections: all, or those of one listener."""

@@ -26,6 +26,7 @@ from npserver.process.children import HANDLED_SIGNALS, Child, Children
 from npserver.process.control import places
 from npserver.process.control.commands import ServerCommands
 from npserver.process.control.host import Host, ProcessState
+from npserver.process.control.protocol import Answer, Reply, Request
 from npserver.process.control.server import NEVER, ControlServer
 from npserver.process.dry_run import dry_run
 from npserver.process.explaining import with_failed_tests
@@ -38,6 +39,8 @@ from npserver.process.reload import ActiveConfig, Reloader
 from npserver.process.reload_outcome import ReloadOutcome
 from npserver.process.signals import SAME_STOP_S, Terminal
 from npserver.process.title import set_title
+from npserver.process.upgrade.succession import Succession
+from npserver.process.upgrade.upgrader import BUSY, Upgrader
 from npserver.runtime.scoreboard import Scoreboard
 from npserver.tls.store import TICKETS_TOPIC, CertificateStore
 
@@ -61,11 +64,16 @@ class Master:
         self._identity = find_identity(document)
         changes_user = self._identity is not None and self._identity.user != os.geteuid()
         self._privileged = PrivilegedSteps(self._identity, certificates) if self._identity and changes_user else None
-        bindings = Bindings(options.workers, systemd.inherited_sockets())
+        before = options.predecessor
+        if before is not None:
+            bindings = Bindings(options.workers, before.inherited, before.handed)
+            certificates.take_secrets(before.secrets)
+        else:
+            bindings = Bindings(options.workers, systemd.inherited_sockets())
         self._active = ActiveConfig(document, runtime, bindings, board, certificates)
         self._selector = selectors.DefaultSelector()
         self._wakeup = socket.socketpair()
-        self._news: dict[str, Any] = {}  # the latest value of each topic, for children forked later
+        self._news: dict[str, Any] = dict(before.news) if before else {}  # of each topic, for children forked later
         self._children = Children(options.workers, board, self._setup_for, self._leave_master)
         self._commands = ServerCommands(
             Host(
@@ -73,8 +81,15 @@ class Master:
                 lambda: self._active.runtime, lambda: list(self._processes()), lambda: self._stop_deadline is not None,
             )
         )  # fmt: skip
-        self._control = ControlServer(self._selector, self._commands.all())
+        self._control = ControlServer(self._selector, {**self._commands.all(), "upgrade": self._upgrade})
         self._reloader = Reloader(self._active, options, self._children, self._privileged, self._reload_finished)
+        self._upgrader = Upgrader(self._active, self._children, self._control, self._selector, self._news, self._retire)
+        self._left: list[str] | None = None  # the listeners that a successor serves, once it does
+        self._succession = (
+            None
+            if before is None
+            else Succession(before, self._active, self._children, self._news, self._open_control, self._give_up)
+        )
         self._is_announced = False
         self._next_certificate_check = time.monotonic() + privileged.PERIOD_S
         # Stopping
@@ -90,10 +105,10 @@ class Master:
         self._catch_signals()
         set_title(f"npserver: master {self._options.source.file}".rstrip())
         try:
-            with places.explaining_second_start(self._options.source.file):
+            with places.explaining_second_start("" if self._succession else self._options.source.file):
                 bindings.commit(bindings.prepare(listeners), listeners)
-            if self._options.source.file:
-                self._control.open(self._options.source.file, placed_control(self._active.document))
+            if self._succession is None:
+                self._open_control({})
             if self._privileged is not None:
                 self._privileged.create_log(self._active.document)
             import_loop()
@@ -101,6 +116,8 @@ class Master:
                 preload.import_all(self._active.runtime.services)
             gc.freeze()  # objects made so far are shared with the children: a collection would copy their pages
             gc.enable()
+            if self._succession is not None:
+                self._succession.begin(self._selector)
             for child in self._children:
                 self._start(child)
             while self._status is None:
@@ -113,7 +130,11 @@ class Master:
 
     def reload(self) -> None:
         """Read the config again and switch all processes to it, or keep the current one if any of them cannot."""
-        self._reloader.start()
+        if self._upgrader.is_running:
+            log.warning("no reload: %s, which reads the config", BUSY)
+            self._commands.reload_finished(ReloadOutcome([BUSY]))
+        else:
+            self._reloader.start()
 
     def _reload_finished(self, outcome: ReloadOutcome) -> None:
         if outcome.is_in_use and self._options.source.file:
@@ -130,6 +151,29 @@ class Master:
             age_s = round(now - child.started_at, 1) if child.pid else 0.0
             yield ProcessState(name_role(child.role), child.pid, age_s, max(0, child.starts - 1), child.is_ready)
 
+    # ── upgrade: `process.upgrade` ──
+
+    def _upgrade(self, request: Request, reply: Reply) -> None:
+        if self._reloader.is_running:
+            reply(Answer(["a reload is in progress: try again"]))
+        else:
+            self._upgrader.start(request, reply)
+
+    def _retire(self, listeners: list[str]) -> None:
+        """End, as a successor serves these listeners."""
+        self._left = listeners
+        self._stop_children(self._active.document.config.timeouts.shutdown)
+
+    def _open_control(self, handed: dict[str, socket.socket]) -> None:
+        if self._options.source.file:
+            self._control.open(self._options.source.file, placed_control(self._active.document), handed)
+
+    def _give_up(self) -> None:
+        """End, as the predecessor goes on without this program."""
+        if self._stop_deadline is None:
+            self._failed = True
+            self._stop_children(0)
+
     # ── main loop ──
 
     def _turn(self) -> None:
@@ -137,8 +181,9 @@ class Master:
         for key, mask in self._selector.select(self._time_to_wait()):
             key.data(mask)
         now = time.monotonic()
+        self._upgrader.check(now)
         if self._stop_deadline is not None:
-            if not self._children.alive:
+            if not self._children.alive and not self._upgrader.is_running:
                 self._status = 1 if self._failed else 0
             elif now >= self._stop_deadline:
                 log.warning("killing %d processes that did not exit in time", len(self._children.alive))
@@ -147,7 +192,8 @@ class Master:
         for child in self._children:
             if not child.pid and child.restart_at <= now:
                 self._start(child)
-        self._reloader.check(now)
+        if not self._upgrader.is_running and not self._awaits_go:
+            self._reloader.check(now)
         self._control.expire(now)
         if self._privileged is not None and now >= self._next_certificate_check:
             self._next_certificate_check = now + privileged.PERIOD_S
@@ -158,9 +204,10 @@ class Master:
 
     def _time_to_wait(self) -> float | None:
         now = time.monotonic()
+        due = self._upgrader.due_times()
         if self._stop_deadline is not None:
-            return max(self._stop_deadline - now, 0)
-        due = [child.restart_at for child in self._children if not child.pid]
+            return max(min([*due, self._stop_deadline]) - now, 0)
+        due += [child.restart_at for child in self._children if not child.pid]
         due += self._reloader.due_times()
         if self._control.due < NEVER:
             due.append(self._control.due)
@@ -215,11 +262,13 @@ class Master:
             self._stop(signal.SIGHUP)
 
     def _stop_children(self, timeout_s: float) -> None:
-        systemd.notify("STOPPING=1")
+        if self._left is None and not self._awaits_go:
+            systemd.notify("STOPPING=1")
+        self._upgrader.stop()
         self._reloader.stop()
         self._control.is_stopping = True
         self._active.bindings.close()
-        self._children.broadcast({"kind": "stop", "timeout_s": timeout_s})
+        self._children.broadcast({"kind": "stop", "timeout_s": timeout_s, "left": self._left})
         for child in self._children.alive:
             self._watch_channel(child)
         self._stop_deadline = time.monotonic() + timeout_s + STOP_GRACE_S
@@ -240,7 +289,7 @@ class Master:
             active.certificates.files.supply(active.certificates.files.contents())
         return ChildSetup(
             role, channel, active.board, self._options.source, active.document, active.bindings.sockets(role),
-            self._news, self._identity, active.certificates,
+            self._news, self._identity, active.certificates, self._awaits_go,
         )  # fmt: skip
 
     def _leave_master(self, role: int) -> None:
@@ -249,6 +298,9 @@ class Master:
         for end in self._wakeup:
             end.close()
         self._control.close_in_child()
+        self._upgrader.close_in_child()
+        if self._succession is not None:
+            self._succession.close_in_child()
         self._active.bindings.close_all_but(role)
         self._reloader.close_new_sockets()
 
@@ -256,6 +308,9 @@ class Master:
         self._serve_channel(child, selectors.EVENT_READ)  # messages that it sent before it exited
         self._close_channel(child)
         self._reloader.child_exited(child)
+        self._upgrader.child_left(child)
+        if self._succession is not None:
+            self._succession.child_exited(child)
         if self._stop_deadline is not None:
             return
         gives_up = not how.startswith("signal") or child.early_exits > MAX_EARLY_EXITS
@@ -268,6 +323,10 @@ class Master:
         when = f" in {pause_s:.1f} s" if pause_s else ""
         log.error("%s exited (%s), restarting it%s", name_role(child.role), how, when)
 
+    @property
+    def _awaits_go(self) -> bool:
+        return self._succession is not None and self._succession.awaits_go
+
     def _child_ready(self, child: Child) -> None:
         child.is_ready = True
         self._reloader.child_ready(child)
@@ -275,6 +334,8 @@ class Master:
         if not self._is_announced and not is_stopping and all(one.is_ready for one in self._children):
             self._is_announced = True
             self._options.announce(self._active.runtime, self._active.bindings.current)
+            if self._succession is not None:
+                self._succession.serving()
             systemd.notify("READY=1", f"MAINPID={os.getpid()}")
 
     # ── channels to the children ──
@@ -308,6 +369,10 @@ class Master:
         for message, _ in messages:
             if message["kind"] == "ready":
                 self._child_ready(child)
+            elif message["kind"] == "compiled" and self._succession is not None:
+                self._succession.child_compiled(child)
+            elif message["kind"] == "left":
+                self._upgrader.child_left(child)
             elif message["kind"] == "published":
                 self._news[message["topic"]] = message["value"]
                 if message["topic"] == TICKETS_TOPIC:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from npserver.config.document import Document
     from npserver.listen.binding import Binding
     from npserver.process.config_source import ConfigSource
+    from npserver.process.upgrade.predecessor import Predecessor
     from npserver.program.runtime import Runtime
 
 WATCH_PERIOD_S = 1.0  # between two checks of a watched config file
@@ -25,3 +26,4 @@ class RunOptions(Struct, frozen=True):
     watch: bool = False  # whether a change of the config file starts a reload
     #: Called once all processes serve; prints the start-up table.
     announce: Callable[[Runtime, dict[str, Binding]], None] = lambda runtime, bindings: None
+    predecessor: Predecessor | None = None  # the running program that this one succeeds (`npserver upgrade`)

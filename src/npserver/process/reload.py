@@ -107,6 +107,11 @@ class Reloader:
         self._pending: Reload | None = None
         self._is_requested_again = False
 
+    @property
+    def is_running(self) -> bool:
+        """Whether a reload is in progress."""
+        return self._pending is not None
+
     def start(self) -> None:
         """Read and compile the config, bind its new listeners, and propose it to all children."""
         if self._is_stopped:

@@ -20,7 +20,7 @@ from npserver.process.bindings import Bindings
 from npserver.process.control import places
 from npserver.process.control.commands import ServerCommands
 from npserver.process.control.host import Host, ProcessState
-from npserver.process.control.protocol import STOPPING
+from npserver.process.control.protocol import STOPPING, Answer, Reply, Request
 from npserver.process.control.server import ControlServer
 from npserver.process.data_plane import DataPlane, make_context
 from npserver.process.dry_run import dry_run
@@ -94,6 +94,11 @@ class SingleProcess:
         self.data_plane.close()
 
 
+def refuse_upgrade(_request: Request, reply: Reply) -> None:
+    """`upgrade`: nothing would serve while this process hands over."""
+    reply(Answer(['one process serves all ("workers": 0), and cannot be upgraded as it runs: restart npserver']))
+
+
 def run_single_process(options: RunOptions) -> int:
     """Serve in this process until told to stop. Return the exit status. Raises: ConfigError, StartError."""
     gc.enable()
@@ -132,7 +137,8 @@ class _Runner:
                 self._stop.is_set,
             )
         )  # fmt: skip
-        self._control = ControlServer(LoopSelector(asyncio.get_running_loop()), self._commands.all())
+        all_commands = {**self._commands.all(), "upgrade": refuse_upgrade}
+        self._control = ControlServer(LoopSelector(asyncio.get_running_loop()), all_commands)
         context.sweeper.watched.add(self._control)
 
     async def run(self) -> int:

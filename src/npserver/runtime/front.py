@@ -78,6 +78,9 @@ class DatagramSocket(Protocol):
     def send(self, data: bytes, client: Client) -> None:
         """Send a datagram to `client`, from the address it wrote to; dropped if the kernel's send buffer is full."""
 
+    def forget(self, client: Client) -> None:
+        """The session of `client` has ended: called where a front has sessions."""
+
 
 class DatagramFront(Protocol):
     """Serves datagrams: a forward, DNS over UDP."""

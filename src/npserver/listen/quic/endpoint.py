@@ -123,6 +123,12 @@ class QuicEndpoint:
             self._is_closing = True
             self._close_if_over()
 
+    def leave(self) -> None:
+        """Serve only the present connections: another program has the UDP sockets, too."""
+        for one in self._sockets:
+            one.leave([found.paths.client for found in self._connections if found.paths.socket is one])
+        self.close()
+
     def connection_closed(self) -> None:
         """A connection carries nothing any more: called once for each."""
         self._open -= 1
@@ -306,6 +312,7 @@ class QuicEndpoint:
     def remove(self, connection: QuicConnection) -> None:
         """The connection is over."""
         self._connections.discard(connection)
+        connection.paths.socket.forget(connection.paths.client)
         self.context.row.slots[self._open_slot] -= 1
         self._close_if_over()
 

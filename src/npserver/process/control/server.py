@@ -9,7 +9,7 @@ import contextlib
 import selectors
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from npserver.process.control import places
@@ -61,9 +61,18 @@ class ControlServer:
     def __repr__(self) -> str:
         return f"<ControlServer callers={len(self._callers)}>"
 
-    def open(self, config_file: str, placed: str) -> None:
-        """Listen at the place for a config file and, unless it is "", at `placed`. What fails is logged."""
-        self._derived = places.open_control(config_file)
+    def open(self, config_file: str, placed: str, handed: Mapping[str, socket.socket] | None = None) -> None:
+        """Listen at the place for a config file and, unless it is "", at `placed`. What fails is logged.
+
+        `handed`: sockets, by path, of a server that this one succeeds: they are used instead of others, or closed.
+        """
+        handed = dict(handed or {})
+        self._derived = handed.pop(places.control_path(config_file), None) or places.open_control(config_file)
+        if placed in handed:
+            self._placed, self._placed_path = handed.pop(placed), placed
+            self._listen(self._placed)
+        for one in handed.values():
+            places.close_control(one)
         if self._derived is not None:
             self._listen(self._derived)
         self.place(placed)
@@ -89,6 +98,18 @@ class ControlServer:
         self._derived = self._placed = None
         for caller in list(self._callers):
             self._end(caller)
+
+    @property
+    def listening(self) -> dict[str, socket.socket]:
+        """The sockets on which commands are taken, by path."""
+        return {one.getsockname(): one for one in self._listening}
+
+    def leave(self) -> None:
+        """Stop listening: the server that succeeds this one does, on the same sockets."""
+        for one in self._listening:
+            self._selector.unregister(one)
+            one.close()
+        self._derived = self._placed = None
 
     def close_in_child(self) -> None:
         """Close the sockets in a forked child, which does not serve them; the socket files stay."""

@@ -1,0 +1,184 @@
+"""The clients of the load: each repeats one kind of exchange and checks what comes back, until it is told to stop.
+
+A persistent connection is ended by its client after `EXCHANGES`, so that a server that is replaced gets rid of it in
+its time. What fails is noted with its time, and the client begins again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+import ssl
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import dns.asyncquery
+import dns.message
+import dns.rcode
+import httpx
+from msgspec import Struct
+from websockets.asyncio.client import connect
+
+from soak.served import FILE_BODY, ZONE_ADDRESS
+
+if TYPE_CHECKING:
+    from soak.served import Ports
+
+WITHIN_S = 15.0  # for an answer: a worker may be stopped for a while
+DATAGRAM_WITHIN_S = 6.0
+EXCHANGES = (60, 140)  # on one connection, at random
+PAUSE_S = 0.03
+HOST = "127.0.0.1"
+
+
+class Failure(Struct):
+    """One exchange that failed: when, of which client, and how."""
+
+    at: float
+    client: str
+    why: str
+
+
+class Wrong(Exception):
+    """An answer that is not what it should be."""
+
+
+class Load:
+    """All clients in one event loop: `start` and `stop` them there."""
+
+    def __init__(self, ports: Ports, tls: ssl.SSLContext, *, each: int = 4) -> None:
+        """Create it; `each`: the number of clients of each kind."""
+        self.ports = ports
+        self.tls = tls
+        self.done: Counter[str] = Counter()  # exchanges by kind
+        self.failures: list[Failure] = []
+        self.latest: dict[str, float] = {}  # the time of the last good exchange of each client
+        self._each = each
+        self._is_over = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin."""
+        kinds: dict[str, Callable[[str], Awaitable[None]]] = {
+            "http1": self._http1, "http2": self._http2, "unix": self._unix, "websocket": self._websocket,
+            "tcp": self._tcp, "udp": self._udp, "dns": self._dns,
+        }  # fmt: skip
+        for kind, run in kinds.items():
+            for number in range(self._each):
+                self._tasks.append(asyncio.create_task(self._repeat(kind, f"{kind} {number}", run)))
+
+    async def stop(self) -> None:
+        """Let each client finish its exchange."""
+        self._is_over = True
+        await asyncio.gather(*self._tasks)
+
+    async def _repeat(self, kind: str, client: str, run: Callable[[str], Awaitable[None]]) -> None:
+        while not self._is_over:
+            try:
+                await run(client)
+            except (OSError, Wrong, httpx.HTTPError, TimeoutError, EOFError, dns.exception.DNSException) as error:
+                self._failed(client, error)
+            except Exception as error:  # of the clients' libraries
+                self._failed(client, error)
+
+    def _failed(self, client: str, error: Exception) -> None:
+        cause = f" ({error.__cause__!r})" if error.__cause__ is not None else ""
+        self.failures.append(Failure(time.monotonic(), client, f"{type(error).__name__}: {error}{cause}"))
+
+    async def _good(self, client: str) -> None:
+        self.done[client.split()[0]] += 1
+        self.latest[client] = time.monotonic()
+        await asyncio.sleep(random.random() * 2 * PAUSE_S)
+
+    def _rounds(self) -> range:
+        return range(random.randint(*EXCHANGES))
+
+    # ── the kinds ──
+
+    async def _http1(self, client: str) -> None:
+        async with httpx.AsyncClient(timeout=WITHIN_S) as http:
+            await self._ask(client, http, f"http://{HOST}:{self.ports.http}")
+
+    async def _http2(self, client: str) -> None:
+        async with httpx.AsyncClient(timeout=WITHIN_S, http2=True, verify=self.tls) as http:
+            await self._ask(client, http, f"https://localhost:{self.ports.https}", "HTTP/2")
+
+    async def _unix(self, client: str) -> None:
+        transport = httpx.AsyncHTTPTransport(uds=self.ports.unix)
+        async with httpx.AsyncClient(timeout=WITHIN_S, transport=transport) as http:
+            await self._ask(client, http, "http://unix.test")
+
+    async def _ask(self, client: str, http: httpx.AsyncClient, base: str, version: str = "HTTP/1.1") -> None:
+        for number in self._rounds():
+            if self._is_over:
+                return
+            if number % 3 == 0:
+                response, expected = await http.get(f"{base}/file.txt"), FILE_BODY
+            elif number % 3 == 1:
+                path = f"/app/{random.randrange(1000)}"
+                response, expected = await http.get(base + path), f"GET {path} ".encode()
+            else:
+                body = os.urandom(random.choice((10, 1000, 30_000)))
+                response, expected = await http.post(f"{base}/app/x", content=body), b"POST /app/x " + body
+            if response.status_code != 200 or response.content != expected or response.http_version != version:
+                raise Wrong(f"{response.status_code} {response.http_version} {response.content[:60]!r}")
+            await self._good(client)
+
+    async def _websocket(self, client: str) -> None:
+        async with connect(f"ws://{HOST}:{self.ports.http}/ws", open_timeout=WITHIN_S, ping_interval=None) as websocket:
+            for _ in self._rounds():
+                if self._is_over:
+                    return
+                message = os.urandom(random.choice((1, 200, 70_000)))
+                await websocket.send(message)
+                if await asyncio.wait_for(websocket.recv(), WITHIN_S) != message:
+                    raise Wrong("another message")
+                await self._good(client)
+
+    async def _tcp(self, client: str) -> None:
+        reader, writer = await asyncio.open_connection(HOST, self.ports.tcp)
+        try:
+            for _ in self._rounds():
+                if self._is_over:
+                    return
+                data = os.urandom(random.choice((1, 1000, 100_000)))
+                writer.write(data)
+                if await asyncio.wait_for(reader.readexactly(len(data)), WITHIN_S) != data:
+                    raise Wrong("other bytes")
+                await self._good(client)
+        finally:
+            writer.close()
+
+    async def _udp(self, client: str) -> None:
+        loop = asyncio.get_running_loop()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.setblocking(False)
+            sock.connect((HOST, self.ports.udp))
+            session: bytes | None = None
+            for _ in self._rounds():
+                if self._is_over:
+                    return
+                data = os.urandom(100).hex().encode()
+                await loop.sock_sendall(sock, data)
+                answer, _, port = (await asyncio.wait_for(loop.sock_recv(sock, 2000), DATAGRAM_WITHIN_S)).partition(
+                    b" "
+                )
+                if answer != data:
+                    raise Wrong(f"another datagram {answer[:20]!r}")
+                if session not in (None, port):
+                    raise Wrong("the session was replaced by another")
+                session = port
+                await self._good(client)
+
+    async def _dns(self, client: str) -> None:
+        query = dns.message.make_query("soak.test", "A")
+        where: dict[str, Any] = {"timeout": DATAGRAM_WITHIN_S, "port": self.ports.dns}
+        ask = dns.asyncquery.tcp if random.random() < 0.2 else dns.asyncquery.udp
+        answer = await ask(query, HOST, **where)
+        if answer.rcode() != dns.rcode.NOERROR or ZONE_ADDRESS not in str(answer.answer):
+            raise Wrong(str(answer))
+        await self._good(client)

@@ -1,0 +1,57 @@
+"""The sockets of a listener as the running program hands them to its successor, in one message of a channel.
+
+Layout: `{"kind": "listener", "key": URI, "groups": [[0], [1]], "is_inherited": false, "owns_file": false}`, with one
+descriptor for each socket; `groups[n]` are the places, among the descriptors, of the sockets of worker n.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from npserver.listen.binding import BALANCES_PORTS, Binding, share_between, widen
+
+if TYPE_CHECKING:
+    from npserver.listen.listener import Listener
+    from npserver.process.message_channel import Message
+
+
+class HandedSockets(Struct):
+    """The sockets of one listener by worker of the program that hands them over."""
+
+    groups: list[tuple[socket.socket, ...]]
+    is_inherited: bool  # the service manager keeps them open
+    owns_file: bool  # the file of a Unix socket is removed at the end
+
+    def binding(self, listener: Listener, workers: int) -> Binding:
+        """Return the binding of `listener` for another number of workers. Raises: OSError."""
+        if listener.address.is_unix or self.is_inherited or not BALANCES_PORTS:
+            sockets = share_between(listener, self.groups[0], workers)
+        else:
+            sockets = widen(listener, self.groups, workers)
+        return Binding(listener, sockets, is_inherited=self.is_inherited, is_borrowed=True, owns_file=self.owns_file)
+
+    def close(self) -> None:
+        """Close these descriptors; those of the other program stay open."""
+        for one in {one for group in self.groups for one in group}:
+            one.close()
+
+
+def to_message(binding: Binding) -> tuple[Message, list[int]]:
+    """Return the message, and its descriptors, for the sockets of a listener."""
+    unique: dict[socket.socket, int] = {}
+    groups = [[unique.setdefault(one, len(unique)) for one in group] for group in binding.handed]
+    message = {
+        "kind": "listener", "key": binding.key, "groups": groups,
+        "is_inherited": binding.is_inherited, "owns_file": binding.owns_file,
+    }  # fmt: skip
+    return message, [one.fileno() for one in unique]
+
+
+def from_message(message: Message, descriptors: list[int]) -> HandedSockets:
+    """Return what such a message hands over."""
+    sockets = [socket.socket(fileno=number) for number in descriptors]
+    groups = [tuple(sockets[place] for place in group) for group in message["groups"]]
+    return HandedSockets(groups, message["is_inherited"], message["owns_file"])
