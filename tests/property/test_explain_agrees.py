@@ -6,11 +6,12 @@ fields of trusted proxies. `NPSERVER_EXPLAINED=5000` in the environment asks for
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import ssl
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from npserver.process.explaining import explaining
 from tests.stage.explained import steps
 from tests.stage.explained_configs import CLIENTS, HOSTS, METHODS, NAMES, PATHS, TYPES, Chance
 from tests.stage.explained_servers import Targets, client_hello, send_datagram, talk, targets
+from tests.stage.program import Program
 
 QUESTIONS = int(os.environ.get("NPSERVER_EXPLAINED", "300"))
 PER_CONFIG = 100
@@ -198,6 +200,7 @@ def made(seed: int, there: Targets, place: Path) -> Iterator[tuple[Chance, Any, 
     while True:
         config = chance.config()
         text = json.dumps(config, indent=1)
+        (place / "config.json").write_text(text)
         document = load_text(text, str(place / "config.json"))
         try:
             with explaining(document) as explainer:
@@ -217,3 +220,22 @@ async def test_the_server_does_what_is_explained(seed: int, place: Path) -> None
                 differences = [found for _ in range(PER_CONFIG) if (found := await server.ask())]
     assert not differences, f"{len(differences)} of {PER_CONFIG}\n" + "\n\n".join(differences[:10])
     assert sum(server.seen.values()) == PER_CONFIG
+
+
+async def test_the_program_with_two_workers_does_it_too(
+    place: Path, program: Callable[..., Program], free_port: Callable[[], int]
+) -> None:
+    async with targets() as there:
+        with made(7, there, place) as (chance, document, _):
+            ports = {one.name: free_port() for one in document.config.listen}
+            config = json.loads((place / "config.json").read_text().replace('"site', f'"{place}/site'))
+            for entry in config["listen"]:
+                entry["uri"] = entry["uri"].replace(":0", f":{ports[entry['name']]}")
+            for entry in config["tls"]:
+                entry |= {key: f"{place}/{value}" for key, value in entry.items() if value.startswith(("home", "exa"))}
+            one = await asyncio.to_thread(program, config={**config, "workers": 2})
+            assert one.config_file is not None
+            with explaining(load_text(one.config_file.read_text(), str(one.config_file))) as explainer:
+                server = Server(chance, explainer, ports, there, place)
+                differences = [found for _ in range(PER_CONFIG) if (found := await server.ask())]
+    assert not differences, "\n\n".join(differences[:10])

@@ -76,6 +76,7 @@ class Chance:
             "networks": {"lan": ["127.0.0.3", "127.0.1.0/25"]},
             "trusted_proxies": self.some(NETWORKS) if self.maybe(0.6) else [],
             "upstreams": {
+                "sticky": {"targets": list(http.values()), "sticky": {}},
                 "pool": {"targets": list(http.values()),
                          "balance": self.random.choice(["round-robin", "ip-hash", "random"])},
                 "pair": {"targets": list(tcp.values()), "balance": self.random.choice(["round-robin", "ip-hash"])},
@@ -134,6 +135,10 @@ class Chance:
             rule["basic_auth"] = {"users": {"nobody": quick_hash("secret")}}
         if self.maybe(0.1):
             rule["security_headers"] = True
+        if self.maybe(0.1):
+            rule["forward_auth"] = {"to": http["two"]}  # which lets everybody in
+        if self.maybe(0.1):
+            rule["max_requests"] = {"per_client": 5}
         if self.maybe(0.2):
             rule["response_headers"] = {"X-Rule": f"$host {number}", "Vary": "X"}
         return {**rule, **self._handler(number, http)}
@@ -168,7 +173,9 @@ class Chance:
             return rule
         rule = {
             "handler": "proxy",
-            "proxy_pass": self.random.choice([*http.values(), f"{http['one']}/base", "upstream://pool"]),
+            "proxy_pass": self.random.choice(
+                [*http.values(), f"{http['one']}/base", "upstream://pool", "upstream://sticky"]
+            ),
         }
         if self.maybe(0.4):
             rule["strip_prefix"] = True
