@@ -34,9 +34,12 @@ class Server:
 
     @property
     def addresses(self) -> dict[str, Address]:
-        """The address of each listener, by its name or else its URI. Port 0 is replaced by the port chosen for it."""
+        """The address of each listener, by its name or else its URI; of a range of ports the first one.
+
+        Port 0 is replaced by the port chosen for it.
+        """
         bindings = [one for one in self._single.bindings.current.values() if not one.listener.port_of]
-        return {binding.listener.name: binding.addresses[0] for binding in bindings}
+        return {one.listener.name: one.addresses[0] for one in bindings if one.listener.is_shown}
 
     def url(self, name: str | None = None) -> str:
         """Return the URL of listener `name`, or of the first listener. A wildcard host becomes the loopback address.

@@ -80,6 +80,34 @@ def test_values_are_read_again_by_reloads(
     one.stop()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@WORKERS
+def test_only_root_needs_to_read_the_files(
+    program: Start, free_port: Callable[[], int], tmp_path: Path, workers: int
+) -> None:
+    """The start and reloads of the master; the workers get what it has read, and so do those that come later."""
+    port, secret, part = free_port(), tmp_path / "secret", tmp_path / "part.json"
+    part.write_text('{"dispatch": [{"handler": "respond", "body": "${file:secret}"}]}')
+    for file in (secret, part):
+        file.touch()
+        file.chmod(0o600)
+    secret.write_text("one\n")
+    config = {"workers": workers, "user": "nobody", "listen": [f"http://127.0.0.1:{port}"], "include": ["p*.json"]}
+    one = program(config=config)
+    assert get(port) == "one"
+    if workers:
+        secret.write_text("two\n")
+        one.send_signal(signal.SIGHUP)
+        one.wait_for("config reloaded, with 1 included file")
+        assert {get(port) for _ in range(10)} == {"two"}
+        victims = one.children()
+        for victim in victims:
+            os.kill(victim, signal.SIGKILL)
+        one.wait_until(lambda: len(one.children()) == 3 and not {*victims} & {*one.children()}, "new processes")
+        assert {get(port) for _ in range(10)} == {"two"}
+    one.stop()
+
+
 @WORKERS
 def test_a_watched_config_is_read_again_when_a_file_of_it_changes(
     program: Start, free_port: Callable[[], int], tmp_path: Path, workers: int

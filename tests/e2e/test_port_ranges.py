@@ -122,6 +122,19 @@ def test_each_port_leads_to_the_one_at_the_same_place(program: Start, targets: i
     metrics = httpx.get(f"http://127.0.0.1:{status}/status?format=prometheus", timeout=30).text
     series = [line for line in metrics.splitlines() if "requests_total" in line and f"udp://127.0.0.1:{to}" in line]
     assert len(series) == 1, "all ports are counted together"
+    state = json.loads(said("status", "-json", directory=one.directory))
+    assert [(found["uri"], found["ports"]) for found in state["listeners"]] == [
+        (f"udp://127.0.0.1:{span}", COUNT), (f"tcp://127.0.0.1:{span}", COUNT), (f"http://127.0.0.1:{status}", 1)
+    ]  # fmt: skip
+    assert [found["uri"] for found in state["targets"]] == [f"{kind}://127.0.0.1:{to}" for kind in ("tcp", "udp")]
+
+    def counted() -> list[int]:
+        state = json.loads(said("status", "-json", directory=one.directory))
+        return [found["requests"] for found in state["targets"]]
+
+    one.wait_until(lambda: counted() == [COUNT, COUNT], "the requests of all ports")
+    explained = said("explain", f"udp://127.0.0.1:{first + 2}", "-json", directory=one.directory)
+    assert f"udp://127.0.0.1:{targets + 2}" in explained
     config["listen"][0]["uri"] = f"udp://127.0.0.1:{first + 1}-{first + 3}"
     config["dispatch"][0]["forward_to"] = f"udp://127.0.0.1:{targets}-{targets + 2}"
     one.configure(json.dumps(config))
@@ -140,6 +153,15 @@ def test_the_command_line_takes_ranges(program: Start, targets: int) -> None:
     )
     assert ask(first + 3, socket.SOCK_DGRAM) == b"hello by %d" % (targets + 3)
     one.stop()
+
+
+def said(*words: str, directory: Path) -> str:
+    """Return the output of a command about the program that runs in a directory."""
+    return subprocess.run(
+        [sys.executable, "-m", "npserver", *words, "-config", "npserver.json"],
+        cwd=directory, env={**os.environ, "PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, timeout=30,
+        check=True,
+    ).stdout  # fmt: skip
 
 
 FORWARD = {"handler": "forward", "forward_to": "udp://10.0.0.5:1-5"}

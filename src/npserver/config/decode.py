@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from npserver.config.expand import Expanded
+from npserver.config.expand import OFTEN_SECRET, Expanded
 from npserver.config.jsonc import Path
 from npserver.config.schema import Config
 from npserver.config.section import NO_LIMIT, Section
@@ -122,6 +122,8 @@ class ConfigDecoder(Struct):
             return self._unexpected(value, whole or shape, path)
         if shape.kind is Kind.TEXT and "\0" in value:
             return self._fault(path, f"{_name(path)}: NUL in {'it' if self.is_secret else clip(value)}")
+        if type(value) is Expanded and not value.is_special and OFTEN_SECRET.isdisjoint(path):
+            return str(value)
         return value
 
     def _zero(self, value: Any, shape: Scalar, path: Path) -> Any:

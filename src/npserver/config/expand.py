@@ -30,12 +30,18 @@ _FILE = "file:"
 _FORMS = "expected ${NAME}, ${NAME:-default}, ${env:name} or ${file:/path}"
 _LITERAL = "write $${ for these characters themselves"
 _SECRET = regex(r"key|secret|pass|token|credential|auth|private|salt|hash|dsn", re.IGNORECASE)
+OFTEN_SECRET = frozenset({"headers", "response_headers", "env"})  # keys whose texts may hold a password
 _MIN_RUN = 8  # characters of a secret that a message must not have in a row
+_MIN_RUN_OF_URL = 16  # of one that has parts which stand in many messages
 _MIN_SECRET, _MIN_VALUE = 4, 8  # shorter values stand in many messages by chance, and are not hidden
 
 
 class Expanded(str):
-    """A text of the config with values of variables or files in it."""
+    """A text of the config with values of variables or files in it.
+
+    The decoder leaves it in the config only where it `is_special`, or its key is `OFTEN_SECRET`. Encoders of msgspec
+    refuse it; names, hosts and the like are plain texts.
+    """
 
     __slots__ = ("template", "values", "written")
 
@@ -50,6 +56,11 @@ class Expanded(str):
     def has_secret(self) -> bool:
         """Whether a value comes from a file, or from a variable whose name sounds like a secret's."""
         return any(map(is_secret, (reference for reference, _ in self.values)))
+
+    @property
+    def is_special(self) -> bool:
+        """Whether it is not the same as the plain text: it has a secret, or dollar signs that templates must know."""
+        return self.has_secret or self.template != self
 
 
 class ExpansionError(ValueError):
@@ -200,7 +211,7 @@ def _texts(value: Any, path: Path) -> Iterator[tuple[Any, str | int, Path]]:
 
 def _common_runs(message: str, value: str) -> list[str]:
     """Return the parts of a message that are a value, or long parts of one, the longest first."""
-    least = min(_MIN_RUN, len(value))
+    least = min(_MIN_RUN_OF_URL if "://" in value else _MIN_RUN, len(value))
     found = []
     start = 0
     while start + least <= len(message):

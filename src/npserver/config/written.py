@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from npserver.config.assemble import assemble
 from npserver.config.decode import suited
 from npserver.config.defaults import USE
-from npserver.config.expand import Expanded
+from npserver.config.expand import OFTEN_SECRET, Expanded
 from npserver.config.schema import Config
 from npserver.config.shape import Either, Kind, Many, Scalar, SectionShape, Shape, Table, Tagged, section_keys
 from npserver.web.config import HttpRule, Rule
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from npserver.config.section import Section
 
 HIDDEN = "(secret)"  # instead of a secret that stands in the config
-_OFTEN_SECRET = frozenset({"headers", "response_headers", "env"})  # keys whose texts may hold a password
 _ANY: Shape = Scalar(Kind.ANYTHING)
 
 
@@ -71,7 +70,7 @@ def _object(value: dict[str, Any], shape: Shape, *, is_secret: bool, is_often: b
 
             key = extensions.added_key(name)
         secret = is_secret or (key is not None and key.is_secret)
-        often = is_often or name in _OFTEN_SECRET
+        often = is_often or name in OFTEN_SECRET
         shown[name] = _shown(one, _ANY if key is None else key.shape, is_secret=secret, is_often=often)
     return shown
 

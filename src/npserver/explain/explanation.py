@@ -89,4 +89,6 @@ class Explanation(Struct):
             "gets": self.gets, "to": self.to, "location": self.location, "file": self.file, "records": self.records,
             "result": self.result, "steps": self.steps,
         }  # fmt: skip
-        return json.format(json.encode({key: value for key, value in found.items() if value not in ("", [])}), indent=2)
+        return json.format(
+            json.encode({key: value for key, value in found.items() if value not in ("", [])}, enc_hook=str), indent=2
+        )

@@ -99,7 +99,7 @@ def _listener(compilation: Compilation, path: Path, entry: Listen, address: Addr
     networks = compile_networks(report, (*path, "accept_proxy"), entry.accept_proxy) if entry.accept_proxy else None
     return Listener(
         key=taken.key(address),
-        name=entry.name or written,
+        name=str(entry.name or written),
         address=address,
         backlog=entry.backlog or document.config.backlog,
         place=document.place(path),

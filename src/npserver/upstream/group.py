@@ -123,7 +123,10 @@ class Upstream:
     def named(self) -> list[NamedTarget]:
         """The targets by their names."""
         waits = bool(self.section.wait)
-        return [NamedTarget(self.name, one.uri, one.section.weight, one.section.backup, waits) for one in self.targets]
+        return [
+            NamedTarget(self.name, one.settings.counted_as or one.uri, one.section.weight, one.section.backup, waits)
+            for one in self.targets
+        ]
 
     @property
     def base(self) -> Upstream:

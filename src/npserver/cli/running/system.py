@@ -24,7 +24,8 @@ def add_system(state: dict[str, Any], proc: str = "/proc") -> None:
         ports = connections(f"{proc}/{state['pid']}/net")
         for listener in state["listeners"]:
             if listener["port"] and listener["is_stream"]:
-                listener["connections"] = ports[listener["port"]]
+                span = range(listener["port"], listener["port"] + listener.get("ports", 1))
+                listener["connections"] = sum(ports[port] for port in span)
 
 
 def usage(directory: str) -> tuple[float, int]:

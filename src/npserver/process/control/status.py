@@ -40,8 +40,15 @@ def status_of(host: Host, last_reload: dict[str, Any] | None) -> dict[str, Any]:
         "is_stopping": host.is_stopping(),
         "processes": to_builtins(host.processes()),
         "listeners": [
-            {"name": one.name, "uri": str(one.address), "port": port, "is_stream": one.address.is_stream}
+            {
+                "name": one.name,
+                "uri": str(one.ports or one.address),
+                "port": port,
+                "ports": one.ports.count if one.ports else 1,
+                "is_stream": one.address.is_stream,
+            }
             for one, port in host.listeners()
+            if one.is_shown
         ],
         "targets": [_target(host.board, reasons, one) for one in host.runtime().targets],
         "certificates": certificates_as_json(convert(states, PublishedStates)) if states is not None else [],
