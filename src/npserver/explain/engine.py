@@ -23,8 +23,8 @@ class Explainer:
         self._board = compilation.context.row.board
         self._asked = 0
 
-    def explain(self, question: Question) -> Explanation:
-        """Return what would come of a question, and why."""
+    def explain(self, question: Question, *, is_brief: bool = False) -> Explanation:
+        """Return what would come of a question, and why. `is_brief`: without the rules that are beaten."""
         found = Explanation(str(question))
         self._asked += 1
         self._board.rates.clear()  # no question counts for the next one
@@ -34,7 +34,7 @@ class Explainer:
         if question.kind is Kind.HTTP:
             from npserver.explain.web import explain_request
 
-            explain_request(self._config, question, listener, found)
+            explain_request(self._config, question, listener, found, is_brief=is_brief)
         elif question.kind is Kind.DNS:
             from npserver.explain.names import explain_name
 

@@ -66,7 +66,7 @@ def check_expectations(document: Document, explainer: Explainer, within_s: float
             key, _, message = str(error).partition(": ")
             found.append(_problem(document, (*path, key), message))
             continue
-        explanation = explainer.explain(question)
+        explanation = explainer.explain(question, is_brief=True)
         for key, wanted in unmet(document, expectation, explanation):
             found.append(_problem(document, (*path, key), _failure(question, explanation, key, wanted)))
     return found

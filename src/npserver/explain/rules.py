@@ -8,6 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from npserver.program.summary import describe_rule
+from npserver.regex import regex
 from npserver.web.compile import RULES, matching_router, rule_path
 from npserver.web.config import HttpRule
 from npserver.web.matching.conditions import Asked, Terms
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from npserver.web.routing import Pattern
 
 MAX_SHOWN = 8  # rules that are beaten
+_KEY = regex(r"dispatch\[(\d+)\]")
 
 #: The keys of a rule for each part of its conditions.
 _KEYS = {
@@ -42,18 +44,18 @@ class Place(Struct, frozen=True):
     pattern: Pattern
 
 
-def index_of(config: CompiledConfig, listener: Listener, route: Route) -> int | None:
+def index_of(route: Route) -> int | None:
     """Return the index in `dispatch` of the rule that a route is of, -1 for the rule of a listener without any."""
-    for index, _ in config.rules_of(listener):
-        if any(one.key == route.key for _, _, one in RULES.of(config.compilation)[index].entries):
-            return index
-    return None
+    found = _KEY.match(route.key)
+    return int(found[1]) if found else -1 if route.key == "root" else None
 
 
-def show_rule(config: CompiledConfig, listener: Listener, exchange: AskedExchange, found: Explanation) -> None:
-    """Add the steps about rules."""
+def show_rule(
+    config: CompiledConfig, listener: Listener, exchange: AskedExchange, found: Explanation, *, is_brief: bool
+) -> None:
+    """Add the steps about rules; with `is_brief` without those that are beaten."""
     rules = dict(config.rules_of(listener))
-    winner = index_of(config, listener, exchange.route)
+    winner = index_of(exchange.route)
     made = RULES.of(config.compilation)
     won: Place | None = None
     if winner is None:
@@ -66,6 +68,8 @@ def show_rule(config: CompiledConfig, listener: Listener, exchange: AskedExchang
         found.add(
             "rule", f"{found.rule}  {describe_rule(rule, is_default=winner < 0)}", config.place(rule_path(winner))
         )
+    if is_brief:
+        return
     beaten = []
     for index, rule in rules.items():
         if index == winner or not isinstance(rule, HttpRule):

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from npserver.web.server.roles import FrontRole
 
 
-def explain_request(config: CompiledConfig, question: Question, listener: Listener, found: Explanation) -> None:
+def explain_request(
+    config: CompiledConfig, question: Question, listener: Listener, found: Explanation, *, is_brief: bool
+) -> None:
     """Explain a request to a listener that speaks HTTP."""
     front = config.runtime.fronts[listener.key]
     assert isinstance(front, HttpFront)
@@ -43,7 +45,7 @@ def explain_request(config: CompiledConfig, question: Question, listener: Listen
         found.add("refused", f"{error.status}: {error} ({error.decided_by})", config.place_of_key(error.decided_by))
         return
     exchange = _exchange(question, listener, front, certificate, request, route, found)
-    walk = _Walk(config, listener, found, exchange)
+    walk = _Walk(config, found, exchange)
     exchange.instrument = walk.instrument
     if exchange.find_client():
         if exchange.client_ip != found.client:
@@ -51,7 +53,7 @@ def explain_request(config: CompiledConfig, question: Question, listener: Listen
                       config.place(("trusted_proxies",)))  # fmt: skip
         exchange.route = walk.instrument(exchange.route)
         exchange.run()
-    show_rule(config, listener, exchange, found)
+    show_rule(config, listener, exchange, found, is_brief=is_brief)
     walk.show()
     exchange.end()
     _show_answer(config, exchange, found)
@@ -114,9 +116,8 @@ def _exchange(
 class _Walk:
     """Follows a request through its route, and keeps a step for each part that has decided something."""
 
-    def __init__(self, config: CompiledConfig, listener: Listener, found: Explanation, exchange: AskedExchange) -> None:
+    def __init__(self, config: CompiledConfig, found: Explanation, exchange: AskedExchange) -> None:
         self._config = config
-        self._listener = listener
         self._found = found
         self._exchange = exchange
         self._steps: list[Step] = []
@@ -141,7 +142,7 @@ class _Walk:
     def show(self) -> None:
         """Add the steps: of all middleware in order, then of the handler."""
         found, config, route = self._found, self._config, self._exchange.route
-        index = index_of(config, self._listener, route)
+        index = index_of(route)
         if index is not None:
             for name, place in named_steps(config, index):
                 if (step := self._decided.pop(name, None)) is not None:

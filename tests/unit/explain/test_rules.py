@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from npserver.explain.explanation import Explanation
+from npserver.testing import asking
 from tests.stage.explained import steps
 
 Ask = Callable[..., Explanation]
+
+
+def test_a_listener_without_rules_has_one_of_its_own() -> None:
+    with asking({"listen": ["http://:8080"]}) as question:
+        (rule,) = steps(question("http://x:8080/"), "rule")
+    assert rule.startswith("root  ")
 
 
 def test_rules_that_are_beaten_are_named_with_the_reason(ask: Ask) -> None:
