@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 STAMP  := $(VENV)/.dev-requirements
 
-.PHONY: test lint types format bench fuzz docs dist single pins clean
+.PHONY: test lint types format bench fuzz docs dist single deb pins clean
 
 # Four at a time, as they wait more than they compute; one file or test is quicker by `.venv/bin/python -m pytest tests/unit/...`.
 test: lint types
@@ -41,6 +41,10 @@ dist: $(STAMP)
 # npserver in one file, with all requirements, for machines like this one: dist/npserver-VERSION-MACHINE.
 single: $(STAMP)
 	PYTHONPATH=src $(BIN)/python -m deploy.single
+
+# A package for Debian and Ubuntu, with all requirements, for machines like this one.
+deb: $(STAMP)
+	PYTHONPATH=src $(BIN)/python -m deploy.deb
 
 # The pinned requirements, made from pyproject.toml: the hash of every wheel, and no package index.
 PIN := $(BIN)/python -m piptools compile --quiet --generate-hashes --no-header --no-annotate --strip-extras \

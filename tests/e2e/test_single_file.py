@@ -6,22 +6,18 @@ It is made here of the requirements in the environment of the tests, for their v
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
 
 import npserver
-from deploy.dist import NOT_OURS
 from deploy.single import pack
-from deploy.vendor import tag
 from tests.stage.asking import get
-from tests.stage.program import ROOT
+from tests.stage.bundle import collect_installed
 from tests.stage.programs import find
 
 NOBODY = 65534
@@ -35,13 +31,7 @@ def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file."""
     directory = tmp_path_factory.mktemp("single")
     tree = directory / "tree"
-    shutil.copytree(ROOT / "src" / "npserver", tree / "npserver", ignore=NOT_OURS)
-    own = tree / tag(f"3.{sys.version_info[1]}")
-    for name in re.findall(r"(?m)^([\w.-]+)==", (ROOT / "requirements.txt").read_text()):
-        for file in distribution(name).files or []:
-            if ".." not in file.parts and "__pycache__" not in file.parts:
-                (own / file).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(str(file.locate()), own / file)
+    collect_installed(tree)
     pack(tree, directory / "npserver")
     shutil.rmtree(tree)
     return directory / "npserver"

@@ -22,6 +22,7 @@ PACKAGES = {
     "curl": "curl",
     "dig": "bind9-dnsutils",
     "dnsmasq": "dnsmasq-base",
+    "dpkg-deb": "dpkg",
     "fish": "fish",
     "gtlsclient": "ngtcp2-client",
     "h2load": "nghttp2-client",
