@@ -23,7 +23,7 @@ from npserver.nameserver.config import RECORDS, DnsKey, DnsRule, DnsView, DnsZon
 from npserver.nameserver.publish.config import PublicAddress
 from npserver.nameserver.resolver.config import DnsForward, ResolverSection
 from npserver.network_sets.config import NetworkSource
-from npserver.observe.config import Logging, Metrics
+from npserver.observe.config import Logging, Metrics, Tracing
 from npserver.tls.config import Tls
 from npserver.upstream.config import UpstreamSection
 from npserver.web.config import GlobalCompression, Limits, Timeouts
@@ -167,6 +167,9 @@ class Config(Section, frozen=True, kw_only=True):
     timeouts: Annotated[Timeouts, D("time limits for clients")] = Timeouts()
     limits: Annotated[Limits, D("limits on sizes and numbers, for clients")] = Limits()
     logging: Annotated[Logging, D("access log and server log")] = Logging()
+    tracing: Annotated[
+        Tracing | None, D("traces of HTTP requests, sent to a collector of OpenTelemetry; default: none")
+    ] = None
     metrics: Annotated[Metrics, D("times in the metrics of handler `status`")] = Metrics()
     gzip: Annotated[
         bool | GlobalCompression,

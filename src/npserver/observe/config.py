@@ -17,6 +17,21 @@ Hidden = Literal["query", "client_ip"]
 STANDARD = frozenset({"stdout", "stderr", "off"})  # destinations that are no files
 
 
+class Tracing(Section, frozen=True, kw_only=True):
+    """Traces of requests, for a collector of OpenTelemetry: spans are sent to it in the background."""
+
+    to: Annotated[str, D("URL of the collector, for OTLP over HTTP with JSON; without a path: `/v1/traces`")]
+    sample: Annotated[str, D('share of the traces that begin here and are recorded, such as `"5%"`')] = "100%"
+    parent: Annotated[
+        Literal["trusted", "all", "none"],
+        D(
+            "whose traces (`traceparent`) are continued, recorded or not as their client does: those of "
+            "`trusted_proxies`, of all clients, or of none"
+        ),
+    ] = "trusted"
+    service: Annotated[str, D("name of this service, as the collector shows it")] = "npserver"
+
+
 class Metrics(Section, frozen=True, kw_only=True):
     """What the metrics of handler `status` have besides the counters."""
 

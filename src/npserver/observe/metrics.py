@@ -119,6 +119,7 @@ FAMILIES = [
         "Time of the last reload whose config is in use; 0: none since the start.",
         "gauge",
     ),
+    _family(r"tracing\.spans\.(?P<result>\w+)", "trace_spans_total", "Spans sent to the collector, or dropped."),
     _family(r"log\.dropped_lines", "log_dropped_lines_total", "Lines of access and query log that were not written."),
     _family(r"gauge\.dns\.connections", "dns_connections", "Clients connected for DNS over TCP or TLS.", "gauge"),
     _family(r"dns\.cache\.(?P<result>\w+)", "dns_cache_total", "What became of questions for resolvers in the cache."),

@@ -19,7 +19,7 @@ from npserver.observe.last_errors import keep
 from npserver.process.service_runner import ServiceRunner
 from npserver.program.compile import compile_config
 from npserver.runtime.compilation import RUNS_SERVICES
-from npserver.runtime.context import Context
+from npserver.runtime.context import AT_END, Context
 from npserver.runtime.deadlines import Sweeper
 from npserver.runtime.tasks import spawn
 
@@ -138,6 +138,8 @@ class DataPlane:
             await self.services.replace(())
         await self._drain(None, timeout_s, deadline)
         await self._abort_rest()
+        for end in AT_END.take(self.context) or ():
+            await end()
 
     def close(self) -> None:
         """Abort the remaining connections and release everything."""

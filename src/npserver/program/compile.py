@@ -94,6 +94,10 @@ def compile_config(document: Document, context: Context, compilation: Compilatio
         quic = add_http3(listeners.values(), fronts)
         name_counters((*listeners.values(), *quic), context.row)
         name_server_counters(listeners.values(), context.row)
+        if compilation.config.tracing is not None:
+            from npserver.web.traces import TRACER
+
+            TRACER.of(compilation)
         check_unserved(compilation, rules)
         for name in report.unused_learnt:
             report.warn(("networks", name), f"nothing is refused: name {clip(name)} in 'deny', 'from' or another key")

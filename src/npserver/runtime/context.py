@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from msgspec import Struct, field
@@ -65,3 +65,7 @@ class PerProcess(Generic[T]):
         """Remove and return the value, at the end of a process; None if it was never made."""
         value: T | None = context.made.pop(self, None)
         return value
+
+
+#: What a process awaits at its end, once its connections have ended; each bounds its own time.
+AT_END: PerProcess[list[Callable[[], Awaitable[None]]]] = PerProcess(lambda context: [])

@@ -1,4 +1,4 @@
-"""One GET over HTTP, for what npserver asks others: bounded in size and time, on a connection of its own.
+"""One GET or POST over HTTP, for what npserver asks others: bounded in size and time, on a connection of its own.
 
 Redirects are not followed: they are answers with another status than 200. What a URL holds beyond its host may be a
 secret of the operator, so `Url` shows neither path nor query.
@@ -119,6 +119,17 @@ async def get(url: Url, *, timeout_s: float, max_bytes: int, ip_version: int = 0
         return bytes(body)
 
 
+async def post(url: Url, body: bytes, content_type: str, *, timeout_s: float, max_bytes: int) -> tuple[int, bytes]:
+    """Send a body. Return the status of the answer, and up to `max_bytes` of its body. Raises: NoAnswer."""
+    answer = bytearray()
+    async with _answer(url, timeout_s, sent=(body, content_type)) as (head, reader):
+        async for piece in _pieces(reader, head):
+            answer += piece
+            if len(answer) >= max_bytes:
+                break
+        return head.status, bytes(answer[:max_bytes])
+
+
 async def get_status(url: Url, *, timeout_s: float) -> int:
     """Return the status of the answer, whatever comes of its body. Raises: NoAnswer.
 
@@ -152,16 +163,26 @@ def _moved(head: ResponseHead) -> str:
 
 @contextlib.asynccontextmanager
 async def _answer(
-    url: Url, timeout_s: float, ip_version: int = 0
+    url: Url, timeout_s: float, ip_version: int = 0, sent: tuple[bytes, str] | None = None
 ) -> AsyncIterator[tuple[ResponseHead, asyncio.StreamReader]]:
-    """Yield the head of the answer, and a reader for its body; the time goes on while it is read. Raises: NoAnswer."""
+    """Yield the head of the answer, and a reader for its body; the time goes on while it is read. Raises: NoAnswer.
+
+    `sent`: the body of a POST, and its media type; None for a GET.
+    """
+    body, lines = b"", ""
+    if sent is not None:
+        body = sent[0]
+        lines = f"Content-Type: {sent[1]}\r\nContent-Length: {len(body)}\r\n"
     try:
         async with asyncio.timeout(timeout_s):
             reader, writer = await _connect(url.address, ip_version)
             try:
                 writer.write(
-                    f"GET {url.target} HTTP/1.1\r\nHost: {url.host}\r\nUser-Agent: npserver/{__version__}\r\n"
-                    "Accept: */*\r\nConnection: close\r\n\r\n".encode("ascii")
+                    f"{'POST' if sent else 'GET'} {url.target} HTTP/1.1\r\nHost: {url.host}\r\n"
+                    f"User-Agent: npserver/{__version__}\r\nAccept: */*\r\n{lines}Connection: close\r\n\r\n".encode(
+                        "ascii"
+                    )
+                    + body
                 )
                 yield await _read_head(reader), reader
             finally:

@@ -9,7 +9,7 @@ from npserver.errors import clip
 from npserver.web.checks import rule_key
 from npserver.web.exchange import make_route
 from npserver.web.handlers.kinds import load
-from npserver.web.middleware.order import compile_middleware
+from npserver.web.middleware.order import NAMED, compile_middleware
 from npserver.web.request_times import request_times
 from npserver.web.scan_watch import scan_watch
 from npserver.web.variables import variable_names
@@ -46,7 +46,7 @@ def compile_route(
         return None
     limit = rule.max_body_size
     named = f" {clip(rule.name)}" if rule.name else ""
-    return make_route(
+    route = make_route(
         f"dispatch[{index}]{named} {kind.name} {pattern}" if index >= 0 else f"default {kind.name} {pattern}",
         handler,
         compilation.config.limits.max_body_size if limit is None else limit,
@@ -58,6 +58,12 @@ def compile_route(
         aborts_on_close=getattr(rule, "abort_on_close", False),
         times=request_times(compilation, rule.name or rule_key(path), hosts),
     )
+    if compilation.config.tracing is None:
+        return route
+    from npserver.web.traces import TRACER
+
+    tracer = TRACER.of(compilation)
+    return route if tracer is None else tracer.traced(route, NAMED.of(compilation)[path])
 
 
 def _warn_of_claims(report: Report, path: Path, rule: HttpRule) -> None:

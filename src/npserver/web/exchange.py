@@ -17,6 +17,7 @@ from msgspec import Struct
 
 if TYPE_CHECKING:
     from npserver.http.request import Request
+    from npserver.observe.trace import Trace
     from npserver.runtime.context import Context
 
 #: Field lines of a response and a body, for an answer made by the server itself.
@@ -93,6 +94,7 @@ class Exchange(Protocol):
     upstream: str  # set by the proxy for the access log: the target's URI
     user: str  # set by basic_auth for the access log
     status: int  # of the answer; 0 until it has begun
+    trace: Trace | None  # of a request with `tracing`
     #: Set by a handler that answers later: told when the client goes before `start`. `start` sets it too.
     source: ResponseSource | None
 

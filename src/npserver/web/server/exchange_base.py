@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from npserver.errors import BadRequest
+    from npserver.observe.trace import Trace
     from npserver.web.exchange import BodySink
     from npserver.web.server.roles import BodyRole
 
@@ -58,6 +59,7 @@ class ExchangeBase(ExchangePeer[C], Generic[C], eq=False):
     sent: int = 0
     upstream: str = ""
     user: str = ""
+    trace: Trace | None = None
     source: ResponseSource | None = None
     _request_id: str = ""
     _stage: int = 0

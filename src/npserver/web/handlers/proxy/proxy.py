@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from npserver.errors import UpstreamError
     from npserver.networks import AddressSet
+    from npserver.observe.trace import Trace
     from npserver.upstream.group import Upstream
     from npserver.upstream.response_sink import ClientSettings
     from npserver.upstream.target import Target
@@ -71,6 +72,7 @@ class ProxySettings:
     rewrites: tuple[tuple[re.Pattern[str], str], ...] = ()
     changes: FieldChanges | None = None  # the rule's `headers`
     hash_of: Template | None = None  # what the upstream's `balance` `hash` is of
+    is_traced: bool = False  # `tracing`: each request has a `traceparent` of its own
     request_spool: SpoolSettings | None = None  # where request bodies are buffered; None: they are passed on
     response_spool: SpoolSettings | None = None  # likewise for responses
 
@@ -107,14 +109,17 @@ class Proxy:
         self.only_target = upstream.only_target if self.sticky is None and upstream.queue is None else None
         changes = self.settings.changes
         #: Whether heads depend on the request, the target and the client only, and can be cached.
-        self._keeps_heads = self.settings.trusted is None and (changes is None or changes.is_fixed)
+        self._keeps_heads = (
+            self.settings.trusted is None and not settings.is_traced and (changes is None or changes.is_fixed)
+        )
         #: Whether plain requests may be forwarded without an exchange.
         self.is_direct = (
             self._keeps_heads and self.sticky is None and upstream.queue is None and settings.hash_of is None
         )
-        #: Whether the times of responses are measured: for `balance`, and for that or the metrics (`metrics.times`).
+        #: Whether the times of responses are measured: for `balance`, and for that, `metrics.times` or `tracing`.
         self.is_by_time = upstream.section.balance == "least-time" and len(upstream.targets) > 1
-        self.is_timed = self.is_by_time or any(target.times is not None for target in upstream.targets)
+        has_times = any(target.times is not None for target in upstream.targets)
+        self.is_timed = self.is_by_time or has_times or settings.is_traced
         self.has_logged_refusal = False  # by `refused_upgrade`
 
     def __repr__(self) -> str:
@@ -218,6 +223,8 @@ class Proxy:
             fields += forwarded_line(request, scheme, nearest_ip)
         if changes is not None:
             fields = changes.apply_fixed(fields) if exchange is None else changes.apply(exchange, fields)
+        if exchange is not None and exchange.trace is not None:
+            fields = traced_fields(fields, exchange.trace)
         upgrade = _upgrade_for(request, target) if request.upgrade else b""
         close = not settings.client.pool_size
         if length is not None:
@@ -262,6 +269,12 @@ class Proxy:
         host = authority if rule.preserve_host and authority else target.authority.encode("ascii")
         origin = (b"https://" if target.tls is not None else b"http://") + host
         return References(scheme, authority, origin, path, f"{self.settings.key}.rewrite_location", rule.merge_slashes)
+
+
+def traced_fields(fields: bytes, trace: Trace) -> bytes:
+    """Return field lines with the trace of their request; the field tracestate goes on with a trace that goes on."""
+    names = (b"traceparent",) if trace.is_continued else (b"traceparent", b"tracestate")
+    return b"%btraceparent: %b\r\n" % (remove_fields(fields, names.__contains__), trace.traceparent())
 
 
 def _upgrade_for(request: Request, target: Target) -> bytes:

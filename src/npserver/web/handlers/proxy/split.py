@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from hashlib import blake2b
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from msgspec.structs import replace
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from npserver.web.handlers.proxy.handler import ProxyHandler
     from npserver.web.variables import Template
 
-    PartHandler = ProxyHandler | CacheHandler
+    PartHandler: TypeAlias = ProxyHandler | CacheHandler
     CompileOne = Callable[[Compilation, Path, ProxyRule, Path], PartHandler | None]
 
 

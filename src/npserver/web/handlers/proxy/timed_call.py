@@ -1,4 +1,4 @@
-"""Proxied requests whose response time is measured, for upstreams with `balance` `least-time` and for `metrics.times`.
+"""Proxied requests whose response time is measured, for `balance` `least-time`, `metrics.times` or `tracing`.
 
 Made by `web.handlers.proxy.general_handler`. The time is from the choice of the target, connecting included, to the
 head of the response. For `balance`, an attempt that fails counts as `FAILURE_S` at the least: a target that fails fast
@@ -32,22 +32,40 @@ class Timed(ProxyCall, eq=False):
     def use(self, target: Target, *, fresh: bool = False) -> None:
         """Send the request to `target`."""
         self.sent_at = monotonic()
+        if self.exchange.trace is not None:
+            self.exchange.trace.attempt(self.exchange.request.method, target.uri)
         super().use(target, fresh=fresh)
 
     def response_whole(self, head: ResponseHead, body: bytes) -> None:
         """Called with a complete response that arrived in one read."""
-        _observe(self, is_failure=head.status >= 500)
+        _observe(self, head.status)
         super().response_whole(head, body)
 
     def response_start(self, head: ResponseHead) -> None:
         """Called with the head of a response whose body follows."""
-        _observe(self, is_failure=head.status >= 500)
+        _observe(self, head.status)
         super().response_start(head)
 
     def response_lost(self, error: UpstreamError) -> None:
         """Called when the connection failed before the response was complete."""
-        _observe(self, is_failure=True, has_answered=False)
+        _observe(self, 0)
+        self._trace_failure(error)
         super().response_lost(error)
+
+    def response_switch(self, head: ResponseHead, early: bytes) -> None:
+        """Called for a 101 response: the connection becomes a tunnel, which has no response time."""
+        if self.exchange.trace is not None:
+            self.exchange.trace.answered(head.status)
+        super().response_switch(head, early)
+
+    def try_again(self, error: UpstreamError, target: Target, *, sent: bool) -> None:
+        """Called after an attempt that got no response, such as one that could not connect."""
+        self._trace_failure(error)
+        super().try_again(error, target, sent=sent)
+
+    def _trace_failure(self, error: UpstreamError) -> None:
+        if self.exchange.trace is not None:
+            self.exchange.trace.failed(str(error))
 
 
 class TimedCall(Timed, eq=False):
@@ -62,12 +80,16 @@ class TimedWaitingCall(Timed, WaitingCall, eq=False):
     sent_at: float = 0.0
 
 
-def _observe(call: Timed, *, is_failure: bool, has_answered: bool = True) -> None:
+def _observe(call: Timed, status: int) -> None:
+    """Take the time of an attempt. `status`: of its response; 0: there was none."""
     target, now = call.target, monotonic()
     if target is None:
         return
     took_s = now - call.sent_at
-    if has_answered and target.times is not None:
+    if status and call.exchange.trace is not None:
+        call.exchange.trace.answered(status)
+    if status and target.times is not None:
         target.times.observe(took_s)
     if call.proxy.is_by_time:
+        is_failure = not 0 < status < 500
         target.state.observe(max(took_s, FAILURE_S) if is_failure else took_s, now)

@@ -80,6 +80,7 @@ class FillExchange:
         self.connection_id = client.connection_id
         self.user = client.user
         self.tls = client.tls
+        self.trace = client.trace
         self.upstream = ""
         self.private_upstreams: dict[object, Any] | None = None
         self.source: ResponseSource | None = None

@@ -1,0 +1,116 @@
+"""The trace of one request: its own span, those of middleware that waits, and those of its attempts at a target.
+
+`web.traces` makes one for each request where `tracing` is on, and `web.handlers.proxy` tells it of the attempts. No
+spans are made of a request that is not sampled; its upstream is told of the trace all the same.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from npserver.observe.spans import CLIENT, INTERNAL, SERVER, Span
+from npserver.observe.trace_context import TraceContext, write_traceparent
+
+if TYPE_CHECKING:
+    from npserver.observe.span_exporter import SpanExporter
+
+
+class Trace:
+    """One request. `parent`: the trace that its client has begun; None: it begins here."""
+
+    __slots__ = ("_attempt", "_began_ns", "_clock_ns", "_exporter", "_parent", "_stage", "_waits", "is_sampled",
+                 "span_id", "trace_id")  # fmt: skip
+
+    def __init__(self, exporter: SpanExporter, parent: TraceContext | None, *, is_sampled: bool) -> None:
+        self._exporter = exporter
+        self._parent = parent
+        self.is_sampled = is_sampled
+        ids = os.urandom(24).hex()
+        self.trace_id = parent.trace_id if parent is not None else ids[:32]
+        self.span_id = ids[32:]
+        self._began_ns, self._clock_ns = time.time_ns(), time.monotonic_ns()
+        self._stage: Span | None = None  # of the middleware that has the request
+        self._waits = False
+        self._attempt: Span | None = None  # at a target
+
+    # ── middleware ──
+
+    def enter(self, name: str) -> Span | None:
+        """A middleware gets the request; "": the handler. Return what `leave_to_wait` is called with."""
+        self._end_stage()
+        if self.is_sampled and name:
+            self._stage = self._span(name, INTERNAL)
+        return self._stage
+
+    def leave_to_wait(self, stage: Span | None) -> None:
+        """The middleware has returned: if it has not passed the request on, it waits for something."""
+        if stage is not None and self._stage is stage:
+            self._waits = True
+
+    def _end_stage(self) -> None:
+        if self._stage is not None and self._waits:
+            self._finish(self._stage)
+        self._stage, self._waits = None, False
+
+    # ── attempts ──
+
+    def attempt(self, method: str, uri: str) -> None:
+        """The request is sent to a target."""
+        if self.is_sampled:
+            self._end_attempt()
+            self._attempt = self._span(method, CLIENT)
+            self._attempt.attributes = {"http.request.method": method, "server.address": uri}
+
+    def answered(self, status: int) -> None:
+        """The head of the target's response has come."""
+        if self._attempt is not None:
+            self._attempt.attributes["http.response.status_code"] = status
+            self._attempt.attributes["npserver.response_head_us"] = (self._now() - self._attempt.start_ns) // 1000
+            if status >= 500:
+                self._attempt.error = f"status {status}"
+
+    def failed(self, reason: str) -> None:
+        """The attempt has failed."""
+        if self._attempt is not None:
+            self._attempt.error = reason
+            self._end_attempt()
+
+    def _end_attempt(self) -> None:
+        if self._attempt is not None:
+            self._finish(self._attempt)
+            self._attempt = None
+
+    def traceparent(self) -> bytes:
+        """Return the value of the field for the target."""
+        span = self._attempt.span_id if self._attempt is not None else self.span_id
+        return write_traceparent(self.trace_id, span, is_sampled=self.is_sampled)
+
+    @property
+    def is_continued(self) -> bool:
+        """Whether the client has begun it: its field tracestate is passed on."""
+        return self._parent is not None
+
+    # ── the end ──
+
+    def end(self, name: str, status: int, attributes: dict[str, str | int]) -> None:
+        """The request is over."""
+        self._end_stage()
+        self._end_attempt()
+        parent_id = self._parent.parent_id if self._parent is not None else ""
+        attributes["http.response.status_code"] = status
+        error = f"status {status}" if status >= 500 else ""
+        span = Span(self.trace_id, self.span_id, parent_id, name, SERVER, self._began_ns, 0, attributes, error)
+        self._finish(span)
+
+    def _span(self, name: str, kind: int) -> Span:
+        return Span(self.trace_id, os.urandom(8).hex(), self.span_id, name, kind, self._now(), 0, {})
+
+    def _finish(self, span: Span) -> None:
+        span.end_ns = self._now()
+        self._exporter.add(span)
+
+    def _now(self) -> int:
+        """Return the time in nanoseconds since 1970; within a request the wall clock does not jump."""
+        return self._began_ns + time.monotonic_ns() - self._clock_ns

@@ -1,0 +1,138 @@
+"""Traces of requests (`tracing`): whether a request is sampled, and the steps of a route that its trace is told of.
+
+`web.compile_route` has each route traced by `Tracer.traced`. Without `tracing` there is no tracer.
+"""
+
+from __future__ import annotations
+
+from random import random
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from npserver.config.units import parse_percent
+from npserver.errors import clip
+from npserver.observe.span_exporter import DROPPED, EXPORTER, SENT
+from npserver.observe.trace import Trace
+from npserver.observe.trace_context import parse_traceparent
+from npserver.runtime.compilation import PerCompilation
+from npserver.runtime.http_get import Url, parse_url
+from npserver.web.trusted_proxies import TRUSTED_PROXIES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from npserver.networks import AddressSet
+    from npserver.observe.span_exporter import SpanExporter
+    from npserver.runtime.compilation import Compilation
+    from npserver.web.exchange import Exchange, Middleware, Route
+
+_PATH = "/v1/traces"  # of collectors, where `to` has none
+
+
+class Tracer:
+    """Begins the traces of one config.
+
+    Args:
+        exporter: sends the spans.
+        share: of the requests that are sampled, 0 to 1.
+        trusted: the clients whose traces are continued, with what they say of sampling; None: none but by `trusts_all`.
+        trusts_all: all clients.
+    """
+
+    def __init__(
+        self, exporter: SpanExporter, share: float, trusted: AddressSet | None, *, trusts_all: bool = False
+    ) -> None:
+        self._exporter = exporter
+        self._share = share
+        self._trusted = trusted
+        self._trusts_all = trusts_all
+
+    def traced(self, route: Route, middleware: Sequence[tuple[str, Middleware]]) -> Route:
+        """Return the route with steps that tell the trace of each request. `middleware`: the rule's, by name."""
+        names = {id(one): name for name, one in middleware}
+
+        def step(request: Callable[[Exchange], None]) -> Callable[[Exchange], None]:
+            name = names.get(id(getattr(request, "__self__", None)), "middleware")
+
+            def traced(exchange: Exchange) -> None:
+                trace = exchange.trace
+                stage = trace.enter(name) if trace is not None else None
+                request(exchange)
+                if trace is not None:
+                    trace.leave_to_wait(stage)
+
+            return traced
+
+        def begin(exchange: Exchange) -> None:
+            self._begin(exchange, route)
+            exchange.proceed()
+
+        def hand_over(exchange: Exchange) -> None:
+            if exchange.trace is not None:
+                exchange.trace.enter("")
+            exchange.proceed()
+
+        steps = (begin, *map(step, route.requests), hand_over)
+        return replace(route, requests=steps, prepared=None, direct=None, direct_stream=None, is_guarded=True)
+
+    def _begin(self, exchange: Exchange, route: Route) -> None:
+        if exchange.trace is not None:
+            return  # another route has begun it
+        parent = None
+        if self._trusts_all or (self._trusted is not None and exchange.peer_ip in self._trusted):
+            parent = parse_traceparent(exchange.request.fields.get(b"traceparent", b""))
+        is_sampled = parent.is_sampled if parent is not None else random() < self._share
+        trace = exchange.trace = Trace(self._exporter, parent, is_sampled=is_sampled)
+        if not is_sampled:
+            return
+
+        def ended() -> None:
+            request = exchange.request
+            attributes: dict[str, str | int] = {
+                "http.request.method": request.method,
+                "url.scheme": exchange.scheme,
+                "url.path": clip(request.path)[1:-1],
+                "server.address": request.host,
+                "client.address": exchange.client_ip,
+                "network.protocol.version": "2" if request.is_http2 else "3" if request.is_http3 else "1.1",
+                "npserver.rule": route.rule_name or route.key,
+            }
+            trace.end(f"{request.method} {route.rule_name or route.key}", exchange.status or 499, attributes)
+
+        exchange.watch_end(ended)
+
+
+def _compile(compilation: Compilation) -> Tracer | None:
+    section, report = compilation.config.tracing, compilation.report
+    if section is None:
+        return None
+    url = _compile_url(compilation, section.to)
+    share = 0.0
+    try:
+        share = parse_percent(section.sample)
+    except ValueError as error:
+        report.error(("tracing", "sample"), str(error))
+    trusted = TRUSTED_PROXIES.of(compilation) if section.parent == "trusted" else None
+    exporter = EXPORTER.of(compilation.context)
+    for name in (SENT, DROPPED):
+        compilation.context.row.slot(name)
+
+    def activate() -> None:
+        exporter.to, exporter.service = url, section.service
+
+    compilation.activations.append(activate)
+    return Tracer(exporter, share, trusted, trusts_all=section.parent == "all")
+
+
+def _compile_url(compilation: Compilation, text: str) -> Url | None:
+    try:
+        url = parse_url(text)
+    except ValueError as error:
+        compilation.report.error(("tracing", "to"), str(error))
+        return None
+    return Url(url.address, _PATH) if url.target == "/" else url
+
+
+#: The tracer of a config; None without `tracing`.
+TRACER = PerCompilation(_compile)

@@ -1,0 +1,311 @@
+"""Traces of the real program, received by a collector that reads OTLP.
+
+Covers `observe.span_exporter`, `observe.spans`, `observe.trace` and `web.traces`.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.stage.program import Program
+
+Start = Callable[..., Program]
+Span = dict[str, Any]
+
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+UNSAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+
+
+class Server(ThreadingHTTPServer):
+    """An HTTP server in a thread, which keeps what it is asked."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.heads: list[dict[str, str]] = []  # of GET, in lower case, with the path as ":path"
+        self.bodies: list[bytes] = []  # of POST
+        self.status = 200
+        self.answer = b"{}"
+        self.hangs = threading.Event()
+        self.hangs.set()
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        return int(self.server_address[1])
+
+    def close(self) -> None:
+        self.hangs.set()
+        self.shutdown()
+        self.server_close()
+
+    @property
+    def spans(self) -> list[Span]:
+        """The spans that have come, with their attributes as a dict."""
+        return [
+            {
+                **span,
+                "attributes": _values(span["attributes"]),
+                "service": _values(one["resource"]["attributes"])["service.name"],
+            }
+            for body in list(self.bodies)
+            for one in json.loads(body)["resourceSpans"]
+            for scope in one["scopeSpans"]
+            for span in scope["spans"]
+        ]
+
+
+def _values(attributes: list[dict[str, Any]]) -> dict[str, str]:
+    return {one["key"]: next(iter(one["value"].values())) for one in attributes}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.server.heads.append({":path": self.path, **{name.lower(): value for name, value in self.headers.items()}})
+        status = 503 if self.path.endswith("/503") else 200
+        self._respond(status, b"app")
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.hangs.wait(30)
+        if self.server.status == 200:
+            assert self.path == "/v1/traces"
+            assert self.headers["Content-Type"] == "application/json"
+            self.server.bodies.append(body)
+        self._respond(self.server.status, self.server.answer)
+
+    def _respond(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Callable[..., Server]]:
+    made: list[Server] = []
+
+    def make(port: int = 0) -> Server:
+        made.append(Server(port))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def config(port: int, app: int, collector: int, **tracing: Any) -> dict[str, Any]:
+    return {
+        "listen": [f"http://127.0.0.1:{port}"],
+        "workers": 2,
+        "tracing": {"to": f"http://127.0.0.1:{collector}", **tracing},
+        "dispatch": [
+            {"handler": "status", "path": "/status", "name": "status"},
+            {"handler": "proxy", "path": "/app/**", "proxy_pass": f"http://127.0.0.1:{app}", "name": "app"},
+            {
+                "handler": "respond",
+                "path": "/guarded",
+                "body": "x",
+                "name": "guarded",
+                "forward_auth": {"to": f"http://127.0.0.1:{app}", "path": "/auth"},
+            },
+            {"handler": "proxy", "path": "/dead", "proxy_pass": "http://127.0.0.1:9", "name": "dead"},
+        ],
+    }
+
+
+def get(port: int, path: str, **fields: str) -> int:
+    return httpx.get(f"http://127.0.0.1:{port}{path}", headers=fields, timeout=30).status_code
+
+
+def dropped(port: int) -> int:
+    reply = httpx.get(f"http://127.0.0.1:{port}/status?format=json", timeout=30).json()
+    return sum(one["value"] for one in reply["metrics"]["npserver_trace_spans_total"] if one["result"] == "dropped")
+
+
+def test_a_request_and_its_attempt_are_spans_of_one_trace(
+    program: Start, free_port: Callable[[], int], server: Callable[..., Server]
+) -> None:
+    port, app, collector = free_port(), server(), server()
+    one = program(config=config(port, app.port, collector.port, service="edge"))
+    began = time.time_ns()
+    for _ in range(4):
+        assert get(port, "/app/x?secret=1", traceparent=PARENT, tracestate="a=b") == 200
+    one.wait_until(lambda: len(collector.spans) == 8, "spans of both workers")
+    spans = {span["spanId"]: span for span in collector.spans}
+    servers = [span for span in spans.values() if span["kind"] == 2]
+    assert len(servers) == 4
+    for span in servers:
+        (child,) = (other for other in spans.values() if other.get("parentSpanId") == span["spanId"])
+        assert child["traceId"] == span["traceId"] != PARENT[3:35], "of a client that is not trusted"
+        assert "parentSpanId" not in span
+        assert (child["kind"], child["name"]) == (3, "GET")
+        assert (span["name"], span["service"]) == ("GET app", "edge")
+        assert span["attributes"]["url.path"] == "/app/x"
+        assert span["attributes"]["http.response.status_code"] == "200"
+        times = [int(value) for value in (span["startTimeUnixNano"], child["startTimeUnixNano"],
+                                          child["endTimeUnixNano"], span["endTimeUnixNano"])]  # fmt: skip
+        assert began - 10**9 < times[0] and times == sorted(times) and times[-1] < time.time_ns() + 10**9
+        (head,) = (head for head in app.heads if head["traceparent"].split("-")[2] == child["spanId"])
+        assert head["traceparent"] == f"00-{span['traceId']}-{child['spanId']}-01"
+        assert "tracestate" not in head
+    assert "secret" not in repr(collector.bodies)
+
+
+@pytest.mark.parametrize(
+    ("parent", "sent", "is_continued", "spans"),
+    [
+        ("all", PARENT, True, 2),
+        ("all", UNSAMPLED, True, 0),
+        ("all", PARENT.replace("00-", "ff-", 1), False, 2),
+        ("all", f"{PARENT}, {PARENT}", False, 2),
+        ("all", "00-" + "0" * 32 + PARENT[35:], False, 2),
+        ("none", PARENT, False, 2),
+        ("trusted", PARENT, True, 2),
+    ],
+)
+def test_a_trace_of_a_client_goes_on(
+    program: Start, free_port: Callable[[], int], server: Callable[..., Server],
+    parent: str, sent: str, is_continued: bool, spans: int,
+) -> None:  # fmt: skip
+    port, app, collector = free_port(), server(), server()
+    text = config(port, app.port, collector.port, parent=parent)
+    if parent == "trusted":
+        text["trusted_proxies"] = ["127.0.0.1"]
+    one = program(config={**text, "workers": 0})
+    assert get(port, "/app/x", traceparent=sent, tracestate="a=b") == 200
+    head = app.heads[0]
+    assert (head["traceparent"].split("-")[1] == PARENT[3:35]) == is_continued
+    assert head.get("tracestate") == ("a=b" if is_continued else None)
+    assert head["traceparent"].split("-")[2] not in sent
+    one.stop()
+    assert len(collector.spans) == spans, "what is left is sent at the end"
+    assert all((span["traceId"] == PARENT[3:35]) == is_continued for span in collector.spans)
+
+
+def test_middleware_that_waits_and_attempts_that_fail_are_spans(
+    program: Start, free_port: Callable[[], int], server: Callable[..., Server]
+) -> None:
+    port, app, collector = free_port(), server(), server()
+    one = program(config={**config(port, app.port, collector.port), "workers": 1})
+    assert get(port, "/guarded") == 200
+    assert get(port, "/dead") == 502
+    assert get(port, "/app/503") == 503
+    one.stop()
+    found = {(span["name"], span["kind"]): span for span in collector.spans}
+    assert found.keys() == {
+        ("GET guarded", 2), ("forward_auth", 1), ("GET dead", 2), ("GET app", 2), ("GET", 3),
+    }  # fmt: skip
+    assert found["forward_auth", 1]["parentSpanId"] == found["GET guarded", 2]["spanId"]
+    attempts = {span["parentSpanId"]: span for span in collector.spans if span["kind"] == 3}
+    dead = attempts[found["GET dead", 2]["spanId"]]
+    assert dead["status"]["code"] == 2
+    assert "127.0.0.1:9" in dead["status"]["message"]
+    assert attempts[found["GET app", 2]["spanId"]]["status"] == {"code": 2, "message": "status 503"}
+    assert found["GET dead", 2]["attributes"]["http.response.status_code"] == "502"
+
+
+@pytest.mark.parametrize("status", [400, 500, 0])
+def test_what_the_collector_does_not_take_is_dropped_and_told_of_once(
+    program: Start, free_port: Callable[[], int], server: Callable[..., Server], status: int
+) -> None:
+    """It refuses, or is down; then it is there again."""
+    port, app, at = free_port(), server(), free_port()
+    if status:
+        refusing = server(at)
+        refusing.status = status
+    one = program(config={**config(port, app.port, at), "workers": 1})
+    for _ in range(3):
+        assert get(port, "/app/x") == 200
+    one.wait_until(lambda: dropped(port) >= 6, "the count")
+    one.wait_for(r"cannot send traces to http://127\.0\.0\.1:\d+ \(tracing\.to\), dropping spans: ")
+    if status:
+        refusing.status = 200
+    else:
+        refusing = server(at)
+    one.wait_until(lambda: get(port, "/app/x") and refusing.bodies, "spans")
+    one.wait_for("traces can be sent to .* again")
+    assert one.errors.count("cannot send traces") == 1
+
+
+def test_spans_that_a_collector_rejects_are_counted(
+    program: Start, free_port: Callable[[], int], server: Callable[..., Server]
+) -> None:
+    port, app, collector = free_port(), server(), server()
+    collector.answer = b'{"partialSuccess":{"rejectedSpans":"1","errorMessage":"no room"}}'
+    one = program(config={**config(port, app.port, collector.port), "workers": 1})
+    assert get(port, "/app/x") == 200
+    one.wait_until(lambda: dropped(port) >= 1, "the count")
+    one.wait_for("dropping spans: no room")
+
+
+def test_a_collector_that_hangs_holds_up_neither_requests_nor_the_end(
+    program: Start, free_port: Callable[[], int], server: Callable[..., Server]
+) -> None:
+    port, app, collector = free_port(), server(), server()
+    one = program(config=config(port, app.port, collector.port))
+    collector.hangs.clear()
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        for _ in range(200):
+            assert client.get("/app/x").status_code == 200
+    began = time.monotonic()
+    one.stop()
+    assert time.monotonic() - began < 6
+    assert "killed" not in one.errors
+
+
+def test_a_reload_changes_the_collector_and_ends_tracing(
+    program: Start, free_port: Callable[[], int], server: Callable[..., Server]
+) -> None:
+    port, app, first, second = free_port(), server(), server(), server()
+    one = program(config=config(port, app.port, first.port))
+    assert get(port, "/app/x") == 200
+    one.wait_until(lambda: len(first.spans) == 2, "the first spans")
+    reload(one, config(port, app.port, second.port))
+    assert get(port, "/app/x") == 200
+    one.wait_until(lambda: len(second.spans) == 2, "the later spans")
+    text = config(port, app.port, second.port)
+    del text["tracing"]
+    reload(one, text)
+    assert get(port, "/app/x", traceparent=PARENT) == 200
+    assert app.heads[-1]["traceparent"] == PARENT, "without tracing it is passed on as it is"
+    one.stop()
+    assert len(first.spans) == len(second.spans) == 2
+
+
+def reload(one: Program, text: dict[str, Any]) -> None:
+    one.configure(text)
+    one.forget_errors()
+    one.send_signal(signal.SIGHUP)
+    one.wait_for_new("reloaded")
+
+
+def test_of_many_traces_the_share_is_recorded(
+    program: Start, free_port: Callable[[], int], server: Callable[..., Server]
+) -> None:
+    port, app, collector = free_port(), server(), server()
+    one = program(config={**config(port, app.port, collector.port, sample="30%"), "workers": 1})
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        for _ in range(300):
+            assert client.get("/app/x").status_code == 200
+    one.stop()
+    assert 40 < len(collector.spans) / 2 < 150
+    flags = [head["traceparent"][-2:] for head in app.heads]
+    assert flags.count("01") == len(collector.spans) / 2
+    assert len({head["traceparent"].split("-")[1] for head in app.heads}) == 300
