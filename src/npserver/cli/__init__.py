@@ -14,6 +14,8 @@ COMMANDS = {
     "explain": "npserver.cli.explain",
     "reload": "npserver.cli.reload",
     "status": "npserver.cli.running.status",
+    "drain": "npserver.cli.running.drain",
+    "undrain": "npserver.cli.running.undrain",
     "upgrade": "npserver.cli.upgrade",
     "purge": "npserver.cli.purge",
     "dns": "npserver.cli.dns",

@@ -305,7 +305,8 @@ def _addresses(context: Context, upstream: Upstream, kind: int) -> list[bytes]:
     found = _packed(upstream.healthy_addresses(), of_kind)
     if not found:
         resolver = RESOLVER.of(context)
-        hosts = [target.address.host for target in upstream.targets if not target.address.is_unix]
+        targets = [one for one in upstream.targets if not one.is_draining] or upstream.targets
+        hosts = [target.address.host for target in targets if not target.address.is_unix]
         found = _packed([address for host in hosts for address in resolver.known(host) or ()], of_kind)
     return found
 

@@ -43,7 +43,7 @@ class Relay:
 
     __slots__ = ("_idle_since", "_resets", "_seen", "buffer_size", "client", "context", "deadline", "is_joined",
                  "is_lingering", "is_over", "on_end", "preface", "reason", "splices", "target",
-                 "timeout_s")  # fmt: skip
+                 "timeout_s", "tunnel_target")  # fmt: skip
 
     def __init__(
         self,
@@ -65,6 +65,7 @@ class Relay:
         self.is_joined = False
         self.is_lingering = False
         self.is_over = False
+        self.tunnel_target: object = None  # of a tunnel, the target that it leads to
         self.deadline = float("inf")
         self._idle_since = 0.0
         self._resets = False

@@ -16,6 +16,7 @@ from npserver.listen.live_listener import LiveListener
 from npserver.net.poller import POLLER
 from npserver.observe.access_log import AccessLog
 from npserver.observe.last_errors import keep
+from npserver.process.control.draining import DrainFollower
 from npserver.process.service_runner import ServiceRunner
 from npserver.program.compile import compile_config
 from npserver.runtime.compilation import RUNS_SERVICES
@@ -56,11 +57,12 @@ def make_context(
 class DataPlane:
     """The compiled config and the live listeners and services of one process."""
 
-    __slots__ = ("_has_left", "context", "live", "runtime", "services", "sockets")
+    __slots__ = ("_has_left", "context", "drains", "live", "runtime", "services", "sockets")
 
     def __init__(self, context: Context, *, runs_services: bool) -> None:
         self.context = context
         RUNS_SERVICES.put(context, value=runs_services)
+        self.drains = DrainFollower(context)
         self.runtime: Runtime | None = None
         self.live: dict[str, LiveListener] = {}
         self.sockets: dict[str, Sockets] = {}

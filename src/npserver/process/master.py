@@ -77,7 +77,8 @@ class Master:
         self._children = Children(options.workers, board, self._setup_for, self._leave_master)
         self._commands = ServerCommands(
             Host(
-                board, options.source.file, self._began_at, bindings, lambda: self._news, self._tell, self.reload,
+                board, options.source.file, self._began_at, bindings, lambda: self._news, self._tell, self._publish,
+                self.reload,
                 lambda: self._active.runtime, lambda: list(self._processes()), lambda: self._stop_deadline is not None,
             )
         )  # fmt: skip
@@ -140,6 +141,10 @@ class Master:
         if outcome.is_in_use and self._options.source.file:
             self._control.place(placed_control(self._active.document))
         self._commands.reload_finished(outcome)
+
+    def _publish(self, topic: str, value: Any) -> None:
+        self._news[topic] = value
+        self._children.broadcast({"kind": "published", "topic": topic, "value": value})
 
     def _tell(self, role: int, topic: str, value: Any) -> None:
         self._children.send_to(role, {"kind": "told", "role": role, "topic": topic, "value": value})

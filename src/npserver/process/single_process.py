@@ -132,7 +132,7 @@ class _Runner:
         self._commands = ServerCommands(
             Host(
                 context.row.board, options.source.file, began_at, self._single.bindings, lambda: context.pubsub.latest,
-                context.pubsub.tell, self._begin_reload, self._runtime,
+                context.pubsub.tell, context.pubsub.publish, self._begin_reload, self._runtime,
                 lambda: [ProcessState("server", os.getpid(), round(time.monotonic() - began_at, 1))],
                 self._stop.is_set,
             )

@@ -146,4 +146,4 @@ class Ejections:
 
 
 def _is_usable(target: Target) -> bool:
-    return target.section.weight > 0 and target.health is not Health.DOWN
+    return target.section.weight > 0 and target.health is not Health.DOWN and not target.is_draining

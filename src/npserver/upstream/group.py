@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import random
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakSet
 
 from msgspec.structs import replace
 
@@ -15,7 +16,7 @@ from npserver.config.units import parse_percent
 from npserver.net.resolver import RESOLVER
 from npserver.upstream.balancers import Balancer, make_balancer
 from npserver.upstream.health_state import Health, ramp
-from npserver.upstream.registry import REGISTERED, NamedTarget
+from npserver.upstream.registry import DRAINS, REGISTERED, NamedTarget, key_of
 from npserver.upstream.retry import RetryPolicy
 from npserver.upstream.target import PROBE_AFTER_S, Target
 from npserver.upstream.waiting_queue import WaitingQueue, queue_of
@@ -27,6 +28,13 @@ if TYPE_CHECKING:
     from npserver.upstream.config import UpstreamSection
 
 DEFAULT_QUEUE = 100  # requests and connections that may wait
+
+
+class Follower(Protocol):
+    """An object that keeps a copy of `Upstream.only_target`."""
+
+    def upstream_changed(self) -> None:
+        """Called when it has changed."""
 
 
 class Upstream:
@@ -61,8 +69,6 @@ class Upstream:
             self.retry = BudgetedRetry(section.retries, self.retry.retry_on, budget=budget)
         self._balancer: Balancer = make_balancer(section.balance, random.random)
         self._time = context.loop.time
-        self._primary = tuple(one for one in targets if not one.section.backup and one.section.weight)
-        self._backup = tuple(one for one in targets if one.section.backup and one.section.weight)
         self._base = base
         #: Where requests wait for a target; None if they do not.
         self.queue: WaitingQueue | None = None
@@ -70,17 +76,45 @@ class Upstream:
             self.queue = queue_of(context, name)
             for one in targets:
                 one.queue = self.queue
-        # the only target is always tried, unless requests can wait until it is reachable again
-        self._single = targets[0] if len(targets) == 1 and not section.wait else None
+        self._single: Target | None = None
         #: The target of all requests, if it is the only one and has neither health checks nor `max_connections`.
         self.only_target: Target | None = None
-        if self._single and not self._single.settings.is_checked and not self._single.max_connections:
-            self.only_target = self._single
-        self._by_cookie = {one.cookie: one for one in targets}
+        #: Called when `only_target` has changed.
+        self.followers: WeakSet[Follower] = WeakSet()
+        self._choose_among(targets)
         REGISTERED.of(context).add(self)
+        if (drains := context.pubsub.latest.get(DRAINS)) is not None:
+            self.apply_drains(drains)
 
     def __repr__(self) -> str:
         return f"<Upstream {self.name} {self.section.balance} targets={len(self.targets)}>"
+
+    def _choose_among(self, targets: tuple[Target, ...]) -> None:
+        """Use these targets and no others, from the next request on: no request asks which are drained."""
+        self._primary = tuple(one for one in targets if not one.section.backup and one.section.weight)
+        self._backup = tuple(one for one in targets if one.section.backup and one.section.weight)
+        # the only target is always tried, unless requests can wait until it is reachable again
+        is_single = len(self.targets) == len(targets) == 1 and not self.section.wait
+        single = self._single = targets[0] if is_single else None
+        is_simple = single is not None and not single.settings.is_checked and not single.max_connections
+        self.only_target = single if is_simple else None
+        self._by_cookie = {one.cookie: one for one in targets}
+        for follower in list(self.followers):
+            follower.upstream_changed()
+
+    def apply_drains(self, value: dict[str, Any]) -> None:
+        """Leave drained targets alone, by the value of the topic `DRAINS`, and use others again."""
+        drained = value["targets"]
+        changed = [one for one in self.targets if one.is_draining != (key_of(self.name, one.uri) in drained)]
+        for one in changed:
+            one.is_draining = not one.is_draining
+        self._choose_among(tuple(one for one in self.targets if not one.is_draining))
+        if self.queue is not None:
+            self.queue.wake()
+        for one in changed:
+            if one.is_draining and one.settings.http2 is None:
+                for client in list(one.pool.idle):
+                    client.close()
 
     def with_keys(self, **keys: Any) -> Upstream:
         """Return an upstream of the same targets with other values of some keys, as a rule overrides them."""
@@ -168,7 +202,10 @@ class Upstream:
         """Return what keeps the targets from being used, for the end of a log message; "" if it is none of this."""
         down = sum(one.health is Health.DOWN for one in self.targets)
         full = sum(one.is_full() for one in self.targets if one.health is not Health.DOWN)
+        draining = sum(one.is_draining for one in self.targets)
         reasons = []
+        if draining:
+            reasons.append(f"{draining} of {len(self.targets)} drained: npserver undrain")
         if full:
             hint = "" if self.section.wait else ": 'wait' lets requests wait"
             reasons.append(f"{full} of {len(self.targets)} at max_connections{hint}")
@@ -182,7 +219,9 @@ class Upstream:
         resolver = RESOLVER.of(self.context)
         addresses: list[str] = []
         for target in self.targets:
-            if target.state.down_until > now or target.health is Health.DOWN or target.address.is_unix:
+            if target.is_draining or target.state.down_until > now or target.health is Health.DOWN:
+                continue
+            if target.address.is_unix:
                 continue
             found = resolver.known(target.address.host) or ()
             addresses += [address for address in found if address not in addresses]

@@ -17,6 +17,7 @@ from npserver.runtime.context import PerProcess
 if TYPE_CHECKING:
     from npserver.runtime.context import Context
 
+DRAINS = "upstreams:drains"  # the topic of the drains: `process.control.drains`
 REASONS = "upstreams:reasons"  # the topic of why targets are down: texts by `key_of`
 MAX_REASONS = 1000
 MAX_TEXT = 200  # characters of a reason
@@ -28,6 +29,9 @@ class Registered(Protocol):
     @property
     def named(self) -> Sequence[NamedTarget]:
         """Its targets."""
+
+    def apply_drains(self, value: dict[str, Any]) -> None:
+        """Leave the targets alone that are drained, by the value of `DRAINS`."""
 
 
 #: The upstreams that are in use in this process, and those of a config before that are not freed yet.

@@ -106,8 +106,8 @@ class Target:
         "checked_slot", "connections_slot", "controller_slots", "cookie", "effective_weight", "ejected_slot",
         "ejections_slot",
         "errors_slot", "errors_tally", "failures_slot", "hash_seed", "health_since_slot", "health_slot", "host_line",
-        "http2_slots", "identity", "max_connections", "pool", "queue", "requests_slot", "requests_tally", "section",
-        "server_name", "settings", "slots", "state", "tallies", "times", "tls", "total", "uri",
+        "http2_slots", "identity", "is_draining", "max_connections", "pool", "queue", "requests_slot", "requests_tally",
+        "section", "server_name", "settings", "slots", "state", "tallies", "times", "tls", "total", "upstream", "uri",
     )  # fmt: skip
 
     def __init__(self, context: Context, upstream: str, settings: TargetSettings) -> None:
@@ -118,6 +118,8 @@ class Target:
         self.address = address
         self.tls = settings.tls
         self.server_name = settings.server_name
+        self.upstream = upstream
+        self.is_draining = False  # it gets no new requests and connections: `Upstream.apply_drains`
         self.uri = str(Address(address.scheme, address.host, address.port, address.path if address.is_unix else ""))
         self.authority = authority(address)
         self.host_line = b"Host: %b\r\n" % self.authority.encode("ascii")

@@ -105,7 +105,8 @@ def _target(one: dict[str, Any]) -> tuple[str, ...]:
     if health and one["health_age_seconds"] is not None:
         health += f" for {span(one['health_age_seconds'])}"
     name = "" if one["upstream"] == one["uri"] else one["upstream"]
-    notes = [*(["backup"] if one["is_backup"] else []), *([] if one["weight"] else ["weight 0"])]
+    told = (("draining", one["is_draining"]), ("backup", one["is_backup"]), ("weight 0", not one["weight"]))
+    notes = [note for note, is_so in told if is_so]
     counts = (_number(one["active"]), _number(one["requests"]), _number(one["failures"]))
     return name, one["uri"], ", ".join([*([health] if health else []), *notes]), *counts, one["why"]
 

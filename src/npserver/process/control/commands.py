@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from npserver.errors import clip
+from npserver.process.control.drains import Drains
 from npserver.process.control.protocol import Answer
 
 if TYPE_CHECKING:
@@ -16,14 +18,17 @@ if TYPE_CHECKING:
     from npserver.process.control.protocol import Reply, Request
     from npserver.process.reload_outcome import ReloadOutcome
 
+MAX_WAIT_S = 30 * 86_400
+
 
 class ServerCommands:
     """The commands of one server; `all` names them."""
 
-    __slots__ = ("_awaiting_reload", "_host", "_last_reload")
+    __slots__ = ("_awaiting_reload", "_drains", "_host", "_last_reload")
 
     def __init__(self, host: Host) -> None:
         self._host = host
+        self._drains = Drains(host)
         self._awaiting_reload: list[Reply] = []
         self._last_reload: dict[str, Any] | None = None
 
@@ -31,6 +36,8 @@ class ServerCommands:
         """Answer those who have asked for a reload; called with the outcome of each."""
         told = msgspec.to_builtins(outcome)
         self._last_reload = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **told}
+        if outcome.is_in_use:
+            self._drains.keep()
         awaiting, self._awaiting_reload = self._awaiting_reload, []
         for reply in awaiting:
             reply(Answer(result=told))
@@ -40,11 +47,14 @@ class ServerCommands:
         return {
             "ban": self.run_ban,
             "bans": self.run_ban,
+            "drain": self.drain,
+            "drained": self.drained,
             "flush": self.flush,
             "reload": self.reload,
             "state": self.state,
             "status": self.status,
             "unban": self.run_ban,
+            "undrain": self.undrain,
         }
 
     def reload(self, _request: Request, reply: Reply) -> None:
@@ -71,6 +81,24 @@ class ServerCommands:
 
         host = self._host
         reply(Answer(result=msgspec.to_builtins(collect(host.board, host.latest(), host.runtime().document))))
+
+    def drain(self, request: Request, reply: Reply) -> None:
+        """`drain` with `target`, `wait_s` or None, and `is_forced`: the result is that of `drained`."""
+        wait_s, target = request.arguments.get("wait_s"), str(request.arguments.get("target"))
+        if wait_s is not None and (not isinstance(wait_s, (int, float)) or not 0 <= wait_s <= MAX_WAIT_S):
+            reply(Answer([f"expected a time of at most {MAX_WAIT_S} s, got {clip(wait_s)}"]))
+            return
+        fault = self._drains.begin(target, wait_s, is_forced=bool(request.arguments.get("is_forced")))
+        reply(Answer([fault]) if fault else Answer(result=self._drains.left(target)))
+
+    def drained(self, request: Request, reply: Reply) -> None:
+        """`drained` with `target`: the result is what `Drains.left` returns."""
+        reply(Answer(result=self._drains.left(str(request.arguments.get("target")))))
+
+    def undrain(self, request: Request, reply: Reply) -> None:
+        """`undrain` with `target`."""
+        fault = self._drains.end(str(request.arguments.get("target")))
+        reply(Answer([fault] if fault else []))
 
     def status(self, _request: Request, reply: Reply) -> None:
         """`status`: the result is what `process.control.status` says."""

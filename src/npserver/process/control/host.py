@@ -33,6 +33,7 @@ class Host(Struct, frozen=True):
     bindings: Bindings
     latest: Callable[[], dict[str, Any]]  # returns the latest values of all topics
     tell: Callable[[int, str, Any], None]  # tells a process a value of a topic
+    publish: Callable[[str, Any], None]  # publishes a value of a topic to all processes
     reload: Callable[[], None]  # begins a reload; `ServerCommands.reload_finished` is called with its outcome
     runtime: Callable[[], Runtime]  # returns the config in use
     processes: Callable[[], list[ProcessState]]

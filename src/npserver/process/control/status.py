@@ -17,7 +17,7 @@ from npserver.observe import metrics
 from npserver.tls.states import TOPIC as CERTIFICATES
 from npserver.tls.states import PublishedStates
 from npserver.upstream.health_state import Health
-from npserver.upstream.registry import REASONS, key_of
+from npserver.upstream.registry import DRAINS, REASONS, key_of
 from npserver.web.handlers.status.certificates import certificates_as_json
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def status_of(host: Host, last_reload: dict[str, Any] | None) -> dict[str, Any]:
     states = latest.get(CERTIFICATES)
     bans = published_bans(latest)
     reasons = latest.get(REASONS) or {}
+    drained = (latest.get(DRAINS) or {}).get("targets", {})
     return {
         "version": __version__,
         "pid": os.getpid(),
@@ -50,7 +51,10 @@ def status_of(host: Host, last_reload: dict[str, Any] | None) -> dict[str, Any]:
             for one, port in host.listeners()
             if one.is_shown
         ],
-        "targets": [_target(host.board, reasons, one) for one in host.runtime().targets],
+        "targets": [
+            _target(host.board, reasons, one) | {"is_draining": key_of(one.upstream, one.uri) in drained}
+            for one in host.runtime().targets
+        ],
         "certificates": certificates_as_json(convert(states, PublishedStates)) if states is not None else [],
         "bans": {name: len(found) for name, found in bans.items()},
         "last_reload": last_reload,

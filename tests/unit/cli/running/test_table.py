@@ -13,7 +13,8 @@ NOW = datetime(2026, 5, 1, tzinfo=UTC)
 def target(uri: str, **values: Any) -> dict[str, Any]:
     return {
         "upstream": "app", "uri": uri, "health": "unknown", "health_age_seconds": None, "is_ejected": False, "why": "",
-        "is_backup": False, "weight": 1, "active": 0, "requests": 0, "failures": 0, "errors": 0, "ejections": 0,
+        "is_backup": False, "is_draining": False, "weight": 1, "active": 0, "requests": 0, "failures": 0,
+        "errors": 0, "ejections": 0,
         **values,
     }  # fmt: skip
 

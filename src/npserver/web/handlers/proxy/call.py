@@ -275,7 +275,7 @@ class ProxyCall(Struct, eq=False):
         self._stop_upload()
         self.target = None  # it stays acquired until the tunnel ends
         fields = head.fields + b"Upgrade: " + head.upgrade + b"\r\n"
-        open_tunnel(exchange, fields, client.transport, early, self.proxy.settings.rule, target.release)
+        open_tunnel(exchange, fields, client.transport, early, self.proxy.settings.rule, target)
 
     def response_lost(self, error: UpstreamError) -> None:
         """Called when the connection failed before the response was complete."""

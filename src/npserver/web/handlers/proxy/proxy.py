@@ -106,7 +106,9 @@ class Proxy:
         )  # fmt: skip
         self._keeps_path = rule.merge_slashes and not (settings.base or settings.strip or settings.rewrites)
         #: The target of all requests, if the upstream has only one and no sticky cookie.
-        self.only_target = upstream.only_target if self.sticky is None and upstream.queue is None else None
+        self.only_target: Target | None = None
+        self.upstream_changed()
+        upstream.followers.add(self)
         changes = self.settings.changes
         #: Whether heads depend on the request, the target and the client only, and can be cached.
         self._keeps_heads = (
@@ -124,6 +126,11 @@ class Proxy:
 
     def __repr__(self) -> str:
         return f"<Proxy {self.upstream!r}>"
+
+    def upstream_changed(self) -> None:
+        """Called when the upstream has another `only_target`, or none any more."""
+        upstream = self.upstream
+        self.only_target = upstream.only_target if self.sticky is None and upstream.queue is None else None
 
     def choose(self, exchange: Exchange, tried: Container[Target], upstream: Upstream | None = None) -> Target | None:
         """Return the target for a request; None if there is none.

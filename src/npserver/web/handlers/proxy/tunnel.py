@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from npserver.net.relay import Relay
 
 if TYPE_CHECKING:
+    from npserver.upstream.target import Target
     from npserver.web.exchange import Exchange
     from npserver.web.handlers.proxy.config import ProxyRule
 
@@ -19,16 +19,16 @@ def open_tunnel(
     upstream: asyncio.Transport,
     early: bytes,
     rule: ProxyRule,
-    on_end: Callable[[], None],
+    target: Target,
 ) -> None:
     """Answer 101 with `fields` and join the transports. `early` is what the upstream sent after its 101.
 
-    `on_end` is called once, when both connections are gone.
+    The target, which is acquired, is released when both connections are gone.
     """
 
     def ended(relay: Relay) -> None:
         exchange.switched_closed(relay.client.received, relay.target.received, relay.reason)
-        on_end()
+        target.release()
 
     relay = Relay(
         exchange.context,
@@ -37,5 +37,6 @@ def open_tunnel(
         on_end=ended,
         splices=not exchange.request.is_connect and upstream.get_extra_info("socket") is not None,
     )
+    relay.tunnel_target = target
     client, early_client = exchange.switch(fields)
     relay.adopt(client, upstream, early_client, early)

@@ -32,6 +32,7 @@ from npserver.web.handlers.status.data_states import (
     state_table,
     states_as_json,
 )
+from npserver.web.handlers.status.drains import drain_samples, drained_targets
 from npserver.web.handlers.status.history import HISTORY
 from npserver.web.handlers.status.page import (
     DESIGN,
@@ -200,6 +201,7 @@ class StatusHandler:
             *state_samples(BLOCK_LISTS, self._block_lists()),
             *zone_samples(published_zones(self._pubsub)),
             *signed_samples(published_signed(self._pubsub)),
+            *drain_samples(drained_targets(self._pubsub)),
         ]
 
     def _block_lists(self) -> list[SetState]:

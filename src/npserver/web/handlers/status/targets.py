@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from npserver.upstream.registry import REASONS, key_of
+from npserver.web.handlers.status.drains import drained_targets
 from npserver.web.handlers.status.table import Markup, amount, badge, chart, span, table
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 HEADS = ("target", "health", "why", "per second", "active", "requests", "failures")
 _BUDGET = 16_000
-_ORDER = {"down": 0, "ejected": 1, "failing": 2, "up": 3, "not checked": 4}
-_KINDS = {"up": "good", "not checked": "soft"}
+_ORDER = {"down": 0, "ejected": 1, "failing": 2, "draining": 3, "up": 4, "not checked": 5}
+_KINDS = {"up": "good", "draining": "soft", "not checked": "soft"}
 
 
 class TargetState(Struct, frozen=True):
@@ -59,8 +60,14 @@ def _state(one: NamedTarget, context: Context) -> TargetState:
         why = f"its last connection failed, not used for {span(down_s)} by this worker (retry_timeout_seconds)"
     elif checked > 0:
         health = "up"
+    drain = drained_targets(context.pubsub).get(key_of(one.upstream, one.uri))
+    if drain is not None:
+        health, why = "draining", "gets no new requests (npserver drain)"
     changed_ms = total(f"health.{name}.since")
-    since_s = max(0.0, now - changed_ms / 1000) if changed_ms and health in ("down", "up", "ejected") else 0.0
+    changed_at = changed_ms / 1000 if health in ("down", "up", "ejected") else 0.0
+    if drain is not None:
+        changed_at = now - max(0.0, context.wall_clock() - drain["since"])
+    since_s = max(0.0, now - changed_at) if changed_at else 0.0
     return TargetState(
         one.upstream, one.uri, health, why, since_s, max(0, total(f"gauge.upstream.{name}.active")),
         total(f"upstream.{name}.requests"), total(f"upstream.{name}.failures"),
