@@ -59,7 +59,7 @@ commands:
   status [-config FILE]  show the running server: processes, listeners, targets, certificates
   drain TARGET           send a target of the running server nothing new, and wait until it is empty
   undrain TARGET         send it requests again
-  upgrade [-config FILE] replace the running program by the one that is
+  upgrade                replace the running program by the one that is
                          installed now, without losing a connection
   bans [-config FILE]    list the clients that are banned, and why; see also: npserver ban, npserver unban
   purge URL              remove responses from the cache of proxy rules
