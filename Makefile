@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 STAMP  := $(VENV)/.dev-requirements
 
-.PHONY: test lint types format bench fuzz docs dist single deb pins clean
+.PHONY: test lint types format bench fuzz soak docs dist single deb pins clean
 
 # Four at a time, as they wait more than they compute; one file or test is quicker by `.venv/bin/python -m pytest tests/unit/...`.
 test: lint types
@@ -29,6 +29,10 @@ bench: $(STAMP)
 # One parser, fed with broken input: `make fuzz ARGS="chunked --seconds 60"`.
 fuzz: $(STAMP)
 	PYTHONPATH=src $(BIN)/python -m fuzz.$(ARGS)
+
+# Full load of all kinds while things go wrong: `make soak ARGS="--minutes 5"`; an hour without.
+soak: $(STAMP)
+	PYTHONPATH=src $(BIN)/python -m soak $(ARGS)
 
 # Pages and pictures generated from the code: the configuration reference, the picture in the README.
 docs: $(STAMP)

@@ -36,8 +36,9 @@ HOST = "127.0.0.1"
 
 
 class Failure(Struct):
-    """One exchange that failed: when, of which client, and how."""
+    """One exchange that failed: from when to when it lasted, of which client, and how it failed."""
 
+    began: float
     at: float
     client: str
     why: str
@@ -87,7 +88,8 @@ class Load:
 
     def _failed(self, client: str, error: Exception) -> None:
         cause = f" ({error.__cause__!r})" if error.__cause__ is not None else ""
-        self.failures.append(Failure(time.monotonic(), client, f"{type(error).__name__}: {error}{cause}"))
+        began = self.latest.get(client, 0.0)  # or a pause later
+        self.failures.append(Failure(began, time.monotonic(), client, f"{type(error).__name__}: {error}{cause}"))
 
     async def _good(self, client: str) -> None:
         self.done[client.split()[0]] += 1

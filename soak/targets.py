@@ -7,6 +7,7 @@ import contextlib
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 
 HOST = "127.0.0.1"
 
@@ -78,8 +79,9 @@ class Targets:
 
 
 async def _echo_messages(connection: ServerConnection) -> None:
-    async for message in connection:
-        await connection.send(message)
+    with contextlib.suppress(ConnectionClosed):
+        async for message in connection:
+            await connection.send(message)
 
 
 async def _echo_bytes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

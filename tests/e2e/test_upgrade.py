@@ -26,8 +26,9 @@ from websockets.sync.client import connect
 from soak.clients import Load
 from soak.served import choose_ports, make_config
 from soak.targets import Targets
-from tests.stage.asking import get, refuses
+from tests.stage.asking import SlowUpstream, get, refuses
 from tests.stage.backends import Backends
+from tests.stage.http3 import Client
 from tests.stage.program import ROOT, Program
 from tests.stage.upgrading import descriptors, stop_successor, tree, upgrade, wait_gone
 
@@ -147,6 +148,45 @@ def test_old_connections_end_in_their_time(program: Start, free_port: Callable[[
     assert refuses(port)
     session.close()
     idle.close()
+
+
+async def test_http3_connections_stay_with_the_old_workers(program: Start, free_port: Callable[[], int]) -> None:
+    """The kernel gives their datagrams to the old workers, those of all others to the new ones."""
+    port, slow = free_port(), SlowUpstream()
+    config: dict[str, Any] = {
+        "workers": 2,
+        "listen": [{"uri": f"https://127.0.0.1:{port}", "http3": True, "tls": "internal"}],
+        "dispatch": [
+            {"handler": "proxy", "path": "/slow", "proxy_pass": f"http://127.0.0.1:{slow.port}"},
+            {"handler": "respond", "body": "old"},
+        ],
+    }
+    one = program(config=config)
+    clients = [Client(port) for _ in range(6)]
+    for client in clients:
+        await client.connect()
+        assert (await client.request()).body == b"old"
+    waiting = asyncio.create_task(clients[0].request(path="/slow"))
+    await asyncio.to_thread(slow.take_request)
+    config["dispatch"][1]["body"] = "new"
+    one.configure(config)
+    pid, _ = await asyncio.to_thread(upgrade, one)
+    slow.answer(b"worth waiting for")
+    assert (await waiting).body == b"worth waiting for"
+    for client in clients[1:]:
+        assert (await client.request()).body == b"old"
+    for _ in range(8):
+        new = Client(port)
+        await new.connect()
+        assert (await new.request()).body == b"new"
+        new.leave()
+        new.close()
+    for client in clients:
+        client.leave()
+        client.close()
+    await asyncio.to_thread(one.wait_exit)
+    await asyncio.to_thread(stop_successor, pid)
+    slow.close()
 
 
 class TestFailures:

@@ -13,10 +13,15 @@ from pathlib import Path
 from tests.stage.program import ROOT, Program
 
 
+def command(one: Program, *words: str) -> list[str]:
+    """Return the command line of a command for the server `one`."""
+    return [sys.executable, "-m", "npserver", words[0], "-config", str(one.config_file), *words[1:]]
+
+
 def upgrade(one: Program, *arguments: str, fails: bool = False) -> tuple[int, str]:
     """Run the command. Return the process id of the new program, 0 if it fails as it should, and what it printed."""
     done = subprocess.run(
-        [sys.executable, "-m", "npserver", "upgrade", "-config", str(one.config_file), *arguments],
+        command(one, "upgrade", *arguments),
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         capture_output=True, text=True, timeout=50, check=False,
     )  # fmt: skip
