@@ -81,6 +81,19 @@ def test_it_starts_through_links_from_elsewhere(checkout: Path, tmp_path: Path) 
     assert err == ""
 
 
+def test_an_upgrade_starts_it_by_the_name_that_was_used(checkout: Path, tmp_path: Path) -> None:
+    """Not by the checkout to which links led at the start: they may lead to another one by then."""
+    main = checkout / "src" / "npserver" / "__main__.py"
+    main.write_text("import os; print(os.environ['NPSERVER_LAUNCHER'])")
+    try:
+        (tmp_path / "npserver").symlink_to(checkout / "npserver")
+        assert finish(launch(tmp_path))[0] == f"{tmp_path}/npserver\n"
+        relative = subprocess.run(["./npserver"], cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert relative.stdout == f"{tmp_path}/./npserver\n"
+    finally:
+        main.write_text(PROGRAM)
+
+
 def test_modules_of_the_working_directory_are_not_taken(checkout: Path, tmp_path: Path) -> None:
     for name in ("os.py", "npserver.py", "signal.py"):
         (tmp_path / name).write_text("raise SystemExit('taken from the working directory')\n")
