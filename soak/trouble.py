@@ -32,11 +32,17 @@ SPARE_DESCRIPTORS = 3
 EXCUSED_S = 3.0  # after the kill of a worker
 
 
-#: The answer for want of a connection to a target; and libuv, where it cannot accept a connection, closes it.
+#: The answers for want of a connection to a target, and the end of the longest idle UDP session; and libuv, where it
+#: cannot accept a connection, closes it.
 REFUSALS = (
-    "503 HTTP/1.1", "503 HTTP/2", "ConnectError: TLS/SSL connection has been closed",
-    "did not receive a valid HTTP response", "Server disconnected without sending a response",
-)  # fmt: skip
+    "503 HTTP/1.1",
+    "503 HTTP/2",
+    "WebSocket connection: HTTP 502",
+    "the session was replaced",
+    "ConnectError: TLS/SSL connection has been closed",
+    "did not receive a valid HTTP response",
+    "Server disconnected without sending a response",
+)
 
 
 class Excuse(Struct):

@@ -150,6 +150,50 @@ def test_old_connections_end_in_their_time(program: Start, free_port: Callable[[
     idle.close()
 
 
+@pytest.mark.parametrize(
+    ("listener", "client_of"), [("127.0.0.1", "127.0.0.1"), ("", "127.0.0.1"), ("", "::1"), ("[::1]", "::1")]
+)
+def test_udp_sessions_stay_with_the_old_workers(
+    program: Start, free_port: Callable[[], int], listener: str, client_of: str
+) -> None:
+    """Also where the listener is for all addresses, by IPv6 and IPv4; a session that begins later is the new ones'."""
+    port = free_port()
+    family = socket.AF_INET6 if ":" in client_of else socket.AF_INET
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as target,
+        socket.socket(family, socket.SOCK_DGRAM) as client,
+        socket.socket(family, socket.SOCK_DGRAM) as other,
+    ):
+        target.bind(("127.0.0.1", 0))
+        uri = f"udp://{listener}:{port}"
+        forward = {"handler": "forward", "listener": uri, "forward_to": f"udp://127.0.0.1:{target.getsockname()[1]}"}
+        one = program(config={"listen": [uri], "workers": 2, "dispatch": [forward]}, listens=[])
+        one.wait_for("npserver 1")
+        for sock in (target, client, other):
+            sock.settimeout(30)
+        for sock in (client, other):
+            sock.connect((client_of, port))
+
+        def exchange(sock: socket.socket) -> Any:
+            """Return the address by which the session reaches the target."""
+            sock.send(b"question")
+            data, session = target.recvfrom(100)
+            assert data == b"question"
+            target.sendto(b"answer", session)
+            assert sock.recv(100) == b"answer"
+            return session
+
+        first = exchange(client)
+        pid, _ = upgrade(one)
+        assert [exchange(client) for _ in range(3)] == [first] * 3
+        later = exchange(other)
+        one.send_signal(signal.SIGTERM)
+        one.wait_exit()
+        assert exchange(client) != first
+        assert exchange(other) == later
+        stop_successor(pid)
+
+
 async def test_http3_connections_stay_with_the_old_workers(program: Start, free_port: Callable[[], int]) -> None:
     """The kernel gives their datagrams to the old workers, those of all others to the new ones."""
     port, slow = free_port(), SlowUpstream()
