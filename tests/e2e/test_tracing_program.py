@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -219,6 +220,31 @@ def test_middleware_that_waits_and_attempts_that_fail_are_spans(
     assert "127.0.0.1:9" in dead["status"]["message"]
     assert attempts[found["GET app", 2]["spanId"]]["status"] == {"code": 2, "message": "status 503"}
     assert found["GET dead", 2]["attributes"]["http.response.status_code"] == "502"
+
+
+def test_whatever_clients_send_is_valid_in_spans(
+    program: Start, free_port: Callable[[], int], server: Callable[..., Server]
+) -> None:
+    port, app, collector = free_port(), server(), server()
+    one = program(config={**config(port, app.port, collector.port, parent="all"), "workers": 1})
+    heads = [
+        b"GET /app/%FF%ED%A0%80%22\\ HTTP/1.1\r\nHost: x\r\n",
+        b"GET /app/" + b"a" * 4000 + b" HTTP/1.1\r\nHost: x\r\n",
+        b"GET /app/\xff\xfe HTTP/1.1\r\nHost: x\r\n",
+        b"GET /app/x HTTP/1.1\r\nHost: \xff.test\r\n",
+        b"GET /app/x HTTP/1.1\r\nHost: x\r\nTraceparent: \xff\xfe\r\nTracestate: " + b"x" * 2000 + b"\r\n",
+    ]
+    for head in heads:
+        with socket.create_connection(("127.0.0.1", port), 30) as client:
+            client.sendall(head + b"Connection: close\r\n\r\n")
+            while client.recv(4096):
+                pass
+    assert get(port, "/app/last") == 200
+    one.stop()
+    paths = [span["attributes"].get("url.path", "") for span in collector.spans]
+    assert "/app/last" in paths
+    assert max(map(len, paths)) < 300
+    assert "error in" not in one.errors
 
 
 @pytest.mark.parametrize("status", [400, 500, 0])

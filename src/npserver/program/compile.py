@@ -14,7 +14,7 @@ from npserver.listen.certificates import add_certificates
 from npserver.listen.compile import compile_listeners
 from npserver.network_sets.states import forgetting
 from npserver.program.assignment import ASSIGNED, assign_rules, speaks_http
-from npserver.program.counters import name_server_counters
+from npserver.program.counters import check_observing, name_server_counters
 from npserver.program.hosts import hosts_of
 from npserver.program.http3 import add_http3, name_counters
 from npserver.program.kinds import kind_of
@@ -99,6 +99,7 @@ def compile_config(document: Document, context: Context, compilation: Compilatio
 
             TRACER.of(compilation)
         check_unserved(compilation, rules)
+        check_observing(report)
         for name in report.unused_learnt:
             report.warn(("networks", name), f"nothing is refused: name {clip(name)} in 'deny', 'from' or another key")
         report.raise_errors()

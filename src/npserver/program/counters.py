@@ -1,4 +1,7 @@
-"""Names the counters of the server itself, so that all processes have them in the same slots of the scoreboard."""
+"""Names the counters of the server itself, so that all processes have them in the same slots of the scoreboard.
+
+It also checks `metrics` and `tracing` against the rules.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,27 @@ from typing import TYPE_CHECKING
 
 from npserver.observe.process_usage import name_usage
 from npserver.observe.reload_counters import RELOADED_AT, RELOADS
+from npserver.web.config import HttpRule
+from npserver.web.handlers.status.config import StatusRule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from npserver.config.report import Report
     from npserver.listen.listener import Listener
     from npserver.runtime.scoreboard import Row
+
+
+def check_observing(report: Report) -> None:
+    """Warn of keys of `metrics` and `tracing` that have no effect."""
+    config = report.document.config
+    rules = config.dispatch
+    if config.metrics.times and rules and not any(isinstance(rule, StatusRule) for rule in rules):
+        report.warn(("metrics", "times"), "no effect: no rule has handler 'status', which shows them")
+    if config.metrics.hosts and not config.metrics.times:
+        report.warn(("metrics", "hosts"), "no effect: 'times' is not set, whose label it is")
+    if config.tracing is not None and rules and not any(isinstance(rule, HttpRule) for rule in rules):
+        report.warn(("tracing",), "no effect: no rule is about HTTP")
 
 
 def name_server_counters(listeners: Iterable[Listener], row: Row) -> None:

@@ -36,3 +36,24 @@ def test_collectors(to: str) -> None:
         {"listen": ["http://127.0.0.1:8080"], "tracing": {"to": to}, "dispatch": [{"handler": "respond"}]}
     )
     assert not dry_run(load_text(text, "npserver.json"), Directory()).warnings
+
+
+@pytest.mark.parametrize(
+    ("config", "warning"),
+    [
+        ({"metrics": {"times": True}}, "no rule has handler 'status'"),
+        ({"metrics": {"hosts": True}}, "'times' is not set"),
+        (
+            {
+                "listen": ["udp://127.0.0.1:5300"],
+                "tracing": {"to": "http://otel"},
+                "dispatch": [{"handler": "forward", "forward_to": "udp://127.0.0.1:53"}],
+            },
+            "no rule is about HTTP",
+        ),
+    ],
+)
+def test_keys_without_effect_are_warned_of(config: dict[str, object], warning: str) -> None:
+    whole = {"listen": ["http://127.0.0.1:8080"], "dispatch": [{"handler": "respond"}], **config}
+    runtime = dry_run(load_text(json.dumps(whole), "npserver.json"), Directory())
+    assert [warning in str(one) for one in runtime.warnings] == [True]
