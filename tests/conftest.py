@@ -63,14 +63,18 @@ ON_BOTH_LOOPS = (
 )
 
 
+_BEYOND_INSTALLING = ("was built without", "needs root that may mount", "below directories that every user may enter")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Turn a skipped test into a failed one where CI is set: there `.ci/run` has installed every program.
 
-    What the system's program was built without cannot be installed: curl 8.22 of Debian 14 has no NTLM.
+    What the system's program was built without cannot be installed: curl 8.22 of Debian 14 has no NTLM. Nor can leave
+    to mount file systems, or a checkout in a place that every user may enter.
     """
     report = yield
-    if report.skipped and os.environ.get("CI") and "was built without" not in str(report.longrepr):
+    if report.skipped and os.environ.get("CI") and not any(one in str(report.longrepr) for one in _BEYOND_INSTALLING):
         report.outcome = "failed"
         report.longrepr = f"skipped, but nothing may be here: {report.longrepr}"
     return report
