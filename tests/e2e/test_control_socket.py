@@ -23,7 +23,7 @@ import pytest
 
 from npserver.process.control.client import ask
 from npserver.process.control.places import control_path
-from npserver.process.control.protocol import MAX_REQUEST_BYTES
+from npserver.process.control.protocol import MAX_REQUEST_BYTES, Answer, Reply, Request, run_request
 from npserver.process.control.server import MAX_CALLERS, TOO_MANY, WITHIN_S
 from tests.stage.asking import get
 from tests.stage.program import ROOT, Program
@@ -156,3 +156,13 @@ def test_an_older_server_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         thread.start()
         assert "older npserver" in ask("c.json", "flush").errors[0]
         thread.join()
+
+
+def test_a_command_that_fails_does_not_end_the_server(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(request: Request, reply: Reply) -> None:
+        raise ValueError("a fault of ours")
+
+    answers: list[Answer] = []
+    run_request(b'{"command": "fail"}\n', {"fail": fail}, answers.append)
+    assert answers == [Answer(["internal error: the server's log has it"])]
+    assert "internal error in the command 'fail'" in caplog.text

@@ -17,6 +17,8 @@ COMMANDS = {
     "drain": "npserver.cli.running.drain",
     "undrain": "npserver.cli.running.undrain",
     "upgrade": "npserver.cli.upgrade",
+    "log": "npserver.cli.running.log",
+    "stop": "npserver.cli.running.stop",
     "purge": "npserver.cli.purge",
     "dns": "npserver.cli.dns",
     "bans": "npserver.cli.bans",

@@ -61,6 +61,8 @@ commands:
   undrain TARGET         send it requests again
   upgrade                replace the running program by the one that is
                          installed now, without losing a connection
+  log AREA LEVEL         set a log level in the running server until the next reload
+  stop [-config FILE]    shut the running server down, and wait for its end
   bans [-config FILE]    list the clients that are banned, and why; see also: npserver ban, npserver unban
   purge URL              remove responses from the cache of proxy rules
   dns ds ZONE            print the DS record of a signed zone; see also: npserver dns roll

@@ -7,8 +7,8 @@ import os
 from npserver.errors import clip
 
 _SERVES = "npserver serves when it is given a URI or -config FILE"
-_STOPS = "a server stops by SIGTERM (kill PID, or systemctl stop)"
-_WORDS = {"start": _SERVES, "run": _SERVES, "serve": _SERVES, "stop": _STOPS, "restart": _STOPS, "quit": _STOPS}
+_STOPS = "npserver stop -config FILE shuts a server down"
+_WORDS = {"start": _SERVES, "run": _SERVES, "serve": _SERVES, "restart": _STOPS, "quit": _STOPS}
 
 _PORT = frozenset({"port", "p", "listen", "l", "bind", "b", "H", "address", "addr", "a"})
 _ROOT = frozenset({"directory", "dir", "d", "docroot", "document-root", "public", "path", "folder"})

@@ -27,6 +27,7 @@ LEVELS = {
     "fatal": logging.CRITICAL,
     "off": logging.CRITICAL + 10,
 }
+ALL = "all"
 _NAMES = {number: name for name, number in LEVELS.items()}
 _COLOURS = {"trace": "2", "debug": "2", "info": "36", "warn": "33", "error": "31", "fatal": "1;31"}
 
@@ -48,6 +49,15 @@ def configure(config: Logging, stream: TextIO | None = None) -> None:
         logging.getLogger(f"npserver.{area}").setLevel(logging.NOTSET if level is None else LEVELS[level])
     logging.addLevelName(TRACE, "TRACE")
     logging.raiseExceptions = False  # a closed stderr must not raise
+
+
+def set_level(area: str, level: str) -> None:
+    """Set the level of one area, or of `ALL`, until `configure` is called again. Raises: KeyError."""
+    number = LEVELS[level]
+    if area == ALL:
+        logging.getLogger("npserver").setLevel(number)
+    for one in AREAS if area == ALL else (area,):
+        logging.getLogger(f"npserver.{one}").setLevel(logging.NOTSET if area == ALL else number)
 
 
 def log_stray_exceptions() -> None:

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from npserver.config.files import ConfigFiles
 from npserver.errors import ConfigError, NpserverError, reason_of
+from npserver.observe import logs
 from npserver.process.data_plane import DataPlane, make_context
 from npserver.process.loop import new_loop
 from npserver.process.message_channel import ChannelClosed, Message, MessageChannel
@@ -235,6 +236,7 @@ class ChildProcess:
             keys = {listener.key for listener in runtime.listeners}
             sockets = {key: group for key, group in (before | new_sockets).items() if key in keys}
             await self.data_plane.activate(runtime, sockets)
+        logs.configure(self.document.config.logging)
         self._stop_within_s = self.document.config.timeouts.shutdown
 
     def _abandon(self) -> None:

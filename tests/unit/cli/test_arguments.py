@@ -130,7 +130,7 @@ def test_help_is_asked_for(line: str) -> None:
         ),
         ("-f a.json", "there is no '-f': the config file is -config a.json"),
         ("start", "there is no command 'start': npserver serves when it is given a URI or -config FILE"),
-        ("stop", "there is no command 'stop': a server stops by SIGTERM (kill PID, or systemctl stop)"),
+        ("quit", "there is no command 'quit': npserver stop -config FILE shuts a server down"),
     ],
 )
 def test_errors_are_one_line_with_the_remedy(line: str, message: str) -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import signal
 import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from npserver.errors import clip
+from npserver.observe import logs
+from npserver.observe.config import AREAS
+from npserver.process.control.draining import LEVEL
 from npserver.process.control.drains import Drains
 from npserver.process.control.protocol import Answer
 
@@ -18,16 +24,19 @@ if TYPE_CHECKING:
     from npserver.process.control.protocol import Reply, Request
     from npserver.process.reload_outcome import ReloadOutcome
 
+log = logging.getLogger("npserver.server")
+
 MAX_WAIT_S = 30 * 86_400
 
 
 class ServerCommands:
     """The commands of one server; `all` names them."""
 
-    __slots__ = ("_awaiting_reload", "_drains", "_host", "_last_reload")
+    __slots__ = ("_awaiting_reload", "_drains", "_has_levels", "_host", "_last_reload")
 
     def __init__(self, host: Host) -> None:
         self._host = host
+        self._has_levels = False  # of `log`
         self._drains = Drains(host)
         self._awaiting_reload: list[Reply] = []
         self._last_reload: dict[str, Any] | None = None
@@ -38,6 +47,9 @@ class ServerCommands:
         self._last_reload = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **told}
         if outcome.is_in_use:
             self._drains.keep()
+            if self._has_levels:
+                self._has_levels = False
+                self._host.publish(LEVEL, None)
         awaiting, self._awaiting_reload = self._awaiting_reload, []
         for reply in awaiting:
             reply(Answer(result=told))
@@ -50,9 +62,11 @@ class ServerCommands:
             "drain": self.drain,
             "drained": self.drained,
             "flush": self.flush,
+            "log": self.log,
             "reload": self.reload,
             "state": self.state,
             "status": self.status,
+            "stop": self.stop,
             "unban": self.run_ban,
             "undrain": self.undrain,
         }
@@ -81,6 +95,29 @@ class ServerCommands:
 
         host = self._host
         reply(Answer(result=msgspec.to_builtins(collect(host.board, host.latest(), host.runtime().document))))
+
+    def log(self, request: Request, reply: Reply) -> None:
+        """`log` with `area` and `level`, which all processes have until the next reload."""
+        area, level = str(request.arguments.get("area")), str(request.arguments.get("level"))
+        if area not in (*AREAS, logs.ALL):
+            reply(Answer([f"expected an area, {', '.join(AREAS)} or {logs.ALL}, got {clip(area)}"]))
+            return
+        if level not in logs.LEVELS:
+            reply(Answer([f"expected a level, {', '.join(logs.LEVELS)}, got {clip(level)}"]))
+            return
+        logs.set_level(area, level)  # here, and in the processes that are forked later
+        self._host.publish(LEVEL, {"area": area, "level": level})
+        self._has_levels = True
+        log.info("log level of %s is %s until the next reload (npserver log)", area, level)
+        reply(Answer())
+
+    def stop(self, _request: Request, reply: Reply) -> None:
+        """`stop`: shut down like SIGTERM; the result has `pid`, and `within_s`, the time that it may take."""
+        timeout_s = self._host.runtime().document.config.timeouts.shutdown
+        reply(Answer(result={"pid": os.getpid(), "within_s": float(timeout_s)}))
+        if not self._host.is_stopping():  # a second signal would end it at once
+            log.info("told to stop (npserver stop)")
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def drain(self, request: Request, reply: Reply) -> None:
         """`drain` with `target`, `wait_s` or None, and `is_forced`: the result is that of `drained`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from npserver.observe import logs
 from npserver.upstream.connection_state import IDLE
 from npserver.upstream.registry import DRAINS, REGISTERED, key_of
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("npserver.upstream")
 
+LEVEL = "logs:level"  # the topic of the level that `npserver log` has set last; None: a reload has reset it
 SEEN = "drains.seen"  # the slot of the number of the drains last heard of
 REASON = "drained"  # of the ends of sessions, in the access log
 
@@ -34,6 +36,7 @@ class DrainFollower:
         self._seen_slot = context.row.slot(SEEN)
         self._timers: dict[str, tuple[float, asyncio.TimerHandle]] = {}  # by target, with the deadline
         context.pubsub.subscribe(DRAINS, self._changed)
+        context.pubsub.subscribe(LEVEL, _set_level)
 
     def __repr__(self) -> str:
         return f"<DrainFollower timers={len(self._timers)}>"
@@ -61,6 +64,11 @@ class DrainFollower:
             count += 1
         if count:
             log.warning("drain of target %s: %d connections ended (-wait has passed)", key.rpartition(" ")[2], count)
+
+
+def _set_level(value: dict[str, str] | None) -> None:
+    if value is not None:
+        logs.set_level(value["area"], value["level"])
 
 
 def _users(context: Context, key: str) -> Iterator[Any]:

@@ -7,6 +7,7 @@ Both are a line of JSON. The request is `{"command": "ban", "arguments": {"addre
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,6 +19,8 @@ from npserver.errors import clip
 
 MAX_REQUEST_BYTES = 4096
 MAX_ANSWER_BYTES = 16 << 20
+log = logging.getLogger("npserver.server")
+
 STOPPING = "the server is stopping"
 _UNKNOWN_TO_LINES = "unknown request on the control socket"  # the answer of servers from before requests in JSON
 
@@ -59,7 +62,11 @@ def run_request(line: bytes, commands: Commands, reply: Reply, *, is_stopping: b
     elif is_stopping and request.command != "stop":
         reply(Answer([STOPPING]))
     else:
-        run(request, reply)
+        try:
+            run(request, reply)
+        except Exception:  # it must not end the master
+            log.exception("internal error in the command %s", clip(request.command))
+            reply(Answer(["internal error: the server's log has it"]))
 
 
 def read_answer(data: bytes) -> Answer:
