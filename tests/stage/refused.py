@@ -87,6 +87,7 @@ class Refusing:
              "cache": True},
             {"handler": "fastcgi", "path": "/php/**", "to": f"tcp://127.0.0.1:{upstreams['faulty']}",
              "root": str(root), "index": "a.php", "fallback": None},
+            {"handler": "status", "path": "/still", "viewers": 0},
             {"handler": "proxy", "path": "/h2c", "proxy_pass": f"h2c://127.0.0.1:{upstreams['dead']}"},
         ]  # fmt: skip
         self.config = {
@@ -125,7 +126,8 @@ class Refusing:
             ("GET", "/nowhere", {}, b"", 404, "no rule matches the host and the path", "dispatch"),
             self._case("POST", "/status", 405, "the status page can only be read"),
             self._case("POST", "/limited", 429, "over the rate limit", key="rate_limit, rate_limits.two"),
-            self._case("GET", "/status?format=xml", 400, r"\?format= must be html, json or prometheus"),
+            self._case("GET", "/still?format=events", 503, "more than 0 browsers show the .* live", key="viewers"),
+            self._case("GET", "/status?format=xml", 400, r"\?format= must be html, json, prometheus or events"),
             self._case("GET", "/dns-query", 400, "expected a query parameter dns in base64url, RFC 8484 §4.1"),
             self._case("GET", "/dns-query?dns=A", 400, "query parameter dns is not valid base64url, RFC 8484 §4.1"),
             self._case("GET", "/dns-query?dns=AAAA", 400, "the message is not a DNS query, RFC 8484 §4.1"),

@@ -69,6 +69,7 @@ FAMILIES = [
     _family(r"http\.compressed\.read_bytes", "http_compressed_read_bytes_total", "Their bytes before compression."),
     _family(r"http\.compressed\.sent_bytes", "http_compressed_sent_bytes_total", "Their bytes after compression."),
     _family(r"http\.sent_bytes", "http_sent_bytes_total", "Bytes of response bodies."),
+    _family(r"gauge\.status\.viewers", "status_viewers", "Browsers that show the status page live.", "gauge"),
     _family(r"http\.mirror\.sent", "http_mirror_sent_total", "Copies of requests that were answered."),
     _family(r"http\.mirror\.dropped", "http_mirror_dropped_total", "Copies that were not sent: over a limit."),
     _family(r"http\.mirror\.failed", "http_mirror_failed_total", "Copies that were not answered."),

@@ -19,7 +19,7 @@ from npserver.observe.last_errors import keep
 from npserver.process.control.draining import DrainFollower
 from npserver.process.service_runner import ServiceRunner
 from npserver.program.compile import compile_config
-from npserver.runtime.compilation import RUNS_SERVICES
+from npserver.runtime.compilation import REPLACED, RUNS_SERVICES
 from npserver.runtime.context import AT_END, Context
 from npserver.runtime.deadlines import Sweeper
 from npserver.runtime.tasks import spawn
@@ -116,6 +116,8 @@ class DataPlane:
             await self.services.replace(runtime.services)
         if old is not None:
             old.close()
+            for replaced in REPLACED.take(self.context) or ():
+                replaced()
         if fault is not None:
             raise fault
 

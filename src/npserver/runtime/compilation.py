@@ -26,6 +26,9 @@ MAY_WRITE = PerProcess(lambda context: True)
 #: Whether data that takes long to read is read to say what is wrong with it: in `npserver check` it is.
 READS_LARGE_DATA = PerProcess(lambda context: False)
 
+#: Called once, and forgotten, when another config has become the active one.
+REPLACED: PerProcess[set[Callable[[], None]]] = PerProcess(lambda context: set())
+
 #: Whether services of the config run in this process: in the controller, or in a process that is all there is.
 RUNS_SERVICES = PerProcess(lambda context: False)
 

@@ -15,3 +15,11 @@ class StatusRule(HttpRule, tag_field="handler", tag="status", frozen=True, kw_on
     errors: Annotated[
         bool, D("show the last warnings and errors of the log, which name clients, files and targets")
     ] = True
+    viewers: Annotated[
+        int,
+        D(
+            "browsers that show the page live at once, over all workers; others show it as it was loaded; 0: none",
+            ge=0,
+            le=1000,
+        ),
+    ] = 16

@@ -8,6 +8,7 @@ and the public addresses.
 from __future__ import annotations
 
 import json
+import logging
 import time
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
@@ -34,8 +35,10 @@ from npserver.web.handlers.status.data_states import (
 )
 from npserver.web.handlers.status.drains import drain_samples, drained_targets
 from npserver.web.handlers.status.history import HISTORY
+from npserver.web.handlers.status.live import FIELDS, VIEWERS, Stream, claim
 from npserver.web.handlers.status.page import (
-    DESIGN,
+    LIVE,
+    STILL,
     all_counters,
     cache_table,
     limit_table,
@@ -62,26 +65,43 @@ if TYPE_CHECKING:
 
 _FIELDS = b"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
 _MAX_ERRORS = 30
+_FRESH_S = 1.0  # for so long, streams share what was made
 
 
 class StatusHandler:
     """Answers the requests of a `status` rule."""
 
     __slots__ = (
-        "__weakref__", "_board", "_context", "_history", "_pubsub", "_row", "_rule", "_started_slot", "_summary",
-        "_targets",
+        "__weakref__", "_board", "_context", "_history", "_made", "_pubsub", "_row", "_rule", "_started_slot",
+        "_summary", "_targets", "_viewers_key", "_viewers_slot",
     )  # fmt: skip
 
     def __init__(
-        self, context: Context, rule: StatusRule, targets: list[NamedTarget], summary: list[tuple[str, str]]
+        self,
+        context: Context,
+        rule: StatusRule,
+        targets: list[NamedTarget],
+        summary: list[tuple[str, str]],
+        viewers_key: str = "dispatch",
     ) -> None:
-        """`targets`, `summary`: of the config, by `upstream.registry.TARGETS` and `runtime.compilation.SUMMARY`."""
+        """Create it.
+
+        Args:
+            context: of the process.
+            rule: the rule.
+            targets: of the config, by `upstream.registry.TARGETS`.
+            summary: of the config, by `runtime.compilation.SUMMARY`.
+            viewers_key: the config key of `viewers`, for the log.
+        """
         self._row = row = context.row
         self._context = context
         self._rule = rule
         self._targets = targets
         self._summary = summary
         self._history = HISTORY.of(context)
+        self._made: tuple[float, dict[str, str]] = (0.0, {})  # when, and the sections
+        self._viewers_key = viewers_key
+        self._viewers_slot = row.slot(VIEWERS)
         self._board: Scoreboard = row.board
         self._pubsub = context.pubsub
         self._started_slot = row.slot("server.started")
@@ -99,10 +119,15 @@ class StatusHandler:
             exchange.fail(405, "the status page can only be read", fields=b"Allow: GET, HEAD\r\n")
             return
         form = parse_qs(request.query).get("format", [""])[0] or _accepted(request.fields.get(b"accept", b""))
+        if form == "events":
+            self._stream(exchange)
+            return
         self._row.publish()  # those of other workers may be one sweep old
         samples, states = metrics.samples(self._board), published(self._pubsub)
         if form == "html":
-            self._answer(exchange, "text/html; charset=utf-8", self._page(samples, states), DESIGN.policy_line)
+            design = LIVE if self._rule.viewers else STILL
+            page = render(design, __version__, self._make_sections(samples, states))
+            self._answer(exchange, "text/html; charset=utf-8", page, design.policy_line)
         elif form == "json":
             self._answer(exchange, "application/json", self._json(samples, states))
         elif form == "prometheus":
@@ -117,7 +142,7 @@ class StatusHandler:
             )
             self._answer(exchange, metrics.CONTENT_TYPE, text)
         else:
-            exchange.fail(400, "?format= must be html, json or prometheus")
+            exchange.fail(400, "?format= must be html, json, prometheus or events")
 
     @property
     def uptime_s(self) -> int:
@@ -168,14 +193,32 @@ class StatusHandler:
         }
         return json.dumps(content, indent=1)
 
-    def _page(self, samples: list[Sample], states: PublishedStates) -> str:
-        return render(__version__, _span(self.uptime_s), self.sections(samples, states))
+    def _stream(self, exchange: Exchange) -> None:
+        if not claim(self._context, self._viewers_slot, self._rule.viewers):
+            reason = f"more than {self._rule.viewers} browsers show the status page live"
+            exchange.fail(503, reason, self._viewers_key, level=logging.INFO)
+        elif exchange.request.method == "HEAD":
+            self._row.slots[self._viewers_slot] -= 1
+            exchange.respond(200, FIELDS)
+        else:
+            Stream(exchange, self._sections, self._viewers_slot).start()
 
-    def sections(self, samples: list[Sample], states: PublishedStates) -> dict[str, str]:
-        """Return the sections of the page, by their ids: HTML."""
+    def _sections(self) -> dict[str, str]:
+        """Return the sections for streams: all viewers of a moment are shown the same."""
+        now = self._context.loop.time()
+        made_at, sections = self._made
+        if now - made_at > _FRESH_S or not sections:
+            self._row.publish()
+            sections = self._make_sections(metrics.samples(self._board), published(self._pubsub))
+            self._made = now, sections
+        return sections
+
+    def _make_sections(self, samples: list[Sample], states: PublishedStates) -> dict[str, str]:
+        """Return the sections of the page by their ids, as HTML."""
         data = state_table(NETWORKS, known_states(self._pubsub)) + state_table(BLOCK_LISTS, self._block_lists())
         data += zone_table(published_zones(self._pubsub)) + signed_table(published_signed(self._pubsub))
         return titled({
+            "up": f"up for {_span(self.uptime_s)}",
             "targets": target_table(self._target_states(), self._history),
             "traffic": tiles(samples, self._history),
             "errors": error_table(self._errors()),

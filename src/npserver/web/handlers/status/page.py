@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from npserver.web.design import WORD_MARK, Design
 from npserver.web.handlers.status.history import COUNTERS
+from npserver.web.handlers.status.live import SCRIPT
 from npserver.web.handlers.status.table import amount, chart, table
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ _STYLE = (
     '.n:before{content:attr(data-h) " ";color:var(--soft)}}'
     "@media(min-width:120rem){:root{font-size:150%}}"
 )
-DESIGN = Design(_STYLE, is_own=True)
+LIVE = Design(_STYLE, is_own=True, script=SCRIPT)
+STILL = Design(_STYLE, is_own=True)  # without live updates
 
 #: Titles of the sections, by their ids, in the order of the page.
 TITLES = {
@@ -56,12 +58,13 @@ _LIMITS = (
 _HIDDEN = ("upstream_requests", "upstream_failures", "upstream_active", "upstream_health")  # in the table of targets
 
 
-def render(version: str, uptime: str, sections: Mapping[str, str]) -> str:
-    """Return the page. `sections`: HTML by the keys of `TITLES`; empty ones are not shown."""
+def render(design: Design, version: str, sections: Mapping[str, str]) -> str:
+    """Return the page. `sections`: HTML by the keys of `TITLES`, of which empty ones are not shown, and `up`."""
     body = "\n".join(f'<section id="{name}">{sections.get(name, "")}</section>' for name in TITLES)
-    return DESIGN.page(
+    return design.page(
         "npserver",
-        f'<header>{WORD_MARK}<p id="up">{escape(version)}, up for {uptime}</p>'
+        f'<header>{WORD_MARK}<p>{escape(version)}, <span id="up">{sections["up"]}</span></p>'
+        f'<p id="live" role="status"></p>'
         f'<p><a href="?format=json">JSON</a> <a href="?format=prometheus">Prometheus metrics</a></p></header>'
         f"<main><h1>Status</h1>\n{body}</main>",
     )
@@ -70,7 +73,7 @@ def render(version: str, uptime: str, sections: Mapping[str, str]) -> str:
 def titled(sections: Mapping[str, str]) -> dict[str, str]:
     """Return the sections that have a content, each with its title before it."""
     return {
-        name: f"<h2>{TITLES[name]}</h2>{content}" if TITLES[name] and content else content
+        name: f"<h2>{TITLES[name]}</h2>{content}" if TITLES.get(name) and content else content
         for name, content in sections.items()
     }
 
