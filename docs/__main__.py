@@ -1,4 +1,4 @@
-"""Make what is generated in `docs/`: the configuration reference, and the picture of npserver at work.
+"""Make what is generated in `docs/`: the configuration reference, and the pictures of npserver at work.
 
 The picture is of a real run: npserver in a pseudo-terminal, asked by curl, dig and nc, and stopped by Ctrl-C.
 """
@@ -18,6 +18,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from docs.status_pictures import take
 from docs.terminal import picture
 from npserver.config.reference import reference
 
@@ -73,9 +74,10 @@ class App(BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    """Make both."""
+    """Make all."""
     (DOCS / "configuration.md").write_text(reference(), encoding="utf-8")
     (DOCS / "images").mkdir(exist_ok=True)
+    take(DOCS / "images")
     (DOCS / "images" / "running.svg").write_text(picture(_run(), "npserver -config npserver.json"), encoding="utf-8")
 
 

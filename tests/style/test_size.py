@@ -52,7 +52,7 @@ def test_nothing_is_left_behind() -> None:
     found = [
         f"{path.relative_to(ROOT)}: {what}: {match[0].decode()}"
         for path in FILES
-        if path != Path(__file__)
+        if path != Path(__file__) and path.suffix != ".png"  # compressed: any three letters are in one by chance
         for what, pattern in FORBIDDEN.items()
         if (match := pattern.search(path.read_bytes()))
     ]

@@ -47,6 +47,7 @@ from npserver.web.handlers.status.page import (
     titled,
 )
 from npserver.web.handlers.status.processes import error_table, errors_as_json, listener_table, worker_table
+from npserver.web.handlers.status.rules import counters_of, rule_series, rule_table
 from npserver.web.handlers.status.signed_zones import signed_as_json, signed_samples, signed_table
 from npserver.web.handlers.status.targets import TargetState, target_states, target_table, targets_as_json
 from npserver.web.handlers.status.zones import zone_samples, zone_table, zones_as_json
@@ -72,8 +73,8 @@ class StatusHandler:
     """Answers the requests of a `status` rule."""
 
     __slots__ = (
-        "__weakref__", "_board", "_context", "_history", "_made", "_pubsub", "_row", "_rule", "_started_slot",
-        "_summary", "_targets", "_viewers_key", "_viewers_slot",
+        "__weakref__", "_board", "_context", "_history", "_made", "_pubsub", "_row", "_rule", "_series",
+        "_started_slot", "_summary", "_targets", "_viewers_key", "_viewers_slot",
     )  # fmt: skip
 
     def __init__(
@@ -101,6 +102,7 @@ class StatusHandler:
         self._history = HISTORY.of(context)
         self._made: tuple[float, dict[str, str]] = (0.0, {})  # when, and the sections
         self._viewers_key = viewers_key
+        self._series: list[tuple[str, str]] = []  # of request times: rules and hosts
         self._viewers_slot = row.slot(VIEWERS)
         self._board: Scoreboard = row.board
         self._pubsub = context.pubsub
@@ -110,7 +112,9 @@ class StatusHandler:
 
     def start(self) -> None:
         """Take samples from now on: the config has become the active one."""
-        self._history.start(self, [f"upstream.{one.upstream}.{one.uri}.requests" for one in self._targets])
+        self._series = rule_series(self._board.directory.names)
+        of_targets = [f"upstream.{one.upstream}.{one.uri}.requests" for one in self._targets]
+        self._history.start(self, [*counters_of(self._series), *of_targets])
 
     def handle(self, exchange: Exchange) -> None:
         """Respond in the format that `?format=` or Accept names."""
@@ -221,6 +225,7 @@ class StatusHandler:
             "up": f"up for {_span(self.uptime_s)}",
             "targets": target_table(self._target_states(), self._history),
             "traffic": tiles(samples, self._history),
+            "rules": rule_table(self._series, self._history),
             "errors": error_table(self._errors()),
             "certificates": certificate_table(states, time.time()),
             "listeners": listener_table(self._summary),

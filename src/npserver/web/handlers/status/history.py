@@ -13,14 +13,14 @@ from weakref import WeakSet
 from npserver.runtime.context import PerProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from npserver.runtime.context import Context
     from npserver.runtime.scoreboard import Scoreboard
 
 PERIOD_S = 2.0
 SAMPLES = 90
-MAX_COUNTERS = 200  # of which rates are kept
+MAX_COUNTERS = 1000  # of which rates are kept
 
 #: Counters of which rates are shown, those of which are there.
 COUNTERS = (
@@ -61,7 +61,7 @@ class History:
 
     def rates(self, name: str, points: int = SAMPLES) -> list[float]:
         """Return how often a second it was counted, the oldest first, in at most so many values."""
-        step = max(1, -(-SAMPLES // points))
+        step = max(1, -(-(len(self._samples) - 1) // points))
         samples = list(self._samples)[::-1][::step][::-1]
         found = []
         for (before, old), (now, new) in pairwise(samples):
@@ -69,6 +69,20 @@ class History:
                 count = new[name] - old.get(name, 0)
                 found.append(max(0.0, count / max(now - before, 0.001)))
         return found
+
+    def sum_rates(self, names: Sequence[str], points: int = SAMPLES) -> list[float]:
+        """Return how often a second any of them was counted, as `rates`."""
+        lists = [self.rates(name, points) for name in names]
+        length = max(map(len, lists), default=0)
+        padded = [[*([0.0] * (length - len(one))), *one] for one in lists]
+        return [sum(values) for values in zip(*padded, strict=True)]
+
+    def recent(self, name: str) -> int:
+        """Return how often it was counted in the last minutes."""
+        samples = self._samples
+        if len(samples) < 2:
+            return 0
+        return max(0, samples[-1][1].get(name, 0) - samples[0][1].get(name, 0))
 
 
 HISTORY: PerProcess[History] = PerProcess(History)

@@ -33,7 +33,7 @@ _STYLE = (
     "@media(max-width:44rem){thead{position:absolute;clip-path:inset(50%)}"
     "tr{display:flex;flex-wrap:wrap;gap:0 .8rem;padding:.5rem 0;border-bottom:1px solid var(--line)}"
     "td{border:0;padding:0}td:first-child{flex-basis:100%}td:empty{display:none}"
-    '.n:before{content:attr(data-h) " ";color:var(--soft)}}'
+    '.n:before,#rules td:nth-child(n+4):before{content:attr(data-h) " ";color:var(--soft)}}'
     "@media(min-width:120rem){:root{font-size:150%}}"
 )
 LIVE = Design(_STYLE, is_own=True, script=SCRIPT)
@@ -41,9 +41,9 @@ STILL = Design(_STYLE, is_own=True)  # without live updates
 
 #: Titles of the sections, by their ids, in the order of the page.
 TITLES = {
-    "targets": "Targets", "traffic": "", "errors": "Last warnings and errors", "certificates": "Certificates",
-    "listeners": "Listeners and rules", "limits": "Limits and bans", "cache": "Cache", "workers": "Workers",
-    "data": "", "counters": "",
+    "targets": "Targets", "traffic": "", "rules": "Rules", "errors": "Last warnings and errors",
+    "certificates": "Certificates", "listeners": "Listeners and rules", "limits": "Limits and bans", "cache": "Cache",
+    "workers": "Workers", "data": "", "counters": "",
 }  # fmt: skip
 _LIMITS = (
     "rate_limit",
@@ -80,7 +80,7 @@ def titled(sections: Mapping[str, str]) -> dict[str, str]:
 
 def tiles(samples: Sequence[Sample], history: History) -> str:
     """Return what goes on now in a few large numbers with charts; what has never been is left out."""
-    dns = [history.rates(name) for name in COUNTERS if name.startswith("dns.")]
+    dns = [name for name in COUNTERS if name.startswith("dns.")]
     rows = [
         ("requests per second", history.rates("http.requests"), ""),
         ("errors (5xx) per second", history.rates("http.responses.5xx"), ""),
@@ -89,7 +89,7 @@ def tiles(samples: Sequence[Sample], history: History) -> str:
         ("received per second", history.rates("http.received_bytes"), "B"),
         ("forwards begun per second", history.rates("forward.sessions"), ""),
         ("forwarded per second", history.rates("forward.sent_bytes"), "B"),
-        ("DNS queries per second", _sum(dns), ""),
+        ("DNS queries per second", history.sum_rates(dns), ""),
     ]
     shown = [
         f"<li><b>{amount(_recent(values))}{unit}</b>{what}{chart(values, what, unit)}</li>"
@@ -137,8 +137,3 @@ def _recent(values: Sequence[float]) -> float:
     """Return the mean of the last values: a single one jumps."""
     last = values[-3:]
     return sum(last) / len(last)
-
-
-def _sum(lists: Sequence[Sequence[float]]) -> list[float]:
-    length = max(map(len, lists))
-    return [sum(values) for values in zip(*[[*([0.0] * (length - len(one))), *one] for one in lists], strict=True)]

@@ -1,0 +1,58 @@
+"""The rules on the status page: rates and times of the last minutes."""
+
+from __future__ import annotations
+
+import pytest
+
+from npserver.observe.histogram import BOUNDS_S, REQUEST_TIMES, slot_name
+from npserver.web.handlers.status.history import History
+from npserver.web.handlers.status.rules import MAX_SERIES, counters_of, quantile, rule_series, rule_table
+from npserver.web.request_times import Series
+from tests.stage.worker import make_context
+
+
+class User:
+    """A handler of a status rule."""
+
+
+@pytest.mark.parametrize(
+    ("counts", "share", "seconds"),
+    [
+        ([100], 0.5, 0.0005),
+        ([0, 0, 0, 100], 0.95, 0.005 + 0.005 * 0.95),
+        ([50, 50], 0.5, 0.001),
+        ([50, 0, 50], 0.75, 0.00375),
+        ([0] * len(BOUNDS_S) + [7], 0.5, 60.0),
+        ([0] * 16, 0.99, 60.0),
+    ],
+)
+def test_quantiles_are_those_of_prometheus(counts: list[int], share: float, seconds: float) -> None:
+    assert quantile(counts, share) == pytest.approx(seconds)
+
+
+def test_rules_have_the_rates_and_times_of_the_last_minutes() -> None:
+    context = make_context()
+    history, user = History(context), User()
+    busy, idle = Series(context.row, "<b>api</b>", "a.test"), Series(context.row, "idle", "")
+    idle.count("", 200, 0.1)
+    context.row.publish()
+    series = rule_series(context.row.board.directory.names)
+    assert series == [("<b>api</b>", "a.test"), ("idle", "")]
+    history.start(user, counters_of(series))
+    history.expire(0.0)
+    assert rule_table(series, history) == ""
+    for number in range(20):
+        busy.count("", 502 if number < 4 else 200, 0.2)
+    context.row.publish()
+    history.expire(2.0)
+    shown = rule_table(series, history)
+    assert "&lt;b&gt;api&lt;/b&gt; a.test" in shown
+    assert "idle" not in shown
+    assert ">10<svg" in shown
+    assert '<span class="bad">2</span>' in shown
+    assert ">175 ms<" in shown
+
+
+def test_the_number_of_rules_is_bounded() -> None:
+    names = [slot_name(REQUEST_TIMES, f"rule {number}", "", "0") for number in range(1000)]
+    assert len(counters_of(rule_series(names))) == MAX_SERIES * (len(BOUNDS_S) + 2)
