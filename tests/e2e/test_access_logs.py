@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,9 @@ import pytest
 
 from tests.stage.ports import free_port
 from tests.stage.program import ROOT, Program
+from tests.stage.programs import find, needs
+from tests.stage.syslog import read_journal
+from tests.stage.syslog import text_of as message_text
 from tests.stage.waiting import wait_until
 
 Start = Callable[..., Program]
@@ -27,7 +32,7 @@ def example(number: int, port: int) -> dict[str, Any]:
     return config
 
 
-def text_of(file: Path) -> str:
+def content_of(file: Path) -> str:
     return file.read_text() if file.exists() else ""
 
 
@@ -49,9 +54,9 @@ def test_the_example_of_the_page(program: Start, tmp_path: Path, workers: int) -
     for _ in range(10):
         assert httpx.get(f"http://127.0.0.1:{port}/a.txt?token=1").status_code == 200
         assert httpx.get(f"http://127.0.0.1:{port}/none?token=1").status_code == 404
-    wait_until(lambda: text_of(access).count("\n") == 20, "all lines", 30, running.errors)
-    wait_until(lambda: text_of(sample).count(" 404 ") == 10, "all errors", 30, running.errors)
-    wait_until(lambda: text_of(errors).count("\n") == 10, "all errors", 30, running.errors)
+    wait_until(lambda: content_of(access).count("\n") == 20, "all lines", 30, running.errors)
+    wait_until(lambda: content_of(sample).count(" 404 ") == 10, "all errors", 30, running.errors)
+    wait_until(lambda: content_of(errors).count("\n") == 10, "all errors", 30, running.errors)
     assert {json.loads(line)["status"] for line in errors.read_text().splitlines()} == {404}
     assert "token" not in sample.read_text()
     assert {line.split()[0] for line in sample.read_text().splitlines()} == {"127.0.0.0"}
@@ -66,9 +71,106 @@ def test_the_example_of_the_page(program: Start, tmp_path: Path, workers: int) -
 
     def is_reloaded() -> bool:
         httpx.get(f"http://127.0.0.1:{port}/other")
-        return "GET" in text_of(errors)
+        return "GET" in content_of(errors)
 
     wait_until(is_reloaded, "the new config", 30, running.errors)
     httpx.get(f"http://127.0.0.1:{port}/other?last")
     running.stop()
     assert "/other?last 404" in errors.read_text()  # a shutdown writes what is waiting
+
+
+RSYSLOG = """
+module(load="imtcp")
+module(load="imudp")
+module(load="imuxsock" SysSock.Use="off")
+input(type="imtcp" port="{port}" address="127.0.0.1")
+input(type="imudp" port="{port}" address="127.0.0.1")
+input(type="imuxsock" Socket="{directory}/log" CreatePath="on")
+template(name="all" type="string"
+    string="%syslogfacility-text%.%syslogseverity-text% %app-name% %inputname% %msg%\\n")
+action(type="omfile" file="{directory}/received" template="all")
+"""
+
+
+@needs("rsyslogd")
+def test_rsyslog_reads_what_two_workers_send(program: Start, socket_dir: Path) -> None:
+    """Over TCP, UDP and its socket; it is restarted in between, and gets over TCP what waits."""
+    port, logs = free_port(), free_port()
+    (socket_dir / "rsyslog.conf").write_text(RSYSLOG.format(port=logs, directory=socket_dir))
+    words = [str(find("rsyslogd")), "-n", "-f", str(socket_dir / "rsyslog.conf"), "-i", str(socket_dir / "pid")]
+    daemon = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    received = socket_dir / "received"
+    outputs = [f"syslog+tcp://127.0.0.1:{logs}", f"syslog://127.0.0.1:{logs}", f"syslog://{socket_dir}/log"]
+    try:
+        wait_until(lambda: (socket_dir / "log").exists(), "rsyslog", 30)
+        running = program(
+            config={
+                "workers": 2,
+                "listen": [f"http://127.0.0.1:{port}"],
+                "logging": {"access_log": [{"to": one, "format": "json"} for one in outputs]},
+                "dispatch": [{"handler": "respond", "body": "x"}],
+            }
+        )
+        for number in range(30):
+            httpx.get(f"http://127.0.0.1:{port}/{number}", headers={"User-Agent": b"a\xe9 <13>1 - - \x22\\"})
+
+        def came(by: str) -> list[str]:
+            lines = received.read_text().splitlines() if received.exists() else []
+            return [line for line in lines if f" {by} " in line]
+
+        for by in ("imtcp", "imudp", "imuxsock"):
+            wait_until(lambda by=by: len(came(by)) >= 30, by, 30, running.errors)  # type: ignore[misc]
+            assert len(came(by)) == 30
+            assert all(line.startswith("local7.info npserver ") for line in came(by))
+            entries = [json.loads(line[line.index("{") :]) for line in came(by)]
+            assert sorted(int(entry["target"][1:]) for entry in entries) == list(range(30))
+        daemon.terminate()
+        daemon.wait(30)
+        wait_until(lambda: "cannot send the access log" in running.errors or _ask(port), "the failure", 30)
+        daemon = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for number in range(30):
+            httpx.get(f"http://127.0.0.1:{port}/later/{number}")
+        running.stop()  # sends what waits
+        wait_until(lambda: sum("later" in line for line in came("imtcp")) >= 30, "the rest", 30, running.errors)
+    finally:
+        daemon.terminate()
+        daemon.wait(30)
+
+
+def _ask(port: int) -> bool:
+    httpx.get(f"http://127.0.0.1:{port}/between")
+    return False
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_shutdown_sends_the_last_lines(program: Start, socket_dir: Path, workers: int) -> None:
+    """The journal as a socket of this test; and a syslog server that does not take anything holds nobody up."""
+    port = free_port()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal, socket.create_server(("127.0.0.1", 0)) as deaf:
+        journal.bind(str(socket_dir / "journal"))
+        journal.settimeout(20)
+        running = program(
+            config={
+                "workers": workers,
+                "listen": [f"http://127.0.0.1:{port}"],
+                "logging": {
+                    "access_log": [
+                        f"journald://{socket_dir}/journal", f"syslog+tcp://127.0.0.1:{deaf.getsockname()[1]}",
+                        "syslog+tcp://127.0.0.1:1",
+                    ],
+                },
+                "dispatch": [{"handler": "respond", "body": "x"}],
+            }
+        )  # fmt: skip
+        for number in range(8):
+            httpx.get(f"http://127.0.0.1:{port}/{number}")
+        running.stop()
+        entries = [read_journal(journal.recv(65536)) for _ in range(8)]
+        assert sorted(entry["NPSERVER_TARGET"] for entry in entries) == [f"/{number}" for number in range(8)]
+        assert {entry["NPSERVER_STATUS"] for entry in entries} == {"200"}
+        taken, _ = deaf.accept()
+        with taken:
+            taken.settimeout(20)
+            first = taken.recv(65536)
+            size, _, rest = first.partition(b" ")
+            assert "GET" in message_text(rest[: int(size)])

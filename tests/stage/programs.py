@@ -47,6 +47,7 @@ PACKAGES = {
     "promtool": "prometheus",
     "redis-cli": "redis-tools",
     "redis-server": "redis-server",
+    "rsyslogd": "rsyslog",
     "socat": "socat",
     "systemd-analyze": "systemd",
     "tsig-keygen": "bind9",

@@ -13,23 +13,28 @@ from typing import TYPE_CHECKING
 from npserver.observe.access_output import AccessOutput, Condition
 from npserver.observe.config import access_logs
 from npserver.observe.query_log import QueryLog
+from npserver.runtime.tasks import spawn
 
 if TYPE_CHECKING:
     from npserver.observe.config import Logging
     from npserver.observe.request_record import RequestRecord
 
 
+FINISH_S = 2.0  # time for the last lines to reach a receiver, at a shutdown or when a reload removes a log
+
+
 class AccessLog:
     """The access logs of one process, and beside them the query log."""
 
-    __slots__ = ("_loop", "_outputs", "enabled", "gives_ids", "queries", "query_log", "request")
+    __slots__ = ("_loop", "_lost", "_outputs", "enabled", "gives_ids", "queries", "query_log", "request")
 
     #: Logs a finished request.
     request: Callable[[RequestRecord], None]
 
     def __init__(self, config: Logging, loop: asyncio.AbstractEventLoop, directory: str = ".") -> None:
         self._loop = loop
-        self._outputs: dict[str, AccessOutput] = {}  # by destination
+        self._lost = 0  # lines of logs that a reload has removed
+        self._outputs: dict[tuple[str, str | None], AccessOutput] = {}  # by destination
         self.query_log = QueryLog(loop)
         self.configure(config, directory)
 
@@ -44,11 +49,16 @@ class AccessLog:
         for number, one in enumerate(logs):
             if one.only is not None and not conditions:
                 continue  # the config is still to be compiled
-            output = old.pop(one.to, None) or AccessOutput(self._loop)
+            key = one.to, one.ca
+            output = old.pop(key, None) or AccessOutput(self._loop, one, directory)
             output.configure(one, conditions[number] if conditions else None, directory)
-            self._outputs[one.to] = output
+            self._outputs[key] = output
         for output in old.values():
-            output.close()
+            self._lost += output.lost
+            if output.is_remote:
+                spawn(output.finish(FINISH_S), "sending the last lines of an access log", None)
+            else:
+                output.close()
         self.enabled = bool(logs)  # callers check it first, so that a disabled log costs nothing
         self.queries = self.enabled and config.dns_queries
         self.query_log.configure(config, directory)
@@ -94,7 +104,7 @@ class AccessLog:
     @property
     def lost(self) -> int:
         """The lines that the logs in use could not write, those of the query log too."""
-        return sum(output.lost for output in self._outputs.values()) + self.query_log.lost
+        return self._lost + sum(output.lost for output in self._outputs.values()) + self.query_log.lost
 
     def flush(self) -> None:
         """Write the gathered lines."""
@@ -106,6 +116,11 @@ class AccessLog:
         for output in self._outputs.values():
             output.reopen()
         self.query_log.reopen()
+
+    async def finish(self) -> None:
+        """Send what waits for receivers, for `FINISH_S` at most: the process ends, and no lines follow."""
+        if remote := [output for output in self._outputs.values() if output.is_remote]:
+            await asyncio.gather(*[output.finish(FINISH_S) for output in remote])
 
     def close(self) -> None:
         """Write the remaining lines and close the files."""

@@ -8,6 +8,7 @@ from msgspec import field
 from msgspec.structs import replace
 
 from npserver.config.section import D, Section
+from npserver.observe.destinations import is_remote
 
 Level = Literal["trace", "debug", "info", "warn", "error", "fatal", "off"]
 
@@ -47,7 +48,16 @@ class Metrics(Section, frozen=True, kw_only=True):
 class AccessLogSection(Section, frozen=True, kw_only=True):
     """One of several access logs."""
 
-    to: Annotated[str, D("destination: `stdout`, `stderr` or a file")]
+    to: Annotated[
+        str,
+        D(
+            "destination: `stdout`, `stderr`, a file, `syslog://HOST:PORT` (`syslog+tcp://`, `syslog+tls://`), "
+            "`/dev/log` or `journald`"
+        ),
+    ]
+    ca: Annotated[
+        str | None, D("file with the CA certificates that `syslog+tls://` trusts; default: those of the system")
+    ] = None
     format: Annotated[LogFormat | None, D("its format; default: `format` of `logging`")] = None
     only: Annotated[
         str | None,
@@ -70,7 +80,10 @@ class LogOutput(Section, frozen=True, kw_only=True):
     format: Annotated[LogFormat, D("format of the access log; `json` is the format of the server log too")] = "pretty"
     access_log: Annotated[
         str | list[str | AccessLogSection],
-        D("destination of the access log: `stdout`, `stderr`, `off` or a file; or a list of these and of objects"),
+        D(
+            "destination of the access log: `stdout`, `stderr`, `off`, a file, or what `to` of an object takes; or a "
+            "list of these and of objects"
+        ),
     ] = "stdout"
     hide: Annotated[
         list[Hidden],
@@ -127,4 +140,4 @@ def access_logs(logging: Logging) -> list[AccessLogSection]:
 def log_files(logging: Logging) -> list[str]:
     """Return the names of the files that logs are written to, as the config has them."""
     outputs = [*[one.to for one in access_logs(logging)], logging.query_log]
-    return [name for name in outputs if name not in STANDARD]
+    return [name for name in outputs if name not in STANDARD and not is_remote(name)]

@@ -1,16 +1,21 @@
 """A log of lines that are gathered and written together: by a timer, or when there are many.
 
 Each process has its own, which is reopened after log rotation and reconfigured by a reload. Base of
-`observe.access_output.AccessOutput` and `observe.query_log.QueryLog`; `observe.log_file` writes the lines.
+`observe.access_output.AccessOutput` and `observe.query_log.QueryLog`; `observe.log_file` writes the lines,
+`observe.remote_log` sends them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+from typing import TYPE_CHECKING
 
 from npserver.observe.config import STANDARD
 from npserver.observe.log_file import LogFile
+
+if TYPE_CHECKING:
+    from npserver.observe.remote_log import RemoteLog
 
 FLUSH_S = 0.25  # a line is written within this time
 MAX_LINES = 256  # about 32 KB; they are written without waiting for the timer
@@ -25,7 +30,7 @@ class LineLog:
         self._loop = loop
         self._lines: list[str] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._file = LogFile(what, key)
+        self._file: LogFile | RemoteLog = LogFile(what, key)
         self.enabled = False  # callers check it first, so that a disabled log costs nothing
 
     @property
@@ -37,7 +42,8 @@ class LineLog:
         """Switch to an output, once the lines before are written. A relative name is resolved against `directory`."""
         self.enabled = name != "off"
         self.flush()
-        self._file.open(name if name in STANDARD else os.path.join(directory, name))
+        if isinstance(self._file, LogFile):
+            self._file.open(name if name in STANDARD else os.path.join(directory, name))
 
     def flush(self) -> None:
         """Write the gathered lines."""
@@ -45,9 +51,8 @@ class LineLog:
             self._timer.cancel()
             self._timer = None
         if self._lines or self._file.is_behind:
-            data = "".join(self._lines).encode("utf-8", "backslashreplace")
-            self._lines.clear()
-            self._file.write(data)
+            lines, self._lines = self._lines, []
+            self._file.write_lines(lines)
         if self._file.is_behind and self.enabled:
             self._timer = self._loop.call_later(FLUSH_S, self._flush_on_time)
 

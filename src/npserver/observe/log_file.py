@@ -10,6 +10,7 @@ import logging
 import os
 import select
 import stat
+from collections.abc import Sequence
 
 from npserver.errors import clip
 
@@ -97,6 +98,10 @@ class LogFile:
         """Close the file; standard streams stay open."""
         self._release()
         self._name = "off"
+
+    def write_lines(self, lines: Sequence[str]) -> None:
+        """Append lines, each with its line feed."""
+        self.write("".join(lines).encode("utf-8", "backslashreplace"))
 
     def write(self, data: bytes) -> None:
         """Append complete lines."""

@@ -144,6 +144,7 @@ class DataPlane:
         await self._abort_rest()
         for end in AT_END.take(self.context) or ():
             await end()
+        await self.context.access_log.finish()
 
     def close(self) -> None:
         """Abort the remaining connections and release everything."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from npserver.config.units import parse_percent
 from npserver.errors import clip
 from npserver.observe.config import STANDARD, AccessLogSection, access_logs
+from npserver.observe.destinations import parse_destination
 
 if TYPE_CHECKING:
     from npserver.config.jsonc import Path
@@ -20,7 +21,7 @@ def compile_logging(report: Report) -> tuple[Condition | None, ...]:
     logging = report.document.config.logging
     written = logging.access_log
     if isinstance(written, str):
-        _check_output(report, ("logging", "access_log"), written, "access log")
+        _check_destination(report, ("logging", "access_log"), written)
     else:
         _check_list(report, written)
     _check_output(report, ("logging", "query_log"), logging.query_log, "query log")
@@ -54,7 +55,7 @@ def _check_list(report: Report, written: list[str | AccessLogSection]) -> None:
         elif name in seen:
             report.error(path, f"{clip(name)} is the destination of two access logs: lines would be there twice")
         else:
-            _check_output(report, path, name, "access log")
+            _check_destination(report, path, name)
         seen.add(name)
 
 
@@ -66,6 +67,27 @@ def _check_object(report: Report, path: Path, log: AccessLogSection) -> None:
         report.error((*path, "sample"), f"'sample': {error}")
     if log.keep_errors and share == 1:
         report.warn((*path, "keep_errors"), "no effect: all lines are written without 'sample'")
+    if log.ca is None:
+        return
+    if not log.to.startswith("syslog+tls://"):
+        report.error((*path, "ca"), "'ca' is for 'to' with syslog+tls:// alone")
+        return
+    from npserver.observe.remote_log import make_tls_context
+
+    try:
+        make_tls_context(log.ca, report.document.directory)
+    except OSError as error:
+        report.error((*path, "ca"), f"cannot read certificates from {clip(log.ca)}: {error.strerror or error}")
+
+
+def _check_destination(report: Report, path: Path, name: str) -> None:
+    try:
+        destination = parse_destination(name)
+    except ValueError as error:
+        report.error(path, str(error))
+        return
+    if destination is None:
+        _check_output(report, path, name, "access log")
 
 
 def _check_output(report: Report, path: Path, name: str, what: str) -> None:

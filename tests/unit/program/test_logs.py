@@ -28,6 +28,11 @@ def said_of(tmp_path: Path, capsys: pytest.CaptureFixture[str], logging: str, st
         ('[{ "to": "a.log", "only": ^"status > high" }]', "'only': column 10: expected a status"),
         ('[{ "to": "a.log", "only": ^"" }]', "names nothing"),
         ('[{ "to": "a.log", "hide": [^"body"] }]', '"query", "client_ip"'),
+        ('[{ "to": ^"sislog://a" }]', "did you mean syslog://?"),
+        ('["stdout", ^"syslog://a:0"]', "expected syslog://HOST:PORT"),
+        ('^"syslog+tcp://"', "expected syslog+tcp://HOST:PORT"),
+        ('[{ "to": "syslog://a", "ca": ^"ca.pem" }]', "'ca' is for 'to' with syslog+tls:// alone"),
+        ('[{ "to": "syslog+tls://a", "ca": ^"ca.pem" }]', "cannot read certificates from 'ca.pem': No such file"),
         ('[{ "to": "a.log", "format": ^"xml" }]', '"pretty", "json", "combined"'),
     ],
 )
