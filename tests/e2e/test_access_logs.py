@@ -79,6 +79,47 @@ def test_the_example_of_the_page(program: Start, tmp_path: Path, workers: int) -
     assert "/other?last 404" in errors.read_text()  # a shutdown writes what is waiting
 
 
+def test_rules_without_a_log(program: Start, tmp_path: Path, certificates: Callable[..., Any]) -> None:
+    """From memory, by an exchange, and through the proxy, over HTTP/1.1 and HTTP/2; they are counted all the same."""
+    certificate = certificates("127.0.0.1")
+    plain, web, file = free_port(), free_port(), tmp_path / "access.log"
+    upstream = f"http://127.0.0.1:{plain}/quiet/target"
+    rules = []
+    for name in ("quiet", "told"):
+        rules += [
+            {"path": f"/{name}/ready", "handler": "respond", "body": "x", "log": name == "told"},
+            {"path": f"/{name}/proxy", "handler": "proxy", "proxy_pass": upstream, "log": name == "told"},
+        ]
+    program(
+        config={
+            "workers": 1,
+            "listen": [f"http://127.0.0.1:{plain}", f"https://127.0.0.1:{web}"],
+            "tls": {"cert": str(certificate.cert), "key": str(certificate.key)},
+            "logging": {"access_log": str(file), "format": "json"},
+            "dispatch": [
+                *rules,
+                {"path": "/quiet/target/**", "handler": "respond", "body": "x", "log": False},
+                {"path": "/metrics", "handler": "status", "log": False},
+            ],
+        }
+    )
+    for version in ("--http1.1", "--http2"):
+        for name in ("quiet", "told"):
+            for path in ("ready", "proxy"):
+                url = f"https://127.0.0.1:{web}/{name}/{path}"
+                words = ["curl", "-sS", "--fail", version, "--cacert", str(certificate.ca), url, url, "-d", "", url]
+                for part in (words[:-3], words):  # a GET twice, over one connection; and with a body
+                    subprocess.run(part, check=True, capture_output=True, timeout=30)
+    wait_until(lambda: content_of(file).count("\n") >= 20, "the lines", 30)
+    targets = [json.loads(line)["target"] for line in file.read_text().splitlines()]
+    assert sorted(set(targets)) == ["/told/proxy", "/told/ready"]
+    assert len(targets) == 20
+    metrics = httpx.get(f"http://127.0.0.1:{plain}/metrics", params={"format": "prometheus"}).text
+    found = re.search(r"^npserver_http_requests_total (\d+)", metrics, re.MULTILINE)
+    assert found is not None, metrics[:500]
+    assert int(found[1]) == 40 + 20
+
+
 RSYSLOG = """
 module(load="imtcp")
 module(load="imudp")

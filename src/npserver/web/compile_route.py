@@ -53,6 +53,7 @@ def compile_route(
         middleware,
         key=rule_key(path),
         rule_name=rule.name or "",
+        is_logged=rule.log,
         max_body_key="limits.max_body_size" if limit is None else rule_key(path, "max_body_size"),
         prefix=pattern.path if pattern.is_prefix else "",
         aborts_on_close=getattr(rule, "abort_on_close", False),

@@ -77,6 +77,7 @@ class HttpRule(Rule, frozen=True, kw_only=True):
     limits_requests: ClassVar[bool] = True  # `rate_limit` is about HTTP requests
 
     name: Annotated[str | None, D("name of the rule, for log lines and the table of rules")] = None
+    log: Annotated[bool, D("write the requests of this rule to the access logs")] = True
     path: Annotated[
         str,
         D(

@@ -318,6 +318,7 @@ class Route(Struct, frozen=True):
     max_body_size: int
     key: str = "dispatch"  # the config key of the rule, for the log: "dispatch[3]"
     rule_name: str = ""  # the rule's `name`, for the log
+    is_logged: bool = True  # its requests are in the access logs
     max_body_key: str = "limits.max_body_size"  # the config key of that limit, for the log
     prefix: str = ""  # the pattern without its star: "/api" for "/api/**", "" for "/**"
     aborts_on_close: bool = False  # a client that ends its side of an HTTP/1.1 connection is taken to be gone
@@ -349,6 +350,7 @@ def make_route(
     *,
     key: str = "dispatch",
     rule_name: str = "",
+    is_logged: bool = True,
     max_body_key: str = "limits.max_body_size",
     prefix: str = "",
     aborts_on_close: bool = False,
@@ -365,6 +367,7 @@ def make_route(
         max_body_size=max_body_size,
         key=key,
         rule_name=rule_name,
+        is_logged=is_logged,
         max_body_key=max_body_key,
         prefix=prefix,
         aborts_on_close=aborts_on_close,

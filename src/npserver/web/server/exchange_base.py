@@ -202,6 +202,9 @@ class ExchangeBase(ExchangePeer[C], Generic[C], eq=False):
         took_s = time.monotonic() - self.started
         if self.route.times is not None:
             self.route.times.count(self.request.host, status, took_s)
+        if not self.route.is_logged:
+            front.count(status, self.sent, received)
+            return
         front.finished(
             RequestRecord(
                 self.client_ip, self.request, self.connection.scheme, status, received, self.sent,

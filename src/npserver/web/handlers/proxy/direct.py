@@ -144,7 +144,11 @@ class DirectCall(_Direct, eq=False, kw_only=True):
                 route.times.count(self.request.host, status, duration_s)
             if target.times is not None:  # type: ignore[union-attr]
                 target.times.observe(duration_s)  # type: ignore[union-attr]
-            front.finished(RequestRecord(connection.client_ip, self.request, scheme, status, 0, size, duration_s, uri))
+            if route.is_logged:
+                ip = connection.client_ip
+                front.finished(RequestRecord(ip, self.request, scheme, status, 0, size, duration_s, uri))
+            else:
+                front.count(status, size)
         else:
             front.count(status, len(body))
         connection.exchange_ended()
@@ -224,6 +228,9 @@ class DirectStream(_Direct, eq=False, kw_only=True):
         client_ip, scheme, duration_s = connection.client_ip, connection.scheme, monotonic() - self.started
         if self.route.times is not None:
             self.route.times.count(self.request.host, status, duration_s)
+        if not self.route.is_logged:
+            front.count(status, sent)
+            return
         front.finished(RequestRecord(client_ip, self.request, scheme, status, 0, sent, duration_s, uri))
 
     def _make_exchange(self) -> Exchange:

@@ -63,7 +63,7 @@ def prepared_answer(
     # hot: static-small
     if route.prepared is None or (prepared := route.prepared(request)) is None:
         return None
-    is_logged = front.context.access_log.enabled
+    is_logged = front.context.access_log.enabled and route.is_logged
     if front.trusted is not None and (is_logged or route.gates):
         return None
     for gate in route.gates:
