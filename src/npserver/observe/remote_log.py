@@ -290,7 +290,8 @@ def make_remote_log(loop: asyncio.AbstractEventLoop, config: AccessLogSection, d
         try:
             tls = make_tls_context(config.ca, directory)
         except OSError as error:
-            log.error("cannot read the certificates of the access log %s (ca): %s", clip(config.to), error)
+            why = error.strerror or "no certificates in it"
+            log.error("cannot read the certificates of the access log %s (ca): %s", clip(config.to), why)
             tls = ssl.create_default_context()
     return RemoteLog(loop, config.to, destination, tls), destination.form
 

@@ -16,6 +16,7 @@ import pytest
 from npserver.observe import remote_log
 from npserver.observe.destinations import parse_destination
 from npserver.observe.remote_log import RemoteLog
+from tests.stage.serving import forgiving
 from tests.stage.syslog import split_counted
 
 
@@ -69,7 +70,7 @@ class Receiver:
 @contextlib.asynccontextmanager
 async def receiver(port: int = 0, tls: ssl.SSLContext | None = None) -> AsyncIterator[tuple[Receiver, int]]:
     one = Receiver()
-    server = await asyncio.start_server(one.take, "127.0.0.1", port, ssl=tls)
+    server = await asyncio.start_server(forgiving(one.take), "127.0.0.1", port, ssl=tls)
     try:
         yield one, server.sockets[0].getsockname()[1]
     finally:
