@@ -51,9 +51,9 @@ async def run(seconds: float, each: int, seed: int, directory: Path) -> int:
     soak = Soak(directory, ports, targets, {"cert": str(cert), "key": str(key)}, clock)
     program = Program([], directory, soak.config(), clock.environment, [])
     soak.begin(program)
+    load = soak.load = Load(ports, client_tls, each=each)
     try:
         await asyncio.to_thread(program.wait_for, "npserver 1")
-        load = soak.load = Load(ports, client_tls, each=each)
         load.start()
         measures = Measures()
         begun = time.monotonic()
@@ -63,7 +63,7 @@ async def run(seconds: float, each: int, seed: int, directory: Path) -> int:
         while (now := time.monotonic()) < begun + seconds:
             if now >= next_measure:
                 next_measure = now + max(1.0, seconds / 600)
-                if now >= quiet_from + min(20.0, seconds / 20):
+                if now >= quiet_from + min(60.0, seconds / 8):
                     measures.take(soak.pid)
             if now >= next_trouble:
                 if not kinds or (now >= quiet_from and not set(kinds) <= QUIET):
@@ -75,6 +75,7 @@ async def run(seconds: float, each: int, seed: int, directory: Path) -> int:
         await load.stop()
         return report(soak, load, measures, seconds)
     finally:
+        load.abandon()
         await asyncio.to_thread(end, program, soak)
         await targets.close()
 
@@ -111,7 +112,7 @@ def report(soak: Soak, load: Load, measures: Measures, seconds: float) -> int:
     tracebacks = re.findall(r"Traceback.*?(?=^\d\d:\d\d:\d\d |\Z)", errors, re.DOTALL | re.MULTILINE)
     for one in tracebacks[:3]:
         print(one)
-    grown = measures.report(is_judged=seconds >= 240)
+    grown = measures.report(is_judged=seconds >= 600)
     return 1 if lost or tracebacks or grown else 0
 
 

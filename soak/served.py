@@ -38,8 +38,9 @@ def make_config(
 ) -> dict[str, Any]:
     """Return the config; another `generation` differs in what clients do not see. `log`: the access log."""
     public = directory / "public"
-    public.mkdir(exist_ok=True)
-    (public / "file.txt").write_bytes(FILE_BODY)
+    if not public.exists():  # it is served by then
+        public.mkdir()
+        (public / "file.txt").write_bytes(FILE_BODY)
     host = "127.0.0.1"
     http = [f"http://{host}:{one.port}" for one in targets.http]
     return {
