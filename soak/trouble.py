@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 STOPPED_S = 1.5  # a worker, by SIGSTOP
 AWAY_S = 1.0  # a target
 SCARCE_S = 2.0  # descriptors
+SCARCE_AFTER_S = 1.5  # targets that could not be connected to are not tried at once
+REPLACED_S = 3.0  # UDP sessions, after an upgrade
 SPARE_DESCRIPTORS = 3
 EXCUSED_S = 3.0  # after the kill of a worker
 
@@ -42,15 +44,17 @@ REFUSALS = (
     "ConnectError: TLS/SSL connection has been closed",
     "did not receive a valid HTTP response",
     "Server disconnected without sending a response",
+    "ConnectionResetError",  # what a relay ends its client with
 )
+REPLACED = ("the session was replaced",)  # UDP sessions that an upgrade has not kept: one of some hundred at most
 
 
 class Excuse(Struct):
-    """A time in which each client may lose one exchange, or any number that the server has refused."""
+    """A time in which each client may lose one exchange, or any number whose failure has one of these `words`."""
 
     begin: float
     end: float
-    is_refusal: bool = False
+    words: tuple[str, ...] = ()
 
 
 class Soak:
@@ -71,6 +75,7 @@ class Soak:
         self.history: list[tuple[float, str]] = []
         self.excuses: list[Excuse] = []
         self.refused = 0
+        self.replaced = 0
         self.begun_at = time.monotonic()
 
     def begin(self, program: Program) -> None:
@@ -100,17 +105,18 @@ class Soak:
         )
 
     def unexplained(self) -> list[Failure]:
-        """Return the failures that nothing excuses: a kill excuses one of each client. `refused` counts refusals."""
+        """Return the failures that nothing excuses: a kill excuses one of each client. Others are counted."""
         used: set[tuple[int, str]] = set()
         lost = []
         for failure in self.load.failures:
             for number, excuse in enumerate(self.excuses):
                 if failure.at < excuse.begin or failure.began > excuse.end:
                     continue
-                if excuse.is_refusal and any(word in failure.why for word in REFUSALS):
-                    self.refused += 1
+                if any(word in failure.why for word in excuse.words):
+                    self.refused += excuse.words is REFUSALS
+                    self.replaced += excuse.words is REPLACED
                     break
-                if not excuse.is_refusal and (number, failure.client) not in used:
+                if not excuse.words and (number, failure.client) not in used:
                     used.add((number, failure.client))
                     break
             else:
@@ -152,6 +158,8 @@ async def upgrade(soak: Soak) -> None:
     """The program is replaced."""
     await soak.until_whole()
     soak.note("upgrade")
+    now = time.monotonic()
+    soak.excuses.append(Excuse(now, now + REPLACED_S, REPLACED))
     printed = await soak.command("upgrade")
     soak.pid = int(printed.split()[2])
 
@@ -199,7 +207,7 @@ async def take_descriptors(soak: Soak) -> None:
     await soak.until_whole()
     soak.note("descriptors scarce")
     now, limits = time.monotonic(), {}
-    soak.excuses.append(Excuse(now, now + SCARCE_S + 0.5, is_refusal=True))
+    soak.excuses.append(Excuse(now, now + SCARCE_S + SCARCE_AFTER_S, REFUSALS))
     for pid in soak.workers():
         limits[pid] = resource.prlimit(pid, resource.RLIMIT_NOFILE)
         most = max(map(int, os.listdir(f"/proc/{pid}/fd")))

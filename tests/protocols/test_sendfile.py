@@ -25,6 +25,7 @@ from npserver.web.exchange import Exchange, make_route
 from npserver.web.server.front import HttpFront
 from npserver.web.server.http1.sendfile import FileSender
 from tests.protocols.memory import OneRoute
+from tests.stage.scarcity import no_descriptors
 from tests.stage.worker import make_context
 
 SIZE = 8 << 20
@@ -114,6 +115,20 @@ def test_file_arrives_whole(
         assert hashlib.sha256(data[:SIZE]).digest() == digest
         data = data[SIZE:]
     assert data == b""
+
+
+def test_file_arrives_whole_without_a_descriptor_to_spare(run: Any, file: Path) -> None:
+    class Scarce(Sender):
+        def handle(self, exchange: Exchange) -> None:
+            opened = os.open(self.path, os.O_RDONLY)
+            with no_descriptors():
+                exchange.send_file(200, b"", opened, 0, self.promised)
+
+    async def main() -> bytes:
+        async with serving(Scarce(file)) as (port, _):
+            return await fetch(port, None)
+
+    assert run(main()).endswith(file.read_bytes())
 
 
 @pytest.mark.parametrize("kernel", [True, False], ids=["sendfile", "copied"])

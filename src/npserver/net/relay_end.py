@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from npserver.errors import reason_of
 from npserver.net.socket_stream import SocketStream
 from npserver.net.splice import Splice
-from npserver.net.unread import read_unread
+from npserver.net.unread import borrowed, read_unread
 
 if TYPE_CHECKING:
     from npserver.runtime.context import Context
@@ -244,7 +244,7 @@ class End(asyncio.Protocol):
         """Reset the connection (RFC 9293 §3.5.3), as the other peer has reset its own."""
         sock = self.transport.get_extra_info("socket")
         if sock is not None and sock.family != _AF_UNIX and sock.fileno() >= 0:
-            with socket.fromfd(sock.fileno(), sock.family, sock.type) as same:
+            with borrowed(sock.fileno()) as same:
                 same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
         self.abort()
 

@@ -6,13 +6,25 @@ Its receive buffer: before the connection is reused, and after a write error. It
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import select
 import socket
 import sys
 import termios
+from collections.abc import Iterator
 
 _READ_BYTES = 256 << 10
+
+
+@contextlib.contextmanager
+def borrowed(descriptor: int) -> Iterator[socket.socket]:
+    """Yield a socket for a descriptor that a transport owns; it takes none itself, of which there may be no more."""
+    same = socket.socket(fileno=descriptor)
+    try:
+        yield same
+    finally:
+        same.detach()
 
 
 def has_no_pending_input(transport: asyncio.Transport) -> bool:
@@ -53,8 +65,7 @@ def read_unread(transport: asyncio.Transport, error: Exception) -> tuple[bytes, 
     if sock is None or sock.fileno() < 0 or transport.get_extra_info("ssl_object") is not None:
         return b"", False
     pieces: list[bytes] = []
-    with socket.socket(fileno=socket.dup(sock.fileno())) as same:
-        same.setblocking(False)
+    with borrowed(sock.fileno()) as same:
         try:
             while piece := same.recv(_READ_BYTES):
                 pieces.append(piece)

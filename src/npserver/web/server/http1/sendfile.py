@@ -73,8 +73,10 @@ class FileSender:
             and not transport.get_write_buffer_size()
             and transport.get_extra_info("ssl_object") is None
         ):
+            with contextlib.suppress(OSError):  # no descriptor may be left
+                self._socket = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
+        if self._socket is not None:
             self._head = head
-            self._socket = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
             self._cork(1)
             self._send()
         else:
