@@ -76,7 +76,7 @@ LAYERS = [
     {"web"},
     {"forward", "nameserver"},
     {"program"},
-    {"explain"},
+    {"explain", "importing"},
     {"process"},
     {"embed", "testing", "cli", "__main__"},
 ]

@@ -11,6 +11,7 @@ from npserver.cli.standard_streams import flush_streams, open_closed_streams
 #: The module of each command; its `main(words)` runs the command and returns the exit status.
 COMMANDS = {
     "check": "npserver.cli.check",
+    "import": "npserver.cli.import_config",
     "explain": "npserver.cli.explain",
     "reload": "npserver.cli.reload",
     "status": "npserver.cli.running.status",

@@ -54,6 +54,7 @@ options:
 commands:
   check [-config FILE]   report all errors and warnings in a config file;
                          -print: print it as it is understood
+  import NGINX.CONF      write a config from one of nginx; -o FILE: to this file
   explain URL|NAME       say what would be answered, and why
   reload [-config FILE]  make the running server reload its config file
   status [-config FILE]  show the running server: processes, listeners, targets, certificates

@@ -1,0 +1,69 @@
+"""The config that an import makes, with the comments of its parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct, field
+
+from npserver.errors import clip
+from npserver.importing.directives import Directive
+
+MAX_RULES = 20_000
+
+
+#: Directives that decide who gets what.
+DECIDES = {"if", "rewrite", "limit_req", "limit_conn", "valid_referers", "include", "error_page"}
+_BY_ITSELF = frozenset(
+    """
+    events worker_connections sendfile tcp_nopush tcp_nodelay types types_hash_max_size default_type multi_accept
+    use pid keepalive_timeout server_names_hash_bucket_size ssl_session_cache ssl_session_timeout
+    ssl_session_tickets ssl_prefer_server_ciphers ssl_stapling ssl_stapling_verify resolver_timeout server_tokens
+    gzip_vary gzip_comp_level gzip_proxied gzip_disable gzip_http_version gzip_min_length gzip_buffers load_module
+    log_format proxy_headers_hash_max_size variables_hash_max_size http2 http3 ssl_dhparam ssl_ciphers
+    ssl_ecdh_curve charset worker_rlimit_nofile large_client_header_buffers client_body_buffer_size
+    fastcgi_buffers fastcgi_buffer_size proxy_buffers proxy_buffer_size proxy_busy_buffers_size
+    fastcgi_intercept_errors proxy_http_version
+    """.split()  # noqa: SIM905
+)
+
+
+class DraftRule(Struct):
+    """A rule, and what is said above it."""
+
+    keys: dict[str, Any]
+    comments: list[str] = field(default_factory=list)
+
+
+class Draft(Struct):
+    """A config in the making. `losses` are comments about what changes who gets what: they are told at once, too."""
+
+    top: dict[str, Any] = field(default_factory=dict)
+    comments: list[str] = field(default_factory=list)
+    listeners: dict[str, dict[str, Any]] = field(default_factory=dict)  # by URI
+    certificates: list[dict[str, Any]] = field(default_factory=list)
+    upstreams: dict[str, dict[str, Any]] = field(default_factory=dict)
+    rules: list[DraftRule] = field(default_factory=list)
+    losses: list[str] = field(default_factory=list)
+
+    def lose(self, directive: Directive, why: str) -> str:
+        """Note that a directive that decides about requests has no counterpart. Return the comment."""
+        directive.used = True
+        comment = f"{directive.place}: {clip(directive.text, 100)}: {why}"
+        if comment not in self.losses:
+            self.losses.append(comment)
+        return comment
+
+    def left_over(self, directives: list[Directive]) -> list[str]:
+        """Return a comment for each directive that nobody has used, and mark it."""
+        comments = []
+        for one in directives:
+            if one.used:
+                continue
+            why = one.why or ("npserver has its own way" if one.name in _BY_ITSELF else "no counterpart")
+            if one.name in DECIDES:
+                comments.append(self.lose(one, why))
+            else:
+                one.used = True
+                comments.append(f"{one.place}: {clip(one.text, 100)}: {why}")
+        return comments

@@ -1,0 +1,122 @@
+"""A whole nginx config as ours. Called by `npserver import`."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+from msgspec import Struct
+
+from npserver.importing.directives import read_directives
+from npserver.importing.draft import Draft
+from npserver.importing.listeners import add_certificate, add_listeners, listens_of
+from npserver.importing.scope import Scope
+from npserver.importing.server import Server, add_rules, names_of
+from npserver.importing.streams import add_streams
+from npserver.importing.texts import NoCounterpart, size
+from npserver.importing.upstreams import Upstreams
+from npserver.importing.written import write
+
+_LEVELS = {"debug": "debug", "info": "info", "notice": "info", "warn": "warn", "error": "error", "crit": "fatal"}
+
+
+class Imported(Struct):
+    """The text of the config, and what changes who gets what: it is to be looked at."""
+
+    text: str
+    losses: list[str]
+
+
+def import_nginx(file: str) -> Imported:
+    """Read an nginx config, or a part of one such as a file of `sites-available`, and return ours.
+
+    Raises: MissingPackage; ConfigError with file and line for what cannot be read.
+    """
+    main = read_directives(file)
+    draft = Draft()
+    http = [one for one in main if one.name == "http"]
+    block = [inner for one in http for inner in one.block or []]
+    if not http:
+        block = [one for one in main if one.name in ("server", "upstream", "map")]
+    for one in http:
+        one.used = True
+    settings = Scope([main, block])
+    _add_settings(settings, draft)
+    _add_http(Scope([block]), draft)
+    for one in main:
+        if one.name == "stream":
+            add_streams(one, Scope([[]]), draft)
+    draft.comments += draft.left_over(block)
+    draft.comments += draft.left_over(main)
+    return Imported(write(draft, file), draft.losses)
+
+
+def _add_http(scope: Scope, draft: Draft) -> None:
+    block = scope.blocks[-1]
+    upstreams = Upstreams(draft, {one.args[0]: one for one in block if one.name == "upstream" and one.args})
+    for one in block:
+        if one.name == "map" and one.args[:1] == ["$http_upgrade"]:
+            one.used = True  # WebSockets need nothing
+        if one.name == "server":
+            one.used = True
+    servers = [one for one in block if one.name == "server"]
+    scopes = [scope.inner(one.block or []) for one in servers]
+    listens = [listens_of(inner, draft) for inner in scopes]
+    trusted = [one.args[0] for one in scope.find("set_real_ip_from")]
+    uris = add_listeners(draft, listens, trusted)
+    for one, inner, where in zip(servers, scopes, uris, strict=True):
+        names = names_of(inner, draft)
+        if any(uri.startswith("https:") for uri in where):
+            add_certificate(draft, inner, names, is_default=any(where.values()))
+        for name in ("ssl_certificate", "ssl_certificate_key", "ssl_protocols"):
+            inner.find(name)
+        if not names and not any(where.values()):
+            draft.comments.append(draft.lose(one, "no name by which clients reach it"))
+            continue
+        for is_default in sorted(set(where.values()) if names else {True}, reverse=True):
+            part = deepcopy(one)  # its directives are marked as used
+            at = [uri for uri, default in where.items() if default == is_default]
+            listeners = None if len(at) == len(draft.listeners) and len(at) == 1 else at
+            server = Server(part, scope.inner(part.block or []), listeners, None if is_default else names)
+            add_rules(server, draft, upstreams)
+    if len(draft.certificates) == 1:
+        del draft.certificates[0]["names"]
+    for entry in draft.certificates:
+        if entry.get("names") == []:
+            del entry["names"]
+
+
+def _add_settings(scope: Scope, draft: Draft) -> None:
+    """Add what is for all servers."""
+    if user := scope.words("user"):
+        draft.top["user"] = user[0]
+    workers = scope.word("worker_processes", "auto")
+    if workers.isdigit() and 0 < int(workers[:6]) <= 1024:
+        draft.top["workers"] = int(workers)
+    try:
+        draft.top["limits"] = {"max_body_size": size(scope.word("client_max_body_size", "1m"))}
+    except NoCounterpart as error:
+        draft.comments.append(str(error))
+    if scope.word("gzip", "off") == "on":
+        types = [name for name in scope.words("gzip_types") if "/" in name]
+        draft.top["gzip"] = {"proxied": True, **({"types": types} if types else {})}
+    else:
+        draft.top["gzip"] = False
+    trusted = [one.args[0] for one in scope.find("set_real_ip_from")]
+    if trusted:
+        draft.top["trusted_proxies"] = trusted
+        scope.find("real_ip_header")
+        scope.find("real_ip_recursive")
+    _add_logs(scope, draft)
+
+
+def _add_logs(scope: Scope, draft: Draft) -> None:
+    logging: dict[str, str] = {}
+    if access := scope.words("access_log"):
+        if access[0] == "off" or (access[0].startswith("/") and "$" not in access[0] and access[0] != "/dev/stdout"):
+            logging["access_log"] = access[0]
+        logging["format"] = "combined"
+    if (error := scope.find("error_log")) and len(error[-1].args) > 1 and error[-1].args[1] in _LEVELS:
+        logging["level"] = _LEVELS[error[-1].args[1]]
+        draft.comments.append(f"{error[-1].place}: {error[-1].text}: npserver's own log goes to stderr")
+    if logging:
+        draft.top["logging"] = logging

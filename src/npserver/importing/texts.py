@@ -1,0 +1,115 @@
+"""nginx's texts, sizes, times and regular expressions in our words. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from npserver.errors import clip
+from npserver.web.matching.path_regex import compile_path_regex
+
+_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+_VARIABLES = {
+    "scheme": "$scheme", "host": "$host", "http_host": "$authority", "request_uri": "$request_uri", "uri": "$path",
+    "document_uri": "$path", "request_method": "$method", "remote_addr": "$client_ip", "remote_port": "$client_port",
+    "realip_remote_addr": "$remote_ip", "server_port": "$local_port", "request_id": "$request_id",
+    "ssl_server_name": "$sni", "ssl_protocol": "$tls_version", "ssl_client_s_dn": "$tls_client_subject",
+    "ssl_client_serial": "$tls_client_serial", "ssl_client_escaped_cert": "$tls_client_cert",
+}  # fmt: skip
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "M": 2592000, "y": 31536000}
+_PART = re.compile(r"(\d+)(ms|[smhdwMy])?\s*")
+
+
+class NoCounterpart(ValueError):
+    """Something of nginx cannot be said in our config. The message says what."""
+
+
+def text(value: str, constants: dict[str, str] | None = None) -> str:
+    """Return a text with our variables. `constants` are those of `set`. Raises: NoCounterpart."""
+    constants = constants or {}
+    if "$" in _VARIABLE.sub("", value):
+        raise NoCounterpart(f"dollar sign in {clip(value)}")
+    query = re.compile(r"\$is_args\$(?:args|query_string)|\?\$(?:args|query_string)")
+    parts = []
+    for index, part in enumerate(query.split(value)):
+        parts.append("$query" if index else "")
+        parts.append(_VARIABLE.sub(lambda match: _variable(match[1] or match[2], constants), part))
+    return re.sub(r"\$\{([a-z_]+)\}(?![\w.-])", r"$\1", "".join(parts))
+
+
+def body(value: str, constants: dict[str, str]) -> str:
+    """Return the text of an answer, in which backslashes are escapes. Raises: NoCounterpart."""
+    escapes = {"n": "\n", "t": "\t", "r": "\r"}
+    return text(re.sub(r"\\([ntr\"'\\])", lambda match: escapes.get(match[1], match[1]), value), constants)
+
+
+def constant(value: str, constants: dict[str, str]) -> str:
+    """Return a text in which only variables with known values stand. Raises: NoCounterpart."""
+    found = _VARIABLE.sub(lambda match: constants.get(match[1] or match[2], match[0]), value)
+    if "$" in found:
+        raise NoCounterpart(f"variables in {clip(value)}")
+    return found
+
+
+def _variable(name: str, constants: dict[str, str]) -> str:
+    if name in constants:
+        return constants[name].replace("$", "$$")
+    if name in _VARIABLES:
+        return f"${{{_VARIABLES[name][1:]}}}"
+    for prefix, ours in (("http_", "header"), ("cookie_", "cookie"), ("arg_", "query")):
+        if name.startswith(prefix) and len(name) > len(prefix):
+            rest = name[len(prefix) :]
+            return f"${{{ours}.{rest.replace('_', '-') if ours == 'header' else rest}}}"
+    raise NoCounterpart(f"variable ${name}")
+
+
+def seconds(value: str) -> float:
+    """Return a time such as `1m30s` in seconds. Raises: NoCounterpart."""
+    parts = list(_PART.finditer(value))
+    if not parts or "".join(part[0] for part in parts) != value or len(value) > 20:
+        raise NoCounterpart(f"{clip(value)} is not a time")
+    total = sum(int(part[1]) * _UNITS[part[2] or "s"] for part in parts)
+    return int(total) if total == int(total) else total
+
+
+def size(value: str) -> int | str:
+    """Return a size such as `10m`. Raises: NoCounterpart."""
+    if not re.fullmatch(r"\d{1,15}[kKmMgG]?", value):
+        raise NoCounterpart(f"{clip(value)} is not a size")
+    return int(value) if value.isdigit() else value.lower()
+
+
+def path_regex(expression: str, *, any_case: bool) -> str:
+    """Return a regular expression for the whole path, from one that nginx looks for in it. Raises: NoCounterpart."""
+    expression = re.sub(r"\(\?!well-known(?:\\?/)?\)", "[^w]", expression)  # dotfiles are not served anyhow
+    pattern = re.sub(r"\(\?<(?=[A-Za-z])", "(?P<", expression).replace(r"\/", "/")
+    if any_case:
+        pattern = _any_case(pattern)
+    found = pattern[1:] if pattern.startswith("^") else f".*{pattern}"
+    if found.endswith("$") and not found.endswith(r"\$"):
+        found = found[:-1]
+    elif not found.endswith(".*"):
+        found = f"{found}.*"
+    try:
+        compile_path_regex(found)
+    except ValueError as error:
+        raise NoCounterpart(str(error)) from error
+    return found
+
+
+def _any_case(body: str) -> str:
+    """Return an expression that takes both cases of each letter."""
+    parts: list[str] = []
+    in_class = False
+    for token in re.findall(r"\\.|\(\?P<\w+>|\(\?[:=!]|\{[\d,]+\}|\[\^?|.", body, re.DOTALL):
+        if token.startswith("[") and not in_class:
+            in_class = True
+        elif token == "]":
+            in_class = False
+        elif len(token) == 1 and token.isascii() and token.isalpha():
+            both = token.lower() + token.upper()
+            token = both if in_class else f"[{both}]"
+        parts.append(token)
+    found = "".join(parts)
+    if re.search(r"\[[^]]*[A-Za-z]-[A-Za-z]", found) is None:
+        return found
+    return found.replace("aA-zZ", "a-zA-Z")

@@ -1,0 +1,39 @@
+"""`listen` and certificates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.stage.imported import imported
+
+
+@pytest.mark.parametrize(
+    ("server", "listen"),
+    [
+        ("listen 80;", ["http://0.0.0.0:80"]),
+        ("listen 80; listen [::]:80;", ["http://:80"]),
+        ("listen [::1]:81;", ["http://[::1]:81"]),
+        ("", ["http://0.0.0.0:80"]),
+        ("listen unix:/run/x.sock;", ["unix:///run/x.sock"]),
+        ("listen 8080 http2;", [{"uri": "http://0.0.0.0:8080", "http2": True}]),
+        ("listen 443 ssl; listen 443 quic reuseport;", [{"uri": "https://0.0.0.0:443", "http3": True}]),
+        ("listen 99999; listen 80;", ["http://0.0.0.0:80"]),
+    ],
+)
+def test_addresses(server: str, listen: list[object], tmp_path: Path) -> None:
+    assert imported(tmp_path, f"server {{ {server} return 200; }}")["listen"] == listen
+
+
+def test_a_server_that_is_the_default_of_one_listener_only(tmp_path: Path) -> None:
+    text = (
+        "server { listen 80; listen 81; server_name a.example; return 200; }"
+        "server { listen 81 default_server; return 201; }"
+    )
+    rules = imported(tmp_path, text)["dispatch"]
+    assert [(rule["listener"], rule.get("host"), rule["status"]) for rule in rules] == [
+        ("http://0.0.0.0:80", None, 200),
+        ("http://0.0.0.0:81", "a.example", 200),
+        ("http://0.0.0.0:81", None, 201),
+    ]
