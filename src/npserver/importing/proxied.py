@@ -55,6 +55,8 @@ def proxy_keys(one: Directive, place: Place, draft: Draft, upstreams: Upstreams,
         else:
             comments.append(draft.lose(rewrite, "no counterpart"))
     _request_headers(keys, scope, draft, comments)
+    if uri.startswith("upstream:") and not keys.get("preserve_host") and "Host" not in keys.get("headers", {}):
+        keys.setdefault("headers", {})["Host"] = match[2]  # as by nginx; ours would be that of the target
     _timeouts(keys, scope, "proxy")
     if scope.word("proxy_redirect") == "off":
         keys["rewrite_location"] = False

@@ -41,3 +41,8 @@ def test_proxies(directives: str, keys: dict[str, Any], tmp_path: Path) -> None:
 def test_a_target_that_is_not_known_is_answered_with_501(target: str, tmp_path: Path) -> None:
     _, rule = rules(tmp_path, f'location / {{ return 200; }} location /x/ {{ proxy_pass "{target}"; }}')
     assert rule["status"] == 501
+
+
+def test_an_upstream_is_asked_by_its_name(tmp_path: Path) -> None:
+    found = rules(tmp_path, "location / { proxy_pass http://app; }", "upstream app { server 127.0.0.1:1; }")
+    assert found == [{"handler": "proxy", "proxy_pass": "upstream://app", "headers": {"Host": "app"}}]
