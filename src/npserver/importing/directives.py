@@ -32,6 +32,40 @@ PROXY_PARAMS = [
     ("proxy_set_header", ["X-Forwarded-Proto", "$scheme"]),
 ]
 
+#: Values that these directives have at least; crossplane does not count them where it does not know the block.
+_TWO = set("add_header set fastcgi_param map rewrite error_page try_files proxy_set_header".split())  # noqa: SIM905
+_ONE = {
+    "listen",
+    "proxy_pass",
+    "grpc_pass",
+    "fastcgi_pass",
+    "uwsgi_pass",
+    "scgi_pass",
+    "return",
+    "location",
+    "allow",
+    "deny",
+    "alias",
+    "root",
+    "expires",
+    "upstream",
+    "hash",
+    "keepalive",
+    "keepalive_timeout",
+    "set_real_ip_from",
+    "gzip",
+    "ssl_certificate",
+    "ssl_certificate_key",
+    "proxy_hide_header",
+    "fastcgi_hide_header",
+    "error_log",
+    "access_log",
+    "client_max_body_size",
+    "include",
+    "user",
+    "if",
+}
+
 
 class MissingPackage(NpserverError):
     """The package that reads nginx's files is not installed. The message says how to install it."""
@@ -127,6 +161,10 @@ def _convert(parsed: list[dict[str, Any]], file: str, reading: _Reading) -> Iter
         reading.directives += 1
         if reading.directives > MAX_DIRECTIVES:
             raise _error(file, one["line"], f"more than {MAX_DIRECTIVES} directives")
+        name, given = one["directive"], len(one["args"])
+        least = 2 if name in _TWO else int(name in _ONE or (name == "server" and "block" not in one))
+        if given < least:
+            raise _error(file, one["line"], f"{clip(name)} needs {least} value{'s' if least > 1 else ''}, got {given}")
         if one["directive"] == "include":
             yield from _include(one["args"], file, one["line"], reading)
             continue
@@ -135,7 +173,7 @@ def _convert(parsed: list[dict[str, Any]], file: str, reading: _Reading) -> Iter
 
 
 def _include(args: list[str], file: str, line: int, reading: _Reading) -> Iterator[Directive]:
-    pattern = args[0] if args else ""
+    pattern = args[0]
     base = os.path.basename(pattern)
     if base in STANDARD_FILES:
         if base == "proxy_params":

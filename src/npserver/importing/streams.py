@@ -68,7 +68,7 @@ def _add(
         choices = maps[one.args[0]]
         choices.used = True
         for choice in choices.block or []:
-            if choice.name == "hostnames":
+            if not choice.args:  # such as `hostnames`
                 continue
             name, target = choice.name, choice.args[0]
             if name.startswith("~"):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
+import re
 from pathlib import Path
 
 import pytest
 import trustme
 
 from npserver.cli.check import check
+from npserver.config.jsonc import parse
 from npserver.errors import ConfigError
 from npserver.importing.nginx import import_nginx
 from tests.stage.imported import imported
@@ -45,6 +48,41 @@ def test_a_config_is_imported_and_passes_the_check(config: Path, site: Path) -> 
         check(str(ours))
     except ConfigError as error:
         pytest.fail(f"{error}\n{ours.read_text()}")
+
+
+def test_a_broken_config_is_imported_or_refused_with_its_place(tmp_path: Path) -> None:
+    chance = random.Random(5)
+    texts = [config.read_text() for config in CONFIGS]
+    words = [
+        *" ".join(texts).split(),
+        '"',
+        "'",
+        "\\",
+        "{",
+        "}",
+        ";",
+        "$",
+        "0",
+        "999999999999",
+        "-1",
+        "\0",
+        "=",
+        "~",
+        "",
+    ]
+    file = tmp_path / "nginx.conf"
+    refused = 0
+    for _ in range(400):
+        tokens = re.findall(r"\s+|[\w.$/:-]+|.", chance.choice(texts))
+        for _ in range(chance.randint(1, 4)):
+            tokens[chance.randrange(len(tokens))] = chance.choice(words)
+        file.write_text("".join(tokens))
+        try:
+            parse(import_nginx(str(file)).text)
+        except ConfigError as error:
+            refused += 1
+            assert error.problems[0].file == str(file)
+    assert 20 < refused < 380
 
 
 def test_the_example_of_the_docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
