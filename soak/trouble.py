@@ -41,7 +41,7 @@ REFUSALS = (
     "503 HTTP/2",
     "WebSocket connection: HTTP 502",
     "the session was replaced",
-    "ConnectError: TLS/SSL connection has been closed",
+    "ConnectError",
     "did not receive a valid HTTP response",
     "Server disconnected without sending a response",
     "ConnectionResetError",  # what a relay ends its client with

@@ -66,7 +66,8 @@ def test_a_key_goes_when_the_parent_has_its_successor(
 
         one = start("+48h")
         one.wait_for("the parent says: 127.0.0.1:.* has the DS record of key")
-        assert main(["roll", ZONE, "-config", str(one.config_file)]) == 0
+        roll = ["roll", ZONE, "-config", str(one.config_file)]
+        one.wait_until(lambda: main(roll) == 0, "what the parent says in the store")
         one.wait_until(lambda: keys(port) == 2, "the new key")
         one.stop()
 
