@@ -65,7 +65,7 @@ class Targets:
         self.tcp_port = tcp.sockets[0].getsockname()[1]
         udp, _ = await asyncio.get_running_loop().create_datagram_endpoint(_UdpEcho, local_addr=(HOST, 0))
         self.udp_port = udp.get_extra_info("sockname")[1]
-        self._closing += [websocket, tcp, udp]
+        self._closing += [websocket, websocket.server, tcp, udp]  # the first closes the second in a task: too late
 
     async def close(self) -> None:
         """End all servers and their connections."""

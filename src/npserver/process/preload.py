@@ -28,7 +28,8 @@ EXTERNAL = (
     "isal.isal_zlib", "json", "maxminddb", "msgspec._utils", "tempfile", "traceback", "urllib.parse", "uvloop", "zlib",
 )  # fmt: skip
 
-_NOT_SERVING = ("npserver.cli", "npserver.testing")  # the command line, with `npserver.__main__`; tests of users
+#: The command line, with `npserver.__main__`, and what one of its commands alone uses; tests of users.
+_NOT_SERVING = ("npserver.cli", "npserver.importing", "npserver.testing")
 #: Takes 280 ms and 20 MB: imported where the config orders certificates, see `tls.acme.service`.
 ORDERING = frozenset(
     f"npserver.tls.acme.{name}"
