@@ -352,6 +352,7 @@ def test_it_can_be_repeated(program: Start, free_port: Callable[[], int], socket
         assert refuses(other) == (number % 2 == 0)
     one.wait_until(lambda: descriptors(pid) == counts[3], f"the descriptors {counts[3]}, not {counts[-1]}")
     stop_successor(pid)
+    one.wait_exit()  # a signal would end it before its time
     assert not path.exists()
     assert not pidfile.exists()
 
@@ -382,3 +383,4 @@ def test_children_of_another_user(program: Start, free_port: Callable[[], int]) 
     for child in tree(pid)[1:]:
         assert re.search(r"^Uid:\t65534", Path(f"/proc/{child}/status").read_text(), re.MULTILINE)
     stop_successor(pid)
+    one.wait_exit()  # a signal would end it before its time
