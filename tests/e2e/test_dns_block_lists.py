@@ -12,6 +12,7 @@ import signal
 import ssl
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import dns.message
 import dns.query
 import httpx
 import pytest
+from dns.query import HTTPVersion
 
 from tests.stage.asking import get, worker_pids
 from tests.stage.block_lists import ADDRESS, AnyResolver, ListServer, result_of
@@ -101,25 +103,22 @@ def test_a_blocked_name_is_blocked_over_every_transport(
     config = setup.config({"block": "ads.example"}, tls=certificate.config)
     config["listen"] += [
         {"name": "s", "uri": f"ssl://127.0.0.1:{tls}"},
-        {"name": "h", "uri": f"https://127.0.0.1:{https}"},
+        {"name": "h", "uri": f"https://127.0.0.1:{https}", "http3": True},
         {"name": "q", "uri": f"quic://127.0.0.1:{quic}"},
     ]
     config["dispatch"] = [{"listener": ["u", "t", "s", "h", "q"], "handler": "dns"}]
     program(config=config).wait_ready()
-    url, kind = f"https://localhost:{https}/dns-query", {"Content-Type": "application/dns-message"}
-    how: dict[str, Any] = {
-        "port": quic, "verify": str(certificate.ca), "server_hostname": "localhost", "timeout": 20
-    }  # fmt: skip
-    trust = ssl.create_default_context(cafile=str(certificate.ca))
+    url, ca = f"https://localhost:{https}/dns-query", str(certificate.ca)
+    how: dict[str, Any] = {"port": quic, "verify": ca, "server_hostname": "localhost", "timeout": 20}
+    trust = ssl.create_default_context(cafile=ca)
     query = dns.message.make_query("X.ads.Example", "A", use_edns=0, pad=128)
     passed = dns.message.make_query("fine.example", "A", use_edns=0)
     asking: list[Callable[[dns.message.Message], dns.message.Message]] = [
         lambda one: dns.query.udp(one, "127.0.0.1", port=setup.port, timeout=20),
         lambda one: dns.query.tcp(one, "127.0.0.1", port=setup.port, timeout=20),
         lambda one: dns.query.tls(one, "127.0.0.1", 20, tls, ssl_context=trust, server_hostname="localhost"),
-        lambda one: dns.message.from_wire(
-            httpx.post(url, content=one.to_wire(), headers=kind, verify=trust, timeout=20).content
-        ),
+        *[partial(ask_over_https, url, trust, version) for version in ("HTTP/1.1", "HTTP/2")],
+        partial(ask_over_http3, url, ca),
         lambda one: asyncio.run(dns.asyncquery.quic(one, "127.0.0.1", **how)),
     ]
     for ask in asking:
@@ -130,6 +129,21 @@ def test_a_blocked_name_is_blocked_over_every_transport(
             assert reply.authority[0].ttl == 10
             assert result_of(ask(passed)) == ADDRESS
     assert set(resolver.asked) == {"fine.example."}
+
+
+def ask_over_https(url: str, trust: ssl.SSLContext, version: str, query: dns.message.Message) -> dns.message.Message:
+    kind = {"Content-Type": "application/dns-message"}
+    with httpx.Client(verify=trust, timeout=20, http1=version == "HTTP/1.1", http2=version == "HTTP/2") as client:
+        response = client.post(url, content=query.to_wire(), headers=kind)
+    assert response.http_version == version
+    return dns.message.from_wire(response.content)
+
+
+def ask_over_http3(url: str, ca: str, query: dns.message.Message) -> dns.message.Message:
+    asking = dns.asyncquery.https(
+        query, url, verify=ca, http_version=HTTPVersion.H3, timeout=20, bootstrap_address="127.0.0.1"
+    )
+    return asyncio.run(asking)
 
 
 @needs("dig")

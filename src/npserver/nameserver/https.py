@@ -91,7 +91,7 @@ class DnsOverHttps:
     def _send(self, exchange: Exchange, reply: bytes) -> None:
         """Send the reply; caches may keep it no longer than its shortest TTL (RFC 8484 §5.1)."""
         fields = b"Content-Type: application/dns-message\r\nCache-Control: max-age=%d\r\n" % shortest_ttl(reply)
-        exchange.respond(200, fields, reply)
+        exchange.respond(200, fields, bytes(reply))  # none of its subclasses, which libraries need not take
 
 
 class _Body:
