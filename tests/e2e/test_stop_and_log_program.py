@@ -1,6 +1,6 @@
 """`npserver stop` and `npserver log` of the real program.
 
-Covers `cli.running.log` and `cli.running.stop`.
+Covers `cli.running.answered`, `cli.running.log` and `cli.running.stop`.
 """
 
 from __future__ import annotations

@@ -148,6 +148,7 @@ COVERED_BY = {
     "process.control.draining": "e2e/test_drain_program.py",
     "process.control.drains": "e2e/test_drain_program.py",
     "web.handlers.status.drains": "e2e/test_drain_program.py",
+    "cli.running.answered": "e2e/test_stop_and_log_program.py",
     "cli.running.log": "e2e/test_stop_and_log_program.py",
     "cli.running.stop": "e2e/test_stop_and_log_program.py",
     "cli.running.status": "e2e/test_status_program.py",

@@ -16,6 +16,7 @@ from npserver.errors import NpserverError, clip
 from npserver.guess import get_close_matches
 from npserver.port_range import first_of
 
+DEFAULT_CONFIG = "config.json"
 HELP = """\
 npserver: web server, reverse proxy, TCP/UDP/Unix forwarder and DNS server.
 

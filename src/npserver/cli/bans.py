@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from typing import Any
 
-from npserver.cli.check import DEFAULT_CONFIG
-from npserver.errors import clip
+from npserver.cli.arguments import UsageError
+from npserver.cli.words import Words, run_command
 from npserver.process.control.client import ask
 
 HELP = """\
@@ -20,7 +21,7 @@ address the /64 is meant.
 
   -config FILE    the server that runs with this config file (default: config.json)
 """
-DONE, FAILED, USAGE = 0, 1, 2
+DONE, FAILED = 0, 1
 WITHIN_S = 2.0  # for the controller to do what it was told
 POLL_S = 0.02
 
@@ -32,20 +33,13 @@ def main(words: list[str]) -> int:
 
 def run(command: str, words: list[str]) -> int:
     """Run one of the three commands. Return the exit status."""
-    if words in (["-help"], ["--help"], ["-h"]):
-        print(HELP, end="")
-        return DONE
-    config, addresses = DEFAULT_CONFIG, []
-    rest = iter(words)
-    for word in rest:
-        if word in ("-config", "--config"):
-            config = next(rest, "")
-        elif word.startswith("-"):
-            return _misused(command, f"unknown option {clip(word)}")
-        else:
-            addresses.append(word)
+    return run_command(command, HELP, words, partial(_run, command))
+
+
+def _run(command: str, words: Words) -> int:
+    config, addresses = words.config, words.rest
     if len(addresses) != (command != "bans") or not config:
-        return _misused(command, "expected one address" if command != "bans" else "takes no address")
+        raise UsageError("expected one address" if command != "bans" else "takes no address")
     try:
         answer = ask(config, command, address="".join(addresses))
         is_done = bool(answer.errors) or command == "bans" or _is_done(config, command, addresses[0])
@@ -85,8 +79,3 @@ def _is_done(config: str, command: str, address: str) -> bool:
 def _line(ban: dict[str, Any]) -> str:
     until = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(ban["until"]))
     return f"{ban['client']}  {ban['network']}  {ban['event']}  until {until}"
-
-
-def _misused(command: str, message: str) -> int:
-    print(f"npserver {command}: {message}\n\n{HELP}", end="", file=sys.stderr)
-    return USAGE

@@ -6,6 +6,7 @@ import sys
 
 from msgspec.structs import replace
 
+from npserver.cli.arguments import DEFAULT_CONFIG
 from npserver.config.files import ConfigFiles, read_text
 from npserver.errors import ConfigError, Problem, Severity
 from npserver.process.reload_outcome import with_included
@@ -19,7 +20,6 @@ variables and the keys of "use" are in it, its secrets are not.
 The exit status is 0 if there are no errors, 2 if there are. Some errors keep no server from starting, which warns
 of them: a certificate that has expired, a root of the local authority that is damaged.
 """
-DEFAULT_CONFIG = "config.json"
 GOOD, BAD = 0, 2
 _PRINT = ("-print", "--print")
 

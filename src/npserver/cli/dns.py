@@ -10,7 +10,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from npserver.cli.check import DEFAULT_CONFIG
+from npserver.cli.arguments import UsageError
+from npserver.cli.words import Words, run_command
 from npserver.errors import StoreError, clip
 
 if TYPE_CHECKING:
@@ -39,34 +40,24 @@ usage: npserver dns ds ZONE [-config FILE]
 
 Run it as the user of the server, or as root.
 """
-DONE, FAILED, USAGE = 0, 1, 2
-_OPTIONS = ("-zsk", "-ds-seen")
+DONE, FAILED = 0, 1
 
 
 def main(words: list[str]) -> int:
     """Run the command. Return the exit status: 0 done, 1 failed, 2 invalid usage or config."""
-    if words in (["-help"], ["--help"], ["-h"]):
-        print(HELP, end="")
-        return DONE
-    config, options, rest = DEFAULT_CONFIG, [], []
-    remaining = iter(words)
-    for word in remaining:
-        plain = f"-{word.lstrip('-')}" if word.startswith("-") else word
-        if plain == "-config":
-            config = next(remaining, "")
-        elif plain in _OPTIONS:
-            options.append(plain)
-        elif plain != word or word.startswith("-"):
-            return _misused(f"unknown option {clip(word)}")
-        else:
-            rest.append(word)
+    return run_command("dns", HELP, words, _run, flags=("zsk", "ds-seen"))
+
+
+def _run(words: Words) -> int:
+    config, rest = words.config, words.rest
+    options = [f"-{name}" for name in words.options if name != "config"]
     if rest == ["flush"] and not options and config:
         return _flush(config)
     if len(rest) != 2 or rest[0] not in ("ds", "roll") or not config:
-        return _misused("expected ds or roll, and the name of a zone; or flush")
+        raise UsageError("expected ds or roll, and the name of a zone; or flush")
     command, zone = rest
     if options and (command == "ds" or len(options) > 1):
-        return _misused(f"{options[-1]} does not belong here")
+        raise UsageError(f"{options[-1]} does not belong here")
     try:
         apex, files = _open(config, zone)
         if command == "ds":
@@ -229,8 +220,3 @@ def _date(seconds: float) -> str:
 def _failed(message: str) -> int:
     print(f"npserver dns: {message}", file=sys.stderr)
     return FAILED
-
-
-def _misused(message: str) -> int:
-    print(f"npserver dns: {message}\n\n{HELP}", end="", file=sys.stderr)
-    return USAGE

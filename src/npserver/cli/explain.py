@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from npserver.cli.arguments import DEFAULT_CONFIG
 from npserver.errors import clip
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ has just started.
 The exit status is 0 if it is explained, 1 if no listener takes the question or -live finds no server, 2 if the config
 has errors or the usage is wrong.
 """
-DEFAULT_CONFIG = "config.json"
 EXPLAINED, NOT_TAKEN, MISUSED = 0, 1, 2
 _WITH_VALUE = ("from", "header", "method", "sni", "listener", "config")
 
@@ -97,16 +97,11 @@ def _live_state(config: str, document: Document) -> LiveState | None:
     """Return the state of the server that runs with a config; None, and a message on stderr, if none answers."""
     import msgspec
 
-    from npserver.process.control.client import ask, no_server
+    from npserver.cli.running.answered import answered
     from npserver.process.live_state import LiveState, digest
 
-    try:
-        answer = ask(config, "state")
-    except OSError:
-        print(no_server("explain", config), file=sys.stderr)
-        return None
-    if answer.errors:
-        print(f"npserver explain: {answer.errors[0]}", file=sys.stderr)
+    answer = answered("explain", config, "state")
+    if answer is None:
         return None
     state = msgspec.convert(answer.result, LiveState)
     if state.config != digest(document):

@@ -6,7 +6,8 @@ import sys
 from urllib.parse import urlsplit
 
 from npserver.address import HTTP, schemes_reaching
-from npserver.cli.check import DEFAULT_CONFIG
+from npserver.cli.arguments import UsageError
+from npserver.cli.words import Words, run_command
 from npserver.errors import BadRequest, clip, reason_of
 
 HELP = """\
@@ -18,32 +19,22 @@ A running server notices it at once. Run it as the user of the server.
   -config FILE    the config file of the server (default: config.json)
   -prefix         remove all responses whose URLs begin with URL: https://example.com/img/
 """
-DONE, FAILED, USAGE = 0, 1, 2
+DONE, FAILED = 0, 1
 
 
 def main(words: list[str]) -> int:
     """Purge. Return the exit status: 0 done, 1 failed, 2 invalid usage or config."""
-    if words in (["-help"], ["--help"], ["-h"]):
-        print(HELP, end="")
-        return DONE
-    config, is_prefix, urls = DEFAULT_CONFIG, False, []
-    rest = iter(words)
-    for word in rest:
-        if word in ("-config", "--config"):
-            config = next(rest, "")
-        elif word in ("-prefix", "--prefix"):
-            is_prefix = True
-        elif word.startswith("-"):
-            return _misused(f"unknown option {clip(word)}")
-        else:
-            urls.append(word)
-    if len(urls) != 1 or not config:
-        return _misused("expected one URL")
+    return run_command("purge", HELP, words, _run, flags=("prefix",))
+
+
+def _run(words: Words) -> int:
+    if len(words.rest) != 1 or not words.config:
+        raise UsageError("expected one URL")
     try:
-        url = canonical_url(urls[0])
+        url = canonical_url(words.rest[0])
     except ValueError as error:
-        return _misused(str(error))
-    return purge_all(config, url, is_prefix=is_prefix)
+        raise UsageError(str(error)) from error
+    return purge_all(words.config, url, is_prefix="prefix" in words.options)
 
 
 def purge_all(config: str, url: str, *, is_prefix: bool) -> int:
@@ -82,8 +73,3 @@ def canonical_url(text: str) -> str:
         raise ValueError(f"{error}: {clip(text)}") from error
     query = f"?{parts.query}" if "?" in text else ""
     return f"{parts.scheme}://{parts.netloc.lower()}{path}{query}"
-
-
-def _misused(message: str) -> int:
-    print(f"npserver purge: {message}\n\n{HELP}", end="", file=sys.stderr)
-    return USAGE

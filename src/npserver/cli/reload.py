@@ -8,8 +8,7 @@ import sys
 
 import msgspec
 
-from npserver.cli.arguments import UsageError, parse_arguments
-from npserver.cli.serve import DEFAULT_CONFIG
+from npserver.cli.arguments import DEFAULT_CONFIG, UsageError, parse_arguments
 from npserver.errors import clip, reason_of
 from npserver.process.control.client import ask, no_server
 from npserver.process.reload_outcome import ReloadOutcome, with_included

@@ -10,15 +10,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from npserver import __version__
-from npserver.cli.arguments import HELP, Arguments, UsageError, parse_arguments
+from npserver.cli.arguments import DEFAULT_CONFIG, HELP, Arguments, UsageError, parse_arguments
 
 if TYPE_CHECKING:
     from npserver.config.document import Document
     from npserver.listen.binding import Binding
     from npserver.process.upgrade.predecessor import Predecessor
     from npserver.program.runtime import Runtime
-
-DEFAULT_CONFIG = "config.json"
 
 
 def main(words: list[str]) -> int:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 import time
 
-from npserver.cli.check import DEFAULT_CONFIG
+from npserver.cli.arguments import UsageError
+from npserver.cli.running.answered import answered
+from npserver.cli.words import Words, run_command
 from npserver.errors import clip
-from npserver.process.control.client import ask, no_server
 
 HELP = """\
 usage: npserver drain [-config FILE] [-wait SECONDS] [-force] [-no-wait] TARGET
@@ -26,66 +27,40 @@ A drain lasts until `undrain` or the end of the server, over reloads as long as 
 The exit status is 0 when the target is empty (with -no-wait: drained), 1 if it cannot be drained or no server answers,
 2 for invalid usage. An interrupted command ends with 130; the drain goes on.
 """
-DONE, FAILED, USAGE = 0, 1, 2
+DONE, FAILED = 0, 1
 POLL_S = 0.1
 SAY_EVERY_S = 1.0
 
 
 def main(words: list[str]) -> int:
     """Drain. Return the exit status."""
-    return run("drain", words)
+    return run_command("drain", HELP, words, _drain, flags=("force", "no-wait"), values=("wait",))
 
 
-def run(command: str, words: list[str]) -> int:
-    """Run one of the two commands. Return the exit status."""
-    if words in (["-help"], ["--help"], ["-h"]):
-        print(HELP, end="")
-        return DONE
-    config, targets, wait_s, is_forced, waits = DEFAULT_CONFIG, [], None, False, True
-    rest = iter(words)
-    for word in rest:
-        option = f"-{word.lstrip('-')}" if word.startswith("-") else ""
-        if option == "-config":
-            config = next(rest, "")
-        elif command == "drain" and option == "-wait":
-            value = next(rest, "")
-            if not (value.isascii() and value.isdigit()):
-                return _misused(command, f"-wait expects a number of seconds, got {clip(value)}")
-            wait_s = int(value)
-        elif command == "drain" and option == "-force":
-            is_forced = True
-        elif command == "drain" and option == "-no-wait":
-            waits = False
-        elif option:
-            return _misused(command, f"unknown option {clip(word)}")
-        else:
-            targets.append(word)
-    if len(targets) != 1 or not config:
-        return _misused(command, "expected one target")
-    try:
-        if command == "drain":
-            answer = ask(config, command, target=targets[0], wait_s=wait_s, is_forced=is_forced)
-        else:
-            answer = ask(config, command, target=targets[0])
-        if answer.errors:
-            print(f"npserver {command}: {answer.errors[0]}", file=sys.stderr)
-            return FAILED
-        if command == "undrain":
-            print("gets requests again")
-            return DONE
-        return _wait_until_empty(config, targets[0]) if waits else _say(answer.result["active"])
-    except OSError:
-        print(no_server(command, config), file=sys.stderr)
+def _drain(words: Words) -> int:
+    wait = words.options.get("wait")
+    if wait is not None and not (wait.isascii() and wait.isdigit()):
+        raise UsageError(f"-wait expects a number of seconds, got {clip(wait)}")
+    target, wait_s = target_of(words), None if wait is None else int(wait)
+    answer = answered("drain", words.config, "drain", target=target, wait_s=wait_s, is_forced="force" in words.options)
+    if answer is None:
         return FAILED
+    return _say(answer.result["active"]) if "no-wait" in words.options else _wait_until_empty(words.config, target)
+
+
+def target_of(words: Words) -> str:
+    """Return the target that the command names. Raises: UsageError."""
+    if len(words.rest) != 1 or not words.config:
+        raise UsageError("expected one target")
+    return words.rest[0]
 
 
 def _wait_until_empty(config: str, target: str) -> int:
-    """Tell how many requests and connections are left, until there are none. Raises: OSError."""
+    """Tell how many requests and connections are left, until there are none."""
     told, told_at = -1, 0.0
     while True:
-        answer = ask(config, "drained", target=target)
-        if answer.errors:
-            print(f"npserver drain: {answer.errors[0]}", file=sys.stderr)
+        answer = answered("drain", config, "drained", target=target)
+        if answer is None:
             return FAILED
         left = answer.result
         if not left["is_drained"]:
@@ -105,8 +80,3 @@ def _say(active: int) -> int:
         f"draining: {active} {'request or connection' if active == 1 else 'requests and connections'} left", flush=True
     )
     return DONE
-
-
-def _misused(command: str, message: str) -> int:
-    print(f"npserver {command}: {message}\n\n{HELP}", end="", file=sys.stderr)
-    return USAGE

@@ -8,9 +8,9 @@ import sys
 import time
 from typing import Any
 
-from npserver.cli.check import DEFAULT_CONFIG
-from npserver.errors import clip
-from npserver.process.control.client import ask, no_server
+from npserver.cli.arguments import UsageError
+from npserver.cli.running.answered import answered
+from npserver.cli.words import Words, run_command
 
 HELP = """\
 usage: npserver status [-config FILE] [-json] [-watch]
@@ -25,31 +25,20 @@ The exit status is 0 if all is well, 3 if something needs attention, which is sh
 target that is down, a certificate that has expired or could not be renewed, a reload that failed. 1: no server answers;
 2: invalid usage.
 """
-WELL, FAILED, USAGE, ATTENTION = 0, 1, 2, 3
+WELL, FAILED, ATTENTION = 0, 1, 3
 PERIOD_S = 1.0
 
 
 def main(words: list[str]) -> int:
     """Show it. Return the exit status."""
-    if words in (["-help"], ["--help"], ["-h"]):
-        print(HELP, end="")
-        return WELL
-    config, is_json, is_watched = DEFAULT_CONFIG, False, False
-    rest = iter(words)
-    for word in rest:
-        if word in ("-config", "--config"):
-            config = next(rest, "")
-        elif word in ("-json", "--json"):
-            is_json = True
-        elif word in ("-watch", "--watch"):
-            is_watched = True
-        else:
-            return _misused(f"unknown option {clip(word)}")
-    if not config:
-        return _misused("-config needs a file")
-    if not is_watched:
-        return _show(config, is_json=is_json)
-    return _watch(config, is_json=is_json)
+    return run_command("status", HELP, words, _run, flags=("json", "watch"), takes_words=False)
+
+
+def _run(words: Words) -> int:
+    if not words.config:
+        raise UsageError("-config needs a file")
+    show = _watch if "watch" in words.options else _show
+    return show(words.config, is_json="json" in words.options)
 
 
 def _show(config: str, *, is_json: bool) -> int:
@@ -92,20 +81,10 @@ def _ask(config: str) -> dict[str, Any] | None:
     from npserver.cli.running.system import add_system
     from npserver.cli.running.table import attention
 
-    try:
-        answer = ask(config, "status")
-    except OSError:
-        print(no_server("status", config), file=sys.stderr)
-        return None
-    if answer.errors:
-        print(f"npserver status: {answer.errors[0]}", file=sys.stderr)
+    answer = answered("status", config, "status")
+    if answer is None:
         return None
     state: dict[str, Any] = answer.result
     add_system(state)
     state["attention"] = attention(state)
     return state
-
-
-def _misused(message: str) -> int:
-    print(f"npserver status: {message}\n\n{HELP}", end="", file=sys.stderr)
-    return USAGE

@@ -6,9 +6,9 @@ import os
 import sys
 import time
 
-from npserver.cli.check import DEFAULT_CONFIG
-from npserver.errors import clip
-from npserver.process.control.client import ask, no_server
+from npserver.cli.arguments import UsageError
+from npserver.cli.running.answered import answered
+from npserver.cli.words import Words, run_command
 
 HELP = """\
 usage: npserver stop [-config FILE]
@@ -18,31 +18,21 @@ command waits for its end.
 
   -config FILE    the server that runs with this config file (default: config.json)
 """
-DONE, FAILED, USAGE = 0, 1, 2
+DONE, FAILED = 0, 1
 GRACE_S = 5.0  # beyond `timeouts.shutdown`, after which the server kills what is left
 POLL_S = 0.02
 
 
 def main(words: list[str]) -> int:
     """Stop it. Return the exit status: 0 it has ended, 1 not, 2 invalid usage."""
-    if words in (["-help"], ["--help"], ["-h"]):
-        print(HELP, end="")
-        return DONE
-    config = DEFAULT_CONFIG
-    rest = iter(words)
-    for word in rest:
-        if word not in ("-config", "--config"):
-            return _misused(f"unexpected {clip(word)}")
-        config = next(rest, "")
-    if not config:
-        return _misused("-config needs a file")
-    try:
-        answer = ask(config, "stop")
-    except OSError:
-        print(no_server("stop", config), file=sys.stderr)
-        return FAILED
-    if answer.errors:
-        print(f"npserver stop: {answer.errors[0]}", file=sys.stderr)
+    return run_command("stop", HELP, words, _stop, takes_words=False, unknown="unexpected")
+
+
+def _stop(words: Words) -> int:
+    if not words.config:
+        raise UsageError("-config needs a file")
+    answer = answered("stop", words.config, "stop")
+    if answer is None:
         return FAILED
     pid, within_s = answer.result["pid"], answer.result["within_s"]
     if not _has_ended(pid, within_s + GRACE_S):
@@ -75,8 +65,3 @@ def _is_gone(pid: int) -> bool:
             return file.read().rpartition(")")[2].split()[0] == "Z"
     except OSError:
         return False
-
-
-def _misused(message: str) -> int:
-    print(f"npserver stop: {message}\n\n{HELP}", end="", file=sys.stderr)
-    return USAGE

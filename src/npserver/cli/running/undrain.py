@@ -1,10 +1,19 @@
-"""`npserver undrain`: see `cli.running.drain`."""
+"""`npserver undrain`: have a drained target get requests and connections again."""
 
 from __future__ import annotations
 
-from npserver.cli.running.drain import run
+from npserver.cli.running.answered import answered
+from npserver.cli.running.drain import DONE, FAILED, HELP, target_of
+from npserver.cli.words import Words, run_command
 
 
 def main(words: list[str]) -> int:
-    """Run it. Return the exit status: 0 done, 1 failed, 2 invalid usage."""
-    return run("undrain", words)
+    """Undrain. Return the exit status: 0 done, 1 failed, 2 invalid usage."""
+    return run_command("undrain", HELP, words, _undrain)
+
+
+def _undrain(words: Words) -> int:
+    if answered("undrain", words.config, "undrain", target=target_of(words)) is None:
+        return FAILED
+    print("gets requests again")
+    return DONE
