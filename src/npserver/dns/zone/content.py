@@ -14,12 +14,11 @@ from msgspec.msgpack import decode as unpack
 from msgspec.msgpack import encode as pack
 
 from npserver.dns.message import codes
-from npserver.dns.zone.tables import RecordSet, RecordSets
+from npserver.dns.zone.tables import RecordSet, RecordSets, soa_serial, with_soa_serial
 
 #: The record sets of a zone, by name in lower case, and by type; signatures are by `signature_type`.
 Content = dict[bytes, dict[int, RecordSet]]
 
-_SERIAL = slice(-20, -16)  # of the data of an SOA
 _HALF = 1 << 31
 
 
@@ -72,14 +71,13 @@ def content_size(content: Content) -> int:
 
 def serial_of(content: Mapping[bytes, RecordSets], apex: bytes) -> int:
     """Return the serial of a zone's SOA."""
-    return int.from_bytes(content[apex][codes.SOA][1][0][_SERIAL], "big")
+    return soa_serial(content[apex][codes.SOA][1][0])
 
 
 def with_serial(content: Content, apex: bytes, serial: int) -> Content:
     """Return the content with another serial in its SOA; the sets of other names are shared."""
     ttl, (soa,) = content[apex][codes.SOA]
-    changed = soa[:-20] + serial.to_bytes(4, "big") + soa[-16:]
-    return {**content, apex: {**content[apex], codes.SOA: (ttl, (changed,))}}
+    return {**content, apex: {**content[apex], codes.SOA: (ttl, (with_soa_serial(soa, serial),))}}
 
 
 def is_newer(serial: int, than: int) -> bool:

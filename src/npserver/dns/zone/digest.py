@@ -12,7 +12,7 @@ from msgspec.msgpack import encode as pack
 
 from npserver.dns.message import codes
 from npserver.dns.zone.content import Content, SetChange
-from npserver.dns.zone.tables import RecordSet
+from npserver.dns.zone.tables import RecordSet, with_soa_serial
 
 BYTES = 16
 _MASK = (1 << 8 * BYTES) - 1
@@ -34,5 +34,5 @@ def changed_digest(digest: int, apex: bytes, changes: Iterable[SetChange]) -> in
 def _hash(apex: bytes, name: bytes, rtype: int, records: RecordSet) -> int:
     ttl, data = records
     if rtype == codes.SOA and name == apex:
-        data = tuple([one[:-20] + bytes(4) + one[-16:] for one in data])
+        data = tuple([with_soa_serial(one, 0) for one in data])
     return int.from_bytes(sha256(pack((name, rtype, ttl, sorted(data)))).digest()[:BYTES], "big")

@@ -20,7 +20,7 @@ from npserver.dns.zone.compile import MAX_SET_BYTES
 from npserver.dns.zone.content import Content, content_type, is_newer, wire_type
 from npserver.dns.zone.given_denial import excessive_iterations
 from npserver.dns.zone.presigned import is_signed
-from npserver.dns.zone.tables import RecordSet
+from npserver.dns.zone.tables import RecordSet, soa_serial
 
 MAX_RECORDS = 5_000_000
 MAX_BYTES = 1 << 30  # of all messages
@@ -153,7 +153,7 @@ class TransferReader:
             raise TransferError(f"it sends an SOA record of {to_text(owner)}")
         if not has_form(codes.SOA, one.data):
             raise TransferError("a malformed SOA record")
-        serial = int.from_bytes(one.data[-20:-16], "big")
+        serial = soa_serial(one.data)
         match self._state:
             case _State.BEGIN:
                 self._soa, self._current, self._state = one, serial, _State.SECOND
@@ -171,7 +171,7 @@ class TransferReader:
             case _State.ADDED:
                 if serial != self._current:
                     raise TransferError("changes are missing between two serials")
-                is_last = serial == int.from_bytes(self._soa.data[-20:-16], "big")
+                is_last = serial == soa_serial(self._soa.data)
                 self._state = _State.END if is_last else _State.REMOVED
 
     # ── records ──
@@ -215,7 +215,7 @@ class TransferReader:
         left_out = [f"{self._outside} records outside the zone"] if self._outside else []
         if is_signed(content, self._apex) and (fault := excessive_iterations(content, self._apex)):
             raise TransferError(fault)
-        return Received(content, int.from_bytes(soa.data[-20:-16], "big"), self._is_incremental, tuple(left_out))
+        return Received(content, soa_serial(soa.data), self._is_incremental, tuple(left_out))
 
 
 def _check_name(name: bytes, sets: Mapping[int, RecordSet]) -> None:

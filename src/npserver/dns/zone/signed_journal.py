@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from npserver.dns.message import codes
 from npserver.dns.zone.denial import Nsec3Chain, NsecChain
+from npserver.dns.zone.tables import soa_serial
 
 if TYPE_CHECKING:
     from npserver.dns.zone.tables import Node, RecordSet, Tables, Zone
@@ -50,7 +51,7 @@ class SignedVersion(Struct, frozen=True, eq=False):
     @property
     def serial(self) -> int:
         """The serial."""
-        return int.from_bytes(self.soa[1][0][-20:-16], "big")
+        return soa_serial(self.soa[1][0])
 
 
 class SignedStep(Struct, frozen=True, eq=False):
@@ -130,7 +131,7 @@ class Observed:
         self._names = list(names)
         self._before = self._sets()
         self._denials = dict([one for name in self._names for one in chain.around(name)])
-        self._serial = int.from_bytes(zone.soa[1][0][-20:-16], "big")
+        self._serial = zone.shown_serial
 
     def _sets(self) -> SignedSets:
         found: SignedSets = {}

@@ -65,8 +65,9 @@ Change = tuple[bytes, int, SignedStep]
 def signed_difference(tables: Tables, zone: Zone, signing: ZoneSigning, serial: int) -> Iterator[Records] | None:
     """Return the records that lead from a serial to the zone as it is now; None if the whole zone is to be sent."""
     found = signing.journal.since(serial)
-    is_known = found is not None and signing.journal.follows(int.from_bytes(zone.soa[1][0][-20:-16], "big"))
-    if found is None or not is_known or any(child.parent is zone for child in tables.zones.values()):
+    if found is None or not signing.journal.follows(zone.shown_serial):
+        return None
+    if any(child.parent is zone for child in tables.zones.values()):
         return None  # what the zone has of zones below it that are ours changes without its serial
     version, steps = found
     signers = [[key.tag for key in keys.of_zone] for keys in (version.keys, signing.keys)]

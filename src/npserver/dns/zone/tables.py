@@ -16,6 +16,16 @@ RecordSets = Mapping[int, RecordSet]  # by type
 NO_SETS: RecordSets = {}
 
 
+def soa_serial(data: bytes) -> int:
+    """Return the serial in the data of an SOA record."""
+    return int.from_bytes(data[-20:-16], "big")
+
+
+def with_soa_serial(data: bytes, serial: int) -> bytes:
+    """Return the data of an SOA record with another serial."""
+    return data[:-20] + serial.to_bytes(4, "big") + data[-16:]
+
+
 class Node:
     """A name that exists, with its record sets."""
 
@@ -72,7 +82,12 @@ class Zone:
     @property
     def serial(self) -> int:
         """The serial of the zone's content. That of the SOA record is larger in a signed zone."""
-        return int.from_bytes(self.soa[1][0][-20:-16], "big") - self._serial_offset & 0xFFFFFFFF
+        return self.shown_serial - self._serial_offset & 0xFFFFFFFF
+
+    @property
+    def shown_serial(self) -> int:
+        """The serial of the SOA record."""
+        return soa_serial(self.soa[1][0])
 
     def set_serial_offset(self, offset: int) -> None:
         """Set what the serial of the SOA record is larger by: it rises when the zone is signed anew."""
@@ -84,13 +99,13 @@ class Zone:
         """Set the SOA record of the zone's content, which has one from now on."""
         self.soa = records
         self.has_generated_soa = False
-        self.set_serial(int.from_bytes(records[1][0][-20:-16], "big"))
+        self.set_serial(soa_serial(records[1][0]))
 
     def set_serial(self, serial: int) -> None:
         """Set the serial of the zone's content."""
         ttl, (soa,) = self.soa
         shown = serial + self._serial_offset & 0xFFFFFFFF
-        self.soa = (ttl, (soa[:-20] + shown.to_bytes(4, "big") + soa[-16:],))
+        self.soa = (ttl, (with_soa_serial(soa, shown),))
         self.apex.sets = {
             codes.SOA: self.soa,
             **{rtype: one for rtype, one in self.apex.sets.items() if rtype != codes.SOA},

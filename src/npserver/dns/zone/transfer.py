@@ -21,7 +21,7 @@ from npserver.dns.zone.lookup import Records
 from npserver.dns.zone.presigned import PresignedZone
 from npserver.dns.zone.signed_transfer import signed_difference, signed_records
 from npserver.dns.zone.signing import ZoneSigning
-from npserver.dns.zone.tables import RecordSet, RecordSets, Tables, Zone
+from npserver.dns.zone.tables import RecordSet, RecordSets, Tables, Zone, soa_serial
 
 _SIGNED_MESSAGE_BYTES = 16_384  # of one message of a signed zone: its signatures take some milliseconds
 _RECORD_BYTES = 12  # of a record besides its name and its data, at most
@@ -75,7 +75,7 @@ def client_serial(query: Query) -> int:
     """Return the serial that the client of an IXFR has (RFC 1995 §3). Raises: ValueError."""
     for one in read_records(query.data):
         if one.section == AUTHORITY and one.rtype == codes.SOA and len(one.data) >= 22:
-            return int.from_bytes(one.data[-20:-16], "big")
+            return soa_serial(one.data)
     raise ValueError("an IXFR without an SOA record")
 
 
@@ -93,7 +93,7 @@ def condense(changes: Iterable[ZoneChange]) -> list[SetChange]:
 
 def _differences(tables: Tables, zone: Zone, serial: int, history: Sequence[ZoneChange]) -> Iterator[Records] | None:
     """Return the records of an incremental transfer; None if the whole zone is to be sent."""
-    ours = int.from_bytes(zone.soa[1][0][-20:-16], "big")
+    ours = zone.shown_serial
     soa = Records(zone.key, codes.SOA, *zone.soa)
     if serial == ours or is_newer(serial, ours):
         return iter([soa])  # RFC 1995 §2: there is nothing newer

@@ -21,6 +21,7 @@ from npserver.dns.message.tsig import StreamVerifier, TsigError, error_name, sig
 from npserver.dns.message.update import reply_rcode
 from npserver.dns.zone.content import Content, is_newer, serial_of
 from npserver.dns.zone.incoming import Received, TransferError, TransferReader
+from npserver.dns.zone.tables import soa_serial
 from npserver.errors import reason_of
 from npserver.nameserver.transfers.peers import Peer
 
@@ -116,7 +117,7 @@ class _Session:
             raise TransferError(f"it does not answer the question for the SOA ({codes.rcode_name(rcode)})", rcode)
         for one in found:
             if one.rtype == codes.SOA and one.owner.lower() == self.apex and len(one.data) >= 22:
-                return int.from_bytes(one.data[-20:-16], "big")
+                return soa_serial(one.data)
         raise TransferError("it has no SOA record of the zone")
 
     async def transfer(self, content: Content | None, serial: int) -> Received:

@@ -9,7 +9,7 @@ from npserver.dns.message.name import WILDCARD, to_text
 from npserver.dns.message.update import CLASS_NONE
 from npserver.dns.zone.compile import MAX_SET_BYTES
 from npserver.dns.zone.content import is_newer, next_serial, serial_of, with_serial
-from npserver.dns.zone.tables import RecordSet, ancestors
+from npserver.dns.zone.tables import RecordSet, ancestors, soa_serial
 from npserver.nameserver.updates.message import Record, Update, UpdateError
 
 YXDOMAIN, YXRRSET, NXRRSET, NOTZONE = 6, 7, 8, 10  # RFC 2136 §2.2
@@ -107,7 +107,7 @@ def _add(sets: Sets, apex: bytes, one: Record) -> Sets:
     if one.rtype in (codes.NS, codes.DNAME) and one.name.startswith(WILDCARD):
         return sets  # a wildcard cannot delegate (RFC 4592 §4.2), nor should it redirect (RFC 6672 §3.3)
     if one.rtype == codes.SOA and not (
-        one.name == apex and is_newer(_serial(one.data), _serial(sets[codes.SOA][1][0]))
+        one.name == apex and is_newer(soa_serial(one.data), soa_serial(sets[codes.SOA][1][0]))
     ):
         return sets
     data: tuple[bytes, ...] = (one.data,)
@@ -134,10 +134,6 @@ def _remove_record(sets: Sets, apex: bytes, one: Record) -> Sets:
 def _shown(sets: Sets) -> dict[int, tuple[int, set[bytes]]]:
     """Return record sets for comparison."""
     return {rtype: (ttl, {_folded(rtype, one) for one in data}) for rtype, (ttl, data) in sets.items()}
-
-
-def _serial(soa: bytes) -> int:
-    return int.from_bytes(soa[-20:-16], "big")
 
 
 def _without(records: RecordSet, rtype: int, data: bytes) -> tuple[bytes, ...]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from npserver.dns.message.name import parse_owner, to_text
+from npserver.dns.zone.content import is_newer, next_serial
 from npserver.errors import StoreError
 from npserver.nameserver.config import DnsZoneSection
 from npserver.nameserver.publish.serials import digests, given_serials, set_serials
@@ -96,8 +97,8 @@ def _after(known: Serial | None, digest: int, given: int | None, first: int) -> 
         return Serial(given or first, digest)
     if known.digest == digest:
         return known
-    number = (known.number + 1) & 0xFFFFFFFF or 1
-    if given is not None and 0 < (given - number) & 0xFFFFFFFF < 1 << 31:
+    number = next_serial(known.number)
+    if given is not None and is_newer(given, number):
         number = given
     return Serial(number, digest)
 

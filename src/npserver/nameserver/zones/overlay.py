@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from npserver.dns.message import codes
 from npserver.dns.zone.content import Content, SetChange, are_equal, set_size
-from npserver.dns.zone.tables import RecordSet, ancestors
+from npserver.dns.zone.tables import RecordSet, ancestors, with_soa_serial
 
 _ENTRY_BYTES = 16  # of an entry besides its name and its records, about
 #: Each name between a name and its zone takes memory, too. Those of IPv6 addresses have 34 labels, others few.
@@ -102,4 +102,4 @@ def changed_sets(
 
 
 def _without_serial(soa: RecordSet | None) -> tuple[int, bytes] | None:
-    return None if soa is None else (soa[0], soa[1][0][:-20] + soa[1][0][-16:])
+    return None if soa is None else (soa[0], with_soa_serial(soa[1][0], 0))
