@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from npserver.dns.message.edns import COOKIE_OPTION, MAX_PLAIN_UDP_BYTES, make_option
 from npserver.dns.message.header import OPCODE_MASK, OPCODE_SHIFT
+from npserver.dns.message.padding import with_options
 from npserver.nameserver.query_processor import Recursion, UpdateRequest
 from npserver.nameserver.resolver.answer import LastingReply
-from npserver.nameserver.resolver.messages import truncate, with_option
+from npserver.nameserver.resolver.messages import truncate
 
 if TYPE_CHECKING:
     from npserver.dns.message.query import Query
@@ -132,7 +133,7 @@ class DnsOverUdp:
             if len(reply) + len(cookie) > limit:
                 reply = truncate(query)
             if cookie:
-                reply = with_option(reply, cookie)
+                reply = with_options(reply, cookie)
             elif type(reply) is LastingReply and not started:
                 processor.keep_for_now(data, reply, reply.tally)
             if started:

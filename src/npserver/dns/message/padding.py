@@ -60,9 +60,9 @@ def _find_opt(data: bytes) -> tuple[int, int] | None:
         if end is None or end + 10 > len(data):
             return None
         start = end + 10
-        position = start + int.from_bytes(data[end + 8 : start], "big")
+        position = start + (data[end + 8] << 8 | data[end + 9])
         if position > len(data):
             return None
-        if int.from_bytes(data[end : end + 2], "big") == OPT:
+        if data[end + 1] == OPT and not data[end]:
             return start, position
     return None

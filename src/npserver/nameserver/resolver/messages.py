@@ -13,7 +13,6 @@ from npserver.dns.message.edns import (
     OPT_REPLIES,
     PADDING_OPTION,
     SUBNET_OPTION,
-    add_option,
     extended_error,
     make_opt,
     make_option,
@@ -126,15 +125,6 @@ def truncate(query: Query) -> bytes:
     """Return a reply without records and with the TC flag, so that the client retries over TCP."""
     reply = fail(query, codes.NOERROR)
     return reply[:2] + bytes((reply[2] | TC >> 8,)) + reply[3:]
-
-
-def with_option(reply: bytes, option: bytes) -> bytes:
-    """Return a reply whose last record is OPT with one more EDNS option, in wire form."""
-    position = (name_end(reply, HEADER_BYTES) or 0) + 4
-    for _ in range(sum([int.from_bytes(reply[at : at + 2], "big") for at in (6, 8, 10)]) - 1):
-        end = record_name_end(reply, position) or 0
-        position = end + 10 + int.from_bytes(reply[end + 8 : end + 10], "big")
-    return reply[:position] + add_option(reply[position:], option)
 
 
 def ttl_offsets(data: bytes) -> list[int] | None:
