@@ -66,9 +66,7 @@ def explain_name(
         )
     else:
         _show_view(config, processor, server, key, found)
-    data = bytearray(make_question(0, question.name, question.rtype))
-    data[2] |= 1  # RD: as clients ask
-    wire = bytes(data)
+    wire = make_question(0, question.name, question.rtype, is_for_resolver=True)
     reply = processor.respond(wire, client, _STEP_S * number, time.time())
     if isinstance(reply, Recursion):
         answers: list[bytes] = []

@@ -94,9 +94,10 @@ def parse_query(data: bytes) -> Query | bytes | None:
     return query if len(data) == query.end else error_reply(data, codes.FORMERR)
 
 
-def make_question(number: int, key: bytes, qtype: int) -> bytes:
-    """Return a query with id `number` for a name, to a server that has it: recursion is not desired."""
-    return _HEADER.pack(number, 0, 1, 0, 0, 0) + key + qtype.to_bytes(2, "big") + codes.CLASS_IN.to_bytes(2, "big")
+def make_question(number: int, key: bytes, qtype: int, *, is_for_resolver: bool = False) -> bytes:
+    """Return a query with id `number` for a name: to a server that has it, or to a resolver, with RD."""
+    head = _HEADER.pack(number, RD if is_for_resolver else 0, 1, 0, 0, 0)
+    return head + key + qtype.to_bytes(2, "big") + codes.CLASS_IN.to_bytes(2, "big")
 
 
 def name_end(data: bytes, position: int) -> int | None:

@@ -37,7 +37,6 @@ log = logging.getLogger("npserver.dns")
 MIN_PAUSE_S, MAX_PAUSE_S = 5.0, 3600.0  # between two questions for a name, whatever its TTL
 RETRY_S, HALF_RETRY_S = 5.0, 60.0  # after a failure, and after one of A or AAAA alone
 MAX_ADDRESSES = 100  # of one name and type; what a resolver sends beside them is left out
-_RD = 1  # in byte 2 of a query
 
 #: What was found of a name by type: its record set, or why there is none.
 Found = dict[int, "RecordSet | str"]
@@ -163,9 +162,7 @@ def asking(client: ResolverClient, forwarded: Collection[bytes] = ()) -> Ask:
 
 
 async def _ask_client(client: ResolverClient, name: bytes, rtype: int) -> RecordSet | str:
-    data = bytearray(make_question(secrets.randbits(16), name, rtype))
-    data[2] |= _RD
-    query = parse_query(bytes(data))
+    query = parse_query(make_question(secrets.randbits(16), name, rtype, is_for_resolver=True))
     assert isinstance(query, Query)
     answered: asyncio.Future[bytes] = client.loop.create_future()
     client.ask(query, partial(_deliver, answered))

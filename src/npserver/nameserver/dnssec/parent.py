@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from npserver.dns.message import codes
 from npserver.dns.message.dnssec import key_tag
-from npserver.dns.message.header import AA, HEADER_BYTES, QR, RD, TC
+from npserver.dns.message.header import AA, HEADER_BYTES, QR, TC
 from npserver.dns.message.name import ROOT, parent, to_text
 from npserver.dns.message.query import make_question
 from npserver.dns.message.sections import ANSWER, Record, read_records
@@ -161,11 +161,7 @@ def _system_resolvers() -> list[Address]:
 
 async def _ask(address: Address, name: bytes, rtype: int, *, is_authority: bool) -> list[Record]:
     """Return the records of a name and type that a server has; none if there are none. Raises: _Failed."""
-    request = make_question(secrets.randbelow(1 << 16), name, rtype)
-    if is_authority:
-        request = request[:2] + (int.from_bytes(request[2:4], "big") & ~RD).to_bytes(2, "big") + request[4:]
-    else:
-        request = request[:2] + (int.from_bytes(request[2:4], "big") | RD).to_bytes(2, "big") + request[4:]
+    request = make_question(secrets.randbelow(1 << 16), name, rtype, is_for_resolver=not is_authority)
     try:
         async with asyncio.timeout(ANSWER_S):
             reply = await _exchange(address, request)
