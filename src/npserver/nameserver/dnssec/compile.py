@@ -16,12 +16,12 @@ from npserver.dns.zone.signing import DAY_S, KEY_TTL_S, MADE_TYPES
 from npserver.errors import StoreError, clip
 from npserver.nameserver.config import Dnssec, DnsZoneSection
 from npserver.nameserver.dnssec.keys import ALGORITHMS
-from npserver.nameserver.dnssec.parent import PORT, Servers
+from npserver.nameserver.dnssec.parent import Servers
 from npserver.nameserver.dnssec.rollover import MIN_PROPAGATION_S, Timing
 from npserver.nameserver.dnssec.service import DnssecService, KeptZone
 from npserver.nameserver.dnssec.signer import SignedZone, Signer
 from npserver.nameserver.dnssec.state import ZoneState, decode, encode, first_state, store_key
-from npserver.nameserver.transfers.peers import compile_address
+from npserver.nameserver.transfers.peers import PORT, compile_address
 from npserver.runtime.compilation import MAY_WRITE
 from npserver.store.compile import STORE
 from npserver.store.directory import DirectoryStore, finish

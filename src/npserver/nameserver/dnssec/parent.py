@@ -24,9 +24,9 @@ from npserver.dns.message.name import ROOT, parent, to_text
 from npserver.dns.message.query import make_question
 from npserver.dns.message.sections import ANSWER, Record, read_records
 from npserver.dns.zone.tables import ancestors
+from npserver.nameserver.transfers.peers import PORT, show_address
 
 RESOLV_CONF = "/etc/resolv.conf"
-PORT = 53
 MAX_RESOLVERS, MAX_SERVERS, MAX_ADDRESSES = 3, 20, 4
 ANSWER_S, ALL_S = 5.0, 90.0
 _DIGESTS = {2: sha256, 4: sha384}  # of DS records (RFC 4509, RFC 6605)
@@ -39,9 +39,6 @@ class Servers(Struct, frozen=True):
 
     given: tuple[Address, ...] = ()
     resolvers: tuple[Address, ...] | None = None  # None: those of the system
-
-    def __str__(self) -> str:
-        return ", ".join([_shown(one) for one in self.given])
 
 
 class Said(Struct, frozen=True):
@@ -70,7 +67,7 @@ async def ask_parent(apex: bytes, dnskey: bytes, servers: Servers) -> Said:
 
 
 async def _ask_all(apex: bytes, dnskey: bytes, servers: Servers) -> Said:
-    named = [(_shown(one), [one]) for one in servers.given] or await _find(apex, servers)
+    named = [(show_address(*one), [one]) for one in servers.given] or await _find(apex, servers)
     asked = await asyncio.gather(*[_ask_server(apex, addresses) for _, addresses in named])
     silent, without, ttl = [], [], 0
     for (name, _), found in zip(named, asked, strict=True):
@@ -166,9 +163,9 @@ async def _ask(address: Address, name: bytes, rtype: int, *, is_authority: bool)
         async with asyncio.timeout(ANSWER_S):
             reply = await _exchange(address, request)
     except TimeoutError:
-        raise _Failed(f"{_shown(address)} does not answer within {ANSWER_S:g} s") from None
+        raise _Failed(f"{show_address(*address)} does not answer within {ANSWER_S:g} s") from None
     except (OSError, asyncio.IncompleteReadError) as error:
-        raise _Failed(f"{_shown(address)} cannot be asked: {error or type(error).__name__}") from None
+        raise _Failed(f"{show_address(*address)} cannot be asked: {error or type(error).__name__}") from None
     return _read(address, request, reply, is_authority=is_authority)
 
 
@@ -185,26 +182,20 @@ def _read(address: Address, request: bytes, reply: bytes, *, is_authority: bool)
     """Return the records of an answer. Raises: _Failed if it is none, or is not of the authority that was asked."""
     end = len(request)
     if len(reply) < end or reply[:2] != request[:2] or reply[4:6] != b"\0\1":
-        raise _Failed(f"{_shown(address)} does not answer the question")
+        raise _Failed(f"{show_address(*address)} does not answer the question")
     if reply[HEADER_BYTES:end].lower() != request[HEADER_BYTES:end].lower():
-        raise _Failed(f"{_shown(address)} answers another question")
+        raise _Failed(f"{show_address(*address)} answers another question")
     flags = int.from_bytes(reply[2:4], "big")
     rcode = flags & 0xF
     if not flags & QR or flags & TC:
-        raise _Failed(f"{_shown(address)} does not answer the question")
+        raise _Failed(f"{show_address(*address)} does not answer the question")
     if rcode not in (codes.NOERROR, codes.NXDOMAIN):
-        raise _Failed(f"{_shown(address)} answers {codes.rcode_name(rcode)}")
+        raise _Failed(f"{show_address(*address)} answers {codes.rcode_name(rcode)}")
     if is_authority and not flags & AA:
-        raise _Failed(f"{_shown(address)} is no authority for the parent")
+        raise _Failed(f"{show_address(*address)} is no authority for the parent")
     name, rtype = request[HEADER_BYTES : end - 4].lower(), int.from_bytes(request[end - 4 : end - 2], "big")
     try:
         records = [one for one in read_records(reply, 1) if one.section == ANSWER]
     except ValueError as error:
-        raise _Failed(f"{_shown(address)} sends a malformed message: {error}") from None
+        raise _Failed(f"{show_address(*address)} sends a malformed message: {error}") from None
     return [one for one in records if (one.owner.lower(), one.rtype, one.rclass) == (name, rtype, codes.CLASS_IN)]
-
-
-def _shown(address: Address) -> str:
-    host, port = address
-    shown = f"[{host}]" if ":" in host else host
-    return shown if port == PORT else f"{shown}:{port}"

@@ -33,8 +33,13 @@ class Peer(Struct, frozen=True):
     server_name: str | None = None  # verified over TLS, in place of the address
 
     def __str__(self) -> str:
-        host = f"[{self.address}]" if ":" in self.address else self.address
-        return host if self.port == PORT else f"{host}:{self.port}"
+        return show_address(self.address, self.port)
+
+
+def show_address(address: str, port: int) -> str:
+    """Return where a name server is, for people: without a port that is the usual one."""
+    host = f"[{address}]" if ":" in address else address
+    return host if port == PORT else f"{host}:{port}"
 
 
 def compile_primaries(
