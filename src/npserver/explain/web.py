@@ -135,7 +135,6 @@ class _Walk:
             requests=tuple([self._request(side) for side in route.requests]),
             prepared=None,
             direct=None,
-            direct_stream=None,
             is_guarded=True,
         )
 

@@ -43,7 +43,7 @@ class ChallengeRouter:
         handler = ChallengeHandler(self._answers, otherwise)
         return replace(
             otherwise, handler=handler, gates=(), requests=(), responses=(), failures=(), change_fields=None,
-            prepared=None, direct=None, direct_stream=None, is_guarded=False, by_head=None, by_address=None,
+            prepared=None, direct=None, is_guarded=False, by_head=None, by_address=None,
         )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from npserver.http.request import Request
     from npserver.observe.trace import Trace
     from npserver.runtime.context import Context
+    from npserver.web.request_times import HostSeries, Series
 
 #: Field lines of a response and a body, for an answer made by the server itself.
 Page = tuple[bytes, bytes]
@@ -303,11 +304,14 @@ def _overriding(middleware: tuple[Middleware, ...], side: str) -> list[Middlewar
     return [one for one in middleware if getattr(type(one), side) is not getattr(Middleware, side)]
 
 
-class RequestTimes(Protocol):
-    """Counts the requests of a rule and their times: see `web.request_times`."""
+class DirectHandler(Protocol):
+    """Passes plain requests on without an exchange. Both methods return False for a request that takes one."""
 
-    def count(self, host: str, status: int, took_s: float) -> None:
-        """Count a request to a host: the status of its response, and how long it took in seconds."""
+    def forward(self, connection: Any, request: Request, route: Route) -> bool:
+        """Pass a request over HTTP/1.1 on; the connection is a `web.server.roles.DirectConnectionRole`."""
+
+    def forward_stream(self, connection: Any, stream_id: int, request: Request, route: Route) -> bool:
+        """Do the same over HTTP/2; the connection is a `web.server.roles.DirectStreamsRole`."""
 
 
 class Route(Struct, frozen=True):
@@ -330,16 +334,14 @@ class Route(Struct, frozen=True):
     change_fields: Callable[[bytes], bytes] | None = None
     #: Returns the prepared answer to a plain request (`Request.is_plain`), or None. None: an exchange is always needed.
     prepared: Callable[[Request], Prepared | None] | None = None
-    #: Passes a plain request on without an exchange; returns False if it takes one. None: it always does.
-    direct: Callable[..., bool] | None = None  # called with (connection, request, route)
-    direct_stream: Callable[..., bool] | None = None  # over HTTP/2, with (connection, stream_id, request, route)
+    direct: DirectHandler | None = None  # passes plain requests on without an exchange; None: each takes one
     is_guarded: bool = False  # it has gates or request sides
     #: Of a route that stands for several with conditions (`web.matching`): returns the one of a request, which may
     #: still depend on the client's address.
     by_head: Callable[[Request], Route] | None = None
     #: Returns the route for a client's address; None: it is the same for all.
     by_address: Callable[[str], Route] | None = None
-    times: RequestTimes | None = None  # of its requests, by `metrics.times`
+    times: Series | HostSeries | None = None  # of its requests, by `metrics.times`
 
 
 def make_route(
@@ -354,7 +356,7 @@ def make_route(
     max_body_key: str = "limits.max_body_size",
     prefix: str = "",
     aborts_on_close: bool = False,
-    times: RequestTimes | None = None,
+    times: Series | HostSeries | None = None,
 ) -> Route:
     """Make a route; `middleware` in the order in which requests pass it."""
     gates = tuple([one.gate for one in _overriding(middleware, "gate")])
@@ -379,7 +381,6 @@ def make_route(
         change_fields=_composed(changes),
         prepared=None if requests or responses else getattr(handler, "prepared", None),
         direct=None if requests or responses else getattr(handler, "direct", None),
-        direct_stream=None if requests or responses else getattr(handler, "direct_stream", None),
         is_guarded=bool(gates or requests),
     )
 

@@ -71,4 +71,4 @@ def slash_redirects(entries: Iterable[Entry]) -> Iterator[Entry]:
 
 def _with_redirect(route: Route) -> Route:
     """Return the route with the same middleware; its handler needs an exchange."""
-    return replace(route, handler=SlashRedirect(route.handler), prepared=None, direct=None, direct_stream=None)
+    return replace(route, handler=SlashRedirect(route.handler), prepared=None, direct=None)

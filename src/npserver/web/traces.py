@@ -74,7 +74,7 @@ class Tracer:
             exchange.proceed()
 
         steps = (begin, *map(step, route.requests), hand_over)
-        return replace(route, requests=steps, prepared=None, direct=None, direct_stream=None, is_guarded=True)
+        return replace(route, requests=steps, prepared=None, direct=None, is_guarded=True)
 
     def _begin(self, exchange: Exchange, route: Route) -> None:
         if exchange.trace is not None:

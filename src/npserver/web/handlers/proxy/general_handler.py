@@ -14,7 +14,7 @@ from npserver.web.handlers.proxy.upload import Upload
 from npserver.web.handlers.proxy.waiting_call import WaitingCall
 
 if TYPE_CHECKING:
-    from npserver.web.exchange import Exchange
+    from npserver.web.exchange import DirectHandler, Exchange
     from npserver.web.handlers.proxy.mirror import Mirror
     from npserver.web.handlers.proxy.proxy import Proxy
 
@@ -30,8 +30,11 @@ class GeneralHandler(ProxyHandler):
         if proxy.is_timed:
             self._make_call = TimedCall if proxy.upstream.queue is None else TimedWaitingCall
         self._mirror = mirror
-        if mirror is not None or proxy.is_by_time or proxy.upstream.queue is not None:
-            self.direct = self.direct_stream = None  # all of that needs an exchange
+
+    @property
+    def direct(self) -> DirectHandler | None:
+        """What passes plain requests on without an exchange: a copy needs one."""
+        return self if self._mirror is None and self.proxy.is_direct else None
 
     def handle(self, exchange: Exchange) -> None:
         """Forward the request; one that is to be buffered waits only once its body is whole."""

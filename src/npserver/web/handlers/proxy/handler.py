@@ -19,7 +19,7 @@ from npserver.web.server.http1.state import HANDLER
 if TYPE_CHECKING:
     from npserver.http.request import Request
     from npserver.upstream.target import Target
-    from npserver.web.exchange import Exchange, Route
+    from npserver.web.exchange import DirectHandler, Exchange, Route
     from npserver.web.handlers.proxy.proxy import Proxy
     from npserver.web.server.roles import DirectConnectionRole, DirectStreamsRole
 
@@ -27,18 +27,20 @@ if TYPE_CHECKING:
 class ProxyHandler:
     """Forwards the requests of a rule to its upstream."""
 
-    __slots__ = ("direct", "direct_stream", "proxy", "redirects_to_slash")
+    __slots__ = ("proxy", "redirects_to_slash")
 
     def __init__(self, proxy: Proxy, *, redirects_to_slash: bool = False) -> None:
         self.proxy = proxy
         #: Whether requests for the rule's path without a slash at its end are redirected: see `web.slash_redirect`.
         self.redirects_to_slash = redirects_to_slash
-        #: Called for plain requests over HTTP/1.1 and HTTP/2, if the rule allows it: see `Route`.
-        self.direct = self._forward_directly if proxy.is_direct else None
-        self.direct_stream = self._forward_stream if proxy.is_direct else None
 
     def __repr__(self) -> str:
         return f"<ProxyHandler {self.proxy.upstream!r}>"
+
+    @property
+    def direct(self) -> DirectHandler | None:
+        """What passes plain requests on without an exchange, if the rule allows it: see `Route`."""
+        return self if self.proxy.is_direct else None
 
     def handle(self, exchange: Exchange) -> None:
         """Forward the request."""
@@ -56,7 +58,7 @@ class ProxyHandler:
             call.upload = Upload(exchange, call, settings.rule.buffer_size, settings.changes)
         call.start()
 
-    def _forward_directly(self, connection: DirectConnectionRole, request: Request, route: Route) -> bool:
+    def forward(self, connection: DirectConnectionRole, request: Request, route: Route) -> bool:
         """Forward a plain request without an exchange. Return False if it needs an exchange."""
         # hot: proxy-small
         proxy, front = self.proxy, connection.front
@@ -81,7 +83,7 @@ class ProxyHandler:
         _send(proxy, call, request, connection.scheme, client_ip, target)
         return True
 
-    def _forward_stream(self, connection: DirectStreamsRole, stream_id: int, request: Request, route: Route) -> bool:
+    def forward_stream(self, connection: DirectStreamsRole, stream_id: int, request: Request, route: Route) -> bool:
         """Do the same for a request over HTTP/2."""
         # hot: h2-proxy
         proxy, client_ip = self.proxy, connection.client_ip

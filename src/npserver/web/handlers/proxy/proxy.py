@@ -114,12 +114,16 @@ class Proxy:
         self._keeps_heads = (
             self.settings.trusted is None and not settings.is_traced and (changes is None or changes.is_fixed)
         )
-        #: Whether plain requests may be forwarded without an exchange.
-        self.is_direct = (
-            self._keeps_heads and self.sticky is None and upstream.queue is None and settings.hash_of is None
-        )
         #: Whether the times of responses are measured: for `balance`, and for that, `metrics.times` or `tracing`.
         self.is_by_time = upstream.section.balance == "least-time" and len(upstream.targets) > 1
+        #: Whether plain requests may be forwarded without an exchange.
+        self.is_direct = (
+            self._keeps_heads
+            and self.sticky is None
+            and upstream.queue is None
+            and settings.hash_of is None
+            and not self.is_by_time
+        )
         has_times = any(target.times is not None for target in upstream.targets)
         self.is_timed = self.is_by_time or has_times or settings.is_traced
         self.has_logged_refusal = False  # by `refused_upgrade`

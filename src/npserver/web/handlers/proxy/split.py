@@ -36,14 +36,13 @@ if TYPE_CHECKING:
 class SplitHandler:
     """Chooses one of several proxies for each request, by a hash."""
 
-    __slots__ = ("_bounds", "_handlers", "_key", "direct", "redirects_to_slash")
+    __slots__ = ("_bounds", "_handlers", "_key", "redirects_to_slash")
 
     def __init__(self, key: Template, shares: Sequence[float], handlers: Sequence[PartHandler]) -> None:
         """Create it. `shares` are of the first handlers, parts of 1; the last handler gets the rest."""
         self._key = key
         self._bounds = list(accumulate(shares))
         self._handlers = tuple(handlers)
-        self.direct = None  # the hash needs an exchange
         self.redirects_to_slash = handlers[-1].redirects_to_slash
 
     def __repr__(self) -> str:

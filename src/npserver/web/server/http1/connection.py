@@ -145,7 +145,7 @@ class Http1Connection(ClientConnection):
                 if route.prepared is not None:
                     if self._answer_prepared(request, route, b""):
                         return
-                elif route.direct is not None and route.direct(self, request, route):
+                elif route.direct is not None and route.direct.forward(self, request, route):
                     return
             self._begin(request, route, b"")
         elif self.exchange is None:
@@ -232,7 +232,7 @@ class Http1Connection(ClientConnection):
                     return
                 data = rest
             else:
-                if route.direct is not None and request.is_plain and route.direct(self, request, route):
+                if route.direct is not None and request.is_plain and route.direct.forward(self, request, route):
                     self.hold(rest)
                 else:
                     self._begin(request, route, rest)

@@ -209,14 +209,14 @@ class Http2Connection(StreamConnection):
         except BadRequest as error:
             self._refuse(stream_id, fields, error, has_body=has_body)
             return
-        direct = route.direct_stream
-        if direct is None or not request.is_plain or not direct(self, stream_id, request, route):
+        direct = route.direct
+        if direct is None or not request.is_plain or not direct.forward_stream(self, stream_id, request, route):
             self._begin(stream_id, request, route, has_body=has_body)
         if self.requests >= front.max_requests:
             self.shut_down()
 
     def exchange_for(self, stream_id: int, request: Request, route: Route, started: float) -> Http2Exchange:
-        """Make the exchange of a stream; it takes the place of a call that stood in for it (`Route.direct_stream`)."""
+        """Make the exchange of a stream; it takes the place of a call that stood in for it (`Route.direct`)."""
         exchange = self.streams[stream_id] = Http2Exchange(
             self, self.context, request, route, self.client_ip, started, session=self.session, stream_id=stream_id
         )
