@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from npserver.embed import ConfigLike, load_config
 from npserver.explain.explanation import Explanation, Step
@@ -15,11 +15,17 @@ from npserver.explain.question import parse_question
 from npserver.process.explaining import explaining
 from npserver.process.explaining import failed_tests as _failed_tests
 
+if TYPE_CHECKING:
+    from npserver.explain.engine import Explainer
+
 __all__ = ["Ask", "ConfigLike", "Explanation", "Step", "asking", "explain", "failed_tests"]
 
 
-class Ask(Protocol):
-    """Explains questions about one config."""
+class Ask:
+    """Explains questions about one config. Made by `asking`."""
+
+    def __init__(self, explainer: Explainer) -> None:
+        self._explainer = explainer
 
     def __call__(
         self,
@@ -31,7 +37,9 @@ class Ask(Protocol):
         sni: str | None = None,
         listener: str | None = None,
     ) -> Explanation:
-        """Return what would come of a question, as `explain` does."""
+        """Return what would come of a question, as `explain` does. Raises: ValueError."""
+        question = parse_question(ask, client=from_, method=method, headers=headers or {}, sni=sni, listener=listener)
+        return self._explainer.explain(question)
 
 
 def explain(
@@ -65,22 +73,7 @@ def explain(
 def asking(config: ConfigLike) -> Iterator[Ask]:
     """Give a function that explains questions about `config`, which is compiled once. Raises: ConfigError."""
     with explaining(load_config(config)) as explainer:
-
-        def answer(
-            ask: str,
-            *,
-            from_: str | None = None,
-            method: str = "GET",
-            headers: Mapping[str, str] | None = None,
-            sni: str | None = None,
-            listener: str | None = None,
-        ) -> Explanation:
-            question = parse_question(
-                ask, client=from_, method=method, headers=headers or {}, sni=sni, listener=listener
-            )
-            return explainer.explain(question)
-
-        yield answer
+        yield Ask(explainer)
 
 
 def failed_tests(config: ConfigLike) -> list[str]:
