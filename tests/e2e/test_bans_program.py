@@ -9,8 +9,6 @@ import base64
 import hashlib
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ import dns.query
 import pytest
 
 from tests.stage.backends import Backends
-from tests.stage.program import ROOT, Program
+from tests.stage.program import Program
 
 BAD, GOOD = "127.0.0.9", "127.0.0.1"
 SCHEMES = ("http", "tcp", "udp", "tcp", "udp")
@@ -68,14 +66,6 @@ def resolve(port: int, address: str, *, over_tcp: bool) -> str:
     send = dns.query.tcp if over_tcp else dns.query.udp
     reply = send(query, "127.0.0.1", port=port, source=address, timeout=30)
     return dns.rcode.to_text(reply.rcode())
-
-
-def command(program: Program, *words: str) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "npserver", words[0], "-config", str(program.config_file), *words[1:]],
-        capture_output=True, text=True, timeout=30, check=False, env={"PYTHONPATH": str(ROOT / "src")},
-    )  # fmt: skip
-    return done.returncode, done.stdout + done.stderr
 
 
 @pytest.fixture
@@ -140,23 +130,23 @@ def test_failed_logins_ban_on_all_protocols(program: Start, served: dict[str, An
     running.wait_for(rf"{BAD} is banned for 3600 s: login \(networks\.banned\.learn\.login\)")
     running.wait_until(lambda: state(served, BAD, SILENT_S) == SHUT, "the ban in all workers")
     assert state(served, GOOD) == OPEN
-    status, text = command(running, "bans")
+    status, text = running.command("bans")
     assert (status, text.splitlines()[-1]) == (0, "1 client is banned")
     assert text.startswith(f"{BAD}  banned  login  until 20")
 
     served["networks"]["banned"]["learn"]["login"] = "5/1m"  # a reload keeps the bans
     running.configure(served)
-    assert command(running, "reload")[0] == 0
+    assert running.command("reload")[0] == 0
     assert state(served, BAD, SILENT_S) == SHUT
 
     running.stop()
     again = program(config=served)  # and so does a restart
     assert state(served, BAD, SILENT_S) == SHUT
-    assert command(again, "unban", BAD) == (0, "no longer banned\n")
+    assert again.command("unban", BAD) == (0, "no longer banned\n")
     again.wait_for(rf"{BAD} is no longer banned: by npserver unban")
     again.wait_until(lambda: state(served, BAD, SILENT_S) == OPEN, "the end of the ban in all workers")
-    assert command(again, "unban", BAD) == (1, f"npserver unban: {BAD} is not banned\n")
-    assert command(again, "ban", BAD) == (0, "banned\n")
+    assert again.command("unban", BAD) == (1, f"npserver unban: {BAD} is not banned\n")
+    assert again.command("ban", BAD) == (0, "banned\n")
     again.wait_until(lambda: state(served, BAD, SILENT_S) == SHUT, "the ban by hand")
 
     del served["networks"]["banned"]["learn"]  # a reload without it withdraws them
@@ -164,7 +154,7 @@ def test_failed_logins_ban_on_all_protocols(program: Start, served: dict[str, An
     again.configure(served)
     again.send_signal(signal.SIGHUP)
     again.wait_until(lambda: state(served, BAD, SILENT_S) == OPEN, "a config without bans")
-    again.wait_until(lambda: "no network of the config learns" in command(again, "bans")[1], "forgotten bans")
+    again.wait_until(lambda: "no network of the config learns" in again.command("bans")[1], "forgotten bans")
 
 
 def test_a_flood_of_dns_questions_bans_over_tcp_and_never_over_udp(program: Start, served: dict[str, Any]) -> None:
@@ -181,7 +171,7 @@ def test_a_flood_of_dns_questions_bans_over_tcp_and_never_over_udp(program: Star
     assert flags == {False, True}, "over the limit of answers over UDP, too"
     for _ in range(most - 1):  # a connection each: they reach both workers
         assert resolve(dns_port, BAD, over_tcp=True) == "NOERROR"
-    assert command(running, "bans") == (0, "0 clients are banned\n")
+    assert running.command("bans") == (0, "0 clients are banned\n")
     assert resolve(dns_port, BAD, over_tcp=True) == "NOERROR"
     running.wait_for(rf"{BAD} is banned for 3600 s: dns \(networks\.banned\.learn\.dns\)")
     running.wait_until(lambda: state(served, BAD, SILENT_S) == SHUT, "the ban in all workers")
@@ -191,15 +181,15 @@ def test_a_flood_of_dns_questions_bans_over_tcp_and_never_over_udp(program: Star
 def test_one_process_and_a_damaged_store(program: Start, served: dict[str, Any], tmp_path: Path) -> None:
     served["workers"] = 0
     running = program(config=served)
-    assert command(running, "ban", BAD) == (0, "banned\n")
+    assert running.command("ban", BAD) == (0, "banned\n")
     assert state(served, BAD, SILENT_S) == SHUT
-    assert command(running, "bans")[1].startswith(f"{BAD}  banned  command  until 20")
-    status, said = command(running, "ban", "127.0.0.1")
+    assert running.command("bans")[1].startswith(f"{BAD}  banned  command  until 20")
+    status, said = running.command("ban", "127.0.0.1")
     assert (status, said) == (
         1,
         "npserver ban: not done within 2 s: networks of 'except' and of 'trusted_proxies' are never banned\n",
     )
-    assert command(running, "ban", "localhost") == (
+    assert running.command("ban", "localhost") == (
         1, "npserver ban: expected an address such as 192.0.2.7, got 'localhost'\n",
     )  # fmt: skip
     running.stop()

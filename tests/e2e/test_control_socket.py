@@ -7,11 +7,8 @@ Covers `process.control.client`, `process.control.commands`, `process.control.pl
 from __future__ import annotations
 
 import json
-import os
 import socket
 import stat
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +23,7 @@ from npserver.process.control.places import control_path
 from npserver.process.control.protocol import MAX_REQUEST_BYTES, Answer, Reply, Request, run_request
 from npserver.process.control.server import MAX_CALLERS, TOO_MANY, WITHIN_S
 from tests.stage.asking import get
-from tests.stage.program import ROOT, Program
+from tests.stage.program import Program
 
 Start = Callable[..., Program]
 WORKERS = pytest.mark.parametrize("workers", [0, 2])
@@ -66,15 +63,6 @@ def talk(path: str, *pieces: bytes) -> Any:
         for piece in pieces:
             caller.sendall(piece)
         return json.loads(b"".join(iter(lambda: caller.recv(65_536), b"")))
-
-
-def command(one: Program, *words: str) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "npserver", *words, "-config", str(one.config_file)],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30, check=False,
-    )  # fmt: skip
-    return done.returncode, done.stdout
 
 
 @WORKERS
@@ -118,12 +106,12 @@ def test_place_that_the_config_names(
     assert stat.S_IMODE(first.stat().st_mode) == 0o600
     assert talk(str(first), b'{"command": "flush"}\n')["errors"] == []
     one.configure(config(port, workers, control=str(second)))
-    assert command(one, "reload") == (0, "reloaded\n")
+    assert one.command("reload") == (0, "reloaded\n")
     assert talk(str(second), b'{"command": "flush"}\n')["errors"] == []
     assert not first.exists()
     derived = Path(control_path(str(one.config_file)))
     derived.unlink()
-    assert command(one, "reload") == (0, "reloaded\n")  # by the place that the config names
+    assert one.command("reload") == (0, "reloaded\n")  # by the place that the config names
     one.stop()
     assert not second.exists() and not derived.exists()
 
@@ -135,7 +123,7 @@ def test_a_place_that_cannot_be_used_is_told_and_the_server_starts(
     one = started(program, port, 2, control="none/a.sock")
     one.wait_for(r"no control socket at \S+/none/a\.sock \(control\): .*make the directory: install -d -m 700")
     assert get(port) == (200, b"here")
-    status, said = command(one, "check")
+    status, said = one.command("check")
     assert status == 2 and "'control': " in said, said
 
 

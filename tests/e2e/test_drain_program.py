@@ -12,8 +12,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -26,24 +24,10 @@ from websockets.sync.client import connect
 
 from tests.stage.asking import get, worker_pids
 from tests.stage.backends import Backends
-from tests.stage.program import ROOT, Program
+from tests.stage.program import Program
 
 Start = Callable[..., Program]
 WORKERS = pytest.mark.parametrize("workers", [0, 2])
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-
-
-def begin(one: Program, *words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "npserver", *words, "-config", str(one.config_file)],
-        env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-
-
-def command(one: Program, *words: str) -> tuple[int, str]:
-    with begin(one, *words) as process:
-        said, _ = process.communicate(timeout=30)
-        return process.returncode, said
 
 
 def named(port: int, path: str = "/") -> str:
@@ -113,19 +97,19 @@ def test_no_request_fails_and_the_target_gets_no_more(
     one.wait_for("npserver 1")
     with Load(port) as load:
         one.wait_until(lambda: {"a", "b"} <= set(load.names[-40:]), "answers of both")
-        status, said = command(one, "drain", f"127.0.0.1:{a}")
+        status, said = one.command("drain", f"127.0.0.1:{a}")
         assert (status, said.splitlines()[-1]) == (0, "empty")
         before = len(load.names)
         one.wait_until(lambda: len(load.names) > before + 60, "more answers")
         assert set(load.names[before + 8 :]) == {"b"}
-        told = json.loads(command(one, "status", "-json")[1])["targets"]
+        told = json.loads(one.command("status", "-json")[1])["targets"]
         assert [target["is_draining"] for target in told] == [str(a) in target["uri"] for target in told]
-        assert "draining" in command(one, "status")[1]
+        assert "draining" in one.command("status")[1]
         assert f'npserver_upstream_draining{{upstream="app",target="http://127.0.0.1:{a}"}} 1' in (
             get(port, "/status?format=prometheus")[1].decode()
         )
         assert "draining" in get(port, "/status?format=html")[1].decode()
-        assert command(one, "undrain", f"http://127.0.0.1:{a}") == (0, "gets requests again\n")
+        assert one.command("undrain", f"http://127.0.0.1:{a}") == (0, "gets requests again\n")
         before = len(load.names)
         one.wait_until(lambda: "a" in load.names[before:], "an answer of the target that is back")
     assert load.faults == []
@@ -148,7 +132,7 @@ def test_websockets_go_on_until_the_deadline(
             socket_.send("who")
             names.append(socket_.recv(20))
         assert set(names) == {"a", "b"}
-        draining = stack.enter_context(begin(one, "drain", "-wait", "2", f"127.0.0.1:{a}"))
+        draining = stack.enter_context(one.begin_command("drain", "-wait", "2", f"127.0.0.1:{a}"))
         assert draining.stdout is not None
         assert draining.stdout.readline() == f"draining: {names.count('a')} requests and connections left\n"
         for socket_ in opened:
@@ -196,7 +180,7 @@ def test_tcp_relays_and_udp_sessions(
     one.wait_for("npserver 1")
 
     def active() -> dict[str, int]:
-        return {target["uri"]: target["active"] for target in json.loads(command(one, "status", "-json")[1])["targets"]}
+        return {target["uri"]: target["active"] for target in json.loads(one.command("status", "-json")[1])["targets"]}
 
     def speaks(client: socket.socket) -> bool:
         client.send(b"hello")
@@ -211,7 +195,7 @@ def test_tcp_relays_and_udp_sessions(
         assert all(speaks(client) for client in relays + sessions)
         before = active()
         for scheme, number in (("tcp", tcp[0]), ("udp", udp[0])):
-            assert command(one, "drain", "-no-wait", f"{scheme}://127.0.0.1:{number}")[0] == 0
+            assert one.command("drain", "-no-wait", f"{scheme}://127.0.0.1:{number}")[0] == 0
         assert all(speaks(client) for client in relays + sessions)  # those that are open go on
         more = [stack.enter_context(socket.create_connection(("127.0.0.1", port), 20)) for _ in range(4)]
         assert all(speaks(client) for client in more)
@@ -219,7 +203,7 @@ def test_tcp_relays_and_udp_sessions(
         assert after[f"tcp://127.0.0.1:{tcp[0]}"] == before[f"tcp://127.0.0.1:{tcp[0]}"] > 0
         assert after[f"tcp://127.0.0.1:{tcp[1]}"] == before[f"tcp://127.0.0.1:{tcp[1]}"] + 4
         for scheme, number in (("tcp", tcp[0]), ("udp", udp[0])):
-            done = command(one, "drain", "-wait", "0", f"{scheme}://127.0.0.1:{number}")
+            done = one.command("drain", "-wait", "0", f"{scheme}://127.0.0.1:{number}")
             assert (done[0], done[1].splitlines()[-1]) == (0, "empty")
         assert all(speaks(client) for client in more + sessions)  # the next datagram opens a session elsewhere
         assert active()[f"udp://127.0.0.1:{udp[0]}"] == 0
@@ -244,11 +228,11 @@ def test_dns_stops_naming_it(program: Start, free_port: Callable[[], int], worke
         return {record.address for found in answer.answer for record in found}
 
     assert addresses() == {"192.0.2.1", "192.0.2.2"}
-    with begin(one, "drain", "192.0.2.1:80") as draining:
+    with one.begin_command("drain", "192.0.2.1:80") as draining:
         one.wait_until(lambda: all(addresses() == {"192.0.2.2"} for _ in range(8)), "answers without the target")
         assert draining.poll() is None  # resolvers may know it for five seconds yet
         assert draining.communicate(timeout=30)[0].splitlines()[-1] == "empty"
-    assert command(one, "undrain", "192.0.2.1:80")[0] == 0
+    assert one.command("undrain", "192.0.2.1:80")[0] == 0
     one.wait_until(lambda: addresses() == {"192.0.2.1", "192.0.2.2"}, "answers with the target")
 
 
@@ -260,13 +244,13 @@ def test_the_last_target_is_drained_by_force_only(
     one = program(config=proxying(port, workers, a))
     one.wait_for("npserver 1")
     assert named(port) == "a"
-    status, said = command(one, "drain", f"127.0.0.1:{a}")
+    status, said = one.command("drain", f"127.0.0.1:{a}")
     assert status == 1 and "is the last target of upstream app that can be used" in said and "-force" in said
     assert named(port) == "a"
-    assert command(one, "drain", "-force", f"127.0.0.1:{a}")[0] == 0
+    assert one.command("drain", "-force", f"127.0.0.1:{a}")[0] == 0
     assert {get(port)[0] for _ in range(8)} == {503}
     one.wait_for(r"\(1 of 1 drained: npserver undrain\)")
-    assert command(one, "undrain", f"127.0.0.1:{a}")[0] == 0
+    assert one.command("undrain", f"127.0.0.1:{a}")[0] == 0
     one.wait_until(lambda: get(port)[0] == 200, "answers")
 
 
@@ -274,11 +258,11 @@ def test_both_targets_cannot_be_drained(program: Start, backends: Backends, free
     a, b, port = backends.http("a"), backends.http("b"), free_port()
     one = program(config=proxying(port, 2, a, b))
     one.wait_for("npserver 1")
-    assert command(one, "drain", f"127.0.0.1:{a}")[0] == 0
-    assert command(one, "drain", f"127.0.0.1:{b}")[0] == 1
-    status, said = command(one, "drain", "10.9.9.9:80")
+    assert one.command("drain", f"127.0.0.1:{a}")[0] == 0
+    assert one.command("drain", f"127.0.0.1:{b}")[0] == 1
+    status, said = one.command("drain", "10.9.9.9:80")
     assert status == 1 and "the config has no target '10.9.9.9:80'" in said
-    assert command(one, "undrain", f"127.0.0.1:{b}") == (1, f"npserver undrain: '127.0.0.1:{b}' is not drained\n")
+    assert one.command("undrain", f"127.0.0.1:{b}") == (1, f"npserver undrain: '127.0.0.1:{b}' is not drained\n")
 
 
 def test_requests_wait_where_the_upstream_has_wait(
@@ -287,14 +271,14 @@ def test_requests_wait_where_the_upstream_has_wait(
     a, port = backends.http("a"), free_port()
     one = program(config=proxying(port, 2, a, wait="20s"))
     one.wait_for("npserver 1")
-    assert command(one, "drain", f"127.0.0.1:{a}")[0] == 0
+    assert one.command("drain", f"127.0.0.1:{a}")[0] == 0
     with Load(port, 2) as load:
         one.wait_until(
             lambda: json.loads(get(port, "/status?format=json")[1])["metrics"].get("npserver_upstream_waiting"),
             "requests that wait",
         )
         assert load.names == []
-        assert command(one, "undrain", f"127.0.0.1:{a}")[0] == 0
+        assert one.command("undrain", f"127.0.0.1:{a}")[0] == 0
         one.wait_until(lambda: "a" in load.names, "an answer")
     assert load.faults == []
 
@@ -305,9 +289,9 @@ def test_it_lasts_over_reloads_and_the_end_of_workers(
     a, b, port = backends.http("a"), backends.http("b"), free_port()
     one = program(config=proxying(port, 2, a, b))
     one.wait_for("npserver 1")
-    assert command(one, "drain", f"127.0.0.1:{a}")[0] == 0
+    assert one.command("drain", f"127.0.0.1:{a}")[0] == 0
     one.configure(proxying(port, 2, a, b, balance="random"))
-    assert command(one, "reload")[0] == 0
+    assert one.command("reload")[0] == 0
     assert {named(port) for _ in range(20)} == {"b"}
     victims = worker_pids(one)
     for pid in victims:
@@ -315,10 +299,10 @@ def test_it_lasts_over_reloads_and_the_end_of_workers(
     one.wait_until(lambda: len(set(worker_pids(one)) - set(victims)) == 2, "new workers")
     assert {named(port) for _ in range(20)} == {"b"}
     one.configure(proxying(port, 2, b))
-    assert command(one, "reload")[0] == 0
+    assert one.command("reload")[0] == 0
     one.wait_for(rf"the drain of target http://127\.0\.0\.1:{a} has ended: the config does not name it")
     one.configure(proxying(port, 2, a, b))
-    assert command(one, "reload")[0] == 0
+    assert one.command("reload")[0] == 0
     one.wait_until(lambda: named(port) == "a", "answers of the target that is back")
 
 

@@ -24,17 +24,8 @@ Start = Callable[..., Program]
 WORKERS = pytest.mark.parametrize("workers", [0, 2])
 
 
-def command(one: Program, *words: str) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "npserver", *words, "-config", str(one.config_file)],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30, check=False,
-    )  # fmt: skip
-    return done.returncode, done.stdout
-
-
 def status(one: Program) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(command(one, "status", "-json")[1])
+    told: dict[str, Any] = json.loads(one.command("status", "-json")[1])
     return told
 
 
@@ -71,7 +62,7 @@ def test_state_of_a_server(program: Start, free_port: Callable[[], int], workers
     assert target["uri"] == f"http://127.0.0.1:{closed}" and target["health"] == "down"
     assert "refused" in target["why"]
     assert told["attention"] == [f"target {target['uri']} of upstream app is down: {target['why']}"]
-    done = command(one, "status")
+    done = one.command("status")
     assert done[0] == 3 and f"attention: {told['attention'][0]}\n" in done[1] and "listener" in done[1]
 
 
@@ -82,13 +73,13 @@ def test_reload_changes_what_is_shown(program: Start, free_port: Callable[[], in
     one.wait_for("npserver 1")
     assert status(one)["last_reload"] is None
     one.configure(config(port, closed, workers, upstreams={}, dispatch=[{"handler": "respond", "body": "new"}]))
-    assert command(one, "reload")[0] == 0
+    assert one.command("reload")[0] == 0
     told = status(one)
     assert told["targets"] == [] and told["last_reload"]["errors"] == [] and told["attention"] == []
-    assert command(one, "status")[0] == 0
+    assert one.command("status")[0] == 0
     one.configure("{")
-    assert command(one, "reload")[0] == 1
-    done = command(one, "status")
+    assert one.command("reload")[0] == 1
+    done = one.command("status")
     assert done[0] == 3 and "the last reload, at" in done[1]
 
 
@@ -117,7 +108,7 @@ def test_certificates_are_shown_without_a_status_rule(program: Start, free_port:
     one.wait_for("npserver 1")
     told = one.wait_until(lambda: status(one)["certificates"], "the states of certificates")
     assert "a.example" in told[0]["names"] and told[0]["expires"]
-    assert "days left" in command(one, "status")[1]
+    assert "days left" in one.command("status")[1]
 
 
 def test_watched_until_the_server_ends(program: Start, free_port: Callable[[], int]) -> None:

@@ -5,10 +5,7 @@ Covers `cli.running.answered`, `cli.running.log` and `cli.running.stop`.
 
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +14,7 @@ import pytest
 
 from npserver.cli import main
 from tests.stage.asking import get, refuses
-from tests.stage.program import ROOT, Program
+from tests.stage.program import Program
 
 Start = Callable[..., Program]
 WORKERS = pytest.mark.parametrize("workers", [0, 2])
@@ -32,25 +29,16 @@ def config(port: int, workers: int, **extra: Any) -> dict[str, Any]:
     }
 
 
-def command(one: Program, *words: str) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "npserver", *words, "-config", str(one.config_file)],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30, check=False,
-    )  # fmt: skip
-    return done.returncode, done.stdout
-
-
 @WORKERS
 def test_stop_waits_for_the_end(program: Start, free_port: Callable[[], int], workers: int) -> None:
     one = program(config=config(port := free_port(), workers))
     one.wait_for("npserver 1")
     assert get(port, "/a") == (200, b"here")
-    assert command(one, "stop") == (0, "stopped\n")
+    assert one.command("stop") == (0, "stopped\n")
     assert one.wait_exit() == 0
     assert refuses(port)
     one.wait_for(r"told to stop \(npserver stop\)")
-    status, said = command(one, "stop")
+    status, said = one.command("stop")
     assert status == 1 and "no running server uses the config" in said
 
 
@@ -59,12 +47,9 @@ def test_a_second_stop_does_not_hurry_the_first(program: Start, free_port: Calla
     one.wait_for("npserver 1")
     with socket.create_connection(("127.0.0.1", port)) as busy:
         busy.sendall(b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n1")
-        with subprocess.Popen(
-            [sys.executable, "-m", "npserver", "stop", "-config", str(one.config_file)],
-            env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-        ) as first:
+        with one.begin_command("stop") as first:
             one.wait_for("shutting down: waiting up to 2 s")
-            assert command(one, "stop")[0] == 0
+            assert one.command("stop")[0] == 0
             assert first.wait(30) == 0
     assert one.wait_exit() == 0
     assert "second signal" not in one.errors
@@ -84,16 +69,16 @@ def test_level_in_all_processes_until_the_next_reload(
         return one.new_errors.count("404") >= 8
 
     assert not told()
-    assert command(one, "log", "http", "debug") == (0, "http: debug until the next reload\n")
+    assert one.command("log", "http", "debug") == (0, "http: debug until the next reload\n")
     one.wait_until(told, "lines at level debug")
-    assert command(one, "reload")[0] == 0
+    assert one.command("reload")[0] == 0
     assert not told()
     one.configure(config(port, workers, logging={"http": "debug"}))
-    assert command(one, "reload")[0] == 0
+    assert one.command("reload")[0] == 0
     one.wait_until(told, "lines at the level of the new config")
-    status, said = command(one, "log", "http", "loud")
+    status, said = one.command("log", "http", "loud")
     assert status == 1 and "expected a level" in said
-    status, said = command(one, "log", "cooking", "debug")
+    status, said = one.command("log", "cooking", "debug")
     assert status == 1 and "expected an area" in said
 
 

@@ -21,6 +21,7 @@ T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 START_S = 30.0  # deadlines are generous: they only bound what a broken program costs
 STOP_S = 30.0
+COMMAND_S = 30.0
 _URI = re.compile(r"(?:https?|tcp|udp|ssl|quic|unix|unixgram)://")
 
 
@@ -111,6 +112,26 @@ class Program:
         fresh = self.config_file.with_suffix(".new")
         fresh.write_text(config if isinstance(config, str) else json.dumps(config, indent=1))
         fresh.replace(self.config_file)
+
+    def begin_command(self, *words: str) -> subprocess.Popen[str]:
+        """Begin a command of npserver about the server with this config. Its `stdout` has what both streams say."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "npserver", *words, "-config", str(self.config_file)],
+            env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def command(self, *words: str) -> tuple[int, str]:
+        """Run a command of npserver about the server with this config. Return its exit status and all that it says."""
+        with self.begin_command(*words) as running:
+            try:
+                said, _ = running.communicate(timeout=COMMAND_S)
+            except subprocess.TimeoutExpired:
+                running.kill()
+                raise
+            return running.returncode, said
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal to the master."""
