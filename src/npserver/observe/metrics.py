@@ -2,7 +2,7 @@
 
 The patterns in `FAMILIES` map slots to metric families: `http.responses.2xx` is
 `npserver_http_responses_total{class="2xx"}`. A slot that matches no pattern gets a family named after it. Called by
-`web.handlers.status.handler`; nothing is kept here.
+`web.handlers.status.handler`; what a name means is kept.
 
 The text form: https://prometheus.io/docs/instrumenting/exposition_formats/ (version 0.0.4).
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from npserver.address import TARGET_SCHEMES
@@ -180,15 +181,18 @@ FAMILIES = [
 
 #: Slots that hold internal state and are not shown.
 _HIDDEN = regex(
-    rf"health\.{_TARGET}\.(?:since|checked|ejected)|server\.started|drains\.seen|drains\.seen|process\..+|gauge\.process\..+|budget\..+|gauge\.taken\..+|npserver_\w+\t.+|gauge\.upstream\..+\.waiting_since"
+    rf"health\.{_TARGET}\.(?:since|checked|ejected)|server\.started|drains\.seen|process\..+|gauge\.process\..+|budget\..+|gauge\.taken\..+|npserver_\w+\t.+|gauge\.upstream\..+\.waiting_since"
 )
+
+
+_ORDER = {family: number for number, (_, family) in enumerate(FAMILIES)}
 
 
 def samples(board: Scoreboard) -> list[Sample]:
     """Return the values of all slots, in the order of `FAMILIES`."""
-    found = [_sample(name, board.total(slot)) for name, slot in list(board.directory.names.items()) if _is_shown(name)]
-    order = {family: number for number, (_, family) in enumerate(FAMILIES)}
-    return sorted(found, key=lambda sample: (order.get(sample.family, len(order)), sample.family.name))
+    found = [(meaning, slot) for name, slot in list(board.directory.names.items()) if (meaning := _meaning(name))]
+    found.sort(key=lambda one: one[0][:2])
+    return [Sample(family, labels, board.total(slot)) for (_, _, family, labels), slot in found]
 
 
 def prometheus(taken: Iterable[Sample]) -> str:
@@ -207,23 +211,22 @@ def _lines(taken: Iterable[Sample]) -> Iterator[str]:
         yield f"{sample.name}{{{labels}}} {sample.value}\n" if labels else f"{sample.name} {sample.value}\n"
 
 
-def _is_shown(name: str) -> bool:
-    return _HIDDEN.fullmatch(name) is None
+@lru_cache(1 << 15)  # as many names as a row has slots
+def _meaning(name: str) -> tuple[int, str, Family, tuple[tuple[str, str], ...]] | None:
+    """Return the place of a slot among the samples: a number, then a name; its family and labels; None: not shown.
 
-
-def _sample(name: str, value: int) -> Sample:
+    Kept for each name: a status page that is live asks for all of them every second.
+    """
+    if _HIDDEN.fullmatch(name) is not None:
+        return None
     for pattern, family in FAMILIES:
         if match := pattern.fullmatch(name):
-            return Sample(family, tuple(match.groupdict().items()), value)
+            return _ORDER[family], family.name, family, tuple(match.groupdict().items())
     is_gauge = name.startswith("gauge.")
     words = re.sub(r"\W+", "_", name.removeprefix("gauge."))
-    return Sample(
-        Family(
-            f"npserver_{words}" if is_gauge else f"npserver_{words}_total", "gauge" if is_gauge else "counter", name
-        ),
-        (),
-        value,
-    )
+    kind, ending = ("gauge", "") if is_gauge else ("counter", "_total")
+    other = Family(f"npserver_{words}{ending}", kind, name)
+    return len(_ORDER), other.name, other, ()
 
 
 def _quote(text: str) -> str:
