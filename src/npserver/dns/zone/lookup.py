@@ -117,7 +117,7 @@ def find(tables: Tables, key: bytes) -> Found:  # hot: dns-missing
     return NameStatus.FOREIGN, None
 
 
-def _beyond(cut: Node) -> Found:
+def _beyond(cut: Node) -> tuple[NameStatus, Node]:
     return (NameStatus.DELEGATED if cut.is_delegated else NameStatus.REDIRECTED), cut
 
 
@@ -239,7 +239,7 @@ def _parent_side(tables: Tables, status: NameStatus, node: Node, key: bytes) -> 
     zone = node.zone
     if status is NameStatus.EXISTS and node is zone.apex and zone.parent is not None:
         if (cut := tables.nodes[parent(key)].cut_below) is not None:
-            return (NameStatus.DELEGATED if cut.is_delegated else NameStatus.REDIRECTED), cut
+            return _beyond(cut)
         above = Node(node.key, NO_SETS if zone.ds is None else {codes.DS: zone.ds})
         above.zone = zone.parent
         return NameStatus.EXISTS, above

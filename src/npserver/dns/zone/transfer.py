@@ -16,7 +16,7 @@ from npserver.dns.message.header import AA, HEADER_BYTES, MAX_MESSAGE_BYTES, QR,
 from npserver.dns.message.query import Query
 from npserver.dns.message.sections import AUTHORITY, read_records
 from npserver.dns.zone.answer import BodyWriter
-from npserver.dns.zone.content import SetChange, ZoneChange, chain, is_newer, wire_type
+from npserver.dns.zone.content import SetChange, ZoneChange, chain, is_newer, set_size, wire_type
 from npserver.dns.zone.lookup import Records
 from npserver.dns.zone.presigned import PresignedZone
 from npserver.dns.zone.signed_transfer import signed_difference, signed_records
@@ -103,7 +103,7 @@ def _differences(tables: Tables, zone: Zone, serial: int, history: Sequence[Zone
     if not changes or changes[-1].to_serial != ours:
         return None
     condensed = condense(changes)
-    size = sum([_size(one.before) + _size(one.after) for one in condensed])
+    size = sum([set_size(one.before) + set_size(one.after) for one in condensed])
     if _is_smaller(tables, zone, size):
         return None
     old = next((one.before for one in condensed if one.rtype == codes.SOA and one.name == zone.key), None)
@@ -133,15 +133,11 @@ def _without(records: RecordSet, others: RecordSet | None) -> tuple[bytes, ...]:
     return tuple([one for one in records[1] if one not in known])
 
 
-def _size(records: RecordSet | None) -> int:
-    return 0 if records is None else sum(map(len, records[1])) + _RECORD_BYTES * len(records[1])
-
-
 def _is_smaller(tables: Tables, zone: Zone, size: int) -> bool:
     """Whether the records of a zone take less than `size` bytes; looked at are only as many as it takes to say so."""
     total = 0
     for _, sets in _sets_of(tables, zone):
-        total += sum([_size(one) for one in sets.values()])
+        total += sum([set_size(one) for one in sets.values()])
         if total >= size:
             return False
     return True
