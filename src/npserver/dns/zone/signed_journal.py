@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from npserver.dns.message import codes
 from npserver.dns.zone.denial import Nsec3Chain, NsecChain
@@ -87,7 +88,7 @@ class SignedJournal:
                     self.forget()
                 return
             if last.cause not in ("", version.cause) and version.at - last.at < SETTLED_S:
-                self._versions[-1] = _uncertain(last)
+                self._versions[-1] = replace(last, is_certain=False)
             self._steps.append(dict(steps))
         self._versions.append(version)
         while self._steps and (len(self._steps) > MAX_STEPS or sum(map(len, self._steps)) > most):
@@ -109,10 +110,6 @@ class SignedJournal:
                 earlier = found.get(place)
                 found[place] = one if earlier is None else SignedStep(earlier.before, one.after)
         return self._versions[at], found
-
-
-def _uncertain(one: SignedVersion) -> SignedVersion:
-    return SignedVersion(one.soa, one.negative_ttl, one.keys, one.day, one.cause, one.at, is_certain=False)
 
 
 def most_steps(tables: Tables) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from npserver.dns.zone.content import Content, ZoneChange, content_size, set_size
+from npserver.dns.zone.content import Content, SetChange, ZoneChange, content_size, set_size
 
 
 class ZoneHistory:
@@ -32,7 +32,7 @@ class ZoneHistory:
         if self._limit is None:
             self._limit = content_size(content)
         else:
-            self._limit += sum([_growth(change, number) for number in range(len(change.sets))])
+            self._limit += sum(map(_growth, change.sets))
         if not (change.from_serial and change.to_serial):  # it has come, or expired
             self.changes.clear()
             self._size = 0
@@ -43,8 +43,7 @@ class ZoneHistory:
             self._size -= self.changes.popleft().size
 
 
-def _growth(change: ZoneChange, number: int) -> int:
+def _growth(one: SetChange) -> int:
     """Return by how many bytes a record set has grown, with the name."""
-    one = change.sets[number]
     before = 0 if one.before is None else len(one.name) + set_size(one.before)
     return (0 if one.after is None else len(one.name) + set_size(one.after)) - before
