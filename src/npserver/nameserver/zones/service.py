@@ -116,15 +116,16 @@ class ZoneService:
 
     async def change(self, zone: ChangingZone, content: Content) -> None:
         """Serve another content from now on, with a serial that is newer than the last one, unless that is signed."""
-        if not differences(zone.content, content):
+        changes = differences(zone.content, content)
+        if not changes:
             return
         served = serial_of(zone.content, zone.apex)
         given = serial_of(content, zone.apex)
         if not is_newer(given, served) and not is_signed(content, zone.apex):
-            content = with_serial(content, zone.apex, next_serial(served))
-        changes = differences(zone.content, content)
-        await self._keep(zone, zone.kept(changes, serial_of(content, zone.apex)))  # before anybody sees it
-        self._publish(zone, changes, serial_of(content, zone.apex))
+            given = next_serial(served)
+            changes = differences(zone.content, with_serial(content, zone.apex, given))
+        await self._keep(zone, zone.kept(changes, given))  # before anybody sees it
+        self._publish(zone, changes, given)
 
     def find(self, apex: bytes) -> ChangingZone | None:
         """Return a zone."""
