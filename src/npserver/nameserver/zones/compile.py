@@ -139,7 +139,7 @@ def _check_unsigned(report: Report, place: Path, section: DnsZoneSection, apex: 
 
 
 def _changing(index: int, apex: bytes, base: Content, files: Mapping[str, Stamp]) -> ChangingZone:
-    from npserver.nameserver.zones.changing_zone import ChangingZone  # it needs dnspython
+    from npserver.nameserver.zones.changing_zone import ChangingZone  # few configs have zones that change
 
     return ChangingZone(apex, f"dns_zones[{index}]", base, version_of(base), next(iter(files), ""), dict(files))
 
@@ -195,10 +195,10 @@ def _records_of(compilation: Compilation, apex: bytes, apexes: list[bytes]) -> C
     config = compilation.config
     tables = compile_tables(config.dns, Settings(config.dns_ttl, apexes), lambda path, message: None)
     zone = tables.zones[apex]
-    found = {node.key: node.sets for node in tables.nodes.values() if node.zone is zone and node.sets}
-    made = {one.node.key for one in tables.alias_sets}
     return {
-        key: {rtype: one for rtype, one in sets.items() if key not in made or one[1]} for key, sets in found.items()
+        node.key: {rtype: one for rtype, one in node.sets.items() if one[1]}  # those of an ALIAS are not known yet
+        for node in tables.nodes.values()
+        if node.zone is zone and node.sets
     }
 
 
