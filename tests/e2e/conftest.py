@@ -9,6 +9,7 @@ import pytest
 import trustme
 
 from tests.stage.asking import SlowUpstream
+from tests.stage.counting_resolver import CountingResolver
 from tests.stage.faulty_ca import FaultyCa, faulty_ca_in_thread
 from tests.stage.pebble import Pebble, running_pebble
 
@@ -19,6 +20,14 @@ def slow() -> Iterator[SlowUpstream]:
     upstream = SlowUpstream()
     yield upstream
     upstream.close()
+
+
+@pytest.fixture
+def resolver() -> Iterator[CountingResolver]:
+    """Yield a resolver that counts what it is asked."""
+    found = CountingResolver()
+    yield found
+    found.close()
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ Covers `nameserver.aliases.compile`.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,6 @@ from tests.stage.program import Program
 from tests.stage.waiting import wait_until
 
 Start = Callable[..., Program]
-
-
-@pytest.fixture
-def resolver() -> Iterator[CountingResolver]:
-    found = CountingResolver()
-    yield found
-    found.may_answer.set()
-    found.close()
 
 
 def config(port: int, store: Path, resolver: CountingResolver, **parts: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,6 @@ RECORDS: dict[str, Any] = {
     "old.example.com": {"DNAME": "new.example.com", "TXT": "beside it"},
     "out.example.com": {"DNAME": "elsewhere.example"},
 }
-
-
-@pytest.fixture
-def resolver() -> Iterator[CountingResolver]:
-    found = CountingResolver()
-    yield found
-    found.close()
 
 
 def config(port: int, store: Path, **parts: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import json
 import signal
 import ssl
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,6 @@ from tests.stage.programs import needs
 from tests.stage.waiting import wait_until
 
 Start = Callable[..., Program]
-
-
-@pytest.fixture
-def resolver() -> Iterator[CountingResolver]:
-    found = CountingResolver()
-    yield found
-    found.close()
 
 
 def config(port: int, resolver: CountingResolver, file: str, **parts: Any) -> dict[str, Any]:

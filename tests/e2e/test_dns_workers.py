@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -34,15 +34,6 @@ def config(port: int, rule: dict[str, Any] | None = None, **parts: Any) -> dict[
         "dispatch": [{"handler": "dns", **(rule or {})}],
         **parts,
     }
-
-
-@pytest.fixture
-def resolver() -> Iterator[CountingResolver]:
-    """Yield a resolver, and end it."""
-    found = CountingResolver()
-    yield found
-    found.may_answer.set()
-    found.close()
 
 
 def answered(port: int, query: dns.message.Message, turn: int = 0) -> list[dns.message.Message]:

@@ -47,6 +47,8 @@ class CountingResolver:
             self._sock.sendto(reply.to_wire() + b"trailing", client)
 
     def close(self) -> None:
+        """End it; queries that wait are answered."""
+        self.may_answer.set()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.sendto(b"", self._sock.getsockname())
         self._thread.join(20)
