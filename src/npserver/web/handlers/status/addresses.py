@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from npserver.observe.metrics import Family, Sample
-from npserver.web.handlers.status.table import table
+from npserver.web.handlers.status.table import table, utc
 
 if TYPE_CHECKING:
     from npserver.runtime.public_addresses import KnownAddress
@@ -23,17 +22,11 @@ def address_samples(known: Sequence[KnownAddress]) -> Iterator[Sample]:
 
 def addresses_as_json(known: Sequence[KnownAddress]) -> list[dict[str, str]]:
     """Return what JSON tells of each address; times are in ISO 8601."""
-    return [
-        {"address": one.address, "source": one.shown_source, "since": _time(one, "%Y-%m-%dT%H:%M:%SZ")} for one in known
-    ]
+    return [{"address": one.address, "source": one.shown_source, "since": utc(one.since)} for one in known]
 
 
 def address_table(known: Sequence[KnownAddress]) -> str:
     """Return the table in HTML; "" without addresses."""
-    rows = [(one.address, one.shown_source, _time(one, "%Y-%m-%d %H:%M UTC")) for one in known]
+    rows = [(one.address, one.shown_source, utc(one.since, "%Y-%m-%d %H:%M UTC")) for one in known]
     shown = table(("public address", "from", "known since"), rows, 1_500)
     return f"<h2>Public address</h2>{shown}" if shown else ""
-
-
-def _time(one: KnownAddress, form: str) -> str:
-    return time.strftime(form, time.gmtime(one.since))

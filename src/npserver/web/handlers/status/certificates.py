@@ -5,12 +5,11 @@ Names, issuers and errors may come from a CA: the page escapes them, JSON and th
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from npserver.observe.metrics import Family, Sample
-from npserver.web.handlers.status.table import Markup, badge, span, table, text
+from npserver.web.handlers.status.table import Markup, badge, span, table, text, utc
 
 if TYPE_CHECKING:
     from npserver.tls.states import CertificateState, PublishedStates
@@ -56,9 +55,9 @@ def certificates_as_json(states: PublishedStates) -> list[dict[str, object]]:
             "source": one.source,
             "issuer": one.issuer or None,
             "file": one.file or None,
-            "issued": _iso(one.issued),
-            "expires": _iso(one.expires),
-            "renew_at": _iso(one.renew_at),
+            "issued": utc(one.issued) or None,
+            "expires": utc(one.expires) or None,
+            "renew_at": utc(one.renew_at) or None,
             "failures": one.failures,
             "error": one.error or None,
         }
@@ -104,9 +103,5 @@ def _labels(one: CertificateState) -> tuple[tuple[str, str], ...]:
     return ("names", names), ("source", one.source), *((("file", one.file),) if one.file else ())
 
 
-def _iso(seconds: float) -> str | None:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds)) if seconds else None
-
-
 def _day(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.gmtime(seconds)) if seconds else "-"
+    return utc(seconds, "%Y-%m-%d %H:%M") or "-"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from npserver.observe.metrics import Family, Sample
-from npserver.web.handlers.status.table import Markup, table, text
+from npserver.web.handlers.status.table import Markup, table, text, utc
 
 if TYPE_CHECKING:
     from npserver.sources.states import SetState
@@ -61,7 +60,7 @@ def states_as_json(states: Sequence[SetState]) -> list[dict[str, object]]:
             "name": one.name,
             "source": one.source,
             "size": one.size,
-            "date": _time(one, "%Y-%m-%dT%H:%M:%SZ") or None,
+            "date": utc(one.at) or None,
             "error": one.error or None,
         }
         for one in states
@@ -71,7 +70,7 @@ def states_as_json(states: Sequence[SetState]) -> list[dict[str, object]]:
 def state_table(kind: DataKind, states: Sequence[SetState]) -> str:
     """Return the table in HTML; "" without such data."""
     rows = [
-        (one.name, one.source, _marked(one.error), one.size or "", _time(one, "%Y-%m-%d %H:%M UTC")) for one in states
+        (one.name, one.source, _marked(one.error), one.size or "", utc(one.at, "%Y-%m-%d %H:%M UTC")) for one in states
     ]
     shown = table((kind.column, "from", "last error", "entries", "of"), rows, 2_500)
     return f"<h2>{kind.title}</h2>{shown}" if shown else ""
@@ -79,7 +78,3 @@ def state_table(kind: DataKind, states: Sequence[SetState]) -> str:
 
 def _marked(error: str) -> Markup:
     return Markup(f'<span class="error">{text(error)}</span>' if error else "")
-
-
-def _time(one: SetState, form: str) -> str:
-    return time.strftime(form, time.gmtime(one.at)) if one.at else ""

@@ -135,16 +135,7 @@ class StatusHandler:
         elif form == "json":
             self._answer(exchange, "application/json", self._json(samples, states))
         elif form == "prometheus":
-            text = self._prometheus(
-                [
-                    *samples,
-                    *histogram_samples(self._board),
-                    *usage_samples(self._board),
-                    *certificate_samples(states),
-                    *self._others(),
-                ]
-            )
-            self._answer(exchange, metrics.CONTENT_TYPE, text)
+            self._answer(exchange, metrics.CONTENT_TYPE, self._prometheus(self._all_samples(samples, states)))
         else:
             exchange.fail(400, "?format= must be html, json, prometheus or events")
 
@@ -169,13 +160,7 @@ class StatusHandler:
 
     def _json(self, samples: list[Sample], states: PublishedStates) -> str:
         families: dict[str, object] = {}
-        for sample in (
-            *samples,
-            *histogram_samples(self._board),
-            *usage_samples(self._board),
-            *certificate_samples(states),
-            *self._others(),
-        ):
+        for sample in self._all_samples(samples, states):
             if sample.labels:
                 entry = families.setdefault(sample.name, [])
                 assert isinstance(entry, list)
@@ -242,8 +227,13 @@ class StatusHandler:
     def _errors(self) -> list[LoggedError]:
         return self._board.last_errors.read()[:_MAX_ERRORS] if self._rule.errors else []
 
-    def _others(self) -> list[Sample]:
+    def _all_samples(self, samples: list[Sample], states: PublishedStates) -> list[Sample]:
+        """Return the samples of all metrics. `samples`: those of the scoreboard's slots."""
         return [
+            *samples,
+            *histogram_samples(self._board),
+            *usage_samples(self._board),
+            *certificate_samples(states),
             *address_samples(self._addresses()),
             *state_samples(NETWORKS, known_states(self._pubsub)),
             *state_samples(BLOCK_LISTS, self._block_lists()),

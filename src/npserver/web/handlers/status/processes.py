@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
-from npserver.web.handlers.status.table import Markup, badge, table
+from npserver.web.handlers.status.table import Markup, badge, table, utc
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -46,7 +45,13 @@ def worker_table(board: Scoreboard) -> str:
 def error_table(errors: Sequence[LoggedError]) -> str:
     """Return the last warnings and errors."""
     rows = [
-        (_time(one.at), _level(one.level), one.text, f"{one.count:,} times" if one.count > 1 else "") for one in errors
+        (
+            utc(one.at, "%Y-%m-%d %H:%M:%S"),
+            _level(one.level),
+            one.text,
+            f"{one.count:,} times" if one.count > 1 else "",
+        )
+        for one in errors
     ]
     return table(("time (UTC)", "level", "what", "how often"), rows, 6_000)
 
@@ -55,17 +60,13 @@ def errors_as_json(errors: Sequence[LoggedError]) -> list[dict[str, object]]:
     """Return what JSON tells of each; times are in ISO 8601."""
     return [
         {
-            "time": f"{_time(one.at).replace(' ', 'T')}Z",
+            "time": utc(one.at),
             "level": _word(one.level),
             "text": one.text,
             "count": one.count,
         }
         for one in errors
     ]
-
-
-def _time(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at))
 
 
 def _level(level: int) -> Markup:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from npserver.observe.metrics import Family, Sample
-from npserver.web.handlers.status.table import table
+from npserver.web.handlers.status.table import table, utc
 
 if TYPE_CHECKING:
     from npserver.runtime.signed_zone_states import SignedZoneState
@@ -33,10 +32,10 @@ def signed_as_json(states: Sequence[SignedZoneState]) -> list[dict[str, object]]
         {
             "name": one.name,
             "keys": list(one.keys),
-            "awaits_parent_since": _time(one.awaits_parent_since) or None,
+            "awaits_parent_since": utc(one.awaits_parent_since) or None,
             "parent": one.parent or None,
             "next_step": one.step or None,
-            "next_step_at": _time(one.step_at) or None,
+            "next_step_at": utc(one.step_at) or None,
         }
         for one in states
     ]
@@ -45,12 +44,8 @@ def signed_as_json(states: Sequence[SignedZoneState]) -> list[dict[str, object]]
 def signed_table(states: Sequence[SignedZoneState]) -> str:
     """Return the table in HTML; "" without such zones."""
     rows = [
-        (one.name, ", ".join(one.keys), _time(one.awaits_parent_since), one.parent, one.step, _time(one.step_at))
+        (one.name, ", ".join(one.keys), utc(one.awaits_parent_since), one.parent, one.step, utc(one.step_at))
         for one in states
     ]
     shown = table(("signed zone", "keys", "parent awaited since", "parent", "next step", "at"), rows, 2_500)
     return f"<h2>Signed zones</h2>{shown}" if shown else ""
-
-
-def _time(at: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at)) if at else ""

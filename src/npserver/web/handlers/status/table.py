@@ -1,10 +1,11 @@
-"""Tables, numbers and charts of the status page, as HTML. Whatever is not `Markup` is escaped.
+"""Tables, numbers, times and charts of the status page, as HTML. Whatever is not `Markup` is escaped.
 
 On a phone each row is a block: its first cell is its title, the others are named by `data-h`.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -79,6 +80,11 @@ def amount(value: float) -> str:
             digits = f"{scaled:.0f}" if scaled >= 10 or scaled == int(scaled) else f"{scaled:.1f}"
             return f"{digits}{unit}"
     return ""
+
+
+def utc(at: float, form: str = "%Y-%m-%dT%H:%M:%SZ") -> str:
+    """Return a time in seconds since 1970 as text, by default in ISO 8601; "" for 0."""
+    return time.strftime(form, time.gmtime(at)) if at else ""
 
 
 def span(seconds: float) -> str:

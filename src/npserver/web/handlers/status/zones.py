@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from npserver.observe.metrics import Family, Sample
-from npserver.web.handlers.status.table import table
+from npserver.web.handlers.status.table import table, utc
 
 if TYPE_CHECKING:
     from npserver.runtime.zone_states import ZoneState
@@ -35,15 +34,14 @@ def zone_samples(states: Sequence[ZoneState]) -> Iterator[Sample]:
 
 def zones_as_json(states: Sequence[ZoneState]) -> list[dict[str, object]]:
     """Return what JSON tells of each zone; times are in ISO 8601."""
-    form = "%Y-%m-%dT%H:%M:%SZ"
     return [
         {
             "name": one.name,
             "source": one.source,
             "serial": one.serial,
             "names": one.names,
-            "confirmed": _time(one.checked_at, form) or None,
-            "next_refresh": _time(one.next_at, form) or None,
+            "confirmed": utc(one.checked_at) or None,
+            "next_refresh": utc(one.next_at) or None,
             "error": one.error or None,
         }
         for one in states
@@ -53,12 +51,8 @@ def zones_as_json(states: Sequence[ZoneState]) -> list[dict[str, object]]:
 def zone_table(states: Sequence[ZoneState]) -> str:
     """Return the table in HTML; "" without such zones."""
     rows = [
-        (one.name, one.source, one.error, _time(one.next_at, "%H:%M:%S UTC"), one.names, str(one.serial))
+        (one.name, one.source, one.error, utc(one.next_at, "%H:%M:%S UTC"), one.names, str(one.serial))
         for one in states
     ]
     shown = table(("zone", "from", "last error", "next refresh", "names", "serial"), rows, 2_500)
     return f"<h2>Zones</h2>{shown}" if shown else ""
-
-
-def _time(at: float, form: str) -> str:
-    return time.strftime(form, time.gmtime(at)) if at else ""
