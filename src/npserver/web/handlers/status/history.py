@@ -61,21 +61,18 @@ class History:
 
     def rates(self, name: str, points: int = SAMPLES) -> list[float]:
         """Return how often a second it was counted, the oldest first, in at most so many values."""
+        return self.sum_rates((name,), points)
+
+    def sum_rates(self, names: Sequence[str], points: int = SAMPLES) -> list[float]:
+        """Return how often a second any of them was counted, as `rates`."""
         step = max(1, -(-(len(self._samples) - 1) // points))
         samples = list(self._samples)[::-1][::step][::-1]
         found = []
         for (before, old), (now, new) in pairwise(samples):
-            if name in new:
-                count = new[name] - old.get(name, 0)
-                found.append(max(0.0, count / max(now - before, 0.001)))
+            counts = [max(0, new[name] - old.get(name, 0)) for name in names if name in new]
+            if counts:
+                found.append(sum(counts) / max(now - before, 0.001))
         return found
-
-    def sum_rates(self, names: Sequence[str], points: int = SAMPLES) -> list[float]:
-        """Return how often a second any of them was counted, as `rates`."""
-        lists = [self.rates(name, points) for name in names]
-        length = max(map(len, lists), default=0)
-        padded = [[*([0.0] * (length - len(one))), *one] for one in lists]
-        return [sum(values) for values in zip(*padded, strict=True)]
 
     def recent(self, name: str) -> int:
         """Return how often it was counted in the last minutes."""
