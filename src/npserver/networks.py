@@ -37,6 +37,15 @@ def parse_network(text: str) -> Network:
     return network
 
 
+def is_ip_address(text: str) -> bool:
+    """Whether a text is an IP address; one in brackets is not."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def plain_ip(text: str) -> str:
     """Return an address as people write it: IPv4-mapped IPv6 as IPv4, without an IPv6 zone (`%eth0`)."""
     if ":" not in text:

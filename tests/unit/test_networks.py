@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from npserver.networks import MAX_CACHED_ADDRESSES, Networks, client_network, parse_network, plain_ip
+from npserver.networks import MAX_CACHED_ADDRESSES, Networks, client_network, is_ip_address, parse_network, plain_ip
 
 
 def networks(*texts: str) -> Networks:
@@ -107,3 +107,11 @@ def test_an_address_is_written_plainly(text: str, plain: str) -> None:
 )
 def test_an_address_belongs_to_a_client(ip: str, client: str) -> None:
     assert client_network(ip) == client
+
+
+def test_an_address_is_told_from_a_name() -> None:
+    assert is_ip_address("::1")
+    assert is_ip_address("192.0.2.1")
+    assert not is_ip_address("*.1.2.3.4")
+    assert not is_ip_address("[::1]")
+    assert not is_ip_address("")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from npserver.address import SCHEMES
 from npserver.errors import clip
-from npserver.explain.question import ANYBODY, LOOPBACK, Kind, is_ip
-from npserver.networks import UNIX_PEER
+from npserver.explain.question import ANYBODY, LOOPBACK, Kind
+from npserver.networks import UNIX_PEER, is_ip_address
 from npserver.program.summary import label_listener
 from npserver.web.server.front import HttpFront
 
@@ -71,7 +71,7 @@ def client_of(question: Question, listener: Listener) -> str:
     if listener.address.is_unix:
         return UNIX_PEER
     host = listener.address.host
-    is_loopback = host == "localhost" or (is_ip(host) and ip_address(host).is_loopback)
+    is_loopback = host == "localhost" or (is_ip_address(host) and ip_address(host).is_loopback)
     return ("::1" if host == "::1" else LOOPBACK) if is_loopback else ANYBODY
 
 
@@ -131,6 +131,6 @@ def _has_host(asked: str, host: str) -> bool:
         return True
     if asked == "localhost" or host == "localhost":
         return {asked, host} <= {*_LOOPBACKS, "0.0.0.0", "::"}
-    if not is_ip(asked):
+    if not is_ip_address(asked):
         return True
     return host == ("::" if ":" in asked else "0.0.0.0")

@@ -14,7 +14,7 @@ from npserver.dns.message.name import parse_owner, to_text
 from npserver.dns.message.record import parse_type
 from npserver.errors import clip
 from npserver.idn import to_ascii
-from npserver.networks import UNIX_PEER
+from npserver.networks import UNIX_PEER, is_ip_address
 from npserver.regex import regex
 
 ANYBODY = "192.0.2.1"  # of TEST-NET-1 (RFC 5737): no network of a config should have it
@@ -57,14 +57,9 @@ class Question(Struct, frozen=True):
     path: str = ""  # of a Unix socket
 
     @property
-    def is_ip(self) -> bool:
-        """Whether the host is an IP address."""
-        return is_ip(self.host)
-
-    @property
     def server_name(self) -> str:
         """The server name in the TLS handshake: the host, unless it is an IP address or another one is given."""
-        return self.sni if self.sni is not None else "" if self.is_ip else self.host
+        return self.sni if self.sni is not None else "" if is_ip_address(self.host) else self.host
 
     def __str__(self) -> str:
         if self.kind is Kind.DNS:
@@ -113,15 +108,6 @@ def parse_question(
         raise ValueError(f"sni: a DNS query has none: {clip(ask)}")
     name, rtype = _dns(ask)
     return Question(ask, Kind.DNS, who, name=name, rtype=rtype, listener=listener)
-
-
-def is_ip(host: str) -> bool:
-    """Return whether a host without brackets is an IP address."""
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _client(text: str | None) -> str | None:

@@ -12,10 +12,10 @@ import logging
 import random
 import socket
 from collections.abc import Iterable, Mapping, Sequence
-from ipaddress import ip_address
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
+from npserver.networks import is_ip_address
 from npserver.runtime.context import PerProcess
 from npserver.runtime.tasks import spawn
 
@@ -45,15 +45,6 @@ async def look_up(host: str) -> tuple[str, ...]:
     async with asyncio.timeout(LOOK_UP_S):
         found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
-
-
-def is_literal(host: str) -> bool:
-    """Return whether `host` is an IP address."""
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def explain(error: OSError) -> str:
@@ -123,7 +114,7 @@ class Resolver:
     def _look_up_again(self, host: str, stale: tuple[str, ...] | None) -> tuple[str, ...] | None:
         """Return stale addresses and look the name up in the background; for a new name subscribe to it first."""
         if stale is None:
-            if is_literal(host):
+            if is_ip_address(host):
                 self._known[host] = (host,)
                 return (host,)
             self._pubsub.subscribe(f"resolved:{host}", lambda found: self._learn(host, found))
@@ -179,7 +170,9 @@ class Resolution:
 
     def __init__(self, pubsub: PubSub, intervals_s: Mapping[str, float]) -> None:
         self._pubsub = pubsub
-        self._intervals_s = {host: interval for host, interval in intervals_s.items() if host and not is_literal(host)}
+        self._intervals_s = {
+            host: interval for host, interval in intervals_s.items() if host and not is_ip_address(host)
+        }
         self._state: dict[str, tuple[Sequence[str], str]] = {}
 
     def __repr__(self) -> str:

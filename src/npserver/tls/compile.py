@@ -15,13 +15,14 @@ from npserver.errors import clip
 from npserver.host_hints import hint_at_host
 from npserver.idn import to_ascii
 from npserver.network_sets.events import LEARNING
+from npserver.networks import is_ip_address
 from npserver.tls import certificates
 from npserver.tls.acme.answering.answers import ANSWERS
 from npserver.tls.acme.config import Acme
 from npserver.tls.certificates import LoadedCertificate, PassphraseError, ServerTls, explain
 from npserver.tls.combination import NamedCertificate, combine
 from npserver.tls.config import CertificateSettings, Tls
-from npserver.tls.local_names import is_ip_address, is_local_name, normal_name
+from npserver.tls.local_names import is_local_name, normal_name
 from npserver.tls.named_file import named_file
 from npserver.tls.revocation import RevocationError
 from npserver.tls.revocation_check import check_revocation, revocation_files

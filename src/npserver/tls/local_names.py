@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
-from npserver.networks import Network
+from npserver.networks import Network, is_ip_address
 
 #: These, and all names below them: RFC 6761 (localhost, test), RFC 6762 §3 and appendix G (local; home, internal, lan),
 #: RFC 8375 (home.arpa).
@@ -35,15 +35,6 @@ def is_local_name(name: str) -> bool:
     except ValueError:
         return any(name == domain or name.endswith(f".{domain}") for domain in LOCAL_DOMAINS)
     return any(address in network for network in LOCAL_NETWORKS)
-
-
-def is_ip_address(text: str) -> bool:
-    """Whether a text is an IP address."""
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def normal_name(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from npserver.tls.local_names import is_ip_address, is_local_name
+from npserver.tls.local_names import is_local_name
 
 
 @pytest.mark.parametrize(
@@ -33,9 +33,3 @@ def test_a_local_name(name: str) -> None:
 )
 def test_a_name_of_the_public(name: str) -> None:
     assert not is_local_name(name)
-
-
-def test_an_address_is_told_from_a_name() -> None:
-    assert is_ip_address("::1")
-    assert is_ip_address("192.0.2.1")
-    assert not is_ip_address("*.1.2.3.4")

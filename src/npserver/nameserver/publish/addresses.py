@@ -14,10 +14,11 @@ from npserver.errors import clip
 from npserver.nameserver.publish.config import PublicAddress
 from npserver.nameserver.publish.plan import is_in
 from npserver.nameserver.publish.state import Published
+from npserver.networks import is_ip_address
 from npserver.runtime.http_get import is_http_url
 from npserver.runtime.interfaces import InterfaceAddress, interface_addresses, routed_addresses
 from npserver.runtime.public_addresses import GIVEN, INTERFACE, KnownAddress, origin_of
-from npserver.tls.local_names import LOOPBACKS, PRIVATE_NETWORKS, is_ip_address, is_local_name
+from npserver.tls.local_names import LOOPBACKS, PRIVATE_NETWORKS, is_local_name
 
 if TYPE_CHECKING:
     from npserver.config.report import Path, Report

@@ -13,8 +13,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from msgspec import Struct
 
 from npserver.nameserver.publish.plan import PublishedName, View, is_in
-from npserver.networks import Network
-from npserver.tls.local_names import LOOPBACKS, PRIVATE_NETWORKS, is_ip_address
+from npserver.networks import Network, is_ip_address
+from npserver.tls.local_names import LOOPBACKS, PRIVATE_NETWORKS
 
 Ip = IPv4Address | IPv6Address
 

@@ -21,13 +21,13 @@ from npserver.nameserver.publish.serials import serials_of, set_serials
 from npserver.nameserver.publish.state import STATE, STORE_KEY, Published, decode
 from npserver.nameserver.publish.zones import BuiltZones, CompileViews, Publication
 from npserver.nameserver.zones.compile import ZONES
-from npserver.networks import parse_network
+from npserver.networks import is_ip_address, parse_network
 from npserver.runtime.compilation import PerCompilation
 from npserver.runtime.public_addresses import INTERFACE
 from npserver.store.compile import PATH as STORE_PATH
 from npserver.store.compile import STORE
 from npserver.store.directory import DirectoryStore, finish
-from npserver.tls.local_names import LOOPBACKS, PRIVATE_NETWORKS, is_ip_address
+from npserver.tls.local_names import LOOPBACKS, PRIVATE_NETWORKS
 
 if TYPE_CHECKING:
     from npserver.listen.listener import Listener

@@ -14,8 +14,9 @@ from npserver.dns.message.name import parse_owner
 from npserver.errors import clip
 from npserver.idn import to_ascii
 from npserver.nameserver.publish.plan import HTTPS_PORT, PublishedName, is_in
+from npserver.networks import is_ip_address
 from npserver.tls.acme.caa import CERTIFIED, issuer_domains
-from npserver.tls.local_names import LOOPBACKS, PRIVATE_NETWORKS, is_ip_address, is_local_name
+from npserver.tls.local_names import LOOPBACKS, PRIVATE_NETWORKS, is_local_name
 from npserver.web.config import HttpRule
 
 if TYPE_CHECKING:

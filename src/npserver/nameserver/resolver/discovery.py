@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from npserver.address import SCHEMES, Address, parse_listen
 from npserver.listen.compile import entries
 from npserver.nameserver.config import DnsRule
+from npserver.networks import is_ip_address
 from npserver.tls.config import Tls
-from npserver.tls.local_names import is_ip_address
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from npserver.networks import is_ip_address
 from npserver.regex import regex
 
 HTTP_PREFIX = "/.well-known/acme-challenge/"
@@ -69,7 +70,7 @@ class Challenge(Struct, frozen=True):
     @property
     def server_name(self) -> str:
         """The server name in the CA's ClientHello; for an address its name in the reverse zone (RFC 8738 §6)."""
-        return ipaddress.ip_address(self.name).reverse_pointer if is_address(self.name) else self.name
+        return ipaddress.ip_address(self.name).reverse_pointer if is_ip_address(self.name) else self.name
 
     def digest(self) -> bytes:
         """Return the SHA-256 of the key authorisation."""
@@ -117,19 +118,10 @@ def is_token(token: object) -> bool:
     return isinstance(token, str) and _TOKEN.fullmatch(token) is not None
 
 
-def is_address(name: str) -> bool:
-    """Whether a name is an IP address."""
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
 def possible_kinds(name: str) -> frozenset[ChallengeKind]:
     """Return the kinds that the standards allow for a name: DNS-01 alone for wildcards, never for addresses."""
     if name.startswith("*."):
         return frozenset({ChallengeKind.DNS_01})  # RFC 8555 §7.1.3 leaves it to the CA; all public ones decide so
-    if is_address(name):
+    if is_ip_address(name):
         return frozenset({ChallengeKind.HTTP_01, ChallengeKind.TLS_ALPN_01})  # RFC 8738 §7
     return frozenset(ChallengeKind)

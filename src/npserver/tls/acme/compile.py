@@ -14,11 +14,12 @@ from npserver.config.document import COMMAND_LINE
 from npserver.config.report import key_of, placed
 from npserver.dns.message.name import parse_owner
 from npserver.errors import NpserverError, clip, reason_of
+from npserver.networks import is_ip_address
 from npserver.runtime.compilation import MAY_WRITE, PerCompilation
 from npserver.store.compile import STORE
 from npserver.store.directory import finish
 from npserver.tls.acme.caa import CERTIFIED
-from npserver.tls.acme.challenges import ChallengeKind, is_address
+from npserver.tls.acme.challenges import ChallengeKind
 from npserver.tls.acme.config import LETS_ENCRYPT
 from npserver.tls.acme.dns.compile import compile_places, outside_message
 from npserver.tls.acme.dns.zone_use import note_zones
@@ -114,7 +115,7 @@ def _ways(
             report.error(path, f'no public CA certifies {clip(name)}: use "internal" for it{in_a_file}')
             continue
         try:
-            if not is_address(name):
+            if not is_ip_address(name):
                 parse_owner(name)
         except ValueError as error:
             report.error(path, str(error))
@@ -138,7 +139,7 @@ def _certified(names: Sequence[str]) -> list[tuple[str, ...]]:
 
     A client that asks for an address sends no server name: which of several certificates it needs cannot be known.
     """
-    addresses = sorted({name for name in names if is_address(name)})
+    addresses = sorted({name for name in names if is_ip_address(name)})
     hosts = [name for name in names if name not in addresses]
     found: list[tuple[str, ...]] = [
         (name,) for name in hosts if name[:1] == "*" or f"*.{name.partition('.')[2]}" not in hosts
@@ -191,7 +192,7 @@ def _check(report: Report, path: Path, acme: Acme) -> bool:
 
 def _check_profile(report: Report, path: Path, acme: Acme, names: Sequence[str]) -> None:
     """Warn of addresses for which Let's Encrypt needs a profile."""
-    address = next(filter(is_address, names), "")
+    address = next(filter(is_ip_address, names), "")
     if address and not acme.profile and LETS_ENCRYPT in acme.directories:
         what = "Let's Encrypt certifies an IP address with a profile for it only"
         report.warn(path, f'{what}: write "profile": "shortlived" for {clip(address)}')
@@ -204,7 +205,7 @@ def _why(reach: Reach, places: Places, name: str, acme: Acme) -> str:
         zones = ", ".join(clip(text) for _, text in placed((), acme.dns_update.zone))
         not_ours = f"the name is neither in 'dns_update.zone' ({zones}) nor in a zone of 'dns' or 'dns_zones'"
     allowed = f"'challenge' allows {', '.join(acme.challenge)} only"
-    if acme.challenge and is_address(name):
+    if acme.challenge and is_ip_address(name):
         return f'{allowed}, which cannot certify an IP address: add "http" or "tls-alpn" to it, or leave it out'
     if "dns" in acme.challenge:
         return f"{allowed}, and {not_ours}"
@@ -214,7 +215,7 @@ def _why(reach: Reach, places: Places, name: str, acme: Acme) -> str:
         return f"a wildcard needs the challenge dns, and {not_ours}"
     missing = [] if reach.has_http else ["no http listener on port 80"]
     missing += [] if reach.has_tls else ["no https listener on port 443"]
-    if is_address(name):
+    if is_ip_address(name):
         not_ours = "an IP address needs one of them"
     elif acme.dns_update is None:
         not_ours = "the name is in no zone of 'dns'"

@@ -9,7 +9,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from npserver.tls.acme.challenges import Challenge, is_address
+from npserver.networks import is_ip_address
+from npserver.tls.acme.challenges import Challenge
 
 ACME_IDENTIFIER = "1.3.6.1.5.5.7.1.31"  # id-pe-acmeIdentifier, RFC 8737 §6.1
 _OCTETS_32 = b"\x04\x20"  # an OCTET STRING of 32 bytes
@@ -24,7 +25,7 @@ def make_alpn_certificate(challenge: Challenge) -> tuple[bytes, bytes]:
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "npserver ACME challenge")])
     name: x509.GeneralName = x509.DNSName(challenge.name)
-    if is_address(challenge.name):
+    if is_ip_address(challenge.name):
         name = x509.IPAddress(ipaddress.ip_address(challenge.name))
     identifier = x509.UnrecognizedExtension(x509.ObjectIdentifier(ACME_IDENTIFIER), _OCTETS_32 + challenge.digest())
     certificate = (

@@ -22,7 +22,8 @@ from cryptography import x509
 from josepy.json_util import field
 
 from npserver.errors import clip, reason_of
-from npserver.tls.acme.challenges import Solver, is_address
+from npserver.networks import is_ip_address
+from npserver.tls.acme.challenges import Solver
 from npserver.tls.acme.client.account import Account, AccountStore, load_account, register, save_account
 from npserver.tls.acme.client.authorization import Authorization, Pending, choose, failed_names, parse
 from npserver.tls.acme.client.certificate import IssuedCertificate, check_chain, make_key, make_request
@@ -197,7 +198,7 @@ class _Order:
     def _new_order(self, replaces: str) -> tuple[str, messages.Order]:
         identifiers = [
             messages.Identifier(
-                typ=messages.IDENTIFIER_IP if is_address(name) else messages.IDENTIFIER_FQDN, value=name
+                typ=messages.IDENTIFIER_IP if is_ip_address(name) else messages.IDENTIFIER_FQDN, value=name
             )
             for name in self._names
         ]

@@ -9,10 +9,10 @@ from josepy.jwk import JWK
 from msgspec import Struct, convert
 
 from npserver.errors import clip
+from npserver.networks import is_ip_address
 from npserver.tls.acme.challenges import (
     Challenge,
     Solver,
-    is_address,
     is_token,
     key_authorization,
     possible_kinds,
@@ -55,7 +55,7 @@ class Authorization(Struct, frozen=True):
     def name(self) -> str:
         """The name as it stands in the order."""
         value = self.identifier.value.lower()
-        if self.identifier.type == "ip" and is_address(value):
+        if self.identifier.type == "ip" and is_ip_address(value):
             return str(ipaddress.ip_address(value))
         return f"*.{value}" if self.wildcard else value
 

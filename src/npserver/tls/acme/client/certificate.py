@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from msgspec import Struct
 
 from npserver.errors import clip
-from npserver.tls.acme.challenges import is_address
+from npserver.networks import is_ip_address
 from npserver.tls.acme.problems import AcmeError
 from npserver.tls.acme.schedule import certificate_id
 from npserver.tls.acme.settings import KeyType
@@ -89,7 +89,7 @@ def check_chain(data: bytes, key: PrivateKey, names: Sequence[str], directory: s
 
 
 def _general_name(name: str) -> x509.GeneralName:
-    return x509.IPAddress(ipaddress.ip_address(name)) if is_address(name) else x509.DNSName(name)
+    return x509.IPAddress(ipaddress.ip_address(name)) if is_ip_address(name) else x509.DNSName(name)
 
 
 def _names_of(leaf: x509.Certificate) -> set[x509.GeneralName]:

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from npserver.dns.message.name import to_text
-from npserver.tls.acme.challenges import DNS_LABEL, is_address
+from npserver.networks import is_ip_address
+from npserver.tls.acme.challenges import DNS_LABEL
 from npserver.tls.acme.dns.our_zones import OurZones
 from npserver.tls.acme.dns.update_server import UpdateServer
 
@@ -58,7 +59,7 @@ class Places(Struct, frozen=True):
 
 def find_places(zones: OurZones, name: str, alias: str = "", server: UpdateServer | None = None) -> Places:
     """Return the places for a name of a certificate. `alias`: the value of `dns_alias`; `server`: of `dns_update`."""
-    if is_address(name):
+    if is_ip_address(name):
         return Places()
     record = f"{DNS_LABEL}.{name.removeprefix('*.')}"
     is_in_ours = zones.hold(record)
