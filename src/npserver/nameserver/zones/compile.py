@@ -18,7 +18,7 @@ from npserver.errors import StoreError, clip
 from npserver.nameserver.config import UPDATES_MAX_SIZE, DnsZoneSection
 from npserver.nameserver.transfers.peers import Peer, compile_notified
 from npserver.nameserver.updates.compile import compile_policies
-from npserver.nameserver.zones.elsewhere import add_services, compile_secondary
+from npserver.nameserver.zones.elsewhere import add_services, check_notified, compile_secondary
 from npserver.nameserver.zones.messages import decode_kept
 from npserver.runtime.compilation import PerCompilation
 from npserver.sources.source import SUPPLIED, Source, read_file
@@ -66,6 +66,7 @@ def _compile(compilation: Compilation) -> Zones:
     of_config: list[tuple[int, bytes]] = []
     secondaries: dict[bytes, SecondaryZone] = {}
     notified: dict[bytes, list[Peer]] = {}
+    signed: list[bytes] = []  # of those
     for index, one in enumerate(config.dns_zones):
         section = DnsZoneSection(name=one) if isinstance(one, str) else one
         place: Path = ("dns_zones", index)
@@ -81,6 +82,9 @@ def _compile(compilation: Compilation) -> Zones:
         apexes.append(apex)
         if section.notify != [] and (peers := compile_notified(compilation, (*place, "notify"), section.notify)):
             notified[apex] = peers
+            check_notified(compilation, place, section)
+            if section.dnssec:
+                signed.append(apex)
         if section.primary is not None:
             sources[apex] = f"the primary server (dns_zones[{index}].primary)"
             _check_copied(report, place, section)
@@ -115,7 +119,7 @@ def _compile(compilation: Compilation) -> Zones:
 
             made = {apex: ZoneRules(*given) for apex, given in rules.items()}
             compilation.services.append(UpdateService(context, service, made))
-    add_services(compilation, secondaries, notified)
+    add_services(compilation, secondaries, notified, signed)
     contents = {apex: (one.base, one.content) for apex, one in changing.items()}
     contents |= {apex: (one.base, one.content) for apex, one in secondaries.items()}
     primaries = {apex: one.primaries for apex, one in secondaries.items()}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from npserver.dns.message.name import to_text
 from npserver.dns.zone.content import Content, version_of
 from npserver.errors import StoreError
-from npserver.nameserver.config import DnsZoneSection
 from npserver.nameserver.transfers.kept import KEPT, KeptZone
 from npserver.nameserver.transfers.peers import Peer, compile_primaries
 from npserver.nameserver.transfers.secondary import SecondaryZone
@@ -21,7 +20,7 @@ from npserver.store.compile import STORE
 
 if TYPE_CHECKING:
     from npserver.config.report import Path
-    from npserver.nameserver.config import DnsPrimary
+    from npserver.nameserver.config import DnsPrimary, DnsZoneSection
     from npserver.runtime.compilation import Compilation
 
 _COUNTERS = (
@@ -66,9 +65,12 @@ def _kept(compilation: Compilation, path: Path, apex: bytes, kept: KeptZone) -> 
 
 
 def add_services(
-    compilation: Compilation, secondaries: Mapping[bytes, SecondaryZone], notified: Mapping[bytes, Sequence[Peer]]
+    compilation: Compilation,
+    secondaries: Mapping[bytes, SecondaryZone],
+    notified: Mapping[bytes, Sequence[Peer]],
+    signed: Collection[bytes],
 ) -> None:
-    """Add the services that transfer zones, and that tell others of changes."""
+    """Add the services that transfer zones, and that tell others of changes. `signed`: those that are signed here."""
     context = compilation.context
     if secondaries or notified:
         for name in _COUNTERS:  # what the controller counts is shown by workers, who have to know of it
@@ -80,30 +82,15 @@ def add_services(
     elif context.pubsub.latest.get(SECONDARIES):
         compilation.services.append(Withdrawing(context.pubsub, forget_secondaries))
     if notified:
-        _check_notified(compilation, notified)
         from npserver.nameserver.transfers.notifying import NotifyService
 
-        signed = [apex for apex, peers in notified.items() if _zone_of(compilation, peers).dnssec]
         compilation.services.append(NotifyService(context, notified, signed))
 
 
-def _check_notified(compilation: Compilation, notified: Mapping[bytes, Sequence[Peer]]) -> None:
-    """Warn of servers that are told of changes, but may not transfer them."""
-    config = compilation.config
-    is_allowed = any(getattr(rule, "allow_transfer", None) for rule in config.dispatch)
-    for peers in notified.values():
-        allowed = _zone_of(compilation, peers).allow_transfer
-        if not allowed and (allowed is not None or not is_allowed):
-            message = "those that are told of changes may not transfer them: write 'allow_transfer'"
-            compilation.report.warn(("dns_zones", _index_of(peers), "notify"), message)
-
-
-def _index_of(peers: Sequence[Peer]) -> int:
-    """Return the index in `dns_zones` of the zone whose `notify` names these servers."""
-    return int(peers[0].place.partition("[")[2].partition("]")[0])
-
-
-def _zone_of(compilation: Compilation, peers: Sequence[Peer]) -> DnsZoneSection:
-    zone = compilation.config.dns_zones[_index_of(peers)]
-    assert isinstance(zone, DnsZoneSection)
-    return zone
+def check_notified(compilation: Compilation, path: Path, section: DnsZoneSection) -> None:
+    """Warn of servers that are told of the changes of a zone, but may not transfer them. `path`: of the zone."""
+    allowed = section.allow_transfer
+    is_allowed = any(getattr(rule, "allow_transfer", None) for rule in compilation.config.dispatch)
+    if not allowed and (allowed is not None or not is_allowed):
+        message = "those that are told of changes may not transfer them: write 'allow_transfer'"
+        compilation.report.warn((*path, "notify"), message)
