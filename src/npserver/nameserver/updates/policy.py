@@ -51,6 +51,13 @@ class Policy(Struct, frozen=True):
         return not self.types or rtype in self.types
 
 
+class ZoneRules(Struct, frozen=True):
+    """Who may update a zone. `max_size`: of what updates make of it, in bytes."""
+
+    policies: Sequence[Policy]
+    max_size: int
+
+
 def may_change(policies: Sequence[Policy], key: bytes, name: bytes, rtype: int) -> bool:
     """Whether one of the rules allows it."""
     return any(one.allows(key, name, rtype) for one in policies)

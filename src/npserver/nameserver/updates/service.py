@@ -13,7 +13,7 @@ from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct, convert, to_builtins
+from msgspec import convert, to_builtins
 
 from npserver.dns.message import codes
 from npserver.dns.message.name import to_text
@@ -21,7 +21,7 @@ from npserver.dns.message.update import rcode_name
 from npserver.dns.zone.content import serial_of
 from npserver.errors import StoreError
 from npserver.nameserver.updates.message import UpdateError, read_update
-from npserver.nameserver.updates.policy import Policy, may_change
+from npserver.nameserver.updates.policy import ZoneRules, may_change
 from npserver.nameserver.updates.updater import ANSWER, ASK, BEGUN, Answered, Asked
 from npserver.nameserver.updates.zone import Sets, update
 from npserver.nameserver.zones.journal import MAX_CHANGE_BYTES
@@ -38,13 +38,6 @@ log = logging.getLogger("npserver.dns")
 MAX_TOGETHER = 100
 MAX_WAITING = 10_000  # updates of all workers
 AGREED_WITHIN_S = 2.0  # all workers serve an update, else it is answered all the same: it is kept
-
-
-class ZoneRules(Struct, frozen=True):
-    """Who may update a zone. `max_size`: of what updates make of it, in bytes."""
-
-    policies: Sequence[Policy]
-    max_size: int
 
 
 class UpdateQueue:

@@ -18,6 +18,7 @@ from npserver.errors import StoreError, clip
 from npserver.nameserver.config import UPDATES_MAX_SIZE, DnsZoneSection
 from npserver.nameserver.transfers.peers import Peer, compile_notified
 from npserver.nameserver.updates.compile import compile_policies
+from npserver.nameserver.updates.policy import ZoneRules
 from npserver.nameserver.zones.elsewhere import add_services, check_notified, compile_secondary
 from npserver.nameserver.zones.messages import decode_kept
 from npserver.runtime.compilation import PerCompilation
@@ -29,7 +30,6 @@ from npserver.store.directory import DirectoryStore, finish
 if TYPE_CHECKING:
     from npserver.config.report import Path, Report
     from npserver.nameserver.transfers.secondary import SecondaryZone
-    from npserver.nameserver.updates.policy import Policy
     from npserver.nameserver.zones.changing_zone import ChangingZone
     from npserver.nameserver.zones.zone_file import ReadFile, Stamp, ZoneRecords
     from npserver.runtime.compilation import Compilation
@@ -62,7 +62,7 @@ def _compile(compilation: Compilation) -> Zones:
     sources: dict[bytes, str] = {}
     found: dict[bytes, Content] = {}
     changing: dict[bytes, ChangingZone] = {}
-    rules: dict[bytes, tuple[list[Policy], int]] = {}
+    rules: dict[bytes, ZoneRules] = {}
     of_config: list[tuple[int, bytes]] = []
     secondaries: dict[bytes, SecondaryZone] = {}
     notified: dict[bytes, list[Peer]] = {}
@@ -115,10 +115,9 @@ def _compile(compilation: Compilation) -> Zones:
         service = ZoneService(context, store, [*changing.values()], reader(context))
         compilation.services.append(service)
         if rules:
-            from npserver.nameserver.updates.service import UpdateService, ZoneRules
+            from npserver.nameserver.updates.service import UpdateService
 
-            made = {apex: ZoneRules(*given) for apex, given in rules.items()}
-            compilation.services.append(UpdateService(context, service, made))
+            compilation.services.append(UpdateService(context, service, rules))
     add_services(compilation, secondaries, notified, signed)
     contents = {apex: (one.base, one.content) for apex, one in changing.items()}
     contents |= {apex: (one.base, one.content) for apex, one in secondaries.items()}
@@ -158,9 +157,7 @@ def _check_copied(report: Report, place: Path, section: DnsZoneSection) -> None:
         report.warn((*place, "updates_max_size"), "'updates_max_size' has no effect with 'primary'")
 
 
-def _rules(
-    compilation: Compilation, index: int, apex: bytes, section: DnsZoneSection
-) -> tuple[list[Policy], int] | None:
+def _rules(compilation: Compilation, index: int, apex: bytes, section: DnsZoneSection) -> ZoneRules | None:
     """Return who may update a zone, and how large that may be; None if nobody may."""
     path = ("dns_zones", index)
     if section.updates_max_size > MAX_UPDATES_SIZE:
@@ -168,7 +165,7 @@ def _rules(
         compilation.report.error((*path, "updates_max_size"), f"'updates_max_size': {most}")
     if section.updates:
         policies = compile_policies(compilation, (*path, "updates"), apex, section.updates)
-        return policies, section.updates_max_size
+        return ZoneRules(policies, section.updates_max_size)
     if section.updates_max_size != UPDATES_MAX_SIZE:
         compilation.report.warn((*path, "updates_max_size"), "'updates_max_size' has no effect without 'updates'")
     return None
