@@ -64,6 +64,21 @@ class Clock:
         return self._text
 
 
+class UtcClock(Clock):
+    """The time as RFC 3339 has it, in UTC and with milliseconds."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__("%Y-%m-%dT%H:%M:%S", is_utc=True)
+
+    def now(self) -> str:
+        """Return `2026-11-28T16:07:01.123Z`."""
+        # hot: static-log
+        now = time.time()
+        return f"{self.text(now)}.{int(now % 1 * 1000):03}Z"
+
+
 class HeadParts:
     """Cache of the parts of a line that depend only on the request head: repeated heads are the same object."""
 
@@ -129,7 +144,7 @@ class Json:
     def __init__(self, is_coloured: bool, hides_query: bool = False) -> None:
         from json import JSONEncoder  # only this format needs it: others start faster without
 
-        self._clock = Clock("%Y-%m-%dT%H:%M:%S", is_utc=True)
+        self._clock = UtcClock()
         self._parts = HeadParts(lambda request: self._describe(_shown(request, hides_query)))
         # Non-ASCII characters become \uNNNN: terminals also act on the C1 controls U+0080..U+009F.
         self._quote = JSONEncoder(separators=(",", ":")).encode
@@ -141,7 +156,7 @@ class Json:
         target = self._quote(record.upstream) if record.upstream else EMPTY
         name = self._quote(record.user) if record.user else EMPTY
         return (
-            f'{{"time":"{self._now()}","type":"request","client_ip":"{record.client_ip}","scheme":"{record.scheme}",'
+            f'{{"time":"{self._clock.now()}","type":"request","client_ip":"{record.client_ip}","scheme":"{record.scheme}",'
             f'{head},"status":{record.status},"received_bytes":{record.received},"sent_bytes":{record.sent},'
             f'"duration_ms":{record.duration_s * 1000:.3f},"upstream":{target},"request_id":"{record.request_id}",'
             f'"user":{name},{tail}}}\n'
@@ -168,7 +183,7 @@ class Json:
         return self._line({**entry, "blocked_by": blocked_by} if blocked_by else entry)
 
     def _line(self, entry: dict[str, object]) -> str:
-        return self._quote({"time": self._now(), **entry}) + "\n"
+        return self._quote({"time": self._clock.now(), **entry}) + "\n"
 
     def _describe(self, shown: _Shown) -> tuple[str, str]:
         head = {
@@ -179,10 +194,6 @@ class Json:
         }
         tail = {"referer": replace_surrogates(shown.referer), "user_agent": replace_surrogates(shown.user_agent)}
         return self._quote(head)[1:-1], self._quote(tail)[1:-1]
-
-    def _now(self) -> str:
-        now = time.time()
-        return f"{self._clock.text(now)}.{int(now % 1 * 1000):03}Z"
 
 
 class Combined:

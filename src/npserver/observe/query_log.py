@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from npserver.observe.escape import escape_control
 from npserver.observe.line_log import LineLog
-from npserver.observe.log_formats import Clock, size
+from npserver.observe.log_formats import Clock, UtcClock, size
 from npserver.observe.masking import mask_address
 
 if TYPE_CHECKING:
@@ -63,14 +63,13 @@ class Json:
     def __init__(self, is_coloured: bool) -> None:
         from json import JSONEncoder  # only this format needs it
 
-        self._clock = Clock("%Y-%m-%dT%H:%M:%S", is_utc=True)
+        self._clock = UtcClock()
         self._quote = JSONEncoder(separators=(",", ":")).encode
 
     def line(self, record: QueryRecord) -> str:
         """Return the line of a query."""
-        now = time.time()
         entry = {
-            "time": f"{self._clock.text(now)}.{int(now % 1 * 1000):03}Z", "type": "query",
+            "time": self._clock.now(), "type": "query",
             "client_ip": record.client_ip, "transport": record.transport, "name": record.name, "qtype": record.type,
             "rcode": record.rcode, "flags": record.flags, "sent_bytes": record.size,
             "duration_ms": round(record.duration_s * 1000, 3), "decided_by": record.decided_by,

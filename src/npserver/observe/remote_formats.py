@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from npserver.observe.escape import decode_latin1, escape_control
-from npserver.observe.log_formats import Clock, Format, Pretty
+from npserver.observe.log_formats import Format, Pretty, UtcClock
 from npserver.observe.masking import without_query
 
 if TYPE_CHECKING:
@@ -65,13 +65,11 @@ class Rfc5424(RemoteFormat):
 
     def __init__(self, inner: Format, *, hides_query: bool = False) -> None:
         super().__init__(inner, hides_query=hides_query)
-        self._clock = Clock("%Y-%m-%dT%H:%M:%S", is_utc=True)
+        self._clock = UtcClock()
         self._host = "".join([one for one in socket.gethostname() if "!" <= one <= "~"])[:255] or "-"
 
     def _message(self, text: str, severity: int, kind: str, record: RequestRecord | None) -> str:
-        now = time.time()
-        at = f"{self._clock.text(now)}.{int(now % 1 * 1000):03}Z"
-        return f"<{FACILITY + severity}>1 {at} {self._host} {APP} {os.getpid()} {kind} - {text}"
+        return f"<{FACILITY + severity}>1 {self._clock.now()} {self._host} {APP} {os.getpid()} {kind} - {text}"
 
 
 class Rfc3164(RemoteFormat):
