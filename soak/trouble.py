@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from soak.served import make_config
-from tests.stage.upgrading import command, tree
+from tests.stage.upgrading import tree
 
 if TYPE_CHECKING:
     from soak.clients import Failure, Load
@@ -126,7 +126,7 @@ class Soak:
     async def command(self, *words: str) -> str:
         """Run a command of npserver for the server, which has to succeed. Return what it prints."""
         process = await asyncio.create_subprocess_exec(
-            *command(self.program, *words), env=self.environment(), stdout=-1, stderr=-2
+            *self.program.command_line(*words), env=self.environment(), stdout=-1, stderr=-2
         )  # fmt: skip
         printed = (await process.communicate())[0].decode()
         if process.returncode:

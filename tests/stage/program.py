@@ -21,7 +21,7 @@ T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 START_S = 30.0  # deadlines are generous: they only bound what a broken program costs
 STOP_S = 30.0
-COMMAND_S = 30.0
+COMMAND_S = 50.0
 _URI = re.compile(r"(?:https?|tcp|udp|ssl|quic|unix|unixgram)://")
 
 
@@ -113,10 +113,14 @@ class Program:
         fresh.write_text(config if isinstance(config, str) else json.dumps(config, indent=1))
         fresh.replace(self.config_file)
 
+    def command_line(self, *words: str) -> list[str]:
+        """Return the command line of a command of npserver about the server with this config."""
+        return [sys.executable, "-m", "npserver", *words, "-config", str(self.config_file)]
+
     def begin_command(self, *words: str) -> subprocess.Popen[str]:
         """Begin a command of npserver about the server with this config. Its `stdout` has what both streams say."""
         return subprocess.Popen(
-            [sys.executable, "-m", "npserver", *words, "-config", str(self.config_file)],
+            self.command_line(*words),
             env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -6,27 +6,15 @@ import os
 import re
 import select
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.stage.program import ROOT, Program
-
-
-def command(one: Program, *words: str) -> list[str]:
-    """Return the command line of a command for the server `one`."""
-    return [sys.executable, "-m", "npserver", words[0], "-config", str(one.config_file), *words[1:]]
+from tests.stage.program import Program
 
 
 def upgrade(one: Program, *arguments: str, fails: bool = False) -> tuple[int, str]:
     """Run the command. Return the process id of the new program, 0 if it fails as it should, and what it printed."""
-    done = subprocess.run(
-        command(one, "upgrade", *arguments),
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-        capture_output=True, text=True, timeout=50, check=False,
-    )  # fmt: skip
-    printed = done.stdout + done.stderr
-    assert done.returncode == (1 if fails else 0), f"{printed}\n{one.errors}"
+    status, printed = one.command("upgrade", *arguments)
+    assert status == (1 if fails else 0), f"{printed}\n{one.errors}"
     found = re.search(r"upgraded: process (\d+) serves", printed)
     return int(found[1]) if found else 0, printed
 
