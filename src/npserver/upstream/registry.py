@@ -5,7 +5,7 @@ An upstream registers itself when it is made. The controller publishes why a tar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
@@ -47,10 +47,21 @@ class NamedTarget(Struct, frozen=True):
     is_backup: bool = False
     waits: bool = False  # whether requests can wait for a target of the upstream
 
+    @property
+    def key(self) -> str:
+        """Its key in published values."""
+        return key_of(self.upstream, self.uri)
+
 
 def key_of(upstream: str, uri: str) -> str:
     """Return the key of a target in published values."""
     return f"{upstream} {uri}"
+
+
+def drained_targets(latest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the drains by `key_of`, from the latest values of all topics."""
+    drains: dict[str, Any] = (latest.get(DRAINS) or {}).get("targets", {})
+    return drains
 
 
 def named_targets(upstreams: Iterable[Registered]) -> tuple[NamedTarget, ...]:

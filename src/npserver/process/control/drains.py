@@ -14,7 +14,7 @@ from npserver.dns.zone.compile import MAX_UPSTREAM_TTL_S
 from npserver.errors import clip
 from npserver.guess import get_close_matches
 from npserver.process.control.draining import SEEN
-from npserver.upstream.registry import DRAINS, key_of
+from npserver.upstream.registry import DRAINS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,14 +45,14 @@ class Drains:
             return self._unknown(name)
         draining = self._value["targets"]
         for one in found:
-            if not is_forced and not one.waits and not self._has_other(one, [key_of(*_names(each)) for each in found]):
+            if not is_forced and not one.waits and not self._has_other(one, [each.key for each in found]):
                 return (
                     f"{one.uri} is the last target of {_of(one)} that can be used, so its clients would be refused: "
                     'add another target, or give the upstream "wait"; -force drains it all the same'
                 )
         now = time.time()
         deadline = now + wait_s if wait_s is not None else 0.0
-        new = {key_of(*_names(one)): {"since": now, "deadline": deadline} for one in found}
+        new = {one.key: {"since": now, "deadline": deadline} for one in found}
         for key, drain in new.items():
             drain["since"] = draining.get(key, drain)["since"]
         self._publish(draining | new)
@@ -65,10 +65,10 @@ class Drains:
     def end(self, name: str) -> str:
         """Use the targets with this name again; return why not, or ""."""
         draining = self._value["targets"]
-        found = [one for one in self._find(name) if key_of(*_names(one)) in draining]
+        found = [one for one in self._find(name) if one.key in draining]
         if not found:
             return self._unknown(name) if not self._find(name) else f"{clip(name)} is not drained"
-        ended = {key_of(*_names(one)) for one in found}
+        ended = {one.key for one in found}
         self._publish({key: drain for key, drain in draining.items() if key not in ended})
         for one in found:
             log.info("target %s of %s gets requests again (npserver undrain)", one.uri, _of(one))
@@ -77,7 +77,7 @@ class Drains:
     def keep(self) -> None:
         """Forget the drains of targets that the config does not name any more; called after a reload."""
         draining = self._value["targets"]
-        named = {key_of(*_names(one)) for one in self._host.runtime().targets}
+        named = {one.key for one in self._host.runtime().targets}
         if gone := draining.keys() - named:
             self._publish({key: drain for key, drain in draining.items() if key in named})
             for key in sorted(gone):
@@ -92,14 +92,13 @@ class Drains:
         number, draining = self._value["number"], self._value["targets"]
         has_seen = all(row[self._seen_slot] >= number for row in self._host.board.rows[1:])
         for one in self._find(name):
-            key = key_of(*_names(one))
+            key = one.key
             if key not in draining:
                 return {"active": 0, "is_empty": False, "is_drained": False}
             slot = self._host.board.directory.names.get(f"gauge.upstream.{one.upstream}.{one.uri}.active")
             count = 0 if slot is None else max(0, self._host.board.total(slot))
-            is_named = (
-                self._may_be_named(one) and time.time() < draining[key]["since"] + MAX_UPSTREAM_TTL_S + DNS_REFRESH_S
-            )
+            named_until = draining[key]["since"] + MAX_UPSTREAM_TTL_S + DNS_REFRESH_S
+            is_named = time.time() < named_until and self._may_be_named(one)
             active += count
             is_settled &= has_seen and not is_named
             if not count and has_seen and not is_named and key not in self._told:
@@ -130,7 +129,7 @@ class Drains:
         """Whether another target of the upstream can take the requests."""
         draining, board = self._value["targets"], self._host.board
         for other in self._host.runtime().targets:
-            key = key_of(*_names(other))
+            key = other.key
             if other.upstream != one.upstream or not other.weight or key in leaving or key in draining:
                 continue
             slot = board.directory.names.get(f"health.{other.upstream}.{other.uri}")
@@ -142,10 +141,6 @@ class Drains:
         """Whether records of the config have the addresses of the target's upstream."""
         config = self._host.runtime().document.config
         return f"'upstream://{one.upstream}'" in repr((config.dns, config.dns_views))
-
-
-def _names(one: NamedTarget) -> tuple[str, str]:
-    return one.upstream, one.uri
 
 
 def _of(one: NamedTarget) -> str:

@@ -17,7 +17,7 @@ from npserver.observe import metrics
 from npserver.tls.states import TOPIC as CERTIFICATES
 from npserver.tls.states import PublishedStates
 from npserver.upstream.health_state import Health
-from npserver.upstream.registry import DRAINS, REASONS, key_of
+from npserver.upstream.registry import REASONS, drained_targets
 from npserver.web.handlers.status.certificates import certificates_as_json
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def status_of(host: Host, last_reload: dict[str, Any] | None) -> dict[str, Any]:
     states = latest.get(CERTIFICATES)
     bans = published_bans(latest)
     reasons = latest.get(REASONS) or {}
-    drained = (latest.get(DRAINS) or {}).get("targets", {})
+    drained = drained_targets(latest)
     return {
         "version": __version__,
         "pid": os.getpid(),
@@ -52,8 +52,7 @@ def status_of(host: Host, last_reload: dict[str, Any] | None) -> dict[str, Any]:
             if one.is_shown
         ],
         "targets": [
-            _target(host.board, reasons, one) | {"is_draining": key_of(one.upstream, one.uri) in drained}
-            for one in host.runtime().targets
+            _target(host.board, reasons, one) | {"is_draining": one.key in drained} for one in host.runtime().targets
         ],
         "certificates": certificates_as_json(convert(states, PublishedStates)) if states is not None else [],
         "bans": {name: len(found) for name, found in bans.items()},
@@ -77,7 +76,7 @@ def _target(board: Scoreboard, reasons: dict[str, str], one: NamedTarget) -> dic
         "health": health.name.lower(),
         "health_age_seconds": round(time.monotonic() - since, 1) if since else None,
         "is_ejected": bool(total(f"health.{name}.ejected")),
-        "why": reasons.get(key_of(one.upstream, one.uri), "") if health < 0 else "",
+        "why": reasons.get(one.key, "") if health < 0 else "",
         "is_backup": one.is_backup,
         "weight": one.weight,
         "active": total(f"gauge.upstream.{name}.active"),

@@ -24,6 +24,7 @@ from npserver.runtime.zone_states import published_zones
 from npserver.sources import states as sources
 from npserver.sources.states import published_states
 from npserver.tls.states import published
+from npserver.upstream.registry import drained_targets
 from npserver.web.handlers.status.addresses import address_samples, address_table, addresses_as_json
 from npserver.web.handlers.status.certificates import certificate_samples, certificate_table, certificates_as_json
 from npserver.web.handlers.status.data_states import (
@@ -33,7 +34,7 @@ from npserver.web.handlers.status.data_states import (
     state_table,
     states_as_json,
 )
-from npserver.web.handlers.status.drains import drain_samples, drained_targets
+from npserver.web.handlers.status.drains import drain_samples
 from npserver.web.handlers.status.history import HISTORY
 from npserver.web.handlers.status.live import FIELDS, VIEWERS, Stream, claim
 from npserver.web.handlers.status.page import (
@@ -239,7 +240,7 @@ class StatusHandler:
             *state_samples(BLOCK_LISTS, self._block_lists()),
             *zone_samples(published_zones(self._pubsub)),
             *signed_samples(published_signed(self._pubsub)),
-            *drain_samples(drained_targets(self._pubsub)),
+            *drain_samples(drained_targets(self._pubsub.latest)),
         ]
 
     def _block_lists(self) -> list[SetState]:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from npserver.upstream.registry import REASONS, key_of
-from npserver.web.handlers.status.drains import drained_targets
+from npserver.upstream.registry import REASONS, drained_targets
 from npserver.web.handlers.status.table import Markup, amount, badge, chart, span, table
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ def _state(one: NamedTarget, context: Context) -> TargetState:
         why = f"its last connection failed, not used for {span(down_s)} by this worker (retry_timeout_seconds)"
     elif checked > 0:
         health = "up"
-    drain = drained_targets(context.pubsub).get(key_of(one.upstream, one.uri))
+    drain = drained_targets(context.pubsub.latest).get(one.key)
     if drain is not None:
         health, why = "draining", "gets no new requests (npserver drain)"
     changed_ms = total(f"health.{name}.since")
@@ -77,7 +76,7 @@ def _state(one: NamedTarget, context: Context) -> TargetState:
 def _reason(one: NamedTarget, context: Context) -> str:
     """Return why it is down, as the controller has told it."""
     known = context.pubsub.latest.get(REASONS)
-    reason = known.get(key_of(one.upstream, one.uri)) if isinstance(known, dict) else None
+    reason = known.get(one.key) if isinstance(known, dict) else None
     return reason if isinstance(reason, str) else "its checks fail"
 
 
