@@ -9,7 +9,7 @@ from typing import Any
 from npserver.importing.directives import Directive
 from npserver.importing.draft import Draft
 from npserver.importing.scope import Scope
-from npserver.importing.texts import NoCounterpart, size, text
+from npserver.importing.texts import NoCounterpart, seconds, size, text
 
 _FIELD = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
@@ -96,9 +96,8 @@ def _cache_control(words: list[str]) -> str | None:
         return "max-age=315360000"
     if words == ["epoch"] or words[0].startswith("-"):
         return "no-cache"
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "M": 2592000, "y": 31536000, "": 1}
-    if len(words) == 1 and (match := re.fullmatch(r"(\d{1,9})([smhdwMy]?)", words[0])):
-        return f"max-age={int(match[1]) * units[match[2]]}"
+    if len(words) == 1 and re.fullmatch(r"\d{1,9}[smhdwMy]?", words[0]):
+        return f"max-age={seconds(words[0])}"
     return None
 
 

@@ -54,6 +54,13 @@ class Draft(Struct):
             self.losses.append(comment)
         return comment
 
+    def comment_on(self, start: int, comments: list[str]) -> None:
+        """Say something above the rule with this number; of the whole if there is no such rule."""
+        if start < len(self.rules):
+            self.rules[start].comments[:0] = comments
+        else:
+            self.comments += comments
+
     def left_over(self, directives: list[Directive]) -> list[str]:
         """Return a comment for each directive that nobody has used, and mark it."""
         comments = []

@@ -62,11 +62,7 @@ def add_rules(server: Server, draft: Draft, upstreams: Upstreams) -> None:
     """Add the rules of a server to the draft."""
     start = len(draft.rules)
     _add_rules(server, draft, upstreams)
-    comments = draft.left_over([one for one in server.scope.blocks[-1] if one.name != "location"])
-    if start == len(draft.rules):
-        draft.comments += comments
-    else:
-        draft.rules[start].comments[:0] = comments
+    draft.comment_on(start, draft.left_over([one for one in server.scope.blocks[-1] if one.name != "location"]))
 
 
 def _add_rules(server: Server, draft: Draft, upstreams: Upstreams) -> None:
@@ -81,7 +77,7 @@ def _add_rules(server: Server, draft: Draft, upstreams: Upstreams) -> None:
         place = Place(server.scope)
         _add(server, draft, upstreams, place, {}, [])
         return
-    locations = list(_locations(server.scope, draft, 0))
+    locations = list(_locations(server.scope, draft))
     expressions = [one for one in locations if one.kind == "regex"]
     scripts = [one.scope for one in expressions if "php" in one.pattern and _has(one, "fastcgi_pass")]
     php = scripts[0] if scripts else None
@@ -213,7 +209,7 @@ def _add_redirects(server: Server, draft: Draft) -> bool:
     return False
 
 
-def _locations(scope: Scope, draft: Draft, depth: int) -> list[_Location]:
+def _locations(scope: Scope, draft: Draft) -> list[_Location]:
     """Return the locations in a block, and in these."""
     found: list[_Location] = []
     for one in scope.blocks[-1]:
@@ -240,5 +236,5 @@ def _locations(scope: Scope, draft: Draft, depth: int) -> list[_Location]:
             draft.comments.append(draft.lose(one, str(error)))
             _mark(one.block or [])
             continue
-        found += _locations(inner, draft, depth + 1)
+        found += _locations(inner, draft)
     return found

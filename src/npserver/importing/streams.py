@@ -33,11 +33,7 @@ def add_streams(stream: Directive, main: Scope, draft: Draft) -> None:
                 _add(one, uris, inner, upstreams, maps, draft)
             except NoCounterpart as error:
                 draft.comments.append(draft.lose(one, str(error)))
-        comments = draft.left_over(server.block or [])
-        if start < len(draft.rules):
-            draft.rules[start].comments[:0] = comments
-        else:
-            draft.comments += comments
+        draft.comment_on(start, draft.left_over(server.block or []))
     draft.comments += draft.left_over([one for one in block if one.name != "upstream"])
 
 

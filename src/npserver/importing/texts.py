@@ -8,6 +8,7 @@ from npserver.errors import clip
 from npserver.web.matching.path_regex import compile_path_regex
 
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+_QUERY = re.compile(r"\$is_args\$(?:args|query_string)|\?\$(?:args|query_string)")
 _VARIABLES = {
     "scheme": "$scheme", "host": "$host", "http_host": "$authority", "request_uri": "$request_uri", "uri": "$path",
     "document_uri": "$path", "request_method": "$method", "remote_addr": "$client_ip", "remote_port": "$client_port",
@@ -28,9 +29,8 @@ def text(value: str, constants: dict[str, str] | None = None) -> str:
     constants = constants or {}
     if "$" in _VARIABLE.sub("", value):
         raise NoCounterpart(f"dollar sign in {clip(value)}")
-    query = re.compile(r"\$is_args\$(?:args|query_string)|\?\$(?:args|query_string)")
     parts = []
-    for index, part in enumerate(query.split(value)):
+    for index, part in enumerate(_QUERY.split(value)):
         parts.append("$query" if index else "")
         parts.append(_VARIABLE.sub(lambda match: _variable(match[1] or match[2], constants), part))
     return re.sub(r"\$\{([a-z_]+)\}(?![\w.-])", r"$\1", "".join(parts))
