@@ -65,6 +65,18 @@ def storm(port: int, answered: list[tuple[str, int]], refused: list[str]) -> Ite
             thread.join(60)
 
 
+def await_updates(one: Program, answered: list[tuple[str, int]], count: int) -> None:
+    """Wait until more updates than `count` have been answered from now on."""
+    before = len(answered)
+    one.wait_until(lambda: len(answered) > before + count, "updates")
+
+
+def reload(one: Program, turn: int) -> None:
+    """Reload the config, after it was reloaded `turn` times."""
+    one.send_signal(signal.SIGHUP)
+    one.wait_until(lambda: one.errors.count("config reloaded") > turn, "reload")
+
+
 def of_zones(port: int, directory: Path) -> dict[str, object]:
     parts = updated(port, directory)
     parts["dns_zones"] = [{"name": zone, "updates": [{"key": "dhcp"}]} for zone in ZONES]
@@ -84,9 +96,8 @@ def test_a_storm_that_is_killed_loses_nothing_that_was_answered(
     answered: list[tuple[str, int]] = []
     for turn in range(3):
         one = program(config=of_zones(port, tmp_path))
-        before = len(answered)
         with storm(port, answered, []):
-            one.wait_until(lambda: len(answered) > before + 50 + 10 * turn, "updates")  # noqa: B023
+            await_updates(one, answered, 50 + 10 * turn)
             one.kill()
     program(config=of_zones(port, tmp_path))
     check_kept(port, answered)
@@ -101,13 +112,10 @@ def test_updates_wait_for_a_reload_and_for_another_controller(
     refused: list[str] = []
     with storm(port, answered, refused):
         for turn in range(2):
-            before = len(answered)
-            one.wait_until(lambda: len(answered) > before + 30, "updates")  # noqa: B023
-            one.send_signal(signal.SIGHUP)
-            one.wait_until(lambda: one.errors.count("config reloaded") > turn, "reload")  # noqa: B023
+            await_updates(one, answered, 30)
+            reload(one, turn)
             os.kill(controller(one), signal.SIGKILL)
-            before = len(answered)
-            one.wait_until(lambda: len(answered) > before + 30, "updates")  # noqa: B023
+            await_updates(one, answered, 30)
     assert refused == []
     check_kept(port, answered)
     one.kill()
@@ -125,8 +133,7 @@ def test_updates_between_reloads_are_served_by_all_workers_before_they_are_answe
     refused: list[str] = []
     with storm(port, answered, refused):
         for turn in range(80):
-            one.send_signal(signal.SIGHUP)
-            one.wait_until(lambda: one.errors.count("config reloaded") > turn, "reload")  # noqa: B023
+            reload(one, turn)
     assert refused == []
     assert "does not serve the update" not in one.errors
     check_kept(port, answered)
