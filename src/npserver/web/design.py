@@ -30,32 +30,28 @@ OWN = (
     "pre{padding:.8rem;overflow:auto;white-space:pre-wrap}"
     "button,input{font:inherit;padding:.3rem .6rem}:focus-visible{outline:2px solid var(--link);outline-offset:2px}"
 )
+_START = (
+    '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+    '<meta name="viewport" content="width=device-width,initial-scale=1"><title>'
+)
 WORD_MARK = '<div class="mark">np<span>server</span></div>'
 
 
 class Design:
-    """The style and the script of one kind of page.
+    """The style and the script of one kind of page. `policy`: the value of Content-Security-Policy for it."""
 
-    `start`: the page as far as its title, `middle`: from there to its body. `policy`: the value of
-    Content-Security-Policy for it.
-    """
-
-    __slots__ = ("middle", "policy", "script", "start")
+    __slots__ = ("_end", "_middle", "policy")
 
     def __init__(self, style: str = "", *, is_own: bool = False, script: str = "") -> None:
         css = BASE + (OWN if is_own else "") + style
-        self.start = (
-            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-            '<meta name="viewport" content="width=device-width,initial-scale=1"><title>'
-        )
-        self.middle = f"</title><style>{css}</style></head>\n<body>"
-        self.script = f"<script>{script}</script>" if script else ""
+        self._middle = f"</title><style>{css}</style></head>\n<body>"
+        self._end = f"{f'<script>{script}</script>' if script else ''}</body></html>\n"
         scripts = f"script-src {_hash(script)}; connect-src 'self'; " if script else ""
         self.policy = f"default-src 'none'; style-src {_hash(css)}; {scripts}base-uri 'none'; form-action 'none'"
 
     def page(self, title: str, body: str) -> str:
         """Return a page; both are HTML."""
-        return f"{self.start}{title}{self.middle}{body}{self.script}</body></html>\n"
+        return f"{_START}{title}{self._middle}{body}{self._end}"
 
     @property
     def policy_line(self) -> bytes:
