@@ -140,7 +140,7 @@ def _bodies(sections: Sections, suffix: bytes, name_bytes: int) -> tuple[tuple[b
 
 
 class BodyWriter:
-    """Writes the records of a reply, with name compression (RFC 1035 §4.1.4).
+    """Writes the records of a reply, with name compression (RFC 1035 §4.1.4) that keeps the case (RFC 5936 §3.4).
 
     The name in the question has `name_bytes` bytes and ends in `suffix`.
     """
@@ -186,15 +186,15 @@ class BodyWriter:
         while wire[end]:
             end += wire[end] + 1
         end += 1
-        key = wire[:end].lower()
+        name = wire[:end]
         while wire[position]:
-            known = self._offsets.get(key[position:])
+            known = self._offsets.get(name[position:])
             if known is not None:
                 self.body += pack("!H", 0xC000 | known)
                 return end
             here = self._start + len(self.body)
             if here <= _MAX_POINTER:
-                self._offsets[key[position:]] = here
+                self._offsets[name[position:]] = here
             length = wire[position] + 1
             self.body += wire[position : position + length]
             position += length

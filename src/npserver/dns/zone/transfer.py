@@ -181,13 +181,14 @@ def _messages(query: Query, records: Iterator[Records], limit: int) -> Iterator[
         head = query.data[:2] + pack("!HHHHH", flags, 1, count, 0, 1 if opt else 0)
         return b"".join((head, query.question, writer.body, opt))
 
-    writer, count = BodyWriter(query.key, len(query.key)), 0
+    asked = query.question[:-4]
+    writer, count = BodyWriter(asked, len(asked)), 0
     for one in records:
         for data in one.data:
             owner = one.owner or query.key
             if count and len(writer.body) + len(owner) + _RECORD_BYTES + len(data) > room:
                 yield message(writer, count)
-                writer, count = BodyWriter(query.key, len(query.key)), 0
+                writer, count = BodyWriter(asked, len(asked)), 0
             count += writer.add(Records(owner, one.rtype, one.ttl, (data,)))
     yield message(writer, count)
 

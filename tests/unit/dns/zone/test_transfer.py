@@ -228,3 +228,16 @@ def test_what_comes_and_goes_is_not_told() -> None:
     two = with_serial({**one, NAMES[3]: {codes.A: (1, (b"abcd",))}}, APEX, 2)
     three = with_serial(one, APEX, 3)
     assert [one.rtype for one in condense([change(one, two), change(two, three)])] == [codes.SOA]
+
+
+@pytest.mark.parametrize("asked", ["example.test", "eXample.TEST"])
+def test_names_in_data_keep_their_case_rfc_5936_3_4(asked: str) -> None:
+    origins = ("example.test", "Example.Test", "EXAMPLE.test")
+    spelled = [f"{host}.{origin}." for origin in origins for host in ("a", "Ns")]
+    names = tuple(dns.name.from_text(one).to_wire() or b"" for one in spelled)
+    tables = tables_of(with_serial({APEX: {codes.SOA: (300, (SOA,)), codes.NS: (300, names)}}, APEX, 7))
+    found = parse_query(dns.message.make_query(asked, "AXFR").to_wire())
+    assert isinstance(found, Query)
+    (reply,) = transfer(tables, found)
+    shown = [str(one[0].target) for one in answer_of(reply) if one.rdtype == dns.rdatatype.NS]
+    assert shown == spelled
