@@ -60,7 +60,7 @@ def test_state_of_a_server(program: Start, free_port: Callable[[], int], workers
     assert told["pid"] == one.process.pid and told["config"] == str(one.config_file)
     [target] = told["targets"]
     assert target["uri"] == f"http://127.0.0.1:{closed}" and target["health"] == "down"
-    assert "refused" in target["why"]
+    assert target["why"] == "connection refused"
     assert told["attention"] == [f"target {target['uri']} of upstream app is down: {target['why']}"]
     done = one.command("status")
     assert done[0] == 3 and f"attention: {told['attention'][0]}\n" in done[1] and "listener" in done[1]

@@ -89,7 +89,7 @@ class HealthChecks:
         except TimeoutError:
             return f"no response within {self._check.timeout:g} s (health_check.timeout)"
         except UpstreamError as error:
-            return str(error)
+            return str(error).removeprefix(f"{target.uri}: ")  # whoever shows the reason names the target
 
     def _record(self, target: Target, track: HealthTrack, reason: str) -> None:
         before = track.state

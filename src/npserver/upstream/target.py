@@ -279,7 +279,7 @@ class Target:
         state = self.state
         if state.down_until <= now:
             message = "target %s marked down for %g s after a failed connection (retry_timeout_seconds): %s"
-            log.warning(message, self.uri, wait_s, reason)
+            log.warning(message, self.uri, wait_s, reason.removeprefix(f"{self.uri}: "))
         state.failed_at = now
         state.down_until = now + wait_s
 
