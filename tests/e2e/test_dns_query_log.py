@@ -159,6 +159,40 @@ def test_https_and_tls(
     ]
 
 
+@needs("kdig")
+def test_rules_without_a_log(
+    program: Start, tmp_path: Path, resolver: CountingResolver, certificates: Callable[..., Any]
+) -> None:
+    """Over UDP, TCP and HTTPS, whether zones, the cache or resolvers answer: not in the access log either."""
+    certificate = certificates("127.0.0.1")
+    quiet, told, web = free_port(), free_port(), free_port()
+    queries, access = tmp_path / "queries.log", tmp_path / "access.log"
+    listeners = {port: [f"udp://127.0.0.1:{port}", f"tcp://127.0.0.1:{port}"] for port in (quiet, told)}
+    secure = f"https://127.0.0.1:{web}"
+    running = program(
+        config=config(
+            0, resolver, str(queries),
+            workers=1,
+            listen=[*listeners[quiet], *listeners[told], secure],
+            logging={"query_log": str(queries), "access_log": str(access), "format": "json", "dns_queries": True},
+            tls={"cert": str(certificate.cert), "key": str(certificate.key)},
+            dispatch=[
+                {"listener": [*listeners[quiet], secure], "handler": "dns", "log": False},
+                {"listener": listeners[told], "handler": "dns"},
+            ],
+        )
+    )  # fmt: skip
+    for port in (quiet, told):
+        for by_tcp in (False, True):
+            for name in ("www.example.com", "elsewhere.example", "elsewhere.example", "x.ads.example"):
+                ask(port, name, by_tcp=by_tcp)
+    words = ["kdig", "@127.0.0.1", "-p", str(web), "+https", "+tls-ca=" + str(certificate.ca), "www.example.com"]
+    subprocess.run(words, capture_output=True, timeout=30, check=True)
+    running.stop()  # writes what waits
+    assert len(entries(queries)) == 8
+    assert [one["type"] for one in entries(access)] == ["query"] * 8
+
+
 def test_a_file_that_cannot_be_written_has_its_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "npserver.json"
     file.write_text('{ "listen": ["http://127.0.0.1:8080"],\n  "logging": { "query_log": "./none/queries.log" } }')

@@ -81,6 +81,16 @@ async def test_clients_of_a_dual_stack_socket_are_shown_as_ipv4(tmp_path: Path) 
     assert "shutdown" in line
 
 
+async def test_a_rule_without_a_log_leaves_no_line(tmp_path: Path) -> None:
+    log = tmp_path / "access.log"
+    with udp_server() as (port, _), udp() as client:
+        rule = one_forward("udp://127.0.0.1:0", f"udp://127.0.0.1:{port}", log=False)
+        async with serve(rule, access_log=str(log)) as server:
+            client.to(port_of(server)).send(b"hello")
+            assert await client.receive() == b"hello"
+    assert log.read_text() == ""
+
+
 @needs_localhost
 async def test_the_first_datagrams_arrive_in_order_while_a_name_is_looked_up() -> None:
     with udp_server(lambda _: None, localhost()) as (port, received), udp() as client:

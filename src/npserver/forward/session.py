@@ -245,7 +245,7 @@ class Session:
         self.release()
         forward.closed(received, sent)
         context = forward.context
-        if context.access_log.enabled:
+        if context.access_log.enabled and forward.settings.rule.log:
             context.access_log.session(
                 kind=kind,
                 listener=self.live.listener.name,

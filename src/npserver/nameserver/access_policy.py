@@ -6,6 +6,7 @@ Made by `nameserver.compile` for each front of a listener.
 from __future__ import annotations
 
 import logging
+from time import perf_counter
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from npserver.dns.zone.responder import Responder
@@ -42,9 +43,14 @@ class AccessPolicy(Generic[P]):
         transfers: TransferAccess | None = None,
         limiter: RateLimiter | None = None,
         key: str = "dispatch",
+        is_logged: bool = True,
     ) -> None:
-        """Create it. `limiter` is used over UDP. `key`: the config key of the rule, for the log."""
+        """Create it. `limiter` is used over UDP. `key`: the config key of the rule, for the log.
+
+        `is_logged`: whether its queries are in the access log and the query log, if these have queries.
+        """
         self.server = server
+        self.query_logging = server.query_logging if is_logged else None
         self.key = key
         self._allow = allow
         self._deny = deny
@@ -102,6 +108,18 @@ class AccessPolicy(Generic[P]):
     def refuses(self, processor: QueryProcessor) -> bool:
         """Return whether a processor is that of clients which `allow` and `deny` keep out."""
         return processor is self._refusing
+
+    def log(
+        self, transport: str, client: str, data: bytes, reply: bytes | None, processor: QueryProcessor | None = None,
+        *, started: float = 0.0, source: str = "",
+    ) -> None:  # fmt: skip
+        """Log a query and its answer, if queries are logged: see `nameserver.query_logging`."""
+        if self.query_logging is not None:
+            self.query_logging.log(transport, client, data, reply, processor, started, source)
+
+    def started(self) -> float:
+        """Return when a query has come, for `log`; 0 if queries are not logged."""
+        return 0.0 if self.query_logging is None else perf_counter()
 
     def _refuse(self, client: str, name: str) -> P:
         log.debug("query of client %s refused (%s.%s)", client, self.key, name)

@@ -79,11 +79,14 @@ def compile_dns_front(
     if address.scheme != QUIC and not address.is_stream:
         limiter = _limiter(compilation, path, dns, str(address))
         by_datagrams = AccessPolicy(
-            server, UdpQueryProcessor, allow=allow, deny=deny, transfers=transfers, limiter=limiter, key=key_of(path)
-        )
+            server, UdpQueryProcessor, allow=allow, deny=deny, transfers=transfers, limiter=limiter, key=key_of(path),
+            is_logged=dns.log,
+        )  # fmt: skip
         _set_nsid(report, path, dns, by_datagrams.options)
         return DnsOverUdp(by_datagrams)
-    policy = AccessPolicy(server, QueryProcessor, allow=allow, deny=deny, transfers=transfers, key=key_of(path))
+    policy = AccessPolicy(
+        server, QueryProcessor, allow=allow, deny=deny, transfers=transfers, key=key_of(path), is_logged=dns.log
+    )
     _set_nsid(report, path, dns, policy.options)
     limits, timeouts = compilation.config.limits, compilation.config.timeouts
     settings = StreamSettings(
@@ -146,7 +149,7 @@ def compile_doh(compilation: Compilation, path: Path, rule: DnsRule) -> Handler:
         )
     server = NAME_SERVER.of(compilation)
     server.on_question = LEARNING.of(compilation).hook("dns")
-    policy = AccessPolicy(server, QueryProcessor)
+    policy = AccessPolicy(server, QueryProcessor, is_logged=rule.log)
     _set_nsid(compilation.report, path, rule, policy.options)
     return DnsOverHttps(policy)
 

@@ -61,7 +61,7 @@ class DnsOverHttps:
         """Answer a DNS message: now, or once a resolver has answered."""
         server = self._server
         server.queries["https"][0] += 1
-        started = server.started()
+        started = self.policy.started()
         processor = self.policy.only or self.policy.choose(exchange.client_ip)
         if server.on_question is not None:
             server.on_question(exchange.client_ip)
@@ -77,14 +77,14 @@ class DnsOverHttps:
         if isinstance(reply, UpdateRequest):
             reply = error_reply(data, codes.REFUSED)  # they are taken over udp, tcp, ssl and quic
         answer = reply if isinstance(reply, bytes) else None
-        server.log("https", exchange.client_ip, data, answer, processor, started=started)
+        self.policy.log("https", exchange.client_ip, data, answer, processor, started=started)
         if isinstance(reply, bytes):
             self._send(exchange, reply)
         else:
             exchange.fail(400, "the message is not a DNS query, RFC 8484 §4.1")
 
     def _deliver(self, exchange: Exchange, data: bytes, reply: bytes, started: float, source: str) -> None:
-        self._server.log("https", exchange.client_ip, data, reply, started=started, source=source)
+        self.policy.log("https", exchange.client_ip, data, reply, started=started, source=source)
         if not exchange.is_gone:
             self._send(exchange, reply)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 import weakref
-from time import perf_counter
 from typing import TYPE_CHECKING, TypeVar
 
 from npserver.dns.message import codes
@@ -153,18 +152,6 @@ class NameServer:
             made = self._signer.made
             slots[self._signatures_slot] += made - self._signatures_counted
             self._signatures_counted = made
-
-    def log(
-        self, transport: str, client: str, data: bytes, reply: bytes | None, processor: QueryProcessor | None = None,
-        *, started: float = 0.0, source: str = "",
-    ) -> None:  # fmt: skip
-        """Log a query and its answer, if queries are logged: see `nameserver.query_logging`."""
-        if self.query_logging is not None:
-            self.query_logging.log(transport, client, data, reply, processor, started, source)
-
-    def started(self) -> float:
-        """Return when a query has come, for `log`; 0 if queries are not logged."""
-        return 0.0 if self.query_logging is None else perf_counter()
 
     def replace_tables(self, tables: Sequence[Tables]) -> None:
         """Answer from other tables of the views from now on."""

@@ -78,14 +78,16 @@ class DnsStreamFront:
         """Return the reply to a message; empty if it follows later; None if the message deserves none."""
         server = self.server
         server.queries[self.transport][0] += 1
-        started = server.started()
+        started = self.policy.started()
         processor = self.policy.only or self.policy.choose(client)
         if server.on_question is not None:
             server.on_question(client)
         reply = processor.respond(data, client, 0.0, server.wall)
         if isinstance(reply, TransferRequest):
             place = self._transfer(reply.query, processor, client, asker)
-            server.log(self.transport, client, data, error_reply(data, codes.NOERROR), started=started, source=place)
+            self.policy.log(
+                self.transport, client, data, error_reply(data, codes.NOERROR), started=started, source=place
+            )
             return b""
         if isinstance(reply, UpdateRequest):
             self._update(reply, data, client, asker, started)
@@ -93,7 +95,7 @@ class DnsStreamFront:
         if isinstance(reply, Recursion):
             self._recurse(processor, reply.query, client, asker, started)
             return b""
-        server.log(self.transport, client, data, reply, processor, started=started)
+        self.policy.log(self.transport, client, data, reply, processor, started=started)
         if reply is None:
             return None
         if reply[3] & 0xF == codes.REFUSED:
@@ -119,7 +121,7 @@ class DnsStreamFront:
         server = self.server
 
         def deliver(reply: bytes) -> None:
-            server.log(self.transport, client, data, reply, started=started, source="updates")
+            self.policy.log(self.transport, client, data, reply, started=started, source="updates")
             asker.deliver(reply)
 
         asker.wait()
@@ -141,7 +143,7 @@ class DnsStreamFront:
         server, data, source = self.server, query.data, "cache"
 
         def deliver(reply: bytes) -> None:
-            server.log(self.transport, client, data, reply, started=started, source=source)
+            self.policy.log(self.transport, client, data, reply, started=started, source=source)
             asker.deliver(self._padded(data, reply))
 
         asker.wait()

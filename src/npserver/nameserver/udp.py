@@ -31,7 +31,7 @@ class DnsOverUdp:
         self.policy = policy
         self._queries = server.queries["udp"]
         self._now = server.context.loop.time
-        self._is_logged = server.query_logging is not None
+        self._is_logged = policy.query_logging is not None
         #: The processor of all clients, if answers are neither limited per client nor logged.
         self._shared = policy.only
         if self._shared is not None and (self._shared.limiter is not None or self._is_logged):
@@ -98,15 +98,15 @@ class DnsOverUdp:
                 return None
         answer = reply if isinstance(reply, bytes) else None
         if started:
-            self._server.log("udp", host, data, answer, processor, started=started)
+            self.policy.log("udp", host, data, answer, processor, started=started)
         return answer
 
     def _update(self, request: UpdateRequest, data: bytes, client: Client, socket: DatagramSocket) -> None:
         def deliver(reply: bytes) -> None:
             socket.send(reply, client)
-            self._server.log("udp", str(client[0]), data, reply, started=started, source="updates")
+            self.policy.log("udp", str(client[0]), data, reply, started=started, source="updates")
 
-        started = self._server.started()
+        started = self.policy.started()
         self._server.update(request, str(client[0]), deliver)
 
     def _cookie(self, processor: UdpQueryProcessor, query: Query, client: Client) -> bytes:
@@ -138,7 +138,7 @@ class DnsOverUdp:
                 processor.keep_for_now(data, reply, reply.tally)
             if started:
                 source = "resolvers" if is_late else "cache"
-                server.log("udp", str(client[0]), data, told, started=started, source=source)
+                self.policy.log("udp", str(client[0]), data, told, started=started, source=source)
             if is_late:
                 socket.send(reply, client)
             else:

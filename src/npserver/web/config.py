@@ -69,6 +69,10 @@ class Rule(Section, frozen=True, kw_only=True):
         D("client networks that are allowed; others are refused; default: all", needs="networks", empty="all clients"),
     ] = []
     deny: Annotated[OneOrMany, D("client networks that are refused, even if `allow` has them", needs="networks")] = []
+    log: Annotated[
+        bool,
+        D("write the requests, connections and sessions of this rule to the access logs, and queries to the query log"),
+    ] = True
 
 
 class HttpRule(Rule, frozen=True, kw_only=True):
@@ -77,7 +81,6 @@ class HttpRule(Rule, frozen=True, kw_only=True):
     limits_requests: ClassVar[bool] = True  # `rate_limit` is about HTTP requests
 
     name: Annotated[str | None, D("name of the rule, for log lines and the table of rules")] = None
-    log: Annotated[bool, D("write the requests of this rule to the access logs")] = True
     path: Annotated[
         str,
         D(
