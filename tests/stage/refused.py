@@ -25,6 +25,8 @@ NOT_PROVOKED = {
     "unwanted request body too large to skip": "comes after the answer: the connection is closed",
     "the queue of upstream app is full: 1 wait": "takes another request that waits: tests/e2e/test_waiting.py",
     "the server shuts down, and no target of upstream app was free": "tests/e2e/test_waiting.py",
+    "expected one button: drain or undrain": "takes a token: tests/e2e/test_status_buttons.py",
+    "the form of a button has at most 4096 bytes": "a larger body than others: tests/e2e/test_status_buttons.py",
     "neither :authority nor Host": "the HTTP/2 library resets the stream before",
     "path of more than 1024 characters, which no regular expression is compared with": (
         "takes a larger max_url_size: tests/protocols/test_matching.py"
@@ -88,6 +90,8 @@ class Refusing:
             {"handler": "fastcgi", "path": "/php/**", "to": f"tcp://127.0.0.1:{upstreams['faulty']}",
              "root": str(root), "index": "a.php", "fallback": None},
             {"handler": "status", "path": "/still", "viewers": 0},
+            {"handler": "status", "path": "/pressed", "buttons": True},
+            {"handler": "status", "path": "/named", "buttons": True, "host": "a"},
             {"handler": "proxy", "path": "/h2c", "proxy_pass": f"h2c://127.0.0.1:{upstreams['dead']}"},
         ]  # fmt: skip
         self.config = {
@@ -128,6 +132,7 @@ class Refusing:
             self._case("POST", "/limited", 429, "over the rate limit", key="rate_limit, rate_limits.two"),
             self._case("GET", "/still?format=events", 503, "more than 0 browsers show the .* live", key="viewers"),
             self._case("GET", "/status?format=xml", 400, r"\?format= must be html, json, prometheus or events"),
+            *self._pressed(),
             self._case("GET", "/dns-query", 400, "expected a query parameter dns in base64url, RFC 8484 §4.1"),
             self._case("GET", "/dns-query?dns=A", 400, "query parameter dns is not valid base64url, RFC 8484 §4.1"),
             self._case("GET", "/dns-query?dns=AAAA", 400, "the message is not a DNS query, RFC 8484 §4.1"),
@@ -202,6 +207,24 @@ class Refusing:
             ("GET", "/a/..;x/b", {}, b"", 400, "dot segment with parameters in the path", "RFC 3986 §7.3"),
             ("GET", "/..", {}, b"", 400, "dot segments lead above the root of the path", "RFC 3986 §5.2.4"),
             ("GET", "/a\\b", {}, b"", 400, "backslash in the path", "RFC 3986 §3.3"),
+        ]  # fmt: skip
+
+    def _pressed(self) -> list[Case]:
+        """Return buttons of the status page, as they are not pressed by a person on it."""
+        form = {"content-type": "application/x-www-form-urlencoded"}
+        own = {**form, "sec-fetch-site": "same-origin"}
+        return [
+            self._case("POST", "/pressed", 403, "buttons work at an IP address, .*", own, key="host"),
+            self._case("POST", "/named", 403, "the request does not tell from which page it comes", form,
+                       key="buttons"),
+            self._case("POST", "/named", 403, "the request comes from a page of another site",
+                       {**form, "sec-fetch-site": "cross-site"}, key="buttons"),
+            self._case("POST", "/named", 403, "the request comes from a page of another origin",
+                       {**own, "origin": "http://evil.example"}, key="buttons"),
+            self._case("POST", "/named", 415, "the buttons of the status page send a form",
+                       {**own, "content-type": "text/plain"}, key="buttons"),
+            self._case("POST", "/named", 403, "the token is not that of this page: load it again", own,
+                       body=b"drain=x&token=y", key="buttons"),
         ]  # fmt: skip
 
     def cut_short(self) -> list[tuple[str, str, str]]:

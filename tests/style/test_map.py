@@ -147,6 +147,8 @@ COVERED_BY = {
     "cli.running.undrain": "e2e/test_drain_program.py",
     "process.control.draining": "e2e/test_drain_program.py",
     "process.control.drains": "e2e/test_drain_program.py",
+    "upstream.drain_requests": "e2e/test_status_buttons.py",
+    "web.handlers.status.buttons": "e2e/test_status_buttons.py",
     "web.handlers.status.drains": "e2e/test_drain_program.py",
     "cli.running.answered": "e2e/test_stop_and_log_program.py",
     "cli.running.log": "e2e/test_stop_and_log_program.py",

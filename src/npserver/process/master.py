@@ -41,6 +41,7 @@ from npserver.process.signals import SAME_STOP_S, Terminal
 from npserver.process.title import set_title
 from npserver.process.upgrade.succession import Succession
 from npserver.process.upgrade.upgrader import BUSY, Upgrader
+from npserver.runtime.pubsub import MASTER
 from npserver.runtime.scoreboard import Scoreboard
 from npserver.tls.store import TICKETS_TOPIC, CertificateStore
 
@@ -383,6 +384,8 @@ class Master:
                 if message["topic"] == TICKETS_TOPIC:
                     self._active.certificates.take_secrets(message["value"])  # and forget the older ones
                 self._children.broadcast(message, but=child)
+            elif message["kind"] == "told" and message["role"] == MASTER:
+                self._commands.drain_asked(message["value"])
             elif message["kind"] == "told":
                 self._children.send_to(message["role"], message)
             elif message["kind"] == "prepared":

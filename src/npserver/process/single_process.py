@@ -34,6 +34,7 @@ from npserver.process.title import set_title
 from npserver.runtime.pubsub import PubSub
 from npserver.runtime.scoreboard import Directory, Scoreboard
 from npserver.runtime.tasks import spawn
+from npserver.upstream.drain_requests import ASK
 
 if TYPE_CHECKING:
     from npserver.config.document import Document
@@ -137,6 +138,7 @@ class _Runner:
                 self._stop.is_set,
             )
         )  # fmt: skip
+        context.pubsub.subscribe(ASK, self._commands.drain_asked)
         all_commands = {**self._commands.all(), "upgrade": refuse_upgrade}
         self._control = ControlServer(LoopSelector(asyncio.get_running_loop()), all_commands)
         context.sweeper.watched.add(self._control)

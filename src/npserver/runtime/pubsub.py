@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 CONTROLLER = -1  # its number where workers have theirs
+MASTER = -2  # that of the process with the control socket
 
 
 class PubSub:
@@ -46,7 +47,7 @@ class PubSub:
         self.hear(topic, value)
 
     def tell(self, process: int, topic: str, value: Any) -> None:
-        """Deliver a value to the subscribers in another process: a worker, by its number, or `CONTROLLER`.
+        """Deliver a value to the subscribers in another process: a worker, by its number, `CONTROLLER` or `MASTER`.
 
         It is lost if that process has just ended.
         """

@@ -18,7 +18,7 @@ from npserver.web.checks import CONTROL
 from npserver.web.compile_route import compile_route
 from npserver.web.config import HttpRule, Rule
 from npserver.web.exchange import Route, make_route
-from npserver.web.handlers.kinds import HandlerKind
+from npserver.web.handlers.kinds import HandlerKind, load
 from npserver.web.maps.compile import MAPS
 from npserver.web.matching.config import Match
 from npserver.web.request_times import request_times
@@ -76,6 +76,9 @@ def compile_http_front(
     for index, rule in rules:
         if index not in made or index < 0:
             made[index] = _compile_rule(compilation, index, rule, kind_of)
+        kind = kind_of(rule)
+        if kind.check:
+            load(kind.check)(compilation, rule_path(index), rule, listener)
         entries += made[index].entries
         places.update({id(route): index for _, _, route in made[index].entries})
     middleware = (*scan_watch(compilation), *_global_error_pages(compilation))
@@ -98,12 +101,12 @@ def compile_http_front(
         from npserver.web.server.http2 import connection  # noqa: F401 - before the fork, and before the first client
     _check_window(report, config.limits)
     name = config.server_header
-    kind = HttpFront
+    front_class = HttpFront
     if has_conditions:
         from npserver.web.matching.front import MatchingFront
 
-        kind = MatchingFront
-    front = kind(
+        front_class = MatchingFront
+    front = front_class(
         ChallengeRouter(chosen, unrouted, ANSWERS.of(compilation.context)),
         compilation.context,
         config.limits,

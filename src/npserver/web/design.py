@@ -42,12 +42,13 @@ class Design:
 
     __slots__ = ("_end", "_middle", "policy")
 
-    def __init__(self, style: str = "", *, is_own: bool = False, script: str = "") -> None:
+    def __init__(self, style: str = "", *, is_own: bool = False, script: str = "", has_form: bool = False) -> None:
         css = BASE + (OWN if is_own else "") + style
         self._middle = f"</title><style>{css}</style></head>\n<body>"
         self._end = f"{f'<script>{script}</script>' if script else ''}</body></html>\n"
         scripts = f"script-src {_hash(script)}; connect-src 'self'; " if script else ""
-        self.policy = f"default-src 'none'; style-src {_hash(css)}; {scripts}base-uri 'none'; form-action 'none'"
+        forms = "form-action 'self'; frame-ancestors 'self'" if has_form else "form-action 'none'"
+        self.policy = f"default-src 'none'; style-src {_hash(css)}; {scripts}base-uri 'none'; {forms}"
 
     def page(self, title: str, body: str) -> str:
         """Return a page; both are HTML."""

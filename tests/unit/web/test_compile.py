@@ -140,6 +140,35 @@ def test_each_mistake_is_named_once_and_in_its_place(check: Check, rule: dict[st
     assert problems[0].startswith("config:")
 
 
+GUARDS: list[dict[str, Any]] = [
+    {"allow": "office"},
+    {"from": ["10.0.0.0/8"]},
+    {"basic_auth": {"users": {"joe": "$scrypt$ln=1,r=1,p=1$" + "A" * 22 + "$" + "A" * 43}}},
+    {"jwt": {"secret": "x" * 32, "audience": "a"}},
+    {"forward_auth": {"to": "http://127.0.0.1:1"}},
+]
+
+
+@pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: next(iter(guard)))
+@pytest.mark.parametrize("listen", ["http://127.0.0.1:0", "http://[::1]:0", "http://localhost:0", "unix:///tmp/x.sock"])
+def test_buttons_are_for_those_who_are_let_in(check: Check, guard: dict[str, Any], listen: str) -> None:
+    rule = {"handler": "status", "buttons": True}
+    networks = {"office": ["10.1.0.0/16"]}
+    assert check({**rule, **guard}, listen=["http://:0", listen], networks=networks) == []
+    assert check(rule, listen=[listen]) == []
+
+
+@pytest.mark.parametrize(
+    "guard", [{}, {"deny": "10.0.0.0/8"}, {"allow": "0.0.0.0/0"}, {"allow": ["::/0", "10.0.0.1"]}, {"host": "a.home"}]
+)
+def test_buttons_for_everybody_are_refused(check: Check, guard: dict[str, Any]) -> None:
+    problems = check(
+        {"handler": "status", "buttons": True, **guard}, listen=["http://127.0.0.1:0", "http://:0", "http://10.0.0.1:1"]
+    )
+    assert len(problems) == 1
+    assert problems[0].startswith("config:10:15: 'buttons': everybody who reaches http://:0 could drain targets: add")
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [

@@ -16,6 +16,7 @@ from npserver.observe.config import AREAS
 from npserver.process.control.draining import LEVEL
 from npserver.process.control.drains import Drains
 from npserver.process.control.protocol import Answer
+from npserver.upstream.drain_requests import ANSWER, Answered, Asked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,6 +137,18 @@ class ServerCommands:
         """`undrain` with `target`."""
         fault = self._drains.end(str(request.arguments.get("target")))
         reply(Answer([fault] if fault else []))
+
+    def drain_asked(self, message: Any) -> None:
+        """Drain or undrain a target as a status page asks for it, by `upstream.drain_requests`."""
+        asked = msgspec.convert(message, Asked)
+        by = f"status page, by {asked.by}"
+        if asked.verb == "drain":
+            fault = self._drains.begin(asked.target, None, is_forced=False, by=by)
+        else:
+            fault = self._drains.end(asked.target, by=by)
+        if fault:
+            log.info("%s of %s refused (%s): %s", asked.verb, clip(asked.target), by, fault)
+        self._host.tell(asked.worker, ANSWER, msgspec.to_builtins(Answered(asked.number, fault)))
 
     def status(self, _request: Request, reply: Reply) -> None:
         """`status`: the result is what `process.control.status` says."""

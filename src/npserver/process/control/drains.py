@@ -38,8 +38,11 @@ class Drains:
         self._seen_slot = host.board.directory.slot(SEEN)
         self._told: set[str] = set()  # keys of those that are known to be empty
 
-    def begin(self, name: str, wait_s: float | None, *, is_forced: bool) -> str:
-        """Drain the targets with this name; return why not, or "". `wait_s`: after which sessions are ended."""
+    def begin(self, name: str, wait_s: float | None, *, is_forced: bool, by: str = "") -> str:
+        """Drain the targets with this name; return why not, or "".
+
+        `wait_s`: after which sessions are ended; `by`: who has asked, if not the command.
+        """
         found = self._find(name)
         if not found:
             return self._unknown(name)
@@ -48,7 +51,8 @@ class Drains:
             if not is_forced and not one.waits and not self._has_other(one, [each.key for each in found]):
                 return (
                     f"{one.uri} is the last target of {_of(one)} that can be used, so its clients would be refused: "
-                    'add another target, or give the upstream "wait"; -force drains it all the same'
+                    'add another target, or give the upstream "wait"'
+                    f"{'' if by else '; -force drains it all the same'}"
                 )
         now = time.time()
         deadline = now + wait_s if wait_s is not None else 0.0
@@ -59,11 +63,11 @@ class Drains:
         self._told -= new.keys()
         until = f"; what is left after {wait_s:g} s is ended (-wait)" if wait_s is not None else ""
         for one in found:
-            log.info("target %s of %s is drained (npserver drain)%s", one.uri, _of(one), until)
+            log.info("target %s of %s is drained (%s)%s", one.uri, _of(one), by or "npserver drain", until)
         return ""
 
-    def end(self, name: str) -> str:
-        """Use the targets with this name again; return why not, or ""."""
+    def end(self, name: str, *, by: str = "") -> str:
+        """Use the targets with this name again; return why not, or "". `by`: who has asked, if not the command."""
         draining = self._value["targets"]
         found = [one for one in self._find(name) if one.key in draining]
         if not found:
@@ -71,7 +75,7 @@ class Drains:
         ended = {one.key for one in found}
         self._publish({key: drain for key, drain in draining.items() if key not in ended})
         for one in found:
-            log.info("target %s of %s gets requests again (npserver undrain)", one.uri, _of(one))
+            log.info("target %s of %s gets requests again (%s)", one.uri, _of(one), by or "npserver undrain")
         return ""
 
     def keep(self) -> None:

@@ -23,6 +23,7 @@ from npserver.web.handlers.status.config import StatusRule
 
 if TYPE_CHECKING:
     from npserver.config.report import Path
+    from npserver.listen.listener import Listener
     from npserver.runtime.compilation import Compilation
     from npserver.web.exchange import Handler
 
@@ -45,6 +46,8 @@ class HandlerKind(Struct, Generic[R], frozen=True):
     handler: str | Callable[[Compilation, Path, R], Handler | None] = ""
     #: Makes the front of a listener of another protocol than HTTP from the compilation, the listener and its rules.
     front: str | Callable[..., Any] = ""
+    #: Checks a rule with one of its listeners: `(compilation, path, rule, listener)`.
+    check: str | Callable[[Compilation, Path, R, Listener], None] = ""
     #: The URIs of the targets that a rule names, whose host names must be looked up again and again.
     targets: Callable[[R], Iterable[str]] = _no_targets
     #: What it serves, in the words of `address.SCHEMES`.
@@ -111,5 +114,6 @@ HANDLERS = (
         StatusRule,
         lambda rule: "status page",
         "npserver.web.handlers.status.compile:compile_status",
+        check="npserver.web.handlers.status.compile:check_status",
     ),
 )

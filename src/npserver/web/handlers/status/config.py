@@ -15,6 +15,9 @@ class StatusRule(HttpRule, tag_field="handler", tag="status", frozen=True, kw_on
     errors: Annotated[
         bool, D("show the last warnings and errors of the log, which name clients, files and targets")
     ] = True
+    buttons: Annotated[
+        bool, D("show buttons that drain and undrain targets, as `npserver drain` does; needs `allow` or a sign-in")
+    ] = False
     viewers: Annotated[
         int,
         D(

@@ -26,6 +26,7 @@ from npserver.sources.states import published_states
 from npserver.tls.states import published
 from npserver.upstream.registry import drained_targets
 from npserver.web.handlers.status.addresses import address_samples, address_table, addresses_as_json
+from npserver.web.handlers.status.buttons import button_of
 from npserver.web.handlers.status.certificates import certificate_samples, certificate_table, certificates_as_json
 from npserver.web.handlers.status.data_states import (
     BLOCK_LISTS,
@@ -39,7 +40,9 @@ from npserver.web.handlers.status.history import HISTORY
 from npserver.web.handlers.status.live import FIELDS, VIEWERS, Stream, claim
 from npserver.web.handlers.status.page import (
     LIVE,
+    LIVE_WITH_BUTTONS,
     STILL,
+    STILL_WITH_BUTTONS,
     all_counters,
     cache_table,
     limit_table,
@@ -62,7 +65,9 @@ if TYPE_CHECKING:
     from npserver.sources.states import SetState
     from npserver.tls.states import PublishedStates
     from npserver.upstream.registry import NamedTarget
+    from npserver.web.design import Design
     from npserver.web.exchange import Exchange
+    from npserver.web.handlers.status.buttons import Buttons
     from npserver.web.handlers.status.config import StatusRule
 
 _FIELDS = b"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
@@ -74,7 +79,7 @@ class StatusHandler:
     """Answers the requests of a `status` rule."""
 
     __slots__ = (
-        "__weakref__", "_board", "_context", "_history", "_made", "_pubsub", "_row", "_rule", "_series",
+        "__weakref__", "_board", "_buttons", "_context", "_history", "_made", "_pubsub", "_row", "_rule", "_series",
         "_started_slot", "_summary", "_targets", "_viewers_key", "_viewers_slot",
     )  # fmt: skip
 
@@ -85,6 +90,7 @@ class StatusHandler:
         targets: list[NamedTarget],
         summary: list[tuple[str, str]],
         viewers_key: str = "dispatch",
+        buttons: Buttons | None = None,
     ) -> None:
         """Create it.
 
@@ -94,6 +100,7 @@ class StatusHandler:
             targets: of the config, by `upstream.registry.TARGETS`.
             summary: of the config, by `runtime.compilation.SUMMARY`.
             viewers_key: the config key of `viewers`, for the log.
+            buttons: of the page; None: it has none.
         """
         self._row = row = context.row
         self._context = context
@@ -103,6 +110,7 @@ class StatusHandler:
         self._history = HISTORY.of(context)
         self._made: tuple[float, dict[str, str]] = (0.0, {})  # when, and the sections
         self._viewers_key = viewers_key
+        self._buttons = buttons
         self._series: list[tuple[str, str]] = []  # of request times: rules and hosts
         self._viewers_slot = row.slot(VIEWERS)
         self._board: Scoreboard = row.board
@@ -120,6 +128,9 @@ class StatusHandler:
     def handle(self, exchange: Exchange) -> None:
         """Respond in the format that `?format=` or Accept names."""
         request = exchange.request
+        if request.method == "POST" and self._buttons is not None:
+            self._buttons.press(exchange)
+            return
         if request.method not in ("GET", "HEAD"):
             exchange.fail(405, "the status page can only be read", fields=b"Allow: GET, HEAD\r\n")
             return
@@ -130,8 +141,7 @@ class StatusHandler:
         self._row.publish()  # those of other workers may be one sweep old
         samples, states = metrics.samples(self._board), published(self._pubsub)
         if form == "html":
-            design = LIVE if self._rule.viewers else STILL
-            page = render(design, __version__, self._make_sections(samples, states))
+            page = render(design := self._design, __version__, self._make_sections(samples, states))
             self._answer(exchange, "text/html; charset=utf-8", page, design.policy_line)
         elif form == "json":
             self._answer(exchange, "application/json", self._json(samples, states))
@@ -209,7 +219,7 @@ class StatusHandler:
         data += zone_table(published_zones(self._pubsub)) + signed_table(published_signed(self._pubsub))
         return titled({
             "up": f"up for {_span(self.uptime_s)}",
-            "targets": target_table(self._target_states(), self._history),
+            "targets": self._target_table(),
             "traffic": tiles(samples, self._history),
             "rules": rule_table(self._series, self._history),
             "errors": error_table(self._errors()),
@@ -221,6 +231,18 @@ class StatusHandler:
             "data": address_table(self._addresses()) + data,
             "counters": all_counters(samples),
         })  # fmt: skip
+
+    def _target_table(self) -> str:
+        states = self._target_states()
+        if self._buttons is None:
+            return target_table(states, self._history)
+        return self._buttons.form(target_table(states, self._history, button_of))
+
+    @property
+    def _design(self) -> Design:
+        if self._buttons is None:
+            return LIVE if self._rule.viewers else STILL
+        return LIVE_WITH_BUTTONS if self._rule.viewers else STILL_WITH_BUTTONS
 
     def _target_states(self) -> list[TargetState]:
         return target_states(self._targets, self._context)

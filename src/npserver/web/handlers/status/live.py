@@ -31,9 +31,10 @@ SCRIPT = """
 const said=document.getElementById('live');let stream,later,waiting={};
 const show=()=>{if(!getSelection().isCollapsed)return;
 for(const id in waiting){const at=document.getElementById(id);if(!at)continue;
-const open=at.querySelector('details')?.open,focus=at.contains(document.activeElement);
+const open=at.querySelector('details')?.open,active=document.activeElement,focus=at.contains(active);
 at.innerHTML=waiting[id];
-if(open)at.querySelector('details')?.setAttribute('open','');if(focus)at.querySelector('summary')?.focus()}
+if(open)at.querySelector('details')?.setAttribute('open','');
+if(focus)(active.value?at.querySelector(`button[value="${CSS.escape(active.value)}"]`):at.querySelector('summary'))?.focus()}
 waiting={}};
 const tell=text=>{if(said.textContent!==text)said.textContent=text};
 const start=()=>{clearTimeout(later);stream?.close();stream=new EventSource('?format=events');
@@ -41,6 +42,17 @@ stream.onmessage=event=>{Object.assign(waiting,JSON.parse(event.data));show();te
 stream.onerror=()=>{tell('not live');if(stream.readyState===2)later=setTimeout(start,15000)}};
 document.addEventListener('visibilitychange',()=>{if(document.hidden){clearTimeout(later);stream.close()}else start()});
 start();
+"""
+
+#: Of a page with buttons: sends the form without leaving the page.
+BUTTON_SCRIPT = """
+const answer=document.getElementById('said');let isBusy=false;
+document.addEventListener('submit',async event=>{event.preventDefault();if(isBusy)return;
+const body=new URLSearchParams(new FormData(event.target,event.submitter));isBusy=true;answer.textContent='';let fault;
+try{const told=await fetch(location.pathname,{method:'POST',headers:{Accept:'application/json'},body});
+fault=told.headers.get('Content-Type')==='application/json'?(await told.json()).error:'refused: the log says why'}
+catch{fault='the server cannot be reached'}
+answer.textContent=fault||'';isBusy=false});
 """
 
 

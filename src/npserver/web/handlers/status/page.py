@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from npserver.web.design import WORD_MARK, Design
 from npserver.web.handlers.status.history import COUNTERS
-from npserver.web.handlers.status.live import SCRIPT
+from npserver.web.handlers.status.live import BUTTON_SCRIPT, SCRIPT
 from npserver.web.handlers.status.table import amount, chart, table
 
 if TYPE_CHECKING:
@@ -36,8 +36,11 @@ _STYLE = (
     '.n:before,#rules td:nth-child(n+4):before{content:attr(data-h) " ";color:var(--soft)}}'
     "@media(min-width:120rem){:root{font-size:150%}}"
 )
+_BUTTON_STYLE = "td button{font-size:.8rem;padding:.1rem .6rem}#said:empty{display:none}"
 LIVE = Design(_STYLE, is_own=True, script=SCRIPT)
 STILL = Design(_STYLE, is_own=True)  # without live updates
+LIVE_WITH_BUTTONS = Design(_STYLE + _BUTTON_STYLE, is_own=True, script=SCRIPT + BUTTON_SCRIPT, has_form=True)
+STILL_WITH_BUTTONS = Design(_STYLE + _BUTTON_STYLE, is_own=True, has_form=True)
 
 #: Titles of the sections, by their ids, in the order of the page.
 TITLES = {
@@ -64,7 +67,7 @@ def render(design: Design, version: str, sections: Mapping[str, str]) -> str:
     return design.page(
         "npserver",
         f'<header>{WORD_MARK}<p>{escape(version)}, <span id="up">{sections["up"]}</span></p>'
-        f'<p id="live" role="status"></p>'
+        f'<p id="live" role="status"></p><p id="said" class="bad" role="alert"></p>'
         f'<p><a href="?format=json">JSON</a> <a href="?format=prometheus">Prometheus metrics</a></p></header>'
         f"<main><h1>Status</h1>\n{body}</main>",
     )

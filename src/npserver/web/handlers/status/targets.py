@@ -10,7 +10,7 @@ from npserver.upstream.registry import REASONS, drained_targets
 from npserver.web.handlers.status.table import Markup, amount, badge, chart, span, table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from npserver.runtime.context import Context
     from npserver.upstream.registry import NamedTarget
@@ -105,9 +105,14 @@ def targets_as_json(states: list[TargetState]) -> list[dict[str, object]]:
     ]
 
 
-def target_table(states: list[TargetState], history: History) -> str:
-    """Return the table in HTML; "" without targets."""
-    return table(HEADS, [_row(one, history) for one in states], _BUDGET)
+def target_table(
+    states: list[TargetState], history: History, button: Callable[[TargetState], Markup] | None = None
+) -> str:
+    """Return the table in HTML; "" without targets. `button`: makes that of a target; None: there are none."""
+    rows = [_row(one, history) for one in states]
+    if button is None:
+        return table(HEADS, rows, _BUDGET)
+    return table((*HEADS, ""), [(*row, button(one)) for row, one in zip(rows, states, strict=True)], _BUDGET)
 
 
 def _row(one: TargetState, history: History) -> tuple[str | int, ...]:
