@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import ssl
 import subprocess
 from collections.abc import Callable
@@ -24,6 +25,8 @@ from tests.stage.counting_resolver import CountingResolver
 from tests.stage.ports import free_port
 from tests.stage.program import Program
 from tests.stage.programs import needs
+from tests.stage.syslog import read_journal
+from tests.stage.syslog import text_of as message_text
 from tests.stage.waiting import wait_until
 
 Start = Callable[..., Program]
@@ -126,6 +129,40 @@ def test_the_file_is_rotated_and_a_reload_switches_it(
         ask(port, "www.example.com")
     running.stop()
     assert file.stat().st_size == size
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_it_is_sent_to_the_journal_and_to_syslog(
+    program: Start, tmp_path: Path, socket_dir: Path, resolver: CountingResolver, workers: int
+) -> None:
+    """A reload switches the destination; what waits is sent before, and at a shutdown."""
+    port, count = free_port(), 12
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as syslog,
+    ):
+        journal.bind(str(socket_dir / "journal"))
+        syslog.bind(("127.0.0.1", 0))
+        for one in (journal, syslog):
+            one.settimeout(20)
+        to = {"to": f"journald://{socket_dir}/journal", "format": "json", "hide": ["client_ip"]}
+        wanted = config(port, resolver, "", workers=workers)
+        wanted["logging"] = {"query_log": to, "access_log": "off"}
+        running = program(config=wanted)
+        for _ in range(count):
+            ask(port, "www.example.com")
+        found = [read_journal(journal.recv(65536)) for _ in range(count)]
+        assert {(one["NPSERVER_NAME"], one["NPSERVER_CLIENT_IP"]) for one in found} == {
+            ("www.example.com.", "127.0.0.0")
+        }
+        assert json.loads(found[0]["MESSAGE"])["decided_by"] == "zone example.com"
+        wanted["logging"]["query_log"] = f"syslog://127.0.0.1:{syslog.getsockname()[1]}"
+        running.configure(wanted)
+        assert running.command("reload")[0] == 0, running.errors
+        for _ in range(count):
+            ask(port, "x.ads.example", by_tcp=True)
+        running.stop()
+        assert all(" tcp x.ads.example. A NXDOMAIN " in message_text(syslog.recv(65536)) for _ in range(count))
 
 
 @needs("kdig")

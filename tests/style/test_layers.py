@@ -23,7 +23,7 @@ PURE_PARTS = {
     "limits.log_pace",
     "limits.rate",
     "net.proxy_protocol",
-    "observe.destinations",
+    "observe.remote.destinations",
     "store.keys",
     "tls.acme.schedule",
     "tls.client_hello",

@@ -36,6 +36,7 @@ from npserver.nameserver.zones.config_serials import compile_serials
 from npserver.net.resolver import RESOLVER
 from npserver.network_sets.events import LEARNING
 from npserver.networks import Networks
+from npserver.observe.config import query_log
 from npserver.runtime.compilation import READS_LARGE_DATA, PerCompilation
 from npserver.runtime.pubsub import Withdrawing
 from npserver.runtime.signed_zone_states import forget_signed, published_signed
@@ -237,13 +238,12 @@ def _compile(compilation: Compilation) -> NameServer:
 def _logging(compilation: Compilation) -> QueryLogging | None:
     """Return what logs queries; None if no log has them."""
     logging, access_log = compilation.config.logging, compilation.context.access_log
-    if not logging.dns_queries and logging.query_log == "off":
+    has_query_log = query_log(logging).to != "off"
+    if not logging.dns_queries and not has_query_log:
         return None
     from npserver.nameserver.query_logging import QueryLogging  # few configs log queries
 
-    return QueryLogging(
-        access_log if logging.dns_queries else None, None if logging.query_log == "off" else access_log.query_log
-    )
+    return QueryLogging(access_log if logging.dns_queries else None, access_log.query_log if has_query_log else None)
 
 
 def _signer(compilation: Compilation, tables: Sequence[Tables]) -> Signer | None:

@@ -10,7 +10,7 @@ from npserver.dns.message.name import to_text
 from npserver.dns.message.query import Query, name_end, parse_query
 from npserver.dns.zone.tables import ancestors
 from npserver.nameserver.blocking.answers import BlockedReply
-from npserver.observe.query_log import QueryRecord
+from npserver.observe.request_record import QueryRecord
 
 if TYPE_CHECKING:
     from npserver.nameserver.query_processor import QueryProcessor

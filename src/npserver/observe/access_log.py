@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from npserver.observe.request_record import RequestRecord
 
 
-FINISH_S = 2.0  # time for the last lines to reach a receiver, at a shutdown or when a reload removes a log
-
-
 class AccessLog:
     """The access logs of one process, and beside them the query log."""
 
@@ -50,13 +47,13 @@ class AccessLog:
             if one.only is not None and not conditions:
                 continue  # the config is still to be compiled
             key = one.to, one.ca
-            output = old.pop(key, None) or AccessOutput(self._loop, one, directory)
+            output = old.pop(key, None) or AccessOutput(self._loop)
             output.configure(one, conditions[number] if conditions else None, directory)
             self._outputs[key] = output
         for output in old.values():
             self._lost += output.lost
             if output.is_remote:
-                spawn(output.finish(FINISH_S), "sending the last lines of an access log", None)
+                spawn(output.finish(), "sending the last lines of an access log", None)
             else:
                 output.close()
         self.enabled = bool(logs)  # callers check it first, so that a disabled log costs nothing
@@ -118,9 +115,9 @@ class AccessLog:
         self.query_log.reopen()
 
     async def finish(self) -> None:
-        """Send what waits for receivers, for `FINISH_S` at most: the process ends, and no lines follow."""
-        if remote := [output for output in self._outputs.values() if output.is_remote]:
-            await asyncio.gather(*[output.finish(FINISH_S) for output in remote])
+        """Send what waits for receivers, for two seconds at most: the process ends, and no lines follow."""
+        if remote := [output for output in (*self._outputs.values(), self.query_log) if output.is_remote]:
+            await asyncio.gather(*[output.finish() for output in remote])
 
     def close(self) -> None:
         """Write the remaining lines and close the files."""

@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from npserver.config.units import parse_percent
-from npserver.observe.destinations import is_remote
 from npserver.observe.line_log import LineLog
-from npserver.observe.log_file import LogFile
 from npserver.observe.log_formats import FORMATS, Format
 from npserver.observe.masking import mask_address, mask_endpoint
 
@@ -27,47 +25,30 @@ Condition = Callable[["RequestRecord"], bool]
 class AccessOutput(LineLog):
     """One access log."""
 
-    __slots__ = ("_form", "_formats", "_hides_client", "_keeps_errors", "_only", "_share", "request")
+    __slots__ = ("_formats", "_hides_client", "_keeps_errors", "_only", "_share", "request")
 
     #: Writes the line of a finished request, if it is one of those that this log has.
     request: Callable[[RequestRecord], None]
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, config: AccessLogSection, directory: str) -> None:
-        """Make the log for one destination."""
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Make the log; `configure` follows."""
         super().__init__(loop, "access log", "logging.access_log")
-        self._form = ""
-        if is_remote(config.to):
-            from npserver.observe.remote_log import make_remote_log  # few configs have one
-
-            self._file, self._form = make_remote_log(loop, config, directory)
 
     def configure(self, config: AccessLogSection, only: Condition | None, directory: str) -> None:
         """Apply the settings, which have a format and `hide`. A relative file name is resolved against `directory`."""
-        self.open(config.to, directory)
+        self.open(config, directory)
         hidden = config.hide or []
         self._formats: Format = FORMATS[config.format or "pretty"](self._file.is_coloured, "query" in hidden)
-        if self._form:
-            from npserver.observe.remote_formats import FORMS
+        if self.form:
+            from npserver.observe.remote.messages import RemoteFormat
 
-            self._formats = FORMS[self._form](self._formats, hides_query="query" in hidden)
+            self._formats = RemoteFormat(self._formats, self.form, hides_query="query" in hidden)
         self._hides_client = "client_ip" in hidden
         self._only = only
         self._share = parse_percent(config.sample)
         self._keeps_errors = config.keep_errors
         is_plain = only is None and self._share == 1 and not self._hides_client
         self.request = self._write if is_plain else self._choose
-
-    async def finish(self, timeout_s: float) -> None:
-        """Write what waits, for `timeout_s` at most, and close the output."""
-        self.flush()
-        if not isinstance(self._file, LogFile):
-            await self._file.finish(timeout_s)
-        self.close()
-
-    @property
-    def is_remote(self) -> bool:
-        """Whether lines are sent, so that the last take time (`finish`)."""
-        return bool(self._form)
 
     def session(
         self, kind: str, listener: str, client: str, target: str, received: int, sent: int, duration_s: float,

@@ -8,7 +8,7 @@ from msgspec import field
 from msgspec.structs import replace
 
 from npserver.config.section import D, Section
-from npserver.observe.destinations import is_remote
+from npserver.observe.remote.destinations import is_remote
 
 Level = Literal["trace", "debug", "info", "warn", "error", "fatal", "off"]
 
@@ -45,8 +45,8 @@ class Metrics(Section, frozen=True, kw_only=True):
     ] = False
 
 
-class AccessLogSection(Section, frozen=True, kw_only=True):
-    """One of several access logs."""
+class LogDestination(Section, frozen=True, kw_only=True):
+    """Where a log goes, in which format, and what it hides."""
 
     to: Annotated[
         str,
@@ -59,6 +59,16 @@ class AccessLogSection(Section, frozen=True, kw_only=True):
         str | None, D("file with the CA certificates that `syslog+tls://` trusts; default: those of the system")
     ] = None
     format: Annotated[LogFormat | None, D("its format; default: `format` of `logging`")] = None
+    hide: Annotated[list[Hidden] | None, D("parts that are not written; default: `hide` of `logging`")] = None
+
+
+class QueryLogSection(LogDestination, frozen=True, kw_only=True):
+    """The log of DNS queries. The format `combined`, which has requests alone, is `pretty` here."""
+
+
+class AccessLogSection(LogDestination, frozen=True, kw_only=True):
+    """One of several access logs."""
+
     only: Annotated[
         str | None,
         D(
@@ -71,7 +81,6 @@ class AccessLogSection(Section, frozen=True, kw_only=True):
     keep_errors: Annotated[
         bool, D("write requests with a status of 400 and above even if `sample` leaves them out")
     ] = False
-    hide: Annotated[list[Hidden] | None, D("parts that are not written; default: `hide` of `logging`")] = None
 
 
 class LogOutput(Section, frozen=True, kw_only=True):
@@ -100,8 +109,11 @@ class LogOutput(Section, frozen=True, kw_only=True):
         ),
     ] = False
     query_log: Annotated[
-        str,
-        D("destination of the log of DNS queries, with what decided each answer: `stdout`, `stderr`, `off` or a file"),
+        str | QueryLogSection,
+        D(
+            "destination of the log of DNS queries, with what decided each answer: `stdout`, `stderr`, `off`, a file, "
+            "or what `to` of an object takes; or such an object"
+        ),
     ] = "off"
     dns_queries: Annotated[bool, D("write DNS queries to the access log")] = False
     level: Annotated[Level, D("lowest level that is written, for the areas that have no level of their own")] = "info"
@@ -137,7 +149,14 @@ def access_logs(logging: Logging) -> list[AccessLogSection]:
     return found
 
 
+def query_log(logging: Logging) -> QueryLogSection:
+    """Return the query log with all of its settings; `to` is `off` if there is none."""
+    written = logging.query_log
+    log = QueryLogSection(to=written) if isinstance(written, str) else written
+    return replace(log, format=log.format or logging.format, hide=logging.hide if log.hide is None else log.hide)
+
+
 def log_files(logging: Logging) -> list[str]:
     """Return the names of the files that logs are written to, as the config has them."""
-    outputs = [*[one.to for one in access_logs(logging)], logging.query_log]
+    outputs = [one.to for one in (*access_logs(logging), query_log(logging))]
     return [name for name in outputs if name not in STANDARD and not is_remote(name)]

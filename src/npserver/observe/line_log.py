@@ -2,7 +2,7 @@
 
 Each process has its own, which is reopened after log rotation and reconfigured by a reload. Base of
 `observe.access_output.AccessOutput` and `observe.query_log.QueryLog`; `observe.log_file` writes the lines,
-`observe.remote_log` sends them.
+`observe.remote.connection` sends them.
 """
 
 from __future__ import annotations
@@ -11,39 +11,76 @@ import asyncio
 import os
 from typing import TYPE_CHECKING
 
-from npserver.observe.config import STANDARD
+from npserver.observe.config import STANDARD, LogDestination
 from npserver.observe.log_file import LogFile
+from npserver.observe.remote.destinations import is_remote
+from npserver.runtime.tasks import spawn
 
 if TYPE_CHECKING:
-    from npserver.observe.remote_log import RemoteLog
+    from npserver.observe.remote.connection import RemoteLog
 
 FLUSH_S = 0.25  # a line is written within this time
 MAX_LINES = 256  # about 32 KB; they are written without waiting for the timer
+FINISH_S = 2.0  # time for the last lines to reach a receiver, at a shutdown or when a reload removes a log
 
 
 class LineLog:
     """The lines of one process for one output. `what`: of the messages about it; `key`: that names the output."""
 
-    __slots__ = ("_file", "_lines", "_loop", "_timer", "enabled")
+    __slots__ = ("_file", "_key", "_lines", "_loop", "_lost", "_remote", "_timer", "_what", "enabled", "form")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, what: str, key: str) -> None:
         self._loop = loop
         self._lines: list[str] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._what, self._key = what, key
         self._file: LogFile | RemoteLog = LogFile(what, key)
+        self._remote: tuple[str, str | None] | None = None  # the destination that lines are sent to
+        self._lost = 0  # lines of destinations that a reload has replaced
+        self.form = ""  # of the messages that are sent (`observe.remote.destinations`); "": lines are written to a file
         self.enabled = False  # callers check it first, so that a disabled log costs nothing
 
     @property
     def lost(self) -> int:
         """The lines of this process that could not be written."""
-        return self._file.lost
+        return self._lost + self._file.lost
 
-    def open(self, name: str, directory: str) -> None:
-        """Switch to an output, once the lines before are written. A relative name is resolved against `directory`."""
+    @property
+    def is_remote(self) -> bool:
+        """Whether lines are sent, so that the last take time (`finish`)."""
+        return bool(self.form)
+
+    def open(self, to: LogDestination, directory: str) -> None:
+        """Switch to an output, once the lines before are written. Relative names are resolved against `directory`."""
+        name = to.to
         self.enabled = name != "off"
         self.flush()
+        remote = (name, to.ca) if is_remote(name) else None
+        if remote != self._remote:
+            self._leave()
+            self._remote = remote
+            if remote is not None:
+                from npserver.observe.remote.connection import make_remote_log  # few configs have one
+
+                self._file.close()
+                self._file, self.form = make_remote_log(self._loop, to, directory, self._what, self._key)
         if isinstance(self._file, LogFile):
             self._file.open(name if name in STANDARD else os.path.join(directory, name))
+
+    def _leave(self) -> None:
+        """Send the last lines for the destination before in the background."""
+        file = self._file
+        if not isinstance(file, LogFile):
+            self._lost += file.lost
+            self._file, self.form = LogFile(self._what, self._key), ""
+            spawn(file.finish(FINISH_S), f"sending the last lines of the {self._what}", None)
+
+    async def finish(self) -> None:
+        """Write what waits, for `FINISH_S` at most, and close the output."""
+        self.flush()
+        if not isinstance(self._file, LogFile):
+            await self._file.finish(FINISH_S)
+        self.close()
 
     def flush(self) -> None:
         """Write the gathered lines."""

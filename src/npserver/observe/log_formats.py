@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from npserver.http.request import Request
-    from npserver.observe.request_record import RequestRecord
+    from npserver.observe.request_record import QueryRecord, RequestRecord
 
 
 EMPTY = '""'  # an empty JSON string
@@ -30,6 +30,10 @@ MAX_CACHED = 512  # request heads, about 2 KB each
 
 class Format(Protocol):
     """A format of the access log. All durations are in seconds, all sizes in bytes."""
+
+    @property
+    def has_clock(self) -> bool:
+        """Whether its lines begin with the time and a space, which messages do without."""
 
     def request(self, record: RequestRecord) -> str:
         """Return the line of a finished request."""
@@ -42,6 +46,17 @@ class Format(Protocol):
 
     def query(self, transport: str, client: str, name: str, type: str, rcode: str, blocked_by: str = "") -> str:
         """Return the line of a DNS query."""
+
+
+class QueryFormat(Protocol):
+    """A format of the query log."""
+
+    @property
+    def has_clock(self) -> bool:
+        """Whether its lines begin with the time and a space."""
+
+    def line(self, record: QueryRecord) -> str:
+        """Return the line of a query."""
 
 
 class Clock:
@@ -104,6 +119,8 @@ class HeadParts:
 class Pretty:
     """`16:07:01 203.0.113.9 GET example.com/a 200 1.2 KB 0.4 ms -> http://127.0.0.1:8001`."""
 
+    has_clock = True
+
     def __init__(self, is_coloured: bool, hides_query: bool = False) -> None:
         self._clock = Clock("\x1b[2m%H:%M:%S\x1b[0m" if is_coloured else "%H:%M:%S")
         self._parts = HeadParts(lambda request: _pretty_parts(_shown(request, hides_query)))
@@ -140,6 +157,8 @@ class Pretty:
 
 class Json:
     """One JSON object per line. The time is RFC 3339 in UTC, `duration_ms` has three decimals."""
+
+    has_clock = False
 
     def __init__(self, is_coloured: bool, hides_query: bool = False) -> None:
         from json import JSONEncoder  # only this format needs it: others start faster without
@@ -198,6 +217,8 @@ class Json:
 
 class Combined:
     """The combined log format of Apache and nginx. It logs HTTP requests only."""
+
+    has_clock = False
 
     def __init__(self, is_coloured: bool, hides_query: bool = False) -> None:
         self._clock = Clock("%d/%b/%Y:%H:%M:%S %z")

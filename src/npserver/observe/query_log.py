@@ -1,4 +1,4 @@
-"""The query log: one line per DNS query, in a file of its own (`logging.query_log`).
+"""The query log: one line per DNS query, to a destination of its own (`logging.query_log`).
 
 It says more than the lines of `logging.dns_queries` in the access log: flags, size, time, and what decided the answer.
 """
@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from msgspec import Struct
-
+from npserver.observe.config import query_log
 from npserver.observe.escape import escape_control
 from npserver.observe.line_log import LineLog
 from npserver.observe.log_formats import Clock, UtcClock, size
@@ -18,31 +17,14 @@ from npserver.observe.masking import mask_address
 
 if TYPE_CHECKING:
     from npserver.observe.config import Logging
-
-
-class QueryRecord(Struct, eq=False):
-    """A DNS query and how it was answered."""
-
-    client_ip: str
-    transport: str  # `udp`, `tcp`, `tls`, `https` or `doq`
-    name: str  # with its final dot; `?` in a malformed query
-    type: str
-    rcode: str  # `dropped` if nothing was sent
-    flags: tuple[str, ...]  # of the answer, as dig writes them; and `do` of the query
-    size: int  # bytes of the answer
-    duration_s: float
-    decided_by: str  # such as `zone example.com`, `cache`, `resolvers` or a key of the config; "" if nothing had to
-
-
-class QueryFormat(Protocol):
-    """A format of the query log."""
-
-    def line(self, record: QueryRecord) -> str:
-        """Return the line of a query."""
+    from npserver.observe.log_formats import QueryFormat
+    from npserver.observe.request_record import QueryRecord
 
 
 class Pretty:
     """`16:07:01 192.168.1.7 udp nas.home. A NOERROR 58 B 0.1 ms (aa rd; zone home)`."""
+
+    has_clock = True
 
     def __init__(self, is_coloured: bool) -> None:
         self._clock = Clock("\x1b[2m%H:%M:%S\x1b[0m" if is_coloured else "%H:%M:%S")
@@ -59,6 +41,8 @@ class Pretty:
 
 class Json:
     """One JSON object per line, with the time and the escapes of the access log in this format."""
+
+    has_clock = False
 
     def __init__(self, is_coloured: bool) -> None:
         from json import JSONEncoder  # only this format needs it
@@ -89,9 +73,14 @@ class QueryLog(LineLog):
 
     def configure(self, config: Logging, directory: str) -> None:
         """Apply the settings. `combined`, which has requests alone, is `pretty` here."""
-        self.open(config.query_log, directory)
-        self._hides_client = "client_ip" in config.hide
-        self._format = (Json if config.format == "json" else Pretty)(self._file.is_coloured) if self.enabled else None
+        section = query_log(config)
+        self.open(section, directory)
+        self._hides_client = "client_ip" in (section.hide or ())
+        self._format = (Json if section.format == "json" else Pretty)(self._file.is_coloured) if self.enabled else None
+        if self._format is not None and self.form:
+            from npserver.observe.remote.messages import RemoteQueryFormat
+
+            self._format = RemoteQueryFormat(self._format, self.form)
 
     def query(self, record: QueryRecord) -> None:
         """Log an answered query."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from npserver.config.units import parse_percent
 from npserver.errors import clip
-from npserver.observe.config import STANDARD, AccessLogSection, access_logs
-from npserver.observe.destinations import parse_destination
+from npserver.observe.config import STANDARD, AccessLogSection, LogDestination, access_logs, query_log
+from npserver.observe.remote.destinations import parse_destination
 
 if TYPE_CHECKING:
     from npserver.config.jsonc import Path
@@ -24,9 +24,12 @@ def compile_logging(report: Report) -> tuple[Condition | None, ...]:
         _check_destination(report, ("logging", "access_log"), written)
     else:
         _check_list(report, written)
-    _check_output(report, ("logging", "query_log"), logging.query_log, "query log")
+    queries, place = query_log(logging), ("logging", "query_log")
+    if queries.to != "off" and isinstance(logging.query_log, LogDestination):
+        _check_ca(report, place, queries)
+    _check_destination(report, place if isinstance(logging.query_log, str) else (*place, "to"), queries.to, "query log")
     rules = report.document.config.dispatch
-    if logging.query_log != "off" and not any(getattr(type(rule), "uses_dns_ports", False) for rule in rules):
+    if queries.to != "off" and not any(getattr(type(rule), "uses_dns_ports", False) for rule in rules):
         report.warn(("logging", "query_log"), "no effect: no rule has handler 'dns', so there are no queries")
     logs = access_logs(logging)
     if all(one.only is None for one in logs):
@@ -67,12 +70,16 @@ def _check_object(report: Report, path: Path, log: AccessLogSection) -> None:
         report.error((*path, "sample"), f"'sample': {error}")
     if log.keep_errors and share == 1:
         report.warn((*path, "keep_errors"), "no effect: all lines are written without 'sample'")
+    _check_ca(report, path, log)
+
+
+def _check_ca(report: Report, path: Path, log: LogDestination) -> None:
     if log.ca is None:
         return
     if not log.to.startswith("syslog+tls://"):
         report.error((*path, "ca"), "'ca' is for 'to' with syslog+tls:// alone")
         return
-    from npserver.observe.remote_log import make_tls_context
+    from npserver.observe.remote.connection import make_tls_context
 
     try:
         make_tls_context(log.ca, report.document.directory)
@@ -80,14 +87,14 @@ def _check_object(report: Report, path: Path, log: AccessLogSection) -> None:
         report.error((*path, "ca"), f"cannot read certificates from {clip(log.ca)}: {error.strerror or error}")
 
 
-def _check_destination(report: Report, path: Path, name: str) -> None:
+def _check_destination(report: Report, path: Path, name: str, what: str = "access log") -> None:
     try:
         destination = parse_destination(name)
     except ValueError as error:
         report.error(path, str(error))
         return
     if destination is None:
-        _check_output(report, path, name, "access log")
+        _check_output(report, path, name, what)
 
 
 def _check_output(report: Report, path: Path, name: str, what: str) -> None:

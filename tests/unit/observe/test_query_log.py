@@ -13,7 +13,7 @@ import pytest
 
 from npserver.observe.access_log import AccessLog
 from npserver.observe.config import Logging
-from npserver.observe.query_log import QueryRecord
+from npserver.observe.request_record import QueryRecord
 
 RECORD = QueryRecord(
     "192.168.1.7", "udp", "nas.home.", "A", "NOERROR", ("aa", "rd"), 58, 0.000_123_4, "zone home"

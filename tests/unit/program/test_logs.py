@@ -46,6 +46,25 @@ def test_what_is_wrong_has_its_place(
     assert message in said
 
 
+@pytest.mark.parametrize(
+    ("log", "message"),
+    [
+        ('^"sislog://a"', "did you mean syslog://?"),
+        ('{ "to": ^"journal://" }', "did you mean journald://?"),
+        ('{ "to": "syslog://a", "ca": ^"ca.pem" }', "'ca' is for 'to' with syslog+tls:// alone"),
+        ('{ "to": ^"./none/a.log" }', "to write the query log to"),
+        ('{ "to": "q.log", ^"only": "status >= 400" }', "unknown key"),
+    ],
+)
+def test_the_query_log_is_checked_as_access_logs_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], log: str, message: str
+) -> None:
+    before = '"logging": { "query_log": '
+    said = said_of(tmp_path, capsys, f'{{ "query_log": {log.replace("^", "")} }}')
+    assert f":2:{len(before) + log.index('^') + 1}:" in said
+    assert message in said
+
+
 def test_a_sample_of_everything_has_no_errors_to_keep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = said_of(tmp_path, capsys, '{ "access_log": [{ "to": "a.log", "keep_errors": true }] }', 0)
     assert "no effect: all lines are written without 'sample'" in said

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from npserver.observe import remote_log
-from npserver.observe.destinations import parse_destination
-from npserver.observe.remote_log import RemoteLog
+from npserver.observe.remote import connection as remote_log
+from npserver.observe.remote.connection import RemoteLog
+from npserver.observe.remote.destinations import parse_destination
 from tests.stage.serving import forgiving
 from tests.stage.syslog import split_counted
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from npserver.observe.destinations import DEV_LOG, JOURNAL, Destination, is_remote, parse_destination
+from npserver.observe.remote.destinations import DEV_LOG, JOURNAL, Destination, is_remote, parse_destination
 
 
 @pytest.mark.parametrize(

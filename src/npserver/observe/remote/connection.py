@@ -1,4 +1,4 @@
-"""Send the messages of an access log to a syslog server or the journal, without ever keeping a request waiting.
+"""Send the messages of a log to a syslog server or the journal, without ever keeping a request or a query waiting.
 
 Messages wait in a bounded queue while the receiver cannot be reached or is slow; what does not fit is dropped and
 counted, and the server log says when that begins and ends. `observe.line_log` calls `write_lines` with new messages,
@@ -19,11 +19,11 @@ from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from npserver.errors import clip
-from npserver.observe.destinations import Destination, parse_destination
+from npserver.observe.remote.destinations import Destination, parse_destination
 from npserver.runtime.tasks import spawn
 
 if TYPE_CHECKING:
-    from npserver.observe.config import AccessLogSection
+    from npserver.observe.config import LogDestination
 
 log = logging.getLogger("npserver.server")
 
@@ -45,8 +45,11 @@ class RemoteLog:
         name: str,
         destination: Destination,
         tls: ssl.SSLContext | None = None,
+        what: str = "access log",
+        key: str = "logging.access_log",
     ) -> None:
-        """Make it; nothing is connected before there is a message."""
+        """Make it; nothing is connected before there is a message. `what` and `key`: of messages about it."""
+        self._what, self._key = what, key
         self._loop = loop
         self._name = name
         self._to = destination
@@ -256,15 +259,16 @@ class RemoteLog:
         if not self._is_failing:
             self._is_failing = True
             log.error(
-                "cannot send the access log to %s (logging.access_log); %d KB of lines wait, more are dropped: %s",
-                clip(self._name), MAX_WAITING >> 10, getattr(error, "strerror", None) or str(error) or "timed out",
+                "cannot send the %s to %s (%s); %d KB of lines wait, more are dropped: %s",
+                self._what, clip(self._name), self._key, MAX_WAITING >> 10,
+                getattr(error, "strerror", None) or str(error) or "timed out",
             )  # fmt: skip
 
     def _reached(self) -> None:
         self._connected_at = monotonic()
         if self._is_failing:
             self._is_failing = False
-            log.warning("the access log is sent to %s again, %d lines were dropped", clip(self._name), self.dropped)
+            log.warning("the %s is sent to %s again, %d lines were dropped", self._what, clip(self._name), self.dropped)
             self.dropped = 0
 
     def _drop(self, lines: int) -> None:
@@ -273,7 +277,7 @@ class RemoteLog:
         self._refused_at = monotonic()
         if not self._is_failing and not self._is_closed:
             self._is_failing = True
-            log.error("%s takes the access log too slowly (logging.access_log), lines are dropped", clip(self._name))
+            log.error("%s takes the %s too slowly (%s), lines are dropped", clip(self._name), self._what, self._key)
 
     def _close_socket(self) -> None:
         sock, self._socket = self._socket, None
@@ -281,8 +285,10 @@ class RemoteLog:
             sock.close()
 
 
-def make_remote_log(loop: asyncio.AbstractEventLoop, config: AccessLogSection, directory: str) -> tuple[RemoteLog, str]:
-    """Return the connection for `to` of an access log, which has been checked, and the form of its messages."""
+def make_remote_log(
+    loop: asyncio.AbstractEventLoop, config: LogDestination, directory: str, what: str, key: str
+) -> tuple[RemoteLog, str]:
+    """Return the connection for `to` of a log, which has been checked, and the form of its messages."""
     destination = parse_destination(config.to)
     assert destination is not None
     tls = None
@@ -291,9 +297,9 @@ def make_remote_log(loop: asyncio.AbstractEventLoop, config: AccessLogSection, d
             tls = make_tls_context(config.ca, directory)
         except OSError as error:
             why = error.strerror or "no certificates in it"
-            log.error("cannot read the certificates of the access log %s (ca): %s", clip(config.to), why)
+            log.error("cannot read the certificates of the %s %s (ca): %s", what, clip(config.to), why)
             tls = ssl.create_default_context()
-    return RemoteLog(loop, config.to, destination, tls), destination.form
+    return RemoteLog(loop, config.to, destination, tls, what, key), destination.form
 
 
 def make_tls_context(ca: str | None, directory: str) -> ssl.SSLContext:
