@@ -28,5 +28,5 @@ def addresses_as_json(known: Sequence[KnownAddress]) -> list[dict[str, str]]:
 def address_table(known: Sequence[KnownAddress]) -> str:
     """Return the table in HTML; "" without addresses."""
     rows = [(one.address, one.shown_source, utc(one.since, "%Y-%m-%d %H:%M UTC")) for one in known]
-    shown = table(("public address", "from", "known since"), rows, 1_500)
+    shown = table(("public address", "from", "known since"), rows, 800)
     return f"<h2>Public address</h2>{shown}" if shown else ""

@@ -13,7 +13,7 @@ class StatusRule(HttpRule, tag_field="handler", tag="status", frozen=True, kw_on
 
     path: Annotated[str, D("path of the page")] = "/status"
     errors: Annotated[
-        bool, D("show the last warnings and errors of the log, which name clients, files and targets")
+        bool, D("show the last warnings and errors of the log, and who is banned: they name clients, files and targets")
     ] = True
     buttons: Annotated[
         bool, D("show buttons that drain and undrain targets, as `npserver drain` does; needs `allow` or a sign-in")

@@ -72,7 +72,7 @@ def state_table(kind: DataKind, states: Sequence[SetState]) -> str:
     rows = [
         (one.name, one.source, _marked(one.error), one.size or "", utc(one.at, "%Y-%m-%d %H:%M UTC")) for one in states
     ]
-    shown = table((kind.column, "from", "last error", "entries", "of"), rows, 2_500)
+    shown = table((kind.column, "from", "last error", "entries", "of"), rows, 1_300)
     return f"<h2>{kind.title}</h2>{shown}" if shown else ""
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from npserver import __version__
@@ -25,7 +25,9 @@ from npserver.sources import states as sources
 from npserver.sources.states import published_states
 from npserver.tls.states import published
 from npserver.upstream.registry import drained_targets
+from npserver.web.handlers.status import rules, targets
 from npserver.web.handlers.status.addresses import address_samples, address_table, addresses_as_json
+from npserver.web.handlers.status.bans import ban_table, bans_as_json, bans_of
 from npserver.web.handlers.status.buttons import button_of
 from npserver.web.handlers.status.certificates import certificate_samples, certificate_table, certificates_as_json
 from npserver.web.handlers.status.data_states import (
@@ -51,7 +53,7 @@ from npserver.web.handlers.status.page import (
     titled,
 )
 from npserver.web.handlers.status.processes import error_table, errors_as_json, listener_table, worker_table
-from npserver.web.handlers.status.rules import counters_of, rule_series, rule_table
+from npserver.web.handlers.status.rules import rule_series, rule_table
 from npserver.web.handlers.status.signed_zones import signed_as_json, signed_samples, signed_table
 from npserver.web.handlers.status.targets import TargetState, target_states, target_table, targets_as_json
 from npserver.web.handlers.status.zones import zone_samples, zone_table, zones_as_json
@@ -121,9 +123,9 @@ class StatusHandler:
 
     def start(self) -> None:
         """Take samples from now on: the config has become the active one."""
-        self._series = rule_series(self._board.directory.names)
-        of_targets = [f"upstream.{one.upstream}.{one.uri}.requests" for one in self._targets]
-        self._history.start(self, [*counters_of(self._series), *of_targets])
+        names = self._board.directory.names
+        self._series = rule_series(names)
+        self._history.start(self, [*rules.counters_of(self._series), *targets.counters_of(self._targets, names)])
 
     def handle(self, exchange: Exchange) -> None:
         """Respond in the format that `?format=` or Accept names."""
@@ -185,6 +187,7 @@ class StatusHandler:
             "targets": targets_as_json(self._target_states()),
             "errors": errors_as_json(self._errors()),
             "certificates": certificates_as_json(states),
+            "bans": bans_as_json(self._bans()),
             "public_addresses": addresses_as_json(self._addresses()),
             "networks": states_as_json(known_states(self._pubsub)),
             "block_lists": states_as_json(self._block_lists()),
@@ -217,26 +220,27 @@ class StatusHandler:
         """Return the sections of the page by their ids, as HTML."""
         data = state_table(NETWORKS, known_states(self._pubsub)) + state_table(BLOCK_LISTS, self._block_lists())
         data += zone_table(published_zones(self._pubsub)) + signed_table(published_signed(self._pubsub))
-        return titled({
+        sections = {
             "up": f"up for {_span(self.uptime_s)}",
-            "targets": self._target_table(),
             "traffic": tiles(samples, self._history),
             "rules": rule_table(self._series, self._history),
             "errors": error_table(self._errors()),
             "certificates": certificate_table(states, time.time()),
-            "listeners": listener_table(self._summary),
-            "limits": limit_table(samples),
+            "listeners": listener_table(self._summary, is_timed=bool(self._series)),
+            "limits": limit_table(samples) + ban_table(self._bans(), time.time()),
             "cache": cache_table(samples),
             "workers": worker_table(self._board),
             "data": address_table(self._addresses()) + data,
             "counters": all_counters(samples),
-        })  # fmt: skip
+        }
+        sections["targets"] = self._target_table(sum(map(len, sections.values())))
+        return titled(sections)
 
-    def _target_table(self) -> str:
+    def _target_table(self, others_bytes: int) -> str:
         states = self._target_states()
         if self._buttons is None:
-            return target_table(states, self._history)
-        return self._buttons.form(target_table(states, self._history, button_of))
+            return target_table(states, self._history, None, others_bytes)
+        return self._buttons.form(target_table(states, self._history, button_of, others_bytes))
 
     @property
     def _design(self) -> Design:
@@ -249,6 +253,9 @@ class StatusHandler:
 
     def _errors(self) -> list[LoggedError]:
         return self._board.last_errors.read()[:_MAX_ERRORS] if self._rule.errors else []
+
+    def _bans(self) -> list[dict[str, Any]]:
+        return bans_of(self._pubsub) if self._rule.errors else []
 
     def _all_samples(self, samples: list[Sample], states: PublishedStates) -> list[Sample]:
         """Return the samples of all metrics. `samples`: those of the scoreboard's slots."""

@@ -5,6 +5,7 @@ The deadline sweeper calls it every `PERIOD_S`, as long as a handler of status r
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 PERIOD_S = 2.0
 SAMPLES = 90
-MAX_COUNTERS = 1000  # of which rates are kept
+MAX_COUNTERS = 1800  # of which rates are kept
 
 #: Counters of which rates are shown, those of which are there.
 COUNTERS = (
@@ -33,20 +34,27 @@ COUNTERS = (
 class History:
     """The samples of one process."""
 
-    __slots__ = ("_board", "_samples", "_users", "_wanted", "_watched", "deadline")
+    __slots__ = ("_board", "_places", "_samples", "_users", "_watched", "deadline")
 
     def __init__(self, context: Context) -> None:
         self._board: Scoreboard = context.row.board
         self._watched = context.sweeper.watched
-        self._samples: deque[tuple[float, dict[str, int]]] = deque(maxlen=SAMPLES + 1)  # times, and totals by name
+        #: Times, and totals at the places of their counters; -1: nothing has counted it yet.
+        self._samples: deque[tuple[float, array[int]]] = deque(maxlen=SAMPLES + 1)
         self._users: WeakSet[object] = WeakSet()
-        self._wanted: tuple[str, ...] = COUNTERS
+        self._places: dict[str, int] = {name: place for place, name in enumerate(COUNTERS)}
         self.deadline = 0.0
 
     def start(self, user: object, names: Iterable[str]) -> None:
-        """Sample from now on, as long as `user` is there; `names`: of more counters."""
+        """Sample from now on, as long as `user` is there; `names`: of more counters, the more important first."""
         self._users.add(user)
-        self._wanted = tuple(dict.fromkeys((*COUNTERS, *names)))[:MAX_COUNTERS]
+        wanted = list(dict.fromkeys((*COUNTERS, *names)))[:MAX_COUNTERS]
+        new = [name for name in wanted if name not in self._places]
+        if len(self._places) + len(new) > MAX_COUNTERS:  # after reloads
+            self._places, new = {}, wanted
+            self._samples.clear()
+        for name in new:
+            self._places[name] = len(self._places)
         self._watched.add(self)
 
     def expire(self, now: float) -> None:
@@ -57,7 +65,7 @@ class History:
             return
         self.deadline = now + PERIOD_S - 0.1  # the sweeper comes up to a quarter of a second late
         slots, total = self._board.directory.names, self._board.total
-        self._samples.append((now, {name: total(slots[name]) for name in self._wanted if name in slots}))
+        self._samples.append((now, array("q", [total(slots[name]) if name in slots else -1 for name in self._places])))
 
     def rates(self, name: str, points: int = SAMPLES) -> list[float]:
         """Return how often a second it was counted, the oldest first, in at most so many values."""
@@ -67,19 +75,25 @@ class History:
         """Return how often a second any of them was counted, as `rates`."""
         step = max(1, -(-(len(self._samples) - 1) // points))
         samples = list(self._samples)[::-1][::step][::-1]
+        places = [self._places[name] for name in names if name in self._places]
         found = []
         for (before, old), (now, new) in pairwise(samples):
-            counts = [max(0, new[name] - old.get(name, 0)) for name in names if name in new]
+            counts = [max(0, new[place] - _at(old, place)) for place in places if place < len(new) and new[place] >= 0]
             if counts:
                 found.append(sum(counts) / max(now - before, 0.001))
         return found
 
     def recent(self, name: str) -> int:
         """Return how often it was counted in the last minutes."""
-        samples = self._samples
-        if len(samples) < 2:
+        place, samples = self._places.get(name), self._samples
+        if place is None or len(samples) < 2:
             return 0
-        return max(0, samples[-1][1].get(name, 0) - samples[0][1].get(name, 0))
+        return max(0, _at(samples[-1][1], place) - _at(samples[0][1], place))
+
+
+def _at(totals: array[int], place: int) -> int:
+    """Return the total at a place; 0 if it was not counted then."""
+    return max(0, totals[place]) if place < len(totals) else 0
 
 
 HISTORY: PerProcess[History] = PerProcess(History)

@@ -33,7 +33,7 @@ _STYLE = (
     "@media(max-width:44rem){thead{position:absolute;clip-path:inset(50%)}"
     "tr{display:flex;flex-wrap:wrap;gap:0 .8rem;padding:.5rem 0;border-bottom:1px solid var(--line)}"
     "td{border:0;padding:0}td:first-child{flex-basis:100%}td:empty{display:none}"
-    '.n:before,#rules td:nth-child(n+4):before{content:attr(data-h) " ";color:var(--soft)}}'
+    '.n:before{content:attr(data-h) " ";color:var(--soft)}}'
     "@media(min-width:120rem){:root{font-size:150%}}"
 )
 _BUTTON_STYLE = "td button{font-size:.8rem;padding:.1rem .6rem}#said:empty{display:none}"
@@ -48,6 +48,7 @@ TITLES = {
     "certificates": "Certificates", "listeners": "Listeners and rules", "limits": "Limits and bans", "cache": "Cache",
     "workers": "Workers", "data": "", "counters": "",
 }  # fmt: skip
+_POINTS = 45  # of the charts of large numbers
 _LIMITS = (
     "rate_limit",
     "max_requests",
@@ -85,14 +86,14 @@ def tiles(samples: Sequence[Sample], history: History) -> str:
     """Return what goes on now in a few large numbers with charts; what has never been is left out."""
     dns = [name for name in COUNTERS if name.startswith("dns.")]
     rows = [
-        ("requests per second", history.rates("http.requests"), ""),
-        ("errors (5xx) per second", history.rates("http.responses.5xx"), ""),
-        ("refused (4xx) per second", history.rates("http.responses.4xx"), ""),
-        ("sent per second", history.rates("http.sent_bytes"), "B"),
-        ("received per second", history.rates("http.received_bytes"), "B"),
-        ("forwards begun per second", history.rates("forward.sessions"), ""),
-        ("forwarded per second", history.rates("forward.sent_bytes"), "B"),
-        ("DNS queries per second", history.sum_rates(dns), ""),
+        ("requests per second", history.rates("http.requests", _POINTS), ""),
+        ("errors (5xx) per second", history.rates("http.responses.5xx", _POINTS), ""),
+        ("refused (4xx) per second", history.rates("http.responses.4xx", _POINTS), ""),
+        ("sent per second", history.rates("http.sent_bytes", _POINTS), "B"),
+        ("received per second", history.rates("http.received_bytes", _POINTS), "B"),
+        ("forwards begun per second", history.rates("forward.sessions", _POINTS), ""),
+        ("forwarded per second", history.rates("forward.sent_bytes", _POINTS), "B"),
+        ("DNS queries per second", history.sum_rates(dns, _POINTS), ""),
     ]
     shown = [
         f"<li><b>{amount(_recent(values))}{unit}</b>{what}{chart(values, what, unit)}</li>"
@@ -111,17 +112,17 @@ def tiles(samples: Sequence[Sample], history: History) -> str:
 
 def limit_table(samples: Sequence[Sample]) -> str:
     """Return what limits, bans and sign-in have refused."""
-    return _counter_table([one for one in samples if _is_of(one, _LIMITS)], 5_000)
+    return _counter_table([one for one in samples if _is_of(one, _LIMITS)], 2_500)
 
 
 def cache_table(samples: Sequence[Sample]) -> str:
     """Return what caches hold and have done."""
-    return _counter_table([one for one in samples if _is_of(one, ("cache_",))], 2_500)
+    return _counter_table([one for one in samples if _is_of(one, ("cache_",))], 1_500)
 
 
 def all_counters(samples: Sequence[Sample]) -> str:
     """Return all counters that are not zero and in no other section."""
-    shown = _counter_table([one for one in samples if not _is_of(one, (*_LIMITS, *_HIDDEN, "cache_"))], 8_000)
+    shown = _counter_table([one for one in samples if not _is_of(one, (*_LIMITS, *_HIDDEN, "cache_"))], 4_000)
     return f"<details><summary>All counters</summary>{shown}</details>" if shown else ""
 
 
@@ -138,5 +139,5 @@ def _is_of(sample: Sample, names: tuple[str, ...]) -> bool:
 
 def _recent(values: Sequence[float]) -> float:
     """Return the mean of the last values: a single one jumps."""
-    last = values[-3:]
+    last = values[-2:]
     return sum(last) / len(last)

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from npserver.runtime.scoreboard import Scoreboard
 
 _LEVELS = ((50, "fatal"), (40, "error"), (0, "warning"))
+_UNTIMED = (
+    '<p class="soft">How long requests take, by rule and target, is shown with '
+    "<code>&quot;metrics&quot;: { &quot;times&quot;: true }</code>.</p>"
+)
 _COLUMNS = (
     ("requests", "http.requests", 1), ("connections open", "gauge.http.connections", 1),
     ("forwards", "forward.sessions", 1), ("forwards open", "gauge.forward.sessions", 1),
@@ -20,14 +24,18 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def listener_table(summary: Iterable[tuple[str, str]]) -> str:
-    """Return the listeners, each with its rules in the order of the config. `summary`: listener and rule, of each."""
+def listener_table(summary: Iterable[tuple[str, str]], *, is_timed: bool) -> str:
+    """Return the listeners, each with its rules in the order of the config.
+
+    `summary`: listener and rule, of each; `is_timed`: whether requests are measured, else it is told how they are.
+    """
     rows, last = [], ""
     for label, what in summary:
         place, _, rest = what.partition("  ")
         rows.append((label if label != last else "", place if rest else "all", rest or place))
         last = label
-    return table(("listener", "for", "rule"), rows, 9_000)
+    shown = table(("listener", "for", "rule"), rows, 5_000)
+    return shown + _UNTIMED if shown and not is_timed else shown
 
 
 def worker_table(board: Scoreboard) -> str:
@@ -39,7 +47,7 @@ def worker_table(board: Scoreboard) -> str:
         (f"worker {number}", *[row[slot] // size or Markup("") for _, slot, size in columns])
         for number, row in enumerate(board.rows[1:])
     ]
-    return table(("process", *[head for head, _, _ in columns]), rows, 4_000) if columns else ""
+    return table(("process", *[head for head, _, _ in columns]), rows, 2_500) if columns else ""
 
 
 def error_table(errors: Sequence[LoggedError]) -> str:
@@ -53,7 +61,7 @@ def error_table(errors: Sequence[LoggedError]) -> str:
         )
         for one in errors
     ]
-    return table(("time (UTC)", "level", "what", "how often"), rows, 6_000)
+    return table(("time (UTC)", "level", "what", "how often"), rows, 4_500)
 
 
 def errors_as_json(errors: Sequence[LoggedError]) -> list[dict[str, object]]:

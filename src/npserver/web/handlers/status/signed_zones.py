@@ -47,5 +47,5 @@ def signed_table(states: Sequence[SignedZoneState]) -> str:
         (one.name, ", ".join(one.keys), utc(one.awaits_parent_since), one.parent, one.step, utc(one.step_at))
         for one in states
     ]
-    shown = table(("signed zone", "keys", "parent awaited since", "parent", "next step", "at"), rows, 2_500)
+    shown = table(("signed zone", "keys", "parent awaited since", "parent", "next step", "at"), rows, 1_300)
     return f"<h2>Signed zones</h2>{shown}" if shown else ""

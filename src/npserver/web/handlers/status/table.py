@@ -18,6 +18,12 @@ class Markup(str):
     __slots__ = ()
 
 
+class Figure(Markup):
+    """A number with its unit, or "" for none."""
+
+    __slots__ = ()
+
+
 def table(heads: Sequence[str], rows: Iterable[Sequence[str | int]], budget: int) -> str:
     """Return a table, "" without rows. `budget`: bytes that the rows may take; the number of the others is told."""
     shown: list[str] = []
@@ -42,6 +48,8 @@ def _cell(head: str, value: str | int) -> str:
         return f'<td class="n"{named}>{value:,}</td>'
     if value == "":
         return "<td></td>"
+    if isinstance(value, Figure):
+        return f'<td class="n"{named}>{value}</td>'
     return f"<td{named}>{value if isinstance(value, Markup) else text(value)}</td>"
 
 

@@ -6,18 +6,23 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from npserver.observe.histogram import RESPONSE_TIMES
 from npserver.upstream.registry import REASONS, drained_targets
 from npserver.web.handlers.status.table import Markup, amount, badge, chart, span, table
+from npserver.web.handlers.status.times import HEADS as TIMES
+from npserver.web.handlers.status.times import bucket_names, time_cells
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from npserver.runtime.context import Context
     from npserver.upstream.registry import NamedTarget
     from npserver.web.handlers.status.history import History
 
 HEADS = ("target", "health", "why", "per second", "active", "requests", "failures")
-_BUDGET = 16_000
+PAGE_BYTES = 53_000  # of all sections; other tables have their own limits, and leave at least `_LEAST_BYTES`
+_LEAST_BYTES = 8_000
+MAX_TIMED = 30  # targets with times
 _ORDER = {"down": 0, "ejected": 1, "failing": 2, "draining": 3, "up": 4, "not checked": 5}
 _KINDS = {"up": "good", "draining": "soft", "not checked": "soft"}
 
@@ -106,16 +111,41 @@ def targets_as_json(states: list[TargetState]) -> list[dict[str, object]]:
 
 
 def target_table(
-    states: list[TargetState], history: History, button: Callable[[TargetState], Markup] | None = None
+    states: list[TargetState],
+    history: History,
+    button: Callable[[TargetState], Markup] | None = None,
+    others_bytes: int = 0,
 ) -> str:
-    """Return the table in HTML; "" without targets. `button`: makes that of a target; None: there are none."""
-    rows = [_row(one, history) for one in states]
-    if button is None:
-        return table(HEADS, rows, _BUDGET)
-    return table((*HEADS, ""), [(*row, button(one)) for row, one in zip(rows, states, strict=True)], _BUDGET)
+    """Return the table in HTML; "" without targets.
+
+    `button`: makes that of a target; None: there are none; `others_bytes`: the length of all other sections.
+    """
+    heads, rows = list(HEADS), [_row(one, history) for one in states]
+    times = [time_cells(_buckets(one), history) for one in states]
+    if any(any(cells) for cells in times):
+        heads[4:4] = TIMES
+        for row, cells in zip(rows, times, strict=True):
+            row[4:4] = cells
+    if button is not None:
+        heads.append("")
+        for row, one in zip(rows, states, strict=True):
+            row.append(button(one))
+    return table(heads, rows, max(_LEAST_BYTES, PAGE_BYTES - others_bytes))
 
 
-def _row(one: TargetState, history: History) -> tuple[str | int, ...]:
+def counters_of(targets: Sequence[NamedTarget], names: Collection[str]) -> list[str]:
+    """Return the names of the slots that `target_table` needs, the more important first; `names`: of all slots."""
+    counters = [f"upstream.{one.upstream}.{one.uri}.requests" for one in targets]
+    timed = [one for one in targets if _buckets(one)[0] in names]
+    return counters + [name for one in timed[:MAX_TIMED] for name in _buckets(one)]
+
+
+def _buckets(one: TargetState | NamedTarget) -> list[str]:
+    target = one.target if isinstance(one, TargetState) else one.uri
+    return bucket_names(RESPONSE_TIMES, one.upstream, target)
+
+
+def _row(one: TargetState, history: History) -> list[str | int]:
     name = one.target if one.upstream == one.target else f"{one.upstream} {one.target}"
     since = f" {span(one.since_s)}" if one.since_s else ""
     health = badge(_KINDS.get(one.health, "bad"), one.health)
@@ -123,7 +153,7 @@ def _row(one: TargetState, history: History) -> tuple[str | int, ...]:
     drawn = chart(rates, "requests per second")
     rate = Markup(f"{amount(rates[-1])}{drawn}" if drawn else "")
     zero = Markup("")
-    return (
+    return [
         name, Markup(f"{health}{since}"), one.why, rate, one.active or zero,
         one.requests or zero, one.failures or zero,
-    )  # fmt: skip
+    ]  # fmt: skip

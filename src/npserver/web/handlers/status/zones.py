@@ -54,5 +54,5 @@ def zone_table(states: Sequence[ZoneState]) -> str:
         (one.name, one.source, one.error, utc(one.next_at, "%H:%M:%S UTC"), one.names, str(one.serial))
         for one in states
     ]
-    shown = table(("zone", "from", "last error", "next refresh", "names", "serial"), rows, 2_500)
+    shown = table(("zone", "from", "last error", "next refresh", "names", "serial"), rows, 1_300)
     return f"<h2>Zones</h2>{shown}" if shown else ""

@@ -10,11 +10,18 @@ from typing import Any, cast
 
 import pytest
 
+from npserver.network_sets.states import BAN_TOPICS
+from npserver.observe.histogram import RESPONSE_TIMES, Histogram
 from npserver.observe.last_errors import LoggedError
 from npserver.runtime.scoreboard import Scoreboard
+from npserver.sources.states import BLOCK_LISTS, NETWORKS, SetState, publish_states
+from npserver.upstream.registry import NamedTarget
 from npserver.web.exchange import Exchange
+from npserver.web.handlers.status.buttons import Buttons
 from npserver.web.handlers.status.config import StatusRule
 from npserver.web.handlers.status.handler import StatusHandler
+from npserver.web.handlers.status.history import COUNTERS, HISTORY
+from npserver.web.request_times import Series
 from tests.stage.answered import Answered
 from tests.stage.worker import make_context
 
@@ -132,4 +139,63 @@ def test_the_page_is_small_however_much_there_is() -> None:
     for number in range(500):
         board.row(0).slots[board.row(0).slot(f"dns.block_lists.l {HOSTILE}{number}")] = 10**15
     summary = [(f"web{number} {HOSTILE}", f"{HOSTILE}/**  proxy to {HOSTILE}") for number in range(500)]
-    assert 25_000 < len(ask(board, summary=summary, accept=b"text/html").body) < 60_000
+    context = make_context(board=board)
+    row = context.row
+    targets = [NamedTarget(f"app{number}", f"http://10.0.0.{number}:80/{HOSTILE}") for number in range(300)]
+    timed = [Histogram(row, RESPONSE_TIMES, one.upstream, one.uri) for one in targets[:30]]
+    rules = [Series(row, f"rule {number}{HOSTILE}", "") for number in range(30)]
+    bans = [{"client": f"2001:db8:{number}::/64", "event": "login", "at": 1.0, "until": 2.0} for number in range(2000)]
+    context.pubsub.publish(BAN_TOPICS + "banned", bans)
+    for topic in (NETWORKS, BLOCK_LISTS):
+        publish_states(context.pubsub, topic, [SetState(f"{HOSTILE}{n}", HOSTILE, n, 1.0, HOSTILE) for n in range(99)])
+    rule = StatusRule(buttons=True)
+    handler = StatusHandler(context, rule, targets, summary, buttons=Buttons(context, ("dispatch", 0), rule))
+    handler.start()
+    history = HISTORY.of(context)
+    for at in range(100):
+        for one in targets:
+            row.slots[row.slot(f"upstream.{one.upstream}.{one.uri}.requests")] += at % 7
+        for name in COUNTERS:
+            row.slots[row.slot(name)] += 1000 * (at % 13)
+        for times in timed:
+            times.observe(0.1)
+        for series in rules:
+            series.count("", 502 if at % 3 else 200, 0.1)
+        row.publish()
+        history.expire(at * 2.0)
+    answered = Answered(query="format=html")
+    handler.handle(cast("Exchange", answered))
+    for part in (
+        b"half within",
+        b"<button",
+        b"10.0.0.",
+        b"rule 1",
+        b"2001:db8:",
+        b"Last warnings",
+        b"cache",
+        b"worker 1",
+    ):
+        assert part in answered.body
+    assert 50_000 < len(answered.body) < 60_000
+
+
+def test_it_is_told_how_times_are_measured_where_they_are_not(board: Scoreboard) -> None:
+    told = b"&quot;metrics&quot;: { &quot;times&quot;: true }"
+    summary = [("web", "/**  files from .")]
+    assert told in ask(board, summary=summary, accept=b"text/html").body
+    Series(board.row(0), "api", "")
+    handler = StatusHandler(make_context(board=board), StatusRule(), [], summary)
+    handler.start()
+    answered = Answered(query="format=html")
+    handler.handle(cast("Exchange", answered))
+    assert told not in answered.body
+
+
+def test_clients_that_are_banned_are_shown_unless_the_rule_says_otherwise(board: Scoreboard) -> None:
+    context = make_context(board=board)
+    ban = {"client": "192.0.2.7", "event": "login", "at": 1.0, "until": 2.0}
+    context.pubsub.publish(BAN_TOPICS + "banned", [ban])
+    for errors, query in ((True, "html"), (True, "json"), (False, "html"), (False, "json")):
+        answered = Answered(query=f"format={query}")
+        StatusHandler(context, StatusRule(errors=errors), [], []).handle(cast("Exchange", answered))
+        assert (b"192.0.2.7" in answered.body) is errors

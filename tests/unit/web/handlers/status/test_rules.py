@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
-
 from npserver.observe.histogram import BOUNDS_S, REQUEST_TIMES, slot_name
 from npserver.web.handlers.status.history import History
-from npserver.web.handlers.status.rules import MAX_SERIES, counters_of, quantile, rule_series, rule_table
+from npserver.web.handlers.status.rules import MAX_SERIES, counters_of, rule_series, rule_table
 from npserver.web.request_times import Series
 from tests.stage.worker import make_context
 
 
 class User:
     """A handler of a status rule."""
-
-
-@pytest.mark.parametrize(
-    ("counts", "share", "seconds"),
-    [
-        ([100], 0.5, 0.0005),
-        ([0, 0, 0, 100], 0.95, 0.005 + 0.005 * 0.95),
-        ([50, 50], 0.5, 0.001),
-        ([50, 0, 50], 0.75, 0.00375),
-        ([0] * len(BOUNDS_S) + [7], 0.5, 60.0),
-        ([0] * 16, 0.99, 60.0),
-    ],
-)
-def test_quantiles_are_those_of_prometheus(counts: list[int], share: float, seconds: float) -> None:
-    assert quantile(counts, share) == pytest.approx(seconds)
 
 
 def test_rules_have_the_rates_and_times_of_the_last_minutes() -> None:
