@@ -68,6 +68,7 @@ def test_a_key_goes_when_the_parent_has_its_successor(
         one.wait_for("the parent says: 127.0.0.1:.* has the DS record of key")
         roll = ["roll", ZONE, "-config", str(one.config_file)]
         one.wait_until(lambda: main(roll) == 0, "what the parent says in the store")
+        one.wait_for("a new key is published")  # workers serve it at once; from here on its time counts
         one.wait_until(lambda: keys(port) == 2, "the new key")
         one.stop()
 

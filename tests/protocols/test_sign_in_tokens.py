@@ -5,6 +5,7 @@ Covers `web.middleware.jwt.check` and `web.middleware.jwt.key_source`.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import time
@@ -20,7 +21,7 @@ from joserfc.jws import JWSRegistry
 from npserver.web.middleware.jwt import check, key_source
 from tests.protocols.proxying import Connection, Origin, answering, get, ok, until
 from tests.protocols.signing_in import fields_of, raw
-from tests.stage.site import Site, site
+from tests.stage.site import DEADLINE_S, Site, site
 from tests.unit.web.middleware.jwt.test_token import b64
 
 FIRST, SECOND = jwk.ECKey.generate_key("P-256", {"kid": "1"}), jwk.ECKey.generate_key("P-256", {"kid": "2"})
@@ -69,10 +70,9 @@ async def status(running: Site, shown: str) -> int:
 
 async def becomes(running: Site, shown: str, expected: int) -> None:
     """Wait until a token is answered so."""
-    for _ in range(500):
-        if await status(running, shown) == expected:
-            return
-    assert await status(running, shown) == expected
+    async with asyncio.timeout(DEADLINE_S):
+        while await status(running, shown) != expected:
+            pass
 
 
 @pytest.fixture
