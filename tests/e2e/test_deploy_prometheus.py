@@ -23,8 +23,12 @@ ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yml"
 DASHBOARD = ROOT / "deploy" / "grafana" / "npserver.json"
 
 
-def families() -> Iterator[metrics.Family]:
-    """Yield all families: those of counters, and the constants of the modules that show others."""
+def families() -> list[metrics.Family]:
+    """Return all families: those of counters, and the constants of the modules that show others."""
+    return list(dict.fromkeys(_families()))
+
+
+def _families() -> Iterator[metrics.Family]:
     yield from (family for _, family in metrics.FAMILIES)
     shown = [f"{status.__name__}.{one.name}" for one in pkgutil.iter_modules(status.__path__)]
     for name in ["npserver.observe.histogram", "npserver.observe.process_usage", *shown]:
@@ -65,6 +69,30 @@ def test_names_follow_the_conventions_of_prometheus() -> None:
     for family in families():
         assert re.fullmatch(r"npserver_[a-z][a-z0-9_]*", family.name)
         assert (family.kind == "counter") == family.name.endswith("_total"), family
+
+
+def test_no_counter_has_the_name_of_another_metric_in_openmetrics() -> None:
+    """There the name of a counter is without `_total`."""
+    names = [family.name.removesuffix("_total") for family in families()]
+    assert [name for name in names if names.count(name) > 1] == []
+
+
+@needs("promtool")
+def test_promtool_finds_nothing_wrong_with_any_metric() -> None:
+    page = metrics.prometheus(
+        metrics.Sample(family, (("le", "+Inf"),) if suffix == "_bucket" else (), 1, suffix)
+        for family in families()
+        for suffix in (("_bucket", "_sum", "_count") if family.kind == "histogram" else ("",))
+    )
+    linted = subprocess.run(
+        [find("promtool") or "", "check", "metrics"], input=page, capture_output=True, text=True, timeout=30
+    )
+    assert [line for line in linted.stderr.splitlines() if "no help text" not in line] == []
+
+
+def test_every_metric_is_documented() -> None:
+    text = "".join(page.read_text() for page in (ROOT / "docs").glob("*.md"))
+    assert {family.name for family in families()} - set(re.findall(r"npserver_\w+", text)) == set()
 
 
 def test_the_panels_of_the_dashboard_lie_beside_each_other() -> None:

@@ -1,10 +1,11 @@
 """Metrics of the real program, read by Prometheus' own parser.
 
-Covers `observe.process_usage`, `observe.reload_counters` and `program.counters`.
+Covers `observe.process_usage`, `observe.reload_counters`, `program.counters` and `upstream.counted_retry`.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import ssl
@@ -163,7 +164,7 @@ def test_reloads_are_counted_by_outcome(program: Start, free_port: Callable[[], 
 
 
 def test_each_process_says_what_it_uses(program: Start, free_port: Callable[[], int]) -> None:
-    port = free_port()
+    port, began = free_port(), time.time()
     one = program(config=config(port, 9))
     processes = {"controller", "worker 0", "worker 1"}
 
@@ -175,6 +176,23 @@ def test_each_process_says_what_it_uses(program: Start, free_port: Callable[[], 
     )
     assert all(5e6 < value < 1e9 for value in memory.values())
     assert all(0 < value < 60 for value in used("npserver_process_cpu_seconds_total").values())
+    starts = used("npserver_process_start_time_seconds")
+    assert starts.keys() == processes
+    assert all(began - 2 <= value <= time.time() for value in starts.values())
+
+
+def test_a_process_that_is_started_again_has_another_start_time(program: Start, free_port: Callable[[], int]) -> None:
+    port = free_port()
+    one = program(config=config(port, 9))
+
+    def starts() -> list[float]:
+        found = scrape(port).items()
+        return [value for (name, _), value in found if name == "npserver_process_start_time_seconds"]
+
+    first = max(one.wait_until(lambda: len(has := starts()) == 3 and has, "all processes"))
+    one.wait_until(lambda: time.time() >= first + 1.1, "another second")
+    os.kill(one.children()[-1], signal.SIGKILL)
+    one.wait_until(lambda: len(has := starts()) == 3 and max(has) > first, "the start of the next")
 
 
 def test_lines_that_no_log_took_are_counted(program: Start, free_port: Callable[[], int]) -> None:
@@ -197,6 +215,17 @@ def test_connections_to_targets_and_their_reuse_are_counted(
             client.get("/app/x")
     one.wait_until(lambda: count(port, "npserver_upstream_requests_total") == 10, "the requests")
     assert count(port, "npserver_upstream_connections_total") == 1
+
+
+def test_retries_are_counted_without_a_budget(program: Start, free_port: Callable[[], int], backends: Backends) -> None:
+    port = free_port()
+    text = config(port, backends.http())
+    text["upstreams"]["app"]["targets"].insert(0, f"http://127.0.0.1:{free_port()}")
+    one = program(config={**text, "workers": 2})
+    for _ in range(4):
+        assert httpx.get(f"http://127.0.0.1:{port}/app/x", timeout=30).status_code == 200
+    one.wait_until(lambda: count(port, "npserver_upstream_retries_total", upstream="app") > 0, "a retry")
+    assert count(port, "npserver_upstream_retries_total") == count(port, "npserver_upstream_failures_total")
 
 
 def test_handshakes_are_counted_by_version(

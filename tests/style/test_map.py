@@ -210,6 +210,7 @@ COVERED_BY = {
     "web.handlers.status.page": "unit/web/handlers/status/test_handler.py",
     "web.handlers.status.processes": "unit/web/handlers/status/test_handler.py",
     "upstream.check_request": "protocols/test_health_checks.py",
+    "upstream.counted_retry": "e2e/test_metrics_program.py",
     "upstream.fastcgi": "conformance/test_fastcgi_responses.py",
     "upstream.grpc_check": "protocols/test_grpc_health_checks.py",
     "upstream.health_checks": "protocols/test_health_checks.py",

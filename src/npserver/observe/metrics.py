@@ -34,6 +34,7 @@ class Family:
     name: str
     kind: str  # "counter", "gauge" or "histogram"
     help: str
+    per: int = 1  # what a slot counts is this part of the unit: 1000 of milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +52,15 @@ class Sample:
         return self.family.name + self.suffix
 
 
-def _family(pattern: str, name: str, help: str, kind: str = "counter") -> tuple[re.Pattern[str], Family]:
-    return re.compile(pattern), Family(f"npserver_{name}", kind, help)
+def _family(pattern: str, name: str, help: str, kind: str = "counter", per: int = 1) -> tuple[re.Pattern[str], Family]:
+    return re.compile(pattern), Family(f"npserver_{name}", kind, help, per)
 
 
 #: Slot name to family; the first that matches counts, its named groups are the labels.
 FAMILIES = [
     _family(r"http\.requests", "http_requests_total", "Requests answered."),
     _family(r"http\.responses\.(?P<class>\dxx)", "http_responses_total", "Responses by class of their status."),
-    _family(r"http\.connections", "http_connections_total", "Client connections accepted."),
+    _family(r"http\.connections", "http_connections_opened_total", "Client connections accepted."),
     _family(r"http\.rejected_connections", "http_rejected_connections_total", "Client connections over a limit."),
     _family(r"http\.received_bytes", "http_received_bytes_total", "Bytes of request bodies."),
     _family(r"http\.spooled_bytes", "http_spooled_bytes_total", "Bytes of bodies that were buffered in files."),
@@ -91,7 +92,7 @@ FAMILIES = [
     _family(r"limits\.evicted", "rate_limit_evicted_total", "Keys forgotten before their time: rate_limit_keys."),
     _family(r"networks\.bans\.(?P<event>\w+)", "networks_bans_total", "Clients banned, by event."),
     _family(r"networks\.lifted_bans", "networks_lifted_bans_total", "Bans that have ended."),
-    _family(r"forward\.sessions", "forward_sessions_total", "Forwarded connections and sessions begun."),
+    _family(r"forward\.sessions", "forward_sessions_opened_total", "Forwarded connections and sessions begun."),
     _family(r"forward\.refused", "forward_refused_total", "Clients turned away: over a limit, or of no rule."),
     _family(r"forward\.failed", "forward_failed_total", "Clients for whom no target could be reached."),
     _family(r"forward\.received_bytes", "forward_received_bytes_total", "Bytes from clients to targets."),
@@ -128,9 +129,10 @@ FAMILIES = [
     _family(r"dns\.resolver\.(?P<resolver>.+)\.questions", "dns_resolver_questions_total", "Sent to a resolver."),
     _family(r"dns\.resolver\.(?P<resolver>.+)\.failures", "dns_resolver_failures_total", "Failures of a resolver."),
     _family(
-        r"dns\.resolver\.(?P<resolver>.+)\.milliseconds",
-        "dns_resolver_milliseconds_total",
+        r"dns\.resolver\.(?P<resolver>.+)\.microseconds",
+        "dns_resolver_seconds_total",
         "Time that a resolver took for its answers.",
+        per=1_000_000,
     ),
     _family(
         r"dns\.resolver\.(?P<resolver>.+)\.private_addresses",
@@ -157,7 +159,7 @@ FAMILIES = [
     _family(rf"upstream\.{_TARGET}\.failures", "upstream_failures_total", "Failures of a target."),
     _family(rf"upstream\.{_TARGET}\.errors", "upstream_errors_total", "Failures, and responses with status 5xx."),
     _family(rf"upstream\.{_TARGET}\.ejections", "upstream_ejections_total", "Ejections for such errors."),
-    _family(rf"upstream\.{_NAME}\.retries", "upstream_retries_total", "Retries, with a budget."),
+    _family(rf"upstream\.{_NAME}\.retries", "upstream_retries_total", "Requests sent again to another target."),
     _family(rf"upstream\.{_NAME}\.retries_refused", "upstream_retries_refused_total", "Retries beyond the budget."),
     _family(rf"upstream\.{_NAME}\.waits", "upstream_waits_total", "Requests and connections that waited for a target."),
     _family(rf"upstream\.{_NAME}\.wait_timeouts", "upstream_wait_timeouts_total", "Those that waited in vain."),
@@ -192,7 +194,7 @@ def samples(board: Scoreboard) -> list[Sample]:
     """Return the values of all slots, in the order of `FAMILIES`."""
     found = [(meaning, slot) for name, slot in list(board.directory.names.items()) if (meaning := _meaning(name))]
     found.sort(key=lambda one: one[0][:2])
-    return [Sample(family, labels, board.total(slot)) for (_, _, family, labels), slot in found]
+    return [Sample(family, labels, _value(board.total(slot), family.per)) for (_, _, family, labels), slot in found]
 
 
 def prometheus(taken: Iterable[Sample]) -> str:
@@ -209,6 +211,10 @@ def _lines(taken: Iterable[Sample]) -> Iterator[str]:
             yield f"# HELP {family.name} {family.help}\n# TYPE {family.name} {family.kind}\n"
         labels = ",".join(f'{name}="{_quote(value)}"' for name, value in sample.labels)
         yield f"{sample.name}{{{labels}}} {sample.value}\n" if labels else f"{sample.name} {sample.value}\n"
+
+
+def _value(count: int, per: int) -> float:
+    return count if per == 1 else count / per
 
 
 @lru_cache(1 << 15)  # as many names as a row has slots

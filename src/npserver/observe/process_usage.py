@@ -1,4 +1,4 @@
-"""What each process uses: CPU time, memory, and the log lines that it could not write, for the metrics.
+"""What each process uses: CPU time, memory, and the log lines that it could not write; since when it runs.
 
 A process with a `status` rule writes them to its row every few seconds (`USAGE`); `usage_samples` reads the rows of
 all.
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 PERIOD_S = 2.0
 
 _CPU, _MEMORY, _DROPPED = "process.cpu_microseconds", "gauge.process.resident_bytes", "log.dropped_lines"
+_STARTED = "gauge.process.started"
 _CPU_FAMILY = Family("npserver_process_cpu_seconds_total", "counter", "CPU time of a process, in the kernel too.")
 _MEMORY_FAMILY = Family(
     "npserver_process_resident_memory_bytes", "gauge", "Memory of a process, with what it shares with others."
 )
+_STARTED_FAMILY = Family("npserver_process_start_time_seconds", "gauge", "When a process began, since 1970.")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -32,6 +34,7 @@ class Usage:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._started = _start_time()
         self._cpu_us = self._dropped = 0  # what is in the slots
         self.deadline = 0.0
         self.expire(context.loop.time())
@@ -46,6 +49,7 @@ class Usage:
         slots[row.slot(_CPU)] += cpu_us - self._cpu_us
         slots[row.slot(_DROPPED)] += max(dropped - self._dropped, 0)  # a reload may have ended a log
         slots[row.slot(_MEMORY)] = _resident_bytes()
+        slots[row.slot(_STARTED)] = self._started
         self._cpu_us, self._dropped = cpu_us, dropped
 
 
@@ -55,25 +59,36 @@ USAGE = PerProcess(Usage)
 
 def name_usage(row: Row) -> None:
     """Give the numbers their slots, the same ones in each process."""
-    for name in (_CPU, _MEMORY, _DROPPED):
+    for name in (_CPU, _MEMORY, _DROPPED, _STARTED):
         row.slot(name)
 
 
 def usage_samples(board: Scoreboard) -> list[Sample]:
-    """Return CPU time and memory of each process that has written them."""
+    """Return CPU time, memory and start of each process that has written them."""
     names = board.directory.names
-    if _CPU not in names:
+    if _STARTED not in names:
         return []
-    cpu, memory = names[_CPU], names[_MEMORY]
-    shown = [(_label(number), row[cpu], row[memory]) for number, row in enumerate(board.rows) if row[cpu]]
+    shown = [(_label(number), row) for number, row in enumerate(board.rows) if row[names[_STARTED]]]
     return [
-        *(Sample(_CPU_FAMILY, label, used / 1e6) for label, used, _ in shown),
-        *(Sample(_MEMORY_FAMILY, label, resident) for label, _, resident in shown),
+        *(Sample(_CPU_FAMILY, label, row[names[_CPU]] / 1e6) for label, row in shown),
+        *(Sample(_MEMORY_FAMILY, label, row[names[_MEMORY]]) for label, row in shown),
+        *(Sample(_STARTED_FAMILY, label, row[names[_STARTED]]) for label, row in shown),
     ]
 
 
 def _label(number: int) -> tuple[tuple[str, str], ...]:
     return (("process", f"worker {number - 1}" if number else "controller"),)
+
+
+def _start_time() -> int:
+    """Return when this process began: a `status` rule may come later, by a reload."""
+    now = time.time()
+    try:
+        with open("/proc/self/stat", "rb") as file:
+            ticks = int(file.read().rpartition(b")")[2].split()[19])  # since the machine's start
+        return int(now - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK"))
+    except (OSError, AttributeError):  # not on Linux
+        return int(now)
 
 
 def _resident_bytes() -> int:

@@ -15,9 +15,9 @@ from msgspec.structs import replace
 from npserver.config.units import parse_percent
 from npserver.net.resolver import RESOLVER
 from npserver.upstream.balancers import Balancer, make_balancer
+from npserver.upstream.counted_retry import CountedRetry, retries_slot
 from npserver.upstream.health_state import Health, ramp
 from npserver.upstream.registry import DRAINS, REGISTERED, NamedTarget, key_of
-from npserver.upstream.retry import RetryPolicy
 from npserver.upstream.target import PROBE_AFTER_S, Target
 from npserver.upstream.waiting_queue import WaitingQueue, queue_of
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from npserver.runtime.context import Context
     from npserver.upstream.config import UpstreamSection
+    from npserver.upstream.retry import RetryPolicy
 
 DEFAULT_QUEUE = 100  # requests and connections that may wait
 
@@ -61,12 +62,13 @@ class Upstream:
         self.name = name
         self.section = section
         self.targets = targets
-        self.retry = RetryPolicy(section.retries, frozenset(section.retry_on))
+        retry_on, row = frozenset(section.retry_on), context.row
+        self.retry: RetryPolicy = CountedRetry(section.retries, retry_on, row=row, slot=retries_slot(row, name))
         if section.retry_budget is not None:
             from npserver.upstream.retry_budget import BudgetedRetry, RetryBudget
 
             budget = RetryBudget(context, name, targets, budget_share(section.retry_budget))
-            self.retry = BudgetedRetry(section.retries, self.retry.retry_on, budget=budget)
+            self.retry = BudgetedRetry(section.retries, retry_on, budget=budget)
         self._balancer: Balancer = make_balancer(section.balance, random.random)
         self._time = context.loop.time
         self._base = base

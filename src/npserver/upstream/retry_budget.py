@@ -9,6 +9,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from npserver.upstream.counted_retry import retries_slot
 from npserver.upstream.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class RetryBudget:
         self._name = name
         self._targets = targets
         self._share = share
-        self._total_slot = row.slot(f"upstream.{name}.retries")
+        self._total_slot = retries_slot(row, name)
         self._refused_slot = row.slot(f"upstream.{name}.retries_refused")
         self._since_slot = row.slot(f"budget.{name}.since")
         self._base_slot = row.slot(f"budget.{name}.base")

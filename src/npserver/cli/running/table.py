@@ -16,7 +16,7 @@ _SHOWN = {
     "npserver_forward_sessions": "forwarded now",
     "npserver_dns_connections": "DNS connections",
     "npserver_http_requests_total": "HTTP requests",
-    "npserver_forward_sessions_total": "forwarded",
+    "npserver_forward_sessions_opened_total": "forwarded",
     "npserver_forward_failed_total": "forwards failed",
     "npserver_forward_refused_total": "forwards refused",
 }

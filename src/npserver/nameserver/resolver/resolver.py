@@ -39,7 +39,7 @@ class Resolver:
     """One resolver of one process."""
 
     __slots__ = (
-        "__weakref__", "_asked", "_context", "_failed", "_judged_at", "_milliseconds", "_pace", "_pause_s", "_refused",
+        "__weakref__", "_asked", "_context", "_failed", "_judged_at", "_microseconds", "_pace", "_pause_s", "_refused",
         "address", "channel", "failures", "has_case", "key", "probe_at", "with_edns_at",
     )  # fmt: skip
 
@@ -58,8 +58,8 @@ class Resolver:
         self._judged_at = 0.0  # when it last answered, or failed
         slot = context.row.slot
         name = f"dns.resolver.{address}"
-        self._asked, self._failed, self._milliseconds, self._refused = (
-            slot(f"{name}.{kind}") for kind in ("questions", "failures", "milliseconds", "private_addresses")
+        self._asked, self._failed, self._microseconds, self._refused = (
+            slot(f"{name}.{kind}") for kind in ("questions", "failures", "microseconds", "private_addresses")
         )
         self._pace = LogPace()
 
@@ -87,7 +87,7 @@ class Resolver:
 
     def answered(self, after_s: float) -> None:
         """Note an answer that came so long after the question."""
-        self._context.row.slots[self._milliseconds] += int(after_s * 1000)
+        self._context.row.slots[self._microseconds] += int(after_s * 1e6)
         if self.is_down:
             log.info("resolver %s answers again (%s)", self.address, self.key)
         self.failures = 0
