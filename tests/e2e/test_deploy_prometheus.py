@@ -40,8 +40,6 @@ def _families() -> Iterator[metrics.Family]:
 
     for kind in (NETWORKS, BLOCK_LISTS):
         yield from (kind.size, kind.at, kind.failed)
-    yield metrics.Family("npserver_info", "gauge", "")
-    yield metrics.Family("npserver_uptime_seconds", "gauge", "")
 
 
 def sample_names() -> set[str]:

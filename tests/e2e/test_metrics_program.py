@@ -1,6 +1,6 @@
 """Metrics of the real program, read by Prometheus' own parser.
 
-Covers `observe.process_usage`, `observe.reload_counters`, `program.counters` and `upstream.counted_retry`.
+Covers `observe.process_usage`, `observe.reload_counters` and `program.counters`.
 """
 
 from __future__ import annotations

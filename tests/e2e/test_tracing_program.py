@@ -1,101 +1,26 @@
 """Traces of the real program, received by a collector that reads OTLP.
 
-Covers `observe.span_exporter`, `observe.spans`, `observe.trace` and `web.traces`.
+Covers `observe.tracing.exporter`, `observe.tracing.spans`, `observe.tracing.trace` and `web.traces`.
 """
 
 from __future__ import annotations
 
-import json
 import signal
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.stage.collector import Server
 from tests.stage.program import Program
 
 Start = Callable[..., Program]
-Span = dict[str, Any]
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 UNSAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
-
-
-class Server(ThreadingHTTPServer):
-    """An HTTP server in a thread, which keeps what it is asked."""
-
-    daemon_threads = True
-
-    def __init__(self, port: int = 0) -> None:
-        super().__init__(("127.0.0.1", port), _Handler)
-        self.heads: list[dict[str, str]] = []  # of GET, in lower case, with the path as ":path"
-        self.bodies: list[bytes] = []  # of POST
-        self.status = 200
-        self.answer = b"{}"
-        self.hangs = threading.Event()
-        self.hangs.set()
-        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
-
-    @property
-    def port(self) -> int:
-        return int(self.server_address[1])
-
-    def close(self) -> None:
-        self.hangs.set()
-        self.shutdown()
-        self.server_close()
-
-    @property
-    def spans(self) -> list[Span]:
-        """The spans that have come, with their attributes as a dict."""
-        return [
-            {
-                **span,
-                "attributes": _values(span["attributes"]),
-                "service": _values(one["resource"]["attributes"])["service.name"],
-            }
-            for body in list(self.bodies)
-            for one in json.loads(body)["resourceSpans"]
-            for scope in one["scopeSpans"]
-            for span in scope["spans"]
-        ]
-
-
-def _values(attributes: list[dict[str, Any]]) -> dict[str, str]:
-    return {one["key"]: next(iter(one["value"].values())) for one in attributes}
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Server
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        self.server.heads.append({":path": self.path, **{name.lower(): value for name, value in self.headers.items()}})
-        status = 503 if self.path.endswith("/503") else 200
-        self._respond(status, b"app")
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.hangs.wait(30)
-        if self.server.status == 200:
-            assert self.path == "/v1/traces"
-            assert self.headers["Content-Type"] == "application/json"
-            self.server.bodies.append(body)
-        self._respond(self.server.status, self.server.answer)
-
-    def _respond(self, status: int, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
 
 
 @pytest.fixture

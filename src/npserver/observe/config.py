@@ -43,6 +43,18 @@ class Metrics(Section, frozen=True, kw_only=True):
         bool,
         D("label the times of a rule by the names and patterns of its `host`; hosts that clients make up add none"),
     ] = False
+    exemplars: Annotated[
+        bool,
+        D(
+            "name a trace with each bucket of the times: the one of the last request in it that `tracing` has sampled; "
+            "for Prometheus with `--enable-feature=exemplar-storage`"
+        ),
+    ] = False
+
+
+def keeps_exemplars(metrics: Metrics, tracing: Tracing | None) -> bool:
+    """Return whether traces are kept with the times of requests."""
+    return metrics.times and metrics.exemplars and tracing is not None
 
 
 class LogDestination(Section, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
+from npserver.observe.exemplars import Exemplars, find_exemplar
 from npserver.observe.metrics import Family, Sample
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ _LABELS = {
 }
 _BY_NAME = {family.name: family for family in _LABELS}
 SUM_CELL = len(BOUNDS_S) + 1  # place of the sum in `Histogram.slots`
+_BOUNDS = (*map(repr, BOUNDS_S), "+Inf")  # `1.0`: OpenMetrics asks for it, and series stay the same in both formats
 _SUM = "sum"  # the slot of microseconds, beside those of the buckets
 
 
@@ -44,10 +46,12 @@ class Histogram:
     They are added to the scoreboard at the next sweep of the deadline sweeper: that costs half of writing each time.
     """
 
-    __slots__ = ("counts", "is_pending", "row", "slots", "sum_s")
+    __slots__ = ("counts", "exemplars", "is_pending", "row", "slots", "sum_s")
 
-    def __init__(self, row: Row, family: Family, *labels: str) -> None:
+    def __init__(self, row: Row, family: Family, *labels: str, has_exemplars: bool = False) -> None:
         self.row = row
+        #: The traces of requests, one for each bucket; None: none are kept.
+        self.exemplars = Exemplars(row, slot_name(family, *labels), len(BOUNDS_S) + 1) if has_exemplars else None
         #: The slots of the buckets and of the sum, then those of a subclass; counts since the last sweep, likewise.
         self.slots = [row.slot(slot_name(family, *labels, str(n))) for n in range(len(BOUNDS_S) + 1)]
         self.slots.append(row.slot(slot_name(family, *labels, _SUM)))
@@ -62,6 +66,11 @@ class Histogram:
         self.sum_s += took_s
         if not self.is_pending:
             self.await_publishing()
+
+    def keep_trace(self, trace_id: str, took_s: float) -> None:
+        """Have the trace of a request that was counted shown with its bucket, if `metrics.exemplars` is on."""
+        if self.exemplars is not None:
+            self.exemplars.keep(bisect_left(BOUNDS_S, took_s), trace_id, took_s)
 
     def await_publishing(self) -> None:
         """Have `publish` called at the next sweep."""
@@ -100,16 +109,17 @@ def histogram_samples(board: Scoreboard) -> list[Sample]:
         else:
             series.setdefault((family, tuple(labels[:-1])), {})[labels[-1]] = value
     for (family, values), cells in series.items():
-        found[family] += _series(family, _labelled(family, values), cells)
+        found[family] += _series(board, family, values, cells)
     return [sample for samples in found.values() for sample in samples]
 
 
-def _series(family: Family, labels: tuple[tuple[str, str], ...], cells: dict[str, int]) -> list[Sample]:
+def _series(board: Scoreboard, family: Family, values: tuple[str, ...], cells: dict[str, int]) -> list[Sample]:
     """Return the samples of one histogram: buckets are cumulative."""
-    count, samples = 0, []
-    for number, bound in enumerate((*map(_number, BOUNDS_S), "+Inf")):
+    count, samples, labels = 0, [], _labelled(family, values)
+    for number, bound in enumerate(_BOUNDS):
         count += cells.get(str(number), 0)
-        samples.append(Sample(family, (*labels, ("le", bound)), count, "_bucket"))
+        exemplar = find_exemplar(board, slot_name(family, *values), number)
+        samples.append(Sample(family, (*labels, ("le", bound)), count, "_bucket", exemplar))
     samples.append(Sample(family, labels, cells.get(_SUM, 0) / 1e6, "_sum"))
     samples.append(Sample(family, labels, count, "_count"))
     return samples
@@ -117,7 +127,3 @@ def _series(family: Family, labels: tuple[tuple[str, str], ...], cells: dict[str
 
 def _labelled(family: Family, values: tuple[str, ...] | list[str]) -> tuple[tuple[str, str], ...]:
     return tuple([(label, value) for label, value in zip(_LABELS[family], values, strict=True) if value])
-
-
-def _number(bound: float) -> str:
-    return f"{bound:g}"

@@ -19,6 +19,7 @@ from npserver.address import TARGET_SCHEMES
 from npserver.regex import regex
 
 if TYPE_CHECKING:
+    from npserver.observe.exemplars import Exemplar
     from npserver.runtime.scoreboard import Scoreboard
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -45,6 +46,7 @@ class Sample:
     labels: tuple[tuple[str, str], ...]
     value: float  # an integer but for sums of seconds
     suffix: str = ""  # of a histogram's samples: "_bucket", "_sum" or "_count"
+    exemplar: Exemplar | None = None  # of a bucket
 
     @property
     def name(self) -> str:
@@ -208,9 +210,14 @@ def _lines(taken: Iterable[Sample]) -> Iterator[str]:
         family = sample.family
         if family != last:
             last = family
-            yield f"# HELP {family.name} {family.help}\n# TYPE {family.name} {family.kind}\n"
-        labels = ",".join(f'{name}="{_quote(value)}"' for name, value in sample.labels)
-        yield f"{sample.name}{{{labels}}} {sample.value}\n" if labels else f"{sample.name} {sample.value}\n"
+            yield f"# HELP {family.name} {_escape(family.help)}\n# TYPE {family.name} {family.kind}\n"
+        yield f"{write_sample(sample)}\n"
+
+
+def write_sample(sample: Sample) -> str:
+    """Return the line of a sample, in both formats."""
+    labels = ",".join(f'{name}="{quote(value)}"' for name, value in sample.labels)
+    return f"{sample.name}{{{labels}}} {sample.value}" if labels else f"{sample.name} {sample.value}"
 
 
 def _value(count: int, per: int) -> float:
@@ -235,5 +242,10 @@ def _meaning(name: str) -> tuple[int, str, Family, tuple[tuple[str, str], ...]] 
     return len(_ORDER), other.name, other, ()
 
 
-def _quote(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+def quote(text: str) -> str:
+    """Return the text of a label's value, without the quotes; OpenMetrics has such texts as help, too."""
+    return _escape(text).replace('"', '\\"')
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("\n", "\\n")

@@ -11,6 +11,7 @@ from npserver.config.units import parse_percent
 from npserver.errors import clip
 from npserver.guess import get_close_matches
 from npserver.idn import to_ascii
+from npserver.observe.config import keeps_exemplars
 from npserver.runtime.compilation import PerCompilation
 from npserver.tls.store import CERTIFICATES
 from npserver.upstream.config import HealthCheck, TargetSection, UpstreamHttp2, UpstreamSection, UpstreamTls
@@ -105,11 +106,9 @@ def single_target(
     client_tls = _ClientTls(compilation, (*path[:-1], "tls"), tls or UpstreamTls())
     uri = str(Address(address.scheme, address.host, address.port, address.path if address.is_unix else ""))
     http2 = _compile_http2(address, tls or UpstreamTls(), UpstreamHttp2(), "<name>")
-    settings = TargetSettings(
-        TargetSection(uri=uri), address, is_timed=_is_timed(compilation, address), http2=http2, counted_as=counted_as
-    )
+    settings = TargetSettings(TargetSection(uri=uri), address, http2=http2, counted_as=counted_as)
     name = counted_as or uri
-    target = Target(context, name, client_tls.add_to(settings))
+    target = Target(context, name, client_tls.add_to(_timed(compilation, settings)))
     return Upstream(context, name, UpstreamSection(targets=[uri]), (target,))
 
 
@@ -249,9 +248,8 @@ def _compile_targets(compilation: Compilation, path: Path, name: str, config: Up
             is_checked=is_checked,
             retry_timeout_s=retry_timeout_s,
             http2=http2,
-            is_timed=_is_timed(compilation, address),
         )
-        target = Target(compilation.context, name, client_tls.add_to(settings))
+        target = Target(compilation.context, name, client_tls.add_to(_timed(compilation, settings)))
         if target.uri in seen:
             report.error(place, f"duplicate target {clip(target.uri)}")
             continue
@@ -259,9 +257,12 @@ def _compile_targets(compilation: Compilation, path: Path, name: str, config: Up
         yield target
 
 
-def _is_timed(compilation: Compilation, address: Address) -> bool:
-    """Return whether the responses of a target are timed for the metrics."""
-    return compilation.config.metrics.times and address.scheme in _HTTP_TARGETS
+def _timed(compilation: Compilation, settings: TargetSettings) -> TargetSettings:
+    """Return settings by which the responses of a target are timed for the metrics, if they ask for it."""
+    config = compilation.config
+    if not config.metrics.times or settings.address.scheme not in _HTTP_TARGETS:
+        return settings
+    return replace(settings, is_timed=True, has_exemplars=keeps_exemplars(config.metrics, config.tracing))
 
 
 def _are_compatible(schemes: list[str]) -> bool:

@@ -15,9 +15,9 @@ from msgspec.structs import replace
 from npserver.config.units import parse_percent
 from npserver.net.resolver import RESOLVER
 from npserver.upstream.balancers import Balancer, make_balancer
-from npserver.upstream.counted_retry import CountedRetry, retries_slot
 from npserver.upstream.health_state import Health, ramp
 from npserver.upstream.registry import DRAINS, REGISTERED, NamedTarget, key_of
+from npserver.upstream.retry_budget import BudgetedRetry, CountedRetry, RetryBudget, retries_slot
 from npserver.upstream.target import PROBE_AFTER_S, Target
 from npserver.upstream.waiting_queue import WaitingQueue, queue_of
 
@@ -65,8 +65,6 @@ class Upstream:
         retry_on, row = frozenset(section.retry_on), context.row
         self.retry: RetryPolicy = CountedRetry(section.retries, retry_on, row=row, slot=retries_slot(row, name))
         if section.retry_budget is not None:
-            from npserver.upstream.retry_budget import BudgetedRetry, RetryBudget
-
             budget = RetryBudget(context, name, targets, budget_share(section.retry_budget))
             self.retry = BudgetedRetry(section.retries, retry_on, budget=budget)
         self._balancer: Balancer = make_balancer(section.balance, random.random)

@@ -1,6 +1,6 @@
-"""The retry budget of an upstream: retries are at most a share of its requests, so that they do not add to an overload.
+"""The retries of an upstream are counted, and with a budget they are at most a share of its requests.
 
-Requests and retries of all workers are counted, on the scoreboard. `BudgetedRetry` takes the place of a `RetryPolicy`.
+So they do not add to an overload. Requests and retries of all workers are counted, on the scoreboard.
 """
 
 from __future__ import annotations
@@ -9,17 +9,30 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from npserver.upstream.counted_retry import retries_slot
 from npserver.upstream.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from npserver.runtime.context import Context
+    from npserver.runtime.scoreboard import Row
     from npserver.upstream.target import Target
 
 log = logging.getLogger("npserver.upstream")
 
 PERIOD_S = 10.0
 MIN_RETRIES = 10  # allowed in each period, however few requests there are
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountedRetry(RetryPolicy):
+    """The keys `retries` and `retry_on` of an upstream without `retry_budget`."""
+
+    row: Row
+    slot: int  # by `retries_slot`
+
+    def spend(self) -> bool:
+        """Count a retry. Return that it may be sent."""
+        self.row.slots[self.slot] += 1
+        return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +48,11 @@ class BudgetedRetry(RetryPolicy):
     def spend(self) -> bool:
         """Take a retry from the budget. Return whether it may be sent."""
         return self.budget.take()
+
+
+def retries_slot(row: Row, upstream: str) -> int:
+    """Return the slot in which the retries of an upstream are counted."""
+    return row.slot(f"upstream.{upstream}.retries")
 
 
 class RetryBudget:

@@ -65,6 +65,7 @@ class TargetSettings:
     is_checked: bool = False  # its health is known, by active checks or by the results of requests
     retry_timeout_s: float = 0.0  # how long the target is marked down after a failed connection; 0: it never is
     is_timed: bool = False  # its responses are timed, by `metrics.times`
+    has_exemplars: bool = False  # traces are kept with these times, by `metrics.exemplars`
     counted_as: str = ""  # of the targets of a range of ports: they share the counters of this name
     http2: Http2Settings | None = None  # of connections over HTTP/2; None: it is spoken to over HTTP/1.1
 
@@ -144,7 +145,9 @@ class Target:
         self.controller_slots = row.board.rows[0] if settings.is_checked else _UNCHECKED
         self.total = row.board.total
         counted_as = settings.counted_as or self.uri
-        self.times = Histogram(row, RESPONSE_TIMES, upstream, counted_as) if settings.is_timed else None
+        self.times: Histogram | None = None
+        if settings.is_timed:
+            self.times = Histogram(row, RESPONSE_TIMES, upstream, counted_as, has_exemplars=settings.has_exemplars)
         name = f"{upstream}.{counted_as}"
         self.requests_tally = row.tally(f"upstream.{name}.requests")
         self.failures_slot = row.slot(f"upstream.{name}.failures")

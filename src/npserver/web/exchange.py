@@ -17,7 +17,7 @@ from msgspec import Struct
 
 if TYPE_CHECKING:
     from npserver.http.request import Request
-    from npserver.observe.trace import Trace
+    from npserver.observe.tracing.trace import Trace
     from npserver.runtime.context import Context
     from npserver.web.request_times import HostSeries, Series
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
+from npserver.observe.config import keeps_exemplars
 from npserver.observe.histogram import BOUNDS_S, REQUEST_TIMES, RESPONSES, SUM_CELL, Histogram, slot_name
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ class Series(Histogram):
 
     __slots__ = ()
 
-    def __init__(self, row: Row, rule: str, host: str) -> None:
-        Histogram.__init__(self, row, REQUEST_TIMES, rule, host)
+    def __init__(self, row: Row, rule: str, host: str, *, has_exemplars: bool = False) -> None:
+        Histogram.__init__(self, row, REQUEST_TIMES, rule, host, has_exemplars=has_exemplars)
         self.slots += [row.slot(slot_name(RESPONSES, rule, host, f"{digit}xx")) for digit in _CLASSES]
         self.counts += [0] * len(_CLASSES)
 
@@ -38,6 +39,10 @@ class Series(Histogram):
         if not self.is_pending:
             self.await_publishing()
 
+    def add_exemplar(self, host: str, trace_id: str, took_s: float) -> None:
+        """Keep the trace of a request that was counted, if `metrics.exemplars` is on."""
+        self.keep_trace(trace_id, took_s)
+
 
 class HostSeries:
     """The requests of one rule, by the names and patterns of its `host`.
@@ -47,22 +52,30 @@ class HostSeries:
 
     __slots__ = ("_exact", "_patterns")
 
-    def __init__(self, row: Row, rule: str, hosts: list[str]) -> None:
-        series = {host: Series(row, rule, host) for host in hosts}
+    def __init__(self, row: Row, rule: str, hosts: list[str], *, has_exemplars: bool = False) -> None:
+        series = {host: Series(row, rule, host, has_exemplars=has_exemplars) for host in hosts}
         self._exact = {host: one for host, one in series.items() if not host.startswith("*")}
         by_length = sorted((host for host in series if host.startswith("*")), key=len, reverse=True)
         self._patterns = [(host[1:], series[host]) for host in by_length]
 
     def count(self, host: str, status: int, took_s: float) -> None:
         """Count a request, as `Series.count`."""
-        one = self._exact.get(host)
+        one = self._exact.get(host) or self._find(host)
         if one is not None:
             one.count(host, status, took_s)
-            return
+
+    def add_exemplar(self, host: str, trace_id: str, took_s: float) -> None:
+        """Keep the trace of a request, as `Series.add_exemplar`."""
+        if (one := self._find(host)) is not None:
+            one.keep_trace(trace_id, took_s)
+
+    def _find(self, host: str) -> Series | None:
+        if (one := self._exact.get(host)) is not None:
+            return one
         for suffix, one in self._patterns:
             if host.endswith(suffix):
-                one.count(host, status, took_s)
-                return
+                return one
+        return None
 
 
 def request_times(compilation: Compilation, rule: str, hosts: list[str]) -> Series | HostSeries | None:
@@ -70,6 +83,7 @@ def request_times(compilation: Compilation, rule: str, hosts: list[str]) -> Seri
     config, row = compilation.config.metrics, compilation.context.row
     if not config.times:
         return None
+    has_exemplars = keeps_exemplars(config, compilation.config.tracing)
     if config.hosts and any(hosts):
-        return HostSeries(row, rule, hosts)
-    return Series(row, rule, "")
+        return HostSeries(row, rule, hosts, has_exemplars=has_exemplars)
+    return Series(row, rule, "", has_exemplars=has_exemplars)

@@ -12,9 +12,9 @@ from msgspec.structs import replace
 
 from npserver.config.units import parse_percent
 from npserver.errors import clip
-from npserver.observe.span_exporter import DROPPED, EXPORTER, SENT
-from npserver.observe.trace import Trace
-from npserver.observe.trace_context import parse_traceparent
+from npserver.observe.tracing.exporter import DROPPED, EXPORTER, SENT
+from npserver.observe.tracing.trace import Trace
+from npserver.observe.tracing.trace_context import parse_traceparent
 from npserver.runtime.compilation import PerCompilation
 from npserver.runtime.http_get import Url, parse_url
 from npserver.web.trusted_proxies import TRUSTED_PROXIES
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from npserver.networks import AddressSet
-    from npserver.observe.span_exporter import SpanExporter
+    from npserver.observe.tracing.exporter import SpanExporter
     from npserver.runtime.compilation import Compilation
     from npserver.web.exchange import Exchange, Middleware, Route
 

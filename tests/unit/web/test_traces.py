@@ -43,6 +43,8 @@ def test_collectors(to: str) -> None:
     [
         ({"metrics": {"times": True}}, "no rule has handler 'status'"),
         ({"metrics": {"hosts": True}}, "'times' is not set"),
+        ({"metrics": {"exemplars": True}, "tracing": {"to": "http://otel"}}, "'times' is not set"),
+        ({"metrics": {"times": True, "exemplars": True}, "dispatch": [{"handler": "status"}]}, "'tracing' is not set"),
         (
             {
                 "listen": ["udp://127.0.0.1:5300"],

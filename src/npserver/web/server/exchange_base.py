@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from npserver.errors import BadRequest
-    from npserver.observe.trace import Trace
+    from npserver.observe.tracing.trace import Trace
     from npserver.web.exchange import BodySink
     from npserver.web.server.roles import BodyRole
 
@@ -202,6 +202,8 @@ class ExchangeBase(ExchangePeer[C], Generic[C], eq=False):
         took_s = time.monotonic() - self.started
         if self.route.times is not None:
             self.route.times.count(self.request.host, status, took_s)
+            if self.trace is not None and self.trace.is_sampled:
+                self.route.times.add_exemplar(self.request.host, self.trace.trace_id, took_s)
         if not self.route.is_logged:
             front.count(status, self.sent, received)
             return

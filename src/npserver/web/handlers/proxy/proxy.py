@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from npserver.errors import UpstreamError
     from npserver.networks import AddressSet
-    from npserver.observe.trace import Trace
+    from npserver.observe.tracing.trace import Trace
     from npserver.upstream.group import Upstream
     from npserver.upstream.response_sink import ClientSettings
     from npserver.upstream.target import Target

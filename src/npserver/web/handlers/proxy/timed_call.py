@@ -86,10 +86,13 @@ def _observe(call: Timed, status: int) -> None:
     if target is None:
         return
     took_s = now - call.sent_at
-    if status and call.exchange.trace is not None:
-        call.exchange.trace.answered(status)
+    trace = call.exchange.trace
+    if status and trace is not None:
+        trace.answered(status)
     if status and target.times is not None:
         target.times.observe(took_s)
+        if trace is not None and trace.is_sampled:
+            target.times.keep_trace(trace.trace_id, took_s)
     if call.proxy.is_by_time:
         is_failure = not 0 < status < 500
         target.state.observe(max(took_s, FAILURE_S) if is_failure else took_s, now)

@@ -17,6 +17,9 @@ from npserver import __version__
 from npserver.network_sets.states import known_states
 from npserver.observe import metrics
 from npserver.observe.histogram import histogram_samples
+from npserver.observe.metrics import Family, Sample
+from npserver.observe.open_metrics import CONTENT_TYPE as OPEN_METRICS
+from npserver.observe.open_metrics import accepts_open_metrics, open_metrics
 from npserver.observe.process_usage import usage_samples
 from npserver.runtime.public_addresses import public_addresses
 from npserver.runtime.signed_zone_states import published_signed
@@ -59,8 +62,9 @@ from npserver.web.handlers.status.targets import TargetState, target_states, tar
 from npserver.web.handlers.status.zones import zone_samples, zone_table, zones_as_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from npserver.observe.last_errors import LoggedError
-    from npserver.observe.metrics import Sample
     from npserver.runtime.context import Context
     from npserver.runtime.public_addresses import KnownAddress
     from npserver.runtime.scoreboard import Scoreboard
@@ -75,6 +79,15 @@ if TYPE_CHECKING:
 _FIELDS = b"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
 _MAX_ERRORS = 30
 _FRESH_S = 1.0  # for so long, streams share what was made
+
+
+_INFO = Family("npserver_info", "gauge", "The running version.")
+_UPTIME = Family("npserver_uptime_seconds", "gauge", "Time since the server was started.")
+#: How metrics are written as text, and the media type, by the name in `?format=`.
+_TEXT_FORMS: dict[str, tuple[Callable[[list[Sample]], str], str]] = {
+    "prometheus": (metrics.prometheus, metrics.CONTENT_TYPE),
+    "openmetrics": (open_metrics, OPEN_METRICS),
+}
 
 
 class StatusHandler:
@@ -147,10 +160,11 @@ class StatusHandler:
             self._answer(exchange, "text/html; charset=utf-8", page, design.policy_line)
         elif form == "json":
             self._answer(exchange, "application/json", self._json(samples, states))
-        elif form == "prometheus":
-            self._answer(exchange, metrics.CONTENT_TYPE, self._prometheus(self._all_samples(samples, states)))
+        elif form in _TEXT_FORMS:
+            write, media_type = _TEXT_FORMS[form]
+            self._answer(exchange, media_type, write([*self._server_samples(), *self._all_samples(samples, states)]))
         else:
-            exchange.fail(400, "?format= must be html, json, prometheus or events")
+            exchange.fail(400, "?format= must be html, json, prometheus, openmetrics or events")
 
     @property
     def uptime_s(self) -> int:
@@ -163,13 +177,8 @@ class StatusHandler:
         content_type = f"Content-Type: {media_type}\r\nVary: Accept\r\n".encode()
         exchange.respond(200, content_type + _FIELDS + fields, text.encode())
 
-    def _prometheus(self, samples: list[Sample]) -> str:
-        return (
-            "# HELP npserver_info The running version.\n# TYPE npserver_info gauge\n"
-            f'npserver_info{{version="{__version__}"}} 1\n'
-            "# HELP npserver_uptime_seconds Time since the server was started.\n# TYPE npserver_uptime_seconds gauge\n"
-            f"npserver_uptime_seconds {self.uptime_s}\n{metrics.prometheus(samples)}"
-        )
+    def _server_samples(self) -> list[Sample]:
+        return [Sample(_INFO, (("version", __version__),), 1), Sample(_UPTIME, (), self.uptime_s)]
 
     def _json(self, samples: list[Sample], states: PublishedStates) -> str:
         families: dict[str, object] = {}
@@ -283,7 +292,9 @@ def _accepted(accept: bytes) -> str:
     """Return the format for an Accept field: browsers name text/html, scripts application/json."""
     if b"text/html" in accept:
         return "html"
-    return "json" if b"application/json" in accept else "prometheus"
+    if b"application/json" in accept:
+        return "json"
+    return "openmetrics" if accepts_open_metrics(accept) else "prometheus"
 
 
 def _span(seconds: int) -> str:

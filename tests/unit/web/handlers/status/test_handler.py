@@ -63,11 +63,29 @@ def test_json_is_given_by_query(board: Scoreboard) -> None:
     assert content["uptime_seconds"] >= 0
 
 
-@pytest.mark.parametrize("accept", [b"", b"*/*", b"application/openmetrics-text;q=0.8,text/plain;version=0.0.4;q=0.5"])
+@pytest.mark.parametrize(
+    "accept",
+    [b"", b"*/*", b"application/openmetrics-text;q=0", b"text/plain, application/openmetrics-text;version=1.0.0;q=0.5"],
+)
 def test_prometheus_is_the_default(board: Scoreboard, accept: bytes) -> None:
     answered = ask(board, accept=accept)
     assert b"Content-Type: text/plain; version=0.0.4" in answered.fields
     assert b"\nnpserver_http_requests_total 12345\n" in answered.body
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        b"application/openmetrics-text",
+        b"application/openmetrics-text;q=0.8,text/plain;version=0.0.4;q=0.5",
+        b"application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;q=0.5",
+    ],
+)
+def test_open_metrics_are_given_to_those_who_prefer_them(board: Scoreboard, accept: bytes) -> None:
+    answered = ask(board, accept=accept)
+    assert b"Content-Type: application/openmetrics-text; version=1.0.0" in answered.fields
+    assert b"\nnpserver_http_requests_total 12345\n" in answered.body
+    assert answered.body.endswith(b"\n# EOF\n")
 
 
 def test_answers_are_never_stored(board: Scoreboard) -> None:

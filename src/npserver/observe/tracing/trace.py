@@ -10,11 +10,11 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from npserver.observe.spans import CLIENT, INTERNAL, SERVER, Span
-from npserver.observe.trace_context import TraceContext, write_traceparent
+from npserver.observe.tracing.spans import CLIENT, INTERNAL, SERVER, Span
+from npserver.observe.tracing.trace_context import TraceContext, write_traceparent
 
 if TYPE_CHECKING:
-    from npserver.observe.span_exporter import SpanExporter
+    from npserver.observe.tracing.exporter import SpanExporter
 
 
 class Trace:

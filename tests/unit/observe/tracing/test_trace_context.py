@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from npserver.observe.trace_context import TraceContext, parse_traceparent, write_traceparent
+from npserver.observe.tracing.trace_context import TraceContext, parse_traceparent, write_traceparent
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 VALID = f"00-{TRACE}-{SPAN}-01"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
-from npserver.observe.spans import Span, encode_spans
+from npserver.observe.tracing.spans import Span, encode_spans
 from npserver.runtime.context import AT_END, PerProcess
 from npserver.runtime.http_get import NoAnswer, Url, post
 from npserver.runtime.tasks import spawn
