@@ -84,6 +84,10 @@ def _check(items: list[Item], after: list[Item], *, is_repeated: bool) -> _Cost:
             cost += _check_repeat(argument, rest, is_repeated=is_repeated)
         elif operation is _parser.BRANCH:
             cost += _check_branches([flat(one) for one in argument[1]], rest, is_repeated=is_repeated)
+        elif operation is _parser.ATOMIC_GROUP:  # what follows does not make it match again
+            inside = _check(flat(argument), [], is_repeated=is_repeated)
+            behind = _check(items[place + 1 :], after, is_repeated=is_repeated)
+            return cost + _Cost(max(inside.loose, behind.loose), max(inside.ways, behind.ways))
         elif operation not in _SINGLE and operation is not _parser.AT:
             raise ValueError(f"{str(operation).lower().replace('_', ' ')} is not supported")
     return cost
@@ -134,6 +138,8 @@ def _least(items: Iterable[tuple[Any, Any]]) -> int:
             return 1
         if operation in REPEATS and argument[0] and _least(flat(argument[2])):
             return 1
+        if operation is _parser.ATOMIC_GROUP and _least(flat(argument)):
+            return 1
         if operation is _parser.BRANCH and all(_least(flat(one)) for one in argument[1]):
             return 1
     return 0
@@ -149,6 +155,10 @@ def first(items: Iterable[tuple[Any, Any]]) -> frozenset[str]:
             body = flat(argument[2])
             found |= first(body) if _least(body) else _ALL
             if argument[0] and _least(body):
+                return found
+        elif operation is _parser.ATOMIC_GROUP:
+            found |= first(flat(argument))
+            if _least(flat(argument)):
                 return found
         elif operation is _parser.BRANCH:
             found |= frozenset().union(*(first(flat(one)) for one in argument[1]))

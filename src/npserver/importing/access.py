@@ -8,20 +8,36 @@ from typing import Any
 
 from npserver.importing.directives import Directive
 from npserver.importing.draft import Draft
+from npserver.importing.guards import forward_auth
+from npserver.importing.limits import limits
+from npserver.importing.place import Place
 from npserver.importing.scope import Scope
-from npserver.importing.texts import NoCounterpart, seconds, size, text
+from npserver.importing.texts import NoCounterpart, constant_or, seconds, size, text
+from npserver.importing.upstreams import Upstreams
 
 _FIELD = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
-def common_keys(scope: Scope, draft: Draft, comments: list[str]) -> dict[str, Any]:
+def common_keys(place: Place, draft: Draft, upstreams: Upstreams, comments: list[str]) -> dict[str, Any]:
     """Return the keys of a rule that are the same for all handlers. Raises: NoCounterpart where none may come in."""
+    scope = place.scope
     return {
         **networks_of(scope, comments),
         **_password(scope, draft, comments),
+        **forward_auth(place, draft, upstreams, comments),
+        **limits(scope, draft, comments),
         **response_headers(scope, draft, comments),
-        **_error_pages(scope, draft, comments),
+        **_error_pages(place, draft, comments),
+        **log_key(scope),
     }
+
+
+def log_key(scope: Scope) -> dict[str, Any]:
+    """Return the key for `access_log off` of a location."""
+    found = [one.args[0] for block in scope.blocks[1:] for one in block if one.name == "access_log"]
+    for one in scope.blocks[-1]:
+        one.used = one.used or (one.name == "access_log" and one.args == ["off"])
+    return {"log": False} if found and found[-1] == "off" else {}
 
 
 def denies_all(scope: Scope) -> bool:
@@ -96,16 +112,20 @@ def _cache_control(words: list[str]) -> str | None:
         return "max-age=315360000"
     if words == ["epoch"] or words[0].startswith("-"):
         return "no-cache"
-    if len(words) == 1 and re.fullmatch(r"\d{1,9}[smhdwMy]?", words[0]):
-        return f"max-age={seconds(words[0])}"
+    if len(words) == 1 and re.fullmatch(r"\+?\d{1,9}[smhdwMy]?", words[0]):
+        return f"max-age={seconds(words[0].removeprefix('+'))}"
     return None
 
 
-def _error_pages(scope: Scope, draft: Draft, comments: list[str]) -> dict[str, Any]:
+def _error_pages(place: Place, draft: Draft, comments: list[str]) -> dict[str, Any]:
     pages: dict[str, str] = {}
-    for one in scope.find("error_page"):
+    for one in place.scope.find("error_page"):
         *codes, page = one.args
-        file = os.path.join(scope.word("root", "html"), page.lstrip("/"))
+        if codes == ["401", "="] and place.scope.find("auth_request"):
+            continue  # the page to sign in
+        shown = place.site.find(page)
+        around = shown.scope if shown else place.scope
+        file = os.path.join(constant_or(around.word("root", "html"), around), page.lstrip("/"))
         if not page.startswith("/") or any(not code.isdigit() for code in codes):
             comments.append(draft.lose(one, "no counterpart"))
         elif not os.path.isfile(file):

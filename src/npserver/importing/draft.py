@@ -45,6 +45,7 @@ class Draft(Struct):
     upstreams: dict[str, dict[str, Any]] = field(default_factory=dict)
     rules: list[DraftRule] = field(default_factory=list)
     losses: list[str] = field(default_factory=list)
+    maps: dict[str, Directive] = field(default_factory=dict)  # `map` blocks by their variable, such as `$scheme2`
 
     def lose(self, directive: Directive, why: str) -> str:
         """Note that a directive that decides about requests has no counterpart. Return the comment."""

@@ -6,63 +6,98 @@ import os
 import re
 from typing import Any
 
-from npserver.importing.access import body_limit, common_keys, denies_all, response_headers
+from msgspec.structs import replace
+
+from npserver.importing.access import body_limit, common_keys, denies_all, log_key, response_headers
 from npserver.importing.directives import Directive
 from npserver.importing.draft import Draft
+from npserver.importing.expressions import files_of
 from npserver.importing.place import Place
 from npserver.importing.proxied import fastcgi_keys, grpc_keys, proxy_keys
 from npserver.importing.scope import Scope
-from npserver.importing.texts import NoCounterpart, body, text
+from npserver.importing.texts import NoCounterpart, body, constant_or, text
 from npserver.importing.upstreams import Upstreams
 
 #: Directives that keep clients out: without them a location must not be open.
-_UNKNOWN_GUARDS = (
-    "auth_request",
-    "auth_jwt",
-    "limit_except",
-    "secure_link",
-    "access_by_lua_block",
-    "access_by_lua_file",
-)
+_UNKNOWN_GUARDS = ("auth_jwt", "secure_link", "access_by_lua_block", "access_by_lua_file", "auth_oidc")
 _STATUS_OF_REDIRECTS = (301, 302, 303, 307, 308)
+
+
+class OutsidePrefix(NoCounterpart):
+    """A file to fall back to lies outside of the prefix that a rule removes from paths."""
 
 
 def handler_keys(place: Place, draft: Draft, upstreams: Upstreams, comments: list[str]) -> dict[str, Any]:
     """Return handler and keys for a place. Raises: NoCounterpart."""
     scope = place.scope
     if returns := scope.own("return"):
+        if (named := _named_by_status(returns[0], place)) is not None:
+            return handler_keys(replace(place, scope=named), draft, upstreams, comments)
         try:
-            return {**return_keys(returns[0], scope), **response_headers(scope, draft, comments)}
+            keys = {**return_keys(returns[0], scope), **response_headers(scope, draft, comments), **log_key(scope)}
         except NoCounterpart as error:
             raise NoCounterpart(f"{returns[0].place}: {returns[0].text[:100]}: {error}") from error
+        body_limit(scope)
+        return keys
     for one in scope.find(*_UNKNOWN_GUARDS):
         if one.args[:1] != ["off"]:
             raise NoCounterpart(f"{one.place}: {one.text[:100]}: who may come in is not known without it")
     if scope.own("stub_status"):
-        return {"handler": "status", "errors": False, **common_keys(scope, draft, comments)}
-    if scope.own("internal"):
+        return {"handler": "status", "errors": False, **common_keys(place, draft, upstreams, comments)}
+    if internal := scope.own("internal"):
+        if not scope.own("proxy_pass", "error_page"):
+            comments.append(f"{internal[0].place}: internal: X-Accel-Redirect of applications has no counterpart")
         return {"handler": "respond", "status": 404}
     if denies_all(scope):
-        return {"handler": "respond", "status": 403, **response_headers(scope, draft, comments)}
-    common = {**common_keys(scope, draft, comments), **_gzip(scope)}
+        return {"handler": "respond", "status": 403, **response_headers(scope, draft, comments), **log_key(scope)}
+    if (named := _named_by_files(place, draft, comments)) is not None:
+        merged = Scope([*named.blocks[:-1], _around(scope, named) + named.blocks[-1]])
+        return handler_keys(replace(place, scope=merged), draft, upstreams, comments)
+    common = {**common_keys(place, draft, upstreams, comments), **_gzip(scope), **body_limit(scope)}
     for name, translate in (("proxy_pass", proxy_keys), ("grpc_pass", grpc_keys)):
         if passes := scope.own(name):
-            keys = translate(passes[0], place, draft, upstreams, comments)
-            return {**keys, **common, **body_limit(scope)}
+            return {**translate(passes[0], place, draft, upstreams, comments), **common}
     if passes := scope.own("fastcgi_pass"):
         keys = fastcgi_keys(passes[0], scope, draft, upstreams, comments)
-        return {**keys, "root": root_of(place), "fallback": None, **common, **body_limit(scope)}
+        return {**keys, "root": root_of(place), "fallback": None, **common}
     for name in ("uwsgi_pass", "scgi_pass", "memcached_pass"):
         if passes := scope.own(name):
             raise NoCounterpart(f"{passes[0].place}: {name}: there is no such handler")
     return {**_files(place, draft, upstreams, comments), **common}
 
 
+def _named_by_status(one: Directive, place: Place) -> Scope | None:
+    """Return the block of `error_page 418 = @name; return 418;`."""
+    for page in place.scope.find("error_page") if one.args[0].isdigit() and len(one.args) == 1 else []:
+        if one.args[0] in page.args[:-1] and page.args[-1] in place.site.named:
+            return place.site.named[page.args[-1]].scope
+    return None
+
+
+def _named_by_files(place: Place, draft: Draft, comments: list[str]) -> Scope | None:
+    """Return the block of the named location that `try_files` ends with."""
+    tried = place.scope.own("try_files")
+    if not tried or (named := place.site.named.get(tried[0].args[-1])) is None:
+        return None
+    if set(tried[0].args[:-1]) - {"/dev/null", "/nonexistent", "/nothing", "$uri/"}:
+        comments.append(draft.lose(tried[0], "files are not tried first: all requests go there"))
+    return named.scope
+
+
+def _around(scope: Scope, named: Scope) -> list[Directive]:
+    """Return what a location says before it goes on to a named one, which keeps it out there as well."""
+    guards = ("auth_request", "auth_basic", "auth_basic_user_file", "allow", "deny", "limit_req", "auth_request_set")
+    return [one for block in scope.blocks[len(named.blocks) - 1 :] for one in block if one.name in guards]
+
+
 def _gzip(scope: Scope) -> dict[str, Any]:
     """Return the key for `gzip` where it is not as for all servers."""
     of_all = [one.args[0] for one in scope.blocks[0] if one.name == "gzip"] or ["off"]
     here = scope.word("gzip", "off")
-    return {} if here == of_all[-1] else {"gzip": here == "on"}
+    types = [name for name in scope.words("gzip_types") if "/" in name]
+    if here != "on" or not any(one.name == "gzip_types" for block in scope.blocks[1:] for one in block):
+        return {} if here == of_all[-1] else {"gzip": here == "on"}
+    return {"gzip": {"types": types}} if types else {"gzip": True}
 
 
 def return_keys(one: Directive, scope: Scope) -> dict[str, Any]:
@@ -96,10 +131,21 @@ def root_of(place: Place) -> str:
     alias = [one for one in place.scope.blocks[-1] if one.name == "alias"]
     if alias:
         alias[0].used = True
-        if place.is_regex or "$" in alias[0].args[0]:
+        directory = constant_or(alias[0].args[0], place.scope)
+        location = place.location.rstrip("/")
+        if place.regex:
+            files = files_of(place.regex, directory)
+            if files is None or not place.prefix.startswith(files[0]):
+                raise NoCounterpart(f"{alias[0].place}: {alias[0].text[:80]}: not a directory and what follows")
+            location, directory = files
+        if "$" in directory:
             raise NoCounterpart(f"{alias[0].place}: alias with variables")
-        return alias[0].args[0]
-    root = place.scope.word("root", "html")
+        if not place.is_exact and place.prefix != location:
+            if not place.prefix.startswith(location):
+                raise OutsidePrefix(f"{alias[0].place}: alias")
+            return os.path.join(directory, place.prefix[len(location) :].lstrip("/"))
+        return directory
+    root = constant_or(place.scope.word("root", "html"), place.scope)
     if "$" in root:
         raise NoCounterpart(f"variables in root {root[:60]}")
     return os.path.join(root, place.prefix.lstrip("/")) if place.prefix else root
@@ -108,29 +154,34 @@ def root_of(place: Place) -> str:
 def _files(place: Place, draft: Draft, upstreams: Upstreams, comments: list[str]) -> dict[str, Any]:
     scope = place.scope
     index = [name for one in scope.find("index") for name in one.args if not name.startswith("/")] or ["index.html"]
-    tried = scope.own("try_files")
-    if tried and (named := place.named.get(tried[0].args[-1])) is not None:
-        comments.append(f"{tried[0].place}: {tried[0].text[:80]}: files are not tried first: all requests go there")
-        inner = Place(named, place.prefix, place.location, place.is_exact, place.is_regex)
-        return handler_keys(inner, draft, upstreams, comments)
+    tried = scope.find("try_files")
+    file = _one_file(place)
+    if file is not None:
+        return {"handler": "static", "root": os.path.dirname(file), "try_files": [f"/{os.path.basename(file)}", "=404"]}
     root = root_of(place)
     fallback: str | None = None
     paths: list[str] = []
     if tried:
         *paths, last = tried[0].args
-        bare = re.sub(r"\?.*|\$(is_args|request_uri|uri).*", "", last) if last.startswith("/") else last
+        bare = re.sub(r"\?.*|\$(is_args|args|request_uri|uri).*", "", last) if last.startswith("/") else last
         if last.startswith("="):
             paths.append(last)
-        elif "$" in bare or bare.startswith("@") or not bare.startswith(f"{place.prefix}/"):
+        elif "$" in bare or not bare.startswith("/"):
             raise NoCounterpart(f"{tried[0].place}: {tried[0].text[:100]}: no fallback outside the files of the rule")
+        elif not bare.startswith(f"{place.prefix}/"):
+            raise OutsidePrefix(f"{tried[0].place}: {tried[0].text[:100]}: no fallback outside the files of the rule")
         else:
             fallback = bare[len(place.prefix) + 1 :]
+            if re.search(r"\?(?!\$(args|query_string)$)", last):
+                comments.append(f"{tried[0].place}: {tried[0].text[:80]}: the query stays as it is")
     if place.is_exact:
-        root, paths, fallback = _exact(place, root, fallback)
-    if place.php is not None and ((fallback or "").endswith(".php") or (not fallback and "index.php" in index)):
-        passes = place.php.find("fastcgi_pass")[0]
-        keys = fastcgi_keys(passes, place.php, draft, upstreams, comments)
-        return {**keys, "root": root, "index": index, "fallback": fallback, **body_limit(scope)}
+        paths, fallback = [], fallback
+    php = None if place.is_final else place.site.php
+    if php is not None and ((fallback or "").endswith(".php") or (not fallback and "index.php" in index)):
+        keys = fastcgi_keys(php.find("fastcgi_pass")[0], php, draft, upstreams, comments)
+        return {**keys, "root": root, "index": index, "fallback": fallback}
+    if (fallback or "").endswith(".php"):
+        raise NoCounterpart(f"{tried[0].place}: {tried[0].text[:100]}: nothing runs the script")
     keys = {"handler": "static", "root": root, "index": index[0] if len(index) == 1 else index}
     if fallback is not None:
         keys["fallback"] = fallback
@@ -143,8 +194,13 @@ def _files(place: Place, draft: Draft, upstreams: Upstreams, comments: list[str]
     return keys
 
 
-def _exact(place: Place, root: str, fallback: str | None) -> tuple[str, list[str], str | None]:
-    """Return root, paths to try and fallback for one path; an alias is a file."""
-    if any(one.name == "alias" for one in place.scope.blocks[-1]):
-        return os.path.dirname(root), [f"/{os.path.basename(root)}", "=404"], None
-    return root, [], fallback
+def _one_file(place: Place) -> str | None:
+    """Return the file that an alias of an exact path or of a regular expression names."""
+    alias = [one for one in place.scope.blocks[-1] if one.name == "alias"]
+    if not alias or not (place.is_exact or place.regex):
+        return None
+    file = constant_or(alias[0].args[0], place.scope)
+    if "$" in file or (place.is_exact and file.endswith("/")):
+        return None
+    alias[0].used = True
+    return file

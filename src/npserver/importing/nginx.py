@@ -54,8 +54,9 @@ def _add_http(scope: Scope, draft: Draft) -> None:
     block = scope.blocks[-1]
     upstreams = Upstreams(draft, {one.args[0]: one for one in block if one.name == "upstream" and one.args})
     for one in block:
-        if one.name == "map" and one.args[:1] == ["$http_upgrade"]:
-            one.used = True  # WebSockets need nothing
+        if one.name == "map" and len(one.args) == 2:
+            draft.maps[one.args[1]] = one
+            one.used = one.args[0] == "$http_upgrade"  # WebSockets need nothing
         if one.name == "server":
             one.used = True
     servers = [one for one in block if one.name == "server"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from npserver.importing.cached import cache_keys
 from npserver.importing.directives import Directive
 from npserver.importing.draft import Draft
 from npserver.importing.place import Place
@@ -40,13 +41,16 @@ def proxy_keys(one: Directive, place: Place, draft: Draft, upstreams: Upstreams,
     uri = upstreams.uri(match[1], match[2])
     path = match[3]
     keys: dict[str, Any] = {"handler": "proxy", "proxy_pass": uri}
-    if path is not None and not place.is_regex and path != location:
+    if path is not None and "$" in one.args[0].partition("://")[2] and "$request_uri" not in one.args[0]:
+        keys["rewrite"] = {"^.*$": path}  # with variables, the path in them is the whole path
+    elif path is not None and not place.regex and path != location:
         if place.is_exact:
             keys["rewrite"] = {f"^{re.escape(location)}$": path.replace("$", "")}
         elif path.endswith("/") == location.endswith("/") or (path == "/" and location.count("/") == 1):
             keys["proxy_pass"] = uri + path.rstrip("/") if path != "/" else uri
             if location != "/":
-                keys["strip_prefix"] = True
+                bare = location.rstrip("/")
+                keys["strip_prefix"] = True if bare == place.prefix else bare
         else:
             raise NoCounterpart(f"{one.place}: {one.text[:100]}: only one of location and target ends with a slash")
     for rewrite in scope.own("rewrite"):
@@ -58,6 +62,7 @@ def proxy_keys(one: Directive, place: Place, draft: Draft, upstreams: Upstreams,
     if uri.startswith("upstream:") and not keys.get("preserve_host") and "Host" not in keys.get("headers", {}):
         keys.setdefault("headers", {})["Host"] = match[2]  # as by nginx; ours would be that of the target
     _timeouts(keys, scope, "proxy")
+    keys |= cache_keys(scope, draft, comments)
     if scope.word("proxy_redirect") == "off":
         keys["rewrite_location"] = False
     if match[1] == "https":
@@ -104,9 +109,12 @@ def fastcgi_keys(
 
 def _request_headers(keys: dict[str, Any], scope: Scope, draft: Draft, comments: list[str]) -> None:
     headers: dict[str, str | None] = {}
+    taken = {one.args[0] for one in scope.find("auth_request_set") if one.args}
     for one in scope.find("proxy_set_header"):
         name, value = one.args[0], one.args[1] if len(one.args) > 1 else ""
-        if value in _SENT.get(name.lower(), ()):
+        if value in _SENT.get(name.lower(), ()) or value in taken:
+            continue
+        if name.lower() == "x-forwarded-proto" and _is_forwarded_scheme(value, draft):
             continue
         if name.lower() == "host" and value in ("$host", "$http_host", "$host:$server_port", "$server_name"):
             keys["preserve_host"] = True
@@ -121,6 +129,16 @@ def _request_headers(keys: dict[str, Any], scope: Scope, draft: Draft, comments:
             comments.append(draft.lose(one, str(error)))
     if headers:
         keys["headers"] = headers
+
+
+def _is_forwarded_scheme(value: str, draft: Draft) -> bool:
+    """Whether a variable of a `map` is the scheme that a proxy in front tells of, else that of the connection."""
+    one = draft.maps.get(value)
+    if one is None or one.args[0] != "$http_x_forwarded_proto":
+        return False
+    one.used = True
+    values = {inner.args[0] for inner in one.block or [] if inner.args}
+    return values <= {"$scheme", "https", "http", "$http_x_forwarded_proto"}
 
 
 def _timeouts(keys: dict[str, Any], scope: Scope, kind: str) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from msgspec import Struct
 
 from npserver.importing.directives import Directive
+
+_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 
 class Scope(Struct):
@@ -43,9 +47,11 @@ class Scope(Struct):
         found: dict[str, str] = {}
         for block in self.blocks:
             for one in block:
-                if one.name == "set" and len(one.args) == 2 and "$" not in one.args[1]:
-                    one.used = True
-                    found[one.args[0].removeprefix("$")] = one.args[1]
+                if one.name == "set" and len(one.args) == 2:
+                    value = _VARIABLE.sub(lambda match: found.get(match[1] or match[2], match[0]), one.args[1])
+                    if "$" not in value:
+                        one.used = True
+                        found[one.args[0].removeprefix("$")] = value
         return found
 
 

@@ -3,34 +3,33 @@
 nginx looks for the longest prefix first, then for the first regular expression, which wins unless the prefix has
 `^~`. Here the longest path wins, and of its rules the first that fits: so the rules of regular expressions stand before
 those of each prefix.
+
+A location stands among the rules of a shorter path, with a `path_regex`, where that says more exactly what nginx does:
+a file to fall back to that lies outside of its prefix, or a guard for `/admin` that holds for `/administrator` too.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from npserver.errors import ConfigError, Problem
+from npserver.importing.conditions import ALL_PATHS, Conditional, conditionals, redirect_url
 from npserver.importing.directives import Directive
 from npserver.importing.draft import MAX_RULES, Draft, DraftRule
-from npserver.importing.handlers import handler_keys, return_keys
+from npserver.importing.expressions import files_of, literal_start
+from npserver.importing.handlers import OutsidePrefix, handler_keys, return_keys
+from npserver.importing.locations import Location, Locations, locations_of, mark
 from npserver.importing.place import Place
 from npserver.importing.scope import Scope
-from npserver.importing.texts import NoCounterpart, path_regex, text
+from npserver.importing.texts import NoCounterpart, text
 from npserver.importing.upstreams import Upstreams
 
-_PATH = re.compile(r"/[^*\s\x00-\x1f\\?#]*")
-_ALL = {"^", "^/", "^.*", "^.*$", "^(.*)", "^(.*)$", "^/(.*)$", "^/(.*)", "(.*)", ".*", "/(.*)"}
-
-
-class _Location(Struct):
-    directive: Directive
-    scope: Scope
-    kind: str  # "prefix", "exact", "regex"
-    pattern: str  # the path without a slash at the end; of a regular expression the one for our `path_regex`
-    is_final: bool = False  # `^~`: no regular expressions
+_GUARDS = ("allow", "deny", "auth_basic", "auth_request", "internal", "return")
 
 
 class Server(Struct):
@@ -40,6 +39,7 @@ class Server(Struct):
     scope: Scope
     listeners: list[str] | None  # None: all of them
     names: list[str] | None  # None: any
+    guards: list[Conditional] = field(default_factory=list)  # conditions of the server, before all its locations
 
 
 def names_of(scope: Scope, draft: Draft) -> list[str]:
@@ -61,100 +61,217 @@ def names_of(scope: Scope, draft: Draft) -> list[str]:
 def add_rules(server: Server, draft: Draft, upstreams: Upstreams) -> None:
     """Add the rules of a server to the draft."""
     start = len(draft.rules)
-    _add_rules(server, draft, upstreams)
+    for condition in list(server.directive.inside("if")):
+        _add_host_condition(condition, server, draft)
+    if server.names != [] and server.listeners != []:
+        comments: list[str] = []
+        server.guards = list(conditionals(server.scope, comments))
+        if not _add_redirects(server, draft):
+            for rule in _Rules(server, draft, upstreams).all():
+                _append(draft, rule, server.directive)
     draft.comment_on(start, draft.left_over([one for one in server.scope.blocks[-1] if one.name != "location"]))
 
 
-def _add_rules(server: Server, draft: Draft, upstreams: Upstreams) -> None:
-    for condition in list(server.directive.inside("if")):
-        _add_condition(condition, server, draft)
-    if server.names == [] or server.listeners == []:
-        return
-    if _add_redirects(server, draft):
-        return
-    if any(one.name == "return" for one in server.scope.blocks[-1]):
-        _mark(list(server.directive.inside("location")))
-        place = Place(server.scope)
-        _add(server, draft, upstreams, place, {}, [])
-        return
-    locations = list(_locations(server.scope, draft))
-    expressions = [one for one in locations if one.kind == "regex"]
-    scripts = [one.scope for one in expressions if "php" in one.pattern and _has(one, "fastcgi_pass")]
-    php = scripts[0] if scripts else None
-    named = {one.pattern: one.scope for one in locations if one.kind == "named"}
-    prefixes = {one.pattern: one for one in locations if one.kind == "prefix"}
-    for prefix in sorted({"", *prefixes}, key=lambda path: (len(path), path)):
+class _Rules:
+    """Makes the rules of one server."""
+
+    def __init__(self, server: Server, draft: Draft, upstreams: Upstreams) -> None:
+        self.server, self.draft, self.upstreams = server, draft, upstreams
+        self.site = Locations()
+        self.floating: set[str] = set()  # prefixes whose rules stand among those of a shorter path
+
+    def all(self) -> list[DraftRule]:
+        """Return the rules, those of shorter paths first."""
+        server = self.server
+        if any(one.name == "return" for one in server.scope.blocks[-1]):
+            mark(list(server.directive.inside("location")))
+            return self._rules(Place(server.scope), {}, [])
+        self.site = site = locations_of(server.scope, self.draft)
+        prefixes = {"", *site.prefixes, *self._more_prefixes()}
+        self.floating = {prefix for prefix, one in site.prefixes.items() if prefix and _is_wide_guard(one)}
+        while (found := self._by_prefix(prefixes)) is None:
+            pass
+        for path, one in site.exact.items():
+            place = Place(one.scope, "", path, is_exact=True, site=site)
+            found += self._rules(place, {"path": path}, one.leaves)
+        return found
+
+    def _by_prefix(self, prefixes: set[str]) -> list[DraftRule] | None:
+        """Return the rules of all prefixes; None if one more prefix than before has to stand among shorter ones."""
+        found: list[DraftRule] = []
+        lost = len(self.draft.losses)
+        for prefix in sorted(prefixes - self.floating, key=lambda path: (len(path), path)):
+            try:
+                found += self._below(prefix)
+            except OutsidePrefix:
+                del self.draft.losses[lost:]
+                self.floating |= {one for one in prefixes if one and (prefix == one or prefix.startswith(f"{one}/"))}
+                return None
+        return found
+
+    def _more_prefixes(self) -> Iterable[str]:
+        """Yield prefixes at which a regular expression begins to mean something else."""
+        for one in self.site.regex:
+            if one.excepted:
+                yield one.excepted
+            if (files := _alias_of(one)) is not None and files[0]:
+                yield files[0]
+
+    def _below(self, prefix: str) -> list[DraftRule]:
+        """Return the rules for a path and what is below it, in the order in which they are tried."""
         at = {"path": f"{prefix}/**"} if prefix else {}
-        own = prefixes.get(prefix)
-        for one in expressions if own is None or not own.is_final else []:
-            if _may_match(one.pattern, prefix):
-                place = Place(one.scope, prefix, prefix or "/", is_regex=True)
-                _add(server, draft, upstreams, place, {**at, "path_regex": one.pattern}, _leaves(one))
+        own, site = self._around(prefix), self.site
+        here = [path for path in self.floating if self._parent(path) == prefix]
+        floats = sorted(here, key=lambda path: (-len(path), path))
+        found: list[DraftRule] = []
+        for path in floats:
+            if path not in site.prefixes or site.prefixes[path].is_final:
+                found += self._floating(path, prefix, at)
+        for path in floats:
+            for one in site.regex:
+                if path in site.prefixes and one.outer is site.prefixes[path]:
+                    found += self._nested(one, path, prefix, at)
+        for one in site.expressions_for(own.pattern if own else ""):
+            found += self._regex(one, prefix, at)
+        for path in floats:
+            if path in site.prefixes and not site.prefixes[path].is_final:
+                found += self._floating(path, prefix, at)
         if own is not None:
-            _add(
-                server,
-                draft,
-                upstreams,
-                Place(own.scope, prefix, own.directive.args[-1], php=php, named=named),
-                at,
-                _leaves(own),
-            )
+            place = Place(own.scope, prefix, own.written, is_final=own.is_final, site=site)
+            return found + self._rules(place, at, own.leaves)
+        return found + self._rules(Place(self.server.scope, prefix, "/", site=site), at, [])
+
+    def _around(self, prefix: str) -> Location | None:
+        """Return the location of a prefix, or the nearest around it."""
+        fitting = [path for path in self.site.prefixes if prefix == path or prefix.startswith(f"{path}/")]
+        return self.site.prefixes[max(fitting, key=len)] if fitting else None
+
+    def _parent(self, path: str) -> str:
+        fitting = [one for one in self.site.prefixes if path.startswith(f"{one}/") and one not in self.floating]
+        return max(fitting, key=len, default="")
+
+    def _floating(self, path: str, prefix: str, at: dict[str, Any]) -> list[DraftRule]:
+        """Return the rules of a location that stands among the rules of a shorter prefix."""
+        one = self._around(path)
+        if one is None:
+            place = Place(self.server.scope, prefix, "/", site=self.site)
+            return self._rules(place, {**at, "path_regex": f"{_escape(path)}(?:/.*)?"}, [])
+        behind = ".*" if not one.written.endswith("/") and _is_wide_guard(one) else "(?:/.*)?"
+        place = Place(one.scope, prefix, one.written, is_final=one.is_final, site=self.site)
+        return self._rules(place, {**at, "path_regex": _escape(path) + behind}, one.leaves)
+
+    def _nested(self, one: Location, path: str, prefix: str, at: dict[str, Any]) -> list[DraftRule]:
+        """Return the rules of an expression inside a location that stands among those of a shorter prefix."""
+        start = literal_start(one.pattern)
+        if one.pattern.startswith(".*/"):
+            expression = _escape(path) + one.pattern
+        elif one.pattern.startswith(".*"):
+            expression = _escape(self.site.prefixes[path].written) + one.pattern
+        elif start.startswith(path):
+            expression = one.pattern
+        elif path.startswith(start) and start:
+            self.draft.comments.append(self.draft.lose(one.directive, f"a regular expression inside {path[:60]}"))
+            return []
         else:
-            _add(server, draft, upstreams, Place(server.scope, php=php, named=named), at, [])
-    for one in locations:
-        if one.kind == "exact":
-            place = Place(one.scope, "", one.pattern, is_exact=True, php=php, named=named)
-            _add(server, draft, upstreams, place, {"path": one.pattern}, _leaves(one))
+            return []
+        place = Place(one.scope, prefix, path, regex=one.written, site=self.site)
+        return self._rules(place, {**at, "path_regex": expression}, one.leaves)
 
+    def _regex(self, one: Location, prefix: str, at: dict[str, Any]) -> list[DraftRule]:
+        """Return the rules of a regular expression for the paths below a prefix."""
+        expression = one.pattern
+        if one.excepted and (prefix == one.excepted or prefix.startswith(f"{one.excepted}/")):
+            expression = one.inside
+        start = literal_start(expression)
+        if not expression or (start and not prefix.startswith(start) and not start.startswith(prefix)):
+            return []
+        if (files := _alias_of(one)) is not None and not prefix.startswith(files[0]):
+            return []
+        found: list[DraftRule] = []
+        place = Place(one.scope, prefix, prefix or "/", regex=one.written, site=self.site)
+        for inner in [inner for inner in self.site.regex if inner.outer is one]:
+            if (both := _both(expression, inner.pattern)) is None:
+                self.draft.comments.append(self.draft.lose(inner.directive, "a regular expression inside another one"))
+            else:
+                inside = Place(inner.scope, prefix, prefix or "/", regex=inner.written, site=self.site)
+                found += self._rules(inside, {**at, "path_regex": both}, inner.leaves)
+        return found + self._rules(place, {**at, "path_regex": expression}, one.leaves)
 
-def _has(location: _Location, name: str) -> bool:
-    return any(one.name == name for one in location.scope.blocks[-1])
+    def _rules(self, place: Place, where: dict[str, Any], own: list[Directive]) -> list[DraftRule]:
+        """Return the rule of a place, after those for its conditions."""
+        comments: list[str] = []
+        found = []
+        try:
+            blocks = list(conditionals(place.scope, comments)) if len(place.scope.blocks) > 2 else []
+            for block in [*self.server.guards, *blocks]:
+                if "path_regex" in where and "path_regex" in block.keys:
+                    comments.append(self.draft.lose(block.directive, "two regular expressions for one path"))
+                    continue
+                keys = self._handler(replace(place, scope=block.scope), block.directive.block or [])
+                keys.keys = {**where, **block.keys, **keys.keys}
+                found.append(self._rule(keys))
+            rule = self._handler(place, own)
+        except NoCounterpart as error:
+            if isinstance(error, OutsidePrefix) and place.prefix:
+                raise
+            rule = self._not_imported(str(error), own)
+        rule.comments = comments + rule.comments
+        rule.keys = where | rule.keys
+        return [*found, self._rule(rule)]
 
+    def _handler(self, place: Place, own: list[Directive]) -> DraftRule:
+        comments: list[str] = []
+        try:
+            keys = handler_keys(place, self.draft, self.upstreams, comments)
+        except OutsidePrefix as error:
+            if place.prefix:
+                raise
+            return self._not_imported(str(error), own)
+        except NoCounterpart as error:
+            return self._not_imported(str(error), own)
+        return DraftRule(keys, comments + self.draft.left_over(own))
 
-def _leaves(location: _Location) -> list[Directive]:
-    return [one for one in location.directive.block or [] if one.name != "location"]
-
-
-def _mark(directives: list[Directive]) -> None:
-    for one in directives:
-        one.used = True
-        _mark(one.block or [])
-
-
-def _may_match(expression: str, prefix: str) -> bool:
-    """Whether an expression may describe a path below the prefix: not if both begin with different texts."""
-    begin = re.match(r"[\w/-]*(?![?*{])", expression)  # a literal before a repeat is not in it
-    start = begin[0] if begin and not expression.startswith(".") else ""
-    return not start or prefix.startswith(start) or start.startswith(prefix)
-
-
-def _add(
-    server: Server,
-    draft: Draft,
-    upstreams: Upstreams,
-    place: Place,
-    where: dict[str, Any],
-    own: list[Directive],
-) -> None:
-    comments: list[str] = []
-    try:
-        keys = handler_keys(place, draft, upstreams, comments)
-    except NoCounterpart as error:
+    def _not_imported(self, why: str, own: list[Directive]) -> DraftRule:
+        if (loss := f"answered with 501: {why}") not in self.draft.losses:
+            self.draft.losses.append(loss)
         keys = {"handler": "respond", "status": 501, "body": "not imported\n"}
-        comments.append(f"not imported: {error}")
-        draft.losses.append(f"answered with 501: {error}")
-    rule = _rule(server, where | keys)
-    rule.comments = comments + draft.left_over(own)
-    _append(draft, rule, server.directive)
+        return DraftRule(keys, [f"not imported: {why}", *self.draft.left_over(own)])
+
+    def _rule(self, rule: DraftRule) -> DraftRule:
+        rule.keys = _where(self.server) | rule.keys
+        return rule
 
 
-def _rule(server: Server, keys: dict[str, Any]) -> DraftRule:
+def _is_wide_guard(one: Location) -> bool:
+    """Whether a location without a slash at its end refuses something: `/admin` holds for `/administrator` too."""
+    is_bare = not one.written.endswith("/") and not one.has("stub_status")
+    return is_bare and any(one.has(name) for name in _GUARDS)
+
+
+def _alias_of(one: Location) -> tuple[str, str] | None:
+    """Return prefix and directory of a regular expression whose alias has its groups."""
+    alias = [inner for inner in one.scope.blocks[-1] if inner.name == "alias"]
+    return files_of(one.written, alias[0].args[0]) if alias and "$" in alias[0].args[0] else None
+
+
+def _both(outer: str, inner: str) -> str | None:
+    """Return an expression for the paths that two describe; None if that cannot be said simply."""
+    if inner.startswith(".*") and outer.endswith(".*") and "|" not in re.sub(r"\([^()]*\)", "", outer):
+        return outer + inner[2:]
+    return None
+
+
+def _escape(path: str) -> str:
+    return re.escape(path).replace(r"\-", "-")
+
+
+def _where(server: Server) -> dict[str, Any]:
     at: dict[str, Any] = {}
     if server.listeners is not None:
         at["listener"] = server.listeners[0] if len(server.listeners) == 1 else server.listeners
     if server.names is not None:
         at["host"] = server.names[0] if len(server.names) == 1 else server.names
-    return DraftRule(at | keys)
+    return at
 
 
 def _append(draft: Draft, rule: DraftRule, directive: Directive) -> None:
@@ -163,7 +280,7 @@ def _append(draft: Draft, rule: DraftRule, directive: Directive) -> None:
     draft.rules.append(rule)
 
 
-def _add_condition(one: Directive, server: Server, draft: Draft) -> None:
+def _add_host_condition(one: Directive, server: Server, draft: Draft) -> None:
     """Add a rule for what certbot and others write: `if ($host = name) { return 301 ...; }`, and for `$scheme`."""
     returns = [inner for inner in one.block or [] if inner.name == "return"]
     only = Server(server.directive, server.scope, server.listeners, server.names)
@@ -172,17 +289,18 @@ def _add_condition(one: Directive, server: Server, draft: Draft) -> None:
             only.names = [name.lower()]
             if server.names is not None:
                 server.names = [known for known in server.names if known != name.lower()]
+        case ["$host" | "$http_host", "!=", name] if len(returns) == 1 and "$" not in name:
+            server.names = [name.lower()]
         case ["$scheme", "=", "http"] | ["$scheme", "!=", "https"] if returns and server.listeners is not None:
             only.listeners = [uri for uri in server.listeners if uri.startswith("http:")]
             server.listeners = [uri for uri in server.listeners if uri not in only.listeners]
         case _:
-            draft.comments.append(draft.lose(one, "conditions are 'match', 'from' and 'not' of a rule"))
             return
     one.used = returns[0].used = True
     if only.listeners == []:
         return
     try:
-        _append(draft, _rule(only, return_keys(returns[0], server.scope)), one)
+        _append(draft, DraftRule(_where(only) | return_keys(returns[0], server.scope)), one)
     except NoCounterpart as error:
         draft.comments.append(draft.lose(one, str(error)))
 
@@ -192,49 +310,17 @@ def _add_redirects(server: Server, draft: Draft) -> bool:
     for one in server.scope.own("rewrite"):
         expression, to, *flags = one.args
         status = {"permanent": 301, "redirect": 302}.get(flags[0] if flags else "")
-        exact = re.fullmatch(r"\^(/[\w/-]*(?:\\?\.[\w-]+)*)\$", expression)
+        exact = re.fullmatch(r"\^(/(?:[\w/.-]|\\[./-])*)\$", expression)
         try:
             if status is None and not to.startswith(("http://", "https://")):
                 raise NoCounterpart("of a server, only redirects are known")
-            if expression in _ALL:
-                url = re.sub(r"/?\$1$", "$request_uri", to)
-                _append(draft, _rule(server, {"handler": "redirect", "to": text(url), "status": status or 302}), one)
+            keys: dict[str, Any] = {"handler": "redirect", "to": text(redirect_url(to)), "status": status or 302}
+            if expression in ALL_PATHS:
+                _append(draft, DraftRule(_where(server) | keys), one)
                 return True
             if exact is None:
                 raise NoCounterpart("of a server, only single paths and all paths are known")
-            keys = {"path": exact[1].replace("\\", ""), "handler": "redirect", "to": text(to), "status": status or 302}
-            _append(draft, _rule(server, keys), one)
+            _append(draft, DraftRule(_where(server) | {"path": exact[1].replace("\\", "")} | keys), one)
         except NoCounterpart as error:
             draft.comments.append(draft.lose(one, str(error)))
     return False
-
-
-def _locations(scope: Scope, draft: Draft) -> list[_Location]:
-    """Return the locations in a block, and in these."""
-    found: list[_Location] = []
-    for one in scope.blocks[-1]:
-        if one.name != "location" or one.used:
-            continue
-        one.used = True
-        modifier, pattern = (one.args[0], one.args[1]) if len(one.args) == 2 else ("", one.args[0])
-        inner = scope.inner(one.block or [])
-        try:
-            if modifier in ("~", "~*"):
-                expression = path_regex(pattern, any_case=modifier == "~*")
-                found.append(_Location(one, inner, "regex", expression))
-            elif pattern.startswith("@"):
-                found.append(_Location(one, inner, "named", pattern))
-            elif not _PATH.fullmatch(pattern):
-                raise NoCounterpart("not a path")
-            elif modifier == "=":
-                found.append(_Location(one, inner, "exact", pattern))
-            else:
-                found.append(_Location(one, inner, "prefix", pattern.rstrip("/"), modifier == "^~"))
-                if not pattern.endswith("/") and "." not in pattern:
-                    draft.comments.append(f"{one.place}: {one.text[:80]}: only {pattern} and {pattern}/...")
-        except NoCounterpart as error:
-            draft.comments.append(draft.lose(one, str(error)))
-            _mark(one.block or [])
-            continue
-        found += _locations(inner, draft)
-    return found

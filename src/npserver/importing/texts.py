@@ -1,11 +1,11 @@
-"""nginx's texts, sizes, times and regular expressions in our words. Pure."""
+"""nginx's texts, sizes and times in our words. Pure."""
 
 from __future__ import annotations
 
 import re
 
 from npserver.errors import clip
-from npserver.web.matching.path_regex import compile_path_regex
+from npserver.importing.scope import Scope
 
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _QUERY = re.compile(r"\$is_args\$(?:args|query_string)|\?\$(?:args|query_string)")
@@ -50,6 +50,12 @@ def constant(value: str, constants: dict[str, str]) -> str:
     return found
 
 
+def constant_or(value: str, scope: Scope) -> str:
+    """Return a text with the constants of `set` filled in; other variables stay."""
+    constants = scope.constants()
+    return _VARIABLE.sub(lambda match: constants.get(match[1] or match[2], match[0]), value)
+
+
 def _variable(name: str, constants: dict[str, str]) -> str:
     if name in constants:
         return constants[name].replace("$", "$$")
@@ -76,40 +82,3 @@ def size(value: str) -> int | str:
     if not re.fullmatch(r"\d{1,15}[kKmMgG]?", value):
         raise NoCounterpart(f"{clip(value)} is not a size")
     return int(value) if value.isdigit() else value.lower()
-
-
-def path_regex(expression: str, *, any_case: bool) -> str:
-    """Return a regular expression for the whole path, from one that nginx looks for in it. Raises: NoCounterpart."""
-    expression = re.sub(r"\(\?!well-known(?:\\?/)?\)", "[^w]", expression)  # dotfiles are not served anyhow
-    pattern = re.sub(r"\(\?<(?=[A-Za-z])", "(?P<", expression).replace(r"\/", "/")
-    if any_case:
-        pattern = _any_case(pattern)
-    found = pattern[1:] if pattern.startswith("^") else f".*{pattern}"
-    if found.endswith("$") and not found.endswith(r"\$"):
-        found = found[:-1]
-    elif not found.endswith(".*"):
-        found = f"{found}.*"
-    try:
-        compile_path_regex(found)
-    except ValueError as error:
-        raise NoCounterpart(str(error)) from error
-    return found
-
-
-def _any_case(body: str) -> str:
-    """Return an expression that takes both cases of each letter."""
-    parts: list[str] = []
-    in_class = False
-    for token in re.findall(r"\\.|\(\?P<\w+>|\(\?[:=!]|\{[\d,]+\}|\[\^?|.", body, re.DOTALL):
-        if token.startswith("[") and not in_class:
-            in_class = True
-        elif token == "]":
-            in_class = False
-        elif len(token) == 1 and token.isascii() and token.isalpha():
-            both = token.lower() + token.upper()
-            token = both if in_class else f"[{both}]"
-        parts.append(token)
-    found = "".join(parts)
-    if re.search(r"\[[^]]*[A-Za-z]-[A-Za-z]", found) is None:
-        return found
-    return found.replace("aA-zZ", "a-zA-Z")

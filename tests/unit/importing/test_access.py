@@ -30,7 +30,7 @@ def test_keys(directives: str, keys: dict[str, Any], tmp_path: Path) -> None:
     assert rule == {"handler": "static", "root": "/srv", "index": "index.html", **keys}
 
 
-@pytest.mark.parametrize("guard", ["auth_request /auth;", "limit_except GET { deny all; }"])
+@pytest.mark.parametrize("guard", ["auth_request $x;", "limit_except { deny all; }", "secure_link $arg_md5;"])
 def test_a_location_whose_guard_is_unknown_is_not_open(guard: str, tmp_path: Path) -> None:
     config = imported(tmp_path, f"server {{ location / {{ {guard} proxy_pass http://a:1; }} }}")
     assert config["dispatch"][0]["status"] == 501

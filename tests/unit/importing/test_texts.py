@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
-from npserver.importing.texts import NoCounterpart, body, path_regex, seconds, size, text
+from npserver.importing.directives import Directive
+from npserver.importing.scope import Scope
+from npserver.importing.texts import NoCounterpart, body, constant_or, seconds, size, text
 
 
 @pytest.mark.parametrize(
@@ -29,28 +29,6 @@ def test_what_has_no_counterpart(theirs: str) -> None:
         text(theirs)
 
 
-@pytest.mark.parametrize(
-    ("expression", "any_case", "path", "matches"),
-    [
-        (r"\.php$", False, "/a/b.php", True),
-        (r"\.php$", False, "/a/b.php/x", False),
-        (r"^/a/(?<name>x+)", False, "/a/xxy", True),
-        (r"^/a/", False, "/b/a/", False),
-        (r"\.(js|css)$", True, "/X.JS", True),
-        (r"^/[a-z]+$", True, "/Abc", True),
-        (r"/\.(?!well-known).*", False, "/.well-known/x", False),
-        (r"/\.(?!well-known).*", False, "/x/.git/config", True),
-    ],
-)
-def test_regular_expressions(expression: str, any_case: bool, path: str, matches: bool) -> None:
-    assert bool(re.fullmatch(path_regex(expression, any_case=any_case), path)) is matches
-
-
-def test_an_expression_that_may_take_long_is_refused() -> None:
-    with pytest.raises(NoCounterpart):
-        path_regex("(a+)+$", any_case=False)
-
-
 def test_sizes_and_times() -> None:
     assert [size("8M"), size("0"), seconds("1m30s"), seconds("75"), seconds("500ms")] == ["8m", 0, 90, 75, 0.5]
     for wrong in ("x", "", "1x", "9" * 30):
@@ -60,3 +38,8 @@ def test_sizes_and_times() -> None:
 
 def test_escapes_in_bodies() -> None:
     assert body(r"ok\n", {}) == "ok\n"
+
+
+def test_constants_are_filled_in() -> None:
+    block = [Directive("", 1, "set", ["$base", "/srv"]), Directive("", 2, "set", ["$root", "$base/www"])]
+    assert constant_or("$root/${base}/$host", Scope([block])) == "/srv/www//srv/$host"

@@ -51,6 +51,8 @@ def _never_in_a_path(items: list[Item]) -> tuple[str, str] | None:
             parts = [argument[2]]
         elif operation is _parser.BRANCH:
             parts = argument[1]
+        elif operation is _parser.ATOMIC_GROUP:
+            parts = [argument]
         for part in parts:
             if (wrong := _never_in_a_path(flat(part))) is not None:
                 return wrong

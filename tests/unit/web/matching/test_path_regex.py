@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import perf_counter
+
 import pytest
 
 from npserver.web.matching.path_regex import MAX_PATH, compile_path_regex, matches
@@ -22,6 +24,9 @@ from npserver.web.matching.path_regex import MAX_PATH, compile_path_regex, match
         (r"/.*", "/" + "a" * MAX_PATH, False),
         (r"[^.]*", "/no-dot", True),
         (r"/(?P<year>\d{4})-(?P<month>\d\d)", "/2024-05", True),
+        (r"(?>.*?/(?:cache|logs)/).*\.(php|cgi)", "/a/cache/b/x.php", True),
+        (r"(?>.*?/(?:cache|logs)/).*\.(php|cgi)", "/a/logs/logs/x.cgi", True),
+        (r"(?>.*?/(?:cache|logs)/).*\.(php|cgi)", "/x.php/cache/", False),
     ],
 )
 def test_a_pattern_is_of_the_whole_path(text: str, path: str, expected: bool) -> None:
@@ -37,6 +42,10 @@ def test_a_pattern_is_of_the_whole_path(text: str, path: str, expected: bool) ->
         (r"/(a|ab)*", "can be read in several ways"),
         (r"/(a|a)+b", "can be read in several ways"),
         (r"/.*a.*b.*", "end at many places"),
+        (r"/.*a(?>.*?b).*c", "end at many places"),
+        (r"(?>/.*a.*b).*c", "end at many places"),
+        (r"/(?>a+)+", "repeat within a repeat"),
+        (r"(?>.*?/%7ejoe)", "never matches: a path has '~' where it has '%7e'"),
         (r"/[a-z]+[a-z0-9]+[0-9]+x", "end at many places"),
         (r"/(a*|b)(a*|b)(a*|b)", "end at many places"),
         ("/" + "a?" * 30 + "a" * 30, "end at many places"),
@@ -64,3 +73,11 @@ def test_a_pattern_is_of_the_whole_path(text: str, path: str, expected: bool) ->
 def test_a_pattern_without_bound_is_refused(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         compile_path_regex(text)
+
+
+def test_an_atomic_group_is_not_tried_again() -> None:
+    pattern = compile_path_regex(r"(?>.*?/cache/).*\.(?:php|cgi)x")
+    path = "/cache" * (MAX_PATH // 6) + "/"
+    started = perf_counter()
+    assert not matches(pattern, path)
+    assert perf_counter() - started < 0.5
