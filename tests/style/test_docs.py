@@ -74,6 +74,9 @@ COMMAND_LINES = list(commands())
 class FilesOfAMachine(ConfigFiles):
     """Files that are not here."""
 
+    def find(self, pattern: str) -> list[str]:
+        return []
+
     def value(self, file: str) -> str:
         return f"what-{Path(file).name}-has"
 

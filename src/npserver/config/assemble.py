@@ -132,7 +132,8 @@ class _Assembler:
         try:
             found = self._files.find(full) if has_stars else [full]
         except OSError as error:
-            message = f"cannot read the directory of {clip(pattern)}: {reason_of(error)}: let npserver read it"
+            remedy = "let npserver read it" if isinstance(error, PermissionError) else "make it, or name another one"
+            message = f"cannot read the directory of {clip(pattern)}: {reason_of(error)}: {remedy}"
             return self._incomplete(part, path, message)
         for file in found:
             real = os.path.realpath(file)

@@ -55,11 +55,11 @@ class ConfigFiles:
         return known
 
     def find(self, pattern: str) -> list[str]:
-        """Return the files that a pattern matches, by name. Raises: OSError if its directory cannot be read."""
+        """Return the files that a pattern matches, by name. Raises: OSError if there is no directory to read."""
         if (known := self._found.get(pattern)) is None:
             directory = os.path.dirname(pattern) or "."
-            if not is_pattern(directory) and os.path.isdir(directory):
-                os.listdir(directory)  # `glob` would find nothing where it may not look
+            if not is_pattern(directory):
+                os.listdir(directory)  # `glob` would find nothing where it may not look, or where nothing is
             known = self._found[pattern] = sorted(glob.glob(pattern))
         return known
 

@@ -111,7 +111,7 @@ class TestMerging:
 
     def test_a_pattern_may_match_nothing_and_files_already_there(self, tmp_path: Path) -> None:
         main = write(
-            tmp_path, main={"include": ["none/*.json", "b.json", "*.json"]}, a={"listen": ["http://:1"]},
+            tmp_path, main={"include": ["none*.json", "b.json", "*.json"]}, a={"listen": ["http://:1"]},
             b={"listen": ["http://:2"]},
         )  # fmt: skip
         assert load(main).config.listen == ["http://:2", "http://:1"]
@@ -259,4 +259,12 @@ class TestFaults:
         (found,) = messages(main, tmp_path)
         assert found == (
             "main.json:1:13: cannot read the directory of 's/*.json': permission denied: let npserver read it"
+        )
+
+    def test_a_directory_that_is_missing_is_no_empty_one(self, tmp_path: Path) -> None:
+        main = write(tmp_path, main={"include": ["sities/*.json"]}, sites_a={})
+        (found,) = messages(main, tmp_path)
+        assert found == (
+            "main.json:1:14: cannot read the directory of 'sities/*.json': no such file or directory: "
+            "make it, or name another one"
         )

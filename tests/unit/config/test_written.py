@@ -39,6 +39,9 @@ class Files(ConfigFiles):
     def value(self, file: str) -> str:
         return f"what-{Path(file).name}-has"
 
+    def find(self, pattern: str) -> list[str]:
+        return []
+
     def text(self, file: str, max_bytes: int) -> str:
         return '{"networks": {"of-another-file": ["10.0.0.0/8"]}}'
 
