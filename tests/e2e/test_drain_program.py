@@ -261,7 +261,7 @@ def test_both_targets_cannot_be_drained(program: Start, backends: Backends, free
     assert one.command("drain", f"127.0.0.1:{a}")[0] == 0
     assert one.command("drain", f"127.0.0.1:{b}")[0] == 1
     status, said = one.command("drain", "10.9.9.9:80")
-    assert status == 1 and "the config has no target '10.9.9.9:80'" in said
+    assert status == 1 and "the config has no target or listener '10.9.9.9:80'" in said
     assert one.command("undrain", f"127.0.0.1:{b}") == (1, f"npserver undrain: '127.0.0.1:{b}' is not drained\n")
 
 
@@ -309,8 +309,8 @@ def test_it_lasts_over_reloads_and_the_end_of_workers(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["drain"], "expected one target"),
-        (["drain", "a", "b"], "expected one target"),
+        (["drain"], "expected one target or listener"),
+        (["drain", "a", "b"], "expected one target or listener"),
         (["drain", "-wait", "soon", "a"], "-wait expects a number of seconds, got 'soon'"),
         (["undrain", "-wait", "1", "a"], "unknown option '-wait'"),
     ],

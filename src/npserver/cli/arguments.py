@@ -59,8 +59,8 @@ commands:
   explain URL|NAME       say what would be answered, and why
   reload [-config FILE]  make the running server reload its config file
   status [-config FILE]  show the running server: processes, listeners, targets, certificates
-  drain TARGET           send a target of the running server nothing new, and wait until it is empty
-  undrain TARGET         send it requests again
+  drain TARGET|LISTENER  have a target or listener of the running server get nothing new, and wait until it is empty
+  undrain TARGET|LISTENER  send it requests and clients again
   upgrade                replace the running program by the one that is
                          installed now, without losing a connection
   log AREA LEVEL         set a log level in the running server until the next reload

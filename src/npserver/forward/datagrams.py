@@ -226,7 +226,7 @@ class DatagramForward:
         if forward is None:
             log.debug("%s: client %s refused: no forward rule matches (from)", socket.live.listener.name, ip)
             return None
-        if key := forward.refused_by(ip):
+        if key := "npserver drain" if socket.live.is_draining else forward.refused_by(ip):
             log.debug("client %s refused (%s)", ip, key)
             forward.count_refused()
             return None

@@ -146,6 +146,11 @@ class MessageConnection(asyncio.Protocol):
         if self._is_at_eof and not self._unsent:
             self._end("shutdown")
 
+    def abort(self, reason: str) -> None:
+        """Close the connection immediately; `reason` is for the log."""
+        self._reason = self._reason or reason
+        self.transport.abort()
+
     # ── relaying ──
 
     def _answer(self, data: bytes) -> None:

@@ -10,7 +10,6 @@ import contextlib
 import errno
 import os
 import socket
-import stat
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -19,7 +18,9 @@ from msgspec.structs import replace
 
 from npserver.address import QUIC, Address
 from npserver.errors import StartError
-from npserver.listen.last_connections import take_no_more
+from npserver.listen import drained_sockets
+from npserver.listen.last_connections import take_again, take_no_more
+from npserver.listen.unix_socket import bind_unix, file_identity
 
 if TYPE_CHECKING:
     from npserver.listen.listener import Listener
@@ -32,7 +33,7 @@ SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 class Binding:
     """The open sockets of a listener: `sockets[n]` are those of worker n, one for each address of the host."""
 
-    __slots__ = ("_identity", "is_borrowed", "is_inherited", "key", "listener", "owns_file", "sockets")
+    __slots__ = ("_identity", "is_borrowed", "is_drained", "is_inherited", "key", "listener", "owns_file", "sockets")
 
     def __init__(
         self,
@@ -42,14 +43,16 @@ class Binding:
         owns_file: bool = False,
         is_inherited: bool = False,
         is_borrowed: bool = False,
+        is_drained: bool = False,
     ) -> None:
         self.key = listener.key
+        self.is_drained = is_drained  # no new clients: `npserver drain`
         self.is_inherited = is_inherited  # the service manager keeps the sockets open
         self.is_borrowed = is_borrowed  # another npserver serves them too: when they are closed here, nothing ends
         self.owns_file = owns_file
         self.listener = listener
         self.sockets = sockets
-        self._identity = _file_identity(listener.address.path) if owns_file else None
+        self._identity = file_identity(self.file) if owns_file else None
 
     def __repr__(self) -> str:
         return f"<Binding {self.key} {' '.join(map(str, self.addresses))}>"
@@ -65,6 +68,12 @@ class Binding:
         return [replace(address, host=address.host and name[0].lower(), port=name[1]) for name in names]
 
     @property
+    def file(self) -> str:
+        """The file of its Unix socket; "" for others."""
+        path = self.listener.address.path
+        return path + drained_sockets.ENDING if path and self.is_drained and self.listener.address.is_stream else path
+
+    @property
     def handed(self) -> list[tuple[socket.socket, ...]]:
         """The sockets of each worker that clients reach: without those by which workers hand on datagrams of QUIC."""
         if self.listener.address.scheme != QUIC:
@@ -75,9 +84,10 @@ class Binding:
         """Apply the backlog and mode of the same listener in a new config."""
         if listener.address.is_stream and listener.backlog != self.listener.backlog:
             for one in {one for group in self.sockets for one in group}:
-                one.listen(listener.backlog)
+                if drained_sockets.is_listening(one):
+                    one.listen(listener.backlog)
         if listener.address.is_unix and listener.mode is not None and listener.mode != self.listener.mode:
-            os.chmod(listener.address.path, listener.mode)
+            os.chmod(self.file, listener.mode)
         self.listener = listener
 
     def listen(self) -> None:
@@ -92,13 +102,38 @@ class Binding:
             for one in {one for group in self.sockets for one in group}:
                 take_no_more(one)
 
+    def drain(self) -> None:
+        """Let no further client connect until `undrain`; the processes that serve it accept those that have. Raises:
+        OSError."""
+        if self.listener.address.is_stream and not self.is_drained:
+            if self.listener.address.is_unix:
+                drained_sockets.hide(self.listener.address.path)
+            for one in {one for group in self.sockets for one in group}:
+                take_no_more(one)
+        self.is_drained = True
+
+    def undrain(self) -> None:
+        """Let clients connect again. Raises: OSError."""
+        if self.listener.address.is_stream and self.is_drained:
+            if self.listener.address.is_unix:
+                drained_sockets.show(self.listener.address.path)
+            for one in {one for group in self.sockets for one in group}:
+                drained_sockets.admit_clients(one, self.listener.backlog)
+        self.is_drained = False
+
     def close(self, *, unlink: bool = True) -> None:
-        """Close the sockets. With `unlink` the file of a Unix socket is removed, unless it was replaced."""
+        """Close the sockets. With `unlink` the file of a Unix socket is removed, unless it was replaced.
+
+        Sockets of the service manager listen again: it starts the program at the next client.
+        """
+        if self.is_drained and self.is_inherited and not self.is_borrowed and unlink:
+            with contextlib.suppress(OSError):
+                self.undrain()
         for group in self.sockets:
             for one in group:
                 one.close()
-        path = self.listener.address.path
-        if unlink and not self.is_borrowed and self._identity is not None and _file_identity(path) == self._identity:
+        path = self.file
+        if unlink and not self.is_borrowed and self._identity is not None and file_identity(path) == self._identity:
             with contextlib.suppress(OSError):
                 os.unlink(path)
 
@@ -125,7 +160,10 @@ def bind(
         if adopted := _adopt(listener, inherited):
             return Binding(listener, share_between(listener, adopted, workers), is_inherited=True)
         if address.is_unix:
-            binding = Binding(listener, [(_bind_unix(listener),)] * workers, owns_file=True)
+            kind = socket.SOCK_STREAM if address.is_stream else socket.SOCK_DGRAM
+            binding = Binding(
+                listener, [(bind_unix(listener.address.path, kind, listener.mode),)] * workers, owns_file=True
+            )
         else:
             sockets = _bind_inet(listener, workers, own_ports)
             if listener.address.scheme == QUIC and workers > 1:
@@ -295,59 +333,6 @@ def _lacks_ipv6(error: OSError) -> bool:
     return error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
 
 
-# ── Unix ─────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _bind_unix(listener: Listener) -> socket.socket:
-    path = listener.address.path
-    kind = socket.SOCK_STREAM if listener.address.is_stream else socket.SOCK_DGRAM
-    _remove_stale(path, kind)
-    one = socket.socket(socket.AF_UNIX, kind)
-    previous = os.umask(0o177) if listener.mode is not None else None
-    try:
-        one.setblocking(False)
-        one.bind(path)
-        if listener.mode is not None:
-            os.chmod(path, listener.mode)
-    except OSError:
-        one.close()
-        raise
-    finally:
-        if previous is not None:
-            os.umask(previous)
-    return one
-
-
-def _remove_stale(path: str, kind: socket.SocketKind) -> None:
-    """Remove a socket file that no program listens on. Raises: OSError if one does, or it is not a socket."""
-    try:
-        mode = os.stat(path).st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
-    with socket.socket(socket.AF_UNIX, kind) as caller:
-        caller.setblocking(False)
-        try:
-            caller.connect(path)
-        except (ConnectionRefusedError, FileNotFoundError):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
-            return
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EPROTOTYPE):
-                raise
-    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-
-
-def _file_identity(path: str) -> tuple[int, int] | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return (status.st_dev, status.st_ino)
-
-
 # ── Sockets bound by the service manager ─────────────────────────────────────────────────────────
 
 
@@ -358,6 +343,7 @@ def _adopt(listener: Listener, inherited: Sequence[socket.socket]) -> tuple[sock
     for one in adopted:
         one.setblocking(False)
         if kind is socket.SOCK_STREAM:
+            take_again(one)  # a program that was killed may have drained it
             one.listen(listener.backlog)
     return adopted
 

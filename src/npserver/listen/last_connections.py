@@ -8,14 +8,20 @@ processes that serve them accept until `has_queued` finds nothing, and close.
 from __future__ import annotations
 
 import array
+import asyncio
 import contextlib
 import select
 import socket
 import struct
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from typing import Protocol
 
-_SO_ATTACH_FILTER = 26  # asm-generic/socket.h
+HANDSHAKES_S = 0.1  # accepting continues this long after no client can begin to connect: handshakes are under way
+QUEUE_WITHIN_S = 0.5  # then until no connection is queued, but no longer
+TRANSPORTS_S = 0.005  # until the connections accepted last have their transports
+
+_SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # asm-generic/socket.h
 _SYN, _ACK = 0x02, 0x10
 
 #: A classic BPF program (linux/filter.h) over the TCP header: drops segments with SYN and without ACK.
@@ -29,6 +35,24 @@ _DROP_SYN = b"".join(
         (0x06, 0, 0, 0xFFFFFFFF),  # else pass the whole segment
     )
 )
+
+
+class Queue(Protocol):
+    """A listener in one process."""
+
+    @property
+    def has_queued(self) -> bool:
+        """Whether a client has connected that is not accepted yet."""
+
+
+async def accept_queued(listeners: Collection[Queue]) -> None:
+    """Wait until the connections that have begun or are queued are accepted, after `take_no_more`."""
+    time = asyncio.get_running_loop().time
+    deadline = time() + HANDSHAKES_S + QUEUE_WITHIN_S
+    pause_s = HANDSHAKES_S
+    while pause_s or (any(one.has_queued for one in listeners) and time() < deadline):
+        await asyncio.sleep(pause_s)
+        pause_s = 0.0
 
 
 def take_no_more(listening: socket.socket) -> None:
@@ -45,10 +69,17 @@ def take_no_more(listening: socket.socket) -> None:
         listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", size // 8, address))
 
 
+def take_again(listening: socket.socket) -> None:
+    """Undo `take_no_more`."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # it has no filter
+            listening.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+
+
 def has_queued(sockets: Iterable[socket.socket]) -> bool:
     """Return whether a connection waits to be accepted on one of these sockets; those of datagrams are left out."""
     poll = select.poll()
     for one in sockets:
         if one.type == socket.SOCK_STREAM and one.fileno() >= 0:
             poll.register(one.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
+    return any(events & select.POLLIN for _, events in poll.poll(0))  # POLLHUP alone: it does not listen

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from npserver.address import QUIC
+from npserver.listen.drained_sockets import admit_clients, is_listening, refuse_clients
 from npserver.listen.first_bytes import DeferredAcceptor
 from npserver.listen.last_connections import has_queued
 from npserver.net.poller import POLLER
@@ -36,12 +37,13 @@ class SocketAcceptor(Protocol):
 class LiveListener:
     """A listener in one process: its front, which a reload replaces, and the acceptors of its sockets."""
 
-    __slots__ = ("_acceptors", "_kept", "_sockets", "context", "front", "listener")
+    __slots__ = ("_acceptors", "_kept", "_sockets", "context", "front", "is_draining", "listener")
 
     def __init__(self, listener: Listener, front: StreamFront | DatagramFront, context: Context) -> None:
         self.listener = listener
         self.front = front
         self.context = context
+        self.is_draining = False  # it takes no new clients: `npserver drain`
         self._sockets: Sequence[socket.socket] = ()
         self._acceptors: list[SocketAcceptor] = []
         self._kept: list[OpenSocket] = []  # those of datagrams that serve only the clients they had
@@ -50,23 +52,66 @@ class LiveListener:
         return f"<LiveListener {self.listener.name} {'serving' if self._acceptors else 'stopped'}>"
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
-        """Accept clients on duplicates of `sockets`; the caller keeps its own."""
+        """Accept clients on duplicates of `sockets`; the caller keeps its own. Sockets that are drained stay so."""
         self._sockets = [one.dup() for one in sockets]
-        await self._accept_on_all()
+        if not self.listener.address.is_stream or all(map(is_listening, self._sockets)):  # else it is drained
+            await self._accept_on_all()
 
     async def replace(self, listener: Listener, front: StreamFront | DatagramFront) -> None:
         """Apply a reloaded config. Established connections stay, and use the new front for their next request."""
         before, self.listener, self.front = self.listener, listener, front
+        if self.is_draining:
+            self._drain_front()
         if listener.address.scheme == QUIC:
             for endpoint in self._acceptors:
                 cast("QuicEndpoint", endpoint).replaced()
             if not self._acceptors:
                 await self._accept_on_all()
-        if (before.accepts_proxy is None) != (listener.accepts_proxy is None):
+        if self.is_accepting and (before.accepts_proxy is None) != (listener.accepts_proxy is None):
             old = self._acceptors
             await self._accept_on_all()
             for acceptor in old:
                 acceptor.close()
+
+    # ── drained by `npserver drain` ──
+
+    def drain(self) -> None:
+        """Begin no sessions, and let the next request of each connection be its last.
+
+        Clients that have connected already are accepted until `refuse_clients`.
+        """
+        self.is_draining = True
+        self._drain_front()
+
+    def refuse_clients(self) -> None:
+        """Take no more connections, until `undrain`. Raises: OSError where the system cannot refuse them."""
+        if self.listener.address.is_stream:
+            acceptors, self._acceptors = self._acceptors, []
+            for acceptor in acceptors:
+                acceptor.close()
+            for one in self._sockets:
+                refuse_clients(one)
+
+    async def undrain(self) -> None:
+        """Take clients again. Raises: OSError."""
+        self.is_draining = False
+        undrain = getattr(self.front, "undrain", None)
+        if undrain is not None:
+            self.front = undrain()
+        for one in self._sockets:
+            admit_clients(one, self.listener.backlog)
+        if not self._acceptors:
+            await self._accept_on_all()
+
+    @property
+    def is_accepting(self) -> bool:
+        """Whether it takes connections or datagrams."""
+        return bool(self._acceptors)
+
+    def _drain_front(self) -> None:
+        drain = getattr(self.front, "drain", None)
+        if drain is not None:
+            self.front = drain()
 
     def leave(self) -> None:
         """Serve only the present clients: another program has the sockets too, and takes those that wait."""

@@ -154,9 +154,9 @@ class QueryProcessor:
             return None
         if isinstance(query, Query):
             return (self._reply_signed if query.is_signed else self.reply)(query, client, now, wall)
-        return self._limited(query, client, now)
+        return self.limited(query, client, now)
 
-    def _limited(self, reply: bytes, client: str, now: float, rtype: int = 0) -> bytes | None:
+    def limited(self, reply: bytes, client: str, now: float, rtype: int = 0) -> bytes | None:
         """Return a reply that is no compiled answer, and count it, if the client's rate limit lets it through."""
         refused = self.responder.refusal(rtype, reply[3] & 0xF)
         if self.limiter is not None and self.limiter.judge(client, refused.rate_limit_key, now) is not Verdict.SEND:
@@ -172,9 +172,9 @@ class QueryProcessor:
         except TsigError as failure:
             head = error_reply(data, codes.NOTAUTH)
             reply = head[:4] + b"\0\1" + head[6:] + query.question
-            return self._limited(refusal(reply, failure, keys, int(wall)), client, now, query.qtype)
+            return self.limited(refusal(reply, failure, keys, int(wall)), client, now, query.qtype)
         except ValueError:
-            return self._limited(error_reply(data, codes.FORMERR), client, now)
+            return self.limited(error_reply(data, codes.FORMERR), client, now)
         plain = replace(
             query,
             data=data[:2] + found.message(data)[2:],
@@ -193,13 +193,13 @@ class QueryProcessor:
             found = verify(data, keys, int(wall))
         except TsigError as failure:
             if not failure.code:  # it is not signed
-                return self._limited(error_reply(data, codes.REFUSED), client, now)
-            return self._limited(refusal(error_reply(data, codes.NOTAUTH), failure, keys, int(wall)), client, now)
+                return self.limited(error_reply(data, codes.REFUSED), client, now)
+            return self.limited(refusal(error_reply(data, codes.NOTAUTH), failure, keys, int(wall)), client, now)
         except ValueError:
-            return self._limited(error_reply(data, codes.FORMERR), client, now)
+            return self.limited(error_reply(data, codes.FORMERR), client, now)
         signer, zone = StreamSigner(keys[found.name], found.mac), data[HEADER_BYTES:end].lower()
         if end is None or zone not in self.peers.updated:
-            return self._limited(signer.sign(error_reply(data, codes.REFUSED), int(wall)), client, now)
+            return self.limited(signer.sign(error_reply(data, codes.REFUSED), int(wall)), client, now)
         return UpdateRequest(data[:2] + found.message(data)[2:], zone, signer)
 
     def sign(self, query: Query, reply: bytes, wall: float) -> bytes:
@@ -218,7 +218,7 @@ class QueryProcessor:
             reply[2] |= AA >> 8
             reply[5] = 1
             reply += query.question
-        return self._limited(bytes(reply), client, now, query.qtype)
+        return self.limited(bytes(reply), client, now, query.qtype)
 
     def _transfer(self, query: Query, client: str) -> TransferRequest | bytes | None:
         """Return how to answer AXFR or IXFR; None if the client may not transfer the zone."""
@@ -260,11 +260,11 @@ class QueryProcessor:
                 opt, is_proved = opt_with_cookie(do, baked[0]), baked[1]
             if asked and answer is None:
                 if self.options.is_wrong(asked):
-                    return self._limited(error_reply(data, codes.FORMERR), client, now, query.qtype)
+                    return self.limited(error_reply(data, codes.FORMERR), client, now, query.qtype)
                 opt = self.options.add(opt, asked)
         if answer is None:
             if query.qtype in _TRANSFERS and (transfer := self._transfer(query, client)) is not None:
-                return self._limited(transfer, client, now, query.qtype) if isinstance(transfer, bytes) else transfer
+                return self.limited(transfer, client, now, query.qtype) if isinstance(transfer, bytes) else transfer
             answer = responder.answer(query.key, query.question[-4:], minimal_any=self.minimal_any)
             if answer is None:
                 answer = self._answer_outside(query, responder)

@@ -6,15 +6,16 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from npserver.dns.message import codes
 from npserver.dns.message.edns import COOKIE_OPTION, MAX_PLAIN_UDP_BYTES, make_option
-from npserver.dns.message.header import OPCODE_MASK, OPCODE_SHIFT
+from npserver.dns.message.header import OPCODE_MASK, OPCODE_SHIFT, error_reply
 from npserver.dns.message.padding import with_options
+from npserver.dns.message.query import Query, parse_query
 from npserver.nameserver.query_processor import Recursion, UpdateRequest
 from npserver.nameserver.resolver.answer import LastingReply
-from npserver.nameserver.resolver.messages import truncate
+from npserver.nameserver.resolver.messages import fail_because, truncate
 
 if TYPE_CHECKING:
-    from npserver.dns.message.query import Query
     from npserver.nameserver.access_policy import AccessPolicy
     from npserver.nameserver.udp_query_processor import UdpQueryProcessor
     from npserver.runtime.front import Client, DatagramSocket
@@ -43,6 +44,14 @@ class DnsOverUdp:
     def close(self) -> None:
         """Flush the counters when another front takes over after a reload."""
         self._server.flush()
+
+    def drain(self) -> DrainedDnsOverUdp:
+        """Return the front of the drained listener."""
+        return DrainedDnsOverUdp(self.policy)
+
+    def undrain(self) -> DnsOverUdp:
+        """Return the front of the listener that is not drained any more."""
+        return DnsOverUdp(self.policy)
 
     def datagram(self, data: bytes, client: Client, socket: DatagramSocket) -> None:
         """Answer one query datagram."""
@@ -147,3 +156,33 @@ class DnsOverUdp:
         server.resolve(processor, query, deliver)
         is_late = True
         return at_once
+
+
+class DrainedDnsOverUdp(DnsOverUdp):
+    """The front of a drained listener (`npserver drain`): each query fails, and the client asks another server.
+
+    The answer is SERVFAIL, at which stub resolvers, resolvers and load balancers go on to the next server at once, and
+    says "not ready" (RFC 8914 §4.15).
+    """
+
+    def answer_batch(
+        self, datagrams: list[bytes], client: Callable[[int], Client], socket: DatagramSocket
+    ) -> list[bytes | None]:
+        """Return the replies."""
+        return [self._answer(data, client(place), socket) for place, data in enumerate(datagrams)]
+
+    def _answer(self, data: bytes, client: Client, socket: DatagramSocket) -> bytes | None:
+        self._queries[0] += 1
+        query = parse_query(data)
+        if query is None:
+            return None
+        if isinstance(query, Query):
+            reply, rtype = fail_because(query, codes.SERVFAIL, codes.EDE_NOT_READY, "drained"), query.qtype
+        else:
+            reply, rtype = error_reply(data, codes.SERVFAIL), 0
+        host = str(client[0])
+        processor = self.policy.only or self.policy.choose(host)
+        answer = processor.limited(reply, host, self._now(), rtype)
+        if self._is_logged:
+            self.policy.log("udp", host, data, answer, started=perf_counter(), source="drain")
+        return answer

@@ -185,7 +185,7 @@ FAMILIES = [
 
 #: Slots that hold internal state and are not shown.
 _HIDDEN = regex(
-    rf"health\.{_TARGET}\.(?:since|checked|ejected)|server\.started|drains\.seen|process\..+|gauge\.process\..+|budget\..+|gauge\.taken\..+|npserver_\w+\t.+|gauge\.upstream\..+\.waiting_since"
+    rf"health\.{_TARGET}\.(?:since|checked|ejected)|server\.started|drains\.\w+|gauge\.drains\..+|process\..+|gauge\.process\..+|budget\..+|gauge\.taken\..+|npserver_\w+\t.+|gauge\.upstream\..+\.waiting_since"
 )
 
 

@@ -12,11 +12,13 @@ import socket
 from collections.abc import Collection, Iterable, Mapping, Set
 from typing import TYPE_CHECKING, Any
 
+from npserver.listen.last_connections import TRANSPORTS_S, accept_queued
 from npserver.listen.live_listener import LiveListener
 from npserver.net.poller import POLLER
 from npserver.observe.access_log import AccessLog
 from npserver.observe.last_errors import keep
 from npserver.process.control.draining import DrainFollower
+from npserver.process.control.listener_draining import ListenerDrainFollower
 from npserver.process.service_runner import ServiceRunner
 from npserver.program.compile import compile_config
 from npserver.runtime.compilation import REPLACED, RUNS_SERVICES
@@ -34,9 +36,6 @@ log = logging.getLogger("npserver.server")
 
 Sockets = tuple[socket.socket, ...]  # of one listener in this process
 
-_HANDSHAKES_S = 0.1  # accepting continues this long after no client can begin to connect: handshakes are under way
-_QUEUE_WITHIN_S = 0.5  # then until no connection is queued, but no longer
-_TRANSPORTS_S = 0.005  # until the connections accepted last have their transports
 _FIRST_REQUEST_S = 1.0  # time for clients that have connected to send their first request
 _IDLE_S = 5.0  # at an upgrade: time for clients on idle connections to send a request that ends the connection
 _TURNS_OF_ENDS = 20  # of the loop: one for each callback by which the end of a client becomes that of its tunnel
@@ -57,7 +56,7 @@ def make_context(
 class DataPlane:
     """The compiled config and the live listeners and services of one process."""
 
-    __slots__ = ("_has_left", "context", "drains", "live", "runtime", "services", "sockets")
+    __slots__ = ("_has_left", "context", "drains", "listener_drains", "live", "runtime", "services", "sockets")
 
     def __init__(self, context: Context, *, runs_services: bool) -> None:
         self.context = context
@@ -65,6 +64,7 @@ class DataPlane:
         self.drains = DrainFollower(context)
         self.runtime: Runtime | None = None
         self.live: dict[str, LiveListener] = {}
+        self.listener_drains = ListenerDrainFollower(context, self.live)
         self.sockets: dict[str, Sockets] = {}
         self._has_left = False  # whether another program serves the listeners
         self.services = ServiceRunner() if runs_services else None
@@ -104,9 +104,11 @@ class DataPlane:
                     await self.live[key].replace(listener, runtime.fronts[key])
                 else:
                     self.live[key] = LiveListener(listener, runtime.fronts[key], self.context)
+                    self.listener_drains.starting(self.live[key])
                     await self.live[key].start(sockets[key])
             except Exception as error:  # the others are not affected
                 fault = error
+        self.listener_drains.follow()
         for activate in runtime.activations:
             activate()
         timeout_s = (old or runtime).document.config.timeouts.shutdown
@@ -170,14 +172,10 @@ class DataPlane:
 
     async def _accept_last(self, listeners: Collection[LiveListener]) -> None:
         """Accept the connections that have begun or are queued, then stop accepting."""
-        deadline = self.context.loop.time() + _HANDSHAKES_S + _QUEUE_WITHIN_S
-        pause_s = _HANDSHAKES_S
-        while pause_s or (any(live.has_queued for live in listeners) and self.context.loop.time() < deadline):
-            await asyncio.sleep(pause_s)
-            pause_s = 0.0
+        await accept_queued(listeners)
         for live in listeners:
             live.stop()
-        await asyncio.sleep(_TRANSPORTS_S)
+        await asyncio.sleep(TRANSPORTS_S)
 
     async def _drain(self, live: LiveListener | None, timeout_s: float, deadline: float) -> None:
         """Give clients without a request yet a moment to send it, then close each connection when it is idle."""

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from npserver.listen.drains import counter_of
 from npserver.observe.process_usage import name_usage
 from npserver.observe.reload_counters import RELOADED_AT, RELOADS
 from npserver.web.config import HttpRule
 from npserver.web.handlers.status.config import StatusRule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
 
     from npserver.config.report import Report
     from npserver.listen.listener import Listener
@@ -36,13 +37,13 @@ def check_observing(report: Report) -> None:
         report.warn(("tracing",), "no effect: no rule is about HTTP")
 
 
-def name_server_counters(listeners: Iterable[Listener], row: Row) -> None:
+def name_server_counters(listeners: Collection[Listener], row: Row) -> None:
     """Give the counters their slots; those of TLS if a listener uses it."""
     names = [*RELOADS.values(), RELOADED_AT]
     if any(listener.server_tls is not None for listener in listeners):
         from npserver.tls.accept import HANDSHAKE_FAILURES, RESUMED, VERSIONS
 
         names += [*VERSIONS.values(), RESUMED, HANDSHAKE_FAILURES]
-    for name in names:
+    for name in [*names, *map(counter_of, listeners)]:
         row.slot(name)
     name_usage(row)

@@ -47,12 +47,19 @@ class Live(Protocol):
     def context(self) -> Context:
         """The context of the process."""
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether it takes no new clients: `npserver drain`."""
+
 
 class StreamFront(Protocol):
     """Serves stream connections: HTTP, a forward, DNS over TCP.
 
     A front whose `wants_first_bytes` is true is offered new TCP connections together with their first bytes, before a
     transport is created (`listen.first_bytes`).
+
+    A front that has `drain` is asked by it for the one that serves while the listener is drained, and that by `undrain`
+    for the one afterwards: both may be itself. So it is with fronts of datagrams.
     """
 
     def accept(self, live: Live, alpn: str | None = None) -> asyncio.Protocol:

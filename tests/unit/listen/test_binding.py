@@ -1,6 +1,6 @@
 """Binding: which sockets a listener gets, and what is said when it gets none.
 
-Covers `listen.port_owner`.
+Covers `listen.port_owner` and `listen.unix_socket`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`npserver drain` and `npserver undrain`: have a target get no new requests and connections, and the opposite."""
+"""`npserver drain` and `npserver undrain`: have a target or a listener get nothing new, and the opposite."""
 
 from __future__ import annotations
 
@@ -11,21 +11,27 @@ from npserver.cli.words import Words, run_command
 from npserver.errors import clip
 
 HELP = """\
-usage: npserver drain [-config FILE] [-wait SECONDS] [-force] [-no-wait] TARGET
-       npserver undrain [-config FILE] TARGET
+usage: npserver drain [-config FILE] [-wait SECONDS] [-force] [-no-wait] TARGET|LISTENER
+       npserver undrain [-config FILE] TARGET|LISTENER
 
 Have a target of the running server, such as http://10.0.0.1:8000 or 10.0.0.1:8000, get no new requests and connections,
 in all upstreams that have it: DNS records of upstreams do not name it, requests and clients with sticky cookies go to
-other targets. Those in progress end by themselves. The command tells how many are left, and ends when there are none.
-A drain lasts until `undrain` or the end of the server, over reloads as long as the config names the target.
+other targets. Those in progress end by themselves.
+
+Or have a listener, such as https://:443 or its name, take no new clients: connections are refused, datagrams of new
+clients are dropped, DNS queries over UDP fail. Connections end after their requests in progress; WebSockets, forwarded
+connections and UDP sessions end by themselves.
+
+The command tells how many are left, and ends when there are none. A drain lasts until `undrain` or the end of the
+server, over reloads as long as the config names the target or listener.
 
   -config FILE    the server that runs with this config file (default: config.json)
   -wait SECONDS   end the requests, WebSockets, connections and sessions that are left after this time
   -no-wait        begin the drain, and do not wait
   -force          drain the last target of an upstream, too: its clients are refused (503)
 
-The exit status is 0 when the target is empty (with -no-wait: drained), 1 if it cannot be drained or no server answers,
-2 for invalid usage. An interrupted command ends with 130; the drain goes on.
+The exit status is 0 when it is empty (with -no-wait: drained), 1 if it cannot be drained or no server answers, 2 for
+invalid usage. An interrupted command ends with 130; the drain goes on.
 """
 DONE, FAILED = 0, 1
 POLL_S = 0.1
@@ -49,9 +55,9 @@ def _drain(words: Words) -> int:
 
 
 def target_of(words: Words) -> str:
-    """Return the target that the command names. Raises: UsageError."""
+    """Return the target or listener that the command names. Raises: UsageError."""
     if len(words.rest) != 1 or not words.config:
-        raise UsageError("expected one target")
+        raise UsageError("expected one target or listener")
     return words.rest[0]
 
 
@@ -69,14 +75,14 @@ def _wait_until_empty(config: str, target: str) -> int:
         if left["is_empty"]:
             print("empty")
             return DONE
-        if left["active"] != told and time.monotonic() >= told_at + SAY_EVERY_S:
+        if left["active"] not in (told, None) and time.monotonic() >= told_at + SAY_EVERY_S:
             told, told_at = left["active"], time.monotonic()
             _say(told)
         time.sleep(POLL_S)
 
 
-def _say(active: int) -> int:
-    print(
-        f"draining: {active} {'request or connection' if active == 1 else 'requests and connections'} left", flush=True
-    )
+def _say(active: int | None) -> int:
+    """Say how many are left; None: that is not known yet."""
+    what = "request or connection" if active == 1 else "requests and connections"
+    print("draining" if active is None else f"draining: {active} {what} left", flush=True)
     return DONE

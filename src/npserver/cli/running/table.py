@@ -51,7 +51,7 @@ def table(state: dict[str, Any], now: datetime | None = None) -> list[str]:
     lines = [head, *([f"config {_line(state['config'])}"] if state["config"] else [])]
     lines += [f"attention: {one}" for one in state["attention"]]
     lines += _part(("process", "pid", "age", "restarts", "CPU", "memory"), map(_process, state["processes"]))
-    lines += _part(("listener", "connections"), map(_listener, state["listeners"]))
+    lines += _part(("listener", "state", "connections"), map(_listener, state["listeners"]))
     lines += _part(
         ("upstream", "target", "health", "active", "requests", "failures", "why"), map(_target, state["targets"])
     )
@@ -97,7 +97,7 @@ def _process(one: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _listener(one: dict[str, Any]) -> tuple[str, ...]:
-    return one["uri"], _number(one.get("connections", 0))
+    return one["uri"], "drained" if one.get("is_drained") else "", _number(one.get("connections", 0))
 
 
 def _target(one: dict[str, Any]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""`npserver undrain`: have a drained target get requests and connections again."""
+"""`npserver undrain`: have a drained target get requests again, or a listener take clients."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ def main(words: list[str]) -> int:
 
 
 def _undrain(words: Words) -> int:
-    if answered("undrain", words.config, "undrain", target=target_of(words)) is None:
+    answer = answered("undrain", words.config, "undrain", target=target_of(words))
+    if answer is None:
         return FAILED
-    print("gets requests again")
+    print("takes clients again" if answer.result["is_listener"] else "gets requests again")
     return DONE

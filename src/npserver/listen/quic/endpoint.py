@@ -196,6 +196,9 @@ class QuicEndpoint:
             return
         if self._is_closing:
             return
+        if self.live.is_draining:
+            sock.send(packets.refusal(header, os.urandom(CONNECTION_ID_BYTES)), client)
+            return
         front, peer = self._front, (str(client[0]), cast("int", client[1]))
         original_id, retry_id = header.destination, None
         now = int(self.context.loop.time())
@@ -344,6 +347,11 @@ class _Feed:
     def listener(self) -> object:
         """The listener, as of the last reload."""
         return self._endpoint.live.listener
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether it takes no new connections."""
+        return self._endpoint.live.is_draining
 
     @property
     def context(self) -> Context:

@@ -1,11 +1,14 @@
 """The parts of QUIC packets that are read before there is a connection, and the packets sent without one.
 
 RFC 8999 (the parts that all versions share), RFC 9000 §10.3 (stateless reset), §17.2 (long headers), RFC 9001 §5.8
-(Retry integrity). Pure.
+(Retry integrity), §5.2 (keys of Initial packets). Pure.
 """
 
 from __future__ import annotations
 
+import hmac
+
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from msgspec import Struct
 
@@ -19,6 +22,10 @@ _LONG = 0x80
 _RETRY_CIPHER = AESGCM(bytes.fromhex("be0c690b9f66575a1d766b54e368c84e"))
 _RETRY_NONCE = bytes.fromhex("461599d35d632bf2239825bb")
 _RETRY_FIRST_BYTE = 0xF0
+_INITIAL_SALT = bytes.fromhex("38762cf7f55934b34d179ae6a4c80cadccbb7f0a")
+_INITIAL_FIRST_BYTE = 0xC0  # the packet number has one byte
+_TAG_BYTES = 16
+_REFUSED = bytes((0x1C, 0x02, 0, 0))  # CONNECTION_CLOSE (§19.19): CONNECTION_REFUSED, of no frame, without a reason
 
 
 class LongHeader(Struct, frozen=True):
@@ -89,6 +96,32 @@ def retry(header: LongHeader, own_id: bytes, token: bytes) -> bytes:
     ))  # fmt: skip
     original = bytes((len(header.destination),)) + header.destination
     return packet + bytes(_RETRY_CIPHER.encrypt(_RETRY_NONCE, b"", original + packet))
+
+
+def refusal(header: LongHeader, own_id: bytes) -> bytes:
+    """Return the answer to a client's first Initial packet that refuses the connection (§5.2.2): an Initial packet with
+    CONNECTION_CLOSE."""
+    secret = hmac.digest(_INITIAL_SALT, header.destination, "sha256")
+    secret = _expand(secret, b"server in", 32)
+    key, nonce = _expand(secret, b"quic key", 16), _expand(secret, b"quic iv", 12)
+    head = b"".join((
+        bytes((_INITIAL_FIRST_BYTE,)), VERSION_1.to_bytes(4, "big"),
+        bytes((len(header.source),)), header.source,
+        bytes((len(own_id),)), own_id,
+        b"\0",  # no token
+        bytes((1 + len(_REFUSED) + _TAG_BYTES,)),
+        b"\0",  # the packet number
+    ))  # fmt: skip
+    sealed = AESGCM(key).encrypt(nonce, _REFUSED, head)
+    protection = Cipher(algorithms.AES(_expand(secret, b"quic hp", 16)), modes.ECB()).encryptor()
+    mask = protection.update(sealed[3:19])  # RFC 9001 §5.4.2
+    return bytes((head[0] ^ mask[0] & 0x0F,)) + head[1:-1] + bytes((mask[1],)) + sealed
+
+
+def _expand(secret: bytes, label: bytes, size: int) -> bytes:
+    """HKDF-Expand-Label of TLS 1.3 with SHA-256, for at most 32 bytes (RFC 8446 §7.1)."""
+    label = b"tls13 " + label
+    return hmac.digest(secret, size.to_bytes(2, "big") + bytes((len(label),)) + label + b"\0\1", "sha256")[:size]
 
 
 def stateless_reset(token: bytes, size: int, random: bytes) -> bytes:

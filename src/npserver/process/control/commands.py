@@ -15,12 +15,14 @@ from npserver.observe import logs
 from npserver.observe.config import AREAS
 from npserver.process.control.draining import LEVEL
 from npserver.process.control.drains import Drains
+from npserver.process.control.listener_drains import ListenerDrains
 from npserver.process.control.protocol import Answer
 from npserver.upstream.drain_requests import ANSWER, Answered, Asked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from npserver.listen.listener import Listener
     from npserver.process.control.host import Host
     from npserver.process.control.protocol import Reply, Request
     from npserver.process.reload_outcome import ReloadOutcome
@@ -33,12 +35,13 @@ MAX_WAIT_S = 30 * 86_400
 class ServerCommands:
     """The commands of one server; `all` names them."""
 
-    __slots__ = ("_awaiting_reload", "_drains", "_has_levels", "_host", "_last_reload")
+    __slots__ = ("_awaiting_reload", "_drains", "_has_levels", "_host", "_last_reload", "_listener_drains")
 
     def __init__(self, host: Host) -> None:
         self._host = host
         self._has_levels = False  # of `log`
         self._drains = Drains(host)
+        self._listener_drains = ListenerDrains(host)
         self._awaiting_reload: list[Reply] = []
         self._last_reload: dict[str, Any] | None = None
 
@@ -48,6 +51,7 @@ class ServerCommands:
         self._last_reload = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **told}
         if outcome.is_in_use:
             self._drains.keep()
+            self._listener_drains.keep()
             if self._has_levels:
                 self._has_levels = False
                 self._host.publish(LEVEL, None)
@@ -121,22 +125,45 @@ class ServerCommands:
             os.kill(os.getpid(), signal.SIGTERM)
 
     def drain(self, request: Request, reply: Reply) -> None:
-        """`drain` with `target`, `wait_s` or None, and `is_forced`: the result is that of `drained`."""
-        wait_s, target = request.arguments.get("wait_s"), str(request.arguments.get("target"))
+        """`drain` with `target`, which may be a listener, `wait_s` or None, and `is_forced`: the result is that of
+        `drained`."""
+        wait_s, name = request.arguments.get("wait_s"), str(request.arguments.get("target"))
         if wait_s is not None and (not isinstance(wait_s, (int, float)) or not 0 <= wait_s <= MAX_WAIT_S):
             reply(Answer([f"expected a time of at most {MAX_WAIT_S} s, got {clip(wait_s)}"]))
             return
-        fault = self._drains.begin(target, wait_s, is_forced=bool(request.arguments.get("is_forced")))
-        reply(Answer([fault]) if fault else Answer(result=self._drains.left(target)))
+        listeners, fault = self._find(name)
+        if not fault and listeners:
+            fault = self._listener_drains.begin(listeners, wait_s)
+        elif not fault:
+            fault = self._drains.begin(name, wait_s, is_forced=bool(request.arguments.get("is_forced")))
+        reply(Answer([fault]) if fault else Answer(result=self._left(name)))
 
     def drained(self, request: Request, reply: Reply) -> None:
-        """`drained` with `target`: the result is what `Drains.left` returns."""
-        reply(Answer(result=self._drains.left(str(request.arguments.get("target")))))
+        """`drained` with `target`: the result is what `Drains.left` or `ListenerDrains.left` returns."""
+        reply(Answer(result=self._left(str(request.arguments.get("target")))))
 
     def undrain(self, request: Request, reply: Reply) -> None:
-        """`undrain` with `target`."""
-        fault = self._drains.end(str(request.arguments.get("target")))
-        reply(Answer([fault] if fault else []))
+        """`undrain` with `target`, which may be a listener: the result has `is_listener`."""
+        name = str(request.arguments.get("target"))
+        listeners, fault = self._find(name)
+        if not fault:
+            fault = self._listener_drains.end(listeners, name) if listeners else self._drains.end(name)
+        reply(Answer([fault] if fault else [], {"is_listener": bool(listeners)}))
+
+    def _left(self, name: str) -> dict[str, Any]:
+        listeners, _ = self._find(name)
+        return self._listener_drains.left(listeners) if listeners else self._drains.left(name)
+
+    def _find(self, name: str) -> tuple[list[Listener], str]:
+        """Return the listeners with a name, none if it is that of a target; and why it says too little, or is of
+        neither, or ""."""
+        listeners, targets = self._listener_drains.find(name), self._drains.find(name)
+        if not listeners and not targets:
+            return [], self._drains.unknown(name, self._listener_drains.names())
+        if listeners and targets and "://" in name:
+            uri, place = clip(name), name.partition("://")[2]
+            return [], f"{uri} is a listener and a target: give the listener a name, or say {place} for the target"
+        return [] if targets else listeners, ""
 
     def drain_asked(self, message: Any) -> None:
         """Drain or undrain a target as a status page asks for it, by `upstream.drain_requests`."""

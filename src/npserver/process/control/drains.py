@@ -43,9 +43,9 @@ class Drains:
 
         `wait_s`: after which sessions are ended; `by`: who has asked, if not the command.
         """
-        found = self._find(name)
+        found = self.find(name)
         if not found:
-            return self._unknown(name)
+            return self.unknown(name, [])
         draining = self._value["targets"]
         for one in found:
             if not is_forced and not one.waits and not self._has_other(one, [each.key for each in found]):
@@ -69,9 +69,9 @@ class Drains:
     def end(self, name: str, *, by: str = "") -> str:
         """Use the targets with this name again; return why not, or "". `by`: who has asked, if not the command."""
         draining = self._value["targets"]
-        found = [one for one in self._find(name) if one.key in draining]
+        found = [one for one in self.find(name) if one.key in draining]
         if not found:
-            return self._unknown(name) if not self._find(name) else f"{clip(name)} is not drained"
+            return f"{clip(name)} is not drained"
         ended = {one.key for one in found}
         self._publish({key: drain for key, drain in draining.items() if key not in ended})
         for one in found:
@@ -95,7 +95,7 @@ class Drains:
         active, is_settled = 0, True
         number, draining = self._value["number"], self._value["targets"]
         has_seen = all(row[self._seen_slot] >= number for row in self._host.board.rows[1:])
-        for one in self._find(name):
+        for one in self.find(name):
             key = one.key
             if key not in draining:
                 return {"active": 0, "is_empty": False, "is_drained": False}
@@ -110,6 +110,20 @@ class Drains:
                 log.info("target %s of %s is drained and empty", one.uri, _of(one))
         return {"active": active, "is_empty": is_settled and not active, "is_drained": True}
 
+    def find(self, name: str) -> list[NamedTarget]:
+        """Return the targets that are meant by a URI, or by a host and port."""
+        named: Sequence[NamedTarget] = self._host.runtime().targets
+        return [one for one in named if name in (one.uri, one.uri.partition("://")[2])]
+
+    def unknown(self, name: str, listeners: list[str]) -> str:
+        """Return why nothing is found by a name. `listeners`: the names of listeners."""
+        uris = sorted({one.uri for one in self._host.runtime().targets})
+        close = get_close_matches(name, uris + listeners, 3)
+        if close:
+            return f"the config has no target or listener {clip(name)}: did you mean {' or '.join(close)}?"
+        known = f"targets {', '.join(uris[:10]) or 'none'}; listeners {', '.join(listeners[:10]) or 'none'}"
+        return f"the config has no target or listener {clip(name)}: it has {known}"
+
     @property
     def _value(self) -> dict[str, Any]:
         value: dict[str, Any] = self._host.latest().get(DRAINS) or _NONE
@@ -117,17 +131,6 @@ class Drains:
 
     def _publish(self, targets: dict[str, Any]) -> None:
         self._host.publish(DRAINS, {"number": self._value["number"] + 1, "targets": targets})
-
-    def _find(self, name: str) -> list[NamedTarget]:
-        """Return the targets that are meant by a URI, or by a host and port."""
-        named: Sequence[NamedTarget] = self._host.runtime().targets
-        return [one for one in named if name in (one.uri, one.uri.partition("://")[2])]
-
-    def _unknown(self, name: str) -> str:
-        uris = sorted({one.uri for one in self._host.runtime().targets})
-        close = get_close_matches(name, uris, 1)
-        known = f"did you mean {close[0]}?" if close else f"it has {', '.join(uris[:10]) or 'none'}"
-        return f"the config has no target {clip(name)}: {known}"
 
     def _has_other(self, one: NamedTarget, leaving: list[str]) -> bool:
         """Whether another target of the upstream can take the requests."""

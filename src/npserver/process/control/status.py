@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import convert, to_builtins
 
 from npserver import __version__
+from npserver.listen.drains import drained_listeners
 from npserver.network_sets.states import published_bans
 from npserver.observe import metrics
 from npserver.tls.states import TOPIC as CERTIFICATES
@@ -32,7 +33,7 @@ def status_of(host: Host, last_reload: dict[str, Any] | None) -> dict[str, Any]:
     states = latest.get(CERTIFICATES)
     bans = published_bans(latest)
     reasons = latest.get(REASONS) or {}
-    drained = drained_targets(latest)
+    drained, drained_now = drained_targets(latest), drained_listeners(latest)
     return {
         "version": __version__,
         "pid": os.getpid(),
@@ -47,6 +48,7 @@ def status_of(host: Host, last_reload: dict[str, Any] | None) -> dict[str, Any]:
                 "port": port,
                 "ports": one.ports.count if one.ports else 1,
                 "is_stream": one.address.is_stream,
+                "is_drained": one.key in drained_now,
             }
             for one, port in host.listeners()
             if one.is_shown

@@ -149,6 +149,16 @@ class HttpFront:
         """Answer a new connection on its socket if that is possible, else hand it to the event loop."""
         try_answer(self, acceptor, sock, peer)
 
+    def drain(self) -> HttpFront:
+        """Let the next request of each connection be its last: the listener is drained."""
+        self.max_requests = 0
+        return self
+
+    def undrain(self) -> HttpFront:
+        """Keep connections again."""
+        self.max_requests = self.limits.max_requests_per_connection
+        return self
+
     def close(self) -> None:
         """A reload has replaced this front; connections move to the new one at their next request."""
         self.context.sweeper.watched.discard(self)

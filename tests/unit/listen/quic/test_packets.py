@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from aioquic.buffer import Buffer
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import QuicConnection
+from aioquic.quic.events import ConnectionTerminated
 from aioquic.quic.packet import (
     QuicPacketType,
     encode_long_header_first_byte,
@@ -66,6 +69,18 @@ def test_a_retry_is_read_by_clients() -> None:
     )
     assert found.token == b"a token"
     assert found.integrity_tag == get_retry_integrity_tag(made[:-16], b"original", version=1)
+
+
+def test_a_refusal_is_read_by_clients() -> None:
+    configuration = QuicConfiguration(is_client=True, alpn_protocols=["h3"])
+    client = QuicConnection(configuration=configuration)
+    client.connect(("192.0.2.1", 443), now=0.0)
+    header = packets.parse_long_header(client.datagrams_to_send(now=0.0)[0][0])
+    assert header is not None
+    client.receive_datagram(packets.refusal(header, b"ours1234"), ("192.0.2.1", 443), now=0.1)
+    client.handle_timer(now=30.0)
+    ended = [event for event in iter(client.next_event, None) if isinstance(event, ConnectionTerminated)]
+    assert [event.error_code for event in ended] == [2]  # CONNECTION_REFUSED, RFC 9000 §20.1
 
 
 def test_a_stateless_reset_looks_like_any_packet() -> None:

@@ -27,7 +27,6 @@ from npserver.runtime.zone_states import published_zones
 from npserver.sources import states as sources
 from npserver.sources.states import published_states
 from npserver.tls.states import published
-from npserver.upstream.registry import drained_targets
 from npserver.web.handlers.status import rules, targets
 from npserver.web.handlers.status.addresses import address_samples, address_table, addresses_as_json
 from npserver.web.handlers.status.bans import ban_table, bans_as_json, bans_of
@@ -235,7 +234,7 @@ class StatusHandler:
             "rules": rule_table(self._series, self._history),
             "errors": error_table(self._errors()),
             "certificates": certificate_table(states, time.time()),
-            "listeners": listener_table(self._summary, is_timed=bool(self._series)),
+            "listeners": listener_table(self._summary, self._pubsub.latest, is_timed=bool(self._series)),
             "limits": limit_table(samples) + ban_table(self._bans(), time.time()),
             "cache": cache_table(samples),
             "workers": worker_table(self._board),
@@ -278,7 +277,7 @@ class StatusHandler:
             *state_samples(BLOCK_LISTS, self._block_lists()),
             *zone_samples(published_zones(self._pubsub)),
             *signed_samples(published_signed(self._pubsub)),
-            *drain_samples(drained_targets(self._pubsub.latest)),
+            *drain_samples(self._pubsub.latest),
         ]
 
     def _block_lists(self) -> list[SetState]:

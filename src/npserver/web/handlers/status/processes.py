@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from npserver.listen.drains import drained_listeners
 from npserver.web.handlers.status.table import Markup, badge, table, utc
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from npserver.observe.last_errors import LoggedError
     from npserver.runtime.scoreboard import Scoreboard
@@ -24,15 +25,18 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def listener_table(summary: Iterable[tuple[str, str]], *, is_timed: bool) -> str:
-    """Return the listeners, each with its rules in the order of the config.
+def listener_table(summary: Iterable[tuple[str, str]], latest: Mapping[str, Any], *, is_timed: bool) -> str:
+    """Return the listeners, each with its rules in the order of the config, and whether it is drained.
 
-    `summary`: listener and rule, of each; `is_timed`: whether requests are measured, else it is told how they are.
+    `summary`: listener and rule, of each; `latest`: the latest values of all topics; `is_timed`: whether requests are
+    measured, else it is told how they are.
     """
+    drained = {one["label"] for one in drained_listeners(latest).values()}
     rows, last = [], ""
     for label, what in summary:
         place, _, rest = what.partition("  ")
-        rows.append((label if label != last else "", place if rest else "all", rest or place))
+        shown = f"{label} (drained)" if label in drained else label
+        rows.append((shown if label != last else "", place if rest else "all", rest or place))
         last = label
     shown = table(("listener", "for", "rule"), rows, 5_000)
     return shown + _UNTIMED if shown and not is_timed else shown

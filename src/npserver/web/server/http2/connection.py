@@ -212,7 +212,7 @@ class Http2Connection(StreamConnection):
         direct = route.direct
         if direct is None or not request.is_plain or not direct.forward_stream(self, stream_id, request, route):
             self._begin(stream_id, request, route, has_body=has_body)
-        if self.requests >= front.max_requests:
+        if self.requests >= front.max_requests and not self.listener.is_draining:
             self.shut_down()
 
     def exchange_for(self, stream_id: int, request: Request, route: Route, started: float) -> Http2Exchange:
@@ -329,8 +329,12 @@ class Http2Connection(StreamConnection):
             self._all_unread.set(self, session.all_unsent, self.front.limits.max_unread)
         if self._sending or self._refused:
             self._look(is_drained=not self._is_flush_due and not self.is_write_paused)
-        # A draining process ends it after the present streams: some clients give them up if GOAWAY comes before.
-        if session.is_over or (not self.streams and (self.is_leaving or (self.context.draining and self.requests))):
+        # A draining process or listener ends it after the present streams: some clients give them up if GOAWAY comes
+        # before.
+        if session.is_over or (
+            not self.streams
+            and (self.is_leaving or (self.requests and (self.context.draining or self.listener.is_draining)))
+        ):
             self.end(NO_ERROR)
 
     def _look(self, *, is_drained: bool) -> None:
