@@ -37,6 +37,7 @@ TSIG_KEY = "dGhlLXRzaWcta2V5LW9mLWEtbmFtZS1zZXJ2ZXItdGhhdC1pcy1kb3du"
 XFR_KEY = "dGhlLWtleS10aGF0LXRyYW5zZmVycy1vZi16b25lcy1hcmUtc2lnbmVk"
 PASSWORD, PASSPHRASE = "the-password-of-joe-himself", "the-passphrase-of-a-private-key"
 CHECK_TOKEN = "the-token-that-health-checks-show"
+COLLECTOR_TOKEN = "the-token-that-the-collector-of-traces-is-shown"
 DATABASE_PASSWORD = "the-password-of-a-database-that-scripts-are-told"
 TOKEN_SECRET = "the-secret-that-tokens-of-an-issuer-are-signed-with"
 HASH = quick_hash(PASSWORD)
@@ -50,6 +51,7 @@ PLANTED = {
     "HealthCheck.headers",
     "Jwt.secret",
     "PublicAddress.ask",
+    "Tracing.headers",
 }
 #: Notes each random number that may become a secret of session tickets, in all processes; see tls/ticket_keys.py.
 RECORDING = """
@@ -148,6 +150,7 @@ def test_no_secret_is_said(
             HASH.rpartition("$")[2].encode(),
             CHECK_TOKEN.encode(),
             DATABASE_PASSWORD.encode(),
+            COLLECTOR_TOKEN.encode(),
         ],
         "passwords": [PASSWORD.encode(), PASSPHRASE.encode()],
         "credentials": [b64encode(f"joe:{PASSWORD}".encode())],
@@ -175,6 +178,10 @@ def config(pebble: Pebble, directory: Path, encrypted: dict[str, str], client: A
         "workers": 2,
         "store": str(directory / "store"),
         "logging": {"level": "trace", "format": "json"},
+        "tracing": {
+            "to": f"http://127.0.0.1:{closed_port}",
+            "headers": {"Authorization": f"Bearer {COLLECTOR_TOKEN}"},
+        },
         "listen": [
             {"name": "http", "uri": f"http://127.0.0.1:{pebble.http_port}"},
             {"name": "https", "uri": f"https://127.0.0.1:{pebble.tls_port}"},

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import ssl
 import threading
+import time
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -15,11 +19,15 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_side=True)
         self.heads: list[dict[str, str]] = []  # of GET, in lower case, with the path as ":path"
         self.bodies: list[bytes] = []  # of POST
+        self.posts: list[tuple[float, dict[str, str]]] = []  # when each POST came, by the monotonic clock; its fields
         self.status = 200
+        self.fields: dict[str, str] = {}  # of the answers to POST
         self.answer = b"{}"
         self.hangs = threading.Event()
         self.hangs.set()
@@ -64,16 +72,21 @@ class _Handler(BaseHTTPRequestHandler):
         self._respond(status, b"app")
 
     def do_POST(self) -> None:
+        self.server.posts.append((time.monotonic(), {name.lower(): value for name, value in self.headers.items()}))
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers["Content-Encoding"] == "gzip":
+            body = gzip.decompress(body)
         self.server.hangs.wait(30)
         if self.server.status == 200:
             assert self.path == "/v1/traces"
             assert self.headers["Content-Type"] == "application/json"
             self.server.bodies.append(body)
-        self._respond(self.server.status, self.server.answer)
+        self._respond(self.server.status, self.server.answer, self.server.fields)
 
-    def _respond(self, status: int, body: bytes) -> None:
+    def _respond(self, status: int, body: bytes, fields: Mapping[str, str] | None = None) -> None:
         self.send_response(status)
+        for name, value in (fields or {}).items():
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -27,3 +27,14 @@ def parse_date(text: str) -> int | None:
         except ValueError:
             continue
     return None
+
+
+def retry_after_s(value: str | None, now: float) -> float | None:
+    """Return the seconds that a Retry-After field means (RFC 9110 §10.2.3), None if it says nothing intelligible."""
+    if value is None:
+        return None
+    text = value.strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:12])
+    date = parse_date(text)
+    return None if date is None else max(0.0, date - now)

@@ -1,4 +1,4 @@
-"""The keys of `logging`."""
+"""The keys of `logging`, `metrics` and `tracing`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from npserver.config.section import D, Section
 from npserver.observe.remote.destinations import is_remote
+from npserver.upstream.config import UpstreamTls
 
 Level = Literal["trace", "debug", "info", "warn", "error", "fatal", "off"]
 
@@ -31,6 +32,11 @@ class Tracing(Section, frozen=True, kw_only=True):
         ),
     ] = "trusted"
     service: Annotated[str, D("name of this service, as the collector shows it")] = "npserver"
+    headers: Annotated[
+        dict[str, str], D("header fields of the requests to the collector, such as `Authorization`", secret=True)
+    ] = field(default_factory=dict)
+    gzip: Annotated[bool, D("compress what is sent to the collector")] = False
+    tls: Annotated[UpstreamTls | None, D("TLS settings for an https collector; default: the system's CAs")] = None
 
 
 class Metrics(Section, frozen=True, kw_only=True):

@@ -58,6 +58,31 @@ class Url(Struct, frozen=True):
         return f"<Url {self.address}>"
 
 
+class Trust(Struct, frozen=True):
+    """How a server over TLS is verified. `server_name`: sent and verified in place of the URL's host."""
+
+    context: ssl.SSLContext
+    server_name: str | None = None
+
+
+class Post(Struct, frozen=True):
+    """What is sent. `fields`: field lines, each with its CRLF, the media type's among them; they may hold secrets."""
+
+    fields: str
+    body: bytes
+
+    def __repr__(self) -> str:
+        return f"<Post of {len(self.body)} bytes>"
+
+
+class Answer(Struct, frozen=True):
+    """What comes back."""
+
+    status: int
+    fields: bytes  # field lines
+    body: bytes
+
+
 class NoAnswer(NpserverError):
     """There is no answer, or none that is whole, or not the one that is wanted. The message is for the operator.
 
@@ -119,15 +144,18 @@ async def get(url: Url, *, timeout_s: float, max_bytes: int, ip_version: int = 0
         return bytes(body)
 
 
-async def post(url: Url, body: bytes, content_type: str, *, timeout_s: float, max_bytes: int) -> tuple[int, bytes]:
-    """Send a body. Return the status of the answer, and up to `max_bytes` of its body. Raises: NoAnswer."""
+async def post(url: Url, sent: Post, *, timeout_s: float, max_bytes: int, trust: Trust | None = None) -> Answer:
+    """Send a body. Return the answer, with up to `max_bytes` of its body. Raises: NoAnswer.
+
+    `trust`: None for the system's certificates.
+    """
     answer = bytearray()
-    async with _answer(url, timeout_s, sent=(body, content_type)) as (head, reader):
+    async with _answer(url, timeout_s, sent=sent, trust=trust) as (head, reader):
         async for piece in _pieces(reader, head):
             answer += piece
             if len(answer) >= max_bytes:
                 break
-        return head.status, bytes(answer[:max_bytes])
+        return Answer(head.status, head.fields, bytes(answer[:max_bytes]))
 
 
 async def get_status(url: Url, *, timeout_s: float) -> int:
@@ -163,24 +191,22 @@ def _moved(head: ResponseHead) -> str:
 
 @contextlib.asynccontextmanager
 async def _answer(
-    url: Url, timeout_s: float, ip_version: int = 0, sent: tuple[bytes, str] | None = None
+    url: Url, timeout_s: float, ip_version: int = 0, sent: Post | None = None, trust: Trust | None = None
 ) -> AsyncIterator[tuple[ResponseHead, asyncio.StreamReader]]:
     """Yield the head of the answer, and a reader for its body; the time goes on while it is read. Raises: NoAnswer.
 
-    `sent`: the body of a POST, and its media type; None for a GET.
+    `sent`: by POST; None for a GET.
     """
-    body, lines = b"", ""
-    if sent is not None:
-        body = sent[0]
-        lines = f"Content-Type: {sent[1]}\r\nContent-Length: {len(body)}\r\n"
+    body = sent.body if sent is not None else b""
+    lines = f"{sent.fields}Content-Length: {len(body)}\r\n" if sent is not None else ""
     try:
         async with asyncio.timeout(timeout_s):
-            reader, writer = await _connect(url.address, ip_version)
+            reader, writer = await _connect(url.address, ip_version, trust)
             try:
                 writer.write(
                     f"{'POST' if sent else 'GET'} {url.target} HTTP/1.1\r\nHost: {url.host}\r\n"
                     f"User-Agent: npserver/{__version__}\r\nAccept: */*\r\n{lines}Connection: close\r\n\r\n".encode(
-                        "ascii"
+                        "latin-1"
                     )
                     + body
                 )
@@ -201,16 +227,26 @@ async def _answer(
         raise NoAnswer(reason_of(error)) from None
 
 
-async def _connect(address: Address, ip_version: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _connect(
+    address: Address, ip_version: int, trust: Trust | None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     if address.is_unix:
         return await asyncio.open_unix_connection(address.path, limit=MAX_HEAD_BYTES)
-    trust = await asyncio.to_thread(_make_trust) if address.is_tls else None
+    context = name = None
+    if address.is_tls:
+        context = trust.context if trust is not None else await asyncio.to_thread(_make_context)
+        name = trust.server_name if trust is not None else None
     return await asyncio.open_connection(
-        address.host, address.port, ssl=trust, family=_FAMILIES[ip_version], limit=MAX_HEAD_BYTES
+        address.host,
+        address.port,
+        ssl=context,
+        server_hostname=name,
+        family=_FAMILIES[ip_version],
+        limit=MAX_HEAD_BYTES,
     )
 
 
-def _make_trust() -> ssl.SSLContext:
+def _make_context() -> ssl.SSLContext:
     import ssl  # only where it is used: a start is shorter without
 
     return ssl.create_default_context()

@@ -12,11 +12,11 @@ from msgspec.structs import replace
 
 from npserver.config.units import parse_percent
 from npserver.errors import clip
-from npserver.observe.tracing.exporter import DROPPED, EXPORTER, SENT
+from npserver.observe.tracing.exporter import DROPPED, EXPORTER, SENT, WAITING
 from npserver.observe.tracing.trace import Trace
 from npserver.observe.tracing.trace_context import parse_traceparent
 from npserver.runtime.compilation import PerCompilation
-from npserver.runtime.http_get import Url, parse_url
+from npserver.web.trace_collector import compile_collector
 from npserver.web.trusted_proxies import TRUSTED_PROXIES
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from npserver.observe.tracing.exporter import SpanExporter
     from npserver.runtime.compilation import Compilation
     from npserver.web.exchange import Exchange, Middleware, Route
-
-_PATH = "/v1/traces"  # of collectors, where `to` has none
 
 
 class Tracer:
@@ -107,7 +105,7 @@ def _compile(compilation: Compilation) -> Tracer | None:
     section, report = compilation.config.tracing, compilation.report
     if section is None:
         return None
-    url = _compile_url(compilation, section.to)
+    collector = compile_collector(compilation, section)
     share = 0.0
     try:
         share = parse_percent(section.sample)
@@ -115,23 +113,14 @@ def _compile(compilation: Compilation) -> Tracer | None:
         report.error(("tracing", "sample"), str(error))
     trusted = TRUSTED_PROXIES.of(compilation) if section.parent == "trusted" else None
     exporter = EXPORTER.of(compilation.context)
-    for name in (SENT, DROPPED):
+    for name in (SENT, DROPPED, WAITING):
         compilation.context.row.slot(name)
 
     def activate() -> None:
-        exporter.to, exporter.service = url, section.service
+        exporter.collector = collector
 
     compilation.activations.append(activate)
     return Tracer(exporter, share, trusted, trusts_all=section.parent == "all")
-
-
-def _compile_url(compilation: Compilation, text: str) -> Url | None:
-    try:
-        url = parse_url(text)
-    except ValueError as error:
-        compilation.report.error(("tracing", "to"), str(error))
-        return None
-    return Url(url.address, _PATH) if url.target == "/" else url
 
 
 #: The tracer of a config; None without `tracing`.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
-from npserver.http.dates import format_date, parse_date
+from npserver.http.dates import format_date, parse_date, retry_after_s
 
 TIME = 784111777
 FIXDATE = "Sun, 06 Nov 1994 08:49:37 GMT"
@@ -39,3 +41,23 @@ def test_dates_written_are_read_back(time_s: int) -> None:
 )
 def test_malformed_dates_yield_none(text: str) -> None:
     assert parse_date(text) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, None),
+        ("120", 120),
+        (" 7 ", 7),
+        ("Fri, 27 Nov 2026 12:01:00 GMT", 60),
+        ("Fri, 27 Nov 2026 11:00:00 GMT", 0),
+        ("-5", None),
+        ("soon", None),
+        ("9" * 5000, 999_999_999_999),
+        ("Fri, 99 Foo 99999 99:99:99 GMT", None),
+        ("", None),
+    ],
+)
+def test_retry_after_is_read_in_both_its_forms(value: str | None, seconds: float | None) -> None:
+    now = datetime(2026, 11, 27, 12, tzinfo=UTC).timestamp()
+    assert retry_after_s(value, now) == seconds

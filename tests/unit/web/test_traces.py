@@ -1,8 +1,12 @@
-"""`web.traces`: `tracing` in the config: mistakes are reported with their places."""
+"""`tracing` in the config: mistakes are reported with their places.
+
+Covers `web.trace_collector` and `web.traces`.
+"""
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -21,9 +25,17 @@ from npserver.runtime.scoreboard import Directory
         ({"to": "http://otel:4318", "sample": "101%"}, "expected a share from"),
         ({"to": "http://otel:4318", "parent": "some"}, "trusted"),
         ({"sample": "5%"}, "to"),
+        ({"to": "http://otel", "headers": {"X Y": "1"}}, "'X Y' is not a valid header name"),
+        ({"to": "http://otel", "headers": {"X": "1\r\nY: 2"}}, "the value of X has control characters"),
+        ({"to": "http://otel", "headers": {"X": "\u20ac"}}, "the value of X has control characters, or others"),
+        ({"to": "http://otel", "headers": {"Content-Length": "0"}}, "Content-Length cannot be set"),
+        ({"to": "http://otel", "tls": {}}, "'tls' has no effect: tracing.to is not an https URL"),
+        ({"to": "https://otel", "tls": {"http2": True}}, "'http2' has no effect"),
+        ({"to": "https://otel", "tls": {"ca": "/none/ca.pem"}}, "ca"),
+        ({"to": "https://otel", "tls": {"key": "/none/key.pem"}}, "'key' requires 'cert'"),
     ],
 )
-def test_mistakes_are_found(tracing: dict[str, str], message: str) -> None:
+def test_mistakes_are_found(tracing: dict[str, Any], message: str) -> None:
     text = json.dumps({"listen": ["http://127.0.0.1:8080"], "tracing": tracing, "dispatch": [{"handler": "respond"}]})
     with pytest.raises(ConfigError, match=message) as caught:
         dry_run(load_text(text, "npserver.json"), Directory())

@@ -1,7 +1,8 @@
-"""Sends spans to a collector in batches, in the background: OTLP/HTTP with JSON (`tracing.to`).
+"""Sends spans to a collector in batches, in the background (`tracing`).
 
-Each process has one (`EXPORTER`). No request waits for it: the queue is bounded, and what does not fit, or what the
-collector does not take, is dropped and counted. The log tells of the first failure and of the recovery.
+Each process has one (`EXPORTER`). No request waits for it: what waits is bounded, and what does not fit, or what the
+collector does not take, is dropped and counted. While the collector cannot be reached or asks for time, a batch waits
+and is sent again. The log tells of the first failure, of the first spans that are dropped, and of the recovery.
 """
 
 from __future__ import annotations
@@ -9,63 +10,67 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
+from collections import deque
+from enum import IntEnum
 from typing import TYPE_CHECKING
 
-import msgspec
-from msgspec import Struct
-
-from npserver.observe.tracing.spans import Span, encode_spans
 from npserver.runtime.context import AT_END, PerProcess
-from npserver.runtime.http_get import NoAnswer, Url, post
 from npserver.runtime.tasks import spawn
 
 if TYPE_CHECKING:
+    from npserver.observe.tracing.collector import Collector, Outcome
+    from npserver.observe.tracing.spans import Span
     from npserver.runtime.context import Context
 
 log = logging.getLogger("npserver.server")
 
-MAX_QUEUED = 8192  # spans, about 1 KB each
+MAX_QUEUED = 8192  # spans, about 1 KB each, besides those of the batch
 BATCH = 512
 PERIOD_S = 1.0  # a span waits this long for others
-TIMEOUT_S = 5.0  # of the collector
 MAX_PAUSE_S = 30.0  # after failures
+RETRY_FOR_S = 300.0  # a batch is dropped that could not be sent for so long
 FLUSH_S = 1.0  # for all that is left at shutdown
-MAX_ANSWER_BYTES = 64 << 10
 
-SENT, DROPPED = "tracing.spans.sent", "tracing.spans.dropped"
-
-
-class _PartialSuccess(Struct, rename="camel"):
-    rejected_spans: str | int = 0
-    error_message: str = ""
+SENT, DROPPED, WAITING = "tracing.spans.sent", "tracing.spans.dropped", "gauge.tracing.spans.waiting"
 
 
-class _Answer(Struct, rename="camel"):
-    partial_success: _PartialSuccess | None = None
+class _State(IntEnum):
+    """What the log has been told of the collector."""
+
+    GOOD = 0
+    LATE = 1  # spans wait
+    LOSING = 2  # spans are dropped
 
 
 class SpanExporter:
-    """The spans of one process. `to` and `service` are set when a config with `tracing` becomes active."""
+    """The spans of one process. `collector` is set when a config with `tracing` becomes active."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._queue: list[Span] = []
+        self._queue: deque[Span] = deque()
+        self._batch: list[Span] = []  # that is being sent, or will be sent again
+        self._batch_since = 0.0  # loop time of its first attempt; 0: there was none
         self._task: asyncio.Task[None] | None = None
         self._full = asyncio.Event()  # a batch is there: the period need not pass
-        self._is_failing = False
-        self.to: Url | None = None
-        self.service = ""
+        self._state = _State.GOOD
+        self._warning = ""  # of the collector, the last one
+        self.collector: Collector | None = None
         AT_END.of(context).append(self.close)
 
     def __repr__(self) -> str:
-        return f"<SpanExporter {self.to!r} queued={len(self._queue)}>"
+        return f"<SpanExporter {self.collector!r} queued={len(self._queue) + len(self._batch)}>"
 
     def add(self, span: Span) -> None:
-        """Take a span; it is dropped if the queue is full."""
+        """Take a span. If too many wait, the oldest of them is dropped."""
         queue = self._queue
-        if self.to is None or len(queue) >= MAX_QUEUED:
+        if self.collector is None:
             self._count(DROPPED, 1)
             return
+        if len(queue) >= MAX_QUEUED:
+            queue.popleft()
+            self._count(DROPPED, 1)
+            self._tell(_State.LOSING, f"more than {MAX_QUEUED} wait")
         queue.append(span)
         if len(queue) >= BATCH:
             self._full.set()
@@ -81,67 +86,79 @@ class SpanExporter:
                 await task
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FLUSH_S):
-                while self._queue and await self._send():
+                while (self._queue or self._batch) and await self._send() == 0.0:
                     pass
-        self._count(DROPPED, len(self._queue))
+        self._count(DROPPED, len(self._queue) + len(self._batch))
         self._queue.clear()
-        self.to = None
+        self._batch.clear()
+        self._show_waiting()
+        self.collector = None
 
     async def _run(self) -> None:
-        pause_s = PERIOD_S
+        failures = 0
         try:
-            while self._queue:
-                if pause_s > PERIOD_S:
-                    await asyncio.sleep(pause_s)  # a full queue does not shorten it
-                else:
+            while self._queue or self._batch:
+                if failures == 0:
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(PERIOD_S):
                             await self._full.wait()
-                pause_s = PERIOD_S if await self._send() else min(pause_s * 2, MAX_PAUSE_S)
+                pause_s = await self._send()
+                failures = failures + 1 if pause_s else 0
+                if pause_s:  # a full queue does not shorten it
+                    backoff_s = min(PERIOD_S * 2 ** min(failures, 10), MAX_PAUSE_S)
+                    await asyncio.sleep(max(pause_s, backoff_s * random.uniform(0.8, 1.0)))
         finally:
             self._task = None
 
-    async def _send(self) -> bool:
-        """Send one batch. Return whether the collector has taken it."""
-        batch = self._queue[:BATCH]
-        if self.to is None or not batch:
-            return False
-        try:
-            status, answer = await post(
-                self.to,
-                encode_spans(self.service, batch),
-                "application/json",
-                timeout_s=TIMEOUT_S,
-                max_bytes=MAX_ANSWER_BYTES,
-            )
-            fault = "" if 200 <= status < 300 else f"status {status}"
-            rejected, why = _rejected(answer) if not fault else (len(batch), "")
-        except NoAnswer as error:
-            fault, rejected, why = str(error), len(batch), ""
-        del self._queue[: len(batch)]
-        if len(self._queue) < BATCH:
+    async def _send(self) -> float:
+        """Send one batch. Return how long to pause after it at the least, in seconds; 0.0: it has gone well."""
+        queue, collector = self._queue, self.collector
+        if collector is None:
+            return PERIOD_S
+        while queue and len(self._batch) < BATCH:
+            self._batch.append(queue.popleft())
+        if len(queue) < BATCH:
             self._full.clear()
-        self._count(SENT, len(batch) - rejected)
-        self._count(DROPPED, rejected)
-        if (fault or rejected) and not self._is_failing:
-            log.warning("cannot send traces to %s (tracing.to), dropping spans: %s", self.to.address, fault or why)
-        elif self._is_failing and not (fault or rejected):
-            log.info("traces can be sent to %s again", self.to.address)
-        self._is_failing = bool(fault or rejected)
-        return not fault
+        now = self._context.loop.time()
+        self._batch_since = self._batch_since or now
+        self._show_waiting()
+        outcome = await collector.send(self._batch)
+        self._note(outcome, is_old=now - self._batch_since >= RETRY_FOR_S)
+        self._show_waiting()
+        return max(outcome.wait_s, PERIOD_S) if outcome.rejected else 0.0
+
+    def _note(self, outcome: Outcome, *, is_old: bool) -> None:
+        if outcome.is_passing and not is_old:
+            self._tell(_State.LATE, outcome.fault)
+            return
+        self._count(SENT, len(self._batch) - outcome.rejected)
+        self._count(DROPPED, outcome.rejected)
+        self._batch.clear()
+        self._batch_since = 0.0
+        if outcome.rejected:
+            self._tell(_State.LOSING, outcome.fault)
+            return
+        if outcome.fault not in ("", self._warning) and self.collector is not None:
+            log.warning("the collector of traces %s (tracing.to) warns: %s", self.collector.url.address, outcome.fault)
+        self._warning = outcome.fault
+        if self._state is not _State.GOOD:
+            self._state = _State.GOOD
+            log.info("traces can be sent to %s again", self.collector and self.collector.url.address)
+
+    def _tell(self, state: _State, why: str) -> None:
+        """Tell the log once that it has come to this."""
+        if state > self._state and self.collector is not None:
+            self._state = state
+            what = "dropping spans" if state is _State.LOSING else "trying again"
+            log.warning("cannot send traces to %s (tracing.to), %s: %s", self.collector.url.address, what, why)
+
+    def _show_waiting(self) -> None:
+        row = self._context.row
+        row.slots[row.slot(WAITING)] = len(self._queue) + len(self._batch)
 
     def _count(self, name: str, number: int) -> None:
         row = self._context.row
         row.slots[row.slot(name)] += number
-
-
-def _rejected(answer: bytes) -> tuple[int, str]:
-    """Return how many spans a collector has not taken, and why."""
-    try:
-        partial = msgspec.json.decode(answer or b"{}", type=_Answer).partial_success
-        return (int(partial.rejected_spans), partial.error_message[:200]) if partial is not None else (0, "")
-    except (msgspec.DecodeError, ValueError):
-        return 0, ""  # the status says that it has them
 
 
 #: The exporter of a process.

@@ -140,18 +140,3 @@ class OrderBudget:
     def _forget(self, now: float) -> None:
         """Drop what has left the period. Orders that lie in the future, as the clock was put back, count as of now."""
         self._times = [min(time, now) for time in self._times if time > now - self._period_s]
-
-
-def retry_after_s(value: str | None, now: float) -> float | None:
-    """Return the seconds that a Retry-After field means (RFC 9110 §10.2.3), None if it says nothing intelligible."""
-    if value is None:
-        return None
-    text = value.strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:12])
-    from email.utils import parsedate_to_datetime  # 4 ms, and rarely needed
-
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
-    except (ValueError, OverflowError, TypeError):
-        return None

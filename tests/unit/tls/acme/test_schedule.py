@@ -16,7 +16,6 @@ from npserver.tls.acme.schedule import (
     chance_of,
     is_to_ask,
     renew_at,
-    retry_after_s,
     wait_s,
 )
 
@@ -148,22 +147,3 @@ def test_orders_before_the_clock_was_put_back_count_as_of_now() -> None:
     budget.spend(NOW)
     assert budget.wait_s(NOW - 1_000_000) == 100
     assert budget.wait_s(NOW - 1_000_000 + 100) == 0
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        (None, None),
-        ("120", 120),
-        (" 7 ", 7),
-        ("Fri, 27 Nov 2026 12:01:00 GMT", 60),
-        ("Fri, 27 Nov 2026 11:00:00 GMT", 0),
-        ("-5", None),
-        ("soon", None),
-        ("9" * 5000, 999_999_999_999),
-        ("Fri, 99 Foo 99999 99:99:99 GMT", None),
-        ("", None),
-    ],
-)
-def test_retry_after_is_read_in_both_its_forms(value: str | None, seconds: float | None) -> None:
-    assert retry_after_s(value, NOW) == seconds

@@ -31,8 +31,8 @@ from msgspec import MsgspecError
 
 from npserver import __version__
 from npserver.errors import clip, reason_of
+from npserver.http.dates import retry_after_s
 from npserver.tls.acme.problems import MAX_NAMES, AcmeError, NameProblem, kind_of, plain
-from npserver.tls.acme.schedule import retry_after_s
 from npserver.tls.acme.settings import Limits
 
 T = TypeVar("T")
