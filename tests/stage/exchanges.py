@@ -20,7 +20,7 @@ def exchange(**changes: Any) -> Any:
     values: dict[str, Any] = {
         "request": request, "client_ip": "192.0.2.1", "client_port": 4711, "peer_ip": "198.51.100.1", "scheme": "https",
         "local": ("192.0.2.80", 443), "upstream": "http://10.0.0.1", "request_id": "f" * 32, "tls": None,
-        "user": "",
+        "user": "", "trace": None,
         "context": SimpleNamespace(wall_clock=lambda: 784111777.0),
     }  # fmt: skip
     return SimpleNamespace(**{**values, **changes})

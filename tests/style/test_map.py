@@ -135,7 +135,7 @@ COVERED_BY = {
     "net.splice": "protocols/test_relay.py",
     "observe.tracing.collector": "e2e/test_tracing_program.py",
     "observe.tracing.spans": "e2e/test_tracing_program.py",
-    "observe.tracing.trace": "e2e/test_tracing_program.py",
+    "observe.tracing.trace": "e2e/test_tracing_kinds.py",
     "observe.exemplars": "unit/observe/test_open_metrics.py",
     "observe.process_usage": "e2e/test_metrics_program.py",
     "observe.reload_counters": "e2e/test_metrics_program.py",

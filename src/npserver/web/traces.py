@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from npserver.runtime.compilation import Compilation
     from npserver.web.exchange import Exchange, Middleware, Route
 
+_METHOD, _HOST = 20, 253  # characters of what clients send that a span has
+
 
 class Tracer:
     """Begins the traces of one config.
@@ -88,15 +90,15 @@ class Tracer:
         def ended() -> None:
             request = exchange.request
             attributes: dict[str, str | int] = {
-                "http.request.method": request.method,
+                "http.request.method": clip(request.method, _METHOD)[1:-1],
                 "url.scheme": exchange.scheme,
                 "url.path": clip(request.path)[1:-1],
-                "server.address": request.host,
+                "server.address": clip(request.host, _HOST)[1:-1],
                 "client.address": exchange.client_ip,
                 "network.protocol.version": "2" if request.is_http2 else "3" if request.is_http3 else "1.1",
                 "npserver.rule": route.rule_name or route.key,
             }
-            trace.end(f"{request.method} {route.rule_name or route.key}", exchange.status or 499, attributes)
+            trace.end(f"{clip(request.method, _METHOD)[1:-1]} {route.rule_name or route.key}", attributes)
 
         exchange.watch_end(ended)
 

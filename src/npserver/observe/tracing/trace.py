@@ -17,11 +17,21 @@ if TYPE_CHECKING:
     from npserver.observe.tracing.exporter import SpanExporter
 
 
+_OWN, _BOTH = frozenset({b"traceparent"}), frozenset({b"traceparent", b"tracestate"})
+#: Codes that are a server's fault, by the conventions of OpenTelemetry; others are a client's, or no fault.
+_GRPC_ERRORS = frozenset({2, 4, 12, 13, 14, 15})
+
+
+def grpc_attributes(code: int) -> dict[str, str | int]:
+    """Return the attributes of a span about a call of gRPC."""
+    return {"rpc.system": "grpc", "rpc.grpc.status_code": code}
+
+
 class Trace:
     """One request. `parent`: the trace that its client has begun; None: it begins here."""
 
-    __slots__ = ("_attempt", "_began_ns", "_clock_ns", "_exporter", "_parent", "_stage", "_waits", "is_sampled",
-                 "span_id", "trace_id")  # fmt: skip
+    __slots__ = ("_attempt", "_began_ns", "_clock_ns", "_exporter", "_parent", "_stage", "_waits", "grpc_code",
+                 "is_sampled", "span_id", "status", "trace_id")  # fmt: skip
 
     def __init__(self, exporter: SpanExporter, parent: TraceContext | None, *, is_sampled: bool) -> None:
         self._exporter = exporter
@@ -34,6 +44,8 @@ class Trace:
         self._stage: Span | None = None  # of the middleware that has the request
         self._waits = False
         self._attempt: Span | None = None  # at a target
+        self.status = 0  # of the response; 0: it is not over
+        self.grpc_code: int | None = None  # what it told of a call of gRPC
 
     # ── middleware ──
 
@@ -51,16 +63,19 @@ class Trace:
 
     def _end_stage(self) -> None:
         if self._stage is not None and self._waits:
+            self._end_attempt()  # what it has asked
             self._finish(self._stage)
         self._stage, self._waits = None, False
 
     # ── attempts ──
 
     def attempt(self, method: str, uri: str) -> None:
-        """The request is sent to a target."""
+        """The request, or a question of middleware about it, is sent to a target."""
         if self.is_sampled:
             self._end_attempt()
             self._attempt = self._span(method, CLIENT)
+            if self._stage is not None:
+                self._attempt.parent_id = self._stage.span_id
             self._attempt.attributes = {"http.request.method": method, "server.address": uri}
 
     def answered(self, status: int) -> None:
@@ -70,6 +85,14 @@ class Trace:
             self._attempt.attributes["npserver.response_head_us"] = (self._now() - self._attempt.start_ns) // 1000
             if status >= 500:
                 self._attempt.error = f"status {status}"
+
+    def called(self, code: int) -> None:
+        """The target has answered a call of gRPC with a code (`grpc-status`)."""
+        self.grpc_code = code
+        if self._attempt is not None:
+            self._attempt.attributes |= grpc_attributes(code)
+            if code:
+                self._attempt.error = f"grpc-status {code}"
 
     def failed(self, reason: str) -> None:
         """The attempt has failed."""
@@ -88,19 +111,24 @@ class Trace:
         return write_traceparent(self.trace_id, span, is_sampled=self.is_sampled)
 
     @property
-    def is_continued(self) -> bool:
-        """Whether the client has begun it: its field tracestate is passed on."""
-        return self._parent is not None
+    def replaced(self) -> frozenset[bytes]:
+        """The client's fields that targets are not sent; tracestate goes on with a trace that goes on."""
+        return _OWN if self._parent is not None else _BOTH
 
     # ── the end ──
 
-    def end(self, name: str, status: int, attributes: dict[str, str | int]) -> None:
+    def end(self, name: str, attributes: dict[str, str | int]) -> None:
         """The request is over."""
         self._end_stage()
         self._end_attempt()
         parent_id = self._parent.parent_id if self._parent is not None else ""
+        status = self.status
         attributes["http.response.status_code"] = status
         error = f"status {status}" if status >= 500 else ""
+        if self.grpc_code is not None:
+            attributes |= grpc_attributes(self.grpc_code)
+            if self.grpc_code in _GRPC_ERRORS and not error:
+                error = f"grpc-status {self.grpc_code}"
         span = Span(self.trace_id, self.span_id, parent_id, name, SERVER, self._began_ns, 0, attributes, error)
         self._finish(span)
 

@@ -17,7 +17,7 @@ from npserver.observe.request_record import RequestRecord
 from npserver.runtime.context import Context
 from npserver.web import error_pages
 from npserver.web.exchange import Exchange, ResponseSource, ResponseStart, Route
-from npserver.web.grpc_status import failure_fields, is_grpc
+from npserver.web.grpc_status import code_of, failure_fields, is_grpc
 from npserver.web.server.bytes_source import PIECE_BYTES, BytesSource
 from npserver.web.server.exchange_peer import C, ExchangePeer
 from npserver.web.server.file_source import FileSource
@@ -192,6 +192,10 @@ class ExchangeBase(ExchangePeer[C], Generic[C], eq=False):
         if self.body is not None:
             received = received or self.body.received
         front = self.connection.front
+        if self.trace is not None:
+            self.trace.status = status
+            if self._failure:
+                self.trace.grpc_code = code_of(status)
         if self._watchers:
             watchers, self._watchers = self._watchers, ()
             for ended in watchers:

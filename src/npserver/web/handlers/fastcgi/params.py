@@ -38,6 +38,8 @@ _FIXED = {
     b"REDIRECT_STATUS": b"200",  # PHP built with --enable-force-cgi-redirect asks for it
 }
 
+_NONE: frozenset[bytes] = frozenset()
+
 Variables = dict[bytes, bytes]
 
 
@@ -88,6 +90,7 @@ class Params:
                 scheme, server_port = told, _port_of(request.authority) or _DEFAULT_PORTS[told]
             if exchange.client_ip != exchange.peer_ip:
                 client_port = 0  # the proxy's
+        replaced = _NONE if exchange.trace is None else exchange.trace.replaced
         target = request.method, request.path, request.query, request.has_query, request.protocol
         is_long = len(request.path) + len(request.query) > MAX_KEPT_TARGET
         return b"".join(
@@ -96,7 +99,7 @@ class Params:
                 self._of_server[request.authority, request.host or address, address, server_port, scheme],
                 self._of_client[exchange.client_ip, client_port],
                 self._write(_target(*target)) if is_long else self._of_target[target],
-                self._write_block(request.block, is_trusted=is_trusted),
+                self._write_block(request.block, is_trusted, replaced),
                 self._write_own(exchange, length),
             )
         )
@@ -116,13 +119,13 @@ class Params:
         script.variables = self._write(variables)
         return script.variables
 
-    def _write_block(self, block: HeaderBlock, *, is_trusted: bool) -> bytes:
+    def _write_block(self, block: HeaderBlock, is_trusted: bool, replaced: frozenset[bytes]) -> bytes:
         """Return the variables of the fields in a block, from the block itself if they were made before."""
-        maker = self._trusting if is_trusted else self
+        maker = self._trusting if is_trusted else self, replaced
         kept = block.variables
-        if type(kept) is tuple and kept[0] is maker:
+        if type(kept) is tuple and kept[0] == maker:
             return cast("bytes", kept[1])
-        written = self._write(_fields(block, is_trusted=is_trusted))
+        written = self._write(_fields(block, replaced, is_trusted=is_trusted))
         block.variables = maker, written
         return written
 
@@ -134,6 +137,8 @@ class Params:
             found[b"CONTENT_LENGTH"] = b"%d" % (request.length if length is None else length)
         if request.cookie:
             found[b"HTTP_COOKIE"] = request.cookie.partition(b":")[2].strip(b" \t")
+        if exchange.trace is not None:
+            found[b"HTTP_TRACEPARENT"] = exchange.trace.traceparent()
         if exchange.user:
             found[b"REMOTE_USER"] = exchange.user.encode("utf-8", "surrogateescape")
         for name, template in self._env.items():
@@ -172,12 +177,15 @@ def _client(address: str, port: int) -> Variables:
     return found
 
 
-def _fields(block: HeaderBlock, *, is_trusted: bool = False) -> Variables:
-    """Return the variables of the fields in a block. `is_trusted`: those about the client of a trusted proxy too."""
+def _fields(block: HeaderBlock, replaced: frozenset[bytes] = _NONE, *, is_trusted: bool = False) -> Variables:
+    """Return the variables of the fields in a block without those that are replaced.
+
+    `is_trusted`: those about the client of a trusted proxy too.
+    """
     found = {}
     for name, value in join_fields(block.lines).items():
         variable = _variables[name]
-        if variable and (is_trusted or name in block.own or not is_identity(name)):
+        if variable and name not in replaced and (is_trusted or name in block.own or not is_identity(name)):
             found[variable] = value
     return found
 

@@ -283,9 +283,8 @@ class Proxy:
 
 
 def traced_fields(fields: bytes, trace: Trace) -> bytes:
-    """Return field lines with the trace of their request; the field tracestate goes on with a trace that goes on."""
-    names = (b"traceparent",) if trace.is_continued else (b"traceparent", b"tracestate")
-    return b"%btraceparent: %b\r\n" % (remove_fields(fields, names.__contains__), trace.traceparent())
+    """Return field lines with the trace of their request."""
+    return b"%btraceparent: %b\r\n" % (remove_fields(fields, trace.replaced.__contains__), trace.traceparent())
 
 
 def _upgrade_for(request: Request, target: Target) -> bytes:

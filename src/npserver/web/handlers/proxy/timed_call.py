@@ -10,6 +10,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from npserver.web.grpc_status import is_grpc, read_code
 from npserver.web.handlers.proxy.call import ProxyCall
 from npserver.web.handlers.proxy.waiting_call import WaitingCall
 
@@ -39,12 +40,19 @@ class Timed(ProxyCall, eq=False):
     def response_whole(self, head: ResponseHead, body: bytes) -> None:
         """Called with a complete response that arrived in one read."""
         _observe(self, head.status)
+        _read_code(self, head.fields)
         super().response_whole(head, body)
 
     def response_start(self, head: ResponseHead) -> None:
         """Called with the head of a response whose body follows."""
         _observe(self, head.status)
+        _read_code(self, head.fields)
         super().response_start(head)
+
+    def response_end(self, trailers: bytes) -> None:
+        """Called when the response is complete."""
+        _read_code(self, trailers)
+        super().response_end(trailers)
 
     def response_lost(self, error: UpstreamError) -> None:
         """Called when the connection failed before the response was complete."""
@@ -78,6 +86,14 @@ class TimedWaitingCall(Timed, WaitingCall, eq=False):
     """The same for a request that can wait."""
 
     sent_at: float = 0.0
+
+
+def _read_code(call: Timed, fields: bytes) -> None:
+    """Tell the trace of a call of gRPC the code that it was answered with, if the field lines have it."""
+    exchange = call.exchange
+    trace = exchange.trace
+    if trace is not None and trace.is_sampled and is_grpc(exchange.request) and (code := read_code(fields)) is not None:
+        trace.called(code)
 
 
 def _observe(call: Timed, status: int) -> None:

@@ -75,6 +75,7 @@ class AuthCheck(Middleware):
                 host_line=None if settings.preserve_host else target.host_line,
                 removed=self._removed,
                 close=not settings.terms.client.pool_size,
+                trace=exchange.trace,
             )
 
         Question(settings.terms, exchange, compose, self._answered).start()

@@ -95,6 +95,8 @@ class Question(Struct, eq=False):
     def _ask(self, target: Target, *, fresh: bool = False) -> None:
         self.attempts += 1
         self.target = target
+        if self.exchange.trace is not None:
+            self.exchange.trace.attempt("GET", target.uri)
         target.acquire()
         idle = target.pool.idle
         if idle and not fresh:
@@ -121,6 +123,7 @@ class Question(Struct, eq=False):
 
     def try_again(self, error: UpstreamError, target: Target, *, sent: bool) -> None:
         """Ask another target after an attempt that got no answer, or fail the exchange."""
+        self._trace_failure(str(error))
         self._release()
         failure = classify(error.phase, timeout=error.timeout)
         if self.terms.upstream.retry.allows(failure, self.attempts, repeatable=True, sent=sent):
@@ -174,6 +177,7 @@ class Question(Struct, eq=False):
         assert target is not None
         self.client = None
         answered = client.is_answered or self.answer is not None
+        self._trace_failure(str(error))
         if is_stale(reused=error.reused, answered=answered, timeout=error.timeout, repeatable=True, sent=True):
             self._release()
             self.attempts -= 1
@@ -198,6 +202,8 @@ class Question(Struct, eq=False):
         if client.is_private and client.state is IDLE:  # it has authenticated one user
             client.close()
         self.client = None
+        if self.exchange.trace is not None:
+            self.exchange.trace.answered(head.status)
         if head.status >= 500 and self._retry_for_status(head.status, target):
             return
         self._end()
@@ -223,6 +229,7 @@ class Question(Struct, eq=False):
     def _refuse_size(self) -> None:
         self._end_failed()
         reason = f"authorization server answered with more than {self.terms.max_bytes} bytes"
+        self._trace_failure(reason)
         self.exchange.fail(502, reason, f"{self.terms.key}.max_answer_size")
 
     # ── called by the exchange as its source, and by the sweeper ──
@@ -242,6 +249,7 @@ class Question(Struct, eq=False):
         """Called when the answer has not come in time."""
         self._end_failed()
         reason = f"no answer of the authorization server within {self.terms.timeout_s:g} s"
+        self._trace_failure(reason)
         self.exchange.fail(504, reason, f"{self.terms.key}.timeout")
 
     # ── the end ──
@@ -251,6 +259,10 @@ class Question(Struct, eq=False):
         self._end_failed()
         status = 504 if error.timeout else 502
         self.exchange.fail(status, f"authorization server {error}", error.key or f"{self.terms.key}.to")
+
+    def _trace_failure(self, reason: str) -> None:
+        if self.exchange.trace is not None:
+            self.exchange.trace.failed(reason)
 
     def _end_failed(self) -> None:
         self._end()

@@ -15,6 +15,7 @@ from npserver.web.handlers.proxy.request_head import prepare_fields, trusted_fie
 
 if TYPE_CHECKING:
     from npserver.http.request import Request
+    from npserver.observe.tracing.trace import Trace
 
 #: The fields that describe the client's request, which no client may write itself.
 _DESCRIBING = frozenset(
@@ -36,6 +37,7 @@ def question_head(
     host_line: bytes | None,
     removed: frozenset[bytes],
     close: bool,
+    trace: Trace | None = None,
 ) -> bytes:
     """Return the head that asks about a request.
 
@@ -48,6 +50,7 @@ def question_head(
         host_line: the Host line; None: the client's host.
         removed: further fields of the client that are left out, as `fold` names them.
         close: whether the connection is for this question alone.
+        trace: of the request; the server is told of it.
     """
     prepared = prepare_fields(request.block)
     if nearest_ip is None:
@@ -67,6 +70,9 @@ def question_head(
                 described[folded] = value.strip(b" \t")
     proto, host = described.values()
     method, uri = request.method.encode("latin-1"), request_uri(request).encode("latin-1")
+    if trace is not None:
+        kept = [one for one in kept if one.partition(b":")[0].lower() not in trace.replaced]
+        kept.append(b"traceparent: " + trace.traceparent())
     kept += (
         b"X-Forwarded-Method: " + method,
         b"X-Forwarded-Uri: " + uri,

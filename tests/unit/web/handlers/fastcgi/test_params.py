@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -170,3 +171,21 @@ def test_the_rules_own_variables_win() -> None:
 def test_clients_of_unix_sockets_have_no_address() -> None:
     found = params(client_ip="unix:", peer_ip="unix:", local=("", 0), client_port=0)
     assert (found["REMOTE_ADDR"], found["SERVER_NAME"]) == ("unix:", "example.com")
+
+
+def test_the_trace_of_a_request_takes_the_place_of_what_its_client_says() -> None:
+    """A block of fields is shared by requests with and without a trace, and by those whose trace goes on or not."""
+    fields = "traceparent: theirs\r\ntracestate: a=b\r\n"
+    request = parse_head(f"GET /shop/a.php HTTP/1.1\r\nHost: a\r\n{fields}\r\n".encode(), HeadLimits(9000, 99, 9999))
+    one = Params(b"/srv/shop", {}, None)
+
+    def seen(trace: Any) -> tuple[str | None, str | None]:
+        found = read(one, exchange(request=request, trace=trace))
+        return found.get("HTTP_TRACEPARENT"), found.get("HTTP_TRACESTATE")
+
+    ours = SimpleNamespace(traceparent=lambda: b"ours", replaced=frozenset({b"traceparent", b"tracestate"}))
+    going_on = SimpleNamespace(traceparent=lambda: b"ours", replaced=frozenset({b"traceparent"}))
+    for _ in range(2):
+        assert seen(None) == ("theirs", "a=b")
+        assert seen(ours) == ("ours", None)
+        assert seen(going_on) == ("ours", "a=b")
