@@ -1,7 +1,4 @@
-"""The program under a service manager: readiness, sockets passed on, logs that are rotated, many reloads.
-
-Covers `cli.demo` and `cli.samples`.
-"""
+"""The program under a service manager: readiness, sockets passed on, logs that are rotated, many reloads."""
 
 from __future__ import annotations
 
@@ -20,7 +17,6 @@ import pytest
 
 from tests.stage.asking import get, worker_pids
 from tests.stage.program import ROOT, Program
-from tests.stage.programs import needs
 
 Start = Callable[..., Program]
 WORKERS = pytest.mark.parametrize("workers", [0, 2])
@@ -201,63 +197,3 @@ def test_json_logs_have_no_table(program: Start, free_port: Callable[[], int]) -
     one.wait_for(f"serving http://127.0.0.1:{port}")
     one.stop()
     assert all(json.loads(line)["message"] for line in one.errors.splitlines())
-
-
-def demo(cwd: Path) -> tuple[subprocess.Popen[str], list[tuple[str, str]]]:
-    """Start it; return the process and the rows of its table: what there is to try, and the command."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "npserver", "demo"],
-        cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "NO_COLOR": "1"},
-    )  # fmt: skip
-    assert process.stdout is not None
-    rows = []
-    for line in process.stdout:
-        if line.startswith("  "):
-            what, _, command = line.strip().partition("  ")
-            rows.append((what, command.strip()))
-        if "Ctrl-C" in line:
-            break
-    return process, rows
-
-
-@needs("curl", "dig", "nc", "ncat")
-def test_demo_shows_what_it_promises(tmp_path: Path) -> None:
-    """Every command of the table is run as it is printed, and where `nc` is Ncat too."""
-    expected = {
-        "static file": "<title>npserver demo</title>",
-        "compressed": "Content-Encoding: ",
-        "byte range": "206 Partial Content",
-        "directory listing": "forest.txt",
-        "proxy, balanced over three apps": '"served_by": "app',
-        "WebSocket, proxied": "hello from app",
-        "script, by FastCGI": "the script is /scripts/hello.php",
-        "redirect": "Location: ",
-        "fixed response": "hello 127.0.0.1",
-        "TLS": "hello 127.0.0.1",
-        "HTTP over a Unix socket": "hello unix",
-        "TCP forward": "tcp echo: hello",
-        "TCP to UDP": "udp echo: hello",
-        "UDP to TCP": "tcp echo: hello",
-        "DNS": "CNAME",
-        "DNS over TCP": "10 web.demo.",
-        "counters": '"version"',
-    }
-    process, rows = demo(tmp_path)
-    if not rows:  # a test beside this one has taken a port that was free: the demo says to try again
-        assert process.communicate(timeout=30)[1].endswith(": try again\n")
-        process, rows = demo(tmp_path)
-    try:
-        assert [what for what, _ in rows[1:]] == list(expected)
-        running = [
-            (what, subprocess.Popen(["bash", "-c", variant], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL))
-            for what, command in rows[1:]
-            for variant in {command, command.replace("| nc ", "| ncat ")}
-        ]
-        for what, one in running:
-            assert expected[what] in one.communicate(timeout=20)[0].decode(errors="replace"), what
-    finally:
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
-    assert process.returncode == 0
-    assert errors == ""

@@ -28,7 +28,9 @@ OWN = (
     "h1{font-size:1.5rem;line-height:1.2}h2{font-size:1.1rem;margin:2rem 0 .5rem}"
     "code,pre{font:.9em ui-monospace,monospace;background:var(--card);border-radius:.2rem;padding:.1em .3em}"
     "pre{padding:.8rem;overflow:auto;white-space:pre-wrap}"
-    "button,input{font:inherit;padding:.3rem .6rem}:focus-visible{outline:2px solid var(--link);outline-offset:2px}"
+    "button,input{font:inherit;padding:.3rem .8rem;border:1px solid var(--link);border-radius:.4rem;background:none;"
+    "color:var(--link);min-width:0}button{cursor:pointer}input{border-color:var(--line);color:inherit}"
+    ":focus-visible{outline:2px solid var(--link);outline-offset:2px}"
 )
 _START = (
     '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'

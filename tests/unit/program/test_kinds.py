@@ -11,7 +11,7 @@ import pytest
 
 import npserver.web.handlers
 from npserver.address import HTTP, SCHEMES
-from npserver.cli.demo import make_config
+from npserver.cli.tour.settings import make_config
 from npserver.config.load import load_text
 from npserver.config.schema import AnyRule
 from npserver.config.shape import section_keys

@@ -23,14 +23,15 @@ _STYLE = (
     '.good:before{content:"✓ "}.bad:before{content:"! "}b.soft{font-weight:400}td b{white-space:nowrap}'
     "table{border-collapse:collapse;width:100%;font-size:.9rem}"
     "th,td{text-align:left;vertical-align:top;padding:.3rem .6rem .3rem 0;border-bottom:1px solid var(--line)}"
-    "th{color:var(--soft);font-weight:400}.n{font-variant-numeric:tabular-nums}td:first-child{font-weight:600}"
-    ".tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(11rem,1fr));gap:.8rem;padding:0;margin:1rem 0}"
+    "th{color:var(--soft);font-weight:400}.n{font-variant-numeric:tabular-nums}"
+    "th{overflow-wrap:normal}.n,td button{white-space:nowrap}td:first-child{font-weight:600}"
+    ".tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(9.5rem,1fr));gap:.8rem;padding:0;margin:1rem 0}"
     ".tiles li{list-style:none;background:var(--card);border-radius:.4rem;padding:.6rem .8rem;color:var(--soft)}"
     ".tiles b{display:block;font-size:1.6rem;line-height:1.2;color:var(--ink);font-variant-numeric:tabular-nums}"
     "svg{display:block;width:100%;max-width:14rem;min-width:5rem;height:1.5rem}td svg{height:1.2rem}"
     "polyline{fill:none;stroke:var(--link);stroke-width:1.5;vector-effect:non-scaling-stroke}"
     "summary{cursor:pointer;margin:2rem 0 .5rem}section:empty{display:none}"
-    "@media(max-width:44rem){thead{position:absolute;clip-path:inset(50%)}"
+    "@media(max-width:56rem){thead{position:absolute;clip-path:inset(50%)}"
     "tr{display:flex;flex-wrap:wrap;gap:0 .8rem;padding:.5rem 0;border-bottom:1px solid var(--line)}"
     "td{border:0;padding:0}td:first-child{flex-basis:100%}td:empty{display:none}"
     '.n:before{content:attr(data-h) " ";color:var(--soft)}}'

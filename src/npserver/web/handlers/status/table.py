@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from html import escape
+from itertools import compress
 
 MAX_TEXT = 160  # characters of a cell
 
@@ -25,11 +26,17 @@ class Figure(Markup):
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str | int]], budget: int) -> str:
-    """Return a table, "" without rows. `budget`: bytes that the rows may take; the number of the others is told."""
+    """Return a table, "" without rows; columns without content are left out.
+
+    `budget`: bytes that the rows may take; the number of the others is told.
+    """
+    rows = list(rows)
+    used = [any(row[column] != "" for row in rows) for column in range(len(heads))]
+    heads = list(compress(heads, used))
     shown: list[str] = []
     left_out = 0
     for row in rows:
-        text = f"<tr>{''.join(map(_cell, heads, row))}</tr>\n"
+        text = f"<tr>{''.join(map(_cell, heads, compress(row, used)))}</tr>\n"
         budget -= len(text.encode())
         if budget < 0:
             left_out += 1

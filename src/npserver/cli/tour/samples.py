@@ -1,25 +1,91 @@
-"""Sample servers that the demo proxies and forwards to: an HTTP app with a WebSocket echo, FastCGI, TCP and UDP.
+"""Sample servers that the demo proxies and forwards to: an HTTP app with a WebSocket chat, FastCGI, TCP and UDP.
 
-They handle only what well-behaved clients send.
+They handle only what well-behaved clients send, on a loop in a thread of their own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from typing import cast
+import threading
+from functools import partial
+from typing import Any, Self, cast
 
+from npserver.cli.tour.settings import APPS
 from npserver.http.extended_connect import accept_value
 from npserver.upstream.fastcgi_records import PARAMS, STDIN
 
 _MAX_HEAD = 64 << 10
+SLOW_S = 0.5  # for the answer to /slow, which may be cached
+_CACHED_S = 10
+
+
+class Samples:
+    """The sample servers, as a context manager. `ports`: by the names in `tour.settings`."""
+
+    def __init__(self) -> None:
+        self.ports: dict[str, int] = {}
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="samples", daemon=True)
+        self._apps: dict[str, asyncio.Server] = {}
+        self._connections: dict[str, set[asyncio.Transport]] = {name: set() for name in APPS}
+        self._chatters: set[asyncio.Transport] = set()
+
+    def __repr__(self) -> str:
+        return f"<Samples {self.ports}>"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._run(self._start())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def stop_app(self, name: str, for_s: float) -> None:
+        """Let an app die, and come back after a time."""
+        self._run(self._stop_app(name, for_s))
+
+    def _run(self, work: Any) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _start(self) -> None:
+        for name in APPS:
+            await self._start_app(name)
+        for name, sample in (("scripts", ScriptServer), ("tcp_echo", TcpEcho)):
+            server = await self._loop.create_server(sample, "127.0.0.1", 0)
+            self.ports[name] = server.sockets[0].getsockname()[1]
+        transport, _ = await self._loop.create_datagram_endpoint(UdpEcho, ("127.0.0.1", 0))
+        self.ports["udp_echo"] = transport.get_extra_info("sockname")[1]
+
+    async def _start_app(self, name: str) -> None:
+        make = partial(HttpApp, name, self._connections[name], self._chatters)
+        server = await self._loop.create_server(make, "127.0.0.1", self.ports.get(name, 0))
+        self._apps[name] = server
+        self.ports[name] = server.sockets[0].getsockname()[1]
+
+    async def _stop_app(self, name: str, for_s: float) -> None:
+        server = self._apps.pop(name, None)
+        if server is None:
+            return
+        server.close()
+        for transport in list(self._connections[name]):
+            transport.abort()
+        self._loop.call_later(for_s, lambda: self._loop.create_task(self._start_app(name)))
 
 
 class HttpApp(asyncio.Protocol):
-    """An app that returns the request it received as JSON; after an upgrade it echoes WebSocket messages."""
+    """An app that returns the request it received as JSON.
 
-    def __init__(self, name: str) -> None:
+    After an upgrade it sends what one client says to all, who may be clients of other apps.
+    """
+
+    def __init__(self, name: str, connections: set[asyncio.Transport], chatters: set[asyncio.Transport]) -> None:
         self._name = name
+        self._connections = connections
+        self._chatters = chatters
         self._data = b""
         self._is_websocket = False
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set when the connection is made
@@ -27,12 +93,18 @@ class HttpApp(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio when npserver has connected."""
         self._transport = cast("asyncio.Transport", transport)
+        self._connections.add(self._transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by asyncio at the end of the connection."""
+        self._connections.discard(self._transport)
+        self._chatters.discard(self._transport)
 
     def data_received(self, data: bytes) -> None:
         """Called by asyncio with data received: requests, or WebSocket frames after an upgrade."""
         self._data += data
         if self._is_websocket:
-            self._echo_frames()
+            self._pass_frames_on()
             return
         while (end := self._data.find(b"\r\n\r\n")) >= 0:
             lines = self._data[:end].decode("latin-1").split("\r\n")
@@ -52,8 +124,14 @@ class HttpApp(asyncio.Protocol):
     def _answer(self, line: str, fields: dict[str, str]) -> None:
         description = {"served_by": self._name, "request": line, "header": fields}
         body = json.dumps(description, indent=1).encode() + b"\n"
-        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        self._transport.write(head.encode() + (b"" if line.startswith("HEAD ") else body))
+        is_slow = line.startswith("GET /slow ")
+        cached = f"Cache-Control: max-age={_CACHED_S}\r\n" if is_slow else ""
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{cached}Content-Length: {len(body)}\r\n\r\n"
+        data = head.encode() + (b"" if line.startswith("HEAD ") else body)
+        if is_slow:
+            asyncio.get_running_loop().call_later(SLOW_S, self._transport.write, data)
+        else:
+            self._transport.write(data)
 
     def _begin_websocket(self, fields: dict[str, str]) -> None:
         key = fields.get("sec-websocket-key", "").encode()
@@ -64,17 +142,19 @@ class HttpApp(asyncio.Protocol):
         self._is_websocket = True
         greeting = f"hello from {self._name}".encode()
         self._transport.write(bytes([0x81, len(greeting)]) + greeting)
-        self._echo_frames()
+        self._chatters.add(self._transport)
+        self._pass_frames_on()
 
-    def _echo_frames(self) -> None:
-        """Send complete frames back, unmasked (RFC 6455 §5.2); close the connection after a close frame."""
+    def _pass_frames_on(self) -> None:
+        """Send complete messages to all, unmasked (RFC 6455 §5.2); close the connection after a close frame."""
         while (frame := _take_frame(self._data)) is not None:
             first, payload, self._data = frame
             opcode = first & 0x0F
             answer = 0x8A if opcode == 0x9 else first  # a ping is answered by a pong
             size = len(payload)
             header = bytes([answer, size]) if size < 126 else bytes([answer, 126]) + size.to_bytes(2)
-            self._transport.write(header + payload)
+            for one in self._chatters if opcode in (0x1, 0x2) else (self._transport,):
+                one.write(header + payload)
             if opcode == 0x8:
                 self._transport.close()
 
