@@ -91,8 +91,8 @@ class Binding:
         self.listener = listener
 
     def listen(self) -> None:
-        """Let clients connect, after a `bind` that did not. Raises: OSError."""
-        if self.listener.address.is_stream:
+        """Let clients connect, after a `bind` that did not, unless it is drained. Raises: OSError."""
+        if not self.is_drained and self.listener.address.is_stream:
             for one in {one for group in self.sockets for one in group}:
                 one.listen(self.listener.backlog)
 
@@ -253,10 +253,13 @@ def _bind_inet(
     return [tuple(column[number] for column in columns) for number in range(workers)]
 
 
-def widen(listener: Listener, groups: list[tuple[socket.socket, ...]], workers: int) -> list[tuple[socket.socket, ...]]:
+def widen(
+    listener: Listener, groups: list[tuple[socket.socket, ...]], workers: int, *, listens: bool = True
+) -> list[tuple[socket.socket, ...]]:
     """Return the sockets of `workers` processes made from those of another number of them. Raises: OSError.
 
-    None may be left out: the kernel gives each its part of the clients.
+    `listens`: whether clients can connect to further ones. None may be left out: the kernel gives each its part of the
+    clients.
     """
     columns: dict[object, list[socket.socket]] = {}  # by address
     for one in dict.fromkeys(one for group in groups for one in group):
@@ -267,7 +270,7 @@ def widen(listener: Listener, groups: list[tuple[socket.socket, ...]], workers: 
         dual = first.family == socket.AF_INET6 and not first.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
         while len(column) < workers:
             column.append(_open(first.family, first.type, first.getsockname(), dual=dual, shared=True))
-            if listener.address.is_stream:
+            if listens and listener.address.is_stream:
                 column[-1].listen(listener.backlog)
         for number, one in enumerate(column):
             found[number % workers] += (one,)

@@ -341,6 +341,7 @@ class Master:
             self._is_announced = True
             self._options.announce(self._active.runtime, self._active.bindings.current)
             if self._succession is not None:
+                self._commands.keep_drains()  # those of the predecessor
                 self._succession.serving()
             systemd.notify("READY=1", f"MAINPID={os.getpid()}")
 

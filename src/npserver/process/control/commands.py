@@ -50,14 +50,18 @@ class ServerCommands:
         told = msgspec.to_builtins(outcome)
         self._last_reload = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **told}
         if outcome.is_in_use:
-            self._drains.keep()
-            self._listener_drains.keep()
+            self.keep_drains()
             if self._has_levels:
                 self._has_levels = False
                 self._host.publish(LEVEL, None)
         awaiting, self._awaiting_reload = self._awaiting_reload, []
         for reply in awaiting:
             reply(Answer(result=told))
+
+    def keep_drains(self) -> None:
+        """Forget the drains of what the config does not name: those before it has."""
+        self._drains.keep()
+        self._listener_drains.keep()
 
     def all(self) -> dict[str, Callable[[Request, Reply], None]]:
         """Return the commands by name."""

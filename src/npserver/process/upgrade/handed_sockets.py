@@ -1,7 +1,7 @@
 """The sockets of a listener as the running program hands them to its successor, in one message of a channel.
 
-Layout: `{"kind": "listener", "key": URI, "groups": [[0], [1]], "is_inherited": false, "owns_file": false}`, with one
-descriptor for each socket; `groups[n]` are the places, among the descriptors, of the sockets of worker n.
+Layout: `{"kind": "listener", "key": URI, "groups": [[0], [1]], "is_inherited": false, "owns_file": false, "is_drained":
+false}`, with one descriptor for each socket; `groups[n]` are the places, among them, of the sockets of worker n.
 """
 
 from __future__ import annotations
@@ -24,14 +24,18 @@ class HandedSockets(Struct):
     groups: list[tuple[socket.socket, ...]]
     is_inherited: bool  # the service manager keeps them open
     owns_file: bool  # the file of a Unix socket is removed at the end
+    is_drained: bool = False  # no clients can connect: `npserver drain`
 
     def binding(self, listener: Listener, workers: int) -> Binding:
         """Return the binding of `listener` for another number of workers. Raises: OSError."""
         if listener.address.is_unix or self.is_inherited or not BALANCES_PORTS:
             sockets = share_between(listener, self.groups[0], workers)
         else:
-            sockets = widen(listener, self.groups, workers)
-        return Binding(listener, sockets, is_inherited=self.is_inherited, is_borrowed=True, owns_file=self.owns_file)
+            sockets = widen(listener, self.groups, workers, listens=not self.is_drained)
+        return Binding(
+            listener, sockets, is_inherited=self.is_inherited, is_borrowed=True, owns_file=self.owns_file,
+            is_drained=self.is_drained,
+        )  # fmt: skip
 
     def close(self) -> None:
         """Close these descriptors; those of the other program stay open."""
@@ -45,7 +49,7 @@ def to_message(binding: Binding) -> tuple[Message, list[int]]:
     groups = [[unique.setdefault(one, len(unique)) for one in group] for group in binding.handed]
     message = {
         "kind": "listener", "key": binding.key, "groups": groups,
-        "is_inherited": binding.is_inherited, "owns_file": binding.owns_file,
+        "is_inherited": binding.is_inherited, "owns_file": binding.owns_file, "is_drained": binding.is_drained,
     }  # fmt: skip
     return message, [one.fileno() for one in unique]
 
@@ -54,4 +58,5 @@ def from_message(message: Message, descriptors: list[int]) -> HandedSockets:
     """Return what such a message hands over."""
     sockets = [socket.socket(fileno=number) for number in descriptors]
     groups = [tuple(sockets[place] for place in group) for group in message["groups"]]
-    return HandedSockets(groups, message["is_inherited"], message["owns_file"])
+    is_drained = message.get("is_drained", False)  # missing from a predecessor of an earlier version
+    return HandedSockets(groups, message["is_inherited"], message["owns_file"], is_drained)

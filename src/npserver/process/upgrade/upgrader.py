@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field, to_builtins
 
+from npserver.listen.drains import LISTENER_DRAINS
 from npserver.network_sets.states import BAN_TOPICS
 from npserver.process import systemd
 from npserver.process.control.protocol import STOPPING, Answer
 from npserver.process.message_channel import ChannelClosed, Message, MessageChannel
 from npserver.process.upgrade.handed_sockets import to_message
 from npserver.process.upgrade.predecessor import VARIABLE
+from npserver.upstream.registry import DRAINS
 
 if TYPE_CHECKING:
     from npserver.process.children import Child, Children
@@ -39,7 +41,8 @@ START_WITHIN_S = 60.0  # for the new program to be ready, unless the command say
 LEAVE_WITHIN_S = 5.0  # for the children to stop accepting
 SERVE_WITHIN_S = 30.0  # for the new program to serve once it may
 BUSY = "an upgrade is in progress"
-_TOPICS = (BAN_TOPICS, "resolved:")  # values of topics that begin with these are handed over
+#: Values of topics that begin with these are handed over.
+_TOPICS = (BAN_TOPICS, "resolved:", DRAINS, LISTENER_DRAINS)
 
 
 def command() -> list[str]:
