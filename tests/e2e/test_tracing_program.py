@@ -5,16 +5,22 @@ Covers `observe.tracing.collector`, `observe.tracing.spans`, `observe.tracing.tr
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import ssl
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from google.protobuf.json_format import ParseDict
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span as TracesSpan
+from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from tests.stage.collector import Server
 from tests.stage.program import Program
@@ -98,6 +104,10 @@ def test_a_request_and_its_attempt_are_spans_of_one_trace(
         assert "parentSpanId" not in span
         assert (child["kind"], child["name"]) == (3, "GET")
         assert (span["name"], span["service"]) == ("GET app", "edge")
+        assert (child["attributes"]["server.address"], child["attributes"]["server.port"]) == (
+            "127.0.0.1",
+            str(app.port),
+        )
         assert span["attributes"]["url.path"] == "/app/x"
         assert span["attributes"]["http.response.status_code"] == "200"
         times = [int(value) for value in (span["startTimeUnixNano"], child["startTimeUnixNano"],
@@ -107,6 +117,39 @@ def test_a_request_and_its_attempt_are_spans_of_one_trace(
         assert head["traceparent"] == f"00-{span['traceId']}-{child['spanId']}-01"
         assert "tracestate" not in head
     assert "secret" not in repr(collector.bodies)
+
+
+def test_batches_are_what_the_protocol_defines(
+    program: Start, free_port: Callable[[], int], server: Callable[..., Server]
+) -> None:
+    """By the classes of OpenTelemetry's protocol: no field that it does not know, no value of another type."""
+    port, app, collector = free_port(), server(), server()
+    one = program(config={**config(port, app.port, collector.port, service="edge"), "workers": 1})
+    assert [get(port, path) for path in ("/app/x", "/guarded", "/dead")] == [200, 200, 502]
+    one.stop()
+    spans: list[Any] = []
+    for body in collector.bodies:
+        content = json.loads(body)
+        for span in content["resourceSpans"][0]["scopeSpans"][0]["spans"]:
+            ids = {key: value for key, value in span.items() if key.endswith("Id")}
+            # The one deviation of OTLP from the JSON form of Protobuf, which has bytes in base64
+            span.update({key: b64encode(bytes.fromhex(value)).decode() for key, value in ids.items()})
+        request = ParseDict(content, ExportTraceServiceRequest())
+        (resource,) = request.resource_spans
+        about = {one.key: one.value.string_value for one in resource.resource.attributes}
+        assert (about["service.name"], about["host.name"]) == ("edge", socket.gethostname())
+        spans += resource.scope_spans[0].spans
+    assert len(spans) == 7
+    assert {(len(span.trace_id), len(span.span_id), len(span.parent_span_id)) for span in spans} == {
+        (16, 8, 0),
+        (16, 8, 8),
+    }
+    assert all(0 < span.start_time_unix_nano <= span.end_time_unix_nano for span in spans)
+    assert sorted(TracesSpan.SpanKind.Name(span.kind) for span in spans) == [
+        *["SPAN_KIND_CLIENT"] * 3, "SPAN_KIND_INTERNAL", *["SPAN_KIND_SERVER"] * 3,
+    ]  # fmt: skip
+    failed = [span for span in spans if span.status.code == Status.STATUS_CODE_ERROR]
+    assert {span.name for span in failed} == {"GET dead", "GET"}
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def check_observing(report: Report) -> None:
     if config.metrics.hosts and not config.metrics.times:
         report.warn(("metrics", "hosts"), "no effect: 'times' is not set, whose label it is")
     if config.metrics.exemplars and not config.metrics.times:
-        report.warn(("metrics", "exemplars"), "no effect: 'times' is not set, which they are of")
+        report.warn(("metrics", "exemplars"), "no effect: 'times' is not set, whose buckets name the traces")
     elif config.metrics.exemplars and config.tracing is None:
         report.warn(("metrics", "exemplars"), "no effect: 'tracing' is not set, whose traces they name")
     if config.tracing is not None and rules and not any(isinstance(rule, HttpRule) for rule in rules):

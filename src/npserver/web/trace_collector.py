@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from npserver.runtime.compilation import Compilation
 
 _PATH = "/v1/traces"  # of collectors, where `to` has none
+_GRPC_PORT = 4317
 _VALUE = regex(r"[\t\x20-\x7e\x80-\xff]*")
 #: Fields that are not the config's.
 _OWN = frozenset({
@@ -42,6 +43,10 @@ def compile_collector(compilation: Compilation, section: Tracing) -> Collector |
     except ValueError as error:
         report.error((*_HERE, "to"), str(error))
         return None
+    if url.address.port == _GRPC_PORT and not url.address.is_unix:
+        report.warn(
+            (*_HERE, "to"), "4317 is the port for OTLP over gRPC, but traces are sent over HTTP: usually to 4318"
+        )
     if url.target == "/":
         url = Url(url.address, _PATH)
     fields = "".join(f"{name}: {value}\r\n" for name, value in section.headers.items())

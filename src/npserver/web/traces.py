@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from npserver.config.units import parse_percent
 from npserver.errors import clip
 from npserver.observe.tracing.exporter import DROPPED, EXPORTER, SENT, WAITING
-from npserver.observe.tracing.trace import Trace
+from npserver.observe.tracing.trace import MAX_METHOD, Trace
 from npserver.observe.tracing.trace_context import parse_traceparent
 from npserver.runtime.compilation import PerCompilation
 from npserver.web.trace_collector import compile_collector
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from npserver.runtime.compilation import Compilation
     from npserver.web.exchange import Exchange, Middleware, Route
 
-_METHOD, _HOST = 20, 253  # characters of what clients send that a span has
+_MAX_HOST = 253  # characters of a host, which clients make up, that a span has
 
 
 class Tracer:
@@ -90,15 +90,15 @@ class Tracer:
         def ended() -> None:
             request = exchange.request
             attributes: dict[str, str | int] = {
-                "http.request.method": clip(request.method, _METHOD)[1:-1],
+                "http.request.method": clip(request.method, MAX_METHOD)[1:-1],
                 "url.scheme": exchange.scheme,
                 "url.path": clip(request.path)[1:-1],
-                "server.address": clip(request.host, _HOST)[1:-1],
+                "server.address": clip(request.host, _MAX_HOST)[1:-1],
                 "client.address": exchange.client_ip,
                 "network.protocol.version": "2" if request.is_http2 else "3" if request.is_http3 else "1.1",
                 "npserver.rule": route.rule_name or route.key,
             }
-            trace.end(f"{clip(request.method, _METHOD)[1:-1]} {route.rule_name or route.key}", attributes)
+            trace.end(f"{clip(request.method, MAX_METHOD)[1:-1]} {route.rule_name or route.key}", attributes)
 
         exchange.watch_end(ended)
 

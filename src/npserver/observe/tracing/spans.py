@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,12 @@ from npserver import __version__
 
 INTERNAL, SERVER, CLIENT = 1, 2, 3  # kinds of spans
 _ERROR = 2  # code of a status
+_SDK = {
+    "service.version": __version__,
+    "telemetry.sdk.name": "npserver",
+    "telemetry.sdk.language": "python",
+    "telemetry.sdk.version": __version__,
+}
 _AT_ONCE = 32  # spans that are encoded at once
 
 
@@ -40,7 +47,13 @@ async def encode_spans(service: str, spans: Sequence[Span]) -> bytes:
         written.append(msgspec.Raw(msgspec.json.encode(_span(span))))
         if number % _AT_ONCE == 0:
             await asyncio.sleep(0)
-    resource = {"attributes": _attributes({"service.name": service, "telemetry.sdk.language": "python"})}
+    about: dict[str, str | int] = {
+        "service.name": service,
+        "service.version": __version__,
+        "host.name": socket.gethostname(),
+        **_SDK,
+    }
+    resource = {"attributes": _attributes(about)}
     scope = {"name": "npserver", "version": __version__}
     scoped = [{"scope": scope, "spans": written}]
     return msgspec.json.encode({"resourceSpans": [{"resource": resource, "scopeSpans": scoped}]})

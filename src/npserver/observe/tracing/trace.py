@@ -14,9 +14,11 @@ from npserver.observe.tracing.spans import CLIENT, INTERNAL, SERVER, Span
 from npserver.observe.tracing.trace_context import TraceContext, write_traceparent
 
 if TYPE_CHECKING:
+    from npserver.address import Address
     from npserver.observe.tracing.exporter import SpanExporter
 
 
+MAX_METHOD = 20  # characters of a method, which clients make up, that a span has
 _OWN, _BOTH = frozenset({b"traceparent"}), frozenset({b"traceparent", b"tracestate"})
 #: Codes that are a server's fault, by the conventions of OpenTelemetry; others are a client's, or no fault.
 _GRPC_ERRORS = frozenset({2, 4, 12, 13, 14, 15})
@@ -69,14 +71,20 @@ class Trace:
 
     # ── attempts ──
 
-    def attempt(self, method: str, uri: str) -> None:
+    def attempt(self, method: str, address: Address, uri: str) -> None:
         """The request, or a question of middleware about it, is sent to a target."""
         if self.is_sampled:
             self._end_attempt()
             self._attempt = self._span(method, CLIENT)
             if self._stage is not None:
                 self._attempt.parent_id = self._stage.span_id
-            self._attempt.attributes = {"http.request.method": method, "server.address": uri}
+            self._attempt.attributes = {
+                "http.request.method": method,
+                "server.address": address.path if address.is_unix else address.host,
+                "npserver.target": uri,
+            }
+            if not address.is_unix:
+                self._attempt.attributes["server.port"] = address.port
 
     def answered(self, status: int) -> None:
         """The head of the target's response has come."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from npserver.errors import clip
+from npserver.observe.tracing.trace import MAX_METHOD
 from npserver.web.grpc_status import is_grpc, read_code
 from npserver.web.handlers.proxy.call import ProxyCall
 from npserver.web.handlers.proxy.waiting_call import WaitingCall
@@ -34,7 +36,8 @@ class Timed(ProxyCall, eq=False):
         """Send the request to `target`."""
         self.sent_at = monotonic()
         if self.exchange.trace is not None:
-            self.exchange.trace.attempt(self.exchange.request.method, target.uri)
+            method = clip(self.exchange.request.method, MAX_METHOD)[1:-1]
+            self.exchange.trace.attempt(method, target.address, target.uri)
         super().use(target, fresh=fresh)
 
     def response_whole(self, head: ResponseHead, body: bytes) -> None:

@@ -96,7 +96,7 @@ class Question(Struct, eq=False):
         self.attempts += 1
         self.target = target
         if self.exchange.trace is not None:
-            self.exchange.trace.attempt("GET", target.uri)
+            self.exchange.trace.attempt("GET", target.address, target.uri)
         target.acquire()
         idle = target.pool.idle
         if idle and not fresh:
