@@ -180,3 +180,16 @@ def test_calls_of_grpc_have_their_code(
         ("/other.Service/Method", "14"): "status 502",
     }
     assert {span["attributes"].get("rpc.system", "grpc") for span in spans} == {"grpc"}
+
+
+@pytest.mark.parametrize("sample", ["100%", "0%"])
+def test_rules_can_tell_the_client_its_trace(
+    program: Start, free_port: Callable[[], int], app: Server, sample: str
+) -> None:
+    port = free_port()
+    text = {"headers": {"X-Trace-Id": "$trace_id"}, "body": "x"}
+    one = program(config=config(port, app, {"handler": "respond", **text}, sample=sample))
+    told = httpx.get(f"http://127.0.0.1:{port}/", timeout=30).headers["X-Trace-Id"]
+    assert len(told) == 32
+    one.stop()
+    assert {span["traceId"] for span in app.spans} == ({told} if sample == "100%" else set())

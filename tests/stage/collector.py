@@ -93,3 +93,24 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
+
+
+def traced_config(port: int, app: int, collector: int, **tracing: Any) -> dict[str, Any]:
+    """Return a config with rules that ask an application, an authorization server, and a target that is down."""
+    return {
+        "listen": [f"http://127.0.0.1:{port}"],
+        "workers": 2,
+        "tracing": {"to": f"http://127.0.0.1:{collector}", **tracing},
+        "dispatch": [
+            {"handler": "status", "path": "/status", "name": "status"},
+            {"handler": "proxy", "path": "/app/**", "proxy_pass": f"http://127.0.0.1:{app}", "name": "app"},
+            {
+                "handler": "respond",
+                "path": "/guarded",
+                "body": "x",
+                "name": "guarded",
+                "forward_auth": {"to": f"http://127.0.0.1:{app}", "path": "/auth"},
+            },
+            {"handler": "proxy", "path": "/dead", "proxy_pass": "http://127.0.0.1:9", "name": "dead"},
+        ],
+    }

@@ -139,7 +139,7 @@ COVERED_BY = {
     "net.relay": "protocols/test_relay.py",
     "net.relay_end": "protocols/test_relay.py",
     "net.splice": "protocols/test_relay.py",
-    "observe.tracing.collector": "e2e/test_tracing_program.py",
+    "observe.tracing.collector": "e2e/test_tracing_collector.py",
     "observe.tracing.spans": "e2e/test_tracing_program.py",
     "observe.tracing.trace": "e2e/test_tracing_kinds.py",
     "observe.exemplars": "unit/observe/test_open_metrics.py",

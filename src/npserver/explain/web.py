@@ -15,6 +15,7 @@ from npserver.explain.middleware import ask_request, describe_side, named_steps,
 from npserver.explain.rules import index_of, show_rule
 from npserver.http.field_names import fold
 from npserver.web.server.front import HttpFront
+from npserver.web.traces import untraced
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -132,7 +133,7 @@ class _Walk:
             route,
             handler=cast("Handler", _Asked(route.handler, self._handle)),
             gates=tuple([self._gate(gate) for gate in route.gates]),
-            requests=tuple([self._request(side) for side in route.requests]),
+            requests=tuple([self._request(side) for side in untraced(route.requests)]),
             prepared=None,
             direct=None,
             is_guarded=True,

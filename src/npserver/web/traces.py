@@ -30,6 +30,32 @@ if TYPE_CHECKING:
 _MAX_HOST = 253  # characters of a host, which clients make up, that a span has
 
 
+class _Step:
+    """The request side of a middleware, of which the trace is told; or one of our own."""
+
+    __slots__ = ("is_own", "name", "request")
+
+    def __init__(self, name: str, request: Callable[[Exchange], None], *, is_own: bool = False) -> None:
+        self.name = name
+        self.request = request
+        self.is_own = is_own
+
+    def __call__(self, exchange: Exchange) -> None:
+        trace = exchange.trace
+        if trace is None or self.is_own:
+            self.request(exchange)
+            return
+        stage = trace.enter(self.name)
+        self.request(exchange)
+        trace.leave_to_wait(stage)
+
+
+def untraced(requests: Sequence[Callable[[Exchange], None]]) -> Sequence[Callable[[Exchange], None]]:
+    """Return the request sides of a route without ours: for questions about a config, which are no requests."""
+    steps = [one if not isinstance(one, _Step) else None if one.is_own else one.request for one in requests]
+    return [one for one in steps if one is not None]
+
+
 class Tracer:
     """Begins the traces of one config.
 
@@ -52,18 +78,6 @@ class Tracer:
         """Return the route with steps that tell the trace of each request. `middleware`: the rule's, by name."""
         names = {id(one): name for name, one in middleware}
 
-        def step(request: Callable[[Exchange], None]) -> Callable[[Exchange], None]:
-            name = names.get(id(getattr(request, "__self__", None)), "middleware")
-
-            def traced(exchange: Exchange) -> None:
-                trace = exchange.trace
-                stage = trace.enter(name) if trace is not None else None
-                request(exchange)
-                if trace is not None:
-                    trace.leave_to_wait(stage)
-
-            return traced
-
         def begin(exchange: Exchange) -> None:
             self._begin(exchange, route)
             exchange.proceed()
@@ -73,7 +87,8 @@ class Tracer:
                 exchange.trace.enter("")
             exchange.proceed()
 
-        steps = (begin, *map(step, route.requests), hand_over)
+        sides = [_Step(names.get(id(getattr(one, "__self__", None)), "middleware"), one) for one in route.requests]
+        steps = (_Step("", begin, is_own=True), *sides, _Step("", hand_over, is_own=True))
         return replace(route, requests=steps, prepared=None, direct=None, is_guarded=True)
 
     def _begin(self, exchange: Exchange, route: Route) -> None:

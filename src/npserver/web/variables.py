@@ -65,6 +65,7 @@ VARIABLES: Mapping[str, Template] = {
     "query": _query,
     "request_uri": lambda exchange: exchange.request.path + _query(exchange),
     "request_id": lambda exchange: exchange.request_id,
+    "trace_id": lambda exchange: exchange.trace.trace_id if exchange.trace is not None else "",
     "upstream": lambda exchange: exchange.upstream,
     "time": lambda exchange: format_date(exchange.context.wall_clock()),
     "tls_client_subject": client_certificate.subject,

@@ -5,13 +5,17 @@ Covers `explain.compiled` and `explain.exchange`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from npserver.config.load import load_text
 from npserver.explain.explanation import Explanation
+from npserver.explain.question import parse_question
+from npserver.process.explaining import explaining
 from tests.stage.explained import steps
 
 Ask = Callable[..., Explanation]
@@ -76,3 +80,24 @@ def test_the_certificate_follows_the_server_name(ask: Ask, directory: Path) -> N
     assert named == f"{directory}/nas.pem for nas.home, *.home (server name 'nas.home')"
     (default,) = steps(ask("https://other.example:8443/"), "certificate")
     assert default.endswith("(server name 'other.example', the default: no certificate is for it)")
+
+
+def test_traces_change_nothing_and_questions_are_no_requests(directory: Path) -> None:
+    """With `tracing` each middleware is wrapped; a question is in no trace, so that no collector is sent any."""
+    text = json.loads((directory / "config.json").read_text())
+    text["tracing"] = {"to": "http://127.0.0.1:9"}
+    text["dispatch"][0]["headers"]["X-Trace"] = "$trace_id"
+    traced = load_text(json.dumps(text), str(directory / "config.json"))
+    questions = [
+        ("http://nas.home/api/x", {"client": "10.0.0.1"}), ("http://private.example/", {}),
+        ("http://sso.example/", {}), ("http://cors.example/", {}), ("http://busy.example/", {}),
+    ]  # fmt: skip
+    plain = load_text((directory / "config.json").read_text(), str(directory / "config.json"))
+    found = []
+    for document in (plain, traced):
+        with explaining(document) as explainer:
+            asked = [explainer.explain(parse_question(question, **options)) for question, options in questions]
+            found.append(
+                [(one.gets, [(step.kind, step.text) for step in one.steps if step.kind != "sends"]) for one in asked]
+            )
+    assert found[0] == found[1]

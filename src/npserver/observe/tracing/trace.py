@@ -40,7 +40,7 @@ class Trace:
         self._parent = parent
         self.is_sampled = is_sampled
         ids = os.urandom(24).hex()
-        self.trace_id = parent.trace_id if parent is not None else ids[:32]
+        self.trace_id: str = parent.trace_id if parent is not None else ids[:32]
         self.span_id = ids[32:]
         self._began_ns, self._clock_ns = time.time_ns(), time.monotonic_ns()
         self._stage: Span | None = None  # of the middleware that has the request
