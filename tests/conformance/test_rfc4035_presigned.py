@@ -86,6 +86,8 @@ def test_answers_are_those_of_the_signer(way: tuple[str, str, str]) -> None:
         for do in (True, False) if number % 3 == 0 else (True,):
             query = dns.message.make_query(name, kind, want_dnssec=do).to_wire()
             ours, theirs = ask(given, query), ask(signer.processor, query)
+            if ours is not None and ours == theirs:
+                continue
             assert ours is not None
             assert theirs is not None
             messages = dns.message.from_wire(ours), dns.message.from_wire(theirs)

@@ -29,9 +29,9 @@ from tests.stage.ports import free_port
 from tests.stage.scripted_upstream import LARGE, Upstream
 from tests.stage.uncollected import Uncollected
 
-CLIENTS = 8
+CLIENTS = 6
 HOST = "127.0.0.1"
-GROUP = 12  # kinds tried at once; one by one if any of them leaves something
+GROUP = 60  # kinds tried at once; one by one if any of them leaves something
 TRANSPORT = "asyncio.selector_events._SelectorSocketTransport"
 OF_TRANSPORTS = {
     TRANSPORT, "socket.socket", "asyncio.trsock.TransportSocket", "builtins.dict", "builtins.tuple", "builtins.method",

@@ -139,7 +139,7 @@ class DataPlane:
         self.context.draining = True
         deadline = self.context.ends_at = self.context.loop.time() + timeout_s
         _close(self.sockets.values())
-        await self._accept_last(self.live.values())
+        await self._accept_last(self.live.values(), timeout_s)
         if self.services is not None:
             await self.services.replace(())
         await self._drain(None, timeout_s, deadline)
@@ -165,14 +165,15 @@ class DataPlane:
 
     async def _drain_removed(self, live: LiveListener, timeout_s: float) -> None:
         deadline = self.context.loop.time() + timeout_s
-        await self._accept_last([live])
+        await self._accept_last([live], timeout_s)
         await self._drain(live, timeout_s, deadline)
         for connection in self._connections(live):
             _abort(connection)
 
-    async def _accept_last(self, listeners: Collection[LiveListener]) -> None:
-        """Accept the connections that have begun or are queued, then stop accepting."""
-        await accept_queued(listeners)
+    async def _accept_last(self, listeners: Collection[LiveListener], timeout_s: float) -> None:
+        """Accept the connections that have begun or are queued, then stop accepting: at once if none may finish."""
+        if timeout_s:
+            await accept_queued(listeners)
         for live in listeners:
             live.stop()
         await asyncio.sleep(TRANSPORTS_S)
