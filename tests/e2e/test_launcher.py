@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -39,13 +40,15 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def launch(checkout: Path, *words: str, cwd: Path | None = None, path: str | None = None) -> subprocess.Popen[str]:
+def launch(
+    checkout: Path, *words: str, cwd: Path | None = None, path: str | None = None, start_new_session: bool = False
+) -> subprocess.Popen[str]:
     python = Path(sys.executable).resolve().parent
     return subprocess.Popen(
         [str(checkout / "npserver"), *words],
         cwd=cwd or checkout,
         env={"PATH": path or f"{python}:{os.environ['PATH']}"},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=start_new_session,
     )  # fmt: skip
 
 
@@ -55,11 +58,20 @@ def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
     return out, err
 
 
-def test_first_starts_at_once_make_one_environment(checkout: Path) -> None:
-    starts = [launch(checkout, "a b", "-c") for _ in range(3)]
+@pytest.fixture(scope="module")
+def misleading(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working directory with modules that must not be taken from it."""
+    directory = tmp_path_factory.mktemp("misleading")
+    for name in ("os.py", "npserver.py", "signal.py"):
+        (directory / name).write_text("raise SystemExit('taken from the working directory')\n")
+    return directory
+
+
+def test_first_starts_at_once_make_one_environment(checkout: Path, misleading: Path) -> None:
+    starts = [launch(checkout, "a b", "-c", cwd=misleading) for _ in range(3)]
     done = [finish(start) for start in starts]
     for out, _ in done:
-        assert out == f"{checkout} ['a b', '-c'] {checkout}/.venv\n"
+        assert out == f"{misleading} ['a b', '-c'] {checkout}/.venv\n"
     said = [line for _, err in done for line in err.splitlines()]
     assert len([line for line in said if line.startswith("npserver: making .venv with ")]) == 1
     assert len([line for line in said if "waiting for another start" in line]) <= 2
@@ -94,12 +106,10 @@ def test_an_upgrade_starts_it_by_the_name_that_was_used(checkout: Path, tmp_path
         main.write_text(PROGRAM)
 
 
-def test_modules_of_the_working_directory_are_not_taken(checkout: Path, tmp_path: Path) -> None:
-    for name in ("os.py", "npserver.py", "signal.py"):
-        (tmp_path / name).write_text("raise SystemExit('taken from the working directory')\n")
-    assert finish(launch(checkout, cwd=tmp_path))[0].startswith(str(tmp_path))
-    shutil.rmtree(checkout / ".venv")
-    assert finish(launch(checkout, cwd=tmp_path))[0].startswith(str(tmp_path)), "nor when .venv is made"
+def test_modules_of_the_working_directory_are_not_taken(checkout: Path, misleading: Path) -> None:
+    """Nor when `.venv` is made: the first test makes it from there."""
+    finish(launch(checkout))
+    assert finish(launch(checkout, cwd=misleading))[0].startswith(str(misleading))
 
 
 def test_changed_pins_bring_it_up_to_date_once(checkout: Path) -> None:
@@ -164,7 +174,13 @@ def test_the_systems_python_is_preferred(checkout: Path, tmp_path: Path) -> None
     mine = tmp_path / SYSTEM_PYTHON
     mine.write_text(f'#!/bin/sh\ntouch {tmp_path}/asked\nexec /usr/bin/{SYSTEM_PYTHON} "$@"\n')
     mine.chmod(0o755)
-    assert "making .venv with /usr/bin/python3" in finish(launch(tmp_path, path=f"{tmp_path}:/usr/bin:/bin"))[1]
+    start = launch(tmp_path, path=f"{tmp_path}:/usr/bin:/bin", start_new_session=True)
+    try:
+        assert start.stderr is not None
+        assert "making .venv with /usr/bin/python3" in start.stderr.readline()
+    finally:
+        os.killpg(start.pid, signal.SIGKILL)  # it has chosen
+        start.communicate(timeout=50)
     assert not (tmp_path / "asked").exists()
 
 

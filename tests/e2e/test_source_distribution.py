@@ -78,10 +78,13 @@ def test_the_command_of_the_wheel_answers(
     """Installed in an environment of its own. The requirements, which pip would fetch, are those of the tests."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     venv = tmp_path / "venv"
-    subprocess.run([sys.executable, "-m", "venv", str(venv)], timeout=50, check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], timeout=50, check=True)
     subprocess.run(
-        [venv / "bin" / "pip", "install", "-q", "--no-index", "--no-deps", str(built[1])], cwd=tmp_path,
-        env=environment, timeout=50, check=True,
+        [
+            sys.executable, "-m", "pip", "--python", venv / "bin" / "python", "install", "-q", "--no-index",
+            "--no-deps", "--no-compile", str(built[1]),
+        ],
+        cwd=tmp_path, env=environment, timeout=50, check=True,
     )  # fmt: skip
     (packages,) = venv.glob("lib/python3*/site-packages")
     (packages / "requirements.pth").write_text(f"{site.getsitepackages()[0]}\n")

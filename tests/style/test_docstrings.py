@@ -35,6 +35,12 @@ def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
 
 
+@cache
+def names_of(module: str) -> dict[str, ast.AST]:
+    """Return what a module defines."""
+    return names_in(tree_of(MODULES[module]).body)
+
+
 def names_in(body: list[ast.stmt]) -> dict[str, ast.AST]:
     """Return what a module or class defines: functions, classes, constants, fields, imports."""
     found: dict[str, ast.AST] = {}
@@ -68,7 +74,7 @@ def attributes_of(node: ast.AST) -> set[str]:
 
 def exists_in(module: str, parts: list[str]) -> bool:
     """Whether a module has what the remaining parts of a dotted name say."""
-    found = names_in(tree_of(MODULES[module]).body)
+    found = names_of(module)
     if not parts:
         return True
     if parts[0] not in found:
