@@ -18,7 +18,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from docs.status_pictures import take
+from docs.page_pictures import take
 from docs.terminal import picture
 from npserver.config.reference import reference
 

@@ -20,7 +20,8 @@ _PAGE = _DESIGN.page(
     "npserver is running",
     f"""{WORD_MARK}<main><h1>npserver is running</h1>
 <p>There is nothing to serve yet. Put files into a directory named <code>public</code> where npserver was started,
-name another one with <code>-root DIR</code>, or write rules into <code>config.json</code>.</p></main>""",
+name another one with <code>-root DIR</code>, or write rules into <code>config.json</code>.</p>
+<p><code>npserver demo</code> is a tour of what the rules can do.</p></main>""",
 )
 
 

@@ -81,16 +81,16 @@ def _chosen(value: Any, shape: Shape) -> Shape:
 
 def _inner(value: dict[str, Any], shape: Shape) -> Iterator[tuple[str, Any, Shape | None, str]]:
     """Yield key, value, shape and description of what is in an object."""
-    shape = _chosen(value, shape)
+    shape, tag = _chosen(value, shape), ""
     if isinstance(shape, Tagged):
-        tag = value.get(shape.tag)
-        shape = shape.options.get(tag, shape) if isinstance(tag, str) else shape
-        yield from ((name, one, None, "what the rule does") for name, one in value.items() if name == "handler")
-        value = {name: one for name, one in value.items() if name != "handler"}
+        tag, option = shape.tag, value.get(shape.tag)
+        shape = shape.options.get(option, shape) if isinstance(option, str) else shape
     known = section_keys(shape.struct) if isinstance(shape, SectionShape) else {}
     for name, one in value.items():
         if isinstance(shape, Table):
             yield name, one, shape.value, ""
+        elif name == tag:
+            yield name, one, None, "what the rule does"
         elif name in known:
             yield name, one, known[name].shape, known[name].description
         else:

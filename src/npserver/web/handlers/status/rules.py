@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from npserver.observe.histogram import REQUEST_TIMES, RESPONSES, slot_name
-from npserver.web.handlers.status.table import Markup, amount, chart, table
+from npserver.web.handlers.status.table import Figure, amount, chart, table
 from npserver.web.handlers.status.times import HEADS, bucket_names, time_cells
 
 if TYPE_CHECKING:
@@ -47,11 +47,11 @@ def rule_table(series: Iterable[tuple[str, str]], history: History) -> str:
         rates = history.sum_rates(buckets, 30)
         errors = history.sum_rates([_errors(one)], 30)
         drawn = chart(rates, "requests per second")
-        failed = Markup(f'<span class="bad">{amount(errors[-1])}</span>{chart(errors, "errors per second")}')
+        failed = Figure(f'<span class="bad">{amount(errors[-1])}</span>{chart(errors, "errors per second")}')
         rows.append(
             (
                 " ".join(filter(None, one)),
-                Markup(f"{amount(rates[-1])}{drawn}"),
+                Figure(f"{amount(rates[-1])}{drawn}"),
                 failed if any(errors) else "",
                 *times,
             )

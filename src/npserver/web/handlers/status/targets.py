@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from npserver.observe.histogram import RESPONSE_TIMES
 from npserver.upstream.registry import REASONS, drained_targets
-from npserver.web.handlers.status.table import Markup, amount, badge, chart, span, table
+from npserver.web.handlers.status.table import Figure, Markup, amount, badge, chart, span, table
 from npserver.web.handlers.status.times import HEADS as TIMES
 from npserver.web.handlers.status.times import bucket_names, time_cells
 
@@ -151,7 +151,7 @@ def _row(one: TargetState, history: History) -> list[str | int]:
     health = badge(_KINDS.get(one.health, "bad"), one.health)
     rates = history.rates(f"upstream.{one.upstream}.{one.target}.requests", 30)
     drawn = chart(rates, "requests per second")
-    rate = Markup(f"{amount(rates[-1])}{drawn}" if drawn else "")
+    rate = Figure(f"{amount(rates[-1])}{drawn}" if drawn else "")
     zero = Markup("")
     return [
         name, Markup(f"{health}{since}"), one.why, rate, one.active or zero,
