@@ -193,3 +193,24 @@ def test_rules_can_tell_the_client_its_trace(
     assert len(told) == 32
     one.stop()
     assert {span["traceId"] for span in app.spans} == ({told} if sample == "100%" else set())
+
+
+@needs("php-cgi")
+def test_a_rule_without_traces_passes_on_what_clients_say(
+    program: Start, free_port: Callable[[], int], app: Server, tmp_path: Path
+) -> None:
+    """Applications, scripts and authorization servers are told the client's own; it has no spans."""
+    (tmp_path / "info.php").write_text("<?php echo $_SERVER['HTTP_TRACEPARENT'];")
+    port, to = free_port(), f"http://127.0.0.1:{app.port}"
+    with running_php_cgi(tmp_path, 100) as uri:
+        rules = [
+            {"handler": "proxy", "path": "/app", "proxy_pass": to, "forward_auth": {"to": to, "path": "/auth"}},
+            {"handler": "fastcgi", "root": str(tmp_path), "to": uri},
+        ]
+        one = program(config=config(port, app, *[{**rule, "trace": False} for rule in rules], parent="none"))
+        fields = {"traceparent": PARENT}
+        assert httpx.get(f"http://127.0.0.1:{port}/app", headers=fields, timeout=30).status_code == 200
+        assert httpx.get(f"http://127.0.0.1:{port}/info.php", headers=fields, timeout=30).text == PARENT
+        assert {head[":path"]: head["traceparent"] for head in app.heads} == {"/app": PARENT, "/auth": PARENT}
+        one.stop()
+    assert app.spans == []

@@ -33,6 +33,10 @@ def check_observing(report: Report) -> None:
         report.warn(("metrics", "exemplars"), "no effect: 'times' is not set, whose buckets name the traces")
     elif config.metrics.exemplars and config.tracing is None:
         report.warn(("metrics", "exemplars"), "no effect: 'tracing' is not set, whose traces they name")
+    if config.tracing is None:
+        for index, rule in enumerate(rules):
+            if isinstance(rule, HttpRule) and not rule.trace:
+                report.warn(("dispatch", index, "trace"), "no effect: 'tracing' is not set")
     if config.tracing is not None and rules and not any(isinstance(rule, HttpRule) for rule in rules):
         report.warn(("tracing",), "no effect: no rule is about HTTP")
 

@@ -59,7 +59,7 @@ def compile_route(
         aborts_on_close=getattr(rule, "abort_on_close", False),
         times=request_times(compilation, rule.name or rule_key(path), hosts),
     )
-    if compilation.config.tracing is None:
+    if compilation.config.tracing is None or not rule.trace:
         return route
     from npserver.web.traces import TRACER
 

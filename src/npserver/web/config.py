@@ -81,6 +81,10 @@ class HttpRule(Rule, frozen=True, kw_only=True):
     limits_requests: ClassVar[bool] = True  # `rate_limit` is about HTTP requests
 
     name: Annotated[str | None, D("name of the rule, for log lines and the table of rules")] = None
+    trace: Annotated[
+        bool,
+        D("give requests of this rule a trace, with `tracing`; without one, `traceparent` is passed on as it is"),
+    ] = True
     path: Annotated[
         str,
         D(

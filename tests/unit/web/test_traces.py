@@ -55,6 +55,7 @@ def test_collectors(to: str) -> None:
     [
         ({"metrics": {"times": True}}, "no rule has handler 'status'"),
         ({"metrics": {"hosts": True}}, "'times' is not set"),
+        ({"dispatch": [{"handler": "respond", "trace": False}]}, "no effect: 'tracing' is not set"),
         ({"tracing": {"to": "http://otel:4317"}}, "4317 is the port for OTLP over gRPC"),
         ({"metrics": {"exemplars": True}, "tracing": {"to": "http://otel"}}, "'times' is not set"),
         ({"metrics": {"times": True, "exemplars": True}, "dispatch": [{"handler": "status"}]}, "'tracing' is not set"),

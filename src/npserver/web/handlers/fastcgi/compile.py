@@ -236,6 +236,7 @@ def _proxy_rule(rule: FastcgiRule) -> ProxyRule:
     times = rule.timeouts
     return ProxyRule(
         proxy_pass=rule.to,
+        trace=rule.trace,
         preserve_host=True,
         rewrite_location=False,
         rewrite_cookies=False,

@@ -130,7 +130,7 @@ def compile_settings(
         if rule.timeouts.connect is not None or not is_named
         else f"upstreams.{upstream.name}.proxy_timeout_seconds",
         trusted=TRUSTED_PROXIES.of(compilation),
-        is_traced=compilation.config.tracing is not None,
+        is_traced=compilation.config.tracing is not None and rule.trace,
         hash_of=_compile_hash(compilation, path, upstream),
         request_spool=compile_spool(compilation, (*path, "request_buffering"), rule.request_buffering),
         response_spool=compile_spool(compilation, (*path, "response_buffering"), rule.response_buffering),
