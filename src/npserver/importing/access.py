@@ -73,7 +73,9 @@ def _password(scope: Scope, draft: Draft, comments: list[str]) -> dict[str, Any]
         if "$" in file:
             comments.append(draft.lose(one, "variables in names of files"))
             raise NoCounterpart("a password file that depends on the request")
-    return {"basic_auth": {"file": file, "realm": realm}} if file else {}
+    if not file:
+        raise NoCounterpart(f"auth_basic {realm[:40]}: there is no password file")
+    return {"basic_auth": {"file": file, "realm": realm}}
 
 
 def response_headers(scope: Scope, draft: Draft, comments: list[str]) -> dict[str, Any]:
@@ -88,12 +90,14 @@ def response_headers(scope: Scope, draft: Draft, comments: list[str]) -> dict[st
             comments.append(draft.lose(expires[-1], "no counterpart"))
     for one in scope.find("add_header"):
         name, value = one.args[0], one.args[1]
+        if not value:
+            continue
         try:
             if not _FIELD.fullmatch(name) or any(ord(character) < 32 for character in value):
                 raise NoCounterpart("not a valid header field")
             if name.lower() in ("alt-svc", "content-length", "connection", "date", "server"):
                 raise NoCounterpart("npserver sets this field itself")
-            ours = text(value)
+            ours = text(value, draft.variables(scope, value))
         except NoCounterpart as error:
             comments.append(draft.lose(one, str(error)))
             continue

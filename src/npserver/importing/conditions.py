@@ -109,7 +109,9 @@ def _wanted(name: str, operator: str, value: str) -> dict[str, Any]:
     """Return the conditions of `match` or `not`. Raises: NoCounterpart."""
     if "$" in value.rstrip("$"):
         raise NoCounterpart("variables in a condition")
-    values: Any = True if not operator else value if operator == "=" else _globs(value, any_case=operator == "~*")
+    values: Any = True if not operator else value if operator == "=" else globs(value, any_case=operator == "~*")
+    if isinstance(values, list) and len(values) == 1:
+        values = values[0]
     if name == "request_method" and values is not True:
         methods = [values.upper()] if isinstance(values, str) else values
         if all(re.fullmatch(r"[A-Za-z]+", one) for one in methods):
@@ -140,7 +142,7 @@ def _path(name: str, operator: str, value: str) -> dict[str, Any]:
     return {"path_regex": found.text}
 
 
-def _globs(expression: str, *, any_case: bool) -> str | list[str]:
+def globs(expression: str, *, any_case: bool) -> list[str]:
     """Return values with stars for a regular expression of fixed texts. Raises: NoCounterpart."""
     match = _CHOICE.fullmatch(expression)
     if match is None or (any_case and re.search(r"[A-Za-z]", expression) and not (match[1] and match[4])):
@@ -151,4 +153,4 @@ def _globs(expression: str, *, any_case: bool) -> str | list[str]:
             raise NoCounterpart("a regular expression in a condition; values are texts with '*'")
         text = re.sub(r"\\(.)", r"\1", one)
         found.append(("" if match[1] else "*") + text + ("" if match[4] else "*"))
-    return found[0] if len(found) == 1 else found
+    return found

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from msgspec import Struct, field
 
 from npserver.errors import clip
 from npserver.importing.directives import Directive
+from npserver.importing.maps import map_of
+from npserver.importing.scope import Scope
+from npserver.importing.texts import Ours
 
 MAX_RULES = 20_000
 
@@ -46,6 +50,16 @@ class Draft(Struct):
     rules: list[DraftRule] = field(default_factory=list)
     losses: list[str] = field(default_factory=list)
     maps: dict[str, Directive] = field(default_factory=dict)  # `map` blocks by their variable, such as `$scheme2`
+
+    def variables(self, scope: Scope, value: str) -> dict[str, str]:
+        """Return the variables in a text that `set` or `map` gives a value; the maps are added to the config."""
+        found = scope.constants()
+        for name, one in self.maps.items():
+            if re.search(rf"\$(\{{{re.escape(name[1:])}\}}|{re.escape(name[1:])}\b)", value):
+                key = re.sub(r"\W", "_", name[1:]).lower()
+                self.top.setdefault("maps", {})[key] = map_of(one)
+                found[name[1:]] = Ours(f"${{map.{key}}}")
+        return found
 
     def lose(self, directive: Directive, why: str) -> str:
         """Note that a directive that decides about requests has no counterpart. Return the comment."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from typing import Any
 
 from msgspec.structs import replace
@@ -11,20 +9,16 @@ from msgspec.structs import replace
 from npserver.importing.access import body_limit, common_keys, denies_all, log_key, response_headers
 from npserver.importing.directives import Directive
 from npserver.importing.draft import Draft
-from npserver.importing.expressions import files_of
+from npserver.importing.files import files_keys, root_of
 from npserver.importing.place import Place
 from npserver.importing.proxied import fastcgi_keys, grpc_keys, proxy_keys
 from npserver.importing.scope import Scope
-from npserver.importing.texts import NoCounterpart, body, constant_or, text
+from npserver.importing.texts import NoCounterpart, body, text
 from npserver.importing.upstreams import Upstreams
 
 #: Directives that keep clients out: without them a location must not be open.
 _UNKNOWN_GUARDS = ("auth_jwt", "secure_link", "access_by_lua_block", "access_by_lua_file", "auth_oidc")
 _STATUS_OF_REDIRECTS = (301, 302, 303, 307, 308)
-
-
-class OutsidePrefix(NoCounterpart):
-    """A file to fall back to lies outside of the prefix that a rule removes from paths."""
 
 
 def handler_keys(place: Place, draft: Draft, upstreams: Upstreams, comments: list[str]) -> dict[str, Any]:
@@ -59,11 +53,23 @@ def handler_keys(place: Place, draft: Draft, upstreams: Upstreams, comments: lis
             return {**translate(passes[0], place, draft, upstreams, comments), **common}
     if passes := scope.own("fastcgi_pass"):
         keys = fastcgi_keys(passes[0], scope, draft, upstreams, comments)
-        return {**keys, "root": root_of(place), "fallback": None, **common}
+        return {**keys, "root": root_of(place), "fallback": None, **_of_files(common)}
     for name in ("uwsgi_pass", "scgi_pass", "memcached_pass"):
         if passes := scope.own(name):
             raise NoCounterpart(f"{passes[0].place}: {name}: there is no such handler")
-    return {**_files(place, draft, upstreams, comments), **common}
+    return {**files_keys(place, draft, upstreams, comments), **_of_files(common)}
+
+
+def _of_files(keys: dict[str, Any]) -> dict[str, Any]:
+    """Return keys in which Cache-Control is that of files: not that of errors, as nginx has it without `always`."""
+    fields = dict(keys.get("response_headers", {}))
+    name = next((field for field in fields if field.lower() == "cache-control"), "")
+    if not name or fields[name] is None or "$" in str(fields[name]):
+        return keys
+    value = fields.pop(name)
+    found = {key: other for key, other in keys.items() if key != "response_headers"}
+    found["cache_control"] = value if isinstance(value, str) else ", ".join(value)
+    return {**found, **({"response_headers": fields} if fields else {})}
 
 
 def _named_by_status(one: Directive, place: Place) -> Scope | None:
@@ -86,8 +92,10 @@ def _named_by_files(place: Place, draft: Draft, comments: list[str]) -> Scope | 
 
 def _around(scope: Scope, named: Scope) -> list[Directive]:
     """Return what a location says before it goes on to a named one, which keeps it out there as well."""
-    guards = ("auth_request", "auth_basic", "auth_basic_user_file", "allow", "deny", "limit_req", "auth_request_set")
-    return [one for block in scope.blocks[len(named.blocks) - 1 :] for one in block if one.name in guards]
+    names = {"auth_request", "auth_basic", "auth_basic_user_file", "allow", "deny", "limit_req", "auth_request_set"}
+    if any(one.name == "proxy_pass" for one in named.blocks[-1]):
+        names.add("rewrite")
+    return [one for block in scope.blocks[len(named.blocks) - 1 :] for one in block if one.name in names]
 
 
 def _gzip(scope: Scope) -> dict[str, Any]:
@@ -123,84 +131,4 @@ def return_keys(one: Directive, scope: Scope) -> dict[str, Any]:
 
 def _url(url: str, scope: Scope) -> str:
     names = [name for one in scope.find("server_name") for name in one.args]
-    return text(url, {**scope.constants(), "server_name": names[0] if names else "localhost"})
-
-
-def root_of(place: Place) -> str:
-    """Return the directory of a place, from which its prefix has been removed. Raises: NoCounterpart."""
-    alias = [one for one in place.scope.blocks[-1] if one.name == "alias"]
-    if alias:
-        alias[0].used = True
-        directory = constant_or(alias[0].args[0], place.scope)
-        location = place.location.rstrip("/")
-        if place.regex:
-            files = files_of(place.regex, directory)
-            if files is None or not place.prefix.startswith(files[0]):
-                raise NoCounterpart(f"{alias[0].place}: {alias[0].text[:80]}: not a directory and what follows")
-            location, directory = files
-        if "$" in directory:
-            raise NoCounterpart(f"{alias[0].place}: alias with variables")
-        if not place.is_exact and place.prefix != location:
-            if not place.prefix.startswith(location):
-                raise OutsidePrefix(f"{alias[0].place}: alias")
-            return os.path.join(directory, place.prefix[len(location) :].lstrip("/"))
-        return directory
-    root = constant_or(place.scope.word("root", "html"), place.scope)
-    if "$" in root:
-        raise NoCounterpart(f"variables in root {root[:60]}")
-    return os.path.join(root, place.prefix.lstrip("/")) if place.prefix else root
-
-
-def _files(place: Place, draft: Draft, upstreams: Upstreams, comments: list[str]) -> dict[str, Any]:
-    scope = place.scope
-    index = [name for one in scope.find("index") for name in one.args if not name.startswith("/")] or ["index.html"]
-    tried = scope.find("try_files")
-    file = _one_file(place)
-    if file is not None:
-        return {"handler": "static", "root": os.path.dirname(file), "try_files": [f"/{os.path.basename(file)}", "=404"]}
-    root = root_of(place)
-    fallback: str | None = None
-    paths: list[str] = []
-    if tried:
-        *paths, last = tried[0].args
-        bare = re.sub(r"\?.*|\$(is_args|args|request_uri|uri).*", "", last) if last.startswith("/") else last
-        if last.startswith("="):
-            paths.append(last)
-        elif "$" in bare or not bare.startswith("/"):
-            raise NoCounterpart(f"{tried[0].place}: {tried[0].text[:100]}: no fallback outside the files of the rule")
-        elif not bare.startswith(f"{place.prefix}/"):
-            raise OutsidePrefix(f"{tried[0].place}: {tried[0].text[:100]}: no fallback outside the files of the rule")
-        else:
-            fallback = bare[len(place.prefix) + 1 :]
-            if re.search(r"\?(?!\$(args|query_string)$)", last):
-                comments.append(f"{tried[0].place}: {tried[0].text[:80]}: the query stays as it is")
-    if place.is_exact:
-        paths, fallback = [], fallback
-    php = None if place.is_final else place.site.php
-    if php is not None and ((fallback or "").endswith(".php") or (not fallback and "index.php" in index)):
-        keys = fastcgi_keys(php.find("fastcgi_pass")[0], php, draft, upstreams, comments)
-        return {**keys, "root": root, "index": index, "fallback": fallback}
-    if (fallback or "").endswith(".php"):
-        raise NoCounterpart(f"{tried[0].place}: {tried[0].text[:100]}: nothing runs the script")
-    keys = {"handler": "static", "root": root, "index": index[0] if len(index) == 1 else index}
-    if fallback is not None:
-        keys["fallback"] = fallback
-    elif paths and paths != ["$uri", "$uri/", "=404"] and paths != ["$uri", "=404"]:
-        keys["try_files"] = [re.sub(r"\$uri\b|\$\{uri\}", "$path", path) for path in paths]
-        if any("$" in path.replace("$path", "") for path in keys["try_files"]):
-            raise NoCounterpart(f"{tried[0].place}: {tried[0].text[:100]}: variables")
-    if scope.word("autoindex") == "on":
-        keys["browse"] = True
-    return keys
-
-
-def _one_file(place: Place) -> str | None:
-    """Return the file that an alias of an exact path or of a regular expression names."""
-    alias = [one for one in place.scope.blocks[-1] if one.name == "alias"]
-    if not alias or not (place.is_exact or place.regex):
-        return None
-    file = constant_or(alias[0].args[0], place.scope)
-    if "$" in file or (place.is_exact and file.endswith("/")):
-        return None
-    alias[0].used = True
-    return file
+    return text(url, {**scope.constants(), "server_name": names[0].lower() if names else "localhost"})

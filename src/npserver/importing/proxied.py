@@ -124,7 +124,9 @@ def _request_headers(keys: dict[str, Any], scope: Scope, draft: Draft, comments:
         try:
             if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
                 raise NoCounterpart("not a valid header field")
-            headers[name] = text(value, scope.constants()) or None
+            if name.lower() in ("content-length", "transfer-encoding", "connection", "upgrade"):
+                raise NoCounterpart("npserver sets this field itself")
+            headers[name] = text(value, draft.variables(scope, value)) or None
         except NoCounterpart as error:
             comments.append(draft.lose(one, str(error)))
     if headers:

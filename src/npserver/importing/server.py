@@ -22,7 +22,8 @@ from npserver.importing.conditions import ALL_PATHS, Conditional, conditionals, 
 from npserver.importing.directives import Directive
 from npserver.importing.draft import MAX_RULES, Draft, DraftRule
 from npserver.importing.expressions import files_of, literal_start
-from npserver.importing.handlers import OutsidePrefix, handler_keys, return_keys
+from npserver.importing.files import OutsidePrefix
+from npserver.importing.handlers import handler_keys, return_keys
 from npserver.importing.locations import Location, Locations, locations_of, mark
 from npserver.importing.place import Place
 from npserver.importing.scope import Scope
@@ -124,9 +125,9 @@ class _Rules:
         here = [path for path in self.floating if self._parent(path) == prefix]
         floats = sorted(here, key=lambda path: (-len(path), path))
         found: list[DraftRule] = []
-        for path in floats:
-            if path not in site.prefixes or site.prefixes[path].is_final:
-                found += self._floating(path, prefix, at)
+        first = [path for path in floats if path not in site.prefixes or not any(site.expressions_for(path))]
+        for path in first:
+            found += self._floating(path, prefix, at)
         for path in floats:
             for one in site.regex:
                 if path in site.prefixes and one.outer is site.prefixes[path]:
@@ -134,7 +135,7 @@ class _Rules:
         for one in site.expressions_for(own.pattern if own else ""):
             found += self._regex(one, prefix, at)
         for path in floats:
-            if path in site.prefixes and not site.prefixes[path].is_final:
+            if path not in first:
                 found += self._floating(path, prefix, at)
         if own is not None:
             place = Place(own.scope, prefix, own.written, is_final=own.is_final, site=site)

@@ -24,6 +24,12 @@ class NoCounterpart(ValueError):
     """Something of nginx cannot be said in our config. The message says what."""
 
 
+class Ours(str):
+    """A text that has our variables already."""
+
+    __slots__ = ()
+
+
 def text(value: str, constants: dict[str, str] | None = None) -> str:
     """Return a text with our variables. `constants` are those of `set`. Raises: NoCounterpart."""
     constants = constants or {}
@@ -58,7 +64,8 @@ def constant_or(value: str, scope: Scope) -> str:
 
 def _variable(name: str, constants: dict[str, str]) -> str:
     if name in constants:
-        return constants[name].replace("$", "$$")
+        known = constants[name]
+        return known if isinstance(known, Ours) else known.replace("$", "$$")
     if name in _VARIABLES:
         return f"${{{_VARIABLES[name][1:]}}}"
     for prefix, ours in (("http_", "header"), ("cookie_", "cookie"), ("arg_", "query")):

@@ -21,7 +21,10 @@ from tests.stage.imported import imported, rules
         ('auth_basic "x"; auth_basic_user_file /f;', {"basic_auth": {"file": "/f", "realm": "x"}}),
         ("auth_basic off; auth_basic_user_file /f;", {}),
         ('add_header X-A "b"; add_header X-A c always;', {"response_headers": {"X-A": ["b", "c"]}}),
-        ("expires 1h;", {"response_headers": {"Cache-Control": "max-age=3600"}}),
+        ("expires 1h;", {"cache_control": "max-age=3600"}),
+        ("expires +1d;", {"cache_control": "max-age=86400"}),
+        ('add_header X-A "";', {}),
+        ("access_log off;", {"log": False}),
         ("add_header X-A $unknown;", {}),
     ],
 )

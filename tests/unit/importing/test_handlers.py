@@ -29,12 +29,25 @@ from tests.stage.imported import rules
                 "handler": "static",
                 "root": "/srv/x",
                 "index": "a",
-                "try_files": ["$path", "$path.html", "=404"],
+                "try_files": ["$path", "${path}.html", "=404"],
             },
         ),
         (
-            "root /srv; try_files $uri /x/a.html;",
+            "root /srv; try_files $uri $uri/ /x/a.html;",
             {"handler": "static", "root": "/srv/x", "index": "index.html", "fallback": "a.html"},
+        ),
+        (
+            "root /srv; try_files $uri /x/a.html;",
+            {"handler": "static", "root": "/srv/x", "index": "index.html", "try_files": ["$path", "/a.html"]},
+        ),
+        (
+            "root /srv; expires max; add_header Cache-Control public;",
+            {
+                "handler": "static",
+                "root": "/srv/x",
+                "index": "index.html",
+                "cache_control": "max-age=315360000, public",
+            },
         ),
         ("root /srv; gzip on;", {"handler": "static", "root": "/srv/x", "index": "index.html", "gzip": True}),
     ],
