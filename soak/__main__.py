@@ -102,8 +102,8 @@ def report(soak: Soak, load: Load, measures: Measures, seconds: float) -> int:
     )
     print("trouble: " + ", ".join(f"{n} {k}" for k, n in sorted(soak.counts.items())))
     print(
-        f"lost in killed workers: {excused - soak.refused - soak.replaced}; refused while descriptors were scarce: "
-        f"{soak.refused}; UDP sessions replaced by upgrades: {soak.replaced}; lost otherwise: {len(lost)}"
+        f"lost in killed workers: {excused - soak.refused}; refused while descriptors were scarce: {soak.refused}; "
+        f"lost otherwise: {len(lost)}"
     )
     for failure in lost[:SHOWN]:
         at, before = failure.at - soak.begun_at, soak.latest_before(failure.at)

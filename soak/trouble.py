@@ -29,7 +29,6 @@ STOPPED_S = 1.5  # a worker, by SIGSTOP
 AWAY_S = 1.0  # a target
 SCARCE_S = 2.0  # descriptors
 SCARCE_AFTER_S = 1.5  # targets that could not be connected to are not tried at once
-REPLACED_S = 3.0  # UDP sessions, after an upgrade
 SPARE_DESCRIPTORS = 3
 EXCUSED_S = 3.0  # after the kill of a worker
 
@@ -46,7 +45,6 @@ REFUSALS = (
     "Server disconnected without sending a response",
     "ConnectionResetError",  # what a relay ends its client with
 )
-REPLACED = ("the session was replaced",)  # UDP sessions that an upgrade has not kept: one of some hundred at most
 
 
 class Excuse(Struct):
@@ -75,7 +73,6 @@ class Soak:
         self.history: list[tuple[float, str]] = []
         self.excuses: list[Excuse] = []
         self.refused = 0
-        self.replaced = 0
         self.begun_at = time.monotonic()
 
     def begin(self, program: Program) -> None:
@@ -113,8 +110,7 @@ class Soak:
                 if failure.at < excuse.begin or failure.began > excuse.end:
                     continue
                 if any(word in failure.why for word in excuse.words):
-                    self.refused += excuse.words is REFUSALS
-                    self.replaced += excuse.words is REPLACED
+                    self.refused += 1
                     break
                 if not excuse.words and (number, failure.client) not in used:
                     used.add((number, failure.client))
@@ -158,8 +154,6 @@ async def upgrade(soak: Soak) -> None:
     """The program is replaced."""
     await soak.until_whole()
     soak.note("upgrade")
-    now = time.monotonic()
-    soak.excuses.append(Excuse(now, now + REPLACED_S, REPLACED))
     printed = await soak.command("upgrade")
     soak.pid = int(printed.split()[2])
 

@@ -1,7 +1,7 @@
 """`npserver upgrade`: another program takes over the sockets, and nothing is lost; one that fails changes nothing.
 
-Covers `cli.upgrade`, `process.upgrade.upgrader`, `process.upgrade.predecessor`, `process.upgrade.succession`,
-`process.upgrade.handed_sockets` and `listen.kept_clients`.
+Covers `cli.upgrade`, `process.upgrade.upgrader`, `process.upgrade.predecessor`, `process.upgrade.succession`
+and `process.upgrade.handed_sockets`.
 """
 
 from __future__ import annotations
@@ -80,9 +80,7 @@ def test_nothing_is_lost_under_load(
     one.wait_until(lambda: load.failures or _all_grew(before, load.done), "exchanges of each kind")
     asyncio.run_coroutine_threadsafe(load.stop(), loop).result(30)
     asyncio.run_coroutine_threadsafe(targets.close(), loop).result(30)
-    replaced = [one for one in load.failures if "the session was replaced" in one.why]
-    assert [one for one in load.failures if one not in replaced] == []
-    assert len(replaced) <= 1  # now and then an upgrade under load loses a UDP session: why is not known yet
+    assert load.failures == []
     stop_successor(pid)
     one.kill()  # it waits for sessions, which have no end
     assert "Traceback" not in one.errors
@@ -150,50 +148,6 @@ def test_old_connections_end_in_their_time(program: Start, free_port: Callable[[
     assert refuses(port)
     session.close()
     idle.close()
-
-
-@pytest.mark.parametrize(
-    ("listener", "client_of"), [("127.0.0.1", "127.0.0.1"), ("", "127.0.0.1"), ("", "::1"), ("[::1]", "::1")]
-)
-def test_udp_sessions_stay_with_the_old_workers(
-    program: Start, free_port: Callable[[], int], listener: str, client_of: str
-) -> None:
-    """Also where the listener is for all addresses, by IPv6 and IPv4; a session that begins later is the new ones'."""
-    port = free_port()
-    family = socket.AF_INET6 if ":" in client_of else socket.AF_INET
-    with (
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as target,
-        socket.socket(family, socket.SOCK_DGRAM) as client,
-        socket.socket(family, socket.SOCK_DGRAM) as other,
-    ):
-        target.bind(("127.0.0.1", 0))
-        uri = f"udp://{listener}:{port}"
-        forward = {"handler": "forward", "listener": uri, "forward_to": f"udp://127.0.0.1:{target.getsockname()[1]}"}
-        one = program(config={"listen": [uri], "workers": 2, "dispatch": [forward]}, listens=[])
-        one.wait_for("npserver 1")
-        for sock in (target, client, other):
-            sock.settimeout(30)
-        for sock in (client, other):
-            sock.connect((client_of, port))
-
-        def exchange(sock: socket.socket) -> Any:
-            """Return the address by which the session reaches the target."""
-            sock.send(b"question")
-            data, session = target.recvfrom(100)
-            assert data == b"question"
-            target.sendto(b"answer", session)
-            assert sock.recv(100) == b"answer"
-            return session
-
-        first = exchange(client)
-        pid, _ = upgrade(one)
-        assert [exchange(client) for _ in range(3)] == [first] * 3
-        later = exchange(other)
-        one.send_signal(signal.SIGTERM)
-        one.wait_exit()
-        assert exchange(client) != first
-        assert exchange(other) == later
-        stop_successor(pid)
 
 
 async def test_http3_connections_stay_with_the_old_workers(program: Start, free_port: Callable[[], int]) -> None:

@@ -14,7 +14,7 @@ from tests.style.modules import MODULES, ROOT, TESTS, is_declaration, names, tex
 #: Module to the file that covers it, below `tests/`.
 COVERED_BY = {
     "cli.upgrade": "e2e/test_upgrade.py",
-    "listen.kept_clients": "e2e/test_upgrade.py",
+    "listen.kept_clients": "e2e/test_upgrade_sessions.py",
     "process.upgrade.handed_sockets": "e2e/test_upgrade.py",
     "process.upgrade.predecessor": "e2e/test_upgrade.py",
     "process.upgrade.succession": "e2e/test_upgrade.py",

@@ -1,7 +1,7 @@
 """Binds the sockets of listeners, in the master.
 
-On Linux, where the kernel balances connections between SO_REUSEPORT sockets, each worker gets sockets of its own;
-elsewhere all workers share one. The master keeps all sockets open, so that a worker's end loses no queued connection.
+Those of TCP and UDP are made by `listen.inet_sockets`. The master keeps all sockets open, so that a worker's end loses
+no queued connection.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import contextlib
 import errno
 import os
 import socket
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -18,22 +17,21 @@ from msgspec.structs import replace
 
 from npserver.address import QUIC, Address
 from npserver.errors import StartError
-from npserver.listen import drained_sockets
+from npserver.listen import drained_sockets, inet_sockets
+from npserver.listen.client_steering import steer_more
+from npserver.listen.inet_sockets import add_handover, bind_inet
 from npserver.listen.last_connections import take_again, take_no_more
 from npserver.listen.unix_socket import bind_unix, file_identity
 
 if TYPE_CHECKING:
     from npserver.listen.listener import Listener
 
-BALANCES_PORTS = sys.platform.startswith("linux")  # the kernel balances between SO_REUSEPORT sockets
-
-SocketAddress = tuple[str, int] | tuple[str, int, int, int]
-
 
 class Binding:
     """The open sockets of a listener: `sockets[n]` are those of worker n, one for each address of the host."""
 
-    __slots__ = ("_identity", "is_borrowed", "is_drained", "is_inherited", "key", "listener", "owns_file", "sockets")
+    __slots__ = ("_identity", "is_borrowed", "is_drained", "is_inherited", "key", "listener", "owns_file", "sockets",
+                 "steered")  # fmt: skip
 
     def __init__(
         self,
@@ -44,8 +42,10 @@ class Binding:
         is_inherited: bool = False,
         is_borrowed: bool = False,
         is_drained: bool = False,
+        steered: int = 0,
     ) -> None:
         self.key = listener.key
+        self.steered = steered  # how many sockets of an address share its clients (`listen.client_steering`); 0: all
         self.is_drained = is_drained  # no new clients: `npserver drain`
         self.is_inherited = is_inherited  # the service manager keeps the sockets open
         self.is_borrowed = is_borrowed  # another npserver serves them too: when they are closed here, nothing ends
@@ -95,6 +95,16 @@ class Binding:
         if not self.is_drained and self.listener.address.is_stream:
             for one in {one for group in self.sockets for one in group}:
                 one.listen(self.listener.backlog)
+
+    def own(self) -> None:
+        """Nobody else serves the sockets any more: those that were added since share the clients, too."""
+        self.is_borrowed = False
+        columns: dict[object, list[socket.socket]] = {}  # by address
+        for one in {one for group in self.handed for one in group}:
+            columns.setdefault(one.getsockname(), []).append(one)
+        for column in columns.values():
+            if 0 < self.steered < len(column):
+                self.steered = len(column) if all(steer_more(one[0], len(one)) for one in columns.values()) else 0
 
     def take_no_more(self) -> None:
         """Let no further client connect: the listener ends, and the processes that serve it accept those that have."""
@@ -165,10 +175,11 @@ def bind(
                 listener, [(bind_unix(listener.address.path, kind, listener.mode),)] * workers, owns_file=True
             )
         else:
-            sockets = _bind_inet(listener, workers, own_ports)
+            sockets, steered = bind_inet(listener, workers, own_ports)
             if listener.address.scheme == QUIC and workers > 1:
-                sockets = _add_handover(sockets) if BALANCES_PORTS else share_between(listener, sockets[0], workers)
-            binding = Binding(listener, sockets)
+                balances = inet_sockets.BALANCES_PORTS
+                sockets = add_handover(sockets) if balances else share_between(listener, sockets[0], workers)
+            binding = Binding(listener, sockets, steered=steered)
         if listens:
             try:
                 binding.listen()
@@ -218,65 +229,6 @@ def _explain_unix(error: OSError, path: str) -> str:
     return f"cannot listen on {path}: {error.strerror or error}"
 
 
-# ── TCP and UDP ──────────────────────────────────────────────────────────────────────────────────
-
-
-def _bind_inet(
-    listener: Listener, workers: int, own_ports: frozenset[int] | set[int]
-) -> list[tuple[socket.socket, ...]]:
-    address = listener.address
-    kind = socket.SOCK_STREAM if address.is_stream else socket.SOCK_DGRAM
-    opened: list[socket.socket] = []
-    columns: list[list[socket.socket]] = []
-    try:
-        for family, place in _places(address, kind):
-            try:
-                first = _open(family, kind, place, dual=not address.host, shared=address.port in own_ports)
-            except OSError as error:
-                if address.host or family != socket.AF_INET6 or not _lacks_ipv6(error):
-                    raise
-                # a kernel without IPv6: listen on all IPv4 addresses
-                first = _open(socket.AF_INET, kind, ("0.0.0.0", address.port), shared=address.port in own_ports)
-            opened.append(first)
-            column = [first] * workers
-            if BALANCES_PORTS:
-                # The first socket is bound without SO_REUSEPORT, so that a port in use is an error; then it is shared.
-                first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-                for number in range(1, workers):
-                    column[number] = _open(first.family, kind, first.getsockname(), dual=not address.host, shared=True)
-                    opened.append(column[number])
-            columns.append(column)
-    except OSError:
-        for one in opened:
-            one.close()
-        raise
-    return [tuple(column[number] for column in columns) for number in range(workers)]
-
-
-def widen(
-    listener: Listener, groups: list[tuple[socket.socket, ...]], workers: int, *, listens: bool = True
-) -> list[tuple[socket.socket, ...]]:
-    """Return the sockets of `workers` processes made from those of another number of them. Raises: OSError.
-
-    `listens`: whether clients can connect to further ones. None may be left out: the kernel gives each its part of the
-    clients.
-    """
-    columns: dict[object, list[socket.socket]] = {}  # by address
-    for one in dict.fromkeys(one for group in groups for one in group):
-        columns.setdefault((one.family, one.getsockname()), []).append(one)
-    found: list[tuple[socket.socket, ...]] = [()] * workers
-    for column in columns.values():
-        first = column[0]
-        dual = first.family == socket.AF_INET6 and not first.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
-        while len(column) < workers:
-            column.append(_open(first.family, first.type, first.getsockname(), dual=dual, shared=True))
-            if listens and listener.address.is_stream:
-                column[-1].listen(listener.backlog)
-        for number, one in enumerate(column):
-            found[number % workers] += (one,)
-    return _add_handover(found) if listener.address.scheme == QUIC and workers > 1 else found
-
-
 def share_between(
     listener: Listener, sockets: tuple[socket.socket, ...], workers: int
 ) -> list[tuple[socket.socket, ...]]:
@@ -287,53 +239,6 @@ def share_between(
     if listener.address.scheme == QUIC:
         return [sockets, *[()] * (workers - 1)]
     return [sockets] * workers
-
-
-def _add_handover(sockets: list[tuple[socket.socket, ...]]) -> list[tuple[socket.socket, ...]]:
-    """Add the sockets by which workers hand each other datagrams of QUIC."""
-    from npserver.listen.quic.handover import HandoverSockets
-
-    handover = HandoverSockets(len(sockets))
-    return [(*own, *handover.sockets(worker)) for worker, own in enumerate(sockets)]
-
-
-def _places(address: Address, kind: socket.SocketKind) -> list[tuple[socket.AddressFamily, SocketAddress]]:
-    """Return the family and the socket address of each socket to open."""
-    if not address.host:
-        if socket.has_ipv6:
-            return [(socket.AF_INET6, ("::", address.port))]
-        return [(socket.AF_INET, ("0.0.0.0", address.port))]
-    host = address.host.encode("ascii")  # a str would make Python import its IDNA tables
-    found = socket.getaddrinfo(host, address.port, type=kind, flags=socket.AI_PASSIVE)
-    places: dict[tuple[socket.AddressFamily, SocketAddress], None] = {}
-    for family, _, _, _, place in found:
-        if family in (socket.AF_INET, socket.AF_INET6):
-            places[family, place] = None  # type: ignore[index]
-    ordered = sorted(places, key=lambda one: one[0] != socket.AF_INET)
-    return ordered if address.port else ordered[:1]  # two sockets would get different ports
-
-
-def _open(
-    family: int, kind: socket.SocketKind, place: SocketAddress, *, dual: bool = False, shared: bool = False
-) -> socket.socket:
-    one = socket.socket(family, kind)
-    try:
-        one.setblocking(False)
-        if family == socket.AF_INET6:
-            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if dual else 1)
-        if kind is socket.SOCK_STREAM:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections in TIME_WAIT do not count
-        if shared and BALANCES_PORTS:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        one.bind(place)
-    except OSError:
-        one.close()
-        raise
-    return one
-
-
-def _lacks_ipv6(error: OSError) -> bool:
-    return error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
 
 
 # ── Sockets bound by the service manager ─────────────────────────────────────────────────────────

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import errno
 import logging
+import select
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from npserver.errors import reason_of
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
     from npserver.listen.kept_clients import KeptClients
     from npserver.listen.roles import Accepting
     from npserver.runtime.context import Context
-    from npserver.runtime.front import Client
+    from npserver.runtime.front import Client, DatagramSocket
 
 log = logging.getLogger("npserver.server")
 
 BATCH = 64  # datagrams read before other sockets get their turn
 MAX_DATAGRAM = 65_535  # more than any UDP payload: nothing is truncated
+_LEAST_CHARGE = 512  # bytes of the receive buffer that each waiting datagram takes at the least: Linux counts its own
 RECEIVE_BUFFER = 1 << 20  # for bursts; the kernel may grant less
 KNOWN_CLIENTS = 4096  # cached clients of a wildcard socket
 _CONTROL = socket.CMSG_SPACE(20) if hasattr(socket, "CMSG_SPACE") else 0  # one in6_pktinfo, the larger of the two
@@ -55,25 +57,21 @@ class OpenSocket:
     """A listening datagram socket: a `runtime.front.DatagramSocket`."""
 
     __slots__ = (
-        "_batch", "_context", "_instead_of", "_kept", "_known", "_lacks_segments", "_sock", "live", "name", "send",
+        "_batch", "_context", "_kept", "_known", "_lacks_segments", "_read", "_sock", "live", "name", "send",
     )  # fmt: skip
 
     #: Send a datagram to a client, from the address it wrote to; dropped if the kernel's send buffer is full.
     send: Callable[[bytes, Client], None]
 
-    def __init__(
-        self, context: Context, live: Accepting, sock: socket.socket, instead_of: OpenSocket | None = None
-    ) -> None:
-        """Create it. `instead_of`: it is for one client of that one, which names its clients in the same way."""
+    def __init__(self, context: Context, live: Accepting, sock: socket.socket) -> None:
         sock.setblocking(False)
         self._context = context
         self.live = live
         self._sock = sock
         self._known: dict[tuple[Any, ...], Client] = {}
         self._lacks_segments = sys.platform != "linux"
-        self._instead_of = instead_of
-        self._kept: dict[Any, KeptClients] = {}  # after `leave`, by socket address
-        self.name: Any = sock.getsockname() if instead_of is None else instead_of.name
+        self._kept: dict[Any, KeptClients] = {}  # after `leave`, by place
+        self.name: Any = sock.getsockname()
         if sock.family == getattr(socket, "AF_UNIX", None):
             read, self.send = self._read_unix, self._send_unix
         elif live.listener.accepts_proxy is not None or self.name[0] in ("0.0.0.0", "::"):
@@ -83,12 +81,13 @@ class OpenSocket:
         else:
             _widen(sock)
             read, self.send = self._read_one, self._send_one
-            if instead_of is None and hasattr(live.front, "answer_batch"):  # DNS: replies immediately
+            if hasattr(live.front, "answer_batch"):  # DNS: replies immediately
                 from npserver.listen.datagram_batch import Batch, is_possible  # only where it is used
 
                 if is_possible():
                     self._batch = Batch(sock)
                     read = self._read_batch
+        self._read = read
         context.loop.add_reader(sock, read)
 
     def __repr__(self) -> str:
@@ -126,18 +125,41 @@ class OpenSocket:
         for data in run:
             self.send(data, client)
 
-    def leave(self, clients: Sequence[Client]) -> None:
+    def leave(self, clients: Iterable[Client]) -> None:
         """Read only what these clients send; the rest is for another program, which has the same socket.
 
         Each gets a socket that is connected to it: the kernel prefers that one (udp(7)).
         """
         self._context.loop.remove_reader(self._sock)
         if self._sock.family != getattr(socket, "AF_UNIX", None):
-            from npserver.listen.kept_clients import keep_clients
+            self._keep(clients)
 
-            self._kept = keep_clients(
-                self._sock, clients, self.local, lambda sock: OpenSocket(self._context, self.live, sock, self)
-            )
+    def read_waiting(self, clients: Callable[[], Iterable[Client]]) -> None:
+        """Read what had come before `leave`, lest it begin a second session of a client in the other program.
+
+        Args:
+            clients: returns the clients that have a session and this socket: to those of `leave`, new ones are added.
+        """
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        waiting = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // _LEAST_CHARGE  # at the most
+        while self._kept and waiting > 0 and poll.poll(0):
+            self._read()
+            self._keep(clients())
+            waiting -= BATCH
+
+    def _keep(self, clients: Iterable[Client]) -> None:
+        from npserver.listen.kept_clients import ClientSocket, keep_clients
+
+        def read(sock: socket.socket, client: Client) -> ClientSocket:
+            if self.live.listener.accepts_proxy is None:
+                return ClientSocket(
+                    self._context.loop, self, sock, lambda data, one: self.live.front.datagram(data, client, one)  # type: ignore[union-attr]
+                )  # fmt: skip
+            peer = (plain_ip(client[2][0]), client[2][1], *client[2:])  # type: ignore[index]
+            return ClientSocket(self._context.loop, self, sock, lambda data, one: self._take_proxied(data, peer, one))
+
+        keep_clients(self._kept, self._sock, clients, self.local, read)
 
     @property
     def has_kept(self) -> bool:
@@ -146,14 +168,12 @@ class OpenSocket:
 
     def forget(self, client: Client) -> None:
         """Leave a client, whose session has ended, to the other program."""
-        if self._instead_of is not None:
-            self._instead_of.forget(client)
-        elif self._kept:
-            from npserver.listen.kept_clients import address_of
+        if self._kept:
+            from npserver.listen.kept_clients import place_of
 
-            kept = self._kept.get(address_of(client))
+            kept = self._kept.get(place_of(client))
             if kept is not None and kept.discard(client):
-                del self._kept[address_of(client)]
+                del self._kept[place_of(client)]
 
     def close(self) -> None:
         """Stop reading and close the socket; later sends are dropped."""
@@ -211,7 +231,7 @@ class OpenSocket:
                 if plain:
                     take(data, client, self)
                 else:
-                    self._take_proxied(data, client)
+                    self._take_proxied(data, client, self)
         except (BlockingIOError, InterruptedError):
             return
         except Exception as error:
@@ -230,7 +250,7 @@ class OpenSocket:
         except OSError as error:
             log.debug("%s: datagram to %s dropped: %s", self.live.listener.name, client[:2], reason_of(error))
 
-    def _take_proxied(self, data: bytes, peer: Client) -> None:
+    def _take_proxied(self, data: bytes, peer: Client, sock: DatagramSocket) -> None:
         from npserver.net.proxy_protocol import parse_datagram
 
         accepts = self.live.listener.accepts_proxy
@@ -243,7 +263,7 @@ class OpenSocket:
             return
         source, payload = parsed
         client = peer if source is None else (source[0], source[1], *peer[2:])
-        self.live.front.datagram(payload, client, self)  # type: ignore[union-attr]
+        self.live.front.datagram(payload, client, sock)  # type: ignore[union-attr]
 
     # ── Unix sockets: the client is (path, 0); a sender without a path gets no reply ──
 

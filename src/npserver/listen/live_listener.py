@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import socket
 import sys
@@ -121,11 +122,23 @@ class LiveListener:
         elif not self.listener.address.is_stream:
             self._kept = cast("list[OpenSocket]", self._acceptors)
             self._acceptors = []
-            clients: Sequence[tuple[Client, object]] = getattr(self.front, "clients", ())
             for one in self._kept:
-                one.leave([client for client, sock in clients if sock is one])
+                one.leave(self._clients_of(one))
         else:
             self.stop()
+
+    def read_waiting(self) -> None:
+        """Read what the clients of `leave` had sent before it: nothing of theirs is under way to the shared sockets."""
+        if self.listener.address.scheme == QUIC:
+            for endpoint in list(self._acceptors):
+                cast("QuicEndpoint", endpoint).read_waiting()
+        for one in self._kept:
+            one.read_waiting(functools.partial(self._clients_of, one))
+
+    def _clients_of(self, one: OpenSocket) -> list[Client]:
+        """Return the clients that have a session and send to this socket."""
+        clients: Sequence[tuple[Client, object]] = getattr(self.front, "clients", ())
+        return [client for client, sock in clients if sock is one]
 
     @property
     def has_kept(self) -> bool:

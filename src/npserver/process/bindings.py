@@ -78,7 +78,7 @@ class Bindings:
     def own(self) -> None:
         """The npserver that this one succeeds has ended its listeners: from now on nobody else serves the sockets."""
         for binding in self.current.values():
-            binding.is_borrowed = False
+            binding.own()
 
     def lend(self, keys: Iterable[str]) -> None:
         """Another npserver succeeds this one, and serves the sockets of these listeners."""

@@ -39,6 +39,7 @@ Sockets = tuple[socket.socket, ...]  # of one listener in this process
 _FIRST_REQUEST_S = 1.0  # time for clients that have connected to send their first request
 _IDLE_S = 5.0  # at an upgrade: time for clients on idle connections to send a request that ends the connection
 _TURNS_OF_ENDS = 20  # of the loop: one for each callback by which the end of a client becomes that of its tunnel
+_UNDER_WAY_S = 0.01  # for the kernel to queue a datagram whose socket it has chosen
 _POLL_S = 0.02  # how often a drain checks for connections that are still open
 
 
@@ -131,8 +132,12 @@ class DataPlane:
         if self.services is not None:
             await self.services.replace(())
         self._has_left = True
-        for key in keys & self.live.keys():
-            self.live[key].leave()
+        left = [self.live[key] for key in keys & self.live.keys()]
+        for one in left:
+            one.leave()
+        await asyncio.sleep(_UNDER_WAY_S)
+        for one in left:
+            one.read_waiting()
 
     async def drain(self, timeout_s: float) -> None:
         """Stop accepting, close the listening sockets, and wait up to `timeout_s` for open connections to finish."""

@@ -17,7 +17,7 @@ import pytest
 
 from npserver.address import Address, parse_listen
 from npserver.errors import StartError
-from npserver.listen import binding
+from npserver.listen import binding, inet_sockets
 from npserver.listen.binding import Binding, bind
 from npserver.listen.listener import Listener
 
@@ -68,7 +68,7 @@ class TestQuic:
             assert made.sockets == [(inherited,), ()]
 
     def test_one_worker_has_the_only_socket(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(binding, "BALANCES_PORTS", False)
+        monkeypatch.setattr(inet_sockets, "BALANCES_PORTS", False)
         made = self.bound(3)
         assert [len(one) for one in made.sockets] == [1, 0, 0]
         assert len(made.addresses) == 1
@@ -110,7 +110,7 @@ class TestInet:
     def test_one_socket_for_all_where_the_kernel_does_not_balance(
         self, bound: Callable[..., Binding], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(binding, "BALANCES_PORTS", False)
+        monkeypatch.setattr(inet_sockets, "BALANCES_PORTS", False)
         one = bound("tcp://127.0.0.1:0", 3)
         assert len({group[0] for group in one.sockets}) == 1
 

@@ -8,6 +8,7 @@ address (Retry, RFC 9000 §8.1). Datagrams that belong to nothing are dropped wi
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -124,10 +125,18 @@ class QuicEndpoint:
             self._close_if_over()
 
     def leave(self) -> None:
-        """Serve only the present connections: another program has the UDP sockets, too."""
+        """Serve only the present connections: another program has the UDP sockets, too. Follow it by `read_waiting`."""
         for one in self._sockets:
-            one.leave([found.paths.client for found in self._connections if found.paths.socket is one])
+            one.leave(self._clients_of(one))
+
+    def read_waiting(self) -> None:
+        """Read what had come before `leave`, and begin no more connections."""
+        for one in self._sockets:
+            one.read_waiting(functools.partial(self._clients_of, one))
         self.close()
+
+    def _clients_of(self, sock: QuicSocket) -> list[Client]:
+        return [found.paths.client for found in self._connections if found.paths.socket is sock]
 
     def connection_closed(self) -> None:
         """A connection carries nothing any more: called once for each."""
