@@ -1,8 +1,8 @@
 """The drained listeners of a server, as they are published: `process.control.listener_drains` decides on them.
 
-The value of the topic: `{"number": 3, "listeners": {"https://:443": {"since": 1700000000.0, "deadline": 0.0, "label":
-"web https://:443"}}}`. Keys are those of `Listener.key`; times are in seconds since 1970, a deadline of 0 is none;
-labels are those of status pages.
+The value of the topic: `{"number": 3, "listeners": {"https://:443": {"since": 1234.5, "deadline": 0.0, "label":
+"web https://:443"}}}`. Keys are those of `Listener.key`, times those of `time.monotonic`, labels those of status pages;
+a deadline of 0 is none.
 """
 
 from __future__ import annotations

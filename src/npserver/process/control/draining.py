@@ -7,6 +7,7 @@ of, so that a target counts as empty only when no worker can send it anything mo
 from __future__ import annotations
 
 import logging
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from npserver.observe import logs
@@ -49,7 +50,7 @@ class DrainFollower:
             if value["targets"].get(key, {}).get("deadline") != deadline:
                 timer.cancel()
                 del self._timers[key]
-        now = self._context.wall_clock()
+        now = monotonic()
         for key, drain in value["targets"].items():
             if drain["deadline"] and key not in self._timers:
                 delay_s = max(drain["deadline"] - now, 0.0)

@@ -1,7 +1,8 @@
 """The drains of a server: which targets get no new requests and connections, as its operator has said.
 
 They are kept by the process that has the control socket, and published to all others, also to those that start later.
-They last over reloads as long as the config names the target, and end with the server.
+They last over reloads as long as the config names the target, and end with the server. Times are those of
+`time.monotonic`, which all processes of a machine share: a jump of the clock ends no drain.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Drains:
                     'add another target, or give the upstream "wait"'
                     f"{'' if by else '; -force drains it all the same'}"
                 )
-        now = time.time()
+        now = time.monotonic()
         deadline = now + wait_s if wait_s is not None else 0.0
         new = {one.key: {"since": now, "deadline": deadline} for one in found}
         for key, drain in new.items():
@@ -102,7 +103,7 @@ class Drains:
             slot = self._host.board.directory.names.get(f"gauge.upstream.{one.upstream}.{one.uri}.active")
             count = 0 if slot is None else max(0, self._host.board.total(slot))
             named_until = draining[key]["since"] + MAX_UPSTREAM_TTL_S + DNS_REFRESH_S
-            is_named = time.time() < named_until and self._may_be_named(one)
+            is_named = time.monotonic() < named_until and self._may_be_named(one)
             active += count
             is_settled &= has_seen and not is_named
             if not count and has_seen and not is_named and key not in self._told:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from npserver.listen.drains import LISTENER_DRAINS, counter_of, drained_listeners
@@ -121,7 +122,7 @@ class ListenerDrainFollower:
     def _is_due(self, key: str) -> bool:
         """Whether what a listener still has is to be ended; it is counted."""
         deadline = self._drained[key]["deadline"]
-        is_due = bool(deadline) and self._context.wall_clock() >= deadline
+        is_due = bool(deadline) and monotonic() >= deadline
         self._ended[key] += is_due
         return is_due
 
@@ -130,7 +131,7 @@ class ListenerDrainFollower:
         drain: dict[str, float] = self._drained[key]
         since, deadline = drain["since"], drain["deadline"]
         patience_s = min(LAST_REQUEST_S, (deadline - since) / 2) if deadline else LAST_REQUEST_S
-        return self._context.wall_clock() >= since + patience_s
+        return monotonic() >= since + patience_s
 
     def _connections(self) -> Iterator[tuple[str, Any]]:
         """Yield the connections of drained listeners, with the key of each listener."""

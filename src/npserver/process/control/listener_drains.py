@@ -71,7 +71,7 @@ class ListenerDrains:
                 for other in begun:
                     other.undrain()
                 return f"listener {one.name} cannot be drained: {error.strerror}: {error.filename or one.key}"
-        now = time.time()
+        now = time.monotonic()
         deadline = now + wait_s if wait_s is not None else 0.0
         new = {one.key: {"since": now, "deadline": deadline, "label": label_listener(one)} for one in found}
         for key, drain in new.items():

@@ -70,7 +70,7 @@ def _state(one: NamedTarget, context: Context) -> TargetState:
     changed_ms = total(f"health.{name}.since")
     changed_at = changed_ms / 1000 if health in ("down", "up", "ejected") else 0.0
     if drain is not None:
-        changed_at = now - max(0.0, context.wall_clock() - drain["since"])
+        changed_at = drain["since"]
     since_s = max(0.0, now - changed_at) if changed_at else 0.0
     return TargetState(
         one.upstream, one.uri, health, why, since_s, max(0, total(f"gauge.upstream.{name}.active")),
