@@ -53,6 +53,7 @@ PACKAGES = {
     "rsyslogd": "rsyslog",
     "socat": "socat",
     "systemd-analyze": "systemd",
+    "systemd-nspawn": "systemd-container",
     "tsig-keygen": "bind9",
     "unbound": "unbound",
     "zsh": "zsh",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from npserver.listen.listener import Listener
 
 
+_OWN_GROUP, _GROUPS = "/proc/self/cgroup", "/sys/fs/cgroup"
 _OTHER_FILES = 256  # that a process has open besides its listening sockets
 
 
@@ -35,16 +36,32 @@ def raise_descriptor_limit() -> None:
 
 
 def usable_cpus() -> int:
-    """Return the number of CPUs this process may use, by its affinity and its container's quota (cgroup v2)."""
+    """Return the number of CPUs this process may use, by its affinity and the quotas of its control group (cgroup v2).
+
+    A quota is that of a container, or `CPUQuota=` of a systemd unit or slice. A part of a CPU counts as one.
+    """
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(min([count, *_quotas()]), 1)
+
+
+def _quotas() -> list[int]:
+    """Return the CPUs that the control group of this process, and each above it, allows; groups without a quota not."""
     try:
-        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
-            quota, period = file.read().split()
-        if quota != "max":
-            count = min(count, math.ceil(int(quota) / int(period)))
-    except (OSError, ValueError):
-        pass
-    return max(count, 1)
+        with open(_OWN_GROUP, encoding="utf-8", errors="surrogateescape") as file:
+            own = next((line.rstrip("\n")[3:] for line in file if line.startswith("0::")), "/")
+    except OSError:
+        own = "/"
+    parts = [part for part in own.split("/") if part]
+    quotas = []
+    for depth in range(len(parts) + 1):
+        try:
+            with open("/".join([_GROUPS, *parts[:depth], "cpu.max"]), encoding="ascii") as file:
+                quota, period = file.read().split()
+            if quota != "max":
+                quotas.append(math.ceil(int(quota) / int(period)))
+        except (OSError, ValueError):
+            pass  # the topmost group of the system has none
+    return quotas
 
 
 def check_descriptors(document: Document, listeners: Sequence[Listener]) -> None:

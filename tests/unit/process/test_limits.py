@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import resource
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +29,39 @@ def test_as_many_files_may_be_open_as_allowed() -> None:
 
 def test_there_is_a_cpu_to_use() -> None:
     assert 1 <= usable_cpus() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize(
+    ("own", "quotas", "cpus"),
+    [
+        ("0::/\n", {}, 8),
+        ("0::/\n", {"": "max 100000"}, 8),
+        ("0::/\n", {"": "250000 100000"}, 3),
+        ("0::/system.slice/npserver.service\n", {"system.slice/npserver.service": "200000 100000"}, 2),
+        (
+            "0::/system.slice/a b.service\n",
+            {"system.slice/a b.service": "max 100000", "system.slice": "50000 100000"},
+            1,
+        ),
+        ("9:cpu:/x\n0::/a/b\n", {"a": "400000 100000", "a/b": "600000 100000", "a/b/c": "100000 100000"}, 4),
+        ("0::/a\n", {"a": "nonsense"}, 8),
+        ("9:cpu:/a\n", {"a": "100000 100000"}, 8),
+        (None, {"": "100000 100000"}, 1),
+    ],
+)
+def test_quotas_of_the_control_group_and_those_above_bound_the_cpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str | None, quotas: dict[str, str], cpus: int
+) -> None:
+    """`CPUQuota=` of systemd is in the group of the unit, the quota of a container in the topmost that it sees."""
+    for group, quota in quotas.items():
+        (tmp_path / group).mkdir(parents=True, exist_ok=True)
+        (tmp_path / group / "cpu.max").write_text(f"{quota}\n")
+    if own is not None:
+        (tmp_path / "own").write_text(own)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+    monkeypatch.setattr(limits, "_GROUPS", str(tmp_path))
+    monkeypatch.setattr(limits, "_OWN_GROUP", str(tmp_path / "own"))
+    assert usable_cpus() == cpus
 
 
 def identity(text: str) -> Identity | None:
