@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from npserver.embed import serve
 from tests.stage.backends import Backends
 from tests.stage.browser import REPORT, browser, reports
 from tests.stage.program import Program
@@ -195,6 +196,56 @@ def test_a_browser_presses_them(paged: Callable[..., tuple[Page, str, str]], tmp
     said = json.loads(told)
     assert "is the last target of upstream app that can be used" in said.pop("said")
     assert said == {"focused": True, "url": "/status"}
+
+
+#: Presses the first button in the frame, and tells what is shown.
+PRESS_ONCE = """
+const until = check => new Promise(done => { const timer = setInterval(() => { const found = check();
+    if (found) { clearInterval(timer); done(found); } }, 50); });
+frame.onload = async () => {
+    const page = frame.contentDocument;
+    page.querySelector('button[name=drain]').click();
+    report(await until(() => page.getElementById('said').textContent));
+};
+</script>"""
+
+
+@needs("chromium")
+@pytest.mark.timeout(120)
+def test_a_name_that_was_led_here_drains_nothing(paged: Callable[..., tuple[Page, str, str]], tmp_path: Path) -> None:
+    """DNS rebinding: for the browser the page and the status page have one origin."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "frame.html").write_text(
+        f'<!doctype html><iframe id="frame" width="1000" height="800" src="/status"></iframe>{REPORT}{PRESS_ONCE}'
+    )
+    page, *_ = paged(0, format="json", rules=[{"handler": "static", "root": str(tmp_path / "site")}])
+    led = "--host-resolver-rules=MAP evil.example 127.0.0.1"
+    with browser(f"http://evil.example:{page.port}/frame.html", tmp_path / "profile", led):
+        (said,) = reports(page.one)
+    assert said.startswith('Refused. Load the page again; the name in the address bar must be in "host" of the rule')
+    page.one.wait_for(
+        r"buttons work at an IP address, at localhost, and at the hosts that the rule names \(dispatch\[1\]\.host\)"
+    )
+    assert page.draining() == []
+
+
+async def test_an_embedded_server_says_that_it_takes_no_commands() -> None:
+    config = {
+        "listen": [{"name": "web", "uri": "http://127.0.0.1:0"}],
+        "dispatch": [
+            {"handler": "proxy", "proxy_pass": "http://127.0.0.1:1", "path": "/app"},
+            {"handler": "status", "buttons": True},
+        ],
+    }
+    async with serve(config) as server, httpx.AsyncClient(timeout=30) as client:
+        text = (await client.get(f"{server.url()}/status", headers={"Accept": "text/html"})).text
+        token = re.search(r'name="token" value="(\w+)"', text)
+        assert token is not None
+        form = {"token": token[1], "drain": "http://127.0.0.1:1"}
+        answer = await client.post(f"{server.url()}/status", data=form, headers={"Sec-Fetch-Site": "same-origin"})
+        assert (answer.status_code, answer.text) == (
+            503, "a server in another program (npserver.serve) takes no commands\n"
+        )  # fmt: skip
 
 
 #: A page of another site: it posts the form, and tells when it has been answered.

@@ -61,6 +61,10 @@ class PubSub:
         for callback in list(self._subscribers.get(topic, ())):
             callback(value)
 
+    def is_heard(self, topic: str) -> bool:
+        """Return whether this process subscribes to a topic."""
+        return bool(self._subscribers.get(topic))
+
     def subscribe(self, topic: str, callback: Callable[[Any], None]) -> Callable[[], None]:
         """Call `callback` with the latest value, if any, and with each new one. Return a function that ends it."""
         callbacks = self._subscribers.setdefault(topic, [])

@@ -21,6 +21,7 @@ ANSWER = "upstreams:drains:answer"  # told to a worker
 MAX_WAITING = 100  # requests of one worker
 WITHIN_S = 10.0
 NO_ANSWER = "the server did not answer in time"
+EMBEDDED = "a server in another program (npserver.serve) takes no commands"
 TOO_MANY = "too many requests at once: try again"
 
 
@@ -57,6 +58,10 @@ class DrainRequests:
 
     def ask(self, verb: Literal["drain", "undrain"], target: str, by: str, done: Callable[[str], None]) -> None:
         """Have a target drained, or used again. `done` is called with why not, or ""."""
+        pubsub = self._context.pubsub
+        if pubsub.send_to is None and not pubsub.is_heard(ASK):
+            done(EMBEDDED)
+            return
         if len(self._waiting) >= MAX_WAITING:
             done(TOO_MANY)
             return
@@ -64,7 +69,7 @@ class DrainRequests:
         timer = self._context.loop.call_later(WITHIN_S, self._answered, {"number": number, "fault": NO_ANSWER})
         self._waiting[number] = done, timer
         asked = Asked(self._context.worker, number, verb, target, by)
-        self._context.pubsub.tell(MASTER, ASK, to_builtins(asked))
+        pubsub.tell(MASTER, ASK, to_builtins(asked))
 
     def _answered(self, message: Any) -> None:
         answer = convert(message, Answered)

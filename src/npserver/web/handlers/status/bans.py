@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from npserver.network_sets.states import published_bans
-from npserver.web.handlers.status.table import span, table, utc
+from npserver.web.handlers.status.table import Figure, span, table, utc
 
 if TYPE_CHECKING:
     from npserver.runtime.pubsub import PubSub
@@ -22,7 +22,9 @@ def bans_of(pubsub: PubSub) -> list[dict[str, Any]]:
 
 def ban_table(bans: list[dict[str, Any]], now: float) -> str:
     """Return the table in HTML; "" without bans. `now`: in seconds since 1970."""
-    rows = [(ban["client"], ban["network"], ban["event"], _day(ban["at"]), span(ban["until"] - now)) for ban in bans]
+    rows = [
+        (ban["client"], ban["network"], ban["event"], _day(ban["at"]), Figure(span(ban["until"] - now))) for ban in bans
+    ]
     return table(("banned", "by network", "for", "since", "for another"), rows, _BUDGET)
 
 
@@ -40,5 +42,5 @@ def bans_as_json(bans: list[dict[str, Any]]) -> list[dict[str, object]]:
     ]
 
 
-def _day(seconds: float) -> str:
-    return utc(seconds, "%Y-%m-%d %H:%M UTC")
+def _day(seconds: float) -> Figure:
+    return Figure(utc(seconds, "%Y-%m-%d %H:%M UTC"))

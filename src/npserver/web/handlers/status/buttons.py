@@ -16,7 +16,7 @@ from urllib.parse import parse_qs
 from msgspec.json import encode
 
 from npserver.networks import is_ip_address
-from npserver.upstream.drain_requests import DRAIN_REQUESTS, NO_ANSWER, TOO_MANY
+from npserver.upstream.drain_requests import DRAIN_REQUESTS, EMBEDDED, NO_ANSWER, TOO_MANY
 from npserver.web.checks import rule_key
 from npserver.web.exchange import Refusal
 from npserver.web.handlers.status.table import Markup
@@ -107,7 +107,7 @@ def _answer(exchange: Exchange, fault: str) -> None:
     """Tell a script the outcome; without one, show the page again, or why not."""
     if exchange.is_gone:
         return
-    status = 503 if fault in (NO_ANSWER, TOO_MANY) else 409
+    status = 503 if fault in (EMBEDDED, NO_ANSWER, TOO_MANY) else 409
     if b"application/json" in exchange.request.fields.get(b"accept", b""):
         body = encode({"error": fault or None})
         exchange.respond(status if fault else 200, b"Content-Type: application/json\r\n" + _NO_STORE, body)

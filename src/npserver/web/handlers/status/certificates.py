@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from npserver.observe.metrics import Family, Sample
-from npserver.web.handlers.status.table import Markup, badge, span, table, text, utc
+from npserver.web.handlers.status.table import Figure, Markup, badge, span, table, text, utc
 
 if TYPE_CHECKING:
     from npserver.tls.states import CertificateState, PublishedStates
@@ -103,5 +103,5 @@ def _labels(one: CertificateState) -> tuple[tuple[str, str], ...]:
     return ("names", names), ("source", one.source), *((("file", one.file),) if one.file else ())
 
 
-def _day(seconds: float) -> str:
-    return utc(seconds, "%Y-%m-%d %H:%M") or "-"
+def _day(seconds: float) -> Figure:
+    return Figure(utc(seconds, "%Y-%m-%d %H:%M"))

@@ -46,11 +46,13 @@ start();
 
 #: Of a page with buttons: sends the form without leaving the page.
 BUTTON_SCRIPT = """
+const REFUSED='Refused. Load the page again; the name in the address bar must be in "host" of the rule, '+
+'or an IP address. The log says more.';
 const answer=document.getElementById('said');let isBusy=false;
 document.addEventListener('submit',async event=>{event.preventDefault();if(isBusy)return;
 const body=new URLSearchParams(new FormData(event.target,event.submitter));isBusy=true;answer.textContent='';let fault;
 try{const told=await fetch(location.pathname,{method:'POST',headers:{Accept:'application/json'},body});
-fault=told.headers.get('Content-Type')==='application/json'?(await told.json()).error:'refused: the log says why'}
+fault=told.status===403?REFUSED:(await told.json()).error}
 catch{fault='the server cannot be reached'}
 answer.textContent=fault||'';isBusy=false});
 """

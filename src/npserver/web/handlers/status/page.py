@@ -21,7 +21,7 @@ _STYLE = (
     "body{max-width:75rem}header{display:flex;flex-wrap:wrap;gap:.3rem 1.5rem;align-items:baseline}"
     ".good{color:var(--good)}.bad,.error{color:var(--bad)}.soft,header p{color:var(--soft)}header p{margin:0}"
     '.good:before{content:"✓ "}.bad:before{content:"! "}b.soft{font-weight:400}td b{white-space:nowrap}'
-    "table{border-collapse:collapse;width:100%;font-size:.9rem}"
+    "table{border-collapse:collapse;width:100%;font-size:.9rem}table+table{margin-top:1rem}"
     "th,td{text-align:left;vertical-align:top;padding:.3rem .6rem .3rem 0;border-bottom:1px solid var(--line)}"
     "th{color:var(--soft);font-weight:400}.n{font-variant-numeric:tabular-nums}"
     "th{overflow-wrap:normal}.n,td button{white-space:nowrap}td:first-child{font-weight:600}"
@@ -35,7 +35,9 @@ _STYLE = (
     "tr{display:flex;flex-wrap:wrap;gap:0 .8rem;padding:.5rem 0;border-bottom:1px solid var(--line)}"
     "td{border:0;padding:0}td:first-child{flex-basis:100%}td:empty{display:none}"
     '.n:before{content:attr(data-h) " ";color:var(--soft)}}'
-    "@media(min-width:120rem){:root{font-size:150%}}"
+    "@media(min-width:120rem){:root{font-size:125%}body{max-width:none;padding:1rem 3rem}main{columns:2;gap:3rem}"
+    "h1,#targets,#traffic,#counters{column-span:all}section{break-inside:avoid}h2{margin-top:1.2rem}}"
+    "@media(min-width:160rem){:root{font-size:150%}}"
 )
 _BUTTON_STYLE = "td button{font-size:.8rem;padding:.1rem .6rem}#said:empty{display:none}"
 LIVE = Design(_STYLE, is_own=True, script=SCRIPT)

@@ -20,7 +20,7 @@ class Markup(str):
 
 
 class Figure(Markup):
-    """A number with its unit, or "" for none."""
+    """A number with its unit, or a time; "" for none. On a phone the column's name stands before it."""
 
     __slots__ = ()
 
