@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from functools import partial
 from typing import TYPE_CHECKING
 
 from npserver.dns.message import codes
@@ -11,6 +12,7 @@ from npserver.dns.message.header import error_reply
 from npserver.nameserver.query_processor import QueryProcessor, Recursion, UpdateRequest
 from npserver.nameserver.resolver.messages import shortest_ttl
 from npserver.regex import regex
+from npserver.web.server.whole_body import WholeBody
 
 if TYPE_CHECKING:
     from npserver.nameserver.access_policy import AccessPolicy
@@ -53,9 +55,15 @@ class DnsOverHttps:
                     fields=b"Accept: application/dns-message\r\n",
                 )
                 return
-            exchange.receive(_Body(self, exchange))
+            exchange.receive(WholeBody(MAX_QUERY_BYTES, partial(self._take, exchange)))
         else:
             exchange.fail(405, "expected GET or POST, RFC 8484 §4.1", fields=b"Allow: GET, HEAD, POST\r\n")
+
+    def _take(self, exchange: Exchange, data: bytes | None) -> None:
+        if data is None:
+            exchange.fail(413, "a DNS message has at most 65535 bytes, RFC 8484 §6")
+        else:
+            self.answer(exchange, data)
 
     def answer(self, exchange: Exchange, data: bytes) -> None:
         """Answer a DNS message: now, or once a resolver has answered."""
@@ -92,35 +100,6 @@ class DnsOverHttps:
         """Send the reply; caches may keep it no longer than its shortest TTL (RFC 8484 §5.1)."""
         fields = b"Content-Type: application/dns-message\r\nCache-Control: max-age=%d\r\n" % shortest_ttl(reply)
         exchange.respond(200, fields, bytes(reply))  # none of its subclasses, which libraries need not take
-
-
-class _Body:
-    """Collects the DNS message in the body of a POST request."""
-
-    __slots__ = ("_data", "_exchange", "_handler")
-
-    def __init__(self, handler: DnsOverHttps, exchange: Exchange) -> None:
-        self._handler = handler
-        self._exchange = exchange
-        self._data: bytearray | None = bytearray()
-
-    def body_data(self, data: bytes) -> None:
-        """Append a part of the body; fail the request if the message is too long."""
-        if self._data is None:
-            return
-        self._data += data
-        if len(self._data) > MAX_QUERY_BYTES:
-            self._data = None
-            self._exchange.fail(413, "a DNS message has at most 65535 bytes, RFC 8484 §6")
-
-    def body_end(self, trailers: bytes) -> None:
-        """Answer the complete message."""
-        if self._data is not None:
-            self._handler.answer(self._exchange, bytes(self._data))
-
-    def body_lost(self, reason: str) -> None:
-        """Drop the message: the client has closed before the end of the body."""
-        self._data = None
 
 
 class _NoSource:

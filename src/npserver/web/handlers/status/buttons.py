@@ -7,6 +7,7 @@ host that no stranger's DNS can point here (DNS rebinding): one that the rule na
 
 from __future__ import annotations
 
+from functools import partial
 from hashlib import blake2b
 from hmac import compare_digest
 from html import escape
@@ -21,6 +22,7 @@ from npserver.web.checks import rule_key
 from npserver.web.exchange import Refusal
 from npserver.web.handlers.status.table import Markup
 from npserver.web.routing import ANY_HOST
+from npserver.web.server.whole_body import WholeBody
 
 if TYPE_CHECKING:
     from npserver.config.report import Path
@@ -59,7 +61,7 @@ class Buttons:
         if (refusal := self._refusal(exchange)) is not None:
             exchange.fail(refusal.status, refusal.reason, refusal.key)
         else:
-            exchange.receive(_Form(self, exchange))
+            exchange.receive(WholeBody(MAX_BYTES, partial(self._take, exchange)))
 
     def _refusal(self, exchange: Exchange) -> Refusal | None:
         """Return why a request is none of a person on this page; None if it is one."""
@@ -78,8 +80,11 @@ class Buttons:
             return Refusal(415, "the buttons of the status page send a form", self._key)
         return None
 
-    def take(self, exchange: Exchange, data: bytes) -> None:
+    def _take(self, exchange: Exchange, data: bytes | None) -> None:
         """Act on a form."""
+        if data is None:
+            exchange.fail(413, f"the form of a button has at most {MAX_BYTES} bytes")
+            return
         values = parse_qs(data.decode("latin-1"))
         if not compare_digest(values.get("token", [""])[0].encode(), self._token.encode()):
             exchange.fail(403, "the token is not that of this page: load it again", self._key)
@@ -115,32 +120,3 @@ def _answer(exchange: Exchange, fault: str) -> None:
         exchange.respond(status, b"Content-Type: text/plain; charset=utf-8\r\n" + _NO_STORE, f"{fault}\n".encode())
     else:
         exchange.respond(303, b"Location: ?\r\n" + _NO_STORE)
-
-
-class _Form:
-    """Collects the form."""
-
-    __slots__ = ("_buttons", "_data", "_exchange")
-
-    def __init__(self, buttons: Buttons, exchange: Exchange) -> None:
-        self._buttons = buttons
-        self._exchange = exchange
-        self._data: bytearray | None = bytearray()
-
-    def body_data(self, data: bytes) -> None:
-        """Append a part; fail the request if it is too long."""
-        if self._data is None:
-            return
-        self._data += data
-        if len(self._data) > MAX_BYTES:
-            self._data = None
-            self._exchange.fail(413, f"the form of a button has at most {MAX_BYTES} bytes")
-
-    def body_end(self, trailers: bytes) -> None:
-        """Act on the whole form."""
-        if self._data is not None:
-            self._buttons.take(self._exchange, bytes(self._data))
-
-    def body_lost(self, reason: str) -> None:
-        """Do nothing: the client has gone."""
-        self._data = None
