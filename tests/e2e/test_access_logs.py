@@ -120,6 +120,62 @@ def test_rules_without_a_log(program: Start, tmp_path: Path, certificates: Calla
     assert int(found[1]) == 40 + 20
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_fields_and_texts_of_ones_own(
+    program: Start, tmp_path: Path, certificates: Callable[..., Any], workers: int
+) -> None:
+    """The example of the page, over TLS: a reload adds the logs, also for what was answered from memory or straight."""
+    certificate = certificates("127.0.0.1")
+    plain, web = free_port(), free_port()
+    config = example(1, plain)
+    config["listen"] = [f"http://127.0.0.1:{plain}", f"https://127.0.0.1:{web}"]
+    config["tls"] = {"cert": str(certificate.cert), "key": str(certificate.key)}
+    config["workers"] = workers
+    config["dispatch"][0]["proxy_pass"] = f"http://127.0.0.1:{plain}/up/"
+    (tmp_path / "www").mkdir()
+    (tmp_path / "www" / "a.txt").write_text("a")
+    (tmp_path / "www" / "up" / "shop").mkdir(parents=True)
+    (tmp_path / "www" / "up" / "shop" / "b.txt").write_text("bb")
+    config["dispatch"][1]["root"] = str(tmp_path / "www")
+    logs = config["logging"]["access_log"]
+    for one in logs:
+        one["to"] = str(tmp_path / one["to"])
+    config["logging"]["access_log"] = "off"
+    running = program(config=config)
+    words = ["curl", "-sS", "--fail", "--cacert", str(certificate.ca), "-A", 'a "quoted" name']
+    urls = [f"https://127.0.0.1:{web}/{path}?q=1" for path in ("a.txt", "shop/b.txt")]
+    for version in ("--http1.1", "--http2"):
+        subprocess.run([*words, version, *urls * 3], check=True, capture_output=True, timeout=30)
+    config["logging"]["access_log"] = logs
+    running.configure(config)
+    assert running.command("reload")[0] == 0, running.errors
+    for version in ("--http1.1", "--http2"):
+        subprocess.run([*words, version, *urls * 3], check=True, capture_output=True, timeout=30)
+    running.stop()  # writes what waits
+
+    entries = [json.loads(line) for line in content_of(Path(logs[0]["to"])).splitlines()]
+    own = [one for one in entries if one["scheme"] == "https"]
+    assert len(own) == 12
+    assert len(entries) == 18  # those of the proxy to itself
+    for one in own:
+        is_shop = one["target"] == "/shop/b.txt?q=1"
+        assert (one["rule"], one["team"]) == (("shop", "shop") if is_shop else ("site", "web"))
+        assert one["tls"] == "TLSv1.3"
+        assert "referer" not in one
+        assert (one["upstream_ms"] is not None) == is_shop
+        assert not is_shop or 0 < one["upstream_ms"] <= one["duration_ms"]
+    lines = [json.loads(line) for line in content_of(Path(logs[1]["to"])).splitlines()]
+    assert {tuple(one) for one in lines} == {("@timestamp", "source.ip", "http.response.status_code", "url.path")}
+    assert {one["http.response.status_code"] for one in lines} == {200}
+    pattern = (
+        r'127\.0\.0\.1 - - \[[^]]+\] "GET \S+\?q=1 HTTP/(?:1\.1|2\.0)" 200 [12] \d+\.\d{3} '
+        r'"a \\"quoted\\" name"'
+    )
+    texts = content_of(Path(logs[2]["to"])).splitlines()
+    assert len(texts) == 18
+    assert all(re.fullmatch(pattern, line) for line in texts), texts
+
+
 RSYSLOG = """
 module(load="imtcp")
 module(load="imudp")

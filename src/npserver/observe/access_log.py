@@ -10,8 +10,8 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from npserver.observe.access_output import AccessOutput, Condition
-from npserver.observe.config import access_logs
+from npserver.observe.access_output import AccessOutput, CompiledLog
+from npserver.observe.config import access_logs, is_compiled
 from npserver.observe.query_log import QueryLog
 from npserver.runtime.tasks import spawn
 
@@ -35,20 +35,20 @@ class AccessLog:
         self.query_log = QueryLog(loop)
         self.configure(config, directory)
 
-    def configure(self, config: Logging, directory: str = ".", conditions: Sequence[Condition | None] = ()) -> None:
+    def configure(self, config: Logging, directory: str = ".", compiled: Sequence[CompiledLog] = ()) -> None:
         """Apply the settings. A relative file name is resolved against `directory`.
 
-        `conditions`: those of `only`, compiled, for each access log; without them, logs with `only` are not written.
+        `compiled`: one for each access log; without them, logs whose settings are to be compiled are not written.
         """
         logs = access_logs(config)
         old = self._outputs
         self._outputs = {}
         for number, one in enumerate(logs):
-            if one.only is not None and not conditions:
+            if not compiled and is_compiled(one):
                 continue  # the config is still to be compiled
             key = one.to, one.ca
             output = old.pop(key, None) or AccessOutput(self._loop)
-            output.configure(one, conditions[number] if conditions else None, directory)
+            output.configure(one, compiled[number] if compiled else CompiledLog(), directory)
             self._outputs[key] = output
         for output in old.values():
             self._lost += output.lost
@@ -59,7 +59,7 @@ class AccessLog:
         self.enabled = bool(logs)  # callers check it first, so that a disabled log costs nothing
         self.queries = self.enabled and config.dns_queries
         self.query_log.configure(config, directory)
-        self.gives_ids = config.request_ids
+        self.gives_ids = config.request_ids or any(one.gives_ids for one in compiled)
         self.request = self._sole_request() if len(self._outputs) == 1 and not self.gives_ids else self._request
 
     # ── events ──

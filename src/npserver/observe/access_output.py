@@ -7,19 +7,33 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from npserver.config.units import parse_percent
 from npserver.observe.line_log import LineLog
-from npserver.observe.log_formats import FORMATS, Format
+from npserver.observe.log_formats import FORMATS
 from npserver.observe.masking import mask_address, mask_endpoint
 
 if TYPE_CHECKING:
     from npserver.observe.config import AccessLogSection
+    from npserver.observe.log_formats import Format
     from npserver.observe.request_record import RequestRecord
 
 #: Returns whether a request fulfils the conditions of a log (`only`).
 Condition = Callable[["RequestRecord"], bool]
+
+
+#: Makes the format of a log with texts of its own. The argument: whether queries are left out.
+MakeFormat = Callable[[bool], "Format"]
+
+
+class CompiledLog(Struct, frozen=True):
+    """What is compiled of the settings of an access log."""
+
+    only: Condition | None = None
+    own: MakeFormat | None = None
+    gives_ids: bool = False  # its texts have `$request_id`
 
 
 class AccessOutput(LineLog):
@@ -34,15 +48,20 @@ class AccessOutput(LineLog):
         """Make the log; `configure` follows."""
         super().__init__(loop, "access log", "logging.access_log")
 
-    def configure(self, config: AccessLogSection, only: Condition | None, directory: str) -> None:
+    def configure(self, config: AccessLogSection, compiled: CompiledLog, directory: str) -> None:
         """Apply the settings, which have a format and `hide`. A relative file name is resolved against `directory`."""
         self.open(config, directory)
         hidden = config.hide or []
-        self._formats: Format = FORMATS[config.format or "pretty"](self._file.is_coloured, "query" in hidden)
+        hides_query, only = "query" in hidden, compiled.only
+        self._formats: Format
+        if compiled.own is not None:
+            self._formats = compiled.own(hides_query)
+        else:
+            self._formats = FORMATS[config.format or "pretty"](self._file.is_coloured, hides_query)
         if self.form:
             from npserver.observe.remote.messages import RemoteFormat
 
-            self._formats = RemoteFormat(self._formats, self.form, hides_query="query" in hidden)
+            self._formats = RemoteFormat(self._formats, self.form, hides_query=hides_query)
         self._hides_client = "client_ip" in hidden
         self._only = only
         self._share = parse_percent(config.sample)

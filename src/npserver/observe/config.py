@@ -76,17 +76,36 @@ class LogDestination(Section, frozen=True, kw_only=True):
     ca: Annotated[
         str | None, D("file with the CA certificates that `syslog+tls://` trusts; default: those of the system")
     ] = None
-    format: Annotated[LogFormat | None, D("its format; default: `format` of `logging`")] = None
     hide: Annotated[list[Hidden] | None, D("parts that are not written; default: `hide` of `logging`")] = None
 
 
 class QueryLogSection(LogDestination, frozen=True, kw_only=True):
     """The log of DNS queries. The format `combined`, which has requests alone, is `pretty` here."""
 
+    format: Annotated[LogFormat | None, D("its format; default: `format` of `logging`")] = None
+
 
 class AccessLogSection(LogDestination, frozen=True, kw_only=True):
     """One of several access logs."""
 
+    format: Annotated[
+        str | None,
+        D(
+            "its format: `pretty`, `json`, `combined`, or a text with `$variables` for each request; default: `json` "
+            "with `fields`, else `format` of `logging`"
+        ),
+    ] = None
+    fields: Annotated[
+        dict[str, str | None],
+        D(
+            "further fields of requests in JSON, by name: texts with `$variables`; one that JSON has anyway is "
+            "replaced, or left out by `null`"
+        ),
+    ] = field(default_factory=dict)
+    standard_fields: Annotated[bool, D("write the fields that JSON has without `fields`, too")] = True
+    credentials: Annotated[
+        bool, D("`fields` and `format` may have values that clients log in with, such as `$header.cookie`")
+    ] = False
     only: Annotated[
         str | None,
         D(
@@ -163,8 +182,19 @@ def access_logs(logging: Logging) -> list[AccessLogSection]:
         log = AccessLogSection(to=one) if isinstance(one, str) else one
         if log.to != "off":
             hide = logging.hide if log.hide is None else log.hide
-            found.append(replace(log, format=log.format or logging.format, hide=hide))
+            has_own = bool(log.fields) or not log.standard_fields  # which JSON alone can have
+            found.append(replace(log, format=log.format or ("json" if has_own else logging.format), hide=hide))
     return found
+
+
+def is_compiled(log: AccessLogSection) -> bool:
+    """Return whether an access log has settings that are to be compiled."""
+    return log.only is not None or has_texts(log)
+
+
+def has_texts(log: AccessLogSection) -> bool:
+    """Return whether an access log has texts with variables."""
+    return bool(log.fields) or not log.standard_fields or "$" in (log.format or "")
 
 
 def query_log(logging: Logging) -> QueryLogSection:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from npserver.http.request import Request
     from npserver.observe.request_record import QueryRecord, RequestRecord
 
+
+P = TypeVar("P", bound=tuple[str, ...])
 
 EMPTY = '""'  # an empty JSON string
 MAX_CACHED = 512  # request heads, about 2 KB each
@@ -94,25 +96,26 @@ class UtcClock(Clock):
         return f"{self.text(now)}.{int(now % 1 * 1000):03}Z"
 
 
-class HeadParts:
+class HeadParts(Generic[P]):
     """Cache of the parts of a line that depend only on the request head: repeated heads are the same object."""
 
     __slots__ = ("_known", "_make")
 
-    def __init__(self, make: Callable[[Request], tuple[str, str]]) -> None:
-        self._known: dict[int, tuple[str, str, Request]] = {}  # by id; keeping the request keeps it unique
+    def __init__(self, make: Callable[[Request], P]) -> None:
+        self._known: dict[int, tuple[P, Request]] = {}  # by id; keeping the request keeps it unique
         self._make = make
 
-    def of(self, request: Request) -> tuple[str, str, Request]:
-        """Return the parts before and after the response's fields, and the request itself."""
+    def of(self, request: Request) -> P:
+        """Return the parts: for a fixed format those before and after the response's fields."""
         # hot: static-log
-        parts = self._known.get(id(request))
-        if parts is None:
-            parts = *self._make(request), request
-            if sum([len(line) for line in request.block.lines]) + len(request.target) <= SHORT_HEAD_BYTES:
-                if len(self._known) >= MAX_CACHED:
-                    self._known.clear()
-                self._known[id(request)] = parts
+        known = self._known.get(id(request))
+        if known is not None:
+            return known[0]
+        parts = self._make(request)
+        if sum([len(line) for line in request.block.lines]) + len(request.target) <= SHORT_HEAD_BYTES:
+            if len(self._known) >= MAX_CACHED:
+                self._known.clear()
+            self._known[id(request)] = parts, request
         return parts
 
 
@@ -129,7 +132,7 @@ class Pretty:
     def request(self, record: RequestRecord) -> str:
         """Return the line of a finished request."""
         # hot: static-log
-        head, _, _ = self._parts.of(record.request)
+        head, _ = self._parts.of(record.request)
         who = f"{record.client_ip} {escape_control(record.user)}" if record.user else record.client_ip
         sent = size(record.sent)
         moved = f"{size(record.received)} in, {sent}" if record.received else sent
@@ -171,7 +174,7 @@ class Json:
     def request(self, record: RequestRecord) -> str:
         """Return the line of a finished request."""
         # hot: static-log
-        head, tail, _ = self._parts.of(record.request)
+        head, tail = self._parts.of(record.request)
         target = self._quote(record.upstream) if record.upstream else EMPTY
         name = self._quote(record.user) if record.user else EMPTY
         return (
@@ -227,7 +230,7 @@ class Combined:
     def request(self, record: RequestRecord) -> str:
         """Return the line of a finished request."""
         # hot: static-log
-        head, tail, _ = self._parts.of(record.request)
+        head, tail = self._parts.of(record.request)
         who = escape_user(record.user) if record.user else "-"
         clock = self._clock.text(time.time())
         return f"{record.client_ip} - {who} [{clock}] {head} {record.status} {record.sent or '-'} {tail}\n"

@@ -5,12 +5,22 @@ The HTTP server makes that of a request (`web.server.front.HttpFront.finished`),
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 if TYPE_CHECKING:
     from npserver.http.request import Request
+
+
+class Attempt(Struct, eq=False):
+    """One attempt to have a request answered by a target. Times are of the monotonic clock."""
+
+    target: str  # its URI
+    started: float
+    connected: float  # `started` for a connection that there was
+    answered: float  # when the head of the response came, or the attempt failed
+    ended: float  # when all of the response had come
 
 
 class RequestRecord(Struct, eq=False):
@@ -26,6 +36,8 @@ class RequestRecord(Struct, eq=False):
     upstream: str = ""  # the URI of the target that answered, or "cache"
     request_id: str = ""
     user: str = ""  # who logged in
+    rule: str = ""  # its name, or its key in the config; "" if no rule was found
+    exchange: Any = None  # a `web.exchange.Exchange`, for the variables of logs; None if the request had none
 
 
 class QueryRecord(Struct, eq=False):

@@ -84,9 +84,9 @@ class DataPlane:
         The sockets of removed listeners are closed, and their connections drained.
         """
         old, self.runtime = self.runtime, runtime
-        document, conditions = runtime.document, runtime.log_conditions
-        if old is not None or conditions:
-            self.context.access_log.configure(document.config.logging, document.directory, conditions)
+        document, logs = runtime.document, runtime.logs
+        if old is not None or logs:
+            self.context.access_log.configure(document.config.logging, document.directory, logs)
         listeners = {listener.key: listener for listener in runtime.listeners if listener.key in sockets}
         removed = [
             self.live.pop(key)

@@ -63,7 +63,7 @@ def compile_config(document: Document, context: Context, compilation: Compilatio
             from npserver.limits.compile import check_rate_limits
 
             check_rate_limits(compilation)
-        log_conditions = compile_logging(report)
+        logs = compile_logging(compilation)
         if report.document.config.control is not None:
             from npserver.config.control_place import check_control
 
@@ -123,7 +123,7 @@ def compile_config(document: Document, context: Context, compilation: Compilatio
         services=compile_services(compilation),
         warnings=tuple(report.warnings),
         summary=tuple(summary),
-        log_conditions=log_conditions,
+        logs=logs,
         targets=targets,
         activations=tuple(compilation.activations),
     )

@@ -1,4 +1,4 @@
-"""Check `logging`, and compile the conditions of its access logs. Called by `program.compile`."""
+"""Check `logging`, and compile its access logs: their conditions and texts. Called by `program.compile`."""
 
 from __future__ import annotations
 
@@ -7,17 +7,28 @@ from typing import TYPE_CHECKING
 
 from npserver.config.units import parse_percent
 from npserver.errors import clip
-from npserver.observe.config import STANDARD, AccessLogSection, LogDestination, access_logs, query_log
+from npserver.observe.access_output import CompiledLog
+from npserver.observe.config import (
+    STANDARD,
+    AccessLogSection,
+    LogDestination,
+    access_logs,
+    has_texts,
+    is_compiled,
+    query_log,
+)  # fmt: skip
+from npserver.observe.log_formats import FORMATS
 from npserver.observe.remote.destinations import parse_destination
 
 if TYPE_CHECKING:
     from npserver.config.jsonc import Path
     from npserver.config.report import Report
-    from npserver.observe.access_output import Condition
+    from npserver.runtime.compilation import Compilation
 
 
-def compile_logging(report: Report) -> tuple[Condition | None, ...]:
-    """Check the outputs of the logs. Return `only` of each access log; nothing if none has it."""
+def compile_logging(compilation: Compilation) -> tuple[CompiledLog, ...]:
+    """Check the outputs of the logs. Return what is compiled of each access log; nothing if that is nothing."""
+    report = compilation.report
     logging = report.document.config.logging
     written = logging.access_log
     if isinstance(written, str):
@@ -32,17 +43,27 @@ def compile_logging(report: Report) -> tuple[Condition | None, ...]:
     if queries.to != "off" and not any(getattr(type(rule), "uses_dns_ports", False) for rule in rules):
         report.warn(("logging", "query_log"), "no effect: no rule has handler 'dns', so there are no queries")
     logs = access_logs(logging)
-    if all(one.only is None for one in logs):
+    if not any(is_compiled(one) for one in logs):
         return ()
-    from npserver.observe.conditions import compile_condition  # few configs have any
+    return tuple([_compile(compilation, number, one) for number, one in enumerate(logs)])
 
-    conditions: list[Condition | None] = []
-    for number, one in enumerate(logs):
+
+def _compile(compilation: Compilation, number: int, log: AccessLogSection) -> CompiledLog:
+    path: Path = ("logging", "access_log", number)
+    condition, own, gives_ids = None, None, False
+    if log.only is not None:
+        from npserver.observe.conditions import compile_condition  # few configs have any
+
         try:
-            conditions.append(None if one.only is None else compile_condition(one.only))
+            condition = compile_condition(log.only)
         except ValueError as error:
-            report.error(("logging", "access_log", number, "only"), f"'only': {error}")
-    return tuple(conditions)
+            compilation.report.error((*path, "only"), f"'only': {error}")
+    if has_texts(log):
+        from npserver.web.logs.formats import compile_format
+        from npserver.web.logs.needs import NEEDS
+
+        own, gives_ids = compile_format(compilation, path, log), NEEDS.of(compilation).ids
+    return CompiledLog(condition, own, gives_ids)
 
 
 def _check_list(report: Report, written: list[str | AccessLogSection]) -> None:
@@ -63,6 +84,9 @@ def _check_list(report: Report, written: list[str | AccessLogSection]) -> None:
 
 
 def _check_object(report: Report, path: Path, log: AccessLogSection) -> None:
+    if log.format is not None and "$" not in log.format and log.format not in FORMATS:
+        names = ", ".join([f'"{name}"' for name in FORMATS])
+        report.error((*path, "format"), f"expected {names} or a text with $variables, got {clip(log.format)}")
     share = 1.0
     try:
         share = parse_percent(log.sample)

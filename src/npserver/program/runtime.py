@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from npserver.config.document import Document
     from npserver.errors import Problem
     from npserver.listen.listener import Listener
-    from npserver.observe.access_output import Condition
+    from npserver.observe.access_output import CompiledLog
     from npserver.runtime.front import DatagramFront, Service, StreamFront
     from npserver.upstream.registry import NamedTarget
 
@@ -26,7 +26,7 @@ class Runtime(Struct, frozen=True):
     services: tuple[Service, ...]  # for the controller to run
     warnings: tuple[Problem, ...]
     summary: tuple[tuple[str, str], ...]  # per rule: listener, what it does; for the table at the start
-    log_conditions: tuple[Condition | None, ...] = ()  # `only` of each access log; empty if none has it
+    logs: tuple[CompiledLog, ...] = ()  # of each access log; empty if none has settings to compile
     targets: tuple[NamedTarget, ...] = ()  # of its upstreams and rules
     activations: tuple[Callable[[], None], ...] = ()  # called when it has become the active config
 

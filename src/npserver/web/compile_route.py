@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from npserver.config.expand import template_of
 from npserver.errors import clip
 from npserver.web.checks import rule_key
 from npserver.web.exchange import make_route
 from npserver.web.handlers.kinds import load
+from npserver.web.logs.needs import NEEDS
 from npserver.web.middleware.order import NAMED, compile_middleware
 from npserver.web.request_times import request_times
 from npserver.web.scan_watch import scan_watch
@@ -59,6 +62,8 @@ def compile_route(
         aborts_on_close=getattr(rule, "abort_on_close", False),
         times=request_times(compilation, rule.name or rule_key(path), hosts),
     )
+    if rule.log and NEEDS.of(compilation).exchange:
+        route = replace(route, prepared=None, direct=None)
     if compilation.config.tracing is None or not rule.trace:
         return route
     from npserver.web.traces import TRACER

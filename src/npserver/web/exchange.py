@@ -17,6 +17,7 @@ from msgspec import Struct
 
 if TYPE_CHECKING:
     from npserver.http.request import Request
+    from npserver.observe.request_record import Attempt
     from npserver.observe.tracing.trace import Trace
     from npserver.runtime.context import Context
     from npserver.web.request_times import HostSeries, Series
@@ -96,6 +97,8 @@ class Exchange(Protocol):
     user: str  # set by basic_auth for the access log
     status: int  # of the answer; 0 until it has begun
     trace: Trace | None  # of a request with `tracing`
+    attempts: list[Attempt] | None  # at targets, where an access log has their times
+    cache_status: bytes  # what the cache of a proxy did, as Cache-Status tells it (RFC 9211)
     #: Set by a handler that answers later: told when the client goes before `start`. `start` sets it too.
     source: ResponseSource | None
 
@@ -202,9 +205,8 @@ class Exchange(Protocol):
     def switch(self, fields: bytes) -> tuple[asyncio.Transport, bytes]:
         """Answer 101 and hand the connection over: its transport (paused reading) and what came after the head.
 
-        Only HTTP/1.1 requests ask for it (`Request.upgrade`).
-
-        The caller sets its own protocol with `transport.set_protocol` and calls `switched_closed` at its end.
+        Only HTTP/1.1 requests ask for it (`Request.upgrade`). The caller sets its own protocol with
+        `transport.set_protocol` and calls `switched_closed` at its end.
         """
 
     def switched_closed(self, received: int, sent: int, reason: str) -> None:

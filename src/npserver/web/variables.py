@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 #: A compiled template, or the value of one variable.
 Template = Callable[["Exchange"], str]
 
-_REFERENCE = regex(r"\$(?:(\$)|((?:header|cookie|query|map|jwt)\.[\w-]+|[A-Za-z_]\w*)|\{([\w.-]*)\})?", re.ASCII)
+#: A reference to a variable: group 1 is `$$`, else 2 or 3 is the name.
+REFERENCE = regex(r"\$(?:(\$)|((?:header|cookie|query|map|jwt)\.[\w-]+|[A-Za-z_]\w*)|\{([\w.-]*)\})?", re.ASCII)
 _HEADER = "header."
 _COOKIE = "cookie."
 _PARAMETER = "query."
@@ -48,6 +49,12 @@ def _tls_version(exchange: Exchange) -> str:
     return (tls.version() or "") if tls is not None else ""
 
 
+def _tls_cipher(exchange: Exchange) -> str:
+    tls: Any = exchange.tls
+    cipher = tls.cipher() if tls is not None else None
+    return cipher[0] if cipher else ""
+
+
 def _sni(exchange: Exchange) -> str:
     return getattr(exchange.tls, "sni", None) or ""
 
@@ -57,8 +64,11 @@ VARIABLES: Mapping[str, Template] = {
     "client_ip": lambda exchange: exchange.client_ip,
     "client_port": lambda exchange: str(exchange.client_port),
     "remote_ip": lambda exchange: exchange.peer_ip,
+    "local_ip": lambda exchange: exchange.local[0],
     "local_port": lambda exchange: str(exchange.local[1]),
+    "user": lambda exchange: exchange.user,
     "method": lambda exchange: exchange.request.method,
+    "protocol": lambda exchange: exchange.request.protocol,
     "host": lambda exchange: exchange.request.host,
     "authority": lambda exchange: exchange.request.authority,
     "path": lambda exchange: exchange.request.path,
@@ -74,6 +84,7 @@ VARIABLES: Mapping[str, Template] = {
     "tls_client_serial": client_certificate.serial,
     "tls_client_cert": client_certificate.escaped_pem,
     "tls_version": _tls_version,
+    "tls_cipher": _tls_cipher,
     "sni": _sni,
 }
 
@@ -85,7 +96,7 @@ def is_constant(text: str) -> bool:
 
 def variable_names(text: str) -> set[str]:
     """Return the names of the variables in a text, known or not."""
-    return {match[2] or match[3] or "" for match in _REFERENCE.finditer(template_of(text)) if not match[1]}
+    return {match[2] or match[3] or "" for match in REFERENCE.finditer(template_of(text)) if not match[1]}
 
 
 def compile_template(text: str, others: Mapping[str, Template] | None = None, escape: Escape | None = None) -> Template:
@@ -101,7 +112,7 @@ def compile_template(text: str, others: Mapping[str, Template] | None = None, es
     written, text = text, template_of(text)
     pieces: list[str | Template] = []
     end = 0
-    for match in _REFERENCE.finditer(text):
+    for match in REFERENCE.finditer(text):
         pieces.append(text[end : match.start()])
         pieces.append("$" if match[1] else _escaped(match[2] or match[3] or "", known, written, escape))
         end = match.end()
@@ -111,14 +122,18 @@ def compile_template(text: str, others: Mapping[str, Template] | None = None, es
 
 def _escaped(name: str, known: Mapping[str, Template], text: str, escape: Escape | None) -> Template:
     """Return a variable whose values are cleaned, and escaped for their place."""
-    variable = _variable(name, known, text)
+    variable = find_variable(name, known, text)
     change = escape(name) if escape is not None else None
     if change is None:
         return lambda exchange: variable(exchange).translate(_CLEANED)
     return lambda exchange: change(variable(exchange).translate(_CLEANED))
 
 
-def _variable(name: str, known: Mapping[str, Template], text: str) -> Template:
+def find_variable(name: str, known: Mapping[str, Template], text: str) -> Template:
+    """Return the variable of a name, whose values are neither cleaned nor escaped. `text`: has it, for messages.
+
+    Raises: ValueError if it does not exist.
+    """
     variable = known.get(name)
     if variable is None:
         if name.startswith(_HEADER) and (field := name[len(_HEADER) :]) and "." not in field:

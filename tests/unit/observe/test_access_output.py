@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from npserver.observe.access_log import AccessLog
+from npserver.observe.access_output import CompiledLog
 from npserver.observe.config import AccessLogSection, Logging
 from tests.unit.observe.test_access_log import logged, loop, request
 
@@ -38,7 +39,7 @@ def test_conditions_choose_requests(loop: asyncio.AbstractEventLoop, tmp_path: P
     config = Logging(access_log=[str(a), AccessLogSection(to=str(b), only="status >= 400")], dns_queries=True)
     log = AccessLog(config, loop)
     logged(log, request("/early"), status=500)  # the conditions are not compiled yet
-    log.configure(config, conditions=[None, lambda record: record.status >= 400])
+    log.configure(config, compiled=[CompiledLog(), CompiledLog(only=lambda record: record.status >= 400)])
     for status in (200, 404):
         logged(log, request("/x"), status=status)
     log.query(transport="udp", client="10.0.0.9", name="a.", type="A", rcode="NOERROR")

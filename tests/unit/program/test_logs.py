@@ -33,7 +33,22 @@ def said_of(tmp_path: Path, capsys: pytest.CaptureFixture[str], logging: str, st
         ('^"syslog+tcp://"', "expected syslog+tcp://HOST:PORT"),
         ('[{ "to": "syslog://a", "ca": ^"ca.pem" }]', "'ca' is for 'to' with syslog+tls:// alone"),
         ('[{ "to": "syslog+tls://a", "ca": ^"ca.pem" }]', "cannot read certificates from 'ca.pem': No such file"),
-        ('[{ "to": "a.log", "format": ^"xml" }]', '"pretty", "json", "combined"'),
+        (
+            '[{ "to": "a.log", "format": ^"xml" }]',
+            "\"combined\" or a text with $variables, got 'xml'",
+        ),
+        ('[{ "to": "a.log", "format": ^"$stats" }]', "'format': no variable $stats, did you mean $status?"),
+        ('[{ "to": "a.log", "format": ^"$http_referer" }]', "did you mean $header.referer?"),
+        ('[{ "to": "a.log", "format": ^"$status\\n$host" }]', "a line cannot have control characters"),
+        ('[{ "to": "a.log", "fields": { "a": ^"$remote_addr" } }]', "no variable $remote_addr"),
+        ('[{ "to": "a.log", "format": ^"combined", "fields": { "a": "$host" } }]', 'are of format "json"'),
+        ('[{ "to": "a.log", "feilds": {} }]', "did you mean"),
+        ('[{ "to": "a.log", "fields": { "agent": ^null } }]', "'agent' is none; those are time, type, client_ip"),
+        ('[{ "to": "a.log", "standard_fields": ^false }]', "lines would be empty"),
+        ('[{ "to": "a.log", "fields": { "a": ^"$header.Authorization" } }]', "could log in with $header.Authorization"),
+        ('[{ "to": "a.log", "format": ^"$header.cookie" }]', '"credentials": true in this log'),
+        ('[{ "to": "a.log", "hide": ["query"], "fields": { "a": ^"$query.q" } }]', "'hide' has the query"),
+        ('[{ "to": "a.log", "hide": ["client_ip"], "format": ^"$header.x-forwarded-for" }]', "addresses of clients"),
     ],
 )
 def test_what_is_wrong_has_its_place(
@@ -42,7 +57,7 @@ def test_what_is_wrong_has_its_place(
     """The place is marked."""
     before = '"logging": { "access_log": '
     said = said_of(tmp_path, capsys, f'{{ "access_log": {log.replace("^", "")} }}')
-    assert f":2:{len(before) + log.index('^') + 1}:" in said
+    assert "^" not in log or f":2:{len(before) + log.index('^') + 1}:" in said
     assert message in said
 
 
@@ -63,6 +78,25 @@ def test_the_query_log_is_checked_as_access_logs_are(
     said = said_of(tmp_path, capsys, f'{{ "query_log": {log.replace("^", "")} }}')
     assert f":2:{len(before) + log.index('^') + 1}:" in said
     assert message in said
+
+
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        ('"format": "$cookie.session_id"', "$cookie.session_id may be a secret"),
+        ('"fields": { "a": "$header.x-api-key" }', "$header.x-api-key may be a secret"),
+        ('"fields": { "a": "$query.token" }', "$query.token may be a secret"),
+        ('"fields": { "a": "$trace_id" }', "without 'tracing' $trace_id is always empty"),
+        ('"fields": { "a": "$cookie.lang $cookie.sidebar $header.x-request-id" }', ""),
+        ('"credentials": true, "format": "$header.cookie $header.authorization $query.token"', ""),
+    ],
+)
+def test_secrets_are_there_only_knowingly(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], log: str, said: str
+) -> None:
+    told = said_of(tmp_path, capsys, f'{{ "access_log": [{{ "to": "a.log", {log} }}] }}', 0)
+    assert said in told
+    assert bool(told) is bool(said)
 
 
 def test_a_sample_of_everything_has_no_errors_to_keep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

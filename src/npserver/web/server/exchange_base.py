@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Generic, cast
 from npserver.errors import clip
 from npserver.http.forwarded import client_address
 from npserver.http.request import Request
-from npserver.observe.request_record import RequestRecord
+from npserver.observe.request_record import Attempt, RequestRecord
 from npserver.runtime.context import Context
 from npserver.web import error_pages
 from npserver.web.exchange import Exchange, ResponseSource, ResponseStart, Route
@@ -60,6 +60,8 @@ class ExchangeBase(ExchangePeer[C], Generic[C], eq=False):
     upstream: str = ""
     user: str = ""
     trace: Trace | None = None
+    attempts: list[Attempt] | None = None
+    cache_status: bytes = b""
     source: ResponseSource | None = None
     _request_id: str = ""
     _stage: int = 0
@@ -214,7 +216,7 @@ class ExchangeBase(ExchangePeer[C], Generic[C], eq=False):
         front.finished(
             RequestRecord(
                 self.client_ip, self.request, self.connection.scheme, status, received, self.sent,
-                took_s, self.upstream, self._told_id, self.user,
+                took_s, self.upstream, self._told_id, self.user, self.route.rule_name or self.route.key, self,
             )
         )  # fmt: skip
 

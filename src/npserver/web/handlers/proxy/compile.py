@@ -22,6 +22,7 @@ from npserver.web.handlers.proxy.handler import ProxyHandler
 from npserver.web.handlers.proxy.proxy import Proxy, ProxySettings
 from npserver.web.handlers.proxy.spool import SpoolSettings
 from npserver.web.http_upstream import http_upstream
+from npserver.web.logs.needs import NEEDS
 from npserver.web.maps.compile import MAPS
 from npserver.web.middleware.headers.changes import compile_changes
 from npserver.web.routing import Pattern, parse_pattern
@@ -131,6 +132,7 @@ def compile_settings(
         else f"upstreams.{upstream.name}.proxy_timeout_seconds",
         trusted=TRUSTED_PROXIES.of(compilation),
         is_traced=compilation.config.tracing is not None and rule.trace,
+        times_attempts=rule.log and NEEDS.of(compilation).attempts,
         hash_of=_compile_hash(compilation, path, upstream),
         request_spool=compile_spool(compilation, (*path, "request_buffering"), rule.request_buffering),
         response_spool=compile_spool(compilation, (*path, "response_buffering"), rule.response_buffering),

@@ -146,7 +146,8 @@ class DirectCall(_Direct, eq=False, kw_only=True):
                 target.times.observe(duration_s)  # type: ignore[union-attr]
             if route.is_logged:
                 ip = connection.client_ip
-                front.finished(RequestRecord(ip, self.request, scheme, status, 0, size, duration_s, uri))
+                rule = route.rule_name or route.key
+                front.finished(RequestRecord(ip, self.request, scheme, status, 0, size, duration_s, uri, "", "", rule))
             else:
                 front.count(status, size)
         else:
@@ -231,7 +232,8 @@ class DirectStream(_Direct, eq=False, kw_only=True):
         if not self.route.is_logged:
             front.count(status, sent)
             return
-        front.finished(RequestRecord(client_ip, self.request, scheme, status, 0, sent, duration_s, uri))
+        rule = self.route.rule_name or self.route.key
+        front.finished(RequestRecord(client_ip, self.request, scheme, status, 0, sent, duration_s, uri, "", "", rule))
 
     def _make_exchange(self) -> Exchange:
         connection = self.connection

@@ -72,6 +72,7 @@ class ProxySettings:
     rewrites: tuple[tuple[re.Pattern[str], str], ...] = ()
     changes: FieldChanges | None = None  # the rule's `headers`
     hash_of: Template | None = None  # what the upstream's `balance` `hash` is of
+    times_attempts: bool = False  # an access log has the times of attempts
     is_traced: bool = False  # `tracing`: each request has a `traceparent` of its own
     request_spool: SpoolSettings | None = None  # where request bodies are buffered; None: they are passed on
     response_spool: SpoolSettings | None = None  # likewise for responses
@@ -125,7 +126,7 @@ class Proxy:
             and not self.is_by_time
         )
         has_times = any(target.times is not None for target in upstream.targets)
-        self.is_timed = self.is_by_time or has_times or settings.is_traced
+        self.is_timed = self.is_by_time or has_times or settings.is_traced or settings.times_attempts
         self.has_logged_refusal = False  # by `refused_upgrade`
 
     def __repr__(self) -> str:

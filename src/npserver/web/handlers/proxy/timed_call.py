@@ -1,4 +1,4 @@
-"""Proxied requests whose response time is measured, for `balance` `least-time`, `metrics.times` or `tracing`.
+"""Proxied requests whose response time is measured: for `balance` `least-time`, `metrics.times`, `tracing`, or a log.
 
 Made by `web.handlers.proxy.general_handler`. The time is from the choice of the target, connecting included, to the
 head of the response. For `balance`, an attempt that fails counts as `FAILURE_S` at the least: a target that fails fast
@@ -11,6 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from npserver.errors import clip
+from npserver.observe.request_record import Attempt
 from npserver.observe.tracing.trace import MAX_METHOD
 from npserver.web.grpc_status import is_grpc, read_code
 from npserver.web.handlers.proxy.call import ProxyCall
@@ -19,6 +20,7 @@ from npserver.web.handlers.proxy.waiting_call import WaitingCall
 if TYPE_CHECKING:
     from npserver.errors import UpstreamError
     from npserver.http.response_parser import ResponseHead
+    from npserver.upstream.client import UpstreamClient
     from npserver.upstream.target import Target
 
 FAILURE_S = 1.0
@@ -34,11 +36,22 @@ class Timed(ProxyCall, eq=False):
 
     def use(self, target: Target, *, fresh: bool = False) -> None:
         """Send the request to `target`."""
-        self.sent_at = monotonic()
+        self.sent_at = now = monotonic()
+        exchange = self.exchange
+        if self.proxy.settings.times_attempts:
+            attempts = exchange.attempts = exchange.attempts or []
+            if not (fresh and attempts and attempts[-1].target == target.uri):  # a kept connection was gone
+                attempts.append(Attempt(target.uri, now, now, now, now))
         if self.exchange.trace is not None:
             method = clip(self.exchange.request.method, MAX_METHOD)[1:-1]
             self.exchange.trace.attempt(method, target.address, target.uri)
         super().use(target, fresh=fresh)
+
+    def send(self, client: UpstreamClient) -> None:
+        """Send the request over a connection."""
+        if attempts := self.exchange.attempts:
+            attempts[-1].connected = monotonic()
+        super().send(client)
 
     def response_whole(self, head: ResponseHead, body: bytes) -> None:
         """Called with a complete response that arrived in one read."""
@@ -55,6 +68,8 @@ class Timed(ProxyCall, eq=False):
     def response_end(self, trailers: bytes) -> None:
         """Called when the response is complete."""
         _read_code(self, trailers)
+        if attempts := self.exchange.attempts:
+            attempts[-1].ended = monotonic()
         super().response_end(trailers)
 
     def response_lost(self, error: UpstreamError) -> None:
@@ -72,6 +87,8 @@ class Timed(ProxyCall, eq=False):
     def try_again(self, error: UpstreamError, target: Target, *, sent: bool) -> None:
         """Called after an attempt that got no response, such as one that could not connect."""
         self._trace_failure(error)
+        if attempts := self.exchange.attempts:
+            attempts[-1].answered = attempts[-1].ended = monotonic()
         super().try_again(error, target, sent=sent)
 
     def _trace_failure(self, error: UpstreamError) -> None:
@@ -105,6 +122,10 @@ def _observe(call: Timed, status: int) -> None:
     if target is None:
         return
     took_s = now - call.sent_at
+    if attempts := call.exchange.attempts:
+        attempts[-1].ended = now
+        if not call.is_started:
+            attempts[-1].answered = now
     trace = call.exchange.trace
     if status and trace is not None:
         trace.answered(status)

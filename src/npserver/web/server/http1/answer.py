@@ -73,7 +73,9 @@ def prepared_answer(
     if route.times is not None:
         route.times.count(request.host, status, 0.0)
     if is_logged:
-        front.finished(RequestRecord(client_ip, request, scheme, status, 0, len(body)))
+        front.finished(
+            RequestRecord(client_ip, request, scheme, status, 0, len(body), rule=route.rule_name or route.key)
+        )
     else:
         front.count(status, len(body))
     if not is_last and (composed := front.composed.get(prepared)) is not None:

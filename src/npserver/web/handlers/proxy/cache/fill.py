@@ -190,7 +190,7 @@ class Fill(FillBody):
             self._leave_all()
             return
         for reader in self._leave_all():
-            reader.exchange.upstream = self._upstream
+            self._tell(reader)
             reader.exchange.fail(status, reason, key, fields, level=level)
 
     # ── deciding ──
@@ -213,7 +213,7 @@ class Fill(FillBody):
                 handler.store.remove(self.wanted.digest)
         self._status = self._why + b"; stored" if self.is_stored else self._why
         for reader in list(self.readers):
-            reader.exchange.upstream = self._upstream
+            self._tell(reader)
             if reader is not self._leader and not (self._is_shared and head.is_for(handler.fields_of(reader.exchange))):
                 reader.done()
                 handler.handle(reader.exchange)
@@ -269,7 +269,7 @@ class Fill(FillBody):
         updated = Entry(entry.path, entry.state, head, entry.offset, entry.size, entry.body)
         current = self._why + b"; fwd-status=304"
         for reader in self._leave_all_but_others(old, keeps_leader_only=bool(reason)):
-            reader.exchange.upstream = self._upstream
+            self._tell(reader)
             if not handler.serve(reader.exchange, updated, current):
                 again = handler.find(self.wanted)  # the file that was just written took its place
                 if again is None or not handler.serve(reader.exchange, again, current):
@@ -288,13 +288,16 @@ class Fill(FillBody):
 
     # ── sending ──
 
-    @property
-    def _upstream(self) -> str:
-        return self.request.upstream if self.request is not None else ""
+    def _tell(self, reader: Reader) -> None:
+        """Tell the exchange of a reader, for the log, which targets were asked."""
+        if self.request is not None:
+            reader.exchange.upstream, reader.exchange.attempts = self.request.upstream, self.request.attempts
 
     def _shown(self, head: StoredHead, reader: Reader) -> bytes:
         """Return the field lines for a client."""
-        return shown_fields(head, self._status if reader is self._leader else self._status + b"; collapsed")
+        status = self._status if reader is self._leader else self._status + b"; collapsed"
+        reader.exchange.cache_status = status
+        return shown_fields(head, status)
 
     def _start(self, reader: Reader, head: StoredHead) -> None:
         """Begin a response whose body follows."""

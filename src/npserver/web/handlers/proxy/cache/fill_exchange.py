@@ -15,6 +15,7 @@ from npserver.http.fields import SELECTIVE
 
 if TYPE_CHECKING:
     from npserver.http.request import Request
+    from npserver.observe.request_record import Attempt
     from npserver.web.exchange import Exchange, PrivateUpstream, ResponseSource
 
 _LEFT_OUT = SELECTIVE | {b"if-range"}
@@ -82,6 +83,7 @@ class FillExchange:
         self.tls = client.tls
         self.trace = client.trace
         self.upstream = ""
+        self.attempts: list[Attempt] | None = None
         self.private_upstreams: dict[object, Any] | None = None
         self.source: ResponseSource | None = None
 

@@ -260,6 +260,7 @@ class CacheHandler:
         now_s = self.context.wall_clock()
         fields = _hit_fields(head, age_s, status)
         exchange.upstream = exchange.upstream or "cache"
+        exchange.cache_status = status
         if not respond_stored(exchange, entry, fields, now_s):
             return False
         self.store.touch(entry, now_s)
@@ -275,6 +276,7 @@ class CacheHandler:
             digest = self._wanted(exchange).digest
             invalidate = lambda: self.store.remove(digest)  # noqa: E731
         self.count("passed")
+        exchange.cache_status = status
         passed = PassedExchange(exchange, b"Cache-Status: npserver; %b\r\n" % status, invalidate)
         self.inner.handle(cast("Exchange", passed))
 

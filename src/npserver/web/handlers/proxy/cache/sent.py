@@ -37,7 +37,7 @@ def _is_unusual(name: bytes) -> bool:
 def tells_identity(text: str, maps: Mapping[str, str]) -> bool:
     """Whether a text has variables that say who has signed in. `maps`: what is looked up, by name of the map."""
     return any(
-        name.startswith(_IDENTITIES) or tells_identity(maps.get(name.removeprefix("map."), ""), {})
+        name == "user" or name.startswith(_IDENTITIES) or tells_identity(maps.get(name.removeprefix("map."), ""), {})
         for name in variable_names(text)
     )
 

@@ -28,6 +28,8 @@ def test_names_that_applications_may_take_for_others(names: list[bytes], expecte
     ("text", "expected"),
     [
         ("$jwt.sub", True),
+        ("$user", True),
+        ("$header.user", False),
         ("a ${tls_client_subject} b", True),
         ("$tls_client_fingerprint", True),
         ("$map.role", True),
