@@ -193,7 +193,7 @@ def test_spans_that_a_collector_rejects_are_counted(
     one = program(config={**config(port, app.port, collector.port), "workers": 1})
     assert get(port, "/app/x") == 200
     one.wait_until(lambda: dropped(port) >= 1, "the count")
-    one.wait_for("dropping spans: no room")
+    one.wait_for(r"the collector of traces http://\S+ \(tracing\.to\) has not taken 1 spans: no room")
 
 
 def test_a_collector_that_hangs_holds_up_neither_requests_nor_the_end(

@@ -33,6 +33,9 @@ class Server(ThreadingHTTPServer):
         self.hangs.set()
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that does not wait for the answer."""
+
     @property
     def port(self) -> int:
         return int(self.server_address[1])

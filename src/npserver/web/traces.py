@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from npserver.config.units import parse_percent
 from npserver.errors import clip
-from npserver.observe.tracing.exporter import DROPPED, EXPORTER, SENT, WAITING
+from npserver.observe.tracing.exporter import EXPORTER
 from npserver.observe.tracing.trace import MAX_METHOD, Trace
 from npserver.observe.tracing.trace_context import parse_traceparent
 from npserver.runtime.compilation import PerCompilation
@@ -130,11 +130,9 @@ def _compile(compilation: Compilation) -> Tracer | None:
         report.error(("tracing", "sample"), str(error))
     trusted = TRUSTED_PROXIES.of(compilation) if section.parent == "trusted" else None
     exporter = EXPORTER.of(compilation.context)
-    for name in (SENT, DROPPED, WAITING):
-        compilation.context.row.slot(name)
 
     def activate() -> None:
-        exporter.collector = collector
+        exporter.use(collector)
 
     compilation.activations.append(activate)
     return Tracer(exporter, share, trusted, trusts_all=section.parent == "all")

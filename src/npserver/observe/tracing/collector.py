@@ -33,11 +33,12 @@ _RETRY_AFTER = regex(rb"^retry-after:([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 _GZIP_LEVEL, _GZIP_FORM = 1, 31
 
 
-class Outcome(Struct, frozen=True):
+class Outcome(Struct, frozen=True, kw_only=True):
     """What became of a batch."""
 
+    is_taken: bool = False  # by the collector, perhaps but for some spans
     rejected: int = 0  # spans that the collector has not taken, if the batch is done with
-    fault: str = ""  # why; "": it has taken all
+    fault: str = ""  # why, or a warning; "": it has taken all
     is_passing: bool = False  # the batch may be sent again
     wait_s: float = 0.0  # how long the collector asks not to be sent anything
 
@@ -66,11 +67,16 @@ class Collector(Struct, frozen=True, eq=False):
                 self.url, Post(fields, body), timeout_s=TIMEOUT_S, max_bytes=MAX_ANSWER_BYTES, trust=self.trust
             )
         except NoAnswer as error:
-            return Outcome(len(spans), str(error), is_passing=True)
+            return Outcome(rejected=len(spans), fault=str(error), is_passing=True)
         if 200 <= answer.status < 300:
             return _taken(answer.body, len(spans))
         wait_s = _retry_after_s(answer) if answer.status in _PASSING else 0.0
-        return Outcome(len(spans), f"status {answer.status}", answer.status in _PASSING, wait_s)
+        return Outcome(
+            rejected=len(spans),
+            fault=f"status {answer.status}",
+            is_passing=answer.status in _PASSING,
+            wait_s=wait_s,
+        )
 
 
 class _PartialSuccess(Struct, rename="camel"):
@@ -88,10 +94,11 @@ def _taken(body: bytes, spans: int) -> Outcome:
         partial = msgspec.json.decode(body or b"{}", type=_Response).partial_success
         rejected = int(partial.rejected_spans) if partial is not None else 0
     except (msgspec.DecodeError, ValueError):
-        return Outcome(spans, "the answer is not that of a collector: is the URL right?")
+        return Outcome(rejected=spans, fault="the answer is not that of a collector: is the URL right?")
     if partial is None or (rejected <= 0 and not partial.error_message):
-        return Outcome()
-    return Outcome(max(0, min(rejected, spans)), partial.error_message[:200] or f"{rejected} spans rejected")
+        return Outcome(is_taken=True)
+    reason = partial.error_message[:200] or "no reason is given"
+    return Outcome(is_taken=True, rejected=max(0, min(rejected, spans)), fault=reason)
 
 
 def _retry_after_s(answer: Answer) -> float:

@@ -30,9 +30,10 @@ BATCH = 512
 PERIOD_S = 1.0  # a span waits this long for others
 MAX_PAUSE_S = 30.0  # after failures
 RETRY_FOR_S = 300.0  # a batch is dropped that could not be sent for so long
+WARN_EVERY_S = 60.0
 FLUSH_S = 1.0  # for all that is left at shutdown
 
-SENT, DROPPED, WAITING = "tracing.spans.sent", "tracing.spans.dropped", "gauge.tracing.spans.waiting"
+COUNTERS = ("tracing.spans.sent", "tracing.spans.dropped", "gauge.tracing.spans.waiting")
 
 
 class _State(IntEnum):
@@ -44,34 +45,43 @@ class _State(IntEnum):
 
 
 class SpanExporter:
-    """The spans of one process. `collector` is set when a config with `tracing` becomes active."""
+    """The spans of one process. `use` is called when a config with `tracing` becomes active."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._slots = context.row.slots
+        self._sent_slot, self._dropped_slot, self._waiting_slot = (context.row.slot(name) for name in COUNTERS)
         self._queue: deque[Span] = deque()
         self._batch: list[Span] = []  # that is being sent, or will be sent again
         self._batch_since = 0.0  # loop time of its first attempt; 0: there was none
         self._task: asyncio.Task[None] | None = None
         self._full = asyncio.Event()  # a batch is there: the period need not pass
         self._state = _State.GOOD
-        self._warning = ""  # of the collector, the last one
+        self._next_warning = 0.0  # loop time before which nothing is told of a part of the spans
+        self._changed = asyncio.Event()  # there is another collector: no pause for the former one
         self.collector: Collector | None = None
         AT_END.of(context).append(self.close)
 
     def __repr__(self) -> str:
         return f"<SpanExporter {self.collector!r} queued={len(self._queue) + len(self._batch)}>"
 
+    def use(self, collector: Collector | None) -> None:
+        """Send spans to this collector from now on, those that wait among them."""
+        self.collector = collector
+        self._changed.set()
+
     def add(self, span: Span) -> None:
         """Take a span. If too many wait, the oldest of them is dropped."""
         queue = self._queue
         if self.collector is None:
-            self._count(DROPPED, 1)
+            self._slots[self._dropped_slot] += 1
             return
         if len(queue) >= MAX_QUEUED:
             queue.popleft()
-            self._count(DROPPED, 1)
+            self._slots[self._dropped_slot] += 1
             self._tell(_State.LOSING, f"more than {MAX_QUEUED} wait")
         queue.append(span)
+        self._show_waiting()
         if len(queue) >= BATCH:
             self._full.set()
         if self._task is None:
@@ -88,7 +98,7 @@ class SpanExporter:
             async with asyncio.timeout(FLUSH_S):
                 while (self._queue or self._batch) and await self._send() == 0.0:
                     pass
-        self._count(DROPPED, len(self._queue) + len(self._batch))
+        self._slots[self._dropped_slot] += len(self._queue) + len(self._batch)
         self._queue.clear()
         self._batch.clear()
         self._show_waiting()
@@ -99,14 +109,14 @@ class SpanExporter:
         try:
             while self._queue or self._batch:
                 if failures == 0:
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(PERIOD_S):
-                            await self._full.wait()
+                    await _wait(self._full, PERIOD_S)
+                self._changed.clear()
                 pause_s = await self._send()
                 failures = failures + 1 if pause_s else 0
                 if pause_s:  # a full queue does not shorten it
                     backoff_s = min(PERIOD_S * 2 ** min(failures, 10), MAX_PAUSE_S)
-                    await asyncio.sleep(max(pause_s, backoff_s * random.uniform(0.8, 1.0)))
+                    if await _wait(self._changed, max(pause_s, backoff_s * random.uniform(0.8, 1.0))):
+                        failures = 0
         finally:
             self._task = None
 
@@ -121,29 +131,30 @@ class SpanExporter:
             self._full.clear()
         now = self._context.loop.time()
         self._batch_since = self._batch_since or now
-        self._show_waiting()
         outcome = await collector.send(self._batch)
         self._note(outcome, is_old=now - self._batch_since >= RETRY_FOR_S)
         self._show_waiting()
-        return max(outcome.wait_s, PERIOD_S) if outcome.rejected else 0.0
+        return 0.0 if outcome.is_taken else max(outcome.wait_s, PERIOD_S)
 
     def _note(self, outcome: Outcome, *, is_old: bool) -> None:
         if outcome.is_passing and not is_old:
             self._tell(_State.LATE, outcome.fault)
             return
-        self._count(SENT, len(self._batch) - outcome.rejected)
-        self._count(DROPPED, outcome.rejected)
+        self._slots[self._sent_slot] += len(self._batch) - outcome.rejected
+        self._slots[self._dropped_slot] += outcome.rejected
         self._batch.clear()
         self._batch_since = 0.0
-        if outcome.rejected:
+        if not outcome.is_taken:
             self._tell(_State.LOSING, outcome.fault)
             return
-        if outcome.fault not in ("", self._warning) and self.collector is not None:
-            log.warning("the collector of traces %s (tracing.to) warns: %s", self.collector.url.address, outcome.fault)
-        self._warning = outcome.fault
+        address, now = self.collector and self.collector.url.address, self._context.loop.time()
+        if outcome.fault and now >= self._next_warning:
+            self._next_warning = now + WARN_EVERY_S
+            what = f"has not taken {outcome.rejected} spans" if outcome.rejected else "warns"
+            log.warning("the collector of traces %s (tracing.to) %s: %s", address, what, outcome.fault)
         if self._state is not _State.GOOD:
             self._state = _State.GOOD
-            log.info("traces can be sent to %s again", self.collector and self.collector.url.address)
+            log.info("traces can be sent to %s again", address)
 
     def _tell(self, state: _State, why: str) -> None:
         """Tell the log once that it has come to this."""
@@ -153,12 +164,15 @@ class SpanExporter:
             log.warning("cannot send traces to %s (tracing.to), %s: %s", self.collector.url.address, what, why)
 
     def _show_waiting(self) -> None:
-        row = self._context.row
-        row.slots[row.slot(WAITING)] = len(self._queue) + len(self._batch)
+        self._slots[self._waiting_slot] = len(self._queue) + len(self._batch)
 
-    def _count(self, name: str, number: int) -> None:
-        row = self._context.row
-        row.slots[row.slot(name)] += number
+
+async def _wait(event: asyncio.Event, limit_s: float) -> bool:
+    """Wait for an event, up to so long. Return whether it has come."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(limit_s):
+            return await event.wait()
+    return False
 
 
 #: The exporter of a process.
