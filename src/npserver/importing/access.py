@@ -6,7 +6,6 @@ import os
 import re
 from typing import Any
 
-from npserver.importing.directives import Directive
 from npserver.importing.draft import Draft
 from npserver.importing.guards import forward_auth
 from npserver.importing.limits import limits
@@ -34,9 +33,9 @@ def common_keys(place: Place, draft: Draft, upstreams: Upstreams, comments: list
 
 def log_key(scope: Scope) -> dict[str, Any]:
     """Return the key for `access_log off` of a location."""
-    found = [one.args[0] for block in scope.blocks[1:] for one in block if one.name == "access_log"]
-    for one in scope.blocks[-1]:
-        one.used = one.used or (one.name == "access_log" and one.args == ["off"])
+    found = [one.args[0] for known in scope.names[1:] for one in known.get("access_log", ())]
+    for one in scope.here("access_log"):
+        one.used = one.used or one.args == ["off"]
     return {"log": False} if found and found[-1] == "off" else {}
 
 
@@ -141,7 +140,5 @@ def _error_pages(place: Place, draft: Draft, comments: list[str]) -> dict[str, A
 
 def body_limit(scope: Scope) -> dict[str, Any]:
     """Return the limit of request bodies, if blocks below `http` have one of their own."""
-    own: list[Directive] = []
-    for block in scope.blocks[1:]:
-        own = [one for one in block if one.name == "client_max_body_size"] or own
+    own = any("client_max_body_size" in known for known in scope.names[1:])
     return {"max_body_size": size(scope.word("client_max_body_size"))} if own else {}

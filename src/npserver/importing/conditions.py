@@ -33,7 +33,7 @@ def conditionals(scope: Scope, comments: list[str]) -> Iterator[Conditional]:
 
     Those that have no counterpart are left, with the reason. Raises: NoCounterpart for a `limit_except`.
     """
-    ifs = [one for one in scope.blocks[-1] if one.name == "if"]
+    ifs = list(scope.here("if"))
     for one in ifs:
         inside = one.block or []
         try:
@@ -47,7 +47,7 @@ def conditionals(scope: Scope, comments: list[str]) -> Iterator[Conditional]:
             yield Conditional(one, keys, _merged(scope, inside))
         except NoCounterpart as error:
             one.why = str(error)
-    for one in [one for one in scope.blocks[-1] if one.name == "limit_except"]:
+    for one in list(scope.here("limit_except")):
         methods = [word.upper() for word in one.args]
         if not methods:
             raise NoCounterpart(f"{one.place}: limit_except without methods")
@@ -63,7 +63,7 @@ def _merged(scope: Scope, inside: list[Directive]) -> Scope:
     if names & {"allow", "deny"}:
         names |= {"allow", "deny"}
     outer = [one for one in scope.blocks[-1] if one.name not in names]
-    return Scope([*scope.blocks[:-1], outer + inside])
+    return scope.instead(outer + inside)
 
 
 def _redirect(one: Directive) -> Directive:

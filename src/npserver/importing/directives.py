@@ -24,7 +24,10 @@ MAX_DEPTH = 32
 REQUIREMENT = "crossplane>=0.5.8,<0.6"  # as in pyproject.toml, under `import`
 
 #: Files of nginx's packages, which say what npserver does by itself; they are not read.
-STANDARD_FILES = {"mime.types", "fastcgi_params", "fastcgi.conf", "fastcgi-php.conf", "proxy_params", "koi-win"}
+STANDARD_FILES = {
+    "mime.types", "fastcgi_params", "fastcgi.conf", "fastcgi-php.conf", "uwsgi_params", "scgi_params", "proxy_params",
+    "koi-win", "koi-utf", "win-utf",
+}  # fmt: skip
 PROXY_PARAMS = [
     ("proxy_set_header", ["Host", "$http_host"]),
     ("proxy_set_header", ["X-Real-IP", "$remote_addr"]),
@@ -101,7 +104,8 @@ class _Reading(Struct):
     directory: str
     files: int = 0
     directives: int = 0
-    open_files: list[str] = field(default_factory=list)
+    depth: int = 0  # blocks around the place that is read, and files that include each other
+    open_files: list[str] = field(default_factory=list)  # without symbolic links
 
 
 def read_directives(file: str) -> list[Directive]:
@@ -128,7 +132,7 @@ def _read(file: str, reading: _Reading) -> list[Directive]:
     for error in payload["errors"]:
         message = str(error["error"]).partition(" in ")[0] or "the file ends within a directive"
         raise _error(file, error["line"] or 0, message)
-    reading.open_files.append(file)
+    reading.open_files.append(os.path.realpath(file))
     found = list(_convert(payload["config"][0]["parsed"], file, reading))
     reading.open_files.pop()
     return found
@@ -168,8 +172,16 @@ def _convert(parsed: list[dict[str, Any]], file: str, reading: _Reading) -> Iter
         if one["directive"] == "include":
             yield from _include(one["args"], file, one["line"], reading)
             continue
-        block = list(_convert(one["block"], file, reading)) if "block" in one else None
+        block = list(_inside(one, file, reading, one["block"])) if "block" in one else None
         yield Directive(file, one["line"], one["directive"], list(one["args"]), block)
+
+
+def _inside(one: dict[str, Any], file: str, reading: _Reading, parsed: list[dict[str, Any]]) -> Iterator[Directive]:
+    reading.depth += 1
+    if reading.depth > MAX_DEPTH:
+        raise _error(file, one["line"], f"more than {MAX_DEPTH} blocks and files inside each other")
+    yield from _convert(parsed, file, reading)
+    reading.depth -= 1
 
 
 def _include(args: list[str], file: str, line: int, reading: _Reading) -> Iterator[Directive]:
@@ -185,10 +197,17 @@ def _include(args: list[str], file: str, line: int, reading: _Reading) -> Iterat
     if not glob.has_magic(path) and not os.path.exists(path):
         yield Directive(file, line, "include", [pattern], why="there is no such file here")
         return
+    if reading.depth >= MAX_DEPTH:
+        raise _error(file, line, f"more than {MAX_DEPTH} blocks and files inside each other")
+    reading.depth += 1
     for name in names:
-        if name in reading.open_files:
+        if os.path.realpath(name) in reading.open_files:
             raise _error(file, line, f"{clip(pattern)} includes itself")
+        if not os.path.isfile(name) or not os.access(name, os.R_OK):
+            why = "not a file" if not os.path.isfile(name) else "no permission to read it"
+            raise _error(file, line, f"cannot include {clip(name, 200)}: {why}")
         yield from _read(name, reading)
+    reading.depth -= 1
 
 
 def _error(file: str, line: int, message: str) -> ConfigError:

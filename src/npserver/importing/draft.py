@@ -27,7 +27,15 @@ _BY_ITSELF = frozenset(
     log_format proxy_headers_hash_max_size variables_hash_max_size http2 http3 ssl_dhparam ssl_ciphers
     ssl_ecdh_curve charset worker_rlimit_nofile large_client_header_buffers client_body_buffer_size
     fastcgi_buffers fastcgi_buffer_size proxy_buffers proxy_buffer_size proxy_busy_buffers_size
-    fastcgi_intercept_errors proxy_http_version
+    fastcgi_intercept_errors proxy_http_version log_not_found proxy_buffering proxy_request_buffering proxy_pass_header
+    etag proxy_temp_path client_body_temp_path fastcgi_temp_path uwsgi_temp_path scgi_temp_path resolver
+    keepalive_requests reset_timedout_connection lingering_timeout lingering_close aio directio sendfile_max_chunk
+    output_buffers open_file_cache open_file_cache_valid open_file_cache_errors open_file_cache_min_uses
+    types_hash_bucket_size map_hash_bucket_size map_hash_max_size variables_hash_bucket_size postpone_output
+    ssl_trusted_certificate ssl_buffer_size gzip_static autoindex absolute_redirect port_in_redirect charset_types
+    server_names_hash_max_size fastcgi_busy_buffers_size fastcgi_temp_file_write_size fastcgi_max_temp_file_size
+    proxy_temp_file_write_size proxy_max_temp_file_size fastcgi_request_buffering proxy_cache_path limit_req_zone
+    limit_conn_zone client_header_buffer_size ssl_conf_command
     """.split()  # noqa: SIM905
 )
 

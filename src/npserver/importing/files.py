@@ -22,7 +22,7 @@ class OutsidePrefix(NoCounterpart):
 
 def root_of(place: Place) -> str:
     """Return the directory of a place, from which its prefix has been removed. Raises: NoCounterpart."""
-    alias = [one for one in place.scope.blocks[-1] if one.name == "alias"]
+    alias = place.scope.here("alias")
     if alias:
         alias[0].used = True
         directory = constant_or(alias[0].args[0], place.scope)
@@ -86,7 +86,7 @@ def _fallback(one: Directive, place: Place, root: str, comments: list[str]) -> s
     there = place.site.find(bare)
     if there is not None and there.has("proxy_pass"):
         raise NoCounterpart(f"{one.place}: {one.text[:100]}: no file to fall back to")
-    alias = [inner.args[0] for inner in there.scope.blocks[-1] if inner.name == "alias"] if there else []
+    alias = [inner.args[0] for inner in there.scope.here("alias")] if there else []
     around = there.scope if there else place.scope
     if there and alias:
         file = f"{constant_or(alias[0], around).rstrip('/')}/{bare[len(there.written) :].lstrip('/')}"
@@ -112,9 +112,9 @@ def _candidate(path: str, place: Place, one: Directive) -> str:
 
 def _script_for_missing(scope: Scope, comments: list[str]) -> str | None:
     """Return the script of `if (!-e $request_filename) { rewrite ... /index.php?... last; }`, the older `try_files`."""
-    for one in scope.blocks[-1]:
+    for one in scope.here("if"):
         inside = [inner for inner in one.block or [] if inner.name == "rewrite"]
-        if one.name != "if" or one.args not in (["!-e", "$request_filename"], ["!-f", "$request_filename"]):
+        if one.args not in (["!-e", "$request_filename"], ["!-f", "$request_filename"]):
             continue
         if len(inside) == 1 and (match := re.match(r"/([\w/-]+\.php)(?:[?/]|$)", inside[0].args[1])):
             one.used = True
@@ -126,7 +126,7 @@ def _script_for_missing(scope: Scope, comments: list[str]) -> str | None:
 
 def _one_file(place: Place) -> str | None:
     """Return the file that an alias of an exact path or of a regular expression names."""
-    alias = [one for one in place.scope.blocks[-1] if one.name == "alias"]
+    alias = place.scope.here("alias")
     if not alias or not (place.is_exact or place.regex):
         return None
     file = constant_or(alias[0].args[0], place.scope)

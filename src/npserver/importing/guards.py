@@ -30,10 +30,10 @@ def forward_auth(place: Place, draft: Draft, upstreams: Upstreams, comments: lis
     one = found[-1]
     asked = place.site.find(one.args[0])
     scope = asked.scope if asked else None
-    if asked is not None and (tried := [inner for inner in asked.scope.blocks[-1] if inner.name == "try_files"]):
+    if asked is not None and (tried := asked.scope.here("try_files")):
         named = place.site.named.get(tried[0].args[-1])
         scope = named.scope if named else scope
-    passes = [inner for inner in scope.blocks[-1] if inner.name == "proxy_pass"] if scope else []
+    passes = scope.here("proxy_pass") if scope else []
     if scope is None or not passes or "$" in one.args[0]:
         raise NoCounterpart(f"{one.place}: {one.text[:100]}: who may come in is not known without it")
     try:

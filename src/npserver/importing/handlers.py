@@ -45,7 +45,7 @@ def handler_keys(place: Place, draft: Draft, upstreams: Upstreams, comments: lis
     if denies_all(scope):
         return {"handler": "respond", "status": 403, **response_headers(scope, draft, comments), **log_key(scope)}
     if (named := _named_by_files(place, draft, comments)) is not None:
-        merged = Scope([*named.blocks[:-1], _around(scope, named) + named.blocks[-1]])
+        merged = named.instead(_around(scope, named) + named.blocks[-1])
         return handler_keys(replace(place, scope=merged), draft, upstreams, comments)
     common = {**common_keys(place, draft, upstreams, comments), **_gzip(scope), **body_limit(scope)}
     for name, translate in (("proxy_pass", proxy_keys), ("grpc_pass", grpc_keys)):
@@ -93,17 +93,17 @@ def _named_by_files(place: Place, draft: Draft, comments: list[str]) -> Scope | 
 def _around(scope: Scope, named: Scope) -> list[Directive]:
     """Return what a location says before it goes on to a named one, which keeps it out there as well."""
     names = {"auth_request", "auth_basic", "auth_basic_user_file", "allow", "deny", "limit_req", "auth_request_set"}
-    if any(one.name == "proxy_pass" for one in named.blocks[-1]):
+    if named.here("proxy_pass"):
         names.add("rewrite")
     return [one for block in scope.blocks[len(named.blocks) - 1 :] for one in block if one.name in names]
 
 
 def _gzip(scope: Scope) -> dict[str, Any]:
     """Return the key for `gzip` where it is not as for all servers."""
-    of_all = [one.args[0] for one in scope.blocks[0] if one.name == "gzip"] or ["off"]
+    of_all = [one.args[0] for one in scope.names[0].get("gzip", ())] or ["off"]
     here = scope.word("gzip", "off")
     types = [name for name in scope.words("gzip_types") if "/" in name]
-    if here != "on" or not any(one.name == "gzip_types" for block in scope.blocks[1:] for one in block):
+    if here != "on" or not any("gzip_types" in known for known in scope.names[1:]):
         return {} if here == of_all[-1] else {"gzip": here == "on"}
     return {"gzip": {"types": types}} if types else {"gzip": True}
 

@@ -40,12 +40,13 @@ class ListenOn(Struct):
 def listens_of(scope: Scope, draft: Draft, *, default_port: int = 80) -> list[ListenOn]:
     """Return what a server listens on."""
     found = []
+    is_tls = scope.word("ssl") == "on"  # the old way
     for one in scope.own("listen"):
         host, port = _address(one.args[0], default_port)
         if port is None:
             draft.comments.append(draft.lose(one, "not an address that npserver knows"))
             continue
-        flags = {word for word in one.args[1:] if word in _FLAGS}
+        flags = {word for word in one.args[1:] if word in _FLAGS} | ({"ssl"} if is_tls else set())
         rest = [word for word in one.args[1:] if word not in _FLAGS and not _IGNORED.fullmatch(word)]
         if rest:
             draft.comments.append(f"{one.place}: {' '.join(rest)}: no counterpart")

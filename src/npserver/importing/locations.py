@@ -40,7 +40,7 @@ class Location(Struct):
 
     def has(self, name: str) -> bool:
         """Whether its block has a directive."""
-        return any(one.name == name for one in self.scope.blocks[-1])
+        return bool(self.scope.here(name))
 
 
 class Locations(Struct):
@@ -101,8 +101,8 @@ def locations_of(scope: Scope, draft: Draft) -> Locations:
 
 
 def _read(scope: Scope, draft: Draft, outer: Location | None) -> Iterator[Location]:
-    for one in scope.blocks[-1]:
-        if one.name != "location" or one.used:
+    for one in scope.here("location"):
+        if one.used:
             continue
         one.used = True
         modifier, pattern = (one.args[0], one.args[1]) if len(one.args) == 2 else ("", one.args[0])

@@ -12,9 +12,11 @@ from npserver.importing.listeners import add_certificate, add_listeners, listens
 from npserver.importing.scope import Scope
 from npserver.importing.server import Server, add_rules, names_of
 from npserver.importing.streams import add_streams
-from npserver.importing.texts import NoCounterpart, size
+from npserver.importing.texts import NoCounterpart, seconds, size
 from npserver.importing.upstreams import Upstreams
 from npserver.importing.written import write
+
+MAX_TYPES = 60  # a block with more is that of nginx's package
 
 _LEVELS = {"debug": "debug", "info": "info", "notice": "info", "warn": "warn", "error": "error", "crit": "fatal"}
 
@@ -62,8 +64,7 @@ def _add_http(scope: Scope, draft: Draft) -> None:
     servers = [one for one in block if one.name == "server"]
     scopes = [scope.inner(one.block or []) for one in servers]
     listens = [listens_of(inner, draft) for inner in scopes]
-    trusted = [one.args[0] for one in scope.find("set_real_ip_from")]
-    uris = add_listeners(draft, listens, trusted)
+    uris = add_listeners(draft, listens, _trusted(scope, scopes, draft))
     for one, inner, where in zip(servers, scopes, uris, strict=True):
         names = names_of(inner, draft)
         if any(uri.startswith("https:") for uri in where):
@@ -102,12 +103,45 @@ def _add_settings(scope: Scope, draft: Draft) -> None:
         draft.top["gzip"] = {"proxied": True, **({"types": types} if types else {})}
     else:
         draft.top["gzip"] = False
-    trusted = [one.args[0] for one in scope.find("set_real_ip_from")]
-    if trusted:
-        draft.top["trusted_proxies"] = trusted
-        scope.find("real_ip_header")
-        scope.find("real_ip_recursive")
+    _add_timeouts(scope, draft)
+    mime = {
+        ending: kind.name
+        for one in scope.find("types")
+        for kind in (one.block or [] if len(one.block or []) <= MAX_TYPES else [])
+        for ending in kind.args
+        if "/" in kind.name
+    }
+    if mime:
+        draft.top["mime"] = mime
     _add_logs(scope, draft)
+
+
+def _trusted(scope: Scope, servers: list[Scope], draft: Draft) -> list[str]:
+    """Return the networks of proxies in front, which the config has for all servers."""
+    found: list[str] = []
+    for one in [scope, *servers]:
+        found += [network.args[0] for network in one.find("set_real_ip_from")]
+        header = one.find("real_ip_header")
+        if header and header[-1].args[:1] not in (["X-Forwarded-For"], ["Forwarded"], ["proxy_protocol"]):
+            draft.comments.append(draft.lose(header[-1], "the client is told by Forwarded or X-Forwarded-For"))
+        one.find("real_ip_recursive")
+    if found:
+        draft.top["trusted_proxies"] = found = list(dict.fromkeys(found))
+    return found
+
+
+def _add_timeouts(scope: Scope, draft: Draft) -> None:
+    names = {"client_header_timeout": "header", "client_body_timeout": "body", "keepalive_timeout": "idle"}
+    found = {}
+    for theirs, ours in {**names, "send_timeout": "write"}.items():
+        for one in scope.find(theirs)[-1:]:
+            try:
+                if limit := seconds(one.args[0]):  # with 0, nginx closes at once
+                    found[ours] = limit
+            except NoCounterpart as error:
+                draft.comments.append(f"{one.place}: {error}")
+    if found:
+        draft.top["timeouts"] = found
 
 
 def _add_logs(scope: Scope, draft: Draft) -> None:

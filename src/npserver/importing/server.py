@@ -80,11 +80,13 @@ class _Rules:
         self.server, self.draft, self.upstreams = server, draft, upstreams
         self.site = Locations()
         self.floating: set[str] = set()  # prefixes whose rules stand among those of a shorter path
+        self.floats: dict[str, list[str]] = {}  # by that path
+        self.count = 0
 
     def all(self) -> list[DraftRule]:
         """Return the rules, those of shorter paths first."""
         server = self.server
-        if any(one.name == "return" for one in server.scope.blocks[-1]):
+        if server.scope.here("return"):
             mark(list(server.directive.inside("location")))
             return self._rules(Place(server.scope), {}, [])
         self.site = site = locations_of(server.scope, self.draft)
@@ -98,16 +100,21 @@ class _Rules:
         return found
 
     def _by_prefix(self, prefixes: set[str]) -> list[DraftRule] | None:
-        """Return the rules of all prefixes; None if one more prefix than before has to stand among shorter ones."""
+        """Return the rules of all prefixes; None if more of them than before have to stand among shorter ones."""
         found: list[DraftRule] = []
-        lost = len(self.draft.losses)
+        lost, outside = len(self.draft.losses), set()
+        self.floats, self.count = {}, 0
+        for path in self.floating:
+            self.floats.setdefault(self._parent(path), []).append(path)
         for prefix in sorted(prefixes - self.floating, key=lambda path: (len(path), path)):
             try:
                 found += self._below(prefix)
             except OutsidePrefix:
-                del self.draft.losses[lost:]
-                self.floating |= {one for one in prefixes if one and (prefix == one or prefix.startswith(f"{one}/"))}
-                return None
+                outside.add(prefix)
+        if outside:
+            del self.draft.losses[lost:]
+            self.floating |= {one for prefix in outside for one in _parents(prefix) if one and one in prefixes}
+            return None
         return found
 
     def _more_prefixes(self) -> Iterable[str]:
@@ -122,8 +129,7 @@ class _Rules:
         """Return the rules for a path and what is below it, in the order in which they are tried."""
         at = {"path": f"{prefix}/**"} if prefix else {}
         own, site = self._around(prefix), self.site
-        here = [path for path in self.floating if self._parent(path) == prefix]
-        floats = sorted(here, key=lambda path: (-len(path), path))
+        floats = sorted(self.floats.get(prefix, ()), key=lambda path: (-len(path), path))
         found: list[DraftRule] = []
         first = [path for path in floats if path not in site.prefixes or not any(site.expressions_for(path))]
         for path in first:
@@ -144,12 +150,12 @@ class _Rules:
 
     def _around(self, prefix: str) -> Location | None:
         """Return the location of a prefix, or the nearest around it."""
-        fitting = [path for path in self.site.prefixes if prefix == path or prefix.startswith(f"{path}/")]
-        return self.site.prefixes[max(fitting, key=len)] if fitting else None
+        return next((self.site.prefixes[one] for one in _parents(prefix) if one in self.site.prefixes), None)
 
     def _parent(self, path: str) -> str:
-        fitting = [one for one in self.site.prefixes if path.startswith(f"{one}/") and one not in self.floating]
-        return max(fitting, key=len, default="")
+        """Return the prefix among whose rules those of another one stand."""
+        around = (one for one in _parents(path) if one in self.site.prefixes and one not in self.floating)
+        return next(around, "")
 
     def _floating(self, path: str, prefix: str, at: dict[str, Any]) -> list[DraftRule]:
         """Return the rules of a location that stands among the rules of a shorter prefix."""
@@ -202,6 +208,9 @@ class _Rules:
         """Return the rule of a place, after those for its conditions."""
         comments: list[str] = []
         found = []
+        self.count += 1
+        if self.count > MAX_RULES:
+            raise _too_many(self.server.directive)
         try:
             blocks = list(conditionals(place.scope, comments)) if len(place.scope.blocks) > 2 else []
             for block in [*self.server.guards, *blocks]:
@@ -251,7 +260,7 @@ def _is_wide_guard(one: Location) -> bool:
 
 def _alias_of(one: Location) -> tuple[str, str] | None:
     """Return prefix and directory of a regular expression whose alias has its groups."""
-    alias = [inner for inner in one.scope.blocks[-1] if inner.name == "alias"]
+    alias = one.scope.here("alias")
     return files_of(one.written, alias[0].args[0]) if alias and "$" in alias[0].args[0] else None
 
 
@@ -260,6 +269,14 @@ def _both(outer: str, inner: str) -> str | None:
     if inner.startswith(".*") and outer.endswith(".*") and "|" not in re.sub(r"\([^()]*\)", "", outer):
         return outer + inner[2:]
     return None
+
+
+def _parents(path: str) -> Iterable[str]:
+    """Yield a prefix and those around it, the longest first."""
+    while path:
+        yield path
+        path = path.rpartition("/")[0]
+    yield ""
 
 
 def _escape(path: str) -> str:
@@ -277,8 +294,12 @@ def _where(server: Server) -> dict[str, Any]:
 
 def _append(draft: Draft, rule: DraftRule, directive: Directive) -> None:
     if len(draft.rules) >= MAX_RULES:
-        raise ConfigError([Problem(f"more than {MAX_RULES} rules would be needed", directive.file, directive.line, 1)])
+        raise _too_many(directive)
     draft.rules.append(rule)
+
+
+def _too_many(directive: Directive) -> ConfigError:
+    return ConfigError([Problem(f"more than {MAX_RULES} rules would be needed", directive.file, directive.line, 1)])
 
 
 def _add_host_condition(one: Directive, server: Server, draft: Draft) -> None:

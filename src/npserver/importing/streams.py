@@ -33,8 +33,16 @@ def add_streams(stream: Directive, main: Scope, draft: Draft) -> None:
                 _add(one, uris, inner, upstreams, maps, draft)
             except NoCounterpart as error:
                 draft.comments.append(draft.lose(one, str(error)))
+        if len(draft.rules) == start:  # nothing is to be done there
+            named = {uri for rule in draft.rules for uri in _listed(rule.keys.get("listener"))}
+            for uri in set(uris) - named:
+                del draft.listeners[uri]
         draft.comment_on(start, draft.left_over(server.block or []))
     draft.comments += draft.left_over([one for one in block if one.name != "upstream"])
+
+
+def _listed(value: str | list[str] | None) -> list[str]:
+    return [value] if isinstance(value, str) else value or []
 
 
 def _listener(one: ListenOn, draft: Draft) -> str:

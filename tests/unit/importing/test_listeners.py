@@ -37,3 +37,8 @@ def test_a_server_that_is_the_default_of_one_listener_only(tmp_path: Path) -> No
         ("http://0.0.0.0:81", "a.example", 200),
         ("http://0.0.0.0:81", None, 201),
     ]
+
+
+def test_tls_by_a_directive_of_its_own(tmp_path: Path) -> None:
+    config = imported(tmp_path, "server { listen 443; ssl on; ssl_certificate c; ssl_certificate_key k; return 200; }")
+    assert config["listen"] == ["https://0.0.0.0:443"]

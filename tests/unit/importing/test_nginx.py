@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from pathlib import Path
+from time import perf_counter
 
 import pytest
 import trustme
@@ -83,6 +84,41 @@ def test_a_broken_config_is_imported_or_refused_with_its_place(tmp_path: Path) -
             refused += 1
             assert error.problems[0].file == str(file)
     assert 20 < refused < 380
+
+
+@pytest.mark.parametrize(
+    "directives",
+    [
+        "location /%d/ { try_files $uri /index.html; }",
+        "location /%d { deny all; }",
+        "location ~ /%d/ { return 200; }",
+        "location = /%d { return 200; }",
+        "if ($arg_x = %d) { return 200; }",
+    ],
+)
+def test_thousands_of_locations_take_no_longer_than_their_number(directives: str, tmp_path: Path) -> None:
+    started = perf_counter()
+    config = imported(tmp_path, f"server {{ root /w; {' '.join(directives % number for number in range(2000))} }}")
+    assert len(config["dispatch"]) >= 2000
+    assert perf_counter() - started < 20
+
+
+def test_more_rules_than_there_may_be_are_refused(tmp_path: Path) -> None:
+    text = " ".join(f"location /{one}/ {{ }} location ~ x{one} {{ }}" for one in range(400))
+    with pytest.raises(ConfigError, match=":1:1: more than 20000 rules would be needed"):
+        imported(tmp_path, f"server {{ {text} }}")
+
+
+def test_settings_for_all_servers(tmp_path: Path) -> None:
+    text = (
+        "http { types { text/csv csv; } keepalive_timeout 65s; client_body_timeout 2m; send_timeout 0;"
+        "server { set_real_ip_from 10.0.0.0/8; real_ip_header X-Real-IP; return 200; } }"
+    )
+    config = imported(tmp_path, text)
+    assert config["mime"] == {"csv": "text/csv"}
+    assert config["timeouts"] == {"body": 120, "idle": 65}
+    assert config["trusted_proxies"] == ["10.0.0.0/8"]
+    assert ["the client is told by Forwarded" in one for one in config["losses"]] == [True]
 
 
 def test_the_example_of_the_docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,3 +32,10 @@ def test_server_names_choose_a_target(tmp_path: Path) -> None:
         (None, "tcp://c:2"),
         (None, "udp://d:53"),
     ]
+
+
+def test_a_listener_for_which_nothing_is_to_be_done_is_left_out(tmp_path: Path) -> None:
+    text = "stream { server { listen 1; proxy_pass $x:2; } server { listen 3; proxy_pass a:4; } }"
+    config = imported(tmp_path, text)
+    assert config["listen"] == ["tcp://0.0.0.0:3"]
+    assert len(config["losses"]) == 1
