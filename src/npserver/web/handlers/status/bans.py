@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from npserver.runtime.pubsub import PubSub
 
 _BUDGET = 2_000
-_MAX_JSON = 1000
+_MAX_ROWS, _MAX_JSON = 30, 1000
 
 
 def bans_of(pubsub: PubSub) -> list[dict[str, Any]]:
@@ -23,9 +23,10 @@ def bans_of(pubsub: PubSub) -> list[dict[str, Any]]:
 def ban_table(bans: list[dict[str, Any]], now: float) -> str:
     """Return the table in HTML; "" without bans. `now`: in seconds since 1970."""
     rows = [
-        (ban["client"], ban["network"], ban["event"], _day(ban["at"]), Figure(span(ban["until"] - now))) for ban in bans
+        (ban["client"], ban["network"], ban["event"], _day(ban["at"]), Figure(span(ban["until"] - now)))
+        for ban in bans[:_MAX_ROWS]
     ]
-    return table(("banned", "by network", "for", "since", "for another"), rows, _BUDGET)
+    return table(("banned", "by network", "for", "since", "for another"), rows, _BUDGET, len(bans) - len(rows))
 
 
 def bans_as_json(bans: list[dict[str, Any]]) -> list[dict[str, object]]:

@@ -14,6 +14,7 @@ from npserver.tls.local_names import LOOPBACKS
 from npserver.tls.states import PUBLISHER
 from npserver.upstream.registry import TARGETS
 from npserver.web.checks import rule_key
+from npserver.web.config import HttpRule
 from npserver.web.handlers.status.buttons import Buttons
 from npserver.web.handlers.status.handler import StatusHandler
 
@@ -33,7 +34,9 @@ def compile_status(compilation: Compilation, path: Path, rule: StatusRule) -> St
     context = compilation.context
     buttons = Buttons(context, path, rule) if rule.buttons else None
     targets, summary = TARGETS.of(compilation), SUMMARY.of(compilation)
-    handler = StatusHandler(context, rule, targets, summary, rule_key(path, "viewers"), buttons)
+    rules = enumerate(compilation.config.dispatch)
+    paths = {rule_key(("dispatch", at)): one.path for at, one in rules if isinstance(one, HttpRule) and not one.name}
+    handler = StatusHandler(context, rule, targets, summary, rule_key(path, "viewers"), buttons, paths)
 
     def measure() -> None:
         USAGE.of(context)

@@ -61,7 +61,7 @@ from npserver.web.handlers.status.targets import TargetState, target_states, tar
 from npserver.web.handlers.status.zones import zone_samples, zone_table, zones_as_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from npserver.observe.last_errors import LoggedError
     from npserver.runtime.context import Context
@@ -93,8 +93,8 @@ class StatusHandler:
     """Answers the requests of a `status` rule."""
 
     __slots__ = (
-        "__weakref__", "_board", "_buttons", "_context", "_history", "_made", "_pubsub", "_row", "_rule", "_series",
-        "_started_slot", "_summary", "_targets", "_viewers_key", "_viewers_slot",
+        "__weakref__", "_board", "_buttons", "_context", "_history", "_made", "_paths", "_pubsub", "_row", "_rule",
+        "_series", "_started_slot", "_summary", "_targets", "_viewers_key", "_viewers_slot",
     )  # fmt: skip
 
     def __init__(
@@ -105,6 +105,7 @@ class StatusHandler:
         summary: list[tuple[str, str]],
         viewers_key: str = "dispatch",
         buttons: Buttons | None = None,
+        paths: Mapping[str, str] | None = None,
     ) -> None:
         """Create it.
 
@@ -115,6 +116,7 @@ class StatusHandler:
             summary: of the config, by `runtime.compilation.SUMMARY`.
             viewers_key: the config key of `viewers`, for the log.
             buttons: of the page; None: it has none.
+            paths: of rules without a name, by their keys: `dispatch[3]`.
         """
         self._row = row = context.row
         self._context = context
@@ -125,6 +127,7 @@ class StatusHandler:
         self._made: tuple[float, dict[str, str]] = (0.0, {})  # when, and the sections
         self._viewers_key = viewers_key
         self._buttons = buttons
+        self._paths = paths or {}
         self._series: list[tuple[str, str]] = []  # of request times: rules and hosts
         self._viewers_slot = row.slot(VIEWERS)
         self._board: Scoreboard = row.board
@@ -231,7 +234,7 @@ class StatusHandler:
         sections = {
             "up": f"up for {_span(self.uptime_s)}",
             "traffic": tiles(samples, self._history),
-            "rules": rule_table(self._series, self._history),
+            "rules": rule_table(self._series, self._history, self._paths),
             "errors": error_table(self._errors()),
             "certificates": certificate_table(states, time.time()),
             "listeners": listener_table(self._summary, self._pubsub.latest, is_timed=bool(self._series)),

@@ -77,10 +77,10 @@ class History:
         samples = list(self._samples)[::-1][::step][::-1]
         places = [self._places[name] for name in names if name in self._places]
         found = []
-        for (before, old), (now, new) in pairwise(samples):
-            counts = [max(0, new[place] - _at(old, place)) for place in places if place < len(new) and new[place] >= 0]
-            if counts:
-                found.append(sum(counts) / max(now - before, 0.001))
+        totals = [_total(values, places) for _, values in samples]
+        for ((before, _), old), ((now, _), new) in pairwise(zip(samples, totals, strict=True)):
+            if new >= 0:
+                found.append(max(0, new - max(0, old)) / max(now - before, 0.001))
         return found
 
     def recent(self, name: str) -> int:
@@ -89,6 +89,16 @@ class History:
         if place is None or len(samples) < 2:
             return 0
         return max(0, _at(samples[-1][1], place) - _at(samples[0][1], place))
+
+
+def _total(totals: array[int], places: Sequence[int]) -> int:
+    """Return the sum of the totals at places; -1 if none of them was counted then."""
+    size, found, has_any = len(totals), 0, False
+    for place in places:
+        if place < size and (value := totals[place]) >= 0:
+            found += value
+            has_any = True
+    return found if has_any else -1
 
 
 def _at(totals: array[int], place: int) -> int:

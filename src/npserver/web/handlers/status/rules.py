@@ -12,7 +12,7 @@ from npserver.web.handlers.status.table import Figure, amount, chart, table
 from npserver.web.handlers.status.times import HEADS, bucket_names, time_cells
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from npserver.web.handlers.status.history import History
 
@@ -36,8 +36,8 @@ def counters_of(series: Iterable[tuple[str, str]]) -> list[str]:
     return [name for one in list(series)[:MAX_SERIES] for name in (*bucket_names(REQUEST_TIMES, *one), _errors(one))]
 
 
-def rule_table(series: Iterable[tuple[str, str]], history: History) -> str:
-    """Return the rules with requests in the last minutes; "" without any."""
+def rule_table(series: Iterable[tuple[str, str]], history: History, paths: Mapping[str, str]) -> str:
+    """Return the rules with requests in the last minutes; "" without any. `paths`: of rules without a name, by key."""
     rows = []
     for one in list(series)[:MAX_SERIES]:
         buckets = bucket_names(REQUEST_TIMES, *one)
@@ -50,7 +50,7 @@ def rule_table(series: Iterable[tuple[str, str]], history: History) -> str:
         failed = Figure(f'<span class="bad">{amount(errors[-1])}</span>{chart(errors, "errors per second")}')
         rows.append(
             (
-                " ".join(filter(None, one)),
+                " ".join(filter(None, (one[0], paths.get(one[0]), one[1]))),
                 Figure(f"{amount(rates[-1])}{drawn}"),
                 failed if any(errors) else "",
                 *times,

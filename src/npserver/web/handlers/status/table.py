@@ -25,28 +25,27 @@ class Figure(Markup):
     __slots__ = ()
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[str | int]], budget: int) -> str:
+def table(heads: Sequence[str], rows: Iterable[Sequence[str | int]], budget: int, more: int = 0) -> str:
     """Return a table, "" without rows; columns without content are left out.
 
-    `budget`: bytes that the rows may take; the number of the others is told.
+    `budget`: bytes that the rows may take; the number of the others is told, with `more` that are not in `rows`.
     """
     rows = list(rows)
     used = [any(row[column] != "" for row in rows) for column in range(len(heads))]
     heads = list(compress(heads, used))
     shown: list[str] = []
-    left_out = 0
     for row in rows:
         text = f"<tr>{''.join(map(_cell, heads, compress(row, used)))}</tr>\n"
         budget -= len(text.encode())
         if budget < 0:
-            left_out += 1
-        else:
-            shown.append(text)
+            break
+        shown.append(text)
     if not shown:
         return ""
+    left_out = len(rows) - len(shown) + more
     names = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
-    more = f'<p class="soft">{left_out:,} more are in the JSON.</p>' if left_out else ""
-    return f"<table><thead><tr>{names}</tr></thead><tbody>\n{''.join(shown)}</tbody></table>{more}"
+    rest = f'<p class="soft">{left_out:,} more are in the JSON.</p>' if left_out else ""
+    return f"<table><thead><tr>{names}</tr></thead><tbody>\n{''.join(shown)}</tbody></table>{rest}"
 
 
 def _cell(head: str, value: str | int) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 HEADS = ("target", "health", "why", "per second", "active", "requests", "failures")
 PAGE_BYTES = 53_000  # of all sections; other tables have their own limits, and leave at least `_LEAST_BYTES`
+_MAX_ROWS, _MAX_CHARTS = 450, 100  # more have no room
 _LEAST_BYTES = 8_000
 MAX_TIMED = 30  # targets with times
 _ORDER = {"down": 0, "ejected": 1, "failing": 2, "draining": 3, "up": 4, "not checked": 5}
@@ -120,7 +121,8 @@ def target_table(
 
     `button`: makes that of a target; None: there are none; `others_bytes`: the length of all other sections.
     """
-    heads, rows = list(HEADS), [_row(one, history) for one in states]
+    count, states = len(states), states[:_MAX_ROWS]
+    heads, rows = list(HEADS), list(map(_row, states, [history] * _MAX_CHARTS + [None] * _MAX_ROWS))
     times = [time_cells(_buckets(one), history) for one in states]
     if any(any(cells) for cells in times):
         heads[4:4] = TIMES
@@ -130,7 +132,7 @@ def target_table(
         heads.append("")
         for row, one in zip(rows, states, strict=True):
             row.append(button(one))
-    return table(heads, rows, max(_LEAST_BYTES, PAGE_BYTES - others_bytes))
+    return table(heads, rows, max(_LEAST_BYTES, PAGE_BYTES - others_bytes), count - len(rows))
 
 
 def counters_of(targets: Sequence[NamedTarget], names: Collection[str]) -> list[str]:
@@ -145,11 +147,11 @@ def _buckets(one: TargetState | NamedTarget) -> list[str]:
     return bucket_names(RESPONSE_TIMES, one.upstream, target)
 
 
-def _row(one: TargetState, history: History) -> list[str | int]:
+def _row(one: TargetState, history: History | None) -> list[str | int]:
     name = one.target if one.upstream == one.target else f"{one.upstream} {one.target}"
     since = f" {span(one.since_s)}" if one.since_s else ""
     health = badge(_KINDS.get(one.health, "bad"), one.health)
-    rates = history.rates(f"upstream.{one.upstream}.{one.target}.requests", 30)
+    rates = history.rates(f"upstream.{one.upstream}.{one.target}.requests", 30) if history is not None else []
     drawn = chart(rates, "requests per second")
     rate = Figure(f"{amount(rates[-1])}{drawn}" if drawn else "")
     zero = Markup("")
