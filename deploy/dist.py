@@ -1,6 +1,7 @@
 """Build the source distribution and the wheel: `python -m deploy.dist [DIRECTORY]`, by default into `dist`.
 
-The wheel is made from the unpacked source distribution, as an installer makes it. Nothing is left in the checkout.
+The wheel is made from the unpacked source distribution, as an installer makes it. Nothing is left in the checkout. The
+README that both have is that of `deploy.description`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import sys
 import tarfile
 import tempfile
 from pathlib import Path
+
+from deploy.description import describe
 
 ROOT = Path(__file__).parents[1]
 #: What a checkout collects while one works in it.
@@ -29,6 +32,7 @@ def build(directory: Path) -> tuple[Path, Path]:
     with tempfile.TemporaryDirectory() as work:
         copy = Path(work, "checkout")
         shutil.copytree(ROOT, copy, ignore=NOT_OURS)
+        (copy / "README.md").write_text(describe((ROOT / "README.md").read_text()))
         source = directory / _ask_setuptools("build_sdist", copy, directory)
         with tarfile.open(source) as archive:
             archive.extractall(work)

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import npserver
+from deploy.description import describe
 from deploy.dist import NOT_OURS, build
 from tests.stage.asking import get
 from tests.stage.program import ROOT
@@ -63,13 +64,30 @@ def test_the_wheel_describes_itself(built: tuple[Path, Path]) -> None:
     assert metadata["License-Expression"] == "MIT"
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["Description-Content-Type"] == "text/markdown"
-    assert metadata.get_payload() == (ROOT / "README.md").read_text()
+    description = describe((ROOT / "README.md").read_text())
+    assert metadata.get_payload() == description
+    assert [link for link in re.findall(r"\]\(([^)]*)\)", description) if not link.startswith("https://")] == []
+    assert "[" not in re.sub(r"(?s)```.*?```|`[^`]*`", "", description), "links in all their forms are found"
     pins = set(re.findall(r"(?m)^([\w.-]+)==", (ROOT / "requirements.txt").read_text()))
     required = [
         re.split(r"[<>=;\s]", line)[0] for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line
     ]
     assert len(required) > 10
     assert {name.lower().replace(".", "-") for name in required} - pins == set(), "all are pinned"
+
+
+@pytest.mark.parametrize(
+    ("text", "described"),
+    [
+        ("see [the docs](docs/a.md#b), or [docs/a.md](docs/a.md).", "see the docs (`docs/a.md#b`), or `docs/a.md`."),
+        ("a\n![picture](docs/images/a.svg)\nb", "a\n\nb"),
+        ("![a](https://a.example) [b](#c)", "![a](https://a.example) [b](#c)"),
+        ("```sh\n[a](b) && x\n```\n[a](b)", "```sh\n[a](b) && x\n```\na (`b`)"),
+        ("array[0] (x)", "array[0] (x)"),
+    ],
+)
+def test_paths_of_links_are_told_in_words(text: str, described: str) -> None:
+    assert describe(text) == described
 
 
 def test_the_command_of_the_wheel_answers(
