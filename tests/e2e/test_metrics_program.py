@@ -6,6 +6,7 @@ Covers `observe.process_usage`, `observe.reload_counters` and `program.counters`
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import ssl
@@ -195,14 +196,22 @@ def test_a_process_that_is_started_again_has_another_start_time(program: Start, 
     one.wait_until(lambda: len(has := starts()) == 3 and max(has) > first, "the start of the next")
 
 
-def test_lines_that_no_log_took_are_counted(program: Start, free_port: Callable[[], int]) -> None:
-    port = free_port()
+def test_lines_that_no_log_took_are_counted(program: Start, free_port: Callable[[], int], tmp_path: Path) -> None:
+    """By their destination; `npserver status` shows them, too."""
+    port, there = free_port(), str(tmp_path / "access.log")
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full")
-    one = program(config={**config(port, 9), "logging": {"access_log": "/dev/full"}})
+    one = program(config={**config(port, 9), "logging": {"access_log": ["/dev/full", there]}})
     for _ in range(10):
         httpx.get(f"http://127.0.0.1:{port}/none", timeout=30)
-    one.wait_until(lambda: scrape(port)["npserver_log_dropped_lines_total", ()] >= 10, "the lines")
+
+    def dropped(to: str) -> float:
+        return scrape(port)["npserver_log_dropped_lines_total", (("log", "access"), ("to", to))]
+
+    one.wait_until(lambda: dropped("/dev/full") >= 10, "the lines")
+    assert dropped(there) == 0
+    _, shown = one.command("status")
+    assert re.search(r"^access  /dev/full +\d{2,}$", shown, re.MULTILINE), shown
 
 
 def test_connections_to_targets_and_their_reuse_are_counted(

@@ -18,21 +18,25 @@ from npserver.runtime.tasks import spawn
 if TYPE_CHECKING:
     from npserver.observe.config import Logging
     from npserver.observe.request_record import RequestRecord
+    from npserver.runtime.scoreboard import Row
 
 
 class AccessLog:
     """The access logs of one process, and beside them the query log."""
 
-    __slots__ = ("_loop", "_lost", "_outputs", "enabled", "gives_ids", "queries", "query_log", "request")
+    __slots__ = ("_loop", "_outputs", "_row", "enabled", "gives_ids", "queries", "query_log", "request")
 
     #: Logs a finished request.
     request: Callable[[RequestRecord], None]
 
-    def __init__(self, config: Logging, loop: asyncio.AbstractEventLoop, directory: str = ".") -> None:
+    def __init__(
+        self, config: Logging, loop: asyncio.AbstractEventLoop, directory: str = ".", row: Row | None = None
+    ) -> None:
+        """Make the logs. `row`: of the process on the scoreboard, where lines that are not written are counted."""
         self._loop = loop
-        self._lost = 0  # lines of logs that a reload has removed
+        self._row = row
         self._outputs: dict[tuple[str, str | None], AccessOutput] = {}  # by destination
-        self.query_log = QueryLog(loop)
+        self.query_log = QueryLog(loop, row)
         self.configure(config, directory)
 
     def configure(self, config: Logging, directory: str = ".", compiled: Sequence[CompiledLog] = ()) -> None:
@@ -47,11 +51,10 @@ class AccessLog:
             if not compiled and is_compiled(one):
                 continue  # the config is still to be compiled
             key = one.to, one.ca
-            output = old.pop(key, None) or AccessOutput(self._loop)
+            output = old.pop(key, None) or AccessOutput(self._loop, self._row)
             output.configure(one, compiled[number] if compiled else CompiledLog(), directory)
             self._outputs[key] = output
         for output in old.values():
-            self._lost += output.lost
             if output.is_remote:
                 spawn(output.finish(), "sending the last lines of an access log", None)
             else:
@@ -97,11 +100,6 @@ class AccessLog:
             output.request(record)
 
     # ── writing ──
-
-    @property
-    def lost(self) -> int:
-        """The lines that the logs in use could not write, those of the query log too."""
-        return self._lost + sum(output.lost for output in self._outputs.values()) + self.query_log.lost
 
     def flush(self) -> None:
         """Write the gathered lines."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from npserver.observe.config import AccessLogSection
     from npserver.observe.log_formats import Format
     from npserver.observe.request_record import RequestRecord
+    from npserver.runtime.scoreboard import Row
 
 #: Returns whether a request fulfils the conditions of a log (`only`).
 Condition = Callable[["RequestRecord"], bool]
@@ -44,9 +45,9 @@ class AccessOutput(LineLog):
     #: Writes the line of a finished request, if it is one of those that this log has.
     request: Callable[[RequestRecord], None]
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, row: Row | None = None) -> None:
         """Make the log; `configure` follows."""
-        super().__init__(loop, "access log", "logging.access_log")
+        super().__init__(loop, "access log", "logging.access_log", row)
 
     def configure(self, config: AccessLogSection, compiled: CompiledLog, directory: str) -> None:
         """Apply the settings, which have a format and `hide`. A relative file name is resolved against `directory`."""

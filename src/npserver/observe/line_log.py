@@ -17,33 +17,39 @@ from npserver.observe.remote.destinations import is_remote
 from npserver.runtime.tasks import spawn
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from npserver.observe.remote.connection import RemoteLog
+    from npserver.runtime.scoreboard import Row
 
 FLUSH_S = 0.25  # a line is written within this time
 MAX_LINES = 256  # about 32 KB; they are written without waiting for the timer
 FINISH_S = 2.0  # time for the last lines to reach a receiver, at a shutdown or when a reload removes a log
 
 
+def dropped_counter(what: str, to: str) -> str:
+    """Return the name of the counter of lines that an output did not take. `what`: `access log` or `query log`."""
+    return f"log.dropped_lines.{what.removesuffix(' log')} {to}"
+
+
 class LineLog:
-    """The lines of one process for one output. `what`: of the messages about it; `key`: that names the output."""
+    """The lines of one process for one output. `what`: of the messages about it; `key`: that names the output.
 
-    __slots__ = ("_file", "_key", "_lines", "_loop", "_lost", "_remote", "_timer", "_what", "enabled", "form")
+    `row`: of the process on the scoreboard, where lines that the output does not take are counted.
+    """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, what: str, key: str) -> None:
+    __slots__ = ("_file", "_key", "_lines", "_loop", "_remote", "_row", "_timer", "_what", "enabled", "form")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, what: str, key: str, row: Row | None = None) -> None:
         self._loop = loop
+        self._row = row
         self._lines: list[str] = []
         self._timer: asyncio.TimerHandle | None = None
         self._what, self._key = what, key
         self._file: LogFile | RemoteLog = LogFile(what, key)
         self._remote: tuple[str, str | None] | None = None  # the destination that lines are sent to
-        self._lost = 0  # lines of destinations that a reload has replaced
         self.form = ""  # of the messages that are sent (`observe.remote.destinations`); "": lines are written to a file
         self.enabled = False  # callers check it first, so that a disabled log costs nothing
-
-    @property
-    def lost(self) -> int:
-        """The lines of this process that could not be written."""
-        return self._lost + self._file.lost
 
     @property
     def is_remote(self) -> bool:
@@ -66,12 +72,13 @@ class LineLog:
                 self._file, self.form = make_remote_log(self._loop, to, directory, self._what, self._key)
         if isinstance(self._file, LogFile):
             self._file.open(name if name in STANDARD else os.path.join(directory, name))
+        if self._row is not None and self.enabled:
+            self._file.on_lost = _count_in(self._row, dropped_counter(self._what, name))
 
     def _leave(self) -> None:
         """Send the last lines for the destination before in the background."""
         file = self._file
         if not isinstance(file, LogFile):
-            self._lost += file.lost
             self._file, self.form = LogFile(self._what, self._key), ""
             spawn(file.finish(FINISH_S), f"sending the last lines of the {self._what}", None)
 
@@ -118,3 +125,10 @@ class LineLog:
     def _flush_on_time(self) -> None:
         self._timer = None
         self.flush()
+
+
+def _count_in(row: Row, name: str) -> Callable[[int], None]:
+    def count(lines: int) -> None:
+        row.slots[row.slot(name)] += lines
+
+    return count

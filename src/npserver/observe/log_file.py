@@ -10,7 +10,7 @@ import logging
 import os
 import select
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from npserver.errors import clip
 
@@ -22,6 +22,10 @@ MAX_WAITING = 1 << 20  # bytes queued for a pipe whose reader is slow
 PIPE_BUF = getattr(select, "PIPE_BUF", 512)
 
 _STANDARD = {"stdout": 1, "stderr": 2}
+
+
+def ignore(lines: int) -> None:
+    """Count no lines."""
 
 
 class LogFile:
@@ -38,7 +42,7 @@ class LogFile:
         "_waiting",
         "_what",
         "dropped",
-        "lost",
+        "on_lost",
     )
 
     def __init__(self, what: str = "access log", key: str = "logging.access_log") -> None:
@@ -52,7 +56,7 @@ class LogFile:
         self._is_failing = False
         self._is_cut = False  # the last line in the file is incomplete
         self.dropped = 0  # lines dropped since the last successful write
-        self.lost = 0  # and ever
+        self.on_lost: Callable[[int], None] = ignore  # called with the number of lines that are dropped
 
     def __repr__(self) -> str:
         return f"<LogFile {self._name} dropped={self.dropped}>"
@@ -164,7 +168,7 @@ class LogFile:
     def _drop(self, data: bytes) -> None:
         lines = data.count(b"\n")
         self.dropped += lines
-        self.lost += lines
+        self.on_lost(lines)
 
     def _release(self) -> None:
         if self._descriptor < 0:

@@ -126,7 +126,11 @@ FAMILIES = [
     ),
     _family(r"tracing\.spans\.(?P<result>\w+)", "trace_spans_total", "Spans sent to the collector, or dropped."),
     _family(r"gauge\.tracing\.spans\.waiting", "trace_spans_waiting", "Spans that wait to be sent.", "gauge"),
-    _family(r"log\.dropped_lines", "log_dropped_lines_total", "Lines of access and query log that were not written."),
+    _family(
+        r"log\.dropped_lines\.(?P<log>access|query) (?P<to>.+)",
+        "log_dropped_lines_total",
+        "Lines of the access logs and the query log that were not written.",
+    ),
     _family(r"gauge\.dns\.connections", "dns_connections", "Clients connected for DNS over TCP or TLS.", "gauge"),
     _family(r"dns\.cache\.(?P<result>\w+)", "dns_cache_total", "What became of questions for resolvers in the cache."),
     _family(r"dns\.resolver\.(?P<resolver>.+)\.questions", "dns_resolver_questions_total", "Sent to a resolver."),

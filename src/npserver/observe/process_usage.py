@@ -1,4 +1,4 @@
-"""What each process uses: CPU time, memory, and the log lines that it could not write; since when it runs.
+"""What each process uses: CPU time and memory; since when it runs.
 
 A process with a `status` rule writes them to its row every few seconds (`USAGE`); `usage_samples` reads the rows of
 all.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PERIOD_S = 2.0
 
-_CPU, _MEMORY, _DROPPED = "process.cpu_microseconds", "gauge.process.resident_bytes", "log.dropped_lines"
+_CPU, _MEMORY = "process.cpu_microseconds", "gauge.process.resident_bytes"
 _STARTED = "gauge.process.started"
 _CPU_FAMILY = Family("npserver_process_cpu_seconds_total", "counter", "CPU time of a process, in the kernel too.")
 _MEMORY_FAMILY = Family(
@@ -35,7 +35,7 @@ class Usage:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._started = _start_time()
-        self._cpu_us = self._dropped = 0  # what is in the slots
+        self._cpu_us = 0  # what is in the slot
         self.deadline = 0.0
         self.expire(context.loop.time())
         context.sweeper.watched.add(self)
@@ -43,14 +43,13 @@ class Usage:
     def expire(self, now: float) -> None:
         """Called by the deadline sweeper: write what the process uses."""
         self.deadline = now + PERIOD_S
-        row, log = self._context.row, self._context.access_log
+        row = self._context.row
         slots = row.slots
-        cpu_us, dropped = time.process_time_ns() // 1000, log.lost
+        cpu_us = time.process_time_ns() // 1000
         slots[row.slot(_CPU)] += cpu_us - self._cpu_us
-        slots[row.slot(_DROPPED)] += max(dropped - self._dropped, 0)  # a reload may have ended a log
         slots[row.slot(_MEMORY)] = _resident_bytes()
         slots[row.slot(_STARTED)] = self._started
-        self._cpu_us, self._dropped = cpu_us, dropped
+        self._cpu_us = cpu_us
 
 
 #: What measures the usage of a process; made once a `status` rule is in use.
@@ -59,7 +58,7 @@ USAGE = PerProcess(Usage)
 
 def name_usage(row: Row) -> None:
     """Give the numbers their slots, the same ones in each process."""
-    for name in (_CPU, _MEMORY, _DROPPED, _STARTED):
+    for name in (_CPU, _MEMORY, _STARTED):
         row.slot(name)
 
 

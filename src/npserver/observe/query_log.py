@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from npserver.observe.config import Logging
     from npserver.observe.log_formats import QueryFormat
     from npserver.observe.request_record import QueryRecord
+    from npserver.runtime.scoreboard import Row
 
 
 class Pretty:
@@ -66,8 +67,8 @@ class QueryLog(LineLog):
 
     __slots__ = ("_format", "_hides_client")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop, "query log", "logging.query_log")
+    def __init__(self, loop: asyncio.AbstractEventLoop, row: Row | None = None) -> None:
+        super().__init__(loop, "query log", "logging.query_log", row)
         self._format: QueryFormat | None = None
         self._hides_client = False
 

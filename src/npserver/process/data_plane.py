@@ -47,8 +47,8 @@ def make_context(
     loop: asyncio.AbstractEventLoop, worker: int, board: Scoreboard, pubsub: PubSub, document: Document
 ) -> Context:
     """Return the context that all fronts and handlers of a process share."""
-    access_log = AccessLog(document.config.logging, loop, document.directory)
     row, sweeper = board.row(worker), Sweeper(loop)
+    access_log = AccessLog(document.config.logging, loop, document.directory, row)
     keep(board.last_errors, row.number)
     sweeper.watched.add(row)
     return Context(loop, worker, row, sweeper, access_log, pubsub)

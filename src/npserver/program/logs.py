@@ -17,6 +17,7 @@ from npserver.observe.config import (
     is_compiled,
     query_log,
 )  # fmt: skip
+from npserver.observe.line_log import dropped_counter
 from npserver.observe.log_formats import FORMATS
 from npserver.observe.remote.destinations import parse_destination
 
@@ -43,6 +44,9 @@ def compile_logging(compilation: Compilation) -> tuple[CompiledLog, ...]:
     if queries.to != "off" and not any(getattr(type(rule), "uses_dns_ports", False) for rule in rules):
         report.warn(("logging", "query_log"), "no effect: no rule has handler 'dns', so there are no queries")
     logs = access_logs(logging)
+    for what, one in [*[("access log", log) for log in logs], ("query log", queries)]:
+        if one.to != "off":
+            compilation.context.row.slot(dropped_counter(what, one.to))
     if not any(is_compiled(one) for one in logs):
         return ()
     return tuple([_compile(compilation, number, one) for number, one in enumerate(logs)])

@@ -59,6 +59,8 @@ def table(state: dict[str, Any], now: datetime | None = None) -> list[str]:
         ("certificate", "from", "days left", "error"), (_certificate(one, now) for one in state["certificates"])
     )
     lines += _part(("banned by", "clients"), ((name, _number(count)) for name, count in state["bans"].items() if count))
+    dropped = state["metrics"].get("npserver_log_dropped_lines_total") or ()
+    lines += _part(("log", "to", "lines dropped"), ((one["log"], one["to"], _number(one["value"])) for one in dropped))
     shown = [(label, _number(state["metrics"].get(name, 0))) for name, label in _SHOWN.items()]
     lines += _part(("counter", "value"), [row for row in shown if row[1]])
     last = state["last_reload"]

@@ -14,11 +14,12 @@ import os
 import socket
 import ssl
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from npserver.errors import clip
+from npserver.observe.log_file import ignore
 from npserver.observe.remote.destinations import Destination, parse_destination
 from npserver.runtime.tasks import spawn
 
@@ -66,7 +67,7 @@ class RemoteLog:
         self._is_failing = False
         self._is_closed = False
         self.dropped = 0  # lines since the receiver could be reached last
-        self.lost = 0  # and ever
+        self.on_lost: Callable[[int], None] = ignore  # called with the number of lines that are dropped
 
     def __repr__(self) -> str:
         return f"<RemoteLog {self._name} waiting={len(self._queue)} dropped={self.dropped}>"
@@ -273,7 +274,7 @@ class RemoteLog:
 
     def _drop(self, lines: int) -> None:
         self.dropped += lines
-        self.lost += lines
+        self.on_lost(lines)
         self._refused_at = monotonic()
         if not self._is_failing and not self._is_closed:
             self._is_failing = True

@@ -105,3 +105,13 @@ def test_a_part_has_a_bounded_number_of_rows() -> None:
 
 def test_spans() -> None:
     assert [span(one) for one in (0, 59.9, 3600, 90_061)] == ["0:00:00", "0:00:59", "1:00:00", "1 d 1:01:01"]
+
+
+def test_lines_that_logs_have_dropped_are_shown_by_their_destination() -> None:
+    dropped = [{"log": "access", "to": "syslog://10.0.0.9", "value": 1200}, {"log": "query", "to": "q.log", "value": 1}]
+    assert table(state(metrics={"npserver_log_dropped_lines_total": dropped}), NOW)[-4:] == [
+        "",
+        "log     to                 lines dropped",
+        "access  syslog://10.0.0.9  1,200",
+        "query   q.log              1",
+    ]
