@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.stage.waiting import wait_until
+
 _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
@@ -38,3 +40,30 @@ def running_nginx(directory: Path, server: str, *, http: str = "", listen: str =
     finally:
         process.terminate()
         process.wait(30)
+
+
+@contextmanager
+def running_config(directory: Path, config: str, ports: list[int]) -> Iterator[None]:
+    """Run nginx with blocks of a config, the `stream` module included, until it accepts on these TCP ports."""
+    temporary = "".join([f"{name}_temp_path {directory}/{name};\n" for name in _TEMPORARY])
+    module = "load_module /usr/lib/nginx/modules/ngx_stream_module.so;\n" if "stream {" in config else ""
+    file = directory / "nginx.conf"
+    file.write_text(
+        f"{module}daemon off; user {getpass.getuser()}; pid {directory}/pid; error_log stderr; events {{}}\n"
+        + config.replace("http {", f"http {{ access_log off; {temporary}", 1)
+    )
+    process = subprocess.Popen(
+        ["nginx", "-c", str(file), "-p", str(directory)], env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+    )
+    try:
+        for port in ports:
+            wait_until(lambda port=port: process.poll() is None and _accepts(port), f"nginx to accept on port {port}")
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _accepts(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0

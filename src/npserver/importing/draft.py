@@ -53,7 +53,7 @@ class Draft(Struct):
     top: dict[str, Any] = field(default_factory=dict)
     comments: list[str] = field(default_factory=list)
     listeners: dict[str, dict[str, Any]] = field(default_factory=dict)  # by URI
-    certificates: list[dict[str, Any]] = field(default_factory=list)
+    certificates: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # by listener
     upstreams: dict[str, dict[str, Any]] = field(default_factory=dict)
     rules: list[DraftRule] = field(default_factory=list)
     losses: list[str] = field(default_factory=list)

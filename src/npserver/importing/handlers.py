@@ -18,6 +18,7 @@ from npserver.importing.upstreams import Upstreams
 
 #: Directives that keep clients out: without them a location must not be open.
 _UNKNOWN_GUARDS = ("auth_jwt", "secure_link", "access_by_lua_block", "access_by_lua_file", "auth_oidc")
+MAX_REDIRECTS = 10  # as in nginx
 _STATUS_OF_REDIRECTS = (301, 302, 303, 307, 308)
 
 
@@ -26,7 +27,7 @@ def handler_keys(place: Place, draft: Draft, upstreams: Upstreams, comments: lis
     scope = place.scope
     if returns := scope.own("return"):
         if (named := _named_by_status(returns[0], place)) is not None:
-            return handler_keys(replace(place, scope=named), draft, upstreams, comments)
+            return handler_keys(_redirected(place, named), draft, upstreams, comments)
         try:
             keys = {**return_keys(returns[0], scope), **response_headers(scope, draft, comments), **log_key(scope)}
         except NoCounterpart as error:
@@ -46,7 +47,7 @@ def handler_keys(place: Place, draft: Draft, upstreams: Upstreams, comments: lis
         return {"handler": "respond", "status": 403, **response_headers(scope, draft, comments), **log_key(scope)}
     if (named := _named_by_files(place, draft, comments)) is not None:
         merged = named.instead(_around(scope, named) + named.blocks[-1])
-        return handler_keys(replace(place, scope=merged), draft, upstreams, comments)
+        return handler_keys(_redirected(place, merged), draft, upstreams, comments)
     common = {**common_keys(place, draft, upstreams, comments), **_gzip(scope), **body_limit(scope)}
     for name, translate in (("proxy_pass", proxy_keys), ("grpc_pass", grpc_keys)):
         if passes := scope.own(name):
@@ -58,6 +59,12 @@ def handler_keys(place: Place, draft: Draft, upstreams: Upstreams, comments: lis
         if passes := scope.own(name):
             raise NoCounterpart(f"{passes[0].place}: {name}: there is no such handler")
     return {**files_keys(place, draft, upstreams, comments), **_of_files(common)}
+
+
+def _redirected(place: Place, scope: Scope) -> Place:
+    if place.redirects == MAX_REDIRECTS:
+        raise NoCounterpart("named locations lead to each other")
+    return replace(place, scope=scope, redirects=place.redirects + 1)
 
 
 def _of_files(keys: dict[str, Any]) -> dict[str, Any]:

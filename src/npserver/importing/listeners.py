@@ -122,8 +122,8 @@ def _add_keys(entry: dict[str, Any], flags: set[str], is_quic: bool, trusted: li
         entry["accept_proxy"] = trusted or ["0.0.0.0/0", "::/0"]
 
 
-def add_certificate(draft: Draft, scope: Scope, names: list[str], *, is_default: bool) -> None:
-    """Add the certificates of a server to the draft; those of the default server come first."""
+def add_certificate(draft: Draft, scope: Scope, names: list[str], listeners: dict[str, bool]) -> None:
+    """Add the certificates of a server to its listeners; those of the default server of a listener come first."""
     certs, keys = scope.find("ssl_certificate"), scope.find("ssl_certificate_key")
     protocols = scope.words("ssl_protocols")
     settings: dict[str, Any] = {}
@@ -137,14 +137,34 @@ def add_certificate(draft: Draft, scope: Scope, names: list[str], *, is_default:
         settings["client_auth"] = "require" if verify[0] == "on" else "request"
         if lists := scope.words("ssl_crl"):
             settings["client_crl"] = lists[0]
-    for cert, key in zip(certs, keys, strict=False):
+    for number, (cert, key) in enumerate(zip(certs, keys, strict=False)):
         entry = {"cert": cert.args[0], "key": key.args[0], **settings}
         if "$" in entry["cert"] + entry["key"]:
             draft.comments.append(draft.lose(cert, "variables in names of files"))
             continue
-        for known in draft.certificates:
-            if {**known, "names": None} == {**entry, "names": None}:
-                known["names"] += [name for name in names if name not in known["names"]]
-                break
-        else:
-            draft.certificates.insert(0 if is_default else len(draft.certificates), {**entry, "names": list(names)})
+        for uri, is_default in listeners.items():
+            entries = draft.certificates.setdefault(uri, [])
+            _add_entry(entries, entry, names, number if is_default else len(entries))
+
+
+def _add_entry(entries: list[dict[str, Any]], entry: dict[str, Any], names: list[str], place: int) -> None:
+    for known in entries:
+        if {**known, "names": None} == {**entry, "names": None}:
+            known["names"] += [name for name in names if name not in known["names"]]
+            return
+    entries.insert(place, {**entry, "names": list(names)})
+
+
+def finish_certificates(draft: Draft) -> list[dict[str, Any]]:
+    """Return the certificates of all listeners if they have the same; else each listener gets its own."""
+    for uri, entries in draft.certificates.items():
+        draft.certificates[uri] = [
+            {key: value for key, value in entry.items() if key != "names" or (value and len(entries) > 1)}
+            for entry in entries
+        ]
+    found = list(draft.certificates.values())
+    if not found or all(entries == found[0] for entries in found):
+        return found[0] if found else []
+    for uri, entries in draft.certificates.items():
+        draft.listeners[uri]["tls"] = entries if len(entries) > 1 else entries[0]
+    return []

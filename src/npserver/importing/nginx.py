@@ -67,8 +67,9 @@ def _add_http(scope: Scope, draft: Draft) -> None:
     uris = add_listeners(draft, listens, _trusted(scope, scopes, draft))
     for one, inner, where in zip(servers, scopes, uris, strict=True):
         names = names_of(inner, draft)
-        if any(uri.startswith("https:") for uri in where):
-            add_certificate(draft, inner, names, is_default=any(where.values()))
+        secure = {uri: default for uri, default in where.items() if uri.startswith("https:")}
+        if secure:
+            add_certificate(draft, inner, names, secure)
         for name in ("ssl_certificate", "ssl_certificate_key", "ssl_protocols"):
             inner.find(name)
         if not names and not any(where.values()):
@@ -80,11 +81,6 @@ def _add_http(scope: Scope, draft: Draft) -> None:
             listeners = None if len(at) == len(draft.listeners) and len(at) == 1 else at
             server = Server(part, scope.inner(part.block or []), listeners, None if is_default else names)
             add_rules(server, draft, upstreams)
-    if len(draft.certificates) == 1:
-        del draft.certificates[0]["names"]
-    for entry in draft.certificates:
-        if entry.get("names") == []:
-            del entry["names"]
 
 
 def _add_settings(scope: Scope, draft: Draft) -> None:

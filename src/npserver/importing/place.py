@@ -17,4 +17,5 @@ class Place(Struct):
     is_exact: bool = False
     regex: str = ""  # the regular expression as nginx has it
     is_final: bool = False  # regular expressions of the server, such as that of PHP, do not count
+    redirects: int = 0  # to named locations, on the way here
     site: Locations = field(default_factory=Locations)

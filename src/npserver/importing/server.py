@@ -91,7 +91,7 @@ class _Rules:
             return self._rules(Place(server.scope), {}, [])
         self.site = site = locations_of(server.scope, self.draft)
         prefixes = {"", *site.prefixes, *self._more_prefixes()}
-        self.floating = {prefix for prefix, one in site.prefixes.items() if prefix and _is_wide_guard(one)}
+        self.floating = {prefix for prefix, one in site.prefixes.items() if prefix and _is_wide(one)}
         while (found := self._by_prefix(prefixes)) is None:
             pass
         for path, one in site.exact.items():
@@ -163,7 +163,7 @@ class _Rules:
         if one is None:
             place = Place(self.server.scope, prefix, "/", site=self.site)
             return self._rules(place, {**at, "path_regex": f"{_escape(path)}(?:/.*)?"}, [])
-        behind = ".*" if not one.written.endswith("/") and _is_wide_guard(one) else "(?:/.*)?"
+        behind = ".*" if not one.written.endswith("/") and _is_wide(one) else "(?:/.*)?"
         place = Place(one.scope, prefix, one.written, is_final=one.is_final, site=self.site)
         return self._rules(place, {**at, "path_regex": _escape(path) + behind}, one.leaves)
 
@@ -252,10 +252,11 @@ class _Rules:
         return rule
 
 
-def _is_wide_guard(one: Location) -> bool:
-    """Whether a location without a slash at its end refuses something: `/admin` holds for `/administrator` too."""
-    is_bare = not one.written.endswith("/") and not one.has("stub_status")
-    return is_bare and any(one.has(name) for name in _GUARDS)
+def _is_wide(one: Location) -> bool:
+    """Whether a location without a slash is a file, or refuses: `/admin` holds for `/administrator` too."""
+    if one.written.endswith("/") or one.has("stub_status"):
+        return False
+    return "." in one.written.rpartition("/")[2][1:] or any(one.has(name) for name in _GUARDS)
 
 
 def _alias_of(one: Location) -> tuple[str, str] | None:

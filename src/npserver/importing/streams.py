@@ -26,8 +26,7 @@ def add_streams(stream: Directive, main: Scope, draft: Draft) -> None:
         start = len(draft.rules)
         listens = listens_of(inner, draft, default_port=0)
         uris = [_listener(one, draft) for one in listens]
-        if any(uri.startswith("ssl:") for uri in uris):
-            add_certificate(draft, inner, [], is_default=False)
+        add_certificate(draft, inner, [], {uri: True for uri in uris if uri.startswith("ssl:")})
         for one in inner.own("proxy_pass"):
             try:
                 _add(one, uris, inner, upstreams, maps, draft)
@@ -37,6 +36,7 @@ def add_streams(stream: Directive, main: Scope, draft: Draft) -> None:
             named = {uri for rule in draft.rules for uri in _listed(rule.keys.get("listener"))}
             for uri in set(uris) - named:
                 del draft.listeners[uri]
+                draft.certificates.pop(uri, None)
         draft.comment_on(start, draft.left_over(server.block or []))
     draft.comments += draft.left_over([one for one in block if one.name != "upstream"])
 

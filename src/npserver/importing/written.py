@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from npserver.importing.draft import Draft
+from npserver.importing.listeners import finish_certificates
 
 _WIDTH = 110
 #: What the config's loader would replace, other than variables of requests: no nginx config means that.
@@ -18,10 +19,11 @@ def write(draft: Draft, source: str) -> str:
     said: set[str] = set()
     lines = ["{", f"  // imported from {_one_line(source)}"]
     lines += _comments(draft.comments, said, "  ")
+    certificates = finish_certificates(draft)
     listeners = [entry["uri"] if len(entry) == 1 else entry for entry in draft.listeners.values()]
     lines.append(f'  "listen": {_value(listeners, 2)},')
-    if draft.certificates:
-        lines.append(f'  "tls": {_value(draft.certificates, 2)},')
+    if certificates:
+        lines.append(f'  "tls": {_value(certificates, 2)},')
     if draft.upstreams:
         lines.append(f'  "upstreams": {_value(draft.upstreams, 2)},')
     lines += [f"  {_value(key, 0)}: {_value(value, 2)}," for key, value in draft.top.items()]

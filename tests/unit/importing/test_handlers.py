@@ -55,3 +55,9 @@ from tests.stage.imported import rules
 def test_handlers(directives: str, keys: dict[str, Any], tmp_path: Path) -> None:
     _, rule = rules(tmp_path, f"location / {{ return 200; }} location /x/ {{ {directives} }}")
     assert rule == {"path": "/x/**", **keys}
+
+
+@pytest.mark.parametrize("way", ["try_files $uri @b;", "error_page 418 = @b; return 418;"])
+def test_named_locations_that_lead_to_each_other_are_answered_with_501(way: str, tmp_path: Path) -> None:
+    (rule,) = rules(tmp_path, f"location / {{ {way} }} location @b {{ {way} }}")
+    assert rule["status"] == 501

@@ -42,3 +42,13 @@ def test_a_server_that_is_the_default_of_one_listener_only(tmp_path: Path) -> No
 def test_tls_by_a_directive_of_its_own(tmp_path: Path) -> None:
     config = imported(tmp_path, "server { listen 443; ssl on; ssl_certificate c; ssl_certificate_key k; return 200; }")
     assert config["listen"] == ["https://0.0.0.0:443"]
+
+
+def test_listeners_with_other_certificates_have_their_own(tmp_path: Path) -> None:
+    text = (
+        "server { listen 1 ssl; server_name a; ssl_certificate c; ssl_certificate_key k; return 200; }"
+        "server { listen 2 ssl; server_name b; ssl_certificate d; ssl_certificate_key l; return 200; }"
+    )
+    config = imported(tmp_path, text)
+    assert "tls" not in config
+    assert [one["tls"] for one in config["listen"]] == [{"cert": "c", "key": "k"}, {"cert": "d", "key": "l"}]

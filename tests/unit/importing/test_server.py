@@ -88,6 +88,11 @@ def test_names(tmp_path: Path) -> None:
             id="a guard without a slash holds for longer names too",
         ),
         pytest.param(
+            "root /w; location / { return 200; } location /favicon.ico { expires 1d; }",
+            [(None, r"/favicon\.ico.*", "/w"), (None, None, 200)],
+            id="a file is no directory",
+        ),
+        pytest.param(
             "location / { return 200; } location /a { return 201; } location /a/ { return 202; }",
             [(None, None, 200), ("/a/**", None, 202), ("/a", None, 201)],
             id="with and without a slash",
