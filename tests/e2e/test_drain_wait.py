@@ -13,6 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h2.config
+import h2.connection
+import h2.events
 import pytest
 
 from tests.stage.asking import Asking, SlowUpstream
@@ -38,6 +41,21 @@ class Silent:
         await writer.drain()
         self.asked += 1
         await reader.read(-1)
+
+
+class SilentHttp2(Silent):
+    """One that speaks HTTP/2."""
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
+        connection.initiate_connection()
+        while True:
+            writer.write(connection.data_to_send())
+            data = await reader.read(65_536)
+            if not data:
+                return
+            events = connection.receive_data(data)
+            self.asked += sum(isinstance(event, h2.events.RequestReceived) for event in events)
 
 
 def proxied(target: int, **more: Any) -> dict[str, Any]:
@@ -108,19 +126,15 @@ def test_an_upload_is_broken_off(
 
 @WITH_WORKERS
 def test_a_request_over_http2(
-    program: Start, slow: SlowUpstream, free_port: Callable[[], int], loop: str, workers: int
+    program: Start, backends: Backends, free_port: Callable[[], int], loop: str, workers: int
 ) -> None:
-    """The target is another npserver."""
-    port, other, target, spare = free_port(), free_port(), free_port(), free_port()
-    second = serving(target, spare, 1, proxied(slow.port))
-    second["listen"][0]["http2"] = True
-    start(program, second)
-    upstreams = {"app": {"targets": [f"h2c://127.0.0.1:{target}"]}}
+    port, other, silent = free_port(), free_port(), SilentHttp2(backends)
+    upstreams = {"app": {"targets": [f"h2c://127.0.0.1:{silent.port}"]}}
     rule = {"handler": "proxy", "path": "/app", "proxy_pass": "upstream://app", "retries": 0}
     one = start(program, serving(port, other, workers, rule, upstreams=upstreams), loop)
     asking = Asking(port, "/app")
-    slow.take_request()
-    done = one.command("drain", "-force", "-wait", "1", f"127.0.0.1:{target}")
+    one.wait_until(lambda: silent.asked, "the request")
+    done = one.command("drain", "-force", "-wait", "1", f"127.0.0.1:{silent.port}")
     assert done[1].splitlines()[0] == "draining: 1 request or connection left"
     assert last(done) == (0, "empty")
     answer = asking.finish()
