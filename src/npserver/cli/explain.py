@@ -34,7 +34,7 @@ has just started.
   -sni NAME          the server name in the TLS handshake (default: the host of the URL)
   -listener NAME     the name or URI of the listener, where the address leaves it open
   -config FILE       the config file (default: config.json)
-  -live              as the server that runs with this config file would do it now: with its health checks, requests in
+  -live              as the server that runs with this config file would do it now: health checks, drains, requests in
                      progress, bans, and networks from lists
   -json              print the explanation as JSON
 

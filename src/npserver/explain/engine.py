@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from npserver.explain.compiled import CompiledConfig
 from npserver.explain.explanation import Explanation
-from npserver.explain.listeners import find_listener
+from npserver.explain.listeners import find_listener, is_drained
 from npserver.explain.question import Kind
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Explainer:
         self._asked += 1
         self._board.rates.clear()  # no question counts for the next one
         listener = find_listener(self._config, question, found)
-        if listener is None:
+        if listener is None or is_drained(self._config, listener, found):
             return found
         if question.kind is Kind.HTTP:
             from npserver.explain.web import explain_request

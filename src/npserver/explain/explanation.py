@@ -13,7 +13,12 @@ from npserver.regex import regex
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CLOSED = "closed"
+CLOSED, TURNED_AWAY, DROPPED = "closed", "refused", "dropped"
+_WORDS = {
+    CLOSED: "the connection is closed",
+    TURNED_AWAY: "the connection is refused",
+    DROPPED: "the datagram is dropped",
+}
 _SECRET = regex(rb"auth|cookie|key|secret|pass|token", re.IGNORECASE)
 
 
@@ -42,7 +47,7 @@ class Explanation(Struct):
     name: str = ""  # the rule's
     to: list[str] = field(default_factory=list)  # the URIs by which the place that it is passed to may be called
     shown_to: str = ""  # that place, in words
-    gets: int | str = ""  # the status, the response code, or `CLOSED`; "": who is asked decides
+    gets: int | str = ""  # the status, the response code, or one of `_WORDS`; "": who is asked decides
     location: str = ""  # of a redirect
     file: str = ""  # that is sent, or script that is run
     records: list[str] = field(default_factory=list)  # of a DNS answer, as in a zone file
@@ -65,7 +70,7 @@ class Explanation(Struct):
         if not self.listener:
             return "no listener takes it"
         if self.gets != "":
-            word = {CLOSED: "the connection is closed"}.get(str(self.gets), f"is answered with {self.gets}")
+            word = _WORDS.get(str(self.gets), f"is answered with {self.gets}")
             where = f", {self.location}" if self.location else f", {self.file}" if self.file else ""
             return f"{word}{where}{': ' + ', '.join(self.data) if self.data else ''}"
         if self.shown_to:

@@ -158,7 +158,9 @@ def _show_targets(proxy: Proxy, exchange: AskedExchange, found: Explanation, ste
     if written and not written.startswith("upstream://"):
         found.to.append(written)
     steps.append(Step("to", show_targets(upstream)))
-    if target is None:
+    if target is None and upstream.queue is not None:
+        steps.append(Step("wait", show_wait(upstream)))
+    elif target is None:
         exchange.fail(503, "no target is available", proxy.settings.pass_key)
     elif is_sure and len(upstream.targets) > 1:
         steps.append(Step("target", f"{target.uri}, by {upstream.section.balance}, if it is up"))
@@ -170,10 +172,11 @@ def names_of(upstream: Upstream, sure: Target | None = None) -> tuple[list[str],
     if "://" in upstream.name:  # the target of a rule
         return [upstream.targets[0].uri, upstream.name], upstream.name
     name = f"upstream://{upstream.name}"
-    if sure is None and len(upstream.targets) == 1:
-        sure = upstream.targets[0]
+    used = [one for one in upstream.targets if not one.is_draining] or upstream.targets
+    if sure is None and len(used) == 1:
+        sure = used[0]
     found = [name] if sure is None else [name, sure.uri]
-    targets = ", ".join([one.uri for one in upstream.targets[:MAX_TARGETS]])
+    targets = ", ".join([one.uri for one in used[:MAX_TARGETS]])
     return found, f"{name} ({targets})"
 
 
@@ -181,7 +184,8 @@ def show_targets(upstream: Upstream) -> str:
     """Return an upstream and its targets, in words."""
     name, section = upstream.name, upstream.section
     if "://" in name:
-        return name
+        states = ", ".join(_states(upstream.targets[0]))
+        return f"{name} ({states})" if states else name
     shown = []
     for one in upstream.targets[:MAX_TARGETS]:
         notes = _states(one)
@@ -193,8 +197,15 @@ def show_targets(upstream: Upstream) -> str:
     return f"upstream://{name}: {', '.join(shown)}{more}{how}"
 
 
+def show_wait(upstream: Upstream) -> str:
+    """Return how long a request or connection waits for a target, in words."""
+    return f"no target can be used now: it waits for one, up to {upstream.section.wait:g} s"
+
+
 def _states(target: Target) -> list[str]:
     """Return what keeps a target from being used; nothing at the start of a server."""
+    if target.is_draining:
+        return ["drained: npserver undrain"]
     if target.health is Health.DOWN:
         return ["unhealthy or ejected"]
     return ["at max_connections"] if target.is_full() else []

@@ -5,9 +5,12 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from npserver.address import SCHEMES
+from npserver.address import QUIC, SCHEMES
+from npserver.dns.message import codes
 from npserver.errors import clip
+from npserver.explain.explanation import DROPPED, TURNED_AWAY
 from npserver.explain.question import ANYBODY, LOOPBACK, Kind
+from npserver.listen.drains import drained_listeners
 from npserver.networks import UNIX_PEER, is_ip_address
 from npserver.program.summary import label_listener
 from npserver.web.server.front import HttpFront
@@ -62,6 +65,21 @@ def find_listener(config: CompiledConfig, question: Question, found: Explanation
     fits = ", ".join([label_listener(one) for one in listeners if _speaks(config, question, one)]) or "none"
     found.add("listener", f"no listener takes {clip(question.ask)}; for {what} there are: {fits}")
     return None
+
+
+def is_drained(config: CompiledConfig, listener: Listener, found: Explanation) -> bool:
+    """Whether a listener of a running server takes no new clients: the explanation then says so."""
+    if listener.key not in drained_listeners(config.compilation.context.pubsub.latest):
+        return False
+    address = listener.address
+    if address.is_stream or address.scheme == QUIC:
+        found.gets, what = TURNED_AWAY, "refuses new connections; those that are open end in order"
+    elif _answers_names(config, listener):
+        found.gets, what = codes.rcode_name(codes.SERVFAIL), "answers no query, so that clients ask another server"
+    else:
+        found.gets, what = DROPPED, "begins no session; those of before go on"
+    found.add("drained", f"{what} (npserver undrain {listener.name})")
+    return True
 
 
 def client_of(question: Question, listener: Listener) -> str:

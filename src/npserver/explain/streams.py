@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from npserver.errors import clip
 from npserver.explain.explanation import CLOSED
-from npserver.explain.handlers import names_of, show_targets
+from npserver.explain.handlers import names_of, show_targets, show_wait
 from npserver.explain.web import show_certificate
 from npserver.forward.datagrams import DatagramForward
 from npserver.forward.stream_router import StreamRouter
@@ -51,6 +51,12 @@ def explain_connection(config: CompiledConfig, question: Question, listener: Lis
     target = upstream.pick(ip, 0)
     found.to, found.shown_to = names_of(upstream, target if is_sure else None)
     found.add("to", show_targets(upstream))
+    if target is None and upstream.queue is not None:
+        found.add("wait", show_wait(upstream))
+    elif target is None:
+        found.gets = CLOSED
+        found.add("refused", "no target is available", config.place_of_key(f"{settings.name}.forward_to"))
+        return
     if settings.rule.send_proxy:
         found.add("sends", f"a PROXY header, version {settings.rule.send_proxy[1:]}, with the client's address")
 

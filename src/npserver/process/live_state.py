@@ -1,7 +1,8 @@
 """What a running server knows that its config does not say, for `npserver explain -live`.
 
-That is the health of targets, requests in progress, bans, networks from lists and the addresses of names. The server
-collects it for a caller of the control socket, as the command `state`; the caller compiles the same config with it.
+That is the health of targets, drains, requests in progress, bans, networks from lists and the addresses of names. The
+server collects it for a caller of the control socket, as the command `state`; the caller compiles the same config with
+it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from npserver.listen.drains import LISTENER_DRAINS
 from npserver.network_sets.states import BAN_TOPICS, DATA_TOPICS
+from npserver.upstream.registry import DRAINS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from npserver.runtime.scoreboard import Scoreboard
 
 #: Topics whose values a caller may have: none has a secret.
-TOPICS = (BAN_TOPICS, DATA_TOPICS, "resolved:", "dns:aliases")
+TOPICS = (BAN_TOPICS, DATA_TOPICS, "resolved:", "dns:aliases", DRAINS, LISTENER_DRAINS)
 MAX_VALUE_BYTES = 4 << 20  # of a topic; a longer one is left out, such as a large database of countries
 #: Slots of the scoreboard that decide about requests.
 _SLOTS = ("health.", "gauge.")
