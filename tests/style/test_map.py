@@ -175,7 +175,6 @@ COVERED_BY = {
     "process.control.places": "e2e/test_control_socket.py",
     "process.control.protocol": "e2e/test_control_socket.py",
     "process.control.server": "e2e/test_control_socket.py",
-    "process.data_plane": "protocols/test_one_shot.py",
     "process.dry_run": "unit/tls/test_compile.py",
     "process.explaining": "unit/explain/test_engine.py",
     "process.master": "e2e/test_process_lifecycle.py",

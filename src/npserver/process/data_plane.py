@@ -7,6 +7,7 @@ config in all processes in two steps, so that it happens in every process or in 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import socket
 from collections.abc import Collection, Iterable, Mapping, Set
@@ -40,6 +41,7 @@ _FIRST_REQUEST_S = 1.0  # time for clients that have connected to send their fir
 _IDLE_S = 5.0  # at an upgrade: time for clients on idle connections to send a request that ends the connection
 _TURNS_OF_ENDS = 20  # of the loop: one for each callback by which the end of a client becomes that of its tunnel
 _UNDER_WAY_S = 0.01  # for the kernel to queue a datagram whose socket it has chosen
+_COLLECT_AFTER_S = 1.0  # after a reload: few requests hold the config before by then
 _POLL_S = 0.02  # how often a drain checks for connections that are still open
 
 
@@ -57,7 +59,17 @@ def make_context(
 class DataPlane:
     """The compiled config and the live listeners and services of one process."""
 
-    __slots__ = ("_has_left", "context", "drains", "listener_drains", "live", "runtime", "services", "sockets")
+    __slots__ = (
+        "_collection",
+        "_has_left",
+        "context",
+        "drains",
+        "listener_drains",
+        "live",
+        "runtime",
+        "services",
+        "sockets",
+    )
 
     def __init__(self, context: Context, *, runs_services: bool) -> None:
         self.context = context
@@ -67,6 +79,7 @@ class DataPlane:
         self.live: dict[str, LiveListener] = {}
         self.listener_drains = ListenerDrainFollower(context, self.live)
         self.sockets: dict[str, Sockets] = {}
+        self._collection: asyncio.TimerHandle | None = None  # of garbage, after a reload
         self._has_left = False  # whether another program serves the listeners
         self.services = ServiceRunner() if runs_services else None
 
@@ -121,8 +134,18 @@ class DataPlane:
             old.close()
             for replaced in REPLACED.take(self.context) or ():
                 replaced()
+            self._collect_later()
         if fault is not None:
             raise fault
+
+    def _collect_later(self) -> None:
+        """Free the config before, which is full of cycles: by its thresholds the collector would let many gather."""
+        if self._collection is None:
+            self._collection = self.context.loop.call_later(_COLLECT_AFTER_S, self._collect)
+
+    def _collect(self) -> None:
+        self._collection = None
+        gc.collect()
 
     async def leave(self, keys: Set[str]) -> None:
         """Serve only the present clients of these listeners: another program has their sockets and serves the others.
@@ -155,6 +178,8 @@ class DataPlane:
 
     def close(self) -> None:
         """Abort the remaining connections and release everything."""
+        if self._collection is not None:
+            self._collection.cancel()
         for live in self.live.values():
             live.stop()
             live.close_kept()

@@ -7,6 +7,7 @@ process has said that it has switched. One that cannot exits, and is replaced by
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from collections.abc import Callable
@@ -268,6 +269,7 @@ class Reloader:
         count_reload(self._active.board.row(-1), has_errors=bool(outcome.errors), is_in_use=outcome.is_in_use)
         systemd.notify("READY=1")
         self._on_finished(outcome)
+        gc.collect()  # the config before, or the faulty one, is full of cycles
         if self._is_requested_again:
             self._is_requested_again = False
             self.start()

@@ -61,14 +61,13 @@ class PublishedState:
 
     def follow(self, changed: Callable[[], None]) -> None:
         """Call a method after each change, as long as its object lives."""
-        self._followers.append(weakref.WeakMethod(changed))
+        self._followers.append(weakref.WeakMethod(changed, self._followers.remove))
 
     def _take(self, value: Any) -> None:
         self.value = (
             msgspec.convert(value, Published) if value else None
         )  # a former config published, this one does not
-        self._followers = [one for one in self._followers if one() is not None]
-        for one in self._followers:
+        for one in list(self._followers):
             if (changed := one()) is not None:
                 changed()
 

@@ -54,7 +54,7 @@ class ChallengeAnswers:
 
     def follow(self, changed: Callable[[], None]) -> None:
         """Call a method after each change of the answers by DNS, as long as its object lives, and once now."""
-        self._followers.append(weakref.WeakMethod(changed))
+        self._followers.append(weakref.WeakMethod(changed, self._followers.remove))
         changed()
 
     def tls_context(self, server_name: str) -> ssl.SSLContext | None:
@@ -68,8 +68,7 @@ class ChallengeAnswers:
         before, self.answers = self.answers, convert(value, Answers)
         self._contexts.clear()
         if self.answers.dns != before.dns:
-            self._followers = [one for one in self._followers if one() is not None]
-            for one in self._followers:
+            for one in list(self._followers):
                 if (changed := one()) is not None:
                     changed()
 
