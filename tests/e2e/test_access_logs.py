@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.stage.backends import Backends
 from tests.stage.ports import free_port
 from tests.stage.program import ROOT, Program
 from tests.stage.programs import find, needs
@@ -174,6 +175,42 @@ def test_fields_and_texts_of_ones_own(
     texts = content_of(Path(logs[2]["to"])).splitlines()
     assert len(texts) == 18
     assert all(re.fullmatch(pattern, line) for line in texts), texts
+
+
+def test_attempts_at_targets_are_timed(program: Start, tmp_path: Path, backends: Backends) -> None:
+    """A target that is down, the next one; a second request over the same connection; and one from the cache."""
+    port, down, app, file = free_port(), free_port(), backends.http(), tmp_path / "access.json"
+    names = ("tried", "retries", "upstream_ms", "upstream_head_ms", "upstream_connect_ms", "cache_status")
+    rule = {"handler": "proxy", "proxy_pass": "upstream://app"}
+    running = program(
+        config={
+            "workers": 1,
+            "listen": [f"http://127.0.0.1:{port}"],
+            "logging": {"access_log": [{"to": str(file), "fields": {name: f"${name}" for name in names}}]},
+            "upstreams": {
+                "app": {"targets": [f"http://127.0.0.1:{down}", {"uri": f"http://127.0.0.1:{app}", "backup": True}]}
+            },
+            "dispatch": [
+                {**rule, "path": "/kept/**", "cache": {"default_ttl": "1m"}},
+                {**rule, "path": "/quiet/**", "log": False},
+                {**rule, "path": "/**"},
+            ],
+        }
+    )
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        for path in ("/first", "/second", "/quiet/a", "/kept/a", "/kept/a"):
+            assert client.get(path).status_code == 200
+    running.stop()
+    first, second, filled, hit = [json.loads(line) for line in file.read_text().splitlines()]
+    assert (first["retries"], second["retries"]) == (1, 0)
+    assert first["tried"] == f"http://127.0.0.1:{down}, http://127.0.0.1:{app}"
+    assert second["tried"] == filled["tried"] == f"http://127.0.0.1:{app}"
+    assert first["upstream_connect_ms"] > 0
+    assert second["upstream_connect_ms"] < 1
+    for one in (first, second, filled):
+        assert 0 < one["upstream_head_ms"] <= one["upstream_ms"] <= one["duration_ms"]
+    assert (filled["cache_status"], hit["cache_status"]) == ("fwd=uri-miss; stored", "hit")
+    assert (hit["tried"], hit["upstream_ms"], hit["retries"]) == ("", None, 0)
 
 
 RSYSLOG = """

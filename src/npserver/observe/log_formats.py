@@ -170,6 +170,7 @@ class Json:
         self._parts = HeadParts(lambda request: self._describe(_shown(request, hides_query)))
         # Non-ASCII characters become \uNNNN: terminals also act on the C1 controls U+0080..U+009F.
         self._quote = JSONEncoder(separators=(",", ":")).encode
+        self._rules: dict[str, str] = {}  # names in JSON, as many as the config has
 
     def request(self, record: RequestRecord) -> str:
         """Return the line of a finished request."""
@@ -177,11 +178,14 @@ class Json:
         head, tail = self._parts.of(record.request)
         target = self._quote(record.upstream) if record.upstream else EMPTY
         name = self._quote(record.user) if record.user else EMPTY
+        rule = self._rules.get(record.rule)
+        if rule is None:
+            rule = self._rules[record.rule] = self._quote(record.rule)
         return (
             f'{{"time":"{self._clock.now()}","type":"request","client_ip":"{record.client_ip}","scheme":"{record.scheme}",'
             f'{head},"status":{record.status},"received_bytes":{record.received},"sent_bytes":{record.sent},'
             f'"duration_ms":{record.duration_s * 1000:.3f},"upstream":{target},"request_id":"{record.request_id}",'
-            f'"user":{name},{tail}}}\n'
+            f'"user":{name},"rule":{rule},{tail}}}\n'
         )
 
     def session(

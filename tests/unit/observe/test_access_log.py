@@ -112,8 +112,8 @@ class TestForms:
         assert entry == {
             "type": "request", "client_ip": "203.0.113.9", "method": "GET", "scheme": "https",
             "host": "example.com:8080", "target": "/a?b", "protocol": "HTTP/1.1", "status": 200, "received_bytes": 0,
-            "sent_bytes": 1234, "duration_ms": 12.3, "upstream": "", "request_id": "abc", "user": "", "referer": "",
-            "user_agent": "\x9b caf\xe9",
+            "sent_bytes": 1234, "duration_ms": 12.3, "upstream": "", "request_id": "abc", "user": "", "rule": "",
+            "referer": "", "user_agent": "\x9b caf\xe9",
         }  # fmt: skip
 
     @pytest.mark.parametrize(("form", "count"), [("pretty", 2), ("json", 2), ("combined", 0)])

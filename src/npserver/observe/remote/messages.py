@@ -121,6 +121,7 @@ class RemoteFormat:
             "NPSERVER_UPSTREAM": record.upstream,
             "NPSERVER_USER": escape_control(record.user),
             "NPSERVER_REQUEST_ID": record.request_id,
+            "NPSERVER_RULE": escape_control(record.rule),
         }
 
 

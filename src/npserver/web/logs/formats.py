@@ -33,8 +33,8 @@ STANDARD = {
     "time": "$time_iso", "type": "request", "client_ip": "$client_ip", "scheme": "$scheme", "method": "$method",
     "host": "$authority", "target": "$target", "protocol": "$protocol", "status": "$status",
     "received_bytes": "$received_bytes", "sent_bytes": "$sent_bytes", "duration_ms": "$duration_ms",
-    "upstream": "$upstream", "request_id": "$request_id", "user": "$user", "referer": "$header.referer",
-    "user_agent": "$header.user-agent",
+    "upstream": "$upstream", "request_id": "$request_id", "user": "$user", "rule": "$rule",
+    "referer": "$header.referer", "user_agent": "$header.user-agent",
 }  # fmt: skip
 
 CREDENTIALS = frozenset({"header.authorization", "header.proxy-authorization", "header.cookie"})
