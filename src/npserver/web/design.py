@@ -42,9 +42,10 @@ WORD_MARK = '<div class="mark">np<span>server</span></div>'
 class Design:
     """The style and the script of one kind of page. `policy`: the value of Content-Security-Policy for it."""
 
-    __slots__ = ("_end", "_middle", "policy")
+    __slots__ = ("_end", "_middle", "has_form", "policy")
 
     def __init__(self, style: str = "", *, is_own: bool = False, script: str = "", has_form: bool = False) -> None:
+        self.has_form = has_form
         css = BASE + (OWN if is_own else "") + style
         self._middle = f"</title><style>{css}</style></head>\n<body>"
         self._end = f"{f'<script>{script}</script>' if script else ''}</body></html>\n"

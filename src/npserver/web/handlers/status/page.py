@@ -39,6 +39,7 @@ _STYLE = (
     "h1,#targets,#traffic,#counters{column-span:all}section{break-inside:avoid}h2{margin-top:1.2rem}}"
     "@media(min-width:160rem){:root{font-size:150%}}"
 )
+_SAID = '<p id="said" class="bad" role="alert"></p>'  # by a button
 _BUTTON_STYLE = "td button{font-size:.8rem;padding:.1rem .6rem}#said:empty{display:none}"
 LIVE = Design(_STYLE, is_own=True, script=SCRIPT)
 STILL = Design(_STYLE, is_own=True)  # without live updates
@@ -71,7 +72,7 @@ def render(design: Design, version: str, sections: Mapping[str, str]) -> str:
     return design.page(
         "npserver",
         f'<header>{WORD_MARK}<p>{escape(version)}, <span id="up">{sections["up"]}</span></p>'
-        f'<p id="live" role="status"></p><p id="said" class="bad" role="alert"></p>'
+        f'<p id="live" role="status"></p>{_SAID if design.has_form else ""}'
         f'<p><a href="?format=json">JSON</a> <a href="?format=prometheus">Prometheus metrics</a></p></header>'
         f"<main><h1>Status</h1>\n{body}</main>",
     )

@@ -197,6 +197,15 @@ def test_the_page_is_small_however_much_there_is() -> None:
     assert 50_000 < len(answered.body) < 60_000
 
 
+def test_only_a_page_with_buttons_has_a_place_for_what_they_say(board: Scoreboard) -> None:
+    assert b'id="said"' not in ask(board, accept=b"text/html").body
+    context, rule = make_context(board=board), StatusRule(buttons=True)
+    answered = Answered(query="format=html")
+    handler = StatusHandler(context, rule, [], [], buttons=Buttons(context, ("dispatch", 0), rule))
+    handler.handle(cast("Exchange", answered))
+    assert b'id="said"' in answered.body
+
+
 def test_it_is_told_how_times_are_measured_where_they_are_not(board: Scoreboard) -> None:
     told = b"&quot;metrics&quot;: { &quot;times&quot;: true }"
     summary = [("web", "/**  files from .")]
