@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from npserver.http.dates import retry_after_s
 from npserver.tls.acme.schedule import (
     DAY_S,
     ORDERS,
@@ -14,7 +15,6 @@ from npserver.tls.acme.schedule import (
     Window,
     ask_again_s,
     renew_at,
-    retry_after_s,
     wait_s,
 )
 
