@@ -14,15 +14,20 @@ from npserver.config.units import parse_percent
 from npserver.observe.line_log import LineLog
 from npserver.observe.log_formats import FORMATS
 from npserver.observe.masking import mask_address, mask_endpoint
+from npserver.observe.request_record import BriefQuery, RequestRecord, SessionRecord
 
 if TYPE_CHECKING:
     from npserver.observe.config import AccessLogSection
     from npserver.observe.log_formats import Format
-    from npserver.observe.request_record import RequestRecord
     from npserver.runtime.scoreboard import Row
 
-#: Returns whether a request fulfils the conditions of a log (`only`).
-Condition = Callable[["RequestRecord"], bool]
+
+class Only(Struct, frozen=True):
+    """The conditions of a log (`only`): whether a record fulfils them; None: none of that type is written."""
+
+    request: Callable[[RequestRecord], bool] | None = None
+    session: Callable[[SessionRecord], bool] | None = None
+    query: Callable[[BriefQuery], bool] | None = None
 
 
 #: Makes the format of a log with texts of its own. The argument: whether queries are left out.
@@ -32,7 +37,7 @@ MakeFormat = Callable[[bool], "Format"]
 class CompiledLog(Struct, frozen=True):
     """What is compiled of the settings of an access log."""
 
-    only: Condition | None = None
+    only: Only | None = None
     own: MakeFormat | None = None
     gives_ids: bool = False  # its texts have `$request_id`
 
@@ -75,13 +80,21 @@ class AccessOutput(LineLog):
         reason: str,
     ) -> None:  # fmt: skip
         """Write the end of a forwarded connection or session."""
-        if self._only is None and self._is_sampled():
+        if self._only is not None:
+            record = SessionRecord(kind, listener, client, target, received, sent, duration_s, reason)
+            if self._only.session is None or not self._only.session(record):
+                return
+        if self._is_sampled():
             client = mask_endpoint(client) if self._hides_client else client
             self.add(self._formats.session(kind, listener, client, target, received, sent, duration_s, reason))
 
     def query(self, transport: str, client: str, name: str, type: str, rcode: str, blocked_by: str) -> None:
         """Write a DNS query."""
-        if self._only is None and self._is_sampled():
+        if self._only is not None:
+            record = BriefQuery(transport, client, name, type, rcode, blocked_by)
+            if self._only.query is None or not self._only.query(record):
+                return
+        if self._is_sampled():
             client = mask_address(client) if self._hides_client else client
             self.add(self._formats.query(transport, client, name, type, rcode, blocked_by))
 
@@ -90,7 +103,7 @@ class AccessOutput(LineLog):
         self.add(self._formats.request(record))
 
     def _choose(self, record: RequestRecord) -> None:
-        if self._only is not None and not self._only(record):
+        if self._only is not None and (self._only.request is None or not self._only.request(record)):
             return
         if not self._is_sampled() and not (self._keeps_errors and record.status >= 400):
             return

@@ -109,8 +109,8 @@ class AccessLogSection(LogDestination, frozen=True, kw_only=True):
     only: Annotated[
         str | None,
         D(
-            "conditions on the requests that are written, such as `status >= 400 or duration > 1s`; lines of sessions "
-            "and DNS queries are then left out",
+            "conditions on what is written, such as `status >= 400 or duration > 1s`: requests alone; with "
+            "`type = session and ...` sessions, with `type = query and ...` DNS queries",
             empty="all requests",
         ),
     ] = None

@@ -193,7 +193,7 @@ class Json:
         reason: str,
     ) -> str:  # fmt: skip
         """Return the line of a forwarded connection or session."""
-        client_ip, client_port = _split_endpoint(client)
+        client_ip, client_port = split_endpoint(client)
         return self._line({
             "type": "session", "kind": kind, "listener": listener, "client_ip": client_ip, "client_port": client_port,
             "target": target,
@@ -271,7 +271,7 @@ def size(count: int) -> str:
     return f"{count / (1 << 30):.1f} GB"
 
 
-def _split_endpoint(client: str) -> tuple[str, int]:
+def split_endpoint(client: str) -> tuple[str, int]:
     """Return address and port of `192.0.2.7:4711` or `[2001:db8::7]:4711`; a Unix socket has port 0."""
     host, colon, port = client.rpartition(":")
     if not colon or client.startswith("/") or not port.isdecimal():

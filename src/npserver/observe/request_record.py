@@ -40,6 +40,30 @@ class RequestRecord(Struct, eq=False):
     exchange: Any = None  # a `web.exchange.Exchange`, for the variables of logs; None if the request had none
 
 
+class SessionRecord(Struct, eq=False):
+    """A forwarded connection or session that has ended. Sizes are bytes from and to the client."""
+
+    kind: str
+    listener: str
+    client: str  # with its port
+    target: str
+    received: int
+    sent: int
+    duration_s: float
+    reason: str
+
+
+class BriefQuery(Struct, eq=False):
+    """What the access log knows of a DNS query."""
+
+    transport: str
+    client_ip: str
+    name: str
+    type: str
+    rcode: str
+    blocked_by: str
+
+
 class QueryRecord(Struct, eq=False):
     """A DNS query and how it was answered."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from npserver.config.units import parse_percent
 from npserver.errors import clip
-from npserver.observe.access_output import CompiledLog
+from npserver.observe.access_output import CompiledLog, Only
 from npserver.observe.config import (
     STANDARD,
     AccessLogSection,
@@ -62,12 +62,23 @@ def _compile(compilation: Compilation, number: int, log: AccessLogSection) -> Co
             condition = compile_condition(log.only)
         except ValueError as error:
             compilation.report.error((*path, "only"), f"'only': {error}")
+        else:
+            _check_types(compilation, (*path, "only"), log, condition)
     if has_texts(log):
         from npserver.web.logs.formats import compile_format
         from npserver.web.logs.needs import NEEDS
 
         own, gives_ids = compile_format(compilation, path, log), NEEDS.of(compilation).ids
     return CompiledLog(condition, own, gives_ids)
+
+
+def _check_types(compilation: Compilation, path: Path, log: AccessLogSection, only: Only) -> None:
+    """Warn of lines that conditions ask for and that the log never has."""
+    report = compilation.report
+    if only.query is not None and not compilation.config.logging.dns_queries:
+        report.warn(path, "no effect of 'type = query': access logs have queries with 'logging.dns_queries' alone")
+    if (only.session or only.query) and log.format not in ("pretty", "json"):
+        report.warn(path, "no effect of 'type': sessions and queries have lines in the formats pretty and json alone")
 
 
 def _check_list(report: Report, written: list[str | AccessLogSection]) -> None:

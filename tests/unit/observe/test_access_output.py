@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from npserver.observe.access_log import AccessLog
-from npserver.observe.access_output import CompiledLog
+from npserver.observe.access_output import CompiledLog, Only
+from npserver.observe.conditions import compile_condition
 from npserver.observe.config import AccessLogSection, Logging
 from tests.unit.observe.test_access_log import logged, loop, request
 
@@ -34,12 +35,33 @@ def test_none_is_off(loop: asyncio.AbstractEventLoop) -> None:
     log.close()
 
 
+def test_conditions_choose_sessions_and_queries(loop: asyncio.AbstractEventLoop, tmp_path: Path) -> None:
+    """Where they are there, and a sample of them."""
+    file = tmp_path / "a"
+    only = compile_condition("type = session and duration > 1s or type = query and rcode != NOERROR")
+    config = Logging(access_log=[AccessLogSection(to=str(file), only="...")], dns_queries=True)
+    log = AccessLog(config, loop)
+    log.configure(config, compiled=[CompiledLog(only=only)])
+    for duration_s in (0.5, 1.5):
+        log.session(
+            kind="tcp", listener="db", client="192.0.2.7:1", target="tcp://db", received=1, sent=2,
+            duration_s=duration_s, reason="",
+        )  # fmt: skip
+    for rcode in ("NOERROR", "REFUSED"):
+        log.query(transport="udp", client="192.0.2.7", name="a.", type="A", rcode=rcode)
+    logged(log, request("/a"), status=500)
+    log.close()
+    session, query = file.read_text().splitlines()
+    assert " tcp db -> tcp://db 1 B in, 2 B out, 1.5 s" in session
+    assert query.endswith(" dns udp a. A REFUSED")
+
+
 def test_conditions_choose_requests(loop: asyncio.AbstractEventLoop, tmp_path: Path) -> None:
     a, b = tmp_path / "a", tmp_path / "b"
     config = Logging(access_log=[str(a), AccessLogSection(to=str(b), only="status >= 400")], dns_queries=True)
     log = AccessLog(config, loop)
     logged(log, request("/early"), status=500)  # the conditions are not compiled yet
-    log.configure(config, compiled=[CompiledLog(), CompiledLog(only=lambda record: record.status >= 400)])
+    log.configure(config, compiled=[CompiledLog(), CompiledLog(only=Only(request=lambda record: record.status >= 400))])
     for status in (200, 404):
         logged(log, request("/x"), status=status)
     log.query(transport="udp", client="10.0.0.9", name="a.", type="A", rcode="NOERROR")

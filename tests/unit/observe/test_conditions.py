@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from npserver.observe.conditions import compile_condition
+from npserver.observe.request_record import BriefQuery, SessionRecord
 from tests.unit.observe.test_access_log import record, request
 
 
@@ -40,7 +41,38 @@ from tests.unit.observe.test_access_log import record, request
     ],
 )
 def test_it_holds_for_some_requests(text: str, changes: dict[str, Any], holds: bool) -> None:
-    assert compile_condition(text)(record(request(), **changes)) is holds
+    only = compile_condition(text)
+    assert only.request is not None
+    assert only.request(record(request(), **changes)) is holds
+    assert only.session is only.query is None
+
+
+SESSION = SessionRecord("tcp", "db", "[2001:db8::7]:4711", "tcp://10.0.0.5:5432", 10, 2000, 90.0, "timeout")
+QUERY = BriefQuery("udp", "192.0.2.7", "x.ads.example.", "A", "NXDOMAIN", "dns_block.lists[0]")
+
+
+@pytest.mark.parametrize(
+    ("text", "session", "query"),
+    [
+        ("type = session", True, None),
+        ("type = session and duration > 1m", True, None),
+        ("duration > 2m and type = session", False, None),
+        ("type = session and client_ip = 2001:db8::* and sent_bytes < 2k and received_bytes = 10", True, None),
+        ("type = session and listener = db and target = *:5432 and kind = tcp and reason = timeout", True, None),
+        ("type = query and rcode != NOERROR", None, True),
+        ("type = query and name = *.ads.example. and qtype = A and transport = tcp", None, False),
+        ('type = query and blocked_by != "" and client_ip = 192.0.2.7', None, True),
+        ("type = session and duration > 2m or type = session and reason = t* or type = query", True, True),
+        ("type = request and status = 200 or type = query and rcode = REFUSED", None, False),
+    ],
+)
+def test_sessions_and_queries_are_written_where_their_type_is_named(
+    text: str, session: bool | None, query: bool | None
+) -> None:
+    only = compile_condition(text)
+    assert (only.session(SESSION) if only.session is not None else None) is session
+    assert (only.query(QUERY) if only.query is not None else None) is query
+    assert (only.request is not None) is ("request" in text)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +82,12 @@ def test_it_holds_for_some_requests(text: str, changes: dict[str, Any], holds: b
         ("  ", "expected a comparison such as status >= 400"),
         ("stat > 3", "column 1: unknown name 'stat'; did you mean status?"),
         ("status = 200 and x = 1", "column 18: unknown name 'x'; expected one of status, duration"),
+        ("type = session and status = 200", "column 20: a session has no status; it has duration, received_bytes"),
+        ("rcode = NOERROR", "column 1: a request has no rcode; write type = query and rcode ..."),
+        ("type = sesion", "column 8: expected one of request, session, query, got 'sesion'"),
+        ("type != request", "column 6: expected = after type, got '!='"),
+        ("status = 200 or type =", "column 23: expected = and a type"),
+        ("type = query and type = session", "column 25: nothing is a query and a session"),
         ("status >=", "column 10: expected a value for status"),
         ("status", "column 7: expected an operator and a value for status"),
         ("status 400", "column 8: expected one of < <= > >= = != after status, got '400'"),

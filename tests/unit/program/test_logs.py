@@ -99,6 +99,20 @@ def test_secrets_are_there_only_knowingly(
     assert bool(told) is bool(said)
 
 
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        ('"only": "type = query"', "no effect of 'type = query': access logs have queries with 'logging.dns_queries'"),
+        ('"only": "type = session", "format": "combined"', "no effect of 'type': sessions and queries have lines in"),
+        ('"only": "type = session and duration > 1s or status = 500"', ""),
+    ],
+)
+def test_lines_that_a_log_never_has(tmp_path: Path, capsys: pytest.CaptureFixture[str], log: str, said: str) -> None:
+    told = said_of(tmp_path, capsys, f'{{ "access_log": [{{ "to": "a.log", {log} }}] }}', 0)
+    assert said in told
+    assert bool(told) is bool(said)
+
+
 def test_a_sample_of_everything_has_no_errors_to_keep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = said_of(tmp_path, capsys, '{ "access_log": [{ "to": "a.log", "keep_errors": true }] }', 0)
     assert "no effect: all lines are written without 'sample'" in said
