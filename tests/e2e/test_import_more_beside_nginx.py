@@ -101,6 +101,18 @@ CASES: dict[str, tuple[str, str, str]] = {
         GET|/admin/x GET|/app GET|/app/x GET|/files/b.txt GET|/files/none.txt GET|/one/abc
         """,
     ),
+    "files before an application": (
+        "",
+        r"""
+        location / { try_files $uri @app; } location @app { proxy_pass http://app; }
+        location /up/ { try_files $uri $uri/ @app; expires 1h; } location /sub/ { root @DIR@;
+        if (!-f $request_filename) { proxy_pass http://app; break; } }
+        """,
+        """
+        GET|/a.css HEAD|/a.css GET|/none GET|/ GET|/cache POST|/none GET|/up/x.php GET|/up/none GET|/sub/c.css
+        GET|/sub/none GET|/a.css|Accept-Encoding:gzip GET|/none?a=b
+        """,
+    ),
     "fallbacks": (
         "",
         r"""

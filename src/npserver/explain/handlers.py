@@ -91,10 +91,17 @@ def _ask_upstream(
 ) -> None:
     from npserver.web.handlers.fastcgi.handler import FastcgiHandler
     from npserver.web.handlers.proxy.cache.handler import CacheHandler
+    from npserver.web.handlers.proxy.files_first import FilesFirst
     from npserver.web.handlers.proxy.handler import ProxyHandler
     from npserver.web.handlers.proxy.split import SplitHandler
 
     told: Any = exchange
+    if isinstance(handler, FilesFirst):
+        if (chosen := handler.choose(told)) is handler.files:
+            _ask_files(handler.files, exchange, found, steps)
+            return
+        steps.append(Step("file", f"none below {handler.files.settings.files.rule.root}"))
+        handler = chosen
     if isinstance(handler, SplitHandler):
         handler = handler.choose(told)
         steps.append(Step("split", f"the client belongs to {handler.proxy.upstream.name}"))

@@ -45,9 +45,11 @@ def handler_keys(place: Place, draft: Draft, upstreams: Upstreams, comments: lis
         return {"handler": "respond", "status": 404}
     if denies_all(scope):
         return {"handler": "respond", "status": 403, **response_headers(scope, draft, comments), **log_key(scope)}
-    if (named := _named_by_files(place, draft, comments)) is not None:
+    if (tried := _named_by_files(place)) is not None:
+        paths, named = tried
         merged = named.instead(_around(scope, named) + named.blocks[-1])
-        return handler_keys(_redirected(place, merged), draft, upstreams, comments)
+        keys = handler_keys(_redirected(place, merged), draft, upstreams, comments)
+        return {**keys, **_files_before(paths, keys, place, draft, comments)}
     common = {**common_keys(place, draft, upstreams, comments), **_gzip(scope), **body_limit(scope)}
     for name, translate in (("proxy_pass", proxy_keys), ("grpc_pass", grpc_keys)):
         if passes := scope.own(name):
@@ -87,14 +89,36 @@ def _named_by_status(one: Directive, place: Place) -> Scope | None:
     return None
 
 
-def _named_by_files(place: Place, draft: Draft, comments: list[str]) -> Scope | None:
-    """Return the block of the named location that `try_files` ends with."""
+def _named_by_files(place: Place) -> tuple[Directive, Scope] | None:
+    """Return `try_files`, and the block of the named location that it ends with; the same for `if (!-f ...)`."""
     tried = place.scope.own("try_files")
-    if not tried or (named := place.site.named.get(tried[0].args[-1])) is None:
-        return None
-    if set(tried[0].args[:-1]) - {"/dev/null", "/nonexistent", "/nothing", "$uri/"}:
-        comments.append(draft.lose(tried[0], "files are not tried first: all requests go there"))
-    return named.scope
+    if tried and (named := place.site.named.get(tried[0].args[-1])) is not None:
+        return tried[0], named.scope
+    for one in place.scope.here("if"):
+        missing = one.args in (["!-f", "$request_filename"], ["!-e", "$request_filename"])
+        if missing and any(one.inside("proxy_pass")):
+            one.used = True
+            outer = [other for other in place.scope.blocks[-1] if other is not one]
+            return Directive(one.file, one.line, "try_files", ["$uri", "@"]), place.scope.instead(
+                outer + [inner for inner in one.block or [] if inner.name != "break"]
+            )
+    return None
+
+
+def _files_before(
+    tried: Directive, keys: dict[str, Any], place: Place, draft: Draft, comments: list[str]
+) -> dict[str, Any]:
+    """Return the keys for the files that are sent before a request is passed on."""
+    paths = set(tried.args[:-1]) - {"/dev/null", "/nonexistent", "/nothing"}
+    if not paths:
+        return {}
+    if "$uri" not in paths or keys["handler"] != "proxy" or (place.regex and place.scope.here("alias")):
+        comments.append(draft.lose(tried, "files are not tried first: all requests go there"))
+        return {}
+    if paths - {"$uri", "$uri/"}:
+        comments.append(draft.lose(tried, "of these, only $uri is tried"))
+    fields = _of_files(response_headers(place.scope, draft, comments)).get("cache_control")
+    return {"root": root_of(place), **({"cache_control": fields} if fields else {})}
 
 
 def _around(scope: Scope, named: Scope) -> list[Directive]:

@@ -103,7 +103,7 @@ class TestWrong:
   "backlog": 1,
   "tls": {"cert": 5},
   "dispatch": [
-    {"handler": "proxy", "root": "x"},
+    {"handler": "proxy", "index": "x"},
     {"handler": "statick"},
     {"handler": "static", "rot": "x"}
   ]
@@ -115,7 +115,7 @@ class TestWrong:
             "c.json:5:3: key 'backlog' is given twice in the same object",
             "c.json:6:19: 'cert': expected a string, got 5",
             "c.json:8:5: handler 'proxy' needs \"proxy_pass\"",
-            "c.json:8:26: 'root' belongs to handler 'static' and 'fastcgi', not 'proxy'",
+            "c.json:8:26: 'index' belongs to handler 'static' and 'fastcgi', not 'proxy'",
             "c.json:9:17: unknown handler 'statick'; did you mean 'static'?",
             "c.json:10:27: unknown key 'rot' in handler 'static'; did you mean 'root'?",
         ]  # fmt: skip

@@ -46,3 +46,21 @@ def test_one_file_for_an_expression(tmp_path: Path) -> None:
 def test_the_fallback_of_an_alias_outside_is_said(tmp_path: Path) -> None:
     config = imported(tmp_path, "server { root /w; location /a/ { alias /x/; try_files $uri $uri/ /index.html; } }")
     assert [rule.get("status") for rule in config["dispatch"]] == [501, None]
+
+
+@pytest.mark.parametrize(
+    ("directives", "root", "losses"),
+    [
+        ("try_files $uri @app;", "/w", 0),
+        ("try_files $uri $uri/ @app;", "/w", 0),
+        ("try_files $uri/index.html $uri @app;", "/w", 1),
+        ("try_files /x/$uri @app;", None, 1),
+        ("try_files /dev/null @app;", None, 0),
+        ("if (!-f $request_filename) { proxy_pass http://a; break; }", "/w", 0),
+    ],
+)
+def test_files_come_before_the_application(directives: str, root: str | None, losses: int, tmp_path: Path) -> None:
+    server = f"root /w; location / {{ {directives} }} location @app {{ proxy_pass http://a; }}"
+    config = imported(tmp_path, f"server {{ {server} }}")
+    (rule,) = config["dispatch"]
+    assert (rule["proxy_pass"], rule.get("root"), len(config["losses"])) == ("http://a", root, losses)

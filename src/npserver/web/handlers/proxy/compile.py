@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from npserver.upstream.group import Upstream
     from npserver.web.handlers.proxy.cache.handler import CacheHandler
     from npserver.web.handlers.proxy.config import MirrorSection, ProxyRule
+    from npserver.web.handlers.proxy.files_first import FilesFirst
     from npserver.web.handlers.proxy.mirror import Mirror
     from npserver.web.handlers.proxy.split import SplitHandler
     from npserver.web.variables import Template
@@ -47,8 +48,32 @@ _PLACE = regex(r"\$(\d)|\\(?![1-9])")
 
 def compile_proxy(
     compilation: Compilation, path: Path, rule: ProxyRule
-) -> ProxyHandler | CacheHandler | SplitHandler | None:
+) -> ProxyHandler | CacheHandler | SplitHandler | FilesFirst | None:
     """Make the handler of a proxy rule; None if it has errors, which stand in the report."""
+    handler = _compile_upstreams(compilation, path, rule)
+    if rule.root is None:
+        for key, value in (("follow_symlinks", rule.follow_symlinks), ("cache_control", rule.cache_control)):
+            if value:
+                compilation.report.error((*path, key), f"'{key}' has no effect without 'root'")
+        return handler
+    from npserver.web.handlers.proxy.files_first import FilesFirst
+    from npserver.web.handlers.static.compile import compile_static
+    from npserver.web.handlers.static.config import StaticRule
+
+    section = StaticRule(
+        path=rule.path,
+        root=rule.root,
+        index=[],
+        cache_control=rule.cache_control,
+        follow_symlinks=rule.follow_symlinks,
+    )
+    files = compile_static(compilation, path, section)
+    return None if files is None or handler is None else FilesFirst(files, handler)
+
+
+def _compile_upstreams(
+    compilation: Compilation, path: Path, rule: ProxyRule
+) -> ProxyHandler | CacheHandler | SplitHandler | None:
     compile_part = compile_one if rule.cache is False else _compile_cached
     handler = compile_part(compilation, path, rule, (*path, "proxy_pass"))
     _check_tls(compilation, path, rule)

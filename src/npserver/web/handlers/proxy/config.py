@@ -82,6 +82,15 @@ class ProxyRule(HttpRule, tag_field="handler", tag="proxy", frozen=True, kw_only
             needs="upstreams",
         ),
     ]
+    root: Annotated[
+        str | None,
+        D(
+            "directory whose files are sent before the upstream is asked; the rule's path prefix is removed from the "
+            "request path first; default: none"
+        ),
+    ] = None
+    follow_symlinks: Annotated[bool, D("follow symbolic links that lead out of `root`")] = False
+    cache_control: Annotated[str | None, D("value of the Cache-Control header of files; default: none")] = None
     split: Annotated[
         dict[str, str],
         D('shares of the clients that go to other upstreams: `{"upstream://new": "5%"}`; `proxy_pass` gets the rest'),

@@ -135,6 +135,11 @@ class StaticHandler:
 
     # ── finding the file ──
 
+    def holds(self, path: str) -> bool:
+        """Return whether the path of a request leads to a file: not to a directory, not to nothing."""
+        below = decode_path(path[len(self.settings.prefix) :])
+        return below is not None and isinstance(self._find(below), Entry)
+
     def _answer_found(self, exchange: Exchange, found: Entry | _Directory | FileError, attempts: int) -> None:
         """Respond with the file, directory or error found for the path of the request."""
         if isinstance(found, Entry):
