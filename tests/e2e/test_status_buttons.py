@@ -62,7 +62,7 @@ def paged(program: Start, backends: Backends, free_port: Callable[[], int]) -> C
             "logging": {"format": config.get("format", "combined")},
             "dispatch": [
                 {"handler": "proxy", "proxy_pass": "upstream://app", "path": "/app"},
-                {"handler": "status", "buttons": True},
+                {"handler": "status", "buttons": True, **config.get("status", {})},
                 {"handler": "respond", "path": "/report/**", "status": 204},
             ],
         }
@@ -227,6 +227,49 @@ def test_a_name_that_was_led_here_drains_nothing(paged: Callable[..., tuple[Page
         r"buttons work at an IP address, at localhost, and at the hosts that the rule names \(dispatch\[1\]\.host\)"
     )
     assert page.draining() == []
+
+
+#: Presses the first button in a frame that is not live, as another one is.
+PRESS_STILL = """
+const until = check => new Promise(done => { const timer = setInterval(() => { const found = check();
+    if (found) { clearInterval(timer); done(found); } }, 50); });
+const said = one => one.contentDocument?.getElementById('live')?.textContent;
+frame.onload = async () => {
+    await until(() => said(frame) === 'live');
+    const other = document.body.appendChild(document.createElement('iframe'));
+    other.src = '/status';
+    await until(() => said(other) === 'not live');
+    const button = other.contentDocument.querySelector('button[name=drain]');
+    button.click();
+    await until(() => button.name === 'undrain' && button.textContent === 'undrain');
+    report(said(other));
+};
+</script>"""
+
+
+@needs("chromium")
+@pytest.mark.timeout(120)
+def test_a_page_that_is_not_live_shows_what_a_button_has_done(
+    paged: Callable[..., tuple[Page, str, str]], tmp_path: Path
+) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "frame.html").write_text(
+        f'<!doctype html><iframe id="frame" src="/status"></iframe>{REPORT}{PRESS_STILL}'
+    )
+    rules = [{"handler": "static", "root": str(tmp_path / "site")}]
+    page, a, b = paged(0, format="json", rules=rules, status={"viewers": 1})
+    with browser(f"http://127.0.0.1:{page.port}/frame.html", tmp_path / "profile"):
+        assert reports(page.one) == ["not live"]
+    assert page.draining() in ([a], [b])
+
+
+def test_a_page_from_before_a_reload_still_works(paged: Callable[..., tuple[Page, str, str]]) -> None:
+    page, a, b = paged(2)
+    assert page.press("drain", a).status_code == 303
+    assert page.one.command("reload")[0] == 0
+    assert page.press("drain", b).status_code == 409  # the drain has lasted
+    assert page.press("undrain", a).status_code == 303
+    page.one.wait_until(lambda: not page.draining(), "the end of the drain")
 
 
 async def test_an_embedded_server_says_that_it_takes_no_commands() -> None:

@@ -44,17 +44,20 @@ document.addEventListener('visibilitychange',()=>{if(document.hidden){clearTimeo
 start();
 """
 
-#: Of a page with buttons: sends the form without leaving the page.
+#: Of a page with buttons: sends the form without leaving the page. A button that has worked becomes its
+#: opposite at once.
 BUTTON_SCRIPT = """
 const REFUSED='Refused. Load the page again; the name in the address bar must be in "host" of the rule, '+
 'or an IP address. The log says more.';
 const answer=document.getElementById('said');let isBusy=false;
 document.addEventListener('submit',async event=>{event.preventDefault();if(isBusy)return;
-const body=new URLSearchParams(new FormData(event.target,event.submitter));isBusy=true;answer.textContent='';let fault;
+const button=event.submitter,body=new URLSearchParams(new FormData(event.target,button));
+isBusy=true;answer.textContent='';let fault;
 try{const told=await fetch(location.pathname,{method:'POST',headers:{Accept:'application/json'},body});
 fault=told.status===403?REFUSED:(await told.json()).error}
 catch{fault='the server cannot be reached'}
-answer.textContent=fault||'';isBusy=false});
+answer.textContent=fault||'';isBusy=false;
+if(!fault)button.textContent=button.name=button.name==='drain'?'undrain':'drain'});
 """
 
 
