@@ -18,6 +18,7 @@ from npserver.upstream.fastcgi_records import PARAMS, STDIN
 _MAX_HEAD = 64 << 10
 SLOW_S = 0.5  # for the answer to /slow, which may be cached
 _CACHED_S = 10
+_AGAIN_S = 1.0
 
 
 class Samples:
@@ -62,7 +63,11 @@ class Samples:
 
     async def _start_app(self, name: str) -> None:
         make = partial(HttpApp, name, self._connections[name], self._chatters)
-        server = await self._loop.create_server(make, "127.0.0.1", self.ports.get(name, 0))
+        try:
+            server = await self._loop.create_server(make, "127.0.0.1", self.ports.get(name, 0))
+        except OSError:  # another program has its port for now
+            self._start_later(name, _AGAIN_S)
+            return
         self._apps[name] = server
         self.ports[name] = server.sockets[0].getsockname()[1]
 
@@ -73,7 +78,10 @@ class Samples:
         server.close()
         for transport in list(self._connections[name]):
             transport.abort()
-        self._loop.call_later(for_s, lambda: self._loop.create_task(self._start_app(name)))
+        self._start_later(name, for_s)
+
+    def _start_later(self, name: str, delay_s: float) -> None:
+        self._loop.call_later(delay_s, lambda: self._loop.create_task(self._start_app(name)))
 
 
 class HttpApp(asyncio.Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -69,6 +70,11 @@ class TourServer:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     tour: TourServer
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a connection that npserver has closed."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
