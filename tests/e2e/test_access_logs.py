@@ -177,6 +177,43 @@ def test_fields_and_texts_of_ones_own(
     assert all(re.fullmatch(pattern, line) for line in texts), texts
 
 
+def test_fields_of_responses(
+    program: Start, tmp_path: Path, certificates: Callable[..., Any], backends: Backends
+) -> None:
+    """Of a file, a target, the cache, a page of the server, HEAD and a range, over HTTP/1.1 and HTTP/2."""
+    certificate = certificates("127.0.0.1")
+    web, app, file = free_port(), backends.http(), tmp_path / "access.json"
+    (tmp_path / "www").mkdir()
+    (tmp_path / "www" / "a.txt").write_text("hello")
+    own = {"response_headers": {"X-Own": "yes"}}
+    running = program(
+        config={
+            "workers": 1,
+            "listen": [f"https://127.0.0.1:{web}"],
+            "tls": {"cert": str(certificate.cert), "key": str(certificate.key)},
+            "logging": {
+                "access_log": [{"to": str(file), "format": "$target $status $response.content-type $response.x-own"}]
+            },
+            "dispatch": [
+                {"path": "/app/**", "handler": "proxy", "proxy_pass": f"http://127.0.0.1:{app}", "cache": True, **own},
+                {"path": "/**", "handler": "static", "root": str(tmp_path / "www"), **own},
+            ],
+        }
+    )
+    url = f"https://127.0.0.1:{web}"
+    for version in ("--http1.1", "--http2"):
+        words = ["curl", "-sS", version, "--cacert", str(certificate.ca), "-o", "/dev/null"]
+        for more in (["/a.txt"], ["/a.txt"], ["/none"], ["/a.txt", "-I"], ["/a.txt", "-r", "1-2"], ["/app/x"]):
+            subprocess.run([*words, url + more[0], *more[1:]], check=True, capture_output=True, timeout=30)
+    running.stop()
+    lines = file.read_text().splitlines()
+    text = "text/plain;\\x20charset=utf-8 yes"
+    expected = [f"/a.txt 200 {text}", f"/a.txt 200 {text}", f"/none 404 {text}", f"/a.txt 200 {text}",
+                f"/a.txt 206 {text}"]  # fmt: skip
+    assert [line for line in lines if "/app/" not in line] == expected * 2
+    assert all(re.fullmatch(r"/app/x 200 \S+ yes", line) for line in lines if "/app/" in line)
+
+
 def test_attempts_at_targets_are_timed(program: Start, tmp_path: Path, backends: Backends) -> None:
     """A target that is down, the next one; a second request over the same connection; and one from the cache."""
     port, down, app, file = free_port(), free_port(), backends.http(), tmp_path / "access.json"

@@ -43,6 +43,10 @@ def compile_route(
     kind = kind_of(rule)
     handler = load(kind.handler)(compilation, path, rule)
     middleware = (*scan_watch(compilation), *compile_middleware(compilation, path, rule))
+    if rule.log and NEEDS.of(compilation).responses:
+        from npserver.web.logs.responses import KeptFields
+
+        middleware = (KeptFields(), *middleware)
     if rule.jwt is None:
         _warn_of_claims(compilation.report, path, rule)
     if handler is None:

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from npserver.runtime.context import Context
     from npserver.web.request_times import HostSeries, Series
 
-#: Field lines of a response and a body, for an answer made by the server itself.
-Page = tuple[bytes, bytes]
+Page = tuple[bytes, bytes]  # field lines of a response and a body, for an answer made by the server itself
 
 
 class Handler(Protocol):
@@ -99,6 +98,7 @@ class Exchange(Protocol):
     trace: Trace | None  # of a request with `tracing`
     attempts: list[Attempt] | None  # at targets, where an access log has their times
     cache_status: bytes  # what the cache of a proxy did, as Cache-Status tells it (RFC 9211)
+    response_fields: bytes  # where an access log has any
     #: Set by a handler that answers later: told when the client goes before `start`. `start` sets it too.
     source: ResponseSource | None
 

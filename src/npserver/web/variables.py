@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 Template = Callable[["Exchange"], str]
 
 #: A reference to a variable: group 1 is `$$`, else 2 or 3 is the name.
-REFERENCE = regex(r"\$(?:(\$)|((?:header|cookie|query|map|jwt)\.[\w-]+|[A-Za-z_]\w*)|\{([\w.-]*)\})?", re.ASCII)
+REFERENCE = regex(
+    r"\$(?:(\$)|((?:header|cookie|query|map|jwt|response)\.[\w-]+|[A-Za-z_]\w*)|\{([\w.-]*)\})?", re.ASCII
+)
 _HEADER = "header."
 _COOKIE = "cookie."
 _PARAMETER = "query."
@@ -146,8 +148,12 @@ def find_variable(name: str, known: Mapping[str, Template], text: str) -> Templa
             return _claim(claim)
         if not name:
             raise ValueError(f"a dollar sign without a name in {clip(text)}; write $$ for the sign itself")
+        if name.startswith("response."):
+            raise ValueError(f"no variable ${name} here: only access logs know the response")
         if name.startswith("http_"):  # as nginx names them
             guesses = [_HEADER + name[5:].replace("_", "-")]
+        elif name.startswith(("sent_http_", "upstream_http_")):
+            guesses = ["response." + name.partition("http_")[2].replace("_", "-")]
         elif name.startswith(("cookie_", "arg_")):
             kind, _, rest = name.partition("_")
             guesses = [(_COOKIE if kind == "cookie" else _PARAMETER) + rest]

@@ -47,6 +47,8 @@ def said_of(tmp_path: Path, capsys: pytest.CaptureFixture[str], logging: str, st
         ('[{ "to": "a.log", "standard_fields": ^false }]', "lines would be empty"),
         ('[{ "to": "a.log", "fields": { "a": ^"$header.Authorization" } }]', "could log in with $header.Authorization"),
         ('[{ "to": "a.log", "format": ^"$header.cookie" }]', '"credentials": true in this log'),
+        ('[{ "to": "a.log", "format": ^"$response.Set-Cookie" }]', "could log in with $response.Set-Cookie"),
+        ('[{ "to": "a.log", "format": ^"$sent_http_content_type" }]', "did you mean $response.content-type?"),
         ('[{ "to": "a.log", "hide": ["query"], "fields": { "a": ^"$query.q" } }]', "'hide' has the query"),
         ('[{ "to": "a.log", "hide": ["client_ip"], "format": ^"$header.x-forwarded-for" }]', "addresses of clients"),
     ],

@@ -88,6 +88,11 @@ def test_unknown_variables_are_refused(text: str, message: str) -> None:
         compile_template(text)
 
 
+def test_only_logs_know_the_response() -> None:
+    with pytest.raises(ValueError, match=r"no variable \$response\.etag here: only access logs know the response"):
+        compile_template("$response.etag")
+
+
 def test_no_value_can_end_a_line() -> None:
     hostile = exchange(host="a\r\nSet-Cookie: x\0", client_ip="1\n2")
     assert compile_template("$host|$client_ip")(hostile) == "aSet-Cookie: x|12"

@@ -37,9 +37,9 @@ STANDARD = {
     "referer": "$header.referer", "user_agent": "$header.user-agent",
 }  # fmt: skip
 
-CREDENTIALS = frozenset({"header.authorization", "header.proxy-authorization", "header.cookie"})
+CREDENTIALS = frozenset({"header.authorization", "header.proxy-authorization", "header.cookie", "response.set-cookie"})
 _LIKELY = regex(
-    r"(?:header|cookie|query)\..*(?:token|secret|passw|session|sess_?id|api-?_?key|csrf|jwt|(?<![a-z])sid(?![a-z]))"
+    r"(?:header|cookie|query|response)\..*(?:token|secret|passw|session|sess_?id|api-?_?key|csrf|jwt|(?<![a-z])sid(?![a-z]))"
 )
 _ADDRESSES = frozenset({"header.x-forwarded-for", "header.x-real-ip", "header.forwarded", "header.cf-connecting-ip",
                         "header.true-client-ip"})  # fmt: skip

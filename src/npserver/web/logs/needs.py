@@ -18,6 +18,7 @@ class Needs(Struct, frozen=True):
 
     exchange: bool = False  # each request has an exchange
     attempts: bool = False  # the attempts at targets are timed
+    responses: bool = False  # the fields of responses are kept
     ids: bool = False  # each request has an id
 
 
@@ -34,6 +35,7 @@ def _needs(compilation: Compilation) -> Needs:
     return Needs(
         exchange=any(is_of_exchange(name) for name in names),
         attempts=not names.isdisjoint(OF_ATTEMPTS),
+        responses=any(name.startswith("response.") for name in names),
         ids="request_id" in names,
     )
 

@@ -13,6 +13,7 @@ from msgspec import Struct
 from npserver.config.expand import template_of
 from npserver.observe.log_formats import HeadParts
 from npserver.observe.request_record import RequestRecord
+from npserver.web.logs.responses import response_field
 from npserver.web.logs.variables import is_of_head
 from npserver.web.variables import REFERENCE, VARIABLES, find_variable
 
@@ -50,7 +51,10 @@ def split_text(text: str, variables: Mapping[str, Template]) -> list[str | Piece
             pieces.append("$")
         else:
             name = match[2] or match[3] or ""
-            value = cast("Value", find_variable(name, known, text))
+            if name.startswith("response.") and name not in known:
+                value = response_field(name.removeprefix("response."))
+            else:
+                value = cast("Value", find_variable(name, known, text))
             pieces.append(Piece(name, value, is_of_head(name)))
         end = match.end()
     pieces.append(source[end:])

@@ -15,6 +15,7 @@ from npserver.http.dates import format_date
 from npserver.observe.escape import decode_latin1
 from npserver.observe.log_formats import Clock, UtcClock
 from npserver.observe.masking import mask_address, without_query
+from npserver.web.logs.responses import response_field
 from npserver.web.maps.compile import MAPS
 from npserver.web.variables import VARIABLES, Template, variable_names
 
@@ -123,6 +124,8 @@ def is_of_head(name: str) -> bool:
 
 def is_of_exchange(name: str) -> bool:
     """Return whether a variable has its value from the exchange."""
+    if name.startswith("response."):
+        return True
     if name in OWN_NAMES:
         return name in OF_ATTEMPTS or name == "cache_status"
     return name in VARIABLES and name not in _OF_RECORD
@@ -143,6 +146,7 @@ def log_variables(compilation: Compilation, hidden: Sequence[str]) -> dict[str, 
         values["request_uri"] = lambda record: record.request.path
         values["target"] = _changed(values["target"], without_query)
         referer: Any = lambda record: record.request.fields.get(b"referer", b"").decode("utf-8", "replace")  # noqa: E731
+        values["response.location"] = _changed(response_field("location"), without_query)
         values["header.referer"] = _changed(referer, without_query)
     return cast("dict[str, Template]", values)
 

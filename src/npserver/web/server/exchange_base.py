@@ -62,6 +62,7 @@ class ExchangeBase(ExchangePeer[C], Generic[C], eq=False):
     trace: Trace | None = None
     attempts: list[Attempt] | None = None
     cache_status: bytes = b""
+    response_fields: bytes = b""
     source: ResponseSource | None = None
     _request_id: str = ""
     _stage: int = 0

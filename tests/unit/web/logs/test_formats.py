@@ -54,7 +54,15 @@ def attempts() -> list[Attempt]:
 
 
 def full_record(**changes: Any) -> RequestRecord:
-    whole = exchange(attempts=attempts(), trace=SimpleNamespace(trace_id="ab" * 16), cache_status=b"fwd=uri-miss")
+    fields = b"Content-Type: text/html\r\nvary: Accept\r\nVary:Origin\r\nLocation: /b?secret=3\r\n"
+    route = SimpleNamespace(change_fields=None)
+    whole = exchange(
+        route=route,
+        response_fields=fields,
+        attempts=attempts(),
+        trace=SimpleNamespace(trace_id="ab" * 16),
+        cache_status=b"fwd=uri-miss",
+    )
     known = {"status": 502, "received": 7, "upstream": "http://10.0.0.2", "rule": "shop", "exchange": whole}
     return record(request("/A?b", user_agent="test"), **{**known, **changes})
 
@@ -110,7 +118,7 @@ def test_values_have_a_bounded_length() -> None:
 @pytest.mark.parametrize("form", ["fields", "format"])
 def test_what_is_hidden(form: str) -> None:
     """The client's address comes masked; so do those that the exchange has."""
-    text = "$target $request_uri $query $header.referer $remote_ip $client_port"
+    text = "$target $request_uri $query $response.location $header.referer $remote_ip $client_port"
     log: dict[str, Any] = {"fields": {"x": text}} if form == "fields" else {"format": text}
     one = full_record(request=request("/a?secret=1", referer="http://r/?secret=2#secret"))
     line = made({**log, "hide": ["query", "client_ip"]}).request(one)

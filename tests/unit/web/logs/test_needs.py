@@ -19,6 +19,7 @@ from tests.unit.web.logs.test_formats import compiled
         ({"fields": {"a": "$tls_version"}}, Needs(exchange=True)),
         ({"fields": {"a": "$map.port"}}, Needs(exchange=True)),
         ({"fields": {"a": "$map.kind"}}, Needs()),
+        ({"format": "$response.etag"}, Needs(exchange=True, responses=True)),
         ({"format": "$upstream_ms"}, Needs(exchange=True, attempts=True)),
     ],
 )

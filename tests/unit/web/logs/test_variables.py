@@ -28,6 +28,8 @@ from tests.unit.web.logs.test_formats import full_record, in_json, made
         ("$upstream_head_ms", 500.0),
         ("$upstream_ms", 750.0),
         ("$rule", "shop"),
+        ("$response.content-type|$response.x-none", "text/html|"),
+        ("$response.Vary", "Accept, Origin"),
         ("$trace_id", "ab" * 16),
         ("$method $target $protocol", "GET /A?b HTTP/1.1"),
         ("$path|$query|$request_uri", "/a|?b|/a?b"),
