@@ -117,11 +117,11 @@ class TestRequests:
         ("uri", "host"), [("https://:0", "127.0.0.1"), ("https://:0", "::1"), ("https://[::1]:0", "::1")]
     )
     async def test_addresses(self, tmp_path: Path, uri: str, host: str) -> None:
-        rule = {**HELLO, "body": "$client_ip $local_port $sni $tls_version"}
+        rule = {**HELLO, "body": "$client_ip $local_port $sni $tls_version $tls_cipher $protocol"}
         async with serving([rule], tmp_path, listen={"uri": uri}) as server:
             async with connected(server.port, host=host) as client:
                 answer = (await client.request()).body.decode()
-                assert answer == f"{host} {server.port} localhost TLSv1.3"
+                assert answer == f"{host} {server.port} localhost TLSv1.3 TLS_AES_128_GCM_SHA256 HTTP/3.0"
                 (connection,) = http3_connections(server)
                 port = client.move()
                 await client.request()

@@ -28,6 +28,9 @@ class AskedTls:
         """Return the version that clients of today agree on."""
         return "TLSv1.3"
 
+    def cipher(self) -> None:
+        """Return None: no handshake has chosen one."""
+
     def getpeercert(self, binary_form: bool = False) -> None:
         """Return that there is none."""
 

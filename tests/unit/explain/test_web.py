@@ -101,3 +101,16 @@ def test_traces_change_nothing_and_questions_are_no_requests(directory: Path) ->
                 [(one.gets, [(step.kind, step.text) for step in one.steps if step.kind != "sends"]) for one in asked]
             )
     assert found[0] == found[1]
+
+
+def test_variables_of_a_connection_that_does_not_exist(directory: Path) -> None:
+    """Each has a value, if only an empty one."""
+    names = ("tls_version", "tls_cipher", "tls_client_cert", "sni", "user", "protocol", "local_ip", "client_port")
+    text = json.loads((directory / "config.json").read_text())
+    moved = "https://example/" + "".join([f"{name}=${{{name}}}/" for name in names])
+    text["dispatch"].insert(0, {"host": "moved.home", "handler": "redirect", "to": moved})
+    document = load_text(json.dumps(text), str(directory / "config.json"))
+    with explaining(document) as explainer:
+        found = explainer.explain(parse_question("https://moved.home:8443/"))
+    assert found.gets == 308
+    assert "/tls_version=TLSv1.3/tls_cipher=/" in found.location
