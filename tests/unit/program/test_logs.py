@@ -40,7 +40,11 @@ def said_of(tmp_path: Path, capsys: pytest.CaptureFixture[str], logging: str, st
         ('[{ "to": "a.log", "format": ^"$stats" }]', "'format': no variable $stats, did you mean $status?"),
         ('[{ "to": "a.log", "format": ^"$http_referer" }]', "did you mean $header.referer?"),
         ('[{ "to": "a.log", "format": ^"$status\\n$host" }]', "a line cannot have control characters"),
-        ('[{ "to": "a.log", "fields": { "a": ^"$remote_addr" } }]', "no variable $remote_addr"),
+        (
+            '[{ "to": "a.log", "fields": { "a": ^"$remote_addr" } }]',
+            "no variable $remote_addr, did you mean $client_ip?",
+        ),
+        ('[{ "to": "a.log", "format": ^"$request" }]', "did you mean $method $target $protocol?"),
         ('[{ "to": "a.log", "format": ^"combined", "fields": { "a": "$host" } }]', 'are of format "json"'),
         ('[{ "to": "a.log", "feilds": {} }]', "did you mean"),
         ('[{ "to": "a.log", "fields": { "agent": ^null } }]', "'agent' is none; those are time, type, client_ip"),

@@ -75,6 +75,9 @@ def test_a_query_without_question_mark_is_empty() -> None:
         ("${nothing_like_it}", "there are"),
         ("$http_user_agent", r"did you mean \$header.user-agent\?"),
         ("$cookie_sid", r"did you mean \$cookie.sid\?"),
+        ("$remote_addr", r"did you mean \$client_ip\?"),
+        ("$http_host", r"did you mean \$authority\?"),
+        ("$request_time", r"no variable \$request_time"),  # only logs have its counterpart
         ("$arg_page", r"did you mean \$query.page\?"),
         ("${cookie.}", r"no variable \$cookie\."),
         ("$header", r"no variable \$header"),
