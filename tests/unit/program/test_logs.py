@@ -44,6 +44,7 @@ def said_of(tmp_path: Path, capsys: pytest.CaptureFixture[str], logging: str, st
             '[{ "to": "a.log", "fields": { "a": ^"$remote_addr" } }]',
             "no variable $remote_addr, did you mean $client_ip?",
         ),
+        ('[{ "to": "a.log", "fields": { "": ^"$status" } }]', "a field needs a name"),
         ('[{ "to": "a.log", "format": ^"$request" }]', "did you mean $method $target $protocol?"),
         ('[{ "to": "a.log", "format": ^"combined", "fields": { "a": "$host" } }]', 'are of format "json"'),
         ('[{ "to": "a.log", "feilds": {} }]', "did you mean"),

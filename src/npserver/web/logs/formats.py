@@ -85,7 +85,7 @@ def compile_format(compilation: Compilation, path: Path, log: AccessLogSection) 
             report.error(place, f"{clip(field or 'format')}: {error}")
             return None
         _check_values(compilation, place, text, log)
-    if "" in texts:
+    if "" in texts and "" not in log.fields:
         line = _text_line(texts[""], variables)
         return lambda hides_query: OwnText(line)
     replaced = not log.standard_fields or not log.fields.keys().isdisjoint(STANDARD)
@@ -108,6 +108,8 @@ def _check_keys(report: Report, path: Path, log: AccessLogSection) -> None:
     if not log.standard_fields and not any(text is not None for text in log.fields.values()):
         report.error((*path, "standard_fields"), "lines would be empty: name the fields to be written in 'fields'")
     for name, text in log.fields.items():
+        if not name:
+            report.error((*path, "fields", name), "a field needs a name")
         if text is None and (name not in STANDARD or not log.standard_fields):
             known = f"those are {', '.join(STANDARD)}"
             report.error((*path, "fields", name), f"null leaves out a field of JSON, and {clip(name)} is none; {known}")
