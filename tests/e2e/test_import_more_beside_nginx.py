@@ -46,13 +46,15 @@ CASES: dict[str, tuple[str, str, str]] = {
     "if": (
         "",
         r"""
-        location / { if ($request_method = DELETE) { return 405; } if ($http_x_old) { return 301 /new; }
+        location / { if ($request_method = DELETE) { return 405; }
+        if ($http_x_forwarded_proto = http) { return 308 /tls; }
+        if ($http_x_old) { return 301 /new; }
         if ($arg_v = 2) { return 302 /v2; } if ($cookie_beta = 1) { return 303 /beta; }
         if ($http_user_agent ~ ^Dav) { return 307 /dav; } proxy_pass http://app; }
         if ($request_method !~ ^(GET|HEAD|POST|DELETE)$) { return 444; } location = /x { return 200 x; }
         """,
         """
-        GET|/a DELETE|/a GET|/a|X-Old:1 GET|/a?v=2 GET|/a?v=3 GET|/a|Cookie:beta=1 GET|/x
+        GET|/a DELETE|/a GET|/a|X-Forwarded-Proto:http GET|/a|X-Old:1 GET|/a?v=2 GET|/a?v=3 GET|/a|Cookie:beta=1 GET|/x
         GET|/a|User-Agent:DavClnt/1 GET|/a|User-Agent:XDav POST|/a
         """,
     ),
@@ -143,13 +145,15 @@ CASES: dict[str, tuple[str, str, str]] = {
     "targets": (
         "",
         r"""
-        location /a/ { proxy_pass http://app/b/; } location = /c { proxy_pass http://app/d; }
+        location /a/ { proxy_pass http://app/b/; } location /j/ { proxy_pass http://app;
+        proxy_set_header X-Forwarded-Proto https; proxy_set_header Proxy ""; proxy_set_header X-Tail $server_name; }
+        location = /c { proxy_pass http://app/d; }
         set $to 127.0.0.1; location /e/ { proxy_pass http://$to:@APP@; } location /f/ {
         rewrite ^/f/(.*)$ /g/$1 break; proxy_pass http://app; } location /h/ { proxy_pass http://app;
         proxy_set_header Host h.example; proxy_set_header X-Tail $request_uri; } location /i/ {
         proxy_pass http://app/i/; client_max_body_size 4; }
         """,
-        "GET|/a/x?y GET|/c?z GET|/e/x GET|/f/x?y GET|/h/x?y POST|/i/x",
+        "GET|/j/x|Proxy:evil GET|/a/x?y GET|/c?z GET|/e/x GET|/f/x?y GET|/h/x?y POST|/i/x",
     ),
     "limits": (
         "limit_req_zone $binary_remote_addr zone=z:1m rate=1r/m;",
@@ -195,7 +199,7 @@ _FIELDS = (
     "content-encoding",
     "www-authenticate",
 )
-_SENT = ("host", "x-user", "x-tail", "content-length")
+_SENT = ("host", "x-user", "x-tail", "content-length", "proxy", "x-forwarded-proto", "x-forwarded-port")
 
 
 @pytest.fixture
@@ -236,7 +240,7 @@ def asked(port: int, request: str) -> tuple[int, str, object, dict[str, str]]:
         body = body if body == b"lost" else b""
     elif isinstance(body, bytes) and body.startswith(b"{"):
         said = json.loads(body)
-        sent = {name: value for name, value in said["headers"] if name in _SENT}
+        sent = {name: value for name, value in said["headers"] if name in _SENT and value != "http"}
         body = (said["name"], said["method"], said["target"], sent, said["body"])
     elif "content-encoding" in shown:
         body = b""
@@ -272,6 +276,19 @@ def test_both_answer_alike(case: str, tmp_path: Path, ports: dict[str, int], pro
         request: pair for request, *pair in zip(requests, expected, answers, strict=True) if pair[0] != pair[1]
     }
     assert different == {}, f"{different}\n{imported.text}"
+
+
+def test_a_name_that_is_not_wanted_is_redirected(tmp_path: Path, program: Start) -> None:
+    port = free_port()
+    text = (
+        f"http {{ server {{ listen 127.0.0.1:{port}; server_name a.example b.example;"
+        "if ($host != a.example) { return 301 http://a.example$request_uri; } location / { return 200 a; } } }"
+    )
+    with running_config(tmp_path, text, [port]):
+        ours = start(tmp_path, text, [port], program)
+        for name in ("a.example", "b.example", "c.example"):
+            request = f"GET|/x?y|Host:{name}"
+            assert asked(ours[port], request) == asked(port, request)
 
 
 def start(directory: Path, text: str, ports: list[int], program: Start) -> dict[int, int]:

@@ -89,7 +89,7 @@ def response_headers(scope: Scope, draft: Draft, comments: list[str]) -> dict[st
             comments.append(draft.lose(expires[-1], "no counterpart"))
     for one in scope.find("add_header"):
         name, value = one.args[0], one.args[1]
-        if not value:
+        if not value or (name.lower(), value) == ("content-length", "0"):
             continue
         try:
             if not _FIELD.fullmatch(name) or any(ord(character) < 32 for character in value):

@@ -62,6 +62,8 @@ class Draft(Struct):
     def variables(self, scope: Scope, value: str) -> dict[str, str]:
         """Return the variables in a text that `set` or `map` gives a value; the maps are added to the config."""
         found = scope.constants()
+        if "server_name" in value and (names := scope.words("server_name")):
+            found["server_name"] = names[0].lower()
         for name, one in self.maps.items():
             if re.search(rf"\$(\{{{re.escape(name[1:])}\}}|{re.escape(name[1:])}\b)", value):
                 key = re.sub(r"\W", "_", name[1:]).lower()

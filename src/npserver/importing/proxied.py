@@ -18,9 +18,11 @@ _TARGET = re.compile(r"(https?)://(unix:[^:]+(?=:|$)|[^/?#]+):?(/[^?#]*)?")
 _SENT = {
     "x-real-ip": {"$remote_addr", "$realip_remote_addr"},
     "x-forwarded-for": {"$proxy_add_x_forwarded_for", "$remote_addr"},
-    "x-forwarded-proto": {"$scheme", "https", "$http_x_forwarded_proto"},
+    "x-forwarded-proto": {"$scheme", "$http_x_forwarded_proto"},
     "x-forwarded-host": {"$host", "$http_host"},
     "upgrade": {"$http_upgrade"},
+    "early-data": {"$ssl_early_data"},  # there is none
+    "content-length": {""},
     "connection": {"$connection_upgrade", "upgrade", "Upgrade", "", "$http_connection"},
 }
 _STANDARD_PARAMS = {
@@ -96,7 +98,7 @@ def fastcgi_keys(
     for param in scope.find("fastcgi_param"):
         if param.args[0] not in _STANDARD_PARAMS:
             try:
-                env[param.args[0]] = text(param.args[1])
+                env[param.args[0]] = text(param.args[1], draft.variables(scope, param.args[1]))
             except NoCounterpart as error:
                 comments.append(draft.lose(param, str(error)))
     if env:

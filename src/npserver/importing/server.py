@@ -313,6 +313,8 @@ def _add_host_condition(one: Directive, server: Server, draft: Draft) -> None:
             if server.names is not None:
                 server.names = [known for known in server.names if known != name.lower()]
         case ["$host" | "$http_host", "!=", name] if len(returns) == 1 and "$" not in name:
+            if only.names is not None:
+                only.names = [known for known in only.names if known != name.lower()]
             server.names = [name.lower()]
         case ["$scheme", "=", "http"] | ["$scheme", "!=", "https"] if returns and server.listeners is not None:
             only.listeners = [uri for uri in server.listeners if uri.startswith("http:")]
@@ -320,7 +322,7 @@ def _add_host_condition(one: Directive, server: Server, draft: Draft) -> None:
         case _:
             return
     one.used = returns[0].used = True
-    if only.listeners == []:
+    if [] in (only.listeners, only.names):
         return
     try:
         _append(draft, DraftRule(_where(only) | return_keys(returns[0], server.scope)), one)

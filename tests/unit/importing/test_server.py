@@ -158,3 +158,17 @@ def test_php_is_not_run_where_regular_expressions_do_not_count(tmp_path: Path) -
     server = r"root /w; index index.php; location / { } location ^~ /up/ { } location ~ \.php$ { fastcgi_pass a:1; }"
     by_path = {rule.get("path"): rule["handler"] for rule in rules(tmp_path, server)}
     assert by_path == {None: "fastcgi", "/up/**": "static"}
+
+
+def test_other_names_than_the_one_that_is_wanted(tmp_path: Path) -> None:
+    text = (
+        "server { server_name a.x b.x; if ($host != a.x) { return 301 /; } return 200; }"
+        "server { server_name c.x; return 201; }"
+    )
+    found = imported(tmp_path, f"server {{ return 202; }} {text}")["dispatch"]
+    assert [(rule.get("host"), rule["status"]) for rule in found] == [
+        (None, 202),
+        ("b.x", 301),
+        ("a.x", 200),
+        ("c.x", 201),
+    ]
