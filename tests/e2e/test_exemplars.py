@@ -23,6 +23,7 @@ Start = Callable[..., Program]
 
 REQUESTS = "npserver_http_request_duration_seconds_bucket"
 UPSTREAM = "npserver_upstream_response_seconds_bucket"
+BY_RULE = "npserver_http_upstream_response_seconds_bucket"
 #: What Prometheus sends.
 ACCEPT = (
     "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
@@ -75,11 +76,11 @@ def test_buckets_name_the_trace_of_a_request_in_them(program: Start, free_port: 
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
             assert client.get("/app/x").status_code == 200
 
-    def both() -> list[Sample]:
+    def all_three() -> list[Sample]:
         found = scrape(port)
-        return found if {sample.name for sample in found} == {REQUESTS, UPSTREAM} else []
+        return found if {sample.name for sample in found} == {REQUESTS, UPSTREAM, BY_RULE} else []
 
-    found = one.wait_until(both, "exemplars of both")
+    found = one.wait_until(all_three, "exemplars of all")
     for sample in found:
         assert sample.exemplar is not None
         assert sample.exemplar.labels["trace_id"] in traces(app)

@@ -8,51 +8,12 @@ from typing import Any
 
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
-from websockets.frames import Frame, Opcode
-from websockets.protocol import Protocol, Side, State
 
-from tests.stage.http3 import Answer, Client, connected, serving
+from tests.stage.http3 import Answer, connected, serving
+from tests.stage.http3_websocket import WebSocket
 
 HELLO = {"handler": "respond", "path": "/hello", "body": "hello"}
 NO_ERROR, CANCELLED = 0x100, 0x10C
-
-
-class WebSocket:
-    """A WebSocket of the websockets library on a stream."""
-
-    def __init__(self, client: Client, path: str) -> None:
-        assert client.http is not None
-        self.client = client
-        self.protocol = Protocol(Side.CLIENT, state=State.OPEN, max_size=None)
-        self.stream = client.quic.get_next_available_stream_id()
-        self.answer = client.answers[self.stream] = Answer()
-        head = {
-            ":method": "CONNECT", ":protocol": "websocket", ":scheme": "https", ":path": path,
-            ":authority": "localhost", "sec-websocket-version": "13",
-        }  # fmt: skip
-        client.http.send_headers(self.stream, [(name.encode(), value.encode()) for name, value in head.items()])
-        client.send()
-
-    async def answered(self) -> int:
-        await self.client.until(lambda: bool(self.answer.fields))
-        return self.answer.status
-
-    def send(self, message: bytes) -> None:
-        self.protocol.send_binary(message)
-        self.client.body(self.stream, b"".join(self.protocol.data_to_send()), has_ended=False)
-
-    async def recv(self) -> bytes:
-        found: list[Frame] = []
-
-        def has_come() -> bool:
-            data, self.answer.body = self.answer.body, b""
-            self.protocol.receive_data(data)
-            found.extend(one for one in self.protocol.events_received() if isinstance(one, Frame))
-            return bool(found)
-
-        await self.client.until(has_come)
-        assert found[0].opcode == Opcode.BINARY
-        return bytes(found[0].data)
 
 
 @pytest.fixture

@@ -43,7 +43,8 @@ class Metrics(Section, frozen=True, kw_only=True):
     """What the metrics of handler `status` have besides the counters."""
 
     times: Annotated[
-        bool, D("measure how long requests take, by rule, and responses of upstreams, by target, in histograms")
+        bool,
+        D("measure how long requests take, by rule, and responses of upstreams, by rule and by target, in histograms"),
     ] = False
     hosts: Annotated[
         bool,

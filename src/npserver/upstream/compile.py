@@ -108,20 +108,19 @@ def single_target(
     http2 = _compile_http2(address, tls or UpstreamTls(), UpstreamHttp2(), "<name>")
     settings = TargetSettings(TargetSection(uri=uri), address, http2=http2, counted_as=counted_as)
     name = counted_as or uri
-    target = Target(context, name, client_tls.add_to(_timed(compilation, settings)))
+    target = _make_target(compilation, name, client_tls.add_to(settings))
     return Upstream(context, name, UpstreamSection(targets=[uri]), (target,))
 
 
 def with_tls(compilation: Compilation, path: Path, upstream: Upstream, tls: UpstreamTls) -> Upstream:
     """Return the upstream with the TLS settings of a rule; its connections are in pools of their own."""
     client_tls = _ClientTls(compilation, path, tls)
-    context = upstream.context
     targets = []
     for target in upstream.targets:
         http2 = _compile_http2(target.address, tls, upstream.section.http2, upstream.name)
         settings = replace(target.settings, http2=http2)
-        targets.append(Target(context, upstream.name, client_tls.add_to(settings)))
-    return Upstream(context, upstream.name, upstream.section, tuple(targets))
+        targets.append(_make_target(compilation, upstream.name, client_tls.add_to(settings)))
+    return Upstream(upstream.context, upstream.name, upstream.section, tuple(targets))
 
 
 def _compile(compilation: Compilation, path: Path, name: str, config: UpstreamSection) -> Upstream | None:
@@ -249,7 +248,7 @@ def _compile_targets(compilation: Compilation, path: Path, name: str, config: Up
             retry_timeout_s=retry_timeout_s,
             http2=http2,
         )
-        target = Target(compilation.context, name, client_tls.add_to(_timed(compilation, settings)))
+        target = _make_target(compilation, name, client_tls.add_to(settings))
         if target.uri in seen:
             report.error(place, f"duplicate target {clip(target.uri)}")
             continue
@@ -257,12 +256,20 @@ def _compile_targets(compilation: Compilation, path: Path, name: str, config: Up
         yield target
 
 
-def _timed(compilation: Compilation, settings: TargetSettings) -> TargetSettings:
-    """Return settings by which the responses of a target are timed for the metrics, if they ask for it."""
+def _make_target(compilation: Compilation, name: str, settings: TargetSettings) -> Target:
+    """Make a target of an upstream. The responses of those that speak HTTP are timed whichever rules use them."""
+    target = Target(compilation.context, name, settings)
+    if settings.address.scheme in _HTTP_TARGETS:
+        time_responses(compilation, target)
+    return target
+
+
+def time_responses(compilation: Compilation, target: Target) -> None:
+    """Have the responses of a target timed for the metrics, if they ask for it."""
     config = compilation.config
-    if not config.metrics.times or settings.address.scheme not in _HTTP_TARGETS:
-        return settings
-    return replace(settings, is_timed=True, has_exemplars=keeps_exemplars(config.metrics, config.tracing))
+    if config.metrics.times:
+        row, has_exemplars = compilation.context.row, keeps_exemplars(config.metrics, config.tracing)
+        target.time_responses(row, has_exemplars=has_exemplars)
 
 
 def _are_compatible(schemes: list[str]) -> bool:

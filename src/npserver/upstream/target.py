@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from npserver.errors import UpstreamError
     from npserver.runtime.context import Context
+    from npserver.runtime.scoreboard import Row
     from npserver.upstream.config import TargetSection
     from npserver.upstream.http1 import HttpClient
     from npserver.upstream.http2.settings import Http2Settings
@@ -64,8 +65,6 @@ class TargetSettings:
     tls_identity: str = ""  # a text that differs for different TLS settings, whose connections need pools of their own
     is_checked: bool = False  # its health is known, by active checks or by the results of requests
     retry_timeout_s: float = 0.0  # how long the target is marked down after a failed connection; 0: it never is
-    is_timed: bool = False  # its responses are timed, by `metrics.times`
-    has_exemplars: bool = False  # traces are kept with these times, by `metrics.exemplars`
     counted_as: str = ""  # of the targets of a range of ports: they share the counters of this name
     http2: Http2Settings | None = None  # of connections over HTTP/2; None: it is spoken to over HTTP/1.1
 
@@ -145,9 +144,8 @@ class Target:
         self.controller_slots = row.board.rows[0] if settings.is_checked else _UNCHECKED
         self.total = row.board.total
         counted_as = settings.counted_as or self.uri
+        #: The times of its responses, by `metrics.times`: see `time_responses`.
         self.times: Histogram | None = None
-        if settings.is_timed:
-            self.times = Histogram(row, RESPONSE_TIMES, upstream, counted_as, has_exemplars=settings.has_exemplars)
         name = f"{upstream}.{counted_as}"
         self.requests_tally = row.tally(f"upstream.{name}.requests")
         self.failures_slot = row.slot(f"upstream.{name}.failures")
@@ -172,6 +170,12 @@ class Target:
 
     def __repr__(self) -> str:
         return f"<Target {self.uri} active={self.load} {'down' if self.state.down_until else self.health.name.lower()}>"
+
+    def time_responses(self, row: Row, *, has_exemplars: bool) -> None:
+        """Have its responses timed for the metrics, once. `has_exemplars`: with traces, by `metrics.exemplars`."""
+        if self.times is None:
+            counted_as = self.settings.counted_as or self.uri
+            self.times = Histogram(row, RESPONSE_TIMES, self.upstream, counted_as, has_exemplars=has_exemplars)
 
     @property
     def load(self) -> int:

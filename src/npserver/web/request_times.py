@@ -1,7 +1,8 @@
 """How long the requests of each rule take, and how they are answered, for the metrics (`metrics.times`).
 
-`web.compile_route` makes one for each rule; the server calls `count` at the end of a request. Without the key there
-are none, and nothing is measured for them.
+`web.compile_route` makes one for each rule; the server calls `count` at the end of a request. How long the targets of a
+rule take to respond is counted beside it, by those who ask them: `web.handlers.proxy`. Without the key there are none,
+and nothing is measured for them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,15 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from npserver.observe.config import keeps_exemplars
-from npserver.observe.histogram import BOUNDS_S, REQUEST_TIMES, RESPONSES, SUM_CELL, Histogram, slot_name
+from npserver.observe.histogram import (
+    BOUNDS_S,
+    REQUEST_TIMES,
+    RESPONSES,
+    SUM_CELL,
+    UPSTREAM_TIMES,
+    Histogram,
+    slot_name,
+)
 
 if TYPE_CHECKING:
     from npserver.runtime.compilation import Compilation
@@ -87,3 +96,12 @@ def request_times(compilation: Compilation, rule: str, hosts: list[str]) -> Seri
     if config.hosts and any(hosts):
         return HostSeries(row, rule, hosts, has_exemplars=has_exemplars)
     return Series(row, rule, "", has_exemplars=has_exemplars)
+
+
+def upstream_times(compilation: Compilation, rule: str) -> Histogram | None:
+    """Return what counts how long the targets of a rule take to respond; None without `metrics.times`."""
+    config = compilation.config
+    if not config.metrics.times:
+        return None
+    has_exemplars = keeps_exemplars(config.metrics, config.tracing)
+    return Histogram(compilation.context.row, UPSTREAM_TIMES, rule, has_exemplars=has_exemplars)

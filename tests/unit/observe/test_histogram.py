@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from npserver.observe import metrics
-from npserver.observe.histogram import BOUNDS_S, REQUEST_TIMES, RESPONSE_TIMES, Histogram, histogram_samples
+from npserver.observe.histogram import (
+    BOUNDS_S,
+    REQUEST_TIMES,
+    RESPONSE_TIMES,
+    UPSTREAM_TIMES,
+    Histogram,
+    histogram_samples,
+)
 from npserver.runtime.scoreboard import Scoreboard
 
 
@@ -59,6 +66,22 @@ def test_a_time_within_a_bound_counts_for_it(seconds: float) -> None:
     assert counts[repr(seconds)] == 1
     below = [bound for bound in BOUNDS_S if bound < seconds]
     assert all(counts[repr(bound)] == 0 for bound in below)
+
+
+def test_a_time_can_be_counted_in_two_at_once() -> None:
+    board = Scoreboard(1, b"seed")
+    row = board.row(0)
+    one, other, both = (Histogram(row, UPSTREAM_TIMES, rule) for rule in ("one", "other", "both"))
+    one.observe(0.002)
+    one.observe_with(both, 0.3)
+    other.observe_with(both, 99.5)
+    row.publish()
+    found = lines(board)
+    name = "npserver_http_upstream_response_seconds"
+    for rule, within, total, count in (("one", 2, 0.302, 2), ("other", 0, 99.5, 1), ("both", 1, 99.8, 2)):
+        assert f'{name}_bucket{{rule="{rule}",le="0.5"}} {within}' in found
+        assert f'{name}_sum{{rule="{rule}"}} {total}' in found
+        assert f'{name}_count{{rule="{rule}"}} {count}' in found
 
 
 def test_fractions_of_a_microsecond_are_not_lost() -> None:

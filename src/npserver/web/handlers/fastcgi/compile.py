@@ -13,7 +13,7 @@ from npserver.config.report import placed
 from npserver.errors import clip
 from npserver.guess import get_close_matches
 from npserver.regex import regex
-from npserver.upstream.compile import FASTCGI_TARGETS, find_upstream, single_target
+from npserver.upstream.compile import FASTCGI_TARGETS, find_upstream, single_target, time_responses
 from npserver.web.checks import rule_key
 from npserver.web.handlers.fastcgi.gateway import Gateway
 from npserver.web.handlers.fastcgi.handler import FastcgiHandler
@@ -54,6 +54,8 @@ def compile_fastcgi(compilation: Compilation, path: Path, rule: FastcgiRule) -> 
         return None
     proxy_rule = _proxy_rule(rule)
     upstream = with_keys_of(proxy_rule, found)
+    for target in upstream.targets:
+        time_responses(compilation, target)
     settings = compile_settings(compilation, path, (*path, "to"), proxy_rule, upstream)
     spool = settings.request_spool or compile_spool(compilation, (*path, "request_buffering"), True)
     assert spool is not None
@@ -235,6 +237,7 @@ def _proxy_rule(rule: FastcgiRule) -> ProxyRule:
     """Return the `proxy` rule that treats its upstream in the same way."""
     times = rule.timeouts
     return ProxyRule(
+        name=rule.name,
         proxy_pass=rule.to,
         trace=rule.trace,
         preserve_host=True,

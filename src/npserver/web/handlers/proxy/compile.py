@@ -25,6 +25,7 @@ from npserver.web.http_upstream import http_upstream
 from npserver.web.logs.needs import NEEDS
 from npserver.web.maps.compile import MAPS
 from npserver.web.middleware.headers.changes import compile_changes
+from npserver.web.request_times import upstream_times
 from npserver.web.routing import Pattern, parse_pattern
 from npserver.web.trusted_proxies import TRUSTED_PROXIES
 from npserver.web.variables import compile_template, is_constant, variable_names
@@ -158,6 +159,7 @@ def compile_settings(
         trusted=TRUSTED_PROXIES.of(compilation),
         is_traced=compilation.config.tracing is not None and rule.trace,
         times_attempts=rule.log and NEEDS.of(compilation).attempts,
+        times=upstream_times(compilation, rule.name or rule_key(path)),
         hash_of=_compile_hash(compilation, path, upstream),
         request_spool=compile_spool(compilation, (*path, "request_buffering"), rule.request_buffering),
         response_spool=compile_spool(compilation, (*path, "response_buffering"), rule.response_buffering),

@@ -78,8 +78,9 @@ class _Direct(ProxyCall, eq=False, kw_only=True):
 
     def _time_response(self) -> None:
         """Count the time of a response for the metrics, if they ask for it."""
-        if self.started and self.target is not None and self.target.times is not None:
-            self.target.times.observe(monotonic() - (self.sent_at or self.started))
+        times, target = self.proxy.times, self.target
+        if times is not None and target is not None and target.times is not None:
+            times.observe_with(target.times, monotonic() - (self.sent_at or self.started))
 
     def _ensure_exchange(self) -> None:
         if not self.has_fallen_back:
@@ -142,8 +143,9 @@ class DirectCall(_Direct, eq=False, kw_only=True):
             scheme, size = connection.scheme, len(body)
             if route.times is not None:
                 route.times.count(self.request.host, status, duration_s)
-            if target.times is not None:  # type: ignore[union-attr]
-                target.times.observe(duration_s)  # type: ignore[union-attr]
+            times = self.proxy.times
+            if times is not None:
+                times.observe_with(target.times, duration_s)  # type: ignore[arg-type, union-attr]  # it has them, as the rule
             if route.is_logged:
                 ip = connection.client_ip
                 rule = route.rule_name or route.key
@@ -215,8 +217,9 @@ class DirectStream(_Direct, eq=False, kw_only=True):
             fields = route.change_fields(fields)
         connection.session.respond(self.stream_id, compose_head(connection.front, status, fields, size), body)
         self.answer = status, size
-        if target.times is not None:  # type: ignore[union-attr]
-            target.times.observe(monotonic() - self.started)  # type: ignore[union-attr]
+        times = self.proxy.times
+        if times is not None:
+            times.observe_with(target.times, monotonic() - self.started)  # type: ignore[arg-type, union-attr]  # as the rule
         self._finished(status, size, target.uri)  # type: ignore[union-attr]
         connection.sending(self)
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from npserver.errors import UpstreamError
     from npserver.networks import AddressSet
+    from npserver.observe.histogram import Histogram
     from npserver.observe.tracing.trace import Trace
     from npserver.upstream.group import Upstream
     from npserver.upstream.response_sink import ClientSettings
@@ -72,6 +73,7 @@ class ProxySettings:
     rewrites: tuple[tuple[re.Pattern[str], str], ...] = ()
     changes: FieldChanges | None = None  # the rule's `headers`
     hash_of: Template | None = None  # what the upstream's `balance` `hash` is of
+    times: Histogram | None = None  # of the responses of targets, by `metrics.times`
     times_attempts: bool = False  # an access log has the times of attempts
     is_traced: bool = False  # `tracing`: each request has a `traceparent` of its own
     request_spool: SpoolSettings | None = None  # where request bodies are buffered; None: they are passed on
@@ -125,7 +127,8 @@ class Proxy:
             and settings.hash_of is None
             and not self.is_by_time
         )
-        has_times = any(target.times is not None for target in upstream.targets)
+        self.times = settings.times
+        has_times = self.times is not None
         self.is_timed = self.is_by_time or has_times or settings.is_traced or settings.times_attempts
         self.has_logged_refusal = False  # by `refused_upgrade`
 

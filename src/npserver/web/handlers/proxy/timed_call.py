@@ -15,6 +15,8 @@ from npserver.observe.request_record import Attempt
 from npserver.observe.tracing.trace import MAX_METHOD
 from npserver.web.grpc_status import is_grpc, read_code
 from npserver.web.handlers.proxy.call import ProxyCall
+from npserver.web.handlers.proxy.request_head import upgrade_of
+from npserver.web.handlers.proxy.upgrade import switch_fault
 from npserver.web.handlers.proxy.waiting_call import WaitingCall
 
 if TYPE_CHECKING:
@@ -79,9 +81,12 @@ class Timed(ProxyCall, eq=False):
         super().response_lost(error)
 
     def response_switch(self, head: ResponseHead, early: bytes) -> None:
-        """Called for a 101 response: the connection becomes a tunnel, which has no response time."""
-        if self.exchange.trace is not None:
-            self.exchange.trace.answered(head.status)
+        """Called for a 101 response: the connection becomes a tunnel. `balance` compares the times of others only."""
+        exchange, target = self.exchange, self.target
+        if exchange.trace is not None:
+            exchange.trace.answered(head.status)
+        if target is not None and not switch_fault(exchange.request, upgrade_of(exchange.request), head):
+            _count(self, target, monotonic() - self.sent_at)
         super().response_switch(head, early)
 
     def try_again(self, error: UpstreamError, target: Target, *, sent: bool) -> None:
@@ -129,10 +134,18 @@ def _observe(call: Timed, status: int) -> None:
     trace = call.exchange.trace
     if status and trace is not None:
         trace.answered(status)
-    if status and target.times is not None:
-        target.times.observe(took_s)
-        if trace is not None and trace.is_sampled:
-            target.times.keep_trace(trace.trace_id, took_s)
+    if status:
+        _count(call, target, took_s)
     if call.proxy.is_by_time:
         is_failure = not 0 < status < 500
         target.state.observe(max(took_s, FAILURE_S) if is_failure else took_s, now)
+
+
+def _count(call: Timed, target: Target, took_s: float) -> None:
+    """Count the time of a response for the metrics, by target and by rule, if they ask for it."""
+    trace = call.exchange.trace
+    for times in (target.times, call.proxy.times):
+        if times is not None:
+            times.observe(took_s)
+            if trace is not None and trace.is_sampled:
+                times.keep_trace(trace.trace_id, took_s)
