@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,11 +24,16 @@ FORGED = 'x" 200 1 "-" "-" 198.51.100.1 - - [01/Jan/2026:00:00:00 +0000] "GET / 
 @pytest.fixture
 def log(program: Callable[..., Program], tmp_path: Path) -> Path:
     """The lines of 127.0.0.2 to 127.0.0.5: refused, unknown, served, and served to a client that forges lines."""
+    return logged(program, tmp_path, "combined")
+
+
+def logged(program: Callable[..., Program], tmp_path: Path, form: str) -> Path:
+    """Return the file with these lines."""
     port, file = free_port(), tmp_path / "access.log"
     running = program(
         config={
             "listen": [f"http://127.0.0.1:{port}"],
-            "logging": {"access_log": [{"to": str(file), "format": "combined"}]},
+            "logging": {"access_log": [{"to": str(file), "format": form}]},
             "dispatch": [
                 {"handler": "respond", "body": "x", "path": "/open"},
                 {"handler": "respond", "body": "x", "path": "/secret", "deny": "127.0.0.2"},
@@ -76,20 +82,31 @@ def test_fail2ban_takes_the_jail(tmp_path: Path) -> None:
 
 @needs("goaccess", "curl")
 def test_goaccess_reads_every_line(log: Path, tmp_path: Path) -> None:
-    report = tmp_path / "report.json"
-    words = [
-        "goaccess",
-        str(log),
-        "-p",
-        str(DEPLOY / "goaccess" / "npserver.conf"),
-        "-o",
-        str(report),
-        "--no-global-config",
-    ]
-    subprocess.run(words, check=True, capture_output=True, timeout=60)
-    found = json.loads(report.read_text())
+    found = reported(log, "npserver.conf", tmp_path)
     assert found["general"]["total_requests"] == 12
     assert found["general"]["failed_requests"] == 0
     assert {one["data"] for one in found["hosts"]["data"]} == {f"127.0.0.{number}" for number in (2, 3, 4, 5)}
     counts = {item["data"][:3]: item["hits"]["count"] for one in found["status_codes"]["data"] for item in one["items"]}
     assert counts == {"200": 6, "403": 3, "404": 3}
+
+
+@needs("goaccess", "curl")
+def test_goaccess_reads_hosts_and_times(program: Callable[..., Program], tmp_path: Path) -> None:
+    """From a log with the text of docs/access-logs.md, which is that of the file for GoAccess."""
+    configuration = "npserver-times.conf"
+    form = (DEPLOY / "goaccess" / configuration).read_text().splitlines()[1].removeprefix("# ")
+    assert json.dumps(form) in (ROOT / "docs" / "access-logs.md").read_text()
+    found = reported(logged(program, tmp_path, form), configuration, tmp_path)
+    assert found["general"]["total_requests"] == 12
+    assert found["general"]["failed_requests"] == 0
+    assert {one["data"] for one in found["hosts"]["data"]} == {f"127.0.0.{number}" for number in (2, 3, 4, 5)}
+    assert [(one["data"], one["hits"]["count"]) for one in found["vhosts"]["data"]] == [("127.0.0.1", 12)]
+    assert "cumts" in found["vhosts"]["data"][0]  # the sum of times
+
+
+def reported(log: Path, configuration: str, tmp_path: Path) -> Any:
+    """Return what GoAccess finds in a log."""
+    report = tmp_path / "report.json"
+    words = ["goaccess", str(log), "-p", str(DEPLOY / "goaccess" / configuration), "-o", str(report)]
+    subprocess.run([*words, "--no-global-config"], check=True, capture_output=True, timeout=60)
+    return json.loads(report.read_text())
