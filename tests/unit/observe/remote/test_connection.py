@@ -201,21 +201,40 @@ def test_a_server_that_comes_back_gets_what_waits(
     assert "0 lines were dropped" in caplog.text
 
 
-def test_attempts_have_pauses(run: Callable[..., Any], udp: socket.socket, caplog: pytest.LogCaptureFixture) -> None:
-    async def scene() -> int:
-        attempts = 0
-        loop = asyncio.get_running_loop()
-        log = made("syslog+tcp://127.0.0.1:1")
-        log._loop = Counting(loop)
-        for _ in range(30):
-            log.write_lines(["one"])
-            await asyncio.sleep(0.01)
-        attempts = log._loop.attempts
-        log.close()
-        return attempts
+def test_attempts_have_pauses(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By a clock that stands still between two attempts: each comes at the end of its pause, none before."""
+    clock = Clock()
+    monkeypatch.setattr(remote_log, "monotonic", clock)
+    pauses = (*remote_log.PAUSES_S, remote_log.PAUSES_S[-1])
 
-    assert run(scene()) == 1
+    async def scene() -> None:
+        log = made("syslog+tcp://127.0.0.1:1")
+        log._loop = counting = Counting(asyncio.get_running_loop())
+        for attempts, pause_s in enumerate(pauses, 1):
+            log.write_lines(["one"])
+            assert log._task is not None
+            await asyncio.wait([log._task])
+            assert counting.attempts == attempts
+            clock.now += pause_s - 0.001
+            log.write_lines(["one"])
+            assert log._task is None
+            clock.now += 0.002
+        log.close()
+
+    run(scene())
     assert len(caplog.records) == 1
+
+
+class Clock:
+    """A monotonic clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 class Counting:
