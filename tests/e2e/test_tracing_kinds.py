@@ -8,16 +8,21 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from socket import create_connection
 from typing import Any
 
 import grpc
 import httpx
 import pytest
+from h2.errors import ErrorCodes
 from websockets.sync.client import connect
 
 from tests.stage.backends import Backends
 from tests.stage.collector import Server, Span
 from tests.stage.grpc_process import GrpcProcess, Stub, code_of
+from tests.stage.http2_talk import Talk, WebSocket
+from tests.stage.http3 import connected
+from tests.stage.http3_websocket import WebSocket as WebSocket3
 from tests.stage.php import running_php_cgi
 from tests.stage.program import Program
 from tests.stage.programs import needs
@@ -138,6 +143,93 @@ def test_a_websocket_is_one_span_that_ends_with_it(
     assert (server["name"], attempt["name"]) == ("GET ws", "GET")
     for span in (server, attempt):
         assert span["attributes"]["http.response.status_code"] == "101"
+        assert "status" not in span
+
+
+@pytest.mark.parametrize("ends_by", ["its close", "a reset"])
+def test_a_websocket_over_http2_is_one_span_that_ends_with_it(
+    program: Start, free_port: Callable[[], int], app: Server, backends: Backends, ends_by: str
+) -> None:
+    """Other requests over its connection have traces of their own, which do not wait for it."""
+    port = free_port()
+    one = program(config=config(port, app, *websocket_rules(backends), parent="all"))
+    with create_connection(("127.0.0.1", port), 30) as client:
+        talk = Talk(client)
+        web_socket = WebSocket(talk, "/ws", {"traceparent": PARENT})
+        web_socket.send("hello")
+        assert (web_socket.status, web_socket.recv()) == ("200", "hello")
+        assert talk.ask("/hello") == ("200", b"hello")
+        (other,) = spans_of(one, app, 1)
+        assert other["name"] == "GET last"
+        app.bodies.clear()
+        if ends_by == "a reset":
+            talk.http2.reset_stream(web_socket.stream, ErrorCodes.CANCEL)
+            client.sendall(talk.http2.data_to_send())
+        else:
+            web_socket.end()
+            web_socket.wait_end()
+        check_websocket(one, app, "2")
+        assert app.spans[0]["traceId"] == PARENT[3:35] != other["traceId"]
+
+
+async def test_a_websocket_over_http3_is_one_span_that_ends_with_it(
+    program: Start, free_port: Callable[[], int], app: Server, backends: Backends
+) -> None:
+    port = free_port()
+    text = config(port, app, *websocket_rules(backends))
+    listen = [{"uri": f"https://127.0.0.1:{port}", "http3": True, "tls": "internal"}]
+    one = program(config={**text, "listen": listen})
+    async with connected(port) as client:
+        web_socket = WebSocket3(client, "/ws")
+        web_socket.send(b"hello")
+        assert (await web_socket.answered(), await web_socket.recv()) == (200, b"hello")
+        assert (await client.request(path="/hello")).body == b"hello"
+        (other,) = spans_of(one, app, 1)
+        assert other["name"] == "GET last"
+        app.bodies.clear()
+        client.body(web_socket.stream, b"", has_ended=True)
+        await client.until(lambda: web_socket.answer.has_ended)
+        check_websocket(one, app, "3")
+
+
+@pytest.mark.parametrize(("path", "status"), [("/app/status/404", 404), ("/down", 502)])
+def test_a_websocket_over_http2_that_is_refused_says_so(
+    program: Start, free_port: Callable[[], int], app: Server, backends: Backends, path: str, status: int
+) -> None:
+    port = free_port()
+    rules = [
+        {"handler": "proxy", "path": "/app/**", "proxy_pass": f"http://127.0.0.1:{backends.http()}", "name": "app"},
+        {"handler": "proxy", "path": "/down", "proxy_pass": f"http://127.0.0.1:{free_port()}", "name": "down"},
+    ]
+    one = program(config=config(port, app, *rules))
+    with create_connection(("127.0.0.1", port), 30) as client:
+        assert WebSocket(Talk(client), path).status == str(status)
+        server, _ = spans_of(one, app, 2)
+    assert server["attributes"]["http.response.status_code"] == str(status)
+    assert ("status" in server) == (status >= 500)
+
+
+def websocket_rules(backends: Backends) -> list[dict[str, Any]]:
+    return [
+        {
+            "handler": "proxy",
+            "path": "/ws",
+            "proxy_pass": f"http://127.0.0.1:{backends.websocket_echo()}",
+            "name": "ws",
+        },
+        {"handler": "respond", "name": "last", "body": "hello"},
+    ]
+
+
+def check_websocket(one: Program, app: Server, version: str) -> None:
+    """Wait for the spans of a WebSocket that has ended: its client was told 200 (RFC 8441 §5), the target said 101."""
+    server, attempt = spans_of(one, app, 2)
+    assert (server["name"], attempt["name"]) == ("GET ws", "GET")
+    assert server["attributes"]["network.protocol.version"] == version
+    assert int(server["startTimeUnixNano"]) <= int(attempt["startTimeUnixNano"])
+    assert int(attempt["endTimeUnixNano"]) <= int(server["endTimeUnixNano"])
+    for span, status in ((server, "200"), (attempt, "101")):
+        assert span["attributes"]["http.response.status_code"] == status
         assert "status" not in span
 
 
