@@ -134,6 +134,17 @@ CASES: dict[str, tuple[str, str, str]] = {
         """,
         "GET|/page.html GET|/b.txt GET|/b.txt?v=1 GET|/a.css GET|/none.css GET|/app/x GET|/app/status/500",
     ),
+    "encoded slashes": (
+        "",
+        r"""
+        location / { proxy_pass http://app; } location /admin/ { deny all; } location /a/b/ { deny all; }
+        location /c/d { internal; } location ~ ^/x/y/ { deny all; } location ~ /\.git { deny all; }
+        """,
+        """
+        GET|/admin/x GET|/admin%2Fx GET|/admin%2fx GET|/a%2Fb/x GET|/a/b%2Fx GET|/a%2Fb%2Fx GET|/a/b/x GET|/ab%2Fx
+        GET|/x%2Fy/ GET|/x/y%2Fz GET|/x%2F.git/config GET|/group%2Fproject GET|/adminx
+        """,
+    ),
     "errors": (
         "",
         r"""

@@ -56,6 +56,17 @@ def literal_start(expression: str) -> str:
     return re.sub(r"\\(.)", r"\1", begin[0]) if begin else ""
 
 
+def with_encoded_slashes(expression: str) -> str:
+    """Return an expression in which each slash after the first may be `%2F`; the same one if that is not possible."""
+    tokens = _TOKEN.findall(expression)
+    found = "".join(token if token != "/" or not at else "(?:/|%2F)" for at, token in enumerate(tokens))
+    try:
+        compile_path_regex(found)
+    except ValueError:
+        return expression
+    return found
+
+
 def _whole(pattern: str, *, any_case: bool) -> str:
     if any_case:
         pattern = _any_case(pattern)

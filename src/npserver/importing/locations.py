@@ -56,6 +56,12 @@ class Locations(Struct):
         """The block that runs PHP; None if there is none."""
         return next((one.scope for one in self.regex if "php" in one.written and one.has("fastcgi_pass")), None)
 
+    @property
+    def has_applications(self) -> bool:
+        """Whether requests are passed on, with their paths, to what may take `%2F` for a slash."""
+        all_of_them = [*self.regex, *self.exact.values(), *self.prefixes.values(), *self.named.values()]
+        return any(one.has("proxy_pass") for one in all_of_them)
+
     def expressions_for(self, prefix: str) -> Iterator[Location]:
         """Yield the regular expressions that are tried for the paths below a prefix, in their order.
 

@@ -21,7 +21,7 @@ from npserver.errors import ConfigError, Problem
 from npserver.importing.conditions import ALL_PATHS, Conditional, conditionals, redirect_url
 from npserver.importing.directives import Directive
 from npserver.importing.draft import MAX_RULES, Draft, DraftRule
-from npserver.importing.expressions import files_of, literal_start
+from npserver.importing.expressions import files_of, literal_start, with_encoded_slashes
 from npserver.importing.files import OutsidePrefix
 from npserver.importing.handlers import handler_keys, return_keys
 from npserver.importing.locations import Location, Locations, locations_of, mark
@@ -30,7 +30,8 @@ from npserver.importing.scope import Scope
 from npserver.importing.texts import NoCounterpart, text
 from npserver.importing.upstreams import Upstreams
 
-_GUARDS = ("allow", "deny", "auth_basic", "auth_request", "internal", "return")
+CLOSED = ("allow", "deny", "auth_basic", "auth_request", "internal")
+_GUARDS = (*CLOSED, "return")
 
 
 class Server(Struct):
@@ -81,6 +82,8 @@ class _Rules:
         self.site = Locations()
         self.floating: set[str] = set()  # prefixes whose rules stand among those of a shorter path
         self.floats: dict[str, list[str]] = {}  # by that path
+        self.guarded: dict[str, list[str]] = {}  # prefixes with guards, by the prefix around them
+        self.passes_on = False
         self.count = 0
 
     def all(self) -> list[DraftRule]:
@@ -90,6 +93,7 @@ class _Rules:
             mark(list(server.directive.inside("location")))
             return self._rules(Place(server.scope), {}, [])
         self.site = site = locations_of(server.scope, self.draft)
+        self.passes_on = site.has_applications
         prefixes = {"", *site.prefixes, *self._more_prefixes()}
         self.floating = {prefix for prefix, one in site.prefixes.items() if prefix and _is_wide(one)}
         while (found := self._by_prefix(prefixes)) is None:
@@ -103,7 +107,10 @@ class _Rules:
         """Return the rules of all prefixes; None if more of them than before have to stand among shorter ones."""
         found: list[DraftRule] = []
         lost, outside = len(self.draft.losses), set()
-        self.floats, self.count = {}, 0
+        self.floats, self.guarded, self.count = {}, {}, 0
+        for path, one in self.site.prefixes.items():
+            if path and self.passes_on and any(one.has(name) for name in CLOSED):
+                self.guarded.setdefault(self._parent(path.rpartition("/")[0]), []).append(path)
         for path in self.floating:
             self.floats.setdefault(self._parent(path), []).append(path)
         for prefix in sorted(prefixes - self.floating, key=lambda path: (len(path), path)):
@@ -131,6 +138,7 @@ class _Rules:
         own, site = self._around(prefix), self.site
         floats = sorted(self.floats.get(prefix, ()), key=lambda path: (-len(path), path))
         found: list[DraftRule] = []
+        found += self._encoded(prefix, at)
         first = [path for path in floats if path not in site.prefixes or not any(site.expressions_for(path))]
         for path in first:
             found += self._floating(path, prefix, at)
@@ -147,6 +155,21 @@ class _Rules:
             place = Place(own.scope, prefix, own.written, is_final=own.is_final, site=site)
             return found + self._rules(place, at, own.leaves)
         return found + self._rules(Place(self.server.scope, prefix, "/", site=site), at, [])
+
+    def _encoded(self, prefix: str, at: dict[str, Any]) -> list[DraftRule]:
+        """Return rules for guards below a prefix: nginx decodes `%2F` before, npserver leaves it to applications."""
+        found = []
+        for path in self.guarded.get(prefix, ()):
+            segments = path[1:].split("/") + ([""] if self.site.prefixes[path].written.endswith("/") else [])
+            ways = [
+                "/".join(["", *segments[:at_]]) + "%2F" + "(?:/|%2F)".join(segments[at_:])
+                for at_ in range(1, len(segments))
+            ]
+            if ways:
+                expression = f"{ways[0]}.*" if len(ways) == 1 else f"(?:{'|'.join(ways)}).*"
+                keys = {**at, "path_regex": expression, "handler": "respond", "status": 403}
+                found.append(self._rule(DraftRule(keys, [f"a slash that is encoded: guarded as {path[:60]} is"])))
+        return found
 
     def _around(self, prefix: str) -> Location | None:
         """Return the location of a prefix, or the nearest around it."""
@@ -189,6 +212,8 @@ class _Rules:
         expression = one.pattern
         if one.excepted and (prefix == one.excepted or prefix.startswith(f"{one.excepted}/")):
             expression = one.inside
+        if self.passes_on and any(one.has(name) for name in CLOSED):
+            expression = with_encoded_slashes(expression)
         start = literal_start(expression)
         if not expression or (start and not prefix.startswith(start) and not start.startswith(prefix)):
             return []

@@ -172,3 +172,10 @@ def test_other_names_than_the_one_that_is_wanted(tmp_path: Path) -> None:
         ("a.x", 200),
         ("c.x", 201),
     ]
+
+
+def test_guards_hold_for_slashes_that_are_encoded(tmp_path: Path) -> None:
+    server = "location / { proxy_pass http://a; } location /b/ { deny all; } location ~ ^/c/d { deny all; }"
+    found = [rule.get("path_regex") for rule in rules(tmp_path, server) if rule.get("status") == 403]
+    assert found == ["/b%2F.*", "/c(?:/|%2F)d.*", None]
+    assert len(rules(tmp_path, server.replace("proxy_pass http://a;", ""))) == 3
