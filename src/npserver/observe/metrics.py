@@ -10,7 +10,7 @@ The text form: https://prometheus.io/docs/instrumenting/exposition_formats/ (ver
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -206,23 +206,32 @@ def samples(board: Scoreboard) -> list[Sample]:
 
 def prometheus(taken: Iterable[Sample]) -> str:
     """Return samples in the text format of Prometheus; those of one family must follow each other."""
-    return "".join(_lines(taken))
+    return write_families(taken, _head, write_sample)
 
 
-def _lines(taken: Iterable[Sample]) -> Iterator[str]:
+def write_families(
+    taken: Iterable[Sample], write_head: Callable[[Family], str], write_line: Callable[[Sample], str]
+) -> str:
+    """Return the text of samples: the lines of each family before its first sample, and the line of each sample."""
+    lines = []
     last: Family | None = None
     for sample in taken:
-        family = sample.family
-        if family != last:
-            last = family
-            yield f"# HELP {family.name} {_escape(family.help)}\n# TYPE {family.name} {family.kind}\n"
-        yield f"{write_sample(sample)}\n"
+        if sample.family != last:
+            last = sample.family
+            lines.append(write_head(last))
+        lines.append(write_line(sample))
+    return "".join(lines)
 
 
-def write_sample(sample: Sample) -> str:
-    """Return the line of a sample, in both formats."""
+def _head(family: Family) -> str:
+    return f"# HELP {family.name} {_escape(family.help)}\n# TYPE {family.name} {family.kind}\n"
+
+
+def write_sample(sample: Sample, after: str = "") -> str:
+    """Return the line of a sample, in both formats. `after`: what follows its value."""
     labels = ",".join(f'{name}="{quote(value)}"' for name, value in sample.labels)
-    return f"{sample.name}{{{labels}}} {sample.value}" if labels else f"{sample.name} {sample.value}"
+    shown = f"{{{labels}}}" if labels else ""
+    return f"{sample.name}{shown} {sample.value}{after}\n"
 
 
 def _value(count: int, per: int) -> float:

@@ -5,10 +5,10 @@ https://github.com/prometheus/OpenMetrics/blob/v1.0.0/specification/OpenMetrics.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from npserver.http.negotiation import parse_weights
-from npserver.observe.metrics import Family, Sample, quote, write_sample
+from npserver.observe.metrics import Family, Sample, quote, write_families, write_sample
 
 _MEDIA_TYPE = "application/openmetrics-text"
 CONTENT_TYPE = f"{_MEDIA_TYPE}; version=1.0.0; charset=utf-8"
@@ -23,18 +23,16 @@ def accepts_open_metrics(accept: bytes) -> bool:
 
 def open_metrics(taken: Iterable[Sample]) -> str:
     """Return samples in the format; those of one family must follow each other."""
-    return "".join(_lines(taken))
+    return write_families(taken, _head, _line) + "# EOF\n"
 
 
-def _lines(taken: Iterable[Sample]) -> Iterator[str]:
-    last: Family | None = None
-    for sample in taken:
-        family = sample.family
-        if family != last:
-            last = family
-            name = family.name.removesuffix("_total") if family.kind == "counter" else family.name
-            yield f"# TYPE {name} {family.kind}\n# HELP {name} {quote(family.help)}\n"
-        one = sample.exemplar
-        shown = f' # {{trace_id="{one.trace_id}"}} {one.value_s} {one.at:.3f}' if one is not None else ""
-        yield f"{write_sample(sample)}{shown}\n"
-    yield "# EOF\n"
+def _head(family: Family) -> str:
+    name = family.name.removesuffix("_total") if family.kind == "counter" else family.name
+    return f"# TYPE {name} {family.kind}\n# HELP {name} {quote(family.help)}\n"
+
+
+def _line(sample: Sample) -> str:
+    one = sample.exemplar
+    if one is None:
+        return write_sample(sample)
+    return write_sample(sample, f' # {{trace_id="{one.trace_id}"}} {one.value_s} {one.at:.3f}')
