@@ -17,6 +17,7 @@ from pathlib import Path
 from deploy.dist import EPOCH, ROOT
 from deploy.vendor import VERSIONS, collect
 from npserver import __version__
+from npserver.cli.arguments import HELP
 
 HERE = Path(__file__).parent
 _FIRST, _LAST = VERSIONS[0], f"3.{int(VERSIONS[-1].partition('.')[2]) + 1}"
@@ -42,8 +43,10 @@ FILES = {
     "deploy/npserver.json": "etc/npserver/npserver.json",
     "deploy/logrotate/npserver": "etc/logrotate.d/npserver",
     "deploy/sysctl/90-npserver.conf": "usr/share/doc/npserver/examples/90-npserver.conf",
+    "deploy/debian/overrides": "usr/share/lintian/overrides/npserver",
     "LICENSE": "usr/share/doc/npserver/copyright",
 }
+MANUAL = "usr/share/man/man1/npserver.1.gz"
 COMPLETIONS = {
     "bash": "usr/share/bash-completion/completions/npserver",
     "zsh": "usr/share/zsh/vendor-completions/_npserver",
@@ -66,6 +69,7 @@ def pack(root: Path, directory: Path, compression: str = "xz") -> Path:
         command = [sys.executable, "-m", "npserver", "completion", shell]
         environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
         _write(root / place, subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout)
+    _write(root / MANUAL, gzip.compress(_manual(HELP).encode(), mtime=0))
     news = f"npserver ({__version__}) stable; urgency=medium\n\n  * See CHANGELOG.md.\n\n -- npserver contributors "
     news += "<npserver@localhost>  Wed, 01 Jan 2020 00:00:00 +0000\n"
     _write(root / "usr/share/doc/npserver/changelog.gz", gzip.compress(news.encode(), mtime=0))
@@ -92,6 +96,17 @@ def pack(root: Path, directory: Path, compression: str = "xz") -> Path:
         env={**os.environ, "SOURCE_DATE_EPOCH": EPOCH}, stdout=subprocess.DEVNULL, check=True,
     )  # fmt: skip
     return package
+
+
+def _manual(text: str) -> str:
+    """Return the manual page that shows the program's help."""
+    lines = text.replace("\\", "\\e").replace("-", "\\-").splitlines()
+    shown = "\n".join(f"\\&{line}" for line in lines)
+    return (
+        f'.TH NPSERVER 1 "" "npserver {__version__}"\n.SH NAME\n'
+        "npserver \\- web server, reverse proxy, forwarder and name server\n"
+        f".SH DESCRIPTION\n.nf\n{shown}\n.fi\n"
+    )
 
 
 def _write(path: Path, data: bytes, *, executable: bool = False) -> None:

@@ -6,18 +6,21 @@ service is started; the command is.
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import signal
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from deploy.deb import FILES, pack
+from deploy.deb import FILES, MANUAL, pack
 from npserver import __version__
+from npserver.cli.arguments import HELP
 from tests.stage.asking import get
 from tests.stage.bundle import collect_installed
 from tests.stage.program import ROOT
@@ -67,7 +70,7 @@ def script_of(package: Path, script: str) -> subprocess.Popen[str]:
 def test_its_files_have_their_places_and_belong_to_root(package: Path) -> None:
     listed = subprocess.run(["dpkg-deb", "-c", package], capture_output=True, text=True, check=True).stdout
     lines = {line.split()[5].removeprefix("./"): line.split() for line in listed.splitlines()}
-    assert lines.keys() >= set(FILES.values())
+    assert lines.keys() >= {*FILES.values(), MANUAL}
     assert {line[1] for line in lines.values()} == {"root/root"}
     executable = {name for name, line in lines.items() if line[0].startswith("-") and "x" in line[0]}
     assert executable == {"usr/bin/npserver"}
@@ -81,6 +84,18 @@ def test_its_files_have_their_places_and_belong_to_root(package: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not may_mount(), reason="needs root that may mount")
+def test_its_manual_page_is_the_help(package: Path) -> None:
+    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", package], stdout=subprocess.PIPE) as unpacking:
+        assert unpacking.stdout is not None
+        with tarfile.open(fileobj=unpacking.stdout, mode="r|") as archive:
+            page = next(archive.extractfile(one) for one in archive if one.name == f"./{MANUAL}")
+            assert page is not None
+            lines = gzip.decompress(page.read()).decode().splitlines()
+    shown = lines[lines.index(".nf") + 1 : lines.index(".fi")]
+    assert "\n".join(shown).replace("\\&", "").replace("\\-", "-").replace("\\e", "\\") == HELP.rstrip("\n")
+    assert all(line.startswith("\\&") for line in shown), "no line is taken for a request of troff"
+
+
 def test_dpkg_installs_upgrades_removes_and_purges_it(package: Path) -> None:
     script = """
         dpkg -i /package.deb
