@@ -51,6 +51,8 @@ def split_text(text: str, variables: Mapping[str, Template]) -> list[str | Piece
             pieces.append("$")
         else:
             name = match[2] or match[3] or ""
+            if name.startswith(("header.", "response.")):
+                name = name.lower()  # as those that `variables` has in place of them
             if name.startswith("response.") and name not in known:
                 value = response_field(name.removeprefix("response."))
             else:

@@ -118,7 +118,7 @@ def test_values_have_a_bounded_length() -> None:
 @pytest.mark.parametrize("form", ["fields", "format"])
 def test_what_is_hidden(form: str) -> None:
     """The client's address comes masked; so do those that the exchange has."""
-    text = "$target $request_uri $query $response.location $header.referer $remote_ip $client_port"
+    text = "$target $request_uri $query $response.location $header.referer $header.Referer $remote_ip $client_port"
     log: dict[str, Any] = {"fields": {"x": text}} if form == "fields" else {"format": text}
     one = full_record(request=request("/a?secret=1", referer="http://r/?secret=2#secret"))
     line = made({**log, "hide": ["query", "client_ip"]}).request(one)
