@@ -64,7 +64,7 @@ async def run(seconds: float, each: int, seed: int, directory: Path) -> int:
             if now >= next_measure:
                 next_measure = now + max(1.0, seconds / 600)
                 if now >= quiet_from + min(60.0, seconds / 8):
-                    measures.take(soak.pid)
+                    measures.take(soak.pid, soak.counts["reload"] + 2 * soak.counts["disk full"])
             if now >= next_trouble:
                 if not kinds or (now >= quiet_from and not set(kinds) <= QUIET):
                     kinds = [one for one in TROUBLE if now < quiet_from or one in QUIET]

@@ -13,7 +13,7 @@ import socket
 import ssl
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import dns.asyncquery
@@ -23,7 +23,8 @@ import httpx
 from msgspec import Struct
 from websockets.asyncio.client import connect
 
-from soak.served import FILE_BODY, ZONE_ADDRESS
+from soak.http3 import http3_client
+from soak.served import FILE_BODY, SHUTDOWN_S, ZONE_ADDRESS
 
 if TYPE_CHECKING:
     from soak.served import Ports
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 WITHIN_S = 15.0  # for an answer: a worker may be stopped for a while
 DATAGRAM_WITHIN_S = 6.0
 EXCHANGES = (60, 140)  # on one connection, at random
+CONNECTION_S = SHUTDOWN_S / 2  # and no longer, however slow the machine is: a server that is replaced waits for its end
 PAUSE_S = 0.03
 HOST = "127.0.0.1"
 
@@ -48,28 +50,58 @@ class Wrong(Exception):
     """An answer that is not what it should be."""
 
 
+def _choose(number: int) -> tuple[str, str, bytes | None, bytes]:
+    """Return method, path and body of a request, and what the body of the response will be."""
+    if number % 3 == 0:
+        return "GET", "/file.txt", None, FILE_BODY
+    if number % 3 == 1:
+        path = f"/app/{random.randrange(1000)}"
+        return "GET", path, None, f"GET {path} ".encode()
+    body = os.urandom(random.choice((10, 1000, 30_000)))
+    return "POST", "/app/x", body, b"POST /app/x " + body
+
+
 class Load:
     """All clients in one event loop: `start` and `stop` them there."""
 
-    def __init__(self, ports: Ports, tls: ssl.SSLContext, *, each: int = 4) -> None:
-        """Create it; `each`: the number of clients of each kind."""
+    def __init__(
+        self,
+        ports: Ports,
+        tls: ssl.SSLContext,
+        *,
+        each: int = 4,
+        counts: Mapping[str, int] | None = None,
+        pause_s: float = PAUSE_S,
+        connection_s: float = CONNECTION_S,
+    ) -> None:
+        """Create it.
+
+        Args:
+            each: the number of clients of each kind.
+            counts: another number of those of some kinds.
+            pause_s: between exchanges, on average.
+            connection_s: the longest that a connection is used.
+        """
         self.ports = ports
         self.tls = tls
         self.done: Counter[str] = Counter()  # exchanges by kind
         self.failures: list[Failure] = []
         self.latest: dict[str, float] = {}  # the time of the last good exchange of each client
         self._each = each
+        self._counts = counts or {}
+        self._pause_s = pause_s
+        self._connection_s = connection_s
         self._is_over = False
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Begin."""
         kinds: dict[str, Callable[[str], Awaitable[None]]] = {
-            "http1": self._http1, "http2": self._http2, "unix": self._unix, "websocket": self._websocket,
-            "tcp": self._tcp, "udp": self._udp, "dns": self._dns,
+            "http1": self._http1, "http2": self._http2, "http3": self._http3, "unix": self._unix,
+            "websocket": self._websocket, "tcp": self._tcp, "udp": self._udp, "dns": self._dns,
         }  # fmt: skip
         for kind, run in kinds.items():
-            for number in range(self._each):
+            for number in range(self._counts.get(kind, self._each)):
                 self._tasks.append(asyncio.create_task(self._repeat(kind, f"{kind} {number}", run)))
 
     async def stop(self) -> None:
@@ -100,10 +132,15 @@ class Load:
     async def _good(self, client: str) -> None:
         self.done[client.split()[0]] += 1
         self.latest[client] = time.monotonic()
-        await asyncio.sleep(random.random() * 2 * PAUSE_S)
+        await asyncio.sleep(random.random() * 2 * self._pause_s)
 
-    def _rounds(self) -> range:
-        return range(random.randint(*EXCHANGES))
+    def _rounds(self) -> Iterator[int]:
+        """Yield the numbers of the exchanges on one connection."""
+        end = time.monotonic() + self._connection_s * random.uniform(0.5, 1.0)
+        for number in range(random.randint(*EXCHANGES)):
+            if self._is_over or time.monotonic() > end:
+                return
+            yield number
 
     # ── the kinds ──
 
@@ -122,25 +159,27 @@ class Load:
 
     async def _ask(self, client: str, http: httpx.AsyncClient, base: str, version: str = "HTTP/1.1") -> None:
         for number in self._rounds():
-            if self._is_over:
-                return
-            if number % 3 == 0:
-                response, expected = await http.get(f"{base}/file.txt"), FILE_BODY
-            elif number % 3 == 1:
-                path = f"/app/{random.randrange(1000)}"
-                response, expected = await http.get(base + path), f"GET {path} ".encode()
-            else:
-                body = os.urandom(random.choice((10, 1000, 30_000)))
-                response, expected = await http.post(f"{base}/app/x", content=body), b"POST /app/x " + body
+            method, path, body, expected = _choose(number)
+            response = await http.request(method, base + path, content=body)
             if response.status_code != 200 or response.content != expected or response.http_version != version:
                 raise Wrong(f"{response.status_code} {response.http_version} {response.content[:60]!r}")
             await self._good(client)
 
+    async def _http3(self, client: str) -> None:
+        async with http3_client(self.ports.https) as http:
+            for number in self._rounds():
+                method, path, body, expected = _choose(number)
+                answer = await http.request(method, path, body)
+                if answer is None:
+                    return  # the server ends the connection, and has not taken the request
+                if answer.fields.get(":status") != "200" or answer.body != expected or not answer.has_ended:
+                    status = answer.fields.get(":status", "no status")
+                    raise Wrong(f"{status} HTTP/3 {answer.body[:60]!r} {answer.reset} {http.closed}")
+                await self._good(client)
+
     async def _websocket(self, client: str) -> None:
         async with connect(f"ws://{HOST}:{self.ports.http}/ws", open_timeout=WITHIN_S, ping_interval=None) as websocket:
             for _ in self._rounds():
-                if self._is_over:
-                    return
                 message = os.urandom(random.choice((1, 200, 70_000)))
                 await websocket.send(message)
                 if await asyncio.wait_for(websocket.recv(), WITHIN_S) != message:
@@ -151,8 +190,6 @@ class Load:
         reader, writer = await asyncio.open_connection(HOST, self.ports.tcp)
         try:
             for _ in self._rounds():
-                if self._is_over:
-                    return
                 data = os.urandom(random.choice((1, 1000, 100_000)))
                 writer.write(data)
                 if await asyncio.wait_for(reader.readexactly(len(data)), WITHIN_S) != data:
@@ -168,8 +205,6 @@ class Load:
             sock.connect((HOST, self.ports.udp))
             session: bytes | None = None
             for _ in self._rounds():
-                if self._is_over:
-                    return
                 data = os.urandom(100).hex().encode()
                 await loop.sock_sendall(sock, data)
                 answer, _, port = (await asyncio.wait_for(loop.sock_recv(sock, 2000), DATAGRAM_WITHIN_S)).partition(

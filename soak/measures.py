@@ -18,9 +18,10 @@ class Measures:
         self._times: list[float] = []
         self._memory: list[float] = []  # KiB, proportional (PSS)
         self._descriptors: list[float] = []
+        self._reloads: list[float] = []  # until then
 
-    def take(self, pid: int) -> None:
-        """Measure a master and its children."""
+    def take(self, pid: int, reloads: int) -> None:
+        """Measure a master and its children, after so many reloads."""
         memory = descriptors = 0
         for one in tree(pid):
             text = Path(f"/proc/{one}/smaps_rollup").read_text()
@@ -29,6 +30,7 @@ class Measures:
         self._times.append(time.monotonic())
         self._memory.append(memory)
         self._descriptors.append(descriptors)
+        self._reloads.append(reloads)
 
     def report(self, *, is_judged: bool) -> bool:
         """Print the slopes. Return whether they are too steep; a short run is not judged."""
@@ -36,10 +38,14 @@ class Measures:
             return False
         memory, descriptors = slope(self._times, self._memory), slope(self._times, self._descriptors)
         span_s = self._times[-1] - self._times[0]
+        reloads = self._reloads[-1] - self._reloads[0]
+        by_reloads = slope(self._reloads, self._memory) if reloads else 0.0
+        ends = min(self._memory) / 1024, max(self._memory) / 1024
         print(
-            f"memory {self._memory[-1] / 1024:.1f} MiB, {memory * 60:+.0f} KiB/min; descriptors "
-            f"{self._descriptors[-1]:.0f} ({min(self._descriptors):.0f} to {max(self._descriptors):.0f}), "
-            f"{descriptors * 60:+.1f}/min, over the last {span_s:.0f} s"
+            f"memory {self._memory[-1] / 1024:.1f} MiB ({ends[0]:.1f} to {ends[1]:.1f}), "
+            f"{memory * 3600 / 1024:+.2f} MiB per hour, {by_reloads * 100 / 1024:+.2f} MiB per 100 reloads; "
+            f"descriptors {self._descriptors[-1]:.0f} ({min(self._descriptors):.0f} to {max(self._descriptors):.0f}), "
+            f"{descriptors * 3600:+.1f} per hour; over the last {span_s:.0f} s with {reloads:.0f} reloads"
         )
         return is_judged and (memory * 60 > MAX_KIB_PER_MINUTE or descriptors * 60 > MAX_DESCRIPTORS_PER_MINUTE)
 

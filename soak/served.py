@@ -34,7 +34,14 @@ def choose_ports(free_port: Callable[[], int], directory: Path) -> Ports:
 
 
 def make_config(
-    directory: Path, ports: Ports, targets: Targets, tls: dict[str, Any], *, generation: int = 0, log: str = ""
+    directory: Path,
+    ports: Ports,
+    targets: Targets,
+    tls: dict[str, Any],
+    *,
+    generation: int = 0,
+    log: str = "",
+    udp_timeout: str = "60s",
 ) -> dict[str, Any]:
     """Return the config; another `generation` differs in what clients do not see. `log`: the access log."""
     public = directory / "public"
@@ -43,22 +50,28 @@ def make_config(
         (public / "file.txt").write_bytes(FILE_BODY)
     host = "127.0.0.1"
     http = [f"http://{host}:{one.port}" for one in targets.http]
+    tcp, udp = f"tcp://{host}:{ports.tcp}", f"udp://{host}:{ports.udp}"
     return {
         "listen": [
-            f"http://{host}:{ports.http}", f"https://{host}:{ports.https}", f"tcp://{host}:{ports.tcp}",
-            f"udp://{host}:{ports.udp}", f"udp://{host}:{ports.dns}", f"tcp://{host}:{ports.dns}", f"unix://{ports.unix}",
+            f"http://{host}:{ports.http}", {"uri": f"https://{host}:{ports.https}", "http3": True}, tcp,
+            udp, f"udp://{host}:{ports.dns}", f"tcp://{host}:{ports.dns}", f"unix://{ports.unix}",
         ],
         "workers": 2,
         "tls": tls,
         "logging": {"access_log": log or str(directory / "access.log")},
-        "upstreams": {"app": {"targets": http[generation % 2 :] + http[: generation % 2]}},
+        "upstreams": {
+            "app": {"targets": http[generation % 2 :] + http[: generation % 2]},
+            "chat": {"targets": [f"http://{host}:{port}" for port in targets.websocket_ports]},
+            "bytes": {"targets": [f"tcp://{host}:{port}" for port in targets.tcp_ports]},
+            "games": {"targets": [f"udp://{host}:{port}" for port in targets.udp_ports]},
+        },
         "timeouts": {"shutdown": f"{SHUTDOWN_S}s"},
         "dns": {"soak.test": {"A": ZONE_ADDRESS}},
         "dispatch": [
-            {"handler": "forward", "listener": f"tcp://{host}:{ports.tcp}", "forward_to": f"tcp://{host}:{targets.tcp_port}"},
-            {"handler": "forward", "listener": f"udp://{host}:{ports.udp}", "forward_to": f"udp://{host}:{targets.udp_port}"},
+            {"handler": "forward", "listener": tcp, "forward_to": "upstream://bytes"},
+            {"handler": "forward", "listener": udp, "forward_to": "upstream://games", "timeout": udp_timeout},
             {"handler": "dns", "listener": [f"udp://{host}:{ports.dns}", f"tcp://{host}:{ports.dns}"]},
-            {"handler": "proxy", "path": "/ws", "proxy_pass": f"http://{host}:{targets.websocket_port}"},
+            {"handler": "proxy", "path": "/ws", "proxy_pass": "upstream://chat"},
             {"handler": "proxy", "path": "/app/**", "proxy_pass": "upstream://app"},
             {"handler": "respond", "path": "/generation", "body": f"generation {generation}"},
             {"handler": "static", "root": str(public)},

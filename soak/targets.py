@@ -52,20 +52,23 @@ class Targets:
 
     def __init__(self) -> None:
         self.http = [HttpTarget(), HttpTarget()]
-        self.websocket_port = self.tcp_port = self.udp_port = 0
+        self.websocket_ports: list[int] = []
+        self.tcp_ports: list[int] = []
+        self.udp_ports: list[int] = []
         self._closing: list[Any] = []
 
     async def open(self) -> None:
         """Listen on free ports."""
         for one in self.http:
             await one.open()
-        websocket = await serve(_echo_messages, HOST, 0, ping_interval=None)
-        self.websocket_port = next(iter(websocket.sockets)).getsockname()[1]
-        tcp = await asyncio.start_server(_echo_bytes, HOST, 0)
-        self.tcp_port = tcp.sockets[0].getsockname()[1]
-        udp, _ = await asyncio.get_running_loop().create_datagram_endpoint(_UdpEcho, local_addr=(HOST, 0))
-        self.udp_port = udp.get_extra_info("sockname")[1]
-        self._closing += [websocket, websocket.server, tcp, udp]  # the first closes the second in a task: too late
+        for _ in range(2):
+            websocket = await serve(_echo_messages, HOST, 0, ping_interval=None)
+            self.websocket_ports.append(next(iter(websocket.sockets)).getsockname()[1])
+            tcp = await asyncio.start_server(_echo_bytes, HOST, 0)
+            self.tcp_ports.append(tcp.sockets[0].getsockname()[1])
+            udp, _ = await asyncio.get_running_loop().create_datagram_endpoint(_UdpEcho, local_addr=(HOST, 0))
+            self.udp_ports.append(udp.get_extra_info("sockname")[1])
+            self._closing += [websocket, websocket.server, tcp, udp]  # the first closes the second in a task: too late
 
     async def close(self) -> None:
         """End all servers and their connections."""

@@ -65,7 +65,7 @@ def test_nothing_is_lost_under_load(
     socket_dir: Path,
     loop: asyncio.AbstractEventLoop,
 ) -> None:
-    """HTTP/1.1 and 2, WebSockets, TCP relays, UDP sessions and DNS, before, while and after the program is replaced."""
+    """HTTP/1.1, 2 and 3, WebSockets, TCP relays, UDP sessions, DNS: before, while and after the program is replaced."""
     targets, ports, certificate = Targets(), choose_ports(free_port, socket_dir), certificates()
     asyncio.run_coroutine_threadsafe(targets.open(), loop).result(30)
     one = program(config=make_config(tmp_path, ports, targets, certificate.config), listens=[])
@@ -87,7 +87,7 @@ def test_nothing_is_lost_under_load(
 
 
 def _all_grew(before: dict[str, int], now: dict[str, int]) -> bool:
-    return len(now) == 7 and all(count >= before.get(kind, 0) + 20 for kind, count in now.items())
+    return len(now) == 8 and all(count >= before.get(kind, 0) + 20 for kind, count in now.items())
 
 
 def test_old_connections_end_in_their_time(program: Start, free_port: Callable[[], int], backends: Backends) -> None:
