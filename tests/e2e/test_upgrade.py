@@ -15,7 +15,6 @@ import socket
 import stat
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,6 @@ from typing import Any
 import pytest
 from websockets.sync.client import connect
 
-from soak.clients import Load
-from soak.served import choose_ports, make_config
-from soak.targets import Targets
 from tests.stage.asking import SlowUpstream, get, refuses
 from tests.stage.backends import Backends
 from tests.stage.http3 import Client
@@ -43,51 +39,6 @@ def saying(word: str, *ports: int, **extra: Any) -> dict[str, Any]:
         "dispatch": [{"handler": "respond", "body": word}],
         **extra,
     }
-
-
-@pytest.fixture
-def loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """An event loop in a thread of its own."""
-    one = asyncio.new_event_loop()
-    thread = threading.Thread(target=one.run_forever, daemon=True)
-    thread.start()
-    yield one
-    one.call_soon_threadsafe(one.stop)
-    thread.join(30)
-    one.close()
-
-
-def test_nothing_is_lost_under_load(
-    program: Start,
-    free_port: Callable[[], int],
-    certificates: Callable[..., Any],
-    tmp_path: Path,
-    socket_dir: Path,
-    loop: asyncio.AbstractEventLoop,
-) -> None:
-    """HTTP/1.1, 2 and 3, WebSockets, TCP relays, UDP sessions, DNS: before, while and after the program is replaced."""
-    targets, ports, certificate = Targets(), choose_ports(free_port, socket_dir), certificates()
-    asyncio.run_coroutine_threadsafe(targets.open(), loop).result(30)
-    one = program(config=make_config(tmp_path, ports, targets, certificate.config), listens=[])
-    one.wait_for("npserver 1")
-    load = Load(ports, certificate.client())
-    loop.call_soon_threadsafe(load.start)
-    for _ in range(2):
-        before = dict(load.done)
-        one.wait_until(lambda: load.failures or _all_grew(before, load.done), "exchanges of each kind")  # noqa: B023
-        pid, _ = upgrade(one)
-    before = dict(load.done)
-    one.wait_until(lambda: load.failures or _all_grew(before, load.done), "exchanges of each kind")
-    asyncio.run_coroutine_threadsafe(load.stop(), loop).result(30)
-    asyncio.run_coroutine_threadsafe(targets.close(), loop).result(30)
-    assert load.failures == []
-    stop_successor(pid)
-    one.kill()  # it waits for sessions, which have no end
-    assert "Traceback" not in one.errors
-
-
-def _all_grew(before: dict[str, int], now: dict[str, int]) -> bool:
-    return len(now) == 8 and all(count >= before.get(kind, 0) + 20 for kind, count in now.items())
 
 
 def test_old_connections_end_in_their_time(program: Start, free_port: Callable[[], int], backends: Backends) -> None:
