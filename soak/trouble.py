@@ -30,6 +30,8 @@ AWAY_S = 1.0  # a target
 SCARCE_S = 2.0  # descriptors
 SCARCE_AFTER_S = 1.5  # targets that could not be connected to are not tried at once
 SPARE_DESCRIPTORS = 3
+RELOADS = 10  # at a time
+KILLS = 3
 EXCUSED_S = 3.0  # after the kill of a worker
 
 
@@ -143,11 +145,17 @@ class Soak:
 
 
 async def reload(soak: Soak) -> None:
-    """Another config of the same meaning."""
-    soak.note("reload")
-    soak.generation += 1
-    soak.program.configure(soak.config())
-    await soak.command("reload")
+    """Other configs of the same meaning, one after the other."""
+    for number in range(RELOADS):
+        soak.note("reload")
+        soak.generation += 1
+        soak.program.configure(soak.config())
+        if number == 0:
+            await soak.command("reload")
+        else:
+            soak.program.forget_errors()
+            os.kill(soak.pid, signal.SIGHUP)
+            await asyncio.to_thread(soak.program.wait_for_new, "config reloaded")
 
 
 async def upgrade(soak: Soak) -> None:
@@ -159,12 +167,14 @@ async def upgrade(soak: Soak) -> None:
 
 
 async def kill_worker(soak: Soak) -> None:
-    """A worker is gone, with what it had in progress."""
-    await soak.until_whole()
-    soak.note("worker killed")
-    now = time.monotonic()
-    soak.excuses.append(Excuse(now, now + EXCUSED_S))
-    os.kill(random.choice(soak.workers()), signal.SIGKILL)
+    """A worker is gone, with what it had in progress; its successor, too, or another one."""
+    for _ in range(KILLS):
+        await soak.until_whole()
+        soak.note("worker killed")
+        now = time.monotonic()
+        soak.excuses.append(Excuse(now, now + EXCUSED_S))
+        os.kill(random.choice(soak.workers()), signal.SIGKILL)
+        await asyncio.sleep(EXCUSED_S / KILLS)
     await soak.until_whole()
 
 
