@@ -18,6 +18,7 @@ from tests.stage.program import Program
 from tests.stage.upgrading import stop_successor, upgrade
 
 Start = Callable[..., Program]
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
 @pytest.mark.parametrize(
@@ -65,16 +66,23 @@ def test_udp_sessions_stay_with_the_old_workers(
 
 
 @pytest.mark.parametrize(
-    ("listener", "client_of", "workers"),
-    [("127.0.0.1", "127.0.0.1", 1), ("127.0.0.1", "127.0.0.1", 2), ("", "127.0.0.1", 2), ("[::1]", "::1", 2)],
+    ("listener", "client_of", "workers", "more"),
+    [
+        ("127.0.0.1", "127.0.0.1", 1, {}),
+        ("127.0.0.1", "127.0.0.1", 2, {}),
+        ("", "127.0.0.1", 2, {}),
+        ("[::1]", "::1", 2, {}),
+        pytest.param("127.0.0.1", "127.0.0.1", 2, {"user": "nobody"}, marks=needs_root),
+        pytest.param("", "::1", 2, {"user": "nobody"}, marks=needs_root),
+    ],
 )
 def test_no_session_of_many_is_replaced_while_it_is_busy(
-    program: Start, free_port: Callable[[], int], listener: str, client_of: str, workers: int
+    program: Start, free_port: Callable[[], int], listener: str, client_of: str, workers: int, more: dict[str, Any]
 ) -> None:
     """Each of them sends at each moment of an upgrade: none reaches the new program, or another worker."""
     port = free_port()
     uri = f"udp://{listener}:{port}"
-    config: dict[str, Any] = {"listen": [uri]}
+    config: dict[str, Any] = {"listen": [uri], **more}
     with EchoTarget() as target:
         config["dispatch"] = [
             {"handler": "forward", "listener": uri, "forward_to": f"udp://127.0.0.1:{target.port}"},

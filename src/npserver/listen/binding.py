@@ -155,6 +155,7 @@ def bind(
     own_ports: frozenset[int] | set[int] = frozenset(),
     inherited: Sequence[socket.socket] = (),
     listens: bool = True,
+    owner: int | None = None,
 ) -> Binding:
     """Bind `listener` for `workers` processes.
 
@@ -162,6 +163,7 @@ def bind(
         own_ports: ports on which this program listens already: they are shared, not reported as in use.
         inherited: sockets bound by the service manager (systemd socket activation).
         listens: whether clients can connect already; if not, they are refused until `Binding.listen` is called.
+        owner: the user that the workers run as, if it is another one.
 
     Raises: StartError with the listener, its place in the config and the remedy.
     """
@@ -175,7 +177,7 @@ def bind(
                 listener, [(bind_unix(listener.address.path, kind, listener.mode),)] * workers, owns_file=True
             )
         else:
-            sockets, steered = bind_inet(listener, workers, own_ports)
+            sockets, steered = bind_inet(listener, workers, own_ports, owner)
             if listener.address.scheme == QUIC and workers > 1:
                 balances = inet_sockets.BALANCES_PORTS
                 sockets = add_handover(sockets) if balances else share_between(listener, sockets[0], workers)

@@ -65,6 +65,7 @@ def prefer_connected(bound: socket.socket) -> None:
     It does so once one of them has been connected; before Linux 6.13 it does not otherwise.
     """
     with contextlib.suppress(OSError), socket.socket(bound.family, socket.SOCK_DGRAM) as one:
+        os.fchown(one.fileno(), os.fstat(bound.fileno()).st_uid, -1)
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         one.bind(bound.getsockname())
         one.connect((bound.getsockname()[0], _DISCARD_PORT))

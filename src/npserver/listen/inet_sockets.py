@@ -7,6 +7,7 @@ all workers share one.
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import sys
 from typing import TYPE_CHECKING
@@ -23,9 +24,14 @@ SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 
 
 def bind_inet(
-    listener: Listener, workers: int, own_ports: frozenset[int] | set[int]
+    listener: Listener, workers: int, own_ports: frozenset[int] | set[int], owner: int | None = None
 ) -> tuple[list[tuple[socket.socket, ...]], int]:
     """Return the sockets of each worker, and how many of an address share its clients (`listen.client_steering`).
+
+    Args:
+        own_ports: on which this program listens already.
+        owner: the user that datagram sockets belong to, if another one than ours: workers add theirs
+            (`listen.kept_clients`), and the kernel lets only sockets of one user share an address.
 
     Raises: OSError.
     """
@@ -35,7 +41,9 @@ def bind_inet(
     steered = workers
     try:
         for family, place in _places(address):
-            first, is_steered = _open_first(listener, family, place, workers, is_shared=address.port in own_ports)
+            first, is_steered = _open_first(
+                listener, family, place, workers, is_shared=address.port in own_ports, owner=owner
+            )
             opened.append(first)
             steered = steered if is_steered else 0
             column = [first] * workers
@@ -44,7 +52,7 @@ def bind_inet(
                 first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
                 for number in range(1, workers):
                     column[number] = _open(
-                        first.family, first.type, first.getsockname(), dual=not address.host, shared=True
+                        first.family, first.type, first.getsockname(), dual=not address.host, shared=True, owner=owner
                     )
                     opened.append(column[number])
                 if is_steered and first.family == socket.AF_INET and address.host:
@@ -72,8 +80,9 @@ def widen(
     for column in columns.values():
         first = column[0]
         dual = first.family == socket.AF_INET6 and not first.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+        owner = os.fstat(first.fileno()).st_uid
         while len(column) < workers:
-            column.append(_open(first.family, first.type, first.getsockname(), dual=dual, shared=True))
+            column.append(_open(first.family, first.type, first.getsockname(), dual=dual, shared=True, owner=owner))
             if listens and listener.address.is_stream:
                 column[-1].listen(listener.backlog)
         for number, one in enumerate(column):
@@ -110,7 +119,13 @@ def _places(address: Address) -> list[tuple[socket.AddressFamily, SocketAddress]
 
 
 def _open_first(
-    listener: Listener, family: socket.AddressFamily, place: SocketAddress, workers: int, *, is_shared: bool
+    listener: Listener,
+    family: socket.AddressFamily,
+    place: SocketAddress,
+    workers: int,
+    *,
+    is_shared: bool,
+    owner: int | None,
 ) -> tuple[socket.socket, bool]:
     """Return the first socket of an address, and whether only `workers` of them will share its clients.
 
@@ -121,22 +136,24 @@ def _open_first(
     try:
         if kind is socket.SOCK_DGRAM and BALANCES_PORTS:
             try:
-                return _open_steered(family, place, workers, dual=dual)
+                return _open_steered(family, place, workers, dual=dual, owner=owner)
             except OSError as error:
                 if not is_shared or error.errno != errno.EADDRINUSE:
                     raise
-        return _open(family, kind, place, dual=dual, shared=is_shared), False
+        return _open(family, kind, place, dual=dual, shared=is_shared, owner=owner), False
     except OSError as error:
         if address.host or family != socket.AF_INET6 or not _lacks_ipv6(error):
             raise
         # a kernel without IPv6: listen on all IPv4 addresses
-        return _open_first(listener, socket.AF_INET, ("0.0.0.0", address.port), workers, is_shared=is_shared)
+        return _open_first(
+            listener, socket.AF_INET, ("0.0.0.0", address.port), workers, is_shared=is_shared, owner=owner
+        )
 
 
 def _open_steered(
-    family: socket.AddressFamily, place: SocketAddress, workers: int, *, dual: bool
+    family: socket.AddressFamily, place: SocketAddress, workers: int, *, dual: bool, owner: int | None
 ) -> tuple[socket.socket, bool]:
-    one = _make(family, socket.SOCK_DGRAM, dual=dual)
+    one = _make(family, socket.SOCK_DGRAM, dual=dual, owner=owner)
     try:
         is_steered = steer(one, workers)
         one.bind(place)
@@ -146,8 +163,10 @@ def _open_steered(
     return one, is_steered
 
 
-def _open(family: int, kind: int, place: SocketAddress, *, dual: bool = False, shared: bool = False) -> socket.socket:
-    one = _make(family, kind, dual=dual)
+def _open(
+    family: int, kind: int, place: SocketAddress, *, dual: bool = False, shared: bool = False, owner: int | None = None
+) -> socket.socket:
+    one = _make(family, kind, dual=dual, owner=owner)
     try:
         if shared and BALANCES_PORTS:
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -158,10 +177,12 @@ def _open(family: int, kind: int, place: SocketAddress, *, dual: bool = False, s
     return one
 
 
-def _make(family: int, kind: int, *, dual: bool) -> socket.socket:
+def _make(family: int, kind: int, *, dual: bool, owner: int | None) -> socket.socket:
     """Return a socket that is not bound. `dual`: an IPv6 one takes IPv4, too."""
     one = socket.socket(family, kind)
     try:
+        if kind == socket.SOCK_DGRAM and owner not in (None, os.geteuid()):
+            os.fchown(one.fileno(), owner, -1)
         one.setblocking(False)
         if family == socket.AF_INET6:
             one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if dual else 1)

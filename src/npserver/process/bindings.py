@@ -22,19 +22,26 @@ RELEASE_WITHIN_S = 10.0  # a worker may hold a removed socket this long, to acce
 class Bindings:
     """The open bindings by listener key. A reload prepares the next set and then commits or abandons it."""
 
-    __slots__ = ("_handed", "_inherited", "_removed", "_workers", "current")
+    __slots__ = ("_handed", "_inherited", "_owner", "_removed", "_workers", "current")
 
     def __init__(
         self,
         workers: int,
         inherited: Sequence[socket.socket] = (),
         handed: Mapping[str, HandedSockets] | None = None,
+        owner: int | None = None,
     ) -> None:
-        """Create it without bindings. `handed`: sockets of the npserver that this one succeeds, by listener key."""
+        """Create it without bindings.
+
+        Args:
+            handed: sockets of the npserver that this one succeeds, by listener key.
+            owner: the user that the workers run as, if it is another one.
+        """
         self.current: dict[str, Binding] = {}
         self._handed = dict(handed or {})
         self._workers = workers
         self._inherited = inherited
+        self._owner = owner
         self._removed: dict[int, float] = {}  # ports that a reload has removed, with the time
 
     def prepare(self, listeners: Iterable[Listener]) -> dict[str, Binding]:
@@ -73,6 +80,7 @@ class Bindings:
             own_ports=ports,
             inherited=self._inherited,
             listens=not self.current,
+            owner=self._owner,
         )
 
     def own(self) -> None:

@@ -65,12 +65,13 @@ class Master:
         self._identity = find_identity(document)
         changes_user = self._identity is not None and self._identity.user != os.geteuid()
         self._privileged = PrivilegedSteps(self._identity, certificates) if self._identity and changes_user else None
+        owner = self._identity.user if self._identity and changes_user else None
         before = options.predecessor
         if before is not None:
-            bindings = Bindings(options.workers, before.inherited, before.handed)
+            bindings = Bindings(options.workers, before.inherited, before.handed, owner)
             certificates.take_secrets(before.secrets)
         else:
-            bindings = Bindings(options.workers, systemd.inherited_sockets())
+            bindings = Bindings(options.workers, systemd.inherited_sockets(), owner=owner)
         self._active = ActiveConfig(document, runtime, bindings, board, certificates)
         self._selector = selectors.DefaultSelector()
         self._wakeup = socket.socketpair()
