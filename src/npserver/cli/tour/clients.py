@@ -81,9 +81,12 @@ class Response(Struct, frozen=True):
 
 
 def request(
-    place: Place, path: str, fields: Mapping[str, str] | None = None, *, over: str = "web", method: str = "GET"
+    place: Place, path: str, fields: Mapping[str, str] | None = None, *, over: str = "web", source: str = ""
 ) -> Response:
-    """Send a request to the listener `over`: `web`, `tls` or `local`. Raises: OSError, http.client.HTTPException."""
+    """Send a GET request to the listener `over`: `web`, `tls` or `local`. Raises: OSError, http.client.HTTPException.
+
+    `source`: an address of this machine to send it from.
+    """
     connection: http.client.HTTPConnection
     if over == "local":
         connection = _UnixConnection(f"{place.directory}/web.sock")
@@ -91,10 +94,11 @@ def request(
         trusted = ssl.create_default_context(cafile=f"{place.directory}/demo.crt")
         connection = http.client.HTTPSConnection("127.0.0.1", place.ports["tls"], timeout=WITHIN_S, context=trusted)
     else:
-        connection = http.client.HTTPConnection("127.0.0.1", place.ports["web"], timeout=WITHIN_S)
+        origin = (source, 0) if source else None
+        connection = http.client.HTTPConnection("127.0.0.1", place.ports["web"], WITHIN_S, origin)
     began = time.perf_counter()
     try:
-        connection.request(method, path, headers={"Connection": "close", **(fields or {})})
+        connection.request("GET", path, headers={"Connection": "close", **(fields or {})})
         sock, tls = connection.sock, ""
         if isinstance(sock, ssl.SSLSocket):
             tls = f"{sock.version()}, {(sock.cipher() or ('',))[0]}"

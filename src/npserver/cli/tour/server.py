@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -62,7 +63,7 @@ class TourServer:
         outcomes: list[Outcome] = []
         try:
             outcomes.extend(STEPS[name].run(self.place, self._samples))
-        except (OSError, ValueError, http.client.HTTPException) as error:
+        except (OSError, ValueError, http.client.HTTPException, subprocess.TimeoutExpired) as error:
             outcomes.append(Outcome("no answer", reason_of(error), is_good=False))
         return outcomes
 

@@ -23,6 +23,7 @@ _STYLE = BASE + OWN + "\n" + "/* long enough to be worth compressing */\n" * 20
 
 def make_config(ports: Mapping[str, int], directory: Path) -> dict[str, Any]:
     """Return the demo's config. `ports`: by their names."""
+    hashed = hash_password(PASSWORD, os.urandom(16))
     apps = [f"http://127.0.0.1:{ports[name]}" for name in APPS]
     return {
         "listen": [
@@ -45,6 +46,7 @@ def make_config(ports: Mapping[str, int], directory: Path) -> dict[str, Any]:
             },
             "shops": {"targets": apps, "sticky": {"cookie": "shop"}, "retry_timeout_seconds": 3},
         },
+        "networks": {"banned": {"learn": {"login": 3}, "for": "1m", "except": ["127.0.0.1"]}},
         "dispatch": [
             {"name": "tour", "handler": "proxy", "path": "/", "proxy_pass": f"http://127.0.0.1:{ports['tour']}"},
             {
@@ -87,7 +89,15 @@ def make_config(ports: Mapping[str, int], directory: Path) -> dict[str, Any]:
                 "handler": "respond",
                 "path": "/private",
                 "body": "you are in\n",
-                "basic_auth": {"users": {USER: hash_password(PASSWORD, os.urandom(16))}},
+                "basic_auth": {"users": {USER: hashed}},
+            },
+            {
+                "name": "vault",
+                "handler": "respond",
+                "path": "/vault",
+                "body": "gold\n",
+                "deny": "banned",
+                "basic_auth": {"users": {USER: hashed}},
             },
             {"name": "status", "handler": "status", "path": "/status", "buttons": True},
             {"listener": "tcp", "handler": "forward", "forward_to": f"tcp://127.0.0.1:{ports['tcp_echo']}"},

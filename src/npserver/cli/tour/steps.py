@@ -172,6 +172,15 @@ GROUPS = (
                 "/private",
             ),
             Step(
+                "banned",
+                "Bans",
+                "A client that guesses passwords three times is banned for a minute: rules that deny it refuse "
+                "whatever it asks for. Networks learn from scans, floods and broken handshakes, too.",
+                (("networks", "banned"), ("dispatch", "/vault")),
+                f"curl -i --interface {tries.GUESSER} -u demo:guess <web>/vault    # four times",
+                tries.banned,
+            ),
+            Step(
                 "fields",
                 "A fixed answer, and fields that protect",
                 "The body has variables. security_headers adds fields by which browsers protect the users of a site.",

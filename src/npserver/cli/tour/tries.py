@@ -24,6 +24,8 @@ from npserver.cli.tour.settings import APPS, PASSWORD, USER
 Try = Callable[[Place, Samples], Iterable[Outcome]]
 
 DEAD_S = 6.0
+GUESSER = "127.0.0.77"  # a client of its own
+_GUESSES = 8
 _LOG_LINES = 6
 _LOGGED_S = 2.0  # for a line of the access log to be written
 _LOGIN = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
@@ -131,6 +133,20 @@ def private(place: Place, _: Samples) -> Iterable[Outcome]:
     wrong = "Basic " + base64.b64encode(b"demo:guess").decode()
     yield ask(place, "/private", {"Authorization": wrong}, expect=401)
     yield ask(place, "/private", {"Authorization": _LOGIN}, has_body=True)
+
+
+def banned(place: Place, _: Samples) -> Iterable[Outcome]:
+    """Guess passwords as another client until it is banned, and lift the ban."""
+    guess = {"Authorization": "Basic " + base64.b64encode(b"demo:guess").decode()}
+    for _number in range(_GUESSES):
+        got = request(place, "/vault", guess, source=GUESSER)
+        is_banned = got.status == 403
+        sent = f"GET /vault, by {GUESSER} with a wrong password"
+        yield Outcome(sent, f"{got.status} {got.phrase}", got.status in (401, 403), got.took_ms)
+        if is_banned:
+            break
+    yield run_command(place, "bans")
+    yield run_command(place, "unban", GUESSER)
 
 
 def fields(place: Place, _: Samples) -> Iterable[Outcome]:
