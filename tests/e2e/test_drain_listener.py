@@ -184,6 +184,16 @@ class TestItLasts:
         assert one.command("undrain", "web")[0] == 0
         assert [get(port)[0] for _ in range(8)] == [200] * 8
 
+    @EVERYWHERE
+    def test_a_server_may_end_while_it_begins(
+        self, program: Start, free_port: Callable[[], int], loop: str, workers: int
+    ) -> None:
+        port, other = free_port(), free_port()
+        one = start(program, serving(port, other, workers, timeouts={"shutdown": 0}), loop)
+        assert one.command("drain", "-no-wait", "web")[0] == 0
+        one.stop()
+        assert "destroyed" not in one.errors
+
     def test_until_the_config_does_not_name_it(self, program: Start, free_port: Callable[[], int]) -> None:
         port, other = free_port(), free_port()
         one = start(program, serving(port, other, 2))

@@ -5,9 +5,11 @@ Covers `listen.drained_sockets`.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 import socket
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,8 +24,17 @@ import pytest
 
 from tests.stage.asking import SlowUpstream, refuses
 from tests.stage.backends import Backends
+from tests.stage.doq import DoqClient, question
+from tests.stage.doq import connected as connected_for_dns
 from tests.stage.draining import EVERYWHERE, Start, last, serving, start
 from tests.stage.http3 import Client, connected
+
+
+def trusting() -> ssl.SSLContext:
+    """Return a context that trusts any server."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 class TestHttp2:
@@ -103,6 +114,9 @@ class TestHttp3:
         assert one.command("undrain", f"https://127.0.0.1:{port}")[0] == 0
         async with connected(port) as again:
             assert (await again.request()).body == b"hello"
+        with socket.create_connection(("127.0.0.1", port), 30) as sock, trusting().wrap_socket(sock) as secure:
+            secure.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            assert secure.recv(100).startswith(b"HTTP/1.1 200")
 
 
 class TestForwards:
@@ -205,6 +219,74 @@ class TestDns:
         assert refuses(port)
         assert one.command("undrain", f"tcp://127.0.0.1:{port}")[0] == 0
         assert dns.query.tcp(query, "127.0.0.1", port=port, timeout=20).rcode() == dns.rcode.NOERROR
+
+    @EVERYWHERE
+    async def test_over_quic(self, program: Start, free_port: Callable[[], int], loop: str, workers: int) -> None:
+        port, name = free_port(), "www.home"
+        uri = f"quic://127.0.0.1:{port}"
+        config = {
+            "workers": workers,
+            "listen": [uri],
+            "tls": "internal",
+            "dispatch": [{"handler": "dns"}],
+            "dns": {name: {"A": "192.0.2.1"}},
+        }
+        one = start(program, config, loop)
+        async with connected_for_dns(port) as idle:
+            assert (await idle.answered(question(name))).answer
+            assert last(await asyncio.to_thread(one.command, "drain", uri)) == (0, "empty")
+            assert await idle.until_closed() == 0
+        late = DoqClient(port)
+        await late.connect()
+        assert await late.until_closed() == 2  # CONNECTION_REFUSED
+        late.leave()
+        late.close()
+        assert one.command("undrain", uri)[0] == 0
+        async with connected_for_dns(port) as again:
+            assert (await again.answered(question(name))).answer
+
+
+class TestRanges:
+    @EVERYWHERE
+    def test_a_range_is_drained_as_a_whole_or_one_port_of_it(
+        self, program: Start, backends: Backends, free_port: Callable[[], int], loop: str, workers: int
+    ) -> None:
+        ports, target = [free_port()], backends.tcp_echo()
+        while len(ports) < 3:
+            port = free_port()
+            ports = [*ports, port] if port == ports[-1] + 1 else [port]
+        uri = f"tcp://127.0.0.1:{ports[0]}-{ports[-1]}"
+        rule = {"handler": "forward", "forward_to": f"tcp://127.0.0.1:{target}"}
+        config = {"workers": workers, "listen": [uri], "dispatch": [rule]}
+        one = program(config=config, env={"NPSERVER_LOOP": loop}, listens=[])
+        one.wait_for("npserver 1")
+        assert last(one.command("drain", f"tcp://127.0.0.1:{ports[1]}")) == (0, "empty")
+        assert [refuses(port) for port in ports] == [False, True, False]
+        assert last(one.command("drain", uri)) == (0, "empty")
+        assert [refuses(port) for port in ports] == [True] * 3
+        assert one.errors.count(" is drained and empty") == 2
+        assert one.command("undrain", uri)[0] == 0
+        assert [refuses(port) for port in ports] == [False] * 3
+        one.wait_until(lambda: one.output.count("closed by client") == 5, "the ends of the connections")
+
+
+class TestProxyHeaders:
+    @EVERYWHERE
+    def test_a_reload_may_ask_for_them_while_it_is_drained(
+        self, program: Start, free_port: Callable[[], int], loop: str, workers: int
+    ) -> None:
+        port, other = free_port(), free_port()
+        config = serving(port, other, workers)
+        one = start(program, config, loop)
+        assert last(one.command("drain", "web")) == (0, "empty")
+        config["listen"][0]["accept_proxy"] = "127.0.0.1"
+        one.configure(config)
+        assert one.command("reload")[0] == 0
+        assert refuses(port)
+        assert one.command("undrain", "web")[0] == 0
+        with socket.create_connection(("127.0.0.1", port), 30) as client:
+            client.sendall(b"PROXY TCP4 192.0.2.9 127.0.0.1 1 2\r\nGET / HTTP/1.0\r\n\r\n")
+            assert client.recv(100).startswith(b"HTTP/1.1 200")
 
 
 class TestUnixSockets:

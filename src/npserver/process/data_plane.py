@@ -180,6 +180,7 @@ class DataPlane:
         """Abort the remaining connections and release everything."""
         if self._collection is not None:
             self._collection.cancel()
+        self.listener_drains.close()
         for live in self.live.values():
             live.stop()
             live.close_kept()

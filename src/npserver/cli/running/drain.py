@@ -1,4 +1,4 @@
-"""`npserver drain` and `npserver undrain`: have a target or a listener get nothing new, and the opposite."""
+"""`npserver drain`: have a target or a listener get nothing new, and wait until it is empty."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from npserver.errors import clip
 
 HELP = """\
 usage: npserver drain [-config FILE] [-wait SECONDS] [-force] [-no-wait] TARGET|LISTENER
-       npserver undrain [-config FILE] TARGET|LISTENER
 
 Have a target of the running server, such as http://10.0.0.1:8000 or 10.0.0.1:8000, get no new requests and connections,
 in all upstreams that have it: DNS records of upstreams do not name it, requests and clients with sticky cookies go to
@@ -22,8 +21,8 @@ Or have a listener, such as https://:443 or its name, take no new clients: conne
 clients are dropped, DNS queries over UDP fail. Connections end after their requests in progress; WebSockets, forwarded
 connections and UDP sessions end by themselves.
 
-The command tells how many are left, and ends when there are none. A drain lasts until `undrain` or the end of the
-server, over reloads as long as the config names the target or listener.
+The command tells how many are left, and ends when there are none. A drain lasts until `npserver undrain` or the end of
+the server, over reloads as long as the config names the target or listener.
 
   -config FILE    the server that runs with this config file (default: config.json)
   -wait SECONDS   end the requests, WebSockets, connections and sessions that are left after this time

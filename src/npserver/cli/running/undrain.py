@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from npserver.cli.running.answered import answered
-from npserver.cli.running.drain import DONE, FAILED, HELP, target_of
+from npserver.cli.running.drain import DONE, FAILED, target_of
 from npserver.cli.words import Words, run_command
+
+HELP = """\
+usage: npserver undrain [-config FILE] TARGET|LISTENER
+
+Have a drained target of the running server get requests and connections again, or a drained listener take clients.
+
+  -config FILE    the server that runs with this config file (default: config.json)
+
+The exit status is 0 when it is done, 1 if it is not drained or no server answers, 2 for invalid usage.
+"""
 
 
 def main(words: list[str]) -> int:

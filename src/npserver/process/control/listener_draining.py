@@ -34,7 +34,9 @@ LAST_REQUEST_S = 5.0  # time for clients on idle connections to send a request w
 class ListenerDrainFollower:
     """The drains of listeners in one process."""
 
-    __slots__ = ("_changing", "_context", "_counted", "_ended", "_is_following", "_live", "_seen_slot", "deadline")
+    __slots__ = (
+        "_applying", "_changing", "_context", "_counted", "_ended", "_is_following", "_live", "_seen_slot", "deadline",
+    )  # fmt: skip
 
     def __init__(self, context: Context, live: Mapping[str, LiveListener]) -> None:
         """Create it. `live`: the listeners of the process by key, as they are at any time."""
@@ -44,6 +46,7 @@ class ListenerDrainFollower:
         self._counted: set[str] = set()  # counters that are not 0
         self._ended: Counter[str] = Counter()  # connections that a deadline has ended, by listener
         self._changing = asyncio.Lock()
+        self._applying: set[asyncio.Task[Any]] = set()
         self.deadline = 0.0  # always passed: `expire` is called at each sweep
         self._is_following = False
 
@@ -67,8 +70,15 @@ class ListenerDrainFollower:
         elif self._drained:
             self._changed(self._context.pubsub.latest[LISTENER_DRAINS])
 
+    def close(self) -> None:
+        """Called at the end of the process."""
+        for task in self._applying:
+            task.cancel()
+
     def _changed(self, value: dict[str, Any]) -> None:
-        spawn(self._apply(value), "draining listeners", None)
+        task = spawn(self._apply(value), "draining listeners", None)
+        self._applying.add(task)
+        task.add_done_callback(self._applying.discard)
 
     async def _apply(self, value: dict[str, Any]) -> None:
         """Drain the listeners that are drained now, and take clients again on those that are not any more."""
