@@ -19,34 +19,38 @@ from npserver.web.matching.path_regex import compile_path_regex
 MAX_TEXTS = 256  # that a part between two repeats may stand for
 
 _TOKEN = re.compile(r"\\.|\(\?P<\w+>|\(\?[:=!>]|\(\?<[=!]|\{[\d,]+\}|\[\^?\]?(?:\\.|[^\]\\])*\]|.", re.DOTALL)
-_EXCEPT = re.compile(r"\(\?!((?:\\?[\w./-])+)\)")
+_EXCEPT = re.compile(r"\(\?!((?:\\?[\w./|-])+)\)")
 _GROUP = re.compile(r"\((?!\?)|\(\?P<\w+>")
 _LITERAL = re.compile(r"(?:\\[./_-]|[\w/-])*(?![?*{+])")  # a character before a repeat is not in it
 
 
 class PathRegex(Struct):
-    """An expression for whole paths, with a prefix where it does not hold, and the one that holds there instead."""
+    """An expression for whole paths, with prefixes where it does not hold, and the one that holds there instead."""
 
     text: str
-    excepted: str = ""
+    excepted: tuple[str, ...] = ()
     inside: str = ""
 
 
 def path_regex(expression: str, *, any_case: bool) -> PathRegex:
     """Return a regular expression for the whole path, from one that nginx looks for in it. Raises: NoCounterpart."""
     pattern = re.sub(r"\(\?<(?=[A-Za-z])", "(?P<", expression).replace(r"\/", "/")
-    excepted = inside = ""
+    if pattern.startswith("(?i)"):
+        pattern, any_case = pattern[4:], True
+    excepted: tuple[str, ...] = ()
+    inside = ""
     if (found := _EXCEPT.search(pattern)) is not None:
         before = pattern[: found.start()]
         rest = pattern[found.end() :]
         bare = before.removeprefix("^")
-        prefix = re.sub(r"\\(.)", r"\1", bare + found[1])
-        if _LITERAL.fullmatch(bare) is None or not prefix.startswith("/") or _EXCEPT.search(rest):
+        excepted = tuple(re.sub(r"\\(.)", r"\1", bare + one).rstrip("/") for one in found[1].split("|"))
+        if not re.fullmatch(r"(?:\\[./_-]|[\w/-])*", bare) or _EXCEPT.search(rest):
+            raise NoCounterpart("an exception after something else than a fixed path")
+        if any(not one.startswith("/") or len(one) == 1 for one in excepted):
             raise NoCounterpart("an exception after something else than a fixed path")
         pattern = before + rest
-        excepted = prefix.rstrip("/")
         if not before.startswith("^"):
-            inside = _whole(f"^{re.escape(excepted)}.*{pattern}", any_case=any_case)
+            inside = _whole(f"^{re.escape(excepted[0])}.*{pattern}", any_case=any_case) if len(excepted) == 1 else ""
     return PathRegex(_whole(pattern, any_case=any_case), excepted, inside)
 
 

@@ -97,7 +97,10 @@ def _sign_in(place: Place, draft: Draft, comments: list[str]) -> str | None:
                 continue
             page = returns[0].args[-1]
         try:
-            return _url(page, constants, place)
+            to = _url(page, constants, place)
+            if not one.args[-1].startswith("@"):
+                comments.append(f"{one.place}: {one.text[:80]}: browsers are redirected there, others get the 401")
+            return to
         except NoCounterpart as error:
             comments.append(draft.lose(one, str(error)))
     return None

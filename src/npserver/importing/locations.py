@@ -25,7 +25,7 @@ class Location(Struct):
     pattern: str  # the path without a slash at the end; of a regular expression the one for our `path_regex`
     is_final: bool = False  # `^~`: no regular expressions
     outer: Location | None = None  # the one that this one stands in
-    excepted: str = ""  # a prefix where a regular expression does not hold
+    excepted: tuple[str, ...] = ()  # prefixes where a regular expression does not hold
     inside: str = ""  # the expression that holds there instead
 
     @property

@@ -127,8 +127,7 @@ class _Rules:
     def _more_prefixes(self) -> Iterable[str]:
         """Yield prefixes at which a regular expression begins to mean something else."""
         for one in self.site.regex:
-            if one.excepted:
-                yield one.excepted
+            yield from one.excepted
             if (files := _alias_of(one)) is not None and files[0]:
                 yield files[0]
 
@@ -210,7 +209,7 @@ class _Rules:
     def _regex(self, one: Location, prefix: str, at: dict[str, Any]) -> list[DraftRule]:
         """Return the rules of a regular expression for the paths below a prefix."""
         expression = one.pattern
-        if one.excepted and (prefix == one.excepted or prefix.startswith(f"{one.excepted}/")):
+        if any(prefix == path or prefix.startswith(f"{path}/") for path in one.excepted):
             expression = one.inside
         if self.passes_on and any(one.has(name) for name in CLOSED):
             expression = with_encoded_slashes(expression)

@@ -24,6 +24,7 @@ from npserver.importing.texts import NoCounterpart
         (r"\.php$|\.asp$", False, "/x.php", True),
         (r"\.php$|\.asp$", False, "/x.phpx", False),
         (r"^/x\.*", False, "/x..y", True),
+        (r"(?i)\.pdf$", False, "/x.PDF", True),
         (r"\.(?:in[ci]|sw[op])$", True, "/A.INC", True),
         (r"/(cache|logs)/.*\.(php|cgi)$", True, "/a/LOGS/b/cache/x.Php", True),
         (r"/(cache|logs)/.*\.(php|cgi)$", True, "/a/x.php/logs/", False),
@@ -47,11 +48,13 @@ def test_texts_that_overlap_are_not_cut_short() -> None:
 @pytest.mark.parametrize(
     ("expression", "text", "excepted", "inside"),
     [
-        (r"^/setup/(?!pub/).", "/setup/..*", "/setup/pub", ""),
-        (r"/\.(?!well-known\/)", r".*/\..*", "/.well-known", r"/\.well\-known.*/\..*"),
+        (r"^/setup/(?!pub/).", "/setup/..*", ("/setup/pub",), ""),
+        (r"^/(?!api|static/).*$", "/.*", ("/api", "/static"), ""),
+        (r"^(?!/api)", ".*", ("/api",), ""),
+        (r"/\.(?!well-known\/)", r".*/\..*", ("/.well-known",), r"/\.well\-known.*/\..*"),
     ],
 )
-def test_an_exception_is_a_prefix(expression: str, text: str, excepted: str, inside: str) -> None:
+def test_an_exception_is_a_prefix(expression: str, text: str, excepted: tuple[str, ...], inside: str) -> None:
     found = path_regex(expression, any_case=False)
     assert (found.text, found.excepted, found.inside) == (text, excepted, inside)
 
