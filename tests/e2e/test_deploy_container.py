@@ -20,8 +20,9 @@ from pathlib import Path
 import pytest
 
 from npserver.cli.arguments import parse_arguments
+from npserver.web.config import Timeouts
 from tests.stage.asking import get
-from tests.stage.program import ROOT
+from tests.stage.program import ROOT, Program
 from tests.stage.sandbox import may_mount
 
 FILE = (ROOT / "deploy" / "Containerfile").read_text()
@@ -100,3 +101,37 @@ def test_it_runs_read_only_as_process_1(free_port: Callable[[], int], socket_dir
     finally:
         process.kill()
         process.wait()
+
+
+def is_healthy(config: Path) -> int:
+    """Run the health check of the image for this config file; return its exit status."""
+    command = setting("HEALTHCHECK").partition(" CMD ")[2]
+    command = command.replace("/etc/npserver/npserver.json", str(config))
+    command = command.replace("npserver status", f"{sys.executable} -m npserver status")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    return subprocess.run(["sh", "-c", command], env=environment, stderr=subprocess.PIPE, timeout=50).returncode
+
+
+def test_its_health_is_that_the_server_answers(
+    program: Callable[..., Program], free_port: Callable[[], int], tmp_path: Path
+) -> None:
+    """Whatever its targets do. Without a config file there is nothing to ask."""
+    assert is_healthy(tmp_path / "none.json") == 0
+    upstream = {"targets": [f"http://127.0.0.1:{free_port()}"], "health_check": {"interval": "100ms"}}
+    rule = {"handler": "proxy", "proxy_pass": "upstream://gone"}
+    one = program(
+        config={"listen": [f"http://127.0.0.1:{free_port()}"], "upstreams": {"gone": upstream}, "dispatch": [rule]}
+    )
+    assert one.config_file is not None
+    one.wait_until(lambda: one.command("status")[0] == 3, "target that is down")
+    assert is_healthy(one.config_file) == 0
+    one.stop()
+    assert is_healthy(one.config_file) == 1
+
+
+def test_the_compose_file_of_the_docs_fits() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text().partition("```yaml\nservices:\n")[2].partition("```")[0]
+    assert f"npserver:{setting('VOLUME')}\n" in page
+    assert f":{json.loads(setting('CMD'))[1]}:ro\n" in page
+    (grace,) = re.findall(r"stop_grace_period: (\d+)s", page)
+    assert int(grace) > Timeouts().shutdown
