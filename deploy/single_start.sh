@@ -63,5 +63,6 @@ if ! read_note; then
     read_note || fail "cannot read $unpacked/python"
 fi
 packages=$unpacked/site-packages
-PYTHONPATH=$packages:$packages/$tag exec "$python" -P -s -S "$packages/npserver/__main__.py" "$@"
+# Bytecode belongs there, too: without it each start would take twice the time.
+PYTHONDONTWRITEBYTECODE='' PYTHONPATH=$packages:$packages/$tag exec "$python" -P -s -S "$packages/npserver/__main__.py" "$@"
 exit  # the zip begins

@@ -54,10 +54,11 @@ def test_the_first_start_unpacks_and_later_ones_say_nothing(
     single: Path, tmp_path: Path, free_port: Callable[[], int]
 ) -> None:
     place = tmp_path / ".cache" / "npserver"
-    assert run(single, "-version", env=environment(tmp_path)) == (
+    assert run(single, "-version", env=environment(tmp_path, PYTHONDONTWRITEBYTECODE="1")) == (
         VERSION,
         f"npserver: unpacking into {place} (once)\n",
     )
+    assert list(place.glob("*/site-packages/npserver/cli/__pycache__/*.pyc")), "later starts compile nothing"
     assert place.stat().st_mode & 0o777 == 0o700
     assert run(single, "-version", env=environment(tmp_path)) == (VERSION, "")
     (tmp_path / "link").symlink_to(single)
