@@ -9,10 +9,12 @@ import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import httpx
 import pytest
+from websockets.sync.client import connect
 
 from tests.stage.backends import Backends
 from tests.stage.ports import free_port
@@ -175,6 +177,30 @@ def test_fields_and_texts_of_ones_own(
     texts = content_of(Path(logs[2]["to"])).splitlines()
     assert len(texts) == 18
     assert all(re.fullmatch(pattern, line) for line in texts), texts
+
+
+def test_the_upstream_time_of_a_websocket_ends_with_the_101(program: Start, tmp_path: Path, backends: Backends) -> None:
+    """It is not the time for which it was open."""
+    port, log = free_port(), tmp_path / "access.log"
+    running = program(
+        config={
+            "listen": [f"http://127.0.0.1:{port}"],
+            "workers": 1,
+            "dispatch": [{"handler": "proxy", "proxy_pass": f"http://127.0.0.1:{backends.websocket_echo()}"}],
+            "logging": {
+                "access_log": [{"to": str(log), "format": "$duration_ms $upstream_ms $upstream_head_ms"}],
+            },
+        }
+    )
+    opened = monotonic()
+    with connect(f"ws://127.0.0.1:{port}/") as web_socket:
+        web_socket.send("who")
+        assert web_socket.recv() == "ws"
+        wait_until(lambda: monotonic() > opened + 0.5, "half a second")
+    running.stop()
+    duration_ms, upstream_ms, head_ms = map(float, content_of(log).split())
+    assert 0 < head_ms == upstream_ms < duration_ms
+    assert duration_ms - upstream_ms > 100
 
 
 def test_fields_of_responses(

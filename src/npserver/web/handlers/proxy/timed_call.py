@@ -82,11 +82,13 @@ class Timed(ProxyCall, eq=False):
 
     def response_switch(self, head: ResponseHead, early: bytes) -> None:
         """Called for a 101 response: the connection becomes a tunnel. `balance` compares the times of others only."""
-        exchange, target = self.exchange, self.target
+        exchange, target, now = self.exchange, self.target, monotonic()
+        if attempts := exchange.attempts:
+            attempts[-1].answered = attempts[-1].ended = now
         if exchange.trace is not None:
             exchange.trace.answered(head.status)
         if target is not None and not switch_fault(exchange.request, upgrade_of(exchange.request), head):
-            _count(self, target, monotonic() - self.sent_at)
+            _count(self, target, now - self.sent_at)
         super().response_switch(head, early)
 
     def try_again(self, error: UpstreamError, target: Target, *, sent: bool) -> None:
