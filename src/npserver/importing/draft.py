@@ -17,7 +17,10 @@ MAX_RULES = 20_000
 
 
 #: Directives that decide who gets what.
-DECIDES = {"if", "rewrite", "limit_req", "limit_conn", "valid_referers", "include", "error_page"}
+DECIDES = {
+    "if", "rewrite", "limit_req", "limit_conn", "valid_referers", "include", "error_page", "sub_filter", "proxy_method",
+    "proxy_set_body", "proxy_pass_request_headers",
+}  # fmt: skip
 _BY_ITSELF = frozenset(
     """
     events worker_connections sendfile tcp_nopush tcp_nodelay types types_hash_max_size default_type multi_accept

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.stage.imported import rules
+from tests.stage.imported import imported, rules
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,9 @@ def test_a_target_that_is_not_known_is_answered_with_501(target: str, tmp_path: 
 def test_an_upstream_is_asked_by_its_name(tmp_path: Path) -> None:
     found = rules(tmp_path, "location / { proxy_pass http://app; }", "upstream app { server 127.0.0.1:1; }")
     assert found == [{"handler": "proxy", "proxy_pass": "upstream://app", "headers": {"Host": "app"}}]
+
+
+@pytest.mark.parametrize("directive", ["proxy_method GET;", "proxy_pass_request_headers off;", "sub_filter a b;"])
+def test_what_changes_requests_and_has_no_counterpart_is_said(directive: str, tmp_path: Path) -> None:
+    config = imported(tmp_path, f"server {{ location / {{ proxy_pass http://a; {directive} }} }}")
+    assert len(config["losses"]) == 1
