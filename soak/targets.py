@@ -10,6 +10,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 HOST = "127.0.0.1"
+BACKLOG = 1024
 
 
 class HttpTarget:
@@ -22,7 +23,7 @@ class HttpTarget:
 
     async def open(self) -> None:
         """Listen, at the same port as before."""
-        self._server = await asyncio.start_server(self._serve, HOST, self.port)
+        self._server = await asyncio.start_server(self._serve, HOST, self.port, backlog=BACKLOG)
         self.port = self._server.sockets[0].getsockname()[1]
         self._is_open = True
 
@@ -62,9 +63,9 @@ class Targets:
         for one in self.http:
             await one.open()
         for _ in range(2):
-            websocket = await serve(_echo_messages, HOST, 0, ping_interval=None)
+            websocket = await serve(_echo_messages, HOST, 0, ping_interval=None, backlog=BACKLOG)
             self.websocket_ports.append(next(iter(websocket.sockets)).getsockname()[1])
-            tcp = await asyncio.start_server(_echo_bytes, HOST, 0)
+            tcp = await asyncio.start_server(_echo_bytes, HOST, 0, backlog=BACKLOG)
             self.tcp_ports.append(tcp.sockets[0].getsockname()[1])
             udp, _ = await asyncio.get_running_loop().create_datagram_endpoint(_UdpEcho, local_addr=(HOST, 0))
             self.udp_ports.append(udp.get_extra_info("sockname")[1])
