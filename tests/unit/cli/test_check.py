@@ -131,7 +131,7 @@ MIXED = """{
     { "handler": "sttic" },
     { "listener": "http://:8081", "handler": "static", "root": "./config.json" },
     { "listener": "http://:8081", "handler": "proxy", "path": "/a/**", "proxy_pass": "upstream://ap" },
-    { "listener": "http://:8081", "handler": "proxy", "path": "/b/**", "root": "x", "proxy_pass": "ftp://127.0.0.1:1" },
+    { "listener": "http://:8081", "handler": "proxy", "path": "/b/**", "browse": 1, "proxy_pass": "ftp://127.0.0.1:1" },
   ]
 }"""
 
@@ -150,7 +150,7 @@ def test_faults_of_the_text_hide_none_of_its_meaning(place: Path, capsys: pytest
         '"sttic',
         '"./config.json',
         '"upstream:',
-        '"root": "x"',
+        '"browse": 1',
         '"ftp',
     ]
     found = [next((n, line.index(mark)) for n, line in enumerate(lines, 1) if mark in line) for mark in marks]
