@@ -82,10 +82,11 @@ def test_without_do_the_answers_are_those_of_a_zone_that_is_not_signed(served: S
     plain = signed_processor(tables_of(SIGNED_ODDITIES, zones=[dns.name.from_text("plain.example.com").to_wire()]))
     for name in questions(SIGNED_ODDITIES):
         for kind in ("A", "MX", "TXT", "NS", "CNAME", "HTTPS"):
-            query = dns.message.make_query(name, kind, use_edns=0)
-            ours, theirs = [
-                show(dns.message.from_wire(ask(one, query.to_wire()) or b"")) for one in (served.processor, plain)
-            ]
+            query = dns.message.make_query(name, kind, use_edns=0).to_wire()
+            answers = [ask(one, query) or b"" for one in (served.processor, plain)]
+            if answers[0] == answers[1] != b"":
+                continue
+            ours, theirs = [show(dns.message.from_wire(one)) for one in answers]
             as_one = [
                 [[line for line in section if " SOA " not in line] for section in one[2:]] for one in (ours, theirs)
             ]
