@@ -40,7 +40,10 @@ EXCUSED_S = 3.0  # after the kill of a worker
 REFUSALS = (
     "503 HTTP/1.1",
     "503 HTTP/2",
+    "503 HTTP/3",
     "WebSocket connection: HTTP 502",
+    "WebSocket connection: HTTP 503",
+    "TimeoutError:  (CancelledError())",  # of a datagram for which no session could be opened
     "the session was replaced",
     "ConnectError",
     "did not receive a valid HTTP response",
