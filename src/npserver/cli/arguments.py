@@ -218,6 +218,8 @@ def _listener(word: str) -> ListenerArgument:
 
         if meant := word_hint(word):
             raise UsageError(meant) from None
+        if word in COMMANDS:
+            raise UsageError(f"a command comes before its options: npserver {word} ...") from None
         if word.isalpha() and (close := get_close_matches(word, COMMANDS, 1)):
             raise UsageError(f"unknown command {clip(word)}, did you mean {close[0]!r}?") from None
         raise UsageError(str(error)) from None

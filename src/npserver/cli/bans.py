@@ -38,7 +38,7 @@ def run(command: str, words: list[str]) -> int:
 
 def _run(command: str, words: Words) -> int:
     config, addresses = words.config, words.rest
-    if len(addresses) != (command != "bans") or not config:
+    if len(addresses) != (command != "bans"):
         raise UsageError("expected one address" if command != "bans" else "takes no address")
     try:
         answer = ask(config, command, address="".join(addresses))

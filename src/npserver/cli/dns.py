@@ -53,7 +53,7 @@ def _run(words: Words) -> int:
     options = [f"-{name}" for name in words.options if name != "config"]
     if rest == ["flush"] and not options and config:
         return _flush(config)
-    if len(rest) != 2 or rest[0] not in ("ds", "roll") or not config:
+    if len(rest) != 2 or rest[0] not in ("ds", "roll"):
         raise UsageError("expected ds or roll, and the name of a zone; or flush")
     command, zone = rest
     if options and (command == "ds" or len(options) > 1):

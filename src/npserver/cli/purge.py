@@ -28,7 +28,7 @@ def main(words: list[str]) -> int:
 
 
 def _run(words: Words) -> int:
-    if len(words.rest) != 1 or not words.config:
+    if len(words.rest) != 1:
         raise UsageError("expected one URL")
     try:
         url = canonical_url(words.rest[0])

@@ -8,8 +8,8 @@ import sys
 
 import msgspec
 
-from npserver.cli.arguments import DEFAULT_CONFIG, UsageError, parse_arguments
-from npserver.errors import clip, reason_of
+from npserver.cli.words import Words, run_command
+from npserver.errors import reason_of
 from npserver.process.control.client import ask, no_server
 from npserver.process.reload_outcome import ReloadOutcome, with_included
 
@@ -26,19 +26,13 @@ Make a running server reload its config file. If the new config has errors, the 
 
 def main(words: list[str]) -> int:
     """Reload. Return the exit status: 0 reloaded, 1 failed, 2 invalid usage."""
-    try:
-        arguments = parse_arguments(words)
-        if arguments.listeners:
-            raise UsageError(f"reload takes no listeners, got {clip(arguments.listeners[0].uri)}")
-    except UsageError as error:
-        print(f"npserver reload: {error}", file=sys.stderr)
-        return 2
-    if arguments.help:
-        print(HELP, end="")
-        return 0
-    if arguments.pidfile is not None:
-        return _signal(arguments.pidfile)
-    config = arguments.config or DEFAULT_CONFIG
+    return run_command("reload", HELP, words, _run, values=("pidfile",), takes_words=False)
+
+
+def _run(words: Words) -> int:
+    if (pidfile := words.options.get("pidfile")) is not None:
+        return _signal(pidfile)
+    config = words.config
     try:
         answer = ask(config, "reload")
     except OSError:

@@ -22,12 +22,10 @@ MAX_WITHIN_S = 3600.0
 
 def main(words: list[str]) -> int:
     """Upgrade. Return the exit status: 0 done, 1 failed and the old program goes on, 2 invalid usage."""
-    return run_command("upgrade", HELP, words, _run, values=("within",), takes_words=False, unknown="unexpected")
+    return run_command("upgrade", HELP, words, _run, values=("within",), takes_words=False)
 
 
 def _run(words: Words) -> int:
-    if not words.config:
-        raise UsageError("-config takes a file")
     within_s = _seconds(words.options.get("within", "60"))
     if not 0 < within_s <= MAX_WITHIN_S:
         raise UsageError(f"-within takes seconds, up to {MAX_WITHIN_S:g}")

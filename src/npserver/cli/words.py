@@ -1,6 +1,6 @@
 """The words after a command: read for the commands that take options by name, `-config` among them, and other words.
 
-The server itself and `npserver reload` read theirs by `cli.arguments`.
+The server itself reads its own by `cli.arguments`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Words(Struct):
 
     @property
     def config(self) -> str:
-        """The file that `-config` names; "" if it names none."""
+        """The file that `-config` names."""
         return self.options.get("config", DEFAULT_CONFIG)
 
 
@@ -37,7 +37,6 @@ def run_command(
     flags: Collection[str] = (),
     values: Collection[str] = (),
     takes_words: bool = True,
-    unknown: str = "unknown option",
 ) -> int:
     """Run a command with its words, or print its help. Return the exit status: that of `run`, or 2 for invalid usage.
 
@@ -49,7 +48,6 @@ def run_command(
         flags: options without a value, named without dashes.
         values: options whose value is the next word, besides `-config`.
         takes_words: whether there may be words that are no options.
-        unknown: what is said of a word that is not known.
     """
     if words in (["-help"], ["--help"], ["-h"]):
         print(text, end="")
@@ -59,14 +57,18 @@ def run_command(
     try:
         for word in remaining:
             name = word.removeprefix("-").removeprefix("-") if word.startswith("-") else ""
-            if takes_words and not word.startswith("-"):
+            if not word.startswith("-"):
+                if not takes_words:
+                    raise UsageError(f"unexpected {clip(word)}: the config is named by -config FILE")
                 read.rest.append(word)
             elif name == "config" or name in values:
-                read.options[name] = next(remaining, "")
+                if (value := next(remaining, "")) == "":
+                    raise UsageError(f"-{name} expects a value")
+                read.options[name] = value
             elif name in flags:
                 read.options[name] = ""
             else:
-                raise UsageError(f"{unknown} {clip(word)}")
+                raise UsageError(f"unknown option {clip(word)}")
         return run(read)
     except UsageError as error:
         print(f"npserver {command}: {error}\n\n{text}", end="", file=sys.stderr)

@@ -83,6 +83,7 @@ def test_help_is_asked_for(line: str) -> None:
         ("-to a:1", "-to 'a:1' has no listener: give one before it, such as tcp://:3307"),
         ("http://:80 http://:80", "listener 'http://:80' is given twice"),
         ("chek", "unknown command 'chek', did you mean 'check'?"),
+        ("check", "a command comes before its options: npserver check ..."),
         ("--port 80", "there is no '--port': a listener is a URI, here http://:80"),
         ("-p=81", "there is no '-p': a listener is a URI, here http://:81"),
         ("--bind", "there is no '--bind': a listener is a URI, here http://:8080"),

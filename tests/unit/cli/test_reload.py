@@ -12,7 +12,7 @@ from npserver.cli import reload
 
 def test_a_listener_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert reload.main(["http://:80"]) == 2
-    assert "reload takes no listeners, got 'http://:80'" in capsys.readouterr().err
+    assert "npserver reload: unexpected 'http://:80'" in capsys.readouterr().err
 
 
 def test_help_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,7 +32,6 @@ def test_options_and_other_words_in_any_order() -> None:
 
 def test_the_config_is_that_of_the_working_directory_by_default() -> None:
     assert read().config == "config.json"
-    assert read("-config").config == ""
     assert read("-config", "a", "-config", "b").config == "b"
 
 
@@ -48,8 +47,10 @@ def test_help_runs_nothing(word: str, capsys: pytest.CaptureFixture[str]) -> Non
         (["-all"], {}, "unknown option '-all'"),
         (["---config", "a"], {}, "unknown option '---config'"),
         (["-"], {}, "unknown option '-'"),
-        (["a"], {"takes_words": False}, "unknown option 'a'"),
-        (["a"], {"takes_words": False, "unknown": "unexpected"}, "unexpected 'a'"),
+        (["-config"], {}, "-config expects a value"),
+        (["-config", ""], {}, "-config expects a value"),
+        (["-wait"], {"values": ["wait"]}, "-wait expects a value"),
+        (["a"], {"takes_words": False}, "unexpected 'a': the config is named by -config FILE"),
     ],
 )
 def test_what_is_not_known_is_refused_with_the_help(

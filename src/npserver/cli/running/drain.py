@@ -55,7 +55,7 @@ def _drain(words: Words) -> int:
 
 def target_of(words: Words) -> str:
     """Return the target or listener that the command names. Raises: UsageError."""
-    if len(words.rest) != 1 or not words.config:
+    if len(words.rest) != 1:
         raise UsageError("expected one target or listener")
     return words.rest[0]
 

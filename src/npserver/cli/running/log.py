@@ -23,7 +23,7 @@ def main(words: list[str]) -> int:
 
 
 def _set(words: Words) -> int:
-    if len(words.rest) != 2 or not words.config:
+    if len(words.rest) != 2:
         raise UsageError("expected an area and a level")
     area, level = words.rest
     if answered("log", words.config, "log", area=area, level=level) is None:

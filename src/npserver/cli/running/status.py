@@ -8,7 +8,6 @@ import sys
 import time
 from typing import Any
 
-from npserver.cli.arguments import UsageError
 from npserver.cli.running.answered import answered
 from npserver.cli.words import Words, run_command
 
@@ -35,8 +34,6 @@ def main(words: list[str]) -> int:
 
 
 def _run(words: Words) -> int:
-    if not words.config:
-        raise UsageError("-config needs a file")
     show = _watch if "watch" in words.options else _show
     return show(words.config, is_json="json" in words.options)
 

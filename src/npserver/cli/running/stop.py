@@ -6,7 +6,6 @@ import os
 import sys
 import time
 
-from npserver.cli.arguments import UsageError
 from npserver.cli.running.answered import answered
 from npserver.cli.words import Words, run_command
 
@@ -25,12 +24,10 @@ POLL_S = 0.02
 
 def main(words: list[str]) -> int:
     """Stop it. Return the exit status: 0 it has ended, 1 not, 2 invalid usage."""
-    return run_command("stop", HELP, words, _stop, takes_words=False, unknown="unexpected")
+    return run_command("stop", HELP, words, _stop, takes_words=False)
 
 
 def _stop(words: Words) -> int:
-    if not words.config:
-        raise UsageError("-config needs a file")
     answer = answered("stop", words.config, "stop")
     if answer is None:
         return FAILED
