@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ssl
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import trustme
 
 from tests.stage.asking import SlowUpstream
+from tests.stage.collector import Server
 from tests.stage.counting_resolver import CountingResolver
 from tests.stage.faulty_ca import FaultyCa, faulty_ca_in_thread
 from tests.stage.pebble import Pebble, running_pebble
@@ -42,3 +44,17 @@ def ca(pebble: Pebble, authority: trustme.CA, tmp_path: Path) -> Iterator[Faulty
     """Yield a `FaultyCa` before the pebble."""
     with faulty_ca_in_thread(pebble, authority, tmp_path) as one:
         yield one
+
+
+@pytest.fixture
+def server() -> Iterator[Callable[..., Server]]:
+    """Start HTTP servers that keep what they are asked: collectors of traces."""
+    made: list[Server] = []
+
+    def make(port: int = 0, tls: ssl.SSLContext | None = None) -> Server:
+        made.append(Server(port, tls))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()

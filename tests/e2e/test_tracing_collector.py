@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,6 @@ from tests.stage.collector import traced_config as config
 from tests.stage.program import Program
 
 Start = Callable[..., Program]
-
-
-@pytest.fixture
-def server() -> Iterator[Callable[..., Server]]:
-    made: list[Server] = []
-
-    def make(port: int = 0, tls: ssl.SSLContext | None = None) -> Server:
-        made.append(Server(port, tls))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
 
 
 def server_context(certificate: Any) -> ssl.SSLContext:

@@ -8,10 +8,9 @@ from __future__ import annotations
 import json
 import signal
 import socket
-import ssl
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -29,19 +28,6 @@ Start = Callable[..., Program]
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 UNSAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
-
-
-@pytest.fixture
-def server() -> Iterator[Callable[..., Server]]:
-    made: list[Server] = []
-
-    def make(port: int = 0, tls: ssl.SSLContext | None = None) -> Server:
-        made.append(Server(port, tls))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
 
 
 def get(port: int, path: str, **fields: str) -> int:
