@@ -10,6 +10,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +94,12 @@ class Soak:
 
     def workers(self) -> list[int]:
         """Return the process ids of the workers of the present master."""
-        return [pid for pid in tree(self.pid)[1:] if b"worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        found = []
+        for pid in tree(self.pid)[1:]:
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+                if b"worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.append(pid)
+        return found
 
     def note(self, kind: str) -> None:
         """Something goes wrong now."""

@@ -192,7 +192,7 @@ def test_no_value_is_shown(program: Start, free_port: Callable[[], int], tmp_pat
         {"allow": ["${N_SECRET}", "x${file:secret}"]},
         {"host": "${file:secret}:${N_SECRET}"},
         {"upstream": "${N_SECRET"},
-        {"root": "${file:secret}"},
+        {"browse": "${file:secret}"},
     ):
         one.configure(json.dumps({**config, "dispatch": [rules[0], {**rules[1], **wrong}]}))
         status, text = command("check", "-config", str(one.config_file), directory=tmp_path, N_SECRET=secrets[1])

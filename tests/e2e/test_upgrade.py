@@ -146,6 +146,7 @@ class TestFailures:
         port = free_port()
         one = program(config=saying("old", port))
         assert get(port) == (200, b"old")
+        one.wait_until(lambda: len(one.children()) == 3, "two workers and the controller")
         children = set(one.children())
         yield one, port
         assert get(port) == (200, b"old")
