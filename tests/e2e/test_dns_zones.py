@@ -1,6 +1,6 @@
 """The whole program with zones that are not in its config: zone files, by AXFR and UDP, with two workers.
 
-Covers `nameserver.zones.messages`, `nameserver.zones.publisher`, `nameserver.zones.replica`,
+Covers `nameserver.zones.messages`, `nameserver.zones.publisher`,
 `nameserver.zones.service`, `runtime.zone_states`.
 """
 

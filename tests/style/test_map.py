@@ -128,7 +128,6 @@ COVERED_BY = {
     "nameserver.zones.history": "unit/nameserver/zones/test_overlay.py",
     "nameserver.zones.messages": "e2e/test_dns_zones.py",
     "nameserver.zones.publisher": "e2e/test_dns_zones.py",
-    "nameserver.zones.replica": "e2e/test_dns_zones.py",
     "nameserver.zones.service": "e2e/test_dns_zones.py",
     "runtime.signed_zone_states": "protocols/test_dnssec_rollover.py",
     "runtime.zone_states": "e2e/test_dns_zones.py",

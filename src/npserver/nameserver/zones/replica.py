@@ -1,4 +1,8 @@
-"""The zones of a worker that change while they are served: takes the changes that the controller publishes."""
+"""The zones of a worker that change while they are served: takes the changes that the controller publishes.
+
+A worker tells in its row up to which change all that it serves is there, so that an update can be answered then. During
+a reload it has the zones of two configs, and both count: either may serve the next query.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +45,10 @@ class Held(Struct, eq=False):
     checked_at: float = 0.0
 
 
+ASK_AGAIN_S = 0.25  # at first: a controller that is just ending, or taking another config, may not hear a worker
+MAX_ASK_AGAIN_S = 8.0
+AWAITED_S = 2.0  # a zone that the controller does not have for so long is not waited for by updates of others
+
 #: By apex.
 HELD: PerProcess[dict[bytes, Held]] = PerProcess(lambda context: {})
 
@@ -75,7 +83,10 @@ class ZoneReplica:
 class ZoneReplicas:
     """The zones of one process. The name server keeps it."""
 
-    __slots__ = ("__weakref__", "_change_tables", "_context", "_ends", "_slot", "zones")
+    # _awaited  the zones that the controller was asked for, and when
+    # _heard    the version of the newest change that was heard of
+
+    __slots__ = ("__weakref__", "_awaited", "_change_tables", "_context", "_ends", "_heard", "_slot", "zones")
 
     def __init__(
         self, context: Context, contents: Mapping[bytes, tuple[Content, Content]], change_tables: ChangeTables
@@ -91,7 +102,10 @@ class ZoneReplicas:
             if changes := differences(base, content):
                 change_tables(apex, changes, content)
         self._slot = taken_slot(context)
+        self._awaited: dict[bytes, float] = {}
+        self._heard = 0
         pubsub, own = context.pubsub, weakref.ref(self)
+        _ALIVE.of(context).add(self)
         self._ends = [pubsub.subscribe(WHOLE, partial(_call, own, None))]
         self._ends += [pubsub.subscribe(topic_of(apex), partial(_call, own, apex)) for apex in self.zones]
         weakref.finalize(self, _end, self._ends)
@@ -113,30 +127,49 @@ class ZoneReplicas:
     def heard(self, apex: bytes, message: Any) -> None:
         """Take a change that was published, or ask for the zone if it does not follow what is here."""
         zone, published = self.zones[apex], read_published(message)
+        self._heard = max(self._heard, published.after)
         if published.after == zone.version:
-            return
-        if published.before == zone.version:
+            self._awaited.pop(apex, None)
+        elif published.before == zone.version:
             change = published.read()
             zone.take(change, published.after)
             self._change(apex, change.sets)
-        else:
-            asked = Asked(self._context.worker, apex.hex())
-            self._context.pubsub.tell(CONTROLLER, ASK, as_message(asked))
+        elif apex not in self._awaited:  # what was asked for comes before later changes
+            self._awaited[apex] = self._context.loop.time()
+            _ask(weakref.ref(self), apex, ASK_AGAIN_S)
+        self._tell()
 
     def told(self, message: Any) -> None:
         """Take a whole zone."""
         whole = convert(message, Whole)
         zone = self.zones.get(bytes.fromhex(whole.apex))
-        if zone is None or zone.version == whole.version:
+        if zone is None:
+            return
+        if zone.version == whole.version:
+            self._awaited.pop(zone.apex, None)
             return
         content, history = whole.read()
         changes = differences(zone.content, content)
         zone.content, zone.version, zone.history = content, whole.version, ZoneHistory(history)
+        self._heard = max(self._heard, whole.version)
         self._change(zone.apex, changes)
+        self._tell()
+
+    def ask(self, apex: bytes, again_s: float) -> None:
+        """Ask the controller for a zone that is waited for, and again after a while."""
+        if apex in self._awaited:
+            asked = Asked(self._context.worker, apex.hex())
+            self._context.pubsub.tell(CONTROLLER, ASK, as_message(asked))
+            self._context.loop.call_later(again_s, _ask, weakref.ref(self), apex, min(again_s * 2, MAX_ASK_AGAIN_S))
+
+    def _tell(self) -> None:
+        """Tell the controller up to which change all is there: nothing while a zone is waited for."""
+        alive, since = list(_ALIVE.of(self._context)), self._context.loop.time() - AWAITED_S
+        is_whole = all(at < since for one in alive for at in one._awaited.values())
+        self._context.row.slots[self._slot] = max(one._heard for one in alive) if is_whole else 0
 
     def _change(self, apex: bytes, changes: tuple[SetChange, ...]) -> None:
-        slots, version = self._context.row.slots, self.zones[apex].version
-        slots[self._slot] = max(slots[self._slot], version)
+        self._awaited.pop(apex, None)
         zone, held = self.zones[apex], HELD.of(self._context)
         checked_at = held[apex].checked_at if apex in held else 0.0
         held[apex] = Held(zone.content, zone.version, zone.history.changes, checked_at)
@@ -149,6 +182,15 @@ def _call(own: weakref.ref[ZoneReplicas], apex: bytes | None, message: Any) -> N
     replicas = own()
     if replicas is not None and message is not None:
         replicas.told(message) if apex is None else replicas.heard(apex, message)
+
+
+def _ask(own: weakref.ref[ZoneReplicas], apex: bytes, again_s: float) -> None:
+    if (replicas := own()) is not None:
+        replicas.ask(apex, again_s)
+
+
+#: Those of the config that is served, and of the one that a reload brings or leaves.
+_ALIVE: PerProcess[weakref.WeakSet[ZoneReplicas]] = PerProcess(lambda context: weakref.WeakSet())
 
 
 def _end(ends: list[Callable[[], None]]) -> None:
