@@ -32,7 +32,7 @@ SCARCE_S = 2.0  # descriptors
 SCARCE_AFTER_S = 1.5  # targets that could not be connected to are not tried at once
 SPARE_DESCRIPTORS = 3
 RELOADS = 10  # at a time
-KILLS = 3
+KILLS = 4
 EXCUSED_S = 3.0  # after the kill of a worker
 
 
