@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from npserver.process.control.client import ask
 from tests.stage.asking import SlowUpstream, get, refuses, worker_pids
 from tests.stage.backends import Backends
 from tests.stage.draining import EVERYWHERE, Start, answer_of, kept_client, last, serving, start
@@ -78,6 +80,20 @@ class TestHttp:
                 one.wait_until(lambda: load.asked[-20:].count(other) == 20, "answers of the other listener")
                 assert one.command("undrain", f"127.0.0.1:{port}")[0] == 0
         assert load.faults == []
+
+    @EVERYWHERE
+    def test_who_takes_it_back_at_once_refuses_nobody(
+        self, program: Start, free_port: Callable[[], int], loop: str, workers: int
+    ) -> None:
+        """The workers may still be busy with the drain."""
+        port, other = free_port(), free_port()
+        one = start(program, serving(port, other, workers), loop)
+        config = str(one.config_file)
+        assert ask(config, "drain", target="web").errors == []
+        assert ask(config, "undrain", target="web").errors == []
+        end = time.monotonic() + 1.0  # they have followed by then
+        while time.monotonic() < end:
+            assert get(port)[0] == 200
 
     @EVERYWHERE
     def test_websockets_go_on_until_the_deadline(

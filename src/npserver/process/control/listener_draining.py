@@ -101,6 +101,8 @@ class ListenerDrainFollower:
             return
         await accept_queued(streams)
         for live in streams:
+            if live.listener.key not in self._drained:  # not any more: its owner has let clients connect again
+                continue
             try:
                 live.refuse_clients()
             except OSError as error:
