@@ -48,10 +48,16 @@ class Exemplars:
         slots[places[_AT]] = numbers[_AT]
 
 
-def find_exemplar(board: Scoreboard, series: str, bucket: int) -> Exemplar | None:
-    """Return the last one of a bucket in all rows; None if there is none."""
+def find_exemplars(board: Scoreboard, series: str, buckets: int) -> list[Exemplar | None]:
+    """Return the last one of each bucket in all rows; None where there is none."""
+    if _names(series, 0)[0] not in board.directory.names:  # none are kept
+        return [None] * buckets
+    return [_find(board, _names(series, bucket)) for bucket in range(buckets)]
+
+
+def _find(board: Scoreboard, names: list[str]) -> Exemplar | None:
     directory = board.directory.names
-    places = [directory.get(name, -1) for name in _names(series, bucket)]
+    places = [directory.get(name, -1) for name in names]
     if -1 in places:
         return None
     found: Exemplar | None = None

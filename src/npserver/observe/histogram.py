@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
-from npserver.observe.exemplars import Exemplars, find_exemplar
+from npserver.observe.exemplars import Exemplars, find_exemplars
 from npserver.observe.metrics import Family, Sample
 
 if TYPE_CHECKING:
@@ -135,9 +135,9 @@ def histogram_samples(board: Scoreboard) -> list[Sample]:
 def _series(board: Scoreboard, family: Family, values: tuple[str, ...], cells: dict[str, int]) -> list[Sample]:
     """Return the samples of one histogram: buckets are cumulative."""
     count, samples, labels = 0, [], _labelled(family, values)
-    for number, bound in enumerate(_BOUNDS):
+    exemplars = find_exemplars(board, slot_name(family, *values), len(_BOUNDS))
+    for number, (bound, exemplar) in enumerate(zip(_BOUNDS, exemplars, strict=True)):
         count += cells.get(str(number), 0)
-        exemplar = find_exemplar(board, slot_name(family, *values), number)
         samples.append(Sample(family, (*labels, ("le", bound)), count, "_bucket", exemplar))
     samples.append(Sample(family, labels, cells.get(_SUM, 0) / 1e6, "_sum"))
     samples.append(Sample(family, labels, count, "_count"))
