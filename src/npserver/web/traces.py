@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from npserver.config.units import parse_percent
 from npserver.errors import clip
 from npserver.observe.tracing.exporter import EXPORTER
-from npserver.observe.tracing.trace import MAX_METHOD, Trace
+from npserver.observe.tracing.trace import Trace, shown_method
 from npserver.observe.tracing.trace_context import parse_traceparent
 from npserver.runtime.compilation import PerCompilation
 from npserver.web.trace_collector import compile_collector
@@ -103,17 +103,18 @@ class Tracer:
             return
 
         def ended() -> None:
-            request = exchange.request
+            request, rule = exchange.request, route.rule_name or route.key
+            method = shown_method(request.method)
             attributes: dict[str, str | int] = {
-                "http.request.method": clip(request.method, MAX_METHOD)[1:-1],
+                "http.request.method": method,
                 "url.scheme": exchange.scheme,
                 "url.path": clip(request.path)[1:-1],
                 "server.address": clip(request.host, _MAX_HOST)[1:-1],
                 "client.address": exchange.client_ip,
                 "network.protocol.version": "2" if request.is_http2 else "3" if request.is_http3 else "1.1",
-                "npserver.rule": route.rule_name or route.key,
+                "npserver.rule": rule,
             }
-            trace.end(f"{clip(request.method, MAX_METHOD)[1:-1]} {route.rule_name or route.key}", attributes)
+            trace.end(f"{method} {rule}", attributes)
 
         exchange.watch_end(ended)
 

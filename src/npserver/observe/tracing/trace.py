@@ -10,6 +10,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from npserver.errors import clip
 from npserver.observe.tracing.spans import CLIENT, INTERNAL, SERVER, Span
 from npserver.observe.tracing.trace_context import TraceContext, write_traceparent
 
@@ -18,10 +19,15 @@ if TYPE_CHECKING:
     from npserver.observe.tracing.exporter import SpanExporter
 
 
-MAX_METHOD = 20  # characters of a method, which clients make up, that a span has
+_MAX_METHOD = 20  # characters of a method, which clients make up, that a span has
 _OWN, _BOTH = frozenset({b"traceparent"}), frozenset({b"traceparent", b"tracestate"})
 #: Codes that are a server's fault, by the conventions of OpenTelemetry; others are a client's, or no fault.
 _GRPC_ERRORS = frozenset({2, 4, 12, 13, 14, 15})
+
+
+def shown_method(method: str) -> str:
+    """Return a method, which clients make up, as spans have it."""
+    return clip(method, _MAX_METHOD)[1:-1]
 
 
 def grpc_attributes(code: int) -> dict[str, str | int]:
@@ -75,6 +81,7 @@ class Trace:
         """The request, or a question of middleware about it, is sent to a target."""
         if self.is_sampled:
             self._end_attempt()
+            method = shown_method(method)
             self._attempt = self._span(method, CLIENT)
             if self._stage is not None:
                 self._attempt.parent_id = self._stage.span_id

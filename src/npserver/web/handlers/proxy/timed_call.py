@@ -10,9 +10,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from npserver.errors import clip
 from npserver.observe.request_record import Attempt
-from npserver.observe.tracing.trace import MAX_METHOD
 from npserver.web.grpc_status import is_grpc, read_code
 from npserver.web.handlers.proxy.call import ProxyCall
 from npserver.web.handlers.proxy.request_head import upgrade_of
@@ -44,9 +42,8 @@ class Timed(ProxyCall, eq=False):
             attempts = exchange.attempts = exchange.attempts or []
             if not (fresh and attempts and attempts[-1].target == target.uri):  # a kept connection was gone
                 attempts.append(Attempt(target.uri, now, now, now, now))
-        if self.exchange.trace is not None:
-            method = clip(self.exchange.request.method, MAX_METHOD)[1:-1]
-            self.exchange.trace.attempt(method, target.address, target.uri)
+        if exchange.trace is not None:
+            exchange.trace.attempt(exchange.request.method, target.address, target.uri)
         super().use(target, fresh=fresh)
 
     def send(self, client: UpstreamClient) -> None:
