@@ -28,8 +28,8 @@ class Upstreams(Struct):
         if (block := self.blocks.get(host)) is not None:
             if (ours, host) not in self.names:
                 name = host if host not in self.draft.upstreams else f"{host}-{ours}"
-                self.names[ours, host] = name
                 self.draft.upstreams[name] = _upstream(block, ours, self.draft)
+                self.names[ours, host] = name
             return f"upstream://{self.names[ours, host]}"
         return target_uri(ours, host)
 

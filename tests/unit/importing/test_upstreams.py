@@ -30,3 +30,10 @@ def test_an_upstream_for_two_schemes_becomes_two(tmp_path: Path) -> None:
     text = f"upstream a {{ server b:1; }} server {{ {locations} }}"
     found = imported(tmp_path, text)["upstreams"]
     assert [found[name]["targets"] for name in ("a", "a-https")] == [["http://b:1"], ["https://b:1"]]
+
+
+def test_no_rule_names_an_upstream_without_targets(tmp_path: Path) -> None:
+    locations = "location /a/ { proxy_pass http://a; } location /b/ { proxy_pass http://a; }"
+    found = imported(tmp_path, f"upstream a {{ server unix:bad; }} server {{ {locations} }}")
+    assert "upstreams" not in found
+    assert {rule["path"]: rule.get("status") for rule in found["dispatch"][1:]} == {"/a/**": 501, "/b/**": 501}
