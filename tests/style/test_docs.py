@@ -23,6 +23,8 @@ from npserver.runtime.scoreboard import Directory
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+_HEADING_LINK = re.compile(r"\]\(([^)#\s:]*)#([^)\s]+)\)")
 _LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 #: What an example cannot have here: the files and users of a real machine.
@@ -64,6 +66,13 @@ def commands() -> Iterator[tuple[str, list[str]]]:
                     yield f"{example.page.name}:{example.line + number}", words[1 + words[:2].count("sudo") :]
                 if not words:
                     break  # the rest is a comment
+
+
+def headings(page: Path) -> set[str]:
+    """The names that links to the headings of a page have."""
+    text = _BLOCK.sub("", page.read_text(encoding="utf-8"))
+    names = [re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", name).lower() for name in _HEADING.findall(text)]
+    return {re.sub(r"[^\w -]", "", name).replace(" ", "-") for name in names}
 
 
 #: The configs of docs/extending.md need its packages: tests/e2e/test_extending.py installs and serves them.
@@ -119,6 +128,24 @@ def test_commands_are_understood(place: str, words: list[str], capsys: pytest.Ca
 def test_links_lead_to_files(page: Path) -> None:
     links = [link for link in _LINK.findall(page.read_text(encoding="utf-8")) if "://" not in link]
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_headings(page: Path) -> None:
+    found = _HEADING_LINK.findall(page.read_text(encoding="utf-8"))
+    links = [(page.parent / file if file else page, at) for file, at in found]
+    assert [f"{file.name}#{at}" for file, at in links if at not in headings(file)] == []
+
+
+def test_all_commands_for_a_running_server_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    running = set()
+    for name, module in COMMANDS.items():
+        import_module(module).main(["-help"])
+        if "-config FILE" in capsys.readouterr().out and name not in ("check", "explain", "cert"):  # ask no server
+            running.add(name)
+    assert {"status", "upgrade", "purge"} <= running
+    table = re.findall(r"^\| .*", (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert running - set(re.findall(r"`([a-z]+)[ `]", "".join(row.split(" | ")[0] for row in table))) == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

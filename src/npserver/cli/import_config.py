@@ -16,7 +16,7 @@ a location that cannot be imported is answered with 501. Try the result with nps
 
   -o FILE   write to this file, which must not exist, instead of standard output
 
-It takes the package crossplane: pip install 'npserver[import]'
+It takes the package crossplane; a message says how to install it where it is missing.
 """
 
 
