@@ -67,6 +67,10 @@ class History:
         slots, total = self._board.directory.names, self._board.total
         self._samples.append((now, array("q", [total(slots[name]) if name in slots else -1 for name in self._places])))
 
+    def follows(self, name: str) -> bool:
+        """Return whether samples of a counter are taken."""
+        return name in self._places
+
     def rates(self, name: str, points: int = SAMPLES) -> list[float]:
         """Return how often a second it was counted, the oldest first, in at most so many values."""
         return self.sum_rates((name,), points)

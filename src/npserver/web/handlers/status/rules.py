@@ -40,11 +40,10 @@ def rule_table(series: Iterable[tuple[str, str]], history: History, paths: Mappi
     """Return the rules with requests in the last minutes; "" without any. `paths`: of rules without a name, by key."""
     rows = []
     for one in list(series)[:MAX_SERIES]:
-        buckets = bucket_names(REQUEST_TIMES, *one)
-        times = time_cells(buckets, history)
+        times = time_cells(history, REQUEST_TIMES, *one)
         if not any(times):
             continue
-        rates = history.sum_rates(buckets, 30)
+        rates = history.sum_rates(bucket_names(REQUEST_TIMES, *one), 30)
         errors = history.sum_rates([_errors(one)], 30)
         drawn = chart(rates, "requests per second")
         failed = Figure(f'<span class="bad">{amount(errors[-1])}</span>{chart(errors, "errors per second")}')

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from npserver.observe.histogram import RESPONSE_TIMES
+from npserver.observe.histogram import RESPONSE_TIMES, slot_name
 from npserver.upstream.registry import REASONS, drained_targets
 from npserver.web.handlers.status.table import Figure, Markup, amount, badge, chart, span, table
 from npserver.web.handlers.status.times import HEADS as TIMES
@@ -123,7 +123,7 @@ def target_table(
     """
     count, states = len(states), states[:_MAX_ROWS]
     heads, rows = list(HEADS), list(map(_row, states, [history] * _MAX_CHARTS + [None] * _MAX_ROWS))
-    times = [time_cells(_buckets(one), history) for one in states]
+    times = [time_cells(history, RESPONSE_TIMES, one.upstream, one.target) for one in states]
     if any(any(cells) for cells in times):
         heads[4:4] = TIMES
         for row, cells in zip(rows, times, strict=True):
@@ -138,13 +138,10 @@ def target_table(
 def counters_of(targets: Sequence[NamedTarget], names: Collection[str]) -> list[str]:
     """Return the names of the slots that `target_table` needs, the more important first; `names`: of all slots."""
     counters = [f"upstream.{one.upstream}.{one.uri}.requests" for one in targets]
-    timed = [one for one in targets if _buckets(one)[0] in names]
-    return counters + [name for one in timed[:MAX_TIMED] for name in _buckets(one)]
-
-
-def _buckets(one: TargetState | NamedTarget) -> list[str]:
-    target = one.target if isinstance(one, TargetState) else one.uri
-    return bucket_names(RESPONSE_TIMES, one.upstream, target)
+    timed = [one for one in targets if slot_name(RESPONSE_TIMES, one.upstream, one.uri, "0") in names]
+    return counters + [
+        name for one in timed[:MAX_TIMED] for name in bucket_names(RESPONSE_TIMES, one.upstream, one.uri)
+    ]
 
 
 def _row(one: TargetState, history: History | None) -> list[str | int]:

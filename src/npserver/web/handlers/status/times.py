@@ -25,9 +25,10 @@ def bucket_names(family: Family, *labels: str) -> list[str]:
     return [slot_name(family, *labels, str(number)) for number in range(len(BOUNDS_S) + 1)]
 
 
-def time_cells(buckets: Sequence[str], history: History) -> list[Figure]:
-    """Return a cell for each of `HEADS`: empty ones if nothing was measured. `buckets`: by `bucket_names`."""
-    counts = [history.recent(name) for name in buckets]
+def time_cells(history: History, family: Family, *labels: str) -> list[Figure]:
+    """Return a cell for each of `HEADS`: empty ones if nothing was measured. `labels`: of the histogram."""
+    is_followed = history.follows(slot_name(family, *labels, "0"))
+    counts = [history.recent(name) for name in bucket_names(family, *labels)] if is_followed else []
     if not any(counts):
         return [Figure("")] * len(HEADS)
     return [Figure(_duration(quantile(counts, share))) for share in _SHARES]

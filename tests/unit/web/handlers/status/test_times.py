@@ -36,13 +36,14 @@ def test_quantiles_are_those_of_prometheus(counts: list[int], share: float, seco
 def test_a_time_has_two_or_three_digits(took_s: float, shown: str) -> None:
     context = make_context()
     history, user = History(context), User()
-    times = Histogram(context.row, RESPONSE_TIMES, "app", "http://a:1")
-    names = bucket_names(RESPONSE_TIMES, "app", "http://a:1")
-    history.start(user, names)
+    series = RESPONSE_TIMES, "app", "http://a:1"
+    times = Histogram(context.row, *series)
+    assert time_cells(history, *series) == ["", "", ""]  # nobody follows it
+    history.start(user, bucket_names(*series))
     history.expire(0.0)
-    assert time_cells(names, history) == ["", "", ""]
+    assert time_cells(history, *series) == ["", "", ""]
     for _ in range(10):
         times.observe(took_s)
     context.row.publish()
     history.expire(2.0)
-    assert time_cells(names, history)[0] == shown
+    assert time_cells(history, *series)[0] == shown
