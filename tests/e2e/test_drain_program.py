@@ -1,7 +1,7 @@
 """`npserver drain` in the real program: a target gets nothing new, nobody notices, and it is empty in the end.
 
-Covers `cli.running.drain`, `cli.running.undrain`, `process.control.draining`, `process.control.drains` and
-`web.handlers.status.drains`.
+Covers `cli.running.drain`, `cli.running.undrain`, `process.control.draining`, `process.control.drains`,
+`process.control.published_drains` and `web.handlers.status.drains`.
 """
 
 from __future__ import annotations
@@ -151,6 +151,23 @@ def test_websockets_go_on_until_the_deadline(
                 socket_.send("still")
                 assert socket_.recv(20) == "still"
     one.wait_for(rf"drain of target http://127\.0\.0\.1:{a}: \d+ connections ended \(-wait has passed\)")
+
+
+@WORKERS
+def test_the_log_tells_when_it_is_empty_without_being_asked(
+    program: Start, backends: Backends, free_port: Callable[[], int], workers: int
+) -> None:
+    a, b, port = backends.websocket_echo("a"), backends.websocket_echo("b"), free_port()
+    one = program(config=proxying(port, workers, a, b))
+    one.wait_for("npserver 1")
+    with contextlib.ExitStack() as stack:
+        for _ in range(4):
+            stack.enter_context(connect(f"ws://127.0.0.1:{port}/"))
+        for name in (f"127.0.0.1:{a}", f"127.0.0.1:{port}"):
+            assert one.command("drain", "-no-wait", name)[0] == 0
+        assert "and empty" not in one.errors
+    one.wait_for(rf"target http://127\.0\.0\.1:{a} of upstream app is drained and empty$")
+    one.wait_for(rf"listener http://127\.0\.0\.1:{port} is drained and empty$")
 
 
 @WORKERS

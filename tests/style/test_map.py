@@ -158,6 +158,7 @@ COVERED_BY = {
     "process.control.listener_draining": "e2e/test_drain_listener.py",
     "process.control.listener_drains": "e2e/test_drain_listener.py",
     "process.control.drains": "e2e/test_drain_program.py",
+    "process.control.published_drains": "e2e/test_drain_program.py",
     "upstream.drain_requests": "e2e/test_status_buttons.py",
     "web.trace_collector": "unit/web/test_traces.py",
     "web.handlers.status.buttons": "e2e/test_status_buttons.py",

@@ -202,6 +202,7 @@ class Master:
         if not self._upgrader.is_running and not self._awaits_go:
             self._reloader.check(now)
         self._control.expire(now)
+        self._commands.expire(now)
         if self._privileged is not None and now >= self._next_certificate_check:
             self._next_certificate_check = now + privileged.PERIOD_S
             for message in self._privileged.check_certificates():
@@ -216,8 +217,7 @@ class Master:
             return max(min([*due, self._stop_deadline]) - now, 0)
         due += [child.restart_at for child in self._children if not child.pid]
         due += self._reloader.due_times()
-        if self._control.due < NEVER:
-            due.append(self._control.due)
+        due += [at for at in (self._control.due, self._commands.due) if at < NEVER]
         if self._privileged is not None and self._active.certificates.loaded:
             due.append(self._next_certificate_check)
         return max(min(due) - now, 0) if due else None

@@ -141,7 +141,7 @@ class _Runner:
         context.pubsub.subscribe(ASK, self._commands.drain_asked)
         all_commands = {**self._commands.all(), "upgrade": refuse_upgrade}
         self._control = ControlServer(LoopSelector(asyncio.get_running_loop()), all_commands)
-        context.sweeper.watched.add(self._control)
+        context.sweeper.watched |= {self._control, self._commands}
 
     async def run(self) -> int:
         options, loop = self._options, asyncio.get_running_loop()

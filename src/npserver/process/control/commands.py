@@ -17,6 +17,7 @@ from npserver.process.control.draining import LEVEL
 from npserver.process.control.drains import Drains
 from npserver.process.control.listener_drains import ListenerDrains
 from npserver.process.control.protocol import Answer
+from npserver.process.control.server import NEVER
 from npserver.upstream.drain_requests import ANSWER, Answered, Asked
 
 if TYPE_CHECKING:
@@ -30,12 +31,13 @@ if TYPE_CHECKING:
 log = logging.getLogger("npserver.server")
 
 MAX_WAIT_S = 30 * 86_400
+DRAINS_EVERY_S = 1.0  # as long as something is drained that is not known to be empty, it is looked at
 
 
 class ServerCommands:
-    """The commands of one server; `all` names them."""
+    """The commands of one server; `all` names them. It can be watched by a `Sweeper`, for drains that become empty."""
 
-    __slots__ = ("_awaiting_reload", "_drains", "_has_levels", "_host", "_last_reload", "_listener_drains")
+    __slots__ = ("_awaiting_reload", "_drains", "_has_levels", "_host", "_last_reload", "_listener_drains", "deadline")
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -44,6 +46,7 @@ class ServerCommands:
         self._listener_drains = ListenerDrains(host)
         self._awaiting_reload: list[Reply] = []
         self._last_reload: dict[str, Any] | None = None
+        self.deadline = 0.0  # always passed: a sweeper calls `expire` at each sweep
 
     def reload_finished(self, outcome: ReloadOutcome) -> None:
         """Answer those who have asked for a reload; called with the outcome of each."""
@@ -62,6 +65,17 @@ class ServerCommands:
         """Forget the drains of what the config does not name: those before it has."""
         self._drains.keep()
         self._listener_drains.keep()
+
+    @property
+    def due(self) -> float:
+        """When `expire` is to be called at the latest, by the monotonic clock."""
+        awaits_end = self._drains.awaits_end or self._listener_drains.awaits_end
+        return time.monotonic() + DRAINS_EVERY_S if awaits_end else NEVER
+
+    def expire(self, _now: float) -> None:
+        """Tell in the log what has become empty of what is drained."""
+        self._drains.tell_empty()
+        self._listener_drains.tell_empty()
 
     def all(self) -> dict[str, Callable[[Request, Reply], None]]:
         """Return the commands by name."""
@@ -156,7 +170,10 @@ class ServerCommands:
 
     def _left(self, name: str) -> dict[str, Any]:
         listeners, _ = self._find(name)
-        return self._listener_drains.left(listeners) if listeners else self._drains.left(name)
+        left = self._listener_drains.left(listeners) if listeners else self._drains.left(name)
+        if left["is_empty"]:
+            self.expire(0.0)  # the log says so before the command does
+        return left
 
     def _find(self, name: str) -> tuple[list[Listener], str]:
         """Return the listeners with a name, none if it is that of a target; and why it says too little, or is of
