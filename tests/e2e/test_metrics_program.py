@@ -148,6 +148,30 @@ def test_times_are_kept_by_a_reload_and_go_on(program: Start, free_port: Callabl
     one.wait_until(lambda: count(port, f"{REQUESTS}_count", rule="dispatch[1]") == 2, "2 times")
 
 
+def test_the_page_shows_the_rules_of_the_config_in_use(program: Start, free_port: Callable[[], int]) -> None:
+    """The series of a config before it take no place from them."""
+    port = free_port()
+
+    def many(word: str) -> dict[str, Any]:
+        rules = [{"handler": "respond", "path": f"/{word}-{n}", "name": f"{word}-{n}"} for n in range(40)]
+        return {
+            **config(port, 1),
+            "workers": 0,
+            "upstreams": {},
+            "dispatch": [{"handler": "status", "path": "/status"}, *rules],
+        }
+
+    one = program(config=many("old"))
+    reload(one, many("new"))
+
+    def is_shown() -> bool:
+        httpx.get(f"http://127.0.0.1:{port}/new-0", timeout=30)
+        page = httpx.get(f"http://127.0.0.1:{port}/status?format=html", timeout=30).text
+        return '<td data-h="rule">new-0</td>' in page.partition('<section id="rules">')[2].partition("</section>")[0]
+
+    one.wait_until(is_shown, "the rule on the page")
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_reloads_are_counted_by_outcome(program: Start, free_port: Callable[[], int], workers: int) -> None:
     port = free_port()

@@ -20,12 +20,17 @@ from npserver.observe.histogram import (
     Histogram,
     slot_name,
 )
+from npserver.runtime.compilation import PerCompilation
 
 if TYPE_CHECKING:
     from npserver.runtime.compilation import Compilation
     from npserver.runtime.scoreboard import Row
 
 _CLASSES = "12345"
+
+#: Rule and host of each series of a config, "" for no host, in the order of the rules. It is complete when all is
+#: compiled; the scoreboard has those of former configs too.
+SERIES: PerCompilation[dict[tuple[str, str], None]] = PerCompilation(lambda _: {})
 
 
 class Series(Histogram):
@@ -93,7 +98,9 @@ def request_times(compilation: Compilation, rule: str, hosts: list[str]) -> Seri
     if not config.times:
         return None
     has_exemplars = keeps_exemplars(config, compilation.config.tracing)
-    if config.hosts and any(hosts):
+    has_hosts = config.hosts and any(hosts)
+    SERIES.of(compilation).update({(rule, host): None for host in (hosts if has_hosts else [""])})
+    if has_hosts:
         return HostSeries(row, rule, hosts, has_exemplars=has_exemplars)
     return Series(row, rule, "", has_exemplars=has_exemplars)
 

@@ -17,6 +17,7 @@ from npserver.web.checks import rule_key
 from npserver.web.config import HttpRule
 from npserver.web.handlers.status.buttons import Buttons
 from npserver.web.handlers.status.handler import StatusHandler
+from npserver.web.request_times import SERIES
 
 if TYPE_CHECKING:
     from npserver.config.report import Path
@@ -36,7 +37,8 @@ def compile_status(compilation: Compilation, path: Path, rule: StatusRule) -> St
     targets, summary = TARGETS.of(compilation), SUMMARY.of(compilation)
     rules = enumerate(compilation.config.dispatch)
     paths = {rule_key(("dispatch", at)): one.path for at, one in rules if isinstance(one, HttpRule) and not one.name}
-    handler = StatusHandler(context, rule, targets, summary, rule_key(path, "viewers"), buttons, paths)
+    series = SERIES.of(compilation)
+    handler = StatusHandler(context, rule, targets, summary, rule_key(path, "viewers"), buttons, paths, series)
 
     def measure() -> None:
         USAGE.of(context)

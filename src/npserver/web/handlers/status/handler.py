@@ -55,13 +55,13 @@ from npserver.web.handlers.status.page import (
     titled,
 )
 from npserver.web.handlers.status.processes import error_table, errors_as_json, listener_table, worker_table
-from npserver.web.handlers.status.rules import rule_series, rule_table
+from npserver.web.handlers.status.rules import rule_table
 from npserver.web.handlers.status.signed_zones import signed_as_json, signed_samples, signed_table
 from npserver.web.handlers.status.targets import TargetState, target_states, target_table, targets_as_json
 from npserver.web.handlers.status.zones import zone_samples, zone_table, zones_as_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from npserver.observe.last_errors import LoggedError
     from npserver.runtime.context import Context
@@ -106,6 +106,7 @@ class StatusHandler:
         viewers_key: str = "dispatch",
         buttons: Buttons | None = None,
         paths: Mapping[str, str] | None = None,
+        series: Collection[tuple[str, str]] = (),
     ) -> None:
         """Create it.
 
@@ -117,6 +118,7 @@ class StatusHandler:
             viewers_key: the config key of `viewers`, for the log.
             buttons: of the page; None: it has none.
             paths: of rules without a name, by their keys: `dispatch[3]`.
+            series: of the config's request times, by `web.request_times.SERIES`.
         """
         self._row = row = context.row
         self._context = context
@@ -128,7 +130,7 @@ class StatusHandler:
         self._viewers_key = viewers_key
         self._buttons = buttons
         self._paths = paths or {}
-        self._series: list[tuple[str, str]] = []  # of request times: rules and hosts
+        self._series = series
         self._viewers_slot = row.slot(VIEWERS)
         self._board: Scoreboard = row.board
         self._pubsub = context.pubsub
@@ -139,7 +141,6 @@ class StatusHandler:
     def start(self) -> None:
         """Take samples from now on: the config has become the active one."""
         names = self._board.directory.names
-        self._series = rule_series(names)
         self._history.start(self, [*rules.counters_of(self._series), *targets.counters_of(self._targets, names)])
 
     def handle(self, exchange: Exchange) -> None:

@@ -21,18 +21,8 @@ _HEADS = ("rule", "per second", "errors (5xx) per second", *HEADS)
 _BUDGET = 6_000
 
 
-def rule_series(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Return rule and host of each series of request times; `names`: of all slots."""
-    found: dict[tuple[str, str], None] = {}
-    for name in names:
-        family, *labels = name.split("\t")
-        if family == REQUEST_TIMES.name:
-            found[labels[0], labels[1]] = None
-    return list(found)
-
-
 def counters_of(series: Iterable[tuple[str, str]]) -> list[str]:
-    """Return the names of the slots that `rule_table` needs."""
+    """Return the names of the slots that `rule_table` needs. `series`: of the config, by `web.request_times.SERIES`."""
     return [name for one in list(series)[:MAX_SERIES] for name in (*bucket_names(REQUEST_TIMES, *one), _errors(one))]
 
 

@@ -167,7 +167,9 @@ def test_the_page_is_small_however_much_there_is() -> None:
     for topic in (NETWORKS, BLOCK_LISTS):
         publish_states(context.pubsub, topic, [SetState(f"{HOSTILE}{n}", HOSTILE, n, 1.0, HOSTILE) for n in range(99)])
     rule = StatusRule(buttons=True)
-    handler = StatusHandler(context, rule, targets, summary, buttons=Buttons(context, ("dispatch", 0), rule))
+    series = [(f"rule {number}{HOSTILE}", "") for number in range(30)]
+    buttons = Buttons(context, ("dispatch", 0), rule)
+    handler = StatusHandler(context, rule, targets, summary, buttons=buttons, series=series)
     handler.start()
     history = HISTORY.of(context)
     for at in range(100):
@@ -210,8 +212,7 @@ def test_it_is_told_how_times_are_measured_where_they_are_not(board: Scoreboard)
     told = b"&quot;metrics&quot;: { &quot;times&quot;: true }"
     summary = [("web", "/**  files from .")]
     assert told in ask(board, summary=summary, accept=b"text/html").body
-    Series(board.row(0), "api", "")
-    handler = StatusHandler(make_context(board=board), StatusRule(), [], summary)
+    handler = StatusHandler(make_context(board=board), StatusRule(), [], summary, series=[("api", "")])
     handler.start()
     answered = Answered(query="format=html")
     handler.handle(cast("Exchange", answered))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from npserver.observe.histogram import BOUNDS_S, REQUEST_TIMES, slot_name
+from npserver.observe.histogram import BOUNDS_S
 from npserver.web.handlers.status.history import History
-from npserver.web.handlers.status.rules import MAX_SERIES, counters_of, rule_series, rule_table
+from npserver.web.handlers.status.rules import MAX_SERIES, counters_of, rule_table
 from npserver.web.request_times import Series
 from tests.stage.worker import make_context
 
@@ -20,8 +20,7 @@ def test_rules_have_the_rates_and_times_of_the_last_minutes() -> None:
     unnamed = Series(context.row, "dispatch[2]", "b.test")
     idle.count("", 200, 0.1)
     context.row.publish()
-    series = rule_series(context.row.board.directory.names)
-    assert series == [("<b>api</b>", "a.test"), ("idle", ""), ("dispatch[2]", "b.test")]
+    series = [("<b>api</b>", "a.test"), ("idle", ""), ("dispatch[2]", "b.test")]
     history.start(user, counters_of(series))
     history.expire(0.0)
     assert rule_table(series, history, {}) == ""
@@ -40,5 +39,5 @@ def test_rules_have_the_rates_and_times_of_the_last_minutes() -> None:
 
 
 def test_the_number_of_rules_is_bounded() -> None:
-    names = [slot_name(REQUEST_TIMES, f"rule {number}", "", "0") for number in range(1000)]
-    assert len(counters_of(rule_series(names))) == MAX_SERIES * (len(BOUNDS_S) + 2)
+    series = [(f"rule {number}", "") for number in range(1000)]
+    assert len(counters_of(series)) == MAX_SERIES * (len(BOUNDS_S) + 2)
