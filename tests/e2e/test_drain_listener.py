@@ -223,6 +223,27 @@ class TestItLasts:
         assert one.command("reload")[0] == 0
         assert get(port)[0] == 200
 
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_who_waits_is_told_that_the_config_does_not_name_it(
+        self, program: Start, backends: Backends, free_port: Callable[[], int], workers: int
+    ) -> None:
+        """What is left of it is not known any more."""
+        port, other, target = free_port(), free_port(), backends.websocket_echo()
+        rule = {"handler": "proxy", "path": "/ws", "proxy_pass": f"http://127.0.0.1:{target}"}
+        one = start(program, serving(port, other, workers, rule))
+        without = serving(port, other, workers, rule)
+        del without["listen"][0]
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(connect(f"ws://127.0.0.1:{port}/ws"))
+            for words in (["web"], ["-force", f"127.0.0.1:{target}"]):
+                draining = stack.enter_context(one.begin_command("drain", *words))
+                assert draining.stdout is not None
+                assert draining.stdout.readline() == "draining: 1 request or connection left\n"
+                one.configure(without if words == ["web"] else serving(other, port, workers))
+                assert one.command("reload")[0] == 0
+                said = draining.communicate(timeout=30)[0]
+                assert (draining.returncode, said) == (1, "npserver drain: the drain was ended meanwhile\n")
+
     def test_to_the_end_of_the_server_only_with_sockets_of_the_service_manager(
         self, tmp_path: Path, free_port: Callable[[], int]
     ) -> None:

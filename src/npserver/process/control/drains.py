@@ -74,7 +74,7 @@ class Drains(PublishedDrains):
         It is empty when all workers know of the drain, nothing is active, and no resolver may still name it.
         """
         found, draining = self.find(name), self._drained
-        if any(one.key not in draining for one in found):
+        if not found or any(one.key not in draining for one in found):
             return {"active": 0, "is_empty": False, "is_drained": False}
         is_empty = self._has_seen and all(map(self._is_empty, found))
         return {"active": sum(map(self._active, found)), "is_empty": is_empty, "is_drained": True}

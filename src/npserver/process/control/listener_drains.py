@@ -96,7 +96,7 @@ class ListenerDrains(PublishedDrains):
         Both are known when all workers have stopped accepting; `active` is None until then.
         """
         drained = self._drained
-        if any(one.key not in drained for one in found) or not found:
+        if any(one.key not in drained for one in found):
             return {"active": 0, "is_empty": False, "is_drained": False}
         active = self._active(found) if self._has_seen else None
         return {"active": active, "is_empty": active == 0, "is_drained": True}
