@@ -244,6 +244,18 @@ class TestItLasts:
                 said = draining.communicate(timeout=30)[0]
                 assert (draining.returncode, said) == (1, "npserver drain: the drain was ended meanwhile\n")
 
+    def test_under_the_name_that_the_config_gives_it_now(self, program: Start, free_port: Callable[[], int]) -> None:
+        port, other = free_port(), free_port()
+        one = start(program, serving(port, other, 2))
+        assert one.command("drain", "web")[0] == 0
+        renamed = serving(port, other, 2)
+        renamed["listen"][0]["name"] = "site"
+        one.configure(renamed)
+        assert one.command("reload")[0] == 0
+        shown = f"site http://127.0.0.1:{port} (drained)"
+        one.wait_until(lambda: shown in get(other, "/status?format=html")[1].decode(), "the new name")
+        assert one.command("undrain", "site") == (0, "takes clients again\n")
+
     def test_to_the_end_of_the_server_only_with_sockets_of_the_service_manager(
         self, tmp_path: Path, free_port: Callable[[], int]
     ) -> None:

@@ -86,9 +86,15 @@ class ListenerDrains(PublishedDrains):
         return ""
 
     def keep(self) -> None:
-        """Forget the drains of listeners that the config does not name any more; called after a reload."""
-        for key in self._keep({one.key for one in self._host.runtime().listeners}):
+        """Forget the drains of listeners that the config does not name any more, and have the labels of the others as
+        it gives them; called after a reload."""
+        listeners = {one.key: one for one in self._host.runtime().listeners}
+        for key in self._keep(listeners):
             log.info("the drain of listener %s has ended: the config does not name it", key)
+        drained = self._drained
+        labelled = {key: drain | {"label": label_listener(listeners[key])} for key, drain in drained.items()}
+        if labelled != drained:
+            self._publish(labelled)
 
     def left(self, found: list[Listener]) -> dict[str, Any]:
         """Return `active`, the number of connections and sessions of drained listeners, and `is_empty`.
