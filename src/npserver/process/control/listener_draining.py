@@ -35,7 +35,7 @@ class ListenerDrainFollower:
     """The drains of listeners in one process."""
 
     __slots__ = (
-        "_applying", "_changing", "_context", "_counted", "_ended", "_is_following", "_live", "_seen_slot", "deadline",
+        "_applying", "_changing", "_context", "_counted", "_is_following", "_live", "_seen_slot", "deadline",
     )  # fmt: skip
 
     def __init__(self, context: Context, live: Mapping[str, LiveListener]) -> None:
@@ -44,7 +44,6 @@ class ListenerDrainFollower:
         self._live = live
         self._seen_slot = context.row.slot(SEEN)
         self._counted: set[str] = set()  # counters that are not 0
-        self._ended: Counter[str] = Counter()  # connections that a deadline has ended, by listener
         self._changing = asyncio.Lock()
         self._applying: set[asyncio.Task[Any]] = set()
         self.deadline = 0.0  # always passed: `expire` is called at each sweep
@@ -117,26 +116,28 @@ class ListenerDrainFollower:
 
     def _look(self) -> None:
         """Close what is idle, end what is left at the deadline, and count the rest."""
-        left: Counter[str] = Counter()
+        left, ended = Counter[str](), Counter[str]()
         for key, connection in list(self._connections()):
             if self._is_due(key):
                 _end(connection)
+                ended[key] += 1
             elif self._had_time(key):
                 connection.shut_down()  # repeated: a connection that was busy before may be idle now
             left[key] += connection in self._context.connections
         for key, session in list(self._sessions()):
             if self._is_due(key):
                 session.end(REASON)
+                ended[key] += 1
             left[key] += not session.is_over
-        self._tell_ended()
+        for key, count in ended.items():
+            name = self._live[key].listener.name if key in self._live else key
+            log.warning("drain of listener %s: %d connections ended (-wait has passed)", name, count)
         self._count(left)
 
     def _is_due(self, key: str) -> bool:
-        """Whether what a listener still has is to be ended; it is counted."""
+        """Whether what a listener still has is to be ended."""
         deadline = self._drained[key]["deadline"]
-        is_due = bool(deadline) and monotonic() >= deadline
-        self._ended[key] += is_due
-        return is_due
+        return bool(deadline) and monotonic() >= deadline
 
     def _had_time(self, key: str) -> bool:
         """Whether clients have had their time to send a last request."""
@@ -160,12 +161,6 @@ class ListenerDrainFollower:
             if key in self._drained:
                 for session in table.sessions.values():
                     yield key, session
-
-    def _tell_ended(self) -> None:
-        ended, self._ended = self._ended, Counter()
-        for key, count in (+ended).items():
-            name = self._live[key].listener.name if key in self._live else key
-            log.warning("drain of listener %s: %d connections ended (-wait has passed)", name, count)
 
     def _count(self, left: Counter[str]) -> None:
         counts = Counter[str]()
