@@ -59,6 +59,7 @@ LAYERS = [
         "regex",
         "regex_bounds",
         "guess",
+        "nginx_variables",
         "idn",
         "host_hints",
         "port_range",

@@ -6,16 +6,12 @@ import re
 
 from npserver.errors import clip
 from npserver.importing.scope import Scope
+from npserver.nginx_variables import UNLIKE, names_for
+from npserver.web.variables import VARIABLES
 
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+_BY_NAME = ("header.", "cookie.", "query.")
 _QUERY = re.compile(r"\$is_args\$(?:args|query_string)|\?\$(?:args|query_string)")
-_VARIABLES = {
-    "scheme": "$scheme", "host": "$host", "http_host": "$authority", "request_uri": "$request_uri", "uri": "$path",
-    "document_uri": "$path", "request_method": "$method", "remote_addr": "$client_ip", "remote_port": "$client_port",
-    "realip_remote_addr": "$remote_ip", "server_port": "$local_port", "request_id": "$request_id",
-    "ssl_server_name": "$sni", "ssl_protocol": "$tls_version", "ssl_client_s_dn": "$tls_client_subject",
-    "ssl_client_serial": "$tls_client_serial", "ssl_client_escaped_cert": "$tls_client_cert",
-}  # fmt: skip
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "M": 2592000, "y": 31536000}
 _PART = re.compile(r"(\d+)(ms|[smhdwMy])?\s*")
 
@@ -66,13 +62,15 @@ def _variable(name: str, constants: dict[str, str]) -> str:
     if name in constants:
         known = constants[name]
         return known if isinstance(known, Ours) else known.replace("$", "$$")
-    if name in _VARIABLES:
-        return f"${{{_VARIABLES[name][1:]}}}"
-    for prefix, ours in (("http_", "header"), ("cookie_", "cookie"), ("arg_", "query")):
-        if name.startswith(prefix) and len(name) > len(prefix):
-            rest = name[len(prefix) :]
-            return f"${{{ours}.{rest.replace('_', '-') if ours == 'header' else rest}}}"
-    raise NoCounterpart(f"variable ${name}")
+    ours = names_for(name) if name not in UNLIKE else []
+    if not ours or not all(one in VARIABLES or one.startswith(_BY_NAME) for one in ours):
+        raise NoCounterpart(f"variable ${name}")
+    return references(ours)
+
+
+def references(names: list[str]) -> str:
+    """Return a text of variables of ours with spaces between them."""
+    return " ".join([f"${{{name}}}" for name in names])
 
 
 def seconds(value: str) -> float:

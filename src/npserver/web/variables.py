@@ -17,6 +17,7 @@ from npserver.config.expand import template_of
 from npserver.errors import clip
 from npserver.guess import get_close_matches
 from npserver.http.dates import format_date
+from npserver.nginx_variables import names_for
 from npserver.regex import regex
 from npserver.web import client_certificate
 from npserver.web.matching.conditions import Asked
@@ -60,20 +61,6 @@ def _tls_cipher(exchange: Exchange) -> str:
 def _sni(exchange: Exchange) -> str:
     return getattr(exchange.tls, "sni", None) or ""
 
-
-#: What nginx calls them, for hints.
-_NGINX = {
-    "remote_addr": "client_ip", "remote_port": "client_port", "realip_remote_addr": "remote_ip", "remote_user": "user",
-    "server_addr": "local_ip", "server_port": "local_port", "server_protocol": "protocol", "uri": "path",
-    "document_uri": "path", "args": "query", "query_string": "query", "request_method": "method",
-    "ssl_protocol": "tls_version", "ssl_cipher": "tls_cipher", "ssl_server_name": "sni",
-    "ssl_client_s_dn": "tls_client_subject", "ssl_client_fingerprint": "tls_client_fingerprint",
-    "ssl_client_serial": "tls_client_serial", "ssl_client_escaped_cert": "tls_client_cert",
-    "request": "method $target $protocol", "request_time": "duration", "msec": "time_unix",
-    "time_iso8601": "time_iso", "body_bytes_sent": "sent_bytes", "bytes_sent": "sent_bytes",
-    "upstream_addr": "upstream", "upstream_response_time": "upstream_ms", "upstream_header_time": "upstream_head_ms",
-    "upstream_connect_time": "upstream_connect_ms", "upstream_cache_status": "cache_status",
-}  # fmt: skip
 
 VARIABLES: Mapping[str, Template] = {
     "scheme": lambda exchange: exchange.scheme,
@@ -164,17 +151,9 @@ def find_variable(name: str, known: Mapping[str, Template], text: str) -> Templa
             raise ValueError(f"a dollar sign without a name in {clip(text)}; write $$ for the sign itself")
         if name.startswith("response."):
             raise ValueError(f"no variable ${name} here: only access logs know the response")
-        if (ours := _NGINX.get(name, "")).partition(" ")[0] in known:
-            guesses = [ours]
-        elif name == "http_host":
-            guesses = ["authority"]
-        elif name.startswith("http_"):
-            guesses = [_HEADER + name[5:].replace("_", "-")]
-        elif name.startswith(("sent_http_", "upstream_http_")):
-            guesses = ["response." + name.partition("http_")[2].replace("_", "-")]
-        elif name.startswith(("cookie_", "arg_")):
-            kind, _, rest = name.partition("_")
-            guesses = [(_COOKIE if kind == "cookie" else _PARAMETER) + rest]
+        of_nginx = names_for(name)
+        if of_nginx and all(one in known or "." in one for one in of_nginx):
+            guesses = [" $".join(of_nginx)]
         else:
             guesses = get_close_matches(name, known, 1)
         names = sorted((*known, f"{_HEADER}name-of-a-field", f"{_COOKIE}name", f"{_PARAMETER}name"))

@@ -17,13 +17,16 @@ from npserver.importing.texts import NoCounterpart, body, constant_or, seconds, 
         ("/x?$args", "/x$query"),
         ("${scheme}_$http_user_agent", "${scheme}_${header.user-agent}"),
         ("$mine", "value"),
+        ("$remote_user@$server_addr", "$user@$local_ip"),
     ],
 )
 def test_variables(theirs: str, ours: str) -> None:
     assert text(theirs, {"mine": "value"}) == ours
 
 
-@pytest.mark.parametrize("theirs", ["$unknown", "${file:/etc/passwd}", "a$", "$1"])
+@pytest.mark.parametrize(
+    "theirs", ["$unknown", "${file:/etc/passwd}", "a$", "$1", "$args", "$request_time", "$sent_http_x"]
+)
 def test_what_has_no_counterpart(theirs: str) -> None:
     with pytest.raises(NoCounterpart):
         text(theirs)

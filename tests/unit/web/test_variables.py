@@ -78,6 +78,7 @@ def test_a_query_without_question_mark_is_empty() -> None:
         ("$remote_addr", r"did you mean \$client_ip\?"),
         ("$http_host", r"did you mean \$authority\?"),
         ("$request_time", r"no variable \$request_time"),  # only logs have its counterpart
+        ("$request", r"no variable \$request, did you mean \$request_id"),  # $target, neither
         ("$arg_page", r"did you mean \$query.page\?"),
         ("${cookie.}", r"no variable \$cookie\."),
         ("$header", r"no variable \$header"),
