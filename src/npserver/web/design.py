@@ -22,7 +22,7 @@ BASE = (
     '.mark:before{content:"";display:inline-block;width:.6em;height:.6em;margin-right:.4em;'
     "border-radius:50% 50% 50% 0;background:var(--link)}"
 )
-#: Of the pages that are npserver's own, and name it by `WORD_MARK`.
+#: Of the pages that are npserver's own, and name it by `WORD_MARK`. What is good or bad has a sign besides its colour.
 OWN = (
     ".mark{font:600 1rem ui-monospace,monospace;letter-spacing:-.03em}.mark span{font-weight:400;color:var(--soft)}"
     "h1{font-size:1.5rem;line-height:1.2}h2{font-size:1.1rem;margin:2rem 0 .5rem}"
@@ -31,6 +31,9 @@ OWN = (
     "button,input{font:inherit;padding:.3rem .8rem;border:1px solid var(--link);border-radius:.4rem;background:none;"
     "color:var(--link);min-width:0}button{cursor:pointer}input{border-color:var(--line);color:inherit}"
     ":focus-visible{outline:2px solid var(--link);outline-offset:2px}"
+    ":root{--good:light-dark(#1a7037,#6cd694);--bad:light-dark(#b42318,#ff9c92)}"
+    ".soft{color:var(--soft)}.good{color:var(--good)}.bad{color:var(--bad)}"
+    '.good:before{content:"✓ "}.bad:before{content:"! "}'
 )
 _START = (
     '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 _MAX_BODY = 2_000  # characters that are shown
 
 _STYLE = (
-    ":root{--good:light-dark(#1a7037,#6cd694);--bad:light-dark(#b42318,#ff9c92);scroll-behavior:smooth}"
-    "body{max-width:75rem}.soft,.fact{color:var(--soft)}.good{color:var(--good)}.bad{color:var(--bad)}"
+    ":root{scroll-behavior:smooth}body{max-width:75rem}.fact{color:var(--soft)}"
     "header p{max-width:45rem}nav{display:flex;flex-wrap:wrap;gap:.3rem 1.2rem;align-items:baseline;"
     "position:sticky;top:0;padding:.7rem 0;background:var(--ground);border-bottom:1px solid var(--line);z-index:1}"
     "h2{font-size:1.4rem;margin:2.5rem 0 0;scroll-margin-top:4rem}h3{font-size:1.05rem;margin:0}"
@@ -33,7 +32,6 @@ _STYLE = (
     "form{display:inline}form+a{margin-left:1rem}"
     ".result{list-style:none;margin:.8rem 0 0;padding:0}.result li{padding:.3rem 0;border-top:1px solid var(--line)}"
     ".result code{background:none;padding:0}.result .fact{display:block;font-size:.85rem}.result pre{max-height:20rem}"
-    '.good:before{content:"✓ "}.bad:before{content:"! "}'
     ".chat{display:flex;gap:.5rem;margin-top:.8rem}.chat input{flex:1}#said{max-height:10rem}#said:empty{display:none}"
     "summary{cursor:pointer;font-size:.9rem;color:var(--soft)}dl{font-size:.85rem;margin:.5rem 0}dt{font-weight:600}"
     "dd{margin:0 0 .4rem;color:var(--soft)}.command{margin-top:.8rem}"

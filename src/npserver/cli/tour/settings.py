@@ -133,7 +133,7 @@ def write_files(directory: Path) -> None:
 
     for name in ("public", "photos", "scripts"):
         (directory / name).mkdir()
-    (directory / "public" / "style.css").write_text(_STYLE)
+    (directory / "public" / "style.css").write_text(_STYLE, encoding="utf-8")
     for name in _PHOTOS:
         (directory / "photos" / name).write_text(f"imagine {name.removesuffix('.txt')} here\n")
     (directory / "scripts" / "hello.php").write_text("<?php echo 'hello';\n")

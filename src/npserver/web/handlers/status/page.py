@@ -17,10 +17,8 @@ if TYPE_CHECKING:
     from npserver.web.handlers.status.history import History
 
 _STYLE = (
-    ":root{--good:light-dark(#1a7037,#6cd694);--bad:light-dark(#b42318,#ff9c92)}"
     "body{max-width:75rem}header{display:flex;flex-wrap:wrap;gap:.3rem 1.5rem;align-items:baseline}"
-    ".good{color:var(--good)}.bad,.error{color:var(--bad)}.soft,header p{color:var(--soft)}header p{margin:0}"
-    '.good:before{content:"✓ "}.bad:before{content:"! "}b.soft{font-weight:400}td b{white-space:nowrap}'
+    ".error{color:var(--bad)}header p{color:var(--soft);margin:0}b.soft{font-weight:400}td b{white-space:nowrap}"
     "table{border-collapse:collapse;width:100%;font-size:.9rem}table+table{margin-top:1rem}"
     "th,td{text-align:left;vertical-align:top;padding:.3rem .6rem .3rem 0;border-bottom:1px solid var(--line)}"
     "th{color:var(--soft);font-weight:400}.n{font-variant-numeric:tabular-nums}"
