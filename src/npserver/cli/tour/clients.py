@@ -126,11 +126,15 @@ def ask(
     too.
     """
     got = request(place, path, fields, over=over)
-    sent = " ".join([f"GET {path}", *[f"{name}: {value}" for name, value in (fields or {}).items()]])
     shown = tuple((name, got.header[name]) for name in shows if got.header[name] is not None)
     body = got.body.decode(errors="replace").strip() if has_body else ""
     answer = f"{got.status} {got.phrase}{f', {note}' if note else ''}"
-    return Outcome(sent, answer, got.status == expect, got.took_ms, shown, body)
+    return Outcome(shown_request(path, fields), answer, got.status == expect, got.took_ms, shown, body)
+
+
+def shown_request(path: str, fields: Mapping[str, str] | None = None) -> str:
+    """Return what `request` sends, as the page tells of it."""
+    return " ".join([f"GET {path}", *[f"{name}: {value}" for name, value in (fields or {}).items()]])
 
 
 def send_stream(place: Place, listener: str, data: bytes) -> Outcome:

@@ -17,6 +17,7 @@ from npserver.cli.tour.clients import (
     run_command,
     send_datagram,
     send_stream,
+    shown_request,
 )
 from npserver.cli.tour.samples import Samples
 from npserver.cli.tour.settings import APPS, PASSWORD, USER
@@ -28,7 +29,14 @@ GUESSER = "127.0.0.77"  # a client of its own
 _GUESSES = 8
 _LOG_LINES = 6
 _LOGGED_S = 2.0  # for a line of the access log to be written
-_LOGIN = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+
+
+def _sign_in(password: str) -> dict[str, str]:
+    """Return the field of a client that signs in."""
+    return {"Authorization": "Basic " + base64.b64encode(f"{USER}:{password}".encode()).decode()}
+
+
+_GUESS = _sign_in("guess")
 
 
 def files(place: Place, _: Samples) -> Iterable[Outcome]:
@@ -58,7 +66,7 @@ def compressed(place: Place, _: Samples) -> Iterable[Outcome]:
 def _served_by(place: Place, path: str, fields: dict[str, str] | None = None) -> Outcome:
     got = request(place, path, fields)
     app = json.loads(got.body)["served_by"] if got.status == 200 else ""
-    sent = " ".join([f"GET {path}", *[f"{name}: {value}" for name, value in (fields or {}).items()]])
+    sent = shown_request(path, fields)
     return Outcome(sent, f"{got.status}, by {app}" if app else f"{got.status} {got.phrase}", bool(app), got.took_ms)
 
 
@@ -130,16 +138,14 @@ def limited(place: Place, _: Samples) -> Iterable[Outcome]:
 def private(place: Place, _: Samples) -> Iterable[Outcome]:
     """Ask without a password, with a wrong one, and with the right one."""
     yield ask(place, "/private", expect=401, shows=("WWW-Authenticate",))
-    wrong = "Basic " + base64.b64encode(b"demo:guess").decode()
-    yield ask(place, "/private", {"Authorization": wrong}, expect=401)
-    yield ask(place, "/private", {"Authorization": _LOGIN}, has_body=True)
+    yield ask(place, "/private", _GUESS, expect=401)
+    yield ask(place, "/private", _sign_in(PASSWORD), has_body=True)
 
 
 def banned(place: Place, _: Samples) -> Iterable[Outcome]:
     """Guess passwords as another client until it is banned, and lift the ban."""
-    guess = {"Authorization": "Basic " + base64.b64encode(b"demo:guess").decode()}
     for _number in range(_GUESSES):
-        got = request(place, "/vault", guess, source=GUESSER)
+        got = request(place, "/vault", _GUESS, source=GUESSER)
         is_banned = got.status == 403
         sent = f"GET /vault, by {GUESSER} with a wrong password"
         yield Outcome(sent, f"{got.status} {got.phrase}", got.status in (401, 403), got.took_ms)
