@@ -74,6 +74,11 @@ class Binding:
         return path + drained_sockets.ENDING if path and self.is_drained and self.listener.address.is_stream else path
 
     @property
+    def _every_socket(self) -> set[socket.socket]:
+        """Its sockets, each once: workers may share one."""
+        return {one for group in self.sockets for one in group}
+
+    @property
     def handed(self) -> list[tuple[socket.socket, ...]]:
         """The sockets of each worker that clients reach: without those by which workers hand on datagrams of QUIC."""
         if self.listener.address.scheme != QUIC:
@@ -83,7 +88,7 @@ class Binding:
     def relisten(self, listener: Listener) -> None:
         """Apply the backlog and mode of the same listener in a new config."""
         if listener.address.is_stream and listener.backlog != self.listener.backlog:
-            for one in {one for group in self.sockets for one in group}:
+            for one in self._every_socket:
                 if drained_sockets.is_listening(one):
                     one.listen(listener.backlog)
         if listener.address.is_unix and listener.mode is not None and listener.mode != self.listener.mode:
@@ -93,7 +98,7 @@ class Binding:
     def listen(self) -> None:
         """Let clients connect, after a `bind` that did not, unless it is drained. Raises: OSError."""
         if not self.is_drained and self.listener.address.is_stream:
-            for one in {one for group in self.sockets for one in group}:
+            for one in self._every_socket:
                 one.listen(self.listener.backlog)
 
     def own(self) -> None:
@@ -109,7 +114,7 @@ class Binding:
     def take_no_more(self) -> None:
         """Let no further client connect: the listener ends, and the processes that serve it accept those that have."""
         if not self.is_inherited and not self.is_borrowed:
-            for one in {one for group in self.sockets for one in group}:
+            for one in self._every_socket:
                 take_no_more(one)
 
     def drain(self) -> None:
@@ -118,7 +123,7 @@ class Binding:
         if self.listener.address.is_stream and not self.is_drained:
             if self.listener.address.is_unix:
                 drained_sockets.hide(self.listener.address.path)
-            for one in {one for group in self.sockets for one in group}:
+            for one in self._every_socket:
                 take_no_more(one)
         self.is_drained = True
 
@@ -127,7 +132,7 @@ class Binding:
         if self.listener.address.is_stream and self.is_drained:
             if self.listener.address.is_unix:
                 drained_sockets.show(self.listener.address.path)
-            for one in {one for group in self.sockets for one in group}:
+            for one in self._every_socket:
                 drained_sockets.admit_clients(one, self.listener.backlog)
         self.is_drained = False
 
@@ -139,9 +144,8 @@ class Binding:
         if self.is_drained and self.is_inherited and not self.is_borrowed and unlink:
             with contextlib.suppress(OSError):
                 self.undrain()
-        for group in self.sockets:
-            for one in group:
-                one.close()
+        for one in self._every_socket:
+            one.close()
         path = self.file
         if unlink and not self.is_borrowed and self._identity is not None and file_identity(path) == self._identity:
             with contextlib.suppress(OSError):
