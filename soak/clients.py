@@ -121,9 +121,7 @@ class Load:
         while not self._is_over:
             try:
                 await run(client)
-            except (OSError, Wrong, httpx.HTTPError, TimeoutError, EOFError, dns.exception.DNSException) as error:
-                self._failed(client, error)
-            except Exception as error:  # of the clients' libraries
+            except Exception as error:  # `Wrong`, and what the clients' libraries raise
                 self._failed(client, error)
 
     def _failed(self, client: str, error: Exception) -> None:

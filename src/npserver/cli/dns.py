@@ -51,7 +51,7 @@ def main(words: list[str]) -> int:
 def _run(words: Words) -> int:
     config, rest = words.config, words.rest
     options = [f"-{name}" for name in words.options if name != "config"]
-    if rest == ["flush"] and not options and config:
+    if rest == ["flush"] and not options:
         return _flush(config)
     if len(rest) != 2 or rest[0] not in ("ds", "roll"):
         raise UsageError("expected ds or roll, and the name of a zone; or flush")
