@@ -1,6 +1,6 @@
 """The end of a listener loses nobody: whoever has connected is answered, whoever has not is refused.
 
-Covers `listen.last_connections`.
+Covers `listen.last_connections` and `listen.packet_filter`.
 """
 
 from __future__ import annotations

@@ -67,6 +67,7 @@ COVERED_BY = {
     "listen.datagrams": "protocols/test_forward_sessions.py",
     "listen.first_bytes": "protocols/test_one_shot.py",
     "listen.last_connections": "e2e/test_process_last_connections.py",
+    "listen.packet_filter": "e2e/test_process_last_connections.py",
     "listen.quic.connection": "protocols/test_http3_server.py",
     "listen.quic.endpoint": "protocols/test_http3_server.py",
     "listen.quic.library": "protocols/test_http3_hostile.py",

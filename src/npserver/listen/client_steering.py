@@ -8,12 +8,12 @@ of them only (Linux: socket(7), SO_ATTACH_REUSEPORT_CBPF). Where the system has 
 
 from __future__ import annotations
 
-import array
 import contextlib
 import os
 import socket
-import struct
 import sys
+
+from npserver.listen.packet_filter import Instruction, attach_program
 
 _SO_ATTACH_REUSEPORT_CBPF, _SO_DETACH_REUSEPORT_BPF = 51, 68  # asm-generic/socket.h
 _NET = 0xFFF00000  # SKF_NET_OFF of linux/filter.h: offsets from here on are those of the IP header
@@ -24,8 +24,6 @@ _BYTE, _HALF_AT_X, _HALF, _WORD = 0x30, 0x48, 0x28, 0x20  # A = the bytes at an 
 _KEEP_A, _A_TO_X, _KEPT_TO_X, _HEADER_TO_X, _XOR_X = 0x02, 0x07, 0x61, 0xB1, 0xAC
 _AND, _XOR, _MULTIPLY, _SHIFT_RIGHT, _MODULO = 0x54, 0xA4, 0x24, 0x74, 0x94
 _IF_EQUAL, _SKIP, _RETURN_A = 0x15, 0x05, 0x16
-
-_Instruction = tuple[int, int, int, int]
 
 
 def steer(first: socket.socket, count: int) -> bool:
@@ -72,21 +70,18 @@ def prefer_connected(bound: socket.socket) -> None:
 
 
 def _attach(sock: socket.socket, count: int) -> None:
-    program = array.array("B", b"".join(struct.pack("=HBBI", *one) for one in _program(count)))
-    address, size = program.buffer_info()
-    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, struct.pack("@HP", size // 8, address))
+    attach_program(sock, _SO_ATTACH_REUSEPORT_CBPF, _program(count))
 
 
 def _linux_version() -> tuple[int, ...]:
     return tuple(map(int, os.uname().release.split("-")[0].split(".")[:2]))
 
 
-def _program(count: int) -> list[_Instruction]:
+def _program(count: int) -> list[Instruction]:
     """Return a classic BPF program that maps a datagram's source address and port to a number below `count`.
 
     Nobody can choose ports that all map to one of them: the hash has a secret.
     """
-    fold = [(_A_TO_X, 0, 0, 0)], [(_XOR_X, 0, 0, 0)]
     ipv4 = [
         (_WORD, 0, 0, _NET + 12),  # source address
         (_KEEP_A, 0, 0, 0),
@@ -102,7 +97,7 @@ def _program(count: int) -> list[_Instruction]:
         (_WORD, 0, 0, _NET + 20),
         (_HALF, 0, 0, _NET + 40),
     ]:
-        ipv6 += [*fold[0], load, *fold[1]]
+        ipv6 += [(_A_TO_X, 0, 0, 0), load, (_XOR_X, 0, 0, 0)]
     return [
         (_BYTE, 0, 0, _NET),
         (_AND, 0, 0, 0xF0),

@@ -7,15 +7,15 @@ processes that serve them accept until `has_queued` finds nothing, and close.
 
 from __future__ import annotations
 
-import array
 import asyncio
 import contextlib
 import select
 import socket
-import struct
 import sys
 from collections.abc import Collection, Iterable
 from typing import Protocol
+
+from npserver.listen.packet_filter import attach_program
 
 HANDSHAKES_S = 0.1  # accepting continues this long after no client can begin to connect: handshakes are under way
 QUEUE_WITHIN_S = 0.5  # then until no connection is queued, but no longer
@@ -24,16 +24,13 @@ TRANSPORTS_S = 0.005  # until the connections accepted last have their transport
 _SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # asm-generic/socket.h
 _SYN, _ACK = 0x02, 0x10
 
-#: A classic BPF program (linux/filter.h) over the TCP header: drops segments with SYN and without ACK.
-_DROP_SYN = b"".join(
-    struct.pack("=HBBI", *instruction)
-    for instruction in (
-        (0x30, 0, 0, 13),  # A = the byte of flags
-        (0x54, 0, 0, _SYN | _ACK),  # A &= SYN | ACK
-        (0x15, 0, 1, _SYN),  # if A == SYN
-        (0x06, 0, 0, 0),  # drop
-        (0x06, 0, 0, 0xFFFFFFFF),  # else pass the whole segment
-    )
+#: Over the TCP header: drops segments with SYN and without ACK.
+_DROP_SYN = (
+    (0x30, 0, 0, 13),  # A = the byte of flags
+    (0x54, 0, 0, _SYN | _ACK),  # A &= SYN | ACK
+    (0x15, 0, 1, _SYN),  # if A == SYN
+    (0x06, 0, 0, 0),  # drop
+    (0x06, 0, 0, 0xFFFFFFFF),  # else pass the whole segment
 )
 
 
@@ -63,10 +60,8 @@ def take_no_more(listening: socket.socket) -> None:
     """
     if sys.platform != "linux" or listening.family == socket.AF_UNIX or listening.type != socket.SOCK_STREAM:
         return
-    program = array.array("B", _DROP_SYN)
-    address, size = program.buffer_info()
     with contextlib.suppress(OSError):  # some sandboxes have no filters: clients that connect now are reset
-        listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", size // 8, address))
+        attach_program(listening, _SO_ATTACH_FILTER, _DROP_SYN)
 
 
 def take_again(listening: socket.socket) -> None:
