@@ -9,6 +9,7 @@ from msgspec import Struct
 from npserver.importing.directives import read_directives
 from npserver.importing.draft import Draft
 from npserver.importing.listeners import add_certificate, add_listeners, listens_of
+from npserver.importing.logs import add_logs
 from npserver.importing.scope import Scope
 from npserver.importing.server import Server, add_rules, names_of
 from npserver.importing.streams import add_streams
@@ -17,8 +18,6 @@ from npserver.importing.upstreams import Upstreams
 from npserver.importing.written import write
 
 MAX_TYPES = 60  # a block with more is that of nginx's package
-
-_LEVELS = {"debug": "debug", "info": "info", "notice": "info", "warn": "warn", "error": "error", "crit": "fatal"}
 
 
 class Imported(Struct):
@@ -109,7 +108,7 @@ def _add_settings(scope: Scope, draft: Draft) -> None:
     }
     if mime:
         draft.top["mime"] = mime
-    _add_logs(scope, draft)
+    add_logs(scope, draft)
 
 
 def _trusted(scope: Scope, servers: list[Scope], draft: Draft) -> list[str]:
@@ -138,16 +137,3 @@ def _add_timeouts(scope: Scope, draft: Draft) -> None:
                 draft.comments.append(f"{one.place}: {error}")
     if found:
         draft.top["timeouts"] = found
-
-
-def _add_logs(scope: Scope, draft: Draft) -> None:
-    logging: dict[str, str] = {}
-    if access := scope.words("access_log"):
-        if access[0] == "off" or (access[0].startswith("/") and "$" not in access[0] and access[0] != "/dev/stdout"):
-            logging["access_log"] = access[0]
-        logging["format"] = "combined"
-    if (error := scope.find("error_log")) and len(error[-1].args) > 1 and error[-1].args[1] in _LEVELS:
-        logging["level"] = _LEVELS[error[-1].args[1]]
-        draft.comments.append(f"{error[-1].place}: {error[-1].text}: npserver's own log goes to stderr")
-    if logging:
-        draft.top["logging"] = logging

@@ -7,6 +7,7 @@ import re
 from npserver.errors import clip
 from npserver.importing.scope import Scope
 from npserver.nginx_variables import UNLIKE, names_for
+from npserver.web.logs.formats import CREDENTIALS
 from npserver.web.variables import VARIABLES
 
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
@@ -35,7 +36,7 @@ def text(value: str, constants: dict[str, str] | None = None) -> str:
     for index, part in enumerate(_QUERY.split(value)):
         parts.append("$query" if index else "")
         parts.append(_VARIABLE.sub(lambda match: _variable(match[1] or match[2], constants), part))
-    return re.sub(r"\$\{([a-z_]+)\}(?![\w.-])", r"$\1", "".join(parts))
+    return _bare("".join(parts))
 
 
 def body(value: str, constants: dict[str, str]) -> str:
@@ -65,12 +66,39 @@ def _variable(name: str, constants: dict[str, str]) -> str:
     ours = names_for(name) if name not in UNLIKE else []
     if not ours or not all(one in VARIABLES or one.startswith(_BY_NAME) for one in ours):
         raise NoCounterpart(f"variable ${name}")
-    return references(ours)
+    return _references(ours)
 
 
-def references(names: list[str]) -> str:
-    """Return a text of variables of ours with spaces between them."""
+def log_text(value: str, unlike: list[str]) -> str:
+    """Return a text of a log with our variables, and `-` for those that have no counterpart.
+
+    `unlike` takes a comment for these, and for each whose value is written in another way. Raises: NoCounterpart.
+    """
+
+    def replaced(match: re.Match[str]) -> str:
+        name = match[1] or match[2]
+        ours = names_for(name)
+        if CREDENTIALS.intersection(ours):
+            raise NoCounterpart(f"whoever reads the log could log in with ${name}")
+        if not ours or name.startswith("upstream_http_"):
+            unlike.append(f"variable ${name}: no counterpart")
+            return "-"
+        if name in UNLIKE:
+            unlike.append(f"${name} is ${ours[0]} here, which is written in another way")
+        return _references(ours)
+
+    if "$" in _VARIABLE.sub("", value):
+        raise NoCounterpart(f"dollar sign in {clip(value)}")
+    return _bare(_VARIABLE.sub(replaced, value))
+
+
+def _references(names: list[str]) -> str:
     return " ".join([f"${{{name}}}" for name in names])
+
+
+def _bare(value: str) -> str:
+    """Return a text without the braces that are not needed."""
+    return re.sub(r"\$\{([a-z_]+)\}(?![\w.-])", r"$\1", value)
 
 
 def seconds(value: str) -> float:
