@@ -13,20 +13,25 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from npserver.process.control.client import ask
-from tests.stage.asking import SlowUpstream, get, refuses, worker_pids
+from tests.stage.asking import Background, SlowUpstream, get, refuses, worker_pids
 from tests.stage.backends import Backends
 from tests.stage.draining import EVERYWHERE, Start, answer_of, kept_client, last, serving, start
 from tests.stage.program import ROOT
+
+
+def to(target: int, path: str) -> dict[str, Any]:
+    """Return a rule for a path."""
+    return {"handler": "proxy", "path": path, "proxy_pass": f"http://127.0.0.1:{target}"}
 
 
 class TestHttp:
@@ -35,8 +40,7 @@ class TestHttp:
         self, program: Start, free_port: Callable[[], int], slow: SlowUpstream, loop: str, workers: int
     ) -> None:
         port, other = free_port(), free_port()
-        to_slow = {"handler": "proxy", "path": "/slow", "proxy_pass": f"http://127.0.0.1:{slow.port}"}
-        one = start(program, serving(port, other, workers, to_slow), loop)
+        one = start(program, serving(port, other, workers, to(slow.port, "/slow")), loop)
         with kept_client(port) as busy, kept_client(port) as used, kept_client(port) as idle:
             busy.request("GET", "/slow")
             slow.take_request()
@@ -100,8 +104,7 @@ class TestHttp:
         self, program: Start, backends: Backends, free_port: Callable[[], int], loop: str, workers: int
     ) -> None:
         port, other, target = free_port(), free_port(), backends.websocket_echo()
-        rule = {"handler": "proxy", "path": "/ws", "proxy_pass": f"http://127.0.0.1:{target}"}
-        one = start(program, serving(port, other, workers, rule), loop)
+        one = start(program, serving(port, other, workers, to(target, "/ws")), loop)
         with contextlib.ExitStack() as stack:
             opened = [stack.enter_context(connect(f"ws://127.0.0.1:{port}/ws")) for _ in range(4)]
             kept = stack.enter_context(connect(f"ws://127.0.0.1:{other}/ws"))
@@ -124,8 +127,7 @@ class TestHttp:
         self, program: Start, free_port: Callable[[], int], slow: SlowUpstream, loop: str, workers: int
     ) -> None:
         port, other = free_port(), free_port()
-        to_slow = {"handler": "proxy", "path": "/slow", "proxy_pass": f"http://127.0.0.1:{slow.port}"}
-        one = start(program, serving(port, other, workers, to_slow), loop)
+        one = start(program, serving(port, other, workers, to(slow.port, "/slow")), loop)
         with kept_client(port) as busy:
             busy.request("GET", "/slow")
             slow.take_request()
@@ -134,29 +136,18 @@ class TestHttp:
                 busy.getresponse()
 
 
-class Balanced:
+class Balanced(Background):
     """Clients over kept connections that ask one port, and another if that refuses, until the block ends."""
 
     def __init__(self, first: int, second: int, clients: int = 4) -> None:
         self.asked: list[int] = []
         self.faults: list[str] = []
         self._ports = (first, second)
-        self._is_over = threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
-
-    def __enter__(self) -> Balanced:
-        for one in self._threads:
-            one.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._is_over.set()
-        for one in self._threads:
-            one.join(30)
+        super().__init__(*[self._ask] * clients)
 
     def _ask(self) -> None:
         kept: dict[int, http.client.HTTPConnection] = {}
-        while not self._is_over.wait(0.01):
+        while not self.is_over.wait(0.01):
             for port in self._ports:
                 client = kept.setdefault(port, http.client.HTTPConnection("127.0.0.1", port, timeout=20))
                 try:
@@ -229,7 +220,7 @@ class TestItLasts:
     ) -> None:
         """What is left of it is not known any more."""
         port, other, target = free_port(), free_port(), backends.websocket_echo()
-        rule = {"handler": "proxy", "path": "/ws", "proxy_pass": f"http://127.0.0.1:{target}"}
+        rule = to(target, "/ws")
         one = start(program, serving(port, other, workers, rule))
         without = serving(port, other, workers, rule)
         del without["listen"][0]
@@ -300,9 +291,7 @@ class TestNames:
         self, program: Start, backends: Backends, free_port: Callable[[], int]
     ) -> None:
         port, other, target = free_port(), free_port(), backends.http()
-        rule = {"handler": "proxy", "path": "/app", "proxy_pass": f"http://127.0.0.1:{target}"}
-        itself = {"handler": "proxy", "path": "/self", "proxy_pass": f"http://127.0.0.1:{port}"}
-        one = start(program, serving(port, other, 2, rule, itself))
+        one = start(program, serving(port, other, 2, to(target, "/app"), to(port, "/self")))
         uri = f"http://127.0.0.1:{port}"
         status, said = one.command("drain", uri)
         assert status == 1

@@ -12,8 +12,8 @@ import json
 import os
 import signal
 import socket
-import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import dns.message
@@ -22,7 +22,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from tests.stage.asking import get, worker_pids
+from tests.stage.asking import Background, get, worker_pids
 from tests.stage.backends import Backends
 from tests.stage.program import Program
 
@@ -35,30 +35,19 @@ def named(port: int, path: str = "/") -> str:
     return str(json.loads(get(port, path)[1])["name"])
 
 
-class Load:
+class Load(Background):
     """Clients over kept connections, until the block ends: which targets have answered, and what went wrong."""
 
     def __init__(self, port: int, clients: int = 4) -> None:
         self.names: list[str] = []
         self.faults: list[str] = []
-        self._is_over = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(port, number)) for number in range(clients)]
-
-    def __enter__(self) -> Load:
-        for one in self._threads:
-            one.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._is_over.set()
-        for one in self._threads:
-            one.join(30)
+        super().__init__(*[partial(self._ask, port, number) for number in range(clients)])
 
     def _ask(self, port: int, number: int) -> None:
         client = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
         headers: dict[str, str] = {}
         with contextlib.closing(client):
-            while not self._is_over.wait(0.02):
+            while not self.is_over.wait(0.02):
                 try:
                     client.request("GET", "/", headers=headers)
                     answer = client.getresponse()

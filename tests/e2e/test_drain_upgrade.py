@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.stage.asking import get, refuses
+from tests.stage.asking import Background, get, refuses
 from tests.stage.backends import Backends
 from tests.stage.draining import kept_client, last, serving, start
 from tests.stage.program import Program
@@ -21,24 +20,15 @@ Start = Callable[..., Program]
 WITH_WORKERS = pytest.mark.parametrize(("loop", "workers"), [("asyncio", 2), ("uvloop", 1)])
 
 
-class Knocking(threading.Thread):
+class Knocking(Background):
     """Connects to a port again and again until the block ends."""
 
     def __init__(self, port: int) -> None:
-        super().__init__()
+        super().__init__(self._knock)
         self.port, self.admitted = port, 0
-        self._is_over = threading.Event()
 
-    def __enter__(self) -> Knocking:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._is_over.set()
-        self.join(30)
-
-    def run(self) -> None:
-        while not self._is_over.wait(0.001):
+    def _knock(self) -> None:
+        while not self.is_over.wait(0.001):
             self.admitted += not refuses(self.port)
 
 

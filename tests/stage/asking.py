@@ -5,7 +5,9 @@ from __future__ import annotations
 import http.client
 import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 from tests.stage.program import Program
 
@@ -65,6 +67,24 @@ class Asking(threading.Thread):
         self.join(30)
         assert not self.is_alive()
         return self.answer
+
+
+class Background:
+    """Functions that run, each in a thread, until the block ends: they look at `is_over`."""
+
+    def __init__(self, *runs: Callable[[], None]) -> None:
+        self.is_over = threading.Event()
+        self._threads = [threading.Thread(target=one) for one in runs]
+
+    def __enter__(self) -> Self:
+        for one in self._threads:
+            one.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.is_over.set()
+        for one in self._threads:
+            one.join(30)
 
 
 def refuses(port: int) -> bool:
