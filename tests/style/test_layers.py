@@ -59,6 +59,7 @@ LAYERS = [
         "regex",
         "regex_bounds",
         "guess",
+        "extras",
         "nginx_variables",
         "idn",
         "host_hints",

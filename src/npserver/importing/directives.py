@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import glob
 import os
-import shlex
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 from msgspec import Struct, field
 
 from npserver.errors import ConfigError, NpserverError, Problem, clip
+from npserver.extras import needs
 
 MAX_FILE_BYTES = 1 << 20  # nginx configs with thousands of servers have less
 MAX_FILES = 1000
@@ -116,8 +115,7 @@ def read_directives(file: str) -> list[Directive]:
     try:
         import crossplane  # type: ignore[import-untyped]  # noqa: F401
     except ImportError:
-        command = f"{shlex.quote(sys.executable)} -m pip install {shlex.quote(REQUIREMENT)}"
-        raise MissingPackage(f"'import' needs the package crossplane: {command}") from None
+        raise MissingPackage(f"'import' {needs(REQUIREMENT)}") from None
     return _read(file, _Reading(os.path.dirname(file)))
 
 

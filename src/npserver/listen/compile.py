@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -14,6 +12,7 @@ from msgspec.structs import replace
 from npserver.address import HTTP, QUIC, SCHEMES, Address, parse_listen
 from npserver.config.networks import compile_networks
 from npserver.errors import clip
+from npserver.extras import needs
 from npserver.listen.config import Listen
 from npserver.listen.listener import Listener
 from npserver.network_sets.events import LEARNING
@@ -45,7 +44,7 @@ def compile_listeners(compilation: Compilation) -> dict[int, Listener]:
             continue
         _check_keys(report, path[:2], entry, address)
         if address.scheme == QUIC and not _has_quic():
-            report.error(path, f"DNS over QUIC {_needs_quic()}")
+            report.error(path, f"DNS over QUIC {needs(QUIC_REQUIREMENT)}")
             continue
         if path in wrong or taken.conflicts(path[:2], entry, address):
             wrong.add(path)
@@ -149,12 +148,6 @@ def _has_quic() -> bool:
     return find_spec("qh3") is not None
 
 
-def _needs_quic() -> str:
-    """Return how to install it, into the environment that this runs in."""
-    command = f"{shlex.quote(sys.executable)} -m pip install {shlex.quote(QUIC_REQUIREMENT)}"
-    return f"needs the package qh3: {command}"
-
-
 def _check_http3(report: Report, path: Path, entry: Listen, address: Address) -> None:
     """Report what `http3` cannot be used with; certificates are checked in `listen.certificates`."""
     if address.scheme != "https":
@@ -162,7 +155,7 @@ def _check_http3(report: Report, path: Path, entry: Listen, address: Address) ->
     if entry.accept_proxy is not None:
         report.error(path, "'http3' with 'accept_proxy': the PROXY protocol is not defined for HTTP/3, leave one out")
     if not _has_quic():
-        report.error(path, f"'http3' {_needs_quic()}")
+        report.error(path, f"'http3' {needs(QUIC_REQUIREMENT)}")
 
 
 def _mode(report: Report, path: Path, text: str | None) -> int | None:
