@@ -11,7 +11,7 @@ from npserver.importing.guards import forward_auth
 from npserver.importing.limits import limits
 from npserver.importing.place import Place
 from npserver.importing.scope import Scope
-from npserver.importing.texts import NoCounterpart, constant_or, seconds, size, text
+from npserver.importing.texts import NoCounterpart, seconds, size, text
 from npserver.importing.upstreams import Upstreams
 
 _FIELD = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -128,7 +128,7 @@ def _error_pages(place: Place, draft: Draft, comments: list[str]) -> dict[str, A
             continue  # the page to sign in
         shown = place.site.find(page)
         around = shown.scope if shown else place.scope
-        file = os.path.join(constant_or(around.word("root", "html"), around), page.lstrip("/"))
+        file = os.path.join(around.fill_in(around.word("root", "html")), page.lstrip("/"))
         if not page.startswith("/") or any(not code.isdigit() for code in codes):
             comments.append(draft.lose(one, "no counterpart"))
         elif not os.path.isfile(file):

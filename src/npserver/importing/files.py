@@ -12,7 +12,7 @@ from npserver.importing.expressions import files_of
 from npserver.importing.place import Place
 from npserver.importing.proxied import fastcgi_keys
 from npserver.importing.scope import Scope
-from npserver.importing.texts import NoCounterpart, constant_or, text
+from npserver.importing.texts import NoCounterpart, text
 from npserver.importing.upstreams import Upstreams
 
 
@@ -25,7 +25,7 @@ def root_of(place: Place) -> str:
     alias = place.scope.here("alias")
     if alias:
         alias[0].used = True
-        directory = constant_or(alias[0].args[0], place.scope)
+        directory = place.scope.fill_in(alias[0].args[0])
         location = place.location.rstrip("/")
         if place.regex:
             files = files_of(place.regex, directory)
@@ -39,7 +39,7 @@ def root_of(place: Place) -> str:
                 raise OutsidePrefix(f"{alias[0].place}: alias")
             return os.path.join(directory, place.prefix[len(location) :].lstrip("/"))
         return directory
-    root = constant_or(place.scope.word("root", "html"), place.scope)
+    root = place.scope.fill_in(place.scope.word("root", "html"))
     if "$" in root:
         raise NoCounterpart(f"variables in root {root[:60]}")
     return os.path.join(root, place.prefix.lstrip("/")) if place.prefix else root
@@ -77,7 +77,7 @@ def files_keys(place: Place, draft: Draft, upstreams: Upstreams, comments: list[
 
 def _fallback(one: Directive, place: Place, root: str, comments: list[str]) -> str:
     """Return the last path of `try_files`, which is looked up as a location, below the root. Raises: NoCounterpart."""
-    last = constant_or(one.args[-1], place.scope)
+    last = place.scope.fill_in(one.args[-1])
     bare = re.sub(r"\?.*|\$(is_args|args|request_uri|uri).*", "", last) if last.startswith("/") else last
     if "$" in bare or not bare.startswith("/"):
         raise NoCounterpart(f"{one.place}: {one.text[:100]}: no file to fall back to")
@@ -89,9 +89,9 @@ def _fallback(one: Directive, place: Place, root: str, comments: list[str]) -> s
     alias = [inner.args[0] for inner in there.scope.here("alias")] if there else []
     around = there.scope if there else place.scope
     if there and alias:
-        file = f"{constant_or(alias[0], around).rstrip('/')}/{bare[len(there.written) :].lstrip('/')}"
+        file = f"{around.fill_in(alias[0]).rstrip('/')}/{bare[len(there.written) :].lstrip('/')}"
     else:
-        file = constant_or(around.word("root", "html"), around).rstrip("/") + bare
+        file = around.fill_in(around.word("root", "html")).rstrip("/") + bare
     if not file.startswith(f"{root.rstrip('/')}/"):
         raise OutsidePrefix(f"{one.place}: {one.text[:100]}: no fallback outside the files of the rule")
     return file[len(root.rstrip("/")) + 1 :]
@@ -129,7 +129,7 @@ def _one_file(place: Place) -> str | None:
     alias = place.scope.here("alias")
     if not alias or not (place.is_exact or place.regex):
         return None
-    file = constant_or(alias[0].args[0], place.scope)
+    file = place.scope.fill_in(alias[0].args[0])
     if "$" in file or (place.is_exact and file.endswith("/")):
         return None
     alias[0].used = True

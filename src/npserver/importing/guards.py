@@ -54,7 +54,7 @@ def forward_auth(place: Place, draft: Draft, upstreams: Upstreams, comments: lis
 
 
 def _asked(scope: Scope, one: Directive, path: str, upstreams: Upstreams) -> dict[str, Any]:
-    match = _TARGET.fullmatch(constant(one.args[0], scope.constants()))
+    match = _TARGET.fullmatch(constant(one.args[0], scope))
     if match is None:
         raise NoCounterpart("no target that npserver knows")
     keys: dict[str, Any] = {"to": upstreams.uri(match[1], match[2]), "path": match[3] or path}

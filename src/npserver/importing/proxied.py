@@ -36,7 +36,7 @@ _STANDARD_PARAMS = {
 def proxy_keys(one: Directive, place: Place, draft: Draft, upstreams: Upstreams, comments: list[str]) -> dict[str, Any]:
     """Return the keys for a `proxy_pass`. Raises: NoCounterpart."""
     scope, location = place.scope, place.location
-    written = constant(one.args[0], scope.constants()) if "$request_uri" not in one.args[0] else one.args[0]
+    written = constant(one.args[0], scope) if "$request_uri" not in one.args[0] else one.args[0]
     match = _TARGET.fullmatch(written.removesuffix("$request_uri"))
     if match is None or "$" in match[0]:
         raise NoCounterpart(f"{one.place}: {one.text[:100]}: no target that npserver knows")
@@ -75,7 +75,7 @@ def proxy_keys(one: Directive, place: Place, draft: Draft, upstreams: Upstreams,
 def grpc_keys(one: Directive, place: Place, draft: Draft, upstreams: Upstreams, comments: list[str]) -> dict[str, Any]:
     """Return the keys for a `grpc_pass`. Raises: NoCounterpart."""
     scope = place.scope
-    target = constant(one.args[0], scope.constants())
+    target = constant(one.args[0], scope)
     scheme, _, host = target.rpartition("://")
     if scheme not in ("", "grpc", "grpcs") or "/" in host:
         raise NoCounterpart(f"{one.place}: {one.text[:100]}: no target that npserver knows")
@@ -92,7 +92,7 @@ def fastcgi_keys(
     """Return the keys for a `fastcgi_pass`. Raises: NoCounterpart."""
     keys: dict[str, Any] = {
         "handler": "fastcgi",
-        "to": upstreams.uri("tcp", constant(one.args[0], scope.constants())),
+        "to": upstreams.uri("tcp", constant(one.args[0], scope)),
     }
     env: dict[str, str] = {}
     for param in scope.find("fastcgi_param"):

@@ -8,7 +8,8 @@ from msgspec import Struct, field
 
 from npserver.importing.directives import Directive
 
-_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+#: A reference to a variable of nginx: group 1 or 2 is its name.
+VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 Names = dict[str, list[Directive]]  # the directives of a block by name
 
@@ -66,11 +67,19 @@ class Scope(Struct):
         for known in self.names:
             for one in known.get("set", ()):
                 if len(one.args) == 2:
-                    value = _VARIABLE.sub(lambda match: found.get(match[1] or match[2], match[0]), one.args[1])
+                    value = _filled(one.args[1], found)
                     if "$" not in value:
                         one.used = True
                         found[one.args[0].removeprefix("$")] = value
         return found
+
+    def fill_in(self, value: str) -> str:
+        """Return a text with these variables replaced; others stay."""
+        return _filled(value, self.constants())
+
+
+def _filled(value: str, constants: dict[str, str]) -> str:
+    return VARIABLE.sub(lambda match: constants.get(match[1] or match[2], match[0]), value)
 
 
 def _taken(block: list[Directive], known: Names, names: tuple[str, ...]) -> list[Directive]:

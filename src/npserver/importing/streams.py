@@ -82,5 +82,5 @@ def _add(
             names = [name[1:], f"*{name}"] if name.startswith(".") else name
             draft.rules.append(DraftRule({**keys, **({} if name == "default" else {"sni": names}), **to, **more}))
         return
-    target = upstreams.uri(scheme, constant(one.args[0], scope.constants()))
+    target = upstreams.uri(scheme, constant(one.args[0], scope))
     draft.rules.append(DraftRule({**keys, "forward_to": target, **more}))

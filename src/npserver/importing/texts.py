@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 
 from npserver.errors import clip
-from npserver.importing.scope import Scope
+from npserver.importing.scope import VARIABLE, Scope
 from npserver.nginx_variables import UNLIKE, names_for
 from npserver.web.logs.formats import CREDENTIALS
 from npserver.web.variables import VARIABLES
 
-_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _BY_NAME = ("header.", "cookie.", "query.")
 _QUERY = re.compile(r"\$is_args\$(?:args|query_string)|\?\$(?:args|query_string)")
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "M": 2592000, "y": 31536000}
@@ -30,12 +29,12 @@ class Ours(str):
 def text(value: str, constants: dict[str, str] | None = None) -> str:
     """Return a text with our variables. `constants` are those of `set`. Raises: NoCounterpart."""
     constants = constants or {}
-    if "$" in _VARIABLE.sub("", value):
+    if "$" in VARIABLE.sub("", value):
         raise NoCounterpart(f"dollar sign in {clip(value)}")
     parts = []
     for index, part in enumerate(_QUERY.split(value)):
         parts.append("$query" if index else "")
-        parts.append(_VARIABLE.sub(lambda match: _variable(match[1] or match[2], constants), part))
+        parts.append(VARIABLE.sub(lambda match: _variable(match[1] or match[2], constants), part))
     return _bare("".join(parts))
 
 
@@ -45,18 +44,12 @@ def body(value: str, constants: dict[str, str]) -> str:
     return text(re.sub(r"\\([ntr\"'\\])", lambda match: escapes.get(match[1], match[1]), value), constants)
 
 
-def constant(value: str, constants: dict[str, str]) -> str:
-    """Return a text in which only variables with known values stand. Raises: NoCounterpart."""
-    found = _VARIABLE.sub(lambda match: constants.get(match[1] or match[2], match[0]), value)
+def constant(value: str, scope: Scope) -> str:
+    """Return a text in which only variables that `set` gives a value stand. Raises: NoCounterpart."""
+    found = scope.fill_in(value)
     if "$" in found:
         raise NoCounterpart(f"variables in {clip(value)}")
     return found
-
-
-def constant_or(value: str, scope: Scope) -> str:
-    """Return a text with the constants of `set` filled in; other variables stay."""
-    constants = scope.constants()
-    return _VARIABLE.sub(lambda match: constants.get(match[1] or match[2], match[0]), value)
 
 
 def _variable(name: str, constants: dict[str, str]) -> str:
@@ -87,9 +80,9 @@ def log_text(value: str, unlike: list[str]) -> str:
             unlike.append(f"${name} is ${ours[0]} here, which is written in another way")
         return _references(ours)
 
-    if "$" in _VARIABLE.sub("", value):
+    if "$" in VARIABLE.sub("", value):
         raise NoCounterpart(f"dollar sign in {clip(value)}")
-    return _bare(_VARIABLE.sub(replaced, value))
+    return _bare(VARIABLE.sub(replaced, value))
 
 
 def _references(names: list[str]) -> str:

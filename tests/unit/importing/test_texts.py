@@ -6,7 +6,7 @@ import pytest
 
 from npserver.importing.directives import Directive
 from npserver.importing.scope import Scope
-from npserver.importing.texts import NoCounterpart, body, constant_or, seconds, size, text
+from npserver.importing.texts import NoCounterpart, body, seconds, size, text
 
 
 @pytest.mark.parametrize(
@@ -45,4 +45,4 @@ def test_escapes_in_bodies() -> None:
 
 def test_constants_are_filled_in() -> None:
     block = [Directive("", 1, "set", ["$base", "/srv"]), Directive("", 2, "set", ["$root", "$base/www"])]
-    assert constant_or("$root/${base}/$host", Scope([block])) == "/srv/www//srv/$host"
+    assert Scope([block]).fill_in("$root/${base}/$host") == "/srv/www//srv/$host"
