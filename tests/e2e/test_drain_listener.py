@@ -1,6 +1,6 @@
 """`npserver drain LISTENER` in the real program: no new clients, present ones end in order, and `undrain` undoes it.
 
-Covers `process.control.listener_draining`, `process.control.listener_drains` and `listen.drains`.
+Covers `process.control.listener_drains` and `listen.drains`.
 """
 
 from __future__ import annotations

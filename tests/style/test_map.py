@@ -156,7 +156,6 @@ COVERED_BY = {
     "listen.drained_sockets": "e2e/test_drain_listener_protocols.py",
     "listen.drains": "e2e/test_drain_listener.py",
     "process.control.draining": "e2e/test_drain_program.py",
-    "process.control.listener_draining": "e2e/test_drain_listener.py",
     "process.control.listener_drains": "e2e/test_drain_listener.py",
     "process.control.drains": "e2e/test_drain_program.py",
     "process.control.published_drains": "e2e/test_drain_program.py",

@@ -109,9 +109,11 @@ class ListenerDrainFollower:
         await asyncio.sleep(TRANSPORTS_S)
 
     def expire(self, _now: float) -> None:
-        """Called by the deadline sweeper, as long as there are drains."""
+        """Called by the deadline sweeper, until drained listeners have nothing left, and what they accepted last has
+        had time to come: there is nothing more then."""
         self._look()
-        if not self._drained:
+        settled_at = max([drain["since"] for drain in self._drained.values()], default=0.0) + LAST_REQUEST_S
+        if not self._counted and monotonic() >= settled_at:
             self._context.sweeper.watched.discard(self)
 
     def _look(self) -> None:
