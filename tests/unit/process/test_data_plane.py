@@ -66,4 +66,4 @@ def test_a_method_that_followed_is_forgotten_with_its_object(topic: str) -> None
 
     for _ in range(3):
         state.follow(Follower().changed)
-    assert state._followers == []
+    assert len(state._followers) == 0

@@ -5,7 +5,6 @@ What was known last is kept in the store: a start publishes it until something e
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import msgspec
 from msgspec import Struct, field
 
 from npserver.runtime.context import PerProcess
+from npserver.runtime.followers import Followers
 from npserver.runtime.public_addresses import TOPIC, KnownAddress
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class PublishedState:
     def __init__(self, context: Context) -> None:
         self.value: Published | None = None
         self._context = context
-        self._followers: list[weakref.WeakMethod[Callable[[], None]]] = []
+        self._followers = Followers()
         context.pubsub.subscribe(TOPIC, self._take)
 
     def __repr__(self) -> str:
@@ -61,15 +61,12 @@ class PublishedState:
 
     def follow(self, changed: Callable[[], None]) -> None:
         """Call a method after each change, as long as its object lives."""
-        self._followers.append(weakref.WeakMethod(changed, self._followers.remove))
+        self._followers.add(changed)
 
     def _take(self, value: Any) -> None:
-        self.value = (
-            msgspec.convert(value, Published) if value else None
-        )  # a former config published, this one does not
-        for one in list(self._followers):
-            if (changed := one()) is not None:
-                changed()
+        # None: a former config published, this one does not
+        self.value = msgspec.convert(value, Published) if value else None
+        self._followers.call()
 
 
 #: The state of a process.

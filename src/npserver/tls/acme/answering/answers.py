@@ -6,7 +6,6 @@ The controller publishes them, and waits until every worker has them, before it 
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from msgspec import Struct, convert, field, to_builtins
 
 from npserver.runtime.agreement import Agreement
 from npserver.runtime.context import PerProcess
+from npserver.runtime.followers import Followers
 from npserver.tls.acme.challenges import ALPN_PROTOCOL
 from npserver.tls.files import TlsFiles
 
@@ -41,7 +41,7 @@ class ChallengeAnswers:
     def __init__(self, context: Context) -> None:
         self.answers = Answers()
         self._contexts: dict[str, ssl.SSLContext] = {}
-        self._followers: list[weakref.WeakMethod[Callable[[], None]]] = []
+        self._followers = Followers()
         self.agreement = Agreement(context, TOPIC, self._take)
 
     def __repr__(self) -> str:
@@ -54,7 +54,7 @@ class ChallengeAnswers:
 
     def follow(self, changed: Callable[[], None]) -> None:
         """Call a method after each change of the answers by DNS, as long as its object lives, and once now."""
-        self._followers.append(weakref.WeakMethod(changed, self._followers.remove))
+        self._followers.add(changed)
         changed()
 
     def tls_context(self, server_name: str) -> ssl.SSLContext | None:
@@ -68,9 +68,7 @@ class ChallengeAnswers:
         before, self.answers = self.answers, convert(value, Answers)
         self._contexts.clear()
         if self.answers.dns != before.dns:
-            for one in list(self._followers):
-                if (changed := one()) is not None:
-                    changed()
+            self._followers.call()
 
 
 def _context(pem: str) -> ssl.SSLContext:
