@@ -17,6 +17,7 @@ _COMBINED = (
     '$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent"'
 )
 _SYSLOG = re.compile(r"syslog:server=(?:unix:(/[^,]+)|([\w.:\[\]-]+))(?:,.*)?")
+MAX_FORMAT = 8192  # characters; nginx takes 4096 in one word
 #: A text in quotes, or a variable outside of them.
 _VALUE = re.compile(r'("(?:[^"\\]|\\.)*")|(\$\w+|\$\{\w+\})')
 
@@ -74,6 +75,8 @@ def _format(one: Directive, draft: Draft) -> dict[str, Any]:
     """Return the keys for a `log_format`. Raises: NoCounterpart."""
     escape, *rest = one.args[1:] if one.args[1].startswith("escape=") else ["", *one.args[1:]]
     theirs = "".join(rest)
+    if len(theirs) > MAX_FORMAT:
+        raise NoCounterpart(f"more than {MAX_FORMAT} characters")
     if theirs == _COMBINED:
         return {"format": "combined"}
     unlike: list[str] = []
@@ -93,7 +96,7 @@ def _fields(text: str) -> dict[str, str]:
     """Return the fields of a line in JSON, in which numbers are variables without quotes. Raises: NoCounterpart."""
     try:
         found = json.loads(_VALUE.sub(lambda match: match[1] or f'"{match[2]}"', text))
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or not all(found) or not all(isinstance(value, str) for value in found.values()):
         raise NoCounterpart("not an object of JSON with texts and variables alone")

@@ -53,6 +53,8 @@ def test_json_has_fields(tmp_path: Path) -> None:
         ("access_log syslog:server=unix:/dev/log,nohostname;", "/dev/log"),
         ("log_format x '$http_authorization'; access_log /a x;", "/a"),
         ("log_format x escape=json '{\"a\":[$status]}'; access_log /a x;", "/a"),
+        (f"log_format x escape=json '{'[' * 8000}'; access_log /a x;", "/a"),
+        (f"log_format x '{'$host' * 2000}'; access_log /a x;", "/a"),
         ("log_format x nothing; access_log /a x;", "/a"),
         (
             "access_log /a; access_log /b if=$x;",
