@@ -107,9 +107,10 @@ class Binding:
         columns: dict[object, list[socket.socket]] = {}  # by address
         for one in {one for group in self.handed for one in group}:
             columns.setdefault(one.getsockname(), []).append(one)
-        for column in columns.values():
-            if 0 < self.steered < len(column):
-                self.steered = len(column) if all(steer_more(one[0], len(one)) for one in columns.values()) else 0
+        count = max(map(len, columns.values()), default=0)
+        if 0 < self.steered < count:
+            are_steered = [steer_more(column[0], count) for column in columns.values()]  # at each address, in any case
+            self.steered = count if all(are_steered) else 0
 
     def take_no_more(self) -> None:
         """Let no further client connect: the listener ends, and the processes that serve it accept those that have."""

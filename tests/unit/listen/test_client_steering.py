@@ -128,6 +128,23 @@ def test_sockets_of_more_workers_take_part_once_they_are_owned(
     wider.close()
 
 
+@pytest.mark.parametrize("version", [(6, 1), client_steering._linux_version()])
+def test_they_do_at_each_address_of_a_listener(
+    opened: Callable[[str, str, int], tuple[Binding, Clients]],
+    version: tuple[int, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Before Linux 6.13 the kernel chooses among all afterwards, whichever address was looked at first."""
+    monkeypatch.setattr(client_steering, "_linux_version", lambda: version)
+    ipv4, ipv6 = opened("127.0.0.1", "127.0.0.1", 2), opened("[::1]", "::1", 2)
+    columns = [[group[0] for group in widen(made.listener, made.sockets, 4)] for made, _ in (ipv4, ipv6)]
+    wider = Binding(ipv4[0].listener, list(zip(*columns, strict=True)), is_borrowed=True, steered=2)
+    wider.own()
+    for column, (_, clients) in zip(columns, (ipv4, ipv6), strict=True):
+        assert set(clients.reached(column)) == {0, 1, 2, 3}
+    wider.close()
+
+
 def test_a_system_without_such_programs(
     opened: Callable[..., tuple[Binding, Clients]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
