@@ -119,7 +119,8 @@ def test_a_watched_config_is_read_again_when_a_file_of_it_changes(
     replace(secret, "two\n")
     one.wait_until(lambda: get(port) == "two", "the new value")
     secret.unlink()
-    one.wait_for("cannot read 'secret'")
+    one.wait_for("reload failed")  # the line after the reason
+    assert "cannot read 'secret'" in one.errors
     assert one.errors.count("reload failed") == 1
     replace(secret, "three\n")
     one.wait_until(lambda: get(port) == "three", "the value of the file that is there again")
