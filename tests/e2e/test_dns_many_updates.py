@@ -1,6 +1,6 @@
 """Many updates of several zones, by the whole program: SIGKILL, reloads, a full disk, and the most they may make.
 
-Covers `nameserver.updates.service` and `nameserver.updates.updater`.
+Covers `nameserver.updates.service`.
 """
 
 from __future__ import annotations

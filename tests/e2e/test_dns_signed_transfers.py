@@ -21,6 +21,7 @@ from tests.e2e.test_dns_zones import config
 from tests.stage.clock import Clock
 from tests.stage.program import Program
 from tests.stage.programs import needs
+from tests.stage.waiting import wait_until
 from tests.stage.zone_servers import ZoneServer, running
 
 Start = Callable[..., Program]
@@ -38,14 +39,19 @@ class Signed:
     def agree(self, is_other_than: int = 0) -> int:
         """Wait until the secondary has the zone that is served; return the serial."""
         self.program.wait_until(lambda: shown_serial(self.port) != is_other_than, "the change")
-        self.secondary.wait_until(
+        wait_until(
             lambda: (
                 self.secondary.serial() == shown_serial(self.port) > 0 and self.secondary.records() == self.records()
             ),
             "the same zone",
+            story=self.story,
         )
         verify(self.secondary.port, self.directory / "copy")
         return shown_serial(self.port)
+
+    def story(self) -> str:
+        serials = f"serials {shown_serial(self.port)} and {self.secondary.serial()}"
+        return f"{serials}\n{self.program.errors}\n{self.secondary.output()}"
 
     own = 0
 

@@ -123,7 +123,6 @@ COVERED_BY = {
     "nameserver.udp_query_processor": "unit/nameserver/test_udp.py",
     "nameserver.updates.compile": "e2e/test_dns_updates.py",
     "nameserver.updates.service": "e2e/test_dns_many_updates.py",
-    "nameserver.updates.updater": "e2e/test_dns_many_updates.py",
     "nameserver.updates.zone": "conformance/test_dns_updates.py",
     "nameserver.zones.changing_zone": "unit/nameserver/zones/test_overlay.py",
     "nameserver.zones.history": "unit/nameserver/zones/test_overlay.py",

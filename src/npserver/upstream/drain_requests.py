@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct, convert, to_builtins
@@ -49,7 +50,7 @@ class DrainRequests:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._numbers = itertools.count()
+        self._numbers = itertools.count(time.time_ns())  # a worker in the place of one that has ended hears its answers
         self._waiting: dict[int, tuple[Callable[[str], None], TimerHandle]] = {}
         context.pubsub.subscribe(ANSWER, self._answered)
 

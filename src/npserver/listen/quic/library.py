@@ -211,7 +211,12 @@ class LibraryConnection(QuicConnection):
     def forget(self) -> None:
         self._owner = None
         self._core = None
-        self._tls = None
+        self._forget_tls()
+
+    def _forget_tls(self) -> None:
+        bridge, self._tls = self._tls, None
+        if isinstance(bridge, Bridge):
+            bridge.release()
 
     # ── what the library calls ──
 
@@ -290,10 +295,12 @@ class LibraryConnection(QuicConnection):
             protocol = done.tls.alpn_negotiated or ""
             self.windows.begin(done.remote_transport_parameters)
             self._events.clear()
-            self._tls = None  # nothing of it is needed any more: it is most of the memory
+            self._forget_tls()  # it is most of the memory
             self._owner.handshake_completed(protocol)
 
     def _fail(self, error: QuicTlsBridgeError) -> None:
+        if error.__cause__ is not None:
+            error.__cause__.__traceback__ = None  # a frame in it refers to the cause, which would be a cycle
         self.core.close(int(error.error_code), int(error.frame_type), b"")
         if self._owner is not None:
             self._owner.closed_by_peer(int(error.error_code), error.reason_phrase)
@@ -371,6 +378,10 @@ class Bridge(QuicTlsBridge):
         if key is not None:
             self.begin(key)
 
+    def release(self) -> None:
+        """Let what calls back go: without a cycle, all is freed at once."""
+        self.tls.alpn_cb = self.tls.update_traffic_key_cb = _call_nothing
+
     def begin(self, key: QuicKey) -> None:
         """Let the library answer the ClientHello."""
         self._is_chosen = True
@@ -379,3 +390,7 @@ class Bridge(QuicTlsBridge):
         self.tls.certificate_private_key = key.key
         held, self._held = self._held, b""
         super().receive_crypto(tls.Epoch.INITIAL, held, 0)
+
+
+def _call_nothing(*_: object) -> None:
+    """Stands for a call back whose object is over."""

@@ -46,8 +46,9 @@ class UpdateQueue:
     def __init__(self, context: Context) -> None:
         self.waiting: asyncio.Queue[Asked] = asyncio.Queue(MAX_WAITING)
         self._pubsub = context.pubsub
+        self._name = time.time_ns()
         context.pubsub.subscribe(ASK, self._asked)
-        context.pubsub.publish(BEGUN, time.time_ns())
+        context.pubsub.publish(BEGUN, self._name)
 
     def __repr__(self) -> str:
         return f"<UpdateQueue of {self.waiting.qsize()} updates>"
@@ -61,6 +62,8 @@ class UpdateQueue:
 
     def _asked(self, message: Any) -> None:
         asked = convert(message, Asked)
+        if asked.controller != self._name:
+            return  # it is asked again by a worker that does not know yet who listens
         try:
             self.waiting.put_nowait(asked)
         except asyncio.QueueFull:
