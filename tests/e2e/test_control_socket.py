@@ -90,6 +90,7 @@ def test_callers_that_say_nothing_hold_up_nobody(
     begun = time.monotonic()
     silent = [end_with.enter_context(connect(path)) for _ in range(MAX_CALLERS)]
     assert ask(str(one.config_file), "flush").errors == [TOO_MANY]
+    assert ask(str(one.config_file), "flush", unread="x" * 1_000_000).errors == [TOO_MANY]  # answered while it is sent
     assert get(port) == (200, b"here")
     for caller in silent:
         assert caller.recv(1) == b""

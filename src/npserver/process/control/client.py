@@ -24,8 +24,10 @@ def ask(config_file: str, command: str, *, within_s: float | None = ANSWER_WITHI
         caller.settimeout(within_s)
         _connect(caller, places(config_file))
         data = bytearray()
-        with contextlib.suppress(ConnectionResetError, BrokenPipeError):  # after an answer that did not await more
+        answered_already = contextlib.suppress(ConnectionResetError, BrokenPipeError)  # without reading the request
+        with answered_already:
             caller.sendall(encode(Request(command, arguments)))
+        with answered_already:
             while len(data) <= MAX_ANSWER_BYTES and (part := caller.recv(65_536)):
                 data += part
         return read_answer(bytes(data))
