@@ -1,12 +1,14 @@
-"""How long the targets of each rule take to respond, in the metrics of the real program.
+"""How long the targets of each rule take to respond, in the metrics and the access logs of the real program.
 
 Covers `web.request_times`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -255,3 +257,36 @@ def test_a_reload_goes_on_counting_and_without_the_key_there_is_nothing(
     reload({**text, "metrics": {}})
     assert get(port, "/")[0] == 200
     wait_for(one, port, {"app": 2, "new": 1, "targets": 3})
+
+
+@pytest.mark.parametrize("starts", [False, True])
+def test_the_upstream_time_of_a_client_that_goes_is_the_time_that_it_has_waited(
+    program: Start, free_port: Callable[[], int], tmp_path: Path, backends: Backends, starts: bool
+) -> None:
+    """Before the head of the response, and within its body."""
+    port, log = free_port(), tmp_path / "access.log"
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        if starts:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegun")
+        await reader.read()
+
+    one = program(
+        config={
+            "listen": [f"http://127.0.0.1:{port}"],
+            "workers": 1,
+            "dispatch": [
+                {"handler": "proxy", "proxy_pass": f"http://127.0.0.1:{backends.tcp(serve)}", "abort_on_close": True}
+            ],
+            "logging": {
+                "access_log": [{"to": str(log), "format": "$duration_ms $upstream_ms $upstream_head_ms"}],
+            },
+        }
+    )
+    words = ["curl", "-s", "-m", "0.5", f"http://127.0.0.1:{port}/"]
+    assert subprocess.run(words, capture_output=True, timeout=30).returncode == 28
+    one.wait_until(lambda: log.exists() and log.read_text().endswith("\n"), "the line")
+    duration_ms, upstream_ms, head_ms = map(float, log.read_text().split())
+    assert 300 < upstream_ms <= duration_ms
+    assert head_ms < 300 if starts else head_ms == upstream_ms

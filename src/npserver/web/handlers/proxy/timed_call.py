@@ -67,8 +67,7 @@ class Timed(ProxyCall, eq=False):
     def response_end(self, trailers: bytes) -> None:
         """Called when the response is complete."""
         _read_code(self, trailers)
-        if attempts := self.exchange.attempts:
-            attempts[-1].ended = monotonic()
+        _end_attempt(self, monotonic())
         super().response_end(trailers)
 
     def response_lost(self, error: UpstreamError) -> None:
@@ -80,8 +79,7 @@ class Timed(ProxyCall, eq=False):
     def response_switch(self, head: ResponseHead, early: bytes) -> None:
         """Called for a 101 response: the connection becomes a tunnel. `balance` compares the times of others only."""
         exchange, target, now = self.exchange, self.target, monotonic()
-        if attempts := exchange.attempts:
-            attempts[-1].answered = attempts[-1].ended = now
+        _end_attempt(self, now)
         if exchange.trace is not None:
             exchange.trace.answered(head.status)
         if target is not None and not switch_fault(exchange.request, upgrade_of(exchange.request), head):
@@ -91,9 +89,13 @@ class Timed(ProxyCall, eq=False):
     def try_again(self, error: UpstreamError, target: Target, *, sent: bool) -> None:
         """Called after an attempt that got no response, such as one that could not connect."""
         self._trace_failure(error)
-        if attempts := self.exchange.attempts:
-            attempts[-1].answered = attempts[-1].ended = monotonic()
+        _end_attempt(self, monotonic())
         super().try_again(error, target, sent=sent)
+
+    def _abandon(self) -> None:
+        if self.target is not None:  # the client has gone, or this side has failed, while it was asked
+            _end_attempt(self, monotonic())
+        super()._abandon()
 
     def _trace_failure(self, error: UpstreamError) -> None:
         if self.exchange.trace is not None:
@@ -120,16 +122,21 @@ def _read_code(call: Timed, fields: bytes) -> None:
         trace.called(code)
 
 
+def _end_attempt(call: Timed, now: float) -> None:
+    """Take the time for the access logs: it is the end so far, and that of waiting for the head of the response."""
+    if attempts := call.exchange.attempts:
+        attempts[-1].ended = now
+        if not call.is_started:
+            attempts[-1].answered = now
+
+
 def _observe(call: Timed, status: int) -> None:
     """Take the time of an attempt. `status`: of its response; 0: there was none."""
     target, now = call.target, monotonic()
     if target is None:
         return
     took_s = now - call.sent_at
-    if attempts := call.exchange.attempts:
-        attempts[-1].ended = now
-        if not call.is_started:
-            attempts[-1].answered = now
+    _end_attempt(call, now)
     trace = call.exchange.trace
     if status and trace is not None:
         trace.answered(status)
