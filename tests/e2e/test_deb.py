@@ -83,7 +83,6 @@ def test_its_files_have_their_places_and_belong_to_root(package: Path) -> None:
     )  # /usr/bin has it
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or not may_mount(), reason="needs root that may mount")
 def test_its_manual_page_is_the_help(package: Path) -> None:
     with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", package], stdout=subprocess.PIPE) as unpacking:
         assert unpacking.stdout is not None
@@ -96,6 +95,7 @@ def test_its_manual_page_is_the_help(package: Path) -> None:
     assert all(line.startswith("\\&") for line in shown), "no line is taken for a request of troff"
 
 
+@pytest.mark.skipif(os.geteuid() != 0 or not may_mount(), reason="needs root that may mount")
 def test_dpkg_installs_upgrades_removes_and_purges_it(package: Path) -> None:
     script = """
         dpkg -i /package.deb
