@@ -60,6 +60,7 @@ ON_BOTH_LOOPS = (
     "test_http3",
     "test_doq.py",
     "test_doq_hostile",
+    "test_dns_notify",
     "test_dns_peers",
 )
 

@@ -113,7 +113,7 @@ COVERED_BY = {
     "dns.message.data_form": "unit/dns/zone/test_incoming.py",
     "nameserver.transfers.client": "protocols/test_dns_peers.py",
     "nameserver.transfers.hearing": "e2e/test_dns_secondaries.py",
-    "nameserver.transfers.notifying": "protocols/test_dns_peers.py",
+    "nameserver.transfers.notifying": "protocols/test_dns_notify.py",
     "nameserver.transfers.peers": "unit/nameserver/transfers/test_keys.py",
     "nameserver.transfers.secondaries": "e2e/test_dns_secondaries.py",
     "nameserver.transfers.secondary": "e2e/test_dns_secondaries.py",

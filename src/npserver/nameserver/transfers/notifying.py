@@ -74,6 +74,7 @@ class NotifyService:
                         group.create_task(self._keep_telling(apex, peer, due))
                     ends.append(self._context.pubsub.subscribe(topic_of(apex), partial(self._changed, apex)))
                 for topic, read in ((SIGNED, _versions_in), (PUBLISHED, _serials_in)):
+                    self._serials[topic] = self._serials_of(read(self._context.pubsub.latest.get(topic)))
                     ends.append(self._context.pubsub.subscribe(topic, partial(self._heard, topic, read)))
                 if self._signed:
                     group.create_task(self._watch_day())
@@ -88,15 +89,15 @@ class NotifyService:
             due.set()
 
     def _heard(self, topic: str, read: Callable[[Any], Mapping[str, Any]], message: Any) -> None:
-        """Keys or published names have changed."""
-        found = read(message)
-        now = {apex: found[name] for apex in self._targets if (name := to_text(apex)) in found}
-        before = self._serials.get(topic)
+        """Keys or published names have changed, or are told of for the first time: workers may have had others."""
+        before, now = self._serials[topic], self._serials_of(read(message))
         self._serials[topic] = now
-        if before is not None:
-            for apex in now:
-                if before.get(apex) != now[apex]:
-                    self._changed_elsewhere(apex)
+        for apex in now:
+            if before.get(apex) != now[apex]:
+                self._changed_elsewhere(apex)
+
+    def _serials_of(self, found: Mapping[str, Any]) -> dict[bytes, Any]:
+        return {apex: found[name] for apex in self._targets if (name := to_text(apex)) in found}
 
     def _changed_elsewhere(self, apex: bytes) -> None:
         """Note that a serial changes in all workers, each by its own clock."""
@@ -122,8 +123,9 @@ class NotifyService:
         while True:
             await due.wait()
             await self._settle(apex)
+            due.clear()  # all that was heard of until now is served, and told by the next message
             async with self._turns:
-                reason = await self._tell(apex, peer, due)
+                reason = await self._tell(apex, peer)
             row = self._context.row
             row.slots[row.slot("dns.notify.failed" if reason else "dns.notify.sent")] += 1
             if reason and reason != failure:
@@ -132,21 +134,20 @@ class NotifyService:
             failure = reason
 
     async def _settle(self, apex: bytes) -> None:
-        """Wait until all workers serve the last change."""
-        loop, version = self._context.loop, self._versions.get(apex, 0)
-        await asyncio.sleep(self._settled_at.get(apex, 0.0) - loop.time())
+        """Wait until all workers serve the last change, of those too that come meanwhile."""
+        loop = self._context.loop
         end = loop.time() + SERVED_WITHIN_S
         while True:
             await asyncio.sleep(SETTLE_S)
-            late = any(row[self._slot] < version for row in self._context.row.board.rows[1:])
-            if not late or loop.time() > end:
+            version, rows = self._versions.get(apex, 0), self._context.row.board.rows[1:]
+            is_late = loop.time() < self._settled_at.get(apex, 0.0) or any(row[self._slot] < version for row in rows)
+            if not is_late or loop.time() > end:
                 return
 
-    async def _tell(self, apex: bytes, peer: Peer, due: asyncio.Event) -> str:
+    async def _tell(self, apex: bytes, peer: Peer) -> str:
         """Send a message until it is answered; return why it was in vain, or "" if it was not."""
         reason = NO_ANSWER
         for wait_s in WAITS_S:
-            due.clear()
             try:
                 reason = await self._send(apex, peer, wait_s)
             except OSError as error:
